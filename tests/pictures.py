@@ -1,14 +1,17 @@
-"""The README's pictures, made by the app itself while the demo really runs.
+"""The README's pictures, taken from the app while the demo really runs.
 
     python -m tests.pictures [FOLDER]
 
-It takes as long as the demo. The folder is ``assets/pictures`` unless another one is named.
+It takes as long as the demo. The default folder is ``assets/pictures``. ``demo.svg`` is an
+animation of the pages from the data to the results.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,6 +33,10 @@ SIZES = {"80x24": (80, 24), "160x50": (160, 50)}
 FOLDER = ROOT / "assets" / "pictures"
 LATE = 0.6
 """Share of the steps after which the picture of the monitor is taken."""
+FILM_SHARES = (0.08, 0.2, 0.35, 0.5)
+"""Shares of the steps at which the animation shows the monitor."""
+FRAME_S = 2.0
+"""Duration of a frame of the animation."""
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 900) -> None:
@@ -45,6 +52,40 @@ def save(app: FtwizardApp, folder: Path, name: str) -> None:
     print(name)
 
 
+def animate(frames: list[str]) -> str:
+    """Return one SVG that shows screenshots of the same size one after the other, forever."""
+    (view_box,) = {re.search(r'viewBox="([^"]+)"', frame)[1] for frame in frames}  # type: ignore[index]
+    share, last = 100 / len(frames), len(frames) - 1
+    rules = [
+        f"@keyframes frame-{index} {{ 0% {{ opacity: {int(index == 0)} }} "
+        + (f"{index * share:.3f}% {{ opacity: 1 }} " if index else "")
+        + (f"{(index + 1) * share:.3f}% {{ opacity: 0 }} " if index != last else "")
+        + "}"
+        for index in range(len(frames))
+    ]
+    groups = [
+        f'<g style="animation: frame-{index} {len(frames) * FRAME_S}s step-end infinite">'
+        f"{frame}</g>"
+        for index, frame in enumerate(frames)
+    ]
+    head = f'<svg viewBox="{view_box}" xmlns="http://www.w3.org/2000/svg">'
+    return "\n".join([head, "<style>", *rules, "</style>", *groups, "</svg>"])
+
+
+def save_film(folder: Path, film: Path) -> None:
+    """Save the animation from the saved wizard pages, the frames in ``film`` and the results."""
+    monitor = sorted(film.glob("monitor-*.svg"))
+    parts = [
+        folder / "data-80x24.svg",
+        folder / "recipe-80x24.svg",
+        *monitor,
+        folder / "monitor-80x24.svg",
+        folder / "results-80x24.svg",
+    ]
+    (folder / "demo.svg").write_text(animate([part.read_text() for part in parts]))
+    print("demo")
+
+
 async def start_demo() -> str:
     """Begin the demo by its keys; return the id of its run."""
     app = FtwizardApp(("demo", ""))
@@ -56,10 +97,18 @@ async def start_demo() -> str:
     return store.list_runs()[0].id
 
 
-async def of_a_run(folder: Path, run: str, name: str, *keys: str, ascii: bool = False) -> None:
-    for size_name, size in SIZES.items():
+async def of_a_run(
+    folder: Path,
+    run: str,
+    name: str,
+    *keys: str,
+    ascii: bool = False,
+    sizes: tuple[str, ...] = tuple(SIZES),
+) -> None:
+    """Take a run's screen after ``keys``, in each size."""
+    for size_name in sizes:
         app = FtwizardApp(("run", run), ascii=ascii)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=SIZES[size_name]) as pilot:
             await pilot.pause(2.0)
             for key in keys:
                 await pilot.press(key)
@@ -143,17 +192,23 @@ def main() -> None:
         run = asyncio.run(start_demo())
         follower = Follower(store.find(run))
 
-        def is_late() -> bool:
+        def is_past(share: float) -> bool:
             follower.read(0.1)
             progress = follower.progress
-            return (progress.step or 0) >= LATE * (progress.total_steps or 1e9)
+            return (progress.step or 0) >= share * (progress.total_steps or 1e9)
 
-        asyncio.run(until(is_late))
+        film = Path(root) / "film"
+        film.mkdir()
+        for index, share in enumerate(FILM_SHARES):
+            asyncio.run(until(functools.partial(is_past, share)))
+            asyncio.run(of_a_run(film, run, f"monitor-{index}", sizes=("80x24",)))
+        asyncio.run(until(functools.partial(is_past, LATE)))
         asyncio.run(of_a_run(folder, run, "monitor"))
         asyncio.run(home(folder))
         asyncio.run(of_the_wizard(folder))
         asyncio.run(until(lambda: store.read_status(store.find(run)).state == "ended"))
         asyncio.run(of_a_run(folder, run, "results", "enter"))
+        save_film(folder, film)
         asyncio.run(of_trouble(folder, Path(root)))
         for name in ("by-heart", "eight-gpus"):
             subprocess.run([sys.executable, "-m", "ftwizard", "stop", name], check=True)
