@@ -33,11 +33,11 @@ from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.estimate import disk, plan_estimate, probe_cache
+from ftwizard.estimate import batching, disk, plan_estimate, probe_cache
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.hardware.machine import is_installed
-from ftwizard.models import context_length, hub, model_config
+from ftwizard.models import hub, model_config
 from ftwizard.plan import resolve_paths, schema
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.offer import TrainingLoad
@@ -365,9 +365,7 @@ def _plan_document(
             [
                 *warnings.check_lengths(
                     inspected.config,
-                    context_length.longest_row_tokens(
-                        preview.lengths["train"], chosen.recipe.max_length
-                    ),
+                    batching.longest_row_tokens(preview.lengths["train"], chosen.recipe.max_length),
                 ),
                 *warnings.check_plan(chosen, preview.parameters),
             ]

@@ -17,12 +17,12 @@ from ftwizard.catalog.prices import Prices
 from ftwizard.cli import disk_check
 from ftwizard.cli import warnings as warned
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.estimate import disk
+from ftwizard.estimate import batching, disk
 from ftwizard.estimate import plan_estimate as forecast
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.models import context_length, hub, model_config, support
+from ftwizard.models import hub, model_config, support
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
 from ftwizard.text import make_visible
@@ -109,7 +109,7 @@ def to_document(
     """
     read = model_config.read_config(chosen.model.name)
     config = read[0] if read else None
-    longest = context_length.longest_row_tokens(lengths.get("train"), chosen.recipe.max_length)
+    longest = batching.longest_row_tokens(lengths.get("train"), chosen.recipe.max_length)
     warnings = [
         *_warn_missing_modules(chosen, shape),
         *warned.check_lengths(config, longest),

@@ -151,6 +151,16 @@ def from_mean(rows: int, tokens: float) -> LengthDistribution:
     return LengthDistribution(rows=rows, total=rows * tokens, p99=tokens, buckets=(bucket,))
 
 
+def longest_row_tokens(lengths: LengthDistribution | None, max_length: int) -> int:
+    """Return the tokens of the longest rows, truncated to ``max_length``; 0 if unknown.
+
+    For a histogram this is the mean of its last bucket, which some row surely reaches.
+    """
+    if lengths is None or not lengths.buckets:
+        return 0
+    return min(max_length, math.ceil(lengths.buckets[-1].length))
+
+
 def cut_share(spread: LengthDistribution, max_length: float) -> float:
     """Return the share of rows longer than ``max_length``, assuming uniform lengths per bucket."""
     longer, below = 0.0, 0.0

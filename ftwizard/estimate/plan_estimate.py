@@ -24,7 +24,7 @@ from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.estimate.recipe_estimate import RecipeEstimate, RowStats, TrainingMachine
 from ftwizard.estimate.training_setup import LossHead, TrainingSetup, head_for
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.models import shapes
+from ftwizard.models import architectures
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.offer import LocalOffer
@@ -149,7 +149,7 @@ def compare_with_article(
 def _smaller(shape: ModelShape) -> list[tuple[str, ModelShape]]:
     """Return the smaller models of the catalog: its own family first, then by size, largest first."""
     models = [
-        (model.name, shapes.from_config(model.config, model.source))
+        (model.name, architectures.build_shape(model.config, model.source))
         for model in model_configs.configs()
     ]
     smaller = [model for model in models if model[1].parameters < shape.parameters]
@@ -287,6 +287,6 @@ def read_shape(base: Path) -> ModelShape | None:
     """Return the shape of the model in a folder; None if its configuration is incomplete."""
     try:
         config = json.loads((base / "config.json").read_text("utf-8"))
-        return shapes.from_config(config, "the model's config.json")
+        return architectures.build_shape(config, "the model's config.json")
     except (OSError, ValueError, RecursionError, FtwizardError):
         return None

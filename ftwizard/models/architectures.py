@@ -6,12 +6,14 @@ counts with its modules.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from ftwizard.errors import FtwizardError
 from ftwizard.models.config_reader import FAMILIES, ConfigReader, Family
 from ftwizard.models.shapes import Linear, ModelShape
+from ftwizard.text import make_visible
 
 # Building blocks of decoders: attention, feed-forward, experts, and the assembled model.
 #
@@ -200,7 +202,7 @@ def siglip(config: ConfigReader, wide: int) -> tuple[int, int]:
     return within + others, within
 
 
-def known() -> list[str]:
+def list_supported() -> list[str]:
     """Return the supported architectures, by transformers' names."""
     return sorted(READERS)
 
@@ -315,3 +317,25 @@ READERS: dict[str, Callable[[str, ConfigReader, str], ModelShape]] = {
     "gemma3": _gemma3,
     "gpt2": _gpt2,
 }
+
+
+def build_shape(config: Mapping[str, object], source: str) -> ModelShape:
+    """Return the shape of the model that transformers builds from ``config`` (a config.json).
+
+    ``source``: description of its origin. Raises FtwizardError for an unsupported architecture, and
+    for an incomplete configuration.
+    """
+    reader = ConfigReader(config, source)
+    model_type = reader.word("model_type")
+    if model_type is None:
+        raise reader.error("has no model_type")
+    inner = reader.part("text_config")
+    if model_type == "llama4":  # transformers loads only its text part for training
+        model_type, reader = "llama4_text", inner or reader
+    build = READERS.get(model_type)
+    if build is None:
+        raise FtwizardError(
+            f"Estimates do not support {make_visible(model_type, 60)} models ({make_visible(source, 200)}).",
+            f"Supported: {', '.join(list_supported())}. For others, measure with ftwizard probe.",
+        )
+    return build(model_type, reader, source)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.text import make_visible
 
 _TABLES = {
@@ -58,16 +56,6 @@ def from_config(config: Mapping[str, Any]) -> ContextLength | None:
     if kind in _TABLES:
         return ContextLength(positions, True)
     return ContextLength(_scale_rope(config, positions), False)
-
-
-def longest_row_tokens(lengths: LengthDistribution | None, max_length: int) -> int:
-    """Return the tokens of the longest rows, truncated to ``max_length``; 0 if unknown.
-
-    For a histogram this is the mean of its last bucket, which some row surely reaches.
-    """
-    if lengths is None or not lengths.buckets:
-        return 0
-    return min(max_length, math.ceil(lengths.buckets[-1].length))
 
 
 def refusal(config: Mapping[str, Any], tokens: int, name: str) -> FtwizardError | None:

@@ -15,7 +15,8 @@ from ftwizard import user_paths
 from ftwizard.catalog import model_configs
 from ftwizard.errors import FtwizardError
 from ftwizard.models import hub
-from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.models.architectures import build_shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.text import format_bytes, make_visible
 
 MAX_BYTES = 4_000_000
@@ -55,7 +56,7 @@ def read_shape(name: str, revision: str | None = None) -> ModelShape | None:
     Raises FtwizardError as ``config`` does, and for an unknown architecture.
     """
     result = read_config(name, revision)
-    return from_config(*result) if result is not None else None
+    return build_shape(*result) if result is not None else None
 
 
 def _snapshot(name: str, revision: str | None) -> Path | None:

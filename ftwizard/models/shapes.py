@@ -1,14 +1,8 @@
-"""Model shape: the counts and widths that determine memory and time, from the configuration."""
+"""Model shape: the counts and widths that determine memory and time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
-
-from ftwizard.errors import FtwizardError
-from ftwizard.models.config_reader import ConfigReader
-from ftwizard.text import make_visible
 
 
 class Linear(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,27 +70,3 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
             for linear in self.linears
             if targets is None or linear.name in targets
         )
-
-
-def from_config(config: Mapping[str, object], source: str) -> ModelShape:
-    """Return the shape of the model that transformers builds from ``config`` (a config.json).
-
-    ``source``: description of its origin. Raises FtwizardError for an unsupported architecture, and
-    for an incomplete configuration.
-    """
-    from ftwizard.models.architectures import READERS, known
-
-    reader = ConfigReader(config, source)
-    model_type = reader.word("model_type")
-    if model_type is None:
-        raise reader.error("has no model_type")
-    inner = reader.part("text_config")
-    if model_type == "llama4":  # transformers loads only its text part for training
-        model_type, reader = "llama4_text", inner or reader
-    build = READERS.get(model_type)
-    if build is None:
-        raise FtwizardError(
-            f"Estimates do not support {make_visible(model_type, 60)} models ({make_visible(source, 200)}).",
-            f"Supported: {', '.join(known())}. For others, measure with ftwizard probe.",
-        )
-    return build(model_type, reader, source)

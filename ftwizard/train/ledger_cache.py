@@ -19,7 +19,7 @@ from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo, is_installed
 from ftwizard.jobs.folder import write_json
-from ftwizard.models import shapes
+from ftwizard.models import architectures
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
 
@@ -83,7 +83,7 @@ def count_memory(
 def _explain_unknown_shape(config: Mapping[str, Any]) -> str:
     """Return why the model's layers are unknown."""
     try:
-        shapes.from_config(config, "its config.json")
+        architectures.build_shape(config, "its config.json")
     except FtwizardError as error:
         return error.message
     return ""

@@ -20,7 +20,8 @@ import msgspec
 
 from ftwizard.estimate.memory import GIB, estimate_memory
 from ftwizard.estimate.training_setup import Counter, FrameworkOverhead, TrainingSetup
-from ftwizard.models.shapes import Linear, ModelShape, from_config
+from ftwizard.models.architectures import build_shape
+from ftwizard.models.shapes import Linear, ModelShape
 
 Row = dict[str, str]
 _SIZES: dict[str, tuple[str, tuple[int, ...], bool]] = {
@@ -67,7 +68,7 @@ def shape_of(model: str) -> ModelShape | None:
         "intermediate_size": wide, "vocab_size": words, "head_dim": width,
         "tie_word_embeddings": tied,
     }  # fmt: skip
-    shape = from_config(config, model)
+    shape = build_shape(config, model)
     return _first_qwen(shape) if kind == "qwen" else shape
 
 

@@ -19,7 +19,7 @@ from ftwizard.catalog.model_configs import nearest_ids as configs_nearest
 from ftwizard.catalog.sourced import load_asset
 from ftwizard.errors import FtwizardError
 from ftwizard.models import model_config
-from ftwizard.models.shapes import from_config
+from ftwizard.models.architectures import build_shape
 from ftwizard.text import make_visible
 
 EVERY = configs()
@@ -56,13 +56,13 @@ PUBLISHED = {
 def test_parameters_are_the_published_ones(name: str) -> None:
     found = find_config(name)
     assert found is not None and found.parameters == PUBLISHED[name]
-    assert from_config(found.config, name).parameters == PUBLISHED[name]
+    assert build_shape(found.config, name).parameters == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("one", EVERY, ids=lambda one: str(one.ids[0]))
 def test_every_configuration_is_dated_sourced_and_read(one: ModelConfig) -> None:
     assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", one.as_of) and len(one.source) > 30
-    shape = from_config(one.config, one.source)
+    shape = build_shape(one.config, one.source)
     loaded = one.parameters - (871_932_416 if "Scout" in one.name else 0)  # its vision tower
     assert shape.parameters == loaded
     text = one.config.get("text_config", one.config)
@@ -88,7 +88,7 @@ def test_llama_4_scout_is_109_billion_with_its_vision_tower() -> None:
 def test_active_parameters_are_the_published_ones(name: str, billions: float) -> None:
     """Model cards count the output layer, and leave the input embeddings out or in."""
     found = next(one for one in EVERY if one.ids[0].split("/")[1].startswith(name))
-    shape = from_config(found.config, name)
+    shape = build_shape(found.config, name)
     without = shape.active - shape.vocabulary * shape.hidden
     assert found.active == billions
     assert without / 1e9 - 0.05 <= billions <= shape.active / 1e9 + 0.05

@@ -12,7 +12,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate import disk
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.models.shapes import from_config
+from ftwizard.models.architectures import build_shape
 from ftwizard.plan import schema
 from ftwizard.train import disk_check
 
@@ -79,7 +79,7 @@ def test_a_download_is_as_large_as_the_files_that_the_configuration_tells_of(
 ) -> None:
     config = model_configs.find_config(name)
     assert config is not None
-    shape = from_config(config.config, name)
+    shape = build_shape(config.config, name)
     found = disk.estimate_parts(
         trained=1, parameters=shape.parameters, adapter=True, merges=True, download=None,
         stored=disk.estimate_file_size(config.config, shape),

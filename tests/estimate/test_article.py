@@ -8,7 +8,8 @@ from ftwizard.catalog.model_configs import find_config
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.article import RuleOfThumb
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.models.architectures import build_shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method
 
@@ -18,7 +19,7 @@ CARD = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
 def _shape(name: str) -> ModelShape:
     config = find_config(name)
     assert config is not None
-    return from_config(config.config, name)
+    return build_shape(config.config, name)
 
 
 def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None:

@@ -132,3 +132,9 @@ def test_the_share_that_is_cut_is_about_right(rows: list[int], length: int) -> N
     really = sum(row > length for row in rows) / len(rows)
     below = [one.rows for one in known(rows).buckets]
     assert abs(found - really) <= max(below) / len(rows) + 1e-9
+
+
+def test_the_longest_row_is_as_the_plan_cuts_it() -> None:
+    found = batching.from_mean(10, 500.0)
+    assert [batching.longest_row_tokens(found, most) for most in (400, 1024)] == [400, 500]
+    assert batching.longest_row_tokens(None, 1024) == 0

@@ -26,14 +26,15 @@ from ftwizard.estimate.memory_savings import MIN_LENGTH, MIN_RANK, minimize_memo
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import Gpu as Card
 from ftwizard.hardware.machine import MachineInfo
-from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.models.architectures import build_shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 
 
 def _shape(name: str) -> ModelShape:
     found = find_config(name)
     assert found is not None
-    return from_config(found.config, name)
+    return build_shape(found.config, name)
 
 
 SMALL, LARGE = _shape("meta-llama/Llama-3.1-8B"), _shape("meta-llama/Llama-3.1-70B")

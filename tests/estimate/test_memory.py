@@ -11,10 +11,11 @@ from ftwizard.catalog.model_configs import ModelConfig, configs
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.memory import GIB, PARTS, MemoryEstimate, estimate_memory
 from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup, head_for
-from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.models.architectures import build_shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Method
 
-LLAMA_8B = from_config(
+LLAMA_8B = build_shape(
     {
         "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,
         "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
@@ -53,7 +54,7 @@ def test_the_parts_add_up_to_the_peak(setup: TrainingSetup) -> None:
 @pytest.mark.parametrize("model", configs(), ids=lambda one: one.name)
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 def test_no_range_begins_below_what_is_held_for_sure(model: ModelConfig, method: Method) -> None:
-    found = estimate_memory(from_config(model.config, model.source), TrainingSetup(method=method))
+    found = estimate_memory(build_shape(model.config, model.source), TrainingSetup(method=method))
     sure = sum(found.parts[name].value for name in ("weights", "adapter", "optimizer"))
     assert found.peak.low is not None and sure <= found.peak.low < found.peak.value
 
@@ -107,7 +108,7 @@ def test_memory_is_plain_data() -> None:
     assert msgspec.convert(msgspec.to_builtins(found), MemoryEstimate) == found
 
 
-LLAMA_3B = from_config(
+LLAMA_3B = build_shape(
     {
         "model_type": "llama", "hidden_size": 3072, "intermediate_size": 8192,
         "num_hidden_layers": 28, "num_attention_heads": 24, "num_key_value_heads": 8,
@@ -150,6 +151,6 @@ def test_published_peaks_lie_in_the_range(
 def test_the_range_is_as_narrow_for_a_mixture_as_for_any_other() -> None:
     for one in configs():
         peak = estimate_memory(
-            from_config(one.config, one.source), TrainingSetup(method="qlora")
+            build_shape(one.config, one.source), TrainingSetup(method="qlora")
         ).peak
         assert peak.low and peak.high and 1.3 < peak.high / peak.low <= 1.35, one.name

@@ -26,7 +26,7 @@ from ftwizard.estimate.batching import from_counts as lengths_of
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.hardware import machine as machine_facts
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.models import shapes
+from ftwizard.models import architectures
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.quantity import Figure
@@ -94,7 +94,7 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
     model: model_configs.ModelConfig, recipe: Recipe
 ) -> None:
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name=model.name), recipe=recipe)
-    shape = shapes.from_config(model.config, model.source)
+    shape = architectures.build_shape(model.config, model.source)
     speeds = (
         RunSpeed(run="one", tokens_per_s=900, as_of="2026-10-01"),
         RunSpeed(run="b", tokens_per_s=1),
@@ -126,7 +126,7 @@ def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
     train = lengths_of([300] * 100)
     assert train is not None
     here = recipe_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
-    shape = shapes.from_config(MODELS[0].config, MODELS[0].source)
+    shape = architectures.build_shape(MODELS[0].config, MODELS[0].source)
     found = recipe_estimate.estimate_recipe(
         Recipe(), recipe_estimate.RowStats(train=train), shape, here
     )

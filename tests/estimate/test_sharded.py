@@ -12,13 +12,14 @@ from ftwizard.estimate import memory, sharded
 from ftwizard.estimate.gpu_fit import AvailableGpu, check_fit
 from ftwizard.estimate.memory import GIB
 from ftwizard.estimate.training_setup import TrainingSetup
-from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.models.architectures import build_shape
+from ftwizard.models.shapes import ModelShape
 
 
 def _shape(name: str) -> ModelShape:
     found = find_config(name)
     assert found is not None
-    return from_config(found.config, name)
+    return build_shape(found.config, name)
 
 
 SMALL, LARGE = _shape("meta-llama/Llama-3.1-8B"), _shape("meta-llama/Llama-3.1-70B")

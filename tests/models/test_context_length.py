@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching
 from ftwizard.models import context_length
 from ftwizard.screens.wizard.recipe import live_estimate
 from ftwizard.train import dataset
@@ -90,9 +89,3 @@ def test_what_is_no_number_is_not_known(value: object) -> None:
         context_length.from_config(config) is None
         and context_length.refusal(config, 10**6, "m") is None
     )
-
-
-def test_the_longest_row_is_as_the_plan_cuts_it() -> None:
-    found = batching.from_mean(10, 500.0)
-    assert [context_length.longest_row_tokens(found, most) for most in (400, 1024)] == [400, 500]
-    assert context_length.longest_row_tokens(None, 1024) == 0

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
-from ftwizard.models.architectures import known
-from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.models.architectures import build_shape, list_supported
+from ftwizard.models.shapes import ModelShape
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -94,7 +94,7 @@ def test_counts_are_those_of_the_modules(name: str) -> None:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    model, shape = _model(CONFIGS[name]), from_config(CONFIGS[name], name)
+    model, shape = _model(CONFIGS[name]), build_shape(CONFIGS[name], name)
     assert shape.parameters == sum(p.numel() for p in model.parameters())
     found: dict[tuple[str, int, int], int] = {}
     for path, module in model.get_decoder().named_modules():
@@ -112,21 +112,21 @@ def test_counts_are_those_of_the_modules(name: str) -> None:
 
 
 def test_a_token_passes_the_chosen_experts_alone() -> None:
-    shape = from_config(CONFIGS["gpt-oss-20B"], "gpt-oss-20B")
+    shape = build_shape(CONFIGS["gpt-oss-20B"], "gpt-oss-20B")
     assert shape.active / 1e9 == pytest.approx(3.6 + 0.579, rel=0.01)
     """Its model card: 3.6 billion active, which leaves out the embeddings of 0.579."""
     assert shape.parameters / 1e9 == pytest.approx(20.9, rel=0.01)
-    assert from_config(LLAMA_8B, "x").active == from_config(LLAMA_8B, "x").parameters
+    assert build_shape(LLAMA_8B, "x").active == build_shape(LLAMA_8B, "x").parameters
 
 
 def test_adapters_are_as_large_as_they_are() -> None:
-    assert from_config(LLAMA_8B, "x").adapter(16) == 41_943_040
-    assert from_config(LLAMA_8B, "x").adapter(16, ("q_proj", "v_proj")) == 6_815_744
+    assert build_shape(LLAMA_8B, "x").adapter(16) == 41_943_040
+    assert build_shape(LLAMA_8B, "x").adapter(16, ("q_proj", "v_proj")) == 6_815_744
 
 
 def test_an_unknown_architecture_is_a_sentence() -> None:
     with pytest.raises(FtwizardError, match="mamba model") as caught:
-        from_config({"model_type": "mamba", "hidden_size": 32}, "state/space")
+        build_shape({"model_type": "mamba", "hidden_size": 32}, "state/space")
     assert "llama" in caught.value.hint
 
 
@@ -145,12 +145,12 @@ def test_an_unknown_architecture_is_a_sentence() -> None:
 )
 def test_a_wrong_configuration_is_a_sentence(key: str, value: object, said: str) -> None:
     with pytest.raises(FtwizardError, match=said):
-        from_config({**LLAMA_8B, key: value}, "someone/model")
+        build_shape({**LLAMA_8B, key: value}, "someone/model")
 
 
 def test_what_a_configuration_says_is_made_visible() -> None:
     with pytest.raises(FtwizardError) as caught:
-        from_config({**LLAMA_8B, "hidden_size": "\x1b]0;owned\x07"}, "a\x1b[31m")
+        build_shape({**LLAMA_8B, "hidden_size": "\x1b]0;owned\x07"}, "a\x1b[31m")
     assert "\x1b" not in caught.value.message
 
 
@@ -163,7 +163,7 @@ _KEYS = sorted({key for config in CONFIGS.values() for key in config} - {"model_
 
 
 @given(
-    kind=st.sampled_from(known()),
+    kind=st.sampled_from(list_supported()),
     changed=st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=5),
     dropped=st.sets(st.sampled_from(_KEYS), max_size=5),
 )
@@ -172,7 +172,7 @@ def test_no_configuration_ends_in_a_traceback(
 ) -> None:
     config = {**SMALL, "model_type": kind, **changed}
     try:
-        shape = from_config({k: v for k, v in config.items() if k not in dropped}, "x")
+        shape = build_shape({k: v for k, v in config.items() if k not in dropped}, "x")
     except FtwizardError as error:
         assert "Traceback" not in error.message
     else:

@@ -10,7 +10,7 @@ import pytest
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.memory import estimate_memory
 from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
-from ftwizard.models.shapes import from_config
+from ftwizard.models.architectures import build_shape
 from ftwizard.train.fake_model import build_model
 from ftwizard.train.memory_ledger import run_memory_ledger, run_step
 
@@ -49,7 +49,7 @@ def test_the_closed_form_agrees(name: str) -> None:
     setup = msgspec.structs.replace(SETUPS[name], length=2048)
     counted = run_memory_ledger(WIDE, setup, stack=TENSORS).peak.value
     assert estimate_memory(
-        from_config(WIDE, "x"), setup, stack=TENSORS
+        build_shape(WIDE, "x"), setup, stack=TENSORS
     ).peak.value == pytest.approx(counted, rel=0.06)
 
 
@@ -97,7 +97,7 @@ MIXED_SETUPS = {
 def test_the_closed_form_agrees_on_mixtures(model_type: str, name: str) -> None:
     config = {**MIXED, **MIXTURES[model_type], "model_type": model_type}
     counted = run_memory_ledger(config, MIXED_SETUPS[name], stack=TENSORS).peak.value
-    found = estimate_memory(from_config(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
+    found = estimate_memory(build_shape(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
     assert found.peak.value == pytest.approx(counted, rel=0.1)
 
 

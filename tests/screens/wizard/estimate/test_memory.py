@@ -13,7 +13,8 @@ from ftwizard.cli import estimate_text
 from ftwizard.estimate import plan_estimate, probe_cache
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.models.shapes import ModelShape, from_config
+from ftwizard.models.architectures import build_shape
+from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
@@ -43,7 +44,7 @@ def machine(*gpus: Gpu) -> MachineInfo:
 def llama() -> ModelShape:
     config = find_config(NAME)
     assert config is not None
-    return from_config(config.config, NAME)
+    return build_shape(config.config, NAME)
 
 
 def chosen(**recipe: Any) -> Plan:
