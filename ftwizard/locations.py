@@ -32,6 +32,21 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("ftwizard"))
 
 
+def hub_cache_folder() -> Path:
+    """Return the folder of the Hugging Face cache.
+
+    Source: constants.py of huggingface_hub, with the same variables in the same order; an empty
+    variable counts there too.
+    """
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if (chosen := os.environ.get(variable)) is not None:
+            return _expand_variable(variable, os.path.expandvars(chosen))
+    if (chosen := os.environ.get("HF_HOME")) is not None:
+        return _expand_variable("HF_HOME", os.path.expandvars(chosen)) / "hub"
+    caches = os.path.expandvars(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    return _expand_variable("XDG_CACHE_HOME", caches) / "huggingface" / "hub"
+
+
 def config_folder() -> Path:
     """Return the folder of the user's settings: ``$FTWIZARD_CONFIG``, else the platform's
     (``~/.config/ftwizard`` on Linux)."""

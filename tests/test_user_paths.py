@@ -110,5 +110,7 @@ def test_a_variable_with_such_a_name_is_named(name: str, monkeypatch: pytest.Mon
     with pytest.raises(FtwizardError, match=r"^FTWIZARD_HOME: "):
         locations.home_folder()
     monkeypatch.setenv("HF_HOME", name)
+    with pytest.raises(FtwizardError, match=r"^HF_HOME: "):
+        locations.hub_cache_folder()
     assert hub.find_known_models(), "suggestions do without the cache"
     assert machine.get_free_bytes(Path(name).absolute()) > 0

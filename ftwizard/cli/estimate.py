@@ -344,7 +344,7 @@ def _plan_document(
         "model": msgspec.to_builtins(source),
         "recipe": msgspec.to_builtins(chosen.recipe),
         "disk": disk_check.to_document(
-            needs, locations.runs_folder(), hub.hub_cache(), preview.parameters
+            needs, locations.runs_folder(), locations.hub_cache_folder(), preview.parameters
         ),
         "time": msgspec.to_builtins(estimate.time if estimate else None),
         "memory": msgspec.to_builtins(memory or (estimate.memory if estimate else None)),

@@ -22,7 +22,7 @@ from ftwizard.estimate import plan_estimate as forecast
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.models import hub, model_config, support
+from ftwizard.models import model_config, support
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
 from ftwizard.text import make_visible
@@ -150,7 +150,7 @@ def to_document(
         "steps_per_epoch": plan_estimate.steps_per_epoch if plan_estimate else 0,
         "evaluate_every": 0,
         "disk": disk_check.to_document(
-            needs, locations.runs_folder(), hub.hub_cache(), shape.parameters
+            needs, locations.runs_folder(), locations.hub_cache_folder(), shape.parameters
         ),
         "time": msgspec.to_builtins(plan_estimate.time if plan_estimate else None),
         "memory": msgspec.to_builtins(memory or (plan_estimate.memory if plan_estimate else None)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from ftwizard import locations as settings
+from ftwizard import locations
 from ftwizard.background import call_or_none
 from ftwizard.doctor.check import Check, missing, ok, warning
 from ftwizard.jobs import lock
@@ -58,26 +58,17 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a held lock is visible to others; None if untested."""
 
 
-def run_checks(environment: Mapping[str, str] | None = None, *, gpus: int = 0) -> Iterator[Check]:
+def run_checks(*, gpus: int = 0) -> Iterator[Check]:
     """Check free space and file system of each location."""
-    variables = os.environ if environment is None else environment
-    locations = (
-        (RUNS, settings.runs_folder(), "FTWIZARD_HOME", LOW_RUNS),
-        (MODELS, get_hub_cache(variables), "HF_HOME", LOW_HUB),
-        ("disk: cache", settings.cache_folder(), "FTWIZARD_CACHE", LOW_TEMP),
+    checked = (
+        (RUNS, locations.runs_folder(), "FTWIZARD_HOME", LOW_RUNS),
+        (MODELS, locations.hub_cache_folder(), "HF_HOME", LOW_HUB),
+        ("disk: cache", locations.cache_folder(), "FTWIZARD_CACHE", LOW_TEMP),
         ("disk: temp", Path(tempfile.gettempdir()), "TMPDIR", LOW_TEMP),
     )
-    for name, path, variable, low in locations:
+    for name, path, variable, low in checked:
         yield check_location(name, path, variable, low)
     yield from check_shared_memory(gpus)
-
-
-def get_hub_cache(environment: Mapping[str, str]) -> Path:
-    """Return the folder of the Hub's cache, as in huggingface_hub's constants.py."""
-    if cache := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(cache).expanduser()
-    base = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(environment.get("HF_HOME") or f"{base}/huggingface").expanduser() / "hub"
 
 
 def check_location(

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from ftwizard import user_paths
+from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.models import pypi
@@ -128,18 +128,10 @@ def find_known_models() -> list[tuple[str, str]]:
     with contextlib.suppress(OSError, FtwizardError):
         names += [
             (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
-            for path in sorted(hub_cache().glob("models--*--*"))
+            for path in sorted(locations.hub_cache_folder().glob("models--*--*"))
             if any((path / "snapshots").glob("*/config.json"))
         ]
     return list(dict((*SUGGESTED, *reversed(names))).items())[::-1]
-
-
-def hub_cache() -> Path:
-    """Return the folder of the Hugging Face cache, resolved as huggingface_hub does."""
-    if path := os.environ.get("HF_HUB_CACHE"):
-        return user_paths.expand(path)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return user_paths.expand(os.environ.get("HF_HOME", str(cache))) / "hub"
 
 
 def fetch(source: ModelSource, report: Report) -> Path:
@@ -373,9 +365,7 @@ def _download_error(source: ModelSource, error: Exception) -> FtwizardError:
 
 def _cached_bytes(name: str) -> int:
     """Return the bytes of a model in the Hugging Face cache, including partial downloads."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
+    blobs = locations.hub_cache_folder() / f"models--{name.replace('/', '--')}" / "blobs"
     try:
         return sum(path.stat().st_size for path in blobs.iterdir())
     except OSError:

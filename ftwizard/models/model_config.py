@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from ftwizard import user_paths
+from ftwizard import locations, user_paths
 from ftwizard.catalog import model_configs
 from ftwizard.errors import FtwizardError
 from ftwizard.models import hub
@@ -63,7 +63,7 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
     """Return the folder of a snapshot in the Hugging Face cache."""
     if not _REPOSITORY.fullmatch(name):
         return None
-    folder = hub.hub_cache() / f"models--{name.replace('/', '--')}"
+    folder = locations.hub_cache_folder() / f"models--{name.replace('/', '--')}"
     if commit := _commit(folder, revision or "main"):
         return folder / "snapshots" / commit
     if revision is not None:

@@ -143,13 +143,6 @@ def test_locks_that_nobody_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_the_hub_keeps_models() -> None:
-    assert storage.get_hub_cache({"HF_HUB_CACHE": "/a"}) == Path("/a")
-    assert storage.get_hub_cache({"HF_HOME": "/b"}) == Path("/b/hub")
-    assert storage.get_hub_cache({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
-    assert storage.get_hub_cache({}) == Path("~/.cache/huggingface/hub").expanduser()
-
-
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "lustre", "fuse.sshfs", "fuse.gcsfuse"])
 def test_file_systems_of_other_machines(kind: str) -> None:
     assert storage.is_network(kind)

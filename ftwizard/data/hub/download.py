@@ -74,7 +74,6 @@ def locked(target: Path) -> Iterator[None]:
 def download(builder: Any, split: DatasetSplit, say: Say) -> list[str]:
     """Download the files of a split into the library's cache and return their paths."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.constants import HF_HUB_CACHE
 
     prefix = f"hf://datasets/{split.repo}@{split.commit}/"
     files = [str(file) for file in builder.config.data_files[split.split]]
@@ -84,7 +83,7 @@ def download(builder: Any, split: DatasetSplit, say: Say) -> list[str]:
     missing = [name for name in names if not _is_cached(split, name)]
     total = _measure_files(split, missing)
     _check_disk_space(total, split)
-    blobs = Path(HF_HUB_CACHE) / f"datasets--{split.repo.replace('/', '--')}" / "blobs"
+    blobs = locations.hub_cache_folder() / f"datasets--{split.repo.replace('/', '--')}" / "blobs"
     bytes_before = _measure_cache(blobs)
 
     def fetch() -> list[str]:
@@ -146,9 +145,8 @@ def _run_watched(work: Callable[[], list[str]], look: Callable[[], None]) -> lis
 
 
 def _check_disk_space(missing: int, split: DatasetSplit) -> None:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    for cache, variable in ((Path(HF_HUB_CACHE), "HF_HOME"), (copies_folder(), "FTWIZARD_CACHE")):
+    caches = ((locations.hub_cache_folder(), "HF_HOME"), (copies_folder(), "FTWIZARD_CACHE"))
+    for cache, variable in caches:
         if missing > (free := get_free_bytes(cache)):
             raise FtwizardError(
                 f"{split.repo} needs {format_bytes(missing)}, but only {format_bytes(free)} are free in {cache}.",
