@@ -79,7 +79,7 @@ class ReviewPage(WizardPage[Step]):
     def action_back(self) -> None:
         self.dismiss(Step(self._draft.named(self.query_one(Input).value), -1))
 
-    def go_on(self) -> None:
+    def go_next(self) -> None:
         """Continue, unless Enter was pressed twice on the page before."""
         if time.monotonic() - self._shown < MIN_READ_S:
             return

@@ -200,7 +200,7 @@ class DataPage(WizardPage[Step]):
 
     action_read = action_form = action_rows = action_row = WizardPage.action_next
 
-    def go_on(self) -> None:
+    def go_next(self) -> None:
         self._file_edited()
         if self._enter == "next":
             self._leave()

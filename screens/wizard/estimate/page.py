@@ -114,7 +114,7 @@ class EstimatePage(WizardPage[Step]):
             self._draft = self._draft.with_recipe(**batch)
         await self._count()
 
-    def go_on(self) -> None:
+    def go_next(self) -> None:
         if self._draft.estimate is not None:
             self.dismiss(Step(self._draft, 1))
 

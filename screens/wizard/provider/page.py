@@ -127,7 +127,7 @@ class ProviderPage(WizardPage[Step]):
         self.dismiss(Step(self._with_answers(), -1))
 
     @work(group="next", exclusive=True, exit_on_error=False)
-    async def go_on(self) -> None:
+    async def go_next(self) -> None:
         draft = self._with_answers()
         recommendation = self._recommendation(draft)
         if recommendation.wrong_tool and not await self.app.push_screen_wait(

@@ -136,7 +136,7 @@ class RecipePage(WizardPage[Step]):
         self.dismiss(Step(draft, -1))
 
     @work(group="next", exclusive=True, exit_on_error=False)
-    async def go_on(self) -> None:
+    async def go_next(self) -> None:
         line = self.query_one(FileInput)
         before = line.value
         line.settle()
