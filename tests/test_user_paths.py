@@ -16,7 +16,7 @@ from ftwizard.data.hub import datasets, ids
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
 from ftwizard.runs import store
 
 BAD = {
@@ -85,7 +85,7 @@ def test_a_plan_names_the_setting(tmp_path: Path, name: str, says: str, setting:
     path = tmp_path / "plan.yaml"
     path.write_text(json.dumps({"data": {"files": files}, "model": model}))
     with pytest.raises(FtwizardError) as error:
-        schema.load(path)
+        plan_file.load(path)
     assert error.value.message.startswith(f"{setting}: ") and says in error.value.message
 
 

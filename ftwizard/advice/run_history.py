@@ -19,7 +19,7 @@ from ftwizard.jobs.events import read_tail
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.models import model_config
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import store
 from ftwizard.runs.store import Progress
@@ -112,7 +112,7 @@ def _find_same_data(chosen: Plan, hashed: HashGetter | None) -> Iterator[tuple[J
     for folder in islice(reversed(store.list_runs()), MAX_RUNS):
         try:
             record = folder.read_job()
-            plan = schema.parse(folder.plan.read_text())
+            plan = plan_file.parse(folder.plan.read_text())
         except (OSError, ValueError, FtwizardError):
             continue
         trained_on = record.hashes.get("train")
@@ -176,7 +176,7 @@ def find_speeds(chosen: Plan, *, but: str = "") -> list[RunSpeed]:
 
 def _is_similar(folder: JobFolder, chosen: Plan) -> bool:
     try:
-        earlier = schema.parse(folder.plan.read_text())
+        earlier = plan_file.parse(folder.plan.read_text())
     except (OSError, ValueError, FtwizardError):
         return False
     return (earlier.model.name, earlier.recipe.method) == (chosen.model.name, chosen.recipe.method)

@@ -17,7 +17,8 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, check_id
 from ftwizard.jobs.status import observe
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
+from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import checkpoints, describe, store
@@ -78,7 +79,7 @@ def start(
     _require_ended(parent)
     record = parent.read_job()
     chosen, changes = change_plan(
-        schema.load(parent.plan, begun=True), rate_times, accumulation_times
+        plan_file.load(parent.plan, begun=True), rate_times, accumulation_times
     )
     command.check_installed(chosen)
     beginning = find_beginning(parent, begin)
@@ -98,7 +99,7 @@ def start(
         inputs={**record.inputs, **machine_rate.price_record(hour)},
         parent=Parent(id=parent.id, step=beginning.step, changes=changes),
     )
-    folder = launch.create(path, child, {"plan.yaml": schema.dump(chosen).encode()})
+    folder = launch.create(path, child, {"plan.yaml": plan_file.dump(chosen).encode()})
     try:
         if beginning.weights:
             initial_weights.save_initial_weights(folder, beginning.weights, chosen.recipe.method)
@@ -143,7 +144,7 @@ def change_plan(
             USAGE,
         )
     chosen = msgspec.structs.replace(old, recipe=new)
-    schema.check(chosen)
+    check_plan(chosen)
     return chosen, changes
 
 

@@ -14,7 +14,7 @@ from ftwizard.data import bundled_samples
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
 from ftwizard.text import make_visible
@@ -28,7 +28,7 @@ def demo(arguments: argparse.Namespace) -> int:
     """Fine-tune on the sample, follow the run until it ends, and show five pairs of answers."""
     if not arguments.yes and output.wants_screens(arguments):
         return int(arguments.open_screens(("demo", ""), arguments.ascii, slow=arguments.slow))
-    chosen = schema.load(bundled_samples.copy_plan())
+    chosen = plan_file.load(bundled_samples.copy_plan())
     command.check_installed(chosen)
     source = hub.locate(chosen.model.name, chosen.model.revision)
     console = output.make_console(stderr=arguments.json)

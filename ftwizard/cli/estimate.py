@@ -38,7 +38,7 @@ from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.hardware.machine import is_installed
 from ftwizard.models import hub, model_config
-from ftwizard.plan import resolve_paths, schema
+from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.text import make_visible
@@ -247,7 +247,7 @@ def _make_plan(arguments: argparse.Namespace, file: Path) -> Plan:
     data = schema.Data(files=schema.Files(train=str(file)))
     recipe = schema.Recipe(epochs=arguments.epochs or EPOCHS, method=_best_method(arguments))
     chosen = Plan(data=data, model=schema.Model(name=arguments.model), recipe=recipe)
-    return resolve_paths.make_absolute(chosen, Path.cwd())
+    return plan_file.make_absolute(chosen, Path.cwd())
 
 
 def _best_method(arguments: argparse.Namespace) -> schema.Method:

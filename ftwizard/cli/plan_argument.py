@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.text import make_visible
 
@@ -27,11 +27,11 @@ def load(
     """Load the plan.
 
     ``data_hint``: what to do with a data file, called ``{name}``; ``deferred``: risks that the command
-    checks itself. Raises FtwizardError for a data file, PlanError for an unusable plan.
+    checks itself. Raises FtwizardError for a data file, SettingsError for an unusable plan.
     """
     if name.lower().endswith(DATA_SUFFIXES):
         shown = make_visible(name, 100)
         raise FtwizardError(
             f"{shown} is a data file, not a plan.", data_hint.format(name=shown), USAGE
         )
-    return schema.load(Path(name), allow, deferred=deferred)
+    return plan_file.load(Path(name), allow, deferred=deferred)

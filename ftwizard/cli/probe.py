@@ -16,7 +16,7 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import probe_cache
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.quantity import Figure
 from ftwizard.text import (
     format_byte_range,
@@ -59,7 +59,7 @@ def probe(arguments: argparse.Namespace) -> int:
     probe_cache.cache_probe(chosen, probe_result)
     if out:
         with new_file(out) as file:
-            file.write(schema.dump(tried.plan).encode())
+            file.write(plan_file.dump(tried.plan).encode())
     if arguments.json:
         document = msgspec.to_builtins(probe_result) | {"written": str(out) if out else None}
         output.print_json(document)

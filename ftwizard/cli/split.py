@@ -12,7 +12,7 @@ from ftwizard.data.hub import datasets
 from ftwizard.data.split import SplitPart
 from ftwizard.data.split_file import SplitReport, split_file
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.plan import schema
+from ftwizard.plan.checks import parse_risk
 from ftwizard.text import format_count, make_visible
 
 MAX_SHOWN_KINDS = 12
@@ -21,7 +21,7 @@ KIND_WIDTH = 48
 
 def split(arguments: argparse.Namespace) -> int:
     """Split a file so that no prompt and no near-duplicate is in both parts."""
-    allowed = [schema.parse_risk(name) for name in arguments.allow]
+    allowed = [parse_risk(name) for name in arguments.allow]
     out: dict[SplitPart, Path] = {
         "train": user_paths.make_absolute(arguments.out_train),
         "validation": user_paths.make_absolute(arguments.out_validation),

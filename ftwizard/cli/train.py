@@ -21,7 +21,7 @@ from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder, JobRecord, check_id
 from ftwizard.jobs.status import observe
 from ftwizard.models import hub, model_config
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import checkpoints, store
@@ -108,7 +108,7 @@ def start(chosen: Plan, run_id: str, hour: PriceRate | None = None) -> JobFolder
             **({"epochs": before.said} if before else {}),
         },
     )
-    folder = launch.create(path, record, {"plan.yaml": schema.dump(chosen).encode()})
+    folder = launch.create(path, record, {"plan.yaml": plan_file.dump(chosen).encode()})
     launch.start(folder, record.argv, environment=command.build_environment(chosen))
     return folder
 
@@ -146,7 +146,7 @@ def resume(arguments: argparse.Namespace) -> int:
             f"To see its result: ftwizard status {folder.id}",
         )
     config.load()
-    chosen = schema.load(folder.plan, begun=True)
+    chosen = plan_file.load(folder.plan, begun=True)
     command.check_installed(chosen)
     recorded = machine_rate.read_recorded_price(folder)
     hour = recorded if recorded and not arguments.price else _read_hour_price(arguments.price)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ftwizard.advice import recipe_advice, run_history
 from ftwizard.advice.recipe_advice import RecipeWarning
 from ftwizard.models import context_length
-from ftwizard.plan import schema
+from ftwizard.plan.checks import check_epochs
 from ftwizard.plan.schema import MANY_EPOCHS, Plan
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def check_plan(
     before = run_history.find_earlier_loss(chosen, hashed) if many else None
     rate = run_history.find_earlier_rate(chosen, hashed)
     warnings = recipe_advice.warnings(
-        chosen.recipe, parameters, rate, validates=schema.has_validation(chosen),
+        chosen.recipe, parameters, rate, validates=chosen.has_validation,
         falling=before is not None and before.falling,
     )  # fmt: skip
     return [warning for warning in warnings if warning.allow not in chosen.allow]
@@ -60,5 +60,5 @@ def find_supporting_run(chosen: Plan, hashed: HashGetter | None = None) -> Earli
         return None
     before = run_history.find_earlier_loss(chosen, hashed)
     if before is None or not before.falling:
-        schema.check_epochs(chosen, before.said if before else "")
+        check_epochs(chosen, before.said if before else "")
     return before

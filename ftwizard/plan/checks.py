@@ -3,14 +3,63 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import typing
+from collections.abc import Container, Iterator
 
-if TYPE_CHECKING:
-    from ftwizard.plan.schema import Plan, Recipe, Samples
+from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.plan.schema import MANY_EPOCHS, Plan, Recipe, RiskName, Samples
+from ftwizard.strict_yaml import SettingsError
+from ftwizard.text import make_visible
 
 MAX_SAMPLES = 20
 MAX_SAMPLE_TOKENS = 1024
+
+
+def check_plan(plan: Plan, deferred: Container[RiskName] = ()) -> None:
+    """Check fields against each other; raise SettingsError, or FtwizardError for a risk not allowed.
+
+    ``deferred``: risks that the caller checks, because they depend on earlier runs.
+    """
+    for problem, hint in find_contradictions(plan):
+        raise SettingsError(problem, hint)
+    if not plan.has_validation and "no-validation" not in deferred:
+        _require_allowed(
+            plan,
+            "no-validation",
+            "Without validation data, overfitting goes unnoticed.",
+            "Set data.split.validation to 0.1, or data.files.validation to a file.",
+        )
+    if "many-epochs" not in deferred:
+        check_epochs(plan)
+
+
+def check_epochs(plan: Plan, earlier: str = "") -> None:
+    """Raise FtwizardError for more than ``MANY_EPOCHS`` that the plan does not allow.
+
+    ``earlier``: a sentence on why an earlier run does not support more epochs.
+    """
+    if plan.recipe.epochs > MANY_EPOCHS:
+        _require_allowed(
+            plan,
+            "many-epochs",
+            f"{plan.recipe.epochs:g} epochs usually lead to memorization.",
+            earlier or f"Start with {MANY_EPOCHS} and check the validation loss.",
+        )
+
+
+def parse_risk(name: str) -> RiskName:
+    """Return the risk called ``name``; raise FtwizardError for an unknown name."""
+    risks: dict[str, RiskName] = {risk: risk for risk in typing.get_args(RiskName)}
+    if name not in risks:
+        raise FtwizardError(
+            f"Unknown risk “{make_visible(name, 60)}”.", f"Choose from: {', '.join(risks)}.", USAGE
+        )
+    return risks[name]
+
+
+def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> None:
+    if name not in plan.allow:
+        raise FtwizardError(problem, f"{hint} Or pass --allow {name}.", DECLINED)
 
 
 def find_contradictions(plan: Plan) -> list[tuple[str, str]]:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Container, Iterable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from ftwizard import strict_yaml
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.split import GroupBy
-from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.plan import checks, resolve_paths
-from ftwizard.text import make_visible
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
 Provider = Literal["local"]
@@ -204,6 +197,11 @@ class Plan(_Part, frozen=True, kw_only=True):
     finish: Finish = Finish()
 
     @property
+    def has_validation(self) -> bool:
+        """Return whether there is validation data."""
+        return bool(self.data.files.validation or self.validation_share)
+
+    @property
     def validation_share(self) -> float:
         """Return the share of the training file that is set aside for validation."""
         return _default_share(self.data.split.validation, self.data.files.validation)
@@ -220,137 +218,3 @@ def _default_share(share: float | None, file: str | None) -> float:
     if share is not None:
         return share
     return 0.0 if file else 0.1
-
-
-PlanError = strict_yaml.SettingsError
-"""Raised for a plan that cannot be used."""
-
-
-def load(
-    path: Path,
-    allow: Iterable[str] = (),
-    *,
-    begun: bool = False,
-    deferred: Container[RiskName] = (),
-) -> Plan:
-    """Read and check a plan; make its paths absolute and fill in the learning rate.
-
-    ``allow`` names risks to allow besides those in the plan. ``begun``: the plan of a run that has
-    begun, so what was asked at its start is not asked again. ``deferred``: risks that the caller checks.
-    Raises PlanError with the line and what to do, FtwizardError when a safety rule forbids it.
-    """
-    plan = parse(_read(path), str(path))
-    plan = _fill_in_learning_rate(resolve_paths.make_absolute(plan, path.absolute().parent))
-    allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
-    plan = msgspec.structs.replace(plan, allow=allowed)
-    check(plan, ("many-epochs",) if begun else deferred)
-    return plan
-
-
-def parse(text: str, name: str = "plan.yaml") -> Plan:
-    """Parse YAML 1.2 text, without checks across fields; raise PlanError."""
-    return strict_yaml.loads(text, Plan, name)
-
-
-def dump(plan: Plan) -> str:
-    """Return the plan as YAML that ``parse`` reads back as the same value.
-
-    All settings are written except those left to the run (None).
-    """
-    return strict_yaml.dumps(_to_tree(plan))
-
-
-def _to_tree(part: msgspec.Struct) -> dict[str, Any]:
-    tree = {}
-    for name in part.__struct_fields__:
-        value = getattr(part, name)
-        value = _to_tree(value) if isinstance(value, msgspec.Struct) else value
-        if value not in (None, {}):
-            tree[name] = value
-    return tree
-
-
-def check(plan: Plan, deferred: Container[RiskName] = ()) -> None:
-    """Check fields against each other; raise PlanError, or FtwizardError for a risk not allowed.
-
-    ``deferred``: risks that the caller checks, because they depend on earlier runs.
-    """
-    for problem, hint in checks.find_contradictions(plan):
-        raise PlanError(problem, hint)
-    if not has_validation(plan) and "no-validation" not in deferred:
-        _require_allowed(
-            plan,
-            "no-validation",
-            "Without validation data, overfitting goes unnoticed.",
-            "Set data.split.validation to 0.1, or data.files.validation to a file.",
-        )
-    if "many-epochs" not in deferred:
-        check_epochs(plan)
-
-
-def has_validation(plan: Plan) -> bool:
-    """Return whether the plan has validation data."""
-    return bool(plan.data.files.validation or plan.validation_share)
-
-
-def check_epochs(plan: Plan, earlier: str = "") -> None:
-    """Raise FtwizardError for more than ``MANY_EPOCHS`` that the plan does not allow.
-
-    ``earlier``: a sentence on why an earlier run does not support more epochs.
-    """
-    if plan.recipe.epochs > MANY_EPOCHS:
-        _require_allowed(
-            plan,
-            "many-epochs",
-            f"{plan.recipe.epochs:g} epochs usually lead to memorization.",
-            earlier or f"Start with {MANY_EPOCHS} and check the validation loss.",
-        )
-
-
-def parse_risk(name: str) -> RiskName:
-    """Return the risk called ``name``; raise FtwizardError for an unknown name."""
-    risks: dict[str, RiskName] = {risk: risk for risk in typing.get_args(RiskName)}
-    if name not in risks:
-        raise FtwizardError(
-            f"Unknown risk “{make_visible(name, 60)}”.", f"Choose from: {', '.join(risks)}.", USAGE
-        )
-    return risks[name]
-
-
-def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> None:
-    if name not in plan.allow:
-        raise FtwizardError(problem, f"{hint} Or pass --allow {name}.", DECLINED)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise PlanError(
-            f"There is no plan at {make_visible(str(path))}.", "Check the name of the YAML file."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise PlanError(
-            f"{make_visible(str(path))} is not UTF-8 (byte {error.start}).",
-            "A plan is a YAML text file.",
-        ) from None
-    except IsADirectoryError:
-        raise PlanError(
-            f"{make_visible(str(path))} is a folder.", "Name a plan file in it."
-        ) from None
-    except OSError as error:
-        raise PlanError(
-            f"{make_visible(str(path))} could not be read: {error.strerror}.",
-            "Check its permissions: ls -l",
-        ) from None
-    except ValueError:
-        raise PlanError(f"{make_visible(str(path))} is not a valid file name.") from None
-
-
-def _fill_in_learning_rate(plan: Plan) -> Plan:
-    """Fill in the method's learning rate, so that the plan kept by a run has the number."""
-    if plan.recipe.learning_rate is not None:
-        return plan
-    rate = LEARNING_RATES[plan.recipe.method]
-    recipe = msgspec.structs.replace(plan.recipe, learning_rate=rate)
-    return msgspec.structs.replace(plan, recipe=recipe)

@@ -134,10 +134,12 @@ def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
 
 def read_settings(folder: JobFolder) -> dict[str, Any]:
     """Return the settings of a run's plan by full name; empty if it cannot be read."""
-    from ftwizard.plan import schema  # plans are slow to import, and home lists runs without them
+    from ftwizard.plan import (
+        plan_file,  # plans are slow to import, and home lists runs without them
+    )
 
     with contextlib.suppress(FtwizardError, OSError, ValueError):
-        return flatten(schema.parse(folder.plan.read_text(encoding="utf-8")))
+        return flatten(plan_file.parse(folder.plan.read_text(encoding="utf-8")))
     return {}
 
 

@@ -24,16 +24,16 @@ from ftwizard.runs import prediction as outcome
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.train import disk_check, early_stopping
 from ftwizard.train.encoder import EncodedRow
+from ftwizard.train.inputs import TrainingInputs
 
 if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker
-    from ftwizard.train.trainer import Prepared
 
 ALLOCATOR_OVERHEAD_RATIO = 0.02
 """Memory that torch's allocator most likely reserves on top of the tensors."""
 
 
-def save_prediction(worker: Worker, plan: Plan, ready: Prepared, model: Any) -> None:
+def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: Any) -> None:
     """Write the run's prediction to its folder, unless an earlier attempt did."""
     if outcome.read_prediction(worker.folder):
         return

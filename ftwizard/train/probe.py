@@ -27,12 +27,12 @@ from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.train import early_stopping, model_loading, peak_memory, predict, runtime, trainer
 from ftwizard.train.encoder import EncodedRow, Encoder
+from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.peak_memory import PeakMemoryMeter
-from ftwizard.train.trainer import Prepared
 
 # Choice of a probe's sequences, and the token counts of a training's batches; pure functions.
 
@@ -183,7 +183,7 @@ def run(worker: Worker) -> WorkResult:
     """Measure the memory and speed of the folder's plan; the result holds a ``Measured``."""
     _prefer_for_oom_kill()
     _exit_with_parent(worker.folder)
-    plan = schema.load(worker.folder.plan, begun=True)
+    plan = plan_file.load(worker.folder.plan, begun=True)
     steps = int(worker.record.inputs["steps"])
     sample = _load_sample(worker, plan, steps)
     batch, passes = effective_batch(
@@ -227,7 +227,7 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
     if path.exists():
         runtime.silence_libraries()
         return msgspec.json.decode(path.read_bytes(), type=ProbeSample)
-    ready = trainer.prepare(worker, plan, keeps=False)
+    ready = prepare(worker, plan, keeps=False)
     sequences = [_to_sequence(row) for row in ready.train]
     lengths = [len(sequence.input_ids) for sequence in sequences]
     validation = [
@@ -258,7 +258,7 @@ def _to_sequence(row: dict[str, Any]) -> ProbeSequence:
     return ProbeSequence(ids, [int(i) for i in row["labels"]], [int(n) for n in lengths])
 
 
-def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) -> Prepared:
+def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) -> TrainingInputs:
     """Return the trainer's input, with ``sequences`` in this order."""
     from datasets import Dataset
 
@@ -274,7 +274,7 @@ def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) ->
         "train": [row for sequence in sequences for row in _split_rows(sequence)],
         "validation": [row for sequence in validation for row in _split_rows(sequence)],
     }
-    return Prepared(
+    return TrainingInputs(
         source=hub.ModelSource(kind="folder", name=sample.base, fingerprint="", said=sample.base),
         base=base,
         encoder=Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base)),

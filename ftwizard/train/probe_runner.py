@@ -25,7 +25,7 @@ from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json, write_whole
 from ftwizard.jobs.status import observe
 from ftwizard.models.hub import ModelSource
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import store
 from ftwizard.runs.prediction import RunFigures
@@ -104,13 +104,13 @@ def _folder(plan: Plan, source: ModelSource, steps: int) -> Iterator[JobFolder]:
             created=time.time(),
             inputs={"model": msgspec.to_builtins(source), "steps": steps},
         )
-        yield launch.create(path, record, {"plan.yaml": schema.dump(plan).encode()})
+        yield launch.create(path, record, {"plan.yaml": plan_file.dump(plan).encode()})
 
 
 def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _End:
     """Measure in a separate process and wait for its end, reporting its progress."""
     argv = command.build_argv(folder.path)
-    write_whole(folder.plan, schema.dump(plan).encode())
+    write_whole(folder.plan, plan_file.dump(plan).encode())
     write_json(folder.attempt(number), Attempt(
         number=number, started=time.time(), host=os.uname().nodename, argv=argv
     ))  # fmt: skip

@@ -1,22 +1,16 @@
-"""Fine-tuning on this machine, from the plan to the best weights; reads top to bottom."""
+"""Training on this machine, from the plan to the best weights; reads top to bottom."""
 
 from __future__ import annotations
 
 import gc
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
-
-from ftwizard.data.reader import ParsedRow
-from ftwizard.jobs.ending import GOOD_END_REASONS, classify_error
+from ftwizard.jobs.ending import classify_error
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.jobs.worker import EarlyEnd, Worker, WorkResult
-from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import checkpoints
 from ftwizard.train import (
@@ -24,62 +18,19 @@ from ftwizard.train import (
     budget,
     checkpoint_rotation,
     dataset,
-    disk_check,
     early_stopping,
     initial_weights,
     loss_head,
-    measure,
     model_loading,
     packing,
     predict,
     runtime,
     sft_config,
-    test_split,
     train_result,
 )
-from ftwizard.train import sample_prompts as prompts
-from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport
+from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.peak_memory import PeakMemoryMeter
-from ftwizard.train.sample_prompts import SamplePrompt
 from ftwizard.train.train_result import TrainResult
-
-
-class Prepared(NamedTuple):
-    """Everything that a training needs except the loaded model."""
-
-    source: hub.ModelSource
-    base: Path
-    encoder: Encoder
-    encoded: dict[str, list[EncodedRow]]
-    reports: dict[str, EncodingReport]
-    unreadable: dict[str, int]
-    """Skipped rows by file."""
-    train: Any
-    """The ``datasets.Dataset`` for training, packed if the plan says so."""
-    total: int
-    """Optimizer steps of the whole training."""
-    validation: Sequence[ParsedRow] = ()
-    """The validation rows, not encoded."""
-    prompts: Sequence[SamplePrompt] = ()
-    """The sample prompts."""
-
-
-def run(worker: Worker) -> WorkResult:
-    """Train, then run the plan's finishing steps."""
-    plan = schema.load(worker.folder.plan, begun=True)
-    began = time.monotonic()
-    trained = train_result.read(worker.folder)
-    if trained is None or trained.reason not in GOOD_END_REASONS:
-        trained = train(worker, plan)
-    result: dict[str, Any] = {"training": msgspec.to_builtins(trained)}
-    if trained.reason in GOOD_END_REASONS:
-        from ftwizard.export.finish import finish
-
-        result |= finish(worker, plan, trained)
-        checkpoint_rotation.remove_torn(worker.folder.checkpoints)
-    result["seconds"] = round(time.monotonic() - began, 1)
-    result |= msgspec.to_builtins(measure.compare_with_prediction(worker.folder, trained))
-    return WorkResult(trained.reason, result, trained.message)
 
 
 def train(worker: Worker, plan: Plan) -> TrainResult:
@@ -99,62 +50,6 @@ def train(worker: Worker, plan: Plan) -> TrainResult:
     return keep_best(worker.folder, plan, ready, reason, message)
 
 
-def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> Prepared:
-    """Read the rows, fetch the model and encode the rows.
-
-    Without ``keeps``, as for a probe, nothing is written and free disk space is not checked.
-    """
-    recipe = plan.recipe
-    # Rows first, so that bad data is reported before gigabytes of weights are downloaded.
-    worker.phase("reading")
-    unreadable: dict[str, int] = {}
-    parts = dataset.load_rows(
-        plan, worker.record.hashes, dataset.reading_reporter(worker, unreadable)
-    )
-    dataset.report_shortage(worker, plan, parts)
-    if keeps and plan.finish.compare:
-        test_split.save(worker.folder, parts)
-
-    worker.phase("fetching")
-    source = msgspec.convert(worker.record.inputs["model"], hub.ModelSource)
-    base = hub.fetch(source, dataset.phase_reporter(worker, "fetching"))
-    if keeps:
-        disk_check.check_disk(worker.folder, plan, base)
-
-    worker.phase("loading", what="libraries")
-    runtime.silence_libraries()
-    model_loading.load_config(base)  # refuse an unusable model before encoding rows
-
-    worker.phase("tokenising")
-    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
-    encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length)
-    if message := dataset.check_lengths(base, encoded):
-        worker.events.write("finding", code="beyond_positions", severity="warning", message=message)
-    pack_to = recipe.max_length if recipe.packing else None
-    data = packing.build_dataset(encoded["train"], pack_to=pack_to)
-    if recipe.packing:
-        worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
-    total = early_stopping.total_steps(
-        len(data), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
-    )
-    validation = parts["validation"]
-    sample_prompts = (
-        prompts.choose(worker, plan, encoder, validation, encoded["validation"]) if keeps else []
-    )
-    return Prepared(
-        source=source,
-        base=base,
-        encoder=encoder,
-        encoded=encoded,
-        reports=reports,
-        unreadable=unreadable,
-        train=data,
-        total=total,
-        validation=validation,
-        prompts=sample_prompts,
-    )
-
-
 def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
     """Return how the training ended in an earlier attempt, None if there are steps left.
 
@@ -172,13 +67,15 @@ def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
     return "early_stopped" if patience.is_exhausted else None
 
 
-def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
+def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     """Train from the attempt's checkpoint to the end; return the end reason and a message."""
     import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
 
     from ftwizard.train.callbacks import CheckpointKeeper, OverfitDetector, Recorder, RunControl
     from ftwizard.train.diagnosis_callback import DiagnosisCallback
-    from ftwizard.train.observers import Observers
+    from ftwizard.train.efficiency import EfficiencyCallback
+    from ftwizard.train.high_loss_rows import HighLossRows
+    from ftwizard.train.sample_callback import SampleCallback
 
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
@@ -187,18 +84,25 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
     recorder = Recorder(worker, marker.tokens if marker else 0, meter)
     control = RunControl(worker, budget.limits(worker, plan))
     detector = OverfitDetector(worker, plan.recipe.patience)
-    observers = Observers(worker, plan, ready)
+    split_off = not plan.data.files.validation
+    efficiency = EfficiencyCallback(worker, plan.recipe, ready.base)
+    high_loss_rows = HighLossRows(
+        worker, ready.encoded["validation"], ready.validation, split_off=split_off
+    )
+    samples = SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens)
     callbacks = [
-        observers.first,
+        efficiency,  # adds to the logs that the recorder writes
         recorder,
-        *observers.after,
+        high_loss_rows,
+        samples,
         control,
         DiagnosisCallback(worker),
         detector,
         CheckpointKeeper(worker, recorder),
     ]
     trainer = build(worker, plan, ready, callbacks)
-    observers.attach(trainer)
+    for observer in (efficiency, high_loss_rows, samples):
+        observer.attach(trainer)
     predict.save_prediction(worker, plan, ready, trainer.model)
 
     # From here on, SIGTERM saves a checkpoint before the process ends.
@@ -213,7 +117,8 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
         worker.saves_itself = False
     if control.end_reason == "nan":
         raise EarlyEnd("nan", control.message)
-    del trainer, observers, callbacks  # they reference each other and the model
+    # The callbacks and the trainer reference each other and the model.
+    del trainer, callbacks, observer, efficiency, high_loss_rows, samples
     gc.collect()
     if control.end_reason:
         return control.end_reason, control.message
@@ -223,7 +128,7 @@ def fit(worker: Worker, plan: Plan, ready: Prepared) -> tuple[str, str]:
 def build(
     worker: Worker,
     plan: Plan,
-    ready: Prepared,
+    ready: TrainingInputs,
     callbacks: list[Any],
     changes: Mapping[str, Any] | None = None,
 ) -> Any:
@@ -287,7 +192,7 @@ def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
 
 
 def keep_best(
-    folder: JobFolder, plan: Plan, ready: Prepared, reason: str, message: str
+    folder: JobFolder, plan: Plan, ready: TrainingInputs, reason: str, message: str
 ) -> TrainResult:
     """Make the best checkpoint on disk the result, and record it."""
     complete = checkpoints.all_complete(folder.checkpoints)

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from ftwizard import locations
 from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.page import Page
 from ftwizard.text import make_visible
@@ -45,7 +45,7 @@ class DemoPage(Page[str]):
     def on_mount(self) -> None:
         try:
             self._file = bundled_samples.copy_plan()
-            demo_plan = schema.load(self._file)
+            demo_plan = plan_file.load(self._file)
         except FtwizardError as error:
             self.app.push_screen(ErrorDialog(error), lambda _: self.dismiss(None))
             return

@@ -15,7 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests
 from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.notifications import NotificationTracker
@@ -100,7 +100,9 @@ class MonitorPage(Page[str]):
                 lambda: machine_rate.read_recorded_price(folder)
             )
         with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._run_view.plan = await run_in_thread(lambda: schema.parse(folder.plan.read_text()))
+            self._run_view.plan = await run_in_thread(
+                lambda: plan_file.parse(folder.plan.read_text())
+            )
             self.refresh_bindings()
             self._run_view.draw()
 

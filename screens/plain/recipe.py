@@ -8,6 +8,7 @@ from typing import Any
 from ftwizard.advice.setting_help import Setting, settings
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
+from ftwizard.plan.checks import check_plan
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, AskFunction, GoBack, Prompter
 from ftwizard.screens.wizard import history, setting_values, suggestions, texts
 from ftwizard.screens.wizard.drafts import Draft
@@ -102,7 +103,7 @@ def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
         prompter.note(before.said)
         return draft.allowing("many-epochs", False)
     try:
-        schema.check(draft.plan)
+        check_plan(draft.plan)
     except FtwizardError as error:
         prompter.confirm_phrase(error.message, *texts.MANY_EPOCHS)
         return draft.allowing("many-epochs")

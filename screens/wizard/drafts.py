@@ -24,7 +24,7 @@ from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.jobs.folder import is_id, write_whole
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
@@ -244,7 +244,7 @@ def temporary_plan(draft: Draft) -> Iterator[str]:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ftwizard-"))
             file = Path(folder) / "plan.yaml"
-            file.write_text(schema.dump(draft.plan))
+            file.write_text(plan_file.dump(draft.plan))
         except OSError as error:
             raise FtwizardError(
                 f"A temporary file could not be written: {error.strerror or error}.",
@@ -258,7 +258,7 @@ def save(draft: Draft) -> str:
     file = get_plan_path(draft.name)
     locations.create_private_folder(file.parent)
     try:
-        write_whole(file, schema.dump(draft.plan).encode())
+        write_whole(file, plan_file.dump(draft.plan).encode())
     except OSError as error:
         raise FtwizardError(
             f"The plan could not be written to {file}: {error.strerror}."

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Input, Static
 
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.screens import palette
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.text_input import TextInput
@@ -60,7 +60,7 @@ class ReviewPage(WizardPage[Step]):
         yield Static(texts.format_warnings(draft), id="warnings", classes="note", markup=False)
         yield Static(texts.format_summary(draft), id="comes-to", classes="note", markup=False)
         with VerticalScroll(id="plan", can_focus=False):
-            yield Static(make_lines_visible(schema.dump(draft.plan)), markup=False)
+            yield Static(make_lines_visible(plan_file.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:

@@ -14,7 +14,7 @@ from ftwizard.advice.setting_help import PARTS, TYPES, Setting, SettingChoice, s
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate import batching, plan_estimate
 from ftwizard.models.hub import is_folder
-from ftwizard.plan import schema
+from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Finish, Plan, Recipe
 from ftwizard.screens.wizard.drafts import Draft, get_absolute_path
 from ftwizard.screens.wizard.recipe import live_estimate
@@ -163,7 +163,7 @@ def describe_sources(setting: Setting, advised: AdvisedValue | None, origin: str
 def find_problem(plan: Plan) -> str:
     """Describe a contradiction in a plan; empty if there is none. Allowable risks do not count."""
     try:
-        schema.check(plan)
+        check_plan(plan)
     except FtwizardError as error:
         return f"{error.message} {error.hint}" if error.exit_code != DECLINED else ""
     return ""

@@ -17,7 +17,7 @@ from ftwizard.cli import train, warnings
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.screens.wizard import history, texts
 from ftwizard.screens.wizard.drafts import Draft
@@ -57,7 +57,7 @@ def ran(home: Path, name: str, rows: Path, losses: list[float], **more: float | 
     write_json(folder.job, msgspec.structs.replace(record, hashes={"train": sha256}))
     epochs = float(more.pop("epochs", 3))
     chosen = plan_of(rows, epochs, **more)  # type: ignore[arg-type]
-    folder.plan.write_text(schema.dump(chosen))
+    folder.plan.write_text(plan_file.dump(chosen))
     folder.events.unlink()
     events = EventWriter(folder.events, 1)
     for number, loss in enumerate(losses, 1):
@@ -169,7 +169,7 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "plan.yaml"
-    file.write_text(schema.dump(plan_of(rows, rate=0.01)))
+    file.write_text(plan_file.dump(plan_of(rows, rate=0.01)))
     ran(home, "before", rows, FALLING)
     begun = ran(home, "begun", rows, [])
     before = warnings.find_supporting_run(plan_of(rows))

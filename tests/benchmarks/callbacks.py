@@ -17,7 +17,7 @@ from typing import Any
 from ftwizard.jobs import launch, worker
 from ftwizard.jobs.folder import Attempt, JobRecord, write_json
 from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from tests.benchmarks.workbench import bench
 from tests.helpers.jobs import events
 
@@ -49,7 +49,6 @@ def main() -> None:
         high_loss_rows,
         sample_callback,
     )
-    from ftwizard.train.trainer import run
 
     for owner in (
         callbacks.Recorder,
@@ -69,10 +68,10 @@ def main() -> None:
             "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
         }})  # fmt: skip
         folder = launch.create(
-            path.parent / "run", record, {"plan.yaml": schema.dump(plan).encode()}
+            path.parent / "run", record, {"plan.yaml": plan_file.dump(plan).encode()}
         )
         write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
-        worker.run(folder, run)
+        worker.run(folder, run_training)
         logs = events(folder, "log")
         (begin,) = [e for e in events(folder, "phase") if e.get("phase") == "training"][:1]
         training = logs[-1]["t"] - begin["t"]

@@ -17,9 +17,10 @@ from ftwizard.jobs import launch
 from ftwizard.jobs.folder import Attempt, JobRecord, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.train import adapter, loss_head, sft_config, trainer
+from ftwizard.train.inputs import prepare
 from tests.benchmarks.workbench import bench
 
 TURNS, STEPS, SETTLING = 3, 6, 1
@@ -39,7 +40,9 @@ def worker_of(path: Path, plan: Plan) -> Worker:
     record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
         "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
     }})  # fmt: skip
-    folder = launch.create(path.parent / "run", record, {"plan.yaml": schema.dump(plan).encode()})
+    folder = launch.create(
+        path.parent / "run", record, {"plan.yaml": plan_file.dump(plan).encode()}
+    )
     write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
     return Worker(folder)
 
@@ -143,7 +146,7 @@ def main() -> None:
     took: dict[str, list[float]] = {name: [] for name in KINDS}
     with bench(batch_size=batch) as (path, plan):
         worker = worker_of(path, plan)
-        ready = trainer.prepare(worker, plan)
+        ready = prepare(worker, plan)
         rows = ready.encoded["train"]
         tokens = sum(len(row.input_ids) for row in rows)
         trained = sum(label != -100 for row in rows for label in row.labels)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.models import hub
-from ftwizard.plan.schema import Plan, load
+from ftwizard.plan.plan_file import load
+from ftwizard.plan.schema import Plan
 from tests.helpers.models import SMOLLM2
 from tests.paths import TICKETS
 

@@ -13,7 +13,7 @@ from ftwizard.estimate import disk
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models.architectures import build_shape
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.train import disk_check
 
 MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
@@ -52,7 +52,7 @@ def test_what_is_written_must_fit(
     each: int,
     tokenizers: int,
 ) -> None:
-    chosen = schema.parse(f"{MINIMAL}{more}\n")
+    chosen = plan_file.parse(f"{MINIMAL}{more}\n")
     folder = JobFolder(tmp_path / "run")
     needed = each * WEIGHTS + tokenizers * disk.TOKENIZER_BYTES
     monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed)

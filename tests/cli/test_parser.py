@@ -12,8 +12,9 @@ from ftwizard.cli.parser import RISKS, parser
 from ftwizard.data import formats
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.errors import FtwizardError
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
 from ftwizard.pricing.offer_list import SortKey
+from ftwizard.strict_yaml import SettingsError
 
 WITH_A_VIEW = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
 
@@ -39,11 +40,11 @@ def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
     text = "data: {files: {train: a}, format: %s}\nmodel: {name: b/c}\n"
     for name in get_args(FormatChoice):
         assert parser().parse_args(["check", "x", "--format", name]).format == name
-        assert schema.parse(text % name).data.format == name
+        assert plan_file.parse(text % name).data.format == name
     with pytest.raises(FtwizardError, match="--format cannot be “xml”"):
         parser().parse_args(["check", "x", "--format", "xml"])
-    with pytest.raises(schema.PlanError) as error:
-        schema.parse(text % "xml")
+    with pytest.raises(SettingsError) as error:
+        plan_file.parse(text % "xml")
     assert error.value.hint == f"One of: {', '.join(get_args(FormatChoice))}."
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from ftwizard.cli.parser import dispatch
 from ftwizard.errors import FAILED, USAGE
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
+from ftwizard.strict_yaml import SettingsError
 
 
 def _door(*_: Any, **__: Any) -> int:
@@ -35,8 +36,8 @@ def test_a_folder_and_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[st
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF\xff\x00")
     for what, words in ((tmp_path, "is a folder."), (program, "is not UTF-8")):
-        with pytest.raises(schema.PlanError, match=words) as error:
-            schema.load(what)
+        with pytest.raises(SettingsError, match=words) as error:
+            plan_file.load(what)
         assert error.value.hint
     assert dispatch(["probe", "p.yaml", "--steps", "1000000"], _door) == USAGE
     assert dispatch(["probe", str(tmp_path)], _door) == FAILED

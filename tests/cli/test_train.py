@@ -15,9 +15,11 @@ from ftwizard.cli import train
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
+from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Budget, Data, Files, Model, Plan
 from ftwizard.pricing import machine_rate
+from ftwizard.strict_yaml import SettingsError
 from ftwizard.train import budget
 from ftwizard.train.budget import Limit
 from ftwizard.train.callbacks import RunControl
@@ -73,13 +75,13 @@ def test_dollars_without_a_price_are_refused() -> None:
 
 @pytest.mark.parametrize("usd", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_budget_is_an_amount(usd: float) -> None:
-    with pytest.raises(schema.PlanError, match=r"budget\.usd"):
-        schema.check(plan_of(usd=usd))
+    with pytest.raises(SettingsError, match=r"budget\.usd"):
+        check_plan(plan_of(usd=usd))
 
 
 def test_a_plan_says_it(tmp_path: Path) -> None:
-    text = schema.dump(plan_of(usd=2.5))
-    assert "usd: 2.5" in text and schema.parse(text).budget.usd == 2.5
+    text = plan_file.dump(plan_of(usd=2.5))
+    assert "usd: 2.5" in text and plan_file.parse(text).budget.usd == 2.5
 
 
 def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFolder) -> None:

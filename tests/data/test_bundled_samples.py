@@ -12,12 +12,12 @@ import pytest
 
 from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 
 
 def test_the_sample_is_copied_once_and_its_plan_can_be_loaded(home: Path) -> None:
     file = bundled_samples.copy_plan()
-    assert schema.load(file).data.files.train.startswith(str(home / "samples"))
+    assert plan_file.load(file).data.files.train.startswith(str(home / "samples"))
     written = file.stat().st_mtime_ns
     assert bundled_samples.copy_plan() == file and file.stat().st_mtime_ns == written
     assert [path.name for path in (home / "samples").iterdir()] == [file.parent.name]

@@ -14,8 +14,8 @@ from ftwizard.cli import train
 from ftwizard.data import bundled_samples, mix, reader
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
-from ftwizard.plan import schema
-from ftwizard.plan.schema import PlanError
+from ftwizard.plan import plan_file, schema
+from ftwizard.strict_yaml import SettingsError
 from ftwizard.train import dataset, test_split
 from ftwizard.train.encoder import EncodedRow, EncodingError, EncodingReport
 from tests.data.test_split import row, texts
@@ -70,7 +70,7 @@ def planned(folder: Path, more: str = "mix: {share: 0.1}") -> schema.Plan:
     write(folder / "rows.jsonl", [f"Own question {n}?" for n in range(100)])
     path = folder / "plan.yaml"
     path.write_text(f"data: {{files: {{train: rows.jsonl}}, {more}}}\nmodel: {{name: owner/m}}\n")
-    return schema.load(path)
+    return plan_file.load(path)
 
 
 def test_general_rows_are_a_part_of_their_own(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, more: str, says: str) -> None:
-    with pytest.raises(PlanError) as error:
+    with pytest.raises(SettingsError) as error:
         planned(tmp_path, more)
     assert says in error.value.message
 
@@ -206,7 +206,7 @@ def test_a_plan_says_how_rows_are_divided(tmp_path: Path) -> None:
     one = planned(tmp_path, "mix: {rows: ../more.jsonl, share: 0.05}")
     assert one.data.split.group_by == "near-copies"
     assert one.data.mix.rows == str(tmp_path.parent / "more.jsonl")
-    assert schema.parse(schema.dump(one)) == one
+    assert plan_file.parse(plan_file.dump(one)) == one
 
 
 def general() -> list[dict[str, Any]]:

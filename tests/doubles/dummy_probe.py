@@ -17,7 +17,7 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import worker
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.train import probe
 from tests.helpers.probes import measured
@@ -25,7 +25,7 @@ from tests.helpers.probes import measured
 
 def work(job: worker.Worker) -> worker.WorkResult:
     probe._exit_with_parent(job.folder)
-    recipe = schema.load(job.folder.plan, begun=True).recipe
+    recipe = plan_file.load(job.folder.plan, begun=True).recipe
     ends = os.environ.get("DUMMY_ENDS", "")
     job.phase("loading", what="model")
     Path(os.environ["DUMMY_SAID"]).write_text(f"{os.getpid()} {job.folder.path}")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.lab import Lab
@@ -136,7 +136,7 @@ def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Lab)
     again = ok("branch", "still", "--accumulation-times", "2", "--from", "start", "--name", "twice")
     assert "from the start: gradient_accumulation 1 → 2" in again
     until_ended(small.folder("twice"), 120)
-    assert schema.load(small.folder("twice").plan, begun=True).recipe.gradient_accumulation == 2
+    assert plan_file.load(small.folder("twice").plan, begun=True).recipe.gradient_accumulation == 2
     assert events(small.folder("twice"), "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
 
     for arguments, says in (

@@ -205,12 +205,12 @@ def test_without_bitsandbytes_qlora_says_what_to_install(
     quick: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ftwizard.errors import USAGE, MissingExtra
-    from ftwizard.plan import schema
+    from ftwizard.plan import plan_file
     from ftwizard.train import command
 
-    chosen = schema.load(quick.plan(method="qlora"))
+    chosen = plan_file.load(quick.plan(method="qlora"))
     monkeypatch.setattr(command, "is_installed", lambda name: name != "bitsandbytes")
     with pytest.raises(MissingExtra, match="bitsandbytes") as missing:
         command.check_installed(chosen)
     assert missing.value.exit_code == USAGE and "ftwizard[local]" in missing.value.hint
-    command.check_installed(schema.load(quick.plan("lora")))
+    command.check_installed(plan_file.load(quick.plan("lora")))

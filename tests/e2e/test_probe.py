@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ftwizard.estimate import probe_cache
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.lab import Lab
@@ -40,7 +40,7 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(lab: Lab, scra
     assert 300e6 < found["memory"]["value"] < 3e9, "weights alone are 270 MB"
     assert found["measured"]["longest"] <= 160 and found["evaluation_s"]["value"] > 0
     assert not list(scratch.iterdir()) and not (lab.home / "runs").exists()
-    known = probe_cache.read_cached_probe(schema.load(plan))
+    known = probe_cache.read_cached_probe(plan_file.load(plan))
     assert known and known.memory.value == found["memory"]["value"]
 
     folder = lab.train(plan, "one", "--price", "machine=36")
@@ -75,7 +75,7 @@ def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(lab: Lab, scratch: 
     assert done["halved"] >= 1 and done["batch_size"] * done["gradient_accumulation"] == 16
     assert "A batch of 16 does not fit (memory ran out); tried 8" in done["findings"][0]
     assert done["written"] == str(smaller) and plan.read_bytes() == before
-    recipe = schema.load(smaller).recipe
+    recipe = plan_file.load(smaller).recipe
     assert recipe.batch_size == done["batch_size"] == 16 >> done["halved"]
     assert not list(scratch.iterdir())
     again = run("probe", plan, "--write", smaller)

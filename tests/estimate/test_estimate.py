@@ -17,7 +17,7 @@ from ftwizard.estimate import disk, duration
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.hardware import machine
 from ftwizard.jobs.events import EventReader
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.screens.wizard.estimate import text
 from ftwizard.text import format_age
 from tests.screens.costs.test_hour_price import ESTIMATE
@@ -157,7 +157,7 @@ def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
         raise AssertionError("all of the events were read")
 
     monkeypatch.setattr(EventReader, "read", refuse)
-    found = run_history.find_speeds(schema.parse(PLAN))
+    found = run_history.find_speeds(plan_file.parse(PLAN))
     assert [speed.run for speed in found] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
     assert all(speed.tokens_per_s > 0 for speed in found), "what is before the end counts nothing"
 
@@ -166,7 +166,7 @@ def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(run_history, "MAX_RUNS_FOR_SPEED", 2)
     for number in range(4):
         make_run(home, f"run-{number}")
-    assert [speed.run for speed in run_history.find_speeds(schema.parse(PLAN))] == [
+    assert [speed.run for speed in run_history.find_speeds(plan_file.parse(PLAN))] == [
         "run-3",
         "run-2",
     ]

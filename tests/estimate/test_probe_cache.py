@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ftwizard.estimate import probe_cache
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.models.hub import ModelSource
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.prediction import RunFigures
 from tests.helpers.probes import measured
@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     (tmp_path / "rows.jsonl").write_text("{}\n")
-    return schema.parse(
+    return plan_file.parse(
         f"data: {{files: {{train: {tmp_path}/rows.jsonl}}}}\n"
         "model: {name: a/b}\nrecipe: {batch_size: 8}\n"
     )

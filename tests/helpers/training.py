@@ -11,7 +11,7 @@ from ftwizard.jobs import launch
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from tests.helpers.jobs import events
 from tests.helpers.models import make_tiny
 
@@ -72,24 +72,24 @@ def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, train
     }  # fmt: skip
     path = root / f"{name}.yaml"
     path.write_text(json.dumps(body))
-    plan = schema.load(path, allow=["many-epochs"])
+    plan = plan_file.load(path, allow=["many-epochs"])
     source = hub.locate(plan.model.name)
     record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
         "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
     }})  # fmt: skip
-    folder = launch.create(root / name, record, {"plan.yaml": schema.dump(plan).encode()})
+    folder = launch.create(root / name, record, {"plan.yaml": plan_file.dump(plan).encode()})
     write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
     return again(folder)
 
 
 def again(folder: JobFolder) -> JobFolder:
     """Train what is in a run's folder, in its newest attempt."""
-    from ftwizard.train import trainer
+    from ftwizard.cli.work import run_training
 
     kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     worker = Worker(folder)
     try:
-        trainer.run(worker)
+        run_training(worker)
     finally:
         worker.events.close()
         for one, handler in kept.items():

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.plan import schema
-from ftwizard.plan.schema import Plan, PlanError
+from ftwizard.plan import plan_file, schema
+from ftwizard.plan.schema import Plan
+from ftwizard.strict_yaml import SettingsError
 
 MINIMAL = """\
 data:
@@ -51,7 +52,7 @@ _plans = st.builds(
 
 @given(_plans)
 def test_what_is_saved_is_loaded(one: Plan) -> None:
-    assert schema.parse(schema.dump(one)) == one
+    assert plan_file.parse(plan_file.dump(one)) == one
 
 
 @pytest.mark.parametrize(
@@ -73,8 +74,8 @@ def test_what_is_saved_is_loaded(one: Plan) -> None:
     ],
 )
 def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint: str) -> None:
-    with pytest.raises(PlanError) as error:
-        schema.parse(MINIMAL + more)
+    with pytest.raises(SettingsError) as error:
+        plan_file.parse(MINIMAL + more)
     assert f"line {line}" in error.value.message
     assert says in error.value.message
     assert hint in error.value.hint
@@ -82,7 +83,7 @@ def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint:
 
 
 def test_yaml_means_what_it_says() -> None:
-    one = schema.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\nprovider_reason: no\n")
+    one = plan_file.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\nprovider_reason: no\n")
     assert one.recipe.learning_rate == 1e-4
     assert one.provider_reason == "no"
 
@@ -90,7 +91,7 @@ def test_yaml_means_what_it_says() -> None:
 @pytest.mark.parametrize("text", ["", "3", "[1]", "a: !!python/object/apply:os.system [id]\n"])
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(FtwizardError):
-        schema.parse(text)
+        plan_file.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -116,13 +117,13 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
     ],
 )
 def test_values_that_make_no_sense_are_refused(tmp_path: Path, more: str, says: str) -> None:
-    with pytest.raises(PlanError, match=r"recipe|budget|samples") as error:
-        schema.load(_file(tmp_path, MINIMAL + more + "\n"))
+    with pytest.raises(SettingsError, match=r"recipe|budget|samples") as error:
+        plan_file.load(_file(tmp_path, MINIMAL + more + "\n"))
     assert says in error.value.message
 
 
 def test_a_file_of_prompts_may_have_blanks_in_its_name(tmp_path: Path) -> None:
-    chosen = schema.load(_file(tmp_path, MINIMAL + "samples: {prompts: my prompts.txt}\n"))
+    chosen = plan_file.load(_file(tmp_path, MINIMAL + "samples: {prompts: my prompts.txt}\n"))
     assert chosen.samples.prompts == str(tmp_path / "my prompts.txt")
 
 
@@ -136,9 +137,9 @@ def test_a_file_of_prompts_may_have_blanks_in_its_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_loaded_plan_says_its_learning_rate(tmp_path: Path, recipe: str, rate: float) -> None:
-    one = schema.load(_file(tmp_path, f"{MINIMAL}{recipe}\n"))
+    one = plan_file.load(_file(tmp_path, f"{MINIMAL}{recipe}\n"))
     assert one.recipe.learning_rate == rate
-    assert schema.parse(schema.dump(one)) == one
+    assert plan_file.parse(plan_file.dump(one)) == one
 
 
 def test_contradicting_fields_are_refused(tmp_path: Path) -> None:
@@ -146,42 +147,44 @@ def test_contradicting_fields_are_refused(tmp_path: Path) -> None:
         "train: rows.jsonl",
         "train: rows.jsonl\n    validation: more.jsonl\n  split: {validation: 0.2}",
     )
-    with pytest.raises(PlanError, match=r"Both data.files.validation and data.split.validation"):
-        schema.load(_file(tmp_path, text))
+    with pytest.raises(
+        SettingsError, match=r"Both data.files.validation and data.split.validation"
+    ):
+        plan_file.load(_file(tmp_path, text))
 
 
 def test_no_validation_needs_insistence(tmp_path: Path) -> None:
     path = _file(tmp_path, MINIMAL.replace("model:", "  split: {validation: 0}\nmodel:"))
     with pytest.raises(FtwizardError) as error:
-        schema.load(path)
+        plan_file.load(path)
     assert error.value.exit_code == DECLINED
     assert "--allow no-validation" in error.value.hint
-    assert schema.load(path, allow=["no-validation"]).allow == ("no-validation",)
+    assert plan_file.load(path, allow=["no-validation"]).allow == ("no-validation",)
 
 
 def test_many_epochs_need_insistence(tmp_path: Path) -> None:
     path = _file(tmp_path, MINIMAL + "recipe: {epochs: 4}\n")
     with pytest.raises(FtwizardError) as error:
-        schema.load(path)
+        plan_file.load(path)
     assert error.value.exit_code == DECLINED
-    assert schema.load(path, allow=["many-epochs"]).recipe.epochs == 4
-    assert schema.load(path, deferred=("many-epochs",)).allow == ()
-    assert schema.load(path, begun=True).recipe.epochs == 4, "it was asked before the run began"
+    assert plan_file.load(path, allow=["many-epochs"]).recipe.epochs == 4
+    assert plan_file.load(path, deferred=("many-epochs",)).allow == ()
+    assert plan_file.load(path, begun=True).recipe.epochs == 4, "it was asked before the run began"
     with pytest.raises(FtwizardError) as unknown:
-        schema.load(path, allow=["many-epoch"])
+        plan_file.load(path, allow=["many-epoch"])
     assert unknown.value.exit_code == USAGE
 
 
 def test_file_names_are_relative_to_the_plan(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     text = MINIMAL.replace("owner/model", "base")
-    one = schema.load(_file(tmp_path, text))
+    one = plan_file.load(_file(tmp_path, text))
     assert one.data.files.train == str(tmp_path / "rows.jsonl")
     assert one.model.name == str(tmp_path / "base")
-    assert schema.load(_file(tmp_path, MINIMAL)).model.name == "owner/model"
-    asked = schema.load(_file(tmp_path, MINIMAL + "samples: {prompts: ask.txt}\n")).samples
+    assert plan_file.load(_file(tmp_path, MINIMAL)).model.name == "owner/model"
+    asked = plan_file.load(_file(tmp_path, MINIMAL + "samples: {prompts: ask.txt}\n")).samples
     assert asked.prompts == str(tmp_path / "ask.txt")
-    own = schema.load(_file(tmp_path, MINIMAL + "samples: {prompts: [ask.txt]}\n")).samples
+    own = plan_file.load(_file(tmp_path, MINIMAL + "samples: {prompts: [ask.txt]}\n")).samples
     assert own.prompts == ("ask.txt",)
 
 
@@ -190,10 +193,10 @@ def test_a_plan_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
     path = tmp_path / "plan.yaml"
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(PlanError, match=r"no plan|UTF-8"):
-        schema.load(path)
-    with pytest.raises(PlanError):
-        schema.load(tmp_path)
+    with pytest.raises(SettingsError, match=r"no plan|UTF-8"):
+        plan_file.load(path)
+    with pytest.raises(SettingsError):
+        plan_file.load(tmp_path)
 
 
 def test_every_setting_is_documented() -> None:

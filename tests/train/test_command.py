@@ -10,7 +10,7 @@ import pytest
 from ftwizard.credentials import without_secrets
 from ftwizard.errors import USAGE, FtwizardError, MissingExtra
 from ftwizard.jobs import launch
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.train import command
 
 MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
@@ -28,7 +28,7 @@ MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
 )
 def test_one_gpu_is_visible(more: str, visible: str | None, gpu: str) -> None:
     base = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    found = command.build_environment(schema.parse(MINIMAL + more), base)
+    found = command.build_environment(plan_file.parse(MINIMAL + more), base)
     assert found["CUDA_VISIBLE_DEVICES"] == gpu
 
 
@@ -36,7 +36,7 @@ def test_a_gpu_that_is_not_visible_is_refused() -> None:
     for visible in ("2,3", ""):
         with pytest.raises(FtwizardError, match=r"where\.gpu is 2"):
             command.build_environment(
-                schema.parse(MINIMAL + "where: {gpu: 2}\n"), {"CUDA_VISIBLE_DEVICES": visible}
+                plan_file.parse(MINIMAL + "where: {gpu: 2}\n"), {"CUDA_VISIBLE_DEVICES": visible}
             )
 
 
@@ -49,19 +49,19 @@ def test_keys_go_only_where_they_are_needed() -> None:
         "GITHUB_PAT", "PGPASSWORD", "DB_PASS", "TOKEN", "DATABASE_URL",
     )  # fmt: skip
     base = dict.fromkeys(names, "x")
-    plain = command.build_environment(schema.parse(MINIMAL), base)
+    plain = command.build_environment(plan_file.parse(MINIMAL), base)
     kept = {"PATH", "HF_TOKEN", "TOKENIZERS_PARALLELISM", "KEYBOARD", "XDG_DATA_HOME", "MONKEY"}
     assert kept == set(plain) & set(base)
     assert not {
         n for n in plain if "KEY_ID" in n or "API_KEY" in n or "PASSWORD" in n or "CRED" in n
     }
-    watched = command.build_environment(schema.parse(MINIMAL + "report_to: [wandb]\n"), base)
+    watched = command.build_environment(plan_file.parse(MINIMAL + "report_to: [wandb]\n"), base)
     assert "WANDB_API_KEY" in watched and "OPENAI_API_KEY" not in watched
     assert without_secrets({"MY_TOKEN": "x"}, keep=["MY_TOKEN"]) == {"MY_TOKEN": "x"}
 
 
 def test_waiting_threads_leave_the_processors_to_others() -> None:
-    one = schema.parse(MINIMAL)
+    one = plan_file.parse(MINIMAL)
     assert command.build_environment(one, {})["GOMP_SPINCOUNT"] == "1000"
     assert command.build_environment(one, {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
 
@@ -69,7 +69,7 @@ def test_waiting_threads_leave_the_processors_to_others() -> None:
 def test_a_missing_reporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "is_installed", lambda name: name != "wandb")
     with pytest.raises(MissingExtra) as error:
-        command.check_installed(schema.parse(MINIMAL + "report_to: [wandb]\n"))
+        command.check_installed(plan_file.parse(MINIMAL + "report_to: [wandb]\n"))
     assert error.value.exit_code == USAGE and "wandb" in error.value.hint
 
 

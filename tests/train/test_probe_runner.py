@@ -17,7 +17,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models.hub import ModelSource
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.train import command, probe_runner
 from ftwizard.train.probe_runner import ProbeResult
@@ -44,7 +44,7 @@ def dummy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def made(batch: int, accumulation: int = 1) -> Plan:
-    return schema.parse(
+    return plan_file.parse(
         f"data: {{files: {{train: /a}}}}\nmodel: {{name: /m}}\n"
         f"recipe: {{batch_size: {batch}, gradient_accumulation: {accumulation}, "
         "learning_rate: 1e-4}\n"

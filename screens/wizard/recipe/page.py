@@ -16,6 +16,7 @@ from ftwizard.advice.setting_help import settings
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan import schema
+from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.confirm import TypedConfirm
 from ftwizard.screens.page import WizardPage
@@ -153,7 +154,7 @@ class RecipePage(WizardPage[Step]):
             draft = resolve_prompt_file(draft)
         while not problem:
             try:
-                schema.check(draft.plan, await _find_supported_risks(draft))
+                check_plan(draft.plan, await _find_supported_risks(draft))
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
                     problem = f"{error.message} {error.hint}"

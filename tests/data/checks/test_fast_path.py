@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ftwizard.hardware.machine import MachineInfo
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
+from ftwizard.plan.checks import check_plan
 from ftwizard.runs.store import Progress
 from ftwizard.screens.plain import data, provider, steps, wizard
 from ftwizard.screens.plain import recipe as recipes
@@ -207,7 +208,7 @@ def test_prompts_for_samples_are_taken_from_a_file_that_is_there(
     assert ask.refused[1].startswith("samples.count is 30. It must be 0 to 20")
     again = recipes.ask_advanced(Scripted("prompts", "validation rows", "count", "0", ""), chosen)
     assert again.plan.samples == schema.Samples(count=0)
-    assert schema.parse(drafts.non_default_yaml(chosen.plan)) == chosen.plan
+    assert plan_file.parse(drafts.non_default_yaml(chosen.plan)) == chosen.plan
 
 
 def test_a_plan_in_brief_is_the_same_plan() -> None:
@@ -217,7 +218,7 @@ def test_a_plan_in_brief_is_the_same_plan() -> None:
     draft = draft.with_plan(model=schema.Model(name="owner/m")).with_recipe(epochs=2.0)
     draft = draft.with_plan(finish=setting_values.with_after(draft.plan.finish, "merge"))
     text = drafts.non_default_yaml(draft.plan)
-    assert schema.parse(text) == draft.plan
+    assert plan_file.parse(text) == draft.plan
     assert len(text.splitlines()) == 11, text
 
 
@@ -267,7 +268,7 @@ def test_a_file_of_its_own_validates_after_it_was_read_too(
     assert share.plan.data.files.validation is None and share.plan.validation_share == 0.2
     own = data.ask_validation(Scripted("file", "rows.validation.jsonl"), share)
     assert own.plan.data.files.validation == str(tmp_path / "rows.validation.jsonl")
-    schema.check(own.with_plan(model=schema.Model(name="owner/m")).plan)
+    check_plan(own.with_plan(model=schema.Model(name="owner/m")).plan)
 
 
 def test_the_rows_of_a_finding_are_shown(

@@ -11,7 +11,7 @@ import pytest
 from ftwizard.data.hub import download, ids
 from ftwizard.data.hub.ids import HubId
 from ftwizard.errors import FtwizardError
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_a_plan_that_names_a_data_set_says_how_to_get_the_file(part: str, tmp_pa
     file = tmp_path / "plan.yaml"
     file.write_text(f"data: {{files: {{{listed}}}}}\nmodel: {{name: a/b}}\n")
     with pytest.raises(FtwizardError, match=f"data.files.{part} looks like a data set") as error:
-        schema.load(file)
+        plan_file.load(file)
     assert "ftwizard check owner/name:test" in error.value.hint
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner/name:test").write_text("{}")
-    assert schema.load(file)
+    assert plan_file.load(file)

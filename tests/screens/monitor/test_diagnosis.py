@@ -20,7 +20,7 @@ from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder, Parent, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.models.hub import ModelSource
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file
 from ftwizard.runs import store
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
@@ -58,7 +58,7 @@ def parent(home: Path) -> JobFolder:
         kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0"
     )
     inputs = {"model": msgspec.to_builtins(source)}
-    hashes = train._hash_data(schema.load(run.plan, begun=True))
+    hashes = train._hash_data(plan_file.load(run.plan, begun=True))
     write_json(run.job, msgspec.structs.replace(run.read_job(), inputs=inputs, hashes=hashes))
     return run
 
@@ -130,7 +130,7 @@ def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
         told = parser.parser().parse_args(["branch", "jumpy", *child.options])
         branch.find_beginning(parent, told.begin)
         _, changes = branch.change_plan(
-            schema.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
+            plan_file.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
         )
         assert len(changes) == len(change.options) / 2
         expected = ("the start", "start") if change.from_scratch else (begins, begin)

@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftwizard.plan import schema
+from ftwizard.plan.checks import check_plan
 from ftwizard.screens.dialogs.choose import ChooseDialog
 from ftwizard.screens.dialogs.result import ResultDialog
 from ftwizard.screens.dialogs.save_as import SaveAsDialog
@@ -105,7 +106,7 @@ def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
         files = left[0].draft.plan.data.files
         assert files.train == str(rows.with_name("rows.train.jsonl"))
         assert files.validation == str(rows.with_name("rows.validation.jsonl"))
-        schema.check(left[0].draft.with_plan(model=schema.Model(name="owner/m")).plan)
+        check_plan(left[0].draft.with_plan(model=schema.Model(name="owner/m")).plan)
 
     on_page(draft_of(str(rows)), (100, 30), play)
 

@@ -12,7 +12,7 @@ from ftwizard.advice.recipe_advice import advise_method
 from ftwizard.estimate import probe_cache
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.hardware.machine import Gpu, MachineInfo
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.screens.wizard import setting_values
 from ftwizard.screens.wizard.drafts import Draft, temporary_plan
@@ -82,7 +82,7 @@ def rows(tmp_path: Path) -> str:
 def probed(one: Draft, halved: int = 0) -> CachedProbe:
     """Remember a probe of the plan, as the command is told of it."""
     with temporary_plan(one) as file:
-        plan = schema.load(Path(file))
+        plan = plan_file.load(Path(file))
     recipe = plan.recipe
     fits = probe_cache.with_batch(
         plan, recipe.batch_size // 2**halved, recipe.gradient_accumulation
@@ -117,7 +117,7 @@ def test_a_probe_of_a_smaller_batch_is_not_of_this_one(rows: str) -> None:
 
 def test_earlier_runs_come_before_what_is_worked_out(home: Path, rows: str) -> None:
     one = draft(rows=rows)
-    make_run(home, "before").plan.write_text(schema.dump(one.plan))
+    make_run(home, "before").plan.write_text(plan_file.dump(one.plan))
     found = live_estimate.estimate_recipe(one)
     assert found and found.time and "earlier" in found.time.source
 

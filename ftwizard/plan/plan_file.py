@@ -1,0 +1,140 @@
+"""Plan files: reading with checks and absolute paths, and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard import strict_yaml, user_paths
+from ftwizard.data import bundled_samples
+from ftwizard.data.hub import ids
+from ftwizard.errors import FtwizardError
+from ftwizard.plan.checks import check_plan, parse_risk
+from ftwizard.plan.schema import LEARNING_RATES, Plan, RiskName
+from ftwizard.strict_yaml import SettingsError
+from ftwizard.text import make_visible
+
+
+def load(
+    path: Path,
+    allow: Iterable[str] = (),
+    *,
+    begun: bool = False,
+    deferred: Container[RiskName] = (),
+) -> Plan:
+    """Read and check a plan; make its paths absolute and fill in the learning rate.
+
+    ``allow`` names risks to allow besides those in the plan. ``begun``: the plan of a run that has
+    begun, so what was asked at its start is not asked again. ``deferred``: risks that the caller checks.
+    Raises SettingsError with the line and what to do, FtwizardError when a safety rule forbids it.
+    """
+    plan = parse(_read(path), str(path))
+    plan = _fill_in_learning_rate(make_absolute(plan, path.absolute().parent))
+    allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
+    plan = msgspec.structs.replace(plan, allow=allowed)
+    check_plan(plan, ("many-epochs",) if begun else deferred)
+    return plan
+
+
+def parse(text: str, name: str = "plan.yaml") -> Plan:
+    """Parse YAML 1.2 text, without checks across fields; raise SettingsError."""
+    return strict_yaml.loads(text, Plan, name)
+
+
+def dump(plan: Plan) -> str:
+    """Return the plan as YAML that ``parse`` reads back as the same value.
+
+    All settings are written except those left to the run (None).
+    """
+    return strict_yaml.dumps(_to_tree(plan))
+
+
+def _to_tree(part: msgspec.Struct) -> dict[str, Any]:
+    tree = {}
+    for name in part.__struct_fields__:
+        value = getattr(part, name)
+        value = _to_tree(value) if isinstance(value, msgspec.Struct) else value
+        if value not in (None, {}):
+            tree[name] = value
+    return tree
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"There is no plan at {make_visible(str(path))}.", "Check the name of the YAML file."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{make_visible(str(path))} is not UTF-8 (byte {error.start}).",
+            "A plan is a YAML text file.",
+        ) from None
+    except IsADirectoryError:
+        raise SettingsError(
+            f"{make_visible(str(path))} is a folder.", "Name a plan file in it."
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"{make_visible(str(path))} could not be read: {error.strerror}.",
+            "Check its permissions: ls -l",
+        ) from None
+    except ValueError:
+        raise SettingsError(f"{make_visible(str(path))} is not a valid file name.") from None
+
+
+def _fill_in_learning_rate(plan: Plan) -> Plan:
+    """Fill in the method's learning rate, so that the plan kept by a run has the number."""
+    if plan.recipe.learning_rate is not None:
+        return plan
+    rate = LEARNING_RATES[plan.recipe.method]
+    recipe = msgspec.structs.replace(plan.recipe, learning_rate=rate)
+    return msgspec.structs.replace(plan, recipe=recipe)
+
+
+def make_absolute(plan: Plan, folder: Path) -> Plan:
+    """Return the plan with its paths absolute, relative to ``folder``.
+
+    Raises SettingsError for an invalid file name, and for a data set on the Hub.
+    """
+    old = plan.data.files
+    files: dict[str, str | None] = {}
+    for part in ("train", "validation", "test"):
+        name = getattr(old, part)
+        _refuse_hub_id(f"files.{part}", name, folder)
+        files[part] = name and _resolve(f"data.files.{part}", name, folder)
+    mix = plan.data.mix
+    if mix.rows not in bundled_samples.ROW_SETS:
+        _refuse_hub_id("mix.rows", mix.rows, folder)
+        mix = msgspec.structs.replace(mix, rows=_resolve("data.mix.rows", mix.rows, folder))
+    sampling = plan.samples
+    if isinstance(sampling.prompts, str) and sampling.prompts.strip():
+        name = _resolve("samples.prompts", sampling.prompts, folder)
+        sampling = msgspec.structs.replace(sampling, prompts=name)
+    model = plan.model
+    if model.name.startswith((".", "~", "/")) or user_paths.is_folder(folder / model.name):
+        model = msgspec.structs.replace(model, name=_resolve("model.name", model.name, folder))
+    data = msgspec.structs.replace(plan.data, files=msgspec.structs.replace(old, **files), mix=mix)
+    return msgspec.structs.replace(plan, data=data, model=model, samples=sampling)
+
+
+def _resolve(setting: str, name: str, folder: Path) -> str:
+    try:
+        return str(user_paths.make_absolute(name, folder))
+    except FtwizardError as error:
+        raise SettingsError(f"{setting}: {error.message}", error.hint) from None
+
+
+def _refuse_hub_id(setting: str, name: str | None, folder: Path) -> None:
+    """Raise SettingsError for a Hub id: a plan names files, so that a run does not change with the
+    Hub."""
+    if name and ids.parse(name) and not user_paths.exists(folder / name):
+        raise SettingsError(
+            f"There is no data file {make_visible(str(folder / name), 200)}; data.{setting} looks "
+            "like a data set on the Hugging Face Hub.",
+            f"Run ftwizard check {make_visible(name, 200)}, then name the file that it prints.",
+        )
