@@ -42,6 +42,7 @@ def timed(owner: type, name: str) -> None:
 
 
 def main() -> None:
+    from ftwizard.cli.work import run_training
     from ftwizard.train import (
         callbacks,
         diagnosis_callback,

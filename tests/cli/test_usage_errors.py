@@ -78,9 +78,9 @@ def test_a_full_disk_behind_the_output_is_a_sentence(
 def test_an_interrupt_is_3_also_in_code_that_was_made_of_text(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(
         "import sys\n"
-        "from ftwizard import commands\n"
-        "commands._load_function = lambda _: lambda _: exec('raise KeyboardInterrupt')\n"
-        "sys.exit(commands.dispatch(['runs'], None))\n"
+        "from ftwizard.cli import parser\n"
+        "parser._load_function = lambda _: lambda _: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(parser.dispatch(['runs'], None))\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(

@@ -161,8 +161,8 @@ def test_no_rows_are_one_sentence(tmp_path: Path, name: str) -> None:
 def test_advice_imports_nothing_heavy() -> None:
     code = """
 import sys
-import ftwizard.advice.path, ftwizard.advice.recipe, ftwizard.commands.advise
-import ftwizard.advice.follows, ftwizard.advice.evidence, ftwizard.advice.modules
+import ftwizard.advice.provider_advice, ftwizard.advice.recipe_advice, ftwizard.cli.advise
+import ftwizard.estimate.recipe_estimate, ftwizard.advice.evidence, ftwizard.advice.target_modules
 heavy = {"torch", "transformers", "trl", "peft", "datasets", "numpy", "textual", "openai", "boto3"}
 found = heavy & set(sys.modules)
 assert not found, found

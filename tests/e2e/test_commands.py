@@ -358,7 +358,7 @@ for argv in (["runs", "--json"], ["status", "one", "--json"], ["watch", "one", "
     assert main(argv) == 0
 heavy = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "numpy",
          "textual", "questionary", "openai", "together", "boto3", "google"}
-import ftwizard.commands.train, ftwizard.commands.demo, ftwizard.commands.stop, ftwizard.train.saved
+import ftwizard.cli.train, ftwizard.cli.demo, ftwizard.cli.stop, ftwizard.train.checkpoint_rotation
 found = heavy & set(sys.modules)
 assert not found, found
 """
@@ -368,8 +368,8 @@ assert not found, found
 def test_help_does_not_even_import_the_plan() -> None:
     code = """
 import sys
-from ftwizard.commands import parser
-parser().format_help()
+from ftwizard.cli import parser
+parser.parser().format_help()
 found = {"msgspec", "rich", "ruamel", "psutil", "ftwizard.plan.schema"} & set(sys.modules)
 assert not found, found
 """
@@ -380,7 +380,7 @@ def test_home_imports_no_more_than_its_first_frame_shows() -> None:
     code = """
 import sys
 import ftwizard.screens.app
-ours = {"plan", "advice", "estimate", "data", "diagnosis", "train", "catalog", "config_file"}
+ours = {"plan", "advice", "estimate", "data", "diagnosis", "train", "catalog", "config"}
 found = {f"ftwizard.{name}" for name in ours} & set(sys.modules)
 found |= {"psutil", "ruamel.yaml", "questionary"} & set(sys.modules)
 assert not found, found
@@ -391,9 +391,8 @@ assert not found, found
 def test_a_missing_extra_is_named_with_its_command(tmp_path: Path) -> None:
     code = """
 import sys
-from ftwizard import machine
-from ftwizard.paths import local
-local.is_installed = lambda name: name != "trl"
+from ftwizard.train import command
+command.is_installed = lambda name: name != "trl"
 from ftwizard.__main__ import main
 sys.exit(main(["train", sys.argv[1]]))
 """

@@ -18,7 +18,7 @@ BARE = """
 import socket, sys
 def refuse(*_): raise AssertionError("the network was asked for")
 socket.socket.connect = refuse
-from ftwizard.commands import dispatch
+from ftwizard.cli.parser import dispatch
 code = dispatch(sys.argv[1:], None)
 heavy = {"torch", "transformers", "trl", "datasets", "numpy", "openai"} & set(sys.modules)
 assert not heavy, heavy

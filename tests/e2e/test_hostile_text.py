@@ -17,7 +17,7 @@ from tests.screens.hostile import NAME, SEEN, SHOWN_NAME, TEXTS, obeyed_bytes
 from tests.screens.runs_helpers import living, make_hostile, make_result, make_run
 
 both_texts = pytest.mark.parametrize("name", ["all", "long"])
-LIVE = "from ftwizard import runs; from ftwizard.cli.parser import watch; watch.follow(runs.find('one'))"
+LIVE = "from ftwizard.runs import store; from ftwizard.cli import watch; watch.follow(store.find('one'))"
 """Follows a run in lines that are redrawn, as the wizard in lines of text does at its end."""
 
 

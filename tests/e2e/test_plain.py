@@ -325,10 +325,9 @@ def test_no_other_way_in_imports_the_questions(home: Path) -> None:
     code = """
 import sys
 import ftwizard.__main__
-import ftwizard.commands.advise, ftwizard.commands.check, ftwizard.commands.demo
-import ftwizard.commands.home, ftwizard.commands.runs, ftwizard.commands.train
-import ftwizard.commands.watch
-import ftwizard.screens.app, ftwizard.screens.flow, ftwizard.screens.wizard, ftwizard.screens.review
+import ftwizard.cli.advise, ftwizard.cli.check, ftwizard.cli.demo
+import ftwizard.cli.home, ftwizard.cli.runs, ftwizard.cli.train, ftwizard.cli.watch
+import ftwizard.screens.app, ftwizard.screens.navigation, ftwizard.screens.wizard.review
 found = {"questionary", "prompt_toolkit"} & set(sys.modules)
 assert not found, found
 """

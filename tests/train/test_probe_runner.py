@@ -137,11 +137,11 @@ def test_when_who_started_it_is_ended_it_goes_too(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     starter = subprocess.Popen([sys.executable, "-c", (
         "import sys\n"
-        "from ftwizard.paths import local, probing\n"
+        "from ftwizard.train import command, probe_runner\n"
         "from tests.train.test_probe_runner import DUMMY, SOURCE, made\n"
-        "local.argv = lambda path: [sys.executable, str(DUMMY), str(path)]\n"
-        "with probing.ended_in_order():\n"
-        "    probing.run(made(4), SOURCE, 3, lambda *_, **__: None)\n"
+        "command.build_argv = lambda path: [sys.executable, str(DUMMY), str(path)]\n"
+        "with probe_runner.exit_on_sigterm():\n"
+        "    probe_runner.run_probe(made(4), SOURCE, 3, lambda *_, **__: None)\n"
     )])  # fmt: skip
     end = time.monotonic() + 60
     while not (dummy.exists() and dummy.read_text()) and time.monotonic() < end:
