@@ -13,7 +13,8 @@ import msgspec
 from ftwizard.catalog.prices import Edition
 from ftwizard.catalog.providers import Lifecycle, PathId, PlatformId, catalog
 from ftwizard.catalog.sourced import Sourced, load_asset
-from ftwizard.data.platforms import Target, TargetName, get_target
+from ftwizard.data.format_names import TargetName
+from ftwizard.data.platforms import Target, get_target
 from ftwizard.errors import FtwizardError
 from ftwizard.quantity import EndDate
 from ftwizard.text import make_visible

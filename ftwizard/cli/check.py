@@ -18,9 +18,10 @@ from ftwizard.data.checks import run
 from ftwizard.data.checks.report import DataReport, overall_verdict, report_unreadable_file
 from ftwizard.data.checks.run import CheckOptions
 from ftwizard.data.findings import Findings, sort_findings
+from ftwizard.data.format_names import TargetName
 from ftwizard.data.hub import datasets
 from ftwizard.data.io.inspect import FileProblem
-from ftwizard.data.platforms import TargetName, get_target
+from ftwizard.data.platforms import get_target
 from ftwizard.data.repair.repair import Repairs, repair
 from ftwizard.data.tokens.stats import TokenEstimate, TokenLengths, TrainableTokens
 from ftwizard.errors import USAGE, FtwizardError

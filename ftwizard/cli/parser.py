@@ -16,8 +16,7 @@ from typing import Protocol, get_args
 
 from ftwizard import __version__
 from ftwizard.cli.usage_errors import Parser, parse
-from ftwizard.data.format_names import FormatChoice
-from ftwizard.data.platforms import TargetName
+from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.errors import DECLINED, FtwizardError
 
 # Parsers of the data commands.

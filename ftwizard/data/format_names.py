@@ -1,4 +1,4 @@
-"""Names of the supported row formats. Imports nothing heavy."""
+"""Names of row formats and of training targets. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ Format = Literal[
 ]
 FormatChoice = Literal["auto", Format]
 """``auto``: detected from the rows."""
+
+TargetName = Literal[
+    "trl-sft", "trl-dpo", "trl-kto",
+    "openai-sft", "openai-dpo", "openai-rft",
+    "foundry-sft", "foundry-dpo", "foundry-rft",
+    "together-sft", "together-dpo",
+    "bedrock-nova", "bedrock-llama", "bedrock-claude", "bedrock-rft",
+    "vertex-gemini", "vertex-open",
+]  # fmt: skip
+"""Provider and method to train on."""
 
 FORMAT_NAMES: dict[Format, str] = {
     "openai-chat": "chat messages",

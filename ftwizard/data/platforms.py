@@ -9,19 +9,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from ftwizard.data.format_names import Format
-
-# Names of all training targets, in a module that imports nothing heavy.
-
-TargetName = Literal[
-    "trl-sft", "trl-dpo", "trl-kto",
-    "openai-sft", "openai-dpo", "openai-rft",
-    "foundry-sft", "foundry-dpo", "foundry-rft",
-    "together-sft", "together-dpo",
-    "bedrock-nova", "bedrock-llama", "bedrock-claude", "bedrock-rft",
-    "vertex-gemini", "vertex-open",
-]  # fmt: skip
-
+from ftwizard.data.format_names import Format, TargetName
 
 Severity = Literal["error", "warning", "info"]
 RowKind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]

@@ -18,7 +18,7 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PathId, PlatformId
-from ftwizard.data.platforms import TargetName
+from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution

@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from ftwizard.data.example import ROLES
-from ftwizard.data.platforms import TargetName, all_targets, get_target, severities
+from ftwizard.data.format_names import TargetName
+from ftwizard.data.platforms import all_targets, get_target, severities
 
 
 def test_every_name_has_its_rules() -> None:

@@ -12,11 +12,11 @@ from ftwizard.data import row_preview
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.run import guess_format
 from ftwizard.data.conversation import RowProblem
-from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.data.io import chunks, inspect, records
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.io.records import Record
-from ftwizard.data.platforms import Severity, Target, TargetName, default_target, get_target
+from ftwizard.data.platforms import Severity, Target, default_target, get_target
 
 _ORDER = get_args(Severity)
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data.findings import Finding
+from ftwizard.data.format_names import TargetName
 from ftwizard.data.io.inspect import FileProblem
-from ftwizard.data.platforms import Severity, TargetName
+from ftwizard.data.platforms import Severity
 from ftwizard.data.tokens.billing import Bill
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 

@@ -17,11 +17,11 @@ from ftwizard.data.checks.scan import ScanResult, scan
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import exact_duplicates
 from ftwizard.data.findings import FileFinding, RowFinding
-from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
+from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
 from ftwizard.data.io import chunks, inspect, records
 from ftwizard.data.io.chunks import ReportProgress
 from ftwizard.data.io.inspect import Container, FileProblem
-from ftwizard.data.platforms import Target, TargetName, default_target, get_target
+from ftwizard.data.platforms import Target, default_target, get_target
 from ftwizard.data.privacy.quote import quote
 from ftwizard.data.tokens import counting, stats
 from ftwizard.data.tokens.billing import Bill, compute_bill

@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard.data.platforms import Target, TargetName
+from ftwizard.data.format_names import TargetName
+from ftwizard.data.platforms import Target
 from ftwizard.data.tokens.stats import TokenEstimate
 
 

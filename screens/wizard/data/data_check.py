@@ -6,9 +6,8 @@ import re
 
 from rich.text import Text
 
-from ftwizard.data.format_names import FORMAT_NAMES, Format
+from ftwizard.data.format_names import FORMAT_NAMES, Format, TargetName
 from ftwizard.data.hub import ids
-from ftwizard.data.platforms import TargetName
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe

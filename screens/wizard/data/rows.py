@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from ftwizard.data.platforms import TargetName
+from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.screens import palette, subprocesses
