@@ -215,5 +215,5 @@ def test_the_monitor_says_how_to_come_back(folder: Path, key: bytes) -> None:
         terminal.send(key)
         assert terminal.exit_code() == 0
         said = terminal.output.rpartition(b"\x1b[?1004l")[2].decode()
-        assert said.strip() == f"Run {RUN} goes on. Come back with: ftwizard watch {RUN}"
+        assert said.strip() == f"Run {RUN} keeps running. Come back with: ftwizard watch {RUN}"
     goes_on(folder)
