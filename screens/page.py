@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from ftwizard.screens.dialogs.dialog import BaseScreen
 from ftwizard.screens.widgets.keys import Keys
-from ftwizard.screens.wizard.wizard import STEPS
+from ftwizard.screens.wizard import STEPS
 
 MIN_COLUMNS, MIN_ROWS = 60, 16
 _KEY_ORDER = {

@@ -275,7 +275,7 @@ def _offer_owner(offer: Offer, several: bool) -> str:
 
 
 def _format_edition(name: str) -> str:
-    return "edition 2026-04 (the article)" if name == "2026-04" else "newest prices"
+    return "edition 2026-04 (the article)" if name == "2026-04" else "current prices"
 
 
 def _format_relative(figure: Figure | None) -> str:

@@ -14,7 +14,7 @@ from ftwizard.screens.plain.prompts import CONTINUE, AskFunction, GoBack, Prompt
 from ftwizard.screens.wizard import drafts, setting_values, texts
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.estimate import text
-from ftwizard.screens.wizard.wizard import STEPS
+from ftwizard.screens.wizard import STEPS
 
 
 @dataclass(frozen=True)

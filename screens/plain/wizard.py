@@ -19,7 +19,7 @@ from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.terminal import glyphs
 from ftwizard.screens.wizard import drafts, texts
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.wizard import STEPS
+from ftwizard.screens.wizard import STEPS
 
 NOTHING = "Nothing was started or written."
 

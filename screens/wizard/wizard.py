@@ -71,8 +71,3 @@ async def _confirm_leaving(app: FtwizardApp, draft: Draft) -> bool:
             "Leave the wizard?", "Nothing was started. Your answers will be lost.", "leave", "stay"
         )
     )
-
-
-# The steps of the wizard, as its bar names them.
-
-STEPS = ("Provider", "Data", "Recipe", "Estimate", "Review")

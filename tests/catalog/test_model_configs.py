@@ -253,7 +253,7 @@ def test_a_revision_leads_nowhere_else(cache: Path) -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from ftwizard import model_config; model_config.shape('Qwen/Qwen3-8B');"
+        "import sys; from ftwizard.models import model_config; model_config.read_shape('Qwen/Qwen3-8B');"
         "print(*{'torch', 'transformers', 'huggingface_hub', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

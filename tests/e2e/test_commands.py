@@ -90,7 +90,9 @@ def test_a_half_broken_file_names_its_lines_and_loses_nothing(tmp_path: Path, ho
     refused("train", path, code=1, says="line 5")
     assert broken.read_bytes() == before
     assert not (home / "runs").exists()
-    refused("train", path, "--allow", "skip-bad-rows", code=1, says="owner/none is not there")
+    refused(
+        "train", path, "--allow", "skip-bad-rows", code=1, says="Model owner/none was not found"
+    )
 
 
 def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
@@ -121,7 +123,7 @@ def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
-    refused("train", plan(tmp_path), code=1, says="The model owner/none is not there")
+    refused("train", plan(tmp_path), code=1, says="Model owner/none was not found")
     refused("train", plan(tmp_path, model="/nowhere/at/all"), code=1, says="does not exist")
     (tmp_path / "empty").mkdir()
     refused(
@@ -426,5 +428,5 @@ def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> No
     for needed in ("py.typed", "screens/__init__.py", "assets/samples/tickets/plan.yaml",
                    "assets/samples/tickets/train.jsonl", "assets/samples/general/train.jsonl",
                    "assets/providers.toml", "assets/recipe_rules.toml",
-                   "jobs/keeper.py", "assets/ftwizard.tcss", "assets/pages.tcss", "screens/widgets/chart.py"):  # fmt: skip
+                   "jobs/keeper.py", "assets/ftwizard.tcss", "assets/pages.tcss", "screens/chart/widget.py"):  # fmt: skip
         assert f"ftwizard/{needed}" in names

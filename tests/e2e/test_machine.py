@@ -23,7 +23,7 @@ from tests.helpers.jobs import end_all, make, start, until, until_ended, until_s
 
 SAMPLE = """
 import json, sys, time
-from ftwizard.machine import Sampler
+from ftwizard.hardware.machine import Sampler
 sampler = Sampler(0.1, stale_s=0.5)
 sampler.wait(float(sys.argv[2]))
 time.sleep(float(sys.argv[1]))

@@ -29,7 +29,7 @@ def test_runs_are_searched_and_limited(home: Path) -> None:
     found = as_json("runs", "state:finished", "model:owner")["runs"]
     assert {one["id"] for one in found} == {"older", "newer"}
     assert len(as_json("runs", "--limit", "1")["runs"]) == 1
-    assert "2 runs more" in ok("runs", "--limit", "1")
+    assert "2 older runs not shown" in ok("runs", "--limit", "1")
     assert "None of the 3 runs matches “qwen”." in ok("runs", "qwen")
     assert as_json("runs", "qwen")["runs"] == []
     wrong = run("runs", "sate:x")
@@ -44,7 +44,7 @@ def test_runs_are_compared(home: Path) -> None:
     said = ok("compare", "one", "two")
     assert "recipe.rank" in said
     assert "0.07 at 60" in said
-    assert "not recorded" in said
+    assert "Not recorded" in said
     found = as_json("compare", "one", "two")
     assert found["settings"] == {"recipe.rank": {"one": 16, "two": 4}}
     assert found["comparable"]["validation_loss"] is None

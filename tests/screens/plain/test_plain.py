@@ -97,7 +97,7 @@ def test_a_volume_brings_the_month(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_going_back_leaves_it_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     said = shown(capsys, counted(), "volume", "b", "sort", "b", "row", "b", "b")
-    assert "requests per month" not in said.rpartition("newest prices")[2]
+    assert "requests per month" not in said.rpartition("current prices")[2]
 
 
 def test_edition_and_discount_are_switched(capsys: pytest.CaptureFixture[str]) -> None:
