@@ -11,10 +11,9 @@ from ftwizard.screens.plain import costs, hour_price, provider
 from ftwizard.screens.plain import data as rows
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import CONTINUE, AskFunction, GoBack, Prompter, UserQuit
-from ftwizard.screens.wizard import drafts, setting_values, texts
+from ftwizard.screens.wizard import STEPS, drafts, setting_values, texts
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.estimate import text
-from ftwizard.screens.wizard import STEPS
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from ftwizard.screens.plain import signals, steps
 from ftwizard.screens.plain.prompts import GoBack, NumberedPrompter, Prompter, UserQuit
 from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.terminal import glyphs
-from ftwizard.screens.wizard import drafts, texts
+from ftwizard.screens.wizard import STEPS, drafts, texts
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard import STEPS
 
 NOTHING = "Nothing was started or written."
 
