@@ -6,7 +6,7 @@ import importlib.util
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +15,7 @@ import psutil
 
 from ftwizard import credentials, locations, text, user_paths
 from ftwizard.hardware import nvml
-
-# Selection of GPUs by ``CUDA_VISIBLE_DEVICES``, in the order in which a run counts them.
-
-
-def select(gpus: list[dict[str, Any]], selection: str) -> list[dict[str, Any]]:
-    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` selects, in its order.
-
-    As in CUDA: indices, or unique prefixes of UUIDs; the first invalid entry ends the list. For a
-    MIG instance, the driver does not tell the memory here.
-    """
-    selected: list[dict[str, Any]] = []
-    for name in map(str.strip, selection.split(",")):
-        if name.startswith("MIG-"):
-            selected.append({"name": None, "memory_total": None, "memory_used": None})
-            continue
-        matches = [gpu for gpu in gpus if _matches(gpu, name)]
-        if len(matches) != 1 or matches[0] in selected:
-            break
-        selected += matches
-    return selected
-
-
-def _matches(gpu: dict[str, Any], name: str) -> bool:
-    if name.isdecimal():
-        return bool(gpu["index"] == int(name))
-    return name.startswith("GPU-") and str(gpu.get("uuid") or "").startswith(name)
-
+from ftwizard.hardware.nvml import Card, NoGpuCause, NoGpuError
 
 Sample = dict[str, Any]
 EXTRAS = {
@@ -82,7 +56,7 @@ class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
     gpus: tuple[Gpu, ...]
     """GPUs that a run may use, in the order of ``where.gpu``."""
     no_gpu: str | None
-    """Why ``gpus`` is empty."""
+    """Why ``gpus`` is empty, for people."""
     memory: int
     """Bytes of CPU memory."""
     cores: int
@@ -95,6 +69,8 @@ class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Services with a key or a login: where it is, never its value."""
     extras: tuple[str, ...]
     """Installed extras of ftwizard."""
+    no_gpu_cause: NoGpuCause | None = None
+    """Why ``gpus`` is empty."""
     flash_attn: bool = False
     """Whether the package flash-attn is installed."""
 
@@ -109,12 +85,18 @@ class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
         return max((gpu.free for gpu in self.gpus if gpu.free is not None), default=None)
 
 
-def read_machine_info(*, timeout_s: float = 3.0) -> MachineInfo:
+def read_machine_info(*, timeout_s: float = nvml.TIMEOUT_S) -> MachineInfo:
     """Inspect this machine; a driver that hangs delays it by ``timeout_s`` at most."""
-    usable, reason = list_gpus(timeout_s)
+    gpus: tuple[Gpu, ...] = ()
+    problem: NoGpuError | None = None
+    try:
+        gpus = list_gpus(timeout_s)
+    except NoGpuError as error:
+        problem = error
     return MachineInfo(
-        gpus=usable,
-        no_gpu=reason,
+        gpus=gpus,
+        no_gpu=problem.message if problem else None,
+        no_gpu_cause=problem.cause if problem else None,
         memory=psutil.virtual_memory().total,
         cores=len(os.sched_getaffinity(0)),
         bfloat16_cpu=has_bfloat16_cpu(),
@@ -125,44 +107,64 @@ def read_machine_info(*, timeout_s: float = 3.0) -> MachineInfo:
     )
 
 
-def list_gpus(timeout_s: float = 3.0) -> tuple[tuple[Gpu, ...], str | None]:
-    """Return the GPUs that training may use, in its order, and the reason if there are none."""
+def list_gpus(timeout_s: float = nvml.TIMEOUT_S) -> tuple[Gpu, ...]:
+    """Return the GPUs that training may use, in its order.
+
+    Raises NoGpuError, with the cause, if there are none.
+    """
     selection = os.environ.get("CUDA_VISIBLE_DEVICES")
     if selection in ("", "-1"):
-        return (), "CUDA_VISIBLE_DEVICES hides all GPUs"
-    sampler = Sampler(uuids=selection is not None)
-    sampler.wait(timeout_s)
-    reading = sampler.sample()
-    sampler.close()
-    readings: list[Sample] = reading["gpus"]
-    working = [gpu for gpu in readings if not gpu.get("lost") and not gpu.get("error")]
-    if readings and not working:
-        first = readings[0]
-        return (), f"NVML: {'the GPU is lost' if first.get('lost') else first['error']}"
-    visible = working
-    if selection is not None and working:
-        visible = select(working, selection)
-        if not visible:
-            name = text.make_visible(selection, 60)
-            return (), f"CUDA_VISIBLE_DEVICES={name} matches no GPU"
-    usable = tuple(
-        Gpu(name=gpu["name"], memory=gpu["memory_total"], used=gpu["memory_used"])
-        for gpu in visible
+        raise NoGpuError("hidden", "CUDA_VISIBLE_DEVICES hides all GPUs")
+    driver = nvml.read_driver(timeout_s)
+    if driver.cause:
+        raise NoGpuError(driver.cause, driver.message)
+    working = [card for card in driver.cards if not card.lost and not card.error]
+    if not working:
+        first = driver.cards[0]
+        raise NoGpuError(
+            "lost" if first.lost else "other", f"NVML: {first.error or 'the GPU is lost'}"
+        )
+    visible = working if selection is None else select(working, selection)
+    if not visible:
+        name = text.make_visible(selection or "", 60)
+        raise NoGpuError("unmatched", f"CUDA_VISIBLE_DEVICES={name} matches no GPU")
+    return tuple(
+        Gpu(name=card.name, memory=card.memory_total, used=card.memory_used) for card in visible
     )
-    return usable, reading.get("no_gpu")
+
+
+def select(cards: Sequence[Card], selection: str) -> list[Card]:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` selects, in its order.
+
+    As in CUDA: indices, or unique prefixes of UUIDs; the first invalid entry ends the list. For a
+    MIG instance, the driver does not tell the memory here.
+    """
+    selected: list[Card] = []
+    for name in map(str.strip, selection.split(",")):
+        if name.startswith("MIG-"):
+            selected.append(Card(index=None))
+            continue
+        matches = [card for card in cards if _matches(card, name)]
+        if len(matches) != 1 or matches[0] in selected:
+            break
+        selected += matches
+    return selected
+
+
+def _matches(card: Card, name: str) -> bool:
+    if name.isdecimal():
+        return card.index == int(name)
+    return name.startswith("GPU-") and (card.uuid or "").startswith(name)
 
 
 class Sampler:
     """Samples the machine and its GPUs without blocking its caller.
 
     A driver can hang in any NVML call, so a daemon thread makes these; a reading older than
-    ``stale_s`` is not returned. ``uuids``: read the UUID of each GPU too.
+    ``stale_s`` is not returned.
     """
 
-    def __init__(
-        self, interval_s: float = 2.0, *, stale_s: float = 10.0, uuids: bool = False
-    ) -> None:
-        self._uuids = uuids
+    def __init__(self, interval_s: float = 2.0, *, stale_s: float = 10.0) -> None:
         self._interval = interval_s
         self._stale = stale_s
         self._start = time.monotonic()
@@ -195,7 +197,7 @@ class Sampler:
         }
         if self._gpus is None:
             reading["gpus"] = []
-            reading["no_gpu"] = self._reason or "no answer from the driver yet"
+            reading["no_gpu"] = self._reason or nvml.NOT_RESPONDING
             if self._reason is None and time.monotonic() - self._start > self._stale:
                 reading["hung"] = True
         elif time.monotonic() - self._gpus[0] > self._stale:
@@ -208,37 +210,18 @@ class Sampler:
 
     def _follow_gpus(self) -> None:
         try:
-            self._read_gpus()
+            pynvml, count = nvml.connect()
+            while not self._closed.is_set():
+                readings = [nvml.read_gpu(pynvml, index) for index in range(count)]
+                self._gpus = (time.monotonic(), readings)
+                self._answered.set()
+                self._closed.wait(self._interval)
+        except NoGpuError as error:
+            self._reason = error.message
         except Exception as error:  # noqa: BLE001 (a driver may raise anything)
-            self._gpus, self._reason = None, f"NVML: {type(error).__name__}: {error}"
+            self._gpus, self._reason = None, nvml.describe_error(error)
         finally:
             self._answered.set()
-
-    def _read_gpus(self) -> None:
-        try:
-            import pynvml
-        except ImportError:
-            self._reason = "the package nvidia-ml-py is not installed"
-            return
-        try:
-            pynvml.nvmlInit()
-            count = pynvml.nvmlDeviceGetCount()
-        except pynvml.NVMLError as error:
-            reasons = {
-                pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver here",
-                pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "driver updated while running "
-                "(version mismatch): reboot",
-            }
-            self._reason = reasons.get(error.value, f"NVML: {error}")
-            return
-        if not count:
-            self._reason = "the NVIDIA driver lists no GPU"
-            return
-        while not self._closed.is_set():
-            readings = [nvml.read_gpu(pynvml, index, uuid=self._uuids) for index in range(count)]
-            self._gpus = (time.monotonic(), readings)
-            self._answered.set()
-            self._closed.wait(self._interval)
 
 
 def count_oom_kills() -> int | None:

@@ -1,11 +1,30 @@
-"""Readings of one GPU by NVML; None means that the driver does not tell."""
+"""The NVIDIA driver and its GPUs, read by NVML; None means that the driver does not tell."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.background import call_or_none
 
 Reading = dict[str, Any]
+NoGpuCause = Literal[
+    "hidden",
+    "unmatched",
+    "lost",
+    "hung",
+    "no_driver",
+    "not_loaded",
+    "mismatch",
+    "no_device",
+    "other",
+]
+"""Why there is no GPU. ``hidden``, ``unmatched``: by CUDA_VISIBLE_DEVICES; ``mismatch``: the driver was
+updated without a reboot."""
+NOT_RESPONDING = "no answer from the driver yet"
+TIMEOUT_S = 3.0
 
 THROTTLE_REASONS = {
     0x20: "thermal",
@@ -26,16 +45,120 @@ MAX_INSTANCES = 7
 LOST = {"lost": True}
 
 
+class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process on a GPU. In a container, its pid is that of the host."""
+
+    pid: int
+    memory: int | None
+    """Bytes; None if unknown."""
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU as the driver describes it."""
+
+    index: int | None
+    """Its number in the driver's order; None for a MIG instance."""
+    lost: bool = False
+    error: str | None = None
+    """Why it is inaccessible."""
+    name: str | None = None
+    uuid: str | None = None
+    capability: tuple[int, int] | None = None
+    memory_total: int | None = None
+    """Bytes."""
+    memory_used: int | None = None
+    """Bytes in use by all processes and the driver itself."""
+    processes: tuple[GpuProcess, ...] | None = None
+    uncorrected_errors: int | None = None
+    """Uncorrectable memory errors since the driver was loaded."""
+    mig: list[Reading] | None = None
+    """Its MIG instances; None if it is not split."""
+
+
+class NvidiaDriver(msgspec.Struct, frozen=True, kw_only=True):
+    """The driver, or why it does not answer."""
+
+    version: str | None = None
+    cuda: tuple[int, int] | None = None
+    """The newest CUDA version it supports."""
+    cards: tuple[Card, ...] = ()
+    cause: NoGpuCause | None = None
+    """Why it could not be read."""
+    message: str = ""
+    """``cause`` for people."""
+
+
+class NoGpuError(Exception):
+    """There is no usable GPU."""
+
+    def __init__(self, cause: NoGpuCause, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+
+
 class _Lost(Exception):
     """Raised when the GPU fell off its bus."""
 
 
-def read_gpu(nvml: Any, index: int, *, uuid: bool = False) -> Reading:
+def read_driver(timeout_s: float = TIMEOUT_S) -> NvidiaDriver:
+    """Read the driver and its GPUs; one that hangs delays this by ``timeout_s`` at most."""
+    try:
+        return call_or_none(timeout_s, _read_driver)
+    except NoGpuError as error:
+        return NvidiaDriver(cause=error.cause, message=error.message)
+    except TimeoutError:
+        return NvidiaDriver(cause="hung", message=NOT_RESPONDING)
+    except Exception as error:  # noqa: BLE001 (a driver may raise anything)
+        return NvidiaDriver(cause="other", message=describe_error(error))
+
+
+def connect() -> tuple[Any, int]:
+    """Initialize NVML; return the module ``pynvml`` and the number of GPUs. Raises NoGpuError."""
+    try:
+        import pynvml
+    except ImportError:
+        raise NoGpuError("other", "the package nvidia-ml-py is not installed") from None
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError as error:
+        problems: dict[int, tuple[NoGpuCause, str]] = {
+            pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: ("no_driver", "no NVIDIA driver here"),
+            pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
+                "mismatch",
+                "driver updated while running (version mismatch): reboot",
+            ),
+            pynvml.NVML_ERROR_DRIVER_NOT_LOADED: ("not_loaded", f"NVML: {error}"),
+        }
+        raise NoGpuError(*problems.get(error.value, ("other", f"NVML: {error}"))) from None
+    if not count:
+        raise NoGpuError("no_device", "the NVIDIA driver lists no GPU")
+    return pynvml, count
+
+
+def describe_error(error: Exception) -> str:
+    """Describe an unexpected error of the driver."""
+    return f"NVML: {type(error).__name__}: {error}"
+
+
+def _read_driver() -> NvidiaDriver:
+    nvml, count = connect()
+    cuda = _ask(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+    readings = [read_gpu(nvml, index, static=True) for index in range(count)]
+    return NvidiaDriver(
+        version=_ask(nvml, nvml.nvmlSystemGetDriverVersion),
+        cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
+        cards=tuple(msgspec.convert(reading, Card) for reading in readings),
+    )
+
+
+def read_gpu(nvml: Any, index: int, *, static: bool = False) -> Reading:
     """Read one GPU with the module ``pynvml``. Memory in bytes, power in watts, °C.
 
     A lost GPU gives ``{"index", "lost"}``, an inaccessible one ``{"index", "error"}``.
     ``processes`` has the pid and bytes of each, as the driver counts them; ``mig`` is None, or the
-    MIG instances. ``uuid``: read the UUID too.
+    MIG instances. ``static``: read also what does not change during a run.
     """
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -44,8 +167,11 @@ def read_gpu(nvml: Any, index: int, *, uuid: bool = False) -> Reading:
             return {"index": index, **LOST}
         return {"index": index, "error": str(error)}
     try:
-        uuid_field = {"uuid": _ask(nvml, nvml.nvmlDeviceGetUUID, handle)} if uuid else {}
-        return {"index": index, **uuid_field, **_read(nvml, handle)}
+        return {
+            "index": index,
+            **(_read_static(nvml, handle) if static else {}),
+            **_read(nvml, handle),
+        }
     except _Lost:
         return {"index": index, **LOST}
 
@@ -56,6 +182,20 @@ def decode_throttling(bits: int) -> list[str]:
     if "hardware slowdown" in reasons and bits & 0xC0:  # its cause is listed too
         reasons.remove("hardware slowdown")
     return reasons
+
+
+def _read_static(nvml: Any, handle: Any) -> Reading:
+    return {
+        "uuid": _ask(nvml, nvml.nvmlDeviceGetUUID, handle),
+        "capability": _ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle),
+        "uncorrected_errors": _ask(
+            nvml,
+            nvml.nvmlDeviceGetTotalEccErrors,
+            handle,
+            nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+            nvml.NVML_VOLATILE_ECC,
+        ),
+    }
 
 
 def _read(nvml: Any, handle: Any) -> Reading:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from ftwizard.estimate import plan_estimate
-from ftwizard.hardware import machine
-from ftwizard.hardware.machine import Gpu, MachineInfo, Sampler
+from ftwizard.hardware import machine, nvml
+from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.hardware.nvml import Card, NoGpuError, NvidiaDriver
 from ftwizard.plan import schema
 from ftwizard.train import command
 
 GB = 10**9
-READINGS: list[dict[str, Any]] = [
-    {"index": 0, "name": "RTX 3060", "uuid": "GPU-aa11", "memory_total": 12 * GB, "memory_used": 0},
-    {"index": 1, "name": "A100", "uuid": "GPU-ab22", "memory_total": 80 * GB, "memory_used": 0},
-    {"index": 2, "name": "RTX 4090", "uuid": "GPU-cc33", "memory_total": 24 * GB, "memory_used": 0},
+CARDS = [
+    Card(index=0, name="RTX 3060", uuid="GPU-aa11", memory_total=12 * GB, memory_used=0),
+    Card(index=1, name="A100", uuid="GPU-ab22", memory_total=80 * GB, memory_used=0),
+    Card(index=2, name="RTX 4090", uuid="GPU-cc33", memory_total=24 * GB, memory_used=0),
 ]
-LOST: dict[str, Any] = {"index": 0, "lost": True}
 
 
 @pytest.fixture(autouse=True)
-def driver(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Return what the driver says of its GPUs, which a test may change."""
-    readings = list(READINGS)
-    monkeypatch.setattr(Sampler, "wait", lambda *_: True)
-    monkeypatch.setattr(Sampler, "sample", lambda *_: {"gpus": readings})
+def cards(monkeypatch: pytest.MonkeyPatch) -> list[Card]:
+    """Return the GPUs that the driver lists, which a test may change."""
+    cards = list(CARDS)
+    monkeypatch.setattr(nvml, "read_driver", lambda _: NvidiaDriver(cards=tuple(cards)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return readings
+    return cards
 
 
 @pytest.mark.parametrize(
@@ -48,15 +45,31 @@ def test_those_that_are_shown_in_their_order(
 ) -> None:
     if shown is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-    found, why = machine.list_gpus()
-    assert ([one.name for one in found], why) == (names, None)
+    assert [gpu.name for gpu in machine.list_gpus()] == names
 
 
-@pytest.mark.parametrize("shown", ["7", "GPU-a", "nonsense", "-1", ""])
-def test_why_there_is_none(shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("shown", "cause"),
+    [
+        ("7", "unmatched"),
+        ("GPU-a", "unmatched"),
+        ("nonsense", "unmatched"),
+        ("-1", "hidden"),
+        ("", "hidden"),
+    ],
+)
+def test_why_there_is_none(shown: str, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-    found, why = machine.list_gpus()
-    assert found == () and "CUDA_VISIBLE_DEVICES" in (why or "")
+    info = machine.read_machine_info()
+    assert info.gpus == () and info.no_gpu_cause == cause
+    assert "CUDA_VISIBLE_DEVICES" in (info.no_gpu or "")
+
+
+def test_a_driver_without_an_answer_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = NvidiaDriver(cause="hung", message=nvml.NOT_RESPONDING)
+    monkeypatch.setattr(nvml, "read_driver", lambda _: silent)
+    info = machine.read_machine_info()
+    assert (info.gpus, info.no_gpu_cause, info.no_gpu) == ((), "hung", nvml.NOT_RESPONDING)
 
 
 @pytest.mark.parametrize(("number", "shown"), [(None, "1,2"), (1, "1,2"), (0, "2")])
@@ -71,17 +84,21 @@ def test_the_estimate_speaks_of_the_gpu_that_the_run_takes(
     taken = command.build_environment(chosen, {"CUDA_VISIBLE_DEVICES": shown})[
         "CUDA_VISIBLE_DEVICES"
     ]
-    one = plan_estimate.plan_gpu(chosen, _facts(*machine.list_gpus()[0]))
-    assert one and one.name == READINGS[int(taken)]["name"]
+    gpu = plan_estimate.plan_gpu(chosen, _facts(*machine.list_gpus()))
+    assert gpu and gpu.name == CARDS[int(taken)].name
 
 
-def test_a_gpu_that_is_lost_is_none(
-    driver: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver[0] = LOST
-    assert [one.name for one in machine.list_gpus()[0]] == ["A100", "RTX 4090"]
+def test_a_gpu_that_is_lost_is_none(cards: list[Card], monkeypatch: pytest.MonkeyPatch) -> None:
+    cards[0] = Card(index=0, lost=True)
+    assert [gpu.name for gpu in machine.list_gpus()] == ["A100", "RTX 4090"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert machine.list_gpus()[0] == ()
+    with pytest.raises(NoGpuError) as error:
+        machine.list_gpus()
+    assert error.value.cause == "unmatched"
+    cards[1:] = []
+    with pytest.raises(NoGpuError) as error:
+        machine.list_gpus()
+    assert error.value.cause == "lost"
 
 
 def test_what_other_programs_hold_is_not_free() -> None:
