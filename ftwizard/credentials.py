@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from string import Template
 from typing import Literal
 
 import msgspec
@@ -22,7 +23,7 @@ Service = Literal["openai", "together", "huggingface", "aws", "gcp", "azure"]
 _SOURCES: dict[Service, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "openai": (("OPENAI_API_KEY",), ()),
     "together": (("TOGETHER_API_KEY",), ()),
-    "huggingface": (HUGGING_FACE, ("~/.cache/huggingface/token",)),
+    "huggingface": (HUGGING_FACE, ("$HF_HOME/token", "~/.cache/huggingface/token")),
     "aws": (
         ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
         ("~/.aws/credentials",),
@@ -53,7 +54,8 @@ def find_credentials(environment: Mapping[str, str] | None = None) -> tuple[Cred
     credentials = []
     for service, (variables, paths) in _SOURCES.items():
         sources = [name for name in variables if environment.get(name)]
-        sources += [name for name in paths if _is_file(name)]
+        files = [Template(path).safe_substitute(environment) for path in paths]
+        sources += [name for name in files if _is_file(name)]
         if sources:
             credentials.append(Credential(service=service, where=sources[0]))
     return tuple(credentials)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 
 from ftwizard.doctor.versions import CUDA_12, LOCALLY
 from ftwizard.text import make_visible
@@ -28,11 +26,6 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
         "sudo systemctl start nvidia-fabricmanager   (its version must match the driver)",
     ),
     (
-        r"Error 803\b|unsupported display driver",
-        "libcuda and the kernel driver have different versions (CUDA error 803)",
-        f"Remove CUDA's compat folder from LD_LIBRARY_PATH, or: {REBOOT}",
-    ),
-    (
         r"Error 804\b|forward compatibility was attempted",
         "the container's libcuda is too new for the host's driver (CUDA error 804)",
         "Update the host's driver, or remove /usr/local/cuda/compat from LD_LIBRARY_PATH.",
@@ -46,16 +39,6 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
         r"Error 999\b|CUDA unknown error",
         "CUDA does not start (error 999), often because of nvidia_uvm after sleep",
         "sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm   If that fails, reboot.",
-    ),
-    (
-        r"busy or unavailable",
-        "another process uses the GPU exclusively",
-        "Stop it (nvidia-smi shows it), or share the GPU: sudo nvidia-smi -c 0",
-    ),
-    (
-        r"uncorrectable ECC|Unrecoverable|hardware error",
-        "the GPU has an uncorrectable memory error",
-        "Reset it while idle: sudo nvidia-smi --gpu-reset, or reboot. If it recurs, replace it.",
     ),
     (
         r"no kernel image|named symbol not found",
@@ -83,11 +66,6 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
         "sudo apt install build-essential python3-dev",
     ),
     (
-        r"undefined symbol: \w*nvJitLink",
-        "LD_LIBRARY_PATH has an older CUDA library",
-        "unset LD_LIBRARY_PATH: torch includes its own CUDA libraries",
-    ),
-    (
         rf"{_LIBRARY}: cannot open shared object file",
         "the library {0} is missing",
         "pip install --force-reinstall torch bitsandbytes   (torch's wheel includes CUDA's libraries)",
@@ -106,11 +84,6 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
         r"not available in CPU-only version|compiled without|was not compiled with",
         "it was built for the CPU only",
         "pip install --force-reinstall bitsandbytes   (on a machine with the GPU driver)",
-    ),
-    (
-        r"_ARRAY_API|compiled using NumPy|numpy\.core\.multiarray",
-        "it is incompatible with this NumPy",
-        "pip install -U 'ftwizard[local]'",
     ),
     (
         r"(?:ImportError: cannot import name|ModuleNotFoundError: No module named) '([\w.]+)'",
@@ -141,13 +114,8 @@ SIGNALS = {
 }
 
 
-def explain_error(error: str, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
+def explain_error(error: str) -> tuple[str, str]:
     """Return the meaning of an error and the fix; for an unknown error, its message."""
-    variables = os.environ if environment is None else environment
-    if "bitsandbytes" in error.lower() or "binary" in error:
-        for name in ("BNB_CUDA_VERSION", "BNB_ROCM_VERSION"):
-            if variables.get(name):
-                return f"{name} is set and selects another binary", f"unset {name}"
     for pattern, meaning, fix in _TABLE:
         if match := re.search(pattern, error):
             return meaning.format(*map(make_visible, match.groups())), fix

@@ -15,7 +15,6 @@ from ftwizard.text import make_visible
 EXTRA_OF = {"openai": "openai", "azure": "openai", "together": "together", "aws": "bedrock",
             "gcp": "vertex", "huggingface": "local"}  # fmt: skip
 """The extra that uses a service's key."""
-FILE_VARIABLES = ("HF_TOKEN_PATH", "GOOGLE_APPLICATION_CREDENTIALS", "AWS_WEB_IDENTITY_TOKEN_FILE")
 ASK_HUB = "hf auth login   (or set HF_TOKEN), after accepting the model's license on its page"
 HasExtra = Callable[[str], bool | None]
 
@@ -30,9 +29,6 @@ def run_checks(
     services = {credential.service for credential in present}
     for credential in present:
         yield check_key(credential, variables, has_extra)
-    if "huggingface" not in services and (token := _find_token_file(variables)):
-        yield check_key(Credential(service="huggingface", where=str(token)), variables, has_extra)
-        services.add("huggingface")
     if "huggingface" not in services:
         detail = "none: gated models (Llama, Gemma, Mistral) cannot be downloaded"
         yield warning("key: huggingface", detail, ASK_HUB)
@@ -49,19 +45,13 @@ def check_key(credential: Credential, environment: Mapping[str, str], has_extra:
     name, where = f"key: {credential.service}", credential.where
     is_file = where not in environment
     detail = f"{make_visible(where, 80)} {'exists' if is_file else 'is set'}"
-    if not is_file and where in FILE_VARIABLES:
-        if not _exists(environment[where]):
-            fix = f"Set {where} to an existing file, or unset it."
-            return warning(name, f"{where} names a file that does not exist", fix)
-    elif not is_file and environment[where].strip() != environment[where]:
+    if not is_file and environment[where].strip() != environment[where]:
         # Rarely intended, and services answer only “unauthorized”.
         detail = f"{where} has whitespace around its value"
         return warning(name, detail, f"Set {where} again, without whitespace.")
-    path = where if is_file else environment[where] if where in FILE_VARIABLES else None
-    if path and _is_readable_by_others(path):
-        return warning(
-            name, f"{detail}, but other users can read it", f"chmod 600 {make_visible(path)}"
-        )
+    if is_file and _is_readable_by_others(where):
+        fix = f"chmod 600 {make_visible(where)}"
+        return warning(name, f"{detail}, but other users can read it", fix)
     extra = EXTRA_OF[credential.service]
     installed = has_extra(extra)
     if installed is None:
@@ -73,22 +63,6 @@ def check_key(credential: Credential, environment: Mapping[str, str], has_extra:
             extras.get_install_command(extra),
         )
     return ok(name, f"{detail}; used by the extra {extra}")
-
-
-def _find_token_file(environment: Mapping[str, str]) -> Path | None:
-    """Return the token file of ``hf auth login`` under HF_HOME, if any."""
-    folder = environment.get("HF_HOME")
-    if not folder:
-        return None
-    token = Path(folder).expanduser() / "token"
-    return token if _exists(str(token)) else None
-
-
-def _exists(name: str) -> bool:
-    try:
-        return Path(name).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):
-        return False
 
 
 def _is_readable_by_others(name: str) -> bool:

@@ -146,7 +146,6 @@ def _devices(reporter: Reporter) -> dict[str, Any]:
     return {
         "version": torch.__version__,
         "cuda": torch.version.cuda,
-        "hip": torch.version.hip,
         "available": available,
         "why": [message[:1000] for message in errors],
         "archs": torch.cuda.get_arch_list(),
@@ -233,24 +232,19 @@ def _four_bit(reporter: Reporter, device: str) -> dict[str, Any]:
 
 
 def _flash(reporter: Reporter, device: str) -> dict[str, Any]:
-    """Compute attention with flash-attn, and compare it with torch's own."""
+    """Run a gradient through flash-attn's attention; raise if it is wrong."""
     reporter.doing("importing flash_attn")
     torch, flash = _get_torch(), importlib.import_module("flash_attn")
 
     reporter.doing(f"flash attention on {device}")
     with torch.cuda.device(device):
-        q, k, v = (
-            torch.randn(1, 16, 2, WIDTH, device=device, dtype=torch.bfloat16, requires_grad=True)
-            for _ in range(3)
+        inputs = torch.randn(
+            1, 16, 2, WIDTH, device=device, dtype=torch.bfloat16, requires_grad=True
         )
-        output = flash.flash_attn_func(q, k, v, causal=True)
-        output.float().sum().backward()
-        expected = torch.nn.functional.scaled_dot_product_attention(
-            *(tensor.transpose(1, 2) for tensor in (q, k, v)), is_causal=True
-        ).transpose(1, 2)
+        flash.flash_attn_func(inputs, inputs, inputs, causal=True).float().sum().backward()
         _finish(device)
-    if not torch.allclose(output.float(), expected.float(), atol=0.1):
-        raise ArithmeticError("its result differs from torch's own attention")
+    if not torch.isfinite(inputs.grad).all():
+        raise ArithmeticError("its gradient has NaN or infinite values")
     return {}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ftwizard.doctor import error_hints, versions
 from ftwizard.doctor.check import Check, missing, ok, warning
-from ftwizard.doctor.driver import NvidiaDriver
 from ftwizard.doctor.trial import Crashed, Failed, Started, Succeeded, TrialEvent
+from ftwizard.hardware.nvml import NvidiaDriver
 from ftwizard.text import make_visible
 
 REINSTALL = "Reinstall it: pip install --force-reinstall 'ftwizard[local]'"
@@ -45,13 +45,7 @@ def check_devices(event: Succeeded, driver: NvidiaDriver) -> Iterator[Check]:
             yield _explain_no_device(facts, driver, version)
         return
     driver_version = f"driver {driver.version}, " if driver.version else ""
-    platform = (
-        f"CUDA {versions.format_version(build)}"
-        if build
-        else "ROCm"
-        if facts.get("hip")
-        else "CUDA"
-    )
+    platform = f"CUDA {versions.format_version(build)}" if build else "CUDA"
     problems = []
     for card in facts.get("cards") or []:
         capability = (int(card["capability"][0]), int(card["capability"][1]))
@@ -69,8 +63,7 @@ def check_devices(event: Succeeded, driver: NvidiaDriver) -> Iterator[Check]:
 
 def _explain_no_device(facts: dict[str, object], driver: NvidiaDriver, version: str) -> Check:
     if not facts.get("cuda"):
-        build = "built for ROCm" if facts.get("hip") else "a CPU build"
-        detail = f"torch {make_visible(version)} is {build}: it cannot use the GPU"
+        detail = f"torch {make_visible(version)} is not built for CUDA: it cannot use the GPU"
         return missing("CUDA", detail, versions.get_build_command(driver))
     errors = facts.get("why")
     error = " ".join(map(str, errors)) if isinstance(errors, list) else ""

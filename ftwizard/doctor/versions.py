@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.doctor.check import Check, missing, ok
-from ftwizard.doctor.driver import NvidiaDriver
+from ftwizard.hardware.nvml import NvidiaDriver
 
 Version = tuple[int, int]
 MIN_DRIVER = {11: "450", 12: "525", 13: "580"}
@@ -38,8 +38,6 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     cuda: Version | None
     """None for a CPU build, or one for other vendors' cards."""
-    other_platform: str = ""
-    """``ROCm`` or ``XPU`` if built for one of these."""
 
 
 def read_torch_build(folder: Path | None = None) -> Build | None:
@@ -56,17 +54,11 @@ def read_torch_build(folder: Path | None = None) -> Build | None:
         text = (folder / "version.py").read_text()
     except (OSError, UnicodeDecodeError):
         return None
-    constant = r"^(__version__|cuda|hip|rocm|xpu)\b[^=\n]*=\s*'([^'\n]*)'"
+    constant = r"^(__version__|cuda)\b[^=\n]*=\s*'([^'\n]*)'"
     constants = dict(re.findall(constant, text, re.MULTILINE))
-    other_platform = ""
-    if constants.get("hip") or constants.get("rocm"):
-        other_platform = "ROCm"
-    elif constants.get("xpu"):
-        other_platform = "XPU"
     return Build(
         version=constants.get("__version__") or get_version("torch") or "unknown",
         cuda=parse_version(constants.get("cuda", "")),
-        other_platform=other_platform,
     )
 
 
@@ -97,8 +89,7 @@ def check_build(driver: NvidiaDriver, build: Build | None) -> Check | None:
     if build is None or not driver.cards:
         return None
     if build.cuda is None:
-        kind = f"built for {build.other_platform}" if build.other_platform else "a CPU build"
-        detail = f"torch {build.version} is {kind}: it cannot use the GPU"
+        detail = f"torch {build.version} is not built for CUDA: it cannot use the GPU"
         return missing("CUDA", detail, get_build_command(driver))
     detail = f"torch {build.version} is built for CUDA {format_version(build.cuda)}"
     if driver.cuda is None:
@@ -114,34 +105,6 @@ def check_build(driver: NvidiaDriver, build: Build | None) -> Check | None:
         f"{detail}; the driver ({driver.version or 'unknown'}) supports only {format_version(driver.cuda)}",
         update + older,
     )
-
-
-def check_bitsandbytes(
-    driver: NvidiaDriver, build: Build | None, folder: Path | None = None
-) -> Check | None:
-    """Check whether bitsandbytes has a binary for torch's CUDA; None if it has.
-
-    A binary of the same major version is enough (its cextension.py).
-    """
-    if build is None or build.cuda is None or not driver.cards:
-        return None
-    if folder is None:
-        spec = importlib.util.find_spec("bitsandbytes")
-        if spec is None or spec.origin is None:
-            return None
-        folder = Path(spec.origin).parent
-    binaries = sorted(
-        (int(match[1]), int(match[2]))
-        for file in folder.glob("libbitsandbytes_cuda*.so")
-        if (match := re.fullmatch(r"libbitsandbytes_cuda(\d\d)(\d)", file.stem))
-    )
-    if not binaries or any(major == build.cuda[0] for major, _ in binaries):
-        return None
-    detail = (
-        f"{get_version('bitsandbytes')} has binaries for CUDA {', '.join(map(format_version, binaries))}, but "
-        f"torch {build.version} needs CUDA {build.cuda[0]}"
-    )
-    return missing("bitsandbytes", detail, "pip install -U bitsandbytes")
 
 
 def get_build_command(driver: NvidiaDriver) -> str:

@@ -24,8 +24,6 @@ EXTRAS = {
 }
 """Modules of an extra beyond the bare installation; ``demo`` includes ``local``."""
 
-PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
-
 MAX_IDLE_BYTES = 1 << 30
 """Memory in use on an idle GPU: a desktop, the driver."""
 
@@ -224,34 +222,35 @@ class Sampler:
             self._answered.set()
 
 
-def count_oom_kills() -> int | None:
+def count_oom_kills(root: Path = Path("/")) -> int | None:
     """Return the number of out-of-memory kills in this cgroup; None if unknown.
 
-    Source: ``oom_kill`` in ``memory.events`` (cgroup v2) or ``memory.oom_control`` (v1); without
-    these, ``/proc/vmstat``, which counts the whole machine.
+    Source: ``oom_kill`` in ``memory.events`` (cgroup v2); without it, ``/proc/vmstat``, which counts
+    the whole machine.
     """
-    for file in (*_list_oom_counters(), PROC / "vmstat"):
+    counters = (folder / "memory.events" for folder in list_cgroups(root))
+    for file in (*counters, root / "proc/vmstat"):
         try:
-            counters = dict(row.split() for row in file.read_text().splitlines())
-            return int(counters["oom_kill"])
+            return int(dict(row.split() for row in file.read_text().splitlines())["oom_kill"])
         except (OSError, KeyError, ValueError):
             continue
     return None
 
 
-def _list_oom_counters() -> Iterator[Path]:
-    """Yield the files in which the kernel may count the kills of this cgroup."""
+def list_cgroups(root: Path = Path("/")) -> Iterator[Path]:
+    """Yield the folders of this process's cgroup and its parents (cgroup v2).
+
+    A container may see its own cgroup as the root.
+    """
     try:
-        lines = (PROC / "self" / "cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
     for line in lines:
-        _, controllers, path = line.split(":", 2)
-        names = {"": ("", "memory.events"), "memory": ("memory", "memory.oom_control")}
-        if controllers in names:
-            folder, name = names[controllers]
-            yield CGROUPS / folder / path.lstrip("/") / name
-            yield CGROUPS / folder / name  # a container may see its own cgroup as the root
+        if line.startswith("0::"):
+            parts = [part for part in line[3:].split("/") if part not in ("", "..")]
+            for depth in range(len(parts), -1, -1):
+                yield root.joinpath("sys/fs/cgroup", *parts[:depth])
 
 
 def has_bfloat16_cpu() -> bool:
@@ -266,16 +265,16 @@ def has_bfloat16_cpu() -> bool:
 
 def get_free_bytes(path: Path) -> int:
     """Return the free bytes for this user on the disk of ``path``, which need not exist."""
-    stat = os.statvfs(_get_existing_parent(path))
+    stat = os.statvfs(get_existing_parent(path))
     return stat.f_bavail * stat.f_frsize
 
 
 def is_same_disk(a: Path, b: Path) -> bool:
     """Return whether two paths are or would be on the same file system."""
-    return _get_existing_parent(a).stat().st_dev == _get_existing_parent(b).stat().st_dev
+    return get_existing_parent(a).stat().st_dev == get_existing_parent(b).stat().st_dev
 
 
-def _get_existing_parent(path: Path) -> Path:
+def get_existing_parent(path: Path) -> Path:
     """Return the path, or its nearest existing parent."""
     while not user_paths.exists(path):
         path = path.parent

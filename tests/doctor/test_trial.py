@@ -15,9 +15,9 @@ import pytest
 from ftwizard import doctor
 from ftwizard.doctor import trial, trial_report
 from ftwizard.doctor.check import Check
-from ftwizard.doctor.driver import Card, NvidiaDriver
 from ftwizard.doctor.trial import Crashed, Failed, Started, Succeeded, TrialLimits
 from ftwizard.hardware import machine
+from ftwizard.hardware.nvml import Card, NvidiaDriver
 from tests.paths import DOUBLES
 
 DOUBLE = DOUBLES / "trial_child.py"
@@ -196,7 +196,7 @@ def test_a_card_that_torch_has_no_kernels_for() -> None:
 def test_a_gpu_that_torch_does_not_see() -> None:
     hidden = devices(available=False, why=["CUDA initialization: Error 802: system not yet …"])
     assert hidden.status == "missing" and "nvidia-fabricmanager" in hidden.fix
-    assert "a CPU build" in devices(available=False, cuda=None).detail
+    assert "not built for CUDA" in devices(available=False, cuda=None).detail
     assert "no reason given" in devices(available=False).detail
     nothing = Succeeded("devices", {"available": False, "cuda": None, "version": "2.13.0+cpu"})
     assert list(trial_report.to_checks(nothing, NvidiaDriver())) == []
