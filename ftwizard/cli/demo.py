@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ftwizard import locations
 from ftwizard.cli import output
-from ftwizard.cli.train import start
 from ftwizard.cli.watch import follow
 from ftwizard.data import bundled_samples
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
@@ -18,7 +17,7 @@ from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
 from ftwizard.text import make_visible
-from ftwizard.train import command
+from ftwizard.train import command, launcher
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +47,7 @@ def demo(arguments: argparse.Namespace) -> int:
     output.print_lines(console, "")
     if not arguments.yes and not _confirm():
         return DECLINED
-    folder = start(chosen, store.make_id("demo"), machine_rate.read_saved_price())
+    folder = launcher.start(chosen, store.make_id("demo"), machine_rate.read_saved_price())
     code = follow(folder, as_json=arguments.json)
     if code == 0 and not arguments.json:
         _print_pairs(folder, console)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import msgspec
 
 from ftwizard import locations
-from ftwizard.advice import recipe_advice, run_history
+from ftwizard.advice import plan_warnings, recipe_advice, run_history
 from ftwizard.catalog import hosted_models
 from ftwizard.catalog.prices import Prices
 from ftwizard.cli import (
@@ -25,7 +25,6 @@ from ftwizard.cli import (
     plan_argument,
     progress,
     tokenizer,
-    warnings,
 )
 from ftwizard.cli.cost_inputs import Costs
 from ftwizard.cli.parser import EPOCHS
@@ -363,14 +362,14 @@ def _plan_document(
         "probe": msgspec.to_builtins(probe),
         "warnings": msgspec.to_builtins(
             [
-                *warnings.check_lengths(
+                *plan_warnings.check_lengths(
                     inspected.config,
                     batching.longest_row_tokens(preview.lengths["train"], chosen.recipe.max_length),
                 ),
-                *warnings.check_plan(chosen, preview.parameters),
+                *plan_warnings.find_warnings(chosen, preview.parameters),
             ]
         ),
-        "epochs_because": warnings.explain_epochs(chosen),
+        "epochs_because": plan_warnings.explain_epochs(chosen),
         "measured": msgspec.to_builtins(
             plan_estimate.measured_peak(probe, memory or (estimate.memory if estimate else None))
             if probe and not probe.halved

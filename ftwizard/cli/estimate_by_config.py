@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 
 from ftwizard import locations
-from ftwizard.advice import run_history, target_modules
+from ftwizard.advice import plan_warnings, run_history, target_modules
 from ftwizard.advice.recipe_advice import RecipeWarning
 from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.prices import Prices
 from ftwizard.cli import disk_check
-from ftwizard.cli import warnings as warned
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import batching, disk
 from ftwizard.estimate import plan_estimate as forecast
@@ -112,8 +111,8 @@ def to_document(
     longest = batching.longest_row_tokens(lengths.get("train"), chosen.recipe.max_length)
     warnings = [
         *_warn_missing_modules(chosen, shape),
-        *warned.check_lengths(config, longest),
-        *warned.check_plan(chosen, shape.parameters),
+        *plan_warnings.check_lengths(config, longest),
+        *plan_warnings.find_warnings(chosen, shape.parameters),
     ]
     recipe_as_planned, chosen = chosen.recipe, _with_short_module_names(chosen)
     error = support.check_config(config, chosen.model.name, longest) if config else None
@@ -167,7 +166,7 @@ def to_document(
         "hour": price_document(chosen, facts, prices),
         "probe": None,
         "warnings": msgspec.to_builtins(warnings),
-        "epochs_because": warned.explain_epochs(chosen),
+        "epochs_because": plan_warnings.explain_epochs(chosen),
         "measured": None,
     }  # fmt: skip
 

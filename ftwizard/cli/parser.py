@@ -424,7 +424,7 @@ def _add_run_commands(add: Add) -> None:
         "run", metavar="RUN|FILE",
         help="run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file",
     )  # fmt: skip
-    branch = add("branch", "start a child run with one setting changed", "branch:branch")
+    branch = add("branch", "start a child run with one setting changed", "train:branch")
     branch.add_argument("run", metavar="RUN", help="id of the parent run, which must have ended")
     branch.add_argument(
         "--from", dest="begin", metavar="best|start|STEP",

@@ -89,7 +89,16 @@ def limits(worker: Worker, plan: Plan) -> list[Limit]:
     return result
 
 
-def check_budget(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
+def require_price(plan: Plan, hour: PriceRate | None) -> None:
+    """Raise FtwizardError for a budget in dollars without an hourly price."""
+    if plan.budget.usd is not None and hour is None:
+        raise FtwizardError(
+            f"budget.usd is {plan.budget.usd:g}, but the hourly price of this machine is unknown.",
+            f"Set it with {machine_rate.OPTION}, or in {machine_rate.shown_file()}.",
+        )
+
+
+def require_rest(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
     """Raise FtwizardError if a run's dollar budget is spent, so that it would stop at once.
 
     ``hour`` is the machine's hourly price, None if unknown.

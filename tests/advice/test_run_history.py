@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.advice import run_history
+from ftwizard.advice import plan_warnings, run_history
 from ftwizard.advice.recipe_advice import EarlierRate
-from ftwizard.cli import train, warnings
+from ftwizard.cli import train
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, write_json
@@ -21,6 +21,7 @@ from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.screens.wizard import history, texts
 from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.train import launcher
 from tests.advice.test_provider_advice import machine
 from tests.screens.runs_helpers import make_run
 
@@ -113,28 +114,28 @@ def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
     home: Path, rows: Path
 ) -> None:
     with pytest.raises(FtwizardError) as refused:
-        warnings.find_supporting_run(plan_of(rows))
+        plan_warnings.find_supporting_run(plan_of(rows))
     assert refused.value.exit_code == DECLINED and "Start with 3" in refused.value.hint
     ran(home, "one", rows, FLAT)
     with pytest.raises(FtwizardError) as refused:
-        warnings.find_supporting_run(plan_of(rows))
+        plan_warnings.find_supporting_run(plan_of(rows))
     assert "run one had flattened or risen" in refused.value.hint
     assert "--allow many-epochs" in refused.value.hint
-    assert warnings.find_supporting_run(plan_of(rows, allow=("many-epochs",))) is None
-    assert warnings.find_supporting_run(plan_of(rows, epochs=3)) is None
+    assert plan_warnings.find_supporting_run(plan_of(rows, allow=("many-epochs",))) is None
+    assert plan_warnings.find_supporting_run(plan_of(rows, epochs=3)) is None
     ran(home, "two", rows, FALLING, epochs=4)
-    found = warnings.find_supporting_run(plan_of(rows))
+    found = plan_warnings.find_supporting_run(plan_of(rows))
     assert found is not None and found.run == "two"
-    assert warnings.explain_epochs(plan_of(rows)) == found.said
-    assert not warnings.check_plan(plan_of(rows), None)
+    assert plan_warnings.explain_epochs(plan_of(rows)) == found.said
+    assert not plan_warnings.find_warnings(plan_of(rows), None)
 
 
 def test_a_plan_of_many_epochs_is_warned_of_before_it_is_insisted_on(
     home: Path, rows: Path
 ) -> None:
-    (one,) = warnings.check_plan(plan_of(rows), None)
+    (one,) = plan_warnings.find_warnings(plan_of(rows), None)
     assert one.code == "many-epochs"
-    assert not warnings.check_plan(plan_of(rows, allow=("many-epochs",)), None)
+    assert not plan_warnings.find_warnings(plan_of(rows, allow=("many-epochs",)), None)
 
 
 def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path) -> None:
@@ -142,7 +143,7 @@ def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path)
     chosen = plan_of(rows, epochs=3, model=LARGE, rate=3e-4)
     rate = run_history.find_earlier_rate(chosen)
     assert rate == EarlierRate(rate=3e-4, parameters=596_049_920)
-    (one,) = warnings.check_plan(chosen, 70_553_706_496)
+    (one,) = plan_warnings.find_warnings(chosen, 70_553_706_496)
     assert one.code == "rate-from-another-size" and "1e-4" in one.message
     assert run_history.find_earlier_rate(plan_of(rows, epochs=3, model=LARGE, rate=1e-4)) is None
     assert run_history.find_earlier_rate(plan_of(rows, epochs=3, rate=3e-4)) is None
@@ -172,11 +173,11 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     file.write_text(plan_file.dump(plan_of(rows, rate=0.01)))
     ran(home, "before", rows, FALLING)
     begun = ran(home, "begun", rows, [])
-    before = warnings.find_supporting_run(plan_of(rows))
+    before = plan_warnings.find_supporting_run(plan_of(rows))
     assert before is not None
     record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.said})
     write_json(begun.job, record)
-    monkeypatch.setattr(train, "start", lambda chosen, run_id, hour: begun)
+    monkeypatch.setattr(launcher, "start", lambda chosen, run_id, hour: begun)
     given = {"plan": str(file), "allow": [], "name": "begun", "watch": False, "price": []}
     assert train.train(argparse.Namespace(**given, json=False)) == 0
     said = capsys.readouterr()

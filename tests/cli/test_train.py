@@ -11,7 +11,6 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.cli import train
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
@@ -67,10 +66,10 @@ def folder(tmp_path: Path) -> JobFolder:
 
 def test_dollars_without_a_price_are_refused() -> None:
     with pytest.raises(FtwizardError, match=r"budget\.usd is 5, but the hourly price") as refused:
-        train.check_budget(plan_of(usd=5.0), None)
+        budget.require_price(plan_of(usd=5.0), None)
     assert "--price machine=USD" in refused.value.hint
-    train.check_budget(plan_of(usd=5.0), HOUR)
-    train.check_budget(plan_of(hours=1.0), None)
+    budget.require_price(plan_of(usd=5.0), HOUR)
+    budget.require_price(plan_of(hours=1.0), None)
 
 
 @pytest.mark.parametrize("usd", [0.0, -1.0, float("nan"), float("inf")])
@@ -101,11 +100,11 @@ def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFo
 def test_what_is_spent_is_not_gone_on_with(folder: JobFolder) -> None:
     worked(folder, 600, 500)
     with pytest.raises(FtwizardError, match=r"has spent its budget: \$1\.10 of \$1\.00") as refused:
-        budget.check_budget(folder, plan_of(usd=1.0), HOUR)
+        budget.require_rest(folder, plan_of(usd=1.0), HOUR)
     assert "Raise budget.usd" in refused.value.hint
-    budget.check_budget(folder, plan_of(usd=2.0), HOUR)
-    budget.check_budget(folder, plan_of(usd=1.0), None)
-    budget.check_budget(folder, plan_of(hours=0.1), HOUR)
+    budget.require_rest(folder, plan_of(usd=2.0), HOUR)
+    budget.require_rest(folder, plan_of(usd=1.0), None)
+    budget.require_rest(folder, plan_of(hours=0.1), HOUR)
 
 
 def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: JobFolder) -> None:

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.cli import train
 from ftwizard.data import bundled_samples, mix, reader
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file, schema
 from ftwizard.strict_yaml import SettingsError
-from ftwizard.train import dataset, test_split
+from ftwizard.train import dataset, launcher, test_split
 from ftwizard.train.encoder import EncodedRow, EncodingError, EncodingReport
 from tests.data.test_split import row, texts
 
@@ -165,23 +164,23 @@ def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_p
 
 
 def test_a_run_keeps_the_packaged_rows_and_knows_when_others_are_there(tmp_path: Path) -> None:
-    kept = train._with_mix_copied(planned(tmp_path))
+    kept = launcher.copy_mix(planned(tmp_path))
     copy = Path(kept.data.mix.rows)
     assert copy == bundled_samples.resolve_rows("general") and copy.is_file()
-    began = train._hash_data(kept)
+    began = launcher.hash_data(kept)
     assert set(began) == {"train", "mix", "split"}
     assert dataset.load_rows(kept, began)["mix"]
     copy.write_bytes(copy.read_bytes() + b"\n")
     with pytest.raises(FtwizardError, match=r"train\.jsonl has changed since"):
         dataset.load_rows(kept, began)
-    assert train._hash_data(kept)["mix"] != began["mix"]
+    assert launcher.hash_data(kept)["mix"] != began["mix"]
 
 
 def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -> None:
     one = planned(tmp_path)
     with pytest.raises(FtwizardError, match="data split differs"):
         dataset.load_rows(one, {"split": "0"})
-    assert dataset.load_rows(one, train._hash_data(one))
+    assert dataset.load_rows(one, launcher.hash_data(one))
 
 
 @pytest.mark.parametrize(

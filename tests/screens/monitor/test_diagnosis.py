@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from ftwizard.cli import branch, parser, train
+from ftwizard.cli import parser
 from ftwizard.diagnosis import Pattern, advice
 from ftwizard.jobs import requests
 from ftwizard.jobs.events import Event
@@ -27,6 +27,7 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor import diagnosis, readings
 from ftwizard.screens.monitor.diagnosis import build_lines
 from ftwizard.screens.monitor.page import MonitorPage
+from ftwizard.train import launcher
 from tests.helpers.checkpoints import save
 from tests.helpers.jobs import keeper_pid, make, start, until_step
 from tests.screens.frames import drive, frame, says, until
@@ -58,7 +59,7 @@ def parent(home: Path) -> JobFolder:
         kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0"
     )
     inputs = {"model": msgspec.to_builtins(source)}
-    hashes = train._hash_data(plan_file.load(run.plan, begun=True))
+    hashes = launcher.hash_data(plan_file.load(run.plan, begun=True))
     write_json(run.job, msgspec.structs.replace(run.read_job(), inputs=inputs, hashes=hashes))
     return run
 
@@ -128,8 +129,8 @@ def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
     for action, change in diagnosis.CHANGES.items():
         child = diagnosis.plan_child(action, finding, on_disk, is_alive=False)
         told = parser.parser().parse_args(["branch", "jumpy", *child.options])
-        branch.find_beginning(parent, told.begin)
-        _, changes = branch.change_plan(
+        launcher.find_beginning(parent, told.begin)
+        _, changes = launcher.change_plan(
             plan_file.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
         )
         assert len(changes) == len(change.options) / 2

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ftwizard.advice.run_history import EarlierLoss, HashGetter
 
 
-def check_plan(
+def find_warnings(
     chosen: Plan, parameters: int | None, hashed: HashGetter | None = None
 ) -> list[RecipeWarning]:
     """Return the warnings about a plan, without those that it allows.
