@@ -18,6 +18,7 @@ from ftwizard.strict_yaml import SettingsError
 from ftwizard.train import dataset, launcher, test_split
 from ftwizard.train.encoder import EncodedRow, EncodingError, EncodingReport
 from tests.data.test_split import row, texts
+from tests.paths import ROOT
 
 GENERAL = [row(n, (f"General question {n}?", f"answer {n}")) for n in range(1, 201)]
 
@@ -209,7 +210,7 @@ def test_a_plan_says_how_rows_are_divided(tmp_path: Path) -> None:
 
 
 def general() -> list[dict[str, Any]]:
-    file = Path(bundled_samples.__file__).parent / "assets" / "samples" / "general" / "train.jsonl"
+    file = ROOT / "assets" / "samples" / "general" / "train.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
