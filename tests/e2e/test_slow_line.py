@@ -15,7 +15,7 @@ SLOW = 2000.0
 QUICK = 1e6
 MOST = 6000
 """Bytes from a key to what it shows: the frame that is under way, and the one after it."""
-SLOW = "slow connection"
+MARK = "slow connection"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def press(terminal: Terminal, key: str, shows: str) -> int:
 
 def test_keys_answer_and_it_is_said_until_the_line_is_quick_again() -> None:
     with Terminal("watch", RUN, bytes_per_s=SLOW) as terminal:
-        terminal.wait(SLOW)
+        terminal.wait(MARK)
         for key, shows in (("s", QUESTION), ("\x1b", f"-{QUESTION}"), ("o", "Output")):
             assert press(terminal, key, shows) <= MOST, key
         assert press(terminal, "\x1b", "── train") <= MOST
@@ -54,7 +54,7 @@ def test_keys_answer_and_it_is_said_until_the_line_is_quick_again() -> None:
         def is_quick() -> bool:
             terminal.send("l")  # another scale: a frame, and an answer
             terminal.pump(0.1)
-            return SLOW not in terminal.screen.text()
+            return MARK not in terminal.screen.text()
 
         terminal.until(is_quick, "it is said no more")
         assert terminal.output.isascii() is False, "all glyphs are there"
@@ -66,7 +66,7 @@ def test_keys_answer_and_it_is_said_until_the_line_is_quick_again() -> None:
 
 def test_slow_may_be_asked_for() -> None:
     with Terminal("watch", RUN, "--slow") as terminal:
-        terminal.wait(rf"{SLOW}[\s\S]*── train")
+        terminal.wait(rf"{MARK}[\s\S]*── train")
         terminal.settle()
         sent = press(terminal, "s", QUESTION)
         assert sent < 3000, "what lies below the question is not dimmed"
