@@ -54,7 +54,7 @@ def test_plain_text_is_trained_on(tiny: Path, tmp_path: Path, home: Path) -> Non
     assert trained["rows"]["train_used"] == trained["rows"]["train_given"]
     assert trained["unreadable"] == {"train": 1} and trained["left_out"] == {}
     assert result["compare"] == {"rows": 0}, "there is no answer to compare with"
-    assert "1 row could not be read and was skipped" in ok("status", "one")
+    assert "1 unreadable row skipped" in ok("status", "one")
 
 
 def test_tokens_are_trained_on(tiny: Path, tmp_path: Path, home: Path) -> None:

@@ -73,7 +73,7 @@ def test_exit_codes_tell_what_is_wrong(tiny: Path, data: Path, tmp_path: Path) -
         file.write('{"messages": []}\n')
     half = run("mask", data, "--model", tiny)
     assert half.returncode == 1
-    assert "1 row, which ftwizard check tells about" in " ".join(half.stdout.split())
+    assert "1 row; see ftwizard check" in " ".join(half.stdout.split())
     for row, words in (("4", "messages"), ("40", "has no row at line 40")):
         done = run("mask", data, "--model", tiny, "--row", row)
         assert done.returncode == 1 and words in done.stderr

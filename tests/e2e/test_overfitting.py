@@ -41,7 +41,7 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
             second.wait("Validation loss has risen", 60)
             second.send("d")
             second.wait("Overfitting|overfit")
-            second.wait("stop it now; the best weights are kept")
+            second.wait("stop now and keep the best weights")
             second.send("\r")
             second.wait("Stop this run")
             second.send("\r")

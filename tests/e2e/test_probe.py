@@ -51,7 +51,7 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(lab: Lab, scra
     assert "a probe of this" in result["predicted"]["seconds"]["source"]
     assert result["predicted"]["cost"]["low"] < result["predicted"]["cost"]["high"]
     assert result["actual"]["cost"]["value"] > 0.01 * result["actual"]["seconds"]["value"]
-    assert "$36.00 an hour" in result["actual"]["cost"]["source"]
+    assert "$36.00 per hour" in result["actual"]["cost"]["source"]
     for name in ("peak_memory", "seconds", "tokens_per_s", "disk", "cost"):
         actual, error = result["actual"][name]["value"], result["error"][name]
         assert actual > 0 and error is not None and error > -1, name
@@ -73,7 +73,7 @@ def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(lab: Lab, scratch: 
     )
     done = _python(limited, "probe", plan, "--steps", 1, "--write", smaller, "--json")
     assert done["halved"] >= 1 and done["batch_size"] * done["gradient_accumulation"] == 16
-    assert "A batch of 16 does not fit (memory ran out); tried 8" in done["findings"][0]
+    assert "A batch of 16 does not fit (out of memory). Tried 8" in done["findings"][0]
     assert done["written"] == str(smaller) and plan.read_bytes() == before
     recipe = plan_file.load(smaller).recipe
     assert recipe.batch_size == done["batch_size"] == 16 >> done["halved"]

@@ -50,7 +50,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
     on_gpu = "GPU" in actual["peak_memory"]["source"]
     assert {e["memory_on_gpu"] for e in events(halting, "log")} == {on_gpu}
     cost = actual["cost"]
-    assert cost["value"] > 0 and "$36.00 an hour" in cost["source"], "said when it was resumed"
+    assert cost["value"] > 0 and "$36.00 per hour" in cost["source"], "said when it was resumed"
     refused = run("resume", "halting")
     assert refused.returncode == 1 and "has finished" in refused.stderr
 
@@ -160,7 +160,7 @@ def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(quick: 
     with tmux.Tmux(f"{FTWIZARD} watch tied", environment=environment) as terminal:
         terminal.wait(r"step +[\d,]+ of [\d,]+", 30)
         terminal.keys("Escape")
-        terminal.wait(r"Run tied goes on\. Come back with: ftwizard watch tied")
+        terminal.wait(r"Run tied keeps running\. Come back with: ftwizard watch tied")
         terminal.wait(r"exit=0")
     assert observe(folder).state == "running"
     assert "Run tied finished" in ok("watch", "tied", timeout=600)
@@ -179,7 +179,7 @@ def test_of_six_starts_at_once_one_wins(quick: Lab) -> None:
     for out, err, code in ends:
         assert out.strip() == ("six" if code == 0 else "")
         assert code == 0 or "Run six is already running" in err or "A run named six" in err
-    assert "running already" in run("train", plan, "--name", "six").stderr
+    assert "already running" in run("train", plan, "--name", "six").stderr
     assert quick.folder("six").newest_attempt() == 1
     ok("stop", "six")
 

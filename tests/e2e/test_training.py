@@ -123,7 +123,7 @@ def test_a_loss_that_is_no_number_ends_the_run_by_that_name(quick: Lab) -> None:
 def test_data_that_trains_on_nothing_is_refused(quick: Lab) -> None:
     done = run("train", quick.plan(max_length=10), "--name", "nothing", "--watch")
     assert done.returncode == 3, done.stdout
-    assert "has a token to train on" in done.stdout
+    assert "has trainable tokens" in done.stdout
     assert as_json("status", "nothing")["end_reason"] == "refused"
 
 
