@@ -1,4 +1,4 @@
-"""What every test shares."""
+"""Fixtures and options of all tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.paths import DOUBLES
 
 if TYPE_CHECKING:
-    from tests.e2e.lab import Lab
+    from tests.e2e.workspace import Workspace
 
 # A busy machine is no bug: no test fails for being slow.
 hypothesis.settings.register_profile(
@@ -61,11 +61,11 @@ def smollm2(model_cache: Path) -> Path:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, smollm2: Path, home: Path) -> Lab:
-    """Return where plans on SmolLM2-135M-Instruct are written and run."""
-    from tests.e2e.lab import Lab
+def workspace(tmp_path: Path, smollm2: Path, home: Path) -> Workspace:
+    """Return a workspace with SmolLM2-135M-Instruct."""
+    from tests.e2e.workspace import Workspace
 
-    return Lab(tmp_path, smollm2, home)
+    return Workspace(tmp_path, smollm2, home)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -89,11 +89,11 @@ def small(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def quick(tmp_path: Path, small: Path, home: Path) -> Lab:
-    """Return a lab for what does not depend on how much a model can do."""
-    from tests.e2e.lab import Lab
+def small_workspace(tmp_path: Path, small: Path, home: Path) -> Workspace:
+    """Return a workspace whose model trains quickly and learns little."""
+    from tests.e2e.workspace import Workspace
 
-    return Lab(tmp_path, small, home)
+    return Workspace(tmp_path, small, home)
 
 
 @pytest.fixture(scope="session")

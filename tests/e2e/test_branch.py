@@ -15,7 +15,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, run
-from tests.e2e.lab import Lab
+from tests.e2e.workspace import Workspace
 from tests.helpers.jobs import command_pid, events, until, until_ended
 from tests.helpers.models import make_tiny
 
@@ -27,7 +27,7 @@ METHODS = {
 
 
 @pytest.fixture
-def small(tmp_path: Path, home: Path) -> Lab:
+def small(tmp_path: Path, home: Path) -> Workspace:
     """Return a lab of a tiny model, with rows to train on whose answers are not those of the
     validation: what is learned from some point on is wrong."""
     import torch
@@ -40,7 +40,7 @@ def small(tmp_path: Path, home: Path) -> Lab:
         ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     torch.manual_seed(1)
-    return Lab(tmp_path, make_tiny(tmp_path / "model"), home)
+    return Workspace(tmp_path, make_tiny(tmp_path / "model"), home)
 
 
 def teach(model: Path) -> None:
@@ -60,17 +60,17 @@ def teach(model: Path) -> None:
     one.save_pretrained(model)
 
 
-def overfitted(lab: Lab, method: str) -> JobFolder:
+def overfitted(workspace: Workspace, method: str) -> JobFolder:
     """Return a run that was stopped after its validation loss had risen."""
     settings: dict[str, Any] = {
         **METHODS[method], "epochs": 90, "batch_size": 4, "evaluation_steps": 5, "patience": 999,
         "save_steps": 500, "dropout": 0.0, "schedule": "constant", "warmup": 0,
     }  # fmt: skip
-    plan = lab.plan(data=lab.root / "rows.jsonl", rows=40, **settings)
+    plan = workspace.plan(data=workspace.root / "rows.jsonl", rows=40, **settings)
     body = json.loads(plan.read_text())
     body["data"]["files"]["validation"] = "other.jsonl"
     plan.write_text(json.dumps(body))
-    folder = lab.train(plan, "heart", "--allow", "many-epochs")
+    folder = workspace.train(plan, "heart", "--allow", "many-epochs")
     until(folder, lambda _: has_risen(folder), 120)
     assert "was stopped" in ok("stop", "heart")
     return folder
@@ -87,7 +87,7 @@ def best(folder: JobFolder) -> tuple[int, float]:
     return step, evaluations[step]
 
 
-def test_from_the_best_with_half_the_rate(small: Lab) -> None:
+def test_from_the_best_with_half_the_rate(small: Workspace) -> None:
     teach(small.model)
     parent = overfitted(small, "lora")
     step, lowest = best(parent)
@@ -120,7 +120,7 @@ def test_from_the_best_with_half_the_rate(small: Lab) -> None:
     assert lowest == json.loads(parent.trained.read_text())["eval_loss"]
 
 
-def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Lab) -> None:
+def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Workspace) -> None:
     parent = overfitted(small, "full")
     step, lowest = best(parent)
     kept = [one.step for one in checkpoints.all_complete(parent.checkpoints)]
@@ -158,7 +158,7 @@ def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Lab)
     assert "could not be compared" in refused.stderr
 
 
-def test_a_parent_that_trains_or_has_no_checkpoint_is_named(small: Lab) -> None:
+def test_a_parent_that_trains_or_has_no_checkpoint_is_named(small: Workspace) -> None:
     plan = small.plan(data=small.root / "rows.jsonl", rows=40, save_steps=500)
     folder = small.train(plan, "busy")
     os.kill(command_pid(folder), signal.SIGSTOP)  # else it may save as it is ended
@@ -173,7 +173,7 @@ def test_a_parent_that_trains_or_has_no_checkpoint_is_named(small: Lab) -> None:
     assert gone.returncode == 1 and "Did you mean busy" in gone.stderr
 
 
-def test_a_budget_in_dollars_ends_a_run_with_its_weights_kept(small: Lab) -> None:
+def test_a_budget_in_dollars_ends_a_run_with_its_weights_kept(small: Workspace) -> None:
     plan = small.plan(data=small.root / "rows.jsonl", rows=40, epochs=90, evaluation_steps=500)
     body = json.loads(plan.read_text())
     body["budget"] = {"usd": 0.5}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cli import run
-from tests.e2e.lab import SAMPLE, Lab
+from tests.e2e.workspace import SAMPLE, Workspace
 from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.slow
@@ -34,16 +34,18 @@ def without_template(model: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize("base_model", [False, True])
-def test_an_alpaca_file_is_trained_merged_and_compared(lab: Lab, base_model: bool) -> None:
+def test_an_alpaca_file_is_trained_merged_and_compared(
+    workspace: Workspace, base_model: bool
+) -> None:
     lines = (SAMPLE / "train.jsonl").read_text().splitlines()[:30]
-    source = lab.root / "alpaca.jsonl"
+    source = workspace.root / "alpaca.jsonl"
     source.write_text("\n".join(map(as_alpaca, lines)))
     if base_model:
-        lab.model = without_template(lab.model, lab.root / "base")
-    plan = lab.plan(data=source, rows=30, finish=True, batch_size=4, evaluation_steps=3)
+        workspace.model = without_template(workspace.model, workspace.root / "base")
+    plan = workspace.plan(data=source, rows=30, finish=True, batch_size=4, evaluation_steps=3)
     done = run("train", plan, "--name", "alpaca", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
-    folder = lab.folder("alpaca")
+    folder = workspace.folder("alpaca")
     (reading,) = [e for e in events(folder, "phase") if e.get("part") == "train"]
     assert (reading["format"], reading["rows"]) == ("alpaca", 30)
     data = {e["part"]: e for e in events(folder, "data")}

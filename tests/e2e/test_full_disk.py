@@ -11,7 +11,7 @@ import pytest
 
 from ftwizard.runs import checkpoints
 from tests.e2e.cli import ok, run
-from tests.e2e.lab import Lab, losses
+from tests.e2e.workspace import Workspace, losses
 from tests.helpers.jobs import events, until, until_ended
 
 pytestmark = pytest.mark.slow
@@ -44,13 +44,13 @@ def fill(disk: Path, leave: int = 0) -> Path:
 
 @pytest.mark.parametrize("leave", [0, 40_000])
 def test_a_full_disk_is_told_and_costs_nothing(
-    quick: Lab, small_disk: Path, monkeypatch: pytest.MonkeyPatch, leave: int
+    small_workspace: Workspace, small_disk: Path, monkeypatch: pytest.MonkeyPatch, leave: int
 ) -> None:
     """Full to the last byte, or with room for half an adapter."""
     monkeypatch.setenv("FTWIZARD_HOME", str(small_disk))
-    quick.home = small_disk
-    plan = quick.plan(rows=60, epochs=8, save_steps=60, evaluation_steps=1000)
-    folder = quick.train(plan, "full")
+    small_workspace.home = small_disk
+    plan = small_workspace.plan(rows=60, epochs=8, save_steps=60, evaluation_steps=1000)
+    folder = small_workspace.train(plan, "full")
     until(folder, lambda _: len(events(folder, "checkpoint")) >= 1, 90)
     filler = fill(small_disk, leave)
     status = until_ended(folder, 90)
@@ -66,16 +66,18 @@ def test_a_full_disk_is_told_and_costs_nothing(
     assert sorted(found) == list(range(1, max(found) + 1))
 
 
-def test_a_disk_that_is_full_before_the_start(quick: Lab, small_disk: Path) -> None:
+def test_a_disk_that_is_full_before_the_start(small_workspace: Workspace, small_disk: Path) -> None:
     fill(small_disk, 2_000_000)
-    refused = run("train", quick.plan(), environment={"FTWIZARD_HOME": str(small_disk)})
+    refused = run("train", small_workspace.plan(), environment={"FTWIZARD_HOME": str(small_disk)})
     assert refused.returncode == 1
     assert "free on the disk of" in refused.stderr
     assert not list((small_disk / "runs").iterdir())
 
 
-def test_a_home_on_a_read_only_disk(quick: Lab, small_disk: Path) -> None:
+def test_a_home_on_a_read_only_disk(small_workspace: Workspace, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    refused = run("train", quick.plan(), environment={"FTWIZARD_HOME": str(small_disk / "home")})
+    refused = run(
+        "train", small_workspace.plan(), environment={"FTWIZARD_HOME": str(small_disk / "home")}
+    )
     assert refused.returncode == 1
     assert "Could not write to" in refused.stderr and "FTWIZARD_HOME" in refused.stderr

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.places import HELPER
 from tests.e2e.plain_terminal import Pty, environment
+from tests.e2e.routes import HELPER
 from tests.e2e.terminal import Terminal
 from tests.screens.hostile import NAME, SEEN, SHOWN_NAME, TEXTS, obeyed_bytes
 from tests.screens.runs_helpers import living, make_hostile, make_result, make_run
@@ -22,12 +22,12 @@ LIVE = "from ftwizard.runs import store; from ftwizard.cli import watch; watch.f
 
 
 @both_texts
-@pytest.mark.parametrize("place", ["problem", "estimate", "review", "elsewhere", "finish"])
-def test_no_screen_passes_it_on(place: str, name: str, home: Path) -> None:
+@pytest.mark.parametrize("screen_name", ["problem", "estimate", "review", "elsewhere", "finish"])
+def test_no_screen_passes_it_on(screen_name: str, name: str, home: Path) -> None:
     text = TEXTS[name].encode(errors="replace").decode()
     said = {"expected": text, "base": text, "tuned": text, "line": 1}
     make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **said}])
-    with Terminal(place, "one", name, command=HELPER) as terminal:
+    with Terminal(screen_name, "one", name, command=HELPER) as terminal:
         terminal.wait(SEEN)
         terminal.settle()
         assert not terminal.screen.foreign

@@ -15,12 +15,12 @@ import pytest
 from ftwizard.errors import DECLINED
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from tests.e2e.places import DIALOGS, PLACES, RUN, at, running, write_result, write_rows
+from tests.e2e.routes import DIALOGS, ROUTES, RUN, open_at, running, write_result, write_rows
 from tests.e2e.screen import AT_REST
 from tests.e2e.terminal import Terminal
 from tests.helpers.jobs import end_all, events, until_step
 
-PAGES = tuple(place for place in PLACES if place not in DIALOGS)
+PAGES = tuple(screen_name for screen_name in ROUTES if screen_name not in DIALOGS)
 SOON_S = 3.0
 """The view leaves within a second; a busy machine may take longer."""
 HANG_UP, TERM = signal.SIGHUP, signal.SIGTERM
@@ -60,16 +60,16 @@ def assert_gone(terminal: Terminal, code: int = 0) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "number"),
+    ("screen_name", "number"),
     [
-        *((place, HANG_UP) for place in PAGES),
+        *((screen_name, HANG_UP) for screen_name in PAGES),
         *((one, TERM) for one in ("home", "working", "monitor")),
     ],
 )
 def test_signals_end_the_view_and_restore_the_terminal(
-    folder: Path, place: str, number: signal.Signals
+    folder: Path, screen_name: str, number: signal.Signals
 ) -> None:
-    with at(place, folder) as terminal:
+    with open_at(screen_name, folder) as terminal:
         os.kill(terminal.child.pid, number)
         assert_gone(terminal)
     goes_on(folder)
@@ -83,36 +83,38 @@ def test_a_signal_at_the_first_byte_restores_the_terminal(number: signal.Signals
         assert_gone(terminal)
 
 
-@pytest.mark.parametrize("place", PAGES)
-def test_ctrl_q_leaves_from_everywhere(folder: Path, place: str) -> None:
-    with at(place, folder) as terminal:
+@pytest.mark.parametrize("screen_name", PAGES)
+def test_ctrl_q_leaves_from_everywhere(folder: Path, screen_name: str) -> None:
+    with open_at(screen_name, folder) as terminal:
         terminal.send(b"\x11")
-        assert_gone(terminal, DECLINED if place == "demo" else 0)
+        assert_gone(terminal, DECLINED if screen_name == "demo" else 0)
     goes_on(folder)
 
 
-@pytest.mark.parametrize("place", ["home", "path", "data", "working", "monitor", "stop?"])
-def test_a_terminal_that_is_gone_without_a_signal_ends_the_view(folder: Path, place: str) -> None:
-    with at(place, folder, controlling=False) as terminal:
+@pytest.mark.parametrize("screen_name", ["home", "path", "data", "working", "monitor", "stop?"])
+def test_a_terminal_that_is_gone_without_a_signal_ends_the_view(
+    folder: Path, screen_name: str
+) -> None:
+    with open_at(screen_name, folder, controlling=False) as terminal:
         terminal.close()
         assert terminal.exit_code(SOON_S) == 0
     goes_on(folder)
 
 
-@pytest.mark.parametrize("place", ["home", "data", "working", "monitor", "stop?"])
-def test_a_terminal_that_is_hung_up_ends_the_view(folder: Path, place: str) -> None:
-    with at(place, folder) as terminal:
+@pytest.mark.parametrize("screen_name", ["home", "data", "working", "monitor", "stop?"])
+def test_a_terminal_that_is_hung_up_ends_the_view(folder: Path, screen_name: str) -> None:
+    with open_at(screen_name, folder) as terminal:
         terminal.close()
         assert terminal.exit_code(SOON_S) == 0
     goes_on(folder)
 
 
-@pytest.mark.parametrize("place", ["home", "monitor", "stop?"])
+@pytest.mark.parametrize("screen_name", ["home", "monitor", "stop?"])
 @pytest.mark.parametrize("number", [HANG_UP, TERM], ids=["HUP", "TERM"])
 def test_signals_end_a_view_whose_terminal_reads_nothing(
-    folder: Path, place: str, number: signal.Signals
+    folder: Path, screen_name: str, number: signal.Signals
 ) -> None:
-    with at(place, folder) as terminal:
+    with open_at(screen_name, folder) as terminal:
         fill(terminal)
         os.kill(terminal.child.pid, number)
         assert terminal.exit_code(SOON_S, reads=False) == 0
@@ -123,18 +125,18 @@ def test_signals_end_a_view_whose_terminal_reads_nothing(
 
 
 def test_a_view_that_is_killed_takes_nothing_along(folder: Path) -> None:
-    with at("monitor", folder) as terminal:
+    with open_at("monitor", folder) as terminal:
         os.kill(terminal.child.pid, signal.SIGKILL)
         assert terminal.exit_code(SOON_S) == -signal.SIGKILL
     goes_on(folder)
-    with at("monitor", folder) as terminal:
+    with open_at("monitor", folder) as terminal:
         terminal.wait("● training")
 
 
 def test_a_view_that_was_frozen_catches_up(folder: Path) -> None:
     """The run never waits for it, and it reads and draws as before."""
     run = JobFolder(folder / "runs" / RUN)
-    with at("monitor", folder) as terminal:
+    with open_at("monitor", folder) as terminal:
         os.kill(terminal.child.pid, signal.SIGSTOP)
         terminal.settle()
         before = terminal.screen.text()
@@ -155,7 +157,7 @@ def test_a_view_that_was_frozen_catches_up(folder: Path) -> None:
 
 
 def test_a_view_that_was_frozen_leaves_with_its_terminal(folder: Path) -> None:
-    with at("monitor", folder) as terminal:
+    with open_at("monitor", folder) as terminal:
         os.kill(terminal.child.pid, signal.SIGSTOP)
         terminal.settle()
         terminal.close()  # the kernel sends HUP, and CONT so that it is heard
@@ -170,7 +172,7 @@ def _loss(terminal: Terminal) -> float:
 
 
 def test_a_frozen_terminal_that_is_then_closed_ends_the_view(folder: Path) -> None:
-    with at("monitor", folder) as terminal:
+    with open_at("monitor", folder) as terminal:
         fill(terminal)
         terminal.close()
         assert terminal.exit_code(SOON_S) == 0
@@ -192,7 +194,7 @@ def fill(terminal: Terminal) -> None:
 
 
 def test_the_view_ends_the_command_that_it_waits_for(folder: Path) -> None:
-    with at("working", folder) as terminal:
+    with open_at("working", folder) as terminal:
         (child,) = children(terminal.child.pid)
         os.kill(terminal.child.pid, TERM)
         terminal.exit_code(SOON_S)
@@ -211,7 +213,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.parametrize("key", [b"\x1b", b"q", b"\x11"], ids=["esc", "q", "ctrl+q"])
 def test_the_monitor_says_how_to_come_back(folder: Path, key: bytes) -> None:
-    with at("monitor", folder) as terminal:
+    with open_at("monitor", folder) as terminal:
         terminal.send(key)
         assert terminal.exit_code() == 0
         said = terminal.output.rpartition(b"\x1b[?1004l")[2].decode()

@@ -15,7 +15,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.schema import Method
 from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, run
-from tests.e2e.lab import Lab, losses
+from tests.e2e.workspace import Workspace, losses
 from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
 
 pytestmark = pytest.mark.slow
@@ -37,14 +37,14 @@ def result_of(folder: JobFolder) -> Any:
     ],
 )
 def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
-    quick: Lab, method: Method, rate: float, file: str
+    small_workspace: Workspace, method: Method, rate: float, file: str
 ) -> None:
-    plan = quick.plan(
+    plan = small_workspace.plan(
         method=method, learning_rate=rate, epochs=12, evaluation_steps=20, save_steps=20
     )
-    straight = quick.train(plan, "straight")
+    straight = small_workspace.train(plan, "straight")
     until_ended(straight, 200)
-    halting = quick.train(plan, "halting")
+    halting = small_workspace.train(plan, "halting")
     # Past the first evaluation: what follows one must train as what precedes it.
     until_step(halting, 30, 120)
     assert "was stopped" in ok("stop", "halting")
@@ -63,11 +63,11 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
     assert weights(halting.path / file) == weights(straight.path / file)
 
 
-def test_a_full_fine_tune_is_one_model_without_an_adapter(lab: Lab) -> None:
+def test_a_full_fine_tune_is_one_model_without_an_adapter(workspace: Workspace) -> None:
     from safetensors import safe_open
 
-    plan = lab.plan(method="full", learning_rate=5e-5, rows=40, finish=True, batch_size=4)
-    folder = lab.train(plan, "full")
+    plan = workspace.plan(method="full", learning_rate=5e-5, rows=40, finish=True, batch_size=4)
+    folder = workspace.train(plan, "full")
     until(folder, lambda _: any(e["phase"] == "merging" for e in events(folder, "phase")), 200)
     os.kill(command_pid(folder), signal.SIGKILL)
     until_ended(folder)
@@ -84,7 +84,7 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(lab: Lab) -> None:
     with (
         safe_open(folder.merged / "model.safetensors", "pt") as merged,
         safe_open(best / "model.safetensors", "pt") as kept,
-        safe_open(lab.model / "model.safetensors", "pt") as base,
+        safe_open(workspace.model / "model.safetensors", "pt") as base,
     ):
         names = set(merged.keys())
         assert names == set(kept.keys()) == set(base.keys())
@@ -95,23 +95,25 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(lab: Lab) -> None:
             assert merged.get_tensor(name).equal(tensor.bfloat16())
             changed += not merged.get_tensor(name).equal(base.get_tensor(name))
         assert changed > len(names) / 2, "all weights are trained"
-    settings = [json.loads((f / "config.json").read_text()) for f in (folder.merged, lab.model)]
+    settings = [
+        json.loads((f / "config.json").read_text()) for f in (folder.merged, workspace.model)
+    ]
     assert settings[0].get("use_cache") == settings[1].get("use_cache")
     said = ok("status", "full")
     assert f"model        {folder.merged} (best, step" in said and "adapter" not in said
 
 
-def test_a_qlora_adapter_is_merged_into_the_16_bit_base(lab: Lab) -> None:
-    plan = lab.plan(method="qlora", rows=40, finish=True, batch_size=4)
+def test_a_qlora_adapter_is_merged_into_the_16_bit_base(workspace: Workspace) -> None:
+    plan = workspace.plan(method="qlora", rows=40, finish=True, batch_size=4)
     done = run("train", plan, "--name", "q", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
-    folder = lab.folder("q")
+    folder = workspace.folder("q")
     result = result_of(folder)
     assert result["merged"]["dtype"] == "bfloat16"
     assert "quantization_config" not in json.loads((folder.merged / "config.json").read_text())
     assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"] / 2
     # The loss in training is beside 4-bit weights, that of the comparison in 16 bit: near, unequal.
-    plain = lab.train(lab.plan("plain", rows=40, batch_size=4), "plain")
+    plain = workspace.train(workspace.plan("plain", rows=40, batch_size=4), "plain")
     until_ended(plain, 120)
     first = [events(f, "log")[0]["loss"] for f in (folder, plain)]
     assert first[0] != first[1] and abs(first[0] - first[1]) < 1.5
@@ -152,7 +154,9 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     assert all(before[name].equal(after[name]) for name in before)
 
 
-def test_attention_and_recomputing_change_nothing_that_is_learnt(quick: Lab) -> None:
+def test_attention_and_recomputing_change_nothing_that_is_learnt(
+    small_workspace: Workspace,
+) -> None:
     """They are ways to compute the same; what a run used is in its events."""
     found = []
     for name, recipe in (
@@ -160,8 +164,10 @@ def test_attention_and_recomputing_change_nothing_that_is_learnt(quick: Lab) -> 
         ("eager", {"attention": "eager"}),
         ("recomputing", {"gradient_checkpointing": True}),
     ):
-        plan = quick.plan(method="qlora", rows=40, evaluation_steps=4, precision="fp32", **recipe)
-        folder = quick.train(plan, name)
+        plan = small_workspace.plan(
+            method="qlora", rows=40, evaluation_steps=4, precision="fp32", **recipe
+        )
+        folder = small_workspace.train(plan, name)
         assert until_ended(folder, 120).end_reason == "finished"
         (said,) = [e for e in events(folder, "phase") if e.get("what") == "trainer"]
         assert said["attention"] == ("eager" if name == "eager" else "sdpa")
@@ -182,8 +188,10 @@ def test_models_that_flash_attention_can_compute(smollm2: Path, tmp_path: Path) 
         assert not runtime.model_has_flash(tmp_path / name)
 
 
-def test_full_checkpoints_are_whole_or_do_not_count(quick: Lab) -> None:
-    folder = quick.train(quick.plan(method="full", learning_rate=5e-5, rows=60, epochs=12), "torn")
+def test_full_checkpoints_are_whole_or_do_not_count(small_workspace: Workspace) -> None:
+    folder = small_workspace.train(
+        small_workspace.plan(method="full", learning_rate=5e-5, rows=60, epochs=12), "torn"
+    )
     until(folder, lambda _: len(events(folder, "checkpoint")) >= 2, 120)
     os.kill(command_pid(folder), signal.SIGKILL)
     until_ended(folder)
@@ -202,15 +210,15 @@ def test_full_checkpoints_are_whole_or_do_not_count(quick: Lab) -> None:
 
 
 def test_without_bitsandbytes_qlora_says_what_to_install(
-    quick: Lab, monkeypatch: pytest.MonkeyPatch
+    small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ftwizard.errors import USAGE, MissingExtra
     from ftwizard.plan import plan_file
     from ftwizard.train import command
 
-    chosen = plan_file.load(quick.plan(method="qlora"))
+    chosen = plan_file.load(small_workspace.plan(method="qlora"))
     monkeypatch.setattr(command, "is_installed", lambda name: name != "bitsandbytes")
     with pytest.raises(MissingExtra, match="bitsandbytes") as missing:
         command.check_installed(chosen)
     assert missing.value.exit_code == USAGE and "ftwizard[local]" in missing.value.hint
-    command.check_installed(plan_file.load(quick.plan("lora")))
+    command.check_installed(plan_file.load(small_workspace.plan("lora")))

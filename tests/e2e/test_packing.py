@@ -17,7 +17,7 @@ from ftwizard.train import early_stopping, packing
 from ftwizard.train.encoder import EncodedRow
 from tests.e2e.architectures import model_of
 from tests.e2e.cli import as_json, ok, run
-from tests.e2e.lab import Lab, losses
+from tests.e2e.workspace import Workspace, losses
 from tests.helpers.jobs import events, until_ended, until_step
 
 pytestmark = pytest.mark.slow
@@ -119,14 +119,16 @@ def test_rows_that_are_lost_in_packing_are_noticed() -> None:
     packing.verify_rows(None, [])
 
 
-def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(quick: Lab) -> None:
-    plan = quick.plan(
+def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(
+    small_workspace: Workspace,
+) -> None:
+    plan = small_workspace.plan(
         rows=60, packing=True, max_length=192, batch_size=1, epochs=EPOCHS, evaluation_steps=20,
         save_steps=20,
     )  # fmt: skip
-    straight = quick.train(plan, "straight")
+    straight = small_workspace.train(plan, "straight")
     until_ended(straight, 240)
-    folder = quick.train(plan, "halting")
+    folder = small_workspace.train(plan, "halting")
     until_step(folder, 8, 120)
     ok("stop", "halting")
     ok("resume", "halting")
@@ -149,17 +151,17 @@ def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(qu
     assert losses(folder) == losses(straight)
 
 
-def test_a_run_that_would_mix_rows_is_refused(lab: Lab) -> None:
+def test_a_run_that_would_mix_rows_is_refused(workspace: Workspace) -> None:
     import transformers
 
     hf: Any = transformers
     model = model_of("bloom")
-    folder = lab.root / "bloom"
+    folder = workspace.root / "bloom"
     hf.BloomForCausalLM(
         hf.BloomConfig(**{**model.config.to_dict(), "vocab_size": 49152})
     ).save_pretrained(folder)
-    hf.AutoTokenizer.from_pretrained(lab.model).save_pretrained(folder)
-    lab.model = folder
-    done = run("train", lab.plan(packing=True), "--name", "mixed", "--watch")
+    hf.AutoTokenizer.from_pretrained(workspace.model).save_pretrained(folder)
+    workspace.model = folder
+    done = run("train", workspace.plan(packing=True), "--name", "mixed", "--watch")
     assert done.returncode == 1 and "would let rows see each other" in done.stdout, done.stdout
     assert as_json("status", "mixed")["end_reason"] == "refused"

@@ -14,7 +14,7 @@ from ftwizard.estimate import probe_cache
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
-from tests.e2e.lab import Lab
+from tests.e2e.workspace import Workspace
 from tests.helpers.jobs import until_ended
 from tests.helpers.models import make_tiny
 
@@ -33,17 +33,19 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_what_was_measured_is_remembered_and_held_against_the_run(lab: Lab, scratch: Path) -> None:
-    plan = lab.plan(rows=16, batch_size=2)
+def test_what_was_measured_is_remembered_and_held_against_the_run(
+    workspace: Workspace, scratch: Path
+) -> None:
+    plan = workspace.plan(rows=16, batch_size=2)
     found = as_json("probe", plan, "--steps", 2)
     assert (found["batch_size"], found["gradient_accumulation"], found["halved"]) == (2, 1, 0)
     assert 300e6 < found["memory"]["value"] < 3e9, "weights alone are 270 MB"
     assert found["measured"]["longest"] <= 160 and found["evaluation_s"]["value"] > 0
-    assert not list(scratch.iterdir()) and not (lab.home / "runs").exists()
+    assert not list(scratch.iterdir()) and not (workspace.home / "runs").exists()
     known = probe_cache.read_cached_probe(plan_file.load(plan))
     assert known and known.memory.value == found["memory"]["value"]
 
-    folder = lab.train(plan, "one", "--price", "machine=36")
+    folder = workspace.train(plan, "one", "--price", "machine=36")
     machine_rate.save_price(Decimal(999))  # a price that comes later changes nothing of this run
     until_ended(folder, 120)
     result = json.loads(folder.result.read_text())
@@ -62,9 +64,11 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(lab: Lab, scra
     assert "cost" in ok("runs")
 
 
-def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(lab: Lab, scratch: Path) -> None:
+def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(
+    workspace: Workspace, scratch: Path
+) -> None:
     """A real limit on memory, and what PyTorch really does at it."""
-    plan, smaller = lab.plan(rows=40, batch_size=16), lab.root / "smaller.yaml"
+    plan, smaller = workspace.plan(rows=40, batch_size=16), workspace.root / "smaller.yaml"
     before = plan.read_bytes()
     limited = (
         "import resource, sys; from ftwizard.__main__ import main; "
@@ -90,9 +94,9 @@ def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(lab: Lab, scratch: 
     ],
 )
 def test_packed_rows_and_more_batch_than_rows(
-    recipe: dict[str, Any], lab: Lab, scratch: Path, tmp_path: Path
+    recipe: dict[str, Any], workspace: Workspace, scratch: Path, tmp_path: Path
 ) -> None:
-    tiny = Lab(tmp_path, make_tiny(tmp_path / "tiny"), lab.home)
+    tiny = Workspace(tmp_path, make_tiny(tmp_path / "tiny"), workspace.home)
     found = as_json("probe", tiny.plan(**({"max_length": 200} | recipe)), "--steps", 2)
     measured = found["measured"]
     assert measured["longest"] <= recipe.get("max_length", 200)
@@ -102,12 +106,12 @@ def test_packed_rows_and_more_batch_than_rows(
     assert len(measured["rates"]) == 2 and measured["validation_tokens"] > 0
 
 
-def test_what_cannot_be_probed_says_why(lab: Lab, scratch: Path) -> None:
-    plan = lab.plan()
+def test_what_cannot_be_probed_says_why(workspace: Workspace, scratch: Path) -> None:
+    plan = workspace.plan()
     assert run("probe", plan, "--steps", 0).returncode == 2
-    short = run("probe", lab.plan("short", max_length=8))
+    short = run("probe", workspace.plan("short", max_length=8))
     assert short.returncode == 3 and "cuts off every answer" in short.stderr
-    missing = run("probe", lab.root / "nowhere.yaml")
+    missing = run("probe", workspace.root / "nowhere.yaml")
     assert missing.returncode == 1 and "no plan" in missing.stderr
     assert not list(scratch.iterdir())
 

@@ -13,7 +13,7 @@ from ftwizard.jobs import requests
 from ftwizard.jobs.events import EventWriter
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
-from tests.e2e.places import RUN, running
+from tests.e2e.routes import RUN, running
 from tests.e2e.terminal import Terminal
 from tests.helpers.jobs import until_ended
 from tests.paths import ROOT

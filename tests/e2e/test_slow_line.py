@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.places import RUN, running
+from tests.e2e.routes import RUN, running
 from tests.e2e.terminal import Terminal
 from tests.helpers.jobs import end_all
 

@@ -15,8 +15,8 @@ import pytest
 
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from tests.e2e import far, sshd
-from tests.e2e.places import RUN, running
+from tests.e2e import slow_link, sshd
+from tests.e2e.routes import RUN, running
 from tests.helpers.jobs import events, until_step
 
 pytestmark = pytest.mark.skipif(
@@ -95,7 +95,7 @@ def test_keys_do_what_they_say_where_the_line_is_far_and_thin(ssh: list[str], ho
     running(home, step_s=0.01)
     at = ssh.index("-p") + 1
     with (
-        far.line(int(ssh[at]), delay_s=0.15, bytes_per_s=4000) as port,
+        slow_link.slow_link(int(ssh[at]), delay_s=0.15, bytes_per_s=4000) as port,
         sshd.session([*ssh[:at], str(port), *ssh[at + 1 :]], home, "watch", RUN) as terminal,
     ):
 

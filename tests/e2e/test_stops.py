@@ -18,18 +18,18 @@ from ftwizard.jobs.status import observe
 from ftwizard.runs import checkpoints
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
-from tests.e2e.lab import LONG, Lab, losses
+from tests.e2e.workspace import LONG, Workspace, losses
 from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
 
 pytestmark = pytest.mark.slow
 KILLS = 20
 
 
-def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
-    plan = lab.plan()
-    straight = lab.train(plan, "straight")
+def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(workspace: Workspace) -> None:
+    plan = workspace.plan()
+    straight = workspace.train(plan, "straight")
     until_ended(straight, 120)
-    halting = lab.train(plan, "halting")
+    halting = workspace.train(plan, "halting")
     until_step(halting, 4, 60)
     assert "was stopped" in ok("stop", "halting")
     stopped_at = max(losses(halting))
@@ -56,10 +56,12 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(lab: Lab) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_after_twenty_kills_every_step_is_on_record(quick: Lab) -> None:
+def test_after_twenty_kills_every_step_is_on_record(small_workspace: Workspace) -> None:
     """SPEC: at most the steps since the last checkpoint are done again, with equal losses."""
-    plan = quick.plan(rows=160, epochs=LONG, save_steps=4, evaluation_steps=24, patience=99)
-    folder = quick.train(plan, "chaos")
+    plan = small_workspace.plan(
+        rows=160, epochs=LONG, save_steps=4, evaluation_steps=24, patience=99
+    )
+    folder = small_workspace.train(plan, "chaos")
     dice = random.Random(7)
     kills = 0
     while kills < KILLS:
@@ -95,12 +97,12 @@ def test_after_twenty_kills_every_step_is_on_record(quick: Lab) -> None:
     assert checkpoints.find_best(checkpoints.all_complete(folder.checkpoints))
 
 
-def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:
+def test_killed_while_it_finishes_it_finishes_when_resumed(workspace: Workspace) -> None:
     """Between the last checkpoint and the adapter, in the merge, in the comparison."""
-    plan = lab.plan(finish=True)
-    folder = lab.train(plan, "late")
+    plan = workspace.plan(finish=True)
+    folder = workspace.train(plan, "late")
     until_step(folder, 1, 60)
-    (lab.root / "plan.jsonl").rename(lab.root / "away.jsonl")
+    (workspace.root / "plan.jsonl").rename(workspace.root / "away.jsonl")
     for phase in ("merging", "comparing"):
         until(folder, lambda _, phase=phase: any(  # type: ignore[misc]
             e["phase"] == phase for e in events(folder, "phase")), 120)  # fmt: skip
@@ -108,7 +110,7 @@ def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:
         until_ended(folder)
         if phase == "merging":
             assert not folder.merged.exists()
-            (lab.root / "away.jsonl").rename(lab.root / "plan.jsonl")
+            (workspace.root / "away.jsonl").rename(workspace.root / "plan.jsonl")
         ok("resume", "late")
     assert until_ended(folder, 120).end_reason == "finished"
     assert json.loads(folder.result.read_text())["compare"]["rows"] == 2
@@ -129,32 +131,34 @@ def test_killed_while_it_finishes_it_finishes_when_resumed(lab: Lab) -> None:
     assert (folder.merged / "model.safetensors").read_bytes() == merged
 
 
-def test_stopped_while_it_compares_it_stops(lab: Lab) -> None:
-    folder = lab.train(lab.plan(finish=True), "halt")
+def test_stopped_while_it_compares_it_stops(workspace: Workspace) -> None:
+    folder = workspace.train(workspace.plan(finish=True), "halt")
     until(folder, lambda _: any(e["phase"] == "comparing" for e in events(folder, "phase")), 120)
     assert "was stopped" in ok("stop", "halt")
     ok("resume", "halt")
     assert until_ended(folder, 120).end_reason == "finished"
 
 
-def test_a_term_to_the_real_trainer_saves_first(quick: Lab) -> None:
-    folder = quick.train(quick.plan(rows=60, epochs=LONG), "term")
+def test_a_term_to_the_real_trainer_saves_first(small_workspace: Workspace) -> None:
+    folder = small_workspace.train(small_workspace.plan(rows=60, epochs=LONG), "term")
     until_step(folder, 4, 60)
     os.kill(command_pid(folder), signal.SIGTERM)
     assert until_ended(folder, 60).end_reason == "stopped"
     assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
 
 
-def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(quick: Lab) -> None:
+def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(
+    small_workspace: Workspace,
+) -> None:
     if not tmux.is_here():
         pytest.skip("tmux is not installed")
-    plan = quick.plan(rows=160, epochs=8, save_steps=100, evaluation_steps=100)
+    plan = small_workspace.plan(rows=160, epochs=8, save_steps=100, evaluation_steps=100)
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")}
     command = f"{FTWIZARD} train {plan} --name tied --watch"
     with tmux.Tmux(command, environment=environment) as terminal:
         terminal.wait(r"training +step ([3-9]|\d+\d) of [\d,]+[^$]*loss +\d", 90)
         terminal.kill()
-    folder = quick.folder("tied")
+    folder = small_workspace.folder("tied")
     seen = max(losses(folder))
     until_step(folder, seen + 2, 60)
     with tmux.Tmux(f"{FTWIZARD} watch tied", environment=environment) as terminal:
@@ -167,8 +171,8 @@ def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(quick: 
     assert sorted(losses(folder)) == list(range(1, max(losses(folder)) + 1))
 
 
-def test_of_six_starts_at_once_one_wins(quick: Lab) -> None:
-    plan = quick.plan(epochs=LONG)
+def test_of_six_starts_at_once_one_wins(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan(epochs=LONG)
     command = [str(FTWIZARD), "train", str(plan), "--name", "six"]
     racers = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -180,12 +184,12 @@ def test_of_six_starts_at_once_one_wins(quick: Lab) -> None:
         assert out.strip() == ("six" if code == 0 else "")
         assert code == 0 or "Run six is already running" in err or "A run named six" in err
     assert "already running" in run("train", plan, "--name", "six").stderr
-    assert quick.folder("six").newest_attempt() == 1
+    assert small_workspace.folder("six").newest_attempt() == 1
     ok("stop", "six")
 
 
-def test_a_stop_while_it_loads_ends_it_at_once(quick: Lab) -> None:
-    folder = quick.train(quick.plan(), "early")
+def test_a_stop_while_it_loads_ends_it_at_once(small_workspace: Workspace) -> None:
+    folder = small_workspace.train(small_workspace.plan(), "early")
     began = time.monotonic()
     assert "was stopped" in ok("stop", "early")
     assert time.monotonic() - began < 30

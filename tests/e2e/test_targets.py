@@ -14,7 +14,7 @@ from ftwizard.train import adapter
 from ftwizard.train.target_modules import PROJECTIONS, resolve
 from tests.e2e.architectures import SMALL, model_of
 from tests.e2e.cli import run
-from tests.e2e.lab import Lab
+from tests.e2e.workspace import Workspace
 from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.slow
@@ -104,7 +104,7 @@ def test_targets_are_found_trained_and_merged(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_a_mixture_of_experts_goes_the_whole_way(lab: Lab, method: str) -> None:
+def test_a_mixture_of_experts_goes_the_whole_way(workspace: Workspace, method: str) -> None:
     """Routed by the real trainer, beside 4-bit attention too; its modules are on record."""
     import transformers
 
@@ -112,14 +112,14 @@ def test_a_mixture_of_experts_goes_the_whole_way(lab: Lab, method: str) -> None:
     model = hf.MixtralForCausalLM(
         hf.MixtralConfig(**{**SMALL, "vocab_size": 49152}, num_local_experts=4)
     )
-    folder = lab.root / "mixtral"
+    folder = workspace.root / "mixtral"
     model.bfloat16().save_pretrained(folder)
-    hf.AutoTokenizer.from_pretrained(lab.model).save_pretrained(folder)
-    lab.model = folder
-    plan = lab.plan(finish=True, method=method, batch_size=4, learning_rate=0.01)
+    hf.AutoTokenizer.from_pretrained(workspace.model).save_pretrained(folder)
+    workspace.model = folder
+    plan = workspace.plan(finish=True, method=method, batch_size=4, learning_rate=0.01)
     done = run("train", plan, "--name", "moe", "--watch")
     assert done.returncode == 0, done.stdout
-    job = lab.folder("moe")
+    job = workspace.folder("moe")
     (said,) = [e for e in events(job, "phase") if e.get("what") == "adapter"]
     assert (said["target_modules"], said["target_parameters"]) == (ATTENTION, EXPERTS)
     codes = {e["code"] for e in events(job, "finding")}
@@ -130,7 +130,9 @@ def test_a_mixture_of_experts_goes_the_whole_way(lab: Lab, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["qlora", "full"])
-def test_llama_4_trains_though_its_decoder_is_named_otherwise(lab: Lab, method: str) -> None:
+def test_llama_4_trains_though_its_decoder_is_named_otherwise(
+    workspace: Workspace, method: str
+) -> None:
     """TRL's head asks for the decoder by a prefix that leads nowhere, and for experts by number."""
     import transformers
 
@@ -139,15 +141,19 @@ def test_llama_4_trains_though_its_decoder_is_named_otherwise(lab: Lab, method: 
     config = hf.Llama4TextConfig(
         **small, num_local_experts=2, head_dim=8, intermediate_size_mlp=48
     )  # fmt: skip
-    folder = lab.root / "llama4"
+    folder = workspace.root / "llama4"
     hf.AutoModelForCausalLM.from_config(config).bfloat16().save_pretrained(folder)
-    hf.AutoTokenizer.from_pretrained(lab.model).save_pretrained(folder)
-    lab.model = folder
+    hf.AutoTokenizer.from_pretrained(workspace.model).save_pretrained(folder)
+    workspace.model = folder
     done = run(
-        "train", lab.plan(method=method, batch_size=4, learning_rate=0.01), "--name", "x", "--watch"
+        "train",
+        workspace.plan(method=method, batch_size=4, learning_rate=0.01),
+        "--name",
+        "x",
+        "--watch",
     )
     assert done.returncode == 0, done.stdout
-    losses = [event["loss"] for event in events(lab.folder("x"), "log")]
+    losses = [event["loss"] for event in events(workspace.folder("x"), "log")]
     assert losses[-1] < losses[0]
 
 

@@ -15,11 +15,11 @@ import pytest
 
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD
-from tests.e2e.places import DIALOGS, PLACES, RUN, at, running, write_result, write_rows
+from tests.e2e.routes import DIALOGS, ROUTES, RUN, open_at, running, write_result, write_rows
 from tests.e2e.terminal import Terminal
 from tests.helpers.jobs import end_all
 
-PAGES = tuple(place for place in PLACES if place not in DIALOGS)
+PAGES = tuple(screen_name for screen_name in ROUTES if screen_name not in DIALOGS)
 TRIED = ("home", "path", "data", "monitor")
 SHOWS = {
     "home": "New fine-tune",
@@ -53,55 +53,55 @@ def assert_drawn(terminal: Terminal) -> None:
     assert not terminal.screen.foreign
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("screen_name", ROUTES)
 @pytest.mark.parametrize("size", [(60, 16), (200, 60)], ids=str)  # frames are at 80 by 24
 def test_every_screen_fills_the_window_and_no_more(
-    folder: Path, place: str, size: tuple[int, int]
+    folder: Path, screen_name: str, size: tuple[int, int]
 ) -> None:
-    with at(place, folder, size=size) as terminal:
+    with open_at(screen_name, folder, size=size) as terminal:
         assert_drawn(terminal)
         assert not terminal.screen.beyond
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_first_frame_of_home_has_the_width_of_the_window(folder: Path, columns: int) -> None:
-    with at("home", folder, size=(columns, 24)) as terminal:
+    with open_at("home", folder, size=(columns, 24)) as terminal:
         assert_drawn(terminal)
         (head,) = (line for line in terminal.screen.text().splitlines() if "best loss" in line)
         assert head.endswith("updated") and columns - 6 <= len(head) <= columns
 
 
-@pytest.mark.parametrize("place", TRIED)
+@pytest.mark.parametrize("screen_name", TRIED)
 def test_a_small_window_asks_to_be_enlarged_and_goes_on_where_it_was(
-    folder: Path, place: str
+    folder: Path, screen_name: str
 ) -> None:
-    with at(place, folder) as terminal:
+    with open_at(screen_name, folder) as terminal:
         terminal.resize(40, 10)
         terminal.wait("Window too small.\n *Enlarge it to 60×16")
         assert_drawn(terminal)
         terminal.until(
-            lambda: not re.search(SHOWS[place], terminal.screen.text()), "nothing but that"
+            lambda: not re.search(SHOWS[screen_name], terminal.screen.text()), "nothing but that"
         )
         terminal.resize(60, 16)
-        terminal.wait(SHOWS[place])
+        terminal.wait(SHOWS[screen_name])
         assert_drawn(terminal)
 
 
-@pytest.mark.parametrize("place", TRIED)
-def test_a_storm_of_sizes_leaves_it_whole(folder: Path, place: str) -> None:
-    sizes = random.Random(place)
-    with at(place, folder) as terminal:
+@pytest.mark.parametrize("screen_name", TRIED)
+def test_a_storm_of_sizes_leaves_it_whole(folder: Path, screen_name: str) -> None:
+    sizes = random.Random(screen_name)
+    with open_at(screen_name, folder) as terminal:
         for _ in range(50):
             terminal.resize(sizes.randint(20, 200), sizes.randint(5, 60))
         terminal.resize(100, 50)
-        terminal.wait(SHOWS[place])
+        terminal.wait(SHOWS[screen_name])
         assert_drawn(terminal)
         terminal.send("\x1bOP")  # F1
         terminal.wait("esc closes")
 
 
 def test_exported_columns_are_not_believed(folder: Path) -> None:
-    with at("home", folder, {"COLUMNS": "100", "LINES": "40"}) as terminal:
+    with open_at("home", folder, {"COLUMNS": "100", "LINES": "40"}) as terminal:
         assert_drawn(terminal)
         assert not terminal.screen.beyond
         terminal.resize(120, 30)
@@ -109,7 +109,7 @@ def test_exported_columns_are_not_believed(folder: Path) -> None:
 
 
 def test_a_line_that_does_not_know_its_size_is_taken_for_a_usual_one(folder: Path) -> None:
-    with at("home", folder, size=(0, 0)) as terminal:
+    with open_at("home", folder, size=(0, 0)) as terminal:
         assert_drawn(terminal)
         assert not terminal.screen.beyond
 
@@ -177,7 +177,7 @@ def test_ctrl_z_stops_nothing_that_no_shell_could_bring_back(folder: Path) -> No
     with tmux.Tmux(str(FTWIZARD), environment=environment) as terminal:
         terminal.wait(r"New fine-tune")
         terminal.keys("C-z")
-        terminal.wait("There is no shell to go back to here")
+        terminal.wait("no shell to return to")
         terminal.keys("C-q")
         terminal.wait("exit=0")
 
@@ -192,7 +192,7 @@ def test_it_is_whole_in_tmux_too(folder: Path, name: str) -> None:
     ) as terminal:
         terminal.wait(r"loss \d.*")
         terminal.resize(40, 10)
-        terminal.wait("Please enlarge the window")
+        terminal.wait("Window too small")
         terminal.resize(200, 60)
         shown = terminal.wait(r"train \d[^\n]*\n[\s\S]*loss  \d")
         assert len(shown.splitlines()) >= 59
@@ -237,19 +237,19 @@ def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
         assert b"\x1b" not in terminal.output
 
 
-@pytest.mark.parametrize("place", PAGES)
-def test_no_color_means_none(folder: Path, place: str) -> None:
-    with at(place, folder, {"NO_COLOR": "1"}) as terminal:
+@pytest.mark.parametrize("screen_name", PAGES)
+def test_no_color_means_none(folder: Path, screen_name: str) -> None:
+    with open_at(screen_name, folder, {"NO_COLOR": "1"}) as terminal:
         shown = terminal.screen.text()
         styles = terminal.screen.styles
     assert not [style for style in styles if COLOURS.search(style)]
     assert "1" in styles, "bold stays"
     marks = {"home": "● (?:training|running)", "monitor": "● training", "problem": "✗"}
-    assert re.search(marks.get(place, ""), shown)
+    assert re.search(marks.get(screen_name, ""), shown)
 
 
 def test_without_colours_the_cursor_of_an_input_is_seen(folder: Path) -> None:
-    with at("data", folder, {"NO_COLOR": "1"}) as terminal:
+    with open_at("data", folder, {"NO_COLOR": "1"}) as terminal:
         assert any("7" in style.split(";") for style in terminal.screen.styles)
         at_start = terminal.output.decode().rpartition("Rows")[2]
         assert re.search(r"\x1b\[(?:\d;)*7m", at_start)
@@ -261,7 +261,7 @@ def test_without_colours_the_cursor_of_an_input_is_seen(folder: Path) -> None:
     ids=["forced", "screen"],
 )
 def test_sixteen_colours_are_enough(folder: Path, environment: dict[str, str | None]) -> None:
-    with at("monitor", folder, environment) as terminal:
+    with open_at("monitor", folder, environment) as terminal:
         assert "● training" in terminal.screen.text()
         wide = [s for s in terminal.screen.styles if re.search(r"[34]8;[25]", s)]
     assert not wide
@@ -277,18 +277,21 @@ NO_UTF8: dict[str, dict[str, str | None]] = {
 
 
 @pytest.mark.parametrize(
-    ("place", "locale"),
-    [*((place, "C") for place in PAGES), *(("home", one) for one in [*NO_UTF8, "--ascii"])],
+    ("screen_name", "locale"),
+    [
+        *((screen_name, "C") for screen_name in PAGES),
+        *(("home", one) for one in [*NO_UTF8, "--ascii"]),
+    ],
 )
 def test_where_utf8_is_not_understood_every_byte_is_ascii(
-    folder: Path, place: str, locale: str
+    folder: Path, screen_name: str, locale: str
 ) -> None:
     environment = NO_UTF8.get(locale, {})
     more = ("--ascii",) if locale == "--ascii" else ()
-    with at(place, folder, environment, more=more) as terminal:
+    with open_at(screen_name, folder, environment, more=more) as terminal:
         assert_drawn(terminal)
         assert terminal.output.isascii()
-        if place == "home":
+        if screen_name == "home":
             terminal.wait(r"\* training")
 
 
@@ -304,12 +307,12 @@ def test_where_utf8_is_not_understood_every_byte_is_ascii(
 def test_where_utf8_is_understood_glyphs_are_sent(
     folder: Path, environment: dict[str, str | None]
 ) -> None:
-    with at("home", folder, environment) as terminal:
+    with open_at("home", folder, environment) as terminal:
         terminal.wait("● training")
 
 
 def test_a_megabyte_pasted_into_the_file_name_leaves_it_alive(folder: Path) -> None:
-    with at("data", folder) as terminal:
+    with open_at("data", folder) as terminal:
         terminal.send(b"\x1b[200~" + b"x" * 1_000_000 + b"\x1b[201~")
         terminal.send("\x1bOP")
         terminal.wait("Name your data file")

@@ -11,7 +11,7 @@ import pytest
 from ftwizard.jobs.status import observe
 from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, run
-from tests.e2e.lab import LONG, Lab, losses
+from tests.e2e.workspace import LONG, Workspace, losses
 from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended, until_step
 from tests.paths import FIXTURES
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.slow
 TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 
-def test_a_file_of_others_goes_to_a_merged_and_compared_model(lab: Lab) -> None:
-    plan = lab.plan(data=TOOL_USE, rows=96, finish=True, batch_size=4, evaluation_steps=10)
+def test_a_file_of_others_goes_to_a_merged_and_compared_model(workspace: Workspace) -> None:
+    plan = workspace.plan(data=TOOL_USE, rows=96, finish=True, batch_size=4, evaluation_steps=10)
     done = run("train", plan, "--name", "tools", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
-    folder = lab.folder("tools")
+    folder = workspace.folder("tools")
     result = json.loads(folder.result.read_text())
     assert result["training"]["rows"]["train_used"] == 76
     compared = result["compare"]
@@ -35,14 +35,14 @@ def test_a_file_of_others_goes_to_a_merged_and_compared_model(lab: Lab) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_without_validation_it_trains_only_on_insistence(quick: Lab) -> None:
-    plan = quick.plan()
+def test_without_validation_it_trains_only_on_insistence(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan()
     body = json.loads(plan.read_text())
     body["data"]["split"] = {"validation": 0}
     plan.write_text(json.dumps(body))
     refused = run("train", plan)
     assert refused.returncode == 3 and "--allow no-validation" in refused.stderr
-    folder = quick.train(plan, "blind", "--allow", "no-validation")
+    folder = small_workspace.train(plan, "blind", "--allow", "no-validation")
     assert until_ended(folder, 120).end_reason == "finished"
     assert not events(folder, "eval")
     kept = json.loads(folder.trained.read_text())
@@ -50,7 +50,7 @@ def test_without_validation_it_trains_only_on_insistence(quick: Lab) -> None:
     assert "no-validation" in folder.plan.read_text()
 
 
-def test_settings_that_the_model_cannot_follow_are_sentences(quick: Lab) -> None:
+def test_settings_that_the_model_cannot_follow_are_sentences(small_workspace: Workspace) -> None:
     for name, recipe, says in (
         (
             "modules",
@@ -60,14 +60,14 @@ def test_settings_that_the_model_cannot_follow_are_sentences(quick: Lab) -> None
         ("half", {"precision": "fp16"}, "needs a GPU"),
         ("flash", {"attention": "flash_attention_2"}, "needs the flash-attn package"),
     ):
-        done = run("train", quick.plan(**recipe), "--name", name, "--watch")
+        done = run("train", small_workspace.plan(**recipe), "--name", name, "--watch")
         assert done.returncode == 1 and says in done.stdout, done.stdout
         assert as_json("status", name)["end_reason"] == "refused"
 
 
-def test_it_stops_by_itself_when_validation_rises(lab: Lab) -> None:
-    plan = lab.plan(rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50)
-    folder = lab.train(plan, "hot")
+def test_it_stops_by_itself_when_validation_rises(workspace: Workspace) -> None:
+    plan = workspace.plan(rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50)
+    folder = workspace.train(plan, "hot")
     status = until_ended(folder, 200)
     assert (status.end_reason, status.exit_code) == ("early_stopped", 0)
     (finding,) = [e for e in events(folder, "finding") if e["code"] == "early_stop"]
@@ -84,9 +84,11 @@ def test_it_stops_by_itself_when_validation_rises(lab: Lab) -> None:
     assert weights[0] == weights[1]
 
 
-def test_what_the_curve_shows_is_found_while_it_trains(lab: Lab) -> None:
-    plan = lab.plan(rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50, patience=6)
-    folder = lab.train(plan, "watched")
+def test_what_the_curve_shows_is_found_while_it_trains(workspace: Workspace) -> None:
+    plan = workspace.plan(
+        rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50, patience=6
+    )
+    folder = workspace.train(plan, "watched")
     until_ended(folder, 200)
     found = [e for e in events(folder, "finding") if "confidence" in e]
     assert found, "the worker diagnoses by itself"
@@ -99,20 +101,20 @@ def test_what_the_curve_shows_is_found_while_it_trains(lab: Lab) -> None:
     assert told["best_on_disk"] == told["best_step"]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_by_that_name(quick: Lab) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_by_that_name(small_workspace: Workspace) -> None:
     # A weight that is infinite makes every loss NaN, as a spoilt download or an overflow does.
     import torch
     from safetensors.torch import load_file, save_file
 
-    broken = quick.root / "broken"
+    broken = small_workspace.root / "broken"
     broken.mkdir()
-    for file in quick.model.iterdir():
+    for file in small_workspace.model.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     weights = load_file(broken / "model.safetensors")
     weights["model.norm.weight"][0] = torch.inf
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    quick.model = broken
-    folder = quick.train(quick.plan(), "nan")
+    small_workspace.model = broken
+    folder = small_workspace.train(small_workspace.plan(), "nan")
     status = until_ended(folder, 120)
     assert (status.end_reason, status.exit_code) == ("nan", 1)
     assert events(folder, "log")[-1]["loss"] == "nan"
@@ -120,16 +122,16 @@ def test_a_loss_that_is_no_number_ends_the_run_by_that_name(quick: Lab) -> None:
     assert "learning_rate" in run("watch", "nan").stdout
 
 
-def test_data_that_trains_on_nothing_is_refused(quick: Lab) -> None:
-    done = run("train", quick.plan(max_length=10), "--name", "nothing", "--watch")
+def test_data_that_trains_on_nothing_is_refused(small_workspace: Workspace) -> None:
+    done = run("train", small_workspace.plan(max_length=10), "--name", "nothing", "--watch")
     assert done.returncode == 3, done.stdout
     assert "has trainable tokens" in done.stdout
     assert as_json("status", "nothing")["end_reason"] == "refused"
 
 
-def test_rows_in_are_rows_trained_or_named(quick: Lab) -> None:
-    plan = quick.plan(data=TOOL_USE, rows=60, max_length=36, evaluation_steps=50)
-    folder = quick.train(plan, "cut")
+def test_rows_in_are_rows_trained_or_named(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan(data=TOOL_USE, rows=60, max_length=36, evaluation_steps=50)
+    folder = small_workspace.train(plan, "cut")
     assert until_ended(folder, 120).end_reason == "finished"
     data = {e["part"]: e for e in events(folder, "data")}
     assert 0 < data["train"]["kept"] < data["train"]["rows"]
@@ -145,13 +147,13 @@ def test_rows_in_are_rows_trained_or_named(quick: Lab) -> None:
 
 
 def test_general_rows_are_trained_on_beside_the_own_ones_and_compared_on_nothing(
-    quick: Lab,
+    small_workspace: Workspace,
 ) -> None:
-    plan = quick.plan(rows=80, finish=True, batch_size=4, epochs=6, save_steps=50)
+    plan = small_workspace.plan(rows=80, finish=True, batch_size=4, epochs=6, save_steps=50)
     body = json.loads(plan.read_text())
     body["data"]["mix"] = {"share": 0.1}
     plan.write_text(json.dumps(body))
-    folder = quick.train(plan, "general")
+    folder = small_workspace.train(plan, "general")
     until_step(folder, 2, 60)
     ok("stop", "general")
     ok("resume", "general")
@@ -164,12 +166,12 @@ def test_general_rows_are_trained_on_beside_the_own_ones_and_compared_on_nothing
     assert result["compare"]["rows"] == 8 and result["compare"]["schema"]
 
 
-def test_changed_data_is_not_mixed_into_a_resumed_run(quick: Lab) -> None:
-    plan = quick.plan(epochs=LONG, save_steps=50)
-    folder = quick.train(plan, "mixed")
+def test_changed_data_is_not_mixed_into_a_resumed_run(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan(epochs=LONG, save_steps=50)
+    folder = small_workspace.train(plan, "mixed")
     until_step(folder, 2, 60)
     ok("stop", "mixed")
-    rows = quick.root / "plan.jsonl"
+    rows = small_workspace.root / "plan.jsonl"
     old = rows.read_text()
     rows.write_text(old.replace("high", "low", 1))
     refused = run("resume", "mixed")
@@ -180,11 +182,11 @@ def test_changed_data_is_not_mixed_into_a_resumed_run(quick: Lab) -> None:
     until_ended(folder, 120)
 
 
-def test_requests_to_save_and_evaluate_are_obeyed(quick: Lab) -> None:
+def test_requests_to_save_and_evaluate_are_obeyed(small_workspace: Workspace) -> None:
     from ftwizard.jobs import requests
 
-    plan = quick.plan(rows=40, epochs=2 * LONG, save_steps=5000, evaluation_steps=5000)
-    folder = quick.train(plan, "asked")
+    plan = small_workspace.plan(rows=40, epochs=2 * LONG, save_steps=5000, evaluation_steps=5000)
+    folder = small_workspace.train(plan, "asked")
     until_step(folder, 2, 60)
     requests.send(folder, "evaluate", 1)
     until(folder, lambda _: bool(events(folder, "eval")), 30)
@@ -196,11 +198,11 @@ def test_requests_to_save_and_evaluate_are_obeyed(quick: Lab) -> None:
     ok("stop", "asked")
 
 
-def test_a_budget_of_time_is_kept(lab: Lab) -> None:
-    plan = lab.plan(rows=100)
+def test_a_budget_of_time_is_kept(workspace: Workspace) -> None:
+    plan = workspace.plan(rows=100)
     body = json.loads(plan.read_text())
     plan.write_text(json.dumps(body | {"budget": {"hours": 2 / 3600}}))
-    folder = lab.train(plan, "short")
+    folder = workspace.train(plan, "short")
     until_ended(folder, 120)
     status = observe(folder)
     assert status.end_reason == "stopped"
@@ -208,21 +210,23 @@ def test_a_budget_of_time_is_kept(lab: Lab) -> None:
     assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
 
 
-def test_metrics_go_where_the_plan_says(quick: Lab) -> None:
-    plan = quick.plan()
+def test_metrics_go_where_the_plan_says(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan()
     body = json.loads(plan.read_text())
     plan.write_text(json.dumps(body | {"report_to": ["tensorboard"]}))
-    folder = quick.train(plan, "board")
+    folder = small_workspace.train(plan, "board")
     assert until_ended(folder, 120).end_reason == "finished"
     (written,) = folder.path.rglob("events.out.tfevents.*")
     assert b"train/loss" in written.read_bytes()
 
 
-def test_no_secret_reaches_the_training(quick: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_reaches_the_training(
+    small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     canary = "canary-5f1c2b7e"
     for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "MY_PASSWORD"):
         monkeypatch.setenv(name, canary)
-    folder = quick.train(quick.plan(epochs=LONG, save_steps=50), "quiet")
+    folder = small_workspace.train(small_workspace.plan(epochs=LONG, save_steps=50), "quiet")
     until_step(folder, 1, 60)
     for process in (command_pid(folder), keeper_pid(folder)):
         assert canary.encode() not in Path(f"/proc/{process}/environ").read_bytes()

@@ -1,4 +1,4 @@
-"""Every screen of the app, each with the way that leads to it."""
+"""The screens of the app, and the keys that lead to each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = "rows.jsonl"
 
 
 def running(home: Path, **inputs: object) -> JobFolder:
-    """Start a run that trains nothing and goes on for long."""
+    """Start a long run that trains nothing."""
     more = {"steps": 1_000_000, "step_s": 0.05, **inputs}
     folder = start(make(home / "runs" / RUN, **more))
     until_step(folder, 3)
@@ -43,9 +43,10 @@ def write_rows(folder: Path) -> Path:
 
 
 def write_result(home: Path) -> None:
-    """Write a run that has ended, with its results."""
-    said = {"expected": "a", "base": "b", "tuned": "a", "line": 1}
-    make_result(make_run(home, "done"), [{"prompt": [{"role": "user", "content": "q"}], **said}])
+    """Write a finished run with results."""
+    prompt = [{"role": "user", "content": "q"}]
+    pair = {"prompt": prompt, "expected": "a", "base": "b", "tuned": "a", "line": 1}
+    make_result(make_run(home, "done"), [pair])
 
 
 def _path(terminal: Terminal) -> None:
@@ -82,7 +83,7 @@ def _split(terminal: Terminal) -> None:
 
 
 def _recipe(terminal: Terminal) -> None:
-    """Where the machine has no GPU, the way to train here leads through one more page."""
+    """Without a GPU, local training has one more page."""
     _rows(terminal)
     terminal.send("\r")
     if "Enter to train on this machine" in terminal.wait(
@@ -92,8 +93,8 @@ def _recipe(terminal: Terminal) -> None:
     terminal.wait("The base model")
 
 
-def _seeing(pattern: str, *keys: tuple[str, str]) -> Callable[[Terminal], None]:
-    """Return a way: wait for ``pattern``, then press each key and wait for what it shows."""
+def _press_keys(pattern: str, *keys: tuple[str, str]) -> Callable[[Terminal], None]:
+    """Return a route: wait for ``pattern``, then press each key and wait for its text."""
 
     def go(terminal: Terminal) -> None:
         terminal.wait(pattern)
@@ -106,47 +107,51 @@ def _seeing(pattern: str, *keys: tuple[str, str]) -> Callable[[Terminal], None]:
 
 _LOSS = "loss +0"
 DIALOGS = ("split?", "volume")
-"""Places that are left as the page below them is."""
-Way = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
-"""The command and its arguments (none: ftwizard), and what then leads to the place."""
+"""Screens that close like the page below them."""
+Route = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
+"""Command (empty: ftwizard), its arguments, and the keys to press then."""
 
-PLACES: Mapping[str, Way] = {
-    "home": ((), (), _seeing("New fine-tune")),
-    "help": ((), (), _seeing("New fine-tune", ("?", "to open the selected line"))),
-    "demo": ((), ("demo",), _seeing("You see the loss fall")),
+ROUTES: Mapping[str, Route] = {
+    "home": ((), (), _press_keys("New fine-tune")),
+    "help": ((), (), _press_keys("New fine-tune", ("?", "to open the selected line"))),
+    "demo": ((), ("demo",), _press_keys("You see the loss fall")),
     "path": ((), (), _path),
     "data": ((), (), _data),
     "rows": ((), (), _rows),
     "row": ((), (), _row),
     "split?": ((), (), _split),
     "recipe": ((), (), _recipe),
-    "estimate": (HELPER, ("estimate", RUN, "rows"), _seeing("million trainable")),
-    "costs": (HELPER, ("costs", RUN, "rows"), _seeing("current prices")),
+    "estimate": (HELPER, ("estimate", RUN, "rows"), _press_keys("million trainable")),
+    "costs": (HELPER, ("costs", RUN, "rows"), _press_keys("current prices")),
     "volume": (
         HELPER,
         ("costs", RUN, "rows"),
-        _seeing("current prices", ("v", "Requests per month")),
+        _press_keys("current prices", ("v", "Requests per month")),
     ),
-    "review": (HELPER, ("review", RUN, "rows"), _seeing("same as")),
-    "elsewhere": (HELPER, ("elsewhere", RUN, "rows"), _seeing("Enter to train on this machine")),
-    "working": (HELPER, ("working", RUN, "rows"), _seeing("esc cancels")),
-    "problem": (HELPER, ("problem", RUN, "rows"), _seeing("It cannot be read")),
-    "typed": (HELPER, ("typed", RUN, "rows"), _seeing("To continue anyway, type")),
-    "finish": (HELPER, ("finish", "done", "rows"), _seeing("answer 1 of 1")),
-    "monitor": ((), ("watch", RUN), _seeing(_LOSS)),
-    "stop?": ((), ("watch", RUN), _seeing(_LOSS, ("s", "Stop this run"))),
+    "review": (HELPER, ("review", RUN, "rows"), _press_keys("same as")),
+    "elsewhere": (
+        HELPER,
+        ("elsewhere", RUN, "rows"),
+        _press_keys("Enter to train on this machine"),
+    ),
+    "working": (HELPER, ("working", RUN, "rows"), _press_keys("esc cancels")),
+    "problem": (HELPER, ("problem", RUN, "rows"), _press_keys("It cannot be read")),
+    "typed": (HELPER, ("typed", RUN, "rows"), _press_keys("To continue anyway, type")),
+    "finish": (HELPER, ("finish", "done", "rows"), _press_keys("answer 1 of 1")),
+    "monitor": ((), ("watch", RUN), _press_keys(_LOSS)),
+    "stop?": ((), ("watch", RUN), _press_keys(_LOSS, ("s", "Stop this run"))),
     "compare": (
         (),
         ("compare", RUN, "done", "--curves"),
-        _seeing("best validation loss"),
+        _press_keys("best validation loss"),
     ),
-    "log": ((), ("watch", RUN), _seeing(_LOSS, ("o", "no more to say|Output"))),
+    "log": ((), ("watch", RUN), _press_keys(_LOSS, ("o", "no more to say|Output"))),
 }
 
 
 @contextlib.contextmanager
-def at(
-    place: str,
+def open_at(
+    screen_name: str,
     folder: Path,
     environment: Mapping[str, str | None] | None = None,
     *,
@@ -154,8 +159,8 @@ def at(
     more: tuple[str, ...] = (),
     controlling: bool = True,
 ) -> Iterator[Terminal]:
-    """Give a terminal that shows ``place``, started in ``folder`` with ``more`` arguments."""
-    command, arguments, go = PLACES[place]
+    """Yield a terminal with the screen, started in ``folder`` with ``more`` arguments."""
+    command, arguments, go = ROUTES[screen_name]
     with Terminal(
         *arguments,
         *more,

@@ -1,4 +1,4 @@
-"""A line to somewhere far away: everything takes its time on it, and little goes at once."""
+"""A TCP proxy on loopback with latency and little bandwidth."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import threading
 from collections.abc import Callable, Iterator
 
 CHUNK = 512
-"""Bytes that go at once."""
-UNDER_WAY = 32
-"""Chunks that are under way before the sender has to wait: what sockets and routers hold."""
+"""Bytes forwarded at once."""
+MAX_IN_FLIGHT = 32
+"""Chunks in flight before the sender has to wait, as in the buffers of sockets and routers."""
 QUICK = 1e6
 
 
 @contextlib.contextmanager
-def line(port: int, *, delay_s: float, bytes_per_s: float) -> Iterator[int]:
-    """Give a port of loopback from which ``port`` is ``delay_s`` away, each way, at so many bytes a
-    second towards whoever asks."""
+def slow_link(port: int, *, delay_s: float, bytes_per_s: float) -> Iterator[int]:
+    """Yield a loopback port that forwards to ``port``: ``delay_s`` each way, and ``bytes_per_s``
+    towards the client."""
     ready: queue.Queue[tuple[int, Callable[[], object]]] = queue.Queue()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            there = await asyncio.open_connection("127.0.0.1", port)
+            server_streams = await asyncio.open_connection("127.0.0.1", port)
             await asyncio.gather(
-                _carry(reader, there[1], delay_s, QUICK),
-                _carry(there[0], writer, delay_s, bytes_per_s),
+                _carry(reader, server_streams[1], delay_s, QUICK),
+                _carry(server_streams[0], writer, delay_s, bytes_per_s),
             )
 
     async def serve() -> None:
@@ -37,9 +37,9 @@ def line(port: int, *, delay_s: float, bytes_per_s: float) -> Iterator[int]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    found, end = ready.get(timeout=30)
+    slow_port, end = ready.get(timeout=30)
     try:
-        yield found
+        yield slow_port
     finally:
         end()
         thread.join()
@@ -49,22 +49,22 @@ async def _carry(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float, rate: float
 ) -> None:
     now = asyncio.get_running_loop().time
-    way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(UNDER_WAY)
+    in_flight: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(MAX_IN_FLIGHT)
 
-    async def leave() -> None:
-        while some := await reader.read(CHUNK):
-            await way.put((now() + delay_s, some))
-            await asyncio.sleep(len(some) / rate)
-        await way.put((now() + delay_s, b""))
+    async def send() -> None:
+        while chunk := await reader.read(CHUNK):
+            await in_flight.put((now() + delay_s, chunk))
+            await asyncio.sleep(len(chunk) / rate)
+        await in_flight.put((now() + delay_s, b""))
 
-    async def arrive() -> None:
+    async def receive() -> None:
         while True:
-            due, some = await way.get()
+            due, chunk = await in_flight.get()
             await asyncio.sleep(due - now())
-            if not some:
+            if not chunk:
                 writer.close()
                 return
-            writer.write(some)
+            writer.write(chunk)
             await writer.drain()
 
-    await asyncio.gather(leave(), arrive())
+    await asyncio.gather(send(), receive())

@@ -1,4 +1,4 @@
-"""Plans on the real small model, with few and small steps, and the runs made from them."""
+"""Plans with few small steps on a small model, and their runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.paths import TICKETS
 
 SAMPLE = TICKETS
 LONG = 12
-"""Epochs in which the quick model does not get to the end before one has looked at it."""
+"""Epochs enough for a run of the small model to be observed before it ends."""
 
 
-class Lab:
-    """A plan on the real model, and where its runs are."""
+class Workspace:
+    """A folder for plans, a model, and the home of the runs."""
 
     def __init__(self, root: Path, model: Path, home: Path) -> None:
         self.root, self.model, self.home = root, model, home
@@ -33,7 +33,7 @@ class Lab:
         finish: bool = False,
         **recipe: Any,
     ) -> Path:
-        """Write a plan with small steps; ``recipe`` overrides settings of the recipe."""
+        """Write a plan with small steps; ``recipe`` overrides its settings."""
         lines = (data or SAMPLE / "train.jsonl").read_text().splitlines()[:rows]
         (self.root / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
         settings: dict[str, Any] = {
@@ -61,13 +61,13 @@ class Lab:
 
 
 def losses(folder: JobFolder) -> dict[int, float]:
-    """Return the loss of every step; a step that was done again must have come out equal."""
-    found: dict[int, float] = {}
+    """Return the loss of each step; repeated steps must have equal losses."""
+    by_step: dict[int, float] = {}
     for event in events(folder, "log"):
         step, loss = event["step"], event["loss"]
-        assert math.isclose(found.setdefault(step, loss), loss, rel_tol=1e-6), (
+        assert math.isclose(by_step.setdefault(step, loss), loss, rel_tol=1e-6), (
             step,
-            found[step],
+            by_step[step],
             loss,
         )
-    return found
+    return by_step
