@@ -6,7 +6,7 @@ import sys
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return its exit code (0 done, 1 failed, 2 usage, 3 declined, 4 cannot tell)."""
+    """Run a command; return its exit code (0 done, 1 failed, 2 usage, 3 declined)."""
     from ftwizard.cli.parser import dispatch
 
     return dispatch(sys.argv[1:] if argv is None else argv, _open_screens)

@@ -10,15 +10,13 @@ USAGE = 2
 """Wrong usage, or a missing extra."""
 DECLINED = 3
 """Declined by the user or by a safety rule."""
-CANNOT_TELL = 4
-"""There is not enough evidence for an answer."""
 
 
 class FtwizardError(Exception):
     """An error shown as one or two sentences, never as a traceback.
 
     ``message`` says what is wrong and where, ``hint`` what to do next. ``exit_code`` is the exit
-    code of the command: ``FAILED``, ``USAGE``, ``DECLINED`` or ``CANNOT_TELL``.
+    code of the command: ``FAILED``, ``USAGE`` or ``DECLINED``.
     """
 
     def __init__(self, message: str, hint: str = "", exit_code: int = FAILED) -> None:

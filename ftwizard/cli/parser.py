@@ -290,7 +290,7 @@ def _parse_epochs(text: str) -> float:
 
 EPILOG = """\
 exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
-3 declined by you or a safety rule · 4 cannot tell
+3 declined by you or a safety rule
 """
 
 
@@ -333,7 +333,8 @@ def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
     """Return the parser of all commands, and the parser of each command by name."""
     root = Parser(
         prog="ftwizard",
-        description="Fine-tune an LLM from your terminal. Then evaluate it, merge it and serve it.",
+        description="Fine-tune an LLM from your terminal, compare it with its base model, and merge it "
+        "for serving.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -19,11 +19,16 @@ _TYPES = {"int": "whole number", "float": "number"}
 _BOTH = re.compile(r"argument (.+): not allowed with argument (.+)")
 _NO_VALUE = re.compile(r"argument (.+): expected (?:one|at least one) argument")
 _MISSING = re.compile(r"the following arguments are required: (.+)")
-_AMBIGUOUS = re.compile(r"ambiguous option: (\S+) could match (.+)", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises FtwizardError (``USAGE``) where argparse prints its usage and exits."""
+    """A parser that raises FtwizardError (``USAGE``) where argparse prints its usage and exits.
+
+    Options cannot be abbreviated: a new option would change what an abbreviation means.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Raise FtwizardError for a message of argparse."""
@@ -43,8 +48,6 @@ class Parser(argparse.ArgumentParser):
         if match := _MISSING.fullmatch(message):
             usage = " ".join(self.format_usage().removeprefix("usage: ").split())
             return _usage_error(f"{match[1]} is missing.", f"Usage: {usage}")
-        if match := _AMBIGUOUS.fullmatch(message):
-            return _usage_error(f"{_clip(match[1])} is ambiguous: {match[2]}.", "Write it out.")
         return _usage_error(f"{_clip(message.removeprefix('argument '), 300).rstrip('.')}.", more)
 
     def _convert_choice(self, name: str, value: str, quoted_choices: str) -> FtwizardError:

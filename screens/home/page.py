@@ -73,7 +73,7 @@ class HomePage(Page[None]):
         # Synchronous the first time, so that keys typed ahead act on the right lines.
         self._followers = _refresh_followers({})
         yield Static(
-            "Fine-tune an LLM. Then evaluate it, merge it and serve it.",
+            "Fine-tune an LLM, compare it with its base model, and merge it for serving.",
             classes="lead",
             markup=False,
         )

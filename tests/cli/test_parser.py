@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 import pytest
 
+from ftwizard import errors
 from ftwizard.catalog.prices import Edition
 from ftwizard.cli import parser as of_estimate
 from ftwizard.cli.parser import RISKS, parser
@@ -32,6 +34,17 @@ def test_how_to_show_may_be_said_before_the_command(command: list[str], option: 
 def test_and_after_it(command: list[str]) -> None:
     said = parser().parse_args(["--plain", *command, "--ascii"])
     assert said.plain and said.ascii
+
+
+def test_help_lists_the_exit_codes_that_commands_return() -> None:
+    listed = re.findall(r"(?:: |· ?\n?)(\d) ", parser().epilog or "")
+    assert list(map(int, listed)) == [0, errors.FAILED, errors.USAGE, errors.DECLINED]
+
+
+def test_help_promises_only_commands_that_exist() -> None:
+    description = parser().description or ""
+    assert not re.search("serve it|evaluate", description)
+    assert re.search("Fine-tune .* compare .* merge", description)
 
 
 def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:

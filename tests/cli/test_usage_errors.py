@@ -25,7 +25,8 @@ SLIPS = {
     "estimate --sort trainin": ("--sort cannot be “trainin”.", "Did you mean training?"),
     "estimate --edition 2025": ("--edition cannot be “2025”.", "Choose from: 2026-04, current."),
     "estimate --share-data --confidential": ("--confidential and --share-data", "Remove one."),
-    "estimate --e 5": ("--e is ambiguous: --examples, --epochs, --edition.", "Write it out."),
+    "estimate --epoch 5": ("ftwizard estimate has no option --epoch.", "Did you mean --epochs?"),
+    "--versio": ("ftwizard has no option --versio.", "Did you mean --version?"),
     "estimate --model": ("--model needs a value.", "ftwizard estimate --help"),
     "probe": ("PLAN is missing.", "ftwizard probe [-h] [--json]"),
     "doctor foo": (
