@@ -26,9 +26,9 @@ from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from ftwizard.screens.wizard.recipe import live_estimate
-from tests.data.checks.test_fast_path import Scripted
 from tests.screens.costs.helpers import FACTS, TODAY, checked
 from tests.screens.frames import asked, assert_frame, drive, frame, says, until
+from tests.screens.plain.scripted import Scripted
 
 _PART = {"rows": 500, "kept": 500, "tokens": 150_000, "trained": 50_000, "longest": 800,
          "cut": 0, "lost": []}  # fmt: skip

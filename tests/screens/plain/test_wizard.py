@@ -1,10 +1,8 @@
-"""The questions line by line, asked by a script: order, back, insistence, and what they leave."""
+"""The questions line by line: order, back, risks that are allowed, and what they leave."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,56 +10,18 @@ import pytest
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.checks import check_plan
-from ftwizard.runs.store import Progress
 from ftwizard.screens.plain import data, provider, steps, wizard
 from ftwizard.screens.plain import recipe as recipes
-from ftwizard.screens.plain.prompts import BACK, OTHER, GoBack, Prompter, UserQuit, Validator
+from ftwizard.screens.plain.prompts import BACK, OTHER, GoBack, Prompter, UserQuit
 from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.wizard import drafts, setting_values
 from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.suggestions import Suggest
+from tests.screens.plain.scripted import Scripted
 
 FACTS = MachineInfo(
     gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
     credentials=(), extras=("local",),
 )  # fmt: skip
-
-
-class Scripted(Prompter):
-    """Answers from a list: a value, "" for what Enter takes, BACK."""
-
-    keys = ""
-
-    def __init__(self, *answers: str) -> None:
-        super().__init__(ascii=False)
-        self.answers = list(answers)
-        self.questions: list[str] = []
-        self.refused: list[str] = []
-        self.can_go_back = True
-
-    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
-        self.questions.append(question)
-        answer = self._next() or given
-        assert answer in [value for value, _ in options], (answer, options)
-        return answer
-
-    def _line(self, question: str, given: str, check: Validator, suggest: Suggest | None) -> str:
-        self.questions.append(question)
-        while problem := check(answer := self._next() or given):
-            self.refused.append(problem)
-        return answer
-
-    @contextlib.contextmanager
-    def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
-        yield lambda progress: None
-
-    def _next(self) -> str:
-        if not self.answers:
-            raise UserQuit
-        answer = self.answers.pop(0)
-        if answer == BACK:
-            raise GoBack
-        return answer
 
 
 def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:

@@ -1,0 +1,47 @@
+"""A prompter that answers from a list instead of a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from ftwizard.runs.store import Progress
+from ftwizard.screens.plain.prompts import BACK, GoBack, Prompter, UserQuit, Validator
+from ftwizard.screens.wizard.suggestions import Suggest
+
+
+class Scripted(Prompter):
+    """Answers from a list: a value, ``""`` for the suggested one, ``BACK``; then leaves."""
+
+    keys = ""
+
+    def __init__(self, *answers: str) -> None:
+        super().__init__(ascii=False)
+        self.answers = list(answers)
+        self.questions: list[str] = []
+        self.refused: list[str] = []
+        self.can_go_back = True
+
+    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
+        self.questions.append(question)
+        answer = self._next() or given
+        assert answer in [value for value, _ in options], (answer, options)
+        return answer
+
+    def _line(self, question: str, given: str, check: Validator, suggest: Suggest | None) -> str:
+        self.questions.append(question)
+        while problem := check(answer := self._next() or given):
+            self.refused.append(problem)
+        return answer
+
+    @contextlib.contextmanager
+    def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
+        yield lambda progress: None
+
+    def _next(self) -> str:
+        if not self.answers:
+            raise UserQuit
+        answer = self.answers.pop(0)
+        if answer == BACK:
+            raise GoBack
+        return answer
