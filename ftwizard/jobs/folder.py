@@ -43,7 +43,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     """Unix seconds."""
     hashes: dict[str, str] = {}
-    """Hashes of what the job was made from: ``data``, ``model``, ``template``."""
+    """Hashes of the inputs: ``train``, ``validation`` and ``test`` (files), ``split``, ``model``,
+    ``template``."""
     inputs: dict[str, Any] = {}
     """What the worker needs besides the plan, such as the source of the model."""
     parent: Parent | None = None

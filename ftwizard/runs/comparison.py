@@ -72,8 +72,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, list[Any]]
     """Settings that differ: a value for each run in order; None if it has none."""
     comparable: dict[str, bool | None]
-    """``validation_loss``, ``training_loss``, ``test``: whether these show which run is better;
-    None if unknown."""
+    """``validation_loss``, ``training_loss``, ``test`` (scores other than the loss), ``test_loss``:
+    whether these show which run is better; None if unknown."""
     reasons: list[str]
     """Reasons why not, a sentence each."""
 
@@ -140,6 +140,7 @@ def compare(sides: list[Side]) -> Comparison:
             "validation_loss": _both(same_validation, tokens),
             "training_loss": _both(same_train, tokens),
             "test": same_test,
+            "test_loss": _both(same_test, tokens),
         },
         reasons=[
             *_explain(sides, same_validation, same_model, same_length),
@@ -167,7 +168,7 @@ def find_best(comparison: Comparison, score: str) -> set[int]:
     """Return the indices of the runs with the lowest loss; empty if not comparable."""
     kinds = {
         "best_eval_loss": "validation_loss", "eval_loss": "validation_loss", "loss": "training_loss",
-        "test_loss": "",
+        "test_loss": "test_loss",
     }  # fmt: skip
     if score not in kinds or not comparison.comparable.get(kinds[score]):
         return set()

@@ -39,7 +39,9 @@ def test_only_settings_that_differ_are_told(home: Path) -> None:
 
 def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None:
     found = compared(run(home, "a"), run(home, "b", steps=60))
-    assert found.comparable == {"validation_loss": True, "training_loss": True, "test": True}
+    assert found.comparable == {
+        "validation_loss": True, "training_loss": True, "test": True, "test_loss": True
+    }  # fmt: skip
     assert found.reasons == []
     rows = dict(comparison.format_scores(found))
     assert rows["best validation loss"] == ["0.105 at 40", "✓ 0.07 at 60"]
@@ -81,6 +83,27 @@ def test_the_comparison_with_the_base_is_there_where_it_was_made(home: Path) -> 
     rows = dict(comparison.format_scores(compared(a, b)))
     assert rows["test loss"] == ["0.25", "–"]
     assert rows["test, exact match"] == ["50%", "–"]
+
+
+def test_the_lower_test_loss_is_marked_if_the_test_rows_are_the_same(home: Path) -> None:
+    folders = {
+        "a": run(home, "a"),
+        "b": run(home, "b"),
+        "other-rows": run(home, "c", hashes=SAME | {"test": "other"}),
+        "other-model": run(home, "d", hashes=SAME | {"model": "other"}),
+    }
+    for folder in folders.values():
+        make_result(folder, [{"prompt": [], "expected": "", "base": "", "tuned": "", "line": 1}])
+    result = json.loads(folders["a"].result.read_text())
+    result["compare"]["tuned"]["loss"] = 0.5
+    folders["a"].result.write_text(json.dumps(result))
+
+    def format_test_loss(other: str) -> list[str]:
+        return dict(comparison.format_scores(compared(folders["a"], folders[other])))["test loss"]
+
+    assert format_test_loss("b") == ["0.5", "✓ 0.25"]
+    assert format_test_loss("other-rows") == ["0.5", "0.25"]
+    assert format_test_loss("other-model") == ["0.5", "0.25"]
 
 
 def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> None:

@@ -1,0 +1,17 @@
+"""The state of a run as the list of runs shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.runs import store
+from ftwizard.screens.home.run_state import describe_state
+from tests.screens.runs_helpers import make_run
+
+
+def test_a_phase_is_shown_in_american_spelling(home: Path) -> None:
+    ended = store.read_status(make_run(home, "a"))
+    status = msgspec.structs.replace(ended, state="running", phase="tokenising")
+    assert describe_state(status)[0] == "● tokenizing"
