@@ -20,6 +20,13 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """Origin: counted, computed from what, or measured where."""
     as_of: str | None = None
     """Date of the price, measurement or check behind it. None only in records of older versions."""
+    short_source: str | msgspec.UnsetType = msgspec.UNSET
+    """The origin in a few words, if ``source`` is long."""
+
+    @property
+    def brief_source(self) -> str:
+        """Return the shortest description of the origin."""
+        return self.source if self.short_source is msgspec.UNSET else self.short_source
 
 
 class EndDate(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -32,7 +39,7 @@ class EndDate(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """When the announcement was read."""
 
     @property
-    def said(self) -> str:
+    def citation(self) -> str:
         """Format source and date in parentheses."""
         return f"({self.source}, as of {self.as_of})"
 

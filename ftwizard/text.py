@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from decimal import Decimal
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Cc: C0 and C1 controls; Cf: bidi overrides, zero-width and tag characters; Cs: lone surrogates;
@@ -54,23 +55,29 @@ def format_bytes(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def format_dollars(value: float) -> str:
+def format_dollars(value: float | Decimal) -> str:
     """Format US dollars to the digits that matter: ``$0.004``, ``$112.50``, ``$1,240``."""
     return f"${_format_amount(value)}"
 
 
-def format_dollar_range(low: float, high: float) -> str:
+def format_dollar_range(low: float | Decimal, high: float | Decimal) -> str:
     """Format a range of US dollars: ``$3.36–24.00``, or ``$3.60`` where both ends read the same."""
     first, last = _format_amount(low), _format_amount(high)
     return f"${first}–{last}" if first != last else f"${first}"
 
 
-def _format_amount(value: float) -> str:
+def _format_amount(value: float | Decimal) -> str:
+    value = float(value)
     if value >= 1000:
         return f"{value:,.0f}"
     if value >= 0.01 or value == 0:
         return f"{value:.2f}"
     return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
+
+
+def format_epochs(epochs: float) -> str:
+    """Format a number of epochs: ``1 epoch``, ``2.5 epochs``."""
+    return f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'}"
 
 
 def format_duration(seconds: float) -> str:

@@ -50,7 +50,7 @@ class FineTuningWarning(msgspec.Struct, frozen=True, kw_only=True):
 
     wrong_tool: bool
     """Whether most rows contain facts that change."""
-    words: str
+    message: str = msgspec.field(name="words")
     lines: tuple[int, ...]
 
 
@@ -107,9 +107,9 @@ def warn_of_facts(data: Evidence) -> FineTuningWarning | None:
         return None
     rows = f"{format_count(data.changing, 'row')} of {data.usable:,} ({share:.0%})"
     wrong_tool = share >= MIN_WRONG_TOOL_SHARE
-    words = f"{rows} contain facts that change, such as prices, dates or policies. "
+    message = f"{rows} contain facts that change, such as prices, dates or policies. "
     if wrong_tool:
-        words += "Fine-tuning is the wrong tool for these: use retrieval (RAG) or tools."
+        message += "Fine-tuning is the wrong tool for these: use retrieval (RAG) or tools."
     else:
-        words += "Put such facts into the prompt, or remove the rows."
-    return FineTuningWarning(wrong_tool=wrong_tool, words=words, lines=data.changing_lines[:8])
+        message += "Put such facts into the prompt, or remove the rows."
+    return FineTuningWarning(wrong_tool=wrong_tool, message=message, lines=data.changing_lines[:8])

@@ -48,7 +48,7 @@ def explain_epochs(chosen: Plan) -> str | None:
     if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
         return None
     before = run_history.find_earlier_loss(chosen)
-    return before.said if before is not None and before.falling else None
+    return before.summary if before is not None and before.falling else None
 
 
 def find_supporting_run(chosen: Plan, hashed: HashGetter | None = None) -> EarlierLoss | None:
@@ -60,5 +60,5 @@ def find_supporting_run(chosen: Plan, hashed: HashGetter | None = None) -> Earli
         return None
     before = run_history.find_earlier_loss(chosen, hashed)
     if before is None or not before.falling:
-        check_epochs(chosen, before.said if before else "")
+        check_epochs(chosen, before.summary if before else "")
     return before

@@ -51,6 +51,8 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """Why no provider is possible now; empty if one is."""
     changes: tuple[str, ...] = ()
     """Single changes that would each make one possible."""
+    change_answers: tuple[str, ...] = ()
+    """The answer that is each change, such as ``gpu_elsewhere=own``; empty for a larger GPU."""
     wrong_tool: bool
     """Whether fine-tuning is the wrong tool according to the answer to ``fit``."""
 
@@ -65,6 +67,7 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
     ranked = _ranked(facts, complete, today)
     best, others = ranked[0], ranked[1:]
     blocked = _blocked(facts, complete, best, others)
+    changes = _changes(facts, complete, today) if blocked else {}
     close = [
         verdict for verdict in others if not verdict.why_not and best.score - verdict.score <= CLOSE
     ]
@@ -81,7 +84,8 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
         fit=FIT_ADVICE.get(complete.get("fit", "")),
         wrong_tool=complete.get("fit") == "facts",
         blocked=blocked,
-        changes=_changes(facts, complete, today) if blocked else (),
+        changes=tuple(changes),
+        change_answers=tuple(changes.values()),
     )
 
 
@@ -130,7 +134,7 @@ def _blocked(
     here = "none here is large enough" if facts.gpus else "there is none here"
     return (
         "No option is possible. Your answers rule out every provider, and a model "
-        f"{need.label} needs a GPU with about {need.words}; {here}."
+        f"{need.label} needs a GPU with about {need.memory_text}; {here}."
     )
 
 
@@ -146,9 +150,10 @@ def can_train(facts: MachineInfo, answers: Answers) -> bool:
     )
 
 
-def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> tuple[str, ...]:
-    """Return every single change that makes a provider possible: another answer or a larger GPU."""
-    changes = []
+def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> dict[str, str]:
+    """Return every single change that makes a provider possible, with its answer: another answer, or
+    a larger GPU, which is none."""
+    changes = {}
     for question in QUESTIONS:
         for option in question.options:
             if option.id == answers.get(question.id, question.assumed):
@@ -156,14 +161,10 @@ def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> tupl
             changed = {**answers, question.id: option.id}
             best, *others = _ranked(facts, changed, today)
             if not _blocked(facts, changed, best, tuple(others)):
-                changes.append(
-                    f"If {option.when}: {_display_name(best)} ({question.id}={option.id})."
-                )
+                changes[f"If {option.when}: {_display_name(best)}."] = f"{question.id}={option.id}"
     need = catalog().need(wanted_size(answers))
-    return (
-        *changes,
-        f"With a GPU with about {need.words} here: {catalog().path('local').name}.",
-    )
+    larger = f"With a GPU with about {need.memory_text} here: {catalog().path('local').name}."
+    return changes | {larger: ""}
 
 
 def _assumed(facts: MachineInfo, answers: Answers) -> tuple[str, ...]:
@@ -191,7 +192,7 @@ def _flips(
         gpu = Gpu(name=None, memory=round(need.memory.value))
         changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
         if changed.path != path:
-            flips.append(f"With a GPU of {need.words} here: {_display_name(changed)}.")
+            flips.append(f"With a GPU of {need.memory_text} here: {_display_name(changed)}.")
     for end in sorted(catalog().lifecycles, key=lambda end: end.date):
         if end.path == path and end.date > today:
             changed = _ranked(facts, answers, end.date)[0]
@@ -206,10 +207,10 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
         return f"Not possible: {verdict.why_not}"
     path = catalog().path(verdict.path)
     factor: Factor = "setup" if verdict.path == "local" else "data"
-    differs = f"{path.claims(factor, verdict.platform)[0].words}."
+    differs = f"{path.claims(factor, verdict.platform)[0].statement}."
     price = path.claims("cost", verdict.platform)[0]
     return " ".join(
-        [*verdict.cons, differs, f"Training: {price.words}, as of {price.date(today)}."]
+        [*verdict.cons, differs, f"Training: {price.statement}, as of {price.date(today)}."]
     )
 
 

@@ -13,9 +13,10 @@ from ftwizard.catalog.hosted_models import list_hosted_models
 from ftwizard.catalog.providers import PathId, PlatformId, Size, catalog
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Plan
-from ftwizard.pricing.money import UNKNOWN, format_amount, format_amount_range
+from ftwizard.pricing.money import UNKNOWN, format_price, format_unit_price
 from ftwizard.pricing.offer import Offer
 from ftwizard.quantity import Figure
+from ftwizard.text import format_dollars
 
 MODELS: dict[Size, str] = {
     "tiny": "meta-llama/Llama-3.2-1B-Instruct",
@@ -28,7 +29,6 @@ MIN_BILLIONS: dict[Size, float] = {"tiny": 0, "small": 2, "medium": 6, "large": 
 """Minimum parameters, in billions, of an open model that counts as this size."""
 NO_RENT, NOT_POSSIBLE = "no rent", "not possible"
 ELSEWHERE = "your GPU machine"
-CENT = 0.01
 _CLOSE = 0.005
 """US dollars; smaller differences count as equal."""
 
@@ -63,10 +63,10 @@ class ProviderCost(msgspec.Struct, frozen=True, kw_only=True):
         if self.why_not:
             return NOT_POSSIBLE
         is_free = self.own and self.training is None and self.rate is None
-        return NO_RENT if is_free else _format_amount(self.training)
+        return NO_RENT if is_free else format_price(self.training)
 
     @property
-    def words(self) -> str:
+    def details(self) -> str:
         """Describe the amount: the offer, its date, and extra costs."""
         if self.why_not:
             return self.why_not
@@ -77,29 +77,14 @@ class ProviderCost(msgspec.Struct, frozen=True, kw_only=True):
             return f"on {self.own}{self.needs}{f', as of {self.as_of}' if self.as_of else ''}"
         if self.training is None:
             return self._rate
-        setup = f"; plus {format_amount(self.setup.value)} setup" if self.setup else ""
+        setup = f"; plus {format_dollars(self.setup.value)} setup" if self.setup else ""
         return f"{self.name}, as of {self.as_of}{', over 90 days ago' if self.stale else ''}{setup}"
 
     @property
     def _rate(self) -> str:
         if self.rate is None:
             return "training price unknown"
-        unit = self.rate.unit.removeprefix("USD ")
-        return f"{format_amount_range(self.rate)} {unit} of training; amount unknown"
-
-
-def _format_amount(figure: Figure | None) -> str:
-    """Format an amount to pay; below one cent it is ``<$0.01``."""
-    if figure is None:
-        return UNKNOWN
-    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
-    if 0 < high < CENT:
-        return f"<${CENT}"
-    return (
-        f"<${CENT}–{format_amount(high).removeprefix('$')}"
-        if 0 < low < CENT
-        else format_amount_range(figure)
-    )
+        return f"{format_unit_price(self.rate)} of training; amount unknown"
 
 
 def fill_in_model(plan: Plan, answers: Answers) -> Plan:
@@ -157,7 +142,7 @@ def _local(offers: Sequence[Offer], facts: MachineInfo, answers: Answers) -> Pro
     elif need.processors:
         own = "the CPU here"
     elif answers.get("data") == "stay":
-        own, needs = "this machine", f", once it has a GPU with about {need.words}"
+        own, needs = "this machine", f", once it has a GPU with about {need.memory_text}"
     here = next((offer for offer in offers if offer.card is None), None)
     if own and here and own != ELSEWHERE:
         return ProviderCost(
@@ -231,7 +216,7 @@ def compare_costs(chosen: ProviderCost, recommended: ProviderCost) -> str:
     setup = ", including GPU setup" if chosen.setup or recommended.setup else ""
     if abs(apart) < _CLOSE:
         return f"{text}: about the same{setup}."
-    return f"{text}: likely {format_amount(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
+    return f"{text}: likely {format_dollars(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
 
 
 def _likely(cost: ProviderCost) -> float | None:

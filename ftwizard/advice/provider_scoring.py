@@ -69,7 +69,7 @@ def _local(facts: MachineInfo, answers: Answers) -> Iterator[Argument]:
 
 def _gpu(facts: MachineInfo, answers: Answers) -> Argument:
     need = catalog().need(wanted_size(answers))
-    wants = f"QLoRA of a model {need.label} needs a GPU with about {need.words}"
+    wants = f"QLoRA of a model {need.label} needs a GPU with about {need.memory_text}"
     if fits_here(facts, answers):
         largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0)
         name = text.make_visible(largest.name or "the GPU here", 40)
@@ -82,7 +82,7 @@ def _gpu(facts: MachineInfo, answers: Answers) -> Argument:
         cores = text.format_count(facts.cores, "core")
         return Argument(1, f"A model {need.label} also trains on the CPU ({cores} here), slowly.")
     if elsewhere == "rent" and answers.get("data") != "stay":
-        price = catalog().path("local").claims("cost")[0].words
+        price = catalog().path("local").claims("cost")[0].statement
         return Argument(0, f"You need to rent and set up a GPU: {price}.")
     return Argument(-4, f"{wants}; {_describe_gpu(facts)}. {_describe_largest(facts)}")
 

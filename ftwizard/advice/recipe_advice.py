@@ -151,7 +151,7 @@ def _rate_warnings(
         return
     usual = advise_learning_rate(recipe.method, parameters).value
     assert isinstance(usual, float)
-    name = setting("method").option(recipe.method).label.partition(":")[0]
+    name = setting("method").option(recipe.method).name
     if earlier and earlier.rate == rate and _differ(earlier.parameters, parameters):
         yield RecipeWarning(
             code="rate-from-another-size",

@@ -58,7 +58,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[LearningRateRule, ...]
     epochs: tuple[EpochsRule, ...]
     memory: tuple[MinimumMemory, ...]
-    said: dict[str, Reason]
+    reasons: dict[str, Reason]
 
 
 @functools.cache
@@ -76,7 +76,7 @@ def advise_value(
     name: str, key: str, value: str | float | bool | None, **words: object
 ) -> AdvisedValue:
     """Build advice from the reason under ``key``, with its placeholders filled in."""
-    rule = table().said[key]
+    rule = table().reasons[key]
     return AdvisedValue(
         name=name, value=value, reason=rule.reason.format(**words), as_of=rule.as_of,
         source=rule.source,

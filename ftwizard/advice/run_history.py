@@ -47,7 +47,7 @@ class EarlierLoss(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it was still falling, neither flat nor rising."""
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Describe it in a sentence."""
         trend = "was still falling at the end" if self.falling else "had flattened or risen"
         return (
@@ -87,23 +87,15 @@ def find_earlier_rate(chosen: Plan, hashed: HashGetter | None = None) -> Earlier
     None without such a run, and if the learning rate is the usual one.
     """
     recipe = chosen.recipe
-    size = _parameters(chosen.model.name)
+    size = model_config.count_parameters(chosen.model.name)
     if recipe.learning_rate in (None, advise_learning_rate(recipe.method, size).value):
         return None
     for _, plan in _find_same_data(chosen, hashed):
         same = plan.recipe.learning_rate == recipe.learning_rate
         if same and plan.recipe.method == recipe.method and plan.model.name != chosen.model.name:
-            earlier = _parameters(plan.model.name)
+            earlier = model_config.count_parameters(plan.model.name)
             return EarlierRate(rate=recipe.learning_rate or 0.0, parameters=earlier)
     return None
-
-
-def _parameters(name: str) -> int | None:
-    try:
-        shape = model_config.read_shape(name)
-    except FtwizardError:
-        return None
-    return shape.parameters if shape else None
 
 
 def _find_same_data(chosen: Plan, hashed: HashGetter | None) -> Iterator[tuple[JobFolder, Plan]]:

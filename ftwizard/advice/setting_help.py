@@ -20,10 +20,17 @@ TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
 
 
 class SettingChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """One value of a setting and its label."""
+    """One value of a setting and how it is shown."""
 
     value: str | bool | None
-    label: str
+    name: str
+    details: str = ""
+    """Description of the value; empty if its name is enough."""
+
+    @property
+    def label(self) -> str:
+        """Return name and description."""
+        return f"{self.name}: {self.details}" if self.details else self.name
 
 
 class Setting(Sourced, frozen=True, kw_only=True):
@@ -52,7 +59,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
 
 
 class _Setting(Setting, frozen=True, kw_only=True):
-    choices: dict[str, str] = msgspec.field(default_factory=dict)
+    choices: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Name and, for some, description by value."""
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +88,7 @@ def _setting(entry: _Setting, type_: Any) -> Setting:
     return Setting(**{**fields, "options": tuple(_options(type_, entry.choices))})
 
 
-def _options(type_: Any, labels: dict[str, str]) -> Iterator[SettingChoice]:
+def _options(type_: Any, labels: dict[str, tuple[str, ...]]) -> Iterator[SettingChoice]:
     parts = typing.get_args(type_) if typing.get_origin(type_) is not Literal else (type_,)
     values: list[str | bool] = []
     for part in parts or (type_,):
@@ -89,7 +97,12 @@ def _options(type_: Any, labels: dict[str, str]) -> Iterator[SettingChoice]:
         elif part is bool:
             values += [True, False]
     if values and NoneType in parts:
-        yield SettingChoice(value=None, label=labels.get("default", "Automatic"))
+        yield _choice(None, labels.get("default", ("Automatic",)))
     for value in values:
         key = str(value).lower() if isinstance(value, bool) else value
-        yield SettingChoice(value=value, label=labels.get(key, key))
+        yield _choice(value, labels.get(key, (key,)))
+
+
+def _choice(value: str | bool | None, texts: tuple[str, ...]) -> SettingChoice:
+    name, *details = texts
+    return SettingChoice(value=value, name=name, details="".join(details))

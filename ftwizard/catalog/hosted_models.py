@@ -169,7 +169,7 @@ def _alternative(refused: RefusedModel, today: datetime.date) -> str:
         return f"{first.name} was the alternative. {availability.why_not}"
     hint = f"Use {refused.alternative}."
     until = availability.until
-    return f"{hint} No new jobs from {until.date} {until.said}." if until else hint
+    return f"{hint} No new jobs from {until.date} {until.citation}." if until else hint
 
 
 def check_deprecation(model: HostedModel, today: datetime.date) -> Deprecation:
@@ -192,7 +192,7 @@ def check_deprecation(model: HostedModel, today: datetime.date) -> Deprecation:
 
 def _describe_end(end: Lifecycle) -> str:
     day = _to_day(end)
-    return f"Since {end.date}: {end.text.rstrip('.')} {day.said}." if day else ""
+    return f"Since {end.date}: {end.text.rstrip('.')} {day.citation}." if day else ""
 
 
 def _to_day(end: Lifecycle | None) -> EndDate | None:

@@ -102,8 +102,10 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
         newest = _first(alike, models, "current")
         chosen, alternative = (article, newest) if edition == ARTICLE else (newest, article)
         rate = _rate(chosen) if chosen else None
-        beside = _rate(alternative) if alternative else None
-        return rate, beside if rate and beside and differ(rate.usd, beside.usd) else None
+        other_rate = _rate(alternative) if alternative else None
+        return rate, other_rate if rate and other_rate and differ(
+            rate.usd, other_rate.usd
+        ) else None
 
     def gpu(
         self, card: str, market: Market, edition: Edition = "current"
@@ -188,11 +190,11 @@ def differing_figures(
 ) -> dict[str, Figure]:
     """Return the figures of the other edition that differ clearly from the shown ones."""
     return {
-        name: beside
-        for name, beside in other_edition.items()
-        if beside
+        name: figure_there
+        for name, figure_there in other_edition.items()
+        if figure_there
         and (figure := shown.get(name))
-        and differ(_exact(figure.value), _exact(beside.value))
+        and differ(_exact(figure.value), _exact(figure_there.value))
     }
 
 

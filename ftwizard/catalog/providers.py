@@ -11,6 +11,7 @@ import msgspec
 from ftwizard.catalog.prices import stale_mark
 from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.quantity import Figure
+from ftwizard.text import format_dollar_range
 
 PathId = Literal["openai", "local", "cloud"]
 PlatformId = Literal["vertex", "bedrock", "foundry", "together"]
@@ -40,15 +41,14 @@ class Fact(Sourced, frozen=True, kw_only=True):
         )  # fmt: skip
 
     @property
-    def words(self) -> str:
-        """Format the claim: ``$0.80–3 per million tokens``."""
+    def statement(self) -> str:
+        """Format the claim: ``$0.80–3.00 per million tokens``."""
         price = self.price
         if price is None or price.low is None:
             return self.text
+        high = price.low if price.high is None else price.high
         upto = "+" if price.high is None else ""
-        if price.high is not None and price.high != price.low:
-            upto = f"–{_money(price.high)}"
-        words = f"${_money(price.low)}{upto} {price.unit.removeprefix('USD ')}"
+        words = f"{format_dollar_range(price.low, high)}{upto} {price.unit.removeprefix('USD ')}"
         return f"{words} ({self.text})" if self.text else words
 
     def date(self, today: datetime.date) -> str:
@@ -118,7 +118,7 @@ class Requirement(Sourced, frozen=True, kw_only=True):
         )
 
     @property
-    def words(self) -> str:
+    def memory_text(self) -> str:
         """Format the memory: ``16 GB``."""
         return f"{self.memory.value / 1e9:.0f} GB"
 
@@ -168,7 +168,3 @@ def catalog() -> Catalog:
 
 def _newest_first(claims: ProviderFacts) -> ProviderFacts:
     return tuple(sorted(claims, key=lambda claim: claim.as_of, reverse=True))
-
-
-def _money(value: float) -> str:
-    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"

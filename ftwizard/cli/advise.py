@@ -30,6 +30,7 @@ WIDE = 76
 """Terminal width from which the longest words fit into the table."""
 PLATFORMS_BY: tuple[Factor, ...] = ("ownership", "cost", "data")
 """Factors in which the cloud platforms differ."""
+MACHINE_LABELS = ("GPU", "memory", "CPU", "free disk", "keys found", "extras")
 EDITION = "2026-04"
 """The edition of the article; its claims show no date."""
 
@@ -69,7 +70,8 @@ def advise(arguments: argparse.Namespace) -> int:
     if evidence:
         advise_data.print_report(out, evidence, facts, effective_answers, today)
     output.print_lines(out, "", "This machine")
-    out.print(output.build_pair_table(questions.describe_machine(facts)))
+    summary = questions.describe_machine(facts)
+    out.print(output.build_pair_table(zip(MACHINE_LABELS, summary, strict=True)))
     if out.width < WIDE:
         _print_by_factor(out, recommended)
     else:
@@ -140,9 +142,9 @@ def _format_claims(claims: ProviderFacts, between: str = "\n") -> str:
     """Format claims, newest first, each with its date except the article's own."""
     today = datetime.date.today()
     return between.join(
-        claim.words
+        claim.statement
         if claim.date(today) == EDITION and len(claims) == 1
-        else f"{claim.words} [{claim.date(today)}]"
+        else f"{claim.statement} [{claim.date(today)}]"
         for claim in claims
     )
 
@@ -186,7 +188,12 @@ def _print_recommendation(
         name += f", {catalog().platform(recommendation.platform).name}"
     if recommendation.blocked:
         _print_list(out, "", [recommendation.blocked], mark="✗")
-        _print_list(out, "Change one of these", recommendation.changes)
+        changes = zip(recommendation.changes, recommendation.change_answers, strict=True)
+        _print_list(
+            out,
+            "Change one of these",
+            (f"{change} ({answer})" if answer else change for change, answer in changes),
+        )
         output.print_lines(out, "", f"Closest: {name}")
     else:
         output.print_lines(out, f"→ {name}")

@@ -192,7 +192,7 @@ def print_report(
     if again := evidence.warn_of_facts(data_evidence):
         numbers = ", ".join(map(str, again.lines))
         lines.append(
-            ("✗ tool" if again.wrong_tool else "! tool", f"{again.words} Lines: {numbers}.")
+            ("✗ tool" if again.wrong_tool else "! tool", f"{again.message} Lines: {numbers}.")
         )
     if data_evidence.rft:
         platforms = ", ".join(data_evidence.rft.where)
@@ -235,13 +235,13 @@ def _print_costs(out: Console, costs_by_provider: tuple[ProviderCost, ...]) -> N
 
 def _format_cost(provider_cost: ProviderCost) -> str:
     if provider_cost.why_not:
-        return f"{provider_cost.amount}: {provider_cost.words}"
+        return f"{provider_cost.amount}: {provider_cost.details}"
     owner = (
         f"; weights: {provider_cost.owner[0].lower()}{provider_cost.owner[1:]}"
         if provider_cost.owner
         else ""
     )
-    return f"{provider_cost.amount}: {provider_cost.words}{owner}"
+    return f"{provider_cost.amount}: {provider_cost.details}{owner}"
 
 
 def _format_settings(advised: list[AdvisedValue]) -> list[tuple[str, str]]:

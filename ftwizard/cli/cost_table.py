@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Literal
@@ -13,8 +12,7 @@ from ftwizard.catalog.hosted_models import PLATFORM_NAMES
 from ftwizard.catalog.prices import stale_mark
 from ftwizard.cli import output
 from ftwizard.cli.cost_inputs import Costs
-from ftwizard.pricing import gpu_costs
-from ftwizard.pricing.offer import CHECK_PRICE, Offer
+from ftwizard.pricing.offer import CHECK_PRICE, NoteCode, Offer
 from ftwizard.quantity import Figure
 from ftwizard.text import format_count, make_visible
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-SHOWN_IN_TABLE = (gpu_costs.HOURS_UNKNOWN, gpu_costs.TOO_SMALL, gpu_costs.TOO_SMALL_HERE)
+SHOWN_IN_TABLE: frozenset[NoteCode] = frozenset(("hours-unknown", "too-small", "price-unknown"))
 """Notes that repeat the table."""
 MAX_NOTES = 8
 """Notes under the table without ``--notes``."""
@@ -32,7 +30,6 @@ BESIDE = {
     "input": "input", "output": "output", "hosting": "hosting per hour", "setup": "setup",
 }  # fmt: skip
 """Figures whose value in the other edition goes into a note."""
-_HAS_END_DATE = re.compile(r"No new jobs from|Since \d|The tuned model shuts down")
 GROUPS: dict[str, str] = {
     **{str(host): name for host, name in PLATFORM_NAMES.items()},
     "local": "Self-hosted, a GPU",
@@ -178,9 +175,13 @@ def _format_training(offer: Offer, today: datetime.date) -> str:
             return _format_hourly(offer)
         per_hour = offer.rate and offer.rate.unit == "USD per hour"
         return f"{_format_money(offer.rate)}/h" if offer.rate and per_hour else "unknown"
-    words = [_format_money(offer.training) if offer.other else _format_range(offer.training)]
-    if offer.other:
-        words.append(f"{_format_month(offer.other, today)}: {_format_money(offer.other)}")
+    words = [
+        _format_money(offer.training) if offer.other_training else _format_range(offer.training)
+    ]
+    if offer.other_training:
+        words.append(
+            f"{_format_month(offer.other_training, today)}: {_format_money(offer.other_training)}"
+        )
     return "\n".join(words)
 
 
@@ -229,7 +230,7 @@ def _format_monthly(
     if figure is None:
         return ""
     first = f"{figure.value:,.0f} requests" if name == "break_even" else _format_range(figure, " ")
-    other_edition = offer.beside.get(name)
+    other_edition = offer.other_edition.get(name)
     if other_edition is None:
         return first
     words = f"{other_edition.value:,.0f}" if name == "break_even" else _format_money(other_edition)
@@ -241,7 +242,7 @@ def _edition_notes(shown: list[Offer], today: datetime.date) -> Iterator[str]:
     for offer in shown:
         parts = [
             f"{BESIDE[name]} {_format_money(figure)} ({_format_month(figure, today)}), {_format_money(now)} in the table"
-            for name, figure in offer.beside.items()
+            for name, figure in offer.other_edition.items()
             if name in BESIDE and (now := getattr(offer, name))
         ]
         if parts:
@@ -253,15 +254,15 @@ def _offer_notes(shown: list[Offer]) -> Iterator[str]:
 
     Notes with an end date come first, then those of most rows.
     """
-    by_note: dict[str, list[Offer]] = {}
+    by_note: dict[tuple[NoteCode, str], list[Offer]] = {}
     for offer in shown:
-        for note in offer.notes:
-            if CHECK_PRICE not in note and note not in SHOWN_IN_TABLE:
-                by_note.setdefault(note, []).append(offer)
+        for code, note in offer.coded_notes:
+            if code not in SHOWN_IN_TABLE:
+                by_note.setdefault((code, note), []).append(offer)
     ordered = sorted(
-        by_note.items(), key=lambda item: (not _HAS_END_DATE.match(item[0]), -len(item[1]))
+        by_note.items(), key=lambda item: (item[0][0] not in ("end", "caution"), -len(item[1]))
     )
-    for note, offers in ordered:
+    for (_, note), offers in ordered:
         names = ", ".join(dict.fromkeys(_offer_owner(offer, len(offers) > 1) for offer in offers))
         yield f"{names}{f' ({len(offers)} rows)' if len(offers) > 1 else ''}: {note}"
 

@@ -37,7 +37,7 @@ def demo(arguments: argparse.Namespace) -> int:
     console.print(
         output.build_pair_table(
             [
-                ("model", source.said),
+                ("model", source.description),
                 ("data", chosen.data.files.train),
                 ("runs", str(locations.runs_folder())),
                 ("takes", bundled_samples.DEMO_COST),

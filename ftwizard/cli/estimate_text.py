@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard.estimate.disk import describe_later_exports, format_parts, free_after_run
 from ftwizard.estimate.memory import MemoryEstimate
-from ftwizard.pricing import machine_rate
+from ftwizard.pricing import machine_rate, money
 from ftwizard.quantity import Figure, oldest_date
 from ftwizard.text import (
     format_byte_range,
@@ -43,7 +43,7 @@ def cost_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return
     fit = document["fit"]
     fitted = " if it fit" if fit and fit["verdict"] == "does not fit" else ""
-    text = f"{machine_rate.format_price_range(cost)} for the whole run{fitted}, {machine_rate.describe_price(price)}"
+    text = f"{money.format_price(cost)} for the whole run{fitted}, {machine_rate.describe_price(price)}"
     yield "cost", text
     yield "setup", machine_rate.describe_setup_cost(price)
 

@@ -169,7 +169,7 @@ def _print_result(result: MaskResult) -> None:
 def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
     report = result.report
     lengths, trained = report.counts.tokens, report.counts.trained.total
-    yield "model", result.source.said
+    yield "model", result.source.description
     yield "mask", ROUTES[report.route]
     if result.table.problems:
         count = format_count(len(result.table.problems), "row")

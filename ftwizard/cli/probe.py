@@ -88,7 +88,7 @@ def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:
     for part in result.memory_parts.values():
         if not part.value:
             continue
-        yield "", f"{format_bytes(part.value)} {part.source.partition(': ')[2]}"
+        yield "", f"{format_bytes(part.value)} {part.brief_source}"
     yield (
         "speed",
         (

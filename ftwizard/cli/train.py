@@ -16,7 +16,6 @@ from ftwizard.cli.watch import view
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import check_id
 from ftwizard.models import model_config
-from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import describe, store
 from ftwizard.text import make_visible
@@ -33,7 +32,7 @@ def train(arguments: argparse.Namespace) -> int:
     folder = launcher.start(chosen, check_id(name), _read_hour_price(arguments.price))
     record = folder.read_job()
     warnings = plan_warnings.find_warnings(
-        chosen, _count_parameters(chosen), lambda: record.hashes["train"]
+        chosen, model_config.count_parameters(chosen.model.name), lambda: record.hashes["train"]
     )
     if not arguments.json:
         notes = [f"! {warning.message}" for warning in warnings]
@@ -51,15 +50,6 @@ def train(arguments: argparse.Namespace) -> int:
     else:
         print(folder.id)
     return 0
-
-
-def _count_parameters(chosen: Plan) -> int | None:
-    """Return the parameter count of the model; None if its configuration is unknown."""
-    try:
-        shape = model_config.read_shape(chosen.model.name)
-    except FtwizardError:
-        return None
-    return shape.parameters if shape else None
 
 
 def _read_hour_price(texts: list[str]) -> PriceRate | None:

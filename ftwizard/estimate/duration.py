@@ -38,6 +38,7 @@ DISKS = 4.0
 """Range factor for disks: a network disk is slower, a warm page cache faster."""
 AS_OF = "2026-11"
 """When the measurements in this module were made."""
+FIRST_STEPS = "the first steps will show the real speed"
 START_S = 25.0
 """Importing the libraries, reading and tokenizing a few thousand rows. Measured: 6.4 s on an idle
 machine, up to 70 s on a busy one."""
@@ -75,13 +76,14 @@ def from_earlier_runs(tokens: float, speeds: Iterable[RunSpeed]) -> Figure | Non
     middle = statistics.median(rates)
     fast, slow = max(*rates, middle * SPREAD), min(*rates, middle / SPREAD)
     names = ", ".join(speed.run for speed in usable[-3:])
+    short = f"speed of earlier runs of this model here: {names}"
     return Figure(
         value=tokens / middle,
         unit="s",
         low=tokens / fast,
         high=tokens / slow,
-        source=f"speed of earlier runs of this model here: {names}; loading, merging and comparing "
-        "are extra",
+        source=f"{short}; loading, merging and comparing are extra",
+        short_source=short,
         as_of=oldest_date(speed.as_of for speed in usable) or today(),
     )
 
@@ -97,7 +99,7 @@ def from_measurement(
     if not tokens_per_s > 0:
         return None
     return _with_range(
-        tokens / tokens_per_s, PROBED, PROBED, f"measured: {source}", as_of or today()
+        tokens / tokens_per_s, PROBED, PROBED, f"measured: {source}", as_of=as_of or today()
     )
 
 
@@ -122,21 +124,22 @@ def from_gpu_spec(
         seconds,
         MIXTURE if mixed else SPREAD,
         high,
-        _reason(setup, card, work, launching),
-        card.as_of,
+        *_describe_gpu_source(setup, card, work, launching),
+        as_of=card.as_of,
     )
 
 
-def _reason(setup: TrainingSetup, card: GpuSpec, work: TrainingPasses, launching: bool) -> str:
+def _describe_gpu_source(
+    setup: TrainingSetup, card: GpuSpec, work: TrainingPasses, launching: bool
+) -> tuple[str, str]:
+    """Return the short and the full source of a time computed from a GPU's specs."""
     each = f"{format_count(round(work.tokens_per_pass), 'token')} per pass"
     if launching:
         each += ", so few that kernel launches take longer than the computation"
     kind = " in fp32" if setup.precision == "fp32" else ""
     peak = f"{throughput.peak(setup, card):g} TFLOPS{kind}"
-    return (
-        f"{card.name}: {peak} and {card.bandwidth:,g} GB/s ({card.source}), {each}; "
-        "the first steps will show the real speed"
-    )
+    short = f"{card.name}: {peak} and {card.bandwidth:,g} GB/s"
+    return short, f"{short} ({card.source}), {each}; {FIRST_STEPS}"
 
 
 def from_cpu_cores(
@@ -148,13 +151,11 @@ def from_cpu_cores(
     kind = "bf16" if bf16 and setup.precision != "fp32" else "fp32"
     flops = throughput.flops_a_token(shape, setup, work.attended)
     seconds = (work.tokens + work.padding) * flops / (cores * CORE_GFLOPS[kind] * 1e9)
-    return _with_range(
-        seconds,
-        CPU,
-        CPU,
-        f"very rough: {format_count(cores, 'CPU core')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}, "
-        "measured on two cores with a 135M model; the first steps will show the real speed",
+    short = (
+        f"very rough: {format_count(cores, 'CPU core')} at {CORE_GFLOPS[kind]:g} GFLOPS in {kind}"
     )
+    source = f"{short}, measured on two cores with a 135M model; {FIRST_STEPS}"
+    return _with_range(seconds, CPU, CPU, short, source)
 
 
 def estimate_phases(
@@ -233,10 +234,14 @@ def scale_figure(figure: Figure, factor: float, source: str) -> Figure:
         low=None if figure.low is None else figure.low * factor,
         high=None if figure.high is None else figure.high * factor,
         source=source,
+        short_source=msgspec.UNSET,
     )
 
 
-def _with_range(value: float, down: float, up: float, source: str, as_of: str = AS_OF) -> Figure:
+def _with_range(
+    value: float, down: float, up: float, short: str, source: str = "", as_of: str = AS_OF
+) -> Figure:
     return Figure(
-        value=value, unit="s", low=value / down, high=value * up, source=source, as_of=as_of
-    )
+        value=value, unit="s", low=value / down, high=value * up, source=source or short,
+        short_source=short if source else msgspec.UNSET, as_of=as_of,
+    )  # fmt: skip

@@ -54,7 +54,7 @@ class MemorySaving(msgspec.Struct, frozen=True, kw_only=True):
     for a smaller model, ``trl`` for a newer library."""
     settings: dict[str, Any] = {}
     """New values by recipe name; empty for a smaller model and a newer library."""
-    words: str
+    description: str = msgspec.field(name="words")
     setup: TrainingSetup | None
     """With the change; None for a smaller model."""
     memory: MemoryEstimate
@@ -219,7 +219,7 @@ class _Case:
         if setup.head != self._setup.head:
             names.insert(0, "trl")
         return MemorySaving(
-            setting=", ".join(names), settings=new, words=description, setup=setup, memory=memory,
+            setting=", ".join(names), settings=new, description=description, setup=setup, memory=memory,
             verdict=judge_fit(memory, gpu), costs=costs,
         )  # fmt: skip
 
@@ -237,7 +237,7 @@ class _Case:
             if enough(memory):
                 return MemorySaving(
                     setting="model",
-                    words=f"train {make_visible(name, 60)} instead",
+                    description=f"train {make_visible(name, 60)} instead",
                     setup=None,
                     memory=memory,
                     verdict=judge_fit(memory, gpu),

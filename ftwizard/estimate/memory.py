@@ -107,25 +107,25 @@ def from_parts(
     range never starts below the permanent tensors.
     """
     allocated = sum(alive.values())
-    beside = _beside(allocated, stranded, stack)
+    context = _context_bytes(allocated, stranded, stack)
     sure = sum(alive.get(name, 0.0) for name in SURE)
     parts = {
         name: Figure(value=alive.get(name, 0.0), unit="bytes", source=_SOURCES[name], as_of=AS_OF)
         for name in PARTS[:-1]
     }
-    parts["context"] = Figure(value=beside, unit="bytes", source=_SOURCES["context"], as_of=AS_OF)
+    parts["context"] = Figure(value=context, unit="bytes", source=_SOURCES["context"], as_of=AS_OF)
     peak = Figure(
-        value=allocated + beside,
+        value=allocated + context,
         unit="bytes",
-        low=max(spread[0] * (allocated + beside), sure),
-        high=spread[1] * (allocated + beside),
+        low=max(spread[0] * (allocated + context), sure),
+        high=spread[1] * (allocated + context),
         source=f"{source}, at the peak ({moment})",
         as_of=AS_OF,
     )
     return MemoryEstimate(parts=parts, peak=peak, moment=moment, trained=trained)
 
 
-def _beside(allocated: float, stranded: float, stack: FrameworkOverhead) -> float:
+def _context_bytes(allocated: float, stranded: float, stack: FrameworkOverhead) -> float:
     """Return the bytes in addition to tensors, as the stack's counter sees them."""
     if stack.counter == "allocated":
         return 0.0

@@ -83,7 +83,7 @@ def _packable(shape: ModelShape) -> int:
         for linear in shape.linears
         if not linear.fused
     )
-    return linears + shape.beside
+    return linears + shape.outside_blocks
 
 
 def compute_moments(
@@ -205,8 +205,8 @@ def _logits(
     if setup.method == "full" and wide > each:
         tile += each * words * shape.hidden  # the output layer's rows, cast
     # The hidden states' gradient is also accumulated in 32 bit.
-    beside = weight * (4 + (wide if wide == 2 else 0)) if setup.method == "full" else 0.0
-    return tile + 4.0 * shape.hidden * tokens, beside, after
+    cast_gradient = weight * (4 + (wide if wide == 2 else 0)) if setup.method == "full" else 0.0
+    return tile + 4.0 * shape.hidden * tokens, cast_gradient, after
 
 
 def _unpacked(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> float:

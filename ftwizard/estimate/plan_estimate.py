@@ -280,7 +280,8 @@ def rental_price(device: Gpu | None, prices: Prices) -> Figure | None:
     if rate is None or spec is None:
         return None
     figure = rate.figure()
-    return msgspec.structs.replace(figure, source=f"{spec.name} on demand: {figure.source}")
+    short = f"{spec.name} on demand"
+    return msgspec.structs.replace(figure, source=f"{short}: {figure.source}", short_source=short)
 
 
 def read_shape(base: Path) -> ModelShape | None:

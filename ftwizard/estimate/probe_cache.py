@@ -105,7 +105,10 @@ def from_measurements(
     prefix, date = f"measured on {measured.device}", today()
 
     def figure(value: float, unit: str, description: str) -> Figure:
-        return Figure(value=value, unit=unit, source=f"{prefix}: {description}", as_of=date)
+        return Figure(
+            value=value, unit=unit, source=f"{prefix}: {description}", short_source=description,
+            as_of=date,
+        )  # fmt: skip
 
     parts = {
         "before": figure(measured.memory_before, "bytes", "libraries and rows, before the model"),
@@ -164,13 +167,14 @@ def training_time(measured: ProbeMeasurements, epochs: float, evaluations: int) 
     rates = measured.rates or [measured.tokens_per_s]
     middle = sum(rates) / len(rates)
     fast, slow = max(*rates, middle * SPREAD), min(*rates, middle / SPREAD)
+    short = "speed measured by a probe on this machine"
     return Figure(
         value=tokens / middle + looks,
         low=tokens / fast + looks / SPREAD,
         high=tokens / slow + looks * SPREAD,
         unit="s",
-        source="speed measured by a probe on this machine; loading, saving, merging and comparing "
-        "are extra",
+        source=f"{short}; loading, saving, merging and comparing are extra",
+        short_source=short,
         as_of=today(),
     )
 

@@ -105,13 +105,13 @@ def estimate_recipe(
 
     ``shape`` is None before the model is known. Raises ValueError without rows.
     """
-    work = _work(recipe, rows.train, recipe.packing)
+    work = _passes(recipe, rows.train, recipe.packing)
     setup = resolve_setup(recipe, machine, rows.train)
     evaluations = _evaluations(recipe, rows, work.steps)
     time = _time(shape, setup, machine, work)
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
-        around = _around(recipe, rows, shape, setup, evaluations, merges)
+        around = _overheads(recipe, rows, shape, setup, evaluations, merges)
         parts = duration.estimate_phases(time, shape, setup, machine.card, work, around)
     whole = duration.sum_phases(parts) if parts else None
     return RecipeEstimate(
@@ -166,7 +166,7 @@ def _precision(recipe: Recipe, machine: TrainingMachine) -> Literal["bf16", "fp1
     return "fp32" if recipe.method == "qlora" else "fp16"
 
 
-def _work(recipe: Recipe, lengths: LengthDistribution, packing: bool) -> TrainingPasses:
+def _passes(recipe: Recipe, lengths: LengthDistribution, packing: bool) -> TrainingPasses:
     return batching.compute_passes(
         lengths,
         batch_size=recipe.batch_size,
@@ -231,13 +231,13 @@ def _otherwise(
     """
     if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
         return None
-    toggled = _work(recipe, rows.train, not recipe.packing)
+    toggled = _passes(recipe, rows.train, not recipe.packing)
     if max(work.padding_share, toggled.padding_share) < 0.1:
         return None
     return _time(shape, setup, machine, toggled)
 
 
-def _around(
+def _overheads(
     recipe: Recipe,
     rows: RowStats,
     shape: ModelShape,
@@ -250,7 +250,7 @@ def _around(
     evaluated = 0.0
     if rows.validation is not None and rows.validation.rows:
         once = msgspec.structs.replace(recipe, epochs=1.0)
-        looked_at = _work(once, rows.validation, packing=False)
+        looked_at = _passes(once, rows.validation, packing=False)
         evaluated = looked_at.tokens + looked_at.padding
     return Overheads(
         weights=shape.parameters * 2,

@@ -175,7 +175,7 @@ def assemble(model_type: str, source: str, w: Widths, parts: list[BlockTotals]) 
         linears=linears,
         parameters=parameters,
         active=parameters - sum(part.idle for part in parts),
-        beside=sum(part.quantized for part in parts),
+        outside_blocks=sum(part.quantized for part in parts),
         covered=not any(layer.fused for layer in linears),
         source=source,
     )
@@ -278,7 +278,7 @@ def _gemma3(model_type: str, config: ConfigReader, source: str) -> ModelShape:
         shape,
         model_type=model_type,
         parameters=shape.parameters + parameters,
-        beside=within,
+        outside_blocks=within,
     )
 
 

@@ -53,7 +53,7 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     """Changes when the model does: the Hub commit, the wheel's checksum, or a hash of the folder's
     file names, sizes, small files and safetensors headers."""
-    said: str
+    description: str = msgspec.field(name="said")
     """The source as shown to the user."""
     commit: str | None = None
     revision: str | None = None
@@ -83,7 +83,9 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
             f"{name} from the PyPI package {package.package} {package.version} "
             f"({format_bytes(package.bytes)}, {package.license}), because {problem.text}"
         )
-        return ModelSource(kind="packaged", name=name, fingerprint=package.sha256, said=description)
+        return ModelSource(
+            kind="packaged", name=name, fingerprint=package.sha256, description=description
+        )
     raise FtwizardError(
         f"Model {make_visible(name)} was not found: no such folder, not in the Hugging Face cache, "
         f"and {problem.text}.",
@@ -157,7 +159,7 @@ def fetch_tokenizer(source: ModelSource, report: Report) -> Path:
         return snapshot
     from huggingface_hub import snapshot_download
 
-    report(source.said)
+    report(source.description)
     patterns = [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
     try:
         return Path(snapshot_download(source.name, revision=source.commit, allow_patterns=patterns))
@@ -218,7 +220,7 @@ def _folder(path: Path) -> ModelSource:
             "Use a folder written by save_pretrained (model and tokenizer).",
         )
     return ModelSource(
-        kind="folder", name=str(path), fingerprint=_folder_hash(path, weights), said=shown
+        kind="folder", name=str(path), fingerprint=_folder_hash(path, weights), description=shown
     )
 
 
@@ -244,7 +246,7 @@ def _hub_source(name: str, revision: str | None, commit: str, origin: str) -> Mo
         fingerprint=commit,
         commit=commit,
         revision=revision,
-        said=f"{name} from the Hugging Face {origin} (commit {commit[:8]})",
+        description=f"{name} from the Hugging Face {origin} (commit {commit[:8]})",
     )
 
 
@@ -344,7 +346,9 @@ def _fetch_hub(source: ModelSource, report: Report) -> Path:
             result = results.get(timeout=POLL_S)
             break
         except queue.Empty:
-            report(source.said, done=max(0, _cached_bytes(source.name) - start), unit="bytes")
+            report(
+                source.description, done=max(0, _cached_bytes(source.name) - start), unit="bytes"
+            )
     if isinstance(result, Exception):
         raise _download_error(source, result) from result
     return result
@@ -355,10 +359,11 @@ def _download_error(source: ModelSource, error: Exception) -> FtwizardError:
 
     if isinstance(error, GatedRepoError):
         return FtwizardError(
-            f"Could not download {source.said}: {_GATED.text}.", _suggest_fix(source.name, _GATED)
+            f"Could not download {source.description}: {_GATED.text}.",
+            _suggest_fix(source.name, _GATED),
         )
     return FtwizardError(
-        f"Could not download {source.said}: {type(error).__name__}: {make_visible(str(error), 300)}.",
+        f"Could not download {source.description}: {type(error).__name__}: {make_visible(str(error), 300)}.",
         "Check the network and the disk, then try again. Downloaded parts are kept.",
     )
 

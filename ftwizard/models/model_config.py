@@ -59,6 +59,15 @@ def read_shape(name: str, revision: str | None = None) -> ModelShape | None:
     return build_shape(*result) if result is not None else None
 
 
+def count_parameters(name: str) -> int | None:
+    """Return the number of parameters of a model; None if it is unknown."""
+    try:
+        shape = read_shape(name)
+    except FtwizardError:
+        return None
+    return shape.parameters if shape else None
+
+
 def _snapshot(name: str, revision: str | None) -> Path | None:
     """Return the folder of a snapshot in the Hugging Face cache."""
     if not _REPOSITORY.fullmatch(name):

@@ -51,7 +51,7 @@ class ModelShape(msgspec.Struct, frozen=True, kw_only=True):
     """Active fused experts per block and token; 0 in a dense model."""
     active: int
     """Active parameters per token; equal to ``parameters`` in a dense model."""
-    beside: int = 0
+    outside_blocks: int = 0
     """Linear weights outside the blocks, such as a vision tower's: loaded and quantized, but not
     used for text."""
     covered: bool

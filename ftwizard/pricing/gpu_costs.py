@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ftwizard.catalog.gpu_specs import find_gpu as known_card
+from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import (
     ARTICLE,
     Market,
@@ -17,7 +17,8 @@ from ftwizard.catalog.prices import (
 )
 from ftwizard.catalog.providers import catalog
 from ftwizard.pricing import monthly
-from ftwizard.pricing.offer import ARTICLE_GPU, Offer, PricingQuery, TrainingLoad
+from ftwizard.pricing.money import describe_rate
+from ftwizard.pricing.offer import ARTICLE_GPU, NoteCode, Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
 
 ARTICLE_TOKENS = Decimal(4_500_000)
@@ -62,7 +63,11 @@ def list_gpu_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> 
             THIS_MACHINE if estimated else "Your own GPU",  # this machine may have no GPU
             hours=None if here.too_small else here.hours,
             too_small=here.too_small,
-            notes=(PRICE_NOT_SET, *((TOO_SMALL_HERE,) if here.too_small else ())),
+        ).with_notes(
+            [
+                ("no-hour-price", PRICE_NOT_SET),
+                *([("too-small", TOO_SMALL_HERE)] if here.too_small else []),
+            ]
         )
 
 
@@ -78,35 +83,34 @@ def article_hours(tokens: int) -> Figure:
 def _rented(
     card: str, market: Market, hours: Figure | None, prices: Prices, asked: PricingQuery
 ) -> Offer:
-    rate, beside = prices.gpu(card, market, asked.edition)
+    rate, other_rate = prices.gpu(card, market, asked.edition)
     assert rate is not None  # only GPUs with a price are listed
     serves = monthly.may_serve(card, asked)
     served = asked.volume is not None and market == "on demand" and serves
-    figures, others = _figures(rate, served), _figures(beside, served) if beside else {}
+    figures, others = _figures(rate, served), _figures(other_rate, served) if other_rate else {}
     return _offer(
         asked,
         f"{_name(card)} {market}",
         card=card,
         market=market,
         training=_training(hours, rate),
-        other=_training(hours, beside) if beside else None,
+        other_training=_training(hours, other_rate) if other_rate else None,
         rate=rate.figure(),
         hours=hours,
-        beside=differing_figures(figures, others),
+        other_edition=differing_figures(figures, others),
         as_of=rate.as_of,
         stale=is_stale(rate.as_of, asked.today),
         too_small=card in asked.too_small,
         serves=serves,
-        notes=tuple(_notes(card, market, rate, hours, asked)),
         **figures,
-    )
+    ).with_notes(_notes(card, market, rate, hours, asked))
 
 
 def _figures(rate: PriceRate, served: bool) -> dict[str, Figure | None]:
     """Return the figures of an hourly price except training."""
     low, value, high = _times(SETUP_HOURS, rate)
     return {
-        "setup": to_figure(value, low, high, "USD", f"{SETUP} × {_hourly(rate)}", rate.as_of),
+        "setup": to_figure(value, low, high, "USD", f"{SETUP} × {describe_rate(rate)}", rate.as_of),
         "hosting": rate.figure(),
         "monthly": monthly.monthly_rent(rate) if served else None,
     }
@@ -114,7 +118,7 @@ def _figures(rate: PriceRate, served: bool) -> dict[str, Figure | None]:
 
 def _name(card: str) -> str:
     """Return the display name of a GPU; for user prices, the vendor's name."""
-    spec = None if card in CARDS else known_card(card)
+    spec = None if card in CARDS else find_gpu(card)
     return spec.name.removeprefix("GeForce ") if spec else CARDS.get(card, card)
 
 
@@ -132,21 +136,20 @@ def _here(rate: PriceRate, asked: PricingQuery) -> Offer:
         too_small=here.too_small,
         serves=serves,
         setup=to_figure(
-            setup[1], setup[0], setup[2], "USD", f"{SETUP_HERE} × {_hourly(rate)}", rate.as_of
+            setup[1], setup[0], setup[2], "USD", f"{SETUP_HERE} × {describe_rate(rate)}", rate.as_of
         ),
         hosting=rate.figure(),
         monthly=monthly.monthly_rent(rate) if asked.volume is not None and serves else None,
         as_of=rate.as_of,
         stale=is_stale(rate.as_of, asked.today),
-        notes=tuple(_notes(None, None, rate, hours, asked)),
-    )  # fmt: skip
+    ).with_notes(_notes(None, None, rate, hours, asked))
 
 
 def _offer(asked: PricingQuery, name: str, **more: object) -> Offer:
     local = catalog().path("local")
     return Offer(
         path="local", platform="local", model=asked.model, name=name, weights="yes",
-        owner=local.claims("ownership")[0].words, **more,  # type: ignore[arg-type]
+        owner=local.claims("ownership")[0].statement, **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -157,7 +160,7 @@ def _training(hours: Figure | None, rate: PriceRate) -> Figure | None:
     low, high = (_exact(hours.value if end is None else end) for end in (hours.low, hours.high))
     amounts = _times((low, value, high), rate)
     return to_figure(
-        amounts[1], amounts[0], amounts[2], "USD", f"{hours.value:.2g} h × {_hourly(rate)}; {hours.source}",
+        amounts[1], amounts[0], amounts[2], "USD", f"{hours.value:.2g} h × {describe_rate(rate)}; {hours.source}",
         rate.as_of,
     )  # fmt: skip
 
@@ -170,29 +173,25 @@ def _times(
     return hours[0] * low, hours[1] * rate.usd, hours[2] * high
 
 
-def _hourly(rate: PriceRate) -> str:
-    return f"${rate.usd:,.2f} per hour ({rate.source})"
-
-
 def _notes(
     card: str | None,
     market: Market | None,
     rate: PriceRate,
     hours: Figure | None,
     asked: PricingQuery,
-) -> Iterator[str]:
+) -> Iterator[tuple[NoteCode, str]]:
     if card == ARTICLE_GPU and market == "on demand" and asked.by_rule:
-        yield BUDGET
+        yield "budget", BUDGET
     if market == "spot":
-        yield "Spot instances can be preempted. A run resumes from its last checkpoint."
+        yield "spot", "Spot instances can be preempted. A run resumes from its last checkpoint."
     if rate.note:
-        yield f"Price: {rate.note}."
+        yield "price", f"Price: {rate.note}."
     if card in asked.too_small:
-        yield TOO_SMALL
+        yield "too-small", TOO_SMALL
     elif card is None and asked.here.too_small:
-        yield TOO_SMALL_HERE
+        yield "too-small", TOO_SMALL_HERE
     elif hours is None:
-        yield HOURS_UNKNOWN
+        yield "hours-unknown", HOURS_UNKNOWN
 
 
 def _exact(value: float) -> Decimal:

@@ -18,8 +18,9 @@ from ftwizard.catalog.prices import Price, PriceRate, Prices, to_figure
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.pricing import gpu_costs, user_prices
+from ftwizard.pricing.money import describe_rate, format_price
 from ftwizard.quantity import Figure
-from ftwizard.text import format_dollar_range, format_dollars, make_visible
+from ftwizard.text import format_dollar_range, make_visible
 
 RECORDED = "hour_price"
 """Key among the inputs of a run's ``job.json``, or of an attempt with another price."""
@@ -136,16 +137,9 @@ def price_record(hour: PriceRate | None) -> dict[str, Any]:
     return {RECORDED: msgspec.to_builtins(hour)} if hour else {}
 
 
-def format_price_range(figure: Figure) -> str:
-    """Format dollars, as a range if they have one: ``$0.40–0.52``."""
-    if figure.low is None or figure.high is None:
-        return format_dollars(figure.value)
-    return format_dollar_range(figure.low, figure.high)
-
-
 def describe_price(price: Figure) -> str:
     """Describe the price: ``at $1.50 per hour, your own price of 2026-11-25``."""
-    return f"at {format_price_range(price)} per hour, your own price of {price.as_of}"
+    return f"at {format_price(price)} per hour, your own price of {price.as_of}"
 
 
 def describe_setup_cost(price: Figure) -> str:
@@ -163,10 +157,8 @@ def describe_rental(rental: Figure | None) -> str:
     """Describe the rental price of a similar GPU for comparison; empty if unknown."""
     if rental is None:
         return ""
-    card = make_visible(rental.source.partition(":")[0], 60)
-    return (
-        f"for comparison: {card} rents for {format_price_range(rental)} per hour ({rental.as_of})"
-    )
+    card = make_visible(rental.brief_source, 60)
+    return f"for comparison: {card} rents for {format_price(rental)} per hour ({rental.as_of})"
 
 
 def _to_rate(own: Iterable[Price]) -> PriceRate | None:
@@ -204,7 +196,6 @@ def _is_of_machine(block: str) -> bool:
 # Cost by the hour: time × hourly price of the machine, in Decimal.
 
 _HOUR = Decimal(3600)
-_CENT = Decimal("0.01")
 
 
 def usd_for(seconds: float, usd_an_hour: Decimal) -> Decimal:
@@ -239,9 +230,3 @@ def _figure(seconds: tuple[float, float, float], hour: PriceRate, description: s
     high = usd_for(seconds[2], hour.usd if hour.high is None else hour.high)
     source = f"{description} × {describe_rate(hour)}"
     return to_figure(usd_for(seconds[1], hour.usd), low, high, "USD", source, hour.as_of)
-
-
-def describe_rate(hour: PriceRate) -> str:
-    """Describe an hourly price: ``$1.50 per hour (your own (--price))``."""
-    usd = hour.usd.quantize(_CENT) if hour.usd == round(hour.usd, 2) else hour.usd
-    return f"${usd:,f} per hour ({hour.source})"

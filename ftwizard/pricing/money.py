@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
+from ftwizard.catalog.prices import PriceRate
 from ftwizard.quantity import Figure
 from ftwizard.text import format_dollar_range, format_dollars, make_visible
 
 UNKNOWN = "unknown"
+_CENT = Decimal("0.01")
 
 
-def format_amount(value: float) -> str:
-    """Format US dollars with the significant digits: ``$0.004``, ``$112.50``, ``$1,240``."""
-    return format_dollars(value)
-
-
-def format_amount_range(figure: Figure | None) -> str:
+def format_price(figure: Figure | None) -> str:
     """Format an amount or its range: ``$3.60``, ``$3.36–24.00``; ``unknown`` for None."""
     if figure is None:
         return UNKNOWN
-    if figure.low is None or figure.high is None or figure.low == figure.high:
-        return format_amount(figure.value)
+    if figure.low is None or figure.high is None:
+        return format_dollars(figure.value)
     return format_dollar_range(figure.low, figure.high)
+
+
+def format_unit_price(figure: Figure) -> str:
+    """Format a price with its unit: ``$2.74 per hour``."""
+    return f"{format_price(figure)} {figure.unit.removeprefix('USD ')}"
+
+
+def describe_rate(rate: PriceRate) -> str:
+    """Describe a price exactly, with its source: ``$1.50 per hour (your own (--price))``."""
+    usd = rate.usd.quantize(_CENT) if rate.usd == round(rate.usd, 2) else rate.usd
+    return f"${usd:,f} per {rate.unit} ({rate.source})"
 
 
 # Parser for typed amounts in US dollars.

@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 
 import msgspec
 
-from ftwizard.catalog.gpu_specs import find_gpu as known_card
+from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import Kind, PriceRate, Prices, to_figure
 from ftwizard.pricing.offer import PricingQuery, Volume
 from ftwizard.quantity import Figure, today
@@ -29,7 +29,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     volume: Volume
     gpu: PriceRate | None
     """Hourly price, on demand."""
-    gpu_beside: PriceRate | None = None
+    other_gpu: PriceRate | None = None
     """The other edition's price, if it differs clearly."""
 
     def bill(self, serving: Serving) -> Figure | None:
@@ -77,7 +77,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 
     def other_edition(self) -> Month:
         """Return the month with the other edition's GPU price."""
-        return msgspec.structs.replace(self, gpu=self.gpu_beside or self.gpu)
+        return msgspec.structs.replace(self, gpu=self.other_gpu or self.gpu)
 
     def request(self, serving: Serving) -> Range | None:
         """Return the cost of one request; None if the input or output price is missing."""
@@ -93,15 +93,15 @@ def build_month(prices: Prices, asked: PricingQuery) -> Month | None:
     """Return the requested month; None without a volume."""
     if asked.volume is None:
         return None
-    gpu, beside = prices.gpu(asked.serve_on, "on demand", asked.edition)
+    gpu, other_gpu = prices.gpu(asked.serve_on, "on demand", asked.edition)
     if explain_cannot_serve(asked):
-        gpu = beside = None
-    return Month(volume=asked.volume, gpu=gpu, gpu_beside=beside)
+        gpu = other_gpu = None
+    return Month(volume=asked.volume, gpu=gpu, other_gpu=other_gpu)
 
 
 def explain_cannot_serve(asked: PricingQuery) -> str:
     """Explain why the break-even GPU cannot serve the model; empty if it may."""
-    card = known_card(asked.serve_on)
+    card = find_gpu(asked.serve_on)
     if card is None or asked.served is None or may_serve(asked.serve_on, asked):
         return ""
     return (
@@ -112,7 +112,7 @@ def explain_cannot_serve(asked: PricingQuery) -> str:
 
 def may_serve(name: str, asked: PricingQuery) -> bool:
     """Return whether a GPU may serve the model in 16 bit; True if unknown."""
-    card = known_card(name)
+    card = find_gpu(name)
     return card is None or asked.served is None or asked.served <= card.memory * GIB
 
 

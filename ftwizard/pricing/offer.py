@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -15,6 +16,10 @@ from ftwizard.data.tokens.billing import compute_bill
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.quantity import EndDate, Figure
 
+NoteCode = Literal[
+    "end", "caution", "advice", "price-unknown", "amount-unknown", "price", "hosting", "budget",
+    "spot", "no-hour-price", "too-small", "hours-unknown",
+]  # fmt: skip
 CHECK_PRICE = "check the provider's page"
 ARTICLE_GPU = "a100-40gb"
 """The article's GPU."""
@@ -77,9 +82,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     market: Market | None = None
     method: Tuning = "supervised"
     training: Figure | None = None
-    other: Figure | None = None
+    other_training: Figure | None = msgspec.field(default=None, name="other")
     """Training by the other edition's price, if the two differ by more than 20%."""
-    beside: Mapping[str, Figure] = {}
+    other_edition: Mapping[str, Figure] = msgspec.field(default_factory=dict, name="beside")
     """The same for other figures by name: ``input``, ``hosting``, ``monthly``, …."""
     rate: Figure | None = None
     """Price per unit of training."""
@@ -118,6 +123,18 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool = False
     """Whether a price is over 90 days old."""
     notes: tuple[str, ...] = ()
+    note_codes: tuple[NoteCode, ...] = ()
+    """What each note is about."""
+
+    @property
+    def coded_notes(self) -> tuple[tuple[NoteCode, str], ...]:
+        """Return the notes, each with its code."""
+        return tuple(zip(self.note_codes, self.notes, strict=True))
+
+    def with_notes(self, coded: Iterable[tuple[NoteCode, str]]) -> Offer:
+        """Return the offer with notes."""
+        codes, notes = zip(*coded, strict=True) if (coded := tuple(coded)) else ((), ())
+        return msgspec.structs.replace(self, notes=notes, note_codes=codes)
 
 
 class LocalOffer(msgspec.Struct, frozen=True, kw_only=True):

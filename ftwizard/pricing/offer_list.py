@@ -31,9 +31,11 @@ from ftwizard.catalog.prices import (
 from ftwizard.catalog.providers import catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.pricing.gpu_costs import list_gpu_offers
+from ftwizard.pricing.money import describe_rate
 from ftwizard.pricing.monthly import Month, Serving, build_month
-from ftwizard.pricing.offer import CHECK_PRICE, Offer, PricingQuery, TrainingLoad
+from ftwizard.pricing.offer import CHECK_PRICE, NoteCode, Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
+from ftwizard.text import format_dollars
 
 SortKey = Literal["path", "name", "training", "input", "output", "hosting", "monthly", "break_even"]
 SHARING = (
@@ -96,9 +98,9 @@ def _hosted(
     monthly: Month | None,
 ) -> Offer:
     method = model.methods[0]
-    rate, beside = prices.rates(model.platform, model.priced_as, "training", asked.edition)
+    rate, other_rate = prices.rates(model.platform, model.priced_as, "training", asked.edition)
     tokens = load.billed(model, method)
-    training, other_training = _training(rate, tokens), _training(beside, tokens)
+    training, other_training = _training(rate, tokens), _training(other_rate, tokens)
     full = _serving(model, prices, asked.edition)
     others = _other_edition(model, prices, asked.edition, full)
     serving = full
@@ -117,7 +119,7 @@ def _hosted(
         name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
         method=method,
         training=training if asked.edition == ARTICLE else _span_editions(training, other_training),
-        other=other_training,
+        other_training=other_training,
         rate=rate.figure() if rate else None,
         input=figures["input"],
         cached=figures["cached"],
@@ -126,7 +128,7 @@ def _hosted(
         storage=figures["storage"],
         relative=_relative(serving, prices, model),
         weights=model.weights(),
-        owner=catalog().path(model.path).claims("ownership", _platform(model))[0].words,
+        owner=catalog().path(model.path).claims("ownership", _platform(model))[0].statement,
         recommended=model.recommended,
         tunable=alive.tunable,
         since=alive.since,
@@ -134,13 +136,12 @@ def _hosted(
         ends=alive.ends,
         monthly=figures.get("monthly"),
         break_even=figures.get("break_even"),
-        beside=differing_figures(
+        other_edition=differing_figures(
             figures, _figures(others, monthly.other_edition() if monthly else None)
         ),
         as_of=min(dates, default=None),
         stale=any(is_stale(day, asked.today) for day in dates),
-        notes=tuple(_notes(model, asked.edition, rate, training, serving, alive)),
-    )
+    ).with_notes(_notes(model, asked.edition, rate, training, serving, alive))
 
 
 def _platform(model: HostedModel) -> Literal["vertex", "bedrock", "foundry", "together"] | None:
@@ -199,7 +200,7 @@ def _training(rate: PriceRate | None, tokens: TokenEstimate | None) -> Figure | 
         low * tokens.low / _MILLION,
         high * tokens.high / _MILLION,
         "USD",
-        f"{tokens.value:,} tokens × ${rate.usd:,.2f} per million ({rate.source})",
+        f"{tokens.value:,} tokens × {describe_rate(rate)}",
         rate.as_of,
     )
 
@@ -217,6 +218,7 @@ def _span_editions(training: Figure | None, older: Figure | None) -> Figure | No
     return Figure(
         value=training.value, unit=training.unit, low=min(ends), high=max(ends),
         source=f"{training.source}; as of {older.as_of}: {older.source}", as_of=training.as_of,
+        short_source=training.source,
     )  # fmt: skip
 
 
@@ -231,7 +233,7 @@ def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | 
         ratios.append(((tuned.usd / base.usd - 1) * 100, base))
     (into, base), (out, _) = ratios
     words = (
-        f"compared with ${base.usd:,.2f} per million input tokens of the base model, without "
+        f"compared with {format_dollars(base.usd)} per million input tokens of the base model, without "
         f"discounts ({base.source})"
     )
     return to_figure(into, min(into, out), max(into, out), "%", words, base.as_of)
@@ -240,28 +242,35 @@ def _relative(serving: Serving, prices: Prices, model: HostedModel) -> Figure | 
 def _notes(
     model: HostedModel, edition: Edition, rate: PriceRate | None, training: Figure | None,
     serving: Serving, alive: Deprecation,
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[tuple[NoteCode, str]]:  # fmt: skip
     if alive.why_not:
-        yield alive.why_not
+        yield "end", alive.why_not
     elif alive.ends or alive.until:
-        yield _describe_end(alive)
-    yield from alive.cautions
+        yield "end", _describe_end(alive)
+    for caution in alive.cautions:
+        yield "caution", caution
     if model.advice:
-        yield model.advice
+        yield "advice", model.advice
     if rate is None:
-        yield f"Training: {_describe_billing(model, edition)}; {CHECK_PRICE}."
+        yield (
+            "price-unknown",
+            f"Training: {_describe_billing(model, edition)}; {CHECK_PRICE}.",
+        )
     elif training is None:
-        yield f"Training is billed per {rate.unit}: ${rate.usd:,.2f}. The amount is unknown."
+        yield (
+            "amount-unknown",
+            f"Training is billed per {rate.unit}: {format_dollars(rate.usd)}. The amount is unknown.",
+        )
     if rate and rate.note:
-        yield f"Training: {rate.note}."
+        yield "price", f"Training: {rate.note}."
     if serving["input"] is None:
-        yield f"Inference: price unknown; {CHECK_PRICE}."
+        yield "price-unknown", f"Inference: price unknown; {CHECK_PRICE}."
     hosting = serving["hosting"]
     if hosting:
         note = f": {hosting.note}" if hosting.note else ""
-        yield f"Hosting is billed per hour until you stop it{note}."
+        yield "hosting", f"Hosting is billed per hour until you stop it{note}."
     elif model.platform == "together":
-        yield "Served on a dedicated endpoint, billed per minute until you stop it."
+        yield "hosting", "Served on a dedicated endpoint, billed per minute until you stop it."
 
 
 def _describe_billing(model: HostedModel, edition: Edition) -> str:
@@ -269,18 +278,20 @@ def _describe_billing(model: HostedModel, edition: Edition) -> str:
     claims = catalog().path(model.path).claims("cost", _platform(model))
     for claim in claims:
         if claim.low is None and (edition != ARTICLE or claim.as_of == ARTICLE):
-            return f"{claim.words[:1].lower()}{claim.words[1:]}"
+            return f"{claim.statement[:1].lower()}{claim.statement[1:]}"
     return "price unknown"
 
 
 def _describe_end(alive: Deprecation) -> str:
     since, until, ends = alive.since, alive.until, alive.ends
-    same_source = until is not None and ends is not None and until.said == ends.said
+    same_source = until is not None and ends is not None and until.citation == ends.citation
     words = [f"available since {since.date} ({since.source})"] if since else []
     words += (
-        [f"no new jobs from {until.date}{'' if same_source else f' {until.said}'}"] if until else []
+        [f"no new jobs from {until.date}{'' if same_source else f' {until.citation}'}"]
+        if until
+        else []
     )
-    words += [f"the tuned model shuts down on {ends.date} {ends.said}"] if ends else []
+    words += [f"the tuned model shuts down on {ends.date} {ends.citation}"] if ends else []
     words += [] if since else ["start of availability unknown"]
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]}."

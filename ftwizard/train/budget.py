@@ -13,7 +13,7 @@ from ftwizard.jobs.events import EventReader, sum_seconds_alive
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.pricing import machine_rate
+from ftwizard.pricing import machine_rate, money
 from ftwizard.text import format_dollars, format_duration
 
 WARNING_SHARE = 0.8
@@ -83,7 +83,7 @@ def limits(worker: Worker, plan: Plan) -> list[Limit]:
                 format_amount=lambda seconds: format_dollars(
                     float(machine_rate.usd_for(seconds, hour.usd))
                 ),
-                basis=f" at {machine_rate.describe_rate(hour)}, over all attempts",
+                basis=f" at {money.describe_rate(hour)}, over all attempts",
             )
         )
     return result
@@ -109,7 +109,7 @@ def require_rest(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
     if spent >= _dollars(plan.budget.usd):
         raise FtwizardError(
             f"Run {folder.id} has spent its budget: {format_dollars(float(spent))} of "
-            f"{format_dollars(plan.budget.usd)} at {machine_rate.describe_rate(hour)}.",
+            f"{format_dollars(plan.budget.usd)} at {money.describe_rate(hour)}.",
             f"Raise budget.usd in {folder.plan}, then run: ftwizard resume {folder.id}",
         )
 

@@ -61,7 +61,7 @@ def start(plan: Plan, run_id: str, hour: PriceRate | None = None) -> JobFolder:
     inputs = {
         "model": msgspec.to_builtins(source),
         **machine_rate.price_record(hour),
-        **({"epochs": before.said} if before else {}),
+        **({"epochs": before.summary} if before else {}),
     }
     path = _create_runs_folder() / run_id
     folder = _create(path, plan, hashes | _hash_model(source), inputs)

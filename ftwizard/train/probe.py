@@ -275,7 +275,9 @@ def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) ->
         "validation": [row for sequence in validation for row in _split_rows(sequence)],
     }
     return TrainingInputs(
-        source=hub.ModelSource(kind="folder", name=sample.base, fingerprint="", said=sample.base),
+        source=hub.ModelSource(
+            kind="folder", name=sample.base, fingerprint="", description=sample.base
+        ),
         base=base,
         encoder=Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base)),
         encoded=encoded,

@@ -213,7 +213,7 @@ def keep_best(
         last_step=last.step,
         total_steps=ready.total,
         base=str(ready.base),
-        base_said=ready.source.said,
+        base_said=ready.source.description,
         end_ids=sorted(ready.encoder.end_ids),
         rows=counts | ({"train_packed": len(ready.train)} if plan.recipe.packing else {}),
         left_out={

@@ -28,7 +28,7 @@ from ftwizard.quantity import Figure
 from ftwizard.screens.wizard import setting_values
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.recipe import live_estimate
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_epochs, make_visible
 
 DEFAULT_TOKENS_IN, DEFAULT_TOKENS_OUT = Decimal(300), Decimal(150)
 """Tokens of a request and its response if the data shows none."""
@@ -266,12 +266,5 @@ def _describe_tokens(load: TrainingLoad | None) -> str:
     if load is None:
         return "Tokens are not counted yet, so the training cost is unknown"
     about = "" if load.tokens.low == load.tokens.high else "about "
-    passes = f"{load.tokens.value:,} × {_format_epochs(load.epochs)}"
+    passes = f"{load.tokens.value:,} × {format_epochs(load.epochs)}"
     return f"{about}{load.total:,} tokens ({passes}), {load.counted}"
-
-
-def _format_epochs(epochs: float) -> str:
-    """``1 epoch``, ``2.5 epochs``."""
-    if epochs == int(epochs):
-        return format_count(int(epochs), "epoch")
-    return f"{epochs:g} epochs"

@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ftwizard.catalog.providers import catalog
-from ftwizard.pricing.money import UNKNOWN, format_amount, format_amount_range
+from ftwizard.pricing.money import UNKNOWN, format_price
 from ftwizard.pricing.offer import Offer
 from ftwizard.quantity import Figure
 from ftwizard.screens import palette
-from ftwizard.text import make_visible
+from ftwizard.text import format_dollars, make_visible
 
 NOT_BILLED = "–"
 TOO_SMALL = "does not fit"
@@ -39,7 +39,7 @@ class Column:
     cell: Callable[[Offer], str]
     key: Callable[[Offer], Any]
     """Sort key, best first; None if unknown."""
-    words: str
+    order_text: str
     """Description of the sort order."""
     monthly: bool = False
     """Whether it needs a monthly volume."""
@@ -53,9 +53,9 @@ class Order:
     reverse: bool = False
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Describe the order."""
-        return f"{COLUMNS[self.by].words}{', reversed' if self.reverse else ''}"
+        return f"{COLUMNS[self.by].order_text}{', reversed' if self.reverse else ''}"
 
 
 def get_key(offer: Offer) -> str:
@@ -193,22 +193,18 @@ def _format_training(offer: Offer) -> str:
     if offer.path == "local" and offer.card is None:
         return UNKNOWN if offer.rate is None else _format_own(offer)
     if offer.training is None and offer.rate and offer.rate.unit == "USD per hour":
-        return f"{format_amount_range(offer.rate)}/h"
-    return format_amount_range(offer.training)
+        return f"{format_price(offer.rate)}/h"
+    return format_price(offer.training)
 
 
 def _format_own(offer: Offer) -> str:
-    return (
-        format_amount_range(offer.training)
-        if offer.training
-        else f"{format_amount_range(offer.rate)}/h"
-    )
+    return format_price(offer.training) if offer.training else f"{format_price(offer.rate)}/h"
 
 
 def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
     def cell(offer: Offer) -> str:
         figure: Figure | None = getattr(offer, id)
-        return NOT_BILLED if offer.path == "local" else format_amount_range(figure)
+        return NOT_BILLED if offer.path == "local" else format_price(figure)
 
     return cell
 
@@ -216,7 +212,7 @@ def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
 def _format_hosting(offer: Offer) -> str:
     if offer.hosting is None and (offer.path == "local" or offer.input is not None):
         return NOT_BILLED
-    return format_amount_range(offer.hosting)
+    return format_price(offer.hosting)
 
 
 def _format_relative(offer: Offer) -> str:
@@ -229,13 +225,13 @@ def _format_monthly(offer: Offer) -> str:
     if not offer.serves and offer.market != "spot":
         return TOO_SMALL
     if offer.path == "local" and offer.card is None:
-        return UNKNOWN if offer.monthly is None else format_amount(offer.monthly.value)
+        return UNKNOWN if offer.monthly is None else format_dollars(offer.monthly.value)
     if offer.market == "spot":
         return NOT_BILLED
     return (
-        format_amount_range(offer.monthly)
+        format_price(offer.monthly)
         if offer.monthly is None
-        else format_amount(offer.monthly.value)
+        else format_dollars(offer.monthly.value)
     )
 
 

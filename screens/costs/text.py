@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.text import Text
 
 from ftwizard.catalog.prices import STALE_DAYS, stale_mark
-from ftwizard.pricing import gpu_costs
-from ftwizard.pricing.money import UNKNOWN, format_amount, format_amount_range
+from ftwizard.pricing.money import UNKNOWN, format_price, format_unit_price
 from ftwizard.pricing.monthly import HOURS, explain_cannot_serve, required_tokens_per_s
 from ftwizard.pricing.offer import Offer, PricingQuery, Volume
 from ftwizard.quantity import Figure
@@ -17,7 +16,7 @@ from ftwizard.screens import palette
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import ENDED, STALE, STAR, TOO_SMALL, Order
 from ftwizard.screens.wizard import texts
-from ftwizard.text import format_bytes, make_visible
+from ftwizard.text import format_bytes, format_dollars, make_visible
 
 FigureLine = tuple[str, str, str]
 """Name, text and source of a figure."""
@@ -36,7 +35,10 @@ SHARING_NOTE = (
 def format_heading(basis: Basis, order: Order, *, own_left_out: bool) -> Text:
     """Describe the table's data, prices and order in two lines."""
     query = basis.query
-    parts = ["current prices" if query.edition == "current" else "prices of 2026-04", order.words]
+    parts = [
+        "current prices" if query.edition == "current" else "prices of 2026-04",
+        order.description,
+    ]
     if (volume := query.volume) and volume.requests:
         parts.insert(1, f"{volume.requests:,f} requests per month")
     if query.share_data:
@@ -57,17 +59,16 @@ def format_detail(offer: Offer, basis: Basis, *, star: bool, width: int) -> Text
     elif offer.stale:
         text.append(f"  ! prices from {offer.as_of}, over {STALE_DAYS} days old", palette.WARNING)
     text.append("\n")
-    notes = list(offer.notes)
-    if notes and (not offer.tunable or offer.until or offer.ends):  # the first is of its end
-        name = "until" if offer.tunable else "why"
-        text.append(f"{name:<{NAME_WIDTH}}", "dim").append(f"{make_visible(notes.pop(0), 600)}\n")
+    for code, note in offer.coded_notes:
+        if code == "end":
+            name = "until" if offer.tunable else "why"
+            text.append(f"{name:<{NAME_WIDTH}}", "dim").append(f"{make_visible(note, 600)}\n")
     for name, words, source in _list_figures(offer, basis):
         text.append(f"{name:<{NAME_WIDTH}}", "dim").append(words)
         text.append(f"  {source}\n" if source else "\n", "dim")
-    for note in notes:
-        if note == gpu_costs.PRICE_NOT_SET:  # a line above says so
-            continue
-        text.append(f"{'':<{NAME_WIDTH}}· ", "dim").append(f"{make_visible(note, 600)}\n")
+    for code, note in offer.coded_notes:
+        if code not in ("end", "no-hour-price"):  # a line above says so
+            text.append(f"{'':<{NAME_WIDTH}}· ", "dim").append(f"{make_visible(note, 600)}\n")
     return texts.wrap_hanging(text, NAME_WIDTH, width)
 
 
@@ -82,9 +83,9 @@ def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
         since = offer.since
         yield "since", since.date if since else UNKNOWN, since.source if since else ""
     elif offer.hosting:
-        words = f"{_format_rate(offer.hosting)} while it runs"
+        words = f"{format_unit_price(offer.hosting)} while it runs"
         yield "serving", words, _format_source(offer.hosting, today)
-        yield from _list_other_edition(offer, "hosting", _format_rate, today)
+        yield from _list_other_edition(offer, "hosting", format_unit_price, today)
     yield "weights", f"{_DOWNLOAD[offer.weights]}: {make_visible(offer.owner, 200)}", ""
 
 
@@ -92,19 +93,17 @@ def _list_other_edition(
     offer: Offer, name: str, words: Callable[[Figure], str], today: datetime.date
 ) -> Iterator[FigureLine]:
     """Yield the other edition's figure of this name if it differs."""
-    if figure := offer.beside.get(name):
+    if figure := offer.other_edition.get(name):
         yield "", words(figure), f"other edition: {_format_source(figure, today)}"
 
 
 def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
-    figure, other_edition, rate = offer.training, offer.other, offer.rate
+    figure, other_edition, rate = offer.training, offer.other_training, offer.rate
     if figure and other_edition:
-        older = f"; as of {other_edition.as_of}: {make_visible(other_edition.source, 500)}"
-        newer = _format_source(figure, today).replace(older, "")
-        yield "training", format_amount(figure.value), newer
+        yield "training", format_dollars(figure.value), _format_source(figure, today)
         yield (
             "",
-            format_amount_range(other_edition),
+            format_price(other_edition),
             f"other edition: {_format_source(other_edition, today)}",
         )
     elif figure:
@@ -117,7 +116,7 @@ def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
     else:
         yield "training", UNKNOWN, ""
     if rate and not figure:
-        yield "unit price", _format_rate(rate), _format_source(rate, today)
+        yield "unit price", format_unit_price(rate), _format_source(rate, today)
     if offer.setup:
         yield "setup", _format_likely(offer.setup), _format_source(offer.setup, today)
         yield from _list_other_edition(offer, "setup", _format_likely, today)
@@ -152,15 +151,15 @@ def _list_inference(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
     for name, figure in prices:
         if figure:
             by_source.setdefault(_format_source(figure, today), []).append(
-                f"{format_amount_range(figure)} {name}"
+                f"{format_price(figure)} {name}"
             )
     for source, parts in by_source.items():
         yield "inference", f"{', '.join(parts)}, per million tokens", source
     for name, kind in (("in", "input"), ("out", "output"), ("cached", "cached")):
-        if figure := offer.beside.get(kind):
+        if figure := offer.other_edition.get(kind):
             yield (
                 "",
-                f"{format_amount_range(figure)} {name}",
+                f"{format_price(figure)} {name}",
                 f"other edition: {_format_source(figure, today)}",
             )
     missing = [name for name, figure in prices[:2] if figure is None]
@@ -174,32 +173,28 @@ def _list_inference(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
         month = figure.value * float(HOURS)
         yield (
             "hosting",
-            f"{_format_rate(figure)}, {format_amount(month)} for a full month",
+            f"{format_unit_price(figure)}, {format_dollars(month)} for a full month",
             _format_source(figure, today),
         )
-        yield from _list_other_edition(offer, "hosting", _format_rate, today)
+        yield from _list_other_edition(offer, "hosting", format_unit_price, today)
     elif offer.input is None:
         yield "hosting", UNKNOWN, ""
     if offer.storage:
-        yield "storage", _format_rate(offer.storage), _format_source(offer.storage, today)
-        yield from _list_other_edition(offer, "storage", _format_rate, today)
+        yield "storage", format_unit_price(offer.storage), _format_source(offer.storage, today)
+        yield from _list_other_edition(offer, "storage", format_unit_price, today)
 
 
 def _format_likely(figure: Figure) -> str:
     """Format the likely amount, with its range if it has one."""
     return (
-        format_amount(figure.value)
+        format_dollars(figure.value)
         if figure.low is None
-        else f"{format_amount(figure.value)} ({format_amount_range(figure)})"
+        else f"{format_dollars(figure.value)} ({format_price(figure)})"
     )
-
-
-def _format_rate(figure: Figure) -> str:
-    return f"{format_amount_range(figure)} {figure.unit.removeprefix('USD ')}"
 
 
 def _format_source(figure: Figure, today: datetime.date) -> str:
     """Format a figure's source, its date, and whether that is stale."""
     date = f", as of {figure.as_of}" if figure.as_of else ""
     old = f" ({STALE} over {STALE_DAYS} days old)" if stale_mark(figure.as_of, today) else ""
-    return f"{make_visible(figure.source, 500)}{date}{old}"
+    return f"{make_visible(figure.brief_source, 500)}{date}{old}"

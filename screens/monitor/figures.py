@@ -7,7 +7,7 @@ import math
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.events import to_measure
 from ftwizard.plan.schema import Budget
-from ftwizard.pricing import machine_rate
+from ftwizard.pricing import machine_rate, money
 from ftwizard.runs.store import ACTIVE, RATE_WINDOW, Progress
 from ftwizard.text import format_dollars, make_visible
 from ftwizard.timeseries import Series
@@ -70,9 +70,7 @@ def format_spent(
     """
     parts = []
     if hour is not None:
-        cost = machine_rate.format_price_range(
-            machine_rate.measured_cost(progress.alive.seconds(now), hour)
-        )
+        cost = money.format_price(machine_rate.measured_cost(progress.alive.seconds(now), hour))
         parts.append(cost if budget.usd is None else f"{cost} of {format_dollars(budget.usd)}")
     if budget.hours is not None:
         is_training = progress.phase in ACTIVE

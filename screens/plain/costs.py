@@ -134,7 +134,7 @@ def _print_row(prompter: Prompter, basis: Basis, prices: Prices, rows: Sequence[
 def _ask_order(prompter: Prompter, basis: Basis, order: Order) -> Order:
     monthly = basis.query.volume is not None
     columns = {column.id: column for column in table.list_columns(monthly=monthly)}
-    options = [(str(column.id), column.words) for column in columns.values()]
+    options = [(str(column.id), column.order_text) for column in columns.values()]
     chosen = prompter.choose("Sort by", options, order.by)
     by = next(id for id in columns if id == chosen)
     turns = [("", "lowest first"), ("reverse", "highest first")]

@@ -261,7 +261,7 @@ def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
         if prompter.choose("Continue despite these errors?", options) == OTHER:
             raise GoBack("file")
     if raised := report_text.find_tool_warning(report):
-        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), raised.words), hang=2)
+        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), raised.message), hang=2)
         options = [(CONTINUE, "continue anyway"), (OTHER, "no, choose another file")]
         if prompter.choose("Fine-tune on facts that change?", options) == OTHER:
             raise GoBack("file")

@@ -100,7 +100,7 @@ def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
     if draft.plan.recipe.epochs <= schema.MANY_EPOCHS:
         return draft.allowing("many-epochs", False)
     if (before := history.find_earlier_run(draft)) and before.falling:
-        prompter.note(before.said)
+        prompter.note(before.summary)
         return draft.allowing("many-epochs", False)
     try:
         check_plan(draft.plan)

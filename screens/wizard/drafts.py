@@ -24,11 +24,11 @@ from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.jobs.folder import is_id, write_whole
+from ftwizard.models import model_config
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
-from ftwizard.screens.wizard import history
 from ftwizard.text import make_visible
 
 _TARGETS: dict[PlatformId, TargetName] = {
@@ -104,7 +104,7 @@ class Draft:
         """Forget the size of the model; remember for which model the learning rate was chosen."""
         rate, earlier = before.plan.recipe.learning_rate, before.earlier
         if rate and "learning_rate" in before.touched:
-            size = before.parameters or history.count_parameters(before.plan.model.name)
+            size = before.parameters or model_config.count_parameters(before.plan.model.name)
             earlier = EarlierRate(rate=rate, parameters=size) if size else earlier
         return replace(self, parameters=None, earlier=earlier)
 

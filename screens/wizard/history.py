@@ -6,23 +6,11 @@ import functools
 from typing import TYPE_CHECKING
 
 from ftwizard.advice import run_history
-from ftwizard.errors import FtwizardError
-from ftwizard.models import model_config
 from ftwizard.plan import schema
 
 if TYPE_CHECKING:
     from ftwizard.advice.run_history import EarlierLoss
     from ftwizard.screens.wizard.drafts import Draft, Fingerprint
-
-
-@functools.lru_cache(maxsize=32)
-def count_parameters(name: str) -> int | None:
-    """Count a model's parameters from its configuration; None if unknown."""
-    try:
-        shape = model_config.read_shape(name) if name else None
-    except FtwizardError:
-        return None
-    return shape.parameters if shape else None
 
 
 def find_earlier_run(draft: Draft) -> EarlierLoss | None:

@@ -33,10 +33,10 @@ AFTER = Setting(
     source="End-to-End Fine-Tuning Pipeline (article)",
     as_of="2026-04",
     options=(
-        SettingChoice(value="both", label="merge and compare with the base"),
-        SettingChoice(value="merge", label="merge only"),
-        SettingChoice(value="compare", label="compare only"),
-        SettingChoice(value="neither", label="neither"),
+        SettingChoice(value="both", name="merge and compare with the base"),
+        SettingChoice(value="merge", name="merge only"),
+        SettingChoice(value="compare", name="compare only"),
+        SettingChoice(value="neither", name="neither"),
     ),
 )
 _ADAPTER_SETTINGS = ("method", "rank", "target_modules")
@@ -85,14 +85,13 @@ def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:
     return draft.with_recipe(**changed), named
 
 
-def format_value(name: str, value: Any) -> str:
-    """Format a setting's value."""
-    found_setting = setting(name)
-    return (
-        found_setting.option(value).label
-        if found_setting.options
-        else format_input(value) or found_setting.empty
-    )
+def format_value(name: str, value: Any, *, details: bool = True) -> str:
+    """Format a setting's value; ``details``: with the description of a choice."""
+    described = setting(name)
+    if not described.options:
+        return format_input(value) or described.empty
+    choice = described.option(value)
+    return choice.label if details else choice.name
 
 
 def count_trained_rows(draft: Draft) -> int | None:
@@ -179,7 +178,7 @@ def get_after(finish: Finish) -> str:
 def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
     """Describe the value that a setting has if the person chooses nothing."""
     if advised:
-        return f"advised: {format_value(setting.name, advised.value).partition(':')[0]}"
+        return f"advised: {format_value(setting.name, advised.value, details=False)}"
     if setting is AFTER:
         return f"default: “{AFTER.option('both').label}”"
     return f"default: {format_value(setting.name, getattr(PARTS[setting.part](), setting.name))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -32,20 +31,18 @@ NO_VALIDATION = (
     "no validation",
 )
 """A warning, its fix, and the phrase that confirms it."""
-_ANSWER_FLAG = re.compile(r" \([a-z_]+=[a-z-]+\)")
-"""An answer as a command-line argument, which screens do not show."""
 MANY_EPOCHS = ("You can confirm that you want more.", "many epochs")
 """The fix and the phrase for the warning of the plan's own check."""
 
 
 def describe_machine(facts: MachineInfo, width: int = 200) -> str:
     """Describe this machine on a line, shorter if ``width`` is small."""
-    facts_by_name = dict(questions.describe_machine(facts))
-    room = f"{facts_by_name['memory']} memory, {facts_by_name['free disk']} free"
-    gpu = f"GPU {facts_by_name['GPU']}" if facts.gpus else "no GPU"
+    summary = questions.describe_machine(facts)
+    room = f"{summary.memory} memory, {summary.free_disk} free"
+    gpu = f"GPU {summary.gpu}" if facts.gpus else "no GPU"
     lines = (
-        f"This machine: GPU {facts_by_name['GPU']}; {room}; {facts_by_name['CPU']}",
-        f"This machine: {gpu}; {room}; {facts_by_name['CPU']}",
+        f"This machine: GPU {summary.gpu}; {room}; {summary.cpu}",
+        f"This machine: {gpu}; {room}; {summary.cpu}",
         f"This machine: {gpu}; {room}",
         f"{gpu}; {room}",
     )
@@ -105,7 +102,7 @@ def format_factors(recommendation: Recommendation, path: PathId) -> Text:
     for factor, label in paths.factors.items():
         platform = recommendation.platform if path == "cloud" else None
         claim = paths.path(path).claims(factor, platform)[0]
-        text.append(f"  {label:<20}", "dim").append(f"{claim.words}\n")
+        text.append(f"  {label:<20}", "dim").append(f"{claim.statement}\n")
     return text
 
 
@@ -114,7 +111,7 @@ def format_flips(recommendation: Recommendation) -> Text:
     text = Text()
     if recommendation.blocked:
         text.append("\nOne of these has to change\n", "bold")
-        _append_list(text, "·", (_ANSWER_FLAG.sub("", change) for change in recommendation.changes))
+        _append_list(text, "·", recommendation.changes)
     elif recommendation.flips:
         text.append("\nWhat would change the recommendation\n", "bold")
         _append_list(text, "·", recommendation.flips)
@@ -184,7 +181,7 @@ def format_warnings(draft: Draft) -> Text:
 def format_earlier_run(before: EarlierLoss, epochs: float) -> Text:
     """Format what an earlier run on the same data says about this many epochs."""
     mark, style = ("✓ ", palette.GOOD) if before.falling else ("! ", f"bold {palette.WARNING}")
-    return Text.assemble((mark, style), f"{epochs:g} epochs: {before.said}\n")
+    return Text.assemble((mark, style), f"{epochs:g} epochs: {before.summary}\n")
 
 
 def format_summary(draft: Draft) -> Text:

@@ -54,9 +54,9 @@ def test_facts_that_change_raise_the_question_again(tmp_path: Path) -> None:
     prices = [(f"What is item {n}?", f"It costs ${n}9.99 as of 3 March 2026.") for n in range(30)]
     few = evidence.warn_of_facts(evidence.read_evidence(checked(tmp_path, [*PROSE, *prices[:4]])))
     assert few is not None and not few.wrong_tool
-    assert "4 rows of 44 (9%)" in few.words and few.lines == (41, 42, 43, 44)
+    assert "4 rows of 44 (9%)" in few.message and few.lines == (41, 42, 43, 44)
     most = evidence.warn_of_facts(evidence.read_evidence(checked(tmp_path, prices)))
-    assert most is not None and most.wrong_tool and "wrong tool" in most.words
+    assert most is not None and most.wrong_tool and "wrong tool" in most.message
 
 
 @pytest.mark.parametrize(

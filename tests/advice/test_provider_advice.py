@@ -83,8 +83,8 @@ def test_there_is_always_a_path_with_reasons(
         assert "$0 " not in words
     assert found.startable == (found.path == "local")
     assert (found.platform is None) or found.path == "cloud"
-    for question, what in questions.describe_machine(facts):
-        assert question and what and make_visible(what) == what
+    for words in questions.describe_machine(facts):
+        assert words and make_visible(words) == words
 
 
 @given(_machines, _answers, _days)
@@ -167,7 +167,7 @@ def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
         gpus=(Gpu(name=None, memory=None),), no_gpu=None, memory=facts.memory, cores=4,
         bfloat16_cpu=False, disk_free=0, credentials=(), extras=(),
     )  # fmt: skip
-    assert ("GPU", "a GPU, memory unknown") in questions.describe_machine(facts)
+    assert questions.describe_machine(facts).gpu == "a GPU, memory unknown"
     found = provider_advice.recommend(facts, {"data": "stay"}, TODAY)
     assert any("does not report" in one for one in found.cautions)
 

@@ -76,13 +76,13 @@ def test_each_path_is_priced_by_what_the_answers_leave(
     by_name = {one.name: one for one in OFFERS if one.market != "spot" and one.tunable}
     for verdict in provider_advice.rank_providers(facts, answers, TODAY):
         one = found[verdict.path]
-        assert one.why_not == verdict.why_not and one.amount and one.words
-        assert "None" not in one.words and "$0.00" not in one.amount
+        assert one.why_not == verdict.why_not and one.amount and one.details
+        assert "None" not in one.details and "$0.00" not in one.amount
         if one.training is None:
             assert one.amount in ("no rent", "not possible", "unknown")
             continue
         offer = by_name[one.name]
-        assert one.as_of and one.as_of in one.words
+        assert one.as_of and one.as_of in one.details
         assert verdict.platform in (None, offer.platform)
         assert answers.get("weights") != "yes" or offer.weights != "no"
         same = [o for o in by_name.values() if o.platform == offer.platform and o.training]
@@ -108,15 +108,15 @@ def test_a_service_of_ones_own_cloud_is_priced_where_that_was_answered() -> None
     assert costs(machine(), cloud="gcp")["cloud"].name.startswith("Vertex")
     assert costs(machine(), cloud="aws")["cloud"].name.startswith("Bedrock")
     azure = costs(machine(), cloud="azure")["cloud"]
-    assert azure.amount == "unknown" and "per hour of training" in azure.words
+    assert azure.amount == "unknown" and "per hour of training" in azure.details
 
 
 def test_no_rent_is_paid_where_a_machine_of_ones_own_will_do() -> None:
-    assert costs(machine(24))["local"].words == "on the GPU here; excluding power and wear"
-    assert "your GPU machine" in costs(machine(), gpu_elsewhere="own")["local"].words
-    assert "the CPU here" in costs(machine(), size="tiny")["local"].words
+    assert costs(machine(24))["local"].details == "on the GPU here; excluding power and wear"
+    assert "your GPU machine" in costs(machine(), gpu_elsewhere="own")["local"].details
+    assert "the CPU here" in costs(machine(), size="tiny")["local"].details
     stays = costs(machine(), data="stay")
-    assert stays["local"].amount == "no rent" and "16 GB" in stays["local"].words
+    assert stays["local"].amount == "no rent" and "16 GB" in stays["local"].details
     assert {stays[id].amount for id in ("openai", "cloud")} == {"not possible"}
 
 
@@ -126,21 +126,21 @@ def test_an_hour_of_ones_own_machine_is_paid_where_it_has_a_price() -> None:
     own = next(one for one in OFFERS if one.path == "local" and one.card is None)
     priced = msgspec.structs.replace(own, rate=hour, training=usd(3.0), as_of="2026-11-25")
     found = costs(machine(24), [*others, priced])["local"]
-    assert (found.amount, found.words) == ("$3.00", "on the GPU here, as of 2026-11-25")
+    assert (found.amount, found.details) == ("$3.00", "on the GPU here, as of 2026-11-25")
     unknown = msgspec.structs.replace(own, rate=hour)
     found = costs(machine(24), [*others, unknown])["local"]
-    assert found.amount == "unknown" and "$1.50 per hour of training" in found.words
+    assert found.amount == "unknown" and "$1.50 per hour of training" in found.details
     elsewhere = costs(machine(), [*others, priced], gpu_elsewhere="own")["local"]
     assert elsewhere.amount == "no rent", "the price is of another machine"
 
 
 def test_a_rented_gpu_is_set_up_besides() -> None:
     rented = costs(machine())["local"]
-    assert rented.setup is not None and "; plus $" in rented.words and "spot" not in rented.name
+    assert rented.setup is not None and "; plus $" in rented.details and "spot" not in rented.name
 
 
 def test_what_is_not_known_is_said() -> None:
-    assert costs(machine(), ())["openai"].words == "training price unknown"
+    assert costs(machine(), ())["openai"].details == "training price unknown"
     assert costs(machine(), ())["local"].amount == "unknown"
 
 
@@ -182,11 +182,11 @@ def test_a_larger_size_stands_for_more_parameters() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (0.00001, 0.002, "<$0.01"), (0.0019, 0.04, "<$0.01–0.04"), (0.01, 0.04, "$0.01–0.04"),
+        (0.0001, 0.002, "$0.0001–0.002"), (0.0019, 0.04, "$0.0019–0.04"), (0.01, 0.04, "$0.01–0.04"),
         (0.62, 1.47, "$0.62–1.47"), (0, 0, "$0.00"),
     ],
 )  # fmt: skip
-def test_less_than_a_cent_is_less_than_a_cent(low: float, high: float, words: str) -> None:
+def test_less_than_a_cent_is_not_rounded_to_nothing(low: float, high: float, words: str) -> None:
     training = Figure(
         value=(low + high) / 2, unit="USD", low=low, high=high, source="test", as_of="2026-11"
     )

@@ -80,7 +80,7 @@ def test_a_validation_loss_falls_flattens_or_rises(
     ran(home, "one", rows, losses)
     found = run_history.find_earlier_loss(plan_of(rows))
     assert found is not None and found.falling is falling and found.run == "one"
-    assert ("was still falling" in found.said) is falling
+    assert ("was still falling" in found.summary) is falling
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=3, max_size=12))
@@ -126,7 +126,7 @@ def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
     ran(home, "two", rows, FALLING, epochs=4)
     found = plan_warnings.find_supporting_run(plan_of(rows))
     assert found is not None and found.run == "two"
-    assert plan_warnings.explain_epochs(plan_of(rows)) == found.said
+    assert plan_warnings.explain_epochs(plan_of(rows)) == found.summary
     assert not plan_warnings.find_warnings(plan_of(rows), None)
 
 
@@ -175,7 +175,7 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     begun = ran(home, "begun", rows, [])
     before = plan_warnings.find_supporting_run(plan_of(rows))
     assert before is not None
-    record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.said})
+    record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.summary})
     write_json(begun.job, record)
     monkeypatch.setattr(launcher, "start", lambda chosen, run_id, hour: begun)
     given = {"plan": str(file), "allow": [], "name": "begun", "watch": False, "price": []}
@@ -184,9 +184,9 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     assert said.out == "begun\n"
     warning, why = said.err.splitlines()
     assert warning.startswith("! 1e-2 is far above the usual 2e-4")
-    assert why == f"· 5 epochs: {before.said}"
+    assert why == f"· 5 epochs: {before.summary}"
     assert train.train(argparse.Namespace(**given, json=True)) == 0
     said = capsys.readouterr()
     document = json.loads(said.out)
     assert not said.err and [one["code"] for one in document["warnings"]] == ["rate-too-high"]
-    assert document["epochs_because"] == before.said and document["id"] == "begun"
+    assert document["epochs_because"] == before.summary and document["id"] == "begun"

@@ -66,7 +66,7 @@ def main() -> None:
     with bench(samples=3, evaluation_steps=20) as (path, plan):
         source = hub.locate(plan.model.name)
         record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
-            "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
+            "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.description,
         }})  # fmt: skip
         folder = launch.create(
             path.parent / "run", record, {"plan.yaml": plan_file.dump(plan).encode()}

@@ -38,7 +38,7 @@ def worker_of(path: Path, plan: Plan) -> Worker:
     """Return the worker of a run in a new folder."""
     source = hub.locate(plan.model.name)
     record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
-        "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
+        "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.description,
     }})  # fmt: skip
     folder = launch.create(
         path.parent / "run", record, {"plan.yaml": plan_file.dump(plan).encode()}

@@ -55,11 +55,11 @@ def test_the_six_factors_of_every_path_in_edition_2026_04_and_now() -> None:
 
 @pytest.mark.parametrize(
     ("path", "price"),
-    [("openai", "$0.80–3 per million tokens"), ("local", "$0.50–2 per hour (a spot GPU)")],
+    [("openai", "$0.80–3.00 per million tokens"), ("local", "$0.50–2.00 per hour (a spot GPU)")],
 )
 def test_training_cost_at_a_glance_is_the_articles_and_a_newer_one(path: str, price: str) -> None:
     claims = next(one for one in catalog().paths if one.id == path).claims("cost")
-    assert [one.words for one in claims if one.as_of == "2026-04"] == [price]
+    assert [one.statement for one in claims if one.as_of == "2026-04"] == [price]
     assert claims[0].as_of > "2026-04"
 
 
@@ -73,7 +73,8 @@ def test_an_old_price_of_a_path_is_marked_and_words_do_not_grow_old() -> None:
 
 def test_what_is_special_of_each_platform_is_sourced() -> None:
     said = {
-        one.id: " ".join(c.words for c in one.special) for one in catalog().path("cloud").platforms
+        one.id: " ".join(c.statement for c in one.special)
+        for one in catalog().path("cloud").platforms
     }
     assert "66%" in said["bedrock"] and "distillation" in said["foundry"]
     assert "Widest selection" in said["together"] and "Gemini" in said["vertex"]
@@ -93,7 +94,7 @@ def test_platforms_differ_where_they_do() -> None:
 def test_what_is_not_known_is_never_0() -> None:
     for one in EVERYTHING:
         if isinstance(one, Fact):
-            assert one.words and "$0 " not in one.words
+            assert one.statement and "$0 " not in one.statement
             assert one.low is None or one.low > 0
             assert one.high is None or (one.low is not None and one.high >= one.low)
             assert bool(one.unit) == (one.low is not None)
@@ -124,5 +125,5 @@ def test_texts_are_short_and_plain() -> None:
     for path in catalog().paths:
         assert len(path.name) <= 22 and len(path.unavailable) <= 80
     for one in EVERYTHING:
-        text = one.words if isinstance(one, Fact) else getattr(one, "text", "")
+        text = one.statement if isinstance(one, Fact) else getattr(one, "text", "")
         assert len(text) <= 90 and text.isprintable(), text

@@ -42,7 +42,7 @@ try:
         left.append(models.bytes_to_fetch(source))
     path = str(models.fetch(source, lambda *a, **k: None)) if sys.argv[2] else ""
     left.append(models.bytes_to_fetch(source))
-    print(json.dumps({"kind": source.kind, "commit": source.commit, "said": source.said, "path": path,
+    print(json.dumps({"kind": source.kind, "commit": source.commit, "said": source.description, "path": path,
                       "left": left}))
 except FtwizardError as error:
     print(json.dumps({"error": error.message, "hint": error.hint}))

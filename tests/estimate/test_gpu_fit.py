@@ -91,7 +91,7 @@ def test_a_change_that_is_offered_fits_by_the_same_estimate(
     for change in found.changes:
         assert change.setup is not None and change.setup != setup
         again = estimate_memory(shape, change.setup)
-        assert again == change.memory and change.words and change.costs
+        assert again == change.memory and change.description and change.costs
         assert judge_fit(again, found.gpu) == change.verdict
         assert RANKS[change.verdict] < RANKS[found.verdict]
         rows = change.setup.batch_size * change.setup.accumulation
@@ -140,7 +140,7 @@ def test_settings_are_what_differs_by_the_recipes_names(setup: TrainingSetup, ro
         if "rank" in change.settings and setup.alpha is not None:
             alpha = change.settings["alpha"]
             assert alpha * setup.rank == setup.alpha * change.settings["rank"]
-            assert f"alpha {alpha} instead of {setup.alpha}" in change.words
+            assert f"alpha {alpha} instead of {setup.alpha}" in change.description
         else:
             assert "alpha" not in change.settings
         assert ("trl" in named) == (wanted.head != setup.head)
@@ -170,7 +170,7 @@ def test_the_least_costly_change_comes_first() -> None:
     setup = TrainingSetup(method="lora", length=2048, head="full")
     first, *_ = _fit(SMALL, setup, 29 * GIB).changes
     assert (first.setting, first.settings, first.costs) == ("trl", {}, "nothing")
-    assert first.words.startswith("TRL 1.10 or newer")
+    assert first.description.startswith("TRL 1.10 or newer")
     found = _fit(SMALL, msgspec.structs.replace(setup, head="tiled"), 24 * GIB).changes
     assert found[0].settings == {"batch_size": 2, "gradient_accumulation": 2}
     assert found[-1].settings == {"method": "qlora"}
@@ -319,4 +319,4 @@ def test_foreign_names_are_shown_not_obeyed() -> None:
     (found,) = check_fit(
         LARGE, setup, [AvailableGpu(name="a\x1b[31m", memory=16e9)], smaller=[("b\x1b[2J", SMALL)]
     )
-    assert "\x1b" not in found.sentence + "".join(one.words for one in found.changes)
+    assert "\x1b" not in found.sentence + "".join(one.description for one in found.changes)

@@ -20,7 +20,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.runs.prediction import RunFigures
 from tests.helpers.probes import measured
 
-SOURCE = ModelSource(kind="hub", name="a/b", fingerprint="one", said="a/b")
+SOURCE = ModelSource(kind="hub", name="a/b", fingerprint="one", description="a/b")
 
 
 @pytest.fixture(autouse=True)

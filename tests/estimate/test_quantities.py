@@ -179,7 +179,7 @@ def test_what_is_said_of_the_paths_has_a_source_and_a_date() -> None:
         for some in factors.values()
         for claim in some
     ]
-    prices = [(one.price, one) for one in claims if "$" in one.words]
+    prices = [(one.price, one) for one in claims if "$" in one.statement]
     needs = [(one.memory, one) for one in known.needs]
     assert len(prices) >= 8 and len(needs) == 4
     for found, one in (*prices, *needs):

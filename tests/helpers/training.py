@@ -75,7 +75,7 @@ def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, train
     plan = plan_file.load(path, allow=["many-epochs"])
     source = hub.locate(plan.model.name)
     record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
-        "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.said,
+        "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.description,
     }})  # fmt: skip
     folder = launch.create(root / name, record, {"plan.yaml": plan_file.dump(plan).encode()})
     write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))

@@ -64,10 +64,14 @@ def test_the_articles_example_to_the_cent() -> None:
 
 def test_the_newer_prices_say_what_the_article_said_where_they_are_far_apart() -> None:
     one = table()["OpenAI GPT-4.1"]
-    assert one.training and one.other
+    assert one.training and one.other_training
     assert (one.training.value, one.training.low, one.training.high) == (112.5, 13.5, 112.5)
-    assert (one.training.as_of, one.other.value, one.other.as_of) == ("2026-09", 13.5, "2026-04")
-    assert table()["OpenAI GPT-4o"].other is None
+    assert (one.training.as_of, one.other_training.value, one.other_training.as_of) == (
+        "2026-09",
+        13.5,
+        "2026-04",
+    )
+    assert table()["OpenAI GPT-4o"].other_training is None
 
 
 def figures(value: object) -> Iterator[Figure]:
@@ -210,7 +214,9 @@ def test_an_old_price_is_marked_whoevers_it_is() -> None:
     assert found["Together Llama 3.1 8B"].stale and not found["OpenAI GPT-4.1"].stale
     prices = packaged().over(user_prices.parse_options(["together/llama-3.1-8b/training=1"], TODAY))
     one = table(prices=prices)["Together Llama 3.1 8B"]
-    assert not one.stale and one.training and one.training.value == 4.5 and one.other is None
+    assert (
+        not one.stale and one.training and one.training.value == 4.5 and one.other_training is None
+    )
     old = [
         msgspec.structs.replace(price, as_of="2026-01")
         for text in ("together/llama-3.1-8b/training=1", "any/a100-40gb/gpu=1.2")
@@ -227,14 +233,19 @@ def test_what_an_hour_of_a_gpu_comes_to_has_the_other_edition_beside_it(edition:
     one, hosted = found["A100 40 GB on demand"], found["OpenAI GPT-4.1"]
     amounts = {"current": Decimal("2.74"), "2026-04": Decimal("3.50")}
     other = next(usd for name, usd in amounts.items() if name != edition)
-    assert cents(one.hosting) == amounts[edition] and cents(one.beside["hosting"]) == other
-    assert cents(one.beside["monthly"]) == other * 730 and cents(one.beside["setup"]) == other
-    assert hosted.break_even and "monthly" not in hosted.beside, "input and output are the same"
-    beside = hosted.beside["break_even"]
+    assert cents(one.hosting) == amounts[edition] and cents(one.other_edition["hosting"]) == other
+    assert (
+        cents(one.other_edition["monthly"]) == other * 730
+        and cents(one.other_edition["setup"]) == other
+    )
+    assert hosted.break_even and "monthly" not in hosted.other_edition, (
+        "input and output are the same"
+    )
+    beside = hosted.other_edition["break_even"]
     ratio = hosted.break_even.value / beside.value
     assert ratio == pytest.approx(float(amounts[edition] / other), rel=1e-4)
     for name, offer in found.items():
-        for key, figure in offer.beside.items():
+        for key, figure in offer.other_edition.items():
             shown = getattr(offer, key)
             assert shown.as_of != figure.as_of and shown.unit == figure.unit, (name, key)
 

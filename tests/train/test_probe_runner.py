@@ -25,7 +25,7 @@ from tests.helpers import jobs
 from tests.paths import DOUBLES, ROOT
 
 DUMMY = DOUBLES / "dummy_probe.py"
-SOURCE = ModelSource(kind="folder", name="/m", fingerprint="f", said="/m")
+SOURCE = ModelSource(kind="folder", name="/m", fingerprint="f", description="/m")
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ def list_doubts(report: Report) -> Iterator[ConfirmDialog]:
         yield errors
     if raised := report_text.find_tool_warning(report):
         yield ConfirmDialog(
-            "Fine-tune on facts that change?", raised.words, "continue anyway", "back"
+            "Fine-tune on facts that change?", raised.message, "continue anyway", "back"
         )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.estimate import disk
-from ftwizard.pricing import machine_rate
+from ftwizard.pricing import machine_rate, money
 from ftwizard.quantity import Figure
 from ftwizard.screens import palette
 from ftwizard.screens.wizard.estimate import memory
@@ -84,7 +84,7 @@ def _append_cost(text: Text, estimate: Mapping[str, Any], hour: PriceRate | None
     time = msgspec.convert(recipe_estimate.get("whole") or estimate["time"], Figure | None)
     if cost := machine_rate.estimate_cost(time, hour):
         rate = (f"  ({machine_rate.describe_price(price)})", "dim")
-        _append_row(text, "cost", Text.assemble(machine_rate.format_price_range(cost), rate))
+        _append_row(text, "cost", Text.assemble(money.format_price(cost), rate))
     else:
         words = f"unknown: no time estimate; {machine_rate.describe_price(price)}"
         _append_row(text, "cost", Text(words, "dim"))

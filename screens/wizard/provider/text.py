@@ -96,7 +96,7 @@ def format_warning(evidence: Evidence | None) -> Text:
         return Text()
     mark, style = ("✗", palette.BAD) if warning.wrong_tool else ("!", f"bold {palette.WARNING}")
     lines = ", ".join(map(str, warning.lines))
-    return Text.assemble((f"{mark} ", style), warning.words, (f" Lines {lines}.", "dim"))
+    return Text.assemble((f"{mark} ", style), warning.message, (f" Lines {lines}.", "dim"))
 
 
 def format_suggestions(evidence: Evidence | None) -> Text:
@@ -181,7 +181,7 @@ def _list_priced(costs: Sequence[ProviderCost]) -> Iterator[tuple[PathId, Text]]
         quiet = "dim" if cost.why_not else ""
         yield (
             cost.path,
-            Text.assemble((f"{cost.amount:>{room}}", quiet or "bold"), "  ", cost.words),
+            Text.assemble((f"{cost.amount:>{room}}", quiet or "bold"), "  ", cost.details),
         )
 
 
@@ -193,7 +193,7 @@ def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[PathI
 
 
 def _format_claims(claims: ProviderFacts) -> str:
-    return "; ".join(f"{claim.words}, {claim.as_of}" for claim in claims)
+    return "; ".join(f"{claim.statement}, {claim.as_of}" for claim in claims)
 
 
 def format_comparison(recommendation: Recommendation, path: PathId, width: int) -> Text:
@@ -209,9 +209,9 @@ def format_comparison(recommendation: Recommendation, path: PathId, width: int) 
     console = Console(width=room)
     for factor, label in catalog().factors.items():
         cells = [
-            Text(column.claims(factor, platform if column.id == "cloud" else None)[0].words).wrap(
-                console, room
-            )
+            Text(
+                column.claims(factor, platform if column.id == "cloud" else None)[0].statement
+            ).wrap(console, room)
             for column in catalog().paths
         ]
         for number in range(max(map(len, cells))):

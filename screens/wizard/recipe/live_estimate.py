@@ -23,7 +23,7 @@ from ftwizard.models import context_length, model_config
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method, Recipe
-from ftwizard.pricing import machine_rate
+from ftwizard.pricing import machine_rate, money
 from ftwizard.screens import palette
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.estimate.memory import judge_fit
@@ -171,7 +171,7 @@ def _list_parts(draft: Draft, estimate: RecipeEstimate) -> Iterator[Text]:
     if estimate.time and estimate.time.low is not None and estimate.time.high is not None:
         yield Text(format_duration_range(estimate.time.low, estimate.time.high))
     if estimate.cost:
-        yield Text(f"{machine_rate.format_price_range(estimate.cost)} in total")
+        yield Text(f"{money.format_price(estimate.cost)} in total")
     if estimate.cut.value >= 0.001:
         yield Text(f"{estimate.cut.value:.1%} of rows truncated", palette.WARNING)
     yield Text(format_count(round(estimate.steps.value), "step"))

@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from ftwizard import locations
 from ftwizard.plan import schema
-from ftwizard.pricing import machine_rate
+from ftwizard.pricing import machine_rate, money
 from ftwizard.quantity import Figure
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
@@ -212,8 +212,7 @@ def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
         draft.with_hour_price(machine_rate.parse_typed_price("2"))
     ).plain
     assert (
-        f"{machine_rate.format_price_range(found.cost)} in total" in said
-        and live_estimate.UNPRICED not in said
+        f"{money.format_price(found.cost)} in total" in said and live_estimate.UNPRICED not in said
     )
 
 

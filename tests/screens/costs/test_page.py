@@ -244,8 +244,8 @@ def test_s_sorts_by_each_column_and_comes_back() -> None:
         await say_volume(pilot)
         for column in cost_table.list_columns(monthly=True):
             shown = frame(pilot.app)
-            words.append(column.words)
-            assert f"· {column.words}" in shown
+            words.append(column.order_text)
+            assert f"· {column.order_text}" in shown
             assert f"{column.name}↑" in shown or f"↑{column.name}" in shown
             await pilot.press("s")
         assert "· by provider" in frame(pilot.app)

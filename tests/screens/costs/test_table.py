@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from ftwizard import text
 from ftwizard.catalog.prices import packaged
-from ftwizard.pricing import money
 from ftwizard.pricing.offer import Offer
 from ftwizard.quantity import EndDate
 from ftwizard.screens.costs import inputs, plot, table, volume
@@ -65,7 +65,7 @@ def test_every_line_is_as_wide_as_the_head_and_has_room(
 
 @given(st.floats(0, 1e9))
 def test_an_amount_is_short_and_nothing_is_rounded_to_nothing(value: float) -> None:
-    said = money.format_amount(value)
+    said = text.format_dollars(value)
     assert cell_len(said) <= 14
     assert (value == 0) == (float(said[1:].replace(",", "")) == 0)
 

@@ -56,7 +56,7 @@ def parent(home: Path) -> JobFolder:
         "model: {name: owner/model}\nrecipe: {method: lora, learning_rate: 0.0002, gradient_accumulation: 4}\n"
     )
     source = ModelSource(
-        kind="hub", name="owner/model", fingerprint="0", said="owner/model", commit="0"
+        kind="hub", name="owner/model", fingerprint="0", description="owner/model", commit="0"
     )
     inputs = {"model": msgspec.to_builtins(source)}
     hashes = launcher.hash_data(plan_file.load(run.plan, begun=True))

@@ -196,8 +196,8 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
         priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
         assert priced is not None and found is not None
         theirs = advise_data.cost_by_provider(found, FACTS, answers, TODAY)
-        assert [(one.amount, one.words) for one in priced.by_path(draft, TODAY)] == [
-            (one.amount, one.words) for one in theirs
+        assert [(one.amount, one.details) for one in priced.by_path(draft, TODAY)] == [
+            (one.amount, one.details) for one in theirs
         ]
 
 
@@ -210,7 +210,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
     assert priced is not None and found is not None
     local = priced.by_path(draft, TODAY)[1]
-    assert local.amount.startswith("$") and local.words.startswith("on the GPU here, as of")
+    assert local.amount.startswith("$") and local.details.startswith("on the GPU here, as of")
     assert advise_data.cost_by_provider(found, facts, {}, TODAY)[1].amount == local.amount
 
 
