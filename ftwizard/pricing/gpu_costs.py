@@ -58,17 +58,15 @@ def list_gpu_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> 
     elif asked.edition != ARTICLE:
         here = asked.here
         estimated = here.hours is not None or here.too_small
+        notes: list[tuple[NoteCode, str]] = [("no-hour-price", PRICE_NOT_SET)]
+        if here.too_small:
+            notes.append(("too-small", TOO_SMALL_HERE))
         yield _offer(
             asked,
             THIS_MACHINE if estimated else "Your own GPU",  # this machine may have no GPU
             hours=None if here.too_small else here.hours,
             too_small=here.too_small,
-        ).with_notes(
-            [
-                ("no-hour-price", PRICE_NOT_SET),
-                *([("too-small", TOO_SMALL_HERE)] if here.too_small else []),
-            ]
-        )
+        ).with_notes(notes)
 
 
 def article_hours(tokens: int) -> Figure:
