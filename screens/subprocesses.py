@@ -19,7 +19,7 @@ from ftwizard import credentials
 from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.events import PROGRESS_FILE, EventReader
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 
 POLL_EVERY_S = 0.25

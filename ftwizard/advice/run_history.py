@@ -22,7 +22,7 @@ from ftwizard.models import model_config
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import store
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress, read_progress
 
 MAX_RUNS = 200
 """Number of newest runs to inspect."""
@@ -123,7 +123,7 @@ def _read_ending(folder: JobFolder) -> EarlierLoss | None:
     try:
         if observe(folder).state != "ended":
             return None
-        so_far = store.read_progress(folder)
+        so_far = read_progress(folder)
     except (OSError, ValueError, FtwizardError):
         return None
     curve = so_far.evaluations

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 
 from ftwizard.cli import output
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.runs import comparison as side_by_side
 from ftwizard.runs import describe
-from ftwizard.runs.comparison import Comparison
+from ftwizard.runs.comparison import (
+    Comparison,
+    compare,
+    find_runs,
+    format_scores,
+    format_settings,
+    read_side,
+    to_report,
+)
 from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare runs: as tables, as JSON, or on a screen with their loss curves."""
-    folders = side_by_side.find_runs(arguments.runs)
+    folders = find_runs(arguments.runs)
     if arguments.curves:
         if not output.wants_screens(arguments):
             raise FtwizardError(
@@ -26,18 +33,18 @@ def run(arguments: argparse.Namespace) -> int:
             )
         paths = "\0".join(str(folder.path) for folder in folders)
         return int(arguments.open_screens(("compare", paths), arguments.ascii, slow=arguments.slow))
-    sides = [side_by_side.read_side(folder, index) for index, folder in enumerate(folders)]
-    comparison = side_by_side.compare(sides)
+    sides = [read_side(folder, index) for index, folder in enumerate(folders)]
+    comparison = compare(sides)
     if arguments.json:
-        output.print_json(side_by_side.to_document(comparison))
+        output.print_json(to_report(comparison))
         return 0
     out = output.make_console()
     out.print(_build_table(comparison, [("", [make_visible(describe.describe_state(side.record), 40) for side in comparison.sides]),
-                             *side_by_side.format_scores(comparison)]))  # fmt: skip
+                             *format_scores(comparison)]))  # fmt: skip
     for line in comparison.reasons:
         output.print_lines(out, f"! {line}")
     out.print()
-    if rows := side_by_side.format_settings(comparison):
+    if rows := format_settings(comparison):
         output.print_lines(out, "Different settings")
         out.print(_build_table(comparison, rows))
     else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from ftwizard import user_paths
 from ftwizard.cli import output
@@ -13,15 +14,33 @@ from ftwizard.diagnosis import (
     PATTERN_NAMES,
     Curve,
     DiagnosisFinding,
+    Pattern,
     Verdict,
     describe_best,
     diagnose,
     get_mark,
     to_findings,
 )
+from ftwizard.diagnosis.curve import Value
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import loss_curves, store
+from ftwizard.runs.progress import read_progress
 from ftwizard.text import make_visible
+
+
+class DiagnosisReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``ftwizard diagnose --json``; NaN and infinities become null."""
+
+    pattern: Pattern
+    also: tuple[Pattern, ...]
+    onset_step: int | None
+    best_step: int | None
+    best_eval_loss: float | None
+    best_on_disk: int | None
+    confidence: float
+    evidence: Mapping[str, Value]
+    action: str
+    findings: list[DiagnosisFinding]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,38 +49,23 @@ def run(arguments: argparse.Namespace) -> int:
     verdict = diagnose(curve)
     listed = to_findings(verdict)
     if arguments.json:
-        output.print_json(to_document(verdict, listed))
+        output.print_json(
+            DiagnosisReport(
+                pattern=verdict.pattern,
+                also=verdict.also,
+                onset_step=verdict.onset_step,
+                best_step=verdict.best_step,
+                best_eval_loss=verdict.best_loss,
+                best_on_disk=verdict.best_on_disk,
+                confidence=verdict.confidence,
+                evidence=verdict.evidence,
+                action=listed[0].action,
+                findings=listed,
+            )
+        )
         return 0
     _print(curve, verdict, listed)
     return 0
-
-
-def to_document(verdict: Verdict, listed: list[DiagnosisFinding]) -> dict[str, Any]:
-    """Return what ``--json`` prints."""
-    return {
-        "pattern": verdict.pattern,
-        "also": list(verdict.also),
-        "onset_step": verdict.onset_step,
-        "best_step": verdict.best_step,
-        "best_eval_loss": _to_finite(verdict.best_loss),
-        "best_on_disk": verdict.best_on_disk,
-        "confidence": verdict.confidence,
-        "evidence": {name: _to_finite(value) for name, value in verdict.evidence.items()},
-        "action": listed[0].action,
-        "findings": [
-            {
-                "code": finding.code,
-                "severity": finding.severity,
-                "step": finding.step,
-                "message": finding.message,
-                "action": finding.action,
-                "actions": list(finding.actions),
-                "confidence": round(finding.confidence, 3),
-                "evidence": {name: _to_finite(value) for name, value in finding.evidence.items()},
-            }
-            for finding in listed
-        ],
-    }
 
 
 def _read_curve(name: str) -> Curve:
@@ -75,7 +79,7 @@ def _read_curve(name: str) -> Curve:
             )
         return loss_curves.from_file(path)
     folder = store.find(name)
-    return loss_curves.from_progress(store.read_progress(folder), folder)
+    return loss_curves.from_progress(read_progress(folder), folder)
 
 
 def _print(curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding]) -> None:
@@ -95,7 +99,3 @@ def _print(curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding]) -> No
     sets = make_visible(", ".join(curve.eval_sets), 200)
     mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
     output.print_lines(out, f"  {counts}{mean}, up to step {curve.last_step:,.0f}")
-
-
-def _to_finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,7 +15,7 @@ import msgspec
 from ftwizard.cli import output
 from ftwizard.jobs.events import PROGRESS_FILE, EventWriter
 from ftwizard.runs import describe
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 
 if TYPE_CHECKING:
     from rich.status import Status

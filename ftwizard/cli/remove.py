@@ -11,7 +11,7 @@ from ftwizard.cli import output
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import delete, store
-from ftwizard.runs.delete import Sizes
+from ftwizard.runs.delete import RemovalReport, RemovedRun, Sizes
 from ftwizard.text import format_bytes, format_count, make_visible
 
 
@@ -36,7 +36,11 @@ def remove(arguments: argparse.Namespace) -> int:
         (delete.remove_checkpoints if only else delete.remove)(folder)
     freed = sum(_freed_bytes(sizes, only) for sizes in counted.values())
     if arguments.json:
-        output.print_json(_to_document(folders, counted, only, freed))
+        removed = [
+            RemovedRun(id=id, bytes={**msgspec.structs.asdict(sizes), "total": sizes.total})
+            for id, sizes in counted.items()
+        ]
+        output.print_json(RemovalReport(removed=removed, checkpoints_only=only, freed_bytes=freed))
     else:
         count = format_count(len(folders), "run")
         scope = f"the checkpoints of {count}" if only else count
@@ -44,16 +48,6 @@ def remove(arguments: argparse.Namespace) -> int:
             output.make_console(), f"Deleted {scope} and freed {format_bytes(freed)}."
         )
     return 0
-
-
-def _to_document(
-    folders: list[JobFolder], counted: dict[str, Sizes], only: bool, freed: int
-) -> dict[str, object]:
-    removed = [
-        {"id": folder.id, "bytes": {**msgspec.to_builtins(counted[folder.id]), "total": counted[folder.id].total}}
-        for folder in folders
-    ]  # fmt: skip
-    return {"removed": removed, "checkpoints_only": only, "freed_bytes": freed}
 
 
 def _freed_bytes(sizes: Sizes, only_checkpoints: bool) -> int:

@@ -7,17 +7,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from ftwizard.cli import output
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe, listing, prediction, search, store
-from ftwizard.runs.listing import RunRecord
+from ftwizard.runs import describe, prediction, search, store
 from ftwizard.runs.prediction import RunFigures
+from ftwizard.runs.progress import read_progress
 from ftwizard.runs.search import RunFields, SearchTerm
-from ftwizard.runs.store import RunStatus
+from ftwizard.runs.store import RunList, RunRecord, RunStatus
 from ftwizard.text import (
     format_age,
     format_bytes,
@@ -56,7 +54,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
         )
     records, beyond = _find_records(terms, arguments.limit)
     if arguments.json:
-        output.print_json({"runs": [msgspec.to_builtins(record) for record in records]})
+        output.print_json(RunList(runs=records))
         return 0
     out = output.make_console()
     if records:
@@ -64,9 +62,7 @@ def list_runs(arguments: argparse.Namespace) -> int:
         if beyond:
             output.print_lines(out, f"{format_count(beyond, 'older run')} not shown.")
         return 0
-    everything = (
-        [_search_fields(record) for record in listing.iterate_newest_first()] if terms else []
-    )
+    everything = [_search_fields(record) for record in store.iterate_records()] if terms else []
     if everything:
         output.print_lines(out, *search.explain_no_match(terms, everything))
     else:
@@ -78,7 +74,7 @@ def _find_records(terms: list[SearchTerm], limit: int | None) -> tuple[list[RunR
     """Return the newest runs that match, and how many folders were not read."""
     records: list[RunRecord] = []
     folders = store.list_runs()[::-1]
-    for n_read, record in enumerate(listing.iterate_newest_first(folders)):
+    for n_read, record in enumerate(store.iterate_records(folders)):
         if limit is not None and len(records) == limit:
             return records, 0 if terms else len(folders) - n_read
         if not terms or search.matches_all(terms, _search_fields(record)):
@@ -139,7 +135,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Print the state of a run."""
     folder = store.find(arguments.run)
     job = observe(folder)
-    report = store.make_status(folder, job, store.read_progress(folder))
+    report = store.make_status(folder, job, read_progress(folder))
     if arguments.json:
         output.print_json(report)
         return 0
@@ -153,9 +149,7 @@ def status(arguments: argparse.Namespace) -> int:
         lines.insert(-1, ("on", make_visible(job.host, 64)))
     out.print(output.build_pair_table(lines))
     if job.state == "ended":
-        output.print_lines(
-            out, "", *describe.describe_end(folder, job), *describe.describe_result(folder)
-        )
+        output.print_lines(out, "", *describe.describe_outcome(folder, job))
     return 0
 
 

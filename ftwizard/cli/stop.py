@@ -12,6 +12,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.keeper import TERM_GRACE_S
 from ftwizard.jobs.status import Status, end_without_keeper, observe, wait_until_free
 from ftwizard.runs import describe, store
+from ftwizard.runs.progress import read_progress
 from ftwizard.text import make_visible
 
 SLACK_S = 10.0
@@ -25,7 +26,7 @@ def stop(arguments: argparse.Namespace) -> int:
     if before.state == "ended":
         return _print_ending(folder, before, arguments.json)
     kill = arguments.kill or bool(requests.read_pending(folder, "stop", before.attempt))
-    grace = 0.0 if kill else store.read_progress(folder).stop_grace_s
+    grace = 0.0 if kill else read_progress(folder).stop_grace_s
     requests.request_stop(folder, before.attempt, grace_s=grace, now=kill)
     action = "Killing it" if kill else "Saving, then stopping (stop again to kill it)"
     on = f", on {make_visible(before.host, 64)}" if before.host else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.advice import plan_warnings
+from ftwizard.advice.recipe_advice import RecipeWarning
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.cli import output, plan_argument
 from ftwizard.cli.watch import view
@@ -18,11 +19,20 @@ from ftwizard.jobs.folder import check_id
 from ftwizard.models import model_config
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import describe, store
+from ftwizard.runs.store import RunStatus
 from ftwizard.text import make_visible
 from ftwizard.train import launcher
 
 _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}$")
 """The suffix that ``store.make_id`` adds to a name."""
+
+
+class StartReport(RunStatus, frozen=True, kw_only=True):
+    """The document of ``ftwizard train --json``."""
+
+    warnings: list[RecipeWarning]
+    epochs_because: str | None
+    """Why more epochs than usual are fine: an earlier run."""
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -43,9 +53,9 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         return view(folder, arguments)
     if arguments.json:
-        status = msgspec.to_builtins(store.read_status(folder))
+        status = msgspec.structs.asdict(store.read_status(folder))
         output.print_json(
-            status | {"warnings": warnings, "epochs_because": record.inputs.get("epochs")}
+            StartReport(**status, warnings=warnings, epochs_because=record.inputs.get("epochs"))
         )
     else:
         print(folder.id)

@@ -16,7 +16,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import describe, store
 from ftwizard.runs.notifications import NotificationTracker
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.text import format_bytes, make_visible
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     if as_json:
         output.print_json(store.read_status(folder))
     else:
-        output.print_lines(
-            console, *describe.describe_end(folder, status), *describe.describe_result(folder)
-        )
+        output.print_lines(console, *describe.describe_outcome(folder, status))
     return status.exit_code
 
 

@@ -74,7 +74,7 @@ def _to_finding(sign: Sign, verdict: Verdict) -> DiagnosisFinding:
         message=meaning.describe(evidence, verdict) + messages.describe_scaling(evidence),
         action=meaning.action if isinstance(meaning.action, str) else meaning.action(evidence),
         actions=meaning.actions(evidence) if callable(meaning.actions) else meaning.actions,
-        confidence=sign.confidence,
+        confidence=round(sign.confidence, 3),
         evidence=evidence,
     )
 

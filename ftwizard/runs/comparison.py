@@ -11,9 +11,9 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import to_number
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.quantity import Figure
-from ftwizard.runs import listing, search, store
-from ftwizard.runs.listing import RunRecord
-from ftwizard.runs.store import Progress
+from ftwizard.runs import search, store
+from ftwizard.runs.progress import Progress, read_progress
+from ftwizard.runs.store import RunRecord
 from ftwizard.text import format_dollars, format_duration, make_visible
 
 MAX_RUNS = 8
@@ -46,6 +46,25 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     test_exact: float | None = None
     """Share of exact matches on the test set."""
     test_json_valid: float | None = None
+
+
+class ComparedRun(Scores, frozen=True, kw_only=True):
+    """A run in the document of ``ftwizard compare --json``."""
+
+    id: str
+    state: str
+    end_reason: str | None
+
+
+class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True, rename={"reasons": "why"}):
+    """The document of ``ftwizard compare --json``."""
+
+    runs: list[ComparedRun]
+    settings: dict[str, dict[str, Any]]
+    """Settings that differ: a value for each run by its id."""
+    comparable: dict[str, bool | None]
+    reasons: list[str]
+    """Why scores are not comparable, a sentence each."""
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +127,8 @@ def read_side(
 
     ``index`` counts from 0. ``progress`` and ``settings``: its events and its plan, if already read.
     """
-    progress = progress or store.read_progress(folder)
-    record = listing.read_record(folder, progress)
+    progress = progress or read_progress(folder)
+    record = store.read_record(folder, progress)
     try:
         hashes = folder.read_job().hashes
     except (OSError, FtwizardError):
@@ -209,26 +228,26 @@ def format_settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
     ]
 
 
-def to_document(comparison: Comparison) -> dict[str, Any]:
+def to_report(comparison: Comparison) -> ComparisonReport:
     """Return the JSON document of a comparison."""
     ids = [run.id for run in comparison.sides]
-    return {
-        "runs": [
-            {
-                "id": run.id,
-                "state": run.record.state,
-                "end_reason": run.record.end_reason,
-                **msgspec.to_builtins(run.scores),
-            }
+    return ComparisonReport(
+        runs=[
+            ComparedRun(
+                id=run.id,
+                state=run.record.state,
+                end_reason=run.record.end_reason,
+                **msgspec.structs.asdict(run.scores),
+            )
             for run in comparison.sides
         ],
-        "settings": {
+        settings={
             name: dict(zip(ids, values, strict=True))
             for name, values in comparison.settings.items()
         },
-        "comparable": comparison.comparable,
-        "why": comparison.reasons,
-    }
+        comparable=comparison.comparable,
+        reasons=comparison.reasons,
+    )
 
 
 def _format_loss(value: float) -> str:

@@ -40,6 +40,22 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
         return self.checkpoints + self.adapter + self.merged + self.export + self.rest
 
 
+class RemovedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in ``ftwizard remove --json``."""
+
+    id: str
+    bytes: dict[str, int]
+    """Disk usage by part, and in ``total``."""
+
+
+class RemovalReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``ftwizard remove --json``."""
+
+    removed: list[RemovedRun]
+    checkpoints_only: bool
+    freed_bytes: int
+
+
 def measure_sizes(folder: JobFolder) -> Sizes:
     """Measure the disk usage of a run in blocks; a file linked twice counts once."""
     inodes: set[tuple[int, int]] = set()
@@ -107,18 +123,8 @@ def refuse_living(folder: JobFolder) -> None:
 
 def list_children(folder: JobFolder) -> list[str]:
     """Return the ids of the child runs of a run, which stay when it is deleted."""
-    return [child.id for child in store.list_runs() if read_parent(child).get("id") == folder.id]
-
-
-def read_parent(folder: JobFolder) -> dict[str, object]:
-    """Return the parent in a run's ``job.json``; empty without one."""
-    try:
-        job = msgspec.json.decode(folder.job.read_bytes(), type=dict[str, object])
-    except (OSError, ValueError, RecursionError):
-        return {}
-    inputs = job.get("inputs")
-    record = job.get("parent") or (inputs.get("parent") if isinstance(inputs, dict) else None)
-    return record if isinstance(record, dict) else {}
+    parents = ((run.id, store.read_parent(run)) for run in store.list_runs())
+    return [run_id for run_id, parent in parents if parent and parent.id == folder.id]
 
 
 @contextlib.contextmanager

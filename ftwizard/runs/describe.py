@@ -10,26 +10,11 @@ from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import prediction as outcome
-from ftwizard.runs import store
+from ftwizard.runs import prediction, store
 from ftwizard.runs.prediction import PredictionResult
-from ftwizard.runs.store import Progress, RunStatus
+from ftwizard.runs.progress import Progress
+from ftwizard.runs.store import RunStatus
 from ftwizard.text import format_bytes, format_count, format_dollars, format_duration, make_visible
-
-__all__ = [
-    "END_NAMES",
-    "MARKS",
-    "are_all_trained",
-    "describe_end",
-    "describe_end_reason",
-    "describe_prediction",
-    "describe_progress",
-    "describe_result",
-    "describe_state",
-    "describe_trained_rows",
-    "format_clock",
-    "format_phase",
-]  # fmt: skip
 
 COST_UNKNOWN = "unknown: set your hourly machine price with --price machine=USD"
 MEASURED = "measured over its last steps"
@@ -38,13 +23,22 @@ MAX_SHOWN_LINES = 5
 """Line numbers of rows left out."""
 PHASE_NAMES = {"tokenising": "tokenizing"}
 """Phases whose text differs from their name in events."""
+RESUMABLE = frozenset(("stopped", "killed", "out_of_memory", "disk_full", "crashed", "lost"))
+"""End reasons after which a run can continue from its newest checkpoint."""
 MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
 
 
 def describe_end(folder: JobFolder, status: Status) -> list[str]:
     """Describe how a run ended and what to do next, a line each."""
     reason = status.end_reason or "lost"
-    lines = [f"{MARKS.get(reason, '✗')} Run {folder.id} {describe_end_reason(reason)}."]
+    title = f"{MARKS.get(reason, '✗')} Run {folder.id} {describe_end_reason(reason)}."
+    return [title, *describe_next_step(folder, status)]
+
+
+def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
+    """Describe the details of a run's end and what to do next, a line each."""
+    reason = status.end_reason or "lost"
+    lines = []
     if status.message:
         lines.append(make_visible(status.message, 600))
     if reason == "stopped" and (weights := describe_kept_weights(folder)):
@@ -79,49 +73,56 @@ def describe_parent(parent: Parent) -> str:
     return f"{make_visible(parent.id, 64)}, {start}: {changes}"
 
 
-def describe_result(folder: JobFolder) -> list[str]:
-    """Describe the results of a finished run: rows, weights, prediction and comparison."""
+def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
+    """Describe the end of a run and its results as lines of text."""
     result = store.read_result(folder)
-    lines: list[str] = []
-    training = result.get("training") or {}
-    best = f"best, step {training.get('step')}"
-    if trained := describe_trained_rows(training):
-        lines.append(f"rows         {trained}")
-    has_adapter = training and training.get("method") != "full"
-    if has_adapter:
-        lines.append(f"adapter      {folder.adapter} ({best})")
-    if merged := result.get("merged"):
-        name, which = ("merged", "") if has_adapter else ("model ", f"{best}, ")
-        details = f"{which}{format_bytes(merged['bytes'])}, {merged['dtype']}"
-        lines.append(f"{name}       {folder.merged} ({details})")
-    if prediction := outcome.from_result(result):
-        lines += describe_prediction(prediction)
+    lines = [*describe_end(folder, status)]
+    lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
     compared = result.get("compare") or {}
     if compared.get("rows"):
         lines += ["", *format_comparison(compared)]
     return lines
 
 
-def describe_prediction(prediction: PredictionResult) -> list[str]:
-    """Describe time, memory and cost of the training next to their predictions, a line each."""
-    lines = []
+def describe_result(folder: JobFolder, result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return labels and texts of a run's results: rows, weights and prediction."""
+    rows: list[tuple[str, str]] = []
+    training = result.get("training") or {}
+    best = f"best, step {training.get('step')}"
+    if trained := describe_trained_rows(training):
+        rows.append(("rows", trained))
+    has_adapter = training and training.get("method") != "full"
+    if has_adapter:
+        rows.append(("adapter", f"{folder.adapter} ({best})"))
+    if merged := result.get("merged"):
+        label, which = ("merged", "") if has_adapter else ("model", f"{best}, ")
+        details = f"{which}{format_bytes(merged['bytes'])}, {merged['dtype']}"
+        rows.append((label, f"{folder.merged} ({details})"))
+    if compared := prediction.from_result(result):
+        rows += describe_prediction(compared)
+    return rows
+
+
+def describe_prediction(compared: PredictionResult) -> list[tuple[str, str]]:
+    """Return labels and texts of the training's time, memory and cost, with their predictions."""
+    rows = []
     for name, label, write in (
-        ("seconds", "training    ", format_duration),
-        ("peak_memory", "memory      ", format_bytes),
-        ("cost", "cost        ", format_dollars),
+        ("seconds", "training", format_duration),
+        ("peak_memory", "memory", format_bytes),
+        ("cost", "cost", format_dollars),
     ):
-        actual: Figure | None = getattr(prediction.actual, name)
+        actual: Figure | None = getattr(compared.actual, name)
         if actual is None:
-            if name == "cost" and prediction.actual.seconds:
-                lines.append(f"{label} {COST_UNKNOWN}")
+            if name == "cost" and compared.actual.seconds:
+                rows.append((label, COST_UNKNOWN))
             continue
-        predicted: Figure | None = getattr(prediction.predicted, name)
-        error = prediction.error.get(name)
-        line = f"{label} {write(actual.value)}"
+        predicted: Figure | None = getattr(compared.predicted, name)
+        error = compared.error.get(name)
+        text = write(actual.value)
         if predicted and error is not None:
-            line += f" (predicted {format_range(predicted, write)}, {_format_error(error)})"
-        lines.append(line)
-    return lines
+            text += f" (predicted {format_range(predicted, write)}, {_format_error(error)})"
+        rows.append((label, text))
+    return rows
 
 
 def format_range(figure: Figure, write: Callable[[float], str]) -> str:

@@ -11,7 +11,8 @@ from ftwizard.jobs.events import EventReader, sample
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import store
-from ftwizard.runs.store import Progress, RunStatus
+from ftwizard.runs.progress import Progress
+from ftwizard.runs.store import RunStatus
 from ftwizard.runs.telemetry import Telemetry
 
 SLICE_BYTES = 1 << 16

@@ -17,7 +17,7 @@ from ftwizard.diagnosis import Curve, Objective, Point
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import to_number
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 from ftwizard.timeseries import Series
 

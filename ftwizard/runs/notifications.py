@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 
 BELL = "\a"

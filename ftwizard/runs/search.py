@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.jobs.ending import GOOD_END_REASONS
+from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import describe
 from ftwizard.runs.store import RunStatus
@@ -44,8 +44,8 @@ class RunFields:
     """The fields of a run that a search matches."""
 
     id: str
-    state: str
-    """All names of its state in lower case, a line each."""
+    states: Sequence[str]
+    """All names of its state, in lower case."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of its plan by full name: ``recipe.learning_rate``."""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class SearchTerm:
             return True
         if not self.key:
             texts = [v for v in facts.settings.values() if isinstance(v, str)]
-            return any(value in text.casefold() for text in (facts.id, facts.state, *texts))
+            return any(value in text.casefold() for text in (facts.id, *facts.states, *texts))
         fields = _get_values(facts, self.key)
         if self.sign in _COMPARE:
             bound = float(value)
@@ -122,21 +122,22 @@ def explain_no_match(
 def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
     """Return the searchable fields of a run from its status and the settings of its plan."""
     reason = (status.end_reason or "lost") if status.state == "ended" else ""
-    states = [status.state, reason, reason.replace("_", " "), describe.describe_state(status)]
+    states = [status.state]
     if not reason:
-        states += ["living", status.phase or ""]
-    elif reason not in (*GOOD_END_REASONS, *_REQUESTED_ENDS):
-        states.append("failed")
+        phase = status.phase or ""
+        states += ["living", phase, describe.format_phase(phase)]
+    else:
+        states += [reason, reason.replace("_", " "), END_NAMES.get(reason, "")]
+        if reason not in (*GOOD_END_REASONS, *_REQUESTED_ENDS):
+            states.append("failed")
     figures = {name: getattr(status, name) for name in FIGURES}
     present = {name: float(value) for name, value in figures.items() if value is not None}
-    return RunFields(status.id, "\n".join(states).casefold(), settings, present)
+    return RunFields(status.id, [name.casefold() for name in states], settings, present)
 
 
 def read_settings(folder: JobFolder) -> dict[str, Any]:
     """Return the settings of a run's plan by full name; empty if it cannot be read."""
-    from ftwizard.plan import (
-        plan_file,  # plans are slow to import, and home lists runs without them
-    )
+    from ftwizard.plan import plan_file  # slow to import, and home lists runs without plans
 
     with contextlib.suppress(FtwizardError, OSError, ValueError):
         return flatten(plan_file.parse(folder.plan.read_text(encoding="utf-8")))
@@ -208,7 +209,7 @@ def _get_values(facts: RunFields, key: str) -> list[Any]:
     if key == "id":
         return [facts.id]
     if key == "state":
-        return facts.state.split("\n")
+        return [*facts.states]
     if key == "model":
         return [facts.model]
     if key == "data":

@@ -1,12 +1,13 @@
-"""Runs: lookup by id, and their progress so far from their events."""
+"""Runs on disk: lookup by id, status and list."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import stat
 import time
-from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +15,13 @@ import msgspec
 
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import (
-    UNREADABLE,
-    Event,
-    EventReader,
-    TimeAlive,
-    get_time,
-    to_count,
-    to_measure,
-    to_number,
-)
+from ftwizard.jobs.events import UNREADABLE
 from ftwizard.jobs.folder import JobFolder, Parent, is_id
 from ftwizard.jobs.status import Status, observe
+from ftwizard.runs import prediction
+from ftwizard.runs.prediction import RunFigures
+from ftwizard.runs.progress import Progress, read_progress
 from ftwizard.text import make_visible
-from ftwizard.timeseries import Series, Smoothed
-
-ACTIVE = ("training", "evaluating", "saving")
-"""Phases of the training itself."""
-RATE_WINDOW = 50
-"""Steps over which speed and remaining time are measured."""
-_NOT_METRICS = frozenset(("v", "t", "kind", "attempt", "step"))
-MAX_METRICS = 64
-"""Metrics kept; others are ignored."""
-MAX_PROMPTS = 64
-MAX_ANSWERS = 400
-"""Answers kept for each prompt: the first, and the newest."""
-MAX_ROWS_EVENTS = 8
-"""``rows`` events kept, so that a resumed run still has one."""
-MAX_GRACE_S = 4 * 3600.0
-"""Upper limit of the grace period of a stop, whatever the step times."""
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,246 +48,22 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The run that this run was branched from."""
 
 
-class Progress:
-    """The state of a run as accumulated from its events, which must be fed in order.
+class RunRecord(RunStatus, frozen=True, kw_only=True):
+    """A run in ``ftwizard runs --json``: its status, prediction and actual values."""
 
-    A resumed attempt replays steps: data of an older attempt beyond the resumed step is dropped,
-    and the last value of a step counts. Invalid fields are ignored, because events may come from
-    another version or from an untrusted source.
-    """
+    predicted: RunFigures | None
+    """The prediction from before its first step."""
+    actual: RunFigures | None
+    """The actual values, once it finished."""
+    error: dict[str, float | None] | None
+    """Error of the prediction by name: 0.1 means 10% too high."""
 
-    def __init__(self) -> None:
-        self.phase: str | None = None
-        self.detail: str | None = None
-        self.done: float | None = None
-        self.total: float | None = None
-        self.unit = ""
-        self.phases: list[str] = []
-        self.attempt = 0
-        self.step: int | None = None
-        self.total_steps: int | None = None
-        self.vocabulary: int | None = None
-        """Vocabulary size of the model."""
-        self.accumulation: int | None = None
-        """Micro-batches per optimizer step."""
-        self.epoch: float | None = None
-        self.updated: float | None = None
-        self.loss: float | None = None
-        """The newest training loss; may be NaN or infinite."""
-        self.eval_loss: float | None = None
-        self.learning_rate: float | None = None
-        self.memory: float | None = None
-        """Peak memory of the training so far, in bytes."""
-        self.gpu_memory: float | None = None
-        """Peak GPU memory in bytes; None on the CPU, or if unknown."""
-        self.grad_norm: float | None = None
-        self.best_step: int | None = None
-        """The step with the lowest validation loss, the first of equals."""
-        self.best_eval_loss: float | None = None
-        self.metrics: dict[str, Series] = {"loss": Series(), "eval_loss": Series()}
-        """All metrics of steps and evaluations, by name, over steps."""
-        self.times = Series()
-        """Unix seconds at which each step was reported, over steps."""
-        self.smoothed = Smoothed()
-        """The training loss, smoothed."""
-        self.checkpoints: dict[int, float | None] = {}
-        self.findings: list[Event] = []
-        self.samples: dict[int, list[Event]] = {}
-        """``sample`` events by index of the prompt, oldest first."""
-        self._hardest: deque[Event] = deque(maxlen=MAX_ROWS_EVENTS)
-        self.alive = TimeAlive()
-        self.training = TimeAlive()
-        """The same for phases in ``ACTIVE`` only."""
-        self.longest_step_s = 0.0
-        self.save_s = 0.0
-        self._recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
 
-    @property
-    def losses(self) -> Series:
-        """Return the training loss over steps."""
-        return self.metrics["loss"]
+class RunList(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``ftwizard runs --json``."""
 
-    @property
-    def highest_loss_rows(self) -> Event | None:
-        """Return the newest ``rows`` event: the highest-loss validation rows, worst first."""
-        return self._hardest[-1] if self._hardest else None
-
-    @property
-    def evaluations(self) -> Series:
-        """Return the validation loss over steps."""
-        return self.metrics["eval_loss"]
-
-    def feed(self, events: list[Event]) -> None:
-        """Process new events."""
-        for event in events:
-            self._process(event)
-
-    def _process(self, event: Event) -> None:
-        now = get_time(event)
-        if now is None:
-            return
-        self.updated = now
-        attempt = to_count(event.get("attempt", 0))
-        self.alive.record(attempt, now)
-        self._process_attempt(attempt)
-        self._process_kind(event, now)
-        if self.phase in ACTIVE:
-            self.training.record(attempt, now)
-
-    def _process_kind(self, event: Event, now: float) -> None:
-        kind, step = event.get("kind"), to_count(event.get("step"))
-        if kind == "phase":
-            self._process_phase(event)
-        elif kind == "finding":
-            is_valid = step is not None or "step" not in event
-            self.findings.append(event if is_valid else {**event, "step": None})
-        elif step is None:
-            return
-        elif kind == "log":
-            self._process_step(event, step, now)
-        elif kind == "eval":
-            self._enter("training")
-            self._process_evaluation(event, step, to_number(event.get("eval_loss")))
-        elif kind == "checkpoint":
-            self.checkpoints[step] = to_number(event.get("eval_loss"))
-            self.save_s = max(self.save_s, to_measure(event.get("seconds")) or 0.0)
-        elif kind == "sample":
-            self._enter("training")
-            self._process_sample(event, step)
-        elif kind == "rows" and isinstance(rows := event.get("rows"), list):
-            self._forget_rows_after(step - 1)
-            valid = [row for row in rows if isinstance(row, dict)]
-            self._hardest.append({**event, "step": step, "rows": valid})
-
-    def _process_attempt(self, attempt: int | None) -> None:
-        if attempt is None or attempt == self.attempt:
-            return
-        self.attempt = attempt
-        self._recent.clear()
-        self.phases.clear()
-        self.findings.clear()
-
-    def _process_phase(self, event: Event) -> None:
-        phase, detail, unit = event.get("phase"), event.get("what"), event.get("unit")
-        if not isinstance(phase, str):
-            return
-        self._enter(phase)
-        self.detail = detail if isinstance(detail, str) else None
-        self.done, self.total = to_measure(event.get("done")), to_measure(event.get("total"))
-        self.unit = unit if isinstance(unit, str) else ""
-        start = to_count(event.get("step", 0))
-        if self.phase == "training" and start is not None:
-            self.step, self.total_steps = start, to_count(event.get("total"))
-            self.vocabulary = to_count(event.get("vocabulary"))
-            self.accumulation = to_count(event.get("accumulation"))
-            self._forget_after(start)
-
-    def _process_step(self, event: Event, step: int, now: float) -> None:
-        self._enter("training")
-        self.step = step
-        self.epoch = to_measure(event.get("epoch"))
-        self.learning_rate = to_number(event.get("learning_rate"))
-        self.grad_norm = to_number(event.get("grad_norm"))
-        self.memory = to_measure(event.get("memory")) or self.memory
-        self.gpu_memory = self.memory if event.get("memory_on_gpu") is True else None
-        if step < (self.times.last_x or 0.0):  # a replay without its phase
-            self._forget_after(step)
-        self.times.append(step, now)
-        self._keep_numbers(event, step)
-        loss = to_number(event.get("loss"))
-        if loss is not None:
-            self.loss = loss
-            self.smoothed.append(step, loss)
-        if self._recent:
-            self.longest_step_s = max(self.longest_step_s, now - self._recent[-1][0])
-        self._recent.append((now, step, to_measure(event.get("tokens")) or 0.0))
-
-    def _process_evaluation(self, event: Event, step: int, loss: float | None) -> None:
-        if step < (self.evaluations.last_x or 0.0):
-            self._forget_after(step)
-        self._keep_numbers(event, step)
-        if loss is None:
-            return
-        self.eval_loss = loss
-        if math.isfinite(loss) and (self.best_eval_loss is None or loss < self.best_eval_loss):
-            self.best_step, self.best_eval_loss = step, loss
-
-    def _process_sample(self, event: Event, step: int) -> None:
-        index = to_count(event.get("index"))
-        if index is None or not isinstance(event.get("answer"), str):
-            return
-        if index not in self.samples and len(self.samples) >= MAX_PROMPTS:
-            return
-        answers = self.samples.setdefault(index, [])
-        answers[:] = [answer for answer in answers if answer["step"] < step]
-        answers.append({**event, "step": step})
-        if len(answers) > MAX_ANSWERS:
-            del answers[1]
-
-    def _keep_numbers(self, event: Event, step: int) -> None:
-        for name, field in event.items():
-            if name in _NOT_METRICS or (value := to_number(field)) is None:
-                continue
-            series = self.metrics.get(name)
-            if series is None:
-                if len(self.metrics) >= MAX_METRICS:
-                    continue
-                series = self.metrics[name] = Series()
-            if step < (series.last_x or 0.0):
-                series.cut_after(step)
-            series.append(step, value)
-
-    def _forget_after(self, step: int) -> None:
-        """Drop the data of an older attempt beyond ``step``."""
-        for series in (*self.metrics.values(), self.times, self.smoothed):
-            series.cut_after(step)
-        for later in [saved for saved in self.checkpoints if saved > step]:
-            del self.checkpoints[later]
-        for answers in self.samples.values():
-            answers[:] = [answer for answer in answers if answer["step"] <= step]
-        self._forget_rows_after(step)
-        if self.best_step is not None and self.best_step > step:
-            points = self.evaluations.points(0, step)
-            best = min(((y, x) for x, y in points if math.isfinite(y)), default=None)
-            self.best_eval_loss, self.best_step = (best[0], int(best[1])) if best else (None, None)
-        self.loss = self.losses[-1][1] if self.losses else None
-        self.eval_loss = self.evaluations[-1][1] if self.evaluations else None
-
-    def _forget_rows_after(self, step: int) -> None:
-        while self._hardest and self._hardest[-1]["step"] > step:
-            self._hardest.pop()
-
-    def _enter(self, phase: str) -> None:
-        if phase != self.phase:
-            self.phase = phase
-            self.detail = self.done = self.total = None
-        if phase not in self.phases:
-            self.phases.append(phase)
-
-    @property
-    def tokens_per_s(self) -> float | None:
-        seconds, _, tokens = self._measure_recent()
-        return tokens / seconds if seconds > 0 and tokens > 0 else None
-
-    @property
-    def eta_s(self) -> float | None:
-        """Return the seconds until the last step at the recent speed, evaluations included."""
-        seconds, steps, _ = self._measure_recent()
-        if not steps or self.step is None or not self.total_steps:
-            return None
-        return max(0.0, (self.total_steps - self.step) * seconds / steps)
-
-    @property
-    def stop_grace_s(self) -> float:
-        """Return the seconds that a stop may need to finish its step and save."""
-        return min(max(30.0, 3 * self.save_s + self.longest_step_s), MAX_GRACE_S)
-
-    def _measure_recent(self) -> tuple[float, int, float]:
-        """Return the seconds, steps and tokens of the last ``RATE_WINDOW`` steps."""
-        if len(self._recent) < 2:
-            return 0.0, 0, 0.0
-        first, last = self._recent[0], self._recent[-1]
-        return last[0] - first[0], last[1] - first[1], last[2] - first[2]
+    runs: list[RunRecord]
+    """Newest first."""
 
 
 def find(run: str) -> JobFolder:
@@ -352,19 +107,12 @@ def list_runs() -> list[JobFolder]:
     return [JobFolder(root / name) for _, name in sorted(runs)]
 
 
-def read_progress(folder: JobFolder) -> Progress:
-    """Read all events of a run."""
-    so_far = Progress()
-    so_far.feed(EventReader(folder.events).read())
-    return so_far
-
-
 def read_status(folder: JobFolder) -> RunStatus:
     """Read the status of a run."""
     return make_status(folder, observe(folder), read_progress(folder))
 
 
-def make_status(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
+def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus:
     """Combine a job's state and its progress."""
     is_alive = job.state != "ended"
     return RunStatus(
@@ -372,20 +120,39 @@ def make_status(folder: JobFolder, job: Status, so_far: Progress) -> RunStatus:
         state=job.state,
         end_reason=job.end_reason,
         attempt=job.attempt,
-        phase=so_far.phase,
-        step=so_far.step,
-        total_steps=so_far.total_steps,
-        epoch=so_far.epoch,
-        loss=_finite(so_far.loss),
-        eval_loss=_finite(so_far.eval_loss),
-        best_step=so_far.best_step,
-        best_eval_loss=so_far.best_eval_loss,
-        tokens_per_s=so_far.tokens_per_s,
-        eta_s=so_far.eta_s if is_alive and so_far.phase in ("training", "evaluating") else None,
+        phase=progress.phase,
+        step=progress.step,
+        total_steps=progress.total_steps,
+        epoch=progress.epoch,
+        loss=_finite(progress.loss),
+        eval_loss=_finite(progress.eval_loss),
+        best_step=progress.best_step,
+        best_eval_loss=progress.best_eval_loss,
+        tokens_per_s=progress.tokens_per_s,
+        eta_s=progress.eta_s if is_alive and progress.phase in ("training", "evaluating") else None,
         started=job.started,
-        updated=so_far.updated,
+        updated=progress.updated,
         folder=str(folder.path),
         parent=read_parent(folder) or msgspec.UNSET,
+    )
+
+
+def iterate_records(folders: Iterable[JobFolder] | None = None) -> Iterator[RunRecord]:
+    """Yield records lazily: of all runs, or of ``folders`` in their order."""
+    for folder in list_runs()[::-1] if folders is None else folders:
+        with contextlib.suppress(OSError):
+            yield read_record(folder)
+
+
+def read_record(folder: JobFolder, progress: Progress | None = None) -> RunRecord:
+    """Read the record of a run; ``progress``: its events, if already read."""
+    status = make_status(folder, observe(folder), progress or read_progress(folder))
+    compared = prediction.from_result(read_result(folder)) if status.state == "ended" else None
+    return RunRecord(
+        **{name: getattr(status, name) for name in RunStatus.__struct_fields__},
+        predicted=compared.predicted if compared else prediction.read_prediction(folder),
+        actual=compared.actual if compared else None,
+        error=compared.error if compared else None,
     )
 
 

@@ -111,7 +111,7 @@ class DiagnosisCallback(TrainerCallback):
             message=finding.message,
             action=finding.action,
             actions=list(finding.actions),
-            confidence=round(finding.confidence, 3),
+            confidence=finding.confidence,
             evidence=finding.evidence,
             best_step=verdict.best_step,
             best_on_disk=verdict.best_on_disk,

@@ -14,9 +14,15 @@ from textual.widgets import Static
 
 from ftwizard.background import run_in_thread
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import comparison as side_by_side
 from ftwizard.runs import describe, search
-from ftwizard.runs.comparison import Comparison
+from ftwizard.runs.comparison import (
+    Comparison,
+    compare,
+    format_scores,
+    format_settings,
+    get_label,
+    read_side,
+)
 from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart, ChartLine, LineStyle
@@ -74,7 +80,7 @@ class ComparePage(Page[None]):
     def top_line(self) -> Text:
         line = super().top_line()
         for index, follower in enumerate(self._followers):
-            letter = side_by_side.get_label(index)
+            letter = get_label(index)
             line.append(f"  {letter} ", f"bold {COLORS[index]}")
             line.append(make_visible(follower.folder.id))
         return line
@@ -127,14 +133,14 @@ class ComparePage(Page[None]):
         caption += f"; no data for {', '.join(missing)}" if missing else ""
         self.query_one("#metric", Static).update(Text(caption, "dim"))
         sides = [
-            side_by_side.read_side(item.folder, index, item.shown, self._settings[index])
+            read_side(item.folder, index, item.shown, self._settings[index])
             for index, item in enumerate(self._followers)
         ]
-        table = _build_table(side_by_side.compare(sides), self.size.width - 6)
+        table = _build_table(compare(sides), self.size.width - 6)
         self.query_one("#scores", Static).update(table)
 
     def _build_line(self, index: int, follower: Follower) -> ChartLine:
-        progress, letter = follower.shown, side_by_side.get_label(index)
+        progress, letter = follower.shown, get_label(index)
         series = progress.evaluations if self._metric == METRICS[0] else progress.smoothed
         style = STYLES[index % len(STYLES)]
         return ChartLine(letter, series, COLORS[index], style, letter)
@@ -154,8 +160,8 @@ class ComparePage(Page[None]):
 
 def _build_table(comparison: Comparison, width: int) -> Table:
     """Return the main score, reasons not to compare, differing settings and all other scores."""
-    scores = side_by_side.format_scores(comparison)
-    settings = side_by_side.format_settings(comparison)
+    scores = format_scores(comparison)
+    settings = format_settings(comparison)
     states = (
         "",
         [

@@ -11,7 +11,7 @@ from textual.app import App
 
 from ftwizard.jobs import requests
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.store import ACTIVE
+from ftwizard.runs.progress import ACTIVE
 from ftwizard.screens import subprocesses
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
 

@@ -12,7 +12,7 @@ import msgspec
 
 from ftwizard import locations
 from ftwizard.jobs.events import to_count
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import ChartLine, Mark
 from ftwizard.screens.monitor import readings

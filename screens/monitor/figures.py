@@ -8,7 +8,7 @@ from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.events import to_measure
 from ftwizard.plan.schema import Budget
 from ftwizard.pricing import machine_rate, money
-from ftwizard.runs.store import ACTIVE, RATE_WINDOW, Progress
+from ftwizard.runs.progress import ACTIVE, RATE_WINDOW, Progress
 from ftwizard.text import format_dollars, make_visible
 from ftwizard.timeseries import Series
 

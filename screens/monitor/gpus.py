@@ -9,7 +9,7 @@ import msgspec
 from rich.text import Text
 
 from ftwizard.runs import telemetry
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.sparkline import draw_bars
 from ftwizard.screens.monitor.readings import get_number
@@ -79,6 +79,8 @@ class GpuRow(msgspec.Struct, frozen=True, kw_only=True):
     """Temperature, power."""
     problem: str = ""
     note: str = ""
+    is_split: bool = False
+    """Whether it is split into MIG instances."""
     name: str = ""
     index: int | None = None
 
@@ -193,6 +195,7 @@ def _build_row(
         rest=("n/a" if temperature is None else f"{temperature:.0f} °C", watts),
         problem=_describe_problem(gpu),
         note=_format_note(gpu, mig),
+        is_split=isinstance(mig, list),
         name=make_visible(str(gpu.get("name") or ""), 40),
     )
 
@@ -299,7 +302,7 @@ def _build_columns(rows: Sequence[GpuRow], layout: GpuSettings) -> list[Text]:
         if row.problem:
             line.append(f"{'  ' if row.rest else ''}! {row.problem}", ALARM)
         if row.note:
-            line.append(f"  {row.note}", "" if row.note.startswith("MIG") else "dim")
+            line.append(f"  {row.note}", "" if row.is_split else "dim")
         if layout.name and row.name:
             line.append(f"  {row.name}", "dim")
         lines.append(line)

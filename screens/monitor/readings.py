@@ -18,7 +18,8 @@ from ftwizard.jobs.events import Event
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.store import ACTIVE, Progress, RunStatus
+from ftwizard.runs.progress import ACTIVE, Progress
+from ftwizard.runs.store import RunStatus
 from ftwizard.screens import palette
 from ftwizard.screens.home.run_state import describe_state
 from ftwizard.text import format_bytes, format_duration, make_visible

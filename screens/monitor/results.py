@@ -134,9 +134,7 @@ class ResultsPage(Page[str]):
             # On a small terminal, warnings come first; good news can wait below the commands.
             rows.insert(len(rows) if describe.are_all_trained(training) else 0, ("rows", trained))
         if measured := prediction.from_result(self._result):
-            for line in describe.describe_prediction(measured):
-                name, _, value = line.partition("  ")
-                rows.append((name, value.strip()))
+            rows += describe.describe_prediction(measured)
         return readings.build_table(rows)
 
 

@@ -241,11 +241,10 @@ def _format_next(follower: Follower) -> Text:
     if follower.is_gone:
         lines.append(Text("✗ The run folder was deleted.", f"bold {palette.BAD}"))
     elif follower.status.state == "ended":
-        ending = describe.describe_end(follower.folder, follower.status)[1:]
-        lines += [Text(line) for line in ending]
+        lines += map(Text, describe.describe_next_step(follower.folder, follower.status))
         if follower.status.end_reason in GOOD_END_REASONS:
             lines.append(_format_key("enter", " shows the results"))
-        elif any("ftwizard resume" in line for line in ending):
+        elif follower.status.end_reason in describe.RESUMABLE:
             lines.append(_format_key("r", " resumes the run"))
     elif follower.status.keeper_lives is False:
         lines.append(Text("! The supervisor process died; the run keeps running.", palette.WARNING))

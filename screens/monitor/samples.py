@@ -17,7 +17,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.monitor import high_loss_rows
 from ftwizard.screens.scroll_page import ScrollingPage

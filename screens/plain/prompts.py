@@ -17,7 +17,7 @@ from rich.text import Text
 from ftwizard.cli import output
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette, subprocesses
 from ftwizard.screens.terminal.glyphs import make_printable
 from ftwizard.screens.wizard import texts

@@ -16,7 +16,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bin
 from rich.text import Text
 
 from ftwizard.runs import describe
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.plain.prompts import GoBack, Prompter, UserQuit, Validator
 from ftwizard.screens.wizard.suggestions import Suggest

@@ -12,8 +12,8 @@ from rich.console import Console, RenderableType
 from ftwizard.cli import doctor, output, runs
 from ftwizard.doctor.check import warning
 from ftwizard.quantity import Figure
-from ftwizard.runs.listing import RunRecord
 from ftwizard.runs.prediction import RunFigures
+from ftwizard.runs.store import RunRecord
 
 
 def _seen(what: RenderableType, width: int) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 
 from ftwizard.cli import runs, watch
 from ftwizard.runs import describe
-from ftwizard.runs.store import Progress, RunStatus
+from ftwizard.runs.progress import Progress
+from ftwizard.runs.store import RunStatus
 
 EVENTS = [
     {"kind": "phase", "t": 0.0, "attempt": 1, "phase": "training", "step": 0, "total": 100},

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ftwizard.diagnosis import Curve, diagnose
-from ftwizard.runs import loss_curves, store
+from ftwizard.runs import loss_curves
+from ftwizard.runs.progress import read_progress
 from ftwizard.train import diagnosis_callback, early_stopping
 from tests.helpers.jobs import events
 from tests.helpers.models import tiny_tokenizer
@@ -31,7 +32,7 @@ def test_an_epoch_of_packed_rows_is_as_many_steps_as_they_make(
     (packing,) = [e for e in events(folder, "phase") if e.get("what") == "packing"]
     each = early_stopping.total_steps(packing["packed"], 1, 2, 1)
     assert 2 <= each < early_stopping.total_steps(48, 1, 2, 1) / 2
-    kept = loss_curves.from_progress(store.read_progress(folder), folder)
+    kept = loss_curves.from_progress(read_progress(folder), folder)
     for curve in (looked_at[-1], kept):
         assert curve.steps_per_epoch == pytest.approx(each)
         assert curve.total_steps == 2 * each

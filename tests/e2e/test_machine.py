@@ -17,7 +17,7 @@ from ftwizard.hardware import machine
 from ftwizard.jobs import gpu_share
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens.monitor import gpus, readings
 from tests.helpers.jobs import end_all, make, start, until, until_ended, until_step
 

@@ -115,7 +115,7 @@ def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> 
     assert found.settings == {}
     assert "Could not read the plan of b" in " ".join(found.reasons)
     assert found.comparable["validation_loss"] is None
-    assert comparison.to_document(found)["runs"][1]["id"] == "b"
+    assert comparison.to_report(found).runs[1].id == "b"
 
 
 def test_fewer_than_two_runs_are_refused(home: Path) -> None:

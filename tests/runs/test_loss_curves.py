@@ -14,7 +14,8 @@ from ftwizard.diagnosis import Curve, diagnose, to_findings
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import loss_curves, store
+from ftwizard.runs import loss_curves
+from ftwizard.runs.progress import read_progress
 from tests.e2e.cli import as_json, ok, run
 from tests.helpers.curves import overfitting, running_away
 from tests.paths import FIXTURES
@@ -235,7 +236,7 @@ def test_what_holds_no_curve_is_said(tmp_path: Path, content: bytes) -> None:
 
 def test_a_runs_curve_knows_what_is_on_disk(home: Path) -> None:
     folder = make_run(home, "some", steps=6)
-    read = store.read_progress(folder)
+    read = read_progress(folder)
     assert loss_curves.from_progress(read).checkpoints == sorted(read.checkpoints)
     assert loss_curves.from_progress(read, folder).checkpoints == []
     (folder.path / "checkpoints" / f"checkpoint-{min(read.checkpoints, default=2)}").mkdir(
@@ -258,7 +259,7 @@ def test_a_runs_curve_knows_among_how_many_tokens_its_model_chose(
     events.close()
     known = vocabulary == 32_000
     for found in (
-        loss_curves.from_progress(store.read_progress(folder)),
+        loss_curves.from_progress(read_progress(folder)),
         loss_curves.from_file(folder.events),
     ):
         assert found.vocabulary == (32_000 if known else None) and found.accumulation == 4

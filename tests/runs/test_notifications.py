@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ftwizard.jobs.status import Status
 from ftwizard.runs.notifications import Notification, NotificationTracker, format_sequences
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 
 RUNNING = Status(state="running", attempt=1)
 ENDED = Status(state="ended", attempt=1, end_reason="finished")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
-from ftwizard.runs import describe, listing, prediction
+from ftwizard.runs import describe, prediction, store
 from ftwizard.runs.prediction import NAMES, RunFigures
 from ftwizard.train import measure
 
@@ -145,21 +145,22 @@ def test_a_line_says_both_and_how_far_off() -> None:
         RunFigures(seconds=figure(100), peak_memory=figure(2e9, "bytes"), disk=figure(5, "bytes")),
     )
     assert describe.describe_prediction(came) == [
-        "training     1 min 40 s (predicted 1 min – 3 min, 30% too low)",
-        "memory       2.0 GB (predicted 2.0 GB, exact)",
-        f"cost         {describe.COST_UNKNOWN}",
+        ("training", "1 min 40 s (predicted 1 min – 3 min, 30% too low)"),
+        ("memory", "2.0 GB (predicted 2.0 GB, exact)"),
+        ("cost", describe.COST_UNKNOWN),
     ]
     alone = prediction.compare_prediction(RunFigures(), came.actual)
     assert describe.describe_prediction(alone)[:2] == [
-        "training     1 min 40 s",
-        "memory       2.0 GB",
+        ("training", "1 min 40 s"),
+        ("memory", "2.0 GB"),
     ]
     priced = prediction.compare_prediction(
         RunFigures(cost=figure(0.3, "USD", low=0.2, high=0.5)),
         RunFigures(seconds=figure(100), cost=figure(0.4, "USD")),
     )
     assert describe.describe_prediction(priced)[-1] == (
-        "cost         $0.40 (predicted $0.20 – $0.50, 25% too low)"
+        "cost",
+        "$0.40 (predicted $0.20 – $0.50, 25% too low)",
     )
 
 
@@ -171,5 +172,5 @@ def test_a_damaged_prediction_is_none(damage: str, home: Path) -> None:
     folder.path.mkdir(parents=True)
     folder.job.write_text("{}")
     folder.prediction.write_text(damage)
-    [found] = listing.read_records()
+    [found] = store.iterate_records()
     assert (found.predicted, found.actual, found.error) == (None, None, None)

@@ -16,7 +16,8 @@ from ftwizard.cli import watch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe, store
-from ftwizard.runs.store import MAX_GRACE_S, Progress, make_id
+from ftwizard.runs.progress import MAX_ANSWERS, MAX_GRACE_S, MAX_PROMPTS, Progress
+from ftwizard.runs.store import make_id
 
 
 def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
@@ -95,9 +96,9 @@ def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
     progress.feed([
         event("sample", s, step=s, index=i, answer="a") for s in range(600) for i in range(0, 200, 2)
     ])  # fmt: skip
-    assert len(progress.samples) == store.MAX_PROMPTS
+    assert len(progress.samples) == MAX_PROMPTS
     for found in progress.samples.values():
-        assert len(found) == store.MAX_ANSWERS
+        assert len(found) == MAX_ANSWERS
         assert (found[0]["step"], found[1]["step"], found[-1]["step"]) == (0, 201, 599)
     progress.feed([
         event("sample", 1, step=1, index=-1, answer="a"), event("sample", 1, step=1, index=0),

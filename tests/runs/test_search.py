@@ -87,7 +87,7 @@ def test_what_cannot_be_searched_by_is_said(words: str, says: str) -> None:
 
 
 def test_a_search_that_finds_nothing_says_which_word_it_is(facts: RunFields) -> None:
-    other = RunFields("other", "ended\nfinished", {"model.name": "llama"})
+    other = RunFields("other", ["ended", "finished"], {"model.name": "llama"})
     terms = parse(["qwen", "rate>1"])
     message, hint = search.explain_no_match(terms, [facts, other])
     assert message == "None of the 2 runs matches “qwen rate>1”."

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.runs import listing, store
+from ftwizard.runs import store
 
 
 def make(home: Path, name: str, *, age: float = 0.0) -> Path:
@@ -70,7 +70,7 @@ def test_a_run_that_is_removed_meanwhile_is_left_out(
     monkeypatch.setattr(Path, "stat", remove)
     store.list_runs()
     assert listed() == ["here"]
-    assert [status.id for status in listing.read_records()] == ["here"]
+    assert [status.id for status in store.iterate_records()] == ["here"]
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(home: Path) -> None:
@@ -78,4 +78,4 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(home: Path) -> None:
     (home / "runs" / "broken" / "events.jsonl").mkdir()
     make(home, "well")
     assert listed() == ["broken", "well"]
-    assert [status.id for status in listing.read_records()] == ["well"]
+    assert [status.id for status in store.iterate_records()] == ["well"]

@@ -15,8 +15,9 @@ from ftwizard.cli import watch
 from ftwizard.diagnosis import diagnose
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, State, write_json
-from ftwizard.runs import listing, loss_curves, store
+from ftwizard.runs import loss_curves, store
 from ftwizard.runs.follower import Follower
+from ftwizard.runs.progress import read_progress
 from tests.paths import FIXTURES
 from tests.screens.runs_helpers import make_run
 
@@ -50,9 +51,9 @@ def shortly(folder: JobFolder) -> dict[str, Any]:
 
 def told(folder: JobFolder) -> dict[str, Any]:
     """Return what each reader makes of a run, which must be the same."""
-    progress = store.read_progress(folder)
+    progress = read_progress(folder)
     status = store.read_status(folder)
-    record = listing.read_record(folder)
+    record = store.read_record(folder)
     follower = Follower(folder)
     assert not follower.read(10.0)
     for other in (record, follower.run_status):

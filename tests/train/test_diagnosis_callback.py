@@ -15,7 +15,8 @@ from transformers import TrainerControl, TrainerState
 from ftwizard.diagnosis import Curve, diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import loss_curves, store
+from ftwizard.runs import loss_curves
+from ftwizard.runs.progress import read_progress
 from ftwizard.train import diagnosis_callback
 from ftwizard.train.diagnosis_callback import DiagnosisCallback
 from tests.helpers import curves
@@ -150,7 +151,7 @@ def test_a_resumed_run_says_again_what_still_holds_and_nothing_twice(trainer: Tr
     again = Trainer(trainer.folder, 2, trainer.state.log_history)
     again.tell(curve, first=501, last=505)
     assert again.verdicts == ["overfit"], "at the first look of the new attempt"
-    seen = store.read_progress(trainer.folder).findings
+    seen = read_progress(trainer.folder).findings
     codes = [e["code"] for e in seen]
     assert codes.count("overfit") == 1 and len(set(codes)) == len(codes), codes
 
@@ -162,7 +163,7 @@ def test_a_resumed_run_does_not_say_what_holds_no_more(trainer: Trainer) -> None
     kept = [row for row in trainer.state.log_history if row["step"] <= 150]
     again = Trainer(trainer.folder, 2, kept)
     again.tell(curves.healthy(1), first=151, last=200)
-    assert "overfit" not in [e["code"] for e in store.read_progress(trainer.folder).findings]
+    assert "overfit" not in [e["code"] for e in read_progress(trainer.folder).findings]
 
 
 def test_rows_that_are_read_once_are_the_curve_of_all(trainer: Trainer) -> None:

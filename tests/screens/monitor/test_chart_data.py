@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens.monitor.chart_data import Axis, ChartData, ChartSettings
 
 STEP = 200

@@ -9,7 +9,7 @@ import pytest
 
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.plan.schema import Budget
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens.monitor.figures import format_spent
 
 

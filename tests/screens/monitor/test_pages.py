@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import write_json
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens.monitor import chart_data
 from ftwizard.screens.monitor.chart_data import ChartSettings
 from ftwizard.screens.monitor.high_loss_rows import CHANGED

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from rich.cells import cell_len
 
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.plain import costs
 from ftwizard.screens.plain.prompts import GoBack, Prompter, Validator
