@@ -16,7 +16,7 @@ from ftwizard.data.hub import datasets, ids
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.models import hub
-from ftwizard.plan import plan_file, schema
+from ftwizard.plan import plan_file
 from ftwizard.runs import store
 
 BAD = {
@@ -92,7 +92,7 @@ def test_a_plan_names_the_setting(tmp_path: Path, name: str, says: str, setting:
 @each_bad_name
 def test_a_path_from_elsewhere_is_a_sentence_too(name: str, says: str) -> None:
     """Also where the name did not go through ours."""
-    for use in (schema.load, reader.read_table):
+    for use in (plan_file.load, reader.read_table):
         with pytest.raises(FtwizardError):
             use(Path(name))
     with pytest.raises(FtwizardError, match="There is no run"):

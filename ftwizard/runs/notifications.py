@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ftwizard.jobs.ending import describe_end_reason
 from ftwizard.jobs.status import Status
-from ftwizard.runs import describe
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 
@@ -51,9 +51,7 @@ class NotificationTracker:
         ]
         if status.state == "ended" and self._ended != status.attempt:
             self._ended = status.attempt
-            message = (
-                f"Run {self._run} {describe.describe_end_reason(status.end_reason or 'lost')}."
-            )
+            message = f"Run {self._run} {describe_end_reason(status.end_reason or 'lost')}."
             notices.append(Notification(self._run, make_visible(message, MAX_CHARS)))
         return [] if is_first else notices
 

@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from ftwizard.jobs.ending import describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import describe, prediction, store
@@ -60,7 +61,7 @@ class ResultsPage(Page[str]):
         line.append(make_visible(self._folder.id), "bold")
         reason = observe(self._folder).end_reason or "lost"
         return line.append(
-            f"  {describe.MARKS.get(reason, '✗')} {describe.describe_end_reason(reason)}",
+            f"  {describe.MARKS.get(reason, '✗')} {describe_end_reason(reason)}",
             palette.GOOD,
         )
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.jobs.ending import NEXT_STEP, classify_error, determine_end_reason
+from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, classify_error, determine_end_reason
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
-from ftwizard.runs.describe import END_NAMES, MARKS, describe_end
+from ftwizard.runs.describe import MARKS, describe_end
 
 REASONS = {
     "finished", "early_stopped", "stopped", "killed", "out_of_gpu_memory", "out_of_memory",

@@ -120,4 +120,5 @@ def test_a_child_stays_readable_when_its_parent_goes(home: Path) -> None:
     delete.remove(parent)
     assert store.read_status(child).end_reason == "finished"
     assert child.read_job().kind == "train"
-    assert child.read_job().parent.id == "parent"
+    parent_record = child.read_job().parent
+    assert parent_record is not None and parent_record.id == "parent"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from ftwizard.runs.store import Progress
+from ftwizard.runs.progress import Progress
 from ftwizard.screens.plain.prompts import BACK, GoBack, Prompter, UserQuit, Validator
 from ftwizard.screens.wizard.suggestions import Suggest
 
