@@ -181,6 +181,8 @@ def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
     if report.source:
         yield f"  from {make_visible(report.source)}"
         yield "  Name this file in the plan, so the data cannot change with the Hub."
+    for note in report.notes:
+        yield f"· {note}"
     for finding in report.findings:
         lines = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
         more = (
@@ -194,8 +196,6 @@ def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
         for cause in finding.also:
             fix = f"; {cause.fix}" if cause.fix != finding.fix else ""
             yield f"    at {report.unit} {cause.line}: {cause.message}{fix}"
-    for note in report.notes:
-        yield f"· {note}"
     yield from _token_lines(report)
     if report.validation:
         yield ""

@@ -113,6 +113,9 @@ class Findings:
         if template not in group.causes:
             group.causes[template] = Cause(line=line, message=finding.message, fix=finding.fix)
 
+    def __contains__(self, code: str) -> bool:
+        return code in self._groups
+
     def merge(self, later: Findings, lines_before: int = 0) -> None:
         """Add the findings of a part of the file that starts after ``lines_before`` lines."""
         for code, theirs in later._groups.items():

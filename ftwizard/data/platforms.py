@@ -96,7 +96,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown
     severities: dict[str, Severity | Literal["off"]] = {}
     """Severities by code that differ from assets/check_codes.toml."""
     notes: tuple[str, ...] = ()
-    """Notes to show before an upload."""
+    """Notes to show with the verdict."""
     sources: tuple[str, ...]
     as_of: str
 

@@ -32,6 +32,13 @@ def test_rules_agree_with_themselves(name: str) -> None:
     assert by_method[place.method] in place.kinds
 
 
+def test_a_method_that_ftwizard_does_not_train_is_named_as_such() -> None:
+    for target in all_targets().values():
+        says_so = any("ftwizard cannot train" in note for note in target.notes)
+        assert says_so is (not target.hosted and target.method != "sft")
+        assert ("local training" in target.words) is (target.name == "trl-sft")
+
+
 def test_how_grave_a_finding_is() -> None:
     assert get_target("openai-sft").severity("bom") == "warning"
     assert get_target("trl-sft").severity("bom") is None

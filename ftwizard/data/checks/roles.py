@@ -9,7 +9,7 @@ from typing import Any
 from ftwizard.data.checks.turns import RESULTS, SYSTEM, list_messages
 from ftwizard.data.example import Example, Kind, Message
 from ftwizard.data.findings import RowFinding
-from ftwizard.data.platforms import Target
+from ftwizard.data.platforms import Target, all_targets
 from ftwizard.data.privacy.quote import quote
 from ftwizard.text import format_count
 
@@ -38,7 +38,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
             "wrong_kind",
             f"the row is {_KINDS.get(example.kind, 'of another kind')}; {target.words} needs "
             f"{accepted}",
-            "choose a target for such rows: ftwizard check DATA --target NAME",
+            _suggest_target(example.kind),
         )
         return
     if example.kind not in _CONVERSATIONAL_KINDS:
@@ -53,6 +53,13 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     if example.kind == "preference":
         answers = (*list_messages(example.chosen), *list_messages(example.rejected))
         yield from _check_known(target, tuple([_role(message) for message in answers]), len(roles))
+
+
+@functools.cache
+def _suggest_target(kind: Kind) -> str:
+    """Return the fix for rows of a kind that the target does not train on: the first that does."""
+    name = next(target.name for target in all_targets().values() if kind in target.kinds)
+    return f"choose a target for such rows: ftwizard check DATA --target {name}"
 
 
 def _role(message: Message) -> str | None:

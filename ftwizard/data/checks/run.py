@@ -263,7 +263,8 @@ def _check_file(
 ) -> Iterator[FileFinding]:
     if goal.hosted and (finding := layout.find_hosting_problem(goal.bom)):
         yield _for_all_rows(finding, scanned.rows)
-    if format not in goal.formats:
+    # Without usable rows, rows of the wrong kind cannot be converted either.
+    if format not in goal.formats and (scanned.usable or "wrong_kind" not in scanned.findings):
         yield _for_all_rows(
             RowFinding(
                 "needs_conversion",

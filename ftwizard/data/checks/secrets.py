@@ -10,18 +10,12 @@ from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.detect import Secret, find_secrets
 
-_SECRET = (
-    "replace it with a placeholder and revoke it: it would be uploaded, and the model could repeat "
-    "it"
-)
-_NUMBER = "replace it with a placeholder: it would be uploaded, and the model could repeat it"
-_PERSONAL = "replace it with a placeholder, unless the person agreed or it is a public contact"
-_TEXTS = {
-    "secret": ("a possible secret", _SECRET),
-    "card_number": ("a payment card number", _NUMBER),
-    "bank_account": ("a bank account number", _NUMBER),
-    "national_id": ("a personal identity number", _NUMBER),
-    "personal_data": ("personal data", _PERSONAL),
+_NAMES = {
+    "secret": "a possible secret",
+    "card_number": "a payment card number",
+    "bank_account": "a bank account number",
+    "national_id": "a personal identity number",
+    "personal_data": "personal data",
 }
 
 
@@ -32,12 +26,18 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         for secret in find_secrets(text):
             if (where, secret.kind) not in reported:
                 reported.add((where, secret.kind))
-                yield _to_finding(secret, where)
+                yield _to_finding(secret, where, target)
 
 
-def _to_finding(secret: Secret, where: str) -> RowFinding:
-    name, fix = _TEXTS[secret.code]
+def _to_finding(secret: Secret, where: str, target: Target) -> RowFinding:
     length = secret.end - secret.start
-    return RowFinding(
-        secret.code, f"{where} contains {name}: {secret.kind}, {length:,} characters", fix
-    )
+    message = f"{where} contains {_NAMES[secret.code]}: {secret.kind}, {length:,} characters"
+    return RowFinding(secret.code, message, _get_fix(secret.code, target))
+
+
+def _get_fix(code: str, target: Target) -> str:
+    if code == "personal_data":
+        return "replace it with a placeholder, unless the person agreed or it is a public contact"
+    action = "replace it with a placeholder" + (" and revoke it" if code == "secret" else "")
+    upload = "it would be uploaded, and " if target.hosted else ""
+    return f"{action}: {upload}the model could repeat it"

@@ -120,6 +120,15 @@ def test_what_a_target_does_not_take(tmp_path: Path, name: Any, count: int, code
     assert by_code(found)[code].count == count
 
 
+def test_rows_of_the_wrong_kind_are_not_sent_to_a_conversion(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", [{"instruction": "Say hi", "output": "hi"}] * 12)
+    codes = by_code(run.check_files(file, CheckOptions(target="openai-dpo", near=False)))
+    assert "needs_conversion" not in codes
+    assert codes["wrong_kind"].fix.endswith("--target trl-sft")
+    codes = by_code(run.check_files(file, CheckOptions(target="openai-sft", near=False)))
+    assert "ftwizard convert" in codes["needs_conversion"].fix
+
+
 @pytest.mark.parametrize("text", ["[]", "[ ]\n"])
 def test_a_list_without_a_row_is_an_empty_file(text: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"

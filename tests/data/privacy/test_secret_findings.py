@@ -118,3 +118,12 @@ def test_no_value_in_any_place_stops_it(
 def test_a_field_that_is_named_by_a_secret_is_not_named() -> None:
     (found,) = check(chat(user("a"), extra={TOKEN: 0}), SFT)
     assert found.message.startswith("the field “[GitHub token, 40 characters]” contains")
+
+
+def test_only_rows_for_a_host_are_called_uploaded() -> None:
+    row = chat(user(f"use {TOKEN}"), user("card 4111 1111 1111 1111"))
+    for target, is_uploaded in ((SFT, True), (get_target("trl-sft"), False)):
+        fixes = [finding.fix for finding in check(row, target)]
+        assert len(fixes) == 2
+        assert all(("uploaded" in fix) is is_uploaded for fix in fixes)
+        assert ["revoke" in fix for fix in fixes] == [True, False]
