@@ -6,7 +6,7 @@ import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,6 +33,9 @@ from ftwizard.text import format_epochs, make_visible
 DEFAULT_TOKENS_IN, DEFAULT_TOKENS_OUT = Decimal(300), Decimal(150)
 """Tokens of a request and its response if the data shows none."""
 MAX_AMOUNT = Decimal(10**12)
+AMOUNT_NAMES = ("Requests per month", "Input tokens", "Output tokens")
+MEASURED_NOTE = "Token counts are the averages of your data."
+ASSUMED_NOTE = "Token counts are typical values: your data does not show them."
 _RULE_OF_THUMB_SIZES = (6e9, 10e9)
 """Model sizes that the article's training hours (for 8B) apply to."""
 _ZERO_TOKENS = TokenEstimate(value=0, low=0, high=0)
@@ -268,3 +271,21 @@ def _describe_tokens(load: TrainingLoad | None) -> str:
     about = "" if load.tokens.low == load.tokens.high else "about "
     passes = f"{load.tokens.value:,} × {format_epochs(load.epochs)}"
     return f"{about}{load.total:,} tokens ({passes}), {load.counted}"
+
+
+def parse_amount(name: str, typed: str) -> Decimal:
+    """Parse ``10,000``, ``10k`` or ``1.5M``; raise ValueError with a message."""
+    text = typed.strip().replace(",", "").replace("_", "").replace(" ", "")
+    factor = {"k": 10**3, "m": 10**6, "g": 10**9}.get(text[-1:].lower(), 1)
+    try:
+        amount = Decimal(text[:-1] if factor > 1 else text) * factor
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or not 0 < amount <= MAX_AMOUNT:
+        wrong = (
+            f"“{make_visible(typed.strip(), 24)}” is not a number"
+            if typed.strip()
+            else "enter a number"
+        )
+        raise ValueError(f"{name}: {wrong} from 1 to {MAX_AMOUNT:,f}.")
+    return amount

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,35 +12,14 @@ from textual.widgets import Input, Static
 
 from ftwizard.pricing.offer import Volume
 from ftwizard.screens import palette
-from ftwizard.screens.costs.inputs import MAX_AMOUNT
+from ftwizard.screens.costs.inputs import (
+    AMOUNT_NAMES,
+    ASSUMED_NOTE,
+    MEASURED_NOTE,
+    parse_amount,
+)
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.text import make_visible
-
-# Parsing of typed request and token counts.
-
-NAMES = ("Requests per month", "Input tokens", "Output tokens")
-MEASURED_NOTE = "Token counts are the averages of your data."
-ASSUMED_NOTE = "Token counts are typical values: your data does not show them."
-
-
-def parse_amount(name: str, typed: str) -> Decimal:
-    """Parse ``10,000``, ``10k`` or ``1.5M``; raise ValueError with a message."""
-    text = typed.strip().replace(",", "").replace("_", "").replace(" ", "")
-    factor = {"k": 10**3, "m": 10**6, "g": 10**9}.get(text[-1:].lower(), 1)
-    try:
-        amount = Decimal(text[:-1] if factor > 1 else text) * factor
-    except InvalidOperation:
-        amount = Decimal(0)
-    if not amount.is_finite() or not 0 < amount <= MAX_AMOUNT:
-        wrong = (
-            f"“{make_visible(typed.strip(), 24)}” is not a number"
-            if typed.strip()
-            else "enter a number"
-        )
-        raise ValueError(f"{name}: {wrong} from 1 to {MAX_AMOUNT:,f}.")
-    return amount
-
 
 MAX_CHARACTERS = 24
 
@@ -65,7 +43,7 @@ class VolumePage(Dialog[Volume | None]):
         with Vertical(id="volume"):
             yield Static(Text("How many requests per month?", "bold"), markup=False)
             yield Static(MEASURED_NOTE if self._measured else ASSUMED_NOTE, markup=False)
-            for name, value in zip(NAMES, values, strict=True):
+            for name, value in zip(AMOUNT_NAMES, values, strict=True):
                 with Horizontal(classes="named"):
                     yield Static(name, classes="name", markup=False)
                     shown = "" if value is None else f"{value:,f}"
@@ -89,7 +67,7 @@ class VolumePage(Dialog[Volume | None]):
         try:
             amounts = [
                 parse_amount(name, line.value)
-                for name, line in zip(NAMES, self.query(Input), strict=True)
+                for name, line in zip(AMOUNT_NAMES, self.query(Input), strict=True)
             ]
         except ValueError as error:
             self._say(str(error))

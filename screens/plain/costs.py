@@ -11,7 +11,6 @@ from rich.text import Text
 from ftwizard.catalog.prices import Prices
 from ftwizard.pricing.offer import Offer, Volume
 from ftwizard.screens.costs import inputs, table, text
-from ftwizard.screens.costs import volume as amounts
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import Order
 from ftwizard.screens.plain import hour_price
@@ -142,17 +141,17 @@ def _ask_order(prompter: Prompter, basis: Basis, order: Order) -> Order:
 
 
 def _ask_volume(prompter: Prompter, basis: Basis) -> Volume:
-    prompter.explain(amounts.MEASURED_NOTE if basis.measured else amounts.ASSUMED_NOTE)
+    prompter.explain(inputs.MEASURED_NOTE if basis.measured else inputs.ASSUMED_NOTE)
     volume = basis.query.volume or basis.usual
     amounts_typed = [
-        amounts.parse_amount(
+        inputs.parse_amount(
             name,
             prompter.ask_line(
                 name, "" if value is None else f"{value:f}", check=_amount_validator(name)
             ),
         )
         for name, value in zip(
-            amounts.NAMES, (volume.requests, volume.tokens_in, volume.tokens_out), strict=True
+            inputs.AMOUNT_NAMES, (volume.requests, volume.tokens_in, volume.tokens_out), strict=True
         )
     ]
     return Volume(
@@ -163,7 +162,7 @@ def _ask_volume(prompter: Prompter, basis: Basis) -> Volume:
 def _amount_validator(name: str) -> Validator:
     def check(typed: str) -> str:
         try:
-            amounts.parse_amount(name, typed)
+            inputs.parse_amount(name, typed)
         except ValueError as error:
             return str(error)
         return ""

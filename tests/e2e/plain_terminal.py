@@ -55,12 +55,12 @@ class Wizard(Tmux):
             time.sleep(0.05)
 
     def answer(self, *answers: Answer) -> None:
-        for one in answers:
-            self.ask(one.question)
+        for answer in answers:
+            self.ask(answer.question)
             if self.numbered:
-                self.keys(*([one.line] if one.line else []), "Enter")
+                self.keys(*([answer.line] if answer.line else []), "Enter")
             else:
-                self.keys(*one.keys, "Enter")
+                self.keys(*answer.keys, "Enter")
 
     def _last_question(self) -> str:
         lines = self.screen().rstrip().splitlines()
@@ -68,12 +68,12 @@ class Wizard(Tmux):
             return next((line for line in reversed(lines) if line.startswith("? ")), "")
         if not lines or not lines[-1].rstrip().endswith(":"):
             return ""
-        begun = [
-            place
-            for place, line in enumerate(lines[:-1])
+        prompts = [
+            index
+            for index, line in enumerate(lines[:-1])
             if re.search(r"(b: back|enter: .*)\): ?\S*$", line)
         ]
-        return "\n".join(lines[(begun or [-1])[-1] + 1 :])
+        return "\n".join(lines[(prompts or [-1])[-1] + 1 :])
 
 
 class Pty:
@@ -84,6 +84,7 @@ class Pty:
         self._ended: int | None = None
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job would ignore ctrl+c
             os.chdir(cwd)
             whole = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PROMPT_TOOLKIT_NO_CPR": "1"}
             os.execve(FTWIZARD, [str(FTWIZARD), *arguments], {**whole, **environment})
@@ -96,13 +97,13 @@ class Pty:
         end = time.monotonic() + timeout
         start = len(self.sent)
         while words not in self.sent[start:]:
-            assert time.monotonic() < end and self._read(), self.sent[-3000:].decode()
+            assert time.monotonic() < end and self._read(), self.sent[-3000:].decode(errors="replace")
 
     def code(self, timeout: float = 90) -> int:
         """Read to the end; return the exit code."""
         end = time.monotonic() + timeout
         while self._ended is None:
-            assert time.monotonic() < end, self.sent[-3000:].decode()
+            assert time.monotonic() < end, self.sent[-3000:].decode(errors="replace")
             self._read()
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:

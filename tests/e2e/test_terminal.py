@@ -24,7 +24,7 @@ TRIED = ("home", "path", "data", "monitor")
 SHOWS = {
     "home": "New fine-tune",
     "path": "What should (it|the model) learn",
-    "data": "Enter reads the file",
+    "data": "Press enter to read",
     "monitor": "loss 0|loss .*0",
 }
 """What is on each of them at any size that it is shown in."""

@@ -13,7 +13,7 @@ from ftwizard import text
 from ftwizard.catalog.prices import packaged
 from ftwizard.pricing.offer import Offer
 from ftwizard.quantity import EndDate
-from ftwizard.screens.costs import inputs, plot, table, volume
+from ftwizard.screens.costs import inputs, plot, table
 from ftwizard.screens.costs.table import Order
 from tests.screens.costs.helpers import COLUMN_IDS, MONTH, TODAY, counted, usd
 
@@ -72,14 +72,14 @@ def test_an_amount_is_short_and_nothing_is_rounded_to_nothing(value: float) -> N
 
 @given(st.decimals(1, 10**12, allow_nan=False, places=0))
 def test_a_number_is_read_as_it_is_written(number: Decimal) -> None:
-    assert volume.parse_amount("", f"{number:,f}") == number
-    assert volume.parse_amount("", f" {number:f} ") == number
+    assert inputs.parse_amount("", f"{number:,f}") == number
+    assert inputs.parse_amount("", f" {number:f} ") == number
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "x", "nan", "inf", "1e99", "k", "\x1b[2J", "٣x"])
 def test_what_is_no_number_is_refused(typed: str) -> None:
     with pytest.raises(ValueError, match=r"not a number|enter a number"):
-        volume.parse_amount("Tokens in", typed)
+        inputs.parse_amount("Tokens in", typed)
 
 
 def test_the_lines_of_the_plot_meet_at_the_break_even() -> None:
