@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,33 +13,13 @@ from textual.widgets import Input, Static
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.pricing import machine_rate
-from ftwizard.quantity import Figure
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.widgets.text_input import TextInput
+from ftwizard.screens.wizard import texts
 
 if TYPE_CHECKING:
     from ftwizard.screens.app import FtwizardApp
-
-
-# Texts of the question for the hourly price of this machine.
-
-QUESTION = "What does this machine cost per hour?"
-NAME = "US dollars per hour"
-WHY = "Rent, or power and wear. The cost of a run is its time × this price."
-REMEMBER = "Save this price?"
-
-
-def describe_saving() -> str:
-    """Describe what saving the price does."""
-    return f"Later estimates and runs use it. It is saved in {machine_rate.shown_file()}."
-
-
-def describe_rental(estimate: dict[str, Any] | None) -> str:
-    """Describe the rental price of the estimate's GPU; empty if unknown."""
-    rental = ((estimate or {}).get("hour") or {}).get("rental")
-    return machine_rate.describe_rental(msgspec.convert(rental, Figure | None))
-
 
 MAX_CHARACTERS = 24
 
@@ -58,12 +37,12 @@ class HourPricePage(Dialog[PriceRate | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="volume"):
-            yield Static(Text(QUESTION, "bold"), markup=False)
-            yield Static(WHY, classes="about", markup=False)
+            yield Static(Text(texts.HOUR_PRICE_QUESTION, "bold"), markup=False)
+            yield Static(texts.HOUR_PRICE_REASON, classes="about", markup=False)
             if self._guide:
                 yield Static(Text(self._guide, "dim"), classes="about", markup=False)
             with Horizontal(classes="named"):
-                yield Static(NAME, classes="name", markup=False)
+                yield Static(texts.HOUR_PRICE_NAME, classes="name", markup=False)
                 shown = f"{self._hour.usd:f}" if self._hour else ""
                 yield TextInput(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
             yield Static(id="wrong", markup=False)
@@ -107,7 +86,7 @@ async def ask_price(app: FtwizardApp, hour: PriceRate | None, guide: str = "") -
     if (before := machine_rate.read_saved_price()) and before.usd == price.usd:
         return before
     if not await app.push_screen_wait(
-        ConfirmDialog(REMEMBER, describe_saving(), "save it", "this time only")
+        ConfirmDialog(texts.SAVE_PRICE, texts.describe_saved_price(), "save it", "this time only")
     ):
         return price
     try:

@@ -26,6 +26,7 @@ from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import INDENT, Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
+from ftwizard.screens.wizard import texts
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.text import format_dollars
 
@@ -165,7 +166,7 @@ class CostsPage(Page[Draft]):
     async def action_hour(self) -> None:
         """Ask for the hourly price of this machine."""
         app: Any = self.app
-        before, guide = self._draft.hour, hour_price.describe_rental(self._draft.estimate)
+        before, guide = self._draft.hour, texts.describe_rental(self._draft.estimate)
         self._draft = self._draft.with_hour_price(await hour_price.ask_price(app, before, guide))
         self._basis = replace(self._basis, hour=self._draft.hour)
         self._compute()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ftwizard.errors import FtwizardError
 from ftwizard.pricing import machine_rate
-from ftwizard.screens.costs import hour_price
 from ftwizard.screens.plain.prompts import GoBack, Prompter
+from ftwizard.screens.wizard import texts
 from ftwizard.screens.wizard.drafts import Draft
 
 PRICE_HINT = "choose “set the hourly price” below"
@@ -13,21 +13,23 @@ PRICE_HINT = "choose “set the hourly price” below"
 
 def ask_hour(prompter: Prompter, draft: Draft) -> Draft:
     """Ask for the price and whether to save it; going back changes nothing."""
-    prompter.explain(hour_price.WHY)
-    if guide := hour_price.describe_rental(draft.estimate):
+    prompter.explain(texts.HOUR_PRICE_REASON)
+    if guide := texts.describe_rental(draft.estimate):
         prompter.note(guide)
     default = f"{draft.hour.usd:f}" if draft.hour else ""
     try:
         price = machine_rate.parse_typed_price(
             prompter.ask_line(
-                f"{hour_price.QUESTION} {hour_price.NAME}", default, check=_validate_price
+                f"{texts.HOUR_PRICE_QUESTION} {texts.HOUR_PRICE_NAME}",
+                default,
+                check=_validate_price,
             )
         )
         if (before := machine_rate.read_saved_price()) and before.usd == price.usd:
             return draft.with_hour_price(before)
-        prompter.explain(hour_price.describe_saving())
+        prompter.explain(texts.describe_saved_price())
         options = [("once", "no, this time only"), ("remember", "yes, save it")]
-        keeps = prompter.choose(hour_price.REMEMBER, options) == "remember"
+        keeps = prompter.choose(texts.SAVE_PRICE, options) == "remember"
     except GoBack:
         return draft
     try:

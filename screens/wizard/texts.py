@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +20,8 @@ from ftwizard.advice.setting_help import Setting
 from ftwizard.catalog.providers import PathId, catalog
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
+from ftwizard.pricing import machine_rate
+from ftwizard.quantity import Figure
 from ftwizard.screens import palette
 from ftwizard.screens.wizard import history, setting_values
 from ftwizard.screens.wizard.drafts import Draft
@@ -31,6 +34,10 @@ NO_VALIDATION = (
     "no validation",
 )
 """A warning, its fix, and the phrase that confirms it."""
+HOUR_PRICE_QUESTION = "What does this machine cost per hour?"
+HOUR_PRICE_NAME = "US dollars per hour"
+HOUR_PRICE_REASON = "Rent, or power and wear. The cost of a run is its time × this price."
+SAVE_PRICE = "Save this price?"
 MANY_EPOCHS = ("You can confirm that you want more.", "many epochs")
 """The fix and the phrase for the warning of the plan's own check."""
 
@@ -209,3 +216,14 @@ def format_reason(setting: Setting, advised: AdvisedValue | None, origin: str) -
         (setting.label, "bold"), f"  {setting_values.describe_reason(setting, advised)}"
     )
     return text.append(f"\n{setting_values.describe_sources(setting, advised, origin)}", "dim")
+
+
+def describe_saved_price() -> str:
+    """Describe what saving the hourly price does."""
+    return f"Later estimates and runs use it. It is saved in {machine_rate.shown_file()}."
+
+
+def describe_rental(estimate: dict[str, Any] | None) -> str:
+    """Describe the rental price of the estimate's GPU; empty if unknown."""
+    rental = ((estimate or {}).get("hour") or {}).get("rental")
+    return machine_rate.describe_rental(msgspec.convert(rental, Figure | None))

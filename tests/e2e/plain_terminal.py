@@ -97,7 +97,9 @@ class Pty:
         end = time.monotonic() + timeout
         start = len(self.sent)
         while words not in self.sent[start:]:
-            assert time.monotonic() < end and self._read(), self.sent[-3000:].decode(errors="replace")
+            assert time.monotonic() < end and self._read(), self.sent[-3000:].decode(
+                errors="replace"
+            )
 
     def code(self, timeout: float = 90) -> int:
         """Read to the end; return the exit code."""

@@ -87,7 +87,7 @@ class EstimatePage(WizardPage[Step]):
     async def action_hour(self) -> None:
         """Ask for the hourly price of this machine."""
         app: Any = self.app
-        guide = hour_price.describe_rental(self._draft.estimate)
+        guide = texts.describe_rental(self._draft.estimate)
         price = await hour_price.ask_price(app, self._draft.hour, guide)
         self._draft = self._draft.with_hour_price(price)
         self._show()
