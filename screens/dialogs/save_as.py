@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,61 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
-from ftwizard import locations, user_paths
-from ftwizard.errors import FtwizardError
+from ftwizard import user_paths
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.screens.wizard.drafts import format_path
-from ftwizard.screens.wizard.suggestions import COMPRESSION_SUFFIXES, DATA_SUFFIXES, MAX_CHARACTERS
-from ftwizard.text import make_visible
-
-# Names for new files that do not exist yet.
-
-_ENDINGS = (*COMPRESSION_SUFFIXES, *DATA_SUFFIXES)
-
-
-def suggest_name(source: str, word: str) -> str:
-    """Suggest an unused name for a JSON Lines file made from ``source``: ``rows.fixed.jsonl``.
-
-    The file goes next to its source, or into the working directory if that is a cache.
-    """
-    path = Path(source)
-    stem = path.name
-    while (cut := stem.lower()).endswith(_ENDINGS):
-        stem = stem[: cut.rindex(".")]
-    folder = path.parent if _is_writable(path.parent) else Path.cwd()
-    number = 1
-    while True:
-        again = f"-{number}" if number > 1 else ""
-        made = folder / f"{stem or 'rows'}.{word}{again}.jsonl"
-        if not user_paths.exists(made):
-            return format_path(str(made))
-        number += 1
-
-
-def find_problem(names: Sequence[str]) -> str:
-    """Describe why files cannot be written under these names; empty if they can."""
-    wholes: list[Path] = []
-    for name in names:
-        if not name.strip():
-            return "Enter a file name."
-        try:
-            path = user_paths.make_absolute(name.strip())
-        except FtwizardError as error:
-            return f"{error.message} {error.hint}"
-        if user_paths.exists(path):
-            return f"File {make_visible(name, 100)} already exists. Choose another name."
-        if not user_paths.is_folder(path.parent):
-            return f"Folder {make_visible(str(path.parent), 200)} does not exist."
-        if path in wholes:
-            return "Give each file a different name."
-        wholes.append(path)
-    return ""
-
-
-def _is_writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and not folder.is_relative_to(locations.cache_folder())
+from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS, find_problem
 
 
 class SaveAsDialog(Dialog[list[str] | None]):

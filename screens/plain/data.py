@@ -14,7 +14,6 @@ from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs import save_as
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, GoBack, Prompter
 from ftwizard.screens.wizard import drafts, suggestions, texts
 from ftwizard.screens.wizard.data import (
@@ -177,7 +176,7 @@ def _read_new(prompter: Prompter, draft: Draft, made: new_files.CreatedFiles) ->
 
 def _fix(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
     source = draft.plan.data.files.train
-    out = _ask_name(prompter, "New file", save_as.suggest_name(source, "fixed"))
+    out = _ask_name(prompter, "New file", suggestions.suggest_name(source, "fixed"))
     argv = ("check", *data_check.build_target_args(draft.plan, draft.target, source), "--fix", out)
     done = _run_command(prompter, "Fixing", argv, out)
     if done is None:
@@ -188,8 +187,10 @@ def _fix(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
 
 def _split(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
     source = draft.plan.data.files.train
-    train = _ask_name(prompter, "Training file", save_as.suggest_name(source, "train"))
-    own = _ask_name(prompter, "Validation file", save_as.suggest_name(source, "validation"), train)
+    train = _ask_name(prompter, "Training file", suggestions.suggest_name(source, "train"))
+    own = _ask_name(
+        prompter, "Validation file", suggestions.suggest_name(source, "validation"), train
+    )
     done = _run_command(
         prompter, "Splitting", new_files.build_split_command(draft, train, own), train, own
     )
@@ -200,7 +201,7 @@ def _convert(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
     source = draft.plan.data.files.train
     options = new_files.list_targets(draft.checked or {})
     name = prompter.choose("Convert for which target?", options, str(draft.target or ""))
-    out = _ask_name(prompter, "New file", save_as.suggest_name(source, name))
+    out = _ask_name(prompter, "New file", suggestions.suggest_name(source, name))
     argv = (
         "convert",
         *data_check.build_file_args(draft.plan, source),
@@ -219,7 +220,7 @@ def _convert(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
 def _ask_name(prompter: Prompter, question: str, default: str, *other_names: str) -> str:
     named = [drafts.format_path(name) for name in other_names]
     typed = prompter.ask_line(
-        question, default, check=lambda name: save_as.find_problem([name, *named])
+        question, default, check=lambda name: suggestions.find_problem([name, *named])
     )
     return drafts.get_absolute_path(typed)
 

@@ -1,15 +1,17 @@
-"""Completion of typed names: files, folders and models."""
+"""Completion of typed names of files and models, and names for new files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from ftwizard import user_paths
+from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
 from ftwizard.models.hub import find_known_models
-from ftwizard.text import format_bytes
+from ftwizard.screens.wizard.drafts import format_path
+from ftwizard.text import format_bytes, make_visible
 
 MAX_CHARACTERS = 4096
 """Longer than any path (PATH_MAX): a megabyte pasted by mistake must not be laid out."""
@@ -77,3 +79,46 @@ def suggest_models(typed: str) -> list[tuple[str, str, str]]:
     return [
         (name, name, note) for name, note in find_known_models() if typed.lower() in name.lower()
     ]
+
+
+def suggest_name(source: str, word: str) -> str:
+    """Suggest an unused name for a JSON Lines file made from ``source``: ``rows.fixed.jsonl``.
+
+    The file goes next to its source, or into the working directory if that is a cache.
+    """
+    path = Path(source)
+    stem = path.name
+    while (cut := stem.lower()).endswith((*COMPRESSION_SUFFIXES, *DATA_SUFFIXES)):
+        stem = stem[: cut.rindex(".")]
+    folder = path.parent if _is_writable(path.parent) else Path.cwd()
+    number = 1
+    while True:
+        again = f"-{number}" if number > 1 else ""
+        made = folder / f"{stem or 'rows'}.{word}{again}.jsonl"
+        if not user_paths.exists(made):
+            return format_path(str(made))
+        number += 1
+
+
+def find_problem(names: Sequence[str]) -> str:
+    """Describe why files cannot be written under these names; empty if they can."""
+    wholes: list[Path] = []
+    for name in names:
+        if not name.strip():
+            return "Enter a file name."
+        try:
+            path = user_paths.make_absolute(name.strip())
+        except FtwizardError as error:
+            return f"{error.message} {error.hint}"
+        if user_paths.exists(path):
+            return f"File {make_visible(name, 100)} already exists. Choose another name."
+        if not user_paths.is_folder(path.parent):
+            return f"Folder {make_visible(str(path.parent), 200)} does not exist."
+        if path in wholes:
+            return "Give each file a different name."
+        wholes.append(path)
+    return ""
+
+
+def _is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and not folder.is_relative_to(locations.cache_folder())

@@ -8,10 +8,11 @@ from ftwizard.data import platforms
 from ftwizard.screens import navigation
 from ftwizard.screens.dialogs.choose import ChooseDialog
 from ftwizard.screens.dialogs.result import ResultDialog
-from ftwizard.screens.dialogs.save_as import SaveAsDialog, suggest_name
+from ftwizard.screens.dialogs.save_as import SaveAsDialog
 from ftwizard.screens.wizard.data import data_check, new_files
 from ftwizard.screens.wizard.data.new_files import CreatedFiles
 from ftwizard.screens.wizard.drafts import SHARES, Draft, format_path
+from ftwizard.screens.wizard.suggestions import suggest_name
 from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
