@@ -73,6 +73,12 @@ def estimate(arguments: argparse.Namespace) -> int:
     chosen = plan_argument.load(
         arguments.plan, arguments.allow, data_hint=hint, deferred=DEFERRED_RISKS
     )
+    if arguments.epochs is not None:
+        raise FtwizardError(
+            "--epochs cannot be combined with a plan.",
+            f"The plan sets recipe.epochs: {chosen.recipe.epochs:g}. Change it there.",
+            USAGE,
+        )
     return _estimate_plan(arguments, chosen)
 
 

@@ -42,3 +42,13 @@ def test_a_folder_and_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert dispatch(["probe", "p.yaml", "--steps", "1000000"], _door) == USAGE
     assert dispatch(["probe", str(tmp_path)], _door) == FAILED
     assert "--steps is 1,000,000; it must be 1 to 1,000." in capsys.readouterr().err
+
+
+def test_an_estimate_of_a_plan_takes_its_epochs_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("data: {files: {train: rows.jsonl}}\nmodel: {name: a/b}\nrecipe: {epochs: 2}\n")
+    assert dispatch(["estimate", str(plan), "--epochs", "9"], _door) == USAGE
+    said = capsys.readouterr().err
+    assert "--epochs cannot be combined with a plan." in said and "recipe.epochs: 2." in said
