@@ -47,9 +47,9 @@ def run_checks(
             yield warning("GPU state", "the driver does not answer all queries", fix)
         for card in driver.cards:
             yield from check_card(card, in_container=is_container(root))
-    card = get_first_visible(driver, os.environ) if facts.gpus else None
-    yield check_precision(facts, card.capability if card else None)
-    yield check_attention(card.capability if card else None, facts)
+    first = get_first_visible(driver, os.environ) if facts.gpus else None
+    yield check_precision(facts, first.capability if first else None)
+    yield check_attention(first.capability if first else None, facts)
 
 
 def explain_no_gpu(facts: MachineInfo, root: Path = Path("/")) -> Check:
