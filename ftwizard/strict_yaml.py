@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import re
 import typing
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import make_visible
+from ftwizard.text import find_similar, make_visible
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _TYPE_NAMES = {
@@ -80,12 +79,8 @@ def _reject_unknown(tree: Any, kind: Any, at: str, name: str) -> None:
     field_types = {f.name: f.type for f in msgspec.structs.fields(kind)}
     for key, value in tree.items():
         if key not in field_types:
-            matches = difflib.get_close_matches(str(key), field_types, 1)
-            hint = (
-                f"Did you mean {at}{matches[0]}?"
-                if matches
-                else f"Valid keys: {', '.join(field_types)}."
-            )
+            near = find_similar(str(key), field_types)
+            hint = f"Did you mean {at}{near}?" if near else f"Valid keys: {', '.join(field_types)}."
             raise SettingsError(
                 f"{name}{_format_line(tree, [key])}: {make_visible(f'{at}{key}', 100)} is not a setting.",
                 hint,

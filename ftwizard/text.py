@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 from decimal import Decimal
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -44,6 +46,17 @@ def _escape(char: str) -> str:
 def format_count(count: int, singular: str, plural: str | None = None) -> str:
     """Format a count with its noun: ``1 row``, ``2 rows``, ``1,200 rows``."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def find_similar(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that is nearest to a mistyped ``word``; None if none is near."""
+    return next(iter(difflib.get_close_matches(word, list(names), 1)), None)
+
+
+def format_suggestion(word: str, names: Iterable[str]) -> str:
+    """Return ``Did you mean NAME?`` for a mistyped ``word``; empty if no name is near."""
+    name = find_similar(word, names)
+    return f"Did you mean {make_visible(name)}?" if name else ""
 
 
 def format_bytes(count: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, cast
 
@@ -219,18 +218,13 @@ def _check(name: str, option: str) -> None:
     if name not in BY_ID:
         raise FtwizardError(
             f"There is no question “{text.make_visible(name, 40)}”.",
-            f"{_nearest(name, BY_ID)}Questions: {', '.join(BY_ID)}.",
+            f"{text.format_suggestion(name, BY_ID)} Questions: {', '.join(BY_ID)}.".lstrip(),
             USAGE,
         )
     options = [answer.id for answer in BY_ID[name].options]
     if option not in options:
         raise FtwizardError(
             f"“{text.make_visible(option, 40)}” is not an answer to “{name}”.",
-            f"{_nearest(option, options)}Answers: {', '.join(options)}.",
+            f"{text.format_suggestion(option, options)} Answers: {', '.join(options)}.".lstrip(),
             USAGE,
         )
-
-
-def _nearest(name: str, names: Mapping[str, object] | list[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), 1)
-    return f"Did you mean {close[0]}? " if close else ""

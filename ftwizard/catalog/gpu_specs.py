@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 
 import msgspec
 
 from ftwizard.catalog.sourced import Sourced, load_asset
+from ftwizard.text import find_similar
 
 AMPERE = 8.0
 """Lowest compute capability with bf16 and with flash-attn 2 (its README)."""
@@ -120,5 +120,5 @@ def find_typed_gpu(name: str) -> GpuSpec | None:
 def nearest_gpu(name: str) -> str | None:
     """Return the GPU name in the catalog that is nearest to a typed one."""
     names = {spec.name.lower().removeprefix("geforce "): spec.name for spec in cards()}
-    near = difflib.get_close_matches(name.strip().lower(), names, 1)
-    return names[near[0]] if near else None
+    near = find_similar(name.strip().lower(), names)
+    return names[near] if near else None

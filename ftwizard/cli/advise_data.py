@@ -63,7 +63,9 @@ def _read_any(data: str) -> Evidence:
             file,
             # Near-duplicates do not affect provider or recipe.
             run.CheckOptions(max_length=Recipe().max_length, near=False),
-            say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
+            say=lambda done, total: say(
+                "checking", what=file.name, done=done, **progress.get_unit(total)
+            ),
         )
     return evidence.read_evidence(msgspec.to_builtins(examined))
 
@@ -78,10 +80,6 @@ def _read_report(file: Path) -> dict[str, Any] | None:
         return None
     is_report = isinstance(report, dict) and {"verdict", "findings", "usable"} <= report.keys()
     return report if is_report else None
-
-
-def _unit(total: int) -> dict[str, int | str]:
-    return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
 
 
 def to_document(

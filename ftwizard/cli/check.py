@@ -125,7 +125,9 @@ def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> DataReport:
         file,
         _build_options(arguments),
         validation=Path(arguments.val) if arguments.val else None,
-        say=lambda done, total: say("checking", what=file.name, done=done, **_unit(total)),
+        say=lambda done, total: say(
+            "checking", what=file.name, done=done, **progress.get_unit(total)
+        ),
         show=say.show,
     )
     if arguments.model and report.target == "trl-sft" and report.usable:
@@ -165,10 +167,6 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
         tokens=counted.counts.tokens,
         trained_tokens=counted.counts.trained,
     )
-
-
-def _unit(total: int) -> dict[str, int | str]:
-    return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
 
 
 def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:

@@ -34,6 +34,11 @@ class Say:
         """Show a partial result."""
 
 
+def get_unit(total: int) -> dict[str, int | str]:
+    """Return the fields for a file read by bytes, or by rows where its size is unknown (0)."""
+    return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
+
+
 @contextlib.contextmanager
 def reporter(*, shown: bool = False) -> Iterator[Say]:
     """Yield the progress callback.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.text import make_visible
+from ftwizard.text import format_suggestion, make_visible
 
 _MAX_SHOWN = 100
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
@@ -52,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 
     def _convert_choice(self, name: str, value: str, quoted_choices: str) -> FtwizardError:
         choices = re.findall(r"'([^']*)'", quoted_choices)
-        guess = _suggest(value, choices)
+        guess = format_suggestion(value.lower(), choices)
         if name == "COMMAND":
             return _usage_error(
                 f"There is no command {_clip(value)}.",
@@ -80,13 +79,8 @@ def _unknown_error(rest: Sequence[str], parser: Parser) -> FtwizardError:
         )
     name = option.partition("=")[0]
     options = sorted(set(_OPTION.findall(parser.format_help())))
-    hint = _suggest(name, options) or f"Options: {', '.join(options)}."
+    hint = format_suggestion(name.lower(), options) or f"Options: {', '.join(options)}."
     return _usage_error(f"{parser.prog} has no option {_clip(name)}.", hint)
-
-
-def _suggest(value: str, choices: Iterable[str]) -> str:
-    closest = difflib.get_close_matches(value.lower(), list(choices), 1)
-    return f"Did you mean {closest[0]}?" if closest else ""
 
 
 def _usage_error(message: str, hint: str) -> FtwizardError:

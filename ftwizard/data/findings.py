@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from ftwizard.data.platforms import Severity, Target
+from ftwizard.text import format_count
 
 # Results of checks: findings in one row, and in a file as a whole.
 
@@ -36,6 +38,35 @@ class FileFinding(msgspec.Struct, frozen=True, kw_only=True):
     """Number of affected rows; exact."""
     lines: list[int]
     """Lines of these rows, 1-based, in order; at most ``SHOWN_LINES``."""
+
+
+class LineCounter:
+    """A count of lines, and the first ``SHOWN_LINES`` of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[int] = []
+
+    def add(self, line: int) -> None:
+        """Add a line; lines arrive in ascending order."""
+        self.count += 1
+        if len(self.first) < MAX_SHOWN_LINES:
+            self.first.append(line)
+
+    def merge(self, later: LineCounter, lines_before: int) -> None:
+        """Add the lines of a later part of the file, which starts after ``lines_before`` lines."""
+        self.count += later.count
+        room = MAX_SHOWN_LINES - len(self.first)
+        self.first.extend(line + lines_before for line in later.first[:room])
+
+
+def describe_left_out(left_out: Sequence[Finding]) -> tuple[str, str]:
+    """Return why no row is left, as the end of a message, and the hint."""
+    if not left_out:
+        return "the file has no rows", ""
+    first = left_out[0]
+    rows = format_count(first.count, "row")
+    return f"{first.message} ({rows})", f"{first.fix[:1].upper()}{first.fix[1:]}."
 
 
 MAX_CAUSES = 4

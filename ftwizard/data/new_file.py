@@ -18,7 +18,7 @@ _FULL_DISK = {
     errno.EDQUOT: "Your disk quota is used up in",
     errno.EFBIG: "The file is too large for the file system of",
 }
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 
 
 @contextlib.contextmanager
@@ -37,7 +37,7 @@ def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _publish(part, path)
+        publish(part, path)
     finally:
         part.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # some file systems cannot sync folders
@@ -98,8 +98,8 @@ def _full_disk_error(path: Path, error: OSError) -> FtwizardError:
     )
 
 
-def _publish(part: Path, path: Path) -> None:
-    """Give the written file its name, unless another process has taken it meanwhile."""
+def publish(part: Path, path: Path) -> None:
+    """Give the written file its name by a hard link, which never replaces a file, unlike a rename."""
     try:
         os.link(part, path)
     except FileExistsError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +16,13 @@ from ftwizard.data.example import Example
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container, FileProblem, inspect
+from ftwizard.data.new_file import publish, require_free
 from ftwizard.data.reader import BadRow
 from ftwizard.data.split import MIN_TRAIN_ROWS, SplitPart, divide
 from ftwizard.errors import FtwizardError
 from ftwizard.text import format_count, make_visible
 
 Say = Callable[..., None]
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""Errors of file systems without hard links (FAT, some network shares)."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +75,7 @@ def split_file(
     and if an output file exists.
     """
     for target in out.values():
-        _require_new(target)
+        require_free(target)
     container = inspect(path)
     say("reading", what=path.name)
     detected, numbers, examples, problems = _read_examples(path, container, format)
@@ -203,7 +201,7 @@ def _write_files(
                 file.flush()
                 os.fsync(file.fileno())
         for part, target in out.items():
-            _publish(drafts[part], target)
+            publish(drafts[part], target)
             placed.append(target)
     except BaseException as error:
         for target in placed:
@@ -218,22 +216,3 @@ def _write_files(
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
-
-
-def _publish(draft: Path, target: Path) -> None:
-    """Give a file its name by a hard link, which never replaces another file, unlike a rename."""
-    _require_new(target)
-    try:
-        os.link(draft, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        draft.rename(target)
-
-
-def _require_new(target: Path) -> None:
-    if os.path.lexists(target):
-        raise FtwizardError(
-            f"{make_visible(str(target))} already exists.",
-            "Name another file, or move that one away.",
-        )

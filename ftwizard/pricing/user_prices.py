@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import errno
 import os
 import re
@@ -19,7 +18,7 @@ from ftwizard.catalog.hosted_models import PLATFORM_NAMES, list_hosted_models
 from ftwizard.catalog.prices import Kind, Market, Price, Unit, packaged, parse_date
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.pricing import money
-from ftwizard.text import make_visible
+from ftwizard.text import format_suggestion, make_visible
 
 # Safe reading of the user's price file.
 
@@ -335,8 +334,7 @@ def _check_date(value: str | None, today: datetime.date) -> str:
 
 def _suggest(word: str, names: Iterable[str]) -> str:
     names = tuple(names)
-    near = difflib.get_close_matches(str(word), names, 1)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names)}."
+    return format_suggestion(str(word), names) or f"Known: {', '.join(names)}."
 
 
 def _find_line(text: str, number: int, key: str) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import describe
 from ftwizard.runs.store import RunStatus
-from ftwizard.text import make_visible
+from ftwizard.text import find_similar, format_suggestion, make_visible
 
 if TYPE_CHECKING:
     from ftwizard.plan.schema import Plan
@@ -113,10 +112,8 @@ def explain_no_match(
             if count := sum(matches_all(rest, facts) for facts in everything):
                 matches = "1 run matches" if count == 1 else f"{count} runs match"
                 return message, f"Without “{make_visible(term.text, 60)}”, {matches}."
-    near = difflib.get_close_matches(query, [facts.id for facts in everything], 1)
-    if near:
-        return message, f"Did you mean {make_visible(near[0])}?"
-    return message, f"Examples: {EXAMPLES}"
+    hint = format_suggestion(query, [facts.id for facts in everything])
+    return message, hint or f"Examples: {EXAMPLES}"
 
 
 def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
@@ -169,8 +166,8 @@ def _parse_term(text: str) -> SearchTerm:
     if key not in _keys():
         if sign in ":=" and "/" in text:  # a path or a URL
             return SearchTerm(text, value=text)
-        near = difflib.get_close_matches(key, [*_keys(), *ALIASES], 1)
-        hint = f"Did you mean {near[0]}{sign}{make_visible(value, 40)}?" if near else ""
+        near = find_similar(key, [*_keys(), *ALIASES])
+        hint = f"Did you mean {near}{sign}{make_visible(value, 40)}?" if near else ""
         raise FtwizardError(
             f"Runs have no field “{make_visible(name, 40)}”.",
             hint or f"Examples: {EXAMPLES}",

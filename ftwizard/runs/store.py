@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import stat
 import time
@@ -21,7 +20,7 @@ from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress, read_progress
-from ftwizard.text import make_visible
+from ftwizard.text import format_suggestion, make_visible
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,8 +85,7 @@ def find(run: str) -> JobFolder:
             f"“{make_visible(run, 70)}” matches {len(matches)} runs.",
             f"Choose one: {', '.join(matches[:5])}",
         )
-    near = difflib.get_close_matches(run, ids, 1)
-    hint = f"Did you mean {near[0]}?" if near else "List them with: ftwizard runs"
+    hint = format_suggestion(run, ids) or "List them with: ftwizard runs"
     raise FtwizardError(f"There is no run “{make_visible(run, 70)}” in {root}.", hint)
 
 

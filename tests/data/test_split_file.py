@@ -128,15 +128,15 @@ def test_nothing_is_overwritten_even_if_it_comes_late(
     with pytest.raises(FtwizardError, match="already exists"):
         divided(path)
     late.unlink()
-    place = split_file._publish
+    place = split_file.publish
 
     def place_late(draft: Path, target: Path) -> None:
         if target == late:
             late.write_text("mine")
         place(draft, target)
 
-    monkeypatch.setattr(split_file, "_publish", place_late)
-    with pytest.raises(FtwizardError, match="already exists"):
+    monkeypatch.setattr(split_file, "publish", place_late)
+    with pytest.raises(FtwizardError, match="created by another process"):
         divided(path)
     assert late.read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["rows.jsonl", taken])

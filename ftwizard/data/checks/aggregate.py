@@ -12,7 +12,7 @@ from typing import Any, Self
 from ftwizard.data.checks.images import has_images
 from ftwizard.data.checks.turns import get_texts, list_messages
 from ftwizard.data.example import Example, Message
-from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
+from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding, LineCounter
 from ftwizard.data.platforms import Target
 from ftwizard.text import format_count
 
@@ -30,26 +30,6 @@ MAX_DESIRABLE_RATIO = 1.33
 _VERDICTS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
-class Lines:
-    """A count of lines, and the first ``SHOWN_LINES`` of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[int] = []
-
-    def add(self, line: int) -> None:
-        """Add a line; lines arrive in ascending order."""
-        self.count += 1
-        if len(self.first) < MAX_SHOWN_LINES:
-            self.first.append(line)
-
-    def merge(self, later: Lines, lines_before: int) -> None:
-        """Add the lines of a later part of the file, which starts after ``lines_before`` lines."""
-        self.count += later.count
-        room = MAX_SHOWN_LINES - len(self.first)
-        self.first.extend(line + lines_before for line in later.first[:room])
-
-
 class LengthBias:
     """Check for a systematic length difference between chosen and rejected answers."""
 
@@ -58,7 +38,7 @@ class LengthBias:
         # Integers, so that the order of merging does not matter.
         self._sums = [0, 0]
         self._squares = [0, 0]
-        self._longer = (Lines(), Lines())
+        self._longer = (LineCounter(), LineCounter())
 
     def add(self, line: int, example: Example) -> None:
         """Add a row; rows that are not pairs are ignored."""
@@ -120,8 +100,8 @@ class LabelBalance:
     """Check of the ratio of desirable to undesirable answers."""
 
     def __init__(self) -> None:
-        self._desirable = Lines()
-        self._undesirable = Lines()
+        self._desirable = LineCounter()
+        self._undesirable = LineCounter()
 
     def add(self, line: int, example: Example) -> None:
         """Add a row; rows without a label are ignored."""
@@ -187,7 +167,7 @@ class IgnoredLabel:
     """
 
     def __init__(self) -> None:
-        self._undesirable = Lines()
+        self._undesirable = LineCounter()
         self._is_class = False
 
     def add(self, line: int, example: Example) -> None:
@@ -231,8 +211,8 @@ class ImageMix:
     """Check that all rows or none have images, for targets that require it."""
 
     def __init__(self) -> None:
-        self._with = Lines()
-        self._without = Lines()
+        self._with = LineCounter()
+        self._without = LineCounter()
 
     def add(self, line: int, example: Example) -> None:
         """Add a row."""
@@ -269,8 +249,8 @@ class SystemMix:
     """Check that all rows or none start with a system prompt."""
 
     def __init__(self) -> None:
-        self._with = Lines()
-        self._without = Lines()
+        self._with = LineCounter()
+        self._without = LineCounter()
 
     def add(self, line: int, example: Example) -> None:
         """Add a row; rows that are not conversations are ignored."""

@@ -13,13 +13,13 @@ from ftwizard.data import checks, formats, reader
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.example import Example
 from ftwizard.data.export import choose_format, write
-from ftwizard.data.findings import FileFinding, Findings, RowFinding
+from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target
 from ftwizard.data.reader import RowReader
 from ftwizard.errors import FtwizardError
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import make_visible
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,15 +122,9 @@ class _Converter:
 
 
 def _nothing_written(report: Conversion, source: Path) -> FtwizardError:
-    first = report.left_out[0] if report.left_out else None
-    why = (
-        f": {first.message} ({format_count(first.count, 'row')})"
-        if first
-        else ": the file has no rows"
-    )
+    reason, hint = describe_left_out(report.left_out)
     error = FtwizardError(
-        f"No row in {make_visible(str(source))} can be written for {report.target}{why}.",
-        f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
+        f"No row in {make_visible(str(source))} can be written for {report.target}: {reason}.", hint
     )
     error.document = msgspec.to_builtins(report)
     return error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.data.findings import MAX_SHOWN_LINES
+from ftwizard.data.findings import LineCounter
 from ftwizard.data.io.compression import NAMES
 from ftwizard.data.io.inspect import Container, read_text
 from ftwizard.data.io.lines import Broken, split_lines
@@ -45,7 +45,7 @@ def find_changes(path: Path, container: Container, target: Target) -> Iterator[F
 
 
 def _find_line_changes(path: Path, container: Container) -> Iterator[FileChange]:
-    returns, blanks = _LineCounter(), _LineCounter()
+    returns, blanks = LineCounter(), LineCounter()
     newline = container.layout.newline
     with DataSource(path, container.identity) as source:
         try:
@@ -61,14 +61,3 @@ def _find_line_changes(path: Path, container: Container) -> Iterator[FileChange]
         yield FileChange("line_end", was, "\\n", returns.count, tuple(returns.first))
     if blanks.count:
         yield FileChange("blank_line", "no row", "", blanks.count, tuple(blanks.first))
-
-
-class _LineCounter:
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[int] = []
-
-    def add(self, line: int) -> None:
-        self.count += 1
-        if len(self.first) < MAX_SHOWN_LINES:
-            self.first.append(line)

@@ -19,7 +19,7 @@ import msgspec
 from ftwizard.data import checks, reader
 from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import row_hashes
-from ftwizard.data.findings import FileFinding, Findings, RowFinding
+from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.records import Record
@@ -31,7 +31,7 @@ from ftwizard.data.repair.change import RowChange
 from ftwizard.data.repair.file_changes import FileChange
 from ftwizard.data.repair.json_repair import RepairedLine
 from ftwizard.errors import FtwizardError
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import make_visible
 
 _DESCRIPTIONS = {
     "bom": "removed the byte-order mark",
@@ -272,15 +272,7 @@ def _log(changes: BinaryIO, record: dict[str, Any]) -> None:
 
 
 def _nothing_left(report: Repairs, source: Path) -> FtwizardError:
-    first = report.left_out[0] if report.left_out else None
-    why = (
-        f": {first.message} ({format_count(first.count, 'row')})"
-        if first
-        else ": the file has no rows"
-    )
-    error = FtwizardError(
-        f"No row in {make_visible(str(source))} can be kept{why}.",
-        f"{first.fix[:1].upper()}{first.fix[1:]}." if first else "",
-    )
+    reason, hint = describe_left_out(report.left_out)
+    error = FtwizardError(f"No row in {make_visible(str(source))} can be kept: {reason}.", hint)
     error.document = {"repairs": msgspec.to_builtins(report)}
     return error
