@@ -1,12 +1,8 @@
-"""Evaluation schedule and early stopping."""
+"""Early stopping, and which evaluations count for it."""
 
 from __future__ import annotations
 
 import math
-
-from ftwizard.estimate.training_setup import evaluation_steps, total_steps
-
-__all__ = ["Patience", "evaluation_steps", "is_scheduled", "total_steps"]
 
 
 def is_scheduled(step: int, every: float, total: int) -> bool:

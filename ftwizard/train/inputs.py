@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.data.reader import ParsedRow
+from ftwizard.estimate import training_setup
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
 from ftwizard.plan.schema import Plan
 from ftwizard.train import (
     dataset,
     disk_check,
-    early_stopping,
     model_loading,
     packing,
     runtime,
@@ -81,7 +81,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     data = packing.build_dataset(encoded["train"], pack_to=pack_to)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
-    total = early_stopping.total_steps(
+    total = training_setup.total_steps(
         len(data), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
     )
     validation = parts["validation"]

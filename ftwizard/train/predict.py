@@ -11,7 +11,7 @@ import msgspec
 
 from ftwizard.advice import run_history
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import batching, disk, duration, plan_estimate, probe_cache
+from ftwizard.estimate import batching, disk, duration, plan_estimate, probe_cache, training_setup
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
@@ -20,9 +20,8 @@ from ftwizard.hardware import machine
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
-from ftwizard.runs import prediction as outcome
-from ftwizard.runs.prediction import RunFigures
-from ftwizard.train import disk_check, early_stopping
+from ftwizard.runs.prediction import RunFigures, read_prediction, record_prediction
+from ftwizard.train import disk_check
 from ftwizard.train.encoder import EncodedRow
 from ftwizard.train.inputs import TrainingInputs
 
@@ -35,7 +34,7 @@ ALLOCATOR_OVERHEAD_RATIO = 0.02
 
 def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: Any) -> None:
     """Write the run's prediction to its folder, unless an earlier attempt did."""
-    if outcome.read_prediction(worker.folder):
+    if read_prediction(worker.folder):
         return
     prediction = predict(
         plan,
@@ -48,7 +47,7 @@ def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: An
         hour=machine_rate.read_recorded_price(worker.folder),
     )
     with contextlib.suppress(OSError):  # a full disk is reported when weights are saved
-        outcome.record_prediction(worker.folder, prediction)
+        record_prediction(worker.folder, prediction)
 
 
 def predict(
@@ -88,7 +87,7 @@ def predict(
 
 def count_evaluations(recipe: Recipe, total: int) -> int:
     """Return the number of evaluations in a training of ``total`` steps."""
-    every = recipe.evaluation_steps or early_stopping.evaluation_steps(total)
+    every = recipe.evaluation_steps or training_setup.evaluation_steps(total)
     return -(-total // every)  # the last step is always evaluated
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from ftwizard.estimate import training_setup
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.plan.schema import Plan
 from ftwizard.train import (
     adapter,
     dataset,
-    early_stopping,
     model_loading,
     packing,
     predict,
@@ -79,13 +79,13 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     say("loading", what="the model's shape")
     parameters, trained, adapted = _count_parameters(plan, base)
     sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
-    steps = early_stopping.total_steps(*sizes, recipe.epochs)
-    every = recipe.evaluation_steps or early_stopping.evaluation_steps(steps)
+    steps = training_setup.total_steps(*sizes, recipe.epochs)
+    every = recipe.evaluation_steps or training_setup.evaluation_steps(steps)
     return Preview(
         parts=reports,
         mix_short=dataset.describe_shortage(plan, parts),
         sequences=sequences,
-        steps_per_epoch=early_stopping.total_steps(*sizes, 1),
+        steps_per_epoch=training_setup.total_steps(*sizes, 1),
         steps=steps,
         evaluate_every=every if reports["validation"].kept else 0,
         tokens=round(sum(len(row.input_ids) for row in train) * recipe.epochs),

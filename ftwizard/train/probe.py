@@ -22,14 +22,14 @@ from typing import Any
 import msgspec
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ftwizard.estimate import batching
+from ftwizard.estimate import batching, training_setup
 from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
-from ftwizard.train import early_stopping, model_loading, peak_memory, predict, runtime, trainer
+from ftwizard.train import model_loading, peak_memory, predict, runtime, trainer
 from ftwizard.train.encoder import EncodedRow, Encoder
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.peak_memory import PeakMemoryMeter
@@ -197,7 +197,7 @@ def run(worker: Worker) -> WorkResult:
     scale = passes / recipe.gradient_accumulation
     measured = msgspec.structs.replace(measured, step_s=measured.step_s * scale)
     planned = plan.recipe
-    total = early_stopping.total_steps(
+    total = training_setup.total_steps(
         len(sample.lengths), planned.batch_size, planned.gradient_accumulation, planned.epochs
     )
     evaluations = predict.count_evaluations(planned, total) if sample.validation else 0

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ftwizard.estimate import training_setup
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.schema import LEARNING_RATES, Plan
-from ftwizard.train import early_stopping
 
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
@@ -29,7 +29,7 @@ def build(
 
     recipe = plan.recipe
     has_gpu = torch.cuda.is_available()
-    every = recipe.evaluation_steps or early_stopping.evaluation_steps(total)
+    every = recipe.evaluation_steps or training_setup.evaluation_steps(total)
     settings: dict[str, Any] = dict(
         output_dir=str(folder.checkpoints),
         run_name=folder.id,

@@ -8,11 +8,15 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan.schema import Method
 
 
-class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+class TrainResult(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"base_name": "base_said", "trainable_text": "template_added"},
+):
     """Written once the training has ended and its adapter, if any, is in place."""
 
     method: Method
-
     reason: str
     """``finished``, ``early_stopped`` or ``stopped``."""
     message: str
@@ -25,7 +29,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     total_steps: int
     base: str
     """Folder of the base model."""
-    base_said: str
+    base_name: str
+    """Name of the base model for a person: a Hub id or a folder."""
     end_ids: list[int]
     """Tokens that end an answer."""
     rows: dict[str, int]
@@ -36,7 +41,7 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of each file that could not be read and were skipped, as the plan allows."""
     tokens: int
     """Tokens trained on, over all attempts."""
-    template_added: list[str]
+    trainable_text: list[str]
     """Template text that counts toward the loss."""
 
 

@@ -213,7 +213,7 @@ def keep_best(
         last_step=last.step,
         total_steps=ready.total,
         base=str(ready.base),
-        base_said=ready.source.description,
+        base_name=ready.source.description,
         end_ids=sorted(ready.encoder.end_ids),
         rows=counts | ({"train_packed": len(ready.train)} if plan.recipe.packing else {}),
         left_out={
@@ -223,7 +223,7 @@ def keep_best(
         },
         unreadable=ready.unreadable,
         tokens=last.tokens,
-        template_added=sorted(ready.encoder.added),
+        trainable_text=sorted(ready.encoder.added),
     )
     train_result.write(folder, trained)
     return trained

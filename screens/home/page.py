@@ -46,7 +46,7 @@ class HomePage(Page[None]):
         "Runs continue when you close this window. Open them again from here, or with "
         "`ftwizard watch RUN` in any terminal on this machine.\n\n"
         "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
-        "method:qlora, rate>1e-4, best<0.5. Esc shows all runs again.\n\n"
+        "method:qlora, lr>1e-4, best<0.5. Esc shows all runs again.\n\n"
         "Space marks runs. c compares the marked runs, x deletes them. Without marks, x deletes "
         "the selected run."
     )
@@ -246,7 +246,7 @@ class HomePage(Page[None]):
         return lines + rows.build_runs(matches, self._marked, columns)
 
 
-_EXAMPLE = "any word, or state:finished model:qwen rate>1e-4"
+_EXAMPLE = "any word, or state:finished model:qwen lr>1e-4"
 
 
 def _refresh_followers(current: dict[str, Follower]) -> dict[str, Follower]:

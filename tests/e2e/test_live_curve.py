@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ftwizard.diagnosis import Curve, diagnose
+from ftwizard.estimate import training_setup
 from ftwizard.runs import loss_curves
 from ftwizard.runs.progress import read_progress
-from ftwizard.train import diagnosis_callback, early_stopping
+from ftwizard.train import diagnosis_callback
 from tests.helpers.jobs import events
 from tests.helpers.models import tiny_tokenizer
 from tests.helpers.training import train
@@ -30,8 +31,8 @@ def test_an_epoch_of_packed_rows_is_as_many_steps_as_they_make(
     folder = train(tmp_path, "packed", samples={"count": 0}, training=48, packing=True,
                    max_length=600, batch_size=1, gradient_accumulation=2, epochs=2)  # fmt: skip
     (packing,) = [e for e in events(folder, "phase") if e.get("what") == "packing"]
-    each = early_stopping.total_steps(packing["packed"], 1, 2, 1)
-    assert 2 <= each < early_stopping.total_steps(48, 1, 2, 1) / 2
+    each = training_setup.total_steps(packing["packed"], 1, 2, 1)
+    assert 2 <= each < training_setup.total_steps(48, 1, 2, 1) / 2
     kept = loss_curves.from_progress(read_progress(folder), folder)
     for curve in (looked_at[-1], kept):
         assert curve.steps_per_epoch == pytest.approx(each)

@@ -13,7 +13,8 @@ import pytest
 
 from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.errors import FtwizardError
-from ftwizard.train import early_stopping, packing
+from ftwizard.estimate import training_setup
+from ftwizard.train import packing
 from ftwizard.train.encoder import EncodedRow
 from tests.e2e.architectures import model_of
 from tests.e2e.cli import as_json, ok, run
@@ -142,7 +143,7 @@ def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(
     assert data["tokens"] / 192 <= packed < 54 / 2
     (said,) = [e for e in events(straight, "phase") if e.get("what") == "packing"]
     assert (said["rows"], said["packed"]) == (54, packed)
-    total = early_stopping.total_steps(packed, 1, 1, EPOCHS)
+    total = training_setup.total_steps(packed, 1, 1, EPOCHS)
     assert as_json("status", "straight")["total_steps"] == total == max(losses(straight))
     assert {e["step"] for e in events(straight, "eval")} >= set(range(20, total, 20))
     assert events(straight, "log")[-1]["tokens"] == EPOCHS * data["tokens"], (

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data import histogram
-from ftwizard.estimate import batching
+from ftwizard.estimate import batching, training_setup
 from ftwizard.estimate.batching import LengthDistribution
-from ftwizard.train import early_stopping, packing
+from ftwizard.train import packing
 from ftwizard.train.encoder import EncodedRow
 
 ROWS = st.lists(st.integers(1, 5000), min_size=1, max_size=300)
@@ -75,7 +75,7 @@ def test_passes_hold_together(
     if packed:
         assert found.padding == 0
     else:
-        assert found.steps == early_stopping.total_steps(len(rows), batch, accumulation, epochs)
+        assert found.steps == training_setup.total_steps(len(rows), batch, accumulation, epochs)
 
 
 @given(ROWS, st.integers(1, 8))

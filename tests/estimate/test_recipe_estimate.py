@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import batching, memory, recipe_estimate
+from ftwizard.estimate import batching, memory, recipe_estimate, training_setup
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.recipe_estimate import RecipeEstimate, RowStats, TrainingMachine
 from ftwizard.plan.schema import Recipe
-from ftwizard.train import early_stopping
 from tests.advice.test_data_settings import drawn
 from tests.helpers.shapes import PUBLISHED
 
@@ -60,7 +59,7 @@ def test_each_figure_has_a_source_and_holds_its_middle(recipe: Recipe) -> None:
     assert found.evaluations >= 1 and found.memory is not None and found.cost is None
     if not recipe.packing:
         rows = (2000, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs)
-        assert found.steps.value == early_stopping.total_steps(*rows)
+        assert found.steps.value == training_setup.total_steps(*rows)
 
 
 @given(RECIPES)

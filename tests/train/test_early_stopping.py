@@ -7,7 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.train.early_stopping import Patience, evaluation_steps, is_scheduled, total_steps
+from ftwizard.estimate.training_setup import evaluation_steps, total_steps
+from ftwizard.train.early_stopping import Patience, is_scheduled
 
 
 @given(st.integers(1, 100_000))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.train import early_stopping, probe
+from ftwizard.estimate import training_setup
+from ftwizard.train import probe
 
 _lengths = st.lists(st.integers(1, 400), min_size=1, max_size=60)
 _batch = st.integers(1, 12)
@@ -63,5 +64,5 @@ def test_few_rows_fill_no_larger_step_than_training_has(
 ) -> None:
     size, passes = probe.effective_batch(batch, accumulation, rows)
     assert 1 <= size <= min(batch, rows) and 1 <= passes <= accumulation
-    if early_stopping.total_steps(rows, batch, accumulation, 1) == 1:
+    if training_setup.total_steps(rows, batch, accumulation, 1) == 1:
         assert (passes - 1) * size < rows <= size * passes
