@@ -213,7 +213,7 @@ def _plan_costs(
         tokens=TokenEstimate(value=tokens, low=tokens, high=tokens),
         epochs=epochs,
         counted="training rows, counted with the model's own tokenizer",
-        rows=train.kept,
+        rows=train.used,
         by_model=cost_inputs.count_by_model(chosen, inspected.base, tokens),
     )
     cards = {card for card, _ in cost_inputs.from_arguments(arguments).cards()}
@@ -229,10 +229,10 @@ def _plan_costs(
 
 def _mean_request(train: EncodingReport) -> tuple[Decimal, Decimal] | None:
     """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
-    untrained = train.tokens - train.trained
-    if not train.kept or untrained <= 0 or train.trained <= 0:
+    untrained = train.tokens - train.trainable_tokens
+    if not train.used or untrained <= 0 or train.trainable_tokens <= 0:
         return None
-    into, out = (max(1, round(total / train.kept)) for total in (untrained, train.trained))
+    into, out = (max(1, round(total / train.used)) for total in (untrained, train.trainable_tokens))
     return Decimal(into), Decimal(out)
 
 

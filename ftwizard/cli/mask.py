@@ -58,7 +58,7 @@ class MaskResult(NamedTuple):
         """1 if rows cannot be used, 3 if there is nothing to train on."""
         if self.table.problems or any(f.code == "model_mismatch" for f in self.report.findings):
             return FAILED
-        return 0 if self.report.kept else DECLINED
+        return 0 if self.report.used else DECLINED
 
 
 def mask(arguments: argparse.Namespace) -> int:
@@ -119,7 +119,7 @@ def _find_row(table: DataTable, line: int) -> ParsedRow:
 def _choose_rows(rows: list[ParsedRow], report: TokenReport) -> list[ParsedRow]:
     """Return the first row, and the first row with no trainable tokens."""
     refused = {line for f in report.findings if f.code == "model_mismatch" for line in f.lines}
-    wanted = set(report.without_loss_lines[:1])
+    wanted = set(report.lines_without_loss[:1])
     first = next((row for row in rows if row.line not in refused), None)
     return [row for row in rows if row is first or row.line in wanted]
 
@@ -152,10 +152,10 @@ def _to_document(result: MaskResult) -> dict[str, Any]:
 
 def _print_result(result: MaskResult) -> None:
     out = output.make_console()
-    lines = _format_lines(result.report.without_loss_lines, result.report.without_loss)
+    lines = _format_lines(result.report.lines_without_loss, result.report.rows_without_loss)
     output.print_lines(
         out,
-        f"{'✓' if result.report.kept == result.report.rows else '!'} {result.report.summary.rstrip('.')}{lines}.",
+        f"{'✓' if result.report.used == result.report.rows else '!'} {result.report.summary.rstrip('.')}{lines}.",
     )
     out.print(output.build_pair_table(_summary_rows(result)))
     for finding in result.report.findings:
@@ -174,18 +174,18 @@ def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
     if result.table.problems:
         count = format_count(len(result.table.problems), "row")
         yield "unreadable", f"{count}; see ftwizard check"
-    rows = f"{report.kept:,} of {format_count(report.rows, 'row')} are trained on"
+    rows = f"{report.used:,} of {format_count(report.rows, 'row')} are trained on"
     if lengths.over_limit:
         cut = format_count(lengths.over_limit, "is", "are")
         rows += f"; {cut} cut to {report.max_length:,} tokens"
-    if report.ends_cut:
-        rows += f", {report.ends_cut:,} of them inside an answer, so without an end token"
+    if report.cut_answers:
+        rows += f", {report.cut_answers:,} of them inside an answer, so without an end token"
     yield "rows", rows
-    share = f" ({trained / report.kept_tokens:.0%})" if report.kept_tokens else ""
+    share = f" ({trained / report.used_tokens:.0%})" if report.used_tokens else ""
     yield (
         "tokens",
         (
-            f"{report.kept_tokens:,} in total, {trained:,} count toward the loss{share}; "
+            f"{report.used_tokens:,} in total, {trained:,} count toward the loss{share}; "
             f"per row {lengths.p50:,} (median), {lengths.max:,} (maximum)"
         ),
     )
@@ -204,17 +204,17 @@ def _special_token_rows(report: TokenReport) -> Iterator[tuple[str, str]]:
     if report.end_tokens:
         ends = " and ".join(make_visible(token, 40) for token in report.end_tokens)
         yield "end", f"{ends}, which counts toward the loss, so the model learns to stop"
-        if report.pad_is_end:
+        if report.pad_ends_answers:
             yield "padding", "is the same token; harmless, as padding never counts toward the loss"
-    if report.doubled_begin:
+    if report.doubled_bos:
         yield (
             "beginning",
             (
-                f"! {format_count(report.doubled_begin, 'row')} start with the beginning-of-text token twice"
+                f"! {format_count(report.doubled_bos, 'row')} start with the beginning-of-text token twice"
             ),
         )
-    if report.added:
-        added = ", ".join(f"“{make_visible(text, 40)}”" for text in report.added)
+    if report.trainable_text:
+        added = ", ".join(f"“{make_visible(text, 40)}”" for text in report.trainable_text)
         yield "template", f"also trains on {added}, besides answers and end tokens"
 
 

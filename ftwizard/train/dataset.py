@@ -116,17 +116,17 @@ def encode(
     encoded, reports = encode_parts(encoder, rows, max_length, lambda name: _row_progress(worker))
     for name, report in reports.items():
         fields = msgspec.to_builtins(report)
-        fields["lost"] = report.lost[:SHOWN_LINES]
+        fields["lost"] = report.lines_without_loss[:SHOWN_LINES]
         if name == "train":
-            fields["mixed"] = reports["mix"].kept if "mix" in reports else 0
+            fields["mixed"] = reports["mix"].used if "mix" in reports else 0
         worker.events.write("data", part=name, **fields)
-        if report.lost:
+        if lines := report.lines_without_loss:
             worker.events.write(
                 "finding",
                 code="rows_without_loss",
                 severity="warning",
-                message=f"{len(report.lost):,} of {format_count(report.rows, 'row')} ({name}) have no "
-                f"trainable tokens and are left out, the first at line {report.lost[0]}. They are "
+                message=f"{len(lines):,} of {format_count(report.rows, 'row')} ({name}) have no "
+                f"trainable tokens and are left out, the first at line {lines[0]}. They are "
                 f"truncated to {max_length} tokens, or every answer has weight 0.",
             )
     if encoder.added:

@@ -39,24 +39,36 @@ class EncodedRow(msgspec.Struct, frozen=True, kw_only=True):
         return sum(label != IGNORE_INDEX for label in self.labels)
 
 
-class EncodingReport(msgspec.Struct, frozen=True, kw_only=True):
+class EncodingReport(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "used": "kept",
+        "truncated": "cut",
+        "lines_without_loss": "lost",
+        "trainable_tokens": "trained",
+        "longest_row": "longest",
+        "trainable_text": "added",
+    },
+):
     """Counts of one part's rows after encoding."""
 
     route: Route
     rows: int
     """Rows read."""
-    kept: int
+    used: int
     """Rows that are trained on."""
-    cut: int
+    truncated: int
     """Rows truncated to ``max_length``."""
-    lost: list[int]
+    lines_without_loss: list[int]
     """Lines of rows with no trainable tokens, which are left out."""
     tokens: int
-    trained: int
+    trainable_tokens: int
     """Trainable tokens."""
-    longest: int
+    longest_row: int
     """Tokens of the longest row before truncation."""
-    added: list[str]
+    trainable_text: list[str]
     """Template text that counts toward the loss besides answer and end of turn."""
 
 
@@ -265,13 +277,13 @@ def encode_rows(
     report = EncodingReport(
         route=encoder.route_of(rows),
         rows=len(rows),
-        kept=len(kept),
-        cut=cut,
-        lost=lost,
+        used=len(kept),
+        truncated=cut,
+        lines_without_loss=lost,
         tokens=sum(len(encoded.input_ids) for encoded in kept),
-        trained=sum(encoded.trained for encoded in kept),
-        longest=longest,
-        added=sorted(encoder.added),
+        trainable_tokens=sum(encoded.trained for encoded in kept),
+        longest_row=longest,
+        trainable_text=sorted(encoder.added),
     )
     if rows and not kept and needed:
         raise _no_rows_error(report, max_length)
@@ -292,13 +304,13 @@ def truncate(row: EncodedRow, max_length: int) -> EncodedRow | None:
 
 def _no_rows_error(report: EncodingReport, max_length: int) -> FtwizardError:
     start = f"None of {format_count(report.rows, 'row')} has trainable tokens:"
-    if not report.cut:
+    if not report.truncated:
         return FtwizardError(
             f"{start} every answer has weight 0.", "Set the weight of answers to 1.", DECLINED
         )
     return FtwizardError(
         f"{start} recipe.max_length {max_length} cuts off every answer (the longest row has "
-        f"{report.longest:,} tokens).",
+        f"{report.longest_row:,} tokens).",
         "Raise recipe.max_length.",
         DECLINED,
     )

@@ -58,39 +58,53 @@ class PackedRows(msgspec.Struct, frozen=True, kw_only=True):
     """The rows of each sequence."""
 
 
-class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
+class TokenReport(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "used": "kept",
+        "used_tokens": "kept_tokens",
+        "rows_without_loss": "without_loss",
+        "lines_without_loss": "without_loss_lines",
+        "cut_answers": "ends_cut",
+        "doubled_bos": "doubled_begin",
+        "pad_ends_answers": "pad_is_end",
+        "trainable_text": "added",
+    },
+):
     """Rows as a model's training would use them."""
 
     route: Route
     """How the mask was made."""
     max_length: int
     rows: int
-    kept: int
+    used: int
     """Rows that are trained on."""
-    without_loss: int
+    rows_without_loss: int
     """Rows with no trainable tokens, before or after truncation."""
-    without_loss_lines: list[int]
-    kept_tokens: int
+    lines_without_loss: list[int]
+    used_tokens: int
     """Tokens of the rows that are trained on, after truncation."""
     counts: TokenCounts
     """Tokens before truncation, and trainable tokens after it."""
     findings: list[FileFinding]
     end_tokens: list[str]
     """Tokens that end answers; they count toward the loss."""
-    ends_cut: int
+    cut_answers: int
     """Rows truncated within an answer, which then has no end token."""
-    doubled_begin: int
+    doubled_bos: int
     """Rows that start with two beginning-of-text tokens."""
-    pad_is_end: bool
+    pad_ends_answers: bool
     """Whether the padding token also ends answers; padding never counts toward the loss."""
-    added: list[str]
+    trainable_text: list[str]
     """Template text that counts toward the loss besides answers and their ends."""
 
     @property
     def summary(self) -> str:
         """Return the most important fact: how many rows are unused, unencodable ones included."""
         return (
-            f"{self.rows - self.kept:,} of {format_count(self.rows, 'row')} will have no trainable tokens "
+            f"{self.rows - self.used:,} of {format_count(self.rows, 'row')} will have no trainable tokens "
             f"with this template and max_length {self.max_length:,}."
         )
 
@@ -214,17 +228,17 @@ class _TokenCounter:
             route=encoder.route_of(rows),
             max_length=self._max_length,
             rows=len(rows),
-            kept=len(self.kept),
-            without_loss=len(self._without),
-            without_loss_lines=self._without[:MAX_SHOWN_LINES],
-            kept_tokens=sum(len(row.input_ids) for row in self.kept),
+            used=len(self.kept),
+            rows_without_loss=len(self._without),
+            lines_without_loss=self._without[:MAX_SHOWN_LINES],
+            used_tokens=sum(len(row.input_ids) for row in self.kept),
             counts=counts,
             findings=[*self._refused_rows(), *stats.find_long_rows(counts, get_target("trl-sft"))],
             end_tokens=[_decode(encoder, [i]) for i in sorted(encoder.end_ids)],
-            ends_cut=len(self._cut_within),
-            doubled_begin=self._doubled,
-            pad_is_end=pad is None or pad in encoder.end_ids,
-            added=sorted(encoder.added),
+            cut_answers=len(self._cut_within),
+            doubled_bos=self._doubled,
+            pad_ends_answers=pad is None or pad in encoder.end_ids,
+            trainable_text=sorted(encoder.added),
         )
 
     def _counts(self, name: str) -> TokenCounts:

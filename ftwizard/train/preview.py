@@ -87,7 +87,7 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
         sequences=sequences,
         steps_per_epoch=training_setup.total_steps(*sizes, 1),
         steps=steps,
-        evaluate_every=every if reports["validation"].kept else 0,
+        evaluate_every=every if reports["validation"].used else 0,
         tokens=round(sum(len(row.input_ids) for row in train) * recipe.epochs),
         parameters=parameters,
         trained=trained,

@@ -202,7 +202,7 @@ def keep_best(
     if plan.recipe.method != "full":
         adapter.write(folder, path)
     counts = {f"{name}_given": report.rows for name, report in ready.reports.items()}
-    counts |= {f"{name}_used": report.kept for name, report in ready.reports.items()}
+    counts |= {f"{name}_used": report.used for name, report in ready.reports.items()}
     trained = TrainResult(
         method=plan.recipe.method,
         reason=reason,
@@ -217,9 +217,9 @@ def keep_best(
         end_ids=sorted(ready.encoder.end_ids),
         rows=counts | ({"train_packed": len(ready.train)} if plan.recipe.packing else {}),
         left_out={
-            name: report.lost[: dataset.SHOWN_LINES]
+            name: report.lines_without_loss[: dataset.SHOWN_LINES]
             for name, report in ready.reports.items()
-            if report.lost
+            if report.lines_without_loss
         },
         unreadable=ready.unreadable,
         tokens=last.tokens,

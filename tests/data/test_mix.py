@@ -137,7 +137,7 @@ def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
     assert {name: len(part) for name, part in tokens.items()} == {
         "train": 89, "validation": 10, "test": 10,
     }  # fmt: skip
-    assert (reports["train"].kept, reports["mix"].kept) == (80, 9)
+    assert (reports["train"].used, reports["mix"].used) == (80, 9)
     said = {e["part"]: e for e in worker.written if e["kind"] == "data"}
     assert (said["train"]["rows"], said["train"]["mixed"]) == (80, 9)
     assert said["mix"]["rows"] == 9 and "mixed" not in said["validation"]

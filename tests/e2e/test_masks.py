@@ -90,7 +90,12 @@ def test_a_real_file_with_a_top_level_system(smollm2: Path) -> None:
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     rows = reader.read_table(TOOL_USE).rows
     encoded, report = encode_rows(encoder, rows, 1024)
-    assert (report.rows, report.kept, report.cut, report.lost) == (96, 96, 0, [])
+    assert (report.rows, report.used, report.truncated, report.lines_without_loss) == (
+        96,
+        96,
+        0,
+        [],
+    )
     for row, one in zip(rows, encoded, strict=True):
         assert trained_text(tokenizer, one.labels) == row.conversation.answer + "<|im_end|>"
         assert "You are a bot that can handle different requests" in tokenizer.decode(one.input_ids)
@@ -150,9 +155,11 @@ def test_rows_that_truncation_empties_are_reported(smollm2: Path) -> None:
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     rows = reader.read_table(TOOL_USE).rows
     encoded, report = encode_rows(encoder, rows, 40)
-    assert report.kept == len(encoded) < report.rows
-    assert report.kept + len(report.lost) == report.rows
-    assert report.cut == sum(len(encoder.encode(r.conversation, 1).input_ids) > 40 for r in rows)
+    assert report.used == len(encoded) < report.rows
+    assert report.used + len(report.lines_without_loss) == report.rows
+    assert report.truncated == sum(
+        len(encoder.encode(r.conversation, 1).input_ids) > 40 for r in rows
+    )
     assert all(len(one.input_ids) <= 40 and one.trained for one in encoded)
     with pytest.raises(FtwizardError, match="max_length") as refusal:
         encode_rows(encoder, rows, 8)

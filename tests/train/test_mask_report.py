@@ -58,13 +58,13 @@ def test_it_counts_what_is_trained(
     )
     assert again == kept
     assert found.route == trained.route == "prefixes"
-    assert (found.rows, found.kept, found.kept_tokens) == (
-        trained.rows, trained.kept, trained.tokens
+    assert (found.rows, found.used, found.used_tokens) == (
+        trained.rows, trained.used, trained.tokens
     )  # fmt: skip
-    assert found.without_loss_lines == trained.lost
-    assert found.counts.trained.total == trained.trained
+    assert found.lines_without_loss == trained.lines_without_loss
+    assert found.counts.trained.total == trained.trainable_tokens
     assert (found.counts.tokens.over_limit, found.counts.tokens.max) == (
-        trained.cut, trained.longest
+        trained.truncated, trained.longest_row
     )  # fmt: skip
     assert found.counts.tokens.exact
     for row in rows:
@@ -113,8 +113,8 @@ def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
     assert found.summary == (
         "2 of 4 rows will have no trainable tokens with this template and max_length 100."
     )
-    assert found.without_loss_lines == [3, 4]
-    assert found.ends_cut == 1, "the last is cut within its answer"
+    assert found.lines_without_loss == [3, 4]
+    assert found.cut_answers == 1, "the last is cut within its answer"
     by_code = {one.code: one for one in found.findings}
     assert by_code["too_long"].lines == [3, 9]
     assert by_code["nothing_to_train_after_truncation"].lines == [3]
@@ -137,7 +137,7 @@ def test_a_row_that_the_template_refuses_is_a_finding_and_stops_no_other() -> No
     assert (one.code, one.count, one.lines) == ("model_mismatch", 2, [2, 5])
     assert found.summary.startswith(f"2 of {found.rows} rows will have no trainable tokens")
     assert "never say no" in one.message and "at line 2" in one.message
-    assert (found.rows, found.kept, found.without_loss) == (3, 1, 0)
+    assert (found.rows, found.used, found.rows_without_loss) == (3, 1, 0)
     assert not found.counts.tokens.exact
 
 
@@ -145,12 +145,12 @@ def test_padding_and_beginnings_that_are_out_of_order_are_seen() -> None:
     tokenizer = tiny_tokenizer()
     assert not report(
         Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))]
-    ).pad_is_end
+    ).pad_ends_answers
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.bos_token = "<|im_start|>"
     tokenizer.chat_template = "<|im_start|>" + tokenizer.chat_template
     found = report(Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))])
-    assert found.pad_is_end and found.doubled_begin == 1
+    assert found.pad_ends_answers and found.doubled_bos == 1
 
 
 def test_rows_share_sequences_and_each_is_in_one(encoder: Encoder) -> None:
