@@ -6,9 +6,8 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ftwizard import doctor as engine
 from ftwizard.cli import output, progress
-from ftwizard.doctor import Check
+from ftwizard.doctor import Check, Started, merge, run_quick_checks, run_trial
 from ftwizard.text import format_count
 
 if TYPE_CHECKING:
@@ -24,14 +23,14 @@ def doctor(arguments: argparse.Namespace) -> int:
     """
     with progress.reporter(shown=not arguments.json) as say:
         say("looking at this machine")
-        checks, driver = engine.run_quick_checks()
+        checks, driver = run_quick_checks()
         say.show({"checks": checks})
         if not arguments.quick:
-            for step in engine.run_trial(driver):
-                if isinstance(step, engine.Started):
+            for step in run_trial(driver):
+                if isinstance(step, Started):
                     say("trying", what=step.action)
                 else:
-                    checks = engine.merge(checks, step)
+                    checks = merge(checks, step)
                     say.show({"checks": checks})
     if arguments.json:
         output.print_json({"checks": checks})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -16,7 +14,6 @@ from ftwizard.hardware import machine
 NAME = "ftwizard"
 UNCHECKED_EXTRAS = ("all", "dev")
 """Extras that only combine others, or that training does not need."""
-Extras = Mapping[str, Sequence[Requirement]]
 
 
 def run_checks() -> Iterator[Check]:
@@ -64,51 +61,25 @@ def get_install_command(name: str) -> str:
     return f"{pip} install '{NAME}[{name}]'"
 
 
-def read_extras(lines: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[Requirement]]:
-    """Return the requirements of each extra; those of ``local`` are not repeated in others.
+def read_extras() -> dict[str, list[Requirement]]:
+    """Return the requirements of each extra, from the metadata of the installed ftwizard.
 
-    An extra that names another (``ftwizard[openai]``) includes its requirements.
+    One that names another (``demo`` includes ``local``) does not repeat its requirements.
     """
-    declared = _read_declared() if lines is None else lines
-    own = {name: [Requirement(line) for line in needs] for name, needs in declared.items()}
-
-    def expand(name: str, parents: frozenset[str] = frozenset()) -> list[Requirement]:
-        needs: list[Requirement] = []
-        for requirement in own.get(name, ()):
-            if requirement.name.lower() != NAME:
-                needs.append(requirement)
-                continue
-            for inner in sorted(requirement.extras - parents - {"local"}):
-                needs += expand(inner, parents | {name})
-        return needs
-
-    return {name: expand(name) for name in own}
-
-
-def _read_declared() -> dict[str, list[str]]:
-    """Read the requirements of each extra from the installed metadata, else from the checkout."""
     try:
         info = metadata.metadata(NAME)
-    except metadata.PackageNotFoundError:
-        return _read_checkout()
-    declared: dict[str, list[str]] = {name: [] for name in info.get_all("Provides-Extra") or []}
-    for line in metadata.requires(NAME) or []:
-        marker = Requirement(line).marker
-        if marker is None:
+    except metadata.PackageNotFoundError:  # a bare checkout
+        return {}
+    declared: dict[str, list[Requirement]] = {
+        name: [] for name in info.get_all("Provides-Extra") or []
+    }
+    for requirement in map(Requirement, metadata.requires(NAME) or []):
+        if (marker := requirement.marker) is None or requirement.name.lower() == NAME:
             continue
         for name, needs in declared.items():
             if marker.evaluate({"extra": name}) and not marker.evaluate({"extra": ""}):
-                needs.append(line.partition(";")[0].strip())
+                needs.append(requirement)
     return declared
-
-
-def _read_checkout() -> dict[str, list[str]]:
-    file = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    try:
-        declared = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
-    except (OSError, KeyError, ValueError):
-        return {}
-    return {name: list(needs) for name, needs in declared.items()}
 
 
 def _is_satisfied(requirement: Requirement) -> bool:

@@ -15,15 +15,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
 
 from ftwizard.hardware import machine
-from ftwizard.jobs import gpu_share, identity, requests
+from ftwizard.jobs import identity, requests
 from ftwizard.jobs.ending import determine_end_reason
 from ftwizard.jobs.folder import APPEND, NO_SPACE, JobFolder, State, write_json
 from ftwizard.jobs.hook import Hook
+from ftwizard.jobs.identity import Identity
 
 TICK_S = 0.5
 HEARTBEAT_S = 1.0
@@ -33,6 +35,8 @@ TERM_GRACE_S = 10.0
 OOM_WINDOW_S = 60.0
 """An out-of-memory kill within this time before the end may be its cause."""
 BALLAST_BYTES = 64 * 1024
+HOST_NAMESPACE = 0xEFFFFFFC
+"""Inode of the host's pid namespace: PROC_PID_INIT_INO, linux/proc_ns.h."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): the keeper adopts orphans of the command
 
 
@@ -195,7 +199,7 @@ class _Keeper:
 
     def _sample(self) -> None:
         reading = self.sampler.sample()
-        reading["gpus"] = gpu_share.add_own_memory(reading["gpus"], self.state.command)
+        reading["gpus"] = add_own_memory(reading["gpus"], self.state.command)
         line = msgspec.json.encode({"v": 1, **reading}) + b"\n"
         path = self.folder.machine(os.uname().nodename)
         try:
@@ -215,6 +219,38 @@ class _Keeper:
             return write_json(self.folder.state, self.state, ballast=self.folder.ballast)
         except FileNotFoundError:
             return False  # the folder was removed while the job was running
+
+
+def add_own_memory(gpus: list[dict[str, Any]], command: Identity | None) -> list[dict[str, Any]]:
+    """Return GPU readings with ``ours`` in place of ``processes``.
+
+    ``ours`` is the bytes used by the process ``command``, its session and its descendants. It is
+    None if unknown: the driver does not list processes or their memory, or this is a container,
+    where the driver's pids are those of the host.
+    """
+    return [_replace_processes(gpu, command) if "processes" in gpu else gpu for gpu in gpus]
+
+
+def _replace_processes(gpu: dict[str, Any], command: Identity | None) -> dict[str, Any]:
+    fields = {name: value for name, value in gpu.items() if name != "processes"}
+    return {**fields, "ours": _sum_own_bytes(gpu["processes"], command)}
+
+
+def _sum_own_bytes(processes: list[dict[str, Any]] | None, command: Identity | None) -> int | None:
+    if processes is None or command is None or command.pid_namespace != HOST_NAMESPACE:
+        return None
+    sizes = [p["memory"] for p in processes if _belongs(p["pid"], command.pid)]
+    return None if None in sizes else sum(sizes)
+
+
+def _belongs(pid: int, command: int) -> bool:
+    try:
+        if os.getsid(pid) == command:
+            return True
+        # A launcher starts each of its workers in a separate session.
+        return any(parent.pid == command for parent in psutil.Process(pid).parents())
+    except (OSError, psutil.Error, OverflowError):
+        return False
 
 
 if __name__ == "__main__":

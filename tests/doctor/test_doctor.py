@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from ftwizard import credentials, doctor
 from ftwizard.credentials import Credential
-from ftwizard.doctor import check, error_hints, extras, gpu, keys, system, versions
+from ftwizard.doctor import check, extras, gpu, keys, system, trial_report, versions
 from ftwizard.doctor.check import Check
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.hardware.nvml import Card, GpuProcess, NoGpuCause, NvidiaDriver
@@ -89,11 +89,6 @@ def test_the_extras_are_those_of_pyproject() -> None:
     for name, needs in extras.read_extras().items():
         own = {Requirement(line).name for line in declared[name]} - {"ftwizard"}
         assert own <= {one.name for one in needs}
-
-
-def test_extras_that_name_each_other_end() -> None:
-    found = extras.read_extras({"a": ["ftwizard[b]", "x>1"], "b": ["ftwizard[a]", "y"]})
-    assert {one.name for one in found["a"]} == {"x", "y"}
 
 
 # ------------------------------------------------------------------------- driver and torch
@@ -388,13 +383,13 @@ def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
     ],
 )
 def test_errors_in_plain_words(error: str, meaning: str, fix: str) -> None:
-    means, what_to_do = error_hints.explain_error(error)
+    means, what_to_do = trial_report.explain_error(error)
     assert meaning in means and fix in what_to_do
 
 
 @given(st.text(max_size=300))
 def test_no_error_breaks_its_explanation(error: str) -> None:
-    means, _ = error_hints.explain_error(error)
+    means, _ = trial_report.explain_error(error)
     assert means and "\n" not in means
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ftwizard.hardware import machine
-from ftwizard.jobs import gpu_share
+from ftwizard.jobs import keeper
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
@@ -144,7 +144,7 @@ def test_the_keeper_marks_what_its_command_holds(
         assert state and state.command
         listed.write_text(f"1 999\n{state.command.pid} 5000\n")
         # In a container the driver's pids are none of ours.
-        wanted = 5000 if state.command.pid_namespace == gpu_share.HOST_NAMESPACE else None
+        wanted = 5000 if state.command.pid_namespace == keeper.HOST_NAMESPACE else None
         assert _last_of(folder, wanted) == wanted
     finally:
         end_all(tmp_path)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ftwizard.hardware import nvml
-from ftwizard.jobs import gpu_share, identity
+from ftwizard.jobs import identity, keeper
 from ftwizard.jobs.identity import Identity
 
 CHILD = """
@@ -35,7 +35,7 @@ def command() -> Iterator[tuple[Identity, int]]:
         import psutil
 
         (child,) = psutil.Process(process.pid).children()
-        on_host = msgspec.structs.replace(known, pid_namespace=gpu_share.HOST_NAMESPACE)
+        on_host = msgspec.structs.replace(known, pid_namespace=keeper.HOST_NAMESPACE)
         yield on_host, child.pid
         process.kill()
         child.kill()
@@ -46,7 +46,7 @@ def gpu(*processes: tuple[int, int | None]) -> dict[str, Any]:
 
 
 def ours(reading: dict[str, Any], command: Identity | None) -> Any:
-    (marked,) = gpu_share.add_own_memory([reading], command)
+    (marked,) = keeper.add_own_memory([reading], command)
     assert set(marked) == {"index", "ours"}
     return marked["ours"]
 
@@ -78,9 +78,7 @@ def test_a_pid_that_is_gone_or_none_is_not_ours(command: tuple[Identity, int]) -
 
 
 def test_a_lost_gpu_stays_as_it_is() -> None:
-    assert gpu_share.add_own_memory([{"index": 1, "lost": True}], None) == [
-        {"index": 1, "lost": True}
-    ]
+    assert keeper.add_own_memory([{"index": 1, "lost": True}], None) == [{"index": 1, "lost": True}]
 
 
 @pytest.mark.parametrize(
