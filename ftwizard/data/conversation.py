@@ -1,4 +1,4 @@
-"""Conversations for local training, and problems of rows that cannot be used.
+"""Conversations for local training.
 
 Plain text and tokens are trained on unchanged; their conversation is empty.
 """
@@ -9,10 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.example import Example, Kind, Message
-from ftwizard.data.tokens.row_tokens import find_trainable_tokens
-
-__all__ = ["Conversation", "Message", "RowProblem", "to_conversation", "to_displayed"]
+from ftwizard.data.example import Example, Kind, Message, RowProblem, find_trainable_tokens
 
 _MAX_SHOWN_TOKENS = 100
 
@@ -24,16 +21,6 @@ _KIND_NAMES: dict[Kind, str] = {
     "text": "plain text",
     "tokens": "tokens",
 }
-
-
-class RowProblem(Exception):
-    """The reason why a row cannot be used: a stable code, a message and a fix."""
-
-    def __init__(self, code: str, message: str, fix: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.fix = fix
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):

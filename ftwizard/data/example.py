@@ -17,6 +17,21 @@ as in the row: an object or its JSON text."""
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 Kind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
 
+IGNORE_INDEX = -100
+"""Label of a token without loss (PyTorch's ``ignore_index``)."""
+MASKS = ("attention_mask", "completion_mask", "assistant_masks", "loss_mask")
+"""Columns next to ``input_ids`` in which 0 means no loss (TRL dataset formats)."""
+
+
+class RowProblem(Exception):
+    """The reason why a row cannot be used: a stable code, a message and a fix."""
+
+    def __init__(self, code: str, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.fix = fix
+
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of a row.
@@ -63,3 +78,24 @@ def get_text(message: Message) -> str:
     if not isinstance(content, list):
         return ""
     return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+
+
+def find_trainable_tokens(example: Example) -> list[int]:
+    """Return the positions of trainable tokens in a pretokenized row, before truncation.
+
+    The first token is never predicted. Without labels, all others are trained on unless a TRL mask
+    excludes them; padding never is.
+    """
+    columns = example.tokens or {}
+    ids = columns.get("input_ids")
+    if not isinstance(ids, list):
+        return []
+    masks = [columns[key] for key in MASKS if isinstance(columns.get(key), list)]
+    labels = columns.get("labels")
+    if isinstance(labels, list):
+        masks.append([label != IGNORE_INDEX for label in labels])
+    return [
+        position
+        for position in range(1, len(ids))
+        if all(position < len(mask) and mask[position] for mask in masks)
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.privacy.quote import quote
 
 _VERTEX = frozenset(("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"))

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from ftwizard.data import formats
-from ftwizard.data.conversation import Conversation, RowProblem, to_conversation
-from ftwizard.data.example import Example
+from ftwizard.data.conversation import Conversation, to_conversation
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container, FileProblem, inspect

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.io.records import Record
 from ftwizard.data.privacy import detect
 

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data import formats, grouping, reader
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container, FileProblem, inspect

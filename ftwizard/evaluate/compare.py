@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.reader import ParsedRow
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan

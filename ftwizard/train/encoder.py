@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.data.conversation import Conversation, Message
+from ftwizard.data.conversation import Conversation
+from ftwizard.data.example import IGNORE_INDEX, Message
 from ftwizard.data.reader import ParsedRow
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import raw_rows

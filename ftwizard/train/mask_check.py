@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import Message
+from ftwizard.data.example import Message
 from ftwizard.text import make_visible
 
 TokenRange = tuple[int, int]

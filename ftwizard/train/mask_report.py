@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.data import histogram
+from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
 from ftwizard.data.platforms import get_target
 from ftwizard.data.reader import ParsedRow
 from ftwizard.data.tokens import stats
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.data.tokens.stats import TokenCounts, TokenLengths, TrainableTokens
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading, packing, runtime

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.conversation import Message
-from ftwizard.data.example import Example
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX, find_trainable_tokens
+from ftwizard.data.example import IGNORE_INDEX, Example, Message, find_trainable_tokens
 from ftwizard.text import format_count
 from ftwizard.train.mask_check import MaskError, TokenRange
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data import formats, reader
-from ftwizard.data.conversation import Conversation, RowProblem
+from ftwizard.data.conversation import Conversation
 from ftwizard.data.conversation import to_conversation as conversation_of
+from ftwizard.data.example import RowProblem
 from ftwizard.data.split import split
 from ftwizard.errors import FtwizardError
 from tests.paths import FIXTURES

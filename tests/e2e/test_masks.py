@@ -11,7 +11,7 @@ import pytest
 
 from ftwizard.data import reader
 from ftwizard.data.conversation import Conversation
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
+from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.train.encoder import Encoder, EncodingError, encode_rows
 from tests.paths import FIXTURES

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
+from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import training_setup
 from ftwizard.train import packing

@@ -14,8 +14,8 @@ from rich.console import Console
 from ftwizard.cli import mask
 from ftwizard.cli.parser import parser
 from ftwizard.data.conversation import Conversation
+from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.reader import ParsedRow
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.plan.schema import Recipe
 from ftwizard.train import mask_report
 from ftwizard.train.encoder import Encoder, encode_rows

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import IGNORE_INDEX, Example, RowProblem
 from ftwizard.data.split import split
-from ftwizard.data.tokens.row_tokens import IGNORE_INDEX
 from ftwizard.train import mask_report
 from ftwizard.train.encoder import Encoder, EncodingError, encode_rows
 from tests.helpers.models import tiny_tokenizer

@@ -16,8 +16,8 @@ from ftwizard.data import formats
 from ftwizard.data.checks import check_row
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.turns import is_blank
-from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup.row_hashes import OPENING_BYTES, SEPARATOR, hash_bytes, hash_roles
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io.chunks import LineBlock
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.multi_regex import Patterns, compile_patterns

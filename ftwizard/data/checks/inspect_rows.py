@@ -11,7 +11,7 @@ import msgspec
 from ftwizard.data import row_preview
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.run import guess_format
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.data.io import chunks, inspect, records
 from ftwizard.data.io.inspect import Container

@@ -7,9 +7,9 @@ from typing import Any
 
 from ftwizard.data import checks, formats
 from ftwizard.data.checks import hosted_spelling
-from ftwizard.data.conversation import RowProblem, to_conversation
+from ftwizard.data.conversation import to_conversation
 from ftwizard.data.dedup.row_hashes import RowHashes
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import Findings, RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import strict_json

@@ -14,8 +14,8 @@ from ftwizard.data.checks import report, size_limits
 from ftwizard.data.checks.report import DataReport, RowPreview
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import ScanResult, scan
-from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import exact_duplicates
+from ftwizard.data.example import RowProblem
 from ftwizard.data.findings import FileFinding, RowFinding
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
 from ftwizard.data.io import chunks, inspect, records

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.example import Example
+from ftwizard.data.example import IGNORE_INDEX, Example
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.quote import quote
 
-IGNORED = -100
-"""The label of a token that does not count toward the loss."""
 _PARALLEL_COLUMNS = (
     "attention_mask",
     "labels",
@@ -73,16 +71,16 @@ def _find_value_error(name: str, values: Any) -> str | None:
         return "contains values that are not integers"
     if name in _MASKS and set(values) - {0, 1}:
         return "contains values other than 0 and 1"
-    if name == "labels" and any(value < 0 and value != IGNORED for value in set(values)):
-        return f"contains a negative number other than {IGNORED}"
+    if name == "labels" and any(value < 0 and value != IGNORE_INDEX for value in set(values)):
+        return f"contains a negative number other than {IGNORE_INDEX}"
     return None
 
 
 def _check_labels(ids: list[int], labels: list[int]) -> Iterator[RowFinding]:
-    trained = [index for index, label in enumerate(labels) if label != IGNORED]
+    trained = [index for index, label in enumerate(labels) if label != IGNORE_INDEX]
     # Nothing predicts the first token, so its label does not count toward the loss.
     if not trained or trained == [0]:
-        yield _no_trainable_tokens(f"all labels are {IGNORED}")
+        yield _no_trainable_tokens(f"all labels are {IGNORE_INDEX}")
         return
     if all(labels[index] == ids[index] for index in trained):
         return

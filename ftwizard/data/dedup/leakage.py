@@ -14,10 +14,9 @@ from typing import BinaryIO
 import msgspec
 
 from ftwizard.data import formats
-from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import canonical_text, row_hashes
 from ftwizard.data.dedup.near_duplicates import NearIndex, find_leakage
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding, RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import records

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn, has_tools, parse_turns
 from ftwizard.data.export.parts import Image, OtherPart, Text

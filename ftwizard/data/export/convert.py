@@ -10,8 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.data import checks, formats, reader
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export import choose_format, write
 from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import Format, FormatChoice

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import ROLES, Message
+from ftwizard.data.example import ROLES, Message, RowProblem
 from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.parts import Part, Text, ThoughtPart, find_extra_keys, parse_parts
 from ftwizard.data.privacy.quote import quote

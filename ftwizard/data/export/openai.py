@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example, Message
+from ftwizard.data.example import Example, Message, RowProblem
 from ftwizard.data.export.constraints import fit_to_target, is_text_only, unsupported_media
 from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn

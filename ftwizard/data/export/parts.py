@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 
 
 class Text(NamedTuple):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export.constraints import fit_to_target, require_kind, require_text
 from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.openai import Row, write_messages

@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Call, Turn
 from ftwizard.data.privacy.quote import quote

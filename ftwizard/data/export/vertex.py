@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export.constraints import (
     fit_to_target,
     get_scheme,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.formats import bedrock, chat, pairs, preference, sharegpt, simple, vertex
 from ftwizard.data.formats.detect import FormatMatch, match_formats

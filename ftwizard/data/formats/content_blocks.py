@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Message
+from ftwizard.data.example import Message, RowProblem
 from ftwizard.data.formats.fields import describe_type
 
 Block = tuple[Literal["part", "call", "result"], dict[str, Any]]

@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Message
+from ftwizard.data.example import Message, RowProblem
 from ftwizard.data.privacy.quote import quote
 
 _KINDS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FORMAT_NAMES, Format
 from ftwizard.data.formats.detect import UNKNOWN, FormatMatch, find_null_fields, match_formats
 from ftwizard.data.io.inspect import FileProblem

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Message
+from ftwizard.data.example import Message, RowProblem
 from ftwizard.text import format_count
 
 COLUMNS = frozenset(("images", "videos", "audios"))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import ROLES, Message
+from ftwizard.data.example import ROLES, Message, RowProblem
 from ftwizard.data.formats.fields import describe_type
 from ftwizard.data.privacy.quote import quote
 

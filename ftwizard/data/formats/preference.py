@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example, Message
+from ftwizard.data.example import Example, Message, RowProblem
 from ftwizard.data.formats import sharegpt
 from ftwizard.data.formats.fields import (
     describe_keys,

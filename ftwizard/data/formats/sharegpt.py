@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example, Message
+from ftwizard.data.example import Example, Message, RowProblem
 from ftwizard.data.formats.chat import to_chat_example
 from ftwizard.data.formats.fields import (
     NO_JSON,

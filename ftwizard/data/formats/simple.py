@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.formats import bedrock, chat, pairs, sharegpt, vertex
 from ftwizard.data.formats.chat import LISTS, to_chat_example

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io.source import DataSource, FileProblem
 from ftwizard.data.privacy.quote import quote
 from ftwizard.errors import USAGE, FtwizardError

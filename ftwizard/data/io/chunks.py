@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.io.lines import MAX_LINE, MAX_SHOWN_BYTES, too_large_problem

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import strict_json
 from ftwizard.data.io.lines import MAX_LINE, TextLine, too_large_problem
 from ftwizard.data.privacy.quote import quote

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import csv_parser, strict_json
 from ftwizard.data.io.csv_parser import Dialect, parse_records
 from ftwizard.data.io.layout_names import FIELDS

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io.compression import Damage
 from ftwizard.data.io.lines import MAX_LINE
 

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io.compression import Damage
 
 MAX_LINE = 1 << 28

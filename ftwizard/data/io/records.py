@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import arrow, csv_rows, json_rows, lines, strict_json
 from ftwizard.data.io.inspect import Container, read_text
 from ftwizard.data.io.lines import Broken, TextLine

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.privacy.quote import quote
 
 _COLON = re.compile(rb'"[ \t\r\n]+:')

@@ -8,7 +8,7 @@ import re
 import warnings
 from typing import Any, NamedTuple
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import strict_json
 from ftwizard.data.repair.change import RowChange, shorten
 

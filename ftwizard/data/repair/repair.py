@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import msgspec
 
 from ftwizard.data import checks, reader
-from ftwizard.data.conversation import RowProblem
 from ftwizard.data.dedup import row_hashes
 from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
+from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.records import Record

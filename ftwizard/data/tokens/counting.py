@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.data import formats
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import chunks, records, strict_json
 from ftwizard.data.io.chunks import FilePart, ReportProgress

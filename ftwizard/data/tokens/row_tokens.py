@@ -6,15 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.example import Example, Message
+from ftwizard.data.example import Example, Message, find_trainable_tokens
 from ftwizard.data.platforms import Target
 from ftwizard.data.tokens import tokenizers
 from ftwizard.data.tokens.tokenizers import Encoding
-
-IGNORE_INDEX = -100
-"""Label of a token without loss (PyTorch's ``ignore_index``)."""
-MASKS = ("attention_mask", "completion_mask", "assistant_masks", "loss_mask")
-"""Columns next to ``input_ids`` in which 0 means no loss (TRL dataset formats)."""
 
 
 class RowCount(NamedTuple):
@@ -118,27 +113,6 @@ def _find_trained_turns(example: Example, target: Target) -> set[int]:
     if not target.weight:
         return set(answers)
     return {number for number in answers if turns[number].get("weight", 1) != 0}
-
-
-def find_trainable_tokens(example: Example) -> list[int]:
-    """Return the positions of trainable tokens in a pretokenized row, before truncation.
-
-    The first token is never predicted. Without labels, all others are trained on unless a TRL mask
-    excludes them; padding never is.
-    """
-    columns = example.tokens or {}
-    ids = columns.get("input_ids")
-    if not isinstance(ids, list):
-        return []
-    masks = [columns[key] for key in MASKS if isinstance(columns.get(key), list)]
-    labels = columns.get("labels")
-    if isinstance(labels, list):
-        masks.append([label != IGNORE_INDEX for label in labels])
-    return [
-        position
-        for position in range(1, len(ids))
-        if all(position < len(mask) and mask[position] for mask in masks)
-    ]
 
 
 def _count_pretokenized(example: Example) -> RowCount:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
+from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.screens import palette
 from ftwizard.screens.terminal import visible_text
 from ftwizard.text import format_bytes, format_count, make_visible
@@ -171,7 +172,7 @@ def _describe_tokens(tokens: dict[str, Any]) -> str:
     ids, labels = tokens.get("input_ids"), tokens.get("labels")
     words = format_count(len(ids) if isinstance(ids, list) else 0, "token")
     if isinstance(labels, list):
-        words += f", {sum(label != -100 for label in labels):,} trainable"
+        words += f", {sum(label != IGNORE_INDEX for label in labels):,} trainable"
     return words
 
 

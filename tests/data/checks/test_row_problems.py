@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ftwizard.data.conversation import RowProblem, to_conversation
+from ftwizard.data.conversation import to_conversation
+from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import severities
 from tests.helpers.format_rows import ALPACA, ANSWER, CHAT, PAIR, SPOKEN, USER, messages, read

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftwizard.data import formats
-from ftwizard.data.conversation import RowProblem, to_conversation
-from ftwizard.data.example import ROLES
+from ftwizard.data.conversation import to_conversation
+from ftwizard.data.example import ROLES, RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import severities
 from tests.helpers.format_rows import ANSWER, DIALECTS, read

@@ -14,8 +14,7 @@ from hypothesis import given
 
 from ftwizard.__main__ import main
 from ftwizard.data import checks, reader
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export.convert import convert
 from ftwizard.data.platforms import Target, all_targets, get_target
 from ftwizard.errors import FtwizardError

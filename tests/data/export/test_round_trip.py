@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data import formats
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example, Message
+from ftwizard.data.example import Example, Message, RowProblem
 from ftwizard.data.export import choose_format, list_formats, write
 from ftwizard.data.platforms import Target, all_targets
 

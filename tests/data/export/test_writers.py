@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Example, Message
+from ftwizard.data.example import Example, Message, RowProblem
 from ftwizard.data.export import list_formats, write
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.format_names import Format

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ftwizard.data import formats, reader
 from ftwizard.data.checks import run
-from ftwizard.data.conversation import Conversation, RowProblem, to_conversation
+from ftwizard.data.conversation import Conversation, to_conversation
+from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FORMAT_NAMES, Format
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.errors import FtwizardError

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.data.conversation import RowProblem
-from ftwizard.data.example import Message
+from ftwizard.data.example import Message, RowProblem
 from ftwizard.data.format_names import Format
 from tests.helpers.format_rows import ANSWER, CALL, CHAT, PICTURE, TOOLS, USER, WEATHER, read, said
 

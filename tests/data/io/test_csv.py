@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import inspect, records
 from ftwizard.data.io.inspect import FileProblem
 

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ftwizard.data import reader
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import inspect, records
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.data.io.source import DataSource

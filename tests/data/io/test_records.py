@@ -22,7 +22,7 @@ from _pytest.tmpdir import TempPathFactory
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.io import chunks as ranges
 from ftwizard.data.io import csv_parser, inspect, json_scanner, lines, records, source
 from ftwizard.data.io.inspect import FileProblem

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data import unicode
-from ftwizard.data.conversation import RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.platforms import get_target
 from ftwizard.data.repair import fields, json_repair, redaction, unicode_repair
 from ftwizard.data.repair.change import RowChange
