@@ -96,7 +96,7 @@ def test_the_order_of_the_file_changes_nothing_and_the_seed_does(seed: int) -> N
 
 def test_it_is_the_same_in_another_process() -> None:
     code = """
-from tests.unit.test_split import divide, row, sides, texts
+from tests.data.test_split import divide, row, sides, texts
 print(sides(divide([row(n, (t, t)) for n, t in enumerate(texts(1, 50), 1)])))
 """
     runs = {
