@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ftwizard import credentials
-from ftwizard.errors import FAILED, FtwizardError
+from ftwizard.errors import FAILED, ErrorDetails, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.events import PROGRESS_FILE, EventReader
 from ftwizard.runs.progress import Progress
@@ -148,9 +148,15 @@ def _decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
         document = msgspec.json.decode(out) if out.strip() else None
     except msgspec.DecodeError:
         document = None
-    if isinstance(document, dict) and isinstance(document.get("error"), dict):
-        error = document["error"]
-        raise FtwizardError(str(error.get("message")), str(error.get("hint") or ""), code or FAILED)
+    if isinstance(document, dict) and "error" in document:
+        error = msgspec.convert(document["error"], ErrorDetails)
+        raise FtwizardError(
+            error.message,
+            error.hint,
+            code or FAILED,
+            code=error.code,
+            candidates=error.candidates,
+        )
     if document is None:
         last = err.decode(errors="replace").strip().splitlines()[-1:] or ["no error message"]
         raise FtwizardError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import msgspec
 
-from ftwizard.advice import rft as verifiable
+from ftwizard.advice import rft
 from ftwizard.advice.rft import GradableAnswers, RftSuggestion
-from ftwizard.errors import FtwizardError
+from ftwizard.data.documents import DataReport
+from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.quantity import Figure, today
@@ -54,48 +52,34 @@ class FineTuningWarning(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[int, ...]
 
 
-def read_evidence(report: Mapping[str, Any]) -> Evidence:
-    """Build evidence from the report of ``ftwizard check --json``.
-
-    Raises FtwizardError for any other document.
-    """
-    try:
-        rows, usable = int(report["rows"]), int(report["usable"])
-        findings: Sequence[Mapping[str, Any]] = report["findings"]
-        changing = next(
-            (finding for finding in findings if finding["code"] == CHANGING_FACTS_CODE), None
-        )
-        tokens = report["tokens"]
-        gradable = verifiable.detect_gradable(verifiable.preview_answers(report["preview"]))
-        return Evidence(
-            path=str(report["path"]),
-            format=report["format"],
-            rows=rows,
-            usable=usable,
-            tokens=_tokens(tokens),
-            lengths=batching.from_check_tokens(tokens),
-            changing=int(changing["count"]) if changing else 0,
-            changing_lines=tuple(changing["lines"]) if changing else (),
-            verifiable=gradable,
-            rft=verifiable.suggest_rft(gradable),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FtwizardError(
-            "This is not a data check report: fields of ftwizard check --json are missing.",
-            "Create one with: ftwizard check DATA --json > report.json",
-        ) from error
+def read_evidence(report: DataReport) -> Evidence:
+    """Return the evidence in a data check report."""
+    changing = next(
+        (finding for finding in report.findings if finding.code == CHANGING_FACTS_CODE), None
+    )
+    gradable = rft.detect_gradable(rft.preview_answers(report.preview))
+    return Evidence(
+        path=report.path,
+        format=report.format,
+        rows=report.rows,
+        usable=report.usable,
+        tokens=_to_figure(report.tokens) if report.tokens else None,
+        lengths=batching.from_check_tokens(report.tokens),
+        changing=changing.count if changing else 0,
+        changing_lines=tuple(changing.lines) if changing else (),
+        verifiable=gradable,
+        rft=rft.suggest_rft(gradable),
+    )
 
 
-def _tokens(tokens: Mapping[str, Any] | None) -> Figure | None:
-    if not tokens:
-        return None
-    exact = tokens["low"] == tokens["high"]
+def _to_figure(tokens: TokenLengths) -> Figure:
+    exact = tokens.low == tokens.high
     return Figure(
-        value=tokens["total"],
+        value=tokens.total,
         unit="tokens",
-        low=None if exact else tokens["low"],
-        high=None if exact else tokens["high"],
-        source=f"counted: {tokens['encoding']}",
+        low=None if exact else tokens.low,
+        high=None if exact else tokens.high,
+        source=f"counted: {tokens.encoding}",
         as_of=today(),
     )
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
 from ftwizard.catalog.providers import catalog
 from ftwizard.catalog.sourced import Sourced
+from ftwizard.data.documents import RowPreview
 
 Kind = Literal["number", "json", "code", "choice"]
 MIN_SHARE = 0.8
@@ -122,12 +123,11 @@ def _where() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def preview_answers(preview: Sequence[Mapping[str, Any]]) -> list[str]:
+def preview_answers(preview: Sequence[RowPreview]) -> list[str]:
     """Return the last assistant message of each row in a report's preview, if it is plain text."""
     texts: list[str] = []
     for row in preview:
-        example = row.get("example", {})
-        turns = [*example.get("messages", ()), *example.get("chosen", ())]
+        turns = [*row.example["messages"], *row.example["chosen"]]
         for turn in reversed(turns):
             if turn.get("role") == "assistant" and isinstance(turn.get("content"), str):
                 texts.append(turn["content"])

@@ -18,6 +18,7 @@ from ftwizard.advice.recipe_advice import AdvisedValue, Method
 from ftwizard.advice.setting_help import setting
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import cost_inputs, output, progress
+from ftwizard.data.documents import DataReport
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
@@ -67,10 +68,10 @@ def _read_any(data: str) -> Evidence:
                 "checking", what=file.name, done=done, **progress.get_unit(total)
             ),
         )
-    return evidence.read_evidence(msgspec.to_builtins(examined))
+    return evidence.read_evidence(examined)
 
 
-def _read_report(file: Path) -> dict[str, Any] | None:
+def _read_report(file: Path) -> DataReport | None:
     """Return a report of ``check``; None for any other file, which is then read as rows."""
     try:
         if file.suffix != ".json" or file.stat().st_size > MAX_REPORT_BYTES:
@@ -78,8 +79,15 @@ def _read_report(file: Path) -> dict[str, Any] | None:
         report = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    is_report = isinstance(report, dict) and {"verdict", "findings", "usable"} <= report.keys()
-    return report if is_report else None
+    if not isinstance(report, dict) or not {"verdict", "findings", "usable"} <= report.keys():
+        return None
+    try:
+        return msgspec.convert(report, DataReport)
+    except msgspec.ValidationError as error:
+        raise FtwizardError(
+            "This is not a data check report: fields of ftwizard check --json are missing.",
+            "Create one with: ftwizard check DATA --json > report.json",
+        ) from error
 
 
 def to_document(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,60 +14,18 @@ from ftwizard.cli.convert import format_finding
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
 from ftwizard.data.checks import run
-from ftwizard.data.checks.report import DataReport, overall_verdict, report_unreadable_file
 from ftwizard.data.checks.run import CheckOptions
-from ftwizard.data.findings import Findings, sort_findings
+from ftwizard.data.documents import DataReport, Repairs
+from ftwizard.data.findings import Finding, Findings, overall_verdict, sort_findings
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.hub import datasets
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.data.platforms import get_target
-from ftwizard.data.repair.repair import Repairs, repair
+from ftwizard.data.repair.repair import repair
 from ftwizard.data.tokens.stats import TokenEstimate, TokenLengths, TrainableTokens
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan.schema import Recipe
 from ftwizard.text import format_count, make_visible
-
-if TYPE_CHECKING:
-    from ftwizard.data.repair.repair import Repairs
-
-
-# ``check --fix``: a new file with the problems that can be fixed.
-
-
-def write_fixed_file(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
-    """Write a fixed copy of ``file`` to the path in ``--fix``; return None without that option."""
-    if arguments.fix is None:
-        if arguments.redact:
-            raise FtwizardError(
-                "--redact needs --fix: it replaces secrets in the new file.",
-                "Use --fix OUT --redact.",
-                USAGE,
-            )
-        return None
-    return repair(
-        file,
-        user_paths.expand(arguments.fix),
-        get_target(arguments.target) if arguments.target else None,
-        format=arguments.format,
-        redact=arguments.redact,
-        say=say,
-    )
-
-
-def lines(repairs: Repairs) -> list[str]:
-    """Return the lines of the report on repairs."""
-    mark = "!" if repairs.left_out else "✓"
-    result = "fixed" if repairs.changed else "nothing to fix"
-    listed = [
-        f"{mark} {make_visible(repairs.out)}: {format_count(repairs.rows_out, 'row')}, {result}"
-    ]
-    for action, findings in (("left out", repairs.left_out), ("fixed", repairs.changed)):
-        for finding in findings:
-            listed += format_finding(action, finding)
-    if repairs.changed or repairs.left_out:
-        listed.append(f"  All changes, by line: {make_visible(repairs.changes)}")
-    return listed
-
 
 MAX_SHOWN_LINES = 8
 MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗"}
@@ -88,17 +45,16 @@ def check(arguments: argparse.Namespace) -> int:
     with progress.reporter(shown=True) as say:
         file, source = datasets.locate(arguments.data, say)
         try:
-            repairs = _repair(arguments, file, say)
+            repairs = _write_fixed_file(arguments, file, say)
             report = _examine(Path(repairs.out) if repairs else file, arguments, say)
         except FileProblem as problem:
             if arguments.json:
                 name: TargetName = arguments.target or "trl-sft"
-                problem.document = msgspec.to_builtins(report_unreadable_file(file, problem, name))
+                problem.document = msgspec.to_builtins(_report_unreadable_file(file, problem, name))
             raise
-    report = msgspec.structs.replace(report, source=source)
+    report = msgspec.structs.replace(report, source=source, repairs=repairs or msgspec.UNSET)
     if arguments.json:
-        document = msgspec.to_builtins(report)
-        output.print_json(document | ({"repairs": repairs} if repairs else {}))
+        output.print_json(report)
     else:
         lines = [*_repair_lines(repairs), ""] if repairs else []
         output.print_lines(output.make_console(), *lines, *_report_lines(report))
@@ -107,17 +63,51 @@ def check(arguments: argparse.Namespace) -> int:
     return 0 if report.verdict != "error" else 1
 
 
-def _repair(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
-    if not arguments.fix and not arguments.redact:
+def _write_fixed_file(arguments: argparse.Namespace, file: Path, say: Say) -> Repairs | None:
+    """Write a fixed copy of ``file`` to the path in ``--fix``; return None without that option."""
+    if arguments.fix is None:
+        if arguments.redact:
+            raise FtwizardError(
+                "--redact needs --fix: it replaces secrets in the new file.",
+                "Use --fix OUT --redact.",
+                USAGE,
+            )
         return None
-    # most files are only checked
-
-    return write_fixed_file(arguments, file, say)
+    return repair(
+        file,
+        user_paths.expand(arguments.fix),
+        get_target(arguments.target) if arguments.target else None,
+        format=arguments.format,
+        redact=arguments.redact,
+        say=say,
+    )
 
 
 def _repair_lines(repairs: Repairs) -> list[str]:
+    """Return the lines of the report on repairs."""
+    mark = "!" if repairs.left_out else "✓"
+    result = "fixed" if repairs.changed else "nothing to fix"
+    listed = [
+        f"{mark} {make_visible(repairs.out)}: {format_count(repairs.rows_out, 'row')}, {result}"
+    ]
+    for action, findings in (("left out", repairs.left_out), ("fixed", repairs.changed)):
+        for finding in findings:
+            listed += format_finding(action, finding)
+    if repairs.changed or repairs.left_out:
+        listed.append(f"  All changes, by line: {make_visible(repairs.changes)}")
+    return listed
 
-    return lines(repairs)
+
+def _report_unreadable_file(path: Path, problem: FileProblem, target: TargetName) -> DataReport:
+    finding = Finding(
+        severity="error", code=problem.code, message=problem.message, fix=problem.hint, count=1,
+        lines=list(problem.lines),
+    )  # fmt: skip
+    return DataReport(
+        verdict="error", target=target, format=None, rows=0, usable=0, unit="line",
+        findings=[finding], tokens=None, trained_tokens=None, path=str(path), source=None,
+        preview=[],
+    )  # fmt: skip
 
 
 def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> DataReport:

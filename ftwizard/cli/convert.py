@@ -7,8 +7,8 @@ import argparse
 from ftwizard import user_paths
 from ftwizard.cli import output, progress
 from ftwizard.data import export
+from ftwizard.data.documents import Conversion
 from ftwizard.data.export import convert as engine
-from ftwizard.data.export.convert import Conversion
 from ftwizard.data.findings import FileFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.hub import datasets

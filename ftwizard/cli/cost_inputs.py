@@ -148,7 +148,7 @@ def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Sa
         rows=tokens.rows,
         by_model=counting.recount(file, inspected, format, pair, tokens.total, hosted),
     )
-    lengths = batching.from_check_tokens(msgspec.to_builtins(tokens))
+    lengths = batching.from_check_tokens(tokens)
     return CountedRows(load=load, request=_mean_request(counts), lengths=lengths)
 
 

@@ -559,5 +559,5 @@ def _report_error(error: FtwizardError, as_json: bool) -> int:
         from ftwizard.cli.output import print_json
 
         with contextlib.suppress(OSError):  # the error is on stderr already
-            print_json({"error": {"message": error.message, "hint": error.hint}, **error.document})
+            print_json({"error": error.details, **error.document})
     return error.exit_code

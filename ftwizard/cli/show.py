@@ -11,7 +11,7 @@ import msgspec
 from ftwizard.cli import output, progress
 from ftwizard.cli.check import MARKS
 from ftwizard.data.checks import inspect_rows
-from ftwizard.data.checks.inspect_rows import ShownRow
+from ftwizard.data.documents import ShownRow, ShownRows
 from ftwizard.data.hub import datasets
 from ftwizard.errors import FtwizardError
 from ftwizard.text import format_count, make_visible
@@ -30,7 +30,7 @@ def show(arguments: argparse.Namespace) -> int:
             "Lines count from 1; blank lines have no row.",
         )
     if arguments.json:
-        output.print_json({"path": str(file), "rows": rows})
+        output.print_json(ShownRows(path=str(file), rows=rows))
         return 0
     out = output.make_console()
     for index, row in enumerate(rows):

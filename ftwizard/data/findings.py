@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Literal
 
 import msgspec
 
@@ -198,3 +198,9 @@ def sort_findings(findings: list[Finding]) -> list[Finding]:
     return sorted(
         findings, key=lambda finding: (_ORDER.index(finding.severity), -finding.count, finding.code)
     )
+
+
+def overall_verdict(findings: list[Finding]) -> Literal["ok", "warning", "error"]:
+    """Return the overall verdict of findings."""
+    severities: set[Severity] = {finding.severity for finding in findings}
+    return "error" if "error" in severities else "warning" if "warning" in severities else "ok"

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import training_setup
 
 FILL = 0.98
@@ -97,17 +98,17 @@ def from_estimate(document: Mapping[str, Any]) -> dict[str, LengthDistribution |
     return msgspec.convert(by_part, dict[str, LengthDistribution | None])
 
 
-def from_check_tokens(tokens: Mapping[str, Any] | None) -> LengthDistribution | None:
+def from_check_tokens(tokens: TokenLengths | None) -> LengthDistribution | None:
     """Build the length distribution from ``tokens`` of a check report; None if it has no counts.
 
     Rows are assumed to be as long as the middle of their bucket; all buckets are then scaled so that
     the mean matches the counted one.
     """
-    if not tokens or not tokens.get("histogram") or not tokens.get("mean"):
+    if not tokens or not tokens.histogram or not tokens.mean:
         return None
-    edges = [float(edge) for edge, _ in tokens["histogram"]]
-    counts = [int(count) for _, count in tokens["histogram"]]
-    rows, mean = sum(counts), float(tokens["mean"])
+    edges = [float(edge) for edge, _ in tokens.histogram]
+    counts = [count for _, count in tokens.histogram]
+    rows, mean = sum(counts), tokens.mean
     middles = [(low + high) / 2 for low, high in zip([edges[0], *edges], edges, strict=False)]
     guess = sum(m * c for m, c in zip(middles, counts, strict=True)) / rows
     buckets = tuple(
@@ -116,10 +117,10 @@ def from_check_tokens(tokens: Mapping[str, Any] | None) -> LengthDistribution | 
         if count
     )
     # For a large file, lengths come from a sample but the total is exact.
-    total = float(tokens["total"]) or 1.0
+    total = tokens.total or 1.0
     counted = LengthDistribution(
-        rows=rows, total=mean * rows, p99=float(tokens["p99"]), buckets=buckets,
-        most=max(1.0, float(tokens.get("high") or total) / total),
+        rows=rows, total=mean * rows, p99=tokens.p99, buckets=buckets,
+        most=max(1.0, (tokens.high or total) / total),
     )  # fmt: skip
     return counted.scaled(max(rows, round(total / mean)))
 

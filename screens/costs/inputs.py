@@ -222,19 +222,19 @@ def _read_card_estimates(estimate: dict[str, Any]) -> _Cards | None:
 
 def _load_from_check(draft: Draft) -> TrainingLoad | None:
     """Return the tokens that the data check counted, without validation and test shares."""
-    counted = (draft.checked or {}).get("tokens")
-    if not counted or not counted.get("total"):
+    counted = draft.checked.tokens if draft.checked else None
+    if not counted or not counted.total:
         return None
     left = max(0.0, 1 - draft.plan.validation_share - draft.plan.test_share)
     return TrainingLoad(
         tokens=TokenEstimate(
-            value=round(counted["total"] * left),
-            low=math.floor(counted["low"] * left),
-            high=math.ceil(counted["high"] * left),
+            value=round(counted.total * left),
+            low=math.floor(counted.low * left),
+            high=math.ceil(counted.high * left),
         ),
         epochs=draft.plan.recipe.epochs,
-        counted=f"counted with {make_visible(str(counted['encoding']), 40)}",
-        rows=round(counted["rows"] * left),
+        counted=f"counted with {make_visible(counted.encoding, 40)}",
+        rows=round(counted.rows * left),
     )  # fmt: skip
 
 
@@ -251,10 +251,9 @@ def _volume_of_rows(draft: Draft) -> Volume | None:
     """Return the mean tokens of a row's prompt and response; None if unknown."""
     if draft.estimate and (part := draft.estimate["parts"].get("train")):
         return _mean_volume(part["tokens"], part["trained"], part["kept"])
-    report = draft.checked or {}
-    tokens, trained = report.get("tokens"), report.get("trained_tokens")
-    if tokens and trained:
-        return _mean_volume(tokens["total"], trained["total"], tokens["rows"])
+    report = draft.checked
+    if report and report.tokens and report.trained_tokens:
+        return _mean_volume(report.tokens.total, report.trained_tokens.total, report.tokens.rows)
     return None
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ftwizard import user_paths
 from ftwizard.data import platforms
-from ftwizard.data.format_names import FORMAT_NAMES
+from ftwizard.data.documents import Conversion, DataReport, Repairs, ShownRows
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
@@ -60,23 +60,21 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     fingerprint = drafts.get_fingerprint(path)
     argv = data_check.build_check_args(draft, path)
     try:
-        report = prompter.run(
+        document = prompter.run(
             f"Reading {make_visible(drafts.format_path(path), 50)}", "check", *argv
         )
     except FtwizardError as error:
-        if not (fit := data_check.find_candidate_formats(error)):
+        if not (options := data_check.list_candidate_formats(error)):
             prompter.print_problem(error)
             return None
         prompter.print(make_visible(error.message, 500))
-        chosen = prompter.choose(
-            "Which format is it?", [(name, FORMAT_NAMES[name]) for name in fit]
-        )
-        named = next(name for name in fit if name == chosen)
-        return check_rows(prompter, draft.with_data(format=named))
+        chosen = prompter.choose("Which format is it?", options)
+        return check_rows(prompter, draft.with_data(format=chosen))
+    report = msgspec.convert(document, DataReport)
     print_findings(prompter, draft, report)
     read = draft.with_check(draft.plan.data.files, report, fingerprint)
     if not report_text.converts_first(report):
-        return read if report["usable"] else None
+        return read if report.usable else None
     options = [(CONTINUE, "convert the rows"), (OTHER, "name another file")]
     if prompter.choose("The target needs another format. What now?", options) == OTHER:
         return None
@@ -88,18 +86,18 @@ def _find_file_problem(name: str) -> str:
     return user_paths.explain_problem(name) if name else "Enter a file name."
 
 
-def print_findings(prompter: Prompter, draft: Draft, report: report_text.Report) -> None:
+def print_findings(prompter: Prompter, draft: Draft, report: DataReport) -> None:
     """Print the verdict, then each finding with its lines and fix."""
     prompter.print(report_text.format_verdict(report), hang=2)
     if facts := report_text.format_facts(report):
         prompter.print(facts, hang=2)
-    for note in report.get("notes") or []:
-        prompter.print(f"· {make_visible(str(note), 300)}", hang=2)
+    for note in report.notes:
+        prompter.print(f"· {make_visible(note, 300)}", hang=2)
     for subject in selection.list_subjects(report).values():
         if finding := subject.finding:
             prompter.print(report_text.format_finding(finding), hang=2)
             prompter.print(
-                f"  {report_text.describe_location(finding, unit=subject.unit)}. Fix: {make_visible(str(finding['fix']).rstrip('.'), 300)}.",
+                f"  {report_text.describe_location(finding, unit=subject.unit)}. Fix: {make_visible(finding.fix.rstrip('.'), 300)}.",
                 hang=2,
             )
     if lengths := overview.get_lengths(report, draft):
@@ -109,8 +107,8 @@ def print_findings(prompter: Prompter, draft: Draft, report: report_text.Report)
 
 def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
     """Show rows or offer tools until the person continues."""
-    while True:
-        by_id = selection.list_subjects(draft.checked or {})
+    while draft.checked:
+        by_id = selection.list_subjects(draft.checked)
         first = [id for id, subject in by_id.items() if subject.row][:MAX_SHOWN_ROWS]
         with_rows = [id for id, subject in by_id.items() if subject.lines]
         options = [(CONTINUE, "no, continue")]
@@ -126,13 +124,14 @@ def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
         else:
             prompter.print(by_id[chosen].describe())
             prompter.print()
+    return draft
 
 
 def _format_label(subject: Subject) -> str:
     if row := subject.row:
-        return f"row {row['line']:,}: {row_view.summarize(row['example'])}"
+        return f"row {row.line:,}: {row_view.summarize(row.example)}"
     assert subject.finding is not None
-    shown, count = min(MAX_SHOWN_ROWS, len(subject.lines)), subject.finding["count"]
+    shown, count = min(MAX_SHOWN_ROWS, len(subject.lines)), subject.finding.count
     first = f"the first {shown} of {count:,} rows" if shown < count else format_count(count, "row")
     return f"{report_text.format_title(subject.finding)}: {first}"
 
@@ -145,7 +144,7 @@ def _print_rows(prompter: Prompter, draft: Draft, subject: Subject) -> None:
     except FtwizardError as error:
         prompter.print_problem(error)
         return
-    for row in document["rows"]:
+    for row in msgspec.convert(document, ShownRows).rows:
         prompter.print(row_text.format_row(row, prompter.width))
         prompter.print()
 
@@ -160,8 +159,8 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         ("lengths", "see the lengths of the rows"),
     ]
     chosen = prompter.choose("What else?", options)
-    if chosen == "lengths":
-        prompter.print(overview.draw_bars(draft.checked or {}, draft, *HISTOGRAM_SIZE))
+    if chosen == "lengths" and draft.checked:
+        prompter.print(overview.draw_bars(draft.checked, draft, *HISTOGRAM_SIZE))
     make = {"repair": _fix, "split": _split, "convert": _convert}.get(chosen)
     made = make(prompter, draft) if make else None
     if made is None:
@@ -178,10 +177,12 @@ def _fix(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
     source = draft.plan.data.files.train
     out = _ask_name(prompter, "New file", suggestions.suggest_name(source, "fixed"))
     argv = ("check", *data_check.build_target_args(draft.plan, draft.target, source), "--fix", out)
-    done = _run_command(prompter, "Fixing", argv, out)
-    if done is None:
+    document = _run_command(prompter, "Fixing", argv, out)
+    if document is None:
         return None
-    _print_done(prompter, done["repairs"], out, "Nothing needed fixing.")
+    repairs = msgspec.convert(document, DataReport).repairs
+    assert repairs is not msgspec.UNSET
+    _print_done(prompter, repairs, out, "Nothing needed fixing.")
     return _ask_use(prompter, new_files.CreatedFiles(out, draft.plan.data.files.validation))
 
 
@@ -199,7 +200,7 @@ def _split(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
 
 def _convert(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
     source = draft.plan.data.files.train
-    options = new_files.list_targets(draft.checked or {})
+    options = new_files.list_targets(draft.checked) if draft.checked else []
     name = prompter.choose("Convert for which target?", options, str(draft.target or ""))
     out = _ask_name(prompter, "New file", suggestions.suggest_name(source, name))
     argv = (
@@ -210,10 +211,13 @@ def _convert(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
         "--out",
         out,
     )
-    done = _run_command(prompter, f"Converting for {platforms.get_target(name).words}", argv, out)
-    if done is None:
+    title = f"Converting for {platforms.get_target(name).words}"
+    document = _run_command(prompter, title, argv, out)
+    if document is None:
         return None
-    _print_done(prompter, done, out, "Every row was converted completely.")
+    _print_done(
+        prompter, msgspec.convert(document, Conversion), out, "Every row was converted completely."
+    )
     return _ask_use(prompter, new_files.CreatedFiles(out))
 
 
@@ -238,7 +242,7 @@ def _run_command(
     return document
 
 
-def _print_done(prompter: Prompter, done: dict[str, Any], out: str, none: str) -> None:
+def _print_done(prompter: Prompter, done: Repairs | Conversion, out: str, none: str) -> None:
     prompter.print(new_files.format_written(done, out), hang=2)
     prompter.print(new_files.format_changes(done, none), hang=2)
 
@@ -250,14 +254,16 @@ def _ask_use(prompter: Prompter, made: new_files.CreatedFiles) -> new_files.Crea
 
 def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
     """Confirm skipping unusable rows, or continuing despite errors."""
-    report = draft.checked or {}
-    bad = report["rows"] - report["usable"]
+    report = draft.checked
+    if report is None:
+        return draft
+    bad = report.rows - report.usable
     if bad:
-        good = format_count(report["usable"], "usable row")
+        good = format_count(report.usable, "usable row")
         options = [(CONTINUE, f"yes, with {good}"), (OTHER, "no, choose another file")]
         if prompter.choose(f"Continue without {format_count(bad, 'row')}?", options) == OTHER:
             raise GoBack("file")
-    elif report["verdict"] == "error":
+    elif report.verdict == "error":
         options = [(CONTINUE, "yes, continue"), (OTHER, "no, choose another file")]
         if prompter.choose("Continue despite these errors?", options) == OTHER:
             raise GoBack("file")

@@ -53,7 +53,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
     """Explain that other paths end here; offer this machine."""
     if draft.provider == "local":
         return draft.with_provider_reason()
-    prompter.print(texts.format_elsewhere(draft.provider, draft.checked or {}), hang=2)
+    prompter.print(texts.format_elsewhere(draft.provider, draft.checked), hang=2)
     options = [
         ("here", "train on this machine instead, with the same data"),
         ("costs", "compare the costs of all providers"),

@@ -18,6 +18,7 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PathId, PlatformId
+from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching
@@ -70,7 +71,7 @@ class Draft:
     """Hourly price of this machine, if set."""
     touched: frozenset[str] = frozenset()
     """Settings of the recipe that the person has chosen."""
-    checked: dict[str, Any] | None = None
+    checked: DataReport | None = None
     """The ``ftwizard check`` report on the training file."""
     stamp: Fingerprint | None = None
     """Fingerprint of the training file before its check."""
@@ -153,7 +154,7 @@ class Draft:
         return self.with_plan(provider_reason=why)
 
     def with_check(
-        self, files: schema.Files, checked: dict[str, Any] | None, stamp: Fingerprint | None = None
+        self, files: schema.Files, checked: DataReport | None, stamp: Fingerprint | None = None
     ) -> Draft:
         """Return a draft with other data and its check report.
 

@@ -53,12 +53,12 @@ def get_advice(draft: Draft, method: Method) -> dict[str, AdvisedValue]:
 
     ``method``: the one in use, on which the other settings depend.
     """
-    spread = batching.from_check_tokens((draft.checked or {}).get("tokens"))
+    lengths = batching.from_check_tokens(draft.checked.tokens) if draft.checked else None
     shape = live_estimate.load_shape(draft.plan.model.name)
     size = draft.parameters or (shape.parameters if shape else None)
     settings_advice = recipe_advice.advise(
         method, size, count_trained_rows(draft), draft.machine,
-        lengths=spread, shape=shape, context=live_estimate.load_context_length(draft.plan.model.name),
+        lengths=lengths, shape=shape, context=live_estimate.load_context_length(draft.plan.model.name),
     )  # fmt: skip
     method_advice = recipe_advice.advise_method(
         size, plan_estimate.only_plan_gpu(draft.plan, draft.machine), shape=shape
@@ -104,7 +104,7 @@ def count_trained_rows(draft: Draft) -> int | None:
     if draft.checked is None:
         return None
     share = 1 - draft.plan.validation_share - draft.plan.test_share
-    return round(int(draft.checked["usable"]) * share)
+    return round(draft.checked.usable * share)
 
 
 def describe_model(name: str, recipe: Recipe) -> str:

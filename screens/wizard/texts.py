@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 from rich.cells import cell_len
@@ -18,6 +17,7 @@ from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.advice.setting_help import Setting
 from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.pricing import machine_rate
@@ -130,15 +130,14 @@ def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
         text.append(f"  {mark} ", "dim").append(f"{line}\n")
 
 
-def format_elsewhere(path: PathId, checked: dict[str, Any]) -> Text:
+def format_elsewhere(path: PathId, checked: DataReport | None) -> Text:
     """Format the checked rows, why the wizard ends here, and upcoming end dates."""
     chosen = catalog().path(path)
     text = Text.assemble((f"{chosen.name}\n\n", "bold"))
-    text.append("✓ ", palette.GOOD)
-    text.append(
-        f"{format_count(checked.get('usable', 0), 'usable row')} in {make_visible(str(checked.get('path')))} "
-        f"({checked.get('format')}).\n"
-    )
+    if checked:
+        rows = format_count(checked.usable, "usable row")
+        text.append("✓ ", palette.GOOD)
+        text.append(f"{rows} in {make_visible(checked.path)} ({checked.format}).\n")
     text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
     today = datetime.date.today()
     for end in catalog().lifecycles:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from array import array
 from typing import Any
 
 import msgspec
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from ftwizard.advice import recipe_advice, target_modules
 from ftwizard.advice.recipe_advice import AdvisedValue, Method
 from ftwizard.catalog import gpu_specs
-from ftwizard.data import histogram
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, memory
 from ftwizard.estimate.batching import LengthDistribution
@@ -23,23 +21,13 @@ from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Recipe
 from tests.advice.test_provider_advice import machine
+from tests.estimate.test_batching import known
 from tests.helpers.shapes import PUBLISHED
 
 LLAMA, MIXTURE = PUBLISHED["llama-3.1-8b"], PUBLISHED["qwen3-30b-a3b"]
 METHODS: st.SearchStrategy[Method] = st.sampled_from(["lora", "qlora", "full"])
 SHAPES = st.none() | st.sampled_from(list(PUBLISHED.values()))
 CONTEXTS = st.none() | st.sampled_from([2048, 8192, 131072])
-
-
-def known(rows: list[int]) -> LengthDistribution:
-    tokens = {
-        "rows": len(rows),
-        "total": sum(rows),
-        **histogram.summarize_lengths(array("I", rows)),
-    }
-    found = batching.from_check_tokens(tokens)
-    assert found is not None
-    return found
 
 
 LENGTHS = st.none() | st.lists(st.integers(1, 20_000), min_size=1, max_size=200).map(known)

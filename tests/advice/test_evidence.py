@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.advice import evidence, rft
+from ftwizard.cli import advise_data
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import CheckOptions
+from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Recipe
 
 
-def checked(folder: Path, rows: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return what ``check --json`` prints of rows of question and answer."""
+def checked(folder: Path, rows: list[tuple[str, str]]) -> DataReport:
+    """Return the report of ``check`` on rows of question and answer."""
     file = folder / "rows.jsonl"
     file.write_text(
         "".join(
@@ -34,8 +36,7 @@ def checked(folder: Path, rows: list[tuple[str, str]]) -> dict[str, Any]:
     asked = CheckOptions(
         format="auto", target="trl-sft", max_length=Recipe().max_length, count=None, near=True
     )
-    found: dict[str, Any] = msgspec.to_builtins(run.check_files(file, asked))
-    return found
+    return run.check_files(file, asked)
 
 
 PROSE = [(f"Question number {n}?", f"Well, that is a longer story about thing {n}, told so.")
@@ -106,13 +107,15 @@ def test_the_check_leads_to_the_suggestion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "report",
-    [{}, {"rows": 3}, {"rows": "x", "usable": 1, "findings": [], "tokens": None, "preview": []},
-     {"rows": 1, "usable": 1, "findings": [{}], "tokens": None, "preview": [], "path": "x"},
-     {"rows": 1, "usable": 1, "findings": [], "tokens": 3, "preview": [], "path": "x", "format": None},
-     {"rows": 1, "usable": 1, "findings": [], "tokens": None, "preview": [3], "path": "x"}],
-)  # fmt: skip
-def test_another_document_is_refused(report: dict[str, Any]) -> None:
+    "changes",
+    [{"rows": "x"}, {"findings": [{}]}, {"tokens": 3}, {"preview": [3]}, {"path": None}],
+)
+def test_another_document_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    file = tmp_path / "report.json"
+    document = msgspec.to_builtins(checked(tmp_path, PROSE))
+    file.write_text(json.dumps(document))
+    assert advise_data.read_evidence(str(file)).rows == 40
+    file.write_text(json.dumps(document | changes))
     with pytest.raises(FtwizardError) as error:
-        evidence.read_evidence(report)
+        advise_data.read_evidence(str(file))
     assert "not a data check report" in error.value.message

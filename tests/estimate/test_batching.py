@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ftwizard.data import histogram
 from ftwizard.estimate import batching, training_setup
+from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.train import packing
 from ftwizard.train.encoder import EncodedRow
@@ -20,8 +21,14 @@ from ftwizard.train.encoder import EncodedRow
 ROWS = st.lists(st.integers(1, 5000), min_size=1, max_size=300)
 
 
-def report(rows: list[int]) -> dict[str, Any]:
-    return {"rows": len(rows), "total": sum(rows), **histogram.summarize_lengths(array("I", rows))}
+def report(rows: list[int], **changes: Any) -> TokenLengths:
+    total = sum(rows)
+    tokens: dict[str, Any] = {
+        "rows": len(rows), "total": total, "low": total, "high": total, "exact": True,
+        "encoding": "o200k", "over_limit": 0, "limit": None,
+        **histogram.summarize_lengths(array("I", rows)),
+    }  # fmt: skip
+    return TokenLengths(**tokens | changes)
 
 
 def known(rows: list[int]) -> LengthDistribution:
@@ -51,14 +58,14 @@ def test_lengths_of_a_report_keep_rows_and_their_mean(rows: list[int]) -> None:
     assert edges == sorted(edges) and all(one.length <= one.upto for one in found.buckets)
 
 
-@pytest.mark.parametrize("tokens", [None, {}, {"histogram": [], "mean": 0.0}])
-def test_without_counted_tokens_there_are_no_lengths(tokens: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize("tokens", [None, report([])])
+def test_without_counted_tokens_there_are_no_lengths(tokens: TokenLengths | None) -> None:
     assert batching.from_check_tokens(tokens) is None
 
 
 def test_the_total_of_a_sampled_file_is_that_of_the_file() -> None:
     rows = [100, 200, 300]
-    found = batching.from_check_tokens({**report(rows), "total": 600_000})
+    found = batching.from_check_tokens(report(rows, total=600_000, high=600_000))
     assert found is not None and found.rows == 3000 and math.isclose(found.total, 600_000)
 
 
@@ -117,7 +124,7 @@ def test_packed_sequences_are_as_many_as_trl_makes() -> None:
 
 
 def test_an_inexact_count_says_how_many_more_there_may_be() -> None:
-    found = batching.from_check_tokens({**report([100, 200]), "low": 150, "high": 600})
+    found = batching.from_check_tokens(report([100, 200], low=150, high=600))
     assert found is not None and found.most == 2.0 and known([100, 200]).most == 1.0
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, get_args
-
-import msgspec
+from typing import get_args
 
 from ftwizard.data import row_preview
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.run import guess_format
+from ftwizard.data.documents import GradedFinding, ShownRow
 from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.data.io import chunks, inspect, records
@@ -21,34 +20,12 @@ from ftwizard.data.platforms import Severity, Target, default_target, get_target
 _ORDER = get_args(Severity)
 
 
-class GradedFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding of a row."""
-
-    severity: Severity
-    code: str
-    message: str
-    fix: str
-
-
-class ShownRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row to show."""
-
-    line: int
-    """Its line, as in the report."""
-    example: dict[str, Any] | None
-    """Its meaning (``Example``), or None if it cannot be read."""
-    raw: str
-    """Its text in the file; for a table, the row as JSON."""
-    findings: list[GradedFinding]
-    """Findings of this row alone, most severe first; none that compare rows."""
-
-
 def inspect_rows(
     path: Path, lines: Collection[int], format: FormatChoice = "auto", to: TargetName | None = None
 ) -> list[ShownRow]:
     """Return the existing rows at these lines, in order.
 
-    ``to`` is the target whose rules apply; default as in ``examine``. Raises FileProblem.
+    ``to`` is the target whose rules apply; default as in ``check_files``. Raises FileProblem.
     """
     layout = inspect.inspect(path)
     explicit = None if format == "auto" else format

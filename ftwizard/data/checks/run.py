@@ -10,14 +10,14 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data import formats, reader, row_preview
-from ftwizard.data.checks import report, size_limits
-from ftwizard.data.checks.report import DataReport, RowPreview
+from ftwizard.data.checks import size_limits
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import ScanResult, scan
 from ftwizard.data.dedup import exact_duplicates
+from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.example import RowProblem
-from ftwizard.data.findings import FileFinding, RowFinding
-from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
+from ftwizard.data.findings import FileFinding, RowFinding, overall_verdict
+from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.data.io import chunks, inspect, records
 from ftwizard.data.io.chunks import ReportProgress
 from ftwizard.data.io.inspect import Container, FileProblem
@@ -93,7 +93,7 @@ def check_files(
         if sampled := leakage.report_sampling(leakage.ComparedFile(*train.source)):
             collected.add_file(_for_all_rows(sampled, train.report.rows))
     findings = collected.for_target(get_target(train.report.target))
-    worst = report.overall_verdict([*findings, *(val.report.findings if val else [])])
+    worst = overall_verdict([*findings, *(val.report.findings if val else [])])
     return msgspec.structs.replace(
         train.report, findings=findings, verdict=worst, validation=val.report if val else None
     )
@@ -110,7 +110,7 @@ def _check_share(validation: CheckedFile, training: CheckedFile) -> CheckedFile:
     validation.scanned.findings.add_file(_for_all_rows(finding, validation.report.rows))
     findings = validation.scanned.findings.for_target(goal)
     updated = msgspec.structs.replace(
-        validation.report, findings=findings, verdict=report.overall_verdict(findings)
+        validation.report, findings=findings, verdict=overall_verdict(findings)
     )
     return msgspec.structs.replace(validation, report=updated)
 
@@ -159,7 +159,7 @@ def _report(
 ) -> DataReport:  # fmt: skip
     findings = scanned.findings.for_target(goal)
     return DataReport(
-        verdict=report.overall_verdict(findings),
+        verdict=overall_verdict(findings),
         target=goal.name,
         format=format,
         rows=scanned.rows,

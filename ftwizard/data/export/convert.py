@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.data import checks, formats, reader
+from ftwizard.data.documents import Conversion
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export import choose_format, write
 from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
@@ -19,21 +20,6 @@ from ftwizard.data.platforms import Target
 from ftwizard.data.reader import RowReader
 from ftwizard.errors import FtwizardError
 from ftwizard.text import make_visible
-
-
-class Conversion(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a conversion: the output of ``ftwizard convert --json``."""
-
-    target: str
-    out: str
-    rows_in: int
-    rows_out: int
-    left_out: list[FileFinding]
-    """Grouped by reason; a row counts once."""
-    changed: list[FileFinding]
-    """Grouped by loss or change in written rows; a row may count several times."""
-    sha256: str | None
-    """Hash of the new file; None if none was written."""
 
 
 def convert(

@@ -180,6 +180,7 @@ def _ambiguous_problem(path: Path, formats: list[Format]) -> FileProblem:
         f"The rows of {make_visible(str(path))} can be read as {' or as '.join(names)}, with different "
         "meanings.",
         _format_choices(formats),
+        candidates=tuple(formats),
     )
 
 
@@ -189,6 +190,7 @@ def _tie_problem(path: Path, formats: list[Format]) -> FileProblem:
         "ambiguous_format",
         f"Equally many rows of {make_visible(str(path))} look like {' and '.join(names)}.",
         "Keep one format per file. " + _format_choices(formats),
+        candidates=tuple(formats),
     )
 
 

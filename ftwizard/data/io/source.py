@@ -23,7 +23,7 @@ _CHANGED = "Wait until it is completely written."
 class FileProblem(FtwizardError):
     """A file that holds no readable rows.
 
-    ``code`` is a stable name for the cause; ``lines`` are the lines concerned, if any.
+    ``lines`` are the lines concerned, if any.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class FileProblem(FtwizardError):
         hint: str = "",
         exit_code: int = FAILED,
         lines: tuple[int, ...] = (),
+        candidates: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(message, hint, exit_code)
-        self.code = code
+        super().__init__(message, hint, exit_code, code=code, candidates=candidates)
         self.lines = lines
 
 

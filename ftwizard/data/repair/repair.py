@@ -19,6 +19,7 @@ import msgspec
 from ftwizard.data import checks, reader
 from ftwizard.data.dedup import row_hashes
 from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
+from ftwizard.data.documents import Repairs
 from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io import records
@@ -54,22 +55,6 @@ _DESCRIPTIONS = {
     "tool_arguments_form": "converted tool-call arguments to the target's form",
     "deprecated": "converted function calls to tool calls",
 }
-
-
-class Repairs(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a repair; ``repairs`` in the output of ``ftwizard check --fix --json``."""
-
-    out: str
-    changes: str
-    """The log of all changes, one JSON object per line."""
-    rows_in: int
-    rows_out: int
-    changed: list[FileFinding]
-    """Grouped by fix; a row may count several times."""
-    left_out: list[FileFinding]
-    """Grouped by reason; a row counts once."""
-    sha256: str
-    """Hash of the new file."""
 
 
 def changes_path(out: Path) -> Path:

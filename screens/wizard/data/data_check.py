@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
+import msgspec
 from rich.text import Text
 
-from ftwizard.data.format_names import FORMAT_NAMES, Format, TargetName
+from ftwizard.data.documents import DataReport
+from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
@@ -30,6 +30,19 @@ class DataCheck(CommandProcess):
         self._on_hub = ids.parse(path) is not None
         self._path = path
         self._fingerprint = get_fingerprint(path)
+        self.first_look: DataReport | None = None
+        """The newest report on parts of the file."""
+
+    async def run(self) -> DataReport:
+        """Run the check and return its report; raise FtwizardError if the file is unusable."""
+        return msgspec.convert(await super().run(), DataReport)
+
+    def poll(self) -> bool:
+        """Read its new events; return whether there were any."""
+        before, news = self.partial_report, super().poll()
+        if self.partial_report is not before:
+            self.first_look = msgspec.convert(self.partial_report, DataReport)
+        return news
 
     def fingerprint_of(self, file: str) -> Fingerprint | None:
         """Return the fingerprint of a file from before it was read. For a Hub dataset, that of the
@@ -39,12 +52,12 @@ class DataCheck(CommandProcess):
     @property
     def is_quick(self) -> bool:
         """Whether it is too short so far to show progress."""
-        return self.partial_report is None and self.elapsed_s < QUICK_S
+        return self.first_look is None and self.elapsed_s < QUICK_S
 
     def format_status(self, width: int) -> Text:
         """Format the current phase and progress on one line, with a bar if it fits."""
         doing = describe.describe_progress(self.progress) if self.progress.phase else "starting"
-        if self.partial_report is not None:
+        if self.first_look is not None:
             doing = f"the whole file: {doing}" if self.progress.phase else "reading the whole file"
         else:
             name = make_visible(format_path(self._path), 50)
@@ -83,13 +96,12 @@ def needs_recheck(draft: Draft) -> bool:
     """Tell whether the target, or a max length that truncates rows, changed since the check."""
     if draft.checked is None:
         return False
-    tokens, now = draft.checked.get("tokens") or {}, draft.plan.recipe.max_length
-    longest, then = tokens.get("max"), tokens.get("limit")
-    cut = bool(longest and then and then != now and min(then, now) < longest)
-    return cut or draft.checked_for != draft.target
+    tokens, now = draft.checked.tokens, draft.plan.recipe.max_length
+    before = tokens.limit if tokens else None
+    truncates = bool(tokens and before and before != now and min(before, now) < tokens.max)
+    return truncates or draft.checked_for != draft.target
 
 
-def find_candidate_formats(error: FtwizardError) -> list[Format]:
-    """Return the formats that an error's hint names as candidates; empty if it names none."""
-    named = set(re.findall(r"--format ([a-z-]+)", error.hint))
-    return [name for name in FORMAT_NAMES if name in named]
+def list_candidate_formats(error: FtwizardError) -> list[tuple[str, str]]:
+    """List name and label of the formats that an error offers; empty if it is not about these."""
+    return [(name, label) for name, label in FORMAT_NAMES.items() if name in error.candidates]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rich.text import Text
 
+from ftwizard.data.documents import DataReport
 from ftwizard.screens import palette
 from ftwizard.screens.wizard.data.row_view import count_characters
 from ftwizard.text import format_count
@@ -37,24 +37,21 @@ class RowLengths:
     """Which rows, if not all."""
 
 
-def build_lengths(report: dict[str, Any], limit: int | None, whose: str = "") -> RowLengths | None:
+def build_lengths(report: DataReport, limit: int | None, whose: str = "") -> RowLengths | None:
     """Return the lengths in a report; None if it has none.
 
     ``limit`` is in tokens. Without token counts, use the characters of the first rows.
     """
-    counted = report.get("tokens")
-    if counted and counted.get("histogram"):
-        figures = {name: counted[name] for name in _LABELS if name in counted}
-        over = counted.get("over_limit") if counted.get("limit") == limit else None
-        bins = [(int(edge), int(rows)) for edge, rows in counted["histogram"]]
-        return RowLengths("tokens", bins, figures, limit, over, whose)
-    first = sorted(
-        count_characters(row["example"]) for row in report["preview"] if row.get("example")
-    )
+    counted = report.tokens
+    if counted and counted.histogram:
+        figures = {name: getattr(counted, name) for name in _LABELS}
+        over = counted.over_limit if counted.limit == limit else None
+        return RowLengths("tokens", counted.histogram, figures, limit, over, whose)
+    first = sorted(count_characters(row.example) for row in report.preview)
     if not first:
         return None
     figures = {"p50": first[len(first) // 2], "max": first[-1]}
-    rows = "" if len(first) == report["rows"] else f", the first {format_count(len(first), 'row')}"
+    rows = "" if len(first) == report.rows else f", the first {format_count(len(first), 'row')}"
     return RowLengths("characters", _build_bins(first), figures, rows=rows)
 
 

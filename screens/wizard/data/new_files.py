@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from rich.text import Text
 
 from ftwizard.data import platforms
+from ftwizard.data.documents import Conversion, DataReport, Repairs
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check, report_text
 from ftwizard.screens.wizard.drafts import Draft, format_path
@@ -29,8 +29,7 @@ def get_split_share(draft: Draft) -> str:
 
 def count_bad_rows(draft: Draft) -> int:
     """Count the unusable rows."""
-    report = draft.checked or {"rows": 0, "usable": 0}
-    return int(report["rows"] - report["usable"])
+    return draft.checked.rows - draft.checked.usable if draft.checked else 0
 
 
 def build_split_command(draft: Draft, train: str, validation: str) -> list[str]:
@@ -41,18 +40,18 @@ def build_split_command(draft: Draft, train: str, validation: str) -> list[str]:
     return [*argv, "--allow", "skip-bad-rows"] if count_bad_rows(draft) else argv
 
 
-def list_targets(report: report_text.Report) -> list[tuple[str, str]]:
+def list_targets(report: DataReport) -> list[tuple[str, str]]:
     """List the targets that accept rows of this kind, by name and label."""
-    kinds = {row["example"].get("kind") for row in report.get("preview") or []}
+    kinds = {row.example["kind"] for row in report.preview}
     every = platforms.all_targets().values()
     fit = [target for target in every if kinds & set(target.kinds)] or list(every)
     return [(target.name, target.words) for target in fit]
 
 
-def format_written(done: dict[str, Any], file: str) -> Text:
+def format_written(done: Repairs | Conversion, file: str) -> Text:
     """Format how many rows were written."""
     sign, style = report_text.MARKS["ok"]
-    rows = f"{done['rows_out']:,} of {format_count(done['rows_in'], 'row')}"
+    rows = f"{done.rows_out:,} of {format_count(done.rows_in, 'row')}"
     return Text.assemble(
         (f"{sign} ", style),
         (f"{rows} written", "bold"),
@@ -60,17 +59,18 @@ def format_written(done: dict[str, Any], file: str) -> Text:
     )
 
 
-def format_changes(done: dict[str, Any], none: str) -> Text:
+def format_changes(done: Repairs | Conversion, none: str) -> Text:
     """Format which rows were changed and which were skipped, with their lines."""
     text = Text()
-    for severity, name, words in (("warning", "changed", ""), ("error", "left_out", " skipped")):
-        for change in done.get(name) or []:
+    for severity, changes, words in (
+        ("warning", done.changed, ""),
+        ("error", done.left_out, " skipped"),
+    ):
+        for change in changes:
             sign, style = report_text.MARKS[severity]
-            text.append(f"{sign} ", style).append(
-                f"{format_count(change['count'], 'row')}{words}: "
-            )
-            text.append_text(visible_text.mark_line(str(change["message"]), 300))
-            if change["lines"]:
+            text.append(f"{sign} ", style).append(f"{format_count(change.count, 'row')}{words}: ")
+            text.append_text(visible_text.mark_line(change.message, 300))
+            if change.lines:
                 text.append(f"\n  {report_text.format_lines(change)}", "dim")
             text.append("\n")
     return text or Text(none)

@@ -7,37 +7,35 @@ from collections.abc import Callable
 from rich.text import Text
 
 from ftwizard.data import platforms
+from ftwizard.data.documents import DataReport
 from ftwizard.screens import palette
 from ftwizard.screens.wizard import texts
 from ftwizard.screens.wizard.data import length_histogram, report_text
 from ftwizard.screens.wizard.data.length_histogram import RowLengths
-from ftwizard.screens.wizard.data.report_text import Report
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.text import make_visible
 
 _MIN_BARS = 7
 """Minimum lines of a readable histogram."""
 _MAX_BARS = 20
-TOOLS: tuple[tuple[str, str, Callable[[Report], bool]], ...] = (
-    ("f", "fixes rows into a new file", lambda report: bool(report["findings"])),
-    ("s", "splits off a validation file", lambda report: bool(report["usable"])),
+TOOLS: tuple[tuple[str, str, Callable[[DataReport], bool]], ...] = (
+    ("f", "fixes rows into a new file", lambda report: bool(report.findings)),
+    ("s", "splits off a validation file", lambda report: bool(report.usable)),
     ("c", "converts for another target", report_text.can_convert),
 )
 """Key, label and availability of each tool."""
 
 
-def get_lengths(report: Report, draft: Draft) -> RowLengths | None:
+def get_lengths(report: DataReport, draft: Draft) -> RowLengths | None:
     """Return the row lengths with the limit of recipe or target."""
     if draft.target == "trl-sft":
         limit = draft.plan.recipe.max_length
         return length_histogram.build_lengths(report, limit, "the recipe's max length")
-    target = platforms.all_targets().get(str(report.get("target") or draft.target))
-    if target is None or target.max_tokens is None:
-        return length_histogram.build_lengths(report, None)
-    return length_histogram.build_lengths(report, target.max_tokens, "the target's limit")
+    max_tokens = platforms.get_target(report.target).max_tokens
+    return length_histogram.build_lengths(report, max_tokens, "the target's limit")
 
 
-def draw_bars(report: Report, draft: Draft, width: int, height: int) -> Text:
+def draw_bars(report: DataReport, draft: Draft, width: int, height: int) -> Text:
     """Draw the histogram; empty if no lengths are known."""
     lengths = get_lengths(report, draft)
     if lengths is None:
@@ -46,7 +44,7 @@ def draw_bars(report: Report, draft: Draft, width: int, height: int) -> Text:
 
 
 def build_overview(
-    report: Report,
+    report: DataReport,
     draft: Draft,
     room: tuple[int, int],
     *,
@@ -55,12 +53,12 @@ def build_overview(
     """Build the overview in ``room`` (cells, lines): lengths, notes and tools."""
     width, height = room
     notes = Text()
-    for note in (*(report.get("notes") or []), *report_text.list_suggestions(report)):
-        notes.append("· ", "dim").append(f"{make_visible(str(note), 300)}\n")
+    for note in (*report.notes, *report_text.list_suggestions(report)):
+        notes.append("· ", "dim").append(f"{make_visible(note, 300)}\n")
     keys = Text("\n").join(
         Text.assemble((key, f"bold {palette.ACCENT}"), f"  {label}")
         for key, label, needed in TOOLS
-        if needed(report) and not report.get("partial")
+        if needed(report) and not report.partial
     )
     notes = texts.wrap_hanging(notes, 2, width) if notes else notes
     below = [part for part in (notes, keys) if part]

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from ftwizard.data.format_names import FORMAT_NAMES
+from ftwizard.data.documents import DataReport
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
@@ -23,7 +23,7 @@ from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.data import data_check, next_step, report_text, tools
+from ftwizard.screens.wizard.data import data_check, new_files, next_step, report_text, tools
 from ftwizard.screens.wizard.data.data_check import DataCheck
 from ftwizard.screens.wizard.data.fields import DataFields
 from ftwizard.screens.wizard.data.new_files import CreatedFiles
@@ -105,9 +105,9 @@ class DataPage(WizardPage[Step]):
         return self.query_one(ReportView)
 
     @property
-    def _report(self) -> report_text.Report | None:
+    def _report(self) -> DataReport | None:
         """The full report, or that of a first look."""
-        return self._draft.checked or (self._check.partial_report if self._check else None)
+        return self._draft.checked or (self._check.first_look if self._check else None)
 
     # ------------------------------------------------------------------ answers
 
@@ -160,9 +160,9 @@ class DataPage(WizardPage[Step]):
         if action in ("cancel", "back"):
             return (action == "cancel") == (self._check is not None)
         if action == "repair":
-            return bool(checked and checked["findings"])
+            return bool(checked and checked.findings)
         if action == "split":
-            return bool(checked and checked["usable"])
+            return bool(checked and checked.usable)
         if action == "convert":
             return bool(checked and report_text.can_convert(checked))
         return True
@@ -174,15 +174,12 @@ class DataPage(WizardPage[Step]):
             return "row" if subject.row else "rows" if subject.lines else ""
         if self._check is not None:
             return ""
-        if not self._is_read:
+        report = self._draft.checked
+        if report is None or not self._is_read:
             return "read"
-        if report_text.converts_first(self._draft.checked or {}):
+        if report_text.converts_first(report):
             return "form"
-        return "next" if self._usable else "read"
-
-    @property
-    def _usable(self) -> int:
-        return int(self._draft.checked["usable"]) if self._draft.checked else 0
+        return "next" if report.usable else "read"
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self._fields.validation.fold(not self._fields.validation.has_focus_within)
@@ -220,13 +217,12 @@ class DataPage(WizardPage[Step]):
         draft = self._with_answers()
         if not await self._confirm(draft):
             return
-        report = draft.checked or {}
-        draft = draft.allowing("skip-bad-rows", report["rows"] > report["usable"])
+        draft = draft.allowing("skip-bad-rows", new_files.count_bad_rows(draft) > 0)
         self.dismiss(Step(draft.allowing("no-validation", not draft.validates), 1))
 
     async def _confirm(self, draft: Draft) -> bool:
         """Confirm unusable rows, and a run without validation data."""
-        for doubt in next_step.list_doubts(draft.checked or {}):
+        for doubt in next_step.list_doubts(draft.checked) if draft.checked else ():
             if not await self.app.push_screen_wait(doubt):
                 return False
         return draft.validates or await self.app.push_screen_wait(
@@ -297,17 +293,15 @@ class DataPage(WizardPage[Step]):
             if self._check is check:
                 self._check = None
         # For a Hub dataset this is the downloaded file: the run reads that one.
-        files = msgspec.structs.replace(files, train=report["path"])
-        self._draft = self._draft.with_check(files, report, check.fingerprint_of(report["path"]))
+        files = msgspec.structs.replace(files, train=report.path)
+        self._draft = self._draft.with_check(files, report, check.fingerprint_of(report.path))
         self._read_validation = own
         self._show()
         self._focus_next_step()
 
     async def _show_refusal(self, name: str, error: FtwizardError) -> None:
         """Show why a file cannot be read; ask for the format if several fit."""
-        options = [
-            (format, FORMAT_NAMES[format]) for format in data_check.find_candidate_formats(error)
-        ]
+        options = data_check.list_candidate_formats(error)
         if not options:
             await self.app.push_screen_wait(ErrorDialog(error))
             return
@@ -327,9 +321,9 @@ class DataPage(WizardPage[Step]):
         if (check := self._check) is None:
             return
         self._polls += 1
-        had = check.partial_report
+        had = check.first_look
         check.poll()
-        is_first = had is None and check.partial_report is not None
+        is_first = had is None and check.first_look is not None
         if is_first or (self._polls % POLLS_PER_DRAW == 0 and not check.is_quick):
             self._show()
         if is_first:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any
 
 from rich.text import Text
 
 from ftwizard.advice import evidence
 from ftwizard.advice.evidence import FineTuningWarning
+from ftwizard.data.documents import DataReport
+from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.format_names import FORMAT_NAMES
-from ftwizard.errors import FtwizardError
+from ftwizard.data.platforms import Severity
+from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.screens import palette
 from ftwizard.screens.terminal import visible_text
 from ftwizard.text import format_count, make_visible
 
-Report = dict[str, Any]
-"""The ``ftwizard check --json`` document."""
 MARKS = {
     "ok": ("✓", palette.GOOD),
     "error": ("✗", palette.BAD),
@@ -26,141 +26,121 @@ MARKS = {
     "info": ("·", "dim"),
 }
 """Mark and style of each verdict or severity."""
-_SEVERITY_ORDER = {"error": 0, "warning": 1, "info": 2}
 _MILLIONS_FROM = 1_000_000
 """Counts from here on are given in millions."""
 MAX_SHOWN_LINES = 24
 """Line ranges of a finding that are listed."""
 
 
-def format_verdict(report: Report) -> Text:
+def format_verdict(report: DataReport) -> Text:
     """Format the verdict: rows, format, and whether they are usable."""
-    sign, style = MARKS[report["verdict"]]
+    sign, style = MARKS[report.verdict]
     text = Text.assemble((f"{sign} ", style))
-    if report.get("partial"):
-        text.append("first look", "bold").append(f" at {format_count(report['rows'], 'row')}")
+    if report.partial:
+        text.append("first look", "bold").append(f" at {format_count(report.rows, 'row')}")
         return text.append(f" ({_describe_format(report)}): {_describe_state(report)} so far")
-    text.append(format_count(report["rows"], "row"), "bold").append(
-        f", {_describe_format(report)}; "
-    )
-    return text.append(_describe_state(report), palette.BAD if report["verdict"] == "error" else "")
+    text.append(format_count(report.rows, "row"), "bold").append(f", {_describe_format(report)}; ")
+    return text.append(_describe_state(report), palette.BAD if report.verdict == "error" else "")
 
 
-def find_tool_warning(report: Report) -> FineTuningWarning | None:
+def find_tool_warning(report: DataReport) -> FineTuningWarning | None:
     """Return the warning that fine-tuning is the wrong tool for this data, if any."""
-    try:
-        return evidence.warn_of_facts(evidence.read_evidence(report))
-    except FtwizardError:  # a report of an older version
-        return None
+    return evidence.warn_of_facts(evidence.read_evidence(report))
 
 
-def list_suggestions(report: Report) -> list[str]:
+def list_suggestions(report: DataReport) -> list[str]:
     """List what else the data suggests: reinforcement where answers are verifiable."""
-    if report.get("partial"):
+    if report.partial:
         return []
-    try:
-        rft = evidence.read_evidence(report).rft
-    except FtwizardError:
-        return []
+    rft = evidence.read_evidence(report).rft
     return [f"{rft.reason} {rft.caution}"] if rft else []
 
 
-def lacks_conversion(report: Report) -> bool:
+def lacks_conversion(report: DataReport) -> bool:
     """Tell whether the target needs rows in another format."""
-    return any(finding["code"] == "needs_conversion" for finding in report["findings"])
+    return any(finding.code == "needs_conversion" for finding in report.findings)
 
 
-def converts_first(report: Report) -> bool:
+def converts_first(report: DataReport) -> bool:
     """Tell whether every row must be converted for the target first."""
     return _concerns_all(report, "needs_conversion") and not is_wrong_kind(report)
 
 
-def is_wrong_kind(report: Report) -> bool:
+def is_wrong_kind(report: DataReport) -> bool:
     """Tell whether the target cannot train on this kind of rows at all."""
     return _concerns_all(report, "wrong_kind")
 
 
-def _concerns_all(report: Report, code: str) -> bool:
+def _concerns_all(report: DataReport, code: str) -> bool:
     return any(
-        finding["code"] == code
-        and finding["severity"] == "error"
-        and finding["count"] >= report["rows"]
-        for finding in report["findings"]
+        finding.code == code and finding.severity == "error" and finding.count >= report.rows
+        for finding in report.findings
     )
 
 
-def can_convert(report: Report) -> bool:
+def can_convert(report: DataReport) -> bool:
     """Tell whether there are rows that can be converted."""
-    return bool(report["usable"]) or lacks_conversion(report)
+    return bool(report.usable) or lacks_conversion(report)
 
 
-def _describe_format(report: Report) -> str:
-    names = (words for name, words in FORMAT_NAMES.items() if name == report["format"])
+def _describe_format(report: DataReport) -> str:
+    names = (words for name, words in FORMAT_NAMES.items() if name == report.format)
     return next(names, "unknown format")
 
 
-def _describe_state(report: Report) -> str:
-    bad = report["rows"] - report["usable"]
+def _describe_state(report: DataReport) -> str:
+    bad = report.rows - report.usable
     if bad:
         return f"{format_count(bad, 'row')} unusable"
-    if not report["rows"]:
+    if not report.rows:
         return "none usable"
-    if report["verdict"] == "error":
+    if report.verdict == "error":
         errors = [
-            format_title(finding)
-            for finding in report["findings"]
-            if finding["severity"] == "error"
+            format_title(finding) for finding in report.findings if finding.severity == "error"
         ]
         return f"unusable as is: {', '.join(errors[:3])}"
-    if report["verdict"] == "warning":
+    if report.verdict == "warning":
         return f"all usable, {_count_kinds(report, 'warning')}"
     return "all usable"
 
 
-def _count_kinds(report: Report, severity: str) -> str:
-    kinds = sum(finding["severity"] == severity for finding in report["findings"])
+def _count_kinds(report: DataReport, severity: Severity) -> str:
+    kinds = sum(finding.severity == severity for finding in report.findings)
     return format_count(kinds, severity)
 
 
-def format_facts(report: Report) -> Text:
+def format_facts(report: DataReport) -> Text:
     """Format the tokens, the validation file and the source, a line each."""
     lines = []
     if counted := format_tokens(report):
         lines.append(counted)
-    if validation := report.get("validation"):
+    if validation := report.validation:
         lines.append(Text.assemble(("  validation  ", "dim"), format_verdict(validation)))
-    if report.get("source"):
-        lines.append(Text.assemble((f"  {make_visible(report['source'], 200)}", "dim")))
+    if report.source:
+        lines.append(Text.assemble((f"  {make_visible(report.source, 200)}", "dim")))
     return Text("\n").join(lines)
 
 
-def format_tokens(report: Report) -> Text:
+def format_tokens(report: DataReport) -> Text:
     """Format the numbers of tokens and of trainable tokens; empty if unknown."""
     parts = []
-    if counted := report.get("tokens"):
+    if counted := report.tokens:
         parts.append(_format_amount(counted, " tokens"))
-    if trainable := report.get("trained_tokens"):
+    if trainable := report.trained_tokens:
         parts.append(f"trainable: {_format_amount(trainable, '' if counted else ' tokens')}")
     return Text(f"  {'; '.join(parts)}" if parts else "")
 
 
-def _format_amount(counted: dict[str, Any], unit: str) -> str:
+def _format_amount(counted: TokenLengths | TrainableTokens, unit: str) -> str:
     """Format ``812,345 tokens``, or for an estimate ``812,000 tokens (800,000–825,000)``."""
-    low, total, high = (int(counted[name]) for name in ("low", "total", "high"))
-    if _is_exact(counted):
-        return f"{total:,}{unit}"
-    low, total, high = (
-        _round_to_3_digits(low, math.floor),
-        _round_to_3_digits(total, round),
-        _round_to_3_digits(high, math.ceil),
-    )
+    if counted.exact or counted.low == counted.high:
+        return f"{counted.total:,}{unit}"
+    low = _round_to_3_digits(counted.low, math.floor)
+    total = _round_to_3_digits(counted.total, round)
+    high = _round_to_3_digits(counted.high, math.ceil)
     if total < _MILLIONS_FROM:
         return f"{total:,}{unit} ({low:,}–{high:,})"
     return f"{_format_millions(total)} million{unit} ({_format_millions(low)}–{_format_millions(high)})"
-
-
-def _is_exact(counted: dict[str, Any]) -> bool:
-    return bool(counted.get("exact", True) or counted["low"] == counted["high"])
 
 
 def _format_millions(value: int) -> str:
@@ -173,76 +153,68 @@ def _round_to_3_digits(value: int, rounding: Callable[[float], int]) -> int:
     return rounding(value / unit) * unit
 
 
-def sort_by_severity(report: Report) -> list[dict[str, Any]]:
-    """Sort the findings by severity, then by count."""
-    return sorted(
-        report["findings"],
-        key=lambda finding: (_SEVERITY_ORDER.get(finding["severity"], 3), -finding["count"]),
-    )
-
-
-def format_title(finding: dict[str, Any]) -> str:
+def format_title(finding: Finding) -> str:
     """Format a finding's code as words."""
-    return make_visible(str(finding["code"]).replace("_", " "), 60)
+    return make_visible(finding.code.replace("_", " "), 60)
 
 
-def format_finding_line(finding: dict[str, Any], counts: int, names: int, *, brief: bool) -> Text:
+def format_finding_line(finding: Finding, counts: int, names: int, *, brief: bool) -> Text:
     """Format a finding on a line: mark, count, name and, unless ``brief``, its message.
 
     ``counts`` and ``names`` are the widths of these columns.
     """
-    sign, style = MARKS.get(finding["severity"], MARKS["info"])
-    text = Text.assemble((f"{sign} ", style), f"{finding['count']:>{counts},}  ", no_wrap=True)
+    sign, style = MARKS[finding.severity]
+    text = Text.assemble((f"{sign} ", style), f"{finding.count:>{counts},}  ", no_wrap=True)
     text.append(format_title(finding) if brief else f"{format_title(finding):<{names}}  ")
     if not brief:
-        words = visible_text.mark_line(str(finding["message"]), 300)
+        words = visible_text.mark_line(finding.message, 300)
         words.style = "dim"
         text.append_text(words)
     return text
 
 
-def format_finding(finding: dict[str, Any]) -> Text:
+def format_finding(finding: Finding) -> Text:
     """Format a finding's name and message."""
-    sign, style = MARKS.get(finding["severity"], MARKS["info"])
+    sign, style = MARKS[finding.severity]
     text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), ": ")
-    return text.append_text(visible_text.mark_line(str(finding["message"]), 300))
+    return text.append_text(visible_text.mark_line(finding.message, 300))
 
 
-def describe_finding(finding: dict[str, Any], *, partial: bool = False, unit: str = "line") -> Text:
+def describe_finding(finding: Finding, *, partial: bool = False, unit: str = "line") -> Text:
     """Describe a finding in full: message, location and fix."""
-    sign, style = MARKS.get(finding["severity"], MARKS["info"])
+    sign, style = MARKS[finding.severity]
     text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), "\n\n")
-    text.append_text(visible_text.mark_line(str(finding["message"]), 1000)).append("\n")
-    for cause in finding.get("also") or ():
-        fix = f"; {cause['fix']}" if cause["fix"] != finding.get("fix") else ""
-        words = f"At {unit} {cause['line']:,}: {cause['message']}{fix}"
+    text.append_text(visible_text.mark_line(finding.message, 1000)).append("\n")
+    for cause in finding.also:
+        fix = f"; {cause.fix}" if cause.fix != finding.fix else ""
+        words = f"At {unit} {cause.line:,}: {cause.message}{fix}"
         text.append_text(visible_text.mark_line(words, 1000)).append("\n")
     text.append("\n")
     text.append(f"{describe_location(finding, partial=partial, unit=unit)}\n\n")
-    if fix := str(finding.get("fix") or ""):
-        text.append("Fix  ", "dim").append_text(visible_text.mark_line(f"{fix.rstrip('.')}.", 1000))
+    if finding.fix:
+        fix = f"{finding.fix.rstrip('.')}."
+        text.append("Fix  ", "dim").append_text(visible_text.mark_line(fix, 1000))
     return text
 
 
-def describe_location(finding: dict[str, Any], *, partial: bool = False, unit: str = "line") -> str:
+def describe_location(finding: Finding, *, partial: bool = False, unit: str = "line") -> str:
     """Describe how many rows a finding affects, and where; ``unit``: what lines count."""
-    rows = format_count(finding["count"], "row")
+    rows = format_count(finding.count, "row")
     if partial:
         return f"{rows} so far; line numbers follow once the whole file is read"
-    if not finding["lines"]:
-        return rows if finding["count"] > 1 else "the whole file"
+    if not finding.lines:
+        return rows if finding.count > 1 else "the whole file"
     return f"{rows}, at {format_lines(finding, unit=unit)}"
 
 
 def format_lines(
-    finding: dict[str, Any], *, unit: str = "line", most: int = MAX_SHOWN_LINES
+    finding: Finding | FileFinding, *, unit: str = "line", most: int = MAX_SHOWN_LINES
 ) -> str:
     """Format the lines of a finding: ``line 3, 8–11, 40 and 388 more``."""
-    numbers = finding["lines"]
-    runs = _find_runs(numbers)
+    runs = _find_runs(finding.lines)
     shown = ", ".join(f"{a:,}" if a == b else f"{a:,}–{b:,}" for a, b in runs[:most])
     named = sum(b - a + 1 for a, b in runs[:most])
-    more = finding["count"] - named
+    more = finding.count - named
     return f"{unit} {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 

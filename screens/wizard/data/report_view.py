@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import events
@@ -14,11 +14,11 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Static
 
+from ftwizard.data.documents import DataReport, ShownRow
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard.data import overview, row_text, rows, selection
-from ftwizard.screens.wizard.data.report_text import Report
 from ftwizard.screens.wizard.data.selection import Subject
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.text import format_count
@@ -37,7 +37,7 @@ class ReportView(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._report: Report | None = None
+        self._report: DataReport | None = None
         self._draft: Draft | None = None
         self._subjects: dict[str, Subject] = {}
         self._shows_lengths = False
@@ -50,7 +50,7 @@ class ReportView(Vertical):
                 yield TextPane(id="row")
                 yield Static(id="lengths", markup=False)
 
-    def show(self, report: Report, draft: Draft) -> None:
+    def show(self, report: DataReport, draft: Draft) -> None:
         """Show a report on the rows of a draft."""
         is_new = report is not self._report
         if is_new:
@@ -97,7 +97,10 @@ class ReportView(Vertical):
         if subject and subject.lines and subject.finding:
             self._open(subject, row_text.format_heading(subject.finding), subject.lines)
         elif subject and subject.row and self._report:
-            first = {row["line"]: row for row in self._report["preview"]}
+            first = {
+                row.line: ShownRow(line=row.line, example=row.example, raw="", findings=[])
+                for row in self._report.preview
+            }
             heading = Text(f"the first {format_count(len(first), 'row')}", "bold")
             self._open(subject, heading, list(first), first, masked=masked)
 
@@ -109,13 +112,13 @@ class ReportView(Vertical):
         subject: Subject,
         heading: Text,
         lines: Sequence[int],
-        rows_by_line: Mapping[int, dict[str, Any]] = MappingProxyType({}),
+        rows_by_line: Mapping[int, ShownRow] = MappingProxyType({}),
         *,
         masked: bool = False,
     ) -> None:
         draft = self._draft
         assert draft is not None
-        at = subject.row["line"] if subject.row else None
+        at = subject.row.line if subject.row else None
         shown = rows.RowSelection(
             heading, subject.path, lines, draft.plan, draft.target, rows_by_line, at
         )

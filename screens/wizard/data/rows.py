@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import msgspec
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -13,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from ftwizard.data.documents import ShownRow, ShownRows
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
@@ -38,7 +40,7 @@ class RowSelection:
     """Determines how the file is read and rows are rendered."""
     target: TargetName | None
     """Target whose rules are checked."""
-    cached: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    cached: Mapping[int, ShownRow] = field(default_factory=dict)
     """Rows that are already loaded, by line."""
     at: int | None = None
     """The line to start with."""
@@ -64,7 +66,7 @@ class RowsPage(Page[None]):
     def __init__(self, rows: RowSelection, *, masked: bool = False) -> None:
         super().__init__()
         self._rows = rows
-        self._cached: dict[int, dict[str, Any]] = dict(rows.cached)
+        self._cached: dict[int, ShownRow] = dict(rows.cached)
         self._fetched: set[int] = set()
         """Lines that were fetched."""
         self._masks: dict[int, dict[str, Any]] = {}
@@ -102,7 +104,8 @@ class RowsPage(Page[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "mask" and self.is_mounted:
-            return bool(self._cached.get(self._line, {}).get("example"))
+            row = self._cached.get(self._line)
+            return bool(row and row.example)
         return True
 
     def on_menu_moved(self) -> None:
@@ -145,11 +148,8 @@ class RowsPage(Page[None]):
             pane.show(Text("reading the row …", "dim"))
             self._fetch()
         elif self._view == "raw":
-            pane.show(
-                row_text.add_title(
-                    line, visible_text.mark_lines(str(self._cached[line].get("raw") or ""))
-                )
-            )
+            raw = visible_text.mark_lines(self._cached[line].raw)
+            pane.show(row_text.add_title(line, raw))
         elif self._view == "mask" and line in self._masks:
             pane.show(loss_mask.format_mask(self._masks[line], pane.visible_size[0]))
         else:
@@ -179,8 +179,8 @@ class RowsPage(Page[None]):
             return
         finally:
             self._fetching = False
-        for row in document["rows"]:
-            self._cached[row["line"]] = row
+        for row in msgspec.convert(document, ShownRows).rows:
+            self._cached[row.line] = row
         self._fetched.update(wanted)
         self.query_one(Menu).show(self._lines())
         self._show()

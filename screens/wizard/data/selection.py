@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from rich.text import Text
 
+from ftwizard.data.documents import DataReport, RowPreview
+from ftwizard.data.findings import Finding
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import report_text, row_view
-from ftwizard.screens.wizard.data.report_text import Report
 
 TRAIN, VALIDATION = "train", "validation"
 _MAX_NAME_WIDTH = 26
@@ -25,8 +25,8 @@ class Subject:
 
     path: str
     """The file it is in."""
-    finding: dict[str, Any] | None = None
-    row: dict[str, Any] | None = None
+    finding: Finding | None = None
+    row: RowPreview | None = None
     partial: bool = False
     """Whether it is from a first look at parts of the file."""
     unit: str = "line"
@@ -35,31 +35,32 @@ class Subject:
     @property
     def lines(self) -> list[int]:
         """Return the known lines of the finding."""
-        return list(self.finding["lines"]) if self.finding and not self.partial else []
+        return list(self.finding.lines) if self.finding and not self.partial else []
 
     def describe(self) -> Text:
         """Describe the finding or the row in full."""
         if self.finding:
             return report_text.describe_finding(self.finding, partial=self.partial, unit=self.unit)
-        row = self.row or {}
-        title = Text.assemble((f"row {row['line']:,}", "bold"), "\n\n")
-        return title.append_text(row_view.format_example(row["example"]))
+        assert self.row is not None
+        title = Text.assemble((f"row {self.row.line:,}", "bold"), "\n\n")
+        return title.append_text(row_view.format_example(self.row.example))
 
 
-def list_subjects(report: Report) -> dict[str, Subject]:
+def list_subjects(report: DataReport) -> dict[str, Subject]:
     """Return findings and first rows by an id that is stable between reports."""
     subjects: dict[str, Subject] = {}
-    for part, file_report in ((TRAIN, report), (VALIDATION, report.get("validation"))):
+    for part, file_report in ((TRAIN, report), (VALIDATION, report.validation)):
         if not file_report:
             continue
-        for finding in report_text.sort_by_severity(file_report):
-            id = f"{part}:{finding['severity']}:{finding['code']}"
+        for finding in file_report.findings:
+            id = f"{part}:{finding.severity}:{finding.code}"
             while id in subjects:
                 id += "+"
-            partial, unit = bool(report.get("partial")), str(file_report.get("unit", "line"))
-            subjects[id] = Subject(str(file_report["path"]), finding, None, partial, unit)
-    for row in report["preview"]:
-        subjects[f"row:{row['line']}"] = Subject(str(report["path"]), row=row)
+            subjects[id] = Subject(
+                file_report.path, finding, None, report.partial, file_report.unit
+            )
+    for row in report.preview:
+        subjects[f"row:{row.line}"] = Subject(report.path, row=row)
     return subjects
 
 
@@ -67,8 +68,8 @@ def format_lines(subjects: dict[str, Subject], width: int) -> list[tuple[Text, s
     """Format the list with an id per line: findings of the data, of the validation file, and
     the first rows. Headings have no id."""
     findings = [subject.finding for subject in subjects.values() if subject.finding]
-    numbers = [finding["count"] for finding in findings]
-    numbers += [subject.row["line"] for subject in subjects.values() if subject.row]
+    numbers = [finding.count for finding in findings]
+    numbers += [subject.row.line for subject in subjects.values() if subject.row]
     counts = max((len(f"{number:,}") for number in numbers), default=1)
     names = min(
         _MAX_NAME_WIDTH,
@@ -88,7 +89,7 @@ def format_lines(subjects: dict[str, Subject], width: int) -> list[tuple[Text, s
                 (report_text.format_finding_line(subject.finding, counts, names, brief=brief), id)
             )
         elif subject.row:
-            number = Text.assemble((f"  {subject.row['line']:>{counts},}  ", "dim"))
-            words = visible_text.mark_line(row_view.summarize(subject.row["example"]))
+            number = Text.assemble((f"  {subject.row.line:>{counts},}  ", "dim"))
+            words = visible_text.mark_line(row_view.summarize(subject.row.example))
             shown.append((number.append_text(words), id))
     return shown

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ftwizard.data import platforms
+from ftwizard.data.documents import Conversion, DataReport
 from ftwizard.screens import navigation
 from ftwizard.screens.dialogs.choose import ChooseDialog
 from ftwizard.screens.dialogs.result import ResultDialog
@@ -46,7 +49,8 @@ async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     )
     if document is None:
         return None
-    done = document["repairs"]
+    done = msgspec.convert(document, DataReport).repairs
+    assert done is not msgspec.UNSET
     account = new_files.format_changes(done, "Nothing needed fixing.")
     if not await app.push_screen_wait(
         ResultDialog(new_files.format_written(done, named[0]), account, *_USE)
@@ -82,7 +86,9 @@ async def split(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
 
 async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     """Convert the rows for a target; return the file if it is to be used."""
-    source, report = draft.plan.data.files.train, draft.checked or {}
+    source, report = draft.plan.data.files.train, draft.checked
+    if report is None:
+        return None
     options = new_files.list_targets(report)
     name = await app.push_screen_wait(
         ChooseDialog("Convert for which target?", "", options, str(draft.target or ""))
@@ -108,9 +114,10 @@ async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
         "--out",
         named[0],
     )
-    done = await navigation.run_command(app, f"Converting for {words}", *argv)
-    if done is None:
+    document = await navigation.run_command(app, f"Converting for {words}", *argv)
+    if document is None:
         return None
+    done = msgspec.convert(document, Conversion)
     account = new_files.format_changes(done, "Every row was converted completely.")
     if not await app.push_screen_wait(
         ResultDialog(new_files.format_written(done, named[0]), account, *_USE)

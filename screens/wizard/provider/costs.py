@@ -9,7 +9,6 @@ from ftwizard.advice import evidence, provider_advice
 from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs
 from ftwizard.advice.questions import complete_answers
-from ftwizard.errors import FtwizardError
 from ftwizard.pricing.offer import Offer
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.wizard.drafts import Draft
@@ -34,8 +33,8 @@ class PricedOffers:
 
 def can_price(draft: Draft) -> bool:
     """Tell whether a draft's data was read and has usable rows."""
-    report = draft.checked or {}
-    return bool(report.get("usable") and (report.get("tokens") or draft.estimate))
+    report = draft.checked
+    return bool(report and report.usable and (report.tokens or draft.estimate))
 
 
 def price_offers(draft: Draft, today: datetime.date) -> PricedOffers | None:
@@ -54,9 +53,6 @@ def price_offers(draft: Draft, today: datetime.date) -> PricedOffers | None:
 
 def get_evidence(draft: Draft) -> Evidence | None:
     """Return what the data itself suggests; None if it was not read."""
-    if not draft.checked or draft.checked.get("partial"):
+    if draft.checked is None or draft.checked.partial:
         return None
-    try:
-        return evidence.read_evidence(draft.checked)
-    except FtwizardError:  # a report of an older version
-        return None
+    return evidence.read_evidence(draft.checked)

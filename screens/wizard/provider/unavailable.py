@@ -35,7 +35,7 @@ class UnsupportedProviderPage(Page[Step]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(classes="lead"):
-            text = texts.format_elsewhere(self._draft.provider, self._draft.checked or {})
+            text = texts.format_elsewhere(self._draft.provider, self._draft.checked)
             yield Static(text.append(LOCAL_HINT, "dim"), markup=False)
 
     def action_here(self) -> None:

@@ -74,10 +74,11 @@ def get_lengths(draft: Draft) -> Mapping[str, LengthDistribution | None]:
     else from the data check."""
     if draft.lengths:
         return draft.lengths
-    every = batching.from_check_tokens((draft.checked or {}).get("tokens"))
-    if every is None:
+    report = draft.checked
+    every = batching.from_check_tokens(report.tokens) if report else None
+    if report is None or every is None:
         return {}
-    plan, rows = draft.plan, int((draft.checked or {}).get("usable") or every.rows)
+    plan, rows = draft.plan, report.usable or round(every.rows)
     validation_rows = round(rows * plan.validation_share)
     train = max(1, rows - validation_rows - round(rows * plan.test_share))
     return {

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from ftwizard.data.checks import run
-from ftwizard.data.checks.report import DataReport
 from ftwizard.data.checks.run import CheckOptions
 from ftwizard.data.dedup import leakage
+from ftwizard.data.documents import DataReport
 from ftwizard.data.findings import Finding
 from ftwizard.data.io import chunks
 from ftwizard.data.io.inspect import FileProblem

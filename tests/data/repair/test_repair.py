@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ftwizard.__main__ import main
 from ftwizard.data import checks, reader
+from ftwizard.data.documents import Repairs
 from ftwizard.data.example import RowProblem
 from ftwizard.data.platforms import Target, default_target, get_target
-from ftwizard.data.repair.repair import Repairs, changes_path, repair
+from ftwizard.data.repair.repair import changes_path, repair
 from ftwizard.errors import FtwizardError
 
 SFT = get_target("openai-sft")

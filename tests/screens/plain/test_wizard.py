@@ -93,7 +93,7 @@ def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
     ask = Scripted("", str(tmp_path), str(nothing), str(empty), "a\x1b[2Jb", "x" * 5000, str(file))
     draft = data.ask_file(ask, Draft(FACTS))
     assert draft.plan.data.files.train == str(file)
-    assert draft.checked and draft.checked["usable"] == 20
+    assert draft.checked and draft.checked.usable == 20
     assert [refused.partition(" /")[0] for refused in ask.refused] == [
         "Enter a file name.",
         "That is a folder. Name a file in it.",
@@ -220,7 +220,7 @@ def test_a_file_of_its_own_validates_after_it_was_read_too(
     ask = Scripted(OTHER, "split", "", "", "")
     draft = data.inspect_rows(ask, draft)
     assert draft.plan.data.files.validation == str(tmp_path / "rows.validation.jsonl")
-    assert draft.checked and draft.checked["validation"]["rows"] >= 1
+    assert draft.checked and draft.checked.validation and draft.checked.validation.rows >= 1
     assert "validation  " in capsys.readouterr().out
     kept = data.ask_validation(Scripted("", ""), draft)
     assert kept.validates and not kept.plan.allow and kept.checked == draft.checked

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from ftwizard.data.documents import DataReport, GradedFinding, ShownRow, ShownRows
+from ftwizard.data.findings import Finding, sort_findings
+from ftwizard.data.platforms import Severity
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventWriter
 
@@ -18,9 +22,22 @@ LENGTHS = [
 ]  # fmt: skip
 
 
-def finding(severity: str, code: str, message: str, lines: list[int], **more: Any) -> Any:
-    found = {"severity": severity, "code": code, "message": message, "fix": "mend it"}
-    return found | {"count": len(lines), "lines": lines} | more
+def finding(
+    severity: Severity,
+    code: str,
+    message: str,
+    lines: list[int],
+    count: int = 0,
+    fix: str = "mend it",
+) -> Finding:
+    return Finding(
+        severity=severity,
+        code=code,
+        message=message,
+        fix=fix,
+        count=count or len(lines),
+        lines=lines,
+    )
 
 
 def example(question: str, **more: Any) -> dict[str, Any]:
@@ -48,34 +65,39 @@ TOKENS = {
 REPORT: dict[str, Any] = {
     "verdict": "error", "target": "trl-sft", "format": "openai-chat", "rows": 1800, "usable": 1794,
     "unit": "line", "findings": FINDINGS, "tokens": TOKENS,
-    "trained_tokens": {"total": 402_310, "low": 396_000, "high": 408_100, "exact": False},
+    "trained_tokens": {"total": 402_310, "low": 396_000, "high": 408_100, "exact": False, "rows_without": 0},
     "path": "rows.jsonl", "source": None, "partial": False, "validation": None, "notes": [],
     "preview": [{"line": n, "example": example(f"question {n}?")} for n in range(1, 41)],
 }  # fmt: skip
 
 
-def report(path: Path | str, **changes: Any) -> dict[str, Any]:
+def report(path: Path | str, **changes: Any) -> DataReport:
     """Return a report on a file, with some of it changed."""
-    return copy.deepcopy({**REPORT, "path": str(path), **changes})
+    document = msgspec.to_builtins({**REPORT, "path": str(path), **changes})
+    changed = msgspec.convert(document, DataReport)
+    return msgspec.structs.replace(changed, findings=sort_findings(changed.findings))
 
 
-def first_look(path: Path | str) -> dict[str, Any]:
+def first_look(path: Path | str) -> DataReport:
     """Return what a first look at the same file says."""
-    seen = [{**one, "count": one["count"] // 3 + 1, "lines": []} for one in FINDINGS[2:5]]
-    return report(path, partial=True, rows=640, usable=638, findings=seen)
+    findings = [
+        msgspec.structs.replace(finding, count=finding.count // 3 + 1, lines=[])
+        for finding in FINDINGS[2:5]
+    ]
+    return report(path, partial=True, rows=640, usable=638, findings=findings)
 
 
-def clean(path: Path | str) -> dict[str, Any]:
+def clean(path: Path | str, **changes: Any) -> DataReport:
     """Return the report on a file that nothing is wrong with."""
-    return report(path, verdict="ok", usable=1800, findings=[])
+    return report(path, **{"verdict": "ok", "usable": 1800, "findings": [], **changes})
 
 
 class Command:
     """Stands in for ``children.command``: a check that a test leads, other commands as told."""
 
-    def __init__(self, found: dict[str, Any] | FtwizardError) -> None:
+    def __init__(self, found: DataReport | FtwizardError) -> None:
         self.found = found
-        self.first: dict[str, Any] | None = None
+        self.first: DataReport | None = None
         """What is said of a first look."""
         self.goes_on = asyncio.Event()
         """Set: a check need not wait."""
@@ -95,30 +117,29 @@ class Command:
             raise
         if isinstance(self.found, FtwizardError):
             raise self.found
-        return copy.deepcopy(self.found)
+        return msgspec.to_builtins(self.found)
 
     async def _check(self, progress: str | None) -> None:
         if self.goes_on.is_set() or progress is None:
             return
         events = EventWriter(Path(progress), 1)
         if self.first is not None:
-            events.write("report", report=self.first)
+            events.write("report", report=msgspec.to_builtins(self.first))
         events.write("phase", phase="checking", what="rows", done=3e7, total=9e7, unit="bytes")
         events.close()
         await self.goes_on.wait()
 
 
-def rows_of(*argv: str) -> dict[str, Any]:
+def rows_of(*argv: str) -> Any:
     """Answer ``show``: odd lines cannot be read, even ones hold what nobody would see."""
     lines = [int(value) for name, value in pairwise(argv) if name == "--line"]
-    broken = {"severity": "error", "code": "invalid_json", "message": "it breaks off", "fix": "end"}
-    return {
-        "rows": [
-            {"line": n, "raw": f'{{"n": {n}, \x1b', "findings": [broken], "example": None}
-            if n % 2
-            else {
-                "line": n, "raw": f"raw {n}", "findings": [], "example": example(f"{n}: \x07\u202e")
-            }
-            for n in lines
-        ]
-    }  # fmt: skip
+    broken = GradedFinding(
+        severity="error", code="invalid_json", message="it breaks off", fix="end"
+    )
+    rows = [
+        ShownRow(line=n, raw=f'{{"n": {n}, \x1b', findings=[broken], example=None)
+        if n % 2
+        else ShownRow(line=n, raw=f"raw {n}", findings=[], example=example(f"{n}: \x07\u202e"))
+        for n in lines
+    ]
+    return msgspec.to_builtins(ShownRows(path=argv[1], rows=rows))

@@ -80,7 +80,7 @@ def test_frame_of_a_first_look(size: tuple[int, int], command: Command) -> None:
 def test_frame_of_a_file_that_nothing_is_wrong_with(
     size: tuple[int, int], command: Command
 ) -> None:
-    command.found = clean(FILE) | {"tokens": None, "trained_tokens": None}
+    command.found = clean(FILE, tokens=None, trained_tokens=None)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
@@ -424,7 +424,7 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
 
 def test_rows_that_teach_facts_that_change_raise_the_question_again(command: Command) -> None:
     changing = finding("info", "changing_facts", "a price", [1, 2], count=900)
-    command.found = {**clean(FILE), "findings": [changing]}
+    command.found = clean(FILE, findings=[changing])
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "enter")

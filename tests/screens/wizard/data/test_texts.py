@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
 from ftwizard.data import formats, row_preview
+from ftwizard.data.documents import Repairs
+from ftwizard.data.findings import FileFinding
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import (
     length_histogram,
@@ -112,10 +115,8 @@ def test_the_verdict_is_a_mark_and_words() -> None:
         "✗ 1,800 rows, chat messages; 6 rows unusable"
     )
     assert report_text.format_verdict(clean("x")).plain == "✓ 1,800 rows, chat messages; all usable"
-    warned = clean("x") | {
-        "verdict": "warning",
-        "findings": [finding("warning", "bidi", "m", [1]), finding("info", "sampled", "m", [])],
-    }
+    findings = [finding("warning", "bidi", "m", [1]), finding("info", "sampled", "m", [])]
+    warned = clean("x", verdict="warning", findings=findings)
     assert report_text.format_verdict(warned).plain.startswith("! 1,800 rows")
     assert report_text.format_verdict(warned).plain.endswith("all usable, 1 warning")
     nothing = report("x", rows=3, usable=0, format=None)
@@ -127,7 +128,7 @@ def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
         "812,000 tokens (800,000–825,000); trainable: 402,000 (396,000–409,000)"
     )
     exact = TOKENS | {"exact": True}
-    learnt = {"total": 9, "low": 9, "high": 9, "exact": False}
+    learnt = {"total": 9, "low": 9, "high": 9, "exact": False, "rows_without": 0}
     assert report_text.format_tokens(
         report("x", tokens=exact, trained_tokens=learnt)
     ).plain.strip() == ("812,345 tokens; trainable: 9")
@@ -155,7 +156,7 @@ def test_lines_in_words_are_those_lines(numbers: set[int], more: int) -> None:
 
 def test_findings_are_in_the_order_of_their_gravity_and_keep_their_ids() -> None:
     found = selection.list_subjects(report("x"))
-    graded = [one.finding["severity"] for one in found.values() if one.finding]
+    graded = [one.finding.severity for one in found.values() if one.finding]
     assert graded == sorted(graded, key=["error", "warning", "info"].index)
     twice = [finding("error", "same", "a", [1]), finding("error", "same", "b", [2])]
     assert len(selection.list_subjects(report("x", findings=twice, preview=[]))) == 2
@@ -195,11 +196,10 @@ def test_where_no_tokens_are_known_characters_are_drawn() -> None:
 
 def test_rows_of_a_kind_can_be_converted_for_whoever_takes_that_kind() -> None:
     pair = example("q", kind="preference")
-    names = [
-        name for name, _ in new_files.list_targets({"preview": [{"line": 1, "example": pair}]})
-    ]
+    pairs = report("x", preview=[{"line": 1, "example": pair}])
+    names = [name for name, _ in new_files.list_targets(pairs)]
     assert "openai-dpo" in names and "openai-sft" not in names
-    assert len(new_files.list_targets({"preview": []})) > len(names)
+    assert len(new_files.list_targets(report("x", preview=[]))) > len(names)
 
 
 def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
@@ -213,12 +213,16 @@ def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
 
 
 def test_the_account_of_a_repair_names_what_was_changed_and_what_was_left_out() -> None:
-    done = {
-        "changed": [finding("", "bidi", "characters were taken out", [3, 4])],
-        "left_out": [finding("", "invalid_json", "it breaks off", [9])],
-    }
+    done = Repairs(
+        out="new.jsonl", changes="new.jsonl.changes.jsonl", rows_in=9, rows_out=8, sha256="",
+        changed=[FileFinding(
+            code="bidi", message="characters were taken out", fix="", count=2, lines=[3, 4])],
+        left_out=[FileFinding(
+            code="invalid_json", message="it breaks off", fix="", count=1, lines=[9])],
+    )  # fmt: skip
     said = new_files.format_changes(done, "nothing").plain
     assert "! 2 rows: characters were taken out\n  line 3, 4" in said
     assert "✗ 1 row skipped: it breaks off\n  line 9" in said
-    assert new_files.format_changes({}, "nothing") == Text("nothing")
+    nothing = msgspec.structs.replace(done, changed=[], left_out=[])
+    assert new_files.format_changes(nothing, "nothing") == Text("nothing")
     assert REPORT["rows"] == 1800, "no test has changed it"

@@ -26,6 +26,7 @@ from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
 from tests.helpers.models import make_tiny
 from tests.screens.frames import drive, frame, says, until
+from tests.screens.wizard.data.reports import clean
 from tests.screens.wizard.steps import on, to_checked
 
 BOTH_SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)])
@@ -50,7 +51,7 @@ def rows(tmp_path: Path) -> Path:
 
 def draft_of(rows: Path, tiny: Path) -> Draft:
     """Return a draft that was answered as far as the estimate."""
-    checked = {"rows": 20, "usable": 20, "findings": [], "preview": [], "format": "alpaca"}
+    checked = clean(rows, rows=20, usable=20, preview=[], format="alpaca", tokens=None)
     draft = Draft(read_machine_info()).with_check(
         schema.Files(train=str(rows)), checked, get_fingerprint(str(rows))
     )

@@ -217,7 +217,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
 def test_rows_that_cannot_be_used_are_not_priced() -> None:
     draft = checked()
     assert draft.checked is not None
-    nothing = {**draft.checked, "usable": 0, "tokens": None, "preview": []}
+    nothing = msgspec.structs.replace(draft.checked, usable=0, tokens=None, preview=[])
     got = on_page(draft.with_check(draft.plan.data.files, nothing))
     assert "Training cost" in got and "c costs" not in got
 

@@ -1,0 +1,119 @@
+"""Documents that the data commands print as JSON and screens decode."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.data.findings import FileFinding, Finding
+from ftwizard.data.format_names import TargetName
+from ftwizard.data.platforms import Severity
+from ftwizard.data.tokens.billing import Bill
+from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
+
+
+class RowPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """One row to show."""
+
+    line: int
+    example: dict[str, Any]
+    """The fields of an ``Example`` with secrets redacted and long texts truncated. Their values may
+    be any JSON, as in the row."""
+
+
+class Repairs(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a repair; ``repairs`` in the output of ``ftwizard check --fix --json``."""
+
+    out: str
+    changes: str
+    """The log of all changes, one JSON object per line."""
+    rows_in: int
+    rows_out: int
+    changed: list[FileFinding]
+    """Grouped by fix; a row may count several times."""
+    left_out: list[FileFinding]
+    """Grouped by reason; a row counts once."""
+    sha256: str
+    """Hash of the new file."""
+
+
+class DataReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The output of ``ftwizard check --json``: a file's format, its rows and its findings."""
+
+    verdict: Literal["ok", "warning", "error"]
+    target: TargetName
+    """The target whose rules were applied."""
+    format: str | None
+    rows: int
+    """All rows, good and bad."""
+    usable: int
+    """Rows without an error."""
+    unit: Literal["line", "row"]
+    """Unit of ``lines``: physical lines, or rows in files without lines."""
+    findings: list[Finding]
+    """Most severe first, then most frequent."""
+    tokens: TokenLengths | None
+    """Tokens of the usable rows, by the target's tokenizer; None without a tokenizer."""
+    trained_tokens: TrainableTokens | None
+    """Tokens that count toward the loss; None as ``tokens``."""
+    path: str
+    """The file that was read, as a plan names it."""
+    source: str | None
+    """Origin of the file, if it was downloaded."""
+    preview: list[RowPreview]
+    """The first readable rows."""
+    partial: bool = False
+    """Only parts of the file were read: counts cover these, and lines are unknown."""
+    billed: Bill | None = None
+    """Billing basis of one epoch on a hosted platform; None for local training."""
+    validation: DataReport | None = None
+    """The report on the validation file."""
+    notes: tuple[str, ...] = ()
+    """Notes about the target."""
+    repairs: Repairs | msgspec.UnsetType = msgspec.UNSET
+    """How the file was made, if by ``--fix``."""
+
+
+class GradedFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding of a row."""
+
+    severity: Severity
+    code: str
+    message: str
+    fix: str
+
+
+class ShownRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row to show."""
+
+    line: int
+    """Its line, as in the report."""
+    example: dict[str, Any] | None
+    """As in ``RowPreview``; None if the row cannot be read."""
+    raw: str
+    """Its text in the file; for a table, the row as JSON."""
+    findings: list[GradedFinding]
+    """Findings of this row alone, most severe first; none that compare rows."""
+
+
+class ShownRows(msgspec.Struct, frozen=True, kw_only=True):
+    """The output of ``ftwizard show --json``."""
+
+    path: str
+    rows: list[ShownRow]
+
+
+class Conversion(msgspec.Struct, frozen=True, kw_only=True):
+    """The output of ``ftwizard convert --json``."""
+
+    target: str
+    out: str
+    rows_in: int
+    rows_out: int
+    left_out: list[FileFinding]
+    """Grouped by reason; a row counts once."""
+    changed: list[FileFinding]
+    """Grouped by loss or change in written rows; a row may count several times."""
+    sha256: str | None
+    """Hash of the new file; None if none was written."""
