@@ -29,6 +29,7 @@ from ftwizard.screens.wizard.review import ReviewPage
 from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS
 from ftwizard.text import make_visible
 from tests.screens import hostile
+from tests.screens.wizard.data.reports import clean
 
 PART = {"kept": 160, "tokens": 9000, "trained": 4000, "longest": 70, "cut": 0, "lost": []}
 ESTIMATE: dict[str, Any] = {
@@ -64,7 +65,7 @@ def draft(text: str) -> Draft:
     )
     estimate = msgspec.json.decode(msgspec.json.encode(ESTIMATE))
     estimate["model"]["said"] = text
-    checked = {"usable": 160, "rows": 160, "path": text, "format": "openai-chat", "findings": []}
+    checked = clean(text, format="openai-chat", rows=160, usable=160)
     return Draft(facts, plan, estimate=estimate, checked=checked, path="cloud")
 
 

@@ -15,6 +15,7 @@ from ftwizard.hardware.machine import MachineInfo, read_machine_info
 from ftwizard.plan import schema
 from ftwizard.screens.wizard import drafts, texts
 from ftwizard.screens.wizard.drafts import Draft
+from tests.screens.wizard.data.reports import clean
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,8 @@ def counted(parameters: int) -> dict[str, Any]:
 def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: MachineInfo) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("{}")
-    draft = Draft(here).with_check(
-        schema.Files(train=str(file)), {}, drafts.get_fingerprint(str(file))
-    )
+    fingerprint = drafts.get_fingerprint(str(file))
+    draft = Draft(here).with_check(schema.Files(train=str(file)), clean(file), fingerprint)
     assert not draft.is_stale
     file.write_text("{} ")
     assert draft.is_stale

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ftwizard.data.platforms import Severity
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import subprocesses
@@ -356,7 +358,7 @@ def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Comma
 
 def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
     command.found = FtwizardError(
-        "Two fit.", "Name the one that is meant: --format openai-chat or --format alpaca."
+        "Two fit.", "Name the one that is meant.", candidates=("openai-chat", "alpaca")
     )
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
@@ -377,9 +379,9 @@ def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
     text = TEXTS[name].encode(errors="replace").decode()[:20_000]
+    grades: tuple[Severity, ...] = ("error", "warning", "info")
     every = [
-        finding(grade, f"{text}{n}", text, [1, 2, 3], fix=text)
-        for n, grade in enumerate(("error", "warning", "info", text))
+        finding(grade, f"{text}{n}", text, [1, 2, 3], fix=text) for n, grade in enumerate(grades)
     ]
     call = {"function": {"name": text, "arguments": {text: text}}}
     turn = {"role": text, "content": [{"type": "text", "text": text}, {"type": text}, text, None],
@@ -394,7 +396,11 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
         preview=[{"line": 1, "example": odd}],
     )  # fmt: skip
     command.others["show"] = lambda *_: {
-        "rows": [{"line": n, "raw": text, "example": odd, "findings": every} for n in (1, 2, 3)]
+        "path": FILE,
+        "rows": [
+            {"line": n, "raw": text, "example": odd, "findings": msgspec.to_builtins(every)}
+            for n in (1, 2, 3)
+        ],
     }
 
     def assert_harmless(shown: str) -> None:
