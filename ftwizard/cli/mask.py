@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from ftwizard.cli import output, progress, tokenizer
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
-from ftwizard.data.findings import FileFinding
+from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.hub import datasets
 from ftwizard.data.platforms import get_target
 from ftwizard.data.reader import DataTable, ParsedRow
 from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
 from ftwizard.models import hub
+from ftwizard.models.loss_mask import MaskFigures, MaskReport, PackedRows, RowMask
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from ftwizard.train.mask_report import PackedRows, RowMask, TokenReport
+    from ftwizard.train.mask_report import TokenReport
 
 MAX_SHOWN_LINES = 8
 MAX_SHOWN_SEQUENCES = 1000
@@ -124,30 +125,31 @@ def _choose_rows(rows: list[ParsedRow], report: TokenReport) -> list[ParsedRow]:
     return [row for row in rows if row is first or row.line in wanted]
 
 
-def _to_document(result: MaskResult) -> dict[str, Any]:
-    report = result.report
-    document: dict[str, Any] = msgspec.to_builtins(report)
-    counts = document.pop("counts")
+def _to_document(result: MaskResult) -> MaskReport:
+    report, target = result.report, get_target("trl-sft")
+    figures = {name: getattr(report, name) for name in MaskFigures.__struct_fields__}
+    findings = [
+        Finding(
+            severity=target.severity(finding.code) or "info",
+            **msgspec.structs.asdict(finding),
+        )
+        for finding in report.findings
+    ]
     packed = result.packed and msgspec.structs.replace(
         result.packed, lines=result.packed.lines[:MAX_SHOWN_SEQUENCES]
     )
-    return document | {
-        "summary": report.summary,
-        "path": result.table.path,
-        "model": msgspec.to_builtins(result.source),
-        "unreadable": len(result.table.problems),
-        "tokens": counts["tokens"],
-        "trained_tokens": counts["trained"],
-        "findings": [
-            {
-                "severity": get_target("trl-sft").severity(finding.code),
-                **msgspec.to_builtins(finding),
-            }
-            for finding in report.findings
-        ],
-        "packing": msgspec.to_builtins(packed),
-        "row": msgspec.to_builtins(result.shown[0]) if result.asked else None,
-    }
+    return MaskReport(
+        **figures,
+        summary=report.summary,
+        path=result.table.path,
+        model=result.source,
+        unreadable=len(result.table.problems),
+        tokens=report.counts.tokens,
+        trained_tokens=report.counts.trained,
+        findings=findings,
+        packing=packed,
+        row=result.shown[0] if result.asked else None,
+    )
 
 
 def _print_result(result: MaskResult) -> None:

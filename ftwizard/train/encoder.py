@@ -9,7 +9,7 @@ the first step. Plain text and token rows are trained on as they are.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -17,12 +17,12 @@ from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import IGNORE_INDEX, Message
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.models.loss_mask import MaskRoute
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import raw_rows
 from ftwizard.train.mask_check import MaskError, TokenRange, assistant_messages, verify_mask
 
 MAX_ADDITIONS = 5
-Route = Literal["template", "training-template", "prefixes", "plain", "text", "tokens"]
 
 
 class EncodedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ class EncodingReport(
 ):
     """Counts of one part's rows after encoding."""
 
-    route: Route
+    route: MaskRoute
     rows: int
     """Rows read."""
     used: int
@@ -97,7 +97,7 @@ class Encoder:
         self.end_ids: set[int] = set()
         """Tokens that ended answers so far."""
 
-    def route_of(self, rows: list[ParsedRow]) -> Route:
+    def route_of(self, rows: list[ParsedRow]) -> MaskRoute:
         """Return the route for ``rows``, which are all of one kind."""
         kind = rows[0].example.kind if rows else None
         return kind if kind in ("text", "tokens") else self.route
@@ -329,7 +329,7 @@ def _find_ranges(mask: list[int]) -> list[TokenRange]:
     return ranges
 
 
-def _choose_route(tokenizer: Any) -> tuple[Route, str | None]:
+def _choose_route(tokenizer: Any) -> tuple[MaskRoute, str | None]:
     from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
     if not tokenizer.chat_template:

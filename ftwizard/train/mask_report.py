@@ -7,8 +7,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import msgspec
-
 from ftwizard.data import histogram
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
@@ -16,89 +14,22 @@ from ftwizard.data.platforms import get_target
 from ftwizard.data.reader import ParsedRow
 from ftwizard.data.tokens import stats
 from ftwizard.data.tokens.stats import TokenCounts, TokenLengths, TrainableTokens
+from ftwizard.models.loss_mask import MaskFigures, PackedRows, RowMask, TokenSpan
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading, packing, runtime
-from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, Route, truncate
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, truncate
 
 ReportProgress = Callable[..., None]
 PROGRESS_ROWS = 100
 """Rows between two progress reports."""
 
 
-class TokenSpan(msgspec.Struct, frozen=True, array_like=True):
-    """Consecutive tokens that all count toward the loss, or all do not."""
-
-    start: int
-    end: int
-    """The index after the last token."""
-    text: str
-    trained: bool
-
-
-class RowMask(msgspec.Struct, frozen=True, kw_only=True):
-    """The loss mask of one row."""
-
-    line: int
-    tokens: int
-    kept: int
-    """Tokens up to ``max_length``; the rest is truncated."""
-    trained: int
-    """Kept tokens that count toward the loss; a row without any is left out."""
-    spans: list[TokenSpan]
-    """All tokens in order; no span crosses the truncation."""
-
-
-class PackedRows(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows packed into sequences."""
-
-    sequences: int
-    filled: float
-    """Share of the sequences that rows fill."""
-    lines: list[list[int]]
-    """The rows of each sequence."""
-
-
-class TokenReport(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    rename={
-        "used": "kept",
-        "used_tokens": "kept_tokens",
-        "rows_without_loss": "without_loss",
-        "lines_without_loss": "without_loss_lines",
-        "cut_answers": "ends_cut",
-        "doubled_bos": "doubled_begin",
-        "pad_ends_answers": "pad_is_end",
-        "trainable_text": "added",
-    },
-):
+class TokenReport(MaskFigures, frozen=True, kw_only=True):
     """Rows as a model's training would use them."""
 
-    route: Route
-    """How the mask was made."""
-    max_length: int
-    rows: int
-    used: int
-    """Rows that are trained on."""
-    rows_without_loss: int
-    """Rows with no trainable tokens, before or after truncation."""
-    lines_without_loss: list[int]
-    used_tokens: int
-    """Tokens of the rows that are trained on, after truncation."""
     counts: TokenCounts
     """Tokens before truncation, and trainable tokens after it."""
     findings: list[FileFinding]
-    end_tokens: list[str]
-    """Tokens that end answers; they count toward the loss."""
-    cut_answers: int
-    """Rows truncated within an answer, which then has no end token."""
-    doubled_bos: int
-    """Rows that start with two beginning-of-text tokens."""
-    pad_ends_answers: bool
-    """Whether the padding token also ends answers; padding never counts toward the loss."""
-    trainable_text: list[str]
-    """Template text that counts toward the loss besides answers and their ends."""
 
     @property
     def summary(self) -> str:

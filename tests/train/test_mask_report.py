@@ -16,6 +16,7 @@ from ftwizard.cli.parser import parser
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.reader import ParsedRow
+from ftwizard.models.loss_mask import RowMask
 from ftwizard.plan.schema import Recipe
 from ftwizard.train import mask_report
 from ftwizard.train.encoder import Encoder, encode_rows
@@ -168,7 +169,7 @@ def console(**more: Any) -> Console:
     return Console(file=io.StringIO(), width=80, markup=False, highlight=False, **more)
 
 
-def printed(out: Console, row: mask_report.RowMask, *, whole: bool = True) -> str:
+def printed(out: Console, row: RowMask, *, whole: bool = True) -> str:
     out.print(mask._highlight(row, out, whole=whole), soft_wrap=True)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from ftwizard.errors import FtwizardError
+from ftwizard.models.loss_mask import MaskReport, RowMask
 from ftwizard.plan.schema import Plan
 from ftwizard.screens import navigation, palette
 from ftwizard.screens.terminal import visible_text
@@ -26,7 +28,7 @@ NO_MODEL = FtwizardError(
 )
 
 
-async def fetch_mask(app: FtwizardApp, plan: Plan, path: str, line: int) -> dict[str, Any] | None:
+async def fetch_mask(app: FtwizardApp, plan: Plan, path: str, line: int) -> RowMask | None:
     """Render a row as a run of the plan would; return it with its loss mask. Return None after
     showing an error."""
     from ftwizard.screens.dialogs.error import ErrorDialog
@@ -37,33 +39,32 @@ async def fetch_mask(app: FtwizardApp, plan: Plan, path: str, line: int) -> dict
     argv = ("mask", *data_check.build_file_args(plan, path), "--model", plan.model.name)
     argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
     document = await navigation.run_command(app, "Rendering the row with the chat template", *argv)
-    row: dict[str, Any] | None = document and document.get("row")
-    return row
+    return msgspec.convert(document, MaskReport).row if document else None
 
 
-def format_mask(row: dict[str, Any], width: int) -> Text:
+def format_mask(row: RowMask, width: int) -> Text:
     """Format a row's spans in ``width`` cells; a bar at the left marks trainable tokens."""
-    trainable, kept = row["trained"], row["kept"]
+    trainable, kept = row.trained, row.kept
     lines = [
-        Text.assemble((f"row {row['line']:,}", "bold"), "  as trained on"),
+        Text.assemble((f"row {row.line:,}", "bold"), "  as trained on"),
         Text.assemble(
-            (TRAINED, palette.ACCENT), f"{trainable:,} of {format_count(row['tokens'], 'token')} count toward the loss"
+            (TRAINED, palette.ACCENT), f"{trainable:,} of {format_count(row.tokens, 'token')} count toward the loss"
             if trainable else "no trainable tokens: the row is skipped",
         ),
     ]  # fmt: skip
-    if kept < row["tokens"]:
-        cut = format_count(row["tokens"] - kept, "token")
+    if kept < row.tokens:
+        cut = format_count(row.tokens - kept, "token")
         lines.append(Text.assemble((CUT, palette.WARNING), f"{cut} beyond {kept:,} truncated"))
     lines.append(Text())
     left = MAX_CHARACTERS
-    for start, _, span, trained in row["spans"]:
-        gutter, style = (CUT, palette.WARNING) if start >= kept else (
-            (TRAINED, palette.ACCENT) if trained else (_NO_LOSS, "")
+    for span in row.spans:
+        gutter, style = (CUT, palette.WARNING) if span.start >= kept else (
+            (TRAINED, palette.ACCENT) if span.trained else (_NO_LOSS, "")
         )  # fmt: skip
-        lines += _add_gutter(
-            visible_text.mark_lines(span, left), gutter, style, "" if trained else "dim", width
-        )
-        left -= len(span)
+        text_style = "" if span.trained else "dim"
+        text = visible_text.mark_lines(span.text, left)
+        lines += _add_gutter(text, gutter, style, text_style, width)
+        left -= len(span.text)
         if left <= 0:
             break
     return Text("\n").join(lines)

@@ -17,6 +17,7 @@ from textual.widgets import Static
 from ftwizard.data.documents import ShownRow, ShownRows
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
+from ftwizard.models.loss_mask import RowMask
 from ftwizard.plan.schema import Plan
 from ftwizard.screens import palette, subprocesses
 from ftwizard.screens.page import Page
@@ -69,7 +70,7 @@ class RowsPage(Page[None]):
         self._cached: dict[int, ShownRow] = dict(rows.cached)
         self._fetched: set[int] = set()
         """Lines that were fetched."""
-        self._masks: dict[int, dict[str, Any]] = {}
+        self._masks: dict[int, RowMask] = {}
         self._view = "read"
         self._begins_masked = masked
         self._fetching = False

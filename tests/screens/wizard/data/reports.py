@@ -15,6 +15,8 @@ from ftwizard.data.findings import Finding, sort_findings
 from ftwizard.data.platforms import Severity
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventWriter
+from ftwizard.models.hub import ModelSource
+from ftwizard.models.loss_mask import MaskReport, RowMask
 
 LENGTHS = [
     (60, 3), (90, 14), (130, 60), (190, 140), (280, 322), (410, 512), (600, 341), (870, 180),
@@ -143,3 +145,16 @@ def rows_of(*argv: str) -> Any:
         for n in lines
     ]
     return msgspec.to_builtins(ShownRows(path=argv[1], rows=rows))
+
+
+def mask(row: RowMask) -> Any:
+    """Return what ``mask --row`` prints of a row."""
+    checked = report("rows.jsonl")
+    assert checked.tokens and checked.trained_tokens
+    source = ModelSource(kind="hub", name="owner/m", fingerprint="", said="owner/m")
+    return msgspec.to_builtins(MaskReport(
+        route="template", max_length=1024, rows=1, kept=1, without_loss=0, without_loss_lines=[],
+        kept_tokens=9, end_tokens=["</s>"], ends_cut=0, doubled_begin=0, pad_is_end=False, added=[],
+        summary="", path=checked.path, model=source, unreadable=0, tokens=checked.tokens,
+        trained_tokens=checked.trained_tokens, findings=[], packing=None, row=row,
+    ))  # fmt: skip

@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from ftwizard.data.platforms import Severity
 from ftwizard.errors import FtwizardError
+from ftwizard.models.loss_mask import RowMask, TokenSpan
 from ftwizard.plan import schema
 from ftwizard.screens import subprocesses
 from ftwizard.screens.dialogs.choose import ChooseDialog
@@ -458,9 +459,13 @@ def test_the_mask_needs_a_model_and_says_where_it_is_chosen(command: Command) ->
 
 
 def test_the_mask_tells_what_is_learnt_without_colour(command: Command) -> None:
-    spans = [[0, 4, "<user>Why?</user>", False], [4, 9, "Because.</s>", True], [9, 12, "…", True]]
-    row = {"line": 1, "tokens": 12, "kept": 9, "trained": 5, "spans": spans}
-    command.others["mask"] = lambda *_: {"row": row}
+    spans = [
+        TokenSpan(0, 4, "<user>Why?</user>", False),
+        TokenSpan(4, 9, "Because.</s>", True),
+        TokenSpan(9, 12, "…", True),
+    ]
+    row = RowMask(line=1, tokens=12, kept=9, trained=5, spans=spans)
+    command.others["mask"] = lambda *_: reports.mask(row)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "down", "end", "m")

@@ -13,6 +13,7 @@ from rich.text import Text
 from ftwizard.data import formats, row_preview
 from ftwizard.data.documents import Repairs
 from ftwizard.data.findings import FileFinding
+from ftwizard.models.loss_mask import RowMask, TokenSpan
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import (
     length_histogram,
@@ -203,12 +204,16 @@ def test_rows_of_a_kind_can_be_converted_for_whoever_takes_that_kind() -> None:
 
 
 def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
-    spans = [[0, 3, "ask\nmore", False], [3, 5, "one two three\n\nfour", True], [5, 9, "cut", True]]
-    row = {"line": 7, "tokens": 9, "kept": 5, "trained": 2, "spans": spans}
+    spans = [
+        TokenSpan(0, 3, "ask\nmore", False),
+        TokenSpan(3, 5, "one two three\n\nfour", True),
+        TokenSpan(5, 9, "cut", True),
+    ]
+    row = RowMask(line=7, tokens=9, kept=5, trained=2, spans=spans)
     said = loss_mask.format_mask(row, 12)
     lines = said.plain.split("\n")[4:]
     assert lines == ["  ask", "  more", "▌ one two ", "▌ three", "▌ ", "▌ four", "░ cut"]
-    none = loss_mask.format_mask({**row, "trained": 0, "spans": []}, 30)
+    none = loss_mask.format_mask(msgspec.structs.replace(row, trained=0, spans=[]), 30)
     assert "no trainable tokens" in none.plain
 
 
