@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 FAILED = 1
 """The command failed, or its input cannot be used."""
 USAGE = 2
@@ -14,23 +12,12 @@ DECLINED = 3
 """Declined by the user or by a safety rule."""
 
 
-class ErrorDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``error`` in the JSON output of a command that failed."""
-
-    message: str
-    hint: str
-    code: str = ""
-    """Stable name of the cause, if it has one."""
-    candidates: tuple[str, ...] = ()
-    """Choices of which one would resolve the error, such as formats."""
-
-
 class FtwizardError(Exception):
     """An error shown as one or two sentences, never as a traceback.
 
     ``message`` says what is wrong and where, ``hint`` what to do next. ``exit_code`` is the exit
-    code of the command: ``FAILED``, ``USAGE`` or ``DECLINED``. ``code`` and
-    ``candidates`` are those of ``ErrorDetails``.
+    code of the command: ``FAILED``, ``USAGE`` or ``DECLINED``. ``code`` is a stable name of the
+    cause, if it has one; ``candidates`` are choices of which one would resolve it, such as formats.
     """
 
     def __init__(
@@ -50,13 +37,6 @@ class FtwizardError(Exception):
         self.candidates = candidates
         self.document: dict[str, Any] = {}
         """Fields that ``--json`` prints in addition to the error."""
-
-    @property
-    def details(self) -> ErrorDetails:
-        """Return the error as ``--json`` prints it."""
-        return ErrorDetails(
-            message=self.message, hint=self.hint, code=self.code, candidates=self.candidates
-        )
 
 
 class MissingExtra(FtwizardError):

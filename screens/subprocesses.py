@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from ftwizard import credentials
-from ftwizard.errors import FAILED, ErrorDetails, FtwizardError
+from ftwizard.cli.output import ErrorDetails
+from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.events import PROGRESS_FILE, EventReader
 from ftwizard.runs.progress import Progress

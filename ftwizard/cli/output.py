@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from ftwizard.errors import FtwizardError
+
+
+class ErrorDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``error`` in the JSON output of a command that failed: fields of a ``FtwizardError``."""
+
+    message: str
+    hint: str
+    code: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+def print_error(error: FtwizardError) -> None:
+    """Print an error, and the document that it carries, as JSON."""
+    details = ErrorDetails(
+        message=error.message, hint=error.hint, code=error.code, candidates=error.candidates
+    )
+    print_json({"error": details, **error.document})
+
 
 def print_json(value: Any) -> None:
     """Print one JSON document to stdout.

@@ -556,8 +556,8 @@ def _report_error(error: FtwizardError, as_json: bool) -> int:
     if error.hint:
         print(f"  {make_visible(error.hint)}", file=sys.stderr)
     if as_json:
-        from ftwizard.cli.output import print_json
+        from ftwizard.cli import output
 
         with contextlib.suppress(OSError):  # the error is on stderr already
-            print_json({"error": error.details, **error.document})
+            output.print_error(error)
     return error.exit_code

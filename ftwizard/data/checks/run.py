@@ -17,7 +17,7 @@ from ftwizard.data.dedup import exact_duplicates
 from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.example import RowProblem
 from ftwizard.data.findings import FileFinding, RowFinding, overall_verdict
-from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
+from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
 from ftwizard.data.io import chunks, inspect, records
 from ftwizard.data.io.chunks import ReportProgress
 from ftwizard.data.io.inspect import Container, FileProblem

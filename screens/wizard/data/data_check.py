@@ -6,7 +6,7 @@ import msgspec
 from rich.text import Text
 
 from ftwizard.data.documents import DataReport
-from ftwizard.data.format_names import FORMAT_NAMES
+from ftwizard.data.format_names import FORMAT_NAMES, TargetName
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
