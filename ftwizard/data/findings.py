@@ -9,6 +9,7 @@ from typing import NamedTuple, Literal
 
 import msgspec
 
+from ftwizard.data.example import RowProblem
 from ftwizard.data.platforms import Severity, Target
 from ftwizard.text import format_count
 
@@ -26,6 +27,11 @@ class RowFinding(NamedTuple):
     """The cause, with numbers and names of this row; text from the row goes through ``quoted``."""
     fix: str
     """The next action."""
+
+    @classmethod
+    def from_problem(cls, problem: RowProblem) -> RowFinding:
+        """Return the finding of a row that cannot be read."""
+        return cls(problem.code, problem.message, problem.fix)
 
 
 class FileFinding(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.text import format_count, make_visible
 
 MAX_SHOWN_PROBLEMS = 3
+Decode = Callable[[Record], Iterable[Any]]
+"""Returns the values of a record; raises RowProblem."""
 
 
 class ParsedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,11 @@ class BadRow(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     message: str
     fix: str
+
+    @classmethod
+    def from_problem(cls, line: int, problem: RowProblem) -> BadRow:
+        """Return the problem of the row at ``line``."""
+        return cls(line=line, code=problem.code, message=problem.message, fix=problem.fix)
 
 
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,91 +74,6 @@ def no_rows_problem(path: Path) -> FileProblem:
     )
 
 
-def read_table(path: Path, format: FormatChoice = "auto") -> DataTable:
-    """Read the rows of any file that ``container.inspect`` supports.
-
-    ``auto`` uses the format of most rows; the other rows become problems. Raises FtwizardError if
-    the file itself cannot be used; bad rows are ``problems``.
-    """
-    container = inspect(path)
-    values = list(_values(path, container))
-    if not values:
-        raise no_rows_problem(path)
-    row_format = (
-        _detect_format(path, [value for _, value in values]) if format == "auto" else format
-    )
-    rows: list[ParsedRow] = []
-    problems: list[BadRow] = []
-    for line, value in values:
-        try:
-            meaning = _example(value, row_format, format == "auto")
-            rows.append(
-                ParsedRow(line=line, example=meaning, conversation=to_conversation(meaning))
-            )
-        except RowProblem as problem:
-            problems.append(
-                BadRow(line=line, code=problem.code, message=problem.message, fix=problem.fix)
-            )
-    return DataTable(
-        path=str(path),
-        rows=rows,
-        problems=problems,
-        sha256=_sha256(path, container),
-        format=row_format,
-    )
-
-
-def _sha256(path: Path, container: Container) -> str:
-    with DataSource(path, container.identity) as source:
-        return source.sha256()
-
-
-def _example(value: Any, format: Format | None, exactly: bool) -> Example:
-    if isinstance(value, RowProblem):
-        raise value
-    if format is None:
-        raise RowProblem("not_object", "not a JSON object", "write one object per line")
-    formats.check_format(formats.match_formats(value), format, exactly=exactly, row=value)
-    return formats.to_example(value, format)
-
-
-def _detect_format(path: Path, values: list[Any]) -> Format | None:
-    """Return the format of most rows; raise FtwizardError if it is unclear."""
-    return formats.count_formats(values).decide(path).format
-
-
-def get_usable_rows(table: DataTable, *, skip_bad: bool) -> list[ParsedRow]:
-    """Return the good rows; raise FtwizardError for bad rows unless they may be skipped."""
-    if table.problems and not (skip_bad and table.rows):
-        first = "; ".join(
-            f"line {problem.line}: {problem.message} ({problem.fix})"
-            for problem in table.problems[:MAX_SHOWN_PROBLEMS]
-        )
-        more = len(table.problems) - MAX_SHOWN_PROBLEMS
-        rest = f"; and {more:,} more" if more > 0 else ""
-        good = format_count(len(table.rows), "good row")
-        raise FtwizardError(
-            f"{len(table.problems):,} of {format_count(table.count, 'row')} in "
-            f"{make_visible(table.path)} cannot be used: {first}{rest}.",
-            f"Fix them, or train on the {good} with: --allow skip-bad-rows" if table.rows else "",
-        )
-    return table.rows
-
-
-def _values(path: Path, container: Container) -> Iterator[tuple[int, Any]]:
-    for record in records.read_records(path, container):
-        try:
-            yield record.line, records.decode_record(record)
-        except RowProblem as problem:
-            yield record.line, problem
-
-
-# Rows of a file as examples, after detecting the file's format from all rows.
-
-Decode = Callable[[Record], Iterable[Any]]
-"""Returns the values of a record; raises RowProblem."""
-
-
 class RowReader(msgspec.Struct, frozen=True, kw_only=True):
     """How a file's rows are read."""
 
@@ -162,21 +84,18 @@ class RowReader(msgspec.Struct, frozen=True, kw_only=True):
     is_explicit: bool
     """The format was set explicitly; fields of other formats are then allowed."""
 
-    def example(self, value: Any) -> Example:
-        """Return a row as an example; raise RowProblem."""
+    def parse(self, value: Any) -> Example:
+        """Return a row's value as an example; raise RowProblem."""
+        if isinstance(value, RowProblem):
+            raise value
         if self.format is None:
             raise RowProblem("not_object", "not a JSON object", "write one object per line")
-        looks = formats.match_formats(value)
-        formats.check_format(looks, self.format, exactly=not self.is_explicit, row=value)
-        return formats.to_example(value, self.format)
+        return formats.parse(value, self.format, exactly=not self.is_explicit)
 
     def examples(self) -> Iterator[tuple[int, Example | RowProblem]]:
         """Yield the line of each row with its example or its problem."""
-        for record in records.read_records(self.path, self.container):
-            try:
-                yield record.line, self.example(records.decode_record(record))
-            except RowProblem as problem:
-                yield record.line, problem
+        for line, value in _read_values(self.path, self.container):
+            yield line, _attempt(self.parse, value)
 
 
 def open_reader(
@@ -192,10 +111,98 @@ def open_reader(
     tally = formats.FormatCounter()
     for record in records.read_records(path, container):
         try:
-            values = decode(record) if decode else [records.decode_record(record)]
+            values = decode(record) if decode else [records.decode_value(record.value)]
         except RowProblem:
             continue
         for value in values:
             tally.add(value)
     decision = tally.decide(path)
     return RowReader(path=path, container=container, format=decision.format, is_explicit=False)
+
+
+def read_examples(
+    path: Path, choice: FormatChoice = "auto"
+) -> tuple[RowReader, list[tuple[int, Example | RowProblem]]]:
+    """Read all rows into memory, decoding each once; return what ``RowReader.examples`` yields.
+
+    Raises FileProblem if there are no rows or their format is unclear.
+    """
+    container = inspect(path)
+    values = list(_read_values(path, container))
+    if not values:
+        raise no_rows_problem(path)
+    format = (
+        formats.count_formats(v for _, v in values).decide(path).format
+        if choice == "auto"
+        else choice
+    )
+    reader = RowReader(path=path, container=container, format=format, is_explicit=choice != "auto")
+    return reader, [(line, _attempt(reader.parse, value)) for line, value in values]
+
+
+def _read_values(path: Path, container: Container) -> Iterator[tuple[int, Any]]:
+    """Yield the line of each row with its decoded value or its problem."""
+    for record in records.read_records(path, container):
+        yield record.line, _attempt(records.decode_value, record.value)
+
+
+def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
+    """Return the result of ``function``, or the RowProblem that it raises."""
+    try:
+        return function(value)
+    except RowProblem as problem:
+        return problem
+
+
+def read_table(path: Path, format: FormatChoice = "auto") -> DataTable:
+    """Read the rows of any file that ``inspect`` supports.
+
+    ``auto`` uses the format of most rows; the other rows become problems. Raises FtwizardError if
+    the file itself cannot be used; bad rows are ``problems``.
+    """
+    reader, examples = read_examples(path, format)
+    rows: list[ParsedRow] = []
+    problems: list[BadRow] = []
+    for line, example in examples:
+        try:
+            if isinstance(example, RowProblem):
+                raise example
+            conversation = to_conversation(example)
+            rows.append(ParsedRow(line=line, example=example, conversation=conversation))
+        except RowProblem as problem:
+            problems.append(BadRow.from_problem(line, problem))
+    with DataSource(path, reader.container.identity) as source:
+        sha256 = source.sha256()
+    return DataTable(
+        path=str(path), rows=rows, problems=problems, sha256=sha256, format=reader.format
+    )
+
+
+def get_usable_rows(table: DataTable, *, skip_bad: bool) -> list[ParsedRow]:
+    """Return the good rows; raise FtwizardError for bad rows unless they may be skipped."""
+    refuse_bad_rows(table.path, table.problems, len(table.rows), skip_bad=skip_bad, use="train on")
+    return table.rows
+
+
+def refuse_bad_rows(
+    path: str, problems: list[BadRow], good: int, *, skip_bad: bool, use: str
+) -> None:
+    """Raise FtwizardError for ``problems`` unless they may be skipped and ``good`` rows remain.
+
+    ``use`` tells what would be done with these: “train on”.
+    """
+    if not problems or (skip_bad and good):
+        return
+    first = "; ".join(
+        f"line {problem.line}: {problem.message} ({problem.fix})"
+        for problem in problems[:MAX_SHOWN_PROBLEMS]
+    )
+    more = len(problems) - MAX_SHOWN_PROBLEMS
+    rest = f"; and {more:,} more" if more > 0 else ""
+    raise FtwizardError(
+        f"{len(problems):,} of {format_count(good + len(problems), 'row')} in "
+        f"{make_visible(path)} cannot be used: {first}{rest}.",
+        f"Fix them, or {use} the {format_count(good, 'good row')} with: --allow skip-bad-rows"
+        if good
+        else "",
+    )

@@ -6,11 +6,11 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from ftwizard.data import formats, grouping, reader
+from ftwizard.data import grouping, reader
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
@@ -75,10 +75,14 @@ def split_file(
     """
     for target in out.values():
         require_free(target)
-    container = inspect(path)
     say("reading", what=path.name)
-    detected, numbers, examples, problems = _read_examples(path, container, format)
-    _check_problems(path, problems, good=len(examples), skip_bad=skip_bad)
+    source, rows = reader.read_examples(path, format)
+    if source.format is None:
+        raise reader.no_rows_problem(path)
+    problems = [BadRow.from_problem(line, row) for line, row in rows if isinstance(row, RowProblem)]
+    numbers = [number for number, (_, row) in enumerate(rows) if isinstance(row, Example)]
+    examples = [row for _, row in rows if isinstance(row, Example)]
+    reader.refuse_bad_rows(str(path), problems, len(examples), skip_bad=skip_bad, use="split")
     say("comparing rows")
     division = divide(examples, validation=validation, seed=seed)
     parts = division.parts
@@ -89,11 +93,13 @@ def split_file(
             "Add rows. Rows with the same prompt and near-duplicates are never separated.",
         )
     say("writing")
-    as_array = container.kind == "array"
-    _write_files(path, container, dict(zip(numbers, parts, strict=True)), out, as_array=as_array)
+    as_array = source.container.kind == "array"
+    _write_files(
+        path, source.container, dict(zip(numbers, parts, strict=True)), out, as_array=as_array
+    )
     return SplitReport(
         path=str(path),
-        format=detected,
+        format=source.format,
         rows=len(examples),
         skipped=len(problems),
         train=Written(path=str(out["train"]), rows=parts.count("train")),
@@ -105,63 +111,6 @@ def split_file(
         largest_group=division.largest,
         kinds=division.kinds,
         shared_prompts=_count_shared_prompts(examples, parts),
-    )
-
-
-def _read_examples(
-    path: Path, container: Container, format: FormatChoice
-) -> tuple[Format, list[int], list[Example], list[BadRow]]:
-    """Return the format, the number and example of each usable row, and problems of the others."""
-    values: list[tuple[int, Any]] = []
-    for record in records.read_records(path, container):
-        try:
-            values.append((record.line, records.decode_record(record)))
-        except RowProblem as problem:
-            values.append((record.line, problem))
-    detected = (
-        formats.count_formats(value for _, value in values).decide(path).format
-        if format == "auto"
-        else format
-    )
-    if detected is None:
-        raise FileProblem(
-            "file_empty",
-            f"{make_visible(str(path))} has no rows.",
-            "Use a file with one JSON object per line.",
-        )
-    numbers: list[int] = []
-    examples: list[Example] = []
-    problems: list[BadRow] = []
-    for number, (line, value) in enumerate(values):
-        try:
-            if isinstance(value, RowProblem):
-                raise value
-            formats.check_format(
-                formats.match_formats(value), detected, exactly=format == "auto", row=value
-            )
-            examples.append(formats.to_example(value, detected))
-            numbers.append(number)
-        except RowProblem as problem:
-            problems.append(
-                BadRow(line=line, code=problem.code, message=problem.message, fix=problem.fix)
-            )
-    return detected, numbers, examples, problems
-
-
-def _check_problems(path: Path, problems: list[BadRow], *, good: int, skip_bad: bool) -> None:
-    if not problems or (skip_bad and good):
-        return
-    shown = "; ".join(
-        f"line {problem.line}: {problem.message} ({problem.fix})"
-        for problem in problems[: reader.MAX_SHOWN_PROBLEMS]
-    )
-    more = len(problems) - reader.MAX_SHOWN_PROBLEMS
-    raise FtwizardError(
-        f"{len(problems):,} of {format_count(good + len(problems), 'row')} in {make_visible(str(path))} "
-        f"cannot be used: {shown}{f'; and {more:,} more' if more > 0 else ''}.",
-        f"Fix them, or split the {format_count(good, 'good row')} with --allow skip-bad-rows."
-        if good
-        else "",
     )
 
 

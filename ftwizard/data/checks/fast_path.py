@@ -13,8 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data import formats
-from ftwizard.data.checks import check_row
-from ftwizard.data.checks.row_checker import RowChecker
+from ftwizard.data.checks.row_checker import RowChecker, check_row
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.dedup.row_hashes import OPENING_BYTES, SEPARATOR, hash_bytes, hash_roles
 from ftwizard.data.example import RowProblem
@@ -77,7 +76,7 @@ class PlainChat:
         start = 0
         for index in doubtful:
             self._record(block.line + start, plain[start:index])
-            self._checker.take_line(block.line + index, lines[index])
+            self._checker.take(block.line + index, lines[index])
             start = index + 1
         self._record(block.line + start, plain[start:])
 
@@ -143,8 +142,8 @@ class PlainChat:
             hash_roles(roles), formats.match_formats(row), roles[0] in ("system", "developer")
         )
         try:
-            formats.check_format(sequence.looks, "openai-chat", exactly=True)
-            findings = check_row(formats.to_example(row, "openai-chat"), self._target)
+            example = formats.parse(row, "openai-chat", exactly=True, looks=sequence.looks)
+            findings = check_row(example, self._target)
             sequence.plain = not findings and roles[-1] == "assistant"
         except RowProblem:
             pass

@@ -69,7 +69,7 @@ def _read_plain(path: Path, layout: Container, wanted: set[int]) -> Iterator[Rec
 
 def _show(record: Record, checker: RowChecker, goal: Target) -> ShownRow:
     try:
-        value = records.decode_record(record)
+        value = records.decode_value(record.value)
     except RowProblem as problem:
         value = problem
     findings, example = checker.check_value(value)

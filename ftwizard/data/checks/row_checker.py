@@ -1,19 +1,102 @@
-"""Exact check of a row, from its JSON to its findings."""
+"""Checks of single rows: all families of checks, from a row's JSON to its findings.
+
+A family is a pure function: it takes one row, yields its findings and never raises, whatever the
+row contains. The target decides how severe a finding is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ftwizard.data import checks, formats
-from ftwizard.data.checks import hosted_spelling
+from ftwizard.data import formats
+from ftwizard.data.checks import (
+    content,
+    images,
+    preference,
+    roles,
+    secrets,
+    text_quality,
+    tokens,
+    tools,
+    volatile_facts,
+)
+from ftwizard.data.checks.aggregate import (
+    IgnoredLabel,
+    ImageMix,
+    LabelBalance,
+    LengthBias,
+    SystemMix,
+)
 from ftwizard.data.conversation import to_conversation
 from ftwizard.data.dedup.row_hashes import RowHashes
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import Findings, RowFinding
 from ftwizard.data.format_names import Format
-from ftwizard.data.io import strict_json
+from ftwizard.data.io import records
 from ftwizard.data.platforms import Target
+
+Family = Callable[[Example, Target], Iterator[RowFinding]]
+
+_FORM_FAMILIES: tuple[Family, ...] = (
+    roles.check,
+    content.check,
+    tools.check,
+    images.check,
+    preference.check,
+    tokens.check,
+)
+_CONTENT_FAMILIES: tuple[Family, ...] = (text_quality.check, secrets.check, volatile_facts.check)
+"""Their findings are for a person to judge; no target treats them as errors."""
+FAMILIES: tuple[Family, ...] = (*_FORM_FAMILIES, *_CONTENT_FAMILIES)
+FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)
+"""Checks over all rows: classes with ``add``, ``add_plain``, ``merge`` and ``findings``."""
+
+
+def check_row(example: Example, target: Target) -> list[RowFinding]:
+    """Return the findings of a row that matter to ``target``, each code once."""
+    findings: dict[str, RowFinding] = {}
+    for family in FAMILIES:
+        for finding in family(example, target):
+            if finding.code not in findings and target.severity(finding.code) is not None:
+                findings[finding.code] = finding
+    return list(findings.values())
+
+
+def find_row_error(example: Example, target: Target) -> RowFinding | None:
+    """Return the first error of a row for ``target``, or None."""
+    for family in _FORM_FAMILIES:
+        for finding in family(example, target):
+            if target.severity(finding.code) == "error":
+                return finding
+    return None
+
+
+def check_spelling(value: Any, format: Format, target: Target) -> RowFinding | None:
+    """Return a finding if the target rejects the spelling of a row's JSON, else None.
+
+    Readers accept many spellings of chat rows; a hosted provider accepts one.
+    """
+    if not target.hosted or format != "openai-chat" or format not in target.formats:
+        return None
+    reason = _find_other_spelling(value)
+    if reason is None:
+        return None
+    return RowFinding(
+        "needs_conversion", f"{reason}; {target.words} rejects this", "convert it: ftwizard convert"
+    )
+
+
+def _find_other_spelling(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return "the row is a list of messages, not an object"
+    if "messages" not in value:
+        return "the list of messages is not named messages"
+    if value.get("system"):
+        return "the system prompt is next to the messages, not in them"
+    if isinstance(value.get("tools"), str) and value["tools"]:
+        return "tools is JSON text, not a list"
+    return None
 
 
 class RowChecker:
@@ -27,23 +110,18 @@ class RowChecker:
         self.findings = Findings()
         self.hashes = RowHashes()
         self.tally = formats.FormatCounter()
-        self.file_checks = [family() for family in checks.FILE_FAMILIES]
+        self.file_checks = [family() for family in FILE_FAMILIES]
         """Checks over all rows."""
         self.rows = 0
         self.usable = 0
 
-    def take_line(self, line: int, raw: bytes) -> None:
-        """Check the bytes of one JSON document; a blank line is not a row."""
-        if not raw.strip():
-            return
-        try:
-            value = strict_json.decode(raw)
-        except RowProblem as problem:
-            value = problem
-        self.take(line, value)
+    def take(self, line: int, value: bytes | dict[str, Any] | RowProblem) -> None:
+        """Check a row: its raw JSON, its value, or the problem that replaces it.
 
-    def take(self, line: int, value: Any) -> None:
-        """Check a row's value, or record the problem that replaces it."""
+        A blank line is not a row.
+        """
+        if isinstance(value, bytes) and not value.strip():
+            return
         self.rows += 1
         findings, example = self.check_value(value)
         for finding in findings:
@@ -65,22 +143,23 @@ class RowChecker:
             check.add_plain(line, systems)
 
     def check_value(self, value: Any) -> tuple[list[RowFinding], Example | None]:
-        """Return the findings of a single row, and its meaning if it can be read."""
+        """Return the findings of a single row, and its example if it can be read.
+
+        ``value`` is as in ``take``.
+        """
         try:
-            if isinstance(value, RowProblem):
-                raise value
+            value = records.decode_value(value)
             looks = self.tally.add(value)
-            formats.check_format(looks, self._format, exactly=self._exactly, row=value)
-            example = formats.to_example(value, self._format)
+            example = formats.parse(value, self._format, exactly=self._exactly, looks=looks)
         except RowProblem as problem:
-            return [RowFinding(problem.code, problem.message, problem.fix)], None
-        findings = checks.check_row(example, self._target)
-        if spelling := hosted_spelling.check_spelling(value, self._format, self._target):
+            return [RowFinding.from_problem(problem)], None
+        findings = check_row(example, self._target)
+        if spelling := check_spelling(value, self._format, self._target):
             findings.append(spelling)
         if self._target.name == "trl-sft" and example.kind == "chat":
             try:
                 to_conversation(example)
             except RowProblem as problem:  # local training would reject the row
                 if all(finding.code != problem.code for finding in findings):
-                    findings.append(RowFinding(problem.code, problem.message, problem.fix))
+                    findings.append(RowFinding.from_problem(problem))
         return findings, example

@@ -211,10 +211,7 @@ def _report_on_sample(
     goal = get_target(options.target) if options.target else default_target(format)
     checker = RowChecker(format, goal, exactly=options.format == "auto")
     for record in chunks.sample_rows(path, layout, blocks=blocks):
-        if isinstance(record.value, bytes):
-            checker.take_line(0, record.value)
-        else:
-            checker.take(0, record.value)
+        checker.take(0, record.value)
     scanned = ScanResult(checker, 0)
     counts = None
     if blocks > QUICK_BLOCKS and options.count != "no":
@@ -246,7 +243,7 @@ def guess_format(path: Path, layout: Container, name: TargetName | None) -> Form
 
 def _decode(record: records.Record) -> Any:
     try:
-        return records.decode_record(record)
+        return records.decode_value(record.value)
     except RowProblem:
         return None
 
@@ -292,7 +289,7 @@ def _for_all_rows(finding: RowFinding, rows: int) -> FileFinding:
 def _preview(path: Path, layout: Container, format: Format) -> Iterator[RowPreview]:
     for record in islice(records.read_records(path, layout), PREVIEW_ROWS):
         try:
-            example = formats.to_example(records.decode_record(record), format)
+            example = formats.to_example(records.decode_value(record.value), format)
         except RowProblem:
             continue
         yield RowPreview(line=record.line, example=row_preview.redact_example(example))

@@ -96,7 +96,7 @@ def _scan_part(part: FilePart, format: Format, target: Target, exactly: bool) ->
             plain.take(block)
         else:
             for number, raw in enumerate(block.lines(), block.line):
-                checker.take_line(number, raw)
+                checker.take(number, raw)
     if plain:
         plain.finish()
     return ScanResult(checker, lines)
@@ -108,10 +108,7 @@ def _scan_records(
     line = 0
     for count, record in enumerate(records.read_records(path, container), 1):
         line = record.line
-        if isinstance(record.value, bytes):
-            checker.take_line(line, record.value)
-        else:
-            checker.take(line, record.value)
+        checker.take(line, record.value)
         if count % PROGRESS_ROWS == 0:
             say(count, 0)
     return ScanResult(checker, line)

@@ -45,7 +45,7 @@ class ComparedFile(msgspec.Struct, frozen=True):
         hashes: set[tuple[int, int]] = set()
         for record in records.read_records(self.path, self.container):
             try:
-                example = formats.to_example(records.decode_record(record), self.format)
+                example = formats.to_example(records.decode_value(record.value), self.format)
             except RowProblem:
                 continue
             prompt, answer, _ = row_hashes.hash_row(example)

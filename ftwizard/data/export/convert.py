@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.data import checks, formats, reader
+from ftwizard.data import formats, reader
+from ftwizard.data.checks import row_checker
 from ftwizard.data.documents import Conversion
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export import choose_format, write
@@ -69,7 +70,7 @@ class _Converter:
             try:
                 line, notes = self._write_row(row)
             except RowProblem as problem:
-                self._left_out.add(number, RowFinding(problem.code, problem.message, problem.fix))
+                self._left_out.add(number, RowFinding.from_problem(problem))
                 continue
             for note in notes:
                 self._changed.add(number, note)
@@ -83,7 +84,7 @@ class _Converter:
             raise row
         format = choose_format(row, self._target, self._format)
         output, notes = write(row, self._target, self._format)
-        error = checks.find_row_error(formats.to_example(output, format), self._target)
+        error = row_checker.find_row_error(formats.to_example(output, format), self._target)
         if error is not None:
             raise RowProblem(*error)
         try:

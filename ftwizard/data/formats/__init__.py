@@ -24,6 +24,7 @@ __all__ = [
     "check_format",
     "count_formats",
     "match_formats",
+    "parse",
     "to_example",
 ]
 
@@ -46,6 +47,16 @@ READERS: dict[Format, Callable[[Any], Example]] = {
     "text": simple.read_text,
     "pretokenized": simple.read_tokens,
 }
+
+
+def parse(row: Any, format: Format, *, exactly: bool, looks: FormatMatch | None = None) -> Example:
+    """Return a row as an ``Example``; raise RowProblem, also if it looks like another format.
+
+    ``exactly`` is that of ``check_format``, ``looks`` the match of ``row`` if known.
+    """
+    looks = match_formats(row) if looks is None else looks
+    check_format(looks, format, exactly=exactly, row=row)
+    return to_example(row, format)
 
 
 def to_example(row: Any, format: Format) -> Example:

@@ -25,13 +25,13 @@ class Record(NamedTuple):
     """Its raw, unchecked JSON; the row of a table; or the problem with it."""
 
 
-def decode_record(record: Record) -> Any:
-    """Return the value of a record; raise RowProblem."""
-    if isinstance(record.value, bytes):
-        return strict_json.decode(record.value)
-    if isinstance(record.value, RowProblem):
-        raise record.value
-    return record.value
+def decode_value(value: bytes | dict[str, Any] | RowProblem) -> Any:
+    """Return the decoded value of a record; raise RowProblem."""
+    if isinstance(value, bytes):
+        return strict_json.decode(value)
+    if isinstance(value, RowProblem):
+        raise value
+    return value
 
 
 def read_records(path: Path, container: Container) -> Iterator[Record]:

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ftwizard.data import checks, reader
+from ftwizard.data import reader
+from ftwizard.data.checks import row_checker
 from ftwizard.data.dedup import row_hashes
 from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
 from ftwizard.data.documents import Repairs
@@ -104,7 +105,7 @@ def repair(
 def _parse_values(record: Record) -> list[Any]:
     if isinstance(record.value, bytes):
         return json_repair.parse(record.value).values
-    return [records.decode_record(record)]
+    return [records.decode_value(record.value)]
 
 
 class _Repairer:
@@ -202,8 +203,8 @@ class _Repairer:
 
     def _check(self, value: Any) -> tuple[int, ...]:
         """Return a key that is equal for duplicate rows; raise RowProblem for an error."""
-        example = self._reading.example(value)
-        error = checks.find_row_error(example, self._target)
+        example = self._reading.parse(value)
+        error = row_checker.find_row_error(example, self._target)
         if error is not None:
             raise RowProblem(*error)
         prompt, answer, _ = row_hashes.hash_row(example)
@@ -218,7 +219,7 @@ class _Repairer:
             self._changed.add(number, RowFinding(code, _describe(code), ""))
 
     def _leave_out(self, number: int, problem: RowProblem, changes: BinaryIO) -> None:
-        self._left_out.add(number, RowFinding(problem.code, problem.message, problem.fix))
+        self._left_out.add(number, RowFinding.from_problem(problem))
         _log(
             changes,
             {"line": number, "code": problem.code, "where": "", "was": "the row", "now": None}

@@ -11,7 +11,7 @@ from typing import Any
 from ftwizard.data import formats
 from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import Format
-from ftwizard.data.io import chunks, records, strict_json
+from ftwizard.data.io import chunks, records
 from ftwizard.data.io.chunks import FilePart, ReportProgress
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.platforms import Target
@@ -98,11 +98,7 @@ def _count_part(
 def _add(tally: TokenCounter, line: int, value: Any, format: Format) -> tuple[int, int] | None:
     """Count a row; return its tokens and trainable tokens, or None if it is invalid."""
     try:
-        if isinstance(value, bytes):
-            value = strict_json.decode(value)
-        if isinstance(value, RowProblem):
-            return None
-        return tally.add(line, formats.to_example(value, format))
+        return tally.add(line, formats.to_example(records.decode_value(value), format))
     except RowProblem:
         return None
 
@@ -129,13 +125,8 @@ def recount(
     pairs = {_get_key(pair): pair for pair in (counted, *others.values())}
     tallies = {key: TokenCounter(*pair) for key, pair in pairs.items()}
     for sampled in chunks.sample_rows(path, container, blocks=blocks):
-        value = sampled.value
         try:
-            if isinstance(value, bytes):
-                value = strict_json.decode(value)
-            if isinstance(value, RowProblem):
-                continue
-            example = formats.to_example(value, format)
+            example = formats.to_example(records.decode_value(sampled.value), format)
         except RowProblem:
             continue
         for tally in tallies.values():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftwizard.data import checks
+from ftwizard.data.checks import row_checker
 from ftwizard.data.example import ROLES, Example
 from ftwizard.data.platforms import all_targets, severities
 from ftwizard.data.privacy import prefilter
@@ -113,7 +113,7 @@ EXAMPLES = st.builds(
 @given(EXAMPLES, st.sampled_from(sorted(all_targets())))
 def test_no_value_stops_a_family(example: Example, name: str) -> None:
     target = all_targets()[name]
-    for family in checks.FAMILIES:
+    for family in row_checker.FAMILIES:
         for found in family(example, target):
             assert found.code in severities()
             assert found.message and found.fix
@@ -126,7 +126,7 @@ def test_no_value_stops_a_family(example: Example, name: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(EXAMPLES, max_size=5), st.sampled_from(sorted(all_targets())))
 def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: str) -> None:
-    for make in checks.FILE_FAMILIES:
+    for make in row_checker.FILE_FAMILIES:
         whole = make()
         for line, example in enumerate(examples, 1):
             whole.add(line, example)
@@ -138,7 +138,7 @@ def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: st
 @given(EXAMPLES, st.sampled_from(sorted(all_targets())))
 def test_of_a_row_each_code_stands_once_and_counts(example: Example, name: str) -> None:
     target = all_targets()[name]
-    codes = [found.code for found in checks.check_row(example, target)]
+    codes = [found.code for found in row_checker.check_row(example, target)]
     assert len(codes) == len(set(codes))
     assert all(target.severity(code) for code in codes)
 
@@ -154,7 +154,7 @@ def test_deep_nesting_is_survived() -> None:
         messages=[{"role": "assistant", "content": "a", "tool_calls": [call]}],
         tools=[tool],
     )
-    checks.check_row(row, all_targets()["openai-sft"])
+    row_checker.check_row(row, all_targets()["openai-sft"])
 
 
 @pytest.mark.parametrize("name", ["match_text", "match_facts"])

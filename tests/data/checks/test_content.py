@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import check_row, content
+from ftwizard.data.checks import content
+from ftwizard.data.checks.row_checker import check_row
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.example import Example
 from ftwizard.data.platforms import get_target

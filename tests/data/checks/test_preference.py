@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import FILE_FAMILIES, preference
+from ftwizard.data.checks import preference
 from ftwizard.data.checks.aggregate import (
     IgnoredLabel,
     ImageMix,
@@ -17,6 +17,7 @@ from ftwizard.data.checks.aggregate import (
     LengthBias,
     SystemMix,
 )
+from ftwizard.data.checks.row_checker import FILE_FAMILIES
 from ftwizard.data.example import Example
 from ftwizard.data.findings import FileFinding
 from ftwizard.data.platforms import get_target

@@ -68,7 +68,7 @@ def exact(lines: list[str], place: Target) -> RowChecker:
     """Check every row the slow way."""
     checker = RowChecker("openai-chat", place, exactly=True)
     for number, line in enumerate("\n".join(lines).split("\n"), 1):
-        checker.take_line(number, line.encode("utf-8", "surrogatepass"))
+        checker.take(number, line.encode("utf-8", "surrogatepass"))
     return checker
 
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 
 from ftwizard.__main__ import main
-from ftwizard.data import checks, reader
+from ftwizard.data import reader
+from ftwizard.data.checks import row_checker
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export.convert import convert
 from ftwizard.data.platforms import Target, all_targets, get_target
@@ -42,7 +43,9 @@ def errors(path: Path, goal: Target) -> list[str]:
             found.append(row.code)
             continue
         found += [
-            one.code for one in checks.check_row(row, goal) if goal.severity(one.code) == "error"
+            one.code
+            for one in row_checker.check_row(row, goal)
+            if goal.severity(one.code) == "error"
         ]
     return found
 
@@ -228,6 +231,6 @@ def test_the_command_says_why_nothing_is_written(
 @given(EXAMPLES)
 def test_what_a_row_is_left_out_for_is_what_a_check_calls_an_error(example: Example) -> None:
     for one in all_targets().values():
-        found = checks.check_row(example, one)
+        found = row_checker.check_row(example, one)
         errors = [error for error in found if one.severity(error.code) == "error"]
-        assert checks.find_row_error(example, one) == (errors[0] if errors else None)
+        assert row_checker.find_row_error(example, one) == (errors[0] if errors else None)

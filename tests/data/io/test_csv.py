@@ -18,7 +18,7 @@ def rows(path: Path, data: str | bytes) -> list[tuple[int, Any]]:
     found: list[tuple[int, Any]] = []
     for record in records.read_records(path, inspect.inspect(path)):
         try:
-            found.append((record.line, records.decode_record(record)))
+            found.append((record.line, records.decode_value(record.value)))
         except RowProblem as problem:
             found.append((record.line, problem.code))
     return found

@@ -202,6 +202,6 @@ def test_any_bytes_are_rows_or_a_problem(tmp_path_factory: TempPathFactory, data
     path.write_bytes(data)
     try:
         for record in records.read_records(path, inspect.inspect(path)):
-            records.decode_record(record)
+            records.decode_value(record.value)
     except (FileProblem, RowProblem) as problem:
         assert make_visible(problem.message) == problem.message

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import check_row
+from ftwizard.data.checks.row_checker import check_row
 from ftwizard.data.checks.row_texts import iter_texts
 from ftwizard.data.checks.secrets import check
 from ftwizard.data.example import Example

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.__main__ import main
-from ftwizard.data import checks, reader
+from ftwizard.data import reader
+from ftwizard.data.checks import row_checker
 from ftwizard.data.documents import Repairs
 from ftwizard.data.example import RowProblem
 from ftwizard.data.platforms import Target, default_target, get_target
@@ -298,7 +299,7 @@ def errors_in(path: Path, goal: Target) -> set[str]:
         if isinstance(row, RowProblem):
             found.add(row.code)
         else:
-            codes = {one.code for one in checks.check_row(row, goal)}
+            codes = {one.code for one in row_checker.check_row(row, goal)}
             found |= {code for code in codes if goal.severity(code) == "error"}
     return found
 
@@ -308,7 +309,7 @@ def warnings_in(path: Path, goal: Target) -> set[str]:
         one.code
         for _, row in reader.open_reader(path).examples()
         if not isinstance(row, RowProblem)
-        for one in checks.check_row(row, goal)
+        for one in row_checker.check_row(row, goal)
     }
 
 
