@@ -96,7 +96,7 @@ def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
     assert '→ weather({"at":"x"})' in said
     assert "assistant  not trained on (weight 0)" in said and "tool  result of c1" in said
     assert said.startswith("tools  weather") and said.endswith("extra  id")
-    assert row_view.summarize(found).startswith("Who? [picture")
+    assert row_view.summarize(found).startswith("Who? [image")
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -134,9 +134,10 @@ def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
         report("x", tokens=exact, trained_tokens=learnt)
     ).plain.strip() == ("812,345 tokens; trainable: 9")
     many = TOKENS | {"total": 40_123_456, "low": 28_649_000, "high": 60_412_000}
-    assert report_text.format_tokens(
-        report("x", tokens=many, trained_tokens=None)
-    ).plain.strip() == ("about 40.1 million tokens (28.6–60.5)")
+    assert (
+        report_text.format_tokens(report("x", tokens=many, trained_tokens=None)).plain.strip()
+        == "40.1 million tokens (28.6–60.5)"
+    )
     assert not report_text.format_tokens(report("x", tokens=None, trained_tokens=None))
 
 
