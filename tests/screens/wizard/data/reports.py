@@ -151,7 +151,7 @@ def mask(row: RowMask) -> Any:
     """Return what ``mask --row`` prints of a row."""
     checked = report("rows.jsonl")
     assert checked.tokens and checked.trained_tokens
-    source = ModelSource(kind="hub", name="owner/m", fingerprint="", said="owner/m")
+    source = ModelSource(kind="hub", name="owner/m", fingerprint="", description="owner/m")
     return msgspec.to_builtins(MaskReport(
         route="template", max_length=1024, rows=1, kept=1, without_loss=0, without_loss_lines=[],
         kept_tokens=9, end_tokens=["</s>"], ends_cut=0, doubled_begin=0, pad_is_end=False, added=[],
