@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -24,7 +24,7 @@ class RowFinding(NamedTuple):
     code: str
     """One of assets/check_codes.toml."""
     message: str
-    """The cause, with numbers and names of this row; text from the row goes through ``quoted``."""
+    """The cause, with numbers and names of this row; text from the row goes through ``quote``."""
     fix: str
     """The next action."""
 
@@ -43,11 +43,11 @@ class FileFinding(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     """Number of affected rows; exact."""
     lines: list[int]
-    """Lines of these rows, 1-based, in order; at most ``SHOWN_LINES``."""
+    """Lines of these rows, 1-based, in order; at most ``MAX_SHOWN_LINES``."""
 
 
 class LineCounter:
-    """A count of lines, and the first ``SHOWN_LINES`` of them."""
+    """A count of lines, and the first ``MAX_SHOWN_LINES`` of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -66,7 +66,7 @@ class LineCounter:
         self.first.extend(line + lines_before for line in later.first[:room])
 
 
-def describe_left_out(left_out: Sequence[Finding]) -> tuple[str, str]:
+def describe_left_out(left_out: Sequence[FileFinding]) -> tuple[str, str]:
     """Return why no row is left, as the end of a message, and the hint."""
     if not left_out:
         return "the file has no rows", ""
@@ -102,7 +102,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     count: int
     """Exact."""
     lines: list[int]
-    """1-based physical lines (rows in Parquet); the first ``SHOWN_LINES``."""
+    """1-based physical lines (rows in Parquet); the first ``MAX_SHOWN_LINES``."""
     also: list[Cause] = []
     """Other causes, each at its first line; at most ``MAX_CAUSES`` - 1."""
 

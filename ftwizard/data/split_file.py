@@ -14,7 +14,7 @@ from ftwizard.data import grouping, reader
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
-from ftwizard.data.io.inspect import Container, FileProblem, inspect
+from ftwizard.data.io.inspect import Container
 from ftwizard.data.new_file import publish, require_free
 from ftwizard.data.reader import BadRow
 from ftwizard.data.split import MIN_TRAIN_ROWS, SplitPart, divide

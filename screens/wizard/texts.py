@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from rich.cells import cell_len

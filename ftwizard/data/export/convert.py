@@ -14,7 +14,7 @@ from ftwizard.data.checks import row_checker
 from ftwizard.data.documents import Conversion
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export import choose_format, write
-from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
+from ftwizard.data.findings import Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target

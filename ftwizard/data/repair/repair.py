@@ -19,9 +19,9 @@ import msgspec
 from ftwizard.data import reader
 from ftwizard.data.checks import row_checker
 from ftwizard.data.dedup import row_hashes
-from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
 from ftwizard.data.documents import Repairs
 from ftwizard.data.example import RowProblem
+from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io import records
 from ftwizard.data.io.records import Record

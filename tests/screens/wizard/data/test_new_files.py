@@ -54,7 +54,9 @@ def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: P
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ResultDialog))
         assert "28 of 30 rows written to rows.fixed.jsonl" in frame(pilot.app)
-        assert "1 row skipped" in frame(pilot.app) and "! 1 row: removed control" in frame(pilot.app)
+        assert "1 row skipped" in frame(pilot.app) and "! 1 row: removed control" in frame(
+            pilot.app
+        )
         await pilot.press("enter")
         await says(pilot, "✓ 28 rows, chat messages")
         await pilot.press("enter")
