@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftwizard.__main__ import main
+from ftwizard.data.findings import Finding
 from ftwizard.screens.wizard.data import report_text
 
 ROW = '{"prompt": "a", "completion": "b"}\n'
@@ -100,6 +102,6 @@ def test_each_cause_of_a_finding_is_said_with_its_line(
     said = " ".join(capsys.readouterr().out.split())
     for cause in found["also"]:
         assert f"at line {cause['line']}: {cause['message']}; {cause['fix']}" in said
-    told = report_text.describe_finding(found).plain
+    told = report_text.describe_finding(msgspec.convert(found, Finding)).plain
     assert all(f"At line {one['line']}: {one['message']}" in told for one in found["also"])
     assert all(one["fix"].rstrip(".") in told for one in (found, *found["also"]))

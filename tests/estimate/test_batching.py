@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data import histogram
-from ftwizard.estimate import batching, training_setup
 from ftwizard.data.tokens.stats import TokenLengths
+from ftwizard.estimate import batching, training_setup
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.train import packing
 from ftwizard.train.encoder import EncodedRow

@@ -153,8 +153,9 @@ def mask(row: RowMask) -> Any:
     assert checked.tokens and checked.trained_tokens
     source = ModelSource(kind="hub", name="owner/m", fingerprint="", description="owner/m")
     return msgspec.to_builtins(MaskReport(
-        route="template", max_length=1024, rows=1, kept=1, without_loss=0, without_loss_lines=[],
-        kept_tokens=9, end_tokens=["</s>"], ends_cut=0, doubled_begin=0, pad_is_end=False, added=[],
+        route="template", max_length=1024, rows=1, used=1, rows_without_loss=0,
+        lines_without_loss=[], used_tokens=9, end_tokens=["</s>"], cut_answers=0, doubled_bos=0,
+        pad_ends_answers=False, trainable_text=[],
         summary="", path=checked.path, model=source, unreadable=0, tokens=checked.tokens,
         trained_tokens=checked.trained_tokens, findings=[], packing=None, row=row,
     ))  # fmt: skip
