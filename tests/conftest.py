@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import os
 import shutil
 import subprocess
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.paths import DOUBLES
+from tests.paths import DOUBLES, TESTS
 
 if TYPE_CHECKING:
     from tests.e2e.workspace import Workspace
@@ -28,6 +30,28 @@ os.environ.setdefault("COLUMNS", "100")
 
 
 NVML = DOUBLES / "nvml.c"
+QUICK_FOLDERS = ("advice", "catalog", "data", "diagnosis", "estimate", "plan", "pricing", "runs")
+SLOW_IMPORTS = ("subprocess", "multiprocessing", "torch", "transformers", "tests.helpers.training")
+"""Modules whose importers start processes or need seconds to load."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark ``quick``: tests of plain functions, without processes, screens or PyTorch."""
+    for item in items:
+        folder, *rest = item.path.relative_to(TESTS).parts
+        if (folder in QUICK_FOLDERS or not rest) and not _imports_slow(item.path):
+            item.add_marker("quick")
+
+
+@functools.cache
+def _imports_slow(path: Path) -> bool:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return not names.isdisjoint(SLOW_IMPORTS)
 
 
 @pytest.fixture(autouse=True)

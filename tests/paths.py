@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-FIXTURES = Path(__file__).parent / "fixtures"
-DOUBLES = Path(__file__).parent / "doubles"
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+FIXTURES = TESTS / "fixtures"
+DOUBLES = TESTS / "doubles"
 TICKETS = ROOT / "assets" / "samples" / "tickets"

@@ -114,7 +114,7 @@ Route = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]
 ROUTES: Mapping[str, Route] = {
     "home": ((), (), _press_keys("New fine-tune")),
     "help": ((), (), _press_keys("New fine-tune", ("?", "to open the selected line"))),
-    "demo": ((), ("demo",), _press_keys("You see the loss fall")),
+    "demo": ((), ("demo",), _press_keys("Watch the loss fall")),
     "path": ((), (), _path),
     "data": ((), (), _data),
     "rows": ((), (), _rows),

@@ -1,4 +1,4 @@
-"""Drive a program on a raw pseudo terminal: every byte that it sends is seen."""
+"""A raw pseudo-terminal for a program, with every byte that it sends."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Terminal:
             stderr=self._slave,
             env=_environment(environment or {}),
             start_new_session=True,
-            preexec_fn=_control if controlling else None,  # noqa: PLW1509 (no other thread here)
+            preexec_fn=_take_control if controlling else _restore_ctrl_c,  # noqa: PLW1509 (no other thread here)
             cwd=str(cwd or "."),
         )
         os.set_blocking(self._master, False)
@@ -179,9 +179,15 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
 
-def _control() -> None:
-    """Make this terminal the one that controls the new session."""
+def _take_control() -> None:
+    """Make this the controlling terminal of the new session."""
+    _restore_ctrl_c()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _restore_ctrl_c() -> None:
+    """Let ctrl+c work where the tests run as a background job, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:

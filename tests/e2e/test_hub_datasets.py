@@ -63,14 +63,14 @@ def locate(environment: dict[str, str], *names: str, before: str = "") -> list[d
     """Locate several names in one process (the libraries read their settings at import)."""
     code = f"""
 import json, sys
-from ftwizard.data import hub
+from ftwizard.data.hub import datasets
 from ftwizard.errors import FtwizardError
 {before}
 for name in sys.argv[1:]:
-    said = []
+    phases = []
     try:
-        path, source = hub.locate(name, lambda phase, **fields: said.append([phase, fields]))
-        print(json.dumps({{"path": str(path), "source": source, "said": said}}))
+        path, source = datasets.locate(name, lambda phase, **fields: phases.append([phase, fields]))
+        print(json.dumps({{"path": str(path), "source": source, "phases": phases}}))
     except FtwizardError as error:
         print(json.dumps({{"error": error.message, "hint": error.hint, "code": error.exit_code}}))
 """
@@ -191,8 +191,8 @@ def test_progress_is_told_in_bytes_and_rows(hub: Hub, where: dict[str, str]) -> 
     data = jsonl(ROWS * 100)
     hub.add("owner/chat", {"train.jsonl": data})
     (found,) = locate(where, "owner/chat")
-    assert {phase for phase, _ in found["said"]} == {"fetching"}
-    fields = [fields for _, fields in found["said"]]
+    assert {phase for phase, _ in found["phases"]} == {"fetching"}
+    fields = [fields for _, fields in found["phases"]]
     assert any(f.get("unit") == "bytes" and f["total"] == len(data) for f in fields)
     assert fields[-1]["unit"] == "rows" and fields[-1]["done"] == 3000
 
@@ -385,13 +385,13 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
     (found,) = locate(where, "owner/chat", before=full)
     assert "The disk is full; owner/chat was not fetched whole" in found["error"]
     assert "FTWIZARD_CACHE" in found["hint"] and kept(where) == []
-    little = "from ftwizard.data import hub_copy\nhub_copy.free_bytes = lambda path: 10"
+    little = "from ftwizard.data.hub import download\ndownload.get_free_bytes = lambda path: 10"
     (found,) = locate({**where, "HF_HOME": where["HF_HOME"] + "2"}, "owner/chat", before=little)
     assert "owner/chat needs" in found["error"] and "10 B are free" in found["error"]
 
 
 def test_without_the_library_the_extra_is_named(hub: Hub, where: dict[str, str]) -> None:
-    lacks = "hub.is_installed = lambda name: name != 'datasets'"
+    lacks = "datasets.is_installed = lambda name: name != 'datasets'"
     (found,) = locate(where, "owner/chat", before=lacks)
     assert "pip install 'ftwizard[local]'" in found["hint"] and found["code"] == 2
 
