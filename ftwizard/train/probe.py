@@ -34,54 +34,33 @@ from ftwizard.train.encoder import EncodedRow, Encoder
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.peak_memory import PeakMemoryMeter
 
-# Choice of a probe's sequences, and the token counts of a training's batches; pure functions.
+MAX_PASSES = 2
+"""Forward passes per step. In the second, the gradients of the first are in memory; further passes
+take the same memory and time each."""
+MAX_TYPICAL_S = 60.0
+"""Time limit of the steps with typical rows."""
 
 
-def halve(batch_size: int, accumulation: int) -> tuple[int, int]:
-    """Return the next smaller batch, with the accumulation for the same rows per optimizer step.
+class ProbeSequence(msgspec.Struct, frozen=True):
+    """An item of a batch: a row, or packed rows."""
 
-    That is half the batch, or the largest divisor below it.
-    """
-    rows_per_step = batch_size * accumulation
-    smaller = next(size for size in range(batch_size // 2, 0, -1) if batch_size % size == 0)
-    return smaller, rows_per_step // smaller
+    input_ids: list[int]
+    labels: list[int]
+    seq_lengths: list[int]
 
 
-def effective_batch(batch_size: int, accumulation: int, sequences: int) -> tuple[int, int]:
-    """Return the batch and accumulation that an epoch of ``sequences`` reaches."""
-    batch = min(batch_size, sequences)
-    return batch, min(accumulation, -(-sequences // batch))
+class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
+    """``sample.json``: the probed sequences, and the lengths of all rows."""
 
-
-def longest(lengths: Sequence[int], count: int) -> list[int]:
-    """Return the indices of the ``count`` longest, longest first, repeating them if too few."""
-    ranked = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    return list(islice(cycle(ranked), count))
-
-
-def shuffled(lengths: Sequence[int], count: int, seed: int) -> list[int]:
-    """Return the first ``count`` indices of a shuffled epoch, repeating it if too few."""
-    indices = list(range(len(lengths)))
-    random.Random(seed).shuffle(indices)
-    return list(islice(cycle(indices), count))
-
-
-def tokens_per_pass(lengths: Sequence[int], batch_size: int, *, flat: bool) -> list[int]:
-    """Return the tokens of each forward pass over ``lengths`` in order, including padding.
-
-    Rows are padded to the longest of their batch, or laid end to end if ``flat``, as with packing.
-    """
-    parts = (lengths[i : i + batch_size] for i in range(0, len(lengths), batch_size))
-    return [sum(part) if flat else len(part) * max(part) for part in parts]
-
-
-def tokens_per_epoch(lengths: Sequence[int], batch_size: int, seed: int, *, flat: bool) -> int:
-    """Return the tokens of all forward passes of a shuffled epoch, including padding."""
-    order = shuffled(lengths, len(lengths), seed)
-    return sum(tokens_per_pass([lengths[index] for index in order], batch_size, flat=flat))
-
-
-# Timing of a probe's steps and its peak memory with the longest rows.
+    base: str
+    longest: list[ProbeSequence]
+    typical: list[ProbeSequence]
+    validation: list[ProbeSequence]
+    lengths: list[int]
+    """Tokens of every training sequence."""
+    rows: list[int]
+    """Tokens of every training row."""
+    validation_lengths: list[int]
 
 
 class StepTimer(TrainerCallback):
@@ -148,35 +127,6 @@ class StepTimer(TrainerCallback):
             total=self._steps,
             unit="steps",
         )
-
-
-MAX_PASSES = 2
-"""Forward passes per step. In the second, the gradients of the first are in memory; further passes
-take the same memory and time each."""
-MAX_TYPICAL_S = 60.0
-"""Time limit of the steps with typical rows."""
-
-
-class ProbeSequence(msgspec.Struct, frozen=True):
-    """An item of a batch: a row, or packed rows."""
-
-    input_ids: list[int]
-    labels: list[int]
-    seq_lengths: list[int]
-
-
-class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
-    """``sample.json``: the probed sequences, and the lengths of all rows."""
-
-    base: str
-    longest: list[ProbeSequence]
-    typical: list[ProbeSequence]
-    validation: list[ProbeSequence]
-    lengths: list[int]
-    """Tokens of every training sequence."""
-    rows: list[int]
-    """Tokens of every training row."""
-    validation_lengths: list[int]
 
 
 def run(worker: Worker) -> WorkResult:
@@ -408,3 +358,47 @@ def _exit_with_parent(folder: JobFolder) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="starter").start()
+
+
+def halve(batch_size: int, accumulation: int) -> tuple[int, int]:
+    """Return the next smaller batch, with the accumulation for the same rows per optimizer step.
+
+    That is half the batch, or the largest divisor below it.
+    """
+    rows_per_step = batch_size * accumulation
+    smaller = next(size for size in range(batch_size // 2, 0, -1) if batch_size % size == 0)
+    return smaller, rows_per_step // smaller
+
+
+def effective_batch(batch_size: int, accumulation: int, sequences: int) -> tuple[int, int]:
+    """Return the batch and accumulation that an epoch of ``sequences`` reaches."""
+    batch = min(batch_size, sequences)
+    return batch, min(accumulation, -(-sequences // batch))
+
+
+def longest(lengths: Sequence[int], count: int) -> list[int]:
+    """Return the indices of the ``count`` longest, longest first, repeating them if too few."""
+    ranked = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    return list(islice(cycle(ranked), count))
+
+
+def shuffled(lengths: Sequence[int], count: int, seed: int) -> list[int]:
+    """Return the first ``count`` indices of a shuffled epoch, repeating it if too few."""
+    indices = list(range(len(lengths)))
+    random.Random(seed).shuffle(indices)
+    return list(islice(cycle(indices), count))
+
+
+def tokens_per_pass(lengths: Sequence[int], batch_size: int, *, flat: bool) -> list[int]:
+    """Return the tokens of each forward pass over ``lengths`` in order, including padding.
+
+    Rows are padded to the longest of their batch, or laid end to end if ``flat``, as with packing.
+    """
+    parts = (lengths[i : i + batch_size] for i in range(0, len(lengths), batch_size))
+    return [sum(part) if flat else len(part) * max(part) for part in parts]
+
+
+def tokens_per_epoch(lengths: Sequence[int], batch_size: int, seed: int, *, flat: bool) -> int:
+    """Return the tokens of all forward passes of a shuffled epoch, including padding."""
+    order = shuffled(lengths, len(lengths), seed)
+    return sum(tokens_per_pass([lengths[index] for index in order], batch_size, flat=flat))
