@@ -19,20 +19,265 @@ from ftwizard.cli.usage_errors import Parser, parse
 from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.errors import DECLINED, FtwizardError
 
-# Parsers of the data commands.
-
+EPILOG = """\
+exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
+3 declined by you or a safety rule
+"""
+ERROR_HINTS = {
+    errno.ENOSPC: "Free some disk space there, then try again.",
+    errno.EDQUOT: "Your disk quota is used up. Free some space there.",
+    errno.EACCES: "Check the permissions there: ls -ld",
+    errno.EPERM: "Check the permissions there: ls -ld",
+    errno.EROFS: "It is read-only. Use another folder.",
+}
+"""Fix for each error number of the operating system."""
+RISKS = ("no-validation", "many-epochs", "skip-bad-rows")
+"""Values of ``plan.RiskName``, without importing it to parse."""
 MAX_VALIDATION = 0.5
 Add = Callable[[str, str, str], argparse.ArgumentParser]
 """Adds a command: its name, its summary, and its function as ``module:function``."""
+MAX_COUNT = 10**12
+"""Maximum of examples, tokens and requests: more is a typo."""
+MAX_EPOCHS = 1000
+EPOCHS = 3.0
+"""Epochs by default, as in a plan."""
+EDITIONS = ("2026-04", "current")
+SORTS = ("path", "name", "training", "input", "output", "hosting", "monthly", "break_even")
 
 
-def add_commands(add: Add, add_allow_option: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add the data commands; ``add_allow_option`` adds ``--allow`` to those with a risk."""
+class TuiLauncher(Protocol):
+    """Callable that opens the screens and returns an exit code."""
+
+    def __call__(
+        self,
+        route: tuple[str, str] | None,
+        ascii: bool,
+        /,
+        *,
+        plain: bool = False,
+        slow: bool = False,
+    ) -> int:
+        """Open home, or only the screen that ``route`` (kind, name) names.
+
+        ``plain``: the wizard as lines of text; ``slow``: redraw rarely.
+        """
+
+
+def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
+    """Run the command in ``argv`` and return its exit code.
+
+    ``open_screens`` opens the screens, which the engine does not import.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ✓ is not an error
+    if argv[:1] == ["_work"]:
+        return int(_load_function("work:work")(argv[1]))
+    try:
+        arguments = parse(*_build_parsers(), argv)
+    except FtwizardError as error:
+        return _report_error(error, "--json" in argv)
+    arguments.open_screens = open_screens
+    try:
+        code = int(_load_function(arguments.function)(arguments))
+        sys.stdout.flush()
+        return code
+    except FtwizardError as error:
+        return _report_error(error, arguments.json)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        # If it was raised in code compiled from a string, the interpreter remembers it and would
+        # end this process by the signal; running another such string clears it.
+        exec("")  # noqa: S102
+        return DECLINED
+    except BrokenPipeError:
+        # The reader (a pager, head) is gone: print nothing more, also not at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except UnicodeEncodeError:
+        return _report_error(
+            FtwizardError("The name of a file or folder is not valid UTF-8."), arguments.json
+        )
+    except OSError as error:
+        return _report_error(_from_os_error(error), arguments.json)
+
+
+def _from_os_error(error: OSError) -> FtwizardError:
+    """Convert an OSError: what failed, where, and the fix."""
+    where = str(error.filename or "")
+    if not where:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            where = "the output of this command"
+    problem = error.strerror or str(error)
+    hint = ERROR_HINTS.get(error.errno or 0, "")
+    return FtwizardError(f"{problem}{f' ({where})' if where else ''}.", hint)
+
+
+def _load_function(name: str) -> Callable[..., int]:
+    module, _, function = name.partition(":")
+    implementation: Callable[..., int] = getattr(import_module(f"ftwizard.cli.{module}"), function)
+    return implementation
+
+
+def _report_error(error: FtwizardError, as_json: bool) -> int:
+    from ftwizard.text import make_visible
+
+    print(f"ftwizard: {make_visible(error.message)}", file=sys.stderr)
+    if error.hint:
+        print(f"  {make_visible(error.hint)}", file=sys.stderr)
+    if as_json:
+        from ftwizard.cli import output
+
+        with contextlib.suppress(OSError):  # the error is on stderr already
+            output.print_error(error)
+    return error.exit_code
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    return _build_parsers()[0]
+
+
+def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of all commands, and the parser of each command by name."""
+    root = Parser(
+        prog="ftwizard",
+        description="Fine-tune an LLM from your terminal, compare it with its base model, and merge it "
+        "for serving.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
+    root.set_defaults(function="home:home", json=False, command=None)
+    _add_view_options(root, default=False)
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def add(name: str, summary: str, function: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(function=function)
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        return command
+
+    _add_start_commands(add)
+    _add_preview_commands(add)
+    _add_run_commands(add)
+    return root, commands.choices
+
+
+def _add_start_commands(add: Add) -> None:
+    demo = add("demo", "run a small fine-tune end to end in about 5 minutes", "demo:demo")
+    demo.add_argument("--yes", action="store_true", help="ask nothing; print progress line by line")
+    _add_view_options(demo)
+
+    advise = add(
+        "advise", "compare providers for this machine, your answers and your data", "advise:advise"
+    )
+    advise.add_argument(
+        "data", metavar="DATA", nargs="?",
+        help="data file, or the output of check --json: bases the advice on its content",
+    )  # fmt: skip
+    advise.add_argument(
+        "--answer", metavar="ID=OPTION", action="append", default=[],
+        help="answer a question that it lists (repeatable)",
+    )  # fmt: skip
+
+    train = add("train", "start a run in the background and print its id", "train:train")
+    train.add_argument("plan", metavar="PLAN", help="plan (YAML file)")
+    train.add_argument("--name", metavar="ID", help="run id (default: from plan and time)")
+    train.add_argument("--watch", action="store_true", help="follow the run until it ends")
+    _add_price_option(train)
+    _add_view_options(train)
+    train.add_argument(
+        "--yes", action="store_true", help="ask nothing (training on this machine never asks)"
+    )
+    _add_allow_option(train)
+
+
+def _add_preview_commands(add: Add) -> None:
+    _add_data_commands(add)
+    _add_estimate(add)
+    probe = add("probe", "measure memory and speed in a few real steps", "probe:probe")
+    probe.add_argument("plan", metavar="PLAN", help="plan (YAML file)")
+    probe.add_argument(
+        "--steps", metavar="N", type=int, default=3,
+        help="optimizer steps on the longest examples, then on average ones (default: 3)",
+    )  # fmt: skip
+    probe.add_argument(
+        "--write", metavar="OUT", help="write a new plan with the batch size that fits"
+    )
+    _add_allow_option(probe)
+    doctor = add("doctor", "show what this machine can do and what is missing", "doctor:doctor")
+    doctor.add_argument("--quick", action="store_true", help="skip the trial training step")
+
+
+def _add_run_commands(add: Add) -> None:
+    listing = add("runs", "list runs, or search them", "runs:list_runs")
+    listing.add_argument(
+        "words", metavar="WORD", nargs="*",
+        help="search terms: any word, state:finished, model:qwen, lr>1e-4",
+    )  # fmt: skip
+    listing.add_argument("--limit", metavar="N", type=int, help="show only the newest N")
+    _add_multi_run_commands(add)
+    for name, summary, function in (
+        ("status", "show the state of a run", "runs:status"),
+        ("watch", "follow a run; leaving the view does not stop it", "watch:watch"),
+        ("resume", "continue from the newest complete checkpoint", "train:resume"),
+    ):
+        command = add(name, summary, function)
+        command.add_argument("run", metavar="RUN", help="run id")
+        if name == "watch":
+            _add_view_options(command)
+        if name == "resume":
+            _add_price_option(command)
+    diagnose = add("diagnose", "diagnose a loss curve", "diagnose:run")
+    diagnose.add_argument(
+        "run", metavar="RUN|FILE",
+        help="run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file",
+    )  # fmt: skip
+    branch = add("branch", "start a child run with one setting changed", "train:branch")
+    branch.add_argument("run", metavar="RUN", help="id of the parent run, which must have ended")
+    branch.add_argument(
+        "--from", dest="begin", metavar="best|start|STEP",
+        help="initial weights: the best checkpoint (default), the start of the parent, or the "
+        "checkpoint at STEP",
+    )  # fmt: skip
+    branch.add_argument(
+        "--rate-times", metavar="X", type=float, help="multiply the learning rate by X"
+    )
+    branch.add_argument(
+        "--accumulation-times", metavar="N", type=int, help="multiply gradient accumulation by N"
+    )
+    branch.add_argument("--name", metavar="ID", help="run id (default: from parent and time)")
+    branch.add_argument("--watch", action="store_true", help="follow the run until it ends")
+    _add_view_options(branch)
+    stop = add("stop", "save and stop a run; run it again to kill it", "stop:stop")
+    stop.add_argument("run", metavar="RUN", help="run id")
+    stop.add_argument("--kill", action="store_true", help="kill the run without saving")
+
+
+def _add_multi_run_commands(add: Add) -> None:
+    compare = add("compare", "compare runs: different settings, and scores", "compare:run")
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="ids of two or more runs")
+    compare.add_argument(
+        "--curves", action="store_true", help="open a screen with the loss curves overlaid"
+    )
+    _add_view_options(compare)
+    remove = add("remove", "delete runs", "remove:remove")
+    remove.add_argument("runs", metavar="RUN", nargs="+", help="run ids")
+    remove.add_argument("--yes", action="store_true", help="ask nothing")
+    remove.add_argument(
+        "--checkpoints", action="store_true", help="delete only the checkpoints; keep the results"
+    )
+
+
+def _add_data_commands(add: Add) -> None:
     _add_check(add)
     _add_show(add)
     _add_mask(add)
-    split = _add_split(add)
-    add_allow_option(split)
+    _add_split(add)
     _add_convert(add)
 
 
@@ -99,7 +344,7 @@ def _add_mask(add: Add) -> None:
     )
 
 
-def _add_split(add: Add) -> argparse.ArgumentParser:
+def _add_split(add: Add) -> None:
     split = add("split", "split a file into a training and a validation file", "split:split")
     _add_data_arguments(split)
     split.add_argument(
@@ -115,7 +360,7 @@ def _add_split(add: Add) -> argparse.ArgumentParser:
     split.add_argument(
         "--seed", metavar="N", type=int, default=42, help="random seed (default: 42)"
     )
-    return split
+    _add_allow_option(split)
 
 
 def _parse_share(text: str) -> float:
@@ -165,19 +410,7 @@ def _add_data_arguments(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-# Parser of the estimate command.
-
-MAX_COUNT = 10**12
-"""Maximum of examples, tokens and requests: more is a typo."""
-MAX_EPOCHS = 1000
-EPOCHS = 3.0
-"""Epochs by default, as in a plan."""
-EDITIONS = ("2026-04", "current")
-SORTS = ("path", "name", "training", "input", "output", "hosting", "monthly", "break_even")
-
-
-def add_command(add: Add, add_allow_option: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add the command estimate."""
+def _add_estimate(add: Add) -> None:
     command = add(
         "estimate",
         "estimate cost on every provider; for a plan, also memory, time and disk",
@@ -255,7 +488,7 @@ def add_command(add: Add, add_allow_option: Callable[[argparse.ArgumentParser], 
     sharing.add_argument(
         "--confidential", action="store_true", help="never share the data: no discount"
     )
-    add_allow_option(command)
+    _add_allow_option(command)
 
 
 def _parse_count(text: str) -> int:
@@ -288,179 +521,6 @@ def _parse_epochs(text: str) -> float:
     return epochs
 
 
-EPILOG = """\
-exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
-3 declined by you or a safety rule
-"""
-
-
-class TuiLauncher(Protocol):
-    """Callable that opens the screens and returns an exit code."""
-
-    def __call__(
-        self,
-        route: tuple[str, str] | None,
-        ascii: bool,
-        /,
-        *,
-        plain: bool = False,
-        slow: bool = False,
-    ) -> int:
-        """Open home, or only the screen that ``route`` (kind, name) names.
-
-        ``plain``: the wizard as lines of text; ``slow``: redraw rarely.
-        """
-
-
-ERROR_HINTS = {
-    errno.ENOSPC: "Free some disk space there, then try again.",
-    errno.EDQUOT: "Your disk quota is used up. Free some space there.",
-    errno.EACCES: "Check the permissions there: ls -ld",
-    errno.EPERM: "Check the permissions there: ls -ld",
-    errno.EROFS: "It is read-only. Use another folder.",
-}
-"""Fix for each error number of the operating system."""
-RISKS = ("no-validation", "many-epochs", "skip-bad-rows")
-"""Values of ``plan.RiskName``, without importing it to parse."""
-
-
-def parser() -> Parser:
-    """Return the parser of all commands."""
-    return _build_parsers()[0]
-
-
-def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of all commands, and the parser of each command by name."""
-    root = Parser(
-        prog="ftwizard",
-        description="Fine-tune an LLM from your terminal, compare it with its base model, and merge it "
-        "for serving.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
-    root.set_defaults(function="home:home", json=False, command=None)
-    _add_view_options(root, default=False)
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-
-    def add(name: str, summary: str, function: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=summary, description=summary)
-        command.set_defaults(function=function)
-        command.add_argument("--json", action="store_true", help="print one JSON document")
-        return command
-
-    _add_start_commands(add)
-    _add_preview_commands(add)
-    _add_run_commands(add)
-    return root, commands.choices
-
-
-def _add_start_commands(add: Add) -> None:
-    demo = add("demo", "run a small fine-tune end to end in about 5 minutes", "demo:demo")
-    demo.add_argument("--yes", action="store_true", help="ask nothing; print progress line by line")
-    _add_view_options(demo)
-
-    advise = add(
-        "advise", "compare providers for this machine, your answers and your data", "advise:advise"
-    )
-    advise.add_argument(
-        "data", metavar="DATA", nargs="?",
-        help="data file, or the output of check --json: bases the advice on its content",
-    )  # fmt: skip
-    advise.add_argument(
-        "--answer", metavar="ID=OPTION", action="append", default=[],
-        help="answer a question that it lists (repeatable)",
-    )  # fmt: skip
-
-    train = add("train", "start a run in the background and print its id", "train:train")
-    train.add_argument("plan", metavar="PLAN", help="plan (YAML file)")
-    train.add_argument("--name", metavar="ID", help="run id (default: from plan and time)")
-    train.add_argument("--watch", action="store_true", help="follow the run until it ends")
-    _add_price_option(train)
-    _add_view_options(train)
-    train.add_argument(
-        "--yes", action="store_true", help="ask nothing (training on this machine never asks)"
-    )
-    _add_allow_option(train)
-
-
-def _add_preview_commands(add: Add) -> None:
-    add_commands(add, _add_allow_option)
-    add_command(add, _add_allow_option)
-    probe = add("probe", "measure memory and speed in a few real steps", "probe:probe")
-    probe.add_argument("plan", metavar="PLAN", help="plan (YAML file)")
-    probe.add_argument(
-        "--steps", metavar="N", type=int, default=3,
-        help="optimizer steps on the longest examples, then on average ones (default: 3)",
-    )  # fmt: skip
-    probe.add_argument(
-        "--write", metavar="OUT", help="write a new plan with the batch size that fits"
-    )
-    _add_allow_option(probe)
-    doctor = add("doctor", "show what this machine can do and what is missing", "doctor:doctor")
-    doctor.add_argument("--quick", action="store_true", help="skip the trial training step")
-
-
-def _add_run_commands(add: Add) -> None:
-    listing = add("runs", "list runs, or search them", "runs:list_runs")
-    listing.add_argument(
-        "words", metavar="WORD", nargs="*",
-        help="search terms: any word, state:finished, model:qwen, rate>1e-4",
-    )  # fmt: skip
-    listing.add_argument("--limit", metavar="N", type=int, help="show only the newest N")
-    _add_multi_run_commands(add)
-    for name, summary, function in (
-        ("status", "show the state of a run", "runs:status"),
-        ("watch", "follow a run; leaving the view does not stop it", "watch:watch"),
-        ("resume", "continue from the newest complete checkpoint", "train:resume"),
-    ):
-        command = add(name, summary, function)
-        command.add_argument("run", metavar="RUN", help="run id")
-        if name == "watch":
-            _add_view_options(command)
-        if name == "resume":
-            _add_price_option(command)
-    diagnose = add("diagnose", "diagnose a loss curve", "diagnose:run")
-    diagnose.add_argument(
-        "run", metavar="RUN|FILE",
-        help="run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file",
-    )  # fmt: skip
-    branch = add("branch", "start a child run with one setting changed", "train:branch")
-    branch.add_argument("run", metavar="RUN", help="id of the parent run, which must have ended")
-    branch.add_argument(
-        "--from", dest="begin", metavar="best|start|STEP",
-        help="initial weights: the best checkpoint (default), the start of the parent, or the "
-        "checkpoint at STEP",
-    )  # fmt: skip
-    branch.add_argument(
-        "--rate-times", metavar="X", type=float, help="multiply the learning rate by X"
-    )
-    branch.add_argument(
-        "--accumulation-times", metavar="N", type=int, help="multiply gradient accumulation by N"
-    )
-    branch.add_argument("--name", metavar="ID", help="run id (default: from parent and time)")
-    branch.add_argument("--watch", action="store_true", help="follow the run until it ends")
-    _add_view_options(branch)
-    stop = add("stop", "save and stop a run; run it again to kill it", "stop:stop")
-    stop.add_argument("run", metavar="RUN", help="run id")
-    stop.add_argument("--kill", action="store_true", help="kill the run without saving")
-
-
-def _add_multi_run_commands(add: Add) -> None:
-    compare = add("compare", "compare runs: different settings, and scores", "compare:run")
-    compare.add_argument("runs", metavar="RUN", nargs="+", help="ids of two or more runs")
-    compare.add_argument(
-        "--curves", action="store_true", help="open a screen with the loss curves overlaid"
-    )
-    _add_view_options(compare)
-    remove = add("remove", "delete runs", "remove:remove")
-    remove.add_argument("runs", metavar="RUN", nargs="+", help="run ids")
-    remove.add_argument("--yes", action="store_true", help="ask nothing")
-    remove.add_argument(
-        "--checkpoints", action="store_true", help="delete only the checkpoints; keep the results"
-    )
-
-
 def _add_allow_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow", metavar="NAME", action="append", default=[],
@@ -488,76 +548,3 @@ def _add_view_options(
         ("--slow", "redraw rarely, for slow connections (otherwise automatic)"),
     ):
         command.add_argument(name, action="store_true", help=text, default=default)
-
-
-def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
-    """Run the command in ``argv`` and return its exit code.
-
-    ``open_screens`` opens the screens, which the engine does not import.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without ✓ is not an error
-    if argv[:1] == ["_work"]:
-        return int(_load_function("work:work")(argv[1]))
-    try:
-        arguments = parse(*_build_parsers(), argv)
-    except FtwizardError as error:
-        return _report_error(error, "--json" in argv)
-    arguments.open_screens = open_screens
-    try:
-        code = int(_load_function(arguments.function)(arguments))
-        sys.stdout.flush()
-        return code
-    except FtwizardError as error:
-        return _report_error(error, arguments.json)
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        # If it was raised in code compiled from a string, the interpreter remembers it and would
-        # end this process by the signal; running another such string clears it.
-        exec("")  # noqa: S102
-        return DECLINED
-    except BrokenPipeError:
-        # The reader (a pager, head) is gone: print nothing more, also not at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except UnicodeEncodeError:
-        return _report_error(
-            FtwizardError("The name of a file or folder is not valid UTF-8."), arguments.json
-        )
-    except OSError as error:
-        return _report_error(_from_os_error(error), arguments.json)
-
-
-def _from_os_error(error: OSError) -> FtwizardError:
-    """Convert an OSError: what failed, where, and the fix."""
-    where = str(error.filename or "")
-    if not where:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            where = "the output of this command"
-    problem = error.strerror or str(error)
-    hint = ERROR_HINTS.get(error.errno or 0, "")
-    return FtwizardError(f"{problem}{f' ({where})' if where else ''}.", hint)
-
-
-def _load_function(name: str) -> Callable[..., int]:
-    module, _, function = name.partition(":")
-    implementation: Callable[..., int] = getattr(import_module(f"ftwizard.cli.{module}"), function)
-    return implementation
-
-
-def _report_error(error: FtwizardError, as_json: bool) -> int:
-    from ftwizard.text import make_visible
-
-    print(f"ftwizard: {make_visible(error.message)}", file=sys.stderr)
-    if error.hint:
-        print(f"  {make_visible(error.hint)}", file=sys.stderr)
-    if as_json:
-        from ftwizard.cli import output
-
-        with contextlib.suppress(OSError):  # the error is on stderr already
-            output.print_error(error)
-    return error.exit_code

@@ -123,7 +123,7 @@ class Encoder:
         messages, tools = conversation.messages, conversation.tools
         try:
             if self.route == "plain":
-                ids, spans = raw_rows.encode(self.tokenizer, messages, tools)
+                ids, spans = raw_rows.encode_pair(self.tokenizer, messages, tools)
             elif self.route == "prefixes":
                 ids, spans = self._encode_by_prefixes(messages, tools)
             else:

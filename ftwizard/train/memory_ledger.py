@@ -28,8 +28,6 @@ from ftwizard.train.fake_model import (
     materialize,
 )
 
-# Tracking of all live tensor storages, by part of the training.
-
 _BLOCK_BYTES = 512
 """torch's CUDA allocator rounds each block up to a multiple of this."""
 

@@ -1,4 +1,4 @@
-"""Encoding of raw rows: plain text and token rows, trained on as they are."""
+"""Encoding without a chat template: plain text, token rows, and a prompt with its answer."""
 
 from __future__ import annotations
 
@@ -52,10 +52,7 @@ def encode_tokens(tokenizer: Any, example: Example) -> tuple[list[int], list[int
     )
 
 
-# Encoding for models without a chat template: prompt, answer and end of text, concatenated.
-
-
-def encode(
+def encode_pair(
     tokenizer: Any, messages: list[Message], tools: list[dict[str, Any]] | None
 ) -> tuple[list[int], list[TokenRange]]:
     """Return a row's tokens and the range of its answer with the end of text.

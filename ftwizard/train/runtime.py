@@ -107,9 +107,6 @@ def check_device(gpu: int | None) -> None:
         )
 
 
-# Suppression of library warnings that a user cannot act on.
-
-
 def silence_libraries() -> None:
     """Silence deprecations within the libraries, and warnings about an optional kernel."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)\b")
