@@ -20,8 +20,8 @@ from ftwizard.runs.follower import Follower
 from ftwizard.screens.dialogs.command_progress import CommandProgress
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.dialogs.error import ErrorDialog
-from ftwizard.screens.monitor import actions as steering
 from ftwizard.screens.monitor import readings
+from ftwizard.screens.monitor.actions import ask_for, stop
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.text import make_visible
@@ -178,10 +178,10 @@ class DiagnosisPage(Page[str]):
             saved = list_checkpoints(self._follower.folder)
             await self._branch(plan_child(action, finding, saved, is_alive=self._is_alive))
         elif action == "save":
-            await steering.ask_for(self.app, self._follower, "save")
+            await ask_for(self.app, self._follower, "save")
         elif action == "evaluate":
-            await steering.ask_for(self.app, self._follower, "evaluate")
-        elif await steering.stop(self.app, self._follower):
+            await ask_for(self.app, self._follower, "evaluate")
+        elif await stop(self.app, self._follower):
             self.dismiss(None)  # the monitor shows how it ends
 
     async def _branch(self, child: ChildRun) -> None:
@@ -193,7 +193,7 @@ class DiagnosisPage(Page[str]):
                 f"from {child.start}.",
                 "save and stop",
             )
-            await steering.stop(self.app, self._follower, question)
+            await stop(self.app, self._follower, question)
             return
         argv = ("branch", str(run.path), *child.options)
         question = ConfirmDialog(

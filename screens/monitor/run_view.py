@@ -23,9 +23,8 @@ from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.monitor import chart_data, gpus, readings
-from ftwizard.screens.monitor import figures as efficiency
-from ftwizard.screens.monitor import figures as spent
 from ftwizard.screens.monitor.chart_data import AXIS_NAMES, PANES, SMOOTHINGS, ChartData, Pane
+from ftwizard.screens.monitor.figures import format_spent, list_figures
 from ftwizard.text import format_duration, make_visible
 
 SIDE_WIDTH = 44
@@ -90,7 +89,7 @@ class RunView(Container):
         report = follower.run_status
         live = report.state != "ended"
         roomy = wide or page.has_class("-tall")
-        time_shares = efficiency.list_figures(progress) if live and roomy else []
+        time_shares = list_figures(progress) if live and roomy else []
         cost = self._format_spent(live=live)
         figures = readings.list_figures(progress, report, cost, with_speed=not time_shares)
         layout = readings.format_columns if wide else readings.format_inline
@@ -117,7 +116,7 @@ class RunView(Container):
         # Time between two attempts costs nothing: count only after the first event of the newer one.
         started = self._follower.status.attempt == self._follower.shown.attempt
         now = time.time() if live and started else None
-        return spent.format_spent(self._follower.shown, self.hour, self.plan.budget, now)
+        return format_spent(self._follower.shown, self.hour, self.plan.budget, now)
 
     @property
     def next_pane(self) -> Pane:
