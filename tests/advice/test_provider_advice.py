@@ -17,6 +17,7 @@ from ftwizard.credentials import Credential, Service
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.text import make_visible
+from tests.helpers.machines import make_machine
 
 TODAY = datetime.date(2026, 11, 25)
 EDITION = datetime.date(2026, 4, 15)
@@ -27,13 +28,11 @@ def machine(
     *gigabytes: float, credentials: tuple[Service, ...] = (), extras: tuple[str, ...] = ("local",)
 ) -> MachineInfo:
     """Return a machine with GPUs of so much memory (GB)."""
-    return MachineInfo(
-        gpus=tuple(Gpu(name="Double", memory=int(one * 1e9)) for one in gigabytes),
+    return make_machine(
+        *(Gpu(name="Double", memory=int(one * 1e9)) for one in gigabytes),
         no_gpu=None if gigabytes else "NVML: no device",
         memory=32 * 10**9,
         cores=4,
-        bfloat16_cpu=True,
-        disk_free=10**11,
         credentials=tuple(Credential(service=one, where="X") for one in credentials),
         extras=extras,
     )
@@ -163,10 +162,9 @@ def test_data_that_stays_with_a_model_that_does_not_fit_is_told_what_would() -> 
 
 def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
     facts = machine()
-    facts = MachineInfo(
-        gpus=(Gpu(name=None, memory=None),), no_gpu=None, memory=facts.memory, cores=4,
-        bfloat16_cpu=False, disk_free=0, credentials=(), extras=(),
-    )  # fmt: skip
+    facts = make_machine(
+        Gpu(name=None, memory=None), memory=facts.memory, cores=4, bfloat16_cpu=False, disk_free=0
+    )
     assert questions.describe_machine(facts).gpu == "a GPU, memory unknown"
     found = provider_advice.recommend(facts, {"data": "stay"}, TODAY)
     assert any("does not report" in one for one in found.cautions)

@@ -31,6 +31,7 @@ from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.pricing import offer_list
 from ftwizard.pricing.offer import Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
+from tests.helpers.machines import make_machine
 
 TODAY = datetime.date(2026, 11, 25)
 LOAD = TrainingLoad(
@@ -47,11 +48,12 @@ _ANSWERS = st.fixed_dictionaries(
 
 
 def machine(*gigabytes: int) -> MachineInfo:
-    return MachineInfo(
-        gpus=tuple(Gpu(name="Double", memory=one * 10**9) for one in gigabytes),
-        no_gpu=None if gigabytes else "none", memory=32 * 10**9, cores=4, bfloat16_cpu=True,
-        disk_free=10**11, credentials=(), extras=("local",),
-    )  # fmt: skip
+    return make_machine(
+        *(Gpu(name="Double", memory=one * 10**9) for one in gigabytes),
+        memory=32 * 10**9,
+        cores=4,
+        extras=("local",),
+    )
 
 
 def costs(

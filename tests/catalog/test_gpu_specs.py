@@ -13,6 +13,7 @@ from ftwizard.catalog.gpu_specs import GpuSpec, cards, find_gpu, find_typed_gpu,
 from ftwizard.cli import estimate_by_config
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
+from tests.helpers.machines import make_machine
 
 
 @pytest.mark.parametrize(
@@ -78,10 +79,7 @@ def test_the_name_that_is_said_of_a_card_means_that_card(known: GpuSpec) -> None
 
 def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """Return the cards that ``--gpu`` names."""
-    here = machine.MachineInfo(
-        gpus=(), no_gpu="none", memory=1, cores=1, bfloat16_cpu=True, disk_free=1, credentials=(),
-        extras=(),
-    )  # fmt: skip
+    here = make_machine(memory=1, cores=1, disk_free=1)
     monkeypatch.setattr(machine, "read_machine_info", lambda: here)
     return [one.name for one in estimate_by_config.machine_facts(argparse.Namespace(gpu=text)).gpus]
 

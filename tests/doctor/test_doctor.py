@@ -18,6 +18,7 @@ from ftwizard.doctor.check import Check
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.hardware.nvml import Card, GpuProcess, NoGpuCause, NvidiaDriver
 from ftwizard.train import runtime
+from tests.helpers.machines import make_machine
 from tests.paths import ROOT
 
 GB = 10**9
@@ -28,10 +29,7 @@ FINE = NvidiaDriver(
 
 
 def facts(*gpus: Gpu, no_gpu: str = "no NVIDIA driver here", **more: Any) -> MachineInfo:
-    return MachineInfo(
-        gpus=gpus, no_gpu=None if gpus else no_gpu, memory=16 * GB, cores=8,
-        bfloat16_cpu=True, disk_free=10**12, credentials=(), extras=(), **more,
-    )  # fmt: skip
+    return make_machine(*gpus, no_gpu=None if gpus else no_gpu, cores=8, disk_free=10**12, **more)
 
 
 def by_name(found: list[Check]) -> dict[str, Check]:

@@ -14,15 +14,13 @@ from ftwizard.doctor import process_survival, storage, system
 from ftwizard.doctor.check import Check
 from ftwizard.doctor.storage import Location
 from ftwizard.hardware.machine import Gpu, MachineInfo
+from tests.helpers.machines import make_machine
 
 GB = 10**9
 
 
 def facts(*gpus: Gpu) -> MachineInfo:
-    return MachineInfo(
-        gpus=gpus, no_gpu=None if gpus else "none", memory=64 * GB, cores=8, bfloat16_cpu=True,
-        disk_free=10**12, credentials=(), extras=(),
-    )  # fmt: skip
+    return make_machine(*gpus, memory=64 * GB, cores=8, disk_free=10**12)
 
 
 def write(root: Path, name: str, text: str = "") -> None:

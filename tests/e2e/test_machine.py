@@ -68,7 +68,7 @@ def test_each_gpu_with_what_it_tells(driver: Path) -> None:
     assert second["mig"] == [{"index": 0, **part}, {"index": 1, **part}]
     assert lost == {"index": 2, "lost": True}
     one, two, part_0, part_1, three = shown(reading).splitlines()[1:]
-    assert re.match(r"GPU 0 +97 % .* 71 °C +312 of 450 W", one)
+    assert re.match(r"GPU 0 +97% .* 71 °C +312 of 450 W", one)
     assert re.match(r"GPU 1 +n/a .* 71 °C +n/a  ! throttled: thermal  MIG: 2 instances", two)
     for number, line in enumerate((part_0, part_1)):
         assert re.match(rf" MIG {number} .* 3.2 .* 7.5 GB", line)
@@ -98,7 +98,7 @@ def test_eight_gpus(driver: Path) -> None:
     uses = [97 - 10 * n for n in range(8)]
     assert [one["utilisation"] for one in reading["gpus"]] == uses
     lines = [line for line in shown(reading).splitlines() if line.startswith("GPU")]
-    assert [line[:11] for line in lines] == [f"GPU {n}  {uses[n]} %" for n in range(8)]
+    assert [line[:10] for line in lines] == [f"GPU {n}  {uses[n]}%" for n in range(8)]
     for number, (one, line) in enumerate(zip(reading["gpus"], lines, strict=True)):
         assert one["throttled"] == [] and one["mig"] is None
         assert one["power"] == 312.5 - 20 * number and one["power_limit"] == 450.0

@@ -7,11 +7,12 @@ import pytest
 from ftwizard.catalog.model_configs import find_config
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.article import RuleOfThumb
-from ftwizard.hardware.machine import Gpu, MachineInfo
+from ftwizard.hardware.machine import Gpu
 from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method
+from tests.helpers.machines import make_machine
 
 CARD = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
 
@@ -27,10 +28,7 @@ def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None
         data=schema.Data(files=schema.Files(train="r.jsonl")), model=schema.Model(name=name),
         recipe=schema.Recipe(method=method),
     )  # fmt: skip
-    facts = MachineInfo(
-        gpus=gpus, no_gpu=None, memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
-        credentials=(), extras=(),
-    )  # fmt: skip
+    facts = make_machine(*gpus)
     return plan_estimate.compare_with_article(chosen, {}, _shape(name), facts)
 
 

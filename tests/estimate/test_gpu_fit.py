@@ -25,10 +25,10 @@ from ftwizard.estimate.memory import GIB, estimate_memory
 from ftwizard.estimate.memory_savings import MIN_LENGTH, MIN_RANK, minimize_memory
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import Gpu as Card
-from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
+from tests.helpers.machines import make_machine
 
 
 def _shape(name: str) -> ModelShape:
@@ -304,10 +304,9 @@ def test_a_count_alone_is_judged_where_the_layers_are_not_known(
     """As of Phi-2 or Falcon, whose tensors the ledger counts."""
     counted = estimate_memory(SMALL, TrainingSetup(method="qlora"))
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
-    facts = MachineInfo(
-        gpus=(Card(name="a GPU", memory=int(gib * GIB)),), no_gpu=None, memory=64 * 10**9, cores=8,
-        bfloat16_cpu=True, disk_free=10**12, credentials=(), extras=(),
-    )  # fmt: skip
+    facts = make_machine(
+        Card(name="a GPU", memory=int(gib * GIB)), memory=64 * 10**9, cores=8, disk_free=10**12
+    )
     found = plan_estimate.check_plan_fit(plan, {}, None, facts, counted=counted)
     assert found is not None and found.verdict == judged and said in found.sentence
     assert found.memory == counted and found.changes == ()

@@ -30,6 +30,7 @@ from ftwizard.models import architectures
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.quantity import Figure
+from tests.helpers.machines import make_machine
 
 PATHS = Path(ftwizard.__file__).parent / "assets" / "providers.toml"
 TODAY = datetime.date(2026, 11, 25)
@@ -54,10 +55,7 @@ def machine(card: str | None) -> MachineInfo:
     """Return a machine with such a GPU, or with none."""
     one = gpu_specs.find_gpu(card) if card else None
     gpu = (Gpu(name=one.name, memory=round(one.memory * 2**30)),) if one else ()
-    return MachineInfo(
-        gpus=gpu, no_gpu=None if gpu else "none", memory=64 * 10**9, cores=8, bfloat16_cpu=True,
-        disk_free=10**12, credentials=(), extras=("local",),
-    )  # fmt: skip
+    return make_machine(*gpu, memory=64 * 10**9, cores=8, disk_free=10**12, extras=("local",))
 
 
 def figures(found: Any, where: str = "") -> Iterator[tuple[str, Figure]]:

@@ -10,6 +10,7 @@ from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.hardware.nvml import Card, NoGpuError, NvidiaDriver
 from ftwizard.plan import schema
 from ftwizard.train import command
+from tests.helpers.machines import make_machine
 
 GB = 10**9
 CARDS = [
@@ -109,7 +110,4 @@ def test_what_other_programs_hold_is_not_free() -> None:
 
 
 def _facts(*gpus: Gpu) -> MachineInfo:
-    return MachineInfo(
-        gpus=gpus, no_gpu=None, memory=16 * GB, cores=2, bfloat16_cpu=True, disk_free=10**11,
-        credentials=(), extras=(),
-    )  # fmt: skip
+    return make_machine(*gpus)

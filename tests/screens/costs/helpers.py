@@ -6,20 +6,17 @@ import datetime
 from decimal import Decimal
 from typing import Any, get_args
 
-from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.pricing.offer import Offer, Volume
 from ftwizard.quantity import EndDate, Figure
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import ColumnId
 from ftwizard.screens.wizard.drafts import Draft
+from tests.helpers.machines import make_machine
 from tests.screens.wizard.data.reports import report
 
 TODAY = datetime.date(2026, 11, 25)
-FACTS = MachineInfo(
-    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
-    credentials=(), extras=("local",),
-)  # fmt: skip
+FACTS = make_machine(extras=("local",))
 _PART = {"kept": 5000, "tokens": 1_500_000, "trained": 500_000}
 ESTIMATE: dict[str, Any] = {
     "model": {"said": "meta-llama/Llama-3.1-8B"}, "parameters": 8_030_000_000,

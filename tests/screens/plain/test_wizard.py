@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens.plain import data, provider, steps, wizard
@@ -16,12 +15,10 @@ from ftwizard.screens.plain.prompts import BACK, OTHER, GoBack, Prompter, UserQu
 from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.wizard import drafts, setting_values
 from ftwizard.screens.wizard.drafts import Draft
+from tests.helpers.machines import make_machine
 from tests.screens.plain.scripted import Scripted
 
-FACTS = MachineInfo(
-    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
-    credentials=(), extras=("local",),
-)  # fmt: skip
+FACTS = make_machine(extras=("local",))
 
 
 def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:

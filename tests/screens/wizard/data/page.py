@@ -7,18 +7,15 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.drafts import Draft, Step
+from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, until
 
-FACTS = MachineInfo(
-    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
-    credentials=(), extras=("local",),
-)  # fmt: skip
+FACTS = make_machine(extras=("local",))
 FILE = "/data/rows.jsonl"
 Play = Callable[[Pilot[Any], DataPage, list[Step]], Any]
 

@@ -11,7 +11,6 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from ftwizard.advice.recipe_advice import EarlierRate
-from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
@@ -20,13 +19,11 @@ from ftwizard.screens.wizard import setting_values
 from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.recipe.setting_row import SettingRow
+from tests.helpers.machines import make_machine
 from tests.screens.frames import drive
 from tests.screens.wizard.steps import on
 
-FACTS = MachineInfo(
-    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
-    credentials=(), extras=("local",),
-)  # fmt: skip
+FACTS = make_machine(extras=("local",))
 ESTIMATE: dict[str, Any] = {
     "model": {"name": "meta-llama/Llama-3.1-8B-Instruct", "said": "from its configuration only"},
     "parameters": 8_030_261_248, "trained": 41_943_040, "parts": {}, "tokens": 25_248,

@@ -25,6 +25,7 @@ from ftwizard.screens.wizard.estimate.memory import BAR_WIDTH
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.train import ledger_cache
 from ftwizard.train.ledger_cache import MemoryCount
+from tests.helpers.machines import make_machine
 from tests.helpers.probes import measured
 from tests.screens.costs.test_hour_price import ESTIMATE, estimated
 from tests.screens.frames import drive, frame, says
@@ -35,10 +36,7 @@ CARD = Gpu(name="NVIDIA GeForce RTX 4090", memory=25 * GB)
 
 
 def machine(*gpus: Gpu) -> MachineInfo:
-    return MachineInfo(
-        gpus=gpus, no_gpu=None, memory=64 * GB, cores=2, bfloat16_cpu=True, disk_free=10**11,
-        credentials=(), extras=(),
-    )  # fmt: skip
+    return make_machine(*gpus, memory=64 * GB)
 
 
 def llama() -> ModelShape:

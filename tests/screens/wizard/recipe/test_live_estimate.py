@@ -18,6 +18,7 @@ from ftwizard.screens.wizard import setting_values
 from ftwizard.screens.wizard.drafts import Draft, temporary_plan
 from ftwizard.screens.wizard.recipe import live_estimate
 from ftwizard.text import format_bytes
+from tests.helpers.machines import make_machine
 from tests.helpers.probes import measured
 from tests.screens.runs_helpers import make_run
 from tests.screens.wizard.data.reports import report
@@ -27,10 +28,7 @@ MODEL = "Qwen/Qwen3-4B"
 
 
 def machine(*gpus: Gpu) -> MachineInfo:
-    return MachineInfo(
-        gpus=gpus, no_gpu=None if gpus else "none", memory=64 * GB, cores=8, bfloat16_cpu=True,
-        disk_free=10**12, credentials=(), extras=("local",),
-    )  # fmt: skip
+    return make_machine(*gpus, memory=64 * GB, cores=8, disk_free=10**12, extras=("local",))
 
 
 def draft(*gpus: Gpu, rows: str = "/data/rows.jsonl", model: str = MODEL) -> Draft:

@@ -10,7 +10,6 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.widgets.choice import Choice
@@ -18,13 +17,11 @@ from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.wizard.drafts import Draft, Step
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.advice.test_run_history import FALLING, ran
+from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.wizard.data.reports import report
 
-FACTS = MachineInfo(
-    gpus=(), no_gpu="none", memory=16 * 10**9, cores=2, bfloat16_cpu=True, disk_free=10**11,
-    credentials=(), extras=("local",),
-)  # fmt: skip
+FACTS = make_machine(extras=("local",))
 MODEL = "Qwen/Qwen3-0.6B"
 Play = Callable[[Pilot[Any], RecipePage], Any]
 
