@@ -293,7 +293,7 @@ def test_what_is_no_text_is_said(hub: Hub, where: dict[str, str]) -> None:
     )
     assert "has images, audio or other media (column image)" in pictures["error"]
     assert json.loads(Path(raw["path"]).read_text())["image"]["bytes"] == "iVBORw=="
-    assert "no text is read from (imagefolder)" in folder["error"]
+    assert "files of an unsupported type (imagefolder)" in folder["error"]
     assert "has no supported data files" in pickled["error"]
     assert "has no supported data files" in empty["error"]
     assert "The split train of owner/blank is empty." in blank["error"]
@@ -383,7 +383,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
     hub.add("owner/chat", {"train.jsonl": jsonl(ROWS)})
     full = f"import os\ndef full(_): raise OSError({number}, 'x')\nos.fsync = full"
     (found,) = locate(where, "owner/chat", before=full)
-    assert "The disk is full; owner/chat was not fetched whole" in found["error"]
+    assert "The disk is full; owner/chat was not downloaded completely" in found["error"]
     assert "FTWIZARD_CACHE" in found["hint"] and kept(where) == []
     little = "from ftwizard.data.hub import download\ndownload.get_free_bytes = lambda path: 10"
     (found,) = locate({**where, "HF_HOME": where["HF_HOME"] + "2"}, "owner/chat", before=little)
