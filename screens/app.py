@@ -18,10 +18,11 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
-from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, palette
+from ftwizard.screens.dialogs.error import show_error
 from ftwizard.screens.home.page import HomePage
 from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
+from ftwizard.screens.session import Session
 from ftwizard.screens.terminal import driver as terminal
 from ftwizard.screens.terminal import glyphs
 from ftwizard.screens.terminal.frame_diff import FrameDiff
@@ -63,12 +64,7 @@ class FtwizardApp(App[int]):
         self.slow = False
         """Whether to send as little as possible: requested, or the connection is slow."""
         self._slow_requested = slow
-        self.farewell: list[str] = []
-        """Lines to print on the terminal after the app has exited."""
-        self.shown_last = ""
-        """The run shown last; home puts the cursor on it."""
-        self.code = 0
-        """Exit code if the route is left now."""
+        self.session = Session()
         self._route = route
         self._frame_diff = FrameDiff()
         self._sanitizer = terminal.OutputSanitizer(ascii=ascii, color=not self.no_color)
@@ -76,10 +72,10 @@ class FtwizardApp(App[int]):
         self.theme = THEME.name
 
     def get_default_screen(self) -> Screen[Any]:
-        return Screen() if self._route else HomePage()
+        return Screen() if self._route else HomePage(self.session, self.start_route)
 
     def start_route(self, route: str, argument: str = "") -> None:
-        """Start a route of ``flow.ROUTES`` on top of home.
+        """Start a route of ``navigation.ROUTES`` on top of home.
 
         Home gets the keys for a moment between two screens of a route; they start nothing else then.
         """
@@ -92,7 +88,7 @@ class FtwizardApp(App[int]):
         from ftwizard.screens import navigation
 
         try:
-            code = await navigation.follow_route(self, route, argument)
+            code = await navigation.follow_route(self, self.session, route, argument)
         except Exception as error:
             if self._route:  # there is no screen below to go back to
                 self._handle_exception(error)
@@ -100,10 +96,10 @@ class FtwizardApp(App[int]):
         if self._route:
             self.exit(code)
         else:
-            self.farewell = []  # home already lists every run
+            self.session.farewell = []  # home already lists every run
 
     async def action_quit(self) -> None:
-        self.exit(self.code if self._route else 0)
+        self.exit(self.session.code if self._route else 0)
 
     def action_suspend_process(self) -> None:
         """Suspend until the shell's ``fg``; without a shell, nothing would ever resume the app."""
@@ -189,17 +185,9 @@ class FtwizardApp(App[int]):
         self._frame_diff.forget()
         self.screen.refresh(layout=True)
 
-    def show_error(self, error: BaseException) -> None:
-        """Show an error from part of a screen; the rest keeps running."""
-        from ftwizard.screens.dialogs.error import ErrorDialog
-
-        if not isinstance(error, FtwizardError):
-            error = crash_log.to_user_error(error)
-        self.push_screen(ErrorDialog(error))
-
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.show_error(event.worker.error)
+            show_error(self, event.worker.error)
 
     def _handle_exception(self, error: Exception) -> None:
         # A screen that was still being built when the app exited lacks some of its widgets.
@@ -209,7 +197,7 @@ class FtwizardApp(App[int]):
     def _fatal_error(self) -> None:
         """Write a crash report; a traceback with locals does not belong on the terminal."""
         report = crash_log.save_report(self._exception)
-        self.farewell = [
+        self.session.farewell = [
             f"ftwizard: the interface crashed; runs keep running. {report}",
             "  List your runs: ftwizard runs",
         ]
@@ -230,5 +218,5 @@ def open_app(
     terminal.forget_exported_size()
     app = FtwizardApp(route, ascii=ascii or not glyphs.supports_unicode(), slow=slow)
     code = app.run(mouse=False)  # keeps the terminal's own text selection working
-    terminal.print_farewell(app.farewell)
+    terminal.print_farewell(app.session.farewell)
     return code if code is not None else app.return_code or 0

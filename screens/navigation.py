@@ -1,29 +1,44 @@
-"""Navigation between screens: one coroutine per route."""
+"""Navigation between screens: one coroutine per route.
+
+Pages are imported where they are shown: home appears sooner.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from textual.app import App
+
+from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.hardware import machine
+from ftwizard.pricing import machine_rate
 from ftwizard.runs import comparison, store
+from ftwizard.screens.dialogs import command_progress
+from ftwizard.screens.dialogs.command_progress import CommandProgress
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.monitor.page import RUN_PREFIX, MonitorPage
+from ftwizard.screens.session import Session
 from ftwizard.text import format_bytes
 
 if TYPE_CHECKING:
-    from ftwizard.screens.app import FtwizardApp
+    from ftwizard.screens.draft.drafts import Draft, Step
 
 
-async def watch(app: FtwizardApp, run: str) -> int:
+async def watch(app: App[Any], session: Session, run: str) -> int:
     """Show a run, and its results on request; return the exit code of its end."""
     folder = store.find(run)
-    app.code, app.shown_last = 0, folder.id
+    session.code, session.shown_last = 0, folder.id
     monitor = MonitorPage(folder)
     try:
         while chosen := await app.push_screen_wait(monitor):
             if chosen.startswith(RUN_PREFIX):
                 folder = store.find(chosen.removeprefix(RUN_PREFIX))
-                app.shown_last = folder.id
+                session.shown_last = folder.id
             else:
                 from ftwizard.screens.monitor.results import ResultsPage
 
@@ -33,53 +48,39 @@ async def watch(app: FtwizardApp, run: str) -> int:
     finally:  # also when the app quits from here
         status = monitor.follower.status
         if status.state != "ended":
-            app.farewell.append(
+            session.farewell.append(
                 f"Run {folder.id} keeps running. Come back with: ftwizard watch {folder.id}"
             )
-        app.code = 0 if status.state != "ended" else status.exit_code
-    return app.code
+        session.code = 0 if status.state != "ended" else status.exit_code
+    return session.code
 
 
-async def demo(app: FtwizardApp, _: str = "") -> int:
+async def demo(app: App[Any], session: Session, _: str = "") -> int:
     """Explain the demo, start it, and show it."""
     from ftwizard.screens.home.demo import DemoPage
 
-    app.code = DECLINED  # until something is started
+    session.code = DECLINED  # until something is started
     plan = await app.push_screen_wait(DemoPage())
     if plan is None:
         return DECLINED
-    return await watch(app, await start(app, plan, store.make_id("demo")))
+    return await watch(app, session, await start(app, session, plan, store.make_id("demo")))
 
 
-async def start(app: FtwizardApp, plan: str, name: str, *options: str) -> str:
+async def start(app: App[Any], session: Session, plan: str, name: str, *options: str) -> str:
     """Start a run; return its id. Raises FtwizardError when it was not started.
 
     Nothing cancels the start: half a start would be worse than a late one.
     """
-    from ftwizard.screens.dialogs.command_progress import CommandProgress
-
-    app.farewell = [f"Run {name} was starting. Check whether it runs: ftwizard runs"]
+    session.farewell = [f"Run {name} was starting. Check whether it runs: ftwizard runs"]
     argv = ("train", plan, "--name", name, *options)
     document = await app.push_screen_wait(CommandProgress("Starting the run", *argv, lasting=True))
-    app.farewell = []
+    session.farewell = []
     if isinstance(document, FtwizardError):
         raise document
     return str(document["id"])
 
 
-async def run_command(app: FtwizardApp, title: str, *argv: str) -> Any:
-    """Run a command behind a progress pane; return its document, None if it failed or was canceled."""
-    from ftwizard.screens.dialogs.command_progress import CommandProgress
-    from ftwizard.screens.dialogs.error import ErrorDialog
-
-    document = await app.push_screen_wait(CommandProgress(title, *argv))
-    if isinstance(document, FtwizardError):
-        await app.push_screen_wait(ErrorDialog(document))
-        return None
-    return document
-
-
-async def doctor(app: FtwizardApp, _: str = "") -> int:
+async def doctor(app: App[Any], _session: Session, _: str = "") -> int:
     """Show the doctor page."""
     from ftwizard.screens.home.doctor import DoctorPage
 
@@ -87,15 +88,62 @@ async def doctor(app: FtwizardApp, _: str = "") -> int:
     return 0
 
 
-async def create_run(app: FtwizardApp, _: str = "") -> int:
-    """Take the wizard from its first question to a run."""
-    app.code = DECLINED
-    from ftwizard.screens.wizard.wizard import new_run
+async def create_run(app: App[Any], session: Session, _: str = "") -> int:
+    """Ask step by step, start the run, and show it.
 
-    return await new_run(app)
+    Before the review, only new data files that the person asks for are written.
+    """
+    session.code = DECLINED
+    from ftwizard.screens.draft.drafts import Draft, save
+    from ftwizard.screens.wizard.data.page import DataPage
+    from ftwizard.screens.wizard.estimate.page import EstimatePage
+    from ftwizard.screens.wizard.provider.page import ProviderPage
+    from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+    from ftwizard.screens.wizard.recipe.page import RecipePage
+    from ftwizard.screens.wizard.review import ReviewPage
+
+    pages = (ProviderPage, DataPage, RecipePage, EstimatePage, ReviewPage)
+    facts = await run_in_thread(machine.read_machine_info)
+    draft = Draft(facts, hour=await run_in_thread(machine_rate.read_saved_price))
+    index = 0
+    while True:
+        step: Step = await app.push_screen_wait(pages[index](draft))
+        if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":
+            elsewhere: Step = await app.push_screen_wait(UnsupportedProviderPage(step.draft))
+            if elsewhere.direction == 0:
+                return DECLINED
+            step = replace(elsewhere, direction=max(elsewhere.direction, 0))
+        draft, index = step.draft.with_provider_reason(), index + step.direction
+        if index < 0:
+            if await _confirm_leaving(app, draft):
+                return DECLINED
+            index = 0
+        if index < len(pages):
+            continue
+        try:
+            file = await asyncio.to_thread(save, draft)
+            draft = replace(draft, saved=draft.name)
+            price = machine_rate.price_arguments(draft.hour)
+            run = await start(app, session, file, draft.name, *price)
+        except FtwizardError as error:  # back to the review, with every answer
+            await app.push_screen_wait(ErrorDialog(error))
+            index = len(pages) - 1
+        else:
+            return await watch(app, session, run)
 
 
-async def compare(app: FtwizardApp, paths: str) -> int:
+async def _confirm_leaving(app: App[Any], draft: Draft) -> bool:
+    """Confirm leaving if there are answers to lose."""
+    if not (draft.plan.data.files.train or draft.plan.model.name):
+        return True
+    return await app.push_screen_wait(
+        ConfirmDialog(
+            "Leave the wizard?", "Nothing was started. Your answers will be lost.", "leave", "stay"
+        )
+    )
+
+
+async def compare(app: App[Any], _session: Session, paths: str) -> int:
     """Compare runs; ``paths`` are their folders, separated by NUL."""
     from ftwizard.screens.home.compare import ComparePage
 
@@ -103,7 +151,7 @@ async def compare(app: FtwizardApp, paths: str) -> int:
     return 0
 
 
-async def remove(app: FtwizardApp, paths: str) -> int:
+async def remove(app: App[Any], _session: Session, paths: str) -> int:
     """Remove runs after confirmation; ``paths`` as in ``compare``."""
     from ftwizard.screens.home.remove_runs import build_confirm
 
@@ -114,13 +162,13 @@ async def remove(app: FtwizardApp, paths: str) -> int:
     if not await app.push_screen_wait(question):
         return DECLINED
     argv = ("remove", *(str(folder.path) for folder in folders), "--yes")
-    document = await run_command(app, "Removing", *argv)
+    document = await command_progress.run_command(app, "Removing", *argv)
     if document is not None:
         app.notify(f"Freed {format_bytes(document['freed_bytes'])}.", markup=False)
     return 0
 
 
-ROUTES: dict[str, Callable[[FtwizardApp, str], Awaitable[int]]] = {
+ROUTES: dict[str, Callable[[App[Any], Session, str], Awaitable[int]]] = {
     "new": create_run,
     "run": watch,
     "demo": demo,
@@ -131,13 +179,11 @@ ROUTES: dict[str, Callable[[FtwizardApp, str], Awaitable[int]]] = {
 """Routes by the name that the home page and the commands use."""
 
 
-async def follow_route(app: FtwizardApp, route: str, name: str) -> int:
+async def follow_route(app: App[Any], session: Session, route: str, argument: str) -> int:
     """Follow a route to its end; show its error if it fails."""
-    from ftwizard.screens.dialogs.error import ErrorDialog
-
     try:
-        return await ROUTES[route](app, name)
+        return await ROUTES[route](app, session, argument)
     except FtwizardError as error:
-        app.code = error.exit_code
+        session.code = error.exit_code
         await app.push_screen_wait(ErrorDialog(error))
         return error.exit_code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,12 +12,11 @@ from textual.screen import ScreenResultType
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-if TYPE_CHECKING:
-    from ftwizard.screens.app import FtwizardApp
-
 from ftwizard.screens.dialogs.dialog import BaseScreen
+from ftwizard.screens.dialogs.error import show_error
+from ftwizard.screens.dialogs.help import HelpDialog
+from ftwizard.screens.draft import STEPS
 from ftwizard.screens.widgets.keys import Keys
-from ftwizard.screens.wizard import STEPS
 
 MIN_COLUMNS, MIN_ROWS = 60, 16
 _KEY_ORDER = {
@@ -90,11 +89,9 @@ class Page(BaseScreen[ScreenResultType]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
-            cast("FtwizardApp", self.app).show_error(event.worker.error)
+            show_error(self.app, event.worker.error)
 
     def action_help(self) -> None:
-        from ftwizard.screens.help import HelpDialog
-
         self.app.push_screen(HelpDialog(self.NAME or STEPS[self.STEP or 0], self.HELP))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
@@ -14,12 +14,11 @@ from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.pricing import machine_rate
 from ftwizard.screens import palette
+from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft import texts
 from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.screens.wizard import texts
-
-if TYPE_CHECKING:
-    from ftwizard.screens.app import FtwizardApp
 
 MAX_CHARACTERS = 24
 
@@ -75,11 +74,8 @@ class HourPricePage(Dialog[PriceRate | None]):
         line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), wrong))
 
 
-async def ask_price(app: FtwizardApp, hour: PriceRate | None, guide: str = "") -> PriceRate | None:
+async def ask_price(app: App[Any], hour: PriceRate | None, guide: str = "") -> PriceRate | None:
     """Ask for the hourly price and whether to save it; return it, or ``hour`` on esc."""
-    from ftwizard.screens.dialogs.confirm import ConfirmDialog
-    from ftwizard.screens.dialogs.error import ErrorDialog
-
     price = await app.push_screen_wait(HourPricePage(hour, guide))
     if price is None:
         return hour

@@ -25,9 +25,8 @@ from ftwizard.plan.schema import Plan
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
 from ftwizard.quantity import Figure
-from ftwizard.screens.wizard import setting_values
-from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.screens.draft import live_estimate, setting_values
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_epochs, make_visible
 
 DEFAULT_TOKENS_IN, DEFAULT_TOKENS_OUT = Decimal(300), Decimal(150)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import work
@@ -23,11 +23,11 @@ from ftwizard.screens.costs import hour_price, inputs, plot, table, text
 from ftwizard.screens.costs.table import Order
 from ftwizard.screens.costs.volume import VolumePage
 from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft import texts
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import INDENT, Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.text import format_dollars
 
 ROOMY = 36
@@ -165,9 +165,10 @@ class CostsPage(Page[Draft]):
     @work(group="hour", exclusive=True, exit_on_error=False)
     async def action_hour(self) -> None:
         """Ask for the hourly price of this machine."""
-        app: Any = self.app
         before, guide = self._draft.hour, texts.describe_rental(self._draft.estimate)
-        self._draft = self._draft.with_hour_price(await hour_price.ask_price(app, before, guide))
+        self._draft = self._draft.with_hour_price(
+            await hour_price.ask_price(self.app, before, guide)
+        )
         self._basis = replace(self._basis, hour=self._draft.hour)
         self._compute()
         self._show()

@@ -12,10 +12,9 @@ from ftwizard.pricing.money import UNKNOWN, format_price, format_unit_price
 from ftwizard.pricing.monthly import HOURS, explain_cannot_serve, required_tokens_per_s
 from ftwizard.pricing.offer import Offer, PricingQuery, Volume
 from ftwizard.quantity import Figure
-from ftwizard.screens import palette
+from ftwizard.screens import layout, palette
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import ENDED, STALE, STAR, TOO_SMALL, Order
-from ftwizard.screens.wizard import texts
 from ftwizard.text import format_bytes, format_dollars, make_visible
 
 FigureLine = tuple[str, str, str]
@@ -69,7 +68,7 @@ def format_detail(offer: Offer, basis: Basis, *, star: bool, width: int) -> Text
     for code, note in offer.coded_notes:
         if code not in ("end", "no-hour-price"):  # a line above says so
             text.append(f"{'':<{NAME_WIDTH}}· ", "dim").append(f"{make_visible(note, 600)}\n")
-    return texts.wrap_hanging(text, NAME_WIDTH, width)
+    return layout.wrap_hanging(text, NAME_WIDTH, width)
 
 
 def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:

@@ -12,12 +12,7 @@ from textual.widgets import Input, Static
 
 from ftwizard.pricing.offer import Volume
 from ftwizard.screens import palette
-from ftwizard.screens.costs.inputs import (
-    AMOUNT_NAMES,
-    ASSUMED_NOTE,
-    MEASURED_NOTE,
-    parse_amount,
-)
+from ftwizard.screens.costs.inputs import AMOUNT_NAMES, ASSUMED_NOTE, MEASURED_NOTE, parse_amount
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.widgets.text_input import TextInput
 

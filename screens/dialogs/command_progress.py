@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import work
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
-from ftwizard.screens import crash_log, palette, subprocesses
+from ftwizard.screens import crash_log, layout, palette, run_state, subprocesses
 from ftwizard.screens.dialogs.dialog import Dialog
-from ftwizard.screens.monitor import readings
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.text import format_duration
 
 POLL_EVERY_S = 0.25
@@ -85,9 +85,9 @@ class CommandProgress(Dialog[Any]):
         lines = [
             Text(f"{activity}   {format_duration(elapsed_s)}", no_wrap=True, overflow="ellipsis")
         ]
-        share = readings.completed_share(progress)
+        share = run_state.completed_share(progress)
         lines.append(
-            readings.draw_bar(share, width) if share is not None else Text("─" * width, "dim")
+            layout.draw_bar(share, width) if share is not None else Text("─" * width, "dim")
         )
         self.query_one("#doing", Static).update(Text("\n").join(lines))
 
@@ -96,3 +96,15 @@ class CommandProgress(Dialog[Any]):
             return
         self.workers.cancel_group(self, "working")
         self.dismiss(None)
+
+
+async def run_command(app: App[Any], title: str, *argv: str) -> Any:
+    """Run a command behind a progress dialog; return its document.
+
+    Return None if it was canceled, or failed and its error was shown.
+    """
+    document = await app.push_screen_wait(CommandProgress(title, *argv))
+    if isinstance(document, FtwizardError):
+        await app.push_screen_wait(ErrorDialog(document))
+        return None
+    return document

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import palette
+from ftwizard.screens import crash_log, palette
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.text import make_visible
 
@@ -40,3 +40,10 @@ class ErrorDialog(Dialog[None]):
             yield Static(
                 Text.assemble(("enter", f"bold {palette.ACCENT}"), " closes"), markup=False
             )
+
+
+def show_error(app: App[Any], error: BaseException) -> None:
+    """Show an error from part of a screen; the rest keeps running."""
+    if not isinstance(error, FtwizardError):
+        error = crash_log.to_user_error(error)
+    app.push_screen(ErrorDialog(error))

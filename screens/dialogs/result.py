@@ -10,10 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from ftwizard.screens import palette
+from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.widgets.scroll_pane import TextPane
-from ftwizard.screens.wizard import texts
 
 
 class ResultDialog(Dialog[bool]):
@@ -48,4 +47,4 @@ class ResultDialog(Dialog[bool]):
 
     def _show(self) -> None:
         pane = self.query_one(TextPane)
-        pane.show(texts.wrap_hanging(self._body, 2, pane.visible_size[0]))
+        pane.show(layout.wrap_hanging(self._body, 2, pane.visible_size[0]))

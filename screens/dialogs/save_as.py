@@ -14,8 +14,8 @@ from textual.widgets import Input, Static
 from ftwizard import user_paths
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.draft.suggestions import MAX_CHARACTERS, find_problem
 from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS, find_problem
 
 
 class SaveAsDialog(Dialog[list[str] | None]):

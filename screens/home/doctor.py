@@ -13,9 +13,8 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
-from ftwizard.screens import palette
+from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.error import ErrorDialog
-from ftwizard.screens.monitor import readings
 from ftwizard.screens.page import Page
 from ftwizard.screens.subprocesses import CommandProcess
 from ftwizard.text import format_count, format_duration, make_visible
@@ -99,7 +98,7 @@ class DoctorPage(Page[None]):
                 value.append(f"\n{make_visible(check['fix'])}", "dim")
             name = Text.assemble(MARKS[check["status"]], f" {make_visible(check['name'])}")
             rows.append((name, value))
-        self.query_one("#checks", Static).update(readings.build_table(rows))
+        self.query_one("#checks", Static).update(layout.build_table(rows))
 
 
 def summarize(checks: list[dict[str, Any]]) -> Text:

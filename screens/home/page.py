@@ -2,29 +2,138 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
 
 from ftwizard.background import run_in_thread
-from ftwizard.runs import comparison, store
+from ftwizard.errors import FtwizardError
+from ftwizard.runs import comparison, search, store
 from ftwizard.runs.follower import Follower
-from ftwizard.screens.home import rows
-from ftwizard.screens.home.rows import ACTIONS, RUN
-from ftwizard.screens.home.search import RunSearch
+from ftwizard.runs.search import RunFields
+from ftwizard.screens import palette
+from ftwizard.screens.chart.sparkline import draw_sparkline
 from ftwizard.screens.page import Page
+from ftwizard.screens.run_state import describe_state
+from ftwizard.screens.session import Session
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.text_input import TextInput
-
-if TYPE_CHECKING:
-    from ftwizard.screens.app import FtwizardApp
+from ftwizard.text import format_age, make_visible
 
 POLL_EVERY_S = 2.0
 SLICE_S = 0.01
 MAX_SEARCH_CHARACTERS = 200
+_EXAMPLE = "any word, or state:finished model:qwen lr>1e-4"
+StartRoute = Callable[[str, str], None]
+"""Starts a route by name, with its argument."""
+RUN = "run:"
+"""Prefix of a run's line id."""
+SPARK_CELLS = 12
+MIN_NAME_CELLS = 12
+OTHER_CELLS = 56
+"""Cells of all columns but the name, and of the cursor."""
+ACTIONS = (
+    ("new", "n", "New fine-tune", "from your data to a merged model, step by step"),
+    ("demo", "d", "Demo", "a small but complete fine-tune in about five minutes"),
+    ("doctor", "o", "Doctor", "what this machine can do and what is missing"),
+)
+
+
+def build_actions() -> list[MenuLine]:
+    """Return a line per action, and a gap."""
+    lines = [
+        MenuLine(Text.assemble((f"{name:<16}", "bold"), (description, "dim")), id)
+        for id, _, name, description in ACTIONS
+    ]
+    return [*lines, MenuLine(Text())]
+
+
+def build_runs(runs: Iterable[Follower], marked: Sequence[str], columns: int) -> list[MenuLine]:
+    """Return a heading and one line per run, in order; ``marked`` runs get their letters."""
+    show_losses = columns >= OTHER_CELLS + MIN_NAME_CELLS
+    other_cells = OTHER_CELLS if show_losses else OTHER_CELLS - SPARK_CELLS
+    width = max(MIN_NAME_CELLS, columns - other_cells)
+    losses = f"{'loss':<{SPARK_CELLS}}" if show_losses else ""
+    heading = f"{'runs':<{width}}  {'state':<20}{'best loss':>10}  {losses}{'updated':>8}"
+    lines = [MenuLine(Text(heading, "dim"))]
+    for follower in runs:
+        id = follower.folder.id
+        letter = ""
+        if marked:
+            letter = f"{comparison.get_label(marked.index(id))} " if id in marked else "  "
+        lines.append(
+            MenuLine(_build_row(follower, letter, width, show_losses=show_losses), f"{RUN}{id}")
+        )
+    return lines
+
+
+def build_notes(*messages: str) -> list[MenuLine]:
+    """Return lines that cannot be chosen, one per message."""
+    return [MenuLine(Text(message, "dim")) for message in messages if message]
+
+
+def _build_row(follower: Follower, letter: str, width: int, *, show_losses: bool) -> Text:
+    report = follower.run_status
+    name = letter + make_visible(follower.folder.id)
+    if len(name) > width:
+        name = name[: width - 1] + "…"
+    best = report.best_eval_loss if report.best_eval_loss is not None else report.loss
+    updated = format_age(time.time() - report.updated) if report.updated else ""
+    row = Text(f"{name:<{width}}  ", no_wrap=True)
+    if letter.strip():
+        row.stylize(f"bold {palette.ACCENT}", 0, 1)
+    state, style = describe_state(report)
+    row.append(f"{state:<20}", style)
+    row.append(f"{'' if best is None else format(best, '.4g'):>10}  ")
+    if show_losses:
+        losses = draw_sparkline(follower.shown.losses, SPARK_CELLS)
+        row.append(f"{losses:<{SPARK_CELLS}}", palette.ACCENT)
+    return row.append(f"{updated:>8}", "dim")
+
+
+class RunSearch:
+    """The search of the home page: its query, and the settings from the plans read so far."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.is_open = False
+        self._settings: dict[str, dict[str, Any]] = {}
+
+    def load_settings(self, followers: Mapping[str, Follower]) -> None:
+        """Read plans not read yet; call it in a thread, because their reader is slow to import."""
+        for id, follower in list(followers.items()):
+            if id not in self._settings:
+                self._settings[id] = search.read_settings(follower.folder)
+        for id in [id for id in self._settings if id not in followers]:
+            del self._settings[id]
+
+    def find_runs(
+        self, followers: Mapping[str, Follower]
+    ) -> tuple[list[Follower], tuple[str, ...]]:
+        """Return the matching runs, newest first, and messages if none match."""
+        newest = list(followers.values())[::-1]
+        if not self.text.strip():
+            return newest, ()
+        try:
+            terms = search.parse([self.text])
+        except FtwizardError as error:
+            return [], (error.message, error.hint)
+        fields = [self._get_fields(follower) for follower in newest]
+        matching = [
+            follower
+            for follower, run_fields in zip(newest, fields, strict=True)
+            if search.matches_all(terms, run_fields)
+        ]
+        return matching, () if matching else search.explain_no_match(terms, fields)
+
+    def _get_fields(self, follower: Follower) -> RunFields:
+        return search.from_status(follower.run_status, self._settings.get(follower.folder.id, {}))
 
 
 class Actions(Menu):
@@ -62,8 +171,9 @@ class HomePage(Page[None]):
         Binding("q", "app.quit", "quit", show=False),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session, start_route: StartRoute) -> None:
         super().__init__()
+        self._session, self._start_route = session, start_route
         self._followers: dict[str, Follower] = {}
         self._polling = self._reading = False
         self._search = RunSearch()
@@ -89,11 +199,10 @@ class HomePage(Page[None]):
         self.query_one(Menu).focus()
 
     def on_screen_resume(self) -> None:
-        app = cast("FtwizardApp", self.app)
-        if app.shown_last:
+        if self._session.shown_last:
             self._followers = _refresh_followers(self._followers)
-            self.query_one(Menu).show(self._lines(), cursor=f"{RUN}{app.shown_last}")
-            app.shown_last = ""
+            self.query_one(Menu).show(self._lines(), cursor=f"{RUN}{self._session.shown_last}")
+            self._session.shown_last = ""
         self._poll()
 
     def on_resize(self) -> None:
@@ -137,7 +246,7 @@ class HomePage(Page[None]):
         self.refresh_bindings()
 
     def action_begin(self, route: str) -> None:
-        cast("FtwizardApp", self.app).start_route(route)
+        self._start_route(route, "")
 
     def action_search(self) -> None:
         self._search.is_open = True
@@ -171,19 +280,19 @@ class HomePage(Page[None]):
             self.notify("Select a second run, or mark it with space.", markup=False)
             return
         paths = "\0".join(str(self._followers[id].folder.path) for id in ids)
-        cast("FtwizardApp", self.app).start_route("compare", paths)
+        self._start_route("compare", paths)
 
     def action_remove(self) -> None:
         folders = [self._followers[id].folder for id in self._target_runs]
         paths = "\0".join(str(folder.path) for folder in folders)
-        cast("FtwizardApp", self.app).start_route("remove", paths)
+        self._start_route("remove", paths)
 
     def on_menu_moved(self, _: Menu.Moved) -> None:
         self.refresh_bindings()
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         kind, _, name = event.id.partition(":")
-        cast("FtwizardApp", self.app).start_route(kind, name)
+        self._start_route(kind, name)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -234,19 +343,16 @@ class HomePage(Page[None]):
             self.query_one(Menu).show(self._lines())
 
     def _lines(self) -> list[MenuLine]:
-        lines = [] if self._search.text.strip() else rows.build_actions()
+        lines = [] if self._search.text.strip() else build_actions()
         if not self._followers:
-            return lines + rows.build_notes("No runs yet.")
+            return lines + build_notes("No runs yet.")
         matches, messages = self._search.find_runs(self._followers)
         if messages:
-            return lines + rows.build_notes(*messages)
+            return lines + build_notes(*messages)
         # Before the first layout only the window width is known; the margins take one cell each.
         width = self.query(Menu).first().content_size.width if self.is_mounted else 0
         columns = width or self.app.size.width - 2
-        return lines + rows.build_runs(matches, self._marked, columns)
-
-
-_EXAMPLE = "any word, or state:finished model:qwen lr>1e-4"
+        return lines + build_runs(matches, self._marked, columns)
 
 
 def _refresh_followers(current: dict[str, Follower]) -> dict[str, Follower]:

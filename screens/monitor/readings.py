@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
-from rich.table import Table
 from rich.text import Text
 
 from ftwizard import diagnosis
@@ -20,11 +19,9 @@ from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE, Progress
 from ftwizard.runs.store import RunStatus
-from ftwizard.screens import palette
-from ftwizard.screens.home.run_state import describe_state
+from ftwizard.screens import layout, palette, run_state
 from ftwizard.text import format_bytes, format_duration, make_visible
 
-BAR = "━"
 STALE_S = 15.0
 """Age from which a machine reading is stale."""
 SEVERITY = {
@@ -44,21 +41,6 @@ ADVICE_AFTER_END = {
 """Advice once the run has ended, where the finding's own advice is for a live run."""
 
 
-def draw_bar(share: float, width: int) -> Text:
-    """Return a progress bar that is readable without color."""
-    filled = round(max(0.0, min(1.0, share)) * width)
-    return Text.assemble((BAR * filled, palette.ACCENT), ("─" * (width - filled), "dim"))
-
-
-def completed_share(progress: Progress) -> float | None:
-    """Return the completed share of the phase, 0–1, None if unknown."""
-    if progress.phase in ACTIVE and progress.total_steps:
-        return (progress.step or 0) / progress.total_steps
-    if progress.total:
-        return (progress.done or 0.0) / progress.total
-    return None
-
-
 def format_progress(follower: Follower, width: int) -> Text:
     """Return state and progress of the run: one line, a bar, and the parts that did not fit."""
     report, progress = follower.run_status, follower.shown
@@ -66,7 +48,7 @@ def format_progress(follower: Follower, width: int) -> Text:
     if follower.is_gone:
         parts.append(Text("✗ deleted", palette.BAD))
     elif report.state == "ended":
-        parts.append(Text.assemble(describe_state(report)))
+        parts.append(Text.assemble(run_state.describe_state(report)))
         if report.started and follower.status.ended:
             parts.append(
                 Text(f"after {format_duration(follower.status.ended - report.started)}", "dim")
@@ -86,13 +68,15 @@ def format_progress(follower: Follower, width: int) -> Text:
         parts.append(Text(f"● {activity}", palette.ACCENT))
     if report.state == "stopping":
         parts.append(Text("stopping: saving first", "bold"))
-    share_done = 1.0 if report.end_reason == "finished" else completed_share(progress)
+    share_done = 1.0 if report.end_reason == "finished" else run_state.completed_share(progress)
     first, *rest = _flow(parts, width, "  ")
     return Text("\n").join([first, _bar_or_line(share_done, width), *rest])
 
 
 def _bar_or_line(share_done: float | None, width: int) -> Text:
-    return draw_bar(share_done, width) if share_done is not None else Text("─" * width, "dim")
+    return (
+        layout.draw_bar(share_done, width) if share_done is not None else Text("─" * width, "dim")
+    )
 
 
 def _flow(parts: Sequence[Text], width: int, between: str) -> list[Text]:
@@ -254,16 +238,6 @@ def _format_verdict(event: Event) -> Text:
 
 def _is_alarm(event: Event) -> bool:
     return event.get("severity") in ("warning", "error")
-
-
-def build_table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
-    """Return names and values in two columns; long values wrap within theirs."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True, min_width=8)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        grid.add_row(name, Text(value) if isinstance(value, str) else value)
-    return grid
 
 
 def format_log(lines: Sequence[str]) -> Text:

@@ -18,8 +18,7 @@ from ftwizard.jobs.ending import describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import describe, prediction, store
-from ftwizard.screens import palette
-from ftwizard.screens.monitor import readings
+from ftwizard.screens import layout, palette
 from ftwizard.screens.page import Page
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
@@ -136,7 +135,7 @@ class ResultsPage(Page[str]):
             rows.insert(len(rows) if describe.are_all_trained(training) else 0, ("rows", trained))
         if measured := prediction.from_result(self._result):
             rows += describe.describe_prediction(measured)
-        return readings.build_table(rows)
+        return layout.build_table(rows)
 
 
 def format_scores(compared: dict[str, Any]) -> Text:
@@ -178,7 +177,7 @@ def build_answer(
     )  # fmt: skip
     return Group(
         title,
-        readings.build_table([
+        layout.build_table([
             ("prompt", _truncate(prompt, limit)),
             ("expected", _truncate(answer["expected"], limit)),
             ("base", _truncate(answer["base"], limit)),

@@ -20,7 +20,7 @@ from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.monitor import high_loss_rows
-from ftwizard.screens.scroll_page import ScrollingPage
+from ftwizard.screens.monitor.log import ScrollingPage
 from ftwizard.screens.widgets.menu import MenuLine
 from ftwizard.text import make_visible
 

@@ -13,9 +13,9 @@ from ftwizard.pricing.offer import Offer, Volume
 from ftwizard.screens.costs import inputs, table, text
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import Order
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import hour_price
 from ftwizard.screens.plain.prompts import CONTINUE, GoBack, Prompter, Validator
-from ftwizard.screens.wizard.drafts import Draft
 
 _NUMBER_WIDTH = 4
 """Cells of the row number."""

@@ -14,8 +14,9 @@ from ftwizard.data.documents import Conversion, DataReport, Repairs, ShownRows
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
+from ftwizard.screens.draft import drafts, suggestions, texts
+from ftwizard.screens.draft.drafts import OWN_FILE, SHARES, Draft
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, GoBack, Prompter
-from ftwizard.screens.wizard import drafts, suggestions, texts
 from ftwizard.screens.wizard.data import (
     data_check,
     length_histogram,
@@ -23,11 +24,9 @@ from ftwizard.screens.wizard.data import (
     overview,
     report_text,
     row_text,
-    row_view,
     selection,
 )
 from ftwizard.screens.wizard.data.selection import Subject
-from ftwizard.screens.wizard.drafts import OWN_FILE, SHARES, Draft
 from ftwizard.text import format_count, make_visible
 
 MAX_SHOWN_ROWS = 5
@@ -129,7 +128,7 @@ def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
 
 def _format_label(subject: Subject) -> str:
     if row := subject.row:
-        return f"row {row.line:,}: {row_view.summarize(row.example)}"
+        return f"row {row.line:,}: {row_text.summarize(row.example)}"
     assert subject.finding is not None
     shown, count = min(MAX_SHOWN_ROWS, len(subject.lines)), subject.finding.count
     first = f"the first {shown} of {count:,} rows" if shown < count else format_count(count, "row")

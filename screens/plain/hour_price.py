@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ftwizard.errors import FtwizardError
 from ftwizard.pricing import machine_rate
+from ftwizard.screens.draft import texts
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain.prompts import GoBack, Prompter
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.drafts import Draft
 
 PRICE_HINT = "choose “set the hourly price” below"
 

@@ -18,11 +18,10 @@ from ftwizard.cli import output
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
 from ftwizard.runs.progress import Progress
-from ftwizard.screens import palette, subprocesses
+from ftwizard.screens import layout, palette, subprocesses
+from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.screens.terminal.glyphs import make_printable
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.text import make_lines_visible, make_visible
 
 BACK, OTHER = "\0back", "\0other"
@@ -77,7 +76,7 @@ class Prompter(ABC):
         """
         if isinstance(text, str):
             text = Text(make_lines_visible(text))
-        for line in texts.wrap_hanging(text, hang, self._console.width).split(
+        for line in layout.wrap_hanging(text, hang, self._console.width).split(
             "\n", allow_blank=True
         ):
             self.print_line(line)

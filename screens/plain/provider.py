@@ -12,10 +12,10 @@ from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.catalog.providers import PathId, catalog
 from ftwizard.screens import palette
+from ftwizard.screens.draft import drafts, texts
+from ftwizard.screens.draft.drafts import NOT_SPECIFIED, UNANSWERED, Draft
 from ftwizard.screens.plain import costs
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, Prompter
-from ftwizard.screens.wizard import drafts, texts
-from ftwizard.screens.wizard.drafts import NOT_SPECIFIED, UNANSWERED, Draft
 from ftwizard.screens.wizard.provider import costs as path_costs
 from ftwizard.screens.wizard.provider import text
 from ftwizard.screens.wizard.provider.text import INDENT, DataFindings

@@ -18,8 +18,8 @@ from rich.text import Text
 from ftwizard.runs import describe
 from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
+from ftwizard.screens.draft.suggestions import Suggest
 from ftwizard.screens.plain.prompts import GoBack, Prompter, UserQuit, Validator
-from ftwizard.screens.wizard.suggestions import Suggest
 from ftwizard.text import format_duration, make_visible
 
 

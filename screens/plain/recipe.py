@@ -9,9 +9,9 @@ from ftwizard.advice.setting_help import Setting, settings
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
+from ftwizard.screens.draft import drafts, setting_values, suggestions, texts
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, AskFunction, GoBack, Prompter
-from ftwizard.screens.wizard import history, setting_values, suggestions, texts
-from ftwizard.screens.wizard.drafts import Draft
 
 
 def list_questions() -> list[AskFunction]:
@@ -99,7 +99,7 @@ def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
     """Confirm more epochs than advised."""
     if draft.plan.recipe.epochs <= schema.MANY_EPOCHS:
         return draft.allowing("many-epochs", False)
-    if (before := history.find_earlier_run(draft)) and before.falling:
+    if (before := drafts.find_earlier_run(draft)) and before.falling:
         prompter.note(before.summary)
         return draft.allowing("many-epochs", False)
     try:

@@ -7,12 +7,12 @@ import functools
 from dataclasses import dataclass
 
 from ftwizard.errors import FtwizardError
+from ftwizard.screens.draft import STEPS, drafts, setting_values, texts
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import costs, hour_price, provider
 from ftwizard.screens.plain import data as rows
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import CONTINUE, AskFunction, GoBack, Prompter, UserQuit
-from ftwizard.screens.wizard import STEPS, drafts, setting_values, texts
-from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.estimate import text
 
 

@@ -13,12 +13,12 @@ from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
+from ftwizard.screens.draft import STEPS, drafts, texts
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import signals, steps
 from ftwizard.screens.plain.prompts import GoBack, NumberedPrompter, Prompter, UserQuit
 from ftwizard.screens.plain.steps import Item
 from ftwizard.screens.terminal import glyphs
-from ftwizard.screens.wizard import STEPS, drafts, texts
-from ftwizard.screens.wizard.drafts import Draft
 
 NOTHING = "Nothing was started or written."
 

@@ -17,9 +17,9 @@ from textual.widgets import Input
 from ftwizard import user_paths
 from ftwizard.background import call_or_none, run_in_thread
 from ftwizard.errors import FtwizardError
+from ftwizard.screens.draft.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.text import make_visible
 
 MAX_SHOWN = 200

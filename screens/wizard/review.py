@@ -13,16 +13,16 @@ from textual.widgets import Input, Static
 
 from ftwizard.plan import plan_file
 from ftwizard.screens import palette
-from ftwizard.screens.page import WizardPage
-from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.drafts import (
+from ftwizard.screens.draft import texts
+from ftwizard.screens.draft.drafts import (
     Draft,
     Step,
     find_name_problem,
     format_command,
     suggest_run_name,
 )
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.text import make_lines_visible
 
 MIN_READ_S = 0.6

@@ -19,8 +19,8 @@ from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
-from ftwizard.screens.wizard import history, texts
-from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.draft import drafts, texts
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.train import launcher
 from tests.advice.test_provider_advice import machine
 from tests.screens.runs_helpers import make_run
@@ -151,7 +151,7 @@ def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path)
 
 def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> None:
     draft = Draft(machine()).with_plan(**msgspec.structs.asdict(plan_of(rows)))
-    assert history.find_earlier_run(draft) is None
+    assert drafts.find_earlier_run(draft) is None
     assert "memorization" in texts.format_warnings(draft).plain
     ran(home, "one", rows, FALLING)
     said = texts.format_warnings(draft).plain
@@ -159,7 +159,7 @@ def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> No
         "5 epochs: On the same data, the validation loss of run one" in said
         and "memorization" not in said
     )
-    assert history.find_earlier_run(draft.with_recipe(epochs=3.0)) is None
+    assert drafts.find_earlier_run(draft.with_recipe(epochs=3.0)) is None
 
 
 def test_train_says_its_warnings_on_a_line_each_and_in_its_document(

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import msgspec
+from textual.app import App
 from textual.screen import Screen
 
 from ftwizard.errors import FtwizardError
@@ -16,17 +17,18 @@ from ftwizard.hardware import machine
 from ftwizard.plan import schema
 from ftwizard.runs import store
 from ftwizard.screens import navigation
-from ftwizard.screens.app import FtwizardApp, open_app
+from ftwizard.screens.app import open_app
 from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.dialogs.command_progress import CommandProgress
 from ftwizard.screens.dialogs.confirm import TypedConfirm
 from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.suggestions import MAX_CHARACTERS
 from ftwizard.screens.monitor.results import ResultsPage
-from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.session import Session
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from ftwizard.screens.wizard.review import ReviewPage
-from ftwizard.screens.wizard.suggestions import MAX_CHARACTERS
 from ftwizard.text import make_visible
 from tests.screens import hostile
 from tests.screens.wizard.data.reports import clean
@@ -87,7 +89,7 @@ def screen(name: str, run: str, text: str) -> Screen[Any]:
     return page(draft(text))
 
 
-async def _route(app: FtwizardApp, name: str) -> int:
+async def _route(app: App[Any], _session: Session, name: str) -> int:
     run, text = sys.argv[2:4]
     await app.push_screen_wait(screen(name, run, hostile.TEXTS.get(text, text)))
     return 0

@@ -10,7 +10,7 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.models import context_length
-from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.screens.draft import live_estimate
 from ftwizard.train import dataset
 from ftwizard.train.encoder import EncodedRow
 

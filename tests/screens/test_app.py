@@ -66,7 +66,7 @@ def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
 
     with pytest.raises(RuntimeError, match="whole"):
         drive(app, (80, 24), crash)
-    assert "the interface crashed; runs keep running." in app.farewell[0]
+    assert "the interface crashed; runs keep running." in app.session.farewell[0]
     assert "RuntimeError: whole" in next((home / "crashes").iterdir()).read_text()
 
 

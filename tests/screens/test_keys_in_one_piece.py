@@ -22,11 +22,11 @@ from ftwizard.screens.costs.inputs import build_basis
 from ftwizard.screens.costs.volume import VolumePage
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.dialogs.save_as import SaveAsDialog
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Menu
 from ftwizard.screens.wizard import review
-from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
@@ -176,8 +176,8 @@ def test_two_enters_begin_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     begun: list[str] = []
 
-    async def follow(app: FtwizardApp, what: str, name: str) -> int:
-        begun.append(what)
+    async def follow(app: FtwizardApp, _session: object, route: str, argument: str) -> int:
+        begun.append(route)
         await asyncio.sleep(0.2)
         return 0
 
@@ -185,12 +185,12 @@ def test_two_enters_begin_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         app: Any = pilot.app
-        app.begin("new")
+        app.start_route("new")
         await pilot.pause()
-        app.begin("doctor")
-        await until(pilot, lambda: not any(one.group == "flow" for one in app.workers))
+        app.start_route("doctor")
+        await until(pilot, lambda: not any(worker.group == "flow" for worker in app.workers))
         assert begun == ["new"]
-        app.begin("doctor")
+        app.start_route("doctor")
         await until(pilot, lambda: begun == ["new", "doctor"])
 
     drive(FtwizardApp(), (80, 24), play)
@@ -233,9 +233,9 @@ def test_runs_are_not_removed_by_what_was_typed_for_something_else(
         app: Any = pilot.app
         home_page = app.screen
         await until(pilot, lambda: app.focused is not None)
-        app.begin("remove", str(folder.path))
+        app.start_route("remove", str(folder.path))
         await pilot.press("slash", "y")
-        await until(pilot, lambda: not any(one.group == "flow" for one in app.workers))
+        await until(pilot, lambda: not any(worker.group == "flow" for worker in app.workers))
         shown.append(app.screen is home_page)
 
     drive(FtwizardApp(), (80, 24), play)

@@ -11,10 +11,9 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
-from ftwizard.screens import palette
-from ftwizard.screens.monitor import readings
+from ftwizard.screens import layout, palette, run_state
+from ftwizard.screens.draft.drafts import Draft, Fingerprint, format_path, get_fingerprint
 from ftwizard.screens.subprocesses import CommandProcess
-from ftwizard.screens.wizard.drafts import Draft, Fingerprint, format_path, get_fingerprint
 from ftwizard.text import format_duration, make_visible
 
 QUICK_S = 0.3
@@ -64,9 +63,9 @@ class DataCheck(CommandProcess):
             doing = f"{'Downloading' if self._on_hub else 'Reading'} {name}: {doing}"
         line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {format_duration(self.elapsed_s)}")
         line.truncate(max(1, width), overflow="ellipsis")
-        share = readings.completed_share(self.progress)
+        share = run_state.completed_share(self.progress)
         if share is not None and line.cell_len + 8 + BAR_CELLS <= width:
-            line.append(f"  {share:4.0%} ").append_text(readings.draw_bar(share, BAR_CELLS))
+            line.append(f"  {share:4.0%} ").append_text(layout.draw_bar(share, BAR_CELLS))
         return line
 
 

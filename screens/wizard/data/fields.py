@@ -8,10 +8,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from ftwizard.data.hub import ids
+from ftwizard.screens.draft.drafts import OWN_FILE, SHARES, Draft, format_path
+from ftwizard.screens.draft.suggestions import build_path_suggester, is_data_file
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard.drafts import OWN_FILE, SHARES, Draft, format_path
-from ftwizard.screens.wizard.suggestions import build_path_suggester, is_data_file
 
 
 class DataFields(Vertical):

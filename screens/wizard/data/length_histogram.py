@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ftwizard.data.documents import DataReport
 from ftwizard.screens import palette
-from ftwizard.screens.wizard.data.row_view import count_characters
+from ftwizard.screens.wizard.data.row_text import count_characters
 from ftwizard.text import format_count
 
 _WITHIN, _HALF, _BEYOND = "━", "╸", "┅"

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.text import Text
+from textual.app import App
 
 from ftwizard.errors import FtwizardError
 from ftwizard.models.loss_mask import MaskReport, RowMask
 from ftwizard.plan.schema import Plan
-from ftwizard.screens import navigation, palette
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs import command_progress
+from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check
 from ftwizard.text import format_count
-
-if TYPE_CHECKING:
-    from ftwizard.screens.app import FtwizardApp
 
 TRAINED, CUT = "▌ ", "░ "
 _NO_LOSS = "  "
@@ -28,17 +28,17 @@ NO_MODEL = FtwizardError(
 )
 
 
-async def fetch_mask(app: FtwizardApp, plan: Plan, path: str, line: int) -> RowMask | None:
+async def fetch_mask(app: App[Any], plan: Plan, path: str, line: int) -> RowMask | None:
     """Render a row as a run of the plan would; return it with its loss mask. Return None after
     showing an error."""
-    from ftwizard.screens.dialogs.error import ErrorDialog
-
     if not plan.model.name:
         await app.push_screen_wait(ErrorDialog(NO_MODEL))
         return None
     argv = ("mask", *data_check.build_file_args(plan, path), "--model", plan.model.name)
     argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
-    document = await navigation.run_command(app, "Rendering the row with the chat template", *argv)
+    document = await command_progress.run_command(
+        app, "Rendering the row with the chat template", *argv
+    )
     return msgspec.convert(document, MaskReport).row if document else None
 
 

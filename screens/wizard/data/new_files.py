@@ -8,9 +8,9 @@ from rich.text import Text
 
 from ftwizard.data import platforms
 from ftwizard.data.documents import Conversion, DataReport, Repairs
+from ftwizard.screens.draft.drafts import Draft, format_path
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check, report_text
-from ftwizard.screens.wizard.drafts import Draft, format_path
 from ftwizard.text import format_count, make_visible
 
 

@@ -8,11 +8,10 @@ from rich.text import Text
 
 from ftwizard.data import platforms
 from ftwizard.data.documents import DataReport
-from ftwizard.screens import palette
-from ftwizard.screens.wizard import texts
+from ftwizard.screens import layout, palette
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.wizard.data import length_histogram, report_text
 from ftwizard.screens.wizard.data.length_histogram import RowLengths
-from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.text import make_visible
 
 _MIN_BARS = 7
@@ -60,7 +59,7 @@ def build_overview(
         for key, label, needed in TOOLS
         if needed(report) and not report.partial
     )
-    notes = texts.wrap_hanging(notes, 2, width) if notes else notes
+    notes = layout.wrap_hanging(notes, 2, width) if notes else notes
     below = [part for part in (notes, keys) if part]
     if with_bars and (lengths := get_lengths(report, draft)):
         used = sum(part.plain.count("\n") + 2 for part in below)

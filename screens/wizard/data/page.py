@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ClassVar
 
 import msgspec
@@ -16,20 +16,79 @@ from ftwizard.data.documents import DataReport
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
+from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.choose import ChooseDialog
-from ftwizard.screens.dialogs.confirm import TypedConfirm
+from ftwizard.screens.dialogs.confirm import ConfirmDialog, TypedConfirm
 from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft import texts
+from ftwizard.screens.draft.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.data import data_check, new_files, next_step, report_text, tools
+from ftwizard.screens.wizard.data import data_check, new_files, report_text, tools
 from ftwizard.screens.wizard.data.data_check import DataCheck
 from ftwizard.screens.wizard.data.fields import DataFields
 from ftwizard.screens.wizard.data.new_files import CreatedFiles
 from ftwizard.screens.wizard.data.report_view import ReportView
-from ftwizard.screens.wizard.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
-from ftwizard.text import make_visible
+from ftwizard.text import format_count, make_visible
+
+PENDING = {"own": "Name the validation file", "again": "Read the data again with the changes"}
+
+
+def format_verdict(report: DataReport, width: int) -> Text:
+    """Format the verdict with the facts below it, in ``width`` cells."""
+    text = Text("\n").join(
+        filter(None, (report_text.format_verdict(report), report_text.format_facts(report)))
+    )
+    return layout.wrap_hanging(text, 2, width)
+
+
+def format_next_step(report: DataReport, pending: str = "") -> Text:
+    """Format what Enter does next; ``pending``: the one of ``PENDING`` to do first."""
+    words = PENDING[pending] if pending else _describe_next_step(report)
+    return Text.assemble(("→ ", f"bold {palette.ACCENT}"), words, no_wrap=True)
+
+
+def _describe_next_step(report: DataReport) -> str:
+    if report_text.converts_first(report):
+        return "Convert the rows: the target needs another format"
+    if report_text.is_wrong_kind(report):
+        return "Name another file: the target does not take this kind of rows"
+    if not report.usable:
+        return "Read it again once it is fixed"
+    if report_text.lacks_conversion(report):
+        return "Continue with the rows as they are; c converts them first"
+    if report.rows > report.usable:
+        return f"Continue with the {format_count(report.usable, 'usable row')}"
+    return f"Continue with all {format_count(report.rows, 'row')}"
+
+
+def list_doubts(report: DataReport) -> Iterator[ConfirmDialog]:
+    """Yield the confirmations that a report needs: errors, and facts that change."""
+    if errors := _ask_about_errors(report):
+        yield errors
+    if raised := report_text.find_tool_warning(report):
+        yield ConfirmDialog(
+            "Fine-tune on facts that change?", raised.message, "continue anyway", "back"
+        )
+
+
+def _ask_about_errors(report: DataReport) -> ConfirmDialog | None:
+    if bad := report.rows - report.usable:
+        return ConfirmDialog(
+            f"Continue without {format_count(bad, 'row')}?",
+            f"They cannot be used as they are. {format_count(report.usable, 'usable row')} remain.",
+            "skip them",
+            "back to the list",
+        )
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if not errors:
+        return None
+    words = "\n".join(make_visible(finding.message, 300) for finding in errors[:4])
+    return ConfirmDialog(
+        "Continue despite these errors?", words, "continue anyway", "back to the list"
+    )
+
 
 POLL_S = 0.04
 """Interval at which a running check is polled, so that a first look shows at once."""
@@ -222,7 +281,7 @@ class DataPage(WizardPage[Step]):
 
     async def _confirm(self, draft: Draft) -> bool:
         """Confirm unusable rows, and a run without validation data."""
-        for doubt in next_step.list_doubts(draft.checked) if draft.checked else ():
+        for doubt in list_doubts(draft.checked) if draft.checked else ():
             if not await self.app.push_screen_wait(doubt):
                 return False
         return draft.validates or await self.app.push_screen_wait(
@@ -348,11 +407,11 @@ class DataPage(WizardPage[Step]):
         self._fields.lay_out(is_read=report is not None, suggests=report is None and not waits)
         width = self.size.width - 4
         if report is not None:
-            self._fields.say(next_step.format_verdict(report, width))
+            self._fields.say(format_verdict(report, width))
             self._view.show(report, self._draft)
             changed = "" if self._is_read else "own" if self._lacks_validation_file else "again"
             self._view.show_next_step(
-                check.format_status(width) if check else next_step.format_next_step(report, changed)
+                check.format_status(width) if check else format_next_step(report, changed)
             )
         else:
             self._fields.say(check.format_status(width) if check and waits else Text(UNREAD, "dim"))

@@ -15,13 +15,19 @@ from textual.message import Message
 from textual.widgets import Static
 
 from ftwizard.data.documents import DataReport, ShownRow
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu, MenuLine
-from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard.data import overview, row_text, rows, selection
 from ftwizard.screens.wizard.data.selection import Subject
-from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.text import format_count
+
+
+class NextStep(Static, can_focus=True):
+    """Line that shows the next step or the progress of a check; the screen handles Enter."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
 
 
 class ReportView(Vertical):

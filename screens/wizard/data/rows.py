@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 from rich.text import Text
@@ -134,8 +134,7 @@ class RowsPage(Page[None]):
         self._show()
 
     async def _fetch_mask(self, line: int) -> bool:
-        app: Any = self.app
-        mask = await loss_mask.fetch_mask(app, self._rows.plan, self._rows.path, line)
+        mask = await loss_mask.fetch_mask(self.app, self._rows.plan, self._rows.path, line)
         if mask is not None:
             self._masks[line] = mask
         return mask is not None

@@ -9,7 +9,7 @@ from rich.text import Text
 from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.findings import Finding
 from ftwizard.screens.terminal import visible_text
-from ftwizard.screens.wizard.data import report_text, row_view
+from ftwizard.screens.wizard.data import report_text, row_text
 
 TRAIN, VALIDATION = "train", "validation"
 _MAX_NAME_WIDTH = 26
@@ -43,7 +43,7 @@ class Subject:
             return report_text.describe_finding(self.finding, partial=self.partial, unit=self.unit)
         assert self.row is not None
         title = Text.assemble((f"row {self.row.line:,}", "bold"), "\n\n")
-        return title.append_text(row_view.format_example(self.row.example))
+        return title.append_text(row_text.format_example(self.row.example))
 
 
 def list_subjects(report: DataReport) -> dict[str, Subject]:
@@ -90,6 +90,6 @@ def format_lines(subjects: dict[str, Subject], width: int) -> list[tuple[Text, s
             )
         elif subject.row:
             number = Text.assemble((f"  {subject.row.line:>{counts},}  ", "dim"))
-            words = visible_text.mark_line(row_view.summarize(subject.row.example))
+            words = visible_text.mark_line(row_text.summarize(subject.row.example))
             shown.append((number.append_text(words), id))
     return shown

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
+from textual.app import App
 
 from ftwizard.data import platforms
 from ftwizard.data.documents import Conversion, DataReport
-from ftwizard.screens import navigation
+from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.choose import ChooseDialog
 from ftwizard.screens.dialogs.result import ResultDialog
 from ftwizard.screens.dialogs.save_as import SaveAsDialog
+from ftwizard.screens.draft.drafts import SHARES, Draft, format_path
+from ftwizard.screens.draft.suggestions import suggest_name
 from ftwizard.screens.wizard.data import data_check, new_files
 from ftwizard.screens.wizard.data.new_files import CreatedFiles
-from ftwizard.screens.wizard.drafts import SHARES, Draft, format_path
-from ftwizard.screens.wizard.suggestions import suggest_name
 from ftwizard.text import make_visible
-
-if TYPE_CHECKING:
-    from ftwizard.screens.app import FtwizardApp
 
 _USE = ("use the new file", "keep the old one")
 
 
-async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+async def repair(app: App[Any], draft: Draft) -> CreatedFiles | None:
     """Fix the rows into a new file and show the changes; return it if it is to be used."""
     source = draft.plan.data.files.train
     named = await app.push_screen_wait(
@@ -44,7 +42,7 @@ async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
         "--fix",
         named[0],
     )
-    document = await navigation.run_command(
+    document = await command_progress.run_command(
         app, f"Fixing {make_visible(format_path(source), 50)}", *argv
     )
     if document is None:
@@ -59,7 +57,7 @@ async def repair(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     return CreatedFiles(named[0], draft.plan.data.files.validation)
 
 
-async def split(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+async def split(app: App[Any], draft: Draft) -> CreatedFiles | None:
     """Split the rows into a training and a validation file; return both."""
     source = draft.plan.data.files.train
     share = dict(SHARES)[new_files.get_split_share(draft)]
@@ -78,13 +76,13 @@ async def split(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
     if named is None:
         return None
     title = f"Splitting {make_visible(format_path(source), 50)}"
-    document = await navigation.run_command(
+    document = await command_progress.run_command(
         app, title, *new_files.build_split_command(draft, named[0], named[1])
     )
     return None if document is None else CreatedFiles(*named)
 
 
-async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
+async def convert(app: App[Any], draft: Draft) -> CreatedFiles | None:
     """Convert the rows for a target; return the file if it is to be used."""
     source, report = draft.plan.data.files.train, draft.checked
     if report is None:
@@ -114,7 +112,7 @@ async def convert(app: FtwizardApp, draft: Draft) -> CreatedFiles | None:
         "--out",
         named[0],
     )
-    document = await navigation.run_command(app, f"Converting for {words}", *argv)
+    document = await command_progress.run_command(app, f"Converting for {words}", *argv)
     if document is None:
         return None
     done = msgspec.convert(document, Conversion)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from ftwizard.screens import palette
+from ftwizard.screens.draft.live_estimate import judge_fit
 from ftwizard.text import format_byte_range, format_bytes, make_visible
 
 BAR_WIDTH = 48
@@ -16,11 +17,6 @@ MAX_CHANGES = 4
 """Suggested changes that would make it fit."""
 PARTS_PER_LINE = 3
 """Parts per line of the legend, so that none wraps."""
-_MARKS = {
-    "fits": ("✓", palette.GOOD),
-    "tight": ("!", f"bold {palette.WARNING}"),
-    "does not fit": ("✗", f"bold {palette.BAD}"),
-}
 _GROUPS = (
     ("█", "weights", ("weights",)),
     ("▆", "LoRA", ("adapter",)),
@@ -31,13 +27,6 @@ _GROUPS = (
 )
 """Bar glyph, label and estimate parts of each group."""
 _MEASURED = "█"
-
-
-def judge_fit(middle: float, high: float, room: float) -> tuple[str, str, str]:
-    """Return mark, word and style of a need in bytes against ``room``."""
-    word = "fits" if high <= room else "tight" if middle <= room else "does not fit"
-    mark, style = _MARKS[word]
-    return mark, word, style
 
 
 def format_memory(estimate: Mapping[str, Any], indent: int) -> Text:

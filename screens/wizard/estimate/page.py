@@ -11,15 +11,15 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import crash_log, navigation, palette
+from ftwizard.screens import crash_log, layout, palette
 from ftwizard.screens.costs import hour_price
+from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft import live_estimate, setting_values, texts
+from ftwizard.screens.draft.drafts import Draft, Step, temporary_plan
 from ftwizard.screens.page import WizardPage
-from ftwizard.screens.wizard import setting_values, texts
-from ftwizard.screens.wizard.drafts import Draft, Step, temporary_plan
 from ftwizard.screens.wizard.estimate import text
-from ftwizard.screens.wizard.recipe import live_estimate
 
 PROBE_TITLE = "Probing: training steps on the longest rows"
 
@@ -86,18 +86,16 @@ class EstimatePage(WizardPage[Step]):
     @work(group="hour", exclusive=True, exit_on_error=False)
     async def action_hour(self) -> None:
         """Ask for the hourly price of this machine."""
-        app: Any = self.app
         guide = texts.describe_rental(self._draft.estimate)
-        price = await hour_price.ask_price(app, self._draft.hour, guide)
+        price = await hour_price.ask_price(self.app, self._draft.hour, guide)
         self._draft = self._draft.with_hour_price(price)
         self._show()
 
     @work(group="count", exclusive=True, exit_on_error=False)
     async def action_probe(self) -> None:
         """Measure memory and speed with a few training steps; offer the batch size that fits."""
-        app: Any = self.app
         with temporary_plan(self._draft) as file:
-            probe = await navigation.run_command(app, PROBE_TITLE, "probe", file)
+            probe = await command_progress.run_command(self.app, PROBE_TITLE, "probe", file)
         if probe is None:
             return
         batch = {name: probe[name] for name in ("batch_size", "gradient_accumulation")}
@@ -128,7 +126,6 @@ class EstimatePage(WizardPage[Step]):
             self.dismiss(Step(self._draft, -1))
 
     async def _count(self) -> None:
-        app: Any = self.app
         if self._draft.is_stale:
             await self.app.push_screen_wait(ErrorDialog(texts.file_changed_error(self._draft)))
             self.dismiss(Step(self._draft, -2))
@@ -136,7 +133,9 @@ class EstimatePage(WizardPage[Step]):
         draft, again = self._draft, True
         while again:
             with temporary_plan(draft) as file:
-                estimate = await navigation.run_command(app, texts.COUNTING, "estimate", file)
+                estimate = await command_progress.run_command(
+                    self.app, texts.COUNTING, "estimate", file
+                )
             if estimate is None:
                 self.dismiss(Step(self._draft, -1))
                 return
@@ -160,4 +159,4 @@ class EstimatePage(WizardPage[Step]):
             plan = self._draft.plan
             if caution := live_estimate.describe_caution(plan.model.name, plan.recipe):
                 words.append("\n! ", f"bold {palette.WARNING}").append(caution)
-            part.update(texts.wrap_hanging(words, text.NAMES_WIDTH, part.size.width))
+            part.update(layout.wrap_hanging(words, text.NAMES_WIDTH, part.size.width))

@@ -11,7 +11,7 @@ from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs
 from ftwizard.advice.questions import complete_answers
 from ftwizard.pricing.offer import Offer
 from ftwizard.screens.costs import inputs
-from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.draft.drafts import Draft
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from ftwizard.advice.questions import wanted_size
 from ftwizard.background import run_in_thread
 from ftwizard.catalog.providers import PathId, Size, catalog
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
+from ftwizard.screens.draft import texts
+from ftwizard.screens.draft.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
 from ftwizard.screens.wizard.provider import costs as path_costs
 from ftwizard.screens.wizard.provider import text
 from ftwizard.screens.wizard.provider.costs import PricedOffers

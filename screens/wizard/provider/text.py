@@ -18,8 +18,8 @@ from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.catalog.providers import PathId, ProviderFacts, catalog
-from ftwizard.screens import palette
-from ftwizard.screens.wizard import texts
+from ftwizard.screens import layout, palette
+from ftwizard.screens.draft import texts
 
 INDENT = 4
 _NAME_WIDTH = 20
@@ -64,28 +64,28 @@ def format_page(
     parts: list[Text] = []
     if path != recommendation.path:
         parts.append(
-            texts.wrap_hanging(format_instead(recommendation, path, findings.costs), INDENT, width)
+            layout.wrap_hanging(format_instead(recommendation, path, findings.costs), INDENT, width)
         )
     if text := format_warning(findings.evidence):
-        parts.append(texts.wrap_hanging(text, 2, width))
+        parts.append(layout.wrap_hanging(text, 2, width))
     parts.append(
-        texts.wrap_hanging(format_recommendation(recommendation, findings.evidence), INDENT, width)
+        layout.wrap_hanging(format_recommendation(recommendation, findings.evidence), INDENT, width)
     )
     turns = texts.format_flips(recommendation)
     if recommendation.blocked:  # one of these has to change first
-        parts.append(texts.wrap_hanging(turns[1:], INDENT, width))
+        parts.append(layout.wrap_hanging(turns[1:], INDENT, width))
     parts.append(format_costs(recommendation, path, findings, width, more))
     if text := format_suggestions(findings.evidence):
-        parts.append(texts.wrap_hanging(text, INDENT, width))
+        parts.append(layout.wrap_hanging(text, INDENT, width))
     if turns and not recommendation.blocked:
-        parts.append(texts.wrap_hanging(turns[1:], INDENT, width))
+        parts.append(layout.wrap_hanging(turns[1:], INDENT, width))
     if width >= COMPARISON_WIDTH:
         parts.append(format_comparison(recommendation, path, width))
     else:
         parts.append(
-            texts.wrap_hanging(texts.format_factors(recommendation, path), 2 + _LABEL_WIDTH, width)
+            layout.wrap_hanging(texts.format_factors(recommendation, path), 2 + _LABEL_WIDTH, width)
         )
-    parts.append(texts.wrap_hanging(format_sources(recommendation, today), INDENT, width))
+    parts.append(layout.wrap_hanging(format_sources(recommendation, today), INDENT, width))
     return Text("\n\n").join(parts)
 
 
@@ -145,11 +145,11 @@ def format_costs(
         mark = "→" if id == recommendation.path and not recommendation.blocked else " "
         line = Text.assemble((f"  {mark} ", palette.ACCENT))
         line.append(f"{catalog().path(id).name:<{_NAME_WIDTH}}  ", "bold" if id == path else "")
-        parts.append(texts.wrap_hanging(line.append_text(text), hang, width))
-    parts.append(texts.wrap_hanging(Text(f"  {_describe_basis(findings, more)}", "dim"), 2, width))
+        parts.append(layout.wrap_hanging(line.append_text(text), hang, width))
+    parts.append(layout.wrap_hanging(Text(f"  {_describe_basis(findings, more)}", "dim"), 2, width))
     if findings.own_left_out:
         warning = Text.assemble(("  ! ", f"bold {palette.WARNING}"), LEFT_OUT)
-        parts.append(texts.wrap_hanging(warning, INDENT, width))
+        parts.append(layout.wrap_hanging(warning, INDENT, width))
     return Text("\n").join(parts)
 
 

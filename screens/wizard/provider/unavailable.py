@@ -9,9 +9,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from ftwizard.screens.draft import texts
+from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.page import Page
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.drafts import Draft, Step
 
 LOCAL_HINT = "\nPress Enter to train on this machine instead, with the same rows."
 

@@ -19,14 +19,9 @@ from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.confirm import TypedConfirm
-from ftwizard.screens.page import WizardPage
-from ftwizard.screens.widgets.collapsible import FoldedSection
-from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard import history, texts
-from ftwizard.screens.wizard.drafts import Draft, Step
-from ftwizard.screens.wizard.recipe import live_estimate
-from ftwizard.screens.wizard.recipe.setting_row import SettingRow
-from ftwizard.screens.wizard.setting_values import (
+from ftwizard.screens.draft import drafts, live_estimate, texts
+from ftwizard.screens.draft.drafts import Draft, Step
+from ftwizard.screens.draft.setting_values import (
     AFTER,
     describe_model,
     find_cautions,
@@ -37,7 +32,11 @@ from ftwizard.screens.wizard.setting_values import (
     resolve_prompt_file,
     with_value,
 )
-from ftwizard.screens.wizard.suggestions import suggest_models
+from ftwizard.screens.draft.suggestions import suggest_models
+from ftwizard.screens.page import WizardPage
+from ftwizard.screens.widgets.collapsible import FoldedSection
+from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.wizard.recipe.setting_row import SettingRow
 
 ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
 
@@ -224,7 +223,7 @@ class RecipePage(WizardPage[Step]):
     @work(group="before", exclusive=True, exit_on_error=False)
     async def _find_earlier_run(self) -> None:
         """Find an earlier run on the same data that informs the number of epochs."""
-        before = await run_in_thread(history.find_earlier_run, self._read_rows()[0])
+        before = await run_in_thread(drafts.find_earlier_run, self._read_rows()[0])
         if before != self._earlier_run:
             self._earlier_run = before
             self._update_texts()
@@ -267,5 +266,5 @@ async def _find_supported_risks(draft: Draft) -> tuple[schema.RiskName, ...]:
     supports them."""
     if draft.plan.recipe.epochs <= schema.MANY_EPOCHS:
         return ()
-    before = await run_in_thread(history.find_earlier_run, draft)  # may read a large file
+    before = await run_in_thread(drafts.find_earlier_run, draft)  # may read a large file
     return ("many-epochs",) if before and before.falling else ()

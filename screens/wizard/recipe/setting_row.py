@@ -10,9 +10,9 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from ftwizard.advice.setting_help import Setting
+from ftwizard.screens.draft.setting_values import can_be_automatic, format_input, parse_value
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.screens.wizard.setting_values import can_be_automatic, format_input, parse_value
 
 
 class SettingRow(Horizontal):

@@ -11,7 +11,7 @@ from ftwizard.pricing.offer import Offer, Volume
 from ftwizard.quantity import EndDate, Figure
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import ColumnId
-from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.draft.drafts import Draft
 from tests.helpers.machines import make_machine
 from tests.screens.wizard.data.reports import report
 

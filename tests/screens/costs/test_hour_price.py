@@ -17,15 +17,14 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.costs.hour_price import HourPricePage
 from ftwizard.screens.costs.page import CostsPage
+from ftwizard.screens.draft import drafts, live_estimate
+from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.plain import hour_price, steps
 from ftwizard.screens.plain.prompts import BACK
-from ftwizard.screens.wizard import drafts
-from ftwizard.screens.wizard.drafts import Draft, Step
 from ftwizard.screens.wizard.estimate import text as estimate_texts
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
-from ftwizard.screens.wizard.recipe import live_estimate
 from tests.screens.costs.helpers import FACTS, TODAY, checked
 from tests.screens.frames import asked, assert_frame, drive, frame, says, until
 from tests.screens.plain.scripted import Scripted

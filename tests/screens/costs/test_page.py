@@ -29,8 +29,8 @@ from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.costs.table import Order
 from ftwizard.screens.costs.volume import VolumePage
 from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu
-from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from tests.screens.costs.helpers import (
     COLUMN_IDS,

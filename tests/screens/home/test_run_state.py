@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.runs import store
-from ftwizard.screens.home.run_state import describe_state
+from ftwizard.screens.run_state import describe_state
 from tests.screens.runs_helpers import make_run
 
 

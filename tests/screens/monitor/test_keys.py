@@ -105,7 +105,7 @@ def test_leaving_says_how_to_come_back_and_leaves_the_run_alone(home: Path) -> N
         await pilot.pause(0.2)
 
     drive(app, (80, 24), play)
-    assert app.farewell == ["Run alive keeps running. Come back with: ftwizard watch alive"]
+    assert app.session.farewell == ["Run alive keeps running. Come back with: ftwizard watch alive"]
     assert observe(folder).state == "running"
 
 

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from ftwizard.runs.progress import Progress
+from ftwizard.screens.draft.suggestions import Suggest
 from ftwizard.screens.plain.prompts import BACK, GoBack, Prompter, UserQuit, Validator
-from ftwizard.screens.wizard.suggestions import Suggest
 
 
 class Scripted(Prompter):

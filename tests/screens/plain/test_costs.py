@@ -10,10 +10,10 @@ from rich.cells import cell_len
 
 from ftwizard.runs.progress import Progress
 from ftwizard.screens.costs import inputs
+from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.suggestions import Suggest
 from ftwizard.screens.plain import costs
 from ftwizard.screens.plain.prompts import GoBack, Prompter, Validator
-from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.suggestions import Suggest
 from tests.screens.costs.helpers import TODAY, counted, offers
 
 

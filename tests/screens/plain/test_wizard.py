@@ -9,12 +9,12 @@ import pytest
 
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.checks import check_plan
+from ftwizard.screens.draft import drafts, setting_values
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import data, provider, steps, wizard
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import BACK, OTHER, GoBack, Prompter, UserQuit
 from ftwizard.screens.plain.steps import Item
-from ftwizard.screens.wizard import drafts, setting_values
-from ftwizard.screens.wizard.drafts import Draft
 from tests.helpers.machines import make_machine
 from tests.screens.plain.scripted import Scripted
 

@@ -13,8 +13,8 @@ from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo, read_machine_info
 from ftwizard.plan import schema
-from ftwizard.screens.wizard import drafts, texts
-from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.draft import drafts, texts
+from ftwizard.screens.draft.drafts import Draft
 from tests.screens.wizard.data.reports import clean
 
 

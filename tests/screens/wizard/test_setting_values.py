@@ -16,9 +16,9 @@ from ftwizard.advice.recipe_advice import AdvisedValue
 from ftwizard.advice.setting_help import setting
 from ftwizard.hardware.machine import Gpu, MachineInfo, read_machine_info
 from ftwizard.plan.schema import Finish, Samples
-from ftwizard.screens.wizard import texts
-from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.setting_values import (
+from ftwizard.screens.draft import texts
+from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.setting_values import (
     AFTER,
     apply_advice,
     find_prompts_problem,

@@ -9,9 +9,9 @@ from textual.pilot import Pilot
 
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.widgets.next_line import NextStep
+from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.wizard.data.page import DataPage
-from ftwizard.screens.wizard.drafts import Draft, Step
+from ftwizard.screens.wizard.data.report_view import NextStep
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, until
 

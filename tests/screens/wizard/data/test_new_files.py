@@ -16,10 +16,10 @@ from ftwizard.plan.checks import check_plan
 from ftwizard.screens.dialogs.choose import ChooseDialog
 from ftwizard.screens.dialogs.result import ResultDialog
 from ftwizard.screens.dialogs.save_as import SaveAsDialog
+from ftwizard.screens.draft.drafts import Step
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.wizard.data.page import DataPage
-from ftwizard.screens.wizard.drafts import Step
+from ftwizard.screens.wizard.data.report_view import NextStep
 from tests.helpers.models import make_tiny
 from tests.screens.frames import frame, says, until
 from tests.screens.wizard.data.page import draft_of, on_page, read

@@ -18,14 +18,14 @@ from ftwizard.plan import schema
 from ftwizard.screens import subprocesses
 from ftwizard.screens.dialogs.choose import ChooseDialog
 from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.menu import Menu
-from ftwizard.screens.widgets.next_line import NextStep
 from ftwizard.screens.wizard.data import data_check
 from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.data.report_view import NextStep
 from ftwizard.screens.wizard.data.rows import RowsPage
-from ftwizard.screens.wizard.drafts import Draft, Step
 from tests.screens.frames import assert_frame, frame, says, until
 from tests.screens.hostile import TEXTS, obeyed, too_wide
 from tests.screens.wizard.data import reports

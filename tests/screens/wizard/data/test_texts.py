@@ -20,7 +20,7 @@ from ftwizard.screens.wizard.data import (
     loss_mask,
     new_files,
     report_text,
-    row_view,
+    row_text,
     selection,
 )
 from ftwizard.screens.wizard.data.length_histogram import RowLengths
@@ -58,20 +58,20 @@ EXAMPLE = st.fixed_dictionaries(
 
 @given(EXAMPLE)
 def test_whatever_a_row_holds_it_can_be_read(found: dict[str, Any]) -> None:
-    for said in (row_view.format_example(found).plain, row_view.summarize(found)):
+    for said in (row_text.format_example(found).plain, row_text.summarize(found)):
         assert not obeyed(said.replace("\t", ""))
-    assert row_view.count_characters(found) >= 0
+    assert row_text.count_characters(found) >= 0
 
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
 def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> None:
     found = row_preview.redact_example(formats.to_example(row, format))
-    said = row_view.format_example(found).plain
+    said = row_text.format_example(found).plain
     for message in (*found["messages"], *found["chosen"], *found["rejected"]):
         assert message["role"] in said
         if isinstance(message.get("content"), str):
             assert message["content"].strip() in said
-    assert row_view.summarize(found)
+    assert row_text.summarize(found)
     if found["kind"] == "preference":
         assert said.index("✓ chosen") < said.index("✗ rejected")
     if found["kind"] == "labelled":
@@ -91,12 +91,12 @@ def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
         tools=[{"type": "function", "function": {"name": "weather"}}],
         extra={"id": 3},
     )
-    said = row_view.format_example(found).plain
+    said = row_text.format_example(found).plain
     assert "Who?\n[image: image/png, 3 kB in the row]" in said
     assert '→ weather({"at":"x"})' in said
     assert "assistant  not trained on (weight 0)" in said and "tool  result of c1" in said
     assert said.startswith("tools  weather") and said.endswith("extra  id")
-    assert row_view.summarize(found).startswith("Who? [image")
+    assert row_text.summarize(found).startswith("Who? [image")
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -14,9 +14,9 @@ from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
+from ftwizard.screens.draft import setting_values
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard import setting_values
-from ftwizard.screens.wizard.drafts import Draft
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.recipe.setting_row import SettingRow
 from tests.helpers.machines import make_machine

@@ -17,10 +17,10 @@ from ftwizard.runs.store import find
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.confirm import TypedConfirm
 from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.draft.drafts import Draft, Step, get_fingerprint
 from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.wizard import review
 from ftwizard.screens.wizard.data.page import DataPage
-from ftwizard.screens.wizard.drafts import Draft, Step, get_fingerprint
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
@@ -267,7 +267,7 @@ def test_an_error_that_nobody_foresaw_is_told_and_leads_back_with_every_answer(
         await until(pilot, lambda: bool(steps))
         left.extend(steps)
 
-    monkeypatch.setattr("ftwizard.screens.navigation.work", broken)
+    monkeypatch.setattr("ftwizard.screens.dialogs.command_progress.run_command", broken)
     drive(FtwizardApp(), (80, 24), play)
     assert left == [Step(draft, -1)]
     assert "KeyError" in next((home / "crashes").iterdir()).read_text()

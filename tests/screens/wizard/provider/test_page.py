@@ -24,8 +24,8 @@ from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs.page import CostsPage
+from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.wizard.drafts import Draft, Step
 from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.screens.costs.helpers import FACTS, TODAY, checked

@@ -14,9 +14,8 @@ from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan import plan_file, schema
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.screens.wizard import setting_values
-from ftwizard.screens.wizard.drafts import Draft, temporary_plan
-from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.screens.draft import live_estimate, setting_values
+from ftwizard.screens.draft.drafts import Draft, temporary_plan
 from ftwizard.text import format_bytes
 from tests.helpers.machines import make_machine
 from tests.helpers.probes import measured

@@ -16,8 +16,8 @@ from ftwizard.estimate import batching, plan_estimate
 from ftwizard.models.hub import is_folder
 from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Finish, Plan, Recipe
-from ftwizard.screens.wizard.drafts import Draft, get_absolute_path
-from ftwizard.screens.wizard.recipe import live_estimate
+from ftwizard.screens.draft import live_estimate
+from ftwizard.screens.draft.drafts import Draft, get_absolute_path
 from ftwizard.text import make_visible
 
 MODEL_REASON = (

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
 
 from ftwizard.advice import questions, recipe_advice
@@ -24,8 +23,8 @@ from ftwizard.hardware.machine import MachineInfo
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
 from ftwizard.screens import palette
-from ftwizard.screens.wizard import history, setting_values
-from ftwizard.screens.wizard.drafts import Draft
+from ftwizard.screens.draft import drafts, setting_values
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_bytes, format_count, format_duration_range, make_visible
 
 COUNTING = "Counting with the model's tokenizer"
@@ -55,19 +54,6 @@ def describe_machine(facts: MachineInfo, width: int = 200) -> str:
         f"{gpu}; {room}",
     )
     return next((line for line in lines if cell_len(line) <= width), lines[-1])
-
-
-def wrap_hanging(text: Text, hang: int, width: int) -> Text:
-    """Wrap text at words, with continuation lines indented by ``hang``.
-
-    ``width`` counts cells.
-    """
-    room, lines = max(20, width - hang), []
-    text.rstrip()
-    for line in text.split("\n", allow_blank=True) or [text]:
-        first, *below = line[hang:].wrap(Console(width=room), room) or [Text()]
-        lines += [line[:hang] + first, *(Text(" " * hang) + part for part in below)]
-    return Text("\n").join(lines)
 
 
 def format_recommendation(recommendation: Recommendation) -> Text:
@@ -167,7 +153,7 @@ def format_warnings(draft: Draft) -> Text:
     """Format the warnings before training."""
     estimate = draft.estimate or {}
     text = Text()
-    before = history.find_earlier_run(draft)
+    before = drafts.find_earlier_run(draft)
     falling = before is not None and before.falling
     for warning in recipe_advice.warnings(
         draft.plan.recipe, draft.parameters, draft.earlier, falling=falling

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,9 +14,10 @@ from typing import Any
 import msgspec
 
 from ftwizard import locations, strict_yaml, user_paths
-from ftwizard.advice import questions
+from ftwizard.advice import questions, run_history
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
+from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PathId, PlatformId
 from ftwizard.data.documents import DataReport
@@ -339,3 +341,22 @@ def format_command(name: str, hour: PriceRate | None = None) -> str:
         *machine_rate.price_arguments(hour),
     ]
     return make_visible(shlex.join(words))
+
+
+def find_earlier_run(draft: Draft) -> EarlierLoss | None:
+    """Find an earlier run on the same data that informs more epochs than advised.
+
+    None if the epochs are few or there is no such run. A large file is read once, which takes
+    seconds.
+    """
+    plan = draft.plan
+    if plan.recipe.epochs <= schema.MANY_EPOCHS or not plan.data.files.train:
+        return None
+    file = plan.data.files.train
+    return run_history.find_earlier_loss(plan, lambda: _hash_file(file, get_fingerprint(file)))
+
+
+@functools.lru_cache(maxsize=4)
+def _hash_file(file: str, stamp: Fingerprint | None) -> str | None:
+    """Hash a file; cached until the file changes."""
+    return run_history.hash_rows(file)

@@ -25,8 +25,7 @@ from ftwizard.plan import schema
 from ftwizard.plan.schema import Method, Recipe
 from ftwizard.pricing import machine_rate, money
 from ftwizard.screens import palette
-from ftwizard.screens.wizard.drafts import Draft
-from ftwizard.screens.wizard.estimate.memory import judge_fit
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_byte_range, format_bytes, format_count, format_duration_range
 
 MAX_LINES = 2
@@ -35,6 +34,11 @@ INDENT = 2
 """Cells of the arrow."""
 UNPRICED = "cost unknown"
 """Shown last and dim; help and the next page explain how to set a price."""
+_MARKS = {
+    "fits": ("✓", palette.GOOD),
+    "tight": ("!", f"bold {palette.WARNING}"),
+    "does not fit": ("✗", f"bold {palette.BAD}"),
+}
 
 
 @functools.lru_cache(maxsize=32)
@@ -219,3 +223,10 @@ def get_memory_range(
         value = plan_estimate.measured_peak(probe, memory).value
         return value, value, value, room
     return peak.low or peak.value, peak.value, peak.high or peak.value, room
+
+
+def judge_fit(middle: float, high: float, room: float) -> tuple[str, str, str]:
+    """Return mark, word and style of a need in bytes against ``room``."""
+    word = "fits" if high <= room else "tight" if middle <= room else "does not fit"
+    mark, style = _MARKS[word]
+    return mark, word, style

@@ -10,7 +10,7 @@ from pathlib import Path
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
 from ftwizard.models.hub import find_known_models
-from ftwizard.screens.wizard.drafts import format_path
+from ftwizard.screens.draft.drafts import format_path
 from ftwizard.text import format_bytes, make_visible
 
 MAX_CHARACTERS = 4096
