@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from textual.app import App
 
 from ftwizard.background import run_in_thread
@@ -77,7 +78,7 @@ async def start(app: App[Any], session: Session, plan: str, name: str, *options:
     session.farewell = []
     if isinstance(document, FtwizardError):
         raise document
-    return str(document["id"])
+    return msgspec.convert(document, store.RunStatus).id
 
 
 async def doctor(app: App[Any], _session: Session, _: str = "") -> int:

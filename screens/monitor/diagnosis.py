@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, NamedTuple
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 from textual import work
@@ -17,6 +18,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import checkpoints, describe
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.follower import Follower
+from ftwizard.runs.store import RunStatus
 from ftwizard.screens.dialogs.command_progress import CommandProgress
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.dialogs.error import ErrorDialog
@@ -210,7 +212,7 @@ class DiagnosisPage(Page[str]):
         if isinstance(result, FtwizardError):
             await self.app.push_screen_wait(ErrorDialog(result))
         elif result is not None:
-            self.dismiss(result["id"])
+            self.dismiss(msgspec.convert(result, RunStatus).id)
 
 
 def select_findings(findings: list[Event]) -> list[Event]:

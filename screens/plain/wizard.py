@@ -6,6 +6,7 @@ import functools
 import signal
 from dataclasses import replace
 
+import msgspec
 from rich.text import Text
 
 from ftwizard.cli import output, watch
@@ -134,6 +135,7 @@ def _start(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
     try:
         saved.append(drafts.save(draft))
         argv = ("train", saved[-1], "--name", draft.name, *machine_rate.price_arguments(draft.hour))
-        return str(prompter.run("Starting the run", *argv, lasting=True)["id"])
+        document = prompter.run("Starting the run", *argv, lasting=True)
+        return msgspec.convert(document, store.RunStatus).id
     finally:
         signal.signal(signal.SIGINT, before)
