@@ -109,7 +109,7 @@ class RecipePage(WizardPage[Step]):
         self.query_one(FileInput).fold(not self.query_one(FileInput).has_focus_within)
         self._update_texts()
 
-    def on_fold_turned(self, event: FoldedSection.Turned) -> None:
+    def on_folded_section_turned(self, event: FoldedSection.Turned) -> None:
         self.query_one("#recipe").set_class(event.unfolded, "unfolded")
 
     def on_file_input_edited(self) -> None:

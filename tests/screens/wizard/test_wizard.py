@@ -307,7 +307,7 @@ def test_the_line_that_is_wrong_gets_the_focus_and_an_unusual_value_is_named(row
         await pilot.press(*"owner/mine")
         pilot.app.screen.query_one("#setting-seed Input", Input).value = "-1"
         pilot.app.screen.query_one("#setting-epochs Input", Input).value = "40"
-        await says(pilot, "yours; usual is 1 to 3")
+        await says(pilot, "yours; usually 1 to 3")
         await pilot.press("enter")
         await says(pilot, "✗ Random seed is -1")
         await until(pilot, lambda: pilot.app.screen.query_one("#setting-seed").has_focus_within)
