@@ -17,9 +17,9 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_without_a_file_nothing_is_run(tmp_path: Path) -> None:
-    found = config.load(tmp_path / "none.toml")
-    assert found.notify.command == ()
-    assert found.notify.terminal
+    settings = config.load(tmp_path / "none.toml")
+    assert settings.notify.command == ()
+    assert settings.notify.terminal
 
 
 def test_a_command_and_its_occasions(tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ def test_the_nearest_point(steps: Changes, part: float) -> None:
         assert series.nearest(part) is None
         return
     x = part * points[-1][0]
-    found = series.nearest(x)
-    assert found is not None
-    assert same([found], [min(points, key=lambda point: (abs(point[0] - x), point[0]))])
+    nearest = series.nearest(x)
+    assert nearest is not None
+    assert same([nearest], [min(points, key=lambda point: (abs(point[0] - x), point[0]))])
 
 
 @given(steps=changes, weight=st.floats(0, 0.99), share=st.sampled_from([0.0, 0.02, 0.2]))
@@ -117,7 +117,7 @@ def test_smoothing_is_the_unbiased_average_of_what_is_left(
     smoothed = Smoothed(weight, share)
     points = grow(smoothed, [(kind, x, min(y, 1e6)) for kind, x, y in steps])
     assert len(smoothed) == len(points)
-    seen: list[float] = []
+    values: list[float] = []
     shares: list[float] = []
     for index, (x, y) in enumerate(points):
         got = smoothed[index]
@@ -125,11 +125,11 @@ def test_smoothing_is_the_unbiased_average_of_what_is_left(
         if not math.isfinite(y):
             assert math.isnan(got[1])
             continue
-        seen.append(y)
-        kept = weight if share * len(seen) <= 1 / (1 - weight) else 1 - 1 / (share * len(seen))
+        values.append(y)
+        kept = weight if share * len(values) <= 1 / (1 - weight) else 1 - 1 / (share * len(values))
         shares = [s * kept for s in shares] + [1 - kept]
         if index % 50 == 0 or index == len(points) - 1:
-            mean = math.fsum(map(math.prod, zip(seen, shares, strict=True))) / math.fsum(shares)
+            mean = math.fsum(map(math.prod, zip(values, shares, strict=True))) / math.fsum(shares)
             assert got[1] == pytest.approx(mean, rel=1e-6, abs=1e-6)
 
 
@@ -159,13 +159,13 @@ def test_what_cannot_be_a_point_is_refused_and_changes_nothing() -> None:
 
 def test_the_version_tells_of_every_change() -> None:
     series = Series()
-    seen = [series.version]
+    values = [series.version]
     for change in ("append", "replace", "cut"):
         if change == "cut":
             series.cut_after(0)
         else:
             series.append(1, 1)
-        seen.append(series.version)
-    assert len(set(seen)) == 4
+        values.append(series.version)
+    assert len(set(values)) == 4
     series.cut_after(5)
-    assert series.version == seen[-1]
+    assert series.version == values[-1]

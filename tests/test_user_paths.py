@@ -100,8 +100,8 @@ def test_a_path_from_elsewhere_is_a_sentence_too(name: str, says: str) -> None:
 
 
 def test_a_hub_id_with_a_long_end_is_looked_for_as_a_file_without_harm() -> None:
-    found = ids.parse(f"owner/name/{'c' * 190}:{'s' * 90}")
-    assert found is not None and found.split == "s" * 90
+    hub_id = ids.parse(f"owner/name/{'c' * 190}:{'s' * 90}")
+    assert hub_id is not None and hub_id.split == "s" * 90
 
 
 @pytest.mark.parametrize("name", ["~nosuchuser/x", "/" + "x" * 300])

@@ -105,7 +105,7 @@ def check_plan_fit(
     if device is None or not device.memory:
         return None
     room = gpu_fit.AvailableGpu(
-        name=device.name or "the GPU", memory=device.memory, used=float(device.held)
+        name=device.name or "the GPU", memory=device.memory, used=float(device.used_by_others)
     )
     if shape is None:
         return (

@@ -38,14 +38,14 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes in use now."""
 
     @property
-    def held(self) -> int:
+    def used_by_others(self) -> int:
         """Return the bytes used by other processes; what an idle GPU uses does not count."""
         return self.used if self.used and self.used > MAX_IDLE_BYTES else 0
 
     @property
     def free(self) -> int | None:
         """Return the bytes available to a run; None if unknown."""
-        return None if self.memory is None else max(0, self.memory - self.held)
+        return None if self.memory is None else max(0, self.memory - self.used_by_others)
 
 
 class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):

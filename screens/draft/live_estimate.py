@@ -207,7 +207,7 @@ def _format_memory(draft: Draft, memory: MemoryEstimate) -> Text:
         return Text(format_byte_range(low, high))
     mark, word, style = judge_fit(middle, high, room)
     gpu = plan_estimate.plan_gpu(draft.plan, draft.machine)
-    available = f"{format_bytes(room)} free" if gpu and gpu.held else format_bytes(room)
+    available = f"{format_bytes(room)} free" if gpu and gpu.used_by_others else format_bytes(room)
     return Text.assemble(
         f"{format_byte_range(low, high)} of {available} ", (f"{mark} {word}", style)
     )

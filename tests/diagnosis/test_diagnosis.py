@@ -19,14 +19,14 @@ from tests.helpers import curves
 SEEDS = range(12)
 
 
-def said(curve: Curve) -> dict[str, float]:
+def find_onsets(curve: Curve) -> dict[str, float]:
     """Return what is said of a curve as it grows, and at which step first."""
-    found: dict[str, float] = {}
+    onsets: dict[str, float] = {}
     for step, _ in curve.evals or curve.train[::12]:
         verdict = diagnose(curve.until(step))
         for name in (verdict.pattern, *verdict.also):
-            found.setdefault(name, step)
-    return found
+            onsets.setdefault(name, step)
+    return onsets
 
 
 KINDS: list[tuple[Callable[[int], Curve], str, set[str]]] = [
@@ -44,7 +44,7 @@ KINDS: list[tuple[Callable[[int], Curve], str, set[str]]] = [
     ),
     (curves.flattening, "plateau", {"diverged", "no_learning"}),
     (curves.staircase, "memorising", {"spiky", "diverged"}),
-    (lambda seed: curves.staircase(seed, known=False), "memorising", {"spiky", "diverged"}),
+    (lambda seed: curves.staircase(seed, with_epochs=False), "memorising", {"spiky", "diverged"}),
     (lambda seed: curves.staircase(seed, validated=False), "memorising", {"spiky", "diverged"}),
     (curves.running_away, "diverged", {"overfit"}),
     (curves.one_spike, "spike", {"diverged", "overfit", "spiky", "memorising"}),
@@ -57,25 +57,25 @@ KINDS: list[tuple[Callable[[int], Curve], str, set[str]]] = [
 def test_each_pattern_is_found_and_taken_for_no_other(
     kind: Callable[[int], Curve], pattern: str, never: set[str]
 ) -> None:
-    found = [said(kind(seed)) for seed in SEEDS]
-    assert sum(pattern in one for one in found) >= len(SEEDS) - 1
-    assert sum(bool(never & set(one)) for one in found) <= 1
+    onsets = [find_onsets(kind(seed)) for seed in SEEDS]
+    assert sum(pattern in onset for onset in onsets) >= len(SEEDS) - 1
+    assert sum(bool(never & set(onset)) for onset in onsets) <= 1
 
 
 @pytest.mark.parametrize("kind", [curves.healthy, curves.slow_start])
 def test_nothing_is_cried_over_a_run_that_is_well(kind: Callable[[int], Curve]) -> None:
     alarms = {"overfit", "memorising", "no_learning", "spiky", "diverged", "nan", "zero_loss"}
-    assert sum(bool(alarms & set(said(kind(seed)))) for seed in SEEDS) <= 1
+    assert sum(bool(alarms & set(find_onsets(kind(seed)))) for seed in SEEDS) <= 1
 
 
 def test_a_healthy_run_is_called_so_at_its_end() -> None:
     verdicts = [diagnose(curves.healthy(seed)) for seed in SEEDS]
-    assert sum(one.pattern == "healthy" for one in verdicts) >= len(SEEDS) - 1
+    assert sum(verdict.pattern == "healthy" for verdict in verdicts) >= len(SEEDS) - 1
 
 
 def test_validation_that_is_noisy_but_falls_is_no_overfitting() -> None:
-    found = [said(curves.healthy(seed, eval_noise=0.03)) for seed in SEEDS]
-    assert sum("overfit" in one for one in found) <= 1
+    onsets = [find_onsets(curves.healthy(seed, eval_noise=0.03)) for seed in SEEDS]
+    assert sum("overfit" in onset for onset in onsets) <= 1
 
 
 def test_a_flat_validation_loss_is_seldom_ever_taken_for_a_rising_one() -> None:
@@ -90,7 +90,7 @@ def test_overfitting_is_said_soon_and_names_the_best() -> None:
     delays = []
     for seed in SEEDS:
         curve = curves.overfitting(seed, onset=240)
-        delays.append((said(curve)["overfit"] - 240) / 30)
+        delays.append((find_onsets(curve)["overfit"] - 240) / 30)
         verdict = diagnose(curve)
         assert verdict.best_step is not None and abs(verdict.best_step - 240) <= 60
         assert verdict.best_loss == dict(curve.evals)[verdict.best_step]
@@ -100,14 +100,14 @@ def test_overfitting_is_said_soon_and_names_the_best() -> None:
 
 def test_the_noise_of_few_evaluations_is_not_taken_from_a_steep_fall() -> None:
     falls = curves.falling(3.0, 1.0, 50)
-    known, found, naive = 0.004, [], []
+    drawn_noise, estimates, naive = 0.004, [], []
     for seed in SEEDS:
-        drawn = curves.drawn(falls, falls, evaluations=8, eval_noise=known, seed=seed)
+        drawn = curves.drawn(falls, falls, evaluations=8, eval_noise=drawn_noise, seed=seed)
         losses = [loss for _, loss in drawn.evals]
-        found.append(noise_about_convex(losses))
+        estimates.append(noise_about_convex(losses))
         naive.append(noise(losses))
-    assert median(found) == pytest.approx(known, rel=0.5)
-    assert median(naive) > 2 * median(found)
+    assert median(estimates) == pytest.approx(drawn_noise, rel=0.5)
+    assert median(naive) > 2 * median(estimates)
 
 
 def test_all_of_many_evaluations_are_counted() -> None:
@@ -292,9 +292,11 @@ def test_any_numbers_have_a_verdict_in_words(
     verdict: Verdict = diagnose(curve)
     assert 0 <= verdict.confidence <= 1
     assert verdict.pattern not in verdict.also
-    found = to_findings(verdict)
-    assert found[0].code == verdict.pattern
-    assert all(one.message.strip() and one.action and one.actions for one in found)
+    findings = to_findings(verdict)
+    assert findings[0].code == verdict.pattern
+    assert all(
+        finding.message.strip() and finding.action and finding.actions for finding in findings
+    )
     assert (verdict.best_step is None) == (not any(math.isfinite(loss) for _, loss in evals))
 
 

@@ -11,7 +11,7 @@ from tests.helpers import curves
 
 
 def message(curve: Curve, code: str) -> str:
-    return next(one.message for one in to_findings(diagnose(curve)) if one.code == code)
+    return next(finding.message for finding in to_findings(diagnose(curve)) if finding.code == code)
 
 
 def test_overfitting_in_numbers() -> None:
@@ -32,8 +32,8 @@ def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None
         diagnose(replace(curve, scores={"eval_accuracy": better}))
     )[0].message  # fmt: skip
     worse: list[Point] = [(step, 0.5 - step / 2000) for step, _ in curve.evals]
-    told = to_findings(diagnose(replace(curve, scores={"eval_accuracy": worse})))[0].message
-    assert "improves" not in told
+    text = to_findings(diagnose(replace(curve, scores={"eval_accuracy": worse})))[0].message
+    assert "improves" not in text
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None
 def test_overfitting_says_what_the_training_loss_does_meanwhile(climb: float, word: str) -> None:
     curve = curves.overfitting(1)
     level = curves.drawn(lambda s: 1.0 + climb * max(0, s - 240) / 360, None, noise=0.015)
-    found = to_findings(diagnose(replace(curve, train=level.train)))
-    told = next(one for one in found if one.code == "overfit")
-    assert word in told.message
+    findings = to_findings(diagnose(replace(curve, train=level.train)))
+    overfit = next(finding for finding in findings if finding.code == "overfit")
+    assert word in overfit.message
     alone = to_findings(diagnose(replace(curve, train=())))[0]
     assert alone.code == "overfit" and "training" not in alone.message
 
@@ -67,11 +67,11 @@ def test_flat_is_said_of_the_loss_that_is() -> None:
 def test_a_loss_that_is_flat_as_the_rate_has_fallen_is_let_end() -> None:
     fall = curves.falling(2.0, 0.9, 40)
     curve = curves.drawn(fall, fall)
-    found = to_findings(diagnose(curve))[0]
-    assert "of its peak" in found.message and "Let it finish" in found.action
+    finding = to_findings(diagnose(curve))[0]
+    assert "of its peak" in finding.message and "Let it finish" in finding.action
     even = replace(curve, learning_rate=[(step, 1e-4) for step, _ in curve.train])
-    found = to_findings(diagnose(even))[0]
-    assert "learning rate" not in found.message and "Stop soon" in found.action
+    finding = to_findings(diagnose(even))[0]
+    assert "learning rate" not in finding.message and "Stop soon" in finding.action
 
 
 def test_spikes_are_counted() -> None:
@@ -83,7 +83,7 @@ def test_spikes_are_counted() -> None:
 
 def test_a_staircase_is_said_to_follow_the_epochs_only_where_they_are_known() -> None:
     assert "at even intervals" not in message(curves.staircase(1), "memorising")
-    assert "at even intervals" in message(curves.staircase(1, known=False), "memorising")
+    assert "at even intervals" in message(curves.staircase(1, with_epochs=False), "memorising")
 
 
 @pytest.mark.parametrize("losses", [[1.1, 1.3], [1.1, 1.3, 1.8], [1.1, 1.9, 1.8]])
@@ -91,20 +91,21 @@ def test_few_evaluations_that_rise_from_the_first_on_are_said_to(losses: list[fl
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
     verdict = diagnose(few)
-    found = to_findings(verdict)[0]
-    assert (found.code, verdict.best_step) == ("insufficient", 200)
-    assert f"has risen since the first (1.1 → {losses[-1]}, +" in found.message
-    assert "training loss keeps falling" in found.message and "at step 200" in found.message
+    finding = to_findings(verdict)[0]
+    assert (finding.code, verdict.best_step) == ("insufficient", 200)
+    assert f"has risen since the first (1.1 → {losses[-1]}, +" in finding.message
+    assert "training loss keeps falling" in finding.message and "at step 200" in finding.message
     assert (
-        "Keep the first evaluation's checkpoint" in found.action and "Continue" not in found.action
+        "Keep the first evaluation's checkpoint" in finding.action
+        and "Continue" not in finding.action
     )
-    assert found.actions == ("stop_keep_best", "evaluate")
+    assert finding.actions == ("stop_keep_best", "evaluate")
 
 
 @pytest.mark.parametrize("losses", [[1.1], [1.1, 1.0, 1.8], [1.1, 1.1, 1.2], [1.1, 1.101, 1.102]])
 def test_few_evaluations_are_said_to_rise_only_where_they_do(losses: list[float]) -> None:
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
-    found = to_findings(diagnose(few))[0]
-    assert (found.code, found.action) == ("insufficient", "Continue.")
-    assert found.message == f"Not enough evaluations yet: {len(losses)} so far."
+    finding = to_findings(diagnose(few))[0]
+    assert (finding.code, finding.action) == ("insufficient", "Continue.")
+    assert finding.message == f"Not enough evaluations yet: {len(losses)} so far."

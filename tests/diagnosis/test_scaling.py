@@ -29,28 +29,28 @@ def guessing(seed: int) -> Curve:
     [curves.healthy, curves.overfitting, curves.flattening, curves.staircase, curves.one_spike,
      curves.still, curves.jumpy, guessing],
 )  # fmt: skip
-@pytest.mark.parametrize(("times", "known"), [(16, None), (4, 4), (3, 3)])
+@pytest.mark.parametrize(("times", "accumulation"), [(16, None), (4, 4), (3, 3)])
 def test_it_changes_no_verdict_and_is_said(
-    kind: Callable[[int], Curve], times: int, known: int | None
+    kind: Callable[[int], Curve], times: int, accumulation: int | None
 ) -> None:
     for seed in SEEDS:
-        curve = replace(kind(seed), accumulation=known)
+        curve = replace(kind(seed), accumulation=accumulation)
         is_so = diagnose(curve)
-        told = diagnose(summed(curve, times))
-        assert (told.pattern, told.also, told.onset_step) == (
+        verdict = diagnose(summed(curve, times))
+        assert (verdict.pattern, verdict.also, verdict.onset_step) == (
             is_so.pattern, is_so.also, is_so.onset_step,
         )  # fmt: skip
-        assert told.evidence["logged_times"] == times and "logged_times" not in is_so.evidence
-        first, *rest = to_findings(told)
+        assert verdict.evidence["logged_times"] == times and "logged_times" not in is_so.evidence
+        first, *rest = to_findings(verdict)
         of_mean, *others = to_findings(is_so)
         assert first.message == of_mean.message + SAID.format(times)
-        assert [one.message for one in rest] == [one.message for one in others]
+        assert [finding.message for finding in rest] == [finding.message for finding in others]
 
 
-@pytest.mark.parametrize("known", [None, 4])
-def test_a_training_loss_that_is_high_early_is_none(known: int | None) -> None:
+@pytest.mark.parametrize("accumulation", [None, 4])
+def test_a_training_loss_that_is_high_early_is_none(accumulation: int | None) -> None:
     steep = curves.falling(11.0, 1.0, 20)
-    curve = replace(curves.drawn(steep, curves.falling(1.3, 1.0, 100)), accumulation=known)
+    curve = replace(curves.drawn(steep, curves.falling(1.3, 1.0, 100)), accumulation=accumulation)
     early = [loss for step, loss in curve.train if 15 <= step <= 30]
     assert 3.4 < sorted(early)[2] / curve.evals[0][1] < 4.6, "at the first evaluation it looks so"
     for step, _ in curve.evals:

@@ -32,20 +32,20 @@ def facts(*gpus: Gpu, no_gpu: str = "no NVIDIA driver here", **more: Any) -> Mac
     return make_machine(*gpus, no_gpu=None if gpus else no_gpu, cores=8, disk_free=10**12, **more)
 
 
-def by_name(found: list[Check]) -> dict[str, Check]:
-    return {one.name: one for one in found}
+def by_name(checks: list[Check]) -> dict[str, Check]:
+    return {check.name: check for check in checks}
 
 
 def test_what_is_not_right_always_says_what_to_do() -> None:
     driver = NvidiaDriver(cards=(Card(index=0), Card(index=1, lost=True)), cuda=(11, 4))
-    for found in (
+    for checks in (
         doctor.collect_checks(facts(), NvidiaDriver()),
         doctor.collect_checks(facts(CARD), driver),
     ):
-        assert all(one.fix for one in found if one.status != "ok")
-        assert all(one.detail for one in found)
-        assert len({one.name for one in found}) == len(found)
-        assert not any("\x1b" in one.detail + one.fix for one in found)
+        assert all(check.fix for check in checks if check.status != "ok")
+        assert all(check.detail for check in checks)
+        assert len({check.name for check in checks}) == len(checks)
+        assert not any("\x1b" in check.detail + check.fix for check in checks)
 
 
 def test_a_later_finding_takes_the_place_of_an_earlier_one_of_its_name() -> None:
@@ -59,25 +59,25 @@ def test_a_later_finding_takes_the_place_of_an_earlier_one_of_its_name() -> None
 
 
 def test_the_packages_of_the_extra_are_compared_with_what_is_installed() -> None:
-    found = by_name(list(extras.run_checks()))
-    assert {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"} <= set(found)
-    assert found["trl"].status == "ok"
-    assert found["extra: demo"].status == "ok" and "torch" not in found["extra: demo"].detail
-    assert not {"extra: dev", "extra: all", "extra: local"} & set(found)
+    checks = by_name(list(extras.run_checks()))
+    assert {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"} <= set(checks)
+    assert checks["trl"].status == "ok"
+    assert checks["extra: demo"].status == "ok" and "torch" not in checks["extra: demo"].detail
+    assert not {"extra: dev", "extra: all", "extra: local"} & set(checks)
 
 
 def test_what_is_missing_or_too_old_is_named_with_its_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = {"trl": "0.9", "torch": None, "gguf": None}
-    known = versions.get_version
-    monkeypatch.setattr(versions, "get_version", lambda name: there.get(name, known(name)))
-    found = by_name(list(extras.run_checks()))
-    assert found["trl"].status == found["torch"].status == "missing"
-    assert "0.9, needs" in found["trl"].detail
-    assert found["torch"].fix.endswith("pip install 'ftwizard[local]'")
-    assert found["extra: demo"].status == "warning"
-    assert found["extra: demo"].fix.endswith("pip install 'ftwizard[demo]'")
+    get_version = versions.get_version
+    monkeypatch.setattr(versions, "get_version", lambda name: there.get(name, get_version(name)))
+    checks = by_name(list(extras.run_checks()))
+    assert checks["trl"].status == checks["torch"].status == "missing"
+    assert "0.9, needs" in checks["trl"].detail
+    assert checks["torch"].fix.endswith("pip install 'ftwizard[local]'")
+    assert checks["extra: demo"].status == "warning"
+    assert checks["extra: demo"].fix.endswith("pip install 'ftwizard[demo]'")
 
 
 def test_the_extras_are_those_of_pyproject() -> None:
@@ -86,7 +86,7 @@ def test_the_extras_are_those_of_pyproject() -> None:
     assert set(extras.read_extras()) == set(declared)
     for name, needs in extras.read_extras().items():
         own = {Requirement(line).name for line in declared[name]} - {"ftwizard"}
-        assert own <= {one.name for one in needs}
+        assert own <= {need.name for need in needs}
 
 
 # ------------------------------------------------------------------------- driver and torch
@@ -130,17 +130,17 @@ def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -
 def test_a_driver_and_a_torch_that_do_not_fit(
     tmp_path: Path, driver: versions.Version | None, cuda: str, status: str, fix: str
 ) -> None:
-    said = NvidiaDriver(version="1", cuda=driver, cards=FINE.cards)
-    found = versions.check_build(said, build(tmp_path, "2.13.0", cuda))
-    assert found is not None
-    assert found.status == status and fix in found.fix and bool(fix) == bool(found.fix)
+    nvidia = NvidiaDriver(version="1", cuda=driver, cards=FINE.cards)
+    check = versions.check_build(nvidia, build(tmp_path, "2.13.0", cuda))
+    assert check is not None
+    assert check.status == status and fix in check.fix and bool(fix) == bool(check.fix)
 
 
 def test_a_new_card_is_not_sent_to_a_build_without_its_kernels(tmp_path: Path) -> None:
     new = NvidiaDriver(version="570", cuda=(12, 8), cards=(Card(index=0, capability=(12, 0)),))
     for torch in (build(tmp_path, "2.13.0", "'13.0'"), build(tmp_path, "2.13.0+cpu")):
-        found = versions.check_build(new, torch)
-        assert found is not None and "580" in found.fix and "cu126" not in found.fix
+        check = versions.check_build(new, torch)
+        assert check is not None and "580" in check.fix and "cu126" not in check.fix
 
 
 def test_without_a_gpu_or_torch_versions_cannot_clash(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
 
 
 def test_cards_of_one_kind_are_counted() -> None:
-    found = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), NvidiaDriver()))
-    assert found.detail == "8 × H100, 80.0 GB"
+    check = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), NvidiaDriver()))
+    assert check.detail == "8 × H100, 80.0 GB"
 
 
 def test_several_gpus_of_different_kinds_are_counted_differently() -> None:
@@ -282,20 +282,20 @@ def test_the_gpu_that_a_run_takes() -> None:
 def look_at_keys(
     environment: dict[str, str], has: bool | None = True
 ) -> tuple[list[Check], dict[str, Check]]:
-    found = list(
+    checks = list(
         keys.run_checks(credentials.find_credentials(environment), environment, lambda _: has)
     )
-    return found, by_name(found)
+    return checks, by_name(checks)
 
 
 def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     environment = {"OPENAI_API_KEY": "sk-secret", "HF_TOKEN": "hf_secret"}
-    found, named = look_at_keys(environment)
+    checks, named = look_at_keys(environment)
     assert "OPENAI_API_KEY is set" in named["key: openai"].detail
     assert "HF_TOKEN is set" in named["key: huggingface"].detail
     assert named["keys: none for"].detail == "azure, together, aws, gcp"
-    assert "secret" not in repr(found)
+    assert "secret" not in repr(checks)
     lacking = look_at_keys(environment, has=False)[1]["key: openai"]
     assert lacking.status == "warning" and lacking.fix.endswith("'ftwizard[openai]'")
     assert look_at_keys(environment, has=None)[1]["key: openai"].status == "ok"
@@ -303,10 +303,10 @@ def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = look_at_keys({"HF_HUB_OFFLINE": "1"})[1]
-    assert found["key: huggingface"].status == "warning"
-    assert "hf auth login" in found["key: huggingface"].fix
-    assert found["Hub"].fix == "unset HF_HUB_OFFLINE"
+    checks = look_at_keys({"HF_HUB_OFFLINE": "1"})[1]
+    assert checks["key: huggingface"].status == "warning"
+    assert "hf auth login" in checks["key: huggingface"].fix
+    assert checks["Hub"].fix == "unset HF_HUB_OFFLINE"
     (tmp_path / "token").write_text("hf_secret")
     (tmp_path / "token").chmod(0o600)
     moved = look_at_keys({"HF_HOME": str(tmp_path)})[1]["key: huggingface"]
@@ -315,14 +315,14 @@ def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
     environment = {"OPENAI_API_KEY": "sk-secret\n"}
-    found, named = look_at_keys(environment)
+    checks, named = look_at_keys(environment)
     assert "whitespace" in named["key: openai"].detail
-    assert "secret" not in repr(found)
+    assert "secret" not in repr(checks)
     token = tmp_path / "token"
     token.write_text("hf_secret")
     token.chmod(0o644)
-    one = Credential(service="huggingface", where=str(token))
-    assert keys.check_key(one, {}, lambda _: True).fix == f"chmod 600 {token}"
+    credential = Credential(service="huggingface", where=str(token))
+    assert keys.check_key(credential, {}, lambda _: True).fix == f"chmod 600 {token}"
 
 
 # ---------------------------------------------------------------------------------- words
@@ -408,5 +408,5 @@ def test_no_error_breaks_its_explanation(error: str) -> None:
 def test_the_terminal(
     size: tuple[int, int], environment: dict[str, str], encoding: str, fix: str
 ) -> None:
-    found = system.check_terminal(size, environment, encoding)
-    assert fix in found.fix and (found.status == "ok") == (not fix)
+    check = system.check_terminal(size, environment, encoding)
+    assert fix in check.fix and (check.status == "ok") == (not fix)

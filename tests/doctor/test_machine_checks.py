@@ -85,10 +85,10 @@ def test_a_file_server_that_does_not_answer_and_a_broken_disk() -> None:
         raise OSError(5, "Input/output error")
 
     for see, says in ((hang, "no answer within"), (fail, "Input/output error")):
-        found = storage.check_location(
+        check = storage.check_location(
             "disk: runs", Path("/x"), "V", 1, inspect=see, timeout_s=0.05
         )
-        assert found.status == "missing" and says in found.detail and "V" in found.fix
+        assert check.status == "missing" and says in check.detail and "V" in check.fix
 
 
 def test_a_variable_that_names_no_folder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,12 +217,12 @@ def test_a_container_that_ends_with_its_shell(names: tuple[str, ...], ends: bool
 
 def test_runs_end_with_the_job_of_a_cluster(tmp_path: Path) -> None:
     inside = {"SLURM_JOB_ID": "12\x1b", "SLURM_JOB_END_TIME": "7200"}
-    (found,) = process_survival.check_slurm(facts(), inside, now=3600.0)
-    assert "1 h 00 min" in found.detail and "\x1b" not in found.detail and "resume" in found.fix
+    (check,) = process_survival.check_slurm(facts(), inside, now=3600.0)
+    assert "1 h 00 min" in check.detail and "\x1b" not in check.detail and "resume" in check.fix
     write(tmp_path, "sbatch")
     (tmp_path / "sbatch").chmod(0o755)
-    (found,) = process_survival.check_slurm(facts(), {"PATH": str(tmp_path)})
-    assert "login node" in found.detail and "salloc" in found.fix
+    (check,) = process_survival.check_slurm(facts(), {"PATH": str(tmp_path)})
+    assert "login node" in check.detail and "salloc" in check.fix
     assert (
         list(process_survival.check_slurm(facts(Gpu(name="x", memory=1)), {"PATH": str(tmp_path)}))
         == []

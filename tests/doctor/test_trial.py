@@ -31,14 +31,14 @@ def command(how: str) -> list[str]:
     return [sys.executable, str(DOUBLE), how]
 
 
-def found(how: str, limits: TrialLimits = QUICK) -> dict[str, Check]:
-    said = doctor.run_trial(ONE_CARD, command(how), limits)
-    return {one.name: one for one in said if isinstance(one, Check)}
+def run_child(how: str, limits: TrialLimits = QUICK) -> dict[str, Check]:
+    events = doctor.run_trial(ONE_CARD, command(how), limits)
+    return {check.name: check for check in events if isinstance(check, Check)}
 
 
 def test_what_works_is_said_to_work() -> None:
-    checks = found("well")
-    assert all(one.status == "ok" for one in checks.values()), checks
+    checks = run_child("well")
+    assert all(check.status == "ok" for check in checks.values()), checks
     assert list(checks) == ["CUDA", "step: CPU", "step: GPU 0", "4-bit: GPU 0", "libraries"]
     assert "driver 570.1, torch 2.13.0 for CUDA 12.8" in checks["CUDA"].detail
     assert "bf16" in checks["step: GPU 0"].detail
@@ -53,7 +53,7 @@ def test_what_comes_next_is_said_before_it_is_done() -> None:
 
 
 def test_a_crash_is_told_with_what_was_under_way_and_the_rest_is_tried() -> None:
-    checks = found("crash step cuda:0")
+    checks = run_child("crash step cuda:0")
     crashed = checks["step: GPU 0"]
     assert crashed.status == "missing" and crashed.fix
     assert "while the heart of step cuda:0, it was killed by SIGSEGV" in crashed.detail
@@ -62,7 +62,7 @@ def test_a_crash_is_told_with_what_was_under_way_and_the_rest_is_tried() -> None
 
 
 def test_what_stands_on_a_crashed_import_is_not_tried_again_and_again() -> None:
-    checks = found("crash bitsandbytes")
+    checks = run_child("crash bitsandbytes")
     assert "SIGSEGV" in checks["bitsandbytes"].detail
     assert "python -m bitsandbytes" in checks["bitsandbytes"].fix
     assert checks["libraries"].status == "ok"
@@ -70,17 +70,17 @@ def test_what_stands_on_a_crashed_import_is_not_tried_again_and_again() -> None:
 
 def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
     began = time.monotonic()
-    checks = found("hang 4bit cuda:0")
+    checks = run_child("hang 4bit cuda:0")
     assert time.monotonic() - began < 20
-    said = checks["4-bit: GPU 0"].detail
-    assert "it hung for 1 s" in said
-    assert not _lives(int(re.findall(r"waiting for (\d+)", said)[0]))
+    detail = checks["4-bit: GPU 0"].detail
+    assert "it hung for 1 s" in detail
+    assert not _lives(int(re.findall(r"waiting for (\d+)", detail)[0]))
     assert "Xid" in checks["4-bit: GPU 0"].fix
     assert checks["libraries"].status == "ok"
 
 
 def test_without_torch_there_is_nothing_left_to_try() -> None:
-    checks = found("hang-at-import")
+    checks = run_child("hang-at-import")
     assert list(checks) == ["torch"]
     assert "while importing torch" in checks["torch"].detail
 
@@ -95,9 +95,9 @@ def test_all_together_may_take_only_so_long() -> None:
 
 
 def test_an_early_end_and_an_error_are_told() -> None:
-    ended = found("exit step cpu")["step: CPU"]
+    ended = run_child("exit step cpu")["step: CPU"]
     assert "exited with code 3" in ended.detail
-    failed = found("fail bitsandbytes")["bitsandbytes"]
+    failed = run_child("fail bitsandbytes")["bitsandbytes"]
     assert failed.status == "missing"
     assert (
         "the heart of bitsandbytes failed: the library libcudart.so.12 is missing" in failed.detail
@@ -106,8 +106,8 @@ def test_an_early_end_and_an_error_are_told() -> None:
 
 
 def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
-    said = doctor.run_trial(NvidiaDriver(), [str(tmp_path / "none")], QUICK)
-    (check,) = (one for one in said if isinstance(one, Check))
+    events = doctor.run_trial(NvidiaDriver(), [str(tmp_path / "none")], QUICK)
+    (check,) = (event for event in events if isinstance(event, Check))
     assert (check.name, check.status) == ("trial", "missing")
     assert "No such file" in check.detail
 
@@ -160,9 +160,9 @@ def _lives(pid: int) -> bool:
 def test_the_child_gets_no_secret_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    given = trial.make_environment()
-    assert not {"OPENAI_API_KEY", "HF_TOKEN"} & set(given)
-    assert given["HF_HUB_OFFLINE"] == "1"
+    variables = trial.make_environment()
+    assert not {"OPENAI_API_KEY", "HF_TOKEN"} & set(variables)
+    assert variables["HF_HUB_OFFLINE"] == "1"
     assert os.environ["HF_TOKEN"] == "hf_secret"
 
 

@@ -83,7 +83,7 @@ def overfitting(
 
 
 def staircase(
-    seed: int = 0, *, epochs: int = 3, known: bool = True, validated: bool = True
+    seed: int = 0, *, epochs: int = 3, with_epochs: bool = True, validated: bool = True
 ) -> Curve:
     """Return a run whose training loss falls by a quarter at each epoch's end, and only there."""
     length = 600 / epochs
@@ -97,7 +97,11 @@ def staircase(
         return fall(min(step, length)) * (1 + 0.03 * int((step - 1) / length))
 
     return drawn(
-        train, evals if validated else None, seed=seed, epochs=epochs if known else None, noise=0.02
+        train,
+        evals if validated else None,
+        seed=seed,
+        epochs=epochs if with_epochs else None,
+        noise=0.02,
     )
 
 

@@ -181,8 +181,8 @@ def test_bytes_that_are_no_json_are_torn_lines_and_nothing_else() -> None:
         b'{"kind":1,"t":1}', b'{"kind":"log","t":"1"}', b'{"kind":"log","t":true}',
         b'{"kind":"log","t":1' + b"0" * 400 + b"}", b"\0" * 4096, b"\r",
     ):  # fmt: skip
-        found, torn = events.decode(whole + b"\n" + line + b"\n" + whole + b"\n")
-        assert (len(found), torn) == (2, 1), line[:40]
+        decoded, torn = events.decode(whole + b"\n" + line + b"\n" + whole + b"\n")
+        assert (len(decoded), torn) == (2, 1), line[:40]
 
 
 @given(st.binary())

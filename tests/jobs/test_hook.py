@@ -31,7 +31,7 @@ def configure(command: list[str], more: str = "") -> None:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Path:
+def output(tmp_path: Path) -> Path:
     """Configure a command that writes down what it is told."""
     path = tmp_path / "told.jsonl"
     configure([sys.executable, "-c", TELLS, str(path)])
@@ -42,38 +42,38 @@ def lines(path: Path) -> list[list[str]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_the_keeper_tells_of_an_end(home: Path, told: Path) -> None:
+def test_the_keeper_tells_of_an_end(home: Path, output: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=3))
     until_ended(folder)
-    until(folder, lambda _: bool(lines(told)))
-    assert lines(told) == [["one", "end", "Run one finished."]]
+    until(folder, lambda _: bool(lines(output)))
+    assert lines(output) == [["one", "end", "Run one finished."]]
 
 
-def test_a_failure_is_told_once_and_with_its_reason(home: Path, told: Path) -> None:
+def test_a_failure_is_told_once_and_with_its_reason(home: Path, output: Path) -> None:
     folder = start(make(home / "runs" / "one", mode="crash"))
     until_ended(folder)
-    until(folder, lambda _: bool(lines(told)))
-    (said,) = lines(told)
-    assert said[1] == "failure"
-    assert "made up" in said[2]
+    until(folder, lambda _: bool(lines(output)))
+    (message,) = lines(output)
+    assert message[1] == "failure"
+    assert "made up" in message[2]
 
 
-def test_a_stop_that_was_asked_for_is_no_failure(home: Path, told: Path) -> None:
+def test_a_stop_that_was_asked_for_is_no_failure(home: Path, output: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=10_000))
     until_step(folder, 2)
     requests.request_stop(folder, 1, grace_s=20, now=False)
     until_ended(folder)
-    until(folder, lambda _: bool(lines(told)))
-    assert [line[1] for line in lines(told)] == ["end"]
+    until(folder, lambda _: bool(lines(output)))
+    assert [line[1] for line in lines(output)] == ["end"]
 
 
-def test_only_what_was_asked_for_is_told(home: Path, told: Path) -> None:
-    configure([sys.executable, "-c", TELLS, str(told)], 'on = ["failure"]')
+def test_only_what_was_asked_for_is_told(home: Path, output: Path) -> None:
+    configure([sys.executable, "-c", TELLS, str(output)], 'on = ["failure"]')
     Hook(make_run(home, "one")).end("finished")
-    assert not lines(told)
+    assert not lines(output)
 
 
-def test_findings_are_told_once_and_old_ones_never(home: Path, told: Path) -> None:
+def test_findings_are_told_once_and_old_ones_never(home: Path, output: Path) -> None:
     folder = make_run(home, "one", findings=[{"severity": "error", "message": "old"}])
     hook = Hook(folder)
     events = EventWriter(folder.events, 2)
@@ -83,9 +83,9 @@ def test_findings_are_told_once_and_old_ones_never(home: Path, told: Path) -> No
     hook.look()
     events.close()
     hook.end("finished")
-    assert [line[1] for line in lines(told)] == ["finding", "end"]
-    assert lines(told)[0][2].startswith("overfitting")
-    assert "\x1b" not in lines(told)[0][2]
+    assert [line[1] for line in lines(output)] == ["finding", "end"]
+    assert lines(output)[0][2].startswith("overfitting")
+    assert "\x1b" not in lines(output)[0][2]
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_its_failure_is_a_line_in_the_log_and_ends_nothing(
 
 def test_it_gets_no_key(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    seen = tmp_path / "seen"
-    configure([sys.executable, "-c", f"import os; open({str(seen)!r}, 'w').write(str(os.environ))"])
+    path = tmp_path / "seen"
+    configure([sys.executable, "-c", f"import os; open({str(path)!r}, 'w').write(str(os.environ))"])
     Hook(make_run(home, "one")).end("finished")
-    assert "FTWIZARD_RUN" in seen.read_text()
-    assert "hf_secret" not in seen.read_text()
+    assert "FTWIZARD_RUN" in path.read_text()
+    assert "hf_secret" not in path.read_text()
 
 
 def test_a_slow_command_does_not_hold_the_run(home: Path) -> None:

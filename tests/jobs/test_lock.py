@@ -53,15 +53,15 @@ def test_asking_never_takes_the_lock(tmp_path: Path) -> None:
 
 def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    held = lock.take_exclusive(path)
-    assert held is not None
-    lock.downgrade(held)
+    lock_fd = lock.take_exclusive(path)
+    assert lock_fd is not None
+    lock.downgrade(lock_fd)
     child = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"],
         stdin=subprocess.PIPE,
-        pass_fds=[held],
+        pass_fds=[lock_fd],
     )
-    os.close(held)
+    os.close(lock_fd)
     assert lock.is_held(path)
     child.kill()
     child.wait()

@@ -12,7 +12,7 @@ EVENTS = "memory.events"
 
 
 @pytest.mark.parametrize(
-    ("cgroup", "files", "found"),
+    ("cgroup", "files", "kills"),
     [
         (
             "0::/user.slice/a.scope",
@@ -33,7 +33,7 @@ EVENTS = "memory.events"
     ids=["v2", "v1", "container", "root", "no-cgroups", "no-number", "nothing"],
 )
 def test_they_are_counted_where_this_process_is_charged(
-    tmp_path: Path, cgroup: str | None, files: dict[str, int | str], found: int | None,
+    tmp_path: Path, cgroup: str | None, files: dict[str, int | str], kills: int | None,
 ) -> None:  # fmt: skip
     (tmp_path / "proc" / "self").mkdir(parents=True)
     if cgroup is not None:
@@ -41,4 +41,4 @@ def test_they_are_counted_where_this_process_is_charged(
     for name, count in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"low 0\noom 1\noom_kill {count}\n")
-    assert machine.count_oom_kills(tmp_path) == found
+    assert machine.count_oom_kills(tmp_path) == kills

@@ -30,19 +30,19 @@ def command() -> Iterator[tuple[Identity, int]]:
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        known = identity.from_pid(process.pid)
-        assert known is not None
+        root = identity.from_pid(process.pid)
+        assert root is not None
         import psutil
 
         (child,) = psutil.Process(process.pid).children()
-        on_host = msgspec.structs.replace(known, pid_namespace=keeper.HOST_NAMESPACE)
+        on_host = msgspec.structs.replace(root, pid_namespace=keeper.HOST_NAMESPACE)
         yield on_host, child.pid
         process.kill()
         child.kill()
 
 
 def gpu(*processes: tuple[int, int | None]) -> dict[str, Any]:
-    return {"index": 0, "processes": [{"pid": pid, "memory": held} for pid, held in processes]}
+    return {"index": 0, "processes": [{"pid": pid, "memory": size} for pid, size in processes]}
 
 
 def ours(reading: dict[str, Any], command: Identity | None) -> Any:

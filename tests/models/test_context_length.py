@@ -41,11 +41,11 @@ def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
     auto: Any = AutoModelForCausalLM
     config: Any = AutoConfig.for_model(kind, vocab_size=60_000, **SMALL[kind])
     model = auto.from_config(config, trust_remote_code=False)
-    found = context_length.from_config(config.to_dict())
-    assert found == (16, kind != "llama")
+    length = context_length.from_config(config.to_dict())
+    assert length == (16, kind != "llama")
     with torch.no_grad():
         model(input_ids=torch.full((1, 16), 5))
-        if found.is_hard_limit:
+        if length.is_hard_limit:
             with pytest.raises((IndexError, RuntimeError)):
                 model(input_ids=torch.full((1, 17), 5))
         else:
@@ -76,10 +76,10 @@ def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path
 
 def test_a_stretched_rotation_goes_further() -> None:
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
-    found = {"model_type": "qwen2", "max_position_embeddings": 32_768, "rope_scaling": yarn}
-    assert context_length.from_config(found) == (131_072, False)
-    found["max_position_embeddings"] = 131_072  # counted so already, as in Llama 3.1
-    assert context_length.from_config(found) == (131_072, False)
+    config = {"model_type": "qwen2", "max_position_embeddings": 32_768, "rope_scaling": yarn}
+    assert context_length.from_config(config) == (131_072, False)
+    config["max_position_embeddings"] = 131_072  # counted so already, as in Llama 3.1
+    assert context_length.from_config(config) == (131_072, False)
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, True, "many", 2.5])

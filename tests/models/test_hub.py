@@ -25,7 +25,7 @@ def _answering(status: int) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "text"),
     [
         (ConnectError("[Errno -2] Name or service not known"), "cannot be reached"),
         (ReadTimeout(""), "cannot be reached (timed out)"),
@@ -36,12 +36,12 @@ def _answering(status: int) -> Exception:
         ),
     ],
 )
-def test_it_is_said_in_words(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_said_in_words(error: Exception, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
     _, problem = hub._hub_commit("owner/model", None)
-    assert problem.text == f"the Hub {said}"
+    assert problem.text == f"the Hub {text}"
     assert "the network" in hub._suggest_fix("owner/model", problem)

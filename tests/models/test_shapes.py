@@ -85,7 +85,9 @@ def _model(config: dict[str, Any]) -> Any:
 
 def _adapted(shape: ModelShape) -> dict[tuple[str, int, int], int]:
     return {
-        (one.name, one.inputs, one.outputs): one.count for one in shape.linears if not one.fused
+        (linear.name, linear.inputs, linear.outputs): linear.count
+        for linear in shape.linears
+        if not linear.fused
     }
 
 
@@ -96,7 +98,7 @@ def test_counts_are_those_of_the_modules(name: str) -> None:
 
     model, shape = _model(CONFIGS[name]), build_shape(CONFIGS[name], name)
     assert shape.parameters == sum(p.numel() for p in model.parameters())
-    found: dict[tuple[str, int, int], int] = {}
+    counts: dict[tuple[str, int, int], int] = {}
     for path, module in model.get_decoder().named_modules():
         if isinstance(module, Conv1D):
             key = (path.rpartition(".")[2], module.nx, module.nf)
@@ -107,8 +109,8 @@ def test_counts_are_those_of_the_modules(name: str) -> None:
             key = (path.rpartition(".")[2], module.in_features, module.out_features)
         else:
             continue
-        found[key] = found.get(key, 0) + 1
-    assert _adapted(shape) == found
+        counts[key] = counts.get(key, 0) + 1
+    assert _adapted(shape) == counts
 
 
 def test_a_token_passes_the_chosen_experts_alone() -> None:
@@ -131,7 +133,7 @@ def test_an_unknown_architecture_is_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "text"),
     [
         ("hidden_size", None, "has no hidden_size"),
         ("hidden_size", "4096", "not an integer"),
@@ -143,8 +145,8 @@ def test_an_unknown_architecture_is_a_sentence() -> None:
         ("model_type", ["llama"], "has no model_type"),
     ],
 )
-def test_a_wrong_configuration_is_a_sentence(key: str, value: object, said: str) -> None:
-    with pytest.raises(FtwizardError, match=said):
+def test_a_wrong_configuration_is_a_sentence(key: str, value: object, text: str) -> None:
+    with pytest.raises(FtwizardError, match=text):
         build_shape({**LLAMA_8B, key: value}, "someone/model")
 
 
