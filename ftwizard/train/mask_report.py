@@ -189,7 +189,7 @@ class _TokenCounter:
             longest_line=-self._longest[1] if self._lengths else None,
             emptied=len(self._emptied),
             emptied_lines=self._emptied[:MAX_SHOWN_LINES],
-            uncounted_pictures=0,
+            uncounted_images=0,
         )  # fmt: skip
 
     def _refused_rows(self) -> list[FileFinding]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.data import formats, reader, row_preview
-from ftwizard.data.checks import size_limits
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import ScanResult, scan
 from ftwizard.data.dedup import exact_duplicates
@@ -26,7 +25,7 @@ from ftwizard.data.privacy.quote import quote
 from ftwizard.data.tokens import counting, stats
 from ftwizard.data.tokens.billing import Bill, compute_bill
 from ftwizard.data.tokens.stats import TokenCounts, TokenEstimate
-from ftwizard.text import make_visible
+from ftwizard.text import format_bytes, format_count, make_visible
 
 PREVIEW_ROWS = 100
 COUNTED_BYTES = 1 << 30
@@ -77,7 +76,7 @@ def check_files(
     options = msgspec.structs.replace(options, target=train.report.target)
     val = _examine_file(validation, options, "validation", say, None) if validation else None
     if val:
-        val = _check_share(val, train)
+        val = _with_share_checked(val, train)
     collected = train.scanned.findings
     if val:
         for finding in exact_duplicates.find_leakage(train.scanned.hashes, val.scanned.hashes):
@@ -99,12 +98,10 @@ def check_files(
     )
 
 
-def _check_share(validation: CheckedFile, training: CheckedFile) -> CheckedFile:
+def _with_share_checked(validation: CheckedFile, training: CheckedFile) -> CheckedFile:
     """Return the validation file's results after comparing its size with the training file's."""
     goal = get_target(training.report.target)
-    finding = size_limits.check_validation_share(
-        goal, validation.source[1].size, training.source[1].size
-    )
+    finding = _check_share(goal, validation.source[1].size, training.source[1].size)
     if finding is None:
         return validation
     validation.scanned.findings.add_file(_for_all_rows(finding, validation.report.rows))
@@ -273,11 +270,48 @@ def _check_file(
         )
     yield from (
         _for_all_rows(finding, scanned.rows)
-        for finding in size_limits.check_size(layout, goal, scanned.rows, part)
+        for finding in _check_size(layout, goal, scanned.rows, part)
     )
     yield from exact_duplicates.find_repeats(scanned.hashes)
     for check in scanned.file_checks:
         yield from check.findings(goal, scanned.rows)
+
+
+def _check_size(layout: Container, target: Target, rows: int, part: str) -> Iterator[RowFinding]:
+    """Yield violations of a target's row and byte limits; ``part`` is train or validation."""
+    max_rows = target.max_validation_rows if part == "validation" else target.max_rows
+    if rows < target.min_rows and part == "train":
+        yield RowFinding(
+            "too_few",
+            f"{format_count(rows, 'row')}; {target.words} needs at least {target.min_rows}",
+            "add rows; improvements usually show from about 100 good rows",
+        )
+    if max_rows is not None and rows > max_rows:
+        yield RowFinding(
+            "too_many",
+            f"{format_count(rows, 'row')}; {target.words} accepts at most {max_rows:,}"
+            + (" for validation" if part == "validation" else ""),
+            "keep the best rows",
+        )
+    if target.max_bytes is not None and layout.size > target.max_bytes:
+        yield RowFinding(
+            "too_large",
+            f"{format_bytes(layout.size)}; {target.words} accepts files up to {format_bytes(target.max_bytes)}",
+            "keep the best rows",
+        )
+
+
+def _check_share(target: Target, validation: int, training: int) -> RowFinding | None:
+    """Return a finding if the validation file is too large relative to the training file (bytes)."""
+    max_share = target.max_validation_share
+    if max_share is None or validation <= max_share * training:
+        return None
+    return RowFinding(
+        "validation_share",
+        f"the validation file has {format_bytes(validation)}, {validation / max(training, 1):.0%} of the "
+        f"training file's {format_bytes(training)}; {target.words} accepts at most {max_share:.0%}",
+        f"reduce it to {format_bytes(int(max_share * training))} or less, or use a 10% split",
+    )
 
 
 def _for_all_rows(finding: RowFinding, rows: int) -> FileFinding:

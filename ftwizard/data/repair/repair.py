@@ -21,16 +21,19 @@ from ftwizard.data.checks import row_checker
 from ftwizard.data.dedup import row_hashes
 from ftwizard.data.documents import Repairs
 from ftwizard.data.example import RowProblem
-from ftwizard.data.findings import FileFinding, Findings, RowFinding, describe_left_out
+from ftwizard.data.findings import FileFinding, Findings, LineCounter, RowFinding, describe_left_out
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io import records
+from ftwizard.data.io.compression import NAMES
+from ftwizard.data.io.inspect import Container, read_text
+from ftwizard.data.io.lines import Broken, split_lines
 from ftwizard.data.io.records import Record
+from ftwizard.data.io.source import DataSource
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target, default_target
 from ftwizard.data.reader import RowReader
-from ftwizard.data.repair import fields, file_changes, json_repair, redaction, unicode_repair
+from ftwizard.data.repair import fields, json_repair, redaction, unicode_repair
 from ftwizard.data.repair.change import RowChange
-from ftwizard.data.repair.file_changes import FileChange
 from ftwizard.data.repair.json_repair import RepairedLine
 from ftwizard.errors import FtwizardError
 from ftwizard.text import make_visible
@@ -56,6 +59,17 @@ _DESCRIPTIONS = {
     "tool_arguments_form": "converted tool-call arguments to the target's form",
     "deprecated": "converted function calls to tool calls",
 }
+
+
+class FileChange(msgspec.Struct, frozen=True):
+    """A change to the file as a whole, or the same change to many lines."""
+
+    code: str
+    was: str
+    now: str
+    count: int = 1
+    lines: tuple[int, ...] = ()
+    """The first ``MAX_SHOWN_LINES`` lines concerned."""
 
 
 def changes_path(out: Path) -> Path:
@@ -89,7 +103,7 @@ def repair(
     with contextlib.ExitStack() as undo:
         with new_file(out, not_over=[path]) as file:
             with new_file(log) as changes:
-                for change in file_changes.find_changes(path, reading.container, target):
+                for change in _find_file_changes(path, reading.container, target):
                     repairer.add_file_change(change, changes)
                 for line in repairer.lines(changes, say):
                     sha.update(line)
@@ -225,6 +239,43 @@ class _Repairer:
             {"line": number, "code": problem.code, "where": "", "was": "the row", "now": None}
             | {"why": problem.message, "fix": problem.fix},
         )
+
+
+def _find_file_changes(path: Path, container: Container, target: Target) -> Iterator[FileChange]:
+    """Yield the changes to the file other than those to its rows."""
+    if container.compression:
+        yield FileChange(
+            "compressed", f"compressed with {NAMES[container.compression]}", "unpacked"
+        )
+    if container.encoding != "utf-8":
+        yield FileChange("encoding", container.encoding.upper(), "UTF-8")
+    if container.bom and target.bom == "unwanted" and container.encoding == "utf-8":
+        yield FileChange("bom", "a byte-order mark", "")
+    if target.bom == "needed" and not (container.bom and container.encoding == "utf-8"):
+        yield FileChange("bom_missing", "", "a byte-order mark")
+    if container.kind != "jsonl":
+        yield FileChange("needs_conversion", container.description, "JSON Lines")
+    else:
+        yield from _find_line_changes(path, container)
+
+
+def _find_line_changes(path: Path, container: Container) -> Iterator[FileChange]:
+    returns, blanks = LineCounter(), LineCounter()
+    newline = container.layout.newline
+    with DataSource(path, container.identity) as source:
+        try:
+            for line in split_lines(read_text(source, container), newline):
+                if not line.data or line.data.isspace():
+                    blanks.add(line.number)
+                elif newline == b"\r" or line.data.endswith(b"\r"):
+                    returns.add(line.number)
+        except Broken:  # the rest is unreadable and reported elsewhere
+            pass
+    if returns.count:
+        was = "\\r" if newline == b"\r" else "\\r\\n"
+        yield FileChange("line_end", was, "\\n", returns.count, tuple(returns.first))
+    if blanks.count:
+        yield FileChange("blank_line", "no row", "", blanks.count, tuple(blanks.first))
 
 
 def _format_line(value: Any, data: Any, *, changed: bool) -> bytes:

@@ -21,7 +21,7 @@ class RowCount(NamedTuple):
     """Tokens around messages: role, start and end."""
     guessed: int
     """Tokens of tools and tool calls, whose encoding is undocumented."""
-    pictures: int
+    images: int
     """Number of images, not tokens."""
     trained: int
     """Trainable tokens among ``text``, ``frame`` and ``guessed``."""
@@ -55,26 +55,24 @@ class RowCounter:
 
     def _count_messages(self, example: Example) -> RowCount:
         encoding, trained_turns = self._encoding, _find_trained_turns(example, self._target)
-        text, frame, pictures, trained = 0, encoding.per_row, 0, 0
+        text, frame, images, trained = 0, encoding.per_row, 0, 0
         guessed = self._count(_to_json(example.tools)) if example.tools else 0
         before: int | None = None
         for number, message in enumerate(example.turns):
-            text_tokens, call_tokens, images = self._count_parts(message)
+            text_tokens, call_tokens, image_count = self._count_parts(message)
             overhead = encoding.per_message + self._count_role(message)
             if number in trained_turns:
                 trained += text_tokens + call_tokens + encoding.end
                 if before is None:
                     before = text + frame + guessed + overhead - encoding.end
             text, frame, guessed = text + text_tokens, frame + overhead, guessed + call_tokens
-            pictures += images
+            images += image_count
         total = text + frame + guessed
-        return RowCount(
-            text, frame, guessed, pictures, trained, total if before is None else before
-        )
+        return RowCount(text, frame, guessed, images, trained, total if before is None else before)
 
     def _count_parts(self, message: Message) -> tuple[int, int, int]:
         """Return the tokens of a message's text and tool calls, and its number of images."""
-        text, pictures = 0, 0
+        text, images = 0, 0
         content = message.get("content")
         if isinstance(content, str):
             text = self._count(content)
@@ -84,12 +82,12 @@ class RowCounter:
                 if isinstance(part_text, str):
                     text += self._count(part_text)
                 else:
-                    pictures += 1
+                    images += 1
         name = message.get("name")
         if isinstance(name, str):
             text += self._count(name) + 1  # as in OpenAI's cookbook
         calls = message.get("tool_calls") or message.get("function_call")
-        return text, self._count(_to_json(calls)) if calls else 0, pictures
+        return text, self._count(_to_json(calls)) if calls else 0, images
 
     def _count_role(self, message: Message) -> int:
         role = message.get("role")

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data import histogram as spread
 from ftwizard.data.example import Example
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
+from ftwizard.data.histogram import summarize_lengths
 from ftwizard.data.platforms import Target
 from ftwizard.data.tokens import tokenizers
 from ftwizard.data.tokens.row_tokens import RowCount, RowCounter
@@ -82,7 +82,7 @@ class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):
     emptied: int
     """Rows with no trainable tokens left after truncation at the limit."""
     emptied_lines: list[int]
-    uncounted_pictures: int
+    uncounted_images: int
     """Images whose number of tokens is undocumented."""
 
 
@@ -113,7 +113,7 @@ class TokenCounter:
         count = self._counter.count(example)
         self.sums = _sum(self.sums, count)
         factor = self.encoding.factor[1]
-        likely = round(count.tokens * factor) + count.pictures * self._picture
+        likely = round(count.tokens * factor) + count.images * self._image
         self.lengths.append(min(likely, _MAX_LENGTH))
         self.longest = max(self.longest, (likely, -line))
         self.rows_without += not count.trained
@@ -126,8 +126,8 @@ class TokenCounter:
         return likely, round(count.trained * factor)
 
     @property
-    def _picture(self) -> int:
-        return self.encoding.pictures[1] if self.encoding.pictures else 0
+    def _image(self) -> int:
+        return self.encoding.images[1] if self.encoding.images else 0
 
     def extend(self, later: TokenCounter, lines_before: int) -> None:
         """Add the rows of a part of the file that begins after ``lines_before`` lines."""
@@ -156,27 +156,27 @@ class TokenCounter:
             longest_line=-self.longest[1] if self.lengths else None,
             emptied=self.emptied,
             emptied_lines=list(self.emptied_lines),
-            uncounted_pictures=0 if self.encoding.pictures else self.sums.pictures,
+            uncounted_images=0 if self.encoding.images else self.sums.images,
         )
 
     def _lengths(self) -> TokenLengths:
         total = sum(self.lengths)
-        is_exact = self.encoding.is_exact and not self.sums.guessed and not self.sums.pictures
+        is_exact = self.encoding.is_exact and not self.sums.guessed and not self.sums.images
         low, high = (total, total) if is_exact else self._range(total)
         return TokenLengths(
             total=total, low=low, high=high, exact=is_exact, encoding=self.encoding.words,
             rows=len(self.lengths), over_limit=self.over, limit=self.limit,
-            **spread.summarize_lengths(self.lengths),
+            **summarize_lengths(self.lengths),
         )  # fmt: skip
 
     def _range(self, total: int) -> tuple[int, int]:
         """Return the lower and upper bound of the total tokens."""
         least, _, most = self.encoding.factor
-        fewest, _, top = self.encoding.pictures or (0, 0, 0)
+        fewest, _, top = self.encoding.images or (0, 0, 0)
         sure = self.sums.text + (self.sums.frame if self.encoding.is_exact else 0)
         added = self.encoding.added * len(self.lengths)
-        low = math.floor(sure * least) + self.sums.pictures * fewest
-        high = math.ceil(self.sums.tokens * most) + added + self.sums.pictures * top
+        low = math.floor(sure * least) + self.sums.images * fewest
+        high = math.ceil(self.sums.tokens * most) + added + self.sums.images * top
         return min(low, total), max(high, total)
 
     def _trained(self) -> TrainableTokens:

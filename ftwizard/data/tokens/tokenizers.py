@@ -48,7 +48,7 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of these, trainable tokens that end an answer."""
     added: int = 0
     """Further tokens that an unknown chat template may add to a row; 0 if the template is known."""
-    pictures: tuple[int, int, int] | None = None
+    images: tuple[int, int, int] | None = None
     """Tokens of one image; None if not documented."""
     sources: tuple[str, ...]
     as_of: str

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ftwizard.__main__ import main
 from ftwizard.data import unicode
-from ftwizard.data.checks import row_texts, text_quality
+from ftwizard.data.checks import secrets, text_quality
 from ftwizard.data.example import Example
 from ftwizard.data.platforms import get_target
 from ftwizard.data.privacy import prefilter
@@ -131,7 +131,7 @@ def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any])
     assert [one.split(" contains")[0] for one in found[1_000:]] == [
         "the chosen answer", "the rejected answer",
     ][: 2 * len(answers)]  # fmt: skip
-    assert len([*row_texts.iter_texts(row)]) == len(found)
+    assert len([*secrets.iter_texts(row)]) == len(found)
     assert messages.times < 20
 
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data.checks.row_checker import check_row
-from ftwizard.data.checks.row_texts import iter_texts
-from ftwizard.data.checks.secrets import check
+from ftwizard.data.checks.secrets import check, iter_texts
 from ftwizard.data.example import Example
 from ftwizard.data.platforms import get_target
 from ftwizard.data.privacy.detect import find_secrets

@@ -108,9 +108,9 @@ def test_tools_and_pictures_make_a_range_of_an_exact_figure() -> None:
     found = counted(picture).tokens
     base = counted(plain).tokens.total
     assert (found.low, found.total, found.high) == (base + 85, base + 765, base + 1445)
-    assert counted(picture).uncounted_pictures == 0
+    assert counted(picture).uncounted_images == 0
     unknown = counted(picture, name="together-sft")
-    assert unknown.uncounted_pictures == 1
+    assert unknown.uncounted_images == 1
     called = Example(kind="chat", messages=[
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]},
