@@ -77,8 +77,8 @@ def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "rows.fixed-2.jsonl" in frame(pilot.app)
         for name, wrong in (
-            ("rows.fixed.jsonl", "There is a file rows.fixed.jsonl already"),
-            ("none/x.jsonl", "There is no folder"),
+            ("rows.fixed.jsonl", "rows.fixed.jsonl already exists"),
+            ("none/x.jsonl", "does not exist."),
             ("", "Enter a file name."),
         ):
             pilot.app.screen.query_one(Input).value = name
