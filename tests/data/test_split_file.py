@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftwizard.__main__ import main
-from ftwizard.data import split_file
+from ftwizard.data import new_file, split_file
 from ftwizard.data.split import SplitPart
 from ftwizard.data.split_file import SplitReport
 from ftwizard.errors import FtwizardError
@@ -128,7 +128,7 @@ def test_nothing_is_overwritten_even_if_it_comes_late(
     with pytest.raises(FtwizardError, match="already exists"):
         divided(path)
     late.unlink()
-    place = split_file.publish
+    place = new_file.publish
 
     def place_late(draft: Path, target: Path) -> None:
         if target == late:
