@@ -6,11 +6,21 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Literal, NamedTuple
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Cc: C0 and C1 controls; Cf: bidi overrides, zero-width and tag characters; Cs: lone surrogates;
 # Zl, Zp: line and paragraph separators.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+Role = Literal["", "dim", "accent", "good", "warning", "bad"]
+
+
+class Span(NamedTuple):
+    """A piece of a line and its role, which a screen shows as a style."""
+
+    text: str
+    role: Role = ""
 
 
 def make_visible(text: str, limit: int | None = None) -> str:

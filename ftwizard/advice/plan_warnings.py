@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ftwizard.advice import recipe_advice, run_history
-from ftwizard.advice.recipe_advice import RecipeWarning
+from ftwizard.estimate.report import RecipeWarning
 from ftwizard.models import context_length
 from ftwizard.plan.checks import check_epochs
 from ftwizard.plan.schema import MANY_EPOCHS, Plan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import msgspec
 
@@ -12,15 +11,15 @@ from ftwizard.advice.hardware_settings import advise_method
 from ftwizard.advice.recipe_rules import AdvisedValue, Method, advise_value, table
 from ftwizard.advice.setting_help import setting
 from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.report import RecipeWarning
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
-from ftwizard.plan.schema import MANY_EPOCHS, Recipe, RiskName
+from ftwizard.plan.schema import MANY_EPOCHS, Recipe
 
 __all__ = [
     "AdvisedValue",
     "EarlierRate",
     "Method",
-    "RecipeWarning",
     "advise",
     "advise_learning_rate",
     "advise_method",
@@ -28,15 +27,6 @@ __all__ = [
     "format_learning_rate",
     "warnings",
 ]  # fmt: skip
-WarningCode = Literal[
-    "rate-from-another-size",
-    "rate-too-high",
-    "rate-too-low",
-    "many-epochs",
-    "no-validation",
-    "missing-modules",
-    "beyond-positions",
-]
 FAR = 10.0
 """Ratio between a learning rate and the usual one, in either direction, that causes a warning."""
 ANOTHER_SIZE = 1.5
@@ -49,15 +39,6 @@ class EarlierRate(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     parameters: int | None
     """Of its model; None if unknown."""
-
-
-class RecipeWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """A warning before training."""
-
-    code: WarningCode
-    message: str
-    allow: RiskName | None = None
-    """The name that the user must allow explicitly; None if the warning is enough."""
 
 
 def advise_learning_rate(method: Method, parameters: int | None) -> AdvisedValue:

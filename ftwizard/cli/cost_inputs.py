@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import msgspec
 from ftwizard import locations
 from ftwizard.catalog import gpu_specs, hosted_models
 from ftwizard.catalog.hosted_models import HostedModel
-from ftwizard.catalog.prices import Edition, Prices, packaged
+from ftwizard.catalog.prices import Prices, packaged
 from ftwizard.cli.parser import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.checks import run
@@ -27,10 +27,9 @@ from ftwizard.data.tokens.stats import TokenCounts, TokenEstimate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
-from ftwizard.pricing import monthly, offer_list, user_prices
-from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
-from ftwizard.pricing.offer_list import SortKey
-from ftwizard.quantity import Figure, today
+from ftwizard.pricing import cost_report, user_prices
+from ftwizard.pricing.cost_report import CostReport
+from ftwizard.pricing.offer import PricingQuery, TrainingLoad, Volume
 from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
@@ -81,11 +80,13 @@ def from_options(arguments: argparse.Namespace) -> CountedRows:
             "Check both numbers; --mean-tokens is per row.",
             USAGE,
         )
-    exact = TokenEstimate(value=tokens, low=tokens, high=tokens)
     source = f"{arguments.examples:,} examples × {arguments.mean_tokens:,f} tokens, as given"
     return CountedRows(
         load=TrainingLoad(
-            tokens=exact, epochs=arguments.epochs or EPOCHS, counted=source, rows=arguments.examples
+            tokens=exact_tokens(tokens),
+            epochs=arguments.epochs or EPOCHS,
+            counted=source,
+            rows=arguments.examples,
         ),
         lengths=batching.from_mean(arguments.examples, float(arguments.mean_tokens)),
     )
@@ -188,85 +189,41 @@ def _mean_request(counts: TokenCounts) -> tuple[Decimal, Decimal] | None:
     )
 
 
-# Costs in an estimate, as a document: offers, monthly cost and notes.
+# Options of the cost table.
 
 Request = tuple[Decimal, Decimal]
 """Tokens of a request and of its answer."""
 
 
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """The costs in the document of an estimate."""
-
-    edition: Edition
-    sort: SortKey
-    date: datetime.date
-    tokens: int
-    """Tokens of all epochs."""
-    by_model: dict[str, TokenEstimate]
-    """Tokens of one epoch by a hosted model's own tokenizer: ``platform/id``."""
-    counted: dict[str, Figure]
-    """``examples``, ``mean``, ``epochs``, ``total``."""
-    costs: list[Offer]
-    monthly: dict[str, Any] | None
-    notes: list[str]
-
-
 def compute_costs(
-    load: TrainingLoad, arguments: argparse.Namespace, *, request: Request | None = None,
-    model: str | None = None, by_rule: bool = True, hours: Mapping[str, Figure] | None = None,
-    here: LocalOffer | None = None, too_small: frozenset[str] = frozenset(),
-    served: float | None = None,
-) -> Costs:  # fmt: skip
+    load: TrainingLoad,
+    arguments: argparse.Namespace,
+    *,
+    request: Request | None = None,
+    **known: Any,
+) -> CostReport:
     """Return what ``load`` costs on every provider, with the options of the command line.
 
-    ``request``: tokens in and out, from the data; ``model``: the open model to train on a GPU;
-    ``by_rule``: whether the article's rule applies to its size; ``hours``: by GPU, where known;
-    ``here``, ``too_small`` and ``served``: see ``Asked``. Raises FtwizardError for unusable options
-    and user prices.
+    ``request``: tokens in and out, from the data; ``known``: further fields of the ``PricingQuery``.
+    Raises FtwizardError for unusable options and user prices.
     """
-    today = datetime.date.today()
     prices = from_arguments(arguments)
     query = PricingQuery(
-        today=today,
+        today=datetime.date.today(),
         edition=arguments.edition,
         share_data=arguments.share_data,
         volume=_read_volume(arguments, request),
-        hours=hours,
-        here=here or LocalOffer(),
-        too_small=too_small,
-        served=served,
-        by_rule=by_rule,
         serve_on=_find_card(arguments.serve_on, prices),
-        **({"model": model} if model else {}),
+        **known,
     )
-    offers = offer_list.list_offers(load, prices, query)
-    notes = offer_list.table_notes(prices, query, confidential=arguments.confidential)
-    notes.insert(
-        1,
-        f"Your own prices take precedence: --price, or {make_visible(str(locations.prices_file()), 200)}.",
+    return cost_report.build_cost_report(
+        load, prices, query, sort=arguments.sort, confidential=arguments.confidential
     )
-    if old := sum(offer.stale for offer in offers):
-        notes.append(
-            f"{old} of {len(offers)} rows have prices over 90 days old. Check them before you decide."
-        )
-    if query.volume and (why := monthly.explain_cannot_serve(query)):
-        notes.append(f"No break-even: {why} Try a larger GPU: --serve-on CARD.")
-    elif query.volume and (pace := monthly.required_tokens_per_s(query.volume)):
-        notes.append(
-            "The break-even compares prices only. One GPU must also keep up with "
-            f"{pace.value:,.1f} answer tokens/s on average, and the open model must answer as well."
-        )
-    return Costs(
-        edition=query.edition,
-        sort=arguments.sort,
-        date=today,
-        tokens=load.total,
-        by_model=dict(load.by_model),
-        counted=_to_figures(load),
-        costs=offer_list.sort_offers(offers, arguments.sort),
-        monthly=_monthly_document(query, prices),
-        notes=notes,
-    )
+
+
+def exact_tokens(tokens: int) -> TokenEstimate:
+    """Return a count that is not an estimate."""
+    return TokenEstimate(value=tokens, low=tokens, high=tokens)
 
 
 def load_prices(texts: Iterable[str], today: datetime.date) -> Prices:
@@ -316,44 +273,3 @@ def _find_card(name: str, prices: Prices) -> str:
             USAGE,
         )
     return match
-
-
-def _to_figures(load: TrainingLoad) -> dict[str, Figure]:
-    def figure(value: float, unit: str, low: float = 0, high: float = 0) -> Figure:
-        exact = low == high
-        return Figure(
-            value=value, unit=unit, low=None if exact else low, high=None if exact else high,
-            source=load.counted, as_of=today(),
-        )  # fmt: skip
-
-    tokens, figures = load.tokens, {}
-    if load.rows:
-        figures["examples"] = figure(load.rows, "rows")
-        ends = (tokens.low / load.rows, tokens.high / load.rows)
-        figures["mean"] = figure(tokens.value / load.rows, "tokens per row", *ends)
-    figures["epochs"] = figure(load.epochs, "epochs")
-    ends = (tokens.low * load.epochs, tokens.high * load.epochs)
-    return figures | {"total": figure(load.total, "tokens", *ends)}
-
-
-def _monthly_document(query: PricingQuery, prices: Prices) -> dict[str, Any] | None:
-    volume = query.volume
-    if volume is None:
-        return None
-    gpu, other_edition = prices.gpu(query.serve_on, "on demand", query.edition)
-    if monthly.explain_cannot_serve(query):
-        gpu = other_edition = None
-
-    def figure(value: Decimal, unit: str) -> Figure:
-        source = "as given, or from the data"
-        return Figure(value=float(value), unit=unit, source=source, as_of=today())
-
-    return {
-        "requests": figure(volume.requests, "requests per month") if volume.requests else None,
-        "tokens_in": figure(volume.tokens_in, "tokens per request"),
-        "tokens_out": figure(volume.tokens_out, "tokens per answer"),
-        "gpu": query.serve_on,
-        "gpu_month": monthly.monthly_rent(gpu) if gpu else None,
-        "gpu_month_beside": monthly.monthly_rent(other_edition) if other_edition else None,
-        "pace": monthly.required_tokens_per_s(volume),
-    }

@@ -11,7 +11,7 @@ from ftwizard.catalog import hosted_models
 from ftwizard.catalog.hosted_models import PLATFORM_NAMES
 from ftwizard.catalog.prices import stale_mark
 from ftwizard.cli import output
-from ftwizard.cli.cost_inputs import Costs
+from ftwizard.pricing.cost_report import CostReport
 from ftwizard.pricing.offer import CHECK_PRICE, NoteCode, Offer
 from ftwizard.quantity import Figure
 from ftwizard.text import format_count, make_visible
@@ -48,7 +48,9 @@ NARROW = 62
 """Below this width, the inference prices are dropped too."""
 
 
-def show(out: Console, costs: Costs, model: str | None = None, *, all_notes: bool = False) -> None:
+def show(
+    out: Console, costs: CostReport, model: str | None = None, *, all_notes: bool = False
+) -> None:
     """Print the costs and their notes.
 
     ``model``: the model asked for, which is always shown; ``all_notes``: more than ``MAX_NOTES``.
@@ -82,7 +84,9 @@ def show(out: Console, costs: Costs, model: str | None = None, *, all_notes: boo
         output.print_lines(out, f"· {format_count(more, 'more note')}: use --notes or --json")
 
 
-def _sort_out(costs: Costs, wanted: str | None) -> tuple[list[Offer], list[Offer], list[Offer]]:
+def _sort_out(
+    costs: CostReport, wanted: str | None
+) -> tuple[list[Offer], list[Offer], list[Offer]]:
     """Return the offers to show, those no longer available, and those without a price."""
     priceless = [offer for offer in costs.costs if _has_no_price(offer) and offer.model != wanted]
     many = {
@@ -198,12 +202,13 @@ def _format_month(figure: Figure, today: datetime.date) -> str:
     return f"{(figure.as_of or '')[:7]}{stale_mark(figure.as_of, today)}"
 
 
-def _build_monthly_table(costs: Costs, shown: list[Offer]) -> Table:
-    volume = costs.monthly or {}
+def _build_monthly_table(costs: CostReport, shown: list[Offer]) -> Table:
+    volume = costs.monthly
+    assert volume is not None
     table = _new_table()
-    into, out = (f"{volume[name].value:,.10g}" for name in ("tokens_in", "tokens_out"))
+    into, out = (f"{figure.value:,.10g}" for figure in (volume.tokens_in, volume.tokens_out))
     table.add_column(f"{into} tokens in, {out} out", overflow="fold")
-    has_requests = bool(volume["requests"])
+    has_requests = bool(volume.requests)
     if has_requests:
         table.add_column("per month", justify="right")
     table.add_column("GPU cheaper above", justify="right")
@@ -213,12 +218,12 @@ def _build_monthly_table(costs: Costs, shown: list[Offer]) -> Table:
             table.add_row(
                 make_visible(offer.name), *month, _format_monthly(offer, "break_even", costs.date)
             )
-    if gpu := volume["gpu_month"]:
+    if gpu := volume.gpu_month:
         table.caption = (
-            f"GPU: {volume['gpu']} on demand, {_format_money(gpu)} per month, if one is enough"
+            f"GPU: {volume.gpu} on demand, {_format_money(gpu)} per month, if one is enough"
         )
-        if beside := volume["gpu_month_beside"]:
-            table.caption += f"\n({_format_month(beside, costs.date)}: {_format_money(beside)})"
+        if other := volume.other_gpu_month:
+            table.caption += f"\n({_format_month(other, costs.date)}: {_format_money(other)})"
     return table
 
 

@@ -5,55 +5,41 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
+import re
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from ftwizard import locations
-from ftwizard.advice import plan_warnings, recipe_advice, run_history
-from ftwizard.catalog import hosted_models
-from ftwizard.catalog.prices import Prices
-from ftwizard.cli import (
-    cost_inputs,
-    cost_table,
-    disk_check,
-    estimate_by_config,
-    estimate_text,
-    output,
-    plan_argument,
-    progress,
-    tokenizer,
-)
-from ftwizard.cli.cost_inputs import Costs
+from ftwizard.advice import recipe_advice
+from ftwizard.catalog import gpu_specs, hosted_models, model_configs
+from ftwizard.cli import cost_inputs, cost_table, output, plan_argument, progress, tokenizer
 from ftwizard.cli.parser import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
-from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.estimate import batching, disk, plan_estimate, probe_cache
-from ftwizard.estimate.memory import MemoryEstimate
-from ftwizard.estimate.recipe_estimate import RecipeEstimate
-from ftwizard.hardware.machine import is_installed
+from ftwizard.estimate import report_text
+from ftwizard.estimate.report import EstimateReport, PartReport
+from ftwizard.hardware import machine
+from ftwizard.hardware.machine import Gpu, MachineInfo, is_installed
 from ftwizard.models import hub, model_config
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan
+from ftwizard.pricing import machine_rate
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.text import make_visible
-from ftwizard.train import command, ledger_cache
+from ftwizard.train import command, estimate_report
 
 if TYPE_CHECKING:
-    from ftwizard.hardware.machine import MachineInfo
-    from ftwizard.models.hub import ModelSource
     from ftwizard.models.shapes import ModelShape
-    from ftwizard.train.encoder import EncodingReport
-    from ftwizard.train.preview import Preview
 
 DEFERRED_RISKS: tuple[schema.RiskName, ...] = ("many-epochs", "no-validation")
 """Risks that an estimate only warns about; training refuses them unless allowed."""
-RULE_PARAMETERS = (6e9, 10e9)
-"""Range of parameters to which the article's hours, given for 8B, apply."""
+MAX_GPUS = 64
+_NUMBER = r"[-+]?\d[\d.,_]*"
+_COUNT_FIRST = re.compile(rf"\s*(?P<count>{_NUMBER})\s*[xX×]\s*(?P<name>\S.*)")
+_NAME_FIRST = re.compile(rf"\s*(?P<name>\S.*?)(?:\s+|(?<=\d))[xX×]\s*(?P<count>{_NUMBER})\s*")
 
 
 def estimate(arguments: argparse.Namespace) -> int:
@@ -86,7 +72,7 @@ def _check_gpu(arguments: argparse.Namespace) -> None:
     """Raise FtwizardError for ``--gpu`` with an unknown GPU, or without a model to train on it."""
     if not arguments.gpu:
         return
-    estimate_by_config.machine_facts(arguments)
+    _read_machine(arguments)
     model = arguments.model
     typed = arguments.examples is not None
     if (typed and not model) or (model and "/" not in model and hosted_models.find_model(model)):
@@ -115,119 +101,79 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     _refuse_hosted(chosen)
     command.check_installed(chosen)
     prices = cost_inputs.from_arguments(arguments)  # fail early on an invalid price
-    facts = estimate_by_config.machine_facts(arguments)
+    machine_info = _read_machine(arguments)
     with progress.reporter() as say:
         say("looking", what="for the model")
         try:
             source = hub.locate(chosen.model.name, chosen.model.revision)
             base = tokenizer.fetched(source, say)
         except FtwizardError as error:
-            return _estimate_unavailable(arguments, chosen, facts, error, say)
-        inspected = _inspect(chosen, source, base, facts, say)
-    forecasted = _forecast(chosen, inspected, prices)
-    document = _plan_document(chosen, inspected, forecasted) | {
-        "hour": estimate_by_config.price_document(chosen, facts, prices)
-    }
-    money = _plan_costs(arguments, chosen, inspected, forecasted)
-    return _print_estimate(arguments, document, money)
+            return _estimate_unavailable(arguments, chosen, machine_info, error, say)
+        facts = estimate_report.inspect_plan(chosen, source, base, machine_info, prices, say)
+    assert facts.preview is not None
+    train, tokens = facts.preview.parts["train"], round(facts.preview.tokens / chosen.recipe.epochs)
+    load = TrainingLoad(
+        tokens=cost_inputs.exact_tokens(max(1, tokens)),
+        epochs=chosen.recipe.epochs,
+        counted="training rows, counted with the model's own tokenizer",
+        rows=train.used,
+        by_model=cost_inputs.count_by_model(chosen, base, max(1, tokens)),
+    )
+    costs = cost_inputs.compute_costs(
+        load, arguments, request=_mean_request(train), **facts.pricing(prices)
+    )
+    costs = msgspec.structs.replace(costs, tokens=facts.preview.tokens)
+    return _print_estimate(arguments, estimate_report.build_report(facts, prices, costs))
 
 
 def _estimate_unavailable(
-    arguments: argparse.Namespace, chosen: Plan, facts: MachineInfo, error: FtwizardError, say: Say
-) -> int:
+    arguments: argparse.Namespace, chosen: Plan, machine_info: MachineInfo, error: FtwizardError, say: Say
+) -> int:  # fmt: skip
     """Estimate from the catalog's configuration of a model that could not be downloaded.
 
     Raises ``error`` where the catalog has none.
     """
-    shape = estimate_by_config.model_shape(chosen.model.name)
+    shape = model_config.read_shape(chosen.model.name)
     if shape is None:
         raise error
     arguments.plan, arguments.model = chosen.data.files.train, chosen.model.name
     arguments.epochs = chosen.recipe.epochs
     rows = cost_inputs.count_rows(arguments, None, say)
-    return _estimate_from_config(arguments, chosen, rows, shape, facts, error.message, say)
+    return _estimate_from_config(arguments, chosen, rows, shape, machine_info, error.message, say)
 
 
 def _estimate_from_config(
     arguments: argparse.Namespace, chosen: Plan, rows: cost_inputs.CountedRows, shape: ModelShape,
-    facts: MachineInfo, why: str, say: Say,
+    machine_info: MachineInfo, why: str, say: Say,
 ) -> int:  # fmt: skip
-    lengths = {"train": rows.lengths}
     prices = cost_inputs.from_arguments(arguments)
-    document = estimate_by_config.to_document(chosen, lengths, shape, facts, why, say, prices)
-    cards = {card for card, _ in cost_inputs.from_arguments(arguments).cards()}
-    hours = plan_estimate.estimate_gpu_hours(chosen, lengths, shape, cards)
-    money = cost_inputs.compute_costs(
-        rows.load, arguments, request=rows.request, model=chosen.model.name, hours=hours or None,
-        by_rule=RULE_PARAMETERS[0] <= shape.parameters <= RULE_PARAMETERS[1],
-        too_small=plan_estimate.too_small_gpus(chosen, lengths, shape, cards), served=2.0 * shape.parameters,
-        here=plan_estimate.local_offer(
-            chosen, facts, *msgspec.convert(
-                (document["follows"], document["memory"]), tuple[RecipeEstimate | None, MemoryEstimate | None]
-            ),
-        ),
-    )  # fmt: skip
-    return _print_estimate(arguments, document | {"tokens": money.tokens}, money)
+    lengths = {"train": rows.lengths}
+    facts = estimate_report.inspect_config(chosen, lengths, shape, machine_info, prices, say)
+    costs = cost_inputs.compute_costs(
+        rows.load, arguments, request=rows.request, **facts.pricing(prices)
+    )
+    return _print_estimate(arguments, estimate_report.build_report(facts, prices, costs, why=why))
 
 
-def _print_estimate(
-    arguments: argparse.Namespace, needs_document: dict[str, Any], money: Costs
-) -> int:
+def _print_estimate(arguments: argparse.Namespace, report: EstimateReport) -> int:
     if arguments.json:
-        document = needs_document | _cost_document(money, tokens=needs_document["tokens"])
-        output.print_json(document)
-    else:
-        out = output.make_console()
-        cost_table.show(out, money, all_notes=arguments.notes)
-        out.print(
-            "", output.build_pair_table(estimate_text.to_lines(needs_document)), sep="\n"
-        )  # last, so that it stays in view
+        output.print_json(report)
+        return 0
+    out = output.make_console()
+    cost_table.show(out, report, all_notes=arguments.notes)
+    file = machine_rate.shown_file()
+    hints = report_text.Hints(
+        price=f"set the hourly price with {machine_rate.OPTION}, or in {file}: "
+        'kind = "machine", usd = USD',
+        probe="to measure it: ftwizard probe PLAN",
+    )
+    lines = [*report_text.format_report(report, hints), *report_text.format_warnings(report)]
+    # last, so that it stays in view
+    out.print("", output.build_pair_table((line.name, line.text) for line in lines), sep="\n")
     return 0
 
 
-class _Inspected(NamedTuple):
-    """The tokenized data of a plan, its model and the machine."""
-
-    source: ModelSource
-    base: Path
-    """Folder of the tokenizer and configuration."""
-    config: dict[str, Any] | None
-    preview: Preview
-    shape: ModelShape | None
-    facts: MachineInfo
-    counted: ledger_cache.MemoryCount
-    """Memory from the ledger, where the closed form does not cover the model."""
-
-
-def _plan_costs(
-    arguments: argparse.Namespace,
-    chosen: Plan,
-    inspected: _Inspected,
-    estimate: RecipeEstimate | None,
-) -> Costs:
-    """Return the costs of the plan's tokens, counted with its own tokenizer."""
-    preview, epochs = inspected.preview, chosen.recipe.epochs
-    train = preview.parts["train"]
-    tokens = max(1, round(preview.tokens / epochs))
-    load = TrainingLoad(
-        tokens=TokenEstimate(value=tokens, low=tokens, high=tokens),
-        epochs=epochs,
-        counted="training rows, counted with the model's own tokenizer",
-        rows=train.used,
-        by_model=cost_inputs.count_by_model(chosen, inspected.base, tokens),
-    )
-    cards = {card for card, _ in cost_inputs.from_arguments(arguments).cards()}
-    hours = plan_estimate.estimate_gpu_hours(chosen, preview.lengths, inspected.shape, cards)
-    return cost_inputs.compute_costs(
-        load, arguments, request=_mean_request(train), model=chosen.model.name, hours=hours or None,
-        too_small=plan_estimate.too_small_gpus(chosen, preview.lengths, inspected.shape, cards),
-        served=2.0 * preview.parameters,
-        by_rule=chosen.recipe.method != "full" and RULE_PARAMETERS[0] <= preview.parameters <= RULE_PARAMETERS[1],
-        here=plan_estimate.local_offer(chosen, inspected.facts, estimate, inspected.counted.memory),
-    )  # fmt: skip
-
-
-def _mean_request(train: EncodingReport) -> tuple[Decimal, Decimal] | None:
+def _mean_request(train: PartReport) -> tuple[Decimal, Decimal] | None:
     """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
     untrained = train.tokens - train.trainable_tokens
     if not train.used or untrained <= 0 or train.trainable_tokens <= 0:
@@ -257,11 +203,11 @@ def _make_plan(arguments: argparse.Namespace, file: Path) -> Plan:
 
 def _best_method(arguments: argparse.Namespace) -> schema.Method:
     """Return the best training method for the model on the chosen machine."""
-    shape = estimate_by_config.model_shape(arguments.model)
+    shape = model_config.read_shape(arguments.model)
     if shape is None:
         return schema.Recipe().method
-    facts = estimate_by_config.machine_facts(arguments)
-    first = msgspec.structs.replace(facts, gpus=facts.gpus[:1])  # a run uses one
+    machine_info = _read_machine(arguments)
+    first = msgspec.structs.replace(machine_info, gpus=machine_info.gpus[:1])  # a run uses one
     advised = recipe_advice.advise_method(shape.parameters, first, shape=shape).value
     return next(method for method in get_args(schema.Method) if method == advised)
 
@@ -270,7 +216,7 @@ def _print_costs(arguments: argparse.Namespace, rows: cost_inputs.CountedRows) -
     name = arguments.model or ""
     hosted = hosted_models.find_model(name)
     is_open = bool(name) and cost_inputs.check_model(name) is None
-    if is_open and (shape := estimate_by_config.model_shape(name)):
+    if is_open and (shape := model_config.read_shape(name)):
         # Typed lengths are never cut; rows of a file are cut as in a plan.
         length = max(schema.Recipe().max_length, math.ceil(arguments.mean_tokens or 0))
         recipe = schema.Recipe(
@@ -279,106 +225,71 @@ def _print_costs(arguments: argparse.Namespace, rows: cost_inputs.CountedRows) -
         data = schema.Data(files=schema.Files(train=""))
         chosen = Plan(data=data, model=schema.Model(name=name), recipe=recipe)
         with progress.reporter(shown=True) as say:
-            facts = estimate_by_config.machine_facts(arguments)
-            return _estimate_from_config(arguments, chosen, rows, shape, facts, "", say)
+            machine_info = _read_machine(arguments)
+            return _estimate_from_config(arguments, chosen, rows, shape, machine_info, "", say)
+    low, high = estimate_report.RULE_PARAMETERS
     size = hosted.billions if hosted else None
-    by_rule = not is_open and (
-        size is None or RULE_PARAMETERS[0] <= size * 1e9 <= RULE_PARAMETERS[1]
-    )
-    money = cost_inputs.compute_costs(rows.load, arguments, request=rows.request, by_rule=by_rule)
-    unknown = (
-        estimate_by_config.describe_unknown(name, rows=bool(arguments.plan)) if is_open else ""
-    )
+    by_rule = not is_open and (size is None or low <= size * 1e9 <= high)
+    costs = cost_inputs.compute_costs(rows.load, arguments, request=rows.request, by_rule=by_rule)
+    unknown = _describe_unknown(name, rows=bool(arguments.plan)) if is_open else ""
     if arguments.json:
-        document = _cost_document(money, tokens=money.tokens) | {"memory": None, "time": None}
-        document["notes"] = [*document["notes"], *([unknown] if unknown else [])]
+        notes = [*costs.notes, *([unknown] if unknown else [])]
+        document = msgspec.to_builtins(costs) | {"memory": None, "time": None, "notes": notes}
         output.print_json(document)
     else:
         out = output.make_console()
-        cost_table.show(out, money, arguments.model, all_notes=arguments.notes)
+        cost_table.show(out, costs, arguments.model, all_notes=arguments.notes)
         if unknown:
             output.print_lines(out, "", f"! {unknown}")
     return 0
 
 
-def _cost_document(money: Costs, *, tokens: int) -> dict[str, Any]:
-    document: dict[str, Any] = msgspec.to_builtins(money)
-    return document | {"tokens": tokens}
+def _read_machine(arguments: argparse.Namespace) -> MachineInfo:
+    """Return the facts of this machine, with its GPUs replaced by those in ``--gpu``.
+
+    Raises FtwizardError (``USAGE``) for an unknown GPU, and for a count that is not a whole number
+    from 1 to ``MAX_GPUS``.
+    """
+    local_facts = machine.read_machine_info()
+    if not arguments.gpu:
+        return local_facts
+    count, name = _parse_count(arguments.gpu)
+    card = gpu_specs.find_typed_gpu(name)
+    if card is None:
+        near = gpu_specs.nearest_gpu(name)
+        guess = f"Did you mean {near}? " if near else ""
+        names = ", ".join(card.name for card in gpu_specs.cards())
+        raise FtwizardError(
+            f"Unknown GPU {make_visible(name, 60)}.", f"{guess}Choose from: {names}.", USAGE
+        )
+    gpu = Gpu(name=card.name, memory=card.usable)
+    return msgspec.structs.replace(local_facts, gpus=(gpu,) * count, no_gpu=None)
 
 
-def _inspect(
-    chosen: Plan, source: ModelSource, base: Path, facts: MachineInfo, say: Say
-) -> _Inspected:
-    from ftwizard.train.preview import preview_plan
-
-    previewed, shape = preview_plan(chosen, base, say), plan_estimate.read_shape(base)
-    read = model_config.read_config(str(base))
-    config = read[0] if read else None
-    counted = ledger_cache.count_plan(
-        chosen, config, shape, previewed.lengths, facts, say
-    )  # fmt: skip
-    return _Inspected(source, base, config, previewed, shape, facts, counted)
-
-
-def _forecast(chosen: Plan, inspected: _Inspected, prices: Prices) -> RecipeEstimate | None:
-    """Estimate the plan on this machine, at its hourly price."""
-    return plan_estimate.estimate_plan(
-        chosen, inspected.preview.lengths, inspected.shape, inspected.facts,
-        speeds=tuple(run_history.find_speeds(chosen)), probe=probe_cache.read_cached_probe(chosen, inspected.source),
-        hour=prices.machine(),
-    )  # fmt: skip
+def _parse_count(text: str) -> tuple[int, str]:
+    """Parse ``2 x A100``, ``A100 x 2`` or ``A100`` into a count and a name."""
+    match = _COUNT_FIRST.fullmatch(text) or _NAME_FIRST.fullmatch(text)
+    if match is None:
+        return 1, text
+    count = match["count"]
+    if not (re.fullmatch(r"\d{1,4}", count) and 1 <= int(count) <= MAX_GPUS):
+        raise FtwizardError(
+            f"{make_visible(count, 20)} is not a valid number of GPUs.",
+            f"Use 1 to {MAX_GPUS}: --gpu '2 x A100 80 GB'.",
+            USAGE,
+        )
+    return int(count), match["name"]
 
 
-def _plan_document(
-    chosen: Plan, inspected: _Inspected, estimate: RecipeEstimate | None
-) -> dict[str, Any]:
-    """Return the estimate of the plan on this machine, as a document."""
-    source, preview, shape = inspected.source, inspected.preview, inspected.shape
-    facts, counted = inspected.facts, inspected.counted
-    memory = counted.memory
-    needs = disk.estimate_parts(
-        trained=preview.trained,
-        parameters=preview.parameters,
-        adapter=chosen.recipe.method != "full",
-        merges=chosen.finish.merge,
-        download=hub.bytes_to_fetch(source),
+def _describe_unknown(name: str, *, rows: bool) -> str:
+    """Return the note on a model with unknown configuration; ``rows``: a data file was named."""
+    shown = make_visible(name, 100)
+    fetched = f"To download it: ftwizard estimate DATA --model {shown}"
+    if rows:
+        fetched = "To download it, first run: pip install 'ftwizard[local]'"
+    near = ", ".join(model_configs.nearest_ids(name))
+    nearest = f"Closest known: {near}. " if near else ""
+    return (
+        f"Memory, time and GPU hours are unknown: no configuration of {shown} is here or in the "
+        f"catalog. {nearest}{fetched}"
     )
-    probe = probe_cache.read_cached_probe(chosen, source)
-    document: dict[str, Any] = msgspec.to_builtins(preview)
-    return document | {
-        "model": msgspec.to_builtins(source),
-        "recipe": msgspec.to_builtins(chosen.recipe),
-        "disk": disk_check.to_document(
-            needs, locations.runs_folder(), locations.hub_cache_folder(), preview.parameters
-        ),
-        "time": msgspec.to_builtins(estimate.time if estimate else None),
-        "memory": msgspec.to_builtins(memory or (estimate.memory if estimate else None)),
-        "uncounted": counted.why,
-        "one_gpu": estimate_by_config.describe_gpu_choice(chosen, facts),
-        "here": estimate_by_config.device_document(chosen, facts),
-        "room": plan_estimate.available_bytes(chosen, facts),
-        "refused": None,  # such a model was refused above
-        "fit": msgspec.to_builtins(
-            plan_estimate.check_plan_fit(chosen, preview.lengths, shape, facts, counted=memory)
-        ),
-        "article": msgspec.to_builtins(
-            plan_estimate.compare_with_article(chosen, preview.lengths, shape, facts)
-        ),
-        "follows": msgspec.to_builtins(estimate),
-        "probe": msgspec.to_builtins(probe),
-        "warnings": msgspec.to_builtins(
-            [
-                *plan_warnings.check_lengths(
-                    inspected.config,
-                    batching.longest_row_tokens(preview.lengths["train"], chosen.recipe.max_length),
-                ),
-                *plan_warnings.find_warnings(chosen, preview.parameters),
-            ]
-        ),
-        "epochs_because": plan_warnings.explain_epochs(chosen),
-        "measured": msgspec.to_builtins(
-            plan_estimate.measured_peak(probe, memory or (estimate.memory if estimate else None))
-            if probe and not probe.halved
-            else None
-        ),
-    }

@@ -14,7 +14,7 @@ from ftwizard.cli import output, plan_argument, progress
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import probe_cache
-from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.estimate.probe_cache import CachedProbe, ProbeReport
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.quantity import Figure
@@ -61,8 +61,8 @@ def probe(arguments: argparse.Namespace) -> int:
         with new_file(out) as file:
             file.write(plan_file.dump(tried.plan).encode())
     if arguments.json:
-        document = msgspec.to_builtins(probe_result) | {"written": str(out) if out else None}
-        output.print_json(document)
+        fields = {name: getattr(probe_result, name) for name in probe_result.__struct_fields__}
+        output.print_json(ProbeReport(**fields, written=str(out) if out else None))
     else:
         console = output.make_console()
         console.print(output.build_pair_table(_result_lines(probe_result)))

@@ -6,8 +6,7 @@ Everything is computed from the distribution of row lengths that the data check 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
@@ -85,17 +84,6 @@ class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):
     def padding_share(self) -> float:
         """Return the share of computed tokens that is padding."""
         return self.padding / (self.tokens + self.padding)
-
-
-def from_estimate(document: Mapping[str, Any]) -> dict[str, LengthDistribution | None] | None:
-    """Return row lengths by part from the document of an estimate.
-
-    None if it encoded no rows, or truncated some, because their real length is then unknown.
-    """
-    by_part = document.get("lengths")
-    if not by_part or any(part["cut"] for part in document["parts"].values()):
-        return None
-    return msgspec.convert(by_part, dict[str, LengthDistribution | None])
 
 
 def from_check_tokens(tokens: TokenLengths | None) -> LengthDistribution | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from ftwizard.hardware import machine
 from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure, oldest_date, today
 from ftwizard.text import format_bytes, make_visible
@@ -47,6 +49,71 @@ class DiskShortage(msgspec.Struct, frozen=True, kw_only=True):
     hint: str
     missing: int
     """Bytes."""
+
+
+class CacheSpace(msgspec.Struct, frozen=True, kw_only=True):
+    """A download to another disk than that of the runs."""
+
+    folder: str
+    needed: Figure
+    free: Figure
+
+
+class DiskReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Disk space of a run: needed and free."""
+
+    short: DiskShortage | None
+    parts: dict[str, Figure]
+    later: dict[str, Figure]
+    """What exporting the model would need in addition."""
+    needed: Figure
+    """On the disk of the runs."""
+    free: Figure
+    elsewhere: CacheSpace | None
+    """The download, if it goes to another disk."""
+
+    @property
+    def free_after_run(self) -> float:
+        """Return the bytes that stay free after the run.
+
+        Infinite if the run itself does not fit, so that only that shortage is reported.
+        """
+        return math.inf if self.short else self.free.value - self.needed.value
+
+
+def check_space(
+    needs: dict[str, Figure], runs_folder: Path, cache: Path, parameters: int
+) -> DiskReport:
+    """Compare needed with free bytes on the disk of the runs, and on that of a download elsewhere.
+
+    ``parameters``: of the model, to estimate later exports.
+    """
+    download = needs.get("download")
+    is_elsewhere = download is not None and not machine.is_same_disk(runs_folder, cache)
+    free = _free_space(runs_folder)
+    elsewhere = None
+    if download and is_elsewhere:
+        elsewhere = CacheSpace(folder=str(cache), needed=download, free=_free_space(cache))
+    short = find_shortage(
+        needs, free=round(free.value), folder=str(runs_folder),
+        cache_free=round(elsewhere.free.value) if elsewhere else None, cache=str(cache),
+    )  # fmt: skip
+    return DiskReport(
+        short=short,
+        parts=needs,
+        later=estimate_later_exports(parameters),
+        needed=sum_parts(needs, download=not elsewhere),
+        free=free,
+        elsewhere=elsewhere,
+    )
+
+
+def _free_space(folder: Path) -> Figure:
+    """Return the free bytes on the disk of a folder, which need not exist."""
+    return Figure(
+        value=machine.get_free_bytes(folder), unit="bytes", as_of=today(),
+        source=f"free on the disk of {make_visible(str(folder), 300)}",
+    )  # fmt: skip
 
 
 def estimate_parts(
@@ -129,17 +196,6 @@ def _exports(parameters: int, files: tuple[Export, ...]) -> Figure:
 def estimate_later_exports(parameters: int) -> dict[str, Figure]:
     """Return the bytes of a later GGUF export: 16-bit, and 4-bit with its 16-bit source file."""
     return {export: _exports(parameters, (export,)) for export in LATER}
-
-
-def free_after_run(document: Mapping[str, Any]) -> float:
-    """Return the bytes that stay free after a run.
-
-    ``document``: the document of the disk check (``needed``, ``free``, ``short``). Infinite if the run
-    itself does not fit, so that only that shortage is reported.
-    """
-    if document.get("short"):
-        return math.inf
-    return float(document["free"]["value"] - document["needed"]["value"])
 
 
 def describe_later_exports(later_parts: Mapping[str, Figure], free: float) -> str:

@@ -22,13 +22,17 @@ from ftwizard.estimate.memory_savings import (
     upper_peak,
 )
 from ftwizard.estimate.sharded import Sharded
-from ftwizard.estimate.training_setup import FTWIZARD_OVERHEAD, FrameworkOverhead, TrainingSetup
+from ftwizard.estimate.training_setup import (
+    FTWIZARD_OVERHEAD,
+    METHOD_NAMES,
+    FrameworkOverhead,
+    TrainingSetup,
+)
 from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure
 from ftwizard.text import format_byte_range, format_bytes, format_count, make_visible
 
 Verdict = Literal["fits", "tight", "does not fit"]
-_METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 
 
 class AvailableGpu(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +84,13 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_fit(memory: MemoryEstimate, gpu: AvailableGpu) -> Verdict:
-    """Return ``fits`` if even the upper estimate fits, ``tight`` if only the likely one does."""
-    if upper_peak(memory) <= gpu.free:
-        return "fits"
-    return "tight" if memory.peak.value <= gpu.free else "does not fit"
+    """Judge an estimate against the free memory of a GPU."""
+    return judge_bytes(memory.peak.value, upper_peak(memory), gpu.free)
+
+
+def judge_bytes(likely: float, high: float, free: float) -> Verdict:
+    """Return ``fits`` if even the ``high`` need fits, ``tight`` if only the ``likely`` one does."""
+    return "fits" if high <= free else "tight" if likely <= free else "does not fit"
 
 
 def check_fit(
@@ -184,7 +191,9 @@ class _Case:
             peak, details = smallest.memory.peak, ""
             if setup != self._setup:
                 rows = format_count(setup.batch_size, "row")
-                details = f" ({_METHODS[setup.method]}, {rows} of {setup.length:,} tokens per pass)"
+                details = (
+                    f" ({METHOD_NAMES[setup.method]}, {rows} of {setup.length:,} tokens per pass)"
+                )
             return smallest, (
                 f"Sharded over {smallest.cards} such GPUs{details}, each would need roughly "
                 f"{format_byte_range(peak.low or 0, peak.high or 0)}. ftwizard trains on one GPU; for sharding "
@@ -266,7 +275,7 @@ class _Case:
         lowest = self._lowest()
         need = self._again(lowest)
         sentence = (
-            f"No change makes this model fit: even {_METHODS[lowest.method]} with "
+            f"No change makes this model fit: even {METHOD_NAMES[lowest.method]} with "
             f"{format_count(lowest.batch_size, 'row')} of {lowest.length:,} tokens per pass needs "
             f"{format_bytes(need.peak.value)}, including {format_bytes(need.parts['weights'].value)} of weights."
         )

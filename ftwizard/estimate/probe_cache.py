@@ -98,6 +98,13 @@ class CachedProbe(msgspec.Struct, frozen=True, kw_only=True):
     """Messages of the probe."""
 
 
+class ProbeReport(CachedProbe, frozen=True, kw_only=True):
+    """The document of a probe."""
+
+    written: str | None
+    """The new plan with the batch size that fits; None if none was asked for."""
+
+
 def from_measurements(
     measured: ProbeMeasurements, fits: Plan, halved: int, evaluations: int, predicted: RunFigures
 ) -> CachedProbe:

@@ -12,6 +12,7 @@ from ftwizard.plan.schema import Method
 
 LossHead = Literal["tiled", "full"]
 """How the loss is computed: over tiles of the logits, as in TRL since 1.10, or over all at once."""
+METHOD_NAMES: dict[Method, str] = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 
 
 class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import IGNORE_INDEX, Message
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.estimate.report import PartReport
 from ftwizard.models.loss_mask import MaskRoute
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import raw_rows
@@ -39,36 +40,11 @@ class EncodedRow(msgspec.Struct, frozen=True, kw_only=True):
         return sum(label != IGNORE_INDEX for label in self.labels)
 
 
-class EncodingReport(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    rename={
-        "used": "kept",
-        "truncated": "cut",
-        "lines_without_loss": "lost",
-        "trainable_tokens": "trained",
-        "longest_row": "longest",
-        "trainable_text": "added",
-    },
-):
-    """Counts of one part's rows after encoding."""
+class EncodingReport(PartReport, frozen=True, kw_only=True):
+    """Counts of one part's rows after encoding, and how they were encoded."""
 
     route: MaskRoute
-    rows: int
-    """Rows read."""
-    used: int
-    """Rows that are trained on."""
-    truncated: int
-    """Rows truncated to ``max_length``."""
-    lines_without_loss: list[int]
-    """Lines of rows with no trainable tokens, which are left out."""
-    tokens: int
-    trainable_tokens: int
-    """Trainable tokens."""
-    longest_row: int
-    """Tokens of the longest row before truncation."""
-    trainable_text: list[str]
+    trainable_text: list[str] = msgspec.field(name="added")
     """Template text that counts toward the loss besides answer and end of turn."""
 
 

@@ -19,8 +19,6 @@ from ftwizard.catalog.providers import PathId, PlatformId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.memory import MemoryEstimate
-from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
@@ -85,7 +83,7 @@ class Basis:
 def build_basis(draft: Draft, today: datetime.date) -> Basis:
     """Build the basis of a draft's costs: from its estimate, else from its data check."""
     size, plan = draft.parameters, fill_in_model(draft.plan, draft.answers)
-    cards = _read_card_estimates(draft.estimate or {}) or _estimate_cards(draft, plan, today)
+    cards = _read_card_estimates(draft) or _estimate_cards(draft, plan, today)
     shape = live_estimate.load_shape(plan.model.name)
     weights = size or (shape.parameters if shape else None)
     query = PricingQuery(
@@ -125,15 +123,11 @@ def _has_own_machine(draft: Draft) -> bool:
 
 def _estimate_local_run(draft: Draft, plan: Plan) -> LocalOffer:
     """Estimate a run on this machine: from the draft's estimate, else from its prospect."""
-    recipe_estimate, memory = None, None
-    if (estimate := draft.estimate or {}).get("follows"):
-        recipe_estimate, memory = msgspec.convert(
-            (estimate["follows"], estimate.get("memory")),
-            tuple[RecipeEstimate, MemoryEstimate | None],
-        )
-    else:
-        recipe_estimate = live_estimate.estimate_recipe(replace(draft, plan=plan))
-    return plan_estimate.local_offer(plan, draft.machine, recipe_estimate, memory)
+    report = draft.estimate
+    if report and report.run:
+        return plan_estimate.local_offer(plan, draft.machine, report.run, report.memory)
+    recipe_estimate = live_estimate.estimate_recipe(replace(draft, plan=plan))
+    return plan_estimate.local_offer(plan, draft.machine, recipe_estimate)
 
 
 class _Cards(NamedTuple):
@@ -198,24 +192,24 @@ def _price_key(offer: Offer) -> tuple[bool, float]:
 
 def _load_from_estimate(draft: Draft) -> TrainingLoad | None:
     """Return the tokens that ``ftwizard estimate`` counted with the model's tokenizer."""
-    estimate = draft.estimate
-    if not estimate or not estimate["tokens"]:
+    report = draft.estimate
+    if not report or not report.tokens:
         return None
     epochs = draft.plan.recipe.epochs
     return TrainingLoad(
-        tokens=_exact_estimate(max(1, round(estimate["tokens"] / epochs))),
+        tokens=_exact_estimate(max(1, round(report.tokens / epochs))),
         epochs=epochs,
         counted=f"counted with {_short_name(draft.plan.model.name)}",
         rows=setting_values.count_trained_rows(draft),
-        by_model=msgspec.convert(estimate.get("by_model") or {}, dict[str, TokenEstimate]),
+        by_model=report.by_model,
     )
 
 
-def _read_card_estimates(estimate: dict[str, Any]) -> _Cards | None:
+def _read_card_estimates(draft: Draft) -> _Cards | None:
     """Return the hours by GPU from ``ftwizard estimate``; None if it has none."""
-    rows = [row for row in estimate.get("costs", ()) if row.get("card")]
-    hours = {row["card"]: msgspec.convert(row["hours"], Figure) for row in rows if row.get("hours")}
-    small = frozenset(row["card"] for row in rows if row.get("too_small"))
+    offers = draft.estimate.costs if draft.estimate else []
+    hours = {offer.card: offer.hours for offer in offers if offer.card and offer.hours}
+    small = frozenset(offer.card for offer in offers if offer.card and offer.too_small)
     return _Cards(hours, small) if hours or small else None
 
 
@@ -248,8 +242,8 @@ def _exact_estimate(tokens: int) -> TokenEstimate:
 
 def _volume_of_rows(draft: Draft) -> Volume | None:
     """Return the mean tokens of a row's prompt and response; None if unknown."""
-    if draft.estimate and (part := draft.estimate["parts"].get("train")):
-        return _mean_volume(part["tokens"], part["trained"], part["kept"])
+    if draft.estimate and (part := draft.estimate.parts.get("train")):
+        return _mean_volume(part.tokens, part.trainable_tokens, part.used)
     report = draft.checked
     if report and report.tokens and report.trained_tokens:
         return _mean_volume(report.tokens.total, report.trained_tokens.total, report.tokens.rows)

@@ -23,8 +23,8 @@ from ftwizard.catalog.providers import PathId, PlatformId
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.jobs.folder import is_id, write_whole
 from ftwizard.models import model_config
@@ -79,8 +79,8 @@ class Draft:
     """Fingerprint of the training file before its check."""
     checked_for: TargetName | None = None
     """The target of the check."""
-    estimate: dict[str, Any] | None = None
-    """The ``ftwizard estimate`` document for the plan."""
+    estimate: EstimateReport | None = None
+    """The report of ``ftwizard estimate`` on the plan."""
     lengths: Mapping[str, LengthDistribution | None] | None = None
     """Lengths of training and validation rows, counted with the model's tokenizer. None before
     the count, and if rows were truncated, as they may be longer."""
@@ -111,10 +111,11 @@ class Draft:
             earlier = EarlierRate(rate=rate, parameters=size) if size else earlier
         return replace(self, parameters=None, earlier=earlier)
 
-    def with_estimate(self, estimate: dict[str, Any]) -> Draft:
-        """Return a draft with the ``ftwizard estimate`` document for its plan."""
-        draft = replace(self, estimate=estimate, parameters=estimate["parameters"])
-        return replace(draft, lengths=batching.from_estimate(estimate))
+    def with_estimate(self, report: EstimateReport) -> Draft:
+        """Return a draft with the report of ``ftwizard estimate`` on its plan."""
+        return replace(
+            self, estimate=report, parameters=report.parameters, lengths=report.exact_lengths
+        )
 
     def with_recipe(self, **settings: Any) -> Draft:
         return self.with_plan(recipe=msgspec.structs.replace(self.plan.recipe, **settings))

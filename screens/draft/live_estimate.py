@@ -13,7 +13,7 @@ from rich.text import Text
 from ftwizard import locations
 from ftwizard.advice import run_history, target_modules
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, plan_estimate, probe_cache
+from ftwizard.estimate import batching, gpu_fit, plan_estimate, probe_cache, report_text
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.memory import MemoryEstimate
@@ -23,10 +23,10 @@ from ftwizard.models import context_length, model_config
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method, Recipe
-from ftwizard.pricing import machine_rate, money
+from ftwizard.pricing import money
 from ftwizard.screens import palette
 from ftwizard.screens.draft.drafts import Draft
-from ftwizard.text import format_byte_range, format_bytes, format_count, format_duration_range
+from ftwizard.text import Span, format_byte_range, format_bytes, format_count, format_duration_range
 
 MAX_LINES = 2
 SEPARATOR = "  ·  "
@@ -34,11 +34,6 @@ INDENT = 2
 """Cells of the arrow."""
 UNPRICED = "cost unknown"
 """Shown last and dim; help and the next page explain how to set a price."""
-_MARKS = {
-    "fits": ("✓", palette.GOOD),
-    "tight": ("!", f"bold {palette.WARNING}"),
-    "does not fit": ("✗", f"bold {palette.BAD}"),
-}
 
 
 @functools.lru_cache(maxsize=32)
@@ -112,16 +107,12 @@ def estimate_recipe(draft: Draft) -> RecipeEstimate | None:
 def _read_estimate(draft: Draft) -> RecipeEstimate | None:
     """Return the draft's estimate if it is of this recipe, with measured memory and the current
     hourly price."""
-    document = draft.estimate or {}
-    if not document.get("follows") or _without_learning_rate(
-        msgspec.convert(document["recipe"], Recipe)
-    ) != _without_learning_rate(draft.plan.recipe):
+    report = draft.estimate.with_price(draft.hour) if draft.estimate else None
+    if report is None or report.run is None or report.recipe is None:
         return None
-    estimate, memory = msgspec.convert(
-        (document["follows"], document["memory"]), tuple[RecipeEstimate, MemoryEstimate | None]
-    )
-    cost = machine_rate.estimate_cost(estimate.whole or estimate.time, draft.hour)
-    return msgspec.structs.replace(estimate, memory=memory or estimate.memory, cost=cost)
+    if _without_learning_rate(report.recipe) != _without_learning_rate(draft.plan.recipe):
+        return None
+    return msgspec.structs.replace(report.run, memory=report.memory or report.run.memory)
 
 
 def _without_learning_rate(recipe: Recipe) -> Recipe:
@@ -131,12 +122,8 @@ def _without_learning_rate(recipe: Recipe) -> Recipe:
 
 def _find_probe(draft: Draft) -> CachedProbe | None:
     """Return a probe of this plan with its own batch size; None if there is none."""
-    document = (draft.estimate or {}).get("probe")
-    probe = (
-        msgspec.convert(document, CachedProbe)
-        if document
-        else probe_cache.read_cached_probe(draft.plan)
-    )
+    probe = draft.estimate.probe if draft.estimate else None
+    probe = probe or probe_cache.read_cached_probe(draft.plan)
     return None if probe is None or probe.halved else probe
 
 
@@ -205,12 +192,10 @@ def _format_memory(draft: Draft, memory: MemoryEstimate) -> Text:
     low, middle, high, room = get_memory_range(draft, memory)
     if not room:
         return Text(format_byte_range(low, high))
-    mark, word, style = judge_fit(middle, high, room)
+    mark = report_text.FIT_MARKS[gpu_fit.judge_bytes(middle, high, room)]
     gpu = plan_estimate.plan_gpu(draft.plan, draft.machine)
     available = f"{format_bytes(room)} free" if gpu and gpu.used_by_others else format_bytes(room)
-    return Text.assemble(
-        f"{format_byte_range(low, high)} of {available} ", (f"{mark} {word}", style)
-    )
+    return palette.to_text([Span(f"{format_byte_range(low, high)} of {available} "), mark])
 
 
 def get_memory_range(
@@ -223,10 +208,3 @@ def get_memory_range(
         value = plan_estimate.measured_peak(probe, memory).value
         return value, value, value, room
     return peak.low or peak.value, peak.value, peak.high or peak.value, room
-
-
-def judge_fit(middle: float, high: float, room: float) -> tuple[str, str, str]:
-    """Return mark, word and style of a need in bytes against ``room``."""
-    word = "fits" if high <= room else "tight" if middle <= room else "does not fit"
-    mark, style = _MARKS[word]
-    return mark, word, style

@@ -99,8 +99,8 @@ def count_trained_rows(draft: Draft) -> int | None:
 
     An estimate from a model's configuration alone has no counts.
     """
-    if draft.estimate and (train := draft.estimate["parts"].get("train")):
-        return int(train["kept"])
+    if draft.estimate and (train := draft.estimate.parts.get("train")):
+        return train.used
     if draft.checked is None:
         return None
     share = 1 - draft.plan.validation_share - draft.plan.test_share

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import msgspec
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -19,14 +17,17 @@ from ftwizard.advice.setting_help import Setting
 from ftwizard.catalog.providers import PathId, catalog
 from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import report_text
+from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.pricing import machine_rate
-from ftwizard.quantity import Figure
 from ftwizard.screens import palette
 from ftwizard.screens.draft import drafts, setting_values
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_bytes, format_count, format_duration_range, make_visible
 
+ESTIMATE_NAMES_WIDTH = 12
+"""Cells of the name column of an estimate."""
 COUNTING = "Counting with the model's tokenizer"
 NO_VALIDATION = (
     "Without validation data, overfitting goes unnoticed.",
@@ -151,7 +152,7 @@ def file_changed_error(draft: Draft) -> FtwizardError:
 
 def format_warnings(draft: Draft) -> Text:
     """Format the warnings before training."""
-    estimate = draft.estimate or {}
+    disk = draft.estimate.disk if draft.estimate else None
     text = Text()
     before = drafts.find_earlier_run(draft)
     falling = before is not None and before.falling
@@ -161,7 +162,7 @@ def format_warnings(draft: Draft) -> Text:
         text.append("! ", f"bold {palette.WARNING}").append(f"{warning.message}\n")
     if before is not None:
         text.append_text(format_earlier_run(before, draft.plan.recipe.epochs))
-    if (estimate.get("disk") or {}).get("short"):
+    if disk and disk.short:
         text.append("! ", f"bold {palette.WARNING}").append(
             "There is not enough free disk space for this run.\n"
         )
@@ -177,18 +178,31 @@ def format_earlier_run(before: EarlierLoss, epochs: float) -> Text:
     return Text.assemble((mark, style), f"{epochs:g} epochs: {before.summary}\n")
 
 
+def format_estimate(draft: Draft, price_hint: str, probe_hint: str = "") -> Text:
+    """Format the estimate of a draft at its hourly price; hints: see ``report_text.Hints``."""
+    if draft.estimate is None:
+        return Text()
+    report = draft.estimate.with_price(draft.hour)
+    hints = report_text.Hints(price=price_hint, probe=probe_hint or "ftwizard probe measures it")
+    text = Text()
+    for line in report_text.format_report(report, hints):
+        text.append(f"{line.name:<{ESTIMATE_NAMES_WIDTH}}" if line.spans else "", "dim")
+        text.append_text(palette.to_text(line.spans)).append("\n")
+    return text
+
+
 def format_summary(draft: Draft) -> Text:
     """Format steps, time and disk of the run to start; empty without an estimate."""
-    estimate = draft.estimate
-    if not estimate:
+    report = draft.estimate
+    if not report:
         return Text()
-    parts = [format_count(estimate["steps"], "step")] if estimate.get("steps") else []
-    whole = (estimate.get("follows") or {}).get("whole") or estimate.get("time")
-    if whole and whole["low"] is not None:
-        ends = time.strftime("%H:%M", time.localtime(time.time() + whole["value"]))
-        parts.append(f"{format_duration_range(whole['low'], whole['high'])}, ends about {ends}")
-    if disk := estimate.get("disk"):
-        parts.append(f"about {format_bytes(disk['needed']['value'])} of disk space")
+    parts = [format_count(report.steps, "step")] if report.steps else []
+    whole = (report.run.whole if report.run else None) or report.time
+    if whole and whole.low is not None and whole.high is not None:
+        ends = time.strftime("%H:%M", time.localtime(time.time() + whole.value))
+        parts.append(f"{format_duration_range(whole.low, whole.high)}, ends about {ends}")
+    if disk := report.disk:
+        parts.append(f"about {format_bytes(disk.needed.value)} of disk space")
     parts.append("runs in the background")
     return Text.assemble(("→ ", palette.ACCENT), " · ".join(parts))
 
@@ -209,7 +223,6 @@ def describe_saved_price() -> str:
     return f"Later estimates and runs use it. It is saved in {machine_rate.shown_file()}."
 
 
-def describe_rental(estimate: dict[str, Any] | None) -> str:
+def describe_rental(report: EstimateReport | None) -> str:
     """Describe the rental price of the estimate's GPU; empty if unknown."""
-    rental = ((estimate or {}).get("hour") or {}).get("rental")
-    return machine_rate.describe_rental(msgspec.convert(rental, Figure | None))
+    return machine_rate.describe_rental(report.hour.rental if report else None)

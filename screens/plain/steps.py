@@ -6,14 +6,16 @@ import datetime
 import functools
 from dataclasses import dataclass
 
+import msgspec
+
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate.report import EstimateReport
 from ftwizard.screens.draft import STEPS, drafts, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain import costs, hour_price, provider
 from ftwizard.screens.plain import data as rows
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import CONTINUE, AskFunction, GoBack, Prompter, UserQuit
-from ftwizard.screens.wizard.estimate import text
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def count_tokens(prompter: Prompter, draft: Draft) -> Draft:
     while draft.estimate is None:
         try:
             with drafts.temporary_plan(draft) as plan:
-                draft = draft.with_estimate(prompter.run(texts.COUNTING, "estimate", plan))
+                document = prompter.run(texts.COUNTING, "estimate", plan)
+            draft = draft.with_estimate(msgspec.convert(document, EstimateReport))
         except FtwizardError as error:
             prompter.print_problem(error)
             raise GoBack("model") from None
@@ -106,6 +109,5 @@ def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
 
 
 def _print_estimate(prompter: Prompter, draft: Draft) -> None:
-    estimate, length = draft.estimate or {}, draft.plan.recipe.max_length
-    words = text.format_estimate(estimate, length, draft.hour, how=hour_price.PRICE_HINT)
-    prompter.print(words, hang=text.NAMES_WIDTH)
+    words = texts.format_estimate(draft, hour_price.PRICE_HINT)
+    prompter.print(words, hang=texts.ESTIMATE_NAMES_WIDTH)

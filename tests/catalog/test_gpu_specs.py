@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import GpuSpec, cards, find_gpu, find_typed_gpu, nearest_gpu
-from ftwizard.cli import estimate_by_config
+from ftwizard.cli import estimate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
 from tests.helpers.machines import make_machine
@@ -81,7 +81,7 @@ def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """Return the cards that ``--gpu`` names."""
     here = make_machine(memory=1, cores=1, disk_free=1)
     monkeypatch.setattr(machine, "read_machine_info", lambda: here)
-    return [one.name for one in estimate_by_config.machine_facts(argparse.Namespace(gpu=text)).gpus]
+    return [one.name for one in estimate._read_machine(argparse.Namespace(gpu=text)).gpus]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import msgspec
 from textual.app import App
 from textual.screen import Screen
 
@@ -30,6 +29,7 @@ from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
 from ftwizard.screens.wizard.review import ReviewPage
 from ftwizard.text import make_visible
+from tests.helpers.estimates import make_report
 from tests.screens import hostile
 from tests.screens.wizard.data.reports import clean
 
@@ -65,8 +65,7 @@ def draft(text: str) -> Draft:
         credentials=(),
         extras=(),
     )
-    estimate = msgspec.json.decode(msgspec.json.encode(ESTIMATE))
-    estimate["model"]["said"] = text
+    estimate = make_report(**ESTIMATE | {"model": {"said": text}})
     checked = clean(text, format="openai-chat", rows=160, usable=160)
     return Draft(facts, plan, estimate=estimate, checked=checked, path="cloud")
 

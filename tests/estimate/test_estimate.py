@@ -7,20 +7,19 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.advice import run_history
-from ftwizard.cli import disk_check, estimate_text
-from ftwizard.estimate import disk, duration
+from ftwizard.estimate import disk, duration, report_text
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.hardware import machine
 from ftwizard.jobs.events import EventReader
 from ftwizard.plan import plan_file
-from ftwizard.screens.wizard.estimate import text
 from ftwizard.text import format_age
-from tests.screens.costs.test_hour_price import ESTIMATE
+from tests.helpers.estimates import make_report
 from tests.screens.runs_helpers import PLAN, make_run
 
 RATES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=8)
@@ -80,25 +79,18 @@ def test_a_download_counts_where_it_goes(
     needs = disk.estimate_parts(
         trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9
     )
-    found = disk_check.to_document(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
+    found = disk.check_space(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
-    lines = list(estimate_text.disk_lines(found))
-    said, shown = (
-        dict(lines),
-        text.format_estimate({**ESTIMATE, "disk": found}, 1024).plain,
-    )
-    later = "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB"
-    assert later in lines[-1][1] and later in " ".join(shown.split()), (
-        "and the screen says the same"
-    )
-    assert lines[-2][1].partition(" (")[0] in shown
+    report = msgspec.structs.replace(make_report(), disk=found)
+    lines = report_text.format_report(report, report_text.Hints("", ""))
+    shown = "\n".join(line.text for line in lines)
+    assert "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB" in shown
     assert "5.0 GB of it for the model" in shown if one_disk else "5.0 GB to download, of" in shown
     if one_disk:
-        assert found["needed"]["value"] == rest + 5 * 10**9 and found["elsewhere"] is None
-        assert "5.0 GB of it for the model download" in said["disk"]
+        assert found.needed.value == rest + 5 * 10**9 and found.elsewhere is None
     else:
-        assert found["needed"]["value"] == rest and found["elsewhere"]["needed"]["value"] == 5e9
-        assert "about 5.0 GB to download" in said["model"] and str(tmp_path) in said["model"]
+        assert found.needed.value == rest and found.elsewhere
+        assert found.elsewhere.needed.value == 5e9
 
 
 @pytest.mark.parametrize(
@@ -111,15 +103,12 @@ def test_a_download_counts_where_it_goes(
 )
 def test_exports_are_held_against_what_the_run_leaves(left: float, ends: str) -> None:
     assert disk.describe_later_exports(disk.estimate_later_exports(8 * 10**9), left).endswith(ends)
-    figure = {"value": 5e9}
-    assert (
-        disk.free_after_run({"short": None, "free": {"value": left + 5e9}, "needed": figure})
-        == left
-    )
-    assert (
-        disk.free_after_run({"short": {"missing": 1}, "free": {"value": 1}, "needed": figure})
-        == math.inf
-    )
+    space = {"needed": {"value": 5e9}, "free": {"value": left + 5e9}}
+    report = make_report(disk=space).disk
+    assert report and report.free_after_run == left
+    short = {"missing": 1, "message": "", "hint": ""}
+    report = make_report(disk={**space, "short": short}).disk
+    assert report and report.free_after_run == math.inf
 
 
 def test_two_folders_that_are_not_there_yet_are_on_one_disk(tmp_path: Path) -> None:

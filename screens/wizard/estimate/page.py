@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import msgspec
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,6 +12,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate.probe_cache import ProbeReport
+from ftwizard.estimate.report import EstimateReport
 from ftwizard.screens import crash_log, layout, palette
 from ftwizard.screens.costs import hour_price
 from ftwizard.screens.dialogs import command_progress
@@ -19,17 +22,17 @@ from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.draft import live_estimate, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft, Step, temporary_plan
 from ftwizard.screens.page import WizardPage
-from ftwizard.screens.wizard.estimate import text
 
+PRICE_HINT, PROBE_HINT = "h sets the hourly price", "p measures it"
 PROBE_TITLE = "Probing: training steps on the longest rows"
 
 
-def describe_smaller_batch(draft: Draft, probe: dict[str, Any]) -> str:
+def describe_smaller_batch(draft: Draft, probe: ProbeReport) -> str:
     """Describe how a probe reduced a batch size that ran out of memory."""
     recipe = draft.plan.recipe
     return (
-        f"Batch size {recipe.batch_size} ran out of memory. Batch size {probe['batch_size']} with "
-        f"{probe['gradient_accumulation']} gradient accumulation steps fits. The effective batch "
+        f"Batch size {recipe.batch_size} ran out of memory. Batch size {probe.batch_size} with "
+        f"{probe.gradient_accumulation} gradient accumulation steps fits. The effective batch "
         "size stays the same."
     )
 
@@ -95,11 +98,12 @@ class EstimatePage(WizardPage[Step]):
     async def action_probe(self) -> None:
         """Measure memory and speed with a few training steps; offer the batch size that fits."""
         with temporary_plan(self._draft) as file:
-            probe = await command_progress.run_command(self.app, PROBE_TITLE, "probe", file)
-        if probe is None:
+            document = await command_progress.run_command(self.app, PROBE_TITLE, "probe", file)
+        if document is None:
             return
-        batch = {name: probe[name] for name in ("batch_size", "gradient_accumulation")}
-        if probe["halved"] and await self.app.push_screen_wait(
+        probe = msgspec.convert(document, ProbeReport)
+        batch = {name: getattr(probe, name) for name in ("batch_size", "gradient_accumulation")}
+        if probe.halved and await self.app.push_screen_wait(
             ConfirmDialog(
                 "Use the batch size that fits?",
                 describe_smaller_batch(self._draft, probe),
@@ -133,13 +137,13 @@ class EstimatePage(WizardPage[Step]):
         draft, again = self._draft, True
         while again:
             with temporary_plan(draft) as file:
-                estimate = await command_progress.run_command(
+                document = await command_progress.run_command(
                     self.app, texts.COUNTING, "estimate", file
                 )
-            if estimate is None:
+            if document is None:
                 self.dismiss(Step(self._draft, -1))
                 return
-            self._draft = draft.with_estimate(estimate)
+            self._draft = draft.with_estimate(msgspec.convert(document, EstimateReport))
             # The model's size is known now, so more advice applies.
             draft, changes = setting_values.apply_advice(self._draft)
             again = bool(changes) and not self._changes
@@ -150,13 +154,11 @@ class EstimatePage(WizardPage[Step]):
         self._show()
 
     def _show(self) -> None:
-        estimate, part = self._draft.estimate, self.query_one("#figures", Static)
-        if estimate and part.size.width:
-            words = text.format_estimate(
-                estimate, self._draft.plan.recipe.max_length, self._draft.hour
-            )
+        part = self.query_one("#figures", Static)
+        if self._draft.estimate and part.size.width:
+            words = texts.format_estimate(self._draft, PRICE_HINT, PROBE_HINT)
             words.append_text(texts.format_adjustments(self._changes))
             plan = self._draft.plan
             if caution := live_estimate.describe_caution(plan.model.name, plan.recipe):
                 words.append("\n! ", f"bold {palette.WARNING}").append(caution)
-            part.update(layout.wrap_hanging(words, text.NAMES_WIDTH, part.size.width))
+            part.update(layout.wrap_hanging(words, texts.ESTIMATE_NAMES_WIDTH, part.size.width))

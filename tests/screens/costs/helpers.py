@@ -12,6 +12,7 @@ from ftwizard.quantity import EndDate, Figure
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import ColumnId
 from ftwizard.screens.draft.drafts import Draft
+from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.screens.wizard.data.reports import report
 
@@ -30,7 +31,11 @@ LIST, ARTICLE = "the provider's list", "the article"
 def counted(**answers: str) -> Draft:
     """Return a draft whose rows were counted: 5,000 of 300 tokens, 3 epochs."""
     draft = Draft(FACTS).with_plan(model=schema.Model(name="meta-llama/Llama-3.1-8B"))
-    return draft.with_estimate(ESTIMATE).with_recommendation("openai").with_answers(answers)
+    return (
+        draft.with_estimate(make_report(**ESTIMATE))
+        .with_recommendation("openai")
+        .with_answers(answers)
+    )
 
 
 def checked() -> Draft:

@@ -17,35 +17,51 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.costs.hour_price import HourPricePage
 from ftwizard.screens.costs.page import CostsPage
-from ftwizard.screens.draft import drafts, live_estimate
+from ftwizard.screens.draft import drafts, live_estimate, texts
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.plain import hour_price, steps
 from ftwizard.screens.plain.prompts import BACK
-from ftwizard.screens.wizard.estimate import text as estimate_texts
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+from tests.helpers.estimates import make_report
 from tests.screens.costs.helpers import FACTS, TODAY, checked
 from tests.screens.frames import asked, assert_frame, drive, frame, says, until
 from tests.screens.plain.scripted import Scripted
 
 _PART = {"rows": 500, "kept": 500, "tokens": 150_000, "trained": 50_000, "longest": 800,
          "cut": 0, "lost": []}  # fmt: skip
-_TIME = {"value": 3600.0, "low": 1800.0, "high": 7200.0, "unit": "s", "source": "worked out"}
+_TIME = {
+    "as_of": "2026-11",
+    "value": 3600.0,
+    "low": 1800.0,
+    "high": 7200.0,
+    "unit": "s",
+    "source": "worked out",
+}
+FOLLOWS: dict[str, Any] = {
+    "steps": _TIME, "steps_per_epoch": 1, "evaluations": 1, "tokens": _TIME, "padding": _TIME,
+    "cut": _TIME, "memory": None, "time": _TIME, "otherwise": None, "parts": {}, "whole": None,
+    "cost": None,
+}  # fmt: skip
 ESTIMATE: dict[str, Any] = {
     "model": {"said": "owner/small"}, "parameters": 10**9, "trained": 10**7, "parts": {"train": _PART},
     "tokens": 450_000, "steps": 375, "steps_per_epoch": 125, "evaluate_every": 50, "memory": None,
-    "here": None, "time": _TIME, "disk": {"needed": {"value": 1e9}, "free": {"value": 1e11}, "short": None},
+    "here": None, "time": _TIME, "follows": FOLLOWS, "disk": {"needed": {"value": 1e9}, "free": {"value": 1e11}, "short": None},
     "hour": {"price": None, "rental": {
         "value": 0.37, "low": 0.29, "high": 0.44, "unit": "USD per hour", "as_of": "2026-09",
-        "source": "RTX 4090 on demand: a list",
+        "source": "RTX 4090 on demand: a list", "short_source": "RTX 4090 on demand",
     }},
 }  # fmt: skip
 
 
 def estimated() -> Draft:
     """Return a draft whose estimate says an hour, more or less."""
-    return checked().with_plan(model=schema.Model(name="owner/small")).with_estimate(ESTIMATE)
+    return (
+        checked()
+        .with_plan(model=schema.Model(name="owner/small"))
+        .with_estimate(make_report(**ESTIMATE))
+    )
 
 
 def played(
@@ -216,24 +232,22 @@ def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
 
 
 def test_what_is_not_known_is_never_0() -> None:
-    untimed = ESTIMATE | {"time": None}
-    said = estimate_texts.format_estimate(untimed, 1024, machine_rate.parse_typed_price("2")).plain
+    untimed = estimated().with_estimate(make_report(**ESTIMATE | {"time": None, "follows": None}))
+    priced = untimed.with_hour_price(machine_rate.parse_typed_price("2"))
+    said = texts.format_estimate(priced, "").plain
     assert "unknown: no time estimate; at $2.00 per hour" in said
-    unsaid = estimate_texts.format_estimate(ESTIMATE, 1024).plain
+    unsaid = texts.format_estimate(estimated(), "").plain
     assert "for comparison: RTX 4090 on demand rents for $0.29–0.44 per hour (2026-09)" in unsaid
     assert "setup" not in unsaid
 
 
 def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
     whole = Figure(value=7200, low=3600, high=14_400, unit="s", source="training + merging")
-    assert inputs.build_basis(estimated(), TODAY).query.here.hours is None
-    follows = {
-        "steps": _TIME, "steps_per_epoch": 1, "evaluations": 1, "tokens": _TIME, "padding": _TIME,
-        "cut": _TIME, "memory": None, "time": _TIME, "otherwise": None, "parts": {},
-        "whole": {"value": 7200, "low": 3600, "high": 14_400, "unit": "s", "source": "all"},
-        "cost": None,
-    }  # fmt: skip
-    draft = estimated().with_estimate(ESTIMATE | {"follows": follows})
+    unknown = estimated().with_estimate(make_report(**ESTIMATE | {"follows": None}))
+    assert inputs.build_basis(unknown, TODAY).query.here.hours is None
+    whole_run = {"value": 7200, "low": 3600, "high": 14_400, "unit": "s", "source": "all"}
+    report = make_report(**ESTIMATE | {"follows": FOLLOWS | {"whole": whole_run}})
+    draft = estimated().with_estimate(report)
     here = inputs.build_basis(draft, TODAY).query.here.hours
     assert here and (here.value, here.low, here.high, here.unit) == (2, 1, 4, "h")
     assert whole.value == here.value * 3600

@@ -32,6 +32,7 @@ from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+from tests.helpers.estimates import make_report
 from tests.screens.costs.helpers import (
     COLUMN_IDS,
     ESTIMATE,
@@ -177,11 +178,11 @@ def test_the_tokens_are_those_that_were_checked_where_none_were_counted() -> Non
 def test_hours_and_tokens_of_each_model_are_those_of_the_estimate() -> None:
     draft, hours = counted(), Figure(value=7, unit="h", low=5, high=9, source="forecast")
     found = {
-        **(draft.estimate or {}),
+        **ESTIMATE,
         "costs": [{"card": "h100-80gb", "hours": msgspec.to_builtins(hours)}, {"card": None}],
         "by_model": {"openai/gpt-4.1-mini": {"value": 10**6, "low": 9 * 10**5, "high": 2 * 10**6}},
     }
-    basis = inputs.build_basis(draft.with_estimate(found), TODAY)
+    basis = inputs.build_basis(draft.with_estimate(make_report(**found)), TODAY)
     assert basis.query.hours == {"h100-80gb": hours}
     by_name = {one.name: one for one in inputs.compute_offers(basis, packaged())}
     assert by_name["H100 80 GB on demand"].hours == hours
@@ -213,7 +214,7 @@ def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unkn
         "costs": [{"card": "a100-40gb", "hours": None, "too_small": True}], "parameters": 70 * 10**9
     }  # fmt: skip
     assert inputs.build_basis(
-        counted().with_estimate({**ESTIMATE, **counted_}), TODAY
+        counted().with_estimate(make_report(**{**ESTIMATE, **counted_})), TODAY
     ).query.too_small
 
 
@@ -451,7 +452,7 @@ def test_hostile_notes_sources_and_folders_are_data(
 def test_a_hostile_model_is_data() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         for name, bad in TEXTS.items():
-            found = {**(counted().estimate or {}), "model": {"said": bad}}
+            found = make_report(**ESTIMATE | {"model": {"said": bad}})
             pilot.app.push_screen(CostsPage(counted().with_estimate(found), TODAY))
             await says(pilot, "4,500,000 tokens")
             shown = frame(pilot.app)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo, read_machine_info
 from ftwizard.plan import schema
 from ftwizard.screens.draft import drafts, texts
 from ftwizard.screens.draft.drafts import Draft
+from tests.helpers.estimates import make_report
 from tests.screens.wizard.data.reports import clean
 
 
@@ -23,8 +24,8 @@ def here() -> MachineInfo:
     return read_machine_info()
 
 
-def counted(parameters: int) -> dict[str, Any]:
-    return {"parameters": parameters, "parts": {"train": {"kept": 100}}}
+def counted(parameters: int) -> EstimateReport:
+    return make_report(parameters=parameters, parts={"train": {"kept": 100}})
 
 
 def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: MachineInfo) -> None:

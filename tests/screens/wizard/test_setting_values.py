@@ -32,6 +32,7 @@ from ftwizard.screens.draft.setting_values import (
     with_after,
     with_value,
 )
+from tests.helpers.estimates import make_report
 
 
 @pytest.mark.parametrize(
@@ -149,9 +150,9 @@ GPU = Gpu(name="one", memory=16_000_000_000)
 
 
 def draft_on(machine: MachineInfo, parameters: int | None) -> Draft:
-    found = {"parameters": parameters, "parts": {"train": {"kept": 5000}}}
-    draft = Draft(machine)
-    return draft.with_estimate(found) if parameters else draft
+    draft, parts = Draft(machine), {"train": {"kept": 5000}}
+    report = make_report(parameters=parameters or 1, parts=parts)
+    return draft.with_estimate(report) if parameters else draft
 
 
 def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> None:
@@ -166,7 +167,9 @@ def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> No
     assert "Learning rate: automatic → 1e-4" in changes
     assert (
         apply_advice(
-            draft.with_estimate({"parameters": 14_000_000_000, "parts": {"train": {"kept": 5000}}})
+            draft.with_estimate(
+                make_report(parameters=14_000_000_000, parts={"train": {"kept": 5000}})
+            )
         )[1]
         == []
     )
@@ -174,9 +177,7 @@ def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> No
 
 def test_a_model_whose_tokenizer_is_not_to_be_had_is_advised_for_all_the_same() -> None:
     machine = msgspec.structs.replace(read_machine_info(), gpus=(GPU,))
-    draft = Draft(machine).with_estimate(
-        {"parameters": 14_000_000_000, "parts": {}, "tokens": None}
-    )
+    draft = Draft(machine).with_estimate(make_report(parameters=14_000_000_000))
     assert apply_advice(draft)[0].plan.recipe.method == "qlora"
 
 

@@ -19,6 +19,7 @@ from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.recipe.setting_row import SettingRow
+from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive
 from tests.screens.wizard.steps import on
@@ -34,7 +35,7 @@ ESTIMATE: dict[str, Any] = {
 @pytest.fixture
 def draft() -> Draft:
     model = schema.Model(name="meta-llama/Llama-3.1-8B-Instruct")
-    return Draft(FACTS).with_plan(model=model).with_estimate(ESTIMATE)
+    return Draft(FACTS).with_plan(model=model).with_estimate(make_report(**ESTIMATE))
 
 
 def test_settings_are_advised_by_the_configuration(draft: Draft) -> None:

@@ -9,9 +9,9 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.catalog.model_configs import find_config
-from ftwizard.cli import estimate_text
 from ftwizard.estimate import plan_estimate, probe_cache
 from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.report_text import BAR_WIDTH
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
@@ -20,11 +20,11 @@ from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.wizard.estimate import text
-from ftwizard.screens.wizard.estimate.memory import BAR_WIDTH
+from ftwizard.screens.draft import texts
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.train import ledger_cache
 from ftwizard.train.ledger_cache import MemoryCount
+from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.helpers.probes import measured
 from tests.screens.costs.test_hour_price import ESTIMATE, estimated
@@ -68,7 +68,7 @@ def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
 
 
 def said(found: dict[str, Any]) -> str:
-    return text.format_estimate(found, 1024).plain
+    return texts.format_estimate(estimated().with_estimate(make_report(**found)), "").plain
 
 
 def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
@@ -91,9 +91,7 @@ def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> Non
     words = said(found)
     assert "✓ fits  12.5 GB of 25.0 GB" in words
     assert f"{'█' * (BAR_WIDTH // 2)}{'·' * (BAR_WIDTH // 2)}\n" in words, "half of it"
-    assert "measured 2026-11-25; estimated" in words
-    lines = dict(reversed(list(estimate_text._memory_lines(found))))
-    assert lines["memory"] == "12.5 GB, measured by a probe here on 2026-11-25: ✓ of 25.0 GB"
+    assert "measured by a probe here on 2026-11-25; estimated" in words
 
 
 def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
@@ -103,9 +101,6 @@ def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
     )
     found = document(CARD, probe=msgspec.to_builtins(probe))
     assert "probe: batch size 2 fits in 4 kB; this one did not fit" in said(found)
-    assert "with a batch size of 2; this one ran out of memory" in " ".join(
-        words for _, words in estimate_text._memory_lines(found)
-    )
 
 
 def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
@@ -127,7 +122,7 @@ def test_why_it_was_not_counted_and_which_gpu_is_meant_are_said() -> None:
     words = said(document(CARD, uncounted="Its tensors hide.", one_gpu="A run uses one GPU."))
     assert "Its tensors hide." in words and "A run uses one GPU." in words
     without = said(ESTIMATE | {"memory": None, "uncounted": "Its tensors hide."})
-    assert "unknown for this model" in without and "Its tensors hide." in without
+    assert "unknown for this kind of model" in without and "Its tensors hide." in without
 
 
 @pytest.mark.parametrize(
@@ -169,7 +164,7 @@ def test_times_are_no_finer_than_they_are_known() -> None:
 def test_a_caution_about_the_model_stands_here_too() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         draft = estimated().with_plan(model=schema.Model(name="Qwen/Qwen3-30B-A3B"))
-        pilot.app.push_screen(EstimatePage(draft.with_estimate(ESTIMATE)))
+        pilot.app.push_screen(EstimatePage(draft.with_estimate(make_report(**ESTIMATE))))
         await says(pilot, "! Safer for a first run")
 
     drive(FtwizardApp(), (160, 50), play)

@@ -24,6 +24,7 @@ from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
+from tests.helpers.estimates import make_report
 from tests.helpers.models import make_tiny
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.wizard.data.reports import clean
@@ -75,7 +76,7 @@ def test_the_plan_is_counted_and_every_figure_is_on_one_page(
         steps = show(pilot, EstimatePage(draft_of(rows, tiny)))
         await pilot.press("enter")
         assert not steps, "there is nothing to go on with before it is counted"
-        await says(pilot, "an epoch")
+        await says(pilot, "per epoch")
         shown.append(frame(pilot.app))
         await pilot.press("enter")
         await until(pilot, lambda: bool(steps))
@@ -83,11 +84,11 @@ def test_the_plan_is_counted_and_every_figure_is_on_one_page(
 
     shown: list[str] = []
     drive(FtwizardApp(), size, play)
-    for words in ("train on", "validate", "compare", "steps", "time", "disk", "memory", "cost"):
+    for words in ("training", "validation", "test", "steps", "time", "disk", "memory", "cost"):
         assert words in shown[0]
     assert left[0].direction == 1
     assert left[0].draft.estimate
-    assert left[0].draft.parameters == left[0].draft.estimate["parameters"]
+    assert left[0].draft.parameters == left[0].draft.estimate.parameters
 
 
 def test_a_file_that_changed_after_its_check_is_checked_again(rows: Path, tiny: Path) -> None:
@@ -130,9 +131,9 @@ def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
             "steps": 30, "parameters": 10**6, "disk": {"needed": {"value": 484e6}, "free": {"value": 1e12}},
             "time": {"value": 90.0, "low": 60.0, "high": 120.0},
         }  # fmt: skip
-        show(pilot, ReviewPage(draft_of(rows, tiny).with_estimate(estimate)))
-        await says(pilot, "→ 30 steps · 1–2 min, until about")
-        await says(pilot, "484 MB on the disk ·")
+        show(pilot, ReviewPage(draft_of(rows, tiny).with_estimate(make_report(**estimate))))
+        await says(pilot, "→ 30 steps · 1–2 min, ends about")
+        await says(pilot, "about 484 MB of disk space ·")
         await says(pilot, "pgdn read on")
         assert "next field" not in frame(pilot.app)
         await pilot.press("pagedown")
@@ -188,7 +189,7 @@ async def to_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "")
     if epochs:
         await on(pilot, TypedConfirm)
         await pilot.press(*"many epochs", "enter")
-    await says(pilot, "an epoch")
+    await says(pilot, "per epoch")
     await pilot.press("enter")
     await on(pilot, ReviewPage)
     await pilot.pause(review.MIN_READ_S)

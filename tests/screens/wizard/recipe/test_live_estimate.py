@@ -17,6 +17,7 @@ from ftwizard.runs.prediction import RunFigures
 from ftwizard.screens.draft import live_estimate, setting_values
 from ftwizard.screens.draft.drafts import Draft, temporary_plan
 from ftwizard.text import format_bytes
+from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.helpers.probes import measured
 from tests.screens.runs_helpers import make_run
@@ -126,11 +127,12 @@ def estimated(one: Draft, **more: Any) -> Draft:
     counted = msgspec.structs.replace(come.memory, peak=peak)
     rated = msgspec.structs.replace(one.plan.recipe, learning_rate=2e-4)
     recipe = msgspec.json.decode(msgspec.json.encode(rated))
-    return one.with_estimate({
+    document = {
         "parameters": 4 * 10**9, "recipe": recipe,
         "follows": msgspec.to_builtins(come), "memory": msgspec.to_builtins(counted),
         "probe": None, "parts": {"train": {"cut": 0, "kept": 7}}, **more,
-    })  # fmt: skip
+    }  # fmt: skip
+    return one.with_estimate(make_report(**document))
 
 
 def test_what_was_estimated_of_this_very_plan_is_what_the_page_says() -> None:

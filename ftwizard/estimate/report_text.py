@@ -1,0 +1,339 @@
+"""Text of an estimate: model, memory, time, disk, cost, rows and steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ftwizard.estimate.disk import DiskReport, describe_later_exports, format_parts
+from ftwizard.estimate.gpu_fit import Verdict, judge_bytes
+from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.report import EstimateReport, PartReport
+from ftwizard.estimate.training_setup import METHOD_NAMES
+from ftwizard.plan.schema import Recipe
+from ftwizard.pricing import machine_rate
+from ftwizard.pricing.money import format_price
+from ftwizard.quantity import Figure
+from ftwizard.text import (
+    Span,
+    format_byte_range,
+    format_bytes,
+    format_count,
+    format_duration_range,
+    format_epochs,
+    make_visible,
+)
+
+BAR_WIDTH = 48
+"""Cells of the memory bar."""
+MAX_CHANGES = 4
+"""Suggested changes that would make it fit."""
+PARTS_PER_LINE = 3
+"""Parts per line of the legend, so that none wraps."""
+MIN_PART_BYTES = 5e5
+"""Smaller parts are not shown."""
+FIT_MARKS: dict[Verdict, Span] = {
+    "fits": Span("✓ fits", "good"),
+    "tight": Span("! tight", "warning"),
+    "does not fit": Span("✗ does not fit", "bad"),
+}
+PART_NAMES = {
+    "train": "training", "mix": "mixed in", "validation": "validation", "test": "test",
+}  # fmt: skip
+_GROUPS = (
+    ("█", "weights", ("weights",)),
+    ("▆", "LoRA", ("adapter",)),
+    ("▃", "gradients", ("gradients",)),
+    ("▅", "optimizer", ("optimizer",)),
+    ("▒", "activations", ("activations", "logits", "dequantisation")),
+    ("░", "overhead", ("context",)),
+)
+"""Bar glyph, label and estimate parts of each group."""
+_MEASURED = "█"
+
+
+class ReportLine(NamedTuple):
+    """A line: its name, empty for a continuation, and its text."""
+
+    name: str
+    spans: tuple[Span, ...]
+
+    @property
+    def text(self) -> str:
+        """Return the text without styles."""
+        return "".join(span.text for span in self.spans)
+
+
+class Hints(NamedTuple):
+    """How to learn more, in words."""
+
+    price: str
+    """How to set the hourly price."""
+    probe: str
+    """How to measure the memory."""
+
+
+def _line(name: str, *texts: str | Span) -> ReportLine:
+    spans = (text if isinstance(text, Span) else Span(text) for text in texts)
+    return ReportLine(name, tuple(spans))
+
+
+def _dim(text: str) -> ReportLine:
+    return _line("", Span(text, "dim"))
+
+
+def format_report(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
+    """Yield the lines of an estimate; those without a text separate groups."""
+    yield _line("model", make_visible(report.model.description))
+    if report.refused:
+        yield _line("", Span("✗ ", "bad"), make_visible(report.refused, 600))
+    share = report.trained / report.parameters
+    counts = f"{report.parameters:,}, of which {report.trained:,} trainable ({share:.1%})"
+    yield _line("parameters", counts)
+    yield _line("")
+    yield from format_memory(report, hints)
+    yield _format_time(report)
+    if report.disk:
+        yield from format_disk(report.disk)
+    yield from format_cost(report, hints)
+    yield _line("")
+    yield from _format_rows(report)
+    yield from _format_training(report)
+    if disk := report.disk:
+        yield from _format_kept(disk)
+
+
+def format_warnings(report: EstimateReport) -> Iterator[ReportLine]:
+    """Yield the warnings before training."""
+    for warning in report.warnings:
+        option = f" Training needs --allow {warning.allow}." if warning.allow else ""
+        yield _line("!", make_visible(warning.message, 600) + option)
+    if why := report.epochs_because:
+        yield _line("epochs", make_visible(why, 600))
+
+
+# Memory: total, parts, and comparison with measurements.
+
+
+def format_memory(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
+    """Yield the memory in total and in parts, and what would make it fit."""
+    if report.memory is None:
+        unknown = f"unknown for this kind of model; {hints.probe}"
+        yield _line("memory", Span(unknown, "dim"))
+    else:
+        yield from _format_needed(report, report.memory)
+    for note in (report.uncounted, report.one_gpu):
+        if note:
+            yield _dim(make_visible(note, 600))
+    if rule := report.article:
+        parts = ", ".join(f"{name} {format_bytes(part.value)}" for name, part in rule.parts.items())
+        peak = format_bytes(rule.peak.value) + (f" ({parts})" if parts else "")
+        yield _dim(f"the article's rule of thumb for QLoRA ({rule.peak.as_of}): {peak}. {rule.why}")
+    if report.memory and not report.measured:
+        yield from _format_changes(report)
+
+
+def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[ReportLine]:
+    peak, measured, device = memory.peak, report.measured, report.here
+    low, high = peak.low or peak.value, peak.high or peak.value
+    estimated = format_byte_range(low, high)
+    needed = measured or peak
+    words = format_bytes(needed.value) if measured else estimated
+    whole = device.memory if device else None
+    room = report.room or whole
+    if device is None or whole is None or not room:
+        yield _line("memory", words)
+    else:
+        mark = FIT_MARKS[judge_bytes(needed.value, needed.value if measured else high, room)]
+        free = f"{format_bytes(room)} free of " if room < whole else ""
+        name = make_visible(device.name, 40)
+        yield _line("memory", mark, f"  {words} of {free}{format_bytes(whole)}, {name}")
+        parts = [(_MEASURED, needed.value)] if measured else [
+            (glyph, value) for glyph, _, value in _group_parts(memory)
+        ]  # fmt: skip
+        yield _draw_bar(parts, room)
+    if measured:
+        yield _dim(f"measured by a probe here on {measured.as_of}; estimated {estimated}:")
+    yield from _format_legend(memory, drawn=not measured)
+    yield _dim(format_source(peak))
+    if (probe := report.probe) and probe.halved:
+        yield _line(
+            "",
+            f"probe: batch size {probe.batch_size} fits in {format_bytes(probe.memory.value)}; "
+            "this one did not fit",
+        )
+
+
+def _group_parts(memory: MemoryEstimate) -> list[tuple[str, str, float]]:
+    parts = memory.parts
+    return [
+        (glyph, name, sum(parts[part].value for part in names if part in parts))
+        for glyph, name, names in _GROUPS
+    ]
+
+
+def _draw_bar(parts: list[tuple[str, float]], room: float) -> ReportLine:
+    """Draw the parts as shares of ``room``, or of their sum if that is larger."""
+    whole = max(room, sum(value for _, value in parts))
+    bar, before = "", 0.0
+    for glyph, value in parts:
+        before += value
+        bar += glyph * (round(before / whole * BAR_WIDTH) - len(bar))
+    return _line("", Span(bar, "accent"), Span("·" * (BAR_WIDTH - len(bar)), "dim"))
+
+
+def _format_legend(memory: MemoryEstimate, *, drawn: bool) -> Iterator[ReportLine]:
+    """Yield the parts and their sizes; ``drawn``: with the bar's glyphs."""
+    shown = [
+        (Span(f"{glyph} " if drawn else "", "accent"), Span(f"{name} ", "dim"), Span(format_bytes(value)))
+        for glyph, name, value in _group_parts(memory)
+        if value >= MIN_PART_BYTES
+    ]  # fmt: skip
+    for first in range(0, len(shown), PARTS_PER_LINE):
+        spans: list[Span] = []
+        for part in shown[first : first + PARTS_PER_LINE]:
+            spans += [*([Span("  ")] if spans else []), *part]
+        yield ReportLine("", tuple(spans))
+
+
+def _format_changes(report: EstimateReport) -> Iterator[ReportLine]:
+    """Yield the verdict in words and, where it does not surely fit, changes that make it fit."""
+    if report.fit is None or (report.fit.verdict == "fits" and report.room):
+        return
+    yield _line("", make_visible(report.fit.sentence, 600))
+    for change in report.fit.changes[:MAX_CHANGES]:
+        peak = change.memory.peak
+        needs = format_byte_range(peak.low or peak.value, peak.high or peak.value)
+        yield _line(
+            "",
+            Span("→ ", "accent"),
+            f"{make_visible(change.description, 200)}: {needs}",
+            Span(f"  {make_visible(change.costs, 200)}", "dim"),
+        )
+
+
+# Time and cost.
+
+
+def _format_time(report: EstimateReport) -> ReportLine:
+    figure = report.time
+    if figure is None:
+        return _line("time", Span("unknown until the first run of this model here", "dim"))
+    words = format_duration_range(figure.low or 0, figure.high or 0)
+    total = report.run.whole if report.run else None
+    if total:
+        words += f"; {format_duration_range(total.low or 0, total.high or 0)} in total"
+    if _does_not_fit(report):
+        words += ", if it fit"
+    else:
+        end = time.localtime(time.time() + (total or figure).value)
+        words += f", ends about {time.strftime('%H:%M', end)}"
+    return _line("time", words, Span(f"  ({make_visible(figure.brief_source, 200)})", "dim"))
+
+
+def _does_not_fit(report: EstimateReport) -> bool:
+    return report.fit is not None and report.fit.verdict == "does not fit"
+
+
+def format_cost(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
+    """Yield the cost of the run and of its setup; without an hourly price, how to set one."""
+    price = report.hour.price
+    if price is None:
+        guide = machine_rate.describe_rental(report.hour.rental)
+        yield _line("cost", Span(f"unknown; {hints.price}", "dim"))
+        if guide:
+            yield _dim(guide)
+        return
+    rate = machine_rate.describe_price(price)
+    cost = report.run.cost if report.run else None
+    if cost is None:
+        yield _line("cost", Span(f"unknown: no time estimate; {rate}", "dim"))
+    else:
+        fits = ", if it fit" if _does_not_fit(report) else ""
+        yield _line("cost", f"{format_price(cost)} for the whole run{fits}", Span(f"  ({rate})", "dim"))  # fmt: skip
+    yield _line("setup", Span(machine_rate.describe_setup_cost(price), "dim"))
+
+
+# Disk.
+
+
+def format_disk(disk: DiskReport) -> Iterator[ReportLine]:
+    """Yield the disk space needed, free, and to download."""
+    if short := disk.short:
+        yield _line("disk", Span("✗", "bad"), f" {make_visible(f'{short.message} {short.hint}', 600)}")  # fmt: skip
+        return
+    words = f" about {format_bytes(disk.needed.value)} of {format_bytes(disk.free.value)} free"
+    if cache := disk.elsewhere:
+        words += (
+            f"; {format_bytes(cache.needed.value)} to download, of "
+            f"{format_bytes(cache.free.value)} free in the model cache"
+        )
+    elif download := disk.parts.get("download"):
+        words += f"; {format_bytes(download.value)} of it for the model download"
+    yield _line("disk", Span("✓", "good"), words)
+
+
+def _format_kept(disk: DiskReport) -> Iterator[ReportLine]:
+    """Yield what stays on disk by part, and what an export would add."""
+    if disk.parts:
+        yield _line("kept", format_parts(disk.parts))
+    if disk.later:
+        yield _dim(describe_later_exports(disk.later, disk.free_after_run))
+
+
+# Rows and steps.
+
+
+def _format_rows(report: EstimateReport) -> Iterator[ReportLine]:
+    if not report.parts:
+        return
+    yield _dim(f"{'rows':>7}{'tokens':>12}{'trained on':>12}{'longest':>9}")
+    for name, label in PART_NAMES.items():
+        if part := report.parts.get(name):
+            counts = f"{part.used:>7,}{part.tokens:>12,}{part.trainable_tokens:>12,}{part.longest_row:>9,}"
+            yield _line(label, counts if part.used else f"{'none':>7}")
+    for name, part in report.parts.items():
+        yield from _format_notes(PART_NAMES[name], part, report.recipe)
+    if short := report.mix_short:
+        yield _line("", Span("! ", "warning"), make_visible(short))
+    yield _line("")
+
+
+def _format_notes(name: str, part: PartReport, recipe: Recipe | None) -> Iterator[ReportLine]:
+    """Yield which rows are truncated, and which have no trainable tokens."""
+    if part.truncated:
+        limit = f" of {recipe.max_length:,} tokens" if recipe else ""
+        rows = f"{format_count(part.truncated, 'row')} ({name})"
+        yield _line("", Span("! ", "warning"), f"{rows} exceed the max length{limit} and are truncated")  # fmt: skip
+    if lines := part.lines_without_loss:
+        first = ", ".join(map(str, lines[:5]))
+        rows = f"{format_count(len(lines), 'row')} ({name})"
+        yield _line("", Span("! ", "warning"), f"{rows} have no trainable tokens and are skipped: line {first}")  # fmt: skip
+
+
+def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
+    if report.recipe:
+        yield _line("recipe", _format_recipe(report.recipe))
+    if report.steps:
+        steps = f"{format_count(report.steps, 'step')}, {report.steps_per_epoch:,} per epoch"
+        if report.evaluate_every:
+            steps += f"; validation every {format_count(report.evaluate_every, 'step')}"
+        yield _line("steps", steps)
+    yield _line("tokens", f"{report.tokens:,} processed in training")
+
+
+def _format_recipe(recipe: Recipe) -> str:
+    rank = "" if recipe.method == "full" else f", rank {recipe.rank}"
+    passes = recipe.gradient_accumulation
+    step = f" × {format_count(passes, 'pass', 'passes')}" if passes > 1 else ""
+    rows = format_count(recipe.batch_size, "packed sequence" if recipe.packing else "row")
+    return (
+        f"{METHOD_NAMES[recipe.method]}{rank}; {rows}{step} per step, max length "
+        f"{recipe.max_length:,} tokens; {format_epochs(recipe.epochs)}"
+    )
+
+
+def format_source(figure: Figure) -> str:
+    """Format the source of a figure, and the month of its date."""
+    return f"{figure.source}; {figure.as_of[:7]}" if figure.as_of else figure.source

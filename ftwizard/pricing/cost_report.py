@@ -1,0 +1,124 @@
+"""Costs of a training on every provider, as in the document of an estimate."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+import msgspec
+
+from ftwizard import locations
+from ftwizard.catalog.prices import Edition, Prices
+from ftwizard.data.tokens.stats import TokenEstimate
+from ftwizard.pricing import monthly, offer_list
+from ftwizard.pricing.offer import Offer, PricingQuery, TrainingLoad
+from ftwizard.pricing.offer_list import SortKey
+from ftwizard.quantity import Figure, today
+from ftwizard.text import make_visible
+
+
+class MonthlyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A monthly volume of inference, and the GPU to compare with."""
+
+    requests: Figure | None
+    tokens_in: Figure
+    tokens_out: Figure
+    gpu: str
+    gpu_month: Figure | None
+    other_gpu_month: Figure | None = msgspec.field(name="gpu_month_beside")
+    """By the other edition's price, if it differs clearly."""
+    pace: Figure | None
+
+
+class CostReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The costs on every provider."""
+
+    edition: Edition
+    sort: SortKey
+    date: datetime.date
+    tokens: int
+    """Tokens of all epochs."""
+    by_model: dict[str, TokenEstimate]
+    """Tokens of one epoch by a hosted model's own tokenizer: ``platform/id``."""
+    counted: dict[str, Figure]
+    """``examples``, ``mean``, ``epochs``, ``total``."""
+    costs: list[Offer]
+    monthly: MonthlyReport | None
+    notes: list[str]
+
+
+def build_cost_report(
+    load: TrainingLoad, prices: Prices, query: PricingQuery, *, sort: SortKey, confidential: bool
+) -> CostReport:
+    """Return what ``load`` costs on every provider."""
+    offers = offer_list.list_offers(load, prices, query)
+    return CostReport(
+        edition=query.edition,
+        sort=sort,
+        date=query.today,
+        tokens=load.total,
+        by_model=dict(load.by_model),
+        counted=_to_figures(load),
+        costs=offer_list.sort_offers(offers, sort),
+        monthly=_build_monthly(query, prices),
+        notes=_build_notes(offers, prices, query, confidential=confidential),
+    )
+
+
+def _build_notes(
+    offers: tuple[Offer, ...], prices: Prices, query: PricingQuery, *, confidential: bool
+) -> list[str]:
+    notes = offer_list.table_notes(prices, query, confidential=confidential)
+    file = make_visible(str(locations.prices_file()), 200)
+    notes.insert(1, f"Your own prices take precedence: --price, or {file}.")
+    if old := sum(offer.stale for offer in offers):
+        notes.append(
+            f"{old} of {len(offers)} rows have prices over 90 days old. Check them before you decide."
+        )
+    if query.volume and (why := monthly.explain_cannot_serve(query)):
+        notes.append(f"No break-even: {why} Try a larger GPU: --serve-on CARD.")
+    elif query.volume and (pace := monthly.required_tokens_per_s(query.volume)):
+        notes.append(
+            "The break-even compares prices only. One GPU must also keep up with "
+            f"{pace.value:,.1f} answer tokens/s on average, and the open model must answer as well."
+        )
+    return notes
+
+
+def _to_figures(load: TrainingLoad) -> dict[str, Figure]:
+    def figure(value: float, unit: str, low: float = 0, high: float = 0) -> Figure:
+        exact = low == high
+        return Figure(
+            value=value, unit=unit, low=None if exact else low, high=None if exact else high,
+            source=load.counted, as_of=today(),
+        )  # fmt: skip
+
+    tokens, figures = load.tokens, {}
+    if load.rows:
+        figures["examples"] = figure(load.rows, "rows")
+        ends = (tokens.low / load.rows, tokens.high / load.rows)
+        figures["mean"] = figure(tokens.value / load.rows, "tokens per row", *ends)
+    figures["epochs"] = figure(load.epochs, "epochs")
+    ends = (tokens.low * load.epochs, tokens.high * load.epochs)
+    return figures | {"total": figure(load.total, "tokens", *ends)}
+
+
+def _build_monthly(query: PricingQuery, prices: Prices) -> MonthlyReport | None:
+    month = monthly.build_month(prices, query)
+    if month is None:
+        return None
+
+    def figure(value: Decimal, unit: str) -> Figure:
+        source = "as given, or from the data"
+        return Figure(value=float(value), unit=unit, source=source, as_of=today())
+
+    volume = month.volume
+    return MonthlyReport(
+        requests=figure(volume.requests, "requests per month") if volume.requests else None,
+        tokens_in=figure(volume.tokens_in, "tokens per request"),
+        tokens_out=figure(volume.tokens_out, "tokens per answer"),
+        gpu=query.serve_on,
+        gpu_month=monthly.monthly_rent(month.gpu) if month.gpu else None,
+        other_gpu_month=monthly.monthly_rent(month.other_gpu) if month.other_gpu else None,
+        pace=monthly.required_tokens_per_s(volume),
+    )
