@@ -9,8 +9,8 @@ import msgspec
 from ftwizard.advice.hardware_settings import SAFE
 from ftwizard.advice.recipe_rules import AdvisedValue, Method, advise_value, memory, table
 from ftwizard.estimate import batching, training_setup
-from ftwizard.estimate import memory as estimate
 from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
+from ftwizard.estimate.memory import estimate_memory
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
@@ -170,7 +170,7 @@ def _by_memory(
     """Advise the largest batch, up to ``wanted``, whose upper memory estimate fits."""
     for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):
         setup = TrainingSetup(method=case.method, batch_size=size, length=length)
-        peak = estimate.estimate_memory(shape, setup).peak
+        peak = estimate_memory(shape, setup).peak
         if (peak.high or peak.value) <= memory_here * SAFE:
             most = f"{(peak.high or peak.value) / 1e9:,.0f} GB"
             rows = format_count(size, "row")

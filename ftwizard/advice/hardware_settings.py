@@ -7,9 +7,8 @@ import msgspec
 from ftwizard import text
 from ftwizard.advice.recipe_rules import AdvisedValue, Method, advise_value, memory
 from ftwizard.advice.setting_help import setting
-from ftwizard.catalog.gpu_specs import GpuSpec
-from ftwizard.catalog.gpu_specs import find_gpu as card_of
-from ftwizard.estimate import memory as estimate
+from ftwizard.catalog.gpu_specs import GpuSpec, find_gpu
+from ftwizard.estimate.memory import estimate_memory
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
@@ -22,7 +21,7 @@ _WAYS: tuple[Method, ...] = ("lora", "qlora")
 def card(facts: MachineInfo) -> GpuSpec | None:
     """Look up a machine's largest GPU in the catalog; None if it is not listed."""
     largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0, default=None)
-    return card_of(largest.name, largest.memory) if largest else None
+    return find_gpu(largest.name, largest.memory) if largest else None
 
 
 def advise_method(
@@ -70,7 +69,7 @@ def _has(facts: MachineInfo) -> str:
 def _that_fits(shape: ModelShape, length: int, here: int, has: str) -> AdvisedValue:
     """Advise LoRA if even the upper end of its estimate for one row fits, else QLoRA."""
     peaks = {
-        method: estimate.estimate_memory(
+        method: estimate_memory(
             shape, TrainingSetup(method=method, batch_size=1, length=length)
         ).peak
         for method in _WAYS

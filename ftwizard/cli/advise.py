@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ftwizard.advice import provider_advice, questions
-from ftwizard.advice import provider_costs as path_costs
 from ftwizard.advice.provider_advice import Recommendation
-from ftwizard.advice.provider_costs import ProviderCost
+from ftwizard.advice.provider_costs import ProviderCost, compare_costs
 from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.catalog.providers import Factor, ProviderFacts, catalog
@@ -216,7 +215,7 @@ def _print_recommendation(
     by_path = {cost.path: cost for cost in costs}
     alternatives = []
     for id, words in recommendation.costs_of.items():
-        money = path_costs.compare_costs(by_path[id], by_path[recommendation.path]) if costs else ""
+        money = compare_costs(by_path[id], by_path[recommendation.path]) if costs else ""
         alternatives.append(f"{catalog().path(id).name}: {words} {money}".rstrip())
     _print_list(out, "Other providers", alternatives)
 

@@ -13,10 +13,9 @@ from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, cpu_memory, duration, training_setup
-from ftwizard.estimate import memory as estimate
 from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
 from ftwizard.estimate.duration import Overheads, RunSpeed
-from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.memory import MemoryEstimate, estimate_memory
 from ftwizard.estimate.training_setup import LossHead, TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
@@ -192,7 +191,7 @@ def _memory(
     try:
         if not machine.gpu:
             return cpu_memory.estimate_cpu_memory(shape, setup)
-        return estimate.estimate_memory(shape, setup)
+        return estimate_memory(shape, setup)
     except FtwizardError:
         return None
 

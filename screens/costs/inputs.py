@@ -169,7 +169,7 @@ def compute_offers(basis: Basis, table: Prices) -> list[Offer]:
     nothing = TrainingLoad(tokens=_ZERO_TOKENS, epochs=1, counted="")
     query = msgspec.structs.replace(basis.query, by_rule=False)
     return [
-        msgspec.structs.replace(offer, training=None, other=None)
+        msgspec.structs.replace(offer, training=None, other_training=None)
         for offer in offer_list.list_offers(nothing, table, query)
     ]
 

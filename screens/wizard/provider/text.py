@@ -11,9 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from ftwizard.advice import evidence as evidences
 from ftwizard.advice import provider_costs
-from ftwizard.advice.evidence import Evidence
+from ftwizard.advice.evidence import Evidence, warn_of_facts
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
@@ -91,7 +90,7 @@ def format_page(
 
 def format_warning(evidence: Evidence | None) -> Text:
     """Format the warning against fine-tuning on this data; empty if there is none."""
-    warning = evidences.warn_of_facts(evidence) if evidence else None
+    warning = warn_of_facts(evidence) if evidence else None
     if warning is None:
         return Text()
     mark, style = ("✗", palette.BAD) if warning.wrong_tool else ("!", f"bold {palette.WARNING}")
@@ -111,7 +110,7 @@ def format_suggestions(evidence: Evidence | None) -> Text:
 
 def format_recommendation(recommendation: Recommendation, evidence: Evidence | None) -> Text:
     """Format the recommendation; evidence in the data outweighs an answer."""
-    if evidence is not None and evidences.warn_of_facts(evidence) and not recommendation.wrong_tool:
+    if evidence is not None and warn_of_facts(evidence) and not recommendation.wrong_tool:
         recommendation = msgspec.structs.replace(recommendation, fit=None)
     text = texts.format_recommendation(recommendation)
     text.rstrip()

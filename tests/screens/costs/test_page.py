@@ -466,7 +466,7 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=MONTH)
     for one in inputs.compute_offers(basis, packaged()):
         said = " ".join(cost_texts.format_detail(one, basis, star=False, width=2000).plain.split())
-        for name in ("training", "other", "input", "output", "hosting", "setup"):
+        for name in ("training", "other_training", "input", "output", "hosting", "setup"):
             figure = getattr(one, name)
             if figure is not None and not (one.path == "local" and name in ("input", "output")):
                 assert figure.as_of is not None and f"as of {figure.as_of}" in said
