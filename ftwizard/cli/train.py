@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.advice import plan_warnings
-from ftwizard.advice.recipe_advice import RecipeWarning
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.cli import output, plan_argument
 from ftwizard.cli.watch import view
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate.report import RecipeWarning
 from ftwizard.jobs.folder import check_id
 from ftwizard.models import model_config
 from ftwizard.pricing import machine_rate

@@ -103,7 +103,7 @@ class EstimatePage(WizardPage[Step]):
             return
         probe = msgspec.convert(document, ProbeReport)
         batch = {name: getattr(probe, name) for name in ("batch_size", "gradient_accumulation")}
-        if probe.halved and await self.app.push_screen_wait(
+        if probe.halved > 0 and await self.app.push_screen_wait(
             ConfirmDialog(
                 "Use the batch size that fits?",
                 describe_smaller_batch(self._draft, probe),

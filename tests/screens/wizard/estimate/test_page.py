@@ -134,7 +134,7 @@ def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
         show(pilot, ReviewPage(draft_of(rows, tiny).with_estimate(make_report(**estimate))))
         await says(pilot, "→ 30 steps · 1–2 min, ends about")
         await says(pilot, "about 484 MB of disk space ·")
-        await says(pilot, "pgdn read on")
+        await says(pilot, "pgdn more")
         assert "next field" not in frame(pilot.app)
         await pilot.press("pagedown")
         await until(pilot, lambda: pilot.app.screen.query_one("#plan").scroll_offset.y > 0)
