@@ -10,7 +10,7 @@ import re
 import statistics
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.paths import ROOT
@@ -45,7 +45,7 @@ def describe(sizes: list[int]) -> str:
     return f"p50 {statistics.median(ordered):.0f} · p95 {high} · max {ordered[-1]}"
 
 
-def count_circles(trees: dict[str, ast.AST]) -> int:
+def count_circles(trees: Mapping[str, ast.AST]) -> int:
     """Count the groups of modules that import each other, lazy imports included."""
     edges: dict[str, set[str]] = {name: set() for name in trees}
     for name, tree in trees.items():
