@@ -16,8 +16,8 @@ from ftwizard.screens.draft import drafts, texts
 from ftwizard.screens.draft.drafts import NOT_SPECIFIED, UNANSWERED, Draft
 from ftwizard.screens.plain import costs
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, Prompter
-from ftwizard.screens.wizard.provider import costs as path_costs
 from ftwizard.screens.wizard.provider import text
+from ftwizard.screens.wizard.provider.costs import can_price, get_evidence, price_offers
 from ftwizard.screens.wizard.provider.text import INDENT, DataFindings
 
 _COSTS = "\0costs"
@@ -111,8 +111,8 @@ def _print_comparison(
 
 
 def _get_findings(draft: Draft) -> DataFindings:
-    evidence, today = path_costs.get_evidence(draft), datetime.date.today()
-    priced = path_costs.price_offers(draft, today) if path_costs.can_price(draft) else None
+    evidence, today = get_evidence(draft), datetime.date.today()
+    priced = price_offers(draft, today) if can_price(draft) else None
     if priced is None:
         return DataFindings(evidence)
     costs = priced.by_path(draft, today)

@@ -12,9 +12,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.screens.draft import STEPS, drafts, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft
-from ftwizard.screens.plain import costs, hour_price, provider
-from ftwizard.screens.plain import data as rows
-from ftwizard.screens.plain import recipe as recipes
+from ftwizard.screens.plain import costs, data, hour_price, provider, recipe
 from ftwizard.screens.plain.prompts import CONTINUE, AskFunction, GoBack, Prompter, UserQuit
 
 
@@ -31,23 +29,23 @@ class Item:
 
 def list_items(draft: Draft) -> list[Item]:
     """List all questions in order; one that does not apply asks nothing."""
-    path, data, recipe, estimate, _ = STEPS
+    provider_step, data_step, recipe_step, estimate_step, _ = STEPS
     about: list[AskFunction] = [
         functools.partial(provider.ask_question, question)
         for question in drafts.list_questions(draft)
     ]
     items = [
-        Item(path, ask)
+        Item(provider_step, ask)
         for ask in (about[0], provider.confirm_tool, *about[1:], provider.choose_path)
     ]
-    items.append(Item(data, rows.ask_file, "file"))
+    items.append(Item(data_step, data.ask_file, "file"))
     items += [
-        Item(data, ask)
-        for ask in (rows.inspect_rows, rows.confirm_doubts, rows.ask_validation, ask_elsewhere)
+        Item(data_step, ask)
+        for ask in (data.inspect_rows, data.confirm_doubts, data.ask_validation, ask_elsewhere)
     ]
-    items.append(Item(recipe, recipes.ask_model, "model"))
-    items += [Item(recipe, ask) for ask in recipes.list_questions()]
-    items += [Item(estimate, count_tokens), Item(estimate, show_estimate)]
+    items.append(Item(recipe_step, recipe.ask_model, "model"))
+    items += [Item(recipe_step, ask) for ask in recipe.list_questions()]
+    items += [Item(estimate_step, count_tokens), Item(estimate_step, show_estimate)]
     return items
 
 
