@@ -85,7 +85,7 @@ class CostsPage(Page[Draft]):
         """The offer that the page selected; the cursor differs once a person has moved it."""
 
     def body(self) -> ComposeResult:
-        yield Static(id="of", markup=False)
+        yield Static(id="basis", markup=False)
         yield Static(id="head", markup=False)
         yield Menu(id="offers")
         with Horizontal(id="below"):
@@ -214,7 +214,7 @@ class CostsPage(Page[Draft]):
         heading = text.format_heading(self._basis, self._order, own_left_out=self._own_left_out)
         if not self._is_monthly:
             heading.append(" · v sets a monthly volume", "dim")
-        self.query_one("#of", Static).update(heading)
+        self.query_one("#basis", Static).update(heading)
         layout = table.build_layout(self._offers, self._order, width, monthly=self._is_monthly)
         self.query_one("#head", Static).update(layout.head())
         offers = table.sort_offers(self._offers, self._order)

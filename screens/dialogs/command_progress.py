@@ -44,7 +44,7 @@ class CommandProgress(Dialog[Any]):
     def compose(self) -> ComposeResult:
         with Vertical(id="working"):
             yield Static(Text(self._heading, "bold"), markup=False)
-            yield Static(id="doing", markup=False)
+            yield Static(id="activity", markup=False)
             if not self._lasting:
                 keys = Text.assemble(("esc", f"bold {palette.ACCENT}"), " cancels")
                 yield Static(keys, markup=False)
@@ -89,7 +89,7 @@ class CommandProgress(Dialog[Any]):
         lines.append(
             layout.draw_bar(share, width) if share is not None else Text("─" * width, "dim")
         )
-        self.query_one("#doing", Static).update(Text("\n").join(lines))
+        self.query_one("#activity", Static).update(Text("\n").join(lines))
 
     def action_cancel(self) -> None:
         if self._lasting:

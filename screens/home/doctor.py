@@ -48,7 +48,7 @@ class DoctorPage(Page[None]):
         """The running command."""
 
     def body(self) -> ComposeResult:
-        yield Static(id="standing", classes="lead", markup=False)
+        yield Static(id="status", classes="lead", markup=False)
         with VerticalScroll(id="doctor"):
             yield Static(id="checks", markup=False)
 
@@ -74,7 +74,7 @@ class DoctorPage(Page[None]):
             return
         self._child = None
         self._show(report["checks"])
-        self.query_one("#standing", Static).update(summarize(report["checks"]))
+        self.query_one("#status", Static).update(summarize(report["checks"]))
 
     def _tick(self) -> None:
         child = self._child
@@ -87,7 +87,7 @@ class DoctorPage(Page[None]):
             ("● ", palette.ACCENT), f"{doing}   {format_duration(child.elapsed_s)}"
         )
         line.no_wrap, line.overflow = True, "ellipsis"
-        self.query_one("#standing", Static).update(line)
+        self.query_one("#status", Static).update(line)
 
     def _show(self, checks: list[dict[str, Any]]) -> None:
         order = list(MARKS)

@@ -58,14 +58,14 @@ class ReviewPage(WizardPage[Step]):
             yield TextInput(suggest_run_name(draft), max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.format_warnings(draft), id="warnings", classes="note", markup=False)
-        yield Static(texts.format_summary(draft), id="comes-to", classes="note", markup=False)
+        yield Static(texts.format_summary(draft), id="summary", classes="note", markup=False)
         with VerticalScroll(id="plan", can_focus=False):
             yield Static(make_lines_visible(plan_file.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#warnings").display = bool(texts.format_warnings(self._draft).plain)
-        self.query_one("#comes-to").display = bool(self._draft.estimate)
+        self.query_one("#summary").display = bool(self._draft.estimate)
         self.query_one(Input).focus()
         self._say()
 

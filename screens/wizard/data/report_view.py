@@ -49,10 +49,10 @@ class ReportView(Vertical):
         self._shows_lengths = False
 
     def compose(self) -> ComposeResult:
-        yield NextStep(id="go")
-        with Horizontal(id="look"):
+        yield NextStep(id="next-step")
+        with Horizontal(id="columns"):
             yield Menu(id="rows", leaves=True)
-            with Vertical(id="beside"):
+            with Vertical(id="details"):
                 yield TextPane(id="row")
                 yield Static(id="lengths", markup=False)
 

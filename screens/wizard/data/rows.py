@@ -77,7 +77,7 @@ class RowsPage(Page[None]):
 
     def body(self) -> ComposeResult:
         yield Static(self._rows.heading, id="heading", markup=False)
-        with Horizontal(id="look"):
+        with Horizontal(id="columns"):
             yield Menu(id="rows")
             yield TextPane(id="row")
 

@@ -1,0 +1,117 @@
+"""App that sends its frames to the terminal as differences; it adapts Textual's private methods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from textual import constants, events
+from textual._compositor import CompositorUpdate
+from textual.app import App
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from ftwizard.screens.terminal import driver
+from ftwizard.screens.terminal.driver import OutputSanitizer, TerminalDriver
+from ftwizard.screens.terminal.frame_diff import FrameDiff
+
+TERMINAL_CHECK_S = 0.5
+
+
+class TerminalApp(App[int]):
+    """Holds frames back on a slow connection, and exits when the terminal is gone."""
+
+    def __init__(self, *, ascii: bool, slow: bool) -> None:
+        super().__init__(driver_class=TerminalDriver)
+        self.ascii = ascii
+        self.slow = False
+        """Whether to send as little as possible: requested, or the connection is slow."""
+        self._slow_requested = slow
+        self._frame_diff = FrameDiff()
+        self._sanitizer = OutputSanitizer(ascii=ascii, color=not self.no_color)
+
+    def show_slow(self) -> None:
+        """Show a change of ``slow``."""
+
+    def report_crash(self, error: BaseException | None) -> None:
+        """Report the error that ends the app."""
+
+    def crash(self, error: Exception) -> None:
+        """End the app as an unhandled exception does."""
+        self._handle_exception(error)
+
+    def start_terminal(self) -> None:
+        """Begin to watch the terminal; call it when the app is mounted."""
+        # Textual redraws only changes, but the terminal has lost everything.
+        self.app_resume_signal.subscribe(self, lambda _: self._redraw())
+        self._set_slow(self._slow_requested)
+        if self.is_headless:
+            return
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.on_room = self._send_pending
+        self.set_interval(TERMINAL_CHECK_S, self._check_terminal)
+
+    def action_suspend_process(self) -> None:
+        """Suspend until the shell's ``fg``; without a shell, nothing would ever resume the app."""
+        if driver.has_shell():
+            super().action_suspend_process()
+        else:
+            self.notify(
+                "Cannot suspend: no shell to return to. Press ctrl+q to quit.", markup=False
+            )
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Resize):
+            self._frame_diff.forget()  # terminals keep, move or lose content on resize
+        await super().on_event(event)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), self._sanitizer]
+
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        """Send the cells that changed, once the terminal has received the previous frame."""
+        output = self._driver
+        if isinstance(renderable, CompositorUpdate) and isinstance(output, TerminalDriver):
+            if renderable is not self._frame_diff:
+                self._frame_diff.take(renderable, self.size, self.console)
+            fits = self._frame_diff.size == self.size  # otherwise a new layout follows shortly
+            has_room = output.link.has_room(time.monotonic())  # always: it also drops lost queries
+            ready = has_room and fits and self._frame_diff.differs
+            renderable = self._frame_diff if ready else None
+        super()._display(screen, renderable)
+
+    def _send_pending(self) -> None:
+        """Send what was held back, and update whether the connection is slow."""
+        if not self._running or not self.screen_stack:
+            return
+        self._display(self.screen, self._frame_diff)
+        link = self._driver.link if isinstance(self._driver, TerminalDriver) else None
+        self._set_slow(self._slow_requested or (link is not None and link.is_slow))
+
+    def _set_slow(self, slow: bool) -> None:
+        if slow == self.slow:
+            return
+        self.slow = slow
+        self.set_class(slow, "-slow")
+        self.animation_level = "none" if slow else constants.TEXTUAL_ANIMATIONS
+        self.show_slow()
+
+    def _check_terminal(self) -> None:
+        if isinstance(self._driver, TerminalDriver) and self._driver.is_gone:
+            self.exit()
+        self._send_pending()
+
+    def _redraw(self) -> None:
+        self._frame_diff.forget()
+        self.screen.refresh(layout=True)
+
+    def _handle_exception(self, error: Exception) -> None:
+        # A screen that was still being built when the app exited lacks some of its widgets.
+        if not self._exit:
+            super()._handle_exception(error)
+
+    def _fatal_error(self) -> None:
+        """Report the crash: a traceback with locals does not belong on the terminal."""
+        self.report_crash(self._exception)
+        self._close_messages_no_wait()
