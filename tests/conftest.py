@@ -31,12 +31,19 @@ os.environ.setdefault("COLUMNS", "100")
 
 NVML = DOUBLES / "nvml.c"
 QUICK_FOLDERS = ("advice", "catalog", "data", "diagnosis", "estimate", "plan", "pricing", "runs")
-SLOW_IMPORTS = ("subprocess", "multiprocessing", "torch", "transformers", "tests.helpers.training")
-"""Modules whose importers start processes or need seconds to load."""
+SLOW_IMPORTS = (
+    "hypothesis",
+    "multiprocessing",
+    "subprocess",
+    "tests.helpers.training",
+    "torch",
+    "transformers",
+)
+"""Modules whose importers try many examples, start processes or load slowly."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark ``quick``: tests of plain functions, without processes, screens or PyTorch."""
+    """Mark ``quick``: tests of plain functions on a few examples."""
     for item in items:
         folder, *rest = item.path.relative_to(TESTS).parts
         if (folder in QUICK_FOLDERS or not rest) and not _imports_slow(item.path):
