@@ -24,7 +24,7 @@ MODEL_REASON = (
     "The base model. Start with a small one: a first run shows in minutes whether the data works. "
     "The same plan then trains a larger model."
 )
-UNKNOWN_MODEL = "Its size, memory and time are unknown until the next page looks it up."
+UNKNOWN_MODEL = "Size, memory and time are unknown until the next page reads its configuration."
 AFTER = Setting(
     name="finish",
     label="After training",

@@ -48,8 +48,9 @@ def describe_machine(facts: MachineInfo, width: int = 200) -> str:
     summary = questions.describe_machine(facts)
     room = f"{summary.memory} memory, {summary.free_disk} free"
     gpu = f"GPU {summary.gpu}" if facts.gpus else "no GPU"
+    reason = "" if facts.gpus else f" ({make_visible(facts.no_gpu or 'not found', 80)})"
     lines = (
-        f"This machine: GPU {summary.gpu}; {room}; {summary.cpu}",
+        f"This machine: {gpu}{reason}; {room}; {summary.cpu}",
         f"This machine: {gpu}; {room}; {summary.cpu}",
         f"This machine: {gpu}; {room}",
         f"{gpu}; {room}",

@@ -147,7 +147,7 @@ def test_what_is_usual_is_whole_at_80_columns() -> None:
 
 def test_a_model_of_unknown_size_says_why_there_is_no_memory_and_no_time() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
-        await says(pilot, "Its size, memory and time")
+        await says(pilot, "Size, memory and time")
 
     on_page(play, model="owner/mine")
 
