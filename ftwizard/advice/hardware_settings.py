@@ -47,7 +47,7 @@ def advise_method(
     if memory_here is None or parameters is None:
         value, reason = (
             smaller,
-            "QLoRA needs the least memory. The amount is not known yet.",
+            "QLoRA needs the least memory. How much is not known yet.",
         )
     else:
         need = parameters * lora.bytes

@@ -207,7 +207,8 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
         return f"Not possible: {verdict.why_not}"
     path = catalog().path(verdict.path)
     factor: Factor = "setup" if verdict.path == "local" else "data"
-    differs = f"{path.claims(factor, verdict.platform)[0].statement}."
+    statement = path.claims(factor, verdict.platform)[0].statement
+    differs = f"{factor.capitalize()}: {statement}."
     price = path.claims("cost", verdict.platform)[0]
     return " ".join(
         [*verdict.cons, differs, f"Training: {price.statement}, as of {price.date(today)}."]

@@ -208,15 +208,19 @@ def compare_costs(chosen: ProviderCost, recommended: ProviderCost) -> str:
     """
     if chosen.why_not or (chosen.amount, recommended.amount) == (UNKNOWN, UNKNOWN):
         return ""
-    text = f"Training on this data: {chosen.amount} instead of {recommended.amount}"
+    amounts = f"{chosen.amount} instead of {recommended.amount}"
     cost, baseline = _likely(chosen), _likely(recommended)
     if cost is None or baseline is None:
-        return f"{text}."
+        return f"Training on this data: {amounts}."
     apart = cost - baseline
-    setup = ", including GPU setup" if chosen.setup or recommended.setup else ""
-    if abs(apart) < _CLOSE:
-        return f"{text}: about the same{setup}."
-    return f"{text}: likely {format_dollars(abs(apart))} {'more' if apart > 0 else 'less'}{setup}."
+    difference = (
+        "about the same"
+        if abs(apart) < _CLOSE
+        else f"likely {format_dollars(abs(apart))} {'more' if apart > 0 else 'less'}"
+    )
+    if chosen.setup or recommended.setup:
+        return f"Training on this data: {difference}, including GPU setup ({amounts} without it)."
+    return f"Training on this data: {difference} ({amounts})."
 
 
 def _likely(cost: ProviderCost) -> float | None:

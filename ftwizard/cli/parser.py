@@ -177,11 +177,11 @@ def _add_start_commands(add: Add) -> None:
     )
     advise.add_argument(
         "data", metavar="DATA", nargs="?",
-        help="data file, or the output of check --json: bases the advice on its content",
+        help="data file, or the output of check --json, on which to base the advice",
     )  # fmt: skip
     advise.add_argument(
         "--answer", metavar="ID=OPTION", action="append", default=[],
-        help="answer a question that it lists (repeatable)",
+        help="answer one of the questions that advise lists (repeatable)",
     )  # fmt: skip
 
     train = add("train", "start a run in the background and print its id", "train:train")
@@ -203,10 +203,10 @@ def _add_preview_commands(add: Add) -> None:
     probe.add_argument("plan", metavar="PLAN", help="plan (YAML file)")
     probe.add_argument(
         "--steps", metavar="N", type=int, default=3,
-        help="optimizer steps on the longest examples, then on average ones (default: 3)",
+        help="optimizer steps on the longest examples, and as many on average ones (default: 3)",
     )  # fmt: skip
     probe.add_argument(
-        "--write", metavar="OUT", help="write a new plan with the batch size that fits"
+        "--write", metavar="OUT", help="write a new plan to OUT, with the batch size that fits"
     )
     _add_allow_option(probe)
     doctor = add("doctor", "show what this machine can do and what is missing", "doctor:doctor")
@@ -253,13 +253,13 @@ def _add_run_commands(add: Add) -> None:
     branch.add_argument("--name", metavar="ID", help="run id (default: from parent and time)")
     branch.add_argument("--watch", action="store_true", help="follow the run until it ends")
     _add_view_options(branch)
-    stop = add("stop", "save and stop a run; run it again to kill it", "stop:stop")
+    stop = add("stop", "save and stop a run; a second stop kills it", "stop:stop")
     stop.add_argument("run", metavar="RUN", help="run id")
     stop.add_argument("--kill", action="store_true", help="kill the run without saving")
 
 
 def _add_multi_run_commands(add: Add) -> None:
-    compare = add("compare", "compare runs: different settings, and scores", "compare:run")
+    compare = add("compare", "compare the settings and scores of runs", "compare:run")
     compare.add_argument("runs", metavar="RUN", nargs="+", help="ids of two or more runs")
     compare.add_argument(
         "--curves", action="store_true", help="open a screen with the loss curves overlaid"
@@ -291,7 +291,7 @@ def _add_check(add: Add) -> None:
     )  # fmt: skip
     check.add_argument("--val", metavar="FILE", help="validation data, checked too")
     check.add_argument(
-        "--model", metavar="M", help="count tokens as local training of this model does"
+        "--model", metavar="M", help="count tokens with the tokenizer and chat template of this model"
     )
     check.add_argument(
         "--max-length", metavar="L", type=int,
@@ -304,8 +304,8 @@ def _add_check(add: Add) -> None:
     check.add_argument("--no-near", action="store_true", help="skip the near-duplicate check")
     check.add_argument(
         "--fix", metavar="OUT",
-        help="write a fixed copy, and every change to OUT.changes.jsonl; checks the copy, and "
-        "exits 1 if rows were left out",
+        help="write a fixed copy, list the changes in OUT.changes.jsonl, and check the copy; exits 1 "
+        "if rows were left out",
     )  # fmt: skip
     check.add_argument(
         "--redact", action="store_true",
@@ -314,7 +314,7 @@ def _add_check(add: Add) -> None:
 
 
 def _add_show(add: Add) -> None:
-    show = add("show", "show rows as parsed, with the problems of each", "show:show")
+    show = add("show", "show rows as they are read, with the findings of each", "show:show")
     _add_data_arguments(show)
     show.add_argument(
         "--line", metavar="N", type=int, action="append", required=True,
@@ -440,7 +440,7 @@ def _add_estimate(add: Add) -> None:
     costs = command.add_argument_group("costs")
     costs.add_argument(
         "--edition", choices=EDITIONS, default="current",
-        help="2026-04: the article's prices; current: the newest (default)",
+        help="prices of April 2026, or the current ones (default)",
     )  # fmt: skip
     costs.add_argument(
         "--price", metavar="PROVIDER/MODEL/KIND=USD", action="append", default=[],

@@ -47,8 +47,7 @@ def rule_of_thumb(
             peak=_figure(16),
             parts={"model and overhead": _figure(10), "LoRA": _figure(2), "optimizer": _figure(4)},
             why=_why(ours, otherwise)
-            + " 16 GB is safe with the defaults, but unlike the real need it does not grow with "
-            "rows and length.",
+            + " 16 GB is safe with the defaults, but not with longer rows or larger batches.",
         )
     if abs(shape.parameters / 70.55e9 - 1) < _NEAR:
         return RuleOfThumb(

@@ -270,7 +270,7 @@ def format_disk(disk: DiskReport) -> Iterator[ReportLine]:
             f"{format_bytes(cache.free.value)} free in the model cache"
         )
     elif download := disk.parts.get("download"):
-        words += f"; {format_bytes(download.value)} of it for the model download"
+        words += f"; includes {format_bytes(download.value)} to download"
     yield _line("disk", Span("✓", "good"), words)
 
 

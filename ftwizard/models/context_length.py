@@ -67,7 +67,7 @@ def refusal(config: Mapping[str, Any], tokens: int, name: str) -> FtwizardError 
     if limit is None or not limit.is_hard_limit or tokens <= limit.max_tokens:
         return None
     return FtwizardError(
-        f"A row has {tokens:,} tokens, but {make_visible(name, 200)} has only {limit.max_tokens:,} positions.",
+        f"A row has {tokens:,} tokens, but the context of {make_visible(name, 200)} is {limit.max_tokens:,} tokens.",
         f"Set recipe.max_length to {limit.max_tokens} or less, or choose a model with a longer context.",
     )
 

@@ -39,7 +39,7 @@ from ftwizard.text import format_dollars
 
 SortKey = Literal["path", "name", "training", "input", "output", "hosting", "monthly", "break_even"]
 SHARING = (
-    "It applies to standard and batch. Data sharing is an OpenAI organization setting, not a job "
+    "The discount applies to standard and batch training. Data sharing is an OpenAI organization setting, not a job "
     "setting: turn it on before you create the job"
 )
 _MILLION = Decimal(1_000_000)

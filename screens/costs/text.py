@@ -27,7 +27,7 @@ _DOWNLOAD = {
 PRICE_HINT = "h sets the hourly price"
 SHARING_NOTE = (
     "OpenAI halves input and output prices for organizations that share their data. Enable it in "
-    "the organization settings before you create the job. It applies to standard and batch."
+    "the organization settings before you create the job. The discount applies to standard and batch training."
 )
 
 

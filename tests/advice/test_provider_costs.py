@@ -156,11 +156,12 @@ def test_overruling_costs_what_the_two_are_apart() -> None:
     rented = ProviderCost(path="local", name="C", training=usd(0.5), setup=usd(4.0))
     own, unknown = ProviderCost(path="local", own="the GPU here"), ProviderCost(path="cloud")
     assert compare_costs(hosted, cheaper).endswith(
-        "$2.00–4.00 instead of $1.00: likely $2.00 more."
+        "likely $2.00 more ($2.00–4.00 instead of $1.00)."
     )
-    assert compare_costs(cheaper, hosted).endswith(": likely $2.00 less.")
-    assert compare_costs(cheaper, cheaper).endswith(": about the same.")
-    assert compare_costs(rented, cheaper).endswith("likely $3.50 more, including GPU setup.")
+    assert compare_costs(cheaper, hosted).startswith("Training on this data: likely $2.00 less (")
+    assert compare_costs(cheaper, cheaper).startswith("Training on this data: about the same (")
+    text = compare_costs(rented, cheaper)
+    assert "likely $3.50 more, including GPU setup (" in text and text.endswith(" without it).")
     assert compare_costs(hosted, own) == "Training on this data: $2.00–4.00 instead of no rent."
     assert compare_costs(unknown, unknown) == ""
     assert compare_costs(ProviderCost(path="openai", why_not="It leaves."), own) == ""

@@ -83,7 +83,7 @@ def test_what_one_recipe_took_stands_beside_the_rate_and_is_no_warning(
     billions: int, names: str
 ) -> None:
     size = billions * 10**9
-    assert recipe_advice.advise_learning_rate("full", size).reason.endswith(f"{names}.")
+    assert recipe_advice.advise_learning_rate("full", size).reason.endswith(f"{names} model.")
     took = Recipe(method="full", learning_rate=float(names.partition(" ")[0]))
     assert not recipe_advice.warnings(took, size)
 

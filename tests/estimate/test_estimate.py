@@ -85,7 +85,7 @@ def test_a_download_counts_where_it_goes(
     lines = report_text.format_report(report, report_text.Hints("", ""))
     shown = "\n".join(line.text for line in lines)
     assert "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB" in shown
-    assert "5.0 GB of it for the model" in shown if one_disk else "5.0 GB to download, of" in shown
+    assert "includes 5.0 GB to download" in shown if one_disk else "5.0 GB to download, of" in shown
     if one_disk:
         assert found.needed.value == rest + 5 * 10**9 and found.elsewhere is None
     else:

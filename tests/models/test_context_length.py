@@ -66,7 +66,7 @@ def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path
         config = {"model_type": kind, **SMALL[kind]}
         (tmp_path / kind / "config.json").write_text(json.dumps(config))
         assert dataset.check_lengths(tmp_path / kind, encoded(16)) is None
-    with pytest.raises(FtwizardError, match=r"17 tokens, .* only 16 positions") as error:
+    with pytest.raises(FtwizardError, match=r"17 tokens, .* is 16 tokens") as error:
         dataset.check_lengths(tmp_path / "gpt2", encoded(17))
     assert "recipe.max_length to 16" in error.value.hint
     warned = dataset.check_lengths(tmp_path / "llama", encoded(17))

@@ -16,6 +16,7 @@ from ftwizard.data.checks.turns import (
 )
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
+from ftwizard.data.formats.fields import describe_type
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.quote import quote
 from ftwizard.text import format_count, make_visible
@@ -159,8 +160,8 @@ def _check_weights(
     for number, message in enumerate(turns, 1):
         weight = message.get("weight")
         if weight is not None and (type(weight) is not int or weight not in (0, 1)):
-            kind = type(weight).__name__
-            shown = quote(str(weight), 20) if kind in ("int", "float", "bool") else f"a {kind}"
+            is_number = isinstance(weight, int | float)
+            shown = quote(str(weight), 20) if is_number else describe_type(weight)
             yield RowFinding(
                 "weight",
                 f"the weight of {format_location(example, number, message)} is {shown}",

@@ -109,10 +109,10 @@ def _check_system(roles: Roles) -> Iterator[RowFinding]:
         count = sum(role in SYSTEM for role in roles)
         yield RowFinding(
             "system_position",
-            f"{format_count(count, 'system message')}, one of them is message {late[0]}"
+            f"message {late[0]} is another system message"
             if count > 1
             else f"the system message is message {late[0]}",
-            "use one system message, at the start: most chat templates reject or move others",
+            "use one system message, at the start: most chat templates reject or move the others",
         )
 
 

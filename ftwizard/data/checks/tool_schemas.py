@@ -107,7 +107,7 @@ def _check_function(
         yield RowFinding(
             "tool_description",
             f"the tool {shown} has no description",
-            "describe what it does: the model chooses tools by it",
+            "describe what it does: the model chooses tools by their descriptions",
         )
     if wrong:
         yield RowFinding(

@@ -52,7 +52,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         yield RowFinding(
             "unused_tools",
             f"{format_count(len(declared), 'tool')} declared, none called",
-            "no action needed if the row teaches when not to call a tool",
+            "no action needed if the model should learn when not to call a tool",
         )
     for number, message in calling:
         where = format_location(example, number, message)

@@ -141,5 +141,5 @@ def _to_finding(name: str, words: str) -> RowFinding:
         "changing_facts",
         f"an answer states {_FACT_NAMES[name]} "
         f"(“{quote(' '.join(words.split()), _QUOTE_WIDTH)}”), which goes stale",
-        "put such facts into the prompt; use rows to teach how to answer",
+        "put such facts into the prompt, and train on how to answer",
     )

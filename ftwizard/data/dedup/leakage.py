@@ -102,8 +102,8 @@ def report_sampling(train: ComparedFile) -> RowFinding | None:
         return None
     return RowFinding(
         "sampled",
-        f"near-duplicates were searched in 1 of {train.share} prompts, because the file has more "
-        f"than {MAX_ROWS:,} rows",
+        f"only 1 of {train.share} prompts was searched for near-duplicates: the file has more than "
+        f"{MAX_ROWS:,} rows",
         "to search all rows, check the file in parts",
     )
 
@@ -116,7 +116,7 @@ def _find_within(index: NearIndex) -> Iterator[FileFinding]:
     first = min(groups, key=lambda group: group[1])
     yield FileFinding(
         code="near_duplicate",
-        message=f"near-duplicate of an earlier row, such as line {first[1]:,} of line {first[0]:,}",
+        message=f"near-duplicate of an earlier row: line {first[1]:,} of line {first[0]:,}",
         fix="keep the better of each: near-duplicates also lead to memorization",
         count=len(later),
         lines=later[:MAX_SHOWN_LINES],
@@ -137,7 +137,7 @@ def _find_between(
         line, train_line = pairs[0]
         yield FileFinding(
             code="near_leakage",
-            message=f"near-duplicate of a training row, such as line {line:,} of line {train_line:,} there",
+            message=f"near-duplicate of a training row: line {line:,} of training line {train_line:,}",
             fix="remove them from one of the files, or split with ftwizard split",
             count=len(pairs),
             lines=[line for line, _ in pairs[:MAX_SHOWN_LINES]],

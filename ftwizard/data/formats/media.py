@@ -40,8 +40,8 @@ def fill_placeholders(
         if named != len(sources):
             raise RowProblem(
                 "image_missing",
-                f"the row has {format_count(len(sources), kind)} but {named:,} <{kind}> in its messages",
-                f"write <{kind}> in the text once for each",
+                f"the row has {format_count(len(sources), kind)} but {format_count(named, 'placeholder')} <{kind}>",
+                f"write <{kind}> in a message once for each",
             )
     return filled, taken
 

@@ -98,6 +98,6 @@ def _part(part: Any, where: str) -> dict[str, Any]:
             return {**part, "type": "text"}
     raise RowProblem(
         "content_parts",
-        f"{where} has a part that is neither text nor of another type",
+        f"{where} has a part with neither a type nor a text",
         'write it as {"type": "text", "text": "…"}',
     )

@@ -185,7 +185,7 @@ def _find_copy(dataset_id: HubId, reason: Exception, say: Say) -> tuple[Path, st
     why = errors.why_unreachable(reason) or "the Hub is unreachable"
     if len(configs) > 1:
         raise FtwizardError(
-            f"{dataset_id.repo} has several configurations here ({format_names(sorted(configs))}), and {why}.",
+            f"{dataset_id.repo} has several downloaded configurations ({format_names(sorted(configs))}), and {why}.",
             f"Name one, for example: ftwizard check {dataset_id.repo}/{min(configs)}",
         )
     if copies:

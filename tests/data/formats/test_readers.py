@@ -105,7 +105,7 @@ def test_pictures_that_are_not_named_once_each(images: list[str], count: str) ->
     with pytest.raises(RowProblem) as problem:
         read("openai-chat", row)
     assert problem.value.code == "image_missing"
-    assert problem.value.message == f"the row has {count} but 1 <image> in its messages"
+    assert problem.value.message == f"the row has {count} but 1 placeholder <image>"
 
 
 def test_sharegpt() -> None:
