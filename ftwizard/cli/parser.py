@@ -291,7 +291,9 @@ def _add_check(add: Add) -> None:
     )  # fmt: skip
     check.add_argument("--val", metavar="FILE", help="validation data, checked too")
     check.add_argument(
-        "--model", metavar="M", help="count tokens with the tokenizer and chat template of this model"
+        "--model",
+        metavar="M",
+        help="count tokens with the tokenizer and chat template of this model",
     )
     check.add_argument(
         "--max-length", metavar="L", type=int,

@@ -37,7 +37,9 @@ def read_chat(row: Any) -> Example:
     name = first_key(fields, LISTS)
     if name is None:
         raise RowProblem(
-            "missing_messages", f"the row has no messages ({describe_keys(fields)})", "add them under messages"
+            "missing_messages",
+            f"the row has no messages ({describe_keys(fields)})",
+            "add them under messages",
         )
     messages = add_system_prompt(parse_messages(fields[name], name), fields.get("system"))
     return to_chat_example(messages, fields, _KNOWN[name])
