@@ -190,6 +190,7 @@ def test_rows_are_counted_by_the_model_that_is_named_and_others_by_theirs(tmp_pa
     assert done.returncode == 1 and "ftwizard check" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_and_its_rows_with_its_model_come_to_the_same(tmp_path: Path) -> None:
     tiny = make_tiny(tmp_path / "tiny")
     file = chat(tmp_path / "rows.jsonl", 30)

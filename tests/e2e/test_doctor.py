@@ -24,6 +24,7 @@ def doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str
     return done.returncode, {one["name"]: one for one in document["checks"]}
 
 
+@pytest.mark.slow
 def test_a_step_is_really_trained_here() -> None:
     code, found = doctor(OPENAI_API_KEY="sk-canary")
     assert code == (1 if any(one["status"] == "missing" for one in found.values()) else 0)
@@ -67,6 +68,7 @@ def test_the_state_of_each_gpu(driver: Path) -> None:
     assert code == 1 and found["CUDA"]["status"] == "missing"
 
 
+@pytest.mark.slow
 def test_torch_does_not_see_a_gpu_that_the_driver_shows(driver: Path) -> None:
     code, found = doctor(LD_LIBRARY_PATH=str(driver))
     assert code == 1 and found["CUDA"]["status"] == "missing"

@@ -48,6 +48,7 @@ def plan_of(folder: Path, model: Path, **recipe: Any) -> Path:
     return plan
 
 
+@pytest.mark.slow
 def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path) -> None:
     plan = plan_of(tmp_path, make_tiny(tmp_path / "tiny"))
     on_gpu = {"LD_LIBRARY_PATH": str(driver)}
@@ -68,6 +69,7 @@ def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path)
     assert "A run uses one GPU: number 0 of 2, Double 0." in said
 
 
+@pytest.mark.slow
 def test_a_model_that_the_closed_form_does_not_cover_is_counted_by_the_ledger(
     tmp_path: Path, home: Path, driver: Path
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_model_that_the_closed_form_does_not_cover_is_counted_by_the_ledger(
     assert "remembered" in again["memory"]["peak"]["source"]
 
 
+@pytest.mark.slow
 def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Path) -> None:
     import transformers
 

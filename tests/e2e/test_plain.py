@@ -78,6 +78,7 @@ def rows(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @needs_tmux
 @both
 def test_from_the_first_question_to_a_merged_model(

@@ -19,9 +19,12 @@ from tests.e2e import slow_link, sshd
 from tests.e2e.routes import RUN, running
 from tests.helpers.jobs import events, until_step
 
-pytestmark = pytest.mark.skipif(
-    not sshd.IS_HERE, reason="openssh-server or openssh-client is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not sshd.IS_HERE, reason="openssh-server or openssh-client is not installed"
+    ),
+]
 
 
 @pytest.fixture
