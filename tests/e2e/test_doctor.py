@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.cli import run
 
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "bitsandbytes", "numpy", "textual"}
