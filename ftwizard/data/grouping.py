@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ftwizard.data import strata as kinds
+from ftwizard.data import strata
 from ftwizard.data.dedup import canonical_text
 from ftwizard.data.dedup.near_duplicates import NearIndex, UnionFind
 from ftwizard.data.example import Example
@@ -45,10 +45,10 @@ def groups(examples: list[Example], seed: int) -> list[Group]:
     members: dict[int, list[int]] = {}
     for index in range(len(examples)):
         members.setdefault(sets.root(index), []).append(index)
-    strata = kinds.describe_kinds(examples)
+    kinds = strata.describe_kinds(examples)
     result = []
     for indexes in members.values():
-        key, kind = min((keys[i][-1], strata[i]) for i in indexes)
+        key, kind = min((keys[i][-1], kinds[i]) for i in indexes)
         result.append(Group(indexes, kind, rank(key, seed)))
     return sorted(result, key=lambda group: (group.kind, group.rank))
 

@@ -29,6 +29,19 @@ class MenuLine:
     """Reported when the line is chosen; None if it cannot be chosen."""
 
 
+class _LineMessage(Message):
+    """Something happened to a line of a menu."""
+
+    def __init__(self, menu: Menu, id: str) -> None:
+        super().__init__()
+        self.menu = menu
+        self.id = id
+
+    @property
+    def control(self) -> Menu:
+        return self.menu
+
+
 class Menu(ScrollView, can_focus=True):
     """Lines with a cursor; up and down skip lines that cannot be chosen."""
 
@@ -47,29 +60,11 @@ class Menu(ScrollView, can_focus=True):
     cursor: reactive[int] = reactive(-1)
     """Index of the line with the cursor, -1 if none can be chosen."""
 
-    class Moved(Message):
+    class Moved(_LineMessage):
         """The cursor moved to another line."""
 
-        def __init__(self, menu: Menu, id: str) -> None:
-            super().__init__()
-            self.menu = menu
-            self.id = id
-
-        @property
-        def control(self) -> Menu:
-            return self.menu
-
-    class Chosen(Message):
+    class Chosen(_LineMessage):
         """Enter was pressed on a line."""
-
-        def __init__(self, menu: Menu, id: str) -> None:
-            super().__init__()
-            self.menu = menu
-            self.id = id
-
-        @property
-        def control(self) -> Menu:
-            return self.menu
 
     def __init__(
         self, lines: Sequence[MenuLine] = (), *, id: str | None = None, leaves: bool = False

@@ -14,11 +14,8 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
-from ftwizard.jobs import launch, worker
-from ftwizard.jobs.folder import Attempt, JobRecord, write_json
-from ftwizard.models import hub
-from ftwizard.plan import plan_file
-from tests.benchmarks.workbench import bench
+from ftwizard.jobs import worker
+from tests.benchmarks.workbench import bench, create_run
 from tests.helpers.jobs import events
 
 LIMIT_SHARE = 0.02
@@ -64,14 +61,7 @@ def main() -> None:
         for name in [n for n in vars(owner) if n.startswith("on_") or n in ("_collect", "_count")]:
             timed(owner, name)
     with bench(samples=3, evaluation_steps=20) as (path, plan):
-        source = hub.locate(plan.model.name)
-        record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
-            "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.description,
-        }})  # fmt: skip
-        folder = launch.create(
-            path.parent / "run", record, {"plan.yaml": plan_file.dump(plan).encode()}
-        )
-        write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
+        folder = create_run(path, plan)
         worker.run(folder, run_training)
         logs = events(folder, "log")
         (begin,) = [e for e in events(folder, "phase") if e.get("phase") == "training"][:1]

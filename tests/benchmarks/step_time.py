@@ -10,18 +10,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from ftwizard.jobs import launch
-from ftwizard.jobs.folder import Attempt, JobRecord, write_json
 from ftwizard.jobs.worker import Worker
-from ftwizard.models import hub
-from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.train import adapter, loss_head, sft_config, trainer
 from ftwizard.train.inputs import prepare
-from tests.benchmarks.workbench import bench
+from tests.benchmarks.workbench import bench, create_run
 
 TURNS, STEPS, SETTLING = 3, 6, 1
 GROUPS = {
@@ -32,19 +27,6 @@ GROUPS = {
         "neg", "log", "pow", "rsqrt", "silu", "softmax", "clamp", "zero", "bitwise", "ge", "mean",
     ),
 }  # fmt: skip
-
-
-def worker_of(path: Path, plan: Plan) -> Worker:
-    """Return the worker of a run in a new folder."""
-    source = hub.locate(plan.model.name)
-    record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
-        "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.description,
-    }})  # fmt: skip
-    folder = launch.create(
-        path.parent / "run", record, {"plan.yaml": plan_file.dump(plan).encode()}
-    )
-    write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
-    return Worker(folder)
 
 
 def settings(worker: Worker, plan: Plan, ready: Any, precision: str) -> Any:
@@ -145,7 +127,7 @@ def main() -> None:
     batch = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     took: dict[str, list[float]] = {name: [] for name in KINDS}
     with bench(batch_size=batch) as (path, plan):
-        worker = worker_of(path, plan)
+        worker = Worker(create_run(path, plan))
         ready = prepare(worker, plan)
         rows = ready.encoded["train"]
         tokens = sum(len(row.input_ids) for row in rows)

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ftwizard.jobs import launch
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.models import hub
+from ftwizard.plan import plan_file
 from ftwizard.plan.plan_file import load
 from ftwizard.plan.schema import Plan
 from tests.helpers.models import SMOLLM2
@@ -38,3 +41,16 @@ def bench(*, samples: int = 0, **recipe: Any) -> Iterator[tuple[Path, Plan]]:
         path = Path(folder) / "plan.yaml"
         path.write_text(json.dumps(body))
         yield path, load(path)
+
+
+def create_run(path: Path, plan: Plan) -> JobFolder:
+    """Return the folder of a new run of the plan, which was not started."""
+    source = hub.locate(plan.model.name)
+    record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
+        "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.description,
+    }})  # fmt: skip
+    folder = launch.create(
+        path.parent / "run", record, {"plan.yaml": plan_file.dump(plan).encode()}
+    )
+    write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
+    return folder

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.doubles import http_server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -32,9 +32,7 @@ def serve(name: str, files: dict[str, bytes]) -> Iterator[Hub]:
     """Serve one model repository until the block ends."""
     hub = Hub(name, files)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(http_server.SilentHandler):
         def do_HEAD(self) -> None:
             self._answer(body=False)
 
@@ -84,16 +82,6 @@ def serve(name: str, files: dict[str, bytes]) -> Iterator[Hub]:
             if body:
                 self.wfile.write(data)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server.serve(Handler) as port:
+        hub.url = f"http://127.0.0.1:{port}"
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

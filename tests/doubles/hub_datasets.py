@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.doubles import http_server
 from tests.doubles.hub_tree import blob_id, entries_of, is_large
 
 TOKEN = "hf_of_somebody"
@@ -84,8 +83,7 @@ class _Refused(Exception):
         self.message = message or MESSAGES.get(code, "")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(http_server.SilentHandler):
     hub: Hub
 
     def do_HEAD(self) -> None:
@@ -274,23 +272,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(data)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        return
-
 
 @contextmanager
 def serve() -> Iterator[Hub]:
     """Serve data sets until the block ends."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    hub.elsewhere = f"http://localhost:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server.serve(handler) as port:
+        hub.url = f"http://127.0.0.1:{port}"
+        hub.elsewhere = f"http://localhost:{port}"
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

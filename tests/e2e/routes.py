@@ -11,7 +11,7 @@ from pathlib import Path
 from ftwizard.jobs.folder import JobFolder
 from tests.e2e.cli import FTWIZARD
 from tests.e2e.terminal import Terminal
-from tests.helpers.jobs import make, start, until_step
+from tests.helpers.jobs import end_all, make, start, until_step
 from tests.paths import ROOT
 from tests.screens.runs_helpers import make_result, make_run
 
@@ -47,6 +47,16 @@ def write_result(home: Path) -> None:
     prompt = [{"role": "user", "content": "q"}]
     pair = {"prompt": prompt, "expected": "a", "base": "b", "tuned": "a", "line": 1}
     make_result(make_run(home, "done"), [pair])
+
+
+@contextlib.contextmanager
+def make_home(folder: Path) -> Iterator[Path]:
+    """Give a home with a live run, a finished one and a file of rows."""
+    write_rows(folder)
+    write_result(folder)
+    running(folder)
+    yield folder
+    end_all(folder)
 
 
 def _path(terminal: Terminal) -> None:

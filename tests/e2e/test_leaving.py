@@ -15,10 +15,16 @@ import pytest
 from ftwizard.errors import DECLINED
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from tests.e2e.routes import DIALOGS, ROUTES, RUN, open_at, running, write_result, write_rows
+from tests.e2e.routes import (
+    DIALOGS,
+    ROUTES,
+    RUN,
+    make_home,
+    open_at,
+)
 from tests.e2e.screen import AT_REST
 from tests.e2e.terminal import Terminal
-from tests.helpers.jobs import end_all, events, until_step
+from tests.helpers.jobs import events, until_step
 
 PAGES = tuple(screen_name for screen_name in ROUTES if screen_name not in DIALOGS)
 SOON_S = 3.0
@@ -28,13 +34,8 @@ HANG_UP, TERM = signal.SIGHUP, signal.SIGTERM
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a home with a live run, a finished one and a file of rows."""
-    folder = tmp_path_factory.mktemp("home")
-    write_rows(folder)
-    write_result(folder)
-    running(folder)
-    yield folder
-    end_all(folder)
+    with make_home(tmp_path_factory.mktemp("home")) as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,14 @@ import pytest
 
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD
-from tests.e2e.routes import DIALOGS, ROUTES, RUN, open_at, running, write_result, write_rows
+from tests.e2e.routes import (
+    DIALOGS,
+    ROUTES,
+    RUN,
+    make_home,
+    open_at,
+)
 from tests.e2e.terminal import Terminal
-from tests.helpers.jobs import end_all
 
 PAGES = tuple(screen_name for screen_name in ROUTES if screen_name not in DIALOGS)
 TRIED = ("home", "path", "data", "monitor")
@@ -33,13 +38,8 @@ COLOURS = re.compile(r"(?:^|;)(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;|$)")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give a home with a live run, a finished one and a file of rows."""
-    folder = tmp_path_factory.mktemp("home")
-    write_rows(folder)
-    write_result(folder)
-    running(folder)
-    yield folder
-    end_all(folder)
+    with make_home(tmp_path_factory.mktemp("home")) as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)

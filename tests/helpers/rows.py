@@ -1,10 +1,13 @@
-"""Rows for tests of what comes after reading."""
+"""Rows of files, and rows for tests of what comes after reading."""
 
 from __future__ import annotations
 
-from ftwizard.data.conversation import Conversation
-from ftwizard.data.conversation import to_conversation as conversation_of
-from ftwizard.data.example import Example
+from pathlib import Path
+from typing import Any
+
+from ftwizard.data.conversation import Conversation, to_conversation
+from ftwizard.data.example import Example, RowProblem
+from ftwizard.data.io import inspect, records
 from ftwizard.data.reader import ParsedRow
 
 
@@ -16,4 +19,16 @@ def row_of(line: int, conversation: Conversation) -> ParsedRow:
 
 def row(line: int, example: Example) -> ParsedRow:
     """Return a row that means ``example``."""
-    return ParsedRow(line=line, example=example, conversation=conversation_of(example))
+    return ParsedRow(line=line, example=example, conversation=to_conversation(example))
+
+
+def decode_file(path: Path, data: str | bytes) -> list[tuple[int, Any]]:
+    """Write a file; return the line and value of each of its rows, or a problem's code."""
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    rows: list[tuple[int, Any]] = []
+    for record in records.read_records(path, inspect.inspect(path)):
+        try:
+            rows.append((record.line, records.decode_value(record.value)))
+        except RowProblem as problem:
+            rows.append((record.line, problem.code))
+    return rows

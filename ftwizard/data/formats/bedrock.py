@@ -15,6 +15,7 @@ from ftwizard.data.formats.fields import (
     extra_fields,
     parse_tools,
     prepend_system,
+    require_list,
     require_object,
     to_text,
     without,
@@ -95,13 +96,7 @@ def _turns(fields: Message) -> Iterator[tuple[Message, str]]:
     value = fields.get("messages")
     if value is None:
         raise RowProblem("missing_messages", f"no messages ({describe_keys(fields)})", "add them")
-    if not isinstance(value, list):
-        raise RowProblem(
-            "messages_type", f"messages is {describe_type(value)}, not a list", "list the messages"
-        )
-    if not value:
-        raise RowProblem("messages_empty", "messages is an empty list", "list the messages")
-    for number, turn in enumerate(value, 1):
+    for number, turn in enumerate(require_list(value, "messages", "messages"), 1):
         where = f"message {number}"
         yield require_message(turn, where), where
 

@@ -33,6 +33,19 @@ def require_object(row: Any) -> Message:
     return row
 
 
+def require_list(value: Any, where: str, items: str) -> list[Any]:
+    """Return ``value`` if it is a list of messages and not empty; raise RowProblem.
+
+    ``items``: what the format calls them.
+    """
+    if not isinstance(value, list):
+        problem = f"{where} is {describe_type(value)}, not a list"
+        raise RowProblem("messages_type", problem, f"list the {items}")
+    if not value:
+        raise RowProblem("messages_empty", f"{where} is an empty list", f"list the {items}")
+    return value
+
+
 def describe_keys(row: Message) -> str:
     """Describe the keys of a row and which are null: ``its keys: a, b: null``."""
     shown = [

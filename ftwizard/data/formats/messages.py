@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ftwizard.data.example import ROLES, Message, RowProblem
-from ftwizard.data.formats.fields import describe_type
+from ftwizard.data.formats.fields import describe_type, require_list
 from ftwizard.data.privacy.quote import quote
 
 _CONTENT_SUBSTITUTES = ("tool_calls", "function_call", "refusal", "audio")
@@ -19,12 +19,7 @@ def parse_messages(listed: Any, where: str = "messages", name: str = "message") 
     Problems call the list ``where`` and a message ``name``. Valid messages are returned unchanged.
     Raises RowProblem.
     """
-    if not isinstance(listed, list):
-        raise RowProblem(
-            "messages_type", f"{where} is {describe_type(listed)}, not a list", "list the messages"
-        )
-    if not listed:
-        raise RowProblem("messages_empty", f"{where} is an empty list", "list the messages")
+    require_list(listed, where, "messages")
     for value in listed:
         if type(value) is not dict or type(value.get("content")) is not str:
             break

@@ -14,6 +14,7 @@ from ftwizard.data.formats.fields import (
     describe_type,
     first_key,
     parse_tools,
+    require_list,
     require_object,
     wrap_functions,
 )
@@ -64,12 +65,7 @@ def read_sharegpt(row: Any) -> Example:
 
 def parse_turns(listed: Any, where: str = "conversations") -> list[Message]:
     """Return the messages of a list of turns; raise RowProblem."""
-    if not isinstance(listed, list):
-        raise RowProblem(
-            "messages_type", f"{where} is {describe_type(listed)}, not a list", "list the turns"
-        )
-    if not listed:
-        raise RowProblem("messages_empty", f"{where} is an empty list", "list the turns")
+    require_list(listed, where, "turns")
     messages: list[Message] = []
     for number, value in enumerate(listed, 1):
         turn = require_message(value, f"turn {number}")

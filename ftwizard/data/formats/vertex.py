@@ -10,11 +10,11 @@ from ftwizard.data.formats.content_blocks import Block
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     describe_keys,
-    describe_type,
     extra_fields,
     first_key,
     parse_tools,
     prepend_system,
+    require_list,
     require_object,
     to_text,
     without,
@@ -38,14 +38,8 @@ def read_vertex(row: Any) -> Example:
     contents = fields.get("contents")
     if contents is None:
         raise RowProblem("missing_messages", f"no contents ({describe_keys(fields)})", "add them")
-    if not isinstance(contents, list):
-        raise RowProblem(
-            "messages_type", f"contents is {describe_type(contents)}, not a list", "list the turns"
-        )
-    if not contents:
-        raise RowProblem("messages_empty", "contents is an empty list", "list the turns")
     messages: list[Message] = []
-    for number, value in enumerate(contents, 1):
+    for number, value in enumerate(require_list(contents, "contents", "turns"), 1):
         messages += _turn(value, f"content {number}")
     return Example(
         kind="chat",

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ftwizard.data.io import arrow, csv_rows, layout, lines, signatures
-from ftwizard.data.io import compression as unpack
-from ftwizard.data.io.compression import Compression, Damage
+from ftwizard.data.io.compression import NAMES, Compression, Damage, decompress, detect_compression
 from ftwizard.data.io.json_scanner import HEAD_BYTES
 from ftwizard.data.io.layout import Kind, TextLayout
 from ftwizard.data.io.lines import Encoding
@@ -69,7 +68,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         kind = _WORDS[self.kind]
         if not self.compression:
             return kind
-        return f"{kind}, compressed with {unpack.NAMES[self.compression]}"
+        return f"{kind}, compressed with {NAMES[self.compression]}"
 
     def find_hosting_problem(
         self, bom: Literal["needed", "unwanted"] = "unwanted"
@@ -83,7 +82,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 
         fix = "convert it: ftwizard convert"
         if self.compression:
-            name = unpack.NAMES[self.compression]
+            name = NAMES[self.compression]
             return RowFinding(
                 "compressed",
                 f"the file is compressed with {name}; upload it uncompressed",
@@ -127,12 +126,12 @@ def read_text(source: DataSource, container: Container) -> Iterator[bytes]:
     """
     blocks = source.blocks()
     if container.compression:
-        blocks = unpack.decompress(blocks, container.compression)
+        blocks = decompress(blocks, container.compression)
     return lines.decode_text(blocks, container.encoding)
 
 
 def _inspect_source(source: DataSource) -> Container:
-    compression = unpack.detect_compression(source.read(0, HEAD_BYTES))
+    compression = detect_compression(source.read(0, HEAD_BYTES))
     blocks = source.blocks()
     if compression:
         blocks = _decompress(source, compression)
@@ -167,11 +166,11 @@ def _inspect_source(source: DataSource) -> Container:
 
 def _decompress(source: DataSource, compression: Compression) -> Iterator[bytes]:
     try:
-        yield from unpack.decompress(source.blocks(), compression)
+        yield from decompress(source.blocks(), compression)
     except ImportError:
         raise FileProblem(
             "compressed",
-            f"{source.display_name} is compressed with {unpack.NAMES[compression]}, which this Python "
+            f"{source.display_name} is compressed with {NAMES[compression]}, which this Python "
             "cannot unpack.",
             "Unpack it and name the file inside.",
         ) from None
@@ -247,7 +246,7 @@ def _detect_columnar(
     if kind and compression:
         raise FileProblem(
             "compressed",
-            f"{source.display_name} is {_WORDS[kind]}, compressed with {unpack.NAMES[compression]}.",
+            f"{source.display_name} is {_WORDS[kind]}, compressed with {NAMES[compression]}.",
             "Unpack it first: Parquet and Arrow files are not read compressed.",
         )
     if kind is None and (signature := signatures.identify_foreign(head)):

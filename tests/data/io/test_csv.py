@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ftwizard.data.example import RowProblem
 from ftwizard.data.io import inspect, records
 from ftwizard.data.io.inspect import FileProblem
-
-
-def rows(path: Path, data: str | bytes) -> list[tuple[int, Any]]:
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    found: list[tuple[int, Any]] = []
-    for record in records.read_records(path, inspect.inspect(path)):
-        try:
-            found.append((record.line, records.decode_value(record.value)))
-        except RowProblem as problem:
-            found.append((record.line, problem.code))
-    return found
+from tests.helpers.rows import decode_file
 
 
 @pytest.fixture
@@ -72,8 +61,8 @@ def test_a_table_without_names_is_said(path: Path) -> None:
     "header", ["prompt, completion", " prompt ,completion\t", '" prompt","completion "']
 )
 def test_a_column_is_named_without_the_blanks_around_its_name(header: str, path: Path) -> None:
-    assert rows(path, f"{header}\na, b\n") == [(2, {"prompt": "a", "completion": " b"})]
-    assert rows(path, '" text "\na\n') == [(2, {"text": "a"})]
+    assert decode_file(path, f"{header}\na, b\n") == [(2, {"prompt": "a", "completion": " b"})]
+    assert decode_file(path, '" text "\na\n') == [(2, {"text": "a"})]
     path.write_text("prompt, prompt,completion\na,b,c\n")
     with pytest.raises(FileProblem, match="two columns named “prompt”"):
         inspect.inspect(path)
@@ -105,7 +94,7 @@ def test_a_damaged_row_costs_itself(path: Path) -> None:
         b"\r\n"
         b"a,b"
     )
-    assert rows(path, data) == [
+    assert decode_file(path, data) == [
         (2, good), (3, "column_count"), (4, "column_count"), (5, good), (6, "quoting"),
         (7, "quoting"), (8, good), (9, "encoding"), (10, "quoting"), (11, good), (12, good),
         (13, {"prompt": 'b"', "completion": "c"}), (15, good),
@@ -114,14 +103,14 @@ def test_a_damaged_row_costs_itself(path: Path) -> None:
 
 def test_a_quote_that_is_never_closed_costs_its_line(path: Path) -> None:
     data = "prompt,completion\na,b\n" + '"a,b\n' + "a,b\n" * 30_000
-    found = rows(path, data)
+    found = decode_file(path, data)
     assert found[1] == (3, "quoting") and len(found) == 30_002
     assert all(isinstance(value, dict) for line, value in found if line != 3)
 
 
 def test_quotes_are_text_where_they_are_not_by_the_book(path: Path) -> None:
     data = 'question\tanswer\n"Yes" she said\t"no\n5" long\t"a" "b"\n'
-    assert rows(path, data) == [
+    assert decode_file(path, data) == [
         (2, {"question": '"Yes" she said', "answer": '"no'}),
         (3, {"question": '5" long', "answer": '"a" "b"'}),
     ]
@@ -129,7 +118,7 @@ def test_quotes_are_text_where_they_are_not_by_the_book(path: Path) -> None:
 
 def test_a_carriage_return_within_a_line_is_text(path: Path) -> None:
     data = 'prompt,completion\r\na\rb,"c\r\nd\re"\r\n'
-    assert rows(path, data) == [(2, {"prompt": "a\rb", "completion": "c\r\nd\re"})]
+    assert decode_file(path, data) == [(2, {"prompt": "a\rb", "completion": "c\r\nd\re"})]
 
 
 def test_json_stands_in_the_columns_that_hold_it(path: Path) -> None:
@@ -142,7 +131,7 @@ def test_json_stands_in_the_columns_that_hold_it(path: Path) -> None:
         f"\"[{{'role': 'user'}}]\",,x,0,{quoted}\n"
         '"[{""a"": 1, ""a"": 2}]",,x,maybe,\n'
     )
-    assert rows(path, data) == [
+    assert decode_file(path, data) == [
         (2, {"messages": messages, "tools": None, "prompt": messages, "label": True, "note": ""}),
         (3, {"messages": messages, "tools": [], "prompt": "[citation needed]", "label": False,
              "note": "1"}),

@@ -27,6 +27,7 @@ from ftwizard.data.io import chunks as ranges
 from ftwizard.data.io import csv_parser, inspect, json_scanner, lines, records, source
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.data.io.layout_names import LISTS
+from tests.helpers.rows import decode_file
 
 Rows = list[dict[str, Any]]
 JSON = st.recursive(
@@ -68,18 +69,6 @@ def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     if request.param:
         for module in (source, ranges):
             monkeypatch.setattr(module, "BLOCK", request.param)
-
-
-def placed(path: Path, data: bytes) -> list[tuple[int, Any]]:
-    """Return the rows of a file of ``data`` with their places; of a problem, its code."""
-    path.write_bytes(data)
-    found: list[tuple[int, Any]] = []
-    for record in records.read_records(path, inspect.inspect(path)):
-        try:
-            found.append((record.line, records.decode_value(record.value)))
-        except RowProblem as problem:
-            found.append((record.line, problem.code))
-    return found
 
 
 def json_lines(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
@@ -135,7 +124,7 @@ def test_rows_of_json_come_out_as_they_went_in(
 ) -> None:
     text, places = layout(rows, ascii)
     data = PACKED[packed](ENCODED[encoded](text.replace("\n", newline)))
-    assert placed(path, data) == list(zip(places, rows, strict=True))
+    assert decode_file(path, data) == list(zip(places, rows, strict=True))
 
 
 FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -180,7 +169,7 @@ def test_rows_of_a_table_come_out_as_they_went_in(
         writer.writerow((question, note, json.dumps(messages, ensure_ascii=False)))
     data = PACKED[packed](ENCODED[encoded](out.getvalue()))
     wanted = [dict(zip(names, row, strict=True)) for row in rows]
-    assert placed(path, data) == list(zip(places, wanted, strict=True))
+    assert decode_file(path, data) == list(zip(places, wanted, strict=True))
 
 
 COLUMNS = st.fixed_dictionaries({
@@ -196,18 +185,18 @@ def test_rows_of_columns_come_out_as_they_went_in(path: Path, rows: Rows, size: 
     wanted = list(enumerate(rows, 1))
     parquet = io.BytesIO()
     pq.write_table(table, parquet, row_group_size=size)
-    assert placed(path, parquet.getvalue()) == wanted
+    assert decode_file(path, parquet.getvalue()) == wanted
     for opened in (pa.ipc.new_file, pa.ipc.new_stream):
         out = pa.BufferOutputStream()
         with opened(out, table.schema) as writer:
             writer.write_table(table, size)
-        assert placed(path, out.getvalue().to_pybytes()) == wanted
+        assert decode_file(path, out.getvalue().to_pybytes()) == wanted
 
 
 @given(st.lists(JSON.filter(lambda value: isinstance(value, list)), min_size=2, max_size=5))
 def test_lines_that_hold_lists_are_lines(path: Path, rows: list[Any]) -> None:
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    assert placed(path, data) == list(enumerate(rows, 1))
+    assert decode_file(path, data) == list(enumerate(rows, 1))
 
 
 @pytest.mark.parametrize("packed", [name for name in PACKED if name != "plain"])
@@ -219,7 +208,7 @@ def test_what_breaks_off_gives_what_came_before(
     data = PACKED[packed](layout(rows, True)[0].encode())
     data = data[: 10 + int((len(data) - 10) * share)]  # it says what it is
     try:
-        found = placed(path, data)
+        found = decode_file(path, data)
     except FileProblem as problem:
         assert problem.code in ("compressed", "file_empty")
         return
@@ -236,12 +225,12 @@ def test_every_line_before_the_damage_is_read(path: Path) -> None:
     rows = [{"prompt": f"{n} {n * n}", "completion": "x" * n} for n in range(300)]
     plain = "".join(json.dumps(row) + "\n" for row in rows).encode()
     data = gzip.compress(plain, mtime=0)
-    assert placed(path, data[:-1]) == [*enumerate(rows, 1), (301, "compressed")]
+    assert decode_file(path, data[:-1]) == [*enumerate(rows, 1), (301, "compressed")]
     damaged = bytearray(data)
     damaged[-6] ^= 1  # the check sum
-    assert placed(path, bytes(damaged))[-1] == (301, "compressed")
-    assert placed(path, data + b"\0" * 512) == list(enumerate(rows, 1))
-    assert placed(path, data + b"more") == [*enumerate(rows, 1), (301, "compressed")]
+    assert decode_file(path, bytes(damaged))[-1] == (301, "compressed")
+    assert decode_file(path, data + b"\0" * 512) == list(enumerate(rows, 1))
+    assert decode_file(path, data + b"more") == [*enumerate(rows, 1), (301, "compressed")]
 
 
 GOOD = [{"prompt": f"p{n}", "completion": {"a": [n, "]}"]}} for n in range(5)]
@@ -275,7 +264,7 @@ def test_a_damaged_row_of_an_array_costs_itself(
     texts = [json.dumps(row) for row in GOOD]
     texts.insert(place, bad)
     data = "[" + between[1:] + between.join(texts) + between[1:] + "]"
-    found = placed(path, data.encode("latin-1"))
+    found = decode_file(path, data.encode("latin-1"))
     assert [value for _, value in found if not isinstance(value, str)] == GOOD
     problems = [(line, value) for line, value in found if isinstance(value, str)]
     first = 1 + place + (between != ", ")
@@ -292,7 +281,7 @@ def test_a_bracket_that_is_missing_does_not_swallow_the_rows_after_it(
     assert texts[broken + 6 : broken + 8] == ["  ]", " },"]
     del texts[broken + 6]
     text = "\n".join(texts)
-    found = placed(path, (text.removesuffix("]") + "]}]" if closed else text).encode())
+    found = decode_file(path, (text.removesuffix("]") + "]}]" if closed else text).encode())
     assert [value for _, value in found if isinstance(value, dict)] == rows[:100] + rows[101:]
     problems = [line for line, value in found if isinstance(value, str)]
     assert problems[0] == broken + 1
@@ -301,7 +290,7 @@ def test_a_bracket_that_is_missing_does_not_swallow_the_rows_after_it(
 def test_rows_without_indentation_hold_objects_like_themselves(path: Path) -> None:
     rows: Rows = [{"id": n, "parts": [{"id": 1, "a": []}, {"id": 2, "a": [{}]}]} for n in range(3)]
     for indent in (0, 1, 2, "\t"):
-        found = placed(path, json.dumps(rows, indent=indent).encode())
+        found = decode_file(path, json.dumps(rows, indent=indent).encode())
         assert [value for _, value in found] == rows
 
 
@@ -339,7 +328,7 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Rows]:
 @given(damaged())
 def test_a_change_in_one_row_costs_no_other(path: Path, case: tuple[bytes, Rows]) -> None:
     data, others = case
-    values = iter([value for _, value in placed(path, data)])
+    values = iter([value for _, value in decode_file(path, data)])
     assert all(any(value == other for value in values) for other in others)
 
 
@@ -373,16 +362,16 @@ def test_a_change_in_one_row_costs_no_other(path: Path, case: tuple[bytes, Rows]
 )
 @pytest.mark.usefixtures("block")
 def test_what_stands_around_rows(path: Path, data: str, wanted: list[Any]) -> None:
-    assert placed(path, data.encode()) == wanted
+    assert decode_file(path, data.encode()) == wanted
 
 
 def test_broken_characters_of_other_encodings_cost_their_row(path: Path) -> None:
     text = '{"a": "x"}\n{"a": "\ud83d"}\n{"a": "y"}\n'
     data = b"\xff\xfe" + text.encode("utf-16-le", "surrogatepass")
-    assert placed(path, data) == [(1, {"a": "x"}), (2, "encoding"), (3, {"a": "y"})]
-    assert placed(path, data[:-1]) == [(1, {"a": "x"}), (2, "encoding"), (3, "encoding")]
+    assert decode_file(path, data) == [(1, {"a": "x"}), (2, "encoding"), (3, {"a": "y"})]
+    assert decode_file(path, data[:-1]) == [(1, {"a": "x"}), (2, "encoding"), (3, "encoding")]
     wide = b"\xff\xfe\0\0" + '{"a": "x"}\n'.encode("utf-32-le") + b"\0\0\x11\0"
-    assert placed(path, wide) == [(1, {"a": "x"}), (2, "encoding")]
+    assert decode_file(path, wide) == [(1, {"a": "x"}), (2, "encoding")]
 
 
 def test_a_file_of_columns_loses_what_is_damaged_only(path: Path) -> None:
@@ -393,7 +382,7 @@ def test_a_file_of_columns_loses_what_is_damaged_only(path: Path) -> None:
     data = bytearray(out.getvalue())
     group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0)
     data[group.data_page_offset : group.data_page_offset + 40] = b"\xff" * 40
-    found = placed(path, bytes(data))
+    found = decode_file(path, bytes(data))
     assert [one for one in found if isinstance(one[1], dict)] == [
         (n, row) for n, row in enumerate(rows, 1) if not 10 < n <= 20
     ]
@@ -408,7 +397,7 @@ def test_a_value_that_json_cannot_hold_costs_its_row(path: Path) -> None:
     out = pa.BufferOutputStream()
     with pa.ipc.new_file(out, pa.schema({"a": pa.string()})) as writer:
         writer.write_table(pa.table({"a": bad}))
-    found = placed(path, out.getvalue().to_pybytes())
+    found = decode_file(path, out.getvalue().to_pybytes())
     assert found == [(1, {"a": "a"}), (2, "encoding"), (3, {"a": "b"})]
 
 
@@ -436,9 +425,9 @@ def test_a_line_too_long_costs_itself(path: Path) -> None:
     data = f'{{"a": 1}}\n{long}\n{{"a": 2}}\n{long}'.encode()
     wanted = [(1, {"a": 1}), (2, "too_large"), (3, {"a": 2}), (4, "too_large")]
     for packed in PACKED.values():
-        assert placed(path, packed(data)) == wanted
+        assert decode_file(path, packed(data)) == wanted
     table = f'text,note\na,b\n{"x" * 2000},b\n"{"x" * 600}\n{"x" * 600}",c\nd,e\n'
-    assert [value for _, value in placed(path, table.encode())][:2] == [
+    assert [value for _, value in decode_file(path, table.encode())][:2] == [
         {"text": "a", "note": "b"}, "too_large",
     ]  # fmt: skip
 
