@@ -98,7 +98,7 @@ def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "Unreadable rows are skipped." in frame(pilot.app)
         await pilot.press("enter")
-        await says(pilot, "to validate  ")
+        await says(pilot, "  validation  ✓")
         assert "(•) a file" in frame(pilot.app)
         await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
         await pilot.press("enter")
@@ -167,7 +167,7 @@ def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
         await pilot.press(*"own.jsonl")
         await says(pilot, "→ Read the data again with the changes")
         await pilot.press("enter")
-        await says(pilot, "to validate  ✓ 2 rows")
+        await says(pilot, "validation  ✓ 2 rows")
         await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
         assert "leakage" in frame(pilot.app), "its rows stand in the other file too"
         page.query_one("#share", Choice).value = "0.2"

@@ -75,7 +75,7 @@ def test_frame_of_a_first_look(size: tuple[int, int], command: Command) -> None:
         await says(pilot, "30 MB of 90 MB")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocesses.CommandProcess, "spent_s", 4.0)
+        patch.setattr(subprocesses.CommandProcess, "elapsed_s", 4.0)
         assert_frame(f"data-first-look-{size[0]}x{size[1]}", on_page(draft_of(), size, play))
 
 
@@ -139,7 +139,7 @@ def test_enter_goes_on_at_once_and_asks_about_rows_that_cannot_be_used(command: 
 @pytest.mark.parametrize(
     ("change", "asked"),
     [
-        (lambda draft: draft.on_path("openai"), ("--target", "openai-sft")),
+        (lambda draft: draft.with_provider("openai"), ("--target", "openai-sft")),
         (lambda draft: draft.with_recipe(max_length=512), ("--max-length", "512")),
     ],
 )
