@@ -39,12 +39,12 @@ assert check_file(pathlib.Path(sys.argv[1]))["is_check_passed"]
 CHECK = """
 import sys, resource
 from pathlib import Path
-from ftwizard.data.examine import Asked, examine
+from ftwizard.data.checks.run import CheckOptions, check_files
 
 if __name__ == "__main__":
-    asked = Asked(target="openai-sft", count="no", near=False, processes=int(sys.argv[2]))
-    found = examine(Path(sys.argv[1]), asked)
-    print(found.rows, found.verdict, [(one.code, one.count) for one in found.findings])
+    options = CheckOptions(target="openai-sft", count="no", near=False, processes=int(sys.argv[2]))
+    report = check_files(Path(sys.argv[1]), options)
+    print(report.rows, report.verdict, [(f.code, f.count) for f in report.findings])
     both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     print("peak MB:", [resource.getrusage(who).ru_maxrss // 1024 for who in both])
 """

@@ -31,17 +31,17 @@ def ask(name: str, *, home: Path, then: str = "", **environment: str) -> Any:
     its settings at import."""
     code = """
 import sys, json
-from ftwizard import models, packaged
 from ftwizard.errors import FtwizardError
+from ftwizard.models import hub
 try:
-    source = models.locate(sys.argv[1])
+    source = hub.locate(sys.argv[1])
     left = []
     if sys.argv[2] == "size":
-        left.append(models.bytes_to_fetch(source))
-        models.fetch_tokenizer(source, lambda *a, **k: None)
-        left.append(models.bytes_to_fetch(source))
-    path = str(models.fetch(source, lambda *a, **k: None)) if sys.argv[2] else ""
-    left.append(models.bytes_to_fetch(source))
+        left.append(hub.bytes_to_fetch(source))
+        hub.fetch_tokenizer(source, lambda *a, **k: None)
+        left.append(hub.bytes_to_fetch(source))
+    path = str(hub.fetch(source, lambda *a, **k: None)) if sys.argv[2] else ""
+    left.append(hub.bytes_to_fetch(source))
     print(json.dumps({"kind": source.kind, "commit": source.commit, "said": source.description, "path": path,
                       "left": left}))
 except FtwizardError as error:
@@ -99,7 +99,7 @@ def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
     pickled = {k: v for k, v in FILES.items() if k != "model.safetensors"}
     with hub.serve("owner/model", pickled) as server:
         found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
-        assert "without safetensors weights" in found["error"]
+        assert "no safetensors weights" in found["error"]
 
 
 def test_without_the_hub_the_package_is_taken_and_said(tmp_path: Path) -> None:
