@@ -80,16 +80,17 @@ def format_bytes(count: float) -> str:
 
 def format_dollars(value: float | Decimal) -> str:
     """Format US dollars to the digits that matter: ``$0.004``, ``$112.50``, ``$1,240``."""
-    return f"${_format_amount(value)}"
+    return f"${format_amount(value)}"
 
 
 def format_dollar_range(low: float | Decimal, high: float | Decimal) -> str:
     """Format a range of US dollars: ``$3.36–24.00``, or ``$3.60`` where both ends read the same."""
-    first, last = _format_amount(low), _format_amount(high)
+    first, last = format_amount(low), format_amount(high)
     return f"${first}–{last}" if first != last else f"${first}"
 
 
-def _format_amount(value: float | Decimal) -> str:
+def format_amount(value: float | Decimal) -> str:
+    """Format US dollars as ``format_dollars`` does, without the sign."""
     value = float(value)
     if value >= 1000:
         return f"{value:,.0f}"

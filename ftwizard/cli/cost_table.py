@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Literal
 
 from ftwizard.catalog import hosted_models
@@ -12,9 +11,10 @@ from ftwizard.catalog.hosted_models import PLATFORM_NAMES
 from ftwizard.catalog.prices import stale_mark
 from ftwizard.cli import output
 from ftwizard.pricing.cost_report import CostReport
+from ftwizard.pricing.money import format_price
 from ftwizard.pricing.offer import CHECK_PRICE, NoteCode, Offer
 from ftwizard.quantity import Figure
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_amount, format_count, format_dollars, make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -169,7 +169,7 @@ def _short_name(offer: Offer) -> str:
 
 def _format_inference(offer: Offer) -> str:
     if offer.input and offer.output:
-        return f"{_format_amount(offer.input)}/{_format_amount(offer.output)}"
+        return f"{format_amount(offer.input.value)}/{format_amount(offer.output.value)}"
     return "the GPU" if offer.path == "local" else "?"
 
 
@@ -289,31 +289,14 @@ def _format_relative(figure: Figure | None) -> str:
 
 
 def _format_money(figure: Figure) -> str:
-    return _format_dollars(figure.value)
-
-
-def _format_dollars(value: float) -> str:
-    cents = _round_to_cents(value)
-    return "<$0.01" if value > 0 and not cents else f"${cents:,}"
-
-
-def _format_amount(figure: Figure) -> str:
-    return f"{_round_to_cents(figure.value):,}"
-
-
-def _round_to_cents(value: float) -> Decimal:
-    """Round to cents, half a cent up, as on a bill."""
-    return Decimal(str(value)).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return format_dollars(figure.value)
 
 
 def _format_range(figure: Figure, between: str = "\n") -> str:
     """Format an amount with its range, if any."""
     if figure.low is None or figure.high is None:
         return _format_money(figure)
-    if not _round_to_cents(figure.high) and figure.high > 0:
-        return _format_money(figure)
-    low = _format_dollars(figure.low) if figure.low else "$0"
-    return f"{_format_money(figure)}{between}({low}–{_round_to_cents(figure.high):,})"
+    return f"{_format_money(figure)}{between}({format_price(figure)})"
 
 
 def _format_tokens(figure: Figure) -> str:

@@ -14,7 +14,7 @@ from ftwizard.estimate.training_setup import METHOD_NAMES
 from ftwizard.plan.schema import Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.pricing.money import format_price
-from ftwizard.quantity import Figure
+from ftwizard.quantity import Figure, oldest_date
 from ftwizard.text import (
     Span,
     format_byte_range,
@@ -277,7 +277,9 @@ def format_disk(disk: DiskReport) -> Iterator[ReportLine]:
 def _format_kept(disk: DiskReport) -> Iterator[ReportLine]:
     """Yield what stays on disk by part, and what an export would add."""
     if disk.parts:
-        yield _line("kept", format_parts(disk.parts))
+        date = oldest_date(part.as_of for part in disk.parts.values())
+        source = f"by parameters and bytes each{f'; {date[:7]}' if date else ''}"
+        yield _line("kept", format_parts(disk.parts), Span(f" ({source})", "dim"))
     if disk.later:
         yield _dim(describe_later_exports(disk.later, disk.free_after_run))
 

@@ -64,8 +64,7 @@ def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path)
     card = next(one for one in found["costs"] if one["card"] == "a100-40gb")
     assert card["training"]["source"] and card["hours"]["value"] > 0
     said = " ".join(ok("estimate", plan, environment=on_gpu).split())
-    assert "It fits: it needs" in said
-    assert "Double 0 has 64.4 GB free (21.5 GB in use)" in said
+    assert "✓ fits" in said and "of 64.4 GB free of 85.9 GB, Double 0" in said
     assert "A run uses one GPU: number 0 of 2, Double 0." in said
 
 
@@ -171,7 +170,7 @@ def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, hom
         text = " ".join(ok(*asked, name).split())
         assert "✗ Training refuses this model:" in text and "is quantized" in text
         # Of what else it is that all figures are is said before them.
-        assert text.index("The figures below are for that model.") < text.index("It fits")
+        assert text.index("The figures below are for that model.") < text.index("✓ fits")
     plain = as_json(*asked, "unsloth/gpt-oss-20b-BF16")
     assert plain["refused"] is None and plain["fit"] is not None
 
@@ -255,10 +254,12 @@ def test_rows_alone_are_estimated_with_the_method_that_is_advised(
         assert found["recipe"]["method"] == "qlora"
         assert found["here"]["name"] == "A100 SXM 40 GB" and found["fit"]["verdict"] != "fits"
     said = ok("estimate", *asked, "--price", "machine=2")
-    assert "for the whole run if it fit, at $2.00 per hour" in " ".join(said.split())
-    assert re.search(r"memory .*\(.*; 20\d\d-\d\d\)", " ".join(said.split()))
+    assert "for the whole run, if it fit (at $2.00 per hour" in " ".join(said.split())
+    assert re.search(
+        r"computed from the model's configuration.*; 20\d\d-\d\d", " ".join(said.split())
+    )
     assert "by parameters and bytes each; 20" in " ".join(said.split())
-    assert "of training if it fit" in said and "QLoRA, rank 16" in said
+    assert ", if it fit" in said and "QLoRA, rank 16" in said
 
 
 def test_rows_as_long_as_they_are_typed_are_not_cut(home: Path) -> None:
