@@ -35,8 +35,8 @@ def work(job: worker.Worker) -> worker.WorkResult:
     job.events.write("finding", code="x", severity="info", message="Said each time.")
     if recipe.batch_size > int(os.environ.get("DUMMY_FITS", "64")):
         _end(ends)
-    found = measured(memory_training=1000 * recipe.batch_size)
-    result = {"measured": found, "evaluations": 2, "predicted": RunFigures()}
+    measurements = measured(memory_training=1000 * recipe.batch_size)
+    result = {"measured": measurements, "evaluations": 2, "predicted": RunFigures()}
     return worker.WorkResult("finished", msgspec.to_builtins(result))
 
 

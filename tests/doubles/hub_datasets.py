@@ -135,8 +135,8 @@ class _Handler(http_server.SilentHandler):
         kind, _, token = self.headers.get("Authorization", "").partition(" ")
         if not kind:
             return None
-        known = {TOKEN}.union(*(repo.readers for repo in self.hub.repos.values()))
-        if token not in known:
+        accepted = {TOKEN}.union(*(repo.readers for repo in self.hub.repos.values()))
+        if token not in accepted:
             raise _Refused(401, message="Invalid credentials in Authorization header")
         return token
 

@@ -18,18 +18,18 @@ def blob_id(data: bytes) -> str:
 
 def entries_of(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
     """Return what ``tree`` and ``paths-info`` say of each file and folder, by path."""
-    found: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     for path, data in files.items():
         parts = path.split("/")
         for depth in range(1, len(parts)):
             folder = "/".join(parts[:depth])
             oid = hashlib.sha1(folder.encode()).hexdigest()
-            found.setdefault(folder, {"type": "directory", "oid": oid, "size": 0, "path": folder})
+            entries.setdefault(folder, {"type": "directory", "oid": oid, "size": 0, "path": folder})
         entry: dict[str, Any] = {
             "type": "file", "oid": blob_id(data), "size": len(data), "path": path
         }  # fmt: skip
         if is_large(path):
             oid = hashlib.sha256(data).hexdigest()
             entry["lfs"] = {"oid": oid, "size": len(data), "pointerSize": 134}
-        found[path] = entry
-    return found
+        entries[path] = entry
+    return entries

@@ -1,4 +1,4 @@
-"""Small random models of the architectures that people tune, made from their configurations."""
+"""Small random models of common architectures, made from their configurations."""
 
 from __future__ import annotations
 

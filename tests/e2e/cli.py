@@ -1,4 +1,4 @@
-"""Run the installed command as a person or a script does."""
+"""The installed command, run without a terminal."""
 
 from __future__ import annotations
 

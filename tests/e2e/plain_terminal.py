@@ -1,4 +1,4 @@
-"""A person at ``ftwizard --plain``: in tmux, or at a bare pseudo-terminal that can go away."""
+"""Terminals for ``ftwizard --plain``: in tmux, or a bare pseudo-terminal that can hang up."""
 
 from __future__ import annotations
 

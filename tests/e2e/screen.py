@@ -1,4 +1,4 @@
-"""A terminal's screen that obeys only what this app has reason to send, and notes all else."""
+"""A terminal screen that obeys what this app may send, and records everything else."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ class Screen:
         """Obey what a program has written."""
         text = self._rest + self._decoder.decode(data)
         self._rest = ""
-        place = 0
-        while place < len(text):
-            char = text[place]
+        index = 0
+        while index < len(text):
+            char = text[index]
             if char != "\x1b":
                 self._put(char)
-                place += 1
-            elif match := _SEQUENCE.match(text, place):
+                index += 1
+            elif match := _SEQUENCE.match(text, index):
                 self._obey(match)
-                place = match.end()
-            elif _BEGUN.match(text, place):
-                self._rest = text[place:]
+                index = match.end()
+            elif _BEGUN.match(text, index):
+                self._rest = text[index:]
                 return
             else:
-                self.foreign.append(text[place : place + 40])
-                place += 1
+                self.foreign.append(text[index : index + 40])
+                index += 1
 
     def text(self) -> str:
         """Return the rows, without the blanks at their ends."""

@@ -1,4 +1,4 @@
-"""A real ssh server for one test: own keys, own configuration, own port on loopback."""
+"""A real ssh server with its own keys, configuration and loopback port."""
 
 from __future__ import annotations
 
@@ -75,15 +75,17 @@ def session(ssh: list[str], home: Path, *argv: object) -> Terminal:
         "PYTHONPATH": str(ROOT),
         "LC_ALL": "C.UTF-8",
     }
-    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
     command = shlex.join([str(FTWIZARD), *map(str, argv)])
-    return Terminal(command=[ssh[0], "-tt", *ssh[1:], f"{given} {command}"], columns=100, rows=30)
+    return Terminal(
+        command=[ssh[0], "-tt", *ssh[1:], f"{assignments} {command}"], columns=100, rows=30
+    )
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _until_open(port: int, log: Path) -> None:

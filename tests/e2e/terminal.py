@@ -131,12 +131,14 @@ class Terminal:
         return int(self.bytes_per_s * SLICE_S)
 
     def until(
-        self, condition: Callable[[], object], what: str, timeout: float = PATIENCE_S
+        self, condition: Callable[[], object], description: str, timeout: float = PATIENCE_S
     ) -> None:
         """Read until ``condition`` holds."""
         end = time.monotonic() + BUSY * timeout
         while not condition():
-            assert time.monotonic() < end, f"not within {timeout} s: {what}\n{self.screen.text()}"
+            assert time.monotonic() < end, (
+                f"not within {timeout} s: {description}\n{self.screen.text()}"
+            )
             if not self.pump(0.05):
                 time.sleep(0.01)
 

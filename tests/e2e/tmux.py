@@ -1,4 +1,4 @@
-"""Drive a program in a tmux server of its own, as a person at a terminal does."""
+"""A program in a tmux server of its own."""
 
 from __future__ import annotations
 
@@ -53,11 +53,13 @@ class Tmux:
         self._tmux("set-option", "-g", "bell-action", "any")
         self._tmux("set-hook", "-g", name, command)
 
-    def until(self, condition: Callable[[], object], what: str, timeout: float = 120) -> None:
+    def until(
+        self, condition: Callable[[], object], description: str, timeout: float = 120
+    ) -> None:
         """Wait until ``condition`` holds."""
         end = time.monotonic() + timeout
         while not condition():
-            assert time.monotonic() < end, f"not within {timeout} s: {what}\n{self.screen()}"
+            assert time.monotonic() < end, f"not within {timeout} s: {description}\n{self.screen()}"
             time.sleep(0.1)
 
     def wait(self, pattern: str, timeout: float = 120) -> str:

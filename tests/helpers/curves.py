@@ -1,4 +1,4 @@
-"""Loss curves of known truth, drawn for tests: what a run of some kind logs, step by step."""
+"""Loss curves of each kind of run, drawn step by step."""
 
 from __future__ import annotations
 

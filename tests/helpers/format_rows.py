@@ -136,7 +136,7 @@ def read(format: Format, row: Any) -> Example:
     return formats.to_example(row, format)
 
 
-def said(messages: list[Message]) -> list[tuple[str, Any]]:
+def summarize(messages: list[Message]) -> list[tuple[str, Any]]:
     return [(m["role"], m["content"]) for m in messages]
 
 

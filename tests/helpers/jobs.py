@@ -52,8 +52,7 @@ def until_ended(folder: JobFolder, timeout: float = 20.0) -> Status:
 
 
 def events(folder: JobFolder, kind: str | None = None) -> list[Event]:
-    found = EventReader(folder.events).read()
-    return [e for e in found if kind in (None, e["kind"])]
+    return [e for e in EventReader(folder.events).read() if kind in (None, e["kind"])]
 
 
 def until_step(folder: JobFolder, step: int, timeout: float = 20.0) -> None:
@@ -84,6 +83,6 @@ def end_all(root: Path) -> None:
         if not lock.is_held(folder.lock):
             continue
         state = folder.read_state()
-        for one in (state and state.keeper, state and state.command):
-            if one:
-                identity.signal_group(one, signal.SIGKILL)
+        for process in (state and state.keeper, state and state.command):
+            if process:
+                identity.signal_group(process, signal.SIGKILL)

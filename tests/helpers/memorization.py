@@ -1,4 +1,4 @@
-"""A training that learns its rows by heart: their answers follow from nothing."""
+"""A training that memorizes its rows: their answers follow from nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY = 10
 
 
 def rows(count: int, seed: int) -> str:
-    """Return rows whose answers follow from nothing: what is learnt of them is no use elsewhere."""
+    """Return rows whose answers follow from nothing: nothing learned from them generalizes."""
     words = ["".join(random.Random(n).choices("aeioubdfgklmnprst", k=5)) for n in range(60)]
     chance = random.Random(seed)
     return "".join(
@@ -48,6 +48,6 @@ def write_plan(folder: Path) -> Path:
 
 
 def verdict(folder: JobFolder) -> str:
-    """Return the newest word on the curve."""
-    told = [one for one in events(folder, "finding") if one.get("verdict")]
-    return str(told[-1]["code"]) if told else ""
+    """Return the code of the newest verdict on the curve."""
+    verdicts = [event for event in events(folder, "finding") if event.get("verdict")]
+    return str(verdicts[-1]["code"]) if verdicts else ""

@@ -53,7 +53,7 @@ def tiny_tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bare = Tokenizer(BPE(vocab={char: place for place, char in enumerate(alphabet)}, merges=[]))
+    bare = Tokenizer(BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from ftwizard.estimate.probe_cache import ProbeMeasurements
 
 def measured(**changes: Any) -> ProbeMeasurements:
     """Return a measurement of 1,000 tokens/s in every step."""
-    found = ProbeMeasurements(
+    measurements = ProbeMeasurements(
         device="CPU, 2 threads", device_memory=10**10, precision="fp32",
         memory_source="growth of the resident memory", memory_before=300, memory_loaded=500, memory_training=4000,
         memory_evaluation=2000, memory_allocated=None, memory_on_device=None, longest=100, steps=2,
@@ -19,4 +19,4 @@ def measured(**changes: Any) -> ProbeMeasurements:
         evaluation_s=0.2, evaluation_tokens_per_s=2000.0, epoch_tokens=50_000,
         validation_tokens=4000,
     )  # fmt: skip
-    return msgspec.structs.replace(found, **changes)
+    return msgspec.structs.replace(measurements, **changes)

@@ -38,8 +38,8 @@ def decoder(
     )
     around = vocabulary * hidden * (1 if tied else 2) + (2 * layers + 1) * hidden
     weights, active = (
-        sum(one.inputs * one.outputs * getattr(one, what) for one in linears)
-        for what in ("count", "active")
+        sum(linear.inputs * linear.outputs * getattr(linear, field) for linear in linears)
+        for field in ("count", "active")
     )
     return ModelShape(
         model_type="llama", layers=layers, hidden=hidden, intermediate=intermediate * chosen,

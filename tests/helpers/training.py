@@ -86,14 +86,17 @@ def again(folder: JobFolder) -> JobFolder:
     """Train what is in a run's folder, in its newest attempt."""
     from ftwizard.cli.work import run_training
 
-    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    }
     worker = Worker(folder)
     try:
         run_training(worker)
     finally:
         worker.events.close()
-        for one, handler in kept.items():
-            signal.signal(one, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return folder
 
 

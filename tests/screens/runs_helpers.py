@@ -1,4 +1,4 @@
-"""Runs as they lie on disk, without a process: what screens read."""
+"""Run folders on disk without a process, for screens."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ def make_hostile(home: Path, text: str, *, reason: str = "") -> JobFolder:
 @contextmanager
 def living(folder: JobFolder, **state: Any) -> Iterator[None]:
     """Hold a run's lock, as its command does while it lives; ``state`` is what its keeper says."""
-    said = {"state": "running", "attempt": 1, "started": time.time() - 600, **state}
-    write_json(folder.state, State(**said))
-    held = lock.take_exclusive(folder.lock)
-    assert held is not None
-    lock.downgrade(held)
+    fields = {"state": "running", "attempt": 1, "started": time.time() - 600, **state}
+    write_json(folder.state, State(**fields))
+    descriptor = lock.take_exclusive(folder.lock)
+    assert descriptor is not None
+    lock.downgrade(descriptor)
     yield
-    os.close(held)
+    os.close(descriptor)

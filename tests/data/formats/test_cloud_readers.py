@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.helpers.format_rows import TOOLS, WEATHER, read, said
+from tests.helpers.format_rows import TOOLS, WEATHER, read
 
 
 def test_vertex() -> None:
@@ -27,7 +27,7 @@ def test_vertex() -> None:
             "labels": {"a": "b"},
         },
     )  # fmt: skip
-    assert said(found.messages)[0] == ("system", "s")
+    assert summarize(found.messages)[0] == ("system", "s")
     assert found.messages[1:] == [
         {"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": "gs://b/a.png"}, "media_type": "image/png"},

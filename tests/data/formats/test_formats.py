@@ -25,7 +25,7 @@ FIXTURES = FIXTURES / "formats"
 HERE = Path("rows.jsonl")
 
 
-def said(conversation: Conversation) -> list[tuple[str, str]]:
+def summarize(conversation: Conversation) -> list[tuple[str, str]]:
     return [(m["role"], m["content"]) for m in conversation.messages]
 
 
@@ -41,7 +41,7 @@ def best(row: Any) -> set[Format]:
 def test_alpaca_becomes_conversations() -> None:
     table = reader.read_table(FIXTURES / "alpaca.jsonl")
     assert table.format == "alpaca"
-    assert [said(row.conversation) for row in table.rows] == [
+    assert [summarize(row.conversation) for row in table.rows] == [
         [("user", "Reverse the words.\n\nhello world"), ("assistant", "world hello")],
         [("user", "Name a colour."), ("assistant", "Blue.")],
         [
@@ -64,7 +64,7 @@ def test_prompt_and_completion_become_conversations() -> None:
     table = reader.read_table(FIXTURES / "prompt_completion.jsonl")
     assert table.format == "prompt-completion"
     texts, chat = (row.conversation for row in table.rows)
-    assert said(texts) == [("user", "The sky is"), ("assistant", " blue.")]
+    assert summarize(texts) == [("user", "The sky is"), ("assistant", " blue.")]
     assert [m.get("weight", 1) for m in chat.messages] == [1, 0, 1, 1], "only the completion"
     assert (chat.answer, len(chat.prompt)) == ("3", 3)
     assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
@@ -73,7 +73,7 @@ def test_prompt_and_completion_become_conversations() -> None:
 def test_sharegpt_becomes_conversations() -> None:
     table = reader.read_table(FIXTURES / "sharegpt.jsonl")
     assert table.format == "sharegpt"
-    assert [said(row.conversation) for row in table.rows] == [
+    assert [summarize(row.conversation) for row in table.rows] == [
         [("user", "Hi"), ("assistant", "Hello")],
         [("user", "Bye"), ("assistant", "Farewell")],
     ]
@@ -285,7 +285,7 @@ def test_the_majority_is_the_format_and_no_row_is_lost(kinds: list[Format]) -> N
         else:
             formats.check_format(looks, kind, exactly=True)
             meaning = to_conversation(formats.to_example(rows[kind], kind))
-            assert said(meaning) == [("user", "Hi"), ("assistant", "Yo")]
+            assert summarize(meaning) == [("user", "Hi"), ("assistant", "Yo")]
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.none(), max_size=5), max_size=300))

@@ -20,13 +20,13 @@ from tests.helpers.format_rows import (
     USER,
     WEATHER,
     read,
-    said,
+    summarize,
 )
 
 
 def pair_of(found: Example) -> tuple[Any, Any, Any]:
     assert found.kind == "preference"
-    return said(found.messages), said(found.chosen), said(found.rejected)
+    return summarize(found.messages), summarize(found.chosen), summarize(found.rejected)
 
 
 YES, NO = ("assistant", "Yo"), ("assistant", "No")
@@ -77,8 +77,8 @@ def test_a_prompt_that_both_texts_begin_with() -> None:
     )
     head = "\n\nHuman: Hi\n\nAssistant:"
     found = read("preference", {"chosen": f"{head} I say Yo", "rejected": f"{head} I say No"})
-    assert said(found.messages) == [("user", head)]
-    assert said(found.chosen) == [("assistant", " I say Yo")]
+    assert summarize(found.messages) == [("user", head)]
+    assert summarize(found.chosen) == [("assistant", " I say Yo")]
     found = read("preference", {"chosen": "Yo", "rejected": "No"})
     assert pair_of(found) == ([], [YES], [NO])
     found = read("preference", {"chosen": "Yo there", "rejected": "Yo there"})
@@ -137,12 +137,12 @@ def test_preferences_of_openai() -> None:
 )
 def test_labelled_answers(row: dict[str, Any]) -> None:
     found = read("kto", {**row, "id": 1})
-    assert said(found.messages) == [("user", "Hi"), ("assistant", "Yo")]
+    assert summarize(found.messages) == [("user", "Hi"), ("assistant", "Yo")]
     assert (found.kind, found.label, found.extra) == ("labelled", False, {"id": 1})
 
 
 @pytest.mark.parametrize("asked", [{"prompt": "Hi"}, {"prompt": [USER]}, {"messages": [USER]}])
 def test_prompts_keep_what_a_grader_reads(asked: dict[str, Any]) -> None:
     found = read("prompt", {**asked, "answer": "4", "label": True})
-    assert (found.kind, said(found.messages)) == ("prompt", [("user", "Hi")])
+    assert (found.kind, summarize(found.messages)) == ("prompt", [("user", "Hi")])
     assert found.extra == {"answer": "4", "label": True}

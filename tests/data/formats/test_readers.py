@@ -9,7 +9,7 @@ import pytest
 
 from ftwizard.data.example import Message, RowProblem
 from ftwizard.data.format_names import Format
-from tests.helpers.format_rows import ANSWER, CALL, CHAT, PICTURE, TOOLS, USER, WEATHER, read, said
+from tests.helpers.format_rows import ANSWER, CALL, CHAT, PICTURE, TOOLS, USER, WEATHER, read
 
 
 def test_openai_chat_is_kept_as_it_is() -> None:
@@ -30,7 +30,7 @@ def test_openai_chat_is_kept_as_it_is() -> None:
 @pytest.mark.parametrize("name", ["messages", "conversations", "conversation"])
 def test_messages_under_other_names(name: str) -> None:
     found = read("openai-chat", {name: CHAT["messages"], "system": "s"})
-    assert said(found.messages) == [("system", "s"), ("user", "Hi"), ("assistant", "Yo")]
+    assert summarize(found.messages) == [("system", "s"), ("user", "Hi"), ("assistant", "Yo")]
     assert found.extra == {}
 
 
@@ -140,7 +140,7 @@ def test_sharegpt() -> None:
 def test_sharegpt_as_pairs() -> None:
     pairs = [{"human": "a", "assistant": "b"}, {"user": "c", "assistant": "d", "x": 1}]
     found = read("sharegpt", {"conversation": pairs, "system": "s"})
-    assert said(found.messages) == [
+    assert summarize(found.messages) == [
         ("system", "s"),
         ("user", "a"),
         ("assistant", "b"),
@@ -169,7 +169,7 @@ def test_sharegpt_as_pairs() -> None:
 )
 def test_pairs(format: Format, row: dict[str, Any], asked: str) -> None:
     found = read(format, {**row, "source": "x", "system": "s"})
-    assert said(found.messages) == [("system", "s"), ("user", asked), ("assistant", "Yo")]
+    assert summarize(found.messages) == [("system", "s"), ("user", asked), ("assistant", "Yo")]
     assert (found.kind, found.extra) == ("chat", {"source": "x"})
 
 

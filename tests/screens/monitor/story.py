@@ -99,9 +99,9 @@ class Story:
         with self.folder.machine("here").open("a") as file:
             file.write(json.dumps(sample) + "\n")
 
-    def end(self, reason: str, **said: Any) -> None:
+    def end(self, reason: str, **fields: Any) -> None:
         """End it now."""
-        self.tell("done", end_reason=reason, **said)
+        self.tell("done", end_reason=reason, **fields)
         state = State(state="ended", attempt=self.attempt, started=NOW - 1800, ended=NOW)
         write_json(self.folder.state, state)
 

@@ -97,8 +97,8 @@ def clean(path: Path | str, **changes: Any) -> DataReport:
 class Command:
     """Stands in for ``children.command``: a check that a test leads, other commands as told."""
 
-    def __init__(self, found: DataReport | FtwizardError) -> None:
-        self.found = found
+    def __init__(self, answer: DataReport | FtwizardError) -> None:
+        self.answer = answer
         self.first: DataReport | None = None
         """What is said of a first look."""
         self.goes_on = asyncio.Event()
@@ -117,9 +117,9 @@ class Command:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        if isinstance(self.found, FtwizardError):
-            raise self.found
-        return msgspec.to_builtins(self.found)
+        if isinstance(self.answer, FtwizardError):
+            raise self.answer
+        return msgspec.to_builtins(self.answer)
 
     async def _check(self, progress: str | None) -> None:
         if self.goes_on.is_set() or progress is None:

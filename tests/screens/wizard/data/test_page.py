@@ -83,7 +83,7 @@ def test_frame_of_a_first_look(size: tuple[int, int], command: Command) -> None:
 def test_frame_of_a_file_that_nothing_is_wrong_with(
     size: tuple[int, int], command: Command
 ) -> None:
-    command.found = clean(FILE, tokens=None, trained_tokens=None)
+    command.answer = clean(FILE, tokens=None, trained_tokens=None)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
@@ -95,7 +95,7 @@ def test_frame_of_two_files(command: Command) -> None:
     own = report("/data/own.jsonl", rows=200, usable=199, findings=[
         finding("error", "invalid_json", "the JSON breaks off", [7]),
     ])  # fmt: skip
-    command.found = report(FILE, validation=own, notes=["Send nothing before May."])
+    command.answer = report(FILE, validation=own, notes=["Send nothing before May."])
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
@@ -160,7 +160,7 @@ def test_rows_are_read_again_where_other_pages_changed_what_they_are_judged_by(
 def test_rows_of_another_kind_are_not_converted_in_a_circle(command: Command) -> None:
     every = list(range(1, 1801))
     kind = [finding("error", code, "pairs", every) for code in ("needs_conversion", "wrong_kind")]
-    command.found = report(FILE, usable=0, findings=kind, format="preference")
+    command.answer = report(FILE, usable=0, findings=kind, format="preference")
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
@@ -213,7 +213,7 @@ def test_a_finding_of_the_file_as_a_whole_has_no_rows_to_show(command: Command) 
         await pilot.pause()
         assert pilot.app.screen is page and not left
 
-    command.found = report(FILE, findings=reports.FINDINGS[5:])
+    command.answer = report(FILE, findings=reports.FINDINGS[5:])
     on_page(draft_of(), (80, 24), play)
 
 
@@ -225,18 +225,18 @@ def test_rows_are_fetched_as_the_cursor_comes_to_them(command: Command) -> None:
         await says(pilot, "row 877")
         await until(pilot, lambda: len(command.asked) == 3)
 
-    command.found = report(FILE, findings=reports.FINDINGS[2:5])
+    command.answer = report(FILE, findings=reports.FINDINGS[2:5])
     on_page(draft_of(), (80, 24), play)
     assert command.asked[2][-2:] == ("--line", "877")
 
 
 def test_where_no_row_can_be_used_enter_reads_again(command: Command) -> None:
-    command.found = report(FILE, usable=0)
+    command.answer = report(FILE, usable=0)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
         assert "→ Read it again once it is fixed" in frame(pilot.app)
-        command.found = clean(FILE)
+        command.answer = clean(FILE)
         await pilot.press("enter")
         await says(pilot, "✓ 1,800 rows")
         await pilot.press("enter")
@@ -247,7 +247,7 @@ def test_where_no_row_can_be_used_enter_reads_again(command: Command) -> None:
 
 def test_errors_of_the_file_as_a_whole_are_asked_about(command: Command) -> None:
     whole = finding("error", "too_few", "3 rows, and 10 are needed", [], count=3)
-    command.found = report(FILE, rows=3, usable=3, findings=[whole])
+    command.answer = report(FILE, rows=3, usable=3, findings=[whole])
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot)
@@ -344,7 +344,7 @@ def test_another_name_ends_a_check_and_enter_meanwhile_does_nothing(command: Com
 
 
 def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Command) -> None:
-    command.found = FtwizardError("It is a folder.", "Name a file in it.")
+    command.answer = FtwizardError("It is a folder.", "Name a file in it.")
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await pilot.press("enter")
@@ -358,7 +358,7 @@ def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Comma
 
 
 def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
-    command.found = FtwizardError(
+    command.answer = FtwizardError(
         "Two fit.", "Name the one that is meant.", candidates=("openai-chat", "alpaca")
     )
 
@@ -366,7 +366,7 @@ def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChooseDialog))
         assert "Alpaca" in frame(pilot.app)
-        command.found = report(FILE, format="alpaca")
+        command.answer = report(FILE, format="alpaca")
         await pilot.press("down", "enter")
         await says(pilot, "1,800 rows, Alpaca")
 
@@ -392,7 +392,7 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
         text=text, tokens={"input_ids": [text], "labels": [text]}, extra={text: text},
     )  # fmt: skip
     own = report(text, findings=every)
-    command.found = report(
+    command.answer = report(
         FILE, findings=every, format=text, source=text, notes=[text, text], validation=own,
         preview=[{"line": 1, "example": odd}],
     )  # fmt: skip
@@ -431,7 +431,7 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
 
 def test_rows_that_teach_facts_that_change_raise_the_question_again(command: Command) -> None:
     changing = finding("info", "changing_facts", "a price", [1, 2], count=900)
-    command.found = clean(FILE, findings=[changing])
+    command.answer = clean(FILE, findings=[changing])
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "enter")
