@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.helpers.format_rows import TOOLS, WEATHER, read
+from tests.helpers.format_rows import TOOLS, WEATHER, read, summarize
 
 
 def test_vertex() -> None:

@@ -9,7 +9,17 @@ import pytest
 
 from ftwizard.data.example import Message, RowProblem
 from ftwizard.data.format_names import Format
-from tests.helpers.format_rows import ANSWER, CALL, CHAT, PICTURE, TOOLS, USER, WEATHER, read
+from tests.helpers.format_rows import (
+    ANSWER,
+    CALL,
+    CHAT,
+    PICTURE,
+    TOOLS,
+    USER,
+    WEATHER,
+    read,
+    summarize,
+)
 
 
 def test_openai_chat_is_kept_as_it_is() -> None:
