@@ -131,7 +131,7 @@ ROUTES: Mapping[str, Route] = {
     "row": ((), (), _row),
     "split?": ((), (), _split),
     "recipe": ((), (), _recipe),
-    "estimate": (HELPER, ("estimate", RUN, "rows"), _press_keys("million trainable")),
+    "estimate": (HELPER, ("estimate", RUN, "rows"), _press_keys("5,000,000 trainable")),
     "costs": (HELPER, ("costs", RUN, "rows"), _press_keys("current prices")),
     "volume": (
         HELPER,

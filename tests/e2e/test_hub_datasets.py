@@ -409,4 +409,4 @@ def test_a_plan_that_names_a_data_set_is_sent_to_check(tmp_path: Path) -> None:
         done = run(command, file)
         assert done.returncode == 1
         assert "looks like a data set on the Hugging Face Hub" in done.stderr
-        assert "Fetch it with: ftwizard check owner/name" in done.stderr
+        assert "Run ftwizard check owner/name" in done.stderr
