@@ -1,7 +1,7 @@
 """Complete checkpoints: those with a marker whose file sizes match.
 
 A kill during a save leaves a torn folder under the newest name, on which Hugging Face's own resume
-fails. ``train/saved.py`` writes the marker once everything is on disk.
+fails. ``train/checkpoint_rotation.py`` writes the marker once everything is on disk.
 """
 
 from __future__ import annotations
