@@ -13,8 +13,6 @@ from ftwizard.data.example import RowProblem
 from ftwizard.data.platforms import Severity, Target
 from ftwizard.text import format_count
 
-# Results of checks: findings in one row, and in a file as a whole.
-
 MAX_SHOWN_LINES = 1000
 
 

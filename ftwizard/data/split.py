@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ftwizard.data.grouping import Group
 
 
-# Options for which rows stay together in a split.
-
 GroupBy = Literal["near-copies", "prompts"]
 """Rows with the same prompt and near-duplicates, or only rows with exactly the same prompt."""
 

@@ -15,8 +15,6 @@ from ftwizard.data.platforms import Target
 from ftwizard.data.privacy import prefilter
 from ftwizard.data.privacy.quote import quote
 
-# Chat-template control tokens in text, where tokenizers obey them instead of reading them.
-
 # Named tokens of the form <|…|> by model family, from each tokenizer_config.json.
 _BARRED = {
     "ChatML (Qwen and many others)": (

@@ -21,8 +21,6 @@ import numpy as np
 from ftwizard.data.dedup import minhash, shingles
 from ftwizard.data.dedup.shingles import Hashes, Sets
 
-# Union-find over integers.
-
 
 class UnionFind:
     """Disjoint sets of integers that can be joined."""

@@ -48,8 +48,6 @@ def write_prompt_completion(example: Example, target: Target, losses: Conversion
     return {"prompt": question.text, "completion": answer.text}
 
 
-# TRL formats for preferences (DPO) and labeled answers (KTO).
-
 _SUPPORTED_FIELDS = frozenset({"reasoning"})
 
 

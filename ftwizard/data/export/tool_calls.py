@@ -65,8 +65,6 @@ def require_call(turn: Turn) -> Call:
     return turn.answers
 
 
-# Tool schemas in OpenAI's current format.
-
 Fields = dict[str, Any]
 
 

@@ -33,8 +33,6 @@ def read_text(row: Any) -> Example:
     return Example(kind="text", text=get_text(fields, "text"), extra=extra_fields(fields, _KNOWN))
 
 
-# Pretokenized rows.
-
 _COLUMNS = frozenset((
     "input_ids", "labels", "attention_mask", "token_type_ids", "position_ids", "loss_mask",
     "completion_mask", "assistant_masks", "seq_lengths",
@@ -76,8 +74,6 @@ def read_tokens(row: Any) -> Example:
     return Example(kind="tokens", tokens=tokens, extra=extra_fields(fields, _COLUMNS))
 
 
-# Prompt rows without answers, with fields for a grader or reward function.
-
 _NAMES = (*LISTS, "prompt")
 _PROMPT_FIELDS = {name: frozenset((name, "system", "tools")) for name in _NAMES}
 
@@ -100,8 +96,6 @@ def read_prompt(row: Any) -> Example:
         to_chat_example(messages, fields, _PROMPT_FIELDS[name]), kind="prompt"
     )
 
-
-# KTO rows: answers with a label, true or false.
 
 _VERDICTS = ("kto_tag", "label")
 _READERS: dict[Format, Any] = {

@@ -14,8 +14,6 @@ from ftwizard.data.io.source import DataSource, FileProblem
 from ftwizard.data.privacy.quote import quote
 from ftwizard.errors import USAGE, FtwizardError
 
-# Conversion of Arrow tables to JSON Lines, for every type that a column can have.
-
 _Converter = Callable[[Any], Any]
 
 

@@ -19,8 +19,6 @@ from ftwizard.data.io.inspect import Container
 from ftwizard.data.io.lines import MAX_LINE, MAX_SHOWN_BYTES, too_large_problem
 from ftwizard.data.io.source import BLOCK, DataSource
 
-# Byte ranges and random samples of plain JSON Lines files.
-
 SAMPLE_BLOCK_BYTES = 1 << 16
 """Bytes of a sampled block."""
 _MAX_SAMPLED_ROW = 1 << 20

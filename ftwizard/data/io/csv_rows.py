@@ -107,8 +107,6 @@ def _is_name(cell: str) -> bool:
     )
 
 
-# Rows of CSV and TSV tables as objects; a bad row is a problem of its own.
-
 Row = tuple[int, dict[str, Any] | RowProblem]
 """The 1-based line it begins at, and its values by column."""
 _JSON_COLUMNS = frozenset((

@@ -114,8 +114,6 @@ def _strip_blanks(data: bytes, end: int) -> int:
     return end
 
 
-# Incremental JSON text: a buffer over blocks, with a current position.
-
 HEAD_BYTES = 1 << 16
 """Bytes from which the layout of a text is detected."""
 KEY = re.compile(rb"[ \t\r\n]*+(" + STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+", re.DOTALL)

@@ -29,8 +29,6 @@ def shorten(text: str) -> str:
     return make_visible(text, MAX_SHOWN)
 
 
-# Paths of the texts within a row.
-
 Path = tuple[str | int, ...]
 """Keys and list indexes, from the row down."""
 

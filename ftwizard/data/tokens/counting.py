@@ -103,8 +103,6 @@ def _add(tally: TokenCounter, line: int, value: Any, format: Format) -> tuple[in
         return None
 
 
-# Token estimates of a file for several tokenizers, from one sample.
-
 RECOUNT_BLOCKS = 64
 """Sampled blocks of 64 KB; takes 0.5 s for five tokenizers."""
 RATIO_ERROR = 0.03
