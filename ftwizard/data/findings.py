@@ -14,6 +14,11 @@ from ftwizard.data.platforms import Severity, Target
 from ftwizard.text import format_count
 
 MAX_SHOWN_LINES = 1000
+MAX_CAUSES = 4
+"""Number of causes reported per code."""
+_VALUES = re.compile(r"\d[\d,.]*|“[^”]*”")
+"""Numbers and quotes, which differ between rows that have the same cause."""
+_ORDER: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class RowFinding(NamedTuple):
@@ -71,13 +76,6 @@ def describe_left_out(left_out: Sequence[FileFinding]) -> tuple[str, str]:
     first = left_out[0]
     rows = format_count(first.count, "row")
     return f"{first.message} ({rows})", f"{first.fix[:1].upper()}{first.fix[1:]}."
-
-
-MAX_CAUSES = 4
-"""Number of causes reported per code."""
-_VALUES = re.compile(r"\d[\d,.]*|“[^”]*”")
-"""Numbers and quotes, which differ between rows that have the same cause."""
-_ORDER: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True, order=True):

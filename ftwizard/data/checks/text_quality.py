@@ -49,6 +49,12 @@ _RESERVED = re.compile(r"reserved_(?:special_)?token_\d+|reserved_\d+")
 # <s> is also strikethrough in HTML, so only an unpaired one at the start or end of a text counts.
 _BEGIN = re.compile(r"\s*<s>(?!.*</s>.*\S)", re.DOTALL)
 _END = re.compile(r"</s>\s*\Z")
+_PAGE = re.compile(r"<!doctype html|<html[\s>]|<body[\s>]|<script[\s>]", re.IGNORECASE)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+_PLACEHOLDER = re.compile(
+    r"\[object Object\]|\blorem ipsum\b|(?<![${])\{\{ ?[a-z_][a-z0-9_]* ?\}\}(?!\})", re.IGNORECASE
+)
+_NO_VALUE = frozenset({"nan", "NaN", "NaT", "<NA>", "undefined", "#REF!", "#N/A", "#VALUE!"})
 
 
 def find_control_token(text: str) -> tuple[str, str] | None:
@@ -67,14 +73,6 @@ def find_control_token(text: str) -> tuple[str, str] | None:
     if _END.search(text) and "<s>" not in text:
         return "</s>", "Llama 2 and Mistral"
     return None
-
-
-_PAGE = re.compile(r"<!doctype html|<html[\s>]|<body[\s>]|<script[\s>]", re.IGNORECASE)
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_PLACEHOLDER = re.compile(
-    r"\[object Object\]|\blorem ipsum\b|(?<![${])\{\{ ?[a-z_][a-z0-9_]* ?\}\}(?!\})", re.IGNORECASE
-)
-_NO_VALUE = frozenset({"nan", "NaN", "NaT", "<NA>", "undefined", "#REF!", "#N/A", "#VALUE!"})
 
 
 def check(example: Example, target: Target) -> Iterator[RowFinding]:

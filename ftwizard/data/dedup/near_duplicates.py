@@ -21,6 +21,22 @@ import numpy as np
 from ftwizard.data.dedup import minhash, shingles
 from ftwizard.data.dedup.shingles import Hashes, Sets
 
+THRESHOLD = 0.7
+ANSWER_THRESHOLD = 0.5
+ANSWER_MARK = "\x1e"
+"""Separates prompt and answer in a row's text; without it, answers are not compared separately."""
+_COMMON_SHARE = 0.2
+_MIN_COMMON_ROWS = 8
+"""Minimum rows that must share a shingle for it to be ignored."""
+_WINDOW_ROWS = 2048
+_WINDOW_CHARACTERS = 4_000_000
+_SAMPLED_ROWS = 128
+"""Rows of a window sampled to find common shingles."""
+_BATCH_CHARACTERS = 1 << 18
+"""Characters per batch; the hashes fit the CPU cache."""
+_MAX_CACHED_HASHES = 4_000_000
+_QUERY_ROWS = 512
+
 
 class UnionFind:
     """Disjoint sets of integers that can be joined."""
@@ -49,23 +65,6 @@ class UnionFind:
             root = self.root(item)
             groups.setdefault(root, [root]).append(item)
         return groups.values()
-
-
-THRESHOLD = 0.7
-ANSWER_THRESHOLD = 0.5
-ANSWER_MARK = "\x1e"
-"""Separates prompt and answer in a row's text; without it, answers are not compared separately."""
-_COMMON_SHARE = 0.2
-_MIN_COMMON_ROWS = 8
-"""Minimum rows that must share a shingle for it to be ignored."""
-_WINDOW_ROWS = 2048
-_WINDOW_CHARACTERS = 4_000_000
-_SAMPLED_ROWS = 128
-"""Rows of a window sampled to find common shingles."""
-_BATCH_CHARACTERS = 1 << 18
-"""Characters per batch; the hashes fit the CPU cache."""
-_MAX_CACHED_HASHES = 4_000_000
-_QUERY_ROWS = 512
 
 
 class _Row(NamedTuple):

@@ -8,6 +8,8 @@ from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.openai import Row, write_messages
 from ftwizard.data.platforms import Target
 
+_SUPPORTED_FIELDS = frozenset({"reasoning"})
+
 
 def write_text(example: Example, target: Target, losses: ConversionNotes) -> Row:
     """Write ``text``; raise RowProblem."""
@@ -46,9 +48,6 @@ def write_prompt_completion(example: Example, target: Target, losses: Conversion
             "nothing_to_train", "its only answer has weight 0", "set it to 1 or delete the row"
         )
     return {"prompt": question.text, "completion": answer.text}
-
-
-_SUPPORTED_FIELDS = frozenset({"reasoning"})
 
 
 def write_preference(example: Example, target: Target, losses: ConversionNotes) -> Row:

@@ -11,6 +11,8 @@ from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Call, Turn
 from ftwizard.data.privacy.quote import quote
 
+Fields = dict[str, Any]
+
 
 def to_openai_calls(turn: Turn, *, as_text: bool) -> list[dict[str, Any]]:
     """Return ``tool_calls`` with arguments as JSON text or objects; raise RowProblem."""
@@ -63,9 +65,6 @@ def require_call(turn: Turn) -> Call:
             "set tool_call_id to the id of its call, or delete it",
         )
     return turn.answers
-
-
-Fields = dict[str, Any]
 
 
 def normalize_tools(example: Example, losses: ConversionNotes) -> list[dict[str, Any]]:

@@ -23,6 +23,26 @@ from ftwizard.data.formats.fields import (
 from ftwizard.data.formats.messages import parse_messages
 
 _KNOWN = frozenset(("text",))
+_COLUMNS = frozenset((
+    "input_ids", "labels", "attention_mask", "token_type_ids", "position_ids", "loss_mask",
+    "completion_mask", "assistant_masks", "seq_lengths",
+))  # fmt: skip
+_OTHER_LENGTH = frozenset(("seq_lengths",))
+_NAMES = (*LISTS, "prompt")
+_PROMPT_FIELDS = {name: frozenset((name, "system", "tools")) for name in _NAMES}
+_VERDICTS = ("kto_tag", "label")
+_READERS: dict[Format, Any] = {
+    "prompt-completion": pairs.read_prompt_completion,
+    "openai-chat": chat.read_chat,
+    "bedrock-claude": bedrock.read_claude,
+    "sharegpt": sharegpt.read_sharegpt,
+    "alpaca": pairs.read_alpaca,
+    "dolly": pairs.read_dolly,
+    "question-answer": pairs.read_question_answer,
+    "query-response": pairs.read_query_response,
+    "bedrock-converse": bedrock.read_converse,
+    "vertex": vertex.read_vertex,
+}
 
 
 def read_text(row: Any) -> Example:
@@ -31,13 +51,6 @@ def read_text(row: Any) -> Example:
     if fields.get("text") is None:
         raise RowProblem("missing_text", f"no text ({describe_keys(fields)})", "add it as text")
     return Example(kind="text", text=get_text(fields, "text"), extra=extra_fields(fields, _KNOWN))
-
-
-_COLUMNS = frozenset((
-    "input_ids", "labels", "attention_mask", "token_type_ids", "position_ids", "loss_mask",
-    "completion_mask", "assistant_masks", "seq_lengths",
-))  # fmt: skip
-_OTHER_LENGTH = frozenset(("seq_lengths",))
 
 
 def read_tokens(row: Any) -> Example:
@@ -74,10 +87,6 @@ def read_tokens(row: Any) -> Example:
     return Example(kind="tokens", tokens=tokens, extra=extra_fields(fields, _COLUMNS))
 
 
-_NAMES = (*LISTS, "prompt")
-_PROMPT_FIELDS = {name: frozenset((name, "system", "tools")) for name in _NAMES}
-
-
 def read_prompt(row: Any) -> Example:
     """Read ``messages``, or ``prompt`` as text or messages; other fields become ``extra``.
 
@@ -95,21 +104,6 @@ def read_prompt(row: Any) -> Example:
     return msgspec.structs.replace(
         to_chat_example(messages, fields, _PROMPT_FIELDS[name]), kind="prompt"
     )
-
-
-_VERDICTS = ("kto_tag", "label")
-_READERS: dict[Format, Any] = {
-    "prompt-completion": pairs.read_prompt_completion,
-    "openai-chat": chat.read_chat,
-    "bedrock-claude": bedrock.read_claude,
-    "sharegpt": sharegpt.read_sharegpt,
-    "alpaca": pairs.read_alpaca,
-    "dolly": pairs.read_dolly,
-    "question-answer": pairs.read_question_answer,
-    "query-response": pairs.read_query_response,
-    "bedrock-converse": bedrock.read_converse,
-    "vertex": vertex.read_vertex,
-}
 
 
 def read_kto(row: Any) -> Example:

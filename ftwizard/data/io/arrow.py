@@ -15,6 +15,9 @@ from ftwizard.data.privacy.quote import quote
 from ftwizard.errors import USAGE, FtwizardError
 
 _Converter = Callable[[Any], Any]
+Row = tuple[int, bytes | RowProblem]
+"""The 1-based number of a record, and its JSON."""
+BATCH_ROWS = 500
 
 
 class NotJsonValue(FtwizardError):
@@ -141,11 +144,6 @@ def _substitute(value: Any) -> Any:
     if hasattr(value, "isoformat"):  # pandas timestamps with nanoseconds
         return value.isoformat()
     return value.item() if hasattr(value, "item") else str(value)
-
-
-Row = tuple[int, bytes | RowProblem]
-"""The 1-based number of a record, and its JSON."""
-BATCH_ROWS = 500
 
 
 def read_rows(source: DataSource, kind: str) -> Iterator[Row]:

@@ -27,6 +27,15 @@ _HEAD_ROWS = 500
 """Rows sampled from a file that is not read by byte ranges."""
 _BOM_BYTES = 3
 """Bytes of a byte-order mark."""
+PART_BYTES = 32 << 20
+"""Approximate size of a part: large enough to be efficient, small enough for progress reports."""
+MAX_PROCESSES = 8
+_LINE_FEED = ord("\n")
+_MAX_PENDING = 2
+"""Maximum parts in progress per process, so that results do not pile up."""
+T = TypeVar("T")
+ReportProgress = Callable[[int, int], None]
+"""Progress callback: bytes done and total bytes, or rows done and 0 if the total is unknown."""
 
 
 class OverlongLine(bytes):
@@ -185,18 +194,6 @@ def _get_data_start(container: Container) -> int:
 def _require_plain(container: Container) -> None:
     if not container.is_plain_lines:
         raise ValueError(f"{container.description} cannot be read by byte ranges")
-
-
-PART_BYTES = 32 << 20
-"""Approximate size of a part: large enough to be efficient, small enough for progress reports."""
-MAX_PROCESSES = 8
-_LINE_FEED = ord("\n")
-_MAX_PENDING = 2
-"""Maximum parts in progress per process, so that results do not pile up."""
-
-T = TypeVar("T")
-ReportProgress = Callable[[int, int], None]
-"""Progress callback: bytes done and total bytes, or rows done and 0 if the total is unknown."""
 
 
 class LineBlock(NamedTuple):

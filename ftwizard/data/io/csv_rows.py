@@ -31,6 +31,17 @@ _MAX_NAME = 64
 """Maximum characters of a column name."""
 _NUMBER = re.compile(r"[-+]?[\d.,]+%?")
 _UNLIKE_NAMES = re.compile(r"[{}\[\]\"]|[.?!]$")
+Row = tuple[int, dict[str, Any] | RowProblem]
+"""The 1-based line it begins at, and its values by column."""
+_JSON_COLUMNS = frozenset((
+    "messages", "conversations", "conversation", "tools", "functions", "contents", "history",
+    "images", "videos", "audios", "tool_calls", "preferred_output", "non_preferred_output",
+    "input_ids", "labels", "attention_mask",
+))  # fmt: skip
+"""Columns that hold JSON."""
+_TEXT_OR_JSON_COLUMNS = frozenset(("prompt", "completion", "chosen", "rejected", "input", "system"))
+"""Columns that hold text or messages as JSON."""
+_BOOLEANS = {"true": True, "false": False}
 
 
 class Header(NamedTuple):
@@ -105,19 +116,6 @@ def _is_name(cell: str) -> bool:
         and not _UNLIKE_NAMES.search(cell)
         and not _NUMBER.fullmatch(cell)
     )
-
-
-Row = tuple[int, dict[str, Any] | RowProblem]
-"""The 1-based line it begins at, and its values by column."""
-_JSON_COLUMNS = frozenset((
-    "messages", "conversations", "conversation", "tools", "functions", "contents", "history",
-    "images", "videos", "audios", "tool_calls", "preferred_output", "non_preferred_output",
-    "input_ids", "labels", "attention_mask",
-))  # fmt: skip
-"""Columns that hold JSON."""
-_TEXT_OR_JSON_COLUMNS = frozenset(("prompt", "completion", "chosen", "rejected", "input", "system"))
-"""Columns that hold text or messages as JSON."""
-_BOOLEANS = {"true": True, "false": False}
 
 
 def read_rows(lines: Iterator[TextLine], dialect: Dialect) -> Iterator[Row]:

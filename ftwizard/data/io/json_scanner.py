@@ -23,6 +23,14 @@ _NEAR = 16
 TOKEN = re.compile(STRING + rb'|["{}\[\]]', re.DOTALL)
 _SCALAR = re.compile(rb"[^,\]}\r\n]*+")
 _CLOSING = {b"{": b"}", b"[": b"]"}
+HEAD_BYTES = 1 << 16
+"""Bytes from which the layout of a text is detected."""
+KEY = re.compile(rb"[ \t\r\n]*+(" + STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+", re.DOTALL)
+_TRIES = 20_000
+_LARGE = 1 << 20
+"""Bytes from which a value is checked for further rows that it may have swallowed."""
+_FIRST_KEY = re.compile(rb"""\{\s*+["']([^"'\\]++)["']\s*+:""")
+_OPENING = re.compile(rb'\{[ \t\r\n]*+"\Z')
 
 
 def _measure_offset() -> int:
@@ -112,16 +120,6 @@ def _strip_blanks(data: bytes, end: int) -> int:
     while data[end - 1] in b" \t\r\n":
         end -= 1
     return end
-
-
-HEAD_BYTES = 1 << 16
-"""Bytes from which the layout of a text is detected."""
-KEY = re.compile(rb"[ \t\r\n]*+(" + STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+", re.DOTALL)
-_TRIES = 20_000
-_LARGE = 1 << 20
-"""Bytes from which a value is checked for further rows that it may have swallowed."""
-_FIRST_KEY = re.compile(rb"""\{\s*+["']([^"'\\]++)["']\s*+:""")
-_OPENING = re.compile(rb'\{[ \t\r\n]*+"\Z')
 
 
 class JsonText:

@@ -9,6 +9,8 @@ from ftwizard.text import make_visible
 
 MAX_SHOWN = 60
 """Maximum characters shown of a changed text."""
+Path = tuple[str | int, ...]
+"""Keys and list indexes, from the row down."""
 
 
 class RowChange(NamedTuple):
@@ -27,10 +29,6 @@ class RowChange(NamedTuple):
 def shorten(text: str) -> str:
     """Return a piece of the user's text as a change shows it."""
     return make_visible(text, MAX_SHOWN)
-
-
-Path = tuple[str | int, ...]
-"""Keys and list indexes, from the row down."""
 
 
 def format_path(path: Path) -> str:
