@@ -8,7 +8,7 @@ from ftwizard import user_paths
 from ftwizard.cli import output, progress
 from ftwizard.data import export
 from ftwizard.data.documents import Conversion
-from ftwizard.data.export import convert as engine
+from ftwizard.data.export.convert import convert_file
 from ftwizard.data.findings import FileFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.hub import datasets
@@ -32,7 +32,7 @@ def convert(arguments: argparse.Namespace) -> int:
     with progress.reporter(shown=True) as say:
         file, source = datasets.locate(arguments.data, say)
         say("reading", what=str(file))
-        conversion = engine.convert(
+        conversion = convert_file(
             file,
             out,
             goal,

@@ -23,7 +23,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.text import make_visible
 
 
-def convert(
+def convert_file(
     path: Path,
     out: Path,
     target: Target,

@@ -26,7 +26,8 @@ def parse_messages(listed: Any, where: str = "messages", name: str = "message") 
         if value.get("role") not in ROLES:
             break
     else:
-        return listed
+        valid: list[Message] = listed
+        return valid
     return [_message(value, f"{name} {number}") for number, value in enumerate(listed, 1)]
 
 

@@ -16,7 +16,7 @@ from ftwizard.__main__ import main
 from ftwizard.data import reader
 from ftwizard.data.checks import row_checker
 from ftwizard.data.example import Example, RowProblem
-from ftwizard.data.export.convert import convert
+from ftwizard.data.export.convert import convert_file
 from ftwizard.data.platforms import Target, all_targets, get_target
 from ftwizard.errors import FtwizardError
 from tests.helpers.any_rows import EXAMPLES
@@ -81,7 +81,7 @@ def test_every_format_goes_to_every_target_that_can_carry_it(name: str, tmp_path
         source = write(tmp_path / f"{format}.jsonl", *rows)
         out = tmp_path / f"{format}.out.jsonl"
         try:
-            found = convert(source, out, goal)
+            found = convert_file(source, out, goal)
         except FtwizardError as error:
             assert [one["code"] for one in error.document["left_out"]] == ["wrong_kind"]
             assert not out.exists()
@@ -91,7 +91,7 @@ def test_every_format_goes_to_every_target_that_can_carry_it(name: str, tmp_path
         assert found.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
         assert errors(out, goal) == []
         again = tmp_path / f"{format}.again.jsonl"
-        convert(out, again, goal)
+        convert_file(out, again, goal)
         assert again.read_bytes() == out.read_bytes()
     kinds = {
         "chat": set(SOURCES) - {"preference", "openai-preference", "kto", "text", "pretokenized", "prompt"},
@@ -116,7 +116,7 @@ def test_good_rows_are_written_although_others_cannot_be(tmp_path: Path) -> None
     )
     with source.open("a") as file:
         file.write('{"messages": [\n\n')
-    found = convert(source, tmp_path / "out.jsonl", get_target("vertex-open"))
+    found = convert_file(source, tmp_path / "out.jsonl", get_target("vertex-open"))
     assert rows_of(tmp_path / "out.jsonl") == [CHAT, CHAT]
     assert (found.rows_in, found.rows_out) == (5, 2)
     assert {one.code: (one.count, one.lines) for one in found.left_out} == {
@@ -132,11 +132,11 @@ def test_foundry_s_files_begin_with_a_byte_order_mark_others_do_not(tmp_path: Pa
     source = write(tmp_path / "rows.jsonl", CHAT, {"messages": [ASKED, {**ANSWER, "content": "é"}]})
     for name, begins in (("foundry-sft", b"\xef\xbb\xbf{"), ("openai-sft", b'{"messages"')):
         out = tmp_path / name
-        convert(source, out, get_target(name))
+        convert_file(source, out, get_target(name))
         assert out.read_bytes().startswith(begins)
         assert out.read_bytes().count(b"\xef\xbb\xbf") == (name == "foundry-sft")
         assert "é".encode() in out.read_bytes() and out.read_bytes().endswith(b"}\n")
-        convert(out, tmp_path / f"{name}.again", get_target("openai-sft"))
+        convert_file(out, tmp_path / f"{name}.again", get_target("openai-sft"))
 
 
 def test_any_container_becomes_json_lines(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_any_container_becomes_json_lines(tmp_path: Path) -> None:
     made = set()
     for source in (plain, array, packed, table, wide):
         out = tmp_path / f"{source.name}.out"
-        convert(source, out, get_target("together-sft"))
+        convert_file(source, out, get_target("together-sft"))
         made.add(out.read_bytes())
     assert len(made) == 1
 
@@ -167,7 +167,7 @@ def test_a_named_format_is_read_and_a_named_one_written(tmp_path: Path) -> None:
         ("alpaca", "together-sft", {"prompt": "a", "completion": "b"}),
     ):
         out = tmp_path / format
-        convert(source, out, get_target(name), format=format, written_as="prompt-completion")  # type: ignore[arg-type]
+        convert_file(source, out, get_target(name), format=format, written_as="prompt-completion")  # type: ignore[arg-type]
         assert rows_of(out) == [row]
 
 
@@ -177,11 +177,11 @@ def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
     before = source.read_bytes()
     for out in (source, tmp_path / "link", tmp_path):
         with pytest.raises(FtwizardError):
-            convert(source, out, get_target("openai-sft"))
+            convert_file(source, out, get_target("openai-sft"))
     assert source.read_bytes() == before
     preference = write(tmp_path / "pairs.jsonl", *SOURCES["preference"])
     with pytest.raises(FtwizardError, match=r"No row in .*pairs\.jsonl can be written"):
-        convert(preference, tmp_path / "out", get_target("openai-sft"))
+        convert_file(preference, tmp_path / "out", get_target("openai-sft"))
     names = {path.name for path in tmp_path.iterdir()} - {"home"}
     assert names == {"link", "pairs.jsonl", "rows.jsonl"}
 
