@@ -15,7 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.pricing import machine_rate
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.draft import texts
 from ftwizard.screens.widgets.text_input import TextInput
@@ -45,10 +45,7 @@ class HourPricePage(Dialog[PriceRate | None]):
                 shown = f"{self._hour.usd:f}" if self._hour else ""
                 yield TextInput(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
             yield Static(id="wrong", markup=False)
-            keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), " sets it     ",
-                ("esc", f"bold {palette.ACCENT}"), " cancels",
-            )  # fmt: skip
+            keys = format_keys(("enter", "sets it"), ("esc", "cancels"))
             yield Static(keys, classes="keys", markup=False)
 
     def on_mount(self) -> None:

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from ftwizard.pricing.offer import Volume
 from ftwizard.screens import palette
 from ftwizard.screens.costs.inputs import AMOUNT_NAMES, ASSUMED_NOTE, MEASURED_NOTE, parse_amount
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.screens.widgets.text_input import TextInput
 
 MAX_CHARACTERS = 24
@@ -44,10 +44,7 @@ class VolumePage(Dialog[Volume | None]):
                     shown = "" if value is None else f"{value:,f}"
                     yield TextInput(shown, max_length=MAX_CHARACTERS, select_on_focus=True)
             yield Static(id="wrong", markup=False)
-            keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), " sets it     ",
-                ("esc", f"bold {palette.ACCENT}"), " goes back",
-            )  # fmt: skip
+            keys = format_keys(("enter", "sets it"), ("esc", "goes back"))
             yield Static(keys, classes="keys", markup=False)
 
     def on_mount(self) -> None:

@@ -11,8 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from ftwizard.screens import palette
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 
 
@@ -36,10 +35,7 @@ class ChooseDialog(Dialog[str | None]):
             if self._details:
                 yield Static(self._details, markup=False)
             yield Menu(id="options")
-            keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), " selects     ",
-                ("esc", f"bold {palette.ACCENT}"), " goes back",
-            )  # fmt: skip
+            keys = format_keys(("enter", "selects"), ("esc", "goes back"))
             yield Static(keys, classes="keys", markup=False)
 
     def on_mount(self) -> None:

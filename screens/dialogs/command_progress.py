@@ -14,8 +14,8 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
-from ftwizard.screens import crash_log, layout, palette, run_state, subprocesses
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens import crash_log, layout, run_state, subprocesses
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.text import format_duration
 
@@ -46,7 +46,7 @@ class CommandProgress(Dialog[Any]):
             yield Static(Text(self._heading, "bold"), markup=False)
             yield Static(id="activity", markup=False)
             if not self._lasting:
-                keys = Text.assemble(("esc", f"bold {palette.ACCENT}"), " cancels")
+                keys = format_keys(("esc", "cancels"))
                 yield Static(keys, markup=False)
 
     def on_mount(self) -> None:

@@ -1,4 +1,4 @@
-"""Confirmation dialog: Enter confirms, Esc declines."""
+"""Confirmation dialogs: with Enter, with y, and with a typed phrase."""
 
 from __future__ import annotations
 
@@ -11,42 +11,38 @@ from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.screens.widgets.text_input import TextInput
 
 
-class ConfirmDialog(Dialog[bool]):
-    """Dismisses with True on Enter, False on esc."""
+class _Question(Dialog[bool]):
+    """A question with details, and its keys."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "answer(True)", "yes", show=False),
-        Binding("escape", "answer(False)", "no", show=False),
-    ]
-
-    def __init__(self, question: str, details: str, yes: str, no: str = "cancel") -> None:
+    def __init__(self, question: str, details: str, *keys: tuple[str, str]) -> None:
         super().__init__()
-        self._question, self._details = question, details
-        self._yes, self._no = yes, no
+        self._question, self._details, self._keys = question, details, keys
 
     def compose(self) -> ComposeResult:
         with Vertical(id="ask"):
             yield Static(Text(self._question, "bold"), markup=False)
             yield Static(self._details, markup=False)
-            keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), f" {self._yes}     ", ("esc", f"bold {palette.ACCENT}"),
-                f" {self._no}",
-            )  # fmt: skip
-            yield Static(keys, markup=False)
-
-    def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer)
+            yield Static(format_keys(*self._keys), markup=False)
 
 
-# Confirmation of an irreversible action: only y confirms, as on the command line.
+class ConfirmDialog(_Question):
+    """Dismisses with True on Enter, False on Esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "dismiss(True)", "yes", show=False),
+        Binding("escape", "dismiss(False)", "no", show=False),
+    ]
+
+    def __init__(self, question: str, details: str, yes: str, no: str = "cancel") -> None:
+        super().__init__(question, details, ("enter", yes), ("esc", no))
 
 
-class DestructiveConfirm(Dialog[bool]):
-    """Dismisses with True on y, with False on Enter, Esc and n."""
+class DestructiveConfirm(_Question):
+    """Confirms what cannot be undone: True on y as on the command line, False on Enter, Esc and n."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "yes", show=False),
@@ -54,23 +50,11 @@ class DestructiveConfirm(Dialog[bool]):
     ]
 
     def __init__(self, question: str, details: str, yes: str) -> None:
-        super().__init__()
-        self._question, self._details, self._yes = question, details, yes
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="ask"):
-            yield Static(Text(self._question, "bold"), markup=False)
-            yield Static(self._details, markup=False)
-            key = f"bold {palette.ACCENT}"
-            keys = Text.assemble(("y", key), f" {self._yes}     ", ("esc", key), " cancel")
-            yield Static(keys, markup=False)
-
-
-# Warning that is overridden only by typing its name, never by a stray Enter.
+        super().__init__(question, details, ("y", yes), ("esc", "cancel"))
 
 
 class TypedConfirm(Dialog[bool]):
-    """Dismisses with True once ``phrase`` was typed, with False on Esc."""
+    """Dismisses with True once ``phrase`` was typed, never on a stray Enter; with False on Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(False)", "no", show=False),

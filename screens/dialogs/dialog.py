@@ -5,10 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.await_complete import AwaitComplete
 from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.types import CSSPathType
+
+from ftwizard.screens import palette
 
 
 class BaseScreen(Screen[ScreenResultType]):
@@ -36,3 +39,9 @@ class BaseScreen(Screen[ScreenResultType]):
 
 class Dialog(BaseScreen[ScreenResultType], ModalScreen[ScreenResultType]):
     """A modal question or message; dismisses with the answer."""
+
+
+def format_keys(*keys: tuple[str, str]) -> Text:
+    """Return one line with the keys of a dialog and what each does."""
+    parts = [Text.assemble((key, f"bold {palette.ACCENT}"), f" {does}") for key, does in keys]
+    return Text(" " * 5).join(parts)

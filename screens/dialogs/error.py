@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, palette
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.text import make_visible
 
 
@@ -37,9 +37,7 @@ class ErrorDialog(Dialog[None]):
             )
             if self._error.hint:
                 yield Static(make_visible(self._error.hint, 1000), markup=False)
-            yield Static(
-                Text.assemble(("enter", f"bold {palette.ACCENT}"), " closes"), markup=False
-            )
+            yield Static(format_keys(("enter", "closes")), markup=False)
 
 
 def show_error(app: App[Any], error: BaseException) -> None:

@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from ftwizard.screens import layout, palette
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens import layout
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.screens.widgets.scroll_pane import TextPane
 
 
@@ -32,10 +32,7 @@ class ResultDialog(Dialog[bool]):
         with Vertical(id="outcome"):
             yield Static(self._heading, markup=False)
             yield TextPane(id="account")
-            keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), f" {self._yes}     ",
-                ("esc", f"bold {palette.ACCENT}"), f" {self._no}",
-            )  # fmt: skip
+            keys = format_keys(("enter", self._yes), ("esc", self._no))
             yield Static(keys, classes="keys", markup=False)
 
     def on_mount(self) -> None:

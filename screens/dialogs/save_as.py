@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 
 from ftwizard import user_paths
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.dialog import Dialog, format_keys
 from ftwizard.screens.draft.suggestions import MAX_CHARACTERS, find_problem
 from ftwizard.screens.widgets.text_input import TextInput
 
@@ -44,10 +44,7 @@ class SaveAsDialog(Dialog[list[str] | None]):
                     yield Static(label, classes="name", markup=False)
                     yield TextInput(name, max_length=MAX_CHARACTERS, select_on_focus=False)
             yield Static(id="wrong", markup=False)
-            keys = Text.assemble(
-                ("enter", f"bold {palette.ACCENT}"), f" {self._do}     ",
-                ("esc", f"bold {palette.ACCENT}"), " goes back",
-            )  # fmt: skip
+            keys = format_keys(("enter", self._do), ("esc", "goes back"))
             yield Static(keys, classes="keys", markup=False)
 
     def on_mount(self) -> None:

@@ -28,8 +28,6 @@ from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.text import make_visible
 
-# Child runs that a diagnosis offers: the changed settings and the starting weights.
-
 SPOILING_PATTERNS = ("overfit", "memorising", "diverged", "nan")
 """Patterns that spoil the weights from their onset on."""
 

@@ -1,4 +1,4 @@
-"""Training efficiency over the last steps, and the setting that would save the most time."""
+"""Figures of a run: its efficiency over the last steps, and its cost compared with the budget."""
 
 from __future__ import annotations
 
@@ -55,9 +55,6 @@ def _best_saving(progress: Progress) -> list[tuple[str, str]]:
     return [
         ("→", f"{make_visible(setting, 60)} would save up to {100 * saved_share:.0f}% of the time")
     ]
-
-
-# Cost of a run so far, compared with its budget.
 
 
 def format_spent(
