@@ -32,21 +32,21 @@ os.environ.setdefault("COLUMNS", "100")
 NVML = DOUBLES / "nvml.c"
 QUICK_FOLDERS = ("advice", "catalog", "data", "diagnosis", "estimate", "plan", "pricing", "runs")
 SLOW_IMPORTS = (
-    "hypothesis",
     "multiprocessing",
     "subprocess",
     "tests.helpers.training",
     "torch",
     "transformers",
 )
-"""Modules whose importers try many examples, start processes or load slowly."""
+"""Modules whose importers start processes or load slowly."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark ``quick``: tests of plain functions on a few examples."""
     for item in items:
         folder, *rest = item.path.relative_to(TESTS).parts
-        if (folder in QUICK_FOLDERS or not rest) and not _imports_slow(item.path):
+        is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if (folder in QUICK_FOLDERS or not rest) and not (is_property or _imports_slow(item.path)):
             item.add_marker("quick")
 
 
