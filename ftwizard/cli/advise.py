@@ -6,12 +6,9 @@ import argparse
 import datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from ftwizard.advice import provider_advice, questions
+from ftwizard.advice import questions, report
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost, compare_costs
-from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.catalog.providers import Factor, ProviderFacts, catalog
 from ftwizard.cli import advise_data, output
@@ -40,30 +37,14 @@ def advise(arguments: argparse.Namespace) -> int:
     evidence = advise_data.read_evidence(arguments.data) if arguments.data else None
     facts = machine.read_machine_info()
     today = datetime.date.today()
-    effective_answers = questions.complete_answers(facts, answers)
-    recommended = provider_advice.recommend(facts, answers, today)
+    advice = report.build_report(facts, answers, evidence, today)
     if arguments.json:
-        output.print_json(
-            {
-                "date": today,
-                "machine": facts,
-                "answers": effective_answers,
-                "questions": questions.open_questions(facts, answers),
-                "recommendation": recommended,
-                "verdicts": [
-                    _to_document(verdict, recommended)
-                    for verdict in provider_advice.rank_providers(facts, answers, today)
-                ],
-                "data": advise_data.to_document(evidence, facts, effective_answers, today)
-                if evidence
-                else None,
-                "catalog": msgspec.structs.replace(catalog(), sources={}),
-            }
-        )
+        output.print_json(advice)
         return 0
+    effective_answers, recommended = advice.answers, advice.recommendation
     out = output.make_console()
     provider_costs = (
-        advise_data.cost_by_provider(evidence, facts, effective_answers, today) if evidence else ()
+        report.cost_by_provider(evidence, facts, effective_answers, today) if evidence else ()
     )
     _print_recommendation(out, recommended, provider_costs)
     if evidence:
@@ -77,7 +58,7 @@ def advise(arguments: argparse.Namespace) -> int:
         out.print("", _build_factor_table(recommended), "", _build_platform_table(), sep="\n")
     legend = f"No date: edition {EDITION}. !: over {STALE_DAYS} days old."
     output.print_lines(out, "", legend, "Sources: ftwizard advise --json")
-    _print_questions(out, questions.open_questions(facts, answers))
+    _print_questions(out, advice.questions)
     return 0
 
 
@@ -91,20 +72,6 @@ def _parse_answers(texts: Iterable[str]) -> dict[str, str]:
             )
         answers[name] = option
     return answers
-
-
-def _to_document(verdict: ProviderScore, recommended: Recommendation) -> dict[str, object]:
-    blocked = recommended.blocked if verdict.path == recommended.path else ""
-    why_not = verdict.why_not or blocked
-    return {
-        "path": verdict.path,
-        "platform": verdict.platform,
-        "possible": not why_not,
-        "why_not": why_not or None,
-        "score": verdict.score,
-        "pros": verdict.pros,
-        "cons": verdict.cons,
-    }
 
 
 def _new_table(*names: str) -> Table:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ftwizard.advice import evidence, provider_advice, recipe_advice
+from ftwizard.advice import evidence, recipe_advice, report
 from ftwizard.advice.evidence import Evidence
-from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs, fill_in_model
+from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.advice.questions import Answers
-from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.advice.recipe_advice import AdvisedValue
 from ftwizard.advice.setting_help import setting
 from ftwizard.catalog.providers import catalog
-from ftwizard.cli import cost_inputs, output, progress
+from ftwizard.cli import output, progress
 from ftwizard.data.documents import DataReport
-from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware.machine import MachineInfo
-from ftwizard.models import model_config
-from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
-from ftwizard.pricing import offer_list
-from ftwizard.pricing.offer import PricingQuery, TrainingLoad
+from ftwizard.plan.schema import Recipe
 from ftwizard.text import format_count, make_visible
 
 if TYPE_CHECKING:
@@ -53,8 +46,8 @@ def read_evidence(data: str) -> Evidence:
 
 
 def _read_any(data: str) -> Evidence:
-    if report := _read_report(Path(data)):
-        return evidence.read_evidence(report)
+    if checked := _read_report(Path(data)):
+        return evidence.read_evidence(checked)
     from ftwizard.data.checks import run
     from ftwizard.data.hub import datasets
 
@@ -76,108 +69,18 @@ def _read_report(file: Path) -> DataReport | None:
     try:
         if file.suffix != ".json" or file.stat().st_size > MAX_REPORT_BYTES:
             return None
-        report = json.loads(file.read_bytes())
+        document = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(report, dict) or not {"verdict", "findings", "usable"} <= report.keys():
+    if not isinstance(document, dict) or not {"verdict", "findings", "usable"} <= document.keys():
         return None
     try:
-        return msgspec.convert(report, DataReport)
+        return msgspec.convert(document, DataReport)
     except msgspec.ValidationError as error:
         raise FtwizardError(
             "This is not a data check report: fields of ftwizard check --json are missing.",
             "Create one with: ftwizard check DATA --json > report.json",
         ) from error
-
-
-def to_document(
-    data_evidence: Evidence, facts: MachineInfo, answers: Answers, today: datetime.date
-) -> dict[str, Any]:
-    """Return the JSON document; ``costs`` only has providers that are possible."""
-    provider_costs = cost_by_provider(data_evidence, facts, answers, today)
-    return {
-        "evidence": data_evidence,
-        "changing_share": data_evidence.changing_share,
-        "raised": evidence.warn_of_facts(data_evidence),
-        "recipe": advise_recipe(data_evidence, facts),
-        "costs": {cost.path: cost for cost in provider_costs if not cost.why_not},
-    }
-
-
-def cost_by_provider(
-    data_evidence: Evidence, facts: MachineInfo, answers: Answers, today: datetime.date
-) -> tuple[ProviderCost, ...]:
-    """Return the training cost on each provider, from its cheapest known offer.
-
-    With the defaults of a plan: 10% validation, 10% test, 3 epochs. GPU hours are those of a known
-    model of the answered size. Empty where no tokens were counted.
-    """
-    plan = fill_in_model(
-        Plan(data=Data(files=Files(train=data_evidence.path)), model=Model(name="")), answers
-    )
-    load = _to_load(data_evidence, plan)
-    if load is None:
-        return ()
-    prices = cost_inputs.load_prices([], today)
-    lengths, shape = _scale_lengths(data_evidence, plan), model_config.read_shape(plan.model.name)
-    cards = {card for card, _ in prices.cards()}
-    hours = plan_estimate.estimate_gpu_hours(plan, lengths, shape, cards)
-    query = PricingQuery(
-        today=today,
-        model=plan.model.name,
-        hours=hours or None,
-        too_small=plan_estimate.too_small_gpus(plan, lengths, shape, cards),
-        here=plan_estimate.local_offer(
-            plan, facts, plan_estimate.estimate_plan(plan, lengths, shape, facts)
-        ),
-        by_rule=False,
-    )
-    offers = offer_list.list_offers(load, prices, query)
-    return estimate_provider_costs(
-        offers, provider_advice.rank_providers(facts, answers, today), facts, answers
-    )
-
-
-def _to_load(data_evidence: Evidence, plan: Plan) -> TrainingLoad | None:
-    tokens = data_evidence.tokens
-    if tokens is None or not data_evidence.usable:
-        return None
-    left = 1 - plan.validation_share - plan.test_share
-    low, high = (tokens.value if end is None else end for end in (tokens.low, tokens.high))
-    return TrainingLoad(
-        tokens=TokenEstimate(
-            value=max(1, round(tokens.value * left)),
-            low=math.floor(low * left),
-            high=math.ceil(high * left),
-        ),
-        epochs=plan.recipe.epochs,
-        counted=tokens.source,
-        rows=round(data_evidence.usable * left),
-    )
-
-
-def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, LengthDistribution | None]:
-    """Return the lengths of the training and the validation rows."""
-    if data_evidence.lengths is None:
-        return {}
-    validation = round(data_evidence.usable * plan.validation_share)
-    train = max(
-        1, data_evidence.usable - validation - round(data_evidence.usable * plan.test_share)
-    )
-    return {
-        "train": data_evidence.lengths.scaled(train),
-        "validation": data_evidence.lengths.scaled(validation) if validation else None,
-    }
-
-
-def advise_recipe(data_evidence: Evidence, facts: MachineInfo) -> list[AdvisedValue]:
-    """Return a recipe for this machine, before a model is chosen."""
-    method_setting = recipe_advice.advise_method(None, facts)
-    method: Method = next(name for name in get_args(Method) if name == method_setting.value)
-    named = recipe_advice.advise(
-        method, None, data_evidence.usable or None, facts, lengths=data_evidence.lengths
-    )
-    return [method_setting, *named, recipe_advice.advise_report_to()]
 
 
 def print_report(
@@ -209,9 +112,9 @@ def print_report(
             )
         )
     out.print(output.build_pair_table(lines))
-    _print_costs(out, cost_by_provider(data_evidence, facts, answers, today))
+    _print_costs(out, report.cost_by_provider(data_evidence, facts, answers, today))
     output.print_lines(out, "", "Suggested recipe for this machine")
-    by_name = {setting.name: setting for setting in advise_recipe(data_evidence, facts)}
+    by_name = {setting.name: setting for setting in report.advise_recipe(data_evidence, facts)}
     out.print(
         output.build_pair_table(
             _format_settings([by_name[name] for name in SHOWN_SETTINGS if name in by_name])

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ftwizard import locations
 from ftwizard.catalog import gpu_specs, hosted_models
 from ftwizard.catalog.hosted_models import HostedModel
-from ftwizard.catalog.prices import Prices, packaged
+from ftwizard.catalog.prices import Prices
 from ftwizard.cli.parser import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.checks import run
@@ -226,11 +224,6 @@ def exact_tokens(tokens: int) -> TokenEstimate:
     return TokenEstimate(value=tokens, low=tokens, high=tokens)
 
 
-def load_prices(texts: Iterable[str], today: datetime.date) -> Prices:
-    """Return the packaged prices, overridden by the user's own."""
-    return packaged().over(user_prices.read_user_prices(texts, locations.prices_file(), today))
-
-
 def from_arguments(arguments: argparse.Namespace) -> Prices:
     """Return the prices for ``estimate``.
 
@@ -238,7 +231,7 @@ def from_arguments(arguments: argparse.Namespace) -> Prices:
     come from the command line.
     """
     today = datetime.date.today()
-    prices = load_prices(arguments.price, today)
+    prices = user_prices.load_prices(arguments.price, today)
     if not arguments.gpu:
         return prices
     kept = tuple(row for row in prices.rows if row.kind != user_prices.MACHINE)

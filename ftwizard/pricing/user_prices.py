@@ -13,9 +13,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, get_args
 
+from ftwizard import locations
 from ftwizard.catalog import gpu_specs
 from ftwizard.catalog.hosted_models import PLATFORM_NAMES, list_hosted_models
-from ftwizard.catalog.prices import Kind, Market, Price, Unit, packaged, parse_date
+from ftwizard.catalog.prices import Kind, Market, Price, Prices, Unit, packaged, parse_date
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.pricing import money
 from ftwizard.text import format_suggestion, make_visible
@@ -358,3 +359,8 @@ def _display_path(path: Path) -> str:
 def read_user_prices(texts: Iterable[str], path: Path, today: datetime.date) -> list[Price]:
     """Return all user prices, those of the command line last."""
     return [*from_file(path, today), *parse_options(texts, today)]
+
+
+def load_prices(texts: Iterable[str], today: datetime.date) -> Prices:
+    """Return the packaged prices, overridden by the user's own."""
+    return packaged().over(read_user_prices(texts, locations.prices_file(), today))

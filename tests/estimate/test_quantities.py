@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import ftwizard
-from ftwizard.advice import evidence
+from ftwizard.advice import evidence, report
 from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.prices import packaged
 from ftwizard.catalog.providers import catalog
@@ -161,7 +161,7 @@ def test_what_the_rows_say_has_a_source_and_a_date(
     rows.write_text("\n".join(one % number for number in range(40)))
     found = advise_data.read_evidence(str(rows))
     assert isinstance(found, evidence.Evidence) and found.tokens is not None
-    document = advise_data.to_document(found, machine("A100 80 GB"), {}, TODAY)
+    document = report.advise_on_data(found, machine("A100 80 GB"), {}, TODAY)
     assert len(list(figures(document))) >= 3
     assert undated(document) == []
 

@@ -16,9 +16,9 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from ftwizard import locations
+from ftwizard.advice import report
 from ftwizard.advice.provider_advice import recommend
 from ftwizard.catalog.providers import catalog
-from ftwizard.cli import advise_data
 from ftwizard.data.checks import run
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan import schema
@@ -195,7 +195,7 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
         draft = draft.with_answers(dict(answers))
         priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
         assert priced is not None and found is not None
-        theirs = advise_data.cost_by_provider(found, FACTS, answers, TODAY)
+        theirs = report.cost_by_provider(found, FACTS, answers, TODAY)
         assert [(one.amount, one.details) for one in priced.by_path(draft, TODAY)] == [
             (one.amount, one.details) for one in theirs
         ]
@@ -211,7 +211,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     assert priced is not None and found is not None
     local = priced.by_path(draft, TODAY)[1]
     assert local.amount.startswith("$") and local.details.startswith("on the GPU here, as of")
-    assert advise_data.cost_by_provider(found, facts, {}, TODAY)[1].amount == local.amount
+    assert report.cost_by_provider(found, facts, {}, TODAY)[1].amount == local.amount
 
 
 def test_rows_that_cannot_be_used_are_not_priced() -> None:

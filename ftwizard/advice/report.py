@@ -1,0 +1,191 @@
+"""The document of advice: the providers for this machine, data and answers, with reasons."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import get_args
+
+import msgspec
+
+from ftwizard.advice import evidence, provider_advice, questions, recipe_advice
+from ftwizard.advice.evidence import Evidence, FineTuningWarning
+from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs, fill_in_model
+from ftwizard.advice.provider_scoring import ProviderScore
+from ftwizard.advice.questions import Answers, Question
+from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.catalog.providers import Catalog, PathId, PlatformId, catalog
+from ftwizard.data.tokens.stats import TokenEstimate
+from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.models import model_config
+from ftwizard.plan.schema import Data, Files, Model, Plan
+from ftwizard.pricing import offer_list, user_prices
+from ftwizard.pricing.offer import PricingQuery, TrainingLoad
+
+
+class ProviderVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a provider is possible, and how good it is."""
+
+    path: PathId
+    platform: PlatformId | None
+    possible: bool
+    why_not: str | None
+    score: int
+    pros: tuple[str, ...]
+    cons: tuple[str, ...]
+
+
+class DataAdvice(msgspec.Struct, frozen=True, kw_only=True):
+    """What the data itself suggests."""
+
+    evidence: Evidence
+    changing_share: float
+    warning: FineTuningWarning | None = msgspec.field(name="raised")
+    recipe: list[AdvisedValue]
+    costs: dict[PathId, ProviderCost]
+    """Of providers that are possible."""
+
+
+class AdviceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``advise``."""
+
+    date: datetime.date
+    machine: MachineInfo
+    answers: dict[str, str]
+    questions: tuple[Question, ...]
+    """Those that are still open."""
+    recommendation: Recommendation
+    verdicts: list[ProviderVerdict]
+    data: DataAdvice | None
+    catalog: Catalog
+
+
+def build_report(
+    facts: MachineInfo, answers: Answers, data: Evidence | None, today: datetime.date
+) -> AdviceReport:
+    """Compare the providers; ``data``: evidence from a data check, if there is one.
+
+    Raises FtwizardError (wrong usage) for an unknown question or answer.
+    """
+    complete = questions.complete_answers(facts, answers)
+    recommended = provider_advice.recommend(facts, answers, today)
+    return AdviceReport(
+        date=today,
+        machine=facts,
+        answers=complete,
+        questions=questions.open_questions(facts, answers),
+        recommendation=recommended,
+        verdicts=[
+            _to_verdict(score, recommended)
+            for score in provider_advice.rank_providers(facts, answers, today)
+        ],
+        data=advise_on_data(data, facts, complete, today) if data else None,
+        catalog=msgspec.structs.replace(catalog(), sources={}),
+    )
+
+
+def _to_verdict(score: ProviderScore, recommended: Recommendation) -> ProviderVerdict:
+    blocked = recommended.blocked if score.path == recommended.path else ""
+    why_not = score.why_not or blocked
+    return ProviderVerdict(
+        path=score.path,
+        platform=score.platform,
+        possible=not why_not,
+        why_not=why_not or None,
+        score=score.score,
+        pros=score.pros,
+        cons=score.cons,
+    )
+
+
+def advise_on_data(
+    data_evidence: Evidence, facts: MachineInfo, answers: Answers, today: datetime.date
+) -> DataAdvice:
+    """Return costs by provider and a recipe for the data."""
+    costs = cost_by_provider(data_evidence, facts, answers, today)
+    return DataAdvice(
+        evidence=data_evidence,
+        changing_share=data_evidence.changing_share,
+        warning=evidence.warn_of_facts(data_evidence),
+        recipe=advise_recipe(data_evidence, facts),
+        costs={cost.path: cost for cost in costs if not cost.why_not},
+    )
+
+
+def cost_by_provider(
+    data_evidence: Evidence, facts: MachineInfo, answers: Answers, today: datetime.date
+) -> tuple[ProviderCost, ...]:
+    """Return the training cost on each provider, from its cheapest known offer.
+
+    With the defaults of a plan: 10% validation, 10% test, 3 epochs. GPU hours are those of a known
+    model of the answered size. Empty where no tokens were counted.
+    """
+    plan = fill_in_model(
+        Plan(data=Data(files=Files(train=data_evidence.path)), model=Model(name="")), answers
+    )
+    load = _to_load(data_evidence, plan)
+    if load is None:
+        return ()
+    prices = user_prices.load_prices([], today)
+    lengths, shape = _scale_lengths(data_evidence, plan), model_config.read_shape(plan.model.name)
+    cards = {card for card, _ in prices.cards()}
+    hours = plan_estimate.estimate_gpu_hours(plan, lengths, shape, cards)
+    query = PricingQuery(
+        today=today,
+        model=plan.model.name,
+        hours=hours or None,
+        too_small=plan_estimate.too_small_gpus(plan, lengths, shape, cards),
+        here=plan_estimate.local_offer(
+            plan, facts, plan_estimate.estimate_plan(plan, lengths, shape, facts)
+        ),
+        by_rule=False,
+    )
+    offers = offer_list.list_offers(load, prices, query)
+    return estimate_provider_costs(
+        offers, provider_advice.rank_providers(facts, answers, today), facts, answers
+    )
+
+
+def _to_load(data_evidence: Evidence, plan: Plan) -> TrainingLoad | None:
+    tokens = data_evidence.tokens
+    if tokens is None or not data_evidence.usable:
+        return None
+    left = 1 - plan.validation_share - plan.test_share
+    low, high = (tokens.value if end is None else end for end in (tokens.low, tokens.high))
+    return TrainingLoad(
+        tokens=TokenEstimate(
+            value=max(1, round(tokens.value * left)),
+            low=math.floor(low * left),
+            high=math.ceil(high * left),
+        ),
+        epochs=plan.recipe.epochs,
+        counted=tokens.source,
+        rows=round(data_evidence.usable * left),
+    )
+
+
+def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, LengthDistribution | None]:
+    """Return the lengths of the training and the validation rows."""
+    if data_evidence.lengths is None:
+        return {}
+    validation = round(data_evidence.usable * plan.validation_share)
+    train = max(
+        1, data_evidence.usable - validation - round(data_evidence.usable * plan.test_share)
+    )
+    return {
+        "train": data_evidence.lengths.scaled(train),
+        "validation": data_evidence.lengths.scaled(validation) if validation else None,
+    }
+
+
+def advise_recipe(data_evidence: Evidence, facts: MachineInfo) -> list[AdvisedValue]:
+    """Return a recipe for this machine, before a model is chosen."""
+    method_setting = recipe_advice.advise_method(None, facts)
+    method: Method = next(name for name in get_args(Method) if name == method_setting.value)
+    named = recipe_advice.advise(
+        method, None, data_evidence.usable or None, facts, lengths=data_evidence.lengths
+    )
+    return [method_setting, *named, recipe_advice.advise_report_to()]
