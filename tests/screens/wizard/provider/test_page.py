@@ -66,7 +66,7 @@ def read(tmp_path: Path, answers: list[str], facts: MachineInfo = FACTS) -> Draf
     found = run.check_files(
         file, run.CheckOptions(max_length=schema.Recipe().max_length, near=False)
     )
-    return Draft(facts).with_check(schema.Files(train=str(file)), msgspec.to_builtins(found))
+    return Draft(facts).with_check(schema.Files(train=str(file)), found)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
