@@ -21,13 +21,8 @@ from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.wizard.provider import text
-from ftwizard.screens.wizard.provider.costs import (
-    PricedOffers,
-    can_price,
-    get_evidence,
-    price_offers,
-)
+from ftwizard.screens.wizard.provider import costs, text
+from ftwizard.screens.wizard.provider.costs import PricedOffers
 from ftwizard.screens.wizard.provider.text import DataFindings
 
 ROOMY = 110
@@ -61,7 +56,7 @@ class ProviderPage(WizardPage[Step]):
         self._questions = list_questions(draft)
         self._selected_path: str = draft.path or "local"
         """The path that the page selected last."""
-        self._evidence = get_evidence(draft)
+        self._evidence = costs.get_evidence(draft)
         self._priced: dict[Size, PricedOffers | None] = {}
         """Cost of the data on every path, by model size."""
         self._can_scroll = False
@@ -103,7 +98,7 @@ class ProviderPage(WizardPage[Step]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "costs":
-            return can_price(self._draft)
+            return costs.can_price(self._draft)
         if action == "read" and self.is_mounted:
             return self._can_scroll
         return True
@@ -203,7 +198,7 @@ class ProviderPage(WizardPage[Step]):
 
     def _get_findings(self, draft: Draft) -> DataFindings:
         """Return the findings on the data; start computing what is missing."""
-        if not can_price(draft):
+        if not costs.can_price(draft):
             return DataFindings(self._evidence)
         size = wanted_size(draft.answers)
         if size not in self._priced:
@@ -213,10 +208,12 @@ class ProviderPage(WizardPage[Step]):
             return DataFindings(self._evidence, counting=True)
         if (priced := self._priced[size]) is None:
             return DataFindings(self._evidence)
-        costs = priced.by_path(draft, self._today)
-        return DataFindings(self._evidence, costs, priced.tokens, own_left_out=priced.own_left_out)
+        by_path = priced.by_path(draft, self._today)
+        return DataFindings(
+            self._evidence, by_path, priced.tokens, own_left_out=priced.own_left_out
+        )
 
     @work(group="price", exit_on_error=False)
     async def _compute_costs(self, draft: Draft, size: Size) -> None:
-        self._priced[size] = await run_in_thread(price_offers, draft, self._today)
+        self._priced[size] = await run_in_thread(costs.price_offers, draft, self._today)
         self._update_recommendation(from_the_top=False)
