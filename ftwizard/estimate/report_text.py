@@ -102,6 +102,8 @@ def format_report(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
     yield from _format_training(report)
     if disk := report.disk:
         yield from _format_kept(disk)
+    if report.memory:
+        yield _line("source", Span(f"memory {format_source(report.memory.peak)}", "dim"))
 
 
 def format_warnings(report: EstimateReport) -> Iterator[ReportLine]:
@@ -156,7 +158,6 @@ def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[R
     if measured:
         yield _dim(f"measured by a probe here on {measured.as_of}; estimated {estimated}:")
     yield from _format_legend(memory, drawn=not measured)
-    yield _dim(format_source(peak))
     if (probe := report.probe) and probe.halved:
         yield _line(
             "",
@@ -315,14 +316,14 @@ def _format_notes(name: str, part: PartReport, recipe: Recipe | None) -> Iterato
 
 
 def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
-    if report.recipe:
-        yield _line("recipe", _format_recipe(report.recipe))
     if report.steps:
         steps = f"{format_count(report.steps, 'step')}, {report.steps_per_epoch:,} per epoch"
         if report.evaluate_every:
             steps += f"; validation every {format_count(report.evaluate_every, 'step')}"
         yield _line("steps", steps)
     yield _line("tokens", f"{report.tokens:,} processed in training")
+    if report.recipe:
+        yield _line("recipe", _format_recipe(report.recipe))
 
 
 def _format_recipe(recipe: Recipe) -> str:
