@@ -19,7 +19,7 @@ from tests.paths import ROOT
 
 
 def load_screens() -> list[ModuleType]:
-    for name in textual.widgets.__all__:
+    for name in vars(textual.widgets)["__all__"]:
         getattr(textual.widgets, name)
     return [
         importlib.import_module(module.name)
