@@ -229,7 +229,7 @@ def test_runs_in_a_folder_of_such_a_name(tmp_path: Path, monkeypatch: pytest.Mon
         await says(pilot, "✓ finished")
         assert "bold" not in frame(pilot.app)
         await pilot.press("end", "enter")
-        await says(pilot, "what it made")
+        await says(pilot, "enter shows the results")
         await pilot.press("enter")
         await says(pilot, f"{SHOWN_NAME}/runs")
         assert_harmless(frame(pilot.app), (160, 30))
