@@ -1,1 +1,1 @@
-"""User interface: one screen per file, imported as ``ftwizard.screens``."""
+"""User interface in Textual, imported as ``ftwizard.screens``."""

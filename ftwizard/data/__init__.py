@@ -1,1 +1,1 @@
-"""Training data: read, recognised, split."""
+"""Training data: files, formats, checks, conversion and splits."""

@@ -26,7 +26,7 @@ def copy_plan(name: str = TICKETS) -> Path:
 
 
 def resolve_rows(name: str) -> Path:
-    """Return the file that ``name`` means: a copy of one of ``ROWS``, or a file of that name."""
+    """Return the file that ``name`` means: a copy of one of ``ROW_SETS``, or a file of that name."""
     return _copied_folder(name) / "train.jsonl" if name in ROW_SETS else Path(name)
 
 

@@ -1,1 +1,1 @@
-"""What a plan needs: time, disk. Figures with their sources; pure functions of what was counted."""
+"""Estimates of memory, time and disk, each with its source; pure functions."""

@@ -1,1 +1,1 @@
-"""Jobs: a folder that only grows, with its lock, keeper, requests and events."""
+"""Jobs: a folder each, with its lock, keeper, requests and events."""

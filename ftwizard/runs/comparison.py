@@ -105,7 +105,7 @@ def get_label(index: int) -> str:
 def find_runs(names: Sequence[str]) -> list[JobFolder]:
     """Find the folders of at least two runs, each once.
 
-    Raises FtwizardError for an unknown run, fewer than two, or more than ``MOST``.
+    Raises FtwizardError for an unknown run, fewer than two, or more than ``MAX_RUNS``.
     """
     folders = list({folder.path: folder for folder in map(store.find, names)}.values())
     if len(folders) < 2:

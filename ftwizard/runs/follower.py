@@ -93,7 +93,7 @@ class Follower:
     def machine(self, samples: int | None = None) -> list[dict[str, Any]]:
         """Return the newest readings of the host that wrote last, oldest first.
 
-        Without ``samples``, return all that are kept (``telemetry.KEPT``). Only new data is read.
+        Without ``samples``, return all that are kept (``telemetry.MAX_SAMPLES``). Only new data is read.
         """
         files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_get_mtime)
         if not files:

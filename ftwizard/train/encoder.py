@@ -32,7 +32,7 @@ class EncodedRow(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     input_ids: list[int]
     labels: list[int]
-    """The same length; ``IGNORED`` for tokens that do not count toward the loss."""
+    """The same length; ``IGNORE_INDEX`` for tokens that do not count toward the loss."""
 
     @property
     def trained(self) -> int:

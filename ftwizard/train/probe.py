@@ -130,7 +130,7 @@ class StepTimer(TrainerCallback):
 
 
 def run(worker: Worker) -> WorkResult:
-    """Measure the memory and speed of the folder's plan; the result holds a ``Measured``."""
+    """Measure the memory and speed of the folder's plan; the result holds ``ProbeMeasurements``."""
     _prefer_for_oom_kill()
     _exit_with_parent(worker.folder)
     plan = plan_file.load(worker.folder.plan, begun=True)

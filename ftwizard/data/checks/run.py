@@ -60,7 +60,7 @@ class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
     report: DataReport
     scanned: ScanResult
     source: tuple[Path, Container, Format, int]
-    """Arguments of ``copies.Source``."""
+    """Arguments of ``leakage.ComparedFile``."""
 
 
 def check_files(

@@ -204,4 +204,4 @@ _CHECKS: dict[str, Callable[[str, str], RowFinding | None]] = {
     "no_value": _check_no_value,
     "special": _check_special,
 }
-"""By the name of the expression in ``triggers`` that calls for the check."""
+"""By the name of the expression in ``prefilter.TEXT`` that calls for the check."""

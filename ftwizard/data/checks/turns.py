@@ -80,7 +80,7 @@ def format_message_name(number: int, message: Message) -> str:
 
 
 def format_location(example: Example, number: int, message: Message) -> str:
-    """Return the name of message ``number`` (1-based) among ``all_turns`` of a row."""
+    """Return the name of message ``number`` (1-based) in ``list_all_messages``."""
     # Only lengths are compared: this runs for every message of a row.
     before = _length(example.messages)
     if number <= before or (not example.chosen and not example.rejected):

@@ -1,6 +1,6 @@
 """Near-duplicate rows within a file, and leakage from training to validation rows.
 
-Exact duplicates are left to ``repeats``. Larger files are sampled by prompt, which is reported.
+Exact duplicates are left to ``exact_duplicates``. Larger files are sampled by prompt, which is reported.
 """
 
 from __future__ import annotations

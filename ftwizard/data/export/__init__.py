@@ -45,7 +45,7 @@ def write(
 ) -> tuple[dict[str, Any], list[RowFinding]]:
     """Return a row in the format of ``target``, and notes on what was lost or changed.
 
-    ``format`` is one of ``choices(target)`` and applies to conversations. Raises RowProblem if the
+    ``format`` is one of ``list_formats(target)`` and applies to conversations. Raises RowProblem if the
     target cannot represent the row. Tool calls without an id get one, and arguments become text or
     objects as the target needs; neither is noted.
     """

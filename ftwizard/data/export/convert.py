@@ -36,7 +36,7 @@ def convert_file(
 
     The output is JSON Lines in UTF-8, with a byte-order mark if the target needs one. Rows that the
     target cannot represent, or that have an error for it, are left out and reported. ``written_as``
-    is one of ``writers.choices(target)``. Raises FtwizardError if ``path`` cannot be read, ``out``
+    is one of ``export.list_formats(target)``. Raises FtwizardError if ``path`` cannot be read, ``out``
     exists, the disk is full, or no row can be written. In the last case, its ``document`` is the
     conversion.
     """

@@ -23,7 +23,7 @@ _KINDS = {
     dict: "an object",
 }
 NO_JSON = object()
-"""Result of ``decoded`` for text that is not JSON."""
+"""Result of ``decode_json`` for text that is not JSON."""
 
 
 def require_object(row: Any) -> Message:

@@ -80,7 +80,7 @@ def read_lines(path: Path, container: Container, start: int, end: int) -> Iterat
     """Yield a byte range in blocks of about 256 kB, each of complete lines with line feeds.
 
     ``block.count(b"\\n")`` sums to line numbers, because only the file's last line can lack a line
-    feed. A longer line is a block of its own up to ``MAX_LINE``, beyond that a ``TooLong``. Raises
+    feed. A longer line is a block of its own up to ``MAX_LINE``, beyond that an ``OverlongLine``. Raises
     FileProblem if the file is not the one described by ``container`` or changes while being read.
     """
     _require_plain(container)

@@ -35,7 +35,7 @@ TEXT: dict[str, bytes] = {
     rb"<(?:start|end)_of_turn>|</?s>|\[(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|gMASK)\]|"
     rb"<(?:bos|eos)>|<end_of_utterance>",
 }  # fmt: skip
-"""Triggers of ``checks/text.py``, for texts or for lines of JSON that escape only line ends, quotes
+"""Triggers of ``checks/text_quality.py``, for texts or for lines of JSON that escape only line ends, quotes
 and backslashes. ``no_value`` matches a whole line or string."""
 
 FACTS: dict[str, bytes] = {
@@ -60,7 +60,7 @@ FACTS: dict[str, bytes] = {
     rb"(?:from|until|till|through|by|on|as of|since|is) (?:the |[0-9]|jan|feb|mar|apr|may|jun|jul|"
     rb"aug|sep|oct|nov|dec)",
 }  # fmt: skip
-"""Triggers of ``checks/facts.py``."""
+"""Triggers of ``checks/volatile_facts.py``."""
 
 
 def match_text(text: str) -> frozenset[str]:

@@ -29,7 +29,7 @@ class Rule(NamedTuple):
     time: repetitions are bounded or cannot restart where they have just been."""
     coarse: str
     """Cheap bytes pattern that matches within everything ``pattern`` matches, in the syntax that
-    ``re`` and Hyperscan share (``patterns.py``)."""
+    ``re`` and Hyperscan share (``multi_regex.py``)."""
     real: Callable[[re.Match[str]], bool] = bool
     """Whether a match is real, not an example, a placeholder or a coincidence."""
     code: str = "secret"

@@ -1,0 +1,44 @@
+"""Repository paths that the documents name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TOP = ("ftwizard", "screens", "assets", "tests", "docs", ".ci")
+PACKAGE = tuple(path.name for path in (ROOT / "ftwizard").iterdir() if path.is_dir())
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+CODE = re.compile(r"`([\w.-]+(?:/[\w.-]+)+/?|\w+\.py)`")
+
+
+def find_missing(document: Path) -> list[str]:
+    """Return the links and paths of a document that lead nowhere."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
+    modules = {path.name for path in (ROOT / "ftwizard").rglob("*.py")}
+    modules |= {
+        path.name for folder in ("screens", "tests") for path in (ROOT / folder).rglob("*.py")
+    }
+    for path in CODE.findall(text):
+        first, slash, _ = path.partition("/")
+        if not slash:
+            exists = path in modules
+        elif first in TOP:
+            exists = (ROOT / path).exists()
+        else:
+            # Another path may be in a run's folder; a module is in the package.
+            is_ours = first in PACKAGE and path.endswith(".py")
+            exists = not is_ours or (ROOT / "ftwizard" / path).exists()
+        if not exists:
+            missing.append(path)
+    return missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_in_the_documents_exists(document: Path) -> None:
+    assert find_missing(document) == []
