@@ -8,12 +8,7 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan.schema import Method
 
 
-class TrainResult(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    rename={"base_name": "base_said", "trainable_text": "template_added"},
-):
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """Written once the training has ended and its adapter, if any, is in place."""
 
     method: Method

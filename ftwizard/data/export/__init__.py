@@ -50,9 +50,9 @@ def write(
     objects as the target needs; neither is noted.
     """
     require_kind(example, target)
-    losses = ConversionNotes()
+    notes = ConversionNotes()
     writer = _WRITERS[choose_format(example, target, format)]
-    return writer(example, target, losses), losses.notes
+    return writer(example, target, notes), notes.findings
 
 
 def choose_format(example: Example, target: Target, format: Format | None = None) -> Format:

@@ -33,11 +33,11 @@ _MAX_ID = 64
 _EMPTY_SCHEMA: Row = {"type": "object", "properties": {}}
 
 
-def write_converse(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_converse(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write a conversation in the Converse format; raise RowProblem."""
     is_nova = target.name == "bedrock-nova"
     row_parts = fit_to_target(
-        example, target, losses, carries=frozenset({"reasoning"} if is_nova else set())
+        example, target, notes, carries=frozenset({"reasoning"} if is_nova else set())
     )
     system, others = split_system(row_parts.messages, target)
     texts = [turn.text for turn in system if turn.text]
@@ -52,9 +52,9 @@ def write_converse(example: Example, target: Target, losses: ConversionNotes) ->
     return row
 
 
-def write_claude(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_claude(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``system`` and ``messages`` as text; raise RowProblem."""
-    row_parts = fit_to_target(example, target, losses)
+    row_parts = fit_to_target(example, target, notes)
     system, others = split_system(row_parts.messages, target)
     for turn in others:
         require_text(turn, target)

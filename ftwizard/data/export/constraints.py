@@ -64,7 +64,7 @@ def require_kind(example: Example, target: Target) -> None:
 def fit_to_target(
     example: Example,
     target: Target,
-    losses: ConversionNotes,
+    notes: ConversionNotes,
     *,
     carries: frozenset[str] = frozenset(),
     keeps: frozenset[str] = frozenset(),
@@ -73,11 +73,11 @@ def fit_to_target(
 
     ``carries`` says which of ``name``, ``reasoning``, ``refusal`` and the fields next to an
     ``image`` URL the format supports, ``keeps`` which other fields of the row. Everything that is
-    dropped is noted in ``losses``.
+    dropped is noted in ``notes``.
     """
     require_kind(example, target)
     messages, chosen, rejected = (
-        [_fit_turn(turn, target, losses) for turn in parse_turns(each, losses, name)]
+        [_fit_turn(turn, target, notes) for turn in parse_turns(each, notes, name)]
         for each, name in (
             (example.messages, "message"),
             (example.chosen, "chosen message"),
@@ -85,10 +85,10 @@ def fit_to_target(
         )
     )
     row = FittedRow(
-        messages=messages, chosen=chosen, rejected=rejected, tools=normalize_tools(example, losses)
+        messages=messages, chosen=chosen, rejected=rejected, tools=normalize_tools(example, notes)
     )
-    _note_dropped(example, row, target, losses, carries, keeps)
-    return row if target.tools else _drop_tools(row, target, losses)
+    _note_dropped(example, row, target, notes, carries, keeps)
+    return row if target.tools else _drop_tools(row, target, notes)
 
 
 def split_system(messages: list[Turn], target: Target) -> tuple[list[Turn], list[Turn]]:
@@ -149,20 +149,20 @@ def get_suffix(url: str) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
-def _fit_turn(turn: Turn, target: Target, losses: ConversionNotes) -> Turn:
+def _fit_turn(turn: Turn, target: Target, notes: ConversionNotes) -> Turn:
     for part in turn.parts:
         if isinstance(part, Image):
             _require_image(part, turn, target)
     role, weight = turn.role, turn.weight
     if role == "developer" and role not in target.roles:
-        losses.note(
+        notes.note(
             "developer_role",
             f"{target.words} has no developer role: converted to system",
             "no action needed",
         )
         role = "system"
     if role == "assistant" and weight == 0 and not target.weight:
-        losses.note(
+        notes.note(
             "weight_unused",
             f"{turn.label} has weight 0, but {target.words} trains on every answer",
             "end the conversation before that answer, or choose a target that supports weights",
@@ -196,7 +196,7 @@ def _note_dropped(
     example: Example,
     row: FittedRow,
     target: Target,
-    losses: ConversionNotes,
+    notes: ConversionNotes,
     carries: frozenset[str],
     keeps: frozenset[str],
 ) -> None:
@@ -215,7 +215,7 @@ def _note_dropped(
             _require_content(turn, target)
             keys.append("refusal")
         if turn.reasoning is not None and "reasoning" not in carries:
-            losses.note(
+            notes.note(
                 "reasoning_unused",
                 f"{turn.label} has reasoning (“{turn.reasoning[0]}”), which {target.words} does "
                 "not support: dropped",
@@ -224,7 +224,7 @@ def _note_dropped(
     if "image" not in carries:  # only OpenAI-style targets support more fields in a tool
         described = (key for tool in row.tools for key in tool["function"])
         keys += [key for key in described if key not in ("name", "description", "parameters")]
-    losses.note_dropped(list(dict.fromkeys(keys)), target.words)
+    notes.note_dropped(list(dict.fromkeys(keys)), target.words)
 
 
 def _require_content(turn: Turn, target: Target) -> None:
@@ -236,7 +236,7 @@ def _require_content(turn: Turn, target: Target) -> None:
         )
 
 
-def _drop_tools(row: FittedRow, target: Target, losses: ConversionNotes) -> FittedRow:
+def _drop_tools(row: FittedRow, target: Target, notes: ConversionNotes) -> FittedRow:
     """Return a row without tools, or unchanged if the target may accept them."""
     call = next((turn for turn in row.turns if has_tools(turn)), None)
     if call is not None:
@@ -244,10 +244,10 @@ def _drop_tools(row: FittedRow, target: Target, losses: ConversionNotes) -> Fitt
         fix = "leave the row out, or choose a target that trains tool calls"
         if target.severity("tools_unsupported") == "error":
             raise RowProblem("tools_unsupported", message, fix)
-        losses.note("tools_unsupported", f"{message} reliably: kept", fix)
+        notes.note("tools_unsupported", f"{message} reliably: kept", fix)
         return row
     if row.tools:
-        losses.note(
+        notes.note(
             "unused_tools",
             f"tools are described but never called; {target.words} takes none: dropped",
             "no action needed",

@@ -12,14 +12,14 @@ class ConversionNotes:
     """Notes for one row, at most one per code."""
 
     def __init__(self) -> None:
-        self.notes: list[RowFinding] = []
+        self.findings: list[RowFinding] = []
         self._codes: set[str] = set()
 
     def note(self, code: str, message: str, fix: str) -> None:
         """Note a loss that does not prevent writing the row."""
         if code not in self._codes:
             self._codes.add(code)
-            self.notes.append(RowFinding(code, message, fix))
+            self.findings.append(RowFinding(code, message, fix))
 
     def note_dropped(self, keys: list[str], target_name: str) -> None:
         """Note dropped fields; ``target_name`` names the target."""

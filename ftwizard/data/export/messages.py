@@ -61,7 +61,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_turns(
-    messages: list[Message], losses: ConversionNotes, name: str = "message"
+    messages: list[Message], notes: ConversionNotes, name: str = "message"
 ) -> list[Turn]:
     """Parse messages into turns; problems call them ``name`` and their number.
 
@@ -70,7 +70,7 @@ def parse_turns(
     """
     parsed = [_ParsedMessage(message, f"{name} {i}") for i, message in enumerate(messages, 1)]
     if any(message.is_legacy for message in parsed):
-        losses.note(
+        notes.note(
             "deprecated",
             "function_call is OpenAI's legacy format: converted to tool calls",
             "no action needed",

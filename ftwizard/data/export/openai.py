@@ -16,11 +16,11 @@ Row = dict[str, Any]
 _PARALLEL = frozenset({"parallel_tool_calls"})
 
 
-def write_chat(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_chat(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``messages`` and, if any, ``tools``; raise RowProblem."""
     keeps = _PARALLEL if _is_openai(target) else frozenset[str]()
     fitted_row = fit_to_target(
-        example, target, losses, carries=_supported_fields(target), keeps=keeps
+        example, target, notes, carries=_supported_fields(target), keeps=keeps
     )
     row: Row = {"messages": write_messages(fitted_row.messages, target)}
     if fitted_row.tools:
@@ -28,10 +28,10 @@ def write_chat(example: Example, target: Target, losses: ConversionNotes) -> Row
     return row | _select_kept(example, keeps)
 
 
-def write_prompt(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_prompt(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``messages``, ``tools`` and all other fields, which a grader may read."""
     fitted_row = fit_to_target(
-        example, target, losses, carries=_supported_fields(target), keeps=frozenset(example.extra)
+        example, target, notes, carries=_supported_fields(target), keeps=frozenset(example.extra)
     )
     row: Row = {"messages": write_messages(fitted_row.messages, target)}
     if fitted_row.tools:
@@ -40,11 +40,11 @@ def write_prompt(example: Example, target: Target, losses: ConversionNotes) -> R
     return row | {key: value for key, value in others.items() if key not in row}
 
 
-def write_preference(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_preference(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``input``, ``preferred_output`` and ``non_preferred_output``, one answer each."""
     keeps = _PARALLEL if _is_openai(target) else frozenset[str]()
     fitted_row = fit_to_target(
-        example, target, losses, carries=_supported_fields(target), keeps=keeps
+        example, target, notes, carries=_supported_fields(target), keeps=keeps
     )
     for name, answers in (("chosen", fitted_row.chosen), ("rejected", fitted_row.rejected)):
         if len(answers) != 1 or answers[0].role != "assistant":

@@ -11,27 +11,27 @@ from ftwizard.data.platforms import Target
 _SUPPORTED_FIELDS = frozenset({"reasoning"})
 
 
-def write_text(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_text(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``text``; raise RowProblem."""
     require_kind(example, target)
-    losses.note_dropped([str(key) for key in example.extra], target.words)
+    notes.note_dropped([str(key) for key in example.extra], target.words)
     if not isinstance(example.text, str):
         raise RowProblem("missing_text", "it has no text", "write it as text")
     return {"text": example.text}
 
 
-def write_tokens(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_tokens(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Copy ``input_ids`` and the lists next to them; raise RowProblem."""
     require_kind(example, target)
-    losses.note_dropped([str(key) for key in example.extra], target.words)
+    notes.note_dropped([str(key) for key in example.extra], target.words)
     if not isinstance(example.tokens, dict) or "input_ids" not in example.tokens:
         raise RowProblem("tokens_type", "it has no input_ids", "add the token ids of the row")
     return dict(example.tokens)
 
 
-def write_prompt_completion(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_prompt_completion(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``prompt`` and ``completion`` as text; raise RowProblem for longer conversations."""
-    fitted_row = fit_to_target(example, target, losses)
+    fitted_row = fit_to_target(example, target, notes)
     roles = [turn.role for turn in fitted_row.messages]
     if roles != ["user", "assistant"] or fitted_row.tools or fitted_row.messages[1].calls:
         raise RowProblem(
@@ -50,9 +50,9 @@ def write_prompt_completion(example: Example, target: Target, losses: Conversion
     return {"prompt": question.text, "completion": answer.text}
 
 
-def write_preference(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_preference(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``prompt``, ``chosen`` and ``rejected`` as lists of messages; raise RowProblem."""
-    fitted_row = fit_to_target(example, target, losses, carries=_SUPPORTED_FIELDS)
+    fitted_row = fit_to_target(example, target, notes, carries=_SUPPORTED_FIELDS)
     row: Row = {
         "prompt": write_messages(fitted_row.messages, target),
         "chosen": write_messages(fitted_row.chosen, target),
@@ -61,9 +61,9 @@ def write_preference(example: Example, target: Target, losses: ConversionNotes) 
     return row | ({"tools": fitted_row.tools} if fitted_row.tools else {})
 
 
-def write_labeled(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_labeled(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``prompt``, ``completion`` (the last answer) and ``label``; raise RowProblem."""
-    fitted_row = fit_to_target(example, target, losses, carries=_SUPPORTED_FIELDS)
+    fitted_row = fit_to_target(example, target, notes, carries=_SUPPORTED_FIELDS)
     if not fitted_row.messages or fitted_row.messages[-1].role != "assistant":
         raise RowProblem(
             "last_not_assistant",

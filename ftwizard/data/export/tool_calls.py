@@ -67,7 +67,7 @@ def require_call(turn: Turn) -> Call:
     return turn.answers
 
 
-def normalize_tools(example: Example, losses: ConversionNotes) -> list[dict[str, Any]]:
+def normalize_tools(example: Example, notes: ConversionNotes) -> list[dict[str, Any]]:
     """Return a row's tool schemas in OpenAI's current format, each ``{type, function}``.
 
     Raises RowProblem for a tool that does not describe a function.
@@ -76,7 +76,7 @@ def normalize_tools(example: Example, losses: ConversionNotes) -> list[dict[str,
     legacy = example.extra.get("functions")
     if not tools and isinstance(legacy, list) and legacy:
         tools = legacy
-        losses.note(
+        notes.note(
             "deprecated",
             "functions are in OpenAI's legacy format: converted to tools",
             "no action needed",

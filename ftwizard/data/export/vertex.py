@@ -33,9 +33,9 @@ from ftwizard.data.platforms import Target
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(.*)", re.DOTALL)
 
 
-def write_contents(example: Example, target: Target, losses: ConversionNotes) -> Row:
+def write_contents(example: Example, target: Target, notes: ConversionNotes) -> Row:
     """Write ``contents`` and, if any, ``systemInstruction`` and ``tools``; raise RowProblem."""
-    fitted_row = fit_to_target(example, target, losses)
+    fitted_row = fit_to_target(example, target, notes)
     system, others = split_system(fitted_row.messages, target)
     row: Row = {}
     parts = [{"text": turn.text} for turn in system if turn.text]

@@ -140,17 +140,17 @@ def _returned(text: str) -> Any:
 def check(example: Example, target: Target) -> None:
     for format in list_formats(target) or [choose_format(example, target)]:
         try:
-            row, losses = write(example, target, format)
+            row, notes = write(example, target, format)
         except RowProblem:
             continue
         format = choose_format(example, target, format)
         again = json.loads(json.dumps(row))
         assert format in formats.match_formats(again).fits
         read = formats.to_example(again, format)
-        without = {loss.code for loss in losses}
+        without = {note.code for note in notes}
         assert read.kind == example.kind
         assert meaning(read, without) == meaning(example, without)
-        # What was read is written the same, but for losses that were said the first time.
+        # What was read is written the same, except what the notes of the first time name.
         assert write(read, target, format)[0] == row
 
 

@@ -105,8 +105,8 @@ def test_function_calls_of_the_older_form_are_tool_calls() -> None:
         ANSWER,
         extra={"functions": [{"name": "f", "parameters": SCHEMA}]},
     )
-    row, losses = write(example, get_target("openai-sft"))
-    assert [loss.code for loss in losses] == ["deprecated"]
+    row, notes = write(example, get_target("openai-sft"))
+    assert [note.code for note in notes] == ["deprecated"]
     assert row["messages"][1]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
     assert row["messages"][2] == {"role": "tool", "content": "1", "tool_call_id": "call_1"}
     assert row["tools"] == [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
@@ -238,10 +238,10 @@ def test_fields_that_nothing_there_reads_are_left_out_and_said() -> None:
         {**ANSWER, "mood": "calm", "refusal": None},
         extra={"id": 7, "none": None, "parallel_tool_calls": False},
     )
-    row, losses = write(example, get_target("openai-sft"))
+    row, notes = write(example, get_target("openai-sft"))
     assert row == {"messages": [{**ASKED, "name": "Ann"}, ANSWER], "parallel_tool_calls": False}
-    assert [loss.code for loss in losses] == ["extra_keys"]
-    assert "“id”, “mood”:" in losses[0].message
+    assert [note.code for note in notes] == ["extra_keys"]
+    assert "“id”, “mood”:" in notes[0].message
     said = write(example, get_target("together-sft"))[1][0].message
     assert "“id”, “parallel_tool_calls”, “name”, “mood”:" in said
 
@@ -372,12 +372,12 @@ def test_whatever_a_row_holds_it_is_written_or_refused_with_a_code(example: Exam
         formats: list[Format | None] = [*list_formats(one)]
         for format in formats or [None]:
             try:
-                row, losses = write(example, one, format)
+                row, notes = write(example, one, format)
             except RowProblem as problem:
-                losses = [RowFinding(problem.code, problem.message, problem.fix)]
+                notes = [RowFinding(problem.code, problem.message, problem.fix)]
             else:
                 json.dumps(row)
-            for code, message, fix in losses:
+            for code, message, fix in notes:
                 assert code in severities()
                 assert message and fix
                 assert message == make_visible(message)
