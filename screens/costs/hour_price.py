@@ -23,7 +23,7 @@ from ftwizard.screens.widgets.text_input import TextInput
 MAX_CHARACTERS = 24
 
 
-class HourPricePage(Dialog[PriceRate | None]):
+class HourPriceDialog(Dialog[PriceRate | None]):
     """Dismisses with the typed price, None on esc. ``guide``: typical rental price of the GPU."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -35,7 +35,7 @@ class HourPricePage(Dialog[PriceRate | None]):
         self._hour, self._guide = hour, guide
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="volume"):
+        with Vertical(id="hour-price"):
             yield Static(Text(texts.HOUR_PRICE_QUESTION, "bold"), markup=False)
             yield Static(texts.HOUR_PRICE_REASON, classes="about", markup=False)
             if self._guide:
@@ -73,7 +73,7 @@ class HourPricePage(Dialog[PriceRate | None]):
 
 async def ask_price(app: App[Any], hour: PriceRate | None, guide: str = "") -> PriceRate | None:
     """Ask for the hourly price and whether to save it; return it, or ``hour`` on esc."""
-    price = await app.push_screen_wait(HourPricePage(hour, guide))
+    price = await app.push_screen_wait(HourPriceDialog(hour, guide))
     if price is None:
         return hour
     if (before := machine_rate.read_saved_price()) and before.usd == price.usd:

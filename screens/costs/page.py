@@ -21,7 +21,7 @@ from ftwizard.pricing.offer import Offer
 from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.costs import hour_price, inputs, plot, table, text
 from ftwizard.screens.costs.table import Order
-from ftwizard.screens.costs.volume import VolumePage
+from ftwizard.screens.costs.volume import VolumeDialog
 from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import Draft
@@ -156,7 +156,7 @@ class CostsPage(Page[Draft]):
         """Ask for the monthly volume."""
         volume_now = self._basis.query.volume or self._basis.usual
         measured = self._basis.measured
-        volume = await self.app.push_screen_wait(VolumePage(volume_now, measured=measured))
+        volume = await self.app.push_screen_wait(VolumeDialog(volume_now, measured=measured))
         if volume is not None:
             self._basis = self._basis.with_query(volume=volume)
             self._compute()

@@ -19,7 +19,7 @@ from ftwizard.screens.widgets.text_input import TextInput
 MAX_CHARACTERS = 24
 
 
-class VolumePage(Dialog[Volume | None]):
+class VolumeDialog(Dialog[Volume | None]):
     """Dismisses with a volume, None on esc. ``usual``: values to start with."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

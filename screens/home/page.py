@@ -188,9 +188,11 @@ class HomePage(Page[None]):
             markup=False,
         )
         yield Static("", classes="note", id="hint", markup=False)
-        search = TextInput(max_length=MAX_SEARCH_CHARACTERS, id="search", placeholder=_EXAMPLE)
-        search.display = False
-        yield search
+        search_input = TextInput(
+            max_length=MAX_SEARCH_CHARACTERS, id="search", placeholder=_EXAMPLE
+        )
+        search_input.display = False
+        yield search_input
         yield Actions(self._lines(), id="home")
 
     def on_mount(self) -> None:

@@ -17,9 +17,9 @@ from textual.widgets import Input
 
 from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.costs.hour_price import HourPricePage
+from ftwizard.screens.costs.hour_price import HourPriceDialog
 from ftwizard.screens.costs.inputs import build_basis
-from ftwizard.screens.costs.volume import VolumePage
+from ftwizard.screens.costs.volume import VolumeDialog
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.dialogs.save_as import SaveAsDialog
 from ftwizard.screens.draft.drafts import Draft
@@ -117,9 +117,9 @@ def test_a_name_before_enter_is_whole(home: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_typed_into_a_question_before_enter_is_whole(tmp_path: Path) -> None:
-    assert float(answer(HourPricePage(None, ""), *"1.25", "enter").usd) == 1.25
+    assert float(answer(HourPriceDialog(None, ""), *"1.25", "enter").usd) == 1.25
     volume = answer(
-        VolumePage(build_basis(counted(), TODAY).usual, measured=False), *"12k", "enter"
+        VolumeDialog(build_basis(counted(), TODAY).usual, measured=False), *"12k", "enter"
     )
     assert volume.requests == 12_000
     file = tmp_path / "new"

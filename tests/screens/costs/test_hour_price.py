@@ -15,7 +15,7 @@ from ftwizard.pricing import machine_rate, money
 from ftwizard.quantity import Figure
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
-from ftwizard.screens.costs.hour_price import HourPricePage
+from ftwizard.screens.costs.hour_price import HourPriceDialog
 from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.draft import drafts, live_estimate, texts
 from ftwizard.screens.draft.drafts import Draft, Step
@@ -83,7 +83,7 @@ def played(
 
 async def typed(pilot: Pilot[Any], text: str) -> None:
     await pilot.press("h")
-    await asked(pilot, HourPricePage)
+    await asked(pilot, HourPriceDialog)
     await pilot.press(*text, "enter")
 
 

@@ -27,7 +27,7 @@ from ftwizard.screens.costs import table as cost_table
 from ftwizard.screens.costs import text as cost_texts
 from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.costs.table import Order
-from ftwizard.screens.costs.volume import VolumePage
+from ftwizard.screens.costs.volume import VolumeDialog
 from ftwizard.screens.dialogs.error import ErrorDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu
@@ -73,7 +73,7 @@ def on_page(
 
 async def say_volume(pilot: Pilot[Any], requests: str = "2M") -> None:
     await pilot.press("v")
-    await asked(pilot, VolumePage)
+    await asked(pilot, VolumeDialog)
     await pilot.press(*requests, "enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
     await until(pilot, lambda: "sets a monthly" not in frame(pilot.app))
