@@ -17,7 +17,7 @@ from ftwizard import locations
 from ftwizard.catalog.prices import Price, PriceRate, Prices, to_figure
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
-from ftwizard.pricing import gpu_costs, user_prices
+from ftwizard.pricing import gpu_costs, price_file, user_prices
 from ftwizard.pricing.money import describe_rate, format_price
 from ftwizard.quantity import Figure
 from ftwizard.text import format_dollar_range, make_visible
@@ -81,7 +81,7 @@ def save_price(usd: Decimal) -> Path:
     The rest of the file is kept. Raises FtwizardError if it cannot be read or written.
     """
     today, path = datetime.date.today(), locations.prices_file().resolve()
-    text = user_prices.read_price_file(path)
+    text = price_file.read_price_file(path)
     before = user_prices.parse(text, path, today)
     row = f'[[prices]]\nkind = "machine"  # an hour of this machine\nusd = {usd:f}\nas_of = "{today}"\n'
     kept = _without_machine(text).rstrip()
