@@ -11,7 +11,7 @@ def is_scheduled(step: int, every: float, total: int) -> bool:
 
 
 class Patience:
-    """Counts evaluations since the best one, by the founding article's rule (patience 3)."""
+    """Counts evaluations since the best one; “End-to-End Fine-Tuning Pipeline” stops after three."""
 
     def __init__(self, patience: int) -> None:
         self.patience = patience

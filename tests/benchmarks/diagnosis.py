@@ -4,8 +4,8 @@ FOLDER holds files {kind, label, onset_step, train, eval, extra, must_not}. Each
 the diagnosis as it grows, evaluation by evaluation (and ten times in all where it has none); a
 pattern is found if it is said at any time, or at the end; overfitting is false wherever it is said,
 first or beside another pattern, of a curve of another label. A label that is no pattern of ours
-(grok) counts for false alarms only. Beside it, in the same run, the founding article's rule: three
-evaluations in a row that rise while the training loss falls.
+(grok) counts for false alarms only. Next to it, in the same run, is the rule of
+“End-to-End Fine-Tuning Pipeline”: three evaluations in a row that rise while the training loss falls.
 """
 
 from __future__ import annotations
