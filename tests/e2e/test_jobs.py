@@ -39,7 +39,7 @@ from tests.screens.runs_helpers import living, make_run
 LAUNCHER = """
 import sys, time
 from pathlib import Path
-from tests.jobs_helpers import start
+from tests.helpers.jobs import start
 from ftwizard.jobs.folder import JobFolder
 start(JobFolder(Path(sys.argv[1])))
 print("up", flush=True)
@@ -88,7 +88,7 @@ def test_a_launcher_killed_leaves_it_running(tmp_path: Path) -> None:
 ANY_MOMENT = """
 import sys
 from pathlib import Path
-from tests.jobs_helpers import make, start
+from tests.helpers.jobs import make, start
 start(make(Path(sys.argv[1]), steps=5000))
 """
 

@@ -22,7 +22,7 @@ START = """
 import os, sys
 from pathlib import Path
 Path(sys.argv[2], "cgroup.procs").write_text(str(os.getpid()))
-from tests.jobs_helpers import start
+from tests.helpers.jobs import start
 from ftwizard.jobs.folder import JobFolder
 start(JobFolder(Path(sys.argv[1])))
 """

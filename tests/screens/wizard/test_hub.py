@@ -47,7 +47,7 @@ def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Pat
         await to_data(pilot)
         seen.append(frame(pilot.app))
         await pilot.press(*"owner/name", "enter")
-        await says(pilot, "Fetching owner/name")
+        await says(pilot, "Downloading owner/name")
         await says(pilot, "fetching: owner/name")
         hub.slow_s = 0.0
         await says(pilot, "9 rows, Alpaca")
