@@ -19,8 +19,9 @@ from tests.helpers.jobs import until_ended
 from tests.helpers.models import make_tiny
 
 pytestmark = pytest.mark.slow
-ADDRESS_SPACE = 4_200_000_000
-"""Bytes: SmolLM2 loads in it and steps through 4 rows of 60 tokens, not through 16."""
+ADDRESS_SPACES = (4_200_000_000, 4_600_000_000, 5_000_000_000, 5_400_000_000)
+"""Bytes: SmolLM2 loads in one of these, by the version of PyTorch, and steps through 4 rows of 60
+tokens, not through 16."""
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(
     [listed] = as_json("runs")["runs"]
     assert listed["actual"] == result["actual"] and listed["error"] == result["error"]
     said = ok("status", "one")
-    assert "; predicted" in said and "cost         $" in said
+    assert "(predicted" in said and "cost         $" in said
     assert "cost" in ok("runs")
 
 
@@ -70,12 +71,16 @@ def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(
     """A real limit on memory, and what PyTorch really does at it."""
     plan, smaller = workspace.plan(rows=40, batch_size=16), workspace.root / "smaller.yaml"
     before = plan.read_bytes()
-    limited = (
-        "import resource, sys; from ftwizard.__main__ import main; "
-        f"resource.setrlimit(resource.RLIMIT_AS, ({ADDRESS_SPACE}, {ADDRESS_SPACE})); "
-        "sys.exit(main())"
-    )
-    done = _python(limited, "probe", plan, "--steps", 1, "--write", smaller, "--json")
+    for limit in ADDRESS_SPACES:
+        limited = (
+            "import resource, sys; from ftwizard.__main__ import main; "
+            f"resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit})); sys.exit(main())"
+        )
+        process = _python(limited, "probe", plan, "--steps", 1, "--write", smaller, "--json")
+        if "while loading the model" not in process.stderr:
+            break
+    assert process.returncode == 0, process.stderr
+    done = json.loads(process.stdout)
     assert done["halved"] >= 1 and done["batch_size"] * done["gradient_accumulation"] == 16
     assert "A batch of 16 does not fit (out of memory). Tried 8" in done["findings"][0]
     assert done["written"] == str(smaller) and plan.read_bytes() == before
@@ -116,10 +121,8 @@ def test_what_cannot_be_probed_says_why(workspace: Workspace, scratch: Path) -> 
     assert not list(scratch.iterdir())
 
 
-def _python(code: str, *arguments: object) -> Any:
-    done = subprocess.run(
+def _python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [str(FTWIZARD.with_name("python")), "-c", code, *map(str, arguments)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=600,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
