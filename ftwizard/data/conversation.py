@@ -138,7 +138,9 @@ def _get_calls(value: Message, where: str) -> list[Any]:
     if not calls and isinstance(value.get("function_call"), dict):
         calls = [{"type": "function", "function": value["function_call"]}]
     if not isinstance(calls or [], list):
-        raise RowProblem("tool_call", f"{where}: tool_calls is not a list", "write a list of calls")
+        raise RowProblem(
+            "tool_call.no_list", f"{where}: tool_calls is not a list", "write a list of calls"
+        )
     return calls or []
 
 
@@ -146,7 +148,9 @@ def _convert_call(call: Any, where: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowProblem(
-            "tool_call", f"{where}: a tool call has no function name", "add function: {name, …}"
+            "tool_call.no_name",
+            f"{where}: a tool call has no function name",
+            "add function: {name, …}",
         )
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):

@@ -24,13 +24,18 @@ MASKS = ("attention_mask", "completion_mask", "assistant_masks", "loss_mask")
 
 
 class RowProblem(Exception):
-    """The reason why a row cannot be used: a stable code, a message and a fix."""
+    """The reason why a row cannot be used; ``cause``, ``message`` and ``fix`` as in ``RowFinding``."""
 
-    def __init__(self, code: str, message: str, fix: str) -> None:
+    def __init__(self, cause: str, message: str, fix: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.cause = cause
         self.message = message
         self.fix = fix
+
+    @property
+    def code(self) -> str:
+        """Return the stable code."""
+        return self.cause.partition(".")[0]
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
-import re
-from collections.abc import Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -16,37 +16,43 @@ from ftwizard.text import format_count
 MAX_SHOWN_LINES = 1000
 MAX_CAUSES = 4
 """Number of causes reported per code."""
-_VALUES = re.compile(r"\d[\d,.]*|“[^”]*”")
-"""Numbers and quotes, which differ between rows that have the same cause."""
 _ORDER: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class RowFinding(NamedTuple):
     """One finding in one row. The target sets its severity (``Target.severity``)."""
 
-    code: str
-    """One of assets/check_codes.toml."""
+    cause: str
+    """The code of assets/check_codes.toml, followed by ``.`` and a key if the code has several causes:
+    ``tool_call.no_name``."""
     message: str
-    """The cause, with numbers and names of this row; text from the row goes through ``quote``."""
+    """The cause in words, with numbers and names of this row; text from the row goes through ``quote``."""
     fix: str
     """The next action."""
 
     @classmethod
     def from_problem(cls, problem: RowProblem) -> RowFinding:
         """Return the finding of a row that cannot be read."""
-        return cls(problem.code, problem.message, problem.fix)
+        return cls(problem.cause, problem.message, problem.fix)
+
+    @property
+    def code(self) -> str:
+        """Return the code without the key of the cause."""
+        return self.cause.partition(".")[0]
 
 
 class FileFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding in the file as a whole."""
 
     code: str
+    """Stable; one of assets/check_codes.toml."""
     message: str
+    """The cause at the first line."""
     fix: str
     count: int
     """Number of affected rows; exact."""
     lines: list[int]
-    """Lines of these rows, 1-based, in order; at most ``MAX_SHOWN_LINES``."""
+    """Lines of these rows, 1-based (rows in Parquet), in order; at most ``MAX_SHOWN_LINES``."""
 
 
 class LineCounter:
@@ -62,11 +68,15 @@ class LineCounter:
         if len(self.first) < MAX_SHOWN_LINES:
             self.first.append(line)
 
-    def merge(self, later: LineCounter, lines_before: int) -> None:
-        """Add the lines of a later part of the file, which starts after ``lines_before`` lines."""
-        self.count += later.count
-        room = MAX_SHOWN_LINES - len(self.first)
-        self.first.extend(line + lines_before for line in later.first[:room])
+    def extend(self, count: int, lines: Iterable[int], lines_before: int = 0) -> None:
+        """Add ``count`` lines, given the first ``lines`` of them."""
+        self.count += count
+        lines = itertools.islice(lines, MAX_SHOWN_LINES - len(self.first))
+        self.first.extend(line + lines_before for line in lines)
+
+    def to_finding(self, code: str, message: str, fix: str) -> FileFinding:
+        """Return the finding of the rows at these lines."""
+        return FileFinding(code=code, message=message, fix=fix, count=self.count, lines=self.first)
 
 
 def describe_left_out(left_out: Sequence[FileFinding]) -> tuple[str, str]:
@@ -78,7 +88,7 @@ def describe_left_out(left_out: Sequence[FileFinding]) -> tuple[str, str]:
     return f"{first.message} ({rows})", f"{first.fix[:1].upper()}{first.fix[1:]}."
 
 
-class Cause(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """A cause of a finding, at one line."""
 
     line: int
@@ -86,112 +96,75 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, order=True):
     fix: str
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Finding(FileFinding, frozen=True, kw_only=True, omit_defaults=True):
     """All findings of one code in a file."""
 
     severity: Severity
-    code: str
-    """Stable; one of assets/check_codes.toml."""
-    message: str
-    """The cause at the first line."""
-    fix: str
-    count: int
-    """Exact."""
-    lines: list[int]
-    """1-based physical lines (rows in Parquet); the first ``MAX_SHOWN_LINES``."""
     also: list[Cause] = []
     """Other causes, each at its first line; at most ``MAX_CAUSES`` - 1."""
 
 
-class _Group(msgspec.Struct, kw_only=True):
-    count: int
-    lines: list[int]
-    causes: dict[str, Cause]
-    """The first ``MAX_CAUSES`` causes, by their messages without values."""
+class _Group:
+    """The rows of one code, and the first ``MAX_CAUSES`` causes by their keys."""
 
-    @property
-    def sorted_causes(self) -> list[Cause]:
-        """Return the causes ordered by line."""
-        return sorted(self.causes.values())
+    def __init__(self) -> None:
+        self.rows = LineCounter()
+        self.causes: dict[str, Cause] = {}
 
-    def add_cause(self, template: str, cause: Cause) -> None:
-        """Keep a cause if it is among the first; the order in which parts arrive does not matter."""
-        self.causes[template] = min(self.causes.get(template, cause), cause)
-        if len(self.causes) > MAX_CAUSES:
-            last = max(self.causes, key=lambda key: self.causes[key])
-            del self.causes[last]
+    def add_cause(self, key: str, line: int, message: str, fix: str) -> None:
+        if key not in self.causes and len(self.causes) < MAX_CAUSES:
+            self.causes[key] = Cause(line=line, message=message, fix=fix)
 
-
-def _strip_values(message: str) -> str:
-    return _VALUES.sub("", message)
+    def to_finding(self, code: str) -> FileFinding:
+        first = next(iter(self.causes.values()))
+        return self.rows.to_finding(code, first.message, first.fix)
 
 
 class Findings:
-    """Findings of one part of a file; parts can be merged in any order."""
+    """Findings of one part of a file; parts are merged in file order."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, _Group] = {}
+        self._groups: defaultdict[str, _Group] = defaultdict(_Group)
 
     def add(self, line: int, finding: RowFinding) -> None:
         """Add a finding of the row at ``line``; lines arrive in ascending order."""
-        group = self._groups.get(finding.code)
-        if group is None:
-            self._groups[finding.code] = group = _Group(count=0, lines=[], causes={})
-        group.count += 1
-        if len(group.lines) < MAX_SHOWN_LINES:
-            group.lines.append(line)
-        if len(group.causes) >= MAX_CAUSES:
-            return
-        template = _strip_values(finding.message)
-        if template not in group.causes:
-            group.causes[template] = Cause(line=line, message=finding.message, fix=finding.fix)
+        group = self._groups[finding.code]
+        group.rows.add(line)
+        group.add_cause(finding.cause, line, finding.message, finding.fix)
 
     def __contains__(self, code: str) -> bool:
         return code in self._groups
 
-    def merge(self, later: Findings, lines_before: int = 0) -> None:
+    def extend(self, later: Findings, lines_before: int) -> None:
         """Add the findings of a part of the file that starts after ``lines_before`` lines."""
         for code, theirs in later._groups.items():
-            lines = [line + lines_before for line in theirs.lines]
-            mine = self._groups.get(code)
-            if mine is None:
-                self._groups[code] = mine = _Group(count=0, lines=[], causes={})
-            mine.count += theirs.count
-            mine.lines = list(heapq.merge(mine.lines, lines))[:MAX_SHOWN_LINES]
-            for template, cause in theirs.causes.items():
-                moved = msgspec.structs.replace(cause, line=cause.line + lines_before)
-                mine.add_cause(template, moved)
+            group = self._groups[code]
+            group.rows.extend(theirs.rows.count, theirs.rows.first, lines_before)
+            for key, cause in theirs.causes.items():
+                group.add_cause(key, cause.line + lines_before, cause.message, cause.fix)
 
     def add_file(self, finding: FileFinding) -> None:
         """Add a finding of the file as a whole."""
-        line = finding.lines[0] if finding.lines else 0
-        cause = Cause(line=line, message=finding.message, fix=finding.fix)
-        self._groups[finding.code] = _Group(
-            count=finding.count, lines=finding.lines[:MAX_SHOWN_LINES], causes={"": cause}
-        )
+        self._groups[finding.code] = group = _Group()
+        group.rows.extend(finding.count, finding.lines)
+        group.add_cause("", 0, finding.message, finding.fix)
 
     def for_target(self, target: Target) -> list[Finding]:
         """Return the findings that matter to ``target``, most severe first, then most frequent."""
         findings = [
             Finding(
-                severity=severity, code=code, message=group.sorted_causes[0].message,
-                fix=group.sorted_causes[0].fix, count=group.count, lines=group.lines,
-                also=group.sorted_causes[1:],
+                **msgspec.structs.asdict(group.to_finding(code)),
+                severity=severity,
+                also=list(group.causes.values())[1:],
             )
             for code, group in self._groups.items()
             if (severity := target.severity(code))
-        ]  # fmt: skip
+        ]
         return sort_findings(findings)
 
     def all_findings(self) -> list[FileFinding]:
         """Return all findings regardless of target, most frequent first."""
-        findings = [
-            FileFinding(
-                code=code, message=group.sorted_causes[0].message,
-                fix=group.sorted_causes[0].fix, count=group.count, lines=group.lines,
-            )
-            for code, group in self._groups.items()
-        ]  # fmt: skip
+        findings = [group.to_finding(code) for code, group in self._groups.items()]
         return sorted(findings, key=lambda finding: (-finding.count, finding.code))
 
 

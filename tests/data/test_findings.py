@@ -23,7 +23,7 @@ def collected(rows: list[str], start: int = 1) -> Findings:
 def test_parts_merged_are_the_whole(first: list[str], second: list[str]) -> None:
     whole = collected([*first, *second]).for_target(OPENAI)
     parts = collected(first)
-    parts.merge(collected(second), len(first))
+    parts.extend(collected(second), len(first))
     assert [(one.code, one.count, one.lines) for one in parts.for_target(OPENAI)] == [
         (one.code, one.count, one.lines) for one in whole
     ]
@@ -61,7 +61,8 @@ CAUSES_ = (
 def caused(rows: list[str], start: int = 1) -> Findings:
     found = Findings()
     for line, cause in enumerate(rows, start):
-        found.add(line, RowFinding("invalid_json", cause.format(n=line), f"mend: {cause[:4]}"))
+        key = f"invalid_json.{cause[:6]}"
+        found.add(line, RowFinding(key, cause.format(n=line), f"mend: {cause[:4]}"))
     return found
 
 
@@ -76,10 +77,8 @@ def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
     assert [cause.message for cause in one.also] == [
         rows[line - 1].format(n=line) for line in firsts[1:]
     ]
-    parts = caused(second)  # merged in the other order
-    whole = Findings()
-    whole.merge(parts, len(first))
-    whole.merge(caused(first))
-    (merged,) = whole.for_target(OPENAI)
+    parts = caused(first)
+    parts.extend(caused(second), len(first))
+    (merged,) = parts.for_target(OPENAI)
     assert [cause.line for cause in merged.also] == [cause.line for cause in one.also]
     assert (merged.message, merged.lines, merged.count) == (one.message, one.lines, one.count)

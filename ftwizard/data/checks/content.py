@@ -134,7 +134,7 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
     for number, message in enumerate(turns, 1):
         if message.get("function_call") is not None or message.get("role") == "function":
             yield RowFinding(
-                "deprecated",
+                "deprecated.function_call",
                 f"{format_location(example, number, message)} uses the deprecated function_call or "
                 "the role function",
                 "use tool_calls and the role tool",
@@ -148,7 +148,7 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
         first = min(unknown.values())
         where = format_location(example, first, turns[first - 1])
         yield RowFinding(
-            "extra_keys",
+            f"extra_keys.{names}",
             f"{where} has keys that {target.words} does not support: {names}",
             "remove them: such keys are rejected or ignored",
         )
@@ -163,14 +163,14 @@ def _check_weights(
             is_number = isinstance(weight, int | float)
             shown = quote(str(weight), 20) if is_number else describe_type(weight)
             yield RowFinding(
-                "weight",
+                "weight.value",
                 f"the weight of {format_location(example, number, message)} is {shown}",
                 "use 0 (not trained on) or 1, as an integer",
             )
             return
         if weight is None and "weight" in message and target.weight and target.hosted:
             yield RowFinding(
-                "weight",
+                "weight.null",
                 f"the weight of {format_location(example, number, message)} is null",
                 "use 0 (not trained on) or 1, or omit the key",
             )
@@ -179,7 +179,7 @@ def _check_weights(
         for number, message in enumerate(turns, 1):
             if message.get("weight") == 1 and message.get("role") != "assistant":
                 yield RowFinding(
-                    "weight_unused",
+                    "weight_unused.role",
                     f"{format_location(example, number, message)} has weight 1, but only assistant "
                     "messages are trained on",
                     "remove the weight",
@@ -190,7 +190,7 @@ def _check_weights(
         return
     if not target.weight:
         yield RowFinding(
-            "weight_unused",
+            "weight_unused.ignored",
             f"{format_count(len(muted), 'answer')} with weight 0, but {target.words} ignores weights and "
             "trains on every answer",
             "end the row after the last answer to train on, or remove the answer",
@@ -206,14 +206,16 @@ def _check_weights(
 def _check_columns(example: Example, target: Target) -> Iterator[RowFinding]:
     extra = example.extra if isinstance(example.extra, dict) else {}
     if isinstance(extra.get("functions"), list) and extra["functions"]:
-        yield RowFinding("deprecated", "the row uses functions, which is deprecated", "use tools")
+        yield RowFinding(
+            "deprecated.functions", "the row uses functions, which is deprecated", "use tools"
+        )
     # Fields for a grader may have any name.
     if target.hosted and target.method != "rft" and not _ROW_KEYS.issuperset(extra):
-        names = [quote(str(key), 30) for key in extra if key not in _ROW_KEYS]
+        unknown = [quote(str(key), 30) for key in extra if key not in _ROW_KEYS]
+        names = ", ".join(unknown[:_SHOWN_KEYS])
         yield RowFinding(
-            "extra_columns",
-            f"the row has fields that {target.words} does not support: "
-            f"{', '.join(names[:_SHOWN_KEYS])}",
+            f"extra_columns.{names}",
+            f"the row has fields that {target.words} does not support: {names}",
             "remove them before the upload (ftwizard convert does)",
         )
 

@@ -83,7 +83,7 @@ def _check_media(media: list[tuple[str, str]], target: Target) -> Iterator[RowFi
     for where, kind in media:
         if kind not in target.media:
             yield RowFinding(
-                "media_unsupported",
+                f"media_unsupported.{kind}",
                 f"{where} has a part of type {quote(kind, 30)}, which {target.words} does not "
                 "support",
                 "remove such rows, or choose a target that accepts them",
@@ -96,13 +96,13 @@ def _check_count(
 ) -> Iterator[RowFinding]:
     if images.most is not None and count > images.most:
         yield RowFinding(
-            "image_count",
+            "image_count.too_many",
             f"{count} images; {target.words} accepts at most {images.most} per row",
             "split the row or remove images",
         )
     if images.or_video and any(kind == "video" for _, kind in media):
         yield RowFinding(
-            "image_count",
+            "image_count.video",
             f"{format_count(count, 'image')} and a video; {target.words} accepts one or the other",
             "keep the images or the video",
         )
@@ -120,7 +120,7 @@ def _check_message(
         )
     if images.unlearnt and message.get("weight") not in (None, 0):
         yield RowFinding(
-            "weight",
+            "weight.image",
             f"{where} contains an image and has a weight other than 0",
             "set the weight to 0 or remove it: images are never trained on",
         )
@@ -133,13 +133,13 @@ def _check_image(
     url = value.get("url") if isinstance(value, dict) else value
     if isinstance(value, str) and target.hosted:
         yield RowFinding(
-            "image_url",
+            "image_url.form",
             f"the image in {where} is text, not an object with a url",
             'write it as {"type": "image_url", "image_url": {"url": …}}',
         )
     if not isinstance(url, str) or not url.strip():
         yield RowFinding(
-            "image_url",
+            "image_url.missing",
             f"{where} contains an image without a URL",
             'write it as {"type": "image_url", "image_url": {"url": …}}',
         )
@@ -148,7 +148,7 @@ def _check_image(
     if scheme not in images.schemes:
         shown = f"starts with {quote(scheme, 20)}:" if scheme else "is a path"
         yield RowFinding(
-            "image_url",
+            "image_url.scheme",
             f"the URL of the image in {where} {shown}; {target.words} accepts "
             + _format_schemes(images),
             "embed the image in the row as a data URL"
@@ -180,7 +180,7 @@ def _check_data_url(
     head = _DATA.match(url)
     if head is None or not head[2].lower().endswith(";base64"):
         yield RowFinding(
-            "image_url",
+            "image_url.encoding",
             f"the data URL of the image in {where} is not base64",
             "write it as data:image/png;base64,…",
         )
@@ -203,7 +203,7 @@ def _check_type(kind: str, where: str, target: Target, images: ImageRules) -> It
         name = _TYPE_NAMES.get(kind)
         hint = f" ({kind} is written {name})" if name in images.types else ""
         yield RowFinding(
-            "image_type",
+            f"image_type.{kind}",
             f"the image in {where} is {quote(kind, 30)}{hint}; {target.words} accepts "
             f"{', '.join(images.types)}",
             "convert the image",
@@ -222,7 +222,7 @@ def _check_base64(
     padding = len(body) - len(letters)
     if not letters or padding > 2 or len(body) % 4 or letters.translate(None, _BASE64):
         yield RowFinding(
-            "image_url",
+            "image_url.damaged",
             f"the base64 of the image in {where} is truncated or corrupt ({len(body):,} "
             "characters)",
             "encode the image again, without line breaks",

@@ -48,13 +48,13 @@ def _check_sides(
         roles = [message.get("role") for message in answer]
         if roles[-1] != "assistant":
             yield RowFinding(
-                "one_answer",
+                "one_answer.role",
                 f"the {name} answer does not end with an assistant message",
                 "end each answer with an assistant message",
             )
         elif target.one_answer and len(answer) != 1:
             yield RowFinding(
-                "one_answer",
+                "one_answer.several",
                 f"the {name} answer has {format_count(len(answer), 'message')}; {target.words} needs one",
                 "keep the assistant message; move earlier messages to the prompt",
             )
@@ -65,7 +65,7 @@ def _check_similar(chosen: list[Message], rejected: list[Message]) -> Iterator[R
         return
     if chosen == rejected:
         yield RowFinding(
-            "identical_pair",
+            "identical_pair.equal",
             "the chosen and the rejected answer are identical",
             "delete the row: neither answer is better",
         )

@@ -35,7 +35,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     if example.kind not in target.kinds:
         accepted = " or ".join(_KINDS[kind] for kind in target.kinds)
         yield RowFinding(
-            "wrong_kind",
+            f"wrong_kind.{example.kind}",
             f"the row is {_KINDS.get(example.kind, 'of another kind')}; {target.words} needs "
             f"{accepted}",
             _suggest_target(example.kind),

@@ -83,7 +83,9 @@ def check_spelling(value: Any, format: Format, target: Target) -> RowFinding | N
     if reason is None:
         return None
     return RowFinding(
-        "needs_conversion", f"{reason}; {target.words} rejects this", "convert it: ftwizard convert"
+        "needs_conversion.spelling",
+        f"{reason}; {target.words} rejects this",
+        "convert it: ftwizard convert",
     )
 
 

@@ -36,11 +36,11 @@ class ScanResult:
         """Add the results of the next part of the file."""
         self.rows += later.rows
         self.usable += later.usable
-        self.findings.merge(later.findings, self.lines)
+        self.findings.extend(later.findings, self.lines)
         self.hashes.extend(later.hashes, self.lines)
         self.tally.merge(later.tally)
         for mine, theirs in zip(self.file_checks, later.file_checks, strict=True):
-            mine.merge(theirs, self.lines)  # type: ignore[arg-type]  # of one class, as made
+            mine.extend(theirs, self.lines)
         self.lines += later.lines
 
 

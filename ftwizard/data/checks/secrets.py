@@ -36,7 +36,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
 def _to_finding(secret: Secret, where: str, target: Target) -> RowFinding:
     length = secret.end - secret.start
     message = f"{where} contains {_NAMES[secret.code]}: {secret.kind}, {length:,} characters"
-    return RowFinding(secret.code, message, _get_fix(secret.code, target))
+    return RowFinding(f"{secret.code}.{secret.kind}", message, _get_fix(secret.code, target))
 
 
 def _get_fix(code: str, target: Target) -> str:

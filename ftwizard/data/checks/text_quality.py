@@ -166,7 +166,7 @@ def _check_placeholder(text: str, where: str) -> RowFinding | None:
     ):
         return None
     return RowFinding(
-        "placeholder",
+        "placeholder.template",
         f"{where} contains the unfilled placeholder “{quote(match[0], 40)}”",
         "fill in the text or delete the row",
     )
@@ -176,7 +176,7 @@ def _check_no_value(text: str, where: str) -> RowFinding | None:
     if (word := text.strip()) not in _NO_VALUE:
         return None
     return RowFinding(
-        "placeholder",
+        "placeholder.no_value",
         f"{where} is “{word}”, which programs write for a missing value",
         "fill in the text or delete the row",
     )
@@ -186,7 +186,7 @@ def _check_special(text: str, where: str) -> RowFinding | None:
     if (token := find_control_token(text)) is None:
         return None
     return RowFinding(
-        "special_token",
+        f"special_token.{token[1]}",
         f"{where} contains “{quote(token[0], 40)}”, a control token of {token[1]}",
         "remove it: such models obey it anywhere in the text",
     )

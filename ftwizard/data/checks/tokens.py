@@ -29,14 +29,16 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     ids = tokens.get("input_ids")
     wrong = _find_id_error(ids) if isinstance(ids, list) else "is not a list"
     if wrong or not isinstance(ids, list):
-        yield RowFinding("tokens_type", f"input_ids {wrong}", "list token ids, 0 and above")
+        yield RowFinding(
+            "tokens_type.input_ids", f"input_ids {wrong}", "list token ids, 0 and above"
+        )
         return
     for name in _PARALLEL_COLUMNS:
         values = tokens.get(name)
         if values is None:
             continue
         if wrong := _find_value_error(name, values):
-            yield RowFinding("tokens_type", f"{name} {wrong}", "tokenize the row again")
+            yield RowFinding(f"tokens_type.{name}", f"{name} {wrong}", "tokenize the row again")
         elif len(values) != len(ids):
             yield RowFinding(
                 "tokens_length",

@@ -69,11 +69,11 @@ def _check_tools(
         function = _function(tool)
         name = function.get("name")
         if not isinstance(name, str) or not name:
-            findings.append(RowFinding("tool_schema", f"tool {number} has no name", _FORM))
+            findings.append(RowFinding("tool_schema.no_name", f"tool {number} has no name", _FORM))
             continue
         if strict and (function is tool or tool.get("type") != "function"):
             findings.append(
-                RowFinding("tool_schema", f"tool {number} is not marked as a function", _FORM)
+                RowFinding("tool_schema.type", f"tool {number} is not marked as a function", _FORM)
             )
         wrong = _find_schema_error(function.get("parameters"))
         findings.extend(_check_function(name, function, wrong, is_duplicate=name in schemas))
@@ -91,17 +91,19 @@ def _check_function(
 ) -> Iterator[RowFinding]:
     shown = quote(name, 40)
     if is_duplicate:
-        yield RowFinding("tool_schema", f"two tools are named {shown}", "give each a unique name")
+        yield RowFinding(
+            "tool_schema.duplicate", f"two tools are named {shown}", "give each a unique name"
+        )
     if not _NAME.match(name):
         yield RowFinding(
-            "tool_schema",
+            "tool_schema.name",
             f"the tool name {shown} is not 1 to 64 letters, digits, _ or -",
             "rename it here and in the calls",
         )
     description = function.get("description")
     if description is not None and not isinstance(description, str):
         yield RowFinding(
-            "tool_schema", f"the description of {shown} is not text", "write it as text"
+            "tool_schema.description", f"the description of {shown} is not text", "write it as text"
         )
     elif not description:
         yield RowFinding(
@@ -111,7 +113,7 @@ def _check_function(
         )
     if wrong:
         yield RowFinding(
-            "tool_schema",
+            "tool_schema.parameters",
             f"the parameters of {shown} are not a valid JSON Schema: {wrong}",
             "fix them: type object, properties, required",
         )

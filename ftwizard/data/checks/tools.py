@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.checks import tool_schemas
-from ftwizard.data.checks.turns import format_location, list_messages
+from ftwizard.data.checks.turns import RESULTS, format_location, list_messages
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -16,7 +16,6 @@ from ftwizard.data.privacy.quote import quote
 from ftwizard.text import format_count
 
 _PLAIN_KEYS = 2
-_RESULTS = ("tool", "function")
 
 
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
@@ -28,7 +27,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         (number, message) for number, message in enumerate(turns, 1)
         if len(message) > _PLAIN_KEYS and message.get("tool_calls") not in (None, [])
     ]  # fmt: skip
-    answered = any(message.get("role") in _RESULTS for message in turns)
+    answered = any(message.get("role") in RESULTS for message in turns)
     if not calling and not answered and not example.tools:
         return
     if not target.tools:
@@ -58,7 +57,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         where = format_location(example, number, message)
         if message.get("role") != "assistant":
             yield RowFinding(
-                "tool_call",
+                "tool_call.role",
                 f"{where} calls tools but is not an assistant message",
                 "put tool calls in assistant messages",
             )
@@ -71,14 +70,16 @@ def _check_calls(
     calls: Any, where: str, declared: dict[str, tool_schemas.Parameters | None], target: Target
 ) -> Iterator[RowFinding]:
     if not isinstance(calls, list):
-        yield RowFinding("tool_call", f"{where}: tool_calls is not a list", "list the calls")
+        yield RowFinding(
+            "tool_call.no_list", f"{where}: tool_calls is not a list", "list the calls"
+        )
         return
     ids: set[str] = set()
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             yield RowFinding(
-                "tool_call",
+                "tool_call.no_name",
                 f"{where}: a tool call has no function name",
                 "write it as {id, type, function: {name, arguments}}",
             )
@@ -86,7 +87,7 @@ def _check_calls(
         name = function["name"]
         if call.get("type", None if target.call_ids else "function") != "function":
             yield RowFinding(
-                "tool_call",
+                "tool_call.type",
                 f"{where}: the call to {quote(name, 40)} is not of type function",
                 'add "type": "function" to it',
             )
@@ -109,14 +110,14 @@ def _check_id(
     if isinstance(value, str) and value:
         if value in earlier:
             yield RowFinding(
-                "tool_call_id",
+                "tool_call_id.duplicate",
                 f"{where}: two calls have the id {quote(value, 40)}",
                 "give each call a unique id, and its result the same id",
             )
         earlier.add(value)
     elif target.call_ids or value is not None:
         yield RowFinding(
-            "tool_call_id",
+            "tool_call_id.call",
             f"{where}: the call to {quote(name, 40)} has no id"
             if value is None
             else f"{where}: the id of the call to {quote(name, 40)} is not text",
@@ -131,26 +132,32 @@ def _check_arguments(
     form = target.arguments
     if value is None or value == "":
         if form == "text":
-            yield RowFinding("tool_arguments", f"{shown} are missing", 'write "{}" for none')
+            yield RowFinding(
+                "tool_arguments.missing", f"{shown} are missing", 'write "{}" for none'
+            )
         value = {}
     elif isinstance(value, str):
         if form == "object":
-            yield RowFinding("tool_arguments_form", f"{shown} are JSON text", "write an object")
+            yield RowFinding(
+                "tool_arguments_form.text", f"{shown} are JSON text", "write an object"
+            )
         try:
             value = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             yield RowFinding(
-                "tool_arguments",
+                "tool_arguments.invalid_json",
                 f"{shown} are not valid JSON",
                 "write them with a JSON library: double quotes; true, false and null",
             )
             return
     elif form == "text" and isinstance(value, dict):
-        yield RowFinding("tool_arguments_form", f"{shown} are an object", "write it as JSON text")
+        yield RowFinding(
+            "tool_arguments_form.object", f"{shown} are an object", "write it as JSON text"
+        )
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a single value"
         yield RowFinding(
-            "tool_arguments", f"{shown} are {kind}, not an object", "write an object: {…}"
+            "tool_arguments.no_object", f"{shown} are {kind}, not an object", "write an object: {…}"
         )
     elif parameters is not None and (wrong := tool_schemas.find_mismatch(value, parameters)):
         yield RowFinding(
@@ -170,7 +177,7 @@ def _check_results(turns: list[Message], target: Target) -> Iterator[RowFinding]
     legacy = False
     for number, message in enumerate(turns, 1):
         role = message.get("role")
-        if role in _RESULTS:
+        if role in RESULTS:
             if role == "function" and legacy:
                 continue
             yield from _check_result(message, number, waiting, target)
@@ -179,7 +186,7 @@ def _check_results(turns: list[Message], target: Target) -> Iterator[RowFinding]
             yield _unanswered_finding(waiting, number)
         waiting = _call_ids(message.get("tool_calls"))
         legacy = legacy or bool(message.get("function_call"))
-    if waiting and turns[-1].get("role") in _RESULTS:
+    if waiting and turns[-1].get("role") in RESULTS:
         yield _unanswered_finding(waiting, None)
 
 
@@ -189,7 +196,7 @@ def _check_result(
     call_id = message.get("tool_call_id")
     if call_id is None and target.call_ids and message.get("role") == "tool":
         yield RowFinding(
-            "tool_call_id",
+            "tool_call_id.result",
             f"message {number} (tool) has no tool_call_id",
             "set it to the id of the call",
         )

@@ -11,8 +11,8 @@ from typing import Any
 
 from ftwizard.data.example import ROLES, Example, Message
 
-SYSTEM = frozenset({"system", "developer"})
-RESULTS = frozenset({"tool", "function"})
+SYSTEM = ("system", "developer")
+RESULTS = ("tool", "function")
 """Roles of tool results."""
 _TEXTUAL = (None, "text", "refusal")
 

@@ -138,7 +138,7 @@ def _is_computed(name: str, text: str, match: re.Match[str]) -> bool:
 
 def _to_finding(name: str, words: str) -> RowFinding:
     return RowFinding(
-        "changing_facts",
+        f"changing_facts.{name}",
         f"an answer states {_FACT_NAMES[name]} "
         f"(“{quote(' '.join(words.split()), _QUOTE_WIDTH)}”), which goes stale",
         "put such facts into the prompt, and train on how to answer",

@@ -117,7 +117,7 @@ def require_text(turn: Turn, target: Target) -> None:
     for part in turn.parts:
         if isinstance(part, Image):
             raise RowProblem(
-                "images_unsupported",
+                "images_unsupported.role",
                 f"{turn.label} has an image, but {target.words} takes only text there",
                 "leave the row out, or describe the image in words",
             )
@@ -184,7 +184,7 @@ def _require_image(image: Image, turn: Turn, target: Target) -> None:
         schemes = " or ".join(f"{name}:" for name in target.images.schemes)
         address = "a local file" if scheme == "file" else f"a {quote(scheme, 40)}: URL"
         raise RowProblem(
-            "image_url",
+            "image_url.scheme",
             f"{turn.label} has an image at {address}, but {target.words} takes {schemes}",
             "upload it and use its new address"
             if "data" not in target.images.schemes

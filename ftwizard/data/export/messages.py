@@ -109,7 +109,7 @@ class _ParsedMessage:
         self.calls = _get_calls(message, label)
         if self.calls and self.role != "assistant":
             raise RowProblem(
-                "tool_call",
+                "tool_call.role",
                 f"{label} has role {self.role} but calls a tool",
                 "move the call to an assistant message",
             )
@@ -174,7 +174,7 @@ def _get_calls(message: Message, label: str) -> list[dict[str, Any]]:
         calls = [{"function": legacy}] if isinstance(legacy, dict) else []
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise RowProblem(
-            "tool_call", f"{label}: tool_calls is not a list of objects", "list the calls"
+            "tool_call.no_list", f"{label}: tool_calls is not a list of objects", "list the calls"
         )
     return calls
 
@@ -184,7 +184,7 @@ def _parse_call(raw: dict[str, Any], label: str, used: set[str]) -> Call:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name:
         raise RowProblem(
-            "tool_call",
+            "tool_call.no_name",
             f"{label}: a tool call without a function name",
             "write it as {id, type: function, function: {name, arguments}}",
         )

@@ -57,7 +57,7 @@ def _parse_part(part: Any, label: str) -> Part | ThoughtPart:
         return Text(part)
     if not isinstance(part, dict):
         raise RowProblem(
-            "content_parts",
+            "content_parts.no_object",
             f"{label} has a part that is not an object",
             "write {type: text, text: …}",
         )
@@ -68,7 +68,9 @@ def _parse_part(part: Any, label: str) -> Part | ThoughtPart:
         return _parse_image(part, label)
     if not isinstance(kind, str):
         raise RowProblem(
-            "content_parts", f"{label} has a part without a type", "write {type: text, text: …}"
+            "content_parts.no_type",
+            f"{label} has a part without a type",
+            "write {type: text, text: …}",
         )
     thought = _parse_thought(part, kind)
     return OtherPart(kind, part) if thought is None else thought
@@ -79,7 +81,7 @@ def _parse_image(part: dict[str, Any], label: str) -> Image:
     fields = {"url": image} if isinstance(image, str) else image
     if not isinstance(fields, dict) or not isinstance(fields.get("url"), str):
         raise RowProblem(
-            "image_url",
+            "image_url.missing",
             f"{label} has an image without a URL",
             "write {type: image_url, image_url: {url: …}}",
         )

@@ -100,7 +100,7 @@ def _write_file(url: str, kind: Any, turn: Turn, medium: str) -> Row:
         match = _DATA_URL.fullmatch(url)
         if match is None:
             raise RowProblem(
-                "image_url",
+                "image_url.encoding",
                 f"{turn.label} has a data: URL that is not base64 with a media type",
                 "write data:image/png;base64,… or use its address",
             )

@@ -53,7 +53,9 @@ def to_text_part(value: Any, where: str, more: dict[str, Any] | None = None) -> 
     """Return a text part; raise RowProblem if the value is not text."""
     if not isinstance(value, str):
         raise RowProblem(
-            "content_type", f"{where} has a text that is {describe_type(value)}", "write it as text"
+            "content_type.text",
+            f"{where} has a text that is {describe_type(value)}",
+            "write it as text",
         )
     return {**(more or {}), "type": "text", "text": value}
 
@@ -64,12 +66,14 @@ def require_blocks(value: Any, name: str, where: str) -> list[dict[str, Any]]:
         raise RowProblem("missing_content", f"{where} has no {name}", f"add its {name}")
     if not isinstance(value, list):
         raise RowProblem(
-            "content_type",
+            "content_type.list",
             f"{name} of {where} is {describe_type(value)}, not a list",
             "write a list of parts",
         )
     if not value or not all(isinstance(block, dict) and block for block in value):
-        raise RowProblem("content_parts", f"{where} has an empty part", "remove or fill the part")
+        raise RowProblem(
+            "content_parts.empty_part", f"{where} has an empty part", "remove or fill the part"
+        )
     return value
 
 

@@ -135,11 +135,13 @@ def parse_tools(value: Any) -> list[dict[str, Any]] | None:
     if isinstance(value, str) and value:
         value = decode_json(value)
         if value is NO_JSON:
-            raise RowProblem("tools", "tools is not valid JSON", "write a list of schemas")
+            raise RowProblem(
+                "tools.invalid_json", "tools is not valid JSON", "write a list of schemas"
+            )
     if value is None or value == "" or value == []:
         return None
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
-        raise RowProblem("tools", "tools is not a list of objects", "write a list of schemas")
+        raise RowProblem("tools.list", "tools is not a list of objects", "write a list of schemas")
     return value
 
 

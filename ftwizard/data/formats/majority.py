@@ -153,17 +153,17 @@ def check_format(looks: FormatMatch, format: Format, *, exactly: bool, row: Any 
     if not looks.best or format in (looks.fits if exactly else looks.holds):
         if exactly and len(looks.best) > 1:
             names = " and ".join(_format_labels(looks.best))
-            raise _mixed_problem(f"it looks like both {names}")
+            raise _mixed_problem(looks, f"it looks like both {names}")
         return
     names = " and ".join(_format_labels(looks.best))
     empty = find_null_fields(row)[:_SHOWN_NULLS]
     why = f" ({' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} null)" if empty else ""
-    raise _mixed_problem(f"it looks like {names}{why}, not {FORMAT_NAMES[format]}")
+    raise _mixed_problem(looks, f"it looks like {names}{why}, not {FORMAT_NAMES[format]}")
 
 
-def _mixed_problem(message: str) -> RowProblem:
+def _mixed_problem(looks: FormatMatch, message: str) -> RowProblem:
     return RowProblem(
-        "mixed_formats",
+        f"mixed_formats.{'+'.join(sorted(looks.best))}",
         message,
         "keep one format per file, or set it with --format NAME (in a plan: data.format)",
     )

@@ -71,7 +71,9 @@ def _message(value: Any, where: str) -> Message:
     if isinstance(content, list):
         parts = [_part(part, where) for part in content]
         if not parts:
-            raise RowProblem("content_parts", f"{where} has no parts", "write content as text")
+            raise RowProblem(
+                "content_parts.empty", f"{where} has no parts", "write content as text"
+            )
         return {**message, "content": parts}
     if content is not None:
         raise RowProblem(
@@ -93,7 +95,7 @@ def _part(part: Any, where: str) -> dict[str, Any]:
         elif part.get("type") is None and isinstance(part.get("text"), str):
             return {**part, "type": "text"}
     raise RowProblem(
-        "content_parts",
+        "content_parts.no_type",
         f"{where} has a part with neither a type nor a text",
         'write it as {"type": "text", "text": "…"}',
     )

@@ -68,10 +68,12 @@ def read_multiple_choice(row: Any) -> Example:
         raise RowProblem("missing_prompt", f"no query ({describe_keys(fields)})", "add the query")
     query, choices, gold = get_text(fields, "query"), fields.get("choices"), fields.get("gold")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise RowProblem("choice", "choices is not a list of texts", "list the choices as texts")
+        raise RowProblem(
+            "choice.choices", "choices is not a list of texts", "list the choices as texts"
+        )
     if type(gold) is not int or not 0 <= gold < len(choices):
         raise RowProblem(
-            "choice",
+            "choice.gold",
             f"gold is not the index of one of the {len(choices):,} choices",
             f"write the index of the right one, 0 to {max(len(choices) - 1, 0):,}",
         )

@@ -69,12 +69,14 @@ def read_openai_preference(row: Any) -> Example:
         )
     if not isinstance(source, dict):
         raise RowProblem(
-            "content_type",
+            "content_type.input",
             f"input is {describe_type(source)}, not an object",
             "input: {messages: […]}",
         )
     if source.get("messages") is None:
-        raise RowProblem("missing_messages", "input has no messages", "input: {messages: […]}")
+        raise RowProblem(
+            "missing_messages.input", "input has no messages", "input: {messages: […]}"
+        )
     messages = parse_messages(source["messages"], "input.messages", "input message")
     answers = []
     for name, code in (
@@ -243,7 +245,7 @@ def _read_last_as_chosen(fields: Message) -> Example:
     messages = _turns(fields[name], name)
     if messages[-1]["role"] != "assistant":
         raise RowProblem(
-            "missing_chosen",
+            "missing_chosen.last",
             f"{name} does not end with an answer",
             "end them with the better answer",
         )

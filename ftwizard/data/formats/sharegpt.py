@@ -96,14 +96,14 @@ def _parse_calls(text: str, where: str) -> list[dict[str, Any]]:
     calls = value if isinstance(value, list) else [value]
     if value is NO_JSON or not calls:
         raise RowProblem(
-            "tool_call",
+            "tool_call.invalid_json",
             f"{where} has a tool call that is not valid JSON",
             'write {"name": …, "arguments": …}',
         )
     for call in calls:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise RowProblem(
-                "tool_call",
+                "tool_call.no_name",
                 f"{where} has a tool call without a name",
                 'write {"name": …, "arguments": …}',
             )

@@ -67,12 +67,12 @@ def read_tokens(row: Any) -> Example:
     for key, values in tokens.items():
         if not isinstance(values, list):
             raise RowProblem(
-                "tokens_type", f"{key} is {describe_type(values)}, not a list", "list integers"
+                "tokens_type.list", f"{key} is {describe_type(values)}, not a list", "list integers"
             )
         if not set(map(type, values)) <= {int}:
             odd = next(value for value in values if type(value) is not int)
             raise RowProblem(
-                "tokens_type",
+                "tokens_type.item",
                 f"{key} contains {describe_type(odd)}, not an integer",
                 "list integers",
             )

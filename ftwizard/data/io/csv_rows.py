@@ -142,7 +142,7 @@ def _parse_row(fields: list[str], columns: tuple[str, ...]) -> dict[str, Any] | 
             row[name] = _convert(name.strip().lower(), text)
         except RowProblem as problem:
             return RowProblem(
-                problem.code, f"column {quote(name, 40)}: {problem.message}", problem.fix
+                problem.cause, f"column {quote(name, 40)}: {problem.message}", problem.fix
             )
     return row
 

@@ -180,7 +180,7 @@ def _read_trailing(text: JsonText) -> Iterator[Row]:
         yield (
             text.line,
             RowProblem(
-                "extra_data",
+                "extra_data.after_array",
                 "more data follows the end of the array",
                 "keep one array per file, or write one object per line",
             ),
@@ -254,12 +254,12 @@ def _describe_end(text: JsonText) -> RowProblem:
     cause = strict_json.find_problem(text.data[text.position : text.position + _SEARCHED])
     if cause is None or not text.final:
         return RowProblem(
-            "invalid_json",
+            "invalid_json.brackets",
             "brackets or quotes do not match from here on",
             "fix it; nothing after it can be read",
         )
-    return RowProblem(cause.code, cause.message, f"{cause.fix}; nothing after it can be read")
+    return RowProblem(cause.cause, cause.message, f"{cause.fix}; nothing after it can be read")
 
 
 def _syntax_problem(message: str) -> RowProblem:
-    return RowProblem("invalid_json", message, "fix the JSON, or save one object per line")
+    return RowProblem("invalid_json.syntax", message, "fix the JSON, or save one object per line")

@@ -322,7 +322,7 @@ class JsonText:
         if self.damage:
             return RowProblem(self.damage.code, self.damage.message, self.damage.fix)
         return RowProblem(
-            "invalid_json",
+            "invalid_json.truncated",
             "the JSON is truncated",
             "download the file again, or close its brackets",
         )

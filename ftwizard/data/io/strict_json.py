@@ -126,53 +126,57 @@ def _explain(data: bytes, error: str) -> RowProblem:
     text, reason = data.decode(), error.replace("JSON is malformed: ", "")
     if "\x00" in text:
         return RowProblem(
-            "invalid_json",
+            "invalid_json.nul",
             f"it contains {text.count(chr(0)):,} NUL bytes",
             "write it again; the disk was full or the machine crashed during writing",
         )
     if text.startswith(_MARK):
         return RowProblem(
-            "invalid_json",
+            "invalid_json.bom",
             "it begins with a byte-order mark",
             "remove its 3 bytes; probably files with a mark each were joined",
         )
     if text.lstrip()[:1] not in "{[":
         shown = quote(text.strip(), 40)
         return RowProblem(
-            "invalid_json", f"“{shown}” is not JSON", "write one JSON object per line"
+            "invalid_json.no_json", f"“{shown}” is not JSON", "write one JSON object per line"
         )
     if match := _NON_NUMBER.search(text):
         return RowProblem(
-            "invalid_json", f"{match[1]} is not valid in JSON", "write null, or leave it out"
+            "invalid_json.number", f"{match[1]} is not valid in JSON", "write null, or leave it out"
         )
     if _SURROGATE.search(text):
         return _surrogate_problem()
     if _PYTHON.search(text) and ("malformed" in error or "keys" in error or "invalid" in error):
         return RowProblem(
-            "invalid_json",
+            "invalid_json.python",
             "it is a Python literal, not JSON",
             "write it with json.dumps, not with str or repr",
         )
     if "truncated" in reason:
-        return RowProblem("invalid_json", "the JSON is truncated", "restore or delete the row")
+        return RowProblem(
+            "invalid_json.truncated", "the JSON is truncated", "restore or delete the row"
+        )
     if "trailing characters" in reason:
         return _explain_extra(text)
     if "out of range" in reason:
         return _explain_range(text)
-    return RowProblem("invalid_json", f"invalid JSON: {quote(reason, 120)}", "fix the JSON")
+    return RowProblem("invalid_json.syntax", f"invalid JSON: {quote(reason, 120)}", "fix the JSON")
 
 
 def _explain_extra(text: str) -> RowProblem:
     if text.rstrip().endswith(","):
-        return RowProblem("extra_data", "a comma follows the object", "remove the comma")
+        return RowProblem("extra_data.comma", "a comma follows the object", "remove the comma")
     if "\r" in text.strip():
         return RowProblem(
-            "extra_data",
+            "extra_data.line_end",
             "more data follows the object after a carriage return",
             "end lines with a line feed: tr '\\r' '\\n' < OLD > NEW",
         )
     return RowProblem(
-        "extra_data", "more data follows the object on its line", "write one JSON object per line"
+        "extra_data.same_line",
+        "more data follows the object on its line",
+        "write one JSON object per line",
     )
 
 

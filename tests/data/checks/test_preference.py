@@ -218,6 +218,6 @@ def test_parts_of_a_file_come_to_what_the_whole_does(rows: list[Example], cut: i
         for line, row in enumerate(rows[cut:], 1):
             parts[1].add(line, row)
         parts = pickle.loads(pickle.dumps(parts))
-        parts[0].merge(parts[1], cut)
+        parts[0].extend(parts[1], cut)
         merged = list(parts[0].findings(get_target("trl-dpo"), len(rows)))
         assert merged == found(make(), rows)
