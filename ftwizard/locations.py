@@ -11,11 +11,7 @@ from ftwizard.errors import FtwizardError
 
 def home_folder() -> Path:
     """Return the folder of runs: ``$FTWIZARD_HOME``, else the platform's user data folder."""
-    if chosen := os.environ.get("FTWIZARD_HOME"):
-        return _expand_variable("FTWIZARD_HOME", chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("ftwizard"))
+    return _choose_folder("FTWIZARD_HOME", "user_data_path")
 
 
 def runs_folder() -> Path:
@@ -25,11 +21,7 @@ def runs_folder() -> Path:
 
 def cache_folder() -> Path:
     """Return the folder of files that can be recreated (models, analyses)."""
-    if chosen := os.environ.get("FTWIZARD_CACHE"):
-        return _expand_variable("FTWIZARD_CACHE", chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("ftwizard"))
+    return _choose_folder("FTWIZARD_CACHE", "user_cache_path")
 
 
 def hub_cache_folder() -> Path:
@@ -50,11 +42,7 @@ def hub_cache_folder() -> Path:
 def config_folder() -> Path:
     """Return the folder of the user's settings: ``$FTWIZARD_CONFIG``, else the platform's
     (``~/.config/ftwizard`` on Linux)."""
-    if chosen := os.environ.get("FTWIZARD_CONFIG"):
-        return _expand_variable("FTWIZARD_CONFIG", chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("ftwizard"))
+    return _choose_folder("FTWIZARD_CONFIG", "user_config_path")
 
 
 def prices_file() -> Path:
@@ -65,6 +53,14 @@ def prices_file() -> Path:
 def config_file() -> Path:
     """Return the path of the user's settings; it may not exist."""
     return config_folder() / "config.toml"
+
+
+def _choose_folder(variable: str, platform_folder: str) -> Path:
+    if chosen := os.environ.get(variable):
+        return _expand_variable(variable, chosen)
+    import platformdirs  # slow to import
+
+    return Path(getattr(platformdirs, platform_folder)("ftwizard"))
 
 
 def _expand_variable(variable: str, name: str) -> Path:

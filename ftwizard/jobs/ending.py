@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from ftwizard.jobs.events import read_tail
-from ftwizard.jobs.folder import NO_SPACE, JobFolder
+from ftwizard.jobs.folder import NO_SPACE, JobFolder, read_end
 
 DISK_FULL_STATUS = 74
 """Exit status of a command that a full disk ended (EX_IOERR of ``sysexits.h``): without disk space
@@ -92,7 +92,7 @@ def determine_end_reason(
         return "out_of_memory" if oom_killed else "killed"
     if returncode in (-15, 143, -2, 130):
         return "killed"
-    log = _read_log_tail(folder, log_from)
+    log = read_end(folder.log, 20_000, log_from).decode(errors="replace")
     if _NO_GPU_MEMORY.search(log):
         return "out_of_gpu_memory"
     if returncode == DISK_FULL_STATUS or "No space left on device" in log or _is_full(folder):
@@ -139,13 +139,3 @@ def _get_causes(error: BaseException | None) -> list[BaseException]:
 def _is_full(folder: JobFolder) -> bool:
     stat = os.statvfs(folder.path)
     return stat.f_bavail * stat.f_frsize < 16 * 1024
-
-
-def _read_log_tail(folder: JobFolder, begin: int) -> str:
-    try:
-        with folder.log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(begin, file.tell() - 20_000))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""

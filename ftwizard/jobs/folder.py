@@ -85,8 +85,38 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float | None = None
 
 
+class _Entry:
+    """A path in a job's folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, folder: JobFolder, owner: type[JobFolder]) -> Path:
+        return folder.path / self._name
+
+
 class JobFolder:
     """Paths of one job; all its files are private to the owner (0700, 0600)."""
+
+    plan = _Entry("plan.yaml")
+    job = _Entry("job.json")
+    lock = _Entry("lock")
+    state = _Entry("state.json")
+    heartbeat = _Entry("heartbeat")
+    events = _Entry("events.jsonl")
+    log = _Entry("worker.log")
+    result = _Entry("result.json")
+    requests = _Entry("requests")
+    checkpoints = _Entry("checkpoints")
+    trained = _Entry("trained.json")
+    prediction = _Entry("predicted.json")
+    origin = _Entry("origin")
+    """Folder of the weights that a child run starts from."""
+    adapter = _Entry("adapter")
+    merged = _Entry("merged")
+    evaluations = _Entry("eval")
+    ballast = _Entry("ballast")
+    """Reserved blocks that the keeper frees to write its last state on a full disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,76 +125,6 @@ class JobFolder:
     def id(self) -> str:
         """Return the run id (the folder's name)."""
         return self.path.name
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "plan.yaml"
-
-    @property
-    def job(self) -> Path:
-        return self.path / "job.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def state(self) -> Path:
-        return self.path / "state.json"
-
-    @property
-    def heartbeat(self) -> Path:
-        return self.path / "heartbeat"
-
-    @property
-    def events(self) -> Path:
-        return self.path / "events.jsonl"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "worker.log"
-
-    @property
-    def result(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def requests(self) -> Path:
-        return self.path / "requests"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def trained(self) -> Path:
-        return self.path / "trained.json"
-
-    @property
-    def prediction(self) -> Path:
-        return self.path / "predicted.json"
-
-    @property
-    def origin(self) -> Path:
-        """Return the folder of the weights that a child run starts from."""
-        return self.path / "origin"
-
-    @property
-    def adapter(self) -> Path:
-        return self.path / "adapter"
-
-    @property
-    def merged(self) -> Path:
-        return self.path / "merged"
-
-    @property
-    def evaluations(self) -> Path:
-        return self.path / "eval"
-
-    @property
-    def ballast(self) -> Path:
-        """Return the reserved blocks that the keeper frees to write its last state on a full disk."""
-        return self.path / "ballast"
 
     def machine(self, host: str) -> Path:
         """Return the file of the keeper's samples of one node."""
@@ -232,18 +192,17 @@ def write_whole(path: Path, data: bytes, *, ballast: Path | None = None) -> bool
     """
     try:
         _replace(path, data)
-        return True
     except OSError as error:
         if error.errno not in NO_SPACE or ballast is None:
             raise
-    ballast.unlink(missing_ok=True)
-    try:
-        _replace(path, data)
-        return True
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        return False
+        ballast.unlink(missing_ok=True)
+        try:
+            _replace(path, data)
+        except OSError as second_error:
+            if second_error.errno not in NO_SPACE:
+                raise
+            return False
+    return True
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -268,6 +227,22 @@ def write_json(path: Path, value: Any, *, ballast: Path | None = None) -> bool:
     return write_whole(path, data, ballast=ballast)
 
 
+def append(path: Path, data: bytes, flags: int = APPEND) -> None:
+    """Append ``data`` to a file with one ``write(2)``."""
+    with open(os.open(path, flags, 0o600), "wb", buffering=0) as file:
+        file.write(data)
+
+
+def read_end(path: Path, count: int, begin: int = 0) -> bytes:
+    """Return the last ``count`` bytes of a file, none before ``begin``; empty if it is unreadable."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(begin, os.fstat(file.fileno()).st_size - count))
+            return file.read()
+    except OSError:
+        return b""
+
+
 def publish(part: Path, target: Path) -> None:
     """Sync the folder ``part`` to disk and rename it to ``target``, replacing that."""
     sync_files(part)
@@ -280,18 +255,18 @@ def sync_files(folder: Path) -> list[Path]:
     """Sync every file below ``folder`` to disk; return them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for file in files:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(file)
     sync_folder(folder)
     return files
 
 
 def sync_folder(folder: Path) -> None:
     """Sync ``folder`` itself, so that changes in it outlive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

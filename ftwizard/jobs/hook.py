@@ -18,7 +18,7 @@ from ftwizard.config import Notify, Occasion
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason, read_done_event
 from ftwizard.jobs.events import EventReader
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import APPEND, JobFolder, append
 from ftwizard.text import make_visible
 
 ASKED_FOR = ("stopped", "killed", "cancelled")
@@ -30,8 +30,6 @@ SLICE_BYTES = 1 << 18
 MAX_MESSAGE_CHARS = 500
 """Length of ``FTWIZARD_MESSAGE``."""
 _MAX_STDERR_BYTES = 2_000
-
-_Notification = tuple[Occasion, str]
 
 
 class Hook:
@@ -46,7 +44,7 @@ class Hook:
             self._log(error.message)
         self._events = EventReader(folder.events)
         self._events.skip()  # findings of earlier attempts were sent already
-        self._waiting: queue.Queue[_Notification | None] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.Queue[tuple[Occasion, str] | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._session: int | None = None
         self._start_lock = threading.Lock()
@@ -151,19 +149,14 @@ class Hook:
         child.stderr.close()
         if child.returncode == 0:
             return ""
-        lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+        lines = stderr.decode(errors="replace").strip().splitlines()
         last = f": {make_visible(lines[-1].strip(), 200)}" if lines else ""
         return f"exit status {child.returncode}{last}"
 
     def _log(self, line: str) -> None:
         """Add a line to the job's log if it still exists."""
         with contextlib.suppress(OSError):
-            flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._folder.log, flags)
-            try:
-                os.write(descriptor, f"ftwizard: {line}\n".encode())
-            finally:
-                os.close(descriptor)
+            append(self._folder.log, f"ftwizard: {line}\n".encode(), APPEND & ~os.O_CREAT)
 
 
 def _drain(descriptor: int, tail: bytearray) -> None:

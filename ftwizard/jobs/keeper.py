@@ -21,9 +21,9 @@ import msgspec
 import psutil
 
 from ftwizard.hardware import machine
-from ftwizard.jobs import identity, requests
+from ftwizard.jobs import identity, launch, requests
 from ftwizard.jobs.ending import determine_end_reason
-from ftwizard.jobs.folder import APPEND, NO_SPACE, JobFolder, State, write_json
+from ftwizard.jobs.folder import NO_SPACE, JobFolder, State, append, write_json
 from ftwizard.jobs.hook import Hook
 from ftwizard.jobs.identity import Identity
 
@@ -71,7 +71,9 @@ class _Keeper:
         self.folder.heartbeat.touch(mode=0o600)
         signal.signal(signal.SIGTERM, self._on_term)
         self.hook = Hook(self.folder)
-        process = self._start()
+        with contextlib.suppress(FileNotFoundError):
+            self.log_from = self.folder.log.stat().st_size
+        process = launch.spawn(self.folder, self.attempt.argv, lock_fd=self.lock_fd)
         command = identity.from_pid(process.pid)
         self._write_state(state="running", command=command)
         beat = sampled = 0.0
@@ -108,22 +110,6 @@ class _Keeper:
         os.close(self.lock_fd)
         self.hook.end(reason)
         return 0 if is_written else 1
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        log = os.open(self.folder.log, APPEND, 0o600)
-        self.log_from = os.fstat(log).st_size
-        try:
-            return subprocess.Popen(
-                self.attempt.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder.path,
-                start_new_session=True,
-                pass_fds=[self.lock_fd],
-            )
-        finally:
-            os.close(log)
 
     def _beat(self, now: float) -> None:
         """Touch the heartbeat; kill a command whose folder was removed: it has nowhere to save."""
@@ -201,17 +187,8 @@ class _Keeper:
         reading = self.sampler.sample()
         reading["gpus"] = add_own_memory(reading["gpus"], self.state.command)
         line = msgspec.json.encode({"v": 1, **reading}) + b"\n"
-        path = self.folder.machine(os.uname().nodename)
-        try:
-            descriptor = os.open(path, APPEND, 0o600)
-        except OSError:
-            return
-        try:
-            os.write(descriptor, line)
-        except OSError:
-            pass  # telemetry never ends a job
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(OSError):  # telemetry never ends a job
+            append(self.folder.machine(os.uname().nodename), line)
 
     def _write_state(self, **changes: object) -> bool:
         self.state = msgspec.structs.replace(self.state, **changes)
@@ -228,12 +205,13 @@ def add_own_memory(gpus: list[dict[str, Any]], command: Identity | None) -> list
     None if unknown: the driver does not list processes or their memory, or this is a container,
     where the driver's pids are those of the host.
     """
-    return [_replace_processes(gpu, command) if "processes" in gpu else gpu for gpu in gpus]
-
-
-def _replace_processes(gpu: dict[str, Any], command: Identity | None) -> dict[str, Any]:
-    fields = {name: value for name, value in gpu.items() if name != "processes"}
-    return {**fields, "ours": _sum_own_bytes(gpu["processes"], command)}
+    changed = []
+    for gpu in gpus:
+        fields = dict(gpu)
+        if "processes" in gpu:
+            fields["ours"] = _sum_own_bytes(fields.pop("processes"), command)
+        changed.append(fields)
+    return changed
 
 
 def _sum_own_bytes(processes: list[dict[str, Any]] | None, command: Identity | None) -> int | None:

@@ -19,6 +19,7 @@ from ftwizard.jobs.folder import (
     JobRecord,
     State,
     check_id,
+    read_end,
     write_json,
     write_whole,
 )
@@ -98,7 +99,15 @@ def start(
         state = State(state="starting", attempt=attempt.number, started=attempt.started)
         write_json(folder.state, state)
         lock.downgrade(lock_fd)
-        _spawn_keeper(folder, lock_fd, environment)
+        keeper = [
+            *get_python_command(),
+            "-m",
+            "ftwizard.jobs.keeper",
+            str(folder.path),
+            str(lock_fd),
+        ]
+        child_environment = with_import_path(os.environ if environment is None else environment)
+        spawn(folder, keeper, lock_fd=lock_fd, environment=child_environment)
     finally:
         os.close(lock_fd)
     _wait_until_up(folder, attempt.number)
@@ -112,21 +121,25 @@ def _take_lock(folder: JobFolder) -> int:
     return lock_fd
 
 
-def _spawn_keeper(folder: JobFolder, lock_fd: int, environment: Mapping[str, str] | None) -> None:
-    log = os.open(folder.log, APPEND, 0o600)
-    try:
-        subprocess.Popen(
-            [*get_python_command(), "-m", "ftwizard.jobs.keeper", str(folder.path), str(lock_fd)],
+def spawn(
+    folder: JobFolder,
+    argv: list[str],
+    *,
+    lock_fd: int,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process of a job: in its own session, with the job's lock, writing to its log."""
+    with open(os.open(folder.log, APPEND, 0o600), "wb") as log:
+        return subprocess.Popen(
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=folder.path,
-            env=with_import_path(os.environ if environment is None else environment),
+            env=environment,
             start_new_session=True,
             pass_fds=[lock_fd],
         )
-    finally:
-        os.close(log)
 
 
 def get_python_command() -> list[str]:
@@ -156,8 +169,8 @@ def _wait_until_up(folder: JobFolder, attempt: int) -> None:
         if has_ended:
             break
         time.sleep(0.02)
-    tail = folder.log.read_text(errors="replace")[-500:] if folder.log.exists() else ""
+    log = read_end(folder.log, 500).decode(errors="replace").strip().splitlines()
     raise FtwizardError(
         f"Run {folder.id} did not start.",
-        f"Its log {folder.log} ends with: {tail.strip().splitlines()[-1] if tail.strip() else '—'}",
+        f"Its log {folder.log} ends with: {log[-1] if log else '—'}",
     )

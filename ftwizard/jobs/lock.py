@@ -26,16 +26,11 @@ def take_exclusive(path: Path, *, wait: bool = False) -> int | None:
     With ``wait``, block until the lock is free. A missing file is created.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
     try:
-        command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
-        fcntl.fcntl(descriptor, command, _request(fcntl.F_WRLCK))
+        return _lock(descriptor, command, fcntl.F_WRLCK)
     except (BlockingIOError, PermissionError):
-        os.close(descriptor)
         return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def downgrade(descriptor: int) -> None:
@@ -49,8 +44,13 @@ def take_shared(path: Path) -> int:
     Raises BlockingIOError while a start holds it exclusively.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return _lock(descriptor, fcntl.F_OFD_SETLK, fcntl.F_RDLCK)
+
+
+def _lock(descriptor: int, command: int, kind: int) -> int:
+    """Lock a descriptor and return it; close it on any failure."""
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request(fcntl.F_RDLCK))
+        fcntl.fcntl(descriptor, command, _request(kind))
     except BaseException:
         os.close(descriptor)
         raise

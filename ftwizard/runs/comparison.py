@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,8 +10,8 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import to_number
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.quantity import Figure
 from ftwizard.runs import search, store
+from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress, read_progress
 from ftwizard.runs.store import RunRecord
 from ftwizard.text import format_dollars, format_duration, make_visible
@@ -129,42 +129,38 @@ def read_side(
     """
     progress = progress or read_progress(folder)
     record = store.read_record(folder, progress)
-    try:
-        hashes = folder.read_job().hashes
-    except (OSError, FtwizardError):
-        hashes = {}
+    job = store.read_job(folder)
     return Side(
         label=get_label(index),
         record=record,
         settings=search.read_settings(folder) if settings is None else settings,
-        hashes=hashes,
+        hashes=job.hashes if job else {},
         scores=_collect_scores(record, progress, store.read_result(folder)),
     )
 
 
 def compare(sides: list[Side]) -> Comparison:
-    """Compare runs."""
-    same_validation = _combine(sides, _has_same_validation)
-    same_test = _combine(sides, _has_same_test)
-    same_model = _combine(
-        sides, lambda a, b: _has_same_hash(a, b, "model") and _has_same_hash(a, b, "template", True)
+
+    def are_same(test: Callable[[Side, Side], bool | None]) -> bool | None:
+        return _all(test(sides[0], side) for side in sides[1:])
+
+    validation = are_same(lambda a, b: _has_same_rows(a, b, "validation"))
+    test = are_same(lambda a, b: _has_same_rows(a, b, "test"))
+    model = are_same(
+        lambda a, b: _has_same_hash(a, b, "model") and _has_same_hash(a, b, "template", True)
     )
-    same_length = _combine(sides, lambda a, b: _has_same_setting(a, b, "recipe.max_length"))
-    same_train = _combine(sides, lambda a, b: _has_same_hash(a, b, "train"))
-    tokens = _both(same_model, same_length)
+    length = are_same(lambda a, b: _has_same_setting(a, b, "recipe.max_length"))
+    train = are_same(lambda a, b: _has_same_hash(a, b, "train"))
     return Comparison(
         sides=sides,
         settings=find_differences([run.settings for run in sides]),
         comparable={
-            "validation_loss": _both(same_validation, tokens),
-            "training_loss": _both(same_train, tokens),
-            "test": same_test,
-            "test_loss": _both(same_test, tokens),
+            "validation_loss": _all((validation, model, length)),
+            "training_loss": _all((train, model, length)),
+            "test": test,
+            "test_loss": _all((test, model, length)),
         },
-        reasons=[
-            *_explain(sides, same_validation, same_model, same_length),
-            *_describe_unreadable(sides),
-        ],
+        reasons=_explain(sides, validation, model, length),
     )
 
 
@@ -209,14 +205,13 @@ def format_scores(comparison: Comparison) -> list[tuple[str, list[str]]]:
         if all(value is None for value in values):
             continue
         marked = find_best(comparison, score)
-        cells = ["–" if value is None else write(value) for value in values]
-        if score == "best_eval_loss":
-            steps = [run.scores.best_step for run in comparison.sides]
-            cells = [
-                f"{cell} at {step}" if step is not None else cell
-                for cell, step in zip(cells, steps, strict=True)
-            ]
-        rows.append((name, [f"✓ {c}" if i in marked else c for i, c in enumerate(cells)]))
+        cells = []
+        for index, (run, value) in enumerate(zip(comparison.sides, values, strict=True)):
+            cell = "–" if value is None else write(value)
+            if score == "best_eval_loss" and run.scores.best_step is not None:
+                cell += f" at {run.scores.best_step}"
+            cells.append(f"✓ {cell}" if index in marked else cell)
+        rows.append((name, cells))
     return rows
 
 
@@ -250,18 +245,7 @@ def to_report(comparison: Comparison) -> ComparisonReport:
     )
 
 
-def _format_loss(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _format_count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _format_percent(value: float) -> str:
-    return f"{value:.0%}"
-
-
+_format_loss, _format_count, _format_percent = "{:.4g}".format, "{:,.0f}".format, "{:.0%}".format
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("best_eval_loss", "best validation loss", _format_loss),
     ("eval_loss", "last validation loss", _format_loss),
@@ -278,9 +262,9 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 
 def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any]) -> Scores:
-    actual = record.actual
+    actual = record.actual or RunFigures()
     tokens = progress.metrics.get("tokens")
-    times = list(progress.times.points(0, float("inf")))
+    times = progress.times
     seconds = times[-1][1] - times[0][1] if len(times) > 1 and progress.attempt <= 1 else None
     tuned = result.get("compare")
     tuned = tuned.get("tuned") if isinstance(tuned, dict) else None
@@ -293,17 +277,13 @@ def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any
         loss=record.loss,
         steps=record.step,
         tokens=None if trained is None else int(trained),
-        seconds=_get_value(actual.seconds if actual else None, seconds),
-        tokens_per_s=_get_value(actual.tokens_per_s if actual else None, record.tokens_per_s),
-        cost=_get_value(actual.cost if actual else None, None),
+        seconds=actual.seconds.value if actual.seconds else seconds,
+        tokens_per_s=actual.tokens_per_s.value if actual.tokens_per_s else record.tokens_per_s,
+        cost=actual.cost.value if actual.cost else None,
         test_loss=to_number(tuned.get("loss")),
         test_exact=to_number(tuned.get("exact")),
         test_json_valid=to_number(tuned.get("json_valid")),
     )
-
-
-def _get_value(figure: Figure | None, default: float | None) -> float | None:
-    return default if figure is None else figure.value
 
 
 def _has_same_hash(a: Side, b: Side, part: str, missing: bool | None = None) -> bool | None:
@@ -322,14 +302,6 @@ def _has_same_setting(a: Side, b: Side, name: str) -> bool | None:
     return bool(a.settings.get(name) == b.settings.get(name))
 
 
-def _has_same_validation(a: Side, b: Side) -> bool | None:
-    return _has_same_rows(a, b, "validation")
-
-
-def _has_same_test(a: Side, b: Side) -> bool | None:
-    return _has_same_rows(a, b, "test")
-
-
 def _has_same_rows(a: Side, b: Side, part: str) -> bool | None:
     """Return whether a part has the same rows: the same file, or the same split of one file."""
     if part in a.hashes or part in b.hashes:
@@ -342,20 +314,13 @@ def _has_same_rows(a: Side, b: Side, part: str) -> bool | None:
     files = "test" if part == "validation" else "validation"
     if (files in a.hashes) != (files in b.hashes):
         return None
-    settings = [_has_same_setting(a, b, name) for name in _SPLIT_SETTINGS]
-    return False if False in settings else None if None in settings else True
+    return _all(_has_same_setting(a, b, name) for name in _SPLIT_SETTINGS)
 
 
-def _combine(
-    sides: Sequence[Side], same: Callable[[Side, Side], bool | None]
-) -> bool | None:  # fmt: skip
-    """Return whether all equal the first: False if one differs, None if one is unknown."""
-    results = [same(sides[0], run) for run in sides[1:]]
-    return False if False in results else None if None in results else True
-
-
-def _both(a: bool | None, b: bool | None) -> bool | None:
-    return False if False in (a, b) else None if None in (a, b) else True
+def _all(answers: Iterable[bool | None]) -> bool | None:
+    """Return False if one is False, else None if one is unknown."""
+    answers = set(answers)
+    return False if False in answers else None if None in answers else True
 
 
 def _explain(
@@ -380,14 +345,9 @@ def _explain(
             f"Different max lengths (recipe.max_length {', '.join(lengths)}): losses of longer rows "
             "do not cover the same tokens."
         )
+    if names := [make_visible(run.id) for run in sides if not run.settings]:
+        reasons.append(f"Could not read the plan of {', '.join(names)}: settings are not compared.")
     return reasons
-
-
-def _describe_unreadable(sides: Sequence[Side]) -> list[str]:
-    names = [make_visible(run.id) for run in sides if not run.settings]
-    if not names:
-        return []
-    return [f"Could not read the plan of {', '.join(names)}: settings are not compared."]
 
 
 def _format_setting(value: Any) -> str:

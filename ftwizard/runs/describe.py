@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, describe_end_reason
@@ -178,14 +178,20 @@ def _format_lines(lines: list[int], count: int) -> str:
 def format_comparison(compared: dict[str, Any]) -> list[str]:
     """Format the scores of base and tuned model as a small text table."""
     lines = [f"On {compared['rows']} test examples           base     tuned"]
-    base, tuned = compared["base"]["loss"], compared["tuned"]["loss"]
-    if base is not None and tuned is not None:
-        lines.append(f"  {'test loss':<26}{base:7.3f}   {tuned:7.3f}")
-    for key, name in (("exact", "exact match"), ("json_valid", "valid JSON for the schema")):
-        if compared["base"][key] is not None:
-            base, tuned = compared["base"][key], compared["tuned"][key]
-            lines.append(f"  {name:<26}{base:6.0%}    {tuned:6.0%}")
+    for key, name, base, tuned in list_scores(compared):
+        cells = f"{base:7.3f}   {tuned:7.3f}" if key == "loss" else f"{base:6.0%}    {tuned:6.0%}"
+        lines.append(f"  {name:<26}{cells}")
     return lines
+
+
+def list_scores(compared: dict[str, Any]) -> Iterator[tuple[str, str, float, float]]:
+    """Yield key, name, and the scores of base and tuned model."""
+    for key, name in (
+        ("loss", "test loss"), ("exact", "exact match"), ("json_valid", "valid JSON for the schema"),
+    ):  # fmt: skip
+        base, tuned = compared["base"].get(key), compared["tuned"].get(key)
+        if base is not None and tuned is not None:
+            yield key, name, base, tuned
 
 
 def format_phase(phase: str) -> str:
@@ -205,11 +211,11 @@ def describe_state(status: RunStatus) -> str:
 
 def format_clock(seconds: float) -> str:
     """Format a time in ``seconds`` from now: ``14:32 (in 25 min)``; without a date, only the latter."""
+    remaining = f"in {format_duration(seconds)}"
     try:
-        moment = time.strftime("%H:%M", time.localtime(time.time() + seconds))
+        return f"{time.strftime('%H:%M', time.localtime(time.time() + seconds))} ({remaining})"
     except (OverflowError, ValueError, OSError):
-        return f"in {format_duration(seconds)}"
-    return f"{moment} (in {format_duration(seconds)})"
+        return remaining
 
 
 def describe_progress(progress: Progress) -> str:
@@ -222,9 +228,7 @@ def describe_progress(progress: Progress) -> str:
     if progress.done is None or progress.phase == "training":
         return description
     in_bytes = progress.unit == "bytes"
-    done = format_bytes(progress.done) if in_bytes else f"{progress.done:,.0f}"
+    write: Callable[[float], str] = format_bytes if in_bytes else "{:,.0f}".format
+    total = "" if progress.total is None else f" of {write(progress.total)}"
     unit = "" if in_bytes else f" {progress.unit}"
-    if progress.total is None:
-        return f"{description}, {done}{unit}"
-    total = format_bytes(progress.total) if in_bytes else f"{progress.total:,.0f}"
-    return f"{description}, {done} of {total}{unit}"
+    return f"{description}, {write(progress.done)}{total}{unit}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.events import EventReader, sample
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, read_end
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import store
 from ftwizard.runs.progress import Progress
@@ -33,7 +32,10 @@ class Follower:
         self._events = EventReader(folder.events)
         self.last_read = time.monotonic()
         """Monotonic time at which something new was read; at first, the time of creation."""
-        self._overview = self._read_sample()
+        self._overview: Progress | None = None
+        if self._events.behind > MAX_UNSAMPLED_BYTES:
+            self._overview = Progress()
+            self._overview.feed(sample(folder.events, PIECES, PIECE_BYTES))
         self._telemetry: Telemetry | None = None
         self.status: Status = Status(state="starting", attempt=0)
         self.read_state()
@@ -48,13 +50,6 @@ class Follower:
         """Return whether the initial events are still being read."""
         return self._overview is not None
 
-    def _read_sample(self) -> Progress | None:
-        if self._events.behind <= MAX_UNSAMPLED_BYTES:
-            return None
-        overview = Progress()
-        overview.feed(sample(self.folder.events, PIECES, PIECE_BYTES))
-        return overview
-
     @property
     def run_status(self) -> RunStatus:
         """Return the status, as ``ftwizard status`` does."""
@@ -66,7 +61,6 @@ class Follower:
         return self._events.torn
 
     def read_state(self) -> None:
-        """Read the state of the run."""
         try:
             self.is_gone = not self.folder.job.is_file()
             if not self.is_gone:
@@ -109,26 +103,14 @@ class Follower:
 
         Of a progress bar that overwrites itself, only its last state is returned.
         """
-        text = _read_tail(self.folder.log, LOG_TAIL_BYTES).decode(errors="replace")
+        data = read_end(self.folder.log, LOG_TAIL_BYTES)
+        if len(data) >= LOG_TAIL_BYTES:  # whole lines, or the end of a longer line
+            data = data[data.find(b"\n") + 1 :] or data
         overwritten = (
-            [state for state in line.split("\r") if state.strip()] for line in text.split("\n")
+            [state for state in line.split("\r") if state.strip()]
+            for line in data.decode(errors="replace").split("\n")
         )
         return [states[-1] for states in overwritten if states][-lines:]
-
-
-def _read_tail(path: Path, count: int) -> bytes:
-    """Return the last ``count`` bytes: whole lines, or the end of a longer line.
-
-    Empty without a file.
-    """
-    try:
-        with path.open("rb") as file:
-            start = max(0, os.fstat(file.fileno()).st_size - count)
-            file.seek(start)
-            data = file.read(count)
-    except OSError:
-        return b""
-    return (data[data.find(b"\n") + 1 :] or data) if start else data
 
 
 def _get_mtime(path: Path) -> float:

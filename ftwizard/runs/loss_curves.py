@@ -156,24 +156,14 @@ def _from_named_rows(rows: list[Any], total_steps: int | None = None) -> _ReadRe
 def _from_pairs(content: dict[str, Any]) -> Curve:
     """Read the curve in lists of (step, value) pairs, by name."""
     extra = content.get("extra")
-    more: dict[str, Any] = extra if isinstance(extra, dict) else {}
-
-    def to_points(series: Any) -> list[Point]:
-        return _sort_points(
-            (step, value)
-            for pair in (series if isinstance(series, list) else [])
-            if isinstance(pair, list) and len(pair) == 2
-            if (step := to_number(pair[0])) is not None
-            and (value := to_number(pair[1])) is not None
-        )
-
-    return Curve(
-        train=to_points(content.get("train")),
-        evals=to_points(content.get("eval")),
-        learning_rate=to_points(more.get("learning_rate")),
-        grad_norm=to_points(more.get("grad_norm")),
-        scores={name: to_points(more[name]) for name in _SCORES if name in more},
-        steps_per_epoch=_get_steps_per_epoch(to_points(more.get("epoch"))),
+    series = {"loss": content.get("train"), "eval_loss": content.get("eval")}
+    if isinstance(extra, dict):
+        series |= extra
+    return from_rows(
+        {"step": pair[0], name: pair[1]}
+        for name, pairs in series.items()
+        for pair in (pairs if isinstance(pairs, list) else [])
+        if isinstance(pair, list) and len(pair) == 2
     )
 
 

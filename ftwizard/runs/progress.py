@@ -47,7 +47,6 @@ class Progress:
         self.done: float | None = None
         self.total: float | None = None
         self.unit = ""
-        self.phases: list[str] = []
         self.attempt = 0
         self.step: int | None = None
         self.total_steps: int | None = None
@@ -105,16 +104,17 @@ class Progress:
     def feed(self, events: list[Event]) -> None:
         """Process new events."""
         for event in events:
-            self._process(event)
+            if (now := get_time(event)) is not None:
+                self._process(event, now)
 
-    def _process(self, event: Event) -> None:
-        now = get_time(event)
-        if now is None:
-            return
+    def _process(self, event: Event, now: float) -> None:
         self.updated = now
         attempt = to_count(event.get("attempt", 0))
         self.alive.record(attempt, now)
-        self._process_attempt(attempt)
+        if attempt is not None and attempt != self.attempt:
+            self.attempt = attempt
+            self._recent.clear()
+            self.findings.clear()
         self._process_kind(event, now)
         if self.phase in ACTIVE:
             self.training.record(attempt, now)
@@ -143,14 +143,6 @@ class Progress:
             self._forget_rows_after(step - 1)
             valid = [row for row in rows if isinstance(row, dict)]
             self._hardest.append({**event, "step": step, "rows": valid})
-
-    def _process_attempt(self, attempt: int | None) -> None:
-        if attempt is None or attempt == self.attempt:
-            return
-        self.attempt = attempt
-        self._recent.clear()
-        self.phases.clear()
-        self.findings.clear()
 
     def _process_phase(self, event: Event) -> None:
         phase, detail, unit = event.get("phase"), event.get("what"), event.get("unit")
@@ -199,9 +191,8 @@ class Progress:
 
     def _process_sample(self, event: Event, step: int) -> None:
         index = to_count(event.get("index"))
-        if index is None or not isinstance(event.get("answer"), str):
-            return
-        if index not in self.samples and len(self.samples) >= MAX_PROMPTS:
+        is_full = index not in self.samples and len(self.samples) >= MAX_PROMPTS
+        if index is None or is_full or not isinstance(event.get("answer"), str):
             return
         answers = self.samples.setdefault(index, [])
         answers[:] = [answer for answer in answers if answer["step"] < step]
@@ -246,8 +237,6 @@ class Progress:
         if phase != self.phase:
             self.phase = phase
             self.detail = self.done = self.total = None
-        if phase not in self.phases:
-            self.phases.append(phase)
 
     @property
     def tokens_per_s(self) -> float | None:

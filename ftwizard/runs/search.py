@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ALIASES = {
     "rate": "learning_rate", "lr": "learning_rate", "batch": "batch_size",
     "accumulation": "gradient_accumulation", "length": "max_length", "run": "id", "best": "best_eval_loss",
-    "steps": "total_steps", "eval_loss": "eval_loss",
+    "steps": "total_steps",
 }  # fmt: skip
 """Short names of settings and figures."""
 FIGURES = ("loss", "eval_loss", "best_eval_loss", "best_step", "step", "total_steps", "epoch")
@@ -143,16 +143,16 @@ def read_settings(folder: JobFolder) -> dict[str, Any]:
 
 def flatten(plan: Plan) -> dict[str, Any]:
     """Return the settings of a plan by full name: ``recipe.learning_rate``."""
+    return _flatten_tree(msgspec.to_builtins(plan), "")
+
+
+def _flatten_tree(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-
-    def add(tree: Mapping[str, Any], prefix: str) -> None:
-        for name, value in tree.items():
-            if isinstance(value, dict):
-                add(value, f"{prefix}{name}.")
-            else:
-                settings[prefix + name] = value
-
-    add(msgspec.to_builtins(plan), "")
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            settings |= _flatten_tree(value, f"{prefix}{name}.")
+        else:
+            settings[prefix + name] = value
     return settings
 
 
@@ -168,11 +168,8 @@ def _parse_term(text: str) -> SearchTerm:
             return SearchTerm(text, value=text)
         near = find_similar(key, [*_keys(), *ALIASES])
         hint = f"Did you mean {near}{sign}{make_visible(value, 40)}?" if near else ""
-        raise FtwizardError(
-            f"Runs have no field “{make_visible(name, 40)}”.",
-            hint or f"Examples: {EXAMPLES}",
-            USAGE,
-        )
+        message = f"Runs have no field “{make_visible(name, 40)}”."
+        raise FtwizardError(message, hint or f"Examples: {EXAMPLES}", USAGE)
     if sign in _COMPARE and value and not _is_number(value):
         raise FtwizardError(
             f"{make_visible(text, 60)}: “{make_visible(value, 40)}” is not a number.",
@@ -185,32 +182,19 @@ def _parse_term(text: str) -> SearchTerm:
 @lru_cache
 def _keys() -> frozenset[str]:
     """Return all searchable names: settings by full name and by each of its suffixes."""
-    from ftwizard.plan.schema import Plan
+    from ftwizard.plan.schema import Data, Files, Model, Plan
 
     names = {"id", "state", "model", "data", *FIGURES}
-
-    def add(struct: type[msgspec.Struct], prefix: str) -> None:
-        for item in msgspec.structs.fields(struct):
-            name = prefix + item.name
-            if isinstance(item.type, type) and issubclass(item.type, msgspec.Struct):
-                add(item.type, f"{name}.")
-            else:
-                parts = name.split(".")
-                names.update(".".join(parts[i:]) for i in range(len(parts)))
-
-    add(Plan, "")
+    for name in flatten(Plan(data=Data(files=Files(train="")), model=Model(name=""))):
+        parts = name.split(".")
+        names.update(".".join(parts[i:]) for i in range(len(parts)))
     return frozenset(names)
 
 
 def _get_values(facts: RunFields, key: str) -> list[Any]:
-    if key == "id":
-        return [facts.id]
-    if key == "state":
-        return [*facts.states]
-    if key == "model":
-        return [facts.model]
-    if key == "data":
-        return [*facts.data]
+    values = {"id": [facts.id], "state": facts.states, "model": [facts.model], "data": facts.data}
+    if key in values:
+        return [*values[key]]
     if key in facts.figures:
         return [facts.figures[key]]
     return [v for k, v in facts.settings.items() if k == key or k.endswith(f".{key}")]

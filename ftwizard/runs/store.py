@@ -15,7 +15,7 @@ import msgspec
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import UNREADABLE
-from ftwizard.jobs.folder import JobFolder, Parent, is_id
+from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
@@ -45,6 +45,11 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
+
+
+_PROGRESS_FIELDS = (
+    "phase", "step", "total_steps", "epoch", "best_step", "best_eval_loss", "tokens_per_s", "updated"
+)  # fmt: skip
 
 
 class RunRecord(RunStatus, frozen=True, kw_only=True):
@@ -112,24 +117,14 @@ def read_status(folder: JobFolder) -> RunStatus:
 
 def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus:
     """Combine a job's state and its progress."""
-    is_alive = job.state != "ended"
+    has_eta = job.state != "ended" and progress.phase in ("training", "evaluating")
     return RunStatus(
         id=folder.id,
-        state=job.state,
-        end_reason=job.end_reason,
-        attempt=job.attempt,
-        phase=progress.phase,
-        step=progress.step,
-        total_steps=progress.total_steps,
-        epoch=progress.epoch,
+        **{name: getattr(job, name) for name in ("state", "end_reason", "attempt", "started")},
+        **{name: getattr(progress, name) for name in _PROGRESS_FIELDS},
         loss=_finite(progress.loss),
         eval_loss=_finite(progress.eval_loss),
-        best_step=progress.best_step,
-        best_eval_loss=progress.best_eval_loss,
-        tokens_per_s=progress.tokens_per_s,
-        eta_s=progress.eta_s if is_alive and progress.phase in ("training", "evaluating") else None,
-        started=job.started,
-        updated=progress.updated,
+        eta_s=progress.eta_s if has_eta else None,
         folder=str(folder.path),
         parent=read_parent(folder) or msgspec.UNSET,
     )
@@ -147,7 +142,7 @@ def read_record(folder: JobFolder, progress: Progress | None = None) -> RunRecor
     status = make_status(folder, observe(folder), progress or read_progress(folder))
     compared = prediction.from_result(read_result(folder)) if status.state == "ended" else None
     return RunRecord(
-        **{name: getattr(status, name) for name in RunStatus.__struct_fields__},
+        **msgspec.structs.asdict(status),
         predicted=compared.predicted if compared else prediction.read_prediction(folder),
         actual=compared.actual if compared else None,
         error=compared.error if compared else None,
@@ -156,25 +151,32 @@ def read_record(folder: JobFolder, progress: Progress | None = None) -> RunRecor
 
 def read_parent(folder: JobFolder) -> Parent | None:
     """Return the parent of a run; None without one, or if ``job.json`` is unreadable."""
+    job = read_job(folder)
+    return job.parent if job else None
+
+
+def read_job(folder: JobFolder) -> JobRecord | None:
+    """Read ``job.json``; None if it is missing or unreadable."""
     try:
-        return folder.read_job().parent
+        return folder.read_job()
     except (OSError, FtwizardError):
         return None
 
 
 def read_result(folder: JobFolder) -> dict[str, Any]:
     """Read ``result.json`` of the newest attempt; empty if missing or unreadable."""
-    try:
-        content = msgspec.json.decode(folder.result.read_bytes(), type=dict[str, Any])
-    except (OSError, *UNREADABLE):
-        return {}
+    content = _read_document(folder.result)
     return content if content.get("attempt") == folder.newest_attempt() else {}
 
 
 def read_trained(folder: JobFolder) -> dict[str, Any]:
     """Read ``trained.json``; empty if missing or unreadable."""
+    return _read_document(folder.trained)
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(folder.trained.read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (OSError, *UNREADABLE):
         return {}
 

@@ -144,15 +144,8 @@ def format_scores(compared: dict[str, Any]) -> Text:
         (f"{format_count(compared['rows'], 'test example'):<28}", "bold"),
         ("    base     tuned", "dim"),
     )
-    base, tuned = compared["base"], compared["tuned"]
-    for key, name, is_loss in (
-        ("loss", "test loss", True),
-        ("exact", "exact match", False),
-        ("json_valid", "valid JSON for the schema", False),
-    ):
-        before, after = base.get(key), tuned.get(key)
-        if before is None or after is None:
-            continue
+    for key, name, before, after in describe.list_scores(compared):
+        is_loss = key == "loss"
         cells = [f"{v:8.3f}" if is_loss else f"{v:8.0%}" for v in (before, after)]
         better = after < before if is_loss else after > before
         mark, style = ("✓", palette.GOOD) if better else ("!", palette.WARNING)

@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.ending import GOOD_END_REASONS
-from ftwizard.jobs.watchdog import SILENT_S
+from ftwizard.jobs.worker import SILENT_S
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
