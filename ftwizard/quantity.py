@@ -24,6 +24,27 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """The origin in a few words, if ``source`` is long."""
 
     @property
+    def lowest(self) -> float:
+        """Return the lower end of the range."""
+        return self.value if self.low is None else self.low
+
+    @property
+    def highest(self) -> float:
+        """Return the upper end of the range."""
+        return self.value if self.high is None else self.high
+
+    def scaled(self, factor: float, source: str, unit: str = "") -> Figure:
+        """Return the figure and its range multiplied by ``factor``, by default in the same unit."""
+        return Figure(
+            value=self.value * factor,
+            unit=unit or self.unit,
+            low=None if self.low is None else self.low * factor,
+            high=None if self.high is None else self.high * factor,
+            source=source,
+            as_of=self.as_of,
+        )
+
+    @property
     def brief_source(self) -> str:
         """Return the shortest description of the origin."""
         return self.source if self.short_source is msgspec.UNSET else self.short_source

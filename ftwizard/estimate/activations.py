@@ -57,7 +57,7 @@ def block(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> 
     A norm keeps its 32-bit input; attention keeps queries, keys, values and output (and its mask, if
     rows are padded); the feed-forward part keeps gate, its activation, up and their product.
     """
-    each = compute_bytes(setup)
+    each = setup.bytes_each
     hidden, query = shape.hidden, shape.heads * shape.head_dim
     padded = is_padded(setup, stack)
     keys = query if padded else shape.kv_heads * shape.head_dim
@@ -87,14 +87,9 @@ def block(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> 
     )
 
 
-def compute_bytes(setup: TrainingSetup) -> int:
-    """Return the bytes per element in the compute precision."""
-    return 4 if setup.precision == "fp32" else 2
-
-
 def stream_bytes(setup: TrainingSetup, stack: FrameworkOverhead) -> int:
     """Return the bytes per element of the hidden states: those of embeddings and norms."""
-    each = compute_bytes(setup)
+    each = setup.bytes_each
     if setup.method == "full":
         return max(each, stack.full_bytes)
     if setup.method == "qlora" and stack.loose_bytes:
@@ -137,11 +132,8 @@ def _of_experts(
     full = setup.method == "full"
     if full and stack.autocast and not in_order:
         each = max(each, stack.full_bytes)
-    adapted = [
-        linear.name
-        for linear in shape.linears
-        if linear.fused and (full or setup.targets is None or linear.name in setup.targets)
-    ]
+    fused = (linear for linear in shape.linears if linear.fused)
+    adapted = [linear.name for linear in fused if full or setup.adapts(linear)]
     copies = each * shape.experts * shape.hidden
     kept = _GATE.get(shape.model_type, 3) * each * shape.intermediate + copies
     kept += each * shape.intermediate * ("down_proj" in adapted)
@@ -165,9 +157,7 @@ def _adapting(stack: FrameworkOverhead, each: int) -> _Adapting:
 
 def _for_adapters(shape: ModelShape, setup: TrainingSetup, adapting: _Adapting, each: int) -> float:
     """Return the bytes per token that a block keeps for its adapters."""
-    adapted = [
-        linear for linear in shape.linears if setup.targets is None or linear.name in setup.targets
-    ]
+    adapted = [linear for linear in shape.linears if setup.adapts(linear)]
     total = 0.0
     for linear in adapted:
         if linear.fused:  # the adapter is added to the weights, so no token passes through it

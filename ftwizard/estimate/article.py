@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import msgspec
 
-from ftwizard.estimate.memory import MemoryEstimate
-from ftwizard.estimate.training_setup import TrainingSetup
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.memory import MemoryEstimate, estimate_memory
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
+from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.text import format_byte_range, format_bytes
 
-_SOURCE = "article “End-to-End Fine-Tuning Pipeline”"
-_AS_OF = "2026-04"
-_GB = 10**9
 _NEAR = 0.15
 """Largest relative difference in model size for which the article's figure applies."""
+_METHODS = {"lora": "with LoRA on 16-bit weights", "full": "all weights", "qlora": ""}
+
+
+class _Statement(NamedTuple):
+    parameters: float
+    gigabytes: float
+    parts: dict[str, float]
+    """Gigabytes; empty if it gives none."""
+    verdict: str
+    """Whether it holds."""
+
+
+_STATEMENTS = (
+    _Statement(
+        8.03e9, 16, {"model and overhead": 10, "LoRA": 2, "optimizer": 4},
+        "16 GB is safe with the defaults, but not with longer rows or larger batches.",
+    ),
+    _Statement(
+        70.55e9, 48, {},
+        "48 GB is about right for one GPU. Two 24 GB GPUs would need sharding, which ftwizard does "
+        "not support.",
+    ),
+)  # fmt: skip
 
 
 class RuleOfThumb(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,52 +54,52 @@ class RuleOfThumb(msgspec.Struct, frozen=True, kw_only=True):
     """Why our estimate differs."""
 
 
-def to_qlora(setup: TrainingSetup) -> TrainingSetup:
-    """Return the setup with the article's method on a GPU, for a fair comparison."""
-    if setup.method == "qlora":
-        return setup
-    return msgspec.structs.replace(setup, method="qlora", checkpointing=True, precision="bf16")
-
-
-def rule_of_thumb(
-    shape: ModelShape, ours: MemoryEstimate, *, otherwise: str = ""
+def compare_with_article(
+    plan: Plan,
+    lengths: Mapping[str, LengthDistribution | None],
+    shape: ModelShape | None,
+    facts: MachineInfo,
 ) -> RuleOfThumb | None:
-    """Return the article's figure; None for other model sizes.
+    """Compare the article's memory figure for QLoRA with ours for the same rows.
 
-    ``ours``: our estimate for QLoRA; ``otherwise``: description of the plan's method, if it is not
-    QLoRA on a GPU.
+    QLoRA is used whatever the plan's method. None if the article has no figure for this model size.
     """
-    if abs(shape.parameters / 8.03e9 - 1) < _NEAR:
-        return RuleOfThumb(
-            peak=_figure(16),
-            parts={"model and overhead": _figure(10), "LoRA": _figure(2), "optimizer": _figure(4)},
-            why=_why(ours, otherwise)
-            + " 16 GB is safe with the defaults, but not with longer rows or larger batches.",
-        )
-    if abs(shape.parameters / 70.55e9 - 1) < _NEAR:
-        return RuleOfThumb(
-            peak=_figure(48),
-            parts={},
-            why=_why(ours, otherwise)
-            + " 48 GB is about right for one GPU. Two 24 GB GPUs would need sharding, which "
-            "ftwizard does not support.",
-        )
-    return None
+    size = shape.parameters if shape else 0
+    near = (known for known in _STATEMENTS if abs(size / known.parameters - 1) < _NEAR)
+    statement = next(near, None)
+    if shape is None or statement is None:
+        return None
+    setup = plan_estimate.setup(plan, lengths, facts)
+    otherwise = _METHODS[setup.method] if facts.gpus else "on the CPU"
+    if otherwise:
+        setup = msgspec.structs.replace(setup, method="qlora", checkpointing=True, precision="bf16")
+    try:
+        ours = estimate_memory(shape, setup)
+    except FtwizardError:
+        return None
+    return RuleOfThumb(
+        peak=_figure(statement.gigabytes),
+        parts={name: _figure(gigabytes) for name, gigabytes in statement.parts.items()},
+        why=f"{_explain_difference(ours, otherwise)} {statement.verdict}",
+    )
 
 
 def _figure(gigabytes: float) -> Figure:
-    return Figure(value=gigabytes * _GB, unit="bytes", source=_SOURCE, as_of=_AS_OF)
+    return Figure(
+        value=gigabytes * 10**9, unit="bytes", source="article “End-to-End Fine-Tuning Pipeline”",
+        as_of="2026-04",
+    )  # fmt: skip
 
 
-def _why(ours: MemoryEstimate, otherwise: str) -> str:
-    adapter, peak = ours.parts["adapter"].value, ours.peak
+def _explain_difference(ours: MemoryEstimate, otherwise: str) -> str:
+    sizes = {name: format_bytes(part.value) for name, part in ours.parts.items()}
     first = ""
     if otherwise:
-        own = format_byte_range(peak.low or peak.value, peak.high or peak.value)
+        own = format_byte_range(ours.peak.lowest, ours.peak.highest)
         first = f"This plan trains {otherwise}. For QLoRA on a GPU, our estimate is {own}. "
     return (
-        f"{first}4-bit weights with embeddings take {format_bytes(ours.parts['weights'].value)}, an adapter "
-        f"of {ours.trained:,} parameters {format_bytes(adapter)} and its optimizer "
-        f"{format_bytes(ours.parts['optimizer'].value)}: less than the article assumes. Activations "
-        f"({format_bytes(ours.parts['activations'].value)}) are extra and grow with rows × length."
+        f"{first}4-bit weights with embeddings take {sizes['weights']}, an adapter of "
+        f"{ours.trained:,} parameters {sizes['adapter']} and its optimizer {sizes['optimizer']}: "
+        f"less than the article assumes. Activations ({sizes['activations']}) are extra and grow "
+        "with rows × length."
     )

@@ -180,8 +180,7 @@ def estimate_phases(
     if around.evaluations and around.evaluated:
         share = _forward_share(shape, setup, card, work)
         tokens = around.evaluations * around.evaluated / (work.tokens + work.padding)
-        by_part["evaluations"] = scale_figure(
-            training,
+        by_part["evaluations"] = training.scaled(
             share * tokens,
             f"{format_count(around.evaluations, 'evaluation')} of "
             f"{format_count(round(around.evaluated), 'token')}, forward pass only",
@@ -219,22 +218,10 @@ def sum_phases(parts: Mapping[str, Figure]) -> Figure:
     return Figure(
         value=sum(part.value for part in parts.values()),
         unit="s",
-        low=sum(part.value if part.low is None else part.low for part in parts.values()),
-        high=sum(part.value if part.high is None else part.high for part in parts.values()),
+        low=sum(part.lowest for part in parts.values()),
+        high=sum(part.highest for part in parts.values()),
         source=" + ".join(parts),
         as_of=oldest_date(part.as_of for part in parts.values()),
-    )
-
-
-def scale_figure(figure: Figure, factor: float, source: str) -> Figure:
-    """Return a figure and its range multiplied by ``factor``."""
-    return msgspec.structs.replace(
-        figure,
-        value=figure.value * factor,
-        low=None if figure.low is None else figure.low * factor,
-        high=None if figure.high is None else figure.high * factor,
-        source=source,
-        short_source=msgspec.UNSET,
     )
 
 

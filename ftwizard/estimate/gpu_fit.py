@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import sharded
 from ftwizard.estimate.batching import LengthDistribution
-from ftwizard.estimate.memory import GIB, MemoryEstimate, estimate_memory
+from ftwizard.estimate.memory import (
+    GIB,
+    MemoryEstimate,
+    Sharded,
+    estimate_memory,
+    find_fewest_gpus,
+)
 from ftwizard.estimate.memory_savings import (
     Estimate,
     FitTest,
+    changed,
     changed_settings,
     describe_changes,
     minimize_memory,
     search,
-    upper_peak,
 )
-from ftwizard.estimate.sharded import Sharded
-from ftwizard.estimate.training_setup import (
-    FTWIZARD_OVERHEAD,
-    METHOD_NAMES,
-    FrameworkOverhead,
-    TrainingSetup,
-)
+from ftwizard.estimate.training_setup import METHOD_NAMES, TrainingSetup
 from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure
 from ftwizard.text import format_byte_range, format_bytes, format_count, make_visible
@@ -85,7 +85,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_fit(memory: MemoryEstimate, gpu: AvailableGpu) -> Verdict:
     """Judge an estimate against the free memory of a GPU."""
-    return judge_bytes(memory.peak.value, upper_peak(memory), gpu.free)
+    return judge_bytes(memory.peak.value, memory.peak.highest, gpu.free)
 
 
 def judge_bytes(likely: float, high: float, free: float) -> Verdict:
@@ -96,29 +96,27 @@ def judge_bytes(likely: float, high: float, free: float) -> Verdict:
 def check_fit(
     shape: ModelShape,
     setup: TrainingSetup,
-    gpus: Iterable[AvailableGpu],
+    gpu: AvailableGpu,
     *,
-    smaller: Iterable[tuple[str, ModelShape]] = (),
+    smaller: Sequence[tuple[str, ModelShape]] = (),
     counted: MemoryEstimate | None = None,
-    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
     spread: LengthDistribution | None = None,
     cards: Sequence[GpuSpec] = (),
-) -> tuple[Fit, ...]:
-    """Return one ``Fit`` per GPU, each for the whole model on that GPU.
+) -> Fit:
+    """Check the fit of the whole model on a GPU.
 
     ``smaller``: alternative models by name, best first; ``counted``: memory of exactly this setup
     from the ledger; ``spread``: row lengths, to count truncated rows; ``cards``: GPUs that may be
-    suggested. Raises FtwizardError as ``estimate`` does.
+    suggested. Raises FtwizardError as ``estimate_memory`` does.
     """
-    worked_out = estimate_memory(shape, setup, stack=stack)
-    memory = counted or worked_out
-    factor = max(1.0, memory.peak.value / worked_out.peak.value)
+    computed = estimate_memory(shape, setup)
+    memory = counted or computed
+    factor = max(1.0, memory.peak.value / computed.peak.value)
 
-    def again(candidate: TrainingSetup) -> MemoryEstimate:
-        return _scale_memory(estimate_memory(shape, candidate, stack=stack), factor)
+    def estimate(candidate: TrainingSetup) -> MemoryEstimate:
+        return _scale_memory(estimate_memory(shape, candidate), factor)
 
-    case = _Case(shape, setup, memory, again, list(smaller), stack, spread, cards)
-    return tuple(case.check(gpu) for gpu in gpus)
+    return _Case(shape, setup, gpu, memory, estimate, smaller, spread, cards).check()
 
 
 def check_fit_by_count(
@@ -140,150 +138,126 @@ def find_large_enough(memory: MemoryEstimate, cards: Sequence[GpuSpec]) -> tuple
 
     Sizes as sold (GB, 10⁹ bytes) never exceed the real memory.
     """
-    enough = [
-        card
-        for card in cards
-        if judge_fit(memory, AvailableGpu(name="", memory=card.memory * 1e9)) == "fits"
-    ]
+    enough = [card for card in cards if memory.peak.highest <= card.memory * 1e9]
     smallest = min((card.memory for card in enough), default=0.0)
     return tuple(card for card in enough if card.memory == smallest)[:2]
 
 
+@dataclass(frozen=True)
 class _Case:
-    """One setup to check against GPUs."""
+    """One setup to check against a GPU."""
 
-    def __init__(
-        self, shape: ModelShape, setup: TrainingSetup, memory: MemoryEstimate, again: Estimate,
-        smaller: list[tuple[str, ModelShape]], stack: FrameworkOverhead, spread: LengthDistribution | None,
-        cards: Sequence[GpuSpec],
-    ) -> None:  # fmt: skip
-        self._shape = shape
-        self._setup = setup
-        self._memory = memory
-        self._again = again
-        self._smaller = smaller
-        self._stack = stack
-        self._spread = spread
-        self._cards = cards
+    shape: ModelShape
+    setup: TrainingSetup
+    gpu: AvailableGpu
+    memory: MemoryEstimate
+    estimate: Estimate
+    smaller: Sequence[tuple[str, ModelShape]]
+    spread: LengthDistribution | None
+    cards: Sequence[GpuSpec]
 
-    def check(self, gpu: AvailableGpu) -> Fit:
-        judged = judge_fit(self._memory, gpu)
-        changes = () if judged == "fits" else tuple(self._changes(gpu, judged))
-        sentence, together = self._sentence(gpu, judged, changes), None
+    def check(self) -> Fit:
+        judged = judge_fit(self.memory, self.gpu)
+        changes = () if judged == "fits" else tuple(self._find_changes(judged))
+        sentence, together = _describe(self.memory, self.gpu, judged), None
         if judged == "does not fit":
-            together, suggestion = self._together(gpu)
-            sentence = _join(sentence, suggestion)
+            together, suggestion = self._share()
+            sentence = _join(sentence, self._describe_changes(changes), suggestion)
         return Fit(
-            gpu=gpu,
-            verdict=judged,
-            memory=self._memory,
-            changes=changes,
-            sharded=together,
+            gpu=self.gpu, verdict=judged, memory=self.memory, changes=changes, sharded=together,
             sentence=sentence,
-        )
+        )  # fmt: skip
 
-    def _together(self, gpu: AvailableGpu) -> tuple[Sharded | None, str]:
-        """Return how many GPUs like ``gpu`` fit it when sharded, as it is or with the lowest setup."""
-        for setup in (self._setup, self._lowest()):
-            smallest = sharded.find_fewest_gpus(self._shape, setup, gpu.memory, stack=self._stack)
+    def _share(self) -> tuple[Sharded | None, str]:
+        """Return how many such GPUs fit it when sharded, as it is or with the lowest setup."""
+        for setup in (self.setup, self._lowest()):
+            smallest = find_fewest_gpus(self.shape, setup, self.gpu.memory)
             if smallest is None:
                 continue
             peak, details = smallest.memory.peak, ""
-            if setup != self._setup:
+            if setup != self.setup:
                 rows = format_count(setup.batch_size, "row")
                 details = (
                     f" ({METHOD_NAMES[setup.method]}, {rows} of {setup.length:,} tokens per pass)"
                 )
             return smallest, (
                 f"Sharded over {smallest.cards} such GPUs{details}, each would need roughly "
-                f"{format_byte_range(peak.low or 0, peak.high or 0)}. ftwizard trains on one GPU; for sharding "
+                f"{format_byte_range(peak.lowest, peak.highest)}. ftwizard trains on one GPU; for sharding "
                 "use FSDP with accelerate launch."
             )
         return None, ""
 
-    def _changes(self, gpu: AvailableGpu, now: Verdict) -> Iterator[MemorySaving]:
+    def _find_changes(self, now: Verdict) -> Iterator[MemorySaving]:
         """Yield changes that surely fit; if none does, those that make it at least tight."""
-        fits: FitTest = lambda need: judge_fit(need, gpu) == "fits"
-        may: FitTest = lambda need: judge_fit(need, gpu) != "does not fit"
+        fits: FitTest = lambda need: judge_fit(need, self.gpu) == "fits"
+        may: FitTest = lambda need: judge_fit(need, self.gpu) != "does not fit"
         tests = [fits] if now == "tight" else [fits, may]
         for test in tests:
-            results = search(self._setup, self._again, test, spread=self._spread)
+            results = search(self.setup, self.estimate, test, spread=self.spread)
             for setup, memory in results:
-                yield self._change(setup, memory, gpu)
+                yield self._change(setup, memory)
             if results:
                 break
         for test in tests:
-            if smaller := self._instead(gpu, test):
+            if smaller := self._find_smaller_model(test):
                 yield smaller
                 break
 
-    def _change(
-        self, setup: TrainingSetup, memory: MemoryEstimate, gpu: AvailableGpu
-    ) -> MemorySaving:
-        new = changed_settings(self._setup, setup)
-        description, costs = describe_changes(self._setup, setup, self._spread)
+    def _change(self, setup: TrainingSetup, memory: MemoryEstimate) -> MemorySaving:
+        new = changed_settings(self.setup, setup)
+        description, costs = describe_changes(self.setup, setup, self.spread)
         # Accumulation follows the batch, and alpha the rank: neither counts as a separate change.
         along = ("gradient_accumulation", "alpha")
         names = [f"recipe.{name}" for name in new if name not in along]
-        if setup.head != self._setup.head:
+        if setup.head != self.setup.head:
             names.insert(0, "trl")
         return MemorySaving(
             setting=", ".join(names), settings=new, description=description, setup=setup, memory=memory,
-            verdict=judge_fit(memory, gpu), costs=costs,
+            verdict=judge_fit(memory, self.gpu), costs=costs,
         )  # fmt: skip
 
-    def _instead(
-        self, gpu: AvailableGpu, enough: Callable[[MemoryEstimate], bool]
-    ) -> MemorySaving | None:
+    def _find_smaller_model(self, enough: FitTest) -> MemorySaving | None:
         """Return the first smaller model that fits with the same settings."""
-        for name, shape in self._smaller:
-            if shape.parameters >= self._shape.parameters:
+        for name, shape in self.smaller:
+            if shape.parameters >= self.shape.parameters:
                 continue
             try:
-                memory = estimate_memory(shape, self._setup, stack=self._stack)
+                memory = estimate_memory(shape, self.setup)
             except FtwizardError:  # it lacks the requested target modules
                 continue
             if enough(memory):
                 return MemorySaving(
-                    setting="model",
-                    description=f"train {make_visible(name, 60)} instead",
-                    setup=None,
-                    memory=memory,
-                    verdict=judge_fit(memory, gpu),
-                    costs="a less capable model",
-                )
+                    setting="model", description=f"train {make_visible(name, 60)} instead", setup=None,
+                    memory=memory, verdict=judge_fit(memory, self.gpu), costs="a less capable model",
+                )  # fmt: skip
         return None
 
-    def _sentence(self, gpu: AvailableGpu, judged: Verdict, changes: Sequence[MemorySaving]) -> str:
-        sentence = _describe(self._memory, gpu, judged)
-        if judged != "does not fit":
-            return sentence
-        own = [change for change in changes if change.setup is not None]
+    def _describe_changes(self, changes: Sequence[MemorySaving]) -> str:
+        own = [change.setup for change in changes if change.setup is not None]
         if not own:
-            return f"{sentence} {self._nothing()}"
-        if len(set(own[0].setting.split(", "))) > 1:
-            sentence += " No single change is enough, but several together are."
-        return _join(sentence, _suggest_cards("As it is, ", self._memory, self._cards))
+            return self._describe_lowest()
+        several = ""
+        if len(list(changed(self.setup, own[0], self.spread))) > 1:
+            several = "No single change is enough, but several together are."
+        return _join(several, _suggest_cards("As it is, ", self.memory, self.cards))
 
     def _lowest(self) -> TrainingSetup:
         """Return the setup with the lowest memory for the same row length."""
-        rank = min(self._setup.rank, TrainingSetup(method="lora").rank)
-        return minimize_memory(msgspec.structs.replace(self._setup, rank=rank), self._again)
+        rank = min(self.setup.rank, TrainingSetup(method="lora").rank)
+        return minimize_memory(msgspec.structs.replace(self.setup, rank=rank), self.estimate)
 
-    def _nothing(self) -> str:
+    def _describe_lowest(self) -> str:
         """Describe the lowest possible memory, if no change is enough."""
         lowest = self._lowest()
-        need = self._again(lowest)
+        need = self.estimate(lowest)
         sentence = (
             f"No change makes this model fit: even {METHOD_NAMES[lowest.method]} with "
             f"{format_count(lowest.batch_size, 'row')} of {lowest.length:,} tokens per pass needs "
             f"{format_bytes(need.peak.value)}, including {format_bytes(need.parts['weights'].value)} of weights."
         )
-        larger = (
-            "" if self._cards and not find_large_enough(need, self._cards) else "a larger GPU, "
-        )
+        larger = "" if self.cards and not find_large_enough(need, self.cards) else "a larger GPU, "
         rest = f"Use {larger}a smaller model or a hosted provider."
-        return _join(sentence, _suggest_cards("For that, ", need, self._cards), rest)
+        return _join(sentence, _suggest_cards("For that, ", need, self.cards), rest)
 
 
 def _join(*sentences: str) -> str:
@@ -293,8 +267,7 @@ def _join(*sentences: str) -> str:
 def _describe(memory: MemoryEstimate, gpu: AvailableGpu, judged: Verdict) -> str:
     """Describe a verdict with the needed and the available memory."""
     peak, name = memory.peak, make_visible(gpu.name, 60)
-    low = peak.value if peak.low is None else peak.low
-    needs = format_byte_range(low, upper_peak(memory))
+    needs = format_byte_range(peak.lowest, peak.highest)
     has = f"{name} has {format_bytes(gpu.free)}{_format_gib(gpu)}"
     if gpu.used:
         has += f" free ({format_bytes(min(gpu.used, gpu.memory))} in use)"
@@ -325,16 +298,9 @@ def _scale_memory(memory: MemoryEstimate, factor: float) -> MemoryEstimate:
     """Scale up an estimate that the ledger's count of tensors has shown to be too low."""
     if factor == 1.0:
         return memory
-    parts = {name: _scale_figure(figure, factor) for name, figure in memory.parts.items()}
-    return msgspec.structs.replace(memory, parts=parts, peak=_scale_figure(memory.peak, factor))
+    figures = {name: _scale(figure, factor) for name, figure in memory.parts.items()}
+    return msgspec.structs.replace(memory, parts=figures, peak=_scale(memory.peak, factor))
 
 
-def _scale_figure(figure: Figure, factor: float) -> Figure:
-    return Figure(
-        value=figure.value * factor,
-        unit=figure.unit,
-        low=None if figure.low is None else figure.low * factor,
-        high=None if figure.high is None else figure.high * factor,
-        source=f"{figure.source}, scaled up to the tensor count",
-        as_of=figure.as_of,
-    )
+def _scale(figure: Figure, factor: float) -> Figure:
+    return figure.scaled(factor, f"{figure.source}, scaled up to the tensor count")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate.activations import block, compute_bytes
+from ftwizard.estimate.activations import block
 from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
 from ftwizard.models.shapes import ModelShape
 
@@ -35,55 +35,37 @@ def compute_resident(
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    each = compute_bytes(setup)
-    if setup.method == "full":
-        wide = stack.full_bytes if each == 2 else 4
-        count = shape.parameters
-        return ResidentBytes(
-            weights=shape.parameters * wide,
-            adapter=0,
-            optimizer=count * (2 * wide if stack.moment_bytes is None else stack.moment_bytes),
-            gradients=count * wide,
-            trained=count,
-        )
-    count = shape.adapter(setup.rank, setup.targets)
+    full = setup.method == "full"
+    count = setup.trained(shape)
     if not count:
         raise FtwizardError(
             "The model has none of the layers in recipe.target_modules.",
             f"It has: {', '.join(dict.fromkeys(linear.name for linear in shape.linears))}.",
         )
-    wide = stack.adapter_bytes if each == 2 else 4
-    two = 2 * wide if stack.moment_bytes is None else stack.moment_bytes
+    wide = 4 if setup.bytes_each == 4 else stack.full_bytes if full else stack.adapter_bytes
+    trained = count * wide
     return ResidentBytes(
-        weights=_weights(shape, setup, stack, each),
-        adapter=count * wide,
-        optimizer=count * two,
-        gradients=count * wide,
+        weights=trained if full else _frozen_weights(shape, setup, stack),
+        adapter=0 if full else trained,
+        optimizer=count * (2 * wide if stack.moment_bytes is None else stack.moment_bytes),
+        gradients=trained,
         trained=count,
     )
 
 
-def _weights(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, each: int) -> float:
-    """Return the bytes of the frozen base model of an adapter."""
+def _frozen_weights(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> float:
+    """Return the bytes of the frozen base model of an adapter.
+
+    bitsandbytes quantizes linear layers, but not fused experts.
+    """
+    each = setup.bytes_each
     if setup.method == "lora":
         return shape.parameters * each
-    packed = _packable(shape)
     loose = each if stack.loose_bytes is None else stack.loose_bytes
-    fused = sum(
-        linear.inputs * linear.outputs * linear.count for linear in shape.linears if linear.fused
-    )
+    fused = sum(linear.weights for linear in shape.linears if linear.fused)
+    packed = sum(linear.weights for linear in shape.linears) - fused + shape.outside_blocks
     rest = shape.parameters - packed - fused
     return packed * stack.packed_bytes + fused * each + rest * loose
-
-
-def _packable(shape: ModelShape) -> int:
-    """Return the number of weights that bitsandbytes quantizes: linear layers, not fused experts."""
-    linears = sum(
-        linear.inputs * linear.outputs * linear.count
-        for linear in shape.linears
-        if not linear.fused
-    )
-    return linears + shape.outside_blocks
 
 
 def compute_moments(
@@ -132,11 +114,7 @@ def compute_moments(
             "activations": 0.0 if stack.fused_optimizer else resident.gradients,
         },
     }
-    base = {
-        "weights": resident.weights,
-        "adapter": resident.adapter,
-        "optimizer": resident.optimizer,
-    }
+    base = {name: getattr(resident, name) for name in ("weights", "adapter", "optimizer")}
     return {name: base | at for name, at in by_moment.items()}
 
 
@@ -151,7 +129,7 @@ def _backward(
         return resident.gradients, resident.gradients
     each = resident.gradients / resident.trained
     embeddings = each * shape.vocabulary * shape.hidden
-    in_block = each * sum(linear.inputs * linear.outputs * linear.count for linear in shape.linears)
+    in_block = each * sum(linear.weights for linear in shape.linears)
     first = resident.gradients - in_block / shape.layers - (0 if shape.tied else embeddings)
     return first, resident.gradients + (embeddings if shape.tied else 0)
 
@@ -165,7 +143,7 @@ def _raw(shape: ModelShape, setup: TrainingSetup, resident: ResidentBytes) -> fl
     if setup.method != "full" or not fused:
         return 0.0
     blocks = max(1, max(linear.passes for linear in fused) // max(1, shape.experts))
-    largest = max(linear.inputs * linear.outputs * linear.count / blocks for linear in fused)
+    largest = max(linear.weights for linear in fused) / blocks
     return resident.gradients / resident.trained * largest
 
 
@@ -175,13 +153,11 @@ def _cast(
     """Return the bytes of 16-bit copies of 32-bit weights that autocast keeps during a forward."""
     if not stack.autocast or setup.precision == "fp32":
         return 0.0
-    if setup.method == "full":  # grouped matmuls of experts are not autocast
-        cast = [
-            linear for linear in shape.linears if not linear.fused or linear.computed is not None
-        ]
-        linears = sum(linear.inputs * linear.outputs * linear.count for linear in cast)
-        return 2.0 * linears if stack.full_bytes == 4 else 0.0
-    return 2.0 * resident.trained if stack.adapter_bytes == 4 else 0.0
+    if setup.method != "full":
+        return 2.0 * resident.trained if stack.adapter_bytes == 4 else 0.0
+    # Grouped matmuls of experts are not autocast.
+    cast = (linear for linear in shape.linears if not linear.fused or linear.computed is not None)
+    return 2.0 * sum(linear.weights for linear in cast) if stack.full_bytes == 4 else 0.0
 
 
 def _logits(
@@ -191,7 +167,7 @@ def _logits(
 
     TRL accumulates that gradient in 32 bit, then casts it to the weight's dtype.
     """
-    each, tokens = compute_bytes(setup), setup.tokens
+    each, tokens = setup.bytes_each, setup.tokens
     weight = float(shape.vocabulary * shape.hidden)
     wide = each if each == 4 else stack.full_bytes
     after = wide * weight if setup.method == "full" else 0.0
@@ -211,15 +187,15 @@ def _logits(
 
 def _unpacked(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> float:
     """Return the bytes of 16-bit weight copies while a block is computed."""
-    each = compute_bytes(setup)
-    sizes = [(linear.inputs * linear.outputs, linear) for linear in shape.linears]
+    each = setup.bytes_each
     if setup.method == "full":
         if not stack.autocast or each == 4 or stack.full_bytes == 2:
             return 0.0
-        return 2.0 * sum(size * linear.count for size, linear in sizes) / shape.layers
+        return 2.0 * sum(linear.weights for linear in shape.linears) / shape.layers
     copies = 0.0
     if setup.method == "qlora":  # one layer at a time, dequantized again in backward
-        copies = each * max(float(size) for size, linear in sizes if not linear.fused)
+        sizes = (linear.inputs * linear.outputs for linear in shape.linears if not linear.fused)
+        copies = each * float(max(sizes))
     return copies + MERGING * _merged_experts(shape, setup)
 
 
@@ -231,9 +207,5 @@ def _merged_experts(shape: ModelShape, setup: TrainingSetup) -> float:
     """
     if setup.method == "full":
         return 0.0
-    sizes = [
-        linear.inputs * linear.outputs * linear.count / shape.layers
-        for linear in shape.linears
-        if linear.fused and (setup.targets is None or linear.name in setup.targets)
-    ]
-    return compute_bytes(setup) * sum(sizes)
+    fused = (linear for linear in shape.linears if linear.fused and setup.adapts(linear))
+    return setup.bytes_each * sum(linear.weights for linear in fused) / shape.layers

@@ -22,11 +22,10 @@ MIN_LENGTH = 256
 MAX_PAIRS = 3
 FEW_CUT, MANY_CUT = 0.01, 0.1
 """Shares of truncated rows below which the cost is negligible, and above which it is highest."""
-_COST = {
-    "head": 0, "few cut": 1, "batch_size": 2, "rank": 3, "checkpointing": 4, "some cut": 5,
-    "lora": 6, "qlora": 7, "many cut": 8,
-}  # fmt: skip
-"""Free changes come first, then those that only take longer."""
+COSTS = (
+    "head", "few cut", "batch_size", "rank", "checkpointing", "some cut", "lora", "qlora", "many cut",
+)  # fmt: skip
+"""Kinds of changes, the cheapest first: free ones, then those that only take longer."""
 SETTINGS = {
     "method": "method", "batch_size": "batch_size", "gradient_accumulation": "accumulation",
     "gradient_checkpointing": "checkpointing", "rank": "rank", "alpha": "alpha",
@@ -61,7 +60,7 @@ def search(
     """
 
     def cost(candidate: Candidate) -> tuple[int, int]:
-        parts = [_COST[name] for name in changed(setup, candidate.setup, spread)]
+        parts = [COSTS.index(kind) for kind in changed(setup, candidate.setup, spread)]
         return max(parts), sum(parts)
 
     def first(tried: Sequence[TrainingSetup]) -> Candidate | None:
@@ -88,14 +87,9 @@ def minimize_memory(setup: TrainingSetup, estimate: Estimate) -> TrainingSetup:
     for reduce in (_tiled, _recomputed, _methods, _smaller_batches):
         setup = min(
             (setup, *reduce(setup)),
-            key=lambda candidate: (upper_peak(estimate(candidate)), candidate is not setup),
+            key=lambda candidate: (estimate(candidate).peak.highest, candidate is not setup),
         )
     return setup
-
-
-def upper_peak(memory: MemoryEstimate) -> float:
-    """Return the upper end of the peak, in bytes."""
-    return memory.peak.value if memory.peak.high is None else memory.peak.high
 
 
 def changed_settings(old: TrainingSetup, new: TrainingSetup) -> dict[str, Any]:
@@ -110,60 +104,65 @@ def changed_settings(old: TrainingSetup, new: TrainingSetup) -> dict[str, Any]:
 def changed(
     old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
 ) -> Iterator[str]:
-    """Yield the cost keys of the changes: ``batch_size``, ``qlora``, ``few cut``."""
-    if new.head != old.head:
-        yield "head"
-    if new.batch_size != old.batch_size:
-        yield "batch_size"
-    if new.checkpointing != old.checkpointing:
-        yield "checkpointing"
-    if new.length != old.length:
-        share = _extra_cut_share(old, new, spread)
-        if share is None or FEW_CUT < share <= MANY_CUT:
-            yield "some cut"
+    """Yield the kinds of the changes, as in ``COSTS``."""
+    for name in ("head", "batch_size", "checkpointing", "length", "rank", "method"):
+        if getattr(new, name) == getattr(old, name):
+            continue
+        if name == "length":
+            yield _grade_cut(_extra_cut_share(old, new, spread))
         else:
-            yield "few cut" if share <= FEW_CUT else "many cut"
-    if new.rank != old.rank:
-        yield "rank"
-    if new.method != old.method:
-        yield new.method
+            yield new.method if name == "method" else name
+
+
+def _grade_cut(share: float | None) -> str:
+    if share is None or FEW_CUT < share <= MANY_CUT:
+        return "some cut"
+    return "few cut" if share <= FEW_CUT else "many cut"
 
 
 def describe_changes(
     old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
 ) -> tuple[str, str]:
     """Describe the changes, and their cost."""
-    pairs = [_describe_change(name, old, new, spread) for name in changed(old, new, spread)]
+    pairs = [_describe_change(kind, old, new, spread) for kind in changed(old, new, spread)]
     return "; ".join(change for change, _ in pairs), "; ".join(cost for _, cost in pairs)
 
 
+_FIXED_CHANGES = {
+    "head": (
+        f"TRL {TILED_SINCE.major}.{TILED_SINCE.minor} or newer, which never keeps all logits",
+        "nothing",
+    ),
+    "checkpointing": (
+        "recompute activations (gradient checkpointing)",
+        "about a third more time, the same result",
+    ),
+    "lora": (
+        "train an adapter (lora) instead of all weights",
+        "smaller changes to the model, enough for most tasks",
+    ),
+    "qlora": (
+        "QLoRA: an adapter on 4-bit weights",
+        "about a third more time, and slightly rounded base weights",
+    ),
+}
+"""Description and cost of changes without numbers."""
+
+
 def _describe_change(
-    name: str, old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
+    kind: str, old: TrainingSetup, new: TrainingSetup, spread: LengthDistribution | None
 ) -> tuple[str, str]:
-    if name == "head":
-        release = ".".join(map(str, TILED_SINCE.release[:2]))
-        return f"TRL {release} or newer, which never keeps all logits", "nothing"
-    if name == "batch_size":
+    if kind in _FIXED_CHANGES:
+        return _FIXED_CHANGES[kind]
+    if kind == "batch_size":
         rows = f"{format_count(new.batch_size, 'row')} per pass instead of {old.batch_size}"
         passes = f"{format_count(new.accumulation, 'pass', 'passes')} per step"
         return f"{rows}, {passes}", "some time, the same result"
-    if name == "checkpointing":
-        return "recompute activations (gradient checkpointing)", (
-            "about a third more time, the same result"
-        )
-    if name == "rank":
+    if kind == "rank":
         alpha = "alpha reduced by the same factor"
         if old.alpha is not None:
             alpha = f"alpha {new.alpha} instead of {old.alpha}, for the same scale"
         return f"rank {new.rank} instead of {old.rank}, {alpha}", "a smaller adapter capacity"
-    if name == "lora":
-        return "train an adapter (lora) instead of all weights", (
-            "smaller changes to the model, enough for most tasks"
-        )
-    if name == "qlora":
-        return "QLoRA: an adapter on 4-bit weights", (
-            "about a third more time, and slightly rounded base weights"
-        )
     share = _extra_cut_share(old, new, spread)
     change = f"max length {new.length:,} tokens instead of {old.length:,}"
     if share is None:

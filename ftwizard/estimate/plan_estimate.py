@@ -14,14 +14,19 @@ from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate, Prices
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import duration, gpu_fit, memory, recipe_estimate
-from ftwizard.estimate.article import RuleOfThumb, rule_of_thumb, to_qlora
+from ftwizard.estimate import gpu_fit
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.gpu_fit import Fit
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
-from ftwizard.estimate.recipe_estimate import RecipeEstimate, RowStats, TrainingMachine
+from ftwizard.estimate.recipe_estimate import (
+    RecipeEstimate,
+    TrainingMachine,
+    estimate_recipe,
+    estimate_setup_memory,
+    resolve_setup,
+)
 from ftwizard.estimate.training_setup import LossHead, TrainingSetup, head_for
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models import architectures
@@ -29,9 +34,6 @@ from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.offer import LocalOffer
 from ftwizard.quantity import Figure
-
-METHODS = {"lora": "with LoRA on 16-bit weights", "full": "all weights"}
-ON_CPU = "on the CPU"
 
 
 def estimate_plan(
@@ -54,24 +56,23 @@ def estimate_plan(
     if train is None:
         return None
     machine = msgspec.structs.replace(
-        training_machine(plan, facts, hour), speeds=speeds, probed=_probed(probe),
+        _training_machine(plan, facts), hour=hour, speeds=speeds, probed=_probed(probe),
         probed_on=probe.seconds.as_of if probe else None,
     )  # fmt: skip
-    rows = RowStats(train=train, validation=lengths.get("validation"))
-    return recipe_estimate.estimate_recipe(
-        plan.recipe, rows, shape, machine, merges=plan.finish.merge
+    return estimate_recipe(
+        plan.recipe, train, lengths.get("validation"), shape, machine, merges=plan.finish.merge
     )
 
 
-def training_machine(
-    plan: Plan, facts: MachineInfo, hour: PriceRate | None = None
-) -> TrainingMachine:
+def _training_machine(plan: Plan, facts: MachineInfo) -> TrainingMachine:
     """Return the machine that a plan trains on, with the plan's GPU."""
-    machine = recipe_estimate.machine_from_facts(facts, find_gpu_spec(plan_gpu(plan, facts)), hour)
-    return msgspec.structs.replace(machine, head=installed_head())
+    return TrainingMachine(
+        card=find_gpu_spec(plan_gpu(plan, facts)), gpu=bool(facts.gpus), cores=facts.cores,
+        bfloat16_cpu=facts.bfloat16_cpu, head=_installed_head(),
+    )  # fmt: skip
 
 
-def installed_head() -> LossHead:
+def _installed_head() -> LossHead:
     """Return how the installed TRL computes the loss; without TRL, as the newest version does."""
     try:
         return head_for(metadata.version("trl"))
@@ -83,9 +84,7 @@ def setup(
     plan: Plan, lengths: Mapping[str, LengthDistribution | None], facts: MachineInfo
 ) -> TrainingSetup:
     """Return how the plan trains on this machine."""
-    return recipe_estimate.resolve_setup(
-        plan.recipe, training_machine(plan, facts), lengths.get("train")
-    )
+    return resolve_setup(plan.recipe, _training_machine(plan, facts), lengths.get("train"))
 
 
 def check_plan_fit(
@@ -104,45 +103,18 @@ def check_plan_fit(
     device = plan_gpu(plan, facts)
     if device is None or not device.memory:
         return None
-    room = gpu_fit.AvailableGpu(
+    gpu = gpu_fit.AvailableGpu(
         name=device.name or "the GPU", memory=device.memory, used=float(device.used_by_others)
     )
+    cards = gpu_specs.cards()
     if shape is None:
-        return (
-            gpu_fit.check_fit_by_count(counted, room, cards=gpu_specs.cards()) if counted else None
-        )
+        return gpu_fit.check_fit_by_count(counted, gpu, cards=cards) if counted else None
     try:
-        (result,) = gpu_fit.check_fit(
-            shape, setup(plan, lengths, facts), [room], smaller=_smaller(shape), counted=counted,
-            spread=lengths.get("train"), cards=gpu_specs.cards(),
+        return gpu_fit.check_fit(
+            shape, setup(plan, lengths, facts), gpu, smaller=_smaller(shape), counted=counted,
+            spread=lengths.get("train"), cards=cards,
         )  # fmt: skip
     except FtwizardError:  # the model lacks the target modules
-        return None
-    return result
-
-
-def compare_with_article(
-    plan: Plan,
-    lengths: Mapping[str, LengthDistribution | None],
-    shape: ModelShape | None,
-    facts: MachineInfo,
-) -> RuleOfThumb | None:
-    """Compare the article's memory figure for QLoRA with ours for the same rows.
-
-    QLoRA is used whatever the plan's method. None if the article has no figure for this model size.
-    """
-    if shape is None:
-        return None
-    resolved = setup(plan, lengths, facts)
-    same, otherwise = (
-        to_qlora(resolved),
-        METHODS[resolved.method] if resolved.method != "qlora" else "",
-    )
-    if not facts.gpus:
-        same, otherwise = to_qlora(msgspec.structs.replace(resolved, method="lora")), ON_CPU
-    try:
-        return rule_of_thumb(shape, memory.estimate_memory(shape, same), otherwise=otherwise)
-    except FtwizardError:
         return None
 
 
@@ -176,12 +148,21 @@ def estimate_gpu_hours(
     shape: ModelShape | None,
     names: Iterable[str],
 ) -> dict[str, Figure]:
-    """Return the hours of the whole run by GPU name, for GPUs that it may fit on."""
-    train = lengths.get("train")
-    if train is None or shape is None:
-        return {}
-    rows = RowStats(train=train, validation=lengths.get("validation"))
-    return recipe_estimate.estimate_hours(plan.recipe, rows, shape, names, merges=plan.finish.merge)
+    """Return the hours of the whole run by GPU (a name of the driver or a price).
+
+    Unknown GPUs and those that are too small are left out.
+    """
+    train, hours = lengths.get("train"), {}
+    small = too_small_gpus(plan, lengths, shape, names := tuple(names))
+    for name, machine in _rented_machines(names).items():
+        if train is None or shape is None or name in small:
+            continue
+        estimate = estimate_recipe(
+            plan.recipe, train, lengths.get("validation"), shape, machine, merges=plan.finish.merge
+        )
+        if figure := run_hours(estimate):
+            hours[name] = figure
+    return hours
 
 
 def too_small_gpus(
@@ -190,11 +171,23 @@ def too_small_gpus(
     shape: ModelShape | None,
     names: Iterable[str],
 ) -> frozenset[str]:
-    """Return the GPUs in ``names`` on which the plan does not fit; none without shape or rows."""
-    train = lengths.get("train")
-    if train is None or shape is None:
-        return frozenset()
-    return recipe_estimate.find_too_small_gpus(plan.recipe, RowStats(train=train), shape, names)
+    """Return the GPUs in ``names`` with less memory than the lower end of the estimate.
+
+    None without shape or rows.
+    """
+    train, small = lengths.get("train"), set()
+    for name, machine in _rented_machines(names).items():
+        if train is None or shape is None or machine.card is None:
+            continue
+        memory = estimate_setup_memory(shape, resolve_setup(plan.recipe, machine, train), machine)
+        if memory and memory.peak.lowest > machine.card.memory * 1e9:
+            small.add(name)
+    return frozenset(small)
+
+
+def _rented_machines(names: Iterable[str]) -> dict[str, TrainingMachine]:
+    cards = {name: gpu_specs.find_gpu(name) for name in names}
+    return {name: TrainingMachine(card=card, gpu=True) for name, card in cards.items() if card}
 
 
 def plan_gpu(plan: Plan, facts: MachineInfo) -> Gpu | None:
@@ -251,7 +244,7 @@ def local_offer(
     """
     device, can = plan_gpu(plan, facts), available_bytes(plan, facts)
     memory = counted or (estimate.memory if estimate else None)
-    least = (memory.peak.low or memory.peak.value) if memory else 0  # as for rented GPUs
+    least = memory.peak.lowest if memory else 0  # as for rented GPUs
     return LocalOffer(
         hours=run_hours(estimate),
         too_small=can is not None and least > can,
@@ -265,7 +258,7 @@ def run_hours(estimate: RecipeEstimate | None) -> Figure | None:
     if seconds is None:
         return None
     source = estimate.time.source if estimate and estimate.time else seconds.source
-    return msgspec.structs.replace(duration.scale_figure(seconds, 1 / 3600, source), unit="h")
+    return seconds.scaled(1 / 3600, source, unit="h")
 
 
 def rental_price(device: Gpu | None, prices: Prices) -> Figure | None:

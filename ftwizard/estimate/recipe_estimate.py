@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
-from ftwizard.catalog import gpu_specs
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, cpu_memory, duration, training_setup
+from ftwizard.estimate import batching, duration, training_setup
 from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
 from ftwizard.estimate.duration import Overheads, RunSpeed
-from ftwizard.estimate.memory import MemoryEstimate, estimate_memory
+from ftwizard.estimate.memory import MemoryEstimate, estimate_cpu_memory, estimate_memory
 from ftwizard.estimate.training_setup import LossHead, TrainingSetup
-from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Recipe
 from ftwizard.pricing import machine_rate
@@ -26,14 +23,6 @@ from ftwizard.text import format_count
 
 STATE_BYTES = 12
 """Bytes per trainable parameter in a checkpoint."""
-
-
-class RowStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Row lengths of the training and the validation set."""
-
-    train: LengthDistribution
-    validation: LengthDistribution | None = None
-    """Never packed, whatever the recipe says. None without a validation set."""
 
 
 class TrainingMachine(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,19 +71,10 @@ class RecipeEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars of the whole run, at the machine's hourly price."""
 
 
-def machine_from_facts(
-    facts: MachineInfo, card: GpuSpec | None, hour: PriceRate | None = None
-) -> TrainingMachine:
-    """Build a machine from the detected facts."""
-    return TrainingMachine(
-        card=card, gpu=bool(facts.gpus), cores=facts.cores, bfloat16_cpu=facts.bfloat16_cpu,
-        hour=hour,
-    )  # fmt: skip
-
-
 def estimate_recipe(
     recipe: Recipe,
-    rows: RowStats,
+    train: LengthDistribution,
+    validation: LengthDistribution | None,
     shape: ModelShape | None,
     machine: TrainingMachine,
     *,
@@ -102,15 +82,22 @@ def estimate_recipe(
 ) -> RecipeEstimate:
     """Estimate a recipe in a few milliseconds, without any I/O.
 
-    ``shape`` is None before the model is known. Raises ValueError without rows.
+    ``train``, ``validation``: row lengths, None without a validation set, which is never packed;
+    ``shape``: None before the model is known. Raises ValueError without rows.
     """
-    work = _passes(recipe, rows.train, recipe.packing)
-    setup = resolve_setup(recipe, machine, rows.train)
-    evaluations = _evaluations(recipe, rows, work.steps)
+    work = _passes(recipe, train, recipe.packing)
+    setup = resolve_setup(recipe, machine, train)
+    evaluations = _count_evaluations(recipe, validation, work.steps)
     time = _time(shape, setup, machine, work)
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
-        around = _overheads(recipe, rows, shape, setup, evaluations, merges)
+        around = Overheads(
+            weights=shape.parameters * 2,
+            checkpoint=setup.trained(shape) * STATE_BYTES,
+            evaluations=evaluations,
+            evaluated=_count_evaluated_tokens(recipe, validation),
+            merged=shape.parameters * 2 if merges or recipe.method == "full" else 0,
+        )
         parts = duration.estimate_phases(time, shape, setup, machine.card, work, around)
     whole = duration.sum_phases(parts) if parts else None
     return RecipeEstimate(
@@ -122,9 +109,9 @@ def estimate_recipe(
         tokens=_counted(round(work.tokens), "tokens", "the distribution of row lengths"),
         padding=_counted(work.padding_share, "share", "the expected longest row of random batches"),
         cut=_counted(work.cut, "share", f"rows longer than {recipe.max_length:,} tokens"),
-        memory=_memory(shape, setup, machine),
+        memory=estimate_setup_memory(shape, setup, machine),
         time=time,
-        otherwise=_otherwise(recipe, rows, shape, setup, machine, work),
+        otherwise=_estimate_toggled_packing(recipe, train, shape, setup, machine, work),
         parts=parts,
         whole=whole,
         cost=machine_rate.estimate_cost(whole or time, machine.hour),
@@ -176,22 +163,29 @@ def _passes(recipe: Recipe, lengths: LengthDistribution, packing: bool) -> Train
     )
 
 
-def _evaluations(recipe: Recipe, rows: RowStats, total: int) -> int:
-    if rows.validation is None or rows.validation.rows < 1:
+def _count_evaluations(recipe: Recipe, validation: LengthDistribution | None, total: int) -> int:
+    if validation is None or validation.rows < 1:
         return 0
     every = recipe.evaluation_steps or training_setup.evaluation_steps(total)
     return max(1, -(-total // every))  # includes the one at the end
 
 
-def _memory(
+def _count_evaluated_tokens(recipe: Recipe, validation: LengthDistribution | None) -> float:
+    """Return the tokens of one evaluation, padding included."""
+    if validation is None or validation.rows < 1:
+        return 0.0
+    passes = _passes(msgspec.structs.replace(recipe, epochs=1.0), validation, packing=False)
+    return passes.tokens + passes.padding
+
+
+def estimate_setup_memory(
     shape: ModelShape | None, setup: TrainingSetup, machine: TrainingMachine
 ) -> MemoryEstimate | None:
+    """Estimate the memory of a setup; None if the model is unknown or lacks the target modules."""
     if shape is None:
         return None
     try:
-        if not machine.gpu:
-            return cpu_memory.estimate_cpu_memory(shape, setup)
-        return estimate_memory(shape, setup)
+        return (estimate_memory if machine.gpu else estimate_cpu_memory)(shape, setup)
     except FtwizardError:
         return None
 
@@ -216,9 +210,9 @@ def _time(
     )
 
 
-def _otherwise(
+def _estimate_toggled_packing(
     recipe: Recipe,
-    rows: RowStats,
+    train: LengthDistribution,
     shape: ModelShape | None,
     setup: TrainingSetup,
     machine: TrainingMachine,
@@ -230,76 +224,11 @@ def _otherwise(
     """
     if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
         return None
-    toggled = _passes(recipe, rows.train, not recipe.packing)
+    toggled = _passes(recipe, train, not recipe.packing)
     if max(work.padding_share, toggled.padding_share) < 0.1:
         return None
     return _time(shape, setup, machine, toggled)
 
 
-def _overheads(
-    recipe: Recipe,
-    rows: RowStats,
-    shape: ModelShape,
-    setup: TrainingSetup,
-    evaluations: int,
-    merges: bool,
-) -> Overheads:
-    full = recipe.method == "full"
-    trained = shape.parameters if full else shape.adapter(setup.rank, setup.targets)
-    evaluated = 0.0
-    if rows.validation is not None and rows.validation.rows:
-        once = msgspec.structs.replace(recipe, epochs=1.0)
-        looked_at = _passes(once, rows.validation, packing=False)
-        evaluated = looked_at.tokens + looked_at.padding
-    return Overheads(
-        weights=shape.parameters * 2,
-        checkpoint=trained * STATE_BYTES,
-        evaluations=evaluations,
-        evaluated=evaluated,
-        merged=shape.parameters * 2 if merges or full else 0,
-    )
-
-
 def _counted(value: float, unit: str, source: str) -> Figure:
     return Figure(value=value, unit=unit, source=source, as_of=today())
-
-
-def estimate_hours(
-    recipe: Recipe, rows: RowStats, shape: ModelShape, names: Iterable[str], *, merges: bool = True
-) -> dict[str, Figure]:
-    """Estimate the hours of the whole run on each GPU in ``names`` (names of the driver or a price).
-
-    Unknown GPUs and those that are ``too_small`` are left out.
-    """
-    names = tuple(names)
-    small = find_too_small_gpus(recipe, rows, shape, names)
-    by_name: dict[str, Figure] = {}
-    for name in names:
-        card = gpu_specs.find_gpu(name)
-        if card is None or name in small:
-            continue
-        estimate = estimate_recipe(
-            recipe, rows, shape, TrainingMachine(card=card, gpu=True), merges=merges
-        )
-        if estimate.whole is None:
-            continue
-        source = estimate.time.source if estimate.time is not None else estimate.whole.source
-        in_hours = duration.scale_figure(estimate.whole, 1 / 3600, source)
-        by_name[name] = msgspec.structs.replace(in_hours, unit="h")
-    return by_name
-
-
-def find_too_small_gpus(
-    recipe: Recipe, rows: RowStats, shape: ModelShape, names: Iterable[str]
-) -> frozenset[str]:
-    """Return the GPUs in ``names`` with less memory than the lower end of the estimate."""
-    small = []
-    for name in names:
-        card = gpu_specs.find_gpu(name)
-        if card is None:
-            continue
-        here = TrainingMachine(card=card, gpu=True)
-        memory = _memory(shape, resolve_setup(recipe, here, rows.train), here)
-        if memory and (memory.peak.low or memory.peak.value) > card.memory * 1e9:
-            small.append(name)
-    return frozenset(small)

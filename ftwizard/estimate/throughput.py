@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.estimate.training_setup import TrainingSetup
-from ftwizard.models.shapes import Linear, ModelShape
+from ftwizard.models.shapes import ModelShape
 
 MATMUL = 0.72
 """Share of peak compute in large matmuls: cuBLAS on an A100 reaches 225 of 312 TFLOPS."""
@@ -91,8 +91,7 @@ def launch_seconds(shape: ModelShape, setup: TrainingSetup, *, forward: bool = F
 
 def step_seconds(shape: ModelShape, setup: TrainingSetup, card: GpuSpec) -> float:
     """Return the seconds of one optimizer step (AdamW in 32 bit)."""
-    trained = shape.parameters if setup.method == "full" else _adapter(shape, setup)
-    return trained * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
+    return setup.trained(shape) * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
 
 
 def flops_a_token(shape: ModelShape, setup: TrainingSetup, attended: float) -> float:
@@ -111,7 +110,10 @@ def _flops(
     full, again = setup.method == "full", int(setup.checkpointing)
     runs, head_runs = (1, 1) if forward else (2 + full + again, 2 + full)
     weights = sum(
-        linear.inputs * linear.outputs * linear.passes / (EXPERTS if _is_expert(linear) else 1)
+        linear.inputs
+        * linear.outputs
+        * linear.passes
+        / (EXPERTS if linear.passes < linear.count else 1)
         for linear in shape.linears
     )
     head = shape.vocabulary * shape.hidden
@@ -130,7 +132,7 @@ def _block_bytes(shape: ModelShape, setup: TrainingSetup) -> float:
     moved = float(shape.layers * per_layer)
     for linear in shape.linears:
         moved += LINEAR * (linear.inputs + linear.outputs) * linear.passes
-        if setup.method != "full" and (setup.targets is None or linear.name in setup.targets):
+        if setup.method != "full" and setup.adapts(linear):
             moved += (LORA_IN * linear.inputs + LORA_OUT * linear.outputs) * linear.passes
     return moved * (2 if setup.precision == "fp32" else 1)
 
@@ -146,16 +148,4 @@ def _weight_bytes(shape: ModelShape, setup: TrainingSetup, tokens: float) -> flo
 
 def _in_4_bit(shape: ModelShape) -> float:
     """Return the number of 4-bit weights with QLoRA: linear modules; fused experts stay in 16 bit."""
-    return sum(
-        linear.inputs * linear.outputs * linear.count
-        for linear in shape.linears
-        if not linear.fused
-    )
-
-
-def _is_expert(linear: Linear) -> bool:
-    return linear.passes < linear.count
-
-
-def _adapter(shape: ModelShape, setup: TrainingSetup) -> int:
-    return shape.adapter(setup.rank, setup.targets)
+    return sum(linear.weights for linear in shape.linears if not linear.fused)

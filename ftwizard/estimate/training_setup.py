@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from packaging.version import InvalidVersion, Version
 
+from ftwizard.models.shapes import Linear, ModelShape
 from ftwizard.plan.schema import Method
 
 LossHead = Literal["tiled", "full"]
@@ -38,6 +39,19 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     def tokens(self) -> int:
         """Return the tokens of one forward pass, padding included."""
         return self.batch_size * self.length
+
+    @property
+    def bytes_each(self) -> int:
+        """Return the bytes per element in the compute precision."""
+        return 4 if self.precision == "fp32" else 2
+
+    def adapts(self, linear: Linear) -> bool:
+        """Return whether a linear layer of the blocks gets an adapter, if the method trains one."""
+        return self.targets is None or linear.name in self.targets
+
+    def trained(self, shape: ModelShape) -> int:
+        """Return the number of trained parameters; 0 if the model lacks all ``targets``."""
+        return shape.parameters if self.method == "full" else shape.adapter(self.rank, self.targets)
 
 
 # Memory behavior of a training framework, in bytes.

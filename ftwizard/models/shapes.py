@@ -23,6 +23,11 @@ class Linear(msgspec.Struct, frozen=True, kw_only=True):
     experts and weight inactive ones with 0. None: ``active``."""
 
     @property
+    def weights(self) -> int:
+        """Return the number of weights in the whole model."""
+        return self.inputs * self.outputs * self.count
+
+    @property
     def passes(self) -> int:
         """Return the number that one token is multiplied by."""
         return self.active if self.computed is None else self.computed

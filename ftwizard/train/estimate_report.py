@@ -13,7 +13,7 @@ from ftwizard import locations
 from ftwizard.advice import plan_warnings, run_history, target_modules
 from ftwizard.catalog.prices import Prices
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, disk, plan_estimate, probe_cache
+from ftwizard.estimate import article, batching, disk, plan_estimate, probe_cache
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
@@ -152,7 +152,7 @@ def build_report(
         "here": _find_device(plan, machine),
         "room": plan_estimate.available_bytes(plan, machine),
         "fit": plan_estimate.check_plan_fit(*shape_inputs, counted=facts.counted.memory),
-        "article": plan_estimate.compare_with_article(*shape_inputs),
+        "article": article.compare_with_article(*shape_inputs),
         "run": facts.run,
         "hour": _find_prices(plan, machine, prices),
         "probe": probe,

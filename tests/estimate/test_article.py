@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ftwizard.catalog.model_configs import find_config
-from ftwizard.estimate import plan_estimate
+from ftwizard.estimate import article
 from ftwizard.estimate.article import RuleOfThumb
 from ftwizard.hardware.machine import Gpu
 from ftwizard.models.architectures import build_shape
@@ -29,7 +29,7 @@ def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None
         recipe=schema.Recipe(method=method),
     )  # fmt: skip
     facts = make_machine(*gpus)
-    return plan_estimate.compare_with_article(chosen, {}, _shape(name), facts)
+    return article.compare_with_article(chosen, {}, _shape(name), facts)
 
 
 @pytest.mark.parametrize("gpus", [(), (CARD,)])

@@ -74,7 +74,7 @@ SPREADS = st.none() | st.builds(
 
 def _fit(shape: ModelShape, setup: TrainingSetup, room: float, **more: object) -> Fit:
     gpu = AvailableGpu(name="a GPU", memory=room)
-    return check_fit(shape, setup, [gpu], **more)[0]  # type: ignore[arg-type]
+    return check_fit(shape, setup, gpu, **more)  # type: ignore[arg-type]
 
 
 def _kinds(change: MemorySaving) -> set[str]:
@@ -113,7 +113,7 @@ def test_more_memory_never_makes_it_worse(
 
 @given(setup=SETUPS, room=ROOM, used=st.integers(0, 220 * GIB))
 def test_what_others_use_is_not_there(setup: TrainingSetup, room: int, used: int) -> None:
-    (busy,) = check_fit(SMALL, setup, [AvailableGpu(name="x", memory=room, used=used)])
+    busy = check_fit(SMALL, setup, AvailableGpu(name="x", memory=room, used=used))
     alone = _fit(SMALL, setup, max(0, room - used))
     assert (busy.verdict, busy.changes) == (alone.verdict, alone.changes)
     assert RANKS[busy.verdict] >= RANKS[_fit(SMALL, setup, room).verdict]
@@ -260,10 +260,8 @@ def test_70_billion_on_16_gib_is_an_honest_sentence() -> None:
 def test_70_billion_fits_one_card_of_80_gb_and_none_of_24() -> None:
     setup = TrainingSetup(method="qlora", batch_size=1, length=2048)
     small, large = (AvailableGpu(name="x", memory=size * GIB) for size in (24, 79.6))
-    assert [one.verdict for one in check_fit(LARGE, setup, [small, large])] == [
-        "does not fit",
-        "fits",
-    ]
+    assert check_fit(LARGE, setup, small).verdict == "does not fit"
+    assert check_fit(LARGE, setup, large).verdict == "fits"
 
 
 def test_the_smallest_card_that_holds_it() -> None:
@@ -315,7 +313,7 @@ def test_a_count_alone_is_judged_where_the_layers_are_not_known(
 
 def test_foreign_names_are_shown_not_obeyed() -> None:
     setup = TrainingSetup(method="qlora", length=2048)
-    (found,) = check_fit(
-        LARGE, setup, [AvailableGpu(name="a\x1b[31m", memory=16e9)], smaller=[("b\x1b[2J", SMALL)]
+    found = check_fit(
+        LARGE, setup, AvailableGpu(name="a\x1b[31m", memory=16e9), smaller=[("b\x1b[2J", SMALL)]
     )
     assert "\x1b" not in found.sentence + "".join(one.description for one in found.changes)

@@ -20,7 +20,7 @@ from ftwizard.catalog.prices import packaged
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import advise_data, cost_inputs
 from ftwizard.data.tokens.stats import TokenEstimate
-from ftwizard.estimate import disk, plan_estimate, recipe_estimate
+from ftwizard.estimate import article, disk, plan_estimate, recipe_estimate
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.batching import from_counts as lengths_of
 from ftwizard.estimate.duration import RunSpeed
@@ -107,7 +107,7 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
             plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, speeds=speeds),
             plan_estimate.run_hours(come),
             plan_estimate.check_plan_fit(plan, LENGTHS, shape, facts),
-            plan_estimate.compare_with_article(plan, LENGTHS, shape, facts),
+            article.compare_with_article(plan, LENGTHS, shape, facts),
             plan_estimate.estimate_gpu_hours(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}),
             plan_estimate.rental_price(facts.gpus[0] if facts.gpus else None, packaged()),
             disk.estimate_parts(
@@ -125,9 +125,7 @@ def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
     assert train is not None
     here = recipe_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
     shape = architectures.build_shape(MODELS[0].config, MODELS[0].source)
-    found = recipe_estimate.estimate_recipe(
-        Recipe(), recipe_estimate.RowStats(train=train), shape, here
-    )
+    found = recipe_estimate.estimate_recipe(Recipe(), train, None, shape, here)
     assert found.time is not None and found.time.as_of == "2026-11-02"
     assert found.whole is not None and found.whole.as_of == "2026-11"  # with what was assumed
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import batching, memory, recipe_estimate, training_setup
+from ftwizard.estimate import batching, memory, plan_estimate, recipe_estimate, training_setup
 from ftwizard.estimate.duration import RunSpeed
-from ftwizard.estimate.recipe_estimate import RecipeEstimate, RowStats, TrainingMachine
-from ftwizard.plan.schema import Recipe
+from ftwizard.estimate.recipe_estimate import RecipeEstimate, TrainingMachine
+from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 from tests.advice.test_data_settings import drawn
 from tests.helpers.shapes import PUBLISHED
 
 LLAMA = PUBLISHED["llama-3.1-8b"]
 RAGGED = drawn(5.0, 1.0)
-ROWS = RowStats(train=RAGGED, validation=RAGGED.scaled(200))
+ROWS = (RAGGED, RAGGED.scaled(200))
 A100 = TrainingMachine(card=find_gpu("NVIDIA A100-SXM4-80GB"), gpu=True, cores=8)
 RECIPES = st.builds(
     Recipe,
@@ -40,7 +40,7 @@ def seconds(found: RecipeEstimate) -> float:
 
 
 def of(recipe: Recipe, machine: TrainingMachine = A100, **more: Any) -> RecipeEstimate:
-    return recipe_estimate.estimate_recipe(recipe, ROWS, LLAMA, machine, **more)
+    return recipe_estimate.estimate_recipe(recipe, *ROWS, LLAMA, machine, **more)
 
 
 @given(RECIPES)
@@ -77,8 +77,8 @@ def test_padding_is_said_both_ways() -> None:
     assert plain.padding.value > 0.3 and packed.padding.value == 0
     assert plain.otherwise is not None and plain.otherwise.value < seconds(plain)
     assert packed.otherwise is not None and packed.otherwise.value == seconds(plain)
-    even = RowStats(train=batching.from_mean(2000, 300))
-    assert recipe_estimate.estimate_recipe(Recipe(), even, LLAMA, A100).otherwise is None
+    even = batching.from_mean(2000, 300)
+    assert recipe_estimate.estimate_recipe(Recipe(), even, None, LLAMA, A100).otherwise is None
 
 
 def test_what_was_measured_comes_first() -> None:
@@ -93,10 +93,10 @@ def test_what_was_measured_comes_first() -> None:
 def test_what_is_not_known_is_none() -> None:
     odd = TrainingMachine(gpu=True, cores=8)
     assert (of(Recipe(), odd).time, of(Recipe(), odd).whole, of(Recipe(), odd).cost) == (None,) * 3
-    found = recipe_estimate.estimate_recipe(Recipe(), ROWS, None, A100)
+    found = recipe_estimate.estimate_recipe(Recipe(), *ROWS, None, A100)
     assert (found.time, found.memory) == (None, None) and found.steps.value > 0
     with pytest.raises(ValueError):
-        recipe_estimate.estimate_recipe(Recipe(), RowStats(train=RAGGED.scaled(0)), LLAMA, A100)
+        recipe_estimate.estimate_recipe(Recipe(), RAGGED.scaled(0), None, LLAMA, A100)
 
 
 def test_processors_are_told_from_cards() -> None:
@@ -134,7 +134,7 @@ def test_a_recipe_costs_what_its_whole_run_takes() -> None:
     assert priced.cost.value == pytest.approx(priced.whole.value / 3600 * 1.5)
     fast = RunSpeed(run="earlier", tokens_per_s=1000.0)
     alone = recipe_estimate.estimate_recipe(
-        Recipe(), ROWS, None, msgspec.structs.replace(A100, hour=hour, speeds=(fast,))
+        Recipe(), *ROWS, None, msgspec.structs.replace(A100, hour=hour, speeds=(fast,))
     )
     assert alone.whole is None and alone.time and alone.cost, "of the training where that is all"
     assert alone.cost.value == pytest.approx(alone.time.value / 3600 * 1.5)
@@ -142,15 +142,15 @@ def test_a_recipe_costs_what_its_whole_run_takes() -> None:
 
 def test_hours_are_of_cards_that_are_known_and_large_enough() -> None:
     names = ["a100-40gb", "h100-80gb", "rtx-4090", "t4", "abacus"]
-    found = recipe_estimate.estimate_hours(
-        Recipe(method="qlora"), ROWS, PUBLISHED["llama-3.1-70b"], names
+    plan = Plan(
+        data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe(method="qlora")
     )
+    inputs = plan, dict(zip(("train", "validation"), ROWS, strict=True))
+    found = plan_estimate.estimate_gpu_hours(*inputs, PUBLISHED["llama-3.1-70b"], names)
     assert list(found) == ["h100-80gb"]
-    small = recipe_estimate.find_too_small_gpus(
-        Recipe(method="qlora"), ROWS, PUBLISHED["llama-3.1-70b"], names
-    )
+    small = plan_estimate.too_small_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
     assert small == {"a100-40gb", "rtx-4090", "t4"}, "of an abacus nothing is known"
-    known = recipe_estimate.estimate_hours(Recipe(method="qlora"), ROWS, LLAMA, names)
+    known = plan_estimate.estimate_gpu_hours(*inputs, LLAMA, names)
     assert set(names) - set(known) == {"abacus"}
     assert known["h100-80gb"].value < known["a100-40gb"].value < known["t4"].value
     assert all(one.unit == "h" and one.source and one.as_of for one in known.values())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.catalog.model_configs import find_config
-from ftwizard.estimate import memory, sharded
+from ftwizard.estimate import memory
 from ftwizard.estimate.gpu_fit import AvailableGpu, check_fit
 from ftwizard.estimate.memory import GIB
 from ftwizard.estimate.training_setup import TrainingSetup
@@ -35,7 +35,7 @@ SETUPS = st.builds(
 def test_each_card_more_holds_less_but_never_all_of_a_part(
     shape: ModelShape, setup: TrainingSetup, cards: int
 ) -> None:
-    some, more = (sharded.estimate_sharded(shape, setup, n) for n in (cards, cards + 1))
+    some, more = (memory.estimate_sharded(shape, setup, n) for n in (cards, cards + 1))
     assert more.peak.value < some.peak.value
     assert sum(part.value for part in more.parts.values()) == pytest.approx(more.peak.value)
     alone = memory.estimate_memory(shape, setup)
@@ -45,20 +45,18 @@ def test_each_card_more_holds_less_but_never_all_of_a_part(
 
 @given(setup=SETUPS, room=st.integers(1, 200))
 def test_the_fewest_are_the_fewest(setup: TrainingSetup, room: int) -> None:
-    found = sharded.find_fewest_gpus(LARGE, setup, room * GIB)
+    found = memory.find_fewest_gpus(LARGE, setup, room * GIB)
     if found is None:
-        assert (
-            sharded.estimate_sharded(LARGE, setup, sharded.MAX_CARDS).peak.high or 0
-        ) > room * GIB
+        assert (memory.estimate_sharded(LARGE, setup, memory.MAX_CARDS).peak.high or 0) > room * GIB
         return
     assert (found.memory.peak.high or 0) <= room * GIB
     if found.cards > 2:
-        less = sharded.estimate_sharded(LARGE, setup, found.cards - 1)
+        less = memory.estimate_sharded(LARGE, setup, found.cards - 1)
         assert (less.peak.high or 0) > room * GIB
 
 
 def test_70_billion_on_24_gib_takes_several_and_says_that_they_are_not_used_here() -> None:
-    (found,) = check_fit(LARGE, QLORA, [AvailableGpu(name="RTX 4090", memory=24 * GIB)])
+    found = check_fit(LARGE, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
     assert found.verdict == "does not fit" and found.sharded is not None
     assert 2 < found.sharded.cards <= 4
     assert f"Sharded over {found.sharded.cards} such GPUs, each would need" in found.sentence
@@ -67,13 +65,13 @@ def test_70_billion_on_24_gib_takes_several_and_says_that_they_are_not_used_here
 
 def test_what_only_fits_sharded_with_less_says_with_what() -> None:
     setup = msgspec.structs.replace(QLORA, method="lora", batch_size=8, length=2048)
-    (found,) = check_fit(LARGE, setup, [AvailableGpu(name="RTX 4090", memory=24 * GIB)])
+    found = check_fit(LARGE, setup, AvailableGpu(name="RTX 4090", memory=24 * GIB))
     assert found.sharded is not None
     assert "(QLoRA, 1 row of 2,048 tokens per pass)" in found.sentence
 
 
 def test_what_fits_is_not_sharded() -> None:
-    (found,) = check_fit(SMALL, QLORA, [AvailableGpu(name="RTX 4090", memory=24 * GIB)])
+    found = check_fit(SMALL, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
     assert found.sharded is None and "Sharded" not in found.sentence
-    (tiny,) = check_fit(LARGE, QLORA, [AvailableGpu(name="a card", memory=4 * GIB)])
+    tiny = check_fit(LARGE, QLORA, AvailableGpu(name="a card", memory=4 * GIB))
     assert tiny.sharded is None and "Sharded" not in tiny.sentence

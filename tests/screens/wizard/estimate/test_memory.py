@@ -9,7 +9,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.catalog.model_configs import find_config
-from ftwizard.estimate import plan_estimate, probe_cache
+from ftwizard.estimate import article, plan_estimate, probe_cache
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.report_text import BAR_WIDTH
 from ftwizard.hardware.machine import Gpu, MachineInfo
@@ -62,7 +62,7 @@ def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
         "memory": msgspec.to_builtins(fit.memory), "fit": msgspec.to_builtins(fit),
         "here": {"name": gpu.name, "memory": gpu.memory, "gpu": True},
         "room": plan_estimate.available_bytes(one, facts), "probe": None, "measured": None,
-        "article": msgspec.to_builtins(plan_estimate.compare_with_article(one, {}, llama(), facts)),
+        "article": msgspec.to_builtins(article.compare_with_article(one, {}, llama(), facts)),
         "uncounted": None, "one_gpu": None, **more,
     }  # fmt: skip
 
