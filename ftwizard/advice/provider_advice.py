@@ -18,7 +18,7 @@ from ftwizard.advice.questions import (
     open_questions,
     wanted_size,
 )
-from ftwizard.catalog.providers import Factor, PathId, PlatformId, catalog
+from ftwizard.catalog.providers import Factor, ProviderId, PlatformId, catalog
 from ftwizard.hardware.machine import Gpu, MachineInfo
 
 CLOSE = 1
@@ -28,7 +28,7 @@ CLOSE = 1
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """A provider for these facts and answers."""
 
-    path: PathId
+    provider: ProviderId
     platform: PlatformId | None
     """The cloud service; None for other providers, or if the cloud is unknown."""
     startable: bool
@@ -37,13 +37,13 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """Why this one; never empty."""
     cautions: tuple[str, ...]
     """Arguments against it."""
-    close_to: PathId | None
+    close_to: ProviderId | None
     """Another provider that is about as good."""
     assumed: tuple[str, ...]
     """Assumptions for unanswered questions, as conditions."""
     flips: tuple[str, ...]
     """Single changes that lead to another provider: “If you must own the weights: …”."""
-    costs_of: dict[PathId, str]
+    costs_of: dict[ProviderId, str]
     """Drawbacks of choosing each other provider instead."""
     fit: str | None
     """Advice for the answer to ``fit``; None without an answer."""
@@ -72,15 +72,15 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
         verdict for verdict in others if not verdict.why_not and best.score - verdict.score <= CLOSE
     ]
     return Recommendation(
-        path=best.path,
+        provider=best.provider,
         platform=best.platform,
-        startable=catalog().path(best.path).available,
+        startable=catalog().provider(best.provider).available,
         reasons=_reasons(best, others),
         cautions=best.cons,
-        close_to=close[0].path if close else None,
+        close_to=close[0].provider if close else None,
         assumed=_assumed(facts, complete),
-        flips=_flips(facts, complete, today, best.path),
-        costs_of={verdict.path: _describe_drawbacks(verdict, today) for verdict in others},
+        flips=_flips(facts, complete, today, best.provider),
+        costs_of={verdict.provider: _describe_drawbacks(verdict, today) for verdict in others},
         fit=FIT_ADVICE.get(complete.get("fit", "")),
         wrong_tool=complete.get("fit") == "facts",
         blocked=blocked,
@@ -110,7 +110,7 @@ def _ranked(
 def _reasons(best: ProviderScore, others: tuple[ProviderScore, ...]) -> tuple[str, ...]:
     """Return its pros, then what rules the others out."""
     ruled_out = tuple(
-        f"{catalog().path(verdict.path).name} is ruled out: {verdict.why_not}"
+        f"{catalog().provider(verdict.provider).name} is ruled out: {verdict.why_not}"
         for verdict in others
         if verdict.why_not
     )
@@ -125,7 +125,7 @@ def _blocked(
     if "size" not in answers:  # a smaller model may be enough
         return ""
     if (
-        best.path != "local"
+        best.provider != "local"
         or not all(verdict.why_not for verdict in others)
         or can_train(facts, answers)
     ):
@@ -163,7 +163,7 @@ def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> dict
             if not _blocked(facts, changed, best, tuple(others)):
                 changes[f"If {option.when}: {_display_name(best)}."] = f"{question.id}={option.id}"
     need = catalog().need(wanted_size(answers))
-    larger = f"With a GPU with about {need.memory_text} here: {catalog().path('local').name}."
+    larger = f"With a GPU with about {need.memory_text} here: {catalog().provider('local').name}."
     return changes | {larger: ""}
 
 
@@ -176,7 +176,7 @@ def _assumed(facts: MachineInfo, answers: Answers) -> tuple[str, ...]:
 
 
 def _flips(
-    facts: MachineInfo, answers: Answers, today: datetime.date, path: PathId
+    facts: MachineInfo, answers: Answers, today: datetime.date, path: ProviderId
 ) -> tuple[str, ...]:
     """Try each other answer, a larger GPU, and each end date."""
     flips: list[str] = []
@@ -185,18 +185,18 @@ def _flips(
         for option in question.options:
             if option.id != now:
                 changed = _ranked(facts, {**answers, question.id: option.id}, today)[0]
-                if changed.path != path:
+                if changed.provider != path:
                     flips.append(f"If {option.when}: {_display_name(changed)}.")
     if not fits_here(facts, answers) and not catalog().need(wanted_size(answers)).processors:
         need = catalog().need(wanted_size(answers))
         gpu = Gpu(name=None, memory=round(need.memory.value))
         changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
-        if changed.path != path:
+        if changed.provider != path:
             flips.append(f"With a GPU of {need.memory_text} here: {_display_name(changed)}.")
     for end in sorted(catalog().lifecycles, key=lambda end: end.date):
-        if end.path == path and end.date > today:
+        if end.provider == path and end.date > today:
             changed = _ranked(facts, answers, end.date)[0]
-            if changed.path != path:
+            if changed.provider != path:
                 flips.append(f"From {end.date}: {_display_name(changed)}.")
                 break
     return tuple(flips)
@@ -205,8 +205,8 @@ def _flips(
 def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     if verdict.why_not:
         return f"Not possible: {verdict.why_not}"
-    path = catalog().path(verdict.path)
-    factor: Factor = "setup" if verdict.path == "local" else "data"
+    path = catalog().provider(verdict.provider)
+    factor: Factor = "setup" if verdict.provider == "local" else "data"
     statement = path.claims(factor, verdict.platform)[0].statement
     differs = f"{factor.capitalize()}: {statement}."
     price = path.claims("cost", verdict.platform)[0]
@@ -216,7 +216,7 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
 
 
 def _display_name(verdict: ProviderScore) -> str:
-    name = catalog().path(verdict.path).name
+    name = catalog().provider(verdict.provider).name
     return f"{name} ({catalog().platform(verdict.platform).name})" if verdict.platform else name
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.advice.questions import Answers, fits_here, wanted_size
 from ftwizard.catalog.hosted_models import list_hosted_models
-from ftwizard.catalog.providers import PathId, PlatformId, Size, catalog
+from ftwizard.catalog.providers import ProviderId, PlatformId, Size, catalog
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import UNKNOWN, format_price, format_unit_price
@@ -36,7 +36,7 @@ _CLOSE = 0.005
 class ProviderCost(msgspec.Struct, frozen=True, kw_only=True):
     """Training cost at one provider, in US dollars."""
 
-    path: PathId
+    provider: ProviderId
     why_not: str = ""
     """The answer that rules it out; empty if it is possible."""
     name: str = ""
@@ -108,9 +108,9 @@ def estimate_provider_costs(
     Spot instances, services that the answers rule out, and smaller models than asked for do not
     count.
     """
-    weighed = {verdict.path: verdict for verdict in verdicts}
+    weighed = {verdict.provider: verdict for verdict in verdicts}
     return tuple(
-        _cost(weighed[provider.id], offers, facts, answers) for provider in catalog().paths
+        _cost(weighed[provider.id], offers, facts, answers) for provider in catalog().providers
     )
 
 
@@ -118,18 +118,18 @@ def _cost(
     verdict: ProviderScore, offers: Sequence[Offer], facts: MachineInfo, answers: Answers
 ) -> ProviderCost:
     if verdict.why_not:
-        return ProviderCost(path=verdict.path, why_not=verdict.why_not)
+        return ProviderCost(provider=verdict.provider, why_not=verdict.why_not)
     there = [
         offer
         for offer in offers
-        if offer.path == verdict.path and offer.tunable and offer.market != "spot"
+        if offer.provider == verdict.provider and offer.tunable and offer.market != "spot"
     ]
-    if verdict.path == "local":
+    if verdict.provider == "local":
         return _local(there, facts, answers)
     least = MIN_BILLIONS[wanted_size(answers)]
     there = [offer for offer in there if _is_allowed(offer, verdict.platform, answers)]
     large = [offer for offer in there if (_billions(offer) or least) >= least]
-    return _from_offer(_cheapest(large), verdict.path, _rate(large or there))
+    return _from_offer(_cheapest(large), verdict.provider, _rate(large or there))
 
 
 def _local(offers: Sequence[Offer], facts: MachineInfo, answers: Answers) -> ProviderCost:
@@ -146,20 +146,20 @@ def _local(offers: Sequence[Offer], facts: MachineInfo, answers: Answers) -> Pro
     here = next((offer for offer in offers if offer.card is None), None)
     if own and here and own != ELSEWHERE:
         return ProviderCost(
-            path="local", own=own, needs=needs, name=here.name, training=here.training,
+            provider="local", own=own, needs=needs, name=here.name, training=here.training,
             rate=here.rate, owner=here.owner, as_of=here.as_of,
         )  # fmt: skip
     if own:
-        return ProviderCost(path="local", own=own, needs=needs, owner=here.owner if here else "")
+        return ProviderCost(provider="local", own=own, needs=needs, owner=here.owner if here else "")
     rented = [offer for offer in offers if offer.card is not None]
     return _from_offer(_cheapest(rented), "local", _rate(rented))
 
 
-def _from_offer(offer: Offer | None, path: PathId, rate: Figure | None) -> ProviderCost:
+def _from_offer(offer: Offer | None, path: ProviderId, rate: Figure | None) -> ProviderCost:
     if offer is None:
-        return ProviderCost(path=path, rate=rate)
+        return ProviderCost(provider=path, rate=rate)
     return ProviderCost(
-        path=path, name=offer.name, training=offer.training, setup=offer.setup,
+        provider=path, name=offer.name, training=offer.training, setup=offer.setup,
         owner=offer.owner, as_of=offer.as_of, stale=offer.stale,
     )  # fmt: skip
 
@@ -167,13 +167,13 @@ def _from_offer(offer: Offer | None, path: PathId, rate: Figure | None) -> Provi
 def _is_allowed(offer: Offer, platform: PlatformId | None, answers: Answers) -> bool:
     if answers.get("weights") == "yes" and offer.weights == "no":
         return False
-    if offer.path != "cloud":
+    if offer.provider != "cloud":
         return True
     if platform is not None:
         return offer.platform == platform
     service = next(
         candidate
-        for candidate in catalog().path("cloud").platforms
+        for candidate in catalog().provider("cloud").platforms
         if candidate.id == offer.platform
     )
     return answers.get("data") != "own-cloud" or service.own_account

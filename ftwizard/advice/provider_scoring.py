@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard import text
 from ftwizard.advice.questions import CLOUDS, Answers, fits_here, wanted_size
-from ftwizard.catalog.providers import Lifecycle, PathId, Platform, PlatformId, catalog
+from ftwizard.catalog.providers import Lifecycle, ProviderId, Platform, PlatformId, catalog
 from ftwizard.hardware.machine import MachineInfo
 
 
@@ -23,7 +23,7 @@ class Argument(msgspec.Struct, frozen=True):
 class ProviderScore(msgspec.Struct, frozen=True, kw_only=True):
     """The score of one provider for these facts and answers."""
 
-    path: PathId
+    provider: ProviderId
     platform: PlatformId | None = None
     """The scored cloud service; None if the cloud is unknown."""
     points: tuple[Argument, ...]
@@ -50,7 +50,7 @@ class ProviderScore(msgspec.Struct, frozen=True, kw_only=True):
 
 def score_local(facts: MachineInfo, answers: Answers) -> ProviderScore:
     """Score training on the user's own machine: never ruled out, but it may not fit."""
-    return ProviderScore(path="local", points=tuple(_local(facts, answers)))
+    return ProviderScore(provider="local", points=tuple(_local(facts, answers)))
 
 
 def _local(facts: MachineInfo, answers: Answers) -> Iterator[Argument]:
@@ -82,7 +82,7 @@ def _gpu(facts: MachineInfo, answers: Answers) -> Argument:
         cores = text.format_count(facts.cores, "core")
         return Argument(1, f"A model {need.label} also trains on the CPU ({cores} here), slowly.")
     if elsewhere == "rent" and answers.get("data") != "stay":
-        price = catalog().path("local").claims("cost")[0].statement
+        price = catalog().provider("local").claims("cost")[0].statement
         return Argument(0, f"You need to rent and set up a GPU: {price}.")
     return Argument(-4, f"{wants}; {_describe_gpu(facts)}. {_describe_largest(facts)}")
 
@@ -113,7 +113,7 @@ def score_cloud(facts: MachineInfo, answers: Answers, today: datetime.date) -> P
             "cloud", "The data may only go to your own cloud account, but you have none."
         )
     allowed = [
-        service for service in catalog().path("cloud").platforms if _allows(service, answers)
+        service for service in catalog().provider("cloud").platforms if _allows(service, answers)
     ]
     if not allowed:
         return _rule_out("cloud", _no_platform(answers))
@@ -122,7 +122,7 @@ def score_cloud(facts: MachineInfo, answers: Answers, today: datetime.date) -> P
     if chosen is None and not (on is None and data == "own-cloud"):
         chosen = next((service for service in allowed if service.cloud is None), None)
     points = tuple(_cloud(facts, answers, chosen, today))
-    return ProviderScore(path="cloud", platform=chosen.id if chosen else None, points=points)
+    return ProviderScore(provider="cloud", platform=chosen.id if chosen else None, points=points)
 
 
 def _allows(service: Platform, answers: Answers) -> bool:
@@ -142,7 +142,7 @@ def _no_platform(answers: Answers) -> str:
 def _cloud(
     facts: MachineInfo, answers: Answers, service: Platform | None, today: datetime.date
 ) -> Iterator[Argument]:
-    path = catalog().path("cloud")
+    path = catalog().provider("cloud")
     name = service.name if service else path.name
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
         yield Argument(2, f"{name} needs no GPU of yours.")
@@ -182,7 +182,7 @@ def score_openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> 
             f"OpenAI stopped accepting fine-tuning jobs on {jobs.date}. Alternatives: Microsoft "
             "Foundry for the same models, Together AI or your own machine for open models.",
         )
-    return ProviderScore(path="openai", points=tuple(_openai(facts, answers, today)))
+    return ProviderScore(provider="openai", points=tuple(_openai(facts, answers, today)))
 
 
 def _openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> Iterator[Argument]:
@@ -202,18 +202,18 @@ def _openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> Itera
         yield Argument(
             -2, f"The models and their fine-tunes end on {models}, {_days_until(models, today)}."
         )
-    if not catalog().path("openai").available:
-        yield Argument(-1, catalog().path("openai").unavailable)
+    if not catalog().provider("openai").available:
+        yield Argument(-1, catalog().provider("openai").unavailable)
 
 
 def _openai_end(kind: str) -> Lifecycle:
     """Return OpenAI's last lifecycle end of this kind."""
-    ends = [end for end in catalog().lifecycles if (end.path, end.what) == ("openai", kind)]
+    ends = [end for end in catalog().lifecycles if (end.provider, end.what) == ("openai", kind)]
     return max(ends, key=lambda end: end.date)
 
 
-def _rule_out(path: PathId, why: str) -> ProviderScore:
-    return ProviderScore(path=path, points=(), why_not=why)
+def _rule_out(path: ProviderId, why: str) -> ProviderScore:
+    return ProviderScore(provider=path, points=(), why_not=why)
 
 
 def _days_until(day: datetime.date, today: datetime.date) -> str:

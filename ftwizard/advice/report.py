@@ -15,7 +15,7 @@ from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs
 from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.advice.questions import Answers, Question
 from ftwizard.advice.recipe_advice import AdvisedValue, Method
-from ftwizard.catalog.providers import Catalog, PathId, PlatformId, catalog
+from ftwizard.catalog.providers import Catalog, ProviderId, PlatformId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.batching import LengthDistribution
@@ -29,7 +29,7 @@ from ftwizard.pricing.offer import PricingQuery, TrainingLoad
 class ProviderVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a provider is possible, and how good it is."""
 
-    path: PathId
+    provider: ProviderId
     platform: PlatformId | None
     possible: bool
     why_not: str | None
@@ -45,7 +45,7 @@ class DataAdvice(msgspec.Struct, frozen=True, kw_only=True):
     changing_share: float
     warning: FineTuningWarning | None = msgspec.field(name="raised")
     recipe: list[AdvisedValue]
-    costs: dict[PathId, ProviderCost]
+    costs: dict[ProviderId, ProviderCost]
     """Of providers that are possible."""
 
 
@@ -88,10 +88,10 @@ def build_report(
 
 
 def _to_verdict(score: ProviderScore, recommended: Recommendation) -> ProviderVerdict:
-    blocked = recommended.blocked if score.path == recommended.path else ""
+    blocked = recommended.blocked if score.provider == recommended.provider else ""
     why_not = score.why_not or blocked
     return ProviderVerdict(
-        path=score.path,
+        provider=score.provider,
         platform=score.platform,
         possible=not why_not,
         why_not=why_not or None,
@@ -111,7 +111,7 @@ def advise_on_data(
         changing_share=data_evidence.changing_share,
         warning=evidence.warn_of_facts(data_evidence),
         recipe=advise_recipe(data_evidence, facts),
-        costs={cost.path: cost for cost in costs if not cost.why_not},
+        costs={cost.provider: cost for cost in costs if not cost.why_not},
     )
 
 

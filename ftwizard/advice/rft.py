@@ -118,7 +118,7 @@ def suggest_rft(gradable: GradableAnswers | None) -> RftSuggestion | None:
 
 def _where() -> tuple[str, ...]:
     return tuple(
-        platform.name for platform in catalog().path("cloud").platforms
+        platform.name for platform in catalog().provider("cloud").platforms
         if any("RFT" in claim.statement for claim in platform.special)
     )  # fmt: skip
 

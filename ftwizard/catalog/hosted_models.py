@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard.catalog.prices import Edition
-from ftwizard.catalog.providers import Lifecycle, PathId, PlatformId, catalog
+from ftwizard.catalog.providers import Lifecycle, ProviderId, PlatformId, catalog
 from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.platforms import Target, get_target
@@ -62,7 +62,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     """Parameters in billions, if published."""
 
     @property
-    def path(self) -> PathId:
+    def provider(self) -> ProviderId:
         """Return the provider group of its platform."""
         return "openai" if self.platform == "openai" else "cloud"
 
@@ -86,7 +86,7 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     def weights(self) -> Weights:
         """Return whether the tuned weights can be downloaded."""
         if self.platform == "openai":
-            openai_weights = catalog().path("openai").weights
+            openai_weights = catalog().provider("openai").weights
             return "unknown" if openai_weights == "depends" else openai_weights
         platform_weights = catalog().platform(self.platform).weights
         if self.closed:
@@ -233,7 +233,7 @@ def _is_open(model: HostedModel, today: datetime.date) -> bool:
 
 def _concerns(end: Lifecycle, model: HostedModel) -> bool:
     platform: PlatformId | None = None if model.platform == "openai" else model.platform
-    if (end.path, end.platform) != (model.path, platform):
+    if (end.provider, end.platform) != (model.provider, platform):
         return False
     return end.what != "models" or model.id in end.models
 

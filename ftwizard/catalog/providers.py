@@ -13,7 +13,7 @@ from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.quantity import Figure
 from ftwizard.text import format_dollar_range
 
-PathId = Literal["openai", "local", "cloud"]
+ProviderId = Literal["openai", "local", "cloud"]
 PlatformId = Literal["vertex", "bedrock", "foundry", "together"]
 Factor = Literal["ownership", "setup", "cost", "inference", "best_for", "data"]
 Size = Literal["tiny", "small", "medium", "large"]
@@ -80,7 +80,7 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One provider group: OpenAI, this machine, or the clouds."""
 
-    id: PathId
+    id: ProviderId
     name: str
     summary: str
     available: bool
@@ -126,7 +126,7 @@ class Requirement(Sourced, frozen=True, kw_only=True):
 class Lifecycle(Sourced, frozen=True, kw_only=True):
     """The end of a service or model on a date."""
 
-    path: PathId
+    provider: ProviderId
     platform: PlatformId | None = None
     what: Literal["newcomers", "inactive", "jobs", "models"]
     """What ends: access for new or idle organizations, all new jobs, or ``models``."""
@@ -140,19 +140,19 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     factors: dict[Factor, str]
     """Labels by factor, in the article's order."""
-    paths: tuple[Provider, ...]
+    providers: tuple[Provider, ...]
     needs: tuple[Requirement, ...]
     lifecycles: tuple[Lifecycle, ...]
     sources: dict[str, str]
 
-    def path(self, path: PathId) -> Provider:
+    def provider(self, path: ProviderId) -> Provider:
         """Return a provider group by id."""
-        return next(candidate for candidate in self.paths if candidate.id == path)
+        return next(candidate for candidate in self.providers if candidate.id == path)
 
     def platform(self, platform: PlatformId) -> Platform:
         """Return a cloud platform by id."""
         return next(
-            candidate for candidate in self.path("cloud").platforms if candidate.id == platform
+            candidate for candidate in self.provider("cloud").platforms if candidate.id == platform
         )
 
     def need(self, size: Size) -> Requirement:

@@ -87,8 +87,8 @@ def _new_table(*names: str) -> Table:
 
 def _build_factor_table(recommended: Recommendation) -> Table:
     """Build the table of factors by provider; earlier figures go below the newest."""
-    paths = catalog().paths
-    first = None if recommended.blocked else recommended.path
+    paths = catalog().providers
+    first = None if recommended.blocked else recommended.provider
     marks = ["→ " if provider.id == first else "" for provider in paths]
     table = _new_table(
         "", *(mark + provider.name for mark, provider in zip(marks, paths, strict=True))
@@ -117,7 +117,7 @@ def _format_claims(claims: ProviderFacts, between: str = "\n") -> str:
 
 def _build_platform_table() -> Table:
     """Build the table of what differs between the cloud platforms."""
-    cloud = catalog().path("cloud")
+    cloud = catalog().provider("cloud")
     table = _new_table("Cloud", *(catalog().factors[factor] for factor in PLATFORMS_BY))
     for platform in cloud.platforms:
         cells = [_format_claims(cloud.claims(factor, platform.id)[:1]) for factor in PLATFORMS_BY]
@@ -129,11 +129,11 @@ def _print_by_factor(out: Console, recommended: Recommendation) -> None:
     """Print the factors as lists, for terminals too narrow for the table."""
     for factor, label in catalog().factors.items():
         lines = []
-        for provider in catalog().paths:
+        for provider in catalog().providers:
             platform = recommended.platform if provider.id == "cloud" else None
             lines.append((provider.name, _format_claims(provider.claims(factor, platform), "; ")))
         _print_section(out, label, lines)
-    cloud = catalog().path("cloud")
+    cloud = catalog().provider("cloud")
     for service in cloud.platforms:
         _print_section(out, service.name, (
             (catalog().factors[factor], _format_claims(cloud.claims(factor, service.id)[:1]))
@@ -149,7 +149,7 @@ def _print_section(out: Console, title: str, lines: Iterable[tuple[str, str]]) -
 def _print_recommendation(
     out: Console, recommendation: Recommendation, costs: tuple[ProviderCost, ...]
 ) -> None:
-    name = catalog().path(recommendation.path).name
+    name = catalog().provider(recommendation.provider).name
     if recommendation.platform:
         name += f", {catalog().platform(recommendation.platform).name}"
     if recommendation.blocked:
@@ -171,7 +171,7 @@ def _print_recommendation(
         _print_list(
             out,
             "",
-            [f"{catalog().path(recommendation.close_to).name} is about as good here."],
+            [f"{catalog().provider(recommendation.close_to).name} is about as good here."],
             mark="~",
         )
     assumed = (f"{assumption[0].upper()}{assumption[1:]}." for assumption in recommendation.assumed)
@@ -179,11 +179,11 @@ def _print_recommendation(
     _print_list(
         out, "What would change this", () if recommendation.blocked else recommendation.flips
     )
-    by_path = {cost.path: cost for cost in costs}
+    by_path = {cost.provider: cost for cost in costs}
     alternatives = []
     for id, words in recommendation.costs_of.items():
-        money = compare_costs(by_path[id], by_path[recommendation.path]) if costs else ""
-        alternatives.append(f"{catalog().path(id).name}: {words} {money}".rstrip())
+        money = compare_costs(by_path[id], by_path[recommendation.provider]) if costs else ""
+        alternatives.append(f"{catalog().provider(id).name}: {words} {money}".rstrip())
     _print_list(out, "Other providers", alternatives)
 
 

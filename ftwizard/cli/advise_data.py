@@ -129,10 +129,10 @@ def _print_costs(out: Console, costs_by_provider: tuple[ProviderCost, ...]) -> N
     output.print_lines(
         out, "", f"Training cost for these rows, {recipe.epochs:g} epochs, cheapest offers"
     )
-    names = {provider.id: provider.name for provider in catalog().paths}
+    names = {provider.id: provider.name for provider in catalog().providers}
     out.print(
         output.build_pair_table(
-            (names[cost.path], _format_cost(cost)) for cost in costs_by_provider
+            (names[cost.provider], _format_cost(cost)) for cost in costs_by_provider
         )
     )
     output.print_lines(

@@ -107,7 +107,7 @@ def _sort_out(
 
 
 def _has_no_price(offer: Offer) -> bool:
-    return offer.path != "local" and not (offer.training or offer.rate or offer.input)
+    return offer.provider != "local" and not (offer.training or offer.rate or offer.input)
 
 
 def _new_table() -> Table:
@@ -170,12 +170,12 @@ def _short_name(offer: Offer) -> str:
 def _format_inference(offer: Offer) -> str:
     if offer.input and offer.output:
         return f"{format_amount(offer.input.value)}/{format_amount(offer.output.value)}"
-    return "the GPU" if offer.path == "local" else "?"
+    return "the GPU" if offer.provider == "local" else "?"
 
 
 def _format_training(offer: Offer, today: datetime.date) -> str:
     if offer.training is None:
-        if offer.path == "local":
+        if offer.provider == "local":
             return _format_hourly(offer)
         per_hour = offer.rate and offer.rate.unit == "USD per hour"
         return f"{_format_money(offer.rate)}/h" if offer.rate and per_hour else "unknown"
@@ -275,7 +275,7 @@ def _offer_notes(shown: list[Offer]) -> Iterator[str]:
 def _offer_owner(offer: Offer, several: bool) -> str:
     if not several:
         return offer.name
-    if offer.path == "local":
+    if offer.provider == "local":
         return "Rented GPU"
     return GROUPS[offer.platform]
 

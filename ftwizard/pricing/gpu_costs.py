@@ -144,9 +144,9 @@ def _here(rate: PriceRate, asked: PricingQuery) -> Offer:
 
 
 def _offer(asked: PricingQuery, name: str, **more: object) -> Offer:
-    local = catalog().path("local")
+    local = catalog().provider("local")
     return Offer(
-        path="local", platform="local", model=asked.model, name=name, weights="yes",
+        provider="local", platform="local", model=asked.model, name=name, weights="yes",
         owner=local.claims("ownership")[0].statement, **more,  # type: ignore[arg-type]
     )  # fmt: skip
 

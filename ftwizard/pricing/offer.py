@@ -11,7 +11,7 @@ import msgspec
 
 from ftwizard.catalog.hosted_models import Availability, HostedModel, Tuning, Weights
 from ftwizard.catalog.prices import Edition, Market
-from ftwizard.catalog.providers import PathId
+from ftwizard.catalog.providers import ProviderId
 from ftwizard.data.tokens.billing import compute_bill
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.quantity import EndDate, Figure
@@ -72,7 +72,7 @@ class TrainingLoad(msgspec.Struct, frozen=True, kw_only=True):
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """One offer for a tuned model. Amounts are in US dollars; None is unknown, or not billed."""
 
-    path: PathId
+    provider: ProviderId
     platform: str
     """``openai``, ``vertex``, …; ``local`` for a GPU."""
     model: str

@@ -52,8 +52,8 @@ def list_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> tupl
     hosted_offers = [
         _hosted(model, load, prices, asked, monthly) for model in list_hosted_models(asked.edition)
     ]
-    openai = (offer for offer in hosted_offers if offer.path == "openai")
-    clouds = (offer for offer in hosted_offers if offer.path != "openai")
+    openai = (offer for offer in hosted_offers if offer.provider == "openai")
+    clouds = (offer for offer in hosted_offers if offer.provider != "openai")
     return (*openai, *list_gpu_offers(load, prices, asked), *clouds)
 
 
@@ -113,7 +113,7 @@ def _hosted(
     dates = [price.as_of for price in (rate, *serving.values()) if price]
     alive = check_deprecation(model, asked.today)
     return Offer(
-        path=model.path,
+        provider=model.provider,
         platform=model.platform,
         model=model.id,
         name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
@@ -128,7 +128,7 @@ def _hosted(
         storage=figures["storage"],
         relative=_relative(serving, prices, model),
         weights=model.weights(),
-        owner=catalog().path(model.path).claims("ownership", _platform(model))[0].statement,
+        owner=catalog().provider(model.provider).claims("ownership", _platform(model))[0].statement,
         recommended=model.recommended,
         tunable=alive.tunable,
         since=alive.since,
@@ -275,7 +275,7 @@ def _notes(
 
 def _describe_billing(model: HostedModel, edition: Edition) -> str:
     """Describe how a platform bills training if no price is known."""
-    claims = catalog().path(model.path).claims("cost", _platform(model))
+    claims = catalog().provider(model.provider).claims("cost", _platform(model))
     for claim in claims:
         if claim.low is None and (edition != ARTICLE or claim.as_of == ARTICLE):
             return f"{claim.statement[:1].lower()}{claim.statement[1:]}"

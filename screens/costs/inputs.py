@@ -15,7 +15,7 @@ from ftwizard import locations
 from ftwizard.advice.provider_costs import fill_in_model
 from ftwizard.advice.questions import wanted_size
 from ftwizard.catalog.prices import Edition, PriceRate, Prices, packaged
-from ftwizard.catalog.providers import PathId, PlatformId, catalog
+from ftwizard.catalog.providers import ProviderId, PlatformId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
@@ -56,7 +56,7 @@ class Basis:
     """Whether ``usual`` was measured in the data."""
     private: str = ""
     """Why the data cannot be shared for a discount; empty if it can."""
-    path: PathId = "local"
+    provider: ProviderId = "local"
     platform: PlatformId | None = None
     """The recommended path and platform."""
     own_machine: bool = False
@@ -104,7 +104,7 @@ def build_basis(draft: Draft, today: datetime.date) -> Basis:
         usual=measured or Volume(tokens_in=DEFAULT_TOKENS_IN, tokens_out=DEFAULT_TOKENS_OUT),
         measured=measured is not None,
         private=PRIVACY_REASONS.get(draft.answers.get("data", ""), ""),
-        path=draft.recommended,
+        provider=draft.recommended,
         platform=draft.platform,
         own_machine=_has_own_machine(draft),
         hour=draft.hour,
@@ -176,8 +176,8 @@ def compute_offers(basis: Basis, table: Prices) -> list[Offer]:
 
 def find_recommended(offers: list[Offer], basis: Basis) -> Offer | None:
     """Return the offer to start with on the recommended path; None if there is none."""
-    candidates = [offer for offer in offers if offer.tunable and offer.path == basis.path]
-    if basis.path == "local":
+    candidates = [offer for offer in offers if offer.tunable and offer.provider == basis.provider]
+    if basis.provider == "local":
         own = [offer for offer in candidates if (offer.card is None) == basis.own_machine]
         return min(own or candidates, key=_price_key, default=None)
     if basis.platform:

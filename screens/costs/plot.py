@@ -32,7 +32,7 @@ def build_plot(offer: Offer, offers: Sequence[Offer], query: PricingQuery) -> Pl
     volume = query.volume
     if volume is None or volume.requests is None:
         return Plot(empty="press v to set monthly requests")
-    if offer.path == "local":
+    if offer.provider == "local":
         return Plot(empty="a GPU costs the same at any volume")
     slope = _cost_per_request(offer, volume)
     if slope is None:

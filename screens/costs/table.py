@@ -174,11 +174,11 @@ def build_headings(offers: Sequence[Offer], order: Order) -> dict[str, str]:
     titles: dict[str, str] = {}
     before: object = None
     for offer in offers:
-        group: object = offer.path if offer.tunable else None
+        group: object = offer.provider if offer.tunable else None
         if group is None and before is not None:
             titles[get_key(offer)] = "no longer offered"
         elif group != before and order.by == "path":
-            titles[get_key(offer)] = catalog().path(offer.path).name
+            titles[get_key(offer)] = catalog().provider(offer.provider).name
         before = group
     return titles
 
@@ -190,7 +190,7 @@ def _column_width(column: Column, offers: Sequence[Offer], *, sorted_by: bool) -
 def _format_training(offer: Offer) -> str:
     if offer.too_small:
         return TOO_SMALL
-    if offer.path == "local" and offer.card is None:
+    if offer.provider == "local" and offer.card is None:
         return UNKNOWN if offer.rate is None else _format_own(offer)
     if offer.training is None and offer.rate and offer.rate.unit == "USD per hour":
         return f"{format_price(offer.rate)}/h"
@@ -204,19 +204,19 @@ def _format_own(offer: Offer) -> str:
 def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
     def cell(offer: Offer) -> str:
         figure: Figure | None = getattr(offer, id)
-        return NOT_BILLED if offer.path == "local" else format_price(figure)
+        return NOT_BILLED if offer.provider == "local" else format_price(figure)
 
     return cell
 
 
 def _format_hosting(offer: Offer) -> str:
-    if offer.hosting is None and (offer.path == "local" or offer.input is not None):
+    if offer.hosting is None and (offer.provider == "local" or offer.input is not None):
         return NOT_BILLED
     return format_price(offer.hosting)
 
 
 def _format_relative(offer: Offer) -> str:
-    if offer.path == "local":
+    if offer.provider == "local":
         return NOT_BILLED
     return UNKNOWN if offer.relative is None else f"{offer.relative.value:+.0f}%"
 
@@ -224,7 +224,7 @@ def _format_relative(offer: Offer) -> str:
 def _format_monthly(offer: Offer) -> str:
     if not offer.serves and offer.market != "spot":
         return TOO_SMALL
-    if offer.path == "local" and offer.card is None:
+    if offer.provider == "local" and offer.card is None:
         return UNKNOWN if offer.monthly is None else format_dollars(offer.monthly.value)
     if offer.market == "spot":
         return NOT_BILLED
@@ -236,7 +236,7 @@ def _format_monthly(offer: Offer) -> str:
 
 
 def _format_break_even(offer: Offer) -> str:
-    if offer.path == "local":
+    if offer.provider == "local":
         return NOT_BILLED
     return UNKNOWN if offer.break_even is None else f"{offer.break_even.value:,.0f}"
 

@@ -77,7 +77,7 @@ def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
     yield from _list_training(offer, today)
     if basis.query.volume:
         yield from _list_monthly(offer, basis.query, basis.query.volume)
-    if offer.path != "local":
+    if offer.provider != "local":
         yield from _list_inference(offer, today)
         since = offer.since
         yield "since", since.date if since else UNKNOWN, since.source if since else ""
@@ -109,7 +109,7 @@ def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
         yield "training", _format_likely(figure), _format_source(figure, today)
     elif offer.too_small:
         yield "training", TOO_SMALL, ""
-    elif offer.path == "local" and offer.card is None:
+    elif offer.provider == "local" and offer.card is None:
         reason = "unknown: no time estimate" if rate else f"unknown; {PRICE_HINT}"
         yield "training", reason, ""
     else:
@@ -126,7 +126,7 @@ def _list_monthly(offer: Offer, query: PricingQuery, volume: Volume) -> Iterator
     if offer.monthly:
         yield "monthly", _format_likely(offer.monthly), _format_source(offer.monthly, today)
         yield from _list_other_edition(offer, "monthly", _format_likely, today)
-    elif offer.path != "local":
+    elif offer.provider != "local":
         yield "monthly", UNKNOWN, "input or output price missing"
     elif not offer.serves and query.served:
         yield "monthly", TOO_SMALL, f"the 16-bit weights take {format_bytes(query.served)}"
@@ -140,7 +140,7 @@ def _list_monthly(offer: Offer, query: PricingQuery, volume: Volume) -> Iterator
         yield from _list_other_edition(
             offer, "break_even", lambda figure: f"from {figure.value:,.0f}", today
         )
-    elif offer.path != "local" and (why := explain_cannot_serve(query)):
+    elif offer.provider != "local" and (why := explain_cannot_serve(query)):
         yield "break-even", UNKNOWN, why
 
 

@@ -19,7 +19,7 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.catalog.providers import PathId, PlatformId
+from ftwizard.catalog.providers import ProviderId, PlatformId
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
@@ -62,9 +62,9 @@ class Draft:
     plan: Plan = field(default_factory=_empty_plan)
     answers: dict[str, str] = field(default_factory=dict)
     """Answers of the Provider page, by question."""
-    path: PathId | None = None
+    chosen_provider: ProviderId | None = None
     """The chosen path; None while the recommendation is followed."""
-    recommended: PathId = "local"
+    recommended: ProviderId = "local"
     reasons: tuple[str, ...] = ()
     """Reasons for the recommendation."""
     platform: PlatformId | None = None
@@ -127,15 +127,15 @@ class Draft:
         return replace(self, answers=answers)
 
     @property
-    def provider(self) -> PathId:
+    def provider(self) -> ProviderId:
         """Return the chosen path, else the recommended one."""
-        return self.path or self.recommended
+        return self.chosen_provider or self.recommended
 
-    def with_provider(self, path: PathId | None) -> Draft:
+    def with_provider(self, path: ProviderId | None) -> Draft:
         return replace(self, path=path)
 
     def with_recommendation(
-        self, path: PathId, reasons: Iterable[str] = (), platform: PlatformId | None = None
+        self, path: ProviderId, reasons: Iterable[str] = (), platform: PlatformId | None = None
     ) -> Draft:
         return replace(self, recommended=path, reasons=tuple(reasons), platform=platform)
 

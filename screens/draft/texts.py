@@ -14,7 +14,7 @@ from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.advice.setting_help import Setting
-from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.catalog.providers import ProviderId, catalog
 from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import report_text
@@ -61,7 +61,7 @@ def describe_machine(facts: MachineInfo, width: int = 200) -> str:
 def format_recommendation(recommendation: Recommendation) -> Text:
     """Format the recommended path with its reasons and cautions."""
     paths, text = catalog(), Text()
-    name = paths.path(recommendation.path).name
+    name = paths.provider(recommendation.provider).name
     if recommendation.platform:
         name += f", {paths.platform(recommendation.platform).name}"
     if recommendation.fit:
@@ -76,14 +76,14 @@ def format_recommendation(recommendation: Recommendation) -> Text:
     _append_list(text, "-", recommendation.cautions)
     if recommendation.close_to:
         _append_list(
-            text, "~", [f"{paths.path(recommendation.close_to).name} is nearly as good here."]
+            text, "~", [f"{paths.provider(recommendation.close_to).name} is nearly as good here."]
         )
     return text
 
 
-def format_instead(recommendation: Recommendation, path: PathId) -> Text:
+def format_instead(recommendation: Recommendation, path: ProviderId) -> Text:
     """Format the consequences of choosing another path."""
-    chosen = catalog().path(path)
+    chosen = catalog().provider(path)
     text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
     _append_list(text, "·", [recommendation.costs_of[path]])
     if not chosen.available and chosen.unavailable not in recommendation.costs_of[path]:
@@ -91,13 +91,13 @@ def format_instead(recommendation: Recommendation, path: PathId) -> Text:
     return text
 
 
-def format_factors(recommendation: Recommendation, path: PathId) -> Text:
+def format_factors(recommendation: Recommendation, path: ProviderId) -> Text:
     """Format a path's six factors."""
     paths = catalog()
-    text = Text.assemble((f"{paths.path(path).name}\n", "bold"))
+    text = Text.assemble((f"{paths.provider(path).name}\n", "bold"))
     for factor, label in paths.factors.items():
         platform = recommendation.platform if path == "cloud" else None
-        claim = paths.path(path).claims(factor, platform)[0]
+        claim = paths.provider(path).claims(factor, platform)[0]
         text.append(f"  {label:<20}", "dim").append(f"{claim.statement}\n")
     return text
 
@@ -119,9 +119,9 @@ def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
         text.append(f"  {mark} ", "dim").append(f"{line}\n")
 
 
-def format_elsewhere(path: PathId, checked: DataReport | None) -> Text:
+def format_elsewhere(path: ProviderId, checked: DataReport | None) -> Text:
     """Format the checked rows, why the wizard ends here, and upcoming end dates."""
-    chosen = catalog().path(path)
+    chosen = catalog().provider(path)
     text = Text.assemble((f"{chosen.name}\n\n", "bold"))
     if checked:
         rows = format_count(checked.usable, "usable row")
@@ -130,7 +130,7 @@ def format_elsewhere(path: PathId, checked: DataReport | None) -> Text:
     text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
     today = datetime.date.today()
     for end in catalog().lifecycles:
-        if end.path == path and end.date > today:
+        if end.provider == path and end.date > today:
             text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
     return text
 

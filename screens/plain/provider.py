@@ -10,7 +10,7 @@ from rich.text import Text
 from ftwizard.advice import provider_advice
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.questions import FIT, Question
-from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.catalog.providers import ProviderId, catalog
 from ftwizard.screens import palette
 from ftwizard.screens.draft import drafts, texts
 from ftwizard.screens.draft.drafts import NOT_SPECIFIED, UNANSWERED, Draft
@@ -45,20 +45,20 @@ def confirm_tool(prompter: Prompter, draft: Draft) -> Draft:
     return draft
 
 
-def choose_path(prompter: Prompter, draft: Draft) -> Draft:
+def choose_provider(prompter: Prompter, draft: Draft) -> Draft:
     """Recommend a path with reasons and costs, and ask for one."""
     recommendation, findings = _recommendation(draft), _get_findings(draft)
     _print_recommendation(prompter, recommendation, findings)
-    names: list[tuple[str, str]] = [(path.id, path.name) for path in catalog().paths]
-    names.sort(key=lambda path: path[0] != recommendation.path)
-    names[0] = (recommendation.path, f"{names[0][1]} (recommended)")
+    names: list[tuple[str, str]] = [(path.id, path.name) for path in catalog().providers]
+    names.sort(key=lambda path: path[0] != recommendation.provider)
+    names[0] = (recommendation.provider, f"{names[0][1]} (recommended)")
     more = [(OTHER, "compare them and see what would change this")]
     if findings.costs:
         more.append((_COSTS, "compare the costs of all offers"))
     draft = draft.with_recommendation(
-        recommendation.path, recommendation.reasons, recommendation.platform
+        recommendation.provider, recommendation.reasons, recommendation.platform
     )
-    default: str = draft.path or recommendation.path
+    default: str = draft.chosen_provider or recommendation.provider
     while (chosen := prompter.choose("Which provider?", [*names, *more], default)) in (
         OTHER,
         _COSTS,
@@ -66,14 +66,14 @@ def choose_path(prompter: Prompter, draft: Draft) -> Draft:
         if chosen == _COSTS:
             costs.browse_costs(prompter, draft, datetime.date.today())
         else:
-            _print_comparison(prompter, recommendation, [cast(PathId, id) for id, _ in names])
-    if chosen != recommendation.path:
+            _print_comparison(prompter, recommendation, [cast(ProviderId, id) for id, _ in names])
+    if chosen != recommendation.provider:
         prompter.print()
         prompter.print(
-            text.format_instead(recommendation, cast(PathId, chosen), findings.costs),
+            text.format_instead(recommendation, cast(ProviderId, chosen), findings.costs),
             hang=INDENT,
         )
-    return draft.with_provider(cast(PathId, chosen) if chosen != recommendation.path else None)
+    return draft.with_provider(cast(ProviderId, chosen) if chosen != recommendation.provider else None)
 
 
 def _print_recommendation(
@@ -92,14 +92,14 @@ def _print_recommendation(
         prompter.print()
     more = "all offers can be listed below"
     for line in text.format_costs(
-        recommendation, recommendation.path, findings, prompter.width, more
+        recommendation, recommendation.provider, findings, prompter.width, more
     ).split("\n"):
         prompter.print_line(line)
     prompter.print()
 
 
 def _print_comparison(
-    prompter: Prompter, recommendation: Recommendation, paths: list[PathId]
+    prompter: Prompter, recommendation: Recommendation, paths: list[ProviderId]
 ) -> None:
     for id in paths:
         prompter.print(texts.format_factors(recommendation, id), hang=22)
@@ -115,7 +115,7 @@ def _get_findings(draft: Draft) -> DataFindings:
     priced = price_offers(draft, today) if can_price(draft) else None
     if priced is None:
         return DataFindings(evidence)
-    costs = priced.by_path(draft, today)
+    costs = priced.by_provider(draft, today)
     return DataFindings(evidence, costs, priced.tokens, own_left_out=priced.own_left_out)
 
 

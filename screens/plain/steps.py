@@ -36,7 +36,7 @@ def list_items(draft: Draft) -> list[Item]:
     ]
     items = [
         Item(provider_step, ask)
-        for ask in (about[0], provider.confirm_tool, *about[1:], provider.choose_path)
+        for ask in (about[0], provider.confirm_tool, *about[1:], provider.choose_provider)
     ]
     items.append(Item(data_step, data.ask_file, "file"))
     items += [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftwizard.advice import provider_advice, questions
 from ftwizard.advice.questions import FIT, FIT_ADVICE, QUESTIONS, Question
-from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.catalog.providers import ProviderId, catalog
 from ftwizard.credentials import Credential, Service
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware.machine import Gpu, MachineInfo
@@ -75,13 +75,13 @@ def test_there_is_always_a_path_with_reasons(
 ) -> None:
     found = provider_advice.recommend(facts, answers, today)
     assert found.reasons
-    assert set(found.costs_of) == set(get_args(PathId)) - {found.path}
+    assert set(found.costs_of) == set(get_args(ProviderId)) - {found.provider}
     assert all(found.costs_of.values())
     for words in (*texts(found), *found.costs_of.values()):
         assert make_visible(words) == words and 0 < len(words) <= 480
         assert "$0 " not in words
-    assert found.startable == (found.path == "local")
-    assert (found.platform is None) or found.path == "cloud"
+    assert found.startable == (found.provider == "local")
+    assert (found.platform is None) or found.provider == "cloud"
     for words in questions.describe_machine(facts):
         assert words and make_visible(words) == words
 
@@ -92,13 +92,13 @@ def test_what_is_ruled_out_is_never_recommended(
 ) -> None:
     found = provider_advice.recommend(facts, answers, today)
     if answers.get("data") == "stay":
-        assert found.path == "local"
+        assert found.provider == "local"
     if answers.get("data") == "own-cloud":
-        assert found.path != "openai" and found.platform != "together"
+        assert found.provider != "openai" and found.platform != "together"
     if answers.get("weights") == "yes":
-        assert found.path != "openai" and found.platform not in ("bedrock", "foundry")
+        assert found.provider != "openai" and found.platform not in ("bedrock", "foundry")
     if today >= CLOSED:
-        assert found.path != "openai"
+        assert found.provider != "openai"
 
 
 @given(_machines, _answers)
@@ -109,8 +109,8 @@ def test_a_flip_is_what_really_happens(facts: MachineInfo, answers: dict[str, st
         said = [one for one in found.flips if f"If {question.option(option).when}:" in one]
         if question.assumed == option and question.id not in answers:
             continue
-        assert bool(said) == (changed.path != found.path)
-        assert all(catalog().path(changed.path).name in one for one in said)
+        assert bool(said) == (changed.provider != found.provider)
+        assert all(catalog().provider(changed.provider).name in one for one in said)
 
 
 def _single_changes(given: dict[str, str]) -> list[tuple[Question, str]]:
@@ -138,7 +138,7 @@ def test_every_combination_of_answers() -> None:
 
 def test_a_gpu_that_holds_the_model_speaks_for_itself() -> None:
     found = provider_advice.recommend(machine(24), {"priority": "control"}, TODAY)
-    assert found.path == "local"
+    assert found.provider == "local"
     assert any("Double has 24.0 GB" in one for one in found.reasons)
     assert "gpu_elsewhere" not in [one.id for one in questions.open_questions(machine(24), {})]
 
@@ -147,7 +147,7 @@ def test_without_a_gpu_a_large_model_goes_to_a_cloud_and_says_what_it_gives_up()
     found = provider_advice.recommend(
         machine(), {"size": "large", "cloud": "aws", "data": "leave"}, TODAY
     )
-    assert (found.path, found.platform) == ("cloud", "bedrock")
+    assert (found.provider, found.platform) == ("cloud", "bedrock")
     assert not found.startable and any("cannot start" in one for one in found.cautions)
     assert any("AWS keeps the model" in one for one in found.cautions)
     assert "48 GB" in found.costs_of["local"]
@@ -155,7 +155,7 @@ def test_without_a_gpu_a_large_model_goes_to_a_cloud_and_says_what_it_gives_up()
 
 def test_data_that_stays_with_a_model_that_does_not_fit_is_told_what_would() -> None:
     found = provider_advice.recommend(machine(8), {"data": "stay", "size": "medium"}, TODAY)
-    assert found.path == "local"
+    assert found.provider == "local"
     assert any("around 3B would fit" in one for one in found.cautions)
     assert all(words.startswith("Not possible") for words in found.costs_of.values())
 
@@ -172,13 +172,13 @@ def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
 
 def test_openai_by_the_day() -> None:
     hurried = {"priority": "speed", "data": "leave", "weights": "no"}
-    assert provider_advice.recommend(machine(), hurried, EDITION).path == "openai"
+    assert provider_advice.recommend(machine(), hurried, EDITION).provider == "openai"
     assert any(
         one.startswith("From 2026-05-07:")
         for one in provider_advice.recommend(machine(), hurried, EDITION).flips
     )
     now = provider_advice.recommend(machine(), hurried, TODAY)
-    assert now.path == "cloud"
+    assert now.provider == "cloud"
     assert "2027-01-06" in now.costs_of["openai"] and "in 50 days" in now.costs_of["openai"]
     closed = provider_advice.recommend(machine(), hurried, CLOSED)
     assert "Microsoft Foundry" in closed.costs_of["openai"]

@@ -24,7 +24,7 @@ from ftwizard.advice.provider_costs import (
 from ftwizard.advice.questions import QUESTIONS, complete_answers
 from ftwizard.catalog import model_configs
 from ftwizard.catalog.prices import packaged
-from ftwizard.catalog.providers import PathId, catalog
+from ftwizard.catalog.providers import ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan.schema import Data, Files, Model, Plan
@@ -58,10 +58,10 @@ def machine(*gigabytes: int) -> MachineInfo:
 
 def costs(
     facts: MachineInfo, offers: Sequence[Offer] = OFFERS, /, **answers: str
-) -> dict[PathId, ProviderCost]:
+) -> dict[ProviderId, ProviderCost]:
     verdicts = provider_advice.rank_providers(facts, answers, TODAY)
     return {
-        one.path: one
+        one.provider: one
         for one in estimate_provider_costs(
             offers, verdicts, facts, complete_answers(facts, answers)
         )
@@ -74,10 +74,10 @@ def test_each_path_is_priced_by_what_the_answers_leave(
 ) -> None:
     facts = machine(*gigabytes)
     found = costs(facts, OFFERS, **answers)
-    assert list(found) == [one.id for one in catalog().paths]
+    assert list(found) == [one.id for one in catalog().providers]
     by_name = {one.name: one for one in OFFERS if one.market != "spot" and one.tunable}
     for verdict in provider_advice.rank_providers(facts, answers, TODAY):
-        one = found[verdict.path]
+        one = found[verdict.provider]
         assert one.why_not == verdict.why_not and one.amount and one.details
         assert "None" not in one.details and "$0.00" not in one.amount
         if one.training is None:
@@ -89,7 +89,7 @@ def test_each_path_is_priced_by_what_the_answers_leave(
         assert answers.get("weights") != "yes" or offer.weights != "no"
         same = [o for o in by_name.values() if o.platform == offer.platform and o.training]
         least = MIN_BILLIONS[_size(answers)]
-        assert one.path == "local" or least or offer == min(same, key=_amount)
+        assert one.provider == "local" or least or offer == min(same, key=_amount)
 
 
 def _size(answers: dict[str, str]) -> Any:
@@ -125,7 +125,7 @@ def test_no_rent_is_paid_where_a_machine_of_ones_own_will_do() -> None:
 def test_an_hour_of_ones_own_machine_is_paid_where_it_has_a_price() -> None:
     hour = Figure(value=1.5, unit="USD per hour", source="test")
     others = [one for one in OFFERS if one.card is not None]
-    own = next(one for one in OFFERS if one.path == "local" and one.card is None)
+    own = next(one for one in OFFERS if one.provider == "local" and one.card is None)
     priced = msgspec.structs.replace(own, rate=hour, training=usd(3.0), as_of="2026-11-25")
     found = costs(machine(24), [*others, priced])["local"]
     assert (found.amount, found.details) == ("$3.00", "on the GPU here, as of 2026-11-25")
@@ -151,10 +151,10 @@ def usd(value: float, low: float | None = None, high: float | None = None) -> Fi
 
 
 def test_overruling_costs_what_the_two_are_apart() -> None:
-    hosted = ProviderCost(path="openai", name="A", training=usd(3.0, 2.0, 4.0))
-    cheaper = ProviderCost(path="cloud", name="B", training=usd(1.0))
-    rented = ProviderCost(path="local", name="C", training=usd(0.5), setup=usd(4.0))
-    own, unknown = ProviderCost(path="local", own="the GPU here"), ProviderCost(path="cloud")
+    hosted = ProviderCost(provider="openai", name="A", training=usd(3.0, 2.0, 4.0))
+    cheaper = ProviderCost(provider="cloud", name="B", training=usd(1.0))
+    rented = ProviderCost(provider="local", name="C", training=usd(0.5), setup=usd(4.0))
+    own, unknown = ProviderCost(provider="local", own="the GPU here"), ProviderCost(provider="cloud")
     assert compare_costs(hosted, cheaper).endswith(
         "likely $2.00 more ($2.00–4.00 instead of $1.00)."
     )
@@ -164,7 +164,7 @@ def test_overruling_costs_what_the_two_are_apart() -> None:
     assert "likely $3.50 more, including GPU setup (" in text and text.endswith(" without it).")
     assert compare_costs(hosted, own) == "Training on this data: $2.00–4.00 instead of no rent."
     assert compare_costs(unknown, unknown) == ""
-    assert compare_costs(ProviderCost(path="openai", why_not="It leaves."), own) == ""
+    assert compare_costs(ProviderCost(provider="openai", why_not="It leaves."), own) == ""
 
 
 @pytest.mark.parametrize(("size", "model"), MODELS.items())
@@ -193,7 +193,7 @@ def test_less_than_a_cent_is_not_rounded_to_nothing(low: float, high: float, wor
     training = Figure(
         value=(low + high) / 2, unit="USD", low=low, high=high, source="test", as_of="2026-11"
     )
-    assert ProviderCost(path="openai", training=training).amount == words
+    assert ProviderCost(provider="openai", training=training).amount == words
 
 
 def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> None:
@@ -220,4 +220,4 @@ def test_what_would_have_to_change_makes_a_path_possible(
     ]
     assert possible and bool(found.blocked) == bool(found.changes)
     if found.blocked:
-        assert [one.path for one in possible] == ["local"]
+        assert [one.provider for one in possible] == ["local"]

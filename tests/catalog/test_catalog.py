@@ -44,7 +44,7 @@ def test_every_source_is_used() -> None:
 
 def test_the_six_factors_of_every_path_in_edition_2026_04_and_now() -> None:
     assert tuple(catalog().factors) == get_args(Factor)
-    for path in catalog().paths:
+    for path in catalog().providers:
         for factor in catalog().factors:
             claims = path.claims(factor)
             assert claims and "2026-04" in [one.as_of for one in claims], (path.id, factor)
@@ -58,23 +58,23 @@ def test_the_six_factors_of_every_path_in_edition_2026_04_and_now() -> None:
     [("openai", "$0.80–3.00 per million tokens"), ("local", "$0.50–2.00 per hour (a spot GPU)")],
 )
 def test_training_cost_at_a_glance_is_the_articles_and_a_newer_one(path: str, price: str) -> None:
-    claims = next(one for one in catalog().paths if one.id == path).claims("cost")
+    claims = next(one for one in catalog().providers if one.id == path).claims("cost")
     assert [one.statement for one in claims if one.as_of == "2026-04"] == [price]
     assert claims[0].as_of > "2026-04"
 
 
 def test_an_old_price_of_a_path_is_marked_and_words_do_not_grow_old() -> None:
     today = datetime.date(2026, 11, 25)
-    old, new = catalog().path("openai").claims("cost")[::-1]
+    old, new = catalog().provider("openai").claims("cost")[::-1]
     assert (old.date(today), new.date(today)) == ("2026-04!", "2026-09")
     assert new.date(datetime.date(2027, 1, 1)) == "2026-09!"
-    assert catalog().path("openai").claims("setup")[0].date(today) == "2026-04"
+    assert catalog().provider("openai").claims("setup")[0].date(today) == "2026-04"
 
 
 def test_what_is_special_of_each_platform_is_sourced() -> None:
     said = {
         one.id: " ".join(c.statement for c in one.special)
-        for one in catalog().path("cloud").platforms
+        for one in catalog().provider("cloud").platforms
     }
     assert "66%" in said["bedrock"] and "distillation" in said["foundry"]
     assert "Widest selection" in said["together"] and "Gemini" in said["vertex"]
@@ -83,7 +83,7 @@ def test_what_is_special_of_each_platform_is_sourced() -> None:
 
 
 def test_platforms_differ_where_they_do() -> None:
-    cloud = catalog().path("cloud")
+    cloud = catalog().provider("cloud")
     assert "goes to" in cloud.claims("data", "together")[0].text.lower()
     assert not any("VPC" in one.text for one in cloud.claims("data", "together")[1:])
     assert "VPC" in cloud.claims("data", "bedrock")[-1].text
@@ -101,8 +101,8 @@ def test_what_is_not_known_is_never_0() -> None:
 
 
 def test_only_what_ftwizard_starts_is_called_available() -> None:
-    assert [path.id for path in catalog().paths if path.available] == ["local"]
-    for path in catalog().paths:
+    assert [path.id for path in catalog().providers if path.available] == ["local"]
+    for path in catalog().providers:
         assert path.available or path.unavailable
 
 
@@ -114,7 +114,7 @@ def test_sizes_need_more_the_larger_they_are() -> None:
 
 
 def test_openai_s_ends() -> None:
-    ends = {(one.what, str(one.date)) for one in catalog().lifecycles if one.path == "openai"}
+    ends = {(one.what, str(one.date)) for one in catalog().lifecycles if one.provider == "openai"}
     assert ends == {
         ("newcomers", "2026-05-07"), ("inactive", "2026-07-02"), ("jobs", "2027-01-06"),
         ("models", "2026-10-23"), ("models", "2027-01-14"),
@@ -122,7 +122,7 @@ def test_openai_s_ends() -> None:
 
 
 def test_texts_are_short_and_plain() -> None:
-    for path in catalog().paths:
+    for path in catalog().providers:
         assert len(path.name) <= 22 and len(path.unavailable) <= 80
     for one in EVERYTHING:
         text = one.statement if isinstance(one, Fact) else getattr(one, "text", "")

@@ -67,7 +67,7 @@ def draft(text: str) -> Draft:
     )
     estimate = make_report(**ESTIMATE | {"model": {"said": text}})
     checked = clean(text, format="openai-chat", rows=160, usable=160)
-    return Draft(facts, plan, estimate=estimate, checked=checked, path="cloud")
+    return Draft(facts, plan, estimate=estimate, checked=checked, chosen_provider="cloud")
 
 
 def screen(name: str, run: str, text: str) -> Screen[Any]:

@@ -170,7 +170,7 @@ def test_what_is_said_of_the_paths_has_a_source_and_a_date() -> None:
     known = catalog()
     claims = [
         claim
-        for path in known.paths
+        for path in known.providers
         for factors in (path.factors, *(one.factors for one in path.platforms))
         for some in factors.values()
         for claim in some

@@ -310,7 +310,7 @@ def row(**asked: Any) -> Any:
     found = [
         o
         for o in offer_list.list_offers(LOAD, table, PricingQuery(today=TODAY, **asked))
-        if o.path == "local"
+        if o.provider == "local"
     ]
     return next((one for one in found if one.card is None), None)
 

@@ -87,7 +87,7 @@ def test_a_path_that_is_chosen_after_an_answer_stays_chosen() -> None:
         page.query(Choice).first().action_move(1)
         await pilot.pause()
         chosen.append(path.value)
-        chosen.append(str(page._with_answers().path))
+        chosen.append(str(page._with_answers().chosen_provider))
 
     drive(FtwizardApp(), (100, 30), play)
     assert chosen == [chosen[0]] * 3

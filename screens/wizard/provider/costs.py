@@ -24,7 +24,7 @@ class PricedOffers:
     own_left_out: bool
     """Whether the user's own prices are ignored."""
 
-    def by_path(self, draft: Draft, today: datetime.date) -> tuple[ProviderCost, ...]:
+    def by_provider(self, draft: Draft, today: datetime.date) -> tuple[ProviderCost, ...]:
         """Return the cost of each path under the answers of a draft."""
         facts, answers = draft.machine, complete_answers(draft.machine, draft.answers)
         verdicts = provider_advice.rank_providers(facts, draft.answers, today)

@@ -15,7 +15,7 @@ from ftwizard.advice import provider_advice
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.questions import wanted_size
 from ftwizard.background import run_in_thread
-from ftwizard.catalog.providers import PathId, Size, catalog
+from ftwizard.catalog.providers import ProviderId, Size, catalog
 from ftwizard.screens.dialogs.confirm import ConfirmDialog
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
@@ -54,7 +54,7 @@ class ProviderPage(WizardPage[Step]):
         self._draft = draft
         self._today = today or datetime.date.today()
         self._questions = list_questions(draft)
-        self._selected_path: str = draft.path or "local"
+        self._selected_provider: str = draft.chosen_provider or "local"
         """The path that the page selected last."""
         self._evidence = costs.get_evidence(draft)
         self._priced: dict[Size, PricedOffers | None] = {}
@@ -73,8 +73,8 @@ class ProviderPage(WizardPage[Step]):
                 yield Choice(list_answers(question), answer, id=f"answer-{question.id}")
         with Horizontal(classes="question", id="paths"):
             yield Static("Provider", classes="name", markup=False)
-            names = [(path.id, path.name) for path in catalog().paths]
-            yield Choice(names, self._selected_path, id="path")
+            names = [(path.id, path.name) for path in catalog().providers]
+            yield Choice(names, self._selected_provider, id="path")
         with VerticalScroll(id="advice", can_focus=False):
             yield Static(id="words", markup=False)
 
@@ -93,7 +93,7 @@ class ProviderPage(WizardPage[Step]):
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "path":
-            self._draft = self._draft.with_provider(cast(PathId, event.value))
+            self._draft = self._draft.with_provider(cast(ProviderId, event.value))
         self._update_recommendation()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -149,8 +149,8 @@ class ProviderPage(WizardPage[Step]):
         path = self.query_one("#path", Choice).value
         draft = (
             self._draft
-            if path == self._selected_path
-            else self._draft.with_provider(cast(PathId, path))
+            if path == self._selected_provider
+            else self._draft.with_provider(cast(ProviderId, path))
         )
         return draft.with_answers(answers)
 
@@ -160,7 +160,7 @@ class ProviderPage(WizardPage[Step]):
     def _with_recommendation(self, draft: Draft) -> Draft:
         recommendation = self._recommendation(draft)
         return draft.with_recommendation(
-            recommendation.path, recommendation.reasons, recommendation.platform
+            recommendation.provider, recommendation.reasons, recommendation.platform
         )
 
     def _update_recommendation(self, *, from_the_top: bool = True) -> None:
@@ -169,17 +169,17 @@ class ProviderPage(WizardPage[Step]):
         recommendation = self._recommendation(draft)
         chooser = self.query_one("#path", Choice)
         if (
-            draft.path is None and chooser.value == self._selected_path
+            draft.chosen_provider is None and chooser.value == self._selected_provider
         ):  # else its Changed message is still to come
-            self._selected_path = recommendation.path
+            self._selected_provider = recommendation.provider
             with self.prevent(Choice.Changed):
-                chooser.value = recommendation.path
+                chooser.value = recommendation.provider
         part = self.query_one("#words", Static)
         findings, width = self._get_findings(draft), part.size.width or self.size.width - 5
         part.update(
             text.format_page(
                 recommendation,
-                cast(PathId, chooser.value),
+                cast(ProviderId, chooser.value),
                 findings,
                 width,
                 "c lists all offers",
@@ -208,7 +208,7 @@ class ProviderPage(WizardPage[Step]):
             return DataFindings(self._evidence, counting=True)
         if (priced := self._priced[size]) is None:
             return DataFindings(self._evidence)
-        by_path = priced.by_path(draft, self._today)
+        by_path = priced.by_provider(draft, self._today)
         return DataFindings(
             self._evidence, by_path, priced.tokens, own_left_out=priced.own_left_out
         )

@@ -16,7 +16,7 @@ from ftwizard.advice.evidence import Evidence, warn_of_facts
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
-from ftwizard.catalog.providers import PathId, ProviderFacts, catalog
+from ftwizard.catalog.providers import ProviderId, ProviderFacts, catalog
 from ftwizard.screens import layout, palette
 from ftwizard.screens.draft import texts
 
@@ -50,7 +50,7 @@ class DataFindings:
 
 def format_page(
     recommendation: Recommendation,
-    path: PathId,
+    path: ProviderId,
     findings: DataFindings,
     width: int,
     more: str,
@@ -61,7 +61,7 @@ def format_page(
     ``more``: how to list every offer, in words.
     """
     parts: list[Text] = []
-    if path != recommendation.path:
+    if path != recommendation.provider:
         parts.append(
             layout.wrap_hanging(format_instead(recommendation, path, findings.costs), INDENT, width)
         )
@@ -118,13 +118,13 @@ def format_recommendation(recommendation: Recommendation, evidence: Evidence | N
 
 
 def format_instead(
-    recommendation: Recommendation, path: PathId, costs: Sequence[ProviderCost]
+    recommendation: Recommendation, path: ProviderId, costs: Sequence[ProviderCost]
 ) -> Text:
     """Format the cost of choosing another path, money first."""
     text = texts.format_instead(recommendation, path)
-    by_path = {cost.path: cost for cost in costs}
+    by_path = {cost.provider: cost for cost in costs}
     if costs and (
-        words := provider_costs.compare_costs(by_path[path], by_path[recommendation.path])
+        words := provider_costs.compare_costs(by_path[path], by_path[recommendation.provider])
     ):
         title = text.plain.index("\n") + 1
         text = text[:title] + Text.assemble(("  · ", "dim"), f"{words}\n") + text[title:]
@@ -133,7 +133,7 @@ def format_instead(
 
 
 def format_costs(
-    recommendation: Recommendation, path: PathId, findings: DataFindings, width: int, more: str
+    recommendation: Recommendation, path: ProviderId, findings: DataFindings, width: int, more: str
 ) -> Text:
     """Format the cost of each path for the data, or in general; ``path`` is the chosen one."""
     of_rows = findings.costs or findings.counting
@@ -141,9 +141,9 @@ def format_costs(
     hang = INDENT + _NAME_WIDTH + 2 if width >= _WIDE else INDENT + 2
     parts = [Text.assemble((title, "bold"))]
     for id, text in _list_costs(recommendation, findings):
-        mark = "→" if id == recommendation.path and not recommendation.blocked else " "
+        mark = "→" if id == recommendation.provider and not recommendation.blocked else " "
         line = Text.assemble((f"  {mark} ", palette.ACCENT))
-        line.append(f"{catalog().path(id).name:<{_NAME_WIDTH}}  ", "bold" if id == path else "")
+        line.append(f"{catalog().provider(id).name:<{_NAME_WIDTH}}  ", "bold" if id == path else "")
         parts.append(layout.wrap_hanging(line.append_text(text), hang, width))
     parts.append(layout.wrap_hanging(Text(f"  {_describe_basis(findings, more)}", "dim"), 2, width))
     if findings.own_left_out:
@@ -154,12 +154,12 @@ def format_costs(
 
 def _list_costs(
     recommendation: Recommendation, findings: DataFindings
-) -> Iterator[tuple[PathId, Text]]:
+) -> Iterator[tuple[ProviderId, Text]]:
     """Yield each path with its cost, a placeholder, or its general price."""
     if findings.costs:
         yield from _list_priced(findings.costs)
     elif findings.counting:
-        yield from ((path.id, Text("…", "dim")) for path in catalog().paths)
+        yield from ((path.id, Text("…", "dim")) for path in catalog().providers)
     else:
         yield from _list_general_prices(recommendation)
 
@@ -174,19 +174,19 @@ def _describe_basis(findings: DataFindings, more: str) -> str:
     return NO_ROWS if findings.evidence else NOT_READ
 
 
-def _list_priced(costs: Sequence[ProviderCost]) -> Iterator[tuple[PathId, Text]]:
+def _list_priced(costs: Sequence[ProviderCost]) -> Iterator[tuple[ProviderId, Text]]:
     room = max(cell_len(cost.amount) for cost in costs)
     for cost in costs:
         quiet = "dim" if cost.why_not else ""
         yield (
-            cost.path,
+            cost.provider,
             Text.assemble((f"{cost.amount:>{room}}", quiet or "bold"), "  ", cost.details),
         )
 
 
-def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[PathId, Text]]:
+def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[ProviderId, Text]]:
     """Yield the price of a unit of training on each path, newest first."""
-    for path in catalog().paths:
+    for path in catalog().providers:
         claims = path.claims("cost", recommendation.platform if path.id == "cloud" else None)
         yield path.id, Text(_format_claims(claims))
 
@@ -195,13 +195,13 @@ def _format_claims(claims: ProviderFacts) -> str:
     return "; ".join(f"{claim.statement}, {claim.as_of}" for claim in claims)
 
 
-def format_comparison(recommendation: Recommendation, path: PathId, width: int) -> Text:
+def format_comparison(recommendation: Recommendation, path: ProviderId, width: int) -> Text:
     """Format the six factors of the paths in columns; the chosen one is bold."""
-    room = (width - _LABEL_WIDTH - 2) // len(catalog().paths) - 2
+    room = (width - _LABEL_WIDTH - 2) // len(catalog().providers) - 2
     platform = recommendation.platform
     head = Text(" " * (_LABEL_WIDTH + 2))
-    for column in catalog().paths:
-        mark = "→ " if column.id == recommendation.path and not recommendation.blocked else ""
+    for column in catalog().providers:
+        mark = "→ " if column.id == recommendation.provider and not recommendation.blocked else ""
         name = Text(f"{mark}{column.name}", "bold" if column.id == path else "dim")
         head.append_text(_pad(name, room)).append("  ")
     lines = [Text("Comparison", "bold"), head]
@@ -211,7 +211,7 @@ def format_comparison(recommendation: Recommendation, path: PathId, width: int) 
             Text(
                 column.claims(factor, platform if column.id == "cloud" else None)[0].statement
             ).wrap(console, room)
-            for column in catalog().paths
+            for column in catalog().providers
         ]
         for number in range(max(map(len, cells))):
             line = Text.assemble((f"  {'' if number else label:<{_LABEL_WIDTH}}", "dim"))
@@ -230,7 +230,7 @@ def format_sources(recommendation: Recommendation, today: datetime.date) -> Text
     paths = catalog()
     labels: dict[tuple[str, str], dict[str, list[str]]] = {}
     for factor, label in paths.factors.items():
-        for path in paths.paths:
+        for path in paths.providers:
             claims = path.claims(factor, recommendation.platform if path.id == "cloud" else None)
             for claim in claims if factor == "cost" else claims[:1]:  # all cost claims are shown
                 names = labels.setdefault((claim.date(today), claim.source), {})

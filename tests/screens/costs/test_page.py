@@ -468,7 +468,7 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
         said = " ".join(cost_texts.format_detail(one, basis, star=False, width=2000).plain.split())
         for name in ("training", "other_training", "input", "output", "hosting", "setup"):
             figure = getattr(one, name)
-            if figure is not None and not (one.path == "local" and name in ("input", "output")):
+            if figure is not None and not (one.provider == "local" and name in ("input", "output")):
                 assert figure.as_of is not None and f"as of {figure.as_of}" in said
                 assert " ".join(figure.source.split()[:4]) in said
         notes = [note for note in one.notes if note != gpu_costs.PRICE_NOT_SET]

@@ -22,7 +22,7 @@ FIGURES = st.none() | AMOUNTS.map(usd)
 OFFERS = st.lists(
     st.builds(
         lambda number, tunable, local, training, input, output, hosting, weights, until: Offer(
-            path="local" if local else "cloud", platform="vertex", model=str(number),
+            provider="local" if local else "cloud", platform="vertex", model=str(number),
             name="x" * (number % 60), tunable=tunable, training=training, input=input,
             output=output, hosting=hosting, weights=weights, owner="", until=until,
         ),

@@ -75,11 +75,11 @@ def test_changing_facts_are_asked_about_twice() -> None:
 
 def test_another_path_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
-    draft = provider.choose_path(Scripted(OTHER, "openai"), draft)
-    assert draft.path == "openai"
+    draft = provider.choose_provider(Scripted(OTHER, "openai"), draft)
+    assert draft.chosen_provider == "openai"
     with pytest.raises(UserQuit):
         steps.ask_elsewhere(Scripted("leave"), draft)
-    assert steps.ask_elsewhere(Scripted("here"), draft).path == "local"
+    assert steps.ask_elsewhere(Scripted("here"), draft).chosen_provider == "local"
 
 
 def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_where_no_path_is_possible_it_says_so_and_what_would_have_to_change() ->
 def test_what_is_said_of_the_paths_has_its_source_and_its_date() -> None:
     found = recommend(FACTS, {}, TODAY)
     said = text.format_sources(found, TODAY).plain
-    for one in catalog().paths:
+    for one in catalog().providers:
         platform = found.platform if one.id == "cloud" else None
         shown = [
             claim for factor in catalog().factors for claim in one.claims(factor, platform)[:1]
@@ -133,7 +133,7 @@ def test_what_is_said_of_the_paths_has_its_source_and_its_date() -> None:
             assert any(claim.source in line and claim.as_of in line for line in said.split("\n"))
     assert "2026-04!" in said and "90 days old" in said
     for width in (60, 160):
-        page = text.format_page(found, found.path, text.DataFindings(), width, "c", TODAY).plain
+        page = text.format_page(found, found.provider, text.DataFindings(), width, "c", TODAY).plain
         assert " ".join(said.split()) in " ".join(page.split())
 
 
@@ -196,7 +196,7 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
         priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
         assert priced is not None and found is not None
         theirs = report.cost_by_provider(found, FACTS, answers, TODAY)
-        assert [(one.amount, one.details) for one in priced.by_path(draft, TODAY)] == [
+        assert [(one.amount, one.details) for one in priced.by_provider(draft, TODAY)] == [
             (one.amount, one.details) for one in theirs
         ]
 
@@ -209,7 +209,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     draft = read(tmp_path, [f"That is story {n}, in a few words." for n in range(200)], facts)
     priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
     assert priced is not None and found is not None
-    local = priced.by_path(draft, TODAY)[1]
+    local = priced.by_provider(draft, TODAY)[1]
     assert local.amount.startswith("$") and local.details.startswith("on the GPU here, as of")
     assert report.cost_by_provider(found, facts, {}, TODAY)[1].amount == local.amount
 
