@@ -125,7 +125,7 @@ async def of_the_wizard(folder: Path) -> None:
             await pilot.pause(1.0)
             app.screen.query_one("#answer-size", Choice).value = "tiny"
             await pilot.pause(0.5)
-            save(app, folder, f"path-{size_name}")
+            save(app, folder, f"provider-{size_name}")
             await pilot.press("enter")
             await pilot.pause(0.5)
             await _to_recipe(app, pilot, rows, folder, size_name)

@@ -18,7 +18,7 @@ from ftwizard.advice.questions import (
     open_questions,
     wanted_size,
 )
-from ftwizard.catalog.providers import Factor, ProviderId, PlatformId, catalog
+from ftwizard.catalog.providers import Factor, PlatformId, ProviderId, catalog
 from ftwizard.hardware.machine import Gpu, MachineInfo
 
 CLOSE = 1
@@ -176,7 +176,7 @@ def _assumed(facts: MachineInfo, answers: Answers) -> tuple[str, ...]:
 
 
 def _flips(
-    facts: MachineInfo, answers: Answers, today: datetime.date, path: ProviderId
+    facts: MachineInfo, answers: Answers, today: datetime.date, provider: ProviderId
 ) -> tuple[str, ...]:
     """Try each other answer, a larger GPU, and each end date."""
     flips: list[str] = []
@@ -185,18 +185,18 @@ def _flips(
         for option in question.options:
             if option.id != now:
                 changed = _ranked(facts, {**answers, question.id: option.id}, today)[0]
-                if changed.provider != path:
+                if changed.provider != provider:
                     flips.append(f"If {option.when}: {_display_name(changed)}.")
     if not fits_here(facts, answers) and not catalog().need(wanted_size(answers)).processors:
         need = catalog().need(wanted_size(answers))
         gpu = Gpu(name=None, memory=round(need.memory.value))
         changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
-        if changed.provider != path:
+        if changed.provider != provider:
             flips.append(f"With a GPU of {need.memory_text} here: {_display_name(changed)}.")
     for end in sorted(catalog().lifecycles, key=lambda end: end.date):
-        if end.provider == path and end.date > today:
+        if end.provider == provider and end.date > today:
             changed = _ranked(facts, answers, end.date)[0]
-            if changed.provider != path:
+            if changed.provider != provider:
                 flips.append(f"From {end.date}: {_display_name(changed)}.")
                 break
     return tuple(flips)
@@ -205,11 +205,11 @@ def _flips(
 def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     if verdict.why_not:
         return f"Not possible: {verdict.why_not}"
-    path = catalog().provider(verdict.provider)
+    provider = catalog().provider(verdict.provider)
     factor: Factor = "setup" if verdict.provider == "local" else "data"
-    statement = path.claims(factor, verdict.platform)[0].statement
+    statement = provider.claims(factor, verdict.platform)[0].statement
     differs = f"{factor.capitalize()}: {statement}."
-    price = path.claims("cost", verdict.platform)[0]
+    price = provider.claims("cost", verdict.platform)[0]
     return " ".join(
         [*verdict.cons, differs, f"Training: {price.statement}, as of {price.date(today)}."]
     )

@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.advice.questions import Answers, fits_here, wanted_size
 from ftwizard.catalog.hosted_models import list_hosted_models
-from ftwizard.catalog.providers import ProviderId, PlatformId, Size, catalog
+from ftwizard.catalog.providers import PlatformId, ProviderId, Size, catalog
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.money import UNKNOWN, format_price, format_unit_price
@@ -104,7 +104,7 @@ def estimate_provider_costs(
 ) -> tuple[ProviderCost, ...]:
     """Return the cost at each provider, in catalog order.
 
-    ``offers``: for the rows; ``verdicts``: from ``path.verdicts`` for the same facts and answers.
+    ``offers``: for the rows; ``verdicts``: from ``score_providers`` for the same facts and answers.
     Spot instances, services that the answers rule out, and smaller models than asked for do not
     count.
     """
@@ -150,16 +150,18 @@ def _local(offers: Sequence[Offer], facts: MachineInfo, answers: Answers) -> Pro
             rate=here.rate, owner=here.owner, as_of=here.as_of,
         )  # fmt: skip
     if own:
-        return ProviderCost(provider="local", own=own, needs=needs, owner=here.owner if here else "")
+        return ProviderCost(
+            provider="local", own=own, needs=needs, owner=here.owner if here else ""
+        )
     rented = [offer for offer in offers if offer.card is not None]
     return _from_offer(_cheapest(rented), "local", _rate(rented))
 
 
-def _from_offer(offer: Offer | None, path: ProviderId, rate: Figure | None) -> ProviderCost:
+def _from_offer(offer: Offer | None, provider: ProviderId, rate: Figure | None) -> ProviderCost:
     if offer is None:
-        return ProviderCost(provider=path, rate=rate)
+        return ProviderCost(provider=provider, rate=rate)
     return ProviderCost(
-        provider=path, name=offer.name, training=offer.training, setup=offer.setup,
+        provider=provider, name=offer.name, training=offer.training, setup=offer.setup,
         owner=offer.owner, as_of=offer.as_of, stale=offer.stale,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard import text
 from ftwizard.advice.questions import CLOUDS, Answers, fits_here, wanted_size
-from ftwizard.catalog.providers import Lifecycle, ProviderId, Platform, PlatformId, catalog
+from ftwizard.catalog.providers import Lifecycle, Platform, PlatformId, ProviderId, catalog
 from ftwizard.hardware.machine import MachineInfo
 
 
@@ -142,8 +142,8 @@ def _no_platform(answers: Answers) -> str:
 def _cloud(
     facts: MachineInfo, answers: Answers, service: Platform | None, today: datetime.date
 ) -> Iterator[Argument]:
-    path = catalog().provider("cloud")
-    name = service.name if service else path.name
+    provider = catalog().provider("cloud")
+    name = service.name if service else provider.name
     if not fits_here(facts, answers) and answers.get("gpu_elsewhere") != "own":
         yield Argument(2, f"{name} needs no GPU of yours.")
     if answers.get("data") == "own-cloud":
@@ -152,18 +152,18 @@ def _cloud(
         yield Argument(1, f"{name} is part of the cloud you use.")
     if answers.get("weights") == "yes" and service:
         yield Argument(
-            1, f"Weights at {name}: {_lower(path.claims('ownership', service.id)[0].text)}."
+            1, f"Weights at {name}: {_lower(provider.claims('ownership', service.id)[0].text)}."
         )
     elif service and service.weights != "yes":
         yield Argument(
-            0, f"Weights at {name}: {_lower(path.claims('ownership', service.id)[0].text)}."
+            0, f"Weights at {name}: {_lower(provider.claims('ownership', service.id)[0].text)}."
         )
     if answers.get("priority") == "speed":
         yield Argument(1, "No GPU, driver or library to set up.")
     if answers.get("priority") == "control":
         yield Argument(-2, "Only its own models, settings and endpoint.")
-    if not path.available:
-        yield Argument(-1, path.unavailable)
+    if not provider.available:
+        yield Argument(-1, provider.unavailable)
     for end in catalog().lifecycles:
         if service and end.platform == service.id and end.date <= today:
             yield Argument(0, f"{', '.join(end.models)}: {end.text}")
@@ -212,8 +212,8 @@ def _openai_end(kind: str) -> Lifecycle:
     return max(ends, key=lambda end: end.date)
 
 
-def _rule_out(path: ProviderId, why: str) -> ProviderScore:
-    return ProviderScore(provider=path, points=(), why_not=why)
+def _rule_out(provider: ProviderId, why: str) -> ProviderScore:
+    return ProviderScore(provider=provider, points=(), why_not=why)
 
 
 def _days_until(day: datetime.date, today: datetime.date) -> str:

@@ -15,7 +15,7 @@ from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs
 from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.advice.questions import Answers, Question
 from ftwizard.advice.recipe_advice import AdvisedValue, Method
-from ftwizard.catalog.providers import Catalog, ProviderId, PlatformId, catalog
+from ftwizard.catalog.providers import Catalog, PlatformId, ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.batching import LengthDistribution

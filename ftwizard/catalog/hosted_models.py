@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from ftwizard.catalog.prices import Edition
-from ftwizard.catalog.providers import Lifecycle, ProviderId, PlatformId, catalog
+from ftwizard.catalog.providers import Lifecycle, PlatformId, ProviderId, catalog
 from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.platforms import Target, get_target

@@ -60,7 +60,7 @@ ProviderFacts = tuple[Fact, ...]
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One service of the cloud-managed path."""
+    """One service of the cloud-managed group."""
 
     id: PlatformId
     name: str
@@ -145,9 +145,9 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lifecycles: tuple[Lifecycle, ...]
     sources: dict[str, str]
 
-    def provider(self, path: ProviderId) -> Provider:
+    def provider(self, id: ProviderId) -> Provider:
         """Return a provider group by id."""
-        return next(candidate for candidate in self.providers if candidate.id == path)
+        return next(candidate for candidate in self.providers if candidate.id == id)
 
     def platform(self, platform: PlatformId) -> Platform:
         """Return a cloud platform by id."""

@@ -87,18 +87,18 @@ def _new_table(*names: str) -> Table:
 
 def _build_factor_table(recommended: Recommendation) -> Table:
     """Build the table of factors by provider; earlier figures go below the newest."""
-    paths = catalog().providers
+    providers = catalog().providers
     first = None if recommended.blocked else recommended.provider
-    marks = ["→ " if provider.id == first else "" for provider in paths]
+    marks = ["→ " if provider.id == first else "" for provider in providers]
     table = _new_table(
-        "", *(mark + provider.name for mark, provider in zip(marks, paths, strict=True))
+        "", *(mark + provider.name for mark, provider in zip(marks, providers, strict=True))
     )
     for factor, label in catalog().factors.items():
         cells = [
             _format_claims(
                 provider.claims(factor, recommended.platform if provider.id == "cloud" else None)
             )
-            for provider in paths
+            for provider in providers
         ]
         table.add_row(label, *cells, end_section=True)
     return table
@@ -179,10 +179,10 @@ def _print_recommendation(
     _print_list(
         out, "What would change this", () if recommendation.blocked else recommendation.flips
     )
-    by_path = {cost.provider: cost for cost in costs}
+    cost_of = {cost.provider: cost for cost in costs}
     alternatives = []
     for id, words in recommendation.costs_of.items():
-        money = compare_costs(by_path[id], by_path[recommendation.provider]) if costs else ""
+        money = compare_costs(cost_of[id], cost_of[recommendation.provider]) if costs else ""
         alternatives.append(f"{catalog().provider(id).name}: {words} {money}".rstrip())
     _print_list(out, "Other providers", alternatives)
 

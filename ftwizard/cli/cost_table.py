@@ -62,7 +62,7 @@ def show(
         out, f"Costs for {_format_tokens(total)} tokens, {_format_edition(costs.edition)}"
     )
     columns = _fitting_columns(out.width)
-    out.print(_build_table(shown, costs.sort == "path", columns, costs.date))
+    out.print(_build_table(shown, costs.sort == "provider", columns, costs.date))
     if left := [name for name in COLUMNS if name not in columns]:
         output.print_lines(
             out, f"Hidden columns: {', '.join(left)}. Widen the terminal or use --json."

@@ -42,7 +42,7 @@ MAX_EPOCHS = 1000
 EPOCHS = 3.0
 """Epochs by default, as in a plan."""
 EDITIONS = ("2026-04", "current")
-SORTS = ("path", "name", "training", "input", "output", "hosting", "monthly", "break_even")
+SORTS = ("provider", "name", "training", "input", "output", "hosting", "monthly", "break_even")
 
 
 class TuiLauncher(Protocol):
@@ -475,7 +475,7 @@ def _add_estimate(add: Add) -> None:
         "--sort",
         metavar="COLUMN",
         choices=SORTS,
-        default="path",
+        default="provider",
         help="sort by: " + ", ".join(SORTS),
     )
     costs.add_argument(

@@ -37,7 +37,9 @@ from ftwizard.pricing.offer import CHECK_PRICE, NoteCode, Offer, PricingQuery, T
 from ftwizard.quantity import Figure
 from ftwizard.text import format_dollars
 
-SortKey = Literal["path", "name", "training", "input", "output", "hosting", "monthly", "break_even"]
+SortKey = Literal[
+    "provider", "name", "training", "input", "output", "hosting", "monthly", "break_even"
+]
 SHARING = (
     "The discount applies to standard and batch training. Data sharing is an OpenAI organization setting, not a job "
     "setting: turn it on before you create the job"
@@ -59,7 +61,7 @@ def list_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> tupl
 
 def sort_offers(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
     """Sort offers, cheapest first; unknown amounts come last."""
-    if key == "path":
+    if key == "provider":
         return list(rows)
     if key == "name":
         return sorted(rows, key=lambda offer: offer.name.lower())

@@ -15,7 +15,7 @@ from ftwizard import locations
 from ftwizard.advice.provider_costs import fill_in_model
 from ftwizard.advice.questions import wanted_size
 from ftwizard.catalog.prices import Edition, PriceRate, Prices, packaged
-from ftwizard.catalog.providers import ProviderId, PlatformId, catalog
+from ftwizard.catalog.providers import PlatformId, ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
@@ -58,9 +58,9 @@ class Basis:
     """Why the data cannot be shared for a discount; empty if it can."""
     provider: ProviderId = "local"
     platform: PlatformId | None = None
-    """The recommended path and platform."""
+    """The recommended provider and platform."""
     own_machine: bool = False
-    """Whether the local path means a machine of one's own. Otherwise a GPU is rented. True with a
+    """Whether "local" means a machine of one's own. Otherwise a GPU is rented. True with a
     GPU here or elsewhere, for a model that trains on the CPU, or if the data must stay."""
     hour: PriceRate | None = None
     """Hourly price of this machine; None if not set."""
@@ -175,7 +175,7 @@ def compute_offers(basis: Basis, table: Prices) -> list[Offer]:
 
 
 def find_recommended(offers: list[Offer], basis: Basis) -> Offer | None:
-    """Return the offer to start with on the recommended path; None if there is none."""
+    """Return the offer to start with on the recommended provider; None if there is none."""
     candidates = [offer for offer in offers if offer.tunable and offer.provider == basis.provider]
     if basis.provider == "local":
         own = [offer for offer in candidates if (offer.card is None) == basis.own_machine]

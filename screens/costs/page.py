@@ -133,7 +133,7 @@ class CostsPage(Page[Draft]):
         self._show_first()
 
     def _show_first(self) -> None:
-        """Select the first line, or by path the recommended one. A cursor that a person has
+        """Select the first line, or by provider the recommended one. A cursor that a person has
         moved stays on its offer."""
         if self.query_one(Menu).chosen != self._selected:
             self._show()

@@ -24,7 +24,7 @@ _RECOMMENDED = "  recommended"
 _MARK_WIDTH = 2
 _MIN_NAME_WIDTH, _MAX_NAME_WIDTH = 9, 48
 ColumnId = Literal[
-    "path", "training", "input", "output", "relative", "hosting", "monthly", "break_even",
+    "provider", "training", "input", "output", "relative", "hosting", "monthly", "break_even",
     "weights", "until",
 ]  # fmt: skip
 _WEIGHTS = {"yes": "yours", "no": "theirs", "unknown": UNKNOWN}
@@ -32,7 +32,7 @@ _WEIGHTS = {"yes": "yours", "no": "theirs", "unknown": UNKNOWN}
 
 @dataclass(frozen=True)
 class Column:
-    """One column; ``path`` is the name column."""
+    """One column; ``provider`` is the name column."""
 
     id: ColumnId
     name: str
@@ -49,7 +49,7 @@ class Column:
 class Order:
     """How the table is sorted."""
 
-    by: ColumnId = "path"
+    by: ColumnId = "provider"
     reverse: bool = False
 
     @property
@@ -83,7 +83,7 @@ def sort_offers(offers: Sequence[Offer], order: Order) -> list[Offer]:
     rows: list[Offer] = []
     for tunable in (True, False):
         group = [offer for offer in offers if offer.tunable is tunable]
-        if order.by == "path":
+        if order.by == "provider":
             rows += group[::-1] if order.reverse else group
             continue
         priced = [offer for offer in group if column.key(offer) is not None]
@@ -104,7 +104,7 @@ class TableLayout:
     def head(self) -> Text:
         """Return the header line."""
         text = Text(" " * _MARK_WIDTH, no_wrap=True)
-        text.append_text(self._title(COLUMNS["path"], self.name, left=True))
+        text.append_text(self._title(COLUMNS["provider"], self.name, left=True))
         for column, width in self.shown:
             text.append(" " * GAP).append_text(self._title(column, width))
         return text
@@ -146,7 +146,7 @@ def build_layout(
     longest = max((cell_len(make_visible(offer.name)) for offer in offers), default=0)
     longest = max(_MIN_NAME_WIDTH, min(longest, _MAX_NAME_WIDTH, width // 2))
     left = width - _MARK_WIDTH - longest
-    wanted = [column for column in list_columns(monthly=monthly) if column.id != "path"]
+    wanted = [column for column in list_columns(monthly=monthly) if column.id != "provider"]
     widths = {
         column.id: _column_width(column, offers, sorted_by=column.id == order.by)
         for column in wanted
@@ -169,7 +169,7 @@ def build_layout(
 
 
 def build_headings(offers: Sequence[Offer], order: Order) -> dict[str, str]:
-    """Return the headings above offers, by key: the path if sorted by path, and where ended
+    """Return the headings above offers, by key: the provider if sorted by it, and where ended
     offers begin."""
     titles: dict[str, str] = {}
     before: object = None
@@ -177,7 +177,7 @@ def build_headings(offers: Sequence[Offer], order: Order) -> dict[str, str]:
         group: object = offer.provider if offer.tunable else None
         if group is None and before is not None:
             titles[get_key(offer)] = "no longer offered"
-        elif group != before and order.by == "path":
+        elif group != before and order.by == "provider":
             titles[get_key(offer)] = catalog().provider(offer.provider).name
         before = group
     return titles
@@ -262,7 +262,7 @@ def _weights_key(offer: Offer) -> int | None:
 COLUMNS: dict[ColumnId, Column] = {
     column.id: column
     for column in (
-        Column("path", "provider", lambda offer: offer.name, lambda offer: 0, "by provider"),
+        Column("provider", "provider", lambda offer: offer.name, lambda offer: 0, "by provider"),
         Column("training", "training", _format_training, _value_key("training"), "by training"),
         Column("input", "in/M", _token_price_cell("input"), _value_key("input"), "by input price"),
         Column("output", "out/M", _token_price_cell("output"), _value_key("output"), "by output price"),

@@ -19,7 +19,7 @@ from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.catalog.providers import ProviderId, PlatformId
+from ftwizard.catalog.providers import PlatformId, ProviderId
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
@@ -63,7 +63,7 @@ class Draft:
     answers: dict[str, str] = field(default_factory=dict)
     """Answers of the Provider page, by question."""
     chosen_provider: ProviderId | None = None
-    """The chosen path; None while the recommendation is followed."""
+    """The chosen provider; None while the recommendation is followed."""
     recommended: ProviderId = "local"
     reasons: tuple[str, ...] = ()
     """Reasons for the recommendation."""
@@ -128,16 +128,16 @@ class Draft:
 
     @property
     def provider(self) -> ProviderId:
-        """Return the chosen path, else the recommended one."""
+        """Return the chosen provider, else the recommended one."""
         return self.chosen_provider or self.recommended
 
-    def with_provider(self, path: ProviderId | None) -> Draft:
-        return replace(self, path=path)
+    def with_provider(self, provider: ProviderId | None) -> Draft:
+        return replace(self, chosen_provider=provider)
 
     def with_recommendation(
-        self, path: ProviderId, reasons: Iterable[str] = (), platform: PlatformId | None = None
+        self, provider: ProviderId, reasons: Iterable[str] = (), platform: PlatformId | None = None
     ) -> Draft:
-        return replace(self, recommended=path, reasons=tuple(reasons), platform=platform)
+        return replace(self, recommended=provider, reasons=tuple(reasons), platform=platform)
 
     @property
     def target(self) -> TargetName | None:

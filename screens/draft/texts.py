@@ -59,11 +59,11 @@ def describe_machine(facts: MachineInfo, width: int = 200) -> str:
 
 
 def format_recommendation(recommendation: Recommendation) -> Text:
-    """Format the recommended path with its reasons and cautions."""
-    paths, text = catalog(), Text()
-    name = paths.provider(recommendation.provider).name
+    """Format the recommended provider with its reasons and cautions."""
+    text = Text()
+    name = catalog().provider(recommendation.provider).name
     if recommendation.platform:
-        name += f", {paths.platform(recommendation.platform).name}"
+        name += f", {catalog().platform(recommendation.platform).name}"
     if recommendation.fit:
         mark, style = ("✗", palette.BAD) if recommendation.wrong_tool else ("✓", palette.GOOD)
         text.append(f"{mark} ", style).append(f"{recommendation.fit}\n")
@@ -76,34 +76,36 @@ def format_recommendation(recommendation: Recommendation) -> Text:
     _append_list(text, "-", recommendation.cautions)
     if recommendation.close_to:
         _append_list(
-            text, "~", [f"{paths.provider(recommendation.close_to).name} is nearly as good here."]
+            text,
+            "~",
+            [f"{catalog().provider(recommendation.close_to).name} is nearly as good here."],
         )
     return text
 
 
-def format_instead(recommendation: Recommendation, path: ProviderId) -> Text:
-    """Format the consequences of choosing another path."""
-    chosen = catalog().provider(path)
+def format_instead(recommendation: Recommendation, provider: ProviderId) -> Text:
+    """Format the consequences of choosing another provider."""
+    chosen = catalog().provider(provider)
     text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
-    _append_list(text, "·", [recommendation.costs_of[path]])
-    if not chosen.available and chosen.unavailable not in recommendation.costs_of[path]:
+    _append_list(text, "·", [recommendation.costs_of[provider]])
+    if not chosen.available and chosen.unavailable not in recommendation.costs_of[provider]:
         text.append("  ! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
     return text
 
 
-def format_factors(recommendation: Recommendation, path: ProviderId) -> Text:
-    """Format a path's six factors."""
-    paths = catalog()
-    text = Text.assemble((f"{paths.provider(path).name}\n", "bold"))
-    for factor, label in paths.factors.items():
-        platform = recommendation.platform if path == "cloud" else None
-        claim = paths.provider(path).claims(factor, platform)[0]
+def format_factors(recommendation: Recommendation, provider: ProviderId) -> Text:
+    """Format a provider's six factors."""
+    chosen = catalog().provider(provider)
+    text = Text.assemble((f"{chosen.name}\n", "bold"))
+    for factor, label in catalog().factors.items():
+        platform = recommendation.platform if provider == "cloud" else None
+        claim = chosen.claims(factor, platform)[0]
         text.append(f"  {label:<20}", "dim").append(f"{claim.statement}\n")
     return text
 
 
 def format_flips(recommendation: Recommendation) -> Text:
-    """Format what would change the recommendation, or unblock a path; empty if nothing would."""
+    """Format what would change the recommendation, or unblock a provider; empty if nothing would."""
     text = Text()
     if recommendation.blocked:
         text.append("\nOne of these has to change\n", "bold")
@@ -119,9 +121,9 @@ def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
         text.append(f"  {mark} ", "dim").append(f"{line}\n")
 
 
-def format_elsewhere(path: ProviderId, checked: DataReport | None) -> Text:
+def format_elsewhere(provider: ProviderId, checked: DataReport | None) -> Text:
     """Format the checked rows, why the wizard ends here, and upcoming end dates."""
-    chosen = catalog().provider(path)
+    chosen = catalog().provider(provider)
     text = Text.assemble((f"{chosen.name}\n\n", "bold"))
     if checked:
         rows = format_count(checked.usable, "usable row")
@@ -130,7 +132,7 @@ def format_elsewhere(path: ProviderId, checked: DataReport | None) -> Text:
     text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
     today = datetime.date.today()
     for end in catalog().lifecycles:
-        if end.provider == path and end.date > today:
+        if end.provider == provider and end.date > today:
             text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
     return text
 

@@ -21,7 +21,7 @@ from ftwizard.screens.wizard.provider.costs import can_price, get_evidence, pric
 from ftwizard.screens.wizard.provider.text import INDENT, DataFindings
 
 _COSTS = "\0costs"
-"""A value that no path has."""
+"""A value that no provider has."""
 
 
 def ask_question(question: Question, prompter: Prompter, draft: Draft) -> Draft:
@@ -46,11 +46,13 @@ def confirm_tool(prompter: Prompter, draft: Draft) -> Draft:
 
 
 def choose_provider(prompter: Prompter, draft: Draft) -> Draft:
-    """Recommend a path with reasons and costs, and ask for one."""
+    """Recommend a provider with reasons and costs, and ask for one."""
     recommendation, findings = _recommendation(draft), _get_findings(draft)
     _print_recommendation(prompter, recommendation, findings)
-    names: list[tuple[str, str]] = [(path.id, path.name) for path in catalog().providers]
-    names.sort(key=lambda path: path[0] != recommendation.provider)
+    names: list[tuple[str, str]] = [
+        (provider.id, provider.name) for provider in catalog().providers
+    ]
+    names.sort(key=lambda name: name[0] != recommendation.provider)
     names[0] = (recommendation.provider, f"{names[0][1]} (recommended)")
     more = [(OTHER, "compare them and see what would change this")]
     if findings.costs:
@@ -73,7 +75,9 @@ def choose_provider(prompter: Prompter, draft: Draft) -> Draft:
             text.format_instead(recommendation, cast(ProviderId, chosen), findings.costs),
             hang=INDENT,
         )
-    return draft.with_provider(cast(ProviderId, chosen) if chosen != recommendation.provider else None)
+    return draft.with_provider(
+        cast(ProviderId, chosen) if chosen != recommendation.provider else None
+    )
 
 
 def _print_recommendation(
@@ -99,9 +103,9 @@ def _print_recommendation(
 
 
 def _print_comparison(
-    prompter: Prompter, recommendation: Recommendation, paths: list[ProviderId]
+    prompter: Prompter, recommendation: Recommendation, providers: list[ProviderId]
 ) -> None:
-    for id in paths:
+    for id in providers:
         prompter.print(texts.format_factors(recommendation, id), hang=22)
         prompter.print()
     if not recommendation.blocked:  # else already printed

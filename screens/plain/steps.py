@@ -50,7 +50,7 @@ def list_items(draft: Draft) -> list[Item]:
 
 
 def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
-    """Explain that other paths end here; offer this machine."""
+    """Explain that other providers end here; offer this machine."""
     if draft.provider == "local":
         return draft.with_provider_reason()
     prompter.print(texts.format_elsewhere(draft.provider, draft.checked), hang=2)

@@ -1,4 +1,4 @@
-"""Every machine and every combination of answers gets a path, its reasons and what changes it."""
+"""Every machine and every combination of answers gets a provider, its reasons and what changes it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def texts(found: provider_advice.Recommendation) -> list[str]:
 
 
 @given(_machines, _answers, _days)
-def test_there_is_always_a_path_with_reasons(
+def test_there_is_always_a_provider_with_reasons(
     facts: MachineInfo, answers: dict[str, str], today: datetime.date
 ) -> None:
     found = provider_advice.recommend(facts, answers, today)
@@ -123,7 +123,7 @@ def _single_changes(given: dict[str, str]) -> list[tuple[Question, str]]:
 
 
 def test_every_combination_of_answers() -> None:
-    """Exhaustive over answers, on three machines: none is left without a path."""
+    """Exhaustive over answers, on three machines: none is left without a provider."""
     ids = [[None, *(option.id for option in one.options)] for one in QUESTIONS]
     for facts in (machine(), machine(16), machine(80, credentials=("aws", "openai"))):
         for chosen in itertools.product(*ids):

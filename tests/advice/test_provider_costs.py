@@ -1,4 +1,4 @@
-"""What each path costs for some rows: only what the answers leave, and always said."""
+"""What each provider costs for some rows: only what the answers leave, and always said."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def costs(
 
 
 @given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
-def test_each_path_is_priced_by_what_the_answers_leave(
+def test_each_provider_is_priced_by_what_the_answers_leave(
     gigabytes: list[int], answers: dict[str, str]
 ) -> None:
     facts = machine(*gigabytes)
@@ -154,7 +154,10 @@ def test_overruling_costs_what_the_two_are_apart() -> None:
     hosted = ProviderCost(provider="openai", name="A", training=usd(3.0, 2.0, 4.0))
     cheaper = ProviderCost(provider="cloud", name="B", training=usd(1.0))
     rented = ProviderCost(provider="local", name="C", training=usd(0.5), setup=usd(4.0))
-    own, unknown = ProviderCost(provider="local", own="the GPU here"), ProviderCost(provider="cloud")
+    own, unknown = (
+        ProviderCost(provider="local", own="the GPU here"),
+        ProviderCost(provider="cloud"),
+    )
     assert compare_costs(hosted, cheaper).endswith(
         "likely $2.00 more ($2.00–4.00 instead of $1.00)."
     )
@@ -209,7 +212,7 @@ def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> No
 
 
 @given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
-def test_what_would_have_to_change_makes_a_path_possible(
+def test_what_would_have_to_change_makes_a_provider_possible(
     gigabytes: list[int], answers: dict[str, str]
 ) -> None:
     found = provider_advice.recommend(machine(*gigabytes), answers, TODAY)

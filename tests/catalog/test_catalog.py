@@ -42,28 +42,30 @@ def test_every_source_is_used() -> None:
     assert set(catalog().sources.values()) == {one.source for one in EVERYTHING}
 
 
-def test_the_six_factors_of_every_path_in_edition_2026_04_and_now() -> None:
+def test_the_six_factors_of_every_provider_in_edition_2026_04_and_now() -> None:
     assert tuple(catalog().factors) == get_args(Factor)
-    for path in catalog().providers:
+    for provider in catalog().providers:
         for factor in catalog().factors:
-            claims = path.claims(factor)
-            assert claims and "2026-04" in [one.as_of for one in claims], (path.id, factor)
+            claims = provider.claims(factor)
+            assert claims and "2026-04" in [one.as_of for one in claims], (provider.id, factor)
             assert [one.as_of for one in claims] == sorted(
                 (one.as_of for one in claims), reverse=True
             )
 
 
 @pytest.mark.parametrize(
-    ("path", "price"),
+    ("provider", "price"),
     [("openai", "$0.80–3.00 per million tokens"), ("local", "$0.50–2.00 per hour (a spot GPU)")],
 )
-def test_training_cost_at_a_glance_is_the_articles_and_a_newer_one(path: str, price: str) -> None:
-    claims = next(one for one in catalog().providers if one.id == path).claims("cost")
+def test_training_cost_at_a_glance_is_the_articles_and_a_newer_one(
+    provider: str, price: str
+) -> None:
+    claims = next(one for one in catalog().providers if one.id == provider).claims("cost")
     assert [one.statement for one in claims if one.as_of == "2026-04"] == [price]
     assert claims[0].as_of > "2026-04"
 
 
-def test_an_old_price_of_a_path_is_marked_and_words_do_not_grow_old() -> None:
+def test_an_old_price_of_a_provider_is_marked_and_words_do_not_grow_old() -> None:
     today = datetime.date(2026, 11, 25)
     old, new = catalog().provider("openai").claims("cost")[::-1]
     assert (old.date(today), new.date(today)) == ("2026-04!", "2026-09")
@@ -101,9 +103,9 @@ def test_what_is_not_known_is_never_0() -> None:
 
 
 def test_only_what_ftwizard_starts_is_called_available() -> None:
-    assert [path.id for path in catalog().providers if path.available] == ["local"]
-    for path in catalog().providers:
-        assert path.available or path.unavailable
+    assert [provider.id for provider in catalog().providers if provider.available] == ["local"]
+    for provider in catalog().providers:
+        assert provider.available or provider.unavailable
 
 
 def test_sizes_need_more_the_larger_they_are() -> None:
@@ -122,8 +124,8 @@ def test_openai_s_ends() -> None:
 
 
 def test_texts_are_short_and_plain() -> None:
-    for path in catalog().providers:
-        assert len(path.name) <= 22 and len(path.unavailable) <= 80
+    for provider in catalog().providers:
+        assert len(provider.name) <= 22 and len(provider.unavailable) <= 80
     for one in EVERYTHING:
         text = one.statement if isinstance(one, Fact) else getattr(one, "text", "")
         assert len(text) <= 90 and text.isprintable(), text

@@ -59,14 +59,14 @@ def make_home(folder: Path) -> Iterator[Path]:
     end_all(folder)
 
 
-def _path(terminal: Terminal) -> None:
+def _provider(terminal: Terminal) -> None:
     terminal.wait("New fine-tune")
     terminal.send("n")
     terminal.wait("What should (it|the model) learn")
 
 
 def _data(terminal: Terminal) -> None:
-    _path(terminal)
+    _provider(terminal)
     terminal.send("\r")
     terminal.wait("Press enter to read")
 
@@ -125,7 +125,7 @@ ROUTES: Mapping[str, Route] = {
     "home": ((), (), _press_keys("New fine-tune")),
     "help": ((), (), _press_keys("New fine-tune", ("?", "to open the selected line"))),
     "demo": ((), ("demo",), _press_keys("Watch the loss fall")),
-    "path": ((), (), _path),
+    "provider": ((), (), _provider),
     "data": ((), (), _data),
     "rows": ((), (), _rows),
     "row": ((), (), _row),

@@ -48,7 +48,7 @@ def test_the_recommendation_comes_first_and_the_table_breaks_no_word(tmp_path: P
         assert "infrastructure" in text and "\\n" not in text
 
 
-def test_where_no_path_is_possible_it_is_said_with_what_would_have_to_change(
+def test_where_no_provider_is_possible_it_is_said_with_what_would_have_to_change(
     tmp_path: Path,
 ) -> None:
     asked = ("advise", "--answer", "data=stay", "--answer", "size=large")
@@ -66,7 +66,7 @@ def test_answers_change_the_advice(tmp_path: Path) -> None:
     environment = plain(tmp_path)
     found = as_json("advise", "--answer", "data=stay", "--answer", "fit=facts",
                     environment=environment)  # fmt: skip
-    assert found["recommendation"]["path"] == "local"
+    assert found["recommendation"]["provider"] == "local"
     assert found["recommendation"]["wrong_tool"] is True
     assert found["answers"] == {"data": "stay", "fit": "facts"}
     assert {one["id"] for one in found["questions"]}.isdisjoint(found["answers"])
@@ -99,7 +99,7 @@ def test_a_gpu_is_seen_through_its_driver(driver: Path, tmp_path: Path) -> None:
     environment = plain(tmp_path, LD_LIBRARY_PATH=str(driver), CUDA_VISIBLE_DEVICES="0")
     found = as_json("advise", "--answer", "size=large", environment=environment)
     assert found["machine"]["gpus"][0] == {"name": "Double 0", "memory": 80 << 30, "used": 20 << 30}
-    assert found["recommendation"]["path"] == "local"
+    assert found["recommendation"]["provider"] == "local"
     assert "gpu_elsewhere" not in [one["id"] for one in found["questions"]]
 
 

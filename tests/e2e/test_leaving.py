@@ -92,7 +92,7 @@ def test_ctrl_q_leaves_from_everywhere(folder: Path, screen_name: str) -> None:
     goes_on(folder)
 
 
-@pytest.mark.parametrize("screen_name", ["home", "path", "data", "working", "monitor", "stop?"])
+@pytest.mark.parametrize("screen_name", ["home", "provider", "data", "working", "monitor", "stop?"])
 def test_a_terminal_that_is_gone_without_a_signal_ends_the_view(
     folder: Path, screen_name: str
 ) -> None:

@@ -25,10 +25,10 @@ from tests.e2e.routes import (
 from tests.e2e.terminal import Terminal
 
 PAGES = tuple(screen_name for screen_name in ROUTES if screen_name not in DIALOGS)
-TRIED = ("home", "path", "data", "monitor")
+TRIED = ("home", "provider", "data", "monitor")
 SHOWS = {
     "home": "New fine-tune",
-    "path": "What should (it|the model) learn",
+    "provider": "What should (it|the model) learn",
     "data": "Press enter to read",
     "monitor": "loss 0|loss .*0",
 }

@@ -32,7 +32,7 @@ from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.quantity import Figure
 from tests.helpers.machines import make_machine
 
-PATHS = Path(ftwizard.__file__).parent / "assets" / "providers.toml"
+PROVIDERS = Path(ftwizard.__file__).parent / "assets" / "providers.toml"
 TODAY = datetime.date(2026, 11, 25)
 LENGTHS: dict[str, LengthDistribution | None] = {
     "train": lengths_of([200, 300, 450] * 200), "validation": lengths_of([200, 300, 450] * 20),
@@ -137,7 +137,7 @@ def test_all_costs_have_a_source_and_a_date(
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
     arguments = argparse.Namespace(
-        edition=edition, share_data=share, confidential=False, sort="path", gpu=None,
+        edition=edition, share_data=share, confidential=False, sort="provider", gpu=None,
         price=["openai/gpt-4.1-mini/training=5", "machine=1.5"], tokens_in=None, tokens_out=None,
         requests_per_month=Decimal(10_000), serve_on="a100-40gb",
     )  # fmt: skip
@@ -164,14 +164,14 @@ def test_what_the_rows_say_has_a_source_and_a_date(
     assert undated(document) == []
 
 
-def test_what_is_said_of_the_paths_has_a_source_and_a_date() -> None:
-    said = PATHS.read_text("utf-8")
+def test_what_is_said_of_the_providers_has_a_source_and_a_date() -> None:
+    said = PROVIDERS.read_text("utf-8")
     assert "$" not in said, "money stands in no words: it has its number, and so a figure"
     known = catalog()
     claims = [
         claim
-        for path in known.providers
-        for factors in (path.factors, *(one.factors for one in path.platforms))
+        for provider in known.providers
+        for factors in (provider.factors, *(one.factors for one in provider.platforms))
         for some in factors.values()
         for claim in some
     ]

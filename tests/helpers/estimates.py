@@ -19,10 +19,10 @@ _PART: dict[str, Any] = {
 }
 _DISK: dict[str, Any] = {"short": None, "parts": {}, "later": {}, "elsewhere": None}
 _OFFER: dict[str, Any] = {
-    "path": "local", "platform": "local", "model": "m", "name": "a GPU", "weights": "yes", "owner": "",
+    "provider": "local", "platform": "local", "model": "m", "name": "a GPU", "weights": "yes", "owner": "",
 }  # fmt: skip
 _REPORT: dict[str, Any] = {
-    "edition": "current", "sort": "path", "date": "2026-11-25", "tokens": 0, "by_model": {},
+    "edition": "current", "sort": "provider", "date": "2026-11-25", "tokens": 0, "by_model": {},
     "counted": {}, "costs": [], "monthly": None, "notes": [], "model": {"said": "owner/model"},
     "parameters": 1, "trained": 0, "parts": {},
 }  # fmt: skip

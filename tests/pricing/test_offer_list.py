@@ -365,6 +365,6 @@ def test_sorted_the_unknown_come_last_and_none_is_lost(key: SortKey) -> None:
     found = tuple(table(volume=volume).values())
     ordered = sort_offers(found, key)
     assert sorted(one.name for one in ordered) == sorted(one.name for one in found)
-    if key not in ("path", "name"):
+    if key not in ("provider", "name"):
         values = [f.value if (f := getattr(one, key)) else float("inf") for one in ordered]
         assert values == sorted(values) and values[0] < float("inf")

@@ -71,22 +71,22 @@ def test_an_answer_before_enter_counts() -> None:
     assert one != other, "the first question was answered otherwise"
 
 
-def test_a_path_that_is_chosen_after_an_answer_stays_chosen() -> None:
+def test_a_provider_that_is_chosen_after_an_answer_stays_chosen() -> None:
     page = ProviderPage(Draft(FACTS), TODAY)
     chosen: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(page)
         await until(pilot, lambda: pilot.app.screen is page and page.focused is not None)
-        path = page.query_one("#path", Choice)
-        advised = path.value
+        provider = page.query_one("#provider", Choice)
+        advised = provider.value
         with page.prevent(Choice.Changed):  # its message comes behind that of an answer
-            path.action_move(1)
-        chosen.append(path.value)
+            provider.action_move(1)
+        chosen.append(provider.value)
         assert chosen[0] != advised
         page.query(Choice).first().action_move(1)
         await pilot.pause()
-        chosen.append(path.value)
+        chosen.append(provider.value)
         chosen.append(str(page._with_answers().chosen_provider))
 
     drive(FtwizardApp(), (100, 30), play)

@@ -1,4 +1,4 @@
-"""Costs of the paths for a draft's data, and what the data suggests."""
+"""Costs of the providers for a draft's data, and what the data suggests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PricedOffers:
     """Whether the user's own prices are ignored."""
 
     def by_provider(self, draft: Draft, today: datetime.date) -> tuple[ProviderCost, ...]:
-        """Return the cost of each path under the answers of a draft."""
+        """Return the cost of each provider under the answers of a draft."""
         facts, answers = draft.machine, complete_answers(draft.machine, draft.answers)
         verdicts = provider_advice.rank_providers(facts, draft.answers, today)
         return estimate_provider_costs(self.offers, verdicts, facts, answers)

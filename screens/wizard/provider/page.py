@@ -30,7 +30,7 @@ ROOMY = 110
 
 
 class ProviderPage(WizardPage[Step]):
-    """Dismisses with a draft that has the path."""
+    """Dismisses with a draft that has the provider."""
 
     STEP = 0
     HELP = (
@@ -55,10 +55,10 @@ class ProviderPage(WizardPage[Step]):
         self._today = today or datetime.date.today()
         self._questions = list_questions(draft)
         self._selected_provider: str = draft.chosen_provider or "local"
-        """The path that the page selected last."""
+        """The provider that the page selected last."""
         self._evidence = costs.get_evidence(draft)
         self._priced: dict[Size, PricedOffers | None] = {}
-        """Cost of the data on every path, by model size."""
+        """Cost of the data on every provider, by model size."""
         self._can_scroll = False
         """Whether the text is longer than its pane."""
         self._pricing: set[Size] = set()
@@ -71,10 +71,10 @@ class ProviderPage(WizardPage[Step]):
                 yield Static(question.text, classes="name", markup=False)
                 answer = self._draft.answers.get(question.id, question.assumed or UNANSWERED)
                 yield Choice(list_answers(question), answer, id=f"answer-{question.id}")
-        with Horizontal(classes="question", id="paths"):
+        with Horizontal(classes="question", id="providers"):
             yield Static("Provider", classes="name", markup=False)
-            names = [(path.id, path.name) for path in catalog().providers]
-            yield Choice(names, self._selected_provider, id="path")
+            names = [(provider.id, provider.name) for provider in catalog().providers]
+            yield Choice(names, self._selected_provider, id="provider")
         with VerticalScroll(id="advice", can_focus=False):
             yield Static(id="words", markup=False)
 
@@ -92,7 +92,7 @@ class ProviderPage(WizardPage[Step]):
         self.call_after_refresh(self._update_recommendation)
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
-        if event.choice.id == "path":
+        if event.choice.id == "provider":
             self._draft = self._draft.with_provider(cast(ProviderId, event.value))
         self._update_recommendation()
 
@@ -146,11 +146,11 @@ class ProviderPage(WizardPage[Step]):
             for question in self._questions
             if (value := self.query_one(f"#answer-{question.id}", Choice).value) != UNANSWERED
         }
-        path = self.query_one("#path", Choice).value
+        provider = self.query_one("#provider", Choice).value
         draft = (
             self._draft
-            if path == self._selected_provider
-            else self._draft.with_provider(cast(ProviderId, path))
+            if provider == self._selected_provider
+            else self._draft.with_provider(cast(ProviderId, provider))
         )
         return draft.with_answers(answers)
 
@@ -167,7 +167,7 @@ class ProviderPage(WizardPage[Step]):
         """Update the recommendation; keep the scroll position unless ``from_the_top``."""
         draft = self._with_answers()
         recommendation = self._recommendation(draft)
-        chooser = self.query_one("#path", Choice)
+        chooser = self.query_one("#provider", Choice)
         if (
             draft.chosen_provider is None and chooser.value == self._selected_provider
         ):  # else its Changed message is still to come
@@ -208,9 +208,9 @@ class ProviderPage(WizardPage[Step]):
             return DataFindings(self._evidence, counting=True)
         if (priced := self._priced[size]) is None:
             return DataFindings(self._evidence)
-        by_path = priced.by_provider(draft, self._today)
+        by_provider = priced.by_provider(draft, self._today)
         return DataFindings(
-            self._evidence, by_path, priced.tokens, own_left_out=priced.own_left_out
+            self._evidence, by_provider, priced.tokens, own_left_out=priced.own_left_out
         )
 
     @work(group="price", exit_on_error=False)

@@ -16,17 +16,17 @@ from ftwizard.advice.evidence import Evidence, warn_of_facts
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
-from ftwizard.catalog.providers import ProviderId, ProviderFacts, catalog
+from ftwizard.catalog.providers import ProviderFacts, ProviderId, catalog
 from ftwizard.screens import layout, palette
 from ftwizard.screens.draft import texts
 
 INDENT = 4
 _NAME_WIDTH = 20
-"""Cells of the path name column."""
+"""Cells of the provider name column."""
 _WIDE = 70
 """Width in cells from which costs are in a column."""
 COMPARISON_WIDTH = 100
-"""Width in cells from which all paths' factors fit next to each other."""
+"""Width in cells from which all providers' factors fit next to each other."""
 _LABEL_WIDTH = 20
 NOT_READ = "No data is read yet. Once it is, its costs appear here."
 NO_ROWS = "No row is usable, so these are general prices."
@@ -50,7 +50,7 @@ class DataFindings:
 
 def format_page(
     recommendation: Recommendation,
-    path: ProviderId,
+    provider: ProviderId,
     findings: DataFindings,
     width: int,
     more: str,
@@ -61,9 +61,11 @@ def format_page(
     ``more``: how to list every offer, in words.
     """
     parts: list[Text] = []
-    if path != recommendation.provider:
+    if provider != recommendation.provider:
         parts.append(
-            layout.wrap_hanging(format_instead(recommendation, path, findings.costs), INDENT, width)
+            layout.wrap_hanging(
+                format_instead(recommendation, provider, findings.costs), INDENT, width
+            )
         )
     if text := format_warning(findings.evidence):
         parts.append(layout.wrap_hanging(text, 2, width))
@@ -73,16 +75,18 @@ def format_page(
     turns = texts.format_flips(recommendation)
     if recommendation.blocked:  # one of these has to change first
         parts.append(layout.wrap_hanging(turns[1:], INDENT, width))
-    parts.append(format_costs(recommendation, path, findings, width, more))
+    parts.append(format_costs(recommendation, provider, findings, width, more))
     if text := format_suggestions(findings.evidence):
         parts.append(layout.wrap_hanging(text, INDENT, width))
     if turns and not recommendation.blocked:
         parts.append(layout.wrap_hanging(turns[1:], INDENT, width))
     if width >= COMPARISON_WIDTH:
-        parts.append(format_comparison(recommendation, path, width))
+        parts.append(format_comparison(recommendation, provider, width))
     else:
         parts.append(
-            layout.wrap_hanging(texts.format_factors(recommendation, path), 2 + _LABEL_WIDTH, width)
+            layout.wrap_hanging(
+                texts.format_factors(recommendation, provider), 2 + _LABEL_WIDTH, width
+            )
         )
     parts.append(layout.wrap_hanging(format_sources(recommendation, today), INDENT, width))
     return Text("\n\n").join(parts)
@@ -118,13 +122,13 @@ def format_recommendation(recommendation: Recommendation, evidence: Evidence | N
 
 
 def format_instead(
-    recommendation: Recommendation, path: ProviderId, costs: Sequence[ProviderCost]
+    recommendation: Recommendation, provider: ProviderId, costs: Sequence[ProviderCost]
 ) -> Text:
-    """Format the cost of choosing another path, money first."""
-    text = texts.format_instead(recommendation, path)
-    by_path = {cost.provider: cost for cost in costs}
+    """Format the cost of choosing another provider, money first."""
+    text = texts.format_instead(recommendation, provider)
+    cost_of = {cost.provider: cost for cost in costs}
     if costs and (
-        words := provider_costs.compare_costs(by_path[path], by_path[recommendation.provider])
+        words := provider_costs.compare_costs(cost_of[provider], cost_of[recommendation.provider])
     ):
         title = text.plain.index("\n") + 1
         text = text[:title] + Text.assemble(("  · ", "dim"), f"{words}\n") + text[title:]
@@ -133,9 +137,13 @@ def format_instead(
 
 
 def format_costs(
-    recommendation: Recommendation, path: ProviderId, findings: DataFindings, width: int, more: str
+    recommendation: Recommendation,
+    provider: ProviderId,
+    findings: DataFindings,
+    width: int,
+    more: str,
 ) -> Text:
-    """Format the cost of each path for the data, or in general; ``path`` is the chosen one."""
+    """Format each provider's cost for the data, or in general; ``provider`` is the chosen one."""
     of_rows = findings.costs or findings.counting
     title = "Training cost for your data" if of_rows else "Training cost"
     hang = INDENT + _NAME_WIDTH + 2 if width >= _WIDE else INDENT + 2
@@ -143,7 +151,9 @@ def format_costs(
     for id, text in _list_costs(recommendation, findings):
         mark = "→" if id == recommendation.provider and not recommendation.blocked else " "
         line = Text.assemble((f"  {mark} ", palette.ACCENT))
-        line.append(f"{catalog().provider(id).name:<{_NAME_WIDTH}}  ", "bold" if id == path else "")
+        line.append(
+            f"{catalog().provider(id).name:<{_NAME_WIDTH}}  ", "bold" if id == provider else ""
+        )
         parts.append(layout.wrap_hanging(line.append_text(text), hang, width))
     parts.append(layout.wrap_hanging(Text(f"  {_describe_basis(findings, more)}", "dim"), 2, width))
     if findings.own_left_out:
@@ -155,11 +165,11 @@ def format_costs(
 def _list_costs(
     recommendation: Recommendation, findings: DataFindings
 ) -> Iterator[tuple[ProviderId, Text]]:
-    """Yield each path with its cost, a placeholder, or its general price."""
+    """Yield each provider with its cost, a placeholder, or its general price."""
     if findings.costs:
         yield from _list_priced(findings.costs)
     elif findings.counting:
-        yield from ((path.id, Text("…", "dim")) for path in catalog().providers)
+        yield from ((provider.id, Text("…", "dim")) for provider in catalog().providers)
     else:
         yield from _list_general_prices(recommendation)
 
@@ -185,24 +195,26 @@ def _list_priced(costs: Sequence[ProviderCost]) -> Iterator[tuple[ProviderId, Te
 
 
 def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[ProviderId, Text]]:
-    """Yield the price of a unit of training on each path, newest first."""
-    for path in catalog().providers:
-        claims = path.claims("cost", recommendation.platform if path.id == "cloud" else None)
-        yield path.id, Text(_format_claims(claims))
+    """Yield the price of a unit of training on each provider, newest first."""
+    for provider in catalog().providers:
+        claims = provider.claims(
+            "cost", recommendation.platform if provider.id == "cloud" else None
+        )
+        yield provider.id, Text(_format_claims(claims))
 
 
 def _format_claims(claims: ProviderFacts) -> str:
     return "; ".join(f"{claim.statement}, {claim.as_of}" for claim in claims)
 
 
-def format_comparison(recommendation: Recommendation, path: ProviderId, width: int) -> Text:
-    """Format the six factors of the paths in columns; the chosen one is bold."""
+def format_comparison(recommendation: Recommendation, provider: ProviderId, width: int) -> Text:
+    """Format the six factors of the providers in columns; the chosen one is bold."""
     room = (width - _LABEL_WIDTH - 2) // len(catalog().providers) - 2
     platform = recommendation.platform
     head = Text(" " * (_LABEL_WIDTH + 2))
     for column in catalog().providers:
         mark = "→ " if column.id == recommendation.provider and not recommendation.blocked else ""
-        name = Text(f"{mark}{column.name}", "bold" if column.id == path else "dim")
+        name = Text(f"{mark}{column.name}", "bold" if column.id == provider else "dim")
         head.append_text(_pad(name, room)).append("  ")
     lines = [Text("Comparison", "bold"), head]
     console = Console(width=room)
@@ -227,15 +239,16 @@ def format_comparison(recommendation: Recommendation, path: ProviderId, width: i
 def format_sources(recommendation: Recommendation, today: datetime.date) -> Text:
     """Format the sources and dates of the claims. The most frequent source comes last, as
     “everything else”."""
-    paths = catalog()
     labels: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for factor, label in paths.factors.items():
-        for path in paths.providers:
-            claims = path.claims(factor, recommendation.platform if path.id == "cloud" else None)
+    for factor, label in catalog().factors.items():
+        for provider in catalog().providers:
+            claims = provider.claims(
+                factor, recommendation.platform if provider.id == "cloud" else None
+            )
             for claim in claims if factor == "cost" else claims[:1]:  # all cost claims are shown
                 names = labels.setdefault((claim.date(today), claim.source), {})
-                names.setdefault(f"{label[0].lower()}{label[1:]}", []).append(path.name)
-    for need in paths.needs:
+                names.setdefault(f"{label[0].lower()}{label[1:]}", []).append(provider.name)
+    for need in catalog().needs:
         names = labels.setdefault((need.as_of, need.source), {})
         names.setdefault("GPU by model size", []).append(need.label)
     (first, _), *rest = sorted(labels.items(), key=lambda item: -len(item[1]))

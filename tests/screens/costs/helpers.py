@@ -55,7 +55,7 @@ def usd(
 
 def offer(name: str, **more: Any) -> Offer:
     """Return one hosted offer of which nothing is known but what is said."""
-    usual = {"path": "openai", "platform": "openai", "model": name, "weights": "no",
+    usual = {"provider": "openai", "platform": "openai", "model": name, "weights": "no",
              "owner": "No, it stays there"}  # fmt: skip
     return Offer(name=name, **{**usual, **more})
 
@@ -88,18 +88,18 @@ def offers(basis: Basis, *_: object) -> list[Offer]:
         offer("OpenAI gone", training=usd(6.75), tunable=False, until=day(2026, 10, 23),
               notes=("Since 2026-10-23: It is shut down. Nearest: OpenAI small.",),
               note_codes=("end",)),
-        offer("A100 40 GB on demand", path="local", platform="local", model="llama-3.1-8b",
+        offer("A100 40 GB on demand", provider="local", platform="local", model="llama-3.1-8b",
               card="a100-40gb", market="on demand", weights="yes", owner="Yes, run it anywhere",
               training=usd(5.48, 1.99, 6.8), setup=usd(2.74, 0.99, 6.8),
               hosting=usd(2.74, 1.99, 3.4, per="hour"),
               monthly=usd(2000.2, 1452.7, 2482.0, per="month") if month else None),
-        offer("Your own GPU", path="local", platform="local", weights="yes",
+        offer("Your own GPU", provider="local", platform="local", weights="yes",
               owner="Yes, run it anywhere"),
-        offer("Together 8B", path="cloud", platform="together", weights="yes", stale=True,
+        offer("Together 8B", provider="cloud", platform="together", weights="yes", stale=True,
               training=usd(2.16, 2.02, 20.25, as_of="2026-05-08"), as_of="2026-05-08"),
-        offer("Bedrock Nova", path="cloud", platform="bedrock",
+        offer("Bedrock Nova", provider="cloud", platform="bedrock",
               hosting=usd(108.15, per="hour"), storage=usd(1.95, per="month")),
-        offer("Foundry 20B", path="cloud", platform="foundry", weights="unknown",
+        offer("Foundry 20B", provider="cloud", platform="foundry", weights="unknown",
               rate=usd(100.0, per="hour"), notes=("Training is billed by the hour.",),
               note_codes=("price",)),
     ]  # fmt: skip

@@ -164,7 +164,7 @@ def test_the_table_goes_by_it_at_once_and_the_page_before_knows(home: Any) -> No
     assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
-def test_the_path_page_takes_it_from_the_table_too(home: Any) -> None:
+def test_the_provider_page_takes_it_from_the_table_too(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await until(pilot, lambda: pilot.app.screen.focused is not None)
         await pilot.press("c")

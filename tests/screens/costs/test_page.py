@@ -225,13 +225,13 @@ def test_the_request_of_rows_that_tell_nothing_is_a_usual_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "starts"), [("openai", "OpenAI"), ("local", "A100"), ("cloud", "")]
+    ("provider", "starts"), [("openai", "OpenAI"), ("local", "A100"), ("cloud", "")]
 )
-def test_the_cursor_begins_at_the_recommended_path(path: Any, starts: str) -> None:
+def test_the_cursor_begins_at_the_recommended_provider(provider: Any, starts: str) -> None:
     def begins(shown: str) -> bool:
         return any(line.startswith(f" ▸ ● {starts}") for line in shown.split("\n"))
 
-    assert begins(on_page(counted().with_recommendation(path), (80, 24)))
+    assert begins(on_page(counted().with_recommendation(provider), (80, 24)))
 
 
 # --------------------------------------------------------------------------- keys
@@ -373,7 +373,7 @@ def test_the_palette_offers_what_the_keys_do() -> None:
     on_page(counted(), (80, 24), play)
 
 
-def test_c_leads_there_from_where_a_hosted_path_ends_and_esc_back() -> None:
+def test_c_leads_there_from_where_a_hosted_provider_ends_and_esc_back() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         page = UnsupportedProviderPage(counted().with_provider("openai"))
         pilot.app.push_screen(page)
@@ -485,7 +485,7 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
         ({}, False),
     ],
 )  # fmt: skip
-def test_without_a_gpu_the_own_path_is_this_machine_where_that_is_advised(
+def test_without_a_gpu_the_own_provider_is_this_machine_where_that_is_advised(
     answers: dict[str, str], machine: bool
 ) -> None:
     draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B")).with_answers(answers)

@@ -59,7 +59,7 @@ def test_every_line_is_as_wide_as_the_head_and_has_room(
     if width >= 54:
         assert head <= width
     shown = [column.id for column, _ in layout.shown]
-    if order.by != "path" and (monthly or not table.COLUMNS[order.by].monthly):
+    if order.by != "provider" and (monthly or not table.COLUMNS[order.by].monthly):
         assert order.by in shown, "what it is sorted by is seen"
 
 

@@ -100,13 +100,13 @@ def test_no_room_for_a_temporary_file_is_a_sentence(
     assert "TMPDIR" in error.value.hint
 
 
-def test_the_recommendation_is_followed_until_another_path_is_chosen(here: MachineInfo) -> None:
+def test_the_recommendation_is_followed_until_another_provider_is_chosen(here: MachineInfo) -> None:
     draft = Draft(here).with_recommendation("cloud")
     assert draft.provider == "cloud"
     assert draft.with_provider("local").with_recommendation("openai").provider == "local"
 
 
-def test_the_plan_records_why_the_path_was_taken(here: MachineInfo) -> None:
+def test_the_plan_records_why_the_provider_was_chosen(here: MachineInfo) -> None:
     followed = (
         Draft(here).with_recommendation("local", ("The rows stay here.",)).with_provider_reason()
     )

@@ -56,7 +56,7 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
     assert seen == ["abxyz"]
 
 
-def test_each_answer_about_the_path_is_kept_and_can_be_taken_back() -> None:
+def test_each_answer_about_the_provider_is_kept_and_can_be_taken_back() -> None:
     items = steps.list_items(Draft(FACTS))
     draft = items[0].ask(Scripted("behaviour"), Draft(FACTS))
     assert draft.answers == {"fit": "behaviour"}
@@ -73,7 +73,7 @@ def test_changing_facts_are_asked_about_twice() -> None:
     assert not ask.questions
 
 
-def test_another_path_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
+def test_another_provider_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
     draft = provider.choose_provider(Scripted(OTHER, "openai"), draft)
     assert draft.chosen_provider == "openai"

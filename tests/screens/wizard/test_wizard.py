@@ -68,12 +68,12 @@ def test_changing_facts_are_asked_about_twice() -> None:
     assert "● Provider" in drive(FtwizardApp(("new", "")), (80, 24), play)
 
 
-def test_a_path_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: Path) -> None:
+def test_a_provider_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: Path) -> None:
     seen: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await on(pilot, ProviderPage)
-        pilot.app.screen.query_one("#path", Choice).value = "openai"
+        pilot.app.screen.query_one("#provider", Choice).value = "openai"
         await pilot.press("enter")
         await on(pilot, DataPage)
         await pilot.press(*str(rows), "enter")

@@ -151,7 +151,7 @@ def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> 
         await says(pilot, "12 rows, chat messages")
         await says(pilot, "→ Continue with")
 
-    on_page(replace(draft_of(str(rows)), path="openai"), (100, 30), play)
+    on_page(replace(draft_of(str(rows)), chosen_provider="openai"), (100, 30), play)
 
 
 def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page of the path: what it says before and after the rows are read, at any size."""
+"""The page of the provider: what it says before and after the rows are read, at any size."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def read(tmp_path: Path, answers: list[str], facts: MachineInfo = FACTS) -> Draf
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
 def test_prices_at_a_glance_before_the_rows_are_read(size: tuple[int, int]) -> None:
-    assert_frame(f"path-unread-{size[0]}x{size[1]}", on_page(Draft(FACTS), size))
+    assert_frame(f"provider-unread-{size[0]}x{size[1]}", on_page(Draft(FACTS), size))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
 def test_costs_of_the_rows_once_they_are_read(size: tuple[int, int]) -> None:
-    assert_frame(f"path-{size[0]}x{size[1]}", on_page(checked(), size))
+    assert_frame(f"provider-{size[0]}x{size[1]}", on_page(checked(), size))
 
 
 def test_without_unicode_it_says_the_same() -> None:
     got = on_page(checked(), ascii=True)
     assert got.isascii()
-    assert_frame("path-ascii-80x24", got)
+    assert_frame("provider-ascii-80x24", got)
 
 
 def test_the_article_s_prices_are_said_at_a_glance() -> None:
@@ -102,12 +102,12 @@ def test_overruling_says_what_it_costs_first() -> None:
         await pilot.press("up", "left")
 
     got = on_page(checked(), (80, 24), play)
-    assert_frame("path-overruled-80x24", got)
+    assert_frame("provider-overruled-80x24", got)
     said = got.partition("Choosing Hugging Face + QLoRA instead")[2]
     assert "Training on this data: likely $0.26 less" in " ".join(said.split())
 
 
-def test_where_no_path_is_possible_it_says_so_and_what_would_have_to_change() -> None:
+def test_where_no_provider_is_possible_it_says_so_and_what_would_have_to_change() -> None:
     draft, seen = Draft(FACTS).with_answers({"data": "stay", "size": "large"}), []
 
     async def play(pilot: Pilot[Any]) -> None:
@@ -121,7 +121,7 @@ def test_where_no_path_is_possible_it_says_so_and_what_would_have_to_change() ->
     assert "→" not in rest and "What would change the recommendation" not in rest
 
 
-def test_what_is_said_of_the_paths_has_its_source_and_its_date() -> None:
+def test_what_is_said_of_the_providers_has_its_source_and_its_date() -> None:
     found = recommend(FACTS, {}, TODAY)
     said = text.format_sources(found, TODAY).plain
     for one in catalog().providers:
@@ -137,7 +137,7 @@ def test_what_is_said_of_the_paths_has_its_source_and_its_date() -> None:
         assert " ".join(said.split()) in " ".join(page.split())
 
 
-def test_an_answer_rules_a_path_out_and_its_price_with_it() -> None:
+def test_an_answer_rules_a_provider_out_and_its_price_with_it() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("down", "left", "left")
 
