@@ -19,12 +19,11 @@ from ftwizard.errors import FtwizardError
 from ftwizard.quantity import EndDate
 from ftwizard.text import make_visible
 
-PlatformName = Literal["openai", "together", "vertex", "bedrock", "foundry"]
 Tuning = Literal["supervised", "preference", "reinforcement"]
 Weights = Literal["yes", "no", "unknown"]
 _PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock)/)?")
 _DATE = re.compile(r"-20\d\d-\d\d-\d\d$")
-PLATFORM_NAMES: dict[PlatformName, str] = {
+PLATFORM_NAMES: dict[PlatformId, str] = {
     "openai": "OpenAI", "together": "Together", "vertex": "Vertex", "bedrock": "Bedrock",
     "foundry": "Foundry",
 }  # fmt: skip
@@ -41,7 +40,7 @@ class Availability(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class HostedModel(Sourced, frozen=True, kw_only=True):
     """One model on one platform."""
 
-    platform: PlatformName
+    platform: PlatformId
     id: str
     name: str
     api: str | None = None
@@ -131,7 +130,7 @@ def list_hosted_models(edition: Edition | None = None) -> tuple[HostedModel, ...
     return tuple(model for model in _all().models if edition is None or edition in model.editions)
 
 
-def find_model(name: str, platform: PlatformName | None = None) -> HostedModel | None:
+def find_model(name: str, platform: PlatformId | None = None) -> HostedModel | None:
     """Look up a model by a typed name: ``gpt-4.1``, ``ft:gpt-4.1-2025-04-14``,
     ``vertex/llama-3.1-8b``; None if it is unknown."""
     bare = _strip_name(name)
@@ -232,8 +231,7 @@ def _is_open(model: HostedModel, today: datetime.date) -> bool:
 
 
 def _concerns(end: Lifecycle, model: HostedModel) -> bool:
-    platform: PlatformId | None = None if model.platform == "openai" else model.platform
-    if (end.provider, end.platform) != (model.provider, platform):
+    if (end.platform or end.provider) != model.platform:
         return False
     return end.what != "models" or model.id in end.models
 

@@ -14,7 +14,7 @@ from ftwizard.quantity import Figure
 from ftwizard.text import format_dollar_range
 
 ProviderId = Literal["openai", "local", "cloud"]
-PlatformId = Literal["vertex", "bedrock", "foundry", "together"]
+PlatformId = Literal["openai", "together", "vertex", "bedrock", "foundry"]
 Factor = Literal["ownership", "setup", "cost", "inference", "best_for", "data"]
 Size = Literal["tiny", "small", "medium", "large"]
 

@@ -130,7 +130,7 @@ def _hosted(
         storage=figures["storage"],
         relative=_relative(serving, prices, model),
         weights=model.weights(),
-        owner=catalog().provider(model.provider).claims("ownership", _platform(model))[0].statement,
+        owner=catalog().provider(model.provider).claims("ownership", model.platform)[0].statement,
         recommended=model.recommended,
         tunable=alive.tunable,
         since=alive.since,
@@ -144,10 +144,6 @@ def _hosted(
         as_of=min(dates, default=None),
         stale=any(is_stale(day, asked.today) for day in dates),
     ).with_notes(_notes(model, asked.edition, rate, training, serving, alive))
-
-
-def _platform(model: HostedModel) -> Literal["vertex", "bedrock", "foundry", "together"] | None:
-    return None if model.platform == "openai" else model.platform
 
 
 def _serving(model: HostedModel, prices: Prices, edition: Edition) -> Serving:
@@ -277,7 +273,7 @@ def _notes(
 
 def _describe_billing(model: HostedModel, edition: Edition) -> str:
     """Describe how a platform bills training if no price is known."""
-    claims = catalog().provider(model.provider).claims("cost", _platform(model))
+    claims = catalog().provider(model.provider).claims("cost", model.platform)
     for claim in claims:
         if claim.low is None and (edition != ARTICLE or claim.as_of == ARTICLE):
             return f"{claim.statement[:1].lower()}{claim.statement[1:]}"

@@ -19,7 +19,7 @@ from ftwizard.catalog.hosted_models import (
     is_tunable,
     list_hosted_models,
 )
-from ftwizard.catalog.providers import catalog
+from ftwizard.catalog.providers import PlatformId, catalog
 from ftwizard.cli.cost_inputs import check_model
 from ftwizard.errors import FtwizardError
 
@@ -27,7 +27,7 @@ EVERY = list_hosted_models()
 APRIL, NOW, LATE = (datetime.date(*day) for day in ((2026, 4, 15), (2026, 11, 25), (2027, 1, 6)))
 
 
-def model(name: str, platform: hosted_models.PlatformName = "openai") -> HostedModel:
+def model(name: str, platform: PlatformId = "openai") -> HostedModel:
     found = find_model(name, platform)
     assert found is not None
     return found
