@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 Compression = Literal["gzip", "zstd", "bzip2", "xz"]
 
@@ -13,13 +13,9 @@ NAMES: dict[Compression, str] = {
     "gzip": "gzip", "zstd": "Zstandard", "bzip2": "bzip2", "xz": "xz",
 }  # fmt: skip
 """Display names."""
-_TEST_COMMANDS: dict[Compression, str] = {
-    "gzip": "gzip -t FILE", "zstd": "zstd -t FILE", "bzip2": "bzip2 -t FILE", "xz": "xz -t FILE",
-}  # fmt: skip
-_MAX_OUT_BYTES = 1 << 20
-# A Zstandard block of 4 bytes or more expands to at most 128 KB. So 1,024 bytes yield at most 32 MB
-# at once; the decompressor has no limit of its own.
-_MAX_ZSTD_IN_BYTES = 1024
+_GZIP_STEP, _STEP = 1 << 15, 1 << 10
+"""Bytes decompressed at once, so that the output of a step fits in memory: gzip data expands at most
+1,032 times; a Zstandard block of 4 bytes to 128 KB."""
 _MAX_XZ_BYTES = 1 << 28
 
 
@@ -32,15 +28,6 @@ class Damage(Exception):
         super().__init__(message)
         self.message = message
         self.fix = fix
-
-
-class _Member(Protocol):
-    """One compressed member; a file can hold several in sequence."""
-
-    rest: bytes | None
-    """The bytes after the member; None until its end."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]: ...
 
 
 def detect_compression(head: bytes) -> Compression | None:
@@ -64,126 +51,70 @@ def decompress(blocks: Iterator[bytes], compression: Compression) -> Iterator[by
     decompressor.
     """
     make, errors = _find_decompressor(compression)
-    member: _Member | None = None
+    step = _GZIP_STEP if compression == "gzip" else _STEP
+    decoder: Any = None
     began = False
     for block in blocks:
-        while block:
-            if member is None:
+        position = 0
+        while position < len(block):
+            if decoder is None:
                 # Tapes and block devices pad files with zeros.
-                if began and not block.strip(b"\x00"):
+                if began and not block[position:].strip(b"\x00"):
                     break
-                member, began = make(), True
+                decoder, began = make(), True
+            data = block[position : position + step]
+            before = decoder.copy() if compression == "gzip" else None
             try:
-                yield from member.feed(block)
+                out = decoder.decompress(data)
             except errors as error:
+                if before:
+                    yield from _read_until_damage(before, data)
                 raise _to_damage(compression, error) from None
-            block, member = (b"", member) if member.rest is None else (member.rest, None)
-    if member is not None:
-        raise _to_damage(compression, None)
-
-
-def _to_damage(compression: Compression, error: Exception | None) -> Damage:
-    name, command = NAMES[compression], _TEST_COMMANDS[compression]
-    state = "truncated" if error is None else "damaged"
-    if error is not None and "memory" in str(error).lower():
-        return Damage(
-            f"its {name} data needs too much memory to unpack", "compress it at a lower level"
-        )
-    return Damage(
-        f"its {name} data is {state} here", f"download it again, or test it with: {command}"
-    )
-
-
-class _Gzip:
-    def __init__(self) -> None:
-        self._decoder = zlib.decompressobj(wbits=31)
-        self.rest: bytes | None = None
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while True:
-            before = self._decoder.copy()
-            try:
-                out = self._decoder.decompress(data, _MAX_OUT_BYTES)
-            except zlib.error:
-                yield from _read_until_damage(before, data)
-                raise
             if out:
                 yield out
-            if self._decoder.eof:
-                self.rest = self._decoder.unused_data
-                return
-            data = self._decoder.unconsumed_tail
-            if not data and len(out) < _MAX_OUT_BYTES:
-                return
+            position += len(data)
+            if decoder.eof:
+                position -= len(decoder.unused_data)
+                decoder = None
+    if decoder is not None:
+        raise _to_damage(compression, None)
 
 
 def _read_until_damage(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
     """Yield the output before an error, byte by byte; a failing step loses its whole output."""
     with contextlib.suppress(zlib.error):
         for byte in data:
-            out = decoder.decompress(bytes((byte,)))
-            if out:
+            if out := decoder.decompress(bytes((byte,))):
                 yield out
 
 
-class _Buffered:
-    """Decompression with bz2 and lzma, which share an interface."""
-
-    def __init__(self, decoder: _Decoder) -> None:
-        self._decoder = decoder
-        self.rest: bytes | None = None
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while True:
-            out = self._decoder.decompress(data, _MAX_OUT_BYTES)
-            if out:
-                yield out
-            if self._decoder.eof:
-                self.rest = self._decoder.unused_data
-                return
-            if self._decoder.needs_input:
-                return
-            data = b""
-
-
-class _Decoder(Protocol):
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+def _to_damage(compression: Compression, error: Exception | None) -> Damage:
+    name = NAMES[compression]
+    state = "truncated" if error is None else "damaged"
+    if error is not None and "memory" in str(error).lower():
+        return Damage(
+            f"its {name} data needs too much memory to unpack", "compress it at a lower level"
+        )
+    return Damage(
+        f"its {name} data is {state} here",
+        f"download it again, or test it with: {compression} -t FILE",
+    )
 
 
 def _find_decompressor(
     compression: Compression,
-) -> tuple[Callable[[], _Member], tuple[type[Exception], ...]]:
+) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
     """Return a factory of decompressors for members, and the errors that these raise."""
     if compression == "gzip":
-        return _Gzip, (zlib.error,)
+        return lambda: zlib.decompressobj(wbits=31), (zlib.error,)
     if compression == "bzip2":
         import bz2
 
-        return lambda: _Buffered(bz2.BZ2Decompressor()), (OSError, EOFError)  # type: ignore[arg-type]
+        return bz2.BZ2Decompressor, (OSError, EOFError)
     if compression == "xz":
         import lzma
 
-        return (
-            lambda: _Buffered(lzma.LZMADecompressor(memlimit=_MAX_XZ_BYTES)),  # type: ignore[arg-type]
-            (lzma.LZMAError, EOFError),
-        )
+        return lambda: lzma.LZMADecompressor(memlimit=_MAX_XZ_BYTES), (lzma.LZMAError, EOFError)
     import zstandard
 
-    class Zstd:
-        def __init__(self) -> None:
-            self._decoder = zstandard.ZstdDecompressor().decompressobj()
-            self.rest: bytes | None = None
-
-        def feed(self, data: bytes) -> Iterator[bytes]:
-            for start in range(0, len(data), _MAX_ZSTD_IN_BYTES):
-                if out := self._decoder.decompress(data[start : start + _MAX_ZSTD_IN_BYTES]):
-                    yield out
-                if self._decoder.eof:
-                    self.rest = self._decoder.unused_data + data[start + _MAX_ZSTD_IN_BYTES :]
-                    return
-
-    return Zstd, (zstandard.ZstdError,)
+    return zstandard.ZstdDecompressor().decompressobj, (zstandard.ZstdError,)
