@@ -53,13 +53,13 @@ def read_records(path: Path, layout: Container, lines: Collection[int]) -> Itera
 def _read_plain(path: Path, layout: Container, wanted: set[int]) -> Iterator[Record]:
     """Yield the wanted lines of a file whose lines can be counted without parsing them."""
     first, last = 1, max(wanted)
-    for start, end in chunks.split_ranges(path, layout, 1):
-        for block in chunks.read_lines(path, layout, start, end):
-            after = first + block.count(b"\n")
-            if isinstance(block, chunks.OverlongLine):
+    for part in chunks.split_into_parts(path, layout, 1):
+        for block in part.blocks():
+            after = first + block.line_count
+            if block.problem:
                 yield Record(first, block.problem)
-            elif any(first <= line <= after for line in wanted):
-                for number, line in enumerate(block.split(b"\n"), first):
+            elif any(first <= line < after for line in wanted):
+                for number, line in enumerate(block.lines(), first):
                     if line.strip():
                         yield Record(number, line.removesuffix(b"\r"))
             first = after

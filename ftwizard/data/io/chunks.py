@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from ftwizard.data.example import RowProblem
 from ftwizard.data.io import records
 from ftwizard.data.io.inspect import Container
-from ftwizard.data.io.lines import MAX_LINE, MAX_SHOWN_BYTES, too_large_problem
+from ftwizard.data.io.lines import MAX_LINE, too_large_problem
 from ftwizard.data.io.source import BLOCK, DataSource
 
 SAMPLE_BLOCK_BYTES = 1 << 16
@@ -38,15 +38,6 @@ ReportProgress = Callable[[int, int], None]
 """Progress callback: bytes done and total bytes, or rows done and 0 if the total is unknown."""
 
 
-class OverlongLine(bytes):
-    """The beginning of a line longer than ``MAX_LINE`` bytes, as a separate block."""
-
-    @property
-    def problem(self) -> RowProblem:
-        """Return the problem of the line."""
-        return too_large_problem()
-
-
 class Sampled(NamedTuple):
     """A sampled row."""
 
@@ -58,48 +49,77 @@ class Sampled(NamedTuple):
     """As ``Record.value``."""
 
 
-def split_ranges(path: Path, container: Container, parts: int) -> list[tuple[int, int]]:
-    """Divide a file into at most ``parts`` byte ranges ``(start, end)`` of complete lines.
+class LineBlock(NamedTuple):
+    """Consecutive complete lines."""
 
-    The ranges are in order and cover the file except for its byte-order mark. Raises ValueError
-    unless ``container.plain``, and FileProblem.
+    line: int
+    """Number of the first line within its part, from 1."""
+    line_count: int
+    """Number of lines."""
+    data: bytes
+    """Including line feeds; the last line may lack one."""
+    problem: RowProblem | None = None
+    """Set instead of the data: why a line cannot be read."""
+
+    def lines(self) -> list[bytes]:
+        """Return the lines without line feeds."""
+        return self.data.removesuffix(b"\n").split(b"\n")
+
+
+class FilePart(NamedTuple):
+    """A byte range of a file that consists of complete lines."""
+
+    path: Path
+    container: Container
+    start: int
+    end: int
+
+    def blocks(self) -> Iterator[LineBlock]:
+        """Yield the lines in blocks of about 256 kB, or one line if it is longer, in order.
+
+        Raises FileProblem if the file is not the one described by ``container`` or changes while
+        being read.
+        """
+        import numpy as np  # not needed for a first look
+
+        line, start = 1, self.start
+        with DataSource(self.path, self.container.identity) as source:
+            while data := source.read(start, min(BLOCK, self.end - start)):
+                size = len(data) if start + len(data) == self.end else data.rfind(b"\n") + 1
+                size = size or _find_line_start(source, start + len(data)) - start
+                if size > MAX_LINE:
+                    block = LineBlock(line, 1, b"", too_large_problem())
+                else:
+                    data = data[:size] if size <= len(data) else source.read(start, size)
+                    # Five times faster than bytes.count.
+                    ends = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LINE_FEED))
+                    block = LineBlock(line, ends + (not data.endswith(b"\n")), data)
+                yield block
+                line += block.line_count
+                start += size
+            source.check_unchanged()
+
+
+def split_into_parts(path: Path, container: Container, count: int | None = None) -> list[FilePart]:
+    """Divide a file with ``is_plain_lines`` into at most ``count`` parts of complete lines.
+
+    The parts are in order and cover the file except for its byte-order mark; their default size is
+    ``PART_BYTES``. Raises FileProblem.
     """
-    _require_plain(container)
+    count = count or max(1, container.size // PART_BYTES)
+    first = _get_data_start(container)
     with DataSource(path, container.identity) as source:
-        first = _get_data_start(container)
-        cuts = (source.size * part // parts for part in range(1, parts))
+        cuts = (source.size * part // count for part in range(1, count))
         starts = [
             first,
             *(_find_line_start(source, max(offset, first)) for offset in cuts),
             source.size,
         ]
-    return [(start, end) for start, end in itertools.pairwise(starts) if start < end]
-
-
-def read_lines(path: Path, container: Container, start: int, end: int) -> Iterator[bytes]:
-    """Yield a byte range in blocks of about 256 kB, each of complete lines with line feeds.
-
-    ``block.count(b"\\n")`` sums to line numbers, because only the file's last line can lack a line
-    feed. A longer line is a block of its own up to ``MAX_LINE``, beyond that an ``OverlongLine``. Raises
-    FileProblem if the file is not the one described by ``container`` or changes while being read.
-    """
-    _require_plain(container)
-    with DataSource(path, container.identity) as source:
-        while start < end:
-            block = source.read(start, min(BLOCK, end - start))
-            if not block:
-                break
-            if start + len(block) < end:
-                cut = block.rfind(b"\n") + 1
-                if not cut:
-                    length = _find_line_start(source, start + len(block)) - start
-                    yield _read_line(source, start, length)
-                    start += length
-                    continue
-                block = block[:cut]
-            yield block
-            start += len(block)
-        source.check_unchanged()
+    return [
+        FilePart(path, container, start, end)
+        for start, end in itertools.pairwise(starts)
+        if start < end
+    ]
 
 
 def sample_rows(
@@ -161,13 +181,6 @@ def _read_lines(source: DataSource, start: int, end: int) -> Iterator[tuple[int,
         index = stop + 1
 
 
-def _read_line(source: DataSource, start: int, length: int) -> bytes:
-    if length <= MAX_LINE:
-        return source.read(start, length)
-    ended = source.read(start + length - 1, 1) == b"\n"
-    return OverlongLine(source.read(start, MAX_SHOWN_BYTES) + (b"\n" if ended else b""))
-
-
 def _find_line_start(source: DataSource, offset: int, limit: int | None = None) -> int:
     """Return the start of the first line at or after ``offset``, or ``limit`` if there is none."""
     end = source.size if limit is None else limit
@@ -191,60 +204,6 @@ def _get_data_start(container: Container) -> int:
     return _BOM_BYTES if container.bom else 0
 
 
-def _require_plain(container: Container) -> None:
-    if not container.is_plain_lines:
-        raise ValueError(f"{container.description} cannot be read by byte ranges")
-
-
-class LineBlock(NamedTuple):
-    """Consecutive complete lines."""
-
-    line: int
-    """Number of the first line within its part, from 1."""
-    line_count: int
-    """Number of lines."""
-    data: bytes
-    """Including line feeds; the last line may lack one."""
-    problem: RowProblem | None = None
-    """Set instead of the data: why a line cannot be read."""
-
-    def lines(self) -> list[bytes]:
-        """Return the lines without line feeds."""
-        return self.data.removesuffix(b"\n").split(b"\n")
-
-
-class FilePart(NamedTuple):
-    """A byte range of a file that consists of complete lines."""
-
-    path: Path
-    container: Container
-    start: int
-    end: int
-
-    def blocks(self) -> Iterator[LineBlock]:
-        """Yield the lines in blocks, in order."""
-        import numpy as np  # not needed for a first look
-
-        line = 1
-        for data in read_lines(self.path, self.container, self.start, self.end):
-            if isinstance(data, OverlongLine):
-                yield LineBlock(line, 1, b"", data.problem)
-                line += 1
-                continue
-            # Five times faster than bytes.count.
-            ends = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LINE_FEED))
-            count = ends + (not data.endswith(b"\n"))
-            yield LineBlock(line, count, data)
-            line += count
-
-
-def split_into_parts(path: Path, container: Container) -> list[FilePart]:
-    """Divide a ``plain`` file into parts; raise FileProblem."""
-    count = max(1, container.size // PART_BYTES)
-    byte_ranges = split_ranges(path, container, count)
-    return [FilePart(path, container, start, end) for start, end in byte_ranges]
-
-
 def map_parts(
     work: functools.partial[T], parts: list[FilePart], processes: int | None, say: ReportProgress
 ) -> Iterator[T]:
@@ -252,7 +211,7 @@ def map_parts(
 
     ``work`` and its results must be picklable. ``processes`` defaults to the number of CPU cores.
     """
-    workers = min(processes or _count_cores(), len(parts), MAX_PROCESSES)
+    workers = min(processes or len(os.sched_getaffinity(0)), len(parts), MAX_PROCESSES)
     results = map(work, parts) if workers == 1 else _run_in_processes(work, parts, workers)
     for part, result in zip(parts, results, strict=True):
         yield result
@@ -280,7 +239,3 @@ def _run_in_processes(
         yield from map(work, parts[done:])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -477,16 +477,15 @@ def test_ranges_hold_what_the_file_holds(
     path.write_bytes(b"\xef\xbb\xbf" * bom + data)
     found = inspect.inspect(path)
     if not found.is_plain_lines:
-        with pytest.raises(ValueError, match="cannot be read by byte ranges"):
-            ranges.split_ranges(path, found, parts)
         return
-    cuts = ranges.split_ranges(path, found, parts)
+    cuts = ranges.split_into_parts(path, found, parts)
     assert len(cuts) <= parts
-    blocks = [b"".join(ranges.read_lines(path, found, *cut)) for cut in cuts]
+    blocks = [b"".join(block.data for block in cut.blocks()) for cut in cuts]
     assert b"".join(blocks) == data
     assert all(block.endswith(b"\n") for block in blocks[:-1])
-    for block in ranges.read_lines(path, found, *cuts[0]):
-        assert block.endswith(b"\n") or data.endswith(block)
+    for block in cuts[0].blocks():
+        assert block.data.endswith(b"\n") or data.endswith(block.data)
+        assert block.line_count == len(block.lines())
     whole = data.split(b"\n")
     for record in records.read_records(path, found):
         assert isinstance(record.value, bytes)
@@ -498,11 +497,12 @@ def test_a_range_does_not_hold_a_line_too_long(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ranges, "BLOCK", 100)
     path.write_bytes(b'{"a": 1}\n' + b"x" * 5000 + b"\n" + b"y" * 500 + b"\nz")
     found = inspect.inspect(path)
-    blocks = list(ranges.read_lines(path, found, 0, found.size))
-    assert [type(block) for block in blocks] == [bytes, ranges.OverlongLine, bytes, bytes]
-    assert sum(block.count(b"\n") for block in blocks) == 3
-    assert isinstance(blocks[1], ranges.OverlongLine) and blocks[1].problem.code == "too_large"
-    assert blocks[2] == b"y" * 500 + b"\n"
+    blocks = [block for part in ranges.split_into_parts(path, found, 1) for block in part.blocks()]
+    assert [block.problem and block.problem.code for block in blocks] == [
+        None, "too_large", None, None,
+    ]  # fmt: skip
+    assert [(block.line, block.line_count) for block in blocks] == [(1, 1), (2, 1), (3, 1), (4, 1)]
+    assert blocks[2].data == b"y" * 500 + b"\n"
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(1, 9), st.integers())
