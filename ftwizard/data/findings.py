@@ -40,6 +40,10 @@ class RowFinding(NamedTuple):
         """Return the code without the key of the cause."""
         return self.cause.partition(".")[0]
 
+    def for_rows(self, rows: int) -> FileFinding:
+        """Return the finding for all rows of a file."""
+        return FileFinding(code=self.code, message=self.message, fix=self.fix, count=rows, lines=[])
+
 
 class FileFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding in the file as a whole."""

@@ -8,14 +8,14 @@ from typing import get_args
 
 from ftwizard.data import row_preview
 from ftwizard.data.checks.row_checker import RowChecker
-from ftwizard.data.checks.run import guess_format
+from ftwizard.data.checks.run import CheckedFile, CheckOptions
 from ftwizard.data.documents import GradedFinding, ShownRow
 from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FormatChoice, TargetName
-from ftwizard.data.io import chunks, inspect, records
+from ftwizard.data.io import chunks, records
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.io.records import Record
-from ftwizard.data.platforms import Severity, Target, default_target, get_target
+from ftwizard.data.platforms import Severity, Target
 
 _ORDER = get_args(Severity)
 
@@ -27,22 +27,21 @@ def inspect_rows(
 
     ``to`` is the target whose rules apply; default as in ``check_files``. Raises FileProblem.
     """
-    layout = inspect.inspect(path)
-    explicit = None if format == "auto" else format
-    row_format = explicit or guess_format(path, layout, to)
-    goal = get_target(to) if to else default_target(row_format)
-    checker = RowChecker(row_format, goal, exactly=explicit is None)
-    return [_show(record, checker, goal) for record in read_records(path, layout, lines)]
+    file = CheckedFile(path, CheckOptions(format=format, target=to))
+    checker = file.make_checker()
+    return [
+        _show(record, checker, file.target) for record in read_records(path, file.container, lines)
+    ]
 
 
-def read_records(path: Path, layout: Container, lines: Collection[int]) -> Iterator[Record]:
+def read_records(path: Path, container: Container, lines: Collection[int]) -> Iterator[Record]:
     """Yield the records at these lines, reading no more of the file than needed."""
     numbers = set(lines)
     if not numbers:
         return
-    plain = layout.is_plain_lines
+    is_plain = container.is_plain_lines
     for record in (
-        _read_plain(path, layout, numbers) if plain else records.read_records(path, layout)
+        _read_plain(path, container, numbers) if is_plain else records.read_records(path, container)
     ):
         if record.line in numbers:
             yield record
@@ -50,24 +49,22 @@ def read_records(path: Path, layout: Container, lines: Collection[int]) -> Itera
             return
 
 
-def _read_plain(path: Path, layout: Container, wanted: set[int]) -> Iterator[Record]:
+def _read_plain(path: Path, container: Container, wanted: set[int]) -> Iterator[Record]:
     """Yield the wanted lines of a file whose lines can be counted without parsing them."""
-    first, last = 1, max(wanted)
-    for part in chunks.split_into_parts(path, layout, 1):
+    last = max(wanted)
+    for part in chunks.split_into_parts(path, container, 1):
         for block in part.blocks():
-            after = first + block.line_count
+            if block.line > last:
+                return
             if block.problem:
-                yield Record(first, block.problem)
-            elif any(first <= line < after for line in wanted):
-                for number, line in enumerate(block.lines(), first):
+                yield Record(block.line, block.problem)
+            elif wanted.intersection(range(block.line, block.line + block.line_count)):
+                for number, line in enumerate(block.lines(), block.line):
                     if line.strip():
                         yield Record(number, line.removesuffix(b"\r"))
-            first = after
-            if first > last:
-                return
 
 
-def _show(record: Record, checker: RowChecker, goal: Target) -> ShownRow:
+def _show(record: Record, checker: RowChecker, target: Target) -> ShownRow:
     try:
         value = records.decode_value(record.value)
     except RowProblem as problem:
@@ -78,7 +75,7 @@ def _show(record: Record, checker: RowChecker, goal: Target) -> ShownRow:
             severity=severity, code=finding.code, message=finding.message, fix=finding.fix
         )
         for finding in findings
-        if (severity := goal.severity(finding.code))
+        if (severity := target.severity(finding.code))
     ]
     return ShownRow(
         line=record.line,

@@ -6,8 +6,8 @@ row contains. The target decides how severe a finding is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 from ftwizard.data import formats
 from ftwizard.data.checks import (
@@ -22,6 +22,7 @@ from ftwizard.data.checks import (
     volatile_facts,
 )
 from ftwizard.data.checks.aggregate import (
+    FileCheck,
     IgnoredLabel,
     ImageMix,
     LabelBalance,
@@ -34,6 +35,7 @@ from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import Findings, RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import records
+from ftwizard.data.io.chunks import Tally
 from ftwizard.data.platforms import Target
 
 Family = Callable[[Example, Target], Iterator[RowFinding]]
@@ -50,7 +52,6 @@ _CONTENT_FAMILIES: tuple[Family, ...] = (text_quality.check, secrets.check, vola
 """Their findings are for a person to judge; no target treats them as errors."""
 FAMILIES: tuple[Family, ...] = (*_FORM_FAMILIES, *_CONTENT_FAMILIES)
 FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)
-"""Checks over all rows: classes with ``add``, ``add_plain``, ``merge`` and ``findings``."""
 
 
 def check_row(example: Example, target: Target) -> list[RowFinding]:
@@ -101,7 +102,7 @@ def _find_other_spelling(value: Any) -> str | None:
     return None
 
 
-class RowChecker:
+class RowChecker(Tally):
     """Checks rows in file order and collects their findings."""
 
     def __init__(self, format: Format, target: Target, *, exactly: bool) -> None:
@@ -112,7 +113,7 @@ class RowChecker:
         self.findings = Findings()
         self.hashes = RowHashes()
         self.tally = formats.FormatCounter()
-        self.file_checks = [family() for family in FILE_FAMILIES]
+        self.file_checks: list[FileCheck] = [family() for family in FILE_FAMILIES]
         """Checks over all rows."""
         self.rows = 0
         self.usable = 0
@@ -136,13 +137,14 @@ class RowChecker:
         if not any(self._target.severity(finding.code) == "error" for finding in findings):
             self.usable += 1
 
-    def take_plain(self, line: int, systems: Sequence[bool]) -> None:
-        """Count rows without findings from ``line`` on; ``systems`` tells which start with a
-        system prompt. The caller adds their hashes."""
-        self.rows += len(systems)
-        self.usable += len(systems)
-        for check in self.file_checks:
-            check.add_plain(line, systems)
+    def extend(self, later: Self, lines_before: int) -> None:
+        self.rows += later.rows
+        self.usable += later.usable
+        self.findings.extend(later.findings, lines_before)
+        self.hashes.extend(later.hashes, lines_before)
+        self.tally.merge(later.tally)
+        for mine, theirs in zip(self.file_checks, later.file_checks, strict=True):
+            mine.extend(theirs, lines_before)
 
     def check_value(self, value: Any) -> tuple[list[RowFinding], Example | None]:
         """Return the findings of a single row, and its example if it can be read.

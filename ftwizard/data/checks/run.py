@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 
 from ftwizard.data import formats, reader, row_preview
 from ftwizard.data.checks.row_checker import RowChecker
-from ftwizard.data.checks.scan import ScanResult, scan
+from ftwizard.data.checks.scan import FileScan
 from ftwizard.data.dedup import exact_duplicates
 from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.example import RowProblem
@@ -54,13 +55,149 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Default: one per CPU core."""
 
 
-class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A report and the data needed to compare its rows with another file's."""
+class CheckedFile:
+    """A file, how its rows are read, and what its check finds."""
 
-    report: DataReport
-    scanned: ScanResult
-    source: tuple[Path, Container, Format, int]
-    """Arguments of ``leakage.ComparedFile``."""
+    scan: FileScan
+    """Set by ``check``."""
+
+    def __init__(self, path: Path, options: CheckOptions, part: str = "train") -> None:
+        """Inspect a file and guess its format; ``part`` is train or validation."""
+        self.path, self.part = path, part
+        self._options = options
+        self._explicit = None if options.format == "auto" else options.format
+        self.container = inspect.inspect(path)
+        self.format = self._explicit or guess_format(path, self.container, options.target)
+        self._decided: Format | None = self.format
+        """None if the format remains unknown."""
+        self._counts: TokenCounts | None = None
+
+    @property
+    def target(self) -> Target:
+        """Return the target whose rules apply."""
+        name = self._options.target
+        return get_target(name) if name else default_target(self.format)
+
+    def check(self, say: ReportProgress) -> None:
+        """Check all rows, and all rows together."""
+        options = self._options
+        while True:
+            scan = functools.partial(FileScan, self.format, self.target, exactly=not self._explicit)
+            self.scan = chunks.tally_rows(
+                self.path, self.container, scan, say=say, processes=options.processes
+            )
+            tally = self.scan.tally
+            self._decided = self._explicit or _choose(tally.decide(self.path), options.target)
+            if self._decided in (self.format, None):
+                break
+            self.format = self._decided  # the first rows were not typical
+        if not self.scan.rows:
+            raise reader.no_rows_problem(self.path)
+        if self.container.columns and self.format == "prompt" and "prompt" not in self.target.kinds:
+            raise self._no_answer_column()
+        self._counts = self._count_tokens(say)
+        for finding in self._check_whole():
+            self.scan.findings.add_file(finding)
+
+    def report(self) -> DataReport:
+        """Return the report on all rows."""
+        return self._report(self.scan, self._counts)
+
+    def report_sample(self, blocks: int) -> DataReport:
+        """Return the report on rows sampled across the file; their lines are unknown."""
+        checker = self.make_checker()
+        for record in chunks.sample_rows(self.path, self.container, blocks=blocks):
+            checker.take(0, record.value)
+        counts = None
+        if blocks > QUICK_BLOCKS and self._options.count != "no":
+            counts = self._estimate_tokens(blocks)
+        report = self._report(checker, counts)
+        findings = [msgspec.structs.replace(finding, lines=[]) for finding in report.findings]
+        return msgspec.structs.replace(report, findings=findings, partial=True)
+
+    def make_checker(self) -> RowChecker:
+        """Return a checker of single rows."""
+        return RowChecker(self.format, self.target, exactly=not self._explicit)
+
+    def _report(self, checked: RowChecker, counts: TokenCounts | None) -> DataReport:
+        target = self.target
+        findings = checked.findings.for_target(target)
+        return DataReport(
+            verdict=overall_verdict(findings),
+            target=target.name,
+            format=self._decided,
+            rows=checked.rows,
+            usable=checked.usable,
+            unit=self.container.unit,
+            findings=findings,
+            tokens=counts.tokens if counts else None,
+            trained_tokens=counts.trained if counts else None,
+            path=str(self.path),
+            source=None,
+            preview=list(self._preview()),
+            billed=_bill(target, counts),
+            notes=target.notes,
+        )
+
+    def _preview(self) -> Iterator[RowPreview]:
+        for record in islice(records.read_records(self.path, self.container), PREVIEW_ROWS):
+            try:
+                example = formats.to_example(records.decode_value(record.value), self.format)
+            except RowProblem:
+                continue
+            yield RowPreview(line=record.line, example=row_preview.redact_example(example))
+
+    def _count_tokens(self, say: ReportProgress) -> TokenCounts | None:
+        is_small = self.container.size <= COUNTED_BYTES
+        mode = self._options.count or ("exact" if is_small else "estimate")
+        if mode == "no" or not self.scan.usable:
+            return None
+        if mode == "estimate" and self.container.is_plain_lines:
+            return self._estimate_tokens(counting.BLOCKS)
+        return counting.count_tokens(
+            self.path, self.container, self.format, self.target, self._max_length,
+            say=say, processes=self._options.processes,
+        )  # fmt: skip
+
+    def _estimate_tokens(self, blocks: int) -> TokenCounts | None:
+        return counting.estimate_tokens(
+            self.path, self.container, self.format, self.target, self._max_length, blocks=blocks
+        )
+
+    @property
+    def _max_length(self) -> int | None:
+        return None if self.target.hosted else self._options.max_length
+
+    def _no_answer_column(self) -> FileProblem:
+        names = ", ".join(quote(name, 40) for name in self.container.columns)
+        return FileProblem(
+            "missing_column",
+            f"The table {make_visible(str(self.path))} has a prompt column but no answer column "
+            f"({names}).",
+            "Rename the answer column to completion.",
+        )
+
+    def _check_whole(self) -> Iterator[FileFinding]:
+        """Yield the findings on the file as a whole."""
+        rows, target = self.scan.rows, self.target
+        if target.hosted and (finding := self.container.find_hosting_problem(target.bom)):
+            yield finding.for_rows(rows)
+        # Without usable rows, rows of the wrong kind cannot be converted either.
+        is_convertible = self.scan.usable or "wrong_kind" not in self.scan.findings
+        if self.format not in target.formats and is_convertible:
+            yield RowFinding(
+                "needs_conversion",
+                f"the rows are {FORMAT_NAMES[self.format]}; {target.words} accepts "
+                + " or ".join(FORMAT_NAMES[accepted] for accepted in target.formats),
+                f"convert them: ftwizard convert DATA --target {target.name} --out FILE",
+            ).for_rows(rows)
+        for finding in _check_size(self.container.size, target, rows, self.part):
+            yield finding.for_rows(rows)
+        yield from exact_duplicates.find_repeats(self.scan.hashes)
+        for check in self.scan.file_checks:
+            yield from check.findings(target, rows)
+        if self._counts:
+            yield from stats.find_long_rows(self._counts, target)
 
 
 def check_files(
@@ -72,165 +209,61 @@ def check_files(
     ``say`` receives progress, ``show`` an early report on samples of a large file. Raises
     FileProblem for a file that cannot be used at all.
     """
-    train = _examine_file(path, options, "train", say, show)
-    options = msgspec.structs.replace(options, target=train.report.target)
-    val = _examine_file(validation, options, "validation", say, None) if validation else None
-    if val:
-        val = _with_share_checked(val, train)
-    collected = train.scanned.findings
-    if val:
-        for finding in exact_duplicates.find_leakage(train.scanned.hashes, val.scanned.hashes):
-            collected.add_file(finding)
-    if options.near:
-        from ftwizard.data.dedup import leakage  # not needed for the first report
-
-        within, between = leakage.find_near_duplicates(
-            leakage.ComparedFile(*train.source), leakage.ComparedFile(*val.source) if val else None
-        )
-        for finding in [*within, *between]:
-            collected.add_file(finding)
-        if sampled := leakage.report_sampling(leakage.ComparedFile(*train.source)):
-            collected.add_file(_for_all_rows(sampled, train.report.rows))
-    findings = collected.for_target(get_target(train.report.target))
-    worst = overall_verdict([*findings, *(val.report.findings if val else [])])
-    return msgspec.structs.replace(
-        train.report, findings=findings, verdict=worst, validation=val.report if val else None
-    )
-
-
-def _with_share_checked(validation: CheckedFile, training: CheckedFile) -> CheckedFile:
-    """Return the validation file's results after comparing its size with the training file's."""
-    goal = get_target(training.report.target)
-    finding = _check_share(goal, validation.source[1].size, training.source[1].size)
-    if finding is None:
-        return validation
-    validation.scanned.findings.add_file(_for_all_rows(finding, validation.report.rows))
-    findings = validation.scanned.findings.for_target(goal)
-    updated = msgspec.structs.replace(
-        validation.report, findings=findings, verdict=overall_verdict(findings)
-    )
-    return msgspec.structs.replace(validation, report=updated)
-
-
-def _examine_file(
-    path: Path,
-    options: CheckOptions,
-    part: str,
-    say: ReportProgress,
-    show: Callable[[DataReport], None] | None,
-) -> CheckedFile:
-    layout = inspect.inspect(path)
-    explicit = None if options.format == "auto" else options.format
-    format = explicit or guess_format(path, layout, options.target)
-    if show and layout.size > FIRST_LOOK_BYTES:
+    train = CheckedFile(path, options)
+    if show and train.container.size > FIRST_LOOK_BYTES:
         for blocks in (QUICK_BLOCKS, counting.QUICK_BLOCKS):
-            show(_report_on_sample(path, layout, format, options, blocks))
-    while True:
-        goal = get_target(options.target) if options.target else default_target(format)
-        scanned = scan(
-            path, layout, format, goal, exactly=not explicit, say=say, processes=options.processes
-        )
-        actual = explicit or _choose(scanned.tally.decide(path), options.target)
-        if actual in (format, None):
-            break
-        format = actual  # the first rows were not typical
-    if not scanned.rows:
-        raise reader.no_rows_problem(path)
-    if layout.columns and format == "prompt" and "prompt" not in goal.kinds:
-        raise _no_answer_column(path, layout)
-    counts = _count_tokens(path, layout, format, goal, options, scanned.usable, say)
-    for finding in _check_file(layout, format, goal, scanned, part):
-        scanned.findings.add_file(finding)
-    if counts:
-        for finding in stats.find_long_rows(counts, goal):
-            scanned.findings.add_file(finding)
-    result = _report(path, layout, format, goal, scanned, counts)
-    result = msgspec.structs.replace(result, format=actual)
-    source = path, layout, format, scanned.rows
-    return CheckedFile(report=result, scanned=scanned, source=source)
+            show(train.report_sample(blocks))
+    train.check(say)
+    val: CheckedFile | None = None
+    if validation:
+        options = msgspec.structs.replace(options, target=train.target.name)
+        val = CheckedFile(validation, options, "validation")
+        val.check(say)
+        _compare(train, val)
+    if options.near:
+        _find_near_duplicates(train, val)
+    report = train.report()
+    if val is None:
+        return report
+    val_report = val.report()
+    verdict = overall_verdict([*report.findings, *val_report.findings])
+    return msgspec.structs.replace(report, verdict=verdict, validation=val_report)
 
 
-def _report(
-    path: Path, layout: Container, format: Format, goal: Target, scanned: ScanResult,
-    counts: TokenCounts | None,
-) -> DataReport:  # fmt: skip
-    findings = scanned.findings.for_target(goal)
-    return DataReport(
-        verdict=overall_verdict(findings),
-        target=goal.name,
-        format=format,
-        rows=scanned.rows,
-        usable=scanned.usable,
-        unit=layout.unit,
-        findings=findings,
-        tokens=counts.tokens if counts else None,
-        trained_tokens=counts.trained if counts else None,
-        path=str(path),
-        source=None,
-        preview=list(_preview(path, layout, format)),
-        billed=_bill(goal, counts),
-        notes=goal.notes,
-    )
+def _compare(train: CheckedFile, val: CheckedFile) -> None:
+    """Add the findings on equal rows to ``train``, and one on its relative size to ``val``."""
+    for leak in exact_duplicates.find_leakage(train.scan.hashes, val.scan.hashes):
+        train.scan.findings.add_file(leak)
+    if finding := _check_share(train.target, val.container.size, train.container.size):
+        val.scan.findings.add_file(finding.for_rows(val.scan.rows))
 
 
-def _bill(goal: Target, counts: TokenCounts | None) -> Bill | None:
-    if counts is None or not goal.hosted:
+def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None) -> None:
+    """Add the findings on near-duplicates to ``train``."""
+    from ftwizard.data.dedup import leakage  # not needed for the first report
+
+    compared = [
+        leakage.ComparedFile(file.path, file.container, file.format, file.scan.rows)
+        for file in (train, val)
+        if file
+    ]
+    for duplicates in leakage.find_near_duplicates(*compared):
+        train.scan.findings.add_file(duplicates)
+    if finding := leakage.report_sampling(compared[0]):
+        train.scan.findings.add_file(finding.for_rows(train.scan.rows))
+
+
+def _bill(target: Target, counts: TokenCounts | None) -> Bill | None:
+    if counts is None or not target.hosted:
         return None
     lengths = counts.tokens
     total = TokenEstimate(value=lengths.total, low=lengths.low, high=lengths.high)
-    return compute_bill(goal, total, epochs=1)
+    return compute_bill(target, total, epochs=1)
 
 
-def _count_tokens(
-    path: Path,
-    layout: Container,
-    format: Format,
-    goal: Target,
-    options: CheckOptions,
-    rows: int,
-    say: ReportProgress,
-) -> TokenCounts | None:
-    mode = options.count or ("exact" if layout.size <= COUNTED_BYTES else "estimate")
-    if mode == "no" or not rows:
-        return None
-    limit = None if goal.hosted else options.max_length
-    if mode == "estimate" and layout.is_plain_lines:
-        return counting.estimate_tokens(path, layout, format, goal, limit)
-    return counting.count_tokens(
-        path, layout, format, goal, limit, say=say, processes=options.processes
-    )
-
-
-def _report_on_sample(
-    path: Path, layout: Container, format: Format, options: CheckOptions, blocks: int
-) -> DataReport:
-    """Return the report on rows sampled across a file; their lines are unknown."""
-    goal = get_target(options.target) if options.target else default_target(format)
-    checker = RowChecker(format, goal, exactly=options.format == "auto")
-    for record in chunks.sample_rows(path, layout, blocks=blocks):
-        checker.take(0, record.value)
-    scanned = ScanResult(checker, 0)
-    counts = None
-    if blocks > QUICK_BLOCKS and options.count != "no":
-        limit = None if goal.hosted else options.max_length
-        counts = counting.estimate_tokens(path, layout, format, goal, limit, blocks=blocks)
-    result = _report(path, layout, format, goal, scanned, counts)
-    findings = [msgspec.structs.replace(finding, lines=[]) for finding in result.findings]
-    return msgspec.structs.replace(result, findings=findings, partial=True)
-
-
-def _no_answer_column(path: Path, layout: Container) -> FileProblem:
-    names = ", ".join(quote(name, 40) for name in layout.columns)
-    return FileProblem(
-        "missing_column",
-        f"The table {make_visible(str(path))} has a prompt column but no answer column ({names}).",
-        "Rename the answer column to completion.",
-    )
-
-
-def guess_format(path: Path, layout: Container, name: TargetName | None) -> Format:
+def guess_format(path: Path, container: Container, name: TargetName | None) -> Format:
     """Guess the format of a file from its first rows, given a target if there is one."""
-    first = islice(records.read_records(path, layout), FIRST_ROWS)
+    first = islice(records.read_records(path, container), FIRST_ROWS)
     values = [value for record in first if (value := _decode(record)) is not None]
     try:
         return _choose(formats.count_formats(values).decide(path), name) or "openai-chat"
@@ -252,32 +285,7 @@ def _choose(decision: formats.FormatDecision, name: TargetName | None) -> Format
     return decision.format
 
 
-def _check_file(
-    layout: Container, format: Format, goal: Target, scanned: ScanResult, part: str
-) -> Iterator[FileFinding]:
-    if goal.hosted and (finding := layout.find_hosting_problem(goal.bom)):
-        yield _for_all_rows(finding, scanned.rows)
-    # Without usable rows, rows of the wrong kind cannot be converted either.
-    if format not in goal.formats and (scanned.usable or "wrong_kind" not in scanned.findings):
-        yield _for_all_rows(
-            RowFinding(
-                "needs_conversion",
-                f"the rows are {FORMAT_NAMES[format]}; {goal.words} accepts "
-                + " or ".join(FORMAT_NAMES[accepted] for accepted in goal.formats),
-                f"convert them: ftwizard convert DATA --target {goal.name} --out FILE",
-            ),
-            scanned.rows,
-        )
-    yield from (
-        _for_all_rows(finding, scanned.rows)
-        for finding in _check_size(layout, goal, scanned.rows, part)
-    )
-    yield from exact_duplicates.find_repeats(scanned.hashes)
-    for check in scanned.file_checks:
-        yield from check.findings(goal, scanned.rows)
-
-
-def _check_size(layout: Container, target: Target, rows: int, part: str) -> Iterator[RowFinding]:
+def _check_size(size: int, target: Target, rows: int, part: str) -> Iterator[RowFinding]:
     """Yield violations of a target's row and byte limits; ``part`` is train or validation."""
     max_rows = target.max_validation_rows if part == "validation" else target.max_rows
     if rows < target.min_rows and part == "train":
@@ -293,10 +301,10 @@ def _check_size(layout: Container, target: Target, rows: int, part: str) -> Iter
             + (" for validation" if part == "validation" else ""),
             "keep the best rows",
         )
-    if target.max_bytes is not None and layout.size > target.max_bytes:
+    if target.max_bytes is not None and size > target.max_bytes:
         yield RowFinding(
             "too_large",
-            f"{format_bytes(layout.size)}; {target.words} accepts files up to {format_bytes(target.max_bytes)}",
+            f"{format_bytes(size)}; {target.words} accepts files up to {format_bytes(target.max_bytes)}",
             "keep the best rows",
         )
 
@@ -312,18 +320,3 @@ def _check_share(target: Target, validation: int, training: int) -> RowFinding |
         f"training file's {format_bytes(training)}; {target.words} accepts at most {max_share:.0%}",
         f"reduce it to {format_bytes(int(max_share * training))} or less, or use a 10% split",
     )
-
-
-def _for_all_rows(finding: RowFinding, rows: int) -> FileFinding:
-    return FileFinding(
-        code=finding.code, message=finding.message, fix=finding.fix, count=rows, lines=[]
-    )
-
-
-def _preview(path: Path, layout: Container, format: Format) -> Iterator[RowPreview]:
-    for record in islice(records.read_records(path, layout), PREVIEW_ROWS):
-        try:
-            example = formats.to_example(records.decode_value(record.value), format)
-        except RowProblem:
-            continue
-        yield RowPreview(line=record.line, example=row_preview.redact_example(example))

@@ -1,114 +1,186 @@
-"""Single pass over all rows of a data file, in several processes for large files."""
+"""Check of all rows of a file, with a fast path for chat rows that certainly have no findings.
+
+The fast path never reports a finding. Rows in doubt go to the exact checks, so it changes only the
+running time, never the result.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections import Counter
+from itertools import accumulate
+from typing import Any, Literal
 
-from ftwizard.data.checks.fast_path import PlainChat
-from ftwizard.data.checks.row_checker import RowChecker
+import msgspec
+
+from ftwizard.data import formats
+from ftwizard.data.checks.row_checker import RowChecker, check_row
+from ftwizard.data.checks.turns import SYSTEM, is_blank
+from ftwizard.data.dedup.row_hashes import OPENING_BYTES, SEPARATOR, hash_bytes, hash_roles
+from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import Format
-from ftwizard.data.io import chunks, records
-from ftwizard.data.io.chunks import FilePart, ReportProgress
-from ftwizard.data.io.inspect import Container
+from ftwizard.data.io.chunks import LineBlock
 from ftwizard.data.platforms import Target
+from ftwizard.data.privacy.multi_regex import Patterns, compile_patterns
+from ftwizard.data.privacy.prefilter import get_prefilter
 
-PROGRESS_ROWS = 1_000
-"""Rows between progress reports."""
-
-
-class ScanResult:
-    """Results of one pass."""
-
-    def __init__(self, checker: RowChecker, lines: int) -> None:
-        self.rows = checker.rows
-        self.usable = checker.usable
-        self.findings = checker.findings
-        self.hashes = checker.hashes
-        self.tally = checker.tally
-        self.file_checks = checker.file_checks
-        self.lines = lines
-
-    def extend(self, later: ScanResult) -> None:
-        """Add the results of the next part of the file."""
-        self.rows += later.rows
-        self.usable += later.usable
-        self.findings.extend(later.findings, self.lines)
-        self.hashes.extend(later.hashes, self.lines)
-        self.tally.merge(later.tally)
-        for mine, theirs in zip(self.file_checks, later.file_checks, strict=True):
-            mine.extend(theirs, self.lines)
-        self.lines += later.lines
+_MAX_SEQUENCES = 10_000
+FILLERS = "\u115f\u1160\u3164\uffa0"
+"""Hangul fillers, the only invisible letters."""
 
 
-def scan(
-    path: Path, container: Container, format: Format, target: Target, *, exactly: bool,
-    say: ReportProgress, processes: int | None = None,
-) -> ScanResult:  # fmt: skip
-    """Check every row of a file as ``format`` for ``target``.
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    """A Literal, so that msgspec does not allocate a string per message."""
+    content: str
 
-    Raises FileProblem if the file is corrupt or changes during the pass.
+
+class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_Message]
+
+
+_DECODER = msgspec.json.Decoder(_Row)
+
+
+class _Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Facts about rows with one sequence of roles."""
+
+    seed: int
+    looks: formats.FormatMatch
+    system: bool
+    """Whether the first message is a system prompt."""
+    plain: bool
+    """Rows with these roles have no findings, apart from their texts."""
+
+
+_Plain = tuple[bytes, bytes, _Sequence]
+"""Prompt, answer, sequence of roles."""
+
+
+class FileScan(RowChecker):
+    """Checks blocks of lines, and takes only rows in doubt one by one."""
+
+    def __init__(self, format: Format, target: Target, *, exactly: bool) -> None:
+        super().__init__(format, target, exactly=exactly)
+        self._sequences: dict[tuple[str, ...], _Sequence] = {}
+
+    def take_block(self, block: LineBlock) -> None:
+        if block.problem or self._format != "openai-chat":
+            super().take_block(block)
+            return
+        plain = [self._to_plain(row) for row in self._decode(block)]
+        self._drop_suspects(plain)
+        doubtful = [index for index, row in enumerate(plain) if row is None]
+        lines = block.lines() if doubtful else []
+        start = 0
+        for index in doubtful:
+            self._record(block.line + start, plain[start:index])
+            self.take(block.line + index, lines[index])
+            start = index + 1
+        self._record(block.line + start, plain[start:])
+
+    def _record(self, line: int, rows: list[Any]) -> None:
+        """Record consecutive ``_Plain`` rows, the first of which is on ``line``."""
+        hashes = self.hashes
+        hashes.lines.extend(range(line, line + len(rows)))
+        hashes.prompts.extend([hash_bytes(prompt, sequence.seed) for prompt, _, sequence in rows])
+        hashes.answers.extend([hash_bytes(answer) for _, answer, _ in rows])
+        hashes.openings.extend([hash_bytes(answer[:OPENING_BYTES]) for _, answer, _ in rows])
+        for sequence, count in Counter(sequence for _, _, sequence in rows).items():
+            self.tally.count(sequence.looks, count)
+        systems = [sequence.system for _, _, sequence in rows]
+        self.rows += len(systems)
+        self.usable += len(systems)
+        for check in self.file_checks:
+            check.add_plain(line, systems)
+
+    def _decode(self, block: LineBlock) -> list[_Row | None]:
+        try:
+            rows: list[Any] = _DECODER.decode_lines(block.data)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            rows = []
+        if len(rows) == block.line_count and _has_unique_keys(block.data, rows):
+            return rows
+        return [self._decode_line(line) for line in block.lines()]
+
+    def _decode_line(self, line: bytes) -> _Row | None:
+        try:
+            row = _DECODER.decode(line)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return None
+        return row if _has_unique_keys(line, [row]) else None
+
+    def _to_plain(self, row: _Row | None) -> _Plain | None:
+        """Return the parts of a row, or None if its form needs the exact checks."""
+        if row is None or not row.messages:
+            return None
+        roles = tuple([message.role for message in row.messages])
+        sequence = self._sequences.get(roles) or self._make_sequence(roles)
+        if not sequence.plain:
+            return None
+        texts = [message.content for message in row.messages]
+        for text in texts:
+            # As in the exact checks: no white space around a text, and something visible in it.
+            if not text or text != text.strip():
+                return None
+            first = text[0]
+            is_visible = "!" <= first <= "~" or (first.isalpha() and first not in FILLERS)
+            if not is_visible and is_blank(text):
+                return None
+        if len(texts) > 1 and texts[-1].startswith(texts[-2]):
+            return None  # it may repeat the prompt
+        *prompt, answer = [text.encode() for text in texts]
+        return SEPARATOR.join(prompt), answer, sequence
+
+    def _make_sequence(self, roles: tuple[str, ...]) -> _Sequence:
+        """Return the facts about rows with these roles and text contents."""
+        row = {"messages": [{"role": role, "content": f"Text {n}"} for n, role in enumerate(roles)]}
+        looks = formats.match_formats(row)
+        try:
+            example = formats.parse(row, "openai-chat", exactly=True, looks=looks)
+            plain = roles[-1] == "assistant" and not check_row(example, self._target)
+        except RowProblem:
+            plain = False
+        sequence = _Sequence(hash_roles(roles), looks, roles[0] in SYSTEM, plain)
+        if len(self._sequences) < _MAX_SEQUENCES:
+            self._sequences[roles] = sequence
+        return sequence
+
+    def _drop_suspects(self, plain: list[_Plain | None]) -> None:
+        """Set to None each row in ``plain`` whose texts need the exact checks."""
+        texts: list[bytes] = []
+        for row in plain:
+            texts += (b"", b"") if row is None else row[:2]
+        text = SEPARATOR.join(texts)
+        prefilter = get_prefilter()
+        hits = [*prefilter.suspects(text), *prefilter.facts(text)]
+        for reserved in self._target.reserved:
+            hits += [match.start() for match in re.finditer(re.escape(reserved.encode()), text)]
+        if not hits:
+            return
+        ends = list(accumulate(len(part) + len(SEPARATOR) for part in texts))
+        index = 0
+        for hit in sorted(hits):
+            while hit >= ends[index] and index < len(ends) - 1:
+                index += 1
+            plain[index // 2] = None
+
+
+def _has_unique_keys(text: bytes, rows: list[_Row]) -> bool:
+    """Tell whether ``text`` has only the keys that ``rows`` were decoded from, each once.
+
+    Quotes inside strings are escaped, so an unescaped quote and colon end a key. Unusual spellings
+    count as a no.
     """
-    if not container.is_plain_lines:
-        return _scan_records(path, container, RowChecker(format, target, exactly=exactly), say)
-    work = functools.partial(_scan_part, format=format, target=target, exactly=exactly)
-    results = chunks.map_parts(work, chunks.split_into_parts(path, container), processes, say)
-    scanned = next(results)
-    for part in results:
-        scanned.extend(part)
-    return scanned
+    keys = sum([2 * len(row.messages) for row in rows]) + len(rows)
+    count = text.count(b'":')
+    if count != keys and count - text.count(b'\\":') != keys:
+        return False
+    return not _spaced_keys().scan(text)
 
 
-_RETAINED_BYTES = 8 << 20
-
-
-@contextlib.contextmanager
-def _steady_memory() -> Iterator[None]:
-    """Make memory allocation cheap between blocks.
-
-    The cyclic garbage collector is off: rows contain no cycles. Freeing one large untouched block
-    raises glibc's trim threshold, so the memory of a block's rows is not returned to the kernel and
-    requested again for the next block.
-    """
-    bytes(_RETAINED_BYTES)
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@_steady_memory()
-def _scan_part(part: FilePart, format: Format, target: Target, exactly: bool) -> ScanResult:
-    checker = RowChecker(format, target, exactly=exactly)
-    plain = PlainChat(target, checker) if format == "openai-chat" else None
-    lines = 0
-    for block in part.blocks():
-        lines += block.line_count
-        if block.problem:
-            checker.take(block.line, block.problem)
-        elif plain:
-            plain.take(block)
-        else:
-            for number, raw in enumerate(block.lines(), block.line):
-                checker.take(number, raw)
-    if plain:
-        plain.finish()
-    return ScanResult(checker, lines)
-
-
-def _scan_records(
-    path: Path, container: Container, checker: RowChecker, say: ReportProgress
-) -> ScanResult:
-    line = 0
-    for count, record in enumerate(records.read_records(path, container), 1):
-        line = record.line
-        checker.take(line, record.value)
-        if count % PROGRESS_ROWS == 0:
-            say(count, 0)
-    return ScanResult(checker, line)
+@functools.cache
+def _spaced_keys() -> Patterns:
+    """Return the pattern of a key with white space before its colon."""
+    return compile_patterns([rb'"[ \t\r\n]+:'])

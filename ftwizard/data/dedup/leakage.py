@@ -15,7 +15,7 @@ import msgspec
 
 from ftwizard.data import formats
 from ftwizard.data.dedup import canonical_text, row_hashes
-from ftwizard.data.dedup.near_duplicates import NearIndex, find_leakage
+from ftwizard.data.dedup.near_duplicates import NearIndex
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding, RowFinding
 from ftwizard.data.format_names import Format
@@ -77,9 +77,9 @@ class _Texts:
 
 
 def find_near_duplicates(
-    train: ComparedFile, validation: ComparedFile | None
-) -> tuple[list[FileFinding], list[FileFinding]]:
-    """Return the findings within the training file, and those between it and the validation file.
+    train: ComparedFile, validation: ComparedFile | None = None
+) -> list[FileFinding]:
+    """Return the findings within the training file, and between it and the validation file.
 
     Raises FileProblem.
     """
@@ -91,9 +91,10 @@ def find_near_duplicates(
             text = canonical_text.row_text(example)
             texts.add(line, text)
             index.add(line, text)
-        within = list(_find_within(index))
-        between = list(_find_between(index, train, validation, share)) if validation else []
-    return within, between
+        findings = list(_find_within(index))
+        if validation:
+            findings += _find_between(index, train, validation, share)
+    return findings
 
 
 def report_sampling(train: ComparedFile) -> RowFinding | None:
@@ -132,8 +133,7 @@ def _find_between(
         for line, example in validation.examples(share)
         if row_hashes.hash_row(example)[:2] not in train_hashes
     )
-    pairs = find_leakage(index, rows)
-    if pairs:
+    if pairs := list(index.nearest(rows)):
         line, train_line = pairs[0]
         yield FileFinding(
             code="near_leakage",

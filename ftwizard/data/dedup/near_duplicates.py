@@ -87,7 +87,7 @@ class NearIndex:
     def __init__(self, text_of: Callable[[int], str]) -> None:
         """Set ``text_of``, which returns the text of a line again.
 
-        It is called for candidates only (``suspects``), in any order, possibly more than once.
+        It is called for candidates only, in any order, possibly more than once.
         """
         self._text_of = text_of
         self._lines = array("q")
@@ -119,11 +119,6 @@ class NearIndex:
                 if _similarity(self._get_row(row), self._get_row(candidate)):
                     sets.join(row, candidate)
         return sorted(sorted(self._lines[row] for row in group) for group in sets.groups())
-
-    def suspects(self) -> list[int]:
-        """Return the lines that ``groups`` may read again, in ascending order."""
-        rows = {row for first, rest in self._find_candidates() for row in (first, *rest)}
-        return sorted(self._lines[row] for row in rows)
 
     def nearest(self, rows: Iterable[tuple[int, str]]) -> Iterator[tuple[int, int]]:
         """Yield the line of each of ``rows`` (line, text) with a near-duplicate in the index, and the
@@ -202,14 +197,6 @@ class NearIndex:
         _, mark, answer = text.rpartition(ANSWER_MARK)
         own = shingles.compute_shingles([text]).without(self._common)
         return _Row(np.unique(own.flat), shingles.hash_words(answer) if mark else None)
-
-
-def find_leakage(train: NearIndex, validation: Iterable[tuple[int, str]]) -> list[tuple[int, int]]:
-    """Return each validation line with a near-duplicate in training, and the training line.
-
-    Leave out rows that are exact duplicates; they would be reported again.
-    """
-    return list(train.nearest(validation))
 
 
 def _similarity(a: _Row, b: _Row) -> float:

@@ -12,7 +12,7 @@ from ftwizard.data import formats
 from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import chunks, records
-from ftwizard.data.io.chunks import FilePart, ReportProgress
+from ftwizard.data.io.chunks import ReportProgress
 from ftwizard.data.io.inspect import Container
 from ftwizard.data.platforms import Target
 from ftwizard.data.tokens import stats, tokenizers
@@ -35,18 +35,25 @@ def count_tokens(
     say: ReportProgress, processes: int | None = None, model: str | None = None,
 ) -> TokenCounts:  # fmt: skip
     """Count all readable rows, with the tokenizer of ``model`` if given; raise FileProblem."""
-    if not container.is_plain_lines:
-        tally = TokenCounter(target, tokenizers.choose_encoding(target, model), limit)
-        for record in records.read_records(path, container):
-            _add(tally, record.line, record.value, format)
-        return tally.counts()
-    work = functools.partial(_count_part, format=format, target=target, limit=limit, model=model)
-    results = chunks.map_parts(work, chunks.split_into_parts(path, container), processes, say)
-    tally, lines = next(results)
-    for part, count in results:
-        tally.extend(part, lines)
-        lines += count
-    return tally.counts()
+    make = functools.partial(_RowTally, format, target, limit, model)
+    return chunks.tally_rows(path, container, make, say=say, processes=processes).counts()
+
+
+class _RowTally(TokenCounter, chunks.Tally):
+    """Counts of the readable rows of a file."""
+
+    def __init__(
+        self, format: Format, target: Target, limit: int | None, model: str | None
+    ) -> None:
+        super().__init__(target, tokenizers.choose_encoding(target, model), limit)
+        self._format = format
+
+    def take(self, line: int, value: Any) -> tuple[int, int] | None:
+        """Count a row; return its tokens and trainable tokens, or None if it is invalid."""
+        try:
+            return self.add(line, formats.to_example(records.decode_value(value), self._format))
+        except RowProblem:
+            return None
 
 
 def estimate_tokens(
@@ -59,14 +66,14 @@ def estimate_tokens(
     sampling: Cochran, Sampling Techniques, 3rd ed., chapter 9). Returns None if too few rows are
     readable. Raises FileProblem.
     """
-    tally = TokenCounter(target, tokenizers.choose_encoding(target, model), limit)
+    tally = _RowTally(format, target, limit, model)
     token_pairs: list[tuple[int, int]] = []
     trained_pairs: list[tuple[int, int]] = []
     end = -1
     for sampled in chunks.sample_rows(path, container, blocks=blocks):
         if not isinstance(sampled.value, bytes) or sampled.offset is None:
             continue
-        row_tokens, trained = _add(tally, sampled.line or 0, sampled.value, format) or (0, 0)
+        row_tokens, trained = tally.take(sampled.line or 0, sampled.value) or (0, 0)
         size = len(sampled.value) + 1  # including its line end, as in the file size
         if sampled.offset != end:
             token_pairs.append((0, 0))
@@ -86,26 +93,6 @@ def estimate_tokens(
             stats.sample_estimate(trained_pairs, container.size, all_blocks),
         )
     except ValueError:
-        return None
-
-
-def _count_part(
-    part: FilePart, format: Format, target: Target, limit: int | None, model: str | None
-) -> tuple[TokenCounter, int]:
-    tally, lines = TokenCounter(target, tokenizers.choose_encoding(target, model), limit), 0
-    for block in part.blocks():
-        lines += block.line_count
-        for number, raw in enumerate(block.lines(), block.line):
-            if raw.strip():
-                _add(tally, number, raw, format)
-    return tally, lines
-
-
-def _add(tally: TokenCounter, line: int, value: Any, format: Format) -> tuple[int, int] | None:
-    """Count a row; return its tokens and trainable tokens, or None if it is invalid."""
-    try:
-        return tally.add(line, formats.to_example(records.decode_value(value), format))
-    except RowProblem:
         return None
 
 

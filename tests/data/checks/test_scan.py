@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import tempfile
@@ -12,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import fast_path, scan
+from ftwizard.data.checks import scan
 from ftwizard.data.checks.row_checker import RowChecker
-from ftwizard.data.checks.scan import ScanResult
 from ftwizard.data.checks.turns import is_blank
 from ftwizard.data.io import chunks, inspect, records
+from ftwizard.data.io.chunks import ReportProgress
 from ftwizard.data.platforms import Target, get_target
 
 ASKED = "This prompt is longer than forty characters, by a few."
@@ -72,7 +73,15 @@ def exact(lines: list[str], place: Target) -> RowChecker:
     return checker
 
 
-def shown(found: RowChecker | ScanResult, place: Target) -> dict[str, Any]:
+def scanned(
+    file: Path, place: Target, processes: int | None = None,
+    say: ReportProgress = lambda *_: None,
+) -> RowChecker:  # fmt: skip
+    make = functools.partial(scan.FileScan, "openai-chat", place, exactly=True)
+    return chunks.tally_rows(file, inspect.inspect(file), make, say=say, processes=processes)
+
+
+def shown(found: RowChecker, place: Target) -> dict[str, Any]:
     """Return all that is known of a file, in an order of its own."""
     hashes = found.hashes
     return {
@@ -99,9 +108,7 @@ def test_skipping_what_is_plain_changes_no_answer(lines: list[str], name: str, p
         if not what.is_plain_lines:
             return
         patch.setattr(chunks, "PART_BYTES", max(1, len(body) // parts))
-        found = scan.scan(
-            file, what, "openai-chat", place, exactly=True, say=lambda *_: None, processes=1
-        )
+        found = scanned(file, place, processes=1)
     wanted = exact([*lines, '{"messages": []}'], place)
     assert shown(found, place) == shown(wanted, place)
 
@@ -129,12 +136,9 @@ def test_several_processes_find_what_one_finds(
     place = get_target("openai-sft")
     said: list[tuple[int, int]] = []
     both = [
-        scan.scan(
-            file, inspect.inspect(file), "openai-chat", place, exactly=True,
-            say=lambda *done: said.append(done), processes=count,
-        )
+        scanned(file, place, processes=count, say=lambda *done: said.append(done))
         for count in (1, 2)
-    ]  # fmt: skip
+    ]
     assert shown(both[0], place) == shown(both[1], place)
     assert both[0].rows == 2000
     assert both[0].findings.for_target(place)[0].lines == list(range(8, 2001, 50))
@@ -159,9 +163,7 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
         file.write_bytes(gzip.compress("\n".join(map(json.dumps, some)).encode()))
     else:
         pq.write_table(pa.Table.from_pylist(some), file)
-    found = scan.scan(
-        file, inspect.inspect(file), "openai-chat", place, exactly=True, say=lambda *_: None
-    )
+    found = scanned(file, place)
     first = next(records.read_records(file, inspect.inspect(file))).line
     assert (found.rows, found.usable) == (60, 59)
     (one,) = [one for one in found.findings.for_target(place) if one.severity == "error"]
@@ -170,4 +172,4 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
 
 def test_no_other_letter_shows_nothing() -> None:
     letters = (chr(code) for code in range(0x110000) if chr(code).isalpha())
-    assert {one for one in letters if is_blank(one)} == set(fast_path.FILLERS)
+    assert {one for one in letters if is_blank(one)} == set(scan.FILLERS)
