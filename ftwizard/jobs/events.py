@@ -68,6 +68,10 @@ class EventWriter:
             self._pending.append(line)
             self._flush()
 
+    def write_finding(self, code: str, message: str, severity: str = "info", **fields: Any) -> None:
+        """Append a finding for the user; ``severity`` is ``info`` or ``warning``."""
+        self.write("finding", code=code, severity=severity, message=message, **fields)
+
     def sync(self) -> None:
         """Block until everything written so far is on disk (or the disk is full)."""
         with self._guard:

@@ -31,7 +31,7 @@ def build_config(worker: Worker, recipe: Recipe, model: Any) -> Any:
         target_parameters=resolved.parameters,
     )
     for code, message in target_findings(recipe, resolved):
-        worker.events.write("finding", code=code, severity="info", message=message)
+        worker.events.write_finding(code, message)
     return lora_config(recipe, resolved)
 
 

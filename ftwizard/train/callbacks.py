@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
@@ -16,9 +16,14 @@ from ftwizard.train import checkpoint_rotation, efficiency
 from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.early_stopping import Patience, is_scheduled
 from ftwizard.train.measure import folder_bytes
+from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
 
 PROGRESS_INTERVAL_S = 1.0
+_LOGGED = (
+    "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy", *efficiency.FIELDS,
+)  # fmt: skip
+_EVALUATED = ("eval_loss", "eval_mean_token_accuracy", "eval_runtime")
 
 
 class Recorder(TrainerCallback):
@@ -27,108 +32,66 @@ class Recorder(TrainerCallback):
     def __init__(self, worker: Worker, tokens_before: int, meter: PeakMemoryMeter) -> None:
         self._events = worker.events
         self._tokens_before = tokens_before
-        self._meter = meter
+        self.meter = meter
         self._evaluated_batches = 0
         self._last_progress = 0.0
         self.tokens = tokens_before
         """Tokens trained on so far, over all attempts."""
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        **_: Any,
-    ) -> None:
+    @with_moment
+    def on_train_begin(self, moment: Moment) -> None:
         self._events.write(
             "phase",
             phase="training",
-            step=state.global_step,
-            total=state.max_steps,
+            step=moment.step,
+            total=moment.state.max_steps,
             unit="steps",
-            vocabulary=vocabulary(model),
-            accumulation=args.gradient_accumulation_steps,
+            vocabulary=moment.vocabulary,
+            accumulation=moment.args.gradient_accumulation_steps,
         )
 
-    def peak(self) -> int:
-        """Return the peak memory so far, in bytes."""
-        return self._meter.peak()
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        if not logs or "loss" not in logs:
+    @with_moment
+    def on_log(self, moment: Moment) -> None:
+        logs = moment.logs
+        if "loss" not in logs:
             return  # evaluations are recorded by on_evaluate; the final summary is ours
         # TRL counts tokens from the start of this process.
         self.tokens = self._tokens_before + int(logs.get("num_tokens", 0))
         self._events.write(
             "log",
-            step=state.global_step,
-            epoch=state.epoch,
+            step=moment.step,
+            epoch=moment.state.epoch,
             tokens=self.tokens,
-            memory=self.peak(),
-            memory_on_gpu=self._meter.on_gpu,
-            **{
-                name: float(logs[name])
-                for name in (
-                    "loss",
-                    "learning_rate",
-                    "grad_norm",
-                    "mean_token_accuracy",
-                    "entropy",
-                    *efficiency.FIELDS,
-                )
-                if name in logs
-            },
+            memory=self.meter.peak(),
+            memory_on_gpu=self.meter.on_gpu,
+            **_pick(logs, _LOGGED),
         )
 
-    def on_prediction_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        eval_dataloader: Any = None,
-        **_: Any,
-    ) -> None:
+    @with_moment
+    def on_prediction_step(self, moment: Moment) -> None:
         self._evaluated_batches += 1
         now = time.monotonic()
-        if now - self._last_progress >= PROGRESS_INTERVAL_S:
-            self._last_progress = now
-            total = len(eval_dataloader) if eval_dataloader is not None else None
-            self._events.write(
-                "phase",
-                phase="evaluating",
-                done=self._evaluated_batches,
-                total=total,
-                unit="batches",
-            )
-
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        self._evaluated_batches = 0
-        metrics = metrics or {}
+        if now - self._last_progress < PROGRESS_INTERVAL_S:
+            return
+        self._last_progress = now
+        loader = moment.values.get("eval_dataloader")
         self._events.write(
-            "eval",
-            step=state.global_step,
-            epoch=state.epoch,
-            **{
-                name: float(metrics[name])
-                for name in ("eval_loss", "eval_mean_token_accuracy", "eval_runtime")
-                if name in metrics
-            },
+            "phase",
+            phase="evaluating",
+            done=self._evaluated_batches,
+            total=None if loader is None else len(loader),
+            unit="batches",
         )
+
+    @with_moment
+    def on_evaluate(self, moment: Moment) -> None:
+        self._evaluated_batches = 0
+        metrics = _pick(moment.metrics, _EVALUATED)
+        self._events.write("eval", step=moment.step, epoch=moment.state.epoch, **metrics)
+
+
+def _pick(values: dict[str, Any], names: Iterable[str]) -> dict[str, float]:
+    return {name: float(values[name]) for name in names if name in values}
 
 
 class RunControl(TrainerCallback):
@@ -144,73 +107,68 @@ class RunControl(TrainerCallback):
         self.end_reason: str | None = None
         self.message = ""
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
-        folder, attempt = self._worker.folder, self._worker.attempt
+    @with_moment
+    def on_step_end(self, moment: Moment) -> None:
+        control = moment.control
         if self._worker.stop_asked():
-            self._stop(control, "")
+            self._stop(moment, "")
         else:
-            self._check_limits(state, control)
-        if requests.read_pending(folder, "save", attempt):
-            requests.remove(folder, "save")
+            self._check_limits(moment)
+        if self._take_request("save"):
             control.should_save = True
-        if requests.read_pending(folder, "evaluate", attempt):
-            requests.remove(folder, "evaluate")
-            control.should_evaluate = validates(args)
-            if not control.should_evaluate:
-                self._worker.events.write(
-                    "finding",
-                    code="nothing_to_evaluate",
-                    severity="info",
-                    step=state.global_step,
-                    message="An evaluation was requested, but this run has no validation data.",
+        if self._take_request("evaluate"):
+            control.should_evaluate = moment.validates
+            if not moment.validates:
+                self._worker.events.write_finding(
+                    "nothing_to_evaluate",
+                    "An evaluation was requested, but this run has no validation data.",
+                    step=moment.step,
                 )
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = validates(args)
+        if moment.step >= moment.state.max_steps:
+            control.should_evaluate = moment.validates
             control.should_save = True
-        return control
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> TrainerControl:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            self.end_reason = "nan"
-            value = "NaN" if math.isnan(loss) else loss
-            self.message = f"Training loss became {value} at step {state.global_step}."
-            # The weights are broken: they must not become the newest checkpoint.
-            control.should_save = control.should_evaluate = False
-            control.should_training_stop = True
-        return control
+    def _take_request(self, name: requests.Name) -> bool:
+        folder = self._worker.folder
+        if not requests.read_pending(folder, name, self._worker.attempt):
+            return False
+        requests.remove(folder, name)
+        return True
 
-    def _check_limits(self, state: TrainerState, control: TrainerControl) -> None:
+    @with_moment
+    def on_log(self, moment: Moment) -> None:
+        loss = moment.logs.get("loss", 0.0)
+        if math.isfinite(loss):
+            return
+        self.end_reason = "nan"
+        value = "NaN" if math.isnan(loss) else loss
+        self.message = f"Training loss became {value} at step {moment.step}."
+        control = moment.control
+        # The weights are broken: they must not become the newest checkpoint.
+        control.should_save = control.should_evaluate = False
+        control.should_training_stop = True
+
+    def _check_limits(self, moment: Moment) -> None:
         for limit in self._limits:
             share = limit.share()
             if share >= 1:
-                self._stop(control, limit.describe_exhausted())
+                self._stop(moment, limit.describe_exhausted())
                 return
             if share >= WARNING_SHARE and limit.name not in self._warned:
                 self._warned.add(limit.name)
-                self._worker.events.write(
-                    "finding",
-                    code="budget",
-                    severity="warning",
-                    step=state.global_step,
-                    message=limit.describe_warning(),
+                self._worker.events.write_finding(
+                    "budget",
+                    limit.describe_warning(),
+                    "warning",
+                    step=moment.step,
                     action="Let it continue: at the limit it saves, stops and keeps the best weights.",
                     actions=["go_on", "stop_keep_best"],
                 )
 
-    def _stop(self, control: TrainerControl, message: str) -> None:
+    def _stop(self, moment: Moment, message: str) -> None:
         self.end_reason, self.message = "stopped", message
         self._worker.events.write("phase", phase="saving")
-        control.should_save = control.should_training_stop = True
+        moment.control.should_save = moment.control.should_training_stop = True
 
 
 class OverfitDetector(TrainerCallback):
@@ -221,47 +179,28 @@ class OverfitDetector(TrainerCallback):
         self._patience = Patience(patience)
         self.fired = False
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._patience.replay(state.log_history, state.eval_steps)
+    @with_moment
+    def on_train_begin(self, moment: Moment) -> None:
+        self._patience.replay(moment.state.log_history, moment.state.eval_steps)
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> TrainerControl:
-        loss = (metrics or {}).get("eval_loss")
-        if loss is None or not is_scheduled(state.global_step, state.eval_steps, state.max_steps):
-            return control
-        if not self._patience.update(state.global_step, float(loss)):
-            return control
-        if state.global_step < state.max_steps and not self.fired:
-            self.fired = True
-            self._events.write(
-                "finding",
-                code="early_stop",
-                severity="warning",
-                step=state.global_step,
-                message=f"Validation loss has not improved for {self._patience.since_best} "
-                f"evaluations (now {float(loss):.4g}, best {self._patience.best_loss:.4g} at step "
-                f"{self._patience.best_step}). Stopping; the best weights are kept.",
-            )
-            control.should_training_stop = True
-        return control
-
-
-def validates(args: TrainingArguments) -> bool:
-    """Return whether a training evaluates validation data."""
-    return str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
-
-
-def vocabulary(model: Any) -> int | None:
-    """Return the model's vocabulary size, None without a model."""
-    return None if model is None else int(model.config.get_text_config().vocab_size)
+    @with_moment
+    def on_evaluate(self, moment: Moment) -> None:
+        state, loss = moment.state, moment.metrics.get("eval_loss")
+        if loss is None or not is_scheduled(moment.step, state.eval_steps, state.max_steps):
+            return
+        is_exhausted = self._patience.update(moment.step, float(loss))
+        if not is_exhausted or moment.step >= state.max_steps or self.fired:
+            return
+        self.fired = True
+        self._events.write_finding(
+            "early_stop",
+            f"Validation loss has not improved for {self._patience.since_best} "
+            f"evaluations (now {float(loss):.4g}, best {self._patience.best_loss:.4g} at step "
+            f"{self._patience.best_step}). Stopping; the best weights are kept.",
+            "warning",
+            step=moment.step,
+        )
+        moment.control.should_training_stop = True
 
 
 class CheckpointKeeper(TrainerCallback):
@@ -270,51 +209,40 @@ class CheckpointKeeper(TrainerCallback):
     def __init__(self, worker: Worker, recorder: Recorder) -> None:
         self._worker = worker
         self._recorder = recorder
-        self._last_eval: tuple[int, float] | None = None
-        """Step and validation loss."""
+        self._eval_losses: dict[int, float] = {}
+        """The newest validation loss, by its step."""
         self._save_started = 0.0
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    @with_moment
+    def on_step_end(self, moment: Moment) -> None:
         self._save_started = time.monotonic()
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> TrainerControl:
-        loss = (metrics or {}).get("eval_loss")
+    @with_moment
+    def on_evaluate(self, moment: Moment) -> None:
+        loss = moment.metrics.get("eval_loss")
         if loss is not None and math.isfinite(loss):
-            self._last_eval = (state.global_step, float(loss))
-        control.should_save = True
+            self._eval_losses = {moment.step: float(loss)}
+        moment.control.should_save = True
         self._save_started = time.monotonic()
-        return control
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        folder = Path(str(args.output_dir))
-        step = state.global_step
-        has_loss = self._last_eval is not None and self._last_eval[0] == step
+    @with_moment
+    def on_save(self, moment: Moment) -> None:
+        folder = Path(str(moment.args.output_dir))
         marker = checkpoint_rotation.mark_complete(
-            folder / f"checkpoint-{step}",
-            step=step,
+            folder / f"checkpoint-{moment.step}",
+            step=moment.step,
             attempt=self._worker.attempt,
-            eval_loss=self._last_eval[1] if self._last_eval and has_loss else None,
+            eval_loss=self._eval_losses.get(moment.step),
             tokens=self._recorder.tokens,
             seconds=time.monotonic() - self._save_started,
         )
         self._worker.events.write(
             "checkpoint",
-            step=step,
+            step=moment.step,
             path=f"{folder.name}/{marker.name}",
             eval_loss=marker.eval_loss,
             seconds=round(marker.seconds, 3),
-            memory=self._recorder.peak(),
+            memory=self._recorder.meter.peak(),
             disk=folder_bytes(folder),
         )
         self._worker.events.sync()

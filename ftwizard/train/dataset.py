@@ -121,22 +121,17 @@ def encode(
             fields["mixed"] = reports["mix"].used if "mix" in reports else 0
         worker.events.write("data", part=name, **fields)
         if lines := report.lines_without_loss:
-            worker.events.write(
-                "finding",
-                code="rows_without_loss",
-                severity="warning",
-                message=f"{len(lines):,} of {format_count(report.rows, 'row')} ({name}) have no "
+            worker.events.write_finding(
+                "rows_without_loss",
+                f"{len(lines):,} of {format_count(report.rows, 'row')} ({name}) have no "
                 f"trainable tokens and are left out, the first at line {lines[0]}. They are "
                 f"truncated to {max_length} tokens, or every answer has weight 0.",
+                "warning",
             )
     if encoder.added:
         shown = ", ".join(f"“{make_visible(text, 40)}”" for text in sorted(encoder.added))
-        worker.events.write(
-            "finding",
-            code="template_adds_loss",
-            severity="info",
-            message=f"Besides answers and their ends, training includes template text: {shown}.",
-        )
+        message = f"Besides answers and their ends, training includes template text: {shown}."
+        worker.events.write_finding("template_adds_loss", message)
     return encoded, reports
 
 
@@ -182,7 +177,7 @@ def check_lengths(base: Path, encoded: Mapping[str, list[EncodedRow]]) -> str | 
 def report_shortage(worker: Worker, plan: Plan, rows: Rows) -> None:
     """Write a finding if there are fewer general rows than the plan asks for."""
     if message := describe_shortage(plan, rows):
-        worker.events.write("finding", code="mix_short", severity="warning", message=message)
+        worker.events.write_finding("mix_short", message, "warning")
 
 
 def describe_shortage(plan: Plan, rows: Rows) -> str | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 from ftwizard.catalog import gpu_specs
 from ftwizard.estimate import plan_estimate
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Recipe
+from ftwizard.train.moments import Moment, with_moment
 
 FIELDS = ("padding_share", "wait_share", "tokens_per_s", "flops_share")
 """Fields added to ``log`` events; each is absent if unknown."""
@@ -115,15 +116,10 @@ class EfficiencyCallback(TrainerCallback):
             self._current.computed += inputs["input_ids"].numel()
             self._current.passes += 1
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        if logs is None or "loss" not in logs or self._began is None:
+    @with_moment
+    def on_log(self, moment: Moment) -> None:
+        logs = moment.logs
+        if "loss" not in logs or self._began is None:
             return
         # The loss was read for the log, so the GPU has finished the step.
         usage, tokens = self._current, int(logs.get("num_tokens", 0))
@@ -135,20 +131,19 @@ class EfficiencyCallback(TrainerCallback):
         if 1 < self._steps <= ADVICE_AFTER_STEPS:
             self._total.add(usage)
         if self._steps == ADVICE_AFTER_STEPS:
-            self._report(state.global_step)
+            self._report(moment.step)
 
     def _report(self, step: int) -> None:
         advice = advise(self._total, self._recipe, self._spec)
         if advice is None:
             return
-        self._events.write(
-            "finding",
-            code="efficiency",
-            severity="info",
+        setting = {"setting": advice.setting} if advice.setting else {}
+        self._events.write_finding(
+            "efficiency",
+            advice.message,
             step=step,
-            message=advice.message,
             saves=round(advice.saves, 4),
-            **({"setting": advice.setting} if advice.setting else {}),
+            **setting,
             evidence=compute_shares(self._total, self._spec),
         )
 

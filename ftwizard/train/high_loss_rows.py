@@ -9,12 +9,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 from ftwizard.data.conversation import to_displayed
 from ftwizard.data.reader import ParsedRow
 from ftwizard.jobs.worker import Worker
 from ftwizard.train.encoder import EncodedRow
+from ftwizard.train.moments import Moment, with_moment
 
 MAX_ROWS = 20
 MAX_PREVIEW = 80
@@ -55,9 +56,8 @@ class HighLossRows(TrainerCallback):
         self._losses.append(losses)
         self._tokens.append(tokens)
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    @with_moment
+    def on_evaluate(self, moment: Moment) -> None:
         import torch
 
         losses, tokens = self._losses, self._tokens
@@ -75,7 +75,7 @@ class HighLossRows(TrainerCallback):
         ]
         ranked.sort(key=lambda row: (-row[0] if math.isfinite(row[0]) else -math.inf, row[2]))
         rows = [self._to_event(*row) for row in ranked[:MAX_ROWS]]
-        self._events.write("rows", step=state.global_step, rows=rows)
+        self._events.write("rows", step=moment.step, rows=rows)
 
     def _to_event(self, loss: float, tokens: int, line: int) -> dict[str, Any]:
         start, answer = self._preview(line)

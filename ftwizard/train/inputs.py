@@ -76,7 +76,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     encoder = Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
     encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length)
     if message := dataset.check_lengths(base, encoded):
-        worker.events.write("finding", code="beyond_positions", severity="warning", message=message)
+        worker.events.write_finding("beyond_positions", message, "warning")
     pack_to = recipe.max_length if recipe.packing else None
     data = packing.build_dataset(encoded["train"], pack_to=pack_to)
     if recipe.packing:

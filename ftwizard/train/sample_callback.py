@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import generate
 from ftwizard.train.encoder import Encoder
+from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.sample_prompts import SamplePrompt
 
 FIRST_LIMIT_S = 10.0
@@ -41,22 +42,15 @@ class SampleCallback(TrainerCallback):
         """Set the trainer whose model answers."""
         self._trainer = trainer
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        if state.global_step == 0:
+    @with_moment
+    def on_train_begin(self, moment: Moment) -> None:
+        if moment.step == 0:
             self._answer(0, FIRST_LIMIT_S)
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        eval_s = float((metrics or {}).get("eval_runtime", 0.0))
-        self._answer(state.global_step, max(MIN_LIMIT_S, TIME_RATIO * eval_s))
+    @with_moment
+    def on_evaluate(self, moment: Moment) -> None:
+        eval_s = float(moment.metrics.get("eval_runtime", 0.0))
+        self._answer(moment.step, max(MIN_LIMIT_S, TIME_RATIO * eval_s))
 
     def _answer(self, step: int, limit_s: float) -> None:
         if not self._prompts:
@@ -91,13 +85,10 @@ class SampleCallback(TrainerCallback):
     def _give_up(self, step: int, error: Exception) -> None:
         self._prompts = ()
         reason = (str(error).splitlines() or [""])[0][:200]
-        self._events.write(
-            "finding",
-            code="samples_failed",
-            severity="info",
+        self._events.write_finding(
+            "samples_failed",
+            f"Sample answers failed and are off for this run: {type(error).__name__}: {reason}",
             step=step,
-            message=f"Sample answers failed and are off for this run: {type(error).__name__}: "
-            f"{reason}",
         )
         import torch
 

@@ -133,10 +133,8 @@ def _format_messages(messages: list[Message]) -> str:
 
 
 def _report_skipped(worker: Worker, number: int, max_length: int) -> None:
-    worker.events.write(
-        "finding",
-        code="sample_left_out",
-        severity="info",
-        message=f"Prompt {number} of samples.prompts is skipped: it exceeds recipe.max_length "
+    worker.events.write_finding(
+        "sample_left_out",
+        f"Prompt {number} of samples.prompts is skipped: it exceeds recipe.max_length "
         f"({max_length:,} tokens), or the chat template cannot encode it.",
     )

@@ -37,12 +37,8 @@ def train(worker: Worker, plan: Plan) -> TrainResult:
     """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune."""
     ready = prepare(worker, plan)
     for name in checkpoint_rotation.move_torn(worker.folder.checkpoints):
-        worker.events.write(
-            "finding",
-            code="torn_checkpoint",
-            severity="info",
-            message=f"{name} was incomplete (interrupted while saving) and was moved to torn/.",
-        )
+        message = f"{name} was incomplete (interrupted while saving) and was moved to torn/."
+        worker.events.write_finding("torn_checkpoint", message)
     # An earlier attempt may have finished training, so that only the rest is left.
     reason, message = ended_before(worker, plan, ready.total), ""
     if reason is None:
@@ -85,24 +81,20 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     control = RunControl(worker, budget.limits(worker, plan))
     detector = OverfitDetector(worker, plan.recipe.patience)
     split_off = not plan.data.files.validation
-    efficiency = EfficiencyCallback(worker, plan.recipe, ready.base)
-    high_loss_rows = HighLossRows(
-        worker, ready.encoded["validation"], ready.validation, split_off=split_off
-    )
-    samples = SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens)
-    callbacks = [
-        efficiency,  # adds to the logs that the recorder writes
+    callbacks: list[Any] = [
+        EfficiencyCallback(worker, plan.recipe, ready.base),  # adds to what the recorder writes
         recorder,
-        high_loss_rows,
-        samples,
+        HighLossRows(worker, ready.encoded["validation"], ready.validation, split_off=split_off),
+        SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
         control,
         DiagnosisCallback(worker),
         detector,
         CheckpointKeeper(worker, recorder),
     ]
     trainer = build(worker, plan, ready, callbacks)
-    for observer in (efficiency, high_loss_rows, samples):
-        observer.attach(trainer)
+    for callback in callbacks:
+        if hasattr(callback, "attach"):
+            callback.attach(trainer)
     predict.save_prediction(worker, plan, ready, trainer.model)
 
     # From here on, SIGTERM saves a checkpoint before the process ends.
@@ -118,7 +110,7 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     if control.end_reason == "nan":
         raise EarlyEnd("nan", control.message)
     # The callbacks and the trainer reference each other and the model.
-    del trainer, callbacks, observer, efficiency, high_loss_rows, samples
+    del trainer, callbacks, callback
     gc.collect()
     if control.end_reason:
         return control.end_reason, control.message

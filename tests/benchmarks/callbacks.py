@@ -95,7 +95,7 @@ def diagnosed(every: int) -> float:
 
     from ftwizard.train.diagnosis_callback import DiagnosisCallback
 
-    worker: Any = SimpleNamespace(events=SimpleNamespace(write=lambda *_, **__: None))
+    worker: Any = SimpleNamespace(events=SimpleNamespace(write_finding=lambda *_, **__: None))
     args: Any = SimpleNamespace(
         output_dir="",
         gradient_accumulation_steps=1,

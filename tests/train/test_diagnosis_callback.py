@@ -166,25 +166,6 @@ def test_a_resumed_run_does_not_say_what_holds_no_more(trainer: Trainer) -> None
     assert "overfit" not in [e["code"] for e in read_progress(trainer.folder).findings]
 
 
-def test_rows_that_are_read_once_are_the_curve_of_all(trainer: Trainer) -> None:
-    from ftwizard.train.diagnosis_callback import _Points
-
-    history: list[dict[str, float]] = []
-    read = _Points()
-    for number, (step, name, value) in enumerate(points(curves.overfitting(4))):
-        history.append(
-            {"step": step, "epoch": step / 100, name: value, "eval_mean_token_accuracy": 0.5}
-            if name == "eval_loss"
-            else {"step": step, "epoch": step / 100, name: value, "grad_norm": 1.0}
-        )
-        if number % 7 == 0:
-            read.read(history)
-    read.read(history)
-    whole = loss_curves.from_rows(history)
-    assert (read.train, read.evals, read.grad_norm) == (whole.train, whole.evals, whole.grad_norm)
-    assert read.scores == dict(whole.scores) and read.steps_per_epoch == whole.steps_per_epoch
-
-
 def test_a_diagnosis_that_fails_is_said_once_and_costs_no_run(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,11 @@ def test_small_passes_leave_a_known_card_idle() -> None:
 def test_the_finding_names_the_setting_beside_its_sentence() -> None:
     told: list[dict[str, Any]] = []
     worker: Any = SimpleNamespace(
-        events=SimpleNamespace(write=lambda kind, **said: told.append({"kind": kind, **said}))
+        events=SimpleNamespace(
+            write_finding=lambda code, message, **fields: told.append(
+                {"message": message, **fields}
+            )
+        )
     )
     callback = EfficiencyCallback(worker, Recipe(), Path())
     for step in range(1, ADVICE_AFTER_STEPS + 2):
@@ -105,7 +109,7 @@ def test_the_finding_names_the_setting_beside_its_sentence() -> None:
         logs = {"loss": 1.0, "num_tokens": 600 * step}
         callback.on_log(None, state, None, logs=logs)  # type: ignore[arg-type]
     (one,) = told
-    assert one["kind"] == "finding" and one["step"] == ADVICE_AFTER_STEPS and one["saves"] == 0.4
+    assert one["step"] == ADVICE_AFTER_STEPS and one["saves"] == 0.4
     assert one["setting"] == "recipe.packing: true" and one["message"].startswith("40% of computed")
 
 
