@@ -15,23 +15,27 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from itertools import cycle, islice
+from itertools import accumulate, cycle, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+import psutil
+from transformers import TrainerCallback
 
-from ftwizard.estimate import batching, training_setup
+from ftwizard.estimate import batching, probe_cache, training_setup
 from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
+from ftwizard.runs.prediction import RunFigures
+from ftwizard.text import format_count
 from ftwizard.train import model_loading, peak_memory, predict, runtime, trainer
 from ftwizard.train.encoder import EncodedRow, Encoder
 from ftwizard.train.inputs import TrainingInputs, prepare
+from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
 
 MAX_PASSES = 2
@@ -41,21 +45,13 @@ MAX_TYPICAL_S = 60.0
 """Time limit of the steps with typical rows."""
 
 
-class ProbeSequence(msgspec.Struct, frozen=True):
-    """An item of a batch: a row, or packed rows."""
-
-    input_ids: list[int]
-    labels: list[int]
-    seq_lengths: list[int]
-
-
 class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
-    """``sample.json``: the probed sequences, and the lengths of all rows."""
+    """``sample.json``: the probed sequences, each a row or packed rows, and the lengths of all."""
 
     base: str
-    longest: list[ProbeSequence]
-    typical: list[ProbeSequence]
-    validation: list[ProbeSequence]
+    longest: list[list[EncodedRow]]
+    typical: list[list[EncodedRow]]
+    validation: list[EncodedRow]
     lengths: list[int]
     """Tokens of every training sequence."""
     rows: list[int]
@@ -63,20 +59,27 @@ class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
     validation_lengths: list[int]
 
 
+class ProbeOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The probe's entries of ``result.json``."""
+
+    measured: ProbeMeasurements
+    evaluations: int
+    """Evaluations of a training with the probed batch."""
+    predicted: RunFigures
+    """The estimates for that batch."""
+
+
 class StepTimer(TrainerCallback):
     """Times ``steps`` steps with the longest rows, then as many with typical rows.
 
     The first of several steps is not counted: it allocates the optimizer's state and warms up the
-    libraries. Steps with typical rows end after ``max_typical_s`` seconds.
+    libraries. Steps with typical rows end after ``MAX_TYPICAL_S``.
     """
 
-    def __init__(
-        self, worker: Worker, meter: PeakMemoryMeter, steps: int, max_typical_s: float
-    ) -> None:
+    def __init__(self, worker: Worker, meter: PeakMemoryMeter, steps: int) -> None:
         self._worker = worker
         self._meter = meter
         self._steps = steps
-        self._max_typical_s = max_typical_s
         self._step_started = 0.0
         self.at_longest: list[float] = []
         self.typical: list[float] = []
@@ -85,38 +88,34 @@ class StepTimer(TrainerCallback):
         self.allocated: int | None = None
         self.precision = ""
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    @with_moment
+    def on_train_begin(self, moment: Moment) -> None:
+        args = moment.args
         self.precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
         self._report(0)
         self._step_started = time.perf_counter()
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    @with_moment
+    def on_step_begin(self, moment: Moment) -> None:
         self._worker.check_stop()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
+    @with_moment
+    def on_step_end(self, moment: Moment) -> None:
         if self._meter.on_gpu:
             import torch
 
             torch.cuda.synchronize()
         now = time.perf_counter()
         seconds, self._step_started = now - self._step_started, now
-        step = state.global_step
-        if step <= self._steps:
-            if step > 1 or self._steps == 1:
+        if moment.step <= self._steps:
+            if moment.step > 1 or self._steps == 1:
                 self.at_longest.append(seconds)
             self.peak, self.allocated = self._meter.peak(), self._meter.allocated()
         else:
             self.typical.append(seconds)
-            if sum(self.typical) >= self._max_typical_s:
-                control.should_training_stop = True
-        self._report(step)
-        return control
+            if sum(self.typical) >= MAX_TYPICAL_S:
+                moment.control.should_training_stop = True
+        self._report(moment.step)
 
     def _report(self, step: int) -> None:
         is_longest = step < self._steps
@@ -130,45 +129,36 @@ class StepTimer(TrainerCallback):
 
 
 def run(worker: Worker) -> WorkResult:
-    """Measure the memory and speed of the folder's plan; the result holds ``ProbeMeasurements``."""
+    """Measure the memory and speed of the folder's plan; the result is a ``ProbeOutcome``."""
     _prefer_for_oom_kill()
     _exit_with_parent(worker.folder)
     plan = plan_file.load(worker.folder.plan, begun=True)
-    steps = int(worker.record.inputs["steps"])
+    steps, recipe = int(worker.record.inputs["steps"]), plan.recipe
     sample = _load_sample(worker, plan, steps)
-    batch, passes = effective_batch(
-        plan.recipe.batch_size, plan.recipe.gradient_accumulation, len(sample.lengths)
+    count = len(sample.lengths)
+    batch, passes = effective_batch(recipe.batch_size, recipe.gradient_accumulation, count)
+    measured, trained = _measure(
+        worker, probe_cache.with_batch(plan, batch, min(passes, MAX_PASSES)), sample, steps
     )
-    recipe = msgspec.structs.replace(
-        plan.recipe, batch_size=batch, gradient_accumulation=min(passes, MAX_PASSES)
-    )
-    probed = msgspec.structs.replace(plan, recipe=recipe, report_to=())
-    measured, trained = _measure(worker, probed, sample, steps)
-    scale = passes / recipe.gradient_accumulation
-    measured = msgspec.structs.replace(measured, step_s=measured.step_s * scale)
-    planned = plan.recipe
+    scale = passes / min(passes, MAX_PASSES)
     total = training_setup.total_steps(
-        len(sample.lengths), planned.batch_size, planned.gradient_accumulation, planned.epochs
+        count, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
     )
-    evaluations = predict.count_evaluations(planned, total) if sample.validation else 0
-    predicted = predict.predict(
-        plan,
-        Path(sample.base),
-        tokens=sum(sample.rows) * planned.epochs,
-        lengths={
-            "train": batching.from_counts(sample.rows),
-            "validation": batching.from_counts(sample.validation_lengths),
-        },
-        trained=trained,
+    outcome = ProbeOutcome(
+        measured=msgspec.structs.replace(measured, step_s=measured.step_s * scale),
+        evaluations=predict.count_evaluations(recipe, total) if sample.validation else 0,
+        predicted=predict.predict(
+            plan,
+            Path(sample.base),
+            tokens=sum(sample.rows) * recipe.epochs,
+            lengths={
+                "train": batching.from_counts(sample.rows),
+                "validation": batching.from_counts(sample.validation_lengths),
+            },
+            trained=trained,
+        ),
     )
-    return WorkResult(
-        "finished",
-        {
-            "measured": msgspec.to_builtins(measured),
-            "evaluations": evaluations,
-            "predicted": msgspec.to_builtins(predicted),
-        },
-    )
+    return WorkResult("finished", msgspec.to_builtins(outcome))
 
 
 def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
@@ -178,75 +168,66 @@ def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:
         runtime.silence_libraries()
         return msgspec.json.decode(path.read_bytes(), type=ProbeSample)
     ready = prepare(worker, plan, keeps=False)
-    sequences = [_to_sequence(row) for row in ready.train]
-    lengths = [len(sequence.input_ids) for sequence in sequences]
-    validation = [
-        ProbeSequence(row.input_ids, row.labels, [len(row.input_ids)])
-        for row in ready.encoded["validation"]
-    ]
-    validation_lengths = [len(sequence.input_ids) for sequence in validation]
+    sequences = [_split_rows(sequence) for sequence in ready.train]
+    validation = ready.encoded["validation"]
+    lengths = [_count_tokens(rows) for rows in sequences]
+    validation_lengths = [len(row.input_ids) for row in validation]
     batch = plan.recipe.batch_size
     count = batch * min(plan.recipe.gradient_accumulation, MAX_PASSES)
+    most = min(batch, len(validation))
     sample = ProbeSample(
         base=str(ready.base),
         longest=[sequences[i] for i in longest(lengths, count)],
         typical=[sequences[i] for i in shuffled(lengths, count * steps, plan.recipe.seed)],
-        validation=[
-            validation[i] for i in longest(validation_lengths, min(batch, len(validation)))
-        ],
+        validation=[validation[i] for i in longest(validation_lengths, most)],
         lengths=lengths,
-        rows=[length for sequence in sequences for length in sequence.seq_lengths],
+        rows=[len(row.input_ids) for rows in sequences for row in rows],
         validation_lengths=validation_lengths,
     )
     write_json(path, sample)
     return sample
 
 
-def _to_sequence(row: dict[str, Any]) -> ProbeSequence:
-    ids = [int(i) for i in row["input_ids"]]
-    lengths = row.get("seq_lengths") or [len(ids)]
-    return ProbeSequence(ids, [int(i) for i in row["labels"]], [int(n) for n in lengths])
+def _split_rows(sequence: dict[str, Any]) -> list[EncodedRow]:
+    """Return the rows of an item of the trainer's dataset."""
+    ids, labels = sequence["input_ids"], sequence["labels"]
+    ends = accumulate(sequence.get("seq_lengths") or [len(ids)])
+    return [
+        EncodedRow(line=0, input_ids=ids[start:end], labels=labels[start:end])
+        for start, end in pairwise([0, *ends])
+    ]
 
 
-def _prepare(plan: Plan, sample: ProbeSample, sequences: list[ProbeSequence]) -> TrainingInputs:
+def _count_tokens(rows: list[EncodedRow]) -> int:
+    return sum(len(row.input_ids) for row in rows)
+
+
+def _prepare(plan: Plan, sample: ProbeSample, sequences: list[list[EncodedRow]]) -> TrainingInputs:
     """Return the trainer's input, with ``sequences`` in this order."""
     from datasets import Dataset
 
     base = Path(sample.base)
     columns: dict[str, Any] = {
-        "input_ids": [sequence.input_ids for sequence in sequences],
-        "labels": [sequence.labels for sequence in sequences],
+        name: [[i for row in rows for i in getattr(row, name)] for rows in sequences]
+        for name in ("input_ids", "labels")
     }
     if plan.recipe.packing:
-        columns["seq_lengths"] = [sequence.seq_lengths for sequence in sequences]
-    validation = sample.validation[: plan.recipe.batch_size]
-    encoded = {
-        "train": [row for sequence in sequences for row in _split_rows(sequence)],
-        "validation": [row for sequence in validation for row in _split_rows(sequence)],
-    }
+        columns["seq_lengths"] = [[len(row.input_ids) for row in rows] for rows in sequences]
     return TrainingInputs(
         source=hub.ModelSource(
             kind="folder", name=sample.base, fingerprint="", description=sample.base
         ),
         base=base,
         encoder=Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base)),
-        encoded=encoded,
+        encoded={
+            "train": [row for rows in sequences for row in rows],
+            "validation": sample.validation[: plan.recipe.batch_size],
+        },
         reports={},
         unreadable={},
         train=Dataset.from_dict(columns),
         total=1,
     )
-
-
-def _split_rows(sequence: ProbeSequence) -> list[EncodedRow]:
-    rows, start = [], 0
-    for length in sequence.seq_lengths:
-        span = slice(start, start + length)
-        rows.append(
-            EncodedRow(line=0, input_ids=sequence.input_ids[span], labels=sequence.labels[span])
-        )
-        start += length
-    return rows
 
 
 def _measure(
@@ -264,12 +245,12 @@ def _measure(
     import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
 
     meter = PeakMemoryMeter()
-    timer = StepTimer(worker, meter, steps, MAX_TYPICAL_S)
+    timer = StepTimer(worker, meter, steps)
     engine = trainer.build(
         worker, plan, ready, [timer],
         {
             "max_steps": 2 * steps, "train_sampling_strategy": "sequential",
-            "eval_strategy": "no", "save_strategy": "no",
+            "eval_strategy": "no", "save_strategy": "no", "report_to": "none",
         },
     )  # fmt: skip
     loaded = meter.peak()
@@ -278,40 +259,38 @@ def _measure(
     training = max(meter.peak(), timer.peak)
     meter.restart()
     evaluation_s = _evaluate(worker, engine) if sample.validation else None
-    evaluation = meter.peak() if sample.validation else None
 
-    def count_tokens(sequences: list[ProbeSequence]) -> int:
-        lengths = [len(sequence.input_ids) for sequence in sequences]
+    def tokens_of(sequences: list[list[EncodedRow]]) -> int:
+        lengths = [_count_tokens(rows) for rows in sequences]
         return sum(tokens_per_pass(lengths, recipe.batch_size, flat=flat))
 
-    long_step = count_tokens(at_longest)
     done = len(timer.typical)
-    typical_steps = [count_tokens(typical[i * size : (i + 1) * size]) for i in range(done)]
-    useful = sum(len(sequence.input_ids) for sequence in typical[: size * done])
+    typical_steps = [tokens_of(typical[i * size : (i + 1) * size]) for i in range(done)]
+    useful = sum(map(_count_tokens, typical[: size * done]))
     step_s = min(timer.at_longest)
-    validation = count_tokens(sample.validation[: recipe.batch_size])
+    evaluated = tokens_of([[row] for row in ready.encoded["validation"]])
     on_gpu = meter.on_gpu
     measured = ProbeMeasurements(
         device=torch.cuda.get_device_name() if on_gpu else _describe_cpu(),
-        device_memory=torch.cuda.mem_get_info()[1] if on_gpu else _total_memory(),
+        device_memory=torch.cuda.mem_get_info()[1] if on_gpu else psutil.virtual_memory().total,
         precision=timer.precision,
         memory_source=peak_memory.source(),
         memory_before=meter.before,
         memory_loaded=loaded,
         memory_training=training,
-        memory_evaluation=evaluation,
+        memory_evaluation=meter.peak() if sample.validation else None,
         memory_allocated=timer.allocated,
         memory_on_device=meter.on_device(),
         longest=max(sample.lengths),
         steps=len(timer.at_longest),
         step_s=step_s,
-        tokens_per_s=long_step / step_s,
+        tokens_per_s=tokens_of(at_longest) / step_s,
         useful_tokens_per_s=useful / sum(timer.typical),
         rates=[
             tokens / seconds for tokens, seconds in zip(typical_steps, timer.typical, strict=True)
         ],
         evaluation_s=evaluation_s,
-        evaluation_tokens_per_s=validation / evaluation_s if evaluation_s else None,
+        evaluation_tokens_per_s=evaluated / evaluation_s if evaluation_s else None,
         epoch_tokens=tokens_per_epoch(sample.lengths, recipe.batch_size, recipe.seed, flat=flat),
         validation_tokens=sum(
             tokens_per_pass(sample.validation_lengths, recipe.batch_size, flat=flat)
@@ -330,15 +309,7 @@ def _evaluate(worker: Worker, engine: Any) -> float:
 def _describe_cpu() -> str:
     import torch
 
-    from ftwizard.text import format_count
-
     return f"CPU, {format_count(torch.get_num_threads(), 'thread')}"
-
-
-def _total_memory() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)
 
 
 def _prefer_for_oom_kill() -> None:

@@ -17,7 +17,6 @@ import msgspec
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import probe_cache
-from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch
 from ftwizard.jobs.ending import determine_end_reason, read_done_event
@@ -28,28 +27,23 @@ from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import store
-from ftwizard.runs.prediction import RunFigures
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import command
-from ftwizard.train.probe import halve
+from ftwizard.train.probe import ProbeOutcome, halve
 
 ReportProgress = Callable[..., None]
 POLL_S = 0.2
+_NOT_PROGRESS = {"v", "t", "kind", "attempt", "phase"}
 MEMORY_REASONS = ("out_of_gpu_memory", "out_of_memory")
 
 
-class ProbeResult(NamedTuple):
+class ProbeResult(ProbeOutcome, frozen=True, kw_only=True):
     """The outcome of all attempts."""
 
     plan: Plan
     """The plan with the batch that fits."""
     halved: int
     """How often the batch was reduced."""
-    measured: ProbeMeasurements
-    evaluations: int
-    """Evaluations of a training with that batch."""
-    predicted: RunFigures
-    """The estimates for that batch."""
     findings: list[str]
 
 
@@ -76,7 +70,10 @@ def run_probe(plan: Plan, source: ModelSource, steps: int, say: ReportProgress) 
             end = _try(folder, plan, halved + 1, say)
             findings += [message for message in end.findings if message not in findings]
             if end.reason == "finished":
-                return ProbeResult(plan, halved, *_result(folder), findings)
+                outcome = msgspec.json.decode(folder.result.read_bytes(), type=ProbeOutcome)
+                return ProbeResult(
+                    plan=plan, halved=halved, findings=findings, **msgspec.structs.asdict(outcome)
+                )
             recipe = plan.recipe
             if end.reason not in MEMORY_REASONS or not end.has_stepped or recipe.batch_size == 1:
                 raise _describe_failure(plan, end)
@@ -110,6 +107,7 @@ def _folder(plan: Plan, source: ModelSource, steps: int) -> Iterator[JobFolder]:
 def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _End:
     """Measure in a separate process and wait for its end, reporting its progress."""
     argv = command.build_argv(folder.path)
+    environment = launch.with_import_path(command.build_environment(plan))
     write_whole(folder.plan, plan_file.dump(plan).encode())
     write_json(folder.attempt(number), Attempt(
         number=number, started=time.time(), host=os.uname().nodename, argv=argv
@@ -121,7 +119,8 @@ def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _En
         start = log.tell()
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder.path,
-            env=_environment(folder, plan),
+            # The libraries' temporary files are in the job folder, which is deleted.
+            env=environment | {"TMPDIR": str(folder.path)},
         )  # fmt: skip
         try:
             ended = False
@@ -132,7 +131,8 @@ def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _En
                 for event in reader.read():
                     if event["kind"] == "phase":
                         has_stepped |= event.get("phase") == "measuring"
-                        _report_phase(say, event)
+                        names = event.keys() - _NOT_PROGRESS
+                        say(str(event["phase"]), **{name: event[name] for name in names})
                     elif event["kind"] == "finding":
                         findings.append(str(event.get("message")))
         finally:
@@ -146,25 +146,6 @@ def _try(folder: JobFolder, plan: Plan, number: int, say: ReportProgress) -> _En
         folder, number, process.returncode, oom_killed=oom_killed, log_from=start
     )
     return _End(reason, has_stepped, read_done_event(folder, number) or {}, findings)
-
-
-def _environment(folder: JobFolder, plan: Plan) -> dict[str, str]:
-    """Return a training's environment, with the libraries' temporary files in the job folder."""
-    return launch.with_import_path(command.build_environment(plan)) | {"TMPDIR": str(folder.path)}
-
-
-def _report_phase(say: ReportProgress, event: dict[str, Any]) -> None:
-    skipped = ("v", "t", "kind", "attempt", "phase")
-    say(str(event["phase"]), **{name: event[name] for name in event if name not in skipped})
-
-
-def _result(folder: JobFolder) -> tuple[ProbeMeasurements, int, RunFigures]:
-    result = msgspec.json.decode(folder.result.read_bytes())
-    return (
-        msgspec.convert(result["measured"], ProbeMeasurements),
-        msgspec.convert(result["evaluations"], int),
-        msgspec.convert(result["predicted"], RunFigures),
-    )
 
 
 def _memory_kind(reason: str) -> str:
