@@ -122,12 +122,11 @@ class Watchdog:
 
     def _report_stall(self, silent: float) -> None:
         stack = self._get_stack()
-        self._events.write(
-            "finding",
-            code="stalled",
-            severity="warning",
-            message=f"Stalled: no progress for {format_duration(silent)}"
-            + (f", in {stack[0]}." if stack else "."),
+        where = f", in {stack[0]}" if stack else ""
+        self._events.write_finding(
+            "stalled",
+            f"Stalled: no progress for {format_duration(silent)}{where}.",
+            "warning",
             action="Check its output. If it hangs for good, stop it and resume.",
             actions=["stop"],
             evidence={"silent_s": round(silent, 1)},
@@ -135,12 +134,8 @@ class Watchdog:
         )
 
     def _report_recovery(self, silent: float) -> None:
-        self._events.write(
-            "finding",
-            code="goes_on",
-            severity="info",
-            message=f"Running again, after {format_duration(silent)} without progress.",
-        )
+        message = f"Running again, after {format_duration(silent)} without progress."
+        self._events.write_finding("goes_on", message)
 
     def _get_stack(self) -> list[str]:
         """Return the stack of the main thread, the innermost call first."""
