@@ -38,6 +38,11 @@ class FtwizardError(Exception):
         self.document: dict[str, Any] = {}
         """Fields that ``--json`` prints in addition to the error."""
 
+    @property
+    def text(self) -> str:
+        """Return message and hint as one text."""
+        return f"{self.message} {self.hint}".rstrip()
+
 
 class MissingExtra(FtwizardError):
     """Raised where an optional dependency is needed and not installed."""

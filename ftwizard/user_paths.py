@@ -62,7 +62,7 @@ def explain_problem(name: str) -> str:
     try:
         path = make_absolute(name)
     except FtwizardError as error:
-        return f"{error.message} {error.hint}"
+        return error.text
     if is_folder(path):
         return "That is a folder. Name a file in it."
     return "" if exists(path) else f"There is no such file: {make_visible(name, 200)}."

@@ -16,7 +16,7 @@ from textual.theme import Theme
 from textual.worker import Worker, WorkerState
 
 from ftwizard.screens import crash_log, palette
-from ftwizard.screens.dialogs.error import show_error
+from ftwizard.screens.dialogs.dialog import show_error
 from ftwizard.screens.home.page import HomePage
 from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
 from ftwizard.screens.session import Session

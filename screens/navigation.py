@@ -20,8 +20,8 @@ from ftwizard.pricing import machine_rate
 from ftwizard.runs import comparison, store
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.command_progress import CommandProgress
-from ftwizard.screens.dialogs.confirm import ConfirmDialog
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.monitor.page import RUN_PREFIX, MonitorPage
 from ftwizard.screens.session import Session
 from ftwizard.text import format_bytes

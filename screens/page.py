@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import ScreenResultType
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from ftwizard.screens.dialogs.dialog import BaseScreen
-from ftwizard.screens.dialogs.error import show_error
-from ftwizard.screens.dialogs.help import HelpDialog
+from ftwizard.screens.dialogs.dialog import BaseScreen, Dialog, show_error
 from ftwizard.screens.draft import STEPS
 from ftwizard.screens.widgets.keys import Keys
 
@@ -25,6 +24,26 @@ _KEY_ORDER = {
 }  # fmt: skip
 """Position of each action in the footer."""
 TOO_SMALL = f"Window too small.\nEnlarge it to {MIN_COLUMNS}×{MIN_ROWS} or more."
+
+
+class HelpDialog(Dialog[None]):
+    """Shows the help and the keys of the page below; any of its own keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,question_mark,enter,q", "dismiss", "close", show=False),
+    ]
+    BOX = VerticalScroll
+
+    def __init__(self, below: Page[Any]) -> None:
+        title = below.NAME or STEPS[below.STEP or 0]
+        keys, descriptions = Text(), set[str]()
+        for active in below.active_bindings.values():
+            binding = active.binding
+            if binding.show and binding.description and binding.description not in descriptions:
+                descriptions.add(binding.description)
+                keys.append(f"{below.app.get_key_display(binding):>10}  ", "bold")
+                keys.append(f"{binding.description}\n")
+        super().__init__(Text.assemble((title, "bold"), ("   esc closes", "dim")), below.HELP, keys)
 
 
 class Page(BaseScreen[ScreenResultType]):
@@ -92,7 +111,7 @@ class Page(BaseScreen[ScreenResultType]):
             show_error(self.app, event.worker.error)
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpDialog(self.NAME or STEPS[self.STEP or 0], self.HELP))
+        self.app.push_screen(HelpDialog(self))
 
 
 def _key_position(action: str) -> int:

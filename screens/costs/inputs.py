@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -263,6 +263,19 @@ def _describe_tokens(load: TrainingLoad | None) -> str:
     about = "" if load.tokens.low == load.tokens.high else "about "
     passes = f"{load.tokens.value:,} × {format_epochs(load.epochs)}"
     return f"{about}{load.total:,} tokens ({passes}), {load.counted}"
+
+
+def list_amounts(volume: Volume) -> list[tuple[str, str]]:
+    """List name and text of each amount of a volume."""
+    values = (volume.requests, volume.tokens_in, volume.tokens_out)
+    texts = ["" if value is None else f"{value:,f}" for value in values]
+    return list(zip(AMOUNT_NAMES, texts, strict=True))
+
+
+def parse_volume(typed: Sequence[str]) -> Volume:
+    """Parse the amounts of a volume; raise ValueError with a message."""
+    requests, *tokens = map(parse_amount, AMOUNT_NAMES, typed)
+    return Volume(requests=requests, tokens_in=tokens[0], tokens_out=tokens[1])
 
 
 def parse_amount(name: str, typed: str) -> Decimal:

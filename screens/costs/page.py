@@ -17,13 +17,12 @@ from textual.message import Message
 from textual.widgets import Static
 
 from ftwizard.catalog.prices import Prices
-from ftwizard.pricing.offer import Offer
+from ftwizard.pricing.offer import Offer, Volume
 from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.costs import hour_price, inputs, plot, table, text
 from ftwizard.screens.costs.table import Order
-from ftwizard.screens.costs.volume import VolumeDialog
-from ftwizard.screens.dialogs.error import ErrorDialog
-from ftwizard.screens.draft import texts
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.forms import FormDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import INDENT, Menu, MenuLine
@@ -32,6 +31,20 @@ from ftwizard.text import format_dollars
 
 ROOMY = 36
 """Window height from which groups are separated by a blank line."""
+
+
+class VolumeDialog(FormDialog[Volume]):
+    """Asks for requests per month and their tokens."""
+
+    def __init__(self, basis: inputs.Basis) -> None:
+        super().__init__(
+            "How many requests per month?",
+            inputs.MEASURED_NOTE if basis.measured else inputs.ASSUMED_NOTE,
+            fields=inputs.list_amounts(basis.query.volume or basis.usual),
+        )
+
+    def parse(self, typed: list[str]) -> Volume:
+        return inputs.parse_volume(typed)
 
 
 class OfferPane(TextPane):
@@ -154,9 +167,7 @@ class CostsPage(Page[Draft]):
     @work(group="volume", exclusive=True, exit_on_error=False)
     async def action_volume(self) -> None:
         """Ask for the monthly volume."""
-        volume_now = self._basis.query.volume or self._basis.usual
-        measured = self._basis.measured
-        volume = await self.app.push_screen_wait(VolumeDialog(volume_now, measured=measured))
+        volume = await self.app.push_screen_wait(VolumeDialog(self._basis))
         if volume is not None:
             self._basis = self._basis.with_query(volume=volume)
             self._compute()
@@ -165,10 +176,7 @@ class CostsPage(Page[Draft]):
     @work(group="hour", exclusive=True, exit_on_error=False)
     async def action_hour(self) -> None:
         """Ask for the hourly price of this machine."""
-        before, guide = self._draft.hour, texts.describe_rental(self._draft.estimate)
-        self._draft = self._draft.with_hour_price(
-            await hour_price.ask_price(self.app, before, guide)
-        )
+        self._draft = await hour_price.ask_price(self.app, self._draft)
         self._basis = replace(self._basis, hour=self._draft.hour)
         self._compute()
         self._show()

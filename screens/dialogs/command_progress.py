@@ -9,14 +9,12 @@ from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
 from ftwizard.screens import crash_log, layout, run_state, subprocesses
-from ftwizard.screens.dialogs.dialog import Dialog, format_keys
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import Dialog, ErrorDialog
 from ftwizard.text import format_duration
 
 POLL_EVERY_S = 0.25
@@ -35,22 +33,16 @@ class CommandProgress(Dialog[Any]):
     ]
 
     def __init__(self, title: str, *argv: str, lasting: bool = False) -> None:
-        super().__init__()
+        super().__init__(Text(title, "bold"), keys=() if lasting else [("esc", "cancels")])
         self._lasting = lasting
-        self._heading = title
         self._argv = argv
         self._child = subprocesses.CommandProcess(*argv)
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="working"):
-            yield Static(Text(self._heading, "bold"), markup=False)
-            yield Static(id="activity", markup=False)
-            if not self._lasting:
-                keys = format_keys(("esc", "cancels"))
-                yield Static(keys, markup=False)
+    def body(self) -> ComposeResult:
+        yield Static(id="activity", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#working").display = False
+        self.query_one("#box").display = False
         self.set_interval(POLL_EVERY_S, self._show)
         self._run()
 
@@ -78,7 +70,7 @@ class CommandProgress(Dialog[Any]):
         progress, elapsed_s = self._child.progress, self._child.elapsed_s
         if elapsed_s < SHOW_AFTER_S:
             return
-        box = self.query_one("#working")
+        box = self.query_one("#box")
         box.display = True
         width = max(20, box.content_size.width)
         activity = describe.describe_progress(progress) if progress.phase else "starting"

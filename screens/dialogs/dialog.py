@@ -1,17 +1,25 @@
-"""Base classes of screens and dialogs."""
+"""Base classes of screens and dialogs, and the error dialog."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import events
+from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.types import CSSPathType
+from textual.widget import Widget
+from textual.widgets import Static
 
-from ftwizard.screens import palette
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import crash_log, palette
+from ftwizard.text import make_visible
 
 
 class BaseScreen(Screen[ScreenResultType]):
@@ -38,10 +46,56 @@ class BaseScreen(Screen[ScreenResultType]):
 
 
 class Dialog(BaseScreen[ScreenResultType], ModalScreen[ScreenResultType]):
-    """A modal question or message; dismisses with the answer."""
+    """A modal question or message in a box; dismisses with the answer, with None on Esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "back", show=False),
+    ]
+    BOX: ClassVar[type[Widget]] = Vertical
+
+    def __init__(self, *lines: Text | str, keys: Sequence[tuple[str, str]] = ()) -> None:
+        """``lines``: texts at the top, unless empty; ``keys``: each with what it does."""
+        super().__init__()
+        self._lines, self._keys = lines, keys
+
+    def compose(self) -> ComposeResult:
+        with self.BOX(id="box"):
+            for number, line in enumerate(filter(None, self._lines)):
+                yield Static(line, classes="details" if number else None, markup=False)
+            yield from self.body()
+            if self._keys:
+                yield Static(format_keys(*self._keys), classes="keys", markup=False)
+
+    def body(self) -> ComposeResult:
+        """Yield the widgets between lines and keys."""
+        yield from ()
 
 
 def format_keys(*keys: tuple[str, str]) -> Text:
     """Return one line with the keys of a dialog and what each does."""
     parts = [Text.assemble((key, f"bold {palette.ACCENT}"), f" {does}") for key, does in keys]
     return Text(" " * 5).join(parts)
+
+
+class ErrorDialog(Dialog[None]):
+    """Shows an error with its fix until it is closed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter", "dismiss", "close", show=False),
+    ]
+    BOX = VerticalScroll
+
+    def __init__(self, error: FtwizardError) -> None:
+        message = make_visible(error.message, 1500)
+        super().__init__(
+            Text.assemble(("✗ ", f"bold {palette.BAD}"), message),
+            make_visible(error.hint, 1000),
+            keys=[("enter", "closes")],
+        )
+
+
+def show_error(app: App[Any], error: BaseException) -> None:
+    """Show an error from part of a screen; the rest keeps running."""
+    if not isinstance(error, FtwizardError):
+        error = crash_log.to_user_error(error)
+    app.push_screen(ErrorDialog(error))

@@ -164,7 +164,7 @@ def find_problem(plan: Plan) -> str:
     try:
         check_plan(plan)
     except FtwizardError as error:
-        return f"{error.message} {error.hint}" if error.exit_code != DECLINED else ""
+        return error.text if error.exit_code != DECLINED else ""
     return ""
 
 

@@ -109,7 +109,7 @@ def find_problem(names: Sequence[str]) -> str:
         try:
             path = user_paths.make_absolute(name.strip())
         except FtwizardError as error:
-            return f"{error.message} {error.hint}"
+            return error.text
         if user_paths.exists(path):
             return f"File {make_visible(name, 100)} already exists. Choose another name."
         if not user_paths.is_folder(path.parent):

@@ -13,7 +13,7 @@ from ftwizard import locations
 from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.page import Page
 from ftwizard.text import make_visible
 

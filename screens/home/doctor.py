@@ -14,7 +14,7 @@ from textual.widgets import Static
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
 from ftwizard.screens import layout, palette
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.page import Page
 from ftwizard.screens.subprocesses import CommandProcess
 from ftwizard.text import format_count, format_duration, make_visible

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ftwizard.background import run_in_thread
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import delete
-from ftwizard.screens.dialogs.confirm import DestructiveConfirm
+from ftwizard.screens.dialogs.questions import DestructiveConfirm
 from ftwizard.text import format_bytes, make_visible
 
 MAX_NAMED = 6

@@ -13,7 +13,7 @@ from ftwizard.jobs import requests
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE
 from ftwizard.screens import subprocesses
-from ftwizard.screens.dialogs.confirm import ConfirmDialog
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 
 REQUESTED = {"save": "Saving a checkpoint", "evaluate": "Evaluating"}
 

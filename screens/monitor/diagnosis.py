@@ -20,8 +20,8 @@ from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens.dialogs.command_progress import CommandProgress
-from ftwizard.screens.dialogs.confirm import ConfirmDialog
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.monitor import readings
 from ftwizard.screens.monitor.actions import ask_for, stop
 from ftwizard.screens.page import Page

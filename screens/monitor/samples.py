@@ -122,7 +122,7 @@ class AnswersPage(ScrollingPage):
     @work(group="row", exclusive=True, exit_on_error=False)
     async def action_row(self) -> None:
         """Show the selected example in its file."""
-        from ftwizard.screens.dialogs.error import ErrorDialog
+        from ftwizard.screens.dialogs.dialog import ErrorDialog
 
         event, id, folder = (
             self._follower.shown.highest_loss_rows,

@@ -45,5 +45,5 @@ def _validate_price(typed: str) -> str:
     try:
         machine_rate.parse_typed_price(typed)
     except FtwizardError as error:
-        return f"{error.message} {error.hint}"
+        return error.text
     return ""

@@ -54,7 +54,7 @@ def _validate_model(name: str) -> str:
     try:
         setting_values.resolve_model(name)
     except FtwizardError as error:
-        return f"{error.message} {error.hint}"
+        return error.text
     return "" if name else "Enter a model id, or a folder with a model."
 
 

@@ -65,9 +65,6 @@ class Choice(Widget, can_focus=True):
         text = Text.assemble(("‹ ", style), label, (" ›", style), no_wrap=True)
         return text.append(end[2:], "dim")
 
-    def get_content_height(self, *_: object) -> int:
-        return 1
-
     def watch_value(self, value: str) -> None:
         self.refresh()
         self.post_message(self.Changed(self, value))
@@ -76,9 +73,3 @@ class Choice(Widget, can_focus=True):
         ids = [id for id, _ in self._options]
         index = ids.index(self.value) if self.value in ids else 0
         self.value = ids[(index + by) % len(ids)]
-
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()

@@ -39,15 +39,6 @@ class FoldedSection(Widget, can_focus=True):
             (f"{mark} {self._label}", "bold" if self.has_focus else ""), (f"   {keys}", "dim")
         )
 
-    def get_content_height(self, *_: object) -> int:
-        return 1
-
     def action_turn(self, to: bool | None = None) -> None:
         self.unfolded = not self.unfolded if to is None else to
         self.post_message(self.Turned(self.unfolded))
-
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()

@@ -19,8 +19,8 @@ from ftwizard.screens import navigation
 from ftwizard.screens.app import open_app
 from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.dialogs.command_progress import CommandProgress
-from ftwizard.screens.dialogs.confirm import TypedConfirm
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import TypedConfirm
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.suggestions import MAX_CHARACTERS
 from ftwizard.screens.monitor.results import ResultsPage

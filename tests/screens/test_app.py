@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.page import Page
 from tests.screens.frames import drive, says, until
 

@@ -19,9 +19,9 @@ from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs.hour_price import HourPriceDialog
 from ftwizard.screens.costs.inputs import build_basis
-from ftwizard.screens.costs.volume import VolumeDialog
-from ftwizard.screens.dialogs.confirm import ConfirmDialog
-from ftwizard.screens.dialogs.save_as import SaveAsDialog
+from ftwizard.screens.costs.page import VolumeDialog
+from ftwizard.screens.dialogs.forms import SaveAsDialog
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
@@ -117,14 +117,12 @@ def test_a_name_before_enter_is_whole(home: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_typed_into_a_question_before_enter_is_whole(tmp_path: Path) -> None:
-    assert float(answer(HourPriceDialog(None, ""), *"1.25", "enter").usd) == 1.25
-    volume = answer(
-        VolumeDialog(build_basis(counted(), TODAY).usual, measured=False), *"12k", "enter"
-    )
+    assert float(answer(HourPriceDialog(draft()), *"1.25", "enter").usd) == 1.25
+    volume = answer(VolumeDialog(build_basis(counted(), TODAY)), *"12k", "enter")
     assert volume.requests == 12_000
     file = tmp_path / "new"
     names = [("rows", str(file))]
-    assert answer(SaveAsDialog("Split?", "", names, "writes it"), *".jsonl", "enter") == [
+    assert answer(SaveAsDialog("Split?", fields=names, enter="writes it"), *".jsonl", "enter") == [
         f"{file}.jsonl"
     ]
 

@@ -14,7 +14,7 @@ from ftwizard.models.loss_mask import MaskReport, RowMask
 from ftwizard.plan.schema import Plan
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs import command_progress
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check
 from ftwizard.text import format_count

@@ -17,9 +17,8 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import layout, palette
-from ftwizard.screens.dialogs.choose import ChooseDialog
-from ftwizard.screens.dialogs.confirm import ConfirmDialog, TypedConfirm
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, ConfirmDialog, TypedConfirm
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
 from ftwizard.screens.page import WizardPage

@@ -174,7 +174,7 @@ class RowsPage(Page[None]):
         try:
             document = await subprocesses.run_command(*argv)
         except FtwizardError as error:
-            message = Text.assemble(("✗ ", palette.BAD), f"{error.message} {error.hint}")
+            message = Text.assemble(("✗ ", palette.BAD), error.text)
             self.query_one(TextPane).show(message)
             return
         finally:

@@ -10,9 +10,8 @@ from textual.app import App
 from ftwizard.data import platforms
 from ftwizard.data.documents import Conversion, DataReport
 from ftwizard.screens.dialogs import command_progress
-from ftwizard.screens.dialogs.choose import ChooseDialog
-from ftwizard.screens.dialogs.result import ResultDialog
-from ftwizard.screens.dialogs.save_as import SaveAsDialog
+from ftwizard.screens.dialogs.forms import SaveAsDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog
 from ftwizard.screens.draft.drafts import SHARES, Draft, format_path
 from ftwizard.screens.draft.suggestions import suggest_name
 from ftwizard.screens.wizard.data import data_check, new_files
@@ -30,8 +29,8 @@ async def repair(app: App[Any], draft: Draft) -> CreatedFiles | None:
             "Fix into a new file",
             "Only unambiguous errors are fixed. Rows that would need a guess are skipped and listed. "
             "Your file is not changed.",
-            [("New file", suggest_name(source, "fixed"))],
-            "writes it",
+            fields=[("New file", suggest_name(source, "fixed"))],
+            enter="writes it",
         )
     )
     if named is None:
@@ -66,11 +65,11 @@ async def split(app: App[Any], draft: Draft) -> CreatedFiles | None:
         SaveAsDialog(
             "Split into two files",
             f"Validation gets {share}. Rows with the same prompt stay together.{without}",
-            [
+            fields=[
                 ("Training", suggest_name(source, "train")),
                 ("Validation", suggest_name(source, "validation")),
             ],
-            "writes them",
+            enter="writes them",
         )
     )
     if named is None:
@@ -98,8 +97,8 @@ async def convert(app: App[Any], draft: Draft) -> CreatedFiles | None:
         SaveAsDialog(
             f"Convert for {words}",
             "What the target cannot represent is listed by row, never dropped silently.",
-            [("New file", suggest_name(source, name))],
-            "writes it",
+            fields=[("New file", suggest_name(source, name))],
+            enter="writes it",
         )
     )
     if named is None:

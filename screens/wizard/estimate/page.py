@@ -17,8 +17,8 @@ from ftwizard.estimate.report import EstimateReport
 from ftwizard.screens import crash_log, layout, palette
 from ftwizard.screens.costs import hour_price
 from ftwizard.screens.dialogs import command_progress
-from ftwizard.screens.dialogs.confirm import ConfirmDialog
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import live_estimate, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft, Step, temporary_plan
 from ftwizard.screens.page import WizardPage
@@ -89,9 +89,7 @@ class EstimatePage(WizardPage[Step]):
     @work(group="hour", exclusive=True, exit_on_error=False)
     async def action_hour(self) -> None:
         """Ask for the hourly price of this machine."""
-        guide = texts.describe_rental(self._draft.estimate)
-        price = await hour_price.ask_price(self.app, self._draft.hour, guide)
-        self._draft = self._draft.with_hour_price(price)
+        self._draft = await hour_price.ask_price(self.app, self._draft)
         self._show()
 
     @work(group="count", exclusive=True, exit_on_error=False)

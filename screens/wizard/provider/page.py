@@ -16,7 +16,7 @@ from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.questions import wanted_size
 from ftwizard.background import run_in_thread
 from ftwizard.catalog.providers import ProviderId, Size, catalog
-from ftwizard.screens.dialogs.confirm import ConfirmDialog
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
 from ftwizard.screens.page import WizardPage

@@ -18,7 +18,7 @@ from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
-from ftwizard.screens.dialogs.confirm import TypedConfirm
+from ftwizard.screens.dialogs.questions import TypedConfirm
 from ftwizard.screens.draft import drafts, live_estimate, texts
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.draft.setting_values import (
@@ -156,7 +156,7 @@ class RecipePage(WizardPage[Step]):
                 check_plan(draft.plan, await _find_supported_risks(draft))
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
-                    problem = f"{error.message} {error.hint}"
+                    problem = error.text
                 elif not await self.app.push_screen_wait(
                     TypedConfirm(error.message, *texts.MANY_EPOCHS)
                 ):

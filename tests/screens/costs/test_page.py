@@ -25,10 +25,9 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.costs import table as cost_table
 from ftwizard.screens.costs import text as cost_texts
-from ftwizard.screens.costs.page import CostsPage
+from ftwizard.screens.costs.page import CostsPage, VolumeDialog
 from ftwizard.screens.costs.table import Order
-from ftwizard.screens.costs.volume import VolumeDialog
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu
 from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage

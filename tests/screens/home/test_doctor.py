@@ -14,7 +14,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.home.doctor import DoctorPage
 from tests.screens.frames import assert_frame, drive, frame, says, until
 

@@ -12,11 +12,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.choose import ChooseDialog
-from ftwizard.screens.dialogs.confirm import TypedConfirm
-from ftwizard.screens.dialogs.error import ErrorDialog
-from ftwizard.screens.dialogs.result import ResultDialog
-from ftwizard.screens.dialogs.save_as import SaveAsDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.forms import SaveAsDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog, TypedConfirm
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.wizard.data.page import DataPage

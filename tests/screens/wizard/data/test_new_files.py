@@ -13,9 +13,8 @@ from textual.widgets import Input
 
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
-from ftwizard.screens.dialogs.choose import ChooseDialog
-from ftwizard.screens.dialogs.result import ResultDialog
-from ftwizard.screens.dialogs.save_as import SaveAsDialog
+from ftwizard.screens.dialogs.forms import SaveAsDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog
 from ftwizard.screens.draft.drafts import Step
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data.page import DataPage

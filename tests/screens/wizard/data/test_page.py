@@ -16,8 +16,8 @@ from ftwizard.errors import FtwizardError
 from ftwizard.models.loss_mask import RowMask, TokenSpan
 from ftwizard.plan import schema
 from ftwizard.screens import subprocesses
-from ftwizard.screens.dialogs.choose import ChooseDialog
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput

@@ -15,8 +15,8 @@ from ftwizard.jobs.status import observe
 from ftwizard.plan import schema
 from ftwizard.runs.store import find
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.confirm import TypedConfirm
-from ftwizard.screens.dialogs.error import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import TypedConfirm
 from ftwizard.screens.draft.drafts import Draft, Step, get_fingerprint
 from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.wizard import review
