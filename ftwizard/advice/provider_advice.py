@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from ftwizard.advice import provider_scoring
 from ftwizard.advice.provider_scoring import ProviderScore
 from ftwizard.advice.questions import (
-    BY_ID,
     FIT_ADVICE,
     QUESTIONS,
     Answers,
@@ -64,13 +64,11 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
     unknown question or answer.
     """
     complete = complete_answers(facts, answers)
-    ranked = _ranked(facts, complete, today)
-    best, others = ranked[0], ranked[1:]
-    blocked = _blocked(facts, complete, best, others)
+    ranked = _rank(facts, complete, today)
+    best, *others = ranked
+    blocked = _blocked(facts, complete, ranked)
     changes = _changes(facts, complete, today) if blocked else {}
-    close = [
-        verdict for verdict in others if not verdict.why_not and best.score - verdict.score <= CLOSE
-    ]
+    close = [score for score in others if score.possible and best.score - score.score <= CLOSE]
     return Recommendation(
         provider=best.provider,
         platform=best.platform,
@@ -93,42 +91,36 @@ def rank_providers(
     facts: MachineInfo, answers: Answers, today: datetime.date
 ) -> tuple[ProviderScore, ...]:
     """Return every provider with its pros and cons, the recommended one first."""
-    return _ranked(facts, complete_answers(facts, answers), today)
+    return _rank(facts, complete_answers(facts, answers), today)
 
 
-def _ranked(
-    facts: MachineInfo, answers: Answers, today: datetime.date
-) -> tuple[ProviderScore, ...]:
-    scored = (
+def _rank(facts: MachineInfo, answers: Answers, today: datetime.date) -> tuple[ProviderScore, ...]:
+    scores = (
         provider_scoring.score_local(facts, answers),
         provider_scoring.score_cloud(facts, answers, today),
         provider_scoring.score_openai(facts, answers, today),
     )
-    return tuple(sorted(scored, key=lambda verdict: (bool(verdict.why_not), -verdict.score)))
+    return tuple(sorted(scores, key=lambda score: (not score.possible, -score.score)))
 
 
-def _reasons(best: ProviderScore, others: tuple[ProviderScore, ...]) -> tuple[str, ...]:
+def _reasons(best: ProviderScore, others: Sequence[ProviderScore]) -> tuple[str, ...]:
     """Return its pros, then what rules the others out."""
-    ruled_out = tuple(
-        f"{catalog().provider(verdict.provider).name} is ruled out: {verdict.why_not}"
-        for verdict in others
-        if verdict.why_not
+    ruled_out = (
+        f"{catalog().provider(score.provider).name} is ruled out: {score.why_not}"
+        for score in others
+        if not score.possible
     )
-    reasons = (*best.pros, *ruled_out)
-    return reasons or ("It has fewer drawbacks than the others.",)
+    return (*best.pros, *ruled_out) or ("It has fewer drawbacks than the others.",)
 
 
-def _blocked(
-    facts: MachineInfo, answers: Answers, best: ProviderScore, others: tuple[ProviderScore, ...]
-) -> str:
-    """Explain why no provider is possible: only this machine is allowed, and it is too small."""
-    if "size" not in answers:  # a smaller model may be enough
-        return ""
-    if (
-        best.provider != "local"
-        or not all(verdict.why_not for verdict in others)
-        or can_train(facts, answers)
-    ):
+def _blocked(facts: MachineInfo, answers: Answers, ranked: Sequence[ProviderScore]) -> str:
+    """Explain why no provider is possible: only this machine is allowed, and it is too small.
+
+    Empty if no size is chosen, because a smaller model may be enough.
+    """
+    best, *others = ranked
+    is_local_only = best.provider == "local" and not any(score.possible for score in others)
+    if "size" not in answers or not is_local_only or can_train(facts, answers):
         return ""
     need = catalog().need(wanted_size(answers))
     here = "none here is large enough" if facts.gpus else "there is none here"
@@ -150,18 +142,28 @@ def can_train(facts: MachineInfo, answers: Answers) -> bool:
     )
 
 
+def _try_answers(
+    facts: MachineInfo, answers: Answers, today: datetime.date
+) -> Iterator[tuple[str, str, bool, ProviderScore]]:
+    """Yield each other answer (``data=stay``, and as a condition) with its best provider and whether
+    that is possible."""
+    for question in QUESTIONS:
+        for option in question.options:
+            if option.id != answers.get(question.id, question.assumed):
+                changed = {**answers, question.id: option.id}
+                ranked = _rank(facts, changed, today)
+                is_possible = not _blocked(facts, changed, ranked)
+                yield f"{question.id}={option.id}", option.when, is_possible, ranked[0]
+
+
 def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> dict[str, str]:
     """Return every single change that makes a provider possible, with its answer: another answer, or
     a larger GPU, which is none."""
-    changes = {}
-    for question in QUESTIONS:
-        for option in question.options:
-            if option.id == answers.get(question.id, question.assumed):
-                continue
-            changed = {**answers, question.id: option.id}
-            best, *others = _ranked(facts, changed, today)
-            if not _blocked(facts, changed, best, tuple(others)):
-                changes[f"If {option.when}: {_display_name(best)}."] = f"{question.id}={option.id}"
+    changes = {
+        f"If {when}: {_display_name(best)}.": answer
+        for answer, when, is_possible, best in _try_answers(facts, answers, today)
+        if is_possible
+    }
     need = catalog().need(wanted_size(answers))
     larger = f"With a GPU with about {need.memory_text} here: {catalog().provider('local').name}."
     return changes | {larger: ""}
@@ -179,23 +181,20 @@ def _flips(
     facts: MachineInfo, answers: Answers, today: datetime.date, provider: ProviderId
 ) -> tuple[str, ...]:
     """Try each other answer, a larger GPU, and each end date."""
-    flips: list[str] = []
-    for question in QUESTIONS:
-        now = answers.get(question.id, question.assumed)
-        for option in question.options:
-            if option.id != now:
-                changed = _ranked(facts, {**answers, question.id: option.id}, today)[0]
-                if changed.provider != provider:
-                    flips.append(f"If {option.when}: {_display_name(changed)}.")
-    if not fits_here(facts, answers) and not catalog().need(wanted_size(answers)).processors:
-        need = catalog().need(wanted_size(answers))
+    flips = [
+        f"If {when}: {_display_name(best)}."
+        for _, when, _, best in _try_answers(facts, answers, today)
+        if best.provider != provider
+    ]
+    need = catalog().need(wanted_size(answers))
+    if not fits_here(facts, answers) and not need.processors:
         gpu = Gpu(name=None, memory=round(need.memory.value))
-        changed = _ranked(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
+        changed = _rank(msgspec.structs.replace(facts, gpus=(gpu,)), answers, today)[0]
         if changed.provider != provider:
             flips.append(f"With a GPU of {need.memory_text} here: {_display_name(changed)}.")
     for end in sorted(catalog().lifecycles, key=lambda end: end.date):
         if end.provider == provider and end.date > today:
-            changed = _ranked(facts, answers, end.date)[0]
+            changed = _rank(facts, answers, end.date)[0]
             if changed.provider != provider:
                 flips.append(f"From {end.date}: {_display_name(changed)}.")
                 break
@@ -203,7 +202,7 @@ def _flips(
 
 
 def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
-    if verdict.why_not:
+    if not verdict.possible:
         return f"Not possible: {verdict.why_not}"
     provider = catalog().provider(verdict.provider)
     factor: Factor = "setup" if verdict.provider == "local" else "data"
@@ -218,8 +217,3 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
 def _display_name(verdict: ProviderScore) -> str:
     name = catalog().provider(verdict.provider).name
     return f"{name} ({catalog().platform(verdict.platform).name})" if verdict.platform else name
-
-
-def describe_answer(question: str, option: str) -> str:
-    """Return an answer as a condition; raise KeyError or StopIteration if it is unknown."""
-    return BY_ID[question].option(option).when

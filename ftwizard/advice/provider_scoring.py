@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,7 +14,7 @@ from ftwizard.catalog.providers import Lifecycle, Platform, PlatformId, Provider
 from ftwizard.hardware.machine import MachineInfo
 
 
-class Argument(msgspec.Struct, frozen=True):
+class Argument(NamedTuple):
     """One consideration; ``weight`` is positive for the provider, negative against it."""
 
     weight: int
@@ -21,39 +22,46 @@ class Argument(msgspec.Struct, frozen=True):
 
 
 class ProviderScore(msgspec.Struct, frozen=True, kw_only=True):
-    """The score of one provider for these facts and answers."""
+    """Whether a provider is possible for these facts and answers, and how good it is."""
 
     provider: ProviderId
     platform: PlatformId | None = None
     """The scored cloud service; None if the cloud is unknown."""
-    points: tuple[Argument, ...]
-    why_not: str = ""
-    """The hard constraint that rules it out; empty if it is possible."""
+    possible: bool = True
+    why_not: str | None = None
+    """The hard constraint that rules it out; None if it is possible."""
+    score: int = 0
+    """The sum of the weights, by which providers are ranked."""
+    pros: tuple[str, ...] = ()
+    """Arguments for it, the strongest first."""
+    cons: tuple[str, ...] = ()
+    """Arguments against it, the strongest first."""
 
-    @property
-    def score(self) -> int:
-        """Return the sum of the weights, by which providers are ranked."""
-        return sum(point.weight for point in self.points)
 
-    @property
-    def pros(self) -> tuple[str, ...]:
-        """Return arguments for it, the strongest first."""
-        ordered = sorted(self.points, key=lambda point: -point.weight)
-        return tuple(point.text for point in ordered if point.weight > 0)
+def _score(
+    provider: ProviderId, arguments: Iterable[Argument], platform: PlatformId | None = None
+) -> ProviderScore:
+    ordered = sorted(arguments, key=lambda argument: -abs(argument.weight))
+    return ProviderScore(
+        provider=provider,
+        platform=platform,
+        score=sum(argument.weight for argument in ordered),
+        pros=tuple(argument.text for argument in ordered if argument.weight > 0),
+        cons=tuple(argument.text for argument in ordered if argument.weight <= 0),
+    )
 
-    @property
-    def cons(self) -> tuple[str, ...]:
-        """Return arguments against it, the strongest first."""
-        ordered = sorted(self.points, key=lambda point: point.weight)
-        return tuple(point.text for point in ordered if point.weight <= 0)
+
+def rule_out(score: ProviderScore, why_not: str) -> ProviderScore:
+    """Return the score of a provider that is not possible."""
+    return msgspec.structs.replace(score, possible=False, why_not=why_not)
 
 
 def score_local(facts: MachineInfo, answers: Answers) -> ProviderScore:
     """Score training on the user's own machine: never ruled out, but it may not fit."""
-    return ProviderScore(provider="local", points=tuple(_local(facts, answers)))
+    return _score("local", _argue_local(facts, answers))
 
 
-def _local(facts: MachineInfo, answers: Answers) -> Iterator[Argument]:
+def _argue_local(facts: MachineInfo, answers: Answers) -> Iterator[Argument]:
     if answers.get("data") == "stay":
         yield Argument(3, "The data stays on this machine.")
     if answers.get("weights") == "yes":
@@ -121,8 +129,8 @@ def score_cloud(facts: MachineInfo, answers: Answers, today: datetime.date) -> P
     chosen = next((service for service in allowed if on and service.cloud == on), None)
     if chosen is None and not (on is None and data == "own-cloud"):
         chosen = next((service for service in allowed if service.cloud is None), None)
-    points = tuple(_cloud(facts, answers, chosen, today))
-    return ProviderScore(provider="cloud", platform=chosen.id if chosen else None, points=points)
+    arguments = _argue_cloud(facts, answers, chosen, today)
+    return _score("cloud", arguments, chosen.id if chosen else None)
 
 
 def _allows(service: Platform, answers: Answers) -> bool:
@@ -139,7 +147,7 @@ def _no_platform(answers: Answers) -> str:
     return f"The service of {name} is not known to release the weights, which you must own."
 
 
-def _cloud(
+def _argue_cloud(
     facts: MachineInfo, answers: Answers, service: Platform | None, today: datetime.date
 ) -> Iterator[Argument]:
     provider = catalog().provider("cloud")
@@ -150,14 +158,10 @@ def _cloud(
         yield Argument(2, "The data stays in your own cloud account.")
     if service and service.cloud and service.cloud == answers.get("cloud"):
         yield Argument(1, f"{name} is part of the cloud you use.")
-    if answers.get("weights") == "yes" and service:
-        yield Argument(
-            1, f"Weights at {name}: {_lower(provider.claims('ownership', service.id)[0].text)}."
-        )
-    elif service and service.weights != "yes":
-        yield Argument(
-            0, f"Weights at {name}: {_lower(provider.claims('ownership', service.id)[0].text)}."
-        )
+    is_wanted = answers.get("weights") == "yes"
+    if service and (is_wanted or service.weights != "yes"):
+        ownership = _lower(provider.claims("ownership", service.id)[0].text)
+        yield Argument(int(is_wanted), f"Weights at {name}: {ownership}.")
     if answers.get("priority") == "speed":
         yield Argument(1, "No GPU, driver or library to set up.")
     if answers.get("priority") == "control":
@@ -182,10 +186,10 @@ def score_openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> 
             f"OpenAI stopped accepting fine-tuning jobs on {jobs.date}. Alternatives: Microsoft "
             "Foundry for the same models, Together AI or your own machine for open models.",
         )
-    return ProviderScore(provider="openai", points=tuple(_openai(facts, answers, today)))
+    return _score("openai", _argue_openai(facts, answers, today))
 
 
-def _openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> Iterator[Argument]:
+def _argue_openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> Iterator[Argument]:
     if answers.get("priority") == "speed":
         yield Argument(3, "The fastest way to a first result: upload data and wait.")
     if answers.get("priority") == "control":
@@ -199,9 +203,8 @@ def _openai(facts: MachineInfo, answers: Answers, today: datetime.date) -> Itera
     if closed:
         jobs, models = _openai_end("jobs").date, _openai_end("models").date
         yield Argument(-2 - len(closed), f"{closed[-1].text} From {jobs}, nobody can.")
-        yield Argument(
-            -2, f"The models and their fine-tunes end on {models}, {_days_until(models, today)}."
-        )
+        days = text.format_count((models - today).days, "day")
+        yield Argument(-2, f"The models and their fine-tunes end on {models}, in {days}.")
     if not catalog().provider("openai").available:
         yield Argument(-1, catalog().provider("openai").unavailable)
 
@@ -212,12 +215,8 @@ def _openai_end(kind: str) -> Lifecycle:
     return max(ends, key=lambda end: end.date)
 
 
-def _rule_out(provider: ProviderId, why: str) -> ProviderScore:
-    return ProviderScore(provider=provider, points=(), why_not=why)
-
-
-def _days_until(day: datetime.date, today: datetime.date) -> str:
-    return f"in {text.format_count((day - today).days, 'day')}"
+def _rule_out(provider: ProviderId, why_not: str) -> ProviderScore:
+    return rule_out(ProviderScore(provider=provider), why_not)
 
 
 def _lower(words: str) -> str:

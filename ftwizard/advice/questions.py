@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, cast
 
 import msgspec
@@ -18,7 +18,7 @@ Answers = Mapping[str, str]
 CLOUDS = {"gcp": "Google Cloud", "aws": "AWS", "azure": "Azure"}
 
 
-class Option(msgspec.Struct, frozen=True, kw_only=True):
+class Option(msgspec.Struct, frozen=True):
     """One possible answer."""
 
     id: str
@@ -27,7 +27,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     """The answer as a condition: “the data may go to a provider”."""
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Question(msgspec.Struct, frozen=True):
     """A question, asked only if the machine does not answer it."""
 
     id: QuestionId
@@ -45,98 +45,75 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         return next(option for option in self.options if option.id == id)
 
 
-def _question(
-    id: QuestionId,
-    text: str,
-    short: str,
-    why: str,
-    *options: tuple[str, str, str],
-    assumed: str | None = None,
-) -> Question:
-    return Question(
-        id=id,
-        text=text,
-        short=short,
-        why=why,
-        assumed=assumed,
-        options=tuple(Option(id=key, label=label, when=when) for key, label, when in options),
-    )
-
-
-FIT = _question(
-    "fit",
-    "What should the model learn?",
-    "What should it learn?",
+FIT = Question(
+    "fit", "What should the model learn?", "What should it learn?",
     "Fine-tuning teaches behavior. Facts that change belong in a database.",
-    ("behaviour", "Format, tone or structure", "it should learn format, tone or structure"),
-    ("facts", "Changing facts: prices", "it should learn changing facts"),
-    ("unsure", "Both, or not sure", "it should learn both"),
-)
-
+    (
+        Option("behaviour", "Format, tone or structure", "it should learn format, tone or structure"),
+        Option("facts", "Changing facts: prices", "it should learn changing facts"),
+        Option("unsure", "Both, or not sure", "it should learn both"),
+    ),
+)  # fmt: skip
 QUESTIONS = (
-    _question(
-        "data",
-        "May the training data leave this machine?",
-        "May the data leave?",
+    Question(
+        "data", "May the training data leave this machine?", "May the data leave?",
         "It decides which providers are possible.",
-        ("stay", "No, it stays here", "the data must stay on this machine"),
         (
-            "own-cloud",
-            "Only to our own cloud",
-            "the data may go to your own cloud account only",
+            Option("stay", "No, it stays here", "the data must stay on this machine"),
+            Option("own-cloud", "Only to our own cloud", "the data may go to your own cloud account only"),
+            Option("leave", "Yes, to a provider too", "the data may go to a provider"),
         ),
-        ("leave", "Yes, to a provider too", "the data may go to a provider"),
         assumed="leave",
     ),
-    _question(
-        "weights",
-        "Must you own the resulting weights?",
-        "Must you own the weights?",
+    Question(
+        "weights", "Must you own the resulting weights?", "Must you own the weights?",
         "OpenAI and some clouds only let you call the model, not download it.",
-        ("yes", "Yes, to run it anywhere", "you must own the weights"),
-        ("no", "No, an endpoint is enough", "an endpoint is enough"),
+        (
+            Option("yes", "Yes, to run it anywhere", "you must own the weights"),
+            Option("no", "No, an endpoint is enough", "an endpoint is enough"),
+        ),
         assumed="no",
     ),
-    _question(
-        "size",
-        "What model size do you want?",
-        "What model size?",
+    Question(
+        "size", "What model size do you want?", "What model size?",
         "It decides whether training fits on a GPU. Around 8B is a good start.",
-        ("tiny", "Up to 1B parameters", "a model up to 1B is enough"),
-        ("small", "Around 3B", "a model around 3B is enough"),
-        ("medium", "Around 8B", "you want a model around 8B"),
-        ("large", "Around 70B", "you want a model around 70B"),
+        (
+            Option("tiny", "Up to 1B parameters", "a model up to 1B is enough"),
+            Option("small", "Around 3B", "a model around 3B is enough"),
+            Option("medium", "Around 8B", "you want a model around 8B"),
+            Option("large", "Around 70B", "you want a model around 70B"),
+        ),
         assumed="medium",
     ),
-    _question(
-        "gpu_elsewhere",
-        "Is there a GPU on another machine?",
-        "A GPU elsewhere?",
+    Question(
+        "gpu_elsewhere", "Is there a GPU on another machine?", "A GPU elsewhere?",
         "ftwizard trains where it runs. Over SSH, use any Linux machine with a GPU.",
-        ("own", "Yes, one of ours", "you have a GPU machine elsewhere"),
-        ("rent", "No, but I can rent one", "you can rent a GPU"),
-        ("no", "No", "there is no GPU elsewhere"),
+        (
+            Option("own", "Yes, one of ours", "you have a GPU machine elsewhere"),
+            Option("rent", "No, but I can rent one", "you can rent a GPU"),
+            Option("no", "No", "there is no GPU elsewhere"),
+        ),
         assumed="no",
     ),
-    _question(
-        "cloud",
-        "Which cloud are you on?",
-        "Which cloud are you on?",
+    Question(
+        "cloud", "Which cloud are you on?", "Which cloud are you on?",
         "Each has its own service and models. The data stays in that account.",
-        ("gcp", "Google Cloud", "you are on Google Cloud"),
-        ("aws", "AWS", "you are on AWS"),
-        ("azure", "Azure", "you are on Azure"),
-        ("none", "None of these", "you are on none of the three clouds"),
+        (
+            Option("gcp", "Google Cloud", "you are on Google Cloud"),
+            Option("aws", "AWS", "you are on AWS"),
+            Option("azure", "Azure", "you are on Azure"),
+            Option("none", "None of these", "you are on none of the three clouds"),
+        ),
     ),
-    _question(
-        "priority",
-        "What matters more?",
-        "What matters more?",
+    Question(
+        "priority", "What matters more?", "What matters more?",
         "Hosted services start faster. Your own machine gives you full control.",
-        ("speed", "A first result, soon", "a fast first result matters more"),
-        ("control", "Control over the model", "control matters more"),
+        (
+            Option("speed", "A first result, soon", "a fast first result matters more"),
+            Option("control", "Control over the model", "control matters more"),
+        ),
     ),
-)
+)  # fmt: skip
 BY_ID: dict[str, Question] = {question.id: question for question in (FIT, *QUESTIONS)}
 FIT_ADVICE = {
     "behaviour": "Fine-tuning is the right tool for format, tone and structure.",
@@ -216,15 +193,15 @@ def describe_machine(facts: MachineInfo) -> MachineSummary:
 
 def _check(name: str, option: str) -> None:
     if name not in BY_ID:
-        raise FtwizardError(
-            f"There is no question “{text.make_visible(name, 40)}”.",
-            f"{text.format_suggestion(name, BY_ID)} Questions: {', '.join(BY_ID)}.".lstrip(),
-            USAGE,
+        raise _reject(
+            f"There is no question “{text.make_visible(name, 40)}”.", name, "Questions", BY_ID
         )
     options = [answer.id for answer in BY_ID[name].options]
     if option not in options:
-        raise FtwizardError(
-            f"“{text.make_visible(option, 40)}” is not an answer to “{name}”.",
-            f"{text.format_suggestion(option, options)} Answers: {', '.join(options)}.".lstrip(),
-            USAGE,
-        )
+        message = f"“{text.make_visible(option, 40)}” is not an answer to “{name}”."
+        raise _reject(message, option, "Answers", options)
+
+
+def _reject(message: str, word: str, label: str, choices: Iterable[str]) -> FtwizardError:
+    hint = f"{text.format_suggestion(word, choices)} {label}: {', '.join(choices)}."
+    return FtwizardError(message, hint.lstrip(), USAGE)

@@ -12,10 +12,10 @@ from ftwizard.advice import evidence, provider_advice, questions, recipe_advice
 from ftwizard.advice.evidence import Evidence, FineTuningWarning
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs, fill_in_model
-from ftwizard.advice.provider_scoring import ProviderScore
+from ftwizard.advice.provider_scoring import ProviderScore, rule_out
 from ftwizard.advice.questions import Answers, Question
 from ftwizard.advice.recipe_advice import AdvisedValue, Method
-from ftwizard.catalog.providers import Catalog, PlatformId, ProviderId, catalog
+from ftwizard.catalog.providers import Catalog, ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.batching import LengthDistribution
@@ -24,18 +24,6 @@ from ftwizard.models import model_config
 from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.offer import PricingQuery, TrainingLoad
-
-
-class ProviderVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a provider is possible, and how good it is."""
-
-    provider: ProviderId
-    platform: PlatformId | None
-    possible: bool
-    why_not: str | None
-    score: int
-    pros: tuple[str, ...]
-    cons: tuple[str, ...]
 
 
 class DataAdvice(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +46,7 @@ class AdviceReport(msgspec.Struct, frozen=True, kw_only=True):
     questions: tuple[Question, ...]
     """Those that are still open."""
     recommendation: Recommendation
-    verdicts: list[ProviderVerdict]
+    verdicts: list[ProviderScore]
     data: DataAdvice | None
     catalog: Catalog
 
@@ -79,25 +67,13 @@ def build_report(
         questions=questions.open_questions(facts, answers),
         recommendation=recommended,
         verdicts=[
-            _to_verdict(score, recommended)
+            rule_out(score, recommended.blocked)
+            if recommended.blocked and score.provider == recommended.provider
+            else score
             for score in provider_advice.rank_providers(facts, answers, today)
         ],
         data=advise_on_data(data, facts, complete, today) if data else None,
         catalog=msgspec.structs.replace(catalog(), sources={}),
-    )
-
-
-def _to_verdict(score: ProviderScore, recommended: Recommendation) -> ProviderVerdict:
-    blocked = recommended.blocked if score.provider == recommended.provider else ""
-    why_not = score.why_not or blocked
-    return ProviderVerdict(
-        provider=score.provider,
-        platform=score.platform,
-        possible=not why_not,
-        why_not=why_not or None,
-        score=score.score,
-        pros=score.pros,
-        cons=score.cons,
     )
 
 

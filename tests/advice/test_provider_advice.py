@@ -133,7 +133,7 @@ def test_every_combination_of_answers() -> None:
             ranked = provider_advice.rank_providers(facts, answers, TODAY)
             assert len(ranked) == 3
             assert not ranked[0].why_not
-            assert all(one.why_not or one.points for one in ranked)
+            assert all(one.why_not or one.pros or one.cons for one in ranked)
 
 
 def test_a_gpu_that_holds_the_model_speaks_for_itself() -> None:

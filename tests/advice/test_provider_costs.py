@@ -78,7 +78,7 @@ def test_each_provider_is_priced_by_what_the_answers_leave(
     by_name = {one.name: one for one in OFFERS if one.market != "spot" and one.tunable}
     for verdict in provider_advice.rank_providers(facts, answers, TODAY):
         one = found[verdict.provider]
-        assert one.why_not == verdict.why_not and one.amount and one.details
+        assert one.why_not == (verdict.why_not or "") and one.amount and one.details
         assert "None" not in one.details and "$0.00" not in one.amount
         if one.training is None:
             assert one.amount in ("no rent", "not possible", "unknown")
