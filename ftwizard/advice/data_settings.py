@@ -61,7 +61,9 @@ def advise(case: RowsCase) -> tuple[AdvisedValue, ...]:
     batch, accumulation = _batch(case, length, packing)
     candidates = [epochs(case.rows), length, packing, batch, accumulation]
     if case.method != "full":
-        candidates += _adapter(case)
+        rank = _rank(case)
+        alpha = advise_value("alpha", "alpha", int(rank.value or RANK) * ALPHA_RATIO)
+        candidates += [rank, alpha]
     packed = int(length.value or 0) if length and packing and packing.value else None
     candidates.append(_warmup(case, int(batch.value or 1), int(accumulation.value or 1), packed))
     return tuple(advice for advice in candidates if advice is not None)
@@ -70,10 +72,7 @@ def advise(case: RowsCase) -> tuple[AdvisedValue, ...]:
 def epochs(rows: int | None) -> AdvisedValue:
     """Advise the number of epochs: three, fewer for large datasets."""
     rule = [row for row in table().epochs if row.rows <= (rows or 0)][-1]
-    return AdvisedValue(
-        name="epochs", value=rule.value, reason=rule.reason,
-        as_of=rule.as_of, source=rule.source,
-    )  # fmt: skip
+    return rule.advise("epochs", rule.value, rule.reason)
 
 
 def max_length(case: RowsCase) -> AdvisedValue | None:
@@ -107,22 +106,23 @@ def _packing(case: RowsCase, length: AdvisedValue | None) -> AdvisedValue | None
     if not case.facts.gpus:
         return advise_value("packing", "packing-processors", False)
     tokens = int(length.value or 0)
-    plain = _passes(case.lengths, ROWS_PER_PASS, 1, tokens, packing=False)
+    plain = _compute_passes(case.lengths, ROWS_PER_PASS, 1, 1, tokens, packing=False)
     padded = _percent(plain.padding_share)
     if plain.padding_share < MIN_PADDING_SHARE:
         return advise_value("packing", "packing-little", False, padded=padded)
-    packed = _passes(case.lengths, 1, 1, tokens, packing=True)
+    packed = _compute_passes(case.lengths, 1, 1, 1, tokens, packing=True)
     if packed.steps < MIN_STEPS_PER_EPOCH:
         steps_words = format_count(packed.steps, "step")
         return advise_value("packing", "packing-few", False, padded=padded, steps=steps_words)
     return advise_value("packing", "packing", True, padded=padded, length=f"{tokens:,}")
 
 
-def _passes(
-    lengths: LengthDistribution, batch_size: int, accumulation: int, tokens: int, *, packing: bool
-) -> TrainingPasses:
+def _compute_passes(
+    lengths: LengthDistribution, batch_size: int, accumulation: int, epochs: float, tokens: int, *,
+    packing: bool,
+) -> TrainingPasses:  # fmt: skip
     return batching.compute_passes(
-        lengths, batch_size=batch_size, accumulation=accumulation, epochs=1, max_length=tokens,
+        lengths, batch_size=batch_size, accumulation=accumulation, epochs=epochs, max_length=tokens,
         packing=packing,
     )  # fmt: skip
 
@@ -170,18 +170,11 @@ def _by_memory(
     """Advise the largest batch, up to ``wanted``, whose upper memory estimate fits."""
     for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):
         setup = TrainingSetup(method=case.method, batch_size=size, length=length)
-        peak = estimate_memory(shape, setup).peak
-        if (peak.high or peak.value) <= memory_here * SAFE:
-            most = f"{(peak.high or peak.value) / 1e9:,.0f} GB"
-            rows = format_count(size, "row")
+        need = estimate_memory(shape, setup).peak.highest
+        if need <= memory_here * SAFE:
+            rows, most = format_count(size, "row"), f"{need / 1e9:,.0f} GB"
             return advise_value("batch_size", "batch-memory", size, rows=rows, most=most)
     return advise_value("batch_size", "batch-too-much", 1)
-
-
-def _adapter(case: RowsCase) -> list[AdvisedValue]:
-    rank = _rank(case)
-    alpha = advise_value("alpha", "alpha", int(rank.value or RANK) * ALPHA_RATIO)
-    return [rank, alpha]
 
 
 def _rank(case: RowsCase) -> AdvisedValue:
@@ -217,10 +210,8 @@ def _warmup(case: RowsCase, batch: int, accumulation: int, packed: int | None) -
     passes = float(epochs(case.rows).value or 1)
     total = training_setup.total_steps(case.rows, batch, accumulation, passes)
     if packed and case.lengths is not None:
-        total = batching.compute_passes(
-            case.lengths, batch_size=batch, accumulation=accumulation, epochs=passes,
-            max_length=packed, packing=True,
-        ).steps  # fmt: skip
+        plan = _compute_passes(case.lengths, batch, accumulation, passes, packed, packing=True)
+        total = plan.steps
     share = min(MAX_WARMUP, max(WARMUP, math.ceil(WARMUP_STEPS / total * 100) / 100))
     if share == WARMUP:
         return advise_value("warmup", "warmup", WARMUP)

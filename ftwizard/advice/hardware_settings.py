@@ -6,7 +6,6 @@ import msgspec
 
 from ftwizard import text
 from ftwizard.advice.recipe_rules import AdvisedValue, Method, advise_value, memory
-from ftwizard.advice.setting_help import setting
 from ftwizard.catalog.gpu_specs import GpuSpec, find_gpu
 from ftwizard.estimate.memory import estimate_memory
 from ftwizard.estimate.training_setup import TrainingSetup
@@ -15,13 +14,6 @@ from ftwizard.models.shapes import ModelShape
 
 SAFE = 0.95
 """Share of a GPU's memory that an estimate may use."""
-_WAYS: tuple[Method, ...] = ("lora", "qlora")
-
-
-def card(facts: MachineInfo) -> GpuSpec | None:
-    """Look up a machine's largest GPU in the catalog; None if it is not listed."""
-    largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0, default=None)
-    return find_gpu(largest.name, largest.memory) if largest else None
 
 
 def advise_method(
@@ -41,19 +33,13 @@ def advise_method(
     free = facts.gpu_free
     if shape is not None and free is not None:
         return _that_fits(shape, length, free, _has(facts))
-    offered = [choice.value for choice in setting("method").options]
-    memory_here, smaller = free, "qlora" if "qlora" in offered else "lora"
     lora, qlora = memory("lora"), memory("qlora")
-    if memory_here is None or parameters is None:
-        value, reason = (
-            smaller,
-            "QLoRA needs the least memory. How much is not known yet.",
-        )
-    else:
+    value, reason = "qlora", "QLoRA needs the least memory. How much is not known yet."
+    if free is not None and parameters is not None:
         need = parameters * lora.bytes
-        value = "lora" if memory_here >= need else smaller
+        value = "lora" if free >= need else "qlora"
         reason = f"LoRA needs about {text.format_bytes(need)}; the GPU has {_has(facts)}."
-        if memory_here < parameters * qlora.bytes:
+        if free < parameters * qlora.bytes:
             reason += " 4-bit does not fit either: choose a smaller model."
     return AdvisedValue(
         name="method", value=value, reason=reason, as_of=lora.as_of, source=lora.source
@@ -68,13 +54,11 @@ def _has(facts: MachineInfo) -> str:
 
 def _that_fits(shape: ModelShape, length: int, here: int, has: str) -> AdvisedValue:
     """Advise LoRA if even the upper end of its estimate for one row fits, else QLoRA."""
-    peaks = {
-        method: estimate_memory(
-            shape, TrainingSetup(method=method, batch_size=1, length=length)
-        ).peak
-        for method in _WAYS
-    }
-    lora, qlora = (peak.high or peak.value for peak in peaks.values())
+    setup = TrainingSetup(method="lora", batch_size=1, length=length)
+    lora, qlora = (
+        estimate_memory(shape, variant).peak.highest
+        for variant in (setup, msgspec.structs.replace(setup, method="qlora"))
+    )
     value = "lora" if lora <= here * SAFE else "qlora"
     advised = advise_value("method", "method-fits", value, lora=text.format_bytes(lora), here=has)
     reason = advised.reason
@@ -87,13 +71,12 @@ def _that_fits(shape: ModelShape, length: int, here: int, has: str) -> AdvisedVa
 
 def advise(method: Method, facts: MachineInfo) -> tuple[AdvisedValue, ...]:
     """Predict the run's automatic choices on this machine (see ``train.hardware``)."""
-    here = card(facts)
-    return (_checkpointing(facts), _precision(method, facts, here), _attention(facts, here))
-
-
-def _checkpointing(facts: MachineInfo) -> AdvisedValue:
+    # The catalog's entry of the largest GPU; None if it is not listed.
+    largest = max(facts.gpus, key=lambda gpu: gpu.memory or 0, default=None)
+    here = find_gpu(largest.name, largest.memory) if largest else None
     where = "checkpointing-gpu" if facts.gpus else "checkpointing-processors"
-    return advise_value("gradient_checkpointing", where, None)
+    checkpointing = advise_value("gradient_checkpointing", where, None)
+    return (checkpointing, _precision(method, facts, here), _attention(facts, here))
 
 
 def _precision(method: Method, facts: MachineInfo, here: GpuSpec | None) -> AdvisedValue:

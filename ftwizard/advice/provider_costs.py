@@ -129,7 +129,7 @@ def _cost(
     least = MIN_BILLIONS[wanted_size(answers)]
     there = [offer for offer in there if _is_allowed(offer, verdict.platform, answers)]
     large = [offer for offer in there if (_billions(offer) or least) >= least]
-    return _from_offer(_cheapest(large), verdict.provider, _rate(large or there))
+    return _from_cheapest(verdict.provider, large, there)
 
 
 def _local(offers: Sequence[Offer], facts: MachineInfo, answers: Answers) -> ProviderCost:
@@ -154,12 +154,22 @@ def _local(offers: Sequence[Offer], facts: MachineInfo, answers: Answers) -> Pro
             provider="local", own=own, needs=needs, owner=here.owner if here else ""
         )
     rented = [offer for offer in offers if offer.card is not None]
-    return _from_offer(_cheapest(rented), "local", _rate(rented))
+    return _from_cheapest("local", rented)
 
 
-def _from_offer(offer: Offer | None, provider: ProviderId, rate: Figure | None) -> ProviderCost:
-    if offer is None:
+def _from_cheapest(
+    provider: ProviderId, offers: Sequence[Offer], all_offers: Sequence[Offer] = ()
+) -> ProviderCost:
+    """Return the cost of the offer with the lowest likely amount; the first one on a tie.
+
+    If none has one, the lowest price per unit of training, if need be of ``all_offers``.
+    """
+    priced = [(offer.training.value, offer) for offer in offers if offer.training is not None]
+    if not priced:
+        rates = [offer.rate for offer in offers or all_offers if offer.rate is not None]
+        rate = min(rates, key=lambda rate: (rate.unit, rate.value), default=None)
         return ProviderCost(provider=provider, rate=rate)
+    offer = min(priced, key=lambda pair: pair[0])[1]
     return ProviderCost(
         provider=provider, name=offer.name, training=offer.training, setup=offer.setup,
         owner=offer.owner, as_of=offer.as_of, stale=offer.stale,
@@ -173,24 +183,9 @@ def _is_allowed(offer: Offer, platform: PlatformId | None, answers: Answers) -> 
         return True
     if platform is not None:
         return offer.platform == platform
-    service = next(
-        candidate
-        for candidate in catalog().provider("cloud").platforms
-        if candidate.id == offer.platform
-    )
+    services = catalog().provider("cloud").platforms
+    service = next(service for service in services if service.id == offer.platform)
     return answers.get("data") != "own-cloud" or service.own_account
-
-
-def _cheapest(offers: Iterable[Offer]) -> Offer | None:
-    """Return the offer with the lowest likely amount; the first one on a tie."""
-    priced = [(offer.training.value, offer) for offer in offers if offer.training is not None]
-    return min(priced, key=lambda pair: pair[0])[1] if priced else None
-
-
-def _rate(offers: Iterable[Offer]) -> Figure | None:
-    """Return the lowest price per unit of training."""
-    rates = [offer.rate for offer in offers if offer.rate is not None]
-    return min(rates, key=lambda rate: (rate.unit, rate.value), default=None)
 
 
 @functools.cache

@@ -49,10 +49,7 @@ def advise_learning_rate(method: Method, parameters: int | None) -> AdvisedValue
     rates = [rate for rate in table().rates if method in rate.methods]
     rule = next(rate for rate in rates if (parameters or 0) <= rate.up_to)
     unknown = "Model size unknown. " if parameters is None else ""
-    return AdvisedValue(
-        name="learning_rate", value=rule.value, reason=unknown + rule.reason,
-        as_of=rule.as_of, source=rule.source,
-    )  # fmt: skip
+    return rule.advise("learning_rate", rule.value, unknown + rule.reason)
 
 
 def advise(

@@ -21,28 +21,32 @@ class AdvisedValue(Sourced, frozen=True, kw_only=True):
     reason: str
 
 
-class LearningRateRule(Sourced, frozen=True, kw_only=True):
+class Reason(Sourced, frozen=True, kw_only=True):
+    """A reason, with placeholders."""
+
+    reason: str
+
+    def advise(self, name: str, value: str | float | bool | None, reason: str) -> AdvisedValue:
+        """Build advice with this source, and ``reason`` instead of the one with placeholders."""
+        return AdvisedValue(
+            name=name, value=value, reason=reason, as_of=self.as_of, source=self.source
+        )
+
+
+class LearningRateRule(Reason, frozen=True, kw_only=True):
     """A learning rate for methods and model sizes."""
 
     methods: tuple[Method, ...]
     up_to: float = math.inf
     """Largest number of parameters."""
     value: float
-    reason: str
 
 
-class EpochsRule(Sourced, frozen=True, kw_only=True):
+class EpochsRule(Reason, frozen=True, kw_only=True):
     """Epochs for a minimum number of rows."""
 
     rows: int = msgspec.field(name="from")
     value: float
-    reason: str
-
-
-class Reason(Sourced, frozen=True, kw_only=True):
-    """A reason, with placeholders."""
-
-    reason: str
 
 
 class MinimumMemory(Sourced, frozen=True, kw_only=True):
@@ -77,7 +81,4 @@ def advise_value(
 ) -> AdvisedValue:
     """Build advice from the reason under ``key``, with its placeholders filled in."""
     rule = table().reasons[key]
-    return AdvisedValue(
-        name=name, value=value, reason=rule.reason.format(**words), as_of=rule.as_of,
-        source=rule.source,
-    )  # fmt: skip
+    return rule.advise(name, value, rule.reason.format(**words))

@@ -18,7 +18,6 @@ from ftwizard.advice.recipe_advice import AdvisedValue, Method
 from ftwizard.catalog.providers import Catalog, ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models import model_config
 from ftwizard.plan.schema import Data, Files, Model, Plan
@@ -106,7 +105,8 @@ def cost_by_provider(
     if load is None:
         return ()
     prices = user_prices.load_prices([], today)
-    lengths, shape = _scale_lengths(data_evidence, plan), model_config.read_shape(plan.model.name)
+    shape, spread = model_config.read_shape(plan.model.name), data_evidence.lengths
+    lengths = spread.split(data_evidence.usable, plan) if spread else {}
     cards = {card for card, _ in prices.cards()}
     hours = plan_estimate.estimate_gpu_hours(plan, lengths, shape, cards)
     query = PricingQuery(
@@ -141,20 +141,6 @@ def _to_load(data_evidence: Evidence, plan: Plan) -> TrainingLoad | None:
         counted=tokens.source,
         rows=round(data_evidence.usable * left),
     )
-
-
-def _scale_lengths(data_evidence: Evidence, plan: Plan) -> dict[str, LengthDistribution | None]:
-    """Return the lengths of the training and the validation rows."""
-    if data_evidence.lengths is None:
-        return {}
-    validation = round(data_evidence.usable * plan.validation_share)
-    train = max(
-        1, data_evidence.usable - validation - round(data_evidence.usable * plan.test_share)
-    )
-    return {
-        "train": data_evidence.lengths.scaled(train),
-        "validation": data_evidence.lengths.scaled(validation) if validation else None,
-    }
 
 
 def advise_recipe(data_evidence: Evidence, facts: MachineInfo) -> list[AdvisedValue]:

@@ -16,7 +16,7 @@ from ftwizard.data.io.source import DataSource
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.jobs.events import read_tail
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, JobRecord
 from ftwizard.jobs.status import observe
 from ftwizard.models import model_config
 from ftwizard.plan import plan_file
@@ -101,14 +101,9 @@ def find_earlier_rate(chosen: Plan, hashed: HashGetter | None = None) -> Earlier
 def _find_same_data(chosen: Plan, hashed: HashGetter | None) -> Iterator[tuple[JobFolder, Plan]]:
     """Yield the runs with the same training file, newest first."""
     own_hash = None
-    for folder in islice(reversed(store.list_runs()), MAX_RUNS):
-        try:
-            record = folder.read_job()
-            plan = plan_file.parse(folder.plan.read_text())
-        except (OSError, ValueError, FtwizardError):
-            continue
+    for folder, record, plan in _read_runs(MAX_RUNS):
         trained_on = record.hashes.get("train")
-        if record.kind != "train" or trained_on is None:
+        if trained_on is None:
             continue
         # Hashing a large file takes seconds, so it waits until there is a run to compare with.
         own_hash = own_hash or (hashed() if hashed else hash_rows(chosen.data.files.train))
@@ -116,6 +111,17 @@ def _find_same_data(chosen: Plan, hashed: HashGetter | None) -> Iterator[tuple[J
             return
         if trained_on == own_hash:
             yield folder, plan
+
+
+def _read_runs(max_runs: int) -> Iterator[tuple[JobFolder, JobRecord, Plan]]:
+    """Yield the newest trainings that can be read."""
+    for folder in islice(reversed(store.list_runs()), max_runs):
+        try:
+            record, plan = folder.read_job(), plan_file.parse(folder.plan.read_text())
+        except (OSError, ValueError, FtwizardError):
+            continue
+        if record.kind == "train":
+            yield folder, record, plan
 
 
 def _read_ending(folder: JobFolder) -> EarlierLoss | None:
@@ -156,22 +162,14 @@ its speed is measured."""
 
 def find_speeds(chosen: Plan, *, but: str = "") -> list[RunSpeed]:
     """Return the speeds of the newest runs of the same model and method, except run ``but``."""
-    newest = store.list_runs()[: -MAX_RUNS_FOR_SPEED - 1 : -1]
-    alike = (folder for folder in newest if folder.id != but and _is_similar(folder, chosen))
     speeds = (
         RunSpeed(run=folder.id, tokens_per_s=rate, as_of=_last_day(folder))
-        for folder in alike
-        if (rate := _read_speed(folder))
+        for folder, _, plan in _read_runs(MAX_RUNS_FOR_SPEED)
+        if folder.id != but
+        and (plan.model.name, plan.recipe.method) == (chosen.model.name, chosen.recipe.method)
+        and (rate := _read_speed(folder))
     )
     return list(islice(speeds, MAX_SPEEDS))
-
-
-def _is_similar(folder: JobFolder, chosen: Plan) -> bool:
-    try:
-        earlier = plan_file.parse(folder.plan.read_text())
-    except (OSError, ValueError, FtwizardError):
-        return False
-    return (earlier.model.name, earlier.recipe.method) == (chosen.model.name, chosen.recipe.method)
 
 
 def _last_day(folder: JobFolder) -> str | None:

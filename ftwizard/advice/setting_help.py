@@ -50,6 +50,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Lower end of the usual range; other values are allowed."""
     high: float | None = None
     """Upper end of the usual range."""
+    choices: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Name and, for some, description of its options by value."""
     empty: str = "automatic"
     """Text shown for an optional setting without a value."""
 
@@ -58,20 +60,17 @@ class Setting(Sourced, frozen=True, kw_only=True):
         return next(choice for choice in self.options if choice.value == value)
 
 
-class _Setting(Setting, frozen=True, kw_only=True):
-    choices: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
-    """Name and, for some, description by value."""
-
-
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
-    settings: tuple[_Setting, ...]
+    settings: tuple[Setting, ...]
 
 
 @functools.cache
 def settings() -> tuple[Setting, ...]:
     """Return every setting of the plan in display order, basic ones first."""
     return tuple(
-        _setting(entry, TYPES[entry.part][entry.name])
+        msgspec.structs.replace(
+            entry, options=tuple(_options(TYPES[entry.part][entry.name], entry.choices))
+        )
         for entry in load_asset("recipe_rules.toml", _Table).settings
         if entry.name in TYPES[entry.part]
     )
@@ -82,13 +81,8 @@ def setting(name: str) -> Setting:
     return {entry.name: entry for entry in settings()}[name]
 
 
-def _setting(entry: _Setting, type_: Any) -> Setting:
-    """Derive the options from the field's type in the plan."""
-    fields = {name: getattr(entry, name) for name in Setting.__struct_fields__}
-    return Setting(**{**fields, "options": tuple(_options(type_, entry.choices))})
-
-
 def _options(type_: Any, labels: dict[str, tuple[str, ...]]) -> Iterator[SettingChoice]:
+    """Derive the options from the field's type in the plan."""
     parts = typing.get_args(type_) if typing.get_origin(type_) is not Literal else (type_,)
     values: list[str | bool] = []
     for part in parts or (type_,):

@@ -6,8 +6,7 @@ Training finds the modules on the model itself and checks them (``train.targets`
 from __future__ import annotations
 
 from difflib import get_close_matches
-
-import msgspec
+from typing import NamedTuple
 
 from ftwizard.errors import FtwizardError
 from ftwizard.models.shapes import ModelShape
@@ -19,15 +18,9 @@ SAFER = ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-4B-Instruct-2507")
 """Dense models for a first run, smaller ones last."""
 
 
-class Adapted(msgspec.Struct, frozen=True, kw_only=True):
-    """Adapter targets of one model."""
+class Adapted(NamedTuple):
+    """Cautions about an adapter of one model."""
 
-    names: tuple[str, ...]
-    """Module names from the configuration."""
-    parameters: int
-    """Of the adapter."""
-    experts: float
-    """Share of the model's weights in experts."""
     warnings: tuple[str, ...]
     safer: tuple[str, ...]
     """Models to start with instead; empty if there is no warning."""
@@ -36,26 +29,17 @@ class Adapted(msgspec.Struct, frozen=True, kw_only=True):
 def predict_adapted(
     shape: ModelShape, rank: int, targets: tuple[str, ...] | None = None
 ) -> Adapted:
-    """Predict the targets of an adapter of ``rank`` from the model's configuration.
+    """Predict the cautions about an adapter of ``rank`` from the model's configuration.
 
     ``targets``: names from the plan; None for every linear layer of the blocks.
     """
     ends = last_name_parts(targets)
-    names = tuple(linear.name for linear in shape.linears if ends is None or linear.name in ends)
     mixed = [linear for linear in shape.linears if linear.active < linear.count]
-    share = (
-        sum(linear.inputs * linear.outputs * linear.count for linear in mixed) / shape.parameters
-    )
-    size = shape.adapter(rank, ends)
-    return Adapted(
-        names=names,
-        parameters=size,
-        experts=share,
-        warnings=tuple(
-            _warnings(shape, share, size, targets, any(linear.fused for linear in mixed))
-        ),
-        safer=SAFER if share > DOMINANT or not names or not shape.covered else (),
-    )
+    experts = sum(linear.weights for linear in mixed) / shape.parameters
+    is_fused = any(linear.fused for linear in mixed)
+    warnings = _warnings(shape, experts, shape.adapter(rank, ends), targets, is_fused)
+    is_risky = experts > DOMINANT or not shape.adapter(1, ends) or not shape.covered
+    return Adapted(tuple(warnings), SAFER if is_risky else ())
 
 
 def last_name_parts(targets: tuple[str, ...] | None) -> tuple[str, ...] | None:

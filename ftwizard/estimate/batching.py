@@ -12,6 +12,7 @@ import msgspec
 
 from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import training_setup
+from ftwizard.plan.schema import Plan
 
 FILL = 0.98
 """Fill ratio of packed sequences with best-fit decreasing: 97 to 99% if most rows are short (Krell
@@ -57,6 +58,15 @@ class LengthDistribution(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.replace(bucket, rows=bucket.rows * share) for bucket in self.buckets
         )
         return msgspec.structs.replace(self, rows=rows, total=self.total * share, buckets=scaled)
+
+    def split(self, rows: int, plan: Plan) -> dict[str, LengthDistribution | None]:
+        """Return the distributions of the training and validation set of ``rows`` rows."""
+        validation = round(rows * plan.validation_share)
+        train = max(1, rows - validation - round(rows * plan.test_share))
+        return {
+            "train": self.scaled(train),
+            "validation": self.scaled(validation) if validation else None,
+        }
 
 
 class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):

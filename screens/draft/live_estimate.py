@@ -77,13 +77,7 @@ def get_lengths(draft: Draft) -> Mapping[str, LengthDistribution | None]:
     every = batching.from_check_tokens(report.tokens) if report else None
     if report is None or every is None:
         return {}
-    plan, rows = draft.plan, report.usable or round(every.rows)
-    validation_rows = round(rows * plan.validation_share)
-    train = max(1, rows - validation_rows - round(rows * plan.test_share))
-    return {
-        "train": every.scaled(train),
-        "validation": every.scaled(validation_rows) if validation_rows else None,
-    }
+    return every.split(report.usable or round(every.rows), draft.plan)
 
 
 def estimate_recipe(draft: Draft) -> RecipeEstimate | None:
