@@ -36,7 +36,9 @@ def build_table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
     return grid
 
 
-def draw_bar(share: float, width: int) -> Text:
-    """Return a progress bar that is readable without color."""
+def draw_bar(share: float | None, width: int) -> Text:
+    """Return a progress bar that is readable without color; a line if the share is unknown."""
+    if share is None:
+        return Text("─" * width, "dim")
     filled = round(max(0.0, min(1.0, share)) * width)
     return Text.assemble((_BAR * filled, palette.ACCENT), ("─" * (width - filled), "dim"))

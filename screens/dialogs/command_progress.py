@@ -73,14 +73,9 @@ class CommandProgress(Dialog[Any]):
         box = self.query_one("#box")
         box.display = True
         width = max(20, box.content_size.width)
-        activity = describe.describe_progress(progress) if progress.phase else "starting"
-        lines = [
-            Text(f"{activity}   {format_duration(elapsed_s)}", no_wrap=True, overflow="ellipsis")
-        ]
-        share = run_state.completed_share(progress)
-        lines.append(
-            layout.draw_bar(share, width) if share is not None else Text("─" * width, "dim")
-        )
+        activity = f"{describe.describe_progress(progress)}   {format_duration(elapsed_s)}"
+        lines = [Text(activity, no_wrap=True, overflow="ellipsis")]
+        lines.append(layout.draw_bar(run_state.completed_share(progress), width))
         self.query_one("#activity", Static).update(Text("\n").join(lines))
 
     def action_cancel(self) -> None:
@@ -90,12 +85,12 @@ class CommandProgress(Dialog[Any]):
         self.dismiss(None)
 
 
-async def run_command(app: App[Any], title: str, *argv: str) -> Any:
+async def run_command(app: App[Any], title: str, *argv: str, lasting: bool = False) -> Any:
     """Run a command behind a progress dialog; return its document.
 
     Return None if it was canceled, or failed and its error was shown.
     """
-    document = await app.push_screen_wait(CommandProgress(title, *argv))
+    document = await app.push_screen_wait(CommandProgress(title, *argv, lasting=lasting))
     if isinstance(document, FtwizardError):
         await app.push_screen_wait(ErrorDialog(document))
         return None

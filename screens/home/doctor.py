@@ -82,10 +82,10 @@ class DoctorPage(Page[None]):
             return
         if child.poll() and child.partial_report is not None:
             self._show(child.partial_report["checks"])
-        doing = describe.describe_progress(child.progress) if child.progress.phase else "starting"
-        line = Text.assemble(
-            ("● ", palette.ACCENT), f"{doing}   {format_duration(child.elapsed_s)}"
+        activity = (
+            f"{describe.describe_progress(child.progress)}   {format_duration(child.elapsed_s)}"
         )
+        line = Text.assemble(("● ", palette.ACCENT), activity)
         line.no_wrap, line.overflow = True, "ellipsis"
         self.query_one("#status", Static).update(line)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from dataclasses import replace
 from typing import Literal
 
@@ -20,7 +19,6 @@ from ftwizard.timeseries import Series, Smoothed
 
 Axis = Literal["step", "epoch", "minutes", "tokens"]
 Pane = Literal["all", "chart", "gpus"]
-AXES: tuple[Axis, ...] = ("step", "epoch", "minutes", "tokens")
 AXIS_NAMES: dict[Axis, str] = {
     "step": "step", "epoch": "epoch", "minutes": "min", "tokens": "tokens",
 }  # fmt: skip
@@ -62,9 +60,8 @@ class ChartSettings(msgspec.Struct, frozen=True, kw_only=True):
 def load_settings() -> ChartSettings:
     """Return the settings of the last view, or the defaults."""
     try:
-        return msgspec.json.decode(
-            (locations.home_folder() / "view.json").read_bytes(), type=ChartSettings
-        )
+        data = (locations.home_folder() / "view.json").read_bytes()
+        return msgspec.json.decode(data, type=ChartSettings)
     except (OSError, msgspec.DecodeError):
         return ChartSettings()
 
@@ -73,31 +70,26 @@ def save_settings(chart_settings: ChartSettings) -> None:
     """Store the settings for the next view; a full disk is ignored."""
     path = locations.home_folder() / "view.json"
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(chart_settings))
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.encode(chart_settings))
 
 
 def list_metrics(progress: Progress) -> list[str]:
     """Return the metrics that can be charted: the loss first, the rest by name."""
-    drawn = {VALIDATION_METRICS[name] for name in VALIDATION_METRICS if name in progress.metrics}
-    rest = sorted(
-        name
-        for name, series in progress.metrics.items()
-        if len(series) and name not in drawn and name not in UNCHARTED and name != LOSS
-    )
-    return [LOSS, *rest]
+    drawn = {part for name, part in VALIDATION_METRICS.items() if name in progress.metrics}
+    charted = {name for name, series in progress.metrics.items() if len(series)}
+    return [LOSS, *sorted(charted - drawn - UNCHARTED - {LOSS})]
 
 
 def list_axes(progress: Progress) -> list[Axis]:
     """Return the x axes for which the run has data."""
-    available: dict[Axis, bool] = {
-        "step": True,
-        "epoch": bool(len(progress.metrics.get("epoch", ()))),
-        "minutes": len(progress.times) > 1,
-        "tokens": bool(len(progress.metrics.get("tokens", ()))),
+    counts: dict[Axis, int] = {
+        "step": 1,
+        "epoch": len(progress.metrics.get("epoch", ())),
+        "minutes": len(progress.times) - 1,
+        "tokens": len(progress.metrics.get("tokens", ())),
     }
-    return [axis for axis in AXES if available[axis]]
+    return [axis for axis, count in counts.items() if count > 0]
 
 
 def _mark_findings(progress: Progress) -> list[Mark]:
@@ -131,18 +123,12 @@ class ChartData:
         validation = progress.metrics.get(VALIDATION_METRICS.get(name, ""))
         label, smoothing = NAMES.get(name, name), self.settings.smoothing
         lines = []
-        if smoothing:
-            if not plain:
-                lines.append(ChartLine("", self._along_axis(raw, progress), palette.TRAIN, "faint"))
-            smooth = self._smooth(name, raw, progress)
-            lines.append(
-                ChartLine(label, self._along_axis(smooth, progress), palette.TRAIN, "solid")
-            )
-        else:
-            lines.append(ChartLine(label, self._along_axis(raw, progress), palette.TRAIN, "solid"))
+        if smoothing and not plain:
+            lines.append(ChartLine("", self._along_axis(raw, progress), palette.TRAIN, "faint"))
+        main = self._along_axis(self._smooth(name, raw, progress) if smoothing else raw, progress)
+        lines.append(ChartLine(label, main, palette.TRAIN, "solid"))
         if validation is not None:
-            validation_name = VALIDATION_METRICS[name]
-            label = "validation" if name == LOSS else NAMES.get(validation_name, validation_name)
+            label = NAMES[VALIDATION_METRICS[name]]
             series = self._along_axis(validation, progress)
             lines.append(ChartLine(label, series, palette.VALIDATION, "dashed", "◆"))
         return lines
@@ -183,7 +169,7 @@ class ChartData:
     def _along_axis(self, series: Series, progress: Progress) -> Series:
         """Convert a series over steps to one along the chosen axis."""
         axis = self._axis_series(progress)
-        if self.settings.axis == "step" or axis is None:
+        if axis is None:
             return series
         key = id(series), self.settings.axis
         source, converted = self._converted.get(key, (series, Series()))
@@ -201,12 +187,10 @@ class ChartData:
         return converted
 
     def _axis_series(self, progress: Progress) -> Series | None:
-        return {
-            "step": None,
-            "epoch": progress.metrics.get("epoch"),
-            "minutes": progress.times,
-            "tokens": progress.metrics.get("tokens"),
-        }[self.settings.axis]
+        axis = self.settings.axis
+        if axis == "step":
+            return None
+        return progress.times if axis == "minutes" else progress.metrics.get(axis)
 
     def _to_axis_value(self, value: float, axis: Series | None) -> float:
         """Return an axis value as drawn: times become minutes since the first step."""

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from rich.console import Console
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import BindingType
 
-from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import checkpoints, describe
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.store import RunStatus
-from ftwizard.screens.dialogs.command_progress import CommandProgress
-from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.command_progress import run_command
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.monitor import readings
 from ftwizard.screens.monitor.actions import ask_for, stop
@@ -30,6 +27,10 @@ from ftwizard.text import make_visible
 
 SPOILING_PATTERNS = ("overfit", "memorising", "diverged", "nan")
 """Patterns that spoil the weights from their onset on."""
+
+
+FROM_SCRATCH = ("start", "the start")
+"""The base weights, as an option and as text."""
 
 
 class SettingsChange(NamedTuple):
@@ -42,21 +43,15 @@ class SettingsChange(NamedTuple):
     """Whether to discard everything trained so far."""
 
 
+_HALF_RATE, _DOUBLE = ("--rate-times", "0.5"), ("--accumulation-times", "2")
 CHANGES = {
-    "again_half_rate": SettingsChange("half the learning rate", ("--rate-times", "0.5")),
-    "again_more_accumulation": SettingsChange(
-        "double the gradient accumulation", ("--accumulation-times", "2")
-    ),
+    "again_half_rate": SettingsChange("half the learning rate", _HALF_RATE),
+    "again_more_accumulation": SettingsChange("double the gradient accumulation", _DOUBLE),
     "again_half_rate_more_accumulation": SettingsChange(
-        "half the learning rate, double the accumulation",
-        ("--rate-times", "0.5", "--accumulation-times", "2"),
+        "half the learning rate, double the accumulation", _HALF_RATE + _DOUBLE
     ),
-    "again_higher_rate": SettingsChange(
-        "5× the learning rate", ("--rate-times", "5"), from_scratch=True
-    ),
-    "again_ten_times_rate": SettingsChange(
-        "10× the learning rate", ("--rate-times", "10"), from_scratch=True
-    ),
+    "again_higher_rate": SettingsChange("5× the learning rate", ("--rate-times", "5"), True),
+    "again_ten_times_rate": SettingsChange("10× the learning rate", ("--rate-times", "10"), True),
 }
 
 
@@ -76,10 +71,7 @@ class ChildRun(NamedTuple):
 def plan_child(action: str, finding: Event, saved: list[Checkpoint], *, is_alive: bool) -> ChildRun:
     """Return the run that an action on a finding starts; ``saved`` are the checkpoints on disk."""
     change = CHANGES[action]
-    if change.from_scratch:
-        option, start = "start", "the start"
-    else:
-        option, start = _choose_start(finding, saved, is_alive)
+    option, start = FROM_SCRATCH if change.from_scratch else _choose_start(finding, saved, is_alive)
     return ChildRun(start, change.label, ("--from", option, *change.options))
 
 
@@ -99,12 +91,12 @@ def _choose_start(finding: Event, saved: list[Checkpoint], is_alive: bool) -> tu
         since = finding.get("since")
         earlier = [item for item in saved if isinstance(since, int) and item.step < since]
         if not earlier:
-            return "start", "the start"
+            return FROM_SCRATCH
         return str(earlier[-1].step), f"step {earlier[-1].step:,}, before it began"
     if is_alive:  # stopping the run first saves one more
         return "best", "the newest checkpoint"
     if not saved:
-        return "start", "the start"
+        return FROM_SCRATCH
     return str(saved[-1].step), f"the newest checkpoint (step {saved[-1].step:,})"
 
 
@@ -133,7 +125,6 @@ class DiagnosisPage(Page[str]):
         "from the weights named in its line.\n\n"
         "On the command line: `ftwizard diagnose RUN`. It also reads curves from other tools."
     )
-    BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init__(self, follower: Follower) -> None:
         super().__init__()
@@ -162,7 +153,7 @@ class DiagnosisPage(Page[str]):
         saved = list_checkpoints(folder)
         lines = build_lines(findings, width, saved, is_alive=self._is_alive)
         if not self._is_alive and (weights := describe.describe_kept_weights(folder)):
-            lines = [*(MenuLine(part) for part in _wrap(weights, width)), MenuLine(Text()), *lines]
+            lines = [*_wrap(weights, width), MenuLine(Text()), *lines]
         self.query_one(Menu).show(lines)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
@@ -177,10 +168,8 @@ class DiagnosisPage(Page[str]):
                 return
             saved = list_checkpoints(self._follower.folder)
             await self._branch(plan_child(action, finding, saved, is_alive=self._is_alive))
-        elif action == "save":
-            await ask_for(self.app, self._follower, "save")
-        elif action == "evaluate":
-            await ask_for(self.app, self._follower, "evaluate")
+        elif action in ("save", "evaluate"):
+            await ask_for(self.app, self._follower, action)
         elif await stop(self.app, self._follower):
             self.dismiss(None)  # the monitor shows how it ends
 
@@ -204,23 +193,18 @@ class DiagnosisPage(Page[str]):
         )
         if not await self.app.push_screen_wait(question):
             return
-        result = await self.app.push_screen_wait(
-            CommandProgress("Starting the run", *argv, lasting=True)
-        )
-        if isinstance(result, FtwizardError):
-            await self.app.push_screen_wait(ErrorDialog(result))
-        elif result is not None:
-            self.dismiss(msgspec.convert(result, RunStatus).id)
+        status = await run_command(self.app, "Starting the run", *argv, lasting=True)
+        if status is not None:
+            self.dismiss(msgspec.convert(status, RunStatus).id)
 
 
 def select_findings(findings: list[Event]) -> list[Event]:
     """Return the newest event of each finding, the newest verdict first."""
     newest = {str(event.get("code")): event for event in findings}
-    verdict = next((event for event in reversed(findings) if event.get("verdict")), None)
-    rest = [
-        event for event in newest.values() if verdict is None or event["code"] != verdict["code"]
-    ]
-    relevant = [event for event in rest if event.get("severity") != "info"]
+    verdict = readings.find_verdict(findings)
+    if verdict is not None:
+        newest.pop(str(verdict.get("code")), None)
+    relevant = [event for event in newest.values() if event.get("severity") != "info"]
     return [*([verdict] if verdict else []), *reversed(relevant)]
 
 
@@ -237,11 +221,9 @@ def build_lines(
     for event in findings:
         lines += _describe_finding(event, width, is_alive=is_alive)
         for action, label in list_actions(event, saved, is_alive=is_alive).items():
-            first, *rest = _wrap(label, width)
-            lines.append(MenuLine(first, f"{action}:{event.get('code')}"))
-            lines += [MenuLine(part) for part in rest]
+            lines += _wrap(label, width, id=f"{action}:{event.get('code')}")
         if evidence := _format_evidence(event):
-            lines += [MenuLine(part) for part in _wrap(evidence, width, "dim")]
+            lines += _wrap(evidence, width, "dim")
         lines.append(MenuLine(Text()))
     return lines
 
@@ -250,9 +232,7 @@ def list_actions(event: Event, saved: list[Checkpoint], *, is_alive: bool) -> di
     """Return the actions available for a finding now, and their labels."""
     actions = event.get("actions")
     labels = {}
-    for action in actions if isinstance(actions, list) else ():
-        if not isinstance(action, str):
-            continue
+    for action in map(str, actions if isinstance(actions, list) else ()):
         if action in CHANGES:
             labels[action] = plan_child(action, event, saved, is_alive=is_alive).label
         elif action in ACTIONS and is_alive:
@@ -267,14 +247,16 @@ def _describe_finding(event: Event, width: int, *, is_alive: bool) -> list[MenuL
         head.append(f"  {100 * confidence:.0f}% confidence", "dim")
     if isinstance(since, int):
         head.append(f"  since step {since:,}", "dim")
-    parts = [head, *_wrap(make_visible(str(event.get("message")), 600), width)]
+    lines = [MenuLine(head), *_wrap(make_visible(str(event.get("message")), 600), width)]
     if advice := readings.get_advice(event, is_alive=is_alive):
-        parts += _wrap(f"→ {advice}", width, "bold")
-    return [MenuLine(part) for part in parts]
+        lines += _wrap(f"→ {advice}", width, "bold")
+    return lines
 
 
-def _wrap(text: str, width: int, style: str = "") -> list[Text]:
-    return list(Text(text, style).wrap(Console(width=width), max(20, width)))
+def _wrap(text: str, width: int, style: str = "", id: str | None = None) -> list[MenuLine]:
+    """Return a text as lines; ``id`` makes the first one an option."""
+    first, *rest = Text(text, style).wrap(Console(width=width), max(20, width)) or [Text()]
+    return [MenuLine(first, id), *map(MenuLine, rest)]
 
 
 def _format_evidence(event: Event) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -69,18 +69,17 @@ class GpuRow(msgspec.Struct, frozen=True, kw_only=True):
     """One GPU with its texts; None where the driver reports nothing."""
 
     head: str
-    utilization: float | None = None
+    utilization: str = "    "
     history: list[float | None] = []
     shares: tuple[float, float] | None = None
     """Shares of the memory: this run, others."""
-    memory_details: str = "memory n/a"
-    memory: str = "memory n/a"
+    memory: tuple[str, str] = ("memory n/a", "memory n/a")
+    """Memory in short, and in detail."""
     rest: tuple[str, ...] = ()
     """Temperature, power."""
     problem: str = ""
-    note: str = ""
-    is_split: bool = False
-    """Whether it is split into MIG instances."""
+    note: tuple[str, str] = ("", "")
+    """A note and its style."""
     name: str = ""
     index: int | None = None
 
@@ -177,34 +176,33 @@ def _build_row(
     head = f"GPU {make_visible(str(index), 8)}"
     if gpu.get("lost") or gpu.get("error"):
         return GpuRow(head=head, problem=_describe_problem(gpu))
-    names = ("temperature", "power", "power_limit")
-    temperature, power, limit = (get_number(gpu, name) for name in names)
+    names = ("utilisation", "temperature", "power", "power_limit")
+    utilization, temperature, power, limit = (get_number(gpu, name) for name in names)
     watts = "n/a" if power is None else f"{power:.0f} W"
     if power is not None and limit:
         watts = f"{power:.0f} of {limit:.0f} W"
-    shares, details, memory = _describe_memory(gpu, our_bytes)
-    mig = gpu.get("mig")
+    shares, memory = _describe_memory(gpu, our_bytes)
+    number = index if isinstance(index, int) else None
     return GpuRow(
         head=head,
-        utilization=get_number(gpu, "utilisation"),
-        history=histories.get(index, []) if isinstance(index, int) else [],
-        index=index if isinstance(index, int) else None,
+        utilization=" n/a" if utilization is None else f"{utilization:3.0f}%",
+        history=[] if number is None else histories.get(number, []),
+        index=number,
         shares=shares,
-        memory_details=details,
         memory=memory,
         rest=("n/a" if temperature is None else f"{temperature:.0f} °C", watts),
         problem=_describe_problem(gpu),
-        note=_format_note(gpu, mig),
-        is_split=isinstance(mig, list),
+        note=_format_note(gpu),
         name=make_visible(str(gpu.get("name") or ""), 40),
     )
 
 
-def _format_note(gpu: GpuReading, mig: object) -> str:
+def _format_note(gpu: GpuReading) -> tuple[str, str]:
+    mig = gpu.get("mig")
     notes = [f"MIG: {format_count(len(mig), 'instance')}"] if isinstance(mig, list) else []
     if _list_throttling(gpu) == [POWER_CAP]:
         notes.append("at power cap")
-    return ", ".join(notes)
+    return ", ".join(notes), "" if isinstance(mig, list) else "dim"
 
 
 def _build_instances(gpu: GpuReading) -> list[GpuRow]:
@@ -212,9 +210,9 @@ def _build_instances(gpu: GpuReading) -> list[GpuRow]:
     rows = []
     for instance in instances if isinstance(instances, list) else ():
         if isinstance(instance, dict):
-            shares, details, memory = _describe_memory(instance, None)
+            shares, memory = _describe_memory(instance, None)
             head = f" MIG {make_visible(str(instance.get('index')), 6)}"
-            rows.append(GpuRow(head=head, shares=shares, memory_details=details, memory=memory))
+            rows.append(GpuRow(head=head, shares=shares, memory=memory))
     return rows
 
 
@@ -235,11 +233,11 @@ def _list_throttling(gpu: GpuReading) -> list[str]:
 
 def _describe_memory(
     gpu: GpuReading, our_bytes: float | None
-) -> tuple[tuple[float, float] | None, str, str]:
-    """Return the shares of a GPU's memory for the bar, and a long and a short text."""
+) -> tuple[tuple[float, float] | None, tuple[str, str]]:
+    """Return the shares of a GPU's memory for the bar, and a short and a long text."""
     used, total = get_number(gpu, "memory_used"), get_number(gpu, "memory_total")
     if used is None or not total:
-        return None, "memory n/a", "memory n/a"
+        return None, ("memory n/a", "memory n/a")
     digits = 0 if total >= 1e11 else 1
 
     def gb(count: float) -> str:
@@ -248,12 +246,12 @@ def _describe_memory(
     free = f"free {gb(max(0.0, total - used)):>4} GB"
     short = f"{gb(used)} of {gb(total)} GB"
     if our_bytes is None:
-        return (0.0, used / total), f"used {gb(used):>4}  {free}", short
+        return (0.0, used / total), (short, f"used {gb(used):>4}  {free}")
     ours = min(our_bytes, used)
     reserved = min(get_number(gpu, "memory_reserved") or 0.0, used - ours)
     others = used - ours - reserved
     details = f"run {gb(ours):>4}  others {gb(others):>4}  {free}"
-    return (ours / total, (used - ours) / total), details, short
+    return (ours / total, (used - ours) / total), (short, details)
 
 
 def _layout_with_histories(
@@ -284,25 +282,20 @@ def _fit_layout(
 
 
 def _build_columns(rows: Sequence[GpuRow], layout: GpuSettings) -> list[Text]:
-    def max_length(format_cell: Callable[[GpuRow], str]) -> int:
-        return max((len(format_cell(row)) for row in rows), default=0)
-
-    head_cells = max_length(lambda row: row.head)
-    memory_cells = max_length(lambda row: _memory_text(row, layout) if row.rest else "")
-    rest_cells = [
-        max_length(lambda row, n=n: row.rest[n] if row.rest else "")  # type: ignore[misc]
-        for n in range(2 if layout.power else 1)
-    ]
+    whole = [row for row in rows if row.rest]
+    head_cells = max((len(row.head) for row in rows), default=0)
+    memory_cells = max((len(row.memory[layout.details]) for row in whole), default=0)
+    rest_cells = [max(map(len, texts)) for texts in zip(*(row.rest for row in whole), strict=True)]
     lines = []
     for row in rows:
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(f"{row.head:<{head_cells}} ", "dim")
         if row.rest or row.shares:
-            _append_figures(line, row, layout, memory_cells, rest_cells)
+            _append_figures(line, row, layout, memory_cells, rest_cells[: 1 + layout.power])
         if row.problem:
             line.append(f"{'  ' if row.rest else ''}! {row.problem}", ALARM)
-        if row.note:
-            line.append(f"  {row.note}", "" if row.is_split else "dim")
+        if row.note[0]:
+            line.append(f"  {row.note[0]}", row.note[1])
         if layout.name and row.name:
             line.append(f"  {row.name}", "dim")
         lines.append(line)
@@ -312,22 +305,15 @@ def _build_columns(rows: Sequence[GpuRow], layout: GpuSettings) -> list[Text]:
 def _append_figures(
     line: Text, row: GpuRow, layout: GpuSettings, memory_cells: int, rest_cells: Sequence[int]
 ) -> None:
-    if row.rest:
-        line.append(" n/a" if row.utilization is None else f"{row.utilization:3.0f}%")
-    else:
-        line.append(" " * 4)
+    line.append(row.utilization)
     if layout.history:
         history = row.history[-layout.history :]
         line.append(f"  {draw_bars(history, 0.0, FULL):>{layout.history}}", palette.ACCENT)
     if layout.bar:
         line.append("  " if layout.history else " ").append_text(_bar(row.shares, layout.bar))
-    line.append(f" {_memory_text(row, layout):<{memory_cells}}")
+    line.append(f" {row.memory[layout.details]:<{memory_cells}}")
     for text, cells in zip(row.rest, rest_cells, strict=False):
         line.append(f"  {text:>{cells}}")
-
-
-def _memory_text(row: GpuRow, layout: GpuSettings) -> str:
-    return row.memory_details if layout.details else row.memory
 
 
 def _bar(shares: tuple[float, float] | None, cells: int) -> Text:

@@ -95,14 +95,12 @@ class MonitorPage(Page[str]):
     async def _load_plan(self) -> None:
         """Read plan and price in a thread: the plan reader is slow to import."""
         folder = self.follower.folder
-        with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._run_view.hour = await run_in_thread(
-                lambda: machine_rate.read_recorded_price(folder)
-            )
-        with contextlib.suppress(FtwizardError, OSError, ValueError):
-            self._run_view.plan = await run_in_thread(
-                lambda: plan_file.parse(folder.plan.read_text())
-            )
+        unreadable = FtwizardError, OSError, ValueError
+        with contextlib.suppress(*unreadable):
+            self._run_view.hour = await run_in_thread(machine_rate.read_recorded_price, folder)
+        with contextlib.suppress(*unreadable):
+            plan = await run_in_thread(lambda: plan_file.parse(folder.plan.read_text()))
+            self._run_view.plan = plan
             self.refresh_bindings()
             self._run_view.draw()
 
@@ -111,21 +109,17 @@ class MonitorPage(Page[str]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         ended = self.follower.status.state == "ended"
-        if self.follower.is_gone and action in ("results", "resume", "ask_for", "stop"):
-            return False
-        if action == "results":
-            return ended and self.follower.status.end_reason in GOOD_END_REASONS
+        succeeded = self.follower.status.end_reason in GOOD_END_REASONS
         if action == "answers":
             return self._has_answers
         if action == "pane":
             return parameters == (self._run_view.next_pane,)
-        if action == "resume":
-            return ended and self.follower.status.end_reason not in GOOD_END_REASONS
-        if action == "ask_for" and parameters == ("evaluate",):
-            return not ended and self._validates
-        if action in ("stop", "ask_for"):
-            return not ended
-        return True
+        can_ask = self._validates or parameters != ("evaluate",)
+        needs = {
+            "results": ended and succeeded, "resume": ended and not succeeded,
+            "stop": not ended, "ask_for": not ended and can_ask,
+        }  # fmt: skip
+        return action not in needs or (needs[action] and not self.follower.is_gone)
 
     @property
     def _is_slow(self) -> bool:
@@ -138,7 +132,7 @@ class MonitorPage(Page[str]):
     @property
     def _validates(self) -> bool:
         plan = self._run_view.plan
-        return plan is None or bool(plan.data.files.validation or plan.validation_share)
+        return plan is None or plan.has_validation
 
     def _tick(self) -> None:
         self._ticks += 1
@@ -175,7 +169,6 @@ class MonitorPage(Page[str]):
             self._run_view.draw()
 
     def action_pane(self, pane: chart_data.Pane) -> None:
-        """Show one pane only, or everything."""
         self._run_view.show_pane(pane)
         self.refresh_bindings()
 

@@ -1,10 +1,10 @@
-"""State of a run and its machine as text of a given width; pure functions."""
+"""State, figures and machine of a run as text of a given width; pure functions."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,22 @@ from rich.text import Text
 
 from ftwizard import diagnosis
 from ftwizard.advice.recipe_advice import format_learning_rate
-from ftwizard.jobs.events import Event
-from ftwizard.plan.schema import Plan
+from ftwizard.catalog.prices import PriceRate
+from ftwizard.jobs.events import Event, to_measure
+from ftwizard.plan.schema import Budget, Plan
+from ftwizard.pricing import machine_rate, money
 from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.progress import ACTIVE, Progress
+from ftwizard.runs.progress import ACTIVE, RATE_WINDOW, Progress
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import layout, palette, run_state
-from ftwizard.text import format_bytes, format_duration, make_visible
+from ftwizard.text import format_bytes, format_dollars, format_duration, make_visible
+from ftwizard.timeseries import Series
 
 STALE_S = 15.0
 """Age from which a machine reading is stale."""
+SHARES = {"padding_share": "padding", "wait_share": "data wait", "flops_share": "MFU"}
+"""Step metrics and their labels."""
 SEVERITY = {
     "error": ("✗", f"bold {palette.BAD}"),
     "warning": ("!", f"bold {palette.WARNING}"),
@@ -50,9 +55,8 @@ def format_progress(follower: Follower, width: int) -> Text:
     elif report.state == "ended":
         parts.append(Text.assemble(run_state.describe_state(report)))
         if report.started and follower.status.ended:
-            parts.append(
-                Text(f"after {format_duration(follower.status.ended - report.started)}", "dim")
-            )
+            duration = format_duration(follower.status.ended - report.started)
+            parts.append(Text(f"after {duration}", "dim"))
     elif progress.phase in ACTIVE and progress.total_steps:
         parts.append(Text(f"● {progress.phase}", palette.ACCENT))
         parts.append(Text(f"step {progress.step:,} of {progress.total_steps:,}", "bold"))
@@ -70,13 +74,7 @@ def format_progress(follower: Follower, width: int) -> Text:
         parts.append(Text("stopping: saving first", "bold"))
     share_done = 1.0 if report.end_reason == "finished" else run_state.completed_share(progress)
     first, *rest = _flow(parts, width, "  ")
-    return Text("\n").join([first, _bar_or_line(share_done, width), *rest])
-
-
-def _bar_or_line(share_done: float | None, width: int) -> Text:
-    return (
-        layout.draw_bar(share_done, width) if share_done is not None else Text("─" * width, "dim")
-    )
+    return Text("\n").join([first, layout.draw_bar(share_done, width), *rest])
 
 
 def _flow(parts: Sequence[Text], width: int, between: str) -> list[Text]:
@@ -118,13 +116,78 @@ def list_figures(
     return pairs
 
 
+def list_efficiency(progress: Progress) -> list[tuple[str, str]]:
+    """Return name and value of the speed, of each known share and of the best saving.
+
+    The list is empty while no share is known or the run is not training.
+    """
+    if progress.phase not in ACTIVE:
+        return []
+    shares = [
+        (name, f"{100 * share:.0f}%")
+        for measured, name in SHARES.items()
+        if (share := _recent_mean(progress.metrics.get(measured))) is not None
+    ]
+    if not shares:
+        return []
+    speed = progress.tokens_per_s
+    speeds = [("speed", f"{speed:,.0f} tokens/s")] if speed else []
+    return [*speeds, *shares, *_best_saving(progress)]
+
+
+def _recent_mean(series: Series | None) -> float | None:
+    """Return the mean of the last steps, None if it is not between 0 and 1."""
+    if series is None:
+        return None
+    begin = max(0, len(series) - RATE_WINDOW)
+    points = (series[index] for index in range(begin, len(series)))
+    values = [y for _, y in points if math.isfinite(y)]
+    mean = sum(values) / len(values) if values else math.nan
+    return mean if 0 <= mean <= 1 else None
+
+
+def _best_saving(progress: Progress) -> list[tuple[str, str]]:
+    newest_first = reversed(progress.findings)
+    finding = next((item for item in newest_first if item.get("code") == "efficiency"), {})
+    setting, saved_share = finding.get("setting"), to_measure(finding.get("saves"))
+    if not isinstance(setting, str) or saved_share is None or saved_share > 1:
+        return []
+    return [
+        ("→", f"{make_visible(setting, 60)} would save up to {100 * saved_share:.0f}% of the time")
+    ]
+
+
+def format_spent(
+    progress: Progress, hour: PriceRate | None, budget: Budget, now: float | None
+) -> tuple[str, str] | None:
+    """Return name and value of the figure: ``cost``, ``$0.42 of $2.00 · 0.3 of 4 h``.
+
+    ``hour`` is the machine's hourly price. ``now`` is in Unix seconds, None for a run that has ended.
+    Return None without a price and without a time budget.
+    """
+    parts = []
+    if hour is not None:
+        cost = money.format_price(machine_rate.measured_cost(progress.alive.seconds(now), hour))
+        parts.append(cost if budget.usd is None else f"{cost} of {format_dollars(budget.usd)}")
+    if budget.hours is not None:
+        is_training = progress.phase in ACTIVE
+        used_s = progress.training.seconds_of(progress.attempt, now if is_training else None)
+        parts.append(_format_hours(used_s / 3600, budget.hours))
+    return ("cost" if hour else "time", " · ".join(parts)) if parts else None
+
+
+def _format_hours(used_h: float, budget_h: float) -> str:
+    if budget_h >= 1:
+        return f"{used_h:.1f} of {budget_h:g} h"
+    return f"{60 * used_h:.0f} of {60 * budget_h:.3g} min"
+
+
 def format_columns(pairs: Sequence[tuple[str, str]], width: int) -> Text:
     """Return one figure per line, names dim, values aligned."""
-    name_cells = max((len(name) for name, _ in pairs), default=0)
-    lines = [
-        Text.assemble((f"{name:<{name_cells}}  ", "dim"), value, no_wrap=True)
-        for name, value in pairs
-    ]
+    cells = max((len(name) for name, _ in pairs), default=0)
+    lines = (
+        Text.assemble((f"{name:<{cells}}  ", "dim"), value, no_wrap=True) for name, value in pairs
+    )
     return Text("\n").join(lines)
 
 
@@ -142,9 +205,8 @@ def format_machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
     parts = [Text.assemble(("cpu ", "dim"), f"{get_number(sample, 'cpu', 0.0):3.0f}%")]
     used, total = get_number(sample, "memory_used"), get_number(sample, "memory_total")
     if used is not None and total is not None:
-        parts.append(
-            Text.assemble(("memory ", "dim"), f"{format_bytes(used)} of {format_bytes(total)}")
-        )
+        memory = f"{format_bytes(used)} of {format_bytes(total)}"
+        parts.append(Text.assemble(("memory ", "dim"), memory))
     if not sample.get("gpus"):
         reason = make_visible(str(sample.get("no_gpu", "")), 80)
         if sample.get("hung"):
@@ -163,14 +225,13 @@ def format_plan(plan: Plan, width: int) -> Text:
     """Return model, data and method."""
     recipe = plan.recipe
     rate = format_learning_rate(recipe.learning_rate) if recipe.learning_rate else "default"
-    pairs = [
-        ("model", make_visible(plan.model.name)),
-        ("data", make_visible(Path(plan.data.files.train).name)),
-        ("method", f"{recipe.method}, lr {rate}, {recipe.epochs:g} epochs"),
-    ]
-    return format_columns(
-        [(name, _truncate_left(value, width - 8)) for name, value in pairs], width
-    )
+    values = {
+        "model": make_visible(plan.model.name),
+        "data": make_visible(Path(plan.data.files.train).name),
+        "method": f"{recipe.method}, lr {rate}, {recipe.epochs:g} epochs",
+    }
+    pairs = [(name, _truncate_left(value, width - 8)) for name, value in values.items()]
+    return format_columns(pairs, width)
 
 
 def _truncate_left(text: str, width: int) -> str:
@@ -182,20 +243,24 @@ def _truncate_left(text: str, width: int) -> str:
 
 def format_findings(progress: Progress, max_lines: int, *, is_alive: bool) -> Text:
     """Return the newest diagnosis of the curve, then the newest findings, newest last."""
-    newest_first = reversed(progress.findings)
-    verdict = next((event for event in newest_first if event.get("verdict")), None)
+    verdict = find_verdict(progress.findings)
     rows = [] if verdict is None else [_format_verdict(verdict)]
     relevant = [
         event for event in progress.findings if not event.get("verdict") or _is_alarm(event)
     ]
     for event in relevant[-(max_lines - len(rows)) :]:
         if event is not verdict:
-            mark = finding_mark(event)
-            rows.append(Text.assemble(mark, make_visible(str(event.get("message")), 400)))
+            message = make_visible(str(event.get("message")), 400)
+            rows.append(Text.assemble(finding_mark(event), message))
     if verdict is not None and _is_alarm(verdict):
         rows.append(Text(make_visible(str(verdict.get("message")), 400)))
         rows.append(Text.assemble("→ ", (get_advice(verdict, is_alive=is_alive), "bold")))
     return Text("\n").join(rows)
+
+
+def find_verdict(findings: Sequence[Event]) -> Event | None:
+    """Return the newest diagnosis of the curve."""
+    return next((event for event in reversed(findings) if event.get("verdict")), None)
 
 
 def get_advice(event: Event, *, is_alive: bool) -> str:
@@ -203,12 +268,8 @@ def get_advice(event: Event, *, is_alive: bool) -> str:
     action = event.get("action")
     if not isinstance(action, str):
         return ""
-    code = str(event.get("code"))
-    return (
-        make_visible(action, 300)
-        if is_alive
-        else ADVICE_AFTER_END.get(code, make_visible(action, 300))
-    )
+    advice = make_visible(action, 300)
+    return advice if is_alive else ADVICE_AFTER_END.get(str(event.get("code")), advice)
 
 
 def finding_mark(event: Event) -> tuple[str, str]:
@@ -222,16 +283,14 @@ def finding_mark(event: Event) -> tuple[str, str]:
 def finding_name(event: Event) -> str:
     """Return the display name of a finding."""
     code = str(event.get("code"))
-    label = next((text for name, text in diagnosis.PATTERN_NAMES.items() if name == code), None)
-    return label or make_visible(code.replace("_", " "), 40)
+    names: Mapping[str, str] = {**diagnosis.PATTERN_NAMES}
+    return names.get(code) or make_visible(code.replace("_", " "), 40)
 
 
 def _format_verdict(event: Event) -> Text:
     line = Text.assemble(finding_mark(event), (finding_name(event), "bold"))
     confidence = event.get("confidence")
-    if event.get("code") == "insufficient" or isinstance(confidence, bool):
-        return line
-    if isinstance(confidence, int | float):
+    if event.get("code") != "insufficient" and isinstance(confidence, int | float):
         line.append(f"  {100 * confidence:.0f}% confidence", "dim")
     return line
 

@@ -59,10 +59,8 @@ class ResultsPage(Page[str]):
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
         line.append(make_visible(self._folder.id), "bold")
         reason = observe(self._folder).end_reason or "lost"
-        return line.append(
-            f"  {describe.MARKS.get(reason, '✗')} {describe_end_reason(reason)}",
-            palette.GOOD,
-        )
+        end = f"  {describe.MARKS.get(reason, '✗')} {describe_end_reason(reason)}"
+        return line.append(end, palette.GOOD)
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="finish"):
@@ -93,7 +91,6 @@ class ResultsPage(Page[str]):
         self.call_after_refresh(self._show)
 
     def action_toggle_full(self) -> None:
-        """Switch between full and truncated texts."""
         self._limit = None if self._limit else MAX_CHARACTERS
         self._show()
 
@@ -103,12 +100,11 @@ class ResultsPage(Page[str]):
     def _show(self) -> None:
         part = self.query_one("#answer", Static)
         part.display = bool(self._answers)
-        if self._answers:
-            total = len(self._answers)
-            parts: list[RenderableType] = []
-            for index in range(self._index, min(self._index + self._page_length, total)):
-                parts += ["", build_answer(self._answers[index], index, total, self._limit)]
-            part.update(Group(*parts[1:]))
+        total = len(self._answers)
+        parts: list[RenderableType] = []
+        for index in range(self._index, min(self._index + self._page_length, total)):
+            parts += ["", build_answer(self._answers[index], index, total, self._limit)]
+        part.update(Group(*parts[1:]))
 
     def _format_scores(self) -> Text:
         compared = self._result.get("compare") or {}

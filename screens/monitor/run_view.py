@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 from rich.text import Text
@@ -23,10 +23,11 @@ from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.monitor import chart_data, gpus, readings
-from ftwizard.screens.monitor.chart_data import AXIS_NAMES, PANES, SMOOTHINGS, ChartData, Pane
-from ftwizard.screens.monitor.figures import format_spent, list_figures
+from ftwizard.screens.monitor.chart_data import AXIS_NAMES, LOSS, PANES, SMOOTHINGS, ChartData, Pane
 from ftwizard.text import format_duration, make_visible
 
+_T = TypeVar("_T")
+KEY = f"bold {palette.ACCENT}"
 SIDE_WIDTH = 44
 MIN_GPU_LINES, MAX_GPU_LINES = 3, 16
 OUTER_ROWS = 3
@@ -75,7 +76,6 @@ class RunView(Container):
 
     @property
     def is_drawn(self) -> bool:
-        """Whether anything has been drawn yet."""
         return bool(self._drawn)
 
     def draw(self) -> None:
@@ -88,24 +88,27 @@ class RunView(Container):
         follower, progress = self._follower, self._follower.shown
         report = follower.run_status
         live = report.state != "ended"
-        roomy = wide or page.has_class("-tall")
-        time_shares = list_figures(progress) if live and roomy else []
+        tall = page.has_class("-tall")
+        shares = readings.list_efficiency(progress) if live and (wide or tall) else []
         cost = self._format_spent(live=live)
-        figures = readings.list_figures(progress, report, cost, with_speed=not time_shares)
+        figures = readings.list_figures(progress, report, cost, with_speed=not shares)
         layout = readings.format_columns if wide else readings.format_inline
-        log_lines = 8 if page.has_class("-tall") else 2
-        self._put("now", readings.format_progress(follower, width))
-        self._put("figures", layout(figures, width))
-        self._put("efficiency", readings.format_inline(time_shares, page.size.width - 4))
         samples = follower.machine() if live else []
         self._gpus = gpus.newest(samples) if readings.is_recent(samples) else []
-        self._put("machine", readings.format_machine(samples, width) if live else Text())
-        about = readings.format_plan(self.plan, width) if self.plan and wide else Text()
-        self._put("about", about)
-        self._put("next", _format_next(follower))
-        self._put("findings", readings.format_findings(progress, 6 if wide else 2, is_alive=live))
         succeeded = follower.status.end_reason in GOOD_END_REASONS
-        self._put("log", Text() if succeeded else readings.format_log(follower.log(log_lines)))
+        log = [] if succeeded else follower.log(8 if tall else 2)
+        texts = {
+            "now": readings.format_progress(follower, width),
+            "next": _format_next(follower),
+            "figures": layout(figures, width),
+            "machine": readings.format_machine(samples, width) if live else Text(),
+            "findings": readings.format_findings(progress, 6 if wide else 2, is_alive=live),
+            "about": readings.format_plan(self.plan, width) if self.plan and wide else Text(),
+            "efficiency": readings.format_inline(shares, page.size.width - 4),
+            "log": readings.format_log(log),
+        }
+        for name, text in texts.items():
+            self._put(name, text)
         self._draw_gpus(samples)
         self._arrange()
         self._draw_chart()
@@ -116,13 +119,12 @@ class RunView(Container):
         # Time between two attempts costs nothing: count only after the first event of the newer one.
         started = self._follower.status.attempt == self._follower.shown.attempt
         now = time.time() if live and started else None
-        return format_spent(self._follower.shown, self.hour, self.plan.budget, now)
+        return readings.format_spent(self._follower.shown, self.hour, self.plan.budget, now)
 
     @property
     def next_pane(self) -> Pane:
         """The pane that z shows next: the chart, the GPUs if there are any, then everything."""
-        panes = [pane for pane in PANES if pane != "gpus" or self._gpus]
-        return panes[(panes.index(self._pane) + 1) % len(panes)]
+        return _cycle([pane for pane in PANES if pane != "gpus" or self._gpus], self._pane)
 
     def show_pane(self, pane: Pane) -> None:
         """Show one pane alone, or everything."""
@@ -201,22 +203,17 @@ class RunView(Container):
         """Chart another metric."""
         names = chart_data.list_metrics(self._follower.shown)
         current = self._chart_data.settings.metric
-        index = names.index(current) if current in names else 0
-        self._update_settings(metric=names[(index + by) % len(names)])
+        self._update_settings(metric=_cycle(names, current if current in names else LOSS, by))
 
     def action_axis(self) -> None:
         """Draw along steps, epochs, minutes or tokens."""
         axes = chart_data.list_axes(self._follower.shown)
-        current = self._chart_data.settings.axis
-        index = axes.index(current) if current in axes else -1
-        self._update_settings(axis=axes[(index + 1) % len(axes)])
+        self._update_settings(axis=_cycle(axes, self._chart_data.settings.axis))
         self._chart.action_reset()  # the old zoom window does not apply to another axis
 
     def action_smoothing(self) -> None:
         """Increase the smoothing; after the maximum turn it off."""
-        current = self._chart_data.settings.smoothing
-        index = SMOOTHINGS.index(current) if current in SMOOTHINGS else -1
-        smoothing = SMOOTHINGS[(index + 1) % len(SMOOTHINGS)]
+        smoothing = _cycle(SMOOTHINGS, self._chart_data.settings.smoothing)
         self._update_settings(smoothing=smoothing)
         state = f"{smoothing:g}" if smoothing else "off"
         self.notify(f"Smoothing: {state}", markup=False, timeout=2)
@@ -234,6 +231,12 @@ class RunView(Container):
         side.scroll_relative(y=by * max(1, side.size.height - 1), animate=False)
 
 
+def _cycle(options: Sequence[_T], current: _T, by: int = 1) -> _T:
+    """Return the option after the current one; the first if that is not an option."""
+    index = options.index(current) if current in options else -1
+    return options[(index + by) % len(options)]
+
+
 def _format_next(follower: Follower) -> Text:
     """Return how the run ended and the next step, or problems of a live run."""
     lines = []
@@ -242,27 +245,19 @@ def _format_next(follower: Follower) -> Text:
     elif follower.status.state == "ended":
         lines += map(Text, describe.describe_next_step(follower.folder, follower.status))
         if follower.status.end_reason in GOOD_END_REASONS:
-            lines.append(_format_key("enter", " shows the results"))
+            lines.append(Text.assemble(("enter", KEY), " shows the results"))
         elif follower.status.end_reason in describe.RESUMABLE:
-            lines.append(_format_key("r", " resumes the run"))
+            lines.append(Text.assemble(("r", KEY), " resumes the run"))
     elif follower.status.keeper_lives is False:
         lines.append(Text("! The supervisor process died; the run keeps running.", palette.WARNING))
     if host := follower.status.host:
         lines.append(Text(f"· Running on {make_visible(host, 64)}.", "dim"))
     silent_s = time.monotonic() - follower.last_read
     if follower.status.state == "running" and silent_s > SILENT_S:
-        lines.append(
-            Text(
-                f"! No events for {format_duration(silent_s)}. Press o for the output.",
-                palette.WARNING,
-            )
-        )
+        message = f"! No events for {format_duration(silent_s)}. Press o for the output."
+        lines.append(Text(message, palette.WARNING))
     if follower.is_behind:
         lines.append(Text("· Long run: showing a sample while reading the rest.", "dim"))
     if follower.torn:
         lines.append(Text(f"! Skipped {follower.torn} incomplete event lines.", "dim"))
     return Text("\n").join(lines)
-
-
-def _format_key(key: str, effect: str) -> Text:
-    return Text.assemble((key, f"bold {palette.ACCENT}"), effect)

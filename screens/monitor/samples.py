@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.console import Console
 from rich.text import Text
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.widgets import Static
 
 from ftwizard import user_paths
+from ftwizard.advice import run_history
 from ftwizard.background import run_in_thread
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import Event
+from ftwizard.jobs.events import Event, to_count, to_number
 from ftwizard.plan.schema import Plan
+from ftwizard.runs import store
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
-from ftwizard.screens.monitor import high_loss_rows
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.monitor.log import ScrollingPage
 from ftwizard.screens.widgets.menu import MenuLine
-from ftwizard.text import make_visible
+from ftwizard.screens.wizard.data.rows import RowSelection, RowsPage
+from ftwizard.text import format_count, make_visible
 
 MIN_SIDE_BY_SIDE = 110
 """Columns needed to show the answers of three steps side by side."""
 MAX_LINES = 8
 """Lines shown of one answer."""
 MIN_LABEL_CELLS = 10
+CHANGED = "This file changed after the run started. The row may not be the one that was measured."
+MIN_ANSWER_CELLS = 24
+"""Free cells after an example's beginning from which its answer is shown too."""
 
 
 class AnswersPage(ScrollingPage):
@@ -107,9 +114,9 @@ class AnswersPage(ScrollingPage):
         if current is None:
             return
         steps = list_steps(progress)
-        candidates = [step for step in steps if (step > current if by > 0 else step < current)]
+        candidates = [step for step in steps if step * by > current * by]
         if candidates:
-            step = min(candidates) if by > 0 else max(candidates)
+            step = min(candidates, key=lambda step: step * by)
             self._chosen_step = None if step == default_step(progress) else step
             self._show()
 
@@ -122,27 +129,18 @@ class AnswersPage(ScrollingPage):
     @work(group="row", exclusive=True, exit_on_error=False)
     async def action_row(self) -> None:
         """Show the selected example in its file."""
-        from ftwizard.screens.dialogs.dialog import ErrorDialog
-
-        event, id, folder = (
-            self._follower.shown.highest_loss_rows,
-            self._menu.chosen,
-            self._follower.folder,
-        )
+        event, id = self._follower.shown.highest_loss_rows, self._menu.chosen
         if event is None or id is None or self._plan is None:
             return
-        rows = high_loss_rows.select_rows(event, id, self._plan)
+        rows = select_rows(event, id, self._plan)
         if not await run_in_thread(user_paths.exists, Path(rows.path)):
             message = f"The data file no longer exists: {make_visible(rows.path, 300)}."
             error = FtwizardError(message, "Restore it to view this example.")
             await self.app.push_screen_wait(ErrorDialog(error))
             return
-        try:
-            hashes = (await run_in_thread(folder.read_job)).hashes
-        except (OSError, FtwizardError):
-            hashes = {}
-        part = id.partition(":")[0]
-        self.app.push_screen(high_loss_rows.HighestLossPage(rows, hashes.get(part)))
+        job = await run_in_thread(store.read_job, self._follower.folder)
+        recorded = job.hashes.get(id.partition(":")[0]) if job else None
+        self.app.push_screen(HighestLossPage(rows, recorded))
 
 
 def build_lines(
@@ -161,7 +159,7 @@ def build_lines(
         message = "No prompts answered yet, or samples are turned off in the plan."
         lines = [MenuLine(Text(message, "dim")), MenuLine(Text())]
     if progress.highest_loss_rows:
-        lines += high_loss_rows.build_lines(progress.highest_loss_rows, width, plan)
+        lines += build_row_lines(progress.highest_loss_rows, width, plan)
     return lines
 
 
@@ -206,10 +204,7 @@ def _list_answered(progress: Progress) -> list[int]:
 def _build_prompt(
     index: int, answers: list[Event], width: int, movable: int | None
 ) -> list[MenuLine]:
-    """Return the lines of one prompt.
-
-    ``movable`` is the step that left and right change, None if there is no other.
-    """
+    """Return the lines of a prompt; left and right change step ``movable``, if there is another."""
     first = answers[0]
     prompt = make_visible(str(first.get("prompt") or ""), 400)
     lines = [MenuLine(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
@@ -268,3 +263,78 @@ def _wrap(event: Event, field: str, width: int, style: str = "") -> list[Text]:
 
 def _format_step(step: int) -> str:
     return "base" if step == 0 else f"step {step:,}"
+
+
+def build_row_lines(event: Event, width: int, plan: Plan | None) -> list[MenuLine]:
+    """Return the examples of a ``rows`` event, highest loss first; those with an id can be opened.
+
+    ``plan`` is the run's plan, None if it could not be read.
+    """
+    heading = Text.assemble((_format_title(event), "bold"), ("   loss/token, row, text", "dim"))
+    lines = [MenuLine(heading)]
+    ids: set[str] = set()
+    for row in event["rows"]:
+        if (loss := to_number(row.get("loss"))) is None:
+            continue
+        id = _make_id(row, plan)
+        lines.append(MenuLine(_format_row(row, loss, width), None if id in ids else id))
+        ids.add(id or "")
+    footer = f"   {format_count(len(event['rows']), 'example')}, highest loss first"
+    return [*lines, MenuLine(Text(footer, "dim"))]
+
+
+def select_rows(event: Event, id: str, plan: Plan) -> RowSelection:
+    """Return the example with this id, and the other ones of its file, for a page."""
+    part, _, line = id.partition(":")
+    ids = dict.fromkeys(_make_id(row, plan) for row in event["rows"])
+    numbers = [int(i.rpartition(":")[2]) for i in ids if i and i.startswith(f"{part}:")]
+    path = _find_path(part, plan)
+    heading = Text.assemble((_format_title(event), "bold"), f"  {make_visible(path, 200)}")
+    return RowSelection(heading, path, numbers, plan, "trl-sft", at=int(line))
+
+
+class HighestLossPage(RowsPage):
+    """Rows of a run's data, with a warning if the file changed after the run started."""
+
+    STEP: ClassVar[int | None] = None
+
+    def __init__(self, rows: RowSelection, recorded: str | None) -> None:
+        """``recorded`` is the file's hash at the start of the run, None if unknown."""
+        super().__init__(rows)
+        self._recorded_hash = recorded
+
+    def on_mount(self) -> None:
+        if self._recorded_hash is not None:
+            self._compare()
+
+    @work(group="changed", exit_on_error=False)
+    async def _compare(self) -> None:
+        current_hash = await run_in_thread(run_history.hash_rows, self._rows.path)
+        if current_hash not in (None, self._recorded_hash):
+            warning = Text.assemble("\n", ("! ", palette.WARNING), CHANGED)
+            self.query_one("#heading", Static).update(self._rows.heading + warning)
+
+
+def _format_title(event: Event) -> str:
+    return f"Highest-loss validation examples at step {event['step']:,}"
+
+
+def _format_row(row: dict[str, Any], loss: float, width: int) -> Text:
+    head = f"   {loss:7.3f}  {make_visible(str(row.get('row')), 12):>7}  "
+    text = Text(make_visible(str(row.get("start") or ""), 400))
+    text.truncate(max(20, width - 4 - len(head)), overflow="ellipsis")
+    answer = make_visible(str(row.get("answer") or ""), 60)
+    fits = answer and text.cell_len + len(head) + MIN_ANSWER_CELLS < width
+    return Text.assemble(head, text, (f"  → {answer}" if fits else "", "dim"))
+
+
+def _make_id(row: dict[str, Any], plan: Plan | None) -> str | None:
+    """Return ``part:line`` of a row, None if its file or line is unknown."""
+    line, part = to_count(row.get("row")), row.get("file")
+    has_path = line and plan and isinstance(part, str) and _find_path(part, plan)
+    return f"{part}:{line}" if has_path else None
+
+
+def _find_path(part: str, plan: Plan) -> str:
+    files = plan.data.files
+    return {"train": files.train, "validation": files.validation}.get(part) or ""

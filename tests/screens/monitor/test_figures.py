@@ -10,7 +10,7 @@ import pytest
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.plan.schema import Budget
 from ftwizard.runs.progress import Progress
-from ftwizard.screens.monitor.figures import format_spent
+from ftwizard.screens.monitor.readings import format_spent
 
 
 def rate(usd: str, **more: Any) -> PriceRate:

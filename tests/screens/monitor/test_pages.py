@@ -16,7 +16,7 @@ from ftwizard.jobs.folder import write_json
 from ftwizard.runs.progress import Progress
 from ftwizard.screens.monitor import chart_data
 from ftwizard.screens.monitor.chart_data import ChartSettings
-from ftwizard.screens.monitor.high_loss_rows import CHANGED
+from ftwizard.screens.monitor.samples import CHANGED
 from ftwizard.timeseries import Series
 from tests.helpers.checkpoints import save
 from tests.screens.frames import frame, says, until
