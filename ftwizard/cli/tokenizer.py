@@ -53,6 +53,6 @@ def encoder(name: str, say: Say) -> tuple[hub.ModelSource, Encoder]:
     """
     check_installed()
     source, base = fetch(name, None, say)
-    from ftwizard.train import mask_report
+    from ftwizard.train.encoder import load_encoder
 
-    return source, mask_report.load_encoder(base, say)
+    return source, load_encoder(base, say)

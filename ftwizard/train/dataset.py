@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -87,33 +88,15 @@ def hash_split(rows: Rows) -> str:
     return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
 
 
-def reading_reporter(
-    worker: Worker, unreadable: dict[str, int]
-) -> Callable[[str, reader.DataTable], None]:
-    """Return a callback for ``load`` that writes events and counts skipped rows.
-
-    The counts go into ``unreadable``, by part.
-    """
-
-    def report(part: str, table: reader.DataTable) -> None:
-        if table.problems:
-            unreadable[part] = len(table.problems)
-        worker.phase(
-            "reading", part=part, format=table.format, rows=len(table.rows),
-            skipped=len(table.problems),
-        )  # fmt: skip
-
-    return report
-
-
 def encode(
     worker: Worker, encoder: Encoder, rows: Rows, max_length: int
 ) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport]]:
-    """Encode every part and write a report on it to the events.
-
-    Rows of ``mix`` are returned with those of ``train``.
-    """
-    encoded, reports = encode_parts(encoder, rows, max_length, lambda name: _row_progress(worker))
+    """Encode every part as ``encode_parts`` does, and write a report on it to the events."""
+    say = phase_reporter(worker, "tokenising")
+    encoded, reports = encode_parts(
+        encoder, rows, max_length,
+        lambda _, done, total: say(None, done=done, total=total, unit="rows"),
+    )  # fmt: skip
     for name, report in reports.items():
         fields = msgspec.to_builtins(report)
         fields["lost"] = report.lines_without_loss[:SHOWN_LINES]
@@ -136,24 +119,21 @@ def encode(
 
 
 def encode_parts(
-    encoder: Encoder,
-    rows: Rows,
-    max_length: int,
-    progress: Callable[[str], Callable[[int, int], None]],
+    encoder: Encoder, rows: Rows, max_length: int, progress: Callable[[str, int, int], None]
 ) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport]]:
     """Return the encoded rows and a report for each part.
 
-    Rows of ``mix`` are returned with those of ``train``. ``progress`` returns a callback for a
-    part, called with the rows done and in total.
+    Rows of ``mix`` are returned with those of ``train``. ``progress`` is called with the part, and
+    the rows done and in total.
     """
     encoded: dict[str, list[EncodedRow]] = {}
     reports: dict[str, EncodingReport] = {}
     for name, part in rows.items():
-        needed = name in ("train", "validation")
         try:
             encoded[name], reports[name] = encode_rows(
-                encoder, part, max_length, progress(name), needed=needed
-            )
+                encoder, part, max_length, functools.partial(progress, name),
+                needed=name in ("train", "validation"),
+            )  # fmt: skip
         except EncodingError as error:
             if name != "mix":
                 raise
@@ -172,12 +152,6 @@ def check_lengths(base: Path, encoded: Mapping[str, list[EncodedRow]]) -> str | 
     if error := context_length.refusal(config, tokens, str(base)):
         raise error
     return context_length.warning(config, tokens)
-
-
-def report_shortage(worker: Worker, plan: Plan, rows: Rows) -> None:
-    """Write a finding if there are fewer general rows than the plan asks for."""
-    if message := describe_shortage(plan, rows):
-        worker.events.write_finding("mix_short", message, "warning")
 
 
 def describe_shortage(plan: Plan, rows: Rows) -> str | None:
@@ -201,8 +175,3 @@ def phase_reporter(worker: Worker, phase: str) -> Callable[..., None]:
         worker.phase(phase, what=item, **fields)
 
     return report
-
-
-def _row_progress(worker: Worker) -> Callable[[int, int], None]:
-    report = phase_reporter(worker, "tokenising")
-    return lambda done, total: report(None, done=done, total=total, unit="rows")

@@ -9,6 +9,9 @@ the first step. Plain text and token rows are trained on as they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +23,7 @@ from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate.report import PartReport
 from ftwizard.models.loss_mask import MaskRoute
 from ftwizard.text import format_count, make_visible
-from ftwizard.train import raw_rows
+from ftwizard.train import model_loading, raw_rows, runtime
 from ftwizard.train.mask_check import MaskError, TokenRange, assistant_messages, verify_mask
 
 MAX_ADDITIONS = 5
@@ -134,41 +137,39 @@ class Encoder:
             raise EncodingError(f"Prompt: {problem}.", "Choose another model.") from None
         return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
-    def _render(
+    def _apply_template(
         self, messages: list[Message], tools: list[dict[str, Any]] | None, **options: Any
-    ) -> str:
+    ) -> Any:
+        """Apply a chat template to messages without their ``weight``, which templates do not know."""
         from jinja2.exceptions import TemplateError
 
-        unweighted = _drop_weights(messages)
+        unweighted = [
+            {key: value for key, value in message.items() if key != "weight"}
+            for message in messages
+        ]
         try:
-            text = self.tokenizer.apply_chat_template(
-                unweighted, tools=tools, tokenize=False, **options
-            )
+            return self.tokenizer.apply_chat_template(unweighted, tools=tools, **options)
         except (TemplateError, TypeError, KeyError, ValueError) as error:
             raise MaskError(
                 f"the chat template rejects it: {make_visible(str(error), 200)}"
             ) from None
-        return str(text)
+
+    def _render(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None, **options: Any
+    ) -> str:
+        return str(self._apply_template(messages, tools, tokenize=False, **options))
 
     def _encode_by_markers(
         self, messages: list[Message], tools: list[dict[str, Any]] | None
     ) -> tuple[list[int], list[TokenRange]]:
-        from jinja2.exceptions import TemplateError
-
-        unweighted = _drop_weights(messages)
-        try:
-            output = self.tokenizer.apply_chat_template(
-                unweighted,
-                tools=tools,
-                chat_template=self._template,
-                tokenize=True,
-                return_dict=True,
-                return_assistant_tokens_mask=True,
-            )
-        except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise MaskError(
-                f"the chat template rejects it: {make_visible(str(error), 200)}"
-            ) from None
+        output = self._apply_template(
+            messages,
+            tools,
+            chat_template=self._template,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+        )
         ids = [int(i) for i in output["input_ids"]]
         return ids, _find_ranges(output["assistant_masks"])
 
@@ -216,11 +217,15 @@ class Encoder:
         return trimmed
 
 
-def _drop_weights(messages: list[Message]) -> list[dict[str, Any]]:
-    """Return messages without their ``weight``, which templates do not know."""
-    return [
-        {key: value for key, value in message.items() if key != "weight"} for message in messages
-    ]
+def load_encoder(base: Path, say: Callable[..., None]) -> Encoder:
+    """Return a model's encoder from a folder with tokenizer, template and configuration.
+
+    ``say`` is called with the phase. Raises FtwizardError for a model that cannot be trained.
+    """
+    say("loading", what="libraries")
+    runtime.silence_libraries()
+    model_loading.load_config(base)
+    return Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
 
 
 def encode_rows(
@@ -237,28 +242,22 @@ def encode_rows(
     EncodingError if a row cannot be masked, FtwizardError (declined) if no rows remain and they are
     ``needed``.
     """
-    kept: list[EncodedRow] = []
-    lost: list[int] = []
-    cut = longest = 0
-    for number, row in enumerate(rows):
-        encoded = encoder.encode_row(row)
-        longest = max(longest, len(encoded.input_ids))
-        cut += len(encoded.input_ids) > max_length
-        trained = truncate(encoded, max_length)
-        if trained is None:
-            lost.append(row.line)
-        else:
-            kept.append(trained)
-        progress(number + 1, len(rows))
+    whole: list[EncodedRow] = []
+    for number, row in enumerate(rows, 1):
+        whole.append(encoder.encode_row(row))
+        progress(number, len(rows))
+    lengths = [len(row.input_ids) for row in whole]
+    truncated = [truncate(row, max_length) for row in whole]
+    kept = [row for row in truncated if row]
     report = EncodingReport(
         route=encoder.route_of(rows),
         rows=len(rows),
         used=len(kept),
-        truncated=cut,
-        lines_without_loss=lost,
-        tokens=sum(len(encoded.input_ids) for encoded in kept),
-        trainable_tokens=sum(encoded.trained for encoded in kept),
-        longest_row=longest,
+        truncated=sum(length > max_length for length in lengths),
+        lines_without_loss=[row.line for row, cut in zip(whole, truncated, strict=True) if not cut],
+        tokens=sum(len(row.input_ids) for row in kept),
+        trainable_tokens=sum(row.trained for row in kept),
+        longest_row=max(lengths, default=0),
         trainable_text=sorted(encoder.added),
     )
     if rows and not kept and needed:
@@ -294,15 +293,8 @@ def _no_rows_error(report: EncodingReport, max_length: int) -> FtwizardError:
 
 def _find_ranges(mask: list[int]) -> list[TokenRange]:
     """Return the ranges of ones."""
-    ranges: list[TokenRange] = []
-    start = None
-    for index, value in enumerate([*mask, 0]):
-        if value and start is None:
-            start = index
-        elif not value and start is not None:
-            ranges.append((start, index))
-            start = None
-    return ranges
+    edges = [i for i, (before, after) in enumerate(pairwise([0, *mask, 0])) if before != after]
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _choose_route(tokenizer: Any) -> tuple[MaskRoute, str | None]:

@@ -8,21 +8,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.reader import ParsedRow
+from ftwizard.data.reader import DataTable, ParsedRow
 from ftwizard.estimate import training_setup
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
 from ftwizard.plan.schema import Plan
-from ftwizard.train import (
-    dataset,
-    disk_check,
-    model_loading,
-    packing,
-    runtime,
-    sample_prompts,
-    test_split,
-)
-from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport
+from ftwizard.train import dataset, disk_check, packing, sample_prompts, test_split
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport, load_encoder
 from ftwizard.train.sample_prompts import SamplePrompt
 
 
@@ -55,10 +47,16 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     # Rows first, so that bad data is reported before gigabytes of weights are downloaded.
     worker.phase("reading")
     unreadable: dict[str, int] = {}
-    parts = dataset.load_rows(
-        plan, worker.record.hashes, dataset.reading_reporter(worker, unreadable)
-    )
-    dataset.report_shortage(worker, plan, parts)
+
+    def report(part: str, table: DataTable) -> None:
+        rows, skipped = len(table.rows), len(table.problems)
+        if skipped:
+            unreadable[part] = skipped
+        worker.phase("reading", part=part, format=table.format, rows=rows, skipped=skipped)
+
+    parts = dataset.load_rows(plan, worker.record.hashes, report)
+    if message := dataset.describe_shortage(plan, parts):
+        worker.events.write_finding("mix_short", message, "warning")
     if keeps and plan.finish.compare:
         test_split.save(worker.folder, parts)
 
@@ -68,12 +66,8 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     if keeps:
         disk_check.check_disk(worker.folder, plan, base)
 
-    worker.phase("loading", what="libraries")
-    runtime.silence_libraries()
-    model_loading.load_config(base)  # refuse an unusable model before encoding rows
-
+    encoder = load_encoder(base, worker.phase)
     worker.phase("tokenising")
-    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
     encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length)
     if message := dataset.check_lengths(base, encoded):
         worker.events.write_finding("beyond_positions", message, "warning")
@@ -84,12 +78,9 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     total = training_setup.total_steps(
         len(data), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
     )
-    validation = parts["validation"]
-    prompts = (
-        sample_prompts.choose(worker, plan, encoder, validation, encoded["validation"])
-        if keeps
-        else []
-    )
+    validation, prompts = parts["validation"], list[SamplePrompt]()
+    if keeps:
+        prompts = sample_prompts.choose(worker, plan, encoder, validation, encoded["validation"])
     return TrainingInputs(
         source=source,
         base=base,

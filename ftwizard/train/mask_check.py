@@ -76,7 +76,7 @@ def _verify_answer(
     tokenizer: Any, special_ids: set[int], answer: Message, span: list[int], check: MaskCheck
 ) -> str:
     """Check one answer; return the text in its span besides answer and special tokens."""
-    text = _decode(tokenizer, span)
+    text = _folded(decode(tokenizer, span))
     content = _folded(answer["content"]).strip()
     if content not in text and not _has_unknown(tokenizer, content):
         raise MaskError(f"the loss mask covers “{make_visible(text, 60)}”, not the whole answer")
@@ -100,7 +100,7 @@ def _verify_answer(
 
 def _verify_gap(tokenizer: Any, messages: list[Message], gap: list[int]) -> None:
     """Check that ``messages`` are in the tokens of ``gap``, which do not count toward the loss."""
-    text = _decode(tokenizer, gap)
+    text = _folded(decode(tokenizer, gap))
     position = 0
     for message in messages:
         content = _folded(message["content"]).strip()
@@ -128,10 +128,9 @@ def _calls(answer: Message) -> str:
     return _folded(msgspec.json.encode(answer.get("tool_calls") or []).decode())
 
 
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return _folded(
-        tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    )
+def decode(tokenizer: Any, ids: list[int]) -> str:
+    """Return the text of tokens, including special ones."""
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _folded(text: str) -> str:

@@ -13,16 +13,8 @@ import msgspec
 from ftwizard.estimate import training_setup
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.plan.schema import Plan
-from ftwizard.train import (
-    adapter,
-    dataset,
-    model_loading,
-    packing,
-    predict,
-    runtime,
-    target_modules,
-)
-from ftwizard.train.encoder import Encoder, EncodingReport
+from ftwizard.train import adapter, dataset, model_loading, packing, predict, target_modules
+from ftwizard.train.encoder import EncodingReport, load_encoder
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,17 +49,10 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     unusable model, as the training would.
     """
     parts = dataset.load_rows(plan, {})
-    say("loading", what="libraries")
-    runtime.silence_libraries()
-    model_loading.load_config(base)  # refuse an unusable model before encoding rows
-    encoder = Encoder(model_loading.load_tokenizer(base), model_loading.read_stop_ids(base))
-    recipe = plan.recipe
+    encoder, recipe = load_encoder(base, say), plan.recipe
 
-    def progress(name: str) -> Callable[[int, int], None]:
-        def report(done: int, total: int) -> None:
-            say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
-
-        return report
+    def progress(name: str, done: int, total: int) -> None:
+        say("tokenising", what=f"{name} rows", done=done, total=total, unit="rows")
 
     encoded, reports = dataset.encode_parts(encoder, parts, recipe.max_length, progress)
     dataset.check_lengths(base, encoded)
