@@ -13,7 +13,6 @@ import msgspec
 from ftwizard.data import formats, reader, row_preview
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import FileScan
-from ftwizard.data.dedup import exact_duplicates
 from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.example import RowProblem
 from ftwizard.data.findings import FileFinding, RowFinding, overall_verdict
@@ -179,6 +178,8 @@ class CheckedFile:
 
     def _check_whole(self) -> Iterator[FileFinding]:
         """Yield the findings on the file as a whole."""
+        from ftwizard.data.dedup import exact_duplicates  # numpy takes 0.1 s
+
         rows, target = self.scan.rows, self.target
         if target.hosted and (finding := self.container.find_hosting_problem(target.bom)):
             yield finding.for_rows(rows)
@@ -232,6 +233,8 @@ def check_files(
 
 def _compare(train: CheckedFile, val: CheckedFile) -> None:
     """Add the findings on equal rows to ``train``, and one on its relative size to ``val``."""
+    from ftwizard.data.dedup import exact_duplicates
+
     for leak in exact_duplicates.find_leakage(train.scan.hashes, val.scan.hashes):
         train.scan.findings.add_file(leak)
     if finding := _check_share(train.target, val.container.size, train.container.size):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 from ftwizard.data import unicode
 from ftwizard.data.checks.turns import format_location, get_texts, list_all_messages
@@ -75,133 +77,105 @@ def find_control_token(text: str) -> tuple[str, str] | None:
     return None
 
 
+Values = tuple[str, ...]
+
+
+class _Case(NamedTuple):
+    """A kind of unwanted text."""
+
+    code: str
+    find: Callable[[str], Values | None]
+    """Returns what was found in a text, or None."""
+    message: str
+    """What the text contains, with the found values in braces."""
+    fix: str
+
+    def check(self, text: str, where: str) -> Iterator[RowFinding]:
+        if (values := self.find(text)) is not None:
+            cause = ".".join((self.code, *values))
+            yield RowFinding(cause, f"{where} {self.message.format(*values)}", self.fix)
+
+
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield the findings about the texts of a row."""
     turns = list_all_messages(example)
-    row_texts = [text for message in turns for text in get_texts(message)]
+    texts = [(text, n) for n, message in enumerate(turns, 1) for text in get_texts(message)]
     if isinstance(example.text, str):
-        row_texts.append(example.text)
-    suspected = prefilter.match_text("\n".join(row_texts))
+        texts.append((example.text, 0))
+    suspected = prefilter.match_text("\n".join([text for text, _ in texts]))
     if not suspected:
         return
-    checks = [check_text for name, check_text in _CHECKS.items() if name in suspected]
-    for number, message in enumerate(turns, 1):
-        for text in get_texts(message):
-            for check_text in checks:
-                if finding := check_text(text, format_location(example, number, message)):
-                    yield finding
-    if isinstance(example.text, str):
-        for check_text in checks:
+    cases = [case for name, case in _CASES.items() if name in suspected]
+    for text, number in texts:
+        where = format_location(example, number, turns[number - 1]) if number else "the text"
+        for case in cases:
             # Plain text may legitimately be written in a model's own template.
-            if check_text is not _check_special and (
-                finding := check_text(example.text, "the text")
-            ):
-                yield finding
+            if number or case.code != "special_token":
+                yield from case.check(text, where)
 
 
-def _check_control(text: str, where: str) -> RowFinding | None:
-    if (match := unicode.CONTROL.search(text)) is None:
-        return None
-    return RowFinding(
-        "control_char",
-        f"{where} contains the control character U+{ord(match[0]):04X}",
-        "remove it: terminals obey it, and the model would learn to write it",
-    )
+def _find_character(pattern: re.Pattern[str], text: str) -> Values | None:
+    match = pattern.search(text)
+    return match and (f"{ord(match[0][0]):04X}",)
 
 
-def _check_bidi(text: str, where: str) -> RowFinding | None:
-    if (match := unicode.BIDI.search(text)) is None:
-        return None
-    return RowFinding(
-        "bidi",
-        f"{where} contains the bidirectional control U+{ord(match[0]):04X}",
+def _find_outside_code(pattern: re.Pattern[str], text: str) -> Values | None:
+    match = pattern.search(text) and pattern.search(_CODE.sub("", text))
+    return match and (quote(match[0], 40),)
+
+
+def _find_no_value(text: str) -> Values | None:
+    word = text.strip()
+    return (word,) if word in _NO_VALUE else None
+
+
+def _find_special(text: str) -> Values | None:
+    token = find_control_token(text)
+    return token and (quote(token[0], 40), token[1])
+
+
+_CONTROL = _Case(
+    "control_char", partial(_find_character, unicode.CONTROL),
+    "contains the control character U+{}",
+    "remove it: terminals obey it, and the model would learn to write it",
+)  # fmt: skip
+_CASES = {
+    "control": _CONTROL,
+    "separator": _CONTROL,
+    "bidi": _Case(
+        "bidi", partial(_find_character, unicode.BIDI), "contains the bidirectional control U+{}",
         "remove it unless intended: people and the model read different texts",
-    )
-
-
-def _check_hidden(text: str, where: str) -> RowFinding | None:
-    if (match := unicode.HIDDEN.search(unicode.FLAG.sub("", text))) is None:
-        return None
-    return RowFinding(
-        "hidden_text",
-        f"{where} contains the invisible character U+{ord(match[0][0]):04X}",
+    ),
+    "hidden": _Case(
+        "hidden_text", lambda text: _find_character(unicode.HIDDEN, unicode.FLAG.sub("", text)),
+        "contains the invisible character U+{}",
         "remove it: people do not see it, but the model learns it",
-    )
-
-
-def _check_replacement(text: str, where: str) -> RowFinding | None:
-    if "\ufffd" not in text:
-        return None
-    return RowFinding(
-        "replacement_char",
-        f"{where} contains U+FFFD, which replaces bytes that could not be decoded",
+    ),
+    "replacement": _Case(
+        "replacement_char", lambda text: () if "\ufffd" in text else None,
+        "contains U+FFFD, which replaces bytes that could not be decoded",
         "recreate the file from its source with the right encoding",
-    )
-
-
-def _check_mojibake(text: str, where: str) -> RowFinding | None:
-    if not unicode.is_mojibake(text):
-        return None
-    return RowFinding(
-        "mojibake",
-        f"{where} was decoded with the wrong encoding (such as “Ã©” for “é”)",
+    ),
+    "mojibake": _Case(
+        "mojibake", lambda text: () if unicode.is_mojibake(text) else None,
+        "was decoded with the wrong encoding (such as “Ã©” for “é”)",
         "recreate the file as UTF-8, or fix it: ftwizard check DATA --fix OUT",
-    )
-
-
-def _check_page(text: str, where: str) -> RowFinding | None:
-    if _PAGE.search(text) is None or _PAGE.search(_CODE.sub("", text)) is None:
-        return None
-    return RowFinding(
-        "artifact",
-        f"{where} contains HTML of a web page",
+    ),
+    "page": _Case(
+        "artifact", partial(_find_outside_code, _PAGE), "contains HTML of a web page",
         "keep only its text, unless the model should write HTML",
-    )
-
-
-def _check_placeholder(text: str, where: str) -> RowFinding | None:
-    if (
-        _PLACEHOLDER.search(text) is None
-        or (match := _PLACEHOLDER.search(_CODE.sub("", text))) is None
-    ):
-        return None
-    return RowFinding(
-        "placeholder.template",
-        f"{where} contains the unfilled placeholder “{quote(match[0], 40)}”",
+    ),
+    "placeholder": _Case(
+        "placeholder", partial(_find_outside_code, _PLACEHOLDER),
+        "contains the unfilled placeholder “{}”", "fill in the text or delete the row",
+    ),
+    "no_value": _Case(
+        "placeholder", _find_no_value, "is “{}”, which programs write for a missing value",
         "fill in the text or delete the row",
-    )
-
-
-def _check_no_value(text: str, where: str) -> RowFinding | None:
-    if (word := text.strip()) not in _NO_VALUE:
-        return None
-    return RowFinding(
-        "placeholder.no_value",
-        f"{where} is “{word}”, which programs write for a missing value",
-        "fill in the text or delete the row",
-    )
-
-
-def _check_special(text: str, where: str) -> RowFinding | None:
-    if (token := find_control_token(text)) is None:
-        return None
-    return RowFinding(
-        f"special_token.{token[1]}",
-        f"{where} contains “{quote(token[0], 40)}”, a control token of {token[1]}",
+    ),
+    "special": _Case(
+        "special_token", _find_special, "contains “{}”, a control token of {}",
         "remove it: such models obey it anywhere in the text",
-    )
-
-
-_CHECKS: dict[str, Callable[[str, str], RowFinding | None]] = {
-    "control": _check_control,
-    "separator": _check_control,
-    "bidi": _check_bidi,
-    "hidden": _check_hidden,
-    "replacement": _check_replacement,
-    "mojibake": _check_mojibake,
-    "page": _check_page,
-    "placeholder": _check_placeholder,
-    "no_value": _check_no_value,
-    "special": _check_special,
-}
+    ),
+}  # fmt: skip
 """By the name of the expression in ``prefilter.TEXT`` that calls for the check."""

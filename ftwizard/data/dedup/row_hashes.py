@@ -8,7 +8,7 @@ collide is 3 in a million.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -136,47 +136,3 @@ def _encoded(value: Any) -> bytes:
         return msgspec.json.encode(value, order="deterministic")
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
         return repr(value).encode("utf-8", "backslashreplace")
-
-
-def find_equal_groups(keys: Any, at_least: int = 2) -> Iterator[Any]:
-    """Yield the sorted indices of each value that occurs ``at_least`` times in ``keys``.
-
-    ``keys`` is a NumPy array of shape (rows,), or (rows, columns) for combined keys.
-    """
-    import numpy as np
-
-    if keys.ndim == 1:
-        keys = keys[:, None]
-    indices = np.arange(len(keys))
-    for column in keys.T:  # few values repeat, so little is left to sort
-        indices = indices[_is_repeated(column[indices])]
-    if not len(indices):
-        return
-    keys = keys[indices]
-    order = np.lexsort(keys.T[::-1])
-    ranked = keys[order]
-    starts = np.flatnonzero(np.r_[True, (ranked[1:] != ranked[:-1]).any(axis=1)])
-    ends = np.r_[starts[1:], len(order)]
-    many = ends - starts >= at_least
-    for start, end in zip(starts[many], ends[many], strict=True):
-        yield indices[np.sort(order[start:end])]
-
-
-def count_distinct(column: Any) -> int:
-    """Return the number of distinct values in a NumPy array of shape (rows,)."""
-    import numpy as np
-
-    ordered = np.sort(column)  # np.unique takes four times as long
-    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(len(ordered))
-
-
-def _is_repeated(column: Any) -> Any:
-    """Tell for each value whether it occurs more than once, as a NumPy bool array (rows,)."""
-    import numpy as np
-
-    ordered = np.sort(column)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(repeated):
-        return np.zeros(len(column), bool)
-    nearest = np.searchsorted(repeated, column).clip(max=len(repeated) - 1)
-    return repeated[nearest] == column

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data.dedup import exact_duplicates
-from ftwizard.data.dedup.row_hashes import RowHashes, find_equal_groups, hash_row
+from ftwizard.data.dedup.row_hashes import RowHashes, hash_row
 from ftwizard.data.example import Example
 from ftwizard.data.findings import FileFinding
 
@@ -131,15 +131,6 @@ def test_answers_that_all_begin_alike_are_named() -> None:
     assert not by_code(
         exact_duplicates.find_repeats(facts([(p, f"{n}: {a}") for n, (p, a) in enumerate(rows)]))
     )
-
-
-@given(st.lists(st.integers(0, 5)))
-def test_groups_are_the_places_of_what_stands_twice(keys: list[int]) -> None:
-    import numpy as np
-
-    found = [list(map(int, group)) for group in find_equal_groups(np.array(keys, dtype=np.uint64))]
-    wanted = [[n for n, key in enumerate(keys) if key == one] for one in sorted(set(keys))]
-    assert found == [places for places in wanted if len(places) > 1]
 
 
 @given(ROWS, st.integers(0, 30))
