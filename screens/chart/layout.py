@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
+from rich.style import Style
 from textual.strip import Strip
 
-from ftwizard.screens.chart.canvas import BLANK
-from ftwizard.screens.chart.legend import LegendEntry, build_legend, build_sample, make_printable
+from ftwizard.screens.chart.canvas import BLANK, LineStyle
 from ftwizard.screens.chart.model import MARKS, ChartFigure
 from ftwizard.screens.chart.plot_area import Body
+from ftwizard.text import make_visible
 from ftwizard.timeseries import Series
 
 MIN_WIDTH, MIN_HEIGHT = 20, 5
@@ -18,6 +23,12 @@ _LABEL_WIDTH = 5
 # Columns after the newest point for its value, if the chart is wide enough.
 _MARGIN = 8
 _MIN_WIDTH_FOR_MARGIN = 60
+
+_SAMPLES = {"solid": "──", "dashed": "╌{}╌", "faint": "··"}
+_ASCII_SAMPLES = {"solid": "--", "dashed": "-{}-", "faint": "::"}
+_SEPARATOR = "  "
+# Maximum name lengths, tried in order until all entries fit.
+_NAME_LENGTHS = (40, 16, 10, 5, 0)
 
 
 def lay_out(figure: ChartFigure, width: int, height: int) -> list[Strip]:
@@ -137,3 +148,70 @@ def _build_label_row(figure: ChartFigure, body: Body, indent: int, width: int) -
     if name_start > next_free:
         row[name_start:] = figure.x_name
     return Strip([Segment("".join(row), figure.styles.label)], width)
+
+
+class LegendEntry(NamedTuple):
+    """A line in the legend; ``name`` is printable."""
+
+    sample: str
+    name: str
+    value: str
+    style: Style
+
+
+def build_sample(style: LineStyle, marker: str, *, ascii: bool) -> str:
+    """Return a short sample of a line style."""
+    samples = _ASCII_SAMPLES if ascii else _SAMPLES
+    return samples[style].format(marker)
+
+
+def make_printable(name: str, *, ascii: bool) -> str:
+    """Return a foreign name on one line, without control characters."""
+    text = make_visible(name)
+    return text.encode("ascii", "backslashreplace").decode() if ascii else text
+
+
+def build_legend(
+    entries: Sequence[LegendEntry], notes: Sequence[str], width: int, text: Style, quiet: Style
+) -> list[Segment]:
+    """Return the row, exactly ``width`` cells wide: entries on the left, notes on the right.
+
+    If it is narrow, names are cut first, then the last entries are dropped. Notes that do not fit
+    are left out.
+    """
+    for length in _NAME_LENGTHS:
+        row = _SEPARATOR.join(_format_entry(entry, length) for entry in entries)
+        if cell_len(row) <= width:
+            break
+    segments: list[Segment] = []
+    used_cells = 0
+    for entry in entries:
+        name = _cut(entry.name, length)
+        size = cell_len(_format_entry(entry, length)) + (len(_SEPARATOR) if used_cells else 0)
+        if used_cells + size > width:
+            break
+        if used_cells:
+            segments.append(Segment(_SEPARATOR, text))
+        segments.append(Segment(entry.sample, entry.style))
+        if name:
+            segments.append(Segment(f" {name}", quiet))
+        segments.append(Segment(f" {entry.value}", text))
+        used_cells += size
+    note = ""
+    for part in notes:
+        longer = f"{note}{_SEPARATOR}{part}" if note else part
+        if used_cells + 2 + cell_len(longer) <= width:
+            note = longer
+    space = width - used_cells - cell_len(note)
+    return [*segments, Segment(" " * space, text), Segment(note, quiet)]
+
+
+def _format_entry(entry: LegendEntry, length: int) -> str:
+    return " ".join(part for part in (entry.sample, _cut(entry.name, length), entry.value) if part)
+
+
+def _cut(name: str, length: int) -> str:
+    """Cut a name to at most ``length`` cells; ``~`` marks the cut."""
+    if cell_len(name) <= length:
+        return name
+    return set_cell_size(name, length - 1).rstrip() + "~" if length else ""

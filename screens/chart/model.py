@@ -9,7 +9,7 @@ from typing import Literal
 from rich.style import Style
 
 from ftwizard.screens.chart.axes import Scale, format_number
-from ftwizard.screens.chart.line_renderer import LineStyle
+from ftwizard.screens.chart.canvas import LineStyle
 from ftwizard.timeseries import Interval, Series
 
 MarkKind = Literal["best", "checkpoint", "finding", "yours", "break-even"]

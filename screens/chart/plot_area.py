@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from math import exp, isfinite, log
 
 from ftwizard.screens.chart.axes import Scale, build_x_ticks, build_y_scale, find_y_range
-from ftwizard.screens.chart.canvas import Canvas
-from ftwizard.screens.chart.line_renderer import Pen, Span
+from ftwizard.screens.chart.canvas import Canvas, Pen, Span
 from ftwizard.screens.chart.model import ChartFigure, ChartLine, Mark
 from ftwizard.timeseries import Interval
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.style import Style
@@ -14,19 +15,108 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ftwizard.screens.chart.axes import round_step
+from ftwizard.screens.chart.canvas import LineStyle
 from ftwizard.screens.chart.layout import MIN_HEIGHT, MIN_WIDTH, lay_out, lay_out_message
-from ftwizard.screens.chart.line_renderer import LineStyle
 from ftwizard.screens.chart.model import MARKS, ChartFigure, ChartLine, Mark, MarkKind, Styles
-from ftwizard.screens.chart.viewport import ChartWindow, Extent
+from ftwizard.timeseries import Interval
 
 __all__ = ["Chart", "ChartLine", "LineStyle", "Mark", "MarkKind"]
 
+# The right end moves in jumps of at least 1/8 of the window: a chart that shifts with every point
+# is unreadable and costs bandwidth.
+_JUMPS_PER_WINDOW = 8
 # Opacity of faint lines.
 _FAINT = 0.6
-_ZOOM = 0.5
 _PAN = 0.25
 # Minimum points of the longest line in a zoomed window.
 _MIN_POINTS = 10
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Start and end of the data, and its final end if known."""
+
+    first: float
+    last: float
+    total: float | None = None
+
+
+@dataclass(frozen=True)
+class ChartWindow:
+    """The part of the x axis that the user chose."""
+
+    span: float | None = None
+    """Width of the window in units of x; None shows everything."""
+    right: float | None = None
+    """Fixed right end; None follows the data."""
+    follow: bool = True
+    """True ends the axis at the newest point, False at the end of the run."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether new points no longer move the window."""
+        return self.right is not None
+
+    def window(self, extent: Extent) -> Interval:
+        """Return the left and right end of the visible range; left < right."""
+        start, end = self._whole(extent)
+        if self.span is None or self.span >= end - start:
+            return start, end
+        right = self._free_end(extent) if self.right is None else self.right
+        right = min(max(right, start + self.span), end)
+        return right - self.span, right
+
+    def zoomed(
+        self, factor: float, extent: Extent, *, at: float | None, min_span: float
+    ) -> ChartWindow:
+        """Return a window ``factor`` times as wide, but at least ``min_span``.
+
+        The right end stays in place, or ``at`` if it is inside the window.
+        """
+        x0, x1 = self.window(extent)
+        start, end = self._whole(extent)
+        span = max((x1 - x0) * factor, min(min_span, x1 - x0))
+        if span >= end - start:
+            return ChartWindow(follow=self.follow)
+        if at is None or not x0 <= at <= x1:
+            return replace(self, span=span)
+        right = at + (x1 - at) * span / (x1 - x0)
+        return replace(self, span=span)._fixed_at(right, extent)
+
+    def panned(self, share: float, extent: Extent) -> ChartWindow:
+        """Return a window moved by a share of its width; at the end it follows again."""
+        x0, x1 = self.window(extent)
+        if self.span is None:
+            return self
+        return self._fixed_at(x1 + share * (x1 - x0), extent)
+
+    def _fixed_at(self, right: float, extent: Extent) -> ChartWindow:
+        assert self.span is not None
+        if right >= self._free_end(extent):
+            return replace(self, right=None)
+        return replace(self, right=max(right, self._whole(extent)[0] + self.span))
+
+    def _whole(self, extent: Extent) -> Interval:
+        """Return the ends of all data; the axis starts at 0 if the data starts close to it."""
+        end = self._end(extent, extent.last - min(extent.first, 0.0))
+        start = 0.0 if 0 <= extent.first <= 0.1 * end else extent.first
+        return start, end if end > start else start + 1
+
+    def _free_end(self, extent: Extent) -> float:
+        return self._end(extent, self.span or extent.last - extent.first)
+
+    def _end(self, extent: Extent, span: float) -> float:
+        """Return the end of the axis when it is not fixed."""
+        if not self.follow and extent.total is not None:
+            return max(extent.total, extent.last)
+        if span <= 0:
+            return extent.last
+        step = round_step(span / _JUMPS_PER_WINDOW)
+        end = math.ceil(extent.last / step - 1e-9) * step
+        if extent.total is not None and extent.last <= extent.total:
+            end = min(end, extent.total)
+        return max(end, extent.last)
 
 
 class Chart(Widget, can_focus=True):
@@ -36,14 +126,7 @@ class Chart(Widget, can_focus=True):
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "chart--axis",
-        "chart--label",
-        "chart--text",
-        "chart--best",
-        "chart--checkpoint",
-        "chart--finding",
-        "chart--yours",
-        "chart--break-even",
+        f"chart--{part}" for part in ("axis", "label", "text", *MARKS)
     }
     DEFAULT_CSS = """
     Chart {
@@ -60,16 +143,16 @@ class Chart(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus,equals_sign", "zoom_in", "zoom in", key_display="+", show=False),
-        Binding("minus", "zoom_out", "zoom out", key_display="-", show=False),
-        Binding("left", "pan_left", "earlier", show=False),
-        Binding("right", "pan_right", "later", show=False),
+        Binding("plus,equals_sign", "zoom(0.5)", "zoom in", key_display="+", show=False),
+        Binding("minus", "zoom(2)", "zoom out", key_display="-", show=False),
+        Binding("left", "pan(-1)", "earlier", show=False),
+        Binding("right", "pan(1)", "later", show=False),
         Binding("0", "reset", "show all", show=False),
         Binding("end", "follow", "follow", show=False),
         Binding("f", "toggle_whole", "whole run", show=False),
         Binding("l", "toggle_log", "log scale", show=False),
-        Binding("shift+left", "cursor_left", "read earlier value", show=False),
-        Binding("shift+right", "cursor_right", "read later value", show=False),
+        Binding("shift+left", "cursor(-1)", "read earlier value", show=False),
+        Binding("shift+right", "cursor(1)", "read later value", show=False),
     ]
 
     class LogScale(Message):
@@ -81,30 +164,23 @@ class Chart(Widget, can_focus=True):
 
     def __init__(
         self,
-        lines: Sequence[ChartLine] = (),
         *,
         x_name: str = "step",
         empty: str = "no steps yet",
         ascii: bool = False,
         write: Callable[[float], str] | None = None,
-        name: str | None = None,
         id: str | None = None,
-        classes: str | None = None,
     ) -> None:
-        """Create a chart.
-
-        ``x_name`` labels the x axis, ``empty`` is shown before the first point, ``write`` formats
-        values other than plain numbers.
-        """
-        super().__init__(name=name, id=id, classes=classes)
+        """``empty`` is shown before the first point; ``write`` formats values that need a unit."""
+        super().__init__(id=id)
         self.view = ChartWindow()
         self.log_scale = False
         self.cursor: float | None = None
-        self._lines = tuple(lines)
+        self._lines: tuple[ChartLine, ...] = ()
         self._marks: tuple[Mark, ...] = ()
         self._x_end: float | None = None
         self.x_name = x_name
-        self._empty = empty
+        self.empty = empty
         self._ascii = ascii
         self._write = write
         self._strips: list[Strip] = []
@@ -123,18 +199,6 @@ class Chart(Widget, can_focus=True):
             self._shown = self._state()
             self.refresh()
 
-    def set_empty_text(self, empty: str) -> None:
-        """Set the text shown while there are no points."""
-        self._empty = empty
-        if not self._lines:
-            self._drawn = None
-            self.refresh()
-
-    @property
-    def is_following(self) -> bool:
-        """Whether the newest point is always in view."""
-        return not self.view.is_fixed
-
     def render_line(self, y: int) -> Strip:
         state = (self._state(), self.size)
         if state != self._drawn:
@@ -148,22 +212,6 @@ class Chart(Widget, can_focus=True):
     def notify_style_update(self) -> None:
         self._drawn = None
         super().notify_style_update()
-
-    def action_zoom_in(self) -> None:
-        """Show half as much."""
-        self._zoom(_ZOOM)
-
-    def action_zoom_out(self) -> None:
-        """Show twice as much."""
-        self._zoom(1 / _ZOOM)
-
-    def action_pan_left(self) -> None:
-        """Pan back; new points no longer move the window."""
-        self._pan(-_PAN)
-
-    def action_pan_right(self) -> None:
-        """Pan forward; at the end the window follows the newest point again."""
-        self._pan(_PAN)
 
     def action_reset(self) -> None:
         """Show everything, follow the newest point and hide the cursor."""
@@ -184,14 +232,6 @@ class Chart(Widget, can_focus=True):
         self.post_message(self.LogScale(on=self.log_scale))
         self.refresh()
 
-    def action_cursor_left(self) -> None:
-        """Read the values of an earlier point."""
-        self._move_cursor(-1)
-
-    def action_cursor_right(self) -> None:
-        """Read the values of a later point; after the newest, hide the cursor."""
-        self._move_cursor(1)
-
     def on_resize(self, _event: events.Resize) -> None:
         self.refresh()
 
@@ -199,20 +239,22 @@ class Chart(Widget, can_focus=True):
         self.view = view
         self.refresh()
 
-    def _zoom(self, factor: float) -> None:
+    def action_zoom(self, factor: float) -> None:
+        """Show ``factor`` times as much."""
         extent = self._extent()
         if extent is not None:
             points = max(len(line.series) for line in self._lines)
             min_span = (extent.last - extent.first) * _MIN_POINTS / points
             self._set_window(self.view.zoomed(factor, extent, at=self.cursor, min_span=min_span))
 
-    def _pan(self, part: float) -> None:
+    def action_pan(self, direction: int) -> None:
+        """Pan; new points move the window again only at the end."""
         extent = self._extent()
         if extent is not None:
-            self._set_window(self.view.panned(part, extent))
+            self._set_window(self.view.panned(direction * _PAN, extent))
 
-    def _move_cursor(self, direction: int) -> None:
-        """Move to the next point at least one column away, and keep it in view."""
+    def action_cursor(self, direction: int) -> None:
+        """Read the next point at least one column away, in view; none after the newest."""
         extent = self._extent()
         if extent is None:
             return
@@ -221,9 +263,8 @@ class Chart(Widget, can_focus=True):
         goal = position + direction * (x1 - x0) / max(self.size.width, 1)
         candidates = []
         for line in self._lines:
-            i, j = line.series.window(
-                *((goal, extent.last) if direction > 0 else (extent.first, goal))
-            )
+            ends = (goal, extent.last) if direction > 0 else (extent.first, goal)
+            i, j = line.series.window(*ends)
             if i < j:
                 candidates.append(line.series[i if direction > 0 else j - 1][0])
         if direction > 0:
@@ -231,23 +272,22 @@ class Chart(Widget, can_focus=True):
         elif candidates:
             self.cursor = max(candidates)
         if self.cursor is not None and not x0 <= self.cursor <= x1:
-            self._pan(direction * _PAN)
+            self.action_pan(direction)
         self.refresh()
 
     def _extent(self) -> Extent | None:
         """Return the ends of all lines, None without points."""
-        firsts = [line.series.first_x for line in self._lines]
-        lasts = [line.series.last_x for line in self._lines]
-        first = min((x for x in firsts if x is not None), default=None)
-        last = max((x for x in lasts if x is not None), default=None)
-        if first is None or last is None:
+        ends = [(line.series[0][0], line.series[-1][0]) for line in self._lines if len(line.series)]
+        if not ends:
             return None
+        first, last = min(ends)[0], max(end for _, end in ends)
         return Extent(first, last, None if self._x_end is None else max(self._x_end, last))
 
     def _state(self) -> object:
         """Return everything that the layout depends on, except size and colors."""
         lines = tuple((line, id(line.series), line.series.version) for line in self._lines)
-        return lines, self._marks, self._x_end, self.x_name, self.view, self.log_scale, self.cursor
+        settings = self.x_name, self.empty, self.view, self.log_scale, self.cursor
+        return lines, self._marks, self._x_end, settings
 
     def _lay_out(self) -> list[Strip]:
         width, height = self.size
@@ -262,18 +302,15 @@ class Chart(Widget, can_focus=True):
             ascii=self._ascii,
             log=self.log_scale,
             cursor=self.cursor,
-            notes=self._notes(),
+            notes=("paused; 0 shows all",) if self.view.is_fixed else (),
             styles=self._styles(),
             write=self._write,
         )
         if extent is None:
-            return lay_out_message(self._empty, figure, width, height)
+            return lay_out_message(self.empty, figure, width, height)
         if all(line.series.bounds(extent.first, extent.last) is None for line in self._lines):
             return lay_out_message("all values are NaN", figure, width, height)
         return lay_out(figure, width, height)
-
-    def _notes(self) -> tuple[str, ...]:
-        return ("paused; 0 shows all",) if self.view.is_fixed else ()
 
     def _styles(self) -> Styles:
         background = self.background_colors[1]

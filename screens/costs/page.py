@@ -259,5 +259,5 @@ class CostsPage(Page[Draft]):
             star = chosen == self._recommended
             pane.show(text.format_detail(offer, self._basis, star=star, width=width))
         drawn = plot.build_plot(offer, self._offers, self._basis.query)
-        chart.set_empty_text(drawn.empty)
+        chart.empty = drawn.empty
         chart.show(drawn.lines, drawn.marks)

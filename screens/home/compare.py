@@ -71,9 +71,8 @@ class ComparePage(Page[None]):
         ascii = getattr(self.app, "ascii", False)
         with Vertical(id="compare"):
             yield Static(id="metric", markup=False)
-            yield Chart(
-                [], ascii=ascii, id="curves", empty="no validation loss; press m for training loss"
-            )
+            empty = "no validation loss; press m for training loss"
+            yield Chart(ascii=ascii, id="curves", empty=empty)
             with VerticalScroll(id="table", can_focus=False):
                 yield Static("Reading plans…", id="scores", markup=False)
 

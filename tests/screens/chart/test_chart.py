@@ -213,25 +213,25 @@ def test_zoom_pan_and_follow() -> None:
 
         await note("all")
         await note("zoomed", "+", "+")
-        assert app.chart.is_following
+        assert not app.chart.view.is_fixed
         for x in range(1001, 1101):
             line.series.append(x, 0)
         app.chart.show([line])
         await note("followed")
         await note("panned", "left")
-        assert not app.chart.is_following
+        assert app.chart.view.is_fixed
         for x in range(1101, 1201):
             line.series.append(x, 0)
         app.chart.show([line])
         await note("paused")
         assert "paused" in frame(app).split("\n")[0]
         await note("returned", "end")
-        assert app.chart.is_following
+        assert not app.chart.view.is_fixed
         await note("right", "left", "left", "right", "right", "right")
-        assert app.chart.is_following
+        assert not app.chart.view.is_fixed
         await note("reset", "0")
         await note("nothing to pan", "left")
-        assert app.chart.is_following
+        assert not app.chart.view.is_fixed
         await note("deepest", *["+"] * 20)
         await note("out", *["-"] * 20)
 
