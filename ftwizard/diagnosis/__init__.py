@@ -5,11 +5,11 @@ from ftwizard.diagnosis.advice import (
     PATTERN_NAMES,
     Action,
     DiagnosisFinding,
+    describe_best,
     get_mark,
     to_findings,
 )
 from ftwizard.diagnosis.curve import Curve, Objective, Pattern, Point, Sign
-from ftwizard.diagnosis.messages import describe_best
 from ftwizard.diagnosis.verdict import Verdict, diagnose
 
 __all__ = [

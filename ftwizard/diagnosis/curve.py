@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 # Signs: one pattern in a curve, with its evidence.
@@ -92,23 +92,15 @@ class Curve:
         def cut(points: Sequence[Point]) -> list[Point]:
             return [point for point in points if point[0] <= step]
 
-        return Curve(
+        saved = self.checkpoints
+        return replace(
+            self,
             train=cut(self.train),
             evals=cut(self.evals),
             learning_rate=cut(self.learning_rate),
             grad_norm=cut(self.grad_norm),
             scores={name: cut(points) for name, points in self.scores.items()},
-            total_steps=self.total_steps,
-            steps_per_epoch=self.steps_per_epoch,
-            warmup_steps=self.warmup_steps,
-            vocabulary=self.vocabulary,
-            accumulation=self.accumulation,
-            objective=self.objective,
-            validates=self.validates,
-            checkpoints=None
-            if self.checkpoints is None
-            else [saved for saved in self.checkpoints if saved <= step],
-            eval_sets=self.eval_sets,
+            checkpoints=None if saved is None else [at for at in saved if at <= step],
         )
 
 

@@ -93,8 +93,9 @@ def find_divergence(curve: Curve) -> Sign | None:
         return None
     values = [loss for _, loss in points]
     smooth = running_median(values, REACH)
-    floor, floor_index = _find_floor([min(values[0], smooth[0]), *smooth[1:]])
-    calm = values[: floor_index + 1]
+    smooth[0] = min(values[0], smooth[0])
+    floor = min(smooth)
+    calm = values[: smooth.index(floor) + 1]
     sigma = noise(calm) if len(calm) > MIN_HIGH_LOSSES else 0.05 * abs(floor)
     height = floor + max(6 * sigma, 0.25 * abs(floor))
     onset = _find_last_stretch_above(values, height)
@@ -114,11 +115,6 @@ def find_divergence(curve: Curve) -> Sign | None:
         {"before": floor, "now": last, "start": start,
          **get_guessing_evidence(curve, median(values[-MIN_HIGH_LOSSES:]))},
     )  # fmt: skip
-
-
-def _find_floor(smooth: Sequence[float]) -> tuple[float, int]:
-    index = min(range(len(smooth)), key=smooth.__getitem__)
-    return smooth[index], index
 
 
 def _find_last_stretch_above(values: Sequence[float], height: float) -> int:

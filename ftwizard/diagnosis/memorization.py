@@ -101,7 +101,9 @@ def _fit_stairs(points: Sequence[Point], span: float, sigma: float) -> _Stairs |
             return None  # the fast exit for most candidate spacings
         falls.append((late, early, level, fallen))
     # A loss that rises within epochs, as in a spike, must not enlarge the drops at their ends.
-    inner = min(0.0, median([_compute_slope(_drop_beginning(epoch)) for epoch in epochs]))
+    # The first epoch falls steeply at its beginning, which therefore does not count.
+    ends = [epoch[len(epoch) // 2 :] if len(epoch) >= 8 else epoch for epoch in epochs]
+    inner = min(0.0, median(map(_compute_slope, ends)))
     steps, shares, score = [], [], 0.0
     for late, early, level, fallen in falls:
         drop = fallen + inner * (_get_middle(early) - _get_middle(late))
@@ -123,11 +125,6 @@ def _split_epochs(points: Sequence[Point], span: float) -> list[Sequence[Point]]
         epochs.append(points[begin:end])
         begin = end
     return epochs
-
-
-def _drop_beginning(epoch: Sequence[Point]) -> Sequence[Point]:
-    """Return an epoch without its beginning, where the first epoch falls steeply."""
-    return epoch[len(epoch) // 2 :] if len(epoch) >= 8 else epoch
 
 
 def _compute_slope(points: Sequence[Point]) -> float:
