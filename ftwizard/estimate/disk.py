@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -14,10 +14,6 @@ from ftwizard.models.shapes import ModelShape
 from ftwizard.quantity import Figure, oldest_date, today
 from ftwizard.text import format_bytes, make_visible
 
-Export = Literal["gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m", "gguf-q4_0"]
-
-LATER: tuple[Export, Export] = ("gguf-f16", "gguf-q4_k_m")
-"""The most common exports of a merged model."""
 TOKENIZER_BYTES = 4_000_000
 """A tokenizer is saved with each set of weights (SmolLM2: 3.5 MB; vocabularies of 150,000: 11 MB)."""
 AS_OF = "2026-11"
@@ -32,12 +28,9 @@ HALF_BYTES = 2
 MXFP4_BITS = 4.25
 """Per weight: 4 bits plus 8 bits shared by 32 weights. Source: OCP Microscaling Formats (MX) 1.0;
 gives 13.8 GB for gpt-oss-20b, the size of its files on the Hub."""
-BITS: dict[Export, float] = {
-    "gguf-f16": 16.0, "gguf-q8_0": 8.5, "gguf-q6_k": 6.6, "gguf-q5_k_m": 5.7, "gguf-q4_k_m": 4.9,
-    "gguf-q4_0": 4.6,
-}  # fmt: skip
-"""Per weight in a GGUF file, including scales and the more precise output layer. Source: llama.cpp,
-tools/quantize/README.md, sizes of Llama 3.1 8B."""
+EXPORT_BITS = {"gguf-f16": 16.0, "gguf-q4_k_m": 4.9}
+"""Per weight in the most common exports of a merged model, including scales and the more precise
+output layer. Source: llama.cpp, tools/quantize/README.md, sizes of Llama 3.1 8B."""
 SMALL_MODEL = 1.25
 """Size factor for small models, which consist mostly of embeddings, stored with more precision."""
 
@@ -88,24 +81,19 @@ def check_space(
 
     ``parameters``: of the model, to estimate later exports.
     """
-    download = needs.get("download")
-    is_elsewhere = download is not None and not machine.is_same_disk(runs_folder, cache)
-    free = _free_space(runs_folder)
-    elsewhere = None
-    if download and is_elsewhere:
+    download, elsewhere, here = needs.get("download"), None, needs
+    if download and not machine.is_same_disk(runs_folder, cache):
         elsewhere = CacheSpace(folder=str(cache), needed=download, free=_free_space(cache))
+        here = _without_download(needs)
+    free = _free_space(runs_folder)
     short = find_shortage(
         needs, free=round(free.value), folder=str(runs_folder),
         cache_free=round(elsewhere.free.value) if elsewhere else None, cache=str(cache),
     )  # fmt: skip
     return DiskReport(
-        short=short,
-        parts=needs,
-        later=estimate_later_exports(parameters),
-        needed=sum_parts(needs, download=not elsewhere),
-        free=free,
-        elsewhere=elsewhere,
-    )
+        short=short, parts=needs, later=estimate_later_exports(parameters), needed=sum_parts(here),
+        free=free, elsewhere=elsewhere,
+    )  # fmt: skip
 
 
 def _free_space(folder: Path) -> Figure:
@@ -124,9 +112,8 @@ def estimate_parts(
     merges: bool,
     download: int | None = 0,
     stored: Figure | None = None,
-    exports: Iterable[Export] = (),
 ) -> dict[str, Figure]:
-    """Return bytes by part: ``download``, ``checkpoints``, ``adapter``, ``merged``, ``exports``.
+    """Return bytes by part: ``download``, ``checkpoints``, ``adapter``, ``merged``.
 
     ``trained`` and ``parameters`` count the trainable and all parameters; ``download``: bytes still
     to download, or None if unknown, which then defaults to ``stored``, else 16 bits per parameter.
@@ -136,16 +123,14 @@ def estimate_parts(
         return Figure(value=value, unit="bytes", source=source, as_of=as_of)
 
     by_part: dict[str, Figure] = {}
+    each = f"{HALF_BYTES} bytes per parameter"
     if download is None:
-        by_part["download"] = stored or figure(
-            parameters * HALF_BYTES,
-            f"{HALF_BYTES} bytes per parameter, because its size is unknown",
-        )
+        unknown = figure(parameters * HALF_BYTES, f"{each}, because its size is unknown")
+        by_part["download"] = stored or unknown
     elif download:
         by_part["download"] = figure(download, "files on the Hub that are not cached yet", today())
-    checkpoint = trained * ADAM_BYTES + TOKENIZER_BYTES
     by_part["checkpoints"] = figure(
-        CHECKPOINTS * checkpoint,
+        CHECKPOINTS * (trained * ADAM_BYTES + TOKENIZER_BYTES),
         f"{CHECKPOINTS} × ({ADAM_BYTES} bytes per trainable parameter: weight and two optimizer "
         "states)",
     )
@@ -153,13 +138,8 @@ def estimate_parts(
         by_part["adapter"] = figure(
             trained * 4 + TOKENIZER_BYTES, "4 bytes per trainable parameter"
         )
-    files = tuple(dict.fromkeys(exports))
-    if merges or files or not adapter:
-        by_part["merged"] = figure(
-            parameters * HALF_BYTES + TOKENIZER_BYTES, f"{HALF_BYTES} bytes per parameter"
-        )
-    if files:
-        by_part["exports"] = _exports(parameters, files)
+    if merges or not adapter:
+        by_part["merged"] = figure(parameters * HALF_BYTES + TOKENIZER_BYTES, each)
     return by_part
 
 
@@ -171,9 +151,7 @@ def estimate_file_size(config: Mapping[str, Any], shape: ModelShape) -> Figure |
     how = config.get("quantization_config")
     if not isinstance(how, Mapping) or how.get("quant_method") != "mxfp4":
         return None
-    experts = sum(
-        linear.inputs * linear.outputs * linear.count for linear in shape.linears if linear.fused
-    )
+    experts = sum(linear.weights for linear in shape.linears if linear.fused)
     value = experts * MXFP4_BITS / 8 + (shape.parameters - experts) * HALF_BYTES
     return Figure(
         value=round(value), unit="bytes", as_of=AS_OF,
@@ -181,26 +159,22 @@ def estimate_file_size(config: Mapping[str, Any], shape: ModelShape) -> Figure |
     )  # fmt: skip
 
 
-def _exports(parameters: int, files: tuple[Export, ...]) -> Figure:
-    """Return the bytes of the files, and of the 16-bit file that smaller ones are made from."""
-    made_of: tuple[Export, ...] = () if "gguf-f16" in files else ("gguf-f16",)
-    value = sum(parameters * BITS[export] / 8 for export in (*files, *made_of))
-    named = ", ".join(f"{export} at {BITS[export]:g} bits per weight" for export in files)
-    source_file = "; plus the 16-bit file they are made from" if made_of else ""
-    return Figure(
-        value=value, unit="bytes", low=value * 0.97, high=value * SMALL_MODEL, as_of="2025-12",
-        source=f"{named}{source_file} (llama.cpp, quantize)",
-    )  # fmt: skip
-
-
 def estimate_later_exports(parameters: int) -> dict[str, Figure]:
     """Return the bytes of a later GGUF export: 16-bit, and 4-bit with its 16-bit source file."""
-    return {export: _exports(parameters, (export,)) for export in LATER}
+    exports, before, made_from = {}, 0.0, ""
+    for name, bits in EXPORT_BITS.items():
+        value = parameters * bits / 8 + before
+        exports[name] = Figure(
+            value=value, unit="bytes", low=value * 0.97, high=value * SMALL_MODEL, as_of="2025-12",
+            source=f"{name} at {bits:g} bits per weight{made_from} (llama.cpp, quantize)",
+        )  # fmt: skip
+        before, made_from = value, "; plus the 16-bit file they are made from"
+    return exports
 
 
 def describe_later_exports(later_parts: Mapping[str, Figure], free: float) -> str:
     """Describe ``later`` exports, compared with the bytes that stay free after the run."""
-    half, four = (later_parts[export].value for export in LATER)
+    half, four = (later_parts[export].value for export in EXPORT_BITS)
     words = f"GGUF export: {format_bytes(half)} more; with a 4-bit file {format_bytes(four)}"
     if four <= free:
         return words
@@ -209,18 +183,23 @@ def describe_later_exports(later_parts: Mapping[str, Figure], free: float) -> st
 
 def format_parts(parts: Mapping[str, Figure]) -> str:
     """Format the parts without the download: ``checkpoints 7.5 GB, merged 141.1 GB``."""
-    return ", ".join(
-        f"{name} {format_bytes(part.value)}" for name, part in parts.items() if name != "download"
-    )
+    return _name_parts(_without_download(parts))
 
 
-def sum_parts(parts: Mapping[str, Figure], *, download: bool = True) -> Figure:
-    """Return the bytes of all parts, without the download if that goes to another disk."""
-    counted = {name: part for name, part in parts.items() if download or name != "download"}
+def _name_parts(parts: Mapping[str, Figure]) -> str:
+    return ", ".join(f"{name} {format_bytes(part.value)}" for name, part in parts.items())
+
+
+def _without_download(parts: Mapping[str, Figure]) -> dict[str, Figure]:
+    return {name: part for name, part in parts.items() if name != "download"}
+
+
+def sum_parts(parts: Mapping[str, Figure]) -> Figure:
+    """Return the bytes of all parts."""
     return Figure(
-        value=round(sum(part.value for part in counted.values())), unit="bytes",
-        source=f"sum of {', '.join(counted)}",
-        as_of=oldest_date(part.as_of for part in counted.values()),
+        value=round(sum(part.value for part in parts.values())), unit="bytes",
+        source=f"sum of {', '.join(parts)}",
+        as_of=oldest_date(part.as_of for part in parts.values()),
     )  # fmt: skip
 
 
@@ -247,40 +226,32 @@ def find_shortage(
             hint="Set HF_HOME to a folder on a larger disk, or choose a smaller model.",
             missing=round(download.value) - cache_free,
         )
-    here = round(sum_parts(parts, download=cache_free is None).value) - written
-    if here <= free:
+    here = parts if cache_free is None else _without_download(parts)
+    total = round(sum_parts(here).value)
+    missing = total - written - free
+    if missing <= 0:
         return None
-    missing, where = here - free, f"at {make_visible(folder)}"
-    if download and cache_free is None and download.value > free:
-        message = (
-            f"The model's files alone need about {format_bytes(download.value)}, but only {format_bytes(free)} are "
-            f"free {where}."
-        )
+    only = f"but only {format_bytes(free)} are free at {make_visible(folder)}."
+    if "download" in here and here["download"].value > free:
+        size = format_bytes(here["download"].value)
         return DiskShortage(
-            message=message,
+            message=f"The model's files alone need about {size}, {only}",
             hint="Set HF_HOME and FTWIZARD_HOME to folders on a larger disk, or choose a smaller model.",
             missing=missing,
         )
-    kept = {k: part for k, part in parts.items() if cache_free is None or k != "download"}
-    named = ", ".join(f"{name} {format_bytes(part.value)}" for name, part in kept.items())
-    needs = f"This run needs about {format_bytes(here)} ({named})"
+    needs = f"This run needs about {format_bytes(total)} ({_name_parts(here)})"
     if written:
-        needs = f"This run needs about {format_bytes(here + written)} ({named}) and has written {format_bytes(written)}"
+        needs += f" and has written {format_bytes(written)}"
     return DiskShortage(
-        message=f"{needs}, but only {format_bytes(free)} are free {where}.",
-        hint=_suggest_fix(parts, missing),
-        missing=missing,
+        message=f"{needs}, {only}", hint=_suggest_fix(parts, missing), missing=missing
     )
 
 
 def _suggest_fix(parts: Mapping[str, Figure], missing: int) -> str:
     """Suggest the smallest thing to leave out, if that is enough."""
     move = "Free some space, or set FTWIZARD_HOME to a folder on a larger disk"
-    exports, merged = (parts[name].value if name in parts else 0 for name in ("exports", "merged"))
-    if exports >= missing:
-        return f"{move}. It fits without the exports."
-    if "adapter" in parts and merged and exports + merged >= missing:
-        return f"{move}. It fits with finish.merge: false (adapter only)."
     if "adapter" not in parts:
         return f"{move}. Or train an adapter (recipe.method: lora), which needs far less space."
+    if "merged" in parts and parts["merged"].value >= missing:
+        return f"{move}. It fits with finish.merge: false (adapter only)."
     return f"{move}. Or choose a smaller model."

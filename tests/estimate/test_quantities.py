@@ -113,7 +113,6 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
             disk.estimate_parts(
                 trained=come.memory.trained if come.memory else 1, parameters=shape.parameters,
                 adapter=recipe.method != "full", merges=True, download=10**9,
-                exports=("gguf-q4_k_m",),
             ),
             disk.estimate_later_exports(shape.parameters),
         ]  # fmt: skip
