@@ -1,30 +1,34 @@
-"""Delimiter and header detection for tables of text."""
+"""Tables of text: detection of delimiter and header, and strict parsing.
+
+An unmatched quote only invalidates its own line.
+"""
 
 from __future__ import annotations
 
+import csv
 import itertools
 import re
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from ftwizard.data.example import RowProblem
-from ftwizard.data.io import csv_parser, strict_json
-from ftwizard.data.io.csv_parser import Dialect, parse_records
+from ftwizard.data.io import strict_json
 from ftwizard.data.io.layout_names import FIELDS
-from ftwizard.data.io.lines import TextLine
+from ftwizard.data.io.lines import MAX_LINE, TextLine, too_large_problem
 from ftwizard.data.privacy.quote import quote
 from ftwizard.text import format_count
 
-_DIALECTS = (
-    Dialect(delimiter=","),
-    Dialect(delimiter="\t"),
-    Dialect(delimiter="\t", quoted=False),
-    Dialect(delimiter=";"),
-    Dialect(delimiter="|"),
-)
+csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
+
+_MAX_LINES = 20_000
+"""Maximum lines of a record; one that seems longer has an unmatched quote."""
+_UNCLOSED = "a quote is not closed"
+_RETURN = "\udc0d"
+"""Stands for a carriage return within a line, which csv.reader would take for the line's end.
+Some writers do not quote it."""
 _MAX_RECORDS = 200
 """Maximum number of leading records examined."""
 _MAX_NAME = 64
@@ -42,44 +46,57 @@ _JSON_COLUMNS = frozenset((
 _TEXT_OR_JSON_COLUMNS = frozenset(("prompt", "completion", "chosen", "rejected", "input", "system"))
 """Columns that hold text or messages as JSON."""
 _BOOLEANS = {"true": True, "false": False}
+Record = tuple[int, list[str] | None, RowProblem | None]
+"""The 1-based physical line it begins at; its fields, None if it could not be parsed; and the
+problem, also for invalid UTF-8, which the fields hold as surrogate escapes."""
 
 
-class Header(NamedTuple):
-    """The dialect and header of a table."""
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How a table is written: delimiter, quoting and columns."""
 
-    dialect: Dialect
-    named: bool
+    delimiter: str
+    quoted: bool = True
+    """Whether quotes enclose fields with delimiters and line feeds; otherwise they are text."""
+    columns: tuple[str, ...] = ()
+    """Names from the header; an unnamed column is named by its position, as in pandas."""
+    named: bool = True
     """Whether the first row names the columns; otherwise it is data."""
 
+    def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        """Return a reader of ``lines`` that raises csv.Error for unmatched quotes."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            strict=True,
+        )
 
-def sniff(lines: Sequence[TextLine]) -> Header | None:
-    """Return the header of the table that begins with ``lines``, or None if they are not a table."""
+
+_DIALECTS = (
+    Dialect(delimiter=","),
+    Dialect(delimiter="\t"),
+    Dialect(delimiter="\t", quoted=False),
+    Dialect(delimiter=";"),
+    Dialect(delimiter="|"),
+)
+
+
+def sniff(lines: Sequence[TextLine]) -> Dialect | None:
+    """Return the dialect of the table that begins with ``lines``, or None if they are not a table."""
     lines = [line for line in lines if line.data.strip()]
     if not lines:
         return None
     name = lines[0].data.strip().strip(b'"').strip().decode("utf-8", "replace")
     if name.lower() in FIELDS:
-        return Header(Dialect(delimiter=",", columns=(name,)), named=True)
+        return Dialect(delimiter=",", columns=(name,))
     guesses = [guess for dialect in _DIALECTS if (guess := _guess(lines, dialect))]
-    return max(guesses, key=lambda guess: guess.fit).header if guesses else None
+    return max(guesses, key=lambda guess: guess[0])[1] if guesses else None
 
 
-def find_duplicate(columns: Sequence[str]) -> str | None:
-    """Return the first name that occurs twice among ``columns``, or None."""
-    return next((name for name, count in Counter(columns).items() if count > 1), None)
-
-
-class _Guess(NamedTuple):
-    fit: tuple[float, ...]
-    header: Header
-
-
-def _guess(lines: Sequence[TextLine], dialect: Dialect) -> _Guess | None:
-    """Return how well ``dialect`` fits, or None if it does not."""
-    rows = [
-        record.fields
-        for record in itertools.islice(parse_records(iter(lines), dialect), _MAX_RECORDS)
-    ]
+def _guess(lines: Sequence[TextLine], dialect: Dialect) -> tuple[tuple[float, ...], Dialect] | None:
+    """Return how well ``dialect`` fits, and the dialect with the columns; None if it does not."""
+    records = itertools.islice(parse_records(iter(lines), dialect), _MAX_RECORDS)
+    rows = [fields for _, fields, _ in records]
     if not rows or rows[0] is None or len(rows[0]) < 2:
         return None
     header, data_rows = rows[0], rows[1:]
@@ -103,7 +120,7 @@ def _guess(lines: Sequence[TextLine], dialect: Dialect) -> _Guess | None:
         # Names in an aligned table, or after “, ”, are stripped of their blanks.
         columns = tuple(cell.strip() or f"Unnamed: {i}" for i, cell in enumerate(header))
     fit = (known_names, share, len(header), dialect.quoted)
-    return _Guess(fit, Header(msgspec.structs.replace(dialect, columns=columns), named))
+    return fit, msgspec.structs.replace(dialect, columns=columns, named=named)
 
 
 def _is_name(cell: str) -> bool:
@@ -121,7 +138,7 @@ def _is_name(cell: str) -> bool:
 def read_rows(lines: Iterator[TextLine], dialect: Dialect) -> Iterator[Row]:
     """Yield the rows below the header; let Broken from ``lines`` propagate."""
     header = True
-    for line, fields, problem in csv_parser.parse_records(lines, dialect):
+    for line, fields, problem in parse_records(lines, dialect):
         if header and fields is not None:
             header = False
         else:
@@ -158,3 +175,106 @@ def _convert(column: str, text: str) -> Any:
             return text
         return value if value and all(isinstance(item, dict) for item in value) else text
     return _BOOLEANS.get(text.strip().lower(), text) if column == "label" else text
+
+
+def parse_records(lines: Iterator[TextLine], dialect: Dialect) -> Iterator[Record]:
+    """Yield the records of ``lines``, header included; skip blank lines.
+
+    Broken from ``lines`` propagates.
+    """
+    feed = _Feed(lines)
+    reader = dialect.reader(feed)
+    while True:
+        feed.begin()
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, _TooLong) as error:
+            yield feed.taken[0].number, None, _to_problem(error, len(feed.taken))
+            feed.push_back()
+            reader = dialect.reader(feed)
+            continue
+        if not fields or (len(fields) == 1 and not fields[0].strip()):
+            continue
+        if _swallows_record(feed.taken, fields, dialect):
+            yield feed.taken[0].number, None, _to_problem(csv.Error(_UNCLOSED), 1)
+            feed.push_back()
+            continue
+        if any(b"\r" in line.data[:-1] for line in feed.taken):
+            fields = [field.replace(_RETURN, "\r") for field in fields]
+        yield feed.taken[0].number, fields, _find_bad_byte(feed.taken)
+
+
+class _TooLong(Exception):
+    """A record exceeds the limits on bytes or lines."""
+
+
+class _Feed:
+    """Lines for csv.reader; the lines of the current record can be read again."""
+
+    def __init__(self, lines: Iterator[TextLine]) -> None:
+        self._lines = lines
+        self._pushed_back: deque[TextLine] = deque()
+        self.taken: list[TextLine] = []
+        """The lines of the current record."""
+        self._size = 0
+
+    def begin(self) -> None:
+        """Start a new record."""
+        self.taken.clear()
+        self._size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._pushed_back.popleft() if self._pushed_back else next(self._lines)
+        self.taken.append(line)
+        self._size += len(line.data)
+        if line.too_long or self._size > MAX_LINE or len(self.taken) > _MAX_LINES:
+            raise _TooLong
+        return _to_text(line)
+
+    def push_back(self) -> None:
+        """Push back all lines of the record but its first."""
+        self._pushed_back.extendleft(reversed(self.taken[1:]))
+
+
+def _to_text(line: TextLine) -> str:
+    text = line.data.decode("utf-8", "surrogateescape")
+    if "\r" in text[:-1]:
+        text = text[:-1].replace("\r", _RETURN) + text[-1]
+    return text + "\n"
+
+
+def _swallows_record(taken: Sequence[TextLine], fields: list[str], dialect: Dialect) -> bool:
+    """Return whether the record has swallowed lines that are records by themselves.
+
+    Its own field count is wrong, while that of its second line is right.
+    """
+    width = len(dialect.columns)
+    if len(taken) < 2 or len(fields) == width or not width:
+        return False
+    try:
+        return len(next(dialect.reader(iter([_to_text(taken[1])])))) == width
+    except csv.Error:
+        return False
+
+
+def _to_problem(error: Exception, count: int) -> RowProblem:
+    if isinstance(error, _TooLong) and count <= _MAX_LINES:
+        return too_large_problem()
+    reason = _UNCLOSED if isinstance(error, _TooLong) else quote(str(error), 80)
+    return RowProblem(
+        "quoting",
+        f"unmatched quotes: {reason}",
+        'quote fields that contain quotes, and double the quotes inside: "say ""yes"""',
+    )
+
+
+def _find_bad_byte(taken: Sequence[TextLine]) -> RowProblem | None:
+    for line in taken:
+        if not line.data.isascii() and (problem := strict_json.find_bad_byte(line.data)):
+            return problem
+    return None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import codecs
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ftwizard.data.io import arrow, csv_rows, layout, lines, signatures
+from ftwizard.data.io import arrow, layout, lines, signatures
 from ftwizard.data.io.compression import NAMES, Compression, Damage, decompress, detect_compression
+from ftwizard.data.io.csv_rows import Dialect
 from ftwizard.data.io.json_scanner import HEAD_BYTES
 from ftwizard.data.io.layout import Kind, TextLayout
 from ftwizard.data.io.lines import Encoding
@@ -159,7 +161,7 @@ def _inspect_source(source: DataSource) -> Container:
         pass
     _require_text(source, text.head, compression, encoding)
     text_layout = layout.detect_layout(text.head, text.rest, whole=text.whole)
-    _require_columns(source, text_layout)
+    _require_columns(source, text_layout.dialect)
     source.check_unchanged()
     return container(text_layout)
 
@@ -216,16 +218,16 @@ def _empty_problem(
     )
 
 
-def _no_rows_problem(source: DataSource, signature: signatures.ForeignFile) -> FileProblem:
-    lines = (
-        (1,) if signature.code == "lfs_pointer" else ()
-    )  # a pointer file is text, so its line can be shown
-    return FileProblem(
-        signature.code,
-        f"{source.display_name} is {signature.description}.",
-        signature.hint,
-        lines=lines,
-    )
+def _reject_foreign(source: DataSource, head: bytes) -> None:
+    """Raise FileProblem for a known kind of file without rows."""
+    if signature := signatures.identify_foreign(head):
+        # A pointer file is text, so its line can be shown.
+        raise FileProblem(
+            signature.code,
+            f"{source.display_name} is {signature.description}.",
+            signature.hint,
+            lines=(1,) if signature.code == "lfs_pointer" else (),
+        )
 
 
 def _detect_columnar(
@@ -249,8 +251,8 @@ def _detect_columnar(
             f"{source.display_name} is {_WORDS[kind]}, compressed with {NAMES[compression]}.",
             "Unpack it first: Parquet and Arrow files are not read compressed.",
         )
-    if kind is None and (signature := signatures.identify_foreign(head)):
-        raise _no_rows_problem(source, signature)
+    if kind is None:
+        _reject_foreign(source, head)
     return kind
 
 
@@ -263,8 +265,7 @@ def _require_text(
         if compression:
             state = "is empty once unpacked"
         raise FileProblem("file_empty", f"{source.display_name} {state}.", _ROWS)
-    if signature := signatures.identify_foreign(head):
-        raise _no_rows_problem(source, signature)
+    _reject_foreign(source, head)
     if encoding == "utf-8" and (name := signatures.detect_utf_16(head)):
         raise FileProblem(
             "encoding",
@@ -285,21 +286,21 @@ def _is_utf_8(head: bytes) -> bool:
     return True
 
 
-def _require_columns(source: DataSource, layout: TextLayout) -> None:
+def _require_columns(source: DataSource, dialect: Dialect | None) -> None:
     """Raise FileProblem if a table's columns are unnamed or two have the same name."""
-    if layout.dialect is None:
+    if dialect is None:
         return
-    columns = layout.dialect.columns
-    if not layout.named:
-        shown = quote(layout.dialect.delimiter.join(columns), 60)
+    if not dialect.named:
+        shown = quote(dialect.delimiter.join(dialect.columns), 60)
         raise FileProblem(
             "missing_column",
             f"{source.display_name} is a table without column names in its first line: “{shown}”.",
             "Add a header line, for example: prompt,completion",
         )
-    if name := csv_rows.find_duplicate(columns):
-        raise FileProblem(
-            "duplicate_column",
-            f"{source.display_name} has two columns named “{quote(name, 40)}”.",
-            "Rename or remove one of them.",
-        )
+    for name, count in Counter(dialect.columns).items():
+        if count > 1:
+            raise FileProblem(
+                "duplicate_column",
+                f"{source.display_name} has two columns named “{quote(name, 40)}”.",
+                "Rename or remove one of them.",
+            )

@@ -9,7 +9,7 @@ import msgspec
 
 from ftwizard.data.io import csv_rows, json_rows
 from ftwizard.data.io.compression import Damage
-from ftwizard.data.io.csv_parser import Dialect
+from ftwizard.data.io.csv_rows import Dialect
 from ftwizard.data.io.json_scanner import HEAD_BYTES
 from ftwizard.data.io.lines import MAX_LINE, TextLine
 
@@ -27,8 +27,6 @@ class TextLayout(msgspec.Struct, frozen=True, kw_only=True):
     """The key of the object that holds the array."""
     dialect: Dialect | None = None
     """For tables only."""
-    named: bool = True
-    """Whether the first row of a table names its columns."""
 
 
 def detect_layout(head: bytes, rest: Iterator[bytes], *, whole: bool) -> TextLayout:
@@ -123,8 +121,8 @@ def _detect_table(head: bytes, newline: bytes, whole: bool) -> TextLayout:
     lines = head[:HEAD_BYTES].split(newline)
     if (not whole or len(head) > HEAD_BYTES) and len(lines) > 1:
         lines.pop()  # it may be truncated
-    header = csv_rows.sniff([TextLine(number, line) for number, line in enumerate(lines, 1)])
-    if header is None:
+    dialect = csv_rows.sniff([TextLine(number, line) for number, line in enumerate(lines, 1)])
+    if dialect is None:
         return TextLayout(kind="jsonl", newline=newline)
-    kind: Kind = "tsv" if header.dialect.delimiter == "\t" else "csv"
-    return TextLayout(kind=kind, newline=newline, dialect=header.dialect, named=header.named)
+    kind: Kind = "tsv" if dialect.delimiter == "\t" else "csv"
+    return TextLayout(kind=kind, newline=newline, dialect=dialect)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from ftwizard.data.example import RowProblem
 from ftwizard.data.io import chunks as ranges
-from ftwizard.data.io import csv_parser, inspect, json_scanner, lines, records, source
+from ftwizard.data.io import csv_rows, inspect, json_scanner, lines, records, source
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.data.io.layout_names import LISTS
 from tests.helpers.rows import decode_file
@@ -415,7 +415,7 @@ def test_without_pyarrow_it_is_said_what_to_install(
 @pytest.fixture
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest row that is read has 1,000 bytes."""
-    for module in (lines, json_scanner, csv_parser, ranges):
+    for module in (lines, json_scanner, csv_rows, ranges):
         monkeypatch.setattr(module, "MAX_LINE", 1000)
 
 
