@@ -7,7 +7,7 @@ from typing import Any
 
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format
-from ftwizard.data.formats import bedrock, chat, pairs, preference, sharegpt, simple, vertex
+from ftwizard.data.formats import chat, cloud, pairs, preference, sharegpt, simple
 from ftwizard.data.formats.detect import FormatMatch, match_formats
 from ftwizard.data.formats.majority import (
     FormatCounter,
@@ -41,9 +41,9 @@ READERS: dict[Format, Callable[[Any], Example]] = {
     "openai-preference": preference.read_openai_preference,
     "kto": simple.read_kto,
     "prompt": simple.read_prompt,
-    "vertex": vertex.read_vertex,
-    "bedrock-converse": bedrock.read_converse,
-    "bedrock-claude": bedrock.read_claude,
+    "vertex": cloud.read_vertex,
+    "bedrock-converse": cloud.read_converse,
+    "bedrock-claude": cloud.read_claude,
     "text": simple.read_text,
     "pretokenized": simple.read_tokens,
 }

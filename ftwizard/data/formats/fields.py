@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
@@ -78,6 +78,17 @@ def first_key(row: Message, keys: Iterable[str]) -> str | None:
         if row.get(key) is not None:
             return key
     return None
+
+
+def require_key(row: Message, keys: Sequence[str], code: str, fix: str, name: str = "") -> str:
+    """Return the first of ``keys`` that is not null in the row; raise RowProblem of ``code``.
+
+    ``name``: what the problem calls the missing field, if not the first key.
+    """
+    key = first_key(row, keys)
+    if key is None:
+        raise RowProblem(code, f"no {name or keys[0]} ({describe_keys(row)})", fix)
+    return key
 
 
 def extra_fields(row: Message, own: AbstractSet[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import msgspec
 
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format
-from ftwizard.data.formats import bedrock, chat, pairs, sharegpt, vertex
+from ftwizard.data.formats import chat, cloud, pairs, sharegpt
 from ftwizard.data.formats.chat import LISTS, to_chat_example
 from ftwizard.data.formats.detect import match_formats
 from ftwizard.data.formats.fields import (
@@ -34,14 +34,14 @@ _VERDICTS = ("kto_tag", "label")
 _READERS: dict[Format, Any] = {
     "prompt-completion": pairs.read_prompt_completion,
     "openai-chat": chat.read_chat,
-    "bedrock-claude": bedrock.read_claude,
+    "bedrock-claude": cloud.read_claude,
     "sharegpt": sharegpt.read_sharegpt,
     "alpaca": pairs.read_alpaca,
     "dolly": pairs.read_dolly,
     "question-answer": pairs.read_question_answer,
     "query-response": pairs.read_query_response,
-    "bedrock-converse": bedrock.read_converse,
-    "vertex": vertex.read_vertex,
+    "bedrock-converse": cloud.read_converse,
+    "vertex": cloud.read_vertex,
 }
 
 
