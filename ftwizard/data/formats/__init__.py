@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.formats import chat, cloud, pairs, preference, sharegpt, simple
-from ftwizard.data.formats.detect import FormatMatch, match_formats
-from ftwizard.data.formats.majority import (
+from ftwizard.data.formats.detect import (
     FormatCounter,
     FormatDecision,
+    FormatMatch,
     check_format,
     count_formats,
+    match_formats,
+)
+from ftwizard.data.formats.fields import (
+    describe_keys,
+    describe_type,
+    require_key,
+    require_object,
+    without,
 )
 
 __all__ = [
@@ -28,6 +38,37 @@ __all__ = [
     "to_example",
 ]
 
+_VERDICTS = ("kto_tag", "label")
+_JUDGED: tuple[Format, ...] = (
+    "prompt-completion", "openai-chat", "bedrock-claude", "sharegpt", "alpaca", "dolly",
+    "question-answer", "query-response", "bedrock-converse", "vertex",
+)  # fmt: skip
+"""Formats of rows that can have a verdict; the first that fits is used."""
+
+
+def read_kto(row: Any) -> Example:
+    """Read a row of any format with an answer and a boolean ``label`` (LLaMA-Factory:
+    ``kto_tag``). Raises RowProblem."""
+    fields = require_object(row)
+    key = next((key for key in _VERDICTS if key in fields), "label")
+    label = fields.get(key)
+    if not isinstance(label, bool):
+        problem = (
+            f"{key} is {describe_type(label)}"
+            if key in fields
+            else f"no label ({describe_keys(fields)})"
+        )
+        raise RowProblem("label", problem, f"write {key} as true (good answer) or false")
+    rest = without(fields, key)
+    holds = match_formats(rest).holds
+    if format := next((format for format in _JUDGED if format in holds), None):
+        return msgspec.structs.replace(READERS[format](rest), kind="labelled", label=label)
+    require_key(rest, ("prompt",), "missing_prompt", "add prompt and completion")
+    raise RowProblem(
+        "missing_answer", f"no completion ({describe_keys(rest)})", "add the answer as completion"
+    )
+
+
 READERS: dict[Format, Callable[[Any], Example]] = {
     "openai-chat": chat.read_chat,
     "sharegpt": sharegpt.read_sharegpt,
@@ -39,7 +80,7 @@ READERS: dict[Format, Callable[[Any], Example]] = {
     "prompt-completion": pairs.read_prompt_completion,
     "preference": preference.read_preference,
     "openai-preference": preference.read_openai_preference,
-    "kto": simple.read_kto,
+    "kto": read_kto,
     "prompt": simple.read_prompt,
     "vertex": cloud.read_vertex,
     "bedrock-converse": cloud.read_converse,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from ftwizard.data.example import Example, Message, RowProblem
+from ftwizard.data.formats.chat import parse_role, require_message
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     describe_type,
@@ -24,7 +25,6 @@ from ftwizard.data.formats.fields import (
     without,
 )
 from ftwizard.data.formats.media import to_data_url, to_image_part
-from ftwizard.data.formats.messages import parse_role, require_message
 from ftwizard.data.json_schema import to_json_schema
 
 Block = tuple[Literal["part", "call", "result"], dict[str, Any]]

@@ -158,9 +158,7 @@ def parse_tools(value: Any) -> list[dict[str, Any]] | None:
 
 def wrap_functions(schemas: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     """Wrap bare function schemas (name, parameters) in OpenAI's form."""
-    if schemas is None:
-        return None
-    return [
+    return schemas and [
         {"type": "function", "function": schema}
         if "name" in schema and "function" not in schema
         else schema

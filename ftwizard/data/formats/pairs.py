@@ -5,20 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ftwizard.data.example import Example, Message, RowProblem
-from ftwizard.data.formats.chat import to_chat_example
+from ftwizard.data.formats.chat import parse_messages, to_chat_example
 from ftwizard.data.formats.fields import (
     add_system_prompt,
-    describe_keys,
     exchange,
     first_key,
     get_text,
     parse_history,
+    require_key,
     require_object,
 )
-from ftwizard.data.formats.messages import parse_messages
 
 _CONTEXT_FIELDS = frozenset(("system", "history", "tools"))
-_PROMPT_COMPLETION = frozenset(("prompt", "completion", "system", "tools"))
 
 
 def read_alpaca(row: Any) -> Example:
@@ -64,8 +62,7 @@ def read_multiple_choice(row: Any) -> Example:
     Raises RowProblem.
     """
     fields = require_object(row)
-    if fields.get("query") is None:
-        raise RowProblem("missing_prompt", f"no query ({describe_keys(fields)})", "add the query")
+    require_key(fields, ("query",), "missing_prompt", "add the query")
     query, choices, gold = get_text(fields, "query"), fields.get("choices"), fields.get("gold")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         raise RowProblem(
@@ -89,10 +86,7 @@ def read_prompt_completion(row: Any) -> Example:
     """
     fields = require_object(row)
     for key, code in (("prompt", "missing_prompt"), ("completion", "missing_answer")):
-        if fields.get(key) is None:
-            raise RowProblem(
-                code, f"no {key} ({describe_keys(fields)})", "add prompt and completion"
-            )
+        require_key(fields, (key,), code, "add prompt and completion")
     prompt, completion = fields["prompt"], fields["completion"]
     if isinstance(prompt, list) and isinstance(completion, list):
         before = [_mask(m) for m in parse_messages(prompt, "prompt", "prompt message")]
@@ -102,20 +96,13 @@ def read_prompt_completion(row: Any) -> Example:
     else:
         both = exchange(get_text(fields, "prompt"), get_text(fields, "completion"))
         before, after = both[:1], both[1:]
-    messages = add_system_prompt([*before, *after], fields.get("system"))
-    return to_chat_example(messages, fields, _PROMPT_COMPLETION)
+    return to_chat_example([*before, *after], fields, ("prompt", "completion"))
 
 
 def _pair(fields: Message, code: str, ask: str, more: str | None, answer: str) -> Example:
     """Read a row by the names of its fields: prompt (``code`` if missing), context and answer."""
-    if fields.get(ask) is None:
-        raise RowProblem(code, f"no {ask} ({describe_keys(fields)})", f"add the prompt as {ask}")
-    if fields.get(answer) is None:
-        raise RowProblem(
-            "missing_answer",
-            f"no {answer} ({describe_keys(fields)})",
-            f"add the answer as {answer}",
-        )
+    require_key(fields, (ask,), code, f"add the prompt as {ask}")
+    require_key(fields, (answer,), "missing_answer", f"add the answer as {answer}")
     question = join_prompt(fields, ask, more)
     used = {ask, answer} if more is None else {ask, more, answer}
     return _finished(exchange(question, get_text(fields, answer)), fields, used)

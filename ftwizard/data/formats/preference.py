@@ -6,24 +6,24 @@ from typing import Any
 
 from ftwizard.data.example import Example, Message, RowProblem
 from ftwizard.data.formats import sharegpt
+from ftwizard.data.formats.chat import parse_messages
 from ftwizard.data.formats.fields import (
-    describe_keys,
     describe_type,
     exchange,
     extra_fields,
     first_key,
     get_text,
     parse_tools,
+    require_key,
     require_object,
+    without,
     wrap_functions,
 )
 from ftwizard.data.formats.media import fill_placeholders
-from ftwizard.data.formats.messages import parse_messages
 from ftwizard.data.formats.pairs import join_prompt, prepend_history
 
 _CHOSEN = ("chosen", "chosen_messages", "response")
 _REJECTED = ("rejected", "rejected_messages", "rejected_response")
-_LISTS = ("conversations", "conversation", "messages")
 _PROMPT_FIELDS = {"instruction": "input", "question": "context", "query": None, "input": None}
 """Prompt fields other than ``prompt``, with their context fields."""
 _PROMPT_ROLES = ("user", "system", "developer")
@@ -45,10 +45,7 @@ def read_preference(row: Any) -> Example:
         return _read_last_as_chosen(fields)
     names = []
     for keys, code in ((_CHOSEN, "missing_chosen"), (_REJECTED, "missing_rejected")):
-        name = first_key(fields, keys)
-        if name is None:
-            raise RowProblem(code, f"no {keys[0]} ({describe_keys(fields)})", "add both answers")
-        names.append(name)
+        names.append(require_key(fields, keys, code, "add both answers"))
     chosen, rejected = (_answers(fields[name], name) for name in names)
     if any(m["role"] in _PROMPT_ROLES for m in (*chosen, *rejected)):
         return _read_full_conversations(fields, chosen, rejected, names)
@@ -62,11 +59,8 @@ def read_openai_preference(row: Any) -> Example:
     """Read ``input`` (``messages``, optional ``tools``), ``preferred_output`` and
     ``non_preferred_output``, the form of OpenAI and Together. Raises RowProblem."""
     fields = require_object(row)
-    source = fields.get("input")
-    if source is None:
-        raise RowProblem(
-            "missing_prompt", f"no input ({describe_keys(fields)})", "add input: {messages}"
-        )
+    require_key(fields, ("input",), "missing_prompt", "add input: {messages}")
+    source = fields["input"]
     if not isinstance(source, dict):
         raise RowProblem(
             "content_type.input",
@@ -83,16 +77,13 @@ def read_openai_preference(row: Any) -> Example:
         ("preferred_output", "missing_chosen"),
         ("non_preferred_output", "missing_rejected"),
     ):
-        value = fields.get(name)
-        if value is None or value == []:
-            problem = (
-                f"no {name} ({describe_keys(fields)})" if value is None else f"{name} is empty"
-            )
-            raise RowProblem(code, problem, "add its message")
-        answers.append(
-            parse_messages([value] if isinstance(value, dict) else value, name, f"{name} message")
-        )
-    rest = {key: value for key, value in source.items() if key not in ("messages", "tools")}
+        require_key(fields, (name,), code, "add its message")
+        value = fields[name]
+        if value == []:
+            raise RowProblem(code, f"{name} is empty", "add its message")
+        listed = [value] if isinstance(value, dict) else value
+        answers.append(parse_messages(listed, name, f"{name} message"))
+    rest = without(source, "messages", "tools")
     more = extra_fields(fields, frozenset(("input", "preferred_output", "non_preferred_output")))
     if "parallel_tool_calls" in rest:
         more["parallel_tool_calls"] = rest.pop("parallel_tool_calls")
@@ -145,7 +136,7 @@ def _prompt(fields: Message) -> tuple[list[Message] | None, set[str]]:
         return _turns(fields["prompt"], "prompt"), {"prompt"}
     if fields.get("prompt") is not None:
         return [{"role": "user", "content": get_text(fields, "prompt")}], {"prompt"}
-    name = first_key(fields, _LISTS)
+    name = first_key(fields, sharegpt.LISTS)
     if name is not None:
         return _turns(fields[name], name), {name}
     name = first_key(fields, _PROMPT_FIELDS)
@@ -237,11 +228,7 @@ def _read_alpaca(fields: Message) -> Example:
 
 def _read_last_as_chosen(fields: Message) -> Example:
     """Read ms-swift rows: the last of ``messages`` is chosen over ``rejected_response``."""
-    name = first_key(fields, _LISTS)
-    if name is None:
-        raise RowProblem(
-            "missing_chosen", f"no chosen ({describe_keys(fields)})", "add both answers"
-        )
+    name = require_key(fields, sharegpt.LISTS, "missing_chosen", "add both answers", "chosen")
     messages = _turns(fields[name], name)
     if messages[-1]["role"] != "assistant":
         raise RowProblem(

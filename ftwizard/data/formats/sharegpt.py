@@ -5,23 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ftwizard.data.example import Example, Message, RowProblem
-from ftwizard.data.formats.chat import to_chat_example
+from ftwizard.data.formats.chat import parse_role, require_message, to_chat_example
 from ftwizard.data.formats.fields import (
     NO_JSON,
-    add_system_prompt,
     decode_json,
-    describe_keys,
     describe_type,
-    first_key,
     parse_tools,
+    require_key,
     require_list,
     require_object,
     wrap_functions,
 )
-from ftwizard.data.formats.messages import parse_role, require_message
 
-_LISTS = ("conversations", "conversation", "messages")
-_KNOWN = {name: frozenset((name, "system", "tools")) for name in _LISTS}
+LISTS = ("conversations", "conversation", "messages")
+"""Names of the list of turns."""
 _CALL = "function_call"
 SHAREGPT_ROLES = {
     "human": "user",
@@ -51,16 +48,9 @@ def read_sharegpt(row: Any) -> Example:
     message. ms-swift's turns of two texts, {human, assistant}, are supported. Raises RowProblem.
     """
     fields = require_object(row)
-    name = first_key(fields, _LISTS)
-    if name is None:
-        raise RowProblem(
-            "missing_messages", f"no conversations ({describe_keys(fields)})", "use ShareGPT rows"
-        )
-    messages = add_system_prompt(parse_turns(fields[name], name), fields.get("system"))
-    schemas = wrap_functions(parse_tools(fields.get("tools")))
-    if schemas is not None:
-        fields = {**fields, "tools": schemas}
-    return to_chat_example(messages, fields, _KNOWN[name])
+    name = require_key(fields, LISTS, "missing_messages", "use ShareGPT rows")
+    fields = {**fields, "tools": wrap_functions(parse_tools(fields.get("tools")))}
+    return to_chat_example(parse_turns(fields[name], name), fields, (name,))
 
 
 def parse_turns(listed: Any, where: str = "conversations") -> list[Message]:
