@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ftwizard.cli import output, progress
-from ftwizard.doctor import Check, Started, merge, run_quick_checks, run_trial
+from ftwizard.doctor import Check, DoctorReport, Started, run_quick_checks, run_trial
 from ftwizard.text import format_count
 
 if TYPE_CHECKING:
@@ -23,27 +23,24 @@ def doctor(arguments: argparse.Namespace) -> int:
     """
     with progress.reporter(shown=not arguments.json) as say:
         say("looking at this machine")
-        checks, driver = run_quick_checks()
-        say.show({"checks": checks})
-        if not arguments.quick:
-            for step in run_trial(driver):
-                if isinstance(step, Started):
-                    say("trying", what=step.action)
-                else:
-                    checks = merge(checks, step)
-                    say.show({"checks": checks})
+        quick, driver = run_quick_checks()
+        checks = {check.name: check for check in quick}
+        say.show(DoctorReport(quick))
+        for step in () if arguments.quick else run_trial(driver):
+            if isinstance(step, Started):
+                say("trying", what=step.action)
+            else:
+                checks[step.name] = step
+                say.show(DoctorReport([*checks.values()]))
+    report = DoctorReport([*checks.values()])
     if arguments.json:
-        output.print_json({"checks": checks})
+        output.print_json(report)
     else:
-        _print(checks)
-    return 1 if any(check.status == "missing" for check in checks) else 0
-
-
-def _print(results: Iterable[Check]) -> None:
-    out = output.make_console()
-    checks = list(results)
-    out.print(output.build_pair_table(row for check in checks for row in _check_rows(check)))
-    out.print(f"\n{summarize(checks)}")
+        out = output.make_console()
+        rows = (row for check in report.checks for row in _check_rows(check))
+        out.print(output.build_pair_table(rows))
+        out.print(f"\n{summarize(report.checks)}")
+    return 1 if any(check.status == "missing" for check in report.checks) else 0
 
 
 def _check_rows(check: Check) -> Iterator[tuple[str, RenderableType]]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from ftwizard.doctor import (
     extras,
     gpu,
-    keys,
     process_survival,
     storage,
     system,
@@ -19,21 +18,13 @@ from ftwizard.doctor import (
     trial_report,
     versions,
 )
-from ftwizard.doctor.check import Check, merge, missing
-from ftwizard.doctor.trial import Started, TrialLimits
+from ftwizard.doctor.check import Check, DoctorReport, missing
+from ftwizard.doctor.trial import QUIET_S, Started
 from ftwizard.hardware import machine, nvml
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.hardware.nvml import NvidiaDriver
 
-__all__ = [
-    "Check",
-    "Started",
-    "TrialLimits",
-    "collect_checks",
-    "merge",
-    "run_quick_checks",
-    "run_trial",
-]
+__all__ = ["Check", "DoctorReport", "Started", "collect_checks", "run_quick_checks", "run_trial"]
 
 
 def run_quick_checks() -> tuple[list[Check], NvidiaDriver]:
@@ -48,32 +39,31 @@ def run_quick_checks() -> tuple[list[Check], NvidiaDriver]:
 
 def collect_checks(facts: MachineInfo, driver: NvidiaDriver) -> list[Check]:
     """Run all checks that need no trial."""
-    build = versions.read_torch_build() if facts.gpus else None
-    build_check = versions.check_build(driver, build)
     return [
         *system.check_software(),
         *gpu.run_checks(facts, driver),
-        *([build_check] if build_check else []),
+        *versions.check_build(driver, versions.read_torch_build() if facts.gpus else None),
         *system.check_limits(facts),
         *storage.run_checks(),
         *extras.run_checks(),
-        *keys.run_checks(facts.credentials),
-        *process_survival.run_checks(facts),
+        *system.check_keys(facts.credentials),
+        *process_survival.run_checks(),
     ]
 
 
 def run_trial(
-    driver: NvidiaDriver, argv: Sequence[str] | None = None, limits: TrialLimits | None = None
+    driver: NvidiaDriver, argv: Sequence[str] | None = None, quiet_s: float = QUIET_S
 ) -> Iterator[Check | Started]:
     """Train one step in a child process; yield what it starts, and the checks that result.
 
-    ``argv`` is the child's command. A child that crashes or hangs is a result, not an error.
+    ``argv`` is the child's command. A child that crashes, or is silent for ``quiet_s``, is a result,
+    not an error.
     """
     if argv is None and not machine.is_installed("torch"):
         fix = extras.get_install_command("local")
         yield missing("trial", "skipped: torch is not installed", fix)
         return
-    for event in trial.run_trials(argv, limits):
+    for event in trial.run_trials(argv, quiet_s):
         if isinstance(event, Started):
             yield event
         else:

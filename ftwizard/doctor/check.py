@@ -20,6 +20,12 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What to do; empty if nothing."""
 
 
+class DoctorReport(msgspec.Struct, frozen=True):
+    """The document of ``ftwizard doctor --json``."""
+
+    checks: list[Check]
+
+
 def ok(name: str, detail: str) -> Check:
     """Return a check that passed."""
     return Check(name=name, status="ok", detail=detail)
@@ -33,10 +39,3 @@ def warning(name: str, detail: str, fix: str) -> Check:
 def missing(name: str, detail: str, fix: str) -> Check:
     """Return a check of something that training needs and that is missing."""
     return Check(name=name, status="missing", detail=detail, fix=fix)
-
-
-def merge(earlier: list[Check], *later: Check) -> list[Check]:
-    """Add ``later`` checks; one with the name of an earlier check replaces it."""
-    newest = {check.name: check for check in later}
-    merged = [newest.pop(check.name, check) for check in earlier]
-    return [*merged, *newest.values()]

@@ -1,8 +1,8 @@
-"""Checks of ftwizard's extras: which are installed, and the command for the others."""
+"""Checks of the packages in ftwizard's extras, and the command for those that are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -17,48 +17,26 @@ UNCHECKED_EXTRAS = ("all", "dev")
 
 
 def run_checks() -> Iterator[Check]:
-    """Check each package of the extra ``local``, and each other extra."""
-    declared = read_extras()
-    for requirement in declared.get("local", ()):
-        yield check_package(requirement)
-    for name, needs in declared.items():
-        if name not in ("local", *UNCHECKED_EXTRAS):
-            yield check_extra(name, needs)
+    """Check each package of each extra."""
+    for extra, requirements in read_extras().items():
+        if extra not in UNCHECKED_EXTRAS:
+            yield from (check_package(requirement, extra) for requirement in requirements)
 
 
-def check_package(requirement: Requirement) -> Check:
-    """Compare an installed package with a requirement of the extra ``local``."""
+def check_package(requirement: Requirement, extra: str) -> Check:
+    """Compare an installed package with a requirement; training needs only those of ``local``."""
     version = versions.get_version(requirement.name)
-    if version is None:
-        return missing(requirement.name, "not installed", get_install_command("local"))
-    if not requirement.specifier.contains(version, prereleases=True):
-        return missing(
-            requirement.name,
-            f"{version}, needs {requirement.specifier}",
-            get_install_command("local"),
-        )
-    return ok(requirement.name, version)
+    if version and requirement.specifier.contains(version, prereleases=True):
+        return ok(requirement.name, version)
+    detail = f"{version}, needs {requirement.specifier}" if version else "not installed"
+    report = missing if extra == "local" else warning
+    return report(requirement.name, detail, get_install_command(extra))
 
 
-def check_extra(name: str, needs: Sequence[Requirement]) -> Check:
-    """Check whether all packages of an extra are installed."""
-    absent = ", ".join(f"{need.name}{need.specifier}" for need in needs if not _is_satisfied(need))
-    if absent:
-        return warning(f"extra: {name}", f"not installed ({absent})", get_install_command(name))
-    present = ", ".join(f"{need.name} {versions.get_version(need.name)}" for need in needs)
-    return ok(f"extra: {name}", present or "installed")
-
-
-def is_installed(name: str) -> bool | None:
-    """Return whether an extra is installed; None if there is no such extra."""
-    needs = read_extras().get(name)
-    return None if needs is None else all(map(_is_satisfied, needs))
-
-
-def get_install_command(name: str) -> str:
+def get_install_command(extra: str) -> str:
     """Return the command that installs an extra into this Python."""
     pip = "pip" if machine.is_installed("pip") else "uv pip"
-    return f"{pip} install '{NAME}[{name}]'"
+    return f"{pip} install '{NAME}[{extra}]'"
 
 
 def read_extras() -> dict[str, list[Requirement]]:
@@ -67,21 +45,17 @@ def read_extras() -> dict[str, list[Requirement]]:
     One that names another (``demo`` includes ``local``) does not repeat its requirements.
     """
     try:
-        info = metadata.metadata(NAME)
+        extras = metadata.metadata(NAME).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:  # a bare checkout
         return {}
-    declared: dict[str, list[Requirement]] = {
-        name: [] for name in info.get_all("Provides-Extra") or []
+    all_requirements = [Requirement(line) for line in metadata.requires(NAME) or []]
+    return {
+        extra: [
+            requirement
+            for requirement in all_requirements
+            if requirement.marker
+            and requirement.marker.evaluate({"extra": extra})
+            and requirement.name.lower() != NAME
+        ]
+        for extra in extras
     }
-    for requirement in map(Requirement, metadata.requires(NAME) or []):
-        if (marker := requirement.marker) is None or requirement.name.lower() == NAME:
-            continue
-        for name, needs in declared.items():
-            if marker.evaluate({"extra": name}) and not marker.evaluate({"extra": ""}):
-                needs.append(requirement)
-    return declared
-
-
-def _is_satisfied(requirement: Requirement) -> bool:
-    version = versions.get_version(requirement.name)
-    return version is not None and requirement.specifier.contains(version, prereleases=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from ftwizard.doctor import versions
-from ftwizard.doctor.check import Check, missing, ok, warning
+from ftwizard.doctor.check import Check, ok, warning
 from ftwizard.doctor.process_survival import is_container
+from ftwizard.hardware import machine
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.hardware.nvml import Card, NvidiaDriver
 from ftwizard.text import format_bytes, format_count, make_visible
@@ -41,13 +42,12 @@ def run_checks(
         yield explain_no_gpu(facts, root)
     else:
         yield _describe_gpus(facts, driver)
-        yield from check_several(driver, os.environ)
-        if driver.cause == "hung":
-            fix = "The driver has a problem. Look for Xid errors: sudo dmesg   Then reboot."
-            yield warning("GPU state", "the driver does not answer all queries", fix)
+        if (count := sum(not card.lost for card in driver.cards)) > 1:
+            yield ok("several GPUs", f"{count}; a run uses one of them (where.gpu, default 0)")
         for card in driver.cards:
-            yield from check_card(card, in_container=is_container(root))
-    first = get_first_visible(driver, os.environ) if facts.gpus else None
+            yield from check_card(card)
+    selection = os.environ.get("CUDA_VISIBLE_DEVICES")
+    first = get_first_visible(driver, selection) if facts.gpus else None
     yield check_precision(facts, first.capability if first else None)
     yield check_attention(first.capability if first else None, facts)
 
@@ -90,92 +90,62 @@ def _describe_gpus(facts: MachineInfo, driver: NvidiaDriver) -> Check:
     return ok("GPU", make_visible(f"{names}{version}{cuda}"))
 
 
-def check_several(driver: NvidiaDriver, environment: Mapping[str, str]) -> Iterator[Check]:
-    """Check which of several GPUs a run uses."""
-    cards = [card for card in driver.cards if not card.lost]
-    if len(cards) < 2:
-        return
-    detail = f"{len(cards)}; a run uses one of them (where.gpu, default 0)"
-    is_mixed = len({card.name for card in cards}) > 1
-    if is_mixed and environment.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-        detail += "; CUDA orders them by speed, nvidia-smi by slot"
-        yield warning("several GPUs", detail, "export CUDA_DEVICE_ORDER=PCI_BUS_ID")
-    else:
-        yield ok("several GPUs", detail)
-
-
-def check_card(card: Card, *, in_container: bool = False) -> Iterator[Check]:
+def check_card(card: Card) -> Iterator[Check]:
     """Yield the problems of one card."""
     name = f"GPU {card.index}"
     if card.lost:
         fix = "Reboot; sudo dmesg shows the cause (Xid). Until then, set where.gpu to another GPU."
         yield warning(name, "lost: it no longer responds to the driver", fix)
         return
-    if card.capability and card.capability < versions.MAXWELL:
-        detail = f"compute capability {versions.format_version(card.capability)}: no current torch supports it"
-        yield missing(f"{name} age", detail, "Use another GPU (5.0 or newer; 8.0 for bf16).")
-    yield from _check_usage(name, card, in_container)
+    yield from _check_usage(name, card)
     if card.uncorrected_errors:
         errors = format_count(card.uncorrected_errors, "uncorrectable memory error")
         fix = f"Reset it while idle: sudo nvidia-smi -i {card.index} --gpu-reset, or reboot."
         yield warning(f"{name} memory", f"{errors} since the driver was loaded", fix)
     if card.mig is not None:
-        yield warning(
-            f"{name} MIG",
-            "split into MIG instances: CUDA sees one of them, with its share of the memory",
-            "Choose one: nvidia-smi -L, then export CUDA_VISIBLE_DEVICES=MIG-…",
-        )
+        detail = "split into MIG instances: CUDA sees one of them, with its share of the memory"
+        fix = "Choose one: nvidia-smi -L, then export CUDA_VISIBLE_DEVICES=MIG-…"
+        yield warning(f"{name} MIG", detail, fix)
 
 
-def _check_usage(name: str, card: Card, in_container: bool) -> Iterator[Check]:
+def _check_usage(name: str, card: Card) -> Iterator[Check]:
     used, total = card.memory_used, card.memory_total
     if not used or not total or used < max(IDLE_BYTES, IDLE_SHARE * total):
         return
     detail = f"{format_bytes(used)} of {format_bytes(total)} in use"
     if card.processes:
         shown = [
-            f"{process.pid}{'' if in_container else _format_command(process.pid)}"
-            + (f" {format_bytes(process.memory)}" if process.memory else "")
+            f"{process.pid} ({format_bytes(process.memory)})"
+            if process.memory
+            else f"{process.pid}"
             for process in card.processes[:3]
         ]
-        host = " of the host" if in_container else ""
-        detail += f": {'process' if len(shown) == 1 else 'processes'}{host} {', '.join(shown)}"
-        if len(card.processes) > len(shown):
-            detail += f" and {len(card.processes) - len(shown)} more"
+        detail += f" by {'process' if len(shown) == 1 else 'processes'} {', '.join(shown)}"
+        if more := len(card.processes) - len(shown):
+            detail += f" and {more} more"
     fix = "Wait, stop them (nvidia-smi lists them), or set where.gpu to another GPU."
     yield warning(name, detail, fix)
 
 
-def _format_command(pid: int) -> str:
-    try:
-        return f" ({make_visible(Path(f'/proc/{pid}/comm').read_text().strip(), 20)})"
-    except OSError:
-        return ""
-
-
-def get_first_visible(driver: NvidiaDriver, environment: Mapping[str, str]) -> Card | None:
-    """Return the GPU that a run uses by default."""
-    first = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+def get_first_visible(driver: NvidiaDriver, selection: str | None) -> Card | None:
+    """Return the GPU that a run uses by default; ``selection`` is CUDA_VISIBLE_DEVICES."""
     cards = [card for card in driver.cards if not card.lost]
-    selected = [card for card in cards if first.isdigit() and card.index == int(first)]
-    return next(iter([*selected, *cards]), None)
+    selected = machine.select(cards, selection) if selection else []
+    return next((card for card in [*selected, *cards] if card.index is not None), None)
 
 
 def check_precision(facts: MachineInfo, capability: versions.Version | None) -> Check:
     """Check what ``auto`` means for recipe.precision."""
     if not facts.gpus:
-        cpu = "bf16, which the CPU supports" if facts.bfloat16_cpu else "fp32: the CPU has no"
-        return ok("precision", f"auto uses {cpu} native{'ly' if facts.bfloat16_cpu else ' bf16'}")
+        bf16, fp32 = "bf16, which the CPU supports natively", "fp32: the CPU has no native bf16"
+        return ok("precision", f"auto uses {bf16 if facts.bfloat16_cpu else fp32}")
     if capability is None:
         return ok("precision", "unknown: bf16 depends on the GPU's compute capability")
     reason = f"compute capability {versions.format_version(capability)}"
     if capability >= AMPERE:
         return ok("precision", f"auto uses bf16 ({reason})")
-    return warning(
-        "precision",
-        f"no bf16 ({reason}): auto uses fp16, and fp32 for QLoRA and Gemma",
-        "GPUs from Ampere (8.0) on support bf16.",
-    )
+    detail = f"no bf16 ({reason}): auto uses fp16, and fp32 for QLoRA and Gemma"
+    return warning("precision", detail, "GPUs from Ampere (8.0) on support bf16.")
 
 
 def check_attention(capability: versions.Version | None, facts: MachineInfo) -> Check:

@@ -5,36 +5,26 @@ from __future__ import annotations
 import getpass
 import os
 import re
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from ftwizard.doctor.check import Check, ok, warning
-from ftwizard.hardware.machine import MachineInfo
-from ftwizard.text import format_duration, make_visible
+from ftwizard.text import make_visible
 
 MINI_INITS = {"tini", "docker-init", "dumb-init", "catatonit", "podman-init"}
 """Init processes that end together with their one program."""
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "ash", "busybox", "su", "sudo", "env",
           "python", "python3", "ftwizard", "uv", "timeout", "script"}  # fmt: skip
 """Shells, and programs between a shell and this program."""
-QUERY_S = 2.0
-QUERY_LOGIND = (
-    "busctl", "get-property", "org.freedesktop.login1", "/org/freedesktop/login1",
-    "org.freedesktop.login1.Manager", "KillUserProcesses",
-)  # fmt: skip
 
 
 def run_checks(
-    facts: MachineInfo, environment: Mapping[str, str] | None = None, root: Path = Path("/")
+    environment: Mapping[str, str] = os.environ, root: Path = Path("/")
 ) -> Iterator[Check]:
     """Check what would end a run; report also if nothing does."""
-    variables = os.environ if environment is None else environment
-    warnings = [*check_logout(root), *check_container(root), *check_slurm(facts, variables)]
+    warnings = [*check_logout(root), *check_container(root), *check_slurm(environment)]
     yield from warnings or [ok("runs", "they keep running when you log out")]
 
 
@@ -69,75 +59,32 @@ def ends_with_shell(names: Sequence[str]) -> bool:
     jupyter) keeps running.
     """
     above = names[:-1] if names[-1] in MINI_INITS else names
-    return bool(above) and all(_is_shell(name) for name in above[1:] or above)
-
-
-def _is_shell(name: str) -> bool:
-    return re.sub(r"[\d.]+$", "", name) in SHELLS
+    return bool(above) and all(
+        re.sub(r"[\d.]+$", "", name) in SHELLS for name in above[1:] or above
+    )
 
 
 def check_logout(root: Path = Path("/"), *, user: str | None = None) -> Iterator[Check]:
-    """Warn if systemd-logind would end runs at logout, with the fix."""
-    if not (root / "run/systemd/system").exists():
-        return  # without systemd there is no logind
-    user = user or _get_user()
+    """Warn if systemd would end runs at logout, with the fix.
+
+    That is so for programs of the user manager, for example in a desktop's terminal; setsid does not
+    leave its unit.
+    """
     try:
         cgroup = (root / "proc/self/cgroup").read_text()
     except OSError:
         return
-    lingers = (root / "var/lib/systemd/linger" / user).exists()
-    linger = f"loginctl enable-linger {make_visible(user)}"
-    if re.search(r"/user@\d+\.service", cgroup):
-        if not lingers:
-            # For example in a desktop's terminal; setsid does not leave its unit.
-            detail = (
-                "programs started here end at your last logout (they belong to your user manager)"
-            )
-            yield warning("logind", detail, linger)
-    elif re.search(r"/session-[^/]+\.scope", cgroup) and user != "root" and kills_at_logout():
-        yield warning(
-            "logind",
-            "KillUserProcesses is on: runs end when you log out",
-            f"{'' if lingers else f'{linger}, then '}start runs with: systemd-run --user --scope "
-            "ftwizard train PLAN",
-        )
+    if not re.search(r"/user@\d+\.service", cgroup):
+        return
+    user = user or getpass.getuser()
+    if not (root / "var/lib/systemd/linger" / user).exists():
+        detail = "programs started here end at your last logout (they belong to your user manager)"
+        yield warning("logind", detail, f"loginctl enable-linger {make_visible(user)}")
 
 
-def kills_at_logout() -> bool:
-    """Return logind's KillUserProcesses, which spares root; False if it cannot be queried."""
-    try:
-        done = subprocess.run(
-            QUERY_LOGIND, check=False, capture_output=True, text=True, timeout=QUERY_S,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.stdout.strip() == "b true"
-
-
-def _get_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
-
-
-def check_slurm(
-    facts: MachineInfo, environment: Mapping[str, str], now: float | None = None
-) -> Iterator[Check]:
-    """Warn if runs end with a Slurm allocation, or if this is a login node."""
+def check_slurm(environment: Mapping[str, str]) -> Iterator[Check]:
+    """Warn if runs end with a Slurm allocation."""
     if job := environment.get("SLURM_JOB_ID"):
-        ends = environment.get("SLURM_JOB_END_TIME", "")
-        left_s = int(ends) - (time.time() if now is None else now) if ends.isdigit() else None
-        when = f", in {format_duration(left_s)}" if left_s is not None and left_s > 0 else ""
-        yield warning(
-            "Slurm",
-            f"inside job {make_visible(job, 20)}: runs end with it{when}",
-            "Request enough time (--time). Continue a run later with: ftwizard resume RUN",
-        )
-    elif shutil.which("sbatch", path=environment.get("PATH")) and not facts.gpus:
-        yield warning(
-            "Slurm",
-            "a cluster node outside any job, without a GPU: probably a login node",
-            "Request a GPU first: salloc --gpus 1 --time 4:00:00",
-        )
+        detail = f"inside job {make_visible(job, 20)}: runs end with it"
+        fix = "Request enough time (--time). Continue a run later with: ftwizard resume RUN"
+        yield warning("Slurm", detail, fix)

@@ -23,17 +23,13 @@ and spilled datasets."""
 RUNS, MODELS = "disk: runs", "disk: models"
 TIMEOUT_S = 3.0
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "beegfs", "gpfs", "fuse.sshfs"}
-OVERLAY = "overlay"
-"""File system of a container's own files."""
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder that runs write to, and its file system."""
+    """A folder that runs write to: the nearest that exists, and its file system."""
 
     path: Path
-    """The folder, or its nearest existing parent."""
     kind: str
-    """Its file system; empty if unknown."""
     free: int
     can_write: bool
 
@@ -54,24 +50,19 @@ def run_checks() -> Iterator[Check]:
 
 
 def check_location(
-    name: str,
-    path: Path,
-    variable: str,
-    low: int,
-    *,
-    inspect: Callable[[Path], Location] | None = None,
-    timeout_s: float = TIMEOUT_S,
+    name: str, path: Path, variable: str, low: int, *, timeout_s: float = TIMEOUT_S
 ) -> Check:
     """Check one location; an unresponsive file server delays it by ``timeout_s`` at most."""
-    fix = f"Set {variable} to a folder on a local disk with free space."
     try:
-        location = call_or_none(timeout_s, inspect or inspect_location, path)
+        location = call_or_none(timeout_s, inspect_location, path)
     except TimeoutError:
         problem = f"no answer within {timeout_s:.0f} s (file server down?)"
-        return missing(name, f"{make_visible(str(path))}: {problem}", fix)
     except OSError as error:
-        return missing(name, f"{make_visible(str(path))}: {error.strerror or error}", fix)
-    return assess_location(name, location, variable, low)
+        problem = error.strerror or str(error)
+    else:
+        return assess_location(name, location, variable, low)
+    fix = f"Set {variable} to a folder on a local disk with free space."
+    return missing(name, f"{make_visible(str(path))}: {problem}", fix)
 
 
 def inspect_location(path: Path) -> Location:
@@ -103,7 +94,7 @@ def assess_location(name: str, location: Location, variable: str, low: int) -> C
         return report(name, f"{detail}: not writable for you", f"S{other_disk[1:]}")
     if location.free < low:
         return warning(name, detail, f"Free disk space, or {other_disk}")
-    if location.kind == OVERLAY and name == RUNS:
+    if location.kind == "overlay" and name == RUNS:
         fix = f"It is deleted with the container: mount a volume, and {other_disk}"
         return warning(name, detail, fix)
     if location.kind in NETWORK:

@@ -1,63 +1,60 @@
-"""Checks of Python, the terminal, memory, the CPU and the limits of this process."""
+"""Checks of Python, API keys, memory and the CPU, and the limits of this process."""
 
 from __future__ import annotations
 
 import os
-import resource
+import platform
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 import psutil
 
 from ftwizard import __version__
+from ftwizard.credentials import Credential, Service
 from ftwizard.doctor.check import Check, ok, warning
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import MachineInfo
+from ftwizard.models import hub
 from ftwizard.text import format_bytes, format_count, make_visible
 
-MIN_SIZE = (60, 16)
-"""Columns and rows that the screens need."""
 LOW_MEMORY = 8_000_000_000
 """Bytes; loading a 3B model takes 6 GB before it is on the GPU."""
 LOW_AVAILABLE = 3_000_000_000
+ASK_HUB = "hf auth login   (or set HF_TOKEN), after accepting the model's license on its page"
 
 
 def check_software() -> Iterator[Check]:
-    """Report the versions, and check the terminal."""
-    version = ".".join(map(str, sys.version_info[:3]))
+    """Report the versions."""
     yield ok("ftwizard", __version__)
-    yield ok("Python", f"{version} in {make_visible(sys.prefix)}")
-    for stream in (sys.stdout, sys.stderr, sys.stdin):
-        if stream.isatty():
-            size = os.get_terminal_size(stream.fileno())
-            encoding = getattr(sys.stdout, "encoding", "") or ""
-            yield check_terminal((size.columns, size.lines), os.environ, encoding)
-            return
+    yield ok("Python", f"{platform.python_version()} in {make_visible(sys.prefix)}")
 
 
-def check_terminal(size: tuple[int, int], environment: Mapping[str, str], encoding: str) -> Check:
-    """Check whether the terminal can show the screens."""
-    kind = environment.get("TERM", "")
-    detail = f"{size[0]}×{size[1]}, {encoding or 'unknown encoding'}"
-    if kind in ("", "dumb", "unknown"):
-        fix = "Use ftwizard --plain, or export TERM=xterm-256color"
-        return warning("terminal", f"TERM is {kind or 'not set'}: it cannot move the cursor", fix)
-    if size != (0, 0) and (size[0] < MIN_SIZE[0] or size[1] < MIN_SIZE[1]):
-        fix = f"Enlarge it to at least {MIN_SIZE[0]}×{MIN_SIZE[1]}, or use ftwizard --plain."
-        return warning("terminal", detail, fix)
-    if "utf" not in encoding.lower():
-        return warning("terminal", detail, "export LC_ALL=C.UTF-8, or use ftwizard --ascii")
-    return ok("terminal", detail)
+def check_keys(
+    present: tuple[Credential, ...], environment: Mapping[str, str] = os.environ
+) -> Iterator[Check]:
+    """Report where the key of each service is, never its value, and the services without one."""
+    for credential in present:
+        where = make_visible(credential.where, 80)
+        detail = f"{where} {'is set' if credential.where in environment else 'exists'}"
+        unused = "" if credential.service == "huggingface" else "; no provider uses it yet"
+        yield ok(f"key: {credential.service}", detail + unused)
+    absent = set(get_args(Service)) - {credential.service for credential in present}
+    if "huggingface" in absent:
+        detail = "none: gated models (Llama, Gemma, Mistral) cannot be downloaded"
+        yield warning("key: huggingface", detail, ASK_HUB)
+    if others := [name for name in get_args(Service) if name in absent - {"huggingface"}]:
+        yield ok("keys: none for", ", ".join(others))
+    if hub.is_offline(environment):
+        detail = "HF_HUB_OFFLINE is set: models that are not cached cannot be downloaded"
+        yield warning("Hub", detail, "unset HF_HUB_OFFLINE")
 
 
 def check_limits(facts: MachineInfo) -> Iterator[Check]:
-    """Check the memory, CPU and ulimits of this process."""
+    """Check the memory and CPU of this process."""
     yield check_memory(facts.memory, psutil.virtual_memory().available, read_memory_limit())
     yield check_cpu(facts, read_cpu_quota())
-    yield from check_ulimits(
-        *(resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU))
-    )
 
 
 def check_memory(total: int, available: int, limit: int | None) -> Check:
@@ -85,16 +82,6 @@ def check_cpu(facts: MachineInfo, quota: float | None) -> Check:
     threads = max(1, round(quota))
     fix = f"export OMP_NUM_THREADS={threads}   (torch starts one thread per core)"
     return warning("CPU", f"{detail}, but a cgroup quota of {quota:g}", fix)
-
-
-def check_ulimits(address_space: int, cpu_s: int) -> Iterator[Check]:
-    """Warn about limits that end a run, as login nodes have them."""
-    if address_space != resource.RLIM_INFINITY:
-        detail = f"{format_bytes(address_space)}: CUDA reserves far more than it uses"
-        yield warning("ulimit: address space", detail, "ulimit -v unlimited")
-    if cpu_s != resource.RLIM_INFINITY:
-        detail = f"{cpu_s:,} s: a longer run is killed"
-        yield warning("ulimit: CPU time", detail, "ulimit -t unlimited")
 
 
 def read_memory_limit(root: Path = Path("/")) -> int | None:

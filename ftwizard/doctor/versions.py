@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
 from ftwizard.doctor.check import Check, missing, ok
+from ftwizard.doctor.trial import TorchCard, TorchDevices
 from ftwizard.hardware.nvml import NvidiaDriver
+from ftwizard.text import make_visible
 
 Version = tuple[int, int]
-MIN_DRIVER = {11: "450", 12: "525", 13: "580"}
+MIN_DRIVER = {12: "525", 13: "580"}
 """The oldest driver for all builds of a CUDA major version. Source: NVIDIA, CUDA
 Compatibility, “Minor Version Compatibility”, table 1."""
 LOCALLY = "https://pytorch.org/get-started/locally/"
@@ -25,8 +27,6 @@ CUDA_12 = (
 none. Source: pytorch/pytorch issues 172352 and 190385."""
 CUDA_13 = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
 """Since PyTorch 2.9."""
-MAXWELL: Version = (5, 0)
-"""The oldest with kernels in any of these builds."""
 TURING: Version = (7, 5)
 BLACKWELL: Version = (10, 0)
 """The first without kernels in the builds for CUDA 12.6."""
@@ -81,30 +81,36 @@ def format_version(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def check_build(driver: NvidiaDriver, build: Build | None) -> Check | None:
-    """Check whether the driver supports torch's CUDA version; None without a GPU or torch.
+def check_build(driver: NvidiaDriver, build: Build | None) -> Iterator[Check]:
+    """Check whether the driver supports torch's CUDA version; nothing without a GPU or torch.
 
     Within one major version, any driver runs any build (CUDA's minor version compatibility).
     """
     if build is None or not driver.cards:
-        return None
+        return
     if build.cuda is None:
-        detail = f"torch {build.version} is not built for CUDA: it cannot use the GPU"
-        return missing("CUDA", detail, get_build_command(driver))
+        yield report_cpu_build(build.version, driver)
+        return
     detail = f"torch {build.version} is built for CUDA {format_version(build.cuda)}"
     if driver.cuda is None:
-        return ok("CUDA", detail)
+        yield ok("CUDA", detail)
+        return
+    newest = format_version(driver.cuda)
     if build.cuda[0] <= driver.cuda[0]:
-        return ok("CUDA", f"{detail}; the driver supports up to {format_version(driver.cuda)}")
+        yield ok("CUDA", f"{detail}; the driver supports up to {newest}")
+        return
     min_driver = MIN_DRIVER.get(build.cuda[0])
     update = f"Update the driver to {min_driver} or newer" if min_driver else "Update the driver"
     can_downgrade = driver.cuda[0] == 12 and not _get_newest_capability(driver) >= BLACKWELL
     older = f", or install torch for CUDA 12: {CUDA_12}" if can_downgrade else "."
-    return missing(
-        "CUDA",
-        f"{detail}; the driver ({driver.version or 'unknown'}) supports only {format_version(driver.cuda)}",
-        update + older,
-    )
+    detail += f"; the driver ({driver.version or 'unknown'}) supports only {newest}"
+    yield missing("CUDA", detail, update + older)
+
+
+def report_cpu_build(version: str, driver: NvidiaDriver) -> Check:
+    """Report a torch that cannot use the GPU."""
+    detail = f"torch {make_visible(version)} is not built for CUDA: it cannot use the GPU"
+    return missing("CUDA", detail, get_build_command(driver))
 
 
 def get_build_command(driver: NvidiaDriver) -> str:
@@ -131,28 +137,21 @@ def has_kernels(capability: Version, archs: Sequence[str]) -> bool:
         match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
         if not match:
             continue
-        kind, built = match[1], (int(match[2]), int(match[3]))
-        if match[4] == "a":
-            fits = built == capability
-        elif kind == "sm":
-            fits = built[0] == capability[0] and built <= capability
-        else:
-            fits = built <= capability
-        if fits:
+        built = (int(match[2]), int(match[3]))
+        same_major = match[1] == "compute" or built[0] == capability[0]
+        if built == capability or (match[4] != "a" and same_major and built < capability):
             return True
     return False
 
 
-def explain_no_kernels(
-    name: str, capability: Version, archs: Sequence[str], build: str
-) -> tuple[str, str]:
+def explain_no_kernels(card: TorchCard, devices: TorchDevices) -> Check:
     """Describe a card that torch has no kernels for, and the fix."""
     detail = (
-        f"{name} has compute capability {format_version(capability)}; torch {build} supports only "
-        f"{' '.join(archs)}"
+        f"{make_visible(card.name, 40)} has compute capability {format_version(card.capability)}; "
+        f"torch {devices.version} supports only {' '.join(devices.archs)}"
     )
-    if capability < MAXWELL:
-        return detail, "No torch that ftwizard supports works on it: use another GPU."
-    if capability < TURING:
-        return detail, f"The builds for CUDA 12.6 still support it: {CUDA_12}"
-    return detail, f"Install a newer torch: pip install -U torch   or see {LOCALLY}"
+    if card.capability < TURING:
+        fix = f"The builds for CUDA 12.6 still support it: {CUDA_12}"
+    else:
+        fix = f"Install a newer torch: pip install -U torch   or see {LOCALLY}"
+    return missing("CUDA", detail, fix)

@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -276,9 +277,14 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
     return snapshot if all((snapshot / file).exists() for file in required) else None
 
 
+def is_offline(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether huggingface_hub may not use the network."""
+    return environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def _hub_commit(name: str, revision: str | None) -> tuple[str | None, _HubProblem]:
     """Ask the Hub for the commit; return it, or None and the problem."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if is_offline():
         return None, _OFFLINE
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import msgspec
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -11,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from ftwizard.doctor.check import Check, CheckStatus, DoctorReport
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
 from ftwizard.screens import layout, palette
@@ -20,7 +22,7 @@ from ftwizard.screens.subprocesses import CommandProcess
 from ftwizard.text import format_count, format_duration, make_visible
 
 POLL_EVERY_S = 0.25
-MARKS = {
+MARKS: dict[CheckStatus, tuple[str, str]] = {
     "missing": ("✗", f"bold {palette.BAD}"),
     "warning": ("!", f"bold {palette.WARNING}"),
     "ok": ("✓", palette.GOOD),
@@ -66,22 +68,22 @@ class DoctorPage(Page[None]):
         child = self._child = CommandProcess("doctor")
         self._tick()
         try:
-            report = await child.run()
+            report = msgspec.convert(await child.run(), DoctorReport)
         except FtwizardError as error:
             self._child = None
             await self.app.push_screen_wait(ErrorDialog(error))
             self.dismiss(None)
             return
         self._child = None
-        self._show(report["checks"])
-        self.query_one("#status", Static).update(summarize(report["checks"]))
+        self._show(report)
+        self.query_one("#status", Static).update(summarize(report.checks))
 
     def _tick(self) -> None:
         child = self._child
         if child is None:
             return
         if child.poll() and child.partial_report is not None:
-            self._show(child.partial_report["checks"])
+            self._show(msgspec.convert(child.partial_report, DoctorReport))
         activity = (
             f"{describe.describe_progress(child.progress)}   {format_duration(child.elapsed_s)}"
         )
@@ -89,21 +91,21 @@ class DoctorPage(Page[None]):
         line.no_wrap, line.overflow = True, "ellipsis"
         self.query_one("#status", Static).update(line)
 
-    def _show(self, checks: list[dict[str, Any]]) -> None:
+    def _show(self, report: DoctorReport) -> None:
         order = list(MARKS)
         rows = []
-        for check in sorted(checks, key=lambda check: order.index(check["status"])):
-            value = Text(make_visible(check["found"]))
-            if check["fix"]:
-                value.append(f"\n{make_visible(check['fix'])}", "dim")
-            name = Text.assemble(MARKS[check["status"]], f" {make_visible(check['name'])}")
+        for check in sorted(report.checks, key=lambda check: order.index(check.status)):
+            value = Text(make_visible(check.detail))
+            if check.fix:
+                value.append(f"\n{make_visible(check.fix)}", "dim")
+            name = Text.assemble(MARKS[check.status], f" {make_visible(check.name)}")
             rows.append((name, value))
         self.query_one("#checks", Static).update(layout.build_table(rows))
 
 
-def summarize(checks: list[dict[str, Any]]) -> Text:
+def summarize(checks: list[Check]) -> Text:
     """Return the number of problems, as one line."""
-    count = {status: sum(check["status"] == status for check in checks) for status in MARKS}
+    count = {status: sum(check.status == status for check in checks) for status in MARKS}
     warnings = f", {format_count(count['warning'], 'warning')}" if count["warning"] else ""
     if count["missing"]:
         return Text.assemble(MARKS["missing"], f" {count['missing']} missing{warnings}")

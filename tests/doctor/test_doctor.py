@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from ftwizard import credentials, doctor
-from ftwizard.credentials import Credential
-from ftwizard.doctor import check, extras, gpu, keys, system, trial_report, versions
+from ftwizard.doctor import extras, gpu, system, trial_report, versions
 from ftwizard.doctor.check import Check
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.hardware.nvml import Card, GpuProcess, NoGpuCause, NvidiaDriver
@@ -48,13 +47,6 @@ def test_what_is_not_right_always_says_what_to_do() -> None:
         assert not any("\x1b" in check.detail + check.fix for check in checks)
 
 
-def test_a_later_finding_takes_the_place_of_an_earlier_one_of_its_name() -> None:
-    first = [check.ok("a", "1"), check.missing("b", "2", "fix")]
-    assert check.merge(first, check.ok("b", "3"), check.ok("c", "4")) == [
-        check.ok("a", "1"), check.ok("b", "3"), check.ok("c", "4"),
-    ]  # fmt: skip
-
-
 # ------------------------------------------------------------------------------- packages
 
 
@@ -62,8 +54,7 @@ def test_the_packages_of_the_extra_are_compared_with_what_is_installed() -> None
     checks = by_name(list(extras.run_checks()))
     assert {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"} <= set(checks)
     assert checks["trl"].status == "ok"
-    assert checks["extra: demo"].status == "ok" and "torch" not in checks["extra: demo"].detail
-    assert not {"extra: dev", "extra: all", "extra: local"} & set(checks)
+    assert checks["gguf"].status == "ok" and "pytest" not in checks
 
 
 def test_what_is_missing_or_too_old_is_named_with_its_command(
@@ -76,8 +67,8 @@ def test_what_is_missing_or_too_old_is_named_with_its_command(
     assert checks["trl"].status == checks["torch"].status == "missing"
     assert "0.9, needs" in checks["trl"].detail
     assert checks["torch"].fix.endswith("pip install 'ftwizard[local]'")
-    assert checks["extra: demo"].status == "warning"
-    assert checks["extra: demo"].fix.endswith("pip install 'ftwizard[demo]'")
+    assert checks["gguf"].status == "warning"
+    assert checks["gguf"].fix.endswith("pip install 'ftwizard[demo]'")
 
 
 def test_the_extras_are_those_of_pyproject() -> None:
@@ -131,21 +122,20 @@ def test_a_driver_and_a_torch_that_do_not_fit(
     tmp_path: Path, driver: versions.Version | None, cuda: str, status: str, fix: str
 ) -> None:
     nvidia = NvidiaDriver(version="1", cuda=driver, cards=FINE.cards)
-    check = versions.check_build(nvidia, build(tmp_path, "2.13.0", cuda))
-    assert check is not None
+    (check,) = versions.check_build(nvidia, build(tmp_path, "2.13.0", cuda))
     assert check.status == status and fix in check.fix and bool(fix) == bool(check.fix)
 
 
 def test_a_new_card_is_not_sent_to_a_build_without_its_kernels(tmp_path: Path) -> None:
     new = NvidiaDriver(version="570", cuda=(12, 8), cards=(Card(index=0, capability=(12, 0)),))
     for torch in (build(tmp_path, "2.13.0", "'13.0'"), build(tmp_path, "2.13.0+cpu")):
-        check = versions.check_build(new, torch)
-        assert check is not None and "580" in check.fix and "cu126" not in check.fix
+        (check,) = versions.check_build(new, torch)
+        assert "580" in check.fix and "cu126" not in check.fix
 
 
 def test_without_a_gpu_or_torch_versions_cannot_clash(tmp_path: Path) -> None:
-    assert versions.check_build(NvidiaDriver(), build(tmp_path, "2.13.0+cpu")) is None
-    assert versions.check_build(FINE, None) is None
+    assert not list(versions.check_build(NvidiaDriver(), build(tmp_path, "2.13.0+cpu")))
+    assert not list(versions.check_build(FINE, None))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +166,8 @@ def test_a_card_runs_what_was_built_for_exactly_it(capability: versions.Version)
 # ------------------------------------------------------------------------------------ GPUs
 
 
-def states(card: Card, **more: bool) -> dict[str, Check]:
-    return by_name(list(gpu.check_card(card, **more)))
+def states(card: Card) -> dict[str, Check]:
+    return by_name(list(gpu.check_card(card)))
 
 
 def test_a_card_with_nothing_odd_says_nothing() -> None:
@@ -190,16 +180,13 @@ def test_memory_that_other_programs_hold() -> None:
     card = Card(index=1, memory_total=24 * GB, memory_used=13 * GB, processes=processes)
     usage = states(card)["GPU 1"]
     assert usage.status == "warning" and "13.0 GB of 24.0 GB" in usage.detail
-    assert "1 (" in usage.detail and "where.gpu" in usage.fix
-    # In a container the pids are the host's: no name of ours belongs to them.
-    assert "1 (" not in states(card, in_container=True)["GPU 1"].detail
+    assert "processes 1 (12.0 GB), 1073741824" in usage.detail and "where.gpu" in usage.fix
 
 
 def test_each_trouble_of_a_card_is_named() -> None:
     assert "Xid" in states(Card(index=2, lost=True))["GPU 2"].fix
     errors = states(Card(index=0, uncorrected_errors=2))["GPU 0 memory"]
     assert "2 uncorrectable" in errors.detail and "--gpu-reset" in errors.fix
-    assert states(Card(index=0, capability=(3, 7)))["GPU 0 age"].status == "missing"
     assert "MIG" in states(Card(index=0, mig=[]))["GPU 0 MIG"].fix
 
 
@@ -242,13 +229,11 @@ def test_cards_of_one_kind_are_counted() -> None:
     assert check.detail == "8 × H100, 80.0 GB"
 
 
-def test_several_gpus_of_different_kinds_are_counted_differently() -> None:
-    mixed = NvidiaDriver(cards=(Card(index=0, name="old"), Card(index=1, name="new")))
-    assert "PCI_BUS_ID" in next(gpu.check_several(mixed, {})).fix
-    assert next(gpu.check_several(mixed, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})).status == "ok"
-    assert list(gpu.check_several(FINE, {})) == []
-    lost = NvidiaDriver(cards=(Card(index=0, name="a"), Card(index=1, lost=True)))
-    assert list(gpu.check_several(lost, {})) == []
+def test_a_run_uses_one_of_several_gpus() -> None:
+    cards = (Card(index=0), Card(index=1), Card(index=2, lost=True))
+    for driver, detail in ((NvidiaDriver(cards=cards), "2; a run uses one of them"), (FINE, "")):
+        check = by_name(list(gpu.run_checks(facts(CARD), driver))).get("several GPUs")
+        assert check.detail.startswith(detail) if check else not detail
 
 
 # --------------------------------------------------------------- precision and attention
@@ -268,23 +253,17 @@ def test_what_auto_takes() -> None:
 
 def test_the_gpu_that_a_run_takes() -> None:
     driver = NvidiaDriver(cards=(Card(index=0, lost=True), Card(index=1), Card(index=2)))
-    taken = [
-        gpu.get_first_visible(driver, environment)
-        for environment in ({}, {"CUDA_VISIBLE_DEVICES": "2,1"}, {"CUDA_VISIBLE_DEVICES": "MIG-x"})
-    ]
+    taken = [gpu.get_first_visible(driver, selection) for selection in (None, "2,1", "MIG-x")]
     assert [card.index for card in taken if card] == [1, 2, 1]
-    assert gpu.get_first_visible(NvidiaDriver(), {}) is None
+    assert gpu.get_first_visible(NvidiaDriver(), None) is None
 
 
 # ------------------------------------------------------------------------------------ keys
 
 
-def look_at_keys(
-    environment: dict[str, str], has: bool | None = True
-) -> tuple[list[Check], dict[str, Check]]:
-    checks = list(
-        keys.run_checks(credentials.find_credentials(environment), environment, lambda _: has)
-    )
+def look_at_keys(environment: dict[str, str]) -> tuple[list[Check], dict[str, Check]]:
+    credential_list = credentials.find_credentials(environment)
+    checks = list(system.check_keys(credential_list, environment))
     return checks, by_name(checks)
 
 
@@ -294,11 +273,9 @@ def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_pat
     checks, named = look_at_keys(environment)
     assert "OPENAI_API_KEY is set" in named["key: openai"].detail
     assert "HF_TOKEN is set" in named["key: huggingface"].detail
-    assert named["keys: none for"].detail == "azure, together, aws, gcp"
+    assert named["keys: none for"].detail == "together, aws, gcp, azure"
     assert "secret" not in repr(checks)
-    lacking = look_at_keys(environment, has=False)[1]["key: openai"]
-    assert lacking.status == "warning" and lacking.fix.endswith("'ftwizard[openai]'")
-    assert look_at_keys(environment, has=None)[1]["key: openai"].status == "ok"
+    assert "no provider uses it yet" in named["key: openai"].detail
 
 
 def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -311,18 +288,6 @@ def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "token").chmod(0o600)
     moved = look_at_keys({"HF_HOME": str(tmp_path)})[1]["key: huggingface"]
     assert moved.status == "ok" and str(tmp_path / "token") in moved.detail
-
-
-def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
-    environment = {"OPENAI_API_KEY": "sk-secret\n"}
-    checks, named = look_at_keys(environment)
-    assert "whitespace" in named["key: openai"].detail
-    assert "secret" not in repr(checks)
-    token = tmp_path / "token"
-    token.write_text("hf_secret")
-    token.chmod(0o644)
-    credential = Credential(service="huggingface", where=str(token))
-    assert keys.check_key(credential, {}, lambda _: True).fix == f"chmod 600 {token}"
 
 
 # ---------------------------------------------------------------------------------- words
@@ -352,11 +317,6 @@ def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
             "libcudart.so.12 is missing",
             "--force-reinstall",
         ),
-        (
-            "OSError: /lib/libc.so.6: version `GLIBC_2.34' not found (required by x.so)",
-            "GLIBC_2.34",
-            "newer system",
-        ),
         ("ImportError: x.so: undefined symbol: _ZN3c104cuda9SetDeviceEi", "another version", ""),
         (
             "RuntimeError: \n🚨 CUDA VERSION MISMATCH 🚨\nRequested CUDA version: 12.9",
@@ -374,7 +334,6 @@ def test_what_is_odd_about_a_key(tmp_path: Path) -> None:
             "another torch",
             "pip uninstall torchvision",
         ),
-        ("RuntimeError: Failed to find C compiler.", "C compiler", "build-essential"),
         ("ModuleNotFoundError: No module named 'triton'", "find triton", "ftwizard[local]"),
         ("ValueError: something new", "ValueError: something new", ""),
         ("", "no error message", ""),
@@ -389,24 +348,3 @@ def test_errors_in_plain_words(error: str, meaning: str, fix: str) -> None:
 def test_no_error_breaks_its_explanation(error: str) -> None:
     means, _ = trial_report.explain_error(error)
     assert means and "\n" not in means
-
-
-# -------------------------------------------------------------------------------- terminal
-
-
-@pytest.mark.parametrize(
-    ("size", "environment", "encoding", "fix"),
-    [
-        ((80, 24), {"TERM": "xterm-256color"}, "utf-8", ""),
-        ((50, 24), {"TERM": "xterm"}, "utf-8", "60×16"),
-        ((80, 24), {"TERM": "dumb"}, "utf-8", "--plain"),
-        ((80, 24), {}, "utf-8", "--plain"),
-        ((80, 24), {"TERM": "xterm"}, "iso-8859-1", "C.UTF-8"),
-        ((0, 0), {"TERM": "xterm"}, "utf-8", ""),  # a terminal that does not tell
-    ],
-)
-def test_the_terminal(
-    size: tuple[int, int], environment: dict[str, str], encoding: str, fix: str
-) -> None:
-    check = system.check_terminal(size, environment, encoding)
-    assert fix in check.fix and (check.status == "ok") == (not fix)

@@ -15,13 +15,13 @@ import pytest
 from ftwizard import doctor
 from ftwizard.doctor import trial, trial_report
 from ftwizard.doctor.check import Check
-from ftwizard.doctor.trial import Crashed, Failed, Started, Succeeded, TrialLimits
+from ftwizard.doctor.trial import Crashed, Failed, Started, Succeeded, TorchCard, TorchDevices
 from ftwizard.hardware import machine
 from ftwizard.hardware.nvml import Card, NvidiaDriver
 from tests.paths import DOUBLES
 
 DOUBLE = DOUBLES / "trial_child.py"
-QUICK = TrialLimits(quiet=1.0, whole=30.0)
+QUIET_S = 1.0
 ONE_CARD = NvidiaDriver(
     version="570.1", cuda=(12, 8), cards=(Card(index=0, name="Double", capability=(8, 6)),)
 )
@@ -31,8 +31,8 @@ def command(how: str) -> list[str]:
     return [sys.executable, str(DOUBLE), how]
 
 
-def run_child(how: str, limits: TrialLimits = QUICK) -> dict[str, Check]:
-    events = doctor.run_trial(ONE_CARD, command(how), limits)
+def run_child(how: str) -> dict[str, Check]:
+    events = doctor.run_trial(ONE_CARD, command(how), QUIET_S)
     return {check.name: check for check in events if isinstance(check, Check)}
 
 
@@ -45,27 +45,26 @@ def test_what_works_is_said_to_work() -> None:
 
 
 def test_what_comes_next_is_said_before_it_is_done() -> None:
-    words = list(trial.run_trials(command("well"), QUICK))
+    words = list(trial.run_trials(command("well"), QUIET_S))
     assert words[0] == Started("torch", "importing torch")
     assert words.index(Started("step cpu", "the heart of step cpu")) < words.index(
-        Succeeded("step cpu", {"dtype": "bf16"}, 0.5)
+        Succeeded("step cpu", 0.5, "bf16")
     )
 
 
-def test_a_crash_is_told_with_what_was_under_way_and_the_rest_is_tried() -> None:
+def test_a_crash_is_told_with_what_was_under_way() -> None:
     checks = run_child("crash step cuda:0")
     crashed = checks["step: GPU 0"]
     assert crashed.status == "missing" and crashed.fix
     assert "while the heart of step cuda:0, it was killed by SIGSEGV" in crashed.detail
     assert "last output: last words" in crashed.detail and "\x1b" not in crashed.detail
-    assert checks["4-bit: GPU 0"].status == checks["libraries"].status == "ok"
+    assert list(checks)[-1] == "step: GPU 0"
 
 
-def test_what_stands_on_a_crashed_import_is_not_tried_again_and_again() -> None:
+def test_a_crashed_import() -> None:
     checks = run_child("crash bitsandbytes")
     assert "SIGSEGV" in checks["bitsandbytes"].detail
     assert "python -m bitsandbytes" in checks["bitsandbytes"].fix
-    assert checks["libraries"].status == "ok"
 
 
 def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
@@ -76,22 +75,12 @@ def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
     assert "it hung for 1 s" in detail
     assert not _lives(int(re.findall(r"waiting for (\d+)", detail)[0]))
     assert "Xid" in checks["4-bit: GPU 0"].fix
-    assert checks["libraries"].status == "ok"
 
 
 def test_without_torch_there_is_nothing_left_to_try() -> None:
     checks = run_child("hang-at-import")
     assert list(checks) == ["torch"]
     assert "while importing torch" in checks["torch"].detail
-
-
-def test_all_together_may_take_only_so_long() -> None:
-    (died,) = (
-        word
-        for word in trial.run_trials(command("hang step cpu"), TrialLimits(quiet=60, whole=1.5))
-        if isinstance(word, Crashed)
-    )
-    assert died.hung and "took too long" in died.how
 
 
 def test_an_early_end_and_an_error_are_told() -> None:
@@ -106,7 +95,7 @@ def test_an_early_end_and_an_error_are_told() -> None:
 
 
 def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
-    events = doctor.run_trial(NvidiaDriver(), [str(tmp_path / "none")], QUICK)
+    events = doctor.run_trial(NvidiaDriver(), [str(tmp_path / "none")], QUIET_S)
     (check,) = (event for event in events if isinstance(event, Check))
     assert (check.name, check.status) == ("trial", "missing")
     assert "No such file" in check.detail
@@ -116,7 +105,7 @@ def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPat
     kills = iter((3, 4))
     monkeypatch.setattr(machine, "count_oom_kills", lambda: next(kills))
     argv = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    (died,) = trial.run_trials(argv, QUICK)
+    (died,) = trial.run_trials(argv, QUIET_S)
     assert isinstance(died, Crashed) and died.out_of_memory
     (check,) = trial_report.to_checks(died, NvidiaDriver())
     assert "memory ran out" in check.detail and "Add memory" in check.fix
@@ -130,10 +119,10 @@ def test_the_child_ends_with_the_doctor() -> None:
         "    print(word.action, flush=True)\n"
     )
     child = (
-        "import json, os, time\n"
+        "import os, time\n"
         "from ftwizard.doctor import trial_child\n"
         "trial_child._die_with_parent()\n"
-        "print(json.dumps({'trial': 'x', 'doing': str(os.getpid())}), flush=True)\n"
+        "trial_child.Reporter(os.fdopen(1, 'wb')).doing(str(os.getpid()))\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen(
@@ -177,29 +166,29 @@ def test_without_torch_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def devices(**changed: Any) -> Check:
-    usual = {
-        "version": "2.13.0", "cuda": "12.8", "available": True, "why": [],
-        "archs": ["sm_80", "sm_90"], "cards": [{"index": 0, "name": "x", "capability": [9, 0]}],
+    usual: dict[str, Any] = {
+        "version": "2.13.0", "cuda": "12.8", "available": True,
+        "archs": ["sm_80", "sm_90"], "cards": [TorchCard(name="x", capability=(9, 0))],
     }  # fmt: skip
-    (check,) = trial_report.to_checks(Succeeded("devices", {**usual, **changed}), ONE_CARD)
+    (check,) = trial_report.check_devices(TorchDevices(**{**usual, **changed}), ONE_CARD)
     return check
 
 
 def test_a_card_that_torch_has_no_kernels_for() -> None:
-    new = devices(cards=[{"index": 0, "name": "new\x1b", "capability": [12, 0]}])
+    new = devices(cards=[TorchCard(name="new\x1b", capability=(12, 0))])
     assert new.status == "missing" and "compute capability 12.0" in new.detail
     assert "pip install -U torch" in new.fix and "\x1b" not in new.detail
-    old = devices(cards=[{"index": 0, "name": "old", "capability": [6, 1]}])
+    old = devices(cards=[TorchCard(name="old", capability=(6, 1))])
     assert "whl/cu126" in old.fix
 
 
 def test_a_gpu_that_torch_does_not_see() -> None:
-    hidden = devices(available=False, why=["CUDA initialization: Error 802: system not yet …"])
+    hidden = devices(available=False, why="CUDA initialization: Error 802: system not yet …")
     assert hidden.status == "missing" and "nvidia-fabricmanager" in hidden.fix
     assert "not built for CUDA" in devices(available=False, cuda=None).detail
     assert "no reason given" in devices(available=False).detail
-    nothing = Succeeded("devices", {"available": False, "cuda": None, "version": "2.13.0+cpu"})
-    assert list(trial_report.to_checks(nothing, NvidiaDriver())) == []
+    nothing = TorchDevices(version="2.13.0+cpu")
+    assert list(trial_report.check_devices(nothing, NvidiaDriver())) == []
 
 
 def test_four_bit_on_processors_is_a_bonus() -> None:
