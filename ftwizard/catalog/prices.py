@@ -32,25 +32,42 @@ APART = Decimal("0.2")
 _TRUST: dict[Confidence, int] = {"low": 0, "medium": 1, "high": 2}
 
 
-class Price(Sourced, frozen=True, kw_only=True):
-    """One price in US dollars per ``unit``, with date and source."""
+class PriceRate(Sourced, frozen=True, kw_only=True):
+    """A price in US dollars per ``unit``: one row, or the median of several offers."""
+
+    usd: Decimal
+    low: Decimal | None = None
+    high: Decimal | None = None
+    """Listed range, if any; it includes ``usd``."""
+    unit: Unit
+    confidence: Confidence
+    note: str = ""
+    own: bool = False
+    """Set by the user; takes precedence."""
+
+    @property
+    def range(self) -> tuple[Decimal, Decimal, Decimal]:
+        """Return the low, likely and high price."""
+        low = self.usd if self.low is None else self.low
+        return low, self.usd, self.usd if self.high is None else self.high
+
+    def figure(self) -> Figure:
+        """Return it as a figure."""
+        return to_figure(
+            self.usd, self.low, self.high, f"USD per {self.unit}", self.source, self.as_of
+        )
+
+
+class Price(PriceRate, frozen=True, kw_only=True):
+    """One row of the table: what the price is for."""
 
     provider: str
     model: str
     """A model, a class of models, or a GPU."""
     kind: Kind
-    unit: Unit
-    usd: Decimal
-    low: Decimal | None = None
-    high: Decimal | None = None
-    """Listed range, if any; it includes ``usd``."""
     market: Market | None = None
     """For GPUs only."""
     edition: Edition = "current"
-    confidence: Confidence
-    note: str = ""
-    own: bool = False
-    """Set by the user; takes precedence."""
 
 
 class Discount(Sourced, frozen=True, kw_only=True):
@@ -64,79 +81,51 @@ class Discount(Sourced, frozen=True, kw_only=True):
     note: str = ""
 
 
-class PriceRate(msgspec.Struct, frozen=True, kw_only=True):
-    """A price for computation: one row, or the median of several offers."""
-
-    usd: Decimal
-    low: Decimal | None = None
-    high: Decimal | None = None
-    unit: Unit
-    source: str
-    as_of: str
-    confidence: Confidence
-    note: str = ""
-    own: bool = False
-
-    def figure(self) -> Figure:
-        """Return it as a figure."""
-        return to_figure(
-            self.usd, self.low, self.high, f"USD per {self.unit}", self.source, self.as_of
-        )
+RatePair = tuple[PriceRate | None, PriceRate | None]
+"""The price in an edition, and the other edition's if it differs enough to be shown."""
 
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True):
     """A price table; user prices replace packaged ones."""
 
-    rows: tuple[Price, ...]
+    rows: tuple[Price, ...] = msgspec.field(name="prices")
     discounts: tuple[Discount, ...] = ()
 
     def rates(
         self, provider: str, models: Sequence[str], kind: Kind, edition: Edition = "current"
-    ) -> tuple[PriceRate | None, PriceRate | None]:
+    ) -> RatePair:
         """Return the price in ``edition``, and the other edition's if it differs enough to be shown.
 
         ``models``: names to look the price up under; the first with a price counts. None if unknown.
         """
         alike = [row for row in self.rows if row.provider == provider and row.kind == kind]
-        article = _first(alike, models, ARTICLE)
-        newest = _first(alike, models, "current")
-        chosen, alternative = (article, newest) if edition == ARTICLE else (newest, article)
-        rate = _rate(chosen) if chosen else None
-        other_rate = _rate(alternative) if alternative else None
-        return rate, other_rate if rate and other_rate and differ(
-            rate.usd, other_rate.usd
-        ) else None
+        newest, article = (_first(alike, models, source) for source in ("current", ARTICLE))
+        return _pair_editions(newest, article, edition)
 
-    def gpu(
-        self, card: str, market: Market, edition: Edition = "current"
-    ) -> tuple[PriceRate | None, PriceRate | None]:
+    def gpu(self, card: str, market: Market, edition: Edition = "current") -> RatePair:
         """Return the hourly price of a GPU (median of the offers) in both editions, as ``rates``."""
         alike = [
             row for row in self.rows
             if row.kind == "gpu" and row.model == card and row.market == market
         ]  # fmt: skip
-        newest = _merged(_newest_of_each(alike))
         article = _merged([row for row in alike if row.own or row.edition == ARTICLE])
-        chosen, alternative = (article, newest) if edition == ARTICLE else (newest, article)
-        return chosen, alternative if chosen and alternative and differ(
-            chosen.usd, alternative.usd
-        ) else None
+        return _pair_editions(_merged(_newest_of_each(alike)), article, edition)
 
     def machine(self) -> PriceRate | None:
         """Return the hourly price of the user's machine; None if not set."""
-        row = next((candidate for candidate in self.rows if candidate.kind == "machine"), None)
-        return _rate(row) if row else None
+        for row in self.rows:
+            if row.kind == "machine":
+                return PriceRate(
+                    **{name: getattr(row, name) for name in PriceRate.__struct_fields__}
+                )
+        return None
 
     def at(self, hour: PriceRate | None) -> Prices:
         """Return the table with this hourly price of the user's machine; None changes nothing."""
         if hour is None:
             return self
-        own = Price(
-            provider="own", model="machine", kind="machine", confidence="high", own=True,
-            unit=hour.unit, usd=hour.usd, low=hour.low, high=hour.high, as_of=hour.as_of,
-            source=hour.source,
-        )  # fmt: skip
-        return self.over([own])
+        fields = msgspec.structs.asdict(hour) | {"own": True}
+        return self.over([Price(provider="own", model="machine", kind="machine", **fields)])
 
     def cards(self, edition: Edition = "current") -> tuple[tuple[str, Market], ...]:
         """Return each GPU and market with a price in an edition, in table order."""
@@ -158,18 +147,15 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
 
     def over(self, own: Iterable[Price]) -> Prices:
         """Return the table with user prices that replace packaged ones; later ones win."""
-        own = list(own)
-        kept = [row for row in self.rows if not any(_same(row, new) for new in own)]
-        last = [
-            row for n, row in enumerate(own) if not any(_same(row, later) for later in own[n + 1 :])
-        ]
-        return msgspec.structs.replace(self, rows=(*last, *kept))
+        last = {_get_subject(row): row for row in own}
+        kept = (row for row in self.rows if _get_subject(row) not in last)
+        return msgspec.structs.replace(self, rows=(*last.values(), *kept))
 
 
+@functools.cache
 def packaged() -> Prices:
     """Return the packaged table; read once."""
-    table = _packaged()
-    return Prices(rows=table.prices, discounts=table.discounts)
+    return load_asset("prices.toml", Prices, parse_float=Decimal)
 
 
 def is_stale(as_of: str, today: datetime.date) -> bool:
@@ -194,11 +180,12 @@ def differing_figures(
         for name, figure_there in other_edition.items()
         if figure_there
         and (figure := shown.get(name))
-        and differ(_exact(figure.value), _exact(figure_there.value))
+        and differ(to_decimal(figure.value), to_decimal(figure_there.value))
     }
 
 
-def _exact(value: float) -> Decimal:
+def to_decimal(value: float) -> Decimal:
+    """Return the decimal with the digits of the float's repr."""
     return Decimal(str(value))
 
 
@@ -217,7 +204,7 @@ def to_figure(
     as_of: str | None,
 ) -> Figure:  # fmt: skip
     """Build a figure from exact amounts; an empty range is left out."""
-    if (low is None or low == value) and (high is None or high == value):
+    if low in (None, value) and high in (None, value):
         low = high = None
     return Figure(
         value=float(value),
@@ -227,6 +214,13 @@ def to_figure(
         source=source,
         as_of=as_of,
     )
+
+
+def _pair_editions(
+    newest: PriceRate | None, article: PriceRate | None, edition: Edition
+) -> RatePair:
+    shown, other = (article, newest) if edition == ARTICLE else (newest, article)
+    return shown, other if shown and other and differ(shown.usd, other.usd) else None
 
 
 def _first(rows: list[Price], models: Sequence[str], edition: Edition) -> Price | None:
@@ -257,12 +251,9 @@ def _newest_of_each(rows: list[Price]) -> list[Price]:
     offer only if there is no other."""
     if own := [row for row in rows if row.own]:
         return own
-    newest_by_provider: dict[str, Price] = {}
-    for row in sorted(rows, key=_order):
-        newest_by_provider[row.provider] = row
-    later = [row for row in newest_by_provider.values() if row.edition != ARTICLE] or list(
-        newest_by_provider.values()
-    )
+    by_provider = {row.provider: row for row in sorted(rows, key=_order)}
+    offers = list(by_provider.values())
+    later = [row for row in offers if row.edition != ARTICLE] or offers
     newest = max((_last_day(row.as_of) for row in later), default=None)
     return [row for row in later if newest and not is_stale(row.as_of, newest)]
 
@@ -271,13 +262,13 @@ def _merged(rows: list[Price]) -> PriceRate | None:
     if own := [row for row in rows if row.own]:
         rows = own[:1]
     if len(rows) <= 1:
-        return _rate(rows[0]) if rows else None
+        return rows[0] if rows else None
     names = ", ".join(dict.fromkeys(row.provider for row in rows))
     sources = "; ".join(dict.fromkeys(row.source for row in rows))
     return PriceRate(
         usd=statistics.median(row.usd for row in rows),
-        low=min(row.usd if row.low is None else row.low for row in rows),
-        high=max(row.usd if row.high is None else row.high for row in rows),
+        low=min(row.range[0] for row in rows),
+        high=max(row.range[2] for row in rows),
         unit=rows[0].unit,
         source=f"median of {names} ({sources})",
         as_of=min((row.as_of for row in rows), key=_last_day),
@@ -285,26 +276,6 @@ def _merged(rows: list[Price]) -> PriceRate | None:
     )
 
 
-def _rate(row: Price) -> PriceRate:
-    return PriceRate(
-        usd=row.usd, low=row.low, high=row.high, unit=row.unit, source=row.source, as_of=row.as_of,
-        confidence=row.confidence, note=row.note, own=row.own,
-    )  # fmt: skip
-
-
-def _same(row: Price, other_row: Price) -> bool:
-    """Return whether two rows price the same thing; for GPUs the provider does not matter."""
-    if row.kind != other_row.kind or row.model != other_row.model or row.market != other_row.market:
-        return False
-    return row.kind == "gpu" or row.provider == other_row.provider
-
-
-class _Packaged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    prices: tuple[Price, ...]
-    discounts: tuple[Discount, ...]
-    sources: dict[str, str]
-
-
-@functools.cache
-def _packaged() -> _Packaged:
-    return load_asset("prices.toml", _Packaged, parse_float=Decimal)
+def _get_subject(row: Price) -> tuple[Kind, str, Market | None, str]:
+    """Return what a row is the price of; for GPUs the provider does not matter."""
+    return row.kind, row.model, row.market, "" if row.kind == "gpu" else row.provider

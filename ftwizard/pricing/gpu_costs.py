@@ -11,13 +11,15 @@ from ftwizard.catalog.prices import (
     Market,
     PriceRate,
     Prices,
+    RatePair,
     differing_figures,
     is_stale,
+    to_decimal,
     to_figure,
 )
 from ftwizard.catalog.providers import catalog
 from ftwizard.pricing import monthly
-from ftwizard.pricing.money import describe_rate
+from ftwizard.pricing.money import multiply_price
 from ftwizard.pricing.offer import ARTICLE_GPU, NoteCode, Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
 
@@ -51,22 +53,11 @@ def list_gpu_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> 
     if hours is None:
         hours = {ARTICLE_GPU: article_hours(load.total)} if asked.by_rule else {}
     for card, market in prices.cards(asked.edition):
-        yield _rented(card, market, hours.get(card), prices, asked)
+        rates = prices.gpu(card, market, asked.edition)
+        yield _rented(card, market, hours.get(card), rates, asked)
     own = prices.machine()
-    if own is not None:
+    if own is not None or asked.edition != ARTICLE:
         yield _here(own, asked)
-    elif asked.edition != ARTICLE:
-        here = asked.here
-        estimated = here.hours is not None or here.too_small
-        notes: list[tuple[NoteCode, str]] = [("no-hour-price", PRICE_NOT_SET)]
-        if here.too_small:
-            notes.append(("too-small", TOO_SMALL_HERE))
-        yield _offer(
-            asked,
-            THIS_MACHINE if estimated else "Your own GPU",  # this machine may have no GPU
-            hours=None if here.too_small else here.hours,
-            too_small=here.too_small,
-        ).with_notes(notes)
 
 
 def article_hours(tokens: int) -> Figure:
@@ -79,119 +70,81 @@ def article_hours(tokens: int) -> Figure:
 
 
 def _rented(
-    card: str, market: Market, hours: Figure | None, prices: Prices, asked: PricingQuery
+    card: str, market: Market, hours: Figure | None, rates: RatePair, asked: PricingQuery
 ) -> Offer:
-    rate, other_rate = prices.gpu(card, market, asked.edition)
-    assert rate is not None  # only GPUs with a price are listed
+    spec = None if card in CARDS else find_gpu(card)  # for user prices, the vendor's name
+    name = spec.name.removeprefix("GeForce ") if spec else CARDS.get(card, card)
     serves = monthly.may_serve(card, asked)
-    served = asked.volume is not None and market == "on demand" and serves
-    figures, others = _figures(rate, served), _figures(other_rate, served) if other_rate else {}
     return _offer(
-        asked,
-        f"{_name(card)} {market}",
-        card=card,
-        market=market,
+        asked, f"{name} {market}", hours, rates, SETUP, served=serves and market == "on demand",
+        card=card, market=market, too_small=card in asked.too_small, serves=serves,
+    )  # fmt: skip
+
+
+def _here(rate: PriceRate | None, asked: PricingQuery) -> Offer:
+    """Return the offer for the user's machine at the price they set, if any."""
+    here = asked.here
+    # This machine may have no GPU.
+    is_here = rate is not None or here.hours is not None or here.too_small
+    serves = rate is None or here.may_serve(asked.served)
+    return _offer(
+        asked, THIS_MACHINE if is_here else "Your own GPU", None if here.too_small else here.hours,
+        (rate, None), SETUP_HERE, served=serves, too_small=here.too_small, serves=serves,
+    )  # fmt: skip
+
+
+def _offer(
+    asked: PricingQuery, name: str, hours: Figure | None, rates: RatePair, setup: str, *,
+    served: bool, **more: object,
+) -> Offer:  # fmt: skip
+    rate, other_rate = rates
+    is_served = served and asked.volume is not None
+    figures = _figures(rate, setup, is_served)
+    offer = Offer(
+        provider="local", platform="local", model=asked.model, name=name, weights="yes",
+        owner=catalog().provider("local").claims("ownership")[0].statement,
         training=_training(hours, rate),
-        other_training=_training(hours, other_rate) if other_rate else None,
-        rate=rate.figure(),
+        other_training=_training(hours, other_rate),
+        other_edition=differing_figures(figures, _figures(other_rate, setup, is_served)),
         hours=hours,
-        other_edition=differing_figures(figures, others),
-        as_of=rate.as_of,
-        stale=is_stale(rate.as_of, asked.today),
-        too_small=card in asked.too_small,
-        serves=serves,
-        **figures,
-    ).with_notes(_notes(card, market, rate, hours, asked))
+        rate=rate.figure() if rate else None,
+        as_of=rate.as_of if rate else None,
+        stale=rate is not None and is_stale(rate.as_of, asked.today),
+        **{**figures, **more},  # type: ignore[arg-type]
+    )  # fmt: skip
+    return offer.with_notes(_notes(offer, rate, asked))
 
 
-def _figures(rate: PriceRate, served: bool) -> dict[str, Figure | None]:
+def _figures(rate: PriceRate | None, setup: str, served: bool) -> dict[str, Figure | None]:
     """Return the figures of an hourly price except training."""
-    low, value, high = _times(SETUP_HOURS, rate)
+    if rate is None:
+        return {}
     return {
-        "setup": to_figure(value, low, high, "USD", f"{SETUP} × {describe_rate(rate)}", rate.as_of),
+        "setup": multiply_price(SETUP_HOURS, rate, setup),
         "hosting": rate.figure(),
         "monthly": monthly.monthly_rent(rate) if served else None,
     }
 
 
-def _name(card: str) -> str:
-    """Return the display name of a GPU; for user prices, the vendor's name."""
-    spec = None if card in CARDS else find_gpu(card)
-    return spec.name.removeprefix("GeForce ") if spec else CARDS.get(card, card)
-
-
-def _here(rate: PriceRate, asked: PricingQuery) -> Offer:
-    """Return the offer for the user's machine at the price they set."""
-    here, setup = asked.here, _times(SETUP_HOURS, rate)
-    hours = None if here.too_small else here.hours
-    serves = here.may_serve(asked.served)
-    return _offer(
-        asked,
-        THIS_MACHINE,
-        training=_training(hours, rate),
-        rate=rate.figure(),
-        hours=hours,
-        too_small=here.too_small,
-        serves=serves,
-        setup=to_figure(
-            setup[1], setup[0], setup[2], "USD", f"{SETUP_HERE} × {describe_rate(rate)}", rate.as_of
-        ),
-        hosting=rate.figure(),
-        monthly=monthly.monthly_rent(rate) if asked.volume is not None and serves else None,
-        as_of=rate.as_of,
-        stale=is_stale(rate.as_of, asked.today),
-    ).with_notes(_notes(None, None, rate, hours, asked))
-
-
-def _offer(asked: PricingQuery, name: str, **more: object) -> Offer:
-    local = catalog().provider("local")
-    return Offer(
-        provider="local", platform="local", model=asked.model, name=name, weights="yes",
-        owner=local.claims("ownership")[0].statement, **more,  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def _training(hours: Figure | None, rate: PriceRate) -> Figure | None:
-    if hours is None:
+def _training(hours: Figure | None, rate: PriceRate | None) -> Figure | None:
+    if hours is None or rate is None:
         return None
-    value = _exact(hours.value)
-    low, high = (_exact(hours.value if end is None else end) for end in (hours.low, hours.high))
-    amounts = _times((low, value, high), rate)
-    return to_figure(
-        amounts[1], amounts[0], amounts[2], "USD", f"{hours.value:.2g} h × {describe_rate(rate)}; {hours.source}",
-        rate.as_of,
-    )  # fmt: skip
-
-
-def _times(
-    hours: tuple[Decimal, Decimal, Decimal], rate: PriceRate
-) -> tuple[Decimal, Decimal, Decimal]:
-    low = rate.usd if rate.low is None else rate.low
-    high = rate.usd if rate.high is None else rate.high
-    return hours[0] * low, hours[1] * rate.usd, hours[2] * high
+    amounts = [to_decimal(end) for end in (hours.lowest, hours.value, hours.highest)]
+    return multiply_price(amounts, rate, f"{hours.value:.2g} h", basis=hours.source)
 
 
 def _notes(
-    card: str | None,
-    market: Market | None,
-    rate: PriceRate,
-    hours: Figure | None,
-    asked: PricingQuery,
+    offer: Offer, rate: PriceRate | None, asked: PricingQuery
 ) -> Iterator[tuple[NoteCode, str]]:
-    if card == ARTICLE_GPU and market == "on demand" and asked.by_rule:
+    if rate is None:
+        yield "no-hour-price", PRICE_NOT_SET
+    if offer.card == ARTICLE_GPU and offer.market == "on demand" and asked.by_rule:
         yield "budget", BUDGET
-    if market == "spot":
+    if offer.market == "spot":
         yield "spot", "Spot instances can be preempted. A run resumes from its last checkpoint."
-    if rate.note:
+    if rate and rate.note:
         yield "price", f"Price: {rate.note}."
-    if card in asked.too_small:
-        yield "too-small", TOO_SMALL
-    elif card is None and asked.here.too_small:
-        yield "too-small", TOO_SMALL_HERE
-    elif hours is None:
+    if offer.too_small:
+        yield "too-small", TOO_SMALL if offer.card else TOO_SMALL_HERE
+    elif rate and offer.hours is None:
         yield "hours-unknown", HOURS_UNKNOWN
-
-
-def _exact(value: float) -> Decimal:
-    """Return the decimal with the digits of the float's repr."""
-    return Decimal(str(value))

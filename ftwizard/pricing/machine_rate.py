@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from ftwizard import locations
-from ftwizard.catalog.prices import Price, PriceRate, Prices, to_figure
+from ftwizard.catalog.prices import Price, PriceRate, Prices, to_decimal
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
-from ftwizard.pricing import gpu_costs, price_file, user_prices
-from ftwizard.pricing.money import describe_rate, format_price
+from ftwizard.pricing import gpu_costs, user_prices
+from ftwizard.pricing.money import format_price, multiply_price
 from ftwizard.quantity import Figure
 from ftwizard.text import format_dollar_range, make_visible
 
@@ -35,9 +35,7 @@ def read_price(texts: Iterable[str] = ()) -> PriceRate | None:
 
     None without either. Raises FtwizardError for an invalid price.
     """
-    return _to_rate(
-        user_prices.read_user_prices(texts, locations.prices_file(), datetime.date.today())
-    )
+    return _to_rate(user_prices.read_user_prices(texts, datetime.date.today()))
 
 
 def parse_command_price(texts: Iterable[str]) -> PriceRate | None:
@@ -81,7 +79,7 @@ def save_price(usd: Decimal) -> Path:
     The rest of the file is kept. Raises FtwizardError if it cannot be read or written.
     """
     today, path = datetime.date.today(), locations.prices_file().resolve()
-    text = price_file.read_price_file(path)
+    text = user_prices.read_price_file(path)
     before = user_prices.parse(text, path, today)
     row = f'[[prices]]\nkind = "machine"  # an hour of this machine\nusd = {usd:f}\nas_of = "{today}"\n'
     kept = _without_machine(text).rstrip()
@@ -145,11 +143,7 @@ def describe_price(price: Figure) -> str:
 def describe_setup_cost(price: Figure) -> str:
     """Describe the cost of setting up the machine, if that is still to be done."""
     low, _, high = gpu_costs.SETUP_HOURS
-    ends = (
-        (price.value if price.low is None else price.low),
-        (price.value if price.high is None else price.high),
-    )
-    words = format_dollar_range(ends[0] * float(low), ends[1] * float(high))
+    words = format_dollar_range(price.lowest * float(low), price.highest * float(high))
     return f"{words} extra if not done yet (assumed: {low:f}–{high:f} h to install and download)"
 
 
@@ -200,15 +194,15 @@ _HOUR = Decimal(3600)
 
 def usd_for(seconds: float, usd_an_hour: Decimal) -> Decimal:
     """Return the US dollars for ``seconds`` at an hourly price, unrounded."""
-    return Decimal(repr(float(seconds))) * usd_an_hour / _HOUR
+    return to_decimal(float(seconds)) * usd_an_hour / _HOUR
 
 
 def measured_cost(seconds: float, hour: PriceRate, description: str = "the time so far") -> Figure:
     """Return the cost of measured ``seconds``, as a range if the price has one.
 
-    ``description``: description of the time. For budgets use ``dollars``, which is not rounded.
+    ``description``: description of the time. For budgets use ``usd_for``, which is not rounded.
     """
-    return _figure((seconds, seconds, seconds), hour, description)
+    return _multiply((seconds, seconds, seconds), hour, description)
 
 
 def estimate_cost(
@@ -220,13 +214,8 @@ def estimate_cost(
     """
     if time is None or hour is None:
         return None
-    low = time.value if time.low is None else time.low
-    high = time.value if time.high is None else time.high
-    return _figure((low, time.value, high), hour, description)
+    return _multiply((time.lowest, time.value, time.highest), hour, description)
 
 
-def _figure(seconds: tuple[float, float, float], hour: PriceRate, description: str) -> Figure:
-    low = usd_for(seconds[0], hour.usd if hour.low is None else hour.low)
-    high = usd_for(seconds[2], hour.usd if hour.high is None else hour.high)
-    source = f"{description} × {describe_rate(hour)}"
-    return to_figure(usd_for(seconds[1], hour.usd), low, high, "USD", source, hour.as_of)
+def _multiply(seconds: Iterable[float], hour: PriceRate, description: str) -> Figure:
+    return multiply_price([to_decimal(float(s)) for s in seconds], hour, description, per=_HOUR)

@@ -1,13 +1,13 @@
-"""Formatting of US dollar figures."""
+"""US dollar figures: computing and formatting."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from decimal import Decimal
 
-from ftwizard.catalog.prices import PriceRate
+from ftwizard.catalog.prices import PriceRate, to_figure
 from ftwizard.quantity import Figure
-from ftwizard.text import format_dollar_range, format_dollars, make_visible
+from ftwizard.text import format_dollar_range, format_dollars
 
 UNKNOWN = "unknown"
 _CENT = Decimal("0.01")
@@ -33,42 +33,20 @@ def describe_rate(rate: PriceRate) -> str:
     return f"${usd:,f} per {rate.unit} ({rate.source})"
 
 
-# Parser for typed amounts in US dollars.
+def multiply_price(
+    amounts: Sequence[Decimal],
+    rate: PriceRate,
+    description: str,
+    *,
+    per: Decimal = Decimal(1),
+    basis: str = "",
+) -> Figure:
+    """Return the US dollars for low, likely and high ``amounts``, of which ``per`` make one unit.
 
-CURRENCIES = ("eur", "euro", "gbp", "chf", "inr", "cny", "jpy", "cad", "aud", "€", "£", "¥", "₹")
-"""Other currencies that people type."""
-CONVERT = "Prices are in US dollars. Convert the amount to dollars."
-_HOURLY = re.compile(
-    r"(?:usd\s*|\$\s*)?(\d[\d_]*(?:\.\d+)?|\.\d+)\s*(?:usd|\$|dollars?)?\s*"
-    r"(?:(?:/|per|an|a)\s*(?:h|hr|hour))?",
-    re.IGNORECASE,
-)
-
-
-class NoAmountError(Exception):
-    """The typed text is not an amount."""
-
-    def __init__(self, problem: str, hint: str) -> None:
-        super().__init__(problem)
-        self.problem, self.hint = problem, hint
-
-
-def parse_hourly_price(value: object) -> object:
-    """Return the digits of a text such as ``1.50``, ``$1.50/h``, ``1.5 USD an hour``.
-
-    Other types are returned unchanged. Raises NoAmountError with the problem and a hint.
+    The range covers that of the amounts and of the price. ``basis``: source of the amounts.
     """
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if match := _HOURLY.fullmatch(text):
-        return match[1]
-    if any(currency in text.lower() for currency in CURRENCIES):
-        hint = CONVERT
-    elif re.search(r"(?:/|\bper\b|\ban?\b)\s*[a-z]+\.?$", text, re.IGNORECASE):
-        hint = "Enter the hourly price: divide a daily price by 24, a monthly price by 730."
-    elif re.fullmatch(r"\$?\s*\d+,\d+", text):
-        hint = f"Use a decimal point, not a comma: {text.replace(',', '.')}"
-    else:
-        hint = "Enter US dollars per hour, like 1.50."
-    raise NoAmountError(f"“{make_visible(text, 40)}” is not an hourly price in US dollars.", hint)
+    low, value, high = (
+        amount * price / per for amount, price in zip(amounts, rate.range, strict=True)
+    )
+    source = f"{description} × {describe_rate(rate)}{basis and f'; {basis}'}"
+    return to_figure(value, low, high, "USD", source, rate.as_of)

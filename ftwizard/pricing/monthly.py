@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 
 import msgspec
@@ -19,8 +19,9 @@ HOURS = Decimal(730)
 _MILLION = Decimal(1_000_000)
 _PER_MONTH = "USD per month"
 Serving = Mapping[Kind, PriceRate | None]
-Range = tuple[Decimal, Decimal, Decimal]
-"""Low, likely, high."""
+Range = Sequence[Decimal]
+"""Low, likely and high amount."""
+_FREE: Range = (Decimal(0),) * 3
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,15 +40,14 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         request, hosting = self.request(serving), serving.get("hosting")
         if request is None:
             return None
-        fixed = _times(hosting, HOURS) if hosting else (Decimal(0),) * 3
-        low, value, high = (
-            price * self.volume.requests + fixed_price
-            for price, fixed_price in zip(request, fixed, strict=True)
-        )
+        amounts = [
+            price * self.volume.requests + fixed
+            for price, fixed in zip(request, _times(hosting, HOURS), strict=True)
+        ]
         parts = f"{self.volume.requests:,f} requests with {_tokens(self.volume)}"
         if hosting:
             parts += f", plus {HOURS} h of hosting"
-        return _figure((low, value, high), _PER_MONTH, parts, _rates(serving))
+        return _figure(amounts, _PER_MONTH, parts, _rates(serving))
 
     def break_even(self, serving: Serving) -> Figure | None:
         """Return the requests per month above which the GPU, rented all month, is cheaper.
@@ -55,21 +55,20 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         requests × price per request + hosting = hours per month × GPU price. None if a price is
         missing, or if the host is never more expensive.
         """
-        request, hosting = self.request(serving), serving.get("hosting")
+        request = self.request(serving)
         if request is None or self.gpu is None:
             return None
-        gpu, fixed = _times(self.gpu, HOURS), _times(hosting, HOURS) if hosting else None
-        left = tuple(g - f for g, f in zip(gpu, fixed or (Decimal(0),) * 3, strict=True))
+        gpu, hosting = _times(self.gpu, HOURS), _times(serving.get("hosting"), HOURS)
+        left = [rent - fixed for rent, fixed in zip(gpu, hosting, strict=True)]
         if min(left) <= 0 or min(request) <= 0:
             return None
-        likely = left[1] / request[1]
-        low, high = left[0] / request[2], left[2] / request[0]
-        rounded = tuple(amount.to_integral_value(ROUND_CEILING) for amount in (low, likely, high))
+        # The fewest requests are those at the highest price.
+        amounts = [
+            (budget / price).to_integral_value(ROUND_CEILING)
+            for budget, price in zip(left, reversed(request), strict=True)
+        ]
         words = f"{HOURS} GPU hours / price of a request with {_tokens(self.volume)}"
-        return _figure(
-            (rounded[0], rounded[1], rounded[2]), "requests per month", words,
-            [self.gpu, *_rates(serving)],
-        )  # fmt: skip
+        return _figure(amounts, "requests per month", words, [self.gpu, *_rates(serving)])
 
     def figures(self, serving: Serving) -> dict[str, Figure | None]:
         """Return ``monthly`` and ``break_even``."""
@@ -84,9 +83,12 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         into, out = serving.get("input"), serving.get("output")
         if into is None or out is None:
             return None
-        a = _times(into, self.volume.tokens_in / _MILLION)
-        b = _times(out, self.volume.tokens_out / _MILLION)
-        return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+        costs = zip(
+            _times(into, self.volume.tokens_in / _MILLION),
+            _times(out, self.volume.tokens_out / _MILLION),
+            strict=True,
+        )
+        return [into + out for into, out in costs]
 
 
 def build_month(prices: Prices, asked: PricingQuery) -> Month | None:
@@ -127,15 +129,14 @@ def required_tokens_per_s(volume: Volume) -> Figure | None:
         return None
     value = volume.requests * volume.tokens_out / (HOURS * 3600)
     words = (
-        f"{volume.requests:,f} requests with {volume.tokens_out:,f} output tokens, spread evenly"
+        f"{volume.requests:,f} requests with {volume.tokens_out:,f} output tokens, spread evenly; "
+        "peaks are higher"
     )
-    return to_figure(value, None, None, "tokens per second", f"{words}; peaks are higher", today())
+    return to_figure(value, None, None, "tokens per second", words, today())
 
 
-def _times(rate: PriceRate, factor: Decimal) -> Range:
-    low = rate.usd if rate.low is None else rate.low
-    high = rate.usd if rate.high is None else rate.high
-    return low * factor, rate.usd * factor, high * factor
+def _times(rate: PriceRate | None, factor: Decimal) -> Range:
+    return [price * factor for price in rate.range] if rate else _FREE
 
 
 def _rates(serving: Serving) -> list[PriceRate]:

@@ -31,7 +31,7 @@ from ftwizard.catalog.prices import (
 from ftwizard.catalog.providers import catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.pricing.gpu_costs import list_gpu_offers
-from ftwizard.pricing.money import describe_rate
+from ftwizard.pricing.money import multiply_price
 from ftwizard.pricing.monthly import Month, Serving, build_month
 from ftwizard.pricing.offer import CHECK_PRICE, NoteCode, Offer, PricingQuery, TrainingLoad
 from ftwizard.quantity import Figure
@@ -103,14 +103,11 @@ def _hosted(
     rate, other_rate = prices.rates(model.platform, model.priced_as, "training", asked.edition)
     tokens = load.billed(model, method)
     training, other_training = _training(rate, tokens), _training(other_rate, tokens)
-    full = _serving(model, prices, asked.edition)
-    others = _other_edition(model, prices, asked.edition, full)
-    serving = full
-    if asked.share_data:
-        serving, others = (
-            _apply_discounts(full, prices, model),
-            _apply_discounts(others, prices, model),
-        )
+    serving = _serving(model, prices, asked, asked.edition)
+    other_serving = _serving(
+        model, prices, asked, "current" if asked.edition == ARTICLE else ARTICLE
+    )
+    others = {kind: price or serving[kind] for kind, price in other_serving.items()}
     figures = _figures(serving, monthly)
     dates = [price.as_of for price in (rate, *serving.values()) if price]
     alive = check_deprecation(model, asked.today)
@@ -123,11 +120,6 @@ def _hosted(
         training=training if asked.edition == ARTICLE else _span_editions(training, other_training),
         other_training=other_training,
         rate=rate.figure() if rate else None,
-        input=figures["input"],
-        cached=figures["cached"],
-        output=figures["output"],
-        hosting=figures["hosting"],
-        storage=figures["storage"],
         relative=_relative(serving, prices, model),
         weights=model.weights(),
         owner=catalog().provider(model.provider).claims("ownership", model.platform)[0].statement,
@@ -136,26 +128,26 @@ def _hosted(
         since=alive.since,
         until=alive.until,
         ends=alive.ends,
-        monthly=figures.get("monthly"),
-        break_even=figures.get("break_even"),
         other_edition=differing_figures(
             figures, _figures(others, monthly.other_edition() if monthly else None)
         ),
         as_of=min(dates, default=None),
         stale=any(is_stale(day, asked.today) for day in dates),
+        **figures,  # type: ignore[arg-type]
     ).with_notes(_notes(model, asked.edition, rate, training, serving, alive))
 
 
-def _serving(model: HostedModel, prices: Prices, edition: Edition) -> Serving:
-    return {
+def _serving(model: HostedModel, prices: Prices, asked: PricingQuery, edition: Edition) -> Serving:
+    """Return the prices of an edition, discounted if the data is shared."""
+    rates = {
         kind: prices.rates(model.platform, model.priced_as, kind, edition)[0] for kind in _SERVING
     }
-
-
-def _other_edition(model: HostedModel, prices: Prices, edition: Edition, shown: Serving) -> Serving:
-    """Return the prices of the other edition, filled up with the ``shown`` ones."""
-    others = _serving(model, prices, "current" if edition == ARTICLE else ARTICLE)
-    return {kind: rate or shown[kind] for kind, rate in others.items()}
+    if not asked.share_data:
+        return rates
+    return {
+        kind: _apply_discount(rate, prices.discount(model.platform, kind))
+        for kind, rate in rates.items()
+    }
 
 
 def _figures(serving: Serving, monthly: Month | None) -> dict[str, Figure | None]:
@@ -164,13 +156,6 @@ def _figures(serving: Serving, monthly: Month | None) -> dict[str, Figure | None
         kind: rate.figure() if rate else None for kind, rate in serving.items()
     }
     return figures | (monthly.figures(serving) if monthly else {})
-
-
-def _apply_discounts(serving: Serving, prices: Prices, model: HostedModel) -> Serving:
-    return {
-        kind: _apply_discount(rate, prices.discount(model.platform, kind))
-        for kind, rate in serving.items()
-    }
 
 
 def _apply_discount(rate: PriceRate | None, discount: Discount | None) -> PriceRate | None:
@@ -191,30 +176,17 @@ def _training(rate: PriceRate | None, tokens: TokenEstimate | None) -> Figure | 
     """Return the price of these tokens; None if unknown or billed per hour."""
     if rate is None or tokens is None or rate.unit != "million tokens":
         return None
-    low = rate.usd if rate.low is None else rate.low
-    high = rate.usd if rate.high is None else rate.high
-    return to_figure(
-        rate.usd * tokens.value / _MILLION,
-        low * tokens.low / _MILLION,
-        high * tokens.high / _MILLION,
-        "USD",
-        f"{tokens.value:,} tokens × {describe_rate(rate)}",
-        rate.as_of,
-    )
+    amounts = [Decimal(end) for end in (tokens.low, tokens.value, tokens.high)]
+    return multiply_price(amounts, rate, f"{tokens.value:,} tokens", per=_MILLION)
 
 
 def _span_editions(training: Figure | None, older: Figure | None) -> Figure | None:
     """Return the newer figure with a range that includes the older one."""
     if training is None or older is None:
         return training
-    ends = [
-        end
-        for figure in (training, older)
-        for end in (figure.low, figure.value, figure.high)
-        if end is not None
-    ]
     return Figure(
-        value=training.value, unit=training.unit, low=min(ends), high=max(ends),
+        value=training.value, unit=training.unit,
+        low=min(training.lowest, older.lowest), high=max(training.highest, older.highest),
         source=f"{training.source}; as of {older.as_of}: {older.source}", as_of=training.as_of,
         short_source=training.source,
     )  # fmt: skip
@@ -250,10 +222,7 @@ def _notes(
     if model.advice:
         yield "advice", model.advice
     if rate is None:
-        yield (
-            "price-unknown",
-            f"Training: {_describe_billing(model, edition)}; {CHECK_PRICE}.",
-        )
+        yield "price-unknown", f"Training: {_describe_billing(model, edition)}; {CHECK_PRICE}."
     elif training is None:
         yield (
             "amount-unknown",
@@ -284,12 +253,9 @@ def _describe_end(alive: Deprecation) -> str:
     since, until, ends = alive.since, alive.until, alive.ends
     same_source = until is not None and ends is not None and until.citation == ends.citation
     words = [f"available since {since.date} ({since.source})"] if since else []
-    words += (
-        [f"no new jobs from {until.date}{'' if same_source else f' {until.citation}'}"]
-        if until
-        else []
-    )
-    words += [f"the tuned model shuts down on {ends.date} {ends.citation}"] if ends else []
-    words += [] if since else ["start of availability unknown"]
-    text = "; ".join(words)
+    if until:
+        words.append(f"no new jobs from {until.date}{'' if same_source else f' {until.citation}'}")
+    if ends:
+        words.append(f"the tuned model shuts down on {ends.date} {ends.citation}")
+    text = "; ".join(words if since else [*words, "start of availability unknown"])
     return f"{text[0].upper()}{text[1:]}."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 import re
+import stat
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, get_args
@@ -15,12 +18,20 @@ from ftwizard.catalog import gpu_specs
 from ftwizard.catalog.hosted_models import PLATFORM_NAMES, list_hosted_models
 from ftwizard.catalog.prices import Kind, Market, Price, Prices, Unit, packaged, parse_date
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.pricing import money
-from ftwizard.pricing.price_file import read_price_file
 from ftwizard.text import format_suggestion, make_visible
 
 MAX_USD = Decimal(1_000_000)
 """Largest plausible price in US dollars per unit."""
+MAX_BYTES = 1_000_000
+"""A larger file is not a price file."""
+CURRENCIES = ("eur", "euro", "gbp", "chf", "inr", "cny", "jpy", "cad", "aud", "€", "£", "¥", "₹")
+"""Other currencies that people type."""
+_CONVERT = "Prices are in US dollars. Convert the amount to dollars."
+_HOURLY = re.compile(
+    r"(?:usd\s*|\$\s*)?(\d[\d_]*(?:\.\d+)?|\.\d+)\s*(?:usd|\$|dollars?)?\s*"
+    r"(?:(?:/|per|an|a)\s*(?:h|hr|hour))?",
+    re.IGNORECASE,
+)
 _KEYS = (
     "provider", "model", "kind", "unit", "usd", "low", "high", "market", "as_of", "source",
     "confidence", "note",
@@ -38,6 +49,10 @@ _GPU = re.compile(r"gpu(?:-(spot|on-demand))?")
 _FORM = (
     "Use PROVIDER/MODEL/KIND=USD, like openai/gpt-4.1-mini/training=5, or machine=USD for the "
     "hourly price of this machine."
+)
+_MOVE = (
+    "Replace it with a text file of prices, or move it away. Each price is a table [[prices]] "
+    "with provider, model, kind and usd."
 )
 _ROW = '[[prices]] followed by kind = "machine" and usd = 1.50'
 
@@ -61,65 +76,99 @@ def from_file(path: Path, today: datetime.date) -> list[Price]:
     return parse(read_price_file(path), path, today)
 
 
+def read_price_file(path: Path) -> str:
+    """Return the text of a price file; empty if there is none. Raises FtwizardError."""
+    shown = make_visible(str(path), 200)
+    try:
+        content = _read_bytes(path)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            content = None
+        else:
+            raise FtwizardError(
+                f"{shown} cannot be read: {error.strerror}.", "Make it readable, or move it away."
+            ) from None
+    if content is None:
+        raise FtwizardError(f"{shown} is not a regular file.", _MOVE)
+    if len(content) > MAX_BYTES:
+        raise FtwizardError(f"{shown} is over 1 MB, too large for a price file.", _MOVE)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        problem = f"{shown} cannot be read: line {line} is not UTF-8 text."
+        raise FtwizardError(problem, _MOVE) from None
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    """Return up to MAX_BYTES + 1 bytes of a file; None for a folder, device or pipe."""
+    # Non-blocking: a pipe without a writer would hang.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
 def parse(text: str, path: Path, today: datetime.date) -> list[Price]:
     """Parse the text of a price file; see ``from_file``."""
+    shown, form = make_visible(str(path), 200), "Each price is a table [[prices]]."
     try:
         data = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
-        raise FtwizardError(
-            f"{_display_path(path)} is not valid TOML: {make_visible(str(error), 200)}.",
-            "Fix it there.",
-        ) from None
+        problem = f"{shown} is not valid TOML: {make_visible(str(error), 200)}."
+        raise FtwizardError(problem, "Fix it there.") from None
     for key in data:
         if key != "prices":
             raise FtwizardError(
-                f"{_display_path(path)}: {make_visible(key, 60)} does not belong in a price file.",
-                f"Write the hourly price of this machine as {_ROW}."
-                if key == MACHINE
-                else "Each price is a table [[prices]].",
+                f"{shown}: {make_visible(key, 60)} does not belong in a price file.",
+                f"Write the hourly price of this machine as {_ROW}." if key == MACHINE else form,
             )
     rows = data.get("prices", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise FtwizardError(
-            f"{_display_path(path)}: prices is not a list of tables.",
-            "Each price is a table [[prices]].",
-        )
+        raise FtwizardError(f"{shown}: prices is not a list of tables.", form)
     return [price for n, row in enumerate(rows) for price in _parse_row(row, n, path, text, today)]
 
 
 def _parse_row(
     row: dict[str, Any], number: int, path: Path, text: str, today: datetime.date
 ) -> Iterator[Price]:
-    def fail(key: str, problem: str, hint: str) -> FtwizardError:
-        line = _find_line(text, number, key)
-        where = f"{_display_path(path)}, row {number + 1}" + (f", line {line}" if line else "")
-        return FtwizardError(f"{where}: {problem}", hint)
-
-    for key in row:
-        if key not in _KEYS:
-            hint = money.CONVERT if key.lower() in money.CURRENCIES else _suggest(key, _KEYS)
-            raise fail(key, f"{make_visible(key, 60)} is not a key of a price.", hint)
-    of_machine = row.get("kind") == MACHINE
-    needed = _OF_MACHINE if of_machine else _NEEDED
-    for key in needed:
-        if key not in row:
-            raise fail("", f"{key} is missing.", f"Required: {', '.join(needed)}.")
-    for key in ("provider", "model") if of_machine else ():
-        if key in row:
-            raise fail(key, f"The price of this machine has no {key}.", f"Write it as {_ROW}.")
-    for key in ("provider", "model", "kind", "unit", "market", "as_of", "source", "note"):
-        if key in row and not isinstance(row[key], str):
-            raise fail(key, f"{key} is not a string.", 'Write it in quotes: "…".')
     try:
+        _check_keys(row)
         yield from _prices(row, f"your own ({path})", today)
     except _PriceError as error:
-        raise fail(error.key, error.problem, error.hint) from None
+        line = _find_line(text, number, error.key)
+        where = f"{make_visible(str(path), 200)}, row {number + 1}"
+        where += f", line {line}" if line else ""
+        raise FtwizardError(f"{where}: {error.problem}", error.hint) from None
 
 
 class _PriceError(Exception):
     def __init__(self, key: str, problem: str, hint: str) -> None:
         super().__init__(problem)
         self.key, self.problem, self.hint = key, problem, hint
+
+
+def _check_keys(row: dict[str, Any]) -> None:
+    for key in row:
+        if key not in _KEYS:
+            hint = _CONVERT if key.lower() in CURRENCIES else _suggest(key, _KEYS)
+            raise _PriceError(key, f"{make_visible(key, 60)} is not a key of a price.", hint)
+    of_machine = row.get("kind") == MACHINE
+    needed = _OF_MACHINE if of_machine else _NEEDED
+    for key in needed:
+        if key not in row:
+            raise _PriceError("", f"{key} is missing.", f"Required: {', '.join(needed)}.")
+    for key in ("provider", "model") if of_machine else ():
+        if key in row:
+            problem = f"The price of this machine has no {key}."
+            raise _PriceError(key, problem, f"Write it as {_ROW}.")
+    for key in ("provider", "model", "kind", "unit", "market", "as_of", "source", "note"):
+        if key in row and not isinstance(row[key], str):
+            raise _PriceError(key, f"{key} is not a string.", 'Write it in quotes: "…".')
 
 
 def _parse_argument(text: str, today: datetime.date) -> list[Price]:
@@ -130,12 +179,7 @@ def _parse_argument(text: str, today: datetime.date) -> list[Price]:
     model, _, kind = rest.rpartition("/")
     if not (equals and provider and model and kind):
         raise FtwizardError(f"“{make_visible(text, 80)}” is not a price.", _FORM, USAGE)
-    row: dict[str, Any] = {
-        "provider": provider,
-        "model": model,
-        "kind": kind,
-        "usd": amount.strip(),
-    }
+    row = {"provider": provider, "model": model, "kind": kind, "usd": amount.strip()}
     if gpu := _GPU.fullmatch(kind):
         row["kind"] = "gpu"
         if gpu[1]:
@@ -143,9 +187,8 @@ def _parse_argument(text: str, today: datetime.date) -> list[Price]:
     try:
         return list(_prices(row, "your own (--price)", today))
     except _PriceError as error:
-        raise FtwizardError(
-            f"--price {make_visible(text, 80)}: {error.problem}", error.hint, USAGE
-        ) from None
+        problem = f"--price {make_visible(text, 80)}: {error.problem}"
+        raise FtwizardError(problem, error.hint, USAGE) from None
 
 
 def parse_machine_price(typed: str, source: str, today: datetime.date) -> Price:
@@ -157,35 +200,48 @@ def parse_machine_price(typed: str, source: str, today: datetime.date) -> Price:
     try:
         return next(_prices(row, source, today))
     except _PriceError as error:
-        raise FtwizardError(
-            f"Hourly price of this machine: {error.problem}", error.hint, USAGE
-        ) from None
+        problem = f"Hourly price of this machine: {error.problem}"
+        raise FtwizardError(problem, error.hint, USAGE) from None
+
+
+def _parse_hourly_price(value: Any) -> Any:
+    """Return the digits of a text such as ``1.50``, ``$1.50/h``, ``1.5 USD an hour``.
+
+    Other types are returned unchanged.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if match := _HOURLY.fullmatch(text):
+        return match[1]
+    if any(currency in text.lower() for currency in CURRENCIES):
+        hint = _CONVERT
+    elif re.search(r"(?:/|\bper\b|\ban?\b)\s*[a-z]+\.?$", text, re.IGNORECASE):
+        hint = "Enter the hourly price: divide a daily price by 24, a monthly price by 730."
+    elif re.fullmatch(r"\$?\s*\d+,\d+", text):
+        hint = f"Use a decimal point, not a comma: {text.replace(',', '.')}"
+    else:
+        hint = "Enter US dollars per hour, like 1.50."
+    problem = f"“{make_visible(text, 40)}” is not an hourly price in US dollars."
+    raise _PriceError("usd", problem, hint)
 
 
 def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[Price]:
     kind = _check_choice("kind", row["kind"], get_args(Kind))
     if kind == MACHINE:
-        row = {"provider": "own", "model": MACHINE, **row}
-        try:
-            row["usd"] = money.parse_hourly_price(row["usd"])
-        except money.NoAmountError as error:
-            raise _PriceError("usd", error.problem, error.hint) from None
+        row = {"provider": "own", "model": MACHINE, **row, "usd": _parse_hourly_price(row["usd"])}
     else:
         _normalize_model(row, kind)
     units = _UNITS.get(kind, ("million tokens",))
     unit = row.get("unit", _usual_unit(row, kind, units))
     if unit not in units:
-        raise _PriceError(
-            "unit",
-            f"{make_visible(unit, 60)} is not a unit of {kind}.",
-            f"Use {' or '.join(units)}.",
-        )
-    amounts = {key: _amount(key, row[key]) for key in ("usd", "low", "high") if key in row}
-    if (
-        not amounts.get("low", amounts["usd"])
-        <= amounts["usd"]
-        <= amounts.get("high", amounts["usd"])
-    ):
+        problem = f"{make_visible(unit, 60)} is not a unit of {kind}."
+        raise _PriceError("unit", problem, f"Use {' or '.join(units)}.")
+    amounts: dict[str, Any] = {
+        key: _amount(key, row[key]) for key in ("usd", "low", "high") if key in row
+    }
+    usd = amounts["usd"]
+    if not amounts.get("low", usd) <= usd <= amounts.get("high", usd):
         raise _PriceError("usd", "usd is not between low and high.", "Fix one of them.")
     markets = get_args(Market) if kind == "gpu" else (None,)
     if "market" in row:
@@ -198,7 +254,7 @@ def _prices(row: dict[str, Any], source: str, today: datetime.date) -> Iterator[
             provider=row["provider"], model=row["model"], kind=kind, unit=unit, market=market,
             as_of=_check_date(row.get("as_of"), today), confidence="high", note=row.get("note", ""),
             source=f"{source}: {row_source}" if row_source else source, own=True,
-            usd=amounts["usd"], low=amounts.get("low"), high=amounts.get("high"),
+            **amounts,
         )  # fmt: skip
 
 
@@ -208,17 +264,11 @@ def _normalize_model(row: dict[str, Any], kind: Kind) -> None:
         row["model"] = _find_card_name(row["model"])
         return
     provider = _check_choice("provider", row["provider"], tuple(PLATFORM_NAMES))
-    names = [
-        name
-        for model in list_hosted_models()
-        if model.platform == provider
-        for name in model.priced_as
-    ]
+    models = (model for model in list_hosted_models() if model.platform == provider)
+    names = dict.fromkeys(name for model in models for name in model.priced_as)
     if row["model"] not in names:
-        raise _PriceError(
-            "model", f"{provider} has no price for {make_visible(row['model'], 60)}.",
-            _suggest(row["model"], tuple(dict.fromkeys(names))),
-        )  # fmt: skip
+        problem = f"{provider} has no price for {make_visible(row['model'], 60)}."
+        raise _PriceError("model", problem, _suggest(row["model"], names))
 
 
 def _find_card_name(typed: str) -> str:
@@ -228,12 +278,10 @@ def _find_card_name(typed: str) -> str:
         return typed
     meant = gpu_specs.find_gpu(typed)
     if meant is None:
-        names = [card.name for card in gpu_specs.cards()]
         near = gpu_specs.nearest_gpu(typed)
-        raise _PriceError(
-            "model", f"{make_visible(typed, 60)} is not a known GPU.",
-            f"Did you mean {near}?" if near else f"Known: {', '.join(names)}.",
-        )  # fmt: skip
+        all_names = ", ".join(card.name for card in gpu_specs.cards())
+        hint = f"Did you mean {near}?" if near else f"Known: {all_names}."
+        raise _PriceError("model", f"{make_visible(typed, 60)} is not a known GPU.", hint)
     return next((name for name in priced if gpu_specs.find_gpu(name) == meant), meant.key)
 
 
@@ -247,23 +295,21 @@ def _usual_unit(row: dict[str, Any], kind: Kind, units: tuple[Unit, ...]) -> Uni
 
 def _check_choice(key: str, value: str, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
-        raise _PriceError(
-            key, f"{key} cannot be {make_visible(value, 60)}.", _suggest(value, allowed)
-        )
+        problem = f"{key} cannot be {make_visible(value, 60)}."
+        raise _PriceError(key, problem, _suggest(value, allowed))
     return value
 
 
 def _amount(key: str, value: object) -> Decimal:
     hint = "Use US dollars, like 5 or 0.80. Remove the row if the price is unknown."
+    is_number = isinstance(value, int | str | Decimal) and not isinstance(value, bool)
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        amount = Decimal(value) if isinstance(value, int | str | Decimal) else None
-    except (InvalidOperation, TypeError, ValueError):
+        amount = Decimal(value) if is_number else None  # type: ignore[arg-type]
+    except (InvalidOperation, ValueError):
         amount = None
     if amount is None or not amount.is_finite() or not 0 <= amount <= MAX_USD:
-        if any(currency in str(value).lower() for currency in money.CURRENCIES):
-            hint = money.CONVERT
+        if any(currency in str(value).lower() for currency in CURRENCIES):
+            hint = _CONVERT
         raise _PriceError(key, f"{key} is not an amount: {make_visible(str(value), 40)}.", hint)
     return amount
 
@@ -275,15 +321,12 @@ def _check_date(value: str | None, today: datetime.date) -> str:
         if parse_date(value) > today or len(value) not in (7, 10):
             raise ValueError
     except ValueError:
-        raise _PriceError(
-            "as_of", f"as_of is not a past month or day: {make_visible(value, 40)}.",
-            'Write it as "2026-11" or "2026-11-25".',
-        ) from None  # fmt: skip
+        problem = f"as_of is not a past month or day: {make_visible(value, 40)}."
+        raise _PriceError("as_of", problem, 'Write it as "2026-11" or "2026-11-25".') from None
     return value
 
 
-def _suggest(word: str, names: Iterable[str]) -> str:
-    names = tuple(names)
+def _suggest(word: str, names: Collection[str]) -> str:
     return format_suggestion(str(word), names) or f"Known: {', '.join(names)}."
 
 
@@ -301,15 +344,11 @@ def _find_line(text: str, number: int, key: str) -> int | None:
     return heading
 
 
-def _display_path(path: Path) -> str:
-    return make_visible(str(path), 200)
-
-
-def read_user_prices(texts: Iterable[str], path: Path, today: datetime.date) -> list[Price]:
+def read_user_prices(texts: Iterable[str], today: datetime.date) -> list[Price]:
     """Return all user prices, those of the command line last."""
-    return [*from_file(path, today), *parse_options(texts, today)]
+    return [*from_file(locations.prices_file(), today), *parse_options(texts, today)]
 
 
 def load_prices(texts: Iterable[str], today: datetime.date) -> Prices:
     """Return the packaged prices, overridden by the user's own."""
-    return packaged().over(read_user_prices(texts, locations.prices_file(), today))
+    return packaged().over(read_user_prices(texts, today))
