@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.text import Text
 
 from ftwizard.catalog.prices import Prices
+from ftwizard.errors import FtwizardError
+from ftwizard.pricing import machine_rate
 from ftwizard.pricing.offer import Offer, Volume
 from ftwizard.screens.costs import inputs, table, text
 from ftwizard.screens.costs.inputs import Basis
 from ftwizard.screens.costs.table import Order
+from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import Draft
-from ftwizard.screens.plain import hour_price
-from ftwizard.screens.plain.prompts import CONTINUE, GoBack, Prompter, Validator
+from ftwizard.screens.plain.prompts import CONTINUE, GoBack, Prompter
 
+PRICE_HINT = "choose “set the hourly price” below"
 _NUMBER_WIDTH = 4
 """Cells of the row number."""
 _MAX_WIDTH = 120
@@ -49,7 +53,7 @@ def browse_costs(prompter: Prompter, draft: Draft, today: datetime.date) -> Draf
                 _print_row(prompter, basis, prices, shown)
                 continue
             if chosen == "hour":
-                draft = hour_price.ask_hour(prompter, draft)
+                draft = ask_hour(prompter, draft)
                 basis = replace(basis, hour=draft.hour)
             else:
                 basis, order = _change_table(prompter, basis, order, chosen)
@@ -114,15 +118,17 @@ def _truncate(line: Text, width: int) -> Text:
 
 def _print_row(prompter: Prompter, basis: Basis, prices: Prices, rows: Sequence[Offer]) -> None:
     """Ask for a row number and print the row's details."""
-    numbers = [str(number) for number in range(1, len(rows) + 1)]
+    numbers = {str(number): offer for number, offer in enumerate(rows, 1)}
 
-    def check(typed: str) -> str:
-        return "" if typed in numbers else f"Enter a number from 1 to {len(rows)}."
+    def parse(typed: str) -> Offer:
+        if typed not in numbers:
+            raise ValueError(f"Enter a number from 1 to {len(rows)}.")
+        return numbers[typed]
 
     star = inputs.find_recommended(inputs.compute_offers(basis, prices), basis)
-    first = next((n for n, offer in enumerate(rows, 1) if offer == star), 1)
+    first = next((number for number, offer in numbers.items() if offer == star), "1")
     try:
-        chosen = rows[int(prompter.ask_line("Row number", str(first), check=check)) - 1]
+        chosen = prompter.ask_value("Row number", first, parse=parse)
     except GoBack:
         return
     prompter.print()
@@ -142,32 +148,37 @@ def _ask_order(prompter: Prompter, basis: Basis, order: Order) -> Order:
 
 def _ask_volume(prompter: Prompter, basis: Basis) -> Volume:
     prompter.explain(inputs.MEASURED_NOTE if basis.measured else inputs.ASSUMED_NOTE)
-    volume = basis.query.volume or basis.usual
-    amounts_typed = [
-        inputs.parse_amount(
-            name,
-            prompter.ask_line(
-                name, "" if value is None else f"{value:f}", check=_amount_validator(name)
-            ),
-        )
-        for name, value in zip(
-            inputs.AMOUNT_NAMES, (volume.requests, volume.tokens_in, volume.tokens_out), strict=True
-        )
+    amounts = [
+        prompter.ask_value(name, text, parse=functools.partial(inputs.parse_amount, name))
+        for name, text in inputs.list_amounts(basis.query.volume or basis.usual)
     ]
-    return Volume(
-        requests=amounts_typed[0], tokens_in=amounts_typed[1], tokens_out=amounts_typed[2]
-    )
+    return Volume(requests=amounts[0], tokens_in=amounts[1], tokens_out=amounts[2])
 
 
-def _amount_validator(name: str) -> Validator:
-    def check(typed: str) -> str:
+def ask_hour(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for the hourly price and whether to save it; going back changes nothing."""
+    prompter.explain(texts.HOUR_PRICE_REASON)
+    if guide := texts.describe_rental(draft.estimate):
+        prompter.note(guide)
+    default = f"{draft.hour.usd:f}" if draft.hour else ""
+    question = f"{texts.HOUR_PRICE_QUESTION} {texts.HOUR_PRICE_NAME}"
+    try:
+        price = prompter.ask_value(question, default, parse=machine_rate.parse_typed_price)
+        saved = machine_rate.read_saved_price()
+        if saved and saved.usd == price.usd:
+            return draft.with_hour_price(saved)
+        prompter.explain(texts.describe_saved_price())
+        options = [("once", "no, this time only"), ("remember", "yes, save it")]
+        keeps = prompter.choose(texts.SAVE_PRICE, options) == "remember"
+    except GoBack:
+        return draft
+    if keeps:
         try:
-            inputs.parse_amount(name, typed)
-        except ValueError as error:
-            return str(error)
-        return ""
-
-    return check
+            machine_rate.save_price(price.usd)
+            price = machine_rate.read_saved_price() or price
+        except FtwizardError as error:
+            prompter.print_problem(error)
+    return draft.with_hour_price(price)
 
 
 def _edition_label(basis: Basis) -> str:

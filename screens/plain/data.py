@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
 
 import msgspec
 from rich.text import Text
 
 from ftwizard import user_paths
-from ftwizard.data import platforms
-from ftwizard.data.documents import Conversion, DataReport, Repairs, ShownRows
+from ftwizard.data.documents import DataReport, ShownRows
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
@@ -21,11 +19,11 @@ from ftwizard.screens.wizard.data import (
     data_check,
     length_histogram,
     new_files,
-    overview,
     report_text,
     row_text,
     selection,
 )
+from ftwizard.screens.wizard.data.new_files import FileCommand
 from ftwizard.screens.wizard.data.selection import Subject
 from ftwizard.text import format_count, make_visible
 
@@ -77,8 +75,8 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     options = [(CONTINUE, "convert the rows"), (OTHER, "name another file")]
     if prompter.choose("The target needs another format. What now?", options) == OTHER:
         return None
-    created = _convert(prompter, read)
-    return None if created is None else _read_new(prompter, read, created)
+    converted = _convert(prompter, read)
+    return _read_new(prompter, read, converted) if converted else None
 
 
 def _find_file_problem(name: str) -> str:
@@ -99,7 +97,7 @@ def print_findings(prompter: Prompter, draft: Draft, report: DataReport) -> None
                 f"  {report_text.describe_location(finding, unit=subject.unit)}. Fix: {make_visible(finding.fix.rstrip('.'), 300)}.",
                 hang=2,
             )
-    if lengths := overview.get_lengths(report, draft):
+    if lengths := length_histogram.get_lengths(report, draft):
         title = Text(f"Lengths in {lengths.unit}{lengths.rows}: ")
         prompter.print(title.append_text(length_histogram.format_figures(lengths)), hang=2)
 
@@ -159,96 +157,52 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
     ]
     chosen = prompter.choose("What else?", options)
     if chosen == "lengths" and draft.checked:
-        prompter.print(overview.draw_bars(draft.checked, draft, *HISTOGRAM_SIZE))
-    make = {"repair": _fix, "split": _split, "convert": _convert}.get(chosen)
-    made = make(prompter, draft) if make else None
-    if made is None:
-        return draft
-    return _read_new(prompter, draft, made) or draft
+        prompter.print(length_histogram.draw_bars(draft.checked, draft, *HISTOGRAM_SIZE))
+    files = None
+    if chosen == "repair":
+        files = _write(prompter, new_files.build_fix(draft))
+    elif chosen == "split":
+        files = _write(prompter, new_files.build_split(draft))
+    elif chosen == "convert":
+        files = _convert(prompter, draft)
+    return _read_new(prompter, draft, files) or draft if files else draft
 
 
-def _read_new(prompter: Prompter, draft: Draft, made: new_files.CreatedFiles) -> Draft | None:
-    files = schema.Files(train=made.train, validation=made.validation)
+def _read_new(prompter: Prompter, draft: Draft, files: schema.Files) -> Draft | None:
     return check_rows(prompter, draft.with_data(format="auto").with_check(files, None))
 
 
-def _fix(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
-    source = draft.plan.data.files.train
-    out = _ask_name(prompter, "New file", suggestions.suggest_name(source, "fixed"))
-    argv = ("check", *data_check.build_target_args(draft.plan, draft.target, source), "--fix", out)
-    document = _run_command(prompter, "Fixing", argv, out)
-    if document is None:
-        return None
-    repairs = msgspec.convert(document, DataReport).repairs
-    assert repairs is not msgspec.UNSET
-    _print_done(prompter, repairs, out, "Nothing needed fixing.")
-    return _ask_use(prompter, new_files.CreatedFiles(out, draft.plan.data.files.validation))
-
-
-def _split(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
-    source = draft.plan.data.files.train
-    train = _ask_name(prompter, "Training file", suggestions.suggest_name(source, "train"))
-    own = _ask_name(
-        prompter, "Validation file", suggestions.suggest_name(source, "validation"), train
-    )
-    done = _run_command(
-        prompter, "Splitting", new_files.build_split_command(draft, train, own), train, own
-    )
-    return None if done is None else new_files.CreatedFiles(train, own)
-
-
-def _convert(prompter: Prompter, draft: Draft) -> new_files.CreatedFiles | None:
-    source = draft.plan.data.files.train
+def _convert(prompter: Prompter, draft: Draft) -> schema.Files | None:
     options = new_files.list_targets(draft.checked) if draft.checked else []
-    name = prompter.choose("Convert for which target?", options, str(draft.target or ""))
-    out = _ask_name(prompter, "New file", suggestions.suggest_name(source, name))
-    argv = (
-        "convert",
-        *data_check.build_file_args(draft.plan, source),
-        "--target",
-        name,
-        "--out",
-        out,
-    )
-    title = f"Converting for {platforms.get_target(name).words}"
-    document = _run_command(prompter, title, argv, out)
-    if document is None:
-        return None
-    _print_done(
-        prompter, msgspec.convert(document, Conversion), out, "Every row was converted completely."
-    )
-    return _ask_use(prompter, new_files.CreatedFiles(out))
+    target = prompter.choose("Convert for which target?", options, str(draft.target or ""))
+    return _write(prompter, new_files.build_conversion(draft, target))
 
 
-def _ask_name(prompter: Prompter, question: str, default: str, *other_names: str) -> str:
-    named = [drafts.format_path(name) for name in other_names]
-    typed = prompter.ask_line(
-        question, default, check=lambda name: suggestions.find_problem([name, *named])
-    )
-    return drafts.get_absolute_path(typed)
-
-
-def _run_command(
-    prompter: Prompter, title: str, argv: Sequence[str], *files: str
-) -> dict[str, Any] | None:
-    """Run a command that writes files; return its document, None if it failed."""
+def _write(prompter: Prompter, command: FileCommand) -> schema.Files | None:
+    """Write new files under names to ask for; return the files to continue with, if any."""
+    names: list[str] = []
+    for label, name in command.files:
+        others = [drafts.format_path(name) for name in names]
+        check = functools.partial(_find_name_problem, others)
+        names.append(drafts.get_absolute_path(prompter.ask_line(label, name, check=check)))
     try:
-        document: dict[str, Any] = prompter.run(title, *argv)
+        document = prompter.run(command.progress, *command.build_argv(names))
     except FtwizardError as error:
         prompter.print_problem(error)
         return None
-    prompter.written_files += files
-    return document
+    prompter.written_files += names
+    if command.unchanged:
+        changes = new_files.read_changes(document)
+        prompter.print(new_files.format_written(changes, names[0]), hang=2)
+        prompter.print(new_files.format_changes(changes, command.unchanged), hang=2)
+        options = [(CONTINUE, "yes"), (OTHER, "no, keep the old one")]
+        if prompter.choose("Use the new file?", options) == OTHER:
+            return None
+    return command.get_files(names)
 
 
-def _print_done(prompter: Prompter, done: Repairs | Conversion, out: str, none: str) -> None:
-    prompter.print(new_files.format_written(done, out), hang=2)
-    prompter.print(new_files.format_changes(done, none), hang=2)
-
-
-def _ask_use(prompter: Prompter, made: new_files.CreatedFiles) -> new_files.CreatedFiles | None:
-    options: Sequence[tuple[str, str]] = [(CONTINUE, "yes"), (OTHER, "no, keep the old one")]
-    return made if prompter.choose("Use the new file?", options) == CONTINUE else None
+def _find_name_problem(others: list[str], name: str) -> str:
+    return suggestions.find_problem([name, *others])
 
 
 def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:

@@ -10,7 +10,7 @@ import termios
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.text import Text
 
@@ -29,6 +29,7 @@ BACK, OTHER = "\0back", "\0other"
 CONTINUE = ""
 MAX_SUGGESTIONS = 8
 POLL_S = 0.5
+Value = TypeVar("Value")
 Validator = Callable[[str], str]
 """Maps typed text to an error message; empty if valid."""
 
@@ -133,6 +134,30 @@ class Prompter(ABC):
 
         return self._line(self.fit(question), default, whole_check, suggest).strip()
 
+    def ask_value(
+        self,
+        question: str,
+        default: str = "",
+        *,
+        parse: Callable[[str], Value],
+        suggest: Suggest | None = None,
+    ) -> Value:
+        """Ask for a line that ``parse`` accepts, and return its result.
+
+        ``parse`` raises FtwizardError or ValueError.
+        """
+
+        def check(typed: str) -> str:
+            try:
+                parse(typed)
+            except FtwizardError as error:
+                return error.text
+            except ValueError as error:
+                return str(error)
+            return ""
+
+        return parse(self.ask_line(question, default, check=check, suggest=suggest))
+
     def confirm_phrase(self, warning: str, hint: str, phrase: str) -> None:
         """Require a typed phrase, so that Enter alone does not confirm."""
         self.print(Text.assemble(("! ", f"bold {palette.WARNING}"), warning))
@@ -181,14 +206,11 @@ class NumberedPrompter(Prompter):
 
     def _choose(self, question: str, options: Sequence[tuple[str, str]], default: str) -> str:
         self.print(Text(question, "bold"))
-        numbers = {}
-        for number, (value, label) in enumerate(options, 1):
-            numbers[str(number)] = value
-            if value == default:
-                standard = str(number)
-            if value != BACK:
-                self.print(f"  {number}. {label}")
-        numbers = {number: value for number, value in numbers.items() if value != BACK}
+        values = [value for value, _ in options if value != BACK]
+        for number, (_, label) in enumerate(options[: len(values)], 1):
+            self.print(f"  {number}. {label}")
+        numbers = {str(number): value for number, value in enumerate(values, 1)}
+        standard = str(values.index(default) + 1)
         while True:
             typed = self._read(f"Number (enter: {standard}{self._back})") or standard
             if typed in numbers:
@@ -211,14 +233,12 @@ class NumberedPrompter(Prompter):
 
     @contextlib.contextmanager
     def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
-        told_phases: list[str] = []
+        noted: set[tuple[str, str]] = set()
 
         def tell(progress: Progress) -> None:
-            if (
-                progress.phase
-                and (key := f"{progress.phase}: {progress.detail}") not in told_phases
-            ):
-                told_phases.append(key)
+            phase = progress.phase, progress.detail
+            if progress.phase and phase not in noted:
+                noted.add(phase)
                 self.note(f"  {describe.describe_progress(progress)}")
 
         self.note(f"{title} …")

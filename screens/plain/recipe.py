@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -30,32 +31,27 @@ def ask_model(prompter: Prompter, draft: Draft) -> Draft:
     prompter.explain(setting_values.MODEL_REASON)
     labels = {name: f"{name}  {note}" for name, _, note in suggestions.suggest_models("")}
     name = draft.plan.model.name
-    options = list(({name: name} if name and name not in labels else {} | labels).items())
-    if name and name not in labels:
-        options += list(labels.items())
-    options.append((OTHER, "another: a Hugging Face Hub id, or a folder"))
+    own = {name: name} if name and name not in labels else {}
+    options = [
+        *own.items(),
+        *labels.items(),
+        (OTHER, "another: a Hugging Face Hub id, or a folder"),
+    ]
     while (chosen := prompter.choose("Model", options, name)) == OTHER:
-        try:
-            chosen = prompter.ask_line(
-                "Model id or folder",
-                name,
-                check=_validate_model,
-                suggest=suggestions.suggest_models,
+        with contextlib.suppress(GoBack):
+            chosen = prompter.ask_value(
+                "Model id or folder", name, parse=_parse_model, suggest=suggestions.suggest_models
             )
             break
-        except GoBack:
-            continue
     chosen = setting_values.resolve_model(chosen)
     same = chosen == draft.plan.model.name
     return draft.with_plan(model=draft.plan.model if same else schema.Model(name=chosen))
 
 
-def _validate_model(name: str) -> str:
-    try:
-        setting_values.resolve_model(name)
-    except FtwizardError as error:
-        return error.text
-    return "" if name else "Enter a model id, or a folder with a model."
+def _parse_model(name: str) -> str:
+    if not name:
+        raise ValueError("Enter a model id, or a folder with a model.")
+    return setting_values.resolve_model(name)
 
 
 def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
@@ -67,9 +63,7 @@ def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
     origin = "yours" if setting.name in draft.touched else "advised" if advised else "default"
     prompter.note(setting_values.describe_sources(setting, advised, origin))
     if setting.options:
-        labels = [(str(option.value), option.label) for option in setting.options]
-        chosen = prompter.choose(setting.label, labels, str(usual))
-        value = next(option.value for option in setting.options if str(option.value) == chosen)
+        value = _choose_option(prompter, setting, usual)
     else:
         value = _ask_value(setting, prompter, draft, usual)
     changed = setting_values.resolve_prompt_file(setting_values.with_value(draft, setting, value))
@@ -77,22 +71,21 @@ def _ask_setting(setting: Setting, prompter: Prompter, draft: Draft) -> Draft:
 
 
 def _ask_value(setting: Setting, prompter: Prompter, draft: Draft, usual: Any) -> Any:
-    def check(typed: str) -> str:
-        try:
-            changed = setting_values.with_value(
-                draft, setting, setting_values.parse_value(setting, typed)
-            )
-        except ValueError as error:
-            return str(error)
-        wrong = setting_values.find_problem(changed.plan)
-        return wrong or (setting_values.find_prompts_problem(changed) if names_file else "")
-
     names_file = setting.name == "prompts"
+
+    def parse(typed: str) -> Any:
+        value = setting_values.parse_value(setting, typed)
+        changed = setting_values.with_value(draft, setting, value)
+        problem = setting_values.find_problem(changed.plan)
+        if not problem and names_file:
+            problem = setting_values.find_prompts_problem(changed)
+        if problem:
+            raise ValueError(problem)
+        return value
+
     default = setting_values.format_input(usual) or setting.empty
     suggest = suggestions.suggest_prompts if names_file else None
-    return setting_values.parse_value(
-        setting, prompter.ask_line(setting.label, default, check=check, suggest=suggest)
-    )
+    return prompter.ask_value(setting.label, default, parse=parse, suggest=suggest)
 
 
 def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
@@ -112,31 +105,29 @@ def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
 
 def ask_after(prompter: Prompter, draft: Draft) -> Draft:
     """Ask what to do after training."""
-    prompter.explain(setting_values.AFTER.reason)
-    labels = [(str(option.value), option.label) for option in setting_values.AFTER.options]
-    chosen = prompter.choose(
-        setting_values.AFTER.label, labels, setting_values.get_after(draft.plan.finish)
-    )
-    return draft.with_plan(finish=setting_values.with_after(draft.plan.finish, chosen))
+    after = setting_values.AFTER
+    prompter.explain(after.reason)
+    now = setting_values.get_value(draft.plan, after)
+    return setting_values.with_value(draft, after, _choose_option(prompter, after, now))
+
+
+def _choose_option(prompter: Prompter, setting: Setting, value: Any) -> Any:
+    """Ask for one of a setting's options; Enter takes ``value``."""
+    options = {str(option.value): option for option in setting.options}
+    labels = [(id, option.label) for id, option in options.items()]
+    return options[prompter.choose(setting.label, labels, str(value))].value
 
 
 def ask_advanced(prompter: Prompter, draft: Draft) -> Draft:
     """Offer the advanced settings until the person continues."""
-    advanced_settings = {setting.name: setting for setting in settings() if setting.advanced}
+    question = "Change an advanced setting? A first run does not need any."
+    by_name = {setting.name: setting for setting in settings() if setting.advanced}
     while True:
         options = [(CONTINUE, "no, continue")]
-        for name, setting in advanced_settings.items():
-            options.append((name, f"{setting.label}: {_format_setting(setting, draft)}"))
-        chosen = prompter.choose(
-            "Change an advanced setting? A first run does not need any.", options
-        )
-        if chosen == CONTINUE:
+        for name, setting in by_name.items():
+            value = setting_values.get_value(draft.plan, setting)
+            options.append((name, f"{setting.label}: {setting_values.format_value(name, value)}"))
+        if (chosen := prompter.choose(question, options)) == CONTINUE:
             return draft
-        try:
-            draft = _ask_setting(advanced_settings[chosen], prompter, draft)
-        except GoBack:
-            continue
-
-
-def _format_setting(setting: Setting, draft: Draft) -> str:
-    return setting_values.format_value(setting.name, setting_values.get_value(draft.plan, setting))
+        with contextlib.suppress(GoBack):
+            draft = _ask_setting(by_name[chosen], prompter, draft)

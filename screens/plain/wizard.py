@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 from rich.text import Text
 
 from ftwizard.cli import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware import machine
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
-from ftwizard.screens.draft import STEPS, drafts, texts
+from ftwizard.screens.draft import STEPS, drafts, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft
-from ftwizard.screens.plain import signals, steps
-from ftwizard.screens.plain.prompts import GoBack, NumberedPrompter, Prompter, UserQuit
-from ftwizard.screens.plain.steps import Item
+from ftwizard.screens.plain import costs, data, provider, recipe, signals
+from ftwizard.screens.plain.prompts import (
+    CONTINUE,
+    AskFunction,
+    GoBack,
+    NumberedPrompter,
+    Prompter,
+    UserQuit,
+)
 from ftwizard.screens.terminal import glyphs
 
 NOTHING = "Nothing was started or written."
@@ -63,7 +71,7 @@ def _create_prompter(*, ascii: bool) -> Prompter:
 
 def _ask_all(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
     """Ask all questions, forward and back with answers kept; return the run's id."""
-    items = [*steps.list_items(draft), Item(STEPS[-1], _ask_name), Item(STEPS[-1], _confirm)]
+    items = list_items(draft)
     answered: list[int] = []
     index, step = 0, ""
     while True:
@@ -103,6 +111,100 @@ def _step_back(items: list[Item], answered: list[int], name: str) -> int:
         if name in ("", items[index].name):
             return index
     return 0
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question and its step."""
+
+    step: str
+    """One of ``STEPS``."""
+    ask: AskFunction
+    name: str = ""
+    """Name for going back to it."""
+
+
+def list_items(draft: Draft) -> list[Item]:
+    """List all questions in order; one that does not apply asks nothing."""
+    first, *others = (
+        functools.partial(provider.ask_question, question)
+        for question in drafts.list_questions(draft)
+    )
+    asks_by_step: list[tuple[AskFunction, ...]] = [
+        (first, provider.confirm_tool, *others, provider.choose_provider),
+        (data.ask_file, data.inspect_rows, data.confirm_doubts, data.ask_validation, ask_elsewhere),
+        (recipe.ask_model, *recipe.list_questions()),
+        (count_tokens, show_estimate),
+        (_ask_name, _confirm),
+    ]
+    names: dict[AskFunction, str] = {data.ask_file: "file", recipe.ask_model: "model"}
+    return [
+        Item(step, ask, names.get(ask, ""))
+        for step, asks in zip(STEPS, asks_by_step, strict=True)
+        for ask in asks
+    ]
+
+
+def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
+    """Explain that other providers end here; offer this machine."""
+    if draft.provider == "local":
+        return draft.with_provider_reason()
+    prompter.print(texts.format_elsewhere(draft.provider, draft.checked), hang=2)
+    options = [
+        ("here", "train on this machine instead, with the same data"),
+        ("costs", "compare the costs of all providers"),
+        ("leave", "quit"),
+    ]
+    while (chosen := prompter.choose("What now?", options)) == "costs":
+        draft = costs.browse_costs(prompter, draft, datetime.date.today())
+    if chosen == "leave":
+        raise UserQuit
+    return draft.with_provider("local").with_provider_reason()
+
+
+def count_tokens(prompter: Prompter, draft: Draft) -> Draft:
+    """Count tokens with the model's tokenizer unless counted already."""
+    if draft.is_stale:
+        prompter.print_problem(texts.file_changed_error(draft))
+        raise GoBack("file")
+    changes: list[str] = []
+    while draft.estimate is None:
+        try:
+            with drafts.temporary_plan(draft) as plan:
+                document = prompter.run(texts.COUNTING, "estimate", plan)
+            draft = draft.with_estimate(msgspec.convert(document, EstimateReport))
+        except FtwizardError as error:
+            prompter.print_problem(error)
+            raise GoBack("model") from None
+        if not changes:  # the model's size is known now, so more advice applies
+            draft, changes = setting_values.apply_advice(draft)
+    if changes:
+        prompter.print(texts.format_adjustments(changes))
+    return draft
+
+
+def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
+    """Print the estimate and offer changes."""
+    _print_estimate(prompter, draft)
+    options = [
+        (CONTINUE, "yes"),
+        ("costs", "compare the costs of all providers"),
+        ("hour", "set the hourly price of this machine"),
+    ]
+    while (chosen := prompter.choose("Continue with this?", options)) != CONTINUE:
+        if chosen == "costs":
+            draft = costs.browse_costs(prompter, draft, datetime.date.today())
+            continue
+        before = draft.hour
+        draft = costs.ask_hour(prompter, draft)
+        if draft.hour != before:
+            _print_estimate(prompter, draft)
+    return draft
+
+
+def _print_estimate(prompter: Prompter, draft: Draft) -> None:
+    words = texts.format_estimate(draft, costs.PRICE_HINT)
+    prompter.print(words, hang=texts.ESTIMATE_NAMES_WIDTH)
 
 
 def _ask_name(prompter: Prompter, draft: Draft) -> Draft:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from rich.text import Text
 
+from ftwizard.data import platforms
 from ftwizard.data.documents import DataReport
 from ftwizard.screens import palette
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.wizard.data.row_text import count_characters
 from ftwizard.text import format_count
 
@@ -16,6 +18,8 @@ _WITHIN, _HALF, _BEYOND = "━", "╸", "┅"
 """Glyphs of the bars: up to the limit (and its half cell), and beyond it."""
 _MIN_BAR_WIDTH, _MAX_BAR_WIDTH = 8, 60
 _BINS = 12
+_MIN_BARS, _MAX_BARS = 7, 20
+"""Lines of a readable histogram."""
 _LABELS = {"p50": "median", "p95": "p95", "max": "max"}
 
 
@@ -35,6 +39,23 @@ class RowLengths:
     """Name of the limit."""
     rows: str = ""
     """Which rows, if not all."""
+
+
+def get_lengths(report: DataReport, draft: Draft) -> RowLengths | None:
+    """Return the row lengths with the limit of recipe or target."""
+    if draft.target == "trl-sft":
+        return build_lengths(report, draft.plan.recipe.max_length, "the recipe's max length")
+    return build_lengths(
+        report, platforms.get_target(report.target).max_tokens, "the target's limit"
+    )
+
+
+def draw_bars(report: DataReport, draft: Draft, width: int, height: int) -> Text:
+    """Draw the histogram in about ``height`` lines; empty if no lengths are known."""
+    lengths = get_lengths(report, draft)
+    if lengths is None:
+        return Text()
+    return draw_histogram(lengths, width, max(_MIN_BARS, min(_MAX_BARS, height)))
 
 
 def build_lengths(report: DataReport, limit: int | None, whose: str = "") -> RowLengths | None:

@@ -2,42 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from rich.text import Text
 
 from ftwizard.data import platforms
 from ftwizard.data.documents import Conversion, DataReport, Repairs
-from ftwizard.screens.draft.drafts import Draft, format_path
+from ftwizard.plan import schema
+from ftwizard.screens.draft.drafts import SHARES, Draft, format_path
+from ftwizard.screens.draft.suggestions import suggest_name
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check, report_text
 from ftwizard.text import format_count, make_visible
 
 
 @dataclass(frozen=True)
-class CreatedFiles:
-    """New files to continue with."""
+class FileCommand:
+    """A command that writes new data files, and the texts around it."""
 
-    train: str
+    title: str
+    details: str
+    files: tuple[tuple[str, str], ...]
+    """Label and suggested name of each new file."""
+    progress: str
+    """Title while it runs."""
+    argv: tuple[str, ...]
+    """The command, without the options of ``outputs``."""
+    outputs: tuple[str, ...]
+    """The option that names each new file."""
+    unchanged: str = ""
+    """Text if no row was changed; empty if the result is used without a question."""
     validation: str | None = None
+    """The validation file that is kept."""
+
+    def build_argv(self, names: Sequence[str]) -> list[str]:
+        """Build the command that writes under these names."""
+        named = [part for pair in zip(self.outputs, names, strict=True) for part in pair]
+        return [*self.argv, *named]
+
+    def get_files(self, names: Sequence[str]) -> schema.Files:
+        """Return the data files to continue with."""
+        validation = names[1] if len(names) > 1 else self.validation
+        return schema.Files(train=names[0], validation=validation)
 
 
-def get_split_share(draft: Draft) -> str:
-    """Return the validation share to split off: the chosen one, else 0.1."""
-    return draft.share if draft.share in ("0.1", "0.2") else "0.1"
+def build_fix(draft: Draft) -> FileCommand:
+    """Build the command that fixes the rows."""
+    files = draft.plan.data.files
+    return FileCommand(
+        "Fix into a new file",
+        "Only unambiguous errors are fixed. Rows that would need a guess are skipped and listed. "
+        "Your file is not changed.",
+        (("New file", suggest_name(files.train, "fixed")),),
+        f"Fixing {make_visible(format_path(files.train), 50)}",
+        ("check", *data_check.build_target_args(draft.plan, draft.target, files.train)),
+        ("--fix",),
+        "Nothing needed fixing.",
+        files.validation,
+    )
+
+
+def build_split(draft: Draft) -> FileCommand:
+    """Build the command that splits the rows into a training and a validation file."""
+    source, bad = draft.plan.data.files.train, count_bad_rows(draft)
+    share = draft.share if draft.share in ("0.1", "0.2") else "0.1"
+    without = "\nUnreadable rows are skipped." if bad else ""
+    argv = ("split", *data_check.build_file_args(draft.plan, source), "--validation", share)
+    return FileCommand(
+        "Split into two files",
+        f"Validation gets {dict(SHARES)[share]}. Rows with the same prompt stay together.{without}",
+        (
+            ("Training file", suggest_name(source, "train")),
+            ("Validation file", suggest_name(source, "validation")),
+        ),
+        f"Splitting {make_visible(format_path(source), 50)}",
+        (*argv, *(("--allow", "skip-bad-rows") if bad else ())),
+        ("--out-train", "--out-validation"),
+    )
+
+
+def build_conversion(draft: Draft, target: str) -> FileCommand:
+    """Build the command that converts the rows for a target."""
+    source, words = draft.plan.data.files.train, platforms.get_target(target).words
+    return FileCommand(
+        f"Convert for {words}",
+        "What the target cannot represent is listed by row, never dropped silently.",
+        (("New file", suggest_name(source, target)),),
+        f"Converting for {words}",
+        ("convert", *data_check.build_file_args(draft.plan, source), "--target", target),
+        ("--out",),
+        "Every row was converted completely.",
+    )
+
+
+def read_changes(document: dict[str, Any]) -> Repairs | Conversion:
+    """Read which rows a command fixed or converted."""
+    if "repairs" in document:
+        return msgspec.convert(document["repairs"], Repairs)
+    return msgspec.convert(document, Conversion)
 
 
 def count_bad_rows(draft: Draft) -> int:
     """Count the unusable rows."""
     return draft.checked.rows - draft.checked.usable if draft.checked else 0
-
-
-def build_split_command(draft: Draft, train: str, validation: str) -> list[str]:
-    """Build the command that splits the data into two files."""
-    argv = ["split", *data_check.build_file_args(draft.plan, draft.plan.data.files.train)]
-    argv += ["--out-train", train, "--out-validation", validation]
-    argv += ["--validation", get_split_share(draft)]
-    return [*argv, "--allow", "skip-bad-rows"] if count_bad_rows(draft) else argv
 
 
 def list_targets(report: DataReport) -> list[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import ClassVar
 
 import msgspec
 from rich.text import Text
@@ -17,17 +17,24 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import layout, palette
+from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
-from ftwizard.screens.dialogs.questions import ChooseDialog, ConfirmDialog, TypedConfirm
+from ftwizard.screens.dialogs.forms import SaveAsDialog
+from ftwizard.screens.dialogs.questions import (
+    ChooseDialog,
+    ConfirmDialog,
+    ResultDialog,
+    TypedConfirm,
+)
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
 from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard.data import data_check, new_files, report_text, tools
+from ftwizard.screens.wizard.data import data_check, new_files, report_text
 from ftwizard.screens.wizard.data.data_check import DataCheck
 from ftwizard.screens.wizard.data.fields import DataFields
-from ftwizard.screens.wizard.data.new_files import CreatedFiles
+from ftwizard.screens.wizard.data.new_files import FileCommand
 from ftwizard.screens.wizard.data.report_view import ReportView
 from ftwizard.text import format_count, make_visible
 
@@ -96,7 +103,6 @@ POLLS_PER_DRAW = 6
 UNREAD = "Press enter to read and check the file."
 UNNAMED = "Enter a file name first; tab completes it."
 UNNAMED_OWN = "Name the validation file, or choose a share of the rows."
-Make = Callable[[Any, Draft], Awaitable[CreatedFiles | None]]
 
 
 class DataPage(WizardPage[Step]):
@@ -291,27 +297,48 @@ class DataPage(WizardPage[Step]):
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_repair(self) -> None:
-        await self._make(tools.repair)
+        await self._write(new_files.build_fix(self._with_answers()))
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_split(self) -> None:
-        await self._make(tools.split)
+        await self._write(new_files.build_split(self._with_answers()))
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_convert(self) -> None:
-        await self._make(tools.convert)
-
-    async def _make(self, make: Make) -> None:
-        """Create new files from the rows; read them if they are to be used."""
-        made = await make(self.app, self._with_answers())
-        if made is None:
+        draft = self._with_answers()
+        if draft.checked is None:
             return
-        self._named = format_path(made.train)
+        options, target = new_files.list_targets(draft.checked), str(draft.target or "")
+        dialog = ChooseDialog("Convert for which target?", "", options, target)
+        if (name := await self.app.push_screen_wait(dialog)) is not None:
+            await self._write(new_files.build_conversion(draft, name))
+
+    async def _write(self, command: FileCommand) -> None:
+        """Write new files under names to ask for; read them if they are to be used."""
+        enter = "writes it" if len(command.files) == 1 else "writes them"
+        names = await self.app.push_screen_wait(
+            SaveAsDialog(command.title, command.details, fields=command.files, enter=enter)
+        )
+        if names is None:
+            return
+        argv = command.build_argv(names)
+        document = await command_progress.run_command(self.app, command.progress, *argv)
+        if document is None:
+            return
+        if command.unchanged:
+            changes = new_files.read_changes(document)
+            heading = new_files.format_written(changes, names[0])
+            account = new_files.format_changes(changes, command.unchanged)
+            result = ResultDialog(heading, account, "use the new file", "keep the old one")
+            if not await self.app.push_screen_wait(result):
+                return
+        files = command.get_files(names)
+        self._named = format_path(files.train)
         self._fields.rows.put(self._named)
-        if made.validation is not None:
-            self._fields.set_validation_file(format_path(made.validation))
+        if files.validation is not None:
+            self._fields.set_validation_file(format_path(files.validation))
         self._draft = self._draft.with_data(format="auto")
-        self._start_check(made.train)
+        self._start_check(files.train)
 
     # ------------------------------------------------------------------ reading
 

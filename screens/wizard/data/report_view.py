@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -15,12 +15,20 @@ from textual.message import Message
 from textual.widgets import Static
 
 from ftwizard.data.documents import DataReport, ShownRow
+from ftwizard.screens import layout, palette
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
-from ftwizard.screens.wizard.data import overview, row_text, rows, selection
+from ftwizard.screens.wizard.data import length_histogram, report_text, row_text, rows, selection
 from ftwizard.screens.wizard.data.selection import Subject
-from ftwizard.text import format_count
+from ftwizard.text import format_count, make_visible
+
+TOOLS: tuple[tuple[str, str, Callable[[DataReport], bool]], ...] = (
+    ("f", "fixes rows into a new file", lambda report: bool(report.findings)),
+    ("s", "splits off a validation file", lambda report: bool(report.usable)),
+    ("c", "converts for another target", report_text.can_convert),
+)
+"""Key, label and availability of each tool."""
 
 
 class NextStep(Static, can_focus=True):
@@ -168,13 +176,30 @@ class ReportView(Vertical):
         if subject and not self._shows_lengths:
             pane.show(subject.describe())
         else:
-            pane.show(
-                overview.build_overview(
-                    self._report, self._draft, pane.visible_size, with_bars=not roomy
-                )
-            )
+            room = pane.visible_size
+            pane.show(build_overview(self._report, self._draft, room, with_bars=not roomy))
         below = self.query_one("#lengths", Static)
         below.display = roomy
         if roomy:
             width, height = pane.visible_size[0], self.size.height // 2
-            below.update(overview.draw_bars(self._report, self._draft, width, height))
+            below.update(length_histogram.draw_bars(self._report, self._draft, width, height))
+
+
+def build_overview(
+    report: DataReport, draft: Draft, room: tuple[int, int], *, with_bars: bool
+) -> Text:
+    """Build the overview in ``room`` (cells, lines): lengths, notes and tools."""
+    width, height = room
+    notes = Text()
+    for note in (*report.notes, *report_text.list_suggestions(report)):
+        notes.append("· ", "dim").append(f"{make_visible(note, 300)}\n")
+    keys = Text("\n").join(
+        Text.assemble((key, f"bold {palette.ACCENT}"), f"  {label}")
+        for key, label, needed in TOOLS
+        if needed(report) and not report.partial
+    )
+    notes = layout.wrap_hanging(notes, 2, width) if notes else notes
+    below = [part for part in (notes, keys) if part]
+    used = sum(part.plain.count("\n") + 2 for part in below)
+    bars = length_histogram.draw_bars(report, draft, width, height - used) if with_bars else None
+    return Text("\n\n").join([bars, *below] if bars else below)

@@ -19,7 +19,7 @@ from ftwizard.screens.costs.hour_price import HourPriceDialog
 from ftwizard.screens.costs.page import CostsPage
 from ftwizard.screens.draft import drafts, live_estimate, texts
 from ftwizard.screens.draft.drafts import Draft, Step
-from ftwizard.screens.plain import hour_price, steps
+from ftwizard.screens.plain import costs, wizard
 from ftwizard.screens.plain.prompts import BACK
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.provider.page import ProviderPage
@@ -258,21 +258,21 @@ def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
 
 def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> None:
     ask = Scripted("hour", "1,5", "1.5", "once", "")
-    draft = steps.show_estimate(ask, estimated())
+    draft = wizard.show_estimate(ask, estimated())
     assert draft.hour and draft.hour.source == machine_rate.WIZARD_SOURCE
     assert "a decimal point" in ask.refused[0] and not locations.prices_file().exists()
     said = capsys.readouterr().out
     assert "unknown; choose “set the hourly price” below" in said
     assert "$0.75–3.00" in said and "for comparison" in said
     ask = Scripted("2", "remember")
-    draft = hour_price.ask_hour(ask, draft)
+    draft = costs.ask_hour(ask, draft)
     assert draft.hour and draft.hour == machine_rate.read_saved_price() and draft.hour.usd == 2
 
 
 @pytest.mark.parametrize("answers", [(BACK,), ("3", BACK)])
 def test_back_leaves_the_price_as_it_was(answers: tuple[str, ...], home: Any) -> None:
     before = Draft(FACTS, hour=machine_rate.parse_typed_price("1"))
-    assert hour_price.ask_hour(Scripted(*answers), before) == before
+    assert costs.ask_hour(Scripted(*answers), before) == before
     assert not locations.prices_file().exists()
 
 

@@ -11,10 +11,10 @@ from ftwizard.plan import plan_file, schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens.draft import drafts, setting_values
 from ftwizard.screens.draft.drafts import Draft
-from ftwizard.screens.plain import data, provider, steps, wizard
+from ftwizard.screens.plain import data, provider, wizard
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import BACK, OTHER, GoBack, Prompter, UserQuit
-from ftwizard.screens.plain.steps import Item
+from ftwizard.screens.plain.wizard import Item
 from tests.helpers.machines import make_machine
 from tests.screens.plain.scripted import Scripted
 
@@ -49,7 +49,7 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
         raise UserQuit
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps, "list_items", lambda _: [*items, Item("Provider", end)])
+        patch.setattr(wizard, "list_items", lambda _: [*items, Item("Provider", end)])
         with pytest.raises(UserQuit):
             wizard._ask_all(ask, Draft(FACTS), [])
     assert ask.questions == ["one", "two", "three", "two", "one", "two", "three"]
@@ -57,7 +57,7 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
 
 
 def test_each_answer_about_the_provider_is_kept_and_can_be_taken_back() -> None:
-    items = steps.list_items(Draft(FACTS))
+    items = wizard.list_items(Draft(FACTS))
     draft = items[0].ask(Scripted("behaviour"), Draft(FACTS))
     assert draft.answers == {"fit": "behaviour"}
     assert items[0].ask(Scripted(""), draft).answers == {"fit": "behaviour"}, "Enter keeps it"
@@ -78,8 +78,8 @@ def test_another_provider_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -
     draft = provider.choose_provider(Scripted(OTHER, "openai"), draft)
     assert draft.chosen_provider == "openai"
     with pytest.raises(UserQuit):
-        steps.ask_elsewhere(Scripted("leave"), draft)
-    assert steps.ask_elsewhere(Scripted("here"), draft).chosen_provider == "local"
+        wizard.ask_elsewhere(Scripted("leave"), draft)
+    assert wizard.ask_elsewhere(Scripted("here"), draft).chosen_provider == "local"
 
 
 def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
