@@ -72,8 +72,9 @@ def find_y_range(lines: Sequence[Sequence[Interval | None]]) -> Interval | None:
     ``lines`` holds the columns of each line, oldest first. A spike or the steep initial drop is left
     out if it would flatten everything else.
     """
-    filled = [[column for column in columns if column is not None] for columns in lines]
-    filled = [columns for columns in filled if columns]
+    filled = [
+        [column for column in columns if column is not None] for columns in lines if any(columns)
+    ]
     if not filled:
         return None
     low = min(column[0] for columns in filled for column in columns)
@@ -133,7 +134,9 @@ def _widen_range(low: float, high: float, log: bool) -> Interval:
 
 def _build_log_scale(low: float, high: float, count: int) -> Scale:
     """Return a logarithmic axis of at least one decade, with about ``count`` ticks."""
-    low, high = _round_down(low), _round_up(high)
+    low_power, high_power = _find_power(low), _find_power(high)
+    low = math.floor(low / low_power + 1e-9) * low_power
+    high = math.ceil(high / high_power - 1e-9) * high_power
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     by_density = [
         [m * 10.0**k for k in range(first, last + 1) for m in mantissas]
@@ -175,9 +178,7 @@ def _build_ticks(values: Sequence[float], step: float) -> tuple[Tick, ...]:
     largest = max((abs(value) for value in values), default=0.0)
     if largest >= 1e12 or (largest < 1e-2 and step < 1e-3):
         return tuple(Tick(value, _format_short(value)) for value in values)
-    unit, suffix = next(
-        ((unit, suffix) for smallest, unit, suffix in _UNITS if largest >= smallest), (1.0, "")
-    )
+    unit, suffix = next((unit[1:] for unit in _UNITS if largest >= unit[0]), (1.0, ""))
     decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
     return tuple(
         Tick(value, f"{value / unit:.{decimals}f}{suffix}" if value else "0") for value in values
@@ -192,11 +193,5 @@ def _format_short(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def _round_down(value: float) -> float:
-    power = 10.0 ** math.floor(math.log10(value) + 1e-9)
-    return math.floor(value / power + 1e-9) * power
-
-
-def _round_up(value: float) -> float:
-    power = 10.0 ** math.floor(math.log10(value) + 1e-9)
-    return math.ceil(value / power - 1e-9) * power
+def _find_power(value: float) -> float:
+    return 10.0 ** math.floor(math.log10(value) + 1e-9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 LineStyle = Literal["solid", "dashed", "faint"]
@@ -129,12 +130,13 @@ class Pen:
                 self._draw_halftone(span)
             return
         joined = False
-        for index, span in enumerate(spans):
+        for span, next_span in zip_longest(spans, spans[1:]):
             if 0 <= span.x < self.across:
                 self._draw_column(span.x, span.top, span.bottom, is_steep=False)
-            next_span = spans[index + 1] if index + 1 < len(spans) else None
-            joins = next_span is not None and not _is_broken(span.x, next_span.x, breaks)
-            if next_span is not None and joins:
+            joins = next_span is not None and breaks.isdisjoint(
+                range(max(span.x, 0), min(next_span.x + 1, self.across))
+            )
+            if joins:
                 self._join(span, next_span)
             elif not joined and span.top == span.bottom:
                 self._draw_lone(span)
@@ -146,11 +148,8 @@ class Pen:
         canvas.put(column, row, self.lone, self.owner)
 
     def _draw_halftone(self, span: Span) -> None:
-        for y in {
-            span.top,
-            span.bottom,
-            *range(span.top + (span.x + span.top) % 2, span.bottom, 2),
-        }:
+        inner = range(span.top + (span.x + span.top) % 2, span.bottom, 2)
+        for y in {span.top, span.bottom, *inner}:
             self.canvas.run(span.x, y, y, self.owner)
 
     def _join(self, left: Span, right: Span) -> None:
@@ -191,8 +190,3 @@ def _whole_rows(a: float, b: float) -> tuple[int, int]:
     if first > last:
         first = last = math.floor((a + b) / 2 + 0.5)
     return first, last
-
-
-def _is_broken(left: int, right: int, breaks: set[int]) -> bool:
-    """Return whether the line breaks between columns ``left`` and ``right``."""
-    return bool(breaks) and any(x in breaks for x in range(left, right + 1))

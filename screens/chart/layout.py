@@ -122,10 +122,8 @@ def _build_axis_row(figure: ChartFigure, body: Body, label_width: int, width: in
     best = MARKS["best"][figure.ascii]
     for mark in figure.visible_marks():
         column = body.column_of(mark.x)
-        if mark.kind == "finding" and cells[column][0] == best:
-            column = min(
-                column + 1, body.columns - 1
-            )  # findings often start at the best: show both
+        if mark.kind == "finding" and cells[column][0] == best:  # they often start there: show both
+            column = min(column + 1, body.columns - 1)
         cells[column] = (MARKS[mark.kind][figure.ascii], styles.marks[mark.kind])
     segments = [Segment(" " * label_width + corner, styles.axis)]
     segments += [Segment(char, style) for char, style in cells]
@@ -161,8 +159,7 @@ class LegendEntry(NamedTuple):
 
 def build_sample(style: LineStyle, marker: str, *, ascii: bool) -> str:
     """Return a short sample of a line style."""
-    samples = _ASCII_SAMPLES if ascii else _SAMPLES
-    return samples[style].format(marker)
+    return (_ASCII_SAMPLES if ascii else _SAMPLES)[style].format(marker)
 
 
 def make_printable(name: str, *, ascii: bool) -> str:

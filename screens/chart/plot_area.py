@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import exp, isfinite, log
 
 from ftwizard.screens.chart.axes import Scale, build_x_ticks, build_y_scale, find_y_range
@@ -58,9 +58,14 @@ class Body:
             enumerate(self._figure.lines), key=lambda pair: _DRAW_ORDER.index(pair[1].style)
         )
         for owner, line in lines:
-            spans = list(self._spans(owner))
+            spans = [
+                Span(x, self._dot_row(column[1]), self._dot_row(column[0]))
+                for x, column in enumerate(self._slices[owner])
+                if column is not None
+            ]
             lone = line.sign(ascii=self._figure.ascii) or ("*" if self._figure.ascii else "•")
-            breaks = {x for x, gap in enumerate(self._gaps(line)) if gap}
+            gaps = line.series.gaps(*self._figure.window, self._across)
+            breaks = {x for x, gap in enumerate(gaps) if gap}
             pen = Pen(self.canvas, self._across, owner, line.style, lone)
             pen.draw(spans if line.style == "faint" else self._add_adjacent(line, spans), breaks)
             self._draw_markers(owner, line)
@@ -70,8 +75,8 @@ class Body:
 
     def _choose_scale(self) -> Scale:
         """Return the axis for the values in the window, or for the adjacent ones if it has none."""
-        columns = [
-            piece if any(piece) else self._adjacent_values(line)
+        columns: list[list[Interval | None]] = [
+            piece if any(piece) else [(y, y) for _, y in self._find_adjacent(line)]
             for piece, line in zip(self._slices, self._figure.lines, strict=True)
         ]
         values = [column for piece in columns for column in piece if column is not None]
@@ -82,7 +87,7 @@ class Body:
         if self._figure.log:
             self.notes.append("log scale" if is_log else NO_LOG)
         if is_log:
-            columns = _logarithms(columns)
+            columns = [[c and (log(c[0]), log(c[1])) for c in piece] for piece in columns]
         low, high = find_y_range(columns) or (low, high)
         if is_log:
             low, high = exp(low), exp(high)
@@ -90,23 +95,11 @@ class Body:
             self.notes.append(LOG_HINT)
         return build_y_scale(low, high, self.canvas.height, log=is_log)
 
-    def _adjacent_values(self, line: ChartLine) -> list[Interval | None]:
-        """Return the values next to the window, for a line without points inside."""
-        return [(y, y) for _, y in self._find_adjacent(line)]
-
     def _find_adjacent(self, line: ChartLine) -> list[tuple[float, float]]:
         """Return the finite points just left and right of the window."""
         i, j = line.series.window(*self._figure.window)
         near = [line.series[k] for k in (i - 1, j) if 0 <= k < len(line.series)]
         return [point for point in near if isfinite(point[1])]
-
-    def _gaps(self, line: ChartLine) -> list[bool]:
-        return line.series.gaps(*self._figure.window, self._across)
-
-    def _spans(self, owner: int) -> Iterator[Span]:
-        for x, column in enumerate(self._slices[owner]):
-            if column is not None:
-                yield Span(x, self._dot_row(column[1]), self._dot_row(column[0]))
 
     def _add_adjacent(self, line: ChartLine, spans: list[Span]) -> list[Span]:
         """Add the adjacent points, so that the line reaches the window's edges."""
@@ -138,10 +131,9 @@ class Body:
         above: list[float] = []
         below: list[float] = []
         for owner, columns in enumerate(self._slices):
-            cut_above = {x: c[1] for x, c in enumerate(columns) if c and self._dot_row(c[1]) < 0}
-            cut_below = {
-                x: c[0] for x, c in enumerate(columns) if c and self._dot_row(c[0]) >= self._down
-            }
+            values = [(x, column) for x, column in enumerate(columns) if column]
+            cut_above = {x: high for x, (_, high) in values if self._dot_row(high) < 0}
+            cut_below = {x: low for x, (low, _) in values if self._dot_row(low) >= self._down}
             self._draw_arrows(cut_above, 0, up, owner)
             self._draw_arrows(cut_below, self.canvas.height - 1, down, owner)
             above += cut_above.values()
@@ -160,28 +152,20 @@ class Body:
 
     def _draw_ends(self) -> None:
         """Write the newest values after the ends of their lines, where they fit."""
+        x0, x1 = self._figure.window
         ends = [
-            (line.series.last, owner)
+            (line.series.last, owner, self.column_of(line.series.last_x or 0.0))
             for owner, line in enumerate(self._figure.lines)
-            if line.series.last is not None and line.style != "faint"
+            if line.series.last is not None
+            and line.style != "faint"
+            and x0 <= (line.series.last_x or 0.0) <= x1
         ]
         above = self.canvas.height
-        for value, owner in sorted(ends):
-            row = min(self.row_of(value), above - 1)
-            if self._draw_end(owner, row, self._figure.format_value(value)):
+        for value, owner, column in sorted(ends):
+            row, text = min(self.row_of(value), above - 1), self._figure.format_value(value)
+            if self.canvas.is_blank(column + 1, row, len(text) + 1):
+                self.canvas.put(column + 2, row, text, owner)
                 above = row
-
-    def _draw_end(self, owner: int, row: int, text: str) -> bool:
-        """Write a value after the end of a line; return whether it fits."""
-        x0, x1 = self._figure.window
-        x = self._figure.lines[owner].series.last_x
-        if x is None or not x0 <= x <= x1:
-            return False
-        column = self.column_of(x) + 2
-        if not self.canvas.is_blank(column - 1, row, len(text) + 1):
-            return False
-        self.canvas.put(column, row, text, owner)
-        return True
 
     def _draw_guides(self) -> None:
         """Draw vertical lines through blank cells at the best evaluation, break-evens and cursor."""
@@ -208,10 +192,6 @@ class Body:
                     return
 
 
-def _logarithms(lines: list[list[Interval | None]]) -> list[list[Interval | None]]:
-    return [[c and (log(c[0]), log(c[1])) for c in columns] for columns in lines]
-
-
 def _is_flattened(lines: list[list[Interval | None]], height: float) -> bool:
     """Return whether the newer half of every line is flat compared with the whole."""
     for columns in lines:
@@ -219,6 +199,6 @@ def _is_flattened(lines: list[list[Interval | None]], height: float) -> bool:
         if len(values) < _MIN_VALUES:
             return False
         newer = values[len(values) // 2 :]
-        if newer and max(v[1] for v in newer) - min(v[0] for v in newer) > _MAX_FLAT_SHARE * height:
+        if max(v[1] for v in newer) - min(v[0] for v in newer) > _MAX_FLAT_SHARE * height:
             return False
     return True

@@ -79,8 +79,7 @@ class ComparePage(Page[None]):
     def top_line(self) -> Text:
         line = super().top_line()
         for index, follower in enumerate(self._followers):
-            letter = get_label(index)
-            line.append(f"  {letter} ", f"bold {COLORS[index]}")
+            line.append(f"  {get_label(index)} ", f"bold {COLORS[index]}")
             line.append(make_visible(follower.folder.id))
         return line
 
@@ -161,16 +160,11 @@ def _build_table(comparison: Comparison, width: int) -> Table:
     """Return the main score, reasons not to compare, differing settings and all other scores."""
     scores = format_scores(comparison)
     settings = format_settings(comparison)
-    states = (
-        "",
-        [
-            make_visible(describe.describe_state(side.record), MAX_STATE)
-            for side in comparison.sides
-        ],
-    )
+    states = [describe.describe_state(side.record) for side in comparison.sides]
+    state_row = ("", [make_visible(state, MAX_STATE) for state in states])
     outer = Table.grid()
     outer.add_column(width=width, overflow="fold")
-    outer.add_row(_build_grid(comparison, [states, *scores[:1]], width))
+    outer.add_row(_build_grid(comparison, [state_row, *scores[:1]], width))
     for line in comparison.reasons:
         outer.add_row(Text.assemble(("! ", f"bold {palette.WARNING}"), line))
     outer.add_row(Text("Different settings" if settings else "Settings are identical", "bold"))
@@ -191,13 +185,11 @@ def _build_grid(
     for _ in comparison.sides:
         grid.add_column(width=column_cells, justify="right", overflow="fold")
     if headed:
-        head = [
-            Text.assemble(
-                (side.label, f"bold {COLORS[index]}"), " ", make_visible(side.id, column_cells - 2)
-            )
-            for index, side in enumerate(comparison.sides)
-        ]  # fmt: skip
-        grid.add_row("", *head)
+        names = [f" {make_visible(side.id, column_cells - 2)}" for side in comparison.sides]
+        heads = zip(comparison.sides, COLORS, names, strict=False)
+        grid.add_row(
+            "", *(Text.assemble((side.label, f"bold {color}"), name) for side, color, name in heads)
+        )
     for name, cells in rows:
         grid.add_row(Text(make_visible(name)), *(Text(make_visible(cell)) for cell in cells))
     return grid

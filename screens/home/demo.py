@@ -35,7 +35,7 @@ class DemoPage(Page[str]):
         "Your data stays on this machine. The model is downloaded once."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "begin", "start", key_display="enter"),
+        Binding("enter", "begin", "start", key_display="enter")
     ]
 
     def body(self) -> ComposeResult:

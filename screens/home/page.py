@@ -16,7 +16,6 @@ from ftwizard.background import run_in_thread
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import comparison, search, store
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.search import RunFields
 from ftwizard.screens import palette
 from ftwizard.screens.chart.sparkline import draw_sparkline
 from ftwizard.screens.page import Page
@@ -67,9 +66,8 @@ def build_runs(runs: Iterable[Follower], marked: Sequence[str], columns: int) ->
         letter = ""
         if marked:
             letter = f"{comparison.get_label(marked.index(id))} " if id in marked else "  "
-        lines.append(
-            MenuLine(_build_row(follower, letter, width, show_losses=show_losses), f"{RUN}{id}")
-        )
+        row = _build_row(follower, letter, width, show_losses=show_losses)
+        lines.append(MenuLine(row, f"{RUN}{id}"))
     return lines
 
 
@@ -124,16 +122,12 @@ class RunSearch:
             terms = search.parse([self.text])
         except FtwizardError as error:
             return [], (error.message, error.hint)
-        fields = [self._get_fields(follower) for follower in newest]
-        matching = [
-            follower
-            for follower, run_fields in zip(newest, fields, strict=True)
-            if search.matches_all(terms, run_fields)
-        ]
-        return matching, () if matching else search.explain_no_match(terms, fields)
-
-    def _get_fields(self, follower: Follower) -> RunFields:
-        return search.from_status(follower.run_status, self._settings.get(follower.folder.id, {}))
+        fields = {
+            item: search.from_status(item.run_status, self._settings.get(item.folder.id, {}))
+            for item in newest
+        }
+        matching = [item for item in newest if search.matches_all(terms, fields[item])]
+        return matching, () if matching else search.explain_no_match(terms, [*fields.values()])
 
 
 class Actions(Menu):
@@ -188,11 +182,9 @@ class HomePage(Page[None]):
             markup=False,
         )
         yield Static("", classes="note", id="hint", markup=False)
-        search_input = TextInput(
-            max_length=MAX_SEARCH_CHARACTERS, id="search", placeholder=_EXAMPLE
-        )
-        search_input.display = False
-        yield search_input
+        entry = TextInput(max_length=MAX_SEARCH_CHARACTERS, id="search", placeholder=_EXAMPLE)
+        entry.display = False
+        yield entry
         yield Actions(self._lines(), id="home")
 
     def on_mount(self) -> None:
@@ -211,15 +203,11 @@ class HomePage(Page[None]):
         self._draw()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "search":
-            return bool(self._followers)
-        if action == "mark":
-            return bool(self._selected_run)
-        if action == "remove":
-            return bool(self._target_runs)
-        if action == "compare":
-            return bool(self._marked)
-        return True
+        needs: dict[str, object] = {
+            "search": self._followers, "mark": self._selected_run,
+            "remove": self._target_runs, "compare": self._marked,
+        }  # fmt: skip
+        return bool(needs.get(action, True))
 
     @property
     def _selected_run(self) -> str:
@@ -235,12 +223,8 @@ class HomePage(Page[None]):
     def action_back(self) -> None:
         """End the search, or clear the marks; home has no page to go back to."""
         if self._search.is_open:
-            self._search.is_open = False
-            self.query_one("#hint", Static).update("")
-            entry = self.query_one("#search", TextInput)
-            entry.value = ""
-            entry.display = False
-            self._search.text = ""
+            self._show_search(False, "")
+            self.query_one("#search", TextInput).value = self._search.text = ""
             self.query_one(Menu).focus()
         else:
             self._marked = []
@@ -251,12 +235,13 @@ class HomePage(Page[None]):
         self._start_route(route, "")
 
     def action_search(self) -> None:
-        self._search.is_open = True
-        self.query_one("#hint", Static).update("Enter: go to the list. Esc: show all runs.")
-        entry = self.query_one("#search", TextInput)
-        entry.display = True
-        entry.focus()
+        self._show_search(True, "Enter: go to the list. Esc: show all runs.")
+        self.query_one("#search").focus()
         self._poll()
+
+    def _show_search(self, is_open: bool, hint: str) -> None:
+        self._search.is_open = self.query_one("#search").display = is_open
+        self.query_one("#hint", Static).update(hint)
 
     def action_to_list(self) -> None:
         self.query_one(Menu).focus()
@@ -281,13 +266,14 @@ class HomePage(Page[None]):
         if len(ids) < 2:
             self.notify("Select a second run, or mark it with space.", markup=False)
             return
-        paths = "\0".join(str(self._followers[id].folder.path) for id in ids)
-        self._start_route("compare", paths)
+        self._start_for("compare", ids)
 
     def action_remove(self) -> None:
-        folders = [self._followers[id].folder for id in self._target_runs]
-        paths = "\0".join(str(folder.path) for folder in folders)
-        self._start_route("remove", paths)
+        self._start_for("remove", self._target_runs)
+
+    def _start_for(self, route: str, ids: list[str]) -> None:
+        paths = (str(self._followers[id].folder.path) for id in ids)
+        self._start_route(route, "\0".join(paths))
 
     def on_menu_moved(self, _: Menu.Moved) -> None:
         self.refresh_bindings()

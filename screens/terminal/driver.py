@@ -66,23 +66,18 @@ class OutputSanitizer(LineFilter):
             segments = [
                 Segment(text, _without_color(style), control) for text, style, control in segments
             ]
-        if all(self._is_safe(text) or control for text, _, control in segments):
-            return segments
-        return [
-            segment
-            if segment.control or self._is_safe(segment.text)
-            else Segment(self._sanitize(segment), segment.style)
-            for segment in segments
-        ]
+        return [self._sanitize(segment) for segment in segments]
 
-    def _sanitize(self, segment: Segment) -> str:
-        text = make_printable(segment.text, self._ascii)
+    def _sanitize(self, segment: Segment) -> Segment:
+        text, style, control = segment
+        if control or (text.isprintable() and (text.isascii() or not self._ascii)):
+            return segment
+        printable = make_printable(text, self._ascii)
         # Joined emoji are wider when separated.
         width = segment.cell_length
-        return text if cell_len(text) == width else set_cell_size(text, width)
-
-    def _is_safe(self, text: str) -> bool:
-        return text.isprintable() and (text.isascii() or not self._ascii)
+        if cell_len(printable) != width:
+            printable = set_cell_size(printable, width)
+        return Segment(printable, style)
 
 
 @lru_cache(4096)
@@ -115,21 +110,20 @@ class DisconnectSafeStream:
 
     def write(self, text: str) -> int:
         self._buffered_bytes += len(text.encode())
-        if not self.is_gone:
-            try:
-                return self._file.write(text)
-            except (OSError, ValueError):
-                self.is_gone = True
+        self._attempt(self._file.write, text)
         return len(text)
 
     def flush(self) -> None:
-        if not self.is_gone:
-            try:
-                self._file.flush()
-            except (OSError, ValueError):
-                self.is_gone = True
+        self._attempt(self._file.flush)
         self._on_written(self._buffered_bytes)
         self._buffered_bytes = 0
+
+    def _attempt(self, operation: Callable[..., object], *arguments: str) -> None:
+        if not self.is_gone:
+            try:
+                operation(*arguments)
+            except (OSError, ValueError):
+                self.is_gone = True
 
     def fileno(self) -> int:
         return self._file.fileno()
@@ -161,9 +155,8 @@ class TerminalDriver(LinuxDriver):
         self._sends_queries = True  # from the first byte, to know the latency early
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if self._writer_thread is not None:
-            self._writer_thread._queue.maxsize = (
-                0  # never block the loop; frames are held back instead
-            )
+            # Never block the loop; frames are held back instead.
+            self._writer_thread._queue.maxsize = 0
 
     def disable_input(self) -> None:
         """Wait for the last answer: the shell would read it as typed text."""
@@ -230,13 +223,11 @@ class TerminalDriver(LinuxDriver):
     @property
     def is_gone(self) -> bool:
         """Whether the terminal was closed, hung up or no longer accepts output."""
-        if self._file.is_gone:
-            return True
         try:
             termios.tcgetattr(self.fileno)
         except termios.error:
             return True
-        return False
+        return bool(self._file.is_gone)
 
     def restore_blocked_terminal(self) -> None:
         """Restore a terminal that takes no output; pending output is discarded."""

@@ -50,12 +50,8 @@ class FrameDiff(CompositorUpdate):
         self._uneven: set[int] = set()
         """Rows that contained characters not one cell wide: terminals disagree on their width, so
         these rows are sent whole."""
-        self._size = Size(0, 0)
-
-    @property
-    def size(self) -> Size:
+        self.size = Size(0, 0)
         """Size of the screen."""
-        return self._size
 
     @property
     def differs(self) -> bool:
@@ -65,13 +61,13 @@ class FrameDiff(CompositorUpdate):
 
     def forget(self) -> None:
         """Assume that the terminal may show anything."""
-        self._shown = [[None] * self._size.width for _ in self._wanted]
+        self._shown = [[None] * self.size.width for _ in self._wanted]
         self._touched = set(range(len(self._wanted)))
 
     def take(self, update: CompositorUpdate, size: Size, console: Console) -> None:
         """Apply an update of a screen with this size."""
-        if size != self._size:
-            self._size = size
+        if size != self.size:
+            self.size = size
             self._wanted = [[None] * size.width for _ in range(size.height)]
             self._uneven.clear()
             self.forget()
@@ -156,14 +152,13 @@ def _is_even(text: str) -> bool:
 
 @lru_cache(4096)
 def _to_cell_style(style: Style, system: ColorSystem) -> CellStyle:
-    foreground, background = style.color, style.bgcolor
-    return CellStyle(
-        Strip.render_ansi(style.without_color, system),
-        ";".join(foreground.downgrade(system).get_ansi_codes()) if foreground else PLAIN.foreground,
-        ";".join(background.downgrade(system).get_ansi_codes(False))
-        if background
-        else PLAIN.background,
-    )
+    attributes = Strip.render_ansi(style.without_color, system)
+    foreground, background = PLAIN.foreground, PLAIN.background
+    if style.color:
+        foreground = ";".join(style.color.downgrade(system).get_ansi_codes())
+    if style.bgcolor:
+        background = ";".join(style.bgcolor.downgrade(system).get_ansi_codes(False))
+    return CellStyle(attributes, foreground, background)
 
 
 @lru_cache(4096)
@@ -187,18 +182,13 @@ def _changes(wanted: CellRow, shown: CellRow) -> Iterator[tuple[int, int]]:
     """Yield the ranges of a row to send: first cell, and the one after the last."""
     start = end = -1
     for x, (new, old) in enumerate(zip(wanted, shown, strict=True)):
-        if new is None:  # it cannot be sent, and skipping it takes a cursor move
-            if start >= 0:
-                yield start, end
-            start = -1
+        if new is not None and new == old:
             continue
-        if new == old:
-            continue
-        if start >= 0 and x - end > _GAP:
+        # An unknown cell cannot be sent, and skipping it takes a cursor move.
+        if start >= 0 and (new is None or x - end > _GAP):
             yield start, end
-            start = x
-        elif start < 0:
-            start = x
-        end = x + 1
+            start = -1
+        if new is not None:
+            start, end = x if start < 0 else start, x + 1
     if start >= 0:
         yield start, end
