@@ -13,7 +13,7 @@ import msgspec
 from ftwizard.catalog import gpu_specs, hosted_models
 from ftwizard.catalog.hosted_models import HostedModel
 from ftwizard.catalog.prices import Prices
-from ftwizard.cli.parser import EPOCHS
+from ftwizard.cli.commands import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import COUNTED_BYTES

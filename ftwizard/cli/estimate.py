@@ -15,7 +15,7 @@ import msgspec
 from ftwizard.advice import recipe_advice
 from ftwizard.catalog import gpu_specs, hosted_models, model_configs
 from ftwizard.cli import cost_inputs, cost_table, output, plan_argument, progress, tokenizer
-from ftwizard.cli.parser import EPOCHS
+from ftwizard.cli.commands import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
 from ftwizard.errors import USAGE, FtwizardError

@@ -9,8 +9,9 @@ import pytest
 
 from ftwizard import errors
 from ftwizard.catalog.prices import Edition
-from ftwizard.cli import parser as of_estimate
-from ftwizard.cli.parser import RISKS, parser
+from ftwizard.cli import commands
+from ftwizard.cli.commands import RISKS
+from ftwizard.cli.parser import parser
 from ftwizard.data import formats
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.errors import FtwizardError
@@ -62,7 +63,7 @@ def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
 
 
 def test_editions_columns_and_epochs_are_those_of_the_engine() -> None:
-    assert get_args(Edition) == of_estimate.EDITIONS
+    assert get_args(Edition) == commands.EDITIONS
     assert get_args(schema.RiskName) == RISKS
-    assert get_args(SortKey) == of_estimate.SORTS
-    assert schema.Recipe().epochs == of_estimate.EPOCHS
+    assert get_args(SortKey) == commands.SORTS
+    assert schema.Recipe().epochs == commands.EPOCHS

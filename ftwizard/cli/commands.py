@@ -1,0 +1,224 @@
+"""Commands and their arguments, as tables; importing them imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, TypeVar, get_args
+
+from ftwizard.data.format_names import FormatChoice, TargetName
+
+RISKS = ("no-validation", "many-epochs", "skip-bad-rows")
+"""Values of ``plan.RiskName``, without importing it to parse."""
+MAX_VALIDATION = 0.5
+MAX_COUNT = 10**12
+"""Maximum of examples, tokens and requests: more is a typo."""
+MAX_EPOCHS = 1000
+EPOCHS = 3.0
+"""Epochs by default, as in a plan."""
+EDITIONS = ("2026-04", "current")
+SORTS = ("provider", "name", "training", "input", "output", "hosting", "monthly", "break_even")
+Argument = tuple[str, dict[str, Any]]
+"""An argument's name, and its keywords for ``add_argument``."""
+_Number = TypeVar("_Number", int, float, Decimal)
+
+
+def _value(name: str, metavar: str | None, help: str, **keywords: Any) -> Argument:
+    """Return an argument with a value."""
+    return name, {"metavar": metavar, "help": help, **keywords}
+
+
+def _switch(name: str, help: str, **keywords: Any) -> Argument:
+    """Return an option without a value."""
+    return name, {"action": "store_true", "help": help, **keywords}
+
+
+def _values(name: str, metavar: str, help: str) -> Argument:
+    """Return a repeatable option."""
+    return _value(name, metavar, help, action="append", default=[])
+
+
+def _choice(name: str, metavar: str, help: str, choices: tuple[str, ...], **more: Any) -> Argument:
+    """Return an option whose help lists its choices."""
+    return _value(name, metavar, help + ", ".join(choices), choices=choices, **more)
+
+
+def _number(kind: type[_Number], maximum: float) -> Callable[[str], _Number]:
+    """Return a parser of numbers above 0 and up to ``maximum``."""
+    wanted = "a whole number from 1 to" if kind is int else "a number above 0 and up to"
+
+    def parse_number(text: str) -> _Number:
+        digits = text if issubclass(kind, float) else text.replace(",", "").replace("_", "")
+        with contextlib.suppress(ValueError, ArithmeticError):
+            number = kind(digits)
+            if 0 < number <= maximum:
+                return number
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted} {maximum:,}")
+
+    return parse_number
+
+
+_AMOUNT = _number(Decimal, MAX_COUNT)
+JSON = _switch("--json", "print one JSON document")
+PLAN = _value("plan", "PLAN", "plan (YAML file)")
+RUN = _value("run", "RUN", "run id")
+NAME = _value("--name", "ID", "run id (default: from plan and time)")
+FOLLOW = _switch("--watch", "follow the run until it ends")
+ALLOW = _values("--allow", "NAME", f"allow a risk: {', '.join(RISKS)} (repeatable)")
+PRICE = _values("--price", "machine=USD", "hourly price of this machine, for the cost of the run")
+_UNSET = {"default": argparse.SUPPRESS}
+"""A default of a subcommand would override ``ftwizard --ascii watch RUN``."""
+VIEW = (
+    _switch("--plain", "lines of text instead of screens", **_UNSET),
+    _switch("--ascii", "use ASCII characters only", **_UNSET),
+    _switch("--slow", "redraw rarely, for slow connections (otherwise automatic)", **_UNSET),
+)
+DATA = (
+    _value("data", "DATA",
+           "data file, or a data set on the Hugging Face Hub: owner/name[/config][:split]"),
+    _choice("--format", "FORMAT", "data format (default: detected): ", get_args(FormatChoice),
+            default="auto"),
+)  # fmt: skip
+TARGETS = get_args(TargetName)
+MAX_LENGTH = "maximum tokens per example (default: 1024, as in a plan)"
+COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
+    ("demo", "run a small fine-tune end to end in about 5 minutes", "demo:demo", (
+        _switch("--yes", "ask nothing; print progress line by line"), *VIEW,
+    )),
+    ("advise", "compare providers for this machine, your answers and your data", "advise:advise", (
+        _value("data", "DATA",
+               "data file, or the output of check --json, on which to base the advice", nargs="?"),
+        _values("--answer", "ID=OPTION",
+                "answer one of the questions that advise lists (repeatable)"),
+    )),
+    ("train", "start a run in the background and print its id", "train:train", (
+        PLAN, NAME, FOLLOW, PRICE, *VIEW,
+        _switch("--yes", "ask nothing (training on this machine never asks)"), ALLOW,
+    )),
+    ("check", "check a data set before training", "check:check", (
+        *DATA,
+        _choice("--target", "T", "provider and method to train on (default: detected): ", TARGETS),
+        _value("--val", "FILE", "validation data, checked too"),
+        _value("--model", "M", "count tokens with the tokenizer and chat template of this model"),
+        _value("--max-length", "L", MAX_LENGTH, type=int),
+        _value("--count", None,
+               "count tokens of all rows, of a sample, or not (default: exact up to 1 GB)",
+               choices=("exact", "estimate", "no")),
+        _switch("--no-near", "skip the near-duplicate check"),
+        _value("--fix", "OUT", "write a fixed copy, list the changes in OUT.changes.jsonl, and "
+               "check the copy; exits 1 if rows were left out"),
+        _switch("--redact", "with --fix: replace secrets with placeholders"),
+    )),
+    ("show", "show rows as they are read, with the findings of each", "show:show", (
+        *DATA,
+        _value("--line", "N", "show the row at this line (repeatable)",
+               type=int, action="append", required=True),
+        _value("--target", "T", "provider and method whose rules apply (default: detected)",
+               choices=TARGETS),
+    )),
+    ("mask", "show the loss mask: which tokens are trained on", "mask:mask", (
+        *DATA,
+        _value("--model", "M", "folder, or model on the Hugging Face Hub", required=True),
+        _value("--row", "N", "show the row at this line (default: the first row)", type=int),
+        _value("--max-length", "L", MAX_LENGTH, type=int, default=1024),
+        _switch("--packing", "pack several examples into one sequence"),
+    )),
+    ("split", "split a file into a training and a validation file", "split:split", (
+        *DATA,
+        _value("--out-train", "FILE", "new file for the training rows", required=True),
+        _value("--out-validation", "FILE", "new file for the validation rows", required=True),
+        _value("--validation", "SHARE",
+               f"share of the rows for validation, up to {MAX_VALIDATION} (default: 0.1)",
+               type=_number(float, MAX_VALIDATION), default=0.1),
+        _value("--seed", "N", "random seed (default: 42)", type=int, default=42),
+        ALLOW,
+    )),
+    ("convert", "convert data to the format of a provider", "convert:convert", (
+        *DATA,
+        _choice("--target", "T", "provider and method to train on: ", TARGETS, required=True),
+        _value("--out", "FILE", "new file; never overwrites one", required=True),
+        _value("--as", None, "format of conversations, where the target accepts several (default: "
+               "the one that keeps the most)", dest="written_as",
+               choices=("openai-chat", "prompt-completion", "bedrock-converse")),
+        _switch("--skip-bad", "exit 0 even if rows were left out (usable rows are always written)"),
+    )),
+    ("estimate", "estimate cost on every provider; for a plan, also memory, time and disk",
+     "estimate:estimate", (
+        _value("plan", "PLAN|DATA",
+               "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub",
+               nargs="?"),
+        _value("--gpu", "CARD", "estimate for this GPU: “RTX 4090”, “2 x A100 80 GB”"),
+        ALLOW,
+    )),
+    ("probe", "measure memory and speed in a few real steps", "probe:probe", (
+        PLAN,
+        _value("--steps", "N",
+               "optimizer steps on the longest examples, and as many on average ones (default: 3)",
+               type=int, default=3),
+        _value("--write", "OUT", "write a new plan to OUT, with the batch size that fits"),
+        ALLOW,
+    )),
+    ("doctor", "show what this machine can do and what is missing", "doctor:doctor", (
+        _switch("--quick", "skip the trial training step"),
+    )),
+    ("runs", "list runs, or search them", "runs:list_runs", (
+        _value("words", "WORD", "search terms: any word, state:finished, model:qwen, lr>1e-4",
+               nargs="*"),
+        _value("--limit", "N", "show only the newest N", type=int),
+    )),
+    ("compare", "compare the settings and scores of runs", "compare:run", (
+        _value("runs", "RUN", "ids of two or more runs", nargs="+"),
+        _switch("--curves", "open a screen with the loss curves overlaid"), *VIEW,
+    )),
+    ("remove", "delete runs", "remove:remove", (
+        _value("runs", "RUN", "run ids", nargs="+"),
+        _switch("--yes", "ask nothing"),
+        _switch("--checkpoints", "delete only the checkpoints; keep the results"),
+    )),
+    ("status", "show the state of a run", "runs:status", (RUN,)),
+    ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (RUN, *VIEW)),
+    ("resume", "continue from the newest complete checkpoint", "train:resume", (RUN, PRICE)),
+    ("diagnose", "diagnose a loss curve", "diagnose:run", (
+        _value("run", "RUN|FILE",
+               "run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file"),
+    )),
+    ("branch", "start a child run with one setting changed", "train:branch", (
+        _value("run", "RUN", "id of the parent run, which must have ended"),
+        _value("--from", "best|start|STEP", "initial weights: the best checkpoint (default), the "
+               "start of the parent, or the checkpoint at STEP", dest="begin"),
+        _value("--rate-times", "X", "multiply the learning rate by X", type=float),
+        _value("--accumulation-times", "N", "multiply gradient accumulation by N", type=int),
+        _value("--name", "ID", "run id (default: from parent and time)"),
+        FOLLOW, *VIEW,
+    )),
+    ("stop", "save and stop a run; a second stop kills it", "stop:stop", (
+        RUN, _switch("--kill", "kill the run without saving"),
+    )),
+)  # fmt: skip
+"""Name, summary, function (``module:function``) and arguments of each command."""
+ESTIMATED_DATA = (
+    _value("--model", "M", "model to train: gpt-4.1-mini, owner/name"),
+    _value("--examples", "N", "number of rows, instead of DATA", type=_number(int, MAX_COUNT)),
+    _value("--mean-tokens", "T", "with --examples: mean tokens per row", type=_AMOUNT),
+    _value("--epochs", "E", f"number of epochs (default: {EPOCHS:g})",
+           type=_number(float, MAX_EPOCHS)),
+)  # fmt: skip
+COSTS = (
+    _value("--edition", None, "prices of April 2026, or the current ones (default)",
+           choices=EDITIONS, default="current"),
+    _values("--price", "PROVIDER/MODEL/KIND=USD", "your own price (repeatable; KIND of a GPU: "
+            "gpu-spot, gpu-on-demand); machine=USD: hourly price of this machine"),
+    _value("--requests-per-month", "N", "requests per month to the tuned model", type=_AMOUNT),
+    _value("--tokens-in", "T", "tokens per request (default: from the data)", type=_AMOUNT),
+    _value("--tokens-out", "T", "tokens per answer (default: from the data)", type=_AMOUNT),
+    _value("--serve-on", "CARD", "GPU for the break-even (default: a100-40gb)",
+           default="a100-40gb"),
+    _choice("--sort", "COLUMN", "sort by: ", SORTS, default="provider"),
+    _switch("--notes", "show all notes, not only the first few"),
+)  # fmt: skip
+SHARING = (
+    _switch("--share-data", "apply OpenAI's discount for shared data"),
+    _switch("--confidential", "never share the data: no discount"),
+)
