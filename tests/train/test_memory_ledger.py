@@ -11,8 +11,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate.memory import estimate_memory
 from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
 from ftwizard.models.architectures import build_shape
-from ftwizard.train.fake_model import build_model
-from ftwizard.train.memory_ledger import run_memory_ledger, run_step
+from ftwizard.train.memory_ledger import build_model, run_memory_ledger, run_step
 
 TENSORS = FrameworkOverhead(counter="allocated")
 SMALL: dict[str, Any] = {
@@ -38,7 +37,7 @@ def test_fakes_weigh_what_real_tensors_weigh(name: str) -> None:
     setup = SETUPS[name]
     # Real rows without padding get no mask; fakes would.
     stack = msgspec.structs.replace(TENSORS, padded=False)
-    real = run_step(build_model(SMALL, setup, stack), setup, stack)
+    real = run_step(build_model(SMALL, setup), setup, stack)
     fake = run_memory_ledger(SMALL, setup, stack=stack)
     assert fake.peak.value == pytest.approx(real.peak, rel=0.04)
     assert fake.trained == real.trained
