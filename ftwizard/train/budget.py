@@ -65,23 +65,19 @@ class Limit:
 
 def limits(worker: Worker, plan: Plan) -> list[Limit]:
     """Return the plan's limits for the attempt that is about to train."""
-    result = []
-    began = time.monotonic()
-    if plan.budget.hours is not None:
-        result.append(Limit("budget.hours", plan.budget.hours * 3600, 0.0, began, format_duration))
-    if (
-        plan.budget.usd is not None
-        and (hour := machine_rate.read_recorded_price(worker.folder))
-        and hour.usd
-    ):
+    result, began, budget = list[Limit](), time.monotonic(), plan.budget
+    if budget.hours is not None:
+        result.append(Limit("budget.hours", budget.hours * 3600, 0.0, began, format_duration))
+    hour = machine_rate.read_recorded_price(worker.folder)
+    if budget.usd is not None and hour and (rate := hour.usd):
         result.append(
             Limit(
                 name="budget.usd",
-                seconds=float(_dollars(plan.budget.usd) / hour.usd * 3600),
+                seconds=float(_dollars(budget.usd) / rate * 3600),
                 before=_seconds(worker.folder, time.time()),
                 began=began,
                 format_amount=lambda seconds: format_dollars(
-                    float(machine_rate.usd_for(seconds, hour.usd))
+                    float(machine_rate.usd_for(seconds, rate))
                 ),
                 basis=f" at {money.describe_rate(hour)}, over all attempts",
             )

@@ -63,10 +63,8 @@ class ComputeSpec(NamedTuple):
     flops_per_token: float
     peak_flops_per_s: float
 
-    def utilization(self, usage: StepUsage) -> float | None:
-        """Return the used share of the GPU's peak; padding counts as work."""
-        if not usage.seconds:
-            return None
+    def utilization(self, usage: StepUsage) -> float:
+        """Return the used share of the GPU's peak in some time; padding counts as work."""
         return self.flops_per_token * usage.computed / usage.seconds / self.peak_flops_per_s
 
 
@@ -157,62 +155,45 @@ def compute_shares(usage: StepUsage, spec: ComputeSpec | None) -> dict[str, floa
         shares["wait_share"] = round(usage.wait_share, 4)
         if usage.real > 0:
             shares["tokens_per_s"] = round(usage.real / usage.seconds, 2)
-        utilization = spec.utilization(usage) if spec else None
-        if utilization is not None:
-            shares["flops_share"] = round(utilization, 4)
+        if spec:
+            shares["flops_share"] = round(spec.utilization(usage), 4)
     return shares
 
 
 def advise(usage: StepUsage, recipe: Recipe, spec: ComputeSpec | None) -> EfficiencyAdvice | None:
     """Return the advice that saves the most time; None if none saves enough."""
-    candidates = [
-        _advise_packing(usage, recipe),
-        _advise_data(usage),
-        _advise_batch_size(usage, recipe, spec),
-    ]
-    best = max(
-        (advice for advice in candidates if advice), key=lambda advice: advice.saves, default=None
-    )
-    return best if best and best.saves > MIN_SAVING_RATIO else None
-
-
-def _advise_packing(usage: StepUsage, recipe: Recipe) -> EfficiencyAdvice | None:
-    if recipe.packing:
-        return None
-    share = usage.padding_share
-    return EfficiencyAdvice(
-        share,
-        f"{share:.0%} of computed tokens are padding. recipe.packing would save about that much "
+    padding, waiting = usage.padding_share, usage.wait_share
+    packing = EfficiencyAdvice(
+        padding,
+        f"{padding:.0%} of computed tokens are padding. recipe.packing would save about that much "
         "time, if the model supports it.",
         "recipe.packing: true",
     )
-
-
-def _advise_data(usage: StepUsage) -> EfficiencyAdvice:
-    share = usage.wait_share
-    return EfficiencyAdvice(
-        share,
-        f"Training waits for data {share:.0%} of the time. Check whether other programs keep the "
+    data = EfficiencyAdvice(
+        waiting,
+        f"Training waits for data {waiting:.0%} of the time. Check whether other programs keep the "
         "CPU or the disk busy.",
     )
+    advice = [data] if recipe.packing else [packing, data]
+    if spec and usage.seconds and usage.passes and (larger := _enlarge_batch(usage, recipe, spec)):
+        advice.append(larger)
+    best = max(advice, key=lambda item: item.saves)
+    return best if best.saves > MIN_SAVING_RATIO else None
 
 
-def _advise_batch_size(
-    usage: StepUsage, recipe: Recipe, spec: ComputeSpec | None
-) -> EfficiencyAdvice | None:
+def _enlarge_batch(usage: StepUsage, recipe: Recipe, spec: ComputeSpec) -> EfficiencyAdvice | None:
     """Return advice for passes too small for the GPU.
 
     A pass n times as large takes less than n times as long, up to the utilization that enough
     tokens reach.
     """
-    utilization = spec.utilization(usage) if spec else None
-    if utilization is None or not usage.passes:
-        return None
     tokens = usage.computed / usage.passes
     if tokens >= SATURATING_TOKENS:
         return None
     factor = 2 ** math.ceil(math.log2(SATURATING_TOKENS / tokens))
-    saving = 1 - max(1 / factor, min(1.0, utilization / PEAK_UTILIZATION[recipe.method]))
+    saving = 1 - max(
+        1 / factor, min(1.0, spec.utilization(usage) / PEAK_UTILIZATION[recipe.method])
+    )
     batch, accumulation = recipe.batch_size * factor, recipe.gradient_accumulation
     same_steps = (
         f" with gradient_accumulation {accumulation // factor} for the same steps"
@@ -246,10 +227,8 @@ def _compute_spec(trainer: Any, recipe: Recipe, base: Path) -> ComputeSpec | Non
     if not torch.cuda.is_available() or not (trainer.args.bf16 or trainer.args.fp16):
         return None
     device = torch.cuda.get_device_properties(trainer.args.device)
-    card, shape = (
-        gpu_specs.find_gpu(device.name, device.total_memory),
-        plan_estimate.read_shape(base),
-    )
+    card = gpu_specs.find_gpu(device.name, device.total_memory)
+    shape = plan_estimate.read_shape(base)
     if card is None or shape is None:
         return None
     # Input embeddings are looked up, not multiplied; tied ones also serve as the output layer.

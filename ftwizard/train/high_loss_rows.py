@@ -42,30 +42,25 @@ class HighLossRows(TrainerCallback):
         self._lines = [row.line for row in encoded]
         self._rows = {row.line: row for row in rows}
         self._file = "train" if split_off else "validation"
-        self._losses: list[Any] = []
-        self._tokens: list[Any] = []
+        self._batches: list[tuple[Any, Any]] = []
+        """The losses and tokens of each batch's rows."""
 
     def attach(self, trainer: Any) -> None:
         """Collect losses from the trainer's model."""
         trainer.model.register_forward_hook(self._collect, with_kwargs=True)
 
     def _collect(self, model: Any, _: Any, inputs: dict[str, Any], output: Any) -> None:
-        if model.training or not inputs.get("fused_lm_head"):
-            return
-        losses, tokens = sum_by_row(output, inputs)
-        self._losses.append(losses)
-        self._tokens.append(tokens)
+        if not model.training and inputs.get("fused_lm_head"):
+            self._batches.append(sum_by_row(output, inputs))
 
     @with_moment
     def on_evaluate(self, moment: Moment) -> None:
         import torch
 
-        losses, tokens = self._losses, self._tokens
-        self._losses, self._tokens = [], []
-        if not losses:
+        batches, self._batches = self._batches, []
+        if not batches:
             return
-        totals = torch.cat(losses).tolist()
-        counts = torch.cat(tokens).tolist()
+        totals, counts = (torch.cat(parts).tolist() for parts in zip(*batches, strict=True))
         if len(totals) != len(self._lines):  # an evaluation of other rows
             return
         ranked = [
@@ -78,24 +73,20 @@ class HighLossRows(TrainerCallback):
         self._events.write("rows", step=moment.step, rows=rows)
 
     def _to_event(self, loss: float, tokens: int, line: int) -> dict[str, Any]:
-        start, answer = self._preview(line)
+        """Return the event's entry, with the beginnings of the last question and of the answer."""
+        row, start, answer = self._rows.get(line), "", ""
+        if row is not None:
+            shown = to_displayed(row.example, row.conversation)
+            prompt = row.conversation.prompt or shown.messages
+            start, answer = str(prompt[-1]["content"]), row.conversation.answer
         return {
             "row": line,
             "file": self._file,
             "loss": round(loss, 6),
             "tokens": tokens,
-            "start": start,
-            "answer": answer,
+            "start": _shorten(start),
+            "answer": _shorten(answer),
         }
-
-    def _preview(self, line: int) -> tuple[str, str]:
-        """Return the beginnings of the row's last question and its answer."""
-        row = self._rows.get(line)
-        if row is None:
-            return "", ""
-        shown = to_displayed(row.example, row.conversation)
-        prompt = row.conversation.prompt or shown.messages
-        return _shorten(str(prompt[-1]["content"])), _shorten(row.conversation.answer)
 
 
 def sum_by_row(output: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:

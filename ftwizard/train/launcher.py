@@ -240,19 +240,18 @@ def _create(
 
 
 def _start(folder: JobFolder, plan: Plan, inputs: Mapping[str, Any] | None = None) -> Attempt:
+    def find_newest_checkpoint() -> str | None:
+        complete = checkpoints.all_complete(folder.checkpoints)
+        return f"{folder.checkpoints.name}/{complete[-1].name}" if complete else None
+
     return launch.start(
         folder,
         # Not the recorded command: folders move, environments are rebuilt.
         command.build_argv(folder.path),
         environment=command.build_environment(plan),
-        checkpoint=lambda: _find_newest_checkpoint(folder),
+        checkpoint=find_newest_checkpoint,
         inputs=inputs,
     )
-
-
-def _find_newest_checkpoint(folder: JobFolder) -> str | None:
-    complete = checkpoints.all_complete(folder.checkpoints)
-    return f"{folder.checkpoints.name}/{complete[-1].name}" if complete else None
 
 
 def copy_mix(plan: Plan) -> Plan:

@@ -49,9 +49,12 @@ def count_plan(
     if not config:
         return MemoryCount(why="Its configuration is unknown.")
     if not facts.gpus:
-        return MemoryCount(
-            why=f"Tensors are counted for GPUs only, and there is none. {_explain_unknown_shape(config)}"
-        )
+        why = "Tensors are counted for GPUs only, and there is none. "
+        try:
+            architectures.build_shape(config, "its config.json")
+        except FtwizardError as error:
+            why += error.message
+        return MemoryCount(why=why)
     if not is_installed("torch"):
         return MemoryCount(
             why="Counting tensors on the model's own class needs the training libraries: "
@@ -78,15 +81,6 @@ def count_memory(
         locations.create_private_folder(file.parent)
         write_json(file, memory)
     return MemoryCount(memory)
-
-
-def _explain_unknown_shape(config: Mapping[str, Any]) -> str:
-    """Return why the model's layers are unknown."""
-    try:
-        architectures.build_shape(config, "its config.json")
-    except FtwizardError as error:
-        return error.message
-    return ""
 
 
 def _cache_file(config: Any, setup: TrainingSetup) -> Path:

@@ -35,7 +35,7 @@ def set_decoder(model: Any) -> None:
         object.__setattr__(model, model.base_model_prefix, decoders[0])
 
 
-def score_trained_tokens_only(enable: bool = True) -> None:
+def score_trained_tokens_only() -> None:
     """Let TRL's head compute only the logits of trainable tokens on a CPU as well.
 
     TRL does so only with Triton, because changing shapes could cause recompilation elsewhere. Here
@@ -43,17 +43,10 @@ def score_trained_tokens_only(enable: bool = True) -> None:
     """
     from trl.trainer import utils
 
-    name = "_use_triton"  # TRL 1.16 uses it in this module only for this purpose
-    current = getattr(utils, name, None)
-    if current is None:
-        return
-    original = getattr(current, "original", current)
-
-    def use_compaction(device: Any) -> bool:
-        return device.type == "cpu" or bool(original(device))
-
-    use_compaction.original = original  # type: ignore[attr-defined]
-    setattr(utils, name, use_compaction if enable else original)
+    # TRL 1.16 uses this function in this module only for this purpose.
+    use_triton = getattr(utils, "_use_triton", None)
+    if use_triton is not None:
+        utils._use_triton = lambda device: device.type == "cpu" or use_triton(device)
 
 
 def router_settings(model: Any) -> dict[str, Any]:

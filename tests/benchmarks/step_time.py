@@ -14,7 +14,7 @@ from typing import Any
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.train import adapter, loss_head, sft_config, trainer
+from ftwizard.train import adapter, sft_config, trainer
 from ftwizard.train.inputs import prepare
 from tests.benchmarks.workbench import bench, create_run
 
@@ -61,11 +61,16 @@ def plain(worker: Worker, plan: Plan, ready: Any) -> Any:
     return Trainer(model, args, train_dataset=ready.train, data_collator=collate)
 
 
+TRL: dict[str, Any] = {}
+
+
 def bare(worker: Worker, plan: Plan, ready: Any) -> Any:
     """Return TRL's trainer as it is."""
+    from trl.trainer import utils
     from trl.trainer.sft_trainer import SFTTrainer
 
-    loss_head.score_trained_tokens_only(False)
+    # Undo ``loss_head.score_trained_tokens_only`` of earlier turns; the first turn is before it.
+    utils._use_triton = TRL.setdefault("use_triton", utils._use_triton)
     model, precision, lora = loaded(worker, plan, ready)
     made = SFTTrainer(
         model=model, args=settings(worker, plan, ready, precision), train_dataset=ready.train,
