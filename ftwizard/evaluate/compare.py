@@ -16,7 +16,7 @@ from ftwizard.data.reader import ParsedRow
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.train import generate, model_loading, runtime, test_split
+from ftwizard.train import dataset, generate, model_loading, runtime
 from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
 from ftwizard.train.train_result import TrainResult
 
@@ -44,7 +44,7 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
     ``eval/compare.json``.
     """
     worker.phase("comparing")
-    test_set = test_split.read(worker.folder)
+    test_set = dataset.read_test_set(worker.folder)
     rows = test_set.rows
     if not rows:
         return {"rows": 0}

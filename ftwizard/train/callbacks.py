@@ -14,7 +14,6 @@ from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import checkpoint_rotation, efficiency
 from ftwizard.train.budget import WARNING_SHARE, Limit
-from ftwizard.train.early_stopping import Patience, is_scheduled
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
@@ -169,6 +168,40 @@ class RunControl(TrainerCallback):
         self.end_reason, self.message = "stopped", message
         self._worker.events.write("phase", phase="saving")
         moment.control.should_save = moment.control.should_training_stop = True
+
+
+def is_scheduled(step: int, every: float, total: int) -> bool:
+    """Return whether an evaluation at ``step`` is scheduled, and not one that a viewer requested."""
+    return step >= total or step % max(1, int(every)) == 0
+
+
+class Patience:
+    """Counts evaluations since the best one; “End-to-End Fine-Tuning Pipeline” stops after three."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best_loss = math.inf
+        self.best_step = 0
+        self.since_best = 0
+
+    def update(self, step: int, eval_loss: float) -> bool:
+        """Add an evaluation; return whether patience is exhausted."""
+        if eval_loss < self.best_loss:
+            self.best_loss, self.best_step, self.since_best = eval_loss, step, 0
+        else:
+            self.since_best += 1
+        return self.is_exhausted
+
+    def replay(self, log_history: list[dict[str, float]], every: float) -> None:
+        """Add the scheduled evaluations of earlier attempts from a trainer's history."""
+        for entry in log_history:
+            if "eval_loss" in entry and int(entry["step"]) % max(1, int(every)) == 0:
+                self.update(int(entry["step"]), entry["eval_loss"])
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Return whether none of the last ``patience`` evaluations was better than the best."""
+        return self.since_best >= self.patience
 
 
 class OverfitDetector(TrainerCallback):

@@ -14,6 +14,7 @@ import msgspec
 from ftwizard.data import bundled_samples, reader, split
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import context_length
 from ftwizard.plan.schema import Plan
@@ -86,6 +87,34 @@ def hash_split(rows: Rows) -> str:
     """Return a hash of the lines in each part."""
     lines = {part: [row.line for row in rows[part]] for part in sorted(rows)}
     return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()
+
+
+class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
+    """``eval/test.json``: the run's copy of its test set, for the comparison after training.
+
+    The user's files may change or disappear while a run trains for hours.
+    """
+
+    rows: list[reader.ParsedRow]
+    """Rows with a text to compare with, unlike pure tool calls and plain text."""
+    answers: list[str]
+    """Distinct answers of all rows except those of ``mix``, which show the answers' format."""
+
+
+def save_test_set(folder: JobFolder, parts: Rows) -> None:
+    """Save what the comparison needs."""
+    folder.evaluations.mkdir(mode=0o700, exist_ok=True)
+    own_parts = (part for name, part in parts.items() if name != "mix")
+    answers = (row.conversation.answer for part in own_parts for row in part)
+    distinct = list(dict.fromkeys(answer for answer in answers if answer))
+    rows = [row for row in parts["test"] if row.conversation.answer.strip()]
+    write_json(folder.evaluations / "test.json", SavedTestSet(rows=rows, answers=distinct))
+
+
+def read_test_set(folder: JobFolder) -> SavedTestSet:
+    """Read what ``save_test_set`` wrote."""
+    data = (folder.evaluations / "test.json").read_bytes()
+    return msgspec.json.decode(data, type=SavedTestSet)
 
 
 def encode(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +11,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.data.reader import DataTable, ParsedRow
-from ftwizard.estimate import training_setup
+from ftwizard.errors import FtwizardError
+from ftwizard.estimate import disk, training_setup
+from ftwizard.hardware import machine
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
 from ftwizard.plan.schema import Plan
-from ftwizard.train import dataset, disk_check, packing, sample_prompts, test_split
+from ftwizard.quantity import Figure
+from ftwizard.train import dataset, packing, sample_prompts
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingReport, load_encoder
+from ftwizard.train.measure import folder_bytes
 from ftwizard.train.sample_prompts import SamplePrompt
 
 
@@ -58,13 +65,13 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     if message := dataset.describe_shortage(plan, parts):
         worker.events.write_finding("mix_short", message, "warning")
     if keeps and plan.finish.compare:
-        test_split.save(worker.folder, parts)
+        dataset.save_test_set(worker.folder, parts)
 
     worker.phase("fetching")
     source = msgspec.convert(worker.record.inputs["model"], hub.ModelSource)
     base = hub.fetch(source, dataset.phase_reporter(worker, "fetching"))
     if keeps:
-        disk_check.check_disk(worker.folder, plan, base)
+        check_disk(worker.folder, plan, base)
 
     encoder = load_encoder(base, worker.phase)
     worker.phase("tokenising")
@@ -93,3 +100,35 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
         validation=validation,
         prompts=prompts,
     )
+
+
+def check_disk(folder: JobFolder, plan: Plan, base: Path) -> None:
+    """Raise FtwizardError if the run's files will not fit; adapters are too small to count."""
+    trained = count_parameters(base) if plan.recipe.method == "full" else 0
+    written = folder_bytes(folder.checkpoints) + folder_bytes(folder.merged)
+    free = machine.get_free_bytes(folder.path)
+    parts = estimate_disk(plan, base, trained)
+    short = disk.find_shortage(parts, free=free, folder=str(folder.path), written=written)
+    if short is not None:
+        raise FtwizardError(short.message, short.hint)
+
+
+def estimate_disk(plan: Plan, base: Path, trained: int) -> dict[str, Figure]:
+    """Return the bytes of the run's files, by part, for ``trained`` parameters."""
+    return disk.estimate_parts(
+        trained=trained,
+        parameters=count_parameters(base),
+        adapter=plan.recipe.method != "full",
+        merges=plan.finish.merge,
+    )
+
+
+def count_parameters(base: Path) -> int:
+    """Return a model's number of parameters, from the headers of its safetensors files."""
+    count = 0
+    for path in base.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        count += sum(math.prod(tensor["shape"]) for tensor in header.values())
+    return count

@@ -21,9 +21,8 @@ from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
 from ftwizard.runs.prediction import RunFigures, read_prediction, record_prediction
-from ftwizard.train import disk_check
 from ftwizard.train.encoder import EncodedRow
-from ftwizard.train.inputs import TrainingInputs
+from ftwizard.train.inputs import TrainingInputs, estimate_disk
 
 if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker
@@ -80,7 +79,7 @@ def predict(
         peak_memory=probe.memory if probe else peak,
         seconds=seconds,
         tokens_per_s=_tokens_per_s(tokens, seconds),
-        disk=_disk(plan, base, trained),
+        disk=disk.sum_parts(estimate_disk(plan, base, trained)),
         cost=_cost(estimate, plan) if estimate else None,
     )
 
@@ -154,13 +153,3 @@ def _tokens_per_s(tokens: float, seconds: Figure | None) -> Figure | None:
         source=f"tokens without padding over the training time, {seconds.source}",
         as_of=seconds.as_of,
     )
-
-
-def _disk(plan: Plan, base: Path, trained: int) -> Figure:
-    parts = disk.estimate_parts(
-        trained=trained,
-        parameters=disk_check.count_parameters(base),
-        adapter=plan.recipe.method != "full",
-        merges=plan.finish.merge,
-    )
-    return disk.sum_parts(parts)

@@ -18,7 +18,6 @@ from ftwizard.train import (
     budget,
     checkpoint_rotation,
     dataset,
-    early_stopping,
     initial_weights,
     loss_head,
     model_loading,
@@ -58,7 +57,9 @@ def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
     history = json.loads((path / "trainer_state.json").read_text())
     if history["global_step"] >= total:
         return "finished"
-    patience = early_stopping.Patience(plan.recipe.patience)
+    from ftwizard.train.callbacks import Patience
+
+    patience = Patience(plan.recipe.patience)
     patience.replay(history["log_history"], history.get("eval_steps") or 1)
     return "early_stopped" if patience.is_exhausted else None
 

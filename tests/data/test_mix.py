@@ -15,7 +15,7 @@ from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file, schema
 from ftwizard.strict_yaml import SettingsError
-from ftwizard.train import dataset, launcher, test_split
+from ftwizard.train import dataset, launcher
 from ftwizard.train.encoder import EncodedRow, EncodingError, EncodingReport
 from tests.data.test_split import row, texts
 from tests.paths import ROOT
@@ -159,8 +159,8 @@ def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_p
     folder = JobFolder(tmp_path / "run")
     folder.path.mkdir()
     found = dataset.load_rows(planned(tmp_path), {})
-    test_split.save(folder, found)
-    answers = test_split.read(folder).answers
+    dataset.save_test_set(folder, found)
+    answers = dataset.read_test_set(folder).answers
     assert len(answers) == 100 and all(a.startswith("answer to Own") for a in answers)
 
 

@@ -14,7 +14,7 @@ from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models.architectures import build_shape
 from ftwizard.plan import plan_file
-from ftwizard.train import disk_check
+from ftwizard.train import inputs
 
 MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
 WEIGHTS = 1_000_000
@@ -56,17 +56,17 @@ def test_what_is_written_must_fit(
     folder = JobFolder(tmp_path / "run")
     needed = each * WEIGHTS + tokenizers * disk.TOKENIZER_BYTES
     monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed)
-    disk_check.check_disk(folder, chosen, base)
+    inputs.check_disk(folder, chosen, base)
     monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed - 1)
     with pytest.raises(FtwizardError, match=r"This run needs about .* are free at"):
-        disk_check.check_disk(folder, chosen, base)
+        inputs.check_disk(folder, chosen, base)
     # A resumed run has written part of it.
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "x").write_bytes(b"1")
-    disk_check.check_disk(folder, chosen, base)
+    inputs.check_disk(folder, chosen, base)
     monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed - 2)
     with pytest.raises(FtwizardError, match="and has written 1 B, but") as error:
-        disk_check.check_disk(folder, chosen, base)
+        inputs.check_disk(folder, chosen, base)
     assert "FTWIZARD_HOME" in error.value.hint
 
 

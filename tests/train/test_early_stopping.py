@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.estimate.training_setup import evaluation_steps, total_steps
-from ftwizard.train.early_stopping import Patience, is_scheduled
+from ftwizard.train.callbacks import Patience, is_scheduled
 
 
 @given(st.integers(1, 100_000))
