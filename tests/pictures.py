@@ -12,6 +12,7 @@ import asyncio
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ FRAME_S = 2.0
 """Duration of a frame of the animation."""
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 900) -> None:
+async def wait_until(condition: Callable[[], bool], timeout_s: float = 900) -> None:
     for _ in range(int(timeout_s * 5)):
         if condition():
             return
@@ -92,12 +93,12 @@ async def start_demo() -> str:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.press("enter")
-        await until(lambda: bool(store.list_runs()))
-        await until(lambda: store.read_status(store.list_runs()[0]).state == "running")
+        await wait_until(lambda: bool(store.list_runs()))
+        await wait_until(lambda: store.read_status(store.list_runs()[0]).state == "running")
     return store.list_runs()[0].id
 
 
-async def of_a_run(
+async def save_run(
     folder: Path,
     run: str,
     name: str,
@@ -116,7 +117,7 @@ async def of_a_run(
             save(app, folder, f"{name}-{size_name}")
 
 
-async def of_the_wizard(folder: Path) -> None:
+async def save_wizard(folder: Path) -> None:
     """Take the data and the recipe page, with the demo's own rows."""
     rows = next((Path(os.environ["FTWIZARD_HOME"]) / "samples").glob("*/train.jsonl"))
     for size_name, size in SIZES.items():
@@ -128,19 +129,19 @@ async def of_the_wizard(folder: Path) -> None:
             save(app, folder, f"provider-{size_name}")
             await pilot.press("enter")
             await pilot.pause(0.5)
-            await _to_recipe(app, pilot, rows, folder, size_name)
+            await _save_data_and_recipe(app, pilot, rows, folder, size_name)
 
 
-async def _to_recipe(
+async def _save_data_and_recipe(
     app: FtwizardApp, pilot: Pilot[Any], rows: Path, folder: Path, size_name: str
 ) -> None:
     os.chdir(rows.parent)
     await pilot.press(*rows.name, "enter")
-    await until(lambda: any(part.display for part in app.screen.query("#report")))
+    await wait_until(lambda: any(part.display for part in app.screen.query("#report")))
     await pilot.pause(0.5)
     save(app, folder, f"data-{size_name}")
     await pilot.press("enter")
-    await until(lambda: isinstance(app.screen, RecipePage))
+    await wait_until(lambda: isinstance(app.screen, RecipePage))
     await pilot.press("tab", "down", "down")
     await pilot.pause(0.5)
     save(app, folder, f"recipe-{size_name}")
@@ -155,7 +156,7 @@ def start(plan: Path, name: str, **environment: str) -> None:
     )  # fmt: skip
 
 
-def driver(root: Path) -> Path:
+def build_driver(root: Path) -> Path:
     """Build the tests' NVIDIA driver library; return its folder."""
     library = root / "libnvidia-ml.so.1"
     source = DOUBLES / "nvml.c"
@@ -163,19 +164,19 @@ def driver(root: Path) -> Path:
     return root
 
 
-async def of_trouble(folder: Path, root: Path) -> None:
-    """Take a run that learns by heart, plain and in ASCII, and one beside eight GPUs."""
+async def save_troubled_runs(folder: Path, root: Path) -> None:
+    """Take a run that memorizes its rows, plain and in ASCII, and one beside eight GPUs."""
     plan = write_plan(root)
-    start(plan, "by-heart")
-    start(plan, "eight-gpus", LD_LIBRARY_PATH=str(driver(root)), NVML_DOUBLE="eight")
-    run = store.find("by-heart")
-    await until(lambda: verdict(run) == "overfit")
-    await of_a_run(folder, "by-heart", "overfitting")
-    await of_a_run(folder, "by-heart", "ascii", ascii=True)
-    await of_a_run(folder, "eight-gpus", "gpus")
+    start(plan, "memorizing")
+    start(plan, "eight-gpus", LD_LIBRARY_PATH=str(build_driver(root)), NVML_DOUBLE="eight")
+    run = store.find("memorizing")
+    await wait_until(lambda: verdict(run) == "overfit")
+    await save_run(folder, "memorizing", "overfitting")
+    await save_run(folder, "memorizing", "ascii", ascii=True)
+    await save_run(folder, "eight-gpus", "gpus")
 
 
-async def home(folder: Path) -> None:
+async def save_home(folder: Path) -> None:
     for size_name, size in SIZES.items():
         app = FtwizardApp()
         async with app.run_test(size=size) as pilot:
@@ -183,35 +184,44 @@ async def home(folder: Path) -> None:
             save(app, folder, f"home-{size_name}")
 
 
+def take_all(folder: Path, root: Path) -> None:
+    """Run the demo and two runs in ``root``, and save their pictures to ``folder``."""
+    os.environ["FTWIZARD_HOME"] = f"{root}/ftwizard"
+    run = asyncio.run(start_demo())
+    follower = Follower(store.find(run))
+
+    def is_past(share: float) -> bool:
+        follower.read(0.1)
+        progress = follower.progress
+        return (progress.step or 0) >= share * (progress.total_steps or 1e9)
+
+    film = root / "film"
+    film.mkdir()
+    for index, share in enumerate(FILM_SHARES):
+        asyncio.run(wait_until(functools.partial(is_past, share)))
+        asyncio.run(save_run(film, run, f"monitor-{index}", sizes=("80x24",)))
+    asyncio.run(wait_until(functools.partial(is_past, LATE)))
+    asyncio.run(save_run(folder, run, "monitor"))
+    asyncio.run(save_home(folder))
+    asyncio.run(save_wizard(folder))
+    asyncio.run(wait_until(lambda: store.read_status(store.find(run)).state == "ended"))
+    asyncio.run(save_run(folder, run, "results", "enter"))
+    save_film(folder, film)
+    asyncio.run(save_troubled_runs(folder, root))
+    for name in ("memorizing", "eight-gpus"):
+        subprocess.run([sys.executable, "-m", "ftwizard", "stop", name], check=True)
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as root:
-        os.environ["FTWIZARD_HOME"] = f"{root}/ftwizard"
-        run = asyncio.run(start_demo())
-        follower = Follower(store.find(run))
-
-        def is_past(share: float) -> bool:
-            follower.read(0.1)
-            progress = follower.progress
-            return (progress.step or 0) >= share * (progress.total_steps or 1e9)
-
-        film = Path(root) / "film"
-        film.mkdir()
-        for index, share in enumerate(FILM_SHARES):
-            asyncio.run(until(functools.partial(is_past, share)))
-            asyncio.run(of_a_run(film, run, f"monitor-{index}", sizes=("80x24",)))
-        asyncio.run(until(functools.partial(is_past, LATE)))
-        asyncio.run(of_a_run(folder, run, "monitor"))
-        asyncio.run(home(folder))
-        asyncio.run(of_the_wizard(folder))
-        asyncio.run(until(lambda: store.read_status(store.find(run)).state == "ended"))
-        asyncio.run(of_a_run(folder, run, "results", "enter"))
-        save_film(folder, film)
-        asyncio.run(of_trouble(folder, Path(root)))
-        for name in ("by-heart", "eight-gpus"):
-            subprocess.run([sys.executable, "-m", "ftwizard", "stop", name], check=True)
+    root = Path(tempfile.gettempdir(), "ana")  # a name that may be seen in the pictures
+    root.mkdir()
+    try:
+        take_all(folder, root)
+    finally:
+        shutil.rmtree(root)
 
 
 if __name__ == "__main__":
