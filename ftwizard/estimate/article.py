@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
-from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate, estimate_memory
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
@@ -55,10 +54,7 @@ class RuleOfThumb(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_with_article(
-    plan: Plan,
-    lengths: Mapping[str, LengthDistribution | None],
-    shape: ModelShape | None,
-    facts: MachineInfo,
+    plan: Plan, lengths: Lengths, shape: ModelShape | None, facts: MachineInfo
 ) -> RuleOfThumb | None:
     """Compare the article's memory figure for QLoRA with ours for the same rows.
 

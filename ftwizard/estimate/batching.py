@@ -6,7 +6,7 @@ Everything is computed from the distribution of row lengths that the data check 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -67,6 +67,10 @@ class LengthDistribution(msgspec.Struct, frozen=True, kw_only=True):
             "train": self.scaled(train),
             "validation": self.scaled(validation) if validation else None,
         }
+
+
+Lengths = Mapping[str, LengthDistribution | None]
+"""Distributions of the training and validation set: ``train``, ``validation``."""
 
 
 class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):

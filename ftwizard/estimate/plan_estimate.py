@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from importlib import metadata
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,11 +14,11 @@ from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate, Prices
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import gpu_fit
-from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.gpu_fit import Fit
 from ftwizard.estimate.memory import MemoryEstimate
-from ftwizard.estimate.probe_cache import CachedProbe
+from ftwizard.estimate.probe_cache import CachedProbe, installed_version
 from ftwizard.estimate.recipe_estimate import (
     RecipeEstimate,
     TrainingMachine,
@@ -27,7 +26,7 @@ from ftwizard.estimate.recipe_estimate import (
     estimate_setup_memory,
     resolve_setup,
 )
-from ftwizard.estimate.training_setup import LossHead, TrainingSetup, head_for
+from ftwizard.estimate.training_setup import TrainingSetup, head_for
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models import architectures
 from ftwizard.models.shapes import ModelShape
@@ -38,7 +37,7 @@ from ftwizard.quantity import Figure
 
 def estimate_plan(
     plan: Plan,
-    lengths: Mapping[str, LengthDistribution | None],
+    lengths: Lengths,
     shape: ModelShape | None,
     facts: MachineInfo,
     *,
@@ -68,28 +67,18 @@ def _training_machine(plan: Plan, facts: MachineInfo) -> TrainingMachine:
     """Return the machine that a plan trains on, with the plan's GPU."""
     return TrainingMachine(
         card=find_gpu_spec(plan_gpu(plan, facts)), gpu=bool(facts.gpus), cores=facts.cores,
-        bfloat16_cpu=facts.bfloat16_cpu, head=_installed_head(),
+        bfloat16_cpu=facts.bfloat16_cpu, head=head_for(installed_version("trl")),
     )  # fmt: skip
 
 
-def _installed_head() -> LossHead:
-    """Return how the installed TRL computes the loss; without TRL, as the newest version does."""
-    try:
-        return head_for(metadata.version("trl"))
-    except metadata.PackageNotFoundError:
-        return "tiled"
-
-
-def setup(
-    plan: Plan, lengths: Mapping[str, LengthDistribution | None], facts: MachineInfo
-) -> TrainingSetup:
+def setup(plan: Plan, lengths: Lengths, facts: MachineInfo) -> TrainingSetup:
     """Return how the plan trains on this machine."""
     return resolve_setup(plan.recipe, _training_machine(plan, facts), lengths.get("train"))
 
 
 def check_plan_fit(
     plan: Plan,
-    lengths: Mapping[str, LengthDistribution | None],
+    lengths: Lengths,
     shape: ModelShape | None,
     facts: MachineInfo,
     *,
@@ -143,10 +132,7 @@ def _probed(probe: CachedProbe | None) -> float | None:
 
 
 def estimate_gpu_hours(
-    plan: Plan,
-    lengths: Mapping[str, LengthDistribution | None],
-    shape: ModelShape | None,
-    names: Iterable[str],
+    plan: Plan, lengths: Lengths, shape: ModelShape | None, names: Iterable[str]
 ) -> dict[str, Figure]:
     """Return the hours of the whole run by GPU (a name of the driver or a price).
 
@@ -166,10 +152,7 @@ def estimate_gpu_hours(
 
 
 def too_small_gpus(
-    plan: Plan,
-    lengths: Mapping[str, LengthDistribution | None],
-    shape: ModelShape | None,
-    names: Iterable[str],
+    plan: Plan, lengths: Lengths, shape: ModelShape | None, names: Iterable[str]
 ) -> frozenset[str]:
     """Return the GPUs in ``names`` with less memory than the lower end of the estimate.
 
@@ -217,13 +200,12 @@ def measured_peak(probe: CachedProbe, memory: MemoryEstimate | None = None) -> F
     torch does not count the context, so it comes from ``memory``, the computed estimate. The
     driver's count includes it but also other programs: the smaller of both is used.
     """
-    counted = probe.memory_parts.get("on_device")
+    counted = probe.measured.memory_on_device
     if counted is None:
         return probe.memory
-    context = memory.parts.get("context") if memory else None
-    value = counted.value
-    if context is not None:
-        value = min(value, probe.memory.value + context.value)
+    value = float(counted)
+    if memory and "context" in memory.parts:
+        value = min(value, probe.memory.value + memory.parts["context"].value)
     return msgspec.structs.replace(probe.memory, value=value)
 
 

@@ -117,15 +117,12 @@ def from_measurements(
             as_of=date,
         )  # fmt: skip
 
+    loaded = "after loading the model"
+    if measured.memory_on_device is None:
+        loaded += "; its weights are read on first use"
     parts = {
         "before": figure(measured.memory_before, "bytes", "libraries and rows, before the model"),
-        "loaded": figure(
-            measured.memory_loaded,
-            "bytes",
-            "after loading the model"
-            if measured.memory_on_device is not None
-            else "after loading the model; its weights are read on first use",
-        ),
+        "loaded": figure(measured.memory_loaded, "bytes", loaded),
         "training": figure(measured.memory_training, "bytes", "training on the longest rows"),
     }
     if measured.memory_evaluation is not None:
@@ -194,9 +191,8 @@ def read_cached_probe(plan: Plan, source: ModelSource | None = None) -> CachedPr
     once while they do not change.
     """
     try:
-        next(
-            (locations.cache_folder() / "probes").iterdir()
-        )  # avoids hashing files if nothing is cached
+        # Hashes no files if nothing is cached.
+        next((locations.cache_folder() / "probes").iterdir())
         probe = msgspec.json.decode(_file(plan).read_bytes(), type=CachedProbe)
         if source is None and hub.is_folder(plan.model.name):
             source = hub.locate(plan.model.name)
@@ -228,7 +224,8 @@ def with_batch(plan: Plan, batch_size: int, accumulation: int) -> Plan:
 
 
 def _file(plan: Plan) -> Path:
-    key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine(), _versions()]))
+    versions = [installed_version(name) for name in LIBRARIES]
+    key = hashlib.sha256(msgspec.json.encode([_plan_key(plan), _machine(), versions]))
     return locations.cache_folder() / "probes" / f"{key.hexdigest()[:24]}.json"
 
 
@@ -281,11 +278,9 @@ def _machine() -> list[Any]:
     ]
 
 
-def _versions() -> list[str | None]:
-    versions: list[str | None] = []
-    for name in LIBRARIES:
-        try:
-            versions.append(metadata.version(name))
-        except metadata.PackageNotFoundError:
-            versions.append(None)
-    return versions
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed package, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

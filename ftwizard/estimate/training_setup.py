@@ -109,15 +109,14 @@ class FrameworkOverhead(msgspec.Struct, frozen=True, kw_only=True):
 FTWIZARD_OVERHEAD = FrameworkOverhead()
 
 
-def head_for(trl_version: str, *, label_smoothing: float = 0.0, own_loss: bool = False) -> LossHead:
-    """Return how this TRL version computes the loss of supervised fine-tuning.
+def head_for(trl_version: str | None) -> LossHead:
+    """Return how a TRL version computes the loss of supervised fine-tuning; None: the newest.
 
-    Since 1.10 it tiles the logits by default, unless label smoothing or a custom loss is used. An
-    invalid version counts as old, which needs more memory.
-    Source: ``SFTTrainer._compute_loss`` of TRL 1.16.
+    Since 1.10 it tiles the logits by default. An invalid version counts as old, which needs more
+    memory. Source: ``SFTTrainer._compute_loss`` of TRL 1.16.
     """
-    if label_smoothing > 0 or own_loss:
-        return "full"
+    if trl_version is None:
+        return "tiled"
     try:
         release = Version(trl_version).release
     except InvalidVersion:

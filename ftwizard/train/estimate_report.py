@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ftwizard.advice import plan_warnings, run_history, target_modules
 from ftwizard.catalog.prices import Prices
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import article, batching, disk, plan_estimate, probe_cache
-from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.estimate.recipe_estimate import RecipeEstimate
@@ -37,7 +37,6 @@ from ftwizard.train import ledger_cache
 from ftwizard.train.ledger_cache import MemoryCount
 from ftwizard.train.preview import Preview, preview_plan
 
-Lengths = Mapping[str, LengthDistribution | None]
 RULE_PARAMETERS = (6e9, 10e9)
 """Range of parameters to which the article's hours, given for 8B, apply."""
 
