@@ -6,14 +6,14 @@ import math
 
 import msgspec
 
-from ftwizard.advice.hardware_settings import SAFE
-from ftwizard.advice.recipe_rules import AdvisedValue, Method, advise_value, memory, table
+from ftwizard.advice.recipe_rules import SAFE, AdvisedValue, advise_value, memory, table
 from ftwizard.estimate import batching, training_setup
-from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
+from ftwizard.estimate.batching import LengthDistribution, compute_passes
 from ftwizard.estimate.memory import estimate_memory
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
+from ftwizard.plan.schema import Method, Recipe
 from ftwizard.text import format_count
 
 ROWS_PER_STEP = 16
@@ -106,25 +106,19 @@ def _packing(case: RowsCase, length: AdvisedValue | None) -> AdvisedValue | None
     if not case.facts.gpus:
         return advise_value("packing", "packing-processors", False)
     tokens = int(length.value or 0)
-    plain = _compute_passes(case.lengths, ROWS_PER_PASS, 1, 1, tokens, packing=False)
+    plain = compute_passes(
+        case.lengths, Recipe(batch_size=ROWS_PER_PASS, epochs=1, max_length=tokens)
+    )
     padded = _percent(plain.padding_share)
     if plain.padding_share < MIN_PADDING_SHARE:
         return advise_value("packing", "packing-little", False, padded=padded)
-    packed = _compute_passes(case.lengths, 1, 1, 1, tokens, packing=True)
+    packed = compute_passes(
+        case.lengths, Recipe(batch_size=1, epochs=1, max_length=tokens, packing=True)
+    )
     if packed.steps < MIN_STEPS_PER_EPOCH:
         steps_words = format_count(packed.steps, "step")
         return advise_value("packing", "packing-few", False, padded=padded, steps=steps_words)
     return advise_value("packing", "packing", True, padded=padded, length=f"{tokens:,}")
-
-
-def _compute_passes(
-    lengths: LengthDistribution, batch_size: int, accumulation: int, epochs: float, tokens: int, *,
-    packing: bool,
-) -> TrainingPasses:  # fmt: skip
-    return batching.compute_passes(
-        lengths, batch_size=batch_size, accumulation=accumulation, epochs=epochs, max_length=tokens,
-        packing=packing,
-    )  # fmt: skip
 
 
 def _batch(
@@ -210,8 +204,11 @@ def _warmup(case: RowsCase, batch: int, accumulation: int, packed: int | None) -
     passes = float(epochs(case.rows).value or 1)
     total = training_setup.total_steps(case.rows, batch, accumulation, passes)
     if packed and case.lengths is not None:
-        plan = _compute_passes(case.lengths, batch, accumulation, passes, packed, packing=True)
-        total = plan.steps
+        recipe = Recipe(
+            batch_size=batch, gradient_accumulation=accumulation, epochs=passes, max_length=packed,
+            packing=True,
+        )  # fmt: skip
+        total = compute_passes(case.lengths, recipe).steps
     share = min(MAX_WARMUP, max(WARMUP, math.ceil(WARMUP_STEPS / total * 100) / 100))
     if share == WARMUP:
         return advise_value("warmup", "warmup", WARMUP)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftwizard.advice import recipe_advice, run_history
+from ftwizard.advice.run_history import EarlierLoss, HashGetter
 from ftwizard.estimate.report import RecipeWarning
 from ftwizard.models import context_length
 from ftwizard.plan.checks import check_epochs
 from ftwizard.plan.schema import MANY_EPOCHS, Plan
-
-if TYPE_CHECKING:
-    from ftwizard.advice.run_history import EarlierLoss, HashGetter
 
 
 def find_warnings(
@@ -23,8 +21,7 @@ def find_warnings(
     ``parameters``: of the model, or None if unknown; ``hashed`` returns the hash of the training file,
     if it was read.
     """
-    many = chosen.recipe.epochs > MANY_EPOCHS and "many-epochs" not in chosen.allow
-    before = run_history.find_earlier_loss(chosen, hashed) if many else None
+    before = _find_earlier_loss(chosen, hashed)
     rate = run_history.find_earlier_rate(chosen, hashed)
     warnings = recipe_advice.warnings(
         chosen.recipe, parameters, rate, validates=chosen.has_validation,
@@ -45,9 +42,7 @@ def check_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeW
 def explain_epochs(chosen: Plan) -> str | None:
     """Return which earlier run supports more epochs than advised; None if none does or none is
     needed."""
-    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
-        return None
-    before = run_history.find_earlier_loss(chosen)
+    before = _find_earlier_loss(chosen, None)
     return before.summary if before is not None and before.falling else None
 
 
@@ -56,9 +51,14 @@ def find_supporting_run(chosen: Plan, hashed: HashGetter | None = None) -> Earli
 
     Raises FtwizardError where the plan does not allow them and no earlier run supports them.
     """
-    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
-        return None
-    before = run_history.find_earlier_loss(chosen, hashed)
+    before = _find_earlier_loss(chosen, hashed)
     if before is None or not before.falling:
         check_epochs(chosen, before.summary if before else "")
     return before
+
+
+def _find_earlier_loss(chosen: Plan, hashed: HashGetter | None) -> EarlierLoss | None:
+    """Return how an earlier run ended, if the plan has many epochs that it does not allow."""
+    if chosen.recipe.epochs <= MANY_EPOCHS or "many-epochs" in chosen.allow:
+        return None
+    return run_history.find_earlier_loss(chosen, hashed)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Literal
 
 import msgspec
 
 from ftwizard.catalog.sourced import Sourced, load_asset
+from ftwizard.plan.schema import Method
 
-Method = Literal["lora", "qlora", "full"]
+SAFE = 0.95
+"""Share of a GPU's memory that an estimate may use."""
 
 
 class AdvisedValue(Sourced, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs, fill_in_model
 from ftwizard.advice.provider_scoring import ProviderScore, rule_out
 from ftwizard.advice.questions import Answers, Question
-from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.catalog.providers import Catalog, ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.estimate import plan_estimate
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models import model_config
-from ftwizard.plan.schema import Data, Files, Model, Plan
+from ftwizard.plan.schema import Data, Files, Method, Model, Plan
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.offer import PricingQuery, TrainingLoad
 

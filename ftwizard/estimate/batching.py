@@ -12,7 +12,7 @@ import msgspec
 
 from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import training_setup
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import Plan, Recipe
 
 FILL = 0.98
 """Fill ratio of packed sequences with best-fit decreasing: 97 to 99% if most rows are short (Krell
@@ -177,25 +177,18 @@ def cut_share(spread: LengthDistribution, max_length: float) -> float:
     return longer / spread.rows if spread.rows else 0.0
 
 
-def compute_passes(
-    spread: LengthDistribution,
-    *,
-    batch_size: int,
-    accumulation: int,
-    epochs: float,
-    max_length: int,
-    packing: bool,
-) -> TrainingPasses:
+def compute_passes(spread: LengthDistribution, recipe: Recipe) -> TrainingPasses:
     """Compute the totals of a training on randomly shuffled rows.
 
     Raises ValueError without rows.
     """
-    rows = spread.rows
+    rows, epochs, max_length = spread.rows, recipe.epochs, recipe.max_length
+    batch_size, accumulation = recipe.batch_size, recipe.gradient_accumulation
     kept = [(min(bucket.length, max_length), bucket.rows) for bucket in spread.buckets]
     if rows < 1:
         raise ValueError("there are no rows to train on")
     total = sum(length * count for length, count in kept)
-    if packing:
+    if recipe.packing:
         sequences = _packed(kept, total, max_length)
         longest, padding = sum(length**2 * count for length, count in kept) / total, 0.0
     else:

@@ -10,8 +10,8 @@ import msgspec
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import batching, duration, training_setup
-from ftwizard.estimate.batching import LengthDistribution, TrainingPasses
+from ftwizard.estimate import duration, training_setup
+from ftwizard.estimate.batching import LengthDistribution, TrainingPasses, compute_passes
 from ftwizard.estimate.duration import Overheads, RunSpeed
 from ftwizard.estimate.memory import MemoryEstimate, estimate_cpu_memory, estimate_memory
 from ftwizard.estimate.training_setup import LossHead, TrainingSetup
@@ -85,7 +85,7 @@ def estimate_recipe(
     ``train``, ``validation``: row lengths, None without a validation set, which is never packed;
     ``shape``: None before the model is known. Raises ValueError without rows.
     """
-    work = _passes(recipe, train, recipe.packing)
+    work = compute_passes(train, recipe)
     setup = resolve_setup(recipe, machine, train)
     evaluations = _count_evaluations(recipe, validation, work.steps)
     time = _time(shape, setup, machine, work)
@@ -152,17 +152,6 @@ def _precision(recipe: Recipe, machine: TrainingMachine) -> Literal["bf16", "fp1
     return "fp32" if recipe.method == "qlora" else "fp16"
 
 
-def _passes(recipe: Recipe, lengths: LengthDistribution, packing: bool) -> TrainingPasses:
-    return batching.compute_passes(
-        lengths,
-        batch_size=recipe.batch_size,
-        accumulation=recipe.gradient_accumulation,
-        epochs=recipe.epochs,
-        max_length=recipe.max_length,
-        packing=packing,
-    )
-
-
 def _count_evaluations(recipe: Recipe, validation: LengthDistribution | None, total: int) -> int:
     if validation is None or validation.rows < 1:
         return 0
@@ -174,7 +163,8 @@ def _count_evaluated_tokens(recipe: Recipe, validation: LengthDistribution | Non
     """Return the tokens of one evaluation, padding included."""
     if validation is None or validation.rows < 1:
         return 0.0
-    passes = _passes(msgspec.structs.replace(recipe, epochs=1.0), validation, packing=False)
+    once = msgspec.structs.replace(recipe, epochs=1.0, packing=False)
+    passes = compute_passes(validation, once)
     return passes.tokens + passes.padding
 
 
@@ -224,7 +214,7 @@ def _estimate_toggled_packing(
     """
     if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
         return None
-    toggled = _passes(recipe, train, not recipe.packing)
+    toggled = compute_passes(train, msgspec.structs.replace(recipe, packing=not recipe.packing))
     if max(work.padding_share, toggled.padding_share) < 0.1:
         return None
     return _time(shape, setup, machine, toggled)

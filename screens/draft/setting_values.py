@@ -9,13 +9,13 @@ import msgspec
 
 from ftwizard import user_paths
 from ftwizard.advice import recipe_advice
-from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.advice.setting_help import PARTS, TYPES, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate import batching, plan_estimate
 from ftwizard.models.hub import is_folder
 from ftwizard.plan.checks import check_plan
-from ftwizard.plan.schema import Finish, Plan, Recipe
+from ftwizard.plan.schema import Finish, Method, Plan, Recipe
 from ftwizard.screens.draft import live_estimate
 from ftwizard.screens.draft.drafts import Draft, get_absolute_path
 from ftwizard.text import make_visible

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.advice import recipe_advice, target_modules
-from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.catalog import gpu_specs
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, memory
@@ -19,7 +19,7 @@ from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models.shapes import ModelShape
-from ftwizard.plan.schema import Recipe
+from ftwizard.plan.schema import Method, Recipe
 from tests.advice.test_provider_advice import machine
 from tests.estimate.test_batching import known
 from tests.helpers.shapes import PUBLISHED
@@ -160,10 +160,7 @@ def test_the_warm_up_counts_the_steps_that_packing_leaves() -> None:
     found = advised(rows=370, lengths=lengths)
     made = msgspec.convert({name: one.value for name, one in found.items()}, Recipe)
     assert made.packing
-    left = batching.compute_passes(
-        lengths, batch_size=made.batch_size, accumulation=made.gradient_accumulation,
-        epochs=made.epochs, max_length=made.max_length, packing=True,
-    ).steps  # fmt: skip
+    left = batching.compute_passes(lengths, made).steps
     assert found["warmup"].reason.startswith(f"3% of {left} steps") and left < 167
     assert 5 <= made.warmup * left < 7
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.advice import recipe_advice, setting_help
-from ftwizard.advice.recipe_advice import EarlierRate, Method
+from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.hardware.machine import MachineInfo
-from ftwizard.plan.schema import Recipe, Samples
+from ftwizard.plan.schema import Method, Recipe, Samples
 from tests.advice.test_provider_advice import machine
 
 METHODS: tuple[Method, ...] = get_args(Method)

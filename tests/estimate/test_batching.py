@@ -7,6 +7,7 @@ import random
 from array import array
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from ftwizard.data import histogram
 from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import batching, training_setup
 from ftwizard.estimate.batching import LengthDistribution
+from ftwizard.plan.schema import Recipe
 from ftwizard.train import packing
 from ftwizard.train.encoder import EncodedRow
 
@@ -38,14 +40,8 @@ def known(rows: list[int]) -> LengthDistribution:
 
 
 def work(rows: LengthDistribution, **changed: Any) -> batching.TrainingPasses:
-    settings = {
-        "batch_size": 4,
-        "accumulation": 2,
-        "epochs": 3.0,
-        "max_length": 1024,
-        "packing": False,
-    }
-    return batching.compute_passes(rows, **{**settings, **changed})
+    settings = Recipe(batch_size=4, gradient_accumulation=2, epochs=3.0, max_length=1024)
+    return batching.compute_passes(rows, msgspec.structs.replace(settings, **changed))
 
 
 @given(ROWS)
@@ -74,7 +70,11 @@ def test_passes_hold_together(
     rows: list[int], batch: int, accumulation: int, epochs: float, packed: bool
 ) -> None:
     found = work(
-        known(rows), batch_size=batch, accumulation=accumulation, epochs=epochs, packing=packed
+        known(rows),
+        batch_size=batch,
+        gradient_accumulation=accumulation,
+        epochs=epochs,
+        packing=packed,
     )
     assert found.tokens > 0 and found.padding >= 0 and 0 <= found.padding_share < 1
     assert 0 <= found.cut <= 1 and found.attended <= 1024 + 1e-6

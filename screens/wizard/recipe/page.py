@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.advice.recipe_advice import AdvisedValue, Method
+from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.advice.setting_help import settings
 from ftwizard.background import run_in_thread
@@ -211,10 +211,10 @@ class RecipePage(WizardPage[Step]):
     def _apply_advice(self) -> None:
         """Fill in advised values where the person has chosen none."""
         rows = {row.setting.name: row for row in self.query(SettingRow)}
-        method: Method = rows["method"].value
+        method: schema.Method = rows["method"].value
         draft = self._draft.with_plan(model=schema.Model(name=self.query_one(FileInput).value))
         if not rows["method"].edited:
-            method = cast(Method, get_advice(draft, method)["method"].value)
+            method = cast(schema.Method, get_advice(draft, method)["method"].value)
         self._advised = get_advice(draft, method)
         for name, advice in self._advised.items():
             if name in rows and not rows[name].edited:
