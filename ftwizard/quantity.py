@@ -25,12 +25,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lowest(self) -> float:
-        """Return the lower end of the range."""
         return self.value if self.low is None else self.low
 
     @property
     def highest(self) -> float:
-        """Return the upper end of the range."""
         return self.value if self.high is None else self.high
 
     def scaled(self, factor: float, source: str, unit: str = "") -> Figure:
@@ -51,8 +49,6 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndDate(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """An announced end date."""
-
     date: datetime.date
     source: str
     """The announcement."""
@@ -61,7 +57,6 @@ class EndDate(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @property
     def citation(self) -> str:
-        """Format source and date in parentheses."""
         return f"({self.source}, as of {self.as_of})"
 
 

@@ -93,12 +93,10 @@ class Series:
 
     @property
     def first_x(self) -> float | None:
-        """The oldest x; None without points."""
         return self._xs[0] if self._xs else None
 
     @property
     def last_x(self) -> float | None:
-        """The newest x; None without points."""
         return self._xs[-1] if self._xs else None
 
     @property

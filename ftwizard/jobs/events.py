@@ -136,7 +136,6 @@ class EventReader:
             return 0
 
     def skip(self) -> None:
-        """Skip the events that are already in the file."""
         with contextlib.suppress(FileNotFoundError):
             stat = self._path.stat()
             self._inode, self._offset = stat.st_ino, stat.st_size

@@ -22,8 +22,6 @@ _T = TypeVar("_T")
 
 
 class Parent(msgspec.Struct, frozen=True, kw_only=True):
-    """The parent of a child run."""
-
     id: str
     step: int
     """The step of the checkpoint that the child started from; 0 for the base weights."""
@@ -86,8 +84,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Entry:
-    """A path in a job's folder."""
-
     def __init__(self, name: str) -> None:
         self._name = name
 
@@ -123,7 +119,6 @@ class JobFolder:
 
     @property
     def id(self) -> str:
-        """Return the run id (the folder's name)."""
         return self.path.name
 
     def machine(self, host: str) -> Path:
@@ -157,7 +152,6 @@ class JobFolder:
 
 
 def is_id(name: str) -> bool:
-    """Return whether ``name`` is a valid run name."""
     return bool(_ID.fullmatch(name))
 
 
@@ -222,7 +216,6 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any, *, ballast: Path | None = None) -> bool:
-    """Write ``value`` as JSON with ``write_whole``."""
     data = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     return write_whole(path, data, ballast=ballast)
 

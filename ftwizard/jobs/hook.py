@@ -154,7 +154,6 @@ class Hook:
         return f"exit status {child.returncode}{last}"
 
     def _log(self, line: str) -> None:
-        """Add a line to the job's log if it still exists."""
         with contextlib.suppress(OSError):
             append(self._folder.log, f"ftwizard: {line}\n".encode(), APPEND & ~os.O_CREAT)
 

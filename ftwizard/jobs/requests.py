@@ -15,8 +15,6 @@ NAMES: tuple[Name, ...] = get_args(Name)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request from a viewer."""
-
     attempt: int
     """The attempt it is for; a request for another attempt is void."""
     t: float
@@ -49,7 +47,6 @@ def read_pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
 
 
 def remove(folder: JobFolder, name: Name) -> None:
-    """Remove a request that was carried out."""
     with contextlib.suppress(FileNotFoundError):
         (folder.requests / name).unlink()
 

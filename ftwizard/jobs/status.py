@@ -18,8 +18,6 @@ KILL_AFTER_TERM_S = 10.0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A job's state now."""
-
     state: str
     """``queued``, ``starting``, ``running``, ``stopping`` or ``ended``."""
     attempt: int

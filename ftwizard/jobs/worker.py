@@ -30,8 +30,6 @@ class Stopped(BaseException):
 
 
 class EarlyEnd(Exception):
-    """Raised to end a command early with a given end reason."""
-
     def __init__(self, end_reason: str, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.end_reason = end_reason

@@ -68,8 +68,6 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True, rename={"reaso
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in a comparison."""
-
     label: str
     """``A``, ``B``, … in the order given."""
     record: RunRecord
@@ -85,8 +83,6 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison of two or more runs."""
-
     sides: list[Side]
     settings: dict[str, list[Any]]
     """Settings that differ: a value for each run in order; None if it has none."""
@@ -224,7 +220,6 @@ def format_settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 
 def to_report(comparison: Comparison) -> ComparisonReport:
-    """Return the JSON document of a comparison."""
     ids = [run.id for run in comparison.sides]
     return ComparisonReport(
         runs=[

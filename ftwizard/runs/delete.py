@@ -122,7 +122,6 @@ def refuse_living(folder: JobFolder) -> None:
 
 
 def list_children(folder: JobFolder) -> list[str]:
-    """Return the ids of the child runs of a run, which stay when it is deleted."""
     parents = ((run.id, store.read_parent(run)) for run in store.list_runs())
     return [run_id for run_id, parent in parents if parent and parent.id == folder.id]
 
@@ -167,7 +166,6 @@ def _delete(folder: Path) -> None:
 
 
 def _measure_bytes(path: Path, inodes: set[tuple[int, int]]) -> int:
-    """Measure the disk usage of a file or a folder, without following links."""
     try:
         status = path.lstat()
     except OSError:

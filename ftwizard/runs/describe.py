@@ -139,7 +139,6 @@ def _format_error(error: float) -> str:
 
 
 def are_all_trained(training: dict[str, Any]) -> bool:
-    """Return whether every row was trained on."""
     counts = training.get("rows") or {}
     return bool(counts.get("train_given") == counts.get("train_used"))
 
@@ -195,7 +194,6 @@ def list_scores(compared: dict[str, Any]) -> Iterator[tuple[str, str, float, flo
 
 
 def format_phase(phase: str) -> str:
-    """Format the phase of an event for a person."""
     return make_visible(PHASE_NAMES.get(phase, phase), 40)
 
 
@@ -219,7 +217,6 @@ def format_clock(seconds: float) -> str:
 
 
 def describe_progress(progress: Progress) -> str:
-    """Describe the current phase and its progress."""
     if not progress.phase:
         return "starting"
     description = format_phase(progress.phase)

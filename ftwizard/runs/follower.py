@@ -47,7 +47,6 @@ class Follower:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether the initial events are still being read."""
         return self._overview is not None
 
     @property
@@ -57,7 +56,6 @@ class Follower:
 
     @property
     def torn(self) -> int:
-        """Return the number of event lines that could not be read."""
         return self._events.torn
 
     def read_state(self) -> None:

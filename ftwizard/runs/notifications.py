@@ -23,8 +23,6 @@ MAX_CHARS = 160
 
 @dataclass(frozen=True)
 class Notification:
-    """A notification."""
-
     run: str
     message: str
 

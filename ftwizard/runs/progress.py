@@ -88,7 +88,6 @@ class Progress:
 
     @property
     def losses(self) -> Series:
-        """Return the training loss over steps."""
         return self.metrics["loss"]
 
     @property
@@ -98,11 +97,9 @@ class Progress:
 
     @property
     def evaluations(self) -> Series:
-        """Return the validation loss over steps."""
         return self.metrics["eval_loss"]
 
     def feed(self, events: list[Event]) -> None:
-        """Process new events."""
         for event in events:
             if (now := get_time(event)) is not None:
                 self._process(event, now)
@@ -265,7 +262,6 @@ class Progress:
 
 
 def read_progress(folder: JobFolder) -> Progress:
-    """Read all events of a run."""
     progress = Progress()
     progress.feed(EventReader(folder.events).read())
     return progress

@@ -40,8 +40,6 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class RunFields:
-    """The fields of a run that a search matches."""
-
     id: str
     states: Sequence[str]
     """All names of its state, in lower case."""
@@ -71,7 +69,6 @@ class SearchTerm:
     value: str = ""
 
     def matches(self, facts: RunFields) -> bool:
-        """Return whether a run matches."""
         value = self.value.casefold()
         if not value:  # typed only in part
             return True
@@ -94,7 +91,6 @@ def parse(texts: Iterable[str]) -> list[SearchTerm]:
 
 
 def matches_all(terms: Sequence[SearchTerm], facts: RunFields) -> bool:
-    """Return whether a run matches every term."""
     return all(term.matches(facts) for term in terms)
 
 

@@ -111,7 +111,6 @@ def list_runs() -> list[JobFolder]:
 
 
 def read_status(folder: JobFolder) -> RunStatus:
-    """Read the status of a run."""
     return make_status(folder, observe(folder), read_progress(folder))
 
 

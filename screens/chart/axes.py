@@ -28,8 +28,6 @@ _UNITS = ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"))
 
 
 class Tick(NamedTuple):
-    """A position on an axis, and its label."""
-
     value: float
     label: str
 
@@ -168,7 +166,6 @@ def build_x_ticks(x0: float, x1: float, columns: int, *, whole: bool) -> tuple[T
 
 
 def _list_multiples(low: float, high: float, step: float) -> list[float]:
-    """Return the multiples of ``step`` in [low, high]."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [k * step for k in range(first, last + 1)]
 

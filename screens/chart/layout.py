@@ -158,7 +158,6 @@ class LegendEntry(NamedTuple):
 
 
 def build_sample(style: LineStyle, marker: str, *, ascii: bool) -> str:
-    """Return a short sample of a line style."""
     return (_ASCII_SAMPLES if ascii else _SAMPLES)[style].format(marker)
 
 

@@ -26,8 +26,6 @@ MARKS: dict[MarkKind, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class ChartLine:
-    """One line of a chart."""
-
     name: str
     """Foreign text; a line with an empty name is left out of the legend."""
     series: Series
@@ -38,7 +36,6 @@ class ChartLine:
     """Drawn on each point if points are sparse; one cell wide, ``o`` if not ASCII in ASCII mode."""
 
     def sign(self, *, ascii: bool) -> str:
-        """Return the marker to draw."""
         return "o" if ascii and not self.marker.isascii() else self.marker
 
 
@@ -85,7 +82,6 @@ class ChartFigure:
     """Formats values, also on the axis; None for plain numbers, shortened on the axis."""
 
     def format_value(self, value: float) -> str:
-        """Return a value as text."""
         return (self.write or format_number)(value)
 
     def label_ticks(self, scale: Scale) -> Scale:

@@ -44,7 +44,6 @@ class Body:
         self.x_ticks = build_x_ticks(*figure.window, columns, whole=whole)
 
     def column_of(self, x: float) -> int:
-        """Return the column of an x inside the window."""
         x0, x1 = self._figure.window
         return min(int((x - x0) / (x1 - x0) * self.columns), self.columns - 1)
 
@@ -53,7 +52,6 @@ class Body:
         return self._dot_row(value) // self.canvas.dots_per_row
 
     def draw(self) -> None:
-        """Draw lines, markers, guides and the newest values."""
         lines = sorted(
             enumerate(self._figure.lines), key=lambda pair: _DRAW_ORDER.index(pair[1].style)
         )
@@ -112,7 +110,6 @@ class Body:
         return spans
 
     def _dot_row(self, value: float) -> int:
-        """Return the dot row of a value, counted from the top."""
         down = min(max(1 - self.scale.fraction(value), -_MAX_HEIGHTS_AWAY), _MAX_HEIGHTS_AWAY)
         return round(down * (self._down - 1))
 

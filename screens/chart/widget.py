@@ -35,8 +35,6 @@ _MIN_POINTS = 10
 
 @dataclass(frozen=True)
 class Extent:
-    """Start and end of the data, and its final end if known."""
-
     first: float
     last: float
     total: float | None = None
@@ -107,7 +105,6 @@ class ChartWindow:
         return self._end(extent, self.span or extent.last - extent.first)
 
     def _end(self, extent: Extent, span: float) -> float:
-        """Return the end of the axis when it is not fixed."""
         if not self.follow and extent.total is not None:
             return max(extent.total, extent.last)
         if span <= 0:
@@ -227,7 +224,6 @@ class Chart(Widget, can_focus=True):
         self._set_window(ChartWindow(follow=not self.view.follow))
 
     def action_toggle_log(self) -> None:
-        """Switch the y axis between linear and logarithmic."""
         self.log_scale = not self.log_scale
         self.post_message(self.LogScale(on=self.log_scale))
         self.refresh()

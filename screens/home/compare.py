@@ -144,7 +144,6 @@ class ComparePage(Page[None]):
         return ChartLine(letter, series, COLORS[index], style, letter)
 
     def action_metric(self) -> None:
-        """Switch between training and validation loss."""
         self._metric = METRICS[1 - METRICS.index(self._metric)]
         self._draw()
 

@@ -45,7 +45,6 @@ ACTIONS = (
 
 
 def build_actions() -> list[MenuLine]:
-    """Return a line per action, and a gap."""
     lines = [
         MenuLine(Text.assemble((f"{name:<16}", "bold"), (description, "dim")), id)
         for id, _, name, description in ACTIONS
@@ -114,7 +113,6 @@ class RunSearch:
     def find_runs(
         self, followers: Mapping[str, Follower]
     ) -> tuple[list[Follower], tuple[str, ...]]:
-        """Return the matching runs, newest first, and messages if none match."""
         newest = list(followers.values())[::-1]
         if not self.text.strip():
             return newest, ()

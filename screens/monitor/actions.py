@@ -48,7 +48,6 @@ async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None
 
 
 def resume(app: App[Any], follower: Follower) -> None:
-    """Resume the run from its newest checkpoint."""
     app.notify("Resuming from the newest checkpoint.", markup=False)
     _run_command(app, follower, "resume")
 

@@ -82,7 +82,6 @@ def list_metrics(progress: Progress) -> list[str]:
 
 
 def list_axes(progress: Progress) -> list[Axis]:
-    """Return the x axes for which the run has data."""
     counts: dict[Axis, int] = {
         "step": 1,
         "epoch": len(progress.metrics.get("epoch", ())),
@@ -142,7 +141,6 @@ class ChartData:
         return None if point is None else self._to_axis_value(point[1], axis)
 
     def marks(self, progress: Progress) -> list[Mark]:
-        """Return marks for checkpoints, the best evaluation and findings."""
         marks = [Mark(step, "checkpoint") for step in progress.checkpoints]
         if progress.best_step is not None:
             marks.append(Mark(progress.best_step, "best"))
@@ -151,7 +149,6 @@ class ChartData:
         return [replace(mark, x=x) for x, mark in located if x is not None]
 
     def x_end(self, progress: Progress) -> float | None:
-        """Return where the x axis will end, None if unknown."""
         return progress.total_steps if self.settings.axis == "step" else None
 
     def _smooth(self, name: str, raw: Series, progress: Progress) -> Series:

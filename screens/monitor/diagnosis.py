@@ -56,8 +56,6 @@ CHANGES = {
 
 
 class ChildRun(NamedTuple):
-    """A run that can be started with ``ftwizard branch``."""
-
     start: str
     """Where its weights come from, as text."""
     change: str
@@ -229,7 +227,6 @@ def build_lines(
 
 
 def list_actions(event: Event, saved: list[Checkpoint], *, is_alive: bool) -> dict[str, str]:
-    """Return the actions available for a finding now, and their labels."""
     actions = event.get("actions")
     labels = {}
     for action in map(str, actions if isinstance(actions, list) else ()):

@@ -85,7 +85,6 @@ class GpuRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def newest(samples: Sequence[GpuReading]) -> list[GpuReading]:
-    """Return the GPUs of the newest reading."""
     gpus = samples[-1].get("gpus") if samples else None
     return [gpu for gpu in gpus if isinstance(gpu, dict)] if isinstance(gpus, list) else []
 
@@ -272,7 +271,6 @@ def _layout_with_histories(
 def _fit_layout(
     rows: Sequence[GpuRow], width: int, layouts: Sequence[GpuSettings] = LAYOUTS
 ) -> list[Text]:
-    """Return the rows in the widest layout that fits."""
     lines: list[Text] = []
     for layout in layouts:
         lines = _build_columns(rows, layout)

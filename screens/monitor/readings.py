@@ -192,7 +192,6 @@ def format_columns(pairs: Sequence[tuple[str, str]], width: int) -> Text:
 
 
 def format_inline(pairs: Sequence[tuple[str, str]], width: int) -> Text:
-    """Return figures side by side, on as many lines as needed."""
     parts = [Text.assemble((f"{name} ", "dim"), value) for name, value in pairs]
     return Text("\n").join(_flow(parts, width, "   "))
 
@@ -217,12 +216,10 @@ def format_machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
 
 
 def is_recent(samples: Sequence[dict[str, Any]]) -> bool:
-    """Return whether the newest reading is recent enough to show."""
     return bool(samples) and time.time() - get_number(samples[-1], "t", 0.0) <= STALE_S
 
 
 def format_plan(plan: Plan, width: int) -> Text:
-    """Return model, data and method."""
     recipe = plan.recipe
     rate = format_learning_rate(recipe.learning_rate) if recipe.learning_rate else "default"
     values = {
@@ -259,7 +256,6 @@ def format_findings(progress: Progress, max_lines: int, *, is_alive: bool) -> Te
 
 
 def find_verdict(findings: Sequence[Event]) -> Event | None:
-    """Return the newest diagnosis of the curve."""
     return next((event for event in reversed(findings) if event.get("verdict")), None)
 
 
@@ -273,7 +269,6 @@ def get_advice(event: Event, *, is_alive: bool) -> str:
 
 
 def finding_mark(event: Event) -> tuple[str, str]:
-    """Return mark and style of a finding."""
     if event.get("code") == "healthy":
         return "✓ ", f"bold {palette.GOOD}"
     mark, style = SEVERITY.get(str(event.get("severity")), SEVERITY["info"])
@@ -281,7 +276,6 @@ def finding_mark(event: Event) -> tuple[str, str]:
 
 
 def finding_name(event: Event) -> str:
-    """Return the display name of a finding."""
     code = str(event.get("code"))
     names: Mapping[str, str] = {**diagnosis.PATTERN_NAMES}
     return names.get(code) or make_visible(code.replace("_", " "), 40)
@@ -300,7 +294,6 @@ def _is_alarm(event: Event) -> bool:
 
 
 def format_log(lines: Sequence[str]) -> Text:
-    """Return log lines, dim."""
     return Text("\n".join(make_visible(line, 300) for line in lines), "dim", no_wrap=True)
 
 

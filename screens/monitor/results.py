@@ -84,7 +84,6 @@ class ResultsPage(Page[str]):
 
     @property
     def _page_length(self) -> int:
-        """Number of answers shown at once."""
         return ANSWERS_PER_PAGE if self.has_class("-tall") else 1
 
     def on_resize(self) -> None:

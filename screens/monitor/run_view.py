@@ -79,7 +79,6 @@ class RunView(Container):
         return bool(self._drawn)
 
     def draw(self) -> None:
-        """Redraw everything from the run's current state."""
         page = self.screen
         if not self.is_mounted or not page.size.width:
             return
@@ -127,7 +126,6 @@ class RunView(Container):
         return _cycle([pane for pane in PANES if pane != "gpus" or self._gpus], self._pane)
 
     def show_pane(self, pane: Pane) -> None:
-        """Show one pane alone, or everything."""
         self._update_settings(pane=pane)
         self.draw()
 
@@ -200,13 +198,11 @@ class RunView(Container):
         )
 
     def action_metric(self, by: int) -> None:
-        """Chart another metric."""
         names = chart_data.list_metrics(self._follower.shown)
         current = self._chart_data.settings.metric
         self._update_settings(metric=_cycle(names, current if current in names else LOSS, by))
 
     def action_axis(self) -> None:
-        """Draw along steps, epochs, minutes or tokens."""
         axes = chart_data.list_axes(self._follower.shown)
         self._update_settings(axis=_cycle(axes, self._chart_data.settings.axis))
         self._chart.action_reset()  # the old zoom window does not apply to another axis

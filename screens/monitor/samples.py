@@ -109,7 +109,6 @@ class AnswersPage(ScrollingPage):
         return action != "row" or self._menu.is_cursor_visible
 
     def action_middle(self, by: int) -> None:
-        """Show the answers of the next or the previous evaluation in the middle."""
         progress, current = self._follower.shown, self._middle_step()
         if current is None:
             return
@@ -128,7 +127,6 @@ class AnswersPage(ScrollingPage):
 
     @work(group="row", exclusive=True, exit_on_error=False)
     async def action_row(self) -> None:
-        """Show the selected example in its file."""
         event, id = self._follower.shown.highest_loss_rows, self._menu.chosen
         if event is None or id is None or self._plan is None:
             return
@@ -164,7 +162,6 @@ def build_lines(
 
 
 def select_answers(answers: list[Event], middle: int | None) -> list[Event]:
-    """Return the first answer to a prompt, the one at step ``middle``, and the newest."""
     at_middle = [answer for answer in answers if answer.get("step") == middle]
     selected = (*answers[:1], *at_middle[-1:], *answers[-1:])
     return list({answer.get("step"): answer for answer in selected}.values())
@@ -188,7 +185,6 @@ def list_steps(progress: Progress) -> list[int]:
 
 
 def describe_evaluation(progress: Progress, middle: int | None) -> str:
-    """Describe the evaluation shown in the middle: step and validation loss."""
     if middle is None:
         return ""
     loss = next((y for _, y in progress.evaluations.points(middle, middle)), math.nan)

@@ -51,7 +51,6 @@ class TerminalLink:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether an answer is expected."""
         return self._answers and bool(self._open)
 
     def begin(self) -> None:
@@ -67,7 +66,6 @@ class TerminalLink:
             self._queued_bytes += size
 
     def ask(self, now: float) -> str:
-        """Return a query to send after them."""
         with self._lock:
             self._query_count += 1
             text = build_query(self._query_count)

@@ -55,17 +55,14 @@ class FrameDiff(CompositorUpdate):
 
     @property
     def differs(self) -> bool:
-        """Whether the terminal shows anything different."""
         self._touched = {y for y in self._touched if self._wanted[y] != self._shown[y]}
         return bool(self._touched)
 
     def forget(self) -> None:
-        """Assume that the terminal may show anything."""
         self._shown = [[None] * self.size.width for _ in self._wanted]
         self._touched = set(range(len(self._wanted)))
 
     def take(self, update: CompositorUpdate, size: Size, console: Console) -> None:
-        """Apply an update of a screen with this size."""
         if size != self.size:
             self.size = size
             self._wanted = [[None] * size.width for _ in range(size.height)]
