@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from string import Template
 from typing import Literal
 
@@ -55,17 +54,11 @@ def find_credentials(environment: Mapping[str, str] | None = None) -> tuple[Cred
     for service, (variables, paths) in _SOURCES.items():
         sources = [name for name in variables if environment.get(name)]
         files = [Template(path).safe_substitute(environment) for path in paths]
-        sources += [name for name in files if _is_file(name)]
+        # Without a home folder or the permission to read it, there are none.
+        sources += [name for name in files if os.path.isfile(os.path.expanduser(name))]  # noqa: PTH111, PTH113
         if sources:
             credentials.append(Credential(service=service, where=sources[0]))
     return tuple(credentials)
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).expanduser().is_file()
-    except (OSError, RuntimeError):  # no home folder, or no permission to read it
-        return False
 
 
 def without_secrets(environment: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:

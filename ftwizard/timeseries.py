@@ -15,27 +15,6 @@ entries per level; a million points have five levels."""
 Interval = tuple[float, float]
 
 
-class _Level:
-    """Minimum and maximum of each block of points.
-
-    A block without a value is the empty interval (inf, -inf), which is neutral for both.
-    """
-
-    __slots__ = ("highs", "lows")
-
-    def __init__(self) -> None:
-        self.lows = array("d")
-        self.highs = array("d")
-
-    def add(self, low: float, high: float) -> None:
-        self.lows.append(low)
-        self.highs.append(high)
-
-    def truncate(self, length: int) -> None:
-        del self.lows[length:]
-        del self.highs[length:]
-
-
 class Series:
     """Points (x, y) in order of x, with a min/max pyramid over y.
 
@@ -52,7 +31,8 @@ class Series:
     def __init__(self) -> None:
         self._xs = array("d")
         self._gap_xs = array("d")
-        self._levels = [_Level()]
+        self._levels = [(array("d"), array("d"))]
+        """Minimum and maximum of each block of points, by level; (inf, -inf) for one without values."""
         self.version = 0
 
     def append(self, x: float, y: float) -> None:
@@ -67,10 +47,13 @@ class Series:
                 raise ValueError(f"x must not fall: {x} after {self._xs[-1]}")
             self._truncate(len(self._xs) - 1)
         self._xs.append(x)
+        lows, highs = self._levels[0]
         if isfinite(y):
-            self._levels[0].add(y, y)
+            lows.append(y)
+            highs.append(y)
         else:
-            self._levels[0].add(inf, -inf)
+            lows.append(inf)
+            highs.append(-inf)
             self._gap_xs.append(x)
         self._summarize()
         self.version += 1
@@ -87,9 +70,9 @@ class Series:
 
     def __getitem__(self, index: int) -> tuple[float, float]:
         """Return one point; y is NaN at a gap."""
-        level = self._levels[0]
-        low = level.lows[index]
-        return self._xs[index], nan if low > level.highs[index] else low
+        lows, highs = self._levels[0]
+        low = lows[index]
+        return self._xs[index], nan if low > highs[index] else low
 
     @property
     def first_x(self) -> float | None:
@@ -148,17 +131,18 @@ class Series:
         depth = 0
         while length % _FAN == 0:
             if depth + 1 == len(self._levels):
-                self._levels.append(_Level())
-            below = self._levels[depth]
-            self._levels[depth + 1].add(min(below.lows[-_FAN:]), max(below.highs[-_FAN:]))
+                self._levels.append((array("d"), array("d")))
+            (lows, highs), above = self._levels[depth], self._levels[depth + 1]
+            above[0].append(min(lows[-_FAN:]))
+            above[1].append(max(highs[-_FAN:]))
             length //= _FAN
             depth += 1
 
     def _truncate(self, length: int) -> None:
         """Keep the oldest ``length`` points."""
         del self._xs[length:]
-        for level in self._levels:
-            level.truncate(length)
+        for lows, highs in self._levels:
+            del lows[length:], highs[length:]
             length //= _FAN
         newest = self._xs[-1] if self._xs else -inf
         del self._gap_xs[bisect_right(self._gap_xs, newest) :]
@@ -170,13 +154,13 @@ class Series:
         between them are read one level up.
         """
         low, high = inf, -inf
-        for level in self._levels:
+        for lows, highs in self._levels:
             start, stop = -(-i // _FAN) * _FAN, j // _FAN * _FAN
             parts = ((i, start), (stop, j)) if start < stop else ((i, j),)
             for a, b in parts:
                 if a < b:
-                    low = min(low, min(level.lows[a:b]))
-                    high = max(high, max(level.highs[a:b]))
+                    low = min(low, *lows[a:b])
+                    high = max(high, *highs[a:b])
             if start >= stop:
                 break
             i, j = start // _FAN, stop // _FAN

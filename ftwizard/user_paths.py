@@ -43,18 +43,12 @@ def make_absolute(name: str, folder: Path | None = None) -> Path:
 
 def exists(path: Path) -> bool:
     """Return whether the path exists; False where that cannot be checked."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises without permission)
 
 
 def is_folder(path: Path) -> bool:
     """Return whether the path is a folder; False where that cannot be checked."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+    return os.path.isdir(path)  # noqa: PTH112 (as above)
 
 
 def explain_problem(name: str) -> str:
@@ -74,10 +68,7 @@ def _expanded(name: str) -> Path:
     except (RuntimeError, ValueError):  # an unknown or impossible user name
         user = name.partition("/")[0].removeprefix("~")
         home = f"home folder of user “{make_visible(user, 40)}”" if user else "your home folder"
-        raise FtwizardError(
-            f"{_quote(name)}: {home} not found.",
-            "Use an absolute path.",
-        ) from None
+        raise FtwizardError(f"{_quote(name)}: {home} not found.", "Use an absolute path.") from None
 
 
 def _refuse_impossible(path: Path, name: str) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-import msgspec
-
 from ftwizard.cli import output
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import delete, store
-from ftwizard.runs.delete import RemovalReport, RemovedRun, Sizes
+from ftwizard.runs.delete import RemovalReport, RemovedRun
 from ftwizard.text import format_bytes, format_count, make_visible
 
 
@@ -34,12 +32,9 @@ def remove(arguments: argparse.Namespace) -> int:
             return DECLINED
     for folder in folders:
         (delete.remove_checkpoints if only else delete.remove)(folder)
-    freed = sum(_freed_bytes(sizes, only) for sizes in counted.values())
+    freed = _sum_freed(counted, only)
     if arguments.json:
-        removed = [
-            RemovedRun(id=id, bytes={**msgspec.structs.asdict(sizes), "total": sizes.total})
-            for id, sizes in counted.items()
-        ]
+        removed = [RemovedRun(id=id, bytes=sizes) for id, sizes in counted.items()]
         output.print_json(RemovalReport(removed=removed, checkpoints_only=only, freed_bytes=freed))
     else:
         count = format_count(len(folders), "run")
@@ -50,11 +45,11 @@ def remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _freed_bytes(sizes: Sizes, only_checkpoints: bool) -> int:
-    return sizes.checkpoints if only_checkpoints else sizes.total
+def _sum_freed(counted: dict[str, dict[str, int]], only_checkpoints: bool) -> int:
+    return sum(sizes["checkpoints" if only_checkpoints else "total"] for sizes in counted.values())
 
 
-def _confirm(folders: list[JobFolder], counted: dict[str, Sizes], only: bool) -> bool:
+def _confirm(folders: list[JobFolder], counted: dict[str, dict[str, int]], only: bool) -> bool:
     out = output.make_console()
     for folder in folders:
         output.print_lines(
@@ -64,7 +59,7 @@ def _confirm(folders: list[JobFolder], counted: dict[str, Sizes], only: bool) ->
             output.print_lines(
                 out, f"  Child runs, which are kept: {make_visible(', '.join(children), 200)}"
             )
-    total = format_bytes(sum(_freed_bytes(sizes, only) for sizes in counted.values()))
+    total = format_bytes(_sum_freed(counted, only))
     count = (
         f"run {make_visible(folders[0].id)}" if len(folders) == 1 else f"these {len(folders)} runs"
     )

@@ -23,8 +23,8 @@ _IGNORED_SETTINGS = frozenset(("provider_reason", "allow", "report_to"))
 _SPLIT_SETTINGS = tuple(f"data.split.{name}" for name in ("validation", "test", "group_by", "seed"))
 
 
-class Scores(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores of one run; None means unknown."""
+class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run and its scores in the document of ``ftwizard compare --json``; None means unknown."""
 
     best_eval_loss: float | None = None
     """The lowest validation loss, in nats per token, at ``best_step``."""
@@ -46,11 +46,6 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True):
     test_exact: float | None = None
     """Share of exact matches on the test set."""
     test_json_valid: float | None = None
-
-
-class ComparedRun(Scores, frozen=True, kw_only=True):
-    """A run in the document of ``ftwizard compare --json``."""
-
     id: str
     state: str
     end_reason: str | None
@@ -75,7 +70,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of its plan by full name; empty if unreadable."""
     hashes: dict[str, str]
     """Hashes of its inputs, as in ``job.json``."""
-    scores: Scores
+    scores: ComparedRun
 
     @property
     def id(self) -> str:
@@ -222,15 +217,7 @@ def format_settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
 def to_report(comparison: Comparison) -> ComparisonReport:
     ids = [run.id for run in comparison.sides]
     return ComparisonReport(
-        runs=[
-            ComparedRun(
-                id=run.id,
-                state=run.record.state,
-                end_reason=run.record.end_reason,
-                **msgspec.structs.asdict(run.scores),
-            )
-            for run in comparison.sides
-        ],
+        runs=[run.scores for run in comparison.sides],
         settings={
             name: dict(zip(ids, values, strict=True))
             for name, values in comparison.settings.items()
@@ -256,7 +243,7 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any]) -> Scores:
+def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any]) -> ComparedRun:
     actual = record.actual or RunFigures()
     tokens = progress.metrics.get("tokens")
     times = progress.times
@@ -265,7 +252,10 @@ def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any
     tuned = tuned.get("tuned") if isinstance(tuned, dict) else None
     tuned = tuned if isinstance(tuned, dict) else {}
     trained = tokens.last if tokens is not None else None
-    return Scores(
+    return ComparedRun(
+        id=record.id,
+        state=record.state,
+        end_reason=record.end_reason,
         best_eval_loss=record.best_eval_loss,
         best_step=record.best_step,
         eval_loss=record.eval_loss,

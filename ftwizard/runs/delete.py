@@ -25,21 +25,6 @@ _MAX_TRIES = 100
 PARTS = ("checkpoints", "adapter", "merged", "export")
 
 
-class Sizes(msgspec.Struct, frozen=True, kw_only=True):
-    """Disk usage of a run in bytes, by part."""
-
-    checkpoints: int = 0
-    adapter: int = 0
-    merged: int = 0
-    export: int = 0
-    rest: int = 0
-    """Events, log, plan, comparison and others."""
-
-    @property
-    def total(self) -> int:
-        return self.checkpoints + self.adapter + self.merged + self.export + self.rest
-
-
 class RemovedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run in ``ftwizard remove --json``."""
 
@@ -56,27 +41,23 @@ class RemovalReport(msgspec.Struct, frozen=True, kw_only=True):
     freed_bytes: int
 
 
-def measure_sizes(folder: JobFolder) -> Sizes:
-    """Measure the disk usage of a run in blocks; a file linked twice counts once."""
+def measure_sizes(folder: JobFolder) -> dict[str, int]:
+    """Measure the disk usage of a run in blocks, in bytes; a file linked twice counts once.
+
+    Return it by part: those in ``PARTS``, the ``rest`` (events, log, plan and others), ``total``.
+    """
     inodes: set[tuple[int, int]] = set()
-    parts = {name: _measure_bytes(folder.path / name, inodes) for name in PARTS}
-    rest = sum(
-        _measure_bytes(Path(entry), inodes)
-        for entry in _list_entries(folder.path)
-        if entry.name not in PARTS
-    )
-    return Sizes(**parts, rest=rest)
+    sizes = {name: _measure_bytes(folder.path / name, inodes) for name in PARTS}
+    others = [Path(entry) for entry in _list_entries(folder.path) if entry.name not in PARTS]
+    sizes["rest"] = sum(_measure_bytes(path, inodes) for path in others)
+    return {**sizes, "total": sum(sizes.values())}
 
 
-def format_sizes(usage: Sizes) -> str:
+def format_sizes(sizes: dict[str, int]) -> str:
     """Format the disk usage of a run, with the parts that it has."""
-    sizes_by_part = [(name, getattr(usage, name)) for name in (*PARTS, "rest")]
-    parts = [f"{name} {format_bytes(value)}" for name, value in sizes_by_part if value]
-    return (
-        f"{format_bytes(usage.total)} ({', '.join(parts)})"
-        if len(parts) > 1
-        else format_bytes(usage.total)
-    )
+    total = format_bytes(sizes["total"])
+    parts = [f"{k} {format_bytes(v)}" for k, v in sizes.items() if v and k != "total"]
+    return f"{total} ({', '.join(parts)})" if len(parts) > 1 else total
 
 
 def remove(folder: JobFolder) -> None:

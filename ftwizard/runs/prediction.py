@@ -10,8 +10,6 @@ import msgspec
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.quantity import Figure
 
-NAMES = ("peak_memory", "seconds", "tokens_per_s", "disk", "cost")
-
 
 class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted or measured figures of one run; None if unknown."""
@@ -26,6 +24,9 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Peak bytes on disk."""
     cost: Figure | None = None
     """US dollars of the whole run, at the hourly price it was started with; None without one."""
+
+
+NAMES = RunFigures.__struct_fields__
 
 
 class PredictionResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,12 +82,6 @@ def from_result(result: dict[str, Any]) -> PredictionResult | None:
 
 def _is_sound(expected: RunFigures) -> bool:
     """Return whether all numbers are finite and not negative, because files are untrusted."""
-    figures = [getattr(expected, name) for name in NAMES]
-    numbers = [
-        n
-        for figure in figures
-        if figure
-        for n in (figure.value, figure.low, figure.high)
-        if n is not None
-    ]
-    return all(math.isfinite(n) and n >= 0 for n in numbers)
+    figures = filter(None, (getattr(expected, name) for name in NAMES))
+    numbers = (n for figure in figures for n in (figure.value, figure.low, figure.high))
+    return all(n is None or 0 <= n < math.inf for n in numbers)

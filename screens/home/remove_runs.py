@@ -35,5 +35,5 @@ def _build_dialog(folders: list[JobFolder]) -> DestructiveConfirm:
     subject = (
         f"run {make_visible(folders[0].id, 40)}" if len(folders) == 1 else f"{len(folders)} runs"
     )
-    total = format_bytes(sum(folder_size.total for folder_size in sizes))
+    total = format_bytes(sum(folder_size["total"] for folder_size in sizes))
     return DestructiveConfirm(f"Permanently delete {subject}? {total}", "\n".join(lines), "delete")

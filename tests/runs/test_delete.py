@@ -27,19 +27,19 @@ def with_parts(folder: JobFolder) -> JobFolder:
 def test_sizes_are_counted_by_part(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
     found = delete.measure_sizes(folder)
-    assert 40_000 <= found.checkpoints < 60_000
-    assert 20_000 <= found.adapter < 40_000
-    assert found.merged == found.export == 0
-    assert found.total == found.checkpoints + found.adapter + found.rest
+    assert 40_000 <= found["checkpoints"] < 60_000
+    assert 20_000 <= found["adapter"] < 40_000
+    assert found["merged"] == found["export"] == 0
+    assert found["total"] == found["checkpoints"] + found["adapter"] + found["rest"]
     assert delete.format_sizes(found).endswith("kB)")
 
 
 def test_a_file_of_two_names_counts_once_and_nothing_behind_a_link(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
-    before = delete.measure_sizes(folder).total
+    before = delete.measure_sizes(folder)["total"]
     os.link(folder.adapter / "weights", folder.path / "again")
     (folder.path / "elsewhere").symlink_to("/usr")
-    assert delete.measure_sizes(folder).total == before
+    assert delete.measure_sizes(folder)["total"] == before
 
 
 def test_a_run_goes_whole(home: Path) -> None:
