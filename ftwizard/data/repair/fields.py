@@ -8,6 +8,7 @@ from typing import Any
 
 from ftwizard.data.example import ROLES, Message
 from ftwizard.data.formats import sharegpt
+from ftwizard.data.formats.fields import decode_json
 from ftwizard.data.platforms import Target
 from ftwizard.data.repair.change import Path, RowChange, format_path, shorten
 
@@ -95,18 +96,11 @@ def _fix_arguments(messages: list[Any], path: Path, *, as_text: bool) -> Iterato
             if as_text and isinstance(arguments, dict):
                 function["arguments"] = json.dumps(arguments, ensure_ascii=False)
                 yield RowChange("tool_arguments_form", field, "an object", "its JSON text")
-            elif not as_text and isinstance(value := _decode(arguments), dict):
+            elif not as_text and isinstance(arguments, str):
+                if not isinstance(value := decode_json(arguments), dict):
+                    continue
                 function["arguments"] = value
                 yield RowChange("tool_arguments_form", field, "JSON text", "the object")
-
-
-def _decode(value: Any) -> Any:
-    if not isinstance(value, str):
-        return None
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _fix_legacy_calls(messages: list[Any], path: Path) -> Iterator[RowChange]:

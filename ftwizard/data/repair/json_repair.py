@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ftwizard.data.example import RowProblem
@@ -17,6 +18,8 @@ _TEXT_OR_COMMA = re.compile(rf"{_STRING}|,(?=\s*[}}\]])", re.DOTALL)
 _TEXT = re.compile(_STRING, re.DOTALL)
 _SEPARATOR = re.compile(r"\s*(,?)\s*")
 _CONTROL = re.compile(r"[\x00-\x1f]")
+_JSON_NODES = (ast.Dict, ast.List, ast.Constant, ast.UnaryOp, ast.USub, ast.Load)
+"""Python syntax that stands for JSON."""
 _MAX_PYTHON_CHARACTERS = 1_000_000
 """Characters; Python's parser needs about a hundred bytes for each."""
 
@@ -46,7 +49,10 @@ def parse(data: bytes) -> RepairedLine:
         if problem.code in ("encoding", "nesting", "lone_surrogate"):
             raise
         text = data.decode()  # invalid UTF-8 was raised above
-        repaired = _attempt(_LenientParser(), text) or _attempt(_PythonParser(), text)
+        lenient = _LenientParser()
+        repaired = _attempt(lenient.parse, text, lenient.changes) or _attempt(
+            _parse_python, text, [RowChange("invalid_json", "", "a Python literal", "JSON")]
+        )
         if repaired is None:
             raise
         return repaired
@@ -57,14 +63,17 @@ def encode(value: Any, *, ascii: bool = False) -> str:
     return json.dumps(value, ensure_ascii=ascii, allow_nan=False)
 
 
-def _attempt(parser: _LenientParser | _PythonParser, text: str) -> RepairedLine | None:
+def _attempt(
+    parse: Callable[[str], list[Any]], text: str, changes: list[RowChange]
+) -> RepairedLine | None:
+    """Parse leniently; return None if that fails or needs no ``changes``."""
     try:
-        values = parser.parse(text)
+        values = parse(text)
         for value in values:
             strict_json.decode(encode(value))
     except (ValueError, RecursionError, MemoryError, RowProblem):
         return None
-    return RepairedLine(values, list(dict.fromkeys(parser.changes))) if parser.changes else None
+    return RepairedLine(values, list(dict.fromkeys(changes))) if changes else None
 
 
 class _LenientParser:
@@ -132,54 +141,29 @@ class _LenientParser:
         self.changes.append(RowChange(code, "", was, now))
 
 
-class _PythonParser:
-    """Reads the Python literal that ``repr`` or ``str`` makes of a row."""
-
-    def __init__(self) -> None:
-        self.changes: list[RowChange] = []
-
-    def parse(self, text: str) -> list[Any]:
-        """Return the one value in the text; raise ValueError if it is invalid."""
-        text = text.strip()
-        if text[:1] != "{" or len(text) > _MAX_PYTHON_CHARACTERS:
+def _parse_python(text: str) -> list[Any]:
+    """Return the value of the Python literal that ``repr`` or ``str`` makes of a row."""
+    text = text.strip()
+    if text[:1] != "{" or len(text) > _MAX_PYTHON_CHARACTERS:
+        raise _Refused
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # invalid escapes
+            body = ast.parse(text, mode="eval").body
+    except (SyntaxError, Warning) as error:
+        raise _Refused from error
+    if body.end_col_offset != len(text.encode()):
+        raise _Refused  # a comment follows
+    for node in ast.walk(body):
+        if not isinstance(node, _JSON_NODES):
             raise _Refused
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # invalid escapes
-                body = ast.parse(text, mode="eval").body
-        except (SyntaxError, Warning) as error:
-            raise _Refused from error
-        if body.end_col_offset != len(text.encode()):
-            raise _Refused  # a comment follows
-        value = _from_literal(body)
-        self.changes.append(RowChange("invalid_json", "", "a Python literal", "JSON"))
-        return [value]
-
-
-def _from_literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Constant) and (
-        node.value is None or isinstance(node.value, str | int | float)
-    ):
-        return node.value
-    if isinstance(node, ast.List):
-        return [_from_literal(element) for element in node.elts]
-    if isinstance(node, ast.Dict):
-        return _from_dict(node)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = _from_literal(node.operand)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return -value
-    raise _Refused
-
-
-def _from_dict(node: ast.Dict) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key_node, value_node in zip(node.keys, node.values, strict=True):
-        key = _from_literal(key_node) if key_node is not None else None
-        if not isinstance(key, str) or key in result:
+        if isinstance(node, ast.Constant) and not isinstance(node.value, str | int | float | None):
             raise _Refused
-        result[key] = _from_literal(value_node)
-    return result
+        if isinstance(node, ast.Dict):
+            keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+            if len({key for key in keys if isinstance(key, str)}) != len(node.keys):
+                raise _Refused
+    return [ast.literal_eval(body)]
 
 
 def _are_equal(a: Any, b: Any) -> bool:

@@ -32,7 +32,7 @@ from ftwizard.data.io.source import DataSource
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target, default_target
 from ftwizard.data.reader import RowReader
-from ftwizard.data.repair import fields, json_repair, redaction, unicode_repair
+from ftwizard.data.repair import fields, json_repair, texts
 from ftwizard.data.repair.change import RowChange
 from ftwizard.data.repair.json_repair import RepairedLine
 from ftwizard.errors import FtwizardError
@@ -157,14 +157,11 @@ class _Repairer:
         """Return the report."""
         whole = [
             FileFinding(
-                code=change.code,
-                message=_describe(change.code),
-                fix="",
-                count=change.count,
+                code=change.code, message=_describe(change.code), fix="", count=change.count,
                 lines=list(change.lines),
             )
             for change in self._file_changes
-        ]
+        ]  # fmt: skip
         return Repairs(
             out=str(out),
             changes=str(changes_path(out)),
@@ -208,11 +205,11 @@ class _Repairer:
         row_changes: list[RowChange] = []
         if not isinstance(value, dict | list):
             return row_changes
-        if not isinstance(data, bytes) or unicode_repair.may_need_fixes(data):
-            row_changes += unicode_repair.fix_texts(value)
+        if not isinstance(data, bytes) or texts.may_need_fixes(data):
+            row_changes += texts.fix_texts(value)
         row_changes += fields.fix_fields(value, self._target)
         if self._redact:
-            row_changes += redaction.redact_row(value)
+            row_changes += texts.redact_row(value)
         return row_changes
 
     def _check(self, value: Any) -> tuple[int, ...]:
@@ -223,8 +220,10 @@ class _Repairer:
             raise RowProblem(*error)
         prompt, answer, _ = row_hashes.hash_row(example)
         # Prompts also differ by the fields that a grader reads; plain texts differ by text alone.
-        extra = row_hashes.hash_bytes(_encode(example.extra)) if example.kind == "prompt" else 0
-        return prompt, answer, extra
+        if example.kind != "prompt":
+            return prompt, answer, 0
+        extra = json.dumps(example.extra, sort_keys=True).encode()
+        return prompt, answer, row_hashes.hash_bytes(extra)
 
     def _record(self, number: int, row_changes: list[RowChange], changes: BinaryIO) -> None:
         for change in row_changes:
@@ -282,7 +281,8 @@ def _format_line(value: Any, data: Any, *, changed: bool) -> bytes:
     """Return a row on one line, byte for byte as in the file unless it was changed."""
     if isinstance(data, bytes) and not changed:
         # Raw line ends can only be insignificant white space: within strings they are escaped.
-        return data if b"\n" not in data and b"\r" not in data else _join_lines(data)
+        is_one_line = b"\n" not in data and b"\r" not in data
+        return data if is_one_line else msgspec.json.format(data, indent=0)
     is_ascii = isinstance(data, bytes) and data.isascii()
     try:
         return json_repair.encode(value, ascii=is_ascii).encode()
@@ -290,14 +290,6 @@ def _format_line(value: Any, data: Any, *, changed: bool) -> bytes:
         raise RowProblem(
             "invalid_json", "one of its values cannot be written as JSON", "fix the value"
         ) from None
-
-
-def _join_lines(data: bytes) -> bytes:
-    return msgspec.json.format(data, indent=0)
-
-
-def _encode(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()
 
 
 def _describe(code: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ftwizard.data import unicode
 from ftwizard.data.example import RowProblem
 from ftwizard.data.platforms import get_target
-from ftwizard.data.repair import fields, json_repair, redaction, unicode_repair
+from ftwizard.data.repair import fields, json_repair, texts
 from ftwizard.data.repair.change import RowChange
 from ftwizard.text import make_visible
 
@@ -137,24 +137,21 @@ def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
 )
 def test_texts(text: str, mended: str, codes: list[str]) -> None:
     row = {"messages": [{"role": "user", "content": text}], "n": 1}
-    changes = unicode_repair.fix_texts(row)
+    changes = texts.fix_texts(row)
     assert row["messages"][0]["content"] == mended  # type: ignore[index]
     assert sorted(change.code for change in changes) == sorted(codes)
     assert all(change.where == "messages[0].content" for change in changes)
-    assert unicode_repair.fix_texts(row) == []
-    assert unicode_repair.may_need_fixes(json.dumps({"a": text}).encode()) or not codes
-    assert (
-        unicode_repair.may_need_fixes(json.dumps({"a": text}, ensure_ascii=False).encode())
-        or not codes
-    )
+    assert texts.fix_texts(row) == []
+    assert texts.may_need_fixes(json.dumps({"a": text}).encode()) or not codes
+    assert texts.may_need_fixes(json.dumps({"a": text}, ensure_ascii=False).encode()) or not codes
 
 
 @given(st.text())
 def test_texts_that_are_mended_need_no_more(text: str) -> None:
     row = {"a": [text]}
-    unicode_repair.fix_texts(row)
+    texts.fix_texts(row)
     again = copy.deepcopy(row)
-    assert unicode_repair.fix_texts(again) == []
+    assert texts.fix_texts(again) == []
     assert again == row
 
 
@@ -174,7 +171,7 @@ def test_texts_that_are_mended_need_no_more(text: str) -> None:
 )
 def test_a_hostile_text_takes_no_longer_than_its_size(text: str) -> None:
     row = {"a": text}
-    unicode_repair.fix_texts(row)
+    texts.fix_texts(row)
     assert not unicode.CONTROL.search(row["a"]) and not unicode.HIDDEN.search(row["a"])
 
 
@@ -198,9 +195,9 @@ def test_a_hostile_line_is_read_or_refused(line: bytes) -> None:
 
 def test_a_change_shows_what_was_there_and_no_more() -> None:
     row = {"a": "x" * 500 + "\x1b[31m" + "y" * 500}
-    assert unicode_repair.fix_texts(row) == [RowChange("control_char", "a", "␛[31m", "")]
+    assert texts.fix_texts(row) == [RowChange("control_char", "a", "␛[31m", "")]
     token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
-    changes = unicode_repair.fix_texts({"a": f"Ã© {token} Ã©"})
+    changes = texts.fix_texts({"a": f"Ã© {token} Ã©"})
     assert len(changes) == 1 and token not in str(changes) and token[:12] not in str(changes)
 
 
@@ -279,13 +276,13 @@ def test_calls_of_the_older_form_become_tool_calls() -> None:
 def test_secrets_are_replaced_by_what_they_are() -> None:
     token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
     row = {"messages": [{"content": f"use {token}, not {token}"}, {"content": "no secret"}]}
-    changes = redaction.redact_row(row)
+    changes = texts.redact_row(row)
     assert token not in json.dumps(row)
     assert row["messages"][0]["content"].startswith("use [redacted: GitHub token], not [redacted")
     assert row["messages"][1]["content"] == "no secret"
     assert [(c.code, c.where) for c in changes] == [("secret", "messages[0].content")] * 2
     assert token not in str(changes)
-    assert redaction.redact_row(row) == []
+    assert texts.redact_row(row) == []
 
 
 LISTS = st.sampled_from(
@@ -306,8 +303,8 @@ MESSAGE = st.dictionaries(
 def test_whatever_a_row_holds_its_fields_are_mended_once(row: dict[str, Any], name: str) -> None:
     for change in (
         *fields.fix_fields(row, get_target(name)),
-        *unicode_repair.fix_texts(row),
-        *redaction.redact_row(row),
+        *texts.fix_texts(row),
+        *texts.redact_row(row),
     ):
         assert "".join(change) == make_visible("".join(change))
     again = copy.deepcopy(row)

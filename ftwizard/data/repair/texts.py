@@ -1,4 +1,4 @@
-"""Fixes for texts: control characters, invisible characters and mojibake."""
+"""Changes to the texts of a row: control and invisible characters, mojibake, and secrets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ftwizard.data import unicode
-from ftwizard.data.repair.change import Path, RowChange, format_path, iterate_texts, shorten
+from ftwizard.data.privacy.detect import find_secrets, redact_text
+from ftwizard.data.repair.change import Path, RowChange, format_path, shorten
 
 # No match begins within another unfinished one, so a text of sequence starts takes one pass.
 _SEQUENCES = re.compile(
@@ -19,6 +20,9 @@ _SEQUENCES = re.compile(
 _C1 = re.compile(r"[\x80-\x9f]")
 # Found in a line of JSON if a text in it may need fixing; cheap to search for.
 _MAYBE = re.compile(rb"\\[ubf]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CODES = frozenset({"secret", "card_number", "bank_account", "national_id"})
+"""Codes of what is redacted on request. Names and addresses are often needed for training, so they
+are only reported."""
 _MAX_ROUNDS = 10
 _MIN_SECRET = 6
 
@@ -31,7 +35,7 @@ def may_need_fixes(line: bytes) -> bool:
 def fix_texts(row: Any) -> list[RowChange]:
     """Fix every text of a row in place and return the changes."""
     changes: list[RowChange] = []
-    for container, key, path in iterate_texts(row):
+    for container, key, path in _iterate_texts(row):
         text: str = container[key]
         if text.isascii() and not unicode.CONTROL.search(text):
             continue
@@ -117,17 +121,66 @@ _FIXES: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 def _describe_change(code: str, path: Path, was: str, now: str) -> RowChange:
     """Return the change, reduced to where the texts differ and without secrets."""
-    start = 0
-    while start < min(len(was), len(now)) and was[start] == now[start]:
-        start += 1
-    end = 0
-    while end < min(len(was), len(now)) - start and was[-1 - end] == now[-1 - end]:
-        end += 1
-    pieces = was[start : len(was) - end], now[start : len(now) - end]
-    return RowChange(code, format_path(path), *(shorten(_redact(piece)) for piece in pieces))
+    start = _count_common(was, now)
+    was, now = was[start:], now[start:]
+    if end := _count_common(was[::-1], now[::-1]):
+        was, now = was[:-end], now[:-end]
+    return RowChange(code, format_path(path), shorten(_redact(was)), shorten(_redact(now)))
+
+
+def _count_common(a: str, b: str) -> int:
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((index for index, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def _redact(piece: str) -> str:
-    from ftwizard.data.privacy.detect import redact_text
-
     return redact_text(piece) if len(piece) >= _MIN_SECRET else piece
+
+
+def redact_row(row: Any) -> list[RowChange]:
+    """Replace the secrets in every text of a row in place and return the changes."""
+    changes: list[RowChange] = []
+    for container, key, path in _iterate_texts(row):
+        text, kinds = _replace_secrets(container[key])
+        container[key] = text
+        changes += [
+            RowChange(code, format_path(path), f"a secret: {kind}", _placeholder(kind))
+            for code, kind in kinds
+        ]
+    return changes
+
+
+def _replace_secrets(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return a text without its secrets, and the code and kind of each.
+
+    Once a secret is gone, the text around it can look like one: the result is searched again.
+    """
+    kinds: list[tuple[str, str]] = []
+    for _ in range(_MAX_ROUNDS):
+        secrets = [secret for secret in find_secrets(text) if secret.code in CODES]
+        if not secrets:
+            break
+        pieces, end = [], 0
+        for secret in secrets:
+            pieces += [text[end : secret.start], _placeholder(secret.kind)]
+            kinds.append((secret.code, secret.kind))
+            end = secret.end
+        text = "".join([*pieces, text[end:]])
+    return text, kinds
+
+
+def _placeholder(kind: str) -> str:
+    return f"[redacted: {kind}]"
+
+
+def _iterate_texts(row: Any) -> Iterator[tuple[Any, Any, Path]]:
+    """Yield container, key and path of every text value of a row, at any depth."""
+    waiting: list[tuple[Any, Path]] = [(row, ())]
+    while waiting:
+        container, path = waiting.pop()
+        pairs = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, value in list(pairs):
+            if isinstance(value, str):
+                yield container, key, (*path, key)
+            elif isinstance(value, dict | list):
+                waiting.append((value, (*path, key)))
