@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -29,6 +29,16 @@ def call_or_none(seconds: float, work: Callable[P, T], *args: P.args, **kwargs: 
     Raises TimeoutError after that; the thread is abandoned.
     """
     return _start(work, *args, **kwargs).result(seconds)
+
+
+def run_watched(work: Callable[[], T], look: Callable[[], None], interval_s: float) -> T:
+    """Return the result of ``work``, or raise what it raises; call ``look`` at the start and every
+    ``interval_s`` seconds meanwhile, so that a stop takes effect at once."""
+    future = _start(work)
+    look()
+    while wait([future], interval_s).not_done:
+        look()
+    return future.result()
 
 
 def _start(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:

@@ -39,6 +39,18 @@ def hub_cache_folder() -> Path:
     return _expand_variable("XDG_CACHE_HOME", caches) / "huggingface" / "hub"
 
 
+def measure_hub_cache(kind: str, repo: str) -> int:
+    """Return the bytes of a repository in the Hugging Face cache, partial downloads included.
+
+    ``kind``: ``models`` or ``datasets``.
+    """
+    blobs = hub_cache_folder() / f"{kind}--{repo.replace('/', '--')}" / "blobs"
+    try:
+        return sum(path.stat().st_size for path in blobs.iterdir())
+    except OSError:
+        return 0
+
+
 def config_folder() -> Path:
     """Return the folder of the user's settings: ``$FTWIZARD_CONFIG``, else the platform's
     (``~/.config/ftwizard`` on Linux)."""

@@ -6,15 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
-import queue
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from ftwizard import locations, user_paths
+from ftwizard import background, locations, user_paths
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.models import pypi
@@ -334,30 +332,20 @@ def _fetch_hub(source: ModelSource, report: Report) -> Path:
     # By branch if it still points there: only then does the cache record the branch's commit.
     head, _ = _hub_commit(source.name, source.revision)
     revision = source.revision if head == source.commit else source.commit
-    results: queue.Queue[Path | Exception] = queue.Queue()
+    start = locations.measure_hub_cache("models", source.name)
 
-    def download() -> None:
-        try:
-            results.put(Path(snapshot_download(
-                source.name, revision=revision, allow_patterns=list(HUB_FILES)
-            )))  # fmt: skip
-        except Exception as error:  # noqa: BLE001 (reported by the other thread)
-            results.put(error)
+    def download() -> Path:
+        patterns = list(HUB_FILES)
+        return Path(snapshot_download(source.name, revision=revision, allow_patterns=patterns))
 
-    # In a daemon thread, so that a stop does not wait for gigabytes.
-    threading.Thread(target=download, daemon=True).start()
-    start = _cached_bytes(source.name)
-    while True:
-        try:
-            result = results.get(timeout=POLL_S)
-            break
-        except queue.Empty:
-            report(
-                source.description, done=max(0, _cached_bytes(source.name) - start), unit="bytes"
-            )
-    if isinstance(result, Exception):
-        raise _download_error(source, result) from result
-    return result
+    def report_progress() -> None:
+        done = max(0, locations.measure_hub_cache("models", source.name) - start)
+        report(source.description, done=done, unit="bytes")
+
+    try:
+        return background.run_watched(download, report_progress, POLL_S)
+    except Exception as error:
+        raise _download_error(source, error) from error
 
 
 def _download_error(source: ModelSource, error: Exception) -> FtwizardError:
@@ -372,12 +360,3 @@ def _download_error(source: ModelSource, error: Exception) -> FtwizardError:
         f"Could not download {source.description}: {type(error).__name__}: {make_visible(str(error), 300)}.",
         "Check the network and the disk, then try again. Downloaded parts are kept.",
     )
-
-
-def _cached_bytes(name: str) -> int:
-    """Return the bytes of a model in the Hugging Face cache, including partial downloads."""
-    blobs = locations.hub_cache_folder() / f"models--{name.replace('/', '--')}" / "blobs"
-    try:
-        return sum(path.stat().st_size for path in blobs.iterdir())
-    except OSError:
-        return 0

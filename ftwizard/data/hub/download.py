@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ftwizard import locations
+from ftwizard import background, locations
 from ftwizard.data.io import arrow
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import get_free_bytes
@@ -83,8 +81,7 @@ def download(builder: Any, split: DatasetSplit, say: Say) -> list[str]:
     missing = [name for name in names if not _is_cached(split, name)]
     total = _measure_files(split, missing)
     _check_disk_space(total, split)
-    blobs = locations.hub_cache_folder() / f"datasets--{split.repo.replace('/', '--')}" / "blobs"
-    bytes_before = _measure_cache(blobs)
+    bytes_before = locations.measure_hub_cache("datasets", split.repo)
 
     def fetch() -> list[str]:
         return [
@@ -94,10 +91,11 @@ def download(builder: Any, split: DatasetSplit, say: Say) -> list[str]:
 
     def report_progress() -> None:
         if total:
-            done = min(max(0, _measure_cache(blobs) - bytes_before), total)
+            fetched = locations.measure_hub_cache("datasets", split.repo) - bytes_before
+            done = min(max(0, fetched), total)
             say("fetching", what=split.repo, done=done, total=total, unit="bytes")
 
-    return _run_watched(fetch, report_progress)
+    return background.run_watched(fetch, report_progress, POLL_S)
 
 
 def _is_cached(split: DatasetSplit, name: str) -> bool:
@@ -121,27 +119,6 @@ def _measure_files(split: DatasetSplit, names: list[str]) -> int:
         )
         total += sum(getattr(info, "size", 0) for info in infos)
     return total
-
-
-def _run_watched(work: Callable[[], list[str]], look: Callable[[], None]) -> list[str]:
-    """Run ``work`` in a thread and call ``look`` meanwhile, so that a stop takes effect at once."""
-    results: queue.Queue[list[str] | Exception] = queue.Queue()
-
-    def run() -> None:
-        try:
-            results.put(work())
-        except Exception as error:  # noqa: BLE001 (re-raised in the calling thread)
-            results.put(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    while True:
-        look()
-        with contextlib.suppress(queue.Empty):
-            result = results.get(timeout=POLL_S)
-            break
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 def _check_disk_space(missing: int, split: DatasetSplit) -> None:
@@ -199,11 +176,3 @@ def format_names(names: list[str]) -> str:
     shown = ", ".join(make_visible(name, 60) for name in names[:_MAX_SHOWN_NAMES]) or "none"
     more = len(names) - _MAX_SHOWN_NAMES
     return f"{shown} and {format_count(more, 'other')}" if more > 0 else shown
-
-
-def _measure_cache(blobs: Path) -> int:
-    """Return the bytes of a repository in the library's cache, partial files included."""
-    try:
-        return sum(path.stat().st_size for path in blobs.iterdir())
-    except OSError:
-        return 0
