@@ -1,12 +1,18 @@
-"""Evidence from the data check that bears on provider and recipe."""
+"""Evidence from the data check that bears on provider and recipe: changing facts, gradable answers."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
 import msgspec
 
-from ftwizard.advice import rft
-from ftwizard.advice.rft import GradableAnswers, RftSuggestion
-from ftwizard.data.documents import DataReport
+from ftwizard.catalog.providers import catalog
+from ftwizard.catalog.sourced import Sourced
+from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.tokens.stats import TokenLengths
 from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
@@ -57,7 +63,7 @@ def read_evidence(report: DataReport) -> Evidence:
     changing = next(
         (finding for finding in report.findings if finding.code == CHANGING_FACTS_CODE), None
     )
-    gradable = rft.detect_gradable(rft.preview_answers(report.preview))
+    gradable = detect_gradable(_preview_answers(report.preview))
     return Evidence(
         path=report.path,
         format=report.format,
@@ -68,7 +74,7 @@ def read_evidence(report: DataReport) -> Evidence:
         changing=changing.count if changing else 0,
         changing_lines=tuple(changing.lines) if changing else (),
         verifiable=gradable,
-        rft=rft.suggest_rft(gradable),
+        rft=suggest_rft(gradable),
     )
 
 
@@ -97,3 +103,121 @@ def warn_of_facts(data: Evidence) -> FineTuningWarning | None:
     else:
         message += "Put such facts into the prompt, or remove the rows."
     return FineTuningWarning(wrong_tool=wrong_tool, message=message, lines=data.changing_lines[:8])
+
+
+Kind = Literal["number", "json", "code", "choice"]
+MIN_SHARE = 0.8
+"""Share of answers of one kind from which the task counts as that kind."""
+MIN_ANSWERS = 20
+MAX_CHOICES = 20
+"""Largest number of distinct answers of a choice, each used ``MIN_REPEATS`` times on average."""
+MIN_REPEATS = 5
+MAX_CHOICE_CHARACTERS = 60
+_FINAL = re.compile(
+    r"(?:####|\\boxed\{|answer is:?|=)\s*\$?(-?[\d.,/]+)\}?\s*[.$]*\s*$", re.IGNORECASE
+)
+_NUMBER = re.compile(r"[-+]?[$€£]?\s?[\d.,]*\d[\d.,/]*\s?(?:%|[a-z]{1,3})?", re.IGNORECASE)
+_FENCE = re.compile(r"^```[\w+-]*\n.*\n```$", re.DOTALL)
+_CODE = re.compile(r"^\s*(def |class |import |from \w+ import|SELECT |function |#include|public )")
+_WORDS: dict[Kind, tuple[str, str]] = {
+    "number": ("end in a number", "compare the number"),
+    "json": ("are JSON", "compare the fields"),
+    "code": ("are code", "run its tests"),
+    "choice": ("are one of a few choices", "compare the text"),
+}
+
+
+class GradableAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """The kind of answers that can be verified."""
+
+    kind: Kind
+    share: float
+    """Share of the inspected answers."""
+    looked_at: int
+    """Number of inspected answers."""
+
+
+class RftSuggestion(Sourced, frozen=True, kw_only=True):
+    """A suggestion to use reinforcement fine-tuning."""
+
+    reason: str
+    caution: str
+    where: tuple[str, ...]
+    """Services that offer it."""
+
+
+def detect_gradable(answers: Iterable[str]) -> GradableAnswers | None:
+    """Detect the kind of ``answers``; None if most cannot be verified, or there are too few."""
+    texts = [answer.strip() for answer in answers if answer.strip()]
+    if len(texts) < MIN_ANSWERS:
+        return None
+    counts = Counter(kind for text in texts if (kind := _kind(text)))
+    different = len(set(texts))
+    short = sum(len(text) <= MAX_CHOICE_CHARACTERS for text in texts)
+    if different <= min(MAX_CHOICES, len(texts) / MIN_REPEATS) and short >= MIN_SHARE * len(texts):
+        counts = Counter({"choice": short})
+    if not counts:
+        return None
+    kind, count = counts.most_common(1)[0]
+    share = count / len(texts)
+    return (
+        GradableAnswers(kind=kind, share=share, looked_at=len(texts))
+        if share >= MIN_SHARE
+        else None
+    )
+
+
+def _kind(text: str) -> Kind | None:
+    if text[0] in "[{" and _is_json(text):
+        return "json"
+    if _NUMBER.fullmatch(text) or _FINAL.search(text):
+        return "number"
+    if _FENCE.match(text) or _CODE.match(text):
+        inner = text.strip("`").partition("\n")[2].strip()
+        return "json" if text.startswith("```json") and _is_json(inner) else "code"
+    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def suggest_rft(gradable: GradableAnswers | None) -> RftSuggestion | None:
+    """Suggest reinforcement fine-tuning if answers can be verified, else return None.
+
+    It samples answers and rewards the right ones, so the model learns reasoning that nobody wrote
+    down. It needs a grader, and a task that the model sometimes solves.
+    """
+    if gradable is None:
+        return None
+    are, grader = _WORDS[gradable.kind]
+    return RftSuggestion(
+        reason=f"{gradable.share:.0%} of {gradable.looked_at:,} answers {are}, so a program can grade "
+        f"them ({grader}). Reinforcement fine-tuning (RFT) can learn from such grades, including "
+        "the reasoning.",
+        caution="RFT needs a grader, and a model that is sometimes right. Supervised fine-tuning on "
+        "these rows is the simpler start.",
+        where=tuple(
+            platform.name
+            for platform in catalog().provider("cloud").platforms
+            if any("RFT" in claim.statement for claim in platform.special)
+        ),  # fmt: skip
+        as_of="2026-04",
+        source="End-to-End Fine-Tuning Pipeline (article, edition 2026-04): mathematics, code, "
+        "structured extraction",
+    )
+
+
+def _preview_answers(preview: Sequence[RowPreview]) -> list[str]:
+    """Return the last assistant message of each row in a report's preview, if it is plain text."""
+    texts: list[str] = []
+    for row in preview:
+        turns = [*row.example["messages"], *row.example["chosen"]]
+        for turn in reversed(turns):
+            if turn.get("role") == "assistant" and isinstance(turn.get("content"), str):
+                texts.append(turn["content"])
+                break
+    return texts

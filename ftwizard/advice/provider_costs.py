@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ftwizard.advice.provider_scoring import ProviderScore
+from ftwizard.advice.provider_advice import ProviderScore
 from ftwizard.advice.questions import Answers, fits_here, wanted_size
 from ftwizard.catalog.hosted_models import list_hosted_models
 from ftwizard.catalog.providers import PlatformId, ProviderId, Size, catalog

@@ -10,9 +10,8 @@ import msgspec
 
 from ftwizard.advice import evidence, provider_advice, questions, recipe_advice
 from ftwizard.advice.evidence import Evidence, FineTuningWarning
-from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.provider_advice import ProviderScore, Recommendation, rule_out
 from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs, fill_in_model
-from ftwizard.advice.provider_scoring import ProviderScore, rule_out
 from ftwizard.advice.questions import Answers, Question
 from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.catalog.providers import Catalog, ProviderId, catalog

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.advice import evidence, rft
+from ftwizard.advice import evidence
 from ftwizard.cli import advise_data
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import CheckOptions
@@ -73,9 +73,9 @@ def test_facts_that_change_raise_the_question_again(tmp_path: Path) -> None:
     ],
 )
 def test_answers_that_a_program_can_judge_suggest_rft(kind: str, answers: list[str]) -> None:
-    found = rft.detect_gradable(answers)
+    found = evidence.detect_gradable(answers)
     assert found is not None and found.kind == kind and found.share == 1
-    said = rft.suggest_rft(found)
+    said = evidence.suggest_rft(found)
     assert said is not None and said.source and said.as_of and "RFT" in said.reason
     assert any("Bedrock" in one for one in said.where)
 
@@ -89,13 +89,13 @@ def test_answers_that_a_program_can_judge_suggest_rft(kind: str, answers: list[s
     ],
 )  # fmt: skip
 def test_others_do_not(answers: list[str]) -> None:
-    found = rft.detect_gradable(answers)
-    assert found is None and rft.suggest_rft(found) is None
+    found = evidence.detect_gradable(answers)
+    assert found is None and evidence.suggest_rft(found) is None
 
 
 @given(st.lists(st.text(max_size=200), max_size=60))
 def test_any_answers_are_looked_at(answers: list[str]) -> None:
-    found = rft.detect_gradable(answers)
+    found = evidence.detect_gradable(answers)
     assert found is None or (0.8 <= found.share <= 1 and found.looked_at >= 20)
 
 

@@ -5,7 +5,7 @@ the ratio of the estimate to what was published. Rows whose length is only a cap
 shown, but not judged: nobody says how many tokens a pass had.
 
 What is known to miss: full fine-tunes by DeepSpeed ZeRO at 2,048 tokens and fewer (Qwen-1.8B), where
-gathering the weights takes longer than computing. Of the shares in ``estimate.throughput`` two were
+gathering the weights takes longer than computing. Of the shares in ``estimate.duration`` two were
 set from what kernels do (MATMUL, STREAM), two from published rows: LAUNCH_S from the smallest model
 at 256 tokens, DEQUANTIZE from all rows in 4 bit, GPTQ's and NF4's alike.
 
