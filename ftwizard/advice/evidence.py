@@ -204,7 +204,7 @@ def suggest_rft(gradable: GradableAnswers | None) -> RftSuggestion | None:
             platform.name
             for platform in catalog().provider("cloud").platforms
             if any("RFT" in claim.statement for claim in platform.special)
-        ),  # fmt: skip
+        ),
         as_of="2026-04",
         source="End-to-End Fine-Tuning Pipeline (article, edition 2026-04): mathematics, code, "
         "structured extraction",
