@@ -22,6 +22,8 @@ from ftwizard.text import make_visible
 Tuning = Literal["supervised", "preference", "reinforcement"]
 Weights = Literal["yes", "no", "unknown"]
 _PREFIX = re.compile(r"^(?:ft:)?(?:(?:openai|azure|foundry|together|vertex|bedrock)/)?")
+_CLOSING = ("models", "jobs")
+"""Ends after which no job can be created."""
 _DATE = re.compile(r"-20\d\d-\d\d-\d\d$")
 PLATFORM_NAMES: dict[PlatformId, str] = {
     "openai": "OpenAI", "together": "Together", "vertex": "Vertex", "bedrock": "Bedrock",
@@ -84,13 +86,10 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
 
     def weights(self) -> Weights:
         """Return whether the tuned weights can be downloaded."""
-        if self.platform == "openai":
-            openai_weights = catalog().provider("openai").weights
-            return "unknown" if openai_weights == "depends" else openai_weights
-        platform_weights = catalog().platform(self.platform).weights
         if self.closed:
             return "no"
-        return "yes" if platform_weights == "open models" else platform_weights
+        weights = catalog().platform(self.platform).weights
+        return "yes" if weights == "open models" else weights
 
 
 class RefusedModel(Sourced, frozen=True, kw_only=True):
@@ -144,9 +143,9 @@ def find_model(name: str, platform: PlatformId | None = None) -> HostedModel | N
 
 def nearest_model(name: str) -> str | None:
     """Return the known name nearest to ``name``, None if none is near."""
-    names = dict.fromkeys([*(model.id for model in _all().models), *_refused_ids()])
-    near = difflib.get_close_matches(_strip_name(name), names, 1, 0.75)
-    return near[0] if near else None
+    refused = (name for refused in _all().refused for name in refused.ids)
+    names = dict.fromkeys([*(model.id for model in _all().models), *refused])
+    return next(iter(difflib.get_close_matches(_strip_name(name), names, 1, 0.75)), None)
 
 
 def check_refused(name: str, today: datetime.date) -> None:
@@ -173,71 +172,52 @@ def _alternative(refused: RefusedModel, today: datetime.date) -> str:
 
 def check_deprecation(model: HostedModel, today: datetime.date) -> Deprecation:
     """Return the availability of ``model`` on ``today``."""
-    ends = [end for end in catalog().lifecycles if _concerns(end, model)]
-    shutdown = min((end for end in ends if end.what == "models"), key=_end_date, default=None)
-    jobs = min((end for end in ends if end.what == "jobs"), key=_end_date, default=None)
-    closing = [end for end in (shutdown, jobs) if end]
-    over = next((end for end in sorted(closing, key=_end_date) if end.date <= today), None)
-    partly = (end for end in ends if end.what in ("newcomers", "inactive") and end.date <= today)
+    ends = _list_ends(model)
+    until = next((end for end in ends if end.what in _CLOSING), None)
+    shutdown = next((end for end in ends if end.what == "models"), None)
+    is_over = until is not None and until.date <= today
+    partly = (end for end in ends if end.what not in _CLOSING and end.date <= today)
     return Deprecation(
-        tunable=over is None,
-        why_not=f"{_describe_end(over)} {_suggest_alternative(model, today)}" if over else "",
+        tunable=not is_over,
+        why_not=f"{_describe_end(until)} {_suggest_alternative(model, today)}"
+        if until and is_over
+        else "",
         since=model.since,
-        until=_to_day(min(closing, key=_end_date, default=None)),
-        ends=_to_day(shutdown),
-        cautions=tuple(_describe_end(end) for end in partly) if not over else (),
+        until=until.day if until else None,
+        ends=shutdown.day if shutdown else None,
+        cautions=() if is_over else tuple(map(_describe_end, partly)),
     )
 
 
+def _list_ends(model: HostedModel) -> list[Lifecycle]:
+    """Return the ends that concern a model, soonest first."""
+    ends = (
+        end
+        for end in catalog().lifecycles
+        if (end.platform or end.provider) == model.platform
+        and (end.what != "models" or model.id in end.models)
+    )
+    return sorted(ends, key=lambda end: end.date)
+
+
 def _describe_end(end: Lifecycle) -> str:
-    day = _to_day(end)
-    return f"Since {end.date}: {end.text.rstrip('.')} {day.citation}." if day else ""
-
-
-def _to_day(end: Lifecycle | None) -> EndDate | None:
-    return EndDate(date=end.date, source=end.source, as_of=end.as_of) if end else None
-
-
-def is_tunable(model: HostedModel, today: datetime.date) -> bool:
-    """Return whether a job on ``model`` can still be created on ``today``."""
-    return check_deprecation(model, today).tunable
+    return f"Since {end.date}: {end.text.rstrip('.')} {end.day.citation}."
 
 
 def _suggest_alternative(model: HostedModel, today: datetime.date) -> str:
     """Suggest the same model on another platform, else this platform's recommended model."""
-    for other_model in _all().models:
-        if (
-            other_model.id == model.id
-            and other_model.platform != model.platform
-            and _is_open(other_model, today)
-        ):
+    open_models = [
+        other_model
+        for other_model in _all().models
+        if all(end.date > today for end in _list_ends(other_model) if end.what in _CLOSING)
+    ]
+    for other_model in open_models:
+        if other_model.id == model.id and other_model.platform != model.platform:
             return f"Alternative: the same model at {PLATFORM_NAMES[other_model.platform]}."
-    for other_model in _all().models:
-        if (
-            other_model.platform == model.platform
-            and other_model.recommended
-            and _is_open(other_model, today)
-        ):
+    for other_model in open_models:
+        if other_model.platform == model.platform and other_model.recommended:
             return f"Alternative: {other_model.name}."
     return "Alternative: an open model, at Together or on your own machine."
-
-
-def _is_open(model: HostedModel, today: datetime.date) -> bool:
-    return all(
-        end.date > today
-        for end in catalog().lifecycles
-        if end.what in ("models", "jobs") and _concerns(end, model)
-    )
-
-
-def _concerns(end: Lifecycle, model: HostedModel) -> bool:
-    if (end.platform or end.provider) != model.platform:
-        return False
-    return end.what != "models" or model.id in end.models
-
-
-def _end_date(end: Lifecycle) -> datetime.date:
-    return end.date
 
 
 def _strip_name(name: str) -> str:
@@ -246,10 +226,6 @@ def _strip_name(name: str) -> str:
     bare = _PREFIX.sub("", lower)
     api_ids = {(model.api or "").lower() for model in _all().models}
     return bare if bare in api_ids else _DATE.sub("", bare)
-
-
-def _refused_ids() -> list[str]:
-    return [name for refused in _all().refused for name in refused.ids]
 
 
 @functools.cache

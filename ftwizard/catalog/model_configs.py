@@ -13,6 +13,13 @@ from ftwizard.catalog.prices import Confidence
 from ftwizard.catalog.sourced import Sourced, load_asset
 
 
+class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ids whose configuration differs only in context length."""
+
+    ids: tuple[str, ...]
+    max_position_embeddings: int
+
+
 class ModelConfig(Sourced, frozen=True, kw_only=True):
     """The keys of one model's config.json that determine size, memory and time."""
 
@@ -27,21 +34,11 @@ class ModelConfig(Sourced, frozen=True, kw_only=True):
     config: dict[str, Any]
     """Keys named as in transformers."""
     confidence: Confidence
-
-
-class _Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ids whose configuration differs only in context length."""
-
-    ids: tuple[str, ...]
-    max_position_embeddings: int
-
-
-class _Entry(ModelConfig, frozen=True, kw_only=True):
-    others: tuple[_Variant, ...] = ()
+    others: tuple[Variant, ...] = ()
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    models: tuple[_Entry, ...]
+    models: tuple[ModelConfig, ...]
     sources: dict[str, str]
 
 
@@ -73,21 +70,14 @@ def nearest_ids(name: str, count: int = 3) -> list[str]:
 def _by_id() -> dict[str, ModelConfig]:
     by_id: dict[str, ModelConfig] = {}
     for entry in load_asset("model_configs.toml", _Table).models:
-        for config in (_own(entry), *(_variant(entry, variant) for variant in entry.others)):
+        for config in (entry, *(_vary(entry, variant) for variant in entry.others)):
             by_id |= {name.lower(): config for name in config.ids}
     return by_id
 
 
-def _own(entry: _Entry) -> ModelConfig:
-    return ModelConfig(
-        name=entry.name, ids=entry.ids, parameters=entry.parameters, active=entry.active,
-        config=entry.config, confidence=entry.confidence, as_of=entry.as_of, source=entry.source,
-    )  # fmt: skip
-
-
-def _variant(entry: _Entry, variant: _Variant) -> ModelConfig:
+def _vary(entry: ModelConfig, variant: Variant) -> ModelConfig:
     """Return the entry with another context length, set in the text model's part."""
     config = copy.deepcopy(entry.config)
     text = config.get("text_config", config)
     text["max_position_embeddings"] = variant.max_position_embeddings
-    return msgspec.structs.replace(_own(entry), ids=variant.ids, config=config)
+    return msgspec.structs.replace(entry, ids=variant.ids, config=config)

@@ -10,7 +10,7 @@ import msgspec
 
 from ftwizard.catalog.prices import stale_mark
 from ftwizard.catalog.sourced import Sourced, load_asset
-from ftwizard.quantity import Figure
+from ftwizard.quantity import EndDate, Figure
 from ftwizard.text import format_dollar_range
 
 ProviderId = Literal["openai", "local", "cloud"]
@@ -134,6 +134,11 @@ class Lifecycle(Sourced, frozen=True, kw_only=True):
     date: datetime.date
     text: str
 
+    @property
+    def day(self) -> EndDate:
+        """Return the date with its source."""
+        return EndDate(date=self.date, source=self.source, as_of=self.as_of)
+
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of ``assets/providers.toml``, with expanded sources."""
@@ -147,17 +152,15 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def provider(self, id: ProviderId) -> Provider:
         """Return a provider group by id."""
-        return next(candidate for candidate in self.providers if candidate.id == id)
+        return next(each for each in self.providers if each.id == id)
 
     def platform(self, platform: PlatformId) -> Platform:
         """Return a cloud platform by id."""
-        return next(
-            candidate for candidate in self.provider("cloud").platforms if candidate.id == platform
-        )
+        return next(each for each in self.provider("cloud").platforms if each.id == platform)
 
     def need(self, size: Size) -> Requirement:
         """Return the memory that a model of this size needs."""
-        return next(candidate for candidate in self.needs if candidate.size == size)
+        return next(each for each in self.needs if each.size == size)
 
 
 @functools.cache

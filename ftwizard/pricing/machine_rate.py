@@ -84,13 +84,13 @@ def save_price(usd: Decimal) -> Path:
     row = f'[[prices]]\nkind = "machine"  # an hour of this machine\nusd = {usd:f}\nas_of = "{today}"\n'
     kept = _without_machine(text).rstrip()
     new = f"{kept}\n\n{row}" if kept else f"{_HEAD}\n{row}"
+    kept_prices = [price for price in before if price.kind != user_prices.MACHINE]
     try:
         after = user_prices.parse(new, path, today)
     except FtwizardError:
         after = []
-    if _without_machine_price(after) != _without_machine_price(before) or [
-        price.usd for price in after if _is_machine(price)
-    ] != [usd]:
+    is_kept = [price for price in after if price.kind != user_prices.MACHINE] == kept_prices
+    if not is_kept or [p.usd for p in after if p.kind == user_prices.MACHINE] != [usd]:
         raise FtwizardError(
             f"{make_visible(str(path), 200)} cannot be edited automatically.",
             f'Add it there yourself: kind = "machine", usd = {usd:f}',
@@ -157,14 +157,6 @@ def describe_rental(rental: Figure | None) -> str:
 
 def _to_rate(own: Iterable[Price]) -> PriceRate | None:
     return Prices(rows=()).over(own).machine()
-
-
-def _is_machine(price: Price) -> bool:
-    return price.kind == user_prices.MACHINE
-
-
-def _without_machine_price(prices: Iterable[Price]) -> list[Price]:
-    return [price for price in prices if not _is_machine(price)]
 
 
 def _without_machine(text: str) -> str:

@@ -16,7 +16,6 @@ from ftwizard.catalog.hosted_models import (
     check_deprecation,
     check_refused,
     find_model,
-    is_tunable,
     list_hosted_models,
 )
 from ftwizard.catalog.providers import PlatformId, catalog
@@ -41,20 +40,20 @@ def test_openai_s_six_of_edition_2026_04_and_their_default() -> None:
     assert [one.id for one in openai if one.recommended] == ["gpt-4.1-mini"]
     assert "mini is not good enough" in model("gpt-4.1").advice
     assert model("o4-mini").methods == ("reinforcement",)
-    assert all(is_tunable(one, APRIL) for one in openai)
+    assert all(check_deprecation(one, APRIL).tunable for one in openai)
 
 
 def test_openai_closes_step_by_step() -> None:
     openai = [one for one in EVERY if one.platform == "openai"]
-    now = {one.id for one in openai if is_tunable(one, NOW)}
+    now = {one.id for one in openai if check_deprecation(one, NOW).tunable}
     assert now == {"gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"}
-    assert not any(is_tunable(one, LATE) for one in openai)
+    assert not any(check_deprecation(one, LATE).tunable for one in openai)
     known = check_deprecation(model("gpt-4.1"), NOW)
     assert known.until and known.ends
     assert str(known.until.date) == "2027-01-06" and str(known.ends.date) == "2027-01-14"
     assert len(known.cautions) == 2 and known.until.as_of and known.ends.source
     assert "Foundry" in check_deprecation(model("gpt-4.1-nano"), NOW).why_not
-    assert is_tunable(model("gpt-4.1", "foundry"), LATE), "the end is OpenAI's alone"
+    assert check_deprecation(model("gpt-4.1", "foundry"), LATE).tunable, "the end is OpenAI's alone"
 
 
 @given(days=st.lists(st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1)), min_size=2))

@@ -61,26 +61,19 @@ def compute_bill(
     sequence if the ``rows`` are not packed.
     """
     rule = _load_rules()[target.name]
-    if rule.unit != "tokens":
-        return _to_bill(rule, None)
     if rule.unpacked and unpacked_length is not None and rows is not None:
         padded = rows * unpacked_length
         tokens = TokenEstimate(value=padded, low=padded, high=padded)
-    validation_passes = evaluations if rule.validation == "evaluations" else 0
-    return _to_bill(
-        rule,
-        TokenEstimate(
-            value=round(tokens.value * epochs) + validation.value * validation_passes,
-            low=math.floor(tokens.low * epochs) + validation.low * validation_passes,
-            high=math.ceil(tokens.high * epochs) + validation.high * validation_passes,
-        ),
+    passes = evaluations if rule.validation == "evaluations" else 0
+    billed = TokenEstimate(
+        value=round(tokens.value * epochs) + validation.value * passes,
+        low=math.floor(tokens.low * epochs) + validation.low * passes,
+        high=math.ceil(tokens.high * epochs) + validation.high * passes,
     )
-
-
-def _to_bill(rule: BillingRule, tokens: TokenEstimate | None) -> Bill:
     return Bill(
-        unit=rule.unit, tokens=tokens, words=rule.words, sources=rule.sources, as_of=rule.as_of
-    )
+        unit=rule.unit, tokens=billed if rule.unit == "tokens" else None, words=rule.words,
+        sources=rule.sources, as_of=rule.as_of,
+    )  # fmt: skip
 
 
 @functools.cache
