@@ -7,24 +7,24 @@ from typing import Any
 
 from ftwizard.data.example import Example, Kind
 from ftwizard.data.export import bedrock, openai, simple, vertex
-from ftwizard.data.export.constraints import require_kind
-from ftwizard.data.export.conversion_notes import ConversionNotes
+from ftwizard.data.export.constraints import FittedRow, fit_to_target, require_kind
+from ftwizard.data.export.messages import ConversionNotes
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import Target
 
-Writer = Callable[[Example, Target, ConversionNotes], dict[str, Any]]
-
-_WRITERS: dict[Format, Writer] = {
+_WRITERS: dict[Format, Callable[[FittedRow, Target], dict[str, Any]]] = {
     "openai-chat": openai.write_chat,
     "openai-preference": openai.write_preference,
-    "prompt": openai.write_prompt,
+    "prompt": openai.write_chat,
     "preference": simple.write_preference,
     "kto": simple.write_labeled,
     "bedrock-converse": bedrock.write_converse,
     "bedrock-claude": bedrock.write_claude,
     "vertex": vertex.write_contents,
     "prompt-completion": simple.write_prompt_completion,
+}
+_PLAIN_WRITERS: dict[Format, Callable[[Example], dict[str, Any]]] = {
     "text": simple.write_text,
     "pretokenized": simple.write_tokens,
 }
@@ -51,8 +51,12 @@ def write(
     """
     require_kind(example, target)
     notes = ConversionNotes()
-    writer = _WRITERS[choose_format(example, target, format)]
-    return writer(example, target, notes), notes.findings
+    format = choose_format(example, target, format)
+    if write_plain := _PLAIN_WRITERS.get(format):
+        notes.note_dropped([str(key) for key in example.extra], target)
+        return write_plain(example), notes.findings
+    row = fit_to_target(example, target, format, notes)
+    return _WRITERS[format](row, target), notes.findings
 
 
 def choose_format(example: Example, target: Target, format: Format | None = None) -> Format:

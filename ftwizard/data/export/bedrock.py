@@ -11,15 +11,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.example import Example, RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.export.constraints import (
-    fit_to_target,
+    FittedRow,
     get_suffix,
+    group_results,
     require_text,
     split_system,
     unsupported_media,
 )
-from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn
 from ftwizard.data.export.openai import Row
 from ftwizard.data.export.parts import Image, OtherPart, Text
@@ -33,32 +33,24 @@ _MAX_ID = 64
 _EMPTY_SCHEMA: Row = {"type": "object", "properties": {}}
 
 
-def write_converse(example: Example, target: Target, notes: ConversionNotes) -> Row:
+def write_converse(fitted: FittedRow, target: Target) -> Row:
     """Write a conversation in the Converse format; raise RowProblem."""
-    is_nova = target.name == "bedrock-nova"
-    row_parts = fit_to_target(
-        example, target, notes, carries=frozenset({"reasoning"} if is_nova else set())
-    )
-    system, others = split_system(row_parts.messages, target)
-    texts = [turn.text for turn in system if turn.text]
+    texts, others = split_system(fitted.messages, target)
     row: Row = {"schemaVersion": SCHEMA}
     if texts:
         # Bedrock's check for Llama accepts a single system text.
-        texts = texts if is_nova else ["\n\n".join(texts)]
+        texts = texts if target.name == "bedrock-nova" else ["\n\n".join(texts)]
         row["system"] = [{"text": text} for text in texts]
     row["messages"] = list(_write_messages(others, target))
-    if row_parts.tools:
-        row["toolConfig"] = {"tools": [_write_tool(tool["function"]) for tool in row_parts.tools]}
+    if fitted.tools:
+        row["toolConfig"] = {"tools": [_write_tool(tool["function"]) for tool in fitted.tools]}
     return row
 
 
-def write_claude(example: Example, target: Target, notes: ConversionNotes) -> Row:
+def write_claude(fitted: FittedRow, target: Target) -> Row:
     """Write ``system`` and ``messages`` as text; raise RowProblem."""
-    row_parts = fit_to_target(example, target, notes)
-    system, others = split_system(row_parts.messages, target)
-    for turn in others:
-        require_text(turn, target)
-    texts = [turn.text for turn in system if turn.text]
+    texts, others = split_system(fitted.messages, target)
+    require_text(others, target)
     row: Row = {"system": "\n\n".join(texts)} if texts else {}
     row["messages"] = [{"role": turn.role, "content": turn.text} for turn in others]
     return row
@@ -66,26 +58,20 @@ def write_claude(example: Example, target: Target, notes: ConversionNotes) -> Ro
 
 def _write_messages(turns: list[Turn], target: Target) -> Iterator[Row]:
     """Yield messages; tool results become the beginning of the next user message."""
-    waiting: list[Row] = []
-    for turn in turns:
-        if turn.role == "tool":
-            waiting.append(_write_result(turn, target))
+    for answers, turn in group_results(turns):
+        results = [_write_result(answer, target) for answer in answers]
+        if turn is not None and turn.role == "user":
+            yield {"role": "user", "content": [*results, *_write_content(turn, target)]}
             continue
-        if turn.role == "user":
-            yield {"role": "user", "content": [*waiting, *_write_content(turn, target)]}
-            waiting = []
-            continue
-        if waiting:
-            yield {"role": "user", "content": waiting}
-            waiting = []
-        yield {"role": turn.role, "content": _write_content(turn, target)}
-    if waiting:
-        yield {"role": "user", "content": waiting}
+        if results:
+            yield {"role": "user", "content": results}
+        if turn is not None:
+            yield {"role": turn.role, "content": _write_content(turn, target)}
 
 
 def _write_content(turn: Turn, target: Target) -> list[Row]:
     content: list[Row] = []
-    if turn.reasoning is not None and target.name == "bedrock-nova":
+    if turn.reasoning is not None:
         content.append({"reasoningContent": {"reasoningText": {"text": turn.reasoning[1]}}})
     content += _write_blocks(turn, target)
     for call in turn.calls:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ftwizard.data.example import Example, RowProblem
-from ftwizard.data.export.conversion_notes import ConversionNotes
-from ftwizard.data.export.messages import Turn, has_tools, parse_turns
-from ftwizard.data.export.parts import Image, OtherPart, Text
+from ftwizard.data.export.messages import ConversionNotes, Turn, has_tools, parse_turns
+from ftwizard.data.export.parts import Image, OtherPart
 from ftwizard.data.export.tool_calls import normalize_tools
+from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.quote import quote
 
@@ -34,6 +35,8 @@ _FIXES = {
     "text": "choose a target that trains on plain text",
     "tokens": "convert the file that was tokenized",
 }
+_CONVERTED = ("functions", "function_call")
+"""Fields of OpenAI's legacy format."""
 
 
 class FittedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,10 @@ class FittedRow(msgspec.Struct, frozen=True, kw_only=True):
     chosen: list[Turn]
     rejected: list[Turn]
     tools: list[dict[str, Any]]
+    kept: dict[str, Any]
+    """Other fields of the row that the target supports."""
+    label: Any
+    """Whether the answer is wanted, in labeled rows."""
 
     @property
     def turns(self) -> list[Turn]:
@@ -62,20 +69,12 @@ def require_kind(example: Example, target: Target) -> None:
 
 
 def fit_to_target(
-    example: Example,
-    target: Target,
-    notes: ConversionNotes,
-    *,
-    carries: frozenset[str] = frozenset(),
-    keeps: frozenset[str] = frozenset(),
+    example: Example, target: Target, format: Format, notes: ConversionNotes
 ) -> FittedRow:
     """Adapt a row's messages and tools to a target; raise RowProblem if that is impossible.
 
-    ``carries`` says which of ``name``, ``reasoning``, ``refusal`` and the fields next to an
-    ``image`` URL the format supports, ``keeps`` which other fields of the row. Everything that is
-    dropped is noted in ``notes``.
+    What the format does not support is dropped and noted in ``notes``.
     """
-    require_kind(example, target)
     messages, chosen, rejected = (
         [_fit_turn(turn, target, notes) for turn in parse_turns(each, notes, name)]
         for each, name in (
@@ -85,14 +84,51 @@ def fit_to_target(
         )
     )
     row = FittedRow(
-        messages=messages, chosen=chosen, rejected=rejected, tools=normalize_tools(example, notes)
-    )
-    _note_dropped(example, row, target, notes, carries, keeps)
-    return row if target.tools else _drop_tools(row, target, notes)
+        messages=messages, chosen=chosen, rejected=rejected, tools=normalize_tools(example, notes),
+        kept=_select_kept(example, target, format), label=example.label,
+    )  # fmt: skip
+    supported = _supported_fields(target, format)
+    _note_dropped(example, row, target, notes, supported)
+    row = row if target.tools else _drop_tools(row, target, notes)
+    dropped = dict.fromkeys({"name", "reasoning", "refusal"} - supported)
+    for turns in (row.messages, row.chosen, row.rejected):
+        turns[:] = [msgspec.structs.replace(turn, **dropped) for turn in turns]
+    return row
 
 
-def split_system(messages: list[Turn], target: Target) -> tuple[list[Turn], list[Turn]]:
-    """Split system messages from the rest, for formats with a separate system prompt.
+def is_openai(target: Target) -> bool:
+    """Return whether a target takes OpenAI's own variant of its format."""
+    return target.name.startswith(("openai-", "foundry-"))
+
+
+def _supported_fields(target: Target, format: Format) -> frozenset[str]:
+    """Return which of ``name``, ``reasoning`` and ``refusal`` of a message are supported; ``image``
+    stands for the fields next to an image URL, and for those of a tool.
+
+    Together trains on reasoning, and so do the templates of reasoning models in local training.
+    """
+    if format == "bedrock-converse" and target.name == "bedrock-nova":
+        return frozenset({"reasoning"})
+    if format in ("bedrock-converse", "bedrock-claude", "vertex", "prompt-completion"):
+        return frozenset()
+    if is_openai(target):
+        return frozenset({"name", "image", "refusal"})
+    if not target.hosted or "reasoning_content" in target.message_keys:
+        return frozenset({"reasoning", "image"})
+    return frozenset({"image"})
+
+
+def _select_kept(example: Example, target: Target, format: Format) -> dict[str, Any]:
+    """Return the fields to keep: all that a grader may read, or OpenAI's own."""
+    if format == "prompt":
+        return {key: value for key, value in example.extra.items() if key not in _CONVERTED}
+    if not is_openai(target):
+        return {}
+    return {key: value for key, value in example.extra.items() if key == "parallel_tool_calls"}
+
+
+def split_system(messages: list[Turn], target: Target) -> tuple[list[str], list[Turn]]:
+    """Split the texts of system messages from the rest, for formats with a separate system prompt.
 
     Raises RowProblem for a system message after the first turn.
     """
@@ -107,22 +143,35 @@ def split_system(messages: list[Turn], target: Target) -> tuple[list[Turn], list
                 "first turn",
                 "move it to the beginning, or make it part of the user's text",
             )
-    for turn in messages[:start]:
-        require_text(turn, target)
-    return messages[:start], messages[start:]
+    require_text(messages[:start], target)
+    return [turn.text for turn in messages[:start] if turn.text], messages[start:]
 
 
-def require_text(turn: Turn, target: Target) -> None:
-    """Raise RowProblem for a message with non-text parts."""
-    for part in turn.parts:
-        if isinstance(part, Image):
-            raise RowProblem(
-                "images_unsupported.role",
-                f"{turn.label} has an image, but {target.words} takes only text there",
-                "leave the row out, or describe the image in words",
-            )
-        if isinstance(part, OtherPart):
-            raise unsupported_media(part, turn, target)
+def group_results(turns: list[Turn]) -> Iterator[tuple[list[Turn], Turn | None]]:
+    """Yield each message with the tool results before it; None for results at the end."""
+    results: list[Turn] = []
+    for turn in turns:
+        if turn.role == "tool":
+            results.append(turn)
+        else:
+            yield results, turn
+            results = []
+    if results:
+        yield results, None
+
+
+def require_text(turns: Iterable[Turn], target: Target) -> None:
+    """Raise RowProblem for messages with non-text parts."""
+    for turn in turns:
+        for part in turn.parts:
+            if isinstance(part, Image):
+                raise RowProblem(
+                    "images_unsupported.role",
+                    f"{turn.label} has an image, but {target.words} takes only text there",
+                    "leave the row out, or describe the image in words",
+                )
+            if isinstance(part, OtherPart):
+                raise unsupported_media(part, turn, target)
 
 
 def unsupported_media(part: OtherPart, turn: Turn, target: Target) -> RowProblem:
@@ -155,11 +204,7 @@ def _fit_turn(turn: Turn, target: Target, notes: ConversionNotes) -> Turn:
             _require_image(part, turn, target)
     role, weight = turn.role, turn.weight
     if role == "developer" and role not in target.roles:
-        notes.note(
-            "developer_role",
-            f"{target.words} has no developer role: converted to system",
-            "no action needed",
-        )
+        notes.note("developer_role", f"{target.words} has no developer role: converted to system")
         role = "system"
     if role == "assistant" and weight == 0 and not target.weight:
         notes.note(
@@ -193,38 +238,34 @@ def _require_image(image: Image, turn: Turn, target: Target) -> None:
 
 
 def _note_dropped(
-    example: Example,
-    row: FittedRow,
-    target: Target,
-    notes: ConversionNotes,
-    carries: frozenset[str],
-    keeps: frozenset[str],
-) -> None:
+    example: Example, row: FittedRow, target: Target, notes: ConversionNotes,
+    supported: frozenset[str],
+) -> None:  # fmt: skip
     keys = [
         str(key)
         for key, value in example.extra.items()
-        if value is not None and key not in keeps and key not in ("functions", "function_call")
+        if value is not None and key not in row.kept and key not in _CONVERTED
     ]
     for turn in row.turns:
         keys += turn.extra
-        if turn.name is not None and turn.role != "tool" and "name" not in carries:
+        if turn.name is not None and turn.role != "tool" and "name" not in supported:
             keys.append("name")
-        if "image" not in carries:
+        if "image" not in supported:
             keys += [key for part in turn.parts if isinstance(part, Image) for key in part.detail]
-        if turn.refusal is not None and "refusal" not in carries:
+        if turn.refusal is not None and "refusal" not in supported:
             _require_content(turn, target)
             keys.append("refusal")
-        if turn.reasoning is not None and "reasoning" not in carries:
+        if turn.reasoning is not None and "reasoning" not in supported:
             notes.note(
                 "reasoning_unused",
                 f"{turn.label} has reasoning (“{turn.reasoning[0]}”), which {target.words} does "
                 "not support: dropped",
                 "no action needed unless you want to train on the reasoning",
             )
-    if "image" not in carries:  # only OpenAI-style targets support more fields in a tool
+    if "image" not in supported:  # only OpenAI-style targets support more fields in a tool
         described = (key for tool in row.tools for key in tool["function"])
         keys += [key for key in described if key not in ("name", "description", "parameters")]
-    notes.note_dropped(list(dict.fromkeys(keys)), target.words)
+    notes.note_dropped(list(dict.fromkeys(keys)), target)
 
 
 def _require_content(turn: Turn, target: Target) -> None:
@@ -250,11 +291,5 @@ def _drop_tools(row: FittedRow, target: Target, notes: ConversionNotes) -> Fitte
         notes.note(
             "unused_tools",
             f"tools are described but never called; {target.words} takes none: dropped",
-            "no action needed",
         )
     return msgspec.structs.replace(row, tools=[])
-
-
-def is_text_only(messages: list[Turn]) -> bool:
-    """Return whether all parts of all messages are text."""
-    return all(isinstance(part, Text) for turn in messages for part in turn.parts)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.data.example import ROLES, Message, RowProblem
-from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.parts import Part, Text, ThoughtPart, find_extra_keys, parse_parts
+from ftwizard.data.findings import RowFinding
+from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.quote import quote
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -16,6 +17,32 @@ _KNOWN_KEYS = {
     *("role", "content", "tool_calls", "function_call", "tool_call_id", "name", "weight"),
     *("refusal", *REASONING),
 }
+_SHOWN_KEYS = 5
+
+
+class ConversionNotes:
+    """Notes on what a row loses, or has changed, in conversion; at most one per code."""
+
+    def __init__(self) -> None:
+        self._by_code: dict[str, RowFinding] = {}
+
+    @property
+    def findings(self) -> list[RowFinding]:
+        """Return the notes in order."""
+        return list(self._by_code.values())
+
+    def note(self, code: str, message: str, fix: str = "no action needed") -> None:
+        """Note a loss that does not prevent writing the row."""
+        self._by_code.setdefault(code, RowFinding(code, message, fix))
+
+    def note_dropped(self, keys: list[str], target: Target) -> None:
+        """Note dropped fields."""
+        if keys:
+            shown = ", ".join(f"“{quote(key, 30)}”" for key in keys[:_SHOWN_KEYS])
+            if (more := len(keys) - _SHOWN_KEYS) > 0:
+                shown += f" and {more:,} more"
+            message = f"{target.words} does not support {shown}: dropped"
+            self.note("extra_keys", message, "no action needed unless the field matters")
 
 
 class Call(NamedTuple):
@@ -70,18 +97,9 @@ def parse_turns(
     """
     parsed = [_ParsedMessage(message, f"{name} {i}") for i, message in enumerate(messages, 1)]
     if any(message.is_legacy for message in parsed):
-        notes.note(
-            "deprecated",
-            "function_call is OpenAI's legacy format: converted to tool calls",
-            "no action needed",
-        )
-    used = {
-        call["id"]
-        for message in parsed
-        for call in message.calls
-        if isinstance(call.get("id"), str)
-    }
-    return _match_calls(parsed, used)
+        notes.note("deprecated", "function_call is OpenAI's legacy format: converted to tool calls")
+    ids = (call.get("id") for message in parsed for call in message.calls)
+    return _match_calls(parsed, {call_id for call_id in ids if isinstance(call_id, str)})
 
 
 def has_tools(turn: Turn) -> bool:
@@ -143,7 +161,7 @@ class _ParsedMessage:
 
 def _match_calls(parsed: list[_ParsedMessage], used: set[str]) -> list[Turn]:
     """Match tool messages to the calls that they answer: by id, else by name, else in order."""
-    parse_turns: list[Turn] = []
+    turns: list[Turn] = []
     open_calls: list[Call] = []
     for message in parsed:
         calls: list[Call] = []
@@ -155,8 +173,8 @@ def _match_calls(parsed: list[_ParsedMessage], used: set[str]) -> list[Turn]:
         elif message.calls:
             calls = [_parse_call(call, message.label, used) for call in message.calls]
             open_calls = list(calls)
-        parse_turns.append(message.to_turn(calls, answers))
-    return parse_turns
+        turns.append(message.to_turn(calls, answers))
+    return turns
 
 
 def _find_call(message: Message, open_calls: list[Call]) -> Call | None:

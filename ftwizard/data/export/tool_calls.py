@@ -7,39 +7,40 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.example import Example, RowProblem
-from ftwizard.data.export.conversion_notes import ConversionNotes
-from ftwizard.data.export.messages import Call, Turn
+from ftwizard.data.export.messages import Call, ConversionNotes, Turn
 from ftwizard.data.privacy.quote import quote
 
 Fields = dict[str, Any]
 
 
-def to_openai_calls(turn: Turn, *, as_text: bool) -> list[dict[str, Any]]:
+def to_openai_calls(turn: Turn, *, as_text: bool) -> list[Fields]:
     """Return ``tool_calls`` with arguments as JSON text or objects; raise RowProblem."""
+    convert = format_arguments if as_text else parse_arguments
     return [
         {
             "id": call.id,
             "type": "function",
-            "function": {
-                "name": call.name,
-                "arguments": format_arguments(call, turn)
-                if as_text
-                else parse_arguments(call, turn),
-            },
+            "function": {"name": call.name, "arguments": convert(call, turn)},
         }
         for call in turn.calls
     ]
+
+
+def decode_object(text: str) -> Fields | None:
+    """Return the JSON object in a text; None if it holds anything else."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def parse_arguments(call: Call, turn: Turn) -> dict[str, Any]:
     """Return the arguments of a call as an object; raise RowProblem for invalid JSON."""
     if isinstance(call.arguments, dict):
         return call.arguments
-    try:
-        value = msgspec.json.decode(call.arguments or "{}")
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        value = None
-    if not isinstance(value, dict):
+    value = decode_object(call.arguments or "{}")
+    if value is None:
         raise RowProblem(
             "tool_arguments",
             f"{turn.label}: the arguments of “{quote(call.name, 40)}” are not a JSON object",
@@ -76,11 +77,7 @@ def normalize_tools(example: Example, notes: ConversionNotes) -> list[dict[str, 
     legacy = example.extra.get("functions")
     if not tools and isinstance(legacy, list) and legacy:
         tools = legacy
-        notes.note(
-            "deprecated",
-            "functions are in OpenAI's legacy format: converted to tools",
-            "no action needed",
-        )
+        notes.note("deprecated", "functions are in OpenAI's legacy format: converted to tools")
     return [_normalize(tool, number) for number, tool in enumerate(tools, 1)]
 
 

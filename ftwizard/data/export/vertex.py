@@ -11,57 +11,48 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
-from ftwizard.data.example import Example, RowProblem
+from ftwizard.data.example import RowProblem
 from ftwizard.data.export.constraints import (
-    fit_to_target,
+    FittedRow,
     get_scheme,
     get_suffix,
+    group_results,
     require_text,
     split_system,
     unsupported_media,
 )
-from ftwizard.data.export.conversion_notes import ConversionNotes
 from ftwizard.data.export.messages import Turn
 from ftwizard.data.export.openai import Row
 from ftwizard.data.export.parts import Image, OtherPart, Text
-from ftwizard.data.export.tool_calls import parse_arguments, require_call
+from ftwizard.data.export.tool_calls import decode_object, parse_arguments, require_call
 from ftwizard.data.json_schema import to_vertex_schema
 from ftwizard.data.platforms import Target
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(.*)", re.DOTALL)
 
 
-def write_contents(example: Example, target: Target, notes: ConversionNotes) -> Row:
+def write_contents(fitted: FittedRow, target: Target) -> Row:
     """Write ``contents`` and, if any, ``systemInstruction`` and ``tools``; raise RowProblem."""
-    fitted_row = fit_to_target(example, target, notes)
-    system, others = split_system(fitted_row.messages, target)
+    texts, others = split_system(fitted.messages, target)
     row: Row = {}
-    parts = [{"text": turn.text} for turn in system if turn.text]
-    if parts:
+    if texts:
+        parts = [{"text": text} for text in texts]
         row["systemInstruction"] = {"role": "system", "parts": parts}
     row["contents"] = list(_write_turns(others, target))
-    if fitted_row.tools:
-        functions = [_write_function(tool["function"]) for tool in fitted_row.tools]
+    if fitted.tools:
+        functions = [_write_function(tool["function"]) for tool in fitted.tools]
         row["tools"] = [{"functionDeclarations": functions}]
     return row
 
 
 def _write_turns(turns: list[Turn], target: Target) -> Iterator[Row]:
     """Yield contents; consecutive tool results form one content, like their calls."""
-    waiting: list[Row] = []
-    for turn in turns:
-        if turn.role == "tool":
-            waiting.append(_write_response(turn, target))
-            continue
-        if waiting:
-            yield {"role": "user", "parts": waiting}
-            waiting = []
-        role = "model" if turn.role == "assistant" else turn.role
-        yield {"role": role, "parts": _write_parts(turn, target)}
-    if waiting:
-        yield {"role": "user", "parts": waiting}
+    for results, turn in group_results(turns):
+        if results:
+            yield {"role": "user", "parts": [_write_response(each, target) for each in results]}
+        if turn is not None:
+            role = "model" if turn.role == "assistant" else turn.role
+            yield {"role": role, "parts": _write_parts(turn, target)}
 
 
 def _write_parts(turn: Turn, target: Target) -> list[Row]:
@@ -71,7 +62,7 @@ def _write_parts(turn: Turn, target: Target) -> list[Row]:
             if part.text or not turn.calls:
                 parts.append({"text": part.text})
         elif isinstance(part, Image):
-            parts.append(_write_image(part, turn))
+            parts.append(_write_file(part.url, part.more.get("media_type"), turn, "image"))
         else:
             parts.append(_write_media(part, turn, target))
     parts += [
@@ -79,11 +70,6 @@ def _write_parts(turn: Turn, target: Target) -> list[Row]:
         for call in turn.calls
     ]
     return parts or [{"text": ""}]
-
-
-def _write_image(image: Image, turn: Turn) -> Row:
-    kind = image.more.get("media_type")
-    return _write_file(image.url, kind, turn, "image")
 
 
 def _write_media(part: OtherPart, turn: Turn, target: Target) -> Row:
@@ -117,14 +103,10 @@ def _write_file(url: str, kind: Any, turn: Turn, medium: str) -> Row:
 
 
 def _write_response(turn: Turn, target: Target) -> Row:
-    require_text(turn, target)
-    text = turn.text
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        value = None
+    require_text([turn], target)
+    value = decode_object(turn.text)
     # Vertex needs an object as the result of a function; other text goes under “output”.
-    response = value if isinstance(value, dict) else {"output": text}
+    response = {"output": turn.text} if value is None else value
     return {"functionResponse": {"name": require_call(turn).name, "response": response}}
 
 
