@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ftwizard.data.privacy.secret_rules import Rule, to_bytes_pattern
 
@@ -167,6 +167,11 @@ def _accepts(module: str, value: str) -> bool:
         return False
 
 
+def _delimit(shape: str) -> str:
+    """Return a pattern for a number that is not part of a longer word or number."""
+    return rf"(?<![\w.+-])(?P<value>{shape})(?![\w-]|\.\d)"
+
+
 # Kind, shape, coarse shape, stdnum module. Distinctive shapes with check digits or dates.
 _BY_SHAPE: tuple[tuple[str, str, str, str], ...] = (
     ("US social security number", r"\d{3}-\d{2}-\d{4}", _DASHED, "us.ssn"),
@@ -174,142 +179,75 @@ _BY_SHAPE: tuple[tuple[str, str, str, str], ...] = (
     ("Chilean RUT", r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]", _DOTTED, "cl.rut"),
     ("Korean resident number", r"\d{6}-[1-8]\d{6}", _DATED, "kr.rrn"),
     ("Finnish identity code", r"\d{6}[-A]\d{3}[0-9A-FHJ-NPR-Y]", _DATED, "fi.hetu"),
-    (
-        "Chinese resident number",
-        r"[1-8]\d{5}(?:19|20)\d\d[01]\d[0-3]\d{4}[\dX]",
-        _LONG,
-        "cn.ric",
-    ),
-    (
-        "Italian tax code",
-        r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]",
-        r"[0-9]{2}[A-Z][0-9]{3}[A-Z]",
-        "it.codicefiscale",
-    ),
-    (
-        "Mexican CURP",
-        r"[A-Z]{4}\d{6}[HM][A-Z]{5}[0-9A-Z]\d",
-        r"[0-9]{6}[HM][A-Z]{5}",
-        "mx.curp",
-    ),
-)
+    ("Chinese resident number", r"[1-8]\d{5}(?:19|20)\d\d[01]\d[0-3]\d{4}[\dX]", _LONG, "cn.ric"),
+    ("Italian tax code", r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]",
+     r"[0-9]{2}[A-Z][0-9]{3}[A-Z]", "it.codicefiscale"),
+    ("Mexican CURP", r"[A-Z]{4}\d{6}[HM][A-Z]{5}[0-9A-Z]\d", r"[0-9]{6}[HM][A-Z]{5}", "mx.curp"),
+)  # fmt: skip
 
+_TWELVE = r"\d{4}(?P<s>[ -]?)\d{4}(?P=s)\d{4}"
 # Kind, names, shape, modules. Numbers that only a name nearby identifies.
 _BY_NAME: tuple[tuple[str, str, str, str], ...] = (
     ("US social security number", "ssn|social security", r"\d{9}|\d{3} \d\d \d{4}", "us.ssn"),
-    ("Aadhaar number", "aadhaar|aadhar|uidai", r"\d{4}(?P<s>[ -]?)\d{4}(?P=s)\d{4}", "in_.aadhaar"),
+    ("Aadhaar number", "aadhaar|aadhar|uidai", _TWELVE, "in_.aadhaar"),
     ("Indian PAN", "PAN", r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", "in_.pan"),
     ("Polish PESEL", "pesel", r"\d{11}", "pl.pesel"),
     ("Dutch BSN", "bsn|burgerservicenummer", r"\d{9}|\d{4}\.\d\d\.\d{3}", "nl.bsn"),
-    (
-        "Spanish identity number",
-        "dni|NIE|nif",
-        r"[XYZ]-?\d{7}-?[A-Z]|\d{8}-?[A-Z]",
-        "es.dni es.nie",
-    ),
+    ("Spanish identity number", "dni|NIE|nif", r"[XYZ]-?\d{7}-?[A-Z]|\d{8}-?[A-Z]", "es.dni es.nie"),
     ("Canadian SIN", "SIN|social insurance", r"\d{3}(?P<s>[ -]?)\d{3}(?P=s)\d{3}", "ca.sin"),
     ("NHS number", "nhs", r"\d{3}(?P<s>[ -]?)\d{3}(?P=s)\d{4}", "gb.nhs"),
     ("Australian tax file number", "tfn|tax file", r"\d{3} ?\d{3} ?\d{3}", "au.tfn"),
-    (
-        "German tax number",
-        "steuer-?id|steueridentifikationsnummer|idnr",
-        r"\d\d ?\d{3} ?\d{3} ?\d{3}",
-        "de.idnr",
-    ),
+    ("German tax number", "steuer-?id|steueridentifikationsnummer|idnr",
+     r"\d\d ?\d{3} ?\d{3} ?\d{3}", "de.idnr"),
     ("Swedish personnummer", "personnummer", r"(?:19|20)?\d{6}[-+]?\d{4}", "se.personnummer"),
     ("Danish CPR number", "cpr", r"\d{6}-?\d{4}", "dk.cpr"),
     ("Norwegian birth number", "fødselsnummer|fodselsnummer", r"\d{6} ?\d{5}", "no.fodselsnummer"),
     ("Turkish identity number", "kimlik|tckn", r"\d{11}", "tr.tckimlik"),
-    (
-        "South African identity number",
-        "id number|identity number|SA ID",
-        r"\d{6} ?\d{4} ?\d{3}",
-        "za.idnr",
-    ),
+    ("South African identity number", "id number|identity number|SA ID",
+     r"\d{6} ?\d{4} ?\d{3}", "za.idnr"),
     ("Romanian CNP", "cnp", r"\d{13}", "ro.cnp"),
-    (
-        "Japanese individual number",
-        "マイナンバー|個人番号|my number",
-        r"\d{4}(?P<s>[ -]?)\d{4}(?P=s)\d{4}",
-        "jp.in_",
-    ),
-    (
-        "French social security number",
-        "sécurité sociale|NIR",
-        r"[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d",
-        "fr.nir",
-    ),
-)
+    ("Japanese individual number", "マイナンバー|個人番号|my number", _TWELVE, "jp.in_"),
+    ("French social security number", "sécurité sociale|NIR",
+     r"[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d", "fr.nir"),
+)  # fmt: skip
 
 
-def _shape_rule(kind: str, shape: str, coarse: str, modules: str) -> Rule:
-    return Rule(
-        kind=kind,
-        pattern=rf"(?<![\w.+-])(?P<value>{shape})(?![\w-]|\.\d)",
-        coarse=coarse,
-        real=_valid(*modules.split()),
-        code="national_id",
-    )
+def _identity_rule(kind: str, pattern: str, coarse: str, modules: str) -> Rule:
+    return Rule(kind, pattern, coarse, _valid(*modules.split()), "national_id")
 
 
 def _name_rule(kind: str, names: str, shape: str, modules: str) -> Rule:
+    def match_any(words: Iterable[str]) -> str:
+        # Some are ordinary words in lower case: "sin", "pan", "nie", "nir".
+        patterns = (word if word.isupper() else f"(?i:{word})" for word in words)
+        return f"(?:{'|'.join(patterns)})"
+
     words = names.split("|")
-    # Some are ordinary words in lower case: "sin", "pan", "nie", "nir".
-    patterns = [word if word.isupper() else f"(?i:{word})" for word in words]
-    coarse = [
-        to_bytes_pattern(word) if word.isupper() else f"(?i:{to_bytes_pattern(word)})"
-        for word in words
-    ]
-    return Rule(
-        kind=kind,
-        pattern=rf"(?<![A-Za-z])(?:{'|'.join(patterns)})(?![A-Za-z0-9])[^\d\n]{{1,24}}?"
-        rf"(?<![\w.+-])(?P<value>{shape})(?![\w-]|\.\d)",
-        coarse=rf"(?:{'|'.join(coarse)})[^\nA-Za-z0-9]",
-        real=_valid(*modules.split()),
-        code="national_id",
-    )
+    pattern = rf"(?<![A-Za-z]){match_any(words)}(?![A-Za-z0-9])[^\d\n]{{1,24}}?{_delimit(shape)}"
+    coarse = match_any(map(to_bytes_pattern, words)) + r"[^\nA-Za-z0-9]"
+    return _identity_rule(kind, pattern, coarse, modules)
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(
-        "email address",
-        r"(?<![A-Za-z0-9._%+-])(?P<value>[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}"
-        r"[A-Za-z]{2,24})(?![A-Za-z0-9@-])",
-        r"[A-Za-z0-9._%+-]@[A-Za-z0-9]",
-        _is_email,
-        "personal_data",
-    ),
-    Rule(
-        "phone number",
-        r"(?<![\w+.-])(?P<value>\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){2,6})(?![\w-]|\.\d)",
-        r"\+[1-9][0-9 ().-]{9}",
-        _is_phone,
-        "personal_data",
-    ),
-    Rule(
-        "phone number",
-        r"(?<![\w+.(-])(?P<value>(?:\([2-9]\d\d\) ?|[2-9]\d\d-)[2-9]\d\d-\d{4})(?![\w-]|\.\d)",
-        _DASHED,
-        _is_phone,
-        "personal_data",
-    ),
-    Rule(
-        "card number",
-        r"(?<![\w.+/-])(?<!\d )(?P<value>\d{4}(?P<s>[ -])\d{4}(?P=s)\d{4}(?P=s)\d{4}(?:(?P=s)\d{3})?|"
-        r"3\d{3}(?P<t>[ -])\d{6}(?P=t)\d{4,5}|[2-6]\d{13,18})(?![\w/-]|\.\d| \d)",
-        rf"{_GROUPED}|{_LONG}",
-        _is_card,
-        "card_number",
-    ),
-    Rule(
-        "bank account number",
-        r"(?<![A-Za-z0-9])(?P<value>[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|"
-        r"(?:[ -][A-Z0-9]{4}){2,7}(?:[ -][A-Z0-9]{1,4})?))(?![A-Za-z0-9])",
-        r"[A-Z]{2}[0-9]{2}(?:[A-Z0-9]{6}|[ -][A-Z0-9]{4}[ -][A-Z0-9]{4})",
-        lambda match: _account_length(match["value"]) > 0,
-        "bank_account",
-        _account_length,
-    ),
-    *(_shape_rule(*row) for row in _BY_SHAPE),
+    Rule("email address",
+         r"(?<![A-Za-z0-9._%+-])(?P<value>[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}"
+         r"[A-Za-z]{2,24})(?![A-Za-z0-9@-])",
+         r"[A-Za-z0-9._%+-]@[A-Za-z0-9]", _is_email, "personal_data"),
+    Rule("phone number", _delimit(r"\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){2,6}"),
+         r"\+[1-9][0-9 ().-]{9}", _is_phone, "personal_data"),
+    Rule("phone number",
+         r"(?<![\w+.(-])(?P<value>(?:\([2-9]\d\d\) ?|[2-9]\d\d-)[2-9]\d\d-\d{4})(?![\w-]|\.\d)",
+         _DASHED, _is_phone, "personal_data"),
+    Rule("card number",
+         r"(?<![\w.+/-])(?<!\d )(?P<value>\d{4}(?P<s>[ -])\d{4}(?P=s)\d{4}(?P=s)\d{4}(?:(?P=s)\d{3})?|"
+         r"3\d{3}(?P<t>[ -])\d{6}(?P=t)\d{4,5}|[2-6]\d{13,18})(?![\w/-]|\.\d| \d)",
+         rf"{_GROUPED}|{_LONG}", _is_card, "card_number"),
+    Rule("bank account number",
+         r"(?<![A-Za-z0-9])(?P<value>[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|"
+         r"(?:[ -][A-Z0-9]{4}){2,7}(?:[ -][A-Z0-9]{1,4})?))(?![A-Za-z0-9])",
+         r"[A-Z]{2}[0-9]{2}(?:[A-Z0-9]{6}|[ -][A-Z0-9]{4}[ -][A-Z0-9]{4})",
+         lambda match: _account_length(match["value"]) > 0, "bank_account", _account_length),
+    *(_identity_rule(kind, _delimit(shape), coarse, modules)
+      for kind, shape, coarse, modules in _BY_SHAPE),
     *(_name_rule(*row) for row in _BY_NAME),
-)
+)  # fmt: skip

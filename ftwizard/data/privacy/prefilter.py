@@ -87,14 +87,9 @@ def facts_patterns() -> Patterns:
 
 
 def _names(expressions: dict[str, bytes], patterns: Patterns, text: str) -> frozenset[str]:
-    matches = patterns.scan(text.encode("utf-8", "surrogatepass"))
-    if not matches:
-        return _NOTHING
     names = [*expressions]
+    matches = patterns.scan(text.encode("utf-8", "surrogatepass"))
     return frozenset(names[number] for number, _ in matches)
-
-
-_NOTHING: frozenset[str] = frozenset()
 
 
 RULES: tuple[Rule, ...] = (*secret_rules.RULES, *pii_rules.RULES)

@@ -71,14 +71,10 @@ def is_password(word: str) -> bool:
     low = word.lower()
     if is_example(word) or any(part in low for part in _COMMON_PARTS) or _REFERENCE.fullmatch(word):
         return False
-    kinds = (str.islower, str.isupper, str.isdigit, _is_mark)
+    kinds = (str.islower, str.isupper, str.isdigit, lambda char: not char.isalnum())
     count = sum(any(map(kind, word)) for kind in kinds)
     is_name = _NAME.fullmatch(word) and class_change_ratio(word) < 0.3
     return len(set(word)) >= 7 and count >= 3 and not is_name
-
-
-def _is_mark(char: str) -> bool:
-    return not char.isalnum()
 
 
 # Placeholders for the password in example URLs.

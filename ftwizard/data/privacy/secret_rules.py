@@ -52,6 +52,10 @@ def _value_is(check: Callable[[str], bool]) -> Callable[[re.Match[str]], bool]:
     return lambda match: check(match["value"])
 
 
+def _is_random_token(match: re.Match[str]) -> bool:
+    return is_random(match.groupdict().get("body") or match["value"])
+
+
 # --- tokens with a prefix ---------------------------------------------------------------------
 
 _A, _W, _H = "[A-Za-z0-9]", "[A-Za-z0-9_-]", "[0-9a-f]"
@@ -138,7 +142,7 @@ def _token(kind: str, starts: str, body: str) -> Rule:
         kind=kind,
         pattern=rf"(?<!{edge})(?P<value>(?:{either})(?P<body>{body}))(?!{edge})",
         coarse=rf"(?:{either})[A-Za-z0-9_.+/=%-]{{8}}",
-        real=lambda match: is_random(match["body"]),
+        real=_is_random_token,
     )
 
 
@@ -193,97 +197,46 @@ def _is_basic(match: re.Match[str]) -> bool:
     return bool(colon and name) and "\ufffd" not in word and is_plausible_password(word)
 
 
-_BEGIN, _KEY = "-----BEGIN ", "PRIVATE KEY"
+def _shape(
+    kind: str, body: str, coarse: str, real: Callable[[re.Match[str]], bool] = _is_random_token,
+    before: str = _A, after: str = _A,
+) -> Rule:  # fmt: skip
+    """Return a rule for words of a shape, not ``before`` or ``after`` these characters."""
+    return Rule(kind, rf"(?<!{before})(?P<value>{body})(?!{after})", coarse, real)
+
+
+_BEGIN, _TYPE, _KEY = "-----BEGIN ", "(?:[A-Z0-9]{1,10} ){0,3}", "PRIVATE KEY"
+_AZURE = "[A-Za-z0-9_~.-]"
 _USER = r"[A-Za-z0-9._~%!$&()*+,;=#^?|-]"
 _SHAPES: tuple[Rule, ...] = (
-    Rule(
-        "private key",
-        # Base64 lines and headers such as "Proc-Type: 4,ENCRYPTED", up to five dashes.
-        rf"(?P<value>{_BEGIN}(?:[A-Z0-9]{{1,10}} ){{0,3}}{_KEY}(?: BLOCK)?-----"
-        rf"(?:[A-Za-z0-9+/=\s\\:,.()]|-(?!----))*+(?:-----END (?:[A-Z0-9]{{1,10}} ){{0,3}}"
-        rf"{_KEY}(?: BLOCK)?-----)?)",
-        rf"{_BEGIN}(?:[A-Z0-9]{{1,10}} ){{0,3}}{_KEY}",
-        _is_private_key,
-    ),
-    Rule(
-        "JSON web token",
-        rf"(?<![A-Za-z0-9_-])(?P<value>eyJ{_W}{{10,}}+\.eyJ{_W}{{10,}}+\.{_W}{{10,}}+)",
-        rf"\.eyJ{_W}{{8}}",
-        _is_jwt,
-    ),
-    Rule(
-        "API key",
-        rf"(?<![A-Za-z0-9])(?P<value>sk-(?P<body>{_A}{{32,64}}))(?![A-Za-z0-9])",
-        rf"sk-{_A}{{16}}",
-        lambda match: is_random(match["body"]),
-    ),
-    Rule(
-        "Telegram bot token",
-        rf"(?<![A-Za-z0-9])(?P<value>\d{{8,10}}:AA{_W}{{33}})(?![A-Za-z0-9_-])",
-        rf"\d{{8}}:AA{_W}{{8}}",
-        _value_is(is_random),
-    ),
-    Rule(
-        "Discord bot token",
-        rf"(?<![A-Za-z0-9_.-])(?P<value>[MNO]{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,38}})(?![A-Za-z0-9_-])",
-        rf"[MNO]{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27}}",
-        _is_discord,
-    ),
-    Rule(
-        "Twilio API key",
-        rf"(?<![A-Za-z0-9])(?P<value>SK(?P<body>{_H}{{32}}))(?![A-Za-z0-9])",
-        rf"SK{_H}{{16}}",
-        lambda match: is_random(match["body"]),
-    ),
-    Rule(
-        "Mailgun API key",
-        rf"(?<![A-Za-z0-9])(?P<value>key-(?P<body>{_H}{{32}}))(?![A-Za-z0-9])",
-        rf"key-{_H}{{16}}",
-        lambda match: is_random(match["body"]),
-    ),
-    Rule(
-        "Mailchimp API key",
-        rf"(?<![A-Za-z0-9])(?P<value>{_H}{{32}}-us\d{{1,2}})(?![A-Za-z0-9-])",
-        rf"{_H}{{16}}-us\d",
-        _value_is(is_random),
-    ),
-    Rule(
-        "Airtable token",
-        rf"(?<![A-Za-z0-9])(?P<value>pat{_A}{{14}}\.{_H}{{64}})(?![A-Za-z0-9])",
-        rf"pat{_A}{{14}}\.{_H}{{8}}",
-        _value_is(is_random),
-    ),
-    Rule(
-        "Terraform Cloud token",
-        rf"(?<![A-Za-z0-9])(?P<value>{_A}{{14}}\.atlasv1\.{_W}{{60,70}})(?![A-Za-z0-9])",
-        r"\.atlasv1\.",
-        _value_is(is_random),
-    ),
-    Rule(
-        "Azure client secret",
-        r"(?<![A-Za-z0-9_~.-])(?P<value>[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34})(?![A-Za-z0-9_~.-])",
-        r"\dQ~[A-Za-z0-9_~.-]{8}",
-        _value_is(is_random),
-    ),
-    Rule(
-        "Azure access key",
-        r"(?:AccountKey|SharedAccessKey)=(?P<value>[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)",
-        r"(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{8}",
-        _value_is(is_random),
-    ),
-    Rule(
-        "Azure signature",
-        r"[?&;]sig=(?P<value>[A-Za-z0-9+/%]{43,60}(?:=|%3[Dd]))",
-        r"[?&;]sig=[A-Za-z0-9+/%]{8}",
-        _value_is(is_random),
-    ),
-    Rule(
-        "password in a URL",
-        rf"://(?P<name>{_USER}{{0,64}}):(?P<value>{_USER}{{6,128}})@(?P<host>[A-Za-z0-9.-]{{1,255}})",
-        rf"://{_USER}{{0,64}}:{_USER}{{6,128}}@",
-        _is_url_password,
-    ),
-)
+    # Base64 lines and headers such as "Proc-Type: 4,ENCRYPTED", up to five dashes.
+    Rule("private key",
+         rf"(?P<value>{_BEGIN}{_TYPE}{_KEY}(?: BLOCK)?-----"
+         rf"(?:[A-Za-z0-9+/=\s\\:,.()]|-(?!----))*+(?:-----END {_TYPE}{_KEY}(?: BLOCK)?-----)?)",
+         rf"{_BEGIN}{_TYPE}{_KEY}", _is_private_key),
+    Rule("JSON web token",
+         rf"(?<!{_W})(?P<value>eyJ{_W}{{10,}}+\.eyJ{_W}{{10,}}+\.{_W}{{10,}}+)",
+         rf"\.eyJ{_W}{{8}}", _is_jwt),
+    _shape("API key", rf"sk-(?P<body>{_A}{{32,64}})", rf"sk-{_A}{{16}}"),
+    _shape("Telegram bot token", rf"\d{{8,10}}:AA{_W}{{33}}", rf"\d{{8}}:AA{_W}{{8}}", after=_W),
+    _shape("Discord bot token", rf"[MNO]{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,38}}",
+           rf"[MNO]{_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27}}", _is_discord, "[A-Za-z0-9_.-]", _W),
+    _shape("Twilio API key", rf"SK(?P<body>{_H}{{32}})", rf"SK{_H}{{16}}"),
+    _shape("Mailgun API key", rf"key-(?P<body>{_H}{{32}})", rf"key-{_H}{{16}}"),
+    _shape("Mailchimp API key", rf"{_H}{{32}}-us\d{{1,2}}", rf"{_H}{{16}}-us\d", after="[A-Za-z0-9-]"),
+    _shape("Airtable token", rf"pat{_A}{{14}}\.{_H}{{64}}", rf"pat{_A}{{14}}\.{_H}{{8}}"),
+    _shape("Terraform Cloud token", rf"{_A}{{14}}\.atlasv1\.{_W}{{60,70}}", r"\.atlasv1\."),
+    _shape("Azure client secret", rf"[A-Za-z0-9_~.]{{3}}\dQ~{_AZURE}{{31,34}}",
+           rf"\dQ~{_AZURE}{{8}}", before=_AZURE, after=_AZURE),
+    Rule("Azure access key",
+         r"(?:AccountKey|SharedAccessKey)=(?P<value>[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==)",
+         r"(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{8}", _is_random_token),
+    Rule("Azure signature", r"[?&;]sig=(?P<value>[A-Za-z0-9+/%]{43,60}(?:=|%3[Dd]))",
+         r"[?&;]sig=[A-Za-z0-9+/%]{8}", _is_random_token),
+    Rule("password in a URL",
+         rf"://(?P<name>{_USER}{{0,64}}):(?P<value>{_USER}{{6,128}})@(?P<host>[A-Za-z0-9.-]{{1,255}})",
+         rf"://{_USER}{{0,64}}:{_USER}{{6,128}}@", _is_url_password),
+)  # fmt: skip
 
 # --- secrets marked by their names ------------------------------------------------------------
 
@@ -297,6 +250,7 @@ _BEFORE_KEY = (
 )
 _KEY_NAMES = rf"(?:token|secret|(?:{_BEFORE_KEY})[ _-]?key)"
 _KEY_CHARS = "[A-Za-z0-9_.+/=~-]"
+_KEY_COARSE = rf"(?i:token|secret|key){_IS_COARSE}{_KEY_CHARS}{{16}}"
 _PASSWORD_NAMES = "password|passwd|passphrase|pwd|passwort|mot de passe|senha"
 _NON_ASCII_PASSWORD_NAMES = ("contraseña", "пароль", "密码", "パスワード")
 _PASSWORD_CHARS = r"[!#$%&*+./0-9:=?@A-Z\\^_a-z|~-]"
@@ -322,10 +276,8 @@ def _is_mentioned(match: re.Match[str]) -> bool:
 
 
 def _password(code: str, real: Callable[[re.Match[str]], bool]) -> Rule:
-    wide, wide_bytes = (
-        "|".join(_NON_ASCII_PASSWORD_NAMES),
-        "|".join(map(to_bytes_pattern, _NON_ASCII_PASSWORD_NAMES)),
-    )
+    wide = "|".join(_NON_ASCII_PASSWORD_NAMES)
+    wide_bytes = "|".join(map(to_bytes_pattern, _NON_ASCII_PASSWORD_NAMES))
     return Rule(
         "password",
         rf"(?:(?i:{_PASSWORD_NAMES})|{wide})(?P<is>{_IS})"
@@ -337,33 +289,19 @@ def _password(code: str, real: Callable[[re.Match[str]], bool]) -> Rule:
 
 
 _NAMED: tuple[Rule, ...] = (
-    Rule(
-        "AWS secret key",
-        rf"(?i:secret[_ -]?(?:access[_ -]?)?key){_IS}(?P<value>[A-Za-z0-9/+]{{40}})"
-        r"(?![A-Za-z0-9/+=])",
-        rf"(?i:token|secret|key){_IS_COARSE}{_KEY_CHARS}{{16}}",
-        _value_is(lambda word: is_random(word) and entropy(word) >= 4),
-    ),
-    Rule(
-        "bearer token",
-        rf"(?i:bearer)[ \t]{{1,3}}(?P<value>{_KEY_CHARS}{{20,4096}}+)",
-        rf"(?i:bearer)[ \t]{{1,3}}{_KEY_CHARS}{{16}}",
-        _value_is(is_key),
-    ),
-    Rule(
-        "password in a header",
-        rf"(?i:authorization){_IS}(?i:basic)[ \t]{{1,3}}(?P<value>[A-Za-z0-9+/]{{12,512}}={{0,2}})",
-        r"(?i:basic)[ \t]{1,3}[A-Za-z0-9+/]{12}",
-        _is_basic,
-    ),
-    Rule(
-        "key or token",
-        rf"(?i:{_KEY_NAMES}){_IS}(?P<value>{_KEY_CHARS}{{16,512}}+)(?![A-Za-z0-9(\[])",
-        rf"(?i:token|secret|key){_IS_COARSE}{_KEY_CHARS}{{16}}",
-        _is_named_key,
-    ),
+    Rule("AWS secret key",
+         rf"(?i:secret[_ -]?(?:access[_ -]?)?key){_IS}(?P<value>[A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
+         _KEY_COARSE, _value_is(lambda word: is_random(word) and entropy(word) >= 4)),
+    Rule("bearer token", rf"(?i:bearer)[ \t]{{1,3}}(?P<value>{_KEY_CHARS}{{20,4096}}+)",
+         rf"(?i:bearer)[ \t]{{1,3}}{_KEY_CHARS}{{16}}", _value_is(is_key)),
+    Rule("password in a header",
+         rf"(?i:authorization){_IS}(?i:basic)[ \t]{{1,3}}(?P<value>[A-Za-z0-9+/]{{12,512}}={{0,2}})",
+         r"(?i:basic)[ \t]{1,3}[A-Za-z0-9+/]{12}", _is_basic),
+    Rule("key or token",
+         rf"(?i:{_KEY_NAMES}){_IS}(?P<value>{_KEY_CHARS}{{16,512}}+)(?![A-Za-z0-9(\[])",
+         _KEY_COARSE, _is_named_key),
     _password("secret", _is_setting),
     _password("personal_data", _is_mentioned),
-)
+)  # fmt: skip
 
 RULES: tuple[Rule, ...] = (*(_token(*row) for row in _TOKENS), *_SHAPES, *_NAMED)
