@@ -131,26 +131,11 @@ FAMILIES = {
 #
 # Source of every layer and bias: the classes of transformers 5.24 (``modeling_<type>.py``).
 
-MAX_LAYERS, MAX_EXPERTS = 1_000, 10_000
+MAX_LAYERS, MAX_HEADS, MAX_EXPERTS = 1_000, 100_000, 10_000
 
 
-class BlockTotals(msgspec.Struct, kw_only=True):
-    """Totals over all blocks of a model."""
-
-    linears: list[Linear]
-    others: int
-    """Parameters outside linear layers: norms, biases, routers."""
-    idle: int = 0
-    """Parameters of experts that a token does not pass through."""
-    quantized: int = 0
-    """Parameters among ``others`` that are in linear layers outside the blocks."""
-    intermediate: int
-    experts: int = 0
-    """Active experts per block and token."""
-
-
-class Widths(msgspec.Struct, frozen=True, kw_only=True):
-    """Dimensions of a decoder."""
+class Decoder(msgspec.Struct, kw_only=True):
+    """The dimensions of a decoder, and totals over the layers added so far."""
 
     layers: int
     hidden: int
@@ -159,17 +144,115 @@ class Widths(msgspec.Struct, frozen=True, kw_only=True):
     head_dim: int
     vocabulary: int
     tied: bool
+    linears: list[Linear] = []
+    others: int = 0
+    """Parameters outside linear layers: norms, biases, routers."""
+    idle: int = 0
+    """Parameters of experts that a token does not pass through."""
+    intermediate: int = 0
+    experts: int = 0
+    """Active experts per block and token."""
+
+    def add(self, name: str, inputs: int, outputs: int, count: int) -> None:
+        """Add ``count`` linear layers that every token passes through."""
+        self.linears.append(
+            Linear(name=name, inputs=inputs, outputs=outputs, count=count, active=count)
+        )
+
+    def add_attention(self, config: ConfigReader, family: Family) -> None:
+        """Add the attention and the norms of all blocks."""
+        own = config.flag("attention_bias", family.attention_bias)
+        qkv_bias = own if family.qkv_bias is None else family.qkv_bias
+        output_bias = own if family.output_bias is None else family.output_bias
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        if family.joined:
+            self.add("qkv_proj", self.hidden, q + 2 * kv, self.layers)
+        else:
+            self.add("q_proj", self.hidden, q, self.layers)
+            self.add("k_proj", self.hidden, kv, self.layers)
+            self.add("v_proj", self.hidden, kv, self.layers)
+        self.add("o_proj", q, self.hidden, self.layers)
+        norms = family.norms * self.hidden + family.head_norms * self.head_dim
+        biases = (q + 2 * kv) * qkv_bias + self.hidden * output_bias
+        self.others += self.layers * (norms + biases)
+
+    def add_dense(self, config: ConfigReader, family: Family, wide: int, layers: int) -> None:
+        """Add the feed-forward parts of ``layers`` blocks."""
+        bias = config.flag("mlp_bias", False) if family.mlp_bias is None else family.mlp_bias
+        if family.joined:
+            self.add("gate_up_proj", self.hidden, 2 * wide, layers)
+        else:
+            self.add("gate_proj", self.hidden, wide, layers)
+            self.add("up_proj", self.hidden, wide, layers)
+        self.add("down_proj", wide, self.hidden, layers)
+        self.others += layers * (2 * wide + self.hidden) * bias
+        self.intermediate = max(self.intermediate, wide)
+
+    def add_experts(
+        self, wide: int, experts: int, chosen: int, layers: int, *, computes_all: bool = False
+    ) -> None:
+        """Add the fused experts of ``layers`` blocks with ``chosen`` active experts per token.
+
+        ``computes_all``: the implementation multiplies each token by all experts anyway.
+        """
+        computed = experts if computes_all else chosen
+        for name, inputs, outputs in (
+            ("gate_up_proj", self.hidden, 2 * wide),
+            ("down_proj", wide, self.hidden),
+        ):
+            self.linears.append(
+                Linear(
+                    name=name,
+                    inputs=inputs,
+                    outputs=outputs,
+                    count=layers * experts,
+                    active=layers * chosen,
+                    computed=layers * computed if computes_all else None,
+                    fused=True,
+                )
+            )
+        self.others += layers * experts * self.hidden  # the router
+        self.idle += layers * (experts - chosen) * 3 * self.hidden * wide
+        self.intermediate = max(self.intermediate, computed * wide)
+        self.experts = computed if layers else 0
+
+    def build(self, model_type: str, source: str) -> ModelShape:
+        """Return the model with its embeddings and the last norm."""
+        linears = tuple(layer for layer in self.linears if layer.count)
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        within = sum(layer.inputs * layer.outputs * layer.count for layer in linears)
+        parameters = within + embeddings + self.hidden + self.others
+        return ModelShape(
+            model_type=model_type,
+            layers=self.layers,
+            hidden=self.hidden,
+            intermediate=self.intermediate,
+            experts=self.experts,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            vocabulary=self.vocabulary,
+            tied=self.tied,
+            linears=linears,
+            parameters=parameters,
+            active=parameters - self.idle,
+            covered=not any(layer.fused for layer in linears),
+            source=source,
+        )
 
 
-def widths(config: ConfigReader, family: Family) -> Widths:
-    """Read the dimensions; raise FtwizardError if heads are not a multiple of key heads."""
+def _read_decoder(config: ConfigReader, family: Family) -> Decoder:
+    """Read the dimensions and add the attention.
+
+    Raises FtwizardError if heads are not a multiple of key heads.
+    """
     hidden = config.count("hidden_size")
-    heads = config.count("num_attention_heads", family.heads, maximum=100_000)
-    kv_heads = config.count("num_key_value_heads", family.kv_heads or heads, maximum=100_000)
+    heads = config.count("num_attention_heads", family.heads, maximum=MAX_HEADS)
+    kv_heads = config.count("num_key_value_heads", family.kv_heads or heads, maximum=MAX_HEADS)
     head_dim = config.count("head_dim", family.head_dim or max(hidden // heads, 1))
     if heads % kv_heads:
         raise config.error(f"has {heads} attention heads, not a multiple of {kv_heads} key heads")
-    return Widths(
+    model = Decoder(
         layers=config.count("num_hidden_layers", maximum=MAX_LAYERS),
         hidden=hidden,
         heads=heads,
@@ -178,84 +261,11 @@ def widths(config: ConfigReader, family: Family) -> Widths:
         vocabulary=config.count("vocab_size", family.vocabulary),
         tied=config.flag("tie_word_embeddings", family.tied),
     )
+    model.add_attention(config, family)
+    return model
 
 
-def attention_linears(config: ConfigReader, family: Family, w: Widths) -> BlockTotals:
-    """Return the attention and the norms of all blocks."""
-    own = config.flag("attention_bias", family.attention_bias)
-    qkv_bias = own if family.qkv_bias is None else family.qkv_bias
-    output_bias = own if family.output_bias is None else family.output_bias
-    q, kv = w.heads * w.head_dim, w.kv_heads * w.head_dim
-    if family.joined:
-        linears = [linear("qkv_proj", w.hidden, q + 2 * kv, w.layers)]
-    else:
-        linears = [
-            linear("q_proj", w.hidden, q, w.layers),
-            linear("k_proj", w.hidden, kv, w.layers),
-            linear("v_proj", w.hidden, kv, w.layers),
-        ]
-    linears.append(linear("o_proj", q, w.hidden, w.layers))
-    per_block = family.norms * w.hidden + family.head_norms * w.head_dim
-    per_block += (q + 2 * kv) * qkv_bias + w.hidden * output_bias
-    return BlockTotals(linears=linears, others=w.layers * per_block, intermediate=0)
-
-
-def dense_linears(
-    config: ConfigReader, family: Family, w: Widths, wide: int, layers: int
-) -> BlockTotals:
-    """Return the feed-forward parts of ``layers`` blocks."""
-    bias = config.flag("mlp_bias", False) if family.mlp_bias is None else family.mlp_bias
-    if family.joined:
-        linears = [linear("gate_up_proj", w.hidden, 2 * wide, layers)]
-    else:
-        linears = [
-            linear("gate_proj", w.hidden, wide, layers),
-            linear("up_proj", w.hidden, wide, layers),
-        ]
-    linears.append(linear("down_proj", wide, w.hidden, layers))
-    return BlockTotals(
-        linears=linears, others=layers * (2 * wide + w.hidden) * bias, intermediate=wide
-    )
-
-
-def expert_linears(
-    w: Widths, wide: int, experts: int, chosen: int, layers: int, *, computes_all: bool = False
-) -> BlockTotals:
-    """Return the fused experts of ``layers`` blocks with ``chosen`` active experts per token.
-
-    ``computes_all``: the implementation multiplies each token by all experts anyway.
-    """
-    computed = experts if computes_all else chosen
-    linears = [
-        Linear(
-            name=name,
-            inputs=inputs,
-            outputs=outputs,
-            count=layers * experts,
-            active=layers * chosen,
-            computed=layers * computed if computes_all else None,
-            fused=True,
-        )
-        for name, inputs, outputs in (
-            ("gate_up_proj", w.hidden, 2 * wide),
-            ("down_proj", wide, w.hidden),
-        )
-    ]
-    return BlockTotals(
-        linears=linears,
-        others=layers * experts * w.hidden,  # the router
-        idle=layers * (experts - chosen) * 3 * w.hidden * wide,
-        intermediate=computed * wide,
-        experts=computed if layers else 0,
-    )
-
-
-def linear(name: str, inputs: int, outputs: int, count: int) -> Linear:
-    """Return ``count`` layers that every token passes through."""
-    return Linear(name=name, inputs=inputs, outputs=outputs, count=count, active=count)
-
-
-def routing(config: ConfigReader, key: str, experts: int, chosen: int) -> tuple[int, int]:
+def _read_routing(config: ConfigReader, key: str, experts: int, chosen: int) -> tuple[int, int]:
     """Read the number of experts and of active experts; the last two arguments are defaults."""
     # transformers 5 writes num_local_experts; models on the Hub have num_experts.
     experts = config.count(
@@ -265,32 +275,6 @@ def routing(config: ConfigReader, key: str, experts: int, chosen: int) -> tuple[
     if chosen > experts:
         raise config.error(f"chooses {chosen} of {experts} experts")
     return experts, chosen
-
-
-def assemble(model_type: str, source: str, w: Widths, parts: list[BlockTotals]) -> ModelShape:
-    """Assemble a model from ``parts``, embeddings and the last norm."""
-    linears = tuple(layer for part in parts for layer in part.linears if layer.count)
-    embeddings = w.vocabulary * w.hidden * (1 if w.tied else 2)
-    within = sum(layer.inputs * layer.outputs * layer.count for layer in linears)
-    parameters = within + embeddings + w.hidden + sum(part.others for part in parts)
-    return ModelShape(
-        model_type=model_type,
-        layers=w.layers,
-        hidden=w.hidden,
-        intermediate=max(part.intermediate for part in parts),
-        experts=max(part.experts for part in parts),
-        heads=w.heads,
-        kv_heads=w.kv_heads,
-        head_dim=w.head_dim,
-        vocabulary=w.vocabulary,
-        tied=w.tied,
-        linears=linears,
-        parameters=parameters,
-        active=parameters - sum(part.idle for part in parts),
-        outside_blocks=sum(part.quantized for part in parts),
-        covered=not any(layer.fused for layer in linears),
-        source=source,
-    )
 
 
 # Vision towers, which are loaded with a text model but never trained.
@@ -321,59 +305,53 @@ def list_supported() -> list[str]:
 
 def _llama_like(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     family = FAMILIES[model_type]
-    w = widths(config, family)
-    wide = config.count("intermediate_size")
-    parts = [attention_linears(config, family, w), dense_linears(config, family, w, wide, w.layers)]
-    return assemble(model_type, source, w, parts)
+    model = _read_decoder(config, family)
+    model.add_dense(config, family, config.count("intermediate_size"), model.layers)
+    return model.build(model_type, source)
 
 
 def _qwen3_moe(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     family = FAMILIES[model_type]
-    w = widths(config, family)
+    model = _read_decoder(config, family)
     step = config.count("decoder_sparse_step", 1, maximum=MAX_LAYERS)
-    plain = config.indices("mlp_only_layers", w.layers) or []
-    sparse = sum(not (i + 1) % step and i not in plain for i in range(w.layers))
-    experts, chosen = routing(config, "num_experts", 128, 8)
-    parts = [attention_linears(config, family, w)]
-    if sparse < w.layers:
+    plain = config.indices("mlp_only_layers", model.layers) or []
+    sparse = sum(not (i + 1) % step and i not in plain for i in range(model.layers))
+    experts, chosen = _read_routing(config, "num_experts", 128, 8)
+    if sparse < model.layers:
         wide = config.count("intermediate_size")
-        parts.append(dense_linears(config, family, w, wide, w.layers - sparse))
-    wide = config.count("moe_intermediate_size", 768)
-    parts.append(expert_linears(w, wide, experts, chosen, sparse))
-    return assemble(model_type, source, w, parts)
+        model.add_dense(config, family, wide, model.layers - sparse)
+    model.add_experts(config.count("moe_intermediate_size", 768), experts, chosen, sparse)
+    return model.build(model_type, source)
 
 
 def _gpt_oss(model_type: str, config: ConfigReader, source: str) -> ModelShape:
-    family = FAMILIES[model_type]
-    w = widths(config, family)
+    model = _read_decoder(config, FAMILIES[model_type])
     wide = config.count("intermediate_size")
-    experts, chosen = routing(config, "num_local_experts", 128, 4)
-    attention = attention_linears(config, family, w)
-    attention.others += w.layers * w.heads  # sinks
-    routed = expert_linears(w, wide, experts, chosen, w.layers)
-    biases = 2 * wide + w.hidden
-    routed.others += w.layers * experts * (1 + biases)  # the router's bias and the experts'
-    routed.idle += w.layers * (experts - chosen) * biases
-    return assemble(model_type, source, w, [attention, routed])
+    experts, chosen = _read_routing(config, "num_local_experts", 128, 4)
+    model.add_experts(wide, experts, chosen, model.layers)
+    biases = 2 * wide + model.hidden
+    # Sinks of the attention, and the biases of the router and of the experts.
+    model.others += model.layers * (model.heads + experts * (1 + biases))
+    model.idle += model.layers * (experts - chosen) * biases
+    return model.build(model_type, source)
 
 
 def _llama4(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     family = FAMILIES[model_type]
-    w = widths(config, family)
+    model = _read_decoder(config, family)
     step = config.count("interleave_moe_layer_step", 1, maximum=MAX_LAYERS)
-    which = config.indices("moe_layers", w.layers)
-    sparse = len(range(step - 1, w.layers, step)) if which is None else len(which)
-    experts, chosen = routing(config, "num_local_experts", 16, 1)
+    which = config.indices("moe_layers", model.layers)
+    sparse = len(range(step - 1, model.layers, step)) if which is None else len(which)
+    experts, chosen = _read_routing(config, "num_local_experts", 16, 1)
     wide = config.count("intermediate_size")
     # Llama4TextMoe repeats each token for every expert.
-    routed = expert_linears(w, wide, experts, chosen, sparse, computes_all=True)
-    shared = dense_linears(config, family, w, wide, sparse)  # the shared expert of every token
-    routed.intermediate += wide * bool(sparse)
-    parts = [attention_linears(config, family, w), routed, shared]
-    if sparse < w.layers:
+    model.add_experts(wide, experts, chosen, sparse, computes_all=True)
+    model.intermediate += wide * bool(sparse)
+    model.add_dense(config, family, wide, sparse)  # the shared expert of every token
+    if sparse < model.layers:
         dense = config.count("intermediate_size_mlp", 16_384)
-        parts.append(dense_linears(config, family, w, dense, w.layers - sparse))
-    return assemble(model_type, source, w, parts)
+        model.add_dense(config, family, dense, model.layers - sparse)
+    return model.build(model_type, source)
 
 
 def _gemma3(model_type: str, config: ConfigReader, source: str) -> ModelShape:
@@ -397,9 +375,11 @@ def _gemma3(model_type: str, config: ConfigReader, source: str) -> ModelShape:
 def _gpt2(model_type: str, config: ConfigReader, source: str) -> ModelShape:
     hidden = config.count("n_embd", 768)
     layers = config.count("n_layer", 12, maximum=MAX_LAYERS)
-    heads = config.count("n_head", 12, maximum=100_000)
+    heads = config.count("n_head", 12, maximum=MAX_HEADS)
     inner = config.count("n_inner", 4 * hidden)
-    w = Widths(
+    biases, norms = 3 * hidden + hidden + inner + hidden, 4 * hidden
+    positions = config.count("n_positions", 1_024) * hidden
+    model = Decoder(
         layers=layers,
         hidden=hidden,
         heads=heads,
@@ -407,18 +387,14 @@ def _gpt2(model_type: str, config: ConfigReader, source: str) -> ModelShape:
         head_dim=max(hidden // heads, 1),
         vocabulary=config.count("vocab_size", 50_257),
         tied=config.flag("tie_word_embeddings", True),
+        others=layers * (biases + norms) + hidden + positions,  # the last norm also has a bias
+        intermediate=inner,
     )
-    linears = [
-        linear("c_attn", hidden, 3 * hidden, layers),
-        linear("c_proj", hidden, hidden, layers),
-        linear("c_fc", hidden, inner, layers),
-        linear("c_proj", inner, hidden, layers),
-    ]
-    biases = 3 * hidden + hidden + inner + hidden
-    others = layers * (biases + 4 * hidden) + hidden  # the last norm also has a bias
-    others += config.count("n_positions", 1_024) * hidden
-    block = BlockTotals(linears=linears, others=others, intermediate=inner)
-    return assemble(model_type, source, w, [block])
+    model.add("c_attn", hidden, 3 * hidden, layers)
+    model.add("c_proj", hidden, hidden, layers)
+    model.add("c_fc", hidden, inner, layers)
+    model.add("c_proj", inner, hidden, layers)
+    return model.build(model_type, source)
 
 
 READERS: dict[str, Callable[[str, ConfigReader, str], ModelShape]] = {
