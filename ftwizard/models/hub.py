@@ -24,16 +24,41 @@ POLL_S = 0.5
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
+_CHECK = "Check the name and revision on {page}, or use a local folder."
+
+
 class _HubProblem(NamedTuple):
-    """Why the Hub does not serve a model."""
+    """Why the Hub does not serve a model, and what the user can do about it."""
 
-    code: Literal["gated", "offline", "missing", "unreachable", "revision", "name", "format"]
     text: str
+    hint: str = _CHECK
+    """``{page}`` stands for the model's page."""
+
+    def fix(self, name: str) -> str:
+        """Return the hint for a model."""
+        return self.hint.format(page=f"https://huggingface.co/{make_visible(name, 200)}")
 
 
-_GATED = _HubProblem("gated", "the Hub serves it only after you accept its license")
-_OFFLINE = _HubProblem("offline", "Hub access is turned off (HF_HUB_OFFLINE)")
-_MISSING = _HubProblem("missing", "the Hub has no such model (or it is private)")
+_GATED = _HubProblem(
+    "the Hub serves it only after you accept its license",
+    "Accept its license on {page}, then: hf auth login (or set HF_TOKEN).",
+)
+_OFFLINE = _HubProblem(
+    "Hub access is turned off (HF_HUB_OFFLINE)",
+    "Unset HF_HUB_OFFLINE, or use a local model folder.",
+)
+_MISSING = _HubProblem(
+    "the Hub has no such model (or it is private)",
+    "Check the name. For a private model: hf auth login (or set HF_TOKEN).",
+)
+_NOT_A_NAME = _HubProblem("the name is not a valid Hub ID")
+_NO_WEIGHTS = _HubProblem(
+    "its Hub repository has no safetensors weights, the only format supported"
+)
+_UNREACHABLE = (
+    "Check the name and the network (HF_ENDPOINT, proxy), or download the model elsewhere and use "
+    "its folder."
+)
 
 SUGGESTED = (
     ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated"),
@@ -88,27 +113,8 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
     raise FtwizardError(
         f"Model {make_visible(name)} was not found: no such folder, not in the Hugging Face cache, "
         f"and {problem.text}.",
-        _suggest_fix(name, problem),
+        problem.fix(name),
     )
-
-
-def _suggest_fix(name: str, problem: _HubProblem) -> str:
-    """Return what the user can do about a model that the Hub does not serve."""
-    page = f"https://huggingface.co/{make_visible(name, 200)}"
-    match problem.code:
-        case "gated":
-            return f"Accept its license on {page}, then: hf auth login (or set HF_TOKEN)."
-        case "offline":
-            return "Unset HF_HUB_OFFLINE, or use a local model folder."
-        case "unreachable":
-            return (
-                "Check the name and the network (HF_ENDPOINT, proxy), or download the model "
-                "elsewhere and use its folder."
-            )
-        case "missing":
-            return "Check the name. For a private model: hf auth login (or set HF_TOKEN)."
-        case _:
-            return f"Check the name and revision on {page}, or use a local folder."
 
 
 def is_folder(name: str) -> bool:
@@ -299,17 +305,16 @@ def _hub_commit(name: str, revision: str | None) -> tuple[str | None, _HubProble
     except RepositoryNotFoundError:
         return None, _MISSING
     except RevisionNotFoundError:
-        text = f"its Hub repository has no revision {make_visible(str(revision), 60)}"
-        return None, _HubProblem("revision", text)
+        shown = make_visible(str(revision), 60)
+        return None, _HubProblem(f"its Hub repository has no revision {shown}")
     except HFValidationError:
-        return None, _HubProblem("name", "the name is not a valid Hub ID")
+        return None, _NOT_A_NAME
     except Exception as error:  # noqa: BLE001 (any network failure means "unreachable")
         text = f"the Hub cannot be reached{_describe_network_error(error)}"
-        return None, _HubProblem("unreachable", text)
+        return None, _HubProblem(text, _UNREACHABLE)
     files = [sibling.rfilename for sibling in info.siblings or []]
     if files and not any(file.endswith(".safetensors") for file in files):
-        text = "its Hub repository has no safetensors weights, the only format supported"
-        return None, _HubProblem("format", text)
+        return None, _NO_WEIGHTS
     return info.sha, _MISSING
 
 
@@ -351,12 +356,8 @@ def _fetch_hub(source: ModelSource, report: Report) -> Path:
 def _download_error(source: ModelSource, error: Exception) -> FtwizardError:
     from huggingface_hub.errors import GatedRepoError
 
+    shown = f"{type(error).__name__}: {make_visible(str(error), 300)}"
+    hint = "Check the network and the disk, then try again. Downloaded parts are kept."
     if isinstance(error, GatedRepoError):
-        return FtwizardError(
-            f"Could not download {source.description}: {_GATED.text}.",
-            _suggest_fix(source.name, _GATED),
-        )
-    return FtwizardError(
-        f"Could not download {source.description}: {type(error).__name__}: {make_visible(str(error), 300)}.",
-        "Check the network and the disk, then try again. Downloaded parts are kept.",
-    )
+        shown, hint = _GATED.text, _GATED.fix(source.name)
+    return FtwizardError(f"Could not download {source.description}: {shown}.", hint)

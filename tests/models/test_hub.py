@@ -44,4 +44,4 @@ def test_it_is_said_in_words(error: Exception, text: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
     _, problem = hub._hub_commit("owner/model", None)
     assert problem.text == f"the Hub {text}"
-    assert "the network" in hub._suggest_fix("owner/model", problem)
+    assert "the network" in problem.fix("owner/model")
