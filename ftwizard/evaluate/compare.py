@@ -54,7 +54,9 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
     encoder = Encoder(tokenizer, model_loading.read_stop_ids(base) | set(trained.end_ids))
     encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
     schema = infer_json_schema(test_set.answers)
-    limit = plan.finish.max_new_tokens or _find_longest_answer(tokenizer, rows) * 3 // 2 + 16
+    texts = [row.conversation.answer for row in rows]
+    longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    limit = plan.finish.max_new_tokens or longest * 3 // 2 + 16
 
     answers: dict[str, list[str]] = {}
     scores: dict[str, ModelScores] = {}
@@ -69,7 +71,16 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
         scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - start)
 
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    all_pairs = _build_pairs(rows, **answers)
+    all_pairs = [
+        {
+            "line": row.line,
+            "prompt": row.conversation.prompt,
+            "expected": row.conversation.answer,
+            "base": base_answer,
+            "tuned": tuned_answer,
+        }
+        for row, base_answer, tuned_answer in zip(rows, *answers.values(), strict=True)
+    ]
     write_json(worker.folder.evaluations / "compare.json", {"schema": schema, "answers": all_pairs})
     return {
         "rows": len(rows),
@@ -77,22 +88,6 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
         "schema": schema,
         "pairs": all_pairs[: plan.finish.pairs],
     }
-
-
-def _build_pairs(
-    rows: list[ParsedRow], *, base: list[str], tuned: list[str]
-) -> list[dict[str, Any]]:
-    """Return the prompt, the expected answer and both models' answers for each row."""
-    return [
-        {
-            "line": row.line,
-            "prompt": row.conversation.prompt,
-            "expected": row.conversation.answer,
-            "base": base[index],
-            "tuned": tuned[index],
-        }
-        for index, row in enumerate(rows)
-    ]
 
 
 def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:
@@ -103,16 +98,11 @@ def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:
     """
     from genson import SchemaBuilder
 
-    objects: list[dict[str, Any]] = []
-    for answer in answers:
-        try:
-            value = json.loads(answer)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(value, dict):
-            return None
-        objects.append(value)
-    if not objects:
+    try:
+        objects = [json.loads(answer) for answer in answers]
+    except (ValueError, RecursionError):
+        return None
+    if not objects or not all(isinstance(value, dict) for value in objects):
         return None
     builder = SchemaBuilder()
     for value in objects:
@@ -209,8 +199,3 @@ def _compute_loss(worker: Worker, model: Any, rows: list[EncodedRow]) -> float |
         )
         count += len(positions)
     return total / count if count else None
-
-
-def _find_longest_answer(tokenizer: Any, rows: list[ParsedRow]) -> int:
-    texts = [row.conversation.answer for row in rows]
-    return max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])

@@ -86,15 +86,16 @@ class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
 def read_machine_info(*, timeout_s: float = nvml.TIMEOUT_S) -> MachineInfo:
     """Inspect this machine; a driver that hangs delays it by ``timeout_s`` at most."""
     gpus: tuple[Gpu, ...] = ()
-    problem: NoGpuError | None = None
+    no_gpu: str | None = None
+    cause: NoGpuCause | None = None
     try:
         gpus = list_gpus(timeout_s)
     except NoGpuError as error:
-        problem = error
+        no_gpu, cause = error.message, error.cause
     return MachineInfo(
         gpus=gpus,
-        no_gpu=problem.message if problem else None,
-        no_gpu_cause=problem.cause if problem else None,
+        no_gpu=no_gpu,
+        no_gpu_cause=cause,
         memory=psutil.virtual_memory().total,
         cores=len(os.sched_getaffinity(0)),
         bfloat16_cpu=has_bfloat16_cpu(),
@@ -142,17 +143,15 @@ def select(cards: Sequence[Card], selection: str) -> list[Card]:
         if name.startswith("MIG-"):
             selected.append(Card(index=None))
             continue
-        matches = [card for card in cards if _matches(card, name)]
+        if name.isdecimal():
+            matches = [card for card in cards if card.index == int(name)]
+        else:
+            is_uuid = name.startswith("GPU-")
+            matches = [card for card in cards if is_uuid and (card.uuid or "").startswith(name)]
         if len(matches) != 1 or matches[0] in selected:
             break
         selected += matches
     return selected
-
-
-def _matches(card: Card, name: str) -> bool:
-    if name.isdecimal():
-        return card.index == int(name)
-    return name.startswith("GPU-") and (card.uuid or "").startswith(name)
 
 
 class Sampler:
@@ -193,17 +192,16 @@ class Sampler:
             "memory_used": memory.total - memory.available,
             "memory_total": memory.total,
         }
-        if self._gpus is None:
-            reading["gpus"] = []
+        gpus, now = self._gpus, time.monotonic()
+        since, readings = gpus or (self._start, [])
+        is_stale = now - since > self._stale and self._reason is None
+        reading["gpus"] = [] if is_stale else readings
+        if gpus is None:
             reading["no_gpu"] = self._reason or nvml.NOT_RESPONDING
-            if self._reason is None and time.monotonic() - self._start > self._stale:
-                reading["hung"] = True
-        elif time.monotonic() - self._gpus[0] > self._stale:
-            reading["gpus"] = []
+        elif is_stale:
             reading["no_gpu"] = "the driver stopped responding"
+        if is_stale:
             reading["hung"] = True
-        else:
-            reading["gpus"] = self._gpus[1]
         return reading
 
     def _follow_gpus(self) -> None:

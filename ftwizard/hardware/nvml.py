@@ -11,16 +11,8 @@ from ftwizard.background import call_or_none
 
 Reading = dict[str, Any]
 NoGpuCause = Literal[
-    "hidden",
-    "unmatched",
-    "lost",
-    "hung",
-    "no_driver",
-    "not_loaded",
-    "mismatch",
-    "no_device",
-    "other",
-]
+    "hidden", "unmatched", "lost", "hung", "no_driver", "not_loaded", "mismatch", "no_device", "other",
+]  # fmt: skip
 """Why there is no GPU. ``hidden``, ``unmatched``: by CUDA_VISIBLE_DEVICES; ``mismatch``: the driver was
 updated without a reboot."""
 NOT_RESPONDING = "no answer from the driver yet"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +92,11 @@ def inspect_plan(
 ) -> PlanFacts:  # fmt: skip
     """Encode the rows of a plan and estimate its memory and time, with the model in ``base``."""
     preview, shape = preview_plan(plan, base, say), plan_estimate.read_shape(base)
-    read = model_config.read_config(str(base))
-    config = read[0] if read else None
-    probe = probe_cache.read_cached_probe(plan, source)
-    return PlanFacts(
-        plan=plan, machine=machine, lengths=preview.lengths, shape=shape, config=config,
-        counted=ledger_cache.count_plan(plan, config, shape, preview.lengths, machine, say),
-        run=_estimate(plan, preview.lengths, shape, machine, prices, probe),
-        probe=probe, source=source, preview=preview, base=base,
+    facts = _estimate(
+        plan, str(base), preview.lengths, shape, machine, prices, say,
+        probe_cache.read_cached_probe(plan, source),
     )  # fmt: skip
+    return replace(facts, source=source, preview=preview, base=base)
 
 
 def inspect_config(
@@ -108,22 +104,24 @@ def inspect_config(
     say: Callable[..., None],
 ) -> PlanFacts:  # fmt: skip
     """Estimate the memory and time of a plan from the model's configuration only."""
-    read = model_config.read_config(plan.model.name)
-    config, short = read[0] if read else None, _with_short_module_names(plan)
-    return PlanFacts(
-        plan=plan, machine=machine, lengths=lengths, shape=shape, config=config,
-        counted=ledger_cache.count_plan(short, config, shape, lengths, machine, say),
-        run=_estimate(short, lengths, shape, machine, prices, None),
-    )  # fmt: skip
+    short = _with_short_module_names(plan)
+    facts = _estimate(short, plan.model.name, lengths, shape, machine, prices, say)
+    return replace(facts, plan=plan)
 
 
 def _estimate(
-    plan: Plan, lengths: Lengths, shape: ModelShape | None, machine: MachineInfo, prices: Prices,
-    probe: CachedProbe | None,
-) -> RecipeEstimate | None:  # fmt: skip
-    return plan_estimate.estimate_plan(
-        plan, lengths, shape, machine, speeds=tuple(run_history.find_speeds(plan)), probe=probe,
-        hour=prices.machine(),
+    plan: Plan, model: str, lengths: Lengths, shape: ModelShape | None, machine: MachineInfo,
+    prices: Prices, say: Callable[..., None], probe: CachedProbe | None = None,
+) -> PlanFacts:  # fmt: skip
+    read = model_config.read_config(model)
+    config = read[0] if read else None
+    return PlanFacts(
+        plan=plan, machine=machine, lengths=lengths, shape=shape, config=config, probe=probe,
+        counted=ledger_cache.count_plan(plan, config, shape, lengths, machine, say),
+        run=plan_estimate.estimate_plan(
+            plan, lengths, shape, machine, speeds=tuple(run_history.find_speeds(plan)),
+            probe=probe, hour=prices.machine(),
+        ),
     )  # fmt: skip
 
 
@@ -142,6 +140,8 @@ def build_report(
     parameters = specific["parameters"]
     longest = batching.longest_row_tokens(facts.lengths.get("train"), plan.recipe.max_length)
     own_costs = {name: getattr(costs, name) for name in CostReport.__struct_fields__}
+    price = prices.machine()
+    rental = plan_estimate.rental_price(plan_estimate.plan_gpu(plan, machine), prices)
     fields: dict[str, Any] = own_costs | {
         "recipe": plan.recipe,
         "time": facts.run.time if facts.run else None,
@@ -153,7 +153,7 @@ def build_report(
         "fit": plan_estimate.check_plan_fit(*shape_inputs, counted=facts.counted.memory),
         "article": article.compare_with_article(*shape_inputs),
         "run": facts.run,
-        "hour": _find_prices(plan, machine, prices),
+        "hour": HourPrices(price=price.figure() if price else None, rental=rental),
         "probe": probe,
         "warnings": [
             *_warn_missing_modules(facts),
@@ -226,14 +226,6 @@ def _check_disk(
     )
     return disk.check_space(
         needs, locations.runs_folder(), locations.hub_cache_folder(), parameters
-    )
-
-
-def _find_prices(plan: Plan, machine: MachineInfo, prices: Prices) -> HourPrices:
-    price = prices.machine()
-    return HourPrices(
-        price=price.figure() if price else None,
-        rental=plan_estimate.rental_price(plan_estimate.plan_gpu(plan, machine), prices),
     )
 
 

@@ -26,7 +26,10 @@ def save_initial_weights(folder: JobFolder, checkpoint: Path, method: Method) ->
     part.mkdir(mode=0o700)
     for file in checkpoint.iterdir():
         if _is_wanted(file.name, method):
-            _link(file, part / file.name)
+            try:  # a hard link, because weights are large
+                os.link(file, part / file.name)
+            except OSError:
+                shutil.copyfile(file, part / file.name)
     publish(part, folder.origin)
 
 
@@ -79,11 +82,3 @@ def _is_wanted(name: str, method: Method) -> bool:
     if method != "full":
         return name in ADAPTER
     return name in _FULL_MODEL or (name.startswith("model") and name.endswith(".safetensors"))
-
-
-def _link(old: Path, new: Path) -> None:
-    """Hard-link a file, because weights are large, or copy it where that is not possible."""
-    try:
-        os.link(old, new)
-    except OSError:
-        shutil.copyfile(old, new)

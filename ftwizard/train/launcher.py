@@ -287,16 +287,12 @@ def refuse_changes(folder: JobFolder, plan: Plan, hint: str = CHANGED_HINT) -> N
     source = msgspec.convert(record.inputs["model"], hub.ModelSource)
     if source.kind == "folder":
         now |= _hash_model(hub.locate(source.name))
-    changed = [part for part, value in now.items() if value != record.hashes.get(part)]
+    names = {"split": "the split of the rows", "mix": plan.data.mix.rows}
+    changed = []
+    for part, value in now.items():
+        if value != record.hashes.get(part):
+            name = names.get(part) or getattr(plan.data.files, part, None) or plan.model.name
+            changed.append(f"{part} ({make_visible(name)})")
     if changed:
-        listed = ", ".join(f"{part} ({make_visible(_name_part(part, plan))})" for part in changed)
+        listed = ", ".join(changed)
         raise FtwizardError(f"Changed since run {folder.id} started: {listed}.", hint)
-
-
-def _name_part(part: str, plan: Plan) -> str:
-    """Name the file or model that the hash of ``part`` covers."""
-    if part == "split":
-        return "the split of the rows"
-    if part == "mix":
-        return plan.data.mix.rows
-    return getattr(plan.data.files, part, None) or plan.model.name

@@ -58,7 +58,6 @@ def verify_rows(dataset: Any, rows: list[EncodedRow]) -> None:
 
 
 def _row_lengths(dataset: Any) -> list[int]:
-    """Return the tokens of each row of a dataset, packed or not."""
     import pyarrow.compute
 
     table = dataset.with_format("arrow")[:]

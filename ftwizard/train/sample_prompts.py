@@ -66,7 +66,11 @@ def choose(
         if prompt is not None and len(prompt.ids) <= max_length:
             prompts.append(prompt)
         elif samples.prompts is not None:
-            _report_skipped(worker, number, max_length)
+            worker.events.write_finding(
+                "sample_left_out",
+                f"Prompt {number} of samples.prompts is skipped: it exceeds recipe.max_length "
+                f"({max_length:,} tokens), or the chat template cannot encode it.",
+            )
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
     write_json(path, _SavedPrompts(prompts))
     return prompts
@@ -119,22 +123,10 @@ def _encode(encoder: Encoder, conversation: Conversation) -> SamplePrompt | None
         ids = encoder.prompt_ids(messages, conversation.tools)
     except EncodingError:
         return None
+    lines = [f"{message['role']}: {message['content']}" for message in messages]
+    text = str(messages[0]["content"]) if len(messages) == 1 else "\n".join(lines)
     return SamplePrompt(
         ids=ids,
-        prompt=_format_messages(messages)[-MAX_SHOWN:],
+        prompt=text[-MAX_SHOWN:],
         expected=conversation.answer[:MAX_SHOWN] if has_answer else None,
-    )
-
-
-def _format_messages(messages: list[Message]) -> str:
-    if len(messages) == 1:
-        return str(messages[0]["content"])
-    return "\n".join(f"{message['role']}: {message['content']}" for message in messages)
-
-
-def _report_skipped(worker: Worker, number: int, max_length: int) -> None:
-    worker.events.write_finding(
-        "sample_left_out",
-        f"Prompt {number} of samples.prompts is skipped: it exceeds recipe.max_length "
-        f"({max_length:,} tokens), or the chat template cannot encode it.",
     )
