@@ -65,29 +65,21 @@ def read_evidence(report: DataReport) -> Evidence:
     )
     gradable = detect_gradable(_preview_answers(report.preview))
     return Evidence(
-        path=report.path,
-        format=report.format,
-        rows=report.rows,
-        usable=report.usable,
+        path=report.path, format=report.format, rows=report.rows, usable=report.usable,
         tokens=_to_figure(report.tokens) if report.tokens else None,
         lengths=batching.from_check_tokens(report.tokens),
         changing=changing.count if changing else 0,
-        changing_lines=tuple(changing.lines) if changing else (),
-        verifiable=gradable,
+        changing_lines=tuple(changing.lines) if changing else (), verifiable=gradable,
         rft=suggest_rft(gradable),
-    )
+    )  # fmt: skip
 
 
 def _to_figure(tokens: TokenLengths) -> Figure:
     exact = tokens.low == tokens.high
     return Figure(
-        value=tokens.total,
-        unit="tokens",
-        low=None if exact else tokens.low,
-        high=None if exact else tokens.high,
-        source=f"counted: {tokens.encoding}",
-        as_of=today(),
-    )
+        value=tokens.total, unit="tokens", low=None if exact else tokens.low,
+        high=None if exact else tokens.high, source=f"counted: {tokens.encoding}", as_of=today(),
+    )  # fmt: skip
 
 
 def warn_of_facts(data: Evidence) -> FineTuningWarning | None:

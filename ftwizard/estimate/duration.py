@@ -33,6 +33,8 @@ READ_S = 1e-9
 cache."""
 WRITE_S = 2e-9
 """Seconds per byte written and flushed."""
+STATE_BYTES = 12
+"""Bytes per trainable parameter in a checkpoint."""
 DISKS = 4.0
 """Range factor for disks: a network disk is slower, a warm page cache faster."""
 AS_OF = "2026-11"
@@ -53,19 +55,6 @@ class RunSpeed(msgspec.Struct, frozen=True, kw_only=True):
     """Date of its last event."""
 
 
-class Overheads(msgspec.Struct, frozen=True, kw_only=True):
-    """Work of a run besides training steps; sizes in bytes."""
-
-    weights: float
-    """Of the base model's files."""
-    checkpoint: float
-    evaluations: int = 0
-    evaluated: float = 0.0
-    """Tokens per evaluation, padding included."""
-    merged: float = 0.0
-    """Of the merged model; 0 if none is written."""
-
-
 def from_earlier_runs(tokens: float, speeds: Iterable[RunSpeed]) -> Figure | None:
     """Return the seconds of training on ``tokens`` from earlier runs; None without one."""
     usable = [speed for speed in speeds if speed.tokens_per_s > 0]
@@ -77,29 +66,21 @@ def from_earlier_runs(tokens: float, speeds: Iterable[RunSpeed]) -> Figure | Non
     names = ", ".join(speed.run for speed in usable[-3:])
     short = f"speed of earlier runs of this model here: {names}"
     return Figure(
-        value=tokens / middle,
-        unit="s",
-        low=tokens / fast,
-        high=tokens / slow,
-        source=f"{short}; loading, merging and comparing are extra",
-        short_source=short,
+        value=tokens / middle, unit="s", low=tokens / fast, high=tokens / slow,
+        source=f"{short}; loading, merging and comparing are extra", short_source=short,
         as_of=oldest_date(speed.as_of for speed in usable) or today(),
-    )
+    )  # fmt: skip
 
 
-def from_measurement(
-    tokens: float, tokens_per_s: float, source: str, *, as_of: str | None = None
-) -> Figure | None:
-    """Return the seconds of training on ``tokens`` at a measured speed; None for speed 0.
+def from_probe(tokens: float, tokens_per_s: float, as_of: str | None) -> Figure | None:
+    """Return the seconds of training on ``tokens`` at a probed speed; None for speed 0.
 
-    ``source``: what measured it, a probe or the first steps of a run; ``as_of``: its date (None:
-    today). ``tokens`` and speed must treat padding alike.
+    Both include padding; ``as_of``: date of the probe.
     """
     if not tokens_per_s > 0:
         return None
-    return _with_range(
-        tokens / tokens_per_s, PROBED, PROBED, f"measured: {source}", as_of=as_of or today()
-    )
+    source = "measured: a probe of this model here"
+    return _with_range(tokens / tokens_per_s, PROBED, PROBED, source, as_of=as_of or today())
 
 
 def from_gpu_spec(
@@ -156,40 +137,34 @@ def from_cpu_cores(
 
 
 def estimate_phases(
-    training: Figure,
-    shape: ModelShape,
-    setup: TrainingSetup,
-    card: GpuSpec | None,
-    work: TrainingPasses,
-    around: Overheads,
-) -> dict[str, Figure]:
+    training: Figure, shape: ModelShape, setup: TrainingSetup, card: GpuSpec | None,
+    work: TrainingPasses, *, evaluations: int, evaluated: float = 0.0, merges: bool = True,
+) -> dict[str, Figure]:  # fmt: skip
     """Return the seconds by part: ``starting``, ``loading``, ``training``, ``evaluations``,
     ``checkpoints``, ``merging``; parts that do not happen are left out.
 
-    The time of an evaluation per token is training's, times the share of the forward pass, so a
-    measured training speed also applies to evaluations.
+    ``evaluated``: tokens per evaluation, padding included. Its time per token is training's, times
+    the share of the forward pass, so a measured training speed also applies to evaluations.
     """
+    weights = 2 * shape.parameters
     by_part = {
         "starting": _with_range(START_S, 4, 3, "libraries and rows; measured: 6 to 70 s"),
-        "loading": _with_range(around.weights * READ_S, DISKS, DISKS, "about 1 GB/s"),
+        "loading": _with_range(weights * READ_S, DISKS, DISKS, "about 1 GB/s"),
         "training": training,
     }
-    if around.evaluations and around.evaluated:
+    if evaluations and evaluated:
         share = _forward_share(shape, setup, card, work)
-        tokens = around.evaluations * around.evaluated / (work.tokens + work.padding)
         by_part["evaluations"] = training.scaled(
-            share * tokens,
-            f"{format_count(around.evaluations, 'evaluation')} of "
-            f"{format_count(round(around.evaluated), 'token')}, forward pass only",
+            share * evaluations * evaluated / (work.tokens + work.padding),
+            f"{format_count(evaluations, 'evaluation')} of "
+            f"{format_count(round(evaluated), 'token')}, forward pass only",
         )
-    saves = max(1, around.evaluations)
-    if around.checkpoint:
-        by_part["checkpoints"] = _with_range(
-            saves * around.checkpoint * WRITE_S, DISKS, DISKS,
-            f"{format_count(saves, 'checkpoint')}, about 0.5 GB/s",
-        )  # fmt: skip
-    if around.merged:
-        seconds = around.weights * READ_S + around.merged * WRITE_S
+    saves = max(1, evaluations)
+    if written := saves * setup.trained(shape) * STATE_BYTES:
+        source = f"{format_count(saves, 'checkpoint')}, about 0.5 GB/s"
+        by_part["checkpoints"] = _with_range(written * WRITE_S, DISKS, DISKS, source)
+    if merges or setup.method == "full":
+        seconds = weights * (READ_S + WRITE_S)
         by_part["merging"] = _with_range(
             seconds, DISKS, DISKS, "reading the base, writing the merge"
         )

@@ -12,7 +12,7 @@ from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import duration, training_setup
 from ftwizard.estimate.batching import LengthDistribution, TrainingPasses, compute_passes
-from ftwizard.estimate.duration import Overheads, RunSpeed
+from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.memory import MemoryEstimate, estimate_cpu_memory, estimate_memory
 from ftwizard.estimate.training_setup import LossHead, TrainingSetup
 from ftwizard.models.shapes import ModelShape
@@ -20,9 +20,6 @@ from ftwizard.plan.schema import Recipe
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure, today
 from ftwizard.text import format_count
-
-STATE_BYTES = 12
-"""Bytes per trainable parameter in a checkpoint."""
 
 
 class TrainingMachine(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,14 +88,10 @@ def estimate_recipe(
     time = _time(shape, setup, machine, work)
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
-        around = Overheads(
-            weights=shape.parameters * 2,
-            checkpoint=setup.trained(shape) * STATE_BYTES,
-            evaluations=evaluations,
+        parts = duration.estimate_phases(
+            time, shape, setup, machine.card, work, evaluations=evaluations, merges=merges,
             evaluated=_count_evaluated_tokens(recipe, validation),
-            merged=shape.parameters * 2 if merges or recipe.method == "full" else 0,
-        )
-        parts = duration.estimate_phases(time, shape, setup, machine.card, work, around)
+        )  # fmt: skip
     whole = duration.sum_phases(parts) if parts else None
     return RecipeEstimate(
         steps=_counted(
@@ -129,17 +122,11 @@ def resolve_setup(
     if lengths is not None and lengths.buckets and not recipe.packing:
         length = min(length, math.ceil(lengths.buckets[-1].upto))
     return TrainingSetup(
-        method=recipe.method,
-        rank=recipe.rank,
-        alpha=recipe.alpha,
-        targets=recipe.target_modules,
-        batch_size=recipe.batch_size,
-        accumulation=recipe.gradient_accumulation,
-        length=length,
-        checkpointing=machine.gpu if again is None else again,
-        head=machine.head,
+        method=recipe.method, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.target_modules,
+        batch_size=recipe.batch_size, accumulation=recipe.gradient_accumulation, length=length,
+        checkpointing=machine.gpu if again is None else again, head=machine.head,
         precision=_precision(recipe, machine),
-    )
+    )  # fmt: skip
 
 
 def _precision(recipe: Recipe, machine: TrainingMachine) -> Literal["bf16", "fp16", "fp32"]:
@@ -185,10 +172,7 @@ def _time(
 ) -> Figure | None:
     """Return seconds of training: from a probe, else from earlier runs, else computed."""
     if machine.probed is not None:
-        computed = work.tokens + work.padding
-        return duration.from_measurement(
-            computed, machine.probed, "a probe of this model here", as_of=machine.probed_on
-        )
+        return duration.from_probe(work.tokens + work.padding, machine.probed, machine.probed_on)
     if machine.speeds:
         return duration.from_earlier_runs(work.tokens, machine.speeds)
     if shape is None:

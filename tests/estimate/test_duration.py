@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import msgspec
 import pytest
@@ -128,7 +129,7 @@ def test_a_card_that_is_not_known_has_no_time() -> None:
     shape, setup = PUBLISHED["llama-3.1-8b"], TrainingSetup(method="lora")
     assert duration.from_gpu_spec(shape, setup, None, work(1000)) is None
     assert duration.from_cpu_cores(shape, setup, work(1000), cores=0, bf16=True) is None
-    assert duration.from_measurement(1000, 0.0, "nothing") is None
+    assert duration.from_probe(1000, 0.0, None) is None
 
 
 def test_a_mixture_of_experts_goes_by_what_is_active() -> None:
@@ -155,10 +156,10 @@ def test_processors_meet_the_small_model_that_was_measured() -> None:
 
 
 def test_a_measurement_is_narrower_than_a_guess() -> None:
-    found = duration.from_measurement(10_000, 100.0, "the first 20 steps")
+    found = duration.from_probe(10_000, 100.0, "2026-11-02")
     assert found is not None and found.low is not None and found.high is not None
     assert found.value == 100 and found.high / found.low < 1.5 < 1.5**2
-    assert found.source == "measured: the first 20 steps"
+    assert found.source.startswith("measured: ") and found.as_of == "2026-11-02"
 
 
 def test_what_is_around_a_training_is_said_part_by_part() -> None:
@@ -170,10 +171,8 @@ def test_what_is_around_a_training_is_said_part_by_part() -> None:
     load = work(10**6, passes=250, steps=60)
     training = duration.from_gpu_spec(shape, setup, where, load)
     assert training is not None
-    around = duration.Overheads(
-        weights=16e9, checkpoint=5e8, evaluations=6, evaluated=1e5, merged=16e9
-    )
-    found = duration.estimate_phases(training, shape, setup, where, load, around)
+    around: dict[str, Any] = {"evaluations": 6, "evaluated": 1e5}
+    found = duration.estimate_phases(training, shape, setup, where, load, **around)
     assert list(found) == [
         "starting", "loading", "training", "evaluations", "checkpoints", "merging",
     ]  # fmt: skip
@@ -183,10 +182,10 @@ def test_what_is_around_a_training_is_said_part_by_part() -> None:
     assert whole.value == pytest.approx(sum(one.value for one in found.values()))
     assert whole.low is not None and whole.high is not None and whole.low < whole.value < whole.high
     bare = duration.estimate_phases(
-        training, shape, setup, where, load, duration.Overheads(weights=1, checkpoint=0)
+        training, shape, setup, where, load, evaluations=0, merges=False
     )
-    assert list(bare) == ["starting", "loading", "training"]
-    without = duration.estimate_phases(training, shape, setup, None, load, around)
+    assert list(bare) == ["starting", "loading", "training", "checkpoints"]
+    without = duration.estimate_phases(training, shape, setup, None, load, **around)
     assert 0 < without["evaluations"].value < training.value
 
 
