@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from ftwizard import user_paths
-from ftwizard.cli import output, progress
-from ftwizard.cli.convert import format_finding
+from ftwizard.cli import output, progress, tokenizer
+from ftwizard.cli.convert import format_actions
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
 from ftwizard.data.checks import run
@@ -27,21 +27,13 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan.schema import Recipe
 from ftwizard.text import format_count, make_visible
 
-MAX_SHOWN_LINES = 8
-MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗"}
-
 
 def check(arguments: argparse.Namespace) -> int:
     """Check a data file and report its content and problems.
 
     A data set on the Hub is downloaded first. With --fix, the report is about the new file.
     """
-    if arguments.max_length is not None and arguments.max_length < 2:
-        raise FtwizardError(
-            "--max-length is less than 2.",
-            "The first token is never predicted. Use 2 or more.",
-            USAGE,
-        )
+    tokenizer.check_max_length(arguments.max_length)
     with progress.reporter(shown=True) as say:
         file, source = datasets.locate(arguments.data, say)
         try:
@@ -53,11 +45,8 @@ def check(arguments: argparse.Namespace) -> int:
                 problem.document = msgspec.to_builtins(_report_unreadable_file(file, problem, name))
             raise
     report = msgspec.structs.replace(report, source=source, repairs=repairs or msgspec.UNSET)
-    if arguments.json:
-        output.print_json(report)
-    else:
-        lines = [*_repair_lines(repairs), ""] if repairs else []
-        output.print_lines(output.make_console(), *lines, *_report_lines(report))
+    lines = [*_repair_lines(repairs), ""] if repairs else []
+    output.print_report(arguments, report, [*lines, *_report_lines(report)])
     if repairs:
         return 1 if repairs.left_out else 0
     return 0 if report.verdict != "error" else 1
@@ -90,9 +79,7 @@ def _repair_lines(repairs: Repairs) -> list[str]:
     listed = [
         f"{mark} {make_visible(repairs.out)}: {format_count(repairs.rows_out, 'row')}, {result}"
     ]
-    for action, findings in (("left out", repairs.left_out), ("fixed", repairs.changed)):
-        for finding in findings:
-            listed += format_finding(action, finding)
+    listed += format_actions({"left out": repairs.left_out, "fixed": repairs.changed})
     if repairs.changed or repairs.left_out:
         listed.append(f"  All changes, by line: {make_visible(repairs.changes)}")
     return listed
@@ -138,8 +125,6 @@ def _build_options(arguments: argparse.Namespace) -> CheckOptions:
 
 def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Say) -> DataReport:
     """Return the report with token counts and findings from a model's own tokenizer."""
-    from ftwizard.cli import tokenizer
-
     _, encoder = tokenizer.encoder(arguments.model, say)
     from ftwizard.train import mask_report
 
@@ -160,7 +145,7 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
 
 
 def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
-    mark = MARKS[report.verdict]
+    mark = output.MARKS[report.verdict]
     rows = f"{format_count(report.rows, 'row')}, {report.usable:,} usable"
     yield (
         f"{mark} {part}{make_visible(report.path)}: {rows} ({report.format or 'unknown format'}), "
@@ -172,15 +157,8 @@ def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
     for note in report.notes:
         yield f"· {note}"
     for finding in report.findings:
-        lines = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
-        more = (
-            f" and {finding.count - MAX_SHOWN_LINES:,} more"
-            if finding.count > MAX_SHOWN_LINES
-            else ""
-        )
-        at = f", at {report.unit} {lines}{more}" if lines else ""
-        yield f"{MARKS[finding.severity]} {finding.code}: {format_count(finding.count, 'row')}{at}"
-        yield f"    {finding.message}; {finding.fix}"
+        label = f"{output.MARKS[finding.severity]} {finding.code}"
+        yield from output.format_finding(label, finding, report.unit)
         for cause in finding.also:
             fix = f"; {cause.fix}" if cause.fix != finding.fix else ""
             yield f"    at {report.unit} {cause.line}: {cause.message}{fix}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from ftwizard import user_paths
 from ftwizard.cli import output, progress
@@ -16,8 +17,6 @@ from ftwizard.data.new_file import require_free
 from ftwizard.data.platforms import Target, get_target
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import format_count, make_visible
-
-MAX_SHOWN_LINES = 8
 
 
 def convert(arguments: argparse.Namespace) -> int:
@@ -40,10 +39,7 @@ def convert(arguments: argparse.Namespace) -> int:
             written_as=arguments.written_as,
             say=say,
         )
-    if arguments.json:
-        output.print_json(conversion)
-    else:
-        output.print_lines(output.make_console(), *_report_lines(conversion, goal, source))
+    output.print_report(arguments, conversion, _report_lines(conversion, goal, source))
     return 0 if arguments.skip_bad or not conversion.left_out else 1
 
 
@@ -62,24 +58,16 @@ def _report_lines(conversion: Conversion, goal: Target, source: str | None) -> l
     lines = [f"{mark} {make_visible(conversion.out)}: {rows}, for {goal.words}"]
     if source:
         lines.append(f"  from {make_visible(source)}")
-    for action, findings in (("left out", conversion.left_out), ("changed", conversion.changed)):
-        for finding in findings:
-            lines += format_finding(action, finding)
+    lines += format_actions({"left out": conversion.left_out, "changed": conversion.changed})
     lines.append(f"  Check it with: ftwizard check {make_visible(conversion.out)}")
     return lines
 
 
-def format_finding(action: str, finding: FileFinding) -> list[str]:
+def format_actions(findings_by_action: dict[str, list[FileFinding]]) -> Iterator[str]:
     """Format what was done with rows: ``left out, wrong_kind: 2 rows, at line 3, 9``."""
-    mark = "✗" if action == "left out" else "!"
-    head = f"{mark} {action}, {finding.code}"
-    if finding.lines:
-        numbers = ", ".join(map(str, finding.lines[:MAX_SHOWN_LINES]))
-        more = (
-            f" and {finding.count - MAX_SHOWN_LINES:,} more"
-            if finding.count > MAX_SHOWN_LINES
-            else ""
-        )
-        head += f": {format_count(finding.count, 'row')}, at line {numbers}{more}"
-    fix = f"; {finding.fix}" if finding.fix else ""
-    return [head, f"    {finding.message}{fix}"]
+    for action, findings in findings_by_action.items():
+        mark = "✗" if action == "left out" else "!"
+        for finding in findings:
+            label = f"{mark} {action}, {finding.code}"
+            head, message = output.format_finding(label, finding)
+            yield from (head if finding.lines else label, message)

@@ -61,8 +61,7 @@ def _confirm() -> bool:
             "To skip it: ftwizard demo --yes",
             USAGE,
         )
-    print("Start? [Y/n] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+    return output.confirm("Start?", default=True)
 
 
 def _print_pairs(folder: JobFolder, console: Console) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ftwizard.cli import output, progress, tokenizer
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
-from ftwizard.data.findings import FileFinding, Finding
+from ftwizard.data.findings import Finding
 from ftwizard.data.hub import datasets
 from ftwizard.data.platforms import get_target
 from ftwizard.data.reader import DataTable, ParsedRow
-from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
-from ftwizard.models import hub
+from ftwizard.errors import DECLINED, FAILED, FtwizardError
 from ftwizard.models.loss_mask import MaskFigures, MaskReport, PackedRows, RowMask
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
 
     from ftwizard.train.mask_report import TokenReport
 
-MAX_SHOWN_LINES = 8
 MAX_SHOWN_SEQUENCES = 1000
 MAX_SPAN_CHARACTERS = 600
 """Of a span in a row that was not asked for by line."""
 LOSS_STYLE = "bold underline cyan"
-MARKS = {"error": "✗", "warning": "!", "info": "·"}
 ROUTES = {
     "template": "from the generation marks of the model's own chat template",
     "training-template": "from TRL's training template, instead of the model's chat template",
@@ -43,44 +40,28 @@ ROUTES = {
 }
 
 
-class MaskResult(NamedTuple):
-    """The content of the report."""
-
-    table: DataTable
-    source: hub.ModelSource
-    report: TokenReport
-    packed: PackedRows | None
-    shown: list[RowMask]
-    asked: bool
-    """Whether the shown row was asked for by line."""
-
-    @property
-    def exit_code(self) -> int:
-        """1 if rows cannot be used, 3 if there is nothing to train on."""
-        if self.table.problems or any(f.code == "model_mismatch" for f in self.report.findings):
-            return FAILED
-        return 0 if self.report.used else DECLINED
-
-
 def mask(arguments: argparse.Namespace) -> int:
-    """Encode the rows of a file as a run would, and show which tokens count toward the loss."""
-    if arguments.max_length < 2:
-        raise FtwizardError(
-            "--max-length is less than 2.",
-            "The first token is never predicted. Use 2 or more.",
-            USAGE,
-        )
+    """Encode the rows of a file as a run would, and show which tokens count toward the loss.
+
+    Return 1 if rows cannot be used, 3 if there is nothing to train on.
+    """
+    tokenizer.check_max_length(arguments.max_length)
     tokenizer.check_installed()
     with progress.reporter(shown=True) as say:
-        result = _build_result(arguments, say)
+        report, shown, packed = _build_report(arguments, say)
     if arguments.json:
-        output.print_json(_to_document(result))
+        output.print_json(report)
     else:
-        _print_result(result)
-    return result.exit_code
+        _print_report(report, shown, packed)
+    if report.unreadable or any(finding.code == "model_mismatch" for finding in report.findings):
+        return FAILED
+    return 0 if report.used else DECLINED
 
 
-def _build_result(arguments: argparse.Namespace, say: Say) -> MaskResult:
+def _build_report(
+    arguments: argparse.Namespace, say: Say
+) -> tuple[MaskReport, list[RowMask], PackedRows | None]:
+    """Return the document, the masks of the rows to show, and all packed rows."""
     file, _ = datasets.locate(arguments.data, say)
     say("reading", what=str(file))
     table = reader.read_table(file, arguments.format)
@@ -90,15 +71,30 @@ def _build_result(arguments: argparse.Namespace, say: Say) -> MaskResult:
     source, encoder = tokenizer.encoder(arguments.model, say)
     from ftwizard.train import mask_report
 
-    report, kept = mask_report.report_tokens(
-        encoder, table.rows, arguments.max_length, arguments.model, say
-    )
-    packed = (
-        mask_report.pack_rows(kept, arguments.max_length) if arguments.packing and kept else None
-    )
+    length = arguments.max_length
+    report, kept = mask_report.report_tokens(encoder, table.rows, length, arguments.model, say)
+    packed = mask_report.pack_rows(kept, length) if arguments.packing and kept else None
     rows = [requested] if requested else _choose_rows(table.rows, report)
-    shown = [mask_report.mask_row(encoder, row, arguments.max_length) for row in rows]
-    return MaskResult(table, source, report, packed, shown, requested is not None)
+    shown = [mask_report.mask_row(encoder, row, length) for row in rows]
+    target = get_target("trl-sft")
+    findings = [
+        Finding(severity=target.severity(finding.code) or "info", **msgspec.structs.asdict(finding))
+        for finding in report.findings
+    ]
+    document = MaskReport(
+        **{name: getattr(report, name) for name in MaskFigures.__struct_fields__},
+        summary=report.summary,
+        path=table.path,
+        model=source,
+        unreadable=len(table.problems),
+        tokens=report.counts.tokens,
+        trained_tokens=report.counts.trained,
+        findings=findings,
+        packing=packed
+        and msgspec.structs.replace(packed, lines=packed.lines[:MAX_SHOWN_SEQUENCES]),
+        row=shown[0] if requested else None,
+    )
+    return document, shown, packed
 
 
 def _find_row(table: DataTable, line: int) -> ParsedRow:
@@ -125,57 +121,27 @@ def _choose_rows(rows: list[ParsedRow], report: TokenReport) -> list[ParsedRow]:
     return [row for row in rows if row is first or row.line in wanted]
 
 
-def _to_document(result: MaskResult) -> MaskReport:
-    report, target = result.report, get_target("trl-sft")
-    figures = {name: getattr(report, name) for name in MaskFigures.__struct_fields__}
-    findings = [
-        Finding(
-            severity=target.severity(finding.code) or "info",
-            **msgspec.structs.asdict(finding),
-        )
-        for finding in report.findings
-    ]
-    packed = result.packed and msgspec.structs.replace(
-        result.packed, lines=result.packed.lines[:MAX_SHOWN_SEQUENCES]
-    )
-    return MaskReport(
-        **figures,
-        summary=report.summary,
-        path=result.table.path,
-        model=result.source,
-        unreadable=len(result.table.problems),
-        tokens=report.counts.tokens,
-        trained_tokens=report.counts.trained,
-        findings=findings,
-        packing=packed,
-        row=result.shown[0] if result.asked else None,
-    )
-
-
-def _print_result(result: MaskResult) -> None:
+def _print_report(report: MaskReport, shown: list[RowMask], packed: PackedRows | None) -> None:
     out = output.make_console()
-    lines = _format_lines(result.report.lines_without_loss, result.report.rows_without_loss)
-    output.print_lines(
-        out,
-        f"{'✓' if result.report.used == result.report.rows else '!'} {result.report.summary.rstrip('.')}{lines}.",
-    )
-    out.print(output.build_pair_table(_summary_rows(result)))
-    for finding in result.report.findings:
-        output.print_lines(out, *_format_finding(finding))
-    for row in result.shown:
-        output.print_lines(out, "", _format_title(row, result.packed))
-        text = _highlight(row, out, whole=result.asked)
+    mark = "✓" if report.used == report.rows else "!"
+    lines = output.format_lines(report.lines_without_loss, report.rows_without_loss)
+    output.print_lines(out, f"{mark} {report.summary.rstrip('.')}{lines}.")
+    out.print(output.build_pair_table(_summary_rows(report)))
+    for finding in report.findings:
+        label = f"{output.MARKS[finding.severity]} {finding.code}"
+        output.print_lines(out, *output.format_finding(label, finding))
+    for row in shown:
+        output.print_lines(out, "", _format_title(row, packed))
+        text = _highlight(row, out, whole=report.row is not None)
         out.print(text, soft_wrap=not out.is_terminal)
 
 
-def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
-    report = result.report
-    lengths, trained = report.counts.tokens, report.counts.trained.total
-    yield "model", result.source.description
+def _summary_rows(report: MaskReport) -> Iterator[tuple[str, str]]:
+    lengths, trained = report.tokens, report.trained_tokens.total
+    yield "model", report.model.description
     yield "mask", ROUTES[report.route]
-    if result.table.problems:
-        count = format_count(len(result.table.problems), "row")
-        yield "unreadable", f"{count}; see ftwizard check"
+    if report.unreadable:
+        yield "unreadable", f"{format_count(report.unreadable, 'row')}; see ftwizard check"
     rows = f"{report.used:,} of {format_count(report.rows, 'row')} are trained on"
     if lengths.over_limit:
         cut = format_count(lengths.over_limit, "is", "are")
@@ -184,65 +150,38 @@ def _summary_rows(result: MaskResult) -> Iterator[tuple[str, str]]:
         rows += f", {report.cut_answers:,} of them inside an answer, so without an end token"
     yield "rows", rows
     share = f" ({trained / report.used_tokens:.0%})" if report.used_tokens else ""
-    yield (
-        "tokens",
-        (
-            f"{report.used_tokens:,} in total, {trained:,} count toward the loss{share}; "
-            f"per row {lengths.p50:,} (median), {lengths.max:,} (maximum)"
-        ),
-    )
+    per_row = f"per row {lengths.p50:,} (median), {lengths.max:,} (maximum)"
+    counts = f"{report.used_tokens:,} in total, {trained:,} count toward the loss{share}"
+    yield "tokens", f"{counts}; {per_row}"
     yield from _special_token_rows(report)
-    if result.packed:
-        yield (
-            "packing",
-            (
-                f"{format_count(result.packed.sequences, 'sequence')} of {report.max_length:,} tokens, "
-                f"{result.packed.filled:.0%} filled"
-            ),
-        )
+    if report.packing:
+        sequences = format_count(report.packing.sequences, "sequence")
+        filled = f"{report.packing.filled:.0%} filled"
+        yield "packing", f"{sequences} of {report.max_length:,} tokens, {filled}"
 
 
-def _special_token_rows(report: TokenReport) -> Iterator[tuple[str, str]]:
+def _special_token_rows(report: MaskReport) -> Iterator[tuple[str, str]]:
     if report.end_tokens:
         ends = " and ".join(make_visible(token, 40) for token in report.end_tokens)
         yield "end", f"{ends}, which counts toward the loss, so the model learns to stop"
         if report.pad_ends_answers:
             yield "padding", "is the same token; harmless, as padding never counts toward the loss"
     if report.doubled_bos:
-        yield (
-            "beginning",
-            (
-                f"! {format_count(report.doubled_bos, 'row')} start with the beginning-of-text token twice"
-            ),
-        )
+        rows = format_count(report.doubled_bos, "row")
+        yield "beginning", f"! {rows} start with the beginning-of-text token twice"
     if report.trainable_text:
         added = ", ".join(f"“{make_visible(text, 40)}”" for text in report.trainable_text)
         yield "template", f"also trains on {added}, besides answers and end tokens"
-
-
-def _format_finding(finding: FileFinding) -> Iterator[str]:
-    severity = get_target("trl-sft").severity(finding.code) or "info"
-    yield f"{MARKS[severity]} {finding.code}: {format_count(finding.count, 'row')}{_format_lines(finding.lines, finding.count)}"
-    yield f"    {finding.message}; {finding.fix}"
-
-
-def _format_lines(lines: list[int], count: int) -> str:
-    if not lines:
-        return ""
-    shown = ", ".join(map(str, lines[:MAX_SHOWN_LINES]))
-    more = f" and {count - MAX_SHOWN_LINES:,} more" if count > MAX_SHOWN_LINES else ""
-    return f", at line {shown}{more}"
 
 
 def _format_title(row: RowMask, packed: PackedRows | None) -> str:
     title = f"line {row.line}: {format_count(row.tokens, 'token')}, {row.trained:,} trained on"
     if not row.trained:
         title += "; left out"
-    packed_lines = (
-        next((lines for lines in packed.lines if row.line in lines), []) if packed else []
-    )
+    sequences = packed.lines if packed else []
+    packed_lines = next((lines for lines in sequences if row.line in lines), [])
     if neighbors := [line for line in packed_lines if line != row.line]:
-        title += f"; packed with the row{_format_lines(neighbors, len(neighbors))}"
+        title += f"; packed with the row{output.format_lines(neighbors, len(neighbors))}"
     return title
 
 

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ftwizard.text import make_lines_visible, make_visible
+from ftwizard.text import format_count, make_lines_visible, make_visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from ftwizard.data.findings import FileFinding
     from ftwizard.errors import FtwizardError
+
+MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗"}
+MAX_SHOWN_LINES = 8
+"""Lines of a file listed per finding; the JSON has more."""
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,6 +95,37 @@ def print_lines(out: Console, *lines: str) -> None:
     """Print lines, wrapped at words on a terminal only."""
     for line in lines:
         out.print(make_lines_visible(line), soft_wrap=not out.is_terminal)
+
+
+def print_report(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:
+    """Print ``document`` with ``--json``, or else ``lines``."""
+    if arguments.json:
+        print_json(document)
+    else:
+        print_lines(make_console(), *lines)
+
+
+def format_finding(label: str, finding: FileFinding, unit: str = "line") -> tuple[str, str]:
+    """Format a finding as two lines: ``label: 2 rows, at line 3, 9``, and what to do."""
+    where = format_lines(finding.lines, finding.count, unit)
+    fix = f"; {finding.fix}" if finding.fix else ""
+    return f"{label}: {format_count(finding.count, 'row')}{where}", f"    {finding.message}{fix}"
+
+
+def format_lines(numbers: Sequence[int], count: int, unit: str = "line") -> str:
+    """Format where ``count`` rows are: ``, at line 3, 9 and 4 more``; empty without numbers."""
+    if not numbers:
+        return ""
+    shown = ", ".join(map(str, numbers[:MAX_SHOWN_LINES]))
+    more = f" and {count - MAX_SHOWN_LINES:,} more" if count > MAX_SHOWN_LINES else ""
+    return f", at {unit} {shown}{more}"
+
+
+def confirm(question: str, *, default: bool) -> bool:
+    """Ask on the terminal; an empty answer means ``default``."""
+    print(f"{question} {'[Y/n]' if default else '[y/N]'} ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip().casefold()
+    return answer in ("y", "yes") or (default and not answer)
 
 
 def build_pair_table(rows: Iterable[tuple[str, RenderableType]]) -> Table:

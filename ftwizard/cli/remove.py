@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ftwizard.cli import output
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
@@ -33,16 +32,16 @@ def remove(arguments: argparse.Namespace) -> int:
     for folder in folders:
         (delete.remove_checkpoints if only else delete.remove)(folder)
     freed = _sum_freed(counted, only)
-    if arguments.json:
-        removed = [RemovedRun(id=id, bytes=sizes) for id, sizes in counted.items()]
-        output.print_json(RemovalReport(removed=removed, checkpoints_only=only, freed_bytes=freed))
-    else:
-        count = format_count(len(folders), "run")
-        scope = f"the checkpoints of {count}" if only else count
-        output.print_lines(
-            output.make_console(), f"Deleted {scope} and freed {format_bytes(freed)}."
-        )
+    removed = [RemovedRun(id=id, bytes=sizes) for id, sizes in counted.items()]
+    report = RemovalReport(removed=removed, checkpoints_only=only, freed_bytes=freed)
+    scope = _name_scope(format_count(len(folders), "run"), only)
+    lines = [f"Deleted {scope} and freed {format_bytes(freed)}."]
+    output.print_report(arguments, report, lines)
     return 0
+
+
+def _name_scope(count: str, only_checkpoints: bool) -> str:
+    return f"the checkpoints of {count}" if only_checkpoints else count
 
 
 def _sum_freed(counted: dict[str, dict[str, int]], only_checkpoints: bool) -> int:
@@ -63,8 +62,7 @@ def _confirm(folders: list[JobFolder], counted: dict[str, dict[str, int]], only:
     count = (
         f"run {make_visible(folders[0].id)}" if len(folders) == 1 else f"these {len(folders)} runs"
     )
-    scope = f"the checkpoints of {count}" if only else count
+    scope = _name_scope(count, only)
     effect = ", and no longer be able to resume" if only else ""
-    print(f"Delete {scope} ({total}){effect}? This cannot be undone. [y/N] ", end="")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().casefold() in ("y", "yes")
+    question = f"Delete {scope} ({total}){effect}? This cannot be undone."
+    return output.confirm(question, default=False)

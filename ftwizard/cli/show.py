@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from ftwizard.cli import output, progress
-from ftwizard.cli.check import MARKS
 from ftwizard.data.checks import inspect_rows
 from ftwizard.data.documents import ShownRow, ShownRows
 from ftwizard.data.hub import datasets
@@ -29,19 +29,16 @@ def show(arguments: argparse.Namespace) -> int:
             f"{make_visible(str(file))} has no row at line {numbers}.",
             "Lines count from 1; blank lines have no row.",
         )
-    if arguments.json:
-        output.print_json(ShownRows(path=str(file), rows=rows))
-        return 0
-    out = output.make_console()
-    for index, row in enumerate(rows):
-        output.print_lines(out, *([""] if index else []), *_row_lines(row))
+    lines = (line for row in rows for line in ("", *_row_lines(row)))
+    document = ShownRows(path=str(file), rows=rows)
+    output.print_report(arguments, document, itertools.islice(lines, 1, None))
     return 0
 
 
 def _row_lines(row: ShownRow) -> Iterator[str]:
     yield f"line {row.line}"
     for finding in row.findings:
-        yield f"{MARKS[finding.severity]} {finding.code}: {finding.message}; {finding.fix}"
+        yield f"{output.MARKS[finding.severity]} {finding.code}: {finding.message}; {finding.fix}"
     if row.example is None:
         yield row.raw
     else:

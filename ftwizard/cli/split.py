@@ -41,10 +41,7 @@ def split(arguments: argparse.Namespace) -> int:
             skip_bad="skip-bad-rows" in allowed,
             say=say,
         )
-    if arguments.json:
-        output.print_json(report)
-    else:
-        output.print_lines(output.make_console(), *_report_lines(report))
+    output.print_report(arguments, report, _report_lines(report))
     return 0
 
 

@@ -24,7 +24,7 @@ def stop(arguments: argparse.Namespace) -> int:
     folder = store.find(arguments.run)
     before = observe(folder)
     if before.state == "ended":
-        return _print_ending(folder, before, arguments.json)
+        return _print_ending(folder, before, arguments)
     kill = arguments.kill or bool(requests.read_pending(folder, "stop", before.attempt))
     grace = 0.0 if kill else read_progress(folder).stop_grace_s
     requests.request_stop(folder, before.attempt, grace_s=grace, now=kill)
@@ -41,11 +41,11 @@ def stop(arguments: argparse.Namespace) -> int:
                 f"On {make_visible(before.host, 64)}, run: {again}",
             )
         raise FtwizardError(f"Run {folder.id} has not ended yet.", f"To kill it: {again}")
-    return _print_ending(folder, observe(folder), arguments.json)
+    return _print_ending(folder, observe(folder), arguments)
 
 
-def _print_ending(folder: JobFolder, status: Status, as_json: bool) -> int:
-    if as_json:
+def _print_ending(folder: JobFolder, status: Status, arguments: argparse.Namespace) -> int:
+    if arguments.json:
         output.print_json(store.read_status(folder))
     else:
         output.print_lines(output.make_console(), *describe.describe_end(folder, status))

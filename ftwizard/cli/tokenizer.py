@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftwizard.cli.progress import Say
-from ftwizard.errors import MissingExtra
+from ftwizard.errors import USAGE, FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.models import hub
 
@@ -22,6 +22,16 @@ def check_installed() -> None:
     for package in REQUIRED_PACKAGES:
         if not is_installed(package):
             raise MissingExtra("local", package)
+
+
+def check_max_length(length: int | None) -> None:
+    """Raise FtwizardError for a ``--max-length`` that leaves nothing to train on."""
+    if length is not None and length < 2:
+        raise FtwizardError(
+            "--max-length is less than 2.",
+            "The first token is never predicted. Use 2 or more.",
+            USAGE,
+        )
 
 
 def fetch(name: str, revision: str | None, say: Say) -> tuple[hub.ModelSource, Path]:
