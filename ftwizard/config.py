@@ -48,21 +48,14 @@ def load(path: Path | None = None) -> Config:
     path = path or locations.config_file()
     name = make_visible(str(path))
     try:
-        tree = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        tree = tomllib.loads(strict_yaml.read_text(path))
     except FileNotFoundError:
         return Config()
     except tomllib.TOMLDecodeError as error:
         problem = make_visible(str(error), 200).rstrip(".")
         raise FtwizardError(f"{name}: {problem}.", "Fix the TOML there.") from None
-    except UnicodeDecodeError as error:
-        raise FtwizardError(
-            f"{name} is not UTF-8 (byte {error.start}).", "Save it as UTF-8."
-        ) from None
-    except (OSError, RecursionError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is nested too deeply"
-        raise FtwizardError(
-            f"{name} could not be read: {why}.", "Check its permissions: ls -l"
-        ) from None
+    except RecursionError:
+        raise FtwizardError(f"{name} could not be read: it is nested too deeply.") from None
     config = strict_yaml.convert_settings(tree, Config, name)
     _check(config.notify, name)
     return config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,24 @@ _TYPE_NAMES = {
 
 class SettingsError(FtwizardError):
     """The text does not contain valid settings."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file. Raises SettingsError, but FileNotFoundError where there is none."""
+    name = make_visible(str(path))
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise
+    except UnicodeDecodeError as error:
+        problem, hint = f"is not UTF-8 (byte {error.start})", "Save it as a UTF-8 text file."
+    except IsADirectoryError:
+        problem, hint = "is a folder", "Name a file in it."
+    except OSError as error:
+        problem, hint = f"could not be read: {error.strerror}", "Check its permissions: ls -l"
+    except ValueError:
+        problem, hint = "is not a valid file name", ""
+    raise SettingsError(f"{name} {problem}.", hint)
 
 
 def loads(text: str, kind: type[_T], name: str) -> _T:

@@ -21,7 +21,7 @@ from ftwizard.data.hub import datasets
 from ftwizard.data.io import inspect
 from ftwizard.data.platforms import get_target
 from ftwizard.data.tokens import counting, tokenizers
-from ftwizard.data.tokens.stats import TokenCounts, TokenEstimate
+from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import batching
 from ftwizard.estimate.batching import LengthDistribution
@@ -41,12 +41,15 @@ PLAN_BLOCKS = 8
 """Blocks of 64 KB on which the tokenizers of hosted models are compared with the plan's own."""
 
 
+Request = tuple[Decimal, Decimal]
+"""Mean tokens of a request (not trained on) and of its answer (trained on)."""
+
+
 class CountedRows(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of the rows."""
 
     load: TrainingLoad
-    request: tuple[Decimal, Decimal] | None = None
-    """Mean tokens of a request (not trained on) and of its answer (trained on)."""
+    request: Request | None = None
     lengths: LengthDistribution | None = None
     """Distribution of row lengths."""
 
@@ -136,19 +139,16 @@ def count_rows(arguments: argparse.Namespace, model: HostedModel | None, say: Sa
         )
     tokens = counts.tokens
     pair = goal, tokenizers.choose_encoding(goal, name)
-    hosted = {
-        f"{host.platform}/{host.id}": _target_and_tokenizer(host)
-        for host in hosted_models.list_hosted_models()
-    }
     load = TrainingLoad(
         tokens=TokenEstimate(value=tokens.total, low=tokens.low, high=tokens.high),
         epochs=arguments.epochs or EPOCHS,
         counted=f"tokens of {make_visible(file.name, 100)} by {tokens.encoding}",
         rows=tokens.rows,
-        by_model=counting.recount(file, inspected, format, pair, tokens.total, hosted),
+        by_model=counting.recount(file, inspected, format, pair, tokens.total, _list_encodings()),
     )
     lengths = batching.from_check_tokens(tokens)
-    return CountedRows(load=load, request=_mean_request(counts), lengths=lengths)
+    request = find_mean_request(tokens.rows, tokens.total, counts.trained.total)
+    return CountedRows(load=load, request=request, lengths=lengths)
 
 
 def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, TokenEstimate]:
@@ -161,36 +161,32 @@ def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, TokenEsti
         inspected = inspect.inspect(file)
         format = run.guess_format(file, inspected, None)
         pair = get_target("trl-sft"), tokenizers.from_folder(base, chosen.model.name)
-        hosted = {
-            f"{host.platform}/{host.id}": _target_and_tokenizer(host)
-            for host in hosted_models.list_hosted_models()
-        }
-        return counting.recount(file, inspected, format, pair, tokens, hosted, blocks=PLAN_BLOCKS)
+        encodings = _list_encodings()
+        return counting.recount(
+            file, inspected, format, pair, tokens, encodings, blocks=PLAN_BLOCKS
+        )
     except (FtwizardError, OSError, ValueError):  # costs can do without it
         return {}
 
 
-def _target_and_tokenizer(model: HostedModel) -> TargetEncoding:
-    goal = model.limits(model.methods[0])
-    return goal, tokenizers.choose_encoding(goal, model.id)
+def _list_encodings() -> dict[str, TargetEncoding]:
+    """Return the target and the tokenizer of each hosted model."""
+    encodings = {}
+    for host in hosted_models.list_hosted_models():
+        goal = host.limits(host.methods[0])
+        encodings[f"{host.platform}/{host.id}"] = goal, tokenizers.choose_encoding(goal, host.id)
+    return encodings
 
 
-def _mean_request(counts: TokenCounts) -> tuple[Decimal, Decimal] | None:
+def find_mean_request(rows: int, tokens: int, trained: int) -> Request | None:
     """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
-    rows, trained = counts.tokens.rows, counts.trained.total
-    untrained = counts.tokens.total - trained
-    if trained <= 0 or untrained <= 0:
+    if not rows or not 0 < trained < tokens:
         return None
-    return (
-        Decimal(round(untrained / rows)) or Decimal(1),
-        Decimal(round(trained / rows)) or Decimal(1),
-    )
+    into, out = (max(1, round(total / rows)) for total in (tokens - trained, trained))
+    return Decimal(into), Decimal(out)
 
 
 # Options of the cost table.
-
-Request = tuple[Decimal, Decimal]
-"""Tokens of a request and of its answer."""
 
 
 def compute_costs(

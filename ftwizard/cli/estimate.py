@@ -6,7 +6,6 @@ import argparse
 import datetime
 import math
 import re
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -20,7 +19,7 @@ from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import report_text
-from ftwizard.estimate.report import EstimateReport, PartReport
+from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu, MachineInfo, is_installed
 from ftwizard.models import hub, model_config
@@ -119,9 +118,8 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
         rows=train.used,
         by_model=cost_inputs.count_by_model(chosen, base, max(1, tokens)),
     )
-    costs = cost_inputs.compute_costs(
-        load, arguments, request=_mean_request(train), **facts.pricing(prices)
-    )
+    request = cost_inputs.find_mean_request(train.used, train.tokens, train.trainable_tokens)
+    costs = cost_inputs.compute_costs(load, arguments, request=request, **facts.pricing(prices))
     costs = msgspec.structs.replace(costs, tokens=facts.preview.tokens)
     return _print_estimate(arguments, estimate_report.build_report(facts, prices, costs))
 
@@ -173,32 +171,30 @@ def _print_estimate(arguments: argparse.Namespace, report: EstimateReport) -> in
     return 0
 
 
-def _mean_request(train: PartReport) -> tuple[Decimal, Decimal] | None:
-    """Return the mean tokens of a request (not trained on) and of its answer (trained on)."""
-    untrained = train.tokens - train.trainable_tokens
-    if not train.used or untrained <= 0 or train.trainable_tokens <= 0:
-        return None
-    into, out = (max(1, round(total / train.used)) for total in (untrained, train.trainable_tokens))
-    return Decimal(into), Decimal(out)
-
-
 def _estimate_data(arguments: argparse.Namespace) -> int:
     model = cost_inputs.check_model(arguments.model)
     if model is None and all(is_installed(name) for name in tokenizer.REQUIRED_PACKAGES):
         with progress.reporter(shown=True) as say:
             file, _ = datasets.locate(arguments.plan, say)
-        return _estimate_plan(arguments, _make_plan(arguments, file))
+        chosen = plan_file.make_absolute(_make_plan(arguments, str(file)), Path.cwd())
+        return _estimate_plan(arguments, chosen)
     with progress.reporter(shown=True) as say:
         rows = cost_inputs.count_rows(arguments, model, say)
     return _print_costs(arguments, rows)
 
 
-def _make_plan(arguments: argparse.Namespace, file: Path) -> Plan:
-    """Return the plan for a data file and a model, with defaults for the rest."""
-    data = schema.Data(files=schema.Files(train=str(file)))
-    recipe = schema.Recipe(epochs=arguments.epochs or EPOCHS, method=_best_method(arguments))
-    chosen = Plan(data=data, model=schema.Model(name=arguments.model), recipe=recipe)
-    return plan_file.make_absolute(chosen, Path.cwd())
+def _make_plan(arguments: argparse.Namespace, train: str) -> Plan:
+    """Return the plan for a data file and a model, with defaults for the rest.
+
+    Typed lengths are never cut; rows of a file are cut as in a plan.
+    """
+    recipe = schema.Recipe(
+        epochs=arguments.epochs or EPOCHS,
+        method=_best_method(arguments),
+        max_length=max(schema.Recipe().max_length, math.ceil(arguments.mean_tokens or 0)),
+    )
+    data = schema.Data(files=schema.Files(train=train))
+    return Plan(data=data, model=schema.Model(name=arguments.model), recipe=recipe)
 
 
 def _best_method(arguments: argparse.Namespace) -> schema.Method:
@@ -217,13 +213,7 @@ def _print_costs(arguments: argparse.Namespace, rows: cost_inputs.CountedRows) -
     hosted = hosted_models.find_model(name)
     is_open = bool(name) and cost_inputs.check_model(name) is None
     if is_open and (shape := model_config.read_shape(name)):
-        # Typed lengths are never cut; rows of a file are cut as in a plan.
-        length = max(schema.Recipe().max_length, math.ceil(arguments.mean_tokens or 0))
-        recipe = schema.Recipe(
-            epochs=arguments.epochs or EPOCHS, method=_best_method(arguments), max_length=length
-        )
-        data = schema.Data(files=schema.Files(train=""))
-        chosen = Plan(data=data, model=schema.Model(name=name), recipe=recipe)
+        chosen = _make_plan(arguments, "")
         with progress.reporter(shown=True) as say:
             machine_info = _read_machine(arguments)
             return _estimate_from_config(arguments, chosen, rows, shape, machine_info, "", say)

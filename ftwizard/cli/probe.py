@@ -72,44 +72,28 @@ def probe(arguments: argparse.Namespace) -> int:
 
 def _result_lines(result: CachedProbe) -> Iterator[tuple[str, str]]:
     measured, predicted = result.measured, result.predicted
-    yield (
-        "device",
-        f"{result.device}, {format_bytes(result.device_memory.value)}, {measured.precision}",
-    )
+    memory = format_bytes(result.device_memory.value)
+    yield "device", f"{result.device}, {memory}, {measured.precision}"
+    examples = format_count(result.batch_size, "example")
     passes = format_count(result.gradient_accumulation, "forward pass", "forward passes")
-    yield (
-        "batch",
-        f"{format_count(result.batch_size, 'example')}, {passes} per step; the longest has {measured.longest:,} tokens",
-    )
-    yield (
-        "memory",
-        f"{format_bytes(result.memory.value)}{_format_prediction(predicted.peak_memory, format_byte_range)}",
-    )
+    longest = f"the longest has {measured.longest:,} tokens"
+    yield "batch", f"{examples}, {passes} per step; {longest}"
+    prediction = _format_prediction(predicted.peak_memory, format_byte_range)
+    yield "memory", f"{format_bytes(result.memory.value)}{prediction}"
     for part in result.memory_parts.values():
-        if not part.value:
-            continue
-        yield "", f"{format_bytes(part.value)} {part.brief_source}"
-    yield (
-        "speed",
-        (
-            f"{result.tokens_per_s.value:,.0f} tokens/s on the longest examples, with padding; "
-            f"{result.useful_tokens_per_s.value:,.0f} on average ones, without"
-        ),
-    )
+        if part.value:
+            yield "", f"{format_bytes(part.value)} {part.brief_source}"
+    speed = f"{result.tokens_per_s.value:,.0f} tokens/s on the longest examples, with padding"
+    useful = f"{result.useful_tokens_per_s.value:,.0f} on average ones, without"
+    yield "speed", f"{speed}; {useful}"
     yield "step", f"{_format_seconds(result.step_s)} on the longest examples"
     if result.evaluation_s:
-        yield (
-            "evaluation",
-            f"{_format_seconds(result.evaluation_s)} per step on the longest validation examples",
-        )
+        seconds = _format_seconds(result.evaluation_s)
+        yield "evaluation", f"{seconds} per step on the longest validation examples"
     time = result.seconds
-    yield (
-        "training",
-        (
-            f"{format_duration_range(time.low or 0, time.high or 0)}"
-            f"{_format_prediction(predicted.seconds, format_duration_range)}; {time.source}"
-        ),
-    )
+    prediction = _format_prediction(predicted.seconds, format_duration_range)
+    took = format_duration_range(time.low or 0, time.high or 0)
+    yield "training", f"{took}{prediction}; {time.source}"
 
 
 def _format_seconds(step: Figure) -> str:
@@ -120,9 +104,10 @@ def _format_prediction(predicted: Figure | None, formatter: Callable[[float, flo
     """Return the prediction in brackets; empty where there is none."""
     if predicted is None:
         return ""
-    if predicted.low is None or predicted.high is None:
-        return f" (predicted: {formatter(predicted.value, predicted.value)})"
-    return f" (predicted: {formatter(predicted.low, predicted.high)})"
+    low, high = predicted.low, predicted.high
+    if low is None or high is None:
+        low = high = predicted.value
+    return f" (predicted: {formatter(low, high)})"
 
 
 def _advice_lines(result: CachedProbe, name: str, out: Path | None) -> Iterator[str]:

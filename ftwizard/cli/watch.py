@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import math
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ftwizard import config
 from ftwizard.cli import output
@@ -46,19 +46,27 @@ def view(folder: JobFolder, arguments: argparse.Namespace) -> int:
 
 def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     """Show a run until it ends; return its exit code, or 0 if the user left the view."""
+    from rich.live import Live
+
     console = output.make_console(stderr=as_json)
     redraws = console.is_terminal and output.can_draw()
-    view = _Live(folder, console) if redraws else _Plain(folder, console)
+    live = Live(console=console, refresh_per_second=2, transient=True)
+    log = _EventLog(console)
+    if not redraws:
+        log.print(f"run {folder.id} in {folder.path}")
     reader = EventReader(folder.events)
     progress = Progress()
     noticer = NotificationTracker(folder.id)
     try:
-        with view:
+        with live if redraws else contextlib.nullcontext():
             while True:
                 status = observe(folder)
                 new = reader.read()
                 progress.feed(new)
-                view.show(status, progress)
+                if redraws:
+                    live.update(_draw(folder, status, progress))
+                else:
+                    log.show(progress)
                 if noticer.get_news(status, progress) and console.is_terminal and _bell_enabled():
                     console.bell()
                 if status.state == "ended" and not new:
@@ -82,19 +90,16 @@ def _bell_enabled() -> bool:
         return True
 
 
-class _Plain(contextlib.AbstractContextManager["_Plain"]):
+class _EventLog:
     """A line per event, for logs, pipes and terminals without a cursor."""
 
-    def __init__(self, folder: JobFolder, console: Console) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
         self._printed: set[Any] = set()
         self._next_step = 0.0
-        self._say(f"run {folder.id} in {folder.path}")
 
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def show(self, status: Status, progress: Progress) -> None:
+    def show(self, progress: Progress) -> None:
+        """Print a line for each new event."""
         if progress.phase:
             self._once(
                 ("phase", progress.attempt, progress.phase, progress.detail),
@@ -115,46 +120,29 @@ class _Plain(contextlib.AbstractContextManager["_Plain"]):
     def _once(self, key: Any, line: str) -> None:
         if key not in self._printed:
             self._printed.add(key)
-            self._say(line)
+            self.print(line)
 
-    def _say(self, line: str) -> None:
+    def print(self, line: str) -> None:
+        """Print a line with the time."""
         output.print_lines(self._console, f"{time.strftime('%H:%M:%S')} {line}")
 
 
-class _Live(contextlib.AbstractContextManager["_Live"]):
-    """A few lines that are redrawn in place."""
+def _draw(folder: JobFolder, status: Status, progress: Progress) -> Group:
+    """Draw the few lines that are redrawn in place."""
+    from rich.console import Group
+    from rich.text import Text
 
-    def __init__(self, folder: JobFolder, console: Console) -> None:
-        from rich.live import Live
-
-        self._folder = folder
-        self._live = Live(console=console, refresh_per_second=2, transient=True)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-    def show(self, status: Status, progress: Progress) -> None:
-        self._live.update(self._draw(status, progress))
-
-    def _draw(self, status: Status, progress: Progress) -> Group:
-        from rich.console import Group
-        from rich.text import Text
-
-        attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
-        title = Text.assemble((self._folder.id, "bold"), f"  {status.state}{attempt}")
-        if status.keeper_lives is False and status.state != "ended":
-            title.append("  (its keeper has died; the run continues)")
-        findings = [
-            Text(f"! {make_visible(str(event.get('message')), 300)}")
-            for event in progress.findings[-3:]
-        ]
-        last = Text("ctrl+c leaves this view; the run continues", style="dim")
-        table = output.build_pair_table(_progress_rows(progress))
-        return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
+    attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
+    title = Text.assemble((folder.id, "bold"), f"  {status.state}{attempt}")
+    if status.keeper_lives is False and status.state != "ended":
+        title.append("  (its keeper has died; the run continues)")
+    findings = [
+        Text(f"! {make_visible(str(event.get('message')), 300)}")
+        for event in progress.findings[-3:]
+    ]
+    last = Text("ctrl+c leaves this view; the run continues", style="dim")
+    table = output.build_pair_table(_progress_rows(progress))
+    return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
 
 
 def _progress_rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
@@ -171,12 +159,13 @@ def _progress_rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
     if progress.total_steps:
         epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
         yield "step", f"{progress.step} of {progress.total_steps}{epoch}"
-    if progress.eta_s and progress.phase in ("training", "evaluating"):
-        yield "training ends", f"{describe.format_clock(progress.eta_s)}, {describe.MEASURED}"
-    if progress.tokens_per_s and progress.phase in ("training", "evaluating"):
-        yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
-    if progress.memory and progress.phase in ("training", "evaluating"):
-        yield "memory", f"{format_bytes(progress.memory)} peak"
+    if progress.phase in ("training", "evaluating"):
+        if progress.eta_s:
+            yield "training ends", f"{describe.format_clock(progress.eta_s)}, {describe.MEASURED}"
+        if progress.tokens_per_s:
+            yield "speed", f"{progress.tokens_per_s:,.0f} tokens/s"
+        if progress.memory:
+            yield "memory", f"{format_bytes(progress.memory)} peak"
     if progress.loss is not None:
         yield "loss", f"{progress.loss:.4g}"
     if progress.best_step is not None:

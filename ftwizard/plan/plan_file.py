@@ -64,27 +64,11 @@ def _to_tree(part: msgspec.Struct) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return strict_yaml.read_text(path)
     except FileNotFoundError:
         raise SettingsError(
             f"There is no plan at {make_visible(str(path))}.", "Check the name of the YAML file."
         ) from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"{make_visible(str(path))} is not UTF-8 (byte {error.start}).",
-            "A plan is a YAML text file.",
-        ) from None
-    except IsADirectoryError:
-        raise SettingsError(
-            f"{make_visible(str(path))} is a folder.", "Name a plan file in it."
-        ) from None
-    except OSError as error:
-        raise SettingsError(
-            f"{make_visible(str(path))} could not be read: {error.strerror}.",
-            "Check its permissions: ls -l",
-        ) from None
-    except ValueError:
-        raise SettingsError(f"{make_visible(str(path))} is not a valid file name.") from None
 
 
 def _fill_in_learning_rate(plan: Plan) -> Plan:
