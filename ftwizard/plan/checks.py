@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 import typing
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.plan.schema import MANY_EPOCHS, Plan, Recipe, RiskName, Samples
+from ftwizard.plan.schema import MANY_EPOCHS, Plan, Recipe, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -20,7 +21,7 @@ def check_plan(plan: Plan, deferred: Container[RiskName] = ()) -> None:
 
     ``deferred``: risks that the caller checks, because they depend on earlier runs.
     """
-    for problem, hint in find_contradictions(plan):
+    for problem, hint in _find_problems(plan):
         raise SettingsError(problem, hint)
     if not plan.has_validation and "no-validation" not in deferred:
         _require_allowed(
@@ -62,42 +63,62 @@ def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> Non
         raise FtwizardError(problem, f"{hint} Or pass --allow {name}.", DECLINED)
 
 
-def find_contradictions(plan: Plan) -> list[tuple[str, str]]:
-    """Return each problem in the plan and its fix."""
-    return [
-        *_split_problems(plan),
-        *_mix_problems(plan),
-        *_recipe_problems(plan.recipe),
-        *_sample_problems(plan.samples),
-        *_other_problems(plan),
-    ]
+def _find_problems(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield each problem in the plan and its fix."""
+    for settings, is_valid, hint in _RULES:
+        for setting in settings.split():
+            value = operator.attrgetter(setting)(plan)
+            if value is not None and not is_valid(value):
+                shown = f"{value:g}" if isinstance(value, float) else value
+                yield f"{setting} is {shown}.", hint
+    yield from _find_data_problems(plan)
+    yield from _find_target_problems(plan.recipe)
+    yield from _find_prompt_problems(plan.samples.prompts)
+    names = [plan.data.files.train, plan.data.files.validation, plan.data.files.test]
+    names += [plan.data.mix.rows, plan.model.name]
+    if any("\0" in name for name in filter(None, names)):
+        yield "A file name has a NUL character.", "Remove it."
+    if not plan.model.name.strip():
+        yield "model.name is empty.", "Name a folder, or a model on the Hugging Face Hub."
 
 
-def _split_problems(plan: Plan) -> Iterator[tuple[str, str]]:
-    files, split = plan.data.files, plan.data.split
+_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("data.split.validation data.split.test", lambda value: 0 <= value <= 0.5,
+     "It must be 0 to 0.5: 0.1 for 10% of the rows."),
+    ("data.mix.share", lambda value: 0 <= value <= 0.5,
+     "It must be 0 to 0.5: 0.05 for 5% general rows."),
+    ("recipe.rank recipe.alpha recipe.batch_size recipe.gradient_accumulation recipe.patience",
+     lambda value: value >= 1, "It must be at least 1."),
+    ("recipe.evaluation_steps recipe.save_steps finish.max_new_tokens",
+     lambda value: value >= 1, "It must be at least 1."),
+    ("recipe.max_length", lambda value: value >= 8, "It must be at least 8."),
+    ("recipe.seed finish.pairs", lambda value: value >= 0, "It must be at least 0."),
+    ("recipe.epochs", lambda value: 0 < value <= 100, "It must be above 0 and at most 100."),
+    ("recipe.learning_rate", lambda value: 0 < value <= 1, "It must be above 0 and at most 1."),
+    ("recipe.max_grad_norm", lambda value: 0 < value <= 1e9,
+     "It must be above 0 and at most 1e+09."),
+    ("recipe.dropout recipe.warmup recipe.weight_decay", lambda value: 0 <= value < 1,
+     "It must be at least 0 and below 1."),
+    ("samples.count", lambda value: 0 <= value <= MAX_SAMPLES,
+     f"It must be 0 to {MAX_SAMPLES}; 0: no samples."),
+    ("samples.max_tokens", lambda value: 1 <= value <= MAX_SAMPLE_TOKENS,
+     f"It must be 1 to {MAX_SAMPLE_TOKENS}; training waits for the answers."),
+    ("budget.hours budget.usd", lambda value: 0 < value < math.inf, "Remove it for no limit."),
+    ("where.gpu", lambda value: value >= 0, "GPUs are numbered from 0."),
+)  # fmt: skip
+"""Settings, what their values must be where they are set, and the fix."""
+
+
+def _find_data_problems(plan: Plan) -> Iterator[tuple[str, str]]:
+    files, split, mix = plan.data.files, plan.data.split, plan.data.mix
     for part in ("validation", "test"):
-        share = getattr(split, part)
-        if getattr(files, part) and share:
+        if getattr(files, part) and getattr(split, part):
             yield (
                 f"Both data.files.{part} and data.split.{part} are set.",
                 "Keep one: a separate file, or a share of the training file.",
             )
-        if share is not None and not 0 <= share <= 0.5:
-            yield (
-                f"data.split.{part} is {share:g}; it must be 0 to 0.5.",
-                "Use 0.1 for 10% of the rows.",
-            )
     if plan.validation_share + plan.test_share > 0.6:
         yield "The split leaves too little to train on.", "Lower the shares in data.split."
-
-
-def _mix_problems(plan: Plan) -> Iterator[tuple[str, str]]:
-    mix, files = plan.data.mix, plan.data.files
-    if not 0 <= mix.share <= 0.5:
-        yield (
-            f"data.mix.share is {mix.share:g}; it must be 0 to 0.5.",
-            "Use 0.05 for 5% general rows.",
-        )
     if mix.rows != "general" and not mix.share:
         yield (
             "data.mix.rows is set, but data.mix.share is 0: nothing would be mixed in.",
@@ -111,77 +132,35 @@ def _mix_problems(plan: Plan) -> Iterator[tuple[str, str]]:
             )
 
 
-def _recipe_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    for name, low in (
-        ("rank", 1), ("alpha", 1), ("batch_size", 1), ("gradient_accumulation", 1),
-        ("max_length", 8), ("patience", 1), ("seed", 0), ("evaluation_steps", 1), ("save_steps", 1),
-    ):  # fmt: skip
-        value = getattr(recipe, name)
-        if value is not None and value < low:
-            yield f"recipe.{name} is {value}.", f"It must be at least {low}."
-    for name, high in (("epochs", 100.0), ("learning_rate", 1.0), ("max_grad_norm", 1e9)):
-        value = getattr(recipe, name)
-        if value is not None and not 0 < value <= high:
-            yield f"recipe.{name} is {value:g}.", f"It must be above 0 and at most {high:g}."
-    for name in ("dropout", "warmup", "weight_decay"):
-        value = getattr(recipe, name)
-        if not 0 <= value < 1:
-            yield f"recipe.{name} is {value:g}.", "It must be at least 0 and below 1."
+def _find_target_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
     targets = recipe.target_modules
-    if targets is not None and not targets:
+    if targets is None:
+        return
+    if not targets:
         yield "recipe.target_modules is empty.", "Name at least one module, or remove it."
-    if targets and recipe.method == "full":
+    if recipe.method == "full":
         yield (
             "recipe.target_modules is set, but a full fine-tune trains all weights.",
             "Remove it, or set recipe.method to lora.",
         )
-    if "lm_head" in (targets or ()):
-        yield (
-            "recipe.target_modules names lm_head, whose adapter TRL never trains.",
-            "Remove lm_head.",
-        )
+    if "lm_head" in targets:
+        problem = "recipe.target_modules names lm_head, whose adapter TRL never trains."
+        yield problem, "Remove lm_head."
 
 
-def _sample_problems(samples: Samples) -> Iterator[tuple[str, str]]:
-    if not 0 <= samples.count <= MAX_SAMPLES:
-        yield (
-            f"samples.count is {samples.count}.",
-            f"It must be 0 to {MAX_SAMPLES}; 0: no samples.",
-        )
-    if not 1 <= samples.max_tokens <= MAX_SAMPLE_TOKENS:
-        yield (
-            f"samples.max_tokens is {samples.max_tokens}.",
-            f"It must be 1 to {MAX_SAMPLE_TOKENS}; training waits for the answers.",
-        )
-    if isinstance(samples.prompts, tuple):
-        if not samples.prompts:
+def _find_prompt_problems(prompts: tuple[str, ...] | str | None) -> Iterator[tuple[str, str]]:
+    if isinstance(prompts, tuple):
+        if not prompts:
             yield "samples.prompts is empty.", "Write one prompt, or remove it."
-        if len(samples.prompts) > MAX_SAMPLES:
+        if len(prompts) > MAX_SAMPLES:
             yield (
-                f"samples.prompts has {len(samples.prompts)} prompts.",
+                f"samples.prompts has {len(prompts)} prompts.",
                 f"Keep at most {MAX_SAMPLES}: each is answered at every evaluation.",
             )
-        if not all(map(str.strip, samples.prompts)):
+        if not all(map(str.strip, prompts)):
             yield "samples.prompts has an empty prompt.", "Write it, or remove it."
-    elif samples.prompts is not None:
-        if "\0" in samples.prompts:
+    elif prompts is not None:
+        if "\0" in prompts:
             yield "samples.prompts has a NUL character.", "A file name cannot have one."
-        if not samples.prompts.strip():
+        if not prompts.strip():
             yield "samples.prompts names no file.", "Name one, or remove it."
-
-
-def _other_problems(plan: Plan) -> Iterator[tuple[str, str]]:
-    if plan.budget.hours is not None and not plan.budget.hours > 0:
-        yield f"budget.hours is {plan.budget.hours:g}.", "Remove it for no limit."
-    if plan.budget.usd is not None and not 0 < plan.budget.usd < math.inf:
-        yield f"budget.usd is {plan.budget.usd:g}.", "Remove it for no limit."
-    if plan.finish.pairs < 0 or (plan.finish.max_new_tokens or 1) < 1:
-        yield "finish.pairs or finish.max_new_tokens is too small.", "Use 5 and 256."
-    files = plan.data.files
-    names = [files.train, files.validation, files.test, plan.data.mix.rows]
-    if any("\0" in name for name in (*filter(None, names), plan.model.name)):
-        yield "A file name has a NUL character.", "Remove it."
-    if plan.where.gpu is not None and plan.where.gpu < 0:
-        yield f"where.gpu is {plan.where.gpu}.", "GPUs are numbered from 0."
-    if not plan.model.name.strip():
-        yield "model.name is empty.", "Name a folder, or a model on the Hugging Face Hub."
