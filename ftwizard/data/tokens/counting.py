@@ -67,33 +67,29 @@ def estimate_tokens(
     readable. Raises FileProblem.
     """
     tally = _RowTally(format, target, limit, model)
-    token_pairs: list[tuple[int, int]] = []
-    trained_pairs: list[tuple[int, int]] = []
+    sums: list[tuple[int, int, int]] = []  # bytes, tokens and trainable tokens of each block
     end = -1
     for sampled in chunks.sample_rows(path, container, blocks=blocks):
         if not isinstance(sampled.value, bytes) or sampled.offset is None:
             continue
-        row_tokens, trained = tally.take(sampled.line or 0, sampled.value) or (0, 0)
+        tokens, trained = tally.take(sampled.line or 0, sampled.value) or (0, 0)
         size = len(sampled.value) + 1  # including its line end, as in the file size
         if sampled.offset != end:
-            token_pairs.append((0, 0))
-            trained_pairs.append((0, 0))
-        token_pairs[-1] = (token_pairs[-1][0] + size, token_pairs[-1][1] + row_tokens)
-        trained_pairs[-1] = (trained_pairs[-1][0] + size, trained_pairs[-1][1] + trained)
+            sums.append((0, 0, 0))
+        before = sums[-1]
+        sums[-1] = (before[0] + size, before[1] + tokens, before[2] + trained)
         end = sampled.offset + size
-    if (
-        len(token_pairs) == 1 and token_pairs[0][0] > container.size // 2
-    ):  # the sample is the whole file
+    if len(sums) == 1 and sums[0][0] > container.size // 2:  # the sample is the whole file
         return tally.counts()
-    all_blocks = max(len(token_pairs), container.size // chunks.SAMPLE_BLOCK_BYTES)
+    all_blocks = max(len(sums), container.size // chunks.SAMPLE_BLOCK_BYTES)
     try:
-        return stats.sampled(
-            tally.counts(),
-            stats.sample_estimate(token_pairs, container.size, all_blocks),
-            stats.sample_estimate(trained_pairs, container.size, all_blocks),
+        whole, learned = (
+            stats.sample_estimate([(row[0], row[i]) for row in sums], container.size, all_blocks)
+            for i in (1, 2)
         )
     except ValueError:
         return None
+    return stats.sampled(tally.counts(), whole, learned)
 
 
 def recount(

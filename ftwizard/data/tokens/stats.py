@@ -1,6 +1,6 @@
 """Token statistics of data files: totals, trainable tokens and row lengths.
 
-``sample_estimate`` gives a quick estimate with an interval; ``TokenCounter`` and ``exact`` count every row.
+``sample_estimate`` gives a quick estimate with an interval; ``TokenCounter`` counts every row.
 Counts are ranges if a tokenizer is private, or if the tokens of tools, images or a chat template are
 undocumented.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -19,7 +19,6 @@ from ftwizard.data.example import Example
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding
 from ftwizard.data.histogram import summarize_lengths
 from ftwizard.data.platforms import Target
-from ftwizard.data.tokens import tokenizers
 from ftwizard.data.tokens.row_tokens import RowCount, RowCounter
 from ftwizard.data.tokens.tokenizers import Encoding
 from ftwizard.text import format_count
@@ -193,21 +192,8 @@ class TokenCounter:
         )
 
 
-def exact(
-    rows: Iterable[tuple[int, Example]],
-    target: Target,
-    encoding: Encoding | None = None,
-    limit: int | None = None,
-) -> TokenCounts:
-    """Count every row (line, example); ``limit`` as in ``TokenCounter``."""
-    tally = TokenCounter(target, encoding or tokenizers.choose_encoding(target), limit)
-    for line, example in rows:
-        tally.add(line, example)
-    return tally.counts()
-
-
 def sample_estimate(
-    pairs: Iterable[tuple[int, int]], total_bytes: int, total_rows: int
+    pairs: Sequence[tuple[int, int]], total_bytes: int, total_rows: int
 ) -> TokenEstimate:
     """Estimate the tokens of a file from a random sample, with a 95% interval.
 
@@ -216,15 +202,14 @@ def sample_estimate(
     correction: Cochran, Sampling Techniques, 3rd ed., chapter 6). If all rows are sampled, the result
     is exact. Raises ValueError if fewer than two of several rows are sampled.
     """
-    drawn = list(pairs)
-    count = len(drawn)
-    bytes_, tokens = sum(b for b, _ in drawn), sum(t for _, t in drawn)
+    count = len(pairs)
+    bytes_, tokens = sum(b for b, _ in pairs), sum(t for _, t in pairs)
     if count >= total_rows:
         return TokenEstimate(value=tokens, low=tokens, high=tokens)
     if count < 2 or not bytes_:
         raise ValueError(f"{format_count(count, 'row')} of {total_rows:,} do not allow an interval")
     ratio = tokens / bytes_
-    variance = sum((t - ratio * b) ** 2 for b, t in drawn) / (count - 1)
+    variance = sum((t - ratio * b) ** 2 for b, t in pairs) / (count - 1)
     # Scaled by bytes, not by rows, which is also correct if the sample has longer rows.
     scale = total_bytes * count / bytes_
     error = scale * math.sqrt(variance * (1 - count / total_rows) / count)

@@ -58,9 +58,9 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return the display name."""
         if self.own:
             return self.name
-        return f"an estimate for {self.name}" if self.name != self.vocabulary else (
-            f"{self.name} as an approximation"
-        )  # fmt: skip
+        if self.name == self.vocabulary:
+            return f"{self.name} as an approximation"
+        return f"an estimate for {self.name}"
 
     @property
     def is_exact(self) -> bool:
@@ -87,15 +87,15 @@ def choose_encoding(target: Target, model: str | None = None) -> Encoding:
     A model with an unknown tokenizer is approximated with the target's default.
     """
     table = _load_table()
-    default = next(c for c in table.targets if target.name in c.names)
-    if model is None:
-        return _get_encoding(default.encoding, default.own)
-    choice = _find_choice(model)
-    return (
-        _get_encoding(choice.encoding, choice.own)
-        if choice
-        else _get_encoding(default.encoding, own=False)
-    )
+    choice = next(c for c in table.targets if target.name in c.names)
+    if model is not None:
+        choice = _find_choice(model) or _Choice(names=(), encoding=choice.encoding, own=False)
+    encoding = next(e for e in table.encodings if e.name == choice.encoding)
+    if choice.own:
+        return encoding
+    is_unscaled = encoding.factor == (1.0, 1.0, 1.0)
+    factor = table.approximation["factor"] if is_unscaled else encoding.factor
+    return msgspec.structs.replace(encoding, own=False, factor=factor)
 
 
 def from_folder(folder: Path, name: str) -> Encoding:
@@ -151,25 +151,12 @@ def _count_by_file(path: Path) -> TokenCount:
     return count
 
 
-def _get_encoding(name: str, own: bool) -> Encoding:
-    table = _load_table()
-    encoding = next(e for e in table.encodings if e.name == name)
-    if own:
-        return encoding
-    is_unscaled = encoding.factor == (1.0, 1.0, 1.0)
-    factor = table.approximation["factor"] if is_unscaled else encoding.factor
-    return msgspec.structs.replace(encoding, own=False, factor=factor)
-
-
 def _find_choice(model: str) -> _Choice | None:
     """Return the choice with the longest name that is a prefix of the model's name."""
     bare = _MAKER_PREFIX.sub("", model.lower().rpartition("/")[2], count=1)
-    best, length = None, 0
-    for choice in _load_table().models:
-        for name in choice.names:
-            if len(name) > length and _is_prefix(bare, name):
-                best, length = choice, len(name)
-    return best
+    choices = {name: choice for choice in _load_table().models for name in choice.names}
+    names = [name for name in choices if _is_prefix(bare, name)]
+    return choices[max(names, key=len)] if names else None
 
 
 def _is_prefix(model: str, name: str) -> bool:

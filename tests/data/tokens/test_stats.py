@@ -20,7 +20,6 @@ from ftwizard.data.tokens.row_tokens import RowCounter
 from ftwizard.data.tokens.stats import (
     TokenCounter,
     TokenCounts,
-    exact,
     find_long_rows,
     sample_estimate,
 )
@@ -42,7 +41,10 @@ def chat(*turns: tuple[str, str], **more: Any) -> Example:
 
 
 def counted(*rows: Example, name: str = "openai-sft", limit: int | None = None) -> TokenCounts:
-    return exact(enumerate(rows, 1), get_target(name), limit=limit)
+    tally = TokenCounter(get_target(name), choose_encoding(get_target(name)), limit)
+    for line, row in enumerate(rows, 1):
+        tally.add(line, row)
+    return tally.counts()
 
 
 def test_openai_bills_three_tokens_a_message_and_those_of_role_and_content() -> None:
