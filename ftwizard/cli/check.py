@@ -131,10 +131,10 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
     length = arguments.max_length or Recipe().max_length
     table = reader.read_table(Path(report.path), arguments.format)
     counted, _ = mask_report.report_tokens(encoder, table.rows, length, arguments.model, say)
-    goal, model_findings = get_target(report.target), Findings()
+    target, model_findings = get_target(report.target), Findings()
     for finding in counted.findings:
         model_findings.add_file(finding)
-    findings = sort_findings([*report.findings, *model_findings.for_target(goal)])
+    findings = sort_findings([*report.findings, *model_findings.for_target(target)])
     return msgspec.structs.replace(
         report,
         findings=findings,

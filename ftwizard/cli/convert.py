@@ -24,8 +24,8 @@ def convert(arguments: argparse.Namespace) -> int:
 
     A data set on the Hub is downloaded first.
     """
-    goal = get_target(arguments.target)
-    _require_choice(arguments.written_as, goal)
+    target = get_target(arguments.target)
+    _require_choice(arguments.written_as, target)
     out = user_paths.expand(arguments.out)
     require_free(out)
     with progress.reporter(shown=True) as say:
@@ -34,28 +34,28 @@ def convert(arguments: argparse.Namespace) -> int:
         conversion = convert_file(
             file,
             out,
-            goal,
+            target,
             format=arguments.format,
             written_as=arguments.written_as,
             say=say,
         )
-    output.print_report(arguments, conversion, _report_lines(conversion, goal, source))
+    output.print_report(arguments, conversion, _report_lines(conversion, target, source))
     return 0 if arguments.skip_bad or not conversion.left_out else 1
 
 
-def _require_choice(format: Format | None, goal: Target) -> None:
-    choices = export.list_formats(goal)
+def _require_choice(format: Format | None, target: Target) -> None:
+    choices = export.list_formats(target)
     if format is not None and format not in choices:
         accepted = " or ".join(choices) or "no format for conversations"
         raise FtwizardError(
-            f"{goal.words} accepts {accepted}, not {format}.", "Remove --as.", USAGE
+            f"{target.words} accepts {accepted}, not {format}.", "Remove --as.", USAGE
         )
 
 
-def _report_lines(conversion: Conversion, goal: Target, source: str | None) -> list[str]:
+def _report_lines(conversion: Conversion, target: Target, source: str | None) -> list[str]:
     mark = "!" if conversion.left_out else "✓"
     rows = f"{conversion.rows_out:,} of {format_count(conversion.rows_in, 'row')}"
-    lines = [f"{mark} {make_visible(conversion.out)}: {rows}, for {goal.words}"]
+    lines = [f"{mark} {make_visible(conversion.out)}: {rows}, for {target.words}"]
     if source:
         lines.append(f"  from {make_visible(source)}")
     lines += format_actions({"left out": conversion.left_out, "changed": conversion.changed})

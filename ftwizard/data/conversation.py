@@ -9,18 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data.example import Example, Kind, Message, RowProblem, find_trainable_tokens
+from ftwizard.data.example import KIND_NAMES, Example, Message, RowProblem, find_trainable_tokens
 
 _MAX_SHOWN_TOKENS = 100
-
-_KIND_NAMES: dict[Kind, str] = {
-    "chat": "a conversation",
-    "prompt": "a prompt without an answer",
-    "preference": "a preference pair",
-    "labelled": "a labeled answer",
-    "text": "plain text",
-    "tokens": "tokens",
-}
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +49,7 @@ def to_conversation(example: Example) -> Conversation:
     if example.kind != "chat":
         raise RowProblem(
             "wrong_kind",
-            f"it is {_KIND_NAMES[example.kind]}; local training takes conversations, text and tokens",
+            f"it is {KIND_NAMES[example.kind]}; local training takes conversations, text and tokens",
             "choose a provider that offers its method, or add conversations",
         )
     messages = [_convert_message(m, f"message {n}") for n, m in enumerate(example.messages, 1)]

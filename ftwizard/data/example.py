@@ -15,7 +15,15 @@ part keep their own ``type`` (``image``, ``video``, ``audio``, …). The argumen
 as in the row: an object or its JSON text."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-Kind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
+RowKind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
+KIND_NAMES: dict[RowKind, str] = {
+    "chat": "a conversation with answers",
+    "prompt": "a prompt without an answer",
+    "preference": "a pair of chosen and rejected answers",
+    "labelled": "a labeled answer",
+    "text": "plain text",
+    "tokens": "token ids",
+}
 
 IGNORE_INDEX = -100
 """Label of a token without loss (PyTorch's ``ignore_index``)."""
@@ -53,7 +61,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     ===========  ==================================================================
     """
 
-    kind: Kind
+    kind: RowKind
     messages: list[Message] = []
     """A separate system prompt becomes the first message. Answers within the prompt of a
     prompt-completion row, which are not trained on, have weight 0."""

@@ -9,12 +9,10 @@ from typing import Literal, get_args
 
 import msgspec
 
+from ftwizard.data.example import RowKind
 from ftwizard.data.format_names import Format, TargetName
 
 Severity = Literal["error", "warning", "info"]
-RowKind = Literal["chat", "prompt", "preference", "labelled", "text", "tokens"]
-
-
 _DEFAULT_TARGETS: dict[str, TargetName] = {
     "preference": "trl-dpo",
     "openai-preference": "openai-dpo",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.checks.turns import RESULTS, SYSTEM, list_messages
-from ftwizard.data.example import Example, Kind, Message
+from ftwizard.data.example import KIND_NAMES, Example, Message, RowKind
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target, all_targets
 from ftwizard.data.privacy.quote import quote
@@ -15,14 +15,6 @@ from ftwizard.text import format_count
 
 Roles = tuple[Any, ...]
 
-_KINDS: dict[Kind, str] = {
-    "chat": "a conversation with its answers",
-    "prompt": "a prompt without an answer",
-    "preference": "a pair of answers",
-    "labelled": "a labeled answer",
-    "text": "plain text",
-    "tokens": "token ids",
-}
 _SPEAKERS = ("user", "assistant")
 _CONVERSATIONAL_KINDS = frozenset({"chat", "prompt", "preference", "labelled"})
 _EQUIVALENTS = {"developer": "system", "function": "tool"}
@@ -33,11 +25,10 @@ _MAX_CACHED = 4096
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with the order of a row's messages."""
     if example.kind not in target.kinds:
-        accepted = " or ".join(_KINDS[kind] for kind in target.kinds)
+        accepted = " or ".join(KIND_NAMES[kind] for kind in target.kinds)
         yield RowFinding(
             f"wrong_kind.{example.kind}",
-            f"the row is {_KINDS.get(example.kind, 'of another kind')}; {target.words} needs "
-            f"{accepted}",
+            f"the row is {KIND_NAMES[example.kind]}; {target.words} needs {accepted}",
             _suggest_target(example.kind),
         )
         return
@@ -56,7 +47,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
 
 
 @functools.cache
-def _suggest_target(kind: Kind) -> str:
+def _suggest_target(kind: RowKind) -> str:
     """Return the fix for rows of a kind that the target does not train on: the first that does."""
     name = next(target.name for target in all_targets().values() if kind in target.kinds)
     return f"choose a target for such rows: ftwizard check DATA --target {name}"
@@ -69,7 +60,7 @@ def _role(message: Message) -> str | None:
 
 @functools.lru_cache(_MAX_CACHED)
 def _check_roles(
-    target: Target, kind: Kind, roles: Roles
+    target: Target, kind: RowKind, roles: Roles
 ) -> tuple[tuple[RowFinding, ...], tuple[tuple[int, int], ...]]:
     """Return the findings that depend on roles alone, and the indices of consecutive messages with
     the same role unless the target forbids these."""
@@ -134,7 +125,7 @@ def _check_first(target: Target, dialog: Roles) -> Iterator[RowFinding]:
         )
 
 
-def _check_last(target: Target, kind: Kind, roles: Roles) -> Iterator[RowFinding]:
+def _check_last(target: Target, kind: RowKind, roles: Roles) -> Iterator[RowFinding]:
     last = roles[-1] if roles else None
     if kind in ("chat", "labelled"):
         if "assistant" in roles and last != "assistant":
@@ -158,7 +149,7 @@ def _check_last(target: Target, kind: Kind, roles: Roles) -> Iterator[RowFinding
         )
 
 
-def _check_length(target: Target, kind: Kind, dialog: Roles) -> Iterator[RowFinding]:
+def _check_length(target: Target, kind: RowKind, dialog: Roles) -> Iterator[RowFinding]:
     if kind == "chat" and len(dialog) < target.min_messages:
         yield RowFinding(
             "too_few_messages",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ftwizard.data.example import Example, Kind
+from ftwizard.data.example import Example, RowKind
 from ftwizard.data.export import bedrock, openai, simple, vertex
 from ftwizard.data.export.constraints import FittedRow, fit_to_target, require_kind
 from ftwizard.data.export.messages import ConversionNotes
@@ -29,7 +29,7 @@ _PLAIN_WRITERS: dict[Format, Callable[[Example], dict[str, Any]]] = {
     "pretokenized": simple.write_tokens,
 }
 # Formats for each kind of row, the most expressive first.
-_FORMATS_BY_KIND: dict[Kind, tuple[Format, ...]] = {
+_FORMATS_BY_KIND: dict[RowKind, tuple[Format, ...]] = {
     "chat": ("openai-chat", "bedrock-converse", "bedrock-claude", "vertex", "prompt-completion"),
     "prompt": ("prompt",),
     "preference": ("preference", "openai-preference"),

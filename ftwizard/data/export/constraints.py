@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ftwizard.data.example import Example, RowProblem
+from ftwizard.data.example import KIND_NAMES, Example, RowProblem
 from ftwizard.data.export.messages import ConversionNotes, Turn, has_tools, parse_turns
 from ftwizard.data.export.parts import Image, OtherPart
 from ftwizard.data.export.tool_calls import normalize_tools
@@ -17,14 +17,6 @@ from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.quote import quote
 
-KINDS = {
-    "chat": "a conversation with answers",
-    "prompt": "a prompt without an answer",
-    "preference": "a pair of chosen and rejected answers",
-    "labelled": "a labeled answer",
-    "text": "plain text",
-    "tokens": "token ids",
-}
 _FIXES = {
     "chat": "add the data that the target trains on, or choose a target for SFT",
     "prompt": "add the answers, or choose a target for RFT",
@@ -63,7 +55,7 @@ def require_kind(example: Example, target: Target) -> None:
         wanted = " or ".join(KINDS[kind] for kind in target.kinds)
         raise RowProblem(
             "wrong_kind",
-            f"it is {KINDS[example.kind]}, but {target.words} takes {wanted}",
+            f"it is {KIND_NAMES[example.kind]}, but {target.words} takes {wanted}",
             _FIXES[example.kind],
         )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ftwizard.data.example import ROLES, Example, Kind, Message, RowProblem
+from ftwizard.data.example import ROLES, Example, RowKind, Message, RowProblem
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     describe_keys,
@@ -50,7 +50,7 @@ def read_chat(row: Any) -> Example:
 
 
 def to_chat_example(
-    messages: list[Message], fields: Message, own: Iterable[str], kind: Kind = "chat"
+    messages: list[Message], fields: Message, own: Iterable[str], kind: RowKind = "chat"
 ) -> Example:
     """Return the example of a row with its messages and ``system`` prompt.
 
