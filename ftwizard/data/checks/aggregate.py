@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from ftwizard.data.checks.images import has_images
-from ftwizard.data.checks.turns import SYSTEM, get_texts, list_messages
+from ftwizard.data.checks.turns import SYSTEM, get_texts
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import FileFinding, LineCounter
 from ftwizard.data.platforms import Target
@@ -71,7 +71,7 @@ class LengthBias(FileCheck):
     def add(self, line: int, example: Example) -> None:
         if example.kind != "preference":
             return
-        lengths = (_length(list_messages(example.chosen)), _length(list_messages(example.rejected)))
+        lengths = (_length(example.chosen), _length(example.rejected))
         self._pairs += 1
         for side, length in enumerate(lengths):
             self._sums[side] += length
@@ -173,7 +173,7 @@ class IgnoredLabel(FileCheck):
         self._classes = 0
 
     def add(self, line: int, example: Example) -> None:
-        if example.kind != "chat" or not isinstance(example.extra, dict):
+        if example.kind != "chat":
             return
         label = example.extra.get("label")
         if label is None:
@@ -222,8 +222,8 @@ class SystemMix(_Mix):
     """Check that all rows or none start with a system prompt."""
 
     def add(self, line: int, example: Example) -> None:
-        if messages := list_messages(example.messages):
-            has_system = messages[0].get("role") in SYSTEM
+        if example.messages:
+            has_system = example.messages[0]["role"] in SYSTEM
             (self._with if has_system else self._without).add(line)
 
     def add_plain(self, line: int, systems: Sequence[bool]) -> None:

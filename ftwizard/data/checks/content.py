@@ -11,8 +11,6 @@ from ftwizard.data.checks.turns import (
     get_weight,
     is_blank,
     is_empty,
-    list_all_messages,
-    list_messages,
 )
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
@@ -46,12 +44,12 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     if example.kind == "text":
         yield from _check_text(example)
     else:
-        messages = list_messages(example.messages)
-        answers = [m for m in messages if m.get("role") == "assistant"]
+        messages = example.messages
+        answers = [m for m in messages if m["role"] == "assistant"]
         yield from _check_blanks(example, messages)
         if example.kind == "chat":
             yield from _check_speakers(messages, answers)
-        turns = list_all_messages(example)
+        turns = example.turns
         if any(len(message) > _PLAIN_KEYS for message in turns):
             yield from _check_keys(example, turns, target)
             yield from _check_weights(example, turns, answers, target)
@@ -62,7 +60,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
 
 
 def _check_text(example: Example) -> Iterator[RowFinding]:
-    if not isinstance(example.text, str) or is_blank(example.text):
+    if is_blank(example.text or ""):
         yield RowFinding("empty_text", "the text is empty", "add text or delete the row")
 
 
@@ -75,7 +73,7 @@ def _check_blanks(example: Example, messages: list[Message]) -> Iterator[RowFind
             if "!" <= content[0] <= "~" or not is_blank(content):
                 continue
         elif isinstance(content, str) and not is_blank(content):
-            if message.get("role") == "assistant":
+            if message["role"] == "assistant":
                 name = format_message_name(number + 1, message)
                 yield RowFinding(
                     "blank_edges",
@@ -95,7 +93,7 @@ def _check_empty(
     has_answers = example.kind in ("chat", "labelled")
     answers = [
         n for n, m in enumerate(messages)
-        if has_answers and m.get("role") == "assistant" and get_weight(m)
+        if has_answers and m["role"] == "assistant" and get_weight(m)
     ]  # fmt: skip
     if empty_answers := [number for number in empty if number in answers]:
         yield RowFinding(
@@ -120,7 +118,7 @@ def _check_empty(
 def _check_speakers(messages: list[Message], answers: list[Message]) -> Iterator[RowFinding]:
     if not answers:
         yield RowFinding("no_assistant", "no assistant message to train on", "add the answer")
-    if not any(message.get("role") == "user" for message in messages):
+    if not any(message["role"] == "user" for message in messages):
         yield RowFinding(
             "no_user",
             "no user message for the assistant to answer",
@@ -132,7 +130,7 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
     supported = _KEYS.union(target.message_keys)
     unknown: dict[str, int] = {}
     for number, message in enumerate(turns, 1):
-        if message.get("function_call") is not None or message.get("role") == "function":
+        if message.get("function_call") is not None or message["role"] == "function":
             yield RowFinding(
                 "deprecated.function_call",
                 f"{format_location(example, number, message)} uses the deprecated function_call or "
@@ -142,7 +140,7 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
         if not supported.issuperset(message):
             for key, value in message.items():
                 if key not in supported and value is not None:
-                    unknown.setdefault(str(key), number)
+                    unknown.setdefault(key, number)
     if unknown and target.hosted:
         names = ", ".join(quote(key, 30) for key in list(unknown)[:_SHOWN_KEYS])
         first = min(unknown.values())
@@ -177,7 +175,7 @@ def _check_weights(
             return
     if target.weight and example.kind == "chat":
         for number, message in enumerate(turns, 1):
-            if message.get("weight") == 1 and message.get("role") != "assistant":
+            if message.get("weight") == 1 and message["role"] != "assistant":
                 yield RowFinding(
                     "weight_unused.role",
                     f"{format_location(example, number, message)} has weight 1, but only assistant "
@@ -204,14 +202,14 @@ def _check_weights(
 
 
 def _check_columns(example: Example, target: Target) -> Iterator[RowFinding]:
-    extra = example.extra if isinstance(example.extra, dict) else {}
+    extra = example.extra
     if isinstance(extra.get("functions"), list) and extra["functions"]:
         yield RowFinding(
             "deprecated.functions", "the row uses functions, which is deprecated", "use tools"
         )
     # Fields for a grader may have any name.
     if target.hosted and target.method != "rft" and not _ROW_KEYS.issuperset(extra):
-        unknown = [quote(str(key), 30) for key in extra if key not in _ROW_KEYS]
+        unknown = [quote(key, 30) for key in extra if key not in _ROW_KEYS]
         names = ", ".join(unknown[:_SHOWN_KEYS])
         yield RowFinding(
             f"extra_columns.{names}",
@@ -221,8 +219,8 @@ def _check_columns(example: Example, target: Target) -> Iterator[RowFinding]:
 
 
 def _check_reserved(example: Example, target: Target) -> Iterator[RowFinding]:
-    row_texts = [text for message in list_all_messages(example) for text in get_texts(message)]
-    if isinstance(example.text, str):
+    row_texts = [text for message in example.turns for text in get_texts(message)]
+    if example.text:
         row_texts.append(example.text)
     joined = "\n".join(row_texts)
     for word in target.reserved:

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.checks.turns import format_location, list_all_messages
+from ftwizard.data.checks.turns import format_location
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import ImageRules, Target
 from ftwizard.data.privacy.quote import quote
 from ftwizard.text import format_bytes, format_count
 
-_TEXT_TYPES = (None, "text", "refusal", "reasoning", "thinking", "reasoningContent", "cachePoint")
+_TEXT_TYPES = ("text", "refusal", "reasoning", "thinking", "reasoningContent", "cachePoint")
 """Part types that are not media."""
 _IMAGE_TYPES = ("image_url", "image")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):")
@@ -33,18 +33,18 @@ _TYPE_NAMES = {"jpg": "jpeg", "tif": "tiff", "svg+xml": "svg"}
 
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with the images and other media of a row."""
-    turns = list_all_messages(example)
+    turns = example.turns
     if not any(isinstance(message.get("content"), list) for message in turns):
         return
     images: list[tuple[str, Message, dict[str, Any]]] = []
     media: list[tuple[str, str]] = []
     for number, message in enumerate(turns, 1):
         for part in _parts(message):
-            kind = part.get("type")
+            kind = part["type"]
             if kind in _IMAGE_TYPES:
                 images.append((format_location(example, number, message), message, part))
             elif kind not in _TEXT_TYPES:
-                media.append((format_location(example, number, message), str(kind)))
+                media.append((format_location(example, number, message), kind))
     yield from _check_media(media, target)
     if not images:
         return
@@ -66,17 +66,13 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
 def has_images(example: Example) -> bool:
     """Tell whether any message of a row contains an image."""
     return any(
-        part.get("type") in _IMAGE_TYPES
-        for message in list_all_messages(example)
-        for part in _parts(message)
+        part["type"] in _IMAGE_TYPES for message in example.turns for part in _parts(message)
     )
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:
     content = message.get("content")
-    if not isinstance(content, list):
-        return []
-    return [part for part in content if isinstance(part, dict)]
+    return content if isinstance(content, list) else []
 
 
 def _check_media(media: list[tuple[str, str]], target: Target) -> Iterator[RowFinding]:
@@ -111,7 +107,7 @@ def _check_count(
 def _check_message(
     where: str, message: Message, target: Target, images: ImageRules
 ) -> Iterator[RowFinding]:
-    if message.get("role") not in images.roles:
+    if message["role"] not in images.roles:
         yield RowFinding(
             "image_role",
             f"{where} contains an image; {target.words} accepts images only in messages with the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ftwizard.data.checks.turns import get_texts, get_weight, is_empty, list_messages
+from ftwizard.data.checks.turns import get_texts, get_weight, is_empty
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -22,15 +22,14 @@ _SPACE = re.compile(r"[\s.,;:!?…'\"“”‘’]+")
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what makes a pair useless or misleading."""
     if example.kind == "preference":
-        chosen, rejected = list_messages(example.chosen), list_messages(example.rejected)
-        prompt = list_messages(example.messages)
+        chosen, rejected = example.chosen, example.rejected
         yield from _check_sides(chosen, rejected, target)
         yield from _check_similar(chosen, rejected)
         for name, answer in zip(_SIDES, (chosen, rejected), strict=True):
-            if answer and _echoes(prompt, answer[0]):
+            if answer and _echoes(example.messages, answer[0]):
                 yield _echo_finding(f"the {name} answer")
     elif example.kind in ("chat", "labelled"):
-        messages = list_messages(example.messages)
+        messages = example.messages
         # Only the last answer: checking earlier ones costs more than it finds.
         if len(messages) > 1 and _echoes(messages[:-1], messages[-1]):
             yield _echo_finding("the answer")
@@ -45,8 +44,7 @@ def _check_sides(
                 f"empty_{name}", f"the {name} answer is empty", "add the answer or delete the row"
             )
             continue
-        roles = [message.get("role") for message in answer]
-        if roles[-1] != "assistant":
+        if answer[-1]["role"] != "assistant":
             yield RowFinding(
                 "one_answer.role",
                 f"the {name} answer does not end with an assistant message",
@@ -102,10 +100,10 @@ def _differ_otherwise(chosen: list[Message], rejected: list[Message]) -> bool:
 def _echoes(prompt: list[Message], answer: Message) -> bool:
     """Tell whether an answer starts with the whole last user message."""
     text = answer.get("content")
-    if not isinstance(text, str) or answer.get("role") != "assistant" or not get_weight(answer):
+    if not isinstance(text, str) or answer["role"] != "assistant" or not get_weight(answer):
         return False
     for message in reversed(prompt):
-        if message.get("role") == "user":
+        if message["role"] == "user":
             question = message.get("content")
             if not isinstance(question, str) or len(question) > len(text):
                 return False

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
-from ftwizard.data.checks.turns import RESULTS, SYSTEM, list_messages
+from ftwizard.data.checks.turns import RESULTS, SYSTEM
 from ftwizard.data.example import KIND_NAMES, Example, Message, RowKind
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target, all_targets
-from ftwizard.data.privacy.quote import quote
 from ftwizard.text import format_count
 
-Roles = tuple[Any, ...]
+Roles = tuple[str, ...]
 
 _SPEAKERS = ("user", "assistant")
 _CONVERSATIONAL_KINDS = frozenset({"chat", "prompt", "preference", "labelled"})
@@ -34,16 +32,16 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         return
     if example.kind not in _CONVERSATIONAL_KINDS:
         return
-    messages = list_messages(example.messages)
-    roles = tuple([_role(message) for message in messages])
+    messages = example.messages
+    roles = tuple([message["role"] for message in messages])
     findings, repeated = _check_roles(target, example.kind, roles)
     if findings:
         yield from findings
     if repeated:
         yield from _check_repeated(messages, repeated)
     if example.kind == "preference":
-        answers = (*list_messages(example.chosen), *list_messages(example.rejected))
-        yield from _check_known(target, tuple([_role(message) for message in answers]), len(roles))
+        answers = tuple([message["role"] for message in (*example.chosen, *example.rejected)])
+        yield from _check_known(target, answers, len(roles))
 
 
 @functools.cache
@@ -51,11 +49,6 @@ def _suggest_target(kind: RowKind) -> str:
     """Return the fix for rows of a kind that the target does not train on: the first that does."""
     name = next(target.name for target in all_targets().values() if kind in target.kinds)
     return f"choose a target for such rows: ftwizard check DATA --target {name}"
-
-
-def _role(message: Message) -> str | None:
-    role = message.get("role")
-    return role if isinstance(role, str) else None
 
 
 @functools.lru_cache(_MAX_CACHED)
@@ -82,13 +75,12 @@ def _check_known(target: Target, roles: Roles, before: int) -> Iterator[RowFindi
     for number, role in enumerate(roles, before + 1):
         if role in target.roles:
             continue
-        name = "no role" if role is None else f"the role “{quote(role, 30)}”"
         fix = f"use one of {', '.join(target.roles)}"
-        if (equivalent := _EQUIVALENTS.get(role or "")) in target.roles:
+        if (equivalent := _EQUIVALENTS.get(role)) in target.roles:
             fix = f"use {equivalent} (ftwizard convert DATA --target {target.name} does)"
         yield RowFinding(
             "unknown_role",
-            f"message {number} has {name}, which {target.words} does not support",
+            f"message {number} has the role “{role}”, which {target.words} does not support",
             fix,
         )
         return
@@ -114,7 +106,7 @@ def _check_first(target: Target, dialog: Roles) -> Iterator[RowFinding]:
         yield RowFinding(
             "first_role",
             f"the first message after the system prompt has the role "
-            f"“{quote(str(dialog[0]), 30)}”; {target.words} needs {' or '.join(target.first)}",
+            f"“{dialog[0]}”; {target.words} needs {' or '.join(target.first)}",
             "start with a user message",
         )
     elif dialog[0] == "assistant":
@@ -131,7 +123,7 @@ def _check_last(target: Target, kind: RowKind, roles: Roles) -> Iterator[RowFind
         if "assistant" in roles and last != "assistant":
             yield RowFinding(
                 "last_not_assistant",
-                f"the last message is the {quote(str(last), 30)}'s and is not trained on",
+                f"the last message is the {last}'s and is not trained on",
                 "add the answer, or remove the message",
             )
     elif kind == "preference":
@@ -144,7 +136,7 @@ def _check_last(target: Target, kind: RowKind, roles: Roles) -> Iterator[RowFind
     elif roles and last not in (target.last or ("system", "developer", "user", "tool")):
         yield RowFinding(
             "last_not_user",
-            f"the last message is the {quote(str(last), 30)}'s, but the model must answer the user",
+            f"the last message is the {last}'s, but the model must answer the user",
             "end with a user message; put reference answers for the grader in other fields",
         )
 
@@ -209,6 +201,4 @@ def _has_calls(message: Message) -> bool:
 def _is_media_only(message: Message) -> bool:
     """Tell whether a message is images or other media without text."""
     content = message.get("content")
-    if not isinstance(content, list) or not content:
-        return False
-    return all(isinstance(part, dict) and part.get("type") != "text" for part in content)
+    return isinstance(content, list) and all(part["type"] != "text" for part in content)

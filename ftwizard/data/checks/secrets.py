@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.checks.turns import format_location, list_all_messages
+from ftwizard.data.checks.turns import format_location
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -53,15 +53,13 @@ def iter_texts(example: Example) -> Iterator[tuple[str, str]]:
     Message contents are yielded as they are, part by part. Other strings and integers are yielded
     as ``name: value``, because the name tells what they are. Embedded media are skipped.
     """
-    for number, message in enumerate(list_all_messages(example), 1):
+    for number, message in enumerate(example.turns, 1):
         yield from _message_texts(message, format_location(example, number, message))
     yield from (("the tools", text) for text in _named_values(example.tools))
-    if isinstance(example.text, str):
+    if example.text:
         yield "the text", example.text
-    if isinstance(example.extra, dict):
-        for name, value in example.extra.items():
-            where = _field(str(name))
-            yield from ((where, text) for text in _named_values({name: value}))
+    for name, value in example.extra.items():
+        yield from ((_field(name), text) for text in _named_values({name: value}))
 
 
 @functools.lru_cache(1024)
@@ -82,8 +80,8 @@ def _message_texts(message: Message, where: str) -> Iterator[tuple[str, str]]:
             yield from ((where, text) for text in _named_values({name: value}))
 
 
-def _part_texts(part: Any) -> Iterator[str]:
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
+def _part_texts(part: dict[str, Any]) -> Iterator[str]:
+    if isinstance(part.get("text"), str):
         yield part["text"]
     else:
         yield from _named_values(part)

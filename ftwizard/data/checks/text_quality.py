@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ftwizard.data import unicode
-from ftwizard.data.checks.turns import format_location, get_texts, list_all_messages
+from ftwizard.data.checks.turns import format_location, get_texts
 from ftwizard.data.example import Example
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -98,9 +98,9 @@ class _Case(NamedTuple):
 
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield the findings about the texts of a row."""
-    turns = list_all_messages(example)
+    turns = example.turns
     texts = [(text, n) for n, message in enumerate(turns, 1) for text in get_texts(message)]
-    if isinstance(example.text, str):
+    if example.text:
         texts.append((example.text, 0))
     suspected = prefilter.match_text("\n".join([text for text, _ in texts]))
     if not suspected:

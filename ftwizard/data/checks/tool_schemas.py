@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -24,18 +24,16 @@ _MAX_REFERENCES = 20
 _DRAFT_2020_KEYS = ("prefixItems", "$dynamicRef", "unevaluatedProperties", "dependentRequired")
 
 
-class Parameters(NamedTuple):
-    """A valid schema."""
-
-    encoded: bytes
+Schemas = dict[str, bytes | None]
+"""The JSON Schema of each tool's parameters by name; None if it is missing or invalid."""
 
 
 def check_tools(
-    tools: Any, *, strict: bool
-) -> tuple[tuple[RowFinding, ...], dict[str, Parameters | None]]:
+    tools: list[dict[str, Any]] | None, *, strict: bool
+) -> tuple[tuple[RowFinding, ...], Schemas]:
     """Return the findings about a row's tools, and each tool's schema by its name.
 
-    A schema is None if it is missing or invalid. ``strict``: each tool must be wrapped in
+    ``strict``: each tool must be wrapped in
     ``{"type": "function", "function": …}``.
     """
     if not tools:
@@ -46,9 +44,9 @@ def check_tools(
         return (), {}  # numbers too large, or nested too deeply
 
 
-def find_mismatch(arguments: dict[str, Any], parameters: Parameters) -> str | None:
+def find_mismatch(arguments: dict[str, Any], parameters: bytes) -> str | None:
     """Describe how a call's arguments violate the declared schema; return None if they do not."""
-    validator = _validator(parameters.encoded)
+    validator = _validator(parameters)
     if validator is None:
         return None
     try:
@@ -59,13 +57,11 @@ def find_mismatch(arguments: dict[str, Any], parameters: Parameters) -> str | No
 
 
 @functools.lru_cache(_MAX_CACHED)
-def _check_tools(
-    encoded: bytes, strict: bool
-) -> tuple[tuple[RowFinding, ...], dict[str, Parameters | None]]:
+def _check_tools(encoded: bytes, strict: bool) -> tuple[tuple[RowFinding, ...], Schemas]:
     tools = msgspec.json.decode(encoded)
     findings: list[RowFinding] = []
-    schemas: dict[str, Parameters | None] = {}
-    for number, tool in enumerate(tools if isinstance(tools, list) else [tools], 1):
+    schemas: Schemas = {}
+    for number, tool in enumerate(tools, 1):
         function = _function(tool)
         name = function.get("name")
         if not isinstance(name, str) or not name:
@@ -77,12 +73,12 @@ def _check_tools(
             )
         wrong = _find_schema_error(function.get("parameters"))
         findings.extend(_check_function(name, function, wrong, is_duplicate=name in schemas))
-        schemas[name] = None if wrong else _parameters(function.get("parameters"))
+        schemas[name] = None if wrong else _encode(function.get("parameters"))
     return tuple(findings), schemas
 
 
-def _function(tool: Any) -> dict[str, Any]:
-    inner = tool.get("function", tool) if isinstance(tool, dict) else None
+def _function(tool: dict[str, Any]) -> dict[str, Any]:
+    inner = tool.get("function", tool)
     return inner if isinstance(inner, dict) else {}
 
 
@@ -138,10 +134,10 @@ def _find_schema_error(parameters: Any) -> str | None:
     return None
 
 
-def _parameters(parameters: Any) -> Parameters | None:
+def _encode(parameters: Any) -> bytes | None:
     if not isinstance(parameters, dict):
         return None
-    return Parameters(msgspec.json.encode(_strip_unsafe(parameters)))
+    return msgspec.json.encode(_strip_unsafe(parameters))
 
 
 def _strip_unsafe(schema: Any) -> Any:

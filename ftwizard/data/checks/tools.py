@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.checks import tool_schemas
-from ftwizard.data.checks.turns import RESULTS, format_location, list_messages
+from ftwizard.data.checks.turns import RESULTS, format_location
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -20,14 +20,12 @@ _PLAIN_KEYS = 2
 
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with the tools of a row and the calls to them."""
-    prompt = list_messages(example.messages)
-    answers = [list_messages(example.chosen), list_messages(example.rejected)]
-    turns = [*prompt, *answers[0], *answers[1]] if answers[0] or answers[1] else prompt
+    turns = example.turns
     calling = [
         (number, message) for number, message in enumerate(turns, 1)
         if len(message) > _PLAIN_KEYS and message.get("tool_calls") not in (None, [])
     ]  # fmt: skip
-    answered = any(message.get("role") in RESULTS for message in turns)
+    answered = any(message["role"] in RESULTS for message in turns)
     if not calling and not answered and not example.tools:
         return
     if not target.tools:
@@ -55,19 +53,20 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         )
     for number, message in calling:
         where = format_location(example, number, message)
-        if message.get("role") != "assistant":
+        if message["role"] != "assistant":
             yield RowFinding(
                 "tool_call.role",
                 f"{where} calls tools but is not an assistant message",
                 "put tool calls in assistant messages",
             )
         yield from _check_calls(message["tool_calls"], where, declared, target)
-    for answer in answers if answers[0] or answers[1] else [[]]:
-        yield from _check_results([*prompt, *answer], target)
+    is_pair = example.chosen or example.rejected
+    for answer in (example.chosen, example.rejected) if is_pair else ([],):
+        yield from _check_results([*example.messages, *answer], target)
 
 
 def _check_calls(
-    calls: Any, where: str, declared: dict[str, tool_schemas.Parameters | None], target: Target
+    calls: Any, where: str, declared: tool_schemas.Schemas, target: Target
 ) -> Iterator[RowFinding]:
     if not isinstance(calls, list):
         yield RowFinding(
@@ -126,7 +125,7 @@ def _check_id(
 
 
 def _check_arguments(
-    value: Any, where: str, name: str, parameters: tool_schemas.Parameters | None, target: Target
+    value: Any, where: str, name: str, parameters: bytes | None, target: Target
 ) -> Iterator[RowFinding]:
     shown = f"{where}: the arguments of {quote(name, 40)}"
     form = target.arguments
@@ -176,7 +175,7 @@ def _check_results(turns: list[Message], target: Target) -> Iterator[RowFinding]
     """Ids of the latest calls without a result; None for a call without an id."""
     legacy = False
     for number, message in enumerate(turns, 1):
-        role = message.get("role")
+        role = message["role"]
         if role in RESULTS:
             if role == "function" and legacy:
                 continue
@@ -186,7 +185,7 @@ def _check_results(turns: list[Message], target: Target) -> Iterator[RowFinding]
             yield _unanswered_finding(waiting, number)
         waiting = _call_ids(message.get("tool_calls"))
         legacy = legacy or bool(message.get("function_call"))
-    if waiting and turns[-1].get("role") in RESULTS:
+    if waiting and turns[-1]["role"] in RESULTS:
         yield _unanswered_finding(waiting, None)
 
 
@@ -194,7 +193,7 @@ def _check_result(
     message: Message, number: int, waiting: list[Any], target: Target
 ) -> Iterator[RowFinding]:
     call_id = message.get("tool_call_id")
-    if call_id is None and target.call_ids and message.get("role") == "tool":
+    if call_id is None and target.call_ids and message["role"] == "tool":
         yield RowFinding(
             "tool_call_id.result",
             f"message {number} (tool) has no tool_call_id",

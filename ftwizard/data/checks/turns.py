@@ -1,7 +1,6 @@
-"""Access to a row for checks: its messages, their texts, names and weights, and emptiness.
+"""Access to messages for checks: their texts, names and weights, and emptiness.
 
-Readers have validated the form of a row by now, but nothing here relies on it: no value, however
-odd, may stop a check.
+Readers have validated roles and contents. Other fields of a message may have any value.
 """
 
 from __future__ import annotations
@@ -9,12 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ftwizard.data.example import ROLES, Example, Message
+from ftwizard.data.example import Example, Message
 
 SYSTEM = ("system", "developer")
 RESULTS = ("tool", "function")
 """Roles of tool results."""
-_TEXTUAL = (None, "text", "refusal")
 
 # Invisible characters: zero-width ones, direction marks, fillers, variation selectors, tags. The
 # blank Braille pattern U+2800 and the Hangul fillers are letters by category.
@@ -23,24 +21,6 @@ _INVISIBLE = (
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff"
 )
 _BLANK = re.compile(rf"[\s\x00-\x1f\x7f-\x9f{_INVISIBLE}]*\Z")
-
-
-def list_messages(value: Any) -> list[Message]:
-    """Return the messages in a list and skip everything else in it."""
-    if not isinstance(value, list):
-        return []
-    return [message for message in value if isinstance(message, dict)]
-
-
-def list_all_messages(example: Example) -> list[Message]:
-    """Return all messages of a row: prompt, chosen answer, rejected answer."""
-    if not example.chosen and not example.rejected:
-        return list_messages(example.messages)
-    return (
-        list_messages(example.messages)
-        + list_messages(example.chosen)
-        + list_messages(example.rejected)
-    )
 
 
 def is_blank(text: str) -> bool:
@@ -53,10 +33,7 @@ def get_texts(message: Message) -> list[str]:
     content = message.get("content")
     contents = [content] if isinstance(content, str) else []
     if isinstance(content, list):
-        for part in content:
-            text = part.get("text") if isinstance(part, dict) else part
-            if isinstance(text, str):
-                contents.append(text)
+        contents += [part["text"] for part in content if isinstance(part.get("text"), str)]
     if calls := message.get("tool_calls"):
         contents.extend(_arguments(calls))
     return contents
@@ -74,18 +51,15 @@ def is_empty(message: Message) -> bool:
 
 def format_message_name(number: int, message: Message) -> str:
     """Return a message's name for findings: ``message 2 (user)``."""
-    role = message.get("role")
-    is_known = isinstance(role, str) and role in ROLES
-    return f"message {number} ({role})" if is_known else f"message {number}"
+    return f"message {number} ({message['role']})"
 
 
 def format_location(example: Example, number: int, message: Message) -> str:
-    """Return the name of message ``number`` (1-based) in ``list_all_messages``."""
-    # Only lengths are compared: this runs for every message of a row.
-    before = _length(example.messages)
-    if number <= before or (not example.chosen and not example.rejected):
+    """Return the name of message ``number`` (1-based) in ``example.turns``."""
+    before = len(example.messages)
+    if number <= before:
         return format_message_name(number, message)
-    is_chosen = number <= before + _length(example.chosen)
+    is_chosen = number <= before + len(example.chosen)
     return "the chosen answer" if is_chosen else "the rejected answer"
 
 
@@ -95,17 +69,11 @@ def get_weight(message: Message) -> int:
     return 0 if type(weight) is int and weight == 0 else 1
 
 
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, list) else 0
-
-
-def _shows(part: Any) -> bool:
-    if not isinstance(part, dict):
-        return isinstance(part, str) and not is_blank(part)
+def _shows(part: dict[str, Any]) -> bool:
     text = part.get("text", part.get("refusal"))
     if isinstance(text, str):
         return not is_blank(text)
-    return part.get("type") not in _TEXTUAL
+    return part["type"] not in ("text", "refusal")
 
 
 def _arguments(calls: Any) -> list[str]:

@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Iterator
 
-from ftwizard.data.checks.turns import RESULTS, get_texts, get_weight, list_messages
+from ftwizard.data.checks.turns import RESULTS, get_texts, get_weight
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -91,11 +91,11 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     suspected = prefilter.match_facts("\n".join(answers))
     if not suspected:
         return
-    turns = list_messages(example.messages)
-    if any(turn.get("role") in RESULTS for turn in turns):
+    turns = example.messages
+    if any(turn["role"] in RESULTS for turn in turns):
         return  # the facts come from tool results
     prompt = "\n".join(
-        text for turn in turns if turn.get("role") != "assistant" for text in get_texts(turn)
+        text for turn in turns if turn["role"] != "assistant" for text in get_texts(turn)
     )
     for answer in answers:
         text = _FENCE.sub(" ", answer) if "```" in answer else answer
@@ -112,12 +112,10 @@ def _exact(pattern: str) -> re.Pattern[str]:
 
 
 def _answers(example: Example) -> list[Message]:
-    turns = list_messages(example.messages)
-    if example.kind == "preference":
-        turns = list_messages(example.chosen)
+    turns = example.chosen if example.kind == "preference" else example.messages
     return [
         turn for turn in turns
-        if turn.get("role") == "assistant" and not turn.get("tool_calls") and get_weight(turn)
+        if turn["role"] == "assistant" and not turn.get("tool_calls") and get_weight(turn)
     ]  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class FittedRow(msgspec.Struct, frozen=True, kw_only=True):
 def require_kind(example: Example, target: Target) -> None:
     """Raise RowProblem for a kind of row that the target does not train on."""
     if example.kind not in target.kinds:
-        wanted = " or ".join(KINDS[kind] for kind in target.kinds)
+        wanted = " or ".join(KIND_NAMES[kind] for kind in target.kinds)
         raise RowProblem(
             "wrong_kind",
             f"it is {KIND_NAMES[example.kind]}, but {target.words} takes {wanted}",

@@ -1,4 +1,4 @@
-"""No value, wherever it stands in a row, stops a check; what is found is fit to print."""
+"""No value that readers leave alone stops a check; what is found is fit to print."""
 
 from __future__ import annotations
 
@@ -56,18 +56,25 @@ CALLS = fields(
     type=st.just("function"),
     function=fields(name=TEXTS | st.just("f"), arguments=st.just('{"a": 1}') | st.just("{")),
 )
-PARTS = fields(
-    type=st.sampled_from(["text", "image_url", "image", "video", "input_audio"]),
-    text=TEXTS,
-    image_url=fields(url=TEXTS),
+PARTS = st.builds(
+    lambda part: {**part, "text": "a"} if part["type"] == "text" else part,
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["text", "image_url", "image", "video", "input_audio"])},
+        optional={"text": VALUES | TEXTS, "image_url": VALUES | fields(url=TEXTS)},
+    ),
 )
-MESSAGES = fields(
-    role=st.sampled_from(ROLES),
-    content=TEXTS | st.lists(PARTS, max_size=3),
-    tool_calls=st.lists(CALLS, max_size=3),
-    tool_call_id=TEXTS,
-    weight=NUMBERS,
-    function_call=fields(name=TEXTS),
+CONTENT = st.none() | TEXTS | st.lists(PARTS, min_size=1, max_size=3)
+MESSAGES = st.builds(
+    lambda message, role, content: {**message, "role": role, "content": content},
+    fields(
+        tool_calls=st.lists(CALLS, max_size=3),
+        tool_call_id=TEXTS,
+        weight=NUMBERS,
+        function_call=fields(name=TEXTS),
+        refusal=TEXTS,
+    ),
+    st.sampled_from(ROLES),
+    CONTENT,
 )
 SHAPED_CALLS = st.fixed_dictionaries(
     {
@@ -79,7 +86,7 @@ SHAPED_CALLS = st.fixed_dictionaries(
     }
 )
 SHAPED = st.fixed_dictionaries(
-    {"role": st.sampled_from(ROLES), "content": TEXTS | st.lists(PARTS, max_size=3)},
+    {"role": st.sampled_from(ROLES), "content": CONTENT},
     optional={
         "tool_calls": st.lists(SHAPED_CALLS, max_size=3),
         "tool_call_id": st.sampled_from(["a", "b", "c"]),
@@ -92,20 +99,23 @@ SHAPED_TOOLS = st.fixed_dictionaries(
         "function": st.fixed_dictionaries({"name": st.just("f"), "parameters": SCHEMAS}),
     }
 )
-LISTS = VALUES | st.lists(VALUES | MESSAGES, max_size=4) | st.lists(SHAPED, max_size=5)
+LISTS = st.lists(MESSAGES, max_size=4) | st.lists(SHAPED, max_size=5)
 KINDS = st.sampled_from(["chat", "prompt", "preference", "labelled", "text", "tokens"])
-IDS = st.lists(st.integers(-200, 9), max_size=4)
+COLUMNS = ("input_ids", "labels", "attention_mask")
+TOKENS = st.lists(st.tuples(*[st.integers(-200, 9)] * len(COLUMNS)), max_size=4).map(
+    lambda rows: {name: [row[n] for row in rows] for n, name in enumerate(COLUMNS)}
+)
 EXAMPLES = st.builds(
     Example,
     kind=KINDS,
     messages=LISTS,
     chosen=LISTS,
     rejected=LISTS,
-    label=VALUES,
-    tools=VALUES | st.lists(TOOLS | SHAPED_TOOLS, max_size=3),
-    text=VALUES | TEXTS,
-    tokens=VALUES | fields(input_ids=IDS, labels=IDS, attention_mask=IDS),
-    extra=VALUES,
+    label=st.none() | st.booleans(),
+    tools=st.none() | st.lists(TOOLS | SHAPED_TOOLS, max_size=3),
+    text=st.none() | TEXTS,
+    tokens=st.none() | TOKENS,
+    extra=st.dictionaries(TEXTS, VALUES, max_size=3) | fields(label=NUMBERS),
 )
 
 

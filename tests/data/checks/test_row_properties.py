@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftwizard.data import formats
+from ftwizard.data.checks import row_checker
 from ftwizard.data.conversation import to_conversation
 from ftwizard.data.example import ROLES, RowProblem
 from ftwizard.data.format_names import Format
-from ftwizard.data.platforms import severities
+from ftwizard.data.platforms import get_target, severities
 from tests.helpers.format_rows import ANSWER, DIALECTS, read
 
 FORMATS = get_args(Format)
@@ -143,6 +144,7 @@ def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObje
                 assert isinstance(part["type"], str)
                 assert part["type"] != "text" or isinstance(part["text"], str)
         assert found.kind == "tokens" or found.kind == "text" or found.turns
+        row_checker.check_row(found, get_target("together-sft"))
         try:
             assert to_conversation(found).answer is not None
         except RowProblem as problem:

@@ -8,13 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard.data import formats
 from ftwizard.data.checks import tokens
-from ftwizard.data.example import Example
+from ftwizard.data.example import RowProblem
 from ftwizard.data.platforms import get_target
 
 
 def codes(**columns: Any) -> list[str]:
-    row = Example(kind="tokens", tokens=columns)
+    try:
+        row = formats.to_example(columns, "pretokenized")
+    except RowProblem as problem:
+        return [problem.code]
     return [found.code for found in tokens.check(row, get_target("trl-sft"))]
 
 
@@ -23,7 +27,7 @@ def codes(**columns: Any) -> list[str]:
     [
         ({"input_ids": [1, 2, 3]}, []),
         ({"input_ids": [1, 2, 3], "labels": [-100, 2, 3], "attention_mask": [1, 1, 1]}, []),
-        ({"input_ids": [1, 2, 3], "completion_mask": [False, True, True]}, []),
+        ({"input_ids": [1, 2, 3], "completion_mask": [0, 1, 1]}, []),
         ({}, ["tokens_type"]),
         ({"input_ids": []}, ["tokens_type"]),
         ({"input_ids": "1 2 3"}, ["tokens_type"]),
