@@ -19,7 +19,7 @@ from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export.convert import convert_file
 from ftwizard.data.platforms import Target, all_targets, get_target
 from ftwizard.errors import FtwizardError
-from tests.helpers.any_rows import EXAMPLES
+from tests.helpers.parsed_rows import EXAMPLES
 
 ASKED = {"role": "user", "content": "What is 2 + 2?"}
 ANSWER = {"role": "assistant", "content": "4"}
