@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ftwizard.data.example import ROLES, Example, RowKind, Message, RowProblem
+from ftwizard.data.example import ROLES, Example, Message, RowKind, RowProblem
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     describe_keys,
