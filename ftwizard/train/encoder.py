@@ -88,14 +88,15 @@ class Encoder:
             if example.kind == "text":
                 ids = _encode_text(self.tokenizer, example.text or "")
                 self.end_ids.add(ids[-1])
-                return EncodedRow(line=row.line, input_ids=ids, labels=[IGNORE_INDEX, *ids[1:]])
-            if example.kind == "tokens":
+                labels = [IGNORE_INDEX, *ids[1:]]
+            elif example.kind == "tokens":
                 ids, labels = _encode_tokens(self.tokenizer, example)
-                return EncodedRow(line=row.line, input_ids=ids, labels=labels)
+            else:
+                return self.encode(row.conversation, row.line)
         except MaskError as problem:
             hint = "Tokenize it again for this model, or delete the row."
             raise EncodingError(f"Line {row.line}: {problem}.", hint, reason=str(problem)) from None
-        return self.encode(row.conversation, row.line)
+        return EncodedRow(line=row.line, input_ids=ids, labels=labels)
 
     def encode(self, conversation: Conversation, line: int) -> EncodedRow:
         """Return the encoded row with a verified mask; raise EncodingError with the line."""
@@ -107,17 +108,15 @@ class Encoder:
                 ids, spans = self._encode_by_prefixes(messages, tools)
             else:
                 ids, spans = self._encode_by_markers(messages, tools)
-            spans = self._trim_after_end(ids, spans)
             check = verify_mask(self.tokenizer, self._special_ids, messages, ids, spans)
         except MaskError as problem:
-            raise EncodingError(
-                f"Line {line}: {problem}.",
+            hint = (
                 "Choose its instruct variant, or use rows with one prompt and one answer."
                 if self.route == "plain"
                 else "This model's chat template cannot encode this row. Choose another model, or "
-                "delete the row.",
-                reason=str(problem),
-            ) from None
+                "delete the row."
+            )
+            raise EncodingError(f"Line {line}: {problem}.", hint, reason=str(problem)) from None
         self.end_ids |= check.end_ids
         if len(self.added) < MAX_ADDITIONS and self.route != "plain":
             self.added |= check.added
@@ -202,18 +201,14 @@ class Encoder:
             while token < len(ids) and offsets[token][0] < end:
                 token += 1
             spans.append((first, token))
-        return ids, spans
+        return ids, self._trim_after_end(ids, spans)
 
     def _trim_after_end(self, ids: list[int], spans: list[TokenRange]) -> list[TokenRange]:
-        """With prefixes, exclude what follows the end-of-turn token (usually a line break)."""
-        if self.route != "prefixes":
-            return spans
+        """Exclude what follows the end-of-turn token (usually a line break)."""
         trimmed = []
         for start, end in spans:
-            last = end
-            while last > start and ids[last - 1] not in self._special_ids:
-                last -= 1
-            trimmed.append((start, last if last > start else end))
+            ends = (last for last in range(end, start, -1) if ids[last - 1] in self._special_ids)
+            trimmed.append((start, next(ends, end)))
         return trimmed
 
 

@@ -148,10 +148,8 @@ def change_plan(
 
     Raises FtwizardError where nothing changes, and for an invalid factor.
     """
-    for option, factor in (
-        ("--rate-times", rate_times),
-        ("--accumulation-times", accumulation_times),
-    ):
+    factors = {"--rate-times": rate_times, "--accumulation-times": accumulation_times}
+    for option, factor in factors.items():
         if factor is not None and not 0 < factor < float("inf"):
             raise FtwizardError(
                 f"{option} is {factor:g}; it must be above 0.", "Use 0.5 to halve it.", USAGE
@@ -183,8 +181,7 @@ def find_beginning(parent: JobFolder, begin: str | None) -> Beginning:
     """Return the initial weights of a child; raise FtwizardError naming the checkpoints on disk."""
     if begin == "start":
         # A parent that is itself a child started from a checkpoint, not from the base model.
-        own = parent.origin if parent.origin.is_dir() else None
-        return Beginning(0, own)
+        return Beginning(0, parent.origin if parent.origin.is_dir() else None)
     kept = checkpoints.all_complete(parent.checkpoints)
     from_start = f"To start over: ftwizard branch {parent.id} --from start"
     if not kept:

@@ -38,9 +38,19 @@ def resolve(model: Any, requested: tuple[str, ...] | None) -> Targets:
     which peft only supports as ``target_parameters``. Raises FtwizardError for requested modules
     that are missing or cannot have an adapter, and for a model without any possible target.
     """
-    layers = dict(_linear_layers(model))
+    output = model.get_output_embeddings()
+    layers = {
+        name: module
+        for name, module in _in_blocks(model)
+        if _is_linear(module) and module is not output and not _is_router(name, module)
+    }
     refused = {name for name in layers if _is_refused(model, name)}
-    experts = sorted(set(_fused_experts(model)))
+    experts = sorted({
+        f"{_end(name)}.{parameter}"
+        for name, module in _in_blocks(model)
+        for parameter, value in module.named_parameters(recurse=False)
+        if _are_experts(module, value)
+    })  # fmt: skip
     if requested is not None:
         return _resolve_requested(model, requested, sorted({_last(n) for n in layers}), experts)
     layers = {name: layer for name, layer in layers.items() if name not in refused}
@@ -105,11 +115,10 @@ def _shortest(model: Any, layers: set[str]) -> list[str]:
     """Return the last parts of the names, or full names if those would match other modules too."""
     suffixes = {_last(name) for name in layers}
     matched = {name for name, _ in model.named_modules() if _last(name) in suffixes}
-    return sorted(suffixes, key=_sort_key) if matched == layers else sorted(layers)
-
-
-def _sort_key(suffix: str) -> tuple[int, str]:
-    return (PROJECTIONS.index(suffix) if suffix in PROJECTIONS else len(PROJECTIONS), suffix)
+    if matched != layers:
+        return sorted(layers)
+    known = [suffix for suffix in PROJECTIONS if suffix in suffixes]
+    return [*known, *sorted(suffixes - set(known))]
 
 
 def _resolve_requested(
@@ -123,39 +132,36 @@ def _resolve_requested(
     as_modules = [t for t in requested if _match(t, modules)]
     as_parameters = [t for t in requested if t not in as_modules and _match(t, parameters)]
     missing = [t for t in requested if t not in as_modules and t not in as_parameters]
+    refused = [t for t in as_modules if any(_is_refused(model, n) for n in _match(t, modules))]
     invalid = {t: kind for t in as_modules for kind in _invalid_modules(t, modules)}
     invalid |= {
         t: kind for t in as_parameters for kind in _invalid_parameters(t, modules, parameters)
     }
-    hint = (
-        f"Available: {', '.join([*layers, *experts][:_MAX_SHOWN])}. Remove the setting to choose "
-        "automatically."
-    )
+    problem = ""
     if missing:
-        named = ", ".join(make_visible(t, 60) for t in missing)
-        raise FtwizardError(f"The model has no module named {named} (recipe.target_modules).", hint)
-    if refused := [t for t in as_modules if any(_is_refused(model, n) for n in _match(t, modules))]:
-        named = ", ".join(make_visible(t, 60) for t in refused)
-        raise FtwizardError(
-            f"peft does not support an adapter on {named} in this kind of model "
-            "(recipe.target_modules).",
-            hint,
-        )
-    if invalid:
+        problem = f"The model has no module named {_join(missing)}"
+    elif refused:
+        problem = f"peft does not support an adapter on {_join(refused)} in this kind of model"
+    elif invalid:
         named = ", ".join(f"{make_visible(t, 60)} ({kind})" for t, kind in invalid.items())
+        problem = f"Adapters work on linear layers and fused experts, not on {named}"
+    if problem:
+        available = ", ".join([*layers, *experts][:_MAX_SHOWN])
         raise FtwizardError(
-            f"Adapters work on linear layers and fused experts, not on {named} "
-            "(recipe.target_modules).",
-            hint,
+            f"{problem} (recipe.target_modules).",
+            f"Available: {available}. Remove the setting to choose automatically.",
         )
     return Targets(modules=as_modules, parameters=as_parameters)
 
 
-def _invalid_modules(target: str, modules: dict[str, Any]) -> Iterator[str]:
-    """Yield the types of modules that match ``target`` and are not linear layers."""
-    for name in _match(target, modules):
-        if not _is_linear(modules[name]):
-            yield type(modules[name]).__name__
+def _join(names: list[str]) -> str:
+    return ", ".join(make_visible(name, 60) for name in names)
+
+
+def _invalid_modules(target: str, modules: dict[str, Any]) -> list[str]:
+    """Return the types of modules that match ``target`` and are not linear layers."""
+    matches = (modules[name] for name in _match(target, modules))
+    return [type(module).__name__ for module in matches if not _is_linear(module)]
 
 
 def _invalid_parameters(
@@ -170,14 +176,6 @@ def _invalid_parameters(
             yield f"in {type(owner).__name__}"
 
 
-def _linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the linear layers of the decoder's blocks, except routers."""
-    output = model.get_output_embeddings()
-    for name, module in _in_blocks(model):
-        if _is_linear(module) and module is not output and not _is_router(name, module):
-            yield name, module
-
-
 def _is_linear(module: Any) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
@@ -185,15 +183,8 @@ def _is_linear(module: Any) -> bool:
     return isinstance(module, (torch.nn.Linear, Conv1D))
 
 
-def _fused_experts(model: Any) -> Iterator[str]:
-    """Yield the name suffixes of parameters that hold the weights of several experts."""
-    for name, module in _in_blocks(model):
-        for parameter, value in module.named_parameters(recurse=False):
-            if _are_experts(module, value):
-                yield f"{_end(name)}.{parameter}"
-
-
 def _are_experts(module: Any, value: Any) -> bool:
+    """Return whether a parameter holds the weights of several experts."""
     return value.ndim == 3 and "expert" in type(module).__name__.lower()
 
 
