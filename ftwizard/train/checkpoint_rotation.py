@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ftwizard.jobs.folder import sync_files, sync_folder, write_json
 from ftwizard.runs.checkpoints import MARKER, NAME, Checkpoint, all_complete, find_best, read
@@ -11,25 +12,11 @@ from ftwizard.runs.checkpoints import MARKER, NAME, Checkpoint, all_complete, fi
 TORN = "torn"
 
 
-def mark_complete(
-    path: Path,
-    *,
-    step: int,
-    attempt: int,
-    eval_loss: float | None = None,
-    tokens: int = 0,
-    seconds: float = 0.0,
-) -> Checkpoint:
-    """Flush a newly saved checkpoint to disk and mark it complete."""
+def mark_complete(path: Path, **fields: Any) -> Checkpoint:
+    """Flush a newly saved checkpoint to disk and mark it complete; ``fields`` are the marker's."""
     files = [file for file in sync_files(path) if file.name != MARKER]
-    marker = Checkpoint(
-        step=step,
-        attempt=attempt,
-        files={str(file.relative_to(path)): file.stat().st_size for file in files},
-        eval_loss=eval_loss,
-        tokens=tokens,
-        seconds=seconds,
-    )
+    sizes = {str(file.relative_to(path)): file.stat().st_size for file in files}
+    marker = Checkpoint(files=sizes, **fields)
     write_json(path / MARKER, marker)
     sync_folder(path.parent)
     return marker

@@ -17,6 +17,7 @@ class PeakMemoryMeter:
     def __init__(self) -> None:
         import torch
 
+        self._cuda = torch.cuda
         self.on_gpu = torch.cuda.is_available()
         self.before = 0 if self.on_gpu else _resident("VmRSS")
         """Bytes in use already: libraries and rows."""
@@ -25,39 +26,27 @@ class PeakMemoryMeter:
     def restart(self) -> None:
         """Reset the peak to the memory in use."""
         if self.on_gpu:
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
+            self._cuda.reset_peak_memory_stats()
             return
         with contextlib.suppress(OSError):  # then it is the peak since the process started
             Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
 
     def peak(self) -> int:
         """Return the peak bytes since the last restart, including earlier allocations."""
-        if self.on_gpu:
-            import torch
-
-            return int(torch.cuda.max_memory_reserved())
-        return _resident("VmHWM")
+        return int(self._cuda.max_memory_reserved()) if self.on_gpu else _resident("VmHWM")
 
     def allocated(self) -> int | None:
         """Return the peak bytes of tensors on the GPU; None on the CPU."""
-        if not self.on_gpu:
-            return None
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
+        return int(self._cuda.max_memory_allocated()) if self.on_gpu else None
 
     def on_device(self) -> int | None:
         """Return the GPU memory in use by all programs, in bytes; None on the CPU."""
         if not self.on_gpu:
             return None
-        import torch
-
         try:
-            return int(torch.cuda.device_memory_used())
+            return int(self._cuda.device_memory_used())
         except Exception:  # noqa: BLE001 (NVML is missing or fails in many ways)
-            free, total = torch.cuda.mem_get_info()
+            free, total = self._cuda.mem_get_info()
             return int(total - free)
 
 

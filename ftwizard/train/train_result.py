@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.schema import Method
 
 
@@ -49,8 +49,3 @@ def read(folder: JobFolder) -> TrainResult | None:
         return msgspec.json.decode(folder.trained.read_bytes(), type=TrainResult)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
-
-
-def write(folder: JobFolder, trained: TrainResult) -> None:
-    """Write the result of the training."""
-    write_json(folder.trained, trained)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.ending import classify_error
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import checkpoints
@@ -25,7 +25,6 @@ from ftwizard.train import (
     predict,
     runtime,
     sft_config,
-    train_result,
 )
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.peak_memory import PeakMemoryMeter
@@ -218,7 +217,7 @@ def keep_best(
         tokens=last.tokens,
         trainable_text=sorted(ready.encoder.added),
     )
-    train_result.write(folder, trained)
+    write_json(folder.trained, trained)
     return trained
 
 

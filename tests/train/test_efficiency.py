@@ -107,7 +107,7 @@ def test_the_finding_names_the_setting_beside_its_sentence() -> None:
         callback._began, callback._current = 0.0, StepUsage(computed=1000, passes=1)
         state: Any = SimpleNamespace(global_step=step)
         logs = {"loss": 1.0, "num_tokens": 600 * step}
-        callback.on_log(None, state, None, logs=logs)  # type: ignore[arg-type]
+        callback.on_log(None, state, None, logs=logs)
     (one,) = told
     assert one["step"] == ADVICE_AFTER_STEPS and one["saves"] == 0.4
     assert one["setting"] == "recipe.packing: true" and one["message"].startswith("40% of computed")
