@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -114,49 +114,65 @@ class EventWriter:
                 self.sync()
 
 
-class EventReader:
-    """Reads the events added since the last call, from a byte offset.
+class LineReader:
+    """Reads the lines added to a file since the last call, from a byte offset.
 
-    ``torn`` counts lines that could not be read. A file that shrank or was replaced is read again
-    from its start.
+    A file that shrank or was replaced is read again from its start.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._offset = 0
         self._inode = 0
-        self.torn = 0
 
     @property
     def behind(self) -> int:
         """Return how many bytes are unread; 0 without a file."""
         try:
-            return max(0, self._path.stat().st_size - self._offset)
+            return max(0, self.path.stat().st_size - self._offset)
         except OSError:
             return 0
 
-    def skip(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            stat = self._path.stat()
-            self._inode, self._offset = stat.st_ino, stat.st_size
+    def skip(self, rest: int = 0) -> None:
+        """Skip to the first whole line in the last ``rest`` bytes, by default to the end."""
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            self._find_start(file)
+            self._offset = file.seek(max(0, os.fstat(file.fileno()).st_size - rest))
+            if rest and self._offset:
+                self._offset += len(file.readline())
 
-    def read(self, limit: int | None = None) -> list[Event]:
-        """Return new complete events, at most about ``limit`` bytes of them."""
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            return []
-        with file:
-            stat = os.fstat(file.fileno())
-            if stat.st_ino != self._inode or stat.st_size < self._offset:
-                self._inode, self._offset = stat.st_ino, 0
+    def read_lines(self, limit: int | None = None) -> bytes:
+        """Return new complete lines, about ``limit`` bytes of them; nothing without a file."""
+        data = b""
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            self._find_start(file)
             file.seek(self._offset)
-            data = file.read() if limit is None else file.read(limit)
-            if limit is not None and len(data) == limit:
+            data = file.read(limit)
+            if len(data) == limit:
                 data += file.readline()
         end = data.rfind(b"\n") + 1
         self._offset += end
-        events, torn = decode(data[:end])
+        return data[:end]
+
+    def _find_start(self, file: BinaryIO) -> None:
+        stat = os.fstat(file.fileno())
+        if stat.st_ino != self._inode or stat.st_size < self._offset:
+            self._inode = stat.st_ino
+            self.restart()
+
+    def restart(self) -> None:
+        """Begin with the start of the file."""
+        self._offset = 0
+
+
+class EventReader(LineReader):
+    """Reads the events added since the last call; ``torn`` counts unreadable lines."""
+
+    torn = 0
+
+    def read(self, limit: int | None = None) -> list[Event]:
+        """Return new complete events, at most about ``limit`` bytes of them."""
+        events, torn = decode(self.read_lines(limit))
         self.torn += torn
         return events
 

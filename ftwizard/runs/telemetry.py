@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.jobs.events import UNREADABLE, to_number
+from ftwizard.jobs.events import UNREADABLE, LineReader, to_number
 
 Sample = dict[str, Any]
 MAX_BYTES = 1 << 20
@@ -22,50 +21,30 @@ HISTORY_S = 600.0
 _decode = msgspec.json.Decoder(Sample).decode
 
 
-class Telemetry:
-    """Follows one host's file; a file that was replaced or truncated is read from the start."""
+class Telemetry(LineReader):
+    """Follows one host's file, from its last ``max_bytes`` on."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = MAX_SAMPLES) -> None:
-        self.path = path
+        super().__init__(path)
         self.samples: deque[Sample] = deque(maxlen=kept)
         """The newest samples, oldest first."""
         self._max_bytes = max_bytes
-        self._offset = 0
-        self._inode = 0
-        self._is_inside = False
-        """Whether the offset may be inside a line, whose rest is skipped."""
 
     def read(self) -> bool:
         """Read new data, at most ``max_bytes``; return whether it contained a sample."""
         try:
-            with self.path.open("rb") as file:
-                data = self._new(file.fileno())
+            if self.behind > self._max_bytes:
+                self.skip(self._max_bytes)
+            lines = self.read_lines().split(b"\n")
         except OSError:
             return False
-        if self._is_inside:
-            start = data.find(b"\n") + 1
-            if not start:  # a line longer than a read is not a sample
-                self._offset += len(data)
-                return False
-            self._offset += start
-            self._is_inside, data = False, data[start:]
-        end = data.rfind(b"\n") + 1
-        if not end and len(data) >= self._max_bytes:
-            self._offset, self._is_inside = self._offset + len(data), True
-        self._offset += end
-        lines = data[:end].split(b"\n")
         samples = [sample for line in lines if (sample := _decode_line(line)) is not None]
         self.samples.extend(samples)
         return bool(samples)
 
-    def _new(self, file: int) -> bytes:
-        stat = os.fstat(file)
-        if stat.st_ino != self._inode or stat.st_size < self._offset:
-            self._inode, self._offset, self._is_inside = stat.st_ino, 0, False
-            self.samples.clear()
-        if stat.st_size - self._offset > self._max_bytes:
-            self._offset, self._is_inside = stat.st_size - self._max_bytes, True
-        return os.pread(file, self._max_bytes, self._offset)
+    def restart(self) -> None:
+        super().restart()
+        self.samples.clear()
 
 
 def history(samples: Sequence[Sample], cells: int) -> dict[int, list[float | None]]:
