@@ -179,15 +179,12 @@ class EventReader(LineReader):
 
 def read_tail(path: Path, limit: int) -> list[Event]:
     """Return the events of the whole lines in the last ``limit`` bytes of a file."""
-    try:
-        with path.open("rb") as file:
-            start = max(0, os.fstat(file.fileno()).st_size - limit)
-            file.seek(start)
-            data = file.read()
-    except FileNotFoundError:
-        return []
-    events, _ = decode(data[data.find(b"\n") + 1 :] if start else data)
-    return events
+    data = b""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        if file.seek(max(0, os.fstat(file.fileno()).st_size - limit)):
+            file.readline()
+        data = file.read()
+    return decode(data)[0]
 
 
 def sample(path: Path, pieces: int, piece_bytes: int) -> list[Event]:
@@ -197,19 +194,15 @@ def sample(path: Path, pieces: int, piece_bytes: int) -> list[Event]:
     count; the beginning and the end of the file are always included.
     """
     data = b""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            for index in range(pieces):
-                start = max(0, size - piece_bytes) * index // max(1, pieces - 1)
-                file.seek(start)
-                piece = file.read(piece_bytes)
-                begin = piece.find(b"\n") + 1 if start else 0
-                data += piece[begin : piece.rfind(b"\n") + 1]
-    except FileNotFoundError:
-        return []
-    events, _ = decode(data)
-    return events
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for index in range(pieces):
+            start = max(0, size - piece_bytes) * index // max(1, pieces - 1)
+            file.seek(start)
+            piece = file.read(piece_bytes)
+            begin = piece.find(b"\n") + 1 if start else 0
+            data += piece[begin : piece.rfind(b"\n") + 1]
+    return decode(data)[0]
 
 
 def decode(data: bytes) -> tuple[list[Event], int]:

@@ -178,6 +178,14 @@ def _read(path: Path, kind: type[_T]) -> _T:
         ) from error
 
 
+def read_json(path: Path, kind: type[_T]) -> _T | None:
+    """Read a file's JSON as ``kind``; None if it is missing or unreadable."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
 def write_whole(path: Path, data: bytes, *, ballast: Path | None = None) -> bool:
     """Write a file atomically: a reader sees the old or the new content, never a part.
 

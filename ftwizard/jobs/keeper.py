@@ -125,12 +125,9 @@ class _Keeper:
 
     def _is_removed(self) -> bool:
         try:
-            self.folder.path.stat()
             self.folder.job.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return True
-        except OSError:
-            return False
+        except OSError as error:
+            return isinstance(error, FileNotFoundError | NotADirectoryError)
         return False
 
     def _handle_requests(self, now: float, process: subprocess.Popen[bytes]) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import JobFolder, read_json, write_json
 
 Name = Literal["stop", "save", "evaluate", "kill"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -38,12 +38,8 @@ def request_stop(folder: JobFolder, attempt: int, *, grace_s: float, now: bool =
 
 def read_pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
     """Return the request of that name for that attempt, or None."""
-    try:
-        data = (folder.requests / name).read_bytes()
-        request = msgspec.json.decode(data, type=Request)
-    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
-        return None
-    return request if request.attempt == attempt else None
+    request = read_json(folder.requests / name, Request)
+    return request if request and request.attempt == attempt else None
 
 
 def remove(folder: JobFolder, name: Name) -> None:

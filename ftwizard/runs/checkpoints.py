@@ -13,9 +13,11 @@ from pathlib import Path
 
 import msgspec
 
+from ftwizard.jobs.folder import read_json
+
 MARKER = "ftwizard.json"
 NAME = re.compile(r"checkpoint-(\d+)")
-_REQUIRED = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+_REQUIRED = {"trainer_state.json", "optimizer.pt", "scheduler.pt"}
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,11 +41,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(path: Path) -> Checkpoint | None:
     """Return the marker of the checkpoint at ``path``, or None if it is not complete."""
-    try:
-        marker = msgspec.json.decode((path / MARKER).read_bytes(), type=Checkpoint)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    if marker.name != path.name or not all(name in marker.files for name in _REQUIRED):
+    marker = read_json(path / MARKER, Checkpoint)
+    if marker is None or marker.name != path.name or not marker.files.keys() >= _REQUIRED:
         return None
     try:
         intact = all((path / name).stat().st_size == size for name, size in marker.files.items())
@@ -62,10 +61,8 @@ def all_complete(folder: Path) -> list[Checkpoint]:
 
 def find_best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     """Return the checkpoint with the lowest validation loss, the earliest of equals."""
-    evaluated = [checkpoint for checkpoint in checkpoints if checkpoint.eval_loss is not None]
-    return min(
-        evaluated, key=lambda checkpoint: (checkpoint.eval_loss, checkpoint.step), default=None
-    )
+    evaluated = [item for item in checkpoints if item.eval_loss is not None]
+    return min(evaluated, key=lambda item: (item.eval_loss, item.step), default=None)
 
 
 def _has_intact_weights(path: Path, files: dict[str, int]) -> bool:
@@ -81,11 +78,8 @@ def _is_intact_safetensors(path: Path) -> bool:
             if length > 100_000_000:
                 return False
             header = msgspec.json.decode(file.read(length))
-            ends = [
-                tensor["data_offsets"][1]
-                for name, tensor in header.items()
-                if name != "__metadata__"
-            ]
+            header.pop("__metadata__", None)
+            ends = [tensor["data_offsets"][1] for tensor in header.values()]
             return 8 + length + max(ends, default=0) == os.fstat(file.fileno()).st_size
     except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError):
         return False

@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +95,13 @@ def from_file(path: Path) -> Curve:
 
 
 def _read_text(path: Path) -> str:
+    name = make_visible(str(path), 200)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise FtwizardError(
-                f"{make_visible(str(path), 200)} is too large for a loss curve.", _SUPPORTED
-            )
+            raise FtwizardError(f"{name} is too large for a loss curve.", _SUPPORTED)
         data = path.read_bytes()
     except OSError as error:
-        raise FtwizardError(
-            f"{make_visible(str(path), 200)} could not be read: {error.strerror}."
-        ) from None
+        raise FtwizardError(f"{name} could not be read: {error.strerror}.") from None
     # OpenAI's API returns a job's result file in Base64.
     with contextlib.suppress(binascii.Error, ValueError):
         data = base64.b64decode(data.strip(), validate=True)
@@ -127,18 +125,11 @@ def _from_json(text: str) -> _ReadResult | None:
 
 
 def _transpose(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Convert columns (lists of values by name, such as Keras' history) to rows.
-
-    Empty if no column is a loss.
-    """
+    """Convert columns (lists of values by name, as in Keras) to rows; none if no column is a loss."""
     columns = {name: values for name, values in content.items() if isinstance(values, list)}
     if not any(_normalize(name) in (*_LOSS, *_EVAL) for name in columns):
         return []
-    length = max(map(len, columns.values()), default=0)
-    return [
-        {name: values[index] for name, values in columns.items() if index < len(values)}
-        for index in range(length)
-    ]
+    return [dict(zip(columns, row, strict=True)) for row in zip_longest(*columns.values())]
 
 
 def _from_named_rows(rows: list[Any], total_steps: int | None = None) -> _ReadResult:
@@ -148,9 +139,8 @@ def _from_named_rows(rows: list[Any], total_steps: int | None = None) -> _ReadRe
     renamed = {
         name: to for name in names if (to := _normalize(name)) in _KNOWN_NAMES and to not in names
     }
-    if renamed:
-        valid = [{renamed.get(name, name): value for name, value in row.items()} for row in valid]
-    return from_rows(valid, total_steps), names
+    rows = [{renamed.get(name, name): value for name, value in row.items()} for row in valid]
+    return from_rows(rows, total_steps), names
 
 
 def _from_pairs(content: dict[str, Any]) -> Curve:
@@ -174,17 +164,13 @@ def _normalize(name: str) -> str:
 def _from_json_lines(text: str) -> _ReadResult | None:
     rows = []
     for line in text.splitlines():
-        if not line.strip():
-            continue
-        try:
+        with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
-        except ValueError:
-            continue
     if not rows or not all(isinstance(row, dict) for row in rows):
         return None
     if any(row.get("kind") in ("log", "eval") for row in rows):
         progress = Progress()
-        progress.feed([row for row in rows if isinstance(row, dict)])
+        progress.feed(rows)
         return from_progress(progress), []
     return _from_named_rows(rows)
 

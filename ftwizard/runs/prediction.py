@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import JobFolder, read_json, write_json
 from ftwizard.quantity import Figure
 
 
@@ -62,11 +62,8 @@ def record_prediction(folder: JobFolder, predicted: RunFigures) -> None:
 
 def read_prediction(folder: JobFolder) -> RunFigures | None:
     """Return the recorded prediction of a run; None if there is no readable one."""
-    try:
-        prediction = msgspec.json.decode(folder.prediction.read_bytes(), type=RunFigures)
-    except (OSError, ValueError, RecursionError):
-        return None
-    return prediction if _is_sound(prediction) else None
+    prediction = read_json(folder.prediction, RunFigures)
+    return prediction if prediction and _is_sound(prediction) else None
 
 
 def from_result(result: dict[str, Any]) -> PredictionResult | None:

@@ -14,8 +14,7 @@ import msgspec
 
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import UNREADABLE
-from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
+from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id, read_json
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
@@ -164,20 +163,13 @@ def read_job(folder: JobFolder) -> JobRecord | None:
 
 def read_result(folder: JobFolder) -> dict[str, Any]:
     """Read ``result.json`` of the newest attempt; empty if missing or unreadable."""
-    content = _read_document(folder.result)
+    content = read_json(folder.result, dict[str, Any]) or {}
     return content if content.get("attempt") == folder.newest_attempt() else {}
 
 
 def read_trained(folder: JobFolder) -> dict[str, Any]:
     """Read ``trained.json``; empty if missing or unreadable."""
-    return _read_document(folder.trained)
-
-
-def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, *UNREADABLE):
-        return {}
+    return read_json(folder.trained, dict[str, Any]) or {}
 
 
 def make_id(name: str) -> str:

@@ -42,7 +42,7 @@ class DoctorPage(Page[None]):
         "packages work together.\n\n"
         "Press r to check again after a fix. On the command line: ftwizard doctor"
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "again", "check again")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "check", "check again")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +57,11 @@ class DoctorPage(Page[None]):
     def on_mount(self) -> None:
         self.query_one("#doctor").focus()
         self.set_interval(POLL_EVERY_S, self._tick)
-        self._check()
-
-    def action_again(self) -> None:
-        """Check again; the old results stay until then."""
-        self._check()
+        self.action_check()
 
     @work(group="check", exclusive=True, exit_on_error=False)
-    async def _check(self) -> None:
+    async def action_check(self) -> None:
+        """Check; the old results stay until then."""
         child = self._child = CommandProcess("doctor")
         self._tick()
         try:

@@ -11,6 +11,7 @@ import msgspec
 
 from ftwizard import locations
 from ftwizard.jobs.events import to_count
+from ftwizard.jobs.folder import read_json
 from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import ChartLine, Mark
@@ -59,11 +60,7 @@ class ChartSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_settings() -> ChartSettings:
     """Return the settings of the last view, or the defaults."""
-    try:
-        data = (locations.home_folder() / "view.json").read_bytes()
-        return msgspec.json.decode(data, type=ChartSettings)
-    except (OSError, msgspec.DecodeError):
-        return ChartSettings()
+    return read_json(locations.home_folder() / "view.json", ChartSettings) or ChartSettings()
 
 
 def save_settings(chart_settings: ChartSettings) -> None:

@@ -96,10 +96,9 @@ def list_figures(
 ) -> list[tuple[str, str]]:
     """Return name and value of each available figure, most important first, including ``spent``."""
     pairs: list[tuple[str, str]] = []
-    if progress.loss is not None:
-        pairs.append(("loss", f"{progress.loss:.4f}"))
-    if progress.eval_loss is not None:
-        pairs.append(("validation", f"{progress.eval_loss:.4f}"))
+    for name, loss in (("loss", progress.loss), ("validation", progress.eval_loss)):
+        if loss is not None:
+            pairs.append((name, f"{loss:.4f}"))
     if report.best_eval_loss is not None:
         pairs.append(("best", f"{report.best_eval_loss:.4f} at step {report.best_step:,}"))
     is_training = progress.phase in ACTIVE and report.state != "ended"
@@ -121,14 +120,12 @@ def list_efficiency(progress: Progress) -> list[tuple[str, str]]:
 
     The list is empty while no share is known or the run is not training.
     """
-    if progress.phase not in ACTIVE:
-        return []
     shares = [
         (name, f"{100 * share:.0f}%")
         for measured, name in SHARES.items()
         if (share := _recent_mean(progress.metrics.get(measured))) is not None
     ]
-    if not shares:
+    if progress.phase not in ACTIVE or not shares:
         return []
     speed = progress.tokens_per_s
     speeds = [("speed", f"{speed:,.0f} tokens/s")] if speed else []
@@ -139,9 +136,8 @@ def _recent_mean(series: Series | None) -> float | None:
     """Return the mean of the last steps, None if it is not between 0 and 1."""
     if series is None:
         return None
-    begin = max(0, len(series) - RATE_WINDOW)
-    points = (series[index] for index in range(begin, len(series)))
-    values = [y for _, y in points if math.isfinite(y)]
+    newest = range(max(0, len(series) - RATE_WINDOW), len(series))
+    values = [y for index in newest if math.isfinite(y := series[index][1])]
     mean = sum(values) / len(values) if values else math.nan
     return mean if 0 <= mean <= 1 else None
 
@@ -149,12 +145,11 @@ def _recent_mean(series: Series | None) -> float | None:
 def _best_saving(progress: Progress) -> list[tuple[str, str]]:
     newest_first = reversed(progress.findings)
     finding = next((item for item in newest_first if item.get("code") == "efficiency"), {})
-    setting, saved_share = finding.get("setting"), to_measure(finding.get("saves"))
-    if not isinstance(setting, str) or saved_share is None or saved_share > 1:
+    setting, share = finding.get("setting"), to_measure(finding.get("saves"))
+    if not isinstance(setting, str) or share is None or share > 1:
         return []
-    return [
-        ("→", f"{make_visible(setting, 60)} would save up to {100 * saved_share:.0f}% of the time")
-    ]
+    saving = f"{make_visible(setting, 60)} would save up to {100 * share:.0f}% of the time"
+    return [("→", saving)]
 
 
 def format_spent(
@@ -206,12 +201,10 @@ def format_machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
     if used is not None and total is not None:
         memory = f"{format_bytes(used)} of {format_bytes(total)}"
         parts.append(Text.assemble(("memory ", "dim"), memory))
-    if not sample.get("gpus"):
-        reason = make_visible(str(sample.get("no_gpu", "")), 80)
-        if sample.get("hung"):
-            parts.append(Text("! GPU driver is not responding", f"bold {palette.WARNING}"))
-        else:
-            parts.append(Text(f"no GPU: {reason}", "dim"))
+    if sample.get("hung") and not sample.get("gpus"):
+        parts.append(Text("! GPU driver is not responding", f"bold {palette.WARNING}"))
+    elif not sample.get("gpus"):
+        parts.append(Text(f"no GPU: {make_visible(str(sample.get('no_gpu', '')), 80)}", "dim"))
     return Text("\n").join(_flow(parts, width, "   "))
 
 
@@ -262,10 +255,10 @@ def find_verdict(findings: Sequence[Event]) -> Event | None:
 def get_advice(event: Event, *, is_alive: bool) -> str:
     """Return the advice of a finding, adapted if the run has ended."""
     action = event.get("action")
-    if not isinstance(action, str):
-        return ""
-    advice = make_visible(action, 300)
-    return advice if is_alive else ADVICE_AFTER_END.get(str(event.get("code")), advice)
+    advice = make_visible(action, 300) if isinstance(action, str) else ""
+    return (
+        advice if is_alive or not advice else ADVICE_AFTER_END.get(str(event.get("code")), advice)
+    )
 
 
 def finding_mark(event: Event) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import Any, ClassVar
 
-import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +14,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.jobs.ending import describe_end_reason
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import observe
 from ftwizard.runs import describe, prediction, store
 from ftwizard.screens import layout, palette
@@ -64,7 +63,9 @@ class ResultsPage(Page[str]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="finish"):
-            yield Static(self._format_scores(), id="scores", markup=False)
+            yield Static(
+                format_scores(self._result.get("compare") or {}), id="scores", markup=False
+            )
             yield Static(id="answer", markup=False)
             yield Static(self._build_files(), id="files", markup=False)
 
@@ -105,12 +106,6 @@ class ResultsPage(Page[str]):
             parts += ["", build_answer(self._answers[index], index, total, self._limit)]
         part.update(Group(*parts[1:]))
 
-    def _format_scores(self) -> Text:
-        compared = self._result.get("compare") or {}
-        if not compared.get("rows"):
-            return Text("No comparison: it was not requested, or there is no test set.", "dim")
-        return format_scores(compared)
-
     def _build_files(self) -> Table:
         folder = self._folder
         merged = self._result.get("merged")
@@ -135,6 +130,8 @@ class ResultsPage(Page[str]):
 
 def format_scores(compared: dict[str, Any]) -> Text:
     """Return the scores of base and tuned model side by side, with a mark for the change."""
+    if not compared.get("rows"):
+        return Text("No comparison: it was not requested, or there is no test set.", "dim")
     text = Text.assemble(
         (f"{format_count(compared['rows'], 'test example'):<28}", "bold"),
         ("    base     tuned", "dim"),
@@ -153,10 +150,7 @@ def format_scores(compared: dict[str, Any]) -> Text:
 def build_answer(
     answer: dict[str, Any], index: int, count: int, limit: int | None = MAX_CHARACTERS
 ) -> Group:
-    """Return a test example: prompt, expected answer and the answers of both models.
-
-    ``limit`` is the number of characters of each text, None for all of them.
-    """
+    """Return a test example with both answers; ``limit`` is the characters of a text, None for all."""
     prompt = answer["prompt"][-1]["content"] if answer.get("prompt") else ""
     is_exact = answer["tuned"].strip() == answer["expected"].strip()
     title = Text.assemble(
@@ -185,8 +179,6 @@ def _truncate(text: str, limit: int | None) -> str:
 
 
 def _read_answers(folder: JobFolder) -> list[dict[str, Any]]:
-    try:
-        comparison = msgspec.json.decode((folder.evaluations / "compare.json").read_bytes())
-        return list(comparison["answers"])
-    except (OSError, msgspec.DecodeError, KeyError, TypeError):
-        return []
+    comparison = read_json(folder.evaluations / "compare.json", dict[str, Any]) or {}
+    answers = comparison.get("answers")
+    return answers if isinstance(answers, list) else []

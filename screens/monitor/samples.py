@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,10 +145,8 @@ class AnswersPage(ScrollingPage):
 def build_lines(
     progress: Progress, width: int, plan: Plan | None, middle: int | None
 ) -> list[MenuLine]:
-    """Return prompts with their answers, then the highest-loss examples, ``width`` cells wide.
-
-    ``middle`` is the step shown between the first and the newest.
-    """
+    """Return prompts with answers (step ``middle`` between the first and the newest), then the
+    highest-loss examples."""
     lines: list[MenuLine] = []
     movable = middle if len(list_steps(progress)) > 1 else None
     for index, answers in sorted(progress.samples.items()):
@@ -176,10 +175,7 @@ def default_step(progress: Progress) -> int | None:
 
 
 def list_steps(progress: Progress) -> list[int]:
-    """Return the steps that can be shown in the middle, in order.
-
-    These are the steps between the first and the newest, and the default one.
-    """
+    """Return the steps between the first and the newest, and the default one, in order."""
     default = default_step(progress)
     return sorted({*_list_answered(progress)[1:-1], *(() if default is None else (default,))})
 
@@ -225,26 +221,24 @@ def _build_columns(labels: list[str], answers: list[Event], width: int) -> list[
         [Text(label, "dim"), *_wrap(answer, "answer", column_cells)]
         for label, answer in zip(labels, answers, strict=True)
     ]
-    rows = []
-    for index in range(max(map(len, columns))):
+    lines = []
+    for cells in zip_longest(*columns, fillvalue=Text()):
         row = Text("   ")
-        for column in columns:
-            cell = column[index] if index < len(column) else Text()
+        for cell in cells:
             row.append_text(cell).append(" " * (column_cells + 2 - cell.cell_len))
         row.rstrip()
-        rows.append(MenuLine(row))
-    return rows
+        lines.append(MenuLine(row))
+    return lines
 
 
 def _build_labeled(
     label: str, label_cells: int, event: Event, field: str, width: int, style: str
 ) -> list[MenuLine]:
-    parts = _wrap(event, field, max(20, width - label_cells - 5), style)
-    labels = [label, *[""] * (len(parts) - 1)]
-    return [
-        MenuLine(Text.assemble("   ", (f"{label:<{label_cells}}", "dim"), "  ", part))
-        for label, part in zip(labels, parts, strict=True)
-    ]
+    lines = []
+    for part in _wrap(event, field, max(20, width - label_cells - 5), style):
+        lines.append(MenuLine(Text.assemble("   ", (f"{label:<{label_cells}}", "dim"), "  ", part)))
+        label = ""
+    return lines
 
 
 def _wrap(event: Event, field: str, width: int, style: str = "") -> list[Text]:
