@@ -163,28 +163,21 @@ its speed is measured."""
 def find_speeds(chosen: Plan, *, but: str = "") -> list[RunSpeed]:
     """Return the speeds of the newest runs of the same model and method, except run ``but``."""
     speeds = (
-        RunSpeed(run=folder.id, tokens_per_s=rate, as_of=_last_day(folder))
+        _read_speed(folder)
         for folder, _, plan in _read_runs(MAX_RUNS_FOR_SPEED)
         if folder.id != but
         and (plan.model.name, plan.recipe.method) == (chosen.model.name, chosen.recipe.method)
-        and (rate := _read_speed(folder))
     )
-    return list(islice(speeds, MAX_SPEEDS))
+    return list(islice(filter(None, speeds), MAX_SPEEDS))
 
 
-def _last_day(folder: JobFolder) -> str | None:
-    """Return the date of the run's last event."""
-    try:
-        return str(datetime.date.fromtimestamp(folder.events.stat().st_mtime))
-    except OSError:
-        return None
-
-
-def _read_speed(folder: JobFolder) -> float | None:
-    """Return the tokens per second of a run's last steps, reading only the end of its events."""
+def _read_speed(folder: JobFolder) -> RunSpeed | None:
+    """Return the speed of a run's last steps, reading only the end of its events."""
     progress = Progress()
     try:
         progress.feed(read_tail(folder.events, TAIL_BYTES))
+        last_day = datetime.date.fromtimestamp(folder.events.stat().st_mtime)
     except OSError:
         return None
-    return progress.tokens_per_s
+    rate = progress.tokens_per_s
+    return RunSpeed(run=folder.id, tokens_per_s=rate, as_of=str(last_day)) if rate else None

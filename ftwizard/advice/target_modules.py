@@ -33,12 +33,27 @@ def predict_adapted(
 
     ``targets``: names from the plan; None for every linear layer of the blocks.
     """
-    ends = last_name_parts(targets)
+    size = shape.adapter(rank, last_name_parts(targets))
     mixed = [linear for linear in shape.linears if linear.active < linear.count]
     experts = sum(linear.weights for linear in mixed) / shape.parameters
-    is_fused = any(linear.fused for linear in mixed)
-    warnings = _warnings(shape, experts, shape.adapter(rank, ends), targets, is_fused)
-    is_risky = experts > DOMINANT or not shape.adapter(1, ends) or not shape.covered
+    warnings = [lacking] if (lacking := describe_missing(shape, targets)) else []
+    if experts > DOMINANT:
+        warnings.append(
+            f"Experts hold {experts:.0%} of the weights, and each token uses only "
+            f"{shape.active / shape.parameters:.0%} of the model. Each expert trains little, and "
+            f"the adapter is large ({size / 1e6:,.0f} million weights)."
+        )
+        if any(linear.fused for linear in mixed):
+            warnings.append(
+                "Its fused experts stay in 16 bit with QLoRA, which then needs about as much "
+                "memory as LoRA."
+            )
+    if not shape.covered:
+        warnings.append(
+            f"Estimates were not verified for {make_visible(shape.model_type, 40)} models. Measure a few "
+            "real steps with ftwizard probe PLAN."
+        )
+    is_risky = experts > DOMINANT or not size or not shape.covered
     return Adapted(tuple(warnings), SAFER if is_risky else ())
 
 
@@ -85,28 +100,3 @@ def _suggest_names(shape: ModelShape, lacking: list[str]) -> str:
     ends = (target.rpartition(".")[2] for target in lacking)
     near = dict.fromkeys(name for end in ends for name in get_close_matches(end, names, 2))
     return f"Nearest: {', '.join(near)}." if near else f"It has: {', '.join(names)}."
-
-
-def _warnings(
-    shape: ModelShape, experts: float, size: int, targets: tuple[str, ...] | None, fused: bool
-) -> list[str]:
-    warnings: list[str] = []
-    if lacking := describe_missing(shape, targets):
-        warnings.append(lacking)
-    if experts > DOMINANT:
-        warnings.append(
-            f"Experts hold {experts:.0%} of the weights, and each token uses only "
-            f"{shape.active / shape.parameters:.0%} of the model. Each expert trains little, and "
-            f"the adapter is large ({size / 1e6:,.0f} million weights)."
-        )
-        if fused:
-            warnings.append(
-                "Its fused experts stay in 16 bit with QLoRA, which then needs about as much "
-                "memory as LoRA."
-            )
-    if not shape.covered:
-        warnings.append(
-            f"Estimates were not verified for {make_visible(shape.model_type, 40)} models. Measure a few "
-            "real steps with ftwizard probe PLAN."
-        )
-    return warnings

@@ -13,18 +13,6 @@ from ftwizard.diagnosis.curve import Curve, Objective, Pattern, Point, Sign
 from ftwizard.diagnosis.verdict import Verdict, diagnose
 
 __all__ = [
-    "MARKS",
-    "PATTERN_NAMES",
-    "Action",
-    "Curve",
-    "DiagnosisFinding",
-    "Objective",
-    "Pattern",
-    "Point",
-    "Sign",
-    "Verdict",
-    "describe_best",
-    "diagnose",
-    "get_mark",
-    "to_findings",
+    "MARKS", "PATTERN_NAMES", "Action", "Curve", "DiagnosisFinding", "Objective", "Pattern", "Point",
+    "Sign", "Verdict", "describe_best", "diagnose", "get_mark", "to_findings",
 ]  # fmt: skip

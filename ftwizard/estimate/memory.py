@@ -82,17 +82,16 @@ def estimate_memory(
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    resident = _compute_resident(shape, setup, stack)
-    moments = _compute_moments(shape, setup, stack, resident)
+    moments = _compute_moments(shape, setup, stack)
     if gpus > 1:  # DistributedDataParallel: gradient buckets in addition to the gradients
         for at in moments.values():
-            at["gradients"] += resident.gradients
+            at["gradients"] += _gradient_bytes(shape, setup, stack)
     stranded = 0.0
     if setup.head == "full" and setup.bytes_each == 2:
         stranded = stack.stranded_bytes * shape.vocabulary * setup.tokens
     moment = _find_peak(moments)
     return from_parts(
-        moments[moment], moment=moment, trained=resident.trained, stack=stack, stranded=stranded
+        moments[moment], moment=moment, trained=setup.trained(shape), stack=stack, stranded=stranded
     )
 
 
@@ -100,13 +99,7 @@ def _find_peak(moments: Mapping[str, Mapping[str, float]]) -> str:
     return max(moments, key=lambda moment: sum(moments[moment].values()))
 
 
-def estimate_sharded(
-    shape: ModelShape,
-    setup: TrainingSetup,
-    cards: int,
-    *,
-    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
-) -> MemoryEstimate:
+def estimate_sharded(shape: ModelShape, setup: TrainingSetup, cards: int) -> MemoryEstimate:
     """Estimate the memory of each of ``cards`` GPUs that share a model and process different rows.
 
     ftwizard trains on one GPU and does not shard: this only serves suggestions. Source: PyTorch's
@@ -115,42 +108,28 @@ def estimate_sharded(
     norm and output layer form one unit that stays gathered). Raises FtwizardError for target modules
     that the model does not have.
     """
-    resident = _compute_resident(shape, setup, stack)
-    moments = _compute_moments(shape, setup, stack, resident)
-    root, per_block = _measure_units(shape, setup, stack, resident)
+    moments = _compute_moments(shape, setup, FTWIZARD_OVERHEAD)
+    alone = moments["step"]
+    root = stream_bytes(setup, FTWIZARD_OVERHEAD) * shape.vocabulary * shape.hidden
+    root *= 1 if shape.tied else 2
+    per_block = max(0.0, alone["weights"] + alone["adapter"] - root) / shape.layers
     for name, at in moments.items():
         for part in ("weights", "adapter", "optimizer", "gradients"):
             at[part] /= cards
         if name != "step":
             at["weights"] += root + _GATHERED * per_block
-            at["gradients"] += resident.gradients / shape.layers
+            at["gradients"] += _gradient_bytes(shape, setup, FTWIZARD_OVERHEAD) / shape.layers
     moment = _find_peak(moments)
     return from_parts(
-        moments[moment], moment=moment, trained=resident.trained, stack=stack, spread=SHARDED_RANGE,
+        moments[moment], moment=moment, trained=setup.trained(shape), spread=SHARDED_RANGE,
         source=f"rough, sharded over {cards} GPUs (FSDP), computed from the model's configuration",
     )  # fmt: skip
 
 
-def _measure_units(
-    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: _ResidentBytes
-) -> tuple[float, float]:
-    """Return the bytes of the unit that stays gathered, and of a block."""
-    root = (
-        stream_bytes(setup, stack) * shape.vocabulary * shape.hidden * (1.0 if shape.tied else 2.0)
-    )
-    return root, max(0.0, resident.weights + resident.adapter - root) / shape.layers
-
-
-def find_fewest_gpus(
-    shape: ModelShape,
-    setup: TrainingSetup,
-    free: float,
-    *,
-    stack: FrameworkOverhead = FTWIZARD_OVERHEAD,
-) -> Sharded | None:
+def find_fewest_gpus(shape: ModelShape, setup: TrainingSetup, free: float) -> Sharded | None:
     """Return the fewest GPUs with ``free`` bytes each that surely fit it; None if 8 do not."""
     for cards in range(2, MAX_CARDS + 1):
-        memory = estimate_sharded(shape, setup, cards, stack=stack)
+        memory = estimate_sharded(shape, setup, cards)
         if memory.peak.highest <= free:
             return Sharded(cards=cards, memory=memory)
     return None
@@ -229,39 +208,37 @@ MERGING = 1.4
 layers. Counted by the ledger on Qwen3-30B-A3B."""
 
 
-class _ResidentBytes(msgspec.Struct, frozen=True, kw_only=True):
-    """Permanent bytes, and the bytes of all gradients."""
-
-    weights: float
-    adapter: float
-    optimizer: float
-    gradients: float
-    trained: int
-
-
 def _compute_resident(
     shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead
-) -> _ResidentBytes:
-    """Compute the permanent bytes.
+) -> dict[str, float]:
+    """Compute the permanent bytes by part.
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    full = setup.method == "full"
-    count = setup.trained(shape)
+    full, count = setup.method == "full", setup.trained(shape)
     if not count:
         raise FtwizardError(
             "The model has none of the layers in recipe.target_modules.",
             f"It has: {', '.join(dict.fromkeys(linear.name for linear in shape.linears))}.",
         )
-    wide = 4 if setup.bytes_each == 4 else stack.full_bytes if full else stack.adapter_bytes
-    trained = count * wide
-    return _ResidentBytes(
-        weights=trained if full else _frozen_weights(shape, setup, stack),
-        adapter=0 if full else trained,
-        optimizer=count * (2 * wide if stack.moment_bytes is None else stack.moment_bytes),
-        gradients=trained,
-        trained=count,
-    )
+    wide = _trained_bytes(setup, stack)
+    moments = 2 * wide if stack.moment_bytes is None else stack.moment_bytes
+    return {
+        "weights": count * wide if full else _frozen_weights(shape, setup, stack),
+        "adapter": 0 if full else count * wide,
+        "optimizer": count * moments,
+    }
+
+
+def _trained_bytes(setup: TrainingSetup, stack: FrameworkOverhead) -> int:
+    """Return the bytes of a trained weight, and of its gradient."""
+    if setup.bytes_each == 4:
+        return 4
+    return stack.full_bytes if setup.method == "full" else stack.adapter_bytes
+
+
+def _gradient_bytes(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> int:
+    return setup.trained(shape) * _trained_bytes(setup, stack)
 
 
 def _frozen_weights(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> float:
@@ -280,9 +257,13 @@ def _frozen_weights(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOve
 
 
 def _compute_moments(
-    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: _ResidentBytes
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead
 ) -> dict[str, dict[str, float]]:
-    """Return the live bytes by part at each moment that can be the peak."""
+    """Return the live bytes by part at each moment that can be the peak.
+
+    Raises FtwizardError for target modules that the model does not have.
+    """
+    base, gradients = _compute_resident(shape, setup, stack), _gradient_bytes(shape, setup, stack)
     widest = block(shape, setup, stack)
     merged = _merged_experts(shape, setup)
     between = shape.layers * (widest.stream if setup.checkpointing else widest.kept + merged)
@@ -291,11 +272,11 @@ def _compute_moments(
     if not setup.checkpointing:
         unpacked -= merged  # the last block's is already included in ``between``
         elsewhere -= widest.kept + merged
-    raw = _raw(shape, setup, resident)
-    copies = _cast(shape, setup, stack, resident)
-    carried = resident.gradients if setup.accumulation > 1 else 0.0
+    raw = _raw(shape, setup, stack)
+    copies = _cast(shape, setup, stack)
+    carried = gradients if setup.accumulation > 1 else 0.0
     logits, head, of_head = _logits(shape, setup, stack)
-    first, last = _backward(shape, setup, stack, resident)
+    first, last = _backward(shape, setup, stack)
     # The last norm keeps its 32-bit input; its output goes into the loss.
     ending = 4.0 * shape.hidden * setup.tokens + widest.stream
     by_moment = {
@@ -322,30 +303,30 @@ def _compute_moments(
         },
         "step": {
             "gradients": last,
-            "activations": 0.0 if stack.fused_optimizer else resident.gradients,
+            "activations": 0.0 if stack.fused_optimizer else gradients,
         },
     }
-    base = {name: getattr(resident, name) for name in ("weights", "adapter", "optimizer")}
     return {name: base | at for name, at in by_moment.items()}
 
 
 def _backward(
-    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: _ResidentBytes
+    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead
 ) -> tuple[float, float]:
     """Return the gradient bytes before the first block's backward pass, and at the end.
 
     Embeddings come last. If they are tied, their gradient is created next to the existing one.
     """
+    gradients = _gradient_bytes(shape, setup, stack)
     if setup.method != "full":
-        return resident.gradients, resident.gradients
-    each = resident.gradients / resident.trained
+        return gradients, gradients
+    each = _trained_bytes(setup, stack)
     embeddings = each * shape.vocabulary * shape.hidden
     in_block = each * sum(linear.weights for linear in shape.linears)
-    first = resident.gradients - in_block / shape.layers - (0 if shape.tied else embeddings)
-    return first, resident.gradients + (embeddings if shape.tied else 0)
+    first = gradients - in_block / shape.layers - (0 if shape.tied else embeddings)
+    return first, gradients + (embeddings if shape.tied else 0)
 
 
-def _raw(shape: ModelShape, setup: TrainingSetup, resident: _ResidentBytes) -> float:
+def _raw(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> float:
     """Return the bytes of a new gradient of a layer's fused experts, before it is accumulated.
 
     They are one parameter, the largest one.
@@ -355,17 +336,15 @@ def _raw(shape: ModelShape, setup: TrainingSetup, resident: _ResidentBytes) -> f
         return 0.0
     blocks = max(1, max(linear.passes for linear in fused) // max(1, shape.experts))
     largest = max(linear.weights for linear in fused) / blocks
-    return resident.gradients / resident.trained * largest
+    return _trained_bytes(setup, stack) * largest
 
 
-def _cast(
-    shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead, resident: _ResidentBytes
-) -> float:
+def _cast(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> float:
     """Return the bytes of 16-bit copies of 32-bit weights that autocast keeps during a forward."""
     if not stack.autocast or setup.precision == "fp32":
         return 0.0
     if setup.method != "full":
-        return 2.0 * resident.trained if stack.adapter_bytes == 4 else 0.0
+        return 2.0 * setup.trained(shape) if stack.adapter_bytes == 4 else 0.0
     # Grouped matmuls of experts are not autocast.
     cast = (linear for linear in shape.linears if not linear.fused or linear.computed is not None)
     return 2.0 * sum(linear.weights for linear in cast) if stack.full_bytes == 4 else 0.0

@@ -58,8 +58,6 @@ class RecipeEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """Of the GPU, else of the machine; None for target modules that the model does not have."""
     time: Figure | None
     """Seconds of training alone."""
-    otherwise: Figure | None
-    """Seconds of training with packing toggled; None if there is little padding."""
     parts: dict[str, Figure]
     """Seconds of the whole run by part, including ``time``; empty if unknown."""
     whole: Figure | None
@@ -104,7 +102,6 @@ def estimate_recipe(
         cut=_counted(work.cut, "share", f"rows longer than {recipe.max_length:,} tokens"),
         memory=estimate_setup_memory(shape, setup, machine),
         time=time,
-        otherwise=_estimate_toggled_packing(recipe, train, shape, setup, machine, work),
         parts=parts,
         whole=whole,
         cost=machine_rate.estimate_cost(whole or time, machine.hour),
@@ -182,26 +179,6 @@ def _time(
     return duration.from_cpu_cores(
         shape, setup, work, cores=machine.cores, bf16=machine.bfloat16_cpu
     )
-
-
-def _estimate_toggled_packing(
-    recipe: Recipe,
-    train: LengthDistribution,
-    shape: ModelShape | None,
-    setup: TrainingSetup,
-    machine: TrainingMachine,
-    work: TrainingPasses,
-) -> Figure | None:
-    """Return the training time with packing toggled.
-
-    None if speed was measured, because that holds for the current setting only.
-    """
-    if shape is None or machine.probed is not None or machine.speeds or not machine.gpu:
-        return None
-    toggled = compute_passes(train, msgspec.structs.replace(recipe, packing=not recipe.packing))
-    if max(work.padding_share, toggled.padding_share) < 0.1:
-        return None
-    return _time(shape, setup, machine, toggled)
 
 
 def _counted(value: float, unit: str, source: str) -> Figure:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import batching, memory, plan_estimate, recipe_estimate, training_setup
+from ftwizard.estimate import memory, plan_estimate, recipe_estimate, training_setup
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.recipe_estimate import RecipeEstimate, TrainingMachine
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
@@ -75,10 +75,6 @@ def test_padding_is_said_both_ways() -> None:
     plain = of(Recipe())
     packed = of(Recipe(packing=True))
     assert plain.padding.value > 0.3 and packed.padding.value == 0
-    assert plain.otherwise is not None and plain.otherwise.value < seconds(plain)
-    assert packed.otherwise is not None and packed.otherwise.value == seconds(plain)
-    even = batching.from_mean(2000, 300)
-    assert recipe_estimate.estimate_recipe(Recipe(), even, None, LLAMA, A100).otherwise is None
 
 
 def test_what_was_measured_comes_first() -> None:
