@@ -99,42 +99,29 @@ def print_report(
         span = f" ({tokens.low:,.0f} to {tokens.high:,.0f})" if tokens.low is not None else ""
         lines.append(("tokens", f"{tokens.value:,.0f}{span}, {tokens.source}"))
     if again := evidence.warn_of_facts(data_evidence):
-        numbers = ", ".join(map(str, again.lines))
-        lines.append(
-            ("✗ tool" if again.wrong_tool else "! tool", f"{again.message} Lines: {numbers}.")
+        label, numbers = (
+            "✗ tool" if again.wrong_tool else "! tool",
+            ", ".join(map(str, again.lines)),
         )
-    if data_evidence.rft:
-        platforms = ", ".join(data_evidence.rft.where)
-        lines.append(
-            (
-                "RFT",
-                f"{data_evidence.rft.reason} {data_evidence.rft.caution} Offered by {platforms}.",
-            )
-        )
+        lines.append((label, f"{again.message} Lines: {numbers}."))
+    if rft := data_evidence.rft:
+        lines.append(("RFT", f"{rft.reason} {rft.caution} Offered by {', '.join(rft.where)}."))
     out.print(output.build_pair_table(lines))
     _print_costs(out, report.cost_by_provider(data_evidence, facts, answers, today))
     output.print_lines(out, "", "Suggested recipe for this machine")
-    by_name = {setting.name: setting for setting in report.advise_recipe(data_evidence, facts)}
-    out.print(
-        output.build_pair_table(
-            _format_settings([by_name[name] for name in SHOWN_SETTINGS if name in by_name])
-        )
-    )
+    by_name = {value.name: value for value in report.advise_recipe(data_evidence, facts)}
+    advised = [by_name[name] for name in SHOWN_SETTINGS if name in by_name]
+    out.print(output.build_pair_table(map(_format_setting, advised)))
 
 
 def _print_costs(out: Console, costs_by_provider: tuple[ProviderCost, ...]) -> None:
     if not costs_by_provider:
         return
-    recipe = Recipe()
-    output.print_lines(
-        out, "", f"Training cost for these rows, {recipe.epochs:g} epochs, cheapest offers"
-    )
+    title = f"Training cost for these rows, {Recipe().epochs:g} epochs, cheapest offers"
+    output.print_lines(out, "", title)
     names = {provider.id: provider.name for provider in catalog().providers}
-    out.print(
-        output.build_pair_table(
-            (names[cost.provider], _format_cost(cost)) for cost in costs_by_provider
-        )
-    )
+    rows = ((names[cost.provider], _format_cost(cost)) for cost in costs_by_provider)
+    out.print(output.build_pair_table(rows))
     output.print_lines(
         out,
         "10% of the rows are for validation, 10% for the test set.",
@@ -143,24 +130,15 @@ def _print_costs(out: Console, costs_by_provider: tuple[ProviderCost, ...]) -> N
 
 
 def _format_cost(provider_cost: ProviderCost) -> str:
-    if provider_cost.why_not:
-        return f"{provider_cost.amount}: {provider_cost.details}"
-    owner = (
-        f"; weights: {provider_cost.owner[0].lower()}{provider_cost.owner[1:]}"
-        if provider_cost.owner
-        else ""
-    )
-    return f"{provider_cost.amount}: {provider_cost.details}{owner}"
+    text, owner = f"{provider_cost.amount}: {provider_cost.details}", provider_cost.owner
+    if owner and not provider_cost.why_not:
+        text += f"; weights: {owner[0].lower()}{owner[1:]}"
+    return text
 
 
-def _format_settings(advised: list[AdvisedValue]) -> list[tuple[str, str]]:
-    return [
-        (
-            setting(advice.name).label,
-            f"{_format_value(advice)}: {advice.reason} ({advice.source}, {advice.as_of})",
-        )
-        for advice in advised
-    ]
+def _format_setting(advice: AdvisedValue) -> tuple[str, str]:
+    text = f"{_format_value(advice)}: {advice.reason} ({advice.source}, {advice.as_of})"
+    return setting(advice.name).label, text
 
 
 def _format_value(advice: AdvisedValue) -> str:

@@ -34,16 +34,13 @@ def demo(arguments: argparse.Namespace) -> int:
     output.print_lines(
         console, "A real fine-tune, end to end: turn support tickets into structured JSON.", ""
     )
-    console.print(
-        output.build_pair_table(
-            [
-                ("model", source.description),
-                ("data", chosen.data.files.train),
-                ("runs", str(locations.runs_folder())),
-                ("takes", bundled_samples.DEMO_COST),
-            ]
-        )
-    )
+    facts = {
+        "model": source.description,
+        "data": chosen.data.files.train,
+        "runs": str(locations.runs_folder()),
+        "takes": bundled_samples.DEMO_COST,
+    }
+    console.print(output.build_pair_table(facts.items()))
     output.print_lines(console, "")
     if not arguments.yes and not _confirm():
         return DECLINED
@@ -67,13 +64,7 @@ def _confirm() -> bool:
 def _print_pairs(folder: JobFolder, console: Console) -> None:
     for pair in store.read_result(folder).get("compare", {}).get("pairs", []):
         output.print_lines(console, "")
-        console.print(
-            output.build_pair_table(
-                [
-                    ("ticket", make_visible(pair["prompt"][-1]["content"], 200)),
-                    ("expected", make_visible(pair["expected"], 200)),
-                    ("base", make_visible(pair["base"], 200)),
-                    ("tuned", make_visible(pair["tuned"], 200)),
-                ]
-            )
-        )
+        answers = {"ticket": pair["prompt"][-1]["content"]}
+        answers |= {name: pair[name] for name in ("expected", "base", "tuned")}
+        rows = ((name, make_visible(text, 200)) for name, text in answers.items())
+        console.print(output.build_pair_table(rows))

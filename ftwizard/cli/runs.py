@@ -29,15 +29,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 OPTIONAL_COLUMNS = (
-    "loss",
-    "memory off by",
-    "memory",
-    "off by",
-    "child of",
-    "best validation",
-    "predicted",
-    "took",
-)
+    "loss", "memory off by", "memory", "off by", "child of", "best validation", "predicted", "took",
+)  # fmt: skip
 """Columns to drop on a narrow terminal, in this order; the JSON has all."""
 GAP = 3
 """Spaces between two columns."""
@@ -109,6 +102,7 @@ def _build_table(records: list[RunRecord], width: int) -> Table:
 def _format_cells(record: RunRecord) -> dict[str, str]:
     error = record.error or {}
     peak = record.actual.peak_memory if record.actual else None
+    predicted_cost = _format_cost(record.predicted)
     return {
         "run": record.id,
         "state": make_visible(describe.describe_state(record)),
@@ -119,7 +113,7 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
         "predicted": _format_time(record.predicted),
         "took": _format_time(record.actual),
         "off by": _format_error(error.get("seconds")),
-        "cost": _format_cost(record.actual) or _format_predicted_cost(record.predicted),
+        "cost": _format_cost(record.actual) or (f"({predicted_cost})" if predicted_cost else ""),
         "memory": format_bytes(peak.value) if peak else "",
         "memory off by": _format_error(error.get("peak_memory")),
         "age": format_age(time.time() - record.updated) if record.updated else "",
@@ -141,10 +135,11 @@ def status(arguments: argparse.Namespace) -> int:
         return 0
     out = output.make_console()
     lines = _report_lines(report)
-    if job.state != "ended" and (time_text := _format_time(prediction.read_prediction(folder))):
-        cost = _format_cost(prediction.read_prediction(folder))
+    predicted = prediction.read_prediction(folder)
+    if job.state != "ended" and (took := _format_time(predicted)):
+        cost = _format_cost(predicted)
         costs = f", {cost} in total" if cost else ""
-        lines.insert(-1, ("predicted", f"{time_text} of training{costs}"))
+        lines.insert(-1, ("predicted", f"{took} of training{costs}"))
     if job.host:
         lines.insert(-1, ("on", make_visible(job.host, 64)))
     out.print(output.build_pair_table(lines))
@@ -176,22 +171,13 @@ def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
 
 
 def _format_time(expected: RunFigures | None) -> str:
-    return (
-        describe.format_range(expected.seconds, format_duration)
-        if expected and expected.seconds
-        else ""
-    )
+    seconds = expected and expected.seconds
+    return describe.format_range(seconds, format_duration) if seconds else ""
 
 
 def _format_cost(expected: RunFigures | None) -> str:
-    return (
-        describe.format_range(expected.cost, format_dollars) if expected and expected.cost else ""
-    )
-
-
-def _format_predicted_cost(expected: RunFigures | None) -> str:
-    cost = _format_cost(expected)
-    return f"({cost})" if cost else ""
+    cost = expected and expected.cost
+    return describe.format_range(cost, format_dollars) if cost else ""
 
 
 def _format_number(value: float | None) -> str:
