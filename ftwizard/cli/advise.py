@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console
-    from rich.table import Table
 
 WIDE = 76
 """Terminal width from which the longest words fit into the table."""
@@ -52,10 +51,7 @@ def advise(arguments: argparse.Namespace) -> int:
     output.print_lines(out, "", "This machine")
     summary = questions.describe_machine(facts)
     out.print(output.build_pair_table(zip(MACHINE_LABELS, summary, strict=True)))
-    if out.width < WIDE:
-        _print_by_factor(out, recommended)
-    else:
-        out.print("", _build_factor_table(recommended), "", _build_platform_table(), sep="\n")
+    _print_claims(out, recommended)
     legend = f"No date: edition {EDITION}. !: over {STALE_DAYS} days old."
     output.print_lines(out, "", legend, "Sources: ftwizard advise --json")
     _print_questions(out, advice.questions)
@@ -74,76 +70,59 @@ def _parse_answers(texts: Iterable[str]) -> dict[str, str]:
     return answers
 
 
-def _new_table(*names: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=False)
-    table.add_column(names[0], max_width=12)
-    for name in names[1:]:
-        table.add_column(name, ratio=1, overflow="fold")
-    return table
-
-
-def _build_factor_table(recommended: Recommendation) -> Table:
-    """Build the table of factors by provider; earlier figures go below the newest."""
-    providers = catalog().providers
-    first = None if recommended.blocked else recommended.provider
-    marks = ["→ " if provider.id == first else "" for provider in providers]
-    table = _new_table(
-        "", *(mark + provider.name for mark, provider in zip(marks, providers, strict=True))
-    )
-    for factor, label in catalog().factors.items():
-        cells = [
+def _print_claims(out: Console, recommended: Recommendation) -> None:
+    """Print the factors by provider, and what differs between the cloud platforms."""
+    providers, cloud = catalog().providers, catalog().provider("cloud")
+    rows = {
+        label: [
             _format_claims(
-                provider.claims(factor, recommended.platform if provider.id == "cloud" else None)
+                provider.claims(factor, recommended.platform if provider == cloud else None)
             )
             for provider in providers
         ]
-        table.add_row(label, *cells, end_section=True)
-    return table
+        for factor, label in catalog().factors.items()
+    }
+    first = "" if recommended.blocked else catalog().provider(recommended.provider).name
+    _print_matrix(out, "", [provider.name for provider in providers], rows, first)
+    rows = {
+        platform.name: [
+            _format_claims(cloud.claims(factor, platform.id)[:1]) for factor in PLATFORMS_BY
+        ]
+        for platform in cloud.platforms
+    }
+    _print_matrix(out, "Cloud", [catalog().factors[factor] for factor in PLATFORMS_BY], rows)
 
 
-def _format_claims(claims: ProviderFacts, between: str = "\n") -> str:
+def _format_claims(claims: ProviderFacts) -> list[str]:
     """Format claims, newest first, each with its date except the article's own."""
     today = datetime.date.today()
-    return between.join(
+    return [
         claim.statement
         if claim.date(today) == EDITION and len(claims) == 1
         else f"{claim.statement} [{claim.date(today)}]"
         for claim in claims
-    )
+    ]
 
 
-def _build_platform_table() -> Table:
-    """Build the table of what differs between the cloud platforms."""
-    cloud = catalog().provider("cloud")
-    table = _new_table("Cloud", *(catalog().factors[factor] for factor in PLATFORMS_BY))
-    for platform in cloud.platforms:
-        cells = [_format_claims(cloud.claims(factor, platform.id)[:1]) for factor in PLATFORMS_BY]
-        table.add_row(platform.name, *cells, end_section=True)
-    return table
+def _print_matrix(
+    out: Console, corner: str, columns: list[str], rows: dict[str, list[list[str]]], first: str = ""
+) -> None:
+    """Print a table, or a list for each row on a narrow terminal; ``first`` is a marked column."""
+    if out.width < WIDE:
+        for label, cells in rows.items():
+            output.print_lines(out, "", label)
+            out.print(output.build_pair_table(zip(columns, map("; ".join, cells), strict=True)))
+        return
+    from rich import box
+    from rich.table import Table
 
-
-def _print_by_factor(out: Console, recommended: Recommendation) -> None:
-    """Print the factors as lists, for terminals too narrow for the table."""
-    for factor, label in catalog().factors.items():
-        lines = []
-        for provider in catalog().providers:
-            platform = recommended.platform if provider.id == "cloud" else None
-            lines.append((provider.name, _format_claims(provider.claims(factor, platform), "; ")))
-        _print_section(out, label, lines)
-    cloud = catalog().provider("cloud")
-    for service in cloud.platforms:
-        _print_section(out, service.name, (
-            (catalog().factors[factor], _format_claims(cloud.claims(factor, service.id)[:1]))
-            for factor in PLATFORMS_BY
-        ))  # fmt: skip
-
-
-def _print_section(out: Console, title: str, lines: Iterable[tuple[str, str]]) -> None:
-    output.print_lines(out, "", title)
-    out.print(output.build_pair_table(lines))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=False)
+    table.add_column(corner, max_width=12)
+    for name in columns:
+        table.add_column(f"→ {name}" if name == first else name, ratio=1, overflow="fold")
+    for label, cells in rows.items():
+        table.add_row(label, *map("\n".join, cells), end_section=True)
+    out.print("", table, sep="\n")
 
 
 def _print_recommendation(
@@ -154,12 +133,9 @@ def _print_recommendation(
         name += f", {catalog().platform(recommendation.platform).name}"
     if recommendation.blocked:
         _print_list(out, "", [recommendation.blocked], mark="✗")
-        changes = zip(recommendation.changes, recommendation.change_answers, strict=True)
-        _print_list(
-            out,
-            "Change one of these",
-            (f"{change} ({answer})" if answer else change for change, answer in changes),
-        )
+        pairs = zip(recommendation.changes, recommendation.change_answers, strict=True)
+        changes = (f"{change} ({answer})" if answer else change for change, answer in pairs)
+        _print_list(out, "Change one of these", changes)
         output.print_lines(out, "", f"Closest: {name}")
     else:
         output.print_lines(out, f"→ {name}")
@@ -168,17 +144,12 @@ def _print_recommendation(
     if recommendation.fit:
         _print_list(out, "", [recommendation.fit], mark="✗" if recommendation.wrong_tool else "✓")
     if recommendation.close_to:
-        _print_list(
-            out,
-            "",
-            [f"{catalog().provider(recommendation.close_to).name} is about as good here."],
-            mark="~",
-        )
+        close_to = catalog().provider(recommendation.close_to).name
+        _print_list(out, "", [f"{close_to} is about as good here."], mark="~")
     assumed = (f"{assumption[0].upper()}{assumption[1:]}." for assumption in recommendation.assumed)
     _print_list(out, "Assumptions", assumed)
-    _print_list(
-        out, "What would change this", () if recommendation.blocked else recommendation.flips
-    )
+    if not recommendation.blocked:
+        _print_list(out, "What would change this", recommendation.flips)
     cost_of = {cost.provider: cost for cost in costs}
     alternatives = []
     for id, words in recommendation.costs_of.items():

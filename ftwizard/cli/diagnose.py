@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from ftwizard.diagnosis import (
     Pattern,
     Verdict,
     describe_best,
+    describes_best,
     diagnose,
     get_mark,
     to_findings,
@@ -48,23 +49,19 @@ def run(arguments: argparse.Namespace) -> int:
     curve = _read_curve(arguments.run)
     verdict = diagnose(curve)
     listed = to_findings(verdict)
-    if arguments.json:
-        output.print_json(
-            DiagnosisReport(
-                pattern=verdict.pattern,
-                also=verdict.also,
-                onset_step=verdict.onset_step,
-                best_step=verdict.best_step,
-                best_eval_loss=verdict.best_loss,
-                best_on_disk=verdict.best_on_disk,
-                confidence=verdict.confidence,
-                evidence=verdict.evidence,
-                action=listed[0].action,
-                findings=listed,
-            )
-        )
-        return 0
-    _print(curve, verdict, listed)
+    document = DiagnosisReport(
+        pattern=verdict.pattern,
+        also=verdict.also,
+        onset_step=verdict.onset_step,
+        best_step=verdict.best_step,
+        best_eval_loss=verdict.best_loss,
+        best_on_disk=verdict.best_on_disk,
+        confidence=verdict.confidence,
+        evidence=verdict.evidence,
+        action=listed[0].action,
+        findings=listed,
+    )
+    output.print_report(arguments, document, _report_lines(curve, verdict, listed))
     return 0
 
 
@@ -82,20 +79,18 @@ def _read_curve(name: str) -> Curve:
     return loss_curves.from_progress(read_progress(folder), folder)
 
 
-def _print(curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding]) -> None:
-    out = output.make_console()
+def _report_lines(curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding]) -> Iterator[str]:
     first, *rest = listed
     certainty = f"{100 * verdict.confidence:.0f}% sure" if verdict.confidence < 1 else "certain"
     since = f", since step {verdict.onset_step:,}" if verdict.onset_step else ""
-    output.print_lines(out, f"{get_mark(first)} {PATTERN_NAMES[first.code]} ({certainty}{since})")
-    output.print_lines(out, f"  {first.message}", f"  → {first.action}")
+    yield f"{get_mark(first)} {PATTERN_NAMES[first.code]} ({certainty}{since})"
+    yield f"  {first.message}"
+    yield f"  → {first.action}"
     for finding in rest:
-        output.print_lines(
-            out, f"{get_mark(finding)} {PATTERN_NAMES[finding.code]}: {finding.message}"
-        )
-    if (best := describe_best(verdict)) and not any(best in finding.message for finding in listed):
-        output.print_lines(out, f"  {best}")
+        yield f"{get_mark(finding)} {PATTERN_NAMES[finding.code]}: {finding.message}"
+    if (best := describe_best(verdict)) and not any(map(describes_best, listed)):
+        yield f"  {best}"
     counts = f"{len(curve.train):,} training and {len(curve.evals):,} validation losses"
     sets = make_visible(", ".join(curve.eval_sets), 200)
     mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
-    output.print_lines(out, f"  {counts}{mean}, up to step {curve.last_step:,.0f}")
+    yield f"  {counts}{mean}, up to step {curve.last_step:,.0f}"

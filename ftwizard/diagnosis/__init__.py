@@ -6,6 +6,7 @@ from ftwizard.diagnosis.advice import (
     Action,
     DiagnosisFinding,
     describe_best,
+    describes_best,
     get_mark,
     to_findings,
 )
@@ -14,5 +15,6 @@ from ftwizard.diagnosis.verdict import Verdict, diagnose
 
 __all__ = [
     "MARKS", "PATTERN_NAMES", "Action", "Curve", "DiagnosisFinding", "Objective", "Pattern", "Point",
-    "Sign", "Verdict", "describe_best", "diagnose", "get_mark", "to_findings",
+    "Sign", "Verdict", "describe_best", "describes_best", "diagnose", "get_mark",
+    "to_findings",
 ]  # fmt: skip

@@ -27,6 +27,8 @@ _MEANWHILE: dict[Value, str] = {
     "rises": ". Training loss rises slightly too: the learning rate may be too high",
     None: "",
 }
+_DESCRIBING_BEST = ("healthy", "plateau", "overfit", "memorising", "diverged", "nan")
+"""Patterns whose messages describe the best evaluation."""
 _NOT_FINITE = {"nan": "NaN", "inf": "infinite", "-inf": "infinite"}
 
 
@@ -90,6 +92,13 @@ def describe_best(verdict: Verdict) -> str:
     if verdict.best_on_disk is not None:
         return f"{best}; on disk: step {verdict.best_on_disk:,}."
     return f"{best}."
+
+
+def describes_best(finding: DiagnosisFinding) -> bool:
+    """Return whether the message of a finding describes the best evaluation, if there is one."""
+    if finding.code == "insufficient":
+        return _is_rising(finding.evidence)
+    return finding.code in _DESCRIBING_BEST
 
 
 def _format_loss(value: Value) -> str:

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftwizard.diagnosis import Curve, Point, Verdict, describe_best, diagnose, to_findings
+from ftwizard.diagnosis import (
+    Curve,
+    Point,
+    Verdict,
+    describe_best,
+    describes_best,
+    diagnose,
+    to_findings,
+)
 from ftwizard.diagnosis.statistics import noise, noise_about_convex
 from ftwizard.diagnosis.validation import find_overfitting
 from tests.helpers import curves
@@ -133,6 +141,15 @@ def test_the_best_on_disk_is_told_from_the_best_measured() -> None:
         (loss, int(step)) for step, loss in curve.evals if int(step) in (30, 450, 480)
     )[1]  # fmt: skip
     assert f"on disk: step {verdict.best_on_disk}" in describe_best(verdict)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _, _ in KINDS])
+def test_which_findings_describe_the_best(kind: Callable[[int], Curve]) -> None:
+    curve = kind(1)
+    for step, _ in curve.evals[::4]:
+        verdict = diagnose(curve.until(step))
+        for finding in to_findings(verdict):
+            assert describes_best(finding) == (describe_best(verdict) in finding.message)
 
 
 # ------------------------------------------------------------------ what is broken
