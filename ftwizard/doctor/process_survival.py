@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,11 @@ MINI_INITS = {"tini", "docker-init", "dumb-init", "catatonit", "podman-init"}
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "ash", "busybox", "su", "sudo", "env",
           "python", "python3", "ftwizard", "uv", "timeout", "script"}  # fmt: skip
 """Shells, and programs between a shell and this program."""
+QUERY_S = 2.0
+QUERY_LOGIND = (
+    "busctl", "get-property", "org.freedesktop.login1", "/org/freedesktop/login1",
+    "org.freedesktop.login1.Manager", "KillUserProcesses",
+)  # fmt: skip
 
 
 def run_checks(
@@ -67,19 +73,39 @@ def ends_with_shell(names: Sequence[str]) -> bool:
 def check_logout(root: Path = Path("/"), *, user: str | None = None) -> Iterator[Check]:
     """Warn if systemd would end runs at logout, with the fix.
 
-    That is so for programs of the user manager, for example in a desktop's terminal; setsid does not
-    leave its unit.
+    It ends the programs of the user manager, for example of a desktop's terminal, and with
+    KillUserProcesses (the default of systemd, but not of Debian, Ubuntu and Fedora) also those of
+    an SSH session. setsid leaves neither.
     """
     try:
         cgroup = (root / "proc/self/cgroup").read_text()
     except OSError:
         return
-    if not re.search(r"/user@\d+\.service", cgroup):
-        return
     user = user or getpass.getuser()
-    if not (root / "var/lib/systemd/linger" / user).exists():
-        detail = "programs started here end at your last logout (they belong to your user manager)"
-        yield warning("logind", detail, f"loginctl enable-linger {make_visible(user)}")
+    lingers = (root / "var/lib/systemd/linger" / user).exists()
+    linger = f"loginctl enable-linger {make_visible(user)}"
+    if re.search(r"/user@\d+\.service", cgroup):
+        if not lingers:
+            detail = (
+                "programs started here end at your last logout (they belong to your user manager)"
+            )
+            yield warning("logind", detail, linger)
+    elif re.search(r"/session-[^/]+\.scope", cgroup) and user != "root" and kills_at_logout():
+        fix = "start runs with: systemd-run --user --scope ftwizard train PLAN"
+        detail = "KillUserProcesses is on: runs end when you log out"
+        yield warning("logind", detail, fix if lingers else f"{linger}, then {fix}")
+
+
+def kills_at_logout() -> bool:
+    """Return logind's KillUserProcesses, which spares root; False if it cannot be queried."""
+    try:
+        done = subprocess.run(
+            QUERY_LOGIND, check=False, capture_output=True, text=True, timeout=QUERY_S,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() == "b true"
 
 
 def check_slurm(environment: Mapping[str, str]) -> Iterator[Check]:

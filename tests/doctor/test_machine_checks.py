@@ -141,21 +141,49 @@ def test_a_quota_below_the_cores_starts_too_many_threads() -> None:
 
 # ------------------------------------------------------------------------------- logout
 
+SESSION = "0::/user.slice/user-1000.slice/session-3.scope\n"
 MANAGER = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/term.scope\n"
 
 
-def check_logout(root: Path, cgroup: str = MANAGER) -> list[Check]:
+def check_logout(root: Path, cgroup: str = SESSION, user: str = "ann") -> list[Check]:
     write(root, "proc/self/cgroup", cgroup)
-    return list(process_survival.check_logout(root, user="ann"))
+    return list(process_survival.check_logout(root, user=user))
 
 
-def test_what_belongs_to_the_user_manager_ends_with_the_last_logout(tmp_path: Path) -> None:
+def test_sessions_that_end_with_their_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_survival, "kills_at_logout", lambda: False)
+    assert check_logout(tmp_path) == []
+    monkeypatch.setattr(process_survival, "kills_at_logout", lambda: True)
     (check,) = check_logout(tmp_path)
+    assert check.fix.startswith("loginctl enable-linger ann, then start runs with: systemd-run")
+    write(tmp_path, "var/lib/systemd/linger/ann")
+    (check,) = check_logout(tmp_path)
+    assert check.fix.startswith("start runs with: systemd-run --user --scope")
+    assert check_logout(tmp_path, user="root") == []
+    assert check_logout(tmp_path, "0::/system.slice/cron.service\n") == []
+    assert list(process_survival.check_logout(tmp_path / "none", user="ann")) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kills"), [("b true", True), ("b false", False), ("", False), (None, False)]
+)
+def test_query_of_logind(
+    tmp_path: Path, answer: str | None, kills: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if answer is not None:
+        write(tmp_path, "busctl", f"#!/bin/sh\necho {answer}\n")
+        (tmp_path / "busctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert process_survival.kills_at_logout() == kills
+
+
+def test_programs_of_the_user_manager_end_with_the_last_logout(tmp_path: Path) -> None:
+    (check,) = check_logout(tmp_path, MANAGER)
     assert check.fix == "loginctl enable-linger ann" and "last logout" in check.detail
     write(tmp_path, "var/lib/systemd/linger/ann")
-    assert check_logout(tmp_path) == []
-    assert check_logout(tmp_path, "0::/user.slice/user-1000.slice/session-3.scope\n") == []
-    assert list(process_survival.check_logout(tmp_path / "none", user="ann")) == []
+    assert check_logout(tmp_path, MANAGER) == []
 
 
 # --------------------------------------------------------------------------- containers
