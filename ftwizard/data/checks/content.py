@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ftwizard.data.checks.turns import (
-    format_location,
     format_message_name,
     get_texts,
     get_weight,
     is_blank,
     is_empty,
+    name_turns,
 )
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
@@ -35,6 +36,8 @@ _ROW_KEYS = frozenset(
 )  # fmt: skip
 """Row keys that training services know, besides the keys of the row's format."""
 _SHOWN_KEYS = 3
+NamedTurn = tuple[str, Message]
+"""A message after its name for findings."""
 
 
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
@@ -42,26 +45,22 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     if example.kind == "tokens":
         return
     if example.kind == "text":
-        yield from _check_text(example)
+        if is_blank(example.text or ""):
+            yield RowFinding("empty_text", "the text is empty", "add text or delete the row")
     else:
         messages = example.messages
         answers = [m for m in messages if m["role"] == "assistant"]
         yield from _check_blanks(example, messages)
         if example.kind == "chat":
             yield from _check_speakers(messages, answers)
-        turns = example.turns
-        if any(len(message) > _PLAIN_KEYS for message in turns):
-            yield from _check_keys(example, turns, target)
+        if any(len(message) > _PLAIN_KEYS for message in example.turns):
+            turns = [*name_turns(example)]
+            yield from _check_keys(turns, target)
             yield from _check_weights(example, turns, answers, target)
     if example.extra:
-        yield from _check_columns(example, target)
+        yield from _check_columns(example.extra, target)
     if target.reserved:
         yield from _check_reserved(example, target)
-
-
-def _check_text(example: Example) -> Iterator[RowFinding]:
-    if is_blank(example.text or ""):
-        yield RowFinding("empty_text", "the text is empty", "add text or delete the row")
 
 
 def _check_blanks(example: Example, messages: list[Message]) -> Iterator[RowFinding]:
@@ -126,25 +125,23 @@ def _check_speakers(messages: list[Message], answers: list[Message]) -> Iterator
         )
 
 
-def _check_keys(example: Example, turns: list[Message], target: Target) -> Iterator[RowFinding]:
+def _check_keys(turns: list[NamedTurn], target: Target) -> Iterator[RowFinding]:
     supported = _KEYS.union(target.message_keys)
-    unknown: dict[str, int] = {}
-    for number, message in enumerate(turns, 1):
+    unknown: dict[str, str] = {}
+    for where, message in turns:
         if message.get("function_call") is not None or message["role"] == "function":
             yield RowFinding(
                 "deprecated.function_call",
-                f"{format_location(example, number, message)} uses the deprecated function_call or "
-                "the role function",
+                f"{where} uses the deprecated function_call or the role function",
                 "use tool_calls and the role tool",
             )
         if not supported.issuperset(message):
             for key, value in message.items():
                 if key not in supported and value is not None:
-                    unknown.setdefault(key, number)
+                    unknown.setdefault(key, where)
     if unknown and target.hosted:
         names = ", ".join(quote(key, 30) for key in list(unknown)[:_SHOWN_KEYS])
-        first = min(unknown.values())
-        where = format_location(example, first, turns[first - 1])
+        where = next(iter(unknown.values()))
         yield RowFinding(
             f"extra_keys.{names}",
             f"{where} has keys that {target.words} does not support: {names}",
@@ -153,47 +150,39 @@ def _check_keys(example: Example, turns: list[Message], target: Target) -> Itera
 
 
 def _check_weights(
-    example: Example, turns: list[Message], answers: list[Message], target: Target
+    example: Example, turns: list[NamedTurn], answers: list[Message], target: Target
 ) -> Iterator[RowFinding]:
-    for number, message in enumerate(turns, 1):
+    for where, message in turns:
         weight = message.get("weight")
         if weight is not None and (type(weight) is not int or weight not in (0, 1)):
             is_number = isinstance(weight, int | float)
             shown = quote(str(weight), 20) if is_number else describe_type(weight)
-            yield RowFinding(
-                "weight.value",
-                f"the weight of {format_location(example, number, message)} is {shown}",
-                "use 0 (not trained on) or 1, as an integer",
-            )
+            fix = "use 0 (not trained on) or 1, as an integer"
+            yield RowFinding("weight.value", f"the weight of {where} is {shown}", fix)
             return
         if weight is None and "weight" in message and target.weight and target.hosted:
-            yield RowFinding(
-                "weight.null",
-                f"the weight of {format_location(example, number, message)} is null",
-                "use 0 (not trained on) or 1, or omit the key",
-            )
+            fix = "use 0 (not trained on) or 1, or omit the key"
+            yield RowFinding("weight.null", f"the weight of {where} is null", fix)
             return
-    if target.weight and example.kind == "chat":
-        for number, message in enumerate(turns, 1):
-            if message.get("weight") == 1 and message["role"] != "assistant":
-                yield RowFinding(
-                    "weight_unused.role",
-                    f"{format_location(example, number, message)} has weight 1, but only assistant "
-                    "messages are trained on",
-                    "remove the weight",
-                )
-                break
-    muted = [message for message in answers if get_weight(message) == 0]
-    if not muted or example.kind != "chat":
+    if example.kind != "chat":
         return
-    if not target.weight:
+    for where, message in turns if target.weight else ():
+        if message.get("weight") == 1 and message["role"] != "assistant":
+            yield RowFinding(
+                "weight_unused.role",
+                f"{where} has weight 1, but only assistant messages are trained on",
+                "remove the weight",
+            )
+            break
+    muted = sum(get_weight(message) == 0 for message in answers)
+    if muted and not target.weight:
         yield RowFinding(
             "weight_unused.ignored",
-            f"{format_count(len(muted), 'answer')} with weight 0, but {target.words} ignores weights and "
+            f"{format_count(muted, 'answer')} with weight 0, but {target.words} ignores weights and "
             "trains on every answer",
             "end the row after the last answer to train on, or remove the answer",
         )
-    elif len(muted) == len(answers):
+    elif muted and muted == len(answers):
         yield RowFinding(
             "nothing_to_train",
             "every answer has weight 0: the row has no trainable tokens",
@@ -201,8 +190,7 @@ def _check_weights(
         )
 
 
-def _check_columns(example: Example, target: Target) -> Iterator[RowFinding]:
-    extra = example.extra
+def _check_columns(extra: dict[str, Any], target: Target) -> Iterator[RowFinding]:
     if isinstance(extra.get("functions"), list) and extra["functions"]:
         yield RowFinding(
             "deprecated.functions", "the row uses functions, which is deprecated", "use tools"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from ftwizard.data.checks.turns import format_location
+from ftwizard.data.checks.turns import name_turns
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import ImageRules, Target
@@ -36,46 +36,14 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     turns = example.turns
     if not any(isinstance(message.get("content"), list) for message in turns):
         return
-    images: list[tuple[str, Message, dict[str, Any]]] = []
-    media: list[tuple[str, str]] = []
-    for number, message in enumerate(turns, 1):
-        for part in _parts(message):
-            kind = part["type"]
-            if kind in _IMAGE_TYPES:
-                images.append((format_location(example, number, message), message, part))
-            elif kind not in _TEXT_TYPES:
-                media.append((format_location(example, number, message), kind))
-    yield from _check_media(media, target)
-    if not images:
-        return
-    if target.images is None:
-        yield RowFinding(
-            "images_unsupported",
-            f"{images[0][0]} contains an image; {target.words} accepts text only",
-            "remove such rows, or choose a target that accepts images",
-        )
-        return
-    yield from _check_count(len(images), media, target, target.images)
-    for where, message, part in images:
-        yield from _check_message(where, message, target, target.images)
-        yield from _check_image(part, where, target, target.images)
-    if target.images.all_rows:
-        yield from _check_one_form(turns)
-
-
-def has_images(example: Example) -> bool:
-    """Tell whether any message of a row contains an image."""
-    return any(
-        part["type"] in _IMAGE_TYPES for message in example.turns for part in _parts(message)
-    )
-
-
-def _parts(message: Message) -> list[dict[str, Any]]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
-
-
-def _check_media(media: list[tuple[str, str]], target: Target) -> Iterator[RowFinding]:
+    parts = [
+        (where, message, part)
+        for where, message in name_turns(example)
+        for part in _parts(message)
+        if part["type"] not in _TEXT_TYPES
+    ]
+    images = [located for located in parts if located[2]["type"] in _IMAGE_TYPES]
+    media = [(where, part["type"]) for where, _, part in parts if part["type"] not in _IMAGE_TYPES]
     for where, kind in media:
         if kind not in target.media:
             yield RowFinding(
@@ -84,11 +52,36 @@ def _check_media(media: list[tuple[str, str]], target: Target) -> Iterator[RowFi
                 "support",
                 "remove such rows, or choose a target that accepts them",
             )
-            return
+            break
+    rules = target.images
+    if images and rules is None:
+        yield RowFinding(
+            "images_unsupported",
+            f"{images[0][0]} contains an image; {target.words} accepts text only",
+            "remove such rows, or choose a target that accepts images",
+        )
+    elif images and rules is not None:
+        yield from _check_count(len(images), {kind for _, kind in media}, target, rules)
+        for where, message, part in images:
+            image = _ImageCheck(where, target, rules)
+            yield from image.check_message(message)
+            yield from image.check_part(part)
+        if rules.all_rows:
+            yield from _check_one_form(turns)
+
+
+def has_images(example: Example) -> bool:
+    """Tell whether any message of a row contains an image."""
+    return any(part["type"] in _IMAGE_TYPES for turn in example.turns for part in _parts(turn))
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
 
 
 def _check_count(
-    count: int, media: list[tuple[str, str]], target: Target, images: ImageRules
+    count: int, media: set[str], target: Target, images: ImageRules
 ) -> Iterator[RowFinding]:
     if images.most is not None and count > images.most:
         yield RowFinding(
@@ -96,7 +89,7 @@ def _check_count(
             f"{count} images; {target.words} accepts at most {images.most} per row",
             "split the row or remove images",
         )
-    if images.or_video and any(kind == "video" for _, kind in media):
+    if images.or_video and "video" in media:
         yield RowFinding(
             "image_count.video",
             f"{format_count(count, 'image')} and a video; {target.words} accepts one or the other",
@@ -104,57 +97,117 @@ def _check_count(
         )
 
 
-def _check_message(
-    where: str, message: Message, target: Target, images: ImageRules
-) -> Iterator[RowFinding]:
-    if message["role"] not in images.roles:
-        yield RowFinding(
-            "image_role",
-            f"{where} contains an image; {target.words} accepts images only in messages with the "
-            f"role {' or '.join(images.roles)}",
-            "move the image to a user message",
-        )
-    if images.unlearnt and message.get("weight") not in (None, 0):
-        yield RowFinding(
-            "weight.image",
-            f"{where} contains an image and has a weight other than 0",
-            "set the weight to 0 or remove it: images are never trained on",
-        )
+class _ImageCheck(NamedTuple):
+    """The check of one image."""
 
+    where: str
+    """The name of its message."""
+    target: Target
+    rules: ImageRules
 
-def _check_image(
-    part: dict[str, Any], where: str, target: Target, images: ImageRules
-) -> Iterator[RowFinding]:
-    value = part.get("image_url", part.get("url"))
-    url = value.get("url") if isinstance(value, dict) else value
-    if isinstance(value, str) and target.hosted:
-        yield RowFinding(
-            "image_url.form",
-            f"the image in {where} is text, not an object with a url",
-            'write it as {"type": "image_url", "image_url": {"url": …}}',
-        )
-    if not isinstance(url, str) or not url.strip():
-        yield RowFinding(
-            "image_url.missing",
-            f"{where} contains an image without a URL",
-            'write it as {"type": "image_url", "image_url": {"url": …}}',
-        )
-        return
-    scheme = match[1].lower() if (match := _SCHEME.match(url)) else ""
-    if scheme not in images.schemes:
-        shown = f"starts with {quote(scheme, 20)}:" if scheme else "is a path"
-        yield RowFinding(
-            "image_url.scheme",
-            f"the URL of the image in {where} {shown}; {target.words} accepts "
-            + _format_schemes(images),
-            "embed the image in the row as a data URL"
-            if "data" in images.schemes
-            else f"upload the image and use its {images.schemes[0]}:// URL",
-        )
-    elif scheme == "data":
-        yield from _check_data_url(url, where, target, images)
-    elif kind := _declared_type(part, url):
-        yield from _check_type(kind, where, target, images)
+    def check_message(self, message: Message) -> Iterator[RowFinding]:
+        if message["role"] not in self.rules.roles:
+            yield RowFinding(
+                "image_role",
+                f"{self.where} contains an image; {self.target.words} accepts images only in "
+                f"messages with the role {' or '.join(self.rules.roles)}",
+                "move the image to a user message",
+            )
+        if self.rules.unlearnt and message.get("weight") not in (None, 0):
+            yield RowFinding(
+                "weight.image",
+                f"{self.where} contains an image and has a weight other than 0",
+                "set the weight to 0 or remove it: images are never trained on",
+            )
+
+    def check_part(self, part: dict[str, Any]) -> Iterator[RowFinding]:
+        value = part.get("image_url", part.get("url"))
+        url = value.get("url") if isinstance(value, dict) else value
+        if isinstance(value, str) and self.target.hosted:
+            yield RowFinding(
+                "image_url.form",
+                f"the image in {self.where} is text, not an object with a url",
+                'write it as {"type": "image_url", "image_url": {"url": …}}',
+            )
+        if not isinstance(url, str) or not url.strip():
+            yield RowFinding(
+                "image_url.missing",
+                f"{self.where} contains an image without a URL",
+                'write it as {"type": "image_url", "image_url": {"url": …}}',
+            )
+            return
+        scheme = match[1].lower() if (match := _SCHEME.match(url)) else ""
+        if scheme not in self.rules.schemes:
+            shown = f"starts with {quote(scheme, 20)}:" if scheme else "is a path"
+            yield RowFinding(
+                "image_url.scheme",
+                f"the URL of the image in {self.where} {shown}; {self.target.words} accepts "
+                + _format_schemes(self.rules.schemes),
+                "embed the image in the row as a data URL"
+                if "data" in self.rules.schemes
+                else f"upload the image and use its {self.rules.schemes[0]}:// URL",
+            )
+        elif scheme == "data":
+            yield from self._check_data_url(url)
+        elif kind := _declared_type(part, url):
+            yield from self._check_type(kind)
+
+    def _check_data_url(self, url: str) -> Iterator[RowFinding]:
+        head = _DATA.match(url)
+        if head is None or not head[2].lower().endswith(";base64"):
+            yield RowFinding(
+                "image_url.encoding",
+                f"the data URL of the image in {self.where} is not base64",
+                "write it as data:image/png;base64,…",
+            )
+            return
+        mime = head[1].lower()
+        start = url[head.end() : head.end() + 12]
+        actual = next((kind for mark, kind in _SIGNATURES.items() if start.startswith(mark)), None)
+        if not mime.startswith("image/"):
+            yield from self._check_type(mime or "of no type")
+        else:
+            declared = mime.removeprefix("image/")
+            yield from self._check_type(declared)
+            if actual is not None and actual != _TYPE_NAMES.get(declared, declared):
+                yield from self._check_type(actual)
+        yield from self._check_base64(url, head.end())
+
+    def _check_type(self, kind: str) -> Iterator[RowFinding]:
+        if self.rules.types and kind not in self.rules.types:
+            name = _TYPE_NAMES.get(kind)
+            hint = f" ({kind} is written {name})" if name in self.rules.types else ""
+            yield RowFinding(
+                f"image_type.{kind}",
+                f"the image in {self.where} is {quote(kind, 30)}{hint}; {self.target.words} accepts "
+                f"{', '.join(self.rules.types)}",
+                "convert the image",
+            )
+
+    def _check_base64(self, url: str, start: int) -> Iterator[RowFinding]:
+        """Check base64 without decoding it: its alphabet, its length and its decoded size."""
+        try:
+            body = url[start:].encode("ascii")
+        except UnicodeEncodeError:
+            body = b"?"
+        letters = body.rstrip(b"=")
+        padding = len(body) - len(letters)
+        if not letters or padding > 2 or len(body) % 4 or letters.translate(None, _BASE64):
+            yield RowFinding(
+                "image_url.damaged",
+                f"the base64 of the image in {self.where} is truncated or corrupt ({len(body):,} "
+                "characters)",
+                "encode the image again, without line breaks",
+            )
+            return
+        decoded_bytes = len(letters) * 3 // 4
+        if self.rules.max_bytes is not None and decoded_bytes > self.rules.max_bytes:
+            yield RowFinding(
+                "image_size",
+                f"the image in {self.where} has {format_bytes(decoded_bytes)}; {self.target.words} "
+                f"accepts at most {format_bytes(self.rules.max_bytes)}",
+                "resize it: models downscale large images anyway",
+            )
 
 
 def _declared_type(part: dict[str, Any], url: str) -> str | None:
@@ -165,73 +218,9 @@ def _declared_type(part: dict[str, Any], url: str) -> str | None:
     return match[1].lower() if (match := _ENDING.search(url)) else None
 
 
-def _format_schemes(images: ImageRules) -> str:
-    names = ["data URLs" if name == "data" else f"{name}://" for name in images.schemes]
+def _format_schemes(schemes: tuple[str, ...]) -> str:
+    names = ["data URLs" if name == "data" else f"{name}://" for name in schemes]
     return " or ".join(names)
-
-
-def _check_data_url(
-    url: str, where: str, target: Target, images: ImageRules
-) -> Iterator[RowFinding]:
-    head = _DATA.match(url)
-    if head is None or not head[2].lower().endswith(";base64"):
-        yield RowFinding(
-            "image_url.encoding",
-            f"the data URL of the image in {where} is not base64",
-            "write it as data:image/png;base64,…",
-        )
-        return
-    mime = head[1].lower()
-    start = url[head.end() : head.end() + 12]
-    actual = next((kind for mark, kind in _SIGNATURES.items() if start.startswith(mark)), None)
-    if not mime.startswith("image/"):
-        yield from _check_type(mime or "of no type", where, target, images)
-    else:
-        declared = mime.removeprefix("image/")
-        yield from _check_type(declared, where, target, images)
-        if actual is not None and actual != _TYPE_NAMES.get(declared, declared):
-            yield from _check_type(actual, where, target, images)
-    yield from _check_base64(url, head.end(), where, target, images)
-
-
-def _check_type(kind: str, where: str, target: Target, images: ImageRules) -> Iterator[RowFinding]:
-    if images.types and kind not in images.types:
-        name = _TYPE_NAMES.get(kind)
-        hint = f" ({kind} is written {name})" if name in images.types else ""
-        yield RowFinding(
-            f"image_type.{kind}",
-            f"the image in {where} is {quote(kind, 30)}{hint}; {target.words} accepts "
-            f"{', '.join(images.types)}",
-            "convert the image",
-        )
-
-
-def _check_base64(
-    url: str, start: int, where: str, target: Target, images: ImageRules
-) -> Iterator[RowFinding]:
-    """Check base64 without decoding it: its alphabet, its length and its decoded size."""
-    try:
-        body = url[start:].encode("ascii")
-    except UnicodeEncodeError:
-        body = b"?"
-    letters = body.rstrip(b"=")
-    padding = len(body) - len(letters)
-    if not letters or padding > 2 or len(body) % 4 or letters.translate(None, _BASE64):
-        yield RowFinding(
-            "image_url.damaged",
-            f"the base64 of the image in {where} is truncated or corrupt ({len(body):,} "
-            "characters)",
-            "encode the image again, without line breaks",
-        )
-        return
-    decoded_bytes = len(letters) * 3 // 4
-    if images.max_bytes is not None and decoded_bytes > images.max_bytes:
-        yield RowFinding(
-            "image_size",
-            f"the image in {where} has {format_bytes(decoded_bytes)}; {target.words} accepts at most "
-            f"{format_bytes(images.max_bytes)}",
-            "resize it: models downscale large images anyway",
-        )
 
 
 def _check_one_form(turns: list[Message]) -> Iterator[RowFinding]:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ftwizard.data.checks.turns import format_location
+from ftwizard.data.checks.turns import name_turns
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -53,8 +53,8 @@ def iter_texts(example: Example) -> Iterator[tuple[str, str]]:
     Message contents are yielded as they are, part by part. Other strings and integers are yielded
     as ``name: value``, because the name tells what they are. Embedded media are skipped.
     """
-    for number, message in enumerate(example.turns, 1):
-        yield from _message_texts(message, format_location(example, number, message))
+    for where, message in name_turns(example):
+        yield from _message_texts(message, where)
     yield from (("the tools", text) for text in _named_values(example.tools))
     if example.text:
         yield "the text", example.text

@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ftwizard.data import unicode
-from ftwizard.data.checks.turns import format_location, get_texts
+from ftwizard.data.checks.turns import get_texts, name_turns
 from ftwizard.data.example import Example
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -98,19 +98,17 @@ class _Case(NamedTuple):
 
 def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield the findings about the texts of a row."""
-    turns = example.turns
-    texts = [(text, n) for n, message in enumerate(turns, 1) for text in get_texts(message)]
+    texts = [(where, text) for where, turn in name_turns(example) for text in get_texts(turn)]
     if example.text:
-        texts.append((example.text, 0))
-    suspected = prefilter.match_text("\n".join([text for text, _ in texts]))
+        texts.append(("the text", example.text))
+    suspected = prefilter.match_text("\n".join([text for _, text in texts]))
     if not suspected:
         return
     cases = [case for name, case in _CASES.items() if name in suspected]
-    for text, number in texts:
-        where = format_location(example, number, turns[number - 1]) if number else "the text"
+    for where, text in texts:
         for case in cases:
             # Plain text may legitimately be written in a model's own template.
-            if number or case.code != "special_token":
+            if text is not example.text or case.code != "special_token":
                 yield from case.check(text, where)
 
 

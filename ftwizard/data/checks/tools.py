@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.data.checks import tool_schemas
-from ftwizard.data.checks.turns import RESULTS, format_location
+from ftwizard.data.checks.turns import RESULTS, name_turns
 from ftwizard.data.example import Example, Message
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
@@ -22,7 +22,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     """Yield what is wrong with the tools of a row and the calls to them."""
     turns = example.turns
     calling = [
-        (number, message) for number, message in enumerate(turns, 1)
+        (where, message) for where, message in name_turns(example)
         if len(message) > _PLAIN_KEYS and message.get("tool_calls") not in (None, [])
     ]  # fmt: skip
     answered = any(message["role"] in RESULTS for message in turns)
@@ -51,8 +51,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
             f"{format_count(len(declared), 'tool')} declared, none called",
             "no action needed if the model should learn when not to call a tool",
         )
-    for number, message in calling:
-        where = format_location(example, number, message)
+    for where, message in calling:
         if message["role"] != "assistant":
             yield RowFinding(
                 "tool_call.role",

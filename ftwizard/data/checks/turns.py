@@ -6,6 +6,7 @@ Readers have validated roles and contents. Other fields of a message may have an
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ftwizard.data.example import Example, Message
@@ -49,18 +50,17 @@ def is_empty(message: Message) -> bool:
     return not any(message.get(key) for key in ("tool_calls", "function_call", "refusal", "audio"))
 
 
+def name_turns(example: Example) -> Iterator[tuple[str, Message]]:
+    """Yield each message of ``example.turns`` with its name for findings: ``message 2 (user)``."""
+    for number, message in enumerate(example.messages, 1):
+        yield format_message_name(number, message), message
+    yield from (("the chosen answer", message) for message in example.chosen)
+    yield from (("the rejected answer", message) for message in example.rejected)
+
+
 def format_message_name(number: int, message: Message) -> str:
-    """Return a message's name for findings: ``message 2 (user)``."""
+    """Return a message's name for findings."""
     return f"message {number} ({message['role']})"
-
-
-def format_location(example: Example, number: int, message: Message) -> str:
-    """Return the name of message ``number`` (1-based) in ``example.turns``."""
-    before = len(example.messages)
-    if number <= before:
-        return format_message_name(number, message)
-    is_chosen = number <= before + len(example.chosen)
-    return "the chosen answer" if is_chosen else "the rejected answer"
 
 
 def get_weight(message: Message) -> int:
