@@ -224,7 +224,8 @@ def _skip_damaged(
     is_word = text.data[text.position : text.position + 1] not in (b"{", b"[")
     # What begins like a row at the margin is one, even if an extra quote makes it a string.
     distance = text.find_at_margin(within if size is None or is_word else size)
-    distance = distance or text.find_in_strings(size or within)
+    if text.margin is None:
+        distance = text.find_valid(size or within)
     if not distance and not is_truncated:
         if size is not None and text.char_after(size) in follows:
             return text.advance(size), "on"

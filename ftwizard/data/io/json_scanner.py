@@ -30,7 +30,6 @@ _TRIES = 20_000
 _LARGE = 1 << 20
 """Bytes from which a value is checked for further rows that it may have swallowed."""
 _FIRST_KEY = re.compile(rb"""\{\s*+["']([^"'\\]++)["']\s*+:""")
-_OPENING = re.compile(rb'\{[ \t\r\n]*+"\Z')
 
 
 def _measure_offset() -> int:
@@ -85,15 +84,6 @@ def find_value_end(data: bytes, start: int, *, final: bool) -> int | None:
             return _strip_blanks(data, stop)
         if stop == len(data):
             return None
-
-
-def is_value(value: bytes) -> bool:
-    """Return whether ``value`` is one JSON value; the contents of strings are not checked."""
-    try:
-        _decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
 
 
 def find_balanced_end(data: bytes, start: int, limit: int) -> int | None:
@@ -271,21 +261,6 @@ class JsonText:
                 return brace - self.position
         return None
 
-    def find_in_strings(self, within: int) -> int | None:
-        """Return the distance to the next valid row that quotes have made part of a string.
-
-        A quote before it is missing, or one is superfluous.
-        """
-        if (like := self.row_pattern()) is None:
-            return None
-        for token in TOKEN.finditer(self.data, self.position, self.position + within):
-            opening = _OPENING.search(token[0], max(0, len(token[0]) - 100))
-            if opening and len(token[0]) > 1:
-                brace = token.start() + opening.start()
-                if like.match(self.data, brace) and self._is_valid(brace - self.position):
-                    return brace - self.position
-        return None
-
     def find_valid(self, within: int) -> int | None:
         """Return the distance to the next object that is valid and like a row."""
         if (like := self.row_pattern()) is None:
@@ -297,17 +272,13 @@ class JsonText:
             if match is None:
                 return None
             start = match.start() - self.position
-            if self._is_valid(start):
+            try:
+                self.measure_value(start)
+            except Malformed:
+                start += 1
+            else:
                 return start
-            start += 1
         return None
-
-    def _is_valid(self, start: int) -> bool:
-        try:
-            end = self.measure_value(start)
-        except Malformed:
-            return False
-        return is_value(self.data[self.position + start : self.position + end])
 
     def take_key(self) -> bytes | None:
         """Consume a key and its colon and return the raw key, or None if there is none."""
