@@ -48,7 +48,7 @@ _JUDGED: tuple[Format, ...] = (
 
 def read_kto(row: Any) -> Example:
     """Read a row of any format with an answer and a boolean ``label`` (LLaMA-Factory:
-    ``kto_tag``). Raises RowProblem."""
+    ``kto_tag``)."""
     fields = require_object(row)
     key = next((key for key in _VERDICTS if key in fields), "label")
     label = fields.get(key)
@@ -88,6 +88,7 @@ READERS: dict[Format, Callable[[Any], Example]] = {
     "text": simple.read_text,
     "pretokenized": simple.read_tokens,
 }
+"""Readers of rows; they raise only RowProblem and RecursionError."""
 
 
 def parse(row: Any, format: Format, *, exactly: bool, looks: FormatMatch | None = None) -> Example:

@@ -30,10 +30,7 @@ _CONTENT_SUBSTITUTES = ("tool_calls", "function_call", "refusal", "audio")
 
 def read_chat(row: Any) -> Example:
     """Read a chat row: ``messages`` (also under another name, or as the whole row), with optional
-    ``system``, ``tools``, deprecated ``functions`` and image columns.
-
-    Raises RowProblem.
-    """
+    ``system``, ``tools``, deprecated ``functions`` and image columns."""
     if isinstance(row, list) and row and isinstance(row[0], dict):  # xtuner
         row = {"messages": row}
     fields = require_object(row)

@@ -42,7 +42,7 @@ _DECLARED = ("functionDeclarations", "function_declarations")
 def read_converse(row: Any) -> Example:
     """Read a Converse row: ``messages`` of blocks, ``system``, ``toolConfig``.
 
-    A single text block becomes text. Raises RowProblem.
+    A single text block becomes text.
     """
     fields = require_object(row)
     messages: list[Message] = []
@@ -70,7 +70,7 @@ def read_converse(row: Any) -> Example:
 
 def read_claude(row: Any) -> Example:
     """Read a Claude row: ``messages`` of text or typed blocks, ``system`` and ``tools`` in
-    Anthropic's form; raise RowProblem."""
+    Anthropic's form."""
     fields = require_object(row)
     messages: list[Message] = []
     for turn, where in _iterate_turns(fields, "messages", "messages"):
@@ -222,7 +222,7 @@ def _claude_part(block: dict[str, Any], where: str) -> dict[str, Any]:
 def read_vertex(row: Any) -> Example:
     """Read ``contents``, ``systemInstruction`` and ``tools``; snake_case names work too.
 
-    A single text part becomes text, a function response JSON text. Raises RowProblem.
+    A single text part becomes text, a function response JSON text.
     """
     fields = require_object(row)
     messages: list[Message] = []

@@ -24,24 +24,18 @@ def read_alpaca(row: Any) -> Example:
     the answer.
 
     ``system`` and ``history`` are optional; history is a list of earlier [user, assistant] pairs,
-    which are trained on too (as in LLaMA-Factory's data/README). Raises RowProblem.
+    which are trained on too (as in LLaMA-Factory's data/README).
     """
     return _pair(require_object(row), "missing_instruction", "instruction", "input", "output")
 
 
 def read_dolly(row: Any) -> Example:
-    """Read a Dolly row: ``instruction``, a blank line and ``context``; ``response`` is the answer.
-
-    Raises RowProblem.
-    """
+    """Read a Dolly row: ``instruction``, a blank line and ``context``; ``response`` is the answer."""
     return _pair(require_object(row), "missing_instruction", "instruction", "context", "response")
 
 
 def read_question_answer(row: Any) -> Example:
-    """Read ``question``, optional ``context``, and ``answer`` (or ``response``).
-
-    Raises RowProblem.
-    """
+    """Read ``question``, optional ``context``, and ``answer`` (or ``response``)."""
     fields = require_object(row)
     answer = first_key(fields, ("answer", "response")) or "answer"
     return _pair(fields, "missing_prompt", "question", "context", answer)
@@ -49,7 +43,7 @@ def read_question_answer(row: Any) -> Example:
 
 def read_query_response(row: Any) -> Example:
     """Read ``query`` (or ``prompt``) and ``response`` in ms-swift's form, with optional ``system``
-    and ``history``; raise RowProblem."""
+    and ``history``."""
     fields = require_object(row)
     query = first_key(fields, ("query", "prompt")) or "query"
     return _pair(fields, "missing_prompt", query, None, "response")
@@ -59,7 +53,6 @@ def read_multiple_choice(row: Any) -> Example:
     """Read ``query``, ``choices`` and ``gold``, the 0-based index of the right choice.
 
     The prompt is the query and each choice on its own line; the right choice is the answer.
-    Raises RowProblem.
     """
     fields = require_object(row)
     require_key(fields, ("query",), "missing_prompt", "add the query")
@@ -82,7 +75,6 @@ def read_prompt_completion(row: Any) -> Example:
     """Read ``prompt`` and ``completion``, both text or both lists of messages.
 
     As in TRL, only the completion is trained on: answers within the prompt get weight 0.
-    Raises RowProblem.
     """
     fields = require_object(row)
     for key, code in (("prompt", "missing_prompt"), ("completion", "missing_answer")):

@@ -36,7 +36,7 @@ def read_preference(row: Any) -> Example:
 
     The prompt is ``prompt`` (text or messages), a list of turns as in LLaMA-Factory, Alpaca's
     ``instruction``, or the common start of ``chosen`` and ``rejected``. Alpaca rows with an
-    ``output`` of two answers, the better one first, are supported. Raises RowProblem.
+    ``output`` of two answers, the better one first, are supported.
     """
     fields = require_object(row)
     if isinstance(fields.get("output"), list) and fields.get("instruction") is not None:
@@ -57,7 +57,7 @@ def read_preference(row: Any) -> Example:
 
 def read_openai_preference(row: Any) -> Example:
     """Read ``input`` (``messages``, optional ``tools``), ``preferred_output`` and
-    ``non_preferred_output``, the form of OpenAI and Together. Raises RowProblem."""
+    ``non_preferred_output``, the form of OpenAI and Together."""
     fields = require_object(row)
     require_key(fields, ("input",), "missing_prompt", "add input: {messages}")
     source = fields["input"]

@@ -45,7 +45,7 @@ def read_sharegpt(row: Any) -> Example:
     """Read a ShareGPT row with optional ``system`` and ``tools``.
 
     A ``function_call`` turn becomes an assistant message with tool calls, an ``observation`` a tool
-    message. ms-swift's turns of two texts, {human, assistant}, are supported. Raises RowProblem.
+    message. ms-swift's turns of two texts, {human, assistant}, are supported.
     """
     fields = require_object(row)
     name = require_key(fields, LISTS, "missing_messages", "use ShareGPT rows")

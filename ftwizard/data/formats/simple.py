@@ -23,7 +23,7 @@ _NAMES = (*LISTS, "prompt")
 
 
 def read_text(row: Any) -> Example:
-    """Read ``text``; raise RowProblem."""
+    """Read ``text``."""
     fields = require_object(row)
     require_key(fields, ("text",), "missing_text", "add it as text")
     return Example(kind="text", text=get_text(fields, "text"), extra=without(fields, "text"))
@@ -61,10 +61,7 @@ def read_tokens(row: Any) -> Example:
 
 
 def read_prompt(row: Any) -> Example:
-    """Read ``messages``, or ``prompt`` as text or messages; other fields become ``extra``.
-
-    Raises RowProblem.
-    """
+    """Read ``messages``, or ``prompt`` as text or messages; other fields become ``extra``."""
     fields = require_object(row)
     name = require_key(fields, _NAMES, "missing_prompt", "add the prompt", "prompt")
     if isinstance(fields[name], list) or name != "prompt":
