@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -72,10 +73,22 @@ def read_kto(row: Any) -> Example:
 READERS: dict[Format, Callable[[Any], Example]] = {
     "openai-chat": chat.read_chat,
     "sharegpt": sharegpt.read_sharegpt,
-    "alpaca": pairs.read_alpaca,
-    "dolly": pairs.read_dolly,
-    "question-answer": pairs.read_question_answer,
-    "query-response": pairs.read_query_response,
+    "alpaca": partial(
+        pairs.read_pair, code="missing_instruction", asks=["instruction"], context="input",
+        answers=["output"],
+    ),
+    "dolly": partial(
+        pairs.read_pair, code="missing_instruction", asks=["instruction"], context="context",
+        answers=["response"],
+    ),
+    "question-answer": partial(
+        pairs.read_pair, code="missing_prompt", asks=["question"], context="context",
+        answers=["answer", "response"],
+    ),
+    "query-response": partial(  # ms-swift
+        pairs.read_pair, code="missing_prompt", asks=["query", "prompt"], context=None,
+        answers=["response"],
+    ),
     "multiple-choice": pairs.read_multiple_choice,
     "prompt-completion": pairs.read_prompt_completion,
     "preference": preference.read_preference,
@@ -87,7 +100,7 @@ READERS: dict[Format, Callable[[Any], Example]] = {
     "bedrock-claude": cloud.read_claude,
     "text": simple.read_text,
     "pretokenized": simple.read_tokens,
-}
+}  # fmt: skip
 """Readers of rows; they raise only RowProblem and RecursionError."""
 
 

@@ -49,6 +49,16 @@ _DISTINCTIVE = frozenset((
     "chosen_messages", "rejected_messages", "rejected_response", "preferred_output",
     "non_preferred_output", "label", "kto_tag", "images", "videos", "audios",
 ))  # fmt: skip
+_BY_FIELDS: tuple[tuple[Format, frozenset[str]], ...] = (
+    ("vertex", frozenset(("contents",))),
+    ("prompt-completion", frozenset(("prompt", "completion"))),
+    ("query-response", frozenset(("query", "response"))),
+    ("multiple-choice", frozenset(("query", "choices", "gold"))),
+    ("question-answer", frozenset(("question", "answer"))),
+    ("question-answer", frozenset(("question", "response"))),
+    ("dolly", frozenset(("instruction", "response"))),
+    ("alpaca", frozenset(("instruction", "output"))),
+)
 _OF_CHAT = frozenset((
     "messages", "conversations", "conversation", "system", "tools", "functions",
     "parallel_tool_calls", "images", "videos", "audios", "image",
@@ -212,21 +222,9 @@ def _answer_formats(
     fits: set[Format] = set()
     if shape is not None:
         best, fits = _turn_formats(has, shape, types, more)
-    if "contents" in has:
-        best.add("vertex")
-    if {"prompt", "completion"} <= has:
-        best.add("prompt-completion")
-    if {"query", "response"} <= has:
-        best.add("query-response")
-    if {"query", "choices", "gold"} <= has:
-        best.add("multiple-choice")
-    if "question" in has and ("answer" in has or "response" in has):
-        best.add("question-answer")
-    if "instruction" in has:
-        if "response" in has:
-            best.add("dolly")
-        if "output" in has or not best:
-            best.add("alpaca")
+    best |= {format for format, fields in _BY_FIELDS if fields <= has}
+    if "instruction" in has and not best:
+        best.add("alpaca")
     if not best and {"prompt", "response"} <= has:
         best.add("query-response")
     return best, fits

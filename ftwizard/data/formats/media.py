@@ -66,27 +66,19 @@ class _Filling:
     def message(self, message: Message) -> Message:
         content = message["content"]
         if isinstance(content, str):
-            pieces = [piece for piece in _PLACEHOLDER.split(content) if piece]
-            if not any(self._is_placeholder(piece) for piece in pieces):
+            pieces = _PLACEHOLDER.split(content)  # text and placeholders in turn
+            if self._waiting.keys().isdisjoint(piece[1:-1] for piece in pieces[1::2]):
                 return message
-            return {**message, "content": [self._piece(piece) for piece in pieces]}
+            parts = [self._piece(piece, n % 2 == 1) for n, piece in enumerate(pieces) if piece]
+            return {**message, "content": parts}
         if isinstance(content, list):
             return {**message, "content": [self._part(part) for part in content]}
         return message
 
-    def _is_placeholder(self, piece: str) -> bool:
-        return (
-            piece[:1] == "<"
-            and piece[1:-1] in self._waiting
-            and bool(_PLACEHOLDER.fullmatch(piece))
-        )
-
-    def _piece(self, piece: str) -> dict[str, Any]:
-        return (
-            self._next(piece[1:-1])
-            if self._is_placeholder(piece)
-            else {"type": "text", "text": piece}
-        )
+    def _piece(self, piece: str, is_placeholder: bool) -> dict[str, Any]:
+        if is_placeholder and piece[1:-1] in self._waiting:
+            return self._next(piece[1:-1])
+        return {"type": "text", "text": piece}
 
     def _part(self, part: dict[str, Any]) -> dict[str, Any]:
         empty = not any(value is not None for key, value in part.items() if key != "type")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ftwizard.data.example import Example, Message, RowProblem
@@ -9,7 +10,6 @@ from ftwizard.data.formats.chat import parse_messages, to_chat_example
 from ftwizard.data.formats.fields import (
     add_system_prompt,
     exchange,
-    first_key,
     get_text,
     parse_history,
     require_key,
@@ -19,34 +19,21 @@ from ftwizard.data.formats.fields import (
 _CONTEXT_FIELDS = frozenset(("system", "history", "tools"))
 
 
-def read_alpaca(row: Any) -> Example:
-    """Read an Alpaca row: ``instruction``, a blank line and ``input`` as the prompt, ``output`` as
-    the answer.
+def read_pair(
+    row: Any, *, code: str, asks: Sequence[str], context: str | None, answers: Sequence[str]
+) -> Example:
+    """Read a row with a prompt and an answer, each under the first of its names that the row has.
 
-    ``system`` and ``history`` are optional; history is a list of earlier [user, assistant] pairs,
-    which are trained on too (as in LLaMA-Factory's data/README).
+    The prompt is followed by a blank line and the ``context`` field. ``system`` and ``history`` are
+    optional; history is a list of earlier [user, assistant] pairs, which are trained on too (as in
+    LLaMA-Factory's data/README). Raises RowProblem: ``code`` if the prompt is missing.
     """
-    return _pair(require_object(row), "missing_instruction", "instruction", "input", "output")
-
-
-def read_dolly(row: Any) -> Example:
-    """Read a Dolly row: ``instruction``, a blank line and ``context``; ``response`` is the answer."""
-    return _pair(require_object(row), "missing_instruction", "instruction", "context", "response")
-
-
-def read_question_answer(row: Any) -> Example:
-    """Read ``question``, optional ``context``, and ``answer`` (or ``response``)."""
     fields = require_object(row)
-    answer = first_key(fields, ("answer", "response")) or "answer"
-    return _pair(fields, "missing_prompt", "question", "context", answer)
-
-
-def read_query_response(row: Any) -> Example:
-    """Read ``query`` (or ``prompt``) and ``response`` in ms-swift's form, with optional ``system``
-    and ``history``."""
-    fields = require_object(row)
-    query = first_key(fields, ("query", "prompt")) or "query"
-    return _pair(fields, "missing_prompt", query, None, "response")
+    ask = require_key(fields, asks, code, f"add the prompt as {asks[0]}")
+    answer = require_key(fields, answers, "missing_answer", f"add the answer as {answers[0]}")
+    question = join_prompt(fields, ask, context)
+    used = {ask, answer} if context is None else {ask, context, answer}
+    return _finished(exchange(question, get_text(fields, answer)), fields, used)
 
 
 def read_multiple_choice(row: Any) -> Example:
@@ -89,15 +76,6 @@ def read_prompt_completion(row: Any) -> Example:
         both = exchange(get_text(fields, "prompt"), get_text(fields, "completion"))
         before, after = both[:1], both[1:]
     return to_chat_example([*before, *after], fields, ("prompt", "completion"))
-
-
-def _pair(fields: Message, code: str, ask: str, more: str | None, answer: str) -> Example:
-    """Read a row by the names of its fields: prompt (``code`` if missing), context and answer."""
-    require_key(fields, (ask,), code, f"add the prompt as {ask}")
-    require_key(fields, (answer,), "missing_answer", f"add the answer as {answer}")
-    question = join_prompt(fields, ask, more)
-    used = {ask, answer} if more is None else {ask, more, answer}
-    return _finished(exchange(question, get_text(fields, answer)), fields, used)
 
 
 def join_prompt(fields: Message, ask: str, more: str | None) -> str:

@@ -95,13 +95,13 @@ def _find_converter(kind: Any) -> _Converter | None:
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
-        return (
-            _parse_json
-            if kind.extension_name == "arrow.json"
-            else _find_converter(kind.storage_type)
-        )
+        is_json = kind.extension_name == "arrow.json"
+        return _parse_json if is_json else _find_converter(kind.storage_type)
     if pa.types.is_struct(kind):
-        return _convert_struct({field.name: _find_converter(field.type) for field in kind})
+        fields = {field.name: _find_converter(field.type) or _identity for field in kind}
+        return lambda value: (
+            value and {key: fields[key](item) for key, item in value.items() if item is not None}
+        )
     if pa.types.is_map(kind):
         inner = _find_converter(kind.item_type) or _identity
         return lambda value: value and {str(key): inner(item) for key, item in value}
@@ -112,19 +112,6 @@ def _find_converter(kind: Any) -> _Converter | None:
     ):  # fmt: skip
         return lambda value: value and [each(item) for item in value]
     return None
-
-
-def _convert_struct(converters: dict[str, _Converter | None]) -> _Converter:
-    def change(value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is None:
-            return None
-        return {
-            key: (converters.get(key) or _identity)(item)
-            for key, item in value.items()
-            if item is not None
-        }
-
-    return change
 
 
 def _identity(value: Any) -> Any:
@@ -152,14 +139,14 @@ def read_rows(source: DataSource, kind: str) -> Iterator[Row]:
     A value that JSON cannot represent drops its record; damage drops the rest of its row group.
     Raises FileProblem if pyarrow is missing or cannot read the file.
     """
+    name = "a Parquet" if kind == "parquet" else "an Arrow"
     try:
         import pyarrow as pa
         import pyarrow.parquet
     except ImportError:
         raise FileProblem(
             "unreadable",
-            f"{source.display_name} is {'a Parquet' if kind == 'parquet' else 'an Arrow'} file, but "
-            "pyarrow is not installed.",
+            f"{source.display_name} is {name} file, but pyarrow is not installed.",
             "Install it with: pip install 'ftwizard[local]'",
             USAGE,
         ) from None
@@ -171,8 +158,8 @@ def read_rows(source: DataSource, kind: str) -> Iterator[Row]:
         except errors as error:
             raise FileProblem(
                 "binary",
-                f"{source.display_name} is a truncated or damaged "
-                f"{'Parquet' if kind == 'parquet' else 'Arrow'} file: {quote(str(error), 200)}.",
+                f"{source.display_name} is a truncated or damaged {kind.capitalize()} file: "
+                f"{quote(str(error), 200)}.",
                 "Download it again.",
             ) from None
         yield from _read_parts(parts, errors)

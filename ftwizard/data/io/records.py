@@ -41,32 +41,21 @@ def read_records(path: Path, container: Container) -> Iterator[Record]:
     so are later rows if they can be found. Raises FileProblem if the file was replaced, changes while
     being read, or needs a package that is not installed.
     """
+    by_number = container.kind == "array" and container.unit == "row"
     with DataSource(path, container.identity) as source:
-        for line, value in _number_rows(_read_rows(source, container), container):
+        for number, (line, value) in enumerate(_read_rows(source, container), 1):
             if (
                 container.encoding != "utf-8"
                 and isinstance(value, bytes)
                 and lines.INVALID in value
             ):
-                value = _encoding_problem(container)
-            yield Record(line, value)
+                value = RowProblem(
+                    "encoding",
+                    f"it contains an invalid {container.encoding.upper()} character",
+                    "save the file again as UTF-8",
+                )
+            yield Record(number if by_number else line, value)
         source.check_unchanged()
-
-
-def _encoding_problem(container: Container) -> RowProblem:
-    return RowProblem(
-        "encoding",
-        f"it contains an invalid {container.encoding.upper()} character",
-        "save the file again as UTF-8",
-    )
-
-
-def _number_rows(
-    rows: Iterator[tuple[int, Any]], container: Container
-) -> Iterator[tuple[int, Any]]:
-    if container.kind == "array" and container.unit == "row":
-        return ((number, value) for number, (_, value) in enumerate(rows, 1))
-    return rows
 
 
 def _read_rows(source: DataSource, container: Container) -> Iterator[tuple[int, Any]]:
@@ -81,17 +70,13 @@ def _read_rows(source: DataSource, container: Container) -> Iterator[tuple[int, 
     numbered_lines = lines.split_lines(text, layout.newline)
     if layout.dialect:
         return _report_damage(csv_rows.read_rows(numbered_lines, layout.dialect))
-    return _report_damage(map(_from_line, filter(_has_row, numbered_lines)))
+    return _report_damage(_from_lines(numbered_lines))
 
 
-def _has_row(line: TextLine) -> bool:
-    return bool(line.data) and not line.data.isspace()
-
-
-def _from_line(line: TextLine) -> tuple[int, bytes | RowProblem]:
-    if line.too_long:
-        return line.number, lines.too_large_problem()
-    return line.number, line.data.removesuffix(b"\r")
+def _from_lines(numbered_lines: Iterator[TextLine]) -> Iterator[tuple[int, bytes | RowProblem]]:
+    for number, data, too_long in numbered_lines:
+        if data and not data.isspace():
+            yield number, lines.too_large_problem() if too_long else data.removesuffix(b"\r")
 
 
 def _report_damage(rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
