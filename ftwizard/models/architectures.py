@@ -24,21 +24,19 @@ class ConfigReader:
         self._config = config
         self._source = source
 
-    def count(
-        self, key: str, default: int | None = None, *, minimum: int = 1, maximum: int = 10_000_000
-    ) -> int:
+    def count(self, key: str, default: int | None = None, *, maximum: int = 10_000_000) -> int:
         """Return an integer, or ``default`` for a missing key or null.
 
-        Raises FtwizardError unless it is an integer between ``minimum`` and ``maximum``.
+        Raises FtwizardError unless it is an integer from 1 to ``maximum``.
         """
         value = self._config.get(key)
         if value is None:
             if default is None:
                 raise self.error(f"has no {key}")
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
             shown = make_visible(repr(value)[:80], 40)
-            raise self.error(f"has {key} {shown}, not an integer from {minimum:,} to {maximum:,}")
+            raise self.error(f"has {key} {shown}, not an integer from 1 to {maximum:,}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:

@@ -5,6 +5,7 @@ Without network access or heavy imports, so that a screen can call this on every
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import stat
@@ -73,7 +74,11 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
     if not _REPOSITORY.fullmatch(name):
         return None
     folder = locations.hub_cache_folder() / f"models--{name.replace('/', '--')}"
-    if commit := _commit(folder, revision or "main"):
+    commit = revision or "main"
+    if not _COMMIT.fullmatch(commit) and _REVISION.fullmatch(commit) and ".." not in commit:
+        with contextlib.suppress(OSError, ValueError):
+            commit = (folder / "refs" / commit).read_text("ascii").strip()
+    if _COMMIT.fullmatch(commit):
         return folder / "snapshots" / commit
     if revision is not None:
         return None
@@ -83,18 +88,6 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
         return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
     except OSError:
         return None
-
-
-def _commit(folder: Path, revision: str) -> str | None:
-    if _COMMIT.fullmatch(revision):
-        return revision
-    if not _REVISION.fullmatch(revision) or ".." in revision:
-        return None
-    try:
-        commit = (folder / "refs" / revision).read_text("ascii").strip()
-    except (OSError, ValueError):
-        return None
-    return commit if _COMMIT.fullmatch(commit) else None
 
 
 def _read(path: Path, origin: str) -> tuple[dict[str, Any], str] | None:

@@ -58,14 +58,11 @@ def target_findings(recipe: Recipe, resolved: Targets) -> Iterator[tuple[str, st
     if resolved.parameters and recipe.method == "qlora":
         reason = "bitsandbytes quantizes only linear layers, not experts fused into one parameter"
         yield "experts_in_16_bit", f"The experts of this model stay in 16 bit: {reason}."
-    if resolved.left_out:
-        names = ", ".join(resolved.left_out)
-        reason = "in this model peft supports them only in 16 bit (recipe.method lora)"
-        yield "targets_left_out", f"No adapter on {names}: {reason}."
-    if resolved.refused:
-        names = ", ".join(resolved.refused)
-        reason = "peft does not support them in this kind of model"
-        yield "targets_left_out", f"No adapter on {names}: {reason}."
+    in_4_bit = "in this model peft supports them only in 16 bit (recipe.method lora)"
+    unsupported = "peft does not support them in this kind of model"
+    for names, reason in ((resolved.left_out, in_4_bit), (resolved.refused, unsupported)):
+        if names:
+            yield "targets_left_out", f"No adapter on {', '.join(names)}: {reason}."
 
 
 def keep_in_32_bit(model: Any) -> None:

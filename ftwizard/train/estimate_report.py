@@ -12,7 +12,6 @@ import msgspec
 from ftwizard import locations
 from ftwizard.advice import plan_warnings, run_history, target_modules
 from ftwizard.catalog.prices import Prices
-from ftwizard.errors import FtwizardError
 from ftwizard.estimate import article, batching, disk, plan_estimate, probe_cache
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate
@@ -190,6 +189,8 @@ def _config_fields(facts: PlanFacts, why: str) -> dict[str, Any]:
     error = support.check_config(config, name, longest) if config else None
     # The estimate is for 16-bit weights: of the model that the refusal suggests instead.
     stands_for = config is not None and support.check_quantized(config, name) is not None
+    below = " The figures below are for that model." if stands_for else ""
+    refused = f"Training refuses this model: {error.message} {error.hint}{below}" if error else None
     summary = f"{make_visible(name, 100)}, from its configuration only ({shape.source})"
     trained = (
         shape.parameters
@@ -205,7 +206,7 @@ def _config_fields(facts: PlanFacts, why: str) -> dict[str, Any]:
         "parts": {},
         "steps": round(run.steps.value) if run else 0,
         "steps_per_epoch": run.steps_per_epoch if run else 0,
-        "refused": _describe_refusal(error, stands_for) if error else None,
+        "refused": refused,
         "disk": _check_disk(
             facts, shape.parameters, trained, download=None,
             stored=disk.estimate_file_size(config, shape) if config else None,
@@ -263,9 +264,3 @@ def _describe_gpu_choice(plan: Plan, machine: MachineInfo) -> str | None:
         f"A run uses one GPU: number {number} of {len(machine.gpus)}, {name}. The memory is for it. "
         "Choose another with where.gpu."
     )
-
-
-def _describe_refusal(error: FtwizardError, stands_for: bool) -> str:
-    """Return the note that training refuses a model, and which model the figures are for."""
-    below = " The figures below are for that model." if stands_for else ""
-    return f"Training refuses this model: {error.message} {error.hint}{below}"

@@ -8,7 +8,7 @@ loss. Source: trl.trainer.utils.add_fused_lm_head of TRL 1.16.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from ftwizard.errors import FtwizardError
 from ftwizard.train.encoder import EncodedRow
@@ -46,7 +46,7 @@ def score_trained_tokens_only() -> None:
     # TRL 1.16 uses this function in this module only for this purpose.
     use_triton = getattr(utils, "_use_triton", None)
     if use_triton is not None:
-        utils._use_triton = lambda device: device.type == "cpu" or use_triton(device)
+        cast(Any, utils)._use_triton = lambda device: device.type == "cpu" or use_triton(device)
 
 
 def router_settings(model: Any) -> dict[str, Any]:

@@ -48,31 +48,20 @@ def measure_run(
     def figure(value: float, unit: str, source: str) -> Figure:
         return Figure(value=value, unit=unit, source=f"measured: {source}", as_of=today())
 
+    time_source = "from each attempt's first step to its last save, including evaluations"
+    speed_source = "tokens without padding over that time"
+    cost = None
+    if events and hour is not None:
+        alive = sum_seconds_alive(events, now)
+        source = f"{format_duration(alive)} over all attempts, from first to last event of each"
+        cost = machine_rate.measured_cost(alive, hour, f"measured: {source}")
     return RunFigures(
         peak_memory=figure(peak, "bytes", peak_memory.source()) if peak else None,
-        seconds=figure(
-            seconds,
-            "s",
-            "from each attempt's first step to its last save, including evaluations",
-        )
-        if seconds
-        else None,
-        tokens_per_s=figure(tokens / seconds, "tokens/s", "tokens without padding over that time")
-        if seconds
-        else None,
+        seconds=figure(seconds, "s", time_source) if seconds else None,
+        tokens_per_s=figure(tokens / seconds, "tokens/s", speed_source) if seconds else None,
         disk=figure(max(disk, kept), "bytes", "peak of checkpoints, adapter and merged model"),
-        cost=_cost(sum_seconds_alive(events, now), hour) if events else None,
+        cost=cost,
     )
-
-
-def _cost(seconds: float, hour: PriceRate | None) -> Figure | None:
-    """Return the cost of a run of ``seconds`` in total; None if the price is unknown."""
-    if hour is None:
-        return None
-    source = (
-        f"measured: {format_duration(seconds)} over all attempts, from first to last event of each"
-    )
-    return machine_rate.measured_cost(seconds, hour, source)
 
 
 def training_seconds(events: Iterable[Event]) -> float:

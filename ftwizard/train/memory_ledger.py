@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import re
 import weakref
 from collections import Counter
@@ -49,7 +50,8 @@ def run_memory_ledger(
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     runtime.silence_libraries()
-    runtime.silence_fake_tensors()
+    # torch would print a traceback for operations that fake tensors do not support.
+    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
     action = "prepared for training"
     try:
         model = build_model(config, setup)

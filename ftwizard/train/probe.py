@@ -269,9 +269,9 @@ def _measure(
     useful = sum(map(_count_tokens, typical[: size * done]))
     step_s = min(timer.at_longest)
     evaluated = tokens_of([[row] for row in ready.encoded["validation"]])
-    on_gpu = meter.on_gpu
+    on_gpu, threads = meter.on_gpu, format_count(torch.get_num_threads(), "thread")
     measured = ProbeMeasurements(
-        device=torch.cuda.get_device_name() if on_gpu else _describe_cpu(),
+        device=torch.cuda.get_device_name() if on_gpu else f"CPU, {threads}",
         device_memory=torch.cuda.mem_get_info()[1] if on_gpu else psutil.virtual_memory().total,
         precision=timer.precision,
         memory_source=peak_memory.source(),
@@ -304,12 +304,6 @@ def _evaluate(worker: Worker, engine: Any) -> float:
     began = time.perf_counter()
     engine.evaluate()  # reads the loss, so the GPU has finished
     return time.perf_counter() - began
-
-
-def _describe_cpu() -> str:
-    import torch
-
-    return f"CPU, {format_count(torch.get_num_threads(), 'thread')}"
 
 
 def _prefer_for_oom_kill() -> None:

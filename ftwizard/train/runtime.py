@@ -113,8 +113,3 @@ def silence_libraries() -> None:
     # On CPUs it warns at every import if the package that downloads kernels is missing.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-
-
-def silence_fake_tensors() -> None:
-    """Keep torch from printing a traceback for operations that fake tensors do not support."""
-    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
@@ -70,7 +70,7 @@ def bare(worker: Worker, plan: Plan, ready: Any) -> Any:
     from trl.trainer.sft_trainer import SFTTrainer
 
     # Undo ``loss_head.score_trained_tokens_only`` of earlier turns; the first turn is before it.
-    utils._use_triton = TRL.setdefault("use_triton", utils._use_triton)
+    cast(Any, utils)._use_triton = TRL.setdefault("use_triton", cast(Any, utils)._use_triton)
     model, precision, lora = loaded(worker, plan, ready)
     made = SFTTrainer(
         model=model, args=settings(worker, plan, ready, precision), train_dataset=ready.train,
