@@ -128,7 +128,9 @@ def _cost(
         return _local(there, facts, answers)
     least = MIN_BILLIONS[wanted_size(answers)]
     there = [offer for offer in there if _is_allowed(offer, verdict.platform, answers)]
-    large = [offer for offer in there if (_billions(offer) or least) >= least]
+    large = [
+        offer for offer in there if (_sizes().get((offer.platform, offer.model)) or least) >= least
+    ]
     return _from_cheapest(verdict.provider, large, there)
 
 
@@ -190,12 +192,8 @@ def _is_allowed(offer: Offer, platform: PlatformId | None, answers: Answers) -> 
 
 @functools.cache
 def _sizes() -> dict[tuple[str, str], float | None]:
+    """Return the billions of parameters of hosted models; None if not published."""
     return {(model.platform, model.id): model.billions for model in list_hosted_models()}
-
-
-def _billions(offer: Offer) -> float | None:
-    """Return the billions of parameters of a hosted model; None if not published."""
-    return _sizes().get((offer.platform, offer.model))
 
 
 def compare_costs(chosen: ProviderCost, recommended: ProviderCost) -> str:

@@ -12,8 +12,8 @@ from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.disk import DiskReport
 from ftwizard.estimate.gpu_fit import Fit
 from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
-from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.plan.schema import Recipe, RiskName
 from ftwizard.pricing import machine_rate
 from ftwizard.pricing.cost_report import CostReport

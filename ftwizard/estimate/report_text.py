@@ -79,8 +79,12 @@ def _line(name: str, *texts: str | Span) -> ReportLine:
     return ReportLine(name, tuple(spans))
 
 
-def _dim(text: str) -> ReportLine:
-    return _line("", Span(text, "dim"))
+def _dim(text: str, name: str = "") -> ReportLine:
+    return _line(name, Span(text, "dim"))
+
+
+def _warn(text: str) -> ReportLine:
+    return _line("", Span("! ", "warning"), text)
 
 
 def format_report(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
@@ -103,7 +107,7 @@ def format_report(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
     if disk := report.disk:
         yield from _format_kept(disk)
     if report.memory:
-        yield _line("source", Span(f"memory {format_source(report.memory.peak)}", "dim"))
+        yield _dim(f"memory {format_source(report.memory.peak)}", "source")
 
 
 def format_warnings(report: EstimateReport) -> Iterator[ReportLine]:
@@ -121,8 +125,7 @@ def format_warnings(report: EstimateReport) -> Iterator[ReportLine]:
 def format_memory(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
     """Yield the memory in total and in parts, and what would make it fit."""
     if report.memory is None:
-        unknown = f"unknown for this kind of model; {hints.probe}"
-        yield _line("memory", Span(unknown, "dim"))
+        yield _dim(f"unknown for this kind of model; {hints.probe}", "memory")
     else:
         yield from _format_needed(report, report.memory)
     for note in (report.uncounted, report.one_gpu):
@@ -138,8 +141,7 @@ def format_memory(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
 
 def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[ReportLine]:
     peak, measured, device = memory.peak, report.measured, report.here
-    low, high = peak.low or peak.value, peak.high or peak.value
-    estimated = format_byte_range(low, high)
+    estimated = format_byte_range(peak.lowest, peak.highest)
     needed = measured or peak
     words = format_bytes(needed.value) if measured else estimated
     whole = device.memory if device else None
@@ -147,14 +149,13 @@ def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[R
     if device is None or whole is None or not room:
         yield _line("memory", words)
     else:
-        mark = FIT_MARKS[judge_bytes(needed.value, needed.value if measured else high, room)]
+        most = needed.value if measured else peak.highest
+        mark = FIT_MARKS[judge_bytes(needed.value, most, room)]
         free = f"{format_bytes(room)} free of " if room < whole else ""
         name = make_visible(device.name, 40)
         yield _line("memory", mark, f"  {words} of {free}{format_bytes(whole)}, {name}")
-        parts = [(_MEASURED, needed.value)] if measured else [
-            (glyph, value) for glyph, _, value in _group_parts(memory)
-        ]  # fmt: skip
-        yield _draw_bar(parts, room)
+        groups = [(_MEASURED, "", needed.value)] if measured else _group_parts(memory)
+        yield _draw_bar(groups, room)
     if measured:
         yield _dim(f"measured by a probe here on {measured.as_of}; estimated {estimated}:")
     yield from _format_legend(memory, drawn=not measured)
@@ -174,11 +175,11 @@ def _group_parts(memory: MemoryEstimate) -> list[tuple[str, str, float]]:
     ]
 
 
-def _draw_bar(parts: list[tuple[str, float]], room: float) -> ReportLine:
-    """Draw the parts as shares of ``room``, or of their sum if that is larger."""
-    whole = max(room, sum(value for _, value in parts))
+def _draw_bar(groups: list[tuple[str, str, float]], room: float) -> ReportLine:
+    """Draw the groups as shares of ``room``, or of their sum if that is larger."""
+    whole = max(room, sum(value for *_, value in groups))
     bar, before = "", 0.0
-    for glyph, value in parts:
+    for glyph, _, value in groups:
         before += value
         bar += glyph * (round(before / whole * BAR_WIDTH) - len(bar))
     return _line("", Span(bar, "accent"), Span("·" * (BAR_WIDTH - len(bar)), "dim"))
@@ -204,8 +205,7 @@ def _format_changes(report: EstimateReport) -> Iterator[ReportLine]:
         return
     yield _line("", make_visible(report.fit.sentence, 600))
     for change in report.fit.changes[:MAX_CHANGES]:
-        peak = change.memory.peak
-        needs = format_byte_range(peak.low or peak.value, peak.high or peak.value)
+        needs = format_byte_range(change.memory.peak.lowest, change.memory.peak.highest)
         yield _line(
             "",
             Span("→ ", "accent"),
@@ -220,11 +220,11 @@ def _format_changes(report: EstimateReport) -> Iterator[ReportLine]:
 def _format_time(report: EstimateReport) -> ReportLine:
     figure = report.time
     if figure is None:
-        return _line("time", Span("unknown until the first run of this model here", "dim"))
-    words = format_duration_range(figure.low or 0, figure.high or 0)
+        return _dim("unknown until the first run of this model here", "time")
+    words = format_duration_range(figure.lowest, figure.highest)
     total = report.run.whole if report.run else None
     if total:
-        words += f"; {format_duration_range(total.low or 0, total.high or 0)} in total"
+        words += f"; {format_duration_range(total.lowest, total.highest)} in total"
     if _does_not_fit(report):
         words += ", if it fit"
     else:
@@ -242,18 +242,18 @@ def format_cost(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
     price = report.hour.price
     if price is None:
         guide = machine_rate.describe_rental(report.hour.rental)
-        yield _line("cost", Span(f"unknown; {hints.price}", "dim"))
+        yield _dim(f"unknown; {hints.price}", "cost")
         if guide:
             yield _dim(guide)
         return
     rate = machine_rate.describe_price(price)
     cost = report.run.cost if report.run else None
     if cost is None:
-        yield _line("cost", Span(f"unknown: no time estimate; {rate}", "dim"))
+        yield _dim(f"unknown: no time estimate; {rate}", "cost")
     else:
         fits = ", if it fit" if _does_not_fit(report) else ""
         yield _line("cost", f"{format_price(cost)} for the whole run{fits}", Span(f"  ({rate})", "dim"))  # fmt: skip
-    yield _line("setup", Span(machine_rate.describe_setup_cost(price), "dim"))
+    yield _dim(machine_rate.describe_setup_cost(price), "setup")
 
 
 # Disk.
@@ -299,7 +299,7 @@ def _format_rows(report: EstimateReport) -> Iterator[ReportLine]:
     for name, part in report.parts.items():
         yield from _format_notes(PART_NAMES[name], part, report.recipe)
     if short := report.mix_short:
-        yield _line("", Span("! ", "warning"), make_visible(short))
+        yield _warn(make_visible(short))
     yield _line("")
 
 
@@ -308,11 +308,11 @@ def _format_notes(name: str, part: PartReport, recipe: Recipe | None) -> Iterato
     if part.truncated:
         limit = f" of {recipe.max_length:,} tokens" if recipe else ""
         rows = f"{format_count(part.truncated, 'row')} ({name})"
-        yield _line("", Span("! ", "warning"), f"{rows} exceed the max length{limit} and are truncated")  # fmt: skip
+        yield _warn(f"{rows} exceed the max length{limit} and are truncated")
     if lines := part.lines_without_loss:
         first = ", ".join(map(str, lines[:5]))
         rows = f"{format_count(len(lines), 'row')} ({name})"
-        yield _line("", Span("! ", "warning"), f"{rows} have no trainable tokens and are skipped: line {first}")  # fmt: skip
+        yield _warn(f"{rows} have no trainable tokens and are skipped: line {first}")
 
 
 def _format_training(report: EstimateReport) -> Iterator[ReportLine]:

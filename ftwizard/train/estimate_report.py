@@ -15,8 +15,8 @@ from ftwizard.catalog.prices import Prices
 from ftwizard.estimate import article, batching, disk, plan_estimate, probe_cache
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
-from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.estimate.report import (
     Device,
     EstimatedModel,

@@ -14,8 +14,8 @@ from ftwizard.catalog.prices import PriceRate
 from ftwizard.estimate import batching, disk, duration, plan_estimate, probe_cache, training_setup
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
-from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.hardware import machine
 from ftwizard.plan.schema import Plan, Recipe
 from ftwizard.pricing import machine_rate

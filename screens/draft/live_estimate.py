@@ -17,8 +17,8 @@ from ftwizard.estimate import batching, gpu_fit, plan_estimate, probe_cache, rep
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.memory import MemoryEstimate
+from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
-from ftwizard.estimate.recipe_estimate import RecipeEstimate
 from ftwizard.models import context_length, model_config
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema

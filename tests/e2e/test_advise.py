@@ -162,7 +162,7 @@ def test_advice_imports_nothing_heavy() -> None:
     code = """
 import sys
 import ftwizard.advice.provider_advice, ftwizard.advice.recipe_advice, ftwizard.cli.advise
-import ftwizard.estimate.recipe_estimate, ftwizard.advice.evidence, ftwizard.advice.target_modules
+import ftwizard.estimate.plan_estimate, ftwizard.advice.evidence, ftwizard.advice.target_modules
 heavy = {"torch", "transformers", "trl", "peft", "datasets", "numpy", "textual", "openai", "boto3"}
 found = heavy & set(sys.modules)
 assert not found, found

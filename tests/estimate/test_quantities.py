@@ -20,7 +20,7 @@ from ftwizard.catalog.prices import packaged
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import advise_data, cost_inputs
 from ftwizard.data.tokens.stats import TokenEstimate
-from ftwizard.estimate import article, disk, plan_estimate, recipe_estimate
+from ftwizard.estimate import article, disk, plan_estimate
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.batching import from_counts as lengths_of
 from ftwizard.estimate.duration import RunSpeed
@@ -122,9 +122,9 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
 def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
     train = lengths_of([300] * 100)
     assert train is not None
-    here = recipe_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
+    here = plan_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
     shape = architectures.build_shape(MODELS[0].config, MODELS[0].source)
-    found = recipe_estimate.estimate_recipe(Recipe(), train, None, shape, here)
+    found = plan_estimate.estimate_recipe(Recipe(), train, None, shape, here)
     assert found.time is not None and found.time.as_of == "2026-11-02"
     assert found.whole is not None and found.whole.as_of == "2026-11"  # with what was assumed
 

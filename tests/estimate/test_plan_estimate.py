@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.estimate import memory, plan_estimate, recipe_estimate, training_setup
+from ftwizard.estimate import memory, plan_estimate, training_setup
 from ftwizard.estimate.duration import RunSpeed
-from ftwizard.estimate.recipe_estimate import RecipeEstimate, TrainingMachine
+from ftwizard.estimate.plan_estimate import RecipeEstimate, TrainingMachine
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
 from tests.advice.test_data_settings import drawn
 from tests.helpers.shapes import PUBLISHED
@@ -40,7 +40,7 @@ def seconds(found: RecipeEstimate) -> float:
 
 
 def of(recipe: Recipe, machine: TrainingMachine = A100, **more: Any) -> RecipeEstimate:
-    return recipe_estimate.estimate_recipe(recipe, *ROWS, LLAMA, machine, **more)
+    return plan_estimate.estimate_recipe(recipe, *ROWS, LLAMA, machine, **more)
 
 
 @given(RECIPES)
@@ -89,10 +89,10 @@ def test_what_was_measured_comes_first() -> None:
 def test_what_is_not_known_is_none() -> None:
     odd = TrainingMachine(gpu=True, cores=8)
     assert (of(Recipe(), odd).time, of(Recipe(), odd).whole, of(Recipe(), odd).cost) == (None,) * 3
-    found = recipe_estimate.estimate_recipe(Recipe(), *ROWS, None, A100)
+    found = plan_estimate.estimate_recipe(Recipe(), *ROWS, None, A100)
     assert (found.time, found.memory) == (None, None) and found.steps.value > 0
     with pytest.raises(ValueError):
-        recipe_estimate.estimate_recipe(Recipe(), RAGGED.scaled(0), None, LLAMA, A100)
+        plan_estimate.estimate_recipe(Recipe(), RAGGED.scaled(0), None, LLAMA, A100)
 
 
 def test_processors_are_told_from_cards() -> None:
@@ -103,15 +103,15 @@ def test_processors_are_told_from_cards() -> None:
 
 def test_memory_is_estimated_as_the_run_will_be() -> None:
     old = TrainingMachine(card=find_gpu("Tesla T4"), gpu=True)
-    first = recipe_estimate.resolve_setup(Recipe(max_length=100_000), old, RAGGED)
+    first = plan_estimate.resolve_setup(Recipe(max_length=100_000), old, RAGGED)
     assert (first.precision, first.checkpointing) == ("fp16", True)
     assert first.length == RAGGED.buckets[-1].upto, "no row is as long as the recipe allows"
-    second = recipe_estimate.resolve_setup(
+    second = plan_estimate.resolve_setup(
         Recipe(max_length=512, packing=True, method="qlora"), A100, RAGGED
     )
     assert (second.precision, second.length) == ("bf16", 512)
-    assert recipe_estimate.resolve_setup(Recipe(method="qlora"), old).precision == "fp32"
-    assert recipe_estimate.resolve_setup(Recipe(), TrainingMachine(cores=2)).checkpointing is False
+    assert plan_estimate.resolve_setup(Recipe(method="qlora"), old).precision == "fp32"
+    assert plan_estimate.resolve_setup(Recipe(), TrainingMachine(cores=2)).checkpointing is False
     found = of(Recipe(max_length=512, packing=True, method="qlora"))
     assert found.memory == memory.estimate_memory(LLAMA, second)
     rough = of(Recipe(), TrainingMachine(cores=2)).memory
@@ -129,7 +129,7 @@ def test_a_recipe_costs_what_its_whole_run_takes() -> None:
     assert priced.cost is not None and priced.whole is not None
     assert priced.cost.value == pytest.approx(priced.whole.value / 3600 * 1.5)
     fast = RunSpeed(run="earlier", tokens_per_s=1000.0)
-    alone = recipe_estimate.estimate_recipe(
+    alone = plan_estimate.estimate_recipe(
         Recipe(), *ROWS, None, msgspec.structs.replace(A100, hour=hour, speeds=(fast,))
     )
     assert alone.whole is None and alone.time and alone.cost, "of the training where that is all"
