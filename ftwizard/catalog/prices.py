@@ -138,12 +138,10 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
 
     def discount(self, provider: str, kind: Kind) -> Discount | None:
         """Return the discount on a price for sharing data; None if there is none."""
-        fit = (
-            discount
-            for discount in self.discounts
-            if discount.provider == provider and kind in discount.kinds
-        )
-        return next(fit, None)
+        for discount in self.discounts:
+            if discount.provider == provider and kind in discount.kinds:
+                return discount
+        return None
 
     def over(self, own: Iterable[Price]) -> Prices:
         """Return the table with user prices that replace packaged ones; later ones win."""

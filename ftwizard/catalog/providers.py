@@ -43,12 +43,10 @@ class Fact(Sourced, frozen=True, kw_only=True):
     @property
     def statement(self) -> str:
         """Format the claim: ``$0.80–3.00 per million tokens``."""
-        price = self.price
-        if price is None or price.low is None:
+        if self.low is None:
             return self.text
-        high = price.low if price.high is None else price.high
-        upto = "+" if price.high is None else ""
-        words = f"{format_dollar_range(price.low, high)}{upto} {price.unit.removeprefix('USD ')}"
+        high, upto = (self.low, "+") if self.high is None else (self.high, "")
+        words = f"{format_dollar_range(self.low, high)}{upto} per {self.unit}"
         return f"{words} ({self.text})" if self.text else words
 
     def date(self, today: datetime.date) -> str:

@@ -16,6 +16,11 @@ from ftwizard.pricing.offer_list import SortKey
 from ftwizard.quantity import Figure, today
 from ftwizard.text import make_visible
 
+_SHARING = (
+    "The discount applies to standard and batch training. Data sharing is an OpenAI organization "
+    "setting, not a job setting: turn it on before you create the job"
+)
+
 
 class MonthlyReport(msgspec.Struct, frozen=True, kw_only=True):
     """A monthly volume of inference, and the GPU to compare with."""
@@ -68,9 +73,13 @@ def build_cost_report(
 def _build_notes(
     offers: tuple[Offer, ...], prices: Prices, query: PricingQuery, *, confidential: bool
 ) -> list[str]:
-    notes = offer_list.table_notes(prices, query, confidential=confidential)
     file = make_visible(str(locations.prices_file()), 200)
-    notes.insert(1, f"Your own prices take precedence: --price, or {file}.")
+    notes = [
+        "Prices change and each has a date. Check the provider's page before you pay.",
+        f"Your own prices take precedence: --price, or {file}.",
+    ]
+    if sharing := describe_sharing(prices, query, confidential=confidential):
+        notes.append(sharing)
     if old := sum(offer.stale for offer in offers):
         notes.append(
             f"{old} of {len(offers)} rows have prices over 90 days old. Check them before you decide."
@@ -83,6 +92,24 @@ def _build_notes(
             f"{pace.value:,.1f} answer tokens/s on average, and the open model must answer as well."
         )
     return notes
+
+
+def describe_sharing(prices: Prices, query: PricingQuery, *, confidential: bool = False) -> str:
+    """Describe OpenAI's discount for sharing data; empty if there is none."""
+    if confidential:
+        return "The data is confidential, so OpenAI's data sharing discount is not applied."
+    discount = prices.discount("openai", "input")
+    if discount is None:
+        return ""
+    if query.share_data:
+        return (
+            f"OpenAI input and output are {discount.share:.0%} off for sharing data (as of "
+            f"{discount.as_of}). {_SHARING}. Note: {discount.note}."
+        )
+    return (
+        f"If the data is not confidential, OpenAI offers {discount.share:.0%} off input and "
+        f"output for sharing it (as of {discount.as_of}; --share-data). {_SHARING}."
+    )
 
 
 def _to_figures(load: TrainingLoad) -> dict[str, Figure]:

@@ -40,10 +40,6 @@ from ftwizard.text import format_dollars
 SortKey = Literal[
     "provider", "name", "training", "input", "output", "hosting", "monthly", "break_even"
 ]
-SHARING = (
-    "The discount applies to standard and batch training. Data sharing is an OpenAI organization setting, not a job "
-    "setting: turn it on before you create the job"
-)
 _MILLION = Decimal(1_000_000)
 _SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
 
@@ -71,25 +67,6 @@ def sort_offers(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
         return figure is None, figure.value if figure else 0.0
 
     return sorted(rows, key=order)
-
-
-def table_notes(prices: Prices, asked: PricingQuery, *, confidential: bool = False) -> list[str]:
-    """Return notes about the table as a whole."""
-    texts = ["Prices change and each has a date. Check the provider's page before you pay."]
-    discount = prices.discount("openai", "input")
-    if confidential:
-        texts.append("The data is confidential, so OpenAI's data sharing discount is not applied.")
-    elif discount and asked.share_data:
-        texts.append(
-            f"OpenAI input and output are {discount.share:.0%} off for sharing data (as of "
-            f"{discount.as_of}). {SHARING}. Note: {discount.note}."
-        )
-    elif discount:
-        texts.append(
-            f"If the data is not confidential, OpenAI offers {discount.share:.0%} off input and "
-            f"output for sharing it (as of {discount.as_of}; --share-data). {SHARING}."
-        )
-    return texts
 
 
 def _hosted(

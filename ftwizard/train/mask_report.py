@@ -67,7 +67,6 @@ def report_tokens(
         if whole
         else None,
         **_list_emptied(without),
-        uncounted_images=0,
     )
     tokenizer = encoder.tokenizer
     bos, pad = tokenizer.bos_token_id, tokenizer.pad_token_id

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ftwizard.catalog.prices import Edition, PriceRate, Prices, packaged
 from ftwizard.data.tokens.stats import TokenEstimate
-from ftwizard.pricing import gpu_costs, monthly, offer_list, user_prices
+from ftwizard.pricing import cost_report, gpu_costs, monthly, offer_list, user_prices
 from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
 from ftwizard.pricing.offer_list import SortKey, list_offers, sort_offers
 from ftwizard.quantity import Figure
@@ -254,7 +254,7 @@ def test_the_articles_budget_and_what_it_says_of_batches_are_said() -> None:
     for edition in get_args(Edition):
         notes = table(edition=edition)["A100 40 GB on demand"].notes
         assert any("$3–6 for the training itself" in note for note in notes)
-    said = " ".join(offer_list.table_notes(packaged(), PricingQuery(today=TODAY)))
+    said = cost_report.describe_sharing(packaged(), PricingQuery(today=TODAY))
     assert "applies to standard and batch" in said
 
 
@@ -311,13 +311,11 @@ def test_with_shared_data_answers_cost_less_than_the_bases_which_has_no_discount
 
 def test_the_discount_is_said_to_be_an_organization_setting() -> None:
     for shares in (False, True):
-        said = " ".join(
-            offer_list.table_notes(packaged(), PricingQuery(today=TODAY, share_data=shares))
-        )
+        query = PricingQuery(today=TODAY, share_data=shares)
+        said = cost_report.describe_sharing(packaged(), query)
         assert "organization setting" in said and "50%" in said
-    said = " ".join(
-        offer_list.table_notes(packaged(), PricingQuery(today=TODAY), confidential=True)
-    )
+    query = PricingQuery(today=TODAY)
+    said = cost_report.describe_sharing(packaged(), query, confidential=True)
     assert "confidential" in said and "50%" not in said
 
 

@@ -20,9 +20,8 @@ from ftwizard.data.export.constraints import (
     split_system,
     unsupported_media,
 )
-from ftwizard.data.export.messages import Turn
+from ftwizard.data.export.messages import Image, OtherPart, Text, Turn
 from ftwizard.data.export.openai import Row
-from ftwizard.data.export.parts import Image, OtherPart, Text
 from ftwizard.data.export.tool_calls import parse_arguments, require_call
 from ftwizard.data.platforms import Target
 

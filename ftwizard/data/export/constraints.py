@@ -9,21 +9,26 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ftwizard.data.example import KIND_NAMES, Example, RowProblem
-from ftwizard.data.export.messages import ConversionNotes, Turn, has_tools, parse_turns
-from ftwizard.data.export.parts import Image, OtherPart
+from ftwizard.data.example import KIND_NAMES, Example, RowKind, RowProblem
+from ftwizard.data.export.messages import (
+    ConversionNotes,
+    Image,
+    OtherPart,
+    Turn,
+    has_tools,
+    parse_turns,
+)
 from ftwizard.data.export.tool_calls import normalize_tools
 from ftwizard.data.format_names import Format
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.quote import quote
 
-_FIXES = {
+_ANSWERS_ONLY = "to train on the {} answers only, write rows of prompt and completion"
+_FIXES: dict[RowKind, str] = {
     "chat": "add the data that the target trains on, or choose a target for SFT",
     "prompt": "add the answers, or choose a target for RFT",
-    "preference": "choose a target for DPO; to train on the chosen answers only, write rows of "
-    "prompt and completion",
-    "labelled": "choose a target for KTO; to train on the wanted answers only, write rows of "
-    "prompt and completion",
+    "preference": f"choose a target for DPO; {_ANSWERS_ONLY.format('chosen')}",
+    "labelled": f"choose a target for KTO; {_ANSWERS_ONLY.format('wanted')}",
     "text": "choose a target that trains on plain text",
     "tokens": "convert the file that was tokenized",
 }

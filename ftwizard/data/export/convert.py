@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,6 @@ from ftwizard.data.findings import Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target
-from ftwizard.data.reader import RowReader
 from ftwizard.errors import FtwizardError
 from ftwizard.text import make_visible
 
@@ -41,70 +40,51 @@ def convert_file(
     conversion.
     """
     require_free(out, not_over=[path])
-    converter = _Converter(reader.open_reader(path, format), target, written_as)
-    sha = hashlib.sha256()
+    rows = reader.open_reader(path, format).examples()
+    left_out, changed, sha = Findings(), Findings(), hashlib.sha256()
+    rows_in = rows_out = 0
     with new_file(out, not_over=[path]) as file:
-        for line in converter.lines(say):
+        for rows_in, (number, row) in enumerate(rows, 1):
+            if say is not None and rows_in % 1000 == 0:
+                say("converting", done=rows_in, unit="rows")
+            try:
+                line, notes = _convert_row(row, target, written_as)
+            except RowProblem as problem:
+                left_out.add(number, RowFinding.from_problem(problem))
+                continue
+            for note in notes:
+                changed.add(number, note)
+            if rows_out == 0 and target.bom == "needed":
+                line = codecs.BOM_UTF8 + line
+            rows_out += 1
             sha.update(line)
             file.write(line)
-        report = converter.conversion(out, sha.hexdigest())
-        if not report.rows_out:
+        report = Conversion(
+            target=target.name, out=str(out), rows_in=rows_in, rows_out=rows_out,
+            left_out=left_out.all_findings(), changed=changed.all_findings(),
+            sha256=sha.hexdigest() if rows_out else None,
+        )  # fmt: skip
+        if not rows_out:
             raise _nothing_written(report, path)
     return report
 
 
-class _Converter:
-    """State of the conversion of one file."""
-
-    def __init__(self, reading: RowReader, target: Target, format: Format | None) -> None:
-        self._reading, self._target, self._format = reading, target, format
-        self._rows_in = self._rows_out = 0
-        self._left_out, self._changed = Findings(), Findings()
-
-    def lines(self, say: Callable[..., None] | None) -> Iterator[bytes]:
-        """Yield the bytes of each output line."""
-        for number, row in self._reading.examples():
-            self._rows_in += 1
-            if say is not None and self._rows_in % 1000 == 0:
-                say("converting", done=self._rows_in, unit="rows")
-            try:
-                line, notes = self._write_row(row)
-            except RowProblem as problem:
-                self._left_out.add(number, RowFinding.from_problem(problem))
-                continue
-            for note in notes:
-                self._changed.add(number, note)
-            is_first = not self._rows_out
-            self._rows_out += 1
-            with_bom = is_first and self._target.bom == "needed"
-            yield (codecs.BOM_UTF8 if with_bom else b"") + line + b"\n"
-
-    def _write_row(self, row: Example | RowProblem) -> tuple[bytes, list[RowFinding]]:
-        if isinstance(row, RowProblem):
-            raise row
-        format = choose_format(row, self._target, self._format)
-        output, notes = write(row, self._target, self._format)
-        error = row_checker.find_row_error(formats.to_example(output, format), self._target)
-        if error is not None:
-            raise RowProblem(*error)
-        try:
-            return msgspec.json.encode(output), notes
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            raise RowProblem(
-                "invalid_json", "one of its values cannot be written as JSON", "write it as text"
-            ) from None
-
-    def conversion(self, out: Path, sha256: str) -> Conversion:
-        """Return the report."""
-        return Conversion(
-            target=self._target.name,
-            out=str(out),
-            rows_in=self._rows_in,
-            rows_out=self._rows_out,
-            left_out=self._left_out.all_findings(),
-            changed=self._changed.all_findings(),
-            sha256=sha256 if self._rows_out else None,
-        )
+def _convert_row(
+    row: Example | RowProblem, target: Target, written_as: Format | None
+) -> tuple[bytes, list[RowFinding]]:
+    """Return the output line of a row, and what was lost or changed; raise RowProblem."""
+    if isinstance(row, RowProblem):
+        raise row
+    output, notes = write(row, target, written_as)
+    example = formats.to_example(output, choose_format(row, target, written_as))
+    if error := row_checker.find_row_error(example, target):
+        raise RowProblem(*error)
+    try:
+        return msgspec.json.encode(output) + b"\n", notes
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise RowProblem(
+            "invalid_json", "one of its values cannot be written as JSON", "write it as text"
+        ) from None
 
 
 def _nothing_written(report: Conversion, source: Path) -> FtwizardError:

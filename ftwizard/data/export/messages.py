@@ -1,4 +1,4 @@
-"""Messages parsed into turns, the common input of all writers."""
+"""Messages parsed into turns and parts, the common input of all writers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.data.example import ROLES, Message, RowProblem
-from ftwizard.data.export.parts import Part, Text, ThoughtPart, find_extra_keys, parse_parts
 from ftwizard.data.findings import RowFinding
 from ftwizard.data.platforms import Target
 from ftwizard.data.privacy.quote import quote
@@ -45,6 +44,39 @@ class ConversionNotes:
             self.note("extra_keys", message, "no action needed unless the field matters")
 
 
+class Text(NamedTuple):
+    """A text part."""
+
+    text: str
+
+
+class Image(NamedTuple):
+    """An image part."""
+
+    url: str
+    """Its address, or a data URL."""
+    detail: dict[str, Any]
+    """Fields next to the URL, such as OpenAI's ``detail``."""
+    more: dict[str, Any]
+    """Other fields of the part, such as ``format``, ``media_type`` or ``bucketOwner``."""
+
+
+class OtherPart(NamedTuple):
+    """Any other part: audio, video, a document, …"""
+
+    type: str
+    value: dict[str, Any]
+
+
+class ThoughtPart(NamedTuple):
+    """A reasoning part of an answer."""
+
+    text: str
+
+
+Part = Text | Image | OtherPart
+
+
 class Call(NamedTuple):
     """A tool call in an answer."""
 
@@ -68,8 +100,6 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     calls: list[Call]
     answers: Call | None
     """The call that a tool message answers; None if there is none."""
-    tool_call_id: str | None
-    """As in the row."""
     name: str | None
     weight: int | None
     reasoning: tuple[str, str] | None
@@ -139,7 +169,7 @@ class _ParsedMessage:
         refusal = _get_text(message, "refusal")
         if content is None and not calls and refusal is None:
             raise RowProblem("missing_content", f"{self.label} has no content", "write it as text")
-        parts = parse_parts(content, self.label)
+        parts = _parse_parts(content, self.label)
         thoughts = "".join(part.text for part in parts if isinstance(part, ThoughtPart))
         extra = [str(k) for k, v in message.items() if k not in _KNOWN_KEYS and v is not None]
         return Turn(
@@ -149,12 +179,11 @@ class _ParsedMessage:
             as_list=isinstance(content, list),
             calls=calls,
             answers=answers,
-            tool_call_id=_get_text(message, "tool_call_id"),
             name=_get_text(message, "name"),
             weight=_get_weight(message, self.label),
             reasoning=(REASONING[0], thoughts) if thoughts else _get_reasoning(message),
             refusal=refusal,
-            extra=[*extra, *find_extra_keys(content)],
+            extra=[*extra, *_find_extra_keys(content)],
             source=message,
         )
 
@@ -246,3 +275,74 @@ def _get_reasoning(message: Message) -> tuple[str, str] | None:
         if isinstance(value := message.get(key), str) and value:
             return key, value
     return None
+
+
+def _parse_parts(content: Any, label: str) -> list[Part | ThoughtPart]:
+    """Parse the parts of a message's content; raise RowProblem if it is invalid."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [Text(content)]
+    if not isinstance(content, list):
+        kind = type(content).__name__
+        raise RowProblem("content_type", f"{label} has content of type {kind}", "write it as text")
+    return [_parse_part(part, label) for part in content]
+
+
+def _parse_part(part: Any, label: str) -> Part | ThoughtPart:
+    if isinstance(part, str):
+        return Text(part)
+    if not isinstance(part, dict):
+        raise RowProblem(
+            "content_parts.no_object",
+            f"{label} has a part that is not an object",
+            "write {type: text, text: …}",
+        )
+    kind = part.get("type")
+    if isinstance(part.get("text"), str) and kind in ("text", None):
+        return ThoughtPart(part["text"]) if part.get("thought") is True else Text(part["text"])
+    if kind == "image_url":
+        return _parse_image(part, label)
+    if not isinstance(kind, str):
+        raise RowProblem(
+            "content_parts.no_type",
+            f"{label} has a part without a type",
+            "write {type: text, text: …}",
+        )
+    thought = _parse_thought(part, kind)
+    return OtherPart(kind, part) if thought is None else thought
+
+
+def _parse_image(part: dict[str, Any], label: str) -> Image:
+    image = part.get("image_url")
+    fields = {"url": image} if isinstance(image, str) else image
+    if not isinstance(fields, dict) or not isinstance(fields.get("url"), str):
+        raise RowProblem(
+            "image_url.missing",
+            f"{label} has an image without a URL",
+            "write {type: image_url, image_url: {url: …}}",
+        )
+    detail = {key: value for key, value in fields.items() if key != "url"}
+    more = {key: value for key, value in part.items() if key not in ("type", "image_url")}
+    return Image(fields["url"], detail, more)
+
+
+def _parse_thought(part: dict[str, Any], kind: str) -> ThoughtPart | None:
+    """Parse a reasoning part of Claude or Bedrock; return None for other parts."""
+    value = part.get("thinking") if kind == "thinking" else None
+    if kind == "reasoningContent" and isinstance(part.get(kind), dict):
+        reasoned = part[kind].get("reasoningText")
+        value = reasoned.get("text") if isinstance(reasoned, dict) else None
+    return ThoughtPart(value) if isinstance(value, str) else None
+
+
+def _find_extra_keys(content: Any) -> list[str]:
+    """Return the unknown keys of the text parts of a content."""
+    if not isinstance(content, list):
+        return []
+    keys = (key for part in content if _is_text(part) for key in part if part[key] is not None)
+    return [str(key) for key in keys if key not in ("type", "text", "thought")]
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str)

@@ -6,8 +6,7 @@ from typing import Any
 
 from ftwizard.data.example import Message, RowProblem
 from ftwizard.data.export.constraints import FittedRow, is_openai, unsupported_media
-from ftwizard.data.export.messages import Turn
-from ftwizard.data.export.parts import Image, OtherPart, Text
+from ftwizard.data.export.messages import Image, OtherPart, Text, Turn
 from ftwizard.data.export.tool_calls import require_call, to_openai_calls
 from ftwizard.data.platforms import Target
 

@@ -21,9 +21,8 @@ from ftwizard.data.export.constraints import (
     split_system,
     unsupported_media,
 )
-from ftwizard.data.export.messages import Turn
+from ftwizard.data.export.messages import Image, OtherPart, Text, Turn
 from ftwizard.data.export.openai import Row
-from ftwizard.data.export.parts import Image, OtherPart, Text
 from ftwizard.data.export.tool_calls import decode_object, parse_arguments, require_call
 from ftwizard.data.json_schema import to_vertex_schema
 from ftwizard.data.platforms import Target

@@ -78,16 +78,12 @@ def _replace(text: str, secrets: list[Secret]) -> str:
     return result
 
 
-def redact_value(value: Any) -> Any:
+def redact_value(value: Any, depth: int = _MAX_DEPTH) -> Any:
     """Redact the texts of a JSON value, including its keys.
 
-    A key can mark its value as a secret, as in ``{"password": …}``. Values nested more than 100
-    levels deep are removed.
+    A key can mark its value as a secret, as in ``{"password": …}``. Values nested more than
+    ``depth`` levels deep are removed.
     """
-    return _redact_nested(value, _MAX_DEPTH)
-
-
-def _redact_nested(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return redact_text(value)
     if not isinstance(value, dict | list | tuple):
@@ -95,13 +91,14 @@ def _redact_nested(value: Any, depth: int) -> Any:
     if depth == 0:
         return "[nested too deeply to show]"
     if isinstance(value, dict):
-        return {_redact_nested(k, depth): _redact_entry(k, v, depth - 1) for k, v in value.items()}
-    return [_redact_nested(item, depth - 1) for item in value]
+        keys = {key: redact_value(key, depth) for key in value}
+        return {keys[k]: _redact_entry(keys[k], v, depth - 1) for k, v in value.items()}
+    return [redact_value(item, depth - 1) for item in value]
 
 
 def _redact_entry(key: Any, value: Any, depth: int) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        return _redact_nested(value, depth)
+        return redact_value(value, depth)
     prefix = f"{key}: "
     text = f"{prefix}{value}"
     redacted = redact_text(text)
@@ -109,4 +106,4 @@ def _redact_entry(key: Any, value: Any, depth: int) -> Any:
         return value
     if redacted.startswith(prefix):
         return redacted.removeprefix(prefix)
-    return _redact_nested(str(value), depth)
+    return redact_value(str(value), depth)

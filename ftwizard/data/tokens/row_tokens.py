@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import msgspec
@@ -40,7 +41,7 @@ class RowCounter:
     def __init__(self, target: Target, encoding: Encoding) -> None:
         self._target, self._encoding = target, encoding
         self._count = tokenizers.make_counter(encoding)
-        self._roles: dict[str, int] = {}
+        self._count_role = functools.cache(self._count)
 
     def count(self, example: Example) -> RowCount:
         """Count one row; never raises, whatever the row contains."""
@@ -60,7 +61,10 @@ class RowCounter:
         before: int | None = None
         for number, message in enumerate(example.turns):
             text_tokens, call_tokens, image_count = self._count_parts(message)
-            overhead = encoding.per_message + self._count_role(message)
+            role = message.get("role")
+            overhead = encoding.per_message + (
+                self._count_role(role) if isinstance(role, str) else 0
+            )
             if number in trained_turns:
                 trained += text_tokens + call_tokens + encoding.end
                 if before is None:
@@ -88,14 +92,6 @@ class RowCounter:
             text += self._count(name) + 1  # as in OpenAI's cookbook
         calls = message.get("tool_calls") or message.get("function_call")
         return text, self._count(_to_json(calls)) if calls else 0, images
-
-    def _count_role(self, message: Message) -> int:
-        role = message.get("role")
-        if not isinstance(role, str):
-            return 0
-        if role not in self._roles:
-            self._roles[role] = self._count(role)
-        return self._roles[role]
 
 
 def _find_trained_turns(example: Example, target: Target) -> set[int]:

@@ -81,8 +81,6 @@ class TokenCounts(msgspec.Struct, frozen=True, kw_only=True):
     emptied: int
     """Rows with no trainable tokens left after truncation at the limit."""
     emptied_lines: list[int]
-    uncounted_images: int
-    """Images whose number of tokens is undocumented."""
 
 
 class TokenCounter:
@@ -130,21 +128,16 @@ class TokenCounter:
 
     def extend(self, later: TokenCounter, lines_before: int) -> None:
         """Add the rows of a part of the file that begins after ``lines_before`` lines."""
-        later.over_lines = [line + lines_before for line in later.over_lines]
-        later.emptied_lines = [line + lines_before for line in later.emptied_lines]
-        later.longest = (later.longest[0], later.longest[1] - lines_before)
-        self.merge(later)
-
-    def merge(self, tally: TokenCounter) -> None:
-        """Add the rows of another tally with the same target, encoding and limit."""
-        self.lengths.extend(tally.lengths)
-        self.sums = _sum(self.sums, tally.sums)
-        self.rows_without += tally.rows_without
-        self.over += tally.over
-        self.emptied += tally.emptied
-        self.over_lines = sorted([*self.over_lines, *tally.over_lines])[:MAX_SHOWN_LINES]
-        self.emptied_lines = sorted([*self.emptied_lines, *tally.emptied_lines])[:MAX_SHOWN_LINES]
-        self.longest = max(self.longest, tally.longest)
+        self.lengths.extend(later.lengths)
+        self.sums = _sum(self.sums, later.sums)
+        self.rows_without += later.rows_without
+        self.over += later.over
+        self.emptied += later.emptied
+        for line in later.over_lines:
+            _add_line(self.over_lines, line + lines_before)
+        for line in later.emptied_lines:
+            _add_line(self.emptied_lines, line + lines_before)
+        self.longest = max(self.longest, (later.longest[0], later.longest[1] - lines_before))
 
     def counts(self) -> TokenCounts:
         """Return the counts so far."""
@@ -155,7 +148,6 @@ class TokenCounter:
             longest_line=-self.longest[1] if self.lengths else None,
             emptied=self.emptied,
             emptied_lines=list(self.emptied_lines),
-            uncounted_images=0 if self.encoding.images else self.sums.images,
         )
 
     def _lengths(self) -> TokenLengths:
