@@ -119,9 +119,11 @@ def format_duration(seconds: float) -> str:
 def format_byte_range(low: float, high: float) -> str:
     """Format a range of bytes: ``9.1–11.4 GB``, ``900 MB – 1.2 GB``."""
     first, last = format_bytes(low), format_bytes(high)
-    if first == last:
-        return first
-    (amount, unit), last_unit = first.split(" "), last.rpartition(" ")[2]
+    return first if first == last else _join_range(first, last)
+
+
+def _join_range(first: str, last: str) -> str:
+    (amount, _, unit), last_unit = first.partition(" "), last.partition(" ")[2]
     return f"{amount}–{last}" if unit == last_unit else f"{first} – {last}"
 
 
@@ -131,10 +133,7 @@ def format_duration_range(low: float, high: float) -> str:
     Rounded to minutes above two minutes, to ten minutes above two hours.
     """
     first, last = _round_duration(low), _round_duration(high)
-    if first == last:
-        return f"about {first}"
-    (amount, _, unit), last_unit = first.partition(" "), last.partition(" ")[2]
-    return f"{amount}–{last}" if unit == last_unit else f"{first} – {last}"
+    return f"about {first}" if first == last else _join_range(first, last)
 
 
 def _round_duration(seconds: float) -> str:

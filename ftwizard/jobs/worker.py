@@ -93,7 +93,6 @@ class Watchdog:
         self._events = events
         self._silent_s = silent_s
         self._longest = 0.0
-        self._main = threading.main_thread().ident
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
@@ -110,7 +109,9 @@ class Watchdog:
             if last != previous:
                 self._longest = max(self._longest, last - since)
                 if stalled:
-                    self._report_recovery(last - since)
+                    silence = format_duration(last - since)
+                    message = f"Running again, after {silence} without progress."
+                    self._events.write_finding("goes_on", message)
                 previous = since = self._events.written_at
                 stalled = False
             silent = time.monotonic() - previous
@@ -131,16 +132,10 @@ class Watchdog:
             stack=stack,
         )
 
-    def _report_recovery(self, silent: float) -> None:
-        message = f"Running again, after {format_duration(silent)} without progress."
-        self._events.write_finding("goes_on", message)
-
     def _get_stack(self) -> list[str]:
         """Return the stack of the main thread, the innermost call first."""
-        frame = sys._current_frames().get(self._main or 0)
-        if frame is None:
-            return []
-        calls = traceback.extract_stack(frame)[-FRAMES:]
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        calls = traceback.extract_stack(frame)[-FRAMES:] if frame else []
         return [f"{call.name} ({call.filename}:{call.lineno})" for call in reversed(calls)]
 
 

@@ -48,7 +48,8 @@ def read(path: Path) -> Checkpoint | None:
         intact = all((path / name).stat().st_size == size for name, size in marker.files.items())
     except OSError:
         return None
-    return marker if intact and _has_intact_weights(path, marker.files) else None
+    weights = [path / name for name in marker.files if name.endswith(".safetensors")]
+    return marker if intact and weights and all(map(_is_intact, weights)) else None
 
 
 def all_complete(folder: Path) -> list[Checkpoint]:
@@ -65,13 +66,8 @@ def find_best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     return min(evaluated, key=lambda item: (item.eval_loss, item.step), default=None)
 
 
-def _has_intact_weights(path: Path, files: dict[str, int]) -> bool:
-    """Return whether each safetensors file has the size that its header gives."""
-    weights = [name for name in files if name.endswith(".safetensors")]
-    return bool(weights) and all(_is_intact_safetensors(path / name) for name in weights)
-
-
-def _is_intact_safetensors(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
+    """Return whether a safetensors file has the size that its header gives."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

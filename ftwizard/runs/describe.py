@@ -120,7 +120,9 @@ def describe_prediction(compared: PredictionResult) -> list[tuple[str, str]]:
         error = compared.error.get(name)
         text = write(actual.value)
         if predicted and error is not None:
-            text += f" (predicted {format_range(predicted, write)}, {_format_error(error)})"
+            percent = round(abs(error) * 100)
+            verdict = f"{percent}% too {'high' if error > 0 else 'low'}" if percent else "exact"
+            text += f" (predicted {format_range(predicted, write)}, {verdict})"
         rows.append((label, text))
     return rows
 
@@ -131,11 +133,6 @@ def format_range(figure: Figure, write: Callable[[float], str]) -> str:
         return write(figure.value)
     low, high = write(figure.low), write(figure.high)
     return low if low == high else f"{low} – {high}"
-
-
-def _format_error(error: float) -> str:
-    percent = round(abs(error) * 100)
-    return f"{percent}% too {'high' if error > 0 else 'low'}" if percent else "exact"
 
 
 def are_all_trained(training: dict[str, Any]) -> bool:
@@ -161,17 +158,13 @@ def describe_trained_rows(training: dict[str, Any]) -> str:
         missing = counts.get(f"{part}_given", 0) - counts.get(f"{part}_used", 0)
         if missing:
             lines = (training.get("left_out") or {}).get(part, [])
-            where = _format_lines(lines, missing) if lines else ""
+            numbers = ", ".join(map(str, lines[:MAX_SHOWN_LINES]))
+            more = "…" if missing > MAX_SHOWN_LINES else ""
+            where = f" (line{'' if missing == 1 else 's'} {numbers}{more})" if lines else ""
             parts.append(f"{format_count(missing, noun)} left out, no trainable tokens{where}")
     if unreadable := sum((training.get("unreadable") or {}).values()):
         parts.append(f"{format_count(unreadable, 'unreadable row')} skipped")
     return "; ".join(parts)
-
-
-def _format_lines(lines: list[int], count: int) -> str:
-    numbers = ", ".join(map(str, lines[:MAX_SHOWN_LINES]))
-    more = "…" if count > MAX_SHOWN_LINES else ""
-    return f" (line{'' if count == 1 else 's'} {numbers}{more})"
 
 
 def format_comparison(compared: dict[str, Any]) -> list[str]:

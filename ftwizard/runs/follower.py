@@ -82,19 +82,15 @@ class Follower:
             if time.perf_counter() >= end:
                 return True
 
-    def machine(self, samples: int | None = None) -> list[dict[str, Any]]:
-        """Return the newest readings of the host that wrote last, oldest first.
-
-        Without ``samples``, return all that are kept (``telemetry.MAX_SAMPLES``). Only new data is read.
-        """
+    def machine(self) -> list[dict[str, Any]]:
+        """Return the newest readings of the host that wrote last, oldest first; reads only new data."""
         files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_get_mtime)
         if not files:
             return []
         if self._telemetry is None or self._telemetry.path != files[-1]:
             self._telemetry = Telemetry(files[-1])
         self._telemetry.read()
-        readings = list(self._telemetry.samples)
-        return readings if samples is None else readings[-samples:]
+        return list(self._telemetry.samples)
 
     def log(self, lines: int) -> list[str]:
         """Return the last lines of the worker's log.

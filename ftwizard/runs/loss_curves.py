@@ -16,7 +16,7 @@ from typing import Any
 
 from ftwizard.diagnosis import Curve, Objective, Point
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import to_number
+from ftwizard.jobs.events import to_count, to_number
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
@@ -118,7 +118,7 @@ def _from_json(text: str) -> _ReadResult | None:
     if not isinstance(content, dict):
         return None
     if isinstance(rows := content.get("log_history"), list):
-        return _from_named_rows(rows, total_steps=_to_count(content.get("max_steps")))
+        return _from_named_rows(rows, total_steps=to_count(content.get("max_steps")) or None)
     if isinstance(content.get("train"), list):
         return _from_pairs(content), list(content)
     return _from_named_rows(_transpose(content) or [content])
@@ -281,11 +281,6 @@ def _get_steps_per_epoch(epochs: list[Point]) -> float | None:
     """Return the steps per epoch by the trainer's own count of epochs."""
     started = [(step, epoch) for step, epoch in epochs if epoch > 0]
     return started[-1][0] / started[-1][1] if started else None
-
-
-def _to_count(value: Any) -> int | None:
-    count = to_number(value)
-    return int(count) if count is not None and 0 < count < MAX_STEPS else None
 
 
 def _to_points(series: Series | None) -> list[Point]:

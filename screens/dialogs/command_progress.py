@@ -22,7 +22,7 @@ SHOW_AFTER_S = 0.3
 """Shorter commands show no dialog."""
 
 
-class CommandProgress(Dialog[Any]):
+class CommandProgress(Dialog[object]):
     """Runs a command; dismisses with its document, its FtwizardError, or None on Esc.
 
     A ``lasting`` command is not canceled, neither by Esc nor when the app exits.
@@ -49,7 +49,7 @@ class CommandProgress(Dialog[Any]):
     @work(group="working", exclusive=True, exit_on_error=False)
     async def _run(self) -> None:
         try:
-            result = await self._run_command()
+            result: object = await self._run_command()
         except FtwizardError as error:
             result = error
         except OSError as error:
@@ -58,7 +58,7 @@ class CommandProgress(Dialog[Any]):
             result = crash_log.to_user_error(error)
         self.dismiss(result)
 
-    async def _run_command(self) -> Any:
+    async def _run_command(self) -> object:
         if self._lasting:  # the app waits for this thread on exit
             return await asyncio.to_thread(
                 subprocesses.run_blocking, *self._argv, tell=lambda _: None, lasting=True

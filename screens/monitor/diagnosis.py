@@ -167,7 +167,7 @@ class DiagnosisPage(Page[str]):
             saved = list_checkpoints(self._follower.folder)
             await self._branch(plan_child(action, finding, saved, is_alive=self._is_alive))
         elif action in ("save", "evaluate"):
-            await ask_for(self.app, self._follower, action)
+            await ask_for(self.app, self._follower, "save" if action == "save" else "evaluate")
         elif await stop(self.app, self._follower):
             self.dismiss(None)  # the monitor shows how it ends
 

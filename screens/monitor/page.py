@@ -114,7 +114,8 @@ class MonitorPage(Page[str]):
             return self._has_answers
         if action == "pane":
             return parameters == (self._run_view.next_pane,)
-        can_ask = self._validates or parameters != ("evaluate",)
+        plan = self._run_view.plan
+        can_ask = plan is None or plan.has_validation or parameters != ("evaluate",)
         needs = {
             "results": ended and succeeded, "resume": ended and not succeeded,
             "stop": not ended, "ask_for": not ended and can_ask,
@@ -122,21 +123,13 @@ class MonitorPage(Page[str]):
         return action not in needs or (needs[action] and not self.follower.is_gone)
 
     @property
-    def _is_slow(self) -> bool:
-        return bool(getattr(self.app, "slow", False))
-
-    @property
     def _has_answers(self) -> bool:
         return bool(self.follower.shown.samples or self.follower.shown.highest_loss_rows)
 
-    @property
-    def _validates(self) -> bool:
-        plan = self._run_view.plan
-        return plan is None or plan.has_validation
-
     def _tick(self) -> None:
         self._ticks += 1
-        due = self._ticks % (DRAW_EVERY * (SLOW_FACTOR if self._is_slow else 1)) == 1
+        slow = getattr(self.app, "slow", False)
+        due = self._ticks % (DRAW_EVERY * (SLOW_FACTOR if slow else 1)) == 1
         if due:
             attempt = self.follower.status.attempt
             self.follower.read_state()

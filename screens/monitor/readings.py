@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,14 +167,11 @@ def format_spent(
     if budget.hours is not None:
         is_training = progress.phase in ACTIVE
         used_s = progress.training.seconds_of(progress.attempt, now if is_training else None)
-        parts.append(_format_hours(used_s / 3600, budget.hours))
+        if budget.hours >= 1:
+            parts.append(f"{used_s / 3600:.1f} of {budget.hours:g} h")
+        else:
+            parts.append(f"{used_s / 60:.0f} of {60 * budget.hours:.3g} min")
     return ("cost" if hour else "time", " · ".join(parts)) if parts else None
-
-
-def _format_hours(used_h: float, budget_h: float) -> str:
-    if budget_h >= 1:
-        return f"{used_h:.1f} of {budget_h:g} h"
-    return f"{60 * used_h:.0f} of {60 * budget_h:.3g} min"
 
 
 def format_columns(pairs: Sequence[tuple[str, str]], width: int) -> Text:
@@ -270,7 +267,7 @@ def finding_mark(event: Event) -> tuple[str, str]:
 
 def finding_name(event: Event) -> str:
     code = str(event.get("code"))
-    names: Mapping[str, str] = {**diagnosis.PATTERN_NAMES}
+    names = {str(pattern): name for pattern, name in diagnosis.PATTERN_NAMES.items()}
     return names.get(code) or make_visible(code.replace("_", " "), 40)
 
 

@@ -49,7 +49,9 @@ class ResultsPage(Page[str]):
         super().__init__()
         self._folder = folder
         self._result = store.read_result(folder)
-        self._answers = _read_answers(folder)
+        comparison = read_json(folder.evaluations / "compare.json", dict[str, Any]) or {}
+        answers = comparison.get("answers")
+        self._answers: list[dict[str, Any]] = answers if isinstance(answers, list) else []
         self._index = 0
         self._limit: int | None = MAX_CHARACTERS
         """Characters of each text, None for all."""
@@ -176,9 +178,3 @@ def _truncate(text: str, limit: int | None) -> str:
     text = text.strip()
     cut = limit is not None and len(text) > limit
     return make_lines_visible(text[:limit] if cut else text) + ("…" if cut else "")
-
-
-def _read_answers(folder: JobFolder) -> list[dict[str, Any]]:
-    comparison = read_json(folder.evaluations / "compare.json", dict[str, Any]) or {}
-    answers = comparison.get("answers")
-    return answers if isinstance(answers, list) else []

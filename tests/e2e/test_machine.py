@@ -155,7 +155,7 @@ def _last_of(folder: JobFolder, wanted: int | None) -> Any:
     ours: Any = "nothing yet"
     while ours != wanted and time.monotonic() < end:
         time.sleep(0.1)
-        for reading in Follower(folder).machine(1):
+        for reading in Follower(folder).machine()[-1:]:
             if reading["gpus"]:
                 assert "processes" not in reading["gpus"][0]
                 ours = reading["gpus"][0]["ours"]
@@ -184,7 +184,7 @@ def test_a_hung_driver_holds_no_keeper_up(
     folder = start(make(home / "runs" / "one", steps=5))
     assert until_ended(folder).end_reason == "finished"
     until(folder, lambda _: (s := folder.read_state()) is not None and s.state == "ended")
-    assert "no answer" in Follower(folder).machine(1)[0]["no_gpu"]
+    assert "no answer" in Follower(folder).machine()[-1]["no_gpu"]
     until(folder, lambda status: status.keeper_lives is False)
 
 

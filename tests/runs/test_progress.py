@@ -181,9 +181,8 @@ def seen_by_every_view(progress: Progress) -> None:
     msgspec.json.encode(store.make_status(folder, status, progress))
     assert 30 <= progress.stop_grace_s <= MAX_GRACE_S
     out = Console(file=io.StringIO(), markup=False)
-    for view in (watch._Live(folder, out), watch._Plain(folder, out)):
-        view.show(status, progress)
-    out.print(watch._Live(folder, out)._draw(status, progress))
+    watch._EventLog(out).show(progress)
+    out.print(watch._draw(folder, status, progress))
     watch._format_step(progress)
     describe.describe_progress(progress)
     for event in progress.findings:
