@@ -138,11 +138,8 @@ def _get_calls(value: Message, where: str) -> list[Any]:
 def _convert_call(call: Any, where: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise RowProblem(
-            "tool_call.no_name",
-            f"{where}: a tool call has no function name",
-            "add function: {name, …}",
-        )
+        message = f"{where}: a tool call has no function name"
+        raise RowProblem("tool_call.no_name", message, "add function: {name, …}")
     arguments = function.get("arguments", {})
     if isinstance(arguments, str):
         try:

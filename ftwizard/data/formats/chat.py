@@ -38,11 +38,8 @@ def read_chat(row: Any) -> Example:
         return Example(kind="chat", messages=parse_messages(fields["messages"]))
     name = first_key(fields, LISTS)
     if name is None:
-        raise RowProblem(
-            "missing_messages",
-            f"the row has no messages ({describe_keys(fields)})",
-            "add them under messages",
-        )
+        message = f"the row has no messages ({describe_keys(fields)})"
+        raise RowProblem("missing_messages", message, "add them under messages")
     return to_chat_example(parse_messages(fields[name], name), fields, (name,))
 
 
@@ -88,28 +85,19 @@ def parse_role(value: Message, key: str, roles: tuple[str, ...], where: str) -> 
         raise RowProblem("missing_role", f"{where} has no {key}", f"use one of {', '.join(roles)}")
     role = value[key]
     if not isinstance(role, str):
-        raise RowProblem(
-            "role_type",
-            f"{key} of {where} is {describe_type(role)}",
-            f"use one of {', '.join(roles)}",
-        )
+        message = f"{key} of {where} is {describe_type(role)}"
+        raise RowProblem("role_type", message, f"use one of {', '.join(roles)}")
     if role not in roles:
-        raise RowProblem(
-            "unknown_role",
-            f"{where} has the role “{quote(role, 30)}”",
-            f"use one of {', '.join(roles)}",
-        )
+        message = f"{where} has the role “{quote(role, 30)}”"
+        raise RowProblem("unknown_role", message, f"use one of {', '.join(roles)}")
     return role
 
 
 def require_message(value: Any, where: str) -> Message:
     """Return ``value`` if it is an object; raise RowProblem."""
     if not isinstance(value, dict):
-        raise RowProblem(
-            "message_type",
-            f"{where} is {describe_type(value)}, not an object",
-            "write an object with role and content",
-        )
+        message = f"{where} is {describe_type(value)}, not an object"
+        raise RowProblem("message_type", message, "write an object with role and content")
     return value
 
 
@@ -127,11 +115,8 @@ def _message(value: Any, where: str) -> Message:
             )
         return {**message, "content": parts}
     if content is not None:
-        raise RowProblem(
-            "content_type",
-            f"the content of {where} is {describe_type(content)}",
-            "write it as text",
-        )
+        problem = f"the content of {where} is {describe_type(content)}"
+        raise RowProblem("content_type", problem, "write it as text")
     if role == "assistant" and any(message.get(key) for key in _CONTENT_SUBSTITUTES):
         return {**message, "content": None}
     raise RowProblem("missing_content", f"{where} has no content", "write it as text")
@@ -145,8 +130,5 @@ def _part(part: Any, where: str) -> dict[str, Any]:
                 return part
         elif part.get("type") is None and isinstance(part.get("text"), str):
             return {**part, "type": "text"}
-    raise RowProblem(
-        "content_parts.no_type",
-        f"{where} has a part with neither a type nor a text",
-        'write it as {"type": "text", "text": "…"}',
-    )
+    message = f"{where} has a part with neither a type nor a text"
+    raise RowProblem("content_parts.no_type", message, 'write it as {"type": "text", "text": "…"}')

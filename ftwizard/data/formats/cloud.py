@@ -293,11 +293,8 @@ def _add_vertex_system(messages: list[Message], fields: Message) -> list[Message
     name = first_key(fields, _SYSTEM)
     value = fields[name] if name is not None else None
     if isinstance(value, str) and value:
-        raise RowProblem(
-            "system_type",
-            f"{name} is text, not an object",
-            'write it as {"parts": [{"text": "…"}]}',
-        )
+        message = f"{name} is text, not an object"
+        raise RowProblem("system_type", message, 'write it as {"parts": [{"text": "…"}]}')
     if not isinstance(value, dict):
         return add_system_prompt(messages, value)
     parts = [
@@ -372,11 +369,8 @@ def _to_content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | Non
 def _to_text_part(value: Any, where: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return a text part; raise RowProblem if the value is not text."""
     if not isinstance(value, str):
-        raise RowProblem(
-            "content_type.text",
-            f"{where} has a text that is {describe_type(value)}",
-            "write it as text",
-        )
+        message = f"{where} has a text that is {describe_type(value)}"
+        raise RowProblem("content_type.text", message, "write it as text")
     return {**(more or {}), "type": "text", "text": value}
 
 
@@ -385,11 +379,8 @@ def _require_blocks(value: Any, name: str, where: str) -> list[dict[str, Any]]:
     if value is None:
         raise RowProblem("missing_content", f"{where} has no {name}", f"add its {name}")
     if not isinstance(value, list):
-        raise RowProblem(
-            "content_type.list",
-            f"{name} of {where} is {describe_type(value)}, not a list",
-            "write a list of parts",
-        )
+        message = f"{name} of {where} is {describe_type(value)}, not a list"
+        raise RowProblem("content_type.list", message, "write a list of parts")
     if not value or not all(isinstance(block, dict) and block for block in value):
         raise RowProblem(
             "content_parts.empty_part", f"{where} has an empty part", "remove or fill the part"

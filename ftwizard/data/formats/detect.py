@@ -417,9 +417,6 @@ def _ambiguous_problem(
     """Return the problem of several formats, which ``joint`` separates in ``message``."""
     names = joint.join(f"{name} ({FORMAT_NAMES[name]})" for name in formats)
     choices = " or ".join(f"--format {name}" for name in formats)
-    return FileProblem(
-        "ambiguous_format",
-        message.format(path=make_visible(str(path)), names=names),
-        f"{hint}Set the right one: {choices} (in a plan: data.format).",
-        candidates=tuple(formats),
-    )
+    problem = message.format(path=make_visible(str(path)), names=names)
+    fix = f"{hint}Set the right one: {choices} (in a plan: data.format)."
+    return FileProblem("ambiguous_format", problem, fix, candidates=tuple(formats))

@@ -133,11 +133,8 @@ def prepend_system(system: Message, messages: list[Message]) -> list[Message]:
     if messages and messages[0]["role"] in ("system", "developer"):
         if messages[0]["content"] == system["content"]:
             return messages
-        raise RowProblem(
-            "system_conflict",
-            "system differs from the system message in the messages",
-            "keep one of the two",
-        )
+        message = "system differs from the system message in the messages"
+        raise RowProblem("system_conflict", message, "keep one of the two")
     return [system, *messages]
 
 
@@ -180,10 +177,7 @@ def parse_history(value: Any) -> list[Message]:
     for number, pair in enumerate(pairs, 1):
         texts = pair if isinstance(pair, list) else []
         if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
-            raise RowProblem(
-                "history",
-                f"pair {number} of history is not two texts, [user, assistant]",
-                "fix it, or remove history",
-            )
+            message = f"pair {number} of history is not two texts, [user, assistant]"
+            raise RowProblem("history", message, "fix it, or remove history")
         messages += exchange(*texts)
     return messages

@@ -62,11 +62,8 @@ def read_openai_preference(row: Any) -> Example:
     require_key(fields, ("input",), "missing_prompt", "add input: {messages}")
     source = fields["input"]
     if not isinstance(source, dict):
-        raise RowProblem(
-            "content_type.input",
-            f"input is {describe_type(source)}, not an object",
-            "input: {messages: […]}",
-        )
+        message = f"input is {describe_type(source)}, not an object"
+        raise RowProblem("content_type.input", message, "input: {messages: […]}")
     if source.get("messages") is None:
         raise RowProblem(
             "missing_messages.input", "input has no messages", "input: {messages: […]}"
@@ -231,10 +228,7 @@ def _read_last_as_chosen(fields: Message) -> Example:
     name = require_key(fields, sharegpt.LISTS, "missing_chosen", "add both answers", "chosen")
     messages = _turns(fields[name], name)
     if messages[-1]["role"] != "assistant":
-        raise RowProblem(
-            "missing_chosen.last",
-            f"{name} does not end with an answer",
-            "end them with the better answer",
-        )
+        message = f"{name} does not end with an answer"
+        raise RowProblem("missing_chosen.last", message, "end them with the better answer")
     rejected = _answers(fields["rejected_response"], "rejected_response")
     return _finished(fields, messages[:-1], messages[-1:], rejected, {name, "rejected_response"})

@@ -85,18 +85,12 @@ def _parse_calls(text: str, where: str) -> list[dict[str, Any]]:
     value = decode_json(text)
     calls = value if isinstance(value, list) else [value]
     if value is NO_JSON or not calls:
-        raise RowProblem(
-            "tool_call.invalid_json",
-            f"{where} has a tool call that is not valid JSON",
-            'write {"name": …, "arguments": …}',
-        )
+        message = f"{where} has a tool call that is not valid JSON"
+        raise RowProblem("tool_call.invalid_json", message, 'write {"name": …, "arguments": …}')
     for call in calls:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            raise RowProblem(
-                "tool_call.no_name",
-                f"{where} has a tool call without a name",
-                'write {"name": …, "arguments": …}',
-            )
+            message = f"{where} has a tool call without a name"
+            raise RowProblem("tool_call.no_name", message, 'write {"name": …, "arguments": …}')
     return [{"type": "function", "function": call} for call in calls]
 
 
@@ -118,9 +112,6 @@ def _get_text(turn: Message, key: str, where: str) -> str:
     if turn.get(key) is None:
         raise RowProblem("missing_content", f"{where} has no {key}", "write it as text")
     if not isinstance(turn[key], str):
-        raise RowProblem(
-            "content_type",
-            f"{where} has a {key} that is {describe_type(turn[key])}",
-            "write it as text",
-        )
+        message = f"{where} has a {key} that is {describe_type(turn[key])}"
+        raise RowProblem("content_type", message, "write it as text")
     return str(turn[key])

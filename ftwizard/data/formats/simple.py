@@ -44,11 +44,8 @@ def read_tokens(row: Any) -> Example:
             )
         if not set(map(type, values)) <= {int}:
             odd = next(value for value in values if type(value) is not int)
-            raise RowProblem(
-                "tokens_type.item",
-                f"{key} contains {describe_type(odd)}, not an integer",
-                "list integers",
-            )
+            message = f"{key} contains {describe_type(odd)}, not an integer"
+            raise RowProblem("tokens_type.item", message, "list integers")
     length = len(tokens["input_ids"])
     for key, values in tokens.items():
         if len(values) != length and key != "seq_lengths":

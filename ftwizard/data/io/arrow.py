@@ -144,12 +144,9 @@ def read_rows(source: DataSource, kind: str) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet
     except ImportError:
-        raise FileProblem(
-            "unreadable",
-            f"{source.display_name} is {name} file, but pyarrow is not installed.",
-            "Install it with: pip install 'ftwizard[local]'",
-            USAGE,
-        ) from None
+        message = f"{source.display_name} is {name} file, but pyarrow is not installed."
+        hint = "Install it with: pip install 'ftwizard[local]'"
+        raise FileProblem("unreadable", message, hint, USAGE) from None
     # Arrow raises errors of several families, MemoryError among them.
     errors = (pa.ArrowException, OSError, ValueError, MemoryError)
     with open(source.fileno(), "rb", buffering=0, closefd=False) as file:

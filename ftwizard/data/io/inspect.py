@@ -85,11 +85,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         fix = "convert it: ftwizard convert"
         if self.compression:
             name = NAMES[self.compression]
-            return RowFinding(
-                "compressed",
-                f"the file is compressed with {name}; upload it uncompressed",
-                f"unpack it, or {fix}",
-            )
+            message = f"the file is compressed with {name}; upload it uncompressed"
+            return RowFinding("compressed", message, f"unpack it, or {fix}")
         if self.kind == "parquet":
             return RowFinding("parquet", "the file is Parquet, not JSON Lines", fix)
         if self.kind != "jsonl":
@@ -211,11 +208,8 @@ def _empty_problem(
 ) -> FileProblem:
     if damage is None:
         return FileProblem("file_empty", f"{source.display_name} is empty once unpacked.", _ROWS)
-    return FileProblem(
-        "compressed",
-        f"{source.display_name} cannot be unpacked: {damage.message}.",
-        damage.fix[:1].upper() + damage.fix[1:] + ".",
-    )
+    message = f"{source.display_name} cannot be unpacked: {damage.message}."
+    return FileProblem("compressed", message, damage.fix[:1].upper() + damage.fix[1:] + ".")
 
 
 def _reject_foreign(source: DataSource, head: bytes) -> None:
@@ -240,17 +234,12 @@ def _detect_columnar(
     elif arrow.is_arrow_file(head) or arrow.is_arrow_stream(head):
         kind = "arrow"
     if kind == "parquet" and not compression and source.read(source.size - 4, 4) != b"PAR1":
-        raise FileProblem(
-            "binary",
-            f"{source.display_name} is a truncated Parquet file.",
-            "Download it again.",
-        )
+        message = f"{source.display_name} is a truncated Parquet file."
+        raise FileProblem("binary", message, "Download it again.")
     if kind and compression:
-        raise FileProblem(
-            "compressed",
-            f"{source.display_name} is {_WORDS[kind]}, compressed with {NAMES[compression]}.",
-            "Unpack it first: Parquet and Arrow files are not read compressed.",
-        )
+        message = f"{source.display_name} is {_WORDS[kind]}, compressed with {NAMES[compression]}."
+        hint = "Unpack it first: Parquet and Arrow files are not read compressed."
+        raise FileProblem("compressed", message, hint)
     if kind is None:
         _reject_foreign(source, head)
     return kind
@@ -267,11 +256,8 @@ def _require_text(
         raise FileProblem("file_empty", f"{source.display_name} {state}.", _ROWS)
     _reject_foreign(source, head)
     if encoding == "utf-8" and (name := signatures.detect_utf_16(head)):
-        raise FileProblem(
-            "encoding",
-            f"{source.display_name} looks like {name[:-2]} without a byte-order mark.",
-            f"Convert it: iconv -f {name} -t UTF-8 OLD > NEW",
-        )
+        message = f"{source.display_name} looks like {name[:-2]} without a byte-order mark."
+        raise FileProblem("encoding", message, f"Convert it: iconv -f {name} -t UTF-8 OLD > NEW")
     # What begins like JSON may have rows; readers report the rest.
     is_json = head.lstrip(_BLANKS)[:1] in (b"{", b"[")
     if not is_json and b"\x00" in head[: signatures.HEAD_BYTES] and not _is_utf_8(head):
@@ -299,8 +285,5 @@ def _require_columns(source: DataSource, dialect: Dialect | None) -> None:
         )
     for name, count in Counter(dialect.columns).items():
         if count > 1:
-            raise FileProblem(
-                "duplicate_column",
-                f"{source.display_name} has two columns named “{quote(name, 40)}”.",
-                "Rename or remove one of them.",
-            )
+            message = f"{source.display_name} has two columns named “{quote(name, 40)}”."
+            raise FileProblem("duplicate_column", message, "Rename or remove one of them.")

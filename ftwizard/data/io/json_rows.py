@@ -254,11 +254,8 @@ def _describe_end(text: JsonText) -> RowProblem:
         )
     cause = strict_json.find_problem(text.data[text.position : text.position + _SEARCHED])
     if cause is None or not text.final:
-        return RowProblem(
-            "invalid_json.brackets",
-            "brackets or quotes do not match from here on",
-            "fix it; nothing after it can be read",
-        )
+        message = "brackets or quotes do not match from here on"
+        return RowProblem("invalid_json.brackets", message, "fix it; nothing after it can be read")
     return RowProblem(cause.cause, cause.message, f"{cause.fix}; nothing after it can be read")
 
 

@@ -135,11 +135,9 @@ def _open(path: Path, shown: str) -> int:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        raise FileProblem(
-            "not_found",
-            f"There is no data file {shown}.",
-            "Check the name, including upper and lower case.",
-        ) from None
+        message = f"There is no data file {shown}."
+        hint = "Check the name, including upper and lower case."
+        raise FileProblem("not_found", message, hint) from None
     except OSError as error:
         raise _unreadable_problem(shown, error) from None
     except ValueError:

@@ -173,11 +173,8 @@ def _explain_extra(text: str) -> RowProblem:
             "more data follows the object after a carriage return",
             "end lines with a line feed: tr '\\r' '\\n' < OLD > NEW",
         )
-    return RowProblem(
-        "extra_data.same_line",
-        "more data follows the object on its line",
-        "write one JSON object per line",
-    )
+    message = "more data follows the object on its line"
+    return RowProblem("extra_data.same_line", message, "write one JSON object per line")
 
 
 def _explain_range(text: str) -> RowProblem:
@@ -196,8 +193,5 @@ def _nesting_problem() -> RowProblem:
 
 
 def _surrogate_problem() -> RowProblem:
-    return RowProblem(
-        "lone_surrogate",
-        "it contains a lone surrogate (half of a \\ud… pair)",
-        "restore the character or remove the surrogate",
-    )
+    message = "it contains a lone surrogate (half of a \\ud… pair)"
+    return RowProblem("lone_surrogate", message, "restore the character or remove the surrogate")
