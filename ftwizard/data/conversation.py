@@ -58,9 +58,8 @@ def to_conversation(example: Example) -> Conversation:
         raise RowProblem("no_assistant", "no assistant message to train on", "add the answer")
     trained = [m for m in answers if m.get("weight", 1)] or answers
     if all(not m["content"].strip() and not m.get("tool_calls") for m in trained):
-        raise RowProblem(
-            "empty_assistant", "every answer is empty", "write the answer or delete it"
-        )
+        message = "every answer is empty"
+        raise RowProblem("empty_assistant", message, "write the answer or delete it")
     prompts = [m for m in messages if m["role"] != "assistant"]
     if prompts and not any(m["content"].strip() for m in prompts):
         raise RowProblem("empty_prompt", "the prompt is empty", "write the prompt")
@@ -101,9 +100,8 @@ def _convert_message(value: Message, where: str) -> Message:
         message["tool_calls"] = [_convert_call(call, where) for call in calls]
     if "weight" in value:
         if value["weight"] not in (0, 1) or isinstance(value["weight"], bool):
-            raise RowProblem(
-                "weight", f"{where} has a weight other than 0 or 1", "set it to 0 or 1"
-            )
+            problem = f"{where} has a weight other than 0 or 1"
+            raise RowProblem("weight", problem, "set it to 0 or 1")
         message["weight"] = value["weight"]
     return message
 
@@ -115,9 +113,8 @@ def _join_content(value: Message, calls: bool, where: str) -> str:
     if isinstance(content, list):
         for part in content:
             if part["type"] != "text":
-                raise RowProblem(
-                    "content_parts", f"{where} has non-text parts", "keep only text parts"
-                )
+                message = f"{where} has non-text parts"
+                raise RowProblem("content_parts", message, "keep only text parts")
         return "".join(part["text"] for part in content)
     if calls:
         return ""
@@ -129,9 +126,8 @@ def _get_calls(value: Message, where: str) -> list[Any]:
     if not calls and isinstance(value.get("function_call"), dict):
         calls = [{"type": "function", "function": value["function_call"]}]
     if not isinstance(calls or [], list):
-        raise RowProblem(
-            "tool_call.no_list", f"{where}: tool_calls is not a list", "write a list of calls"
-        )
+        message = f"{where}: tool_calls is not a list"
+        raise RowProblem("tool_call.no_list", message, "write a list of calls")
     return calls or []
 
 
@@ -147,7 +143,6 @@ def _convert_call(call: Any, where: str) -> dict[str, Any]:
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             arguments = None
     if not isinstance(arguments, dict):
-        raise RowProblem(
-            "tool_arguments", f"{where}: tool-call arguments are not a JSON object", "write {…}"
-        )
+        problem = f"{where}: tool-call arguments are not a JSON object"
+        raise RowProblem("tool_arguments", problem, "write {…}")
     return {**call, "function": {**function, "arguments": arguments}}

@@ -69,9 +69,8 @@ class DataTable(msgspec.Struct, frozen=True, kw_only=True):
 
 def no_rows_problem(path: Path) -> FileProblem:
     """Return the problem of a readable file without rows."""
-    return FileProblem(
-        "file_empty", f"{make_visible(str(path))} has no rows.", "Write one JSON object per line."
-    )
+    message = f"{make_visible(str(path))} has no rows."
+    return FileProblem("file_empty", message, "Write one JSON object per line.")
 
 
 class RowReader(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,9 +65,8 @@ def read_kto(row: Any) -> Example:
     if format := next((format for format in _JUDGED if format in holds), None):
         return msgspec.structs.replace(READERS[format](rest), kind="labelled", label=label)
     require_key(rest, ("prompt",), "missing_prompt", "add prompt and completion")
-    raise RowProblem(
-        "missing_answer", f"no completion ({describe_keys(rest)})", "add the answer as completion"
-    )
+    message = f"no completion ({describe_keys(rest)})"
+    raise RowProblem("missing_answer", message, "add the answer as completion")
 
 
 READERS: dict[Format, Callable[[Any], Example]] = {
@@ -119,6 +118,5 @@ def to_example(row: Any, format: Format) -> Example:
     try:
         return READERS[format](row)
     except RecursionError:
-        raise RowProblem(
-            "nesting", "a value is nested too deeply", "flatten it or write it as text"
-        ) from None
+        message = "a value is nested too deeply"
+        raise RowProblem("nesting", message, "flatten it or write it as text") from None

@@ -110,9 +110,8 @@ def _message(value: Any, where: str) -> Message:
     if isinstance(content, list):
         parts = [_part(part, where) for part in content]
         if not parts:
-            raise RowProblem(
-                "content_parts.empty", f"{where} has no parts", "write content as text"
-            )
+            text = f"{where} has no parts"
+            raise RowProblem("content_parts.empty", text, "write content as text")
         return {**message, "content": parts}
     if content is not None:
         problem = f"the content of {where} is {describe_type(content)}"

@@ -169,9 +169,8 @@ def _tool_config(value: Any) -> tuple[list[dict[str, Any]] | None, dict[str, Any
     if value is None:
         return None, {}
     if not isinstance(value, dict):
-        raise RowProblem(
-            "tools", f"toolConfig is {describe_type(value)}, not an object", "{tools: […]}"
-        )
+        message = f"toolConfig is {describe_type(value)}, not an object"
+        raise RowProblem("tools", message, "{tools: […]}")
     schemas = []
     for tool in parse_tools(value.get("tools")) or []:
         spec = tool.get("toolSpec")
@@ -382,9 +381,8 @@ def _require_blocks(value: Any, name: str, where: str) -> list[dict[str, Any]]:
         message = f"{name} of {where} is {describe_type(value)}, not a list"
         raise RowProblem("content_type.list", message, "write a list of parts")
     if not value or not all(isinstance(block, dict) and block for block in value):
-        raise RowProblem(
-            "content_parts.empty_part", f"{where} has an empty part", "remove or fill the part"
-        )
+        problem = f"{where} has an empty part"
+        raise RowProblem("content_parts.empty_part", problem, "remove or fill the part")
     return value
 
 

@@ -66,9 +66,8 @@ def get_text(row: Message, key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RowProblem(
-            "content_type", f"{key} is {describe_type(value)}, not text", "write it as text"
-        )
+        message = f"{key} is {describe_type(value)}, not text"
+        raise RowProblem("content_type", message, "write it as text")
     return value
 
 
@@ -143,9 +142,8 @@ def parse_tools(value: Any) -> list[dict[str, Any]] | None:
     if isinstance(value, str) and value:
         value = decode_json(value)
         if value is NO_JSON:
-            raise RowProblem(
-                "tools.invalid_json", "tools is not valid JSON", "write a list of schemas"
-            )
+            message = "tools is not valid JSON"
+            raise RowProblem("tools.invalid_json", message, "write a list of schemas")
     if value is None or value == "" or value == []:
         return None
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):

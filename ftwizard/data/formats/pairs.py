@@ -45,9 +45,8 @@ def read_multiple_choice(row: Any) -> Example:
     require_key(fields, ("query",), "missing_prompt", "add the query")
     query, choices, gold = get_text(fields, "query"), fields.get("choices"), fields.get("gold")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise RowProblem(
-            "choice.choices", "choices is not a list of texts", "list the choices as texts"
-        )
+        message = "choices is not a list of texts"
+        raise RowProblem("choice.choices", message, "list the choices as texts")
     if type(gold) is not int or not 0 <= gold < len(choices):
         raise RowProblem(
             "choice.gold",

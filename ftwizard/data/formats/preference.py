@@ -65,9 +65,8 @@ def read_openai_preference(row: Any) -> Example:
         message = f"input is {describe_type(source)}, not an object"
         raise RowProblem("content_type.input", message, "input: {messages: […]}")
     if source.get("messages") is None:
-        raise RowProblem(
-            "missing_messages.input", "input has no messages", "input: {messages: […]}"
-        )
+        problem = "input has no messages"
+        raise RowProblem("missing_messages.input", problem, "input: {messages: […]}")
     messages = parse_messages(source["messages"], "input.messages", "input message")
     answers = []
     for name, code in (

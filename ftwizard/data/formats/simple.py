@@ -39,9 +39,8 @@ def read_tokens(row: Any) -> Example:
     tokens = {key: fields[key] for key in fields if key in _COLUMNS and fields[key] is not None}
     for key, values in tokens.items():
         if not isinstance(values, list):
-            raise RowProblem(
-                "tokens_type.list", f"{key} is {describe_type(values)}, not a list", "list integers"
-            )
+            problem = f"{key} is {describe_type(values)}, not a list"
+            raise RowProblem("tokens_type.list", problem, "list integers")
         if not set(map(type, values)) <= {int}:
             odd = next(value for value in values if type(value) is not int)
             message = f"{key} contains {describe_type(odd)}, not an integer"

@@ -132,10 +132,9 @@ def _load_builder(dataset_id: HubId, repo: str, commit: str | None, cache: str |
     except ValueError as error:
         _raise_config_error(dataset_id, repo, commit, error)
     if builder.name not in ALLOWED_BUILDERS:
-        raise FtwizardError(
-            f"{repo} has files of an unsupported type ({make_visible(builder.name, 40)}).",
-            "Choose a data set of JSON, Parquet, Arrow, CSV or text files.",
-        )
+        message = f"{repo} has files of an unsupported type ({make_visible(builder.name, 40)})."
+        hint = "Choose a data set of JSON, Parquet, Arrow, CSV or text files."
+        raise FtwizardError(message, hint)
     return builder
 
 
@@ -150,10 +149,8 @@ def _raise_config_error(
     names = datasets.get_dataset_config_names(repo, revision=commit)
     hint = f"Name one, for example: ftwizard check {repo}/{names[0] if names else 'CONFIG'}"
     if dataset_id.config is None:
-        raise FtwizardError(
-            f"{repo} has several configurations and no default: {format_names(names)}.",
-            make_visible(hint),
-        ) from error
+        message = f"{repo} has several configurations and no default: {format_names(names)}."
+        raise FtwizardError(message, make_visible(hint)) from error
     raise FtwizardError(
         f"{repo} has no configuration “{make_visible(dataset_id.config, 60)}”; it has: {format_names(names)}.",
         make_visible(hint),

@@ -153,10 +153,8 @@ def write(builder: Any, split: DatasetSplit, say: Say) -> None:
             file.flush()
             os.fsync(file.fileno())
         if not count:
-            raise FtwizardError(
-                f"The split {make_visible(split.split, 60)} of {split.repo} is empty.",
-                "Choose another split or data set.",
-            )
+            message = f"The split {make_visible(split.split, 60)} of {split.repo} is empty."
+            raise FtwizardError(message, "Choose another split or data set.")
         part.replace(split.path)
     finally:
         part.unlink(missing_ok=True)

@@ -55,10 +55,9 @@ def to_error(error: BaseException, name: str) -> FtwizardError:
     if reason := why_unreachable(error):
         return FtwizardError(f"{shown} could not be downloaded: {reason}.", _advise_retry(error))
     first = make_visible(str(error).strip().partition("\n")[0].rstrip("."), 300)
-    return FtwizardError(
-        f"{shown} could not be read: {type(error).__name__}: {first}.",
-        "Check it on the Hub. If it opens elsewhere, save it as JSON Lines and name that file.",
-    )
+    message = f"{shown} could not be read: {type(error).__name__}: {first}."
+    hint = "Check it on the Hub. If it opens elsewhere, save it as JSON Lines and name that file."
+    return FtwizardError(message, hint)
 
 
 def not_available(error: BaseException, name: str) -> FtwizardError:
@@ -92,10 +91,8 @@ def _explain_disk(error: BaseException, name: str) -> FtwizardError | None:
             "Free some disk space, or set HF_HOME and FTWIZARD_CACHE to folders on a larger disk.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return FtwizardError(
-            f"Cannot write {where or 'to the cache'}: {os.strerror(error.errno)}.",
-            "Set HF_HOME and FTWIZARD_CACHE to writable folders.",
-        )
+        message = f"Cannot write {where or 'to the cache'}: {os.strerror(error.errno)}."
+        return FtwizardError(message, "Set HF_HOME and FTWIZARD_CACHE to writable folders.")
     return None
 
 
@@ -105,14 +102,12 @@ def _explain_hub(error: BaseException, name: str) -> FtwizardError | None:
     if isinstance(error, errors.GatedRepoError):
         return gated_error(name)
     if isinstance(error, errors.DisabledRepoError):
-        return FtwizardError(
-            f"The Hub has disabled the data set {name}.", "Choose another data set."
-        )
+        message = f"The Hub has disabled the data set {name}."
+        return FtwizardError(message, "Choose another data set.")
     if get_status(error) == 401 and _sent_token(error):
-        return FtwizardError(
-            "The Hub rejected your token.",
-            "Set HF_TOKEN to a valid one. For public data, unset it and run: hf auth logout",
-        )
+        message = "The Hub rejected your token."
+        hint = "Set HF_TOKEN to a valid one. For public data, unset it and run: hf auth logout"
+        return FtwizardError(message, hint)
     # Without access, the Hub answers 401 for private and for missing repositories alike.
     if isinstance(error, errors.RepositoryNotFoundError) or get_status(error) == 401:
         return FtwizardError(
@@ -120,10 +115,8 @@ def _explain_hub(error: BaseException, name: str) -> FtwizardError | None:
             f"Check the name. For a private data set, {_TOKEN}.",
         )
     if get_status(error) == 403:
-        return FtwizardError(
-            f"Your token has no access to {name} on the Hub.",
-            f"Grant it access, or {_TOKEN}.",
-        )
+        message = f"Your token has no access to {name} on the Hub."
+        return FtwizardError(message, f"Grant it access, or {_TOKEN}.")
     return None
 
 
@@ -131,10 +124,9 @@ def gated_error(name: str) -> FtwizardError:
     """Return the error for a data set with conditions to accept."""
     from huggingface_hub.constants import ENDPOINT
 
-    return FtwizardError(
-        f"The data set {name} is gated: its conditions must be accepted first.",
-        f"Accept them at {make_visible(ENDPOINT, 100)}/datasets/{name}, then {_TOKEN}.",
-    )
+    message = f"The data set {name} is gated: its conditions must be accepted first."
+    hint = f"Accept them at {make_visible(ENDPOINT, 100)}/datasets/{name}, then {_TOKEN}."
+    return FtwizardError(message, hint)
 
 
 def _explain_library(error: BaseException, name: str) -> FtwizardError | None:
@@ -147,25 +139,19 @@ def _explain_library(error: BaseException, name: str) -> FtwizardError | None:
     if isinstance(error, exceptions.DataFilesNotFoundError) or type(error).__name__ in (
         "EmptyDatasetError",
     ):
-        return FtwizardError(
-            f"{name} has no supported data files.",
-            "Supported are JSON, JSON Lines, Parquet, Arrow, CSV and text.",
-        )
+        problem = f"{name} has no supported data files."
+        hint = "Supported are JSON, JSON Lines, Parquet, Arrow, CSV and text."
+        return FtwizardError(problem, hint)
     if "Dataset scripts are no longer supported" in message:
-        return FtwizardError(
-            f"{name} needs a script from its repository, which ftwizard never runs.",
-            "If you trust it, save it as JSON Lines elsewhere and name that file.",
-        )
+        problem = f"{name} needs a script from its repository, which ftwizard never runs."
+        hint = "If you trust it, save it as JSON Lines elsewhere and name that file."
+        return FtwizardError(problem, hint)
     if missing := re.search("Unable to find '([^']*)'", message):
-        return FtwizardError(
-            f"{name} refers to missing data files: {make_visible(missing[1], 100)}.",
-            "Check the configuration in its README.md on the Hub.",
-        )
+        problem = f"{name} refers to missing data files: {make_visible(missing[1], 100)}."
+        return FtwizardError(problem, "Check the configuration in its README.md on the Hub.")
     if "Data files don't belong to" in message:
-        return FtwizardError(
-            f"{name} refers to data files outside its own repository, which are not read.",
-            "Check the configuration in its README.md on the Hub.",
-        )
+        problem = f"{name} refers to data files outside its own repository, which are not read."
+        return FtwizardError(problem, "Check the configuration in its README.md on the Hub.")
     return None
 
 

@@ -153,12 +153,11 @@ def read_rows(source: DataSource, kind: str) -> Iterator[Row]:
         try:
             parts = _split_parquet(file) if kind == "parquet" else _split_arrow(file, source)
         except errors as error:
-            raise FileProblem(
-                "binary",
+            problem = (
                 f"{source.display_name} is a truncated or damaged {kind.capitalize()} file: "
-                f"{quote(str(error), 200)}.",
-                "Download it again.",
-            ) from None
+                f"{quote(str(error), 200)}."
+            )
+            raise FileProblem("binary", problem, "Download it again.") from None
         yield from _read_parts(parts, errors)
 
 

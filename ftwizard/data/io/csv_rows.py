@@ -158,9 +158,8 @@ def _parse_row(fields: list[str], columns: tuple[str, ...]) -> dict[str, Any] | 
         try:
             row[name] = _convert(name.strip().lower(), text)
         except RowProblem as problem:
-            return RowProblem(
-                problem.cause, f"column {quote(name, 40)}: {problem.message}", problem.fix
-            )
+            message = f"column {quote(name, 40)}: {problem.message}"
+            return RowProblem(problem.cause, message, problem.fix)
     return row
 
 

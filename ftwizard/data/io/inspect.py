@@ -90,17 +90,15 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "parquet":
             return RowFinding("parquet", "the file is Parquet, not JSON Lines", fix)
         if self.kind != "jsonl":
-            return RowFinding(
-                "needs_conversion", f"the file is {self.description}, not JSON Lines", fix
-            )
+            problem = f"the file is {self.description}, not JSON Lines"
+            return RowFinding("needs_conversion", problem, fix)
         if self.encoding != "utf-8":
             return RowFinding("encoding", f"the file is {self.encoding.upper()}, not UTF-8", fix)
         if self.layout.newline != b"\n":
             return RowFinding("needs_conversion", "its lines end with carriage returns only", fix)
         if self.bom and bom == "unwanted":
-            return RowFinding(
-                "bom", "the file begins with a byte-order mark", f"remove it, or {fix}"
-            )
+            problem = "the file begins with a byte-order mark"
+            return RowFinding("bom", problem, f"remove it, or {fix}")
         if not self.bom and bom == "needed":
             return RowFinding("bom_missing", "the file lacks a byte-order mark", fix)
         return None
@@ -167,12 +165,11 @@ def _decompress(source: DataSource, compression: Compression) -> Iterator[bytes]
     try:
         yield from decompress(source.blocks(), compression)
     except ImportError:
-        raise FileProblem(
-            "compressed",
+        message = (
             f"{source.display_name} is compressed with {NAMES[compression]}, which this Python "
-            "cannot unpack.",
-            "Unpack it and name the file inside.",
-        ) from None
+            "cannot unpack."
+        )
+        raise FileProblem("compressed", message, "Unpack it and name the file inside.") from None
 
 
 class _Head:

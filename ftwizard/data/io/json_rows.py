@@ -249,9 +249,8 @@ def _describe_end(text: JsonText) -> RowProblem:
     if text.damage:
         return text.truncation()
     if len(text.data) - text.position > MAX_LINE:
-        return RowProblem(
-            "too_large", f"it is larger than {MAX_LINE >> 20} MB", "nothing after it can be read"
-        )
+        problem = f"it is larger than {MAX_LINE >> 20} MB"
+        return RowProblem("too_large", problem, "nothing after it can be read")
     cause = strict_json.find_problem(text.data[text.position : text.position + _SEARCHED])
     if cause is None or not text.final:
         message = "brackets or quotes do not match from here on"

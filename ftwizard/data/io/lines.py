@@ -73,9 +73,8 @@ def _transcode(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
 
 def too_large_problem() -> RowProblem:
     """Return the problem of a row larger than ``MAX_LINE``."""
-    return RowProblem(
-        "too_large", f"it is larger than {MAX_LINE >> 20} MB", "shorten it, or split it"
-    )
+    message = f"it is larger than {MAX_LINE >> 20} MB"
+    return RowProblem("too_large", message, "shorten it, or split it")
 
 
 class TextLine(NamedTuple):

@@ -108,9 +108,8 @@ class DataSource:
             status = os.stat(self.path)  # noqa: PTH116 (takes the same names as os.open)
             if (status.st_dev, status.st_ino) == (self.identity.device, self.identity.inode):
                 return
-        raise FileProblem(
-            "changed", f"{self.display_name} was replaced while being read.", _CHANGED
-        )
+        message = f"{self.display_name} was replaced while being read."
+        raise FileProblem("changed", message, _CHANGED)
 
     def sha256(self) -> str:
         """Return the SHA-256 hash of the file, in hexadecimal."""
@@ -141,9 +140,8 @@ def _open(path: Path, shown: str) -> int:
     except OSError as error:
         raise _unreadable_problem(shown, error) from None
     except ValueError:
-        raise FileProblem(
-            "not_found", f"{shown} is not a valid file name.", "Check the name."
-        ) from None
+        problem = f"{shown} is not a valid file name."
+        raise FileProblem("not_found", problem, "Check the name.") from None
     try:
         _require_regular(shown, os.fstat(descriptor).st_mode)
     except BaseException:
@@ -171,6 +169,5 @@ def _require_regular(shown: str, mode: int) -> None:
     if stat.S_ISSOCK(mode):
         raise FileProblem("not_a_file", f"{shown} is a socket.", "Save the rows to a file first.")
     kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
-    raise FileProblem(
-        "not_a_file", f"{shown} is {kind}, not a file.", "Save the rows to a file first."
-    )
+    message = f"{shown} is {kind}, not a file."
+    raise FileProblem("not_a_file", message, "Save the rows to a file first.")

@@ -138,13 +138,11 @@ def _explain(data: bytes, error: str) -> RowProblem:
         )
     if text.lstrip()[:1] not in "{[":
         shown = quote(text.strip(), 40)
-        return RowProblem(
-            "invalid_json.no_json", f"“{shown}” is not JSON", "write one JSON object per line"
-        )
+        message = f"“{shown}” is not JSON"
+        return RowProblem("invalid_json.no_json", message, "write one JSON object per line")
     if match := _NON_NUMBER.search(text):
-        return RowProblem(
-            "invalid_json.number", f"{match[1]} is not valid in JSON", "write null, or leave it out"
-        )
+        message = f"{match[1]} is not valid in JSON"
+        return RowProblem("invalid_json.number", message, "write null, or leave it out")
     if _SURROGATE.search(text):
         return _surrogate_problem()
     if _PYTHON.search(text) and ("malformed" in error or "keys" in error or "invalid" in error):
@@ -154,9 +152,8 @@ def _explain(data: bytes, error: str) -> RowProblem:
             "write it with json.dumps, not with str or repr",
         )
     if "truncated" in reason:
-        return RowProblem(
-            "invalid_json.truncated", "the JSON is truncated", "restore or delete the row"
-        )
+        message = "the JSON is truncated"
+        return RowProblem("invalid_json.truncated", message, "restore or delete the row")
     if "trailing characters" in reason:
         return _explain_extra(text)
     if "out of range" in reason:

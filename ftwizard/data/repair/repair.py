@@ -287,9 +287,8 @@ def _format_line(value: Any, data: Any, *, changed: bool) -> bytes:
     try:
         return json_repair.encode(value, ascii=is_ascii).encode()
     except (ValueError, TypeError, RecursionError):
-        raise RowProblem(
-            "invalid_json", "one of its values cannot be written as JSON", "fix the value"
-        ) from None
+        message = "one of its values cannot be written as JSON"
+        raise RowProblem("invalid_json", message, "fix the value") from None
 
 
 def _describe(code: str) -> str:
