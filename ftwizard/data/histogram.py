@@ -33,13 +33,11 @@ def _choose_edges(low: int, high: int) -> list[int]:
 
     Row lengths span orders of magnitude; with equal widths, most would fall into the first bucket.
     """
-    factor = max((high / max(low, 1)) ** (1 / BUCKETS), 1.0)
-    edges: list[int] = []
-    for number in range(1, BUCKETS):
-        edge = _round_edge(max(low, 1) * factor**number)
-        if edge < high and edge >= low and edge not in edges:
-            edges.append(edge)
-    return [*edges, high]
+    import numpy as np
+
+    exact = np.geomspace(max(low, 1), max(high, 1), BUCKETS + 1)[1:-1]
+    rounded = {_round_edge(float(edge)) for edge in exact}
+    return [*sorted(edge for edge in rounded if low <= edge < high), high]
 
 
 def _round_edge(edge: float) -> int:

@@ -31,15 +31,16 @@ def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]
     """
     require_free(path, not_over=not_over)
     part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
-    descriptor = _create(part, path)
-    try:
-        with _explain_full_disk(path), open(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        publish(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with _explain_full_disk(path):
+        descriptor = _create(part, path)
+        try:
+            with open(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            publish(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # some file systems cannot sync folders
         sync_folder(path.parent)
 
@@ -74,7 +75,7 @@ def _create(part: Path, path: Path) -> int:
         return os.open(part, flags, 0o666)
     except OSError as error:
         if error.errno in _FULL_DISK:
-            raise _full_disk_error(path, error) from None
+            raise
         raise FtwizardError(
             f"{make_visible(str(path))} could not be created: {error.strerror}.",
             "Name another file.",
@@ -88,14 +89,11 @@ def _explain_full_disk(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL_DISK:
             raise
-        raise _full_disk_error(path, error) from None
-
-
-def _full_disk_error(path: Path, error: OSError) -> FtwizardError:
-    return FtwizardError(
-        f"{_FULL_DISK[error.errno or 0]} {make_visible(str(path.parent))}: {make_visible(path.name)} was not written.",
-        "Free some disk space, or name a file on another disk.",
-    )
+        raise FtwizardError(
+            f"{_FULL_DISK[error.errno]} {make_visible(str(path.parent))}: {make_visible(path.name)} "
+            "was not written.",
+            "Free some disk space, or name a file on another disk.",
+        ) from None
 
 
 def publish(part: Path, path: Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
@@ -14,12 +13,11 @@ from ftwizard.data import grouping, reader
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
-from ftwizard.data.io.inspect import Container
-from ftwizard.data.new_file import publish, require_free
-from ftwizard.data.reader import BadRow
+from ftwizard.data.new_file import new_file, require_free
+from ftwizard.data.reader import BadRow, RowReader
 from ftwizard.data.split import MIN_TRAIN_ROWS, SplitPart, divide
 from ftwizard.errors import FtwizardError
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_count
 
 Say = Callable[..., None]
 
@@ -94,9 +92,7 @@ def split_file(
         )
     say("writing")
     as_array = source.container.kind == "array"
-    _write_files(
-        path, source.container, dict(zip(numbers, parts, strict=True)), out, as_array=as_array
-    )
+    _write_files(source, dict(zip(numbers, parts, strict=True)), out, as_array)
     return SplitReport(
         path=str(path),
         format=source.format,
@@ -122,45 +118,31 @@ def _count_shared_prompts(examples: list[Example], parts: list[SplitPart]) -> in
 
 
 def _write_files(
-    path: Path,
-    container: Container,
-    part_of: dict[int, SplitPart],
-    out: dict[SplitPart, Path],
-    *,
-    as_array: bool,
+    source: RowReader, part_of: dict[int, SplitPart], out: dict[SplitPart, Path], as_array: bool
 ) -> None:
     """Write both files atomically, or neither."""
-    drafts = {part: to.with_name(f".{to.name}.{os.getpid()}.part") for part, to in out.items()}
-    placed: list[Path] = []
-    try:
-        with contextlib.ExitStack() as stack:
-            files = {part: stack.enter_context(to.open("xb")) for part, to in drafts.items()}
-            empty = dict.fromkeys(files, True)
-            for number, record in enumerate(records.read_records(path, container)):
-                if (part := part_of.get(number)) is None:
-                    continue
-                value = record.value
-                data = value if isinstance(value, bytes) else msgspec.json.encode(value)
-                between = b"" if not as_array else b"[\n" if empty[part] else b",\n"
-                files[part].write(between + data + (b"" if as_array else b"\n"))
-                empty[part] = False
-            for file in files.values():
-                file.write(b"\n]\n" if as_array else b"")
-                file.flush()
-                os.fsync(file.fileno())
-        for part, target in out.items():
-            publish(drafts[part], target)
-            placed.append(target)
-    except BaseException as error:
-        for target in placed:
-            target.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        raise FtwizardError(
-            f"The files could not be written: {error.strerror or error} "
-            f"({make_visible(str(error.filename or ''))}).",
-            "Name files in a writable folder with enough free disk space.",
-        ) from error
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    first, second = out.values()
+    with contextlib.ExitStack() as undo:
+        with new_file(first) as one:
+            with new_file(second) as other:
+                _copy_rows(source, part_of, dict(zip(out, (one, other), strict=True)), as_array)
+            undo.callback(second.unlink, missing_ok=True)
+        undo.pop_all()
+
+
+def _copy_rows(
+    source: RowReader,
+    part_of: dict[int, SplitPart],
+    files: dict[SplitPart, BinaryIO],
+    as_array: bool,
+) -> None:
+    for number, record in enumerate(records.read_records(source.path, source.container)):
+        if (part := part_of.get(number)) is None:
+            continue
+        value, file = record.value, files[part]
+        data = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        if as_array:
+            file.write(b",\n" if file.tell() else b"[\n")
+        file.write(data if as_array else data + b"\n")
+    for file in files.values():
+        file.write(b"\n]\n" if as_array else b"")

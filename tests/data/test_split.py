@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftwizard.data import grouping, reader, strata
+from ftwizard.data import grouping, reader
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import Example
 from ftwizard.data.split import Division, Parts, split
@@ -159,8 +159,8 @@ def test_kinds_are_told_by_what_differs() -> None:
                  {"role": "assistant", "content": answer}]  # fmt: skip
         return Example(kind="chat", messages=more.pop("turns", 1) * turns, **more)
 
-    assert strata.describe_kinds([one(str(n)) for n in range(30)]) == ["all"] * 30
-    found = strata.describe_kinds([
+    assert grouping.describe_kinds([one(str(n)) for n in range(30)]) == ["all"] * 30
+    found = grouping.describe_kinds([
         *(one(str(n), extra={"category": "qa", "id": n}) for n in range(20)),
         *(one(str(n), extra={"category": "code", "id": n}, tools=[{}]) for n in range(20)),
         *(one("да", asked="Привет, как дела сегодня?", turns=2) for _ in range(1)),
@@ -171,7 +171,7 @@ def test_kinds_are_told_by_what_differs() -> None:
     labelled = [
         Example(kind="labelled", messages=one(str(n)).messages, label=n % 2 == 0) for n in range(30)
     ]
-    assert strata.describe_kinds(labelled)[:2] == ["wanted", "unwanted"]
+    assert grouping.describe_kinds(labelled)[:2] == ["wanted", "unwanted"]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_kinds_are_told_by_what_differs() -> None:
 )  # fmt: skip
 def test_scripts(text: str, script: str) -> None:
     rows = [Example(kind="text", text=text), Example(kind="text", text="Привет, как дела?")]
-    assert strata.describe_kinds(rows) == [script, "Cyrillic"]
+    assert grouping.describe_kinds(rows) == [script, "Cyrillic"]
 
 
 def test_any_text_is_divided() -> None:

@@ -80,26 +80,21 @@ def check_spelling(value: Any, format: Format, target: Target) -> RowFinding | N
     """
     if not target.hosted or format != "openai-chat" or format not in target.formats:
         return None
-    reason = _find_other_spelling(value)
-    if reason is None:
+    if not isinstance(value, dict):
+        reason = "the row is a list of messages, not an object"
+    elif "messages" not in value:
+        reason = "the list of messages is not named messages"
+    elif value.get("system"):
+        reason = "the system prompt is next to the messages, not in them"
+    elif isinstance(value.get("tools"), str) and value["tools"]:
+        reason = "tools is JSON text, not a list"
+    else:
         return None
     return RowFinding(
         "needs_conversion.spelling",
         f"{reason}; {target.words} rejects this",
         "convert it: ftwizard convert",
     )
-
-
-def _find_other_spelling(value: Any) -> str | None:
-    if not isinstance(value, dict):
-        return "the row is a list of messages, not an object"
-    if "messages" not in value:
-        return "the list of messages is not named messages"
-    if value.get("system"):
-        return "the system prompt is next to the messages, not in them"
-    if isinstance(value.get("tools"), str) and value["tools"]:
-        return "tools is JSON text, not a list"
-    return None
 
 
 class RowChecker(Tally):

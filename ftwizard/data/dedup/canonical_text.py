@@ -23,14 +23,9 @@ def row_text(example: Example) -> str:
     if example.kind == "text":
         return example.text or ""
     if example.kind == "tokens":
-        ids = (example.tokens or {}).get("input_ids")
-        return " ".join(map(str, ids)) if isinstance(ids, list) else ""
+        return " ".join(map(str, (example.tokens or {}).get("input_ids", ())))
     before, answer = split_at_answer(example)
-    return (
-        f"{messages_text(before)}{ANSWER_MARK}{messages_text(answer)}"
-        if answer
-        else messages_text(before)
-    )
+    return messages_text(before) + (ANSWER_MARK + messages_text(answer) if answer else "")
 
 
 def prompt_text(example: Example) -> str:
@@ -43,7 +38,8 @@ def messages_text(messages: Iterable[Message]) -> str:
     lines: list[str] = []
     for message in messages:
         if message.get("role") not in _SYSTEM:
-            lines += (get_text(message), *map(_call, _listed(message.get("tool_calls"))))
+            calls = message.get("tool_calls")
+            lines += (get_text(message), *map(_call, calls if isinstance(calls, list) else ()))
     return "\n".join(line for line in lines if line)
 
 
@@ -74,7 +70,3 @@ def _call(call: Any) -> str:
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments).decode()
     return f"{function.get('name')} {arguments}"
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -6,7 +6,7 @@ Exact duplicates are left to ``exact_duplicates``. Larger files are sampled by p
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -40,8 +40,8 @@ class ComparedFile(msgspec.Struct, frozen=True):
         """Return the sampling interval: one prompt in ``share`` is compared."""
         return -(-self.rows // MAX_ROWS)
 
-    def examples(self, share: int) -> Iterator[tuple[int, Example]]:
-        """Yield line and example of distinct rows, for one prompt in ``share``."""
+    def examples(self, share: int) -> Iterator[tuple[int, tuple[int, int], Example]]:
+        """Yield line, hashes and example of distinct rows, for one prompt in ``share``."""
         hashes: set[tuple[int, int]] = set()
         for record in records.read_records(self.path, self.container):
             try:
@@ -52,7 +52,7 @@ class ComparedFile(msgspec.Struct, frozen=True):
             if (prompt or answer) % share or (prompt, answer) in hashes:
                 continue
             hashes.add((prompt, answer))
-            yield record.line, example
+            yield record.line, (prompt, answer), example
 
 
 class _Texts:
@@ -78,8 +78,8 @@ class _Texts:
 
 def find_near_duplicates(
     train: ComparedFile, validation: ComparedFile | None = None
-) -> list[FileFinding]:
-    """Return the findings within the training file, and between it and the validation file.
+) -> Iterator[FileFinding]:
+    """Yield the findings within the training file, and between it and the validation file.
 
     Raises FileProblem.
     """
@@ -87,14 +87,20 @@ def find_near_duplicates(
     with ExitStack() as stack:
         texts = _Texts(stack.enter_context(tempfile.TemporaryFile(prefix="ftwizard-")))
         index = NearIndex(texts.read)
-        for line, example in train.examples(share):
+        train_hashes: set[tuple[int, int]] = set()
+        for line, hashes, example in train.examples(share):
+            train_hashes.add(hashes)
             text = canonical_text.row_text(example)
             texts.add(line, text)
             index.add(line, text)
-        findings = list(_find_within(index))
+        yield from _find_within(index)
         if validation:
-            findings += _find_between(index, train, validation, share)
-    return findings
+            rows = (
+                (line, canonical_text.row_text(example))
+                for line, hashes, example in validation.examples(share)
+                if hashes not in train_hashes
+            )
+            yield from _find_between(index, rows)
 
 
 def report_sampling(train: ComparedFile) -> RowFinding | None:
@@ -124,15 +130,8 @@ def _find_within(index: NearIndex) -> Iterator[FileFinding]:
     )
 
 
-def _find_between(
-    index: NearIndex, train: ComparedFile, validation: ComparedFile, share: int
-) -> Iterator[FileFinding]:
-    train_hashes = {row_hashes.hash_row(example)[:2] for _, example in train.examples(share)}
-    rows = (
-        (line, canonical_text.row_text(example))
-        for line, example in validation.examples(share)
-        if row_hashes.hash_row(example)[:2] not in train_hashes
-    )
+def _find_between(index: NearIndex, rows: Iterable[tuple[int, str]]) -> Iterator[FileFinding]:
+    """Yield the finding on near-duplicates of indexed rows among validation rows (line, text)."""
     if pairs := list(index.nearest(rows)):
         line, train_line = pairs[0]
         yield FileFinding(
