@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import msgspec
 
@@ -161,19 +161,8 @@ def wanted_size(answers: Answers) -> Size:
     return cast(Size, answers.get("size", "medium"))  # the options are the catalog's sizes
 
 
-class MachineSummary(NamedTuple):
-    """The detected facts in words."""
-
-    gpu: str
-    memory: str
-    cpu: str
-    free_disk: str
-    keys: str
-    extras: str
-
-
-def describe_machine(facts: MachineInfo) -> MachineSummary:
-    """Describe the detected facts."""
+def describe_machine(facts: MachineInfo) -> dict[str, str]:
+    """Describe the detected facts, by label."""
     cards = [
         f"{text.make_visible(gpu.name or 'a GPU', 40)}, "
         f"{text.format_bytes(gpu.memory) if gpu.memory else 'memory unknown'}"
@@ -181,14 +170,14 @@ def describe_machine(facts: MachineInfo) -> MachineSummary:
     ]
     bfloat16 = "bf16" if facts.bfloat16_cpu else "no bf16"
     keys = [f"{credential.service} ({credential.where})" for credential in facts.credentials]
-    return MachineSummary(
-        gpu="; ".join(cards) or f"none ({text.make_visible(facts.no_gpu or 'not found', 80)})",
-        memory=text.format_bytes(facts.memory),
-        cpu=f"{text.format_count(facts.cores, 'core')}, {bfloat16}",
-        free_disk=text.format_bytes(facts.disk_free),
-        keys=", ".join(keys) or "none",
-        extras=", ".join(facts.extras) or "none",
-    )
+    return {
+        "GPU": "; ".join(cards) or f"none ({text.make_visible(facts.no_gpu or 'not found', 80)})",
+        "memory": text.format_bytes(facts.memory),
+        "CPU": f"{text.format_count(facts.cores, 'core')}, {bfloat16}",
+        "free disk": text.format_bytes(facts.disk_free),
+        "keys found": ", ".join(keys) or "none",
+        "extras": ", ".join(facts.extras) or "none",
+    }
 
 
 def _check(name: str, option: str) -> None:

@@ -107,12 +107,12 @@ def cost_by_provider(
     shape, spread = model_config.read_shape(plan.model.name), data_evidence.lengths
     lengths = spread.split(data_evidence.usable, plan) if spread else {}
     cards = {card for card, _ in prices.cards()}
-    hours = plan_estimate.estimate_gpu_hours(plan, lengths, shape, cards)
+    gpus = plan_estimate.estimate_gpus(plan, lengths, shape, cards)
     query = PricingQuery(
         today=today,
         model=plan.model.name,
-        hours=hours or None,
-        too_small=plan_estimate.too_small_gpus(plan, lengths, shape, cards),
+        hours=gpus.hours or None,
+        too_small=gpus.too_small,
         here=plan_estimate.local_offer(
             plan, facts, plan_estimate.estimate_plan(plan, lengths, shape, facts)
         ),

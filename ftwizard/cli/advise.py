@@ -25,7 +25,6 @@ WIDE = 76
 """Terminal width from which the longest words fit into the table."""
 PLATFORMS_BY: tuple[Factor, ...] = ("ownership", "cost", "data")
 """Factors in which the cloud platforms differ."""
-MACHINE_LABELS = ("GPU", "memory", "CPU", "free disk", "keys found", "extras")
 EDITION = "2026-04"
 """The edition of the article; its claims show no date."""
 
@@ -49,8 +48,7 @@ def advise(arguments: argparse.Namespace) -> int:
     if evidence:
         advise_data.print_report(out, evidence, facts, effective_answers, today)
     output.print_lines(out, "", "This machine")
-    summary = questions.describe_machine(facts)
-    out.print(output.build_pair_table(zip(MACHINE_LABELS, summary, strict=True)))
+    out.print(output.build_pair_table(questions.describe_machine(facts).items()))
     _print_claims(out, recommended)
     legend = f"No date: edition {EDITION}. !: over {STALE_DAYS} days old."
     output.print_lines(out, "", legend, "Sources: ftwizard advise --json")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -226,7 +226,7 @@ def estimate_plan(
 def _training_machine(plan: Plan, facts: MachineInfo) -> TrainingMachine:
     """Return the machine that a plan trains on, with the plan's GPU."""
     return TrainingMachine(
-        card=find_gpu_spec(plan_gpu(plan, facts)), gpu=bool(facts.gpus), cores=facts.cores,
+        card=_find_gpu_spec(plan_gpu(plan, facts)), gpu=bool(facts.gpus), cores=facts.cores,
         bfloat16_cpu=facts.bfloat16_cpu, head=head_for(installed_version("trl")),
     )  # fmt: skip
 
@@ -291,46 +291,33 @@ def _probed(probe: CachedProbe | None) -> float | None:
     return sum(rates) / len(rates)
 
 
-def estimate_gpu_hours(
-    plan: Plan, lengths: Lengths, shape: ModelShape | None, names: Iterable[str]
-) -> dict[str, Figure]:
-    """Return the hours of the whole run by GPU (a name of the driver or a price).
+class GpuEstimates(NamedTuple):
+    """A run on GPUs, by their name of the driver or of a price; unknown GPUs are left out."""
 
-    Unknown GPUs and those that are too small are left out.
-    """
-    train, hours = lengths.get("train"), {}
-    small = too_small_gpus(plan, lengths, shape, names := tuple(names))
-    for name, machine in _rented_machines(names).items():
-        if train is None or shape is None or name in small:
+    hours: Mapping[str, Figure] = {}
+    """Of the whole run, on GPUs that it may fit on."""
+    too_small: frozenset[str] = frozenset()
+    """GPUs with less memory than the lower end of the estimate."""
+
+
+def estimate_gpus(
+    plan: Plan, lengths: Lengths, shape: ModelShape | None, names: Iterable[str]
+) -> GpuEstimates:
+    """Estimate the whole run on each GPU in ``names``; nothing without shape or rows."""
+    train, hours, too_small = lengths.get("train"), {}, set()
+    for name in names:
+        card = gpu_specs.find_gpu(name)
+        if train is None or shape is None or card is None:
             continue
         estimate = estimate_recipe(
-            plan.recipe, train, lengths.get("validation"), shape, machine, merges=plan.finish.merge
-        )
-        if figure := run_hours(estimate):
+            plan.recipe, train, lengths.get("validation"), shape,
+            TrainingMachine(card=card, gpu=True), merges=plan.finish.merge,
+        )  # fmt: skip
+        if estimate.memory and estimate.memory.peak.lowest > card.memory * 1e9:
+            too_small.add(name)
+        elif figure := run_hours(estimate):
             hours[name] = figure
-    return hours
-
-
-def too_small_gpus(
-    plan: Plan, lengths: Lengths, shape: ModelShape | None, names: Iterable[str]
-) -> frozenset[str]:
-    """Return the GPUs in ``names`` with less memory than the lower end of the estimate.
-
-    None without shape or rows.
-    """
-    train, small = lengths.get("train"), set()
-    for name, machine in _rented_machines(names).items():
-        if train is None or shape is None or machine.card is None:
-            continue
-        memory = _estimate_memory(shape, resolve_setup(plan.recipe, machine, train), machine)
-        if memory and memory.peak.lowest > machine.card.memory * 1e9:
-            small.add(name)
-    return frozenset(small)
-
-
-def _rented_machines(names: Iterable[str]) -> dict[str, TrainingMachine]:
-    cards = {name: gpu_specs.find_gpu(name) for name in names}
-    return {name: TrainingMachine(card=card, gpu=True) for name, card in cards.items() if card}
+    return GpuEstimates(hours, frozenset(too_small))
 
 
 def plan_gpu(plan: Plan, facts: MachineInfo) -> Gpu | None:
@@ -369,8 +356,7 @@ def measured_peak(probe: CachedProbe, memory: MemoryEstimate | None = None) -> F
     return msgspec.structs.replace(probe.memory, value=value)
 
 
-def find_gpu_spec(device: Gpu | None) -> GpuSpec | None:
-    """Look up a GPU in the catalog; None if it is not listed."""
+def _find_gpu_spec(device: Gpu | None) -> GpuSpec | None:
     return gpu_specs.find_gpu(device.name, device.memory) if device else None
 
 
@@ -408,7 +394,7 @@ def rental_price(device: Gpu | None, prices: Prices) -> Figure | None:
 
     None if the GPU or its price is unknown.
     """
-    spec = find_gpu_spec(device)
+    spec = _find_gpu_spec(device)
     names = (name for name, market in prices.cards() if market == "on demand")
     name = next((name for name in names if spec and gpu_specs.find_gpu(name) == spec), None)
     rate = prices.gpu(name, "on demand")[0] if name else None

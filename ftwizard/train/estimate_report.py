@@ -70,14 +70,14 @@ class PlanFacts:
     def pricing(self, prices: Prices) -> dict[str, Any]:
         """Return the fields of a ``PricingQuery`` that follow from the plan."""
         cards = {card for card, _ in prices.cards()}
-        inputs = self.plan, self.lengths, self.shape, cards
+        gpus = plan_estimate.estimate_gpus(self.plan, self.lengths, self.shape, cards)
         size = (
             self.preview.parameters if self.preview else self.shape.parameters if self.shape else 0
         )
         return {
             "model": self.plan.model.name,
-            "hours": plan_estimate.estimate_gpu_hours(*inputs) or None,
-            "too_small": plan_estimate.too_small_gpus(*inputs),
+            "hours": gpus.hours or None,
+            "too_small": gpus.too_small,
             "served": 2.0 * size,
             "here": self.local_offer(),
             "by_rule": self.plan.recipe.method != "full"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -19,10 +19,10 @@ from ftwizard.catalog.providers import PlatformId, ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
+from ftwizard.estimate.plan_estimate import GpuEstimates
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
-from ftwizard.quantity import Figure
 from ftwizard.screens.draft import live_estimate, setting_values
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_epochs, make_visible
@@ -130,25 +130,15 @@ def _estimate_local_run(draft: Draft, plan: Plan) -> LocalOffer:
     return plan_estimate.local_offer(plan, draft.machine, recipe_estimate)
 
 
-class _Cards(NamedTuple):
-    """Training on the GPUs that have a price."""
-
-    hours: Mapping[str, Figure]
-    too_small: frozenset[str]
-
-
-def _estimate_cards(draft: Draft, plan: Plan, today: datetime.date) -> _Cards:
+def _estimate_cards(draft: Draft, plan: Plan, today: datetime.date) -> GpuEstimates:
     """Estimate the plan's hours by GPU, and the GPUs that it does not fit on. Both are empty if
     model or data are unknown."""
     inputs = plan, live_estimate.get_lengths(draft), live_estimate.load_shape(plan.model.name)
     names = {card for card, _ in load_prices(today)[0].cards()}
     try:
-        return _Cards(
-            plan_estimate.estimate_gpu_hours(*inputs, names),
-            plan_estimate.too_small_gpus(*inputs, names),
-        )
+        return plan_estimate.estimate_gpus(*inputs, names)
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
-        return _Cards({}, frozenset())
+        return GpuEstimates()
 
 
 def load_prices(today: datetime.date) -> tuple[Prices, FtwizardError | None]:
@@ -205,12 +195,12 @@ def _load_from_estimate(draft: Draft) -> TrainingLoad | None:
     )
 
 
-def _read_card_estimates(draft: Draft) -> _Cards | None:
+def _read_card_estimates(draft: Draft) -> GpuEstimates | None:
     """Return the hours by GPU from ``ftwizard estimate``; None if it has none."""
     offers = draft.estimate.costs if draft.estimate else []
     hours = {offer.card: offer.hours for offer in offers if offer.card and offer.hours}
     small = frozenset(offer.card for offer in offers if offer.card and offer.too_small)
-    return _Cards(hours, small) if hours or small else None
+    return GpuEstimates(hours, small) if hours or small else None
 
 
 def _load_from_check(draft: Draft) -> TrainingLoad | None:

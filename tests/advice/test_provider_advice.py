@@ -82,7 +82,7 @@ def test_there_is_always_a_provider_with_reasons(
         assert "$0 " not in words
     assert found.startable == (found.provider == "local")
     assert (found.platform is None) or found.provider == "cloud"
-    for words in questions.describe_machine(facts):
+    for words in questions.describe_machine(facts).values():
         assert words and make_visible(words) == words
 
 
@@ -165,7 +165,7 @@ def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
     facts = make_machine(
         Gpu(name=None, memory=None), memory=facts.memory, cores=4, bfloat16_cpu=False, disk_free=0
     )
-    assert questions.describe_machine(facts).gpu == "a GPU, memory unknown"
+    assert questions.describe_machine(facts)["GPU"] == "a GPU, memory unknown"
     found = provider_advice.recommend(facts, {"data": "stay"}, TODAY)
     assert any("does not report" in one for one in found.cautions)
 

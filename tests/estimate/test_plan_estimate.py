@@ -142,11 +142,10 @@ def test_hours_are_of_cards_that_are_known_and_large_enough() -> None:
         data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe(method="qlora")
     )
     inputs = plan, dict(zip(("train", "validation"), ROWS, strict=True))
-    found = plan_estimate.estimate_gpu_hours(*inputs, PUBLISHED["llama-3.1-70b"], names)
+    found, small = plan_estimate.estimate_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
     assert list(found) == ["h100-80gb"]
-    small = plan_estimate.too_small_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
     assert small == {"a100-40gb", "rtx-4090", "t4"}, "of an abacus nothing is known"
-    known = plan_estimate.estimate_gpu_hours(*inputs, LLAMA, names)
+    known = plan_estimate.estimate_gpus(*inputs, LLAMA, names).hours
     assert set(names) - set(known) == {"abacus"}
     assert known["h100-80gb"].value < known["a100-40gb"].value < known["t4"].value
     assert all(one.unit == "h" and one.source and one.as_of for one in known.values())

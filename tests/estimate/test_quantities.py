@@ -108,7 +108,7 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
             plan_estimate.run_hours(come),
             plan_estimate.check_plan_fit(plan, LENGTHS, shape, facts),
             article.compare_with_article(plan, LENGTHS, shape, facts),
-            plan_estimate.estimate_gpu_hours(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}),
+            plan_estimate.estimate_gpus(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}).hours,
             plan_estimate.rental_price(facts.gpus[0] if facts.gpus else None, packaged()),
             disk.estimate_parts(
                 trained=come.memory.trained if come.memory else 1, parameters=shape.parameters,
