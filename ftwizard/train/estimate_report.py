@@ -32,8 +32,8 @@ from ftwizard.plan.schema import Plan
 from ftwizard.pricing.cost_report import CostReport
 from ftwizard.pricing.offer import LocalOffer
 from ftwizard.text import make_visible
-from ftwizard.train import ledger_cache
-from ftwizard.train.ledger_cache import MemoryCount
+from ftwizard.train import memory_ledger
+from ftwizard.train.memory_ledger import MemoryCount
 from ftwizard.train.preview import Preview, preview_plan
 
 RULE_PARAMETERS = (6e9, 10e9)
@@ -116,7 +116,7 @@ def _estimate(
     config = read[0] if read else None
     return PlanFacts(
         plan=plan, machine=machine, lengths=lengths, shape=shape, config=config, probe=probe,
-        counted=ledger_cache.count_plan(plan, config, shape, lengths, machine, say),
+        counted=memory_ledger.count_plan(plan, config, shape, lengths, machine, say),
         run=plan_estimate.estimate_plan(
             plan, lengths, shape, machine, speeds=tuple(run_history.find_speeds(plan)),
             probe=probe, hour=prices.machine(),

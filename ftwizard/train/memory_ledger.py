@@ -4,25 +4,38 @@ With fake tensors, which have sizes but no data, this needs neither weights nor 
 seconds on a CPU. It runs the steps of ``ftwizard.train`` (autocast, peft adapters, checkpointing,
 TRL's tiles) once and tracks the lifetime of each storage. Stand-ins for 4-bit weights, dropout and
 TRL's loss allocate what the originals allocate, and compute nothing meaningful. It is for models on
-which the closed form in ``ftwizard.estimate.memory`` was not verified.
+which the closed form in ``ftwizard.estimate.memory`` was not verified. Counts are cached.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import re
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
 from unittest import mock
 
+import msgspec
+
+from ftwizard import locations
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import plan_estimate
 from ftwizard.estimate.activations import is_padded
+from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.memory import MemoryEstimate, from_parts
 from ftwizard.estimate.training_setup import FTWIZARD_OVERHEAD, FrameworkOverhead, TrainingSetup
+from ftwizard.hardware.machine import MachineInfo, is_installed
+from ftwizard.jobs.folder import write_json
+from ftwizard.models import architectures
+from ftwizard.models.shapes import ModelShape
+from ftwizard.plan.schema import Plan
 from ftwizard.text import make_visible
 from ftwizard.train import runtime, target_modules
 
@@ -32,8 +45,72 @@ _BLOCK, _SCALES = 64, 256
 """NF4: weights per scale, and scales per second-level scale in double quantization."""
 _STORAGE_KEYS = frozenset(("quantization_config", "auto_map", "dtype", "torch_dtype"))
 """Config keys that describe how the weights are stored, not the model."""
+_LIBRARIES = ("ftwizard", "torch", "transformers", "peft", "trl")
+"""Libraries whose versions may change a count."""
 _PREFIX = re.compile(r"^\[[\w:.]+\] ")
 """The prefix of peft's messages: ``[PEFT:PeftType.LORA]``."""
+
+
+class MemoryCount(NamedTuple):
+    """Memory of a plan from a count of tensors; empty where none is needed."""
+
+    memory: MemoryEstimate | None = None
+    why: str | None = None
+    """Why it could not be counted, as a sentence; else None."""
+
+
+def count_plan(
+    plan: Plan, config: Mapping[str, Any] | None, shape: ModelShape | None,
+    lengths: Mapping[str, LengthDistribution | None], facts: MachineInfo, say: Callable[..., None],
+) -> MemoryCount:  # fmt: skip
+    """Count the memory of a plan that the closed form does not cover.
+
+    That is an uncovered ``shape``, or training without gradient checkpointing, where it depends on
+    the model's class. ``config``: the model's config.json; ``shape``: None if its layers are unknown.
+    """
+    setup = plan_estimate.setup(plan, lengths, facts)
+    if shape is not None and (not facts.gpus or (shape.covered and setup.checkpointing)):
+        return MemoryCount()
+    if not config:
+        return MemoryCount(why="Its configuration is unknown.")
+    if not facts.gpus:
+        why = "Tensors are counted for GPUs only, and there is none. "
+        try:
+            architectures.build_shape(config, "its config.json")
+        except FtwizardError as error:
+            why += error.message
+        return MemoryCount(why=why)
+    if not is_installed("torch"):
+        return MemoryCount(
+            why="Counting tensors on the model's own class needs the training libraries: "
+            "pip install 'ftwizard[local]'."
+        )
+    return count_memory(config, setup, say)
+
+
+def count_memory(
+    config: Mapping[str, Any], setup: TrainingSetup, say: Callable[..., None]
+) -> MemoryCount:
+    """Count the memory of a model with this config.json, or return why that fails."""
+    file = _cache_file(config, setup)
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return MemoryCount(msgspec.json.decode(file.read_bytes(), type=MemoryEstimate))
+    say("counting memory", what="on the model's own class, without weights; up to a minute")
+    try:
+        memory = run_memory_ledger(config, setup)
+    except FtwizardError as error:
+        return MemoryCount(why=f"Its tensors could not be counted. {error.message}")
+    with contextlib.suppress(OSError, FtwizardError):  # next time it is counted again
+        locations.create_private_folder(file.parent)
+        write_json(file, memory)
+    return MemoryCount(memory)
+
+
+def _cache_file(config: Any, setup: TrainingSetup) -> Path:
+    setup = msgspec.structs.replace(setup, alpha=None)  # does not change any tensor's size
+    versions = [metadata.version(name) for name in _LIBRARIES]
+    key = hashlib.sha256(msgspec.json.encode([config, setup, versions], order="deterministic"))
+    return locations.cache_folder() / "ledgers" / f"{key.hexdigest()[:24]}.json"
 
 
 def run_memory_ledger(

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.train import adapter, sft_config, trainer
+from ftwizard.train import adapter, trainer
 from ftwizard.train.inputs import prepare
 from tests.benchmarks.workbench import bench, create_run
 
@@ -32,7 +32,7 @@ GROUPS = {
 def settings(worker: Worker, plan: Plan, ready: Any, precision: str) -> Any:
     """Return the settings that all share: without evaluation and checkpoints."""
     changes = {"eval_strategy": "no", "save_strategy": "no", "max_steps": STEPS}
-    return sft_config.build(
+    return trainer.build_config(
         plan, worker.folder, ready.total, precision, validates=False, changes=changes
     )
 

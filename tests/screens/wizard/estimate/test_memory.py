@@ -22,8 +22,8 @@ from ftwizard.runs.prediction import RunFigures
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft import texts
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.train import ledger_cache
-from ftwizard.train.ledger_cache import MemoryCount
+from ftwizard.train import memory_ledger
+from ftwizard.train.memory_ledger import MemoryCount
 from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.helpers.probes import measured
@@ -138,10 +138,10 @@ def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
         asked.append(setup)
         return MemoryCount(why="asked")
 
-    monkeypatch.setattr(ledger_cache, "count_memory", memory)
-    monkeypatch.setattr(ledger_cache, "is_installed", lambda name: True)
+    monkeypatch.setattr(memory_ledger, "count_memory", memory)
+    monkeypatch.setattr(memory_ledger, "is_installed", lambda name: True)
     one = chosen(gradient_checkpointing=again)
-    found = ledger_cache.count_plan(
+    found = memory_ledger.count_plan(
         one, {"a": 1}, llama(), {}, machine(*gpus), lambda *_, **__: None
     )
     assert bool(asked) == counts == (found.why == "asked")
