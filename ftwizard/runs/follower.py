@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
-from ftwizard.jobs.events import EventReader, sample
+import msgspec
+
+from ftwizard.jobs.events import UNREADABLE, EventReader, LineReader, sample
 from ftwizard.jobs.folder import JobFolder, read_end
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import store
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.store import RunStatus
-from ftwizard.runs.telemetry import Telemetry
 
 SLICE_BYTES = 1 << 16
 MAX_UNSAMPLED_BYTES = 1 << 23
 """Size of events above which a sample of them is shown first."""
 PIECES, PIECE_BYTES = 400, 1024
 LOG_TAIL_BYTES = 1 << 14
+Sample = dict[str, Any]
+"""A reading of the machine."""
+MAX_TELEMETRY_BYTES = 1 << 20
+"""Bytes of telemetry per read; older data is skipped."""
+MAX_SAMPLES = 600
+"""Samples kept in memory: at least five minutes, at two a second."""
+_decode = msgspec.json.Decoder(Sample).decode
+
+
+class Telemetry(LineReader):
+    """Follows one host's file, from its last ``max_bytes`` on."""
+
+    def __init__(
+        self, path: Path, *, max_bytes: int = MAX_TELEMETRY_BYTES, kept: int = MAX_SAMPLES
+    ) -> None:
+        super().__init__(path)
+        self.samples: deque[Sample] = deque(maxlen=kept)
+        """The newest samples, oldest first."""
+        self._max_bytes = max_bytes
+
+    def read(self) -> bool:
+        """Read new data, at most ``max_bytes``; return whether it contained a sample."""
+        try:
+            if self.behind > self._max_bytes:
+                self.skip(self._max_bytes)
+            lines = self.read_lines().split(b"\n")
+        except OSError:
+            return False
+        samples = [reading for line in lines if (reading := _decode_line(line)) is not None]
+        self.samples.extend(samples)
+        return bool(samples)
+
+    def restart(self) -> None:
+        super().restart()
+        self.samples.clear()
 
 
 class Follower:
@@ -82,7 +119,7 @@ class Follower:
             if time.perf_counter() >= end:
                 return True
 
-    def machine(self) -> list[dict[str, Any]]:
+    def machine(self) -> list[Sample]:
         """Return the newest readings of the host that wrote last, oldest first; reads only new data."""
         files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_get_mtime)
         if not files:
@@ -112,3 +149,10 @@ def _get_mtime(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _decode_line(line: bytes) -> Sample | None:
+    try:
+        return _decode(line) if line else None
+    except UNREADABLE:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -106,8 +107,7 @@ class ChartData:
 
     def __init__(self, chart_settings: ChartSettings) -> None:
         self.settings = chart_settings
-        self._smoothed: dict[tuple[str, float], tuple[Series, Smoothed]] = {}
-        self._converted: dict[tuple[int, Axis], tuple[Series, Series]] = {}
+        self._derived: dict[tuple[object, object], tuple[Series, Series]] = {}
 
     def lines(self, progress: Progress, *, plain: bool = False) -> list[ChartLine]:
         """Return the lines to draw; the loss if the run lacks the chosen metric.
@@ -148,14 +148,21 @@ class ChartData:
     def x_end(self, progress: Progress) -> float | None:
         return progress.total_steps if self.settings.axis == "step" else None
 
+    def _derive(
+        self, key: tuple[object, object], source: Series, make: Callable[[], Series]
+    ) -> Series:
+        """Return the series derived from ``source`` so far, or a new one if that was replaced."""
+        origin, derived = self._derived.get(key, (None, source))
+        if origin is not source or len(derived) > len(source):
+            derived = make()
+        self._derived[key] = source, derived
+        return derived
+
     def _smooth(self, name: str, raw: Series, progress: Progress) -> Series:
         if name == LOSS and self.settings.smoothing == SMOOTHINGS[0]:
             return progress.smoothed
-        key = name, self.settings.smoothing
-        source, smooth = self._smoothed.get(key, (raw, None))
-        if smooth is None or source is not raw or len(smooth) > len(raw):
-            smooth = Smoothed(self.settings.smoothing)
-            self._smoothed[key] = raw, smooth
+        weight = self.settings.smoothing
+        smooth = self._derive((name, weight), raw, lambda: Smoothed(weight))
         for index in range(max(0, len(smooth) - 1), len(raw)):
             smooth.append(*raw[index])
         return smooth
@@ -165,11 +172,7 @@ class ChartData:
         axis = self._axis_series(progress)
         if axis is None:
             return series
-        key = id(series), self.settings.axis
-        source, converted = self._converted.get(key, (series, Series()))
-        if source is not series or len(converted) > len(series):
-            converted = Series()
-        self._converted[key] = series, converted
+        converted = self._derive((id(series), self.settings.axis), series, Series)
         for index in range(max(0, len(converted) - 1), len(series)):
             step, value = series[index]
             point = axis.nearest(step)

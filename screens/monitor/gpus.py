@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from rich.text import Text
 
-from ftwizard.runs import telemetry
+from ftwizard.jobs.events import to_number
 from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.sparkline import draw_bars
@@ -23,8 +24,8 @@ ALARM = f"bold {palette.WARNING}"
 POWER_CAP = "power cap"
 """Normal for a busy GPU, so not a problem."""
 HINT = "z: GPUs only"
-SPAN = "10 min"
-"""Length of a history (telemetry.HISTORY_S)."""
+SPAN, HISTORY_S = "10 min", 600.0
+"""Length of a history."""
 GpuReading = dict[str, Any]
 
 
@@ -110,7 +111,7 @@ def build_lines(
     our_bytes = find_our_memory(gpus, progress, planned_gpu)
     gpu_count = max_lines if len(gpus) <= max_lines else max(1, max_lines - 1)
     shown = _select_gpus(gpus, our_bytes, gpu_count)
-    histories = telemetry.history(samples, max(layout.history for layout in LAYOUTS))
+    histories = build_histories(samples, max(layout.history for layout in LAYOUTS))
     rows: list[GpuRow] = []
     for index in shown:
         rows.append(_build_row(gpus[index], our_bytes[index], histories))
@@ -258,7 +259,7 @@ def _layout_with_histories(
 ) -> list[Text]:
     """Return each row followed by the GPU's utilization history on a second, full-width line."""
     indent = max(len(row.head) for row in rows) + 5
-    histories = telemetry.history(samples, max(1, width - indent - 1))
+    histories = build_histories(samples, max(1, width - indent - 1))
     lines = []
     for row, line in zip(rows, _fit_layout(rows, width, LAYOUTS_WITH_HISTORY_LINES), strict=True):
         lines.append(line)
@@ -323,3 +324,39 @@ def _bar(shares: tuple[float, float] | None, cells: int) -> Text:
         OTHERS * (used_cells - our_cells),
         (FREE * (cells - used_cells), "dim"),
     )
+
+
+def build_histories(samples: Sequence[GpuReading], cells: int) -> dict[int, list[float | None]]:
+    """Return each GPU's mean utilization (0–100) over the last ten minutes in ``cells`` equal spans.
+
+    Oldest first, None for a span without a sample. The spans are fixed in time, so that a new
+    sample only changes the last one.
+    """
+    span = HISTORY_S / max(1, cells)
+    sums: dict[int, dict[int, tuple[float, int]]] = {}
+    newest = None
+    for sample in samples:
+        time = to_number(sample.get("t"))
+        if time is None or not math.isfinite(time):
+            continue
+        newest = int(time // span)
+        for gpu, utilization in _utilizations(sample):
+            spans = sums.setdefault(gpu, {})
+            total, count = spans.get(newest, (0.0, 0))
+            spans[newest] = total + utilization, count + 1
+    if newest is None:
+        return {}
+    indices = range(newest - cells + 1, newest + 1)
+    return {
+        gpu: [spans[i][0] / spans[i][1] if i in spans else None for i in indices]
+        for gpu, spans in sums.items()
+    }
+
+
+def _utilizations(sample: GpuReading) -> Iterator[tuple[int, float]]:
+    gpus = sample.get("gpus")
+    for gpu in gpus if isinstance(gpus, list) else ():
+        index = gpu.get("index") if isinstance(gpu, dict) else None
+        utilization = to_number(gpu.get("utilisation")) if isinstance(index, int) else None
+        if isinstance(index, int) and utilization is not None and math.isfinite(utilization):
+            yield index, utilization

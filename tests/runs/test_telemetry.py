@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.runs.telemetry import HISTORY_S, Telemetry, history
+from ftwizard.runs.follower import Telemetry
 
 
 def line(t: float, *uses: float | None) -> bytes:
@@ -99,20 +99,3 @@ def test_however_it_is_written_each_reading_is_seen_once(
     assert seen == sorted(set(seen)) and seen[-1] == 17
     if most >= len(data):
         assert seen == list(range(1, 18))
-
-
-def test_history_is_the_mean_of_spans_that_lie_fixed_in_time() -> None:
-    span = HISTORY_S / 4
-    samples = [
-        {"t": at * span + 1, "gpus": [{"index": 0, "utilisation": use}]}
-        for at, use in [(1, 90), (7, 10), (7.5, 30), (9, 50), (10, 100)]
-    ]
-    assert history(samples, 4) == {0: [20, None, 50, 100]}
-    assert history(samples[:-1], 4) == {0: [None, 20, None, 50]}
-    assert history([], 4) == {}
-
-
-def test_history_of_what_is_no_reading_is_none() -> None:
-    wrong: list[Any] = [None, 3, "x", {"index": 0}, {"index": [0], "utilisation": 3}]
-    wrong += [{"index": "0", "utilisation": 3}, {"index": 0, "utilisation": "NaN"}]
-    assert history([{"t": 5.0, "gpus": wrong}, {"t": "x"}, {"gpus": 3, "t": 6.0}], 4) == {}

@@ -107,3 +107,23 @@ def test_alone_each_gpu_has_its_ten_minutes_in_a_line_of_its_own_where_there_is_
     assert history.startswith("    10 min ") and history.endswith("▄") and len(history) == 156
     assert lost.startswith("GPU 1 ! lost") and silent.startswith("GPU 2  n/a")
     assert len(said(*cards, most=5, alone=True).split("\n")) == 3
+
+
+def test_history_is_the_mean_of_spans_that_lie_fixed_in_time() -> None:
+    span = gpus.HISTORY_S / 4
+    samples = [
+        {"t": at * span + 1, "gpus": [{"index": 0, "utilisation": use}]}
+        for at, use in [(1, 90), (7, 10), (7.5, 30), (9, 50), (10, 100)]
+    ]
+    assert gpus.build_histories(samples, 4) == {0: [20, None, 50, 100]}
+    assert gpus.build_histories(samples[:-1], 4) == {0: [None, 20, None, 50]}
+    assert gpus.build_histories([], 4) == {}
+
+
+def test_history_of_what_is_no_reading_is_none() -> None:
+    wrong: list[Any] = [None, 3, "x", {"index": 0}, {"index": [0], "utilisation": 3}]
+    wrong += [{"index": "0", "utilisation": 3}, {"index": 0, "utilisation": "NaN"}]
+    assert (
+        gpus.build_histories([{"t": 5.0, "gpus": wrong}, {"t": "x"}, {"gpus": 3, "t": 6.0}], 4)
+        == {}
+    )
