@@ -143,10 +143,7 @@ def spawn(
 
 
 def get_python_command() -> list[str]:
-    """Return the command of this interpreter, without imports from the current folder.
-
-    A user's folder often contains a ``datasets`` or a ``tokenizers``.
-    """
+    """Return this interpreter's command; it imports nothing from a user's folder (``datasets``)."""
     return [sys.executable, "-P"]
 
 

@@ -130,10 +130,7 @@ class Follower:
         return list(self._telemetry.samples)
 
     def log(self, lines: int) -> list[str]:
-        """Return the last lines of the worker's log.
-
-        Of a progress bar that overwrites itself, only its last state is returned.
-        """
+        """Return the last lines of the worker's log; of a progress bar, only its last state."""
         data = read_end(self.folder.log, LOG_TAIL_BYTES)
         if len(data) >= LOG_TAIL_BYTES:  # whole lines, or the end of a longer line
             data = data[data.find(b"\n") + 1 :] or data

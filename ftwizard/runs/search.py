@@ -83,10 +83,7 @@ class SearchTerm:
 
 
 def parse(texts: Iterable[str]) -> list[SearchTerm]:
-    """Parse a search into terms, all of which must match.
-
-    Raises FtwizardError (USAGE) for an unknown name or an invalid number.
-    """
+    """Parse terms, all of which must match; raise FtwizardError (USAGE) for a wrong one."""
     return [_parse_term(word) for text in texts for word in text.split()]
 
 

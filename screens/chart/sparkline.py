@@ -10,10 +10,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def draw_sparkline(series: Series, cells: int) -> str:
-    """Return at most ``cells`` bars, oldest first, each the mid-range of its values.
-
-    Takes O(cells), independent of the length of the series.
-    """
+    """Return at most ``cells`` bars, oldest first, each the mid-range of its values; O(cells)."""
     first, last = series.first_x, series.last_x
     if first is None or last is None:
         return ""

@@ -68,10 +68,7 @@ class ChartWindow:
     def zoomed(
         self, factor: float, extent: Extent, *, at: float | None, min_span: float
     ) -> ChartWindow:
-        """Return a window ``factor`` times as wide, but at least ``min_span``.
-
-        The right end stays in place, or ``at`` if it is inside the window.
-        """
+        """Return a window ``factor`` times as wide; its end, or ``at`` inside it, stays."""
         x0, x1 = self.window(extent)
         start, end = self._whole(extent)
         span = max((x1 - x0) * factor, min(min_span, x1 - x0))

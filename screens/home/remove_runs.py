@@ -13,10 +13,7 @@ MAX_NAMED = 6
 
 
 async def build_confirm(folders: list[JobFolder]) -> DestructiveConfirm:
-    """Return the confirmation dialog; sizes are computed in a thread.
-
-    Raises FtwizardError if a process of a run is still alive.
-    """
+    """Return the confirmation dialog; raise FtwizardError if a process of a run is still alive."""
     return await run_in_thread(_build_dialog, folders)
 
 

@@ -110,10 +110,7 @@ class ChartData:
         self._derived: dict[tuple[object, object], tuple[Series, Series]] = {}
 
     def lines(self, progress: Progress, *, plain: bool = False) -> list[ChartLine]:
-        """Return the lines to draw; the loss if the run lacks the chosen metric.
-
-        ``plain`` leaves out the raw values behind a smoothed line.
-        """
+        """Return the lines, no raw values if ``plain``; the loss if the run lacks the metric."""
         name = self.settings.metric if self.settings.metric in progress.metrics else LOSS
         raw = progress.metrics[name]
         validation = progress.metrics.get(VALIDATION_METRICS.get(name, ""))
