@@ -30,7 +30,6 @@ from ftwizard.models.hub import ModelSource
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing.cost_report import CostReport
-from ftwizard.pricing.offer import LocalOffer
 from ftwizard.text import make_visible
 from ftwizard.train import memory_ledger
 from ftwizard.train.memory_ledger import MemoryCount
@@ -55,17 +54,11 @@ class PlanFacts:
     probe: CachedProbe | None = None
     source: ModelSource | None = None
     preview: Preview | None = None
-    base: Path | None = None
-    """Folder of the tokenizer and the configuration."""
 
     @property
     def memory(self) -> MemoryEstimate | None:
         """Return the counted memory, else the computed one."""
         return self.counted.memory or (self.run.memory if self.run else None)
-
-    def local_offer(self) -> LocalOffer:
-        """Return the cost table's entry for this machine."""
-        return plan_estimate.local_offer(self.plan, self.machine, self.run, self.memory)
 
     def pricing(self, prices: Prices) -> dict[str, Any]:
         """Return the fields of a ``PricingQuery`` that follow from the plan."""
@@ -79,7 +72,7 @@ class PlanFacts:
             "hours": gpus.hours or None,
             "too_small": gpus.too_small,
             "served": 2.0 * size,
-            "here": self.local_offer(),
+            "here": plan_estimate.local_offer(self.plan, self.machine, self.run, self.memory),
             "by_rule": self.plan.recipe.method != "full"
             and RULE_PARAMETERS[0] <= size <= RULE_PARAMETERS[1],
         }
@@ -95,7 +88,7 @@ def inspect_plan(
         plan, str(base), preview.lengths, shape, machine, prices, say,
         probe_cache.read_cached_probe(plan, source),
     )  # fmt: skip
-    return replace(facts, source=source, preview=preview, base=base)
+    return replace(facts, source=source, preview=preview)
 
 
 def inspect_config(

@@ -189,18 +189,15 @@ def find_beginning(parent: JobFolder, begin: str | None) -> Beginning:
     steps = ", ".join(str(checkpoint.step) for checkpoint in kept)
     if begin in (None, "best"):
         checkpoint = checkpoints.find_best(kept)
-        if checkpoint is None:
-            raise FtwizardError(
-                f"No checkpoint of run {parent.id} has a validation loss, so none is best.",
-                f"On disk: --from {steps}. {from_start}",
-            )
+        problem = f"No checkpoint of run {parent.id} has a validation loss, so none is best."
+        hint = f"On disk: --from {steps}. {from_start}"
     else:
         checkpoint = next((c for c in kept if str(c.step) == begin), None)
-        if checkpoint is None:
-            raise FtwizardError(
-                f"Run {parent.id} has no checkpoint of step “{make_visible(str(begin), 40)}” on disk.",
-                f"Choose from {steps}, best or start. Older checkpoints were deleted.",
-            )
+        step = make_visible(str(begin), 40)
+        problem = f"Run {parent.id} has no checkpoint of step “{step}” on disk."
+        hint = f"Choose from {steps}, best or start. Older checkpoints were deleted."
+    if checkpoint is None:
+        raise FtwizardError(problem, hint)
     return Beginning(checkpoint.step, parent.checkpoints / checkpoint.name)
 
 

@@ -33,36 +33,30 @@ def load_model(base: Path, precision: str) -> Any:
 
 def load_to_train(base: Path, method: Method, precision: str, attention: str | None = None) -> Any:
     """Load the base model for training with ``method``, computing in ``precision``."""
-    options = {"attn_implementation": attention} if attention else {}
-    if method == "full":
-        # In 32 bit whatever the precision: bfloat16 has 8 significant bits, so that an update of
-        # 2e-5 is lost in rounding for most weights. Autocast multiplies in 16 bit.
-        return _load(base, dtype=_dtype("fp32"), **options)
-    if method == "lora":
-        return _load(base, dtype=_dtype(precision), **options)
+    # A full fine-tune in 32 bit whatever the precision: bfloat16 has 8 significant bits, so that an
+    # update of 2e-5 is lost in rounding for most weights. Autocast multiplies in 16 bit.
+    options: dict[str, Any] = {"dtype": _dtype("fp32" if method == "full" else precision)}
+    if attention:
+        options["attn_implementation"] = attention
+    if method != "qlora":
+        return _load(base, **options)
     from transformers import BitsAndBytesConfig
 
     # QLoRA, Dettmers et al. 2023, section 3: NF4 with double quantization.
-    quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=_dtype(precision),
     )
-    model = _load(base, dtype=_dtype(precision), quantization_config=quantization, **options)
-    _keep_gradients(model)
-    return model
-
-
-def _keep_gradients(model: Any) -> None:
-    """Prevent bitsandbytes 0.50 from repacking weights at the first evaluation on AVX512-BF16.
-
-    Its kernel for repacked weights has no backward pass, but training continues with them: two
-    thirds of the adapter's tensors then silently get no gradient.
-    """
+    model = _load(base, **options)
+    # At the first evaluation on AVX512-BF16, bitsandbytes 0.50 would repack weights. Its kernel for
+    # these has no backward pass, but training continues with them: two thirds of the adapter's
+    # tensors then silently get no gradient.
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def _dtype(precision: str) -> Any:
