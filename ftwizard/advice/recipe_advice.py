@@ -191,23 +191,16 @@ def warnings(
     """
     raised = [*_rate_warnings(recipe, parameters, earlier)]
     if recipe.epochs > MANY_EPOCHS and not falling:
-        raised.append(
-            RecipeWarning(
-                code="many-epochs",
-                message=f"{recipe.epochs:g} epochs usually lead to memorization. Start with "
-                f"{MANY_EPOCHS} and check the validation loss.",
-                allow="many-epochs",
-            )
+        message = (
+            f"{recipe.epochs:g} epochs usually lead to memorization. Start with {MANY_EPOCHS} and "
+            "check the validation loss."
         )
+        raised.append(RecipeWarning(code="many-epochs", message=message, allow="many-epochs"))
     if not validates:
-        raised.append(
-            RecipeWarning(
-                code="no-validation",
-                message="Without validation data, overfitting goes unnoticed. "
-                "Set aside 10–20% of the rows.",
-                allow="no-validation",
-            )
+        message = (
+            "Without validation data, overfitting goes unnoticed. Set aside 10–20% of the rows."
         )
+        raised.append(RecipeWarning(code="no-validation", message=message, allow="no-validation"))
     return tuple(raised)
 
 
@@ -220,25 +213,19 @@ def _rate_warnings(
     usual = advise_learning_rate(recipe.method, parameters).value
     assert isinstance(usual, float)
     name = setting("method").option(recipe.method).name
+    own, normal = format_learning_rate(rate), format_learning_rate(usual)
     if earlier and earlier.rate == rate and _differ(earlier.parameters, parameters):
-        yield RecipeWarning(
-            code="rate-from-another-size",
-            message=f"{format_learning_rate(rate)} comes from a model of another size. Usual for this size "
-            f"with {name}: {format_learning_rate(usual)}.",
+        message = (
+            f"{own} comes from a model of another size. Usual for this size with {name}: {normal}."
         )
+        yield RecipeWarning(code="rate-from-another-size", message=message)
     # Tolerates rounding: 2e-5 instead of 2e-4 is a typical learning rate for full fine-tuning.
     if rate <= usual / FAR * 1.001:
-        yield RecipeWarning(
-            code="rate-too-low",
-            message=f"{format_learning_rate(rate)} is far below the usual {format_learning_rate(usual)} for {name}: the "
-            "model may learn nothing.",
-        )
+        message = f"{own} is far below the usual {normal} for {name}: the model may learn nothing."
+        yield RecipeWarning(code="rate-too-low", message=message)
     if rate >= usual * FAR * 0.999:
-        yield RecipeWarning(
-            code="rate-too-high",
-            message=f"{format_learning_rate(rate)} is far above the usual {format_learning_rate(usual)} for {name}: "
-            "training may diverge.",
-        )
+        message = f"{own} is far above the usual {normal} for {name}: training may diverge."
+        yield RecipeWarning(code="rate-too-high", message=message)
 
 
 def format_learning_rate(rate: float) -> str:

@@ -90,13 +90,8 @@ def _options(type_: Any, labels: dict[str, tuple[str, ...]]) -> Iterator[Setting
             values += typing.get_args(part)
         elif part is bool:
             values += [True, False]
-    if values and NoneType in parts:
-        yield _choice(None, labels.get("default", ("Automatic",)))
-    for value in values:
-        key = str(value).lower() if isinstance(value, bool) else value
-        yield _choice(value, labels.get(key, (key,)))
-
-
-def _choice(value: str | bool | None, texts: tuple[str, ...]) -> SettingChoice:
-    name, *details = texts
-    return SettingChoice(value=value, name=name, details="".join(details))
+    default = (None,) if values and NoneType in parts else ()
+    for value in (*default, *values):
+        key = str(value).lower() if isinstance(value, bool) else value or "default"
+        name, *details = labels.get(key, (key if value is not None else "Automatic",))
+        yield SettingChoice(value=value, name=name, details="".join(details))

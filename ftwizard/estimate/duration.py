@@ -97,27 +97,14 @@ def from_gpu_spec(
     seconds = work.passes * pass_s + work.steps * step
     launching = pass_s <= _launch_seconds(shape, setup)
     mixed = any(linear.active < linear.count for linear in shape.linears)
-    high = MIXTURE if mixed else SHORT if launching else SPREAD
-    return _with_range(
-        seconds,
-        MIXTURE if mixed else SPREAD,
-        high,
-        *_describe_gpu_source(setup, card, work, launching),
-        as_of=card.as_of,
-    )
-
-
-def _describe_gpu_source(
-    setup: TrainingSetup, card: GpuSpec, work: TrainingPasses, launching: bool
-) -> tuple[str, str]:
-    """Return the short and the full source of a time computed from a GPU's specs."""
+    down, up = (MIXTURE, MIXTURE) if mixed else (SPREAD, SHORT if launching else SPREAD)
     each = f"{format_count(round(work.tokens_per_pass), 'token')} per pass"
     if launching:
         each += ", so few that kernel launches take longer than the computation"
     kind = " in fp32" if setup.precision == "fp32" else ""
-    peak = f"{_peak(setup, card):g} TFLOPS{kind}"
-    short = f"{card.name}: {peak} and {card.bandwidth:,g} GB/s"
-    return short, f"{short} ({card.source}), {each}; {FIRST_STEPS}"
+    short = f"{card.name}: {_peak(setup, card):g} TFLOPS{kind} and {card.bandwidth:,g} GB/s"
+    source = f"{short} ({card.source}), {each}; {FIRST_STEPS}"
+    return _with_range(seconds, down, up, short, source, as_of=card.as_of)
 
 
 def from_cpu_cores(

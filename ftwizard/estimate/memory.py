@@ -25,10 +25,17 @@ SLACK = 0.02
 LOW, HIGH = 0.9, 1.21
 """Range factors. Uncounted memory (fragments, workspaces, copies of libraries) adds more often than
 shorter rows save."""
-PARTS = (
-    "weights", "adapter", "gradients", "optimizer", "activations", "logits", "dequantisation",
-    "context",
-)  # fmt: skip
+_SOURCES = {
+    "weights": "parameters × bytes each",
+    "adapter": "rank × (inputs + outputs) of each adapted layer",
+    "gradients": "same precision as the trained weights",
+    "optimizer": "two AdamW moments per trainable parameter",
+    "activations": "block inputs plus one block's activations (all blocks without checkpointing)",
+    "logits": "vocabulary × tokens scored at once",
+    "dequantisation": "16-bit copies of the current layer",
+    "context": "CUDA context and memory cached by torch's allocator",
+}
+PARTS = tuple(_SOURCES)
 """In the order of a stacked bar; they add up to the peak."""
 SURE = ("weights", "adapter", "optimizer")
 """Permanent tensors of exactly known size."""
@@ -156,18 +163,6 @@ def estimate_cpu_memory(shape: ModelShape, setup: TrainingSetup) -> MemoryEstima
         source=f"very rough: {memory.peak.source}; plus {around}", as_of=AS_OF,
     )  # fmt: skip
     return msgspec.structs.replace(memory, parts=memory.parts | {"context": context}, peak=peak)
-
-
-_SOURCES = {
-    "weights": "parameters × bytes each",
-    "adapter": "rank × (inputs + outputs) of each adapted layer",
-    "gradients": "same precision as the trained weights",
-    "optimizer": "two AdamW moments per trainable parameter",
-    "activations": "block inputs plus one block's activations (all blocks without checkpointing)",
-    "logits": "vocabulary × tokens scored at once",
-    "dequantisation": "16-bit copies of the current layer",
-    "context": "CUDA context and memory cached by torch's allocator",
-}
 
 
 def from_parts(

@@ -76,20 +76,17 @@ class RecipeEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars of the whole run, at the machine's hourly price."""
 
 
-def estimate_recipe(
-    recipe: Recipe,
-    train: LengthDistribution,
-    validation: LengthDistribution | None,
-    shape: ModelShape | None,
-    machine: TrainingMachine,
-    *,
-    merges: bool = True,
-) -> RecipeEstimate:
-    """Estimate a recipe in a few milliseconds, without any I/O.
+def estimate_on(
+    machine: TrainingMachine, plan: Plan, lengths: Lengths, shape: ModelShape | None
+) -> RecipeEstimate | None:
+    """Estimate a plan on any machine in a few milliseconds, without I/O; None without training rows.
 
-    ``train``, ``validation``: row lengths, None without a validation set, which is never packed;
-    ``shape``: None before the model is known. Raises ValueError without rows.
+    ``lengths``: of ``train`` and ``validation``, which is never packed; ``shape``: None before the
+    model is known. Raises ValueError for a training set of no rows.
     """
+    recipe, train, validation = plan.recipe, lengths.get("train"), lengths.get("validation")
+    if train is None:
+        return None
     work = compute_passes(train, recipe)
     setup = resolve_setup(recipe, machine, train)
     evaluations = _count_evaluations(recipe, validation, work.steps)
@@ -97,7 +94,8 @@ def estimate_recipe(
     parts: dict[str, Figure] = {}
     if shape is not None and time is not None:
         parts = duration.estimate_phases(
-            time, shape, setup, machine.card, work, evaluations=evaluations, merges=merges,
+            time, shape, setup, machine.card, work, evaluations=evaluations,
+            merges=plan.finish.merge,
             evaluated=_count_evaluated_tokens(recipe, validation),
         )  # fmt: skip
     whole = duration.sum_phases(parts) if parts else None
@@ -211,16 +209,11 @@ def estimate_plan(
     incomplete; ``probe``: of exactly this plan, takes precedence over all else; ``hour``: hourly
     price of the machine, None if not set.
     """
-    train = lengths.get("train")
-    if train is None:
-        return None
     machine = msgspec.structs.replace(
         _training_machine(plan, facts), hour=hour, speeds=speeds, probed=_probed(probe),
         probed_on=probe.seconds.as_of if probe else None,
     )  # fmt: skip
-    return estimate_recipe(
-        plan.recipe, train, lengths.get("validation"), shape, machine, merges=plan.finish.merge
-    )
+    return estimate_on(machine, plan, lengths, shape)
 
 
 def _training_machine(plan: Plan, facts: MachineInfo) -> TrainingMachine:
@@ -304,16 +297,14 @@ def estimate_gpus(
     plan: Plan, lengths: Lengths, shape: ModelShape | None, names: Iterable[str]
 ) -> GpuEstimates:
     """Estimate the whole run on each GPU in ``names``; nothing without shape or rows."""
-    train, hours, too_small = lengths.get("train"), {}, set()
+    hours, too_small = {}, set()
     for name in names:
         card = gpu_specs.find_gpu(name)
-        if train is None or shape is None or card is None:
+        if shape is None or card is None:
             continue
-        estimate = estimate_recipe(
-            plan.recipe, train, lengths.get("validation"), shape,
-            TrainingMachine(card=card, gpu=True), merges=plan.finish.merge,
-        )  # fmt: skip
-        if estimate.memory and estimate.memory.peak.lowest > card.memory * 1e9:
+        estimate = estimate_on(TrainingMachine(card=card, gpu=True), plan, lengths, shape)
+        memory = estimate.memory if estimate else None
+        if memory and memory.peak.lowest > card.memory * 1e9:
             too_small.add(name)
         elif figure := run_hours(estimate):
             hours[name] = figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 import pytest
@@ -13,15 +12,18 @@ from hypothesis import strategies as st
 from ftwizard.catalog.gpu_specs import find_gpu
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.estimate import memory, plan_estimate, training_setup
+from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.plan_estimate import RecipeEstimate, TrainingMachine
-from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
+from ftwizard.models.shapes import ModelShape
+from ftwizard.plan.schema import Data, Files, Finish, Model, Plan, Recipe
 from tests.advice.test_data_settings import drawn
 from tests.helpers.shapes import PUBLISHED
 
 LLAMA = PUBLISHED["llama-3.1-8b"]
 RAGGED = drawn(5.0, 1.0)
-ROWS = (RAGGED, RAGGED.scaled(200))
+ROWS: Lengths = {"train": RAGGED, "validation": RAGGED.scaled(200)}
+PLAN = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
 A100 = TrainingMachine(card=find_gpu("NVIDIA A100-SXM4-80GB"), gpu=True, cores=8)
 RECIPES = st.builds(
     Recipe,
@@ -39,8 +41,14 @@ def seconds(found: RecipeEstimate) -> float:
     return found.time.value
 
 
-def of(recipe: Recipe, machine: TrainingMachine = A100, **more: Any) -> RecipeEstimate:
-    return plan_estimate.estimate_recipe(recipe, *ROWS, LLAMA, machine, **more)
+def of(
+    recipe: Recipe, machine: TrainingMachine = A100, rows: Lengths = ROWS,
+    shape: ModelShape | None = LLAMA, merges: bool = True,
+) -> RecipeEstimate:  # fmt: skip
+    plan = msgspec.structs.replace(PLAN, recipe=recipe, finish=Finish(merge=merges))
+    found = plan_estimate.estimate_on(machine, plan, rows, shape)
+    assert found is not None
+    return found
 
 
 @given(RECIPES)
@@ -89,10 +97,10 @@ def test_what_was_measured_comes_first() -> None:
 def test_what_is_not_known_is_none() -> None:
     odd = TrainingMachine(gpu=True, cores=8)
     assert (of(Recipe(), odd).time, of(Recipe(), odd).whole, of(Recipe(), odd).cost) == (None,) * 3
-    found = plan_estimate.estimate_recipe(Recipe(), *ROWS, None, A100)
+    found = of(Recipe(), shape=None)
     assert (found.time, found.memory) == (None, None) and found.steps.value > 0
     with pytest.raises(ValueError):
-        plan_estimate.estimate_recipe(Recipe(), RAGGED.scaled(0), None, LLAMA, A100)
+        of(Recipe(), rows={"train": RAGGED.scaled(0)})
 
 
 def test_processors_are_told_from_cards() -> None:
@@ -129,19 +137,14 @@ def test_a_recipe_costs_what_its_whole_run_takes() -> None:
     assert priced.cost is not None and priced.whole is not None
     assert priced.cost.value == pytest.approx(priced.whole.value / 3600 * 1.5)
     fast = RunSpeed(run="earlier", tokens_per_s=1000.0)
-    alone = plan_estimate.estimate_recipe(
-        Recipe(), *ROWS, None, msgspec.structs.replace(A100, hour=hour, speeds=(fast,))
-    )
+    alone = of(Recipe(), msgspec.structs.replace(A100, hour=hour, speeds=(fast,)), shape=None)
     assert alone.whole is None and alone.time and alone.cost, "of the training where that is all"
     assert alone.cost.value == pytest.approx(alone.time.value / 3600 * 1.5)
 
 
 def test_hours_are_of_cards_that_are_known_and_large_enough() -> None:
     names = ["a100-40gb", "h100-80gb", "rtx-4090", "t4", "abacus"]
-    plan = Plan(
-        data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe(method="qlora")
-    )
-    inputs = plan, dict(zip(("train", "validation"), ROWS, strict=True))
+    inputs = msgspec.structs.replace(PLAN, recipe=Recipe(method="qlora")), ROWS
     found, small = plan_estimate.estimate_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
     assert list(found) == ["h100-80gb"]
     assert small == {"a100-40gb", "rtx-4090", "t4"}, "of an abacus nothing is known"

@@ -124,7 +124,9 @@ def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
     assert train is not None
     here = plan_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
     shape = architectures.build_shape(MODELS[0].config, MODELS[0].source)
-    found = plan_estimate.estimate_recipe(Recipe(), train, None, shape, here)
+    plan = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
+    found = plan_estimate.estimate_on(here, plan, {"train": train}, shape)
+    assert found is not None
     assert found.time is not None and found.time.as_of == "2026-11-02"
     assert found.whole is not None and found.whole.as_of == "2026-11"  # with what was assumed
 
