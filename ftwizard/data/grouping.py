@@ -176,7 +176,7 @@ def _count_kinds(values: Iterable[str]) -> int:
 
 
 def _has_several_answers(example: Example) -> bool:
-    return sum(message["role"] == "assistant" for message in example.messages) > 1
+    return [message["role"] for message in example.messages].count("assistant") > 1
 
 
 def _detect_script(text: str) -> str:

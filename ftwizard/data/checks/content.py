@@ -210,9 +210,8 @@ def _check_reserved(example: Example, target: Target) -> Iterator[RowFinding]:
     row_texts = [text for message in example.turns for text in get_texts(message)]
     if example.text:
         row_texts.append(example.text)
-    joined = "\n".join(row_texts)
     for word in target.reserved:
-        if word in joined and any(word in text for text in row_texts):
+        if any(word in text for text in row_texts):
             yield RowFinding(
                 "reserved_text",
                 f"a text contains “{make_visible(word)}”, which {target.words} reserves",

@@ -13,6 +13,7 @@ from ftwizard.text import format_count
 
 Roles = tuple[str, ...]
 
+_MERGE = "merge them, or add the missing message between them"
 _SPEAKERS = ("user", "assistant")
 _CONVERSATIONAL_KINDS = frozenset({"chat", "prompt", "preference", "labelled"})
 _EQUIVALENTS = {"developer": "system", "function": "tool"}
@@ -35,10 +36,11 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     messages = example.messages
     roles = tuple([message["role"] for message in messages])
     findings, repeated = _check_roles(target, example.kind, roles)
-    if findings:
-        yield from findings
-    if repeated:
-        yield from _check_repeated(messages, repeated)
+    yield from findings
+    for pair in repeated:
+        if not any(_is_unusual(messages[index]) for index in pair):
+            yield RowFinding("consecutive_roles", _describe_pair(roles, pair), _MERGE)
+            break
     if example.kind == "preference":
         answers = tuple([message["role"] for message in (*example.chosen, *example.rejected)])
         yield from _check_known(target, answers, len(roles))
@@ -58,17 +60,36 @@ def _check_roles(
     """Return the findings that depend on roles alone, and the indices of consecutive messages with
     the same role unless the target forbids these."""
     dialog = tuple(role for role in roles if role not in SYSTEM)
+    repeated = tuple(_repeated_roles(roles))
     findings = [
         *_check_known(target, roles, 0),
         *_check_system(roles),
         *_check_first(target, dialog),
         *_check_last(target, kind, roles),
-        *_check_length(target, kind, dialog),
     ]
-    if target.alternating:
-        findings.extend(_check_alternation(target, roles))
-        return tuple(findings), ()
-    return tuple(findings), tuple(_repeated_roles(roles))
+    if kind == "chat" and len(dialog) < target.min_messages:
+        findings.append(
+            RowFinding(
+                "too_few_messages",
+                f"{format_count(len(dialog), 'message')} besides the system prompt; {target.words} "
+                f"needs at least {target.min_messages}",
+                "add the user message and the answer",
+            )
+        )
+    if target.alternating and repeated:
+        findings.append(
+            RowFinding(
+                "alternation",
+                f"{_describe_pair(roles, repeated[0])}; {target.words} needs user and assistant to "
+                "alternate",
+                _MERGE,
+            )
+        )
+    return tuple(findings), () if target.alternating else repeated
+
+
+def _describe_pair(roles: Roles, pair: tuple[int, int]) -> str:
+    return f"messages {pair[0] + 1} and {pair[1] + 1} both have the role “{roles[pair[1]]}”"
 
 
 def _check_known(target: Target, roles: Roles, before: int) -> Iterator[RowFinding]:
@@ -141,27 +162,6 @@ def _check_last(target: Target, kind: RowKind, roles: Roles) -> Iterator[RowFind
         )
 
 
-def _check_length(target: Target, kind: RowKind, dialog: Roles) -> Iterator[RowFinding]:
-    if kind == "chat" and len(dialog) < target.min_messages:
-        yield RowFinding(
-            "too_few_messages",
-            f"{format_count(len(dialog), 'message')} besides the system prompt; {target.words} needs at "
-            f"least {target.min_messages}",
-            "add the user message and the answer",
-        )
-
-
-def _check_alternation(target: Target, roles: Roles) -> Iterator[RowFinding]:
-    for first, second in _repeated_roles(roles):
-        yield RowFinding(
-            "alternation",
-            f"messages {first + 1} and {second + 1} both have the role “{roles[second]}”; "
-            f"{target.words} needs user and assistant to alternate",
-            "merge them, or add the missing message between them",
-        )
-        return
-
-
 def _repeated_roles(roles: Roles) -> Iterator[tuple[int, int]]:
     """Yield the indices of consecutive messages that are both the user's or both the assistant's.
 
@@ -177,28 +177,12 @@ def _repeated_roles(roles: Roles) -> Iterator[tuple[int, int]]:
             before = (role, index)
 
 
-def _check_repeated(
-    messages: list[Message], repeated: tuple[tuple[int, int], ...]
-) -> Iterator[RowFinding]:
-    for first, second in repeated:
-        pair = (messages[first], messages[second])
-        # Good data has two messages for an assistant that speaks, then calls a tool, and for a
-        # user's text next to an image.
-        if any(_has_calls(message) or _is_media_only(message) for message in pair):
-            continue
-        yield RowFinding(
-            "consecutive_roles",
-            f"messages {first + 1} and {second + 1} both have the role “{pair[1].get('role')}”",
-            "merge them, or add the missing message between them",
-        )
-        return
+def _is_unusual(message: Message) -> bool:
+    """Tell whether a message may rightly stand next to another with the same role.
 
-
-def _has_calls(message: Message) -> bool:
-    return bool(message.get("tool_calls") or message.get("function_call"))
-
-
-def _is_media_only(message: Message) -> bool:
-    """Tell whether a message is images or other media without text."""
+    Good data has two messages for an assistant that speaks, then calls a tool, and for a user's
+    text next to an image.
+    """
     content = message.get("content")
-    return isinstance(content, list) and all(part["type"] != "text" for part in content)
+    is_media = isinstance(content, list) and all(part["type"] != "text" for part in content)
+    return is_media or bool(message.get("tool_calls") or message.get("function_call"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -140,11 +141,9 @@ class CheckedFile:
 
     def _preview(self) -> Iterator[RowPreview]:
         for record in islice(records.read_records(self.path, self.container), PREVIEW_ROWS):
-            try:
+            with contextlib.suppress(RowProblem):
                 example = formats.to_example(records.decode_value(record.value), self.format)
-            except RowProblem:
-                continue
-            yield RowPreview(line=record.line, example=row_preview.redact_example(example))
+                yield RowPreview(line=record.line, example=row_preview.redact_example(example))
 
     def _count_tokens(self, say: ReportProgress) -> TokenCounts | None:
         is_small = self.container.size <= COUNTED_BYTES
@@ -266,19 +265,14 @@ def _bill(target: Target, counts: TokenCounts | None) -> Bill | None:
 
 def guess_format(path: Path, container: Container, name: TargetName | None) -> Format:
     """Guess the format of a file from its first rows, given a target if there is one."""
-    first = islice(records.read_records(path, container), FIRST_ROWS)
-    values = [value for record in first if (value := _decode(record)) is not None]
+    counter = formats.FormatCounter()
+    for record in islice(records.read_records(path, container), FIRST_ROWS):
+        with contextlib.suppress(RowProblem):
+            counter.add(records.decode_value(record.value))
     try:
-        return _choose(formats.count_formats(values).decide(path), name) or "openai-chat"
+        return _choose(counter.decide(path), name) or "openai-chat"
     except FileProblem:  # later rows may be clearer
         return "openai-chat"
-
-
-def _decode(record: records.Record) -> Any:
-    try:
-        return records.decode_value(record.value)
-    except RowProblem:
-        return None
 
 
 def _choose(decision: formats.FormatDecision, name: TargetName | None) -> Format | None:

@@ -68,19 +68,15 @@ def _check_calls(
     calls: Any, where: str, declared: tool_schemas.Schemas, target: Target
 ) -> Iterator[RowFinding]:
     if not isinstance(calls, list):
-        yield RowFinding(
-            "tool_call.no_list", f"{where}: tool_calls is not a list", "list the calls"
-        )
+        fix = "list the calls"
+        yield RowFinding("tool_call.no_list", f"{where}: tool_calls is not a list", fix)
         return
     ids: set[str] = set()
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            yield RowFinding(
-                "tool_call.no_name",
-                f"{where}: a tool call has no function name",
-                "write it as {id, type, function: {name, arguments}}",
-            )
+            fix = "write it as {id, type, function: {name, arguments}}"
+            yield RowFinding("tool_call.no_name", f"{where}: a tool call has no function name", fix)
             continue
         name = function["name"]
         if call.get("type", None if target.call_ids else "function") != "function":
@@ -130,39 +126,30 @@ def _check_arguments(
     form = target.arguments
     if value is None or value == "":
         if form == "text":
-            yield RowFinding(
-                "tool_arguments.missing", f"{shown} are missing", 'write "{}" for none'
-            )
+            fix = 'write "{}" for none'
+            yield RowFinding("tool_arguments.missing", f"{shown} are missing", fix)
         value = {}
     elif isinstance(value, str):
         if form == "object":
-            yield RowFinding(
-                "tool_arguments_form.text", f"{shown} are JSON text", "write an object"
-            )
+            fix = "write an object"
+            yield RowFinding("tool_arguments_form.text", f"{shown} are JSON text", fix)
         try:
             value = msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            yield RowFinding(
-                "tool_arguments.invalid_json",
-                f"{shown} are not valid JSON",
-                "write them with a JSON library: double quotes; true, false and null",
-            )
+            fix = "write them with a JSON library: double quotes; true, false and null"
+            yield RowFinding("tool_arguments.invalid_json", f"{shown} are not valid JSON", fix)
             return
     elif form == "text" and isinstance(value, dict):
-        yield RowFinding(
-            "tool_arguments_form.object", f"{shown} are an object", "write it as JSON text"
-        )
+        fix = "write it as JSON text"
+        yield RowFinding("tool_arguments_form.object", f"{shown} are an object", fix)
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a single value"
         yield RowFinding(
             "tool_arguments.no_object", f"{shown} are {kind}, not an object", "write an object: {…}"
         )
     elif parameters is not None and (wrong := tool_schemas.find_mismatch(value, parameters)):
-        yield RowFinding(
-            "tool_schema_mismatch",
-            f"{shown} do not match the schema: {wrong}",
-            "fix the call or the schema",
-        )
+        fix = "fix the call or the schema"
+        yield RowFinding("tool_schema_mismatch", f"{shown} do not match the schema: {wrong}", fix)
 
 
 def _check_results(turns: list[Message], target: Target) -> Iterator[RowFinding]:
@@ -182,7 +169,11 @@ def _check_results(turns: list[Message], target: Target) -> Iterator[RowFinding]
             continue
         if waiting:
             yield _unanswered_finding(waiting, number)
-        waiting = _call_ids(message.get("tool_calls"))
+        calls = message.get("tool_calls")
+        waiting = [
+            call.get("id") if isinstance(call, dict) else None
+            for call in (calls if isinstance(calls, list) else ())
+        ]
         legacy = legacy or bool(message.get("function_call"))
     if waiting and turns[-1]["role"] in RESULTS:
         yield _unanswered_finding(waiting, None)
@@ -193,11 +184,8 @@ def _check_result(
 ) -> Iterator[RowFinding]:
     call_id = message.get("tool_call_id")
     if call_id is None and target.call_ids and message["role"] == "tool":
-        yield RowFinding(
-            "tool_call_id.result",
-            f"message {number} (tool) has no tool_call_id",
-            "set it to the id of the call",
-        )
+        fix = "set it to the id of the call"
+        yield RowFinding("tool_call_id.result", f"message {number} (tool) has no tool_call_id", fix)
     if call_id in waiting:
         waiting.remove(call_id)
     elif waiting and (call_id is None or None in waiting):
@@ -206,8 +194,7 @@ def _check_result(
         name = "" if call_id is None else f" {quote(str(call_id), 40)}"
         yield RowFinding(
             "tool_orphan",
-            f"message {number} ({message.get('role')}) answers a call{name} that does not precede "
-            "it",
+            f"message {number} ({message['role']}) answers a call{name} that does not precede it",
             "move it after the message that calls the tool, with the same id",
         )
 
@@ -217,13 +204,7 @@ def _unanswered_finding(waiting: list[Any], before: int | None) -> RowFinding:
     where = "at the end of the row" if before is None else f"before message {before}"
     return RowFinding(
         "tool_unanswered",
-        f"{format_count(len(waiting), 'tool call')} {'has' if len(waiting) == 1 else 'have'} no result "
-        f"{where}{f' ({ids})' if ids else ''}",
+        f"{format_count(len(waiting), 'tool call has', 'tool calls have')} no result {where}"
+        + (f" ({ids})" if ids else ""),
         "add a tool message with the result after the call",
     )
-
-
-def _call_ids(calls: Any) -> list[Any]:
-    if not isinstance(calls, list):
-        return []
-    return [call.get("id") if isinstance(call, dict) else None for call in calls]

@@ -102,7 +102,12 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
         for name in sorted(suspected):
             for match in _exact(PATTERNS[name]).finditer(text):
                 if not _is_in_prompt(match[0], prompt) and not _is_computed(name, text, match):
-                    yield _to_finding(name, match[0])
+                    words = quote(" ".join(match[0].split()), _QUOTE_WIDTH)
+                    yield RowFinding(
+                        f"changing_facts.{name}",
+                        f"an answer states {_FACT_NAMES[name]} (“{words}”), which goes stale",
+                        "put such facts into the prompt, and train on how to answer",
+                    )
                     return
 
 
@@ -132,12 +137,3 @@ def _is_computed(name: str, text: str, match: re.Match[str]) -> bool:
         if _COMPUTED_BEFORE.search(before) or _COMPUTED_AFTER.match(after, 0, 4):
             return True
     return "<<" in text or bool(_COMPUTED_AFTER.match(text, match.end()))
-
-
-def _to_finding(name: str, words: str) -> RowFinding:
-    return RowFinding(
-        f"changing_facts.{name}",
-        f"an answer states {_FACT_NAMES[name]} "
-        f"(“{quote(' '.join(words.split()), _QUOTE_WIDTH)}”), which goes stale",
-        "put such facts into the prompt, and train on how to answer",
-    )

@@ -5,7 +5,7 @@ Signatures are rensa's R-MinHash with ``SIGNATURE`` values per row; one hash per
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -88,31 +88,25 @@ def find_pairs(column: Column) -> tuple[Rows, Rows]:
     return first[first < second], second[first < second]
 
 
-class BandCounter:
-    """Counts the bands that pairs of rows share."""
+def rank_candidates(
+    pairs: Iterable[tuple[Rows, Rows]], row_count: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield each row with the rows that share enough bands with it, the most similar first.
 
-    def __init__(self, rows: int) -> None:
-        self._rows = max(rows, 1)
-        self._keys: Rows = np.empty(0, dtype=np.int64)
-        self._counts: Rows = np.empty(0, dtype=np.int64)
-
-    def add(self, first: Rows, second: Rows) -> None:
-        """Count the pairs of one band, each once."""
-        keys = np.unique(first * self._rows + second)
-        all_keys = np.concatenate((self._keys, keys))
-        counts = np.concatenate((self._counts, np.ones(keys.size, dtype=np.int64)))
-        order = np.argsort(all_keys, kind="stable")
-        all_keys = all_keys[order]
-        starts = np.flatnonzero(np.diff(all_keys, prepend=-1))
-        self._keys = all_keys[starts]
-        self._counts = np.add.reduceat(counts[order], starts) if starts.size else counts
-
-    def by_row(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield each row with the rows that share enough bands with it, the most similar first."""
-        enough = self._counts >= _MIN_SHARED_BANDS
-        rows, others = np.divmod(self._keys[enough], self._rows)
-        order = np.lexsort((others, -self._counts[enough], rows))
-        rows, others = rows[order], others[order]
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        for start, end in pairwise([*starts.tolist(), rows.size]):
-            yield int(rows[start]), others[start : min(end, start + _MAX_CANDIDATES)].tolist()
+    ``pairs`` are those of each band: rows and other rows, the latter below ``row_count``.
+    """
+    counted = np.empty((2, 0), dtype=np.int64)  # a key per pair, and the bands that it shares
+    for first, second in pairs:
+        keys = np.unique(first * row_count + second)
+        counted = np.hstack((counted, np.stack((keys, np.ones_like(keys)))))
+        counted = counted[:, np.argsort(counted[0], kind="stable")]
+        starts = np.flatnonzero(np.diff(counted[0], prepend=-1))
+        if starts.size:
+            counted = np.stack((counted[0, starts], np.add.reduceat(counted[1], starts)))
+    counted = counted[:, counted[1] >= _MIN_SHARED_BANDS]
+    rows, others = np.divmod(counted[0], max(row_count, 1))
+    order = np.lexsort((others, -counted[1], rows))
+    rows, others = rows[order], others[order]
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    for start, end in pairwise([*starts.tolist(), rows.size]):
+        yield int(rows[start]), others[start : min(end, start + _MAX_CANDIDATES)].tolist()

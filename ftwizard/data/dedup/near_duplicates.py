@@ -32,8 +32,8 @@ _WINDOW_ROWS = 2048
 _WINDOW_CHARACTERS = 4_000_000
 _SAMPLED_ROWS = 128
 """Rows of a window sampled to find common shingles."""
-_BATCH_CHARACTERS = 1 << 18
-"""Characters per batch; the hashes fit the CPU cache."""
+_BATCH_ROWS = 64
+"""Rows per batch; the hashes of usual rows fit the CPU cache."""
 _MAX_CACHED_HASHES = 4_000_000
 _QUERY_ROWS = 512
 
@@ -139,9 +139,10 @@ class NearIndex:
         """Index the waiting rows, once their common shingles are known."""
         if not self._waiting:
             return
+        texts = [text for _, text in self._waiting]
         sets = [
-            shingles.compute_shingles(texts)
-            for texts in _batches([text for _, text in self._waiting])
+            shingles.compute_shingles(texts[start : start + _BATCH_ROWS])
+            for start in range(0, len(texts), _BATCH_ROWS)
         ]
         self._update_common(sets)
         lines = [line for line, _ in self._waiting]
@@ -170,18 +171,14 @@ class NearIndex:
     def _find_candidates(self) -> Iterator[tuple[int, list[int]]]:
         """Yield rows with the later rows that share bands with them."""
         self._index_waiting()
-        counted = minhash.BandCounter(len(self._lines))
-        for column in self._sorted_columns():
-            counted.add(*minhash.find_pairs(column))
-        return counted.by_row()
+        pairs = map(minhash.find_pairs, self._sorted_columns())
+        return minhash.rank_candidates(pairs, len(self._lines))
 
     def _find_matches(self, bands: minhash.Bands) -> Iterator[tuple[int, list[int]]]:
         """Yield numbers of rows in ``bands`` with the indexed rows that share bands with them."""
-        counted = minhash.BandCounter(len(self._lines))
         self._columns = self._columns or list(self._sorted_columns())
-        for asked, column in zip(bands.T, self._columns, strict=False):
-            counted.add(*minhash.find_matches(asked, column))
-        return counted.by_row()
+        pairs = map(minhash.find_matches, bands.T, self._columns)
+        return minhash.rank_candidates(pairs, len(self._lines))
 
     def _get_row(self, row: int) -> _Row:
         hashes = self._cache.get(row)
@@ -207,16 +204,3 @@ def _similarity(a: _Row, b: _Row) -> float:
     if a.answer is None or b.answer is None or not a.answer.size + b.answer.size:
         return score
     return score if shingles.similarity(a.answer, b.answer) >= ANSWER_THRESHOLD else 0.0
-
-
-def _batches(texts: list[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
