@@ -8,7 +8,7 @@ from typing import Any
 from ftwizard.advice import recipe_advice, run_history
 from ftwizard.advice.run_history import EarlierLoss, HashGetter
 from ftwizard.estimate.report import RecipeWarning
-from ftwizard.models import context_length
+from ftwizard.models import support
 from ftwizard.plan.checks import check_epochs
 from ftwizard.plan.schema import MANY_EPOCHS, Plan
 
@@ -35,7 +35,7 @@ def check_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeW
 
     ``config``: the model's config.json, or None if unknown.
     """
-    message = context_length.warning(config, tokens) if config else None
+    message = support.warn_context(config, tokens) if config else None
     return [RecipeWarning(code="beyond-positions", message=message)] if message else []
 
 

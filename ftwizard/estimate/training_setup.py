@@ -67,7 +67,7 @@ Source: pull request 5846 of huggingface/trl, May 2026, in 1.10.0.dev0."""
 class FrameworkOverhead(msgspec.Struct, frozen=True, kw_only=True):
     """The memory behavior of one framework; the defaults describe ftwizard's trainer.
 
-    Source of the defaults: ftwizard.train (base_model, adapter, sft_config), TRL 1.16, peft 0.21
+    Source of the defaults: ftwizard.train (model_loading, adapter, trainer), TRL 1.16, peft 0.21
     and transformers 5.24.
     """
 

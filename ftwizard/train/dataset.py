@@ -16,7 +16,7 @@ from ftwizard.data.format_names import FormatChoice
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
-from ftwizard.models import context_length
+from ftwizard.models import support
 from ftwizard.plan.schema import Plan
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading
@@ -178,9 +178,9 @@ def check_lengths(base: Path, encoded: Mapping[str, list[EncodedRow]]) -> str | 
     """
     config = model_loading.load_config(base).to_dict()
     tokens = max((len(row.input_ids) for part in encoded.values() for row in part), default=0)
-    if error := context_length.refusal(config, tokens, str(base)):
+    if error := support.check_context(config, tokens, str(base)):
         raise error
-    return context_length.warning(config, tokens)
+    return support.warn_context(config, tokens)
 
 
 def describe_shortage(plan: Plan, rows: Rows) -> str | None:

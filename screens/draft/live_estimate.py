@@ -19,7 +19,7 @@ from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
-from ftwizard.models import context_length, model_config
+from ftwizard.models import model_config, support
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import schema
 from ftwizard.plan.schema import Method, Recipe
@@ -52,7 +52,7 @@ def load_context_length(name: str) -> int | None:
         config = model_config.read_config(name)
     except FtwizardError:
         return None
-    limits = context_length.from_config(config[0]) if config else None
+    limits = support.read_context_length(config[0]) if config else None
     return limits.max_tokens if limits else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.models import context_length
+from ftwizard.models import support
 from ftwizard.screens.draft import live_estimate
 from ftwizard.train import dataset
 from ftwizard.train.encoder import EncodedRow
@@ -41,7 +41,7 @@ def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
     auto: Any = AutoModelForCausalLM
     config: Any = AutoConfig.for_model(kind, vocab_size=60_000, **SMALL[kind])
     model = auto.from_config(config, trust_remote_code=False)
-    length = context_length.from_config(config.to_dict())
+    length = support.read_context_length(config.to_dict())
     assert length == (16, kind != "llama")
     with torch.no_grad():
         model(input_ids=torch.full((1, 16), 5))
@@ -77,15 +77,15 @@ def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path
 def test_a_stretched_rotation_goes_further() -> None:
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
     config = {"model_type": "qwen2", "max_position_embeddings": 32_768, "rope_scaling": yarn}
-    assert context_length.from_config(config) == (131_072, False)
+    assert support.read_context_length(config) == (131_072, False)
     config["max_position_embeddings"] = 131_072  # counted so already, as in Llama 3.1
-    assert context_length.from_config(config) == (131_072, False)
+    assert support.read_context_length(config) == (131_072, False)
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, True, "many", 2.5])
 def test_what_is_no_number_is_not_known(value: object) -> None:
     config = {"model_type": "gpt2", "n_positions": value}
     assert (
-        context_length.from_config(config) is None
-        and context_length.refusal(config, 10**6, "m") is None
+        support.read_context_length(config) is None
+        and support.check_context(config, 10**6, "m") is None
     )
