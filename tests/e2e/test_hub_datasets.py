@@ -385,7 +385,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
     (found,) = locate(where, "owner/chat", before=full)
     assert "The disk is full; owner/chat was not downloaded completely" in found["error"]
     assert "FTWIZARD_CACHE" in found["hint"] and kept(where) == []
-    little = "from ftwizard.data.hub import download\ndownload.get_free_bytes = lambda path: 10"
+    little = "datasets.get_free_bytes = lambda path: 10"
     (found,) = locate({**where, "HF_HOME": where["HF_HOME"] + "2"}, "owner/chat", before=little)
     assert "owner/chat needs" in found["error"] and "10 B are free" in found["error"]
 

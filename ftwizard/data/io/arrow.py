@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -18,6 +18,9 @@ _Converter = Callable[[Any], Any]
 Row = tuple[int, bytes | RowProblem]
 """The 1-based number of a record, and its JSON."""
 BATCH_ROWS = 500
+_Part = tuple[int | None, Callable[[], Iterable[Any]]]
+"""A row group or record batch, readable even if another one is damaged: the number of its records
+if known without reading them, and a function that reads its batches."""
 
 
 class NotJsonValue(FtwizardError):
@@ -50,7 +53,7 @@ def to_json_lines(tables: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
 
     Dates and times become ISO 8601 text, binary values Base64, decimals text, NaN null. Null fields
     within a column are dropped: Arrow gives every object all fields of the column, and a model would
-    learn to write them. Raises NoJson, naming the column, for a value that JSON cannot represent.
+    learn to write them. Raises NotJsonValue, naming the column, for a value that JSON cannot represent.
     """
     encoder = msgspec.json.Encoder(enc_hook=_substitute, decimal_format="string")
     done = 0
@@ -161,29 +164,25 @@ def read_rows(source: DataSource, kind: str) -> Iterator[Row]:
         yield from _read_parts(parts, errors)
 
 
-class _Part(NamedTuple):
-    """A row group or record batch: readable even if another one is damaged."""
-
-    row_count: int | None
-    """Number of its records, if known without reading them."""
-    tables: Callable[[], Iterator[Any]]
-
-
 def _read_parts(parts: list[_Part], errors: tuple[type[Exception], ...]) -> Iterator[Row]:
+    import pyarrow as pa
+
     done = 0
-    for part in parts:
+    for row_count, read_batches in parts:
         before = done
         try:
-            for table in part.tables():
-                yield from _read_table(table, done)
-                done += table.num_rows
+            for batch in read_batches():
+                for start in range(0, batch.num_rows, BATCH_ROWS):
+                    table = pa.Table.from_batches([batch.slice(start, BATCH_ROWS)])
+                    yield from _read_table(table, done)
+                    done += table.num_rows
         except errors as error:
-            end = before + part.row_count if part.row_count is not None else None
+            end = before + row_count if row_count is not None else None
             lost = f"records {done + 1:,} to {end:,}" if end else f"records from {done + 1:,} on"
             message = f"{lost} are damaged: {quote(str(error), 200)}"
             yield done + 1, RowProblem("binary", message, "download the file again")
-        if part.row_count is not None:
-            done = before + part.row_count
+        if row_count is not None:
+            done = before + row_count
 
 
 def _read_table(table: Any, done: int) -> Iterator[Row]:
@@ -204,19 +203,15 @@ def _read_table(table: Any, done: int) -> Iterator[Row]:
 
 
 def _split_parquet(file: Any) -> list[_Part]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     opened = pq.ParquetFile(file, buffer_size=1 << 20)
-
-    def tables(group: int) -> Iterator[Any]:
-        for batch in opened.iter_batches(BATCH_ROWS, row_groups=[group]):
-            yield pa.Table.from_batches([batch])
-
-    groups = range(opened.num_row_groups)
     return [
-        _Part(opened.metadata.row_group(group).num_rows, functools.partial(tables, group))
-        for group in groups
+        (
+            opened.metadata.row_group(group).num_rows,
+            functools.partial(opened.iter_batches, BATCH_ROWS, [group]),
+        )
+        for group in range(opened.num_row_groups)
     ]
 
 
@@ -225,20 +220,12 @@ def _split_arrow(file: Any, source: DataSource) -> list[_Part]:
 
     if not is_arrow_file(source.read(0, 8)):
         stream = pa.ipc.open_stream(file)
-        return [_Part(None, lambda: (part for batch in stream for part in _slice_batch(batch)))]
+        return [(None, lambda: stream)]
     opened = pa.ipc.open_file(file)
     return [
-        _Part(None, functools.partial(lambda index: _slice_batch(opened.get_batch(index)), index))
+        (None, functools.partial(lambda index: [opened.get_batch(index)], index))
         for index in range(opened.num_record_batches)
     ]
-
-
-def _slice_batch(batch: Any) -> Iterator[Any]:
-    import pyarrow as pa
-
-    table = pa.Table.from_batches([batch])
-    for start in range(0, table.num_rows, BATCH_ROWS):
-        yield table.slice(start, BATCH_ROWS)
 
 
 def is_arrow_file(head: bytes) -> bool:

@@ -8,7 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from ftwizard.data.hub import download, ids
+from ftwizard.data.hub import datasets, ids
 from ftwizard.data.hub.ids import HubId
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file
@@ -60,7 +60,7 @@ def test_any_text_is_one_or_the_other(text: str) -> None:
 
 @hypothesis.given(st.text(max_size=300), st.text(max_size=300))
 def test_any_configuration_has_a_file_name_of_its_own(one: str, other: str) -> None:
-    names = [download.slug(one), download.slug(other)]
+    names = [datasets.slug(one), datasets.slug(other)]
     assert (names[0] == names[1]) == (one == other)
     assert all(len(name) < 80 and "/" not in name and name.isascii() for name in names)
 
