@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ftwizard.data.io import arrow, layout, lines, signatures
+from ftwizard.data.io import arrow, csv_rows, json_rows, lines, signatures
 from ftwizard.data.io.compression import NAMES, Compression, Damage, decompress, detect_compression
 from ftwizard.data.io.csv_rows import Dialect
 from ftwizard.data.io.json_scanner import HEAD_BYTES
-from ftwizard.data.io.layout import Kind, TextLayout
-from ftwizard.data.io.lines import Encoding
+from ftwizard.data.io.lines import MAX_LINE, Encoding, TextLine
 from ftwizard.data.io.source import DataSource, FileIdentity, FileProblem
 from ftwizard.data.privacy.quote import quote
 
@@ -27,10 +26,23 @@ __all__ = ["Container", "FileProblem", "inspect", "read_text"]
 
 _ROWS = "Use a file with one JSON object per line."
 _BLANKS = b" \t\r\n\x00"
+Kind = Literal["jsonl", "array", "objects", "csv", "tsv", "parquet", "arrow"]
 _WORDS: dict[Kind, str] = {
     "jsonl": "JSON Lines", "array": "a JSON array", "objects": "multi-line JSON objects",
     "csv": "a CSV table", "tsv": "a TSV table", "parquet": "Parquet", "arrow": "Arrow",
 }  # fmt: skip
+
+
+class TextLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """How a text arranges its rows."""
+
+    kind: Kind
+    unit: Literal["line", "row"] = "line"
+    newline: bytes = b"\n"
+    wrapper: str | None = None
+    """The key of the object that holds the array."""
+    dialect: Dialect | None = None
+    """For tables only."""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,27 +150,21 @@ def _inspect_source(source: DataSource) -> Container:
     kind = _detect_columnar(source, raw.head, compression)
     encoding, bom = lines.detect_encoding(raw.head)
 
-    def container(layout: TextLayout) -> Container:
-        return Container(
-            kind=layout.kind,
-            compression=compression,
-            encoding=encoding,
-            bom=bom,
-            size=source.size,
-            identity=source.identity,
-            layout=layout,
-        )
-
     if kind:
-        return container(TextLayout(kind=kind, unit="row"))
-    text = _Head(lines.decode_text(raw.all(), encoding), HEAD_BYTES)
-    while not text.head.strip(_BLANKS) and text.more(HEAD_BYTES):
-        pass
-    _require_text(source, text.head, compression, encoding)
-    text_layout = layout.detect_layout(text.head, text.rest, whole=text.whole)
-    _require_columns(source, text_layout.dialect)
-    source.check_unchanged()
-    return container(text_layout)
+        layout = TextLayout(kind=kind, unit="row")
+    else:
+        blocks = itertools.chain([raw.head], raw.rest)
+        text = _Head(lines.decode_text(blocks, encoding), HEAD_BYTES)
+        while not text.head.strip(_BLANKS) and text.more(HEAD_BYTES):
+            pass
+        _require_text(source, text.head, compression, encoding)
+        layout = _detect_layout(text.head, text.rest, whole=text.whole)
+        _require_columns(source, layout.dialect)
+        source.check_unchanged()
+    return Container(
+        kind=layout.kind, compression=compression, encoding=encoding, bom=bom, size=source.size,
+        identity=source.identity, layout=layout,
+    )  # fmt: skip
 
 
 def _decompress(source: DataSource, compression: Compression) -> Iterator[bytes]:
@@ -195,9 +201,6 @@ class _Head:
         if size or not self.head:
             self.head = b"".join(parts)
         return size > 0
-
-    def all(self) -> Iterator[bytes]:
-        return itertools.chain([self.head], self.rest)
 
 
 def _empty_problem(
@@ -284,3 +287,102 @@ def _require_columns(source: DataSource, dialect: Dialect | None) -> None:
         if count > 1:
             message = f"{source.display_name} has two columns named “{quote(name, 40)}”."
             raise FileProblem("duplicate_column", message, "Rename or remove one of them.")
+
+
+def _detect_layout(head: bytes, rest: Iterator[bytes], *, whole: bool) -> TextLayout:
+    """Return the layout of a text that begins with ``head``, which is not blank.
+
+    ``whole``: the head is all of the text. Otherwise ``rest`` follows and is read up to the second
+    line.
+    """
+    newline = _detect_newline(head[:HEAD_BYTES])
+    start = head.lstrip(_BLANKS)
+    if start[:1] not in (b"{", b"["):
+        return _detect_table(head, newline, whole)
+    first = _FirstLine(start, rest, newline)
+    if start[:1] == b"[":
+        if first.follows in (b"{", b"[") and first.last not in (b",", b"[", b"{", b":"):
+            return TextLayout(kind="jsonl", newline=newline)
+        return TextLayout(kind="array", newline=newline, unit="line" if first.follows else "row")
+    return _detect_objects(start, first, newline)
+
+
+def _detect_objects(start: bytes, first: _FirstLine, newline: bytes) -> TextLayout:
+    wrapper = (
+        json_rows.find_wrapped_list(start[:HEAD_BYTES])
+        if first.continues or not first.follows
+        else None
+    )
+    if wrapper:
+        unit: Literal["line", "row"] = "line" if first.follows else "row"
+        return TextLayout(kind="array", newline=newline, unit=unit, wrapper=wrapper[0])
+    if first.continues and not first.next_is_row:
+        return TextLayout(kind="objects", newline=newline)
+    return TextLayout(kind="jsonl", newline=newline)
+
+
+class _FirstLine:
+    """The end of the first line and what follows it."""
+
+    def __init__(self, start: bytes, rest: Iterator[bytes], newline: bytes) -> None:
+        self.last = b""
+        """Its last non-blank character."""
+        self.follows = b""
+        """The first non-blank character after the line; empty at the end of the text, or if the
+        line is too long to be a row."""
+        self.next_is_row = False
+        """Whether the second line is a JSON object by itself."""
+        size, ended, block = 0, False, start
+        while True:
+            if not ended:
+                line, mark, after = block.partition(newline)
+                self.last = line.rstrip(_BLANKS)[-1:] or self.last
+                size += len(line)
+                ended = bool(mark)
+            else:
+                after = block
+            if ended and (after := after.lstrip(_BLANKS)):
+                self.follows = after[:1]
+                self.next_is_row = _is_object(after.partition(newline)[0])
+                return
+            if size > MAX_LINE:
+                return
+            try:
+                block = next(rest, b"")
+            except Damage:
+                return
+            if not block:
+                return
+
+    @property
+    def continues(self) -> bool:
+        """Return whether the line ends within a value that continues on the next line."""
+        if not self.follows:
+            return False
+        if self.last in (b"{", b","):
+            return self.follows not in (b"[",)
+        return self.last in (b"[", b":") or self.follows in (b",", b"]", b"}", b":")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _detect_newline(head: bytes) -> bytes:
+    """Return the line ending: a carriage return only if there are no line feeds."""
+    alone = b"\r" in head[:-1] and b"\n" not in head
+    return b"\r" if alone else b"\n"
+
+
+def _detect_table(head: bytes, newline: bytes, whole: bool) -> TextLayout:
+    lines = head[:HEAD_BYTES].split(newline)
+    if (not whole or len(head) > HEAD_BYTES) and len(lines) > 1:
+        lines.pop()  # it may be truncated
+    dialect = csv_rows.sniff([TextLine(number, line) for number, line in enumerate(lines, 1)])
+    if dialect is None:
+        return TextLayout(kind="jsonl", newline=newline)
+    kind: Kind = "tsv" if dialect.delimiter == "\t" else "csv"
+    return TextLayout(kind=kind, newline=newline, dialect=dialect)

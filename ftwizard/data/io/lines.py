@@ -48,10 +48,10 @@ def decode_text(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
 
     Invalid UTF-8 passes unchanged; invalid text in another encoding becomes ``INVALID``.
     """
-    return _strip_bom(blocks) if name == "utf-8" else _transcode(blocks, name)
-
-
-def _strip_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    if name != "utf-8":
+        for text in codecs.iterdecode(blocks, name, "ftwizard.mark"):
+            yield text.encode("utf-8", "surrogatepass")
+        return
     head = b""
     for block in blocks:
         head += block
@@ -60,15 +60,6 @@ def _strip_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
     if head := head.removeprefix(codecs.BOM_UTF8):
         yield head
     yield from blocks
-
-
-def _transcode(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(name)("ftwizard.mark")
-    for block in blocks:
-        if decoded := decoder.decode(block):
-            yield decoded.encode("utf-8", "surrogatepass")
-    if decoded := decoder.decode(b"", final=True):
-        yield decoded.encode("utf-8", "surrogatepass")
 
 
 def too_large_problem() -> RowProblem:
@@ -108,7 +99,7 @@ def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Tex
             size += len(first)
             parts.append(first)
             if size > MAX_LINE:
-                parts = [_truncate(parts)]
+                parts = [b"".join(part[:MAX_SHOWN_BYTES] for part in parts)[:MAX_SHOWN_BYTES]]
             if not rest:
                 continue
             yield _join(number, parts, size)
@@ -125,10 +116,3 @@ def split_lines(blocks: Iterator[bytes], newline: bytes = b"\n") -> Iterator[Tex
 
 def _join(number: int, parts: list[bytes], size: int) -> TextLine:
     return TextLine(number, parts[0] if len(parts) == 1 else b"".join(parts), size > MAX_LINE)
-
-
-def _truncate(parts: list[bytes]) -> bytes:
-    start = b""
-    for part in parts:
-        start += part[: MAX_SHOWN_BYTES - len(start)]
-    return start
