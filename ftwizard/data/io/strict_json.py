@@ -31,7 +31,10 @@ def decode(data: bytes | str) -> Any:
     given as bytes or, in a ``str``, as surrogate escapes.
     """
     if isinstance(data, str):
-        data = _to_bytes(data)
+        try:
+            data = data.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise _surrogate_problem() from None
     try:
         value = msgspec.json.decode(data)
     except RecursionError:
@@ -48,8 +51,8 @@ def find_problem(data: bytes) -> RowProblem | None:
     """Return the problem that ``decode`` would raise, or None."""
     try:
         decode(data)
-    except RowProblem as found:
-        return found
+    except RowProblem as problem:
+        return problem
     return None
 
 
@@ -81,13 +84,6 @@ def reject_duplicate_keys(data: bytes, value: Any) -> None:
             json.loads(data.decode(), object_pairs_hook=_reject_duplicates)
         except RecursionError:
             raise _nesting_problem() from None
-
-
-def _to_bytes(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise _surrogate_problem() from None
 
 
 def _count_keys(value: Any) -> int:
