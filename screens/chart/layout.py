@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from ftwizard.screens.chart.canvas import BLANK, LineStyle
+from ftwizard.screens.chart.canvas import BLANK
 from ftwizard.screens.chart.model import MARKS, ChartFigure
 from ftwizard.screens.chart.plot_area import Body
 from ftwizard.text import make_visible
@@ -64,7 +64,8 @@ def _build_legend_row(figure: ChartFigure, body: Body, indent: int, width: int) 
     for line, style in zip(figure.lines, styles.lines, strict=True):
         name = make_printable(line.name, ascii=figure.ascii)
         if name:
-            sample = build_sample(line.style, line.sign(ascii=figure.ascii), ascii=figure.ascii)
+            samples = _ASCII_SAMPLES if figure.ascii else _SAMPLES
+            sample = samples[line.style].format(line.sign(ascii=figure.ascii))
             entries.append(LegendEntry(sample, name, _format_value(line.series, figure), style))
     notes = [*body.notes, *figure.notes, *_describe_marks(figure)]
     row = build_legend(entries, notes, width - indent, styles.text, styles.label)
@@ -157,10 +158,6 @@ class LegendEntry(NamedTuple):
     style: Style
 
 
-def build_sample(style: LineStyle, marker: str, *, ascii: bool) -> str:
-    return (_ASCII_SAMPLES if ascii else _SAMPLES)[style].format(marker)
-
-
 def make_printable(name: str, *, ascii: bool) -> str:
     """Return a foreign name on one line, without control characters."""
     text = make_visible(name)
@@ -176,34 +173,34 @@ def build_legend(
     are left out.
     """
     for length in _NAME_LENGTHS:
-        row = _SEPARATOR.join(_format_entry(entry, length) for entry in entries)
-        if cell_len(row) <= width:
+        row = _join_entries(entries, length, text, quiet)
+        if Segment.get_line_length(row) <= width:
             break
-    segments: list[Segment] = []
-    used_cells = 0
-    for entry in entries:
-        name = _cut(entry.name, length)
-        size = cell_len(_format_entry(entry, length)) + (len(_SEPARATOR) if used_cells else 0)
-        if used_cells + size > width:
-            break
-        if used_cells:
-            segments.append(Segment(_SEPARATOR, text))
-        segments.append(Segment(entry.sample, entry.style))
-        if name:
-            segments.append(Segment(f" {name}", quiet))
-        segments.append(Segment(f" {entry.value}", text))
-        used_cells += size
-    note = ""
+    count = len(entries)
+    while Segment.get_line_length(row) > width:
+        count -= 1
+        row = _join_entries(entries[:count], length, text, quiet)
+    used_cells, note = Segment.get_line_length(row), ""
     for part in notes:
         longer = f"{note}{_SEPARATOR}{part}" if note else part
         if used_cells + 2 + cell_len(longer) <= width:
             note = longer
     space = width - used_cells - cell_len(note)
-    return [*segments, Segment(" " * space, text), Segment(note, quiet)]
+    return [*row, Segment(" " * space, text), Segment(note, quiet)]
 
 
-def _format_entry(entry: LegendEntry, length: int) -> str:
-    return " ".join(part for part in (entry.sample, _cut(entry.name, length), entry.value) if part)
+def _join_entries(
+    entries: Sequence[LegendEntry], length: int, text: Style, quiet: Style
+) -> list[Segment]:
+    row: list[Segment] = []
+    for entry in entries:
+        if row:
+            row.append(Segment(_SEPARATOR, text))
+        row.append(Segment(entry.sample, entry.style))
+        if name := _cut(entry.name, length):
+            row.append(Segment(f" {name}", quiet))
+        row.append(Segment(f" {entry.value}", text))
+    return row
 
 
 def _cut(name: str, length: int) -> str:

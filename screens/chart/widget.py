@@ -161,7 +161,6 @@ class Chart(Widget, can_focus=True):
         *,
         x_name: str = "step",
         empty: str = "no steps yet",
-        ascii: bool = False,
         write: Callable[[float], str] | None = None,
         id: str | None = None,
     ) -> None:
@@ -175,7 +174,6 @@ class Chart(Widget, can_focus=True):
         self._x_end: float | None = None
         self.x_name = x_name
         self.empty = empty
-        self._ascii = ascii
         self._write = write
         self._strips: list[Strip] = []
         self._drawn: object = None
@@ -292,7 +290,7 @@ class Chart(Widget, can_focus=True):
             marks=self._marks,
             window=self.view.window(extent) if extent else (0.0, 1.0),
             x_name=self.x_name,
-            ascii=self._ascii,
+            ascii=getattr(self.app, "ascii", False),
             log=self.log_scale,
             cursor=self.cursor,
             notes=("paused; 0 shows all",) if self.view.is_fixed else (),

@@ -103,11 +103,7 @@ class CostsPage(Page[Draft]):
         yield Menu(id="offers")
         with Horizontal(id="below"):
             yield OfferPane(id="offer")
-            chart = Chart(
-                x_name="requests per month",
-                ascii=getattr(self.app, "ascii", False),
-                write=format_dollars,
-            )
+            chart = Chart(x_name="requests per month", write=format_dollars)
             chart.can_focus = False
             yield chart
 

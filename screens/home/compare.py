@@ -68,11 +68,9 @@ class ComparePage(Page[None]):
         self._drawn = False
 
     def body(self) -> ComposeResult:
-        ascii = getattr(self.app, "ascii", False)
         with Vertical(id="compare"):
             yield Static(id="metric", markup=False)
-            empty = "no validation loss; press m for training loss"
-            yield Chart(ascii=ascii, id="curves", empty=empty)
+            yield Chart(id="curves", empty="no validation loss; press m for training loss")
             with VerticalScroll(id="table", can_focus=False):
                 yield Static("Reading plans…", id="scores", markup=False)
 

@@ -64,7 +64,7 @@ class RunView(Container):
         with Vertical(id="side"):
             for name in ("now", "next", "figures", "machine", "findings", "about"):
                 yield Static(id=name, markup=False)
-        self._chart = Chart(ascii=getattr(self.app, "ascii", False), id="chart")
+        self._chart = Chart(id="chart")
         yield self._chart
         yield Static(id="efficiency", markup=False)
         yield Static(id="gpus", markup=False)

@@ -36,7 +36,8 @@ class ChartApp(App[None]):
         ascii: bool = False,
     ) -> None:
         super().__init__()
-        self.chart = Chart(ascii=ascii)
+        self.ascii = ascii
+        self.chart = Chart()
         self.chart.show(lines, marks, x_end)
 
     def compose(self) -> ComposeResult:
