@@ -23,7 +23,7 @@ PIECES, PIECE_BYTES = 400, 1024
 LOG_TAIL_BYTES = 1 << 14
 Sample = dict[str, Any]
 """A reading of the machine."""
-MAX_TELEMETRY_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes of telemetry per read; older data is skipped."""
 MAX_SAMPLES = 600
 """Samples kept in memory: at least five minutes, at two a second."""
@@ -33,9 +33,7 @@ _decode = msgspec.json.Decoder(Sample).decode
 class Telemetry(LineReader):
     """Follows one host's file, from its last ``max_bytes`` on."""
 
-    def __init__(
-        self, path: Path, *, max_bytes: int = MAX_TELEMETRY_BYTES, kept: int = MAX_SAMPLES
-    ) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = MAX_SAMPLES) -> None:
         super().__init__(path)
         self.samples: deque[Sample] = deque(maxlen=kept)
         """The newest samples, oldest first."""

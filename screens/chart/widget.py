@@ -149,12 +149,11 @@ class Chart(Widget, can_focus=True):
         Binding("shift+right", "cursor(1)", "read later value", show=False),
     ]
 
+    @dataclass
     class LogScale(Message):
         """The y axis was switched to or from log scale."""
 
-        def __init__(self, *, on: bool) -> None:
-            super().__init__()
-            self.on = on
+        on: bool
 
     def __init__(
         self,

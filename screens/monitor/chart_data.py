@@ -107,7 +107,7 @@ class ChartData:
 
     def __init__(self, chart_settings: ChartSettings) -> None:
         self.settings = chart_settings
-        self._derived: dict[tuple[object, object], tuple[Series, Series]] = {}
+        self._derived: dict[object, tuple[Series, Series]] = {}
 
     def lines(self, progress: Progress, *, plain: bool = False) -> list[ChartLine]:
         """Return the lines, no raw values if ``plain``; the loss if the run lacks the metric."""
@@ -145,9 +145,7 @@ class ChartData:
     def x_end(self, progress: Progress) -> float | None:
         return progress.total_steps if self.settings.axis == "step" else None
 
-    def _derive(
-        self, key: tuple[object, object], source: Series, make: Callable[[], Series]
-    ) -> Series:
+    def _derive(self, key: object, source: Series, make: Callable[[], Series]) -> Series:
         """Return the series derived from ``source`` so far, or a new one if that was replaced."""
         origin, derived = self._derived.get(key, (None, source))
         if origin is not source or len(derived) > len(source):

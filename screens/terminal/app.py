@@ -57,9 +57,8 @@ class TerminalApp(App[int]):
         if driver.has_shell():
             super().action_suspend_process()
         else:
-            self.notify(
-                "Cannot suspend: no shell to return to. Press ctrl+q to quit.", markup=False
-            )
+            message = "Cannot suspend: no shell to return to. Press ctrl+q to quit."
+            self.notify(message, markup=False)
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Resize):
