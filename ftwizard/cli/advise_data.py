@@ -13,8 +13,7 @@ from ftwizard.advice import evidence, recipe_advice, report
 from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.advice.questions import Answers
-from ftwizard.advice.recipe_rules import AdvisedValue
-from ftwizard.advice.setting_help import setting
+from ftwizard.advice.recipe_rules import AdvisedValue, setting
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import output, progress
 from ftwizard.data.documents import DataReport

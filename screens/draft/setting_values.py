@@ -9,8 +9,7 @@ import msgspec
 
 from ftwizard import user_paths
 from ftwizard.advice import recipe_advice
-from ftwizard.advice.recipe_rules import AdvisedValue
-from ftwizard.advice.setting_help import PARTS, TYPES, Setting, SettingChoice, setting
+from ftwizard.advice.recipe_rules import PARTS, TYPES, AdvisedValue, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate import batching, plan_estimate
 from ftwizard.models.hub import is_folder

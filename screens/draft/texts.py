@@ -11,9 +11,8 @@ from rich.text import Text
 
 from ftwizard.advice import questions, recipe_advice
 from ftwizard.advice.provider_advice import Recommendation
-from ftwizard.advice.recipe_rules import AdvisedValue
+from ftwizard.advice.recipe_rules import AdvisedValue, Setting
 from ftwizard.advice.run_history import EarlierLoss
-from ftwizard.advice.setting_help import Setting
 from ftwizard.catalog.providers import ProviderId, catalog
 from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from typing import Any
 
-from ftwizard.advice.setting_help import Setting, settings
+from ftwizard.advice.recipe_rules import Setting, settings
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.advice import recipe_advice, setting_help
+from ftwizard.advice import recipe_advice, recipe_rules
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Method, Recipe, Samples
 from tests.advice.test_provider_advice import machine
 
 METHODS: tuple[Method, ...] = get_args(Method)
-OFFERED = [choice.value for choice in setting_help.setting("method").options]
+OFFERED = [choice.value for choice in recipe_rules.setting("method").options]
 FIELDS = {field.name: field for field in msgspec.structs.fields(Recipe)}
 OF_SAMPLES = {field.name: field for field in msgspec.structs.fields(Samples)}
 _sizes = st.none() | st.integers(10**6, 10**12)
@@ -26,12 +26,12 @@ _machines = st.builds(machine, st.floats(1, 200)) | st.just(machine())
 
 
 def test_every_setting_of_the_recipe_is_explained() -> None:
-    names = [one.name for one in setting_help.settings() if one.part == "recipe"]
+    names = [one.name for one in recipe_rules.settings() if one.part == "recipe"]
     assert sorted(names) == sorted(FIELDS)
 
 
-@pytest.mark.parametrize("one", setting_help.settings(), ids=lambda one: one.name)
-def test_a_setting_is_short_plain_and_sourced(one: setting_help.Setting) -> None:
+@pytest.mark.parametrize("one", recipe_rules.settings(), ids=lambda one: one.name)
+def test_a_setting_is_short_plain_and_sourced(one: recipe_rules.Setting) -> None:
     assert len(one.label) <= 32 and len(one.reason) <= 170
     assert (one.label + one.reason + one.source).isprintable()
     assert re.fullmatch(r"20\d\d-\d\d", one.as_of) and len(one.source) > 10

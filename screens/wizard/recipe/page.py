@@ -10,9 +10,8 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Static
 
-from ftwizard.advice.recipe_rules import AdvisedValue
+from ftwizard.advice.recipe_rules import AdvisedValue, settings
 from ftwizard.advice.run_history import EarlierLoss
-from ftwizard.advice.setting_help import settings
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.plan import schema

@@ -9,7 +9,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from ftwizard.advice.setting_help import Setting
+from ftwizard.advice.recipe_rules import Setting
 from ftwizard.screens.draft.setting_values import can_be_automatic, format_input, parse_value
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.text_input import TextInput

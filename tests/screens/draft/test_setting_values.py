@@ -12,8 +12,7 @@ from hypothesis.strategies import floats
 from rich.console import Console
 
 from ftwizard.advice import recipe_advice
-from ftwizard.advice.recipe_rules import AdvisedValue
-from ftwizard.advice.setting_help import setting
+from ftwizard.advice.recipe_rules import AdvisedValue, setting
 from ftwizard.hardware.machine import Gpu, MachineInfo, read_machine_info
 from ftwizard.plan.schema import Finish, Samples
 from ftwizard.screens.draft import texts
