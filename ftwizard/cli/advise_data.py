@@ -50,7 +50,7 @@ def _read_any(data: str) -> Evidence:
     from ftwizard.data.checks import run
     from ftwizard.data.hub import datasets
 
-    with progress.reporter(shown=True) as say:
+    with progress.reporter() as say:
         file, _ = datasets.locate(data, say)
         examined = run.check_files(
             file,

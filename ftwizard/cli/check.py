@@ -34,7 +34,7 @@ def check(arguments: argparse.Namespace) -> int:
     A data set on the Hub is downloaded first. With --fix, the report is about the new file.
     """
     tokenizer.check_max_length(arguments.max_length)
-    with progress.reporter(shown=True) as say:
+    with progress.reporter() as say:
         file, source = datasets.locate(arguments.data, say)
         try:
             repairs = _write_fixed_file(arguments, file, say)

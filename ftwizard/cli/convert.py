@@ -28,7 +28,7 @@ def convert(arguments: argparse.Namespace) -> int:
     _require_choice(arguments.written_as, target)
     out = user_paths.expand(arguments.out)
     require_free(out)
-    with progress.reporter(shown=True) as say:
+    with progress.reporter() as say:
         file, source = datasets.locate(arguments.data, say)
         say("reading", what=str(file))
         conversion = convert_file(

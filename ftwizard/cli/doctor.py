@@ -21,7 +21,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     A screen receives each result as soon as it is known.
     """
-    with progress.reporter(shown=not arguments.json) as say:
+    with progress.reporter() as say:
         say("looking at this machine")
         quick, driver = run_quick_checks()
         checks = {check.name: check for check in quick}

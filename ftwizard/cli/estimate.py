@@ -13,19 +13,22 @@ import msgspec
 
 from ftwizard.advice import recipe_advice
 from ftwizard.catalog import gpu_specs, hosted_models, model_configs
+from ftwizard.catalog.prices import Prices
 from ftwizard.cli import cost_inputs, cost_table, output, plan_argument, progress, tokenizer
 from ftwizard.cli.commands import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.estimate import report_text
+from ftwizard.estimate import report_text, row_counts
 from ftwizard.estimate.report import EstimateReport
+from ftwizard.estimate.row_counts import CountedRows
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu, MachineInfo, is_installed
 from ftwizard.models import hub, model_config
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
+from ftwizard.pricing.cost_report import CostReport
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.text import make_visible
 from ftwizard.train import command, estimate_report
@@ -99,34 +102,43 @@ def _refuse_hosted(chosen: Plan) -> None:
 def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     _refuse_hosted(chosen)
     command.check_installed(chosen)
-    prices = cost_inputs.from_arguments(arguments)  # fail early on an invalid price
+    prices = cost_inputs.load_prices(arguments)  # fail early on an invalid price
     machine_info = _read_machine(arguments)
     with progress.reporter() as say:
         say("looking", what="for the model")
         try:
             source = hub.locate(chosen.model.name, chosen.model.revision)
-            base = tokenizer.fetched(source, say)
+            base = tokenizer.download(source, say)
         except FtwizardError as error:
-            return _estimate_unavailable(arguments, chosen, machine_info, error, say)
-        facts = estimate_report.inspect_plan(chosen, source, base, machine_info, prices, say)
-    assert facts.preview is not None
-    train, tokens = facts.preview.parts["train"], round(facts.preview.tokens / chosen.recipe.epochs)
+            report = _estimate_unavailable(arguments, chosen, machine_info, error, say)
+        else:
+            facts = estimate_report.inspect_plan(chosen, source, base, machine_info, prices, say)
+            costs = _compute_plan_costs(arguments, facts, prices)
+            report = estimate_report.build_report(facts, prices, costs)
+    return _print_estimate(arguments, report)
+
+
+def _compute_plan_costs(
+    arguments: argparse.Namespace, facts: estimate_report.PlanFacts, prices: Prices
+) -> CostReport:
+    plan = facts.plan
+    assert facts.preview and facts.base
+    train, tokens = facts.preview.parts["train"], round(facts.preview.tokens / plan.recipe.epochs)
     load = TrainingLoad(
-        tokens=cost_inputs.exact_tokens(max(1, tokens)),
-        epochs=chosen.recipe.epochs,
+        tokens=row_counts.exact_tokens(max(1, tokens)),
+        epochs=plan.recipe.epochs,
         counted="training rows, counted with the model's own tokenizer",
         rows=train.used,
-        by_model=cost_inputs.count_by_model(chosen, base, max(1, tokens)),
+        by_model=row_counts.count_by_model(plan, facts.base, max(1, tokens)),
     )
-    request = cost_inputs.find_mean_request(train.used, train.tokens, train.trainable_tokens)
+    request = row_counts.find_mean_request(train.used, train.tokens, train.trainable_tokens)
     costs = cost_inputs.compute_costs(load, arguments, request=request, **facts.pricing(prices))
-    costs = msgspec.structs.replace(costs, tokens=facts.preview.tokens)
-    return _print_estimate(arguments, estimate_report.build_report(facts, prices, costs))
+    return msgspec.structs.replace(costs, tokens=facts.preview.tokens)
 
 
 def _estimate_unavailable(
     arguments: argparse.Namespace, chosen: Plan, machine_info: MachineInfo, error: FtwizardError, say: Say
-) -> int:  # fmt: skip
+) -> EstimateReport:  # fmt: skip
     """Estimate from the catalog's configuration of a model that could not be downloaded.
 
     Raises ``error`` where the catalog has none.
@@ -134,23 +146,22 @@ def _estimate_unavailable(
     shape = model_config.read_shape(chosen.model.name)
     if shape is None:
         raise error
-    arguments.plan, arguments.model = chosen.data.files.train, chosen.model.name
-    arguments.epochs = chosen.recipe.epochs
-    rows = cost_inputs.count_rows(arguments, None, say)
+    file = Path(chosen.data.files.train)
+    rows = row_counts.count_rows(file, chosen.model.name, chosen.recipe.epochs, None, say)
     return _estimate_from_config(arguments, chosen, rows, shape, machine_info, error.message, say)
 
 
 def _estimate_from_config(
-    arguments: argparse.Namespace, chosen: Plan, rows: cost_inputs.CountedRows, shape: ModelShape,
+    arguments: argparse.Namespace, chosen: Plan, rows: CountedRows, shape: ModelShape,
     machine_info: MachineInfo, why: str, say: Say,
-) -> int:  # fmt: skip
-    prices = cost_inputs.from_arguments(arguments)
+) -> EstimateReport:  # fmt: skip
+    prices = cost_inputs.load_prices(arguments)
     lengths = {"train": rows.lengths}
     facts = estimate_report.inspect_config(chosen, lengths, shape, machine_info, prices, say)
     costs = cost_inputs.compute_costs(
         rows.load, arguments, request=rows.request, **facts.pricing(prices)
     )
-    return _print_estimate(arguments, estimate_report.build_report(facts, prices, costs, why=why))
+    return estimate_report.build_report(facts, prices, costs, why=why)
 
 
 def _print_estimate(arguments: argparse.Namespace, report: EstimateReport) -> int:
@@ -173,13 +184,14 @@ def _print_estimate(arguments: argparse.Namespace, report: EstimateReport) -> in
 
 def _estimate_data(arguments: argparse.Namespace) -> int:
     model = cost_inputs.check_model(arguments.model)
+    with progress.reporter() as say:
+        file, _ = datasets.locate(arguments.plan, say)
     if model is None and all(is_installed(name) for name in tokenizer.REQUIRED_PACKAGES):
-        with progress.reporter(shown=True) as say:
-            file, _ = datasets.locate(arguments.plan, say)
         chosen = plan_file.make_absolute(_make_plan(arguments, str(file)), Path.cwd())
         return _estimate_plan(arguments, chosen)
-    with progress.reporter(shown=True) as say:
-        rows = cost_inputs.count_rows(arguments, model, say)
+    with progress.reporter() as say:
+        epochs = arguments.epochs or EPOCHS
+        rows = row_counts.count_rows(file, arguments.model, epochs, model, say)
     return _print_costs(arguments, rows)
 
 
@@ -208,15 +220,16 @@ def _best_method(arguments: argparse.Namespace) -> schema.Method:
     return next(method for method in get_args(schema.Method) if method == advised)
 
 
-def _print_costs(arguments: argparse.Namespace, rows: cost_inputs.CountedRows) -> int:
+def _print_costs(arguments: argparse.Namespace, rows: CountedRows) -> int:
     name = arguments.model or ""
     hosted = hosted_models.find_model(name)
     is_open = bool(name) and cost_inputs.check_model(name) is None
     if is_open and (shape := model_config.read_shape(name)):
         chosen = _make_plan(arguments, "")
-        with progress.reporter(shown=True) as say:
+        with progress.reporter() as say:
             machine_info = _read_machine(arguments)
-            return _estimate_from_config(arguments, chosen, rows, shape, machine_info, "", say)
+            report = _estimate_from_config(arguments, chosen, rows, shape, machine_info, "", say)
+        return _print_estimate(arguments, report)
     low, high = estimate_report.RULE_PARAMETERS
     size = hosted.billions if hosted else None
     by_rule = not is_open and (size is None or low <= size * 1e9 <= high)

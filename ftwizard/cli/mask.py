@@ -47,7 +47,7 @@ def mask(arguments: argparse.Namespace) -> int:
     """
     tokenizer.check_max_length(arguments.max_length)
     tokenizer.check_installed()
-    with progress.reporter(shown=True) as say:
+    with progress.reporter() as say:
         report, shown, packed = _build_report(arguments, say)
     if arguments.json:
         output.print_json(report)

@@ -45,7 +45,7 @@ def probe(arguments: argparse.Namespace) -> int:
     out = user_paths.expand(arguments.write) if arguments.write else None
     if out:
         require_free(out, not_over=[Path(arguments.plan)])
-    with progress.reporter(shown=True) as say, probe_runner.exit_on_sigterm():
+    with progress.reporter() as say, probe_runner.exit_on_sigterm():
         say("looking", what="for the model")
         source = hub.locate(chosen.model.name, chosen.model.revision)
         tried = probe_runner.run_probe(chosen, source, arguments.steps, say)

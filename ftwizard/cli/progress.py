@@ -40,23 +40,22 @@ def get_unit(total: int) -> dict[str, int | str]:
 
 
 @contextlib.contextmanager
-def reporter(*, shown: bool = False) -> Iterator[Say]:
-    """Yield the progress callback.
+def reporter() -> Iterator[Say]:
+    """Yield the progress callback: for the screen that waits, or for a line of the terminal.
 
-    Events that only advance ``done`` are limited to a few per second. Without a screen, ``shown``
-    prints the newest one on a line of the terminal.
+    Events that only advance ``done`` are limited to a few per second. The line is removed at the end.
     """
-    name = os.environ.get(PROGRESS_FILE)
-    if not name:
-        shows = shown and sys.stderr.isatty()
-        with _status_line() if shows else contextlib.nullcontext(Say()) as line:
-            yield line
-        return
-    events = EventWriter(Path(name), 1)
-    try:
-        yield _Events(events)
-    finally:
-        events.close()
+    if name := os.environ.get(PROGRESS_FILE):
+        events = EventWriter(Path(name), 1)
+        try:
+            yield _Events(events)
+        finally:
+            events.close()
+    elif sys.stderr.isatty():
+        with output.make_console(stderr=True).status("") as status:
+            yield _Line(status)
+    else:
+        yield Say()
 
 
 class _Events(Say):
@@ -91,10 +90,3 @@ class _Line(Say):
         self._progress.feed([{"kind": "phase", "t": time.time(), "phase": phase, **fields}])
         text = describe.describe_progress(self._progress)
         self._status.update(Text(text, no_wrap=True, overflow="ellipsis"))
-
-
-@contextlib.contextmanager
-def _status_line() -> Iterator[Say]:
-    """Show progress on one line, which is removed at the end."""
-    with output.make_console(stderr=True).status("") as status:
-        yield _Line(status)

@@ -19,7 +19,7 @@ from ftwizard.text import format_count, make_visible
 
 def show(arguments: argparse.Namespace) -> int:
     """Show rows by line; secrets are replaced and long texts are cut."""
-    with progress.reporter(shown=True) as say:
+    with progress.reporter() as say:
         file, _ = datasets.locate(arguments.data, say)
         say("reading", what=file.name)
         rows = inspect_rows.inspect_rows(file, arguments.line, arguments.format, arguments.target)

@@ -30,7 +30,7 @@ def split(arguments: argparse.Namespace) -> int:
         raise FtwizardError(
             "--out-train and --out-validation are the same file.", "Name two files.", USAGE
         )
-    with progress.reporter(shown=True) as say:
+    with progress.reporter() as say:
         file, _ = datasets.locate(arguments.data, say)
         report = split_file(
             file,

@@ -34,26 +34,12 @@ def check_max_length(length: int | None) -> None:
         )
 
 
-def fetch(name: str, revision: str | None, say: Say) -> tuple[hub.ModelSource, Path]:
-    """Locate a model; return its source and a folder with its tokenizer and configuration.
-
-    Raises FtwizardError for a model that is not available.
-    """
-    say("looking", what="for the model")
-    source = hub.locate(name, revision)
-    return source, fetched(source, say)
-
-
-def fetched(source: hub.ModelSource, say: Say) -> Path:
+def download(source: hub.ModelSource, say: Say) -> Path:
     """Download tokenizer and configuration of a model; return their folder.
 
     Raises FtwizardError where that fails.
     """
-
-    def report(what: str | None, **fields: object) -> None:
-        say("fetching", what=what, **fields)
-
-    return hub.fetch_tokenizer(source, report)
+    return hub.fetch_tokenizer(source, lambda what, **fields: say("fetching", what=what, **fields))
 
 
 def encoder(name: str, say: Say) -> tuple[hub.ModelSource, Encoder]:
@@ -62,7 +48,9 @@ def encoder(name: str, say: Say) -> tuple[hub.ModelSource, Encoder]:
     Raises FtwizardError for a model that is not available or cannot be trained.
     """
     check_installed()
-    source, base = fetch(name, None, say)
+    say("looking", what="for the model")
+    source = hub.locate(name)
+    base = download(source, say)
     from ftwizard.train.encoder import load_encoder
 
     return source, load_encoder(base, say)

@@ -338,7 +338,7 @@ def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
     machine_rate.save_price(Decimal(3))
 
     def price(*texts: str, gpu: str | None) -> Decimal | None:
-        found = cost_inputs.from_arguments(argparse.Namespace(price=list(texts), gpu=gpu)).machine()
+        found = cost_inputs.load_prices(argparse.Namespace(price=list(texts), gpu=gpu)).machine()
         return found.usd if found else None
 
     assert price(gpu=None) == 3
