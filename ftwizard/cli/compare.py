@@ -39,11 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
         output.print_json(to_report(comparison))
         return 0
     out = output.make_console()
-    out.print(_build_table(comparison, [("", [make_visible(describe.describe_state(side.record), 40) for side in comparison.sides]),
-                             *format_scores(comparison)]))  # fmt: skip
-    for line in comparison.reasons:
-        output.print_lines(out, f"! {line}")
-    out.print()
+    states = [make_visible(describe.describe_state(side.record), 40) for side in comparison.sides]
+    out.print(_build_table(comparison, [("", states), *format_scores(comparison)]))
+    output.print_lines(out, *(f"! {line}" for line in comparison.reasons), "")
     if rows := format_settings(comparison):
         output.print_lines(out, "Different settings")
         out.print(_build_table(comparison, rows))

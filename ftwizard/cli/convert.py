@@ -32,12 +32,7 @@ def convert(arguments: argparse.Namespace) -> int:
         file, source = datasets.locate(arguments.data, say)
         say("reading", what=str(file))
         conversion = convert_file(
-            file,
-            out,
-            target,
-            format=arguments.format,
-            written_as=arguments.written_as,
-            say=say,
+            file, out, target, format=arguments.format, written_as=arguments.written_as, say=say
         )
     output.print_report(arguments, conversion, _report_lines(conversion, target, source))
     return 0 if arguments.skip_bad or not conversion.left_out else 1

@@ -51,18 +51,14 @@ def _sum_freed(counted: dict[str, dict[str, int]], only_checkpoints: bool) -> in
 def _confirm(folders: list[JobFolder], counted: dict[str, dict[str, int]], only: bool) -> bool:
     out = output.make_console()
     for folder in folders:
-        output.print_lines(
-            out, f"{make_visible(folder.id)}: {delete.format_sizes(counted[folder.id])}"
-        )
+        sizes = delete.format_sizes(counted[folder.id])
+        output.print_lines(out, f"{make_visible(folder.id)}: {sizes}")
         if not only and (children := delete.list_children(folder)):
-            output.print_lines(
-                out, f"  Child runs, which are kept: {make_visible(', '.join(children), 200)}"
-            )
+            names = make_visible(", ".join(children), 200)
+            output.print_lines(out, f"  Child runs, which are kept: {names}")
     total = format_bytes(_sum_freed(counted, only))
-    count = (
-        f"run {make_visible(folders[0].id)}" if len(folders) == 1 else f"these {len(folders)} runs"
-    )
-    scope = _name_scope(count, only)
+    several = f"these {len(folders)} runs"
+    count = f"run {make_visible(folders[0].id)}" if len(folders) == 1 else several
     effect = ", and no longer be able to resume" if only else ""
-    question = f"Delete {scope} ({total}){effect}? This cannot be undone."
+    question = f"Delete {_name_scope(count, only)} ({total}){effect}? This cannot be undone."
     return output.confirm(question, default=False)

@@ -73,10 +73,7 @@ def parse(root: Parser, commands: dict[str, Parser], argv: Sequence[str]) -> arg
 def _unknown_error(rest: Sequence[str], parser: Parser) -> FtwizardError:
     option = next((word for word in rest if word.startswith("-") and word != "-"), None)
     if option is None:
-        return _usage_error(
-            f"Unexpected argument {_quote(rest[0])}.",
-            f"See {parser.prog} --help.",
-        )
+        return _usage_error(f"Unexpected argument {_quote(rest[0])}.", f"See {parser.prog} --help.")
     name = option.partition("=")[0]
     options = sorted(set(_OPTION.findall(parser.format_help())))
     hint = format_suggestion(name.lower(), options) or f"Options: {', '.join(options)}."

@@ -19,14 +19,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ftwizard.doctor.trial import (
-    ChildEvent,
-    Failed,
-    Started,
-    Succeeded,
-    TorchCard,
-    TorchDevices,
-)
+from ftwizard.doctor.trial import ChildEvent, Failed, Started, Succeeded, TorchCard, TorchDevices
 from ftwizard.hardware import machine
 
 WIDTH = 64
