@@ -39,7 +39,7 @@ def download(source: hub.ModelSource, say: Say) -> Path:
 
     Raises FtwizardError where that fails.
     """
-    return hub.fetch_tokenizer(source, lambda what, **fields: say("fetching", what=what, **fields))
+    return hub.fetch_tokenizer(source, lambda file, **fields: say("fetching", what=file, **fields))
 
 
 def encoder(name: str, say: Say) -> tuple[hub.ModelSource, Encoder]:
