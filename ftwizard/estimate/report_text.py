@@ -246,7 +246,7 @@ def format_cost(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
         if guide:
             yield _dim(guide)
         return
-    rate = machine_rate.describe_price(price)
+    rate = f"at {format_price(price)} per hour, your own price of {price.as_of}"
     cost = report.run.cost if report.run else None
     if cost is None:
         yield _dim(f"unknown: no time estimate; {rate}", "cost")

@@ -7,14 +7,13 @@ from decimal import Decimal
 
 import msgspec
 
-from ftwizard import locations
 from ftwizard.catalog.prices import Edition, Prices
 from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.pricing import monthly, offer_list
+from ftwizard.pricing.machine_rate import shown_file
 from ftwizard.pricing.offer import Offer, PricingQuery, TrainingLoad
 from ftwizard.pricing.offer_list import SortKey
 from ftwizard.quantity import Figure, today
-from ftwizard.text import make_visible
 
 _SHARING = (
     "The discount applies to standard and batch training. Data sharing is an OpenAI organization "
@@ -73,10 +72,9 @@ def build_cost_report(
 def _build_notes(
     offers: tuple[Offer, ...], prices: Prices, query: PricingQuery, *, confidential: bool
 ) -> list[str]:
-    file = make_visible(str(locations.prices_file()), 200)
     notes = [
         "Prices change and each has a date. Check the provider's page before you pay.",
-        f"Your own prices take precedence: --price, or {file}.",
+        f"Your own prices take precedence: --price, or {shown_file()}.",
     ]
     if sharing := describe_sharing(prices, query, confidential=confidential):
         notes.append(sharing)

@@ -135,11 +135,6 @@ def price_record(hour: PriceRate | None) -> dict[str, Any]:
     return {RECORDED: msgspec.to_builtins(hour)} if hour else {}
 
 
-def describe_price(price: Figure) -> str:
-    """Describe the price: ``at $1.50 per hour, your own price of 2026-11-25``."""
-    return f"at {format_price(price)} per hour, your own price of {price.as_of}"
-
-
 def describe_setup_cost(price: Figure) -> str:
     """Describe the cost of setting up the machine, if that is still to be done."""
     low, _, high = gpu_costs.SETUP_HOURS

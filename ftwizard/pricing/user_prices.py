@@ -184,11 +184,7 @@ def _parse_argument(text: str, today: datetime.date) -> list[Price]:
         row["kind"] = "gpu"
         if gpu[1]:
             row["market"] = gpu[1].replace("-", " ")
-    try:
-        return list(_prices(row, "your own (--price)", today))
-    except _PriceError as error:
-        problem = f"--price {make_visible(text, 80)}: {error.problem}"
-        raise FtwizardError(problem, error.hint, USAGE) from None
+    return _parse_typed(row, f"--price {make_visible(text, 80)}", "your own (--price)", today)
 
 
 def parse_machine_price(typed: str, source: str, today: datetime.date) -> Price:
@@ -197,11 +193,14 @@ def parse_machine_price(typed: str, source: str, today: datetime.date) -> Price:
     Raises FtwizardError if it is not an hourly amount in US dollars.
     """
     row = {"kind": MACHINE, "usd": typed.strip()}
+    return _parse_typed(row, "Hourly price of this machine", source, today)[0]
+
+
+def _parse_typed(row: dict[str, Any], label: str, source: str, today: datetime.date) -> list[Price]:
     try:
-        return next(_prices(row, source, today))
+        return list(_prices(row, source, today))
     except _PriceError as error:
-        problem = f"Hourly price of this machine: {error.problem}"
-        raise FtwizardError(problem, error.hint, USAGE) from None
+        raise FtwizardError(f"{label}: {error.problem}", error.hint, USAGE) from None
 
 
 def _parse_hourly_price(value: Any) -> Any:

@@ -125,11 +125,20 @@ def parse_turns(
     Legacy function calls become tool calls, and calls without an id get one. Raises RowProblem for a
     message that is invalid for every target.
     """
-    parsed = [_ParsedMessage(message, f"{name} {i}") for i, message in enumerate(messages, 1)]
-    if any(message.is_legacy for message in parsed):
+    labels = [f"{name} {number}" for number in range(1, len(messages) + 1)]
+    raw_calls = [_check_message(*labeled) for labeled in zip(messages, labels, strict=True)]
+    if any(m["role"] == "function" or isinstance(m.get("function_call"), dict) for m in messages):
         notes.note("deprecated", "function_call is OpenAI's legacy format: converted to tool calls")
-    ids = (call.get("id") for message in parsed for call in message.calls)
-    return _match_calls(parsed, {call_id for call_id in ids if isinstance(call_id, str)})
+    ids = (call.get("id") for calls in raw_calls for call in calls)
+    used = {call_id for call_id in ids if isinstance(call_id, str)}
+    turns: list[Turn] = []
+    open_calls: list[Call] = []
+    for message, label, raw in zip(messages, labels, raw_calls, strict=True):
+        answers = _take_call(message, open_calls) if _get_role(message) == "tool" else None
+        calls = [_parse_call(call, label, used) for call in raw]
+        open_calls = list(calls) or open_calls
+        turns.append(_parse_turn(message, label, calls, answers))
+    return turns
 
 
 def has_tools(turn: Turn) -> bool:
@@ -137,81 +146,65 @@ def has_tools(turn: Turn) -> bool:
     return bool(turn.calls) or turn.role == "tool"
 
 
-class _ParsedMessage:
-    """A validated message whose calls are not matched yet."""
+def _get_role(message: Message) -> str:
+    return "tool" if message["role"] == "function" else str(message["role"])
 
-    def __init__(self, message: Any, label: str) -> None:
-        if not isinstance(message, dict):
-            raise RowProblem(
-                "message_type", f"{label} is not an object", "write it with role and content"
-            )
-        role = message.get("role")
-        if role not in ROLES:
-            raise RowProblem(
-                "unknown_role" if isinstance(role, str) else "role_type",
-                f"{label} has the role “{quote(str(role), 30)}”",
-                f"write one of {', '.join(ROLES[:4])}, tool",
-            )
-        self.message, self.label = message, label
-        self.role: str = "tool" if role == "function" else role
-        self.calls = _get_calls(message, label)
-        if self.calls and self.role != "assistant":
-            raise RowProblem(
-                "tool_call.role",
-                f"{label} has role {self.role} but calls a tool",
-                "move the call to an assistant message",
-            )
-        self.is_legacy = role == "function" or isinstance(message.get("function_call"), dict)
 
-    def to_turn(self, calls: list[Call], answers: Call | None) -> Turn:
-        message = self.message
-        content = message.get("content")
-        refusal = _get_text(message, "refusal")
-        if content is None and not calls and refusal is None:
-            raise RowProblem("missing_content", f"{self.label} has no content", "write it as text")
-        parts = _parse_parts(content, self.label)
-        thoughts = "".join(part.text for part in parts if isinstance(part, ThoughtPart))
-        extra = [str(k) for k, v in message.items() if k not in _KNOWN_KEYS and v is not None]
-        return Turn(
-            label=self.label,
-            role=self.role,
-            parts=[part for part in parts if not isinstance(part, ThoughtPart)],
-            as_list=isinstance(content, list),
-            calls=calls,
-            answers=answers,
-            name=_get_text(message, "name"),
-            weight=_get_weight(message, self.label),
-            reasoning=(REASONING[0], thoughts) if thoughts else _get_reasoning(message),
-            refusal=refusal,
-            extra=[*extra, *_find_extra_keys(content)],
-            source=message,
+def _check_message(message: Any, label: str) -> list[dict[str, Any]]:
+    """Return the calls of a message; raise RowProblem for an invalid one."""
+    if not isinstance(message, dict):
+        raise RowProblem(
+            "message_type", f"{label} is not an object", "write it with role and content"
         )
+    role = message.get("role")
+    if role not in ROLES:
+        raise RowProblem(
+            "unknown_role" if isinstance(role, str) else "role_type",
+            f"{label} has the role “{quote(str(role), 30)}”",
+            f"write one of {', '.join(ROLES[:4])}, tool",
+        )
+    calls = _get_calls(message, label)
+    if calls and role != "assistant":
+        raise RowProblem(
+            "tool_call.role",
+            f"{label} has role {_get_role(message)} but calls a tool",
+            "move the call to an assistant message",
+        )
+    return calls
 
 
-def _match_calls(parsed: list[_ParsedMessage], used: set[str]) -> list[Turn]:
-    """Match tool messages to the calls that they answer: by id, else by name, else in order."""
-    turns: list[Turn] = []
-    open_calls: list[Call] = []
-    for message in parsed:
-        calls: list[Call] = []
-        answers: Call | None = None
-        if message.role == "tool":
-            answers = _find_call(message.message, open_calls)
-            if answers is not None:
-                open_calls.remove(answers)
-        elif message.calls:
-            calls = [_parse_call(call, message.label, used) for call in message.calls]
-            open_calls = list(calls)
-        turns.append(message.to_turn(calls, answers))
-    return turns
+def _parse_turn(message: Message, label: str, calls: list[Call], answers: Call | None) -> Turn:
+    content = message.get("content")
+    refusal = _get_text(message, "refusal")
+    if content is None and not calls and refusal is None:
+        raise RowProblem("missing_content", f"{label} has no content", "write it as text")
+    parts = _parse_parts(content, label)
+    thoughts = "".join(part.text for part in parts if isinstance(part, ThoughtPart))
+    extra = [str(k) for k, v in message.items() if k not in _KNOWN_KEYS and v is not None]
+    return Turn(
+        label=label,
+        role=_get_role(message),
+        parts=[part for part in parts if not isinstance(part, ThoughtPart)],
+        as_list=isinstance(content, list),
+        calls=calls,
+        answers=answers,
+        name=_get_text(message, "name"),
+        weight=_get_weight(message, label),
+        reasoning=(REASONING[0], thoughts) if thoughts else _get_reasoning(message),
+        refusal=refusal,
+        extra=[*extra, *_find_extra_keys(content)],
+        source=message,
+    )
 
 
-def _find_call(message: Message, open_calls: list[Call]) -> Call | None:
+def _take_call(message: Message, open_calls: list[Call]) -> Call | None:
+    """Remove and return the call that a message answers: by id, else by name, else in order."""
     wanted, name = _get_text(message, "tool_call_id"), _get_text(message, "name")
-    if wanted is not None:
-        return next((call for call in open_calls if call.id == wanted), None)
-    named = (call for call in open_calls if call.name == name)
-    return next(named, open_calls[0] if open_calls and name is None else None)
+    for call in open_calls:
+        if call.id == wanted if wanted is not None else call.name == name:
+            open_calls.remove(call)
+            return call
+    return open_calls.pop(0) if open_calls and wanted is None and name is None else None
 
 
 def _get_calls(message: Message, label: str) -> list[dict[str, Any]]:

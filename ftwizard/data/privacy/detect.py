@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ftwizard.data.privacy.prefilter import RULES, get_prefilter
@@ -22,8 +21,12 @@ class Secret(NamedTuple):
 
 def find_secrets(text: str) -> list[Secret]:
     """Return the secrets and personal data in a text, in order and without overlaps."""
-    orders = get_prefilter().rules(text)
-    spans = [(start, end, order) for order in orders for start, end in _find_spans(order, text)]
+    spans: list[tuple[int, int, int]] = []
+    for order in get_prefilter().rules(text):
+        rule = RULES[order]
+        for match in filter(rule.real, compile_pattern(rule.pattern).finditer(text)):
+            start = match.start("value")
+            spans.append((start, start + rule.trim(match["value"]), order))
     merged: list[tuple[int, int, int]] = []
     for start, end, order in sorted(spans):
         if merged and start < merged[-1][1]:
@@ -32,14 +35,6 @@ def find_secrets(text: str) -> list[Secret]:
         else:
             merged.append((start, end, order))
     return [Secret(RULES[i].kind, start, end, RULES[i].code) for start, end, i in merged]
-
-
-def _find_spans(order: int, text: str) -> Iterator[tuple[int, int]]:
-    rule = RULES[order]
-    for match in compile_pattern(rule.pattern).finditer(text):
-        if rule.real(match):
-            start = match.start("value")
-            yield start, start + rule.trim(match["value"])
 
 
 _MAX_ROUNDS = 8

@@ -14,7 +14,7 @@ import platform
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,14 +113,12 @@ class RePatterns:
         self._patterns = [re.compile(source) for source in sources]
 
     def scan(self, block: bytes) -> list[tuple[int, int]]:
-        return list(self._matches(block))
-
-    def _matches(self, block: bytes) -> Iterator[tuple[int, int]]:
+        matches: list[tuple[int, int]] = []
         for number, pattern in enumerate(self._patterns):
             match = pattern.search(block)
             while match:
                 # A match of re can start one byte before the row and extend beyond it, so report
                 # both ends.
-                yield number, match.start()
-                yield number, match.end() - 1
+                matches += ((number, match.start()), (number, match.end() - 1))
                 match = pattern.search(block, match.start() + 1)
+        return matches

@@ -65,30 +65,23 @@ FACTS: dict[str, bytes] = {
 
 def match_text(text: str) -> frozenset[str]:
     """Return the names of the expressions of ``TEXT`` that may match."""
-    return _names(TEXT, text_patterns(), text)
+    return _match(TEXT, text)
 
 
 def match_facts(text: str) -> frozenset[str]:
     """Return the names of the expressions of ``FACTS`` that may match."""
-    return _names(FACTS, facts_patterns(), text)
+    return _match(FACTS, text)
 
 
+# Separate: with this many words at once, Hyperscan falls back to a search four times as slow.
 @functools.cache
-def text_patterns() -> Patterns:
-    """Return the expressions of ``TEXT``, numbered in its order."""
-    return compile_patterns([*TEXT.values()])
+def _compile(*sources: bytes) -> Patterns:
+    return compile_patterns(sources)
 
 
-@functools.cache
-def facts_patterns() -> Patterns:
-    """Return the expressions of ``FACTS``, numbered in its order."""
-    # Separate: with this many words at once, Hyperscan falls back to a search four times as slow.
-    return compile_patterns([*FACTS.values()])
-
-
-def _names(expressions: dict[str, bytes], patterns: Patterns, text: str) -> frozenset[str]:
+def _match(expressions: dict[str, bytes], text: str) -> frozenset[str]:
     names = [*expressions]
-    matches = patterns.scan(text.encode("utf-8", "surrogatepass"))
+    matches = _compile(*expressions.values()).scan(text.encode("utf-8", "surrogatepass"))
     return frozenset(names[number] for number, _ in matches)
 
 
@@ -124,7 +117,7 @@ class Prefilter:
 
         Separate, because one in fifteen ordinary chat rows has a price, and few are such facts.
         """
-        return [offset for _, offset in facts_patterns().scan(text)]
+        return [offset for _, offset in _compile(*FACTS.values()).scan(text)]
 
     def rules(self, text: str) -> set[int]:
         """Return the indices of the ``RULES`` that may match in ``text``."""
