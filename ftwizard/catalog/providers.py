@@ -92,10 +92,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def claims(self, factor: Factor, platform: PlatformId | None = None) -> ProviderFacts:
         """Return the claims about a factor, newest first; a platform's own claims replace those of
         its group."""
+        facts = self.factors[factor]
         for service in self.platforms:
-            if service.id == platform and factor in service.factors:
-                return _newest_first(service.factors[factor])
-        return _newest_first(self.factors[factor])
+            if service.id == platform:
+                facts = service.factors.get(factor, facts)
+        return tuple(sorted(facts, key=lambda fact: fact.as_of, reverse=True))
 
 
 class Requirement(Sourced, frozen=True, kw_only=True):
@@ -165,7 +166,3 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 def catalog() -> Catalog:
     """Return the packaged catalog; read once."""
     return load_asset("providers.toml", Catalog)
-
-
-def _newest_first(claims: ProviderFacts) -> ProviderFacts:
-    return tuple(sorted(claims, key=lambda claim: claim.as_of, reverse=True))

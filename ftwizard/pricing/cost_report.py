@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from decimal import Decimal
 
 import msgspec
 
@@ -111,21 +110,19 @@ def describe_sharing(prices: Prices, query: PricingQuery, *, confidential: bool 
 
 
 def _to_figures(load: TrainingLoad) -> dict[str, Figure]:
-    def figure(value: float, unit: str, low: float = 0, high: float = 0) -> Figure:
-        exact = low == high
-        return Figure(
-            value=value, unit=unit, low=None if exact else low, high=None if exact else high,
-            source=load.counted, as_of=today(),
-        )  # fmt: skip
-
-    tokens, figures = load.tokens, {}
+    tokens, figures, source = load.tokens, {}, load.counted
     if load.rows:
-        figures["examples"] = figure(load.rows, "rows")
+        figures["examples"] = _figure(load.rows, "rows", source)
         ends = (tokens.low / load.rows, tokens.high / load.rows)
-        figures["mean"] = figure(tokens.value / load.rows, "tokens per row", *ends)
-    figures["epochs"] = figure(load.epochs, "epochs")
+        figures["mean"] = _figure(tokens.value / load.rows, "tokens per row", source, *ends)
+    figures["epochs"] = _figure(load.epochs, "epochs", source)
     ends = (tokens.low * load.epochs, tokens.high * load.epochs)
-    return figures | {"total": figure(load.total, "tokens", *ends)}
+    return figures | {"total": _figure(load.total, "tokens", source, *ends)}
+
+
+def _figure(value: float, unit: str, source: str, low: float = 0, high: float = 0) -> Figure:
+    ends = (low, high) if low != high else (None, None)
+    return Figure(value=value, unit=unit, low=ends[0], high=ends[1], source=source, as_of=today())
 
 
 def _build_monthly(query: PricingQuery, prices: Prices) -> MonthlyReport | None:
@@ -133,15 +130,13 @@ def _build_monthly(query: PricingQuery, prices: Prices) -> MonthlyReport | None:
     if month is None:
         return None
 
-    def figure(value: Decimal, unit: str) -> Figure:
-        source = "as given, or from the data"
-        return Figure(value=float(value), unit=unit, source=source, as_of=today())
-
-    volume = month.volume
+    volume, source = month.volume, "as given, or from the data"
     return MonthlyReport(
-        requests=figure(volume.requests, "requests per month") if volume.requests else None,
-        tokens_in=figure(volume.tokens_in, "tokens per request"),
-        tokens_out=figure(volume.tokens_out, "tokens per answer"),
+        requests=_figure(float(volume.requests), "requests per month", source)
+        if volume.requests
+        else None,
+        tokens_in=_figure(float(volume.tokens_in), "tokens per request", source),
+        tokens_out=_figure(float(volume.tokens_out), "tokens per answer", source),
         gpu=query.serve_on,
         gpu_month=monthly.monthly_rent(month.gpu) if month.gpu else None,
         other_gpu_month=monthly.monthly_rent(month.other_gpu) if month.other_gpu else None,

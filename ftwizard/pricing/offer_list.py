@@ -89,29 +89,22 @@ def _hosted(
     dates = [price.as_of for price in (rate, *serving.values()) if price]
     alive = check_deprecation(model, asked.today)
     return Offer(
-        provider=model.provider,
-        platform=model.platform,
-        model=model.id,
+        provider=model.provider, platform=model.platform, model=model.id, method=method,
         name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
-        method=method,
+        weights=model.weights(), recommended=model.recommended,
+        tunable=alive.tunable, since=alive.since, until=alive.until, ends=alive.ends,
         training=training if asked.edition == ARTICLE else _span_editions(training, other_training),
         other_training=other_training,
         rate=rate.figure() if rate else None,
         relative=_relative(serving, prices, model),
-        weights=model.weights(),
         owner=catalog().provider(model.provider).claims("ownership", model.platform)[0].statement,
-        recommended=model.recommended,
-        tunable=alive.tunable,
-        since=alive.since,
-        until=alive.until,
-        ends=alive.ends,
         other_edition=differing_figures(
             figures, _figures(others, monthly.other_edition() if monthly else None)
         ),
         as_of=min(dates, default=None),
         stale=any(is_stale(day, asked.today) for day in dates),
         **figures,  # type: ignore[arg-type]
-    ).with_notes(_notes(model, asked.edition, rate, training, serving, alive))
+    ).with_notes(_notes(model, asked.edition, rate, training, serving, alive))  # fmt: skip
 
 
 def _serving(model: HostedModel, prices: Prices, asked: PricingQuery, edition: Edition) -> Serving:

@@ -84,12 +84,10 @@ def read_price_file(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket
-            content = None
-        else:
-            raise FtwizardError(
-                f"{shown} cannot be read: {error.strerror}.", "Make it readable, or move it away."
-            ) from None
+        if error.errno != errno.ENXIO:
+            problem = f"{shown} cannot be read: {error.strerror}."
+            raise FtwizardError(problem, "Make it readable, or move it away.") from None
+        content = None  # a socket
     if content is None:
         raise FtwizardError(f"{shown} is not a regular file.", _MOVE)
     if len(content) > MAX_BYTES:

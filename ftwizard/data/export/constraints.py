@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -182,11 +181,8 @@ def unsupported_media(part: OtherPart, turn: Turn, target: Target) -> RowProblem
 
 def get_scheme(url: str) -> str:
     """Return the scheme of an image URL; ``file`` for a bare path."""
-    try:
-        scheme = urlsplit(url[:200]).scheme.lower()
-    except ValueError:
-        return "file"
-    return scheme if len(scheme) > 1 else "file"
+    scheme = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]+):", url)
+    return scheme[1].lower() if scheme else "file"
 
 
 def get_suffix(url: str) -> str:

@@ -163,7 +163,14 @@ def _check_message(message: Any, label: str) -> list[dict[str, Any]]:
             f"{label} has the role “{quote(str(role), 30)}”",
             f"write one of {', '.join(ROLES[:4])}, tool",
         )
-    calls = _get_calls(message, label)
+    calls = message.get("tool_calls")
+    if calls is None:
+        legacy = message.get("function_call")
+        calls = [{"function": legacy}] if isinstance(legacy, dict) else []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise RowProblem(
+            "tool_call.no_list", f"{label}: tool_calls is not a list of objects", "list the calls"
+        )
     if calls and role != "assistant":
         raise RowProblem(
             "tool_call.role",
@@ -182,19 +189,13 @@ def _parse_turn(message: Message, label: str, calls: list[Call], answers: Call |
     thoughts = "".join(part.text for part in parts if isinstance(part, ThoughtPart))
     extra = [str(k) for k, v in message.items() if k not in _KNOWN_KEYS and v is not None]
     return Turn(
-        label=label,
-        role=_get_role(message),
+        label=label, role=_get_role(message), calls=calls, answers=answers, refusal=refusal,
         parts=[part for part in parts if not isinstance(part, ThoughtPart)],
-        as_list=isinstance(content, list),
-        calls=calls,
-        answers=answers,
-        name=_get_text(message, "name"),
+        as_list=isinstance(content, list), name=_get_text(message, "name"),
         weight=_get_weight(message, label),
         reasoning=(REASONING[0], thoughts) if thoughts else _get_reasoning(message),
-        refusal=refusal,
-        extra=[*extra, *_find_extra_keys(content)],
-        source=message,
-    )
+        extra=[*extra, *_find_extra_keys(content)], source=message,
+    )  # fmt: skip
 
 
 def _take_call(message: Message, open_calls: list[Call]) -> Call | None:
@@ -205,18 +206,6 @@ def _take_call(message: Message, open_calls: list[Call]) -> Call | None:
             open_calls.remove(call)
             return call
     return open_calls.pop(0) if open_calls and wanted is None and name is None else None
-
-
-def _get_calls(message: Message, label: str) -> list[dict[str, Any]]:
-    calls = message.get("tool_calls")
-    if calls is None:
-        legacy = message.get("function_call")
-        calls = [{"function": legacy}] if isinstance(legacy, dict) else []
-    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise RowProblem(
-            "tool_call.no_list", f"{label}: tool_calls is not a list of objects", "list the calls"
-        )
-    return calls
 
 
 def _parse_call(raw: dict[str, Any], label: str, used: set[str]) -> Call:

@@ -125,7 +125,5 @@ class Prefilter:
         return {order for number, _ in matches for order in self._rules[number]}
 
 
-@functools.cache
-def get_prefilter() -> Prefilter:
-    """Return the prefilter of this process."""
-    return Prefilter()
+get_prefilter = functools.cache(Prefilter)
+"""Return the prefilter of this process."""

@@ -48,10 +48,6 @@ def to_bytes_pattern(word: str) -> str:
     return "".join(c if c.isascii() else "".join(f"\\x{b:02x}" for b in c.encode()) for c in word)
 
 
-def _value_is(check: Callable[[str], bool]) -> Callable[[re.Match[str]], bool]:
-    return lambda match: check(match["value"])
-
-
 def _is_random_token(match: re.Match[str]) -> bool:
     return is_random(match.groupdict().get("body") or match["value"])
 
@@ -291,9 +287,9 @@ def _password(code: str, real: Callable[[re.Match[str]], bool]) -> Rule:
 _NAMED: tuple[Rule, ...] = (
     Rule("AWS secret key",
          rf"(?i:secret[_ -]?(?:access[_ -]?)?key){_IS}(?P<value>[A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
-         _KEY_COARSE, _value_is(lambda word: is_random(word) and entropy(word) >= 4)),
+         _KEY_COARSE, lambda match: is_random(match["value"]) and entropy(match["value"]) >= 4),
     Rule("bearer token", rf"(?i:bearer)[ \t]{{1,3}}(?P<value>{_KEY_CHARS}{{20,4096}}+)",
-         rf"(?i:bearer)[ \t]{{1,3}}{_KEY_CHARS}{{16}}", _value_is(is_key)),
+         rf"(?i:bearer)[ \t]{{1,3}}{_KEY_CHARS}{{16}}", lambda match: is_key(match["value"])),
     Rule("password in a header",
          rf"(?i:authorization){_IS}(?i:basic)[ \t]{{1,3}}(?P<value>[A-Za-z0-9+/]{{12,512}}={{0,2}})",
          r"(?i:basic)[ \t]{1,3}[A-Za-z0-9+/]{12}", _is_basic),

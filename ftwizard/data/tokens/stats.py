@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
+from operator import add
 from statistics import NormalDist
 from typing import Any
 
@@ -108,7 +109,7 @@ class TokenCounter:
         if self._counter is None:
             self._counter = RowCounter(self.target, self.encoding)
         count = self._counter.count(example)
-        self.sums = _sum(self.sums, count)
+        self.sums = RowCount(*map(add, self.sums, count))
         factor = self.encoding.factor[1]
         likely = round(count.tokens * factor) + count.images * self._image
         self.lengths.append(min(likely, _MAX_LENGTH))
@@ -129,7 +130,7 @@ class TokenCounter:
     def extend(self, later: TokenCounter, lines_before: int) -> None:
         """Add the rows of a part of the file that begins after ``lines_before`` lines."""
         self.lengths.extend(later.lengths)
-        self.sums = _sum(self.sums, later.sums)
+        self.sums = RowCount(*map(add, self.sums, later.sums))
         self.rows_without += later.rows_without
         self.over += later.over
         self.emptied += later.emptied
@@ -283,7 +284,3 @@ def find_long_rows(counts: TokenCounts, target: Target) -> list[FileFinding]:
 def _add_line(lines: list[int], line: int) -> None:
     if len(lines) < MAX_SHOWN_LINES:
         lines.append(line)
-
-
-def _sum(a: RowCount, b: RowCount) -> RowCount:
-    return RowCount(*(x + y for x, y in zip(a, b, strict=True)))
