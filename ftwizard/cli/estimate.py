@@ -32,6 +32,7 @@ from ftwizard.pricing.cost_report import CostReport
 from ftwizard.pricing.offer import TrainingLoad
 from ftwizard.text import make_visible
 from ftwizard.train import command, estimate_report
+from ftwizard.train.estimate_report import PlanFacts
 
 if TYPE_CHECKING:
     from ftwizard.models.shapes import ModelShape
@@ -113,23 +114,23 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
             report = _estimate_unavailable(arguments, chosen, machine_info, error, say)
         else:
             facts = estimate_report.inspect_plan(chosen, source, base, machine_info, prices, say)
-            costs = _compute_plan_costs(arguments, facts, prices)
+            costs = _compute_plan_costs(arguments, facts, base, prices)
             report = estimate_report.build_report(facts, prices, costs)
     return _print_estimate(arguments, report)
 
 
 def _compute_plan_costs(
-    arguments: argparse.Namespace, facts: estimate_report.PlanFacts, prices: Prices
+    arguments: argparse.Namespace, facts: PlanFacts, base: Path, prices: Prices
 ) -> CostReport:
     plan = facts.plan
-    assert facts.preview and facts.base
+    assert facts.preview
     train, tokens = facts.preview.parts["train"], round(facts.preview.tokens / plan.recipe.epochs)
     load = TrainingLoad(
         tokens=row_counts.exact_tokens(max(1, tokens)),
         epochs=plan.recipe.epochs,
         counted="training rows, counted with the model's own tokenizer",
         rows=train.used,
-        by_model=row_counts.count_by_model(plan, facts.base, max(1, tokens)),
+        by_model=row_counts.count_by_model(plan, base, max(1, tokens)),
     )
     request = row_counts.find_mean_request(train.used, train.tokens, train.trainable_tokens)
     costs = cost_inputs.compute_costs(load, arguments, request=request, **facts.pricing(prices))

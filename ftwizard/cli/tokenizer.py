@@ -39,7 +39,9 @@ def download(source: hub.ModelSource, say: Say) -> Path:
 
     Raises FtwizardError where that fails.
     """
-    return hub.fetch_tokenizer(source, lambda file, **fields: say("fetching", what=file, **fields))
+    return hub.fetch_tokenizer(
+        source, lambda detail, **fields: say("fetching", what=detail, **fields)
+    )
 
 
 def encoder(name: str, say: Say) -> tuple[hub.ModelSource, Encoder]:
