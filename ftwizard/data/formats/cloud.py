@@ -308,24 +308,20 @@ def _convert_functions(listed: list[dict[str, Any]] | None) -> list[dict[str, An
     """Return declared functions in OpenAI's form, other tools unchanged."""
     schemas: list[dict[str, Any]] = []
     for tool in listed or []:
-        name = first_key(tool, _DECLARED)
-        declared = tool[name] if name is not None else None
+        key = first_key(tool, _DECLARED)
+        declared = tool[key] if key is not None else None
         if not isinstance(declared, list) or not all(isinstance(d, dict) for d in declared):
             schemas.append(tool)
             continue
         for function in declared:
             described = without(function, "name", "parameters")
-            parameters = _convert_parameters(function)
-            schemas.append(_to_tool_schema(function.get("name"), described, parameters))
-        if rest := without(tool, str(name)):
+            name, parameters = function.get("name"), function.get("parameters")
+            if isinstance(parameters, dict):
+                parameters = to_json_schema(parameters, str(name))
+            schemas.append(_to_tool_schema(name, described, parameters))
+        if rest := without(tool, str(key)):
             schemas.append(rest)
     return schemas or None
-
-
-def _convert_parameters(declared: dict[str, Any]) -> Any:
-    parameters = declared.get("parameters")
-    name = str(declared.get("name"))
-    return to_json_schema(parameters, name) if isinstance(parameters, dict) else parameters
 
 
 def _to_messages(role: str, blocks: Iterable[Block], more: Message) -> list[Message]:

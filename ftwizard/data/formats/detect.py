@@ -23,6 +23,7 @@ _KEY_WIDTH = 30
 _UNSUPPORTED = {frozenset(("prompt", "completions")): "stepwise supervision"}
 """Known formats that are not supported, by their keys."""
 _NONE: frozenset[Format] = frozenset()
+_CHAT: frozenset[Format] = frozenset(("openai-chat",))
 
 
 class FormatMatch(NamedTuple):
@@ -79,7 +80,7 @@ def match_formats(row: Any) -> FormatMatch:
     """
     if isinstance(row, list):
         is_chat = bool(row) and isinstance(row[0], dict) and "role" in row[0]
-        return _only("openai-chat") if is_chat else UNKNOWN
+        return FormatMatch(_CHAT, _CHAT, _CHAT) if is_chat else UNKNOWN
     if not isinstance(row, dict):
         return UNKNOWN
     keys = tuple([key for key, value in row.items() if key in _DISTINCTIVE and value is not None])
@@ -252,11 +253,6 @@ def _turn_formats(
     elif more:
         fits.add("prompt")
     return {best}, fits
-
-
-def _only(format: Format) -> FormatMatch:
-    formats = frozenset((format,))
-    return FormatMatch(formats, formats, formats)
 
 
 class FormatDecision(msgspec.Struct, frozen=True, kw_only=True):

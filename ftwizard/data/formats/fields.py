@@ -161,6 +161,12 @@ def wrap_functions(schemas: list[dict[str, Any]] | None) -> list[dict[str, Any]]
     ]
 
 
+def count_common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Return how many items two texts or lists have in common at their start."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((index for index, (x, y) in pairs if x != y), min(len(a), len(b)))
+
+
 def exchange(prompt: str, answer: str) -> list[Message]:
     """Return a user message and the assistant's answer."""
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]

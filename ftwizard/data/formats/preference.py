@@ -8,6 +8,7 @@ from ftwizard.data.example import Example, Message, RowProblem
 from ftwizard.data.formats import sharegpt
 from ftwizard.data.formats.chat import parse_messages
 from ftwizard.data.formats.fields import (
+    count_common,
     describe_type,
     exchange,
     extra_fields,
@@ -153,15 +154,11 @@ def _read_full_conversations(
     if isinstance(prompt, list):
         before, used = _turns(prompt, "prompt"), {*names, "prompt"}
         count = len(before)
-        if (
-            before == chosen[:count] == rejected[:count]
-            and min(map(len, (chosen, rejected))) > count
-        ):
+        is_repeated = before == chosen[:count] == rejected[:count]
+        if is_repeated and min(len(chosen), len(rejected)) > count:
             chosen, rejected = chosen[count:], rejected[count:]
         return _finished(fields, before, chosen, rejected, used)
-    count = 0
-    while count < min(len(chosen), len(rejected)) - 1 and chosen[count] == rejected[count]:
-        count += 1
+    count = min(count_common(chosen, rejected), len(chosen) - 1, len(rejected) - 1)
     before = chosen[:count]
     if isinstance(prompt, str) and (not before or any(m["content"] == prompt for m in before)):
         used.add("prompt")
@@ -171,11 +168,10 @@ def _read_full_conversations(
 
 def _require_one_prompt(chosen: list[Message], rejected: list[Message], prompt: Any) -> None:
     """Raise RowProblem if two answers first differ in a message of the prompt."""
-    pairs = zip(chosen, rejected, strict=False)
-    unlike = next((pair for pair in pairs if pair[0] != pair[1]), None)
-    if unlike is None:
+    index = count_common(chosen, rejected)
+    if index == min(len(chosen), len(rejected)):
         return
-    asks = [message["role"] in _PROMPT_ROLES for message in unlike]
+    asks = [message["role"] in _PROMPT_ROLES for message in (chosen[index], rejected[index])]
     # With a separate prompt, one answer may repeat it and the other not.
     if all(asks) or (any(asks) and prompt is None):
         raise RowProblem(
@@ -188,11 +184,7 @@ def _require_one_prompt(chosen: list[Message], rejected: list[Message], prompt: 
 def _read_texts(fields: Message, chosen: str, rejected: str, names: list[str]) -> Example:
     """Read two texts whose common start is the prompt, as TRL does: it ends at an answer marker,
     or else at a space."""
-    pairs = enumerate(zip(chosen, rejected, strict=False))
-    length = next(
-        (n for n, (better, worse) in pairs if better != worse), min(map(len, (chosen, rejected)))
-    )
-    shared = chosen[:length]
+    shared = chosen[: count_common(chosen, rejected)]
     end = shared.rfind(_TURN)
     if end >= 0:
         end += len(_TURN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 
 from ftwizard.data.example import RowProblem
 from ftwizard.data.io import strict_json
@@ -33,8 +32,6 @@ _PATIENCE = 1 << 26
 _NEAR = 1 << 14
 _SEARCHED = 1 << 24
 """Bytes searched for the start of another row after damage."""
-_Next = Literal["on", "here"]
-"""What comes next: a separator (``on``) or directly the next value (``here``)."""
 
 
 def find_wrapped_list(head: bytes) -> tuple[str, int] | None:
@@ -140,13 +137,13 @@ def _read_members(text: JsonText) -> Iterator[Row]:
             reported = True
             yield text.line, _syntax_problem("commas are missing between the rows from here on")
         line = text.line
-        value, next_ = _read_value(text, b",]")
+        value, separated = _read_value(text, b",]")
         yield line, value
         if text.stopped:
             return
-        if next_ == "here":
-            separated = True
-        elif separated := text.peek() == b",":
+        if separated:
+            continue
+        if separated := text.peek() == b",":
             text.advance(1)
             if text.peek() == b"]":
                 yield text.line, _syntax_problem("an extra comma after the last row")
@@ -195,8 +192,8 @@ def _read_trailing(text: JsonText) -> Iterator[Row]:
         yield text.line, text.truncation()
 
 
-def _read_value(text: JsonText, follows: bytes) -> tuple[bytes | RowProblem, _Next]:
-    """Consume a value and return it, or why it is invalid.
+def _read_value(text: JsonText, follows: bytes) -> tuple[bytes | RowProblem, bool]:
+    """Consume a value and return it, or why it is invalid, and whether the next value begins here.
 
     ``follows`` are the characters that may follow it.
     """
@@ -204,7 +201,7 @@ def _read_value(text: JsonText, follows: bytes) -> tuple[bytes | RowProblem, _Ne
     try:
         size = text.measure_value()
         if not text.swallows_row(size):
-            return text.take_row(size), "on"
+            return text.take_row(size), False
     except Truncated:
         is_truncated = True
     except Malformed:
@@ -214,7 +211,7 @@ def _read_value(text: JsonText, follows: bytes) -> tuple[bytes | RowProblem, _Ne
 
 def _skip_damaged(
     text: JsonText, follows: bytes, is_truncated: bool
-) -> tuple[bytes | RowProblem, _Next]:
+) -> tuple[bytes | RowProblem, bool]:
     """Consume an invalid value, or a truncated one if ``is_truncated``."""
     within = _BALANCED if text.searched < _PATIENCE else _NEAR
     text.buffer(within)
@@ -228,12 +225,12 @@ def _skip_damaged(
         distance = text.find_valid(size or within)
     if not distance and not is_truncated:
         if size is not None and text.char_after(size) in follows:
-            return text.advance(size), "on"
+            return text.advance(size), False
         distance = text.find_valid(_SEARCHED)
     if distance:
-        return _skip(text, distance), "here"
+        return _skip(text, distance), True
     text.stopped = True
-    return text.truncation() if is_truncated else _describe_end(text), "here"
+    return text.truncation() if is_truncated else _describe_end(text), True
 
 
 def _skip(text: JsonText, count: int) -> RowProblem:

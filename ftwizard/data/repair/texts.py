@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ftwizard.data import unicode
+from ftwizard.data.formats.fields import count_common
 from ftwizard.data.privacy.detect import find_secrets, redact_text
 from ftwizard.data.repair.change import Path, RowChange, format_path, shorten
 
@@ -121,16 +122,11 @@ _FIXES: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 def _describe_change(code: str, path: Path, was: str, now: str) -> RowChange:
     """Return the change, reduced to where the texts differ and without secrets."""
-    start = _count_common(was, now)
+    start = count_common(was, now)
     was, now = was[start:], now[start:]
-    if end := _count_common(was[::-1], now[::-1]):
+    if end := count_common(was[::-1], now[::-1]):
         was, now = was[:-end], now[:-end]
     return RowChange(code, format_path(path), shorten(_redact(was)), shorten(_redact(now)))
-
-
-def _count_common(a: str, b: str) -> int:
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((index for index, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def _redact(piece: str) -> str:
