@@ -10,7 +10,7 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -119,11 +119,8 @@ def split_into_parts(path: Path, container: Container, count: int | None = None)
             *(_find_line_start(source, max(offset, first)) for offset in cuts),
             source.size,
         ]
-    return [
-        FilePart(path, container, start, end)
-        for start, end in itertools.pairwise(starts)
-        if start < end
-    ]
+    ranges = itertools.pairwise(starts)
+    return [FilePart(path, container, start, end) for start, end in ranges if start < end]
 
 
 def sample_rows(
@@ -192,13 +189,11 @@ def _find_line_start(source: DataSource, offset: int, limit: int | None = None) 
         return 0
     offset -= 1
     while offset < end:
-        block = source.read(
-            offset, min(BLOCK if limit is None else SAMPLE_BLOCK_BYTES, end - offset)
-        )
+        size = BLOCK if limit is None else SAMPLE_BLOCK_BYTES
+        block = source.read(offset, min(size, end - offset))
         if not block:
             return end
-        newline = block.find(b"\n")
-        if newline >= 0:
+        if (newline := block.find(b"\n")) >= 0:
             return offset + newline + 1
         offset += len(block)
     return end
@@ -299,15 +294,12 @@ def _run_in_processes(
     done = 0
     pool = ProcessPoolExecutor(workers, mp_context=context)
     try:
-        waiting: deque[Future[tuple[T, int]]] = deque()
-        for part in parts:
-            waiting.append(pool.submit(work, part))
-            if len(waiting) > _MAX_PENDING * workers:
-                yield waiting.popleft().result()
-                done += 1
+        futures = (pool.submit(work, part) for part in parts)
+        waiting = deque(itertools.islice(futures, _MAX_PENDING * workers))
         while waiting:
             yield waiting.popleft().result()
             done += 1
+            waiting.extend(itertools.islice(futures, 1))
     except BrokenExecutor:  # a process was killed, for example for memory
         yield from map(work, parts[done:])
     finally:

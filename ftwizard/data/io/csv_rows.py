@@ -16,7 +16,7 @@ import msgspec
 
 from ftwizard.data.example import RowProblem
 from ftwizard.data.io import strict_json
-from ftwizard.data.io.layout_names import FIELDS
+from ftwizard.data.io.json_rows import FIELDS
 from ftwizard.data.io.lines import MAX_LINE, TextLine, too_large_problem
 from ftwizard.data.privacy.quote import quote
 from ftwizard.text import format_count

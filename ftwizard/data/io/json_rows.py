@@ -17,10 +17,22 @@ from ftwizard.data.io.json_scanner import (
     find_balanced_end,
     find_value_end,
 )
-from ftwizard.data.io.layout_names import FIELDS, LISTS
 from ftwizard.data.io.lines import MAX_LINE
 from ftwizard.data.privacy.quote import quote
 
+FIELDS = frozenset((
+    "messages", "conversations", "conversation", "prompt", "prompts", "completion", "completions",
+    "instruction", "instructions", "input", "inputs", "output", "outputs", "system", "context",
+    "question", "questions", "answer", "answers", "query", "response", "responses", "text",
+    "chosen", "rejected", "label", "tools", "history", "contents", "user", "assistant", "human",
+    "gpt", "input_ids", "labels",
+))  # fmt: skip
+"""Fields of rows in the known formats. Rows in other formats are rows too."""
+LISTS = frozenset((
+    "data", "rows", "train", "training", "examples", "records", "items", "samples", "instances",
+    "dataset", "entries",
+))  # fmt: skip
+"""Keys under which an object may hold all rows of a file."""
 Row = tuple[int, bytes | RowProblem]
 """The 1-based line it begins at, and its JSON."""
 _OBJECTS = re.compile(rb"\[[ \t\r\n]*+\{")

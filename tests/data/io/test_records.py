@@ -26,7 +26,7 @@ from ftwizard.data.example import RowProblem
 from ftwizard.data.io import chunks as ranges
 from ftwizard.data.io import csv_rows, inspect, json_scanner, lines, records, source
 from ftwizard.data.io.inspect import FileProblem
-from ftwizard.data.io.layout_names import LISTS
+from ftwizard.data.io.json_rows import LISTS
 from tests.helpers.rows import decode_file
 
 Rows = list[dict[str, Any]]
