@@ -100,15 +100,8 @@ def find_trainable_tokens(example: Example) -> list[int]:
     excludes them; padding never is.
     """
     columns = example.tokens or {}
-    ids = columns.get("input_ids")
-    if not isinstance(ids, list):
-        return []
-    masks = [columns[key] for key in MASKS if isinstance(columns.get(key), list)]
-    labels = columns.get("labels")
-    if isinstance(labels, list):
-        masks.append([label != IGNORE_INDEX for label in labels])
-    return [
-        position
-        for position in range(1, len(ids))
-        if all(position < len(mask) and mask[position] for mask in masks)
-    ]
+    masks = [columns[key] for key in MASKS if key in columns]
+    if "labels" in columns:
+        masks.append([label != IGNORE_INDEX for label in columns["labels"]])
+    positions = range(1, len(columns.get("input_ids", ())))
+    return [position for position in positions if all(mask[position] for mask in masks)]

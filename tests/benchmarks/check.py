@@ -40,9 +40,11 @@ CHECK = """
 import sys, resource
 from pathlib import Path
 from ftwizard.data.checks.run import CheckOptions, check_files
+from ftwizard.data.io import chunks
 
 if __name__ == "__main__":
-    options = CheckOptions(target="openai-sft", count="no", near=False, processes=int(sys.argv[2]))
+    chunks.MAX_PROCESSES = int(sys.argv[2])
+    options = CheckOptions(target="openai-sft", count="no", near=False)
     report = check_files(Path(sys.argv[1]), options)
     print(report.rows, report.verdict, [(f.code, f.count) for f in report.findings])
     both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

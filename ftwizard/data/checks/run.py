@@ -51,8 +51,6 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Count tokens of every row, of a sample, or not; default: every row up to ``COUNTED_BYTES``."""
     near: bool = True
     """Look for near-duplicates."""
-    processes: int | None = None
-    """Default: one per CPU core."""
 
 
 class CheckedFile:
@@ -83,9 +81,7 @@ class CheckedFile:
         options = self._options
         while True:
             scan = functools.partial(FileScan, self.format, self.target, exactly=not self._explicit)
-            self.scan = chunks.tally_rows(
-                self.path, self.container, scan, say=say, processes=options.processes
-            )
+            self.scan = chunks.tally_rows(self.path, self.container, scan, say=say)
             tally = self.scan.tally
             self._decided = self._explicit or _choose(tally.decide(self.path), options.target)
             if self._decided in (self.format, None):
@@ -154,7 +150,7 @@ class CheckedFile:
             return self._estimate_tokens(counting.BLOCKS)
         return counting.count_tokens(
             self.path, self.container, self.format, self.target, self._max_length,
-            say=say, processes=self._options.processes,
+            say=say,
         )  # fmt: skip
 
     def _estimate_tokens(self, blocks: int) -> TokenCounts | None:

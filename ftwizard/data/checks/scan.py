@@ -6,6 +6,7 @@ running time, never the result.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import re
 from collections import Counter
@@ -160,11 +161,8 @@ class FileScan(RowChecker):
         if not hits:
             return
         ends = list(accumulate(len(part) + len(SEPARATOR) for part in texts))
-        index = 0
-        for hit in sorted(hits):
-            while hit >= ends[index] and index < len(ends) - 1:
-                index += 1
-            plain[index // 2] = None
+        for hit in set(hits):
+            plain[bisect.bisect_right(ends, hit) // 2] = None
 
 
 def _has_unique_keys(text: bytes, rows: list[_Row]) -> bool:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -55,27 +53,6 @@ class ComparedFile(msgspec.Struct, frozen=True):
             yield record.line, (prompt, answer), example
 
 
-class _Texts:
-    """Texts by line, kept in a temporary file because they would fill the memory."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._places: dict[int, tuple[int, int]] = {}
-        self._end = 0
-
-    def add(self, line: int, text: str) -> None:
-        data = text.encode("utf-8", "surrogatepass")
-        self._file.seek(self._end)
-        self._file.write(data)
-        self._places[line] = (self._end, len(data))
-        self._end += len(data)
-
-    def read(self, line: int) -> str:
-        start, length = self._places[line]
-        self._file.seek(start)
-        return self._file.read(length).decode("utf-8", "surrogatepass")
-
-
 def find_near_duplicates(
     train: ComparedFile, validation: ComparedFile | None = None
 ) -> Iterator[FileFinding]:
@@ -84,14 +61,23 @@ def find_near_duplicates(
     Raises FileProblem.
     """
     share = max(train.share, validation.share if validation else 1)
-    with ExitStack() as stack:
-        texts = _Texts(stack.enter_context(tempfile.TemporaryFile(prefix="ftwizard-")))
-        index = NearIndex(texts.read)
+    spans: dict[int, tuple[int, int]] = {}
+
+    def read_text(line: int) -> str:
+        start, end = spans[line]
+        file.seek(start)
+        return file.read(end - start).decode("utf-8", "surrogatepass")
+
+    # The texts would fill the memory.
+    with tempfile.TemporaryFile(prefix="ftwizard-") as file:
+        index = NearIndex(read_text)
         train_hashes: set[tuple[int, int]] = set()
         for line, hashes, example in train.examples(share):
             train_hashes.add(hashes)
             text = canonical_text.row_text(example)
-            texts.add(line, text)
+            start = file.tell()
+            file.write(text.encode("utf-8", "surrogatepass"))
+            spans[line] = start, file.tell()
             index.add(line, text)
         yield from _find_within(index)
         if validation:

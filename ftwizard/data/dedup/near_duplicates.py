@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ _SAMPLED_ROWS = 128
 """Rows of a window sampled to find common shingles."""
 _BATCH_ROWS = 64
 """Rows per batch; the hashes of usual rows fit the CPU cache."""
-_MAX_CACHED_HASHES = 4_000_000
+_MAX_CACHED_ROWS = 256
 _QUERY_ROWS = 512
 
 
@@ -73,10 +74,6 @@ class _Row(NamedTuple):
     shingles: Hashes
     answer: Hashes | None
 
-    @property
-    def size(self) -> int:
-        return self.shingles.size + (0 if self.answer is None else self.answer.size)
-
 
 class NearIndex:
     """Index of row texts for near-duplicate search.
@@ -89,15 +86,15 @@ class NearIndex:
 
         It is called for candidates only, in any order, possibly more than once.
         """
-        self._text_of = text_of
         self._lines = array("q")
         self._bands: list[minhash.Bands] = []
         self._waiting: list[tuple[int, str]] = []
         self._characters = 0
         self._common: Hashes = np.empty(0, dtype=np.uint64)
         self._columns: list[minhash.Column] = []
-        self._cache: dict[int, _Row] = {}
-        self._cache_size = 0
+        self._get_row = lru_cache(_MAX_CACHED_ROWS)(
+            lambda row: self._hash_text(text_of(self._lines[row]))
+        )
 
     def add(self, line: int, text: str) -> None:
         """Add a row; one shorter than ``shingles.MIN_WORDS`` is never a duplicate."""
@@ -152,7 +149,8 @@ class NearIndex:
             self._bands.append(minhash.compute_bands(own))
             del lines[: own.counts.size]
         self._waiting, self._characters = [], 0
-        self._columns, self._cache, self._cache_size = [], {}, 0
+        self._columns = []
+        self._get_row.cache_clear()
 
     def _update_common(self, sets: list[Sets]) -> None:
         every = -(-len(self._waiting) // _SAMPLED_ROWS)
@@ -179,16 +177,6 @@ class NearIndex:
         self._columns = self._columns or list(self._sorted_columns())
         pairs = map(minhash.find_matches, bands.T, self._columns)
         return minhash.rank_candidates(pairs, len(self._lines))
-
-    def _get_row(self, row: int) -> _Row:
-        hashes = self._cache.get(row)
-        if hashes is None:
-            hashes = self._hash_text(self._text_of(self._lines[row]))
-            self._cache_size += hashes.size
-            if self._cache_size > _MAX_CACHED_HASHES:
-                self._cache, self._cache_size = {}, hashes.size
-            self._cache[row] = hashes
-        return hashes
 
     def _hash_text(self, text: str) -> _Row:
         _, mark, answer = text.rpartition(ANSWER_MARK)

@@ -32,11 +32,11 @@ TargetEncoding = tuple[Target, Encoding]
 
 def count_tokens(
     path: Path, container: Container, format: Format, target: Target, limit: int | None, *,
-    say: ReportProgress, processes: int | None = None, model: str | None = None,
+    say: ReportProgress, model: str | None = None,
 ) -> TokenCounts:  # fmt: skip
     """Count all readable rows, with the tokenizer of ``model`` if given; raise FileProblem."""
     make = functools.partial(_RowTally, format, target, limit, model)
-    return chunks.tally_rows(path, container, make, say=say, processes=processes).counts()
+    return chunks.tally_rows(path, container, make, say=say).counts()
 
 
 class _RowTally(TokenCounter, chunks.Tally):

@@ -193,7 +193,7 @@ def test_tokens_of_parts_are_those_of_the_whole(
     some = rows(200)
     some[150]["messages"][1]["content"] = "long " * 3000
     file = write(tmp_path / "rows.jsonl", some)
-    asked = CheckOptions(count="exact", near=False, max_length=1024, processes=2)
+    asked = CheckOptions(count="exact", near=False, max_length=1024)
     whole = run.check_files(file, asked)
     monkeypatch.setattr(chunks, "PART_BYTES", 5000)
     cut = run.check_files(file, asked)

@@ -39,7 +39,7 @@ def write(file: Path, texts: list[str]) -> Path:
 def exact(file: Path, way: TargetEncoding, model: str | None = None) -> int:
     what = inspect.inspect(file)
     found = counting.count_tokens(
-        file, what, "openai-chat", way[0], None, say=lambda *_: None, processes=1, model=model
+        file, what, "openai-chat", way[0], None, say=lambda *_: None, model=model
     )
     return found.tokens.total
 
