@@ -77,7 +77,11 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
         reasons=_reasons(best, others),
         cautions=best.cons,
         close_to=close[0].provider if close else None,
-        assumed=_assumed(facts, complete),
+        assumed=tuple(
+            question.option(question.assumed).when
+            for question in open_questions(facts, complete)
+            if question.assumed is not None
+        ),
         flips=_flips(facts, complete, today, best.provider),
         costs_of={verdict.provider: _describe_drawbacks(verdict, today) for verdict in others},
         fit=FIT_ADVICE.get(complete.get("fit", "")),
@@ -168,14 +172,6 @@ def _changes(facts: MachineInfo, answers: Answers, today: datetime.date) -> dict
     need = catalog().need(wanted_size(answers))
     larger = f"With a GPU with about {need.memory_text} here: {catalog().provider('local').name}."
     return changes | {larger: ""}
-
-
-def _assumed(facts: MachineInfo, answers: Answers) -> tuple[str, ...]:
-    return tuple(
-        question.option(question.assumed).when
-        for question in open_questions(facts, answers)
-        if question.assumed is not None
-    )
 
 
 def _flips(

@@ -306,8 +306,9 @@ def _advise_length(case: _RowsCase) -> AdvisedValue | None:
         return None
     p99, longest = case.lengths.p99, case.lengths.buckets[-1].upto
     limit = min(case.context or MAX_LENGTH, MAX_LENGTH)
-    wanted = _rounded((longest if longest <= p99 * MAX_OVER_P99 else p99) * case.lengths.most)
-    value = min(wanted, limit)
+    wanted = (longest if longest <= p99 * MAX_OVER_P99 else p99) * case.lengths.most
+    rounded = math.ceil(wanted / LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+    value = min(max(2 * LENGTH_MULTIPLE, rounded), limit)
     cut = _percent(batching.cut_share(case.lengths, value))
     if value < p99 and value == case.context:
         return advise_value("max_length", "length-context", value, context=f"{value:,}", cut=cut)
@@ -318,10 +319,6 @@ def _advise_length(case: _RowsCase) -> AdvisedValue | None:
     if value >= longest:
         return advise_value("max_length", "length-all", value, longest=f"{longest:,.0f}")
     return advise_value("max_length", "length", value, p99=f"{p99:,.0f}", cut=cut)
-
-
-def _rounded(tokens: float) -> int:
-    return max(2 * LENGTH_MULTIPLE, math.ceil(tokens / LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
 
 
 def _packing(case: _RowsCase, length: AdvisedValue | None) -> AdvisedValue | None:
@@ -371,7 +368,14 @@ def _fitting(case: _RowsCase, wanted: int, length: int | None) -> AdvisedValue:
     """Advise the rows per forward pass."""
     memory_here = case.facts.gpu_memory
     if case.shape is not None and length and memory_here:
-        return _by_memory(case, case.shape, wanted, length, memory_here)
+        # The largest batch, up to ``wanted``, whose upper memory estimate fits.
+        for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):
+            setup = TrainingSetup(method=case.method, batch_size=size, length=length)
+            need = estimate_memory(case.shape, setup).peak.highest
+            if need <= memory_here * SAFE:
+                rows, most = format_count(size, "row"), f"{need / 1e9:,.0f} GB"
+                return advise_value("batch_size", "batch-memory", size, rows=rows, most=most)
+        return advise_value("batch_size", "batch-too-much", 1)
     if case.parameters is None or memory_here is None:
         return advise_value("batch_size", "batch", min(wanted, ROWS_PER_PASS))
     key = "batch-full" if case.method == "full" else "batch"
@@ -381,19 +385,6 @@ def _fitting(case: _RowsCase, wanted: int, length: int | None) -> AdvisedValue:
     rows_text = "Four rows" if wanted == ROWS_PER_PASS else format_count(wanted, "sequence")
     fit = "fits" if wanted == 1 else "fit"
     return advise_value("batch_size", f"{key}-fits", wanted, rows=rows_text, fit=fit)
-
-
-def _by_memory(
-    case: _RowsCase, shape: ModelShape, wanted: int, length: int, memory_here: int
-) -> AdvisedValue:
-    """Advise the largest batch, up to ``wanted``, whose upper memory estimate fits."""
-    for size in sorted({wanted, *(2**n for n in range(5) if 2**n < wanted)}, reverse=True):
-        setup = TrainingSetup(method=case.method, batch_size=size, length=length)
-        need = estimate_memory(shape, setup).peak.highest
-        if need <= memory_here * SAFE:
-            rows, most = format_count(size, "row"), f"{need / 1e9:,.0f} GB"
-            return advise_value("batch_size", "batch-memory", size, rows=rows, most=most)
-    return advise_value("batch_size", "batch-too-much", 1)
 
 
 def _rank(case: _RowsCase) -> AdvisedValue:

@@ -65,7 +65,9 @@ def find_overfitting(curve: Curve) -> Sign | None:
         and share * z >= MIN_RISE_WEIGHT
     ):
         return None
-    confirmed = cusum(losses[best_index + 1 :], _get_level_at_best(losses, best_index), sigma)
+    # The level around the best: the best itself is partly luck.
+    level = median(losses[max(0, best_index - 1) : best_index + 2])
+    confirmed = cusum(losses[best_index + 1 :], level, sigma)
     confidence = min(0.99, certainty(z) * (1.0 if confirmed > 5 else 0.93))
     return Sign(
         "overfit", int(onset), confidence,
@@ -96,11 +98,6 @@ def get_early_rise(curve: Curve) -> dict[str, Value]:
         "severity_share": now / first - 1 if first > 0 else None,
         "training": _describe_training_since(curve, onset),
     }
-
-
-def _get_level_at_best(losses: Sequence[float], index: int) -> float:
-    """Return the level around the best: the best itself is partly luck."""
-    return median(losses[max(0, index - 1) : index + 2])
 
 
 def _find_improving_score(curve: Curve, since: float) -> dict[str, Value]:

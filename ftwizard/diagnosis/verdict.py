@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from ftwizard.diagnosis import divergence, memorization, training_loss, validation
+from ftwizard.diagnosis import memorization, training_loss, validation
 from ftwizard.diagnosis.curve import Curve, Pattern, Point, Sign, Value, keep_finite
 
 _DETECTORS: tuple[Callable[[Curve], Sign | None], ...] = (
-    divergence.find_nan, divergence.find_zero_loss, divergence.find_divergence, training_loss.find_no_learning,
-    memorization.find_memorization, validation.find_overfitting, divergence.find_eval_nan,
+    training_loss.find_nan, training_loss.find_zero_loss, training_loss.find_divergence, training_loss.find_no_learning,
+    memorization.find_memorization, validation.find_overfitting, training_loss.find_eval_nan,
     validation.find_too_good, training_loss.find_noise, training_loss.find_spike, validation.find_plateau,
 )  # fmt: skip
 """Detectors, the most severe first."""

@@ -93,7 +93,7 @@ def from_gpu_spec(
     if card is None or not work.passes:
         return None
     pass_s = _pass_seconds(shape, setup, card, tokens=work.tokens_per_pass, attended=work.attended)
-    step = _step_seconds(shape, setup, card)
+    step = setup.trained(shape) * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
     seconds = work.passes * pass_s + work.steps * step
     launching = pass_s <= _launch_seconds(shape, setup)
     mixed = any(linear.active < linear.count for linear in shape.linears)
@@ -247,7 +247,7 @@ def _pass_seconds(
     """Return the seconds of one pass over ``tokens`` tokens, padding included.
 
     ``attended``: tokens that attention spans. ``forward``: without backward pass, as in an
-    evaluation. Excludes the optimizer step.
+    evaluation. Excludes optimizer steps.
     """
     runs = 1 if forward else 2 + setup.checkpointing  # times the weights are read
     moved = 1 if forward else 1 + BACKWARD + setup.checkpointing
@@ -260,7 +260,8 @@ def _pass_seconds(
     move = tokens * (_block_bytes(shape, setup) * moved + head) / bandwidth
     busy = max(multiply, read) + move
     if setup.method == "qlora":
-        busy += _in_4_bit(shape) * 2.5 * runs / (card.bandwidth * 1e9 * DEQUANTIZE)
+        packed = sum(linear.weights for linear in shape.linears if not linear.fused)
+        busy += packed * 2.5 * runs / (card.bandwidth * 1e9 * DEQUANTIZE)
     return max(busy, _launch_seconds(shape, setup, forward=forward))
 
 
@@ -275,11 +276,6 @@ def _launch_seconds(shape: ModelShape, setup: TrainingSetup, *, forward: bool = 
     """Return the seconds that the CPU needs to launch the kernels of one pass."""
     runs = 1 if forward else 2 + setup.checkpointing
     return shape.layers * LAUNCH_S[setup.method] * runs / 3
-
-
-def _step_seconds(shape: ModelShape, setup: TrainingSetup, card: GpuSpec) -> float:
-    """Return the seconds of one optimizer step (AdamW in 32 bit)."""
-    return setup.trained(shape) * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
 
 
 def _flops(
@@ -327,8 +323,3 @@ def _weight_bytes(shape: ModelShape, setup: TrainingSetup, tokens: float) -> flo
         linear.inputs * linear.outputs * min(linear.count, linear.passes * tokens)
         for linear in shape.linears
     )
-
-
-def _in_4_bit(shape: ModelShape) -> float:
-    """Return the number of 4-bit weights with QLoRA: linear modules; fused experts stay in 16 bit."""
-    return sum(linear.weights for linear in shape.linears if not linear.fused)

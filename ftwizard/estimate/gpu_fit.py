@@ -268,7 +268,9 @@ def _describe(memory: MemoryEstimate, gpu: AvailableGpu, judged: Verdict) -> str
     """Describe a verdict with the needed and the available memory."""
     peak, name = memory.peak, make_visible(gpu.name, 60)
     needs = format_byte_range(peak.lowest, peak.highest)
-    has = f"{name} has {format_bytes(gpu.free)}{_format_gib(gpu)}"
+    has = f"{name} has {format_bytes(gpu.free)}"
+    if not gpu.used and gpu.memory >= GIB:  # as GPUs are sold
+        has += f" ({gpu.memory / GIB:.3g} GiB)"
     if gpu.used:
         has += f" free ({format_bytes(min(gpu.used, gpu.memory))} in use)"
     if judged == "fits":
@@ -276,11 +278,6 @@ def _describe(memory: MemoryEstimate, gpu: AvailableGpu, judged: Verdict) -> str
     if judged == "tight":
         return f"It is tight: it needs {needs}, and {has}. Measure it with ftwizard probe."
     return f"It does not fit: it needs {needs}, but {has}."
-
-
-def _format_gib(gpu: AvailableGpu) -> str:
-    """Format the size in GiB, as GPUs are sold, if all of it is free."""
-    return "" if gpu.used or gpu.memory < GIB else f" ({gpu.memory / GIB:.3g} GiB)"
 
 
 def _suggest_cards(prefix: str, memory: MemoryEstimate, cards: Sequence[GpuSpec]) -> str:

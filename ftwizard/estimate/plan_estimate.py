@@ -209,10 +209,12 @@ def estimate_plan(
     incomplete; ``probe``: of exactly this plan, takes precedence over all else; ``hour``: hourly
     price of the machine, None if not set.
     """
-    machine = msgspec.structs.replace(
-        _training_machine(plan, facts), hour=hour, speeds=speeds, probed=_probed(probe),
-        probed_on=probe.seconds.as_of if probe else None,
-    )  # fmt: skip
+    machine = msgspec.structs.replace(_training_machine(plan, facts), hour=hour, speeds=speeds)
+    if probe and not probe.halved:
+        rates = probe.measured.rates or [probe.measured.tokens_per_s]
+        machine = msgspec.structs.replace(
+            machine, probed=sum(rates) / len(rates), probed_on=probe.seconds.as_of
+        )
     return estimate_on(machine, plan, lengths, shape)
 
 
@@ -274,14 +276,6 @@ def _smaller(shape: ModelShape) -> list[tuple[str, ModelShape]]:
 def _family(shape: ModelShape) -> str:
     """Return the model family: ``qwen`` for ``qwen3_moe``."""
     return re.split(r"[^a-z]", shape.model_type, maxsplit=1)[0]
-
-
-def _probed(probe: CachedProbe | None) -> float | None:
-    """Return the probed tokens per second on typical rows, padding included."""
-    if probe is None or probe.halved:
-        return None
-    rates = probe.measured.rates or [probe.measured.tokens_per_s]
-    return sum(rates) / len(rates)
 
 
 class GpuEstimates(NamedTuple):
