@@ -117,8 +117,8 @@ def _shortest(model: Any, layers: set[str]) -> list[str]:
     matched = {name for name, _ in model.named_modules() if _last(name) in suffixes}
     if matched != layers:
         return sorted(layers)
-    known = [suffix for suffix in PROJECTIONS if suffix in suffixes]
-    return [*known, *sorted(suffixes - set(known))]
+    projections = [suffix for suffix in PROJECTIONS if suffix in suffixes]
+    return [*projections, *sorted(suffixes.difference(projections))]
 
 
 def _resolve_requested(
