@@ -26,22 +26,16 @@ class HighLossRows(TrainerCallback):
     """Writes a ``rows`` event at each evaluation."""
 
     def __init__(
-        self,
-        worker: Worker,
-        encoded: Sequence[EncodedRow],
-        rows: Sequence[ParsedRow],
-        *,
-        split_off: bool,
+        self, worker: Worker, encoded: Sequence[EncodedRow], rows: Sequence[ParsedRow], file: str
     ) -> None:
         """Set up the callback.
 
-        ``encoded`` are the evaluated rows in order, ``rows`` include their source rows, and
-        ``split_off`` tells whether those are in the training file.
+        ``encoded`` are the evaluated rows in order; ``rows`` of ``file`` include their source.
         """
         self._events = worker.events
         self._lines = [row.line for row in encoded]
         self._rows = {row.line: row for row in rows}
-        self._file = "train" if split_off else "validation"
+        self._file = file
         self._batches: list[tuple[Any, Any]] = []
         """The losses and tokens of each batch's rows."""
 

@@ -84,11 +84,11 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     recorder = Recorder(worker, marker.tokens if marker else 0, meter)
     control = RunControl(worker, budget.limits(worker, plan))
     detector = OverfitDetector(worker, plan.recipe.patience)
-    split_off = not plan.data.files.validation
+    file = "validation" if plan.data.files.validation else "train"
     callbacks: list[Any] = [
         EfficiencyCallback(worker, plan.recipe, ready.base),  # adds to what the recorder writes
         recorder,
-        HighLossRows(worker, ready.encoded["validation"], ready.validation, split_off=split_off),
+        HighLossRows(worker, ready.encoded["validation"], ready.validation, file),
         SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
         control,
         DiagnosisCallback(worker),
