@@ -42,15 +42,15 @@ def to_json_schema(schema: Fields, name: str) -> Fields:
 
     def to_json_type(fields: Fields) -> Fields:
         kind = fields["type"]
-        if not isinstance(kind, str) or kind not in _VERTEX:
+        if not _is_vertex(kind):
             return {"type": kind}
         return {"type": [kind.lower(), "null"] if fields.get("nullable") is True else kind.lower()}
 
-    return _rewrite(schema, to_json_type, name, drop="nullable" if _is_vertex(schema) else None)
+    drop = "nullable" if _is_vertex(schema.get("type")) else None
+    return _rewrite(schema, to_json_type, name, drop=drop)
 
 
-def _is_vertex(schema: Fields) -> bool:
-    kind = schema.get("type")
+def _is_vertex(kind: Any) -> bool:
     return isinstance(kind, str) and kind in _VERTEX
 
 
@@ -63,15 +63,12 @@ def _rewrite(
         if not isinstance(value, dict):
             return value
         if depth > _MAX_DEPTH:
-            raise RowProblem(
-                "nesting",
-                f"the parameters of “{quote(name, 40)}” are nested too deeply",
-                "flatten them",
-            )
+            problem = f"the parameters of “{quote(name, 40)}” are nested too deeply"
+            raise RowProblem("nesting", problem, "flatten them")
         result: Fields = {}
         for key, inner in value.items():
             if key == "type":
-                result.update(convert_type(value))
+                result |= convert_type(value)
             elif key in ("properties", "$defs") and isinstance(inner, dict):
                 result[key] = {str(k): rewrite(v, depth + 1) for k, v in inner.items()}
             elif key in ("anyOf", "oneOf", "allOf") and isinstance(inner, list):

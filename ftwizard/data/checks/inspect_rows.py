@@ -71,11 +71,9 @@ def _show(record: Record, checker: RowChecker, target: Target) -> ShownRow:
         value = problem
     findings, example = checker.check_value(value)
     relevant = [
-        GradedFinding(
-            severity=severity, code=finding.code, message=finding.message, fix=finding.fix
-        )
-        for finding in findings
-        if (severity := target.severity(finding.code))
+        GradedFinding(severity=severity, code=row.code, message=row.message, fix=row.fix)
+        for row in findings
+        if (severity := target.severity(row.code))
     ]
     return ShownRow(
         line=record.line,

@@ -172,7 +172,6 @@ class CheckedFile:
         )
 
     def _check_whole(self) -> Iterator[FileFinding]:
-        """Yield the findings on the file as a whole."""
         from ftwizard.data.dedup import exact_duplicates  # numpy takes 0.1 s
 
         rows, target = self.scan.rows, self.target

@@ -7,6 +7,7 @@ running time, never the result.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import functools
 import re
 from collections import Counter
@@ -42,6 +43,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _DECODER = msgspec.json.Decoder(_Row)
+_DECODE_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 class _Sequence(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -97,20 +99,18 @@ class FileScan(RowChecker):
             check.add_plain(line, systems)
 
     def _decode(self, block: LineBlock) -> list[_Row | None]:
-        try:
-            rows: list[Any] = _DECODER.decode_lines(block.data)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            rows = []
+        rows: list[Any] = []
+        with contextlib.suppress(*_DECODE_ERRORS):
+            rows = _DECODER.decode_lines(block.data)
         if len(rows) == block.line_count and _has_unique_keys(block.data, rows):
             return rows
         return [self._decode_line(line) for line in block.lines()]
 
     def _decode_line(self, line: bytes) -> _Row | None:
-        try:
+        with contextlib.suppress(*_DECODE_ERRORS):
             row = _DECODER.decode(line)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            return None
-        return row if _has_unique_keys(line, [row]) else None
+            return row if _has_unique_keys(line, [row]) else None
+        return None
 
     def _to_plain(self, row: _Row | None) -> _Plain | None:
         """Return the parts of a row, or None if its form needs the exact checks."""
@@ -135,7 +135,6 @@ class FileScan(RowChecker):
         return SEPARATOR.join(prompt), answer, sequence
 
     def _make_sequence(self, roles: tuple[str, ...]) -> _Sequence:
-        """Return the facts about rows with these roles and text contents."""
         row = {"messages": [{"role": role, "content": f"Text {n}"} for n, role in enumerate(roles)]}
         looks = formats.match_formats(row)
         try:
@@ -175,10 +174,9 @@ def _has_unique_keys(text: bytes, rows: list[_Row]) -> bool:
     count = text.count(b'":')
     if count != keys and count - text.count(b'\\":') != keys:
         return False
-    return not _spaced_keys().scan(text)
+    return not _compile_spaced_keys().scan(text)
 
 
 @functools.cache
-def _spaced_keys() -> Patterns:
-    """Return the pattern of a key with white space before its colon."""
+def _compile_spaced_keys() -> Patterns:
     return compile_patterns([rb'"[ \t\r\n]+:'])

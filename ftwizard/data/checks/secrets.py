@@ -36,15 +36,12 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
 def _to_finding(secret: Secret, where: str, target: Target) -> RowFinding:
     length = secret.end - secret.start
     message = f"{where} contains {_NAMES[secret.code]}: {secret.kind}, {length:,} characters"
-    return RowFinding(f"{secret.code}.{secret.kind}", message, _get_fix(secret.code, target))
-
-
-def _get_fix(code: str, target: Target) -> str:
-    if code == "personal_data":
-        return "replace it with a placeholder, unless the person agreed or it is a public contact"
-    action = "replace it with a placeholder" + (" and revoke it" if code == "secret" else "")
-    upload = "it would be uploaded, and " if target.hosted else ""
-    return f"{action}: {upload}the model could repeat it"
+    fix = "replace it with a placeholder, unless the person agreed or it is a public contact"
+    if secret.code != "personal_data":
+        revoke = " and revoke it" if secret.code == "secret" else ""
+        upload = "it would be uploaded, and " if target.hosted else ""
+        fix = f"replace it with a placeholder{revoke}: {upload}the model could repeat it"
+    return RowFinding(f"{secret.code}.{secret.kind}", message, fix)
 
 
 def iter_texts(example: Example) -> Iterator[tuple[str, str]]:

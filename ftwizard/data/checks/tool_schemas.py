@@ -33,8 +33,7 @@ def check_tools(
 ) -> tuple[tuple[RowFinding, ...], Schemas]:
     """Return the findings about a row's tools, and each tool's schema by its name.
 
-    ``strict``: each tool must be wrapped in
-    ``{"type": "function", "function": …}``.
+    ``strict``: each tool must be wrapped in ``{"type": "function", "function": …}``.
     """
     if not tools:
         return (), {}
@@ -62,24 +61,21 @@ def _check_tools(encoded: bytes, strict: bool) -> tuple[tuple[RowFinding, ...], 
     findings: list[RowFinding] = []
     schemas: Schemas = {}
     for number, tool in enumerate(tools, 1):
-        function = _function(tool)
+        inner = tool.get("function", tool)
+        function = inner if isinstance(inner, dict) else {}
         name = function.get("name")
         if not isinstance(name, str) or not name:
             findings.append(RowFinding("tool_schema.no_name", f"tool {number} has no name", _FORM))
             continue
         if strict and (function is tool or tool.get("type") != "function"):
-            findings.append(
-                RowFinding("tool_schema.type", f"tool {number} is not marked as a function", _FORM)
-            )
-        wrong = _find_schema_error(function.get("parameters"))
+            problem = f"tool {number} is not marked as a function"
+            findings.append(RowFinding("tool_schema.type", problem, _FORM))
+        parameters = function.get("parameters")
+        wrong = _find_schema_error(parameters)
         findings.extend(_check_function(name, function, wrong, is_duplicate=name in schemas))
-        schemas[name] = None if wrong else _encode(function.get("parameters"))
+        is_schema = isinstance(parameters, dict) and not wrong
+        schemas[name] = msgspec.json.encode(_strip_unsafe(parameters)) if is_schema else None
     return tuple(findings), schemas
-
-
-def _function(tool: dict[str, Any]) -> dict[str, Any]:
-    inner = tool.get("function", tool)
-    return inner if isinstance(inner, dict) else {}
 
 
 def _check_function(
@@ -87,9 +83,8 @@ def _check_function(
 ) -> Iterator[RowFinding]:
     shown = quote(name, 40)
     if is_duplicate:
-        yield RowFinding(
-            "tool_schema.duplicate", f"two tools are named {shown}", "give each a unique name"
-        )
+        fix = "give each a unique name"
+        yield RowFinding("tool_schema.duplicate", f"two tools are named {shown}", fix)
     if not _NAME.match(name):
         yield RowFinding(
             "tool_schema.name",
@@ -130,14 +125,8 @@ def _find_schema_error(parameters: Any) -> str | None:
         path = ".".join(quote(str(step), 30) for step in error.absolute_path)
         return f"{path or 'the schema'} breaks the rule {error.validator}"
     except _unsupported_errors():
-        return None
+        pass
     return None
-
-
-def _encode(parameters: Any) -> bytes | None:
-    if not isinstance(parameters, dict):
-        return None
-    return msgspec.json.encode(_strip_unsafe(parameters))
 
 
 def _strip_unsafe(schema: Any) -> Any:

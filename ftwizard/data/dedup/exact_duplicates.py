@@ -118,7 +118,6 @@ def _find_first(prompts: Hashes, answers: Hashes) -> npt.NDArray[np.intp]:
 
 
 def _combine(prompts: Hashes, answers: Hashes) -> Hashes:
-    """Combine the hashes of prompts and answers into one hash per row."""
     with np.errstate(over="ignore"):
         return prompts * np.uint64(0x9E3779B97F4A7C15) ^ answers
 
