@@ -107,18 +107,17 @@ def find_gpu(nvml_name: str | None, memory: int | None = None) -> GpuSpec | None
 
 
 def find_typed_gpu(name: str) -> GpuSpec | None:
-    """Look up a typed name as ``card`` does, but return None if it has unrecognized words."""
+    """Look up a typed name as ``find_gpu`` does, but return None if it has unrecognized words."""
     matched = find_gpu(name)
     if matched is None:
         return None
     text = _GLUED.sub(r"\1 ", _SIZE.sub(" ", name.lower()))
     own = {*matched.words, *re.findall(r"\w+", matched.name.lower())}
-    left = [word for word in re.findall(r"[\w.]+", text) if word not in own]
-    return None if any(not _GENERIC.fullmatch(word) for word in left) else matched
+    others = set(re.findall(r"[\w.]+", text)) - own
+    return matched if all(map(_GENERIC.fullmatch, others)) else None
 
 
 def nearest_gpu(name: str) -> str | None:
     """Return the GPU name in the catalog that is nearest to a typed one."""
     names = {spec.name.lower().removeprefix("geforce "): spec.name for spec in cards()}
-    near = find_similar(name.strip().lower(), names)
-    return names[near] if near else None
+    return names.get(find_similar(name.strip().lower(), names) or "")

@@ -13,7 +13,7 @@ from ftwizard.catalog.hosted_models import Availability, HostedModel, Tuning, We
 from ftwizard.catalog.prices import Edition, Market
 from ftwizard.catalog.providers import ProviderId
 from ftwizard.data.tokens.billing import compute_bill
-from ftwizard.data.tokens.stats import TokenEstimate
+from ftwizard.data.tokens.stats import NO_TOKENS, TokenEstimate
 from ftwizard.quantity import EndDate, Figure
 
 NoteCode = Literal[
@@ -23,7 +23,6 @@ NoteCode = Literal[
 CHECK_PRICE = "check the provider's page"
 ARTICLE_GPU = "a100-40gb"
 """The article's GPU."""
-_NONE = TokenEstimate(value=0, low=0, high=0)
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +46,7 @@ class TrainingLoad(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None = None
     by_model: Mapping[str, TokenEstimate] = {}
     """``platform/id`` → tokens of one epoch, if counted with the model's own tokenizer."""
-    validation: TokenEstimate = _NONE
+    validation: TokenEstimate = NO_TOKENS
     """Tokens of the validation file, which Together bills at each evaluation."""
     evaluations: int = 0
     unpacked_length: int | None = None

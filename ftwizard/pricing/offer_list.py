@@ -212,8 +212,7 @@ def _notes(
 
 def _describe_billing(model: HostedModel, edition: Edition) -> str:
     """Describe how a platform bills training if no price is known."""
-    claims = catalog().provider(model.provider).claims("cost", model.platform)
-    for claim in claims:
+    for claim in catalog().provider(model.provider).claims("cost", model.platform):
         if claim.low is None and (edition != ARTICLE or claim.as_of == ARTICLE):
             return f"{claim.statement[:1].lower()}{claim.statement[1:]}"
     return "price unknown"

@@ -36,10 +36,8 @@ _KEYS = (
     "provider", "model", "kind", "unit", "usd", "low", "high", "market", "as_of", "source",
     "confidence", "note",
 )  # fmt: skip
-_NEEDED = ("provider", "model", "kind", "usd")
 MACHINE: Kind = "machine"
 """Kind of the hourly price of the user's machine, which has no provider and no model."""
-_OF_MACHINE = ("kind", "usd")
 _UNITS: dict[Kind, tuple[Unit, ...]] = {
     "hosting": ("hour",), "gpu": ("hour",), "storage": ("month", "GB-month"),
     "training": ("million tokens", "hour"), MACHINE: ("hour",),
@@ -156,7 +154,7 @@ def _check_keys(row: dict[str, Any]) -> None:
             hint = _CONVERT if key.lower() in CURRENCIES else _suggest(key, _KEYS)
             raise _PriceError(key, f"{make_visible(key, 60)} is not a key of a price.", hint)
     of_machine = row.get("kind") == MACHINE
-    needed = _OF_MACHINE if of_machine else _NEEDED
+    needed = ("kind", "usd") if of_machine else ("provider", "model", "kind", "usd")
     for key in needed:
         if key not in row:
             raise _PriceError("", f"{key} is missing.", f"Required: {', '.join(needed)}.")

@@ -14,7 +14,6 @@ from ftwizard.data.export.messages import (
     Image,
     OtherPart,
     Turn,
-    has_tools,
     parse_turns,
 )
 from ftwizard.data.export.tool_calls import normalize_tools
@@ -246,7 +245,12 @@ def _note_dropped(
         if "image" not in supported:
             keys += [key for part in turn.parts if isinstance(part, Image) for key in part.detail]
         if turn.refusal is not None and "refusal" not in supported:
-            _require_content(turn, target)
+            if not turn.parts and not turn.calls:
+                raise RowProblem(
+                    "missing_content",
+                    f"{turn.label} has only a refusal, which {target.words} does not support",
+                    "write the refusal as the content",
+                )
             keys.append("refusal")
         if turn.reasoning is not None and "reasoning" not in supported:
             notes.note(
@@ -261,18 +265,9 @@ def _note_dropped(
     notes.note_dropped(list(dict.fromkeys(keys)), target)
 
 
-def _require_content(turn: Turn, target: Target) -> None:
-    if not turn.parts and not turn.calls:
-        raise RowProblem(
-            "missing_content",
-            f"{turn.label} has only a refusal, which {target.words} does not support",
-            "write the refusal as the content",
-        )
-
-
 def _drop_tools(row: FittedRow, target: Target, notes: ConversionNotes) -> FittedRow:
     """Return a row without tools, or unchanged if the target may accept them."""
-    call = next((turn for turn in row.turns if has_tools(turn)), None)
+    call = next((turn for turn in row.turns if turn.calls or turn.role == "tool"), None)
     if call is not None:
         message = f"{call.label} is part of a tool call, which {target.words} does not train"
         fix = "leave the row out, or choose a target that trains tool calls"

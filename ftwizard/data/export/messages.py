@@ -141,11 +141,6 @@ def parse_turns(
     return turns
 
 
-def has_tools(turn: Turn) -> bool:
-    """Return whether a message calls tools or comes from one."""
-    return bool(turn.calls) or turn.role == "tool"
-
-
 def _get_role(message: Message) -> str:
     return "tool" if message["role"] == "function" else str(message["role"])
 

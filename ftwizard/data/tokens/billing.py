@@ -12,7 +12,7 @@ import msgspec
 
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.platforms import Target
-from ftwizard.data.tokens.stats import TokenEstimate
+from ftwizard.data.tokens.stats import NO_TOKENS, TokenEstimate
 
 
 class BillingRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,15 +41,12 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     as_of: str
 
 
-_NOTHING = TokenEstimate(value=0, low=0, high=0)
-
-
 def compute_bill(
     target: Target,
     tokens: TokenEstimate,
     *,
     epochs: float,
-    validation: TokenEstimate = _NOTHING,
+    validation: TokenEstimate = NO_TOKENS,
     evaluations: int = 0,
     rows: int | None = None,
     unpacked_length: int | None = None,

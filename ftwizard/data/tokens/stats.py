@@ -36,6 +36,9 @@ class TokenEstimate(msgspec.Struct, frozen=True, kw_only=True):
     high: int
 
 
+NO_TOKENS = TokenEstimate(value=0, low=0, high=0)
+
+
 class TokenLengths(msgspec.Struct, frozen=True, kw_only=True):
     """Total tokens and row lengths; ``tokens`` in a report."""
 
@@ -110,8 +113,8 @@ class TokenCounter:
             self._counter = RowCounter(self.target, self.encoding)
         count = self._counter.count(example)
         self.sums = RowCount(*map(add, self.sums, count))
-        factor = self.encoding.factor[1]
-        likely = round(count.tokens * factor) + count.images * self._image
+        factor, image = self.encoding.factor[1], (self.encoding.images or (0, 0, 0))[1]
+        likely = round(count.tokens * factor) + count.images * image
         self.lengths.append(min(likely, _MAX_LENGTH))
         self.longest = max(self.longest, (likely, -line))
         self.rows_without += not count.trained
@@ -122,10 +125,6 @@ class TokenCounter:
                 self.emptied += 1
                 _add_line(self.emptied_lines, line)
         return likely, round(count.trained * factor)
-
-    @property
-    def _image(self) -> int:
-        return self.encoding.images[1] if self.encoding.images else 0
 
     def extend(self, later: TokenCounter, lines_before: int) -> None:
         """Add the rows of a part of the file that begins after ``lines_before`` lines."""
