@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from ftwizard.advice.provider_advice import ProviderScore
-from ftwizard.advice.questions import Answers, fits_here, wanted_size
+from ftwizard.advice.provider_advice import ProviderScore, rank_providers
+from ftwizard.advice.questions import Answers, complete_answers, fits_here, wanted_size
 from ftwizard.catalog.hosted_models import list_hosted_models
 from ftwizard.catalog.providers import PlatformId, ProviderId, Size, catalog
 from ftwizard.hardware.machine import MachineInfo
@@ -100,17 +101,17 @@ def fill_in_model(plan: Plan, answers: Answers) -> Plan:
 
 
 def estimate_provider_costs(
-    offers: Sequence[Offer], verdicts: Iterable[ProviderScore], facts: MachineInfo, answers: Answers
+    offers: Sequence[Offer], facts: MachineInfo, answers: Answers, today: datetime.date
 ) -> tuple[ProviderCost, ...]:
-    """Return the cost at each provider, in catalog order.
+    """Return the cost at each provider, in catalog order; ``offers``: for the rows.
 
-    ``offers``: for the rows; ``verdicts``: from ``score_providers`` for the same facts and answers.
     Spot instances, services that the answers rule out, and smaller models than asked for do not
     count.
     """
-    weighed = {verdict.provider: verdict for verdict in verdicts}
+    complete = complete_answers(facts, answers)
+    scores = {score.provider: score for score in rank_providers(facts, answers, today)}
     return tuple(
-        _cost(weighed[provider.id], offers, facts, answers) for provider in catalog().providers
+        _cost(scores[provider.id], offers, facts, complete) for provider in catalog().providers
     )
 
 

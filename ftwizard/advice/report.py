@@ -119,9 +119,7 @@ def cost_by_provider(
         by_rule=False,
     )
     offers = offer_list.list_offers(load, prices, query)
-    return estimate_provider_costs(
-        offers, provider_advice.rank_providers(facts, answers, today), facts, answers
-    )
+    return estimate_provider_costs(offers, facts, answers, today)
 
 
 def _to_load(data_evidence: Evidence, plan: Plan) -> TrainingLoad | None:
@@ -129,12 +127,11 @@ def _to_load(data_evidence: Evidence, plan: Plan) -> TrainingLoad | None:
     if tokens is None or not data_evidence.usable:
         return None
     left = 1 - plan.validation_share - plan.test_share
-    low, high = (tokens.value if end is None else end for end in (tokens.low, tokens.high))
     return TrainingLoad(
         tokens=TokenEstimate(
             value=max(1, round(tokens.value * left)),
-            low=math.floor(low * left),
-            high=math.ceil(high * left),
+            low=math.floor(tokens.lowest * left),
+            high=math.ceil(tokens.highest * left),
         ),
         epochs=plan.recipe.epochs,
         counted=tokens.source,

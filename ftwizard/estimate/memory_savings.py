@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -37,13 +37,8 @@ Estimate = Callable[[TrainingSetup], MemoryEstimate]
 FitTest = Callable[[MemoryEstimate], bool]
 Reduction = Callable[[TrainingSetup], list[TrainingSetup]]
 """Returns setups that need less memory, the smallest change first."""
-
-
-class Candidate(NamedTuple):
-    """Another setup and its memory."""
-
-    setup: TrainingSetup
-    memory: MemoryEstimate
+Candidate = tuple[TrainingSetup, MemoryEstimate]
+"""Another setup and its memory."""
 
 
 def search(
@@ -60,12 +55,12 @@ def search(
     """
 
     def cost(candidate: Candidate) -> tuple[int, int]:
-        parts = [COSTS.index(kind) for kind in changed(setup, candidate.setup, spread)]
+        parts = [COSTS.index(kind) for kind in changed(setup, candidate[0], spread)]
         return max(parts), sum(parts)
 
     def first(tried: Sequence[TrainingSetup]) -> Candidate | None:
-        every = (Candidate(candidate_setup, estimate(candidate_setup)) for candidate_setup in tried)
-        return next((candidate for candidate in every if fits(candidate.memory)), None)
+        every = ((variant, estimate(variant)) for variant in tried)
+        return next((candidate for candidate in every if fits(candidate[1])), None)
 
     if singles := [single for reduce in _REDUCTIONS if (single := first(reduce(setup)))]:
         return sorted(singles, key=cost)
@@ -197,10 +192,10 @@ def _combine(
     own = [
         name
         for name in TrainingSetup.__struct_fields__
-        if getattr(setup, name) != getattr(strongest, name) == getattr(combined.setup, name)
+        if getattr(setup, name) != getattr(strongest, name) == getattr(combined[0], name)
     ]
     tried = [
-        msgspec.structs.replace(combined.setup, **{name: getattr(variant, name) for name in own})
+        msgspec.structs.replace(combined[0], **{name: getattr(variant, name) for name in own})
         for variant in weaker
     ]
     return first(tried) or combined

@@ -38,9 +38,7 @@ FIT_MARKS: dict[Verdict, Span] = {
     "tight": Span("! tight", "warning"),
     "does not fit": Span("✗ does not fit", "bad"),
 }
-PART_NAMES = {
-    "train": "training", "mix": "mixed in", "validation": "validation", "test": "test",
-}  # fmt: skip
+PART_NAMES = {"train": "training", "mix": "mixed in", "validation": "validation", "test": "test"}
 _GROUPS = (
     ("█", "weights", ("weights",)),
     ("▆", "LoRA", ("adapter",)),

@@ -21,7 +21,7 @@ from ftwizard.advice.provider_costs import (
     estimate_provider_costs,
     fill_in_model,
 )
-from ftwizard.advice.questions import QUESTIONS, complete_answers
+from ftwizard.advice.questions import QUESTIONS
 from ftwizard.catalog import model_configs
 from ftwizard.catalog.prices import packaged
 from ftwizard.catalog.providers import ProviderId, catalog
@@ -59,13 +59,7 @@ def machine(*gigabytes: int) -> MachineInfo:
 def costs(
     facts: MachineInfo, offers: Sequence[Offer] = OFFERS, /, **answers: str
 ) -> dict[ProviderId, ProviderCost]:
-    verdicts = provider_advice.rank_providers(facts, answers, TODAY)
-    return {
-        one.provider: one
-        for one in estimate_provider_costs(
-            offers, verdicts, facts, complete_answers(facts, answers)
-        )
-    }
+    return {one.provider: one for one in estimate_provider_costs(offers, facts, answers, TODAY)}
 
 
 @given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from ftwizard.advice import evidence, provider_advice
+from ftwizard.advice import evidence
 from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs
-from ftwizard.advice.questions import complete_answers
 from ftwizard.pricing.offer import Offer
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.draft.drafts import Draft
@@ -26,9 +25,7 @@ class PricedOffers:
 
     def by_provider(self, draft: Draft, today: datetime.date) -> tuple[ProviderCost, ...]:
         """Return the cost of each provider under the answers of a draft."""
-        facts, answers = draft.machine, complete_answers(draft.machine, draft.answers)
-        verdicts = provider_advice.rank_providers(facts, draft.answers, today)
-        return estimate_provider_costs(self.offers, verdicts, facts, answers)
+        return estimate_provider_costs(self.offers, draft.machine, draft.answers, today)
 
 
 def can_price(draft: Draft) -> bool:
