@@ -68,7 +68,9 @@ class Progress:
         self.best_step: int | None = None
         """The step with the lowest validation loss, the first of equals."""
         self.best_eval_loss: float | None = None
-        self.metrics: dict[str, Series] = {"loss": Series(), "eval_loss": Series()}
+        self.losses, self.evaluations = Series(), Series()
+        """The training and the validation loss over steps."""
+        self.metrics = {"loss": self.losses, "eval_loss": self.evaluations}
         """All metrics of steps and evaluations, by name, over steps."""
         self.times = Series()
         """Unix seconds at which each step was reported, over steps."""
@@ -87,17 +89,9 @@ class Progress:
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
 
     @property
-    def losses(self) -> Series:
-        return self.metrics["loss"]
-
-    @property
     def highest_loss_rows(self) -> Event | None:
         """Return the newest ``rows`` event: the highest-loss validation rows, worst first."""
         return self._hardest[-1] if self._hardest else None
-
-    @property
-    def evaluations(self) -> Series:
-        return self.metrics["eval_loss"]
 
     def feed(self, events: list[Event]) -> None:
         for event in events:

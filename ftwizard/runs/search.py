@@ -48,10 +48,6 @@ class RunFields:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def model(self) -> str:
-        return str(self.settings.get("model.name") or "")
-
-    @property
     def data(self) -> list[str]:
         """Return the names of its data files."""
         files = [v for k, v in self.settings.items() if k.startswith("data.files.") and v]
@@ -183,7 +179,8 @@ def _keys() -> frozenset[str]:
 
 
 def _get_values(facts: RunFields, key: str) -> list[Any]:
-    values = {"id": [facts.id], "state": facts.states, "model": [facts.model], "data": facts.data}
+    model = str(facts.settings.get("model.name") or "")
+    values = {"id": [facts.id], "state": facts.states, "model": [model], "data": facts.data}
     if key in values:
         return [*values[key]]
     if key in facts.figures:
