@@ -132,8 +132,7 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
     table = reader.read_table(Path(report.path), arguments.format)
     counted, _ = mask_report.report_tokens(encoder, table.rows, length, arguments.model, say)
     target, model_findings = get_target(report.target), Findings()
-    for finding in counted.findings:
-        model_findings.add_file(finding)
+    model_findings.add_file(counted.findings)
     findings = sort_findings([*report.findings, *model_findings.for_target(target)])
     return msgspec.structs.replace(
         report,

@@ -147,11 +147,12 @@ class Findings:
             for key, cause in theirs.causes.items():
                 group.add_cause(key, cause.line + lines_before, cause.message, cause.fix)
 
-    def add_file(self, finding: FileFinding) -> None:
-        """Add a finding of the file as a whole."""
-        self._groups[finding.code] = group = _Group()
-        group.rows.extend(finding.count, finding.lines)
-        group.add_cause("", 0, finding.message, finding.fix)
+    def add_file(self, findings: Iterable[FileFinding]) -> None:
+        """Add findings of the file as a whole."""
+        for finding in findings:
+            self._groups[finding.code] = group = _Group()
+            group.rows.extend(finding.count, finding.lines)
+            group.add_cause("", 0, finding.message, finding.fix)
 
     def for_target(self, target: Target) -> list[Finding]:
         """Return the findings that matter to ``target``, most severe first, then most frequent."""

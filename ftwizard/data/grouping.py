@@ -93,12 +93,9 @@ def _prompt_keys(example: Example) -> list[bytes]:
         if text := canonical_text.normalize_text(canonical_text.messages_text([message])):
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
             size += len(text)
-    return [
-        *keys,
-        digest.digest()
-        if size
-        else _hash_text(canonical_text.normalize_text(canonical_text.row_text(example))),
-    ]
+    if size:
+        return [*keys, digest.digest()]
+    return [*keys, _hash_text(canonical_text.normalize_text(canonical_text.row_text(example)))]
 
 
 def _join_duplicates(

@@ -43,7 +43,7 @@ def test_the_gravest_come_first_and_what_a_target_does_not_mind_is_left_out() ->
         ("warning", "duplicate"),
         ("info", "changing_facts"),
     ]
-    found.add_file(FileFinding(code="bom", message="m", fix="f", count=4, lines=[]))
+    found.add_file([FileFinding(code="bom", message="m", fix="f", count=4, lines=[])])
     assert "bom" not in [one.code for one in found.for_target(get_target("trl-sft"))]
     assert "bom" in [one.code for one in found.for_target(OPENAI)]
 

@@ -253,3 +253,6 @@ def _verdict(label: Any) -> bool | None:
     if isinstance(label, str):
         return _VERDICTS.get(label.strip().lower())
     return bool(label) if isinstance(label, int | float) and label in (0, 1) else None
+
+
+FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)

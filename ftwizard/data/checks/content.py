@@ -22,18 +22,14 @@ from ftwizard.text import format_count, make_visible
 
 _PLAIN_KEYS = 2
 """``role`` and ``content``."""
-_KEYS = frozenset(
-    {
-        "role", "content", "name", "weight", "tool_calls", "tool_call_id", "function_call",
-        "refusal", "audio",
-    }
-)  # fmt: skip
-_ROW_KEYS = frozenset(
-    {
-        "functions", "function_call", "parallel_tool_calls", "tool_choice", "schemaVersion",
-        "toolConfig", "generationConfig",
-    }
-)  # fmt: skip
+_KEYS = frozenset((
+    "role", "content", "name", "weight", "tool_calls", "tool_call_id", "function_call", "refusal",
+    "audio",
+))  # fmt: skip
+_ROW_KEYS = frozenset((
+    "functions", "function_call", "parallel_tool_calls", "tool_choice", "schemaVersion",
+    "toolConfig", "generationConfig",
+))  # fmt: skip
 """Row keys that training services know, besides the keys of the row's format."""
 _SHOWN_KEYS = 3
 NamedTurn = tuple[str, Message]

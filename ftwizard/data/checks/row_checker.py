@@ -21,14 +21,7 @@ from ftwizard.data.checks import (
     tools,
     volatile_facts,
 )
-from ftwizard.data.checks.aggregate import (
-    FileCheck,
-    IgnoredLabel,
-    ImageMix,
-    LabelBalance,
-    LengthBias,
-    SystemMix,
-)
+from ftwizard.data.checks.aggregate import FILE_FAMILIES, FileCheck
 from ftwizard.data.conversation import to_conversation
 from ftwizard.data.dedup.row_hashes import RowHashes
 from ftwizard.data.example import Example, RowProblem
@@ -51,7 +44,6 @@ _FORM_FAMILIES: tuple[Family, ...] = (
 _CONTENT_FAMILIES: tuple[Family, ...] = (text_quality.check, secrets.check, volatile_facts.check)
 """Their findings are for a person to judge; no target treats them as errors."""
 FAMILIES: tuple[Family, ...] = (*_FORM_FAMILIES, *_CONTENT_FAMILIES)
-FILE_FAMILIES = (LengthBias, LabelBalance, IgnoredLabel, ImageMix, SystemMix)
 
 
 def check_row(example: Example, target: Target) -> list[RowFinding]:

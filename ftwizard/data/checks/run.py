@@ -92,8 +92,7 @@ class CheckedFile:
         if self.container.columns and self.format == "prompt" and "prompt" not in self.target.kinds:
             raise self._no_answer_column()
         self._counts = self._count_tokens(say)
-        for finding in self._check_whole():
-            self.scan.findings.add_file(finding)
+        self.scan.findings.add_file(self._check_whole())
 
     def report(self) -> DataReport:
         """Return the report on all rows."""
@@ -229,10 +228,10 @@ def _compare(train: CheckedFile, val: CheckedFile) -> None:
     """Add the findings on equal rows to ``train``, and one on its relative size to ``val``."""
     from ftwizard.data.dedup import exact_duplicates
 
-    for leak in exact_duplicates.find_leakage(train.scan.hashes, val.scan.hashes):
-        train.scan.findings.add_file(leak)
+    leaks = exact_duplicates.find_leakage(train.scan.hashes, val.scan.hashes)
+    train.scan.findings.add_file(leaks)
     if finding := _check_share(train.target, val.container.size, train.container.size):
-        val.scan.findings.add_file(finding.for_rows(val.scan.rows))
+        val.scan.findings.add_file([finding.for_rows(val.scan.rows)])
 
 
 def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None) -> None:
@@ -244,10 +243,9 @@ def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None) -> None:
         for file in (train, val)
         if file
     ]
-    for duplicates in leakage.find_near_duplicates(*compared):
-        train.scan.findings.add_file(duplicates)
+    train.scan.findings.add_file(leakage.find_near_duplicates(*compared))
     if finding := leakage.report_sampling(compared[0]):
-        train.scan.findings.add_file(finding.for_rows(train.scan.rows))
+        train.scan.findings.add_file([finding.for_rows(train.scan.rows)])
 
 
 def _bill(target: Target, counts: TokenCounts | None) -> Bill | None:

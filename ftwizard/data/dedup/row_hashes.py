@@ -27,45 +27,33 @@ _PLAIN = {"role", "content"}
 
 
 class RowHashes:
-    """Columns of hashes with one entry per row, in file order."""
-
-    __slots__ = ("answers", "lines", "openings", "prompts")
+    """Columns of hashes with one entry per row, in file order; lines are 1-based."""
 
     def __init__(self) -> None:
-        self.lines = array("Q")
-        """1-based."""
-        self.prompts = array("Q")
-        self.answers = array("Q")
-        self.openings = array("Q")
-
-    def __len__(self) -> int:
-        return len(self.lines)
+        self._columns = [array("Q") for _ in range(4)]
+        self.lines, self.prompts, self.answers, self.openings = self._columns
 
     def add(self, line: int, example: Example) -> None:
         """Add one row."""
-        prompt, answer, opening = hash_row(example)
-        self.lines.append(line)
-        self.prompts.append(prompt)
-        self.answers.append(answer)
-        self.openings.append(opening)
+        for column, value in zip(self._columns, (line, *hash_row(example)), strict=True):
+            column.append(value)
 
-    def extend(self, later: RowHashes, lines_before: int = 0) -> None:
+    def extend(self, later: RowHashes, lines_before: int) -> None:
         """Add the rows of a later part of the file, which starts after ``lines_before`` lines."""
         import numpy as np
 
-        self.lines.frombytes((later.columns()[0] + np.uint64(lines_before)).tobytes())
-        self.prompts.extend(later.prompts)
-        self.answers.extend(later.answers)
-        self.openings.extend(later.openings)
+        lines, *hashes = later.columns()
+        for column, added in zip(
+            self._columns, (lines + np.uint64(lines_before), *hashes), strict=True
+        ):
+            column.frombytes(added.tobytes())
 
     def columns(self) -> tuple[Any, Any, Any, Any]:
         """Return lines, prompts, answers and openings as uint64 NumPy views."""
         import numpy as np
 
-        def view(column: array[int]) -> Any:
-            return np.frombuffer(column, dtype=np.uint64) if column else np.empty(0, np.uint64)
-
-        return view(self.lines), view(self.prompts), view(self.answers), view(self.openings)
+        lines, prompts, answers, openings = map(np.asarray, self._columns)
+        return lines, prompts, answers, openings
 
 
 def hash_row(example: Example) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import row_checker
+from ftwizard.data.checks import aggregate, row_checker
 from ftwizard.data.example import Example
 from ftwizard.data.platforms import all_targets, severities
 from ftwizard.data.privacy import prefilter
@@ -33,7 +33,7 @@ def test_no_value_stops_a_family(example: Example, name: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(EXAMPLES, max_size=5), st.sampled_from(sorted(all_targets())))
 def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: str) -> None:
-    for make in row_checker.FILE_FAMILIES:
+    for make in aggregate.FILE_FAMILIES:
         whole = make()
         for line, example in enumerate(examples, 1):
             whole.add(line, example)

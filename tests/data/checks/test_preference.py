@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from ftwizard.data.checks import preference
 from ftwizard.data.checks.aggregate import (
+    FILE_FAMILIES,
     IgnoredLabel,
     ImageMix,
     LabelBalance,
     LengthBias,
     SystemMix,
 )
-from ftwizard.data.checks.row_checker import FILE_FAMILIES
 from ftwizard.data.example import Example
 from ftwizard.data.findings import FileFinding
 from ftwizard.data.platforms import get_target

@@ -138,5 +138,5 @@ def test_parts_of_a_file_put_together_are_the_file(rows: Rows, cut: int) -> None
     first, second = facts(rows[:cut]), facts(rows[cut:])
     first.extend(second, len(rows[:cut]))
     whole = facts(rows)
-    for name in RowHashes.__slots__:
+    for name in ("lines", "prompts", "answers", "openings"):
         assert getattr(first, name) == getattr(whole, name)
