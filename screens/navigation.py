@@ -98,8 +98,7 @@ async def create_run(app: App[Any], session: Session, _: str = "") -> int:
     from ftwizard.screens.draft.drafts import Draft, save
     from ftwizard.screens.wizard.data.page import DataPage
     from ftwizard.screens.wizard.estimate.page import EstimatePage
-    from ftwizard.screens.wizard.provider.page import ProviderPage
-    from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+    from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
     from ftwizard.screens.wizard.recipe.page import RecipePage
     from ftwizard.screens.wizard.review import ReviewPage
 

@@ -8,7 +8,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.message import Message
 from textual.screen import ScreenResultType
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
@@ -117,30 +116,3 @@ class Page(BaseScreen[ScreenResultType]):
 def _key_position(action: str) -> int:
     """Return the position of a key: Enter, the page's own keys, navigation, leaving."""
     return _KEY_ORDER.get(action, 1)
-
-
-class WizardPage(Page[ScreenResultType]):
-    """A wizard page: Enter goes to the next page from any field, up and down move the focus."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "next", "next", key_display="enter", priority=True),
-        # "?" must remain typeable in input fields.
-        Binding("f1,question_mark", "help", "help", key_display="F1"),
-        Binding("tab", "app.focus_next", "next field", key_display="tab"),
-        Binding("up", "app.focus_previous", "up", show=False),
-        Binding("down", "app.focus_next", "down", show=False),
-    ]
-
-    class Entered(Message):
-        """Enter was pressed."""
-
-    def action_next(self) -> None:
-        """Continue after earlier keys were handled: a slow connection delivers several at once."""
-        (self.focused or self).post_message(self.Entered())  # queued behind earlier keys
-
-    def on_wizard_page_entered(self) -> None:
-        self.app.call_later(self.call_later, self.go_next)
-
-    def go_next(self) -> object:
-        """Do what Enter does here."""
-        raise NotImplementedError

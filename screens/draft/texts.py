@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from ftwizard.advice import questions, recipe_advice
-from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.recipe_rules import AdvisedValue, Setting
 from ftwizard.advice.run_history import EarlierLoss
-from ftwizard.catalog.providers import ProviderId, catalog
-from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import report_text
 from ftwizard.estimate.report import EstimateReport
@@ -34,6 +30,7 @@ NO_VALIDATION = (
     "no validation",
 )
 """A warning, its fix, and the phrase that confirms it."""
+FACTS_QUESTION = "Fine-tune on facts that change?"
 HOUR_PRICE_QUESTION = "What does this machine cost per hour?"
 HOUR_PRICE_NAME = "US dollars per hour"
 HOUR_PRICE_REASON = "Rent, or power and wear. The cost of a run is its time × this price."
@@ -55,85 +52,6 @@ def describe_machine(facts: MachineInfo, width: int = 200) -> str:
         f"{gpu}; {room}",
     )
     return next((line for line in lines if cell_len(line) <= width), lines[-1])
-
-
-def format_recommendation(recommendation: Recommendation) -> Text:
-    """Format the recommended provider with its reasons and cautions."""
-    text = Text()
-    name = catalog().provider(recommendation.provider).name
-    if recommendation.platform:
-        name += f", {catalog().platform(recommendation.platform).name}"
-    if recommendation.fit:
-        mark, style = ("✗", palette.BAD) if recommendation.wrong_tool else ("✓", palette.GOOD)
-        text.append(f"{mark} ", style).append(f"{recommendation.fit}\n")
-    if recommendation.blocked:
-        text.append("✗ ", palette.BAD).append(f"{recommendation.blocked}\n")
-        text.append("  ~ ", "dim").append("Closest: ").append(name, "bold").append(".\n")
-    else:
-        text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
-    _append_list(text, "+", recommendation.reasons)
-    _append_list(text, "-", recommendation.cautions)
-    if recommendation.close_to:
-        _append_list(
-            text,
-            "~",
-            [f"{catalog().provider(recommendation.close_to).name} is nearly as good here."],
-        )
-    return text
-
-
-def format_instead(recommendation: Recommendation, provider: ProviderId) -> Text:
-    """Format the consequences of choosing another provider."""
-    chosen = catalog().provider(provider)
-    text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
-    _append_list(text, "·", [recommendation.costs_of[provider]])
-    if not chosen.available and chosen.unavailable not in recommendation.costs_of[provider]:
-        text.append("  ! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
-    return text
-
-
-def format_factors(recommendation: Recommendation, provider: ProviderId) -> Text:
-    """Format a provider's six factors."""
-    chosen = catalog().provider(provider)
-    text = Text.assemble((f"{chosen.name}\n", "bold"))
-    for factor, label in catalog().factors.items():
-        platform = recommendation.platform if provider == "cloud" else None
-        claim = chosen.claims(factor, platform)[0]
-        text.append(f"  {label:<20}", "dim").append(f"{claim.statement}\n")
-    return text
-
-
-def format_flips(recommendation: Recommendation) -> Text:
-    """Format what would change the recommendation, or unblock a provider; empty if nothing would."""
-    text = Text()
-    if recommendation.blocked:
-        text.append("\nOne of these has to change\n", "bold")
-        _append_list(text, "·", recommendation.changes)
-    elif recommendation.flips:
-        text.append("\nWhat would change the recommendation\n", "bold")
-        _append_list(text, "·", recommendation.flips)
-    return text
-
-
-def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
-    for line in lines:
-        text.append(f"  {mark} ", "dim").append(f"{line}\n")
-
-
-def format_elsewhere(provider: ProviderId, checked: DataReport | None) -> Text:
-    """Format the checked rows, why the wizard ends here, and upcoming end dates."""
-    chosen = catalog().provider(provider)
-    text = Text.assemble((f"{chosen.name}\n\n", "bold"))
-    if checked:
-        rows = format_count(checked.usable, "usable row")
-        text.append("✓ ", palette.GOOD)
-        text.append(f"{rows} in {make_visible(checked.path)} ({checked.format}).\n")
-    text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
-    today = datetime.date.today()
-    for end in catalog().lifecycles:
-        if end.provider == provider and end.date > today:
-            text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
-    return text
 
 
 def format_adjustments(changes: Sequence[str]) -> Text:

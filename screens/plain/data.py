@@ -223,7 +223,7 @@ def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
     if raised := report_text.find_tool_warning(report):
         prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), raised.message), hang=2)
         options = [(CONTINUE, "continue anyway"), (OTHER, "no, choose another file")]
-        if prompter.choose("Fine-tune on facts that change?", options) == OTHER:
+        if prompter.choose(texts.FACTS_QUESTION, options) == OTHER:
             raise GoBack("file")
     return draft.allowing("skip-bad-rows", bool(bad))
 

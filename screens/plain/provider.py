@@ -41,7 +41,7 @@ def confirm_tool(prompter: Prompter, draft: Draft) -> Draft:
     recommendation = _recommendation(draft)
     if draft.answers.get(FIT.id) and recommendation.wrong_tool:
         prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), recommendation.fit or ""))
-        prompter.choose("Fine-tune on facts that change?", [(CONTINUE, "continue anyway")])
+        prompter.choose(texts.FACTS_QUESTION, [(CONTINUE, "continue anyway")])
     return draft
 
 
@@ -92,7 +92,7 @@ def _print_recommendation(
             prompter.print(words, hang=hang)
             prompter.print()
     if recommendation.blocked:
-        prompter.print(texts.format_flips(recommendation)[1:], hang=INDENT)
+        prompter.print(text.format_flips(recommendation), hang=INDENT)
         prompter.print()
     more = "all offers can be listed below"
     for line in text.format_costs(
@@ -106,10 +106,10 @@ def _print_comparison(
     prompter: Prompter, recommendation: Recommendation, providers: list[ProviderId]
 ) -> None:
     for id in providers:
-        prompter.print(texts.format_factors(recommendation, id), hang=22)
+        prompter.print(text.format_factors(recommendation, id), hang=22)
         prompter.print()
     if not recommendation.blocked:  # else already printed
-        prompter.print(texts.format_flips(recommendation), hang=INDENT)
+        prompter.print(text.format_flips(recommendation), hang=INDENT)
     prompter.print()
     prompter.print(text.format_sources(recommendation, datetime.date.today()), hang=INDENT)
 

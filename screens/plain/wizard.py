@@ -28,6 +28,7 @@ from ftwizard.screens.plain.prompts import (
     UserQuit,
 )
 from ftwizard.screens.terminal import glyphs
+from ftwizard.screens.wizard.provider import text
 
 NOTHING = "Nothing was started or written."
 
@@ -149,7 +150,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
     """Explain that other providers end here; offer this machine."""
     if draft.provider == "local":
         return draft.with_provider_reason()
-    prompter.print(texts.format_elsewhere(draft.provider, draft.checked), hang=2)
+    prompter.print(text.format_elsewhere(draft.provider, draft.checked), hang=2)
     options = [
         ("here", "train on this machine instead, with the same data"),
         ("costs", "compare the costs of all providers"),

@@ -16,23 +16,23 @@ from ftwizard.screens import palette
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import (
     Draft,
-    Step,
     find_name_problem,
     format_command,
     suggest_run_name,
 )
-from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.text_input import TextInput
+from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.text import make_lines_visible
 
 MIN_READ_S = 0.6
 """Enter is ignored this soon: nobody can have read the plan yet."""
 
 
-class ReviewPage(WizardPage[Step]):
+class ReviewPage(WizardPage):
     """Dismisses with the named draft once confirmed."""
 
     STEP = 4
+    PANE = "#plan"
     HELP = (
         "Nothing is saved yet. Enter saves the plan under the name above and starts the run, which "
         "keeps running without this window.\n\n"
@@ -47,8 +47,7 @@ class ReviewPage(WizardPage[Step]):
     ]
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__()
-        self._draft = draft
+        super().__init__(draft)
         self._shown = time.monotonic()
 
     def body(self) -> ComposeResult:
@@ -72,23 +71,18 @@ class ReviewPage(WizardPage[Step]):
     def on_input_changed(self, event: Input.Changed) -> None:
         self._say()
 
-    def action_read(self, by: int) -> None:
-        pane = self.query_one("#plan")
-        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
-
-    def action_back(self) -> None:
-        self.dismiss(Step(self._draft.named(self.query_one(Input).value), -1))
+    def get_draft(self) -> Draft:
+        return self._draft.named(self.query_one(Input).value.strip())
 
     def go_next(self) -> None:
         """Continue, unless Enter was pressed twice on the page before."""
         if time.monotonic() - self._shown < MIN_READ_S:
             return
-        name = self.query_one(Input).value.strip()
-        if not find_name_problem(name, self._draft.saved):
-            self.dismiss(Step(self._draft.named(name), 1))
+        if not find_name_problem(self.get_draft().name, self._draft.saved):
+            self.leave(1)
 
     def _say(self) -> None:
-        name = self.query_one(Input).value.strip()
+        name = self.get_draft().name
         line = self.query_one("#problem-line", Static)
         problem = find_name_problem(name, self._draft.saved)
         line.update(Text.assemble(("✗ ", palette.BAD), problem) if problem else "")

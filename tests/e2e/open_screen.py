@@ -26,7 +26,7 @@ from ftwizard.screens.draft.suggestions import MAX_CHARACTERS
 from ftwizard.screens.monitor.results import ResultsPage
 from ftwizard.screens.session import Session
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+from ftwizard.screens.wizard.provider.page import UnsupportedProviderPage
 from ftwizard.screens.wizard.review import ReviewPage
 from ftwizard.text import make_visible
 from tests.helpers.estimates import make_report

@@ -28,7 +28,6 @@ from ftwizard.screens.dialogs.questions import (
 )
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
-from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard.data import data_check, new_files, report_text
@@ -36,6 +35,7 @@ from ftwizard.screens.wizard.data.data_check import DataCheck
 from ftwizard.screens.wizard.data.fields import DataFields
 from ftwizard.screens.wizard.data.new_files import FileCommand
 from ftwizard.screens.wizard.data.report_view import ReportView
+from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.text import format_count, make_visible
 
 PENDING = {"own": "Name the validation file", "again": "Read the data again with the changes"}
@@ -74,9 +74,7 @@ def list_doubts(report: DataReport) -> Iterator[ConfirmDialog]:
     if errors := _ask_about_errors(report):
         yield errors
     if raised := report_text.find_tool_warning(report):
-        yield ConfirmDialog(
-            "Fine-tune on facts that change?", raised.message, "continue anyway", "back"
-        )
+        yield ConfirmDialog(texts.FACTS_QUESTION, raised.message, "continue anyway", "back")
 
 
 def _ask_about_errors(report: DataReport) -> ConfirmDialog | None:
@@ -105,7 +103,7 @@ UNNAMED = "Enter a file name first; tab completes it."
 UNNAMED_OWN = "Name the validation file, or choose a share of the rows."
 
 
-class DataPage(WizardPage[Step]):
+class DataPage(WizardPage):
     """Dismisses with a draft that names usable data."""
 
     STEP = 1
@@ -134,8 +132,7 @@ class DataPage(WizardPage[Step]):
     ]
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__()
-        self._draft = draft
+        super().__init__(draft)
         self._check: DataCheck | None = None
         """The running check."""
         self._polls = 0
@@ -203,7 +200,7 @@ class DataPage(WizardPage[Step]):
         """Whether the validation file still has to be named."""
         return self._fields.share == OWN_FILE and not self._fields.validation_file
 
-    def _with_answers(self) -> Draft:
+    def get_draft(self) -> Draft:
         """Return the draft with the page's current answers."""
         draft = self._draft.with_validation(self._fields.share)
         if self._is_read or self._fields.share != OWN_FILE:
@@ -252,9 +249,6 @@ class DataPage(WizardPage[Step]):
     def on_report_view_moved(self) -> None:
         self.refresh_bindings()
 
-    def action_back(self) -> None:
-        self.dismiss(Step(self._with_answers(), -1))
-
     def action_cancel(self) -> None:
         self._cancel()
         self._fields.rows.focus_input()
@@ -278,7 +272,7 @@ class DataPage(WizardPage[Step]):
             self.notify("The file has changed and is read again.", markup=False)
             self._start_check(self._named)
             return
-        draft = self._with_answers()
+        draft = self.get_draft()
         if not await self._confirm(draft):
             return
         draft = draft.allowing("skip-bad-rows", new_files.count_bad_rows(draft) > 0)
@@ -297,15 +291,15 @@ class DataPage(WizardPage[Step]):
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_repair(self) -> None:
-        await self._write(new_files.build_fix(self._with_answers()))
+        await self._write(new_files.build_fix(self.get_draft()))
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_split(self) -> None:
-        await self._write(new_files.build_split(self._with_answers()))
+        await self._write(new_files.build_split(self.get_draft()))
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_convert(self) -> None:
-        draft = self._with_answers()
+        draft = self.get_draft()
         if draft.checked is None:
             return
         options, target = new_files.list_targets(draft.checked), str(draft.target or "")
@@ -364,7 +358,7 @@ class DataPage(WizardPage[Step]):
         self._reading_from = (self.focused, own)
         path = name if ids.parse(name) else get_absolute_path(name)
         files = schema.Files(train=path, validation=get_absolute_path(own) if own else None)
-        self._draft = self._with_answers().with_check(files, None)
+        self._draft = self.get_draft().with_check(files, None)
         self._check = check = DataCheck(self._draft, path)
         self._show()
         try:

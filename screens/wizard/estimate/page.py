@@ -20,8 +20,8 @@ from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import live_estimate, setting_values, texts
-from ftwizard.screens.draft.drafts import Draft, Step, temporary_plan
-from ftwizard.screens.page import WizardPage
+from ftwizard.screens.draft.drafts import Draft, temporary_plan
+from ftwizard.screens.wizard.page import WizardPage
 
 PRICE_HINT, PROBE_HINT = "h sets the hourly price", "p measures it"
 PROBE_TITLE = "Probing: training steps on the longest rows"
@@ -37,7 +37,7 @@ def describe_smaller_batch(draft: Draft, probe: ProbeReport) -> str:
     )
 
 
-class EstimatePage(WizardPage[Step]):
+class EstimatePage(WizardPage):
     """Counts tokens with the model's tokenizer; dismisses with a draft that has the estimate."""
 
     STEP = 3
@@ -59,8 +59,7 @@ class EstimatePage(WizardPage[Step]):
     ]
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__()
-        self._draft = draft
+        super().__init__(draft)
         self._changes: list[str] = []
 
     def body(self) -> ComposeResult:
@@ -73,18 +72,8 @@ class EstimatePage(WizardPage[Step]):
             self._begin()
         self.call_after_refresh(self._show)
 
-    def action_back(self) -> None:
-        self.dismiss(Step(self._draft, -1))
-
-    def action_costs(self) -> None:
-        from ftwizard.screens.costs.page import CostsPage
-
-        def priced(draft: Draft | None) -> None:
-            if draft is not None:
-                self._draft = self._draft.with_hour_price(draft.hour)
-                self._show()
-
-        self.app.push_screen(CostsPage(self._draft), priced)
+    def update_costs(self) -> None:
+        self._show()
 
     @work(group="hour", exclusive=True, exit_on_error=False)
     async def action_hour(self) -> None:
@@ -116,7 +105,7 @@ class EstimatePage(WizardPage[Step]):
 
     def go_next(self) -> None:
         if self._draft.estimate is not None:
-            self.dismiss(Step(self._draft, 1))
+            self.leave(1)
 
     @work(group="count", exclusive=True, exit_on_error=False)
     async def _begin(self) -> None:
@@ -125,12 +114,12 @@ class EstimatePage(WizardPage[Step]):
         except Exception as error:  # noqa: BLE001 (else the page stays blank)
             problem = error if isinstance(error, FtwizardError) else crash_log.to_user_error(error)
             await self.app.push_screen_wait(ErrorDialog(problem))
-            self.dismiss(Step(self._draft, -1))
+            self.leave(-1)
 
     async def _count(self) -> None:
         if self._draft.is_stale:
             await self.app.push_screen_wait(ErrorDialog(texts.file_changed_error(self._draft)))
-            self.dismiss(Step(self._draft, -2))
+            self.leave(-2)
             return
         draft, again = self._draft, True
         while again:
@@ -139,7 +128,7 @@ class EstimatePage(WizardPage[Step]):
                     self.app, texts.COUNTING, "estimate", file
                 )
             if document is None:
-                self.dismiss(Step(self._draft, -1))
+                self.leave(-1)
                 return
             self._draft = draft.with_estimate(msgspec.convert(document, EstimateReport))
             # The model's size is known now, so more advice applies.

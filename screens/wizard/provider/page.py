@@ -19,20 +19,22 @@ from ftwizard.catalog.providers import ProviderId, Size, catalog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
-from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.wizard.page import DraftPage, WizardPage
 from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.costs import PricedOffers
 from ftwizard.screens.wizard.provider.text import DataFindings
 
 ROOMY = 110
 """Window width from which questions are shown in full."""
+LOCAL_HINT = "\nPress Enter to train on this machine instead, with the same rows."
 
 
-class ProviderPage(WizardPage[Step]):
+class ProviderPage(WizardPage):
     """Dismisses with a draft that has the provider."""
 
     STEP = 0
+    PANE = "#advice"
     HELP = (
         "Fine-tune on your own machine, through a provider's API, or with a cloud service. Questions "
         "that this machine already answers are skipped. Each answer updates the recommendation "
@@ -50,8 +52,7 @@ class ProviderPage(WizardPage[Step]):
     ]
 
     def __init__(self, draft: Draft, today: datetime.date | None = None) -> None:
-        super().__init__()
-        self._draft = draft
+        super().__init__(draft)
         self._today = today or datetime.date.today()
         self._questions = list_questions(draft)
         self._selected_provider: str = draft.chosen_provider or "local"
@@ -103,56 +104,36 @@ class ProviderPage(WizardPage[Step]):
             return self._can_scroll
         return True
 
-    def action_read(self, by: int) -> None:
-        pane = self.query_one("#advice")
-        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
-
     def action_costs(self) -> None:
-        """Show every offer for this data."""
-        from ftwizard.screens.costs.page import CostsPage
+        self.show_costs(self._with_recommendation(self.get_draft()), self._today)
 
-        def priced(draft: Draft | None) -> None:
-            if draft is not None and draft.hour != self._draft.hour:
-                self._draft = self._draft.with_hour_price(draft.hour)
-                self.workers.cancel_group(self, "price")
-                self._priced.clear()
-                self._pricing.clear()
-                self._update_recommendation(from_the_top=False)
-
-        shown = CostsPage(self._with_recommendation(self._with_answers()), self._today)
-        self.app.push_screen(shown, priced)
-
-    def action_back(self) -> None:
-        self.dismiss(Step(self._with_answers(), -1))
+    def update_costs(self) -> None:
+        self.workers.cancel_group(self, "price")
+        self._priced.clear()
+        self._pricing.clear()
+        self._update_recommendation(from_the_top=False)
 
     @work(group="next", exclusive=True, exit_on_error=False)
     async def go_next(self) -> None:
-        draft = self._with_answers()
+        draft = self.get_draft()
         recommendation = self._recommendation(draft)
         if recommendation.wrong_tool and not await self.app.push_screen_wait(
-            ConfirmDialog(
-                "Fine-tune on facts that change?",
-                recommendation.fit or "",
-                "continue anyway",
-                "back",
-            )
+            ConfirmDialog(texts.FACTS_QUESTION, recommendation.fit or "", "continue anyway", "back")
         ):
             return
         self.dismiss(Step(self._with_recommendation(draft), 1))
 
-    def _with_answers(self) -> Draft:
+    def get_draft(self) -> Draft:
         answers: dict[str, str] = {
             question.id: value
             for question in self._questions
             if (value := self.query_one(f"#answer-{question.id}", Choice).value) != UNANSWERED
         }
         provider = self.query_one("#provider", Choice).value
-        draft = (
-            self._draft
-            if provider == self._selected_provider
-            else self._draft.with_provider(cast(ProviderId, provider))
-        )
-        return draft.with_answers(answers)
+        draft = self._draft.with_answers(answers)
+        if provider == self._selected_provider:
+            return draft
+        return draft.with_provider(cast(ProviderId, provider))
 
     def _recommendation(self, draft: Draft) -> Recommendation:
         return provider_advice.recommend(draft.machine, draft.answers, self._today)
@@ -165,27 +146,18 @@ class ProviderPage(WizardPage[Step]):
 
     def _update_recommendation(self, *, from_the_top: bool = True) -> None:
         """Update the recommendation; keep the scroll position unless ``from_the_top``."""
-        draft = self._with_answers()
+        draft = self.get_draft()
         recommendation = self._recommendation(draft)
         chooser = self.query_one("#provider", Choice)
-        if (
-            draft.chosen_provider is None and chooser.value == self._selected_provider
-        ):  # else its Changed message is still to come
+        # If another is selected already, its Changed message is still to come.
+        if draft.chosen_provider is None and chooser.value == self._selected_provider:
             self._selected_provider = recommendation.provider
             with self.prevent(Choice.Changed):
                 chooser.value = recommendation.provider
         part = self.query_one("#words", Static)
         findings, width = self._get_findings(draft), part.size.width or self.size.width - 5
-        part.update(
-            text.format_page(
-                recommendation,
-                cast(ProviderId, chooser.value),
-                findings,
-                width,
-                "c lists all offers",
-                self._today,
-            )
-        )
+        chosen, more = cast(ProviderId, chooser.value), "c lists all offers"
+        part.update(text.format_page(recommendation, chosen, findings, width, more, self._today))
         if from_the_top:
             self.query_one("#advice").scroll_home(animate=False)
         self.call_after_refresh(self._update_keys)
@@ -217,3 +189,28 @@ class ProviderPage(WizardPage[Step]):
     async def _compute_costs(self, draft: Draft, size: Size) -> None:
         self._priced[size] = await run_in_thread(costs.price_offers, draft, self._today)
         self._update_recommendation(from_the_top=False)
+
+
+class UnsupportedProviderPage(DraftPage):
+    """Last page for a provider whose jobs ftwizard cannot start; Enter switches to local training."""
+
+    NAME = "Elsewhere"
+    STEP = 1
+    HELP = "Your rows are checked. ftwizard cannot start jobs on this provider."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "here", "train here instead", key_display="enter"),
+        Binding("c", "costs", "costs"),
+        Binding("h", "home", "home"),
+    ]
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(classes="lead"):
+            elsewhere = text.format_elsewhere(self._draft.provider, self._draft.checked)
+            yield Static(elsewhere.append(LOCAL_HINT, "dim"), markup=False)
+
+    def action_here(self) -> None:
+        self._draft = self._draft.with_provider("local")
+        self.leave(1)
+
+    def action_home(self) -> None:
+        self.leave(0)

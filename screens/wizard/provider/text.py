@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -17,8 +16,9 @@ from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.catalog.providers import ProviderFacts, ProviderId, catalog
+from ftwizard.data.documents import DataReport
 from ftwizard.screens import layout, palette
-from ftwizard.screens.draft import texts
+from ftwizard.text import format_count, make_visible
 
 INDENT = 4
 _NAME_WIDTH = 20
@@ -60,36 +60,26 @@ def format_page(
 
     ``more``: how to list every offer, in words.
     """
-    parts: list[Text] = []
+    parts = [(format_warning(findings.evidence), 2)]
+    parts.append((format_recommendation(recommendation, findings.evidence), INDENT))
     if provider != recommendation.provider:
-        parts.append(
-            layout.wrap_hanging(
-                format_instead(recommendation, provider, findings.costs), INDENT, width
-            )
-        )
-    if text := format_warning(findings.evidence):
-        parts.append(layout.wrap_hanging(text, 2, width))
-    parts.append(
-        layout.wrap_hanging(format_recommendation(recommendation, findings.evidence), INDENT, width)
-    )
-    turns = texts.format_flips(recommendation)
+        parts.insert(0, (format_instead(recommendation, provider, findings.costs), INDENT))
+    costs = format_costs(recommendation, provider, findings, width, more)
+    flips = format_flips(recommendation), INDENT
+    suggestions = format_suggestions(findings.evidence), INDENT
     if recommendation.blocked:  # one of these has to change first
-        parts.append(layout.wrap_hanging(turns[1:], INDENT, width))
-    parts.append(format_costs(recommendation, provider, findings, width, more))
-    if text := format_suggestions(findings.evidence):
-        parts.append(layout.wrap_hanging(text, INDENT, width))
-    if turns and not recommendation.blocked:
-        parts.append(layout.wrap_hanging(turns[1:], INDENT, width))
-    if width >= COMPARISON_WIDTH:
-        parts.append(format_comparison(recommendation, provider, width))
+        parts += [flips, (costs, 0), suggestions]
     else:
-        parts.append(
-            layout.wrap_hanging(
-                texts.format_factors(recommendation, provider), 2 + _LABEL_WIDTH, width
-            )
-        )
-    parts.append(layout.wrap_hanging(format_sources(recommendation, today), INDENT, width))
-    return Text("\n\n").join(parts)
+        parts += [(costs, 0), suggestions, flips]
+    if width >= COMPARISON_WIDTH:
+        parts.append((format_comparison(recommendation, provider, width), 0))
+    else:
+        parts.append((format_factors(recommendation, provider), 2 + _LABEL_WIDTH))
+    parts.append((format_sources(recommendation, today), INDENT))
+    wrapped = [
+        layout.wrap_hanging(text, hang, width) if hang else text for text, hang in parts if text
+    ]
+    return Text("\n\n").join(wrapped)
 
 
 def format_warning(evidence: Evidence | None) -> Text:
@@ -113,26 +103,85 @@ def format_suggestions(evidence: Evidence | None) -> Text:
 
 
 def format_recommendation(recommendation: Recommendation, evidence: Evidence | None) -> Text:
-    """Format the recommendation; evidence in the data outweighs an answer."""
-    if evidence is not None and warn_of_facts(evidence) and not recommendation.wrong_tool:
-        recommendation = msgspec.structs.replace(recommendation, fit=None)
-    text = texts.format_recommendation(recommendation)
-    text.rstrip()
+    """Format the recommended provider with its reasons and cautions; evidence in the data
+    outweighs an answer."""
+    text, names = Text(), catalog()
+    name = names.provider(recommendation.provider).name
+    if recommendation.platform:
+        name += f", {names.platform(recommendation.platform).name}"
+    contradicted = evidence is not None and warn_of_facts(evidence)
+    if recommendation.fit and (recommendation.wrong_tool or not contradicted):
+        mark, style = ("✗", palette.BAD) if recommendation.wrong_tool else ("✓", palette.GOOD)
+        text.append(f"{mark} ", style).append(f"{recommendation.fit}\n")
+    if recommendation.blocked:
+        text.append("✗ ", palette.BAD).append(f"{recommendation.blocked}\n")
+        text.append("  ~ ", "dim").append("Closest: ").append(name, "bold").append(".\n")
+    else:
+        text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
+    _append_list(text, "+", recommendation.reasons)
+    _append_list(text, "-", recommendation.cautions)
+    if close := recommendation.close_to:
+        _append_list(text, "~", [f"{names.provider(close).name} is nearly as good here."])
     return text
 
 
 def format_instead(
     recommendation: Recommendation, provider: ProviderId, costs: Sequence[ProviderCost]
 ) -> Text:
-    """Format the cost of choosing another provider, money first."""
-    text = texts.format_instead(recommendation, provider)
+    """Format the consequences of choosing another provider, money first."""
+    chosen, loss = catalog().provider(provider), recommendation.costs_of[provider]
+    text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
     cost_of = {cost.provider: cost for cost in costs}
-    if costs and (
-        words := provider_costs.compare_costs(cost_of[provider], cost_of[recommendation.provider])
-    ):
-        title = text.plain.index("\n") + 1
-        text = text[:title] + Text.assemble(("  · ", "dim"), f"{words}\n") + text[title:]
-    text.rstrip()
+    if costs:
+        money = provider_costs.compare_costs(cost_of[provider], cost_of[recommendation.provider])
+        _append_list(text, "·", [money] if money else [])
+    _append_list(text, "·", [loss])
+    if not chosen.available and chosen.unavailable not in loss:
+        text.append("  ! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
+    return text
+
+
+def format_factors(recommendation: Recommendation, provider: ProviderId) -> Text:
+    """Format a provider's six factors."""
+    chosen = catalog().provider(provider)
+    text = Text.assemble((f"{chosen.name}\n", "bold"))
+    for factor, label in catalog().factors.items():
+        platform = recommendation.platform if provider == "cloud" else None
+        claim = chosen.claims(factor, platform)[0]
+        text.append(f"  {label:<{_LABEL_WIDTH}}", "dim").append(f"{claim.statement}\n")
+    return text
+
+
+def format_flips(recommendation: Recommendation) -> Text:
+    """Format what would change the recommendation, or unblock a provider; empty if nothing would."""
+    text = Text()
+    if recommendation.blocked:
+        text.append("One of these has to change\n", "bold")
+        _append_list(text, "·", recommendation.changes)
+    elif recommendation.flips:
+        text.append("What would change the recommendation\n", "bold")
+        _append_list(text, "·", recommendation.flips)
+    return text
+
+
+def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        text.append(f"  {mark} ", "dim").append(f"{line}\n")
+
+
+def format_elsewhere(provider: ProviderId, checked: DataReport | None) -> Text:
+    """Format the checked rows, why the wizard ends here, and upcoming end dates."""
+    chosen = catalog().provider(provider)
+    text = Text.assemble((f"{chosen.name}\n\n", "bold"))
+    if checked:
+        rows = format_count(checked.usable, "usable row")
+        text.append("✓ ", palette.GOOD)
+        text.append(f"{rows} in {make_visible(checked.path)} ({checked.format}).\n")
+    text.append("! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
+    today = datetime.date.today()
+    for end in catalog().lifecycles:
+        if end.provider == provider and end.date > today:
+            text.append("· ", "dim").append(f"{end.date}: {end.text}\n")
     return text
 
 

@@ -32,9 +32,9 @@ from ftwizard.screens.draft.setting_values import (
     with_value,
 )
 from ftwizard.screens.draft.suggestions import suggest_models
-from ftwizard.screens.page import WizardPage
 from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.recipe.setting_row import SettingRow
 
 ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
@@ -47,7 +47,7 @@ class RecipeFields(VerticalScroll, can_focus=False, inherit_bindings=False):
     """Fields that up and down move between; the focused one is scrolled into view."""
 
 
-class RecipePage(WizardPage[Step]):
+class RecipePage(WizardPage):
     """Dismisses with a draft that names a model and how to train it."""
 
     STEP = 2
@@ -62,8 +62,7 @@ class RecipePage(WizardPage[Step]):
     )
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__()
-        self._draft = draft
+        super().__init__(draft)
         self._settings = settings()
         self._advised: dict[str, AdvisedValue] = {}
         self._problem = ""
@@ -130,9 +129,8 @@ class RecipePage(WizardPage[Step]):
     def on_resize(self) -> None:
         self._update_texts()
 
-    def action_back(self) -> None:
-        draft, _ = self._read_rows()
-        self.dismiss(Step(draft, -1))
+    def get_draft(self) -> Draft:
+        return self._read_rows()[0]
 
     @work(group="next", exclusive=True, exit_on_error=False)
     async def go_next(self) -> None:

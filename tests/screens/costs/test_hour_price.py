@@ -22,8 +22,7 @@ from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.plain import costs, wizard
 from ftwizard.screens.plain.prompts import BACK
 from ftwizard.screens.wizard.estimate.page import EstimatePage
-from ftwizard.screens.wizard.provider.page import ProviderPage
-from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
 from tests.helpers.estimates import make_report
 from tests.screens.costs.helpers import FACTS, TODAY, checked
 from tests.screens.frames import asked, assert_frame, drive, frame, says, until

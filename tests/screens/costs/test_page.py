@@ -30,7 +30,7 @@ from ftwizard.screens.costs.table import Order
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu
-from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+from ftwizard.screens.wizard.provider.page import UnsupportedProviderPage
 from tests.helpers.estimates import make_report
 from tests.screens.costs.helpers import (
     COLUMN_IDS,

@@ -18,8 +18,7 @@ from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog, Typed
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.wizard.data.page import DataPage
-from ftwizard.screens.wizard.provider.page import ProviderPage
-from ftwizard.screens.wizard.provider.unavailable import UnsupportedProviderPage
+from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.recipe.setting_row import SettingRow
 from tests.screens.frames import drive, frame, says, until

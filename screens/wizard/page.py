@@ -1,0 +1,82 @@
+"""Base classes of the wizard's pages."""
+
+from __future__ import annotations
+
+import datetime
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from ftwizard.screens.draft.drafts import Draft, Step
+from ftwizard.screens.page import Page
+
+
+class DraftPage(Page[Step]):
+    """Edits a draft; dismisses with it and the direction to go."""
+
+    PANE: ClassVar[str] = ""
+    """Selector of the pane that page up and page down scroll."""
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+
+    def get_draft(self) -> Draft:
+        """Return the draft with the page's current answers."""
+        return self._draft
+
+    def leave(self, direction: int) -> None:
+        self.dismiss(Step(self.get_draft(), direction))
+
+    def action_back(self) -> None:
+        self.leave(-1)
+
+    def action_read(self, by: int) -> None:
+        """Scroll the pane by pages."""
+        pane = self.query_one(self.PANE)
+        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
+
+    def action_costs(self) -> None:
+        self.show_costs(self._draft, datetime.date.today())
+
+    def show_costs(self, draft: Draft, today: datetime.date) -> None:
+        """Show the costs of a draft; take over the hourly price that is set there."""
+        from ftwizard.screens.costs.page import CostsPage
+
+        def take_price(priced: Draft | None) -> None:
+            if priced is not None and priced.hour != self._draft.hour:
+                self._draft = self._draft.with_hour_price(priced.hour)
+                self.update_costs()
+
+        self.app.push_screen(CostsPage(draft, today), take_price)
+
+    def update_costs(self) -> None:
+        """Show costs at the draft's new hourly price."""
+
+
+class WizardPage(DraftPage):
+    """A wizard page: Enter goes to the next page from any field, up and down move the focus."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "next", key_display="enter", priority=True),
+        # "?" must remain typeable in input fields.
+        Binding("f1,question_mark", "help", "help", key_display="F1"),
+        Binding("tab", "app.focus_next", "next field", key_display="tab"),
+        Binding("up", "app.focus_previous", "up", show=False),
+        Binding("down", "app.focus_next", "down", show=False),
+    ]
+
+    class Entered(Message):
+        """Enter was pressed."""
+
+    def action_next(self) -> None:
+        """Continue after earlier keys were handled: a slow connection delivers several at once."""
+        (self.focused or self).post_message(self.Entered())  # queued behind earlier keys
+
+    def on_wizard_page_entered(self) -> None:
+        self.app.call_later(self.call_later, self.go_next)
+
+    def go_next(self) -> object:
+        """Do what Enter does here."""
+        raise NotImplementedError
