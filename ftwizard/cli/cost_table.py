@@ -57,10 +57,9 @@ def show(
     """
     hosted = hosted_models.find_model(model) if model else None
     shown, gone, unknown = _sort_out(costs, hosted.id if hosted else None)
-    total = costs.counted["total"]
-    output.print_lines(
-        out, f"Costs for {_format_tokens(total)} tokens, {_format_edition(costs.edition)}"
-    )
+    tokens = _format_tokens(costs.counted["total"])
+    edition = "current prices" if costs.edition == "current" else "edition 2026-04 (the article)"
+    output.print_lines(out, f"Costs for {tokens} tokens, {edition}")
     columns = _fitting_columns(out.width)
     out.print(_build_table(shown, costs.sort == "provider", columns, costs.date))
     if left := [name for name in COLUMNS if name not in columns]:
@@ -88,26 +87,22 @@ def _sort_out(
     costs: CostReport, wanted: str | None
 ) -> tuple[list[Offer], list[Offer], list[Offer]]:
     """Return the offers to show, those no longer available, and those without a price."""
-    priceless = [offer for offer in costs.costs if _has_no_price(offer) and offer.model != wanted]
+    offers = [offer for offer in costs.costs if offer.model != wanted]
+    priceless = [
+        offer
+        for offer in offers
+        if offer.provider != "local" and not (offer.training or offer.rate or offer.input)
+    ]
     many = {
         name
         for name in PLATFORM_NAMES
         if sum(offer.platform == name for offer in priceless) > MAX_UNPRICED
     }
     current = costs.edition == "current"
-    gone = [
-        offer for offer in costs.costs if current and not offer.tunable and offer.model != wanted
-    ]
+    gone = [offer for offer in offers if current and not offer.tunable]
     unknown = [offer for offer in priceless if offer.platform in many and offer not in gone]
-    return (
-        [offer for offer in costs.costs if offer not in gone and offer not in unknown],
-        gone,
-        unknown,
-    )
-
-
-def _has_no_price(offer: Offer) -> bool:
-    return offer.provider != "local" and not (offer.training or offer.rate or offer.input)
+    hidden = [*gone, *unknown]
+    return [offer for offer in costs.costs if offer not in hidden], gone, unknown
 
 
 def _new_table() -> Table:
@@ -139,7 +134,7 @@ def _build_table(
         if grouped and offer.platform != group:
             group = offer.platform
             table.add_row(GROUPS[group], style="bold")
-        name = _short_name(offer) if grouped else offer.name
+        name = offer.name.removeprefix(f"{GROUPS[offer.platform]} ") if grouped else offer.name
         cells = _format_cells(offer, today)
         table.add_row(
             make_visible(("→ " if offer.recommended else "  ") + name),
@@ -155,16 +150,11 @@ def _format_cells(offer: Offer, today: datetime.date) -> dict[str, str]:
     return {
         "training": _format_training(offer, today),
         "in / out": _format_inference(offer),
-        "base": _format_relative(offer.relative),
+        "base": f"{offer.relative.value:+.0f}%" if offer.relative else "",
         "host/h": _format_money(offer.hosting) if offer.hosting else "",
         "keep": {"unknown": "?"}.get(offer.weights, offer.weights),
         "as of": f"{offer.as_of[:7]}{'!' if offer.stale else ''}" if offer.as_of else "",
     }
-
-
-def _short_name(offer: Offer) -> str:
-    """Return the name of an offer without its platform."""
-    return offer.name.removeprefix(f"{GROUPS[offer.platform]} ")
 
 
 def _format_inference(offer: Offer) -> str:
@@ -174,26 +164,18 @@ def _format_inference(offer: Offer) -> str:
 
 
 def _format_training(offer: Offer, today: datetime.date) -> str:
-    if offer.training is None:
-        if offer.provider == "local":
-            return _format_hourly(offer)
-        per_hour = offer.rate and offer.rate.unit == "USD per hour"
-        return f"{_format_money(offer.rate)}/h" if offer.rate and per_hour else "unknown"
-    words = [
-        _format_money(offer.training) if offer.other_training else _format_range(offer.training)
-    ]
-    if offer.other_training:
-        words.append(
-            f"{_format_month(offer.other_training, today)}: {_format_money(offer.other_training)}"
-        )
-    return "\n".join(words)
-
-
-def _format_hourly(offer: Offer) -> str:
-    if offer.too_small:
+    if offer.training and offer.other_training:
+        other = offer.other_training
+        return f"{_format_money(offer.training)}\n{_format_month(other, today)}: {_format_money(other)}"
+    if offer.training:
+        return _format_range(offer.training)
+    is_local = offer.provider == "local"
+    if is_local and offer.too_small:
         return "does not fit"
-    if offer.rate:
-        return "hours unknown" if offer.card else f"{_format_money(offer.rate)}/h"
+    if offer.rate and is_local and offer.card:
+        return "hours unknown"
+    if offer.rate and (is_local or offer.rate.unit == "USD per hour"):
+        return f"{_format_money(offer.rate)}/h"
     return "unknown"
 
 
@@ -268,24 +250,14 @@ def _offer_notes(shown: list[Offer]) -> Iterator[str]:
         by_note.items(), key=lambda item: (item[0][0] not in ("end", "caution"), -len(item[1]))
     )
     for (_, note), offers in ordered:
-        names = ", ".join(dict.fromkeys(_offer_owner(offer, len(offers) > 1) for offer in offers))
-        yield f"{names}{f' ({len(offers)} rows)' if len(offers) > 1 else ''}: {note}"
-
-
-def _offer_owner(offer: Offer, several: bool) -> str:
-    if not several:
-        return offer.name
-    if offer.provider == "local":
-        return "Rented GPU"
-    return GROUPS[offer.platform]
-
-
-def _format_edition(name: str) -> str:
-    return "edition 2026-04 (the article)" if name == "2026-04" else "current prices"
-
-
-def _format_relative(figure: Figure | None) -> str:
-    return f"{figure.value:+.0f}%" if figure else ""
+        if len(offers) == 1:
+            yield f"{offers[0].name}: {note}"
+            continue
+        owners = (
+            "Rented GPU" if offer.provider == "local" else GROUPS[offer.platform]
+            for offer in offers
+        )
+        yield f"{', '.join(dict.fromkeys(owners))} ({len(offers)} rows): {note}"
 
 
 def _format_money(figure: Figure) -> str:

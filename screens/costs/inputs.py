@@ -77,7 +77,12 @@ class Basis:
     @property
     def tokens(self) -> str:
         """Describe the tokens that are trained on."""
-        return _describe_tokens(self.load)
+        load = self.load
+        if load is None:
+            return "Tokens are not counted yet, so the training cost is unknown"
+        about = "" if load.tokens.low == load.tokens.high else "about "
+        passes = f"{load.tokens.value:,} × {format_epochs(load.epochs)}"
+        return f"{about}{load.total:,} tokens ({passes}), {load.counted}"
 
 
 def build_basis(draft: Draft, today: datetime.date) -> Basis:
@@ -186,10 +191,12 @@ def _load_from_estimate(draft: Draft) -> TrainingLoad | None:
     if not report or not report.tokens:
         return None
     epochs = draft.plan.recipe.epochs
+    tokens = max(1, round(report.tokens / epochs))
+    short_name = draft.plan.model.name.rstrip("/").rpartition("/")[2]
     return TrainingLoad(
-        tokens=_exact_estimate(max(1, round(report.tokens / epochs))),
+        tokens=TokenEstimate(value=tokens, low=tokens, high=tokens),
         epochs=epochs,
-        counted=f"counted with {_short_name(draft.plan.model.name)}",
+        counted=f"counted with {make_visible(short_name, 40)}",
         rows=setting_values.count_trained_rows(draft),
         by_model=report.by_model,
     )
@@ -221,15 +228,6 @@ def _load_from_check(draft: Draft) -> TrainingLoad | None:
     )  # fmt: skip
 
 
-def _short_name(name: str) -> str:
-    """Return a model's name without owner or folder."""
-    return make_visible(name.rstrip("/").rpartition("/")[2], 40)
-
-
-def _exact_estimate(tokens: int) -> TokenEstimate:
-    return TokenEstimate(value=tokens, low=tokens, high=tokens)
-
-
 def _volume_of_rows(draft: Draft) -> Volume | None:
     """Return the mean tokens of a row's prompt and response; None if unknown."""
     if draft.estimate and (part := draft.estimate.parts.get("train")):
@@ -245,14 +243,6 @@ def _mean_volume(tokens: int, answers: int, rows: int) -> Volume | None:
         return None
     into = max(1, round((tokens - answers) / rows))
     return Volume(tokens_in=Decimal(into), tokens_out=Decimal(max(1, round(answers / rows))))
-
-
-def _describe_tokens(load: TrainingLoad | None) -> str:
-    if load is None:
-        return "Tokens are not counted yet, so the training cost is unknown"
-    about = "" if load.tokens.low == load.tokens.high else "about "
-    passes = f"{load.tokens.value:,} × {format_epochs(load.epochs)}"
-    return f"{about}{load.total:,} tokens ({passes}), {load.counted}"
 
 
 def list_amounts(volume: Volume) -> list[tuple[str, str]]:
@@ -277,10 +267,7 @@ def parse_amount(name: str, typed: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal(0)
     if not amount.is_finite() or not 0 < amount <= MAX_AMOUNT:
-        wrong = (
-            f"“{make_visible(typed.strip(), 24)}” is not a number"
-            if typed.strip()
-            else "enter a number"
-        )
+        shown = make_visible(typed.strip(), 24)
+        wrong = f"“{shown}” is not a number" if shown else "enter a number"
         raise ValueError(f"{name}: {wrong} from 1 to {MAX_AMOUNT:,f}.")
     return amount

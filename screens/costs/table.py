@@ -190,15 +190,10 @@ def _column_width(column: Column, offers: Sequence[Offer], *, sorted_by: bool) -
 def _format_training(offer: Offer) -> str:
     if offer.too_small:
         return TOO_SMALL
-    if offer.provider == "local" and offer.card is None:
-        return UNKNOWN if offer.rate is None else _format_own(offer)
-    if offer.training is None and offer.rate and offer.rate.unit == "USD per hour":
+    is_own = offer.provider == "local" and offer.card is None
+    if offer.training is None and offer.rate and (is_own or offer.rate.unit == "USD per hour"):
         return f"{format_price(offer.rate)}/h"
     return format_price(offer.training)
-
-
-def _format_own(offer: Offer) -> str:
-    return format_price(offer.training) if offer.training else f"{format_price(offer.rate)}/h"
 
 
 def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
@@ -222,17 +217,11 @@ def _format_relative(offer: Offer) -> str:
 
 
 def _format_monthly(offer: Offer) -> str:
-    if not offer.serves and offer.market != "spot":
-        return TOO_SMALL
-    if offer.provider == "local" and offer.card is None:
-        return UNKNOWN if offer.monthly is None else format_dollars(offer.monthly.value)
     if offer.market == "spot":
         return NOT_BILLED
-    return (
-        format_price(offer.monthly)
-        if offer.monthly is None
-        else format_dollars(offer.monthly.value)
-    )
+    if not offer.serves:
+        return TOO_SMALL
+    return UNKNOWN if offer.monthly is None else format_dollars(offer.monthly.value)
 
 
 def _format_break_even(offer: Offer) -> str:

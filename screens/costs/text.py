@@ -84,29 +84,40 @@ def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
     elif offer.hosting:
         words = f"{format_unit_price(offer.hosting)} while it runs"
         yield "serving", words, _format_source(offer.hosting, today)
-        yield from _list_other_edition(offer, "hosting", format_unit_price, today)
     yield "weights", f"{_DOWNLOAD[offer.weights]}: {make_visible(offer.owner, 200)}", ""
 
 
-def _list_other_edition(
-    offer: Offer, name: str, words: Callable[[Figure], str], today: datetime.date
+def _list_editions(
+    offer: Offer,
+    today: datetime.date,
+    name: str,
+    id: str,
+    write: Callable[[Figure], str],
+    words: str = "",
 ) -> Iterator[FigureLine]:
-    """Yield the other edition's figure of this name if it differs."""
-    if figure := offer.other_edition.get(name):
-        yield "", words(figure), f"other edition: {_format_source(figure, today)}"
+    """Yield an offer's figure, and that of the other edition if it differs.
+
+    ``words``: the text of the first, else ``write`` of it.
+    """
+    figure: Figure | None = getattr(offer, id)
+    if figure is None:
+        return
+    yield name, words or write(figure), _format_source(figure, today)
+    if other := offer.other_edition.get(id):
+        yield _format_other_edition(write(other), other, today)
+
+
+def _format_other_edition(words: str, figure: Figure, today: datetime.date) -> FigureLine:
+    return "", words, f"other edition: {_format_source(figure, today)}"
 
 
 def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
-    figure, other_edition, rate = offer.training, offer.other_training, offer.rate
-    if figure and other_edition:
-        yield "training", format_dollars(figure.value), _format_source(figure, today)
-        yield (
-            "",
-            format_price(other_edition),
-            f"other edition: {_format_source(other_edition, today)}",
-        )
-    elif figure:
-        yield "training", _format_likely(figure), _format_source(figure, today)
+    figure, other, rate = offer.training, offer.other_training, offer.rate
+    if figure:
+        words = format_dollars(figure.value) if other else _format_likely(figure)
+        yield "training", words, _format_source(figure, today)
+        if other:
+            yield _format_other_edition(format_price(other), other, today)
     elif offer.too_small:
         yield "training", TOO_SMALL, ""
     elif offer.provider == "local" and offer.card is None:
@@ -116,16 +127,13 @@ def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
         yield "training", UNKNOWN, ""
     if rate and not figure:
         yield "unit price", format_unit_price(rate), _format_source(rate, today)
-    if offer.setup:
-        yield "setup", _format_likely(offer.setup), _format_source(offer.setup, today)
-        yield from _list_other_edition(offer, "setup", _format_likely, today)
+    yield from _list_editions(offer, today, "setup", "setup", _format_likely)
 
 
 def _list_monthly(offer: Offer, query: PricingQuery, volume: Volume) -> Iterator[FigureLine]:
     today = query.today
     if offer.monthly:
-        yield "monthly", _format_likely(offer.monthly), _format_source(offer.monthly, today)
-        yield from _list_other_edition(offer, "monthly", _format_likely, today)
+        yield from _list_editions(offer, today, "monthly", "monthly", _format_likely)
     elif offer.provider != "local":
         yield "monthly", UNKNOWN, "input or output price missing"
     elif not offer.serves and query.served:
@@ -136,60 +144,44 @@ def _list_monthly(offer: Offer, query: PricingQuery, volume: Volume) -> Iterator
             words += f" (range {even.low:,.0f}–{even.high:,.0f})"
         if rate := required_tokens_per_s(volume):
             words += f" if it sustains {rate.value:,.1f} output tokens/s on average"
-        yield "break-even", words, _format_source(even, today)
-        yield from _list_other_edition(
-            offer, "break_even", lambda figure: f"from {figure.value:,.0f}", today
+        yield from _list_editions(
+            offer, today, "break-even", "break_even", "from {0.value:,.0f}".format, words
         )
     elif offer.provider != "local" and (why := explain_cannot_serve(query)):
         yield "break-even", UNKNOWN, why
 
 
 def _list_inference(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
-    prices = (("in", offer.input), ("out", offer.output), ("cached", offer.cached))
+    names = {"input": "in", "output": "out", "cached": "cached"}
     by_source: dict[str, list[str]] = {}
-    for name, figure in prices:
-        if figure:
-            by_source.setdefault(_format_source(figure, today), []).append(
-                f"{format_price(figure)} {name}"
-            )
+    for id, name in names.items():
+        if figure := getattr(offer, id):
+            words = f"{format_price(figure)} {name}"
+            by_source.setdefault(_format_source(figure, today), []).append(words)
     for source, parts in by_source.items():
         yield "inference", f"{', '.join(parts)}, per million tokens", source
-    for name, kind in (("in", "input"), ("out", "output"), ("cached", "cached")):
-        if figure := offer.other_edition.get(kind):
-            yield (
-                "",
-                f"{format_price(figure)} {name}",
-                f"other edition: {_format_source(figure, today)}",
-            )
-    missing = [name for name, figure in prices[:2] if figure is None]
-    if missing:
+    for id, name in names.items():
+        if figure := offer.other_edition.get(id):
+            yield _format_other_edition(f"{format_price(figure)} {name}", figure, today)
+    if missing := [names[id] for id in ("input", "output") if getattr(offer, id) is None]:
         yield "inference", f"{' and '.join(missing)} {UNKNOWN}", ""
     if figure := offer.relative:
         apart = figure.low is not None and figure.low != figure.high
         words = f"{figure.low:+.0f} to {figure.high:+.0f}%" if apart else f"{figure.value:+.0f}%"
         yield "vs base", words, _format_source(figure, today)
     if figure := offer.hosting:
-        month = figure.value * float(HOURS)
-        yield (
-            "hosting",
-            f"{format_unit_price(figure)}, {format_dollars(month)} for a full month",
-            _format_source(figure, today),
-        )
-        yield from _list_other_edition(offer, "hosting", format_unit_price, today)
+        month = format_dollars(figure.value * float(HOURS))
+        words = f"{format_unit_price(figure)}, {month} for a full month"
+        yield from _list_editions(offer, today, "hosting", "hosting", format_unit_price, words)
     elif offer.input is None:
         yield "hosting", UNKNOWN, ""
-    if offer.storage:
-        yield "storage", format_unit_price(offer.storage), _format_source(offer.storage, today)
-        yield from _list_other_edition(offer, "storage", format_unit_price, today)
+    yield from _list_editions(offer, today, "storage", "storage", format_unit_price)
 
 
 def _format_likely(figure: Figure) -> str:
     """Format the likely amount, with its range if it has one."""
-    return (
-        format_dollars(figure.value)
-        if figure.low is None
-        else f"{format_dollars(figure.value)} ({format_price(figure)})"
-    )
+    likely = format_dollars(figure.value)
+    return likely if figure.low is None else f"{likely} ({format_price(figure)})"
 
 
 def _format_source(figure: Figure, today: datetime.date) -> str:

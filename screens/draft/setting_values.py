@@ -14,7 +14,7 @@ from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate import batching, plan_estimate
 from ftwizard.models.hub import is_folder
 from ftwizard.plan.checks import check_plan
-from ftwizard.plan.schema import Finish, Method, Plan, Recipe
+from ftwizard.plan.schema import Method, Plan, Recipe
 from ftwizard.screens.draft import live_estimate
 from ftwizard.screens.draft.drafts import Draft, get_absolute_path
 from ftwizard.text import make_visible
@@ -38,6 +38,10 @@ AFTER = Setting(
         SettingChoice(value="neither", name="neither"),
     ),
 )
+_AFTER_NAMES = {
+    (True, True): "both", (True, False): "merge", (False, True): "compare", (False, False): "neither",
+}  # fmt: skip
+"""The option of ``AFTER`` for merge and compare."""
 _ADAPTER_SETTINGS = ("method", "rank", "target_modules")
 """Settings that show a caution about adapting the model."""
 PROMPTS_HINT = (
@@ -167,13 +171,6 @@ def find_problem(plan: Plan) -> str:
     return ""
 
 
-def get_after(finish: Finish) -> str:
-    """Return the chosen option of ``AFTER``."""
-    return {(True, True): "both", (True, False): "merge", (False, True): "compare"}.get(
-        (finish.merge, finish.compare), "neither"
-    )
-
-
 def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
     """Describe the value that a setting has if the person chooses nothing."""
     if advised:
@@ -186,14 +183,16 @@ def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
 def get_value(plan: Plan, setting: Setting) -> Any:
     """Return a plan's value for a setting."""
     if setting is AFTER:
-        return get_after(plan.finish)
+        return _AFTER_NAMES[plan.finish.merge, plan.finish.compare]
     return getattr(getattr(plan, setting.part), setting.name)
 
 
 def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
     """Return a draft with this value for a setting."""
     if setting is AFTER:
-        return draft.with_plan(finish=with_after(draft.plan.finish, value))
+        merge, compare = value in ("both", "merge"), value in ("both", "compare")
+        finish = msgspec.structs.replace(draft.plan.finish, merge=merge, compare=compare)
+        return draft.with_plan(finish=finish)
     part = msgspec.structs.replace(getattr(draft.plan, setting.part), **{setting.name: value})
     return draft.with_plan(**{setting.part: part})
 
@@ -217,11 +216,9 @@ def resolve_prompt_file(draft: Draft) -> Draft:
     )
 
 
-def with_after(finish: Finish, chosen: str) -> Finish:
-    """Return ``finish`` with the chosen option of ``AFTER``."""
-    return msgspec.structs.replace(
-        finish, merge=chosen in ("both", "merge"), compare=chosen in ("both", "compare")
-    )
+def list_options(setting: Setting) -> list[tuple[str, str]]:
+    """List text and label of each option of a setting."""
+    return [(str(option.value), option.label) for option in setting.options]
 
 
 def format_input(value: Any) -> str:
@@ -242,7 +239,9 @@ def can_be_automatic(setting: Setting) -> bool:
 
 
 def parse_value(setting: Setting, typed: str) -> Any:
-    """Parse typed text into the plan's type; raise ValueError with a message."""
+    """Parse typed text, or a chosen option, into the plan's type; raise ValueError with a message."""
+    if setting.options:
+        return next(option.value for option in setting.options if str(option.value) == typed)
     kind, text = TYPES[setting.part][setting.name], typed.strip()
     parts = typing.get_args(kind) or (kind,)
     if text in ("", setting.empty) and can_be_automatic(setting):
@@ -254,9 +253,7 @@ def parse_value(setting: Setting, typed: str) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
-        wanted = next(
-            (words for kind_part, words in _TYPE_NAMES.items() if kind_part in parts),
-            "another value",
-        )
+        names = (words for kind_part, words in _TYPE_NAMES.items() if kind_part in parts)
+        wanted = next(names, "another value")
         reason = f"“{make_visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
         raise ValueError(f"{setting.label}: {reason}") from None

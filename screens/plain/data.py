@@ -25,7 +25,7 @@ from ftwizard.screens.wizard.data import (
 )
 from ftwizard.screens.wizard.data.new_files import FileCommand
 from ftwizard.screens.wizard.data.selection import Subject
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_count, make_lines_visible, make_visible
 
 MAX_SHOWN_ROWS = 5
 """First rows to choose from, and rows of a finding shown at once."""
@@ -207,25 +207,13 @@ def _find_name_problem(others: list[str], name: str) -> str:
 
 def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:
     """Confirm skipping unusable rows, or continuing despite errors."""
-    report = draft.checked
-    if report is None:
-        return draft
-    bad = report.rows - report.usable
-    if bad:
-        good = format_count(report.usable, "usable row")
-        options = [(CONTINUE, f"yes, with {good}"), (OTHER, "no, choose another file")]
-        if prompter.choose(f"Continue without {format_count(bad, 'row')}?", options) == OTHER:
+    for doubt in report_text.list_doubts(draft.checked) if draft.checked else ():
+        warning = make_lines_visible(doubt.details)
+        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), warning), hang=2)
+        options = [(CONTINUE, doubt.yes), (OTHER, "no, choose another file")]
+        if prompter.choose(doubt.question, options) == OTHER:
             raise GoBack("file")
-    elif report.verdict == "error":
-        options = [(CONTINUE, "yes, continue"), (OTHER, "no, choose another file")]
-        if prompter.choose("Continue despite these errors?", options) == OTHER:
-            raise GoBack("file")
-    if raised := report_text.find_tool_warning(report):
-        prompter.print(Text.assemble(("! ", f"bold {palette.WARNING}"), raised.message), hang=2)
-        options = [(CONTINUE, "continue anyway"), (OTHER, "no, choose another file")]
-        if prompter.choose(texts.FACTS_QUESTION, options) == OTHER:
-            raise GoBack("file")
-    return draft.allowing("skip-bad-rows", bool(bad))
+    return draft.allowing("skip-bad-rows", new_files.count_bad_rows(draft) > 0)
 
 
 def ask_validation(prompter: Prompter, draft: Draft) -> Draft:

@@ -113,9 +113,9 @@ def ask_after(prompter: Prompter, draft: Draft) -> Draft:
 
 def _choose_option(prompter: Prompter, setting: Setting, value: Any) -> Any:
     """Ask for one of a setting's options; Enter takes ``value``."""
-    options = {str(option.value): option for option in setting.options}
-    labels = [(id, option.label) for id, option in options.items()]
-    return options[prompter.choose(setting.label, labels, str(value))].value
+    options = setting_values.list_options(setting)
+    chosen = prompter.choose(setting.label, options, str(value))
+    return setting_values.parse_value(setting, chosen)
 
 
 def ask_advanced(prompter: Prompter, draft: Draft) -> Draft:

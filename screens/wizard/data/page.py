@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import msgspec
@@ -10,7 +9,9 @@ from rich.text import Text
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
+from textual.widgets import Static
 
 from ftwizard.data.documents import DataReport
 from ftwizard.data.hub import ids
@@ -27,12 +28,19 @@ from ftwizard.screens.dialogs.questions import (
     TypedConfirm,
 )
 from ftwizard.screens.draft import texts
-from ftwizard.screens.draft.drafts import OWN_FILE, Draft, Step, format_path, get_absolute_path
+from ftwizard.screens.draft.drafts import (
+    OWN_FILE,
+    SHARES,
+    Draft,
+    Step,
+    format_path,
+    get_absolute_path,
+)
+from ftwizard.screens.draft.suggestions import build_path_suggester, is_data_file
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.wizard.data import data_check, new_files, report_text
 from ftwizard.screens.wizard.data.data_check import DataCheck
-from ftwizard.screens.wizard.data.fields import DataFields
 from ftwizard.screens.wizard.data.new_files import FileCommand
 from ftwizard.screens.wizard.data.report_view import ReportView
 from ftwizard.screens.wizard.page import WizardPage
@@ -69,31 +77,6 @@ def _describe_next_step(report: DataReport) -> str:
     return f"Continue with all {format_count(report.rows, 'row')}"
 
 
-def list_doubts(report: DataReport) -> Iterator[ConfirmDialog]:
-    """Yield the confirmations that a report needs: errors, and facts that change."""
-    if errors := _ask_about_errors(report):
-        yield errors
-    if raised := report_text.find_tool_warning(report):
-        yield ConfirmDialog(texts.FACTS_QUESTION, raised.message, "continue anyway", "back")
-
-
-def _ask_about_errors(report: DataReport) -> ConfirmDialog | None:
-    if bad := report.rows - report.usable:
-        return ConfirmDialog(
-            f"Continue without {format_count(bad, 'row')}?",
-            f"They cannot be used as they are. {format_count(report.usable, 'usable row')} remain.",
-            "skip them",
-            "back to the list",
-        )
-    errors = [finding for finding in report.findings if finding.severity == "error"]
-    if not errors:
-        return None
-    words = "\n".join(make_visible(finding.message, 300) for finding in errors[:4])
-    return ConfirmDialog(
-        "Continue despite these errors?", words, "continue anyway", "back to the list"
-    )
-
-
 POLL_S = 0.04
 """Interval at which a running check is polled, so that a first look shows at once."""
 POLLS_PER_DRAW = 6
@@ -101,6 +84,70 @@ POLLS_PER_DRAW = 6
 UNREAD = "Press enter to read and check the file."
 UNNAMED = "Enter a file name first; tab completes it."
 UNNAMED_OWN = "Name the validation file, or choose a share of the rows."
+
+
+class DataFields(Vertical):
+    """The fields above a report."""
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self._draft = draft
+
+    def compose(self) -> ComposeResult:
+        files = self._draft.plan.data.files
+        with Horizontal(classes="field"):
+            yield Static("Data", classes="name", markup=False)
+            yield FileInput(
+                format_path(files.train),
+                build_path_suggester(is_data_file),
+                hint="a file, or a Hub id: ~/data/rows.jsonl, owner/name",
+                guess=lambda name: ids.parse(name) is None,
+                id="train",
+            )
+        yield Static(id="verdict", markup=False)
+        with Horizontal(classes="field", id="validation"):
+            yield Static("Validation", classes="name", markup=False)
+            yield Choice(SHARES, self._draft.share, id="share")
+        with Horizontal(classes="field", id="own"):
+            yield Static("", classes="name", markup=False)
+            own = format_path(files.validation or "")
+            yield FileInput(
+                own, build_path_suggester(is_data_file), hint="the validation file", id="own-file"
+            )
+
+    @property
+    def rows(self) -> FileInput:
+        """Return the field of the data file."""
+        return self.query_one("#train", FileInput)
+
+    @property
+    def validation(self) -> FileInput:
+        """Return the field of the validation file."""
+        return self.query_one("#own-file", FileInput)
+
+    @property
+    def share(self) -> str:
+        """Return the chosen one of ``SHARES``."""
+        return self.query_one(Choice).value
+
+    @property
+    def validation_file(self) -> str:
+        """Return the validation file as typed; empty if none is wanted."""
+        return self.validation.value if self.share == OWN_FILE else ""
+
+    def set_validation_file(self, file: str) -> None:
+        """Use a separate validation file."""
+        self.query_one(Choice).value = OWN_FILE
+        self.validation.put(file)
+
+    def say(self, verdict: Text) -> None:
+        self.query_one("#verdict", Static).update(verdict)
+
+    def lay_out(self, *, is_read: bool, suggests: bool) -> None:
+        """Show the validation fields once the file is read; ``suggests``: show file names."""
+        self.rows.fold(not suggests)
+        self.query_one("#validation").display = is_read or self.share == OWN_FILE
+        self.query_one("#own").display = self.share == OWN_FILE
 
 
 class DataPage(WizardPage):
@@ -280,8 +327,9 @@ class DataPage(WizardPage):
 
     async def _confirm(self, draft: Draft) -> bool:
         """Confirm unusable rows, and a run without validation data."""
-        for doubt in list_doubts(draft.checked) if draft.checked else ():
-            if not await self.app.push_screen_wait(doubt):
+        for doubt in report_text.list_doubts(draft.checked) if draft.checked else ():
+            question = ConfirmDialog(*doubt)
+            if not await self.app.push_screen_wait(question):
                 return False
         return draft.validates or await self.app.push_screen_wait(
             TypedConfirm(*texts.NO_VALIDATION)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import groupby
+from typing import NamedTuple
 
 from rich.text import Text
 
 from ftwizard.advice import evidence
-from ftwizard.advice.evidence import FineTuningWarning
 from ftwizard.data.documents import DataReport
 from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.data.platforms import Severity
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.screens import palette
+from ftwizard.screens.draft import texts
 from ftwizard.screens.terminal import visible_text
 from ftwizard.text import format_count, make_visible
 
@@ -43,9 +44,27 @@ def format_verdict(report: DataReport) -> Text:
     return text.append(_describe_state(report), palette.BAD if report.verdict == "error" else "")
 
 
-def find_tool_warning(report: DataReport) -> FineTuningWarning | None:
-    """Return the warning that fine-tuning is the wrong tool for this data, if any."""
-    return evidence.warn_of_facts(evidence.read_evidence(report))
+class Doubt(NamedTuple):
+    """A question to confirm before the data is used."""
+
+    question: str
+    details: str
+    yes: str = "continue anyway"
+    no: str = "back to the list"
+
+
+def list_doubts(report: DataReport) -> Iterator[Doubt]:
+    """Yield what to confirm: unusable rows or errors, and facts that change."""
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if bad := report.rows - report.usable:
+        rest = f"{format_count(report.usable, 'usable row')} remain."
+        question = f"Continue without {format_count(bad, 'row')}?"
+        yield Doubt(question, f"They cannot be used as they are. {rest}", "skip them")
+    elif errors:
+        details = "\n".join(make_visible(finding.message, 300) for finding in errors[:4])
+        yield Doubt("Continue despite these errors?", details)
+    if warning := evidence.warn_of_facts(evidence.read_evidence(report)):
+        yield Doubt(texts.FACTS_QUESTION, warning.message, no="back")
 
 
 def list_suggestions(report: DataReport) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import msgspec
+from rich.console import Console
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
@@ -17,17 +18,27 @@ from textual.widgets import Static
 from ftwizard.data.documents import ShownRow, ShownRows
 from ftwizard.data.format_names import TargetName
 from ftwizard.errors import FtwizardError
-from ftwizard.models.loss_mask import RowMask
+from ftwizard.models.loss_mask import MaskReport, RowMask
 from ftwizard.plan.schema import Plan
 from ftwizard.screens import palette, subprocesses
+from ftwizard.screens.dialogs import command_progress
+from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
-from ftwizard.screens.wizard.data import data_check, loss_mask, row_text
+from ftwizard.screens.wizard.data import data_check, row_text
+from ftwizard.text import format_count
 
 BATCH = 40
 """Rows fetched at once."""
+TRAINED, CUT = "▌ ", "░ "
+_NO_LOSS = "  "
+MAX_CHARACTERS = 20_000
+NO_MODEL = FtwizardError(
+    "No model is chosen yet. The loss mask depends on the model's chat template.",
+    "Choose a model on the next page, Recipe. Then press esc to come back.",
+)
 
 
 @dataclass(frozen=True)
@@ -134,10 +145,18 @@ class RowsPage(Page[None]):
         self._show()
 
     async def _fetch_mask(self, line: int) -> bool:
-        mask = await loss_mask.fetch_mask(self.app, self._rows.plan, self._rows.path, line)
-        if mask is not None:
-            self._masks[line] = mask
-        return mask is not None
+        """Render a row as a run of the plan would; return whether that worked."""
+        plan, path = self._rows.plan, self._rows.path
+        if not plan.model.name:
+            await self.app.push_screen_wait(ErrorDialog(NO_MODEL))
+            return False
+        argv = ("mask", *data_check.build_file_args(plan, path), "--model", plan.model.name)
+        argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
+        title = "Rendering the row with the chat template"
+        document = await command_progress.run_command(self.app, title, *argv)
+        if document is not None:
+            self._masks[line] = msgspec.convert(document, MaskReport).row
+        return document is not None
 
     def _show(self) -> None:
         """Show the selected row; fetch it if needed."""
@@ -151,7 +170,7 @@ class RowsPage(Page[None]):
             raw = visible_text.mark_lines(self._cached[line].raw)
             pane.show(row_text.add_title(line, raw))
         elif self._view == "mask" and line in self._masks:
-            pane.show(loss_mask.format_mask(self._masks[line], pane.visible_size[0]))
+            pane.show(format_mask(self._masks[line], pane.visible_size[0]))
         else:
             self._view = "read"
             pane.show(row_text.format_row(self._cached[line], pane.visible_size[0]))
@@ -184,3 +203,44 @@ class RowsPage(Page[None]):
         self._fetched.update(wanted)
         self.query_one(Menu).show(self._lines())
         self._show()
+
+
+def format_mask(row: RowMask, width: int) -> Text:
+    """Format a row's spans in ``width`` cells; a bar at the left marks trainable tokens."""
+    trainable, kept = row.trained, row.kept
+    lines = [
+        Text.assemble((f"row {row.line:,}", "bold"), "  as trained on"),
+        Text.assemble(
+            (TRAINED, palette.ACCENT), f"{trainable:,} of {format_count(row.tokens, 'token')} count toward the loss"
+            if trainable else "no trainable tokens: the row is skipped",
+        ),
+    ]  # fmt: skip
+    if kept < row.tokens:
+        cut = format_count(row.tokens - kept, "token")
+        lines.append(Text.assemble((CUT, palette.WARNING), f"{cut} beyond {kept:,} truncated"))
+    lines.append(Text())
+    left = MAX_CHARACTERS
+    for span in row.spans:
+        gutter, style = (CUT, palette.WARNING) if span.start >= kept else (
+            (TRAINED, palette.ACCENT) if span.trained else (_NO_LOSS, "")
+        )  # fmt: skip
+        text_style = "" if span.trained else "dim"
+        text = visible_text.mark_lines(span.text, left)
+        lines += _add_gutter(text, gutter, style, text_style, width)
+        left -= len(span.text)
+        if left <= 0:
+            break
+    return Text("\n").join(lines)
+
+
+def _add_gutter(text: Text, gutter: str, style: str, text_style: str, width: int) -> list[Text]:
+    """Wrap text to ``width`` cells, with a gutter before each line."""
+    room = max(10, width - len(gutter))
+    text.right_crop(1) if text.plain.endswith("\n") else None
+    text.style = text_style
+    wrapped = [
+        part
+        for line in text.split("\n", allow_blank=True) or [Text()]
+        for part in line.wrap(Console(width=room), room) or [Text()]
+    ]
+    return [Text.assemble((gutter, style), part) for part in wrapped]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, ClassVar, cast
 
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Static
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import Input, Static
 
-from ftwizard.advice.recipe_rules import AdvisedValue, settings
+from ftwizard.advice.recipe_rules import AdvisedValue, Setting, settings
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
@@ -18,24 +22,13 @@ from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.questions import TypedConfirm
-from ftwizard.screens.draft import drafts, live_estimate, texts
+from ftwizard.screens.draft import drafts, live_estimate, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft, Step
-from ftwizard.screens.draft.setting_values import (
-    AFTER,
-    describe_model,
-    find_cautions,
-    find_prompts_problem,
-    get_advice,
-    get_value,
-    resolve_model,
-    resolve_prompt_file,
-    with_value,
-)
 from ftwizard.screens.draft.suggestions import suggest_models
-from ftwizard.screens.widgets.collapsible import FoldedSection
+from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.page import WizardPage
-from ftwizard.screens.wizard.recipe.setting_row import SettingRow
 
 ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
 
@@ -45,6 +38,128 @@ MARGINS = 4
 
 class RecipeFields(VerticalScroll, can_focus=False, inherit_bindings=False):
     """Fields that up and down move between; the focused one is scrolled into view."""
+
+
+class FoldedSection(Widget, can_focus=True):
+    """``▸ advanced``: space or right expands, left collapses."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "turn", "expand", show=False),
+        Binding("right", "turn(True)", "expand", show=False),
+        Binding("left", "turn(False)", "collapse", show=False),
+    ]
+    unfolded: reactive[bool] = reactive(False)
+
+    class Turned(Message):
+        """The section was expanded or collapsed."""
+
+        def __init__(self, unfolded: bool) -> None:
+            super().__init__()
+            self.unfolded = unfolded
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = label
+
+    def render(self) -> Text:
+        mark = "▾" if self.unfolded else "▸"
+        keys = "← collapse" if self.unfolded else "→ expand"
+        return Text.assemble(
+            (f"{mark} {self._label}", "bold" if self.has_focus else ""), (f"   {keys}", "dim")
+        )
+
+    def action_turn(self, to: bool | None = None) -> None:
+        self.unfolded = not self.unfolded if to is None else to
+        self.post_message(self.Turned(self.unfolded))
+
+
+class SettingRow(Horizontal):
+    """Shows and edits one setting."""
+
+    class Changed(Message):
+        """The person changed the value, which may be invalid."""
+
+        def __init__(self, row: SettingRow) -> None:
+            super().__init__()
+            self.row = row
+
+    def __init__(self, setting: Setting, value: Any) -> None:
+        super().__init__(classes="setting", id=f"setting-{setting.name}")
+        self.setting = setting
+        self._shown_value = self._format(value)
+        """The value that the page put into the field."""
+        self.origin = "default"
+
+    def _format(self, value: Any) -> str:
+        return str(value) if self.setting.options else setting_values.format_input(value)
+
+    def compose(self) -> ComposeResult:
+        setting = self.setting
+        yield Static(setting.label, classes="name", markup=False)
+        if setting.options:
+            yield Choice(setting_values.list_options(setting), self._shown_value)
+        else:
+            empty = setting.empty if setting_values.can_be_automatic(setting) else ""
+            yield TextInput(self._shown_value, max_length=400, placeholder=empty)
+            yield Static(self.origin, classes="origin", markup=False)
+
+    @property
+    def field(self) -> Choice | Input:
+        """Return the widget that edits the value."""
+        return self.query_one(Choice) if self.setting.options else self.query_one(Input)
+
+    @property
+    def edited(self) -> bool:
+        """Return whether the person has chosen the value.
+
+        Compares values, as the Changed message arrives later than the change itself.
+        """
+        return self.origin == "yours" or self.field.value != self._shown_value
+
+    @property
+    def value(self) -> Any:
+        """Return the value; raise ValueError with a message if it is invalid."""
+        return setting_values.parse_value(self.setting, self.field.value)
+
+    def _describe_range(self) -> str:
+        """Describe the usual range if the value is outside it or invalid."""
+        low, high = self.setting.low, self.setting.high
+        try:
+            value = self.value
+        except ValueError:
+            return "; invalid"
+        is_outside = (
+            isinstance(value, int | float)
+            and low is not None
+            and high is not None
+            and not low <= value <= high
+        )
+        return f"; usually {low:g} to {high:g}" if is_outside else ""
+
+    def put(self, value: Any, origin: str) -> None:
+        """Show a value that the person has not chosen."""
+        self._shown_value = self._format(value)
+        with self.prevent(Choice.Changed, Input.Changed):
+            self.field.value = self._shown_value
+        self._set_origin(origin)
+
+    def _set_origin(self, origin: str, note: str = "") -> None:
+        self.origin = origin
+        for shown in self.query(".origin").results(Static):
+            shown.update(origin + note)
+
+    def on_choice_changed(self, event: Choice.Changed) -> None:
+        event.stop()
+        self._changed()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.edited:  # an input also reports its initial value
+            self._changed()
+
+    def _changed(self) -> None:
+        self._set_origin("yours", self._describe_range())
+        self.post_message(self.Changed(self))
 
 
 class RecipePage(WizardPage):
@@ -63,7 +178,6 @@ class RecipePage(WizardPage):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        self._settings = settings()
         self._advised: dict[str, AdvisedValue] = {}
         self._problem = ""
         """Why it did not continue; cleared on the next change."""
@@ -81,24 +195,21 @@ class RecipePage(WizardPage):
                     hint="owner/model, or a folder",
                     id="model-name",
                 )
-            for setting in self._settings:
-                if not setting.advanced:
-                    yield SettingRow(setting, get_value(plan, setting))
-            yield SettingRow(AFTER, get_value(plan, AFTER))
-            yield FoldedSection(
-                f"advanced: {sum(setting.advanced for setting in self._settings)} more settings"
-            )
-            for setting in self._settings:
-                if setting.advanced:
-                    yield SettingRow(setting, get_value(plan, setting))
+            basic = [setting for setting in settings() if not setting.advanced]
+            advanced = [setting for setting in settings() if setting.advanced]
+            for setting in (*basic, setting_values.AFTER):
+                yield SettingRow(setting, setting_values.get_value(plan, setting))
+            yield FoldedSection(f"advanced: {len(advanced)} more settings")
+            for setting in advanced:
+                yield SettingRow(setting, setting_values.get_value(plan, setting))
         yield Static(id="prospect", markup=False)
         yield Static(id="reason", markup=False)
 
     def on_mount(self) -> None:
         for row in self.query(SettingRow):
             row.set_class(row.setting.advanced, "advanced")
-            if row.setting is not AFTER and row.setting.name in self._draft.touched:
-                row.put(get_value(self._draft.plan, row.setting), "yours")
+            if row.setting is not setting_values.AFTER and row.setting.name in self._draft.touched:
+                row.put(setting_values.get_value(self._draft.plan, row.setting), "yours")
         self._apply_advice()
         self._find_earlier_run()
         self.query_one(FileInput).focus_input()
@@ -138,16 +249,18 @@ class RecipePage(WizardPage):
         before = line.value
         line.settle()
         if line.value != before:  # let the person see the suggestion first
-            self.query(SettingRow).first().focus_field()
+            self.query(SettingRow).first().field.focus()
             return
         draft, problem = read = self._read_rows()
-        name = resolve_model(draft.plan.model.name)
+        name = setting_values.resolve_model(draft.plan.model.name)
         if name != draft.plan.model.name:  # a run has another working directory
             draft = draft.with_plan(model=schema.Model(name=name))
         if not problem and not draft.plan.model.name:
             problem = "Choose a model first: up and down select a suggestion, tab accepts it."
-        if not problem and not (problem := await run_in_thread(find_prompts_problem, draft)):
-            draft = resolve_prompt_file(draft)
+        if not problem and not (
+            problem := await run_in_thread(setting_values.find_prompts_problem, draft)
+        ):
+            draft = setting_values.resolve_prompt_file(draft)
         while not problem:
             try:
                 check_plan(draft.plan, await _find_supported_risks(draft))
@@ -174,7 +287,9 @@ class RecipePage(WizardPage):
         )
         self._update_texts()
         if row:
-            self._focus_row(row)
+            if row.setting.advanced:
+                self.query_one(FoldedSection).action_turn(True)
+            self.call_after_refresh(row.field.focus)  # once it is expanded
 
     def _row_of(self, problem: str) -> SettingRow | None:
         """Return the row that a problem is about."""
@@ -183,12 +298,6 @@ class RecipePage(WizardPage):
             if problem.startswith((f"{setting.label}:", f"{setting.part}.{setting.name} ")):
                 return row
         return None
-
-    def _focus_row(self, row: SettingRow) -> None:
-        """Focus a row."""
-        if row.setting.advanced:
-            self.query_one(FoldedSection).action_turn(True)
-        self.call_after_refresh(row.focus_field)  # once it is expanded
 
     def _read_rows(self) -> tuple[Draft, str]:
         """Return the draft with the current values, and the first problem."""
@@ -199,7 +308,7 @@ class RecipePage(WizardPage):
         for row in self.query(SettingRow):
             draft = draft.with_touched(row.setting.name) if row.edited else draft
             try:
-                draft = with_value(draft, row.setting, row.value)
+                draft = setting_values.with_value(draft, row.setting, row.value)
             except ValueError as error:
                 problem = problem or str(error)
         many = draft.plan.recipe.epochs > schema.MANY_EPOCHS
@@ -211,8 +320,8 @@ class RecipePage(WizardPage):
         method: schema.Method = rows["method"].value
         draft = self._draft.with_plan(model=schema.Model(name=self.query_one(FileInput).value))
         if not rows["method"].edited:
-            method = cast(schema.Method, get_advice(draft, method)["method"].value)
-        self._advised = get_advice(draft, method)
+            method = cast(schema.Method, setting_values.get_advice(draft, method)["method"].value)
+        self._advised = setting_values.get_advice(draft, method)
         for name, advice in self._advised.items():
             if name in rows and not rows[name].edited:
                 rows[name].put(advice.value, "advised")
@@ -245,11 +354,13 @@ class RecipePage(WizardPage):
         row = next((r for r in self.query(SettingRow) if r.has_focus_within), None)
         if row is None:
             name = self.query_one(FileInput).value
-            return Text.assemble(("Model", "bold"), f"  {describe_model(name, draft.plan.recipe)}")
+            return Text.assemble(
+                ("Model", "bold"), f"  {setting_values.describe_model(name, draft.plan.recipe)}"
+            )
         setting = row.setting
         text, before = Text(), self._earlier_run
         falling = before is not None and before.falling
-        if caution := find_cautions(draft, falling=falling).get(setting.name):
+        if caution := setting_values.find_cautions(draft, falling=falling).get(setting.name):
             text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
         if setting.name == "epochs" and before and draft.plan.recipe.epochs > schema.MANY_EPOCHS:
             text.append_text(texts.format_earlier_run(before, draft.plan.recipe.epochs))

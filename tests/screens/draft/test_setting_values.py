@@ -14,7 +14,7 @@ from rich.console import Console
 from ftwizard.advice import recipe_advice
 from ftwizard.advice.recipe_rules import AdvisedValue, setting
 from ftwizard.hardware.machine import Gpu, MachineInfo, read_machine_info
-from ftwizard.plan.schema import Finish, Samples
+from ftwizard.plan.schema import Samples
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.setting_values import (
@@ -23,12 +23,10 @@ from ftwizard.screens.draft.setting_values import (
     find_prompts_problem,
     format_input,
     format_value,
-    get_after,
     get_value,
     parse_value,
     resolve_model,
     resolve_prompt_file,
-    with_after,
     with_value,
 )
 from tests.helpers.estimates import make_report
@@ -93,7 +91,7 @@ def test_a_wrong_value_is_a_sentence(name: str, typed: str, says: str) -> None:
 
 @pytest.mark.parametrize("chosen", [str(one.value) for one in AFTER.options])
 def test_what_follows_the_training_is_read_back_as_it_was_chosen(chosen: str) -> None:
-    assert get_after(with_after(Finish(), chosen)) == chosen
+    assert get_value(with_value(Draft(read_machine_info()), AFTER, chosen).plan, AFTER) == chosen
 
 
 @given(floats(min_value=1e-9, max_value=100, allow_nan=False))

@@ -173,7 +173,7 @@ def test_a_plan_in_brief_is_the_same_plan() -> None:
         Draft(FACTS).with_check(schema.Files(train="/x/rows.jsonl"), None).with_validation("0.2")
     )
     draft = draft.with_plan(model=schema.Model(name="owner/m")).with_recipe(epochs=2.0)
-    draft = draft.with_plan(finish=setting_values.with_after(draft.plan.finish, "merge"))
+    draft = setting_values.with_value(draft, setting_values.AFTER, "merge")
     text = drafts.non_default_yaml(draft.plan)
     assert plan_file.parse(text) == draft.plan
     assert len(text.splitlines()) == 11, text

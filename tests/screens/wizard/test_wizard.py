@@ -16,11 +16,9 @@ from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
 from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog, TypedConfirm
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.collapsible import FoldedSection
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
-from ftwizard.screens.wizard.recipe.page import RecipePage
-from ftwizard.screens.wizard.recipe.setting_row import SettingRow
+from ftwizard.screens.wizard.recipe.page import FoldedSection, RecipePage, SettingRow
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.wizard.steps import on, to_checked, to_data
 

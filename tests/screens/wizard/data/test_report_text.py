@@ -17,13 +17,13 @@ from ftwizard.models.loss_mask import RowMask, TokenSpan
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import (
     length_histogram,
-    loss_mask,
     new_files,
     report_text,
     row_text,
     selection,
 )
 from ftwizard.screens.wizard.data.length_histogram import RowLengths
+from ftwizard.screens.wizard.data.rows import format_mask
 from tests.helpers.format_rows import DIALECTS
 from tests.screens.hostile import TEXTS, obeyed
 from tests.screens.wizard.data.reports import REPORT, TOKENS, clean, example, finding, report
@@ -211,10 +211,10 @@ def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
         TokenSpan(5, 9, "cut", True),
     ]
     row = RowMask(line=7, tokens=9, kept=5, trained=2, spans=spans)
-    said = loss_mask.format_mask(row, 12)
+    said = format_mask(row, 12)
     lines = said.plain.split("\n")[4:]
     assert lines == ["  ask", "  more", "▌ one two ", "▌ three", "▌ ", "▌ four", "░ cut"]
-    none = loss_mask.format_mask(msgspec.structs.replace(row, trained=0, spans=[]), 30)
+    none = format_mask(msgspec.structs.replace(row, trained=0, spans=[]), 30)
     assert "no trainable tokens" in none.plain
 
 

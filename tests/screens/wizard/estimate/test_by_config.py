@@ -17,8 +17,7 @@ from ftwizard.screens.costs import inputs
 from ftwizard.screens.draft import setting_values
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard.recipe.page import RecipePage
-from ftwizard.screens.wizard.recipe.setting_row import SettingRow
+from ftwizard.screens.wizard.recipe.page import RecipePage, SettingRow
 from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive

@@ -14,8 +14,7 @@ from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.widgets.collapsible import FoldedSection
-from ftwizard.screens.wizard.recipe.page import RecipePage
+from ftwizard.screens.wizard.recipe.page import FoldedSection, RecipePage
 from tests.advice.test_run_history import FALLING, ran
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, frame, says, until
