@@ -60,8 +60,10 @@ class Dialog(BaseScreen[ScreenResultType], ModalScreen[ScreenResultType]):
 
     def compose(self) -> ComposeResult:
         with self.BOX(id="box"):
-            for number, line in enumerate(filter(None, self._lines)):
-                yield Static(line, classes="details" if number else None, markup=False)
+            for line in self._lines:
+                if line:
+                    classes = None if line is self._lines[0] else "details"
+                    yield Static(line, classes=classes, markup=False)
             yield from self.body()
             if self._keys:
                 yield Static(format_keys(*self._keys), classes="keys", markup=False)

@@ -233,7 +233,7 @@ class NumberedPrompter(Prompter):
 
     @contextlib.contextmanager
     def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
-        noted: set[tuple[str, str]] = set()
+        noted: set[tuple[str | None, str | None]] = set()
 
         def tell(progress: Progress) -> None:
             phase = progress.phase, progress.detail

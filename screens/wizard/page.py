@@ -32,7 +32,7 @@ class DraftPage(Page[Step]):
     def action_back(self) -> None:
         self.leave(-1)
 
-    def action_read(self, by: int) -> None:
+    def action_scroll_pane(self, by: int) -> None:
         """Scroll the pane by pages."""
         pane = self.query_one(self.PANE)
         pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)

@@ -41,8 +41,8 @@ class ReviewPage(WizardPage):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "save and start", key_display="enter", priority=True),
         # Without priority the input would take these keys.
-        Binding("pagedown", "read(1)", "more", key_display="pgdn", priority=True),
-        Binding("pageup", "read(-1)", "scroll back", show=False, priority=True),
+        Binding("pagedown", "scroll_pane(1)", "more", key_display="pgdn", priority=True),
+        Binding("pageup", "scroll_pane(-1)", "scroll back", show=False, priority=True),
         Binding("tab", "app.focus_next", "next field", show=False),  # there is only one
     ]
 

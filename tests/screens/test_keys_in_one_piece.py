@@ -87,7 +87,7 @@ def test_a_provider_that_is_chosen_after_an_answer_stays_chosen() -> None:
         page.query(Choice).first().action_move(1)
         await pilot.pause()
         chosen.append(provider.value)
-        chosen.append(str(page._with_answers().chosen_provider))
+        chosen.append(str(page.get_draft().chosen_provider))
 
     drive(FtwizardApp(), (100, 30), play)
     assert chosen == [chosen[0]] * 3

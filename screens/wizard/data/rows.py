@@ -154,9 +154,10 @@ class RowsPage(Page[None]):
         argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
         title = "Rendering the row with the chat template"
         document = await command_progress.run_command(self.app, title, *argv)
-        if document is not None:
-            self._masks[line] = msgspec.convert(document, MaskReport).row
-        return document is not None
+        mask = msgspec.convert(document, MaskReport).row if document else None
+        if mask is not None:
+            self._masks[line] = mask
+        return mask is not None
 
     def _show(self) -> None:
         """Show the selected row; fetch it if needed."""

@@ -46,8 +46,8 @@ class ProviderPage(WizardPage):
         "page down scroll the text below."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("pagedown", "read(1)", "more", key_display="pgdn"),
-        Binding("pageup", "read(-1)", "scroll back", show=False),
+        Binding("pagedown", "scroll_pane(1)", "more", key_display="pgdn"),
+        Binding("pageup", "scroll_pane(-1)", "scroll back", show=False),
         Binding("c", "costs", "costs"),
     ]
 
@@ -100,7 +100,7 @@ class ProviderPage(WizardPage):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "costs":
             return costs.can_price(self._draft)
-        if action == "read" and self.is_mounted:
+        if action == "scroll_pane" and self.is_mounted:
             return self._can_scroll
         return True
 

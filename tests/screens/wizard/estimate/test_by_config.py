@@ -61,7 +61,7 @@ def test_the_model_that_a_rate_was_chosen_for_is_remembered(home: Path) -> None:
         page.query_one(FileInput).query_one(Input).value = "meta-llama/Llama-3.1-70B"
         await pilot.pause()
         read.append(page._read_rows()[0])
-        row.focus_field()
+        row.field.focus()
         await pilot.pause()
         said = str(page.query_one("#reason", Static).render())
         assert "yours (advised: 1e-4): QLoRA, 2023" in said
