@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.text import Text
@@ -17,9 +17,11 @@ from textual.message import Message
 from textual.widgets import Static
 
 from ftwizard.catalog.prices import Prices
-from ftwizard.pricing.offer import Offer, Volume
-from ftwizard.screens.chart.widget import Chart
-from ftwizard.screens.costs import hour_price, inputs, plot, table, text
+from ftwizard.pricing.monthly import HOURS
+from ftwizard.pricing.offer import Offer, PricingQuery, Volume
+from ftwizard.screens import palette
+from ftwizard.screens.chart.widget import Chart, ChartLine, Mark
+from ftwizard.screens.costs import hour_price, inputs, table, text
 from ftwizard.screens.costs.table import Order
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.forms import FormDialog
@@ -28,9 +30,16 @@ from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import INDENT, Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.text import format_dollars
+from ftwizard.timeseries import Series
 
 ROOMY = 36
 """Window height from which groups are separated by a blank line."""
+
+
+_AXIS_MARGIN = 1.25
+"""Length of the axis relative to the last mark."""
+_POINTS = 6
+"""Points of each line, each with a marker."""
 
 
 class VolumeDialog(FormDialog[Volume]):
@@ -254,6 +263,57 @@ class CostsPage(Page[Draft]):
         if pane.display and width > 0:
             star = chosen == self._recommended
             pane.show(text.format_detail(offer, self._basis, star=star, width=width))
-        drawn = plot.build_plot(offer, self._offers, self._basis.query)
+        drawn = build_plot(offer, self._offers, self._basis.query)
         chart.empty = drawn.empty
         chart.show(drawn.lines, drawn.marks)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines and marks; ``empty`` explains why there are none."""
+
+    lines: tuple[ChartLine, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    empty: str = ""
+
+
+def build_plot(offer: Offer, offers: Sequence[Offer], query: PricingQuery) -> Plot:
+    """Plot the monthly cost of ``offer`` over requests, against the GPU of ``query``."""
+    volume = query.volume
+    if volume is None or volume.requests is None:
+        return Plot(empty="press v to set monthly requests")
+    if offer.provider == "local":
+        return Plot(empty="a GPU costs the same at any volume")
+    slope = _cost_per_request(offer, volume)
+    if slope is None:
+        return Plot(empty="inference price unknown")
+    fixed = offer.hosting.value * float(HOURS) if offer.hosting else 0.0
+    gpus = (row for row in offers if row.card == query.serve_on and row.market == "on demand")
+    gpu = next(gpus, None)  # the one that the break-even refers to
+    rent = gpu.monthly.value if gpu and gpu.monthly else None
+    marks = [Mark(float(volume.requests), "yours")]
+    if rent is not None and offer.break_even:
+        even = offer.break_even.value
+        marks.append(Mark(even, "break-even", f"{even:,.0f}"))
+    end = max(mark.x for mark in marks) * _AXIS_MARGIN
+    lines = [ChartLine("this offer", _sample_line(fixed, slope, end), palette.TRAIN, "solid")]
+    if gpu and rent is not None:
+        name = gpu.name.removesuffix(" on demand")
+        rented = _sample_line(rent, 0.0, end)
+        lines.append(ChartLine(name, rented, palette.VALIDATION, "dashed", "○"))
+    return Plot(tuple(lines), tuple(marks))
+
+
+def _cost_per_request(offer: Offer, volume: Volume) -> float | None:
+    if offer.input is None or offer.output is None:
+        return None
+    into, out = float(volume.tokens_in), float(volume.tokens_out)
+    return (offer.input.value * into + offer.output.value * out) / 1e6
+
+
+def _sample_line(fixed: float, slope: float, end: float) -> Series:
+    series = Series()
+    for index in range(_POINTS + 1):
+        x = end * index / _POINTS
+        series.append(x, fixed + slope * x)
+    return series

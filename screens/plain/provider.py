@@ -117,10 +117,7 @@ def _print_comparison(
 def _get_findings(draft: Draft) -> DataFindings:
     evidence, today = get_evidence(draft), datetime.date.today()
     priced = price_offers(draft, today) if can_price(draft) else None
-    if priced is None:
-        return DataFindings(evidence)
-    costs = priced.by_provider(draft, today)
-    return DataFindings(evidence, costs, priced.tokens, own_left_out=priced.own_left_out)
+    return priced.find(evidence, draft, today) if priced else DataFindings(evidence)
 
 
 def _recommendation(draft: Draft) -> Recommendation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -24,13 +25,12 @@ class Choice(Widget, can_focus=True):
     ]
     value: reactive[str] = reactive("", init=False)
 
+    @dataclass
     class Changed(Message):
         """A different option was chosen."""
 
-        def __init__(self, choice: Choice, value: str) -> None:
-            super().__init__()
-            self.choice = choice
-            self.value = value
+        choice: Choice
+        value: str
 
         @property
         def control(self) -> Choice:
@@ -56,9 +56,8 @@ class Choice(Widget, can_focus=True):
 
     def _render_current(self, style: str) -> Text:
         """Return only the chosen option, if they do not all fit."""
-        ids = [id for id, _ in self._options]
-        index = ids.index(self.value) if self.value in ids else 0
-        end, label = f" ›  {index + 1}/{len(ids)}", Text(self._options[index][1], style)
+        index, count = self._index, len(self._options)
+        end, label = f" ›  {index + 1}/{count}", Text(self._options[index][1], style)
         if label.cell_len + 2 + len(end) > self.size.width:  # the label matters more than the count
             end = " ›"
         label.truncate(max(1, self.size.width - 2 - len(end)), overflow="ellipsis")
@@ -70,6 +69,9 @@ class Choice(Widget, can_focus=True):
         self.post_message(self.Changed(self, value))
 
     def action_move(self, by: int) -> None:
+        self.value = self._options[(self._index + by) % len(self._options)][0]
+
+    @property
+    def _index(self) -> int:
         ids = [id for id, _ in self._options]
-        index = ids.index(self.value) if self.value in ids else 0
-        self.value = ids[(index + by) % len(ids)]
+        return ids.index(self.value) if self.value in ids else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
@@ -36,13 +37,11 @@ class FileInput(Vertical):
         Binding("tab", "complete", "complete", key_display="tab"),
     ]
 
+    @dataclass
     class Edited(Message):
         """The name changed."""
 
-        def __init__(self, file_input: FileInput, value: str) -> None:
-            super().__init__()
-            self.file_input = file_input
-            self.value = value
+        file_input: FileInput
 
         @property
         def control(self) -> FileInput:
@@ -98,7 +97,7 @@ class FileInput(Vertical):
         event.stop()
         self._has_chosen = False
         self._list()
-        self.post_message(self.Edited(self, self.value))
+        self.post_message(self.Edited(self))
 
     def settle(self) -> bool:
         """Accept the selected suggestion; return whether the value is not a folder to descend into."""
@@ -128,8 +127,7 @@ class FileInput(Vertical):
     def action_complete(self) -> None:
         """Accept the suggestion; unless it is a folder, go to the next field."""
         menu, line = self._current(), self.query_one(Input)
-        chosen = menu.chosen
-        if menu.display and chosen is not None and chosen != line.value:
+        if menu.display and (chosen := menu.chosen) is not None and chosen != line.value:
             line.value = chosen
             line.cursor_position = len(chosen)
             if chosen.endswith("/"):

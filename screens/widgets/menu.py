@@ -29,13 +29,12 @@ class MenuLine:
     """Reported when the line is chosen; None if it cannot be chosen."""
 
 
+@dataclass
 class _LineMessage(Message):
     """Something happened to a line of a menu."""
 
-    def __init__(self, menu: Menu, id: str) -> None:
-        super().__init__()
-        self.menu = menu
-        self.id = id
+    menu: Menu
+    id: str
 
     @property
     def control(self) -> Menu:

@@ -120,10 +120,9 @@ def list_targets(report: DataReport) -> list[tuple[str, str]]:
 
 def format_written(done: Repairs | Conversion, file: str) -> Text:
     """Format how many rows were written."""
-    sign, style = report_text.MARKS["ok"]
     rows = f"{done.rows_out:,} of {format_count(done.rows_in, 'row')}"
     return Text.assemble(
-        (f"{sign} ", style),
+        report_text.MARKS["ok"],
         (f"{rows} written", "bold"),
         f" to {make_visible(format_path(file), 200)}",
     )
@@ -137,8 +136,9 @@ def format_changes(done: Repairs | Conversion, none: str) -> Text:
         ("error", done.left_out, " skipped"),
     ):
         for change in changes:
-            sign, style = report_text.MARKS[severity]
-            text.append(f"{sign} ", style).append(f"{format_count(change.count, 'row')}{words}: ")
+            text.append(*report_text.MARKS[severity]).append(
+                f"{format_count(change.count, 'row')}{words}: "
+            )
             text.append_text(visible_text.mark_line(change.message, 300))
             if change.lines:
                 text.append(f"\n  {report_text.format_lines(change)}", "dim")

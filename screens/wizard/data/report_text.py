@@ -13,7 +13,6 @@ from ftwizard.advice import evidence
 from ftwizard.data.documents import DataReport
 from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.format_names import FORMAT_NAMES
-from ftwizard.data.platforms import Severity
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.screens import palette
 from ftwizard.screens.draft import texts
@@ -21,10 +20,10 @@ from ftwizard.screens.terminal import visible_text
 from ftwizard.text import format_count, make_visible
 
 MARKS = {
-    "ok": ("✓", palette.GOOD),
-    "error": ("✗", palette.BAD),
-    "warning": ("!", f"bold {palette.WARNING}"),
-    "info": ("·", "dim"),
+    "ok": ("✓ ", palette.GOOD),
+    "error": ("✗ ", palette.BAD),
+    "warning": ("! ", f"bold {palette.WARNING}"),
+    "info": ("· ", "dim"),
 }
 """Mark and style of each verdict or severity."""
 _MILLIONS_FROM = 1_000_000
@@ -35,12 +34,12 @@ MAX_SHOWN_LINES = 24
 
 def format_verdict(report: DataReport) -> Text:
     """Format the verdict: rows, format, and whether they are usable."""
-    sign, style = MARKS[report.verdict]
-    text = Text.assemble((f"{sign} ", style))
+    text = Text.assemble(MARKS[report.verdict])
+    format = dict[str | None, str](FORMAT_NAMES).get(report.format, "unknown format")
     if report.partial:
         text.append("first look", "bold").append(f" at {format_count(report.rows, 'row')}")
-        return text.append(f" ({_describe_format(report)}): {_describe_state(report)} so far")
-    text.append(format_count(report.rows, "row"), "bold").append(f", {_describe_format(report)}; ")
+        return text.append(f" ({format}): {_describe_state(report)} so far")
+    text.append(format_count(report.rows, "row"), "bold").append(f", {format}; ")
     return text.append(_describe_state(report), palette.BAD if report.verdict == "error" else "")
 
 
@@ -102,11 +101,6 @@ def can_convert(report: DataReport) -> bool:
     return bool(report.usable) or lacks_conversion(report)
 
 
-def _describe_format(report: DataReport) -> str:
-    names = (words for name, words in FORMAT_NAMES.items() if name == report.format)
-    return next(names, "unknown format")
-
-
 def _describe_state(report: DataReport) -> str:
     bad = report.rows - report.usable
     if bad:
@@ -114,18 +108,12 @@ def _describe_state(report: DataReport) -> str:
     if not report.rows:
         return "none usable"
     if report.verdict == "error":
-        errors = [
-            format_title(finding) for finding in report.findings if finding.severity == "error"
-        ]
-        return f"unusable as is: {', '.join(errors[:3])}"
+        errors = [finding for finding in report.findings if finding.severity == "error"]
+        return f"unusable as is: {', '.join(map(format_title, errors[:3]))}"
     if report.verdict == "warning":
-        return f"all usable, {_count_kinds(report, 'warning')}"
+        warnings = sum(finding.severity == "warning" for finding in report.findings)
+        return f"all usable, {format_count(warnings, 'warning')}"
     return "all usable"
-
-
-def _count_kinds(report: DataReport, severity: Severity) -> str:
-    kinds = sum(finding.severity == severity for finding in report.findings)
-    return format_count(kinds, severity)
 
 
 def format_facts(report: DataReport) -> Text:
@@ -182,8 +170,7 @@ def format_finding_line(finding: Finding, counts: int, names: int, *, brief: boo
 
     ``counts`` and ``names`` are the widths of these columns.
     """
-    sign, style = MARKS[finding.severity]
-    text = Text.assemble((f"{sign} ", style), f"{finding.count:>{counts},}  ", no_wrap=True)
+    text = Text.assemble(MARKS[finding.severity], f"{finding.count:>{counts},}  ", no_wrap=True)
     text.append(format_title(finding) if brief else f"{format_title(finding):<{names}}  ")
     if not brief:
         words = visible_text.mark_line(finding.message, 300)
@@ -194,15 +181,13 @@ def format_finding_line(finding: Finding, counts: int, names: int, *, brief: boo
 
 def format_finding(finding: Finding) -> Text:
     """Format a finding's name and message."""
-    sign, style = MARKS[finding.severity]
-    text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), ": ")
+    text = Text.assemble(MARKS[finding.severity], (format_title(finding), "bold"), ": ")
     return text.append_text(visible_text.mark_line(finding.message, 300))
 
 
 def describe_finding(finding: Finding, *, partial: bool = False, unit: str = "line") -> Text:
     """Describe a finding in full: message, location and fix."""
-    sign, style = MARKS[finding.severity]
-    text = Text.assemble((f"{sign} ", style), (format_title(finding), "bold"), "\n\n")
+    text = Text.assemble(MARKS[finding.severity], (format_title(finding), "bold"), "\n\n")
     text.append_text(visible_text.mark_line(finding.message, 1000)).append("\n")
     for cause in finding.also:
         fix = f"; {cause.fix}" if cause.fix != finding.fix else ""

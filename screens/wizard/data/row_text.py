@@ -23,6 +23,7 @@ MAX_FINDINGS = 8
 """Findings shown above a row."""
 MAX_TOKENS = 40
 _MAX_NAME_CHARACTERS = 60
+_GOOD, _BAD = ("✓ ", f"bold {palette.GOOD}"), ("✗ ", f"bold {palette.BAD}")
 _TITLE = "bold"
 _SIDE = "dim"
 
@@ -51,29 +52,26 @@ def summarize(example: dict[str, Any]) -> str:
 def _list_parts(example: dict[str, Any]) -> Iterator[Text]:
     kind = example.get("kind", "chat")
     if tools := example.get("tools"):
-        names = ", ".join(
-            make_visible(_get_tool_name(tool), _MAX_NAME_CHARACTERS) for tool in tools
-        )
-        yield Text.assemble(("tools  ", _SIDE), names)
+        yield Text.assemble(("tools  ", _SIDE), _join_names(map(_get_tool_name, tools)))
     yield from _format_messages(example.get("messages"))
     if kind == "preference":
-        yield Text.assemble(("✓ ", f"bold {palette.GOOD}"), ("chosen", _TITLE))
+        yield Text.assemble(_GOOD, ("chosen", _TITLE))
         yield from _format_messages(example.get("chosen"))
-        yield Text.assemble(("✗ ", f"bold {palette.BAD}"), ("rejected", _TITLE))
+        yield Text.assemble(_BAD, ("rejected", _TITLE))
         yield from _format_messages(example.get("rejected"))
     if kind == "labelled":
-        wanted = ("✓ ", f"bold {palette.GOOD}"), "desirable response"
-        unwanted = ("✗ ", f"bold {palette.BAD}"), "undesirable response"
-        yield Text.assemble(*(wanted if example.get("label") else unwanted))
+        label = example.get("label")
+        yield Text.assemble(_GOOD if label else _BAD, "" if label else "un", "desirable response")
     if example.get("text") is not None:
         yield visible_text.mark_lines(str(example["text"]), MAX_CHARACTERS)
     if tokens := example.get("tokens"):
         yield _format_tokens(tokens)
     if extra := example.get("extra"):
-        names = ", ".join(
-            make_visible(str(tool), _MAX_NAME_CHARACTERS) for tool in list(extra)[:20]
-        )
-        yield Text.assemble(("extra  ", _SIDE), names)
+        yield Text.assemble(("extra  ", _SIDE), _join_names(list(extra)[:20]))
+
+
+def _join_names(names: Iterable[Any]) -> str:
+    return ", ".join(make_visible(str(name), _MAX_NAME_CHARACTERS) for name in names)
 
 
 def _format_messages(messages: Any) -> Iterator[Text]:
@@ -99,11 +97,8 @@ def _list_notes(message: dict[str, Any]) -> Iterator[str]:
     if call := message.get("tool_call_id"):
         yield f"result of {make_visible(str(call), _MAX_NAME_CHARACTERS)}"
     if (weight := message.get("weight")) is not None:
-        yield (
-            "not trained on (weight 0)"
-            if weight == 0
-            else f"weight {make_visible(str(weight), 20)}"
-        )
+        shown = f"weight {make_visible(str(weight), 20)}"
+        yield "not trained on (weight 0)" if weight == 0 else shown
 
 
 def _list_contents(message: dict[str, Any]) -> Iterator[Text]:
@@ -149,11 +144,9 @@ def _format_call(call: Any) -> Text:
     arguments = function.get("arguments", "")
     if not isinstance(arguments, str):
         arguments = msgspec.json.encode(arguments).decode()
-    text = Text.assemble(
-        ("→ ", palette.ACCENT), make_visible(str(function.get("name")), _MAX_NAME_CHARACTERS), "("
-    )
-    text.append_text(visible_text.mark_lines(arguments, MAX_CHARACTERS))
-    return text.append(")")
+    name = make_visible(str(function.get("name")), _MAX_NAME_CHARACTERS)
+    shown = visible_text.mark_lines(arguments, MAX_CHARACTERS)
+    return Text.assemble(("→ ", palette.ACCENT), name, "(", shown, ")")
 
 
 def _get_tool_name(tool: Any) -> str:
@@ -194,13 +187,9 @@ def _list_texts(message: dict[str, Any]) -> Iterable[str]:
 
 def count_characters(example: dict[str, Any]) -> int:
     """Count the characters of a row's texts."""
-    turns = [
-        message
-        for part in ("messages", "chosen", "rejected")
-        for message in example.get(part) or []
-    ]
-    characters = sum(len(text) for message in turns for text in _list_texts(message))
-    return characters + len(str(example.get("text") or ""))
+    parts = (example.get(part) or [] for part in ("messages", "chosen", "rejected"))
+    texts = (text for part in parts for message in part for text in _list_texts(message))
+    return sum(map(len, texts)) + len(str(example.get("text") or ""))
 
 
 def format_first_words(row: ShownRow) -> Text:
@@ -217,10 +206,8 @@ def format_row(row: ShownRow, width: int) -> Text:
     """Format a row with its line, findings, and meaning or raw text."""
     text = Text()
     for finding in row.findings[:MAX_FINDINGS]:
-        sign, style = report_text.MARKS[finding.severity]
-        problem = Text.assemble(
-            (f"{sign} ", style), visible_text.mark_line(finding.message, 1000), "; "
-        )
+        message = visible_text.mark_line(finding.message, 1000)
+        problem = Text.assemble(report_text.MARKS[finding.severity], message, "; ")
         fix = visible_text.mark_line(finding.fix, 1000)
         fix.style = "dim"
         problem.append_text(fix)
@@ -235,9 +222,10 @@ def format_row(row: ShownRow, width: int) -> Text:
 
 def format_heading(finding: Finding) -> Text:
     """Format the heading above the rows of a finding."""
-    sign, style = report_text.MARKS[finding.severity]
     shown = len(finding.lines)
-    text = Text.assemble((f"{sign} ", style), (report_text.format_title(finding), "bold"))
+    text = Text.assemble(
+        report_text.MARKS[finding.severity], (report_text.format_title(finding), "bold")
+    )
     text.append(f"  {format_count(finding.count, 'row')}", "")
     if shown < finding.count:
         text.append(f", the first {shown:,} of them")

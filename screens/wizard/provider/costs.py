@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from ftwizard.advice import evidence
-from ftwizard.advice.evidence import Evidence
-from ftwizard.advice.provider_costs import ProviderCost, estimate_provider_costs
+from ftwizard.advice.evidence import Evidence, read_evidence
+from ftwizard.advice.provider_costs import estimate_provider_costs
 from ftwizard.pricing.offer import Offer
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.wizard.provider.text import DataFindings
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class PricedOffers:
     own_left_out: bool
     """Whether the user's own prices are ignored."""
 
-    def by_provider(self, draft: Draft, today: datetime.date) -> tuple[ProviderCost, ...]:
-        """Return the cost of each provider under the answers of a draft."""
-        return estimate_provider_costs(self.offers, draft.machine, draft.answers, today)
+    def find(self, evidence: Evidence | None, draft: Draft, today: datetime.date) -> DataFindings:
+        """Return the findings with the cost of each provider under the answers of a draft."""
+        costs = estimate_provider_costs(self.offers, draft.machine, draft.answers, today)
+        return DataFindings(evidence, costs, self.tokens, own_left_out=self.own_left_out)
 
 
 def can_price(draft: Draft) -> bool:
@@ -52,4 +53,4 @@ def get_evidence(draft: Draft) -> Evidence | None:
     """Return what the data itself suggests; None if it was not read."""
     if draft.checked is None or draft.checked.partial:
         return None
-    return evidence.read_evidence(draft.checked)
+    return read_evidence(draft.checked)

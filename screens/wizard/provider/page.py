@@ -180,10 +180,7 @@ class ProviderPage(WizardPage):
             return DataFindings(self._evidence, counting=True)
         if (priced := self._priced[size]) is None:
             return DataFindings(self._evidence)
-        by_provider = priced.by_provider(draft, self._today)
-        return DataFindings(
-            self._evidence, by_provider, priced.tokens, own_left_out=priced.own_left_out
-        )
+        return priced.find(self._evidence, draft, self._today)
 
     @work(group="price", exit_on_error=False)
     async def _compute_costs(self, draft: Draft, size: Size) -> None:

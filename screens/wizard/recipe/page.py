@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from rich.text import Text
@@ -50,12 +51,11 @@ class FoldedSection(Widget, can_focus=True):
     ]
     unfolded: reactive[bool] = reactive(False)
 
+    @dataclass
     class Turned(Message):
         """The section was expanded or collapsed."""
 
-        def __init__(self, unfolded: bool) -> None:
-            super().__init__()
-            self.unfolded = unfolded
+        unfolded: bool
 
     def __init__(self, label: str) -> None:
         super().__init__()
@@ -76,12 +76,11 @@ class FoldedSection(Widget, can_focus=True):
 class SettingRow(Horizontal):
     """Shows and edits one setting."""
 
+    @dataclass
     class Changed(Message):
         """The person changed the value, which may be invalid."""
 
-        def __init__(self, row: SettingRow) -> None:
-            super().__init__()
-            self.row = row
+        row: SettingRow
 
     def __init__(self, setting: Setting, value: Any) -> None:
         super().__init__(classes="setting", id=f"setting-{setting.name}")

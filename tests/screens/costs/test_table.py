@@ -13,7 +13,8 @@ from ftwizard import text
 from ftwizard.catalog.prices import packaged
 from ftwizard.pricing.offer import Offer
 from ftwizard.quantity import EndDate
-from ftwizard.screens.costs import inputs, plot, table
+from ftwizard.screens.costs import inputs, table
+from ftwizard.screens.costs.page import build_plot
 from ftwizard.screens.costs.table import Order
 from tests.screens.costs.helpers import COLUMN_IDS, MONTH, TODAY, counted, usd
 
@@ -85,7 +86,7 @@ def test_what_is_no_number_is_refused(typed: str) -> None:
 def test_the_lines_of_the_plot_meet_at_the_break_even() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=MONTH)
     found = inputs.compute_offers(basis, packaged())
-    drawn = [plot.build_plot(one, found, basis.query) for one in found if one.break_even]
+    drawn = [build_plot(one, found, basis.query) for one in found if one.break_even]
     assert drawn
     for one in drawn:
         even = next(mark.x for mark in one.marks if mark.kind == "break-even")

@@ -196,7 +196,7 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
         priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
         assert priced is not None and found is not None
         theirs = report.cost_by_provider(found, FACTS, answers, TODAY)
-        assert [(one.amount, one.details) for one in priced.by_provider(draft, TODAY)] == [
+        assert [(one.amount, one.details) for one in priced.find(found, draft, TODAY).costs] == [
             (one.amount, one.details) for one in theirs
         ]
 
@@ -209,7 +209,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     draft = read(tmp_path, [f"That is story {n}, in a few words." for n in range(200)], facts)
     priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
     assert priced is not None and found is not None
-    local = priced.by_provider(draft, TODAY)[1]
+    local = priced.find(found, draft, TODAY).costs[1]
     assert local.amount.startswith("$") and local.details.startswith("on the GPU here, as of")
     assert report.cost_by_provider(found, facts, {}, TODAY)[1].amount == local.amount
 
