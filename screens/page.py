@@ -21,7 +21,7 @@ _KEY_ORDER = {
     "next": 0, "read": 0, "rows": 0, "row": 0, "choose": 0,
     "mask": 2, "lengths": 2, "app.focus_next": 3, "back": 4, "cancel": 4, "help": 5, "quit": 6,
 }  # fmt: skip
-"""Position of each action in the footer."""
+"""Position of each action in the footer: Enter, the page's own keys (1), navigation, leaving."""
 TOO_SMALL = f"Window too small.\nEnlarge it to {MIN_COLUMNS}×{MIN_ROWS} or more."
 
 
@@ -98,7 +98,7 @@ class Page(BaseScreen[ScreenResultType]):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys in footer order: Enter, this page's own keys, the way out."""
         bindings = super().active_bindings
-        order = sorted(bindings.items(), key=lambda item: _key_position(item[1].binding.action))
+        order = sorted(bindings.items(), key=lambda item: _KEY_ORDER.get(item[1].binding.action, 1))
         return dict(order)
 
     def action_back(self) -> None:
@@ -111,8 +111,3 @@ class Page(BaseScreen[ScreenResultType]):
 
     def action_help(self) -> None:
         self.app.push_screen(HelpDialog(self))
-
-
-def _key_position(action: str) -> int:
-    """Return the position of a key: Enter, the page's own keys, navigation, leaving."""
-    return _KEY_ORDER.get(action, 1)

@@ -44,21 +44,25 @@ def parse(text: str, name: str = "plan.yaml") -> Plan:
     return strict_yaml.loads(text, Plan, name)
 
 
-def dump(plan: Plan) -> str:
+def dump(plan: Plan, *, defaults: bool = True) -> str:
     """Return the plan as YAML that ``parse`` reads back as the same value.
 
-    All settings are written except those left to the run (None).
+    All settings are written except those left to the run (None) and, without ``defaults``, those
+    that have their default value.
     """
-    return strict_yaml.dumps(_to_tree(plan))
+    return strict_yaml.dumps(_to_tree(plan, defaults=defaults))
 
 
-def _to_tree(part: msgspec.Struct) -> dict[str, Any]:
+def _to_tree(part: msgspec.Struct, *, defaults: bool) -> dict[str, Any]:
     tree = {}
-    for name in part.__struct_fields__:
-        value = getattr(part, name)
-        value = _to_tree(value) if isinstance(value, msgspec.Struct) else value
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, msgspec.Struct):
+            value = _to_tree(value, defaults=defaults)
+        elif not defaults and not field.required and value == field.default:
+            continue
         if value not in (None, {}):
-            tree[name] = value
+            tree[field.name] = value
     return tree
 
 

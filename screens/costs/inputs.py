@@ -23,6 +23,7 @@ from ftwizard.estimate.plan_estimate import GpuEstimates
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import offer_list, user_prices
 from ftwizard.pricing.offer import LocalOffer, Offer, PricingQuery, TrainingLoad, Volume
+from ftwizard.screens.costs import table
 from ftwizard.screens.draft import live_estimate, setting_values
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_epochs, make_visible
@@ -156,16 +157,16 @@ def load_prices(today: datetime.date) -> tuple[Prices, FtwizardError | None]:
     return packaged().over(own), None
 
 
-def compute_offers(basis: Basis, table: Prices) -> list[Offer]:
+def compute_offers(basis: Basis, prices: Prices) -> list[Offer]:
     """Compute every offer; without tokens the training costs are unknown."""
-    table = table.at(basis.hour)
+    prices = prices.at(basis.hour)
     if basis.load is not None:
-        return list(offer_list.list_offers(basis.load, table, basis.query))
+        return list(offer_list.list_offers(basis.load, prices, basis.query))
     nothing = TrainingLoad(tokens=_ZERO_TOKENS, epochs=1, counted="")
     query = msgspec.structs.replace(basis.query, by_rule=False)
     return [
         msgspec.structs.replace(offer, training=None, other_training=None)
-        for offer in offer_list.list_offers(nothing, table, query)
+        for offer in offer_list.list_offers(nothing, prices, query)
     ]
 
 
@@ -174,15 +175,13 @@ def find_recommended(offers: list[Offer], basis: Basis) -> Offer | None:
     candidates = [offer for offer in offers if offer.tunable and offer.provider == basis.provider]
     if basis.provider == "local":
         own = [offer for offer in candidates if (offer.card is None) == basis.own_machine]
-        return min(own or candidates, key=_price_key, default=None)
+        key = table.COLUMNS["training"].key
+        priced = [offer for offer in own or candidates if offer.training]
+        return min(priced, key=key) if priced else next(iter(own or candidates), None)
     if basis.platform:
         candidates = [offer for offer in candidates if offer.platform == basis.platform]
     first = [offer for offer in candidates if offer.recommended]
     return next(iter(first or candidates), None)
-
-
-def _price_key(offer: Offer) -> tuple[bool, float]:
-    return offer.training is None, offer.training.value if offer.training else 0.0
 
 
 def _load_from_estimate(draft: Draft) -> TrainingLoad | None:

@@ -284,9 +284,10 @@ def build_plot(offer: Offer, offers: Sequence[Offer], query: PricingQuery) -> Pl
         return Plot(empty="press v to set monthly requests")
     if offer.provider == "local":
         return Plot(empty="a GPU costs the same at any volume")
-    slope = _cost_per_request(offer, volume)
-    if slope is None:
+    if offer.input is None or offer.output is None:
         return Plot(empty="inference price unknown")
+    into, out = float(volume.tokens_in), float(volume.tokens_out)
+    slope = (offer.input.value * into + offer.output.value * out) / 1e6
     fixed = offer.hosting.value * float(HOURS) if offer.hosting else 0.0
     gpus = (row for row in offers if row.card == query.serve_on and row.market == "on demand")
     gpu = next(gpus, None)  # the one that the break-even refers to
@@ -302,13 +303,6 @@ def build_plot(offer: Offer, offers: Sequence[Offer], query: PricingQuery) -> Pl
         rented = _sample_line(rent, 0.0, end)
         lines.append(ChartLine(name, rented, palette.VALIDATION, "dashed", "○"))
     return Plot(tuple(lines), tuple(marks))
-
-
-def _cost_per_request(offer: Offer, volume: Volume) -> float | None:
-    if offer.input is None or offer.output is None:
-        return None
-    into, out = float(volume.tokens_in), float(volume.tokens_out)
-    return (offer.input.value * into + offer.output.value * out) / 1e6
 
 
 def _sample_line(fixed: float, slope: float, end: float) -> Series:

@@ -37,12 +37,19 @@ class Column:
     id: ColumnId
     name: str
     cell: Callable[[Offer], str]
-    key: Callable[[Offer], Any]
-    """Sort key, best first; None if unknown."""
     order_text: str
     """Description of the sort order."""
     monthly: bool = False
     """Whether it needs a monthly volume."""
+
+    def key(self, offer: Offer) -> Any:
+        """Return the sort key, best first; None if unknown."""
+        value = getattr(offer, self.id)
+        if self.id == "weights":
+            return {"yes": 0, "no": 1}.get(value)
+        if self.id == "provider":  # the order of the offers
+            return 0
+        return value.value if isinstance(value, Figure) else value
 
 
 @dataclass(frozen=True)
@@ -148,9 +155,12 @@ def build_layout(
     left = width - _MARK_WIDTH - longest
     wanted = [column for column in list_columns(monthly=monthly) if column.id != "provider"]
     widths = {
-        column.id: _column_width(column, offers, sorted_by=column.id == order.by)
+        column.id: max([
+            len(column.name) + (column.id == order.by),
+            *(cell_len(column.cell(offer)) for offer in offers),
+        ])
         for column in wanted
-    }
+    }  # fmt: skip
     by_weight: tuple[tuple[ColumnId, ...], ...] = (
         ("training",), ("monthly",), ("input", "output"), ("until",), ("hosting",),
         ("break_even",), ("weights",), ("relative",),
@@ -183,10 +193,6 @@ def build_headings(offers: Sequence[Offer], order: Order) -> dict[str, str]:
     return titles
 
 
-def _column_width(column: Column, offers: Sequence[Offer], *, sorted_by: bool) -> int:
-    return max(len(column.name) + sorted_by, *(cell_len(column.cell(offer)) for offer in offers), 0)
-
-
 def _format_training(offer: Offer) -> str:
     if offer.too_small:
         return TOO_SMALL
@@ -196,24 +202,10 @@ def _format_training(offer: Offer) -> str:
     return format_price(offer.training)
 
 
-def _token_price_cell(id: Literal["input", "output"]) -> Callable[[Offer], str]:
-    def cell(offer: Offer) -> str:
-        figure: Figure | None = getattr(offer, id)
-        return NOT_BILLED if offer.provider == "local" else format_price(figure)
-
-    return cell
-
-
 def _format_hosting(offer: Offer) -> str:
     if offer.hosting is None and (offer.provider == "local" or offer.input is not None):
         return NOT_BILLED
     return format_price(offer.hosting)
-
-
-def _format_relative(offer: Offer) -> str:
-    if offer.provider == "local":
-        return NOT_BILLED
-    return UNKNOWN if offer.relative is None else f"{offer.relative.value:+.0f}%"
 
 
 def _format_monthly(offer: Offer) -> str:
@@ -224,43 +216,43 @@ def _format_monthly(offer: Offer) -> str:
     return UNKNOWN if offer.monthly is None else format_dollars(offer.monthly.value)
 
 
-def _format_break_even(offer: Offer) -> str:
-    if offer.provider == "local":
-        return NOT_BILLED
-    return UNKNOWN if offer.break_even is None else f"{offer.break_even.value:,.0f}"
-
-
 def _format_until(offer: Offer) -> str:
     if not offer.tunable:
         return "ended"
     return str(offer.until.date) if offer.until else NOT_BILLED
 
 
-def _value_key(id: str) -> Callable[[Offer], float | None]:
-    def value(offer: Offer) -> float | None:
+def _format_billed(id: ColumnId, form: str = "") -> Callable[[Offer], str]:
+    """Return the cell of a figure that a GPU of one's own does not have; ``form``: its format, else a
+    price."""
+
+    def cell(offer: Offer) -> str:
         figure: Figure | None = getattr(offer, id)
-        return None if figure is None else figure.value
+        if offer.provider == "local":
+            return NOT_BILLED
+        return form.format(figure.value) if figure and form else format_price(figure)
 
-    return value
-
-
-def _weights_key(offer: Offer) -> int | None:
-    return {"yes": 0, "no": 1}.get(offer.weights)
+    return cell
 
 
 COLUMNS: dict[ColumnId, Column] = {
     column.id: column
     for column in (
-        Column("provider", "provider", lambda offer: offer.name, lambda offer: 0, "by provider"),
-        Column("training", "training", _format_training, _value_key("training"), "by training"),
-        Column("input", "in/M", _token_price_cell("input"), _value_key("input"), "by input price"),
-        Column("output", "out/M", _token_price_cell("output"), _value_key("output"), "by output price"),
-        Column("relative", "vs base", _format_relative, _value_key("relative"), "by price vs base"),
-        Column("hosting", "per hour", _format_hosting, _value_key("hosting"), "by hosting price"),
-        Column("monthly", "monthly", _format_monthly, _value_key("monthly"), "by monthly cost", True),
-        Column("break_even", "break-even", _format_break_even, _value_key("break_even"), "by break-even", True),
-        Column("weights", "weights", lambda offer: _WEIGHTS[offer.weights], _weights_key,
-               "by weight ownership"),
-        Column("until", "until", _format_until, lambda offer: offer.until, "by end date"),
+        Column("provider", "provider", lambda offer: offer.name, "by provider"),
+        Column("training", "training", _format_training, "by training"),
+        Column("input", "in/M", _format_billed("input"), "by input price"),
+        Column("output", "out/M", _format_billed("output"), "by output price"),
+        Column("relative", "vs base", _format_billed("relative", "{:+.0f}%"), "by price vs base"),
+        Column("hosting", "per hour", _format_hosting, "by hosting price"),
+        Column("monthly", "monthly", _format_monthly, "by monthly cost", True),
+        Column(
+            "break_even",
+            "break-even",
+            _format_billed("break_even", "{:,.0f}"),
+            "by break-even",
+            True,
+        ),
+        Column("weights", "weights", lambda offer: _WEIGHTS[offer.weights], "by weight ownership"),
+        Column("until", "until", _format_until, "by end date"),
     )
-}  # fmt: skip
+}

@@ -83,7 +83,7 @@ def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
         yield "since", since.date if since else UNKNOWN, since.source if since else ""
     elif offer.hosting:
         words = f"{format_unit_price(offer.hosting)} while it runs"
-        yield "serving", words, _format_source(offer.hosting, today)
+        yield from _list_editions(offer, today, "serving", "hosting", format_unit_price, words)
     yield "weights", f"{_DOWNLOAD[offer.weights]}: {make_visible(offer.owner, 200)}", ""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard import locations, strict_yaml, user_paths
+from ftwizard import locations, user_paths
 from ftwizard.advice import questions, run_history
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
@@ -222,14 +222,8 @@ class Step:
 
 def list_questions(draft: Draft) -> tuple[Question, ...]:
     """List the questions that neither the machine nor the wizard can answer."""
-    return (
-        FIT,
-        *(
-            question
-            for question in questions.open_questions(draft.machine)
-            if question.id != FIT.id
-        ),
-    )
+    others = questions.open_questions(draft.machine)
+    return (FIT, *(question for question in others if question.id != FIT.id))
 
 
 def list_answers(question: Question) -> list[tuple[str, str]]:
@@ -295,23 +289,6 @@ def get_absolute_path(name: str) -> str:
     return str(user_paths.make_absolute(name))
 
 
-def non_default_yaml(plan: Plan) -> str:
-    """Return the plan as YAML without default values; it loads as the same plan."""
-    return strict_yaml.dumps(_non_default_values(plan))
-
-
-def _non_default_values(part: msgspec.Struct) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for field_ in msgspec.structs.fields(part):
-        value = getattr(part, field_.name)
-        if isinstance(value, msgspec.Struct):
-            if below := _non_default_values(value):
-                chosen[field_.name] = below
-        elif field_.required or value != field_.default:
-            chosen[field_.name] = value
-    return chosen
-
-
 def suggest_run_name(draft: Draft) -> str:
     """Return the run's name, or one made from the data file and the time."""
     return draft.name or store.make_id(Path(draft.plan.data.files.train).stem)
@@ -333,15 +310,8 @@ def find_name_problem(name: str, saved: str = "") -> str:
 
 def format_command(name: str, hour: PriceRate | None = None) -> str:
     """Format the command that starts the saved plan, with the hourly price that was typed."""
-    words = [
-        "ftwizard",
-        "train",
-        str(get_plan_path(name)),
-        "--name",
-        name,
-        *machine_rate.price_arguments(hour),
-    ]
-    return make_visible(shlex.join(words))
+    argv = ("ftwizard", "train", str(get_plan_path(name)), "--name", name)
+    return make_visible(shlex.join([*argv, *machine_rate.price_arguments(hour)]))
 
 
 def find_earlier_run(draft: Draft) -> EarlierLoss | None:

@@ -104,14 +104,10 @@ def _read_estimate(draft: Draft) -> RecipeEstimate | None:
     report = draft.estimate.with_price(draft.hour) if draft.estimate else None
     if report is None or report.run is None or report.recipe is None:
         return None
-    if _without_learning_rate(report.recipe) != _without_learning_rate(draft.plan.recipe):
+    recipe = draft.plan.recipe  # loading a plan fills in the learning rate
+    if msgspec.structs.replace(report.recipe, learning_rate=recipe.learning_rate) != recipe:
         return None
     return msgspec.structs.replace(report.run, memory=report.memory or report.run.memory)
-
-
-def _without_learning_rate(recipe: Recipe) -> Recipe:
-    """Return a recipe without its learning rate, which loading a plan fills in."""
-    return msgspec.structs.replace(recipe, learning_rate=None)
 
 
 def _find_probe(draft: Draft) -> CachedProbe | None:

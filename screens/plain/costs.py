@@ -36,13 +36,15 @@ def browse_costs(prompter: Prompter, draft: Draft, today: datetime.date) -> Draf
     order = Order()
     shown = _print_table(prompter, basis, prices, order, left_out=problem is not None)
     while True:
+        query = basis.query
+        other = "the article's prices (2026-04)" if query.edition == "current" else "current prices"
         options = [
             (CONTINUE, "done"),
             ("row", "show the details of a row"),
             ("sort", "sort"),
             ("volume", "set a monthly volume: serving cost and break-even"),
-            ("edition", _edition_label(basis)),
-            ("share", _share_label(basis)),
+            ("edition", f"use {other}"),
+            ("share", f"with{'out' if query.share_data else ''} OpenAI's data-sharing discount"),
             ("hour", "set the hourly price of this machine"),
         ]
         try:
@@ -179,14 +181,3 @@ def ask_hour(prompter: Prompter, draft: Draft) -> Draft:
         except FtwizardError as error:
             prompter.print_problem(error)
     return draft.with_hour_price(price)
-
-
-def _edition_label(basis: Basis) -> str:
-    current = basis.query.edition == "current"
-    return "use the article's prices (2026-04)" if current else "use current prices"
-
-
-def _share_label(basis: Basis) -> str:
-    if basis.query.share_data:
-        return "without OpenAI's data-sharing discount"
-    return "with OpenAI's data-sharing discount"

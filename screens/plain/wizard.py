@@ -14,6 +14,7 @@ from ftwizard.cli import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware import machine
+from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
 from ftwizard.screens.draft import STEPS, drafts, setting_values, texts
@@ -218,7 +219,7 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     """Show the plan and its warnings; quit unless it is to be started."""
     prompter.print("The plan (default values are left out):")
     prompter.print()
-    prompter.print(drafts.non_default_yaml(draft.plan).rstrip())
+    prompter.print(plan_file.dump(draft.plan, defaults=False).rstrip())
     if (warnings := texts.format_warnings(draft)).plain:
         prompter.print()
         prompter.print(warnings, hang=2)

@@ -165,7 +165,7 @@ def test_prompts_for_samples_are_taken_from_a_file_that_is_there(
     assert ask.refused[1].startswith("samples.count is 30. It must be 0 to 20")
     again = recipes.ask_advanced(Scripted("prompts", "validation rows", "count", "0", ""), chosen)
     assert again.plan.samples == schema.Samples(count=0)
-    assert plan_file.parse(drafts.non_default_yaml(chosen.plan)) == chosen.plan
+    assert plan_file.parse(plan_file.dump(chosen.plan, defaults=False)) == chosen.plan
 
 
 def test_a_plan_in_brief_is_the_same_plan() -> None:
@@ -174,7 +174,7 @@ def test_a_plan_in_brief_is_the_same_plan() -> None:
     )
     draft = draft.with_plan(model=schema.Model(name="owner/m")).with_recipe(epochs=2.0)
     draft = setting_values.with_value(draft, setting_values.AFTER, "merge")
-    text = drafts.non_default_yaml(draft.plan)
+    text = plan_file.dump(draft.plan, defaults=False)
     assert plan_file.parse(text) == draft.plan
     assert len(text.splitlines()) == 11, text
 
