@@ -35,7 +35,8 @@ MAX_SHOWN_LINES = 24
 def format_verdict(report: DataReport) -> Text:
     """Format the verdict: rows, format, and whether they are usable."""
     text = Text.assemble(MARKS[report.verdict])
-    format = dict[str | None, str](FORMAT_NAMES).get(report.format, "unknown format")
+    names = (words for name, words in FORMAT_NAMES.items() if name == report.format)
+    format = next(names, "unknown format")
     if report.partial:
         text.append("first look", "bold").append(f" at {format_count(report.rows, 'row')}")
         return text.append(f" ({format}): {_describe_state(report)} so far")
