@@ -37,30 +37,23 @@ def read_evidence(data: str) -> Evidence:
 
     Raises FtwizardError for any other file, and where no row can be used.
     """
-    data_evidence = _read_any(data)
+    checked = _read_report(Path(data))
+    data_evidence = evidence.read_evidence(checked or _check(data))
     if not data_evidence.usable:
         name = make_visible(data_evidence.path, 200)
         raise FtwizardError(f"No row of {name} can be used.", f"To see why: ftwizard check {name}")
     return data_evidence
 
 
-def _read_any(data: str) -> Evidence:
-    if checked := _read_report(Path(data)):
-        return evidence.read_evidence(checked)
+def _check(data: str) -> DataReport:
     from ftwizard.data.checks import run
     from ftwizard.data.hub import datasets
 
     with progress.reporter() as say:
         file, _ = datasets.locate(data, say)
-        examined = run.check_files(
-            file,
-            # Near-duplicates do not affect provider or recipe.
-            run.CheckOptions(max_length=Recipe().max_length, near=False),
-            say=lambda done, total: say(
-                "checking", what=file.name, done=done, **progress.get_unit(total)
-            ),
-        )
-    return evidence.read_evidence(examined)
+        # Near-duplicates do not affect provider or recipe.
+        options = run.CheckOptions(max_length=Recipe().max_length, near=False)
+        return run.check_files(file, options, say=progress.report_check(say, file.name))
 
 
 def _read_report(file: Path) -> DataReport | None:

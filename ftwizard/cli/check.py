@@ -76,9 +76,8 @@ def _repair_lines(repairs: Repairs) -> list[str]:
     """Return the lines of the report on repairs."""
     mark = "!" if repairs.left_out else "✓"
     result = "fixed" if repairs.changed else "nothing to fix"
-    listed = [
-        f"{mark} {make_visible(repairs.out)}: {format_count(repairs.rows_out, 'row')}, {result}"
-    ]
+    rows = format_count(repairs.rows_out, "row")
+    listed = [f"{mark} {make_visible(repairs.out)}: {rows}, {result}"]
     listed += format_actions({"left out": repairs.left_out, "fixed": repairs.changed})
     if repairs.changed or repairs.left_out:
         listed.append(f"  All changes, by line: {make_visible(repairs.changes)}")
@@ -102,9 +101,7 @@ def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> DataReport:
         file,
         _build_options(arguments),
         validation=Path(arguments.val) if arguments.val else None,
-        say=lambda done, total: say(
-            "checking", what=file.name, done=done, **progress.get_unit(total)
-        ),
+        say=progress.report_check(say, file.name),
         show=say.show,
     )
     if arguments.model and report.target == "trl-sft" and report.usable:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,14 @@ class Say:
         """Show a partial result."""
 
 
-def get_unit(total: int) -> dict[str, int | str]:
-    """Return the fields for a file read by bytes, or by rows where its size is unknown (0)."""
-    return {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
+def report_check(say: Say, name: str) -> Callable[[int, int], None]:
+    """Return the callback for the check of a file: by bytes, or by rows if its size is unknown (0)."""
+
+    def report(done: int, total: int) -> None:
+        unit = {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
+        say("checking", what=name, done=done, **unit)
+
+    return report
 
 
 @contextlib.contextmanager

@@ -93,12 +93,10 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
     files: dict[str, str | None] = {}
     for part in ("train", "validation", "test"):
         name = getattr(old, part)
-        _refuse_hub_id(f"files.{part}", name, folder)
-        files[part] = name and _resolve(f"data.files.{part}", name, folder)
+        files[part] = name and _resolve_data(f"data.files.{part}", name, folder)
     mix = plan.data.mix
     if mix.rows not in bundled_samples.ROW_SETS:
-        _refuse_hub_id("mix.rows", mix.rows, folder)
-        mix = msgspec.structs.replace(mix, rows=_resolve("data.mix.rows", mix.rows, folder))
+        mix = msgspec.structs.replace(mix, rows=_resolve_data("data.mix.rows", mix.rows, folder))
     sampling = plan.samples
     if isinstance(sampling.prompts, str) and sampling.prompts.strip():
         name = _resolve("samples.prompts", sampling.prompts, folder)
@@ -117,12 +115,12 @@ def _resolve(setting: str, name: str, folder: Path) -> str:
         raise SettingsError(f"{setting}: {error.message}", error.hint) from None
 
 
-def _refuse_hub_id(setting: str, name: str | None, folder: Path) -> None:
-    """Raise SettingsError for a Hub id: a plan names files, so that a run does not change with the
-    Hub."""
-    if name and ids.parse(name) and not user_paths.exists(folder / name):
+def _resolve_data(setting: str, name: str, folder: Path) -> str:
+    """Refuse a Hub id: a plan names files, so that a run does not change with the Hub."""
+    if ids.parse(name) and not user_paths.exists(folder / name):
         raise SettingsError(
-            f"There is no data file {make_visible(str(folder / name), 200)}; data.{setting} looks "
-            "like a data set on the Hugging Face Hub.",
+            f"There is no data file {make_visible(str(folder / name), 200)}; {setting} looks like a "
+            "data set on the Hugging Face Hub.",
             f"Run ftwizard check {make_visible(name, 200)}, then name the file that it prints.",
         )
+    return _resolve(setting, name, folder)
