@@ -179,22 +179,16 @@ def _lay_out(parts: Iterable[Text], width: int) -> Text:
 
 
 def _format_memory(draft: Draft, memory: MemoryEstimate) -> Text:
-    low, middle, high, room = get_memory_range(draft, memory)
-    if not room:
-        return Text(format_byte_range(low, high))
-    mark = report_text.FIT_MARKS[gpu_fit.judge_bytes(middle, high, room)]
-    gpu = plan_estimate.plan_gpu(draft.plan, draft.machine)
-    available = f"{format_bytes(room)} free" if gpu and gpu.used_by_others else format_bytes(room)
-    return palette.to_text([Span(f"{format_byte_range(low, high)} of {available} "), mark])
-
-
-def get_memory_range(
-    draft: Draft, memory: MemoryEstimate
-) -> tuple[float, float, float, int | None]:
-    """Return low, middle and high end of the memory need in bytes, and the bytes available. A
-    probe's measurement replaces the estimate."""
-    room, peak = plan_estimate.available_bytes(draft.plan, draft.machine), memory.peak
+    """Format the memory need and the memory of the GPU. A probe's measurement replaces the
+    estimate."""
+    available, peak = plan_estimate.available_bytes(draft.plan, draft.machine), memory.peak
+    low, middle, high = peak.low or peak.value, peak.value, peak.high or peak.value
     if probe := _find_probe(draft):
-        value = plan_estimate.measured_peak(probe, memory).value
-        return value, value, value, room
-    return peak.low or peak.value, peak.value, peak.high or peak.value, room
+        low = middle = high = plan_estimate.measured_peak(probe, memory).value
+    need = format_byte_range(low, high)
+    if not available:
+        return Text(need)
+    mark = report_text.FIT_MARKS[gpu_fit.judge_bytes(middle, high, available)]
+    gpu = plan_estimate.plan_gpu(draft.plan, draft.machine)
+    free = " free" if gpu and gpu.used_by_others else ""
+    return palette.to_text([Span(f"{need} of {format_bytes(available)}{free} "), mark])

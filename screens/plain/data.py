@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import msgspec
 from rich.text import Text
 
@@ -182,9 +180,14 @@ def _write(prompter: Prompter, command: FileCommand) -> schema.Files | None:
     """Write new files under names to ask for; return the files to continue with, if any."""
     names: list[str] = []
     for label, name in command.files:
-        others = [drafts.format_path(name) for name in names]
-        check = functools.partial(_find_name_problem, others)
-        names.append(drafts.get_absolute_path(prompter.ask_line(label, name, check=check)))
+        others = [drafts.format_path(other) for other in names]
+
+        def parse(typed: str, others: list[str] = others) -> str:
+            if problem := suggestions.find_problem([typed, *others]):
+                raise ValueError(problem)
+            return drafts.get_absolute_path(typed)
+
+        names.append(prompter.ask_value(label, name, parse=parse))
     try:
         document = prompter.run(command.progress, *command.build_argv(names))
     except FtwizardError as error:
@@ -199,10 +202,6 @@ def _write(prompter: Prompter, command: FileCommand) -> schema.Files | None:
         if prompter.choose("Use the new file?", options) == OTHER:
             return None
     return command.get_files(names)
-
-
-def _find_name_problem(others: list[str], name: str) -> str:
-    return suggestions.find_problem([name, *others])
 
 
 def confirm_doubts(prompter: Prompter, draft: Draft) -> Draft:

@@ -148,11 +148,8 @@ def _format_amount(counted: TokenLengths | TrainableTokens, unit: str) -> str:
     high = _round_to_3_digits(counted.high, math.ceil)
     if total < _MILLIONS_FROM:
         return f"{total:,}{unit} ({low:,}–{high:,})"
-    return f"{_format_millions(total)} million{unit} ({_format_millions(low)}–{_format_millions(high)})"
-
-
-def _format_millions(value: int) -> str:
-    return f"{value / 1e6:,.10g}"
+    low_words, words, high_words = (f"{value / 1e6:,.10g}" for value in (low, total, high))
+    return f"{words} million{unit} ({low_words}–{high_words})"
 
 
 def _round_to_3_digits(value: int, rounding: Callable[[float], int]) -> int:
