@@ -55,16 +55,12 @@ def _copy(packaged: Path, target: Path) -> None:
     except OSError as error:
         if target.exists():
             return  # another process was faster
+        reason = error.strerror or str(error)
+        if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+            reason = str(error.args[0][0][-1])  # of several, the first
         raise FtwizardError(
-            f"The sample could not be copied to {target}: {_describe_reason(error)}.",
+            f"The sample could not be copied to {target}: {reason}.",
             "Free some disk space, or set FTWIZARD_HOME to a writable folder.",
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _describe_reason(error: OSError) -> str:
-    """Return the reason; of several errors from copytree, the first."""
-    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
-        return str(error.args[0][0][-1])
-    return error.strerror or str(error)

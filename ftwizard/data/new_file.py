@@ -18,6 +18,7 @@ _FULL_DISK = {
     errno.EDQUOT: "Your disk quota is used up in",
     errno.EFBIG: "The file is too large for the file system of",
 }
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 
 
@@ -32,7 +33,15 @@ def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]
     require_free(path, not_over=not_over)
     part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     with _explain_full_disk(path):
-        descriptor = _create(part, path)
+        try:
+            descriptor = os.open(part, _NEW, 0o666)
+        except OSError as error:
+            if error.errno in _FULL_DISK:
+                raise
+            raise FtwizardError(
+                f"{make_visible(str(path))} could not be created: {error.strerror}.",
+                "Name another file.",
+            ) from None
         try:
             with open(descriptor, "wb") as file:
                 yield file
@@ -67,19 +76,6 @@ def require_free(path: Path, *, not_over: Iterable[Path] = ()) -> None:
             f"There is no folder {make_visible(str(path.parent))}.",
             "Create it, or name another one.",
         )
-
-
-def _create(part: Path, path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(part, flags, 0o666)
-    except OSError as error:
-        if error.errno in _FULL_DISK:
-            raise
-        raise FtwizardError(
-            f"{make_visible(str(path))} could not be created: {error.strerror}.",
-            "Name another file.",
-        ) from None
 
 
 @contextlib.contextmanager

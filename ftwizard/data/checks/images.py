@@ -66,8 +66,13 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
             image = _ImageCheck(where, target, rules)
             yield from image.check_message(message)
             yield from image.check_part(part)
-        if rules.all_rows:
-            yield from _check_one_form(turns)
+        texts = [n for n, m in enumerate(turns, 1) if isinstance(m.get("content"), str)]
+        if rules.all_rows and texts:
+            yield RowFinding(
+                "image_mixed",
+                f"message {texts[0]} is text, but other messages of the row are lists of parts",
+                'in rows with images, write every content as a list: [{"type": "text", …}]',
+            )
 
 
 def has_images(example: Example) -> bool:
@@ -221,14 +226,3 @@ def _declared_type(part: dict[str, Any], url: str) -> str | None:
 def _format_schemes(schemes: tuple[str, ...]) -> str:
     names = ["data URLs" if name == "data" else f"{name}://" for name in schemes]
     return " or ".join(names)
-
-
-def _check_one_form(turns: list[Message]) -> Iterator[RowFinding]:
-    for number, message in enumerate(turns, 1):
-        if isinstance(message.get("content"), str):
-            yield RowFinding(
-                "image_mixed",
-                f"message {number} is text, but other messages of the row are lists of parts",
-                'in rows with images, write every content as a list: [{"type": "text", …}]',
-            )
-            return

@@ -90,7 +90,13 @@ class CheckedFile:
         if not self.scan.rows:
             raise reader.no_rows_problem(self.path)
         if self.container.columns and self.format == "prompt" and "prompt" not in self.target.kinds:
-            raise self._no_answer_column()
+            names = ", ".join(quote(name, 40) for name in self.container.columns)
+            raise FileProblem(
+                "missing_column",
+                f"The table {make_visible(str(self.path))} has a prompt column but no answer "
+                f"column ({names}).",
+                "Rename the answer column to completion.",
+            )
         self._counts = self._count_tokens(say)
         self.scan.findings.add_file(self._check_whole())
 
@@ -105,7 +111,7 @@ class CheckedFile:
             checker.take(0, record.value)
         counts = None
         if blocks > QUICK_BLOCKS and self._options.count != "no":
-            counts = self._estimate_tokens(blocks)
+            counts = counting.estimate_tokens(*self._count_arguments, blocks=blocks)
         report = self._report(checker, counts)
         findings = [msgspec.structs.replace(finding, lines=[]) for finding in report.findings]
         return msgspec.structs.replace(report, findings=findings, partial=True)
@@ -117,6 +123,11 @@ class CheckedFile:
     def _report(self, checked: RowChecker, counts: TokenCounts | None) -> DataReport:
         target = self.target
         findings = checked.findings.for_target(target)
+        billed: Bill | None = None
+        if counts and target.hosted:
+            lengths = counts.tokens
+            total = TokenEstimate(value=lengths.total, low=lengths.low, high=lengths.high)
+            billed = compute_bill(target, total, epochs=1)
         return DataReport(
             verdict=overall_verdict(findings),
             target=target.name,
@@ -130,7 +141,7 @@ class CheckedFile:
             path=str(self.path),
             source=None,
             preview=list(self._preview()),
-            billed=_bill(target, counts),
+            billed=billed,
             notes=target.notes,
         )
 
@@ -146,29 +157,13 @@ class CheckedFile:
         if mode == "no" or not self.scan.usable:
             return None
         if mode == "estimate" and self.container.is_plain_lines:
-            return self._estimate_tokens(counting.BLOCKS)
-        return counting.count_tokens(
-            self.path, self.container, self.format, self.target, self._max_length,
-            say=say,
-        )  # fmt: skip
-
-    def _estimate_tokens(self, blocks: int) -> TokenCounts | None:
-        return counting.estimate_tokens(
-            self.path, self.container, self.format, self.target, self._max_length, blocks=blocks
-        )
+            return counting.estimate_tokens(*self._count_arguments)
+        return counting.count_tokens(*self._count_arguments, say=say)
 
     @property
-    def _max_length(self) -> int | None:
-        return None if self.target.hosted else self._options.max_length
-
-    def _no_answer_column(self) -> FileProblem:
-        names = ", ".join(quote(name, 40) for name in self.container.columns)
-        return FileProblem(
-            "missing_column",
-            f"The table {make_visible(str(self.path))} has a prompt column but no answer column "
-            f"({names}).",
-            "Rename the answer column to completion.",
-        )
+    def _count_arguments(self) -> tuple[Path, Container, Format, Target, int | None]:
+        limit = None if self.target.hosted else self._options.max_length
+        return self.path, self.container, self.format, self.target, limit
 
     def _check_whole(self) -> Iterator[FileFinding]:
         from ftwizard.data.dedup import exact_duplicates  # numpy takes 0.1 s
@@ -246,14 +241,6 @@ def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None) -> None:
     train.scan.findings.add_file(leakage.find_near_duplicates(*compared))
     if finding := leakage.report_sampling(compared[0]):
         train.scan.findings.add_file([finding.for_rows(train.scan.rows)])
-
-
-def _bill(target: Target, counts: TokenCounts | None) -> Bill | None:
-    if counts is None or not target.hosted:
-        return None
-    lengths = counts.tokens
-    total = TokenEstimate(value=lengths.total, low=lengths.low, high=lengths.high)
-    return compute_bill(target, total, epochs=1)
 
 
 def guess_format(path: Path, container: Container, name: TargetName | None) -> Format:

@@ -93,11 +93,8 @@ def _named_values(value: Any) -> Iterator[str]:
             stack.extend((f"{key}: ", item) for key, item in reversed(value.items()))
         elif isinstance(value, list | tuple):
             stack.extend((name, item) for item in reversed(value))
-        elif isinstance(value, str) and not _is_media(value):
-            yield name + value
+        elif isinstance(value, str):
+            if not value.startswith("data:") or ";base64," not in value[:100]:
+                yield name + value
         elif isinstance(value, int) and not isinstance(value, bool):
             yield f"{name}{value}"
-
-
-def _is_media(text: str) -> bool:
-    return text.startswith("data:") and ";base64," in text[:100]

@@ -7,7 +7,6 @@ missed fact to a false alarm.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 
@@ -100,7 +99,7 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
     for answer in answers:
         text = _FENCE.sub(" ", answer) if "```" in answer else answer
         for name in sorted(suspected):
-            for match in _exact(PATTERNS[name]).finditer(text):
+            for match in re.finditer(PATTERNS[name], text, re.IGNORECASE):
                 if not _is_in_prompt(match[0], prompt) and not _is_computed(name, text, match):
                     words = quote(" ".join(match[0].split()), _QUOTE_WIDTH)
                     yield RowFinding(
@@ -109,11 +108,6 @@ def check(example: Example, target: Target) -> Iterator[RowFinding]:
                         "put such facts into the prompt, and train on how to answer",
                     )
                     return
-
-
-@functools.cache
-def _exact(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
 
 
 def _answers(example: Example) -> list[Message]:
@@ -132,7 +126,7 @@ def _is_in_prompt(fact: str, prompt: str) -> bool:
 def _is_computed(name: str, text: str, match: re.Match[str]) -> bool:
     if name != "money":
         return False
-    for amount in _exact(_MONEY).finditer(text, match.start(), match.end() + 1):
+    for amount in re.compile(_MONEY, re.IGNORECASE).finditer(text, match.start(), match.end() + 1):
         before, after = text[max(0, amount.start() - 12) : amount.start()], text[amount.end() :]
         if _COMPUTED_BEFORE.search(before) or _COMPUTED_AFTER.match(after, 0, 4):
             return True
