@@ -149,7 +149,7 @@ def _choose_dtype(device: str) -> tuple[Any, str]:
 
 
 def _step(reporter: Reporter, device: str) -> dict[str, Any]:
-    """Train a tiny random transformer for one step; raise if its weights are not finite."""
+    """Train a tiny random transformer for one step; raise if its weights are unchanged or not finite."""
     torch = _get_torch()
     nn = torch.nn
     torch.manual_seed(1)
@@ -161,6 +161,7 @@ def _step(reporter: Reporter, device: str) -> dict[str, Any]:
         nn.Linear(WIDTH, WIDTH),
     ).to(device, dtype)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+    before = model[2].weight.detach().clone()
     tokens = torch.randint(0, WIDTH, (2, 16), device=device)
     reporter.doing(f"the forward pass on {device} in {dtype_name}")
     loss = nn.functional.cross_entropy(model(tokens).flatten(0, 1).float(), tokens.flatten())
@@ -173,23 +174,28 @@ def _step(reporter: Reporter, device: str) -> dict[str, Any]:
     _finish(device)
     if not (math.isfinite(first) and torch.isfinite(model[2].weight).all()):
         raise ArithmeticError(f"NaN or infinite weights after one step (loss {first})")
+    if torch.equal(before, model[2].weight):
+        raise ArithmeticError("the step changed no weights")
     return {"dtype": dtype_name}
 
 
 def _four_bit(reporter: Reporter, device: str) -> dict[str, Any]:
-    """Run a gradient through a 4-bit layer; raise if it is wrong."""
+    """Run a gradient through a 4-bit layer; raise if it or the output is wrong."""
     torch, bitsandbytes = _get_torch(), importlib.import_module("bitsandbytes")
     torch.manual_seed(1)
     dtype, dtype_name = _choose_dtype(device)
+    plain = torch.nn.Linear(WIDTH, WIDTH, bias=False)
     layer = bitsandbytes.nn.Linear4bit(
         WIDTH, WIDTH, bias=False, compute_dtype=dtype, quant_type="nf4"
     )
+    layer.load_state_dict(plain.state_dict())
     reporter.doing(f"quantizing a layer to NF4 on {device}")
     layer = layer.to(device)
+    plain = plain.to(device, dtype)
     first = torch.nn.Linear(WIDTH, WIDTH).to(device, dtype)
     inputs = torch.randn(8, WIDTH, device=device, dtype=dtype)
     reporter.doing(f"the forward pass through a 4-bit layer on {device}")
-    output = layer(first(inputs))
+    expected, output = plain(first(inputs)), layer(first(inputs))
     _finish(device)
     reporter.doing(f"the backward pass through a 4-bit layer on {device}")
     output.float().square().mean().backward()
@@ -197,6 +203,9 @@ def _four_bit(reporter: Reporter, device: str) -> dict[str, Any]:
     gradient = first.weight.grad
     if gradient is None or not torch.isfinite(gradient).all() or not gradient.any():
         raise ArithmeticError("no gradient flows through the 4-bit layer")
+    error = float((output - expected).float().norm() / expected.float().norm())
+    if not error < 0.3:  # about 0.1 for NF4 of normal weights
+        raise ArithmeticError(f"the output of the 4-bit layer is off by {error:.0%}")
     return {"dtype": dtype_name}
 
 
