@@ -64,4 +64,8 @@ def find_credentials(environment: Mapping[str, str] | None = None) -> tuple[Cred
 def without_secrets(environment: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
     """Return ``environment`` without variables whose names look like secrets, except ``keep``."""
     kept = set(keep)
-    return {k: v for k, v in environment.items() if k in kept or not _SECRET.search(k)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in kept or not _SECRET.search(name)
+    }

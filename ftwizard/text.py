@@ -24,7 +24,10 @@ class Span(NamedTuple):
 
 
 def make_visible(text: str, limit: int | None = None) -> str:
-    """Return ``text`` on one line, controls visible; longer than ``limit``, it ends in …."""
+    """Return ``text`` on one line, with control characters made visible.
+
+    ``limit`` is the maximum length in characters; longer text ends in an ellipsis.
+    """
     if limit is not None and len(text) > limit:
         text = text[: max(limit - 1, 0)] + "…"
     if text.isascii() and text.isprintable():

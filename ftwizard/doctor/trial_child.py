@@ -203,7 +203,7 @@ def _four_bit(reporter: Reporter, device: str) -> dict[str, Any]:
     gradient = first.weight.grad
     if gradient is None or not torch.isfinite(gradient).all() or not gradient.any():
         raise ArithmeticError("no gradient flows through the 4-bit layer")
-    error = float((output - expected).float().norm() / expected.float().norm())
+    error = float((output - expected).detach().float().norm() / expected.float().norm())
     if not error < 0.3:  # about 0.1 for NF4 of normal weights
         raise ArithmeticError(f"the output of the 4-bit layer is off by {error:.0%}")
     return {"dtype": dtype_name}

@@ -115,7 +115,10 @@ class EventWriter:
 
 
 class LineReader:
-    """Reads the lines added to a file since the last call; anew if it shrank or was replaced."""
+    """Reads the lines added to a file since the last call, from a byte offset.
+
+    A file that shrank or was replaced is read again from its start.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -143,7 +143,10 @@ def spawn(
 
 
 def get_python_command() -> list[str]:
-    """Return this interpreter's command; it imports nothing from a user's folder (``datasets``)."""
+    """Return the command of this interpreter, without imports from the current folder.
+
+    A user's folder often contains a ``datasets`` or a ``tokenizers``.
+    """
     return [sys.executable, "-P"]
 
 

@@ -39,7 +39,10 @@ def downgrade(descriptor: int) -> None:
 
 
 def take_shared(path: Path) -> int:
-    """Lock ``path`` shared; return the descriptor. Raises BlockingIOError during a start."""
+    """Lock ``path`` shared; return the descriptor.
+
+    Raises BlockingIOError while a start holds it exclusively.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     return _lock(descriptor, fcntl.F_OFD_SETLK, fcntl.F_RDLCK)
 

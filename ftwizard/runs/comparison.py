@@ -94,7 +94,10 @@ def get_label(index: int) -> str:
 
 
 def find_runs(names: Sequence[str]) -> list[JobFolder]:
-    """Find the folders of 2 to ``MAX_RUNS`` runs, each once; raise FtwizardError for any other."""
+    """Find the folders of at least two runs, each once.
+
+    Raises FtwizardError for an unknown run, fewer than two, or more than ``MAX_RUNS``.
+    """
     folders = list({folder.path: folder for folder in map(store.find, names)}.values())
     if len(folders) < 2:
         raise FtwizardError("One run alone cannot be compared.", "Name at least two runs.", 2)
@@ -111,7 +114,10 @@ def read_side(
     progress: Progress | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Side:
-    """Read run ``index`` (from 0); ``progress`` and ``settings``: its events and plan, if read."""
+    """Read one run of a comparison.
+
+    ``index`` counts from 0. ``progress`` and ``settings``: its events and its plan, if already read.
+    """
     progress = progress or read_progress(folder)
     record = store.read_record(folder, progress)
     job = store.read_job(folder)
@@ -150,7 +156,10 @@ def compare(sides: list[Side]) -> Comparison:
 
 
 def find_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the settings that differ, in the order of the plan; unreadable plans are ignored."""
+    """Return the settings that differ between runs, in the order of the plan.
+
+    Runs without settings (unreadable plan) are ignored.
+    """
     readable = [values for values in settings if values]
     names = dict.fromkeys(name for values in readable for name in values)
     return {

@@ -23,7 +23,7 @@ PIECES, PIECE_BYTES = 400, 1024
 LOG_TAIL_BYTES = 1 << 14
 Sample = dict[str, Any]
 """A reading of the machine."""
-MAX_BYTES = 1 << 20
+MAX_TELEMETRY_BYTES = 1 << 20
 """Bytes of telemetry per read; older data is skipped."""
 MAX_SAMPLES = 600
 """Samples kept in memory: at least five minutes, at two a second."""
@@ -33,7 +33,9 @@ _decode = msgspec.json.Decoder(Sample).decode
 class Telemetry(LineReader):
     """Follows one host's file, from its last ``max_bytes`` on."""
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = MAX_SAMPLES) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int = MAX_TELEMETRY_BYTES, kept: int = MAX_SAMPLES
+    ) -> None:
         super().__init__(path)
         self.samples: deque[Sample] = deque(maxlen=kept)
         """The newest samples, oldest first."""
@@ -128,7 +130,10 @@ class Follower:
         return list(self._telemetry.samples)
 
     def log(self, lines: int) -> list[str]:
-        """Return the last lines of the worker's log; of a progress bar, only its last state."""
+        """Return the last lines of the worker's log.
+
+        Of a progress bar that overwrites itself, only its last state is returned.
+        """
         data = read_end(self.folder.log, LOG_TAIL_BYTES)
         if len(data) >= LOG_TAIL_BYTES:  # whole lines, or the end of a longer line
             data = data[data.find(b"\n") + 1 :] or data

@@ -77,7 +77,10 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
 
 
 def from_file(path: Path) -> Curve:
-    """Read the curve in a file of another tool; raise FtwizardError for an unsupported file."""
+    """Read the curve in a file of another tool.
+
+    Raises FtwizardError for an unsupported file.
+    """
     text = _read_text(path)
     for read in (_from_json, _from_json_lines, _from_csv):
         if (result := read(text)) is not None:

@@ -79,7 +79,10 @@ class SearchTerm:
 
 
 def parse(texts: Iterable[str]) -> list[SearchTerm]:
-    """Parse terms, all of which must match; raise FtwizardError (USAGE) for a wrong one."""
+    """Parse a search into terms, all of which must match.
+
+    Raises FtwizardError (USAGE) for an unknown name or an invalid number.
+    """
     return [_parse_term(word) for text in texts for word in text.split()]
 
 
@@ -87,19 +90,21 @@ def matches_all(terms: Sequence[SearchTerm], facts: RunFields) -> bool:
     return all(term.matches(facts) for term in terms)
 
 
-def explain_no_match(terms: Sequence[SearchTerm], runs: Sequence[RunFields]) -> tuple[str, str]:
+def explain_no_match(
+    terms: Sequence[SearchTerm], everything: Sequence[RunFields]
+) -> tuple[str, str]:
     """Return a message that nothing matches, and a hint with the term that excludes all runs."""
     query = " ".join(make_visible(term.text, 60) for term in terms)
-    message = f"None of the {len(runs)} runs matches “{query}”."
-    if len(runs) == 1:
+    message = f"None of the {len(everything)} runs matches “{query}”."
+    if len(everything) == 1:
         message = f"The only run does not match “{query}”."
     if len(terms) > 1:
         for term in terms:
             rest = [other_term for other_term in terms if other_term is not term]
-            if count := sum(matches_all(rest, facts) for facts in runs):
+            if count := sum(matches_all(rest, facts) for facts in everything):
                 matches = "1 run matches" if count == 1 else f"{count} runs match"
                 return message, f"Without “{make_visible(term.text, 60)}”, {matches}."
-    hint = format_suggestion(query, [facts.id for facts in runs])
+    hint = format_suggestion(query, [facts.id for facts in everything])
     return message, hint or f"Examples: {EXAMPLES}"
 
 

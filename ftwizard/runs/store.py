@@ -70,7 +70,10 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find(run: str) -> JobFolder:
-    """Find a run by id, unique prefix or path; raise FtwizardError that suggests the closest id."""
+    """Find a run by its id, a unique prefix of it, or a path.
+
+    Raises FtwizardError that suggests the closest id.
+    """
     root = locations.runs_folder()
     path = Path(run)
     if "/" in run and user_paths.exists(path / "job.json"):

@@ -70,7 +70,9 @@ def find_y_range(lines: Sequence[Sequence[Interval | None]]) -> Interval | None:
     ``lines`` holds the columns of each line, oldest first. A spike or the steep initial drop is left
     out if it would flatten everything else.
     """
-    filled = [[c for c in columns if c is not None] for columns in lines if any(columns)]
+    filled = [
+        [column for column in columns if column is not None] for columns in lines if any(columns)
+    ]
     if not filled:
         return None
     low = min(column[0] for columns in filled for column in columns)
@@ -175,7 +177,9 @@ def _build_ticks(values: Sequence[float], step: float) -> tuple[Tick, ...]:
         return tuple(Tick(value, _format_short(value)) for value in values)
     unit, suffix = next((unit[1:] for unit in _UNITS if largest >= unit[0]), (1.0, ""))
     decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
-    return tuple(Tick(v, f"{v / unit:.{decimals}f}{suffix}" if v else "0") for v in values)
+    return tuple(
+        Tick(value, f"{value / unit:.{decimals}f}{suffix}" if value else "0") for value in values
+    )
 
 
 def _format_short(value: float) -> str:

@@ -52,8 +52,10 @@ class Body:
         return self._dot_row(value) // self.canvas.dots_per_row
 
     def draw(self) -> None:
-        rank = _DRAW_ORDER.index
-        for owner, line in sorted(enumerate(self._figure.lines), key=lambda p: rank(p[1].style)):
+        lines = sorted(
+            enumerate(self._figure.lines), key=lambda pair: _DRAW_ORDER.index(pair[1].style)
+        )
+        for owner, line in lines:
             spans = [
                 Span(x, self._dot_row(column[1]), self._dot_row(column[0]))
                 for x, column in enumerate(self._slices[owner])

@@ -10,7 +10,10 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def draw_sparkline(series: Series, cells: int) -> str:
-    """Return at most ``cells`` bars, oldest first, each the mid-range of its values; O(cells)."""
+    """Return at most ``cells`` bars, oldest first, each the mid-range of its values.
+
+    Takes O(cells), independent of the length of the series.
+    """
     first, last = series.first_x, series.last_x
     if first is None or last is None:
         return ""

@@ -68,7 +68,10 @@ class ChartWindow:
     def zoomed(
         self, factor: float, extent: Extent, *, at: float | None, min_span: float
     ) -> ChartWindow:
-        """Return a window ``factor`` times as wide; its end, or ``at`` inside it, stays."""
+        """Return a window ``factor`` times as wide, but at least ``min_span``.
+
+        The right end stays in place, or ``at`` if it is inside the window.
+        """
         x0, x1 = self.window(extent)
         start, end = self._whole(extent)
         span = max((x1 - x0) * factor, min(min_span, x1 - x0))
@@ -149,11 +152,12 @@ class Chart(Widget, can_focus=True):
         Binding("shift+right", "cursor(1)", "read later value", show=False),
     ]
 
-    @dataclass
     class LogScale(Message):
         """The y axis was switched to or from log scale."""
 
-        on: bool
+        def __init__(self, *, on: bool) -> None:
+            super().__init__()
+            self.on = on
 
     def __init__(
         self,

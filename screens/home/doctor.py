@@ -81,9 +81,10 @@ class DoctorPage(Page[None]):
             return
         if child.poll() and child.partial_report is not None:
             self._show(msgspec.convert(child.partial_report, DoctorReport))
-        activity = describe.describe_progress(child.progress)
-        duration = format_duration(child.elapsed_s)
-        line = Text.assemble(("● ", palette.ACCENT), f"{activity}   {duration}")
+        activity = (
+            f"{describe.describe_progress(child.progress)}   {format_duration(child.elapsed_s)}"
+        )
+        line = Text.assemble(("● ", palette.ACCENT), activity)
         line.no_wrap, line.overflow = True, "ellipsis"
         self.query_one("#status", Static).update(line)
 

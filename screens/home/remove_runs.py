@@ -13,7 +13,10 @@ MAX_NAMED = 6
 
 
 async def build_confirm(folders: list[JobFolder]) -> DestructiveConfirm:
-    """Return the confirmation dialog; raise FtwizardError if a process of a run is still alive."""
+    """Return the confirmation dialog; sizes are computed in a thread.
+
+    Raises FtwizardError if a process of a run is still alive.
+    """
     return await run_in_thread(_build_dialog, folders)
 
 
@@ -29,7 +32,8 @@ def _build_dialog(folders: list[JobFolder]) -> DestructiveConfirm:
             lines.append(f"  Branched runs are kept: {make_visible(', '.join(branches), 120)}")
     if len(folders) > MAX_NAMED:
         lines.append(f"and {len(folders) - MAX_NAMED} more")
-    name = f"run {make_visible(folders[0].id, 40)}"
-    subject = name if len(folders) == 1 else f"{len(folders)} runs"
+    subject = (
+        f"run {make_visible(folders[0].id, 40)}" if len(folders) == 1 else f"{len(folders)} runs"
+    )
     total = format_bytes(sum(folder_size["total"] for folder_size in sizes))
     return DestructiveConfirm(f"Permanently delete {subject}? {total}", "\n".join(lines), "delete")

@@ -41,8 +41,10 @@ async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None
     if follower.status.keeper_lives is False:  # nothing reads requests: stop it by command
         _run_command(app, follower, "stop", *(["--kill"] if is_stopping else []))
         return True
-    request = functools.partial(requests.request_stop, folder, attempt, now=is_stopping)
-    return await _send(app, functools.partial(request, grace_s=follower.shown.stop_grace_s))
+    grace = follower.shown.stop_grace_s
+    return await _send(
+        app, lambda: requests.request_stop(folder, attempt, grace_s=grace, now=is_stopping)
+    )
 
 
 def resume(app: App[Any], follower: Follower) -> None:

@@ -107,10 +107,13 @@ class ChartData:
 
     def __init__(self, chart_settings: ChartSettings) -> None:
         self.settings = chart_settings
-        self._derived: dict[object, tuple[Series, Series]] = {}
+        self._derived: dict[tuple[object, object], tuple[Series, Series]] = {}
 
     def lines(self, progress: Progress, *, plain: bool = False) -> list[ChartLine]:
-        """Return the lines, no raw values if ``plain``; the loss if the run lacks the metric."""
+        """Return the lines to draw; the loss if the run lacks the chosen metric.
+
+        ``plain`` leaves out the raw values behind a smoothed line.
+        """
         name = self.settings.metric if self.settings.metric in progress.metrics else LOSS
         raw = progress.metrics[name]
         validation = progress.metrics.get(VALIDATION_METRICS.get(name, ""))
@@ -145,7 +148,9 @@ class ChartData:
     def x_end(self, progress: Progress) -> float | None:
         return progress.total_steps if self.settings.axis == "step" else None
 
-    def _derive(self, key: object, source: Series, make: Callable[[], Series]) -> Series:
+    def _derive(
+        self, key: tuple[object, object], source: Series, make: Callable[[], Series]
+    ) -> Series:
         """Return the series derived from ``source`` so far, or a new one if that was replaced."""
         origin, derived = self._derived.get(key, (None, source))
         if origin is not source or len(derived) > len(source):

@@ -209,7 +209,10 @@ def select_findings(findings: list[Event]) -> list[Event]:
 def build_lines(
     findings: list[Event], width: int, saved: list[Checkpoint], *, is_alive: bool
 ) -> list[MenuLine]:
-    """Return findings with their actions, wrapped to ``width``; ``saved``: checkpoints on disk."""
+    """Return findings with their actions, as lines of at most ``width`` cells.
+
+    ``saved`` are the checkpoints on disk.
+    """
     if not findings:
         return [MenuLine(Text("No diagnosis yet: not enough evaluations.", "dim"))]
     lines: list[MenuLine] = []

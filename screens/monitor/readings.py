@@ -232,7 +232,9 @@ def format_findings(progress: Progress, max_lines: int, *, is_alive: bool) -> Te
     """Return the newest diagnosis of the curve, then the newest findings, newest last."""
     verdict = find_verdict(progress.findings)
     rows = [] if verdict is None else [_format_verdict(verdict)]
-    relevant = [item for item in progress.findings if not item.get("verdict") or _is_alarm(item)]
+    relevant = [
+        event for event in progress.findings if not event.get("verdict") or _is_alarm(event)
+    ]
     for event in relevant[-(max_lines - len(rows)) :]:
         if event is not verdict:
             message = make_visible(str(event.get("message")), 400)

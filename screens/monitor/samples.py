@@ -256,7 +256,10 @@ def _format_step(step: int) -> str:
 
 
 def build_row_lines(event: Event, width: int, plan: Plan | None) -> list[MenuLine]:
-    """Return the examples of a ``rows`` event; those found in a file of the plan can be opened."""
+    """Return the examples of a ``rows`` event, highest loss first; those with an id can be opened.
+
+    ``plan`` is the run's plan, None if it could not be read.
+    """
     heading = Text.assemble((_format_title(event), "bold"), ("   loss/token, row, text", "dim"))
     lines = [MenuLine(heading)]
     ids: set[str] = set()

@@ -57,8 +57,9 @@ class TerminalApp(App[int]):
         if driver.has_shell():
             super().action_suspend_process()
         else:
-            message = "Cannot suspend: no shell to return to. Press ctrl+q to quit."
-            self.notify(message, markup=False)
+            self.notify(
+                "Cannot suspend: no shell to return to. Press ctrl+q to quit.", markup=False
+            )
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Resize):

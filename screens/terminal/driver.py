@@ -63,7 +63,9 @@ class OutputSanitizer(LineFilter):
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         if not self._color:
-            segments = [Segment(text, _without_color(style), c) for text, style, c in segments]
+            segments = [
+                Segment(text, _without_color(style), control) for text, style, control in segments
+            ]
         return [self._sanitize(segment) for segment in segments]
 
     def _sanitize(self, segment: Segment) -> Segment:

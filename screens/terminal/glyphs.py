@@ -33,7 +33,9 @@ def make_printable(text: str, ascii: bool) -> str:
     printable = "".join(_cell(char) for char in text)
     if not ascii:
         return printable
-    return "".join(c if c.isascii() else "?" * cell_len(c) for c in printable.translate(_ASCII))
+    return "".join(
+        char if char.isascii() else "?" * cell_len(char) for char in printable.translate(_ASCII)
+    )
 
 
 def _cell(char: str) -> str:

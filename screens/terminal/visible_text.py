@@ -16,7 +16,10 @@ _REPLACEMENT = "\ufffd"
 
 
 def mark_lines(text: str, limit: int | None = None) -> Text:
-    """Return at most ``limit`` characters, lines kept, with control characters highlighted."""
+    """Return text with line breaks kept, and control and invisible characters named and highlighted.
+
+    ``limit`` is the maximum number of characters.
+    """
     if cut := limit is not None and len(text) > limit:
         text = text[:limit]
     if make_lines_visible(text) == text and _REPLACEMENT not in text:
