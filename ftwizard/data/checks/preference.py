@@ -102,14 +102,11 @@ def _echoes(prompt: list[Message], answer: Message) -> bool:
     text = answer.get("content")
     if not isinstance(text, str) or answer["role"] != "assistant" or not get_weight(answer):
         return False
-    for message in reversed(prompt):
-        if message["role"] == "user":
-            question = message.get("content")
-            if not isinstance(question, str) or len(question) > len(text):
-                return False
-            question = question.strip()
-            return len(question) >= _MIN_ECHO_CHARACTERS and text.lstrip().startswith(question)
-    return False
+    questions = [message.get("content") for message in prompt if message["role"] == "user"]
+    if not questions or not isinstance(questions[-1], str):
+        return False
+    question = questions[-1].strip()
+    return len(question) >= _MIN_ECHO_CHARACTERS and text.lstrip().startswith(question)
 
 
 def _echo_finding(where: str) -> RowFinding:

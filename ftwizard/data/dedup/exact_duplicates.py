@@ -21,8 +21,6 @@ MAX_LABELS = 20
 """Up to this many distinct answers are class labels, which repeat naturally."""
 
 Hashes = npt.NDArray[np.uint64]
-Mask = npt.NDArray[np.bool_]
-"""Which rows of a file are meant; shape (rows,)."""
 
 
 def find_repeats(hashes: RowHashes) -> Iterator[FileFinding]:
@@ -122,7 +120,9 @@ def _combine(prompts: Hashes, answers: Hashes) -> Hashes:
         return prompts * np.uint64(0x9E3779B97F4A7C15) ^ answers
 
 
-def _report(lines: Hashes, mask: Mask, code: str, message: str, fix: str) -> Iterator[FileFinding]:
+def _report(
+    lines: Hashes, mask: npt.NDArray[np.bool_], code: str, message: str, fix: str
+) -> Iterator[FileFinding]:
     """Yield a finding if it concerns any row."""
     if count := int(mask.sum()):
         shown = np.sort(lines[mask])[:MAX_SHOWN_LINES].tolist()
