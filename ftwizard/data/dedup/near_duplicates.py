@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -35,7 +34,7 @@ _SAMPLED_ROWS = 128
 """Rows of a window sampled to find common shingles."""
 _BATCH_ROWS = 64
 """Rows per batch; the hashes of usual rows fit the CPU cache."""
-_MAX_CACHED_ROWS = 256
+_MAX_CACHED_HASHES = 4_000_000
 _QUERY_ROWS = 512
 
 
@@ -74,6 +73,10 @@ class _Row(NamedTuple):
     shingles: Hashes
     answer: Hashes | None
 
+    @property
+    def size(self) -> int:
+        return self.shingles.size + (0 if self.answer is None else self.answer.size)
+
 
 class NearIndex:
     """Index of row texts for near-duplicate search.
@@ -92,9 +95,9 @@ class NearIndex:
         self._characters = 0
         self._common: Hashes = np.empty(0, dtype=np.uint64)
         self._columns: list[minhash.Column] = []
-        self._get_row = lru_cache(_MAX_CACHED_ROWS)(
-            lambda row: self._hash_text(text_of(self._lines[row]))
-        )
+        self._text_of = text_of
+        self._cache: dict[int, _Row] = {}
+        self._cached_hashes = 0
 
     def add(self, line: int, text: str) -> None:
         """Add a row; one shorter than ``shingles.MIN_WORDS`` is never a duplicate."""
@@ -150,7 +153,7 @@ class NearIndex:
             del lines[: own.counts.size]
         self._waiting, self._characters = [], 0
         self._columns = []
-        self._get_row.cache_clear()
+        self._cache, self._cached_hashes = {}, 0
 
     def _update_common(self, sets: list[Sets]) -> None:
         every = -(-len(self._waiting) // _SAMPLED_ROWS)
@@ -177,6 +180,15 @@ class NearIndex:
         self._columns = self._columns or list(self._sorted_columns())
         pairs = map(minhash.find_matches, bands.T, self._columns)
         return minhash.rank_candidates(pairs, len(self._lines))
+
+    def _get_row(self, row: int) -> _Row:
+        if (hashes := self._cache.get(row)) is None:
+            hashes = self._hash_text(self._text_of(self._lines[row]))
+            self._cached_hashes += hashes.size
+            if self._cached_hashes > _MAX_CACHED_HASHES:
+                self._cache, self._cached_hashes = {}, hashes.size
+            self._cache[row] = hashes
+        return hashes
 
     def _hash_text(self, text: str) -> _Row:
         _, mark, answer = text.rpartition(ANSWER_MARK)
