@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from ftwizard.diagnosis import Curve, DiagnosisFinding, Point, Verdict, diagnose, to_findings
+from ftwizard.diagnosis import Curve, DiagnosisFinding, Verdict, diagnose, to_findings
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints, loss_curves
 from ftwizard.train.moments import Moment, with_moment
@@ -30,7 +30,8 @@ class DiagnosisCallback(TrainerCallback):
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._vocabulary: int | None = None
-        self._points = _Points()
+        self._points = Curve(train=())
+        self._rows = 0
         self._reported: set[str] = set()
         self._verdict: str | None = None
         self._previous: str | None = None
@@ -109,7 +110,7 @@ class DiagnosisCallback(TrainerCallback):
         args, state = moment.args, moment.state
         saved = checkpoints.all_complete(Path(str(args.output_dir)))
         return dataclasses.replace(
-            self._points.read(state.log_history),
+            self._read(state.log_history),
             total_steps=state.max_steps,
             warmup_steps=args.get_warmup_steps(state.max_steps),
             vocabulary=self._vocabulary,
@@ -119,24 +120,20 @@ class DiagnosisCallback(TrainerCallback):
             checkpoints=sorted({marker.step for marker in saved} | {moment.step}),
         )
 
-
-class _Points:
-    """The curve of a growing log history, each of whose rows is read once."""
-
-    def __init__(self) -> None:
-        self._rows = 0
-        self._series: dict[str, list[Point]] = {
-            name: [] for name in ("train", "evals", "learning_rate", "grad_norm")
-        }
-        self._scores: dict[str, list[Point]] = {}
-        self._steps_per_epoch: float | None = None
-
-    def read(self, history: list[dict[str, float]]) -> Curve:
-        new = loss_curves.from_rows(history[self._rows :])
+    def _read(self, history: list[dict[str, float]]) -> Curve:
+        """Return the curve of a growing log; each row is read once."""
+        old, new = self._points, loss_curves.from_rows(history[self._rows :])
         self._rows = len(history)
-        for name, points in self._series.items():
-            points += getattr(new, name)
-        for name, scores in new.scores.items():
-            self._scores.setdefault(name, []).extend(scores)
-        self._steps_per_epoch = new.steps_per_epoch or self._steps_per_epoch
-        return Curve(**self._series, scores=self._scores, steps_per_epoch=self._steps_per_epoch)
+        self._points = dataclasses.replace(
+            new,
+            train=[*old.train, *new.train],
+            evals=[*old.evals, *new.evals],
+            learning_rate=[*old.learning_rate, *new.learning_rate],
+            grad_norm=[*old.grad_norm, *new.grad_norm],
+            scores={
+                name: [*old.scores.get(name, ()), *new.scores.get(name, ())]
+                for name in {**old.scores, **new.scores}
+            },
+            steps_per_epoch=new.steps_per_epoch or old.steps_per_epoch,
+        )
+        return self._points
