@@ -35,8 +35,8 @@ MACHINES = st.sampled_from([machine(), machine(24), machine(80)])
 
 
 def on(name: str, **more: Any) -> MachineInfo:
-    known = gpu_specs.find_gpu(name)
-    gpu = Gpu(name=name, memory=known.usable if known else 24 * 10**9)
+    expected = gpu_specs.find_gpu(name)
+    gpu = Gpu(name=name, memory=expected.usable if expected else 24 * 10**9)
     return msgspec.structs.replace(machine(24), gpus=(gpu,), **more)
 
 
@@ -48,8 +48,8 @@ def advised(
     **more: Any,
 ) -> dict[str, AdvisedValue]:
     parameters = more["shape"].parameters if more.get("shape") else 8 * 10**9
-    found = recipe_advice.advise(method, parameters, rows, facts or machine(80), **more)
-    return {one.name: one for one in found}
+    advice = recipe_advice.advise(method, parameters, rows, facts or machine(80), **more)
+    return {item.name: item for item in advice}
 
 
 def drawn(middle: float, width: float, count: int = 2000) -> LengthDistribution:
@@ -67,46 +67,49 @@ def test_advice_is_a_recipe_whatever_is_known(
     shape: ModelShape | None,
     context: int | None,
 ) -> None:
-    found = advised(
+    result = advised(
         method=method, rows=rows, facts=facts, lengths=lengths, shape=shape, context=context
     )
-    made = msgspec.convert({name: one.value for name, one in found.items()}, Recipe)
+    made = msgspec.convert({name: item.value for name, item in result.items()}, Recipe)
     assert 1 <= made.batch_size * made.gradient_accumulation <= 16
     assert 128 <= made.max_length <= 8192 and 0.03 <= made.warmup <= 0.1
     assert made.alpha == 2 * made.rank and 16 <= made.rank <= 256
     assert context is None or made.max_length <= max(context, 1024)
-    for one in found.values():
-        assert one.reason.isprintable() and len(one.reason) <= 170 and one.source and one.as_of
+    for item in result.values():
+        assert item.reason.isprintable() and len(item.reason) <= 170 and item.source and item.as_of
 
 
 def test_the_length_cuts_one_row_in_a_hundred() -> None:
     lengths = drawn(5.0, 0.9)
-    one = advised(lengths=lengths)["max_length"]
-    assert isinstance(one.value, int) and one.value % 64 == 0
-    assert 0 < batching.cut_share(lengths.scaled(5000), one.value) <= 0.012
-    assert "99%" in one.reason and f"{lengths.p99:,.0f}" in one.reason
+    max_length = advised(lengths=lengths)["max_length"]
+    assert isinstance(max_length.value, int) and max_length.value % 64 == 0
+    assert 0 < batching.cut_share(lengths.scaled(5000), max_length.value) <= 0.012
+    assert "99%" in max_length.reason and f"{lengths.p99:,.0f}" in max_length.reason
 
 
 def test_no_row_is_cut_where_the_longest_is_no_outlier() -> None:
-    one = advised(lengths=known([100] * 500 + [200] * 500))["max_length"]
-    assert one.value == 256 and "none is truncated" in one.reason
+    max_length = advised(lengths=known([100] * 500 + [200] * 500))["max_length"]
+    assert max_length.value == 256 and "none is truncated" in max_length.reason
 
 
 def test_no_length_is_beyond_what_the_model_reads() -> None:
-    one = advised(lengths=known([9000] * 100), context=2048)["max_length"]
-    assert one.value == 2048 and "context is 2,048 tokens; 100% of the rows" in one.reason
+    max_length = advised(lengths=known([9000] * 100), context=2048)["max_length"]
+    assert (
+        max_length.value == 2048
+        and "context is 2,048 tokens; 100% of the rows" in max_length.reason
+    )
 
 
 def test_what_another_tokenizer_counted_gets_room() -> None:
     about = msgspec.structs.replace(known([100] * 500), most=2.3)
-    one = advised(lengths=about)["max_length"]
-    assert one.value == 256 and "about 100 tokens" in one.reason
+    max_length = advised(lengths=about)["max_length"]
+    assert max_length.value == 256 and "about 100 tokens" in max_length.reason
     assert advised(lengths=known([100] * 500))["max_length"].value == 128
 
 
 def test_very_long_rows_are_cut_at_what_a_card_holds() -> None:
-    one = advised(lengths=known([20_000] * 100), context=131_072)["max_length"]
-    assert one.value == 8192 and "100% of the rows are longer" in one.reason
+    max_length = advised(lengths=known([20_000] * 100), context=131_072)["max_length"]
+    assert max_length.value == 8192 and "100% of the rows are longer" in max_length.reason
 
 
 def test_packing_goes_by_padding_and_by_the_steps_that_are_left() -> None:
@@ -123,10 +126,10 @@ def test_packing_goes_by_padding_and_by_the_steps_that_are_left() -> None:
 
 def test_packed_steps_hold_about_as_many_rows() -> None:
     lengths = drawn(5.0, 1.0, 20_000)
-    found = advised(rows=20_000, lengths=lengths)
-    each = int(found["max_length"].value or 0) / lengths.mean
-    together = each * int(found["batch_size"].value or 0)
-    together *= int(found["gradient_accumulation"].value or 0)
+    result = advised(rows=20_000, lengths=lengths)
+    each = int(result["max_length"].value or 0) / lengths.mean
+    together = each * int(result["batch_size"].value or 0)
+    together *= int(result["gradient_accumulation"].value or 0)
     assert 8 <= together <= 24
 
 
@@ -157,18 +160,18 @@ def test_few_steps_warm_up_over_about_five(rows: int | None, share: float) -> No
 def test_the_warm_up_counts_the_steps_that_packing_leaves() -> None:
     """Some seven rows share a sequence: of so few steps 3 % are too few to rise over."""
     lengths = drawn(5.0, 1.0, 370)
-    found = advised(rows=370, lengths=lengths)
-    made = msgspec.convert({name: one.value for name, one in found.items()}, Recipe)
+    result = advised(rows=370, lengths=lengths)
+    made = msgspec.convert({name: item.value for name, item in result.items()}, Recipe)
     assert made.packing
     left = batching.compute_passes(lengths, made).steps
-    assert found["warmup"].reason.startswith(f"3% of {left} steps") and left < 167
+    assert result["warmup"].reason.startswith(f"3% of {left} steps") and left < 167
     assert 5 <= made.warmup * left < 7
 
 
 def test_what_follows_from_memory_or_the_card_has_a_source_of_its_own() -> None:
     """Not that of the setting's default: no run of QLoRA's had this memory."""
-    found = advised(lengths=known([300]), shape=LLAMA)["batch_size"]
-    assert "of this GPU's memory" in found.reason and "memory estimate" in found.source
+    batch_size = advised(lengths=known([300]), shape=LLAMA)["batch_size"]
+    assert "of this GPU's memory" in batch_size.reason and "memory estimate" in batch_size.source
     small = advised(lengths=known([300]), shape=LLAMA, facts=machine(8))["batch_size"]
     assert "may not fit" in small.reason and "memory estimate" in small.source
     assert "Unsloth" in advised()["batch_size"].source
@@ -178,9 +181,9 @@ def test_what_follows_from_memory_or_the_card_has_a_source_of_its_own() -> None:
 
 
 def test_what_a_card_can_is_said_by_its_maker() -> None:
-    found = advised(facts=on("NVIDIA A100-SXM4-80GB", flash_attn=True))
+    result = advised(facts=on("NVIDIA A100-SXM4-80GB", flash_attn=True))
     for name in ("precision", "attention"):
-        assert "A100" in found[name].source and found[name].as_of < "2026"
+        assert "A100" in result[name].source and result[name].as_of < "2026"
     here = advised(facts=machine())
     assert "own runs" in here["precision"].source
 
@@ -195,12 +198,12 @@ def test_the_batch_is_the_largest_that_surely_fits(
     model: str, method: Method, gigabytes: int, tokens: int
 ) -> None:
     shape = PUBLISHED[model]
-    found = advised(
+    result = advised(
         method=method, lengths=known([tokens] * 50), shape=shape, facts=machine(gigabytes)
     )
-    batch, length = found["batch_size"].value, found["max_length"].value
+    batch, length = result["batch_size"].value, result["max_length"].value
     assert isinstance(batch, int) and isinstance(length, int)
-    assert int(found["gradient_accumulation"].value or 0) * batch == 16
+    assert int(result["gradient_accumulation"].value or 0) * batch == 16
 
     def fits(size: int) -> bool:
         peak = memory.estimate_memory(
@@ -208,7 +211,7 @@ def test_the_batch_is_the_largest_that_surely_fits(
         ).peak
         return (peak.high or peak.value) <= gigabytes * 0.95e9
 
-    assert fits(batch) or (batch == 1 and "may not fit" in found["batch_size"].reason)
+    assert fits(batch) or (batch == 1 and "may not fit" in result["batch_size"].reason)
     assert batch == 4 or not fits(batch * 2)
 
 
@@ -224,8 +227,8 @@ def test_the_method_is_one_that_fits_by_the_estimate(
     model: str, gigabytes: int, method: str, says: str
 ) -> None:
     shape = PUBLISHED[model]
-    found = recipe_advice.advise_method(shape.parameters, machine(gigabytes), shape=shape)
-    assert found.value == method and says in found.reason and len(found.reason) <= 170
+    result = recipe_advice.advise_method(shape.parameters, machine(gigabytes), shape=shape)
+    assert result.value == method and says in result.reason and len(result.reason) <= 170
 
 
 @pytest.mark.parametrize(
@@ -241,19 +244,24 @@ def test_the_method_is_one_that_fits_by_the_estimate(
 def test_kernels_and_precision_by_the_card(
     name: str, flash: bool, precision: str, attention: str
 ) -> None:
-    found = advised(facts=on(name, flash_attn=flash))
-    assert precision in found["precision"].reason and attention in found["attention"].reason
-    assert (found["precision"].value, found["attention"].value) == ("auto", "auto")
+    result = advised(facts=on(name, flash_attn=flash))
+    assert precision in result["precision"].reason and attention in result["attention"].reason
+    assert (result["precision"].value, result["attention"].value) == ("auto", "auto")
 
 
 def test_metrics_go_nowhere_unless_asked_for() -> None:
-    found = recipe_advice.advise_report_to()
-    assert found.value is None and found.source and found.as_of and "key" in found.reason
+    report_to = recipe_advice.advise_report_to()
+    assert (
+        report_to.value is None
+        and report_to.source
+        and report_to.as_of
+        and "key" in report_to.reason
+    )
 
 
 def test_adapters_go_to_every_linear_layer_of_the_blocks() -> None:
-    found = target_modules.predict_adapted(LLAMA, 16)
-    assert (found.warnings, found.safer) == ((), ())
+    adapted = target_modules.predict_adapted(LLAMA, 16)
+    assert (adapted.warnings, adapted.safer) == ((), ())
     some = target_modules.predict_adapted(LLAMA, 16, ("q_proj", "other"))
     assert "other" in some.warnings[0] and not some.safer
 
@@ -283,19 +291,19 @@ def test_names_that_a_model_lacks_are_said(
 
 
 def test_a_name_in_full_counts_as_its_last_word() -> None:
-    found = target_modules.predict_adapted(LLAMA, 16, ("self_attn.q_proj",))
-    assert not found.warnings and not found.safer
+    adapted = target_modules.predict_adapted(LLAMA, 16, ("self_attn.q_proj",))
+    assert not adapted.warnings and not adapted.safer
 
 
 def test_a_mixture_of_experts_is_warned_of_and_a_dense_model_offered() -> None:
-    found = target_modules.predict_adapted(MIXTURE, 16)
-    assert "Llama-3.1-8B" in found.safer[0]
-    assert any("Experts hold" in one for one in found.warnings)
-    assert any("16 bit" in one for one in found.warnings)
+    adapted = target_modules.predict_adapted(MIXTURE, 16)
+    assert "Llama-3.1-8B" in adapted.safer[0]
+    assert any("Experts hold" in warning for warning in adapted.warnings)
+    assert any("16 bit" in warning for warning in adapted.warnings)
 
 
 def test_a_model_of_an_unknown_kind_is_warned_of() -> None:
-    found = target_modules.predict_adapted(
+    adapted = target_modules.predict_adapted(
         msgspec.structs.replace(LLAMA, covered=False, model_type="odd"), 16
     )
-    assert found.safer and "odd" in found.warnings[0]
+    assert adapted.safer and "odd" in adapted.warnings[0]

@@ -44,11 +44,11 @@ PROSE = [(f"Question number {n}?", f"Well, that is a longer story about thing {n
 
 
 def test_rows_tokens_and_lengths_are_those_of_the_check(tmp_path: Path) -> None:
-    found = evidence.read_evidence(checked(tmp_path, PROSE))
-    assert (found.rows, found.usable, found.changing, found.rft) == (40, 40, 0, None)
-    assert found.tokens is not None and found.tokens.unit == "tokens" and found.tokens.source
-    assert found.lengths is not None and found.lengths.rows == 40
-    assert evidence.warn_of_facts(found) is None
+    result = evidence.read_evidence(checked(tmp_path, PROSE))
+    assert (result.rows, result.usable, result.changing, result.rft) == (40, 40, 0, None)
+    assert result.tokens is not None and result.tokens.unit == "tokens" and result.tokens.source
+    assert result.lengths is not None and result.lengths.rows == 40
+    assert evidence.warn_of_facts(result) is None
 
 
 def test_facts_that_change_raise_the_question_again(tmp_path: Path) -> None:
@@ -73,11 +73,11 @@ def test_facts_that_change_raise_the_question_again(tmp_path: Path) -> None:
     ],
 )
 def test_answers_that_a_program_can_judge_suggest_rft(kind: str, answers: list[str]) -> None:
-    found = evidence.detect_gradable(answers)
-    assert found is not None and found.kind == kind and found.share == 1
-    said = evidence.suggest_rft(found)
-    assert said is not None and said.source and said.as_of and "RFT" in said.reason
-    assert any("Bedrock" in one for one in said.where)
+    gradable = evidence.detect_gradable(answers)
+    assert gradable is not None and gradable.kind == kind and gradable.share == 1
+    text = evidence.suggest_rft(gradable)
+    assert text is not None and text.source and text.as_of and "RFT" in text.reason
+    assert any("Bedrock" in item for item in text.where)
 
 
 @pytest.mark.parametrize(
@@ -89,21 +89,21 @@ def test_answers_that_a_program_can_judge_suggest_rft(kind: str, answers: list[s
     ],
 )  # fmt: skip
 def test_others_do_not(answers: list[str]) -> None:
-    found = evidence.detect_gradable(answers)
-    assert found is None and evidence.suggest_rft(found) is None
+    gradable = evidence.detect_gradable(answers)
+    assert gradable is None and evidence.suggest_rft(gradable) is None
 
 
 @given(st.lists(st.text(max_size=200), max_size=60))
 def test_any_answers_are_looked_at(answers: list[str]) -> None:
-    found = evidence.detect_gradable(answers)
-    assert found is None or (0.8 <= found.share <= 1 and found.looked_at >= 20)
+    gradable = evidence.detect_gradable(answers)
+    assert gradable is None or (0.8 <= gradable.share <= 1 and gradable.looked_at >= 20)
 
 
 def test_the_check_leads_to_the_suggestion(tmp_path: Path) -> None:
     rows = [(f"Extract {n}", json.dumps({"id": n})) for n in range(30)]
-    found = evidence.read_evidence(checked(tmp_path, rows))
-    assert found.verifiable is not None and found.verifiable.kind == "json"
-    assert found.rft is not None
+    result = evidence.read_evidence(checked(tmp_path, rows))
+    assert result.verifiable is not None and result.verifiable.kind == "json"
+    assert result.rft is not None
 
 
 @pytest.mark.parametrize(

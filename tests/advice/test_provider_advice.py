@@ -29,11 +29,11 @@ def machine(
 ) -> MachineInfo:
     """Return a machine with GPUs of so much memory (GB)."""
     return make_machine(
-        *(Gpu(name="Double", memory=int(one * 1e9)) for one in gigabytes),
+        *(Gpu(name="Double", memory=int(gigabyte * 1e9)) for gigabyte in gigabytes),
         no_gpu=None if gigabytes else "NVML: no device",
         memory=32 * 10**9,
         cores=4,
-        credentials=tuple(Credential(service=one, where="X") for one in credentials),
+        credentials=tuple(Credential(service=credential, where="X") for credential in credentials),
         extras=extras,
     )
 
@@ -60,28 +60,35 @@ _machines = st.builds(
     extras=st.sampled_from([(), ("local",), ("local", "demo")]),
 )
 _answers = st.fixed_dictionaries(
-    {}, optional={one.id: st.sampled_from([o.id for o in one.options]) for one in (FIT, *QUESTIONS)}
+    {},
+    optional={item.id: st.sampled_from([o.id for o in item.options]) for item in (FIT, *QUESTIONS)},
 )
 _days = st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1))
 
 
-def texts(found: provider_advice.Recommendation) -> list[str]:
-    return [*found.reasons, *found.cautions, *found.flips, *found.assumed, found.fit or "-"]
+def texts(recommendation: provider_advice.Recommendation) -> list[str]:
+    return [
+        *recommendation.reasons,
+        *recommendation.cautions,
+        *recommendation.flips,
+        *recommendation.assumed,
+        recommendation.fit or "-",
+    ]
 
 
 @given(_machines, _answers, _days)
 def test_there_is_always_a_provider_with_reasons(
     facts: MachineInfo, answers: dict[str, str], today: datetime.date
 ) -> None:
-    found = provider_advice.recommend(facts, answers, today)
-    assert found.reasons
-    assert set(found.costs_of) == set(get_args(ProviderId)) - {found.provider}
-    assert all(found.costs_of.values())
-    for words in (*texts(found), *found.costs_of.values()):
+    result = provider_advice.recommend(facts, answers, today)
+    assert result.reasons
+    assert set(result.costs_of) == set(get_args(ProviderId)) - {result.provider}
+    assert all(result.costs_of.values())
+    for words in (*texts(result), *result.costs_of.values()):
         assert make_visible(words) == words and 0 < len(words) <= 480
         assert "$0 " not in words
-    assert found.startable == (found.provider == "local")
-    assert (found.platform is None) or found.provider == "cloud"
+    assert result.startable == (result.provider == "local")
+    assert (result.platform is None) or result.provider == "cloud"
     for words in questions.describe_machine(facts).values():
         assert words and make_visible(words) == words
 
@@ -90,74 +97,76 @@ def test_there_is_always_a_provider_with_reasons(
 def test_what_is_ruled_out_is_never_recommended(
     facts: MachineInfo, answers: dict[str, str], today: datetime.date
 ) -> None:
-    found = provider_advice.recommend(facts, answers, today)
+    result = provider_advice.recommend(facts, answers, today)
     if answers.get("data") == "stay":
-        assert found.provider == "local"
+        assert result.provider == "local"
     if answers.get("data") == "own-cloud":
-        assert found.provider != "openai" and found.platform != "together"
+        assert result.provider != "openai" and result.platform != "together"
     if answers.get("weights") == "yes":
-        assert found.provider != "openai" and found.platform not in ("bedrock", "foundry")
+        assert result.provider != "openai" and result.platform not in ("bedrock", "foundry")
     if today >= CLOSED:
-        assert found.provider != "openai"
+        assert result.provider != "openai"
 
 
 @given(_machines, _answers)
 def test_a_flip_is_what_really_happens(facts: MachineInfo, answers: dict[str, str]) -> None:
-    found = provider_advice.recommend(facts, answers, TODAY)
+    result = provider_advice.recommend(facts, answers, TODAY)
     for question, option in _single_changes(questions.complete_answers(facts, answers)):
         changed = provider_advice.recommend(facts, {**answers, question.id: option}, TODAY)
-        said = [one for one in found.flips if f"If {question.option(option).when}:" in one]
+        text = [flip for flip in result.flips if f"If {question.option(option).when}:" in flip]
         if question.assumed == option and question.id not in answers:
             continue
-        assert bool(said) == (changed.provider != found.provider)
-        assert all(catalog().provider(changed.provider).name in one for one in said)
+        assert bool(text) == (changed.provider != result.provider)
+        assert all(catalog().provider(changed.provider).name in item for item in text)
 
 
-def _single_changes(given: dict[str, str]) -> list[tuple[Question, str]]:
+def _single_changes(arguments: dict[str, str]) -> list[tuple[Question, str]]:
     return [
         (question, option.id)
         for question in QUESTIONS
         for option in question.options
-        if given.get(question.id) != option.id
+        if arguments.get(question.id) != option.id
     ]
 
 
 def test_every_combination_of_answers() -> None:
     """Exhaustive over answers, on three machines: none is left without a provider."""
-    ids = [[None, *(option.id for option in one.options)] for one in QUESTIONS]
+    ids = [[None, *(option.id for option in question.options)] for question in QUESTIONS]
     for facts in (machine(), machine(16), machine(80, credentials=("aws", "openai"))):
         for chosen in itertools.product(*ids):
             answers: dict[str, str] = {
-                one.id: option for one, option in zip(QUESTIONS, chosen, strict=True) if option
+                item.id: option for item, option in zip(QUESTIONS, chosen, strict=True) if option
             }
             ranked = provider_advice.rank_providers(facts, answers, TODAY)
             assert len(ranked) == 3
             assert not ranked[0].why_not
-            assert all(one.why_not or one.pros or one.cons for one in ranked)
+            assert all(item.why_not or item.pros or item.cons for item in ranked)
 
 
 def test_a_gpu_that_holds_the_model_speaks_for_itself() -> None:
-    found = provider_advice.recommend(machine(24), {"priority": "control"}, TODAY)
-    assert found.provider == "local"
-    assert any("Double has 24.0 GB" in one for one in found.reasons)
-    assert "gpu_elsewhere" not in [one.id for one in questions.open_questions(machine(24), {})]
+    result = provider_advice.recommend(machine(24), {"priority": "control"}, TODAY)
+    assert result.provider == "local"
+    assert any("Double has 24.0 GB" in reason for reason in result.reasons)
+    assert "gpu_elsewhere" not in [
+        question.id for question in questions.open_questions(machine(24), {})
+    ]
 
 
 def test_without_a_gpu_a_large_model_goes_to_a_cloud_and_says_what_it_gives_up() -> None:
-    found = provider_advice.recommend(
+    result = provider_advice.recommend(
         machine(), {"size": "large", "cloud": "aws", "data": "leave"}, TODAY
     )
-    assert (found.provider, found.platform) == ("cloud", "bedrock")
-    assert not found.startable and any("cannot start" in one for one in found.cautions)
-    assert any("AWS keeps the model" in one for one in found.cautions)
-    assert "48 GB" in found.costs_of["local"]
+    assert (result.provider, result.platform) == ("cloud", "bedrock")
+    assert not result.startable and any("cannot start" in caution for caution in result.cautions)
+    assert any("AWS keeps the model" in caution for caution in result.cautions)
+    assert "48 GB" in result.costs_of["local"]
 
 
 def test_data_that_stays_with_a_model_that_does_not_fit_is_told_what_would() -> None:
-    found = provider_advice.recommend(machine(8), {"data": "stay", "size": "medium"}, TODAY)
-    assert found.provider == "local"
-    assert any("around 3B would fit" in one for one in found.cautions)
-    assert all(words.startswith("Not possible") for words in found.costs_of.values())
+    result = provider_advice.recommend(machine(8), {"data": "stay", "size": "medium"}, TODAY)
+    assert result.provider == "local"
+    assert any("around 3B would fit" in caution for caution in result.cautions)
+    assert all(words.startswith("Not possible") for words in result.costs_of.values())
 
 
 def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
@@ -166,16 +175,16 @@ def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
         Gpu(name=None, memory=None), memory=facts.memory, cores=4, bfloat16_cpu=False, disk_free=0
     )
     assert questions.describe_machine(facts)["GPU"] == "a GPU, memory unknown"
-    found = provider_advice.recommend(facts, {"data": "stay"}, TODAY)
-    assert any("does not report" in one for one in found.cautions)
+    result = provider_advice.recommend(facts, {"data": "stay"}, TODAY)
+    assert any("does not report" in caution for caution in result.cautions)
 
 
 def test_openai_by_the_day() -> None:
     hurried = {"priority": "speed", "data": "leave", "weights": "no"}
     assert provider_advice.recommend(machine(), hurried, EDITION).provider == "openai"
     assert any(
-        one.startswith("From 2026-05-07:")
-        for one in provider_advice.recommend(machine(), hurried, EDITION).flips
+        flip.startswith("From 2026-05-07:")
+        for flip in provider_advice.recommend(machine(), hurried, EDITION).flips
     )
     now = provider_advice.recommend(machine(), hurried, TODAY)
     assert now.provider == "cloud"
@@ -186,25 +195,25 @@ def test_openai_by_the_day() -> None:
 
 
 def test_two_that_are_about_as_good_are_called_so() -> None:
-    found = provider_advice.recommend(machine(), {"size": "tiny", "priority": "speed"}, TODAY)
-    assert found.close_to == "cloud"
+    result = provider_advice.recommend(machine(), {"size": "tiny", "priority": "speed"}, TODAY)
+    assert result.close_to == "cloud"
 
 
 def test_what_the_machine_knows_is_not_asked() -> None:
     facts = machine(credentials=("gcp", "openai"))
     assert questions.complete_answers(facts, {}) == {"cloud": "gcp"}
-    assert "cloud" not in [one.id for one in questions.open_questions(facts, {})]
+    assert "cloud" not in [question.id for question in questions.open_questions(facts, {})]
     assert provider_advice.recommend(facts, {}, TODAY).platform == "vertex"
     two = machine(credentials=("gcp", "aws"))
-    assert "cloud" in [one.id for one in questions.open_questions(two, {})]
+    assert "cloud" in [question.id for question in questions.open_questions(two, {})]
     assert questions.complete_answers(facts, {"cloud": "aws"}) == {"cloud": "aws"}
 
 
 def test_behaviour_or_knowledge() -> None:
     for option in FIT.options:
-        found = provider_advice.recommend(machine(), {"fit": option.id}, TODAY)
-        assert found.fit == FIT_ADVICE[option.id]
-        assert found.wrong_tool == (option.id == "facts")
+        result = provider_advice.recommend(machine(), {"fit": option.id}, TODAY)
+        assert result.fit == FIT_ADVICE[option.id]
+        assert result.wrong_tool == (option.id == "facts")
     assert provider_advice.recommend(machine(), {}, TODAY).fit is None
     for option_id in ("facts", "unsure"):
         assert "RAG" in FIT_ADVICE[option_id] and "tools" in FIT_ADVICE[option_id]

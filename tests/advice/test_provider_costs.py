@@ -43,13 +43,16 @@ HOURS = {
 }
 OFFERS = offer_list.list_offers(LOAD, packaged(), PricingQuery(today=TODAY, hours=HOURS))
 _ANSWERS = st.fixed_dictionaries(
-    {}, optional={one.id: st.sampled_from([o.id for o in one.options]) for one in QUESTIONS}
+    {},
+    optional={
+        question.id: st.sampled_from([o.id for o in question.options]) for question in QUESTIONS
+    },
 )
 
 
 def machine(*gigabytes: int) -> MachineInfo:
     return make_machine(
-        *(Gpu(name="Double", memory=one * 10**9) for one in gigabytes),
+        *(Gpu(name="Double", memory=gigabyte * 10**9) for gigabyte in gigabytes),
         memory=32 * 10**9,
         cores=4,
         extras=("local",),
@@ -59,7 +62,7 @@ def machine(*gigabytes: int) -> MachineInfo:
 def costs(
     facts: MachineInfo, offers: Sequence[Offer] = OFFERS, /, **answers: str
 ) -> dict[ProviderId, ProviderCost]:
-    return {one.provider: one for one in estimate_provider_costs(offers, facts, answers, TODAY)}
+    return {cost.provider: cost for cost in estimate_provider_costs(offers, facts, answers, TODAY)}
 
 
 @given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
@@ -67,23 +70,23 @@ def test_each_provider_is_priced_by_what_the_answers_leave(
     gigabytes: list[int], answers: dict[str, str]
 ) -> None:
     facts = machine(*gigabytes)
-    found = costs(facts, OFFERS, **answers)
-    assert list(found) == [one.id for one in catalog().providers]
-    by_name = {one.name: one for one in OFFERS if one.market != "spot" and one.tunable}
+    result = costs(facts, OFFERS, **answers)
+    assert list(result) == [provider.id for provider in catalog().providers]
+    by_name = {offer.name: offer for offer in OFFERS if offer.market != "spot" and offer.tunable}
     for verdict in provider_advice.rank_providers(facts, answers, TODAY):
-        one = found[verdict.provider]
-        assert one.why_not == (verdict.why_not or "") and one.amount and one.details
-        assert "None" not in one.details and "$0.00" not in one.amount
-        if one.training is None:
-            assert one.amount in ("no rent", "not possible", "unknown")
+        item = result[verdict.provider]
+        assert item.why_not == (verdict.why_not or "") and item.amount and item.details
+        assert "None" not in item.details and "$0.00" not in item.amount
+        if item.training is None:
+            assert item.amount in ("no rent", "not possible", "unknown")
             continue
-        offer = by_name[one.name]
-        assert one.as_of and one.as_of in one.details
+        offer = by_name[item.name]
+        assert item.as_of and item.as_of in item.details
         assert verdict.platform in (None, offer.platform)
         assert answers.get("weights") != "yes" or offer.weights != "no"
         same = [o for o in by_name.values() if o.platform == offer.platform and o.training]
         least = MIN_BILLIONS[_size(answers)]
-        assert one.provider == "local" or least or offer == min(same, key=_amount)
+        assert item.provider == "local" or least or offer == min(same, key=_amount)
 
 
 def _size(answers: dict[str, str]) -> Any:
@@ -118,14 +121,14 @@ def test_no_rent_is_paid_where_a_machine_of_ones_own_will_do() -> None:
 
 def test_an_hour_of_ones_own_machine_is_paid_where_it_has_a_price() -> None:
     hour = Figure(value=1.5, unit="USD per hour", source="test")
-    others = [one for one in OFFERS if one.card is not None]
-    own = next(one for one in OFFERS if one.provider == "local" and one.card is None)
+    others = [offer for offer in OFFERS if offer.card is not None]
+    own = next(offer for offer in OFFERS if offer.provider == "local" and offer.card is None)
     priced = msgspec.structs.replace(own, rate=hour, training=usd(3.0), as_of="2026-11-25")
-    found = costs(machine(24), [*others, priced])["local"]
-    assert (found.amount, found.details) == ("$3.00", "on the GPU here, as of 2026-11-25")
+    local = costs(machine(24), [*others, priced])["local"]
+    assert (local.amount, local.details) == ("$3.00", "on the GPU here, as of 2026-11-25")
     unknown = msgspec.structs.replace(own, rate=hour)
-    found = costs(machine(24), [*others, unknown])["local"]
-    assert found.amount == "unknown" and "$1.50 per hour of training" in found.details
+    local = costs(machine(24), [*others, unknown])["local"]
+    assert local.amount == "unknown" and "$1.50 per hour of training" in local.details
     elsewhere = costs(machine(), [*others, priced], gpu_elsewhere="own")["local"]
     assert elsewhere.amount == "no rent", "the price is of another machine"
 
@@ -167,16 +170,16 @@ def test_overruling_costs_what_the_two_are_apart() -> None:
 @pytest.mark.parametrize(("size", "model"), MODELS.items())
 def test_a_model_stands_for_a_size_until_one_is_named(size: str, model: str) -> None:
     plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name=""))
-    found = fill_in_model(plan, {"size": size})
-    assert found.model.name == model and found.recipe.method == "qlora"
+    result = fill_in_model(plan, {"size": size})
+    assert result.model.name == model and result.recipe.method == "qlora"
     assert model_configs.find_config(model) is not None, "its shape is known without the network"
-    assert fill_in_model(found, {"size": "tiny"}) == found
+    assert fill_in_model(result, {"size": "tiny"}) == result
 
 
 def test_a_larger_size_stands_for_more_parameters() -> None:
-    known = [model_configs.find_config(model) for model in MODELS.values()]
-    counts = [one.parameters for one in known if one]
-    assert all(one < other for one, other in itertools.pairwise(counts))
+    expected = [model_configs.find_config(model) for model in MODELS.values()]
+    counts = [item.parameters for item in expected if item]
+    assert all(item < other for item, other in itertools.pairwise(counts))
 
 
 @pytest.mark.parametrize(
@@ -195,11 +198,11 @@ def test_less_than_a_cent_is_not_rounded_to_nothing(low: float, high: float, wor
 
 def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> None:
     answers = {"data": "stay", "size": "large"}
-    found = provider_advice.recommend(machine(), answers, TODAY)
-    assert found.blocked.startswith("No option is possible")
-    assert "48 GB" in found.blocked and found.changes
-    for one in found.changes:
-        assert one.endswith(".")
+    result = provider_advice.recommend(machine(), answers, TODAY)
+    assert result.blocked.startswith("No option is possible")
+    assert "48 GB" in result.blocked and result.changes
+    for change in result.changes:
+        assert change.endswith(".")
     for better in ({"size": "tiny"}, {"gpu_elsewhere": "own"}, {"data": "leave"}):
         assert not provider_advice.recommend(machine(), {**answers, **better}, TODAY).blocked
     assert not provider_advice.recommend(machine(80), answers, TODAY).blocked
@@ -209,12 +212,12 @@ def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> No
 def test_what_would_have_to_change_makes_a_provider_possible(
     gigabytes: list[int], answers: dict[str, str]
 ) -> None:
-    found = provider_advice.recommend(machine(*gigabytes), answers, TODAY)
+    result = provider_advice.recommend(machine(*gigabytes), answers, TODAY)
     possible = [
-        one
-        for one in provider_advice.rank_providers(machine(*gigabytes), answers, TODAY)
-        if not one.why_not
+        provider
+        for provider in provider_advice.rank_providers(machine(*gigabytes), answers, TODAY)
+        if not provider.why_not
     ]
-    assert possible and bool(found.blocked) == bool(found.changes)
-    if found.blocked:
-        assert [one.provider for one in possible] == ["local"]
+    assert possible and bool(result.blocked) == bool(result.changes)
+    if result.blocked:
+        assert [item.provider for item in possible] == ["local"]

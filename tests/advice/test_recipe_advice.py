@@ -26,11 +26,11 @@ _machines = st.builds(machine, st.floats(1, 200)) | st.just(machine())
 
 
 def test_every_setting_of_the_recipe_is_explained() -> None:
-    names = [one.name for one in recipe_rules.settings() if one.part == "recipe"]
+    names = [setting.name for setting in recipe_rules.settings() if setting.part == "recipe"]
     assert sorted(names) == sorted(FIELDS)
 
 
-@pytest.mark.parametrize("one", recipe_rules.settings(), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", recipe_rules.settings(), ids=lambda item: item.name)
 def test_a_setting_is_short_plain_and_sourced(one: recipe_rules.Setting) -> None:
     assert len(one.label) <= 32 and len(one.reason) <= 170
     assert (one.label + one.reason + one.source).isprintable()
@@ -49,15 +49,15 @@ def test_advice_is_a_recipe(
     method: Method, parameters: int | None, rows: int | None, facts: MachineInfo
 ) -> None:
     advised = recipe_advice.advise(method, parameters, rows, facts)
-    values = {one.name: one.value for one in advised}
+    values = {item.name: item.value for item in advised}
     made = msgspec.convert(values, Recipe)
     assert 4 <= made.batch_size * made.gradient_accumulation <= 16
     assert 1 <= made.epochs <= 3
     if method in OFFERED:
         made = msgspec.convert({**values, "method": method}, Recipe)
         assert not recipe_advice.warnings(made, parameters)
-    for one in advised:
-        assert one.reason.isprintable() and len(one.reason) <= 170 and one.source and one.as_of
+    for item in advised:
+        assert item.reason.isprintable() and len(item.reason) <= 170 and item.source and item.as_of
 
 
 @given(st.sampled_from(METHODS), st.integers(1, 10**12), st.integers(1, 10**12))
@@ -107,43 +107,47 @@ def test_a_size_that_is_not_known_is_said_to_be() -> None:
     ("rows", "epochs"), [(None, 3), (200, 3), (9_999, 3), (10_000, 2), (500_000, 1)]
 )
 def test_large_sets_take_fewer_epochs(rows: int | None, epochs: float) -> None:
-    found = {one.name: one.value for one in recipe_advice.advise("lora", None, rows, machine())}
-    assert found["epochs"] == epochs
+    result = {item.name: item.value for item in recipe_advice.advise("lora", None, rows, machine())}
+    assert result["epochs"] == epochs
 
 
 def test_little_memory_takes_one_row_a_pass_and_as_many_a_step() -> None:
     for memory, size in ((8, 1), (24, 4)):
-        found = {
-            one.name: one.value
-            for one in recipe_advice.advise("qlora", 8 * 10**9, 5000, machine(memory))
+        result = {
+            item.name: item.value
+            for item in recipe_advice.advise("qlora", 8 * 10**9, 5000, machine(memory))
         }
-        assert (found["batch_size"], found["gradient_accumulation"]) == (size, 16 // size)
+        assert (result["batch_size"], result["gradient_accumulation"]) == (size, 16 // size)
 
 
 @given(_sizes, _machines)
 def test_the_method_advised_is_one_that_the_plan_has(
     parameters: int | None, facts: MachineInfo
 ) -> None:
-    found = recipe_advice.advise_method(parameters, facts)
-    assert msgspec.convert({"method": found.value}, Recipe)
-    assert found.reason and found.source and len(found.reason) <= 170
+    method = recipe_advice.advise_method(parameters, facts)
+    assert msgspec.convert({"method": method.value}, Recipe)
+    assert method.reason and method.source and len(method.reason) <= 170
     if not facts.gpus:
-        assert found.value == "lora"
+        assert method.value == "lora"
 
 
 def codes(one: Recipe, *rest: object, **more: bool) -> list[str]:
-    return [found.code for found in recipe_advice.warnings(one, *rest, **more)]  # type: ignore[arg-type]
+    return [warning.code for warning in recipe_advice.warnings(one, *rest, **more)]  # type: ignore[arg-type]
 
 
 def test_a_rate_carried_over_from_another_size_is_warned_about() -> None:
-    one = Recipe(learning_rate=2e-4)
+    recipe = Recipe(learning_rate=2e-4)
     small, large = 10**9, 70 * 10**9
-    assert codes(one, large, EarlierRate(rate=2e-4, parameters=small)) == ["rate-from-another-size"]
-    assert codes(one, small, EarlierRate(rate=2e-4, parameters=large)) == ["rate-from-another-size"]
-    assert codes(one, small, EarlierRate(rate=2e-4, parameters=small)) == []
-    assert codes(one, large, EarlierRate(rate=1e-4, parameters=small)) == []
-    assert codes(one, None, EarlierRate(rate=2e-4, parameters=small)) == []
-    assert codes(one, large, EarlierRate(rate=2e-4, parameters=None)) == []
+    assert codes(recipe, large, EarlierRate(rate=2e-4, parameters=small)) == [
+        "rate-from-another-size"
+    ]
+    assert codes(recipe, small, EarlierRate(rate=2e-4, parameters=large)) == [
+        "rate-from-another-size"
+    ]
+    assert codes(recipe, small, EarlierRate(rate=2e-4, parameters=small)) == []
+    assert codes(recipe, large, EarlierRate(rate=1e-4, parameters=small)) == []
+    assert codes(recipe, None, EarlierRate(rate=2e-4, parameters=small)) == []
+    assert codes(recipe, large, EarlierRate(rate=2e-4, parameters=None)) == []
 
 
 def test_a_rate_far_from_the_usual_is_warned_about() -> None:
@@ -172,9 +176,9 @@ def test_rates_in_words(rate: float, words: str) -> None:
 )
 def test_the_precision_is_said_as_the_training_chooses_it(method: Method, says: str) -> None:
     """tests/unit/test_hardware.py has the choice itself."""
-    (one,) = (
-        one
-        for one in recipe_advice.advise(method, 10**9, 1000, machine(16.0))
-        if one.name == "precision"
+    (item,) = (
+        item
+        for item in recipe_advice.advise(method, 10**9, 1000, machine(16.0))
+        if item.name == "precision"
     )
-    assert one.value == "auto" and one.reason.endswith(says)
+    assert item.value == "auto" and item.reason.endswith(says)

@@ -78,16 +78,18 @@ def test_a_validation_loss_falls_flattens_or_rises(
     home: Path, rows: Path, losses: list[float], falling: bool
 ) -> None:
     ran(home, "one", rows, losses)
-    found = run_history.find_earlier_loss(plan_of(rows))
-    assert found is not None and found.falling is falling and found.run == "one"
-    assert ("was still falling" in found.summary) is falling
+    earlier_loss = run_history.find_earlier_loss(plan_of(rows))
+    assert (
+        earlier_loss is not None and earlier_loss.falling is falling and earlier_loss.run == "one"
+    )
+    assert ("was still falling" in earlier_loss.summary) is falling
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=3, max_size=12))
 def test_only_a_loss_that_ends_at_its_lowest_falls(losses: list[float]) -> None:
-    found = run_history.summarize_losses("one", 3.0, losses)
-    assert found is not None
-    assert not found.falling or losses[-1] == min(losses) < losses[-3]
+    result = run_history.summarize_losses("one", 3.0, losses)
+    assert result is not None
+    assert not result.falling or losses[-1] == min(losses) < losses[-3]
 
 
 def test_two_evaluations_or_a_loss_that_is_none_say_nothing() -> None:
@@ -106,8 +108,8 @@ def test_the_longest_run_of_the_same_model_decides(home: Path, rows: Path) -> No
     ran(home, "long", rows, FLAT, epochs=3)
     ran(home, "later", rows, FALLING, epochs=2)
     ran(home, "other", rows, FALLING, epochs=9, model=LARGE)
-    found = run_history.find_earlier_loss(plan_of(rows))
-    assert found is not None and found.run == "long"
+    earlier_loss = run_history.find_earlier_loss(plan_of(rows))
+    assert earlier_loss is not None and earlier_loss.run == "long"
 
 
 def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
@@ -124,17 +126,17 @@ def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
     assert plan_warnings.find_supporting_run(plan_of(rows, allow=("many-epochs",))) is None
     assert plan_warnings.find_supporting_run(plan_of(rows, epochs=3)) is None
     ran(home, "two", rows, FALLING, epochs=4)
-    found = plan_warnings.find_supporting_run(plan_of(rows))
-    assert found is not None and found.run == "two"
-    assert plan_warnings.explain_epochs(plan_of(rows)) == found.summary
+    supporting_run = plan_warnings.find_supporting_run(plan_of(rows))
+    assert supporting_run is not None and supporting_run.run == "two"
+    assert plan_warnings.explain_epochs(plan_of(rows)) == supporting_run.summary
     assert not plan_warnings.find_warnings(plan_of(rows), None)
 
 
 def test_a_plan_of_many_epochs_is_warned_of_before_it_is_insisted_on(
     home: Path, rows: Path
 ) -> None:
-    (one,) = plan_warnings.find_warnings(plan_of(rows), None)
-    assert one.code == "many-epochs"
+    (warning,) = plan_warnings.find_warnings(plan_of(rows), None)
+    assert warning.code == "many-epochs"
     assert not plan_warnings.find_warnings(plan_of(rows, allow=("many-epochs",)), None)
 
 
@@ -143,8 +145,8 @@ def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path)
     chosen = plan_of(rows, epochs=3, model=LARGE, rate=3e-4)
     rate = run_history.find_earlier_rate(chosen)
     assert rate == EarlierRate(rate=3e-4, parameters=596_049_920)
-    (one,) = plan_warnings.find_warnings(chosen, 70_553_706_496)
-    assert one.code == "rate-from-another-size" and "1e-4" in one.message
+    (warning,) = plan_warnings.find_warnings(chosen, 70_553_706_496)
+    assert warning.code == "rate-from-another-size" and "1e-4" in warning.message
     assert run_history.find_earlier_rate(plan_of(rows, epochs=3, model=LARGE, rate=1e-4)) is None
     assert run_history.find_earlier_rate(plan_of(rows, epochs=3, rate=3e-4)) is None
 
@@ -154,10 +156,10 @@ def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> No
     assert drafts.find_earlier_run(draft) is None
     assert "memorization" in texts.format_warnings(draft).plain
     ran(home, "one", rows, FALLING)
-    said = texts.format_warnings(draft).plain
+    text = texts.format_warnings(draft).plain
     assert (
-        "5 epochs: On the same data, the validation loss of run one" in said
-        and "memorization" not in said
+        "5 epochs: On the same data, the validation loss of run one" in text
+        and "memorization" not in text
     )
     assert drafts.find_earlier_run(draft.with_recipe(epochs=3.0)) is None
 
@@ -178,15 +180,17 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.summary})
     write_json(begun.job, record)
     monkeypatch.setattr(launcher, "start", lambda chosen, run_id, hour: begun)
-    given = {"plan": str(file), "allow": [], "name": "begun", "watch": False, "price": []}
-    assert train.train(argparse.Namespace(**given, json=False)) == 0
-    said = capsys.readouterr()
-    assert said.out == "begun\n"
-    warning, why = said.err.splitlines()
+    arguments = {"plan": str(file), "allow": [], "name": "begun", "watch": False, "price": []}
+    assert train.train(argparse.Namespace(**arguments, json=False)) == 0
+    text = capsys.readouterr()
+    assert text.out == "begun\n"
+    warning, why = text.err.splitlines()
     assert warning.startswith("! 1e-2 is far above the usual 2e-4")
     assert why == f"· 5 epochs: {before.summary}"
-    assert train.train(argparse.Namespace(**given, json=True)) == 0
-    said = capsys.readouterr()
-    document = json.loads(said.out)
-    assert not said.err and [one["code"] for one in document["warnings"]] == ["rate-too-high"]
+    assert train.train(argparse.Namespace(**arguments, json=True)) == 0
+    text = capsys.readouterr()
+    document = json.loads(text.out)
+    assert not text.err and [warning["code"] for warning in document["warnings"]] == [
+        "rate-too-high"
+    ]
     assert document["epochs_because"] == before.summary and document["id"] == "begun"

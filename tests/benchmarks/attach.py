@@ -54,8 +54,8 @@ def make_long(home: Path, events: int) -> JobFolder:
             lines.append({"kind": "eval", "step": step, "eval_loss": 0.6 + noise.random() / 10})
     encode = msgspec.json.encode
     with folder.events.open("wb") as file:
-        for place, line in enumerate(lines):
-            t = began + 3600 * place / events
+        for index, line in enumerate(lines):
+            t = began + 3600 * index / events
             file.write(encode({"v": 1, "t": t, "attempt": 1, **line}) + b"\n")
     return folder
 
@@ -75,9 +75,9 @@ class _Ticking(FtwizardApp):
             if shown == math.inf and self._has_read():
                 shown = time.perf_counter()
         stalls.sort()
-        found = {"longest": stalls[-1], "p99": stalls[-len(stalls) // 100], "all": shown - began,
+        result = {"longest": stalls[-1], "p99": stalls[-len(stalls) // 100], "all": shown - began,
                  "chart": charted - began}  # fmt: skip
-        path.write_text(json.dumps(found))
+        path.write_text(json.dumps(result))
         self.exit(0)
 
     def _has_chart(self) -> bool:
@@ -93,7 +93,7 @@ class _Ticking(FtwizardApp):
         if isinstance(screen, MonitorPage):
             return screen.follower.progress.step == EVENTS - 1
         followers = screen._followers if isinstance(screen, HomePage) else {}
-        return any(one.progress.step == EVENTS - 1 for one in followers.values())
+        return any(follower.progress.step == EVENTS - 1 for follower in followers.values())
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -114,8 +114,8 @@ def measure(where: str, result: Path) -> dict[str, Any]:
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with Terminal(command=command, columns=120, rows=36, environment=environment) as terminal:
         assert terminal.exit_code(120) == 0, terminal.screen.text()
-    found: dict[str, Any] = json.loads(result.read_text())
-    return found
+    document: dict[str, Any] = json.loads(result.read_text())
+    return document
 
 
 def main() -> None:
@@ -124,9 +124,9 @@ def main() -> None:
         run = make_long(Path(folder), EVENTS)
         with living(run):
             for where in ("monitor", "home"):
-                found = [measure(where, Path(folder) / "result.json") for _ in range(RUNS)]
-                best = min(found, key=lambda one: float(one["longest"]))
-                every = ", ".join(f"{one['longest'] * 1e3:.0f}" for one in found)
+                result = [measure(where, Path(folder) / "result.json") for _ in range(RUNS)]
+                best = min(result, key=lambda item: float(item["longest"]))
+                every = ", ".join(f"{item['longest'] * 1e3:.0f}" for item in result)
                 print(
                     f"{where:<8} {EVENTS:,} events in {best['all']:.2f} s; longest stalls {every} ms, "
                     f"first chart {best['chart'] / CHART_LIMIT_S:.0%} of its limit; "

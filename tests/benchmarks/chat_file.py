@@ -48,6 +48,6 @@ def write(path: Path, size: int, seed: int = 0) -> int:
 def _text(draw: random.Random, words: list[str], mean: float) -> str:
     count = max(2, min(3000, int(draw.lognormvariate(mean, 0.8))))
     text = draw.choices(words, k=count)
-    for place in range(11, count, 12):
-        text[place] += draw.choice((".", ".", ",", "?\n", ":\n\n- "))
+    for index in range(11, count, 12):
+        text[index] += draw.choice((".", ".", ",", "?\n", ":\n\n- "))
     return f"{' '.join(text)} {draw.randrange(10**9)}"

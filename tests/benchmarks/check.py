@@ -88,15 +88,15 @@ def main() -> None:
         best: dict[str, tuple[float, float]] = {}
         for _ in range(asked.runs):
             for name, command in commands.items():
-                cpu, wall, said = measure(*command)
-                print(f"{name:22} {cpu:6.2f} CPU-s {wall:6.2f} s  {said.strip()[-300:]}")
+                cpu, wall, text = measure(*command)
+                print(f"{name:22} {cpu:6.2f} CPU-s {wall:6.2f} s  {text.strip()[-300:]}")
                 least = best.get(name, (cpu, wall))
                 best[name] = (min(least[0], cpu), min(least[1], wall))
-    one, two = best["check, one process"], best["check, two processes"]
+    item, two = best["check, one process"], best["check, two processes"]
     if asked.peers:
         for name, limit in (("orjson.loads", 4.0), ("together 1.5", 1.0)):
-            print(f"processor time / {name}: {one[0] / best[name][0]:.2f} (limit {limit})")
-    print(f"two processes: {one[1] / two[1]:.2f} x as fast as one (limit 1.7)")
+            print(f"processor time / {name}: {item[0] / best[name][0]:.2f} (limit {limit})")
+    print(f"two processes: {item[1] / two[1]:.2f} x as fast as one (limit 1.7)")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ def main() -> int:
     began = time.perf_counter()
     kinds: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
     for path in sorted(asked.folder.glob(asked.only + "*.json")):
-        one = json.loads(path.read_text())
-        kinds[one.get("kind", path.stem.rsplit("_", 1)[0])].append(
-            _judged(one, epochs=not asked.without_epochs)
+        document = json.loads(path.read_text())
+        kinds[document.get("kind", path.stem.rsplit("_", 1)[0])].append(
+            _judged(document, epochs=not asked.without_epochs)
         )
     print(f"{'kind':24}{'n':>4}{'found':>8}{'at end':>8}{'forbidden':>11}{'false overfit':>15}"
           f"{'delay':>7}{'article':>9}  last verdicts")  # fmt: skip
@@ -83,40 +83,40 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
 
 def _percent(those: Iterable[bool | None]) -> str:
     """Return the share of those that can be true at all."""
-    told = [one for one in those if one is not None]
-    return f"{100 * fmean(told):.1f}%" if told else "–"
+    points = [item for item in those if item is not None]
+    return f"{100 * fmean(points):.1f}%" if points else "–"
 
 
 def _judged(one: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
     curve = curve_of(one, epochs=epochs)
     last = curve.last_step
     at = [step for step, _ in curve.evals] or [last * k / 10 for k in range(1, 11)]
-    said: dict[str, float] = {}
+    text: dict[str, float] = {}
     verdict = diagnose(curve)
     for step in at:
         verdict = diagnose(curve.until(step))
         for name in (verdict.pattern, *verdict.also):
-            said.setdefault(name, step)
+            text.setdefault(name, step)
     label, wrong = one["label"], set(one.get("must_not", ()))
     allowed = {label, *one.get("also_acceptable", ())}
     ours = label in PATTERN_NAMES
     onset = one.get("onset_step")
     delay = None
-    if label in said and onset is not None:
-        delay = sum(onset < step <= said[label] for step in at)
+    if label in text and onset is not None:
+        delay = sum(onset < step <= text[label] for step in at)
     return {
         "id": one["id"],
         "kind": one.get("kind"),
         "label": label,
-        "found": bool(allowed & set(said)) if ours else None,
+        "found": bool(allowed & set(text)) if ours else None,
         "ends": bool(allowed & {verdict.pattern, *verdict.also}) if ours else None,
         "last": verdict.pattern,
         "forbidden": sorted(
             (wrong - {"healthy", "plateau"} | ({"plateau"} & wrong if onset is None else set()))
-            & set(said)
+            & set(text)
             | wrong & {verdict.pattern, *verdict.also}
         ),
-        "false": "overfit" in set(said) - allowed,
+        "false": "overfit" in set(text) - allowed,
         "delay": delay,
         "article": _article(one),
     }

@@ -61,8 +61,8 @@ def main() -> None:
             rows.seek(0)
             bad = json.dumps(BAD).encode()
             rows.write(bad + b" " * (len(first) - 1 - len(bad)))
-        found = [measure(file) for _ in range(RUNS)]
-    firsts, wholes = zip(*found, strict=True)
+        result = [measure(file) for _ in range(RUNS)]
+    firsts, wholes = zip(*result, strict=True)
     middle = statistics.median(firsts)
     print(
         f"{asked.bytes / 1e6:,.0f} MB: first findings {middle:.2f} s (longest {max(firsts):.2f}), "

@@ -51,7 +51,7 @@ def bare(model: str, data: str, out: Path, precision: str) -> float:
         [sys.executable, "-c", BARE, model, data, str(out), precision],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    line = next(one for one in done.stdout.splitlines() if one.startswith("first "))
+    line = next(line for line in done.stdout.splitlines() if line.startswith("first "))
     return float(line.split()[1]) - began
 
 

@@ -154,11 +154,11 @@ def setup_of(row: Row) -> TrainingSetup | None:
     )
 
 
-def _targets(said: str) -> tuple[str, ...] | None:
-    if not said or said.startswith("all"):
+def _targets(text: str) -> tuple[str, ...] | None:
+    if not text or text.startswith("all"):
         return None
     short = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"}
-    return tuple(short.get(name.strip(), name.strip()) for name in said.split("+"))
+    return tuple(short.get(name.strip(), name.strip()) for name in text.split("+"))
 
 
 def peers(shape: ModelShape, setup: TrainingSetup) -> tuple[float, float]:
@@ -182,10 +182,10 @@ def main(path: str) -> None:
     with Path(path).open(newline="") as file:
         for row in csv.DictReader(file):
             shape, setup, stack = shape_of(row["model"]), setup_of(row), stack_of(row)
-            what = f"{row['model']} {row['method']} {row['framework']} {row['micro_batch']}×"
-            what += row["seq_len"]
+            subject = f"{row['model']} {row['method']} {row['framework']} {row['micro_batch']}×"
+            subject += row["seq_len"]
             if shape is None or setup is None or stack is None:
-                print(f"{row['id']:6}{'not mapped':>42}  {what}")
+                print(f"{row['id']:6}{'not mapped':>42}  {subject}")
                 continue
             truth = float(row["value_gib_per_gpu"])
             peak = estimate_memory(shape, setup, gpus=int(row["n_gpu"] or 1), stack=stack).peak
@@ -196,23 +196,23 @@ def main(path: str) -> None:
             mark = mark or ("" if low <= truth <= high else "outside")
             print(
                 f"{row['id']:6}{truth:10.2f}{middle:8.2f}{low:8.2f}{high:8.2f}{error:+8.1%}  "
-                f"{what} {mark}"
+                f"{subject} {mark}"
             )
             if bad:
                 continue
             errors.append(abs(error))
             inside.append(low <= truth <= high)
             widths.append(high / low)
-            for found, other in zip(others, peers(shape, setup), strict=True):
-                found.append(abs(other / truth - 1))
+            for result, other in zip(others, peers(shape, setup), strict=True):
+                result.append(abs(other / truth - 1))
     print(
         f"\n{len(errors)} rows: median error {statistics.median(errors):.1%}, "
         f"mean {statistics.mean(errors):.1%}, worst {max(errors):.1%}; "
         f"inside the range {statistics.mean(inside):.0%}; "
         f"high/low at most {max(widths):.2f}, median {statistics.median(widths):.2f}"
     )
-    for name, found in zip(("LLaMA-Factory's table", "accelerate"), others, strict=True):
-        print(f"{name}: median error {statistics.median(found):.1%}")
+    for name, result in zip(("LLaMA-Factory's table", "accelerate"), others, strict=True):
+        print(f"{name}: median error {statistics.median(result):.1%}")
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def write(path: Path, rows: int) -> list[tuple[int, int]]:
             if line in chosen:
                 copies.append((line, words))
         for _, words in copies:
-            for place in rng.sample(range(len(words)), max(1, round(CHANGED_SHARE * len(words)))):
-                words[place] = rng.choice(vocabulary)
+            for index in rng.sample(range(len(words)), max(1, round(CHANGED_SHARE * len(words)))):
+                words[index] = rng.choice(vocabulary)
             file.write(" ".join(words) + "\n")
     return [(line, rows + number) for number, (line, _) in enumerate(copies)]
 
@@ -79,14 +79,14 @@ def datasketch(path: Path) -> Groups:
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=0.7, num_perm=128)
-    found: Groups = []
+    recorded: Groups = []
     for line, text in enumerate(lines(path)):
         words = text.lower().split()
         row = MinHash(num_perm=128)
         row.update_batch([" ".join(words[at : at + 3]).encode() for at in range(len(words) - 2)])
-        found += [sorted((other, line)) for other in index.query(row)]
+        recorded += [sorted((other, line)) for other in index.query(row)]
         index.insert(line, row)
-    return found
+    return recorded
 
 
 TOOLS: dict[str, Callable[[Path], Groups]] = {"ours": ours, "datasketch": datasketch}
@@ -98,8 +98,8 @@ def measure(tool: str, path: Path) -> tuple[float, float, Groups]:
         [sys.executable, "-m", "tests.benchmarks.near_duplicates", tool, str(path)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    found = json.loads(done.stdout)
-    return found["cpu_s"], found["bytes"], found["groups"]
+    document = json.loads(done.stdout)
+    return document["cpu_s"], document["bytes"], document["groups"]
 
 
 def child(tool: str, path: Path) -> None:
@@ -114,8 +114,8 @@ def report(name: str, rows: int, planted: list[tuple[int, int]], tool: str, path
     """Print a line and return rows per second of CPU."""
     used, peak, groups = measure(tool, path)
     wanted = set(planted)
-    found = {(group[0], other) for group in groups for other in group[1:]}
-    recall, false = len(wanted & found) / len(wanted), len(found - wanted)
+    result = {(group[0], other) for group in groups for other in group[1:]}
+    recall, false = len(wanted & result) / len(wanted), len(result - wanted)
     rate = (rows + len(planted)) / used
     print(
         f"{name:<28} {used:6.1f} s CPU  {rate:7,.0f} rows/CPU-s  recall {recall:.4f}  "

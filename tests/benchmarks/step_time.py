@@ -113,11 +113,11 @@ def profiled(made: Any) -> dict[str, float]:
     """Train under torch's profiler; return the share of CPU time of each group of operations."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    with profile(activities=[ProfilerActivity.CPU]) as result:
         steps_of(made)
     spent = {
-        one.key.removeprefix("aten::").strip("_"): float(one.self_cpu_time_total)
-        for one in found.key_averages()
+        average.key.removeprefix("aten::").strip("_"): float(average.self_cpu_time_total)
+        for average in result.key_averages()
     }
     total = sum(spent.values())
     shares: dict[str, float] = {}
@@ -147,7 +147,7 @@ def main() -> None:
             ratio = seconds / middle["plain Trainer"]
             print(f"{name:<14} {seconds:.3f} s a step ({low:.3f}–{high:.3f}), ratio {ratio:.2f}")
         for name, make in KINDS.items():
-            shares = sorted(profiled(make(worker, plan, ready)).items(), key=lambda one: -one[1])
+            shares = sorted(profiled(make(worker, plan, ready)).items(), key=lambda item: -item[1])
             print(f"{name:<14} " + ", ".join(f"{group} {part:.0%}" for group, part in shares))
         worker.events.close()
 

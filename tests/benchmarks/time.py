@@ -35,10 +35,10 @@ METHODS = {"lora": "lora", "qlora": "qlora", "q-lora": "qlora", "full": "full"}
 
 def seconds(note: str) -> tuple[float, int] | None:
     """Return the published seconds of a step, and its forward passes."""
-    if found := ITERATION.search(note):
-        return float(found[1]), int(found[2] or 1)
-    if found := WHOLE.search(note):
-        return float(found[1]) / int(found[2]), 1
+    if result := ITERATION.search(note):
+        return float(result[1]), int(result[2] or 1)
+    if result := WHOLE.search(note):
+        return float(result[1]) / int(result[2]), 1
     return None
 
 
@@ -48,11 +48,11 @@ def setup(row: dict[str, str]) -> TrainingSetup | None:
     if method is None:
         return None
     short = {"q": "q_proj", "k": "k_proj", "v": "v_proj"}
-    named = [short.get(one, one) for one in row["lora_targets"].split("+")]
+    named = [short.get(line, line) for line in row["lora_targets"].split("+")]
     return TrainingSetup(
         method=method,  # type: ignore[arg-type]
         rank=int(row["lora_r"] or 16),
-        targets=tuple(named) if all(one.endswith("_proj") for one in named) else None,
+        targets=tuple(named) if all(item.endswith("_proj") for item in named) else None,
         batch_size=int(row["micro_batch"]),
         accumulation=1,
         length=int(row["seq_len"]),
@@ -67,9 +67,9 @@ def main(path: str) -> None:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        shape, found, how = PUBLISHED.get(row["model"].lower()), find_gpu(row["gpu"]), setup(row)
+        shape, result, how = PUBLISHED.get(row["model"].lower()), find_gpu(row["gpu"]), setup(row)
         published = seconds(row["note"])
-        if published is None or shape is None or found is None or how is None:
+        if published is None or shape is None or result is None or how is None:
             continue
         if row["n_gpu"] not in ("", "1"):
             continue
@@ -82,7 +82,7 @@ def main(path: str) -> None:
             attended=how.length,
             cut=0,
         )
-        time = duration.from_gpu_spec(shape, how, found, work)
+        time = duration.from_gpu_spec(shape, how, result, work)
         assert time is not None and time.low is not None and time.high is not None
         ratio, cap = time.value / truth, "cap" in row["seq_kind"]
         mark = "cap" if cap else "few" if how.tokens < TOKENS else ""
@@ -90,7 +90,7 @@ def main(path: str) -> None:
             judged.append(ratio)
             mark = "ok" if 1 / TARGET <= ratio <= TARGET else "MISS"
         print(
-            f"{row['id']:6} {row['model']:14} {how.method:6} {found.name:17} "
+            f"{row['id']:6} {row['model']:14} {how.method:6} {result.name:17} "
             f"{how.tokens:6} tokens  {truth:8.3f} s published  {time.value:8.3f} s "
             f"({time.low:.3f}-{time.high:.3f})  x{ratio:.2f}  {mark}"
         )

@@ -81,9 +81,9 @@ def coverage(rows: list[Example], sizes: list[int]) -> None:
     hits, width = 0, 0.0
     for seed in range(SAMPLES):
         drawn = random.Random(seed).sample(pairs, DRAWN)
-        one = stats.sample_estimate(drawn, whole, len(pairs))
-        hits += one.low <= truth <= one.high
-        width += (one.high - one.low) / 2 / truth
+        item = stats.sample_estimate(drawn, whole, len(pairs))
+        hits += item.low <= truth <= item.high
+        width += (item.high - item.low) / 2 / truth
     print(
         f"{DRAWN:,} of {ROWS:,} rows: ± {width / SAMPLES:.2%}, "
         f"the true total is inside in {hits / SAMPLES:.1%} of {SAMPLES} samples"

@@ -22,11 +22,11 @@ def sourced(value: object) -> Iterator[Sourced]:
         for name in value.__struct_fields__:
             yield from sourced(getattr(value, name))
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from sourced(one)
+        for item in value.values():
+            yield from sourced(item)
     elif isinstance(value, tuple):
-        for one in value:
-            yield from sourced(one)
+        for item in value:
+            yield from sourced(item)
 
 
 EVERYTHING = list(sourced(catalog()))
@@ -39,7 +39,7 @@ def test_everything_has_its_date_and_its_source(one: Sourced) -> None:
 
 
 def test_every_source_is_used() -> None:
-    assert set(catalog().sources.values()) == {one.source for one in EVERYTHING}
+    assert set(catalog().sources.values()) == {item.source for item in EVERYTHING}
 
 
 def test_the_six_factors_of_every_provider_in_edition_2026_04_and_now() -> None:
@@ -47,9 +47,9 @@ def test_the_six_factors_of_every_provider_in_edition_2026_04_and_now() -> None:
     for provider in catalog().providers:
         for factor in catalog().factors:
             claims = provider.claims(factor)
-            assert claims and "2026-04" in [one.as_of for one in claims], (provider.id, factor)
-            assert [one.as_of for one in claims] == sorted(
-                (one.as_of for one in claims), reverse=True
+            assert claims and "2026-04" in [claim.as_of for claim in claims], (provider.id, factor)
+            assert [claim.as_of for claim in claims] == sorted(
+                (claim.as_of for claim in claims), reverse=True
             )
 
 
@@ -60,8 +60,8 @@ def test_the_six_factors_of_every_provider_in_edition_2026_04_and_now() -> None:
 def test_training_cost_at_a_glance_is_the_articles_and_a_newer_one(
     provider: str, price: str
 ) -> None:
-    claims = next(one for one in catalog().providers if one.id == provider).claims("cost")
-    assert [one.statement for one in claims if one.as_of == "2026-04"] == [price]
+    claims = next(item for item in catalog().providers if item.id == provider).claims("cost")
+    assert [claim.statement for claim in claims if claim.as_of == "2026-04"] == [price]
     assert claims[0].as_of > "2026-04"
 
 
@@ -74,32 +74,37 @@ def test_an_old_price_of_a_provider_is_marked_and_words_do_not_grow_old() -> Non
 
 
 def test_what_is_special_of_each_platform_is_sourced() -> None:
-    said = {
-        one.id: " ".join(c.statement for c in one.special)
-        for one in catalog().provider("cloud").platforms
+    text = {
+        platform.id: " ".join(c.statement for c in platform.special)
+        for platform in catalog().provider("cloud").platforms
     }
-    assert "66%" in said["bedrock"] and "distillation" in said["foundry"]
-    assert "Widest selection" in said["together"] and "Gemini" in said["vertex"]
+    assert "66%" in text["bedrock"] and "distillation" in text["foundry"]
+    assert "Widest selection" in text["together"] and "Gemini" in text["vertex"]
     claims = catalog().platform("bedrock").special
-    assert {one.as_of for one in claims} == {"2026-04", "2025-12"}
+    assert {claim.as_of for claim in claims} == {"2026-04", "2025-12"}
 
 
 def test_platforms_differ_where_they_do() -> None:
     cloud = catalog().provider("cloud")
     assert "goes to" in cloud.claims("data", "together")[0].text.lower()
-    assert not any("VPC" in one.text for one in cloud.claims("data", "together")[1:])
+    assert not any("VPC" in claim.text for claim in cloud.claims("data", "together")[1:])
     assert "VPC" in cloud.claims("data", "bedrock")[-1].text
     assert cloud.claims("setup", "together") == cloud.claims("setup")
-    assert {one.id for one in cloud.platforms} == {"vertex", "bedrock", "foundry", "together"}
+    assert {platform.id for platform in cloud.platforms} == {
+        "vertex",
+        "bedrock",
+        "foundry",
+        "together",
+    }
 
 
 def test_what_is_not_known_is_never_0() -> None:
-    for one in EVERYTHING:
-        if isinstance(one, Fact):
-            assert one.statement and "$0 " not in one.statement
-            assert one.low is None or one.low > 0
-            assert one.high is None or (one.low is not None and one.high >= one.low)
-            assert bool(one.unit) == (one.low is not None)
+    for item in EVERYTHING:
+        if isinstance(item, Fact):
+            assert item.statement and "$0 " not in item.statement
+            assert item.low is None or item.low > 0
+            assert item.high is None or (item.low is not None and item.high >= item.low)
+            assert bool(item.unit) == (item.low is not None)
 
 
 def test_only_what_ftwizard_starts_is_called_available() -> None:
@@ -109,14 +114,18 @@ def test_only_what_ftwizard_starts_is_called_available() -> None:
 
 
 def test_sizes_need_more_the_larger_they_are() -> None:
-    assert tuple(one.size for one in catalog().needs) == get_args(Size)
-    memory = [one.gpu_memory for one in catalog().needs]
+    assert tuple(need.size for need in catalog().needs) == get_args(Size)
+    memory = [need.gpu_memory for need in catalog().needs]
     assert memory == sorted(memory)
     assert (catalog().need("medium").gpu_memory, catalog().need("large").gpu_memory) == (16, 48)
 
 
 def test_openai_s_ends() -> None:
-    ends = {(one.what, str(one.date)) for one in catalog().lifecycles if one.provider == "openai"}
+    ends = {
+        (lifecycle.what, str(lifecycle.date))
+        for lifecycle in catalog().lifecycles
+        if lifecycle.provider == "openai"
+    }
     assert ends == {
         ("newcomers", "2026-05-07"), ("inactive", "2026-07-02"), ("jobs", "2027-01-06"),
         ("models", "2026-10-23"), ("models", "2027-01-14"),
@@ -126,6 +135,6 @@ def test_openai_s_ends() -> None:
 def test_texts_are_short_and_plain() -> None:
     for provider in catalog().providers:
         assert len(provider.name) <= 22 and len(provider.unavailable) <= 80
-    for one in EVERYTHING:
-        text = one.statement if isinstance(one, Fact) else getattr(one, "text", "")
+    for item in EVERYTHING:
+        text = item.statement if isinstance(item, Fact) else getattr(item, "text", "")
         assert len(text) <= 90 and text.isprintable(), text

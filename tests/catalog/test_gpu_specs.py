@@ -52,9 +52,9 @@ from tests.helpers.machines import make_machine
     ],
 )
 def test_a_card_is_known_by_its_driver(name: str, known: str) -> None:
-    found = find_gpu(name)
-    assert found is not None and found.name == known
-    assert find_typed_gpu(name) == found, "nothing is left over"
+    gpu = find_gpu(name)
+    assert gpu is not None and gpu.name == known
+    assert find_typed_gpu(name) == gpu, "nothing is left over"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_not_known_is_none(name: str | None) -> None:
     assert find_gpu(name) is None
 
 
-@pytest.mark.parametrize("known", cards(), ids=lambda one: str(one.name))
+@pytest.mark.parametrize("known", cards(), ids=lambda item: str(item.name))
 def test_the_name_that_is_said_of_a_card_means_that_card(known: GpuSpec) -> None:
     for name in (known.name, known.name.lower(), known.name.upper()):
         assert find_gpu(name) == known
@@ -81,7 +81,7 @@ def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """Return the cards that ``--gpu`` names."""
     here = make_machine(memory=1, cores=1, disk_free=1)
     monkeypatch.setattr(machine, "read_machine_info", lambda: here)
-    return [one.name for one in estimate._read_machine(argparse.Namespace(gpu=text)).gpus]
+    return [item.name for item in estimate._read_machine(argparse.Namespace(gpu=text)).gpus]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,12 @@ def test_the_nearest_name() -> None:
 
 
 def test_cards_of_one_name_are_told_apart_by_their_memory() -> None:
-    for memory, known in ((42_949_672_960, "A100 SXM 40 GB"), (85_899_345_920, "A100 SXM 80 GB")):
-        found = find_gpu("NVIDIA Graphics A100", memory)
-        assert found is not None and found.name == known
+    for memory, expected in (
+        (42_949_672_960, "A100 SXM 40 GB"),
+        (85_899_345_920, "A100 SXM 80 GB"),
+    ):
+        gpu = find_gpu("NVIDIA Graphics A100", memory)
+        assert gpu is not None and gpu.name == expected
 
 
 def test_a_card_of_another_size_is_none_of_these() -> None:
@@ -136,7 +139,7 @@ def test_a_card_of_another_size_is_none_of_these() -> None:
         assert find_gpu(name, mib * 2**20) is None
 
 
-@pytest.mark.parametrize("one", cards(), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", cards(), ids=lambda item: item.name)
 def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(one: GpuSpec) -> None:
     assert 0.93 * one.memory * 1024 <= one.driver_memory <= one.memory * 1024
     words = " ".join(one.words)
@@ -144,9 +147,9 @@ def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(one: G
 
 
 def test_the_driver_reports_less_than_gib_of_the_number_that_is_sold() -> None:
-    found = {one.name: one.usable for one in cards()}
-    assert found["L40S"] == 46_068 * 2**20 == 48_305_799_168
-    assert found["L4"] == 23_034 * 2**20 and found["T4"] == 15_360 * 2**20
+    result = {card.name: card.usable for card in cards()}
+    assert result["L40S"] == 46_068 * 2**20 == 48_305_799_168
+    assert result["L4"] == 23_034 * 2**20 and result["T4"] == 15_360 * 2**20
 
 
 @given(st.none() | st.text(max_size=80), st.none() | st.integers(1, 2**40))
@@ -154,7 +157,7 @@ def test_any_name_is_answered(name: str | None, memory: int | None) -> None:
     assert find_gpu(name, memory) is None or find_gpu(name, memory) in cards()
 
 
-@pytest.mark.parametrize("one", cards(), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", cards(), ids=lambda item: item.name)
 def test_figures_are_sourced_dated_and_of_a_card(one: GpuSpec) -> None:
     assert re.fullmatch(r"20\d\d-\d\d", one.as_of)
     assert re.search("datasheet|whitepaper", one.source)
@@ -164,7 +167,7 @@ def test_figures_are_sourced_dated_and_of_a_card(one: GpuSpec) -> None:
 
 
 def test_the_cards_that_are_asked_for_most_are_there() -> None:
-    names = " ".join(one.name for one in cards())
+    names = " ".join(card.name for card in cards())
     for wanted in ("H100 SXM", "H100 PCIe", "H200", "B200", "L40S", "L4", "A10G", "A6000",
                    "6000 Ada", "4090", "3090", "5090", "V100", "T4", "A40"):  # fmt: skip
         assert wanted in names

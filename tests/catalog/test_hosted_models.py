@@ -27,41 +27,43 @@ APRIL, NOW, LATE = (datetime.date(*day) for day in ((2026, 4, 15), (2026, 11, 25
 
 
 def model(name: str, platform: PlatformId = "openai") -> HostedModel:
-    found = find_model(name, platform)
-    assert found is not None
-    return found
+    model = find_model(name, platform)
+    assert model is not None
+    return model
 
 
 def test_openai_s_six_of_edition_2026_04_and_their_default() -> None:
-    openai = [one for one in list_hosted_models("2026-04") if one.platform == "openai"]
-    assert [one.id for one in openai] == [
+    openai = [model for model in list_hosted_models("2026-04") if model.platform == "openai"]
+    assert [item.id for item in openai] == [
         "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-4o", "gpt-4o-mini", "o4-mini",
     ]  # fmt: skip
-    assert [one.id for one in openai if one.recommended] == ["gpt-4.1-mini"]
+    assert [item.id for item in openai if item.recommended] == ["gpt-4.1-mini"]
     assert "mini is not good enough" in model("gpt-4.1").advice
     assert model("o4-mini").methods == ("reinforcement",)
-    assert all(check_deprecation(one, APRIL).tunable for one in openai)
+    assert all(check_deprecation(item, APRIL).tunable for item in openai)
 
 
 def test_openai_closes_step_by_step() -> None:
-    openai = [one for one in EVERY if one.platform == "openai"]
-    now = {one.id for one in openai if check_deprecation(one, NOW).tunable}
+    openai = [entry for entry in EVERY if entry.platform == "openai"]
+    now = {item.id for item in openai if check_deprecation(item, NOW).tunable}
     assert now == {"gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"}
-    assert not any(check_deprecation(one, LATE).tunable for one in openai)
-    known = check_deprecation(model("gpt-4.1"), NOW)
-    assert known.until and known.ends
-    assert str(known.until.date) == "2027-01-06" and str(known.ends.date) == "2027-01-14"
-    assert len(known.cautions) == 2 and known.until.as_of and known.ends.source
+    assert not any(check_deprecation(item, LATE).tunable for item in openai)
+    deprecation = check_deprecation(model("gpt-4.1"), NOW)
+    assert deprecation.until and deprecation.ends
+    assert (
+        str(deprecation.until.date) == "2027-01-06" and str(deprecation.ends.date) == "2027-01-14"
+    )
+    assert len(deprecation.cautions) == 2 and deprecation.until.as_of and deprecation.ends.source
     assert "Foundry" in check_deprecation(model("gpt-4.1-nano"), NOW).why_not
     assert check_deprecation(model("gpt-4.1", "foundry"), LATE).tunable, "the end is OpenAI's alone"
 
 
 @given(days=st.lists(st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1)), min_size=2))
 def test_what_has_ended_does_not_come_back(days: list[datetime.date]) -> None:
-    for one in EVERY:
-        alive = [check_deprecation(one, day).tunable for day in sorted(days)]
+    for entry in EVERY:
+        alive = [check_deprecation(entry, day).tunable for day in sorted(days)]
         assert alive == sorted(alive, reverse=True)
-        ends = check_deprecation(one, days[0])
+        ends = check_deprecation(entry, days[0])
         assert ends.until is None or ends.ends is None or ends.until <= ends.ends
         assert bool(ends.why_not) != ends.tunable
 
@@ -70,14 +72,14 @@ def test_the_days_stand_in_one_place_alone() -> None:
     """A day in hosted_models.toml besides ``as_of`` would be a second truth beside the lifecycles."""
     text = files("ftwizard").joinpath("assets", "hosted_models.toml").read_text("utf-8")
     text = text[: text.index("[sources]")]
-    lines = [one for one in text.splitlines() if re.search(r"\b20\d\d-\d\d(-\d\d)?\b", one)]
+    lines = [line for line in text.splitlines() if re.search(r"\b20\d\d-\d\d(-\d\d)?\b", line)]
     allowed = r"as_of = |api = |since = |advice = |editions = |#"
-    assert [one for one in lines if not re.match(allowed, one)] == []
-    ended = {name for one in catalog().lifecycles for name in one.models}
-    assert ended <= {one.id for one in EVERY}
+    assert [line for line in lines if not re.match(allowed, line)] == []
+    ended = {name for lifecycle in catalog().lifecycles for name in lifecycle.models}
+    assert ended <= {entry.id for entry in EVERY}
 
 
-@pytest.mark.parametrize("one", EVERY, ids=lambda one: f"{one.platform}/{one.id}")
+@pytest.mark.parametrize("one", EVERY, ids=lambda item: f"{item.platform}/{item.id}")
 def test_every_model_has_a_method_rules_and_a_source(one: HostedModel) -> None:
     assert one.methods and one.editions and len(one.source) > 10
     method = {"sft": "supervised", "dpo": "preference", "rft": "reinforcement"}
@@ -102,8 +104,8 @@ def test_every_model_has_a_method_rules_and_a_source(one: HostedModel) -> None:
     ],
 )  # fmt: skip
 def test_a_model_is_found_by_any_of_its_names(name: str, which: str | None) -> None:
-    found = find_model(name)
-    assert (found and f"{found.platform}/{found.id}") == which
+    model = find_model(name)
+    assert (model and f"{model.platform}/{model.id}") == which
 
 
 @pytest.mark.parametrize(
@@ -130,26 +132,26 @@ def test_the_nearest_name() -> None:
 
 
 def test_it_is_known_since_when_where_that_was_announced() -> None:
-    days = {f"{one.platform}/{one.id}": check_deprecation(one, NOW).since for one in EVERY}
-    found = days["openai/gpt-4o"], days["bedrock/gpt-oss-20b"]
-    assert [one and one.date for one in found] == ["2024-08-20", "2026-02"]
+    days = {f"{entry.platform}/{entry.id}": check_deprecation(entry, NOW).since for entry in EVERY}
+    result = days["openai/gpt-4o"], days["bedrock/gpt-oss-20b"]
+    assert [item and item.date for item in result] == ["2024-08-20", "2026-02"]
     assert days["openai/gpt-4.1"] is None, "what is not known is not made up"
-    for one in EVERY:
-        if one.since:
-            assert len(one.since.source) > 10
+    for entry in EVERY:
+        if entry.since:
+            assert len(entry.since.source) > 10
             ends = [
                 end
-                for end in (check_deprecation(one, NOW).until, check_deprecation(one, NOW).ends)
+                for end in (check_deprecation(entry, NOW).until, check_deprecation(entry, NOW).ends)
                 if end
             ]
-            assert all(one.since.date < str(end.date) for end in ends)
+            assert all(entry.since.date < str(end.date) for end in ends)
 
 
 def test_the_articles_models_of_together_and_bedrock_are_there() -> None:
     for name in ("together/llama-4-scout", "together/llama-4-maverick", "together/mistral-7b",
                  "bedrock/llama-3.2-1b", "bedrock/llama-3.2-90b"):  # fmt: skip
-        found = find_model(name)
-        assert found and found.editions == ("2026-04", "current") and found.api
+        model = find_model(name)
+        assert model and model.editions == ("2026-04", "current") and model.api
 
 
 @pytest.mark.parametrize(
@@ -162,5 +164,5 @@ def test_the_articles_models_of_together_and_bedrock_are_there() -> None:
     ],
 )
 def test_a_name_of_the_hub_is_the_open_model_whoever_hosts_it(name: str, meant: str | None) -> None:
-    found = check_model(name)
-    assert (found.platform if found else None) == meant
+    model = check_model(name)
+    assert (model.platform if model else None) == meant

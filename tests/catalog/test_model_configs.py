@@ -54,12 +54,12 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_the_published_ones(name: str) -> None:
-    found = find_config(name)
-    assert found is not None and found.parameters == PUBLISHED[name]
-    assert build_shape(found.config, name).parameters == PUBLISHED[name]
+    result = find_config(name)
+    assert result is not None and result.parameters == PUBLISHED[name]
+    assert build_shape(result.config, name).parameters == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("one", EVERY, ids=lambda one: str(one.ids[0]))
+@pytest.mark.parametrize("one", EVERY, ids=lambda item: str(item.ids[0]))
 def test_every_configuration_is_dated_sourced_and_read(one: ModelConfig) -> None:
     assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", one.as_of) and len(one.source) > 30
     shape = build_shape(one.config, one.source)
@@ -73,12 +73,12 @@ def test_llama_4_scout_is_109_billion_with_its_vision_tower() -> None:
     import torch
     from transformers import AutoConfig, Llama4ForConditionalGeneration
 
-    found = find_config("meta-llama/Llama-4-Scout-17B-16E-Instruct")
-    assert found is not None and found.parameters / 1e9 == pytest.approx(109, abs=0.5)
+    result = find_config("meta-llama/Llama-4-Scout-17B-16E-Instruct")
+    assert result is not None and result.parameters / 1e9 == pytest.approx(109, abs=0.5)
     read: Any = AutoConfig
     with torch.device("meta"):
-        model: Any = Llama4ForConditionalGeneration(read.for_model(**found.config))
-    assert sum(one.numel() for one in model.parameters()) == found.parameters
+        model: Any = Llama4ForConditionalGeneration(read.for_model(**result.config))
+    assert sum(parameter.numel() for parameter in model.parameters()) == result.parameters
 
 
 @pytest.mark.parametrize(
@@ -87,27 +87,27 @@ def test_llama_4_scout_is_109_billion_with_its_vision_tower() -> None:
 )
 def test_active_parameters_are_the_published_ones(name: str, billions: float) -> None:
     """Model cards count the output layer, and leave the input embeddings out or in."""
-    found = next(one for one in EVERY if one.ids[0].split("/")[1].startswith(name))
-    shape = build_shape(found.config, name)
+    result = next(entry for entry in EVERY if entry.ids[0].split("/")[1].startswith(name))
+    shape = build_shape(result.config, name)
     without = shape.active - shape.vocabulary * shape.hidden
-    assert found.active == billions
+    assert result.active == billions
     assert without / 1e9 - 0.05 <= billions <= shape.active / 1e9 + 0.05
 
 
 def test_a_name_leads_to_one_configuration_in_any_case() -> None:
-    every = [name.lower() for one in EVERY for name in one.ids]
+    every = [name.lower() for entry in EVERY for name in entry.ids]
     assert len(every) == len(set(every)) > 100
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in every)
-    found = find_config(" QWEN/qwen3-8b ")
-    assert found is not None and found.name == "Qwen3 8B"
+    result = find_config(" QWEN/qwen3-8b ")
+    assert result is not None and result.name == "Qwen3 8B"
     assert find_config("Qwen/Qwen3-9B") is None and find_config("") is None
 
 
 def test_context_lengths_differ_where_the_models_do() -> None:
     def context(name: str) -> int:
-        found = find_config(name)
-        assert found is not None
-        return int(found.config["max_position_embeddings"])
+        result = find_config(name)
+        assert result is not None
+        return int(result.config["max_position_embeddings"])
 
     assert context("Qwen/Qwen3-4B") == 40_960
     assert context("Qwen/Qwen3-4B-Base") == 32_768
@@ -139,7 +139,7 @@ def test_the_nearest_known_of_a_name_are_the_owners_else_any_that_are_alike(
 
 def test_every_source_is_used() -> None:
     sources = load_asset("model_configs.toml", dict[str, Any])["sources"]
-    assert set(sources.values()) == {one.source for one in EVERY}
+    assert set(sources.values()) == {entry.source for entry in EVERY}
 
 
 # ------------------------------------------------------------------ configurations of a machine
@@ -165,17 +165,17 @@ def _cached(cache: Path, name: str, text: str, *, branch: str | None = "main") -
 
 
 def _with_layers(layers: int) -> str:
-    found = find_config("Qwen/Qwen3-8B")
-    assert found is not None
-    return json.dumps({**found.config, "num_hidden_layers": layers})
+    result = find_config("Qwen/Qwen3-8B")
+    assert result is not None
+    return json.dumps({**result.config, "num_hidden_layers": layers})
 
 
 def test_a_folder_counts_as_it_is(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert model_config.read_config(str(tmp_path / "mine")) is None
     (tmp_path / "mine" / "config.json").write_text(_with_layers(2))
-    found = model_config.read_config(str(tmp_path / "mine"))
-    assert found is not None and found[0]["num_hidden_layers"] == 2 and "mine" in found[1]
+    result = model_config.read_config(str(tmp_path / "mine"))
+    assert result is not None and result[0]["num_hidden_layers"] == 2 and "mine" in result[1]
     shape = model_config.read_shape(str(tmp_path / "mine"))
     assert shape is not None and shape.layers == 2
     assert model_config.read_config(str(tmp_path / "nowhere")) is None
@@ -187,9 +187,9 @@ def test_the_cache_comes_before_what_is_known(cache: Path, branch: str | None) -
     assert known_one is not None and known_one[0]["num_hidden_layers"] == 36
     assert "Qwen3 8B as of 2026" in known_one[1]
     _cached(cache, "Qwen/Qwen3-8B", _with_layers(5), branch=branch)
-    found = model_config.read_config("Qwen/Qwen3-8B")
-    assert found is not None and found[0]["num_hidden_layers"] == 5
-    assert "Hugging Face cache (commit 01234567)" in found[1]
+    result = model_config.read_config("Qwen/Qwen3-8B")
+    assert result is not None and result[0]["num_hidden_layers"] == 5
+    assert "Hugging Face cache (commit 01234567)" in result[1]
     by_commit = model_config.read_config("Qwen/Qwen3-8B", COMMIT)
     assert by_commit is not None and by_commit[0]["num_hidden_layers"] == 5
 
@@ -212,9 +212,9 @@ def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
         ("{" + " " * 5_000_000 + "}", "more than any model needs"),
     ],
 )
-def test_a_broken_file_is_a_sentence(cache: Path, text: str, said: str) -> None:
+def test_a_broken_file_is_a_sentence(cache: Path, text: str, output: str) -> None:
     _cached(cache, "Qwen/Qwen3-8B", text)
-    with pytest.raises(FtwizardError, match=said) as caught:
+    with pytest.raises(FtwizardError, match=output) as caught:
         model_config.read_config("Qwen/Qwen3-8B")
     assert "config.json of Qwen/Qwen3-8B" in caught.value.message and caught.value.hint
 
@@ -237,11 +237,11 @@ def test_bytes_that_are_no_text_and_pipes_are_sentences(cache: Path) -> None:
 )
 def test_no_name_ends_in_a_traceback(cache: Path, name: str, revision: str | None) -> None:
     try:
-        found = model_config.read_config(name, revision)
+        result = model_config.read_config(name, revision)
     except FtwizardError as error:
         assert make_visible(error.message) == error.message
     else:
-        assert found is None or isinstance(found[0], dict)
+        assert result is None or isinstance(result[0], dict)
 
 
 def test_a_revision_leads_nowhere_else(cache: Path) -> None:

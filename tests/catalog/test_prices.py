@@ -37,14 +37,14 @@ ROWS = packaged().rows
 
 
 def price(usd: Decimal | str, **more: object) -> Price:
-    found = {
+    result = {
         "provider": "openai", "model": "gpt-4.1", "kind": "training", "unit": "million tokens",
         "usd": str(usd), "as_of": "2026-11", "source": "somewhere", "confidence": "high",
     } | more  # fmt: skip
-    return msgspec.convert(found, Price)
+    return msgspec.convert(result, Price)
 
 
-@pytest.mark.parametrize("one", ROWS, ids=lambda one: f"{one.provider}/{one.model}/{one.kind}")
+@pytest.mark.parametrize("one", ROWS, ids=lambda item: f"{item.provider}/{item.model}/{item.kind}")
 def test_every_price_is_dated_sourced_and_above_0(one: Price) -> None:
     assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])(-[0-3]\d)?", one.as_of)
     assert len(one.source) > 10
@@ -55,13 +55,15 @@ def test_every_price_is_dated_sourced_and_above_0(one: Price) -> None:
 
 def test_every_price_is_of_something_that_is_offered() -> None:
     names = {
-        (one.platform, name) for one in hosted_models.list_hosted_models() for name in one.priced_as
+        (model.platform, name)
+        for model in hosted_models.list_hosted_models()
+        for name in model.priced_as
     }
-    for one in ROWS:
-        if one.kind == "gpu":
-            assert one.model in CARDS
+    for row in ROWS:
+        if row.kind == "gpu":
+            assert row.model in CARDS
         else:
-            assert (one.provider, one.model) in names, one
+            assert (row.provider, row.model) in names, row
 
 
 def test_no_two_rows_say_the_same_thing_of_one_date() -> None:
@@ -76,12 +78,12 @@ def test_a_copy_of_a_page_is_as_old_as_the_page() -> None:
         "2025-05-05": ("bedrock", "nova-lite", "hosting"),
         "2025-05": ("bedrock", "llama-3.3-70b", "training"),
     }
-    for as_of, what in copied.items():
-        rows = [one for one in ROWS if (one.provider, one.model, one.kind) == what]
-        assert max(one.as_of for one in rows) == as_of
-    for one in ROWS:
-        if re.search("copies|quotes|bill|without a date", one.source):
-            assert one.as_of < "2026-10" and one.confidence != "high", one
+    for as_of, subject in copied.items():
+        rows = [row for row in ROWS if (row.provider, row.model, row.kind) == subject]
+        assert max(row.as_of for row in rows) == as_of
+    for row in ROWS:
+        if re.search("copies|quotes|bill|without a date", row.source):
+            assert row.as_of < "2026-10" and row.confidence != "high", row
 
 
 def test_the_articles_figures_stand_in_its_edition() -> None:
@@ -151,8 +153,8 @@ def test_stale_is_over_90_days_and_goes_by_today_alone(dates: list[datetime.date
 @given(usd=st.lists(AMOUNTS, min_size=1, max_size=5))
 def test_a_card_costs_the_middle_of_its_offers_within_their_range(usd: list[Decimal]) -> None:
     rows = tuple(
-        price(one, provider=f"p{n}", model="card", kind="gpu", unit="hour", market="spot")
-        for n, one in enumerate(usd)
+        price(item, provider=f"p{n}", model="card", kind="gpu", unit="hour", market="spot")
+        for n, item in enumerate(usd)
     )
     rate, _ = Prices(rows=rows).gpu("card", "spot")
     assert rate and min(usd) <= rate.usd <= max(usd)
@@ -211,10 +213,10 @@ def test_a_file_of_ones_own_needs_four_keys_a_row(tmp_path: Path) -> None:
         '[[prices]]\nprovider = "lambda"\nmodel = "rtx-4090"\nkind = "gpu"\nmarket = "spot"\n'
         'usd = "0.125"\nas_of = "2026-10"\nnote = "by contract"\n'
     )
-    one, two = user_prices.from_file(file, TODAY)
-    assert (one.usd, one.unit, one.as_of) == (Decimal("2.0"), "million tokens", "2026-11-25")
+    item, two = user_prices.from_file(file, TODAY)
+    assert (item.usd, item.unit, item.as_of) == (Decimal("2.0"), "million tokens", "2026-11-25")
     assert (two.usd, two.unit, two.as_of) == (Decimal("0.125"), "hour", "2026-10")
-    assert str(file) in one.source and one.own
+    assert str(file) in item.source and item.own
 
 
 GOOD = 'provider = "openai"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2\n'
@@ -253,9 +255,9 @@ def test_a_slip_in_the_file_is_named_with_its_place_and_the_nearest_right_word(
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(FtwizardError) as error:
         user_prices.from_file(file, TODAY)
-    said = error.value
-    assert str(file) in said.message and where in said.message and problem in said.message
-    assert hint in said.hint and said.exit_code == 1
+    output = error.value
+    assert str(file) in output.message and where in output.message and problem in output.message
+    assert hint in output.hint and output.exit_code == 1
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device", "socket"])
@@ -279,7 +281,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     assert "move it away" in error.value.hint
 
 
-@pytest.mark.parametrize("card", gpu_specs.cards(), ids=lambda one: one.name)
+@pytest.mark.parametrize("card", gpu_specs.cards(), ids=lambda item: item.name)
 def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: GpuSpec) -> None:
     for typed in (card.name, card.key):
         (own,) = user_prices.parse_options([f"me/{typed}/gpu-on-demand=0.7"], TODAY)
@@ -311,8 +313,8 @@ def test_no_file_ends_in_anything_but_prices_or_a_sentence(
     file = tmp_path_factory.mktemp("own") / "prices.toml"
     file.write_text(text, "utf-8", errors="replace")
     try:
-        found = user_prices.from_file(file, TODAY)
+        result = user_prices.from_file(file, TODAY)
     except FtwizardError as error:
         assert error.message.isprintable()
     else:
-        assert all(one.own for one in found)
+        assert all(item.own for item in result)

@@ -26,15 +26,15 @@ def test_tokens_are_counted_unless_told_otherwise(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(rows), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["rows"] == 3
-    assert 0 < found["trained_tokens"]["total"] < found["tokens"]["total"]
-    assert found["tokens"]["low"] <= found["tokens"]["total"] <= found["tokens"]["high"]
+    document = json.loads(capsys.readouterr().out)
+    assert document["rows"] == 3
+    assert 0 < document["trained_tokens"]["total"] < document["tokens"]["total"]
+    assert document["tokens"]["low"] <= document["tokens"]["total"] <= document["tokens"]["high"]
     assert main(["check", str(rows)]) == 0
     assert "Tokens: about " in capsys.readouterr().out
     assert main(["check", str(rows), "--count", "no", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["tokens"] is None and found["trained_tokens"] is None
+    document = json.loads(capsys.readouterr().out)
+    assert document["tokens"] is None and document["trained_tokens"] is None
 
 
 def test_of_rows_that_cannot_be_used_no_tokens_are_spoken_of(
@@ -50,8 +50,8 @@ def test_a_length_that_no_row_can_have_is_refused(
     length: str, rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(rows), "--max-length", length]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and "--max-length is less than 2." in said.err
+    text = capsys.readouterr()
+    assert text.out == "" and "--max-length is less than 2." in text.err
     assert main(["check", str(rows), "--max-length", "2"]) == 0
 
 
@@ -65,21 +65,21 @@ def test_a_file_without_rows_is_an_error_and_a_report(
     ):
         rows.write_bytes(data)
         assert main(["check", str(rows), "--json"]) == 1
-        found = json.loads(capsys.readouterr().out)
-        assert found["error"]["message"] == found["findings"][0]["message"]
-        assert (found["verdict"], found["format"], found["rows"]) == ("error", None, 0)
-        assert [one["code"] for one in found["findings"]] == [code]
+        document = json.loads(capsys.readouterr().out)
+        assert document["error"]["message"] == document["findings"][0]["message"]
+        assert (document["verdict"], document["format"], document["rows"]) == ("error", None, 0)
+        assert [finding["code"] for finding in document["findings"]] == [code]
         assert main(["check", str(rows)]) == 1
         assert capsys.readouterr().err.startswith("ftwizard: ")
 
 
 def test_what_a_host_bills_is_said(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["check", str(rows), "--target", "openai-sft", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert found["billed"]["unit"] == "tokens" and found["billed"]["sources"]
-    assert found["billed"]["tokens"]["value"] == found["tokens"]["total"]
+    document = json.loads(capsys.readouterr().out)
+    assert document["billed"]["unit"] == "tokens" and document["billed"]["sources"]
+    assert document["billed"]["tokens"]["value"] == document["tokens"]["total"]
     main(["check", str(rows), "--target", "openai-sft"])
-    assert f"  Billed: {found['tokens']['total']:,} per epoch; " in capsys.readouterr().out
+    assert f"  Billed: {document['tokens']['total']:,} per epoch; " in capsys.readouterr().out
     main(["check", str(rows), "--json"])
     assert json.loads(capsys.readouterr().out)["billed"] is None
 
@@ -89,19 +89,19 @@ def test_each_cause_of_a_finding_is_said_with_its_line(
 ) -> None:
     rows.write_text(f"{ROW}{{'prompt': 1}}\n{ROW}# a comment\n{ROW[:20]}\n")
     assert main(["check", str(rows), "--json"]) == 1
-    (found,) = (
-        one
-        for one in json.loads(capsys.readouterr().out)["findings"]
-        if one["code"] == "invalid_json"
+    (result,) = (
+        finding
+        for finding in json.loads(capsys.readouterr().out)["findings"]
+        if finding["code"] == "invalid_json"
     )
-    assert found["lines"] == [2, 4, 5] and "Python" in found["message"]
-    assert [(one["line"], "comment" in one["message"]) for one in found["also"]] == [
+    assert result["lines"] == [2, 4, 5] and "Python" in result["message"]
+    assert [(item["line"], "comment" in item["message"]) for item in result["also"]] == [
         (4, True), (5, False),
     ]  # fmt: skip
     assert main(["check", str(rows)]) == 1
-    said = " ".join(capsys.readouterr().out.split())
-    for cause in found["also"]:
-        assert f"at line {cause['line']}: {cause['message']}; {cause['fix']}" in said
-    told = report_text.describe_finding(msgspec.convert(found, Finding)).plain
-    assert all(f"At line {one['line']}: {one['message']}" in told for one in found["also"])
-    assert all(one["fix"].rstrip(".") in told for one in (found, *found["also"]))
+    text = " ".join(capsys.readouterr().out.split())
+    for cause in result["also"]:
+        assert f"at line {cause['line']}: {cause['message']}; {cause['fix']}" in text
+    points = report_text.describe_finding(msgspec.convert(result, Finding)).plain
+    assert all(f"At line {item['line']}: {item['message']}" in points for item in result["also"])
+    assert all(item["fix"].rstrip(".") in points for item in (result, *result["also"]))

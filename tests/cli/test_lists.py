@@ -18,9 +18,9 @@ from ftwizard.runs.store import RunRecord
 
 def _seen(what: RenderableType, width: int) -> list[str]:
     out = Console(width=width, color_system=None)
-    with out.capture() as found:
+    with out.capture() as result:
         out.print(what)
-    return found.get().splitlines()
+    return result.get().splitlines()
 
 
 def _run(**more: Any) -> RunRecord:
@@ -28,7 +28,7 @@ def _run(**more: Any) -> RunRecord:
         peak_memory=Figure(value=4.7e9, unit="bytes", source="measured"),
         seconds=Figure(value=302, unit="s", source="measured"),
     )
-    known = {
+    expected = {
         "id": "demo-1125-125910", "state": "ended", "end_reason": "finished", "attempt": 1,
         "phase": None, "step": 100, "total_steps": 100, "epoch": 2.5, "loss": 0.0213,
         "eval_loss": 0.0279, "best_step": 100, "best_eval_loss": 0.0279, "tokens_per_s": 82.1,
@@ -36,7 +36,7 @@ def _run(**more: Any) -> RunRecord:
         "predicted": None, "actual": msgspec.to_builtins(took),
         "error": {"seconds": 0.1234, "peak_memory": -0.08},
     }  # fmt: skip
-    return msgspec.convert(known | more, RunRecord)
+    return msgspec.convert(expected | more, RunRecord)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])

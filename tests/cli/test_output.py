@@ -23,7 +23,7 @@ def test_json_is_the_same_value_and_nothing_in_it_is_obeyed(
     texts = [text for text in TEXTS.values() if "\ud800" not in text]
     value = {"every": every, every: 1, "texts": texts, "plain": "ß é 漢 👩"}
     output.print_json(value)
-    said = capsys.readouterr().out
-    assert json.loads(said) == value
-    assert not obeyed(said)
-    assert "ß é 漢 👩" in said
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == value
+    assert not obeyed(shown)
+    assert "ß é 漢 👩" in shown

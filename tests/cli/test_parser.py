@@ -26,15 +26,15 @@ WITH_A_VIEW = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
 @pytest.mark.parametrize("option", ["--plain", "--ascii", "--slow"])
 def test_how_to_show_may_be_said_before_the_command(command: list[str], option: str) -> None:
     for name in ("plain", "ascii", "slow"):
-        said = parser().parse_args([option, *command])
-        assert getattr(said, name) is (option == f"--{name}")
+        args = parser().parse_args([option, *command])
+        assert getattr(args, name) is (option == f"--{name}")
         assert getattr(parser().parse_args(command), name) is False
 
 
 @pytest.mark.parametrize("command", WITH_A_VIEW)
 def test_and_after_it(command: list[str]) -> None:
-    said = parser().parse_args(["--plain", *command, "--ascii"])
-    assert said.plain and said.ascii
+    args = parser().parse_args(["--plain", *command, "--ascii"])
+    assert args.plain and args.ascii
 
 
 def test_help_lists_the_exit_codes_that_commands_return() -> None:

@@ -28,16 +28,16 @@ def test_rows_in_place_of_a_plan(
     command: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dispatch([command, "rows.jsonl"], _door) == USAGE
-    said = capsys.readouterr().err
-    assert "rows.jsonl is a data file, not a plan." in said and hint in said
+    text = capsys.readouterr().err
+    assert "rows.jsonl is a data file, not a plan." in text and hint in text
 
 
 def test_a_folder_and_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF\xff\x00")
-    for what, words in ((tmp_path, "is a folder."), (program, "is not UTF-8")):
+    for subject, words in ((tmp_path, "is a folder."), (program, "is not UTF-8")):
         with pytest.raises(SettingsError, match=words) as error:
-            plan_file.load(what)
+            plan_file.load(subject)
         assert error.value.hint
     assert dispatch(["probe", "p.yaml", "--steps", "1000000"], _door) == USAGE
     assert dispatch(["probe", str(tmp_path)], _door) == FAILED
@@ -50,5 +50,5 @@ def test_an_estimate_of_a_plan_takes_its_epochs_from_it(
     plan = tmp_path / "plan.yaml"
     plan.write_text("data: {files: {train: rows.jsonl}}\nmodel: {name: a/b}\nrecipe: {epochs: 2}\n")
     assert dispatch(["estimate", str(plan), "--epochs", "9"], _door) == USAGE
-    said = capsys.readouterr().err
-    assert "--epochs cannot be combined with a plan." in said and "recipe.epochs: 2." in said
+    text = capsys.readouterr().err
+    assert "--epochs cannot be combined with a plan." in text and "recipe.epochs: 2." in text

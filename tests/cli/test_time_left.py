@@ -21,9 +21,9 @@ EVENTS = [
 
 @pytest.fixture
 def progress() -> Progress:
-    found = Progress()
-    found.feed(EVENTS)
-    return found
+    progress = Progress()
+    progress.feed(EVENTS)
+    return progress
 
 
 def test_watch_and_runs_say_that_it_is_measured(progress: Progress) -> None:
@@ -31,7 +31,7 @@ def test_watch_and_runs_say_that_it_is_measured(progress: Progress) -> None:
     assert str(dict(watch._progress_rows(progress))["training ends"]).endswith(
         f", {describe.MEASURED}"
     )
-    fields = {one.name: None for one in msgspec.structs.fields(RunStatus) if one.required}
+    fields = {field.name: None for field in msgspec.structs.fields(RunStatus) if field.required}
     status = RunStatus(**{  # type: ignore[arg-type]
         **fields, "id": "a", "state": "running", "attempt": 1, "total_steps": 100, "step": 5,
         "eta_s": progress.eta_s, "folder": "/a",

@@ -56,12 +56,12 @@ def worked(folder: JobFolder, *attempts: float) -> None:
 def folder(tmp_path: Path) -> JobFolder:
     (tmp_path / "requests").mkdir()
     (tmp_path / "attempts").mkdir()
-    found = JobFolder(tmp_path)
+    job_folder = JobFolder(tmp_path)
     record = JobRecord(
         kind="train", argv=[], version="1", created=0.0, inputs=machine_rate.price_record(HOUR)
     )
-    write_json(found.job, record)
-    return found
+    write_json(job_folder.job, record)
+    return job_folder
 
 
 def test_dollars_without_a_price_are_refused() -> None:
@@ -124,9 +124,9 @@ def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: 
     assert not EventReader(folder.events).read()
     for now in (50, 60, 69):
         assert not step(now).should_training_stop
-    (said,) = EventReader(folder.events).read()
-    assert (said["code"], said["severity"], said["step"]) == ("budget", "warning", 7)
-    assert said["message"].startswith("budget.usd is 80% used: $0.80 of $1.00 at a price. ")
+    (text,) = EventReader(folder.events).read()
+    assert (text["code"], text["severity"], text["step"]) == ("budget", "warning", 7)
+    assert text["message"].startswith("budget.usd is 80% used: $0.80 of $1.00 at a price. ")
     control = step(70)
     assert control.should_training_stop and control.should_save
     assert steering.end_reason == "stopped"

@@ -45,10 +45,10 @@ def _open_screens(*_: Any, **__: Any) -> int:
 def test_what_is_wrong_and_what_is_right(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
     message, hint = SLIPS[typed]
     assert dispatch(typed.split(" "), _open_screens) == USAGE
-    said = capsys.readouterr()
-    first, second = said.err.rstrip("\n").split("\n")
+    text = capsys.readouterr()
+    first, second = text.err.rstrip("\n").split("\n")
     assert message in first and hint in second
-    assert said.out == ""
+    assert text.out == ""
 
 
 def test_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,8 +70,8 @@ def test_a_full_disk_behind_the_output_is_a_sentence(
 
     monkeypatch.setattr(sys.stdout, "write", full)
     assert dispatch(["runs", *more], _open_screens) == FAILED
-    said = capsys.readouterr().err
-    assert said == (
+    text = capsys.readouterr().err
+    assert text == (
         "ftwizard: No space left on device.\n  Free some disk space there, then try again.\n"
     )
 

@@ -13,10 +13,10 @@ OPENAI = get_target("openai-sft")
 
 
 def collected(rows: list[str], start: int = 1) -> Findings:
-    found = Findings()
+    findings = Findings()
     for line, code in enumerate(rows, start):
-        found.add(line, RowFinding(code, f"at {line}", "mend it"))
-    return found
+        findings.add(line, RowFinding(code, f"at {line}", "mend it"))
+    return findings
 
 
 @given(st.lists(st.sampled_from(CODES)), st.lists(st.sampled_from(CODES)))
@@ -24,28 +24,28 @@ def test_parts_merged_are_the_whole(first: list[str], second: list[str]) -> None
     whole = collected([*first, *second]).for_target(OPENAI)
     parts = collected(first)
     parts.extend(collected(second), len(first))
-    assert [(one.code, one.count, one.lines) for one in parts.for_target(OPENAI)] == [
-        (one.code, one.count, one.lines) for one in whole
+    assert [(item.code, item.count, item.lines) for item in parts.for_target(OPENAI)] == [
+        (item.code, item.count, item.lines) for item in whole
     ]
 
 
 def test_counts_are_exact_and_lines_are_not_endless() -> None:
-    (one,) = collected(["weight"] * (MAX_SHOWN_LINES + 5)).for_target(OPENAI)
-    assert one.count == MAX_SHOWN_LINES + 5
-    assert one.lines == list(range(1, MAX_SHOWN_LINES + 1))
-    assert one.message == "at 1"
+    (item,) = collected(["weight"] * (MAX_SHOWN_LINES + 5)).for_target(OPENAI)
+    assert item.count == MAX_SHOWN_LINES + 5
+    assert item.lines == list(range(1, MAX_SHOWN_LINES + 1))
+    assert item.message == "at 1"
 
 
 def test_the_gravest_come_first_and_what_a_target_does_not_mind_is_left_out() -> None:
-    found = collected(["changing_facts", "duplicate", "weight", "duplicate"])
-    assert [(one.severity, one.code) for one in found.for_target(OPENAI)] == [
+    result = collected(["changing_facts", "duplicate", "weight", "duplicate"])
+    assert [(item.severity, item.code) for item in result.for_target(OPENAI)] == [
         ("error", "weight"),
         ("warning", "duplicate"),
         ("info", "changing_facts"),
     ]
-    found.add_file([FileFinding(code="bom", message="m", fix="f", count=4, lines=[])])
-    assert "bom" not in [one.code for one in found.for_target(get_target("trl-sft"))]
-    assert "bom" in [one.code for one in found.for_target(OPENAI)]
+    result.add_file([FileFinding(code="bom", message="m", fix="f", count=4, lines=[])])
+    assert "bom" not in [item.code for item in result.for_target(get_target("trl-sft"))]
+    assert "bom" in [item.code for item in result.for_target(OPENAI)]
 
 
 CAUSES_ = (
@@ -59,11 +59,11 @@ CAUSES_ = (
 
 
 def caused(rows: list[str], start: int = 1) -> Findings:
-    found = Findings()
+    findings = Findings()
     for line, cause in enumerate(rows, start):
         key = f"invalid_json.{cause[:6]}"
-        found.add(line, RowFinding(key, cause.format(n=line), f"mend: {cause[:4]}"))
-    return found
+        findings.add(line, RowFinding(key, cause.format(n=line), f"mend: {cause[:4]}"))
+    return findings
 
 
 @given(st.lists(st.sampled_from(CAUSES_), min_size=1), st.lists(st.sampled_from(CAUSES_)))
@@ -71,14 +71,14 @@ def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
     first: list[str], second: list[str]
 ) -> None:
     rows = [*first, *second]
-    (one,) = caused(rows).for_target(OPENAI)
+    (item,) = caused(rows).for_target(OPENAI)
     firsts = sorted(rows.index(cause) + 1 for cause in set(rows))[:MAX_CAUSES]
-    assert [one.lines[0], *(cause.line for cause in one.also)] == firsts
-    assert [cause.message for cause in one.also] == [
+    assert [item.lines[0], *(cause.line for cause in item.also)] == firsts
+    assert [cause.message for cause in item.also] == [
         rows[line - 1].format(n=line) for line in firsts[1:]
     ]
     parts = caused(first)
     parts.extend(caused(second), len(first))
     (merged,) = parts.for_target(OPENAI)
-    assert [cause.line for cause in merged.also] == [cause.line for cause in one.also]
-    assert (merged.message, merged.lines, merged.count) == (one.message, one.lines, one.count)
+    assert [cause.line for cause in merged.also] == [cause.line for cause in item.also]
+    assert (merged.message, merged.lines, merged.count) == (item.message, item.lines, item.count)

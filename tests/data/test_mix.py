@@ -23,20 +23,20 @@ from tests.paths import ROOT
 GENERAL = [row(n, (f"General question {n}?", f"answer {n}")) for n in range(1, 201)]
 
 
-def lines(found: list[reader.ParsedRow]) -> list[int]:
-    return [one.line for one in found]
+def lines(items: list[reader.ParsedRow]) -> list[int]:
+    return [item.line for item in items]
 
 
 @given(st.integers(2, 3000), st.floats(0.01, 0.5), st.integers())
 def test_the_share_is_of_all_rows_that_are_trained_on(count: int, share: float, seed: int) -> None:
     train_rows = [row(n, (f"own {n}", "x")) for n in range(min(count, 100))]
     need = mix.count_needed(len(train_rows), share)
-    found = mix.draw_rows(GENERAL, share, train_rows, [], seed)
-    assert len(found) == min(need, len(GENERAL)) and lines(found) == sorted(set(lines(found)))
-    assert found == mix.draw_rows(GENERAL[::-1], share, train_rows, [], seed)
+    result = mix.draw_rows(GENERAL, share, train_rows, [], seed)
+    assert len(result) == min(need, len(GENERAL)) and lines(result) == sorted(set(lines(result)))
+    assert result == mix.draw_rows(GENERAL[::-1], share, train_rows, [], seed)
     if 1 < need <= len(GENERAL):
         assert abs(need / (len(train_rows) + need) - share) < 1 / len(train_rows)
-        assert mix.describe_shortage(len(found), len(train_rows), share) is None
+        assert mix.describe_shortage(len(result), len(train_rows), share) is None
     assert mix.count_needed(count, 0) == 0
 
 
@@ -53,10 +53,10 @@ def test_a_prompt_of_the_user_s_own_rows_is_never_mixed_in() -> None:
     train_rows = [*own, row(101, ("who?", "y"))]
     apart = [row(1, ("what is it?", "x")), row(2, (long[0] + " please", "x"))]
     for seed in range(10):
-        found = mix.draw_rows(general, 0.1, train_rows, apart, seed)
-        assert lines(found) == [4, 5], seed
-    said = mix.describe_shortage(2, 101, 0.1)
-    assert said and "101 rows would be 11" in said and "only 2 usable rows" in said
+        result = mix.draw_rows(general, 0.1, train_rows, apart, seed)
+        assert lines(result) == [4, 5], seed
+    shortage = mix.describe_shortage(2, 101, 0.1)
+    assert shortage and "101 rows would be 11" in shortage and "only 2 usable rows" in shortage
 
 
 def write(path: Path, prompts: list[str]) -> None:
@@ -74,25 +74,25 @@ def planned(folder: Path, more: str = "mix: {share: 0.1}") -> schema.Plan:
 
 
 def test_general_rows_are_a_part_of_their_own(tmp_path: Path) -> None:
-    said: list[tuple[str, int]] = []
-    found = dataset.load_rows(
-        planned(tmp_path), {}, lambda part, table: said.append((part, len(table.rows)))
+    recorded: list[tuple[str, int]] = []
+    rows = dataset.load_rows(
+        planned(tmp_path), {}, lambda part, table: recorded.append((part, len(table.rows)))
     )
-    assert {name: len(part) for name, part in found.items()} == {
+    assert {name: len(part) for name, part in rows.items()} == {
         "train": 80, "validation": 10, "test": 10, "mix": 9,
     }  # fmt: skip
-    assert said == [("train", 100), ("mix", 170)]
-    assert dataset.describe_shortage(planned(tmp_path), found) is None
+    assert recorded == [("train", 100), ("mix", 170)]
+    assert dataset.describe_shortage(planned(tmp_path), rows) is None
     assert "mix" not in dataset.load_rows(planned(tmp_path, "format: auto"), {})
 
 
 def test_a_set_that_is_too_small_is_said(tmp_path: Path) -> None:
     write(tmp_path / "few.jsonl", ["Own question 1?", "Something else?"])
-    one = planned(tmp_path, "mix: {share: 0.1, rows: few.jsonl}")
-    found = dataset.load_rows(one, {})
-    assert len(found["mix"]) == 1
-    said = dataset.describe_shortage(one, found)
-    assert said and "80 rows would be 9" in said
+    item = planned(tmp_path, "mix: {share: 0.1, rows: few.jsonl}")
+    rows = dataset.load_rows(item, {})
+    assert len(rows["mix"]) == 1
+    shortage = dataset.describe_shortage(item, rows)
+    assert shortage and "80 rows would be 9" in shortage
 
 
 class _Words:
@@ -138,9 +138,9 @@ def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
         "train": 89, "validation": 10, "test": 10,
     }  # fmt: skip
     assert (reports["train"].used, reports["mix"].used) == (80, 9)
-    said = {e["part"]: e for e in worker.written if e["kind"] == "data"}
-    assert (said["train"]["rows"], said["train"]["mixed"]) == (80, 9)
-    assert said["mix"]["rows"] == 9 and "mixed" not in said["validation"]
+    text = {e["part"]: e for e in worker.written if e["kind"] == "data"}
+    assert (text["train"]["rows"], text["train"]["mixed"]) == (80, 9)
+    assert text["mix"]["rows"] == 9 and "mixed" not in text["validation"]
     without = dataset.load_rows(planned(tmp_path, "format: auto"), {})
     (first, *_) = (e for e in encoded(without)[2].written if e["kind"] == "data")
     assert first["mixed"] == 0
@@ -158,8 +158,8 @@ def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_p
 
     folder = JobFolder(tmp_path / "run")
     folder.path.mkdir()
-    found = dataset.load_rows(planned(tmp_path), {})
-    dataset.save_test_set(folder, found)
+    rows = dataset.load_rows(planned(tmp_path), {})
+    dataset.save_test_set(folder, rows)
     answers = dataset.read_test_set(folder).answers
     assert len(answers) == 100 and all(a.startswith("answer to Own") for a in answers)
 
@@ -178,10 +178,10 @@ def test_a_run_keeps_the_packaged_rows_and_knows_when_others_are_there(tmp_path:
 
 
 def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -> None:
-    one = planned(tmp_path)
+    item = planned(tmp_path)
     with pytest.raises(FtwizardError, match="data split differs"):
-        dataset.load_rows(one, {"split": "0"})
-    assert dataset.load_rows(one, launcher.hash_data(one))
+        dataset.load_rows(item, {"split": "0"})
+    assert dataset.load_rows(item, launcher.hash_data(item))
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, more: str, says: str) ->
 
 
 def test_a_plan_says_how_rows_are_divided(tmp_path: Path) -> None:
-    one = planned(tmp_path, "mix: {rows: ../more.jsonl, share: 0.05}")
-    assert one.data.split.group_by == "near-copies"
-    assert one.data.mix.rows == str(tmp_path.parent / "more.jsonl")
-    assert plan_file.parse(plan_file.dump(one)) == one
+    item = planned(tmp_path, "mix: {rows: ../more.jsonl, share: 0.05}")
+    assert item.data.split.group_by == "near-copies"
+    assert item.data.mix.rows == str(tmp_path.parent / "more.jsonl")
+    assert plan_file.parse(plan_file.dump(item)) == item
 
 
 def general() -> list[dict[str, Any]]:
@@ -215,16 +215,16 @@ def general() -> list[dict[str, Any]]:
 
 
 def test_the_packaged_set_is_usable_by_every_model_and_says_nothing_twice() -> None:
-    found = general()
+    result = general()
     table = reader.read_table(bundled_samples.resolve_rows("general"))
-    assert len(table.rows) == len(found) >= 150 and not table.problems
-    for one in table.rows:
-        talk = one.conversation
+    assert len(table.rows) == len(result) >= 150 and not table.problems
+    for item in table.rows:
+        talk = item.conversation
         assert [m["role"] for m in talk.messages] == ["user", "assistant"] and not talk.tools
         for message in talk.messages:
             assert message["content"] == message["content"].strip() != ""
             assert len(message["content"]) < 600
-    prompts = {one["messages"][0]["content"].casefold() for one in found}
-    assert len(prompts) == len(found)
+    prompts = {item["messages"][0]["content"].casefold() for item in result}
+    assert len(prompts) == len(result)
     drawn = mix.draw_rows(table.rows, 0.5, [row(n, (f"own {n}", "x")) for n in range(1000)], [], 1)
-    assert len(drawn) == len(found)
+    assert len(drawn) == len(result)

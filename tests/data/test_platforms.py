@@ -20,16 +20,16 @@ def test_every_name_has_its_rules() -> None:
 
 @pytest.mark.parametrize("name", sorted(all_targets()))
 def test_rules_agree_with_themselves(name: str) -> None:
-    place = get_target(name)
-    assert set(place.severities) <= set(severities())
-    assert set(place.roles) <= set(ROLES)
-    assert set(place.first) <= set(place.roles) and set(place.last) <= set(place.roles)
-    assert place.sources and place.as_of
-    assert place.min_rows <= (place.max_rows or place.min_rows)
-    if place.images is not None:
-        assert place.images.schemes and set(place.images.roles) <= set(place.roles)
+    target = get_target(name)
+    assert set(target.severities) <= set(severities())
+    assert set(target.roles) <= set(ROLES)
+    assert set(target.first) <= set(target.roles) and set(target.last) <= set(target.roles)
+    assert target.sources and target.as_of
+    assert target.min_rows <= (target.max_rows or target.min_rows)
+    if target.images is not None:
+        assert target.images.schemes and set(target.images.roles) <= set(target.roles)
     by_method = {"sft": "chat", "dpo": "preference", "kto": "labelled", "rft": "prompt"}
-    assert by_method[place.method] in place.kinds
+    assert by_method[target.method] in target.kinds
 
 
 def test_a_method_that_ftwizard_does_not_train_is_named_as_such() -> None:

@@ -176,7 +176,7 @@ def test_each_problem_has_its_code(row: Any, code: str) -> None:
 
 def test_parts_tools_and_calls_are_understood() -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}
-    found = conversation({
+    result = conversation({
         "tools": json.dumps([{"type": "function", "function": {"name": "f"}}]),
         "messages": [
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
@@ -185,11 +185,11 @@ def test_parts_tools_and_calls_are_understood() -> None:
             {"role": "assistant", "content": "Six."},
         ],
     })  # fmt: skip
-    assert found.tools and found.tools[0]["function"]["name"] == "f"
-    assert found.messages[0]["content"] == "ab"
-    (called,) = found.messages[1]["tool_calls"]
+    assert result.tools and result.tools[0]["function"]["name"] == "f"
+    assert result.messages[0]["content"] == "ab"
+    (called,) = result.messages[1]["tool_calls"]
     assert called["function"] == {"name": "f", "arguments": {"x": [1]}}, "not text in text"
-    assert (found.answer, len(found.prompt)) == ("Six.", 3)
+    assert (result.answer, len(result.prompt)) == ("Six.", 3)
 
 
 @given(st.recursive(
@@ -200,10 +200,10 @@ def test_parts_tools_and_calls_are_understood() -> None:
 ))  # fmt: skip
 def test_no_row_crashes_the_reading(row: Any) -> None:
     try:
-        found = conversation(row)
+        result = conversation(row)
     except RowProblem:
         return
-    assert found.answer is not None
+    assert result.answer is not None
 
 
 _rows = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 9)), min_size=12, max_size=60)

@@ -40,7 +40,7 @@ def divide(rows: list[reader.ParsedRow], seed: int = 1, share: float = 0.1) -> P
 
 
 def division(rows: list[reader.ParsedRow], seed: int = 1) -> Division:
-    return divide_examples([one.example for one in rows], validation=0.1, test=0.1, seed=seed)
+    return divide_examples([row.example for row in rows], validation=0.1, test=0.1, seed=seed)
 
 
 def sides(parts: Parts) -> dict[int, str]:
@@ -137,8 +137,8 @@ def test_a_large_group_stays_in_training_and_the_shares_are_kept() -> None:
     rows += [row(60 + n, (text, text)) for n, text in enumerate(words, 1)]
     parts = divide(rows)
     assert (len(parts.validation), len(parts.test)) == (11, 11)
-    found = division(rows)
-    assert (found.groups, found.largest) == (51, 60)
+    result = division(rows)
+    assert (result.groups, result.largest) == (51, 60)
     assert {r.line for r in parts.train} >= set(range(1, 61))
 
 
@@ -160,14 +160,14 @@ def test_kinds_are_told_by_what_differs() -> None:
         return Example(kind="chat", messages=more.pop("turns", 1) * turns, **more)
 
     assert grouping.describe_kinds([one(str(n)) for n in range(30)]) == ["all"] * 30
-    found = grouping.describe_kinds([
+    kinds = grouping.describe_kinds([
         *(one(str(n), extra={"category": "qa", "id": n}) for n in range(20)),
         *(one(str(n), extra={"category": "code", "id": n}, tools=[{}]) for n in range(20)),
         *(one("да", asked="Привет, как дела сегодня?", turns=2) for _ in range(1)),
     ])  # fmt: skip
-    assert found[0] == "qa, one answer, no tools, Latin"
-    assert found[20] == "code, one answer, tools, Latin"
-    assert found[40] == "several answers, no tools, Cyrillic"
+    assert kinds[0] == "qa, one answer, no tools, Latin"
+    assert kinds[20] == "code, one answer, tools, Latin"
+    assert kinds[40] == "several answers, no tools, Cyrillic"
     labelled = [
         Example(kind="labelled", messages=one(str(n)).messages, label=n % 2 == 0) for n in range(30)
     ]
@@ -197,7 +197,7 @@ def test_any_text_is_divided() -> None:
 
 def test_a_row_s_prompt_is_known_by_what_it_says() -> None:
     def key(*messages: Any) -> bytes:
-        listed = [dict(zip(("role", "content"), one, strict=True)) for one in messages]
+        listed = [dict(zip(("role", "content"), message, strict=True)) for message in messages]
         return grouping.prompt_key(Example(kind="chat", messages=listed))
 
     asked = ("user", "What is it?")

@@ -53,13 +53,13 @@ def in_order(parts: list[list[bytes]], whole: list[bytes]) -> bool:
 def test_lines_stay_as_they_were(tmp_path: Path, end: bytes) -> None:
     path, given_rows = tmp_path / "rows.jsonl", lines(50)
     path.write_bytes(b"\xef\xbb\xbf" + end.join(given_rows))
-    found = divided(path)
+    result = divided(path)
     parts = [out.read_bytes().split(b"\n") for out in outs(path).values()]
     assert [part.pop() for part in parts] == [b"", b""]
     assert in_order(parts, given_rows)
-    assert [len(part) for part in parts] == [found.train.rows, found.validation.rows] == [40, 10]
-    assert (found.written_as, found.rows, found.skipped) == ("jsonl", 50, 0)
-    assert found.shared_prompts == 0
+    assert [len(part) for part in parts] == [result.train.rows, result.validation.rows] == [40, 10]
+    assert (result.written_as, result.rows, result.skipped) == ("jsonl", 50, 0)
+    assert result.shared_prompts == 0
 
 
 @pytest.mark.parametrize("between", [b",", b",\n  ", b"\n,\n"])
@@ -94,8 +94,8 @@ def test_a_bad_row_is_named_or_left_out(tmp_path: Path) -> None:
         divided(path)
     assert "line 4" in error.value.message and "skip-bad-rows" in error.value.hint
     assert not any(out.exists() for out in outs(path).values())
-    found = divided(path, skip_bad=True)
-    assert (found.rows, found.skipped) == (20, 1)
+    result = divided(path, skip_bad=True)
+    assert (result.rows, result.skipped) == (20, 1)
     assert in_order([out.read_bytes().split(b"\n")[:-1] for out in outs(path).values()], good)
 
 
@@ -110,10 +110,10 @@ def test_rows_of_every_kind_are_divided(tmp_path: Path, kind: str) -> None:
     }
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(rows[kind](n)) + "\n" for n in range(40)))
-    found = divided(path)
-    assert (found.train.rows, found.validation.rows, found.shared_prompts) == (32, 8, 0)
+    result = divided(path)
+    assert (result.train.rows, result.validation.rows, result.shared_prompts) == (32, 8, 0)
     if kind == "kto":
-        assert found.kinds == {"unwanted": {"train": 16, "validation": 4},
+        assert result.kinds == {"unwanted": {"train": 16, "validation": 4},
                                "wanted": {"train": 16, "validation": 4}}  # fmt: skip
 
 
@@ -128,12 +128,12 @@ def test_nothing_is_overwritten_even_if_it_comes_late(
     with pytest.raises(FtwizardError, match="already exists"):
         divided(path)
     late.unlink()
-    place = new_file.publish
+    index = new_file.publish
 
     def place_late(draft: Path, target: Path) -> None:
         if target == late:
             late.write_text("mine")
-        place(draft, target)
+        index(draft, target)
 
     monkeypatch.setattr(new_file, "publish", place_late)
     with pytest.raises(FtwizardError, match="created by another process"):
@@ -201,21 +201,21 @@ def test_one_prompt_alone_cannot_be_divided(tmp_path: Path) -> None:
     st.floats(0.05, 0.5),
 )
 def test_whatever_rows_say_each_is_in_one_file_and_prompts_are_in_one(
-    tmp_path: Path, said: list[tuple[str, str]], share: float
+    tmp_path: Path, items: list[tuple[str, str]], share: float
 ) -> None:
     path = tmp_path / "rows.jsonl"
-    rows = [{"question": a, "answer": b, "n": n} for n, (a, b) in enumerate(said)]
+    rows = [{"question": a, "answer": b, "n": n} for n, (a, b) in enumerate(items)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for out in outs(path).values():
         out.unlink(missing_ok=True)
     try:
-        found = divided(path, skip_bad=True, share=share)
+        result = divided(path, skip_bad=True, share=share)
     except FtwizardError:
         return
     parts = [
         [json.loads(line) for line in out.read_text().splitlines()] for out in outs(path).values()
     ]
-    assert len(parts[0]) + len(parts[1]) + found.skipped == len(rows)
+    assert len(parts[0]) + len(parts[1]) + result.skipped == len(rows)
     asked = [{" ".join(row["question"].casefold().split()) for row in part} for part in parts]
     assert not (asked[0] & asked[1]) - {""}, "what has no prompt has none in common"
 
@@ -237,8 +237,12 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     for out in outs(path).values():
         out.unlink()
     assert main([*arguments, "--json", "--seed", "7"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["train"]["rows"], found["validation"]["rows"], found["seed"]) == (36, 4, 7)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["train"]["rows"], document["validation"]["rows"], document["seed"]) == (
+        36,
+        4,
+        7,
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,9 +252,9 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_wrong_usage_is_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines(20)))
-    said = ["split", "rows.jsonl", "--out-train", "a.out", "--out-validation", "b.out", *more]
+    text = ["split", "rows.jsonl", "--out-train", "a.out", "--out-validation", "b.out", *more]
     try:
-        code = main(said)
+        code = main(text)
     except SystemExit as left:
         code = int(left.code or 0)
     assert code == 2 and [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]

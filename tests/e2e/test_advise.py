@@ -57,20 +57,20 @@ def test_where_no_provider_is_possible_it_is_said_with_what_would_have_to_change
     assert "No option is possible" in first and "48 GB" in " ".join(first.split())
     assert rest.startswith("Change one of these") and "(gpu_elsewhere=own)" in rest
     assert "→" not in text
-    found = as_json(*asked, environment=plain(tmp_path))
-    assert not any(one["possible"] for one in found["verdicts"])
-    assert found["recommendation"]["blocked"] and len(found["recommendation"]["changes"]) >= 3
+    document = as_json(*asked, environment=plain(tmp_path))
+    assert not any(verdict["possible"] for verdict in document["verdicts"])
+    assert document["recommendation"]["blocked"] and len(document["recommendation"]["changes"]) >= 3
 
 
 def test_answers_change_the_advice(tmp_path: Path) -> None:
     environment = plain(tmp_path)
-    found = as_json("advise", "--answer", "data=stay", "--answer", "fit=facts",
+    document = as_json("advise", "--answer", "data=stay", "--answer", "fit=facts",
                     environment=environment)  # fmt: skip
-    assert found["recommendation"]["provider"] == "local"
-    assert found["recommendation"]["wrong_tool"] is True
-    assert found["answers"] == {"data": "stay", "fit": "facts"}
-    assert {one["id"] for one in found["questions"]}.isdisjoint(found["answers"])
-    assert [one["possible"] for one in found["verdicts"]] == [True, False, False]
+    assert document["recommendation"]["provider"] == "local"
+    assert document["recommendation"]["wrong_tool"] is True
+    assert document["answers"] == {"data": "stay", "fit": "facts"}
+    assert {question["id"] for question in document["questions"]}.isdisjoint(document["answers"])
+    assert [verdict["possible"] for verdict in document["verdicts"]] == [True, False, False]
     text = ok("advise", "--answer", "fit=facts", environment=environment)
     assert "✗ Fine-tuning is the wrong tool" in text
 
@@ -86,29 +86,33 @@ def test_keys_are_named_never_shown(tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(SECRET)
     environment = plain(tmp_path, OPENAI_API_KEY=SECRET)
-    found = as_json("advise", environment=environment)
-    assert found["machine"]["credentials"] == [
+    document = as_json("advise", environment=environment)
+    assert document["machine"]["credentials"] == [
         {"service": "openai", "where": "OPENAI_API_KEY"},
         {"service": "aws", "where": "~/.aws/credentials"},
     ]
-    assert found["answers"] == {"cloud": "aws"}
-    assert SECRET not in str(found) + ok("advise", environment=environment)
+    assert document["answers"] == {"cloud": "aws"}
+    assert SECRET not in str(document) + ok("advise", environment=environment)
 
 
 def test_a_gpu_is_seen_through_its_driver(driver: Path, tmp_path: Path) -> None:
     environment = plain(tmp_path, LD_LIBRARY_PATH=str(driver), CUDA_VISIBLE_DEVICES="0")
-    found = as_json("advise", "--answer", "size=large", environment=environment)
-    assert found["machine"]["gpus"][0] == {"name": "Double 0", "memory": 80 << 30, "used": 20 << 30}
-    assert found["recommendation"]["provider"] == "local"
-    assert "gpu_elsewhere" not in [one["id"] for one in found["questions"]]
+    document = as_json("advise", "--answer", "size=large", environment=environment)
+    assert document["machine"]["gpus"][0] == {
+        "name": "Double 0",
+        "memory": 80 << 30,
+        "used": 20 << 30,
+    }
+    assert document["recommendation"]["provider"] == "local"
+    assert "gpu_elsewhere" not in [question["id"] for question in document["questions"]]
 
 
 def test_a_hung_driver_delays_and_is_named(driver: Path, tmp_path: Path) -> None:
     environment = plain(
         tmp_path, LD_LIBRARY_PATH=str(driver), CUDA_VISIBLE_DEVICES="0", NVML_DOUBLE="hang"
     )
-    found = as_json("advise", environment=environment, timeout=90)
-    assert found["machine"]["gpus"] == [] and "no answer" in found["machine"]["no_gpu"]
+    document = as_json("advise", environment=environment, timeout=90)
+    assert document["machine"]["gpus"] == [] and "no answer" in document["machine"]["no_gpu"]
 
 
 def rows_of(answers: list[str]) -> str:
@@ -123,30 +127,34 @@ def test_rows_speak_for_themselves(tmp_path: Path) -> None:
     data, report = tmp_path / "rows.jsonl", tmp_path / "report.json"
     data.write_text(rows_of([f"It costs ${n}9.99 as of 3 March 2026." for n in range(30)]))
     environment = plain(tmp_path)
-    found = as_json("advise", str(data), environment=environment)["data"]
-    assert found["evidence"]["usable"] == 30 and found["raised"]["wrong_tool"] is True
-    values = {one["name"]: one["value"] for one in found["recipe"]}
+    result = as_json("advise", str(data), environment=environment)["data"]
+    assert result["evidence"]["usable"] == 30 and result["raised"]["wrong_tool"] is True
+    values = {item["name"]: item["value"] for item in result["recipe"]}
     assert values["epochs"] == 3 and values["max_length"] == 128 and values["report_to"] is None
-    assert all(one["source"] and one["as_of"] for one in found["recipe"])
-    assert set(found["costs"]) == {"openai", "local", "cloud"}
-    assert all(one["training"]["as_of"] for one in found["costs"].values())
+    assert all(item["source"] and item["as_of"] for item in result["recipe"])
+    assert set(result["costs"]) == {"openai", "local", "cloud"}
+    assert all(cost["training"]["as_of"] for cost in result["costs"].values())
     text = ok("advise", str(data), environment=environment)
     assert "Training cost for these rows, 3 epochs" in text
     assert "✗ tool" in text
-    said = " ".join(text.partition("Suggested recipe")[2].split())
-    shown = [one for one in found["recipe"] if one["name"] in ("learning_rate", "epochs", "rank")]
-    assert all(f"({one['source']}, {one['as_of']})" in said for one in shown) and len(shown) == 3
-    assert max(len(one) for one in text.splitlines() if str(data) not in one) <= 80
+    output = " ".join(text.partition("Suggested recipe")[2].split())
+    shown = [
+        item for item in result["recipe"] if item["name"] in ("learning_rate", "epochs", "rank")
+    ]
+    assert (
+        all(f"({item['source']}, {item['as_of']})" in output for item in shown) and len(shown) == 3
+    )
+    assert max(len(line) for line in text.splitlines() if str(data) not in line) <= 80
     report.write_text(ok("check", str(data), "--json"))
     again = as_json("advise", str(report), environment=environment)["data"]
-    assert again["evidence"] == found["evidence"]
+    assert again["evidence"] == result["evidence"]
 
 
 def test_answers_that_can_be_verified_suggest_rft(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text(rows_of([json.dumps({"id": n}) for n in range(30)]))
-    found = as_json("advise", str(data), environment=plain(tmp_path))["data"]
-    assert found["evidence"]["rft"]["source"] and found["raised"] is None
+    result = as_json("advise", str(data), environment=plain(tmp_path))["data"]
+    assert result["evidence"]["rft"]["source"] and result["raised"] is None
 
 
 @pytest.mark.parametrize("name", ["nothing.jsonl", "other.json", "unusable.jsonl"])

@@ -46,8 +46,8 @@ def train(plan: Path, home: Path, *more: str) -> dict[str, Any]:
 
 def test_plain_text_is_trained_on(tiny: Path, tmp_path: Path, home: Path) -> None:
     rows = [{"text": f"Story {n}: once upon a time."} for n in range(30)]
-    said = ok("estimate", plan_of(tmp_path, tiny, rows))
-    assert "trained on" in said
+    text = ok("estimate", plan_of(tmp_path, tiny, rows))
+    assert "trained on" in text
     plan = plan_of(tmp_path, tiny, [*rows, {"text": "  "}])
     result = train(plan, home, "--allow", "skip-bad-rows")
     trained = result["training"]

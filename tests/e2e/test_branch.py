@@ -48,16 +48,18 @@ def teach(model: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer, one = (kind.from_pretrained(model) for kind in (AutoTokenizer, AutoModelForCausalLM))
+    tokenizer, item = (
+        kind.from_pretrained(model) for kind in (AutoTokenizer, AutoModelForCausalLM)
+    )
     chance = random.Random(5)
-    optimizer = torch.optim.Adam(one.parameters(), 0.01)
+    optimizer = torch.optim.Adam(item.parameters(), 0.01)
     for _ in range(40):
         texts = [f"{n}: " + "".join(chance.choices("ab", k=12)) for n in range(16)]
         rows = torch.tensor([tokenizer(text[-15:])["input_ids"] for text in texts])
-        one(rows, labels=rows).loss.backward()
+        item(rows, labels=rows).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    one.save_pretrained(model)
+    item.save_pretrained(model)
 
 
 def overfitted(workspace: Workspace, method: str) -> JobFolder:
@@ -77,13 +79,13 @@ def overfitted(workspace: Workspace, method: str) -> JobFolder:
 
 
 def has_risen(folder: JobFolder) -> bool:
-    found = [e["eval_loss"] for e in events(folder, "eval")]
-    return len(found) > 2 and found[-1] > 1.1 * min(found)
+    result = [e["eval_loss"] for e in events(folder, "eval")]
+    return len(result) > 2 and result[-1] > 1.1 * min(result)
 
 
 def best(folder: JobFolder) -> tuple[int, float]:
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
-    step = min(evaluations, key=lambda one: (evaluations[one], one))
+    step = min(evaluations, key=lambda item: (evaluations[item], item))
     return step, evaluations[step]
 
 
@@ -91,16 +93,16 @@ def test_from_the_best_with_half_the_rate(small: Workspace) -> None:
     teach(small.model)
     parent = overfitted(small, "lora")
     step, lowest = best(parent)
-    said = ok("status", "heart")
-    assert f"The best weights (step {step}) are in" in said.replace("\n", " "), said
+    text = ok("status", "heart")
+    assert f"The best weights (step {step}) are in" in text.replace("\n", " "), text
     weights = [(parent.path / where / "adapter_model.safetensors").read_bytes()
                for where in ("adapter", f"checkpoints/checkpoint-{step}")]  # fmt: skip
     assert weights[0] == weights[1], "a stop keeps the best"
 
     body = parent.plan.read_text()
     parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 3"))  # enough for this test
-    told = ok("branch", "heart", "--rate-times", "0.5", "--name", "calm")
-    assert f"a child of heart, from step {step}: learning_rate 0.02 → 0.01" in told
+    points = ok("branch", "heart", "--rate-times", "0.5", "--name", "calm")
+    assert f"a child of heart, from step {step}: learning_rate 0.02 → 0.01" in points
     child = small.folder("calm")
     assert until_ended(child, 120).end_reason == "finished"
     logs = events(child, "log")
@@ -123,7 +125,7 @@ def test_from_the_best_with_half_the_rate(small: Workspace) -> None:
 def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Workspace) -> None:
     parent = overfitted(small, "full")
     step, lowest = best(parent)
-    kept = [one.step for one in checkpoints.all_complete(parent.checkpoints)]
+    kept = [item.step for item in checkpoints.all_complete(parent.checkpoints)]
     assert f"checkpoint-{step}" in ok("status", "heart")
     body = parent.plan.read_text()
     parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 2"))
@@ -185,10 +187,10 @@ def test_a_budget_in_dollars_ends_a_run_with_its_weights_kept(small: Workspace) 
     ok("train", plan, *options, "--price", "machine=180")
     folder = small.folder("dear")
     assert until_ended(folder, 120).end_reason == "stopped"
-    said = ok("status", "dear").replace("\n", " ")
+    text = ok("status", "dear").replace("\n", " ")
     assert (
-        "budget.usd is used up: $" in said and "of $0.50 at $180.00" in said and "are in" in said
-    ), said
+        "budget.usd is used up: $" in text and "of $0.50 at $180.00" in text and "are in" in text
+    ), text
     again = run("resume", "dear")
     assert again.returncode == 1 and "has spent its budget: $" in again.stderr
     assert folder.newest_attempt() == 1

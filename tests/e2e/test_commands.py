@@ -105,9 +105,9 @@ def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
     for name in ("rows", "turned"):
         out = [tmp_path / f"{name}.{part}.jsonl" for part in ("train", "validation")]
         options = ("--out-train", out[0], "--out-validation", out[1], "--validation", "0.25")
-        found = as_json("split", tmp_path / f"{name}.jsonl", *options)
-        assert (found["train"]["rows"], found["validation"]["rows"]) == (72, 24)
-        assert (found["rows"], found["groups"], found["shared_prompts"]) == (96, 96, 0)
+        document = as_json("split", tmp_path / f"{name}.jsonl", *options)
+        assert (document["train"]["rows"], document["validation"]["rows"]) == (72, 24)
+        assert (document["rows"], document["groups"], document["shared_prompts"]) == (96, 96, 0)
         parts[name] = [path.read_bytes().splitlines(keepends=True) for path in out]
         before = out[0].read_bytes()
         refused("split", tmp_path / "rows.jsonl", *options, code=1, says="already exists")
@@ -253,9 +253,11 @@ def test_no_runs_yet() -> None:
 def test_runs_and_status(home: Path) -> None:
     folder = start_run(home, "one", steps=5000)
     until_step(folder, 3)
-    found = as_json("status", "one")
-    assert found["state"] == "running" and found["step"] >= 3 and found["end_reason"] is None
-    assert set(found) == {
+    document = as_json("status", "one")
+    assert (
+        document["state"] == "running" and document["step"] >= 3 and document["end_reason"] is None
+    )
+    assert set(document) == {
         "id", "state", "end_reason", "attempt", "phase", "step", "total_steps", "epoch", "loss",
         "eval_loss", "best_step", "best_eval_loss", "tokens_per_s", "eta_s", "started",
         "updated", "folder",
@@ -341,9 +343,9 @@ def test_demo_declined_starts_nothing(home: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(FTWIZARD, ["ftwizard", "demo", "--plain"])
-    seen = b""
-    while b"[Y/n]" not in seen:
-        seen += os.read(terminal, 1000)
+    recorded = b""
+    while b"[Y/n]" not in recorded:
+        recorded += os.read(terminal, 1000)
     os.write(terminal, b"n\n")
     _, status = os.waitpid(pid, 0)
     os.close(terminal)

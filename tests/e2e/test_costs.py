@@ -27,8 +27,10 @@ sys.exit(code)
 """
 
 
-def training(found: dict[str, Any]) -> dict[str, float | None]:
-    return {one["name"]: one["training"] and one["training"]["value"] for one in found["costs"]}
+def training(result: dict[str, Any]) -> dict[str, float | None]:
+    return {
+        cost["name"]: cost["training"] and cost["training"]["value"] for cost in result["costs"]
+    }
 
 
 def chat(file: Path, count: int) -> Path:
@@ -37,7 +39,7 @@ def chat(file: Path, count: int) -> Path:
                       {"role": "assistant", "content": f"Answer {n}."}]}
         for n in range(count)
     )  # fmt: skip
-    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
@@ -45,55 +47,55 @@ def test_the_articles_example_to_the_cent_with_nothing_installed_or_asked_for() 
     arguments = [sys.executable, "-c", BARE, *map(str, EXAMPLE), "--edition", "2026-04", "--json"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["tokens"] == 4_500_000 and found["edition"] == "2026-04"
-    assert found["counted"]["total"]["value"] == 4_500_000
-    costs = training(found)
+    document = json.loads(done.stdout)
+    assert document["tokens"] == 4_500_000 and document["edition"] == "2026-04"
+    assert document["counted"]["total"]["value"] == 4_500_000
+    costs = training(document)
     assert costs["OpenAI GPT-4.1"] == 13.50 and costs["OpenAI GPT-4.1-mini"] == 3.60
     assert costs["OpenAI GPT-4o"] == 112.50 and costs["A100 40 GB spot"] == 3.00
     assert costs["Together Llama 3.3 8B"] == 20.25
     assert costs["Vertex Gemini 2.5 Flash"] is None
-    flash = next(one for one in found["costs"] if one["model"] == "gemini-2.5-flash")
+    flash = next(cost for cost in document["costs"] if cost["model"] == "gemini-2.5-flash")
     assert any("check the provider's page" in note for note in flash["notes"])
-    assert found["memory"] is None and found["time"] is None and found["monthly"] is None
+    assert document["memory"] is None and document["time"] is None and document["monthly"] is None
 
 
 @pytest.mark.parametrize("more", [(), ("--edition", "2026-04")])
 def test_the_table_fits_80_columns_and_says_what_is_not_known(more: tuple[str, ...]) -> None:
     month = ("--requests-per-month", 1e5, "--tokens-in", 500, "--tokens-out", 100)
-    said = ok(*EXAMPLE, *more, *month, environment={"COLUMNS": "80"})
-    table = said.split("\n· ")[0].splitlines()
+    text = ok(*EXAMPLE, *more, *month, environment={"COLUMNS": "80"})
+    table = text.split("\n· ")[0].splitlines()
     assert all(
         len(line) <= 80 for line in table if "Price unknown" not in line and "longer" not in line
     )
     for words in ("$112.50", "$13.50", "GPT-4.1-mini", "setup", "+50%", "2026-04", "yes"):
-        assert words in said
-    assert "check the provider's page" in said and "over 90 days old" in said
-    assert "$0.00" not in said and "None" not in said
+        assert words in text
+    assert "check the provider's page" in text and "over 90 days old" in text
+    assert "$0.00" not in text and "None" not in text
 
 
 def test_notes_are_a_few_lines_and_all_of_them_on_request() -> None:
     def notes(*more: object) -> list[str]:
-        return [one for one in ok(*EXAMPLE, *more).splitlines() if one.startswith("· ")]
+        return [line for line in ok(*EXAMPLE, *more).splitlines() if line.startswith("· ")]
 
     few, every = notes(), notes("--notes")
     assert "more notes: use --notes" in few[-1] and few[:7] == every[:7]
     assert len(every) - len(few) + 1 == int(few[-1].split()[1]) > 8 and set(few[:-1]) <= set(every)
-    assert any("OpenAI (3 rows): No new jobs from" in one for one in few)
-    assert not any("--notes" in one for one in every) and len(set(every)) == len(every)
+    assert any("OpenAI (3 rows): No new jobs from" in item for item in few)
+    assert not any("--notes" in entry for entry in every) and len(set(every)) == len(every)
 
 
 def test_a_price_of_ones_own_puts_any_known_card_into_the_costs() -> None:
     price = ("--price", "me/L4/gpu-on-demand=0.7")
-    found = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B", *price)
-    (own,) = (one for one in found["costs"] if one["card"] == "l4")
+    document = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B", *price)
+    (own,) = (cost for cost in document["costs"] if cost["card"] == "l4")
     assert own["rate"]["value"] == 0.7 and own["hours"]["value"] > 0 and not own["too_small"]
     assert own["training"]["value"] > 0 and own["name"] == "L4 on demand"
-    found = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
-    (own,) = (one for one in found["costs"] if one["card"] == "l4")
+    document = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
+    (own,) = (cost for cost in document["costs"] if cost["card"] == "l4")
     assert own["too_small"] and own["training"] is None
-    said = ok(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
-    assert "does not fit" in said and "hours unknown" not in said
+    text = ok(*EXAMPLE, "--model", "meta-llama/Llama-3.1-70B", *price)
+    assert "does not fit" in text and "hours unknown" not in text
 
 
 def test_a_model_for_inference_only_is_refused_with_the_alternative() -> None:
@@ -141,17 +143,17 @@ def test_a_card_is_named_as_for_a_model() -> None:
 
 
 def test_less_than_a_cent_is_not_nothing_and_without_requests_there_is_no_month() -> None:
-    said = ok("estimate", "--examples", 5, "--mean-tokens", 3, "--tokens-in", 5, "--tokens-out", 5)
-    assert "$0.0002" in said and not re.search(r"\$0\.00(?!\d)", said)
-    assert "GPU cheaper above" in said and "per month" not in said.split("GPU: ")[0]
+    text = ok("estimate", "--examples", 5, "--mean-tokens", 3, "--tokens-in", 5, "--tokens-out", 5)
+    assert "$0.0002" in text and not re.search(r"\$0\.00(?!\d)", text)
+    assert "GPU cheaper above" in text and "per month" not in text.split("GPU: ")[0]
 
 
 @pytest.mark.parametrize("columns", [40, 60])
 def test_a_narrow_terminal_keeps_names_whole(columns: int) -> None:
-    said = ok(*EXAMPLE, environment={"COLUMNS": str(columns)})
-    table = said.split("\nHidden columns")[0].splitlines()
+    text = ok(*EXAMPLE, environment={"COLUMNS": str(columns)})
+    table = text.split("\nHidden columns")[0].splitlines()
     assert all(len(line) <= columns for line in table[1:])
-    assert "A100 40 GB" in said and "Hidden columns: " in said
+    assert "A100 40 GB" in text and "Hidden columns: " in text
     assert any(line.startswith("→ GPT-4.1-mini") and "$22.50" in line for line in table)
 
 
@@ -171,16 +173,16 @@ def test_ones_own_prices_win_and_a_slip_in_them_is_found(tmp_path: Path) -> None
 
 def test_rows_are_counted_by_the_model_that_is_named_and_others_by_theirs(tmp_path: Path) -> None:
     file = chat(tmp_path / "rows.jsonl", 20)
-    found = as_json("estimate", file, "--model", "gpt-4.1-mini", "--epochs", 2)
+    document = as_json("estimate", file, "--model", "gpt-4.1-mini", "--epochs", 2)
     report = as_json("check", file, "--target", "openai-sft")
-    assert found["tokens"] == 2 * report["tokens"]["total"]
-    assert found["counted"]["examples"]["value"] == 20
+    assert document["tokens"] == 2 * report["tokens"]["total"]
+    assert document["counted"]["examples"]["value"] == 20
     rates = {"OpenAI GPT-4.1-mini": 5.0, "OpenAI GPT-4o": 25.0}
     for name, usd in rates.items():
-        assert training(found)[name] == pytest.approx(found["tokens"] * usd / 1e6, rel=1e-12)
-    llama = next(one for one in found["costs"] if one["name"] == "Together Llama 3.1 8B")
-    assert f"{found['tokens']:,}" not in llama["training"]["source"]
-    month = found["monthly"]
+        assert training(document)[name] == pytest.approx(document["tokens"] * usd / 1e6, rel=1e-12)
+    llama = next(cost for cost in document["costs"] if cost["name"] == "Together Llama 3.1 8B")
+    assert f"{document['tokens']:,}" not in llama["training"]["source"]
+    month = document["monthly"]
     learnt = report["trained_tokens"]["total"] / 20
     assert month["tokens_out"]["value"] == round(learnt) and month["requests"] is None
     empty = tmp_path / "empty.jsonl"
@@ -200,10 +202,10 @@ def test_a_plan_and_its_rows_with_its_model_come_to_the_same(tmp_path: Path) -> 
         "data": {"files": {"train": str(file)}}, "model": {"name": str(tiny)},
     }))  # fmt: skip
     of_plan, of_rows = as_json("estimate", plan), as_json("estimate", file, "--model", tiny)
-    for found in (of_plan, of_rows):
-        assert {"parts", "steps", "parameters", "disk", "time", "memory"} <= set(found)
-        assert found["counted"]["total"]["value"] == found["tokens"]
-        spot = next(one for one in found["costs"] if one["name"] == "A100 40 GB spot")
+    for result in (of_plan, of_rows):
+        assert {"parts", "steps", "parameters", "disk", "time", "memory"} <= set(result)
+        assert result["counted"]["total"]["value"] == result["tokens"]
+        spot = next(cost for cost in result["costs"] if cost["name"] == "A100 40 GB spot")
         assert "article" not in spot["hours"]["source"], "the article's hours are of 8B"
         assert 0 < spot["training"]["value"] < spot["setup"]["value"]
     assert training(of_plan) == training(of_rows) and of_plan["steps"] == of_rows["steps"]

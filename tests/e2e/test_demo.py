@@ -103,15 +103,15 @@ def test_the_sample_is_small_and_leaks_nothing(smollm2: Path) -> None:
     from ftwizard.data.reader import read_table
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
-    seen: set[str] = set()
+    recorded: set[str] = set()
     for name in ("train", "validation", "test"):
         for row in read_table(SAMPLE / f"{name}.jsonl").rows:
             text = row.conversation.messages[1]["content"]
-            assert text not in seen
-            seen.add(text)
+            assert text not in recorded
+            recorded.add(text)
             whole = tokenizer.apply_chat_template(row.conversation.messages, tokenize=False)
             assert len(tokenizer(whole)["input_ids"]) <= 70
-    assert len(seen) == 210
+    assert len(recorded) == 210
 
 
 def test_a_quantised_base_is_never_merged_into(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def away(home: Path) -> Iterator[JobFolder]:
     there = {name: _moved(getattr(state, name)) for name in ("keeper", "command")}
     write_json(folder.state, msgspec.structs.replace(state, **there))
     yield folder
-    for one in (state.keeper, state.command):
-        assert one is not None
-        identity.signal_group(one, signal.SIGKILL)
+    for item in (state.keeper, state.command):
+        assert item is not None
+        identity.signal_group(item, signal.SIGKILL)
 
 
 def forget_lock(folder: JobFolder) -> None:
@@ -91,8 +91,8 @@ def test_what_does_not_obey_there_is_left_to_that_machine(
     monkeypatch.setattr(stop, "SLACK_S", 0.2)
     monkeypatch.setattr(stop, "TERM_GRACE_S", 0.1)
     assert main(["stop", "away", "--kill"]) == 1
-    said = capsys.readouterr().err
-    assert "cannot be killed from here" in said and "On node␛7, run: ftwizard stop away" in said
+    text = capsys.readouterr().err
+    assert "cannot be killed from here" in text and "On node␛7, run: ftwizard stop away" in text
     assert requests.read_pending(away, "kill", 1)
     assert observe(away).state == "stopping"
 

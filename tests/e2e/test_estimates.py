@@ -22,11 +22,11 @@ def figures(document: Any) -> Iterator[dict[str, Any]]:
     if isinstance(document, dict):
         if {"value", "unit"} <= document.keys():
             yield document
-        for one in document.values():
-            yield from figures(one)
+        for item in document.values():
+            yield from figures(item)
     if isinstance(document, list):
-        for one in document:
-            yield from figures(one)
+        for item in document:
+            yield from figures(item)
 
 
 def plan_of(folder: Path, model: Path, **recipe: Any) -> Path:
@@ -52,20 +52,20 @@ def plan_of(folder: Path, model: Path, **recipe: Any) -> Path:
 def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path) -> None:
     plan = plan_of(tmp_path, make_tiny(tmp_path / "tiny"))
     on_gpu = {"LD_LIBRARY_PATH": str(driver)}
-    found = as_json("estimate", plan, environment=on_gpu)
-    assert found["here"] == {"name": "Double 0", "memory": 80 * GIB, "gpu": True}
-    memory = found["memory"]
+    document = as_json("estimate", plan, environment=on_gpu)
+    assert document["here"] == {"name": "Double 0", "memory": 80 * GIB, "gpu": True}
+    memory = document["memory"]
     assert memory["peak"]["low"] < memory["peak"]["value"] < memory["peak"]["high"] < 4 * GIB
     assert sum(part["value"] for part in memory["parts"].values()) == memory["peak"]["value"]
-    assert found["fit"]["verdict"] == "fits" and found["fit"]["changes"] == []
-    seen = list(figures(found))
-    assert len(seen) > 100 and all(one["source"] and one["as_of"] for one in seen)
-    assert found["time"] is None, "nobody knows how fast this card is"
-    card = next(one for one in found["costs"] if one["card"] == "a100-40gb")
+    assert document["fit"]["verdict"] == "fits" and document["fit"]["changes"] == []
+    recorded = list(figures(document))
+    assert len(recorded) > 100 and all(item["source"] and item["as_of"] for item in recorded)
+    assert document["time"] is None, "nobody knows how fast this card is"
+    card = next(cost for cost in document["costs"] if cost["card"] == "a100-40gb")
     assert card["training"]["source"] and card["hours"]["value"] > 0
-    said = " ".join(ok("estimate", plan, environment=on_gpu).split())
-    assert "✓ fits" in said and "of 64.4 GB free of 85.9 GB, Double 0" in said
-    assert "A run uses one GPU: number 0 of 2, Double 0." in said
+    text = " ".join(ok("estimate", plan, environment=on_gpu).split())
+    assert "✓ fits" in text and "of 64.4 GB free of 85.9 GB, Double 0" in text
+    assert "A run uses one GPU: number 0 of 2, Double 0." in text
 
 
 @pytest.mark.slow
@@ -87,9 +87,9 @@ def test_a_model_that_the_closed_form_does_not_cover_is_counted_by_the_ledger(
     tokenizer.save_pretrained(model)
     plan = plan_of(tmp_path, model)
     on_gpu = {"LD_LIBRARY_PATH": str(driver), "FTWIZARD_CACHE": str(tmp_path / "cache")}
-    found = as_json("estimate", plan, environment=on_gpu)
-    assert "counted tensor by tensor" in found["memory"]["peak"]["source"]
-    assert found["fit"]["memory"] == found["memory"] and found["uncounted"] is None
+    document = as_json("estimate", plan, environment=on_gpu)
+    assert "counted tensor by tensor" in document["memory"]["peak"]["source"]
+    assert document["fit"]["memory"] == document["memory"] and document["uncounted"] is None
     (kept,) = (tmp_path / "cache" / "ledgers").glob("*.json")
     kept.write_text(kept.read_text().replace("counted tensor by tensor", "remembered"))
     again = as_json("estimate", plan, environment=on_gpu)
@@ -110,21 +110,23 @@ def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Pat
     hf.XLNetLMHeadModel(config).save_pretrained(model)
     tokenizer.save_pretrained(model)
     plan = plan_of(tmp_path, model)
-    found = as_json("estimate", plan, environment={"LD_LIBRARY_PATH": str(driver)})
-    assert found["memory"] is None and found["fit"] is None
-    assert "XLNetLMHeadModel does not support activation checkpointing" in found["uncounted"]
+    document = as_json("estimate", plan, environment={"LD_LIBRARY_PATH": str(driver)})
+    assert document["memory"] is None and document["fit"] is None
+    assert "XLNetLMHeadModel does not support activation checkpointing" in document["uncounted"]
     here = as_json("estimate", plan)
     assert here["memory"] is None and "do not support xlnet models" in here["uncounted"]
-    said = " ".join(ok("estimate", plan).split())
-    assert "unknown for this kind of model" in said
-    assert "Tensors are counted for GPUs only, and there is none." in said
+    text = " ".join(ok("estimate", plan).split())
+    assert "unknown for this kind of model" in text
+    assert "Tensors are counted for GPUs only, and there is none." in text
 
 
 def test_on_processors_memory_is_against_the_machines(tmp_path: Path, home: Path) -> None:
-    found = as_json("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
-    assert found["here"]["gpu"] is False and found["fit"] is None and found["article"] is None
-    assert found["memory"]["peak"]["source"].startswith("very rough")
-    assert found["time"]["source"].startswith("very rough")
+    document = as_json("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
+    assert (
+        document["here"]["gpu"] is False and document["fit"] is None and document["article"] is None
+    )
+    assert document["memory"]["peak"]["source"].startswith("very rough")
+    assert document["time"]["source"].startswith("very rough")
 
 
 def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Path) -> None:
@@ -135,19 +137,20 @@ def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Pat
         ("google/gemma-3-12b-it", 8e9, 40e9),
         ("mistralai/Mistral-7B-v0.3", 5e9, 26e9),
     ):
-        found = as_json(
+        document = as_json(
             "estimate", "--examples", 5000, "--mean-tokens", 300, "--model", name,
             "--gpu", "RTX 4090",
         )  # fmt: skip
-        peak = found["memory"]["peak"]
+        peak = document["memory"]["peak"]
         assert least < peak["low"] < peak["high"] < most, name
         assert peak["high"] <= 1.36 * peak["low"], name
-        assert found["time"]["low"] < found["time"]["high"] and found["time"]["as_of"]
-        assert found["tokens"] == 4_500_000
-        assert "from its configuration only" in found["model"]["said"]
+        assert document["time"]["low"] < document["time"]["high"] and document["time"]["as_of"]
+        assert document["tokens"] == 4_500_000
+        assert "from its configuration only" in document["model"]["said"]
         if "70B" in name:
             assert (
-                found["fit"]["verdict"] == "does not fit" and "not fit" in found["fit"]["sentence"]
+                document["fit"]["verdict"] == "does not fit"
+                and "not fit" in document["fit"]["sentence"]
             )
 
 
@@ -161,12 +164,12 @@ def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, hom
         (base / "config.json").write_text(json.dumps(config))
         names[str(base)] = "Use the original 16-bit model"
     for name, instead in names.items():
-        found = as_json(*asked, name)
+        document = as_json(*asked, name)
         assert (
-            found["refused"].startswith("Training refuses this model:")
-            and instead in found["refused"]
+            document["refused"].startswith("Training refuses this model:")
+            and instead in document["refused"]
         )
-        assert found["fit"] is not None and found["memory"]["peak"]["value"] > 0
+        assert document["fit"] is not None and document["memory"]["peak"]["value"] > 0
         text = " ".join(ok(*asked, name).split())
         assert "✗ Training refuses this model:" in text and "is quantized" in text
         # Of what else it is that all figures are is said before them.
@@ -183,48 +186,48 @@ def test_rows_longer_than_the_models_positions_are_said(tmp_path: Path, home: Pa
     )
     asked = ("estimate", "--examples", 10, "--gpu", "T4", "--model")
     assert as_json(*asked, base, "--mean-tokens", 1024)["refused"] is None
-    found = as_json(*asked, base, "--mean-tokens", 2000)
-    assert found["fit"] is None and "2,000 tokens" in found["refused"]
-    assert "Set recipe.max_length to 1024 or less" in found["refused"]
-    found = as_json(*asked, "Qwen/Qwen3-8B", "--mean-tokens", 50_000)
-    assert found["refused"] is None
-    assert [one["code"] for one in found["warnings"]][:1] == ["beyond-positions"]
+    document = as_json(*asked, base, "--mean-tokens", 2000)
+    assert document["fit"] is None and "2,000 tokens" in document["refused"]
+    assert "Set recipe.max_length to 1024 or less" in document["refused"]
+    document = as_json(*asked, "Qwen/Qwen3-8B", "--mean-tokens", 50_000)
+    assert document["refused"] is None
+    assert [warning["code"] for warning in document["warnings"]][:1] == ["beyond-positions"]
 
 
 def test_several_cards_of_which_one_is_used(home: Path) -> None:
     asked = ("estimate", "--examples", 500, "--mean-tokens", 300,
              "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu")  # fmt: skip
-    one, two = as_json(*asked, "RTX 4090"), as_json(*asked, "2 x RTX 4090")
-    assert one["one_gpu"] is None and "number 0 of 2" in two["one_gpu"]
-    assert two["here"] == one["here"] and two["memory"]["peak"] == one["memory"]["peak"]
+    item, two = as_json(*asked, "RTX 4090"), as_json(*asked, "2 x RTX 4090")
+    assert item["one_gpu"] is None and "number 0 of 2" in two["one_gpu"]
+    assert two["here"] == item["here"] and two["memory"]["peak"] == item["memory"]["peak"]
     assert two["fit"]["sharded"]["cards"] > 2
     assert "ftwizard trains on one GPU" in two["fit"]["sentence"]
     assert as_json(*asked, "RTX 4090 x 2")["one_gpu"] == two["one_gpu"]
-    for text, said in (
+    for text, output in (
         ("0 x RTX 4090", "0 is not a valid number of GPUs"), ("-1 x A100", "-1 is not a valid number of GPUs"),
         ("2 x A100 and L4", "Unknown GPU A100 and L4"),
     ):  # fmt: skip
         done = run(*asked[:-1], f"--gpu={text}")
-        assert done.returncode == 2 and said in done.stderr
+        assert done.returncode == 2 and output in done.stderr
 
 
 def test_rows_of_a_model_that_cannot_be_fetched_are_estimated_too(
     tmp_path: Path, home: Path
 ) -> None:
     plan = plan_of(tmp_path, Path("meta-llama/Llama-3.1-8B-Instruct"))
-    found = as_json("estimate", plan, "--gpu", "A100 80 GB")
-    assert found["parameters"] == 8_030_261_248 and found["fit"]["verdict"] == "fits"
-    assert found["steps"] > 0 and found["memory"]["peak"]["value"] > 10e9
-    assert found["recipe"]["method"] == "lora" and "HF_HUB_OFFLINE" in found["model"]["why"]
-    assert found["hour"]["price"] is found["follows"]["cost"] is None, "nobody said"
-    assert found["hour"]["rental"]["source"].startswith("A100")
-    said = ok("estimate", plan)
-    assert "meta-llama/Llama-3.1-8B-Instruct" in said and "LoRA, rank 16; 4 rows per step" in said
-    assert "cost        unknown" in said and "--price machine=USD" in said
+    document = as_json("estimate", plan, "--gpu", "A100 80 GB")
+    assert document["parameters"] == 8_030_261_248 and document["fit"]["verdict"] == "fits"
+    assert document["steps"] > 0 and document["memory"]["peak"]["value"] > 10e9
+    assert document["recipe"]["method"] == "lora" and "HF_HUB_OFFLINE" in document["model"]["why"]
+    assert document["hour"]["price"] is document["follows"]["cost"] is None, "nobody said"
+    assert document["hour"]["rental"]["source"].startswith("A100")
+    text = ok("estimate", plan)
+    assert "meta-llama/Llama-3.1-8B-Instruct" in text and "LoRA, rank 16; 4 rows per step" in text
+    assert "cost        unknown" in text and "--price machine=USD" in text
     priced = as_json("estimate", plan, "--gpu", "A100 80 GB", "--price", "machine=2")
     whole, cost = priced["follows"]["whole"], priced["follows"]["cost"]
     assert cost["low"] == pytest.approx(whole["low"] / 1800)
-    (row,) = (one for one in priced["costs"] if one["name"] == "This machine")
+    (row,) = (cost for cost in priced["costs"] if cost["name"] == "This machine")
     assert row["training"]["value"] == pytest.approx(cost["value"]) and row["setup"]["value"] == 2
 
 
@@ -235,9 +238,9 @@ def test_a_gated_model_is_estimated_by_its_configuration(tmp_path: Path, home: P
     with hub.serve(name, files) as server:
         server.files_gated = True
         there = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
-        found = as_json("estimate", plan, "--gpu", "A100 80 GB", environment=there)
-        assert found["memory"]["peak"]["value"] > 10e9
-        assert "only after you accept its license" in found["model"]["why"]
+        document = as_json("estimate", plan, "--gpu", "A100 80 GB", environment=there)
+        assert document["memory"]["peak"]["value"] > 10e9
+        assert "only after you accept its license" in document["model"]["why"]
         done = run("probe", plan, environment=there)
     assert done.returncode == 1 and "hf auth login" in done.stderr
 
@@ -246,36 +249,36 @@ def test_rows_alone_are_estimated_with_the_method_that_is_advised(
     tmp_path: Path, home: Path
 ) -> None:
     plan_of(tmp_path, Path("meta-llama/Llama-3.1-70B-Instruct"))
-    for what in (
+    for subject in (
         [tmp_path / "rows.jsonl"], ["--examples", 40, "--mean-tokens", 20],
     ):  # fmt: skip
-        asked = (*what, "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu", "A100 40 GB")
-        found = as_json("estimate", *asked)
-        assert found["recipe"]["method"] == "qlora"
-        assert found["here"]["name"] == "A100 SXM 40 GB" and found["fit"]["verdict"] != "fits"
-    said = ok("estimate", *asked, "--price", "machine=2")
-    assert "for the whole run, if it fit (at $2.00 per hour" in " ".join(said.split())
+        asked = (*subject, "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu", "A100 40 GB")
+        document = as_json("estimate", *asked)
+        assert document["recipe"]["method"] == "qlora"
+        assert document["here"]["name"] == "A100 SXM 40 GB" and document["fit"]["verdict"] != "fits"
+    text = ok("estimate", *asked, "--price", "machine=2")
+    assert "for the whole run, if it fit (at $2.00 per hour" in " ".join(text.split())
     assert re.search(
-        r"computed from the model's configuration.*; 20\d\d-\d\d", " ".join(said.split())
+        r"computed from the model's configuration.*; 20\d\d-\d\d", " ".join(text.split())
     )
-    assert "by parameters and bytes each; 20" in " ".join(said.split())
-    assert ", if it fit" in said and "QLoRA, rank 16" in said
+    assert "by parameters and bytes each; 20" in " ".join(text.split())
+    assert ", if it fit" in text and "QLoRA, rank 16" in text
 
 
 def test_rows_as_long_as_they_are_typed_are_not_cut(home: Path) -> None:
-    found = as_json(
+    document = as_json(
         "estimate", "--examples", 5000, "--mean-tokens", 2048,
         "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "A100 80 GB",
     )  # fmt: skip
-    assert found["recipe"]["max_length"] == 2048
-    assert found["memory"]["parts"]["activations"]["value"] > 4e9, "4 rows of 2,048 tokens"
+    assert document["recipe"]["max_length"] == 2048
+    assert document["memory"]["parts"]["activations"]["value"] > 4e9, "4 rows of 2,048 tokens"
 
 
 def test_a_model_of_which_nothing_is_known_is_said_to_be_one(home: Path) -> None:
     asked = ("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "owner/unknown")
-    found = as_json(*asked)
-    assert found["memory"] is None and found["time"] is None
-    assert "no configuration of owner/unknown" in found["notes"][-1]
+    document = as_json(*asked)
+    assert document["memory"] is None and document["time"] is None
+    assert "no configuration of owner/unknown" in document["notes"][-1]
     assert ok(*asked).rstrip().endswith("ftwizard estimate DATA --model owner/unknown")
 
 
@@ -288,12 +291,15 @@ def test_a_model_of_a_platform_is_no_plans(tmp_path: Path, home: Path) -> None:
 def test_what_is_not_known_is_a_sentence(tmp_path: Path, home: Path) -> None:
     done = run("estimate", plan_of(tmp_path, Path("owner/unknown")))
     assert done.returncode == 1 and "owner/unknown" in done.stderr
-    found = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/NoSuch-9B")
-    assert "Qwen/NoSuch-9B" in found["notes"][-1] and "Closest known: Qwen/" in found["notes"][-1]
-    assert all(one["hours"] is None for one in found["costs"]), "its size is not known"
+    document = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/NoSuch-9B")
+    assert (
+        "Qwen/NoSuch-9B" in document["notes"][-1]
+        and "Closest known: Qwen/" in document["notes"][-1]
+    )
+    assert all(cost["hours"] is None for cost in document["costs"]), "its size is not known"
     large = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model",
                     "together/llama-3.3-70b")  # fmt: skip
-    assert all(one["hours"] is None for one in large["costs"]), "the article's rule is of 8B"
+    assert all(cost["hours"] is None for cost in large["costs"]), "the article's rule is of 8B"
     done = run("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/Qwen3-8B",
                "--gpu", "RTX 9999")  # fmt: skip
     assert done.returncode == 2 and "Choose from: " in done.stderr
@@ -302,11 +308,11 @@ def test_what_is_not_known_is_a_sentence(tmp_path: Path, home: Path) -> None:
 def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, home: Path) -> None:
     tiny = make_tiny(tmp_path / "tiny")
     plan = plan_of(tmp_path, tiny, epochs=5, learning_rate=0.01)
-    found = as_json("estimate", plan)
-    assert [one["code"] for one in found["warnings"]] == ["rate-too-high", "many-epochs"]
-    said = " ".join(ok("estimate", plan).split())
-    assert "5 epochs usually lead to memorization" in said
-    assert "Training needs --allow many-epochs." in said and "1e-2 is far above" in said
+    document = as_json("estimate", plan)
+    assert [warning["code"] for warning in document["warnings"]] == ["rate-too-high", "many-epochs"]
+    text = " ".join(ok("estimate", plan).split())
+    assert "5 epochs usually lead to memorization" in text
+    assert "Training needs --allow many-epochs." in text and "1e-2 is far above" in text
     refused = run("train", plan)
     assert refused.returncode == 3 and "--allow many-epochs" in refused.stderr
 
@@ -316,8 +322,8 @@ def test_modules_that_a_model_lacks_are_said_by_its_configuration(
 ) -> None:
     for name in ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B"):
         plan = plan_of(tmp_path, Path(name), target_modules=["q_proj", "w1"])
-        (one,) = as_json("estimate", plan)["warnings"]
-        assert one["code"] == "missing-modules" and "has no w1" in one["message"]
+        (warning,) = as_json("estimate", plan)["warnings"]
+        assert warning["code"] == "missing-modules" and "has no w1" in warning["message"]
         assert "has no w1" in " ".join(ok("estimate", plan).split())
         refused = run("estimate", plan_of(tmp_path, Path(name), target_modules=["w1"]))
         assert refused.returncode != 0 and "has no w1" in refused.stderr

@@ -55,16 +55,16 @@ def test_a_full_disk_is_told_and_costs_nothing(
     filler = fill(small_disk, leave)
     status = until_ended(folder, 90)
     assert (status.end_reason, status.exit_code) == ("disk_full", 1)
-    told = run("status", "full")
-    assert "disk full" in told.stdout
-    assert "Free disk space" in " ".join(told.stdout.split())
+    points = run("status", "full")
+    assert "disk full" in points.stdout
+    assert "Free disk space" in " ".join(points.stdout.split())
     kept = checkpoints.all_complete(folder.checkpoints)
     assert kept, "the last complete checkpoint is still there"
     filler.unlink()
     ok("resume", "full")
     assert until_ended(folder, 200).end_reason == "finished"
-    found = losses(folder)
-    assert sorted(found) == list(range(1, max(found) + 1))
+    result = losses(folder)
+    assert sorted(result) == list(range(1, max(result) + 1))
 
 
 def test_a_disk_that_is_full_before_the_start(small_workspace: Workspace, small_disk: Path) -> None:

@@ -25,8 +25,8 @@ LIVE = "from ftwizard.runs import store; from ftwizard.cli import watch; watch.f
 @pytest.mark.parametrize("screen_name", ["problem", "estimate", "review", "elsewhere", "finish"])
 def test_no_screen_passes_it_on(screen_name: str, name: str, home: Path) -> None:
     text = TEXTS[name].encode(errors="replace").decode()
-    said = {"expected": text, "base": text, "tuned": text, "line": 1}
-    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **said}])
+    output = {"expected": text, "base": text, "tuned": text, "line": 1}
+    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **output}])
     with Terminal(screen_name, "one", name, command=HELPER) as terminal:
         terminal.wait(SEEN)
         terminal.settle()
@@ -127,29 +127,29 @@ def test_no_line_of_text_passes_it_on(
 def terminals() -> Iterator[list[Pty]]:
     opened: list[Pty] = []
     yield opened
-    for one in opened:
-        one.close()
+    for item in opened:
+        item.close()
 
 
 @pytest.mark.parametrize("numbered", [False, True], ids=["cursor", "numbers"])
 def test_no_question_passes_a_name_on(numbered: bool, tmp_path: Path, terminals: list[Pty]) -> None:
     write_rows(tmp_path)
     term = {"TERM": "dumb" if numbered else "xterm-256color"}
-    one = Pty("--plain", environment={**environment(tmp_path), **term}, cwd=tmp_path)
-    terminals.append(one)
-    one.wait(b"not specified")
+    pty = Pty("--plain", environment={**environment(tmp_path), **term}, cwd=tmp_path)
+    terminals.append(pty)
+    pty.wait(b"not specified")
     for _ in range(8):
-        one.type(b"\r")
+        pty.type(b"\r")
         time.sleep(0.4)
-    if b"Data file" not in one.sent:
-        one.wait(b"Data file")
-    one.type(b"\r")
-    one.wait(b"Enter a file name.")
+    if b"Data file" not in pty.sent:
+        pty.wait(b"Data file")
+    pty.type(b"\r")
+    pty.wait(b"Enter a file name.")
     if numbered:
-        assert SHOWN_NAME.encode() in one.sent, "its suggestions"
+        assert SHOWN_NAME.encode() in pty.sent, "its suggestions"
     else:
-        one.type(b"\t")
+        pty.type(b"\t")
         time.sleep(0.5)
-    one.type(b"\x03")
-    assert one.code() == 3
-    assert not obeyed_bytes(one.sent)
+    pty.type(b"\x03")
+    assert pty.code() == 3
+    assert not obeyed_bytes(pty.sent)

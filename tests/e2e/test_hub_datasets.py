@@ -85,8 +85,8 @@ for name in sys.argv[1:]:
 def kept(environment: dict[str, str]) -> list[str]:
     """Return what is in the folder of copies, locks aside."""
     folder = Path(environment["FTWIZARD_CACHE"]) / "datasets"
-    found = folder.iterdir() if folder.exists() else []
-    return sorted(path.name for path in found if path.suffix != ".lock")
+    result = folder.iterdir() if folder.exists() else []
+    return sorted(path.name for path in result if path.suffix != ".lock")
 
 
 def test_the_double_is_what_the_client_expects(hub: Hub, where: dict[str, str]) -> None:
@@ -131,11 +131,11 @@ print(json.dumps([found, raised]))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env={**os.environ, **where},
     )  # fmt: skip
-    found, raised = json.loads(done.stdout)
-    assert found["info"] == ["owner/chat", repo.head, sorted(files)]
-    assert found["tree"] == sorted([*files, "data"]) and found["top"] == ["a.jsonl", "data"]
-    assert found["paths"] == [["RepoFile", "a.jsonl"], ["RepoFolder", "data"]]
-    assert found["lfs"] == [found["sha256"]]
+    result, raised = json.loads(done.stdout)
+    assert result["info"] == ["owner/chat", repo.head, sorted(files)]
+    assert result["tree"] == sorted([*files, "data"]) and result["top"] == ["a.jsonl", "data"]
+    assert result["paths"] == [["RepoFile", "a.jsonl"], ["RepoFolder", "data"]]
+    assert result["lfs"] == [result["sha256"]]
     assert raised == [
         ["RepositoryNotFoundError", 404],
         ["RevisionNotFoundError", 404],
@@ -156,13 +156,13 @@ def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str
         "data/train-00001-of-00002.parquet": parquet(ROWS[20:]),
         "data/test-00000-of-00001.parquet": parquet(ROWS[:3]),
     }).head  # fmt: skip
-    found = as_json("check", "owner/chat", environment=where)
-    path = Path(found["path"])
+    document = as_json("check", "owner/chat", environment=where)
+    path = Path(document["path"])
     assert path.name == f"owner--chat--default--train-{commit[:8]}.jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS
-    assert (found["rows"], found["verdict"], found["format"]) == (30, "ok", "openai-chat")
-    assert found["source"].endswith(f"split train, commit {commit[:8]}")
+    assert (document["rows"], document["verdict"], document["format"]) == (30, "ok", "openai-chat")
+    assert document["source"].endswith(f"split train, commit {commit[:8]}")
     assert not any("test-" in asked for asked in hub.asked), "only what was asked for is fetched"
     # A second time nothing of it is fetched.
     hub.asked.clear()
@@ -190,9 +190,9 @@ def test_a_newer_commit_is_another_file_and_the_old_one_stays(
 def test_progress_is_told_in_bytes_and_rows(hub: Hub, where: dict[str, str]) -> None:
     data = jsonl(ROWS * 100)
     hub.add("owner/chat", {"train.jsonl": data})
-    (found,) = locate(where, "owner/chat")
-    assert {phase for phase, _ in found["phases"]} == {"fetching"}
-    fields = [fields for _, fields in found["phases"]]
+    (result,) = locate(where, "owner/chat")
+    assert {phase for phase, _ in result["phases"]} == {"fetching"}
+    fields = [fields for _, fields in result["phases"]]
     assert any(f.get("unit") == "bytes" and f["total"] == len(data) for f in fields)
     assert fields[-1]["unit"] == "rows" and fields[-1]["done"] == 3000
 
@@ -209,8 +209,8 @@ def test_every_kind_of_table_and_its_settings(hub: Hub, where: dict[str, str]) -
     hub.add("owner/odd", {"data/train [1] #%20?.jsonl": jsonl(alpaca)})
     names = ["owner/csv", "owner/gz", "owner/array", "owner/text", "owner/odd"]
     read = []
-    for found in locate(where, *names):
-        read.append([json.loads(x) for x in Path(found["path"]).read_text().splitlines()])
+    for result in locate(where, *names):
+        read.append([json.loads(x) for x in Path(result["path"]).read_text().splitlines()])
     assert read == [
         [{"instruction": "a;b", "output": "c"}], alpaca, alpaca, [{"text": "one"}, {"text": "two"}],
         alpaca,
@@ -262,8 +262,8 @@ def test_what_the_hub_refuses_is_said(hub: Hub, where: dict[str, str]) -> None:
     assert f"{hub.url}/datasets/owner/gated" in gated["hint"] and "HF_TOKEN" in gated["hint"]
     assert hidden["error"] == missing["error"].replace("owner/none", "owner/private")
     assert "There is no file owner/none, and no data set" in missing["error"]
-    known = {**where, "HF_TOKEN": TOKEN}
-    gated, hidden, missing = locate(known, "owner/gated", "owner/private", "owner/none")
+    expected = {**where, "HF_TOKEN": TOKEN}
+    gated, hidden, missing = locate(expected, "owner/gated", "owner/private", "owner/none")
     assert "its conditions must be accepted" in gated["error"]
     assert "no data set of that name" in hidden["error"] and "no data set" in missing["error"]
     (wrong,) = locate({**where, "HF_TOKEN": "hf_expired"}, "owner/gated")
@@ -340,8 +340,8 @@ def test_without_the_hub_a_copy_serves(hub: Hub, where: dict[str, str]) -> None:
     (none,) = locate(where, "owner/new")
     assert "server error (503)" in none["error"]
     gone = {**where, "HF_ENDPOINT": NOWHERE}
-    found, other = locate(gone, "owner/chat", "owner/chat:test")
-    assert found["path"] == first["path"] and "is unreachable" in found["source"]
+    result, other = locate(gone, "owner/chat", "owner/chat:test")
+    assert result["path"] == first["path"] and "is unreachable" in result["source"]
     assert "There is no file owner/chat and no copy of" in other["error"]
     (off,) = locate({**where, "HF_HUB_OFFLINE": "1"}, "owner/chat")
     assert off["path"] == first["path"] and "HF_HUB_OFFLINE" in off["source"]
@@ -353,9 +353,9 @@ def test_without_the_hub_the_library_s_cache_serves(hub: Hub, where: dict[str, s
     subprocess.run(
         [sys.executable, "-c", load], env={**os.environ, **where}, check=True, capture_output=True
     )
-    found, split = locate({**where, "HF_ENDPOINT": NOWHERE}, "owner/MyChat", "owner/MyChat:dev")
-    assert "from the library's cache" in found["source"] and commit[:8] in found["path"]
-    assert [json.loads(line) for line in Path(found["path"]).read_text().splitlines()] == ROWS
+    result, split = locate({**where, "HF_ENDPOINT": NOWHERE}, "owner/MyChat", "owner/MyChat:dev")
+    assert "from the library's cache" in result["source"] and commit[:8] in result["path"]
+    assert [json.loads(line) for line in Path(result["path"]).read_text().splitlines()] == ROWS
     assert "no split “dev”; it has: train, test." in split["error"]
 
 
@@ -363,17 +363,17 @@ def test_a_fetch_that_breaks_off_leaves_nothing_half(hub: Hub, where: dict[str, 
     hub.add("owner/chat", {"train.parquet": parquet(ROWS)})
     hub.breaks_after = 100
     quick = "import time; time.sleep = lambda s: None"
-    (found,) = locate(where, "owner/chat", before=quick)
-    assert "could not be downloaded: the Hub is unreachable" in found["error"], found
-    assert "finished downloads are kept" in found["hint"]
+    (result,) = locate(where, "owner/chat", before=quick)
+    assert "could not be downloaded: the Hub is unreachable" in result["error"], result
+    assert "finished downloads are kept" in result["hint"]
     assert kept(where) == []
     hub.breaks_after = None
     # A part that a killed fetch has left is cleared away.
     folder = Path(where["FTWIZARD_CACHE"]) / "datasets"
     commit = hub.repos["owner/chat"].head
     (folder / f".owner--chat--default--train-{commit[:8]}.jsonl.1.part").write_text("{")
-    (found,) = locate(where, "owner/chat")
-    assert kept(where) == [Path(found["path"]).name]
+    (result,) = locate(where, "owner/chat")
+    assert kept(where) == [Path(result["path"]).name]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -382,18 +382,18 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
 ) -> None:
     hub.add("owner/chat", {"train.jsonl": jsonl(ROWS)})
     full = f"import os\ndef full(_): raise OSError({number}, 'x')\nos.fsync = full"
-    (found,) = locate(where, "owner/chat", before=full)
-    assert "The disk is full; owner/chat was not downloaded completely" in found["error"]
-    assert "FTWIZARD_CACHE" in found["hint"] and kept(where) == []
+    (result,) = locate(where, "owner/chat", before=full)
+    assert "The disk is full; owner/chat was not downloaded completely" in result["error"]
+    assert "FTWIZARD_CACHE" in result["hint"] and kept(where) == []
     little = "datasets.get_free_bytes = lambda path: 10"
-    (found,) = locate({**where, "HF_HOME": where["HF_HOME"] + "2"}, "owner/chat", before=little)
-    assert "owner/chat needs" in found["error"] and "10 B are free" in found["error"]
+    (result,) = locate({**where, "HF_HOME": where["HF_HOME"] + "2"}, "owner/chat", before=little)
+    assert "owner/chat needs" in result["error"] and "10 B are free" in result["error"]
 
 
 def test_without_the_library_the_extra_is_named(hub: Hub, where: dict[str, str]) -> None:
     lacks = "datasets.is_installed = lambda name: name != 'datasets'"
-    (found,) = locate(where, "owner/chat", before=lacks)
-    assert "pip install 'ftwizard[local]'" in found["hint"] and found["code"] == 2
+    (result,) = locate(where, "owner/chat", before=lacks)
+    assert "pip install 'ftwizard[local]'" in result["hint"] and result["code"] == 2
 
 
 def test_a_missing_file_is_not_looked_for_on_the_hub(hub: Hub, where: dict[str, str]) -> None:

@@ -80,8 +80,8 @@ def test_a_launcher_killed_leaves_it_running(tmp_path: Path) -> None:
     os.killpg(launcher.pid, signal.SIGKILL)
     launcher.wait()
     launcher.stdout.close()
-    seen = len(events(folder, "log"))
-    until_step(folder, seen + 10)
+    recorded = len(events(folder, "log"))
+    until_step(folder, recorded + 10)
     assert observe(folder).state == "running"
 
 
@@ -203,8 +203,8 @@ def test_a_killed_keeper_ends_nothing(tmp_path: Path) -> None:
     until_step(folder, 3)
     os.kill(keeper_pid(folder), signal.SIGKILL)
     until(folder, lambda s: s.keeper_lives is False)
-    seen = len(events(folder, "log"))
-    until_step(folder, seen + 10)
+    recorded = len(events(folder, "log"))
+    until_step(folder, recorded + 10)
     assert observe(folder).state == "running"
     requests.send(folder, "stop", 1)
     end_without_keeper(folder, 10)
@@ -338,20 +338,20 @@ def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
     folder = make_run(home, "one")
     folder.events.unlink()
     strangers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
-    dead = [identity.from_pid(one.pid) for one in strangers]
+    dead = [identity.from_pid(stranger.pid) for stranger in strangers]
     keeper, command = (
-        msgspec.structs.replace(one, start_ticks=one.start_ticks - 1) for one in dead if one
+        msgspec.structs.replace(item, start_ticks=item.start_ticks - 1) for item in dead if item
     )
     with living(folder, keeper=keeper, command=command):
-        found = observe(folder)
-        assert (found.state, found.keeper_lives) == ("running", False)
+        result = observe(folder)
+        assert (result.state, result.keeper_lives) == ("running", False)
         end_without_keeper(folder, 0.1)
         assert observe(folder).state == "running", "what is left could not be named"
-    assert [one.poll() for one in strangers] == [None, None]
+    assert [stranger.poll() for stranger in strangers] == [None, None]
     assert observe(folder).end_reason == "lost"
-    for one in strangers:
-        one.kill()
-        one.wait()
+    for stranger in strangers:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_another_host_or_container_cannot_know(tmp_path: Path) -> None:
@@ -408,7 +408,7 @@ def test_a_command_that_hangs_says_so_and_where(home: Path) -> None:
     folder = start(make(home / "runs" / "hung", mode="hang", silent_s=1.0))
 
     def said() -> list[Event]:
-        return [one for one in events(folder, "finding") if one["code"] == "stalled"]
+        return [event for event in events(folder, "finding") if event["code"] == "stalled"]
 
     until(folder, lambda _: bool(said()), 30)
     (finding,) = said()
@@ -425,4 +425,4 @@ def test_a_command_that_is_slow_is_not_said_to_hang_and_one_that_goes_on_is(home
     )
     assert until_ended(slow).end_reason == until_ended(paused).end_reason == "finished"
     assert events(slow, "finding") == []
-    assert [one["code"] for one in events(paused, "finding")] == ["stalled", "goes_on"]
+    assert [event["code"] for event in events(paused, "finding")] == ["stalled", "goes_on"]

@@ -64,7 +64,7 @@ def assert_gone(terminal: Terminal, code: int = 0) -> None:
     ("screen_name", "number"),
     [
         *((screen_name, HANG_UP) for screen_name in PAGES),
-        *((one, TERM) for one in ("home", "working", "monitor")),
+        *((item, TERM) for item in ("home", "working", "monitor")),
     ],
 )
 def test_signals_end_the_view_and_restore_the_terminal(
@@ -168,8 +168,8 @@ def test_a_view_that_was_frozen_leaves_with_its_terminal(folder: Path) -> None:
 
 def _loss(terminal: Terminal) -> float:
     """Return the loss on the screen: of the dummy, it falls at each step."""
-    found = re.search(r"\bloss +(\d\.\d+)", terminal.screen.text())
-    return float(found[1]) if found else 1.0
+    result = re.search(r"\bloss +(\d\.\d+)", terminal.screen.text())
+    return float(result[1]) if result else 1.0
 
 
 def test_a_frozen_terminal_that_is_then_closed_ends_the_view(folder: Path) -> None:
@@ -217,6 +217,6 @@ def test_the_monitor_says_how_to_come_back(folder: Path, key: bytes) -> None:
     with open_at("monitor", folder) as terminal:
         terminal.send(key)
         assert terminal.exit_code() == 0
-        said = terminal.output.rpartition(b"\x1b[?1004l")[2].decode()
-        assert said.strip() == f"Run {RUN} keeps running. Come back with: ftwizard watch {RUN}"
+        document = terminal.output.rpartition(b"\x1b[?1004l")[2].decode()
+        assert document.strip() == f"Run {RUN} keeps running. Come back with: ftwizard watch {RUN}"
     goes_on(folder)

@@ -48,8 +48,8 @@ def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
 def shown(reading: dict[str, Any]) -> str:
     """Return what the monitor says of a reading."""
     width = 150
-    said = readings.format_machine([reading], width).plain
-    return f"{said}\n{gpus.build_lines([reading], Progress(), width, 9).plain}"
+    text = readings.format_machine([reading], width).plain
+    return f"{text}\n{gpus.build_lines([reading], Progress(), width, 9).plain}"
 
 
 def test_each_gpu_with_what_it_tells(driver: Path) -> None:
@@ -67,8 +67,8 @@ def test_each_gpu_with_what_it_tells(driver: Path) -> None:
     part = {"memory_used": 3 << 30, "memory_total": 10 << 30}
     assert second["mig"] == [{"index": 0, **part}, {"index": 1, **part}]
     assert lost == {"index": 2, "lost": True}
-    one, two, part_0, part_1, three = shown(reading).splitlines()[1:]
-    assert re.match(r"GPU 0 +97% .* 71 °C +312 of 450 W", one)
+    item, two, part_0, part_1, three = shown(reading).splitlines()[1:]
+    assert re.match(r"GPU 0 +97% .* 71 °C +312 of 450 W", item)
     assert re.match(r"GPU 1 +n/a .* 71 °C +n/a  ! throttled: thermal  MIG: 2 instances", two)
     for number, line in enumerate((part_0, part_1)):
         assert re.match(rf" MIG {number} .* 3.2 .* 7.5 GB", line)
@@ -87,22 +87,22 @@ def test_a_driver_of_before_tells_what_it_can(driver: Path) -> None:
 )
 def test_a_name_is_data(driver: Path, mode: str, name: str | None) -> None:
     reading = sample(driver, NVML_DOUBLE=mode)
-    assert [one.get("name") for one in reading["gpus"]] == [name, "Double 1", None]
-    said = shown(reading)
-    assert "\x1b" not in said and len(said.splitlines()) == 6
-    assert ("␛[2J␛]0;title" in said) == (name is not None)
+    assert [item.get("name") for item in reading["gpus"]] == [name, "Double 1", None]
+    text = shown(reading)
+    assert "\x1b" not in text and len(text.splitlines()) == 6
+    assert ("␛[2J␛]0;title" in text) == (name is not None)
 
 
 def test_eight_gpus(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="eight")
     uses = [97 - 10 * n for n in range(8)]
-    assert [one["utilisation"] for one in reading["gpus"]] == uses
+    assert [item["utilisation"] for item in reading["gpus"]] == uses
     lines = [line for line in shown(reading).splitlines() if line.startswith("GPU")]
     assert [line[:10] for line in lines] == [f"GPU {n}  {uses[n]}%" for n in range(8)]
-    for number, (one, line) in enumerate(zip(reading["gpus"], lines, strict=True)):
-        assert one["throttled"] == [] and one["mig"] is None
-        assert one["power"] == 312.5 - 20 * number and one["power_limit"] == 450.0
-        assert one["processes"] == ([] if number else [{"pid": 1, "memory": 12 << 30}])
+    for number, (item, line) in enumerate(zip(reading["gpus"], lines, strict=True)):
+        assert item["throttled"] == [] and item["mig"] is None
+        assert item["power"] == 312.5 - 20 * number and item["power_limit"] == 450.0
+        assert item["processes"] == ([] if number else [{"pid": 1, "memory": 12 << 30}])
         assert "!" not in line and "MIG" not in line and " of 450 W" in line
 
 

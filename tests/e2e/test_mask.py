@@ -34,35 +34,35 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Path) -> None:
-    said = ok("mask", data, "--model", tiny, "--max-length", 200)
-    assert said.startswith("! 1 of 3 rows will have no trainable tokens with this template")
-    words = " ".join(said.split())
+    text = ok("mask", data, "--model", tiny, "--max-length", 200)
+    assert text.startswith("! 1 of 3 rows will have no trainable tokens with this template")
+    words = " ".join(text.split())
     assert "no generation marks" in words and "<|im_end|>, which counts toward the loss" in words
-    assert "! nothing_to_train_after_truncation: 1 row, at line 2" in said
-    assert "line 1: " in said and "‹Hello<|im_end|>›" in said
-    assert "line 2: " in said and "; left out" in said
-    assert "So long" not in said
+    assert "! nothing_to_train_after_truncation: 1 row, at line 2" in text
+    assert "line 1: " in text and "‹Hello<|im_end|>›" in text
+    assert "line 2: " in text and "; left out" in text
+    assert "So long" not in text
     asked = ok("mask", data, "--model", tiny, "--row", 3)
     assert asked.startswith("✓ 0 of 3 rows will have no")
     assert "‹So long<|im_end|>›" in asked and "‹Hello" not in asked
 
 
 def test_json_has_the_spans_of_the_row_and_the_summary_of_the_file(tiny: Path, data: Path) -> None:
-    found: dict[str, Any] = as_json(
+    document: dict[str, Any] = as_json(
         "mask", data, "--model", tiny, "--max-length", 200, "--row", 3, "--packing"
     )
-    assert found["summary"].startswith("1 of 3 rows will have no trainable tokens")
-    assert (found["rows"], found["kept"], found["without_loss"]) == (3, 2, 1)
-    assert {(one["code"], one["severity"], *one["lines"]) for one in found["findings"]} == {
+    assert document["summary"].startswith("1 of 3 rows will have no trainable tokens")
+    assert (document["rows"], document["kept"], document["without_loss"]) == (3, 2, 1)
+    assert {(finding["code"], finding["severity"], *finding["lines"]) for finding in document["findings"]} == {
         ("too_long", "warning", 2), ("nothing_to_train_after_truncation", "warning", 2)
     }  # fmt: skip
-    assert [text for _, _, text, trained in found["row"]["spans"] if trained] == [
+    assert [text for _, _, text, trained in document["row"]["spans"] if trained] == [
         "So long<|im_end|>"
     ]
-    assert found["trained_tokens"]["total"] == len("HelloSo long") + 2
-    assert found["tokens"]["exact"] and found["tokens"]["limit"] == 200
-    assert found["packing"]["sequences"] == 1
-    assert sorted(found["packing"]["lines"][0]) == [1, 3]
+    assert document["trained_tokens"]["total"] == len("HelloSo long") + 2
+    assert document["tokens"]["exact"] and document["tokens"]["limit"] == 200
+    assert document["packing"]["sequences"] == 1
+    assert sorted(document["packing"]["lines"][0]) == [1, 3]
     assert as_json("mask", data, "--model", tiny)["row"] is None
 
 
@@ -87,17 +87,17 @@ def test_what_rows_hold_is_shown_and_not_obeyed(tiny: Path, tmp_path: Path) -> N
     odd = write(
         tmp_path / "odd.jsonl", ("\x1b]52;c;aGk=\x07 ‹", "\x1b[31mred\u202e [bold]x[/bold]")
     )
-    said = ok("mask", odd, "--model", tiny)
-    assert "\x1b" not in said and "\x07" not in said and "\u202e" not in said
-    assert "␛[31mred\\u202e [bold]x[/bold]" in said
-    assert said.count("‹") == 1
+    text = ok("mask", odd, "--model", tiny)
+    assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
+    assert "␛[31mred\\u202e [bold]x[/bold]" in text
+    assert text.count("‹") == 1
 
 
 def test_check_counts_as_the_model_is_trained(tiny: Path, data: Path) -> None:
-    found: dict[str, Any] = as_json("check", data, "--model", tiny, "--max-length", 200)
+    document: dict[str, Any] = as_json("check", data, "--model", tiny, "--max-length", 200)
     masked = as_json("mask", data, "--model", tiny, "--max-length", 200)
-    assert found["tokens"]["exact"] and found["trained_tokens"]["exact"]
-    assert found["trained_tokens"]["total"] == masked["trained_tokens"]["total"]
-    lines = {one["code"]: one["lines"] for one in found["findings"]}
+    assert document["tokens"]["exact"] and document["trained_tokens"]["exact"]
+    assert document["trained_tokens"]["total"] == masked["trained_tokens"]["total"]
+    lines = {finding["code"]: finding["lines"] for finding in document["findings"]}
     assert (lines["too_long"], lines["nothing_to_train_after_truncation"]) == ([2], [2])
-    assert found["verdict"] == "warning"
+    assert document["verdict"] == "warning"

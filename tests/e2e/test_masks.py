@@ -42,9 +42,9 @@ def templates() -> list[Path]:
     """Return every chat template that TRL ships, its training variants apart."""
     import importlib.util
 
-    found = importlib.util.find_spec("trl")
-    assert found and found.origin
-    folder = Path(found.origin).parent / "chat_templates"
+    spec = importlib.util.find_spec("trl")
+    assert spec and spec.origin
+    folder = Path(spec.origin).parent / "chat_templates"
     return [p for p in sorted(folder.glob("*.jinja")) if not p.stem.endswith("_training")]
 
 
@@ -96,9 +96,11 @@ def test_a_real_file_with_a_top_level_system(smollm2: Path) -> None:
         0,
         [],
     )
-    for row, one in zip(rows, encoded, strict=True):
-        assert trained_text(tokenizer, one.labels) == row.conversation.answer + "<|im_end|>"
-        assert "You are a bot that can handle different requests" in tokenizer.decode(one.input_ids)
+    for row, item in zip(rows, encoded, strict=True):
+        assert trained_text(tokenizer, item.labels) == row.conversation.answer + "<|im_end|>"
+        assert "You are a bot that can handle different requests" in tokenizer.decode(
+            item.input_ids
+        )
 
 
 @pytest.mark.parametrize("stem", ["qwen3", "qwen2_5", "gptoss", "llama3_1", "glm4moe"])
@@ -160,7 +162,7 @@ def test_rows_that_truncation_empties_are_reported(smollm2: Path) -> None:
     assert report.truncated == sum(
         len(encoder.encode(r.conversation, 1).input_ids) > 40 for r in rows
     )
-    assert all(len(one.input_ids) <= 40 and one.trained for one in encoded)
+    assert all(len(item.input_ids) <= 40 and item.trained for item in encoded)
     with pytest.raises(FtwizardError, match="max_length") as refusal:
         encode_rows(encoder, rows, 8)
     assert refusal.value.exit_code == DECLINED
@@ -255,12 +257,12 @@ def test_without_a_template_prompt_answer_and_end_of_text_are_trained(base_token
         row = Conversation(messages=[
             {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}
         ])  # fmt: skip
-        one = encoder.encode(row, 1)
-        assert base_tokenizer.decode(one.input_ids) == f"{prompt}{answer}<|endoftext|>"
-        assert trained_text(base_tokenizer, one.labels) == f"{answer}<|endoftext|>"
+        item = encoder.encode(row, 1)
+        assert base_tokenizer.decode(item.input_ids) == f"{prompt}{answer}<|endoftext|>"
+        assert trained_text(base_tokenizer, item.labels) == f"{answer}<|endoftext|>"
         before = encoder.prompt_ids(row.prompt, None)
-        assert one.input_ids[: len(before)] == before
-        assert set(one.labels[: len(before)]) == {IGNORE_INDEX}
+        assert item.input_ids[: len(before)] == before
+        assert set(item.labels[: len(before)]) == {IGNORE_INDEX}
     assert encoder.end_ids == {base_tokenizer.eos_token_id} and not encoder.added
 
 
@@ -289,8 +291,8 @@ def test_without_a_template_what_the_tokenizer_appends_is_not_between(base_token
         single="<|im_start|> $A <|endoftext|>",
         special_tokens=[("<|im_start|>", 1), ("<|endoftext|>", eos)],
     )
-    one = Encoder(base_tokenizer, {eos}).encode(Conversation(messages=TALK[:2]), 1)
-    assert base_tokenizer.decode(one.input_ids) == "<|im_start|>Hi thereHello you<|endoftext|>"
+    item = Encoder(base_tokenizer, {eos}).encode(Conversation(messages=TALK[:2]), 1)
+    assert base_tokenizer.decode(item.input_ids) == "<|im_start|>Hi thereHello you<|endoftext|>"
 
 
 def test_a_model_that_could_never_stop_is_refused(base_tokenizer: Any) -> None:

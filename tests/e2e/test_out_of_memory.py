@@ -66,5 +66,5 @@ def test_the_kernel_s_kill_is_told_as_out_of_memory(home: Path, cgroup: Path) ->
     assert status.end_reason == "out_of_memory", folder.log.read_text()
     state = folder.read_state()
     assert state and state.returncode == -9
-    said = ok("status", "hungry")
-    assert "out of memory" in said and "more memory" in said
+    text = ok("status", "hungry")
+    assert "out of memory" in text and "more memory" in text

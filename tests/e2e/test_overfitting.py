@@ -48,16 +48,16 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
             second.wait("■ stopped", 60)
             second.wait(r"The best weights \(step \d+\) are in")
             until_ended(folder, 60)
-    found = [(one["eval_loss"], one["step"]) for one in events(folder, "eval")]
-    steps = [one["step"] for one in events(folder, "log")]
+    result = [(event["eval_loss"], event["step"]) for event in events(folder, "eval")]
+    steps = [event["step"] for event in events(folder, "log")]
     assert steps == list(range(1, steps[-1] + 1)), "nothing is missing"
-    assert [step for _, step in found][:-1] == list(range(EVERY, steps[-1], EVERY))[
-        : len(found) - 1
+    assert [step for _, step in result][:-1] == list(range(EVERY, steps[-1], EVERY))[
+        : len(result) - 1
     ]
-    best, step = min(found)
+    best, step = min(result)
     kept = json.loads(folder.trained.read_text())
     assert (kept["step"], kept["eval_loss"]) == (step, best)
-    assert step < steps[-1] and best < found[-1][0]
+    assert step < steps[-1] and best < result[-1][0]
     weights = load_file(folder.checkpoints / f"checkpoint-{step}" / "model.safetensors")
     assert weights.keys() == load_file(tmp_path / "tiny" / "model.safetensors").keys()
     assert all(weight.isfinite().all() for weight in weights.values())

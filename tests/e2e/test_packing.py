@@ -42,12 +42,12 @@ def some_rows(count: int, vocabulary: int) -> list[EncodedRow]:
     import torch
 
     torch.manual_seed(5)
-    found = []
+    recorded = []
     for line in range(count):
         ids = torch.randint(3, vocabulary, (7 + 5 * line % 30,)).tolist()
         labels = [IGNORE_INDEX] * 3 + ids[3:]
-        found.append(EncodedRow(line=line + 1, input_ids=ids, labels=labels))
-    return found
+        recorded.append(EncodedRow(line=line + 1, input_ids=ids, labels=labels))
+    return recorded
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -141,8 +141,8 @@ def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(
     data = next(e for e in events(straight, "data") if e["part"] == "train")
     packed = rows["train_packed"]
     assert data["tokens"] / 192 <= packed < 54 / 2
-    (said,) = [e for e in events(straight, "phase") if e.get("what") == "packing"]
-    assert (said["rows"], said["packed"]) == (54, packed)
+    (text,) = [e for e in events(straight, "phase") if e.get("what") == "packing"]
+    assert (text["rows"], text["packed"]) == (54, packed)
     total = training_setup.total_steps(packed, 1, 1, EPOCHS)
     assert as_json("status", "straight")["total_steps"] == total == max(losses(straight))
     assert {e["step"] for e in events(straight, "eval")} >= set(range(20, total, 20))

@@ -184,19 +184,19 @@ def test_a_dumb_terminal_gets_the_lines_by_itself(tmp_path: Path) -> None:
 def terminals(tmp_path: Path) -> Iterator[list[Pty]]:
     opened: list[Pty] = []
     yield opened
-    for one in opened:
-        one.close()
+    for item in opened:
+        item.close()
 
 
 def begin(terminals: list[Pty], tmp_path: Path, *, numbered: bool, **more: str) -> Pty:
     """Open a terminal at the first question."""
     term = {"TERM": "dumb" if numbered else "xterm-256color"}
-    one = Pty("--plain", environment={**environment(tmp_path), **term, **more}, cwd=tmp_path)
-    terminals.append(one)
-    one.wait(b"not specified")
+    pty = Pty("--plain", environment={**environment(tmp_path), **term, **more}, cwd=tmp_path)
+    terminals.append(pty)
+    pty.wait(b"not specified")
     if numbered:
-        one.wait(b": ") if not one.sent.endswith(b": ") else None
-    return one
+        pty.wait(b": ") if not pty.sent.endswith(b": ") else None
+    return pty
 
 
 @both
@@ -204,11 +204,11 @@ def begin(terminals: list[Pty], tmp_path: Path, *, numbered: bool, **more: str) 
 def test_leaving_writes_nothing(
     key: bytes, numbered: bool, tmp_path: Path, home: Path, terminals: list[Pty]
 ) -> None:
-    one = begin(terminals, tmp_path, numbered=numbered)
-    one.type(key)
-    assert one.code() == 3
-    assert b"Nothing was started or written." in one.sent
-    assert b"Traceback" not in one.sent
+    item = begin(terminals, tmp_path, numbered=numbered)
+    item.type(key)
+    assert item.code() == 3
+    assert b"Nothing was started or written." in item.sent
+    assert b"Traceback" not in item.sent
     assert not home.exists()
 
 
@@ -217,15 +217,15 @@ def test_leaving_writes_nothing(
 def test_a_lost_terminal_ends_it_within_a_second_or_two(
     how: str, numbered: bool, tmp_path: Path, home: Path, terminals: list[Pty]
 ) -> None:
-    one = begin(terminals, tmp_path, numbered=numbered)
+    item = begin(terminals, tmp_path, numbered=numbered)
     began = time.monotonic()
     if how == "hang up":
-        one.hang_up()
+        item.hang_up()
     else:
-        os.kill(one.pid, signal.SIGHUP if how == "HUP" else signal.SIGTERM)
-    assert one.code() != 0
+        os.kill(item.pid, signal.SIGHUP if how == "HUP" else signal.SIGTERM)
+    assert item.code() != 0
     assert time.monotonic() - began < 10, "a busy machine is no failure, an endless loop is"
-    assert b"Traceback" not in one.sent
+    assert b"Traceback" not in item.sent
     assert not home.exists()
 
 
@@ -233,21 +233,21 @@ def test_a_lost_terminal_ends_it_within_a_second_or_two(
 def test_pasted_garbage_is_shown_never_obeyed(
     numbered: bool, tmp_path: Path, terminals: list[Pty]
 ) -> None:
-    one = begin(terminals, tmp_path, numbered=numbered)
+    item = begin(terminals, tmp_path, numbered=numbered)
     for _ in range(8):
-        one.type(b"\r")
+        item.type(b"\r")
         time.sleep(0.4)
-    one.wait(b"Data file") if b"Data file" not in one.sent else None
-    before = len(one.sent)
+    item.wait(b"Data file") if b"Data file" not in item.sent else None
+    before = len(item.sent)
     garbage = b"\x1b]52;c;aGk=\x07\x1b[2J\xff\xfe evil"
-    one.type(garbage if numbered else b"\x1b[200~" + garbage + b"\x1b[201~")
-    one.type(b"\r")
-    one.wait(b"control characters")
-    said = one.sent[before:]
+    item.type(garbage if numbered else b"\x1b[200~" + garbage + b"\x1b[201~")
+    item.type(b"\r")
+    item.wait(b"control characters")
+    text = item.sent[before:]
     if not numbered:  # a cooked terminal echoes what is typed; that is not ours to stop
-        assert b"\x1b]52" not in said
-    one.type(b"\x03")
-    assert one.code() == 3
+        assert b"\x1b]52" not in text
+    item.type(b"\x03")
+    assert item.code() == 3
 
 
 @both
@@ -257,53 +257,53 @@ def test_nothing_of_the_rows_is_obeyed(
     file = tmp_path / "rows.jsonl"
     good = [{"instruction": HOSTILE + str(n), "input": "", "output": HOSTILE} for n in range(6)]
     file.write_text("\n".join([*map(json.dumps, good), json.dumps({HOSTILE: 1}), HOSTILE]))
-    one = begin(terminals, tmp_path, numbered=numbered)
+    item = begin(terminals, tmp_path, numbered=numbered)
     for _ in range(8):
-        one.type(b"\r")
+        item.type(b"\r")
         time.sleep(0.4)
-    one.type(b"rows.jsonl\r")
+    item.type(b"rows.jsonl\r")
     for question in (b"What now?", b"for which target?", b"New file", b"Use the new file?"):
-        one.wait(question)  # it is converted
+        item.wait(question)  # it is converted
         time.sleep(0.5)
-        one.type(b"\r")
-    one.wait(b"Look at a row?")
+        item.type(b"\r")
+    item.wait(b"Look at a row?")
     time.sleep(0.5)
-    one.type(b"2\r" if numbered else b"\x1b[B\r")
-    one.wait(b"assistant")
+    item.type(b"2\r" if numbered else b"\x1b[B\r")
+    item.wait(b"assistant")
     time.sleep(0.5)
-    one.type(b"7\r" if numbered else b"\x1b[B" * 6 + b"\r")  # of a finding
-    one.wait(b"Reading the rows")
+    item.type(b"7\r" if numbered else b"\x1b[B" * 6 + b"\r")  # of a finding
+    item.wait(b"Reading the rows")
     for control in (b"\x1b]", b"\x07", b"\xc2\x9b", b"\x1b[31m"):
-        assert control not in one.sent, control
-    one.type(b"\x03")
-    assert one.code() == 3
+        assert control not in item.sent, control
+    item.type(b"\x03")
+    assert item.code() == 3
 
 
 def test_no_colour_where_none_is_wanted(tmp_path: Path, terminals: list[Pty]) -> None:
-    one = begin(terminals, tmp_path, numbered=False, NO_COLOR="1")
-    one.type(b"\x03")
-    one.code()
-    assert not re.search(rb"\x1b\[[0-9;]*\b[34][0-9](;|m)", one.sent)
+    item = begin(terminals, tmp_path, numbered=False, NO_COLOR="1")
+    item.type(b"\x03")
+    item.code()
+    assert not re.search(rb"\x1b\[[0-9;]*\b[34][0-9](;|m)", item.sent)
 
 
 def test_a_dumb_terminal_gets_no_escape_at_all(tmp_path: Path, terminals: list[Pty]) -> None:
-    one = begin(terminals, tmp_path, numbered=True)
-    one.type(b"1\n")
-    one.wait(b"May the training data")
-    one.type(b"\x04")
-    assert one.code() == 3
-    assert b"\x1b" not in one.sent
+    item = begin(terminals, tmp_path, numbered=True)
+    item.type(b"1\n")
+    item.wait(b"May the training data")
+    item.type(b"\x04")
+    assert item.code() == 3
+    assert b"\x1b" not in item.sent
 
 
 def test_ascii_where_no_more_is_shown(tmp_path: Path, terminals: list[Pty]) -> None:
-    one = begin(terminals, tmp_path, numbered=True, LC_ALL="C", LANG="C")
+    item = begin(terminals, tmp_path, numbered=True, LC_ALL="C", LANG="C")
     for _ in range(7):
-        one.type(b"\n")
+        item.type(b"\n")
         time.sleep(0.3)
-    one.wait(b"Which provider?") if b"Which provider?" not in one.sent else None
-    one.type(b"\x04")
-    assert one.code() == 3
-    assert one.sent.isascii() and b"\\u" not in one.sent
+    item.wait(b"Which provider?") if b"Which provider?" not in item.sent else None
+    item.type(b"\x04")
+    assert item.code() == 3
+    assert item.sent.isascii() and b"\\u" not in item.sent
 
 
 @pytest.mark.parametrize("arguments", [(), ("--plain",), ("--plain", "--ascii")])

@@ -39,19 +39,23 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(
     workspace: Workspace, scratch: Path
 ) -> None:
     plan = workspace.plan(rows=16, batch_size=2)
-    found = as_json("probe", plan, "--steps", 2)
-    assert (found["batch_size"], found["gradient_accumulation"], found["halved"]) == (2, 1, 0)
-    assert 300e6 < found["memory"]["value"] < 3e9, "weights alone are 270 MB"
-    assert found["measured"]["longest"] <= 160 and found["evaluation_s"]["value"] > 0
+    document = as_json("probe", plan, "--steps", 2)
+    assert (document["batch_size"], document["gradient_accumulation"], document["halved"]) == (
+        2,
+        1,
+        0,
+    )
+    assert 300e6 < document["memory"]["value"] < 3e9, "weights alone are 270 MB"
+    assert document["measured"]["longest"] <= 160 and document["evaluation_s"]["value"] > 0
     assert not list(scratch.iterdir()) and not (workspace.home / "runs").exists()
-    known = probe_cache.read_cached_probe(plan_file.load(plan))
-    assert known and known.memory.value == found["memory"]["value"]
+    cached_probe = probe_cache.read_cached_probe(plan_file.load(plan))
+    assert cached_probe and cached_probe.memory.value == document["memory"]["value"]
 
     folder = workspace.train(plan, "one", "--price", "machine=36")
     machine_rate.save_price(Decimal(999))  # a price that comes later changes nothing of this run
     until_ended(folder, 120)
     result = json.loads(folder.result.read_text())
-    assert result["predicted"]["peak_memory"] == found["memory"]
+    assert result["predicted"]["peak_memory"] == document["memory"]
     assert "a probe of this" in result["predicted"]["seconds"]["source"]
     assert result["predicted"]["cost"]["low"] < result["predicted"]["cost"]["high"]
     assert result["actual"]["cost"]["value"] > 0.01 * result["actual"]["seconds"]["value"]
@@ -61,8 +65,8 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(
         assert actual > 0 and error is not None and error > -1, name
     [listed] = as_json("runs")["runs"]
     assert listed["actual"] == result["actual"] and listed["error"] == result["error"]
-    said = ok("status", "one")
-    assert "(predicted" in said and re.search(r"cost +\$", said)
+    text = ok("status", "one")
+    assert "(predicted" in text and re.search(r"cost +\$", text)
     assert "cost" in ok("runs")
 
 
@@ -103,10 +107,10 @@ def test_packed_rows_and_more_batch_than_rows(
     recipe: dict[str, Any], workspace: Workspace, scratch: Path, tmp_path: Path
 ) -> None:
     tiny = Workspace(tmp_path, make_tiny(tmp_path / "tiny"), workspace.home)
-    found = as_json("probe", tiny.plan(**({"max_length": 200} | recipe)), "--steps", 2)
-    measured = found["measured"]
+    document = as_json("probe", tiny.plan(**({"max_length": 200} | recipe)), "--steps", 2)
+    measured = document["measured"]
     assert measured["longest"] <= recipe.get("max_length", 200)
-    assert found["batch_size"] == recipe["batch_size"] and found["halved"] == 0
+    assert document["batch_size"] == recipe["batch_size"] and document["halved"] == 0
     if "packing" in recipe:
         assert measured["longest"] > 300, "several rows in one sequence"
     assert len(measured["rates"]) == 2 and measured["validation_tokens"] > 0

@@ -26,8 +26,8 @@ def test_runs_are_searched_and_limited(home: Path) -> None:
     for name in ("older", "newer"):
         make_run(home, name)
     make_run(home, "failed-one", end_reason="crashed")
-    found = as_json("runs", "state:finished", "model:owner")["runs"]
-    assert {one["id"] for one in found} == {"older", "newer"}
+    runs = as_json("runs", "state:finished", "model:owner")["runs"]
+    assert {item["id"] for item in runs} == {"older", "newer"}
     assert len(as_json("runs", "--limit", "1")["runs"]) == 1
     assert "2 older runs not shown" in ok("runs", "--limit", "1")
     assert "None of the 3 runs matches “qwen”." in ok("runs", "qwen")
@@ -41,13 +41,13 @@ def test_runs_are_compared(home: Path) -> None:
     make_run(home, "one")
     other = make_run(home, "two", steps=60)
     other.plan.write_text(other.plan.read_text() + "recipe: {rank: 4}\n")
-    said = ok("compare", "one", "two")
-    assert "recipe.rank" in said
-    assert "0.07 at 60" in said
-    assert "Not recorded" in said
-    found = as_json("compare", "one", "two")
-    assert found["settings"] == {"recipe.rank": {"one": 16, "two": 4}}
-    assert found["comparable"]["validation_loss"] is None
+    text = ok("compare", "one", "two")
+    assert "recipe.rank" in text
+    assert "0.07 at 60" in text
+    assert "Not recorded" in text
+    document = as_json("compare", "one", "two")
+    assert document["settings"] == {"recipe.rank": {"one": 16, "two": 4}}
+    assert document["comparable"]["validation_loss"] is None
     assert run("compare", "one").returncode == 2
     assert run("compare", "one", "three").returncode == 1
     assert run("compare", "one", "two", "--curves").returncode == 2
@@ -70,14 +70,14 @@ def test_runs_are_removed_only_when_that_is_meant(home: Path) -> None:
 
 
 def test_at_a_terminal_only_y_removes(home: Path) -> None:
-    one, two = make_run(home, "one"), make_run(home, "two")
+    item, two = make_run(home, "one"), make_run(home, "two")
     for answer, code in (("\r", 3), ("no\r", 3), ("y\r", 0)):
         with Terminal("remove", "one", "two", environment={"PYTHONPATH": str(PLAIN)}) as terminal:
             terminal.wait("Delete these 2 runs")
-            assert one.path.exists()
+            assert item.path.exists()
             terminal.send(answer)
             assert terminal.child.wait(20) == code
-    assert not one.path.exists()
+    assert not item.path.exists()
     assert not two.path.exists()
 
 
@@ -85,19 +85,22 @@ def test_the_monitor_rings_once_for_what_comes_and_never_for_what_was(home: Path
     folder = make_run(home, "one", findings=[{"severity": "error", "message": "an old one"}])
     lines = folder.events.read_text().splitlines(keepends=True)
     folder.events.write_text("".join(lines[:-1]))  # less its last word
-    with living(folder), Terminal("watch", "one", environment={"TERM": "xterm-256color"}) as seen:
-        seen.wait("an old one")
-        seen.settle()
-        assert seen.screen.bells == 0
+    with (
+        living(folder),
+        Terminal("watch", "one", environment={"TERM": "xterm-256color"}) as terminal,
+    ):
+        terminal.wait("an old one")
+        terminal.settle()
+        assert terminal.screen.bells == 0
         events = EventWriter(folder.events, 1)
         events.write("finding", step=40, severity="warning", message="overfitting\x1b]0;x")
-        seen.until(lambda: seen.screen.bells, "a bell")
+        terminal.until(lambda: terminal.screen.bells, "a bell")
         events.write("finding", step=40, severity="info", message="of no weight")
         events.close()
-        seen.wait("of no weight")
-        assert seen.screen.bells == 1
-        assert seen.screen.notices == ["9;ftwizard: overfitting␛]0;x"]
-        assert not seen.screen.foreign
+        terminal.wait("of no weight")
+        assert terminal.screen.bells == 1
+        assert terminal.screen.notices == ["9;ftwizard: overfitting␛]0;x"]
+        assert not terminal.screen.foreign
 
 
 @pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
@@ -130,12 +133,16 @@ def test_a_configuration_that_is_wrong_is_said_before_a_run_begins(home: Path) -
 
 
 def test_the_hook_acts_when_a_run_ends_with_nobody_watching(home: Path, tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    points = tmp_path / "told"
     code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['FTWIZARD_EVENT'])"
     path = locations.config_file()
     path.parent.mkdir(parents=True)
-    path.write_text(f"[notify]\ncommand = {json.dumps([sys.executable, '-c', code, str(told)])}\n")
+    path.write_text(
+        f"[notify]\ncommand = {json.dumps([sys.executable, '-c', code, str(points)])}\n"
+    )
     folder = running(home)
     ok("stop", folder.id)
-    with Terminal("watch", folder.id, "--plain", environment={"PYTHONPATH": str(PLAIN)}) as seen:
-        seen.until(lambda: told.exists() and told.read_text() == "end", "the hook")
+    with Terminal(
+        "watch", folder.id, "--plain", environment={"PYTHONPATH": str(PLAIN)}
+    ) as terminal:
+        terminal.until(lambda: points.exists() and points.read_text() == "end", "the hook")

@@ -37,13 +37,13 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
 
 def views(home: Path) -> list[psutil.Process]:
     """Return the processes that show the run of this home."""
-    found = []
-    for one in psutil.process_iter(["cmdline", "environ"]):
-        line, variables = one.info["cmdline"] or [], one.info["environ"] or {}
+    recorded = []
+    for item in psutil.process_iter(["cmdline", "environ"]):
+        line, variables = item.info["cmdline"] or [], item.info["environ"] or {}
         shows = line[-2:] == ["watch", RUN] and "ftwizard" in " ".join(line[:-2])
         if shows and variables.get("FTWIZARD_HOME") == str(home):
-            found.append(one)
-    return found
+            recorded.append(item)
+    return recorded
 
 
 def axis(screen: str) -> list[int]:
@@ -73,8 +73,10 @@ def test_a_lost_connection_ends_the_view_and_not_the_run(
     assert goes_on(folder)
     with sshd.session(ssh, home, "watch", RUN) as second:
         second.wait(r"loss 0")
-        seen = max(e["step"] for e in events(folder, "log"))
-        second.until(lambda: max(axis(second.screen.text()), default=0) > 0.7 * seen, "all steps")
+        recorded = max(e["step"] for e in events(folder, "log"))
+        second.until(
+            lambda: max(axis(second.screen.text()), default=0) > 0.7 * recorded, "all steps"
+        )
         assert axis(second.screen.text())[0] == 0
         steps = [e["step"] for e in events(folder, "log")]
         assert steps == list(range(1, steps[-1] + 1)), "nothing is missing"

@@ -87,8 +87,8 @@ def test_after_twenty_kills_every_step_is_on_record(small_workspace: Workspace) 
     ok("stop", "chaos")
     status = until_ended(folder, 120)
     assert status.end_reason == "stopped", folder.log.read_text()[-2000:]
-    found = losses(folder)
-    assert sorted(found) == list(range(1, max(found) + 1))
+    result = losses(folder)
+    assert sorted(result) == list(range(1, max(result) + 1))
     for number in range(1, folder.newest_attempt() + 1):
         steps = [e["step"] for e in events(folder, "log") if e["attempt"] == number]
         origin = folder.read_attempt(number).checkpoint
@@ -159,8 +159,8 @@ def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(
         terminal.wait(r"training +step ([3-9]|\d+\d) of [\d,]+[^$]*loss +\d", 90)
         terminal.kill()
     folder = small_workspace.folder("tied")
-    seen = max(losses(folder))
-    until_step(folder, seen + 2, 60)
+    recorded = max(losses(folder))
+    until_step(folder, recorded + 2, 60)
     with tmux.Tmux(f"{FTWIZARD} watch tied", environment=environment) as terminal:
         terminal.wait(r"step +[\d,]+ of [\d,]+", 30)
         terminal.keys("Escape")

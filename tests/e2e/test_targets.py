@@ -54,10 +54,10 @@ def adapted(name: str) -> Any:
     from peft import get_peft_model
 
     model = model_of(name)
-    found = resolve(model, None)
-    assert not found.left_out
+    result = resolve(model, None)
+    assert not result.left_out
     recipe = Recipe(rank=4, dropout=0.05)
-    return get_peft_model(model, adapter.lora_config(recipe, found)), found
+    return get_peft_model(model, adapter.lora_config(recipe, result)), result
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -65,10 +65,10 @@ def test_targets_are_found_trained_and_merged(name: str, tmp_path: Path) -> None
     """One step changes every layer that should, no router and no output layer; the merge holds it."""
     import torch
 
-    model, found = adapted(name)
+    model, result = adapted(name)
     modules, parameters = FOUND[name]
-    assert found.modules == modules
-    assert found.parameters == sorted(parameters)
+    assert result.modules == modules
+    assert result.parameters == sorted(parameters)
     before = model_of(name).state_dict()
     ids = torch.arange(3, 43).reshape(1, -1)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
@@ -120,8 +120,8 @@ def test_a_mixture_of_experts_goes_the_whole_way(workspace: Workspace, method: s
     done = run("train", plan, "--name", "moe", "--watch")
     assert done.returncode == 0, done.stdout
     job = workspace.folder("moe")
-    (said,) = [e for e in events(job, "phase") if e.get("what") == "adapter"]
-    assert (said["target_modules"], said["target_parameters"]) == (ATTENTION, EXPERTS)
+    (text,) = [e for e in events(job, "phase") if e.get("what") == "adapter"]
+    assert (text["target_modules"], text["target_parameters"]) == (ATTENTION, EXPERTS)
     codes = {e["code"] for e in events(job, "finding")}
     assert ("experts_in_16_bit" in codes) == (method == "qlora") and "no_dropout" in codes
     result = json.loads(job.result.read_text())
@@ -172,8 +172,8 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
     torch.nn.init.normal_(model.lm_head.weight, std=2.0)
     original = model.forward
 
-    def doubled(self: Any, *given: Any, **more: Any) -> Any:
-        out = original(*given, **more)
+    def doubled(self: Any, *arguments: Any, **more: Any) -> Any:
+        out = original(*arguments, **more)
         if getattr(out, "logits", None) is not None:
             out.logits = 2 * out.logits
         return out
@@ -203,21 +203,21 @@ def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and "mlp" in name:  # as bitsandbytes holds them
             module.weight = torch.nn.Parameter(module.weight.to(torch.uint8), requires_grad=False)
-    found = resolve(model, None)
-    assert found.parameters == EXPERTS
-    assert found.left_out == sorted(
+    result = resolve(model, None)
+    assert result.parameters == EXPERTS
+    assert result.left_out == sorted(
         f"{owner}.{layer}_proj" for owner in ("mlp", "shared_experts")
         for layer in ("down", "gate", "up")
     )  # fmt: skip
-    said = dict(adapter.target_findings(Recipe(method="qlora"), found))
-    assert {"no_dropout", "experts_in_16_bit", "targets_left_out"} == said.keys()
-    assert "shared_experts.up_proj" in said["targets_left_out"]
+    text = dict(adapter.target_findings(Recipe(method="qlora"), result))
+    assert {"no_dropout", "experts_in_16_bit", "targets_left_out"} == text.keys()
+    assert "shared_experts.up_proj" in text["targets_left_out"]
 
 
 def test_wanted_targets_are_checked_on_the_model() -> None:
     model = model_of("mixtral")
-    found = resolve(model, ("q_proj", "mlp.experts.down_proj"))
-    assert (found.modules, found.parameters) == (["q_proj"], ["mlp.experts.down_proj"])
+    result = resolve(model, ("q_proj", "mlp.experts.down_proj"))
+    assert (result.modules, result.parameters) == (["q_proj"], ["mlp.experts.down_proj"])
     with pytest.raises(FtwizardError, match="no module named query_key_value") as error:
         resolve(model, ("q_proj", "query_key_value"))
     assert "k_proj" in error.value.hint and "mlp.experts.gate_up_proj" in error.value.hint
@@ -244,10 +244,10 @@ def test_what_no_adapter_goes_to_is_named(name: str, kind: str) -> None:
 
 
 def test_what_peft_refuses_in_a_kind_of_model_is_left_out_and_named() -> None:
-    found = resolve(model_of("mamba"), None)
-    assert found.refused == ["mixer.out_proj"]
-    (said,) = dict(adapter.target_findings(Recipe(), found)).values()
-    assert said.startswith("No adapter on mixer.out_proj: peft does not support")
+    result = resolve(model_of("mamba"), None)
+    assert result.refused == ["mixer.out_proj"]
+    (text,) = dict(adapter.target_findings(Recipe(), result)).values()
+    assert text.startswith("No adapter on mixer.out_proj: peft does not support")
     with pytest.raises(FtwizardError, match="does not support an adapter on out_proj") as error:
         resolve(model_of("mamba"), ("in_proj", "out_proj"))
     assert "x_proj" in error.value.hint
@@ -280,6 +280,6 @@ def test_towers_of_other_senses_are_left_alone() -> None:
     model = model_of("llama")
     tower = torch.nn.ModuleList([torch.nn.ModuleDict({"q_proj": torch.nn.Linear(4, 4)})])
     model.add_module("vision_tower", tower)
-    found = resolve(model, None)
-    assert "model.layers.1.self_attn.q_proj" in found.modules
-    assert not any("vision" in name for name in found.modules) and len(found.modules) == 14
+    result = resolve(model, None)
+    assert "model.layers.1.self_attn.q_proj" in result.modules
+    assert not any("vision" in name for name in result.modules) and len(result.modules) == 14

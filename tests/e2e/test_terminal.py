@@ -163,10 +163,10 @@ SETTINGS = r"\w+(?::\w+){9,}"
 
 def _view(home: Path) -> int:
     """Return the process of the app with this home."""
-    for one in psutil.process_iter(["cmdline", "environ"]):
-        line, variables = one.info["cmdline"] or [], one.info["environ"] or {}
+    for item in psutil.process_iter(["cmdline", "environ"]):
+        line, variables = item.info["cmdline"] or [], item.info["environ"] or {}
         if line[-1:] == [str(FTWIZARD)] and variables.get("FTWIZARD_HOME") == str(home):
-            return int(one.pid)
+            return int(item.pid)
     raise AssertionError("it does not run")
 
 
@@ -215,16 +215,16 @@ def test_without_a_terminal_it_names_commands_and_leaves_at_once(missing: str) -
             [str(FTWIZARD)], stdin=end("stdin"), stdout=end("stdout"), stderr=end("stderr"),
             timeout=90, check=False,
         )  # fmt: skip
-        said = done.stderr if done.stderr is not None else os.read(master, 4096)
+        text = done.stderr if done.stderr is not None else os.read(master, 4096)
     finally:
         os.close(slave)
         os.close(master)
     assert done.returncode == 2
     assert not done.stdout
-    lines = said.decode().strip().splitlines()
+    lines = text.decode().strip().splitlines()
     assert len(lines) == 2
     assert "ftwizard train PLAN" in lines[1] and "ftwizard demo --yes" in lines[1]
-    assert b"\x1b" not in said
+    assert b"\x1b" not in text
 
 
 def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
@@ -280,7 +280,7 @@ NO_UTF8: dict[str, dict[str, str | None]] = {
     ("screen_name", "locale"),
     [
         *((screen_name, "C") for screen_name in PAGES),
-        *(("home", one) for one in [*NO_UTF8, "--ascii"]),
+        *(("home", item) for item in [*NO_UTF8, "--ascii"]),
     ],
 )
 def test_where_utf8_is_not_understood_every_byte_is_ascii(

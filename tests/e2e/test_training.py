@@ -90,15 +90,15 @@ def test_what_the_curve_shows_is_found_while_it_trains(workspace: Workspace) -> 
     )
     folder = workspace.train(plan, "watched")
     until_ended(folder, 200)
-    found = [e for e in events(folder, "finding") if "confidence" in e]
-    assert found, "the worker diagnoses by itself"
-    verdicts = [e["code"] for e in found if e["verdict"]]
-    assert all(one != other for one, other in pairwise(verdicts)), "only what changes is said"
-    told = as_json("diagnose", "watched")
-    assert verdicts[-1] == told["pattern"]
+    result = [e for e in events(folder, "finding") if "confidence" in e]
+    assert result, "the worker diagnoses by itself"
+    verdicts = [e["code"] for e in result if e["verdict"]]
+    assert all(item != other for item, other in pairwise(verdicts)), "only what changes is said"
+    document = as_json("diagnose", "watched")
+    assert verdicts[-1] == document["pattern"]
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
-    assert told["best_step"] == min(evaluations, key=lambda step: (evaluations[step], step))
-    assert told["best_on_disk"] == told["best_step"]
+    assert document["best_step"] == min(evaluations, key=lambda step: (evaluations[step], step))
+    assert document["best_on_disk"] == document["best_step"]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_by_that_name(small_workspace: Workspace) -> None:

@@ -28,7 +28,7 @@ METHODS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("recipe", METHODS, ids=lambda one: "-".join(map(str, one.values())))
+@pytest.mark.parametrize("recipe", METHODS, ids=lambda item: "-".join(map(str, item.values())))
 def test_the_training_does_not_notice_the_samples(tmp_path: Path, recipe: dict[str, Any]) -> None:
     few = {"count": 3, "max_tokens": 5}
     asked = train(tmp_path, "asked", samples=few, **recipe)
@@ -40,21 +40,23 @@ def test_the_training_does_not_notice_the_samples(tmp_path: Path, recipe: dict[s
     assert not events(quiet, "sample")
     assert not [e for e in events(asked, "finding") if e["code"] == "samples_failed"]
     steps = [0, *(e["step"] for e in events(asked, "eval"))]
-    found = [(e["step"], e["index"]) for e in events(asked, "sample")]
-    assert found == [(step, index) for step in steps for index in range(3)]
+    result = [(e["step"], e["index"]) for e in events(asked, "sample")]
+    assert result == [(step, index) for step in steps for index in range(3)]
 
 
 def test_samples_are_validation_rows_of_different_lengths(tmp_path: Path) -> None:
     folder = train(tmp_path, "asked", samples={"max_tokens": 200})
     first = [e for e in events(folder, "sample") if e["step"] == 0]
-    given = {row["messages"][0]["content"]: row["messages"][1]["content"] for row in rows(9, 500)}
-    assert [e["expected"] for e in first] == [given[e["prompt"]] for e in first]
+    arguments = {
+        row["messages"][0]["content"]: row["messages"][1]["content"] for row in rows(9, 500)
+    }
+    assert [e["expected"] for e in first] == [arguments[e["prompt"]] for e in first]
     lengths = [len(e["prompt"]) + len(e["expected"]) for e in first]
     assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
-    for one in first:
-        assert one["truncated"] and one["seconds"] > 0
+    for item in first:
+        assert item["truncated"] and item["seconds"] > 0
     kept = json.loads((folder.evaluations / "samples.json").read_text())["asked"]
-    assert [one["prompt"] for one in kept] == [one["prompt"] for one in first]
+    assert [item["prompt"] for item in kept] == [item["prompt"] for item in first]
 
 
 def test_what_is_learnt_by_heart_is_answered(tmp_path: Path) -> None:
@@ -93,9 +95,9 @@ def test_a_file_of_prompts_is_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     begun = Attempt(number=2, started=0, host="", argv=[], checkpoint="checkpoints/checkpoint-4")
     write_json(folder.attempt(2), begun)
     again(folder)
-    found = events(folder, "sample")
-    assert [e["prompt"] for e in found[:2]] == ["the cat", "one bird"]
-    first, second = ([(e["step"], e["index"], e["answer"]) for e in found if e["attempt"] == n]
+    result = events(folder, "sample")
+    assert [e["prompt"] for e in result[:2]] == ["the cat", "one bird"]
+    first, second = ([(e["step"], e["index"], e["answer"]) for e in result if e["attempt"] == n]
                      for n in (1, 2))  # fmt: skip
     assert [step for step, _, _ in first] == [0, 0, 4, 4, 8, 8]
     assert second == first[4:], "and it answers as if nothing had happened"
@@ -119,14 +121,14 @@ def test_an_answer_ends_by_itself_by_its_length_or_by_time(tmp_path: Path) -> No
         encoder.prompt_ids([{"role": "user", "content": text}], None) for text in ("a", "bcd")
     ]
     long = generate.generate_answers(model, encoder, prompts, 12)
-    assert [one.ended for one in long] == [False, False]
+    assert [item.ended for item in long] == [False, False]
     short = generate.generate_answers(model, encoder, prompts, 400, seconds=0)
-    assert all(len(one.text) <= 1 and not one.ended for one in short)
-    alone = [generate.generate_answers(model, encoder, [one], 12)[0] for one in prompts]
+    assert all(len(item.text) <= 1 and not item.ended for item in short)
+    alone = [generate.generate_answers(model, encoder, [prompt], 12)[0] for prompt in prompts]
     assert alone == long, "padding changes nothing"
     torch.nn.init.zeros_(model.lm_head.weight)
     encoder.stop_ids.add(0)  # of equals, the first token is the likeliest
-    assert [one.ended for one in generate.generate_answers(model, encoder, prompts, 12)] == [
+    assert [answer.ended for answer in generate.generate_answers(model, encoder, prompts, 12)] == [
         True,
         True,
     ]
@@ -145,25 +147,25 @@ def test_samples_that_fail_end_themselves_only(
     monkeypatch.setattr(generate, "generate_answers", fail)
     folder = train(tmp_path, "failing")
     assert not events(folder, "sample") and len(events(folder, "log")) == 8
-    (found,) = [e for e in events(folder, "finding") if e["code"] == "samples_failed"]
-    assert "OutOfMemoryError: no room" in found["message"]
+    (result,) = [e for e in events(folder, "finding") if e["code"] == "samples_failed"]
+    assert "OutOfMemoryError: no room" in result["message"]
 
 
 @pytest.mark.parametrize("packing", [False, True])
 def test_the_hardest_rows_agree_with_the_evaluation(tmp_path: Path, packing: bool) -> None:
     """One batch: its loss is the mean over its trained tokens."""
     folder = train(tmp_path, "one", samples={"count": 0}, batch_size=9, packing=packing)
-    for measured, found in zip(events(folder, "eval"), events(folder, "rows"), strict=True):
-        tokens = sum(row["tokens"] for row in found["rows"])
-        mean = sum(row["loss"] * row["tokens"] for row in found["rows"]) / tokens
+    for measured, result in zip(events(folder, "eval"), events(folder, "rows"), strict=True):
+        tokens = sum(row["tokens"] for row in result["rows"])
+        mean = sum(row["loss"] * row["tokens"] for row in result["rows"]) / tokens
         assert math.isclose(mean, measured["eval_loss"], abs_tol=1e-4)
-        assert measured["step"] == found["step"]
-        worst = [row["loss"] for row in found["rows"]]
+        assert measured["step"] == result["step"]
+        worst = [row["loss"] for row in result["rows"]]
         assert worst == sorted(worst, reverse=True)
-        assert {row["row"] for row in found["rows"]} == set(range(1, 10))
-        given = rows(9, 500)
-        for row in found["rows"]:
-            question, answer = given[row["row"] - 1]["messages"]
+        assert {row["row"] for row in result["rows"]} == set(range(1, 10))
+        arguments = rows(9, 500)
+        for row in result["rows"]:
+            question, answer = arguments[row["row"] - 1]["messages"]
             assert (row["start"], row["answer"]) == (question["content"], answer["content"])
             assert row["tokens"] == len(answer["content"]) + 1, "a token a byte, and its end"
             assert row["file"] == "validation"
@@ -172,8 +174,8 @@ def test_the_hardest_rows_agree_with_the_evaluation(tmp_path: Path, packing: boo
 def test_many_batches_of_rows_agree_with_the_evaluation(tmp_path: Path) -> None:
     """The trainer's loss is the mean over rows of the means of their batches."""
     folder = train(tmp_path, "many", samples={"count": 0}, batch_size=4)
-    for measured, found in zip(events(folder, "eval"), events(folder, "rows"), strict=True):
-        by_line = {row["row"]: row for row in found["rows"]}
+    for measured, result in zip(events(folder, "eval"), events(folder, "rows"), strict=True):
+        by_line = {row["row"]: row for row in result["rows"]}
         total = 0.0
         for start in (1, 5, 9):
             batch = [by_line[n] for n in range(start, min(start + 4, 10))]
@@ -186,11 +188,11 @@ def test_twenty_rows_are_shown_at_most_and_packed_ones_are_told_apart(tmp_path: 
     for packing in (False, True):
         folder = train(tmp_path, f"{packing}", samples={"count": 0}, validation=40, batch_size=8,
                        packing=packing)  # fmt: skip
-        given = rows(40, 500)
-        for found in events(folder, "rows"):
-            assert len({row["row"] for row in found["rows"]}) == 20
-            for row in found["rows"]:
-                answer = given[row["row"] - 1]["messages"][1]["content"]
+        arguments = rows(40, 500)
+        for event in events(folder, "rows"):
+            assert len({row["row"] for row in event["rows"]}) == 20
+            for row in event["rows"]:
+                answer = arguments[row["row"] - 1]["messages"][1]["content"]
                 assert row["tokens"] == len(answer) + 1
 
 

@@ -110,15 +110,15 @@ def test_what_is_estimated_is_what_the_run_does(tmp_path: Path, home: Path, smal
             "recipe": {"method": method, "packing": packing, "epochs": 0.5, "max_length": 128},
             "finish": {"merge": False, "compare": False},
         }))  # fmt: skip
-        found = as_json("estimate", plan)
+        document = as_json("estimate", plan)
         name = f"run-{method}-{packing}"
         as_json("train", plan, "--name", name)
         folder = JobFolder(home / "runs" / name)
         assert until_ended(folder, timeout=720).end_reason == "finished"
         phases = [e for e in events(folder, "phase") if e["phase"] == "training"]
-        assert phases[0]["total"] == found["steps"]
+        assert phases[0]["total"] == document["steps"]
         data = {e["part"]: e for e in events(folder, "data")}
-        for part, report in found["parts"].items():
+        for part, report in document["parts"].items():
             for key in ("rows", "kept", "tokens", "trained", "longest"):
                 assert data[part][key] == report[key], (part, key)
-        assert found["disk"]["needed"]["value"] < found["disk"]["free"]["value"]
+        assert document["disk"]["needed"]["value"] < document["disk"]["free"]["value"]

@@ -41,18 +41,18 @@ def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None
 def test_the_article_stands_beside_ours_with_the_reason(
     name: str, gigabytes: int, method: Method, gpus: tuple[Gpu, ...]
 ) -> None:
-    said = _said(name, method, *gpus)
-    assert said is not None
-    assert said.peak.value == gigabytes * 10**9
-    assert said.peak.as_of == "2026-04"
-    assert "4-bit weights with embeddings take" in said.why
-    assert ("our estimate is" in said.why) == (method != "qlora" or not gpus)
-    assert not said.parts or sum(part.value for part in said.parts.values()) == said.peak.value
+    text = _said(name, method, *gpus)
+    assert text is not None
+    assert text.peak.value == gigabytes * 10**9
+    assert text.peak.as_of == "2026-04"
+    assert "4-bit weights with embeddings take" in text.why
+    assert ("our estimate is" in text.why) == (method != "qlora" or not gpus)
+    assert not text.parts or sum(part.value for part in text.parts.values()) == text.peak.value
 
 
 def test_its_parts_are_ten_two_and_four() -> None:
-    said = _said("meta-llama/Llama-3.1-8B")
-    assert said and [one.value / 1e9 for one in said.parts.values()] == [10, 2, 4]
+    text = _said("meta-llama/Llama-3.1-8B")
+    assert text and [part.value / 1e9 for part in text.parts.values()] == [10, 2, 4]
 
 
 def test_it_says_nothing_of_other_sizes() -> None:

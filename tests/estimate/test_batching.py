@@ -34,9 +34,9 @@ def report(rows: list[int], **changes: Any) -> TokenLengths:
 
 
 def known(rows: list[int]) -> LengthDistribution:
-    found = batching.from_check_tokens(report(rows))
-    assert found is not None
-    return found
+    check_tokens = batching.from_check_tokens(report(rows))
+    assert check_tokens is not None
+    return check_tokens
 
 
 def work(rows: LengthDistribution, **changed: Any) -> batching.TrainingPasses:
@@ -46,12 +46,12 @@ def work(rows: LengthDistribution, **changed: Any) -> batching.TrainingPasses:
 
 @given(ROWS)
 def test_lengths_of_a_report_keep_rows_and_their_mean(rows: list[int]) -> None:
-    found = known(rows)
-    assert found.rows == len(rows)
-    assert math.isclose(found.mean, sum(rows) / len(rows), rel_tol=0.02, abs_tol=0.1)
-    assert math.isclose(sum(one.rows for one in found.buckets), len(rows))
-    edges = [one.upto for one in found.buckets]
-    assert edges == sorted(edges) and all(one.length <= one.upto for one in found.buckets)
+    result = known(rows)
+    assert result.rows == len(rows)
+    assert math.isclose(result.mean, sum(rows) / len(rows), rel_tol=0.02, abs_tol=0.1)
+    assert math.isclose(sum(bucket.rows for bucket in result.buckets), len(rows))
+    edges = [bucket.upto for bucket in result.buckets]
+    assert edges == sorted(edges) and all(bucket.length <= bucket.upto for bucket in result.buckets)
 
 
 @pytest.mark.parametrize("tokens", [None, report([])])
@@ -61,34 +61,38 @@ def test_without_counted_tokens_there_are_no_lengths(tokens: TokenLengths | None
 
 def test_the_total_of_a_sampled_file_is_that_of_the_file() -> None:
     rows = [100, 200, 300]
-    found = batching.from_check_tokens(report(rows, total=600_000, high=600_000))
-    assert found is not None and found.rows == 3000 and math.isclose(found.total, 600_000)
+    check_tokens = batching.from_check_tokens(report(rows, total=600_000, high=600_000))
+    assert (
+        check_tokens is not None
+        and check_tokens.rows == 3000
+        and math.isclose(check_tokens.total, 600_000)
+    )
 
 
 @given(ROWS, st.integers(1, 16), st.integers(1, 8), st.sampled_from([1.0, 2.5, 3.0]), st.booleans())
 def test_passes_hold_together(
     rows: list[int], batch: int, accumulation: int, epochs: float, packed: bool
 ) -> None:
-    found = work(
+    result = work(
         known(rows),
         batch_size=batch,
         gradient_accumulation=accumulation,
         epochs=epochs,
         packing=packed,
     )
-    assert found.tokens > 0 and found.padding >= 0 and 0 <= found.padding_share < 1
-    assert 0 <= found.cut <= 1 and found.attended <= 1024 + 1e-6
-    assert found.steps >= 1 and found.passes >= found.steps / 2
+    assert result.tokens > 0 and result.padding >= 0 and 0 <= result.padding_share < 1
+    assert 0 <= result.cut <= 1 and result.attended <= 1024 + 1e-6
+    assert result.steps >= 1 and result.passes >= result.steps / 2
     if packed:
-        assert found.padding == 0
+        assert result.padding == 0
     else:
-        assert found.steps == training_setup.total_steps(len(rows), batch, accumulation, epochs)
+        assert result.steps == training_setup.total_steps(len(rows), batch, accumulation, epochs)
 
 
 @given(ROWS, st.integers(1, 8))
 def test_a_larger_batch_pads_no_less(rows: list[int], batch: int) -> None:
-    one, more = (work(known(rows), batch_size=size) for size in (batch, batch * 2))
-    assert more.padding >= one.padding - 1e-6
+    item, more = (work(known(rows), batch_size=size) for size in (batch, batch * 2))
+    assert more.padding >= item.padding - 1e-6
 
 
 def test_rows_one_by_one_are_not_padded() -> None:
@@ -107,8 +111,8 @@ def test_padding_is_what_random_batches_have() -> None:
         for order in shuffled
         for at in range(0, 4000, 4)
     ) / len(shuffled)
-    found = work(known(rows), epochs=1.0)
-    assert math.isclose(found.tokens + found.padding, really, rel_tol=0.05)
+    result = work(known(rows), epochs=1.0)
+    assert math.isclose(result.tokens + result.padding, really, rel_tol=0.05)
 
 
 def test_packed_sequences_are_as_many_as_trl_makes() -> None:
@@ -119,13 +123,13 @@ def test_packed_sequences_are_as_many_as_trl_makes() -> None:
         for at, length in enumerate(lengths)
     ]
     really = len(packing.build_dataset(rows, pack_to=512))
-    found = work(known(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0)
-    assert math.isclose(found.passes, really, rel_tol=0.05)
+    result = work(known(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0)
+    assert math.isclose(result.passes, really, rel_tol=0.05)
 
 
 def test_an_inexact_count_says_how_many_more_there_may_be() -> None:
-    found = batching.from_check_tokens(report([100, 200], low=150, high=600))
-    assert found is not None and found.most == 2.0 and known([100, 200]).most == 1.0
+    check_tokens = batching.from_check_tokens(report([100, 200], low=150, high=600))
+    assert check_tokens is not None and check_tokens.most == 2.0 and known([100, 200]).most == 1.0
 
 
 def test_no_rows_are_refused() -> None:
@@ -135,13 +139,13 @@ def test_no_rows_are_refused() -> None:
 
 @given(ROWS, st.integers(1, 6000))
 def test_the_share_that_is_cut_is_about_right(rows: list[int], length: int) -> None:
-    found = batching.cut_share(known(rows), length)
+    result = batching.cut_share(known(rows), length)
     really = sum(row > length for row in rows) / len(rows)
-    below = [one.rows for one in known(rows).buckets]
-    assert abs(found - really) <= max(below) / len(rows) + 1e-9
+    below = [bucket.rows for bucket in known(rows).buckets]
+    assert abs(result - really) <= max(below) / len(rows) + 1e-9
 
 
 def test_the_longest_row_is_as_the_plan_cuts_it() -> None:
-    found = batching.from_mean(10, 500.0)
-    assert [batching.longest_row_tokens(found, most) for most in (400, 1024)] == [400, 500]
+    mean = batching.from_mean(10, 500.0)
+    assert [batching.longest_row_tokens(mean, most) for most in (400, 1024)] == [400, 500]
     assert batching.longest_row_tokens(None, 1024) == 0

@@ -23,9 +23,9 @@ METHODS: st.SearchStrategy[Method] = st.sampled_from(["lora", "qlora", "full"])
 
 
 def named(name: str) -> GpuSpec:
-    found = find_gpu(name)
-    assert found is not None
-    return found
+    gpu = find_gpu(name)
+    assert gpu is not None
+    return gpu
 
 
 def work(
@@ -38,9 +38,9 @@ def work(
 
 def seconds(model: str, method: Method, where: GpuSpec, tokens: int, **more: object) -> float:
     setup = TrainingSetup(method=method, **more)  # type: ignore[arg-type]
-    found = duration.from_gpu_spec(PUBLISHED[model], setup, where, work(tokens))
-    assert found is not None
-    return found.value
+    gpu_spec = duration.from_gpu_spec(PUBLISHED[model], setup, where, work(tokens))
+    assert gpu_spec is not None
+    return gpu_spec.value
 
 
 QWEN = "github.com/QwenLM/Qwen README.md, profiling: s/iter of 8 passes of one row"
@@ -68,12 +68,12 @@ def test_published_rows_are_met_within_half_as_much_again(
         method=method, batch_size=rows, length=length, head="full", checkpointing=source != TUNE
     )
     attended = 500 if source == TUNE else length
-    one = duration.from_gpu_spec(
+    gpu_spec = duration.from_gpu_spec(
         PUBLISHED[model], setup, named(where), work(rows * length, attended=attended)
     )
-    assert one is not None and one.low is not None and one.high is not None
-    assert 1 / 1.5 <= one.value / published <= 1.5, source
-    assert one.low <= published <= one.high
+    assert gpu_spec is not None and gpu_spec.low is not None and gpu_spec.high is not None
+    assert 1 / 1.5 <= gpu_spec.value / published <= 1.5, source
+    assert gpu_spec.low <= published <= gpu_spec.high
 
 
 @given(METHODS, CARDS, st.integers(1, 10**6), st.booleans())
@@ -82,7 +82,7 @@ def test_a_larger_model_never_takes_less(
 ) -> None:
     times = [seconds(name, method, where, tokens, checkpointing=again) for name in SIZES]
     # Of 1B and 3B the smaller has fewer layers, whatever is counted; so have all here but the first.
-    assert all(one <= other for one, other in itertools.pairwise(times[1:]))
+    assert all(item <= other for item, other in itertools.pairwise(times[1:]))
 
 
 @given(st.sampled_from(SIZES), METHODS, CARDS, st.integers(1, 10**6), st.integers(1, 10**6))
@@ -106,12 +106,12 @@ def test_recomputing_and_4_bits_cost_time(
 def test_ranges_hold_their_middle_and_say_where_from(
     model: str, method: Method, where: GpuSpec, tokens: int, passes: int
 ) -> None:
-    found = duration.from_gpu_spec(
+    gpu_spec = duration.from_gpu_spec(
         PUBLISHED[model], TrainingSetup(method=method), where, work(tokens * passes, passes=passes)
     )
-    assert found is not None and found.low is not None and found.high is not None
-    assert 0 < found.low < found.value < found.high <= found.value * 2.5
-    assert where.name in found.source and found.as_of == where.as_of and found.unit == "s"
+    assert gpu_spec is not None and gpu_spec.low is not None and gpu_spec.high is not None
+    assert 0 < gpu_spec.low < gpu_spec.value < gpu_spec.high <= gpu_spec.value * 2.5
+    assert where.name in gpu_spec.source and gpu_spec.as_of == where.as_of and gpu_spec.unit == "s"
 
 
 def test_few_tokens_a_pass_are_as_slow_as_more_and_that_is_said() -> None:
@@ -148,18 +148,20 @@ def test_processors_meet_the_small_model_that_was_measured() -> None:
     131 in fp32."""
     shape, setup = PUBLISHED["smollm2-135m"], TrainingSetup(method="lora", checkpointing=False)
     for bf16, rate in ((True, 204), (False, 131)):
-        found = duration.from_cpu_cores(shape, setup, work(10_000, attended=62), cores=2, bf16=bf16)
-        assert found is not None and found.low is not None and found.high is not None
-        assert 0.8 < found.value * rate / 10_000 < 1.25
-        assert found.high / found.low == pytest.approx(9)
-        assert "very rough" in found.source
+        cpu_cores = duration.from_cpu_cores(
+            shape, setup, work(10_000, attended=62), cores=2, bf16=bf16
+        )
+        assert cpu_cores is not None and cpu_cores.low is not None and cpu_cores.high is not None
+        assert 0.8 < cpu_cores.value * rate / 10_000 < 1.25
+        assert cpu_cores.high / cpu_cores.low == pytest.approx(9)
+        assert "very rough" in cpu_cores.source
 
 
 def test_a_measurement_is_narrower_than_a_guess() -> None:
-    found = duration.from_probe(10_000, 100.0, "2026-11-02")
-    assert found is not None and found.low is not None and found.high is not None
-    assert found.value == 100 and found.high / found.low < 1.5 < 1.5**2
-    assert found.source.startswith("measured: ") and found.as_of == "2026-11-02"
+    probe = duration.from_probe(10_000, 100.0, "2026-11-02")
+    assert probe is not None and probe.low is not None and probe.high is not None
+    assert probe.value == 100 and probe.high / probe.low < 1.5 < 1.5**2
+    assert probe.source.startswith("measured: ") and probe.as_of == "2026-11-02"
 
 
 def test_what_is_around_a_training_is_said_part_by_part() -> None:
@@ -172,14 +174,14 @@ def test_what_is_around_a_training_is_said_part_by_part() -> None:
     training = duration.from_gpu_spec(shape, setup, where, load)
     assert training is not None
     around: dict[str, Any] = {"evaluations": 6, "evaluated": 1e5}
-    found = duration.estimate_phases(training, shape, setup, where, load, **around)
-    assert list(found) == [
+    phases = duration.estimate_phases(training, shape, setup, where, load, **around)
+    assert list(phases) == [
         "starting", "loading", "training", "evaluations", "checkpoints", "merging",
     ]  # fmt: skip
     # Six looks at a tenth as many tokens, forward only: between a seventh and half of 0.6.
-    assert 0.6 / 7 < found["evaluations"].value / training.value < 0.3
-    whole = duration.sum_phases(found)
-    assert whole.value == pytest.approx(sum(one.value for one in found.values()))
+    assert 0.6 / 7 < phases["evaluations"].value / training.value < 0.3
+    whole = duration.sum_phases(phases)
+    assert whole.value == pytest.approx(sum(item.value for item in phases.values()))
     assert whole.low is not None and whole.high is not None and whole.low < whole.value < whole.high
     bare = duration.estimate_phases(
         training, shape, setup, where, load, evaluations=0, merges=False
@@ -198,14 +200,14 @@ def test_fp32_takes_longer_than_16_bits() -> None:
 @pytest.mark.parametrize(("where", "peak"), [("Tesla T4", 8.1), ("Tesla V100-SXM2-16GB", 15.7)])
 def test_fp32_without_tensor_cores_goes_by_the_cards_own_peak(where: str, peak: float) -> None:
     """QLoRA of an 8B, which is in fp32 there: two products a weight, there, back and once more."""
-    found = duration.from_gpu_spec(
+    gpu_spec = duration.from_gpu_spec(
         PUBLISHED["llama-3.1-8b"], TrainingSetup(method="qlora", precision="fp32"), named(where),
         work(1.5e6, passes=750, steps=190),
     )  # fmt: skip
-    assert found is not None and f"{peak:g} TFLOPS in fp32" in found.source
-    assert found.value > 1.5e6 * 6 * 7e9 / (peak * 1e12)
-    for one in cards():
-        assert (one.fp32_tflops is None) == one.bf16, "TF32 came with bf16"
+    assert gpu_spec is not None and f"{peak:g} TFLOPS in fp32" in gpu_spec.source
+    assert gpu_spec.value > 1.5e6 * 6 * 7e9 / (peak * 1e12)
+    for card in cards():
+        assert (card.fp32_tflops is None) == card.bf16, "TF32 came with bf16"
 
 
 def test_shapes_here_have_as_many_parameters_as_their_models() -> None:

@@ -34,16 +34,16 @@ def test_time_is_unknown_before_the_first_run() -> None:
 def test_the_range_of_the_time_holds_its_middle_and_every_earlier_run(
     tokens: float, rates: list[float]
 ) -> None:
-    found = duration.from_earlier_runs(
+    earlier_runs = duration.from_earlier_runs(
         tokens, [RunSpeed(run="a", tokens_per_s=rate) for rate in rates]
     )
-    assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low <= found.value <= found.high
+    assert earlier_runs is not None
+    assert earlier_runs.low is not None
+    assert earlier_runs.high is not None
+    assert earlier_runs.low <= earlier_runs.value <= earlier_runs.high
     for rate in rates:
-        assert found.low <= tokens / rate * (1 + 1e-9)
-        assert found.high >= tokens / rate * (1 - 1e-9)
+        assert earlier_runs.low <= tokens / rate * (1 + 1e-9)
+        assert earlier_runs.high >= tokens / rate * (1 - 1e-9)
 
 
 def test_disk_of_the_small_model_is_what_was_measured() -> None:
@@ -79,18 +79,18 @@ def test_a_download_counts_where_it_goes(
     needs = disk.estimate_parts(
         trained=0, parameters=0, adapter=False, merges=False, download=5 * 10**9
     )
-    found = disk.check_space(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
+    space = disk.check_space(needs, tmp_path, tmp_path / "cache", 8 * 10**9)
     rest = round(sum(part.value for name, part in needs.items() if name != "download"))
-    report = msgspec.structs.replace(make_report(), disk=found)
+    report = msgspec.structs.replace(make_report(), disk=space)
     lines = report_text.format_report(report, report_text.Hints("", ""))
     shown = "\n".join(line.text for line in lines)
     assert "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB" in shown
     assert "includes 5.0 GB to download" in shown if one_disk else "5.0 GB to download, of" in shown
     if one_disk:
-        assert found.needed.value == rest + 5 * 10**9 and found.elsewhere is None
+        assert space.needed.value == rest + 5 * 10**9 and space.elsewhere is None
     else:
-        assert found.needed.value == rest and found.elsewhere
-        assert found.elsewhere.needed.value == 5e9
+        assert space.needed.value == rest and space.elsewhere
+        assert space.elsewhere.needed.value == 5e9
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,17 @@ def test_two_folders_that_are_not_there_yet_are_on_one_disk(tmp_path: Path) -> N
 
 
 def test_age_in_its_largest_unit() -> None:
-    said = [
+    text = [
         format_age(seconds) for seconds in (-3, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 172_800)
     ]
-    assert said == [
+    assert text == [
         "0 s", "0 s", "59 s", "1 min", "59 min", "1 h", "23 h", "1 day", "2 days",
     ]  # fmt: skip
 
 
 def test_the_time_says_that_it_is_of_the_training_alone() -> None:
-    found = duration.from_earlier_runs(1000, [RunSpeed(run="a", tokens_per_s=10.0)])
-    assert found and found.source.endswith("loading, merging and comparing are extra")
+    earlier_runs = duration.from_earlier_runs(1000, [RunSpeed(run="a", tokens_per_s=10.0)])
+    assert earlier_runs and earlier_runs.source.endswith("loading, merging and comparing are extra")
 
 
 def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
@@ -146,9 +146,9 @@ def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
         raise AssertionError("all of the events were read")
 
     monkeypatch.setattr(EventReader, "read", refuse)
-    found = run_history.find_speeds(plan_file.parse(PLAN))
-    assert [speed.run for speed in found] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
-    assert all(speed.tokens_per_s > 0 for speed in found), "what is before the end counts nothing"
+    speeds = run_history.find_speeds(plan_file.parse(PLAN))
+    assert [speed.run for speed in speeds] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
+    assert all(speed.tokens_per_s > 0 for speed in speeds), "what is before the end counts nothing"
 
 
 def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,9 +199,9 @@ def test_what_fits_is_not_spoken_of() -> None:
 def test_what_does_not_fit_is_a_sentence_and_a_next_step(
     parts: dict[str, Any], free: int, cache_free: int | None, says: str, hint: str
 ) -> None:
-    found = disk.find_shortage(
+    shortage = disk.find_shortage(
         parts, free=free, folder="/runs", cache_free=cache_free, cache="/\x1bcache"
     )
-    assert found is not None and found.missing > 0
-    assert says in found.message and hint in found.hint
-    assert (found.message + found.hint).isprintable()
+    assert shortage is not None and shortage.missing > 0
+    assert says in shortage.message and hint in shortage.hint
+    assert (shortage.message + shortage.hint).isprintable()

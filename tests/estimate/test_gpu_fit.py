@@ -32,9 +32,9 @@ from tests.helpers.machines import make_machine
 
 
 def _shape(name: str) -> ModelShape:
-    found = find_config(name)
-    assert found is not None
-    return build_shape(found.config, name)
+    result = find_config(name)
+    assert result is not None
+    return build_shape(result.config, name)
 
 
 SMALL, LARGE = _shape("meta-llama/Llama-3.1-8B"), _shape("meta-llama/Llama-3.1-70B")
@@ -85,15 +85,15 @@ def _kinds(change: MemorySaving) -> set[str]:
 def test_a_change_that_is_offered_fits_by_the_same_estimate(
     shape: ModelShape, setup: TrainingSetup, room: int, spread: LengthDistribution | None
 ) -> None:
-    found = _fit(shape, setup, room, spread=spread)
-    assert not (found.verdict == "fits" and found.changes) and found.sentence
-    assert len({one.verdict for one in found.changes}) <= 1
-    for change in found.changes:
+    result = _fit(shape, setup, room, spread=spread)
+    assert not (result.verdict == "fits" and result.changes) and result.sentence
+    assert len({change.verdict for change in result.changes}) <= 1
+    for change in result.changes:
         assert change.setup is not None and change.setup != setup
         again = estimate_memory(shape, change.setup)
         assert again == change.memory and change.description and change.costs
-        assert judge_fit(again, found.gpu) == change.verdict
-        assert RANKS[change.verdict] < RANKS[found.verdict]
+        assert judge_fit(again, result.gpu) == change.verdict
+        assert RANKS[change.verdict] < RANKS[result.verdict]
         rows = change.setup.batch_size * change.setup.accumulation
         assert rows == setup.batch_size * setup.accumulation
         assert change.setup.length >= min(setup.length, MIN_LENGTH)
@@ -106,8 +106,8 @@ def test_more_memory_never_makes_it_worse(
 ) -> None:
     here, there = _fit(shape, setup, room), _fit(shape, setup, room + more)
     assert RANKS[there.verdict] <= RANKS[here.verdict]
-    if there.verdict == here.verdict and any(one.verdict == "fits" for one in here.changes):
-        assert there.changes and all(one.verdict == "fits" for one in there.changes)
+    if there.verdict == here.verdict and any(change.verdict == "fits" for change in here.changes):
+        assert there.changes and all(change.verdict == "fits" for change in there.changes)
         assert len(_kinds(there.changes[0])) <= len(_kinds(here.changes[0]))
 
 
@@ -134,7 +134,7 @@ def test_settings_are_what_differs_by_the_recipes_names(setup: TrainingSetup, ro
             wanted.method, wanted.rank, wanted.batch_size, wanted.accumulation,
         )  # fmt: skip
         assert (new.max_length, new.gradient_checkpointing) == (wanted.length, wanted.checkpointing)
-        named = {one.removeprefix("recipe.") for one in _kinds(change)}
+        named = {kind.removeprefix("recipe.") for kind in _kinds(change)}
         along = {"gradient_accumulation", "alpha"}
         assert named - {"trl"} == set(change.settings) - along
         if "rank" in change.settings and setup.alpha is not None:
@@ -148,22 +148,22 @@ def test_settings_are_what_differs_by_the_recipes_names(setup: TrainingSetup, ro
 
 @given(setup=SETUPS, shape=st.sampled_from(SHAPES))
 def test_least_is_never_more(setup: TrainingSetup, shape: ModelShape) -> None:
-    bottom = minimize_memory(setup, lambda one: estimate_memory(shape, one))
+    bottom = minimize_memory(setup, lambda item: estimate_memory(shape, item))
     here, there = estimate_memory(shape, setup).peak, estimate_memory(shape, bottom).peak
     assert there.high is not None and here.high is not None and there.high <= here.high
     assert (bottom.length, bottom.rank) == (setup.length, setup.rank)
 
 
 def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
-    found = _fit(SMALL, TrainingSetup(method="qlora", batch_size=1, length=2048), 16e9)
-    assert found.verdict == "fits" and found.changes == ()
-    assert found.sentence.startswith("It fits")
+    result = _fit(SMALL, TrainingSetup(method="qlora", batch_size=1, length=2048), 16e9)
+    assert result.verdict == "fits" and result.changes == ()
+    assert result.sentence.startswith("It fits")
 
 
 @pytest.mark.parametrize(("gib", "said"), [(80.0, "fits"), (7.5, "tight"), (4.0, "does not fit")])
-def test_the_range_decides(gib: float, said: str) -> None:
+def test_the_range_decides(gib: float, text: str) -> None:
     memory = estimate_memory(SMALL, TrainingSetup(method="qlora", batch_size=1, length=512))
-    assert judge_fit(memory, AvailableGpu(name="a GPU", memory=gib * GIB)) == said
+    assert judge_fit(memory, AvailableGpu(name="a GPU", memory=gib * GIB)) == text
 
 
 def test_the_least_costly_change_comes_first() -> None:
@@ -171,29 +171,31 @@ def test_the_least_costly_change_comes_first() -> None:
     first, *_ = _fit(SMALL, setup, 29 * GIB).changes
     assert (first.setting, first.settings, first.costs) == ("trl", {}, "nothing")
     assert first.description.startswith("TRL 1.10 or newer")
-    found = _fit(SMALL, msgspec.structs.replace(setup, head="tiled"), 24 * GIB).changes
-    assert found[0].settings == {"batch_size": 2, "gradient_accumulation": 2}
-    assert found[-1].settings == {"method": "qlora"}
+    result = _fit(SMALL, msgspec.structs.replace(setup, head="tiled"), 24 * GIB).changes
+    assert result[0].settings == {"batch_size": 2, "gradient_accumulation": 2}
+    assert result[-1].settings == {"method": "qlora"}
 
 
 @pytest.mark.parametrize("rows", [5, 6, 7, 16])
 def test_a_smaller_batch_keeps_the_rows_of_a_step(rows: int) -> None:
     setup = TrainingSetup(method="qlora", batch_size=rows, accumulation=3, length=2048)
-    found = _fit(SMALL, setup, 13e9)
-    batch = next(one for one in found.changes if one.setting == "recipe.batch_size")
+    result = _fit(SMALL, setup, 13e9)
+    batch = next(change for change in result.changes if change.setting == "recipe.batch_size")
     assert batch.setup is not None
     assert batch.setup.batch_size * batch.setup.accumulation == rows * 3
     if rows % 2 == 0:  # and no smaller than it needs to be
         twice = msgspec.structs.replace(batch.setup, batch_size=batch.setup.batch_size * 2)
-        assert judge_fit(estimate_memory(SMALL, twice), found.gpu) != "fits"
+        assert judge_fit(estimate_memory(SMALL, twice), result.gpu) != "fits"
 
 
 def test_a_rank_that_alpha_cannot_follow_is_not_offered() -> None:
     setup = TrainingSetup(method="qlora", rank=256, alpha=1, batch_size=1, length=512)
-    ranks = [one.settings.get("rank") for one in _fit(SMALL, setup, 12 * GIB).changes]
+    ranks = [change.settings.get("rank") for change in _fit(SMALL, setup, 12 * GIB).changes]
     assert set(ranks) <= {None}
     setup = msgspec.structs.replace(setup, alpha=64)
-    (lower,) = [one for one in _fit(SMALL, setup, 12 * GIB).changes if one.setting == "recipe.rank"]
+    (lower,) = [
+        change for change in _fit(SMALL, setup, 12 * GIB).changes if change.setting == "recipe.rank"
+    ]
     assert lower.settings["rank"] == 4 * lower.settings["alpha"]
 
 
@@ -217,41 +219,41 @@ def test_a_shorter_length_costs_by_the_rows_that_it_cuts() -> None:
 
 
 def test_two_changes_where_one_is_not_enough() -> None:
-    found = _fit(
+    result = _fit(
         SMALL, TrainingSetup(method="full", batch_size=8, length=8192), 16 * GIB, cards=cards()
     )
-    assert found.changes and all(len(_kinds(one)) == 2 for one in found.changes)
-    assert found.changes[0].verdict == "fits"
-    assert "No single change is enough" in found.sentence
-    assert "As it is, " in found.sentence
+    assert result.changes and all(len(_kinds(change)) == 2 for change in result.changes)
+    assert result.changes[0].verdict == "fits"
+    assert "No single change is enough" in result.sentence
+    assert "As it is, " in result.sentence
 
 
 def test_all_together_where_two_are_not_enough() -> None:
     setup = TrainingSetup(method="full", batch_size=16, length=4096, checkpointing=False)
-    (found,) = _fit(SMALL, setup, 9 * GIB).changes
-    assert _kinds(found) >= {"recipe.method", "recipe.batch_size", "recipe.gradient_checkpointing"}
+    (result,) = _fit(SMALL, setup, 9 * GIB).changes
+    assert _kinds(result) >= {"recipe.method", "recipe.batch_size", "recipe.gradient_checkpointing"}
 
 
 def test_where_no_card_is_large_enough_none_is_asked_for() -> None:
-    small = tuple(one for one in cards() if one.name == "T4")
-    found = _fit(LARGE, TrainingSetup(method="lora", length=2048), 16 * GIB, cards=small)
-    assert "no known single GPU is large enough" in found.sentence
-    assert "Use a smaller model or a hosted provider." in found.sentence
-    assert "larger GPU" not in found.sentence
+    small = tuple(card for card in cards() if card.name == "T4")
+    result = _fit(LARGE, TrainingSetup(method="lora", length=2048), 16 * GIB, cards=small)
+    assert "no known single GPU is large enough" in result.sentence
+    assert "Use a smaller model or a hosted provider." in result.sentence
+    assert "larger GPU" not in result.sentence
 
 
 def test_sizes_are_a_range_with_one_unit_and_a_card_is_what_it_is_sold_as() -> None:
-    found = _fit(SMALL, TrainingSetup(method="qlora", length=1024), 80 * GIB)
-    assert re.search(r"it needs [\d.]+–[\d.]+ GB, and .* has 85\.9 GB \(80 GiB\)", found.sentence)
+    result = _fit(SMALL, TrainingSetup(method="qlora", length=1024), 80 * GIB)
+    assert re.search(r"it needs [\d.]+–[\d.]+ GB, and .* has 85\.9 GB \(80 GiB\)", result.sentence)
 
 
 def test_70_billion_on_16_gib_is_an_honest_sentence() -> None:
     setup = TrainingSetup(method="qlora", batch_size=4, length=2048)
-    found = _fit(LARGE, setup, 16 * GIB, smaller=[("Llama 8B", SMALL)], cards=cards())
-    assert found.verdict == "does not fit"
-    assert [one.setting for one in found.changes] == ["model"]
-    assert "No change makes this model fit: even QLoRA with 1 row of 2,048" in found.sentence
-    assert "For that, a GPU with 80 GB is large enough" in found.sentence
+    result = _fit(LARGE, setup, 16 * GIB, smaller=[("Llama 8B", SMALL)], cards=cards())
+    assert result.verdict == "does not fit"
+    assert [change.setting for change in result.changes] == ["model"]
+    assert "No change makes this model fit: even QLoRA with 1 row of 2,048" in result.sentence
+    assert "For that, a GPU with 80 GB is large enough" in result.sentence
     alone = _fit(LARGE, setup, 16 * GIB)
     assert alone.changes == () and "is large enough" not in alone.sentence
     assert "Use a larger GPU, a smaller model or a hosted provider." in alone.sentence
@@ -266,11 +268,11 @@ def test_70_billion_fits_one_card_of_80_gb_and_none_of_24() -> None:
 
 def test_the_smallest_card_that_holds_it() -> None:
     need = estimate_memory(SMALL, TrainingSetup(method="qlora", batch_size=1, length=2048))
-    found = find_large_enough(need, cards())
-    assert found and need.peak.high is not None
-    assert all(one.memory * 1e9 >= need.peak.high for one in found)
-    least_ = min(one.memory for one in cards() if one.memory * 1e9 >= need.peak.high)
-    assert {one.memory for one in found} == {least_}
+    large_enough = find_large_enough(need, cards())
+    assert large_enough and need.peak.high is not None
+    assert all(item.memory * 1e9 >= need.peak.high for item in large_enough)
+    least_ = min(card.memory for card in cards() if card.memory * 1e9 >= need.peak.high)
+    assert {item.memory for item in large_enough} == {least_}
     assert find_large_enough(estimate_memory(LARGE, TrainingSetup(method="full")), cards()) == ()
 
 
@@ -279,11 +281,11 @@ def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
     closed = estimate_memory(SMALL, setup)
     double = msgspec.structs.replace(closed.peak, value=closed.peak.value * 2, low=None, high=None)
     counted = msgspec.structs.replace(closed, peak=double)
-    found = _fit(SMALL, setup, closed.peak.value * 1.5, counted=counted)
-    assert found.verdict == "does not fit" and found.memory == counted
+    result = _fit(SMALL, setup, closed.peak.value * 1.5, counted=counted)
+    assert result.verdict == "does not fit" and result.memory == counted
     # By the closed form alone any small saving would seem to be enough.
-    assert "recipe.rank" not in [one.setting for one in found.changes]
-    for change in found.changes:
+    assert "recipe.rank" not in [change.setting for change in result.changes]
+    for change in result.changes:
         assert change.setup is not None
         again = estimate_memory(SMALL, change.setup).peak.value
         assert change.memory.peak.value == pytest.approx(2 * again)
@@ -297,7 +299,7 @@ def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
     ],
 )
 def test_a_count_alone_is_judged_where_the_layers_are_not_known(
-    gib: float, judged: str, said: str
+    gib: float, judged: str, text: str
 ) -> None:
     """As of Phi-2 or Falcon, whose tensors the ledger counts."""
     counted = estimate_memory(SMALL, TrainingSetup(method="qlora"))
@@ -305,15 +307,15 @@ def test_a_count_alone_is_judged_where_the_layers_are_not_known(
     facts = make_machine(
         Card(name="a GPU", memory=int(gib * GIB)), memory=64 * 10**9, cores=8, disk_free=10**12
     )
-    found = plan_estimate.check_plan_fit(plan, {}, None, facts, counted=counted)
-    assert found is not None and found.verdict == judged and said in found.sentence
-    assert found.memory == counted and found.changes == ()
+    plan_fit = plan_estimate.check_plan_fit(plan, {}, None, facts, counted=counted)
+    assert plan_fit is not None and plan_fit.verdict == judged and text in plan_fit.sentence
+    assert plan_fit.memory == counted and plan_fit.changes == ()
     assert plan_estimate.check_plan_fit(plan, {}, None, facts) is None
 
 
 def test_foreign_names_are_shown_not_obeyed() -> None:
     setup = TrainingSetup(method="qlora", length=2048)
-    found = check_fit(
+    fit = check_fit(
         LARGE, setup, AvailableGpu(name="a\x1b[31m", memory=16e9), smaller=[("b\x1b[2J", SMALL)]
     )
-    assert "\x1b" not in found.sentence + "".join(one.description for one in found.changes)
+    assert "\x1b" not in fit.sentence + "".join(change.description for change in fit.changes)

@@ -42,21 +42,21 @@ def _peak(setup: TrainingSetup) -> float:
 
 @given(setup=SETUPS)
 def test_the_parts_add_up_to_the_peak(setup: TrainingSetup) -> None:
-    found = estimate_memory(LLAMA_8B, setup)
-    assert tuple(found.parts) == PARTS
-    assert sum(part.value for part in found.parts.values()) == pytest.approx(found.peak.value)
-    assert all(part.value >= 0 and part.source for part in found.parts.values())
-    low, high = found.peak.low, found.peak.high
+    memory = estimate_memory(LLAMA_8B, setup)
+    assert tuple(memory.parts) == PARTS
+    assert sum(part.value for part in memory.parts.values()) == pytest.approx(memory.peak.value)
+    assert all(part.value >= 0 and part.source for part in memory.parts.values())
+    low, high = memory.peak.low, memory.peak.high
     assert low is not None and high is not None
-    assert low < found.peak.value < high and high / low <= 1.35
+    assert low < memory.peak.value < high and high / low <= 1.35
 
 
-@pytest.mark.parametrize("model", configs(), ids=lambda one: one.name)
+@pytest.mark.parametrize("model", configs(), ids=lambda item: item.name)
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 def test_no_range_begins_below_what_is_held_for_sure(model: ModelConfig, method: Method) -> None:
-    found = estimate_memory(build_shape(model.config, model.source), TrainingSetup(method=method))
-    sure = sum(found.parts[name].value for name in ("weights", "adapter", "optimizer"))
-    assert found.peak.low is not None and sure <= found.peak.low < found.peak.value
+    memory = estimate_memory(build_shape(model.config, model.source), TrainingSetup(method=method))
+    sure = sum(memory.parts[name].value for name in ("weights", "adapter", "optimizer"))
+    assert memory.peak.low is not None and sure <= memory.peak.low < memory.peak.value
 
 
 @given(setup=SETUPS)
@@ -82,9 +82,9 @@ def test_targets_that_the_model_lacks_are_a_sentence() -> None:
 
 
 def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
-    found = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora", batch_size=1, length=2048))
-    assert found.peak.high is not None and found.peak.high < 16 * GIB
-    assert found.parts["weights"].value / GIB == pytest.approx(5.31, abs=0.02)
+    memory = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora", batch_size=1, length=2048))
+    assert memory.peak.high is not None and memory.peak.high < 16 * GIB
+    assert memory.parts["weights"].value / GIB == pytest.approx(5.31, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_trl_decides_how_the_loss_is_computed(version: str | None, head: str) ->
 
 
 def test_memory_is_plain_data() -> None:
-    found = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora"))
-    assert msgspec.convert(msgspec.to_builtins(found), MemoryEstimate) == found
+    memory = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora"))
+    assert msgspec.convert(msgspec.to_builtins(memory), MemoryEstimate) == memory
 
 
 LLAMA_3B = build_shape(
@@ -144,8 +144,8 @@ def test_published_peaks_lie_in_the_range(
 
 
 def test_the_range_is_as_narrow_for_a_mixture_as_for_any_other() -> None:
-    for one in configs():
+    for config in configs():
         peak = estimate_memory(
-            build_shape(one.config, one.source), TrainingSetup(method="qlora")
+            build_shape(config.config, config.source), TrainingSetup(method="qlora")
         ).peak
-        assert peak.low and peak.high and 1.3 < peak.high / peak.low <= 1.35, one.name
+        assert peak.low and peak.high and 1.3 < peak.high / peak.low <= 1.35, config.name

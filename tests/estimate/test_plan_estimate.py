@@ -36,9 +36,9 @@ RECIPES = st.builds(
 )
 
 
-def seconds(found: RecipeEstimate) -> float:
-    assert found.time is not None
-    return found.time.value
+def seconds(recipe_estimate: RecipeEstimate) -> float:
+    assert recipe_estimate.time is not None
+    return recipe_estimate.time.value
 
 
 def of(
@@ -46,28 +46,28 @@ def of(
     shape: ModelShape | None = LLAMA, merges: bool = True,
 ) -> RecipeEstimate:  # fmt: skip
     plan = msgspec.structs.replace(PLAN, recipe=recipe, finish=Finish(merge=merges))
-    found = plan_estimate.estimate_on(machine, plan, rows, shape)
-    assert found is not None
-    return found
+    on = plan_estimate.estimate_on(machine, plan, rows, shape)
+    assert on is not None
+    return on
 
 
 @given(RECIPES)
 def test_each_figure_has_a_source_and_holds_its_middle(recipe: Recipe) -> None:
-    found = of(recipe)
+    result = of(recipe)
     figures = [
-        found.steps, found.tokens, found.padding, found.cut, found.time, found.whole,
-        *found.parts.values(),
+        result.steps, result.tokens, result.padding, result.cut, result.time, result.whole,
+        *result.parts.values(),
     ]  # fmt: skip
-    for one in figures:
-        assert one is not None and one.source
-        assert (one.low is None) == (one.high is None)
-        if one.low is not None and one.high is not None:
-            assert one.low <= one.value <= one.high
-    assert found.whole is not None and found.whole.value > seconds(found)
-    assert found.evaluations >= 1 and found.memory is not None and found.cost is None
+    for figure in figures:
+        assert figure is not None and figure.source
+        assert (figure.low is None) == (figure.high is None)
+        if figure.low is not None and figure.high is not None:
+            assert figure.low <= figure.value <= figure.high
+    assert result.whole is not None and result.whole.value > seconds(result)
+    assert result.evaluations >= 1 and result.memory is not None and result.cost is None
     if not recipe.packing:
         rows = (2000, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs)
-        assert found.steps.value == training_setup.total_steps(*rows)
+        assert result.steps.value == training_setup.total_steps(*rows)
 
 
 @given(RECIPES)
@@ -89,24 +89,24 @@ def test_what_was_measured_comes_first() -> None:
     earlier = msgspec.structs.replace(A100, speeds=(RunSpeed(run="mine", tokens_per_s=100.0),))
     assert seconds(of(Recipe(), earlier)) == pytest.approx(of(Recipe()).tokens.value / 100)
     probed = msgspec.structs.replace(earlier, probed=50.0)
-    found = of(Recipe(packing=True), probed)
-    assert seconds(found) == pytest.approx(found.tokens.value / 50)
-    assert found.time is not None and found.time.source.startswith("measured")
+    result = of(Recipe(packing=True), probed)
+    assert seconds(result) == pytest.approx(result.tokens.value / 50)
+    assert result.time is not None and result.time.source.startswith("measured")
 
 
 def test_what_is_not_known_is_none() -> None:
     odd = TrainingMachine(gpu=True, cores=8)
     assert (of(Recipe(), odd).time, of(Recipe(), odd).whole, of(Recipe(), odd).cost) == (None,) * 3
-    found = of(Recipe(), shape=None)
-    assert (found.time, found.memory) == (None, None) and found.steps.value > 0
+    result = of(Recipe(), shape=None)
+    assert (result.time, result.memory) == (None, None) and result.steps.value > 0
     with pytest.raises(ValueError):
         of(Recipe(), rows={"train": RAGGED.scaled(0)})
 
 
 def test_processors_are_told_from_cards() -> None:
-    found = of(Recipe(), TrainingMachine(cores=2, bfloat16_cpu=True))
-    assert found.time is not None and "CPU cores" in found.time.source
-    assert seconds(found) > 50 * seconds(of(Recipe()))
+    result = of(Recipe(), TrainingMachine(cores=2, bfloat16_cpu=True))
+    assert result.time is not None and "CPU cores" in result.time.source
+    assert seconds(result) > 50 * seconds(of(Recipe()))
 
 
 def test_memory_is_estimated_as_the_run_will_be() -> None:
@@ -120,8 +120,8 @@ def test_memory_is_estimated_as_the_run_will_be() -> None:
     assert (second.precision, second.length) == ("bf16", 512)
     assert plan_estimate.resolve_setup(Recipe(method="qlora"), old).precision == "fp32"
     assert plan_estimate.resolve_setup(Recipe(), TrainingMachine(cores=2)).checkpointing is False
-    found = of(Recipe(max_length=512, packing=True, method="qlora"))
-    assert found.memory == memory.estimate_memory(LLAMA, second)
+    result = of(Recipe(max_length=512, packing=True, method="qlora"))
+    assert result.memory == memory.estimate_memory(LLAMA, second)
     rough = of(Recipe(), TrainingMachine(cores=2)).memory
     assert rough and rough.peak.high and rough.peak.low
     assert rough.peak.high > 2 * rough.peak.low, "on processors little is known"
@@ -145,10 +145,10 @@ def test_a_recipe_costs_what_its_whole_run_takes() -> None:
 def test_hours_are_of_cards_that_are_known_and_large_enough() -> None:
     names = ["a100-40gb", "h100-80gb", "rtx-4090", "t4", "abacus"]
     inputs = msgspec.structs.replace(PLAN, recipe=Recipe(method="qlora")), ROWS
-    found, small = plan_estimate.estimate_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
-    assert list(found) == ["h100-80gb"]
+    result, small = plan_estimate.estimate_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
+    assert list(result) == ["h100-80gb"]
     assert small == {"a100-40gb", "rtx-4090", "t4"}, "of an abacus nothing is known"
-    known = plan_estimate.estimate_gpus(*inputs, LLAMA, names).hours
-    assert set(names) - set(known) == {"abacus"}
-    assert known["h100-80gb"].value < known["a100-40gb"].value < known["t4"].value
-    assert all(one.unit == "h" and one.source and one.as_of for one in known.values())
+    expected = plan_estimate.estimate_gpus(*inputs, LLAMA, names).hours
+    assert set(names) - set(expected) == {"abacus"}
+    assert expected["h100-80gb"].value < expected["a100-40gb"].value < expected["t4"].value
+    assert all(item.unit == "h" and item.source and item.as_of for item in expected.values())

@@ -120,24 +120,24 @@ def test_what_cannot_be_read_or_kept_is_no_error(plan: Plan, cache: Path) -> Non
 
 
 def test_the_time_is_that_of_all_tokens_and_evaluations() -> None:
-    found = probe_cache.training_time(measured(), 3, 6)
-    assert found.value == 3 * 50_000 / 1000 + 6 * 4000 / 2000
+    result = probe_cache.training_time(measured(), 3, 6)
+    assert result.value == 3 * 50_000 / 1000 + 6 * 4000 / 2000
     none = probe_cache.training_time(measured(evaluation_tokens_per_s=None), 1, 0)
     assert none.value == 50
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=6), st.floats(0.1, 9), st.integers(0, 50))
 def test_the_time_lies_within_its_range(rates: list[float], epochs: float, looks: int) -> None:
-    found = probe_cache.training_time(measured(rates=rates), epochs, looks)
-    assert found.low is not None and found.high is not None
-    assert found.low < found.value < found.high
+    result = probe_cache.training_time(measured(rates=rates), epochs, looks)
+    assert result.low is not None and result.high is not None
+    assert result.low < result.value < result.high
 
 
 def test_every_number_is_a_figure_that_says_where_and_when(plan: Plan) -> None:
     probe = kept(plan)
     figures = [probe.memory, probe.tokens_per_s, probe.useful_tokens_per_s, probe.step_s,
                probe.seconds, probe.device_memory, *probe.memory_parts.values()]  # fmt: skip
-    assert all(one.source and one.as_of for one in figures)
+    assert all(figure.source and figure.as_of for figure in figures)
     assert probe.memory.value == 4000, "the most of loading, steps and evaluation"
 
 

@@ -38,7 +38,7 @@ LENGTHS: dict[str, LengthDistribution | None] = {
     "train": lengths_of([200, 300, 450] * 200), "validation": lengths_of([200, 300, 450] * 20),
 }  # fmt: skip
 MODELS = [
-    next(one for one in model_configs.configs() if one.name == name)
+    next(config for config in model_configs.configs() if config.name == name)
     for name in (
         "Llama 3.1 8B", "Llama 3.3 70B", "gpt-oss-20B", "Gemma 3 27B", "Qwen3 30B-A3B",
     )
@@ -53,29 +53,29 @@ RECIPES = (
 
 def machine(card: str | None) -> MachineInfo:
     """Return a machine with such a GPU, or with none."""
-    one = gpu_specs.find_gpu(card) if card else None
-    gpu = (Gpu(name=one.name, memory=round(one.memory * 2**30)),) if one else ()
+    item = gpu_specs.find_gpu(card) if card else None
+    gpu = (Gpu(name=item.name, memory=round(item.memory * 2**30)),) if item else ()
     return make_machine(*gpu, memory=64 * 10**9, cores=8, disk_free=10**12, extras=("local",))
 
 
-def figures(found: Any, where: str = "") -> Iterator[tuple[str, Figure]]:
+def figures(result: Any, where: str = "") -> Iterator[tuple[str, Figure]]:
     """Yield every figure among objects, with where it is."""
-    if isinstance(found, Figure):
-        yield where, found
-    elif isinstance(found, msgspec.Struct):
-        for name in found.__struct_fields__:
-            yield from figures(getattr(found, name), f"{where}.{name}")
-    elif isinstance(found, dict):
-        for name, one in found.items():
-            yield from figures(one, f"{where}.{name}")
-    elif isinstance(found, list | tuple):
-        for number, one in enumerate(found):
-            yield from figures(one, f"{where}[{number}]")
+    if isinstance(result, Figure):
+        yield where, result
+    elif isinstance(result, msgspec.Struct):
+        for name in result.__struct_fields__:
+            yield from figures(getattr(result, name), f"{where}.{name}")
+    elif isinstance(result, dict):
+        for name, item in result.items():
+            yield from figures(item, f"{where}.{name}")
+    elif isinstance(result, list | tuple):
+        for number, item in enumerate(result):
+            yield from figures(item, f"{where}[{number}]")
 
 
-def undated(found: Any) -> list[str]:
+def undated(result: Any) -> list[str]:
     """Return where figures lack a source, or a date that is a month or a day that was."""
-    return [where for where, one in figures(found) if not one.source or not is_date(one.as_of)]
+    return [where for where, item in figures(result) if not item.source or not is_date(item.as_of)]
 
 
 def is_date(text: str | None) -> bool:
@@ -86,8 +86,8 @@ def is_date(text: str | None) -> bool:
     return day <= datetime.date.today()
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda one: one.method)
-@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda item: item.method)
+@pytest.mark.parametrize("model", MODELS, ids=lambda item: item.name)
 def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
     model: model_configs.ModelConfig, recipe: Recipe
 ) -> None:
@@ -100,23 +100,23 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
     hour = packaged().gpu("a100-40gb", "on demand")[0]
     for card in CARDS:
         facts = machine(card)
-        come = plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, hour=hour)
-        assert come is not None and len(list(figures(come))) >= 12
-        found = [
-            come,
+        arrived = plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, hour=hour)
+        assert arrived is not None and len(list(figures(arrived))) >= 12
+        result = [
+            arrived,
             plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, speeds=speeds),
-            plan_estimate.run_hours(come),
+            plan_estimate.run_hours(arrived),
             plan_estimate.check_plan_fit(plan, LENGTHS, shape, facts),
             article.compare_with_article(plan, LENGTHS, shape, facts),
-            plan_estimate.estimate_gpus(plan, LENGTHS, shape, {one for one, _ in packaged().cards()}).hours,
+            plan_estimate.estimate_gpus(plan, LENGTHS, shape, {item for item, _ in packaged().cards()}).hours,
             plan_estimate.rental_price(facts.gpus[0] if facts.gpus else None, packaged()),
             disk.estimate_parts(
-                trained=come.memory.trained if come.memory else 1, parameters=shape.parameters,
+                trained=arrived.memory.trained if arrived.memory else 1, parameters=shape.parameters,
                 adapter=recipe.method != "full", merges=True, download=10**9,
             ),
             disk.estimate_later_exports(shape.parameters),
         ]  # fmt: skip
-        assert undated(found) == []
+        assert undated(result) == []
 
 
 def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
@@ -125,10 +125,10 @@ def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
     here = plan_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
     shape = architectures.build_shape(MODELS[0].config, MODELS[0].source)
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
-    found = plan_estimate.estimate_on(here, plan, {"train": train}, shape)
-    assert found is not None
-    assert found.time is not None and found.time.as_of == "2026-11-02"
-    assert found.whole is not None and found.whole.as_of == "2026-11"  # with what was assumed
+    on = plan_estimate.estimate_on(here, plan, {"train": train}, shape)
+    assert on is not None
+    assert on.time is not None and on.time.as_of == "2026-11-02"
+    assert on.whole is not None and on.whole.as_of == "2026-11"  # with what was assumed
 
 
 @pytest.mark.parametrize("edition", ["current", "2026-04"])
@@ -146,9 +146,9 @@ def test_all_costs_have_a_source_and_a_date(
         tokens=TokenEstimate(value=1_000_000, low=900_000, high=1_200_000), epochs=3, rows=4_000,
         counted="counted",
     )  # fmt: skip
-    found = cost_inputs.compute_costs(load, arguments, request=(Decimal(200), Decimal(100)))
-    assert len(list(figures(found))) > 50
-    assert undated(found) == []
+    costs = cost_inputs.compute_costs(load, arguments, request=(Decimal(200), Decimal(100)))
+    assert len(list(figures(costs))) > 50
+    assert undated(costs) == []
 
 
 def test_what_the_rows_say_has_a_source_and_a_date(
@@ -156,33 +156,35 @@ def test_what_the_rows_say_has_a_source_and_a_date(
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
     rows = tmp_path / "rows.jsonl"
-    one = '{"messages": [{"role": "user", "content": "%d"}, {"role": "assistant", "content": "b"}]}'
-    rows.write_text("\n".join(one % number for number in range(40)))
-    found = advise_data.read_evidence(str(rows))
-    assert isinstance(found, evidence.Evidence) and found.tokens is not None
-    document = report.advise_on_data(found, machine("A100 80 GB"), {}, TODAY)
+    item = (
+        '{"messages": [{"role": "user", "content": "%d"}, {"role": "assistant", "content": "b"}]}'
+    )
+    rows.write_text("\n".join(item % number for number in range(40)))
+    result = advise_data.read_evidence(str(rows))
+    assert isinstance(result, evidence.Evidence) and result.tokens is not None
+    document = report.advise_on_data(result, machine("A100 80 GB"), {}, TODAY)
     assert len(list(figures(document))) >= 3
     assert undated(document) == []
 
 
 def test_what_is_said_of_the_providers_has_a_source_and_a_date() -> None:
-    said = PROVIDERS.read_text("utf-8")
-    assert "$" not in said, "money stands in no words: it has its number, and so a figure"
-    known = catalog()
+    text = PROVIDERS.read_text("utf-8")
+    assert "$" not in text, "money stands in no words: it has its number, and so a figure"
+    expected = catalog()
     claims = [
         claim
-        for provider in known.providers
-        for factors in (provider.factors, *(one.factors for one in provider.platforms))
+        for provider in expected.providers
+        for factors in (provider.factors, *(platform.factors for platform in provider.platforms))
         for some in factors.values()
         for claim in some
     ]
-    prices = [(one.price, one) for one in claims if "$" in one.statement]
-    needs = [(one.memory, one) for one in known.needs]
+    prices = [(claim.price, claim) for claim in claims if "$" in claim.statement]
+    needs = [(need.memory, need) for need in expected.needs]
     assert len(prices) >= 8 and len(needs) == 4
-    for found, one in (*prices, *needs):
-        assert found is not None and (found.source, found.as_of) == (one.source, one.as_of)
-        assert undated(found) == []
-    assert all(one.source and is_date(one.as_of) for one in claims)
+    for result, item in (*prices, *needs):
+        assert result is not None and (result.source, result.as_of) == (item.source, item.as_of)
+        assert undated(result) == []
+    assert all(claim.source and is_date(claim.as_of) for claim in claims)
 
 
 @pytest.mark.parametrize("one_disk", [True, False])
@@ -193,9 +195,9 @@ def test_room_has_a_source_and_a_date(
     needs = disk.estimate_parts(
         trained=1, parameters=10**9, adapter=True, merges=True, download=10**9
     )
-    found = disk.check_space(needs, tmp_path, tmp_path / "cache", 10**9)
-    assert (found.elsewhere is None) == one_disk
-    assert len(list(figures(found))) >= 7 and undated(found) == []
+    space = disk.check_space(needs, tmp_path, tmp_path / "cache", 10**9)
+    assert (space.elsewhere is None) == one_disk
+    assert len(list(figures(space))) >= 7 and undated(space) == []
 
 
 def test_no_figure_is_made_without_saying_its_date() -> None:
@@ -204,7 +206,7 @@ def test_no_figure_is_made_without_saying_its_date() -> None:
     for file in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Figure":
-                named = {one.arg for one in node.keywords}
+                named = {keyword.arg for keyword in node.keywords}
                 if not {"source", "as_of"} <= named:
                     lacking.append(f"{file.relative_to(folder)}:{node.lineno}")
     assert lacking == []

@@ -17,9 +17,9 @@ from ftwizard.models.shapes import ModelShape
 
 
 def _shape(name: str) -> ModelShape:
-    found = find_config(name)
-    assert found is not None
-    return build_shape(found.config, name)
+    result = find_config(name)
+    assert result is not None
+    return build_shape(result.config, name)
 
 
 SMALL, LARGE = _shape("meta-llama/Llama-3.1-8B"), _shape("meta-llama/Llama-3.1-70B")
@@ -45,33 +45,33 @@ def test_each_card_more_holds_less_but_never_all_of_a_part(
 
 @given(setup=SETUPS, room=st.integers(1, 200))
 def test_the_fewest_are_the_fewest(setup: TrainingSetup, room: int) -> None:
-    found = memory.find_fewest_gpus(LARGE, setup, room * GIB)
-    if found is None:
+    fewest_gpus = memory.find_fewest_gpus(LARGE, setup, room * GIB)
+    if fewest_gpus is None:
         assert (memory.estimate_sharded(LARGE, setup, memory.MAX_CARDS).peak.high or 0) > room * GIB
         return
-    assert (found.memory.peak.high or 0) <= room * GIB
-    if found.cards > 2:
-        less = memory.estimate_sharded(LARGE, setup, found.cards - 1)
+    assert (fewest_gpus.memory.peak.high or 0) <= room * GIB
+    if fewest_gpus.cards > 2:
+        less = memory.estimate_sharded(LARGE, setup, fewest_gpus.cards - 1)
         assert (less.peak.high or 0) > room * GIB
 
 
 def test_70_billion_on_24_gib_takes_several_and_says_that_they_are_not_used_here() -> None:
-    found = check_fit(LARGE, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
-    assert found.verdict == "does not fit" and found.sharded is not None
-    assert 2 < found.sharded.cards <= 4
-    assert f"Sharded over {found.sharded.cards} such GPUs, each would need" in found.sentence
-    assert "ftwizard trains on one GPU" in found.sentence and "accelerate" in found.sentence
+    fit = check_fit(LARGE, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
+    assert fit.verdict == "does not fit" and fit.sharded is not None
+    assert 2 < fit.sharded.cards <= 4
+    assert f"Sharded over {fit.sharded.cards} such GPUs, each would need" in fit.sentence
+    assert "ftwizard trains on one GPU" in fit.sentence and "accelerate" in fit.sentence
 
 
 def test_what_only_fits_sharded_with_less_says_with_what() -> None:
     setup = msgspec.structs.replace(QLORA, method="lora", batch_size=8, length=2048)
-    found = check_fit(LARGE, setup, AvailableGpu(name="RTX 4090", memory=24 * GIB))
-    assert found.sharded is not None
-    assert "(QLoRA, 1 row of 2,048 tokens per pass)" in found.sentence
+    fit = check_fit(LARGE, setup, AvailableGpu(name="RTX 4090", memory=24 * GIB))
+    assert fit.sharded is not None
+    assert "(QLoRA, 1 row of 2,048 tokens per pass)" in fit.sentence
 
 
 def test_what_fits_is_not_sharded() -> None:
-    found = check_fit(SMALL, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
-    assert found.sharded is None and "Sharded" not in found.sentence
+    fit = check_fit(SMALL, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
+    assert fit.sharded is None and "Sharded" not in fit.sentence
     tiny = check_fit(LARGE, QLORA, AvailableGpu(name="a card", memory=4 * GIB))
     assert tiny.sharded is None and "Sharded" not in tiny.sentence

@@ -83,9 +83,9 @@ def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint:
 
 
 def test_yaml_means_what_it_says() -> None:
-    one = plan_file.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\nprovider_reason: no\n")
-    assert one.recipe.learning_rate == 1e-4
-    assert one.provider_reason == "no"
+    item = plan_file.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\nprovider_reason: no\n")
+    assert item.recipe.learning_rate == 1e-4
+    assert item.provider_reason == "no"
 
 
 @pytest.mark.parametrize("text", ["", "3", "[1]", "a: !!python/object/apply:os.system [id]\n"])
@@ -137,9 +137,9 @@ def test_a_file_of_prompts_may_have_blanks_in_its_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_loaded_plan_says_its_learning_rate(tmp_path: Path, recipe: str, rate: float) -> None:
-    one = plan_file.load(_file(tmp_path, f"{MINIMAL}{recipe}\n"))
-    assert one.recipe.learning_rate == rate
-    assert plan_file.parse(plan_file.dump(one)) == one
+    item = plan_file.load(_file(tmp_path, f"{MINIMAL}{recipe}\n"))
+    assert item.recipe.learning_rate == rate
+    assert plan_file.parse(plan_file.dump(item)) == item
 
 
 def test_contradicting_fields_are_refused(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_many_epochs_need_insistence(tmp_path: Path) -> None:
 def test_file_names_are_relative_to_the_plan(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     text = MINIMAL.replace("owner/model", "base")
-    one = plan_file.load(_file(tmp_path, text))
-    assert one.data.files.train == str(tmp_path / "rows.jsonl")
-    assert one.model.name == str(tmp_path / "base")
+    item = plan_file.load(_file(tmp_path, text))
+    assert item.data.files.train == str(tmp_path / "rows.jsonl")
+    assert item.model.name == str(tmp_path / "base")
     assert plan_file.load(_file(tmp_path, MINIMAL)).model.name == "owner/model"
     asked = plan_file.load(_file(tmp_path, MINIMAL + "samples: {prompts: ask.txt}\n")).samples
     assert asked.prompts == str(tmp_path / "ask.txt")

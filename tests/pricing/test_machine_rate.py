@@ -63,9 +63,14 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_dollars_an_hour_are_read_as_people_write_them(typed: str) -> None:
     assert machine_rate.parse_typed_price(typed).usd == Decimal("1.5")
-    (one,) = user_prices.parse_options([f"machine={typed}"], TODAY)
-    assert (one.usd, one.unit, one.own, one.as_of) == (Decimal("1.5"), "hour", True, "2026-11-25")
-    assert one.source.startswith("your own")
+    (option,) = user_prices.parse_options([f"machine={typed}"], TODAY)
+    assert (option.usd, option.unit, option.own, option.as_of) == (
+        Decimal("1.5"),
+        "hour",
+        True,
+        "2026-11-25",
+    )
+    assert option.source.startswith("your own")
 
 
 @pytest.mark.parametrize(
@@ -86,11 +91,11 @@ def test_what_is_no_price_of_an_hour_says_what_would_be(typed: str, hint: str) -
 @given(typed=st.text(max_size=20))
 def test_whatever_is_typed_is_a_price_or_a_sentence(typed: str) -> None:
     try:
-        found = machine_rate.parse_typed_price(typed)
+        typed_price = machine_rate.parse_typed_price(typed)
     except FtwizardError as error:
         assert make_visible(error.message) == error.message and error.hint
     else:
-        assert found.usd.is_finite() and found.usd >= 0
+        assert typed_price.usd.is_finite() and typed_price.usd >= 0
 
 
 def test_a_run_takes_no_other_price() -> None:
@@ -103,10 +108,10 @@ def test_a_run_takes_no_other_price() -> None:
 
 
 def test_only_what_was_typed_in_the_wizard_is_handed_on(file: Path) -> None:
-    said = machine_rate.parse_typed_price("0.125")
-    assert machine_rate.price_arguments(said) == ("--price", "machine=0.125")
+    typed_price = machine_rate.parse_typed_price("0.125")
+    assert machine_rate.price_arguments(typed_price) == ("--price", "machine=0.125")
     assert machine_rate.price_arguments(None) == ()
-    machine_rate.save_price(said.usd)
+    machine_rate.save_price(typed_price.usd)
     assert machine_rate.price_arguments(machine_rate.read_saved_price()) == (), (
         "a run looks there itself"
     )
@@ -121,14 +126,14 @@ def test_a_row_of_the_file_needs_a_kind_and_an_amount(file: Path) -> None:
     file.write_text(
         OTHER + '[[prices]]\nkind = "machine"\nusd = 0.40\nlow = 0.3\nas_of = "2026-10"\n'
     )
-    found = machine_rate.read_price()
-    assert found and (found.usd, found.low, found.as_of) == (
+    price = machine_rate.read_price()
+    assert price and (price.usd, price.low, price.as_of) == (
         Decimal("0.40"),
         Decimal("0.3"),
         "2026-10",
     )
-    said = machine_rate.read_price(["machine=2"])
-    assert said and said.usd == 2, "what a command says comes first"
+    text = machine_rate.read_price(["machine=2"])
+    assert text and text.usd == 2, "what a command says comes first"
 
 
 @pytest.mark.parametrize(
@@ -158,8 +163,12 @@ def test_a_slip_in_the_file_is_named_and_the_wizard_goes_on_without(
 
 def test_a_price_is_remembered_dated_and_private(file: Path) -> None:
     assert machine_rate.save_price(Decimal("1.50")) == file
-    found = machine_rate.read_saved_price()
-    assert found and found.usd == Decimal("1.50") and found.as_of == str(datetime.date.today())
+    saved_price = machine_rate.read_saved_price()
+    assert (
+        saved_price
+        and saved_price.usd == Decimal("1.50")
+        and saved_price.as_of == str(datetime.date.today())
+    )
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text().startswith("# Your own prices")
 
@@ -185,7 +194,7 @@ def test_all_else_in_the_file_stays(rows: list[str], usd: Decimal, tmp_path_fact
             machine_rate.save_price(amount)
         after = user_prices.from_file(file, datetime.date.today())
         text = file.read_text()
-    assert [one.usd for one in after if one.kind == "machine"] == [usd]
+    assert [item.usd for item in after if item.kind == "machine"] == [usd]
     assert [(o.kind, o.usd, o.note) for o in after if o.kind != "machine"] == [
         (o.kind, o.usd, o.note) for o in before if o.kind != "machine"
     ]
@@ -239,8 +248,8 @@ def test_a_run_keeps_the_price_to_the_last_digit(usd: Decimal, tmp_path_factory:
 
 
 def test_the_price_that_was_said_last_is_the_run_s(tmp_path: Path) -> None:
-    one, two = machine_rate.price_record(rate("1")), machine_rate.price_record(rate("2"))
-    folder = run_with(tmp_path, one, {}, two, {})
+    item, two = machine_rate.price_record(rate("1")), machine_rate.price_record(rate("2"))
+    folder = run_with(tmp_path, item, {}, two, {})
     assert machine_rate.read_recorded_price(folder) == rate("2")
     folder.attempt(2).write_text("{")
     assert machine_rate.read_recorded_price(folder) == rate("1"), (
@@ -264,9 +273,9 @@ def test_a_damaged_record_is_no_price(kept: Any, tmp_path: Path) -> None:
 
 def test_cost_is_time_times_price() -> None:
     time = Figure(value=7200, unit="s", low=3600, high=10_800, source="a time")
-    found = machine_rate.estimate_cost(time, rate("1.5", low=Decimal(1), high=Decimal(2)))
-    assert found and (found.value, found.low, found.high) == (3.0, 1.0, 6.0)
-    assert found.as_of == "2026-11" and "$1.50 per hour (a price)" in found.source
+    cost = machine_rate.estimate_cost(time, rate("1.5", low=Decimal(1), high=Decimal(2)))
+    assert cost and (cost.value, cost.low, cost.high) == (3.0, 1.0, 6.0)
+    assert cost.as_of == "2026-11" and "$1.50 per hour (a price)" in cost.source
     assert (
         machine_rate.estimate_cost(None, rate("1")) is None
         and machine_rate.estimate_cost(time, None) is None
@@ -278,9 +287,10 @@ def test_cost_is_time_times_price() -> None:
 @given(seconds=st.integers(0, 10**7), usd=AMOUNTS)
 def test_cost_so_far_is_exact(seconds: int, usd: Decimal) -> None:
     assert machine_rate.usd_for(seconds, usd) * 3600 == pytest.approx(seconds * usd)
-    found = machine_rate.measured_cost(seconds, rate(str(usd)))
+    result = machine_rate.measured_cost(seconds, rate(str(usd)))
     assert (
-        found.value == float(machine_rate.usd_for(seconds, usd)) and found.low is found.high is None
+        result.value == float(machine_rate.usd_for(seconds, usd))
+        and result.low is result.high is None
     )
     assert machine_rate.usd_for(10_800, Decimal("0.1")) == Decimal("0.3"), "no dust of floats"
 
@@ -307,30 +317,32 @@ HOURS = Figure(value=2, unit="h", low=1, high=4, source="worked out")
 def row(**asked: Any) -> Any:
     price = asked.pop("price", "0.5")
     table = packaged().at(rate(price)) if price else packaged()
-    found = [
+    result = [
         o
         for o in offer_list.list_offers(LOAD, table, PricingQuery(today=TODAY, **asked))
         if o.provider == "local"
     ]
-    return next((one for one in found if one.card is None), None)
+    return next((item for item in result if item.card is None), None)
 
 
 def test_the_row_of_this_machine_goes_by_its_price() -> None:
-    one = row(
+    item = row(
         here=LocalOffer(hours=HOURS), volume=Volume(tokens_in=Decimal(1), tokens_out=Decimal(1))
     )
-    assert one.name == THIS_MACHINE and not one.stale
-    assert (one.training.value, one.training.low, one.training.high) == (1.0, 0.5, 2.0)
-    assert (one.setup.value, one.setup.low, one.setup.high) == (0.5, 0.25, 1.0), "a line of its own"
-    assert one.monthly.value == 365 and one.rate.value == 0.5
+    assert item.name == THIS_MACHINE and not item.stale
+    assert (item.training.value, item.training.low, item.training.high) == (1.0, 0.5, 2.0)
+    assert (item.setup.value, item.setup.low, item.setup.high) == (0.5, 0.25, 1.0), (
+        "a line of its own"
+    )
+    assert item.monthly.value == 365 and item.rate.value == 0.5
     assert row(here=LocalOffer(hours=HOURS), edition="2026-04").training.value == 1.0
     assert row().training is None, "hours that are not known cost what is not known"
 
 
 def test_without_a_price_it_is_unknown_and_never_0() -> None:
-    one = row(price=None, here=LocalOffer(hours=HOURS))
-    assert (one.training, one.rate, one.setup, one.monthly) == (None,) * 4
-    assert one.hours == HOURS and "--price machine=USD" in one.notes[0]
+    item = row(price=None, here=LocalOffer(hours=HOURS))
+    assert (item.training, item.rate, item.setup, item.monthly) == (None,) * 4
+    assert item.hours == HOURS and "--price machine=USD" in item.notes[0]
     assert row(price=None, edition="2026-04") is None
 
 
@@ -338,8 +350,8 @@ def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
     machine_rate.save_price(Decimal(3))
 
     def price(*texts: str, gpu: str | None) -> Decimal | None:
-        found = cost_inputs.load_prices(argparse.Namespace(price=list(texts), gpu=gpu)).machine()
-        return found.usd if found else None
+        result = cost_inputs.load_prices(argparse.Namespace(price=list(texts), gpu=gpu)).machine()
+        return result.usd if result else None
 
     assert price(gpu=None) == 3
     assert price(gpu="RTX 4090") is None
@@ -347,11 +359,16 @@ def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
 
 
 def test_what_a_card_is_rented_for_is_a_guide_alone() -> None:
-    one = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
-    found = plan_estimate.rental_price(one, packaged())
-    assert found and found.low and found.value
-    said = machine_rate.describe_rental(found)
-    assert "for comparison" in said and "RTX 4090" in said and found.as_of and found.as_of in said
+    gpu = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
+    result = plan_estimate.rental_price(gpu, packaged())
+    assert result and result.low and result.value
+    rental = machine_rate.describe_rental(result)
+    assert (
+        "for comparison" in rental
+        and "RTX 4090" in rental
+        and result.as_of
+        and result.as_of in rental
+    )
     assert (
         plan_estimate.rental_price(None, packaged()) is None
         and machine_rate.describe_rental(None) == ""

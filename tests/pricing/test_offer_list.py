@@ -35,7 +35,7 @@ def table(
     **asked: Any,
 ) -> dict[str, Offer]:  # fmt: skip
     ask = PricingQuery(today=TODAY, edition=edition, **asked)
-    return {one.name: one for one in list_offers(what or load(), prices or packaged(), ask)}
+    return {offer.name: offer for offer in list_offers(what or load(), prices or packaged(), ask)}
 
 
 def cents(figure: Figure | None) -> Decimal | None:
@@ -43,8 +43,8 @@ def cents(figure: Figure | None) -> Decimal | None:
 
 
 def test_the_articles_example_to_the_cent() -> None:
-    found = table(edition="2026-04")
-    assert {name: cents(one.training) for name, one in found.items() if one.training} == {
+    result = table(edition="2026-04")
+    assert {name: cents(item.training) for name, item in result.items() if item.training} == {
         "OpenAI GPT-4.1": Decimal("13.5"), "OpenAI GPT-4.1-mini": Decimal("3.6"),
         "OpenAI GPT-4o": Decimal("112.5"), "A100 40 GB spot": Decimal("3.0"),
         "A100 40 GB on demand": Decimal("7.0"), "Together Llama 3.3 8B": Decimal("20.25"),
@@ -53,20 +53,20 @@ def test_the_articles_example_to_the_cent() -> None:
              "Together Llama 4 Maverick"), Decimal("20.25"),
         ),
     }  # fmt: skip
-    flash = found["Vertex Gemini 2.5 Flash"]
+    flash = result["Vertex Gemini 2.5 Flash"]
     assert flash.training is None and any("check the provider's page" in n for n in flash.notes)
-    assert found["A100 40 GB spot"].hours and found["A100 40 GB spot"].hours.value == 2
-    assert found["OpenAI GPT-4.1"].relative and found["OpenAI GPT-4.1"].relative.value == 50
+    assert result["A100 40 GB spot"].hours and result["A100 40 GB spot"].hours.value == 2
+    assert result["OpenAI GPT-4.1"].relative and result["OpenAI GPT-4.1"].relative.value == 50
     for name in ("OpenAI GPT-4.1", "OpenAI GPT-4.1-mini", "OpenAI GPT-4o"):
-        training = found[name].training
+        training = result[name].training
         assert training and training.low is None and training.high is None
 
 
 def test_the_newer_prices_say_what_the_article_said_where_they_are_far_apart() -> None:
-    one = table()["OpenAI GPT-4.1"]
-    assert one.training and one.other_training
-    assert (one.training.value, one.training.low, one.training.high) == (112.5, 13.5, 112.5)
-    assert (one.training.as_of, one.other_training.value, one.other_training.as_of) == (
+    item = table()["OpenAI GPT-4.1"]
+    assert item.training and item.other_training
+    assert (item.training.value, item.training.low, item.training.high) == (112.5, 13.5, 112.5)
+    assert (item.training.as_of, item.other_training.value, item.other_training.as_of) == (
         "2026-09",
         13.5,
         "2026-04",
@@ -81,34 +81,34 @@ def figures(value: object) -> Iterator[Figure]:
         for name in value.__struct_fields__:
             yield from figures(getattr(value, name))
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from figures(one)
+        for item in value.values():
+            yield from figures(item)
 
 
 @EDITIONS
 def test_every_amount_is_a_figure_with_its_source_and_its_date(edition: Edition) -> None:
     volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(10_000))
-    found = table(edition=edition, volume=volume, share_data=True)
-    seen = 0
-    for one in found.values():
-        for name in one.__struct_fields__:
-            assert not isinstance(getattr(one, name), float | Decimal), (one.name, name)
-        for figure in figures(one):
-            seen += 1
-            assert figure.source and figure.as_of, (one.name, figure)
+    result = table(edition=edition, volume=volume, share_data=True)
+    recorded = 0
+    for item in result.values():
+        for name in item.__struct_fields__:
+            assert not isinstance(getattr(item, name), float | Decimal), (item.name, name)
+        for figure in figures(item):
+            recorded += 1
+            assert figure.source and figure.as_of, (item.name, figure)
             assert figure.unit == "%" or figure.value > 0, "unknown is None, never 0"
             if figure.low is not None and figure.high is not None:
                 assert figure.low <= figure.value <= figure.high
-        assert one.owner
-    assert seen > 30
+        assert item.owner
+    assert recorded > 30
 
 
 @given(tokens=TOKENS, epochs=st.sampled_from([0.5, 1.0, 3.0, 4.0]))
 def test_training_is_tokens_times_price_to_the_last_digit(tokens: int, epochs: float) -> None:
-    found = table(load(tokens, epochs))
+    result = table(load(tokens, epochs))
     whole = Decimal(round(tokens * epochs))
     for name, usd in (("OpenAI GPT-4.1", "25"), ("Vertex Llama 3.1 8B", "0.67")):
-        training = found[name].training
+        training = result[name].training
         assert training and training.value == float(whole * Decimal(usd) / 1_000_000)
 
 
@@ -127,9 +127,9 @@ def test_a_file_costs_what_its_parts_cost_together(parts: list[int], usd: Decima
 
 def test_tokens_of_each_model_are_its_own_and_a_range_stays_one() -> None:
     other = TokenEstimate(value=2_000_000, low=1_000_000, high=3_000_000)
-    one = table(load(by_model={"vertex/llama-3.1-8b": other}))["Vertex Llama 3.1 8B"]
-    assert one.training
-    assert (one.training.low, one.training.value, one.training.high) == (2.01, 4.02, 6.03)
+    item = table(load(by_model={"vertex/llama-3.1-8b": other}))["Vertex Llama 3.1 8B"]
+    assert item.training
+    assert (item.training.low, item.training.value, item.training.high) == (2.01, 4.02, 6.03)
 
 
 def test_together_bills_validation_and_what_is_not_packed() -> None:
@@ -144,26 +144,26 @@ def test_together_bills_validation_and_what_is_not_packed() -> None:
 
 def test_hours_that_are_known_take_the_place_of_the_rule() -> None:
     hours = Figure(value=0.5, unit="h", low=0.4, high=0.8, source="measured", as_of="2026-11-25")
-    found = table(hours={"rtx-4090": hours})
-    one = found["RTX 4090 24 GB on demand"]
-    assert one.hours == hours and one.training
-    assert (one.training.low, one.training.value, one.training.high) == (0.116, 0.185, 0.352)
-    assert found["A100 40 GB spot"].training is None and found["A100 40 GB spot"].rate
-    assert all(one.hours is None for one in table(by_rule=False).values())
+    result = table(hours={"rtx-4090": hours})
+    item = result["RTX 4090 24 GB on demand"]
+    assert item.hours == hours and item.training
+    assert (item.training.low, item.training.value, item.training.high) == (0.116, 0.185, 0.352)
+    assert result["A100 40 GB spot"].training is None and result["A100 40 GB spot"].rate
+    assert all(item.hours is None for item in table(by_rule=False).values())
 
 
 def test_on_a_card_that_is_too_small_nothing_is_unknown_it_does_not_fit() -> None:
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
     small = frozenset({"a100-40gb", "rtx-4090"})
-    found = {
-        (one.card, one.market): one
-        for one in table(hours={}, too_small=small, served=141e9, volume=volume).values()
+    result = {
+        (item.card, item.market): item
+        for item in table(hours={}, too_small=small, served=141e9, volume=volume).values()
     }
-    there = [one for one in found.values() if one.card]
-    assert {one.card for one in there if one.too_small} == small
-    assert all((gpu_costs.TOO_SMALL in one.notes) == one.too_small for one in there)
-    assert all(one.monthly is None for one in there), "141 GB are more than any of them has"
-    assert not any(one.serves for one in there)
+    there = [item for item in result.values() if item.card]
+    assert {item.card for item in there if item.too_small} == small
+    assert all((gpu_costs.TOO_SMALL in item.notes) == item.too_small for item in there)
+    assert all(item.monthly is None for item in there), "141 GB are more than any of them has"
+    assert not any(item.serves for item in there)
 
 
 def test_on_a_machine_that_is_too_small_it_costs_no_amount() -> None:
@@ -197,46 +197,49 @@ def test_there_is_no_break_even_against_a_card_that_cannot_hold_the_model() -> N
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
     asked = PricingQuery(today=TODAY, volume=volume, serve_on="a100-40gb", served=16e9)
     assert not monthly.explain_cannot_serve(asked)
-    assert any(one.break_even for one in offer_list.list_offers(load(), packaged(), asked))
+    assert any(offer.break_even for offer in offer_list.list_offers(load(), packaged(), asked))
     asked = msgspec.structs.replace(asked, served=141e9)
     assert "141.0 GB" in monthly.explain_cannot_serve(asked)
-    assert not any(one.break_even for one in offer_list.list_offers(load(), packaged(), asked))
+    assert not any(offer.break_even for offer in offer_list.list_offers(load(), packaged(), asked))
 
 
 def test_setting_up_is_a_line_of_its_own() -> None:
-    one = table(edition="2026-04")["A100 40 GB spot"]
-    assert one.setup and one.training and "assumed" in one.setup.source
-    assert (one.setup.low, one.setup.value, one.setup.high) == (0.5, 1.5, 4.0)
+    item = table(edition="2026-04")["A100 40 GB spot"]
+    assert item.setup and item.training and "assumed" in item.setup.source
+    assert (item.setup.low, item.setup.value, item.setup.high) == (0.5, 1.5, 4.0)
 
 
 def test_an_old_price_is_marked_whoevers_it_is() -> None:
-    found = table()
-    assert found["Together Llama 3.1 8B"].stale and not found["OpenAI GPT-4.1"].stale
+    result = table()
+    assert result["Together Llama 3.1 8B"].stale and not result["OpenAI GPT-4.1"].stale
     prices = packaged().over(user_prices.parse_options(["together/llama-3.1-8b/training=1"], TODAY))
-    one = table(prices=prices)["Together Llama 3.1 8B"]
+    item = table(prices=prices)["Together Llama 3.1 8B"]
     assert (
-        not one.stale and one.training and one.training.value == 4.5 and one.other_training is None
+        not item.stale
+        and item.training
+        and item.training.value == 4.5
+        and item.other_training is None
     )
     old = [
         msgspec.structs.replace(price, as_of="2026-01")
         for text in ("together/llama-3.1-8b/training=1", "any/a100-40gb/gpu=1.2")
         for price in user_prices.parse_options([text], TODAY)
     ]
-    found = table(prices=packaged().over(old))
-    assert found["Together Llama 3.1 8B"].stale and found["A100 40 GB on demand"].stale
+    result = table(prices=packaged().over(old))
+    assert result["Together Llama 3.1 8B"].stale and result["A100 40 GB on demand"].stale
 
 
 @EDITIONS
 def test_what_an_hour_of_a_gpu_comes_to_has_the_other_edition_beside_it(edition: Edition) -> None:
     volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(10_000))
-    found = table(edition=edition, volume=volume)
-    one, hosted = found["A100 40 GB on demand"], found["OpenAI GPT-4.1"]
+    result = table(edition=edition, volume=volume)
+    item, hosted = result["A100 40 GB on demand"], result["OpenAI GPT-4.1"]
     amounts = {"current": Decimal("2.74"), "2026-04": Decimal("3.50")}
     other = next(usd for name, usd in amounts.items() if name != edition)
-    assert cents(one.hosting) == amounts[edition] and cents(one.other_edition["hosting"]) == other
+    assert cents(item.hosting) == amounts[edition] and cents(item.other_edition["hosting"]) == other
     assert (
-        cents(one.other_edition["monthly"]) == other * 730
-        and cents(one.other_edition["setup"]) == other
+        cents(item.other_edition["monthly"]) == other * 730
+        and cents(item.other_edition["setup"]) == other
     )
     assert hosted.break_even and "monthly" not in hosted.other_edition, (
         "input and output are the same"
@@ -244,7 +247,7 @@ def test_what_an_hour_of_a_gpu_comes_to_has_the_other_edition_beside_it(edition:
     beside = hosted.other_edition["break_even"]
     ratio = hosted.break_even.value / beside.value
     assert ratio == pytest.approx(float(amounts[edition] / other), rel=1e-4)
-    for name, offer in found.items():
+    for name, offer in result.items():
         for key, figure in offer.other_edition.items():
             shown = getattr(offer, key)
             assert shown.as_of != figure.as_of and shown.unit == figure.unit, (name, key)
@@ -254,35 +257,35 @@ def test_the_articles_budget_and_what_it_says_of_batches_are_said() -> None:
     for edition in get_args(Edition):
         notes = table(edition=edition)["A100 40 GB on demand"].notes
         assert any("$3–6 for the training itself" in note for note in notes)
-    said = cost_report.describe_sharing(packaged(), PricingQuery(today=TODAY))
-    assert "applies to standard and batch" in said
+    sharing = cost_report.describe_sharing(packaged(), PricingQuery(today=TODAY))
+    assert "applies to standard and batch" in sharing
 
 
 def test_since_when_a_model_is_tuned_stands_beside_its_end() -> None:
-    found = table()
-    since, notes = found["OpenAI GPT-4o"].since, found["OpenAI GPT-4o"].notes
+    result = table()
+    since, notes = result["OpenAI GPT-4o"].since, result["OpenAI GPT-4o"].notes
     assert since and since.date == "2024-08-20"
     assert (
         notes[0].startswith("Available since 2024-08-20 (OpenAI")
         and "no new jobs from 2027" in notes[0]
     )
-    assert found["OpenAI GPT-4.1"].since is None and "unknown" in found["OpenAI GPT-4.1"].notes[0]
+    assert result["OpenAI GPT-4.1"].since is None and "unknown" in result["OpenAI GPT-4.1"].notes[0]
 
 
 def test_what_can_no_longer_be_tuned_is_said_first() -> None:
-    one = table()["OpenAI GPT-4.1-nano"]
-    assert not one.tunable and one.notes[0].startswith("Since 2026-10-23")
-    one = table()["OpenAI GPT-4.1"]
-    assert one.tunable and one.ends and str(one.ends.date) == "2027-01-14"
-    assert "2027-01-06" in one.notes[0]
+    item = table()["OpenAI GPT-4.1-nano"]
+    assert not item.tunable and item.notes[0].startswith("Since 2026-10-23")
+    item = table()["OpenAI GPT-4.1"]
+    assert item.tunable and item.ends and str(item.ends.date) == "2027-01-14"
+    assert "2027-01-06" in item.notes[0]
 
 
 def test_each_date_has_its_source_and_the_month_it_was_read_in() -> None:
     ended = 0
-    for one in table().values():
-        days = [day for day in (one.until, one.ends) if day is not None]
+    for item in table().values():
+        days = [day for day in (item.until, item.ends) if day is not None]
         assert all(day.source and re.fullmatch(r"20\d\d-\d\d", day.as_of) for day in days)
-        for note in one.notes:
+        for note in item.notes:
             if note.startswith(("Since", "No new jobs", "The tuned model shuts")):
                 assert re.search(r"\([^()]+, as of 20\d\d-\d\d\)", note), note
                 ended += 1
@@ -291,12 +294,12 @@ def test_each_date_has_its_source_and_the_month_it_was_read_in() -> None:
 
 def test_shared_data_halves_answers_at_openai_and_nothing_else() -> None:
     plain, shared = table(), table(share_data=True)
-    for name, one in plain.items():
+    for name, item in plain.items():
         other = shared[name]
-        assert (other.training, other.hosting) == (one.training, one.hosting)
+        assert (other.training, other.hosting) == (item.training, item.hosting)
         for kind in ("input", "cached", "output"):
-            before, after = getattr(one, kind), getattr(other, kind)
-            if before is None or one.platform != "openai":
+            before, after = getattr(item, kind), getattr(other, kind)
+            if before is None or item.platform != "openai":
                 assert after == before
             else:
                 assert after.value * 2 == before.value and "sharing" in after.source
@@ -312,11 +315,11 @@ def test_with_shared_data_answers_cost_less_than_the_bases_which_has_no_discount
 def test_the_discount_is_said_to_be_an_organization_setting() -> None:
     for shares in (False, True):
         query = PricingQuery(today=TODAY, share_data=shares)
-        said = cost_report.describe_sharing(packaged(), query)
-        assert "organization setting" in said and "50%" in said
+        sharing = cost_report.describe_sharing(packaged(), query)
+        assert "organization setting" in sharing and "50%" in sharing
     query = PricingQuery(today=TODAY)
-    said = cost_report.describe_sharing(packaged(), query, confidential=True)
-    assert "confidential" in said and "50%" not in said
+    sharing = cost_report.describe_sharing(packaged(), query, confidential=True)
+    assert "confidential" in sharing and "50%" not in sharing
 
 
 # ------------------------------------------------------------------------------------- the month
@@ -329,40 +332,40 @@ def test_at_the_break_even_both_cost_the_same(requests: int, into: int, out: int
     volume = Volume(
         tokens_in=Decimal(into), tokens_out=Decimal(out), requests=Decimal(requests)
     )  # fmt: skip
-    one = table(volume=volume)["OpenAI GPT-4.1"]
-    assert one.monthly and one.break_even
+    item = table(volume=volume)["OpenAI GPT-4.1"]
+    assert item.monthly and item.break_even
     each = (Decimal(into) * 3 + Decimal(out) * 12) / 1_000_000
-    assert one.monthly.value == float(each * requests)
+    assert item.monthly.value == float(each * requests)
     gpu = Decimal("2.74") * monthly.HOURS
-    turn = Decimal(str(one.break_even.value))
+    turn = Decimal(str(item.break_even.value))
     assert (turn - 1) * each < gpu <= turn * each
-    assert one.break_even.low and one.break_even.high
-    assert one.break_even.low <= one.break_even.value <= one.break_even.high
+    assert item.break_even.low and item.break_even.high
+    assert item.break_even.low <= item.break_even.value <= item.break_even.high
 
 
 def test_hosting_by_the_hour_is_part_of_the_month() -> None:
     own = ["foundry/gpt-4.1/input=3", "foundry/gpt-4.1/output=12"]
     prices = packaged().over(user_prices.parse_options(own, TODAY))
     volume = Volume(tokens_in=Decimal(1000), tokens_out=Decimal(0), requests=Decimal(1000))
-    one = table(prices=prices, volume=volume)["Foundry GPT-4.1"]
-    assert cents(one.monthly) == Decimal("1.70") * 730 + 3
+    item = table(prices=prices, volume=volume)["Foundry GPT-4.1"]
+    assert cents(item.monthly) == Decimal("1.70") * 730 + 3
     dear = user_prices.parse_options([*own, "foundry/gpt-4.1/hosting=9"], TODAY)
-    one = table(prices=packaged().over(dear), volume=volume)["Foundry GPT-4.1"]
-    assert one.break_even is None, "the GPU is cheaper from the first request on"
+    item = table(prices=packaged().over(dear), volume=volume)["Foundry GPT-4.1"]
+    assert item.break_even is None, "the GPU is cheaper from the first request on"
 
 
 def test_a_month_of_what_has_no_price_is_not_known() -> None:
     volume = Volume(tokens_in=Decimal(1), tokens_out=Decimal(1), requests=Decimal(1))
-    one = table(volume=volume)["Vertex Llama 3.1 8B"]
-    assert one.monthly is None and one.break_even is None
+    item = table(volume=volume)["Vertex Llama 3.1 8B"]
+    assert item.monthly is None and item.break_even is None
 
 
 @pytest.mark.parametrize("key", get_args(SortKey))
 def test_sorted_the_unknown_come_last_and_none_is_lost(key: SortKey) -> None:
     volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(100))
-    found = tuple(table(volume=volume).values())
-    ordered = sort_offers(found, key)
-    assert sorted(one.name for one in ordered) == sorted(one.name for one in found)
+    result = tuple(table(volume=volume).values())
+    ordered = sort_offers(result, key)
+    assert sorted(item.name for item in ordered) == sorted(item.name for item in result)
     if key not in ("provider", "name"):
-        values = [f.value if (f := getattr(one, key)) else float("inf") for one in ordered]
+        values = [f.value if (f := getattr(item, key)) else float("inf") for item in ordered]
         assert values == sorted(values) and values[0] < float("inf")

@@ -28,22 +28,22 @@ def run(home: Path, name: str, recipe: str = "", hashes: Any = SAME, **more: Any
 
 
 def compared(*folders: JobFolder) -> Comparison:
-    return comparison.compare([comparison.read_side(one, i) for i, one in enumerate(folders)])
+    return comparison.compare([comparison.read_side(item, i) for i, item in enumerate(folders)])
 
 
 def test_only_settings_that_differ_are_told(home: Path) -> None:
-    found = compared(run(home, "a"), run(home, "b", "recipe: {rank: 8, learning_rate: 1e-4}"))
-    assert found.settings == {"recipe.rank": [16, 8], "recipe.learning_rate": [None, 1e-4]}
-    assert comparison.format_settings(found)[1] == ("recipe.learning_rate", ["–", "0.0001"])
+    result = compared(run(home, "a"), run(home, "b", "recipe: {rank: 8, learning_rate: 1e-4}"))
+    assert result.settings == {"recipe.rank": [16, 8], "recipe.learning_rate": [None, 1e-4]}
+    assert comparison.format_settings(result)[1] == ("recipe.learning_rate", ["–", "0.0001"])
 
 
 def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None:
-    found = compared(run(home, "a"), run(home, "b", steps=60))
-    assert found.comparable == {
+    result = compared(run(home, "a"), run(home, "b", steps=60))
+    assert result.comparable == {
         "validation_loss": True, "training_loss": True, "test": True, "test_loss": True
     }  # fmt: skip
-    assert found.reasons == []
-    rows = dict(comparison.format_scores(found))
+    assert result.reasons == []
+    rows = dict(comparison.format_scores(result))
     assert rows["best validation loss"] == ["0.105 at 40", "✓ 0.07 at 60"]
     assert rows["tokens"] == ["4,000", "6,000"]
 
@@ -63,10 +63,10 @@ def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None
 def test_what_cannot_be_compared_is_said_and_not_marked(
     home: Path, hashes: Any, recipe: str, comparable: bool | None, says: str
 ) -> None:
-    found = compared(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
-    assert found.comparable["validation_loss"] is comparable
-    assert says in " ".join(found.reasons)
-    marked = comparison.find_best(found, "best_eval_loss")
+    result = compared(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
+    assert result.comparable["validation_loss"] is comparable
+    assert says in " ".join(result.reasons)
+    marked = comparison.find_best(result, "best_eval_loss")
     assert marked == ({1} if comparable else set())
 
 
@@ -111,11 +111,11 @@ def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> 
     b.plan.write_text("]")
     b.job.write_text("{")
     b.result.write_text('{"attempt": 1, "compare": {"tuned": [3]}}')
-    found = compared(a, b)
-    assert found.settings == {}
-    assert "Could not read the plan of b" in " ".join(found.reasons)
-    assert found.comparable["validation_loss"] is None
-    assert comparison.to_report(found).runs[1].id == "b"
+    result = compared(a, b)
+    assert result.settings == {}
+    assert "Could not read the plan of b" in " ".join(result.reasons)
+    assert result.comparable["validation_loss"] is None
+    assert comparison.to_report(result).runs[1].id == "b"
 
 
 def test_fewer_than_two_runs_are_refused(home: Path) -> None:
@@ -128,7 +128,7 @@ def test_fewer_than_two_runs_are_refused(home: Path) -> None:
 def test_a_setting_is_told_exactly_where_two_runs_have_it_different(
     settings: list[dict[str, int]],
 ) -> None:
-    found = comparison.find_differences(settings)
-    known = [one for one in settings if one]
+    differences = comparison.find_differences(settings)
+    expected = [setting for setting in settings if setting]
     for name in "abc":
-        assert (name in found) == (len({one.get(name) for one in known}) > 1)
+        assert (name in differences) == (len({item.get(name) for item in expected}) > 1)

@@ -26,12 +26,12 @@ def with_parts(folder: JobFolder) -> JobFolder:
 
 def test_sizes_are_counted_by_part(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
-    found = delete.measure_sizes(folder)
-    assert 40_000 <= found["checkpoints"] < 60_000
-    assert 20_000 <= found["adapter"] < 40_000
-    assert found["merged"] == found["export"] == 0
-    assert found["total"] == found["checkpoints"] + found["adapter"] + found["rest"]
-    assert delete.format_sizes(found).endswith("kB)")
+    sizes = delete.measure_sizes(folder)
+    assert 40_000 <= sizes["checkpoints"] < 60_000
+    assert 20_000 <= sizes["adapter"] < 40_000
+    assert sizes["merged"] == sizes["export"] == 0
+    assert sizes["total"] == sizes["checkpoints"] + sizes["adapter"] + sizes["rest"]
+    assert delete.format_sizes(sizes).endswith("kB)")
 
 
 def test_a_file_of_two_names_counts_once_and_nothing_behind_a_link(home: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_file_of_two_names_counts_once_and_nothing_behind_a_link(home: Path) -
 def test_a_run_goes_whole(home: Path) -> None:
     folder, other = with_parts(make_run(home, "one")), make_run(home, "two")
     delete.remove(folder)
-    assert [one.id for one in store.list_runs()] == ["two"]
+    assert [run.id for run in store.list_runs()] == ["two"]
     assert list((home / "runs").iterdir()) == [other.path]
 
 
@@ -65,11 +65,11 @@ def test_a_run_whose_own_jobs_live_stays(home: Path) -> None:
     folder = make_run(home, "one")
     job = folder.path / "jobs" / "1-merge"
     job.mkdir(parents=True)
-    held = lock.take_exclusive(job / "lock")
-    assert held is not None
+    kept = lock.take_exclusive(job / "lock")
+    assert kept is not None
     with pytest.raises(FtwizardError, match="not ended"):
         delete.remove(folder)
-    os.close(held)
+    os.close(kept)
     delete.remove(folder)
     assert not folder.path.exists()
 

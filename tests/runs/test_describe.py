@@ -23,16 +23,16 @@ def test_braces_in_what_a_command_said_mean_nothing(text: str) -> None:
 
 @pytest.mark.parametrize("reason", NEXT_STEP)
 def test_the_next_step_names_the_run(reason: str) -> None:
-    said = describe.describe_end(FOLDER, Status(state="ended", attempt=1, end_reason=reason))
-    assert "one" in said[0]
-    assert not any("{" in line for line in said)
-    assert len(said) == 2 - (not NEXT_STEP[reason])
+    end = describe.describe_end(FOLDER, Status(state="ended", attempt=1, end_reason=reason))
+    assert "one" in end[0]
+    assert not any("{" in line for line in end)
+    assert len(end) == 2 - (not NEXT_STEP[reason])
 
 
 def test_braces_in_the_folder_s_name_mean_nothing() -> None:
     status = Status(state="ended", attempt=1, end_reason="disk_full")
-    said = describe.describe_end(JobFolder(Path("/{0}/one")), status)
-    assert said[1].startswith("Free disk space for /{0}/one")
+    end = describe.describe_end(JobFolder(Path("/{0}/one")), status)
+    assert end[1].startswith("Free disk space for /{0}/one")
 
 
 @pytest.mark.parametrize(

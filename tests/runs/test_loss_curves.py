@@ -40,17 +40,17 @@ def log_history(curve: Curve) -> list[dict[str, Any]]:
     return [*rows, {"step": 600, "epoch": 3.0, "train_loss": 1.0, "total_flos": 1e9}]
 
 
-def same(found: Curve, curve: Curve) -> bool:
-    return list(found.train) == list(curve.train) and list(found.evals) == list(curve.evals)
+def same(result: Curve, curve: Curve) -> bool:
+    return list(result.train) == list(curve.train) and list(result.evals) == list(curve.evals)
 
 
 def test_a_trainers_state(tmp_path: Path, curve: Curve) -> None:
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": log_history(curve), "max_steps": 600}))
-    found = loss_curves.from_file(file)
-    assert same(found, curve) and found.total_steps == 600
-    assert found.steps_per_epoch == pytest.approx(200)
-    assert len(found.learning_rate) == len(found.grad_norm) == len(curve.train)
+    result = loss_curves.from_file(file)
+    assert same(result, curve) and result.total_steps == 600
+    assert result.steps_per_epoch == pytest.approx(200)
+    assert len(result.learning_rate) == len(result.grad_norm) == len(curve.train)
 
 
 def test_a_trainers_state_with_a_loss_that_is_no_number(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_the_result_file_of_an_openai_job(tmp_path: Path, curve: Curve, encoded:
     data = "\n".join(lines).encode()
     file = tmp_path / "result.csv"
     file.write_bytes(base64.b64encode(data) if encoded else data)
-    found = loss_curves.from_file(file)
-    assert same(found, curve)
-    assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
+    result = loss_curves.from_file(file)
+    assert same(result, curve)
+    assert len(result.scores["valid_mean_token_accuracy"]) == len(curve.evals)
 
 
 def test_a_result_file_filled_with_minus_one_is_read_as_without(
@@ -87,12 +87,12 @@ def test_a_result_file_filled_with_minus_one_is_read_as_without(
     ]
     file = tmp_path / "result.csv"
     file.write_text("\n".join(lines))
-    found = loss_curves.from_file(file)
-    assert same(found, curve)
-    assert len(found.scores["valid_mean_token_accuracy"]) == len(curve.evals)
+    result = loss_curves.from_file(file)
+    assert same(result, curve)
+    assert len(result.scores["valid_mean_token_accuracy"]) == len(curve.evals)
     file.write_text("step,loss,eval_loss\n1,0.5,-1.0\n2,-1.0,-1.2\n")
-    found = loss_curves.from_file(file)
-    assert (len(found.train), len(found.evals)) == (2, 2), "a loss of another kind may be -1"
+    result = loss_curves.from_file(file)
+    assert (len(result.train), len(result.evals)) == (2, 2), "a loss of another kind may be -1"
 
 
 @pytest.mark.parametrize(("every", "is_judged"), [(100, True), (600, False)])
@@ -106,10 +106,10 @@ def test_a_result_file_is_judged_by_all_its_validation_rows(
     ]
     file = tmp_path / "result.csv"
     file.write_text("\n".join(lines))
-    found = loss_curves.from_file(file)
-    assert len(found.evals) == (6 if is_judged else len(curve.train)), "one point is no series"
-    assert ("valid_accuracy" in found.scores) != is_judged, "it is of one batch as well"
-    verdict = diagnose(found)
+    result = loss_curves.from_file(file)
+    assert len(result.evals) == (6 if is_judged else len(curve.train)), "one point is no series"
+    assert ("valid_accuracy" in result.scores) != is_judged, "it is of one batch as well"
+    verdict = diagnose(result)
     assert (verdict.pattern == "overfit") == is_judged
     assert (verdict.best_step == 100) == is_judged
 
@@ -126,17 +126,17 @@ def test_several_validation_sets_are_read_as_their_mean(
     rows.append({"step": 601, "eval_a_loss": 0.1})
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": rows}))
-    found = loss_curves.from_file(file)
-    assert list(found.eval_sets) == ["a", "b"]
-    assert [step for step, _ in found.evals] == [step for step, _ in curve.evals]
-    assert [loss for _, loss in found.evals] == pytest.approx([loss for _, loss in curve.evals])
+    result = loss_curves.from_file(file)
+    assert list(result.eval_sets) == ["a", "b"]
+    assert [step for step, _ in result.evals] == [step for step, _ in curve.evals]
+    assert [loss for _, loss in result.evals] == pytest.approx([loss for _, loss in curve.evals])
     assert "20 validation losses (each the mean of a, b)" in ok("diagnose", file)
 
 
 def test_a_part_of_a_loss_is_no_validation_set(curve: Curve) -> None:
     rows = [{"step": step, "eval_loss": loss, "eval_nll_loss": 9.0} for step, loss in curve.evals]
-    found = loss_curves.from_rows(rows)
-    assert list(found.evals) == list(curve.evals) and not found.eval_sets
+    result = loss_curves.from_rows(rows)
+    assert list(result.evals) == list(curve.evals) and not result.eval_sets
 
 
 @pytest.mark.parametrize("between", [",", "\t", ";"])
@@ -163,9 +163,9 @@ def test_columns_of_any_usual_name_and_separator(
 def test_the_lists_that_keras_keeps(tmp_path: Path) -> None:
     file = tmp_path / "history.json"
     file.write_text(json.dumps({"loss": [2, 1.5, 1.1], "val_loss": [1.8, 1.5, 1.4], "lr": []}))
-    found = loss_curves.from_file(file)
-    assert list(found.train) == [(1, 2.0), (2, 1.5), (3, 1.1)]
-    assert list(found.evals) == [(1, 1.8), (2, 1.5), (3, 1.4)]
+    result = loss_curves.from_file(file)
+    assert list(result.train) == [(1, 2.0), (2, 1.5), (3, 1.1)]
+    assert list(result.evals) == [(1, 1.8), (2, 1.5), (3, 1.4)]
     file.write_text(json.dumps({"step": 7, "loss": 1.5, "tags": ["a", "b"]}))
     assert list(loss_curves.from_file(file).train) == [(7, 1.5)], (
         "lists of other things are no columns"
@@ -204,12 +204,12 @@ def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
 
 def test_steps_that_are_none_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "pairs.json"
-    told: list[list[Any]] = [[step, 2 - step / 40] for step in range(1, 40)]
+    points: list[list[Any]] = [[step, 2 - step / 40] for step in range(1, 40)]
     wrong: list[list[Any]] = [["nan", 1.0], ["inf", 1.0], [1e300, 1.0], ["x", 1.0], [None, 1.0]]
-    file.write_text(json.dumps({"train": [*wrong, *told], "eval": [*wrong, *told[::5]]}))
-    found = loss_curves.from_file(file)
-    assert [list(point) for point in found.train] == told and len(found.evals) == 8
-    assert diagnose(found).best_step == 36
+    file.write_text(json.dumps({"train": [*wrong, *points], "eval": [*wrong, *points[::5]]}))
+    result = loss_curves.from_file(file)
+    assert [list(point) for point in result.train] == points and len(result.evals) == 8
+    assert diagnose(result).best_step == 36
     file.write_text(json.dumps({"log_history": [{"step": 1, "loss": 1.0}], "max_steps": "inf"}))
     assert loss_curves.from_file(file).total_steps is None
 
@@ -218,9 +218,9 @@ def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
     rows = [{"step": k, "loss": 0.0, "reward": k / 10, "kl": 0.01} for k in range(1, 30)]
     file = tmp_path / "log.json"
     file.write_text(json.dumps(rows))
-    found = loss_curves.from_file(file)
-    assert found.objective == "reinforcement"
-    assert diagnose(found).pattern != "zero_loss"
+    result = loss_curves.from_file(file)
+    assert result.objective == "reinforcement"
+    assert diagnose(result).pattern != "zero_loss"
 
 
 @pytest.mark.parametrize(
@@ -257,23 +257,23 @@ def test_a_runs_curve_knows_among_how_many_tokens_its_model_chose(
     for step, loss in running_away(1).train:
         events.write("log", step=int(step), loss=loss)
     events.close()
-    known = vocabulary == 32_000
-    for found in (
+    expected = vocabulary == 32_000
+    for result in (
         loss_curves.from_progress(read_progress(folder)),
         loss_curves.from_file(folder.events),
     ):
-        assert found.vocabulary == (32_000 if known else None) and found.accumulation == 4
-        first = to_findings(diagnose(found))[0]
-        assert first.code == "diverged" and ("random guessing" in first.message) == known
+        assert result.vocabulary == (32_000 if expected else None) and result.accumulation == 4
+        first = to_findings(diagnose(result))[0]
+        assert first.code == "diverged" and ("random guessing" in first.message) == expected
 
 
 @pytest.mark.parametrize("file", sorted(GALLERY.glob("*.json")), ids=lambda file: file.stem)
 def test_the_faults_of_a_public_gallery(file: Path) -> None:
-    known = json.loads(file.read_text())
+    document = json.loads(file.read_text())
     verdict = diagnose(loss_curves.from_file(file))
-    assert verdict.pattern in (known["label"], *known["also_acceptable"])
-    if known["label"] == "overfit":
-        assert verdict.onset_step == known["onset_step"]
+    assert verdict.pattern in (document["label"], *document["also_acceptable"])
+    if document["label"] == "overfit":
+        assert verdict.onset_step == document["onset_step"]
 
 
 # ------------------------------------------------------------------ the command
@@ -282,15 +282,15 @@ def test_the_faults_of_a_public_gallery(file: Path) -> None:
 def test_the_command_on_a_file(tmp_path: Path, curve: Curve, home: Path) -> None:
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": log_history(curve)}))
-    found = as_json("diagnose", file)
-    assert set(found) >= {
+    document = as_json("diagnose", file)
+    assert set(document) >= {
         "pattern", "also", "onset_step", "best_step", "confidence", "evidence", "action", "findings",
     }  # fmt: skip
-    assert found["pattern"] == found["findings"][0]["code"] == "overfit"
+    assert document["pattern"] == document["findings"][0]["code"] == "overfit"
     best = min(curve.evals, key=lambda point: point[1])
-    assert (found["best_step"], found["best_eval_loss"]) == best
-    said = ok("diagnose", file)
-    assert said.startswith("! overfitting (") and "→ Stop now and keep the best" in said
+    assert (document["best_step"], document["best_eval_loss"]) == best
+    text = ok("diagnose", file)
+    assert text.startswith("! overfitting (") and "→ Stop now and keep the best" in text
 
 
 def test_the_command_on_nothing_and_on_a_folder(tmp_path: Path, home: Path) -> None:

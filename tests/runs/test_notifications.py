@@ -36,8 +36,8 @@ def test_each_new_thing_is_told_once() -> None:
     assert [n.message for n in noticer.get_news(RUNNING, progress)] == ["one"]
     assert noticer.get_news(RUNNING, progress) == []
     progress.feed([finding("two", "error")])
-    told = noticer.get_news(ENDED, progress)
-    assert [n.message for n in told] == ["two", "Run one finished."]
+    news = noticer.get_news(ENDED, progress)
+    assert [n.message for n in news] == ["two", "Run one finished."]
     assert noticer.get_news(ENDED, progress) == []
 
 
@@ -47,8 +47,8 @@ def test_a_resumed_run_is_told_of_again() -> None:
     noticer.get_news(ENDED, progress)
     progress.feed([finding("second attempt", attempt=2)])
     again = Status(state="ended", attempt=2, end_reason="crashed")
-    told = [n.message for n in noticer.get_news(again, progress)]
-    assert told == ["second attempt", "Run one crashed."]
+    messages = [n.message for n in noticer.get_news(again, progress)]
+    assert messages == ["second attempt", "Run one crashed."]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_no_word_of_a_run_ends_the_sequence_early(text: str) -> None:
     progress, noticer = Progress(), NotificationTracker("one")
     noticer.get_news(RUNNING, progress)
     progress.feed([finding(text)])
-    (told,) = noticer.get_news(RUNNING, progress)
-    sent = format_sequences([told], {"TERM": "xterm"})
+    (new,) = noticer.get_news(RUNNING, progress)
+    sent = format_sequences([new], {"TERM": "xterm"})
     assert sent.startswith("\a\x1b]9;")
     assert sent.endswith("\a")
     assert not [c for c in sent[2:-1] if unicodedata.category(c) in ("Cc", "Cf", "Cs")]

@@ -57,8 +57,8 @@ def test_the_first_word_counts(tmp_path: Path) -> None:
     assert prediction.read_prediction(folder) is None
     prediction.record_prediction(folder, RunFigures(seconds=figure(10, low=5, high=20)))
     prediction.record_prediction(folder, RunFigures(seconds=figure(99)))
-    found = prediction.read_prediction(folder)
-    assert found and found.seconds == figure(10, low=5, high=20)
+    result = prediction.read_prediction(folder)
+    assert result and result.seconds == figure(10, low=5, high=20)
 
 
 def test_the_time_of_a_run_is_that_of_all_its_attempts_and_of_nothing_between() -> None:
@@ -90,12 +90,12 @@ def test_what_came_is_the_most_over_all_attempts_and_what_lies_there(tmp_path: P
         event("log", 30, 2, step=3, memory=800),
     ]  # fmt: skip
     folder.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = measure.measure_run(folder, tokens=400)
-    assert {name: one.value for name in NAMES if (one := getattr(found, name))} == {
+    run = measure.measure_run(folder, tokens=400)
+    assert {name: item.value for name in NAMES if (item := getattr(run, name))} == {
         "peak_memory": 950, "seconds": 20, "tokens_per_s": 20, "disk": 4000,
     }  # fmt: skip
-    assert found.peak_memory and "resident" in found.peak_memory.source
-    assert found.cost is None, "nobody said what an hour costs"
+    assert run.peak_memory and "resident" in run.peak_memory.source
+    assert run.cost is None, "nobody said what an hour costs"
     hour = machine_rate.parse_typed_price("3.60")
     priced = measure.measure_run(folder, 400, hour)
     assert priced.cost and (priced.cost.value, priced.cost.unit) == (0.02, "USD")
@@ -107,8 +107,8 @@ def test_what_came_is_the_most_over_all_attempts_and_what_lies_there(tmp_path: P
 
 
 def test_a_run_without_steps_has_neither_time_nor_memory(tmp_path: Path) -> None:
-    found = measure.measure_run(JobFolder(tmp_path), tokens=0)
-    assert found.seconds is found.tokens_per_s is found.peak_memory is None
+    run = measure.measure_run(JobFolder(tmp_path), tokens=0)
+    assert run.seconds is run.tokens_per_s is run.peak_memory is None
 
 
 _junk = st.recursive(
@@ -135,8 +135,8 @@ def test_whatever_a_result_holds_it_is_shown_or_left_out(result: dict[str, Any])
         describe.describe_prediction(came)
         json.loads(msgspec.json.encode(came))
         for name in NAMES:
-            for one in (getattr(came.predicted, name), getattr(came.actual, name)):
-                assert one is None or math.isfinite(one.value)
+            for item in (getattr(came.predicted, name), getattr(came.actual, name)):
+                assert item is None or math.isfinite(item.value)
 
 
 def test_a_line_says_both_and_how_far_off() -> None:
@@ -172,5 +172,5 @@ def test_a_damaged_prediction_is_none(damage: str, home: Path) -> None:
     folder.path.mkdir(parents=True)
     folder.job.write_text("{}")
     folder.prediction.write_text(damage)
-    [found] = store.iterate_records()
-    assert (found.predicted, found.actual, found.error) == (None, None, None)
+    [result] = store.iterate_records()
+    assert (result.predicted, result.actual, result.error) == (None, None, None)

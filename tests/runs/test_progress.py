@@ -73,7 +73,7 @@ def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
     assert progress.highest_loss_rows is not None and progress.highest_loss_rows["rows"] == [
         {"row": 10}
     ]
-    assert {i: [e["step"] for e in found] for i, found in progress.samples.items()} == {
+    assert {i: [e["step"] for e in result] for i, result in progress.samples.items()} == {
         0: [0, 10], 1: [0, 10],
     }  # fmt: skip
     progress.feed(said(10, 2))
@@ -97,9 +97,9 @@ def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
         event("sample", s, step=s, index=i, answer="a") for s in range(600) for i in range(0, 200, 2)
     ])  # fmt: skip
     assert len(progress.samples) == MAX_PROMPTS
-    for found in progress.samples.values():
-        assert len(found) == MAX_ANSWERS
-        assert (found[0]["step"], found[1]["step"], found[-1]["step"]) == (0, 201, 599)
+    for sample in progress.samples.values():
+        assert len(sample) == MAX_ANSWERS
+        assert (sample[0]["step"], sample[1]["step"], sample[-1]["step"]) == (0, 201, 599)
     progress.feed([
         event("sample", 1, step=1, index=-1, answer="a"), event("sample", 1, step=1, index=0),
         event("rows", 1, step=1, rows="no list"), event("rows", 1, step="x", rows=[]),
@@ -199,8 +199,8 @@ def seen_by_every_view(progress: Progress) -> None:
 ])  # fmt: skip
 def test_no_event_whatever_it_holds_ends_a_view(events: list[dict[str, Any]]) -> None:
     progress = Progress()
-    for one in events:
-        progress.feed([one])
+    for event in events:
+        progress.feed([event])
         seen_by_every_view(progress)
     for whole in (progress.step, progress.total_steps, progress.attempt, progress.best_step):
         assert whole is None or type(whole) is int

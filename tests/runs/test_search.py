@@ -55,11 +55,11 @@ def test_it_is_not_found(facts: RunFields, words: str) -> None:
 
 
 def test_failed_is_what_nobody_asked_for(home: Path) -> None:
-    found = {}
+    result = {}
     for reason in ("crashed", "stopped", "out_of_memory", "killed", "finished"):
         status = store.read_status(make_run(home, reason, end_reason=reason))
-        found[reason] = matches_all(parse(["failed"]), from_status(status, {}))
-    assert [name for name, failed in found.items() if failed] == ["crashed", "out_of_memory"]
+        result[reason] = matches_all(parse(["failed"]), from_status(status, {}))
+    assert [name for name, failed in result.items() if failed] == ["crashed", "out_of_memory"]
 
 
 def test_a_living_run(home: Path) -> None:
@@ -118,6 +118,6 @@ def test_whatever_is_typed_there_is_an_answer(texts: list[str]) -> None:
         terms = parse(texts)
     except FtwizardError:
         return
-    one = from_status(STATUS, {"recipe.learning_rate": 1e-4, "data.files.train": "\x1b"})
-    if not matches_all(terms, one):
-        assert all(search.explain_no_match(terms, [one]))
+    status = from_status(STATUS, {"recipe.learning_rate": 1e-4, "data.files.train": "\x1b"})
+    if not matches_all(terms, status):
+        assert all(search.explain_no_match(terms, [status]))

@@ -62,10 +62,10 @@ def test_a_run_that_is_removed_meanwhile_is_left_out(
     look = Path.stat
 
     def remove(path: Path, **more: Any) -> os.stat_result:
-        found = look(path, **more)
+        result = look(path, **more)
         if "gone" in path.parts:
             shutil.rmtree(home / "runs" / "gone", ignore_errors=True)
-        return found
+        return result
 
     monkeypatch.setattr(Path, "stat", remove)
     store.list_runs()

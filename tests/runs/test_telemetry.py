@@ -95,7 +95,7 @@ def test_however_it_is_written_each_reading_is_seen_once(
             done = cut
             followed.read()
     followed.read()
-    seen = times(followed)
-    assert seen == sorted(set(seen)) and seen[-1] == 17
+    recorded = times(followed)
+    assert recorded == sorted(set(recorded)) and recorded[-1] == 17
     if most >= len(data):
-        assert seen == list(range(1, 18))
+        assert recorded == list(range(1, 18))

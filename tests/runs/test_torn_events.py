@@ -45,8 +45,8 @@ def run(home: Path) -> JobFolder:
 
 def shortly(folder: JobFolder) -> dict[str, Any]:
     """Return what ``status`` makes of a run."""
-    found = store.read_status(folder)
-    return {name: getattr(found, name) for name in ("step", "loss", "eval_loss", "end_reason")}
+    status = store.read_status(folder)
+    return {name: getattr(status, name) for name in ("step", "loss", "eval_loss", "end_reason")}
 
 
 def told(folder: JobFolder) -> dict[str, Any]:
@@ -94,9 +94,9 @@ def test_torn_at_every_byte_each_view_tells_what_is_whole(run: JobFolder) -> Non
         for cut in range(len(DATA) + 1):
             file.write(DATA[cut - 1 : cut] if cut else b"")
             whole = LINES[: sum(end <= cut for end in ENDS[1:])]
-            found = told(run) if cut in AROUND else shortly(run)
+            result = told(run) if cut in AROUND else shortly(run)
             right = expected(whole, said_its_last=cut >= len(DATA) - 1)
-            assert found.items() <= {**right, "pattern": found.get("pattern")}.items(), cut
+            assert result.items() <= {**right, "pattern": result.get("pattern")}.items(), cut
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
@@ -124,9 +124,9 @@ def test_every_command_answers_for_a_torn_run(
         run.events.write_bytes(DATA[:cut] + b"\0" * 64)
         for command in (("runs",), ("status", "torn"), ("diagnose", "torn"), ("watch", "torn")):
             for more in ((), ("--json",)):
-                said = io.StringIO()
-                with redirect_stdout(said):
+                string_i_o = io.StringIO()
+                with redirect_stdout(string_i_o):
                     code = main([*command, *more])
                 assert code == (1 if command[0] == "watch" else 0), (command, cut)
                 if more:
-                    assert json.loads(said.getvalue())
+                    assert json.loads(string_i_o.getvalue())

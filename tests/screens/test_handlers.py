@@ -53,10 +53,10 @@ def test_every_handler_is_named_after_a_message() -> None:
 
 def test_every_style_is_for_a_class_that_exists() -> None:
     load_screens()
-    known = {cls.__name__ for cls in subclasses(DOMNode)}
+    expected = {cls.__name__ for cls in subclasses(DOMNode)}
     sheets = [path.read_text() for path in (ROOT / "assets").glob("*.tcss")]
     text = re.sub(r"/\*.*?\*/|\{[^{}]*\}", "", "\n".join(sheets), flags=re.DOTALL)
     text = re.sub(r"\{[^{}]*\}", "", text)
     named = set(re.findall(r"(?<![\w.#$-])[A-Z]\w+", text))
     assert len(named) > 20
-    assert named <= known
+    assert named <= expected

@@ -59,8 +59,8 @@ def test_on_the_screens_of_the_wizard(name: str, home: Path) -> None:
     make_run(home, "one")
 
     async def play(pilot: Pilot[Any]) -> None:
-        for place in ("problem", "estimate", "review", "elsewhere"):
-            await seen(pilot, open_screen.screen(place, "one", TEXTS[name]))
+        for index in ("problem", "estimate", "review", "elsewhere"):
+            await seen(pilot, open_screen.screen(index, "one", TEXTS[name]))
 
     drive(FtwizardApp(), SIZE, play)
 
@@ -68,8 +68,8 @@ def test_on_the_screens_of_the_wizard(name: str, home: Path) -> None:
 @every_text
 def test_in_what_a_run_made(name: str, home: Path) -> None:
     text = TEXTS[name].encode(errors="replace").decode()
-    said = {"expected": text, "base": text, "tuned": text, "line": 1}
-    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **said}])
+    output = {"expected": text, "base": text, "tuned": text, "line": 1}
+    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **output}])
 
     async def play(pilot: Pilot[Any]) -> None:
         await seen(pilot, open_screen.screen("finish", "one", ""))
@@ -221,8 +221,8 @@ def test_a_file_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_runs_in_a_folder_of_such_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / NAME
     monkeypatch.setenv("FTWIZARD_HOME", str(home))
-    said = {"expected": "a", "base": "b", "tuned": "a", "line": 1}
-    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": "q"}], **said}])
+    text = {"expected": "a", "base": "b", "tuned": "a", "line": 1}
+    make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": "q"}], **text}])
     make_run(home, NAME)  # no run has such a name: it is not listed
 
     async def play(pilot: Pilot[Any]) -> None:

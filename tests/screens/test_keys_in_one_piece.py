@@ -64,11 +64,11 @@ def draft() -> Draft:
 
 
 def test_an_answer_before_enter_counts() -> None:
-    one, other = (
+    item, other = (
         answer(ProviderPage(Draft(FACTS), TODAY), *keys).draft.answers
         for keys in (("enter",), ("right", "enter"))
     )
-    assert one != other, "the first question was answered otherwise"
+    assert item != other, "the first question was answered otherwise"
 
 
 def test_a_provider_that_is_chosen_after_an_answer_stays_chosen() -> None:
@@ -133,7 +133,7 @@ def test_tab_completes_what_is_typed_by_then(tmp_path: Path) -> None:
 
     class Page(Screen[None]):
         def compose(self) -> Any:
-            names = [(one, one, "") for one in ("alpha", "beta")]
+            names = [(item, item, "") for item in ("alpha", "beta")]
             yield FileInput("", lambda text: [n for n in names if n[0].startswith(text)], hint="")
 
     async def play(pilot: Pilot[Any]) -> None:
@@ -150,11 +150,11 @@ def test_tab_completes_what_is_typed_by_then(tmp_path: Path) -> None:
 
 def test_a_late_list_takes_no_choice_with_it() -> None:
     """Down chose a name of the list of before: Enter takes none that nobody has seen marked."""
-    found = {"": ["alpha", "beta"], "z": ["zeta"]}
+    result = {"": ["alpha", "beta"], "z": ["zeta"]}
 
     class Page(Screen[None]):
         def compose(self) -> Any:
-            yield FileInput("", lambda text: [(n, n, "") for n in found.get(text, [])], hint="")
+            yield FileInput("", lambda text: [(n, n, "") for n in result.get(text, [])], hint="")
 
     async def play(pilot: Pilot[Any]) -> None:
         page = Page()

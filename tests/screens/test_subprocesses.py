@@ -25,10 +25,10 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["check", "estimate", "stop", "advise"])
 def test_an_analysis_gets_what_a_download_needs(name: str) -> None:
-    found = subprocesses.environment(name)
-    assert not found.keys() & set(KEYS)
-    assert found.keys() >= set(DOWNLOAD) and "PATH" in found
-    assert PROGRESS_FILE not in found
+    result = subprocesses.environment(name)
+    assert not result.keys() & set(KEYS)
+    assert result.keys() >= set(DOWNLOAD) and "PATH" in result
+    assert PROGRESS_FILE not in result
 
 
 @pytest.mark.parametrize("name", ["train", "resume", "doctor"])
@@ -39,16 +39,18 @@ def test_a_start_gets_the_keys_that_plans_name(name: str) -> None:
 def test_the_child_has_that_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
-    given: list[dict[str, str]] = []
+    recorded: list[dict[str, str]] = []
     start: Any = subprocess.Popen
 
     def seen(*arguments: Any, env: dict[str, str], **more: Any) -> Any:
-        given.append(env)
+        recorded.append(env)
         return start(*arguments, env=env, **more)
 
     monkeypatch.setattr(subprocess, "Popen", seen)
     assert subprocesses.run_blocking("check", str(rows), tell=lambda _: None)["usable"] == 1
-    assert len(given) == 1 and PROGRESS_FILE in given[0] and not given[0].keys() & set(KEYS)
+    assert (
+        len(recorded) == 1 and PROGRESS_FILE in recorded[0] and not recorded[0].keys() & set(KEYS)
+    )
 
 
 def test_the_variable_is_named_once() -> None:

@@ -28,8 +28,8 @@ MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
 )
 def test_one_gpu_is_visible(more: str, visible: str | None, gpu: str) -> None:
     base = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    found = command.build_environment(plan_file.parse(MINIMAL + more), base)
-    assert found["CUDA_VISIBLE_DEVICES"] == gpu
+    environment = command.build_environment(plan_file.parse(MINIMAL + more), base)
+    assert environment["CUDA_VISIBLE_DEVICES"] == gpu
 
 
 def test_a_gpu_that_is_not_visible_is_refused() -> None:
@@ -61,9 +61,9 @@ def test_keys_go_only_where_they_are_needed() -> None:
 
 
 def test_waiting_threads_leave_the_processors_to_others() -> None:
-    one = plan_file.parse(MINIMAL)
-    assert command.build_environment(one, {})["GOMP_SPINCOUNT"] == "1000"
-    assert command.build_environment(one, {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
+    item = plan_file.parse(MINIMAL)
+    assert command.build_environment(item, {})["GOMP_SPINCOUNT"] == "1000"
+    assert command.build_environment(item, {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
 
 
 def test_a_missing_reporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,20 +83,20 @@ def trainer(tmp_path: Path) -> Trainer:
 @pytest.mark.parametrize("seed", range(3))
 def test_each_change_of_the_verdict_is_said_once(trainer: Trainer, seed: int) -> None:
     trainer.tell(curves.overfitting(seed))
-    assert all(one != other for one, other in pairwise(trainer.verdicts))
+    assert all(item != other for item, other in pairwise(trainer.verdicts))
     assert trainer.verdicts[-1] == "overfit" and len(trainer.verdicts) <= 6, trainer.verdicts
-    (said,) = [e for e in trainer.found if e["code"] == "overfit"]
-    assert said["severity"] == "warning" and "stop_keep_best" in said["actions"]
-    assert 200 <= said["best_step"] <= 300 < said["step"] < 600
+    (text,) = [e for e in trainer.found if e["code"] == "overfit"]
+    assert text["severity"] == "warning" and "stop_keep_best" in text["actions"]
+    assert 200 <= text["best_step"] <= 300 < text["step"] < 600
 
 
 def test_the_last_verdict_is_that_of_the_whole_curve(trainer: Trainer) -> None:
     for kind in (curves.healthy, curves.flattening, curves.running_away, curves.one_spike):
-        one = Trainer(JobFolder(trainer.folder.path / kind.__name__))
-        one.folder.path.mkdir()
-        one.tell(kind(1))
-        whole = diagnose(loss_curves.from_rows(one.state.log_history, one.state.max_steps))
-        assert one.verdicts[-1] == whole.pattern, kind
+        item = Trainer(JobFolder(trainer.folder.path / kind.__name__))
+        item.folder.path.mkdir()
+        item.tell(kind(1))
+        whole = diagnose(loss_curves.from_rows(item.state.log_history, item.state.max_steps))
+        assert item.verdicts[-1] == whole.pattern, kind
 
 
 def test_a_warning_is_said_once(trainer: Trainer) -> None:
@@ -114,7 +114,7 @@ def test_what_comes_and_goes_is_not_said_each_time(
         "healthy": diagnose(curves.healthy(1)),
         "plateau": diagnose(curves.flattening(1)),
     }
-    assert {name: one.pattern for name, one in real.items()} == {n: n for n in real}
+    assert {name: item.pattern for name, item in real.items()} == {n: n for n in real}
     turns = 0
 
     def coin(_: Curve) -> Any:
@@ -151,8 +151,8 @@ def test_a_resumed_run_says_again_what_still_holds_and_nothing_twice(trainer: Tr
     again = Trainer(trainer.folder, 2, trainer.state.log_history)
     again.tell(curve, first=501, last=505)
     assert again.verdicts == ["overfit"], "at the first look of the new attempt"
-    seen = read_progress(trainer.folder).findings
-    codes = [e["code"] for e in seen]
+    recorded = read_progress(trainer.folder).findings
+    codes = [e["code"] for e in recorded]
     assert codes.count("overfit") == 1 and len(set(codes)) == len(codes), codes
 
 
@@ -177,5 +177,5 @@ def test_a_diagnosis_that_fails_is_said_once_and_costs_no_run(
     folder.path.mkdir(parents=True)
     trainer = Trainer(folder)
     trainer.tell(curves.healthy(1))
-    (said,) = trainer.found
-    assert said["code"] == "diagnosis_failed" and "made up" in said["message"]
+    (text,) = trainer.found
+    assert text["code"] == "diagnosis_failed" and "made up" in text["message"]

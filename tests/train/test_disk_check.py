@@ -80,10 +80,10 @@ def test_a_download_is_as_large_as_the_files_that_the_configuration_tells_of(
     config = model_configs.find_config(name)
     assert config is not None
     shape = build_shape(config.config, name)
-    found = disk.estimate_parts(
+    parts = disk.estimate_parts(
         trained=1, parameters=shape.parameters, adapter=True, merges=True, download=None,
         stored=disk.estimate_file_size(config.config, shape),
     )  # fmt: skip
-    assert round(found["download"].value / 1e9, 1) == gigabytes
-    assert round(found["merged"].value / 1e9) == round(shape.parameters * 2 / 1e9)
-    assert ("MXFP4" in found["download"].source) == (gigabytes == 13.8)
+    assert round(parts["download"].value / 1e9, 1) == gigabytes
+    assert round(parts["merged"].value / 1e9) == round(shape.parameters * 2 / 1e9)
+    assert ("MXFP4" in parts["download"].source) == (gigabytes == 13.8)

@@ -37,19 +37,19 @@ def test_steps_are_counted_as_the_trainer_counts(
 
 def test_evaluations_that_a_viewer_asked_for_do_not_count() -> None:
     assert [step for step in range(1, 26) if is_scheduled(step, 10, 25)] == [10, 20, 25]
-    seen = Patience(2)
+    patience = Patience(2)
     history = [{"step": step, "eval_loss": loss} for step, loss in
                ((5, 1.0), (6, 2.0), (7, 3.0), (10, 4.0), (12, 9.0))]  # fmt: skip
-    seen.replay([*history, {"step": 13, "loss": 1.0}], 5)
-    assert (seen.best_step, seen.since_best, seen.is_exhausted) == (5, 1, False)
+    patience.replay([*history, {"step": 13, "loss": 1.0}], 5)
+    assert (patience.best_step, patience.since_best, patience.is_exhausted) == (5, 1, False)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=30), st.integers(1, 5))
 def test_patience_counts_evaluations_since_the_best(losses: list[float], patience: int) -> None:
-    seen = Patience(patience)
+    recorded = Patience(patience)
     for step, loss in enumerate(losses):
-        fired = seen.update(step, loss)
+        fired = recorded.update(step, loss)
         best = min(losses[: step + 1])
-        assert seen.best_loss == best
-        assert seen.best_step == losses.index(best)
+        assert recorded.best_loss == best
+        assert recorded.best_step == losses.index(best)
         assert fired == (step - losses.index(best) >= patience)

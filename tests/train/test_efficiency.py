@@ -34,8 +34,8 @@ def spent(*, seconds: float = 10.0, waited: float = 0.0, computed: int = 40_000,
 
 
 def test_shares_are_of_time_and_of_computed_tokens() -> None:
-    found = compute_shares(spent(waited=2.5, real=30_000), ComputeSpec(1e9, 1e14))
-    assert found == {
+    shares = compute_shares(spent(waited=2.5, real=30_000), ComputeSpec(1e9, 1e14))
+    assert shares == {
         "padding_share": 0.25, "wait_share": 0.25, "tokens_per_s": 3000.0, "flops_share": 0.04,
     }  # fmt: skip
     assert compute_shares(spent(), None) == {
@@ -69,21 +69,21 @@ def test_products_of_a_token() -> None:
     ],
 )
 def test_the_setting_that_saves_the_most_is_named(
-    found: StepUsage, recipe: Recipe, says: str | None
+    step_usage: StepUsage, recipe: Recipe, says: str | None
 ) -> None:
-    said = advise(found, recipe, None)
-    assert said is None if says is None else said and said.message.startswith(says)
+    advice = advise(step_usage, recipe, None)
+    assert advice is None if says is None else advice and advice.message.startswith(says)
 
 
 def test_small_passes_leave_a_known_card_idle() -> None:
     speed = ComputeSpec(flops_per_token(7_000_000_000, "lora", checkpointing=True), H100)
     small = spent(computed=25_600, real=25_600, passes=100)  # 256 tokens each, 11 % of the peak
-    said = advise(small, Recipe(), speed)
-    assert said and said.setting == "recipe.batch_size: 16" and 0.7 < said.saves < 0.8
-    assert said.message.startswith(
+    advice = advise(small, Recipe(), speed)
+    assert advice and advice.setting == "recipe.batch_size: 16" and 0.7 < advice.saves < 0.8
+    assert advice.message.startswith(
         "Passes of 256 tokens leave the GPU underused. Batch size ×4 would save"
     )
-    assert "recipe.batch_size 16)" in said.message
+    assert "recipe.batch_size 16)" in advice.message
     both = advise(small, Recipe(gradient_accumulation=8), speed)
     assert (
         both
@@ -94,10 +94,10 @@ def test_small_passes_leave_a_known_card_idle() -> None:
 
 
 def test_the_finding_names_the_setting_beside_its_sentence() -> None:
-    told: list[dict[str, Any]] = []
+    recorded: list[dict[str, Any]] = []
     worker: Any = SimpleNamespace(
         events=SimpleNamespace(
-            write_finding=lambda code, message, **fields: told.append(
+            write_finding=lambda code, message, **fields: recorded.append(
                 {"message": message, **fields}
             )
         )
@@ -108,9 +108,11 @@ def test_the_finding_names_the_setting_beside_its_sentence() -> None:
         state: Any = SimpleNamespace(global_step=step)
         logs = {"loss": 1.0, "num_tokens": 600 * step}
         callback.on_log(None, state, None, logs=logs)
-    (one,) = told
-    assert one["step"] == ADVICE_AFTER_STEPS and one["saves"] == 0.4
-    assert one["setting"] == "recipe.packing: true" and one["message"].startswith("40% of computed")
+    (item,) = recorded
+    assert item["step"] == ADVICE_AFTER_STEPS and item["saves"] == 0.4
+    assert item["setting"] == "recipe.packing: true" and item["message"].startswith(
+        "40% of computed"
+    )
 
 
 @given(
@@ -123,7 +125,7 @@ def test_whatever_was_measured_a_saving_is_a_share_that_is_worth_it(
     computed: int, real: int, passes: int, seconds: float, waited: float, flops: float,
     batch: int, accumulation: int, method: str,
 ) -> None:  # fmt: skip
-    found = StepUsage(seconds, waited * seconds, computed, min(real, computed), passes)
+    step_usage = StepUsage(seconds, waited * seconds, computed, min(real, computed), passes)
     recipe = Recipe(
         method=method,  # type: ignore[arg-type]
         batch_size=batch,
@@ -131,9 +133,9 @@ def test_whatever_was_measured_a_saving_is_a_share_that_is_worth_it(
     )
     speed = ComputeSpec(flops, 1e14)
     assert all(
-        math.isfinite(value) and value >= 0 for value in compute_shares(found, speed).values()
+        math.isfinite(value) and value >= 0 for value in compute_shares(step_usage, speed).values()
     )
-    said = advise(found, recipe, speed)
-    if said:
-        percent = [word.rstrip("%") for word in said.message.split() if word.endswith("%")]
-        assert [MIN_SAVING_RATIO * 100 - 1 < int(one) <= 100 for one in percent] == [True]
+    advice = advise(step_usage, recipe, speed)
+    if advice:
+        percent = [word.rstrip("%") for word in advice.message.split() if word.endswith("%")]
+        assert [MIN_SAVING_RATIO * 100 - 1 < int(item) <= 100 for item in percent] == [True]

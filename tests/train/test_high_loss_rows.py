@@ -42,8 +42,8 @@ def _padded(rows: list[list[tuple[bool, int]]]) -> tuple[Any, dict[str, Any]]:
 
 
 def _packed(rows: list[list[tuple[bool, int]]]) -> tuple[Any, dict[str, Any]]:
-    flat = [(trained and place > 0, loss) for row in rows for place, (trained, loss) in enumerate(row)]  # fmt: skip
+    flat = [(trained and index > 0, loss) for row in rows for index, (trained, loss) in enumerate(row)]  # fmt: skip
     mask = torch.tensor([[trained for trained, _ in flat]])[:, 1:]
     lost = torch.tensor([[float(loss) for _, loss in flat]])[:, 1:]
-    places = torch.tensor([[place for row in rows for place in range(len(row))]])
+    places = torch.tensor([[index for row in rows for index in range(len(row))]])
     return SimpleNamespace(log_probs=-lost * mask, label_mask=mask), {"position_ids": places}

@@ -54,23 +54,23 @@ def test_it_counts_what_is_trained(
 ) -> None:
     rows = [talk(line, *turns) for line, turns in enumerate(conversations, 1)]
     kept, trained = encode_rows(encoder, rows, length, needed=False)
-    found, again = mask_report.report_tokens(
+    result, again = mask_report.report_tokens(
         encoder, rows, length, "a model", lambda *_, **__: None
     )
     assert again == kept
-    assert found.route == trained.route == "prefixes"
-    assert (found.rows, found.used, found.used_tokens) == (
+    assert result.route == trained.route == "prefixes"
+    assert (result.rows, result.used, result.used_tokens) == (
         trained.rows, trained.used, trained.tokens
     )  # fmt: skip
-    assert found.lines_without_loss == trained.lines_without_loss
-    assert found.counts.trained.total == trained.trainable_tokens
-    assert (found.counts.tokens.over_limit, found.counts.tokens.max) == (
+    assert result.lines_without_loss == trained.lines_without_loss
+    assert result.counts.trained.total == trained.trainable_tokens
+    assert (result.counts.tokens.over_limit, result.counts.tokens.max) == (
         trained.truncated, trained.longest_row
     )  # fmt: skip
-    assert found.counts.tokens.exact
+    assert result.counts.tokens.exact
     for row in rows:
         shown = mask_report.mask_row(encoder, row, length)
-        held = next((one for one in kept if one.line == row.line), None)
+        held = next((item for item in kept if item.line == row.line), None)
         assert shown.trained == (held.trained if held else 0)
         assert sum(s.end - s.start for s in shown.spans if s.trained) == shown.trained
 
@@ -87,10 +87,10 @@ def test_spans_are_the_whole_row_in_order(
     assert shown.kept == min(length, shown.tokens)
     assert not any(s.start < shown.kept < s.end for s in shown.spans)
     assert not any(s.trained for s in shown.spans if s.start >= shown.kept)
-    for one in shown.spans:
-        if shown.trained and one.end <= shown.kept:
-            learnt = [label != IGNORE_INDEX for label in whole.labels[one.start : one.end]]
-            assert learnt == [one.trained] * len(learnt)
+    for span in shown.spans:
+        if shown.trained and span.end <= shown.kept:
+            learnt = [label != IGNORE_INDEX for label in whole.labels[span.start : span.end]]
+            assert learnt == [span.trained] * len(learnt)
 
 
 def test_answers_and_their_ends_are_shown_as_trained(encoder: Encoder) -> None:
@@ -110,16 +110,16 @@ def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
         talk(4, ("Hi", "Hello"), weight=0),
         talk(9, ("Hi", "Hello " * 100)),
     ]
-    found = report(encoder, rows, 100)
-    assert found.summary == (
+    result = report(encoder, rows, 100)
+    assert result.summary == (
         "2 of 4 rows will have no trainable tokens with this template and max_length 100."
     )
-    assert found.lines_without_loss == [3, 4]
-    assert found.cut_answers == 1, "the last is cut within its answer"
-    by_code = {one.code: one for one in found.findings}
+    assert result.lines_without_loss == [3, 4]
+    assert result.cut_answers == 1, "the last is cut within its answer"
+    by_code = {finding.code: finding for finding in result.findings}
     assert by_code["too_long"].lines == [3, 9]
     assert by_code["nothing_to_train_after_truncation"].lines == [3]
-    assert found.end_tokens == ["<|im_end|>"]
+    assert result.end_tokens == ["<|im_end|>"]
     shown = mask_report.mask_row(encoder, rows[1], 100)
     assert (shown.kept, shown.trained) == (100, 0)
     assert len(shown.spans) == 2
@@ -133,13 +133,13 @@ def test_a_row_that_the_template_refuses_is_a_finding_and_stops_no_other() -> No
     )
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     rows = [talk(1, ("Hi", "Hello")), talk(2, ("no", "Hello")), talk(5, ("no", "Hello"))]
-    found = report(encoder, rows)
-    (one,) = found.findings
-    assert (one.code, one.count, one.lines) == ("model_mismatch", 2, [2, 5])
-    assert found.summary.startswith(f"2 of {found.rows} rows will have no trainable tokens")
-    assert "never say no" in one.message and "at line 2" in one.message
-    assert (found.rows, found.used, found.rows_without_loss) == (3, 1, 0)
-    assert not found.counts.tokens.exact
+    result = report(encoder, rows)
+    (item,) = result.findings
+    assert (item.code, item.count, item.lines) == ("model_mismatch", 2, [2, 5])
+    assert result.summary.startswith(f"2 of {result.rows} rows will have no trainable tokens")
+    assert "never say no" in item.message and "at line 2" in item.message
+    assert (result.rows, result.used, result.rows_without_loss) == (3, 1, 0)
+    assert not result.counts.tokens.exact
 
 
 def test_padding_and_beginnings_that_are_out_of_order_are_seen() -> None:
@@ -150,8 +150,8 @@ def test_padding_and_beginnings_that_are_out_of_order_are_seen() -> None:
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.bos_token = "<|im_start|>"
     tokenizer.chat_template = "<|im_start|>" + tokenizer.chat_template
-    found = report(Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))])
-    assert found.pad_ends_answers and found.doubled_bos == 1
+    result = report(Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))])
+    assert result.pad_ends_answers and result.doubled_bos == 1
 
 
 def test_rows_share_sequences_and_each_is_in_one(encoder: Encoder) -> None:
@@ -159,7 +159,7 @@ def test_rows_share_sequences_and_each_is_in_one(encoder: Encoder) -> None:
     _, kept = mask_report.report_tokens(encoder, rows, 300, "a model", lambda *_, **__: None)
     packed = mask_report.pack_rows(kept, 300)
     assert sorted(line for lines in packed.lines for line in lines) == list(range(1, 30))
-    sizes = {one.line: len(one.input_ids) for one in kept}
+    sizes = {item.line: len(item.input_ids) for item in kept}
     assert all(sum(sizes[line] for line in lines) <= 300 for lines in packed.lines)
     assert packed.sequences == len(packed.lines) < 29
     assert packed.filled == round(sum(sizes.values()) / (packed.sequences * 300), 3)
@@ -195,5 +195,5 @@ def test_long_rows_are_shown_by_their_ends_unless_asked_for(encoder: Encoder) ->
 
 
 def test_its_default_length_is_that_of_a_plan() -> None:
-    said = parser().parse_args(["mask", "x", "--model", "m"])
-    assert said.max_length == Recipe().max_length
+    args = parser().parse_args(["mask", "x", "--model", "m"])
+    assert args.max_length == Recipe().max_length

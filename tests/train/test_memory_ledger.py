@@ -59,9 +59,11 @@ def test_a_model_that_nothing_is_written_for() -> None:
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 500, "num_experts": 4,
         "num_experts_per_tok": 2,
     }  # fmt: skip
-    found = run_memory_ledger(config, TrainingSetup(method="lora", batch_size=1, length=64))
-    assert found.parts["weights"].value > 0
-    assert sum(part.value for part in found.parts.values()) == pytest.approx(found.peak.value)
+    memory_ledger = run_memory_ledger(config, TrainingSetup(method="lora", batch_size=1, length=64))
+    assert memory_ledger.parts["weights"].value > 0
+    assert sum(part.value for part in memory_ledger.parts.values()) == pytest.approx(
+        memory_ledger.peak.value
+    )
 
 
 ROUTED: dict[str, Any] = {
@@ -96,8 +98,8 @@ MIXED_SETUPS = {
 def test_the_closed_form_agrees_on_mixtures(model_type: str, name: str) -> None:
     config = {**MIXED, **MIXTURES[model_type], "model_type": model_type}
     counted = run_memory_ledger(config, MIXED_SETUPS[name], stack=TENSORS).peak.value
-    found = estimate_memory(build_shape(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
-    assert found.peak.value == pytest.approx(counted, rel=0.1)
+    memory = estimate_memory(build_shape(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
+    assert memory.peak.value == pytest.approx(counted, rel=0.1)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
@@ -107,8 +109,8 @@ def test_experts_are_counted_in_whatever_precision(
     model_type: str, precision: Any, method: Any
 ) -> None:
     setup = TrainingSetup(method=method, batch_size=2, length=32, precision=precision)
-    found = run_memory_ledger({**ROUTED, "model_type": model_type}, setup)
-    assert found.peak.value > found.parts["weights"].value > 0
+    memory_ledger = run_memory_ledger({**ROUTED, "model_type": model_type}, setup)
+    assert memory_ledger.peak.value > memory_ledger.parts["weights"].value > 0
 
 
 def test_a_model_without_attention_is_counted() -> None:

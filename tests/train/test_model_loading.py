@@ -105,7 +105,7 @@ def test_an_encoder_that_was_made_a_decoder_is_one(tmp_path: Path) -> None:
 
 def test_every_load_says_that_no_code_is_trusted() -> None:
     """Left out, it means asking on the standard input."""
-    found = 0
+    result = 0
     for path in Path(str(ftwizard.__file__)).parent.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
@@ -115,5 +115,5 @@ def test_every_load_says_that_no_code_is_trusted() -> None:
                 continue
             trusts = {word.arg: ast.unparse(word.value) for word in call.keywords}
             assert trusts.get("trust_remote_code") == "False", f"{path}, line {call.lineno}"
-            found += 1
-    assert found >= 6
+            result += 1
+    assert result >= 6

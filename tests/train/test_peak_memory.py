@@ -21,14 +21,14 @@ def processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("processors")
 def test_the_peak_on_processors_outlives_what_made_it_until_it_is_restarted() -> None:
-    found = PeakMemoryMeter()
-    before = found.peak()
-    held = bytearray(b"x") * (300 * MB)
-    del held
-    assert 290 * MB < found.peak() - before < 400 * MB
-    found.restart()
-    assert found.peak() < before + 150 * MB
-    assert found.allocated() is found.on_device() is None
+    peak_memory_meter = PeakMemoryMeter()
+    before = peak_memory_meter.peak()
+    kept = bytearray(b"x") * (300 * MB)
+    del kept
+    assert 290 * MB < peak_memory_meter.peak() - before < 400 * MB
+    peak_memory_meter.restart()
+    assert peak_memory_meter.peak() < before + 150 * MB
+    assert peak_memory_meter.allocated() is peak_memory_meter.on_device() is None
     assert "resident" in peak_memory.source()
 
 
@@ -47,8 +47,12 @@ def test_on_a_gpu_it_asks_pytorch_and_the_driver(monkeypatch: pytest.MonkeyPatch
         mem_get_info=lambda: (20 * MB, 32 * MB),
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    found = PeakMemoryMeter()
-    assert (found.peak(), found.allocated(), found.on_device()) == (9 * MB, 7 * MB, 11 * MB)
+    peak_memory_meter = PeakMemoryMeter()
+    assert (
+        peak_memory_meter.peak(),
+        peak_memory_meter.allocated(),
+        peak_memory_meter.on_device(),
+    ) == (9 * MB, 7 * MB, 11 * MB)
     assert len(resets) == 1 and "max_memory_reserved" in peak_memory.source()
     cuda.device_memory_used = fails
-    assert found.on_device() == 12 * MB
+    assert peak_memory_meter.on_device() == 12 * MB

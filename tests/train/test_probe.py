@@ -18,7 +18,7 @@ def test_the_longest_come_first_and_few_rows_are_taken_again(
 ) -> None:
     places = probe.longest(lengths, count)
     assert len(places) == count
-    first = [lengths[place] for place in places[: len(lengths)]]
+    first = [lengths[index] for index in places[: len(lengths)]]
     assert first == sorted(lengths, reverse=True)[:count]
 
 
@@ -27,8 +27,8 @@ def test_no_batch_of_a_training_is_larger_than_that_of_the_longest(
     lengths: list[int], batch: int
 ) -> None:
     size, _ = probe.effective_batch(batch, 1, len(lengths))
-    top = [lengths[place] for place in probe.longest(lengths, size)]
-    order = [lengths[place] for place in probe.shuffled(lengths, len(lengths), 7)]
+    top = [lengths[index] for index in probe.longest(lengths, size)]
+    order = [lengths[index] for index in probe.shuffled(lengths, len(lengths), 7)]
     for flat in (False, True):
         worst = sum(probe.tokens_per_pass(top, size, flat=flat))
         assert max(probe.tokens_per_pass(order, batch, flat=flat)) <= worst

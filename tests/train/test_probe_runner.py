@@ -31,16 +31,16 @@ SOURCE = ModelSource(kind="folder", name="/m", fingerprint="f", description="/m"
 @pytest.fixture(autouse=True)
 def dummy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Let the dummy be what a try starts; whatever happens, nothing of it may be left."""
-    said = tmp_path / "said"
+    text = tmp_path / "said"
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setattr(command, "build_argv", lambda path: [sys.executable, str(DUMMY), str(path)])
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("DUMMY_SAID", str(said))
-    yield said
+    monkeypatch.setenv("DUMMY_SAID", str(text))
+    yield text
     assert not list(scratch.iterdir())
-    assert not Path(f"/proc/{said.read_text().split()[0]}").exists()
+    assert not Path(f"/proc/{text.read_text().split()[0]}").exists()
 
 
 def made(batch: int, accumulation: int = 1) -> Plan:
@@ -52,20 +52,20 @@ def made(batch: int, accumulation: int = 1) -> Plan:
 
 
 def tried(batch: int = 8, accumulation: int = 1) -> ProbeResult:
-    said: list[str] = []
-    found = probe_runner.run_probe(
+    recorded: list[str] = []
+    probe = probe_runner.run_probe(
         made(batch, accumulation=accumulation), SOURCE, 3,
-        lambda phase, **fields: said.append(phase),
+        lambda phase, **fields: recorded.append(phase),
     )  # fmt: skip
-    assert {"loading", "measuring"} <= set(said)
-    return found
+    assert {"loading", "measuring"} <= set(recorded)
+    return probe
 
 
 def test_what_fits_is_left_as_it_is() -> None:
-    found = tried(8)
-    assert (found.halved, found.plan.recipe.batch_size) == (0, 8)
-    assert found.measured.memory_training == 8000
-    assert found.findings == ["Said each time."]
+    result = tried(8)
+    assert (result.halved, result.plan.recipe.batch_size) == (0, 8)
+    assert result.measured.memory_training == 8000
+    assert result.findings == ["Said each time."]
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_out_of_memory_makes_the_batch_smaller_and_says_so(
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", "2")
     monkeypatch.setenv("DUMMY_ENDS", ends)
-    found = tried(8, 3)
-    recipe = found.plan.recipe
-    assert (found.halved, recipe.batch_size, recipe.gradient_accumulation) == (2, 2, 12)
-    assert found.measured.memory_training == 2000, "the last try alone counts"
-    assert len(found.findings) == 3 and why in found.findings[1]
+    result = tried(8, 3)
+    recipe = result.plan.recipe
+    assert (result.halved, recipe.batch_size, recipe.gradient_accumulation) == (2, 2, 12)
+    assert result.measured.memory_training == 2000, "the last try alone counts"
+    assert len(result.findings) == 3 and why in result.findings[1]
 
 
 def test_the_kernels_kill_is_out_of_memory_and_another_is_not(

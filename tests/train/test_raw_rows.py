@@ -31,22 +31,22 @@ def tokens(**columns: list[int]) -> Example:
 
 
 def test_all_of_a_text_is_learnt_and_its_end(encoder: Encoder, tokenizer: Any) -> None:
-    one = encoder.encode_row(row(3, Example(kind="text", text="Once upon a time")))
-    assert tokenizer.decode(one.input_ids) == "Once upon a time<|im_end|>"
-    assert one.labels == [IGNORE_INDEX, *one.input_ids[1:]]
-    assert one.line == 3
+    item = encoder.encode_row(row(3, Example(kind="text", text="Once upon a time")))
+    assert tokenizer.decode(item.input_ids) == "Once upon a time<|im_end|>"
+    assert item.labels == [IGNORE_INDEX, *item.input_ids[1:]]
+    assert item.line == 3
     kept, report = encode_rows(encoder, [row(1, Example(kind="text", text="abc" * 50))], 20)
     assert report.route == "text" and len(kept[0].input_ids) == 20
     assert kept[0].trained == report.trainable_tokens == 19
-    found, _ = mask_report.report_tokens(
+    result, _ = mask_report.report_tokens(
         encoder, [row(1, Example(kind="text", text="abc"))], 20, "m", lambda *_, **__: None
     )
-    assert (found.route, found.end_tokens) == ("text", ["<|im_end|>"])
+    assert (result.route, result.end_tokens) == ("text", ["<|im_end|>"])
 
 
 def test_a_text_that_ends_with_the_end_gets_no_second_one(encoder: Encoder, tokenizer: Any) -> None:
-    one = encoder.encode_row(row(1, Example(kind="text", text="Done<|im_end|>")))
-    assert one.input_ids.count(tokenizer.eos_token_id) == 1
+    item = encoder.encode_row(row(1, Example(kind="text", text="Done<|im_end|>")))
+    assert item.input_ids.count(tokenizer.eos_token_id) == 1
 
 
 def test_a_model_without_an_end_is_refused() -> None:
@@ -58,8 +58,8 @@ def test_a_model_without_an_end_is_refused() -> None:
 
 
 def test_tokens_are_trained_as_given(encoder: Encoder) -> None:
-    one = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7, 8], labels=[-100, -100, 7, 8])))
-    assert (one.input_ids, one.labels) == ([5, 6, 7, 8], [IGNORE_INDEX, IGNORE_INDEX, 7, 8])
+    item = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7, 8], labels=[-100, -100, 7, 8])))
+    assert (item.input_ids, item.labels) == ([5, 6, 7, 8], [IGNORE_INDEX, IGNORE_INDEX, 7, 8])
     bare = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7])))
     assert bare.labels == [IGNORE_INDEX, 6, 7]
     masked = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7], completion_mask=[0, 0, 1])))
@@ -69,11 +69,11 @@ def test_tokens_are_trained_as_given(encoder: Encoder) -> None:
 
 
 def test_padding_of_tokens_is_left_out(encoder: Encoder) -> None:
-    one = encoder.encode_row(
+    item = encoder.encode_row(
         row(1, tokens(input_ids=[0, 5, 6, 7, 0], attention_mask=[0, 1, 1, 1, 0]))
     )
-    assert one.input_ids == [5, 6, 7]
-    assert one.labels[1:] == [6, 7]
+    assert item.input_ids == [5, 6, 7]
+    assert item.labels[1:] == [6, 7]
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,12 @@ def test_tokens_of_another_model_are_refused(
 ) -> None:
     with pytest.raises(EncodingError, match=f"Line 4: .*{says}"):
         encoder.encode_row(row(4, tokens(**columns)))
-    found, _ = mask_report.report_tokens(
+    result, _ = mask_report.report_tokens(
         encoder, [row(4, tokens(**columns))], 10, "m", lambda *_, **__: None
     )
-    assert [(one.code, one.lines) for one in found.findings] == [("model_mismatch", [4])]
+    assert [(finding.code, finding.lines) for finding in result.findings] == [
+        ("model_mismatch", [4])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def test_what_carries_loss_of_tokens_is_what_was_marked(
     marks = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
     marks[1] = True
     labels = [i if marked else IGNORE_INDEX for i, marked in zip(ids, marks, strict=True)]
-    one = encoder.encode_row(row(1, tokens(input_ids=ids, labels=labels)))
-    assert one.labels == [IGNORE_INDEX, *labels[1:]]
+    item = encoder.encode_row(row(1, tokens(input_ids=ids, labels=labels)))
+    assert item.labels == [IGNORE_INDEX, *labels[1:]]
 
 
 def test_texts_are_set_aside_one_by_one_and_copies_together() -> None:

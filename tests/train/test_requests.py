@@ -48,9 +48,9 @@ def test_an_evaluation_is_done_when_asked_for(folder: JobFolder) -> None:
 def test_without_validation_data_it_is_said(folder: JobFolder) -> None:
     requests.send(folder, "evaluate", 1)
     assert not step(folder, "no").should_evaluate
-    (said,) = findings(folder)
-    assert (said["code"], said["severity"], said["step"]) == ("nothing_to_evaluate", "info", 7)
-    assert "no validation data" in said["message"]
+    (text,) = findings(folder)
+    assert (text["code"], text["severity"], text["step"]) == ("nothing_to_evaluate", "info", 7)
+    assert "no validation data" in text["message"]
     step(folder, "no")
     assert len(findings(folder)) == 1, "once for each time that it is asked for"
 

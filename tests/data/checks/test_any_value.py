@@ -21,12 +21,12 @@ from tests.helpers.parsed_rows import EXAMPLES
 def test_no_value_stops_a_family(example: Example, name: str) -> None:
     target = all_targets()[name]
     for family in row_checker.FAMILIES:
-        for found in family(example, target):
-            assert found.code in severities()
-            assert found.message and found.fix
+        for result in family(example, target):
+            assert result.code in severities()
+            assert result.message and result.fix
             assert (
-                make_visible(found.message) == found.message
-                and make_visible(found.fix) == found.fix
+                make_visible(result.message) == result.message
+                and make_visible(result.fix) == result.fix
             )
 
 
@@ -37,15 +37,15 @@ def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: st
         whole = make()
         for line, example in enumerate(examples, 1):
             whole.add(line, example)
-        for found in whole.findings(all_targets()[name], len(examples)):
-            assert found.code in severities() and make_visible(found.message) == found.message
+        for finding in whole.findings(all_targets()[name], len(examples)):
+            assert finding.code in severities() and make_visible(finding.message) == finding.message
 
 
 @settings(max_examples=40, deadline=None)
 @given(EXAMPLES, st.sampled_from(sorted(all_targets())))
 def test_of_a_row_each_code_stands_once_and_counts(example: Example, name: str) -> None:
     target = all_targets()[name]
-    codes = [found.code for found in row_checker.check_row(example, target)]
+    codes = [result.code for result in row_checker.check_row(example, target)]
     assert len(codes) == len(set(codes))
     assert all(target.severity(code) for code in codes)
 

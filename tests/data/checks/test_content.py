@@ -21,7 +21,7 @@ CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{
 
 def codes(*messages: dict[str, Any], to: str = "openai-sft", **fields: Any) -> list[str]:
     row = Example(**{"kind": "chat", "messages": list(messages), **fields})
-    return [found.code for found in content.check(row, get_target(to))]
+    return [result.code for result in content.check(row, get_target(to))]
 
 
 def says(message: Any) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def test_an_answer_that_shows_nothing_is_empty(text: str) -> None:
 
 def test_one_empty_answer_of_several_is_told_with_its_place() -> None:
     row = Example(kind="chat", messages=[USER, says(" "), USER, ANSWER, USER, says("")])
-    (found,) = content.check(row, get_target("trl-sft"))
-    assert found.code == "empty_assistant"
-    assert found.message == "2 of 3 answers are empty, the first in message 2"
+    (finding,) = content.check(row, get_target("trl-sft"))
+    assert finding.code == "empty_assistant"
+    assert finding.message == "2 of 3 answers are empty, the first in message 2"
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_the_old_form_of_calls() -> None:
 
 def test_keys_that_a_place_does_not_know() -> None:
     odd = {**ANSWER, "mood": "good", "\x1b[2Jid": 1}
-    (found,) = content.check(Example(kind="chat", messages=[USER, odd]), get_target("openai-sft"))
-    assert found.code == "extra_keys"
-    assert found.message == (
+    (finding,) = content.check(Example(kind="chat", messages=[USER, odd]), get_target("openai-sft"))
+    assert finding.code == "extra_keys"
+    assert finding.message == (
         "message 2 (assistant) has keys that OpenAI (SFT) does not support: mood, ␛[2Jid"
     )
     assert codes(USER, odd, to="trl-sft") == []
@@ -144,7 +144,9 @@ def test_keys_that_a_place_does_not_know() -> None:
     assert codes(USER, {**ANSWER, "reasoning": "2+2"}) == ["extra_keys"]
     row = Example(kind="chat", messages=[USER, odd])
     assert get_target("bedrock-claude").severity("extra_keys") == "error"
-    assert [found.code for found in check_row(row, get_target("bedrock-claude"))] == ["extra_keys"]
+    assert [result.code for result in check_row(row, get_target("bedrock-claude"))] == [
+        "extra_keys"
+    ]
 
 
 def test_columns_that_a_place_does_not_know() -> None:
@@ -155,9 +157,9 @@ def test_columns_that_a_place_does_not_know() -> None:
 
 
 def test_text_that_a_place_reserves() -> None:
-    said = {"role": "user", "content": "he wrote\nHuman: hello"}
-    assert codes(said, ANSWER, to="bedrock-claude") == ["reserved_text"]
-    assert codes(said, ANSWER, to="openai-sft") == []
+    text = {"role": "user", "content": "he wrote\nHuman: hello"}
+    assert codes(text, ANSWER, to="bedrock-claude") == ["reserved_text"]
+    assert codes(text, ANSWER, to="openai-sft") == []
     # One message ends before the other begins.
     split = [{"role": "user", "content": "a"}, says("Human: b")]
     assert codes(*split, to="bedrock-claude") == []

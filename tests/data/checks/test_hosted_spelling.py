@@ -19,9 +19,11 @@ def found(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
     plain = [
         {"messages": [{"role": "user", "content": f"Number {n}?"}, TURNS[1]]} for n in range(11)
     ]
-    path.write_text("".join(json.dumps(one) + "\n" for one in [*plain[:4], row, *plain[4:]]))
+    path.write_text("".join(json.dumps(item) + "\n" for item in [*plain[:4], row, *plain[4:]]))
     report = run.check_files(path, CheckOptions(target=target, near=False, count="no"))
-    return [(one.code, one.lines) for one in report.findings if one.severity == "error"]
+    return [
+        (finding.code, finding.lines) for finding in report.findings if finding.severity == "error"
+    ]
 
 
 @pytest.mark.parametrize(

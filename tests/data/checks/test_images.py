@@ -31,7 +31,7 @@ def shown(*parts: dict[str, Any], role: str = "user") -> dict[str, Any]:
 
 def codes(*messages: dict[str, Any], to: str = "openai-sft") -> list[str]:
     row = Example(kind="chat", messages=[*messages])
-    return [found.code for found in images.check(row, get_target(to))]
+    return [result.code for result in images.check(row, get_target(to))]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_a_path_is_named_and_not_opened(tmp_path: Any) -> None:
     path.write_bytes(PNG)
     before = path.stat().st_atime_ns
     row = Example(kind="chat", messages=[shown(picture(str(path))), ANSWER])
-    (found,) = images.check(row, get_target("openai-sft"))
-    assert "is a path" in found.message and path.stat().st_atime_ns == before
+    (finding,) = images.check(row, get_target("openai-sft"))
+    assert "is a path" in finding.message and path.stat().st_atime_ns == before
 
 
 @pytest.mark.parametrize(

@@ -39,16 +39,16 @@ def test_each_row_has_its_meaning_its_text_and_what_is_wrong_with_it(tmp_path: P
     path = write(
         tmp_path / "rows.jsonl", chat("one"), "", '{"messages": [', chat("four", ""), chat("a\x1b")
     )
-    found = {
+    result = {
         row.line: row for row in inspect_rows.inspect_rows(path, [5, 1, 3, 4, 2, 99], to="trl-sft")
     }
-    assert list(found) == [1, 3, 4, 5], "blank lines and lines beyond the end hold no row"
-    assert found[1].example is not None and found[1].example["messages"][0]["content"] == "one"
-    assert found[1].findings == [] and json.loads(found[1].raw) == chat("one")
-    assert [one.code for one in found[3].findings] == ["invalid_json"]
-    assert found[3].example is None and found[3].raw == '{"messages": ['
-    assert [one.code for one in found[4].findings] == ["empty_assistant"]
-    assert [one.severity for one in found[5].findings] == ["warning"]
+    assert list(result) == [1, 3, 4, 5], "blank lines and lines beyond the end hold no row"
+    assert result[1].example is not None and result[1].example["messages"][0]["content"] == "one"
+    assert result[1].findings == [] and json.loads(result[1].raw) == chat("one")
+    assert [finding.code for finding in result[3].findings] == ["invalid_json"]
+    assert result[3].example is None and result[3].raw == '{"messages": ['
+    assert [finding.code for finding in result[4].findings] == ["empty_assistant"]
+    assert [finding.severity for finding in result[5].findings] == ["warning"]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -64,12 +64,12 @@ def test_counted_lines_are_those_that_are_read_one_by_one(
     data = "\n".join([json.dumps(chat("first")), *rows]).encode()
     path.write_bytes(gzip.compress(data) if packed else data)
     lines = data.split(b"\n")
-    found = {
-        one.line: one.value
-        for one in inspect_rows.read_records(path, inspect.inspect(path), wanted)
+    result = {
+        record.line: record.value
+        for record in inspect_rows.read_records(path, inspect.inspect(path), wanted)
     }
     expected = {n: lines[n - 1] for n in wanted if 1 <= n <= len(lines) and lines[n - 1]}
-    assert found == expected
+    assert result == expected
 
 
 @pytest.mark.parametrize(
@@ -84,23 +84,23 @@ def test_counted_lines_are_those_that_are_read_one_by_one(
 )
 def test_no_secret_is_shown_however_it_is_written(row: str, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", chat("one"), row)
-    (found,) = inspect_rows.inspect_rows(path, [2])
-    assert TOKEN[6:16] not in found.raw + json.dumps(found.example)
+    (result,) = inspect_rows.inspect_rows(path, [2])
+    assert TOKEN[6:16] not in result.raw + json.dumps(result.example)
 
 
 def test_long_texts_are_cut(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", chat("x" * 100_000))
-    (found,) = inspect_rows.inspect_rows(path, [1])
-    assert found.example is not None
-    assert len(found.raw) == row_preview.MAX_CHARACTERS + 1
-    assert len(found.example["messages"][0]["content"]) == row_preview.MAX_CHARACTERS + 1
+    (result,) = inspect_rows.inspect_rows(path, [1])
+    assert result.example is not None
+    assert len(result.raw) == row_preview.MAX_CHARACTERS + 1
+    assert len(result.example["messages"][0]["content"]) == row_preview.MAX_CHARACTERS + 1
 
 
 def test_rows_of_a_table_are_shown_too(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('prompt,completion\n"a\nb",c\nd,e\n')
-    found = inspect_rows.inspect_rows(path, range(1, 9))
-    assert [json.loads(row.raw) for row in found] == [
+    result = inspect_rows.inspect_rows(path, range(1, 9))
+    assert [json.loads(row.raw) for row in result] == [
         {"prompt": "a\nb", "completion": "c"},
         {"prompt": "d", "completion": "e"},
     ]
@@ -113,10 +113,10 @@ def test_show_prints_rows_that_no_terminal_obeys(
     path = write(tmp_path / "rows.jsonl", *map(chat, texts), '{"messages": \x9b[')
     lines = [part for n in range(1, len(texts) + 2) for part in ("--line", str(n))]
     assert main(["show", str(path), *lines]) == 0
-    said = capsys.readouterr().out
-    assert said.count("assistant\n  Yes.") == len(texts)
-    assert "✗ invalid_json: " in said
-    assert not obeyed(said.replace("\t", ""))
+    output = capsys.readouterr().out
+    assert output.count("assistant\n  Yes.") == len(texts)
+    assert "✗ invalid_json: " in output
+    assert not obeyed(output.replace("\t", ""))
 
 
 def test_a_line_without_a_row_is_an_error_and_in_json_a_gap(
@@ -141,4 +141,4 @@ def test_what_is_said_of_a_row_is_among_what_is_said_of_the_file(
     assert len(report["findings"]) >= 6
     for finding in report["findings"]:
         for row in inspect_rows.inspect_rows(path, finding["lines"], to="trl-sft"):
-            assert finding["code"] in [one.code for one in row.findings], finding
+            assert finding["code"] in [finding.code for finding in row.findings], finding

@@ -31,14 +31,14 @@ def says(text: Any, role: str = "assistant") -> dict[str, Any]:
 
 
 def pair(chosen: Any, rejected: Any, asked: str = ASKED) -> Example:
-    sides = [[says(one)] if isinstance(one, str) else one for one in (chosen, rejected)]
+    sides = [[says(item)] if isinstance(item, str) else item for item in (chosen, rejected)]
     return Example(
         kind="preference", messages=[says(asked, "user")], chosen=sides[0], rejected=sides[1]
     )
 
 
 def codes(row: Example, to: str = "openai-dpo") -> list[str]:
-    return [found.code for found in preference.check(row, get_target(to))]
+    return [result.code for result in preference.check(row, get_target(to))]
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def found(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFind
 
 def test_length_that_is_preferred() -> None:
     longer = [pair("x" * (50 + n % 9), "y" * (20 + n % 7)) for n in range(40)]
-    (one,) = found(LengthBias(), longer)
-    assert one.code == "length_bias" and one.count == 40 and one.lines == list(range(1, 41))
-    assert "the chosen answer is longer in 40 of 40 pairs" in one.message
-    assert "54 characters chosen, 23 rejected" in one.message
+    (item,) = found(LengthBias(), longer)
+    assert item.code == "length_bias" and item.count == 40 and item.lines == list(range(1, 41))
+    assert "the chosen answer is longer in 40 of 40 pairs" in item.message
+    assert "54 characters chosen, 23 rejected" in item.message
     shorter = [pair("x" * (20 + n % 7), "y" * (50 + n % 9)) for n in range(40)]
     assert "the rejected answer is longer" in found(LengthBias(), shorter)[0].message
     assert found(LengthBias(), longer[:29]) == []
@@ -129,16 +129,16 @@ def labelled(wanted: int, unwanted: int) -> list[Example]:
     ],
 )
 def test_labels_in_and_out_of_proportion(wanted: int, unwanted: int, code: str | None) -> None:
-    seen = found(LabelBalance(), labelled(wanted, unwanted), "trl-kto")
-    assert [one.code for one in seen] == ([] if code is None else [code])
+    recorded = found(LabelBalance(), labelled(wanted, unwanted), "trl-kto")
+    assert [item.code for item in recorded] == ([] if code is None else [code])
 
 
 def test_the_weights_that_would_even_labels_out() -> None:
-    (one,) = found(LabelBalance(), labelled(80, 20), "trl-kto")
-    assert one.count == 20 and one.lines == list(range(81, 101))
-    assert one.fix.startswith("set undesirable_weight between 3.01 and 4.00")
-    (one,) = found(LabelBalance(), labelled(20, 80), "trl-kto")
-    assert one.fix.startswith("set desirable_weight between 4.00 and 5.32")
+    (item,) = found(LabelBalance(), labelled(80, 20), "trl-kto")
+    assert item.count == 20 and item.lines == list(range(81, 101))
+    assert item.fix.startswith("set undesirable_weight between 3.01 and 4.00")
+    (item,) = found(LabelBalance(), labelled(20, 80), "trl-kto")
+    assert item.fix.startswith("set desirable_weight between 4.00 and 5.32")
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,14 @@ def test_the_weights_that_would_even_labels_out() -> None:
 def test_a_label_that_is_ignored_is_named_if_it_says_that_answers_are_bad(
     labels: list[Any], lines: list[int]
 ) -> None:
-    said = [says("q", "user"), says("a")]
-    rows = [Example(kind="chat", messages=said, extra={"label": label}) for label in labels]
-    seen = found(IgnoredLabel(), rows, "trl-sft")
-    assert [(one.code, one.lines) for one in seen] == ([("label_ignored", lines)] if lines else [])
+    text = [says("q", "user"), says("a")]
+    rows = [Example(kind="chat", messages=text, extra={"label": label}) for label in labels]
+    recorded = found(IgnoredLabel(), rows, "trl-sft")
+    assert [(item.code, item.lines) for item in recorded] == (
+        [("label_ignored", lines)] if lines else []
+    )
     assert get_target("trl-sft").severity("label_ignored") == "warning"
-    rows = [Example(kind="prompt", messages=said[:1], extra={"label": label}) for label in labels]
+    rows = [Example(kind="prompt", messages=text[:1], extra={"label": label}) for label in labels]
     assert found(IgnoredLabel(), rows, "openai-rft") == []
 
 
@@ -173,30 +175,30 @@ def test_pictures_in_some_rows_only() -> None:
     with_one = Example(kind="chat", messages=[says([PICTURE], "user"), says("a")])
     without = Example(kind="chat", messages=[says("q", "user"), says("a")])
     rows = [without, with_one, without]
-    (one,) = found(ImageMix(), rows, "together-sft")
-    assert (one.code, one.count, one.lines) == ("image_mixed", 1, [2])
+    (item,) = found(ImageMix(), rows, "together-sft")
+    assert (item.code, item.count, item.lines) == ("image_mixed", 1, [2])
     assert found(ImageMix(), rows, "openai-sft") == []
     assert found(ImageMix(), [with_one] * 3, "together-sft") == []
     mixed = ImageMix()
     mixed.add(1, with_one)
     mixed.add_plain(2, [False, True])
-    assert [one.count for one in mixed.findings(get_target("together-sft"), 3)] == [1]
+    assert [finding.count for finding in mixed.findings(get_target("together-sft"), 3)] == [1]
 
 
 def test_a_system_prompt_in_some_rows_only() -> None:
     without = Example(kind="chat", messages=[says("q", "user"), says("a")])
     with_one = Example(kind="chat", messages=[says("s", "system"), *without.messages])
-    (one,) = found(SystemMix(), [with_one, without, with_one], "trl-sft")
-    assert (one.code, one.count, one.lines) == ("mixed_system", 1, [2])
-    assert one.message == "1 of 3 rows has no system prompt, the others do"
+    (item,) = found(SystemMix(), [with_one, without, with_one], "trl-sft")
+    assert (item.code, item.count, item.lines) == ("mixed_system", 1, [2])
+    assert item.message == "1 of 3 rows has no system prompt, the others do"
     assert found(SystemMix(), [with_one] * 3, "trl-sft") == []
     assert found(SystemMix(), [without] * 3, "trl-sft") == []
     mixed = SystemMix()
     mixed.add(1, without)
     mixed.add_plain(2, [False, True, False])
-    assert [(one.count, one.lines) for one in mixed.findings(get_target("trl-sft"), 4)] == [
-        (1, [3])
-    ]
+    assert [
+        (finding.count, finding.lines) for finding in mixed.findings(get_target("trl-sft"), 4)
+    ] == [(1, [3])]
 
 
 ROWS = st.lists(

@@ -22,7 +22,7 @@ def messages(letters: str) -> list[dict[str, Any]]:
 def codes(roles: str | list[dict[str, Any]], to: str, kind: Any = "chat", **more: Any) -> list[str]:
     listed = messages(roles) if isinstance(roles, str) else roles
     row = Example(kind=kind, messages=listed, **more)
-    return [found.code for found in order.check(row, get_target(to))]
+    return [result.code for result in order.check(row, get_target(to))]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_the_prompt_of_a_pair_does_not_end_with_an_answer() -> None:
 
 def test_a_row_that_asks_for_another_method() -> None:
     assert codes("uau", "openai-dpo") == ["wrong_kind"]
-    (found,) = order.check(Example(kind="text", text="x"), get_target("openai-sft"))
-    assert "plain text" in found.message and "a conversation" in found.message
+    (finding,) = order.check(Example(kind="text", text="x"), get_target("openai-sft"))
+    assert "plain text" in finding.message and "a conversation" in finding.message
 
 
 def test_how_grave_it_is_depends_on_the_place() -> None:
@@ -108,14 +108,14 @@ def test_two_messages_of_one_role_that_are_fine() -> None:
 
 
 def test_what_to_write_in_place_of_a_role() -> None:
-    (found,) = order.check(
+    (finding,) = order.check(
         Example(kind="chat", messages=messages("dua")), get_target("together-sft")
     )
     assert (
-        found.message
+        finding.message
         == "message 1 has the role “developer”, which Together AI (SFT) does not support"
     )
-    assert found.fix == "use system (ftwizard convert DATA --target together-sft does)"
+    assert finding.fix == "use system (ftwizard convert DATA --target together-sft does)"
 
 
 def test_roles_of_the_answers_of_a_pair() -> None:

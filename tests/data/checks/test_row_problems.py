@@ -176,8 +176,8 @@ def test_what_training_takes_of_a_legacy_call() -> None:
         "function_call": {"name": "f", "arguments": "{}"},
     }
     row = messages(USER, called, {"role": "function", "name": "f", "content": "4"}, ANSWER)
-    found = to_conversation(read("openai-chat", row))
-    assert found.messages == [
+    conversation = to_conversation(read("openai-chat", row))
+    assert conversation.messages == [
         USER,
         {
             "role": "assistant",

@@ -44,19 +44,19 @@ def texts(value: Any) -> Iterator[str]:
         if value not in SAID_OTHERWISE:
             yield value.replace("<image>", "").strip()
     elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from texts(one)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts(item)
 
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
 def test_every_dialect_is_read_and_the_row_left_as_it_was(format: Format, row: Any) -> None:
     before = copy.deepcopy(row)
-    found = read(format, row)
+    result = read(format, row)
     assert row == before
-    for message in found.turns:
+    for message in result.turns:
         assert message["role"] in ROLES
         assert isinstance(message["content"], str | list | None)
-    kept = str(msgspec.to_builtins(found))
+    kept = str(msgspec.to_builtins(result))
     for text in texts(row):
         assert all(word in kept for word in text.split())
 
@@ -82,14 +82,14 @@ def test_deep_nesting_is_a_problem_not_a_crash(format: Format, kind: type) -> No
     }  # fmt: skip
     formats.match_formats(row)
     try:
-        found = read(format, row)
+        result = read(format, row)
     except RowProblem as problem:
         assert severities()[problem.code] == "error"
         assert (problem.code == "nesting") is (
             format in ("preference", "vertex", "bedrock-converse")
         )
     else:
-        assert found.kind
+        assert result.kind
 
 
 _KEYS = sorted({
@@ -110,8 +110,8 @@ _anything = st.recursive(
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
     if isinstance(value, dict | list):
-        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(one, (*path, key))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(item, (*path, key))
 
 
 def put(row: Any, path: tuple[Any, ...], value: Any) -> Any:
@@ -132,21 +132,21 @@ def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObje
     looks = formats.match_formats(row)
     for format in {data.draw(st.sampled_from(FORMATS)), *looks.holds}:
         try:
-            found = read(format, row)
+            result = read(format, row)
         except RowProblem as problem:
             assert severities()[problem.code] == "error"
             continue
-        for message in found.turns:
+        for message in result.turns:
             assert message["role"] in ROLES
             content = message["content"]
             assert isinstance(content, str | list | None)
             for part in content if isinstance(content, list) else []:
                 assert isinstance(part["type"], str)
                 assert part["type"] != "text" or isinstance(part["text"], str)
-        assert found.kind == "tokens" or found.kind == "text" or found.turns
-        row_checker.check_row(found, get_target("together-sft"))
+        assert result.kind == "tokens" or result.kind == "text" or result.turns
+        row_checker.check_row(result, get_target("together-sft"))
         try:
-            assert to_conversation(found).answer is not None
+            assert to_conversation(result).answer is not None
         except RowProblem as problem:
             assert severities()[problem.code] == "error"
 
@@ -155,6 +155,6 @@ def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObje
 def test_no_field_of_a_row_is_lost(data: st.DataObject) -> None:
     format, row = data.draw(st.sampled_from([d for d in DIALECTS if isinstance(d[1], dict)]))
     more = data.draw(st.dictionaries(st.from_regex(r"\Ax_[a-z]{1,5}\Z"), _anything, max_size=3))
-    found = read(format, {**row, **more})
-    assert {key: found.extra[key] for key in more} == more
-    assert read(format, row).extra == {k: v for k, v in found.extra.items() if k not in more}
+    result = read(format, {**row, **more})
+    assert {key: result.extra[key] for key in more} == more
+    assert read(format, row).extra == {k: v for k, v in result.extra.items() if k not in more}

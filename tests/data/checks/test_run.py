@@ -44,8 +44,8 @@ def write(path: Path, some: list[Any]) -> Path:
     return path
 
 
-def by_code(found: DataReport) -> dict[str, Finding]:
-    return {one.code: one for one in found.findings}
+def by_code(data_report: DataReport) -> dict[str, Finding]:
+    return {finding.code: finding for finding in data_report.findings}
 
 
 def near(row: dict[str, Any]) -> dict[str, Any]:
@@ -57,18 +57,18 @@ def near(row: dict[str, Any]) -> dict[str, Any]:
 def test_healthy_rows_have_nothing_to_be_said_of(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", rows(60))
     for name in ("trl-sft", "openai-sft", "together-sft", "vertex-open"):
-        found = run.check_files(file, CheckOptions(target=name))
-        assert (found.verdict, found.findings, found.usable) == ("ok", [], 60)
-        assert found.tokens and found.tokens.rows == 60
+        findings = run.check_files(file, CheckOptions(target=name))
+        assert (findings.verdict, findings.findings, findings.usable) == ("ok", [], 60)
+        assert findings.tokens and findings.tokens.rows == 60
 
 
 def test_near_copies_are_found_once_each_and_not_as_duplicates(tmp_path: Path) -> None:
     some = rows(40)
     some[10], some[20], some[30] = near(some[5]), some[6], near(some[6])
-    found = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
-    assert found["near_duplicate"].lines == [11, 31]
-    assert found["duplicate"].lines == [21]
-    assert found["conflict"].lines == [6, 7, 11, 21, 31]
+    result = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
+    assert result["near_duplicate"].lines == [11, 31]
+    assert result["duplicate"].lines == [21]
+    assert result["conflict"].lines == [6, 7, 11, 21, 31]
     assert "near_duplicate" not in by_code(
         run.check_files(tmp_path / "rows.jsonl", CheckOptions(near=False))
     )
@@ -81,26 +81,29 @@ def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
     other[2] = train[7]
     other[5] = chat(train[8]["messages"][0]["content"], "Something else altogether, in few words.")
     other[8] = near(train[9])
-    found = run.check_files(
+    findings = run.check_files(
         write(tmp_path / "train.jsonl", train), CheckOptions(),
         validation=write(tmp_path / "validation.jsonl", other),
     )  # fmt: skip
-    codes = by_code(found)
-    assert found.verdict == "error"
+    codes = by_code(findings)
+    assert findings.verdict == "error"
     assert codes["leakage"].lines == [3]
     assert codes["prompt_leakage"].lines == [6, 9]
     assert codes["near_leakage"].lines == [9]
-    assert found.validation and (found.validation.rows, found.validation.verdict) == (10, "ok")
+    assert findings.validation and (findings.validation.rows, findings.validation.verdict) == (
+        10,
+        "ok",
+    )
 
 
 def test_a_bad_validation_file_makes_the_verdict(tmp_path: Path) -> None:
     bad = [*rows(3, seed=1), {"messages": []}]
-    found = run.check_files(
+    findings = run.check_files(
         write(tmp_path / "train.jsonl", rows(20)), CheckOptions(),
         validation=write(tmp_path / "validation.jsonl", bad),
     )  # fmt: skip
-    assert (found.verdict, found.findings) == ("error", [])
-    assert found.validation and found.validation.findings[0].lines == [4]
+    assert (findings.verdict, findings.findings) == ("error", [])
+    assert findings.validation and findings.validation.findings[0].lines == [4]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +119,8 @@ def test_a_bad_validation_file_makes_the_verdict(tmp_path: Path) -> None:
 )
 def test_what_a_target_does_not_take(tmp_path: Path, name: Any, count: int, code: str) -> None:
     file = write(tmp_path / "rows.jsonl", rows(count))
-    found = run.check_files(file, CheckOptions(target=name, near=False, count="no"))
-    assert by_code(found)[code].count == count
+    findings = run.check_files(file, CheckOptions(target=name, near=False, count="no"))
+    assert by_code(findings)[code].count == count
 
 
 def test_rows_of_the_wrong_kind_are_not_sent_to_a_conversion(tmp_path: Path) -> None:
@@ -154,24 +157,24 @@ def test_of_a_large_file_parts_are_looked_at_first(
     some = rows(300)
     some[299]["messages"][1]["content"] = " "
     shown: list[DataReport] = []
-    said: list[tuple[int, int]] = []
+    recorded: list[tuple[int, int]] = []
     file = write(tmp_path / "rows.jsonl", some)
-    found = run.check_files(
-        file, CheckOptions(), say=lambda *done: said.append(done), show=shown.append
+    findings = run.check_files(
+        file, CheckOptions(), say=lambda *done: recorded.append(done), show=shown.append
     )
     first, second = shown
-    assert first.partial and second.partial and not found.partial
+    assert first.partial and second.partial and not findings.partial
     assert first.tokens is None and second.tokens and second.tokens.rows == 300
     assert by_code(first)["empty_assistant"].lines == []
-    assert by_code(found)["empty_assistant"].lines == [300]
-    assert said[-1][0] == file.stat().st_size
+    assert by_code(findings)["empty_assistant"].lines == [300]
+    assert recorded[-1][0] == file.stat().st_size
 
 
 def test_tokens_of_a_sample_hold_those_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "SAMPLE_BLOCK_BYTES", 500)
-    held = 0
+    kept = 0
     for seed in range(20):
         some = rows(2000, seed)
         some.sort(key=lambda row: row["messages"][1]["content"])
@@ -183,8 +186,8 @@ def test_tokens_of_a_sample_hold_those_of_all(
         about = run.check_files(file, msgspec.structs.replace(asked, count="estimate")).tokens
         assert exact and about and exact.exact and not about.exact
         assert about.low < about.total < about.high < 1.5 * about.low
-        held += about.low <= exact.total <= about.high
-    assert held >= 17
+        kept += about.low <= exact.total <= about.high
+    assert kept >= 17
 
 
 def test_tokens_of_parts_are_those_of_the_whole(
@@ -205,11 +208,11 @@ def test_a_part_is_looked_through_for_near_copies_of_a_very_large_file_and_it_sa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leakage, "MAX_ROWS", 50)
-    some = [row for one in rows(60) for row in (one, near(one))]
-    found = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
-    assert "1 of 3 prompts" in found["sampled"].message
-    assert 0 < found["near_duplicate"].count < 60
-    assert all(line % 2 == 0 for line in found["near_duplicate"].lines)
+    some = [row for item in rows(60) for row in (item, near(item))]
+    result = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
+    assert "1 of 3 prompts" in result["sampled"].message
+    assert 0 < result["near_duplicate"].count < 60
+    assert all(line % 2 == 0 for line in result["near_duplicate"].lines)
 
 
 def test_rows_that_are_unlike_the_first_ones_decide_the_format(
@@ -217,9 +220,9 @@ def test_rows_that_are_unlike_the_first_ones_decide_the_format(
 ) -> None:
     monkeypatch.setattr(run, "FIRST_ROWS", 5)
     pairs = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30)]
-    found = run.check_files(write(tmp_path / "rows.jsonl", [*rows(6), *pairs]), CheckOptions())
-    assert (found.format, found.rows, found.usable) == ("prompt-completion", 36, 30)
-    assert by_code(found)["mixed_formats"].lines == [1, 2, 3, 4, 5, 6]
+    findings = run.check_files(write(tmp_path / "rows.jsonl", [*rows(6), *pairs]), CheckOptions())
+    assert (findings.format, findings.rows, findings.usable) == ("prompt-completion", 36, 30)
+    assert by_code(findings)["mixed_formats"].lines == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_table_without_a_column_of_answers_is_named_so(tmp_path: Path) -> None:
@@ -235,9 +238,9 @@ def test_secrets_are_redacted_in_what_is_shown(tmp_path: Path) -> None:
     some = rows(12)
     some[3]["messages"][0]["content"] = f"My token is {key}."
     some[4]["api_key"] = key
-    found = run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions())
-    assert by_code(found)["secret"].lines == [4, 5]
-    assert key.encode() not in msgspec.json.encode(found)
+    findings = run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions())
+    assert by_code(findings)["secret"].lines == [4, 5]
+    assert key.encode() not in msgspec.json.encode(findings)
 
 
 def test_a_validation_file_is_no_larger_than_its_share_of_the_training_file(tmp_path: Path) -> None:
@@ -246,14 +249,14 @@ def test_a_validation_file_is_no_larger_than_its_share_of_the_training_file(tmp_
         other = write(tmp_path / f"{count}.jsonl", rows(count, 2))
         share = other.stat().st_size / train.stat().st_size
         assert (share <= 0.25) == fits
-        found = run.check_files(
+        findings = run.check_files(
             train, CheckOptions(target="vertex-open", count="no", near=False), validation=other
         )
-        assert found.validation and found.verdict == ("ok" if fits else "error")
-        codes = [one.code for one in found.validation.findings]
+        assert findings.validation and findings.verdict == ("ok" if fits else "error")
+        codes = [finding.code for finding in findings.validation.findings]
         assert codes == ([] if fits else ["validation_share"])
         if not fits:
-            (one,) = found.validation.findings
-            assert f"{share:.0%}" in one.message and "25%" in one.message and "10%" in one.fix
+            (item,) = findings.validation.findings
+            assert f"{share:.0%}" in item.message and "25%" in item.message and "10%" in item.fix
         elsewhere = CheckOptions(target="openai-sft", count="no", near=False)
         assert run.check_files(train, elsewhere, validation=other).verdict == "ok"

@@ -81,16 +81,16 @@ def scanned(
     return chunks.tally_rows(file, inspect.inspect(file), make, say=say, processes=processes)
 
 
-def shown(found: RowChecker, place: Target) -> dict[str, Any]:
+def shown(row_checker: RowChecker, place: Target) -> dict[str, Any]:
     """Return all that is known of a file, in an order of its own."""
-    hashes = found.hashes
+    hashes = row_checker.hashes
     return {
-        "rows": (found.rows, found.usable),
-        "findings": found.findings.for_target(place),
+        "rows": (row_checker.rows, row_checker.usable),
+        "findings": row_checker.findings.for_target(place),
         "hashes": sorted(
             zip(hashes.lines, hashes.prompts, hashes.answers, hashes.openings, strict=True)
         ),
-        "looks": found.tally._looks,
+        "looks": row_checker.tally._looks,
     }
 
 
@@ -99,23 +99,23 @@ def shown(found: RowChecker, place: Target) -> dict[str, Any]:
 @example(['{"messages": [{"role": "assistant", "content": "a\\n\\u2029\\nb"}]}'], "trl-sft", 1)
 @example([ECHOED], "openai-sft", 1)
 def test_skipping_what_is_plain_changes_no_answer(lines: list[str], name: str, parts: int) -> None:
-    place = get_target(name)
+    target = get_target(name)
     body = "\n".join([*lines, '{"messages": []}']).encode("utf-8", "surrogatepass")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         file = Path(folder) / "rows.jsonl"
         file.write_bytes(body)
-        what = inspect.inspect(file)
-        if not what.is_plain_lines:
+        subject = inspect.inspect(file)
+        if not subject.is_plain_lines:
             return
         patch.setattr(chunks, "PART_BYTES", max(1, len(body) // parts))
-        found = scanned(file, place, processes=1)
-    wanted = exact([*lines, '{"messages": []}'], place)
-    assert shown(found, place) == shown(wanted, place)
+        result = scanned(file, target, processes=1)
+    wanted = exact([*lines, '{"messages": []}'], target)
+    assert shown(result, target) == shown(wanted, target)
 
 
 def rows(count: int) -> list[dict[str, Any]]:
     draw = random.Random(1)
-    found: list[dict[str, Any]] = []
+    recorded: list[dict[str, Any]] = []
     for number in range(count):
         messages: list[dict[str, Any]] = [
             {"role": "user", "content": f"Question {number}?"},
@@ -123,8 +123,8 @@ def rows(count: int) -> list[dict[str, Any]]:
         ]
         if number % 50 == 7:
             messages[1]["weight"] = "1"
-        found.append({"messages": messages})
-    return found
+        recorded.append({"messages": messages})
+    return recorded
 
 
 def test_several_processes_find_what_one_finds(
@@ -133,17 +133,17 @@ def test_several_processes_find_what_one_finds(
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows(2000)))
     monkeypatch.setattr(chunks, "PART_BYTES", 10_000)
-    place = get_target("openai-sft")
-    said: list[tuple[int, int]] = []
+    target = get_target("openai-sft")
+    recorded: list[tuple[int, int]] = []
     both = [
-        scanned(file, place, processes=count, say=lambda *done: said.append(done))
+        scanned(file, target, processes=count, say=lambda *done: recorded.append(done))
         for count in (1, 2)
     ]
-    assert shown(both[0], place) == shown(both[1], place)
+    assert shown(both[0], target) == shown(both[1], target)
     assert both[0].rows == 2000
-    assert both[0].findings.for_target(place)[0].lines == list(range(8, 2001, 50))
-    assert said[-1] == (file.stat().st_size, file.stat().st_size)
-    assert len(said) > 10
+    assert both[0].findings.for_target(target)[0].lines == list(range(8, 2001, 50))
+    assert recorded[-1] == (file.stat().st_size, file.stat().st_size)
+    assert len(recorded) > 10
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl.gz", "rows.parquet"])
@@ -153,7 +153,7 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file, place, some = tmp_path / name, get_target("trl-sft"), rows(60)
+    file, index, some = tmp_path / name, get_target("trl-sft"), rows(60)
     for row in some:
         row["messages"][1].pop("weight", None)
     some[40]["messages"][1]["content"] = " "
@@ -163,13 +163,13 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
         file.write_bytes(gzip.compress("\n".join(map(json.dumps, some)).encode()))
     else:
         pq.write_table(pa.Table.from_pylist(some), file)
-    found = scanned(file, place)
+    result = scanned(file, index)
     first = next(records.read_records(file, inspect.inspect(file))).line
-    assert (found.rows, found.usable) == (60, 59)
-    (one,) = [one for one in found.findings.for_target(place) if one.severity == "error"]
-    assert (one.code, one.lines) == ("empty_assistant", [40 + first])
+    assert (result.rows, result.usable) == (60, 59)
+    (item,) = [item for item in result.findings.for_target(index) if item.severity == "error"]
+    assert (item.code, item.lines) == ("empty_assistant", [40 + first])
 
 
 def test_no_other_letter_shows_nothing() -> None:
     letters = (chr(code) for code in range(0x110000) if chr(code).isalpha())
-    assert {one for one in letters if is_blank(one)} == set(scan.FILLERS)
+    assert {letter for letter in letters if is_blank(letter)} == set(scan.FILLERS)

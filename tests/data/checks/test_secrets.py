@@ -56,25 +56,25 @@ PLACES: list[tuple[str, Example]] = [
 
 @pytest.mark.parametrize(("where", "example"), PLACES)
 def test_the_finding_names_kind_and_place_and_not_the_secret(where: str, example: Example) -> None:
-    (found,) = check(example, SFT)
-    assert found.code == "secret"
-    assert found.message == f"{where} contains a possible secret: GitHub token, 40 characters"
-    assert TOKEN not in found.fix and SFT.severity(found.code) == "warning"
+    (finding,) = check(example, SFT)
+    assert finding.code == "secret"
+    assert finding.message == f"{where} contains a possible secret: GitHub token, 40 characters"
+    assert TOKEN not in finding.fix and SFT.severity(finding.code) == "warning"
 
 
 def test_names_speak_for_values() -> None:
     arguments = {"db_password": PASSWORD, "card": 4539578763621486, "n": 4539578763621486}
-    codes = [found.code for found in check(chat(user(None, tool_calls=calls(arguments))), SFT)]
+    codes = [result.code for result in check(chat(user(None, tool_calls=calls(arguments))), SFT)]
     assert codes == ["secret", "card_number"]
 
 
 def test_a_kind_is_told_once_a_place() -> None:
     content = f"{TOKEN} {TOKEN} ana@acme.io bob@acme.io 212-664-7665"
-    found = [*check(chat(user(content), user(TOKEN)), SFT)]
-    assert [one.message.split(":")[1].split(",")[0] for one in found] == [
+    result = [*check(chat(user(content), user(TOKEN)), SFT)]
+    assert [item.message.split(":")[1].split(",")[0] for item in result] == [
         " GitHub token", " email address", " phone number", " GitHub token",
     ]  # fmt: skip
-    assert [one.code for one in check_row(chat(user(content), user(TOKEN)), SFT)][-2:] == [
+    assert [item.code for item in check_row(chat(user(content), user(TOKEN)), SFT)][-2:] == [
         "secret", "personal_data",
     ]  # fmt: skip
 
@@ -83,8 +83,8 @@ def test_a_secret_written_with_escapes_is_found_once_it_is_read() -> None:
     token = next(token for kind, token in TOKENS if kind == "AWS access key")
     line = '{"role": "user", "content": "' + "".join(f"\\u{ord(c):04x}" for c in token) + '"}'
     assert token not in line
-    (found,) = check(chat(json.loads(line)), SFT)
-    assert found.code == "secret" and token not in found.message
+    (finding,) = check(chat(json.loads(line)), SFT)
+    assert finding.code == "secret" and token not in finding.message
 
 
 def test_pictures_in_the_row_are_not_searched() -> None:
@@ -118,13 +118,13 @@ def test_no_value_that_readers_leave_alone_stops_it(
     one: Any, two: Any, three: Any, four: Any, five: Any
 ) -> None:
     example = Example(kind="chat", messages=one, chosen=two, tools=three, text=four, extra=five)
-    for found in check(example, SFT):
-        assert find_secrets(found.message) == []
+    for result in check(example, SFT):
+        assert find_secrets(result.message) == []
 
 
 def test_a_field_that_is_named_by_a_secret_is_not_named() -> None:
-    (found,) = check(chat(user("a"), extra={TOKEN: 0}), SFT)
-    assert found.message.startswith("the field “[GitHub token, 40 characters]” contains")
+    (finding,) = check(chat(user("a"), extra={TOKEN: 0}), SFT)
+    assert finding.message.startswith("the field “[GitHub token, 40 characters]” contains")
 
 
 def test_only_rows_for_a_host_are_called_uploaded() -> None:

@@ -22,7 +22,7 @@ from ftwizard.data.privacy import prefilter
 def codes(answer: str, asked: str = "q") -> list[str]:
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     row = Example(kind="chat", messages=turns)
-    return [found.code for found in text_quality.check(row, get_target("openai-sft"))]
+    return [result.code for result in text_quality.check(row, get_target("openai-sft"))]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_letters_numbers_and_marks_are_no_controls(answer: str) -> None:
 def test_plain_text_may_be_in_the_template_of_a_model() -> None:
     def of(written: str) -> list[str]:
         row = Example(kind="text", text=written)
-        return [found.code for found in text_quality.check(row, get_target("trl-sft"))]
+        return [result.code for result in text_quality.check(row, get_target("trl-sft"))]
 
     assert of("<|im_start|>user\nhi<|im_end|>") == []
     assert of("hi \x00") == ["control_char"]
@@ -125,13 +125,13 @@ class _Passed(list[Any]):
 def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any]) -> None:
     messages = _Passed({"role": "user", "content": "a\u200b"} for _ in range(1_000))
     row = Example(kind="preference", messages=messages, chosen=answers, rejected=answers)
-    found = [one.message for one in text_quality.check(row, get_target("openai-dpo"))]
-    assert len(found) == 1_000 + 2 * len(answers)
-    assert found[999].startswith("message 1000 (user) contains")
-    assert [one.split(" contains")[0] for one in found[1_000:]] == [
+    result = [item.message for item in text_quality.check(row, get_target("openai-dpo"))]
+    assert len(result) == 1_000 + 2 * len(answers)
+    assert result[999].startswith("message 1000 (user) contains")
+    assert [item.split(" contains")[0] for item in result[1_000:]] == [
         "the chosen answer", "the rejected answer",
     ][: 2 * len(answers)]  # fmt: skip
-    assert len([*secrets.iter_texts(row)]) == len(found)
+    assert len([*secrets.iter_texts(row)]) == len(result)
     assert messages.times < 20
 
 
@@ -152,8 +152,8 @@ def test_texts_of_parts_of_tool_calls_and_of_pairs_are_read_too() -> None:
             Example(kind="preference", chosen=[message]),
             Example(kind="preference", rejected=[message]),
         ):
-            (found,) = text_quality.check(row, get_target("trl-dpo"))
-            assert found.code == "control_char"
+            (finding,) = text_quality.check(row, get_target("trl-dpo"))
+            assert finding.code == "control_char"
 
 
 def test_the_quick_search_misses_no_character_that_the_checks_look_for() -> None:
@@ -186,9 +186,9 @@ def test_check_warns_once_a_row_and_prints_nothing_raw(
     rows = [{"prompt": "a", "completion": "b"}, bad, {**bad, "completion": "c\x07"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["check", str(path), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["verdict"], found["rows"], found["usable"]) == ("warning", 3, 3)
-    finding = next(one for one in found["findings"] if one["code"] == "control_char")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["verdict"], document["rows"], document["usable"]) == ("warning", 3, 3)
+    finding = next(finding for finding in document["findings"] if finding["code"] == "control_char")
     assert finding["severity"] == "warning" and finding["code"] == "control_char"
     assert (finding["count"], finding["lines"]) == (2, [2, 3])
     assert main(["check", str(path)]) == 0

@@ -19,7 +19,7 @@ def codes(**columns: Any) -> list[str]:
         row = formats.to_example(columns, "pretokenized")
     except RowProblem as problem:
         return [problem.code]
-    return [found.code for found in tokens.check(row, get_target("trl-sft"))]
+    return [result.code for result in tokens.check(row, get_target("trl-sft"))]
 
 
 @pytest.mark.parametrize(

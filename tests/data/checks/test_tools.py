@@ -44,8 +44,8 @@ def calls(*listed: Any) -> dict[str, Any]:
 
 
 def back(id: str | None = "c1") -> dict[str, Any]:
-    found = {"role": "tool", "content": '{"t": 3}', "tool_call_id": id}
-    return {key: value for key, value in found.items() if value is not None}
+    result = {"role": "tool", "content": '{"t": 3}', "tool_call_id": id}
+    return {key: value for key, value in result.items() if value is not None}
 
 
 def codes(
@@ -53,7 +53,7 @@ def codes(
 ) -> list[str]:
     listed = None if declared is None else list(declared)
     row = Example(**{"kind": "chat", "messages": list(messages), "tools": listed, **more})
-    return [found.code for found in tools.check(row, get_target(to))]
+    return [result.code for result in tools.check(row, get_target(to))]
 
 
 def message(*messages: dict[str, Any], to: str = "openai-sft", declared: Any = (WEATHER,)) -> str:
@@ -166,8 +166,8 @@ def test_arguments_that_are_not_as_declared(arguments: str, says: str) -> None:
 
 
 def test_a_value_is_never_told() -> None:
-    said = message(USER, calls(call('{"city": "Oslo", "unit": "sk-secret-value"}')))
-    assert "secret" not in said
+    text = message(USER, calls(call('{"city": "Oslo", "unit": "sk-secret-value"}')))
+    assert "secret" not in text
 
 
 @pytest.mark.parametrize(
@@ -189,18 +189,20 @@ def test_a_value_is_never_told() -> None:
 )  # fmt: skip
 def test_what_a_tool_declares_is_looked_at(changed: dict[str, Any], says: str) -> None:
     declared = {"type": "function", "function": {**WEATHER["function"], **changed}}
-    found, _ = tool_schemas.check_tools([declared], strict=True)
-    assert [one.code for one in found] == ["tool_schema"] and says in found[0].message
+    result, _ = tool_schemas.check_tools([declared], strict=True)
+    assert [item.code for item in result] == ["tool_schema"] and says in result[0].message
 
 
 def test_a_tool_declared_twice_bare_or_without_a_word() -> None:
-    found, names = tool_schemas.check_tools([WEATHER, WEATHER], strict=True)
-    assert [one.code for one in found] == ["tool_schema"] and list(names) == ["get_weather"]
+    result, names = tool_schemas.check_tools([WEATHER, WEATHER], strict=True)
+    assert [item.code for item in result] == ["tool_schema"] and list(names) == ["get_weather"]
     bare = WEATHER["function"]
-    assert [one.code for one in tool_schemas.check_tools([bare], strict=True)[0]] == ["tool_schema"]
+    assert [tool.code for tool in tool_schemas.check_tools([bare], strict=True)[0]] == [
+        "tool_schema"
+    ]
     assert tool_schemas.check_tools([bare], strict=False)[0] == ()
     mute = {"type": "function", "function": {"name": "f"}}
-    assert [one.code for one in tool_schemas.check_tools([mute], strict=True)[0]] == [
+    assert [tool.code for tool in tool_schemas.check_tools([mute], strict=True)[0]] == [
         "tool_description"
     ]
 

@@ -18,7 +18,7 @@ from ftwizard.data.privacy import prefilter
 def found(answer: str, asked: str = "Tell me about it.", **more: Any) -> list[str]:
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     row = Example(kind="chat", messages=[*turns, *more.pop("after", [])], **more)
-    return [one.message for one in volatile_facts.check(row, get_target("trl-sft"))]
+    return [item.message for item in volatile_facts.check(row, get_target("trl-sft"))]
 
 
 @pytest.mark.parametrize(

@@ -22,44 +22,44 @@ def chat(prompt: str, answer: str, **more: Any) -> Example:
 
 
 def facts(rows: Rows) -> RowHashes:
-    found = RowHashes()
+    row_hashes = RowHashes()
     for line, (prompt, answer) in enumerate(rows, 1):
-        found.add(line, chat(prompt, answer))
-    return found
+        row_hashes.add(line, chat(prompt, answer))
+    return row_hashes
 
 
-def by_code(found: Any) -> dict[str, FileFinding]:
-    return {one.code: one for one in found}
+def by_code(result: Any) -> dict[str, FileFinding]:
+    return {item.code: item for item in result}
 
 
 @given(ROWS)
 def test_duplicates_are_all_rows_but_the_first_of_each(rows: Rows) -> None:
-    found = by_code(exact_duplicates.find_repeats(facts(rows)))
+    result = by_code(exact_duplicates.find_repeats(facts(rows)))
     later = [line for line, row in enumerate(rows, 1) if row in rows[: line - 1]]
-    assert (found["duplicate"].lines if later else []) == later
-    assert ("duplicate" in found) == bool(later)
+    assert (result["duplicate"].lines if later else []) == later
+    assert ("duplicate" in result) == bool(later)
 
 
 @given(ROWS)
 def test_a_conflict_is_every_row_of_a_prompt_with_two_answers(rows: Rows) -> None:
-    found = by_code(exact_duplicates.find_repeats(facts(rows)))
+    result = by_code(exact_duplicates.find_repeats(facts(rows)))
     answers = {p: {a for q, a in rows if q == p} for p, _ in rows}
     torn = [line for line, (p, _) in enumerate(rows, 1) if len(answers[p]) > 1]
-    assert (found["conflict"].lines if torn else []) == torn
-    assert ("conflict" in found) == bool(torn)
+    assert (result["conflict"].lines if torn else []) == torn
+    assert ("conflict" in result) == bool(torn)
 
 
 @given(ROWS, ROWS)
 def test_leakage_is_told_by_row_and_by_prompt_and_by_the_lines_of_the_validation_file(
     train: Rows, validation: Rows
 ) -> None:
-    found = by_code(exact_duplicates.find_leakage(facts(train), facts(validation)))
+    result = by_code(exact_duplicates.find_leakage(facts(train), facts(validation)))
     rows = [line for line, row in enumerate(validation, 1) if row in train]
     prompts = {p for p, _ in train}
-    known = [n for n, row in enumerate(validation, 1) if row[0] in prompts and row not in train]
-    assert (found["leakage"].lines if rows else []) == rows
-    assert (found["prompt_leakage"].lines if known else []) == known
-    assert len(found) == bool(rows) + bool(known)
+    expected = [n for n, row in enumerate(validation, 1) if row[0] in prompts and row not in train]
+    assert (result["leakage"].lines if rows else []) == rows
+    assert (result["prompt_leakage"].lines if expected else []) == expected
+    assert len(result) == bool(rows) + bool(expected)
 
 
 def test_what_is_alike_as_text_under_other_roles_or_tools_is_not_the_same() -> None:
@@ -70,7 +70,7 @@ def test_what_is_alike_as_text_under_other_roles_or_tools_is_not_the_same() -> N
         Example(kind="chat", messages=[{"role": "user", "content": "", "name": "n"}]),
         Example(kind="text", text="a"),
     ]
-    assert len({hash_row(one)[:2] for one in [plain, *others]}) == 5
+    assert len({hash_row(item)[:2] for item in [plain, *others]}) == 5
     parts = [{"role": "user", "content": "a\n\u2029\nb"}, plain.messages[1]]
     two = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, plain.messages[1]]
     assert hash_row(Example(kind="chat", messages=parts)) != hash_row(
@@ -90,19 +90,20 @@ def test_answers_to_nothing_do_not_contradict_each_other() -> None:
             for text in ("a", "b", "b")
         ),
     ]
-    found = RowHashes()
+    row_hashes = RowHashes()
     for line, row in enumerate(rows, 1):
-        found.add(line, row)
+        row_hashes.add(line, row)
     assert {
-        code: one.lines for code, one in by_code(exact_duplicates.find_repeats(found)).items()
+        code: item.lines
+        for code, item in by_code(exact_duplicates.find_repeats(row_hashes)).items()
     } == {"duplicate": [3, 7]}
 
 
 def test_texts_have_no_prompt_and_so_no_conflict() -> None:
-    found = RowHashes()
+    row_hashes = RowHashes()
     for line, text in enumerate(("one", "two", "one"), 1):
-        found.add(line, Example(kind="text", text=text))
-    assert {one.code: one.lines for one in exact_duplicates.find_repeats(found)} == {
+        row_hashes.add(line, Example(kind="text", text=text))
+    assert {repeat.code: repeat.lines for repeat in exact_duplicates.find_repeats(row_hashes)} == {
         "duplicate": [3]
     }
 
@@ -110,8 +111,8 @@ def test_texts_have_no_prompt_and_so_no_conflict() -> None:
 def test_one_answer_to_many_prompts_is_named_and_labels_are_not() -> None:
     same = [(f"question {n}", "I cannot help with that.") for n in range(60)]
     unlike = [(f"other {n}", f"answer {n}") for n in range(100)]
-    found = by_code(exact_duplicates.find_repeats(facts([*same, *unlike])))
-    assert (found["repeated_answer"].count, found["repeated_answer"].lines[:2]) == (60, [1, 2])
+    result = by_code(exact_duplicates.find_repeats(facts([*same, *unlike])))
+    assert (result["repeated_answer"].count, result["repeated_answer"].lines[:2]) == (60, [1, 2])
     labels = [(f"text {n}", ("good", "bad")[n % 2]) for n in range(200)]
     assert not by_code(exact_duplicates.find_repeats(facts(labels)))
 

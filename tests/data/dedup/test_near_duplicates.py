@@ -30,11 +30,11 @@ def groups(texts: list[str]) -> list[list[int]]:
 
 def exact(a: str, b: str) -> float:
     """Return the similarity of two texts of single-spaced words, by Python's own sets."""
-    one, other = (
+    item, other = (
         {tuple(words[at : at + 3]) for at in range(len(words) - 2)}
         for words in (a.split(), b.split())
     )
-    return len(one & other) / len(one | other)
+    return len(item & other) / len(item | other)
 
 
 @settings(max_examples=30)
@@ -43,11 +43,11 @@ def test_planted_copies_are_found_and_distinct_rows_are_not(seed: int) -> None:
     rng = random.Random(seed)
     rows = [sentence(rng, rng.randint(25, 120)) for _ in range(300)]
     planted: dict[int, int] = {}
-    for place in rng.sample(range(300), 10):
-        copy = list(rows[place])
+    for index in rng.sample(range(300), 10):
+        copy = list(rows[index])
         for word in rng.sample(range(len(copy)), max(1, round(0.03 * len(copy)))):
             copy[word] = rng.choice(WORDS)
-        planted[place + 1] = len(rows) + 1
+        planted[index + 1] = len(rows) + 1
         rows.append(copy)
     texts = [" ".join(words) for words in rows]
     alike = {(a, b) for a, b in planted.items() if exact(texts[a - 1], texts[b - 1]) >= 0.7}
@@ -60,10 +60,10 @@ def test_planted_copies_are_found_and_distinct_rows_are_not(seed: int) -> None:
     st.lists(st.sampled_from(WORDS[:40]), min_size=8, max_size=40),
 )
 def test_similarity_is_that_of_python_s_own_sets(a: list[str], b: list[str]) -> None:
-    one, other = (
+    item, other = (
         np.unique(row) for row in shingles.compute_shingles([" ".join(a), " ".join(b)]).split()
     )
-    assert shingles.similarity(one, other) == exact(" ".join(a), " ".join(b))
+    assert shingles.similarity(item, other) == exact(" ".join(a), " ".join(b))
 
 
 @given(st.lists(st.text(max_size=80), max_size=12))
@@ -130,17 +130,17 @@ def test_a_chain_of_copies_is_one_group_whatever_the_order() -> None:
     rng = random.Random(5)
     row = sentence(rng, 60)
     chain = [list(row)]
-    for place in range(0, 40, 8):
+    for index in range(0, 40, 8):
         row = list(chain[-1])
-        row[place] = "changed"
-        row[place + 4] = "twice"
+        row[index] = "changed"
+        row[index + 4] = "twice"
         chain.append(row)
     texts = [" ".join(words) for words in [*chain, *(sentence(rng, 60) for _ in range(40))]]
     assert exact(texts[0], texts[5]) < 0.7
     order = list(range(len(texts)))
     rng.shuffle(order)
-    found = groups([texts[place] for place in order])
-    assert [sorted(order[line - 1] for line in group) for group in found] == [[0, 1, 2, 3, 4, 5]]
+    result = groups([texts[index] for index in order])
+    assert [sorted(order[line - 1] for line in group) for group in result] == [[0, 1, 2, 3, 4, 5]]
 
 
 def test_a_thousand_copies_of_one_row_are_one_group_in_little_time() -> None:

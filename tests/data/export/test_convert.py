@@ -37,17 +37,17 @@ def rows_of(path: Path) -> list[Any]:
 
 def errors(path: Path, goal: Target) -> list[str]:
     """Return the codes of what a check of the file finds an error in its rows."""
-    found = []
+    recorded = []
     for _, row in reader.open_reader(path).examples():
         if isinstance(row, RowProblem):
-            found.append(row.code)
+            recorded.append(row.code)
             continue
-        found += [
-            one.code
-            for one in row_checker.check_row(row, goal)
-            if goal.severity(one.code) == "error"
+        recorded += [
+            item.code
+            for item in row_checker.check_row(row, goal)
+            if goal.severity(item.code) == "error"
         ]
-    return found
+    return recorded
 
 
 SOURCES: dict[str, list[Any]] = {
@@ -81,14 +81,14 @@ def test_every_format_goes_to_every_target_that_can_carry_it(name: str, tmp_path
         source = write(tmp_path / f"{format}.jsonl", *rows)
         out = tmp_path / f"{format}.out.jsonl"
         try:
-            found = convert_file(source, out, goal)
+            result = convert_file(source, out, goal)
         except FtwizardError as error:
-            assert [one["code"] for one in error.document["left_out"]] == ["wrong_kind"]
+            assert [item["code"] for item in error.document["left_out"]] == ["wrong_kind"]
             assert not out.exists()
             continue
         carried.add(format)
-        assert (found.rows_in, found.rows_out, found.left_out) == (len(rows), len(rows), [])
-        assert found.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+        assert (result.rows_in, result.rows_out, result.left_out) == (len(rows), len(rows), [])
+        assert result.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
         assert errors(out, goal) == []
         again = tmp_path / f"{format}.again.jsonl"
         convert_file(out, again, goal)
@@ -116,16 +116,16 @@ def test_good_rows_are_written_although_others_cannot_be(tmp_path: Path) -> None
     )
     with source.open("a") as file:
         file.write('{"messages": [\n\n')
-    found = convert_file(source, tmp_path / "out.jsonl", get_target("vertex-open"))
+    result = convert_file(source, tmp_path / "out.jsonl", get_target("vertex-open"))
     assert rows_of(tmp_path / "out.jsonl") == [CHAT, CHAT]
-    assert (found.rows_in, found.rows_out) == (5, 2)
-    assert {one.code: (one.count, one.lines) for one in found.left_out} == {
+    assert (result.rows_in, result.rows_out) == (5, 2)
+    assert {item.code: (item.count, item.lines) for item in result.left_out} == {
         "images_unsupported": (1, [2]),
         "empty_assistant": (1, [4]),
         "invalid_json": (1, [5]),
     }
-    assert [(one.code, one.lines) for one in found.changed] == [("extra_keys", [3])]
-    assert all(one.message and one.fix for one in (*found.left_out, *found.changed))
+    assert [(item.code, item.lines) for item in result.changed] == [("extra_keys", [3])]
+    assert all(item.message and item.fix for item in (*result.left_out, *result.changed))
 
 
 def test_foundry_s_files_begin_with_a_byte_order_mark_others_do_not(tmp_path: Path) -> None:
@@ -195,18 +195,26 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         return main(["convert", str(source), "--target", "openai-sft", "--out", str(out), *more])
 
     assert run("--json") == 1  # a row was left out
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"target", "out", "rows_in", "rows_out", "left_out", "changed", "sha256"}
-    assert (found["target"], found["out"]) == ("openai-sft", str(out))
-    assert (found["rows_in"], found["rows_out"]) == (2, 1)
-    assert [(one["code"], one["count"], one["lines"]) for one in found["left_out"]] == [
+    document = json.loads(capsys.readouterr().out)
+    assert set(document) == {
+        "target",
+        "out",
+        "rows_in",
+        "rows_out",
+        "left_out",
+        "changed",
+        "sha256",
+    }
+    assert (document["target"], document["out"]) == ("openai-sft", str(out))
+    assert (document["rows_in"], document["rows_out"]) == (2, 1)
+    assert [(item["code"], item["count"], item["lines"]) for item in document["left_out"]] == [
         ("no_assistant", 1, [2])
     ]
     assert run("--skip-bad") == 0
-    said = capsys.readouterr().out
-    assert f"{out}: 1 of 2 rows, for OpenAI (SFT)" in said
-    assert "✗ left out, no_assistant: 1 row, at line 2" in said
-    assert "! changed, extra_keys: 1 row, at line 1" in said
+    text = capsys.readouterr().out
+    assert f"{out}: 1 of 2 rows, for OpenAI (SFT)" in text
+    assert "✗ left out, no_assistant: 1 row, at line 2" in text
+    assert "! changed, extra_keys: 1 row, at line 1" in text
     assert rows_of(out) == [CHAT]
     assert main(["convert", str(source), "--target", "openai-sft", "--out", str(out)]) == 1
     assert "already exists" in capsys.readouterr().err
@@ -219,10 +227,10 @@ def test_the_command_says_why_nothing_is_written(
     out = tmp_path / "out"
     command = ["convert", str(source), "--target", "openai-sft", "--out", str(out)]
     assert main([*command, "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert "a pair of chosen and rejected answers" in found["error"]["message"]
-    assert (found["rows_in"], found["rows_out"], found["sha256"]) == (3, 0, None)
-    assert found["left_out"][0]["lines"] == [1, 2, 3]
+    document = json.loads(capsys.readouterr().out)
+    assert "a pair of chosen and rejected answers" in document["error"]["message"]
+    assert (document["rows_in"], document["rows_out"], document["sha256"]) == (3, 0, None)
+    assert document["left_out"][0]["lines"] == [1, 2, 3]
     assert main([*command, "--as", "prompt-completion"]) == 2
     assert "accepts openai-chat, not prompt-completion" in capsys.readouterr().err
     assert not out.exists()
@@ -230,7 +238,7 @@ def test_the_command_says_why_nothing_is_written(
 
 @given(EXAMPLES)
 def test_what_a_row_is_left_out_for_is_what_a_check_calls_an_error(example: Example) -> None:
-    for one in all_targets().values():
-        found = row_checker.check_row(example, one)
-        errors = [error for error in found if one.severity(error.code) == "error"]
-        assert row_checker.find_row_error(example, one) == (errors[0] if errors else None)
+    for target in all_targets().values():
+        findings = row_checker.check_row(example, target)
+        errors = [error for error in findings if target.severity(error.code) == "error"]
+        assert row_checker.find_row_error(example, target) == (errors[0] if errors else None)

@@ -91,12 +91,12 @@ def chats(draw: st.DrawFn, images: bool = True) -> Example:
 
 def meaning(example: Example, without: set[str]) -> Any:
     """Return what a row means, whichever of several ways it is written in."""
-    said = [
+    text = [
         [_said(message, without) for message in messages]
         for messages in (example.messages, example.chosen, example.rejected)
     ]
     tools = [] if "unused_tools" in without else [tool["function"] for tool in example.tools or []]
-    return said, example.label, tools, example.text, example.tokens
+    return text, example.label, tools, example.text, example.tokens
 
 
 def _said(message: Message, without: set[str]) -> Any:
@@ -155,7 +155,7 @@ def check(example: Example, target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, one in all_targets().items() if "chat" in one.kinds]
+    "name", [name for name, item in all_targets().items() if "chat" in item.kinds]
 )
 @given(st.data())
 def test_conversations(name: str, data: st.DataObject) -> None:
@@ -163,7 +163,7 @@ def test_conversations(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, one in all_targets().items() if "preference" in one.kinds]
+    "name", [n for n, item in all_targets().items() if "preference" in item.kinds]
 )
 @given(prompt=chats(images=False), better=TEXT, worse=TEXT)
 def test_preferences(name: str, prompt: Example, better: str, worse: str) -> None:
@@ -187,7 +187,7 @@ def test_labelled_answers(chat: Example, label: bool) -> None:
     assert meaning(read, {"weight_unused"}) == meaning(example, {"weight_unused"})
 
 
-@pytest.mark.parametrize("name", [n for n, one in all_targets().items() if "prompt" in one.kinds])
+@pytest.mark.parametrize("name", [n for n, item in all_targets().items() if "prompt" in item.kinds])
 @given(chat=chats(images=False), reference=TEXT | ARGUMENTS)
 def test_prompts(name: str, chat: Example, reference: Any) -> None:
     example = Example(

@@ -242,8 +242,8 @@ def test_fields_that_nothing_there_reads_are_left_out_and_said() -> None:
     assert row == {"messages": [{**ASKED, "name": "Ann"}, ANSWER], "parallel_tool_calls": False}
     assert [note.code for note in notes] == ["extra_keys"]
     assert "“id”, “mood”:" in notes[0].message
-    said = write(example, get_target("together-sft"))[1][0].message
-    assert "“id”, “parallel_tool_calls”, “name”, “mood”:" in said
+    text = write(example, get_target("together-sft"))[1][0].message
+    assert "“id”, “parallel_tool_calls”, “name”, “mood”:" in text
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ def test_pictures_go_where_their_address_is_read(url: str, taken: set[str]) -> N
     example = chat(
         {"role": "user", "content": [{"type": "text", "text": "What?"}, picture]}, ANSWER
     )
-    for name, one in all_targets().items():
-        if "chat" not in one.kinds:
+    for name, item in all_targets().items():
+        if "chat" not in item.kinds:
             continue
         if name in taken:
             assert url.removeprefix("data:image/png;base64,") in json.dumps(written(example, name))
@@ -341,8 +341,8 @@ def test_labelled_answers_prompts_text_and_tokens() -> None:
 
 def test_rows_of_another_kind_are_refused_never_made_over() -> None:
     pair = Example(kind="preference", messages=[ASKED], chosen=[ANSWER], rejected=[ANSWER])
-    for name, one in all_targets().items():
-        if "preference" not in one.kinds:
+    for name, item in all_targets().items():
+        if "preference" not in item.kinds:
             assert refusal(pair, name).code == "wrong_kind"
     assert refusal(chat(ASKED, ANSWER), "openai-rft").code == "wrong_kind"
     assert "a prompt without an answer" in refusal(chat(ASKED, ANSWER), "openai-rft").message
@@ -359,20 +359,20 @@ def test_every_target_has_a_format_for_all_that_it_takes() -> None:
         "text": Example(kind="text", text="Once."),
         "tokens": Example(kind="tokens", tokens={"input_ids": [1]}),
     }
-    for name, one in all_targets().items():
-        for kind in one.kinds:
+    for name, item in all_targets().items():
+        for kind in item.kinds:
             assert written(examples[kind], name)
-        for format in list_formats(one):
+        for format in list_formats(item):
             assert written(examples["chat"], name, format)
 
 
 @given(EXAMPLES)
 def test_whatever_a_row_holds_it_is_written_or_refused_with_a_code(example: Example) -> None:
-    for one in all_targets().values():
-        formats: list[Format | None] = [*list_formats(one)]
+    for target in all_targets().values():
+        formats: list[Format | None] = [*list_formats(target)]
         for format in formats or [None]:
             try:
-                row, notes = write(example, one, format)
+                row, notes = write(example, target, format)
             except RowProblem as problem:
                 notes = [RowFinding(problem.code, problem.message, problem.fix)]
             else:

@@ -6,7 +6,7 @@ from tests.helpers.format_rows import TOOLS, WEATHER, read, summarize
 
 
 def test_vertex() -> None:
-    found = read(
+    result = read(
         "vertex",
         {
             "systemInstruction": {"role": "system", "parts": [{"text": "s"}]},
@@ -27,8 +27,8 @@ def test_vertex() -> None:
             "labels": {"a": "b"},
         },
     )  # fmt: skip
-    assert summarize(found.messages)[0] == ("system", "s")
-    assert found.messages[1:] == [
+    assert summarize(result.messages)[0] == ("system", "s")
+    assert result.messages[1:] == [
         {"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": "gs://b/a.png"}, "media_type": "image/png"},
             {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,QUJD"},
@@ -44,13 +44,13 @@ def test_vertex() -> None:
             {"type": "executableCode", "executableCode": {"code": "1"}},
         ]},
     ]  # fmt: skip
-    assert found.tools == [*TOOLS, {"googleSearch": {}}]
-    assert found.extra == {"labels": {"a": "b"}}
+    assert result.tools == [*TOOLS, {"googleSearch": {}}]
+    assert result.extra == {"labels": {"a": "b"}}
 
 
 def test_bedrock_converse() -> None:
     spec = {"name": "weather", "description": "…", "inputSchema": {"json": {"type": "object"}}}
-    found = read(
+    result = read(
         "bedrock-converse",
         {
             "schemaVersion": "bedrock-conversation-2024",
@@ -83,7 +83,7 @@ def test_bedrock_converse() -> None:
         "type": "function",
         "function": {"name": "weather", "arguments": {"at": "x"}},
     }
-    assert found.messages == [
+    assert result.messages == [
         {"role": "system", "content": "s"},
         {"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": "s3://b/a.png"}, "format": "png",
@@ -98,8 +98,8 @@ def test_bedrock_converse() -> None:
         {"role": "user", "content": "And?"},
         {"role": "assistant", "content": "Yo"},
     ]  # fmt: skip
-    assert found.tools == TOOLS
-    assert found.extra == {"id": 1, "toolConfig": {"toolChoice": {"auto": {}}}}
+    assert result.tools == TOOLS
+    assert result.extra == {"id": 1, "toolConfig": {"toolChoice": {"auto": {}}}}
 
 
 def test_another_version_of_the_schema_is_kept() -> None:
@@ -110,7 +110,7 @@ def test_another_version_of_the_schema_is_kept() -> None:
 def test_bedrock_claude() -> None:
     schema = {"name": "weather", "description": "…", "input_schema": {"type": "object"}}
     source = {"type": "base64", "media_type": "image/png", "data": "QUJD"}
-    found = read(
+    result = read(
         "bedrock-claude",
         {
             "system": [{"type": "text", "text": "s"}],
@@ -128,19 +128,19 @@ def test_bedrock_claude() -> None:
             "id": 1,
         },
     )  # fmt: skip
-    assert [m["role"] for m in found.messages] == [
+    assert [m["role"] for m in result.messages] == [
         "system", "user", "assistant", "tool", "assistant",
     ]  # fmt: skip
-    assert found.messages[1]["content"][0]["image_url"] == {"url": "data:image/png;base64,QUJD"}
-    assert found.messages[2]["tool_calls"][0]["function"]["arguments"] == {"at": "x"}
-    assert found.messages[3] == {"role": "tool", "tool_call_id": "1", "content": "4"}
-    assert (found.tools, found.extra) == (TOOLS, {"id": 1})
+    assert result.messages[1]["content"][0]["image_url"] == {"url": "data:image/png;base64,QUJD"}
+    assert result.messages[2]["tool_calls"][0]["function"]["arguments"] == {"at": "x"}
+    assert result.messages[3] == {"role": "tool", "tool_call_id": "1", "content": "4"}
+    assert (result.tools, result.extra) == (TOOLS, {"id": 1})
 
 
 def test_tokens_and_text() -> None:
     row = {"input_ids": [1, 2], "labels": [-100, 2], "attention_mask": [1, 1], "id": "a"}
-    found = read("pretokenized", row)
-    assert found.tokens == {key: row[key] for key in ("input_ids", "labels", "attention_mask")}
-    assert (found.kind, found.extra) == ("tokens", {"id": "a"})
-    found = read("text", {"text": " ", "url": "x"})
-    assert (found.kind, found.text, found.extra) == ("text", " ", {"url": "x"})
+    result = read("pretokenized", row)
+    assert result.tokens == {key: row[key] for key in ("input_ids", "labels", "attention_mask")}
+    assert (result.kind, result.extra) == ("tokens", {"id": "a"})
+    result = read("text", {"text": " ", "url": "x"})
+    assert (result.kind, result.text, result.extra) == ("text", " ", {"url": "x"})

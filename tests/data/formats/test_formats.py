@@ -107,23 +107,25 @@ def test_a_field_that_is_null_is_said_to_be() -> None:
         ("openai-chat", {"messages": None}, "no messages (its keys: messages: null)"),
         ("prompt-completion", {**PAIR, "completion": None}, "prompt, completion: null)"),
     ]
-    for format, row, said in cases:
+    for format, row, text in cases:
         with pytest.raises(RowProblem) as problem:
             formats.to_example(row, format)
-        assert said in problem.value.message
+        assert text in problem.value.message
 
 
 def test_a_row_that_looks_like_another_format_for_a_null_says_so(tmp_path: Path) -> None:
     rows = [PAIR, PAIR, {**PAIR, "completion": None, "label": None, "id": None}, {"text": "x"}]
     path = write(tmp_path / "rows.jsonl", rows)
-    said = [problem.message for problem in reader.read_table(path).problems]
+    messages = [problem.message for problem in reader.read_table(path).problems]
     why = " (completion and label are null)"
-    assert said == [
+    assert messages == [
         f"it looks like prompts without answers{why}, not prompt and completion",
         "it looks like plain text, not prompt and completion",
     ]
-    found = run.check_files(path, run.CheckOptions())
-    assert [one.message for one in found.findings if one.code == "mixed_formats"] == said[:1]
+    findings = run.check_files(path, run.CheckOptions())
+    assert [
+        finding.message for finding in findings.findings if finding.code == "mixed_formats"
+    ] == messages[:1]
 
 
 def test_a_few_rows_that_are_known_do_not_name_a_file() -> None:
@@ -271,17 +273,17 @@ def test_neither_order_nor_parts_matter(rows: list[Any], cut: int, draw: random.
 @given(st.lists(st.sampled_from(["openai-chat", "alpaca", "prompt-completion"]), min_size=1))
 def test_the_majority_is_the_format_and_no_row_is_lost(kinds: list[Format]) -> None:
     rows = {"openai-chat": CHAT, "alpaca": ALPACA, "prompt-completion": PAIR}
-    found = decided(formats.count_formats(rows[kind] for kind in kinds))
+    result = decided(formats.count_formats(rows[kind] for kind in kinds))
     counts = sorted(kinds.count(kind) for kind in set(kinds))
-    if isinstance(found, tuple):
-        assert found[0] == "ambiguous_format" and counts[-1] == counts[-2]
+    if isinstance(result, tuple):
+        assert result[0] == "ambiguous_format" and counts[-1] == counts[-2]
         return
-    assert kinds.count(found.format) == counts[-1]
+    assert kinds.count(result.format) == counts[-1]
     for kind in kinds:
         looks = formats.match_formats(rows[kind])
-        if kind != found.format:
+        if kind != result.format:
             with pytest.raises(RowProblem):
-                formats.check_format(looks, found.format, exactly=True)
+                formats.check_format(looks, result.format, exactly=True)
         else:
             formats.check_format(looks, kind, exactly=True)
             meaning = to_conversation(formats.to_example(rows[kind], kind))

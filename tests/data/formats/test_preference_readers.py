@@ -24,9 +24,9 @@ from tests.helpers.format_rows import (
 )
 
 
-def pair_of(found: Example) -> tuple[Any, Any, Any]:
-    assert found.kind == "preference"
-    return summarize(found.messages), summarize(found.chosen), summarize(found.rejected)
+def pair_of(example: Example) -> tuple[Any, Any, Any]:
+    assert example.kind == "preference"
+    return summarize(example.messages), summarize(example.chosen), summarize(example.rejected)
 
 
 YES, NO = ("assistant", "Yo"), ("assistant", "No")
@@ -63,43 +63,43 @@ YES, NO = ("assistant", "Yo"), ("assistant", "No")
     ],
 )
 def test_preferences(row: dict[str, Any], extra: dict[str, Any]) -> None:
-    found = read("preference", row)
-    assert pair_of(found) == ([("user", "Hi")], [YES], [NO])
-    assert found.extra == extra
+    result = read("preference", row)
+    assert pair_of(result) == ([("user", "Hi")], [YES], [NO])
+    assert result.extra == extra
 
 
 def test_a_prompt_that_both_texts_begin_with() -> None:
-    found = read("preference", {"chosen": "The sky is blue.", "rejected": "The sky is green."})
-    assert pair_of(found) == (
+    result = read("preference", {"chosen": "The sky is blue.", "rejected": "The sky is green."})
+    assert pair_of(result) == (
         [("user", "The sky is")],
         [("assistant", " blue.")],
         [("assistant", " green.")],
     )
     head = "\n\nHuman: Hi\n\nAssistant:"
-    found = read("preference", {"chosen": f"{head} I say Yo", "rejected": f"{head} I say No"})
-    assert summarize(found.messages) == [("user", head)]
-    assert summarize(found.chosen) == [("assistant", " I say Yo")]
-    found = read("preference", {"chosen": "Yo", "rejected": "No"})
-    assert pair_of(found) == ([], [YES], [NO])
-    found = read("preference", {"chosen": "Yo there", "rejected": "Yo there"})
-    assert pair_of(found) == ([], [("assistant", "Yo there")], [("assistant", "Yo there")])
+    result = read("preference", {"chosen": f"{head} I say Yo", "rejected": f"{head} I say No"})
+    assert summarize(result.messages) == [("user", head)]
+    assert summarize(result.chosen) == [("assistant", " I say Yo")]
+    result = read("preference", {"chosen": "Yo", "rejected": "No"})
+    assert pair_of(result) == ([], [YES], [NO])
+    result = read("preference", {"chosen": "Yo there", "rejected": "Yo there"})
+    assert pair_of(result) == ([], [("assistant", "Yo there")], [("assistant", "Yo there")])
 
 
 def test_conversations_that_part_at_an_answer_have_one_prompt() -> None:
-    found = read(
+    result = read(
         "preference",
         {"chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, REFUSED, ANSWER]},
     )
-    assert (len(found.messages), len(found.chosen), len(found.rejected)) == (1, 3, 2)
+    assert (len(result.messages), len(result.chosen), len(result.rejected)) == (1, 3, 2)
 
 
 def test_whole_conversations_that_are_the_same_have_an_answer_each() -> None:
-    found = read("preference", {"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]})
-    assert pair_of(found) == ([("user", "Hi")], [YES], [YES])
+    result = read("preference", {"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]})
+    assert pair_of(result) == ([("user", "Hi")], [YES], [YES])
 
 
 def test_preferences_with_system_history_tools_and_pictures() -> None:
-    found = read(
+    result = read(
         "preference",
         {
             "system": "s",
@@ -111,18 +111,23 @@ def test_preferences_with_system_history_tools_and_pictures() -> None:
             "tools": json.dumps([WEATHER]),
         },
     )
-    assert [m["role"] for m in found.messages] == ["system", "user", "assistant", "user"]
-    assert found.messages[-1]["content"] == [PICTURE, {"type": "text", "text": "Hi"}]
-    assert (found.tools, found.extra) == (TOOLS, {})
+    assert [m["role"] for m in result.messages] == ["system", "user", "assistant", "user"]
+    assert result.messages[-1]["content"] == [PICTURE, {"type": "text", "text": "Hi"}]
+    assert (result.tools, result.extra) == (TOOLS, {})
 
 
 def test_preferences_of_openai() -> None:
-    given = {"messages": [USER], "tools": TOOLS, "parallel_tool_calls": True, "x": 1}
-    row = {"input": given, "preferred_output": [ANSWER], "non_preferred_output": [REFUSED], "y": 2}
-    found = read("openai-preference", row)
-    assert pair_of(found) == ([("user", "Hi")], [YES], [NO])
-    assert found.tools == TOOLS
-    assert found.extra == {"parallel_tool_calls": True, "input": {"x": 1}, "y": 2}
+    arguments = {"messages": [USER], "tools": TOOLS, "parallel_tool_calls": True, "x": 1}
+    row = {
+        "input": arguments,
+        "preferred_output": [ANSWER],
+        "non_preferred_output": [REFUSED],
+        "y": 2,
+    }
+    result = read("openai-preference", row)
+    assert pair_of(result) == ([("user", "Hi")], [YES], [NO])
+    assert result.tools == TOOLS
+    assert result.extra == {"parallel_tool_calls": True, "input": {"x": 1}, "y": 2}
 
 
 @pytest.mark.parametrize(
@@ -136,13 +141,13 @@ def test_preferences_of_openai() -> None:
     ],
 )
 def test_labelled_answers(row: dict[str, Any]) -> None:
-    found = read("kto", {**row, "id": 1})
-    assert summarize(found.messages) == [("user", "Hi"), ("assistant", "Yo")]
-    assert (found.kind, found.label, found.extra) == ("labelled", False, {"id": 1})
+    result = read("kto", {**row, "id": 1})
+    assert summarize(result.messages) == [("user", "Hi"), ("assistant", "Yo")]
+    assert (result.kind, result.label, result.extra) == ("labelled", False, {"id": 1})
 
 
 @pytest.mark.parametrize("asked", [{"prompt": "Hi"}, {"prompt": [USER]}, {"messages": [USER]}])
 def test_prompts_keep_what_a_grader_reads(asked: dict[str, Any]) -> None:
-    found = read("prompt", {**asked, "answer": "4", "label": True})
-    assert (found.kind, summarize(found.messages)) == ("prompt", [("user", "Hi")])
-    assert found.extra == {"answer": "4", "label": True}
+    result = read("prompt", {**asked, "answer": "4", "label": True})
+    assert (result.kind, summarize(result.messages)) == ("prompt", [("user", "Hi")])
+    assert result.extra == {"answer": "4", "label": True}

@@ -31,17 +31,17 @@ def test_openai_chat_is_kept_as_it_is() -> None:
         {"role": "assistant", "content": ""},
     ]
     row = {"messages": called, "tools": TOOLS, "id": 7, "parallel_tool_calls": False}
-    found = read("openai-chat", row)
-    assert (found.kind, found.messages, found.tools) == ("chat", called, TOOLS)
-    assert found.extra == {"id": 7, "parallel_tool_calls": False}
+    result = read("openai-chat", row)
+    assert (result.kind, result.messages, result.tools) == ("chat", called, TOOLS)
+    assert result.extra == {"id": 7, "parallel_tool_calls": False}
     assert read("openai-chat", {**row, "tools": json.dumps(TOOLS)}).tools == TOOLS
 
 
 @pytest.mark.parametrize("name", ["messages", "conversations", "conversation"])
 def test_messages_under_other_names(name: str) -> None:
-    found = read("openai-chat", {name: CHAT["messages"], "system": "s"})
-    assert summarize(found.messages) == [("system", "s"), ("user", "Hi"), ("assistant", "Yo")]
-    assert found.extra == {}
+    result = read("openai-chat", {name: CHAT["messages"], "system": "s"})
+    assert summarize(result.messages) == [("system", "s"), ("user", "Hi"), ("assistant", "Yo")]
+    assert result.extra == {}
 
 
 def test_messages_alone() -> None:
@@ -50,13 +50,13 @@ def test_messages_alone() -> None:
 
 def test_an_answer_may_be_a_call_or_a_refusal() -> None:
     for more in ({"tool_calls": [CALL]}, {"function_call": {"name": "f"}}, {"refusal": "No."}):
-        found = read("openai-chat", {"messages": [USER, {"role": "assistant", **more}]})
-        assert found.messages[1] == {"role": "assistant", "content": None, **more}
+        result = read("openai-chat", {"messages": [USER, {"role": "assistant", **more}]})
+        assert result.messages[1] == {"role": "assistant", "content": None, **more}
 
 
 def test_deprecated_functions_are_tools() -> None:
-    found = read("openai-chat", {**CHAT, "functions": [WEATHER], "function_call": "auto"})
-    assert (found.tools, found.extra) == (TOOLS, {"function_call": "auto"})
+    result = read("openai-chat", {**CHAT, "functions": [WEATHER], "function_call": "auto"})
+    assert (result.tools, result.extra) == (TOOLS, {"function_call": "auto"})
 
 
 def test_a_system_prompt_that_stands_twice() -> None:
@@ -81,9 +81,9 @@ def test_pictures_stand_where_the_text_names_them() -> None:
         "audios": ["s.wav"],
         "id": 1,
     }
-    found = read("openai-chat", row)
-    assert found.extra == {"id": 1}
-    contents = [message["content"] for message in found.messages]
+    result = read("openai-chat", row)
+    assert result.extra == {"id": 1}
+    contents = [message["content"] for message in result.messages]
     assert contents[0] == [
         PICTURE,
         {"type": "text", "text": "Who, and\n"},
@@ -128,8 +128,8 @@ def test_sharegpt() -> None:
         {"from": "user", "value": ""},
         {"from": "bing", "value": "?"},
     ]
-    found = read("sharegpt", {"conversations": turns, "tools": json.dumps([WEATHER]), "id": "1"})
-    assert found.messages == [
+    result = read("sharegpt", {"conversations": turns, "tools": json.dumps([WEATHER]), "id": "1"})
+    assert result.messages == [
         {"role": "system", "content": "s"},
         {"role": "user", "content": "Hi", "lang": "en"},
         {
@@ -144,20 +144,20 @@ def test_sharegpt() -> None:
         {"role": "user", "content": ""},
         {"role": "assistant", "content": "?"},
     ]
-    assert (found.tools, found.extra) == (TOOLS, {"id": "1"})
+    assert (result.tools, result.extra) == (TOOLS, {"id": "1"})
 
 
 def test_sharegpt_as_pairs() -> None:
     pairs = [{"human": "a", "assistant": "b"}, {"user": "c", "assistant": "d", "x": 1}]
-    found = read("sharegpt", {"conversation": pairs, "system": "s"})
-    assert summarize(found.messages) == [
+    result = read("sharegpt", {"conversation": pairs, "system": "s"})
+    assert summarize(result.messages) == [
         ("system", "s"),
         ("user", "a"),
         ("assistant", "b"),
         ("user", "c"),
         ("assistant", "d"),
     ]
-    assert found.messages[3]["x"] == 1
+    assert result.messages[3]["x"] == 1
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_sharegpt_as_pairs() -> None:
     ],
 )
 def test_pairs(format: Format, row: dict[str, Any], asked: str) -> None:
-    found = read(format, {**row, "source": "x", "system": "s"})
-    assert summarize(found.messages) == [("system", "s"), ("user", asked), ("assistant", "Yo")]
-    assert (found.kind, found.extra) == ("chat", {"source": "x"})
+    result = read(format, {**row, "source": "x", "system": "s"})
+    assert summarize(result.messages) == [("system", "s"), ("user", asked), ("assistant", "Yo")]
+    assert (result.kind, result.extra) == ("chat", {"source": "x"})
 
 
 def test_earlier_turns_of_pairs() -> None:
@@ -193,6 +193,6 @@ def test_earlier_turns_of_pairs() -> None:
 
 def test_only_a_completion_is_learnt_from() -> None:
     row = {"prompt": [USER, {**ANSWER, "x": 1}, USER], "completion": [ANSWER], "tools": TOOLS}
-    found = read("prompt-completion", row)
-    assert found.messages == [USER, {**ANSWER, "x": 1, "weight": 0}, USER, ANSWER]
-    assert found.tools == TOOLS
+    result = read("prompt-completion", row)
+    assert result.messages == [USER, {**ANSWER, "x": 1, "weight": 0}, USER, ANSWER]
+    assert result.tools == TOOLS

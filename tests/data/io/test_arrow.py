@@ -19,9 +19,9 @@ from ftwizard.errors import FtwizardError
 
 def rows(table: Any) -> list[Any]:
     parts = list(arrow.to_json_lines([table]))
-    found = [json.loads(line) for _, text in parts for line in text.splitlines()]
-    assert sum(count for count, _ in parts) == table.num_rows == len(found)
-    return found
+    result = [json.loads(line) for _, text in parts for line in text.splitlines()]
+    assert sum(count for count, _ in parts) == table.num_rows == len(result)
+    return result
 
 
 def test_unusual_columns_become_json() -> None:

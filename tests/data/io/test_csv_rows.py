@@ -43,8 +43,8 @@ def path(tmp_path: Path) -> Path:
 )
 def test_the_columns_are_told(path: Path, data: str, kind: str, columns: tuple[str, ...]) -> None:
     path.write_text(data)
-    found = inspect.inspect(path)
-    assert (found.kind, found.columns, found.unit) == (kind, columns, "line")
+    result = inspect.inspect(path)
+    assert (result.kind, result.columns, result.unit) == (kind, columns, "line")
 
 
 def test_a_table_without_names_is_said(path: Path) -> None:
@@ -103,9 +103,9 @@ def test_a_damaged_row_costs_itself(path: Path) -> None:
 
 def test_a_quote_that_is_never_closed_costs_its_line(path: Path) -> None:
     data = "prompt,completion\na,b\n" + '"a,b\n' + "a,b\n" * 30_000
-    found = decode_file(path, data)
-    assert found[1] == (3, "quoting") and len(found) == 30_002
-    assert all(isinstance(value, dict) for line, value in found if line != 3)
+    result = decode_file(path, data)
+    assert result[1] == (3, "quoting") and len(result) == 30_002
+    assert all(isinstance(value, dict) for line, value in result if line != 3)
 
 
 def test_quotes_are_text_where_they_are_not_by_the_book(path: Path) -> None:

@@ -85,11 +85,11 @@ def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> No
 def test_what_holds_no_rows_is_named(tmp_path: Path, data: bytes, code: str, says: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
-    with pytest.raises(FileProblem) as found:
+    with pytest.raises(FileProblem) as result:
         reader.read_table(path)
-    assert found.value.code == code
-    assert says in found.value.message
-    assert found.value.lines == ((1,) if code == "lfs_pointer" else ())
+    assert result.value.code == code
+    assert says in result.value.message
+    assert result.value.lines == ((1,) if code == "lfs_pointer" else ())
 
 
 def test_a_byte_that_is_not_utf_8_costs_its_row_only(tmp_path: Path) -> None:
@@ -98,7 +98,10 @@ def test_a_byte_that_is_not_utf_8_costs_its_row_only(tmp_path: Path) -> None:
     path.write_bytes(PLAIN + overlong + PLAIN + latin)
     table = reader.read_table(path)
     assert len(table.rows) == 10
-    assert [(one.line, one.code) for one in table.problems] == [(6, "encoding"), (12, "encoding")]
+    assert [(problem.line, problem.code) for problem in table.problems] == [
+        (6, "encoding"),
+        (12, "encoding"),
+    ]
     assert "0xC0" in table.problems[0].message and "iconv" in table.problems[0].fix
 
 
@@ -137,15 +140,15 @@ def test_a_file_of_others_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
-    found = inspect.inspect(path)
-    rows = records.read_records(path, found)
+    result = inspect.inspect(path)
+    rows = records.read_records(path, result)
     next(rows)
     with path.open("ab") as file:
         file.write(PLAIN)
     with pytest.raises(FileProblem, match="changed while being read"):
         list(rows)
     with pytest.raises(FileProblem, match="changed while being read"):
-        next(records.read_records(path, found))
+        next(records.read_records(path, result))
 
 
 def test_a_file_that_grows_for_ever_has_an_end(tmp_path: Path) -> None:
@@ -164,8 +167,8 @@ def test_a_container_goes_to_another_process(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for data in (PLAIN, b"a,b\n1,2\n3,4\n", b"[{}]"):
         path.write_bytes(data)
-        found = inspect.inspect(path)
-        assert pickle.loads(pickle.dumps(found)) == found
+        result = inspect.inspect(path)
+        assert pickle.loads(pickle.dumps(result)) == result
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
@@ -182,14 +185,14 @@ def test_a_file_stays_open_no_longer_than_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
     opened = Path("/proc/self/fd")
-    before = {one.name for one in opened.iterdir()}
+    before = {path.name for path in opened.iterdir()}
     rows = records.read_records(path, inspect.inspect(path))
     next(rows)
     del rows
     (tmp_path / "bad").write_bytes(b"PK\x03\x04" + bytes(40))
     with pytest.raises(FileProblem):
         inspect.inspect(tmp_path / "bad")
-    assert {one.name for one in opened.iterdir()} == before
+    assert {path.name for path in opened.iterdir()} == before
 
 
 @given(st.binary(max_size=400))

@@ -137,11 +137,11 @@ def test_what_holds_rows_is_read_as_it_was_told(path: Path, before: int) -> None
     path.write_text(
         "\n" + json.dumps({"meta": "x" * before, "data": [{"a": 1}, {"a": 2}]}, indent=1)
     )
-    found = inspect.inspect(path)
-    rows = list(records.read_records(path, found))
-    assert len(rows) == (2 if found.kind == "array" else 1)
-    assert (found.kind == "array") == (before < 65_500)
-    assert rows[0].line == (5 if found.kind == "array" else 2)
+    result = inspect.inspect(path)
+    rows = list(records.read_records(path, result))
+    assert len(rows) == (2 if result.kind == "array" else 1)
+    assert (result.kind == "array") == (before < 65_500)
+    assert rows[0].line == (5 if result.kind == "array" else 2)
 
 
 @pytest.mark.usefixtures("block")
@@ -208,11 +208,11 @@ def test_what_breaks_off_gives_what_came_before(
     data = PACKED[packed](layout(rows, True)[0].encode())
     data = data[: 10 + int((len(data) - 10) * share)]  # it says what it is
     try:
-        found = decode_file(path, data)
+        result = decode_file(path, data)
     except FileProblem as problem:
         assert problem.code in ("compressed", "file_empty")
         return
-    values = [value for _, value in found]
+    values = [value for _, value in result]
     if values and values[-1] in ("compressed", "binary"):
         values.pop()
         # A whole first object may be all there is of several lines.
@@ -264,9 +264,9 @@ def test_a_damaged_row_of_an_array_costs_itself(
     texts = [json.dumps(row) for row in GOOD]
     texts.insert(place, bad)
     data = "[" + between[1:] + between.join(texts) + between[1:] + "]"
-    found = decode_file(path, data.encode("latin-1"))
-    assert [value for _, value in found if not isinstance(value, str)] == GOOD
-    problems = [(line, value) for line, value in found if isinstance(value, str)]
+    result = decode_file(path, data.encode("latin-1"))
+    assert [value for _, value in result if not isinstance(value, str)] == GOOD
+    problems = [(line, value) for line, value in result if isinstance(value, str)]
     first = 1 + place + (between != ", ")
     assert problems == [(first, BAD[bad])]
 
@@ -281,17 +281,17 @@ def test_a_bracket_that_is_missing_does_not_swallow_the_rows_after_it(
     assert texts[broken + 6 : broken + 8] == ["  ]", " },"]
     del texts[broken + 6]
     text = "\n".join(texts)
-    found = decode_file(path, (text.removesuffix("]") + "]}]" if closed else text).encode())
-    assert [value for _, value in found if isinstance(value, dict)] == rows[:100] + rows[101:]
-    problems = [line for line, value in found if isinstance(value, str)]
+    result = decode_file(path, (text.removesuffix("]") + "]}]" if closed else text).encode())
+    assert [value for _, value in result if isinstance(value, dict)] == rows[:100] + rows[101:]
+    problems = [line for line, value in result if isinstance(value, str)]
     assert problems[0] == broken + 1
 
 
 def test_rows_without_indentation_hold_objects_like_themselves(path: Path) -> None:
     rows: Rows = [{"id": n, "parts": [{"id": 1, "a": []}, {"id": 2, "a": [{}]}]} for n in range(3)]
     for indent in (0, 1, 2, "\t"):
-        found = decode_file(path, json.dumps(rows, indent=indent).encode())
-        assert [value for _, value in found] == rows
+        result = decode_file(path, json.dumps(rows, indent=indent).encode())
+        assert [value for _, value in result] == rows
 
 
 @st.composite
@@ -308,20 +308,20 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Rows]:
     if indent and around:
         texts = [text.replace("\n", "\n  ") for text in texts]
         around, between = draw(st.sampled_from(["[]", '{"v": 1, "data": []}'])), ",\n  "
-    place = draw(st.integers(1, 5))
-    row = bytearray(texts[place].encode())
+    index = draw(st.integers(1, 5))
+    row = bytearray(texts[index].encode())
     start, count = draw(st.integers(0, len(row) - 1)), draw(st.integers(0, 8))
     change = draw(st.binary(max_size=2) | st.sampled_from([b'"', b"{", b"}", b"[", b"]", b"'"]))
     row[start : start + count] = change
     if between == ", ":  # on one line, a bracket that is missing holds what follows
-        assume(all(row.count(one) == texts[place].encode().count(one) for one in b"[]{}"))
+        assume(all(row.count(item) == texts[index].encode().count(item) for item in b"[]{}"))
         assume(b"\n" not in change)  # it would make lines of them
     lines_ = [text.encode() for text in texts]
-    lines_[place] = bytes(row)
+    lines_[index] = bytes(row)
     before, _, after = around.partition("]")
     begin = between[1:].encode() if around else b""
     data = before.encode() + begin + between.encode().join(lines_)
-    return data + (b"\n]" + after.encode() if around else b""), rows[:place] + rows[place + 1 :]
+    return data + (b"\n]" + after.encode() if around else b""), rows[:index] + rows[index + 1 :]
 
 
 @settings(max_examples=100)
@@ -382,11 +382,11 @@ def test_a_file_of_columns_loses_what_is_damaged_only(path: Path) -> None:
     data = bytearray(out.getvalue())
     group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(0)
     data[group.data_page_offset : group.data_page_offset + 40] = b"\xff" * 40
-    found = decode_file(path, bytes(data))
-    assert [one for one in found if isinstance(one[1], dict)] == [
+    result = decode_file(path, bytes(data))
+    assert [item for item in result if isinstance(item[1], dict)] == [
         (n, row) for n, row in enumerate(rows, 1) if not 10 < n <= 20
     ]
-    assert [one for one in found if isinstance(one[1], str)] == [(11, "binary")]
+    assert [item for item in result if isinstance(item[1], str)] == [(11, "binary")]
 
 
 def test_a_value_that_json_cannot_hold_costs_its_row(path: Path) -> None:
@@ -397,8 +397,8 @@ def test_a_value_that_json_cannot_hold_costs_its_row(path: Path) -> None:
     out = pa.BufferOutputStream()
     with pa.ipc.new_file(out, pa.schema({"a": pa.string()})) as writer:
         writer.write_table(pa.table({"a": bad}))
-    found = decode_file(path, out.getvalue().to_pybytes())
-    assert found == [(1, {"a": "a"}), (2, "encoding"), (3, {"a": "b"})]
+    result = decode_file(path, out.getvalue().to_pybytes())
+    assert result == [(1, {"a": "a"}), (2, "encoding"), (3, {"a": "b"})]
 
 
 def test_without_pyarrow_it_is_said_what_to_install(
@@ -440,12 +440,12 @@ def test_what_unpacks_to_much_more_is_not_held(path: Path) -> None:
     assert path.stat().st_size < 50_000
     tracemalloc.start()
     try:
-        found = list(records.read_records(path, inspect.inspect(path)))
+        result = list(records.read_records(path, inspect.inspect(path)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert [record.line for record in found] == [1, 2]
-    assert isinstance(found[1].value, RowProblem) and found[1].value.code == "too_large"
+    assert [record.line for record in result] == [1, 2]
+    assert isinstance(result[1].value, RowProblem) and result[1].value.code == "too_large"
     assert peak < 1.5 * lines.MAX_LINE
 
 
@@ -453,15 +453,15 @@ def test_what_unpacks_to_much_more_is_not_held(path: Path) -> None:
 def test_memory_does_not_grow_with_the_file(path: Path, layout: Any) -> None:
     rows: Rows = [{"prompt": f"{n}", "completion": "x" * 1000} for n in range(5000)]
     path.write_text(layout(rows, True)[0])
-    found = inspect.inspect(path)
+    result = inspect.inspect(path)
     tracemalloc.start()
     try:
-        count = sum(1 for _ in records.read_records(path, found))
+        count = sum(1 for _ in records.read_records(path, result))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert count == 5000
-    assert peak < 2_000_000 < found.size
+    assert peak < 2_000_000 < result.size
 
 
 LINES = st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), max_size=30)
@@ -475,10 +475,10 @@ def test_ranges_hold_what_the_file_holds(
 ) -> None:
     data = b"\n".join([b'{"a": 1}', *rest]) + b"\n" * ended
     path.write_bytes(b"\xef\xbb\xbf" * bom + data)
-    found = inspect.inspect(path)
-    if not found.is_plain_lines:
+    result = inspect.inspect(path)
+    if not result.is_plain_lines:
         return
-    cuts = ranges.split_into_parts(path, found, parts)
+    cuts = ranges.split_into_parts(path, result, parts)
     assert len(cuts) <= parts
     blocks = [b"".join(block.data for block in cut.blocks()) for cut in cuts]
     assert b"".join(blocks) == data
@@ -487,7 +487,7 @@ def test_ranges_hold_what_the_file_holds(
         assert block.data.endswith(b"\n") or data.endswith(block.data)
         assert block.line_count == len(block.lines())
     whole = data.split(b"\n")
-    for record in records.read_records(path, found):
+    for record in records.read_records(path, result):
         assert isinstance(record.value, bytes)
         assert whole[record.line - 1].removesuffix(b"\r") == record.value
 
@@ -496,8 +496,8 @@ def test_ranges_hold_what_the_file_holds(
 def test_a_range_does_not_hold_a_line_too_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranges, "BLOCK", 100)
     path.write_bytes(b'{"a": 1}\n' + b"x" * 5000 + b"\n" + b"y" * 500 + b"\nz")
-    found = inspect.inspect(path)
-    blocks = [block for part in ranges.split_into_parts(path, found, 1) for block in part.blocks()]
+    result = inspect.inspect(path)
+    blocks = [block for part in ranges.split_into_parts(path, result, 1) for block in part.blocks()]
     assert [block.problem and block.problem.code for block in blocks] == [
         None, "too_large", None, None,
     ]  # fmt: skip
@@ -512,32 +512,32 @@ def test_a_sample_is_of_the_file(path: Path, sizes: list[int], blocks: int, seed
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "SAMPLE_BLOCK_BYTES", 200)
-        found = inspect.inspect(path)
-        sampled = list(ranges.sample_rows(path, found, blocks=blocks, seed=seed))
-    for one in sampled:
-        assert isinstance(one.value, bytes) and one.offset is not None
-        assert data[one.offset :].split(b"\n", 1)[0] == one.value
-        assert one.line is None or rows[one.line - 1] == one.value
-    offsets = [one.offset for one in sampled]
+        result = inspect.inspect(path)
+        sampled = list(ranges.sample_rows(path, result, blocks=blocks, seed=seed))
+    for item in sampled:
+        assert isinstance(item.value, bytes) and item.offset is not None
+        assert data[item.offset :].split(b"\n", 1)[0] == item.value
+        assert item.line is None or rows[item.line - 1] == item.value
+    offsets = [item.offset for item in sampled]
     assert len(set(offsets)) == len(offsets)
     assert sampled[0].line == 1
     if len(data) <= 200 * (blocks + 2):
-        assert [one.value for one in sampled] == rows
+        assert [item.value for item in sampled] == rows
 
 
 def test_a_sample_of_what_is_not_read_by_bytes_is_its_head(path: Path) -> None:
     rows = [{"a": n} for n in range(2000)]
     path.write_text(json.dumps(rows))
     sampled = list(ranges.sample_rows(path, inspect.inspect(path)))
-    assert [(one.line, one.value) for one in sampled[:2]] == [(1, b'{"a": 0}'), (2, b'{"a": 1}')]
+    assert [(item.line, item.value) for item in sampled[:2]] == [(1, b'{"a": 0}'), (2, b'{"a": 1}')]
     assert len(sampled) < len(rows)
 
 
 def test_what_hosts_take_is_said(path: Path) -> None:
     def code(data: bytes, **wants: Any) -> str | None:
         path.write_bytes(data)
-        found = inspect.inspect(path).find_hosting_problem(**wants)
-        return found.code if found else None
+        hosting_problem = inspect.inspect(path).find_hosting_problem(**wants)
+        return hosting_problem.code if hosting_problem else None
 
     line = b'{"a": 1}\n'
     assert code(line) is None
@@ -556,14 +556,14 @@ def test_what_hosts_take_is_said(path: Path) -> None:
 
 
 def chunks(data: bytes, size: int) -> Iterator[bytes]:
-    return (data[place : place + size] for place in range(0, len(data), size))
+    return (data[index : index + size] for index in range(0, len(data), size))
 
 
 @given(st.binary(), st.integers(1, 9))
 def test_lines_are_those_that_split_gives(data: bytes, size: int) -> None:
-    found = list(lines.split_lines(chunks(data, size)))
+    result = list(lines.split_lines(chunks(data, size)))
     wanted = data.split(b"\n")
     if not wanted[-1]:
         wanted.pop()
-    assert [line.data for line in found] == wanted
-    assert [line.number for line in found] == list(range(1, len(wanted) + 1))
+    assert [line.data for line in result] == wanted
+    assert [line.number for line in result] == list(range(1, len(wanted) + 1))

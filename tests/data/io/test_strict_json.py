@@ -46,9 +46,9 @@ VALUES = st.recursive(
     ],
 )
 def test_each_has_its_code(text: str, code: str, says: str) -> None:
-    with pytest.raises(RowProblem) as found:
+    with pytest.raises(RowProblem) as result:
         strict_json.decode(text)
-    assert (found.value.code, says in found.value.message) == (code, True), found.value.message
+    assert (result.value.code, says in result.value.message) == (code, True), result.value.message
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_each_has_its_code(text: str, code: str, says: str) -> None:
     ],
 )
 def test_bytes_are_read_by_the_book_too(data: bytes, code: str, says: str) -> None:
-    found = strict_json.find_problem(data)
-    assert found is not None and (found.code, says in found.message) == (code, True), found
+    problem = strict_json.find_problem(data)
+    assert problem is not None and (problem.code, says in problem.message) == (code, True), problem
     assert strict_json.find_problem(b'{"a": 1}') is None
 
 
@@ -92,15 +92,15 @@ WORDS = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"a\\\\"', '"\\":"', '"a\\":
 
 
 def spaced(*parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.tuples(*(one for part in parts for one in (BLANKS, part))).map("".join)
+    return st.tuples(*(item for part in parts for item in (BLANKS, part))).map("".join)
 
 
 TEXTS = st.recursive(
     WORDS | st.sampled_from(["1", "-0.5e3", "null", "true", "NaN", "1e999", "{}", "[]"]),
     lambda inner: (
-        st.lists(spaced(inner), max_size=3).map(lambda found: f"[{','.join(found)}]")
+        st.lists(spaced(inner), max_size=3).map(lambda result: f"[{','.join(result)}]")
         | st.lists(spaced(WORDS, st.just(":"), inner), max_size=4).map(
-            lambda found: "{" + ",".join(found) + "}"
+            lambda result: "{" + ",".join(result) + "}"
         )
     ),
     max_leaves=12,
@@ -164,7 +164,7 @@ def test_of_an_array_only_the_row_with_the_key_is_lost(tmp_path: Path) -> None:
     path.write_text(f'[{good}, {{"prompt": "a", "prompt": "c", "completion": "b"}},\n {good} ]\n')
     table = reader.read_table(path)
     assert [row.line for row in table.rows] == [1, 2]
-    assert [(one.line, one.code) for one in table.problems] == [(1, "duplicate_key")]
+    assert [(problem.line, problem.code) for problem in table.problems] == [(1, "duplicate_key")]
 
 
 @pytest.mark.parametrize(

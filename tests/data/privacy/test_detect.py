@@ -142,17 +142,17 @@ IN_PLACES: list[tuple[str, str, str, str]] = [
 )
 def test_a_token_is_found_wherever_it_stands(kind: str, token: str, around: str) -> None:
     text = around.format(token)
-    (found,) = find_secrets(text)
-    assert (found.kind, found.code) == (kind, "secret")
-    assert text[found.start : found.end] == token
+    (secret,) = find_secrets(text)
+    assert (secret.kind, secret.code) == (kind, "secret")
+    assert text[secret.start : secret.end] == token
 
 
 @pytest.mark.parametrize(("kind", "before", "value", "after"), IN_PLACES)
 def test_what_only_its_place_tells_is_found(kind: str, before: str, value: str, after: str) -> None:
     text = f"Set {before}{value}{after}"
-    (found,) = find_secrets(text)
-    assert (found.kind, found.code) == (kind, "secret")
-    assert text[found.start : found.end] == value
+    (secret,) = find_secrets(text)
+    assert (secret.kind, secret.code) == (kind, "secret")
+    assert text[secret.start : secret.end] == value
 
 
 def test_a_password_that_is_spoken_of_is_personal() -> None:
@@ -161,9 +161,9 @@ def test_a_password_that_is_spoken_of_is_personal() -> None:
         f"密码：{PASSWORD}",
         f'{{"password": "{PASSWORD}"}}',
     ):
-        (found,) = find_secrets(text)
-        assert (found.kind, found.code) == ("password", "personal_data")
-        assert text[found.start : found.end] == PASSWORD
+        (secret,) = find_secrets(text)
+        assert (secret.kind, secret.code) == ("password", "personal_data")
+        assert text[secret.start : secret.end] == PASSWORD
 
 
 NOTHING = [
@@ -252,8 +252,8 @@ def test_two_thousand_random_words_of_a_kind_hold_no_secret(
 
 def test_of_two_rules_for_one_place_the_telling_one_names_it() -> None:
     token = "gh" + "p_" + drawn(36)
-    (found,) = find_secrets(f"GITHUB_TOKEN={token}")
-    assert found.kind == "GitHub token"
+    (secret,) = find_secrets(f"GITHUB_TOKEN={token}")
+    assert secret.kind == "GitHub token"
     assert find_secrets(f"https://x:{token}@github.com/a")[0].kind == "GitHub token"
 
 
@@ -320,10 +320,10 @@ texts = st.lists(pieces, max_size=8).map("".join)
 
 @given(texts)
 def test_nothing_found_is_left_and_nothing_is_found_in_what_is_left(text: str) -> None:
-    found = find_secrets(text)
+    secrets = find_secrets(text)
     shown = redact_text(text)
     assert find_secrets(shown) == []
-    for secret in found:
+    for secret in secrets:
         assert text[secret.start : secret.end] not in shown
 
 

@@ -13,7 +13,7 @@ from ftwizard.data.privacy.detect import find_secrets
 
 
 def kinds(text: str) -> list[tuple[str, str]]:
-    return [(found.kind, text[found.start : found.end]) for found in find_secrets(text)]
+    return [(secret.kind, text[secret.start : secret.end]) for secret in find_secrets(text)]
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,9 @@ def test_addresses_of_people(address: str) -> None:
         f"联系{address}吧",
         f"({address})",
     ):
-        (found,) = find_secrets(text)
-        assert (found.kind, found.code) == ("email address", "personal_data")
-        assert text[found.start : found.end] == address
+        (secret,) = find_secrets(text)
+        assert (secret.kind, secret.code) == ("email address", "personal_data")
+        assert text[secret.start : secret.end] == address
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_cards_in_groups_and_in_one(start: str, length: int) -> None:
         cut = (4, 10) if length == 15 else (4, 8, 12)
         parts = [number[a:b] for a, b in zip((0, *cut), (*cut, None), strict=True)]
         for text in (" ".join(parts), "-".join(parts)):
-            (found,) = find_secrets(f"no. {text}.")
-            assert (found.kind, found.code) == ("card number", "card_number")
+            (secret,) = find_secrets(f"no. {text}.")
+            assert (secret.kind, secret.code) == ("card number", "card_number")
         assert kinds(f"Card: {number}, exp 12/29") == [("card number", number)]
         assert kinds(f"信用卡{number}") == [("card number", number)]
         wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
@@ -122,9 +122,9 @@ def test_accounts_with_words_behind_them(number: str) -> None:
         f"{number} ABCD EFGH",
         f"帐户{number}，",
     ):
-        (found,) = find_secrets(text)
-        assert (found.kind, found.code) == ("bank account number", "bank_account")
-        assert text[found.start : found.end] == number
+        (secret,) = find_secrets(text)
+        assert (secret.kind, secret.code) == ("bank account number", "bank_account")
+        assert text[secret.start : secret.end] == number
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ STATE = [
 @pytest.mark.parametrize(("kind", "before", "number"), STATE)
 def test_numbers_of_the_state(kind: str, before: str, number: str) -> None:
     text = f"It is {before}{number}."
-    (found,) = find_secrets(text)
-    assert (found.kind, found.code) == (kind, "national_id")
-    assert text[found.start : found.end] == number
+    (secret,) = find_secrets(text)
+    assert (secret.kind, secret.code) == (kind, "national_id")
+    assert text[secret.start : secret.end] == number
 
 
 @pytest.mark.parametrize(("kind", "before", "number"), STATE)

@@ -35,9 +35,9 @@ SOURCES = list(dict.fromkeys((*prefilter.TEXT.values(), *(rule.coarse.encode() f
 @functools.cache
 def plain_prefilter() -> Prefilter:
     """Return the prefilter of a processor that has no hyperscan."""
-    found = Prefilter()
-    found._patterns = PLAIN
-    return found
+    prefilter = Prefilter()
+    prefilter._patterns = PLAIN
+    return prefilter
 
 
 PLAIN = RePatterns(SOURCES)
@@ -58,8 +58,8 @@ def rows_of(suspects: Callable[[bytes], list[int]], rows: list[str]) -> set[int]
 def exact(row: str) -> list[str]:
     """Return the codes of what the checks of text, secrets and facts find in an answer."""
     example = Example(kind="chat", messages=[{"role": "assistant", "content": row}])
-    found = [one.code for one in text_quality.check(example, SFT)]
-    return found + [one.code for one in find_secrets(row)]
+    codes = [item.code for item in text_quality.check(example, SFT)]
+    return codes + [secret.code for secret in find_secrets(row)]
 
 
 def encodable(text: str) -> str:
@@ -105,8 +105,8 @@ def test_a_line_of_json_without_other_escapes_stands_for_its_texts(
     for number, row in enumerate(extra):
         escapes = set(re.findall(r"\\(.)", lines[number]))
         example = Example(kind="chat", extra=row)
-        found = any(exact(rows[number])) or any(secrets.check(example, SFT))
-        if found and escapes <= {"n", "r", '"', "\\"}:
+        result = any(exact(rows[number])) or any(secrets.check(example, SFT))
+        if result and escapes <= {"n", "r", '"', "\\"}:
             assert number in pointed, lines[number]
 
 
@@ -127,9 +127,9 @@ def test_each_rule_is_a_candidate_where_it_matches(text: str) -> None:
 def test_offsets_are_within_the_row_among_many() -> None:
     quiet = ["All is well here, on 3 May 2024 at 10:30.", "1 + 1 = 2", "Größe: 5 µm", "print('a')"]
     secret = [token for _, token in TOKENS] + [a + b + c for _, a, b, c in IN_PLACES]
-    rows = [row for one in secret for row in (*quiet, encodable(one))]
-    for found in (get_prefilter(), plain_prefilter()):
-        pointed = rows_of(found.suspects, rows)
+    rows = [row for item in secret for row in (*quiet, encodable(item))]
+    for result in (get_prefilter(), plain_prefilter()):
+        pointed = rows_of(result.suspects, rows)
         assert pointed == {n for n in range(len(rows)) if n % 5 == 4}
 
 
@@ -173,9 +173,9 @@ def test_one_prefilter_serves_several_threads() -> None:
 
 def test_without_hyperscan_re_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hyperscan", None)
-    found: Patterns = compile_patterns([b"a[0-9]", rb"\x00"])
-    assert isinstance(found, RePatterns)
-    assert {number for number, _ in found.scan(b"xa1\x00")} == {0, 1}
+    result: Patterns = compile_patterns([b"a[0-9]", rb"\x00"])
+    assert isinstance(result, RePatterns)
+    assert {number for number, _ in result.scan(b"xa1\x00")} == {0, 1}
 
 
 def test_compiled_patterns_are_kept_for_the_next_process(

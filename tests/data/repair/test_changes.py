@@ -49,9 +49,9 @@ FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 def test_lines_that_can_be_read_one_way_only(
     text: str, values: list[Any], codes: list[str]
 ) -> None:
-    found = json_repair.parse(text.encode())
-    assert found.values == values
-    assert [change.code for change in found.changes] == codes
+    result = json_repair.parse(text.encode())
+    assert result.values == values
+    assert [change.code for change in result.changes] == codes
 
 
 @pytest.mark.parametrize(
@@ -98,20 +98,20 @@ def test_python_s_notation_of_a_row_means_the_row(row: dict[str, Any]) -> None:
     if text == json.dumps(row, ensure_ascii=False):
         return
     try:
-        found = json_repair.parse(text.encode())
+        result = json_repair.parse(text.encode())
     except RowProblem:
         assert "\\" in text  # JSON knows no \x07, and \' is none of its escapes either
         raise
-    assert found.values == [row]
+    assert result.values == [row]
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
     try:
-        found = json_repair.parse(line)
+        result = json_repair.parse(line)
     except RowProblem:
         return
-    for value in found.values:
+    for value in result.values:
         assert json_repair.parse(json_repair.encode(value).encode()) == ([value], [])
 
 

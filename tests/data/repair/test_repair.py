@@ -48,11 +48,11 @@ def mended(
     source.write_bytes(data)
     for old in (out, changes_path(out)):
         old.unlink(missing_ok=True)
-    found = repair(source, out, goal, **more)
+    result = repair(source, out, goal, **more)
     assert source.read_bytes() == data
-    assert found.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert result.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
     changes = [json.loads(change) for change in changes_path(out).read_bytes().splitlines()]
-    return found, out.read_bytes(), changes
+    return result, out.read_bytes(), changes
 
 
 def test_rows_that_are_right_pass_byte_for_byte_in_their_order(tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_rows_that_are_right_pass_byte_for_byte_in_their_order(tmp_path: Path) -
         b'{"id": 1.50, "messages": [{"role": "user", "content": "e\\/f"}, {"role": "assistant", '
         + b'"content": "4", "weight": 1}]}\n',
     ]
-    found, data, changes = mended(tmp_path, b"".join(lines))
+    result, data, changes = mended(tmp_path, b"".join(lines))
     assert data == b"".join(lines)
-    assert (found.rows_in, found.rows_out, found.changed, found.left_out) == (5, 5, [], [])
+    assert (result.rows_in, result.rows_out, result.changed, result.left_out) == (5, 5, [], [])
     assert changes == []
 
 
@@ -84,19 +84,19 @@ def test_every_change_is_accounted_for(tmp_path: Path) -> None:
         + line(chat("f", " "))
         + line(chat("g"))[:40] + b"\n"
     )  # fmt: skip
-    found, out, changes = mended(tmp_path, data)
+    result, out, changes = mended(tmp_path, data)
     rows = [json.loads(row) for row in out.splitlines()]
     assert rows == [
         chat("a"), chat("b"), chat("c"), chat("d"), chat("e", "it's"), chat("weiß", f"use {TOKEN}"),
     ]  # fmt: skip
     assert out.startswith(line(chat("a")))
     assert out.endswith(line(chat("weiß", f"use {TOKEN}")))  # ASCII, as the line was
-    assert (found.rows_in, found.rows_out) == (8, 6)
-    assert [(one.code, one.count, one.lines) for one in found.left_out] == [
+    assert (result.rows_in, result.rows_out) == (8, 6)
+    assert [(item.code, item.count, item.lines) for item in result.left_out] == [
         ("empty_assistant", 1, [8]),
         ("invalid_json", 1, [9]),
     ]
-    assert sorted((one.code, one.count, one.lines) for one in found.changed) == [
+    assert sorted((item.code, item.count, item.lines) for item in result.changed) == [
         ("blank_line", 1, [2]),
         ("bom", 1, []),
         ("control_char", 1, [7]),
@@ -124,19 +124,19 @@ def test_every_change_is_accounted_for(tmp_path: Path) -> None:
 def test_a_secret_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
     data = line(chat("a")) + line(chat("b", f"use {TOKEN}"))
     assert mended(tmp_path, data)[1] == data
-    found, out, changes = mended(tmp_path, data, redact=True)
+    result, out, changes = mended(tmp_path, data, redact=True)
     assert out == line(chat("a")) + line(chat("b", "use [redacted: GitHub token]"))
-    assert [(one.code, one.lines) for one in found.changed] == [("secret", [2])]
+    assert [(item.code, item.lines) for item in result.changed] == [("secret", [2])]
     assert changes[0]["now"] == "[redacted: GitHub token]" and TOKEN not in str(changes)
 
 
 def test_copies_go_whatever_their_json_looks_like_but_nothing_else_does(tmp_path: Path) -> None:
     rows = [chat("a"), {"id": 2, **chat("a")}, chat("A"), chat("a", weight=0), chat("a", "5")]
     data = b"".join(map(line, rows)) + line(chat("a"), separators=(",", ":"))
-    found, out, _ = mended(tmp_path, data, get_target("trl-sft"))
+    result, out, _ = mended(tmp_path, data, get_target("trl-sft"))
     assert [json.loads(row) for row in out.splitlines()] == [rows[0], rows[2], rows[4]]
-    assert {one.code: one.lines for one in found.left_out} == {"nothing_to_train": [4]}
-    assert [(one.code, one.lines) for one in found.changed] == [("duplicate", [2, 6])]
+    assert {item.code: item.lines for item in result.left_out} == {"nothing_to_train": [4]}
+    assert [(item.code, item.lines) for item in result.changed] == [("duplicate", [2, 6])]
 
 
 def test_prompts_with_different_answers_to_grade_by_are_no_copies(tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def test_any_container_becomes_json_lines(
 ) -> None:
     rows = [chat("a"), chat("b", "two\nlines")]
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    found, out, _ = mended(tmp_path, pack(text))
+    result, out, _ = mended(tmp_path, pack(text))
     assert out.decode() == text
-    assert [one.code for one in found.changed] == codes
+    assert [item.code for item in result.changed] == codes
 
 
 def test_the_byte_order_mark_is_what_the_target_wants(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_the_byte_order_mark_is_what_the_target_wants(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", "foundry-sft", []),
         (b"\xef\xbb\xbf", "openai-sft", ["bom"]),
     ):
-        found, out, _ = mended(tmp_path, mark + data, get_target(goal))
+        result, out, _ = mended(tmp_path, mark + data, get_target(goal))
         assert out == (b"\xef\xbb\xbf" if goal == "foundry-sft" else b"") + data
-        assert [one.code for one in found.changed] == codes
+        assert [item.code for item in result.changed] == codes
 
 
 def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
@@ -188,9 +188,9 @@ def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
         repair(source, out, SFT)
     changes_path(out).write_bytes(b"mine")
     source.write_bytes(line(chat("a")))
-    for place in (out, source):
+    for index in (out, source):
         with pytest.raises(FtwizardError, match=r"already exists|input file"):
-            repair(source, place, SFT)
+            repair(source, index, SFT)
     assert changes_path(out).read_bytes() == b"mine"
     assert not out.exists()
 
@@ -200,21 +200,21 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     source.write_bytes(line(chat("a")) + line(chat("b\x1b[0m")) + line(chat("c", "")))
     command = ["check", str(source), "--target", "openai-sft", "--fix", str(out)]
     assert main([*command, "--json"]) == 1  # a row was left out
-    found = json.loads(capsys.readouterr().out)
-    assert (found["rows"], found["path"]) == (2, str(out))
-    repairs = found["repairs"]
+    document = json.loads(capsys.readouterr().out)
+    assert (document["rows"], document["path"]) == (2, str(out))
+    repairs = document["repairs"]
     assert (repairs["rows_in"], repairs["rows_out"], repairs["out"]) == (3, 2, str(out))
-    assert [one["code"] for one in repairs["changed"]] == ["control_char"]
-    assert [one["lines"] for one in repairs["left_out"]] == [[3]]
+    assert [item["code"] for item in repairs["changed"]] == ["control_char"]
+    assert [item["lines"] for item in repairs["left_out"]] == [[3]]
     assert Path(repairs["changes"]).exists()
     assert main(command) == 1
     assert "already exists" in capsys.readouterr().err
     again = [*command[:-1], str(tmp_path / "again.jsonl")]
     assert main([*again, "--redact"]) == 1
-    said = capsys.readouterr().out
-    assert "! fixed, control_char: 1 row, at line 2" in said
-    assert "✗ left out, empty_assistant: 1 row, at line 3" in said
-    assert "\x1b" not in said
+    text = capsys.readouterr().out
+    assert "! fixed, control_char: 1 row, at line 2" in text
+    assert "✗ left out, empty_assistant: 1 row, at line 3" in text
+    assert "\x1b" not in text
     source.write_bytes(out.read_bytes())
     last = [*command[:-1], str(tmp_path / "last.jsonl")]
     assert main(last) == 0
@@ -277,11 +277,11 @@ def test_what_was_mended_is_not_found_again(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         data = before + line(chat("first")) * 9 + rows  # so that the format is certain
-        found, out, _ = mended(path, data, goal, redact=redact)
+        result, out, _ = mended(path, data, goal, redact=redact)
         once = path / "once.jsonl"
         once.write_bytes(out)
         assert errors_in(once, goal) == set()
-        codes = {one.code for one in found.changed}
+        codes = {item.code for item in result.changed}
         assert (
             not codes & {"control_char", "bidi", "hidden_text", "weight"} & warnings_in(once, goal)
         )
@@ -294,22 +294,22 @@ def test_what_was_mended_is_not_found_again(
 
 
 def errors_in(path: Path, goal: Target) -> set[str]:
-    found = set()
+    result = set()
     for _, row in reader.open_reader(path).examples():
         if isinstance(row, RowProblem):
-            found.add(row.code)
+            result.add(row.code)
         else:
-            codes = {one.code for one in row_checker.check_row(row, goal)}
-            found |= {code for code in codes if goal.severity(code) == "error"}
-    return found
+            codes = {item.code for item in row_checker.check_row(row, goal)}
+            result |= {code for code in codes if goal.severity(code) == "error"}
+    return result
 
 
 def warnings_in(path: Path, goal: Target) -> set[str]:
     return {
-        one.code
+        item.code
         for _, row in reader.open_reader(path).examples()
         if not isinstance(row, RowProblem)
-        for one in row_checker.check_row(row, goal)
+        for item in row_checker.check_row(row, goal)
     }
 
 

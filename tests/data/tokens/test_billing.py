@@ -20,10 +20,10 @@ def test_tokens_by_epochs_and_no_validation(name: str) -> None:
 
 
 def test_together_bills_evaluations_and_what_is_not_packed() -> None:
-    place = get_target("together-sft")
-    bill = compute_bill(place, TRAIN, epochs=2, validation=VALID, evaluations=5)
+    target = get_target("together-sft")
+    bill = compute_bill(target, TRAIN, epochs=2, validation=VALID, evaluations=5)
     assert bill.tokens == TokenEstimate(value=2500, low=2300, high=2950)
-    loose = compute_bill(place, TRAIN, epochs=2, rows=10, unpacked_length=8192)
+    loose = compute_bill(target, TRAIN, epochs=2, rows=10, unpacked_length=8192)
     assert loose.tokens == TokenEstimate(value=163_840, low=163_840, high=163_840)
     elsewhere = compute_bill(
         get_target("openai-sft"), TRAIN, epochs=1, rows=10, unpacked_length=8192
@@ -38,6 +38,6 @@ def test_hours_and_nothing_are_no_tokens() -> None:
 
 
 def test_every_target_has_a_rule_with_a_source() -> None:
-    for one in all_targets().values():
-        bill = compute_bill(one, TRAIN, epochs=1)
+    for target in all_targets().values():
+        bill = compute_bill(target, TRAIN, epochs=1)
         assert bill.words and bill.as_of and all(bill.sources)

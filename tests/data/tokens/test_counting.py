@@ -26,22 +26,22 @@ def write(file: Path, texts: list[str]) -> Path:
     rows = (
         {
             "messages": [
-                {"role": "user", "content": one},
-                {"role": "assistant", "content": one[::-1]},
+                {"role": "user", "content": text},
+                {"role": "assistant", "content": text[::-1]},
             ]
         }
-        for one in texts
+        for text in texts
     )
-    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
-def exact(file: Path, way: TargetEncoding, model: str | None = None) -> int:
-    what = inspect.inspect(file)
-    found = counting.count_tokens(
-        file, what, "openai-chat", way[0], None, say=lambda *_: None, model=model
+def exact(file: Path, target_encoding: TargetEncoding, model: str | None = None) -> int:
+    subject = inspect.inspect(file)
+    tokens = counting.count_tokens(
+        file, subject, "openai-chat", target_encoding[0], None, say=lambda *_: None, model=model
     )
-    return found.tokens.total
+    return tokens.tokens.total
 
 
 @settings(max_examples=20)
@@ -51,7 +51,7 @@ def test_of_a_small_file_every_row_is_counted(
 ) -> None:
     file = write(tmp_path_factory.mktemp("rows") / "rows.jsonl", texts)
     total = exact(file, OPENAI)
-    found = recount(
+    result = recount(
         file,
         inspect.inspect(file),
         "openai-chat",
@@ -59,27 +59,27 @@ def test_of_a_small_file_every_row_is_counted(
         total,
         {"same": OPENAI, "llama": LLAMA},
     )
-    assert found["same"].value == total
-    assert found["llama"].value == exact(file, LLAMA, "llama-3.1-8b")
-    for one in found.values():
-        assert one.low <= one.value <= one.high
+    assert result["same"].value == total
+    assert result["llama"].value == exact(file, LLAMA, "llama-3.1-8b")
+    for item in result.values():
+        assert item.low <= item.value <= item.high
 
 
 def test_of_a_large_one_rows_from_all_over_it(tmp_path: Path) -> None:
     words = ["Where is my order?", "Wo ist meine Bestellung?", "注文はどこですか。", "x = f(y) + 1"]
     file = write(tmp_path / "rows.jsonl", [f"{words[n % 4]} {n}" for n in range(12_000)])
     total = exact(file, OPENAI)
-    found = recount(
+    result = recount(
         file, inspect.inspect(file), "openai-chat", OPENAI, total, {"llama": LLAMA}, blocks=4
     )
     true = exact(file, LLAMA, "llama-3.1-8b")
-    assert found["llama"].low < true < found["llama"].high
-    assert abs(found["llama"].value / true - 1) < 0.03
+    assert result["llama"].low < true < result["llama"].high
+    assert abs(result["llama"].value / true - 1) < 0.03
 
 
 def test_where_no_row_can_be_read_nothing_is_said(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"foo": 1}\n')
-    what = inspect.inspect(file)
-    assert run.guess_format(file, what, None)
-    assert recount(file, what, "openai-chat", OPENAI, 10, {"llama": LLAMA}) == {}
+    subject = inspect.inspect(file)
+    assert run.guess_format(file, subject, None)
+    assert recount(file, subject, "openai-chat", OPENAI, 10, {"llama": LLAMA}) == {}

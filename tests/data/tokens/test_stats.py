@@ -54,11 +54,11 @@ def test_openai_bills_three_tokens_a_message_and_those_of_role_and_content() -> 
             for m in row.messages)
         for row in ROWS[:500]
     ]  # fmt: skip
-    found = counted(*ROWS[:500])
-    assert (found.tokens.total, found.tokens.exact) == (sum(expected), True)
-    assert found.tokens.low == found.tokens.total == found.tokens.high
-    assert found.tokens.max == max(expected)
-    assert found.longest_line == expected.index(max(expected)) + 1
+    result = counted(*ROWS[:500])
+    assert (result.tokens.total, result.tokens.exact) == (sum(expected), True)
+    assert result.tokens.low == result.tokens.total == result.tokens.high
+    assert result.tokens.max == max(expected)
+    assert result.longest_line == expected.index(max(expected)) + 1
 
 
 def test_answers_are_learnt_unless_their_weight_is_0_and_billed_all_the_same() -> None:
@@ -102,14 +102,14 @@ def test_what_is_learnt_of_pairs_labels_texts_and_tokens() -> None:
 def test_tools_and_pictures_make_a_range_of_an_exact_figure() -> None:
     plain = chat(("user", "Hi"), ("assistant", "Hello"))
     tools = msgspec.structs.replace(plain, tools=[{"type": "function", "function": {"name": "f"}}])
-    found = counted(plain, tools).tokens
-    assert not found.exact and found.low < found.total == found.high
+    result = counted(plain, tools).tokens
+    assert not result.exact and result.low < result.total == result.high
     shown = [{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}},
              {"type": "text", "text": "Hi"}]  # fmt: skip
     picture = Example(kind="chat", messages=[{"role": "user", "content": shown}, plain.messages[1]])
-    found = counted(picture).tokens
+    result = counted(picture).tokens
     base = counted(plain).tokens.total
-    assert (found.low, found.total, found.high) == (base + 85, base + 765, base + 1445)
+    assert (result.low, result.total, result.high) == (base + 85, base + 765, base + 1445)
     called = Example(kind="chat", messages=[
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]},
@@ -120,12 +120,12 @@ def test_tools_and_pictures_make_a_range_of_an_exact_figure() -> None:
 
 @pytest.mark.parametrize("name", sorted(all_targets()))
 def test_estimates_are_ranges_and_say_that_they_are(name: str) -> None:
-    found = counted(*ROWS[:50], name=name)
-    assert found.tokens.low <= found.tokens.total <= found.tokens.high
-    assert found.trained.low <= found.trained.total <= found.trained.high
-    assert found.tokens.exact == name.startswith(("openai", "foundry"))
-    assert found.tokens.exact or found.tokens.low < found.tokens.high
-    lengths = msgspec.to_builtins(found.tokens)
+    result = counted(*ROWS[:50], name=name)
+    assert result.tokens.low <= result.tokens.total <= result.tokens.high
+    assert result.trained.low <= result.trained.total <= result.trained.high
+    assert result.tokens.exact == name.startswith(("openai", "foundry"))
+    assert result.tokens.exact or result.tokens.low < result.tokens.high
+    lengths = msgspec.to_builtins(result.tokens)
     assert {"total", "low", "high", "exact", "encoding", "mean", "p50", "p95", "p99", "max",
             "over_limit", "limit", "histogram"} <= lengths.keys()  # fmt: skip
 
@@ -145,10 +145,10 @@ def test_no_row_stops_the_count(
         text=text if isinstance(text, str) else None,
         tokens={"input_ids": ids, "labels": ids[::-1]},
     )  # fmt: skip
-    for place in ("openai-sft", "openai-dpo", "openai-rft", "trl-kto", "vertex-gemini"):
-        one = RowCounter(get_target(place), choose_encoding(get_target(place))).count(row)
-        assert 0 <= one.trained <= one.tokens and 0 <= one.before <= one.tokens
-        assert counted(row, name=place).tokens.rows == 1
+    for index in ("openai-sft", "openai-dpo", "openai-rft", "trl-kto", "vertex-gemini"):
+        item = RowCounter(get_target(index), choose_encoding(get_target(index))).count(row)
+        assert 0 <= item.trained <= item.tokens and 0 <= item.before <= item.tokens
+        assert counted(row, name=index).tokens.rows == 1
 
 
 def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
@@ -171,47 +171,47 @@ def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=200))
 def test_percentiles_and_histogram_are_those_of_the_rows(lengths: list[int]) -> None:
     rows = [Example(kind="tokens", tokens={"input_ids": [0] * length}) for length in lengths]
-    found = counted(*rows).tokens
+    result = counted(*rows).tokens
     ordered = sorted(lengths)
-    for share, value in ((0.50, found.p50), (0.95, found.p95), (0.99, found.p99)):
-        assert sum(one <= value for one in ordered) >= share * len(ordered)
-        assert sum(one < value for one in ordered) < share * len(ordered)
-    assert (found.total, found.max) == (sum(ordered), ordered[-1])
-    edges = [edge for edge, _ in found.histogram]
+    for share, value in ((0.50, result.p50), (0.95, result.p95), (0.99, result.p99)):
+        assert sum(item <= value for item in ordered) >= share * len(ordered)
+        assert sum(item < value for item in ordered) < share * len(ordered)
+    assert (result.total, result.max) == (sum(ordered), ordered[-1])
+    edges = [edge for edge, _ in result.histogram]
     assert edges == sorted(set(edges)) and edges[-1] == ordered[-1]
     assert 1 <= len(edges) <= histogram.BUCKETS
     below = 0
-    for edge, count in found.histogram:
+    for edge, count in result.histogram:
         below += count
-        assert below == sum(one <= edge for one in ordered)
+        assert below == sum(item <= edge for item in ordered)
 
 
 def test_rows_over_the_limit_are_found_with_their_lines() -> None:
     short = chat(("user", "Hi"), ("assistant", "Hello"))
     long_answer = chat(("user", "Hi"), ("assistant", "word " * 100))
     long_prompt = chat(("user", "word " * 100), ("assistant", "Hello"))
-    found = counted(short, long_answer, short, long_prompt, limit=50)
-    assert (found.tokens.over_limit, found.over_lines) == (2, [2, 4])
-    assert (found.emptied, found.emptied_lines) == (1, [4])
-    said = find_long_rows(found, OPENAI)
-    assert [one.code for one in said] == ["too_long", "nothing_to_train_after_truncation"]
-    assert all(severities()[one.code] == "warning" for one in said)
-    assert (said[0].count, said[0].lines, said[1].lines) == (2, [2, 4], [4])
-    assert "50 tokens" in said[0].message and "about" not in said[0].message
+    result = counted(short, long_answer, short, long_prompt, limit=50)
+    assert (result.tokens.over_limit, result.over_lines) == (2, [2, 4])
+    assert (result.emptied, result.emptied_lines) == (1, [4])
+    long_rows = find_long_rows(result, OPENAI)
+    assert [item.code for item in long_rows] == ["too_long", "nothing_to_train_after_truncation"]
+    assert all(severities()[item.code] == "warning" for item in long_rows)
+    assert (long_rows[0].count, long_rows[0].lines, long_rows[1].lines) == (2, [2, 4], [4])
+    assert "50 tokens" in long_rows[0].message and "about" not in long_rows[0].message
     guessed = counted(long_answer, name="bedrock-claude", limit=50)
     assert "about" in find_long_rows(guessed, get_target("bedrock-claude"))[0].message
     assert find_long_rows(counted(short, limit=50), OPENAI) == []
     assert counted(short).tokens.limit == OPENAI.max_tokens
     many = counted(*[long_answer] * (MAX_SHOWN_LINES + 5), limit=50)
-    (one,) = find_long_rows(many, OPENAI)
-    assert (one.count, len(one.lines)) == (MAX_SHOWN_LINES + 5, MAX_SHOWN_LINES)
+    (row,) = find_long_rows(many, OPENAI)
+    assert (row.count, len(row.lines)) == (MAX_SHOWN_LINES + 5, MAX_SHOWN_LINES)
 
 
 def test_a_row_whose_answer_just_fits_keeps_something_to_learn() -> None:
     row = chat(("user", "word " * 20), ("assistant", "Hello you"))
-    one = RowCounter(OPENAI, choose_encoding(OPENAI)).count(row)
-    assert counted(row, limit=one.before + 1).emptied == 0
-    assert counted(row, limit=one.before).emptied == 1
+    item = RowCounter(OPENAI, choose_encoding(OPENAI)).count(row)
+    assert counted(row, limit=item.before + 1).emptied == 0
+    assert counted(row, limit=item.before).emptied == 1
 
 
 @pytest.mark.parametrize("measure", ["text", "row"])
@@ -234,9 +234,9 @@ def test_the_interval_of_a_sample_holds_the_truth(measure: str) -> None:
         hits = 0
         for seed in range(300):
             drawn = random.Random(seed).sample(of, 400)
-            one = sample_estimate(drawn, sizes, len(of))
-            assert one.low <= one.value <= one.high
-            hits += one.low <= truth <= one.high
+            item = sample_estimate(drawn, sizes, len(of))
+            assert item.low <= item.value <= item.high
+            hits += item.low <= truth <= item.high
         assert 0.93 <= hits / 300 < 1
 
 
@@ -248,8 +248,8 @@ def test_a_sample_never_says_less_than_it_counted(
     pairs: list[tuple[int, int]], rest: int, more: int
 ) -> None:
     whole = sum(size for size, _ in pairs) + more
-    one = sample_estimate(pairs, whole, len(pairs) + rest)
-    assert sum(count for _, count in pairs) <= one.low <= one.value <= one.high
+    item = sample_estimate(pairs, whole, len(pairs) + rest)
+    assert sum(count for _, count in pairs) <= item.low <= item.value <= item.high
 
 
 def test_all_rows_are_no_estimate_and_one_row_is_none_either() -> None:
@@ -263,8 +263,8 @@ def test_all_rows_are_no_estimate_and_one_row_is_none_either() -> None:
 @given(st.floats(0.2, 3))
 def test_an_interval_widens_by_that_of_the_encoding(share: float) -> None:
     guess = stats.TokenEstimate(value=1000, low=900, high=1100)
-    known = stats.sampled(counted(*ROWS[:20]), guess, guess)
-    assert (known.tokens.low, known.tokens.high, known.tokens.exact) == (900, 1100, False)
+    expected = stats.sampled(counted(*ROWS[:20]), guess, guess)
+    assert (expected.tokens.low, expected.tokens.high, expected.tokens.exact) == (900, 1100, False)
     vague = stats.sampled(counted(*ROWS[:20], name="bedrock-nova"), guess, guess)
     assert vague.tokens.low < 900 and vague.tokens.high > 1100
     assert vague.tokens.p50 == counted(*ROWS[:20], name="bedrock-nova").tokens.p50

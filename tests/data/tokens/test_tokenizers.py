@@ -54,16 +54,16 @@ def test_counting_never_raises(text: str) -> None:
 
 
 def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_own() -> None:
-    own = {name for name, one in all_targets().items() if choose_encoding(one).own}
+    own = {name for name, item in all_targets().items() if choose_encoding(item).own}
     assert own == {name for name in all_targets() if name.startswith(("openai", "foundry"))} | {
         "bedrock-llama"
     }
-    for one in map(choose_encoding, all_targets().values()):
-        assert one.factor[0] <= one.factor[1] <= one.factor[2]
-        assert one.own == (one.factor == (1, 1, 1))
-        assert one.sources and one.as_of
-        assert one.own or "estimate" in one.words or "approximation" in one.words
-        make_counter(one)("text")
+    for item in map(choose_encoding, all_targets().values()):
+        assert item.factor[0] <= item.factor[1] <= item.factor[2]
+        assert item.own == (item.factor == (1, 1, 1))
+        assert item.sources and item.as_of
+        assert item.own or "estimate" in item.words or "approximation" in item.words
+        make_counter(item)("text")
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_
     ],
 )
 def test_a_models_name_names_its_tokenizer(model: str, name: str, own: bool) -> None:
-    found = choose_encoding(get_target("together-sft"), model)
-    assert (found.name, found.own) == (name, own)
+    encoding = choose_encoding(get_target("together-sft"), model)
+    assert (encoding.name, encoding.own) == (name, own)
 
 
 def test_a_model_in_a_folder_is_counted_with_its_own_tokenizer(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_a_model_in_a_folder_is_counted_with_its_own_tokenizer(tmp_path: Path) -
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.add_special_tokens(["<|im_end|>"])
     bare.save(str(tmp_path / "tokenizer.json"))
-    found = tokenizers.from_folder(tmp_path, "my/model")
-    count = make_counter(found)
-    assert (found.words, found.is_exact) == ("my/model", False)
+    folder = tokenizers.from_folder(tmp_path, "my/model")
+    count = make_counter(folder)
+    assert (folder.words, folder.is_exact) == ("my/model", False)
     assert count("abab") == 2
     assert count("é") == 2
     assert count("<|im_end|>") == len("<|im_end|>")

@@ -76,12 +76,12 @@ def body(picture: str) -> list[str]:
 
 def dots(picture: str) -> dict[int, list[int]]:
     """Return the rows that hold dots or markers, top first, of each column that has any."""
-    found: dict[int, list[int]] = {}
+    result: dict[int, list[int]] = {}
     for index, row in enumerate(body(picture)):
         for column, char in enumerate(row):
             if "\u2800" < char <= "\u28ff" or char in "◆•":
-                found.setdefault(column, []).append(index)
-    return found
+                result.setdefault(column, []).append(index)
+    return result
 
 
 def y_labels(picture: str) -> list[str]:
@@ -178,9 +178,9 @@ def test_before_there_is_a_line() -> None:
     assert rows[12].strip() == "no steps yet"
     assert abs(len(rows[12]) - len(rows[12].lstrip()) - 34) <= 1
     assert shown([solid([(1, math.nan), (2, math.nan)])]).strip() == "all values are NaN"
-    one = shown([solid([(1, 4.7)])])
-    assert sum(row.count("•") for row in body(one)) == 1
-    assert "• 4.700" in one
+    item = shown([solid([(1, 4.7)])])
+    assert sum(row.count("•") for row in body(item)) == 1
+    assert "• 4.700" in item
     assert "◆ 4.700" in shown([dashed([(50, 4.7)])])
 
 
@@ -202,7 +202,7 @@ def test_the_smallest_chart() -> None:
 def test_zoom_pan_and_follow() -> None:
     line = solid([(x, math.sin(x / 50)) for x in range(1, 1001)])
     app = ChartApp([line])
-    seen: dict[str, list[str]] = {}
+    recorded: dict[str, list[str]] = {}
 
     async def play(pilot: Pilot[None]) -> None:
         app.chart.focus()
@@ -210,7 +210,7 @@ def test_zoom_pan_and_follow() -> None:
         async def note(name: str, *keys: str) -> None:
             await pilot.press(*keys)
             await pilot.pause()
-            seen[name] = x_labels(frame(app))[:-1]
+            recorded[name] = x_labels(frame(app))[:-1]
 
         await note("all")
         await note("zoomed", "+", "+")
@@ -237,7 +237,7 @@ def test_zoom_pan_and_follow() -> None:
         await note("out", *["-"] * 20)
 
     drive(app, (80, 24), play)
-    ends = {name: (float(labels[0]), float(labels[-1])) for name, labels in seen.items()}
+    ends = {name: (float(labels[0]), float(labels[-1])) for name, labels in recorded.items()}
     assert ends["all"] == (0, 1000)
     assert ends["zoomed"] == (750, 1000)
     assert ends["followed"][1] == 1100

@@ -104,10 +104,10 @@ def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
     assert (
         isinstance(step, Step) and step.draft.hour and f"{step.draft.hour.usd}" in ("0.50", "0.5")
     )
-    known = machine_rate.read_saved_price()
-    assert (known is not None) == remembers == locations.prices_file().exists()
-    said = () if remembers else ("--price", "machine=0.50")
-    assert machine_rate.price_arguments(step.draft.hour) == said, (
+    saved_price = machine_rate.read_saved_price()
+    assert (saved_price is not None) == remembers == locations.prices_file().exists()
+    text = () if remembers else ("--price", "machine=0.50")
+    assert machine_rate.price_arguments(step.draft.hour) == text, (
         "the run is told what it cannot read"
     )
     assert ("machine=0.50" in drafts.format_command("x", step.draft.hour)) != remembers
@@ -218,23 +218,23 @@ def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
     draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
     quiet = live_estimate.format_prospect(draft).plain
     assert quiet.endswith(live_estimate.UNPRICED) and "$" not in quiet
-    found = live_estimate.estimate_recipe(
+    recipe = live_estimate.estimate_recipe(
         draft.with_hour_price(machine_rate.parse_typed_price("2"))
     )
-    assert found and found.cost and found.cost.low and found.cost.high
-    said = live_estimate.format_prospect(
+    assert recipe and recipe.cost and recipe.cost.low and recipe.cost.high
+    text = live_estimate.format_prospect(
         draft.with_hour_price(machine_rate.parse_typed_price("2"))
     ).plain
     assert (
-        f"{money.format_price(found.cost)} in total" in said and live_estimate.UNPRICED not in said
+        f"{money.format_price(recipe.cost)} in total" in text and live_estimate.UNPRICED not in text
     )
 
 
 def test_what_is_not_known_is_never_0() -> None:
     untimed = estimated().with_estimate(make_report(**ESTIMATE | {"time": None, "follows": None}))
     priced = untimed.with_hour_price(machine_rate.parse_typed_price("2"))
-    said = texts.format_estimate(priced, "").plain
-    assert "unknown: no time estimate; at $2.00 per hour" in said
+    text = texts.format_estimate(priced, "").plain
+    assert "unknown: no time estimate; at $2.00 per hour" in text
     unsaid = texts.format_estimate(estimated(), "").plain
     assert "for comparison: RTX 4090 on demand rents for $0.29–0.44 per hour (2026-09)" in unsaid
     assert "setup" not in unsaid
@@ -260,9 +260,9 @@ def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> No
     draft = wizard.show_estimate(ask, estimated())
     assert draft.hour and draft.hour.source == machine_rate.WIZARD_SOURCE
     assert "a decimal point" in ask.refused[0] and not locations.prices_file().exists()
-    said = capsys.readouterr().out
-    assert "unknown; choose “set the hourly price” below" in said
-    assert "$0.75–3.00" in said and "for comparison" in said
+    text = capsys.readouterr().out
+    assert "unknown; choose “set the hourly price” below" in text
+    assert "$0.75–3.00" in text and "for comparison" in text
     ask = Scripted("2", "remember")
     draft = costs.ask_hour(ask, draft)
     assert draft.hour and draft.hour == machine_rate.read_saved_price() and draft.hour.usd == 2
@@ -278,5 +278,5 @@ def test_back_leaves_the_price_as_it_was(answers: tuple[str, ...], home: Any) ->
 def test_the_table_in_lines_takes_it(home: Any) -> None:
     from ftwizard.screens.plain import costs
 
-    found = costs.browse_costs(Scripted("hour", "4", "once", ""), estimated(), TODAY)
-    assert found.hour and found.hour.usd == 4
+    result = costs.browse_costs(Scripted("hour", "4", "once", ""), estimated(), TODAY)
+    assert result.hour and result.hour.usd == 4

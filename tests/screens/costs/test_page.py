@@ -80,7 +80,7 @@ async def say_volume(pilot: Pilot[Any], requests: str = "2M") -> None:
 
 def table(shown: str) -> list[str]:
     """Return the names of the rows that a frame shows, in order."""
-    names = [one.name for one in offers(inputs.build_basis(counted(), TODAY))]
+    names = [offer.name for offer in offers(inputs.build_basis(counted(), TODAY))]
     lines = shown.split("\n")
     return [name for line in lines for name in names if line[5:].startswith(f"{name} ")]
 
@@ -130,25 +130,27 @@ def test_every_real_offer_is_reached_and_said_in_full(size: tuple[int, int]) -> 
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         menu = page.query_one(Menu)
         await pilot.press("home")
-        seen: list[str | None] = []
-        while not seen or seen[-1] != menu.chosen:
-            seen.append(menu.chosen)
-            name = next(one.name for one in page._offers if cost_table.get_key(one) == menu.chosen)
+        recorded: list[str | None] = []
+        while not recorded or recorded[-1] != menu.chosen:
+            recorded.append(menu.chosen)
+            name = next(
+                offer.name for offer in page._offers if cost_table.get_key(offer) == menu.chosen
+            )
             # in the table, and below it
             await until(pilot, lambda name=name: frame(pilot.app).count(name) >= 2)  # type: ignore[misc]
             shown = frame(pilot.app)
             assert not too_wide(shown, size[0])
             await pilot.press("down")
-        assert len(seen) == len(page._offers)
+        assert len(recorded) == len(page._offers)
 
     on_page(counted(), size, play)
 
 
 def test_the_figures_of_the_articles_example_are_its_own() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_other_edition()
-    found = inputs.compute_offers(basis, packaged())
-    layout = cost_table.build_layout(found, Order("training"), 80, monthly=False)
-    lines = [layout.line(one, star=False).plain for one in found]
+    offers = inputs.compute_offers(basis, packaged())
+    layout = cost_table.build_layout(offers, Order("training"), 80, monthly=False)
+    lines = [layout.line(item, star=False).plain for item in offers]
     for name, cost in (
         ("GPT-4.1", "$13.50"), ("GPT-4.1-mini", "$3.60"), ("GPT-4o", "$112.50"),
         ("Llama 3.3 8B", "$20.25"), ("Gemini 2.5 Flash", "unknown"),
@@ -158,12 +160,14 @@ def test_the_figures_of_the_articles_example_are_its_own() -> None:
 
 def test_what_is_not_known_is_never_nothing() -> None:
     basis = inputs.build_basis(Draft(FACTS), TODAY)
-    found = inputs.compute_offers(basis, packaged())
-    layout = cost_table.build_layout(found, Order(), 200, monthly=True)
-    said = [layout.line(one, star=False).plain for one in found]
-    said += [cost_texts.format_detail(one, basis, star=False, width=100).plain for one in found]
-    assert not any("$0.00" in one or "None" in one for one in said)
-    assert all("unknown" in one or "no rent" in one or "/h" in one for one in said[: len(found)])
+    offers = inputs.compute_offers(basis, packaged())
+    layout = cost_table.build_layout(offers, Order(), 200, monthly=True)
+    text = [layout.line(item, star=False).plain for item in offers]
+    text += [cost_texts.format_detail(item, basis, star=False, width=100).plain for item in offers]
+    assert not any("$0.00" in item or "None" in item for item in text)
+    assert all(
+        "unknown" in item or "no rent" in item or "/h" in item for item in text[: len(offers)]
+    )
     assert "so the training cost is unknown" in on_page(Draft(FACTS), BIG)
 
 
@@ -176,14 +180,14 @@ def test_the_tokens_are_those_that_were_checked_where_none_were_counted() -> Non
 
 def test_hours_and_tokens_of_each_model_are_those_of_the_estimate() -> None:
     draft, hours = counted(), Figure(value=7, unit="h", low=5, high=9, source="forecast")
-    found = {
+    result = {
         **ESTIMATE,
         "costs": [{"card": "h100-80gb", "hours": msgspec.to_builtins(hours)}, {"card": None}],
         "by_model": {"openai/gpt-4.1-mini": {"value": 10**6, "low": 9 * 10**5, "high": 2 * 10**6}},
     }
-    basis = inputs.build_basis(draft.with_estimate(make_report(**found)), TODAY)
+    basis = inputs.build_basis(draft.with_estimate(make_report(**result)), TODAY)
     assert basis.query.hours == {"h100-80gb": hours}
-    by_name = {one.name: one for one in inputs.compute_offers(basis, packaged())}
+    by_name = {offer.name: offer for offer in inputs.compute_offers(basis, packaged())}
     assert by_name["H100 80 GB on demand"].hours == hours
     assert by_name["A100 40 GB on demand"].training is None
     mini = by_name["OpenAI GPT-4.1-mini"]
@@ -197,18 +201,18 @@ def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unkn
     draft = replace(checked(), machine=facts).with_plan(model=schema.Model(name=name))
     draft = draft.with_recipe(method="qlora").with_hour_price(machine_rate.parse_typed_price("1"))
     basis = inputs.build_basis(draft, TODAY).with_query(volume=MONTH)
-    found = {one.name: one for one in inputs.compute_offers(basis, packaged())}
+    result = {offer.name: offer for offer in inputs.compute_offers(basis, packaged())}
     column = {id: cost_table.COLUMNS[id].cell for id in ("training", "monthly")}
     for name in ("This machine", "A100 40 GB on demand"):
-        assert column["training"](found[name]) == column["monthly"](found[name]) == "does not fit"
-        said = cost_texts.format_detail(found[name], basis, star=False, width=200).plain
-        assert "does not fit on this" in said and "16-bit weights take 141.1 GB" in said
-        assert "unknown" not in said and "not known" not in said
-    assert column["training"](found["A100 80 GB on demand"]).startswith("$")
-    said = cost_texts.format_detail(
-        found["OpenAI GPT-4.1-mini"], basis, star=False, width=200
+        assert column["training"](result[name]) == column["monthly"](result[name]) == "does not fit"
+        text = cost_texts.format_detail(result[name], basis, star=False, width=200).plain
+        assert "does not fit on this" in text and "16-bit weights take 141.1 GB" in text
+        assert "unknown" not in text and "not known" not in text
+    assert column["training"](result["A100 80 GB on demand"]).startswith("$")
+    text = cost_texts.format_detail(
+        result["OpenAI GPT-4.1-mini"], basis, star=False, width=200
     ).plain
-    assert "break-even  unknown  The 16-bit weights need 141.1 GB" in said
+    assert "break-even  unknown  The 16-bit weights need 141.1 GB" in text
     counted_ = {
         "costs": [{"card": "a100-40gb", "hours": None, "too_small": True}], "parameters": 70 * 10**9
     }  # fmt: skip
@@ -290,7 +294,7 @@ def test_an_edition_without_the_offer_under_the_cursor_shows_the_recommended_one
         for _ in range(2):
             await pilot.press("e")
             await pilot.pause()
-            assert any(cost_table.get_key(one) == menu.chosen for one in page._offers)
+            assert any(cost_table.get_key(offer) == menu.chosen for offer in page._offers)
             assert menu.chosen == page._recommended
 
     on_page(counted(), (80, 24), play)
@@ -311,10 +315,10 @@ def test_the_cursor_stays_on_its_offer_whatever_is_changed() -> None:
 def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_what_is_old() -> None:
     month = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(100_000))
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=month)
-    found = {one.name: one for one in inputs.compute_offers(basis, packaged())}
+    result = {offer.name: offer for offer in inputs.compute_offers(basis, packaged())}
 
     def said(name: str) -> str:
-        text = cost_texts.format_detail(found[name], basis, star=False, width=300).plain
+        text = cost_texts.format_detail(result[name], basis, star=False, width=300).plain
         return " ".join(text.split())
 
     gpu = said("A100 40 GB on demand")
@@ -330,7 +334,7 @@ def test_the_discount_halves_input_and_output_and_says_what_it_is() -> None:
         await pilot.press("d")
         await says(pilot, "the organization settings")
         assert "data sharing" in frame(pilot.app)
-        mini = next(one for one in page._offers if one.name == "OpenAI GPT-4.1-mini")
+        mini = next(offer for offer in page._offers if offer.name == "OpenAI GPT-4.1-mini")
         assert mini.input and mini.input.value == 0.4
         await pilot.press("d")
         assert "data sharing" not in frame(pilot.app)
@@ -352,7 +356,7 @@ def test_a_volume_that_is_none_is_said_and_esc_leaves_all_as_it_was() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("v")
         await says(pilot, "averages of your data")
-        assert [one.value for one in pilot.app.screen.query(Input)] == ["", "200", "100"]
+        assert [item.value for item in pilot.app.screen.query(Input)] == ["", "200", "100"]
         await pilot.press(*"many", "enter")
         await says(pilot, "“many” is not a number")
         await pilot.press("escape")
@@ -366,7 +370,7 @@ def test_a_volume_that_is_none_is_said_and_esc_leaves_all_as_it_was() -> None:
 def test_the_palette_offers_what_the_keys_do() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await say_volume(pilot)
-        offered = {one.title for one in pilot.app.get_system_commands(page)}
+        offered = {command.title for command in pilot.app.get_system_commands(page)}
         assert {"Sort", "Reverse", "Edition", "Volume", "Discount", "Plot", "Back"} <= offered
 
     on_page(counted(), (80, 24), play)
@@ -433,10 +437,10 @@ def test_hostile_notes_sources_and_folders_are_data(
         for name, bad in TEXTS.items():
             if "\ud800" in bad:  # no TOML can hold it
                 continue
-            said = "".join(f"\\U{ord(char):08x}" for char in bad[:2000])
+            text = "".join(f"\\U{ord(char):08x}" for char in bad[:2000])
             own(
                 '[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1-mini"\nkind = "training"\n'
-                f'usd = 2\nsource = "{said}"\nnote = "{said}"\n'
+                f'usd = 2\nsource = "{text}"\nnote = "{text}"\n'
             )
             pilot.app.push_screen(CostsPage(counted(), TODAY))
             await says(pilot, "your own")
@@ -451,8 +455,8 @@ def test_hostile_notes_sources_and_folders_are_data(
 def test_a_hostile_model_is_data() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         for name, bad in TEXTS.items():
-            found = make_report(**ESTIMATE | {"model": {"said": bad}})
-            pilot.app.push_screen(CostsPage(counted().with_estimate(found), TODAY))
+            report = make_report(**ESTIMATE | {"model": {"said": bad}})
+            pilot.app.push_screen(CostsPage(counted().with_estimate(report), TODAY))
             await says(pilot, "4,500,000 tokens")
             shown = frame(pilot.app)
             assert not obeyed(shown) and not too_wide(shown, 80), name
@@ -463,16 +467,20 @@ def test_a_hostile_model_is_data() -> None:
 
 def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=MONTH)
-    for one in inputs.compute_offers(basis, packaged()):
-        said = " ".join(cost_texts.format_detail(one, basis, star=False, width=2000).plain.split())
+    for offer in inputs.compute_offers(basis, packaged()):
+        text = " ".join(
+            cost_texts.format_detail(offer, basis, star=False, width=2000).plain.split()
+        )
         for name in ("training", "other_training", "input", "output", "hosting", "setup"):
-            figure = getattr(one, name)
-            if figure is not None and not (one.provider == "local" and name in ("input", "output")):
-                assert figure.as_of is not None and f"as of {figure.as_of}" in said
-                assert " ".join(figure.source.split()[:4]) in said
-        notes = [note for note in one.notes if note != gpu_costs.PRICE_NOT_SET]
-        assert all(msgspec.to_builtins(note)[:40] in said for note in notes)
-        assert (cost_texts.PRICE_HINT in said) == (notes != list(one.notes)), (
+            figure = getattr(offer, name)
+            if figure is not None and not (
+                offer.provider == "local" and name in ("input", "output")
+            ):
+                assert figure.as_of is not None and f"as of {figure.as_of}" in text
+                assert " ".join(figure.source.split()[:4]) in text
+        notes = [note for note in offer.notes if note != gpu_costs.PRICE_NOT_SET]
+        assert all(msgspec.to_builtins(note)[:40] in text for note in notes)
+        assert (cost_texts.PRICE_HINT in text) == (notes != list(offer.notes)), (
             "on a page a key says it"
         )
 
@@ -489,8 +497,8 @@ def test_without_a_gpu_the_own_provider_is_this_machine_where_that_is_advised(
 ) -> None:
     draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B")).with_answers(answers)
     basis = inputs.build_basis(draft, TODAY)
-    found = inputs.compute_offers(basis, inputs.load_prices(TODAY)[0])
-    star = inputs.find_recommended(found, basis)
+    offers = inputs.compute_offers(basis, inputs.load_prices(TODAY)[0])
+    star = inputs.find_recommended(offers, basis)
     assert star and (star.name == "This machine") == machine
-    own = next(one for one in found if one.name == "This machine")
+    own = next(item for item in offers if item.name == "This machine")
     assert own.training is None and own.hours, "its price was not said"

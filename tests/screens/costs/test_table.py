@@ -28,35 +28,35 @@ OFFERS = st.lists(
             output=output, hosting=hosting, weights=weights, owner="", until=until,
         ),
         st.integers(0, 10**6), st.booleans(), st.booleans(), FIGURES, FIGURES, FIGURES, FIGURES,
-        st.sampled_from(["yes", "no", "unknown"]), st.none() | st.dates().map(lambda one: EndDate(date=one, source="x", as_of="2026-11")),
+        st.sampled_from(["yes", "no", "unknown"]), st.none() | st.dates().map(lambda item: EndDate(date=item, source="x", as_of="2026-11")),
     ),
-    max_size=12, unique_by=lambda one: one.model,
+    max_size=12, unique_by=lambda item: item.model,
 )  # fmt: skip
 ORDERS = st.builds(Order, st.sampled_from(COLUMN_IDS), st.booleans())
 
 
 @given(OFFERS, ORDERS)
 def test_sorting_loses_nothing_and_puts_known_before_unknown_before_ended(
-    found: list[Offer], order: Order
+    items: list[Offer], order: Order
 ) -> None:
-    rows = table.sort_offers(found, order)
-    assert sorted(map(table.get_key, rows)) == sorted(map(table.get_key, found))
+    rows = table.sort_offers(items, order)
+    assert sorted(map(table.get_key, rows)) == sorted(map(table.get_key, items))
     keyed = table.COLUMNS[order.by].key
-    assert [one.tunable for one in rows] == sorted((one.tunable for one in rows), reverse=True)
+    assert [row.tunable for row in rows] == sorted((row.tunable for row in rows), reverse=True)
     for tunable in (True, False):
-        keys = [keyed(one) for one in rows if one.tunable is tunable]
-        known = [one for one in keys if one is not None]
-        assert keys[: len(known)] == known
-        assert known == sorted(known, reverse=order.reverse)
+        keys = [keyed(row) for row in rows if row.tunable is tunable]
+        expected = [key for key in keys if key is not None]
+        assert keys[: len(expected)] == expected
+        assert expected == sorted(expected, reverse=order.reverse)
 
 
 @given(OFFERS, ORDERS, st.integers(40, 200), st.booleans())
 def test_every_line_is_as_wide_as_the_head_and_has_room(
-    found: list[Offer], order: Order, width: int, monthly: bool
+    items: list[Offer], order: Order, width: int, monthly: bool
 ) -> None:
-    layout = table.build_layout(found, order, width, monthly=monthly)
+    layout = table.build_layout(items, order, width, monthly=monthly)
     head = layout.head().cell_len
-    assert all(layout.line(one, star=bool(n % 2)).cell_len == head for n, one in enumerate(found))
+    assert all(layout.line(item, star=bool(n % 2)).cell_len == head for n, item in enumerate(items))
     if width >= 54:
         assert head <= width
     shown = [column.id for column, _ in layout.shown]
@@ -66,9 +66,9 @@ def test_every_line_is_as_wide_as_the_head_and_has_room(
 
 @given(st.floats(0, 1e9))
 def test_an_amount_is_short_and_nothing_is_rounded_to_nothing(value: float) -> None:
-    said = text.format_dollars(value)
-    assert cell_len(said) <= 14
-    assert (value == 0) == (float(said[1:].replace(",", "")) == 0)
+    dollars = text.format_dollars(value)
+    assert cell_len(dollars) <= 14
+    assert (value == 0) == (float(dollars[1:].replace(",", "")) == 0)
 
 
 @given(st.decimals(1, 10**12, allow_nan=False, places=0))
@@ -85,13 +85,13 @@ def test_what_is_no_number_is_refused(typed: str) -> None:
 
 def test_the_lines_of_the_plot_meet_at_the_break_even() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=MONTH)
-    found = inputs.compute_offers(basis, packaged())
-    drawn = [build_plot(one, found, basis.query) for one in found if one.break_even]
+    offers = inputs.compute_offers(basis, packaged())
+    drawn = [build_plot(item, offers, basis.query) for item in offers if item.break_even]
     assert drawn
-    for one in drawn:
-        even = next(mark.x for mark in one.marks if mark.kind == "break-even")
-        offered, rented = (line.series for line in one.lines)
+    for item in drawn:
+        even = next(mark.x for mark in item.marks if mark.kind == "break-even")
+        offered, rented = (line.series for line in item.lines)
         (x0, y0), (x1, y1) = offered[0], offered[len(offered) - 1]
         at_even = y0 + (y1 - y0) * (even - x0) / (x1 - x0)
         assert at_even == pytest.approx(rented[0][1], rel=1e-3)
-        assert max(mark.x for mark in one.marks) < x1
+        assert max(mark.x for mark in item.marks) < x1

@@ -57,8 +57,8 @@ def test_a_rate_carried_over_from_another_size_is_warned_about(here: MachineInfo
     large = small.with_plan(model=schema.Model(name="owner/large"))
     assert large.parameters is None
     assert large.earlier == EarlierRate(rate=2e-4, parameters=135_000_000)
-    said = texts.format_warnings(large.with_estimate(counted(14_000_000_000))).plain
-    assert "2e-4 comes from a model of another size." in said
+    text = texts.format_warnings(large.with_estimate(counted(14_000_000_000))).plain
+    assert "2e-4 comes from a model of another size." in text
     other = large.with_recipe(learning_rate=1e-4).with_estimate(counted(14_000_000_000))
     assert "another size" not in texts.format_warnings(other).plain
 
@@ -68,8 +68,8 @@ def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: Machin
     draft = draft.with_recipe(learning_rate=3e-4).with_touched("learning_rate")
     large = draft.with_plan(model=schema.Model(name="meta-llama/Llama-3.1-70B"))
     assert large.earlier == EarlierRate(rate=3e-4, parameters=596_049_920)
-    said = texts.format_warnings(large.with_estimate(counted(70_553_706_496))).plain
-    assert "3e-4 comes from a model of another size. Usual for this size with LoRA: 1e-4" in said
+    text = texts.format_warnings(large.with_estimate(counted(70_553_706_496))).plain
+    assert "3e-4 comes from a model of another size. Usual for this size with LoRA: 1e-4" in text
     unknown = draft.with_plan(model=schema.Model(name="owner/nowhere"))
     assert unknown.with_plan(model=schema.Model(name="x/y")).earlier == large.earlier
 

@@ -94,9 +94,9 @@ def test_a_probe_of_this_plan_comes_first(rows: str) -> None:
     before = draft(rows=rows)
     worked_out = live_estimate.estimate_recipe(before)
     probe = probed(before)
-    found = live_estimate.estimate_recipe(before)
-    assert worked_out and found and worked_out.time and found.time
-    assert "a probe" in found.time.source and "a probe" not in worked_out.time.source
+    recipe = live_estimate.estimate_recipe(before)
+    assert worked_out and recipe and worked_out.time and recipe.time
+    assert "a probe" in recipe.time.source and "a probe" not in worked_out.time.source
     assert live_estimate.format_prospect(before).plain.startswith(
         f"→ {format_bytes(probe.memory.value)} of 64.0 GB ✓ fits"
     )
@@ -114,31 +114,31 @@ def test_a_probe_of_a_smaller_batch_is_not_of_this_one(rows: str) -> None:
 
 
 def test_earlier_runs_come_before_what_is_worked_out(home: Path, rows: str) -> None:
-    one = draft(rows=rows)
-    make_run(home, "before").plan.write_text(plan_file.dump(one.plan))
-    found = live_estimate.estimate_recipe(one)
-    assert found and found.time and "earlier" in found.time.source
+    item = draft(rows=rows)
+    make_run(home, "before").plan.write_text(plan_file.dump(item.plan))
+    recipe = live_estimate.estimate_recipe(item)
+    assert recipe and recipe.time and "earlier" in recipe.time.source
 
 
 def estimated(one: Draft, **more: Any) -> Draft:
-    come = live_estimate.estimate_recipe(one)
-    assert come and come.memory
-    peak = msgspec.structs.replace(come.memory.peak, value=9e9, low=9e9, high=9e9)
-    counted = msgspec.structs.replace(come.memory, peak=peak)
+    arrived = live_estimate.estimate_recipe(one)
+    assert arrived and arrived.memory
+    peak = msgspec.structs.replace(arrived.memory.peak, value=9e9, low=9e9, high=9e9)
+    counted = msgspec.structs.replace(arrived.memory, peak=peak)
     rated = msgspec.structs.replace(one.plan.recipe, learning_rate=2e-4)
     recipe = msgspec.json.decode(msgspec.json.encode(rated))
     document = {
         "parameters": 4 * 10**9, "recipe": recipe,
-        "follows": msgspec.to_builtins(come), "memory": msgspec.to_builtins(counted),
+        "follows": msgspec.to_builtins(arrived), "memory": msgspec.to_builtins(counted),
         "probe": None, "parts": {"train": {"cut": 0, "kept": 7}}, **more,
     }  # fmt: skip
     return one.with_estimate(make_report(**document))
 
 
 def test_what_was_estimated_of_this_very_plan_is_what_the_page_says() -> None:
-    one = estimated(draft().with_recipe(target_modules=("q_proj", "v_proj"), learning_rate=None))
-    assert "→ 9.0 GB of 64.0 GB" in live_estimate.format_prospect(one).plain
-    changed = one.with_recipe(batch_size=32)
+    item = estimated(draft().with_recipe(target_modules=("q_proj", "v_proj"), learning_rate=None))
+    assert "→ 9.0 GB of 64.0 GB" in live_estimate.format_prospect(item).plain
+    changed = item.with_recipe(batch_size=32)
     assert "9.0 GB of" not in live_estimate.format_prospect(changed).plain
 
 
@@ -147,10 +147,10 @@ def test_the_counted_lengths_serve_other_settings_of_the_same_rows() -> None:
     every = live_estimate.get_lengths(plain)["train"]
     assert every
     counted = msgspec.to_builtins({"train": every.scaled(7), "validation": None})
-    one = estimated(plain, lengths=counted).with_recipe(batch_size=1, gradient_accumulation=1)
-    train = live_estimate.get_lengths(one)["train"]
-    assert one.estimate is None and train and train.rows == 7
-    other = one.with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
+    item = estimated(plain, lengths=counted).with_recipe(batch_size=1, gradient_accumulation=1)
+    train = live_estimate.get_lengths(item)["train"]
+    assert item.estimate is None and train and train.rows == 7
+    other = item.with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
     assert other.lengths is None, "another tokenizer counts other tokens"
     cut = estimated(plain, lengths=counted, parts={"train": {"cut": 2}})
     assert cut.lengths is None, "rows that were cut may be longer"
@@ -158,11 +158,11 @@ def test_the_counted_lengths_serve_other_settings_of_the_same_rows() -> None:
 
 @pytest.mark.parametrize("width", [56, 76, 120])
 def test_the_most_important_is_said_first_and_no_line_is_wider(width: int) -> None:
-    one = draft(card(25.8, 17.2)).with_recipe(max_length=128)
-    said = live_estimate.format_prospect(one, width).plain.splitlines()
-    assert len(said) <= live_estimate.MAX_LINES
-    assert all(len(line) <= width for line in said)
-    whole = " ".join(said)
+    item = draft(card(25.8, 17.2)).with_recipe(max_length=128)
+    text = live_estimate.format_prospect(item, width).plain.splitlines()
+    assert len(text) <= live_estimate.MAX_LINES
+    assert all(len(line) <= width for line in text)
+    whole = " ".join(text)
     assert whole.index("does not fit") < whole.index("rows truncated") < whole.index("step")
     for words in ("does not fit", "of rows truncated", "step"):
         assert words in whole

@@ -65,9 +65,9 @@ def test_a_file_of_prompts_must_be_there_and_goes_into_the_plan_by_its_whole_pat
     draft = Draft(read_machine_info())
     assert find_prompts_problem(draft) == "" and resolve_prompt_file(draft) == draft
     for typed, problem in (("none.txt", "There is no such file: none.txt."), (".", "a folder")):
-        found = find_prompts_problem(with_value(draft, setting("prompts"), typed))
-        assert found.startswith("Sample prompts: ") and problem in found
-        assert "one prompt per line" in found
+        prompts_problem = find_prompts_problem(with_value(draft, setting("prompts"), typed))
+        assert prompts_problem.startswith("Sample prompts: ") and problem in prompts_problem
+        assert "one prompt per line" in prompts_problem
     named = with_value(draft, setting("prompts"), "my prompts.txt")
     assert find_prompts_problem(named) == ""
     plan = resolve_prompt_file(with_value(named, setting("count"), 5)).plan
@@ -89,7 +89,7 @@ def test_a_wrong_value_is_a_sentence(name: str, typed: str, says: str) -> None:
     assert str(error.value) == says
 
 
-@pytest.mark.parametrize("chosen", [str(one.value) for one in AFTER.options])
+@pytest.mark.parametrize("chosen", [str(option.value) for option in AFTER.options])
 def test_what_follows_the_training_is_read_back_as_it_was_chosen(chosen: str) -> None:
     assert get_value(with_value(Draft(read_machine_info()), AFTER, chosen).plan, AFTER) == chosen
 
@@ -100,8 +100,8 @@ def test_every_number_is_shown_exactly(value: float) -> None:
 
 
 def advice_of(name: str, **more: Any) -> AdvisedValue:
-    found = recipe_advice.advise("lora", 8 * 10**9, 20_000, read_machine_info(), **more)
-    return next(one for one in found if one.name == name)
+    advice = recipe_advice.advise("lora", 8 * 10**9, 20_000, read_machine_info(), **more)
+    return next(item for item in advice if item.name == name)
 
 
 @pytest.mark.parametrize(
@@ -112,20 +112,20 @@ def test_what_is_advised_is_shown_with_its_own_source_and_date(
     name: str, source: str, date: str
 ) -> None:
     """Not with that of the setting's default, the article of 2026-04, which stands apart."""
-    one = advice_of(name)
-    said = texts.format_reason(setting(name), one, "advised").plain.splitlines()[-1]
-    assert said.startswith("advised: ") and f"{one.source}, {date}" in said
-    assert source in said.partition("; setting: ")[0]
-    assert said.endswith("; setting: End-to-End Fine-Tuning Pipeline (article), 2026-04")
+    item = advice_of(name)
+    text = texts.format_reason(setting(name), item, "advised").plain.splitlines()[-1]
+    assert text.startswith("advised: ") and f"{item.source}, {date}" in text
+    assert source in text.partition("; setting: ")[0]
+    assert text.endswith("; setting: End-to-End Fine-Tuning Pipeline (article), 2026-04")
 
 
 def test_a_value_of_ones_own_stands_beside_what_is_advised() -> None:
-    said = texts.format_reason(setting("learning_rate"), advice_of("learning_rate"), "yours").plain
-    assert "yours (advised: 2e-4): QLoRA" in said
-    said = texts.format_reason(setting("seed"), None, "yours").plain
-    assert said.endswith(f"yours (default: 42): {setting('seed').source}, {setting('seed').as_of}")
-    said = texts.format_reason(setting("seed"), None, "default").plain
-    assert f"default: {setting('seed').source}" in said
+    text = texts.format_reason(setting("learning_rate"), advice_of("learning_rate"), "yours").plain
+    assert "yours (advised: 2e-4): QLoRA" in text
+    text = texts.format_reason(setting("seed"), None, "yours").plain
+    assert text.endswith(f"yours (default: 42): {setting('seed').source}, {setting('seed').as_of}")
+    text = texts.format_reason(setting("seed"), None, "default").plain
+    assert f"default: {setting('seed').source}" in text
 
 
 def test_every_reason_and_its_sources_fit_the_lines_below_the_recipe() -> None:
@@ -135,11 +135,11 @@ def test_every_reason_and_its_sources_fit_the_lines_below_the_recipe() -> None:
     )
     for machine in (read_machine_info(), here):
         for method in ("lora", "full"):
-            found = recipe_advice.advise(method, 70 * 10**9, 370, machine)
-            way = recipe_advice.advise_method(70 * 10**9, machine)
-            for one in (way, *found):
+            advice = recipe_advice.advise(method, 70 * 10**9, 370, machine)
+            direction = recipe_advice.advise_method(70 * 10**9, machine)
+            for item in (direction, *advice):
                 for origin in ("advised", "yours"):
-                    text = texts.format_reason(setting(one.name), one, origin)
+                    text = texts.format_reason(setting(item.name), item, origin)
                     assert len(text.wrap(Console(width=76), 76)) <= 6, text.plain
 
 
@@ -184,7 +184,7 @@ def test_what_the_person_has_chosen_stays() -> None:
     kept, changes = apply_advice(draft)
     assert kept.plan.recipe.method == "lora"
     assert kept.plan.recipe.learning_rate == draft.plan.recipe.learning_rate
-    assert not [one for one in changes if one.startswith(("Learning rate", "Method"))]
+    assert not [change for change in changes if change.startswith(("Learning rate", "Method"))]
 
 
 def test_a_folder_is_named_by_its_whole_path(

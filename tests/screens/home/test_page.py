@@ -56,18 +56,18 @@ def test_in_the_smallest_window_when_a_run_was_heard_of_is_whole(home: Path) -> 
 
 def test_a_run_opens_with_enter_and_esc_leads_back(home: Path) -> None:
     make_run(home, "only")
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("end", "enter")
         await says(pilot, "validation 0.1050")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("escape")
         await says(pilot, "▸ only")
 
     back = drive(FtwizardApp(), (80, 24), play)
-    assert "✓ finished" in seen[0]
-    assert "validation 0.1050" in seen[0]
+    assert "✓ finished" in recorded[0]
+    assert "validation 0.1050" in recorded[0]
     assert "▸ only" in back, "it points at the run that was shown"
 
 

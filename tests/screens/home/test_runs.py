@@ -33,16 +33,16 @@ def three(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[JobFolder]:
     clocks = SimpleNamespace(time=lambda: float(next(clock)), monotonic=time.monotonic)
     with monkeypatch.context() as patch:
         patch.setattr(events, "time", clocks)
-        found = [
+        result = [
             _run(home, "first", "small", 2e-4, 8, steps=40),
             _run(
                 home, "second", "small", 5e-5, 16, steps=60, scale=0.6, end_reason="early_stopped"
             ),
             _run(home, "third", "big", 2e-5, 16, steps=30, scale=1.5, end_reason="crashed"),
         ]
-    job = json.loads(found[2].job.read_text()) | {"hashes": SAME | {"model": "n"}}
-    found[2].job.write_text(json.dumps(job))
-    return found
+    job = json.loads(result[2].job.read_text()) | {"hashes": SAME | {"model": "n"}}
+    result[2].job.write_text(json.dumps(job))
+    return result
 
 
 def _run(home: Path, name: str, model: str, rate: float, rank: int, **more: Any) -> JobFolder:
@@ -60,18 +60,18 @@ async def point_at_first(pilot: Pilot[Any]) -> None:
 
 
 def test_the_list_is_searched_as_one_types_and_esc_shows_all_again(three: list[JobFolder]) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("slash", *"small rate>1e-4")
         await until(pilot, lambda: "▸ first" in (now := frame(pilot.app)) and "second" not in now)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("escape")
 
     after = drive(FtwizardApp(), (80, 24), play)
-    assert "▸ first" in seen[0]
-    assert "third" not in seen[0]
-    assert "Esc: show all runs" in seen[0]
+    assert "▸ first" in recorded[0]
+    assert "third" not in recorded[0]
+    assert "Esc: show all runs" in recorded[0]
     assert all(name in after for name in ("first", "second", "third", "New fine-tune"))
     assert "esc shows all" not in after
 
@@ -170,13 +170,13 @@ def test_one_run_alone_is_compared_with_the_one_under_the_cursor(three: list[Job
 
 
 def test_a_run_is_removed_when_y_was_pressed(three: list[JobFolder]) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("x")
         await says(pilot, "Permanently delete run third?")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("enter")
         await pilot.pause(0.2)
         assert three[2].path.exists(), "Enter removes nothing"
@@ -187,8 +187,8 @@ def test_a_run_is_removed_when_y_was_pressed(three: list[JobFolder]) -> None:
         await until(pilot, lambda: "third" not in frame(pilot.app))
 
     after = drive(FtwizardApp(), (80, 24), play)
-    assert "y delete" in seen[0]
-    assert "kB" in seen[0]
+    assert "y delete" in recorded[0]
+    assert "kB" in recorded[0]
     assert "first" in after
     assert "second" in after
 

@@ -13,12 +13,12 @@ STEP = 200
 """When all of it was said."""
 
 
-def findings(axis: Axis = "step", **said: Any) -> list[tuple[float, str]]:
+def findings(axis: Axis = "step", **text: Any) -> list[tuple[float, str]]:
     """Return the marks of a finding in a run whose epochs are 100 steps."""
     events: list[dict[str, Any]] = [
         {"kind": "log", "step": step, "loss": 1.0, "epoch": step / 100} for step in range(1, 201)
     ]
-    events.append({"kind": "finding", "step": STEP, **said})
+    events.append({"kind": "finding", "step": STEP, **text})
     progress = Progress()
     progress.feed([{"t": 1.0, "attempt": 1, **event} for event in events])
     marks = ChartData(ChartSettings(axis=axis)).marks(progress)

@@ -128,14 +128,14 @@ def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
     on_disk = diagnosis.list_checkpoints(parent)
     for action, change in diagnosis.CHANGES.items():
         child = diagnosis.plan_child(action, finding, on_disk, is_alive=False)
-        told = parser.parser().parse_args(["branch", "jumpy", *child.options])
-        launcher.find_beginning(parent, told.begin)
+        args = parser.parser().parse_args(["branch", "jumpy", *child.options])
+        launcher.find_beginning(parent, args.begin)
         _, changes = launcher.change_plan(
-            plan_file.load(parent.plan, begun=True), told.rate_times, told.accumulation_times
+            plan_file.load(parent.plan, begun=True), args.rate_times, args.accumulation_times
         )
         assert len(changes) == len(change.options) / 2
         expected = ("the start", "start") if change.from_scratch else (begins, begin)
-        assert (child.start, told.begin) == expected, action
+        assert (child.start, args.begin) == expected, action
 
 
 def test_of_a_run_that_lives_the_newest_is_what_the_stop_saves() -> None:
@@ -157,10 +157,10 @@ def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> N
 @pytest.mark.parametrize("code", advice._MEANINGS)
 def test_a_run_that_has_ended_is_not_told_to_stop_or_to_go_on(code: Pattern) -> None:
     action = advice._MEANINGS[code].action
-    for seen in {"rate_share": 0.01}, {"rate_share": 1.0}:
-        said = action if isinstance(action, str) else action({**seen, "learning_rate": 1.0})
-        event = {"code": code, "action": said}
-        assert readings.get_advice(event, is_alive=True) == said
+    for recorded in {"rate_share": 0.01}, {"rate_share": 1.0}:
+        text = action if isinstance(action, str) else action({**recorded, "learning_rate": 1.0})
+        event = {"code": code, "action": text}
+        assert readings.get_advice(event, is_alive=True) == text
         ended = readings.get_advice(event, is_alive=False)
         assert not ended.startswith(("Stop", "Let it finish", "Keep", "Continue")), ended
 
@@ -181,7 +181,7 @@ def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) 
     shown.append(drive(FtwizardApp(("run", "heart")), (100, 30), play))
     assert "→ Next time, train for fewer epochs or on more diverse data." in shown[1]
     assert "▸ new run from the best checkpoint (step 20): half the learning" in shown[1]
-    assert not any("top now" in one or "stop now" in one for one in shown)
+    assert not any("top now" in item or "stop now" in item for item in shown)
 
 
 @pytest.mark.parametrize("key", ["s", "d"])

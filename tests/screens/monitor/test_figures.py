@@ -19,13 +19,13 @@ def rate(usd: str, **more: Any) -> PriceRate:
     )
 
 
-def progress(*told: tuple[float, int, str]) -> Progress:
+def progress(*points: tuple[float, int, str]) -> Progress:
     """Return what phases at moments of attempts add up to."""
-    found = Progress()
-    found.feed([
-        {"t": t, "attempt": attempt, "kind": "phase", "phase": phase} for t, attempt, phase in told
+    progress = Progress()
+    progress.feed([
+        {"t": t, "attempt": attempt, "kind": "phase", "phase": phase} for t, attempt, phase in points
     ])  # fmt: skip
-    return found
+    return progress
 
 
 TWICE = progress(
@@ -56,5 +56,5 @@ def test_what_is_no_training_takes_nothing_of_the_hours(phase: str) -> None:
     done = progress(
         (0, 1, "training"), (3600, 1, "saving"), (3600, 2 - (phase == "merging"), phase)
     )
-    told = {"loading": "0.0 of 4 h", "merging": "1.0 of 4 h"}[phase]
-    assert format_spent(done, None, Budget(hours=4), 90_000.0) == ("time", told)
+    points = {"loading": "0.0 of 4 h", "merging": "1.0 of 4 h"}[phase]
+    assert format_spent(done, None, Budget(hours=4), 90_000.0) == ("time", points)

@@ -36,8 +36,8 @@ def said(*readings: dict[str, Any], memory: float | None = None, most: int = 8, 
 
 
 @given(st.lists(_readings | _any, max_size=12), st.integers(1, 20), st.integers(56, 200))
-def test_it_bears_whatever_stands_in_the_file(found: list[Any], most: int, width: int) -> None:
-    samples = [{"t": 1.0, "gpus": found}]
+def test_it_bears_whatever_stands_in_the_file(items: list[Any], most: int, width: int) -> None:
+    samples = [{"t": 1.0, "gpus": items}]
     shown = gpus.build_lines(samples, Progress(), width, most)
     text = shown.plain
     assert len(text.split("\n")) <= max(most, 2)

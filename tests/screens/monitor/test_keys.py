@@ -151,11 +151,11 @@ def test_a_resume_that_fails_says_why(home: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "■ stopped")
-        held = lock.take_exclusive(folder.lock)
-        assert held is not None
+        kept = lock.take_exclusive(folder.lock)
+        assert kept is not None
         await pilot.press("r")
         await says(pilot, "✗")
-        os.close(held)
+        os.close(kept)
 
     assert "alive" in drive(FtwizardApp(("run", "alive")), (80, 24), play)
 
@@ -210,7 +210,7 @@ def test_the_palette_offers_what_the_keys_do(home: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await says(pilot, "loss")
-        offered.extend(one.title for one in pilot.app.get_system_commands(pilot.app.screen))
+        offered.extend(command.title for command in pilot.app.get_system_commands(pilot.app.screen))
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert {"Stop", "Save", "Output", "Leave", "Help"} <= set(offered)

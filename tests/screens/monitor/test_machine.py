@@ -32,12 +32,12 @@ pytestmark = pytest.mark.usefixtures("clock")
 @every_size
 def test_two_gpus_of_which_one_tells_little(story: Story, size: tuple[int, int]) -> None:
     story.train(30)
-    one = {
+    item = {
         "index": 0, "name": "NVIDIA H100 80GB HBM3", "utilisation": 97, "temperature": 71,
         "power": 612.5, "memory_used": 61.3e9, "memory_total": 85.5e9,
     }  # fmt: skip
     other = {"index": 1, "name": None, "memory_total": 85.5e9, **SILENT}
-    story.machine(gpus=[one, other])
+    story.machine(gpus=[item, other])
     with living(story.folder):
         assert_looks("two-gpus", size, watch(size))
 
@@ -65,9 +65,9 @@ def test_eight_gpus_with_ten_minutes_of_each(story: Story, size: tuple[int, int]
     story.train(250)
     for ago in range(600, 0, -2):
         gpus = [card(n) for n in range(8)]
-        for n, one in enumerate(gpus):
+        for n, item in enumerate(gpus):
             wave = 50 + 50 * math.sin(ago / (20 + 15 * n))
-            one["utilisation"] = round(wave) if n else 97 - ago % 7
+            item["utilisation"] = round(wave) if n else 97 - ago % 7
         gpus[3] = card(3, utilisation=None, memory_used=None, temperature=None)
         gpus[5] = card(5, throttled=["thermal", "power cap"], temperature=89)
         gpus[6] = card(6, throttled=["power cap"], power=449.9)
@@ -88,12 +88,12 @@ def test_the_chart_alone_then_the_gpus_then_everything_and_it_is_kept(
     for ago in range(600, 0, -2):
         uses = [round(50 + 49 * math.sin(ago / (40 + 15 * n))) for n in range(8)]
         story.machine(t=NOW - ago, gpus=[card(n, utilisation=uses[n]) for n in range(8)])
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def twice(pilot: Pilot[Any]) -> None:
         await pilot.press("z")
         await says(pilot, "z GPUs")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("m", "m")
         await says(pilot, "learning rate")
         assert chart_data.load_settings().pane == "chart"
@@ -110,7 +110,7 @@ def test_the_chart_alone_then_the_gpus_then_everything_and_it_is_kept(
         alone = watch(size, twice)
         assert watch(size) == alone
         whole = watch(size, back)
-    (chart,) = seen
+    (chart,) = recorded
     assert "── train" in chart and "GPU 0" not in chart and "cpu" not in chart
     assert all(words in whole for words in ("GPU 7 ", "cpu", "step 250 of 400"))
     assert "train" not in alone and "cpu" not in alone
@@ -151,7 +151,7 @@ def test_a_gpu_in_ascii(story: Story) -> None:
     with living(story.folder):
         shown = watch((160, 50), ascii=True)
     assert shown.isascii()
-    (line,) = (one for one in shown.split("\n") if "GPU 0" in one)
+    (line,) = (line for line in shown.split("\n") if "GPU 0" in line)
     assert " ===========~~--- run 17.9 " in line
 
 

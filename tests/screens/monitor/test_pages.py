@@ -192,7 +192,9 @@ def test_the_hardest_rows_are_opened_where_they_stand_in_their_file(
         assert "enter open example" in frame(pilot.app)
         await pilot.press("down", "enter")
         await says(pilot, "Is 41 in stock?")
-        await until(pilot, lambda: not any(one.group == "changed" for one in pilot.app.workers))
+        await until(
+            pilot, lambda: not any(worker.group == "changed" for worker in pilot.app.workers)
+        )
         shown.append(frame(pilot.app))
         await pilot.press("up")
         await says(pilot, "Is 40 in stock?")
@@ -295,8 +297,10 @@ def test_along_each_axis_the_values_are_the_same(story: Story, axis: chart_data.
     for part in (events[:90], events[90:]):  # what was placed is gone on with
         progress.feed(part)
         placed = other.lines(progress)
-    for one, two in zip(chart_data.ChartData(ChartSettings()).lines(progress), placed, strict=True):
-        assert [y for _, y in points(one.series)] == [y for _, y in points(two.series)]
+    for item, two in zip(
+        chart_data.ChartData(ChartSettings()).lines(progress), placed, strict=True
+    ):
+        assert [y for _, y in points(item.series)] == [y for _, y in points(two.series)]
         xs = [x for x, _ in points(two.series)]
         assert xs == sorted(xs)
     raw = points(placed[0].series)

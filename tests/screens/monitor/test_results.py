@@ -44,19 +44,19 @@ def test_results_follow_the_monitor(home: Path) -> None:
 
 def test_left_and_right_turn_the_answers(home: Path) -> None:
     make_result(make_run(home, "one"), ANSWERS)
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_results(pilot)
         for key in ("right", "right", "left"):
             await pilot.press(key)
-            seen.append(frame(pilot.app))
+            recorded.append(frame(pilot.app))
 
     drive(FtwizardApp(("run", "one")), (80, 24), play)
-    assert "answer 2 of 2" in seen[0]
-    assert "· differs" in seen[0]
-    assert "answer 1 of 2" in seen[1]
-    assert "answer 2 of 2" in seen[2]
+    assert "answer 2 of 2" in recorded[0]
+    assert "· differs" in recorded[0]
+    assert "answer 1 of 2" in recorded[1]
+    assert "answer 2 of 2" in recorded[2]
 
 
 def test_a_run_without_a_comparison_says_so(home: Path) -> None:
@@ -68,30 +68,30 @@ def test_a_run_without_a_comparison_says_so(home: Path) -> None:
 
 def test_where_there_is_room_answers_are_shown_together(home: Path) -> None:
     make_result(make_run(home, "one"), ANSWERS * 2)
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_results(pilot)
         for _ in range(3):
-            seen.append(frame(pilot.app))
+            recorded.append(frame(pilot.app))
             await pilot.press("right")
 
     drive(FtwizardApp(("run", "one")), (160, 50), play)
-    for shown, numbers in zip(seen, ((1, 2, 3), (4,), (1, 2, 3)), strict=True):
+    for shown, numbers in zip(recorded, ((1, 2, 3), (4,), (1, 2, 3)), strict=True):
         assert re.findall(r"answer (\d) of 4", shown) == [str(n) for n in numbers]
 
 
 def test_long_answers_are_cut_until_all_of_them_is_asked_for(home: Path) -> None:
     long = {**ANSWERS[0], "base": "x" * 600 + "end"}
     make_result(make_run(home, "one"), [long])
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_results(pilot)
         for _ in range(3):
-            seen.append(frame(pilot.app))
+            recorded.append(frame(pilot.app))
             await pilot.press("a")
 
     drive(FtwizardApp(("run", "one")), (80, 40), play)
-    assert ["xend" in one for one in seen] == [False, True, False]
-    assert "x…" in seen[0]
+    assert ["xend" in item for item in recorded] == [False, True, False]
+    assert "x…" in recorded[0]

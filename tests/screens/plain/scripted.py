@@ -22,15 +22,15 @@ class Scripted(Prompter):
         self.refused: list[str] = []
         self.can_go_back = True
 
-    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
+    def _choose(self, question: str, options: Sequence[tuple[str, str]], text: str) -> str:
         self.questions.append(question)
-        answer = self._next() or given
+        answer = self._next() or text
         assert answer in [value for value, _ in options], (answer, options)
         return answer
 
-    def _line(self, question: str, given: str, check: Validator, suggest: Suggest | None) -> str:
+    def _line(self, question: str, text: str, check: Validator, suggest: Suggest | None) -> str:
         self.questions.append(question)
-        while problem := check(answer := self._next() or given):
+        while problem := check(answer := self._next() or text):
             self.refused.append(problem)
         return answer
 

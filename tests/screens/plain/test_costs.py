@@ -27,13 +27,13 @@ class Scripted(Prompter):
         self._answers = list(answers)
         self.refused: list[str] = []
 
-    def _choose(self, question: str, options: Sequence[tuple[str, str]], given: str) -> str:
-        answer = self._next(given)
+    def _choose(self, question: str, options: Sequence[tuple[str, str]], text: str) -> str:
+        answer = self._next(text)
         assert answer in [value for value, _ in options]
         return answer
 
-    def _line(self, question: str, given: str, check: Validator, suggest: Suggest | None) -> str:
-        while problem := check(answer := self._next(given)):
+    def _line(self, question: str, text: str, check: Validator, suggest: Suggest | None) -> str:
+        while problem := check(answer := self._next(text)):
             self.refused.append(problem)
         return answer
 
@@ -41,11 +41,11 @@ class Scripted(Prompter):
     def _busy(self, title: str) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: None
 
-    def _next(self, given: str) -> str:
+    def _next(self, text: str) -> str:
         answer = self._answers.pop(0) if self._answers else ""
         if answer == "b":
             raise GoBack
-        return given if answer == "enter" else answer
+        return text if answer == "enter" else answer
 
 
 @pytest.fixture(autouse=True)
@@ -60,27 +60,27 @@ def shown(
     ask = Scripted(*answers, ascii=ascii)
     costs.browse_costs(ask, draft, TODAY)
     assert not ask._answers, "every answer was asked for"
-    said = capsys.readouterr().out
-    assert max(map(cell_len, said.split("\n"))) <= 80
-    return said
+    text = capsys.readouterr().out
+    assert max(map(cell_len, text.split("\n"))) <= 80
+    return text
 
 
-def rows(said: str) -> list[str]:
+def rows(text: str) -> list[str]:
     """Return the names in the last table that was printed."""
-    last = said.rpartition("training")[0].rpartition("\n")[0]
-    lines = said[len(last) :].split("\n")
+    last = text.rpartition("training")[0].rpartition("\n")[0]
+    lines = text[len(last) :].split("\n")
     return [line[6:26].strip() for line in lines if line[:3].strip().isdigit()]
 
 
 def test_the_table_has_a_number_before_each_row(capsys: pytest.CaptureFixture[str]) -> None:
-    said = shown(capsys, counted())
-    assert "  1 ● OpenAI small" in said and "  8 ✗ OpenAI gone" in said
-    assert "no longer offered" in said and "$3.36–24.00" in said
+    text = shown(capsys, counted())
+    assert "  1 ● OpenAI small" in text and "  8 ✗ OpenAI gone" in text
+    assert "no longer offered" in text and "$3.36–24.00" in text
 
 
 def test_a_row_is_told_in_full_by_its_number(capsys: pytest.CaptureFixture[str]) -> None:
-    said = shown(capsys, counted(), "row", "9", "x", "8")
-    assert "why         Since 2026-10-23: It is shut down." in said
+    text = shown(capsys, counted(), "row", "9", "x", "8")
+    assert "why         Since 2026-10-23: It is shut down." in text
 
 
 def test_it_is_sorted_either_way(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,24 +91,24 @@ def test_it_is_sorted_either_way(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_volume_brings_the_month(capsys: pytest.CaptureFixture[str]) -> None:
-    said = shown(capsys, counted(), "volume", "none", "2M", "enter", "enter")
-    assert "2,000,000 requests per month" in said and "$960.00" in said
+    text = shown(capsys, counted(), "volume", "none", "2M", "enter", "enter")
+    assert "2,000,000 requests per month" in text and "$960.00" in text
 
 
 def test_going_back_leaves_it_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    said = shown(capsys, counted(), "volume", "b", "sort", "b", "row", "b", "b")
-    assert "requests per month" not in said.rpartition("current prices")[2]
+    text = shown(capsys, counted(), "volume", "b", "sort", "b", "row", "b", "b")
+    assert "requests per month" not in text.rpartition("current prices")[2]
 
 
 def test_edition_and_discount_are_switched(capsys: pytest.CaptureFixture[str]) -> None:
-    said = shown(capsys, counted(), "edition", "share", "share")
-    assert "prices of 2026-04" in said and said.count("data sharing") == 1
+    text = shown(capsys, counted(), "edition", "share", "share")
+    assert "prices of 2026-04" in text and text.count("data sharing") == 1
 
 
 def test_confidential_data_is_not_shared(capsys: pytest.CaptureFixture[str]) -> None:
-    said = shown(capsys, counted(data="stay"), "share")
-    assert "your answers keep the data on this machine" in " ".join(said.split())
-    assert "data sharing" not in said
+    text = shown(capsys, counted(data="stay"), "share")
+    assert "your answers keep the data on this machine" in " ".join(text.split())
+    assert "data sharing" not in text
 
 
 def test_where_ascii_is_all_there_is_nothing_else_is_sent(

@@ -42,10 +42,10 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
 
     ask = Scripted("a", "b", BACK, BACK, "x", "y", "z")
     items = [item("one"), Item("Provider", silent), item("two"), item("three")]
-    seen: list[str] = []
+    recorded: list[str] = []
 
     def end(asker: Prompter, draft: Draft) -> Draft:
-        seen.append(draft.name)
+        recorded.append(draft.name)
         raise UserQuit
 
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +53,7 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
         with pytest.raises(UserQuit):
             wizard._ask_all(ask, Draft(FACTS), [])
     assert ask.questions == ["one", "two", "three", "two", "one", "two", "three"]
-    assert seen == ["abxyz"]
+    assert recorded == ["abxyz"]
 
 
 def test_each_answer_about_the_provider_is_kept_and_can_be_taken_back() -> None:
@@ -146,7 +146,7 @@ def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None
     assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (2.0, 2e-4, 8)
     assert recipe.rank == 32 and "rank" in draft.touched and "learning_rate" not in draft.touched
     assert draft.plan.finish.merge and not draft.plan.finish.compare
-    assert any("is not a whole number" in one for one in ask.refused)
+    assert any("is not a whole number" in item for item in ask.refused)
     assert "recipe.rank is 0. It must be at least 1." in ask.refused
 
 

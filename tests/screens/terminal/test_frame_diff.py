@@ -21,7 +21,7 @@ from tests.e2e.screen import width
 
 SIZE = Size(24, 4)
 CONSOLE = Console(file=io.StringIO(), color_system="truecolor", force_terminal=True)
-STYLES = [Style.parse(one) for one in (
+STYLES = [Style.parse(item) for item in (
     "", "red", "#112233 on #445566", "on #445566", "bold", "bold #112233 on #445566",
     "reverse", "underline on #445566", "#778899 on #445566",
 )]  # fmt: skip
@@ -92,7 +92,7 @@ def _codes(style: str) -> Iterator[str]:
 @pytest.mark.parametrize("seed", range(15))
 def test_changes_lead_to_what_drawing_all_of_it_leads_to(seed: int, texts: list[str]) -> None:
     chance = random.Random(seed)
-    picture, seen = FrameDiff(), Seen()
+    picture, recorded = FrameDiff(), Seen()
     rows = [strip(chance, SIZE.width, texts) for _ in range(SIZE.height)]
     picture.take(whole(rows), SIZE, CONSOLE)
     for _ in range(12):
@@ -101,15 +101,15 @@ def test_changes_lead_to_what_drawing_all_of_it_leads_to(seed: int, texts: list[
         rows[y] = Strip.join([rows[y].crop(0, x), piece, rows[y].crop(x + piece.cell_length)])
         picture.take(part(y, x, piece), SIZE, CONSOLE)
         if chance.random() < 0.6:  # else this state is never sent
-            seen.feed(picture.render_segments(CONSOLE))
-    seen.feed(picture.render_segments(CONSOLE))
+            recorded.feed(picture.render_segments(CONSOLE))
+    recorded.feed(picture.render_segments(CONSOLE))
     fresh, drawn = FrameDiff(), Seen()
     fresh.take(whole(rows), SIZE, CONSOLE)
     drawn.feed(fresh.render_segments(CONSOLE))
     plain = Seen()
     for y, row in enumerate(rows):
         plain.feed(f"\x1b[{y + 1};1H{row.render(CONSOLE)}")
-    assert seen.cells == drawn.cells == plain.cells
+    assert recorded.cells == drawn.cells == plain.cells
 
 
 def test_one_cell_costs_a_few_bytes() -> None:

@@ -41,48 +41,48 @@ def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Pat
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner/name-of-mine.jsonl").write_text("{}")  # a suggestion that must not be taken
     hub.slow_s = 1.0
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_data(pilot)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press(*"owner/name", "enter")
         await says(pilot, "Downloading owner/name")
         await says(pilot, "fetching: owner/name")
         hub.slow_s = 0.0
         await says(pilot, "9 rows, Alpaca")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, RecipePage)
-        seen.append(pilot.app.screen._draft.plan.data.files.train)  # type: ignore[attr-defined]
+        recorded.append(pilot.app.screen._draft.plan.data.files.train)  # type: ignore[attr-defined]
         await pilot.press("escape")
         await on(pilot, DataPage)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "a file, or a Hub id" in seen[0]
-    assert "owner/name on the Hugging Face Hub, split train, commit " in seen[1]
-    file = Path(seen[2])
+    assert "a file, or a Hub id" in recorded[0]
+    assert "owner/name on the Hugging Face Hub, split train, commit " in recorded[1]
+    file = Path(recorded[2])
     assert file.parent == tmp_path / "cache/datasets"
     assert file.name.startswith("owner--name--default--train-") and file.is_file()
-    assert "✓ 9 rows, Alpaca" in seen[3]
+    assert "✓ 9 rows, Alpaca" in recorded[3]
 
 
 def test_what_the_hub_refuses_is_a_sentence_and_keeps_what_was_typed(hub: Hub) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_data(pilot)
         await pilot.press(*"owner/name:dev", "enter")
         await says(pilot, "has no split")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, DataPage)
         await pilot.press(*["backspace"] * 3, *"test", "enter")
         await says(pilot, "split test, commit")
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "it has: train, test." in seen[0]
+    assert "it has: train, test." in recorded[0]
 
 
 def test_a_chosen_suggestion_still_goes_before_an_id(hub: Hub, tmp_path: Path) -> None:

@@ -36,20 +36,20 @@ def rows(tmp_path: Path) -> Path:
 
 
 def test_each_answer_changes_the_recommendation_at_once() -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await on(pilot, ProviderPage)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("down", "left", "left")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), (120, 40), play)
-    assert "May the training data leave this machine?" in seen[0]
-    assert "✗ No option is possible" not in seen[0]
-    assert "✗ No option is possible" in seen[1]
-    assert "~ Closest: Hugging Face + QLoRA." in seen[1]
-    assert "‹ No, it stays here ›" in seen[1]
+    assert "May the training data leave this machine?" in recorded[0]
+    assert "✗ No option is possible" not in recorded[0]
+    assert "✗ No option is possible" in recorded[1]
+    assert "~ Closest: Hugging Face + QLoRA." in recorded[1]
+    assert "‹ No, it stays here ›" in recorded[1]
 
 
 def test_changing_facts_are_asked_about_twice() -> None:
@@ -64,7 +64,7 @@ def test_changing_facts_are_asked_about_twice() -> None:
 
 
 def test_a_provider_without_jobs_ends_in_plain_words_and_offers_this_machine(rows: Path) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await on(pilot, ProviderPage)
@@ -73,7 +73,7 @@ def test_a_provider_without_jobs_ends_in_plain_words_and_offers_this_machine(row
         await on(pilot, DataPage)
         await pilot.press(*str(rows), "enter")
         await says(pilot, "rows, Alpaca")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         for page in (ChooseDialog, SaveAsDialog, ResultDialog):  # they are converted first
             await pilot.press("enter")
             await on(pilot, page)
@@ -81,14 +81,14 @@ def test_a_provider_without_jobs_ends_in_plain_words_and_offers_this_machine(row
         await says(pilot, "→ Continue with")
         await pilot.press("enter")
         await on(pilot, UnsupportedProviderPage)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, RecipePage)
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
-    assert "unusable as is: needs conversion" in " ".join(seen[0].split())
-    assert "OpenAI API" in seen[1]
-    assert "cannot start" in seen[1]
+    assert "unusable as is: needs conversion" in " ".join(recorded[0].split())
+    assert "OpenAI API" in recorded[1]
+    assert "cannot start" in recorded[1]
 
 
 def test_rows_are_checked_and_shown(home: Path, rows: Path) -> None:
@@ -125,14 +125,14 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
     lines[6] = '{"instruction": "Say'
     lines[12] = json.dumps({"instruction": "Say", "input": "", "output": ""})
     file.write_text("\n".join(lines))
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, file)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("down", "down")
         await pilot.pause()
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("up", "up", "enter")
         await says(pilot, "Continue without 2 rows?")
         await pilot.press("escape")
@@ -141,18 +141,18 @@ def test_problems_are_listed_with_lines_and_left_out_only_when_agreed(
         await says(pilot, "Continue without 2 rows?")
         await pilot.press("enter")
         await on(pilot, RecipePage)
-        seen.append(str(pilot.app.screen._draft.plan.allow))  # type: ignore[attr-defined]
+        recorded.append(str(pilot.app.screen._draft.plan.allow))  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "✗ 20 rows, Alpaca" in seen[0]
-    assert "; 2 rows unusable" in seen[0]
-    assert "line 7" in seen[1]
-    assert "[bold]x[/]" in seen[0]
-    assert seen[2] == "('skip-bad-rows',)"
+    assert "✗ 20 rows, Alpaca" in recorded[0]
+    assert "; 2 rows unusable" in recorded[0]
+    assert "line 7" in recorded[1]
+    assert "[bold]x[/]" in recorded[0]
+    assert recorded[2] == "('skip-bad-rows',)"
 
 
 def test_no_validation_is_accepted_only_when_typed(tmp_path: Path, rows: Path) -> None:
-    seen: list[Any] = []
+    recorded: list[Any] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, rows)
@@ -164,15 +164,15 @@ def test_no_validation_is_accepted_only_when_typed(tmp_path: Path, rows: Path) -
         assert isinstance(pilot.app.screen, TypedConfirm), "only the phrase will do"
         await pilot.press(*"no validation", "enter")
         await on(pilot, RecipePage)
-        seen.append(pilot.app.screen._draft.plan)  # type: ignore[attr-defined]
+        recorded.append(pilot.app.screen._draft.plan)  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert seen[0].allow == ("no-validation",)
-    assert seen[0].validation_share == 0.0
+    assert recorded[0].allow == ("no-validation",)
+    assert recorded[0].validation_share == 0.0
 
 
 def test_back_keeps_every_answer(rows: Path) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, rows)
@@ -183,17 +183,17 @@ def test_back_keeps_every_answer(rows: Path) -> None:
         pilot.app.screen.query_one("#setting-epochs Input").focus()
         await pilot.press("backspace", "2", "escape")
         await on(pilot, DataPage)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, RecipePage)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "✓ 12 rows, Alpaca" in seen[0]
-    assert "owner/mine" in seen[1]
-    assert "‹ merge only ›" in seen[1] or "(•) merge only" in seen[1]
+    assert "✓ 12 rows, Alpaca" in recorded[0]
+    assert "owner/mine" in recorded[1]
+    assert "‹ merge only ›" in recorded[1] or "(•) merge only" in recorded[1]
     assert any(
-        "Epochs" in line and " 2 " in line and "yours" in line for line in seen[1].splitlines()
+        "Epochs" in line and " 2 " in line and "yours" in line for line in recorded[1].splitlines()
     )
 
 
@@ -222,7 +222,7 @@ def test_a_wrong_value_is_a_sentence(setting: str, typed: str, says_what: str, r
 
 
 def test_more_than_three_epochs_are_accepted_only_when_typed(rows: Path) -> None:
-    seen: list[Any] = []
+    recorded: list[Any] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, rows)
@@ -232,12 +232,12 @@ def test_more_than_three_epochs_are_accepted_only_when_typed(rows: Path) -> None
         pilot.app.screen.query_one("#setting-epochs Input").value = "5"  # type: ignore[attr-defined]
         await pilot.press("enter")
         await on(pilot, TypedConfirm)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("escape")
         await on(pilot, RecipePage)
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "5 epochs usually lead to memorization." in seen[0]
+    assert "5 epochs usually lead to memorization." in recorded[0]
 
 
 def test_a_model_that_is_not_there_leads_back_to_the_recipe(rows: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_name_that_no_file_can_have_is_a_sentence(name: str) -> None:
 
 
 def test_up_and_down_reach_every_line_unfolded_ones_too(rows: Path) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, rows)
@@ -289,7 +289,7 @@ def test_up_and_down_reach_every_line_unfolded_ones_too(rows: Path) -> None:
             assert pilot.app.screen.query_one("#recipe").region.contains_region(row.region)
         await pilot.press(*["up"] * len(lines))
         assert fold.has_focus
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
 

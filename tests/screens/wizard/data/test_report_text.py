@@ -57,31 +57,31 @@ EXAMPLE = st.fixed_dictionaries(
 
 
 @given(EXAMPLE)
-def test_whatever_a_row_holds_it_can_be_read(found: dict[str, Any]) -> None:
-    for said in (row_text.format_example(found).plain, row_text.summarize(found)):
-        assert not obeyed(said.replace("\t", ""))
-    assert row_text.count_characters(found) >= 0
+def test_whatever_a_row_holds_it_can_be_read(result: dict[str, Any]) -> None:
+    for text in (row_text.format_example(result).plain, row_text.summarize(result)):
+        assert not obeyed(text.replace("\t", ""))
+    assert row_text.count_characters(result) >= 0
 
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
 def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> None:
-    found = row_preview.redact_example(formats.to_example(row, format))
-    said = row_text.format_example(found).plain
-    for message in (*found["messages"], *found["chosen"], *found["rejected"]):
-        assert message["role"] in said
+    result = row_preview.redact_example(formats.to_example(row, format))
+    text = row_text.format_example(result).plain
+    for message in (*result["messages"], *result["chosen"], *result["rejected"]):
+        assert message["role"] in text
         if isinstance(message.get("content"), str):
-            assert message["content"].strip() in said
-    assert row_text.summarize(found)
-    if found["kind"] == "preference":
-        assert said.index("✓ chosen") < said.index("✗ rejected")
-    if found["kind"] == "labelled":
-        assert ("undesirable" in said) == (not found["label"])
+            assert message["content"].strip() in text
+    assert row_text.summarize(result)
+    if result["kind"] == "preference":
+        assert text.index("✓ chosen") < text.index("✗ rejected")
+    if result["kind"] == "labelled":
+        assert ("undesirable" in text) == (not result["label"])
 
 
 def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
     call = {"function": {"name": "weather", "arguments": {"at": "x"}}}
-    found = example(
+    result = example(
         "q",
         messages=[
             {"role": "user", "content": [{"type": "text", "text": "Who?"}, picture]},
@@ -91,20 +91,20 @@ def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
         tools=[{"type": "function", "function": {"name": "weather"}}],
         extra={"id": 3},
     )
-    said = row_text.format_example(found).plain
-    assert "Who?\n[image: image/png, 3 kB in the row]" in said
-    assert '→ weather({"at":"x"})' in said
-    assert "assistant  not trained on (weight 0)" in said and "tool  result of c1" in said
-    assert said.startswith("tools  weather") and said.endswith("extra  id")
-    assert row_text.summarize(found).startswith("Who? [image")
+    text = row_text.format_example(result).plain
+    assert "Who?\n[image: image/png, 3 kB in the row]" in text
+    assert '→ weather({"at":"x"})' in text
+    assert "assistant  not trained on (weight 0)" in text and "tool  result of c1" in text
+    assert text.startswith("tools  weather") and text.endswith("extra  id")
+    assert row_text.summarize(result).startswith("Who? [image")
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_nobody_would_see_stands_out_and_nothing_else_does(name: str) -> None:
     text = TEXTS[name][:5000]
-    for said in (visible_text.mark_lines(text), visible_text.mark_line(text)):
-        assert not obeyed(said.plain.replace("\t", ""))
-        bad = "".join(said.plain[span.start : span.end] for span in said.spans)
+    for output in (visible_text.mark_lines(text), visible_text.mark_line(text)):
+        assert not obeyed(output.plain.replace("\t", ""))
+        bad = "".join(output.plain[span.start : span.end] for span in output.spans)
         assert bool(bad) == any(
             visible_text.mark_line(char).spans != [] for char in text if char not in "\n\t"
         )
@@ -143,32 +143,32 @@ def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
 
 @given(st.sets(st.integers(1, 60)), st.integers(0, 5))
 def test_lines_in_words_are_those_lines(numbers: set[int], more: int) -> None:
-    known = sorted(numbers)
-    found = finding("error", "code", "m", known, count=len(known) + more)
-    said = report_text.describe_location(found, unit="row").partition(", at row ")[2]
-    named, _, rest = said.partition(" and ")
-    seen: list[int] = []
+    expected = sorted(numbers)
+    result = finding("error", "code", "m", expected, count=len(expected) + more)
+    text = report_text.describe_location(result, unit="row").partition(", at row ")[2]
+    named, _, rest = text.partition(" and ")
+    recorded: list[int] = []
     for part in filter(None, named.split(", ")):
         first, _, last = part.partition("–")
-        seen += range(int(first), int(last or first) + 1)
-    assert seen == known[: len(seen)]
-    if known:
-        assert len(seen) + int((rest or "0").split()[0]) == len(known) + more
+        recorded += range(int(first), int(last or first) + 1)
+    assert recorded == expected[: len(recorded)]
+    if expected:
+        assert len(recorded) + int((rest or "0").split()[0]) == len(expected) + more
 
 
 def test_findings_are_in_the_order_of_their_gravity_and_keep_their_ids() -> None:
-    found = selection.list_subjects(report("x"))
-    graded = [one.finding.severity for one in found.values() if one.finding]
+    subjects = selection.list_subjects(report("x"))
+    graded = [item.finding.severity for item in subjects.values() if item.finding]
     assert graded == sorted(graded, key=["error", "warning", "info"].index)
     twice = [finding("error", "same", "a", [1]), finding("error", "same", "b", [2])]
     assert len(selection.list_subjects(report("x", findings=twice, preview=[]))) == 2
-    shown_ids = [id for _, id in selection.format_lines(found, 60) if id]
-    assert shown_ids == list(found)
+    shown_ids = [id for _, id in selection.format_lines(subjects, 60) if id]
+    assert shown_ids == list(subjects)
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)), min_size=1, max_size=25,
-             unique_by=lambda one: one[0]),
+             unique_by=lambda item: item[0]),
     st.none() | st.integers(1, 10**6), st.integers(30, 160), st.integers(5, 40),
 )  # fmt: skip
 def test_a_histogram_fits_and_marks_the_limit(
@@ -189,10 +189,10 @@ def test_a_histogram_fits_and_marks_the_limit(
 
 
 def test_where_no_tokens_are_known_characters_are_drawn() -> None:
-    found = length_histogram.build_lengths(report("x", tokens=None), 1024, "its")
-    assert found is not None and found.unit == "characters" and found.limit is None
-    assert found.rows == ", the first 40 rows"
-    assert sum(rows for _, rows in found.bins) == 40
+    lengths = length_histogram.build_lengths(report("x", tokens=None), 1024, "its")
+    assert lengths is not None and lengths.unit == "characters" and lengths.limit is None
+    assert lengths.rows == ", the first 40 rows"
+    assert sum(rows for _, rows in lengths.bins) == 40
     assert length_histogram.build_lengths(report("x", tokens=None, preview=[]), 1024) is None
 
 
@@ -211,8 +211,8 @@ def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
         TokenSpan(5, 9, "cut", True),
     ]
     row = RowMask(line=7, tokens=9, kept=5, trained=2, spans=spans)
-    said = format_mask(row, 12)
-    lines = said.plain.split("\n")[4:]
+    mask = format_mask(row, 12)
+    lines = mask.plain.split("\n")[4:]
     assert lines == ["  ask", "  more", "▌ one two ", "▌ three", "▌ ", "▌ four", "░ cut"]
     none = format_mask(msgspec.structs.replace(row, trained=0, spans=[]), 30)
     assert "no trainable tokens" in none.plain
@@ -226,9 +226,9 @@ def test_the_account_of_a_repair_names_what_was_changed_and_what_was_left_out() 
         left_out=[FileFinding(
             code="invalid_json", message="it breaks off", fix="", count=1, lines=[9])],
     )  # fmt: skip
-    said = new_files.format_changes(done, "nothing").plain
-    assert "! 2 rows: characters were taken out\n  line 3, 4" in said
-    assert "✗ 1 row skipped: it breaks off\n  line 9" in said
+    text = new_files.format_changes(done, "nothing").plain
+    assert "! 2 rows: characters were taken out\n  line 3, 4" in text
+    assert "✗ 1 row skipped: it breaks off\n  line 9" in text
     nothing = msgspec.structs.replace(done, changed=[], left_out=[])
     assert new_files.format_changes(nothing, "nothing") == Text("nothing")
     assert REPORT["rows"] == 1800, "no test has changed it"

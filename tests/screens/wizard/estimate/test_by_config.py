@@ -43,8 +43,8 @@ def test_settings_are_advised_by_the_configuration(draft: Draft) -> None:
 
 
 def test_costs_go_by_the_tokens_that_the_check_counted(draft: Draft) -> None:
-    found = inputs.build_basis(draft, datetime.date(2026, 11, 25))
-    assert found.load is not None and found.load.total == 25_248
+    basis = inputs.build_basis(draft, datetime.date(2026, 11, 25))
+    assert basis.load is not None and basis.load.total == 25_248
 
 
 def test_the_model_that_a_rate_was_chosen_for_is_remembered(home: Path) -> None:
@@ -63,9 +63,9 @@ def test_the_model_that_a_rate_was_chosen_for_is_remembered(home: Path) -> None:
         read.append(page._read_rows()[0])
         row.field.focus()
         await pilot.pause()
-        said = str(page.query_one("#reason", Static).render())
-        assert "yours (advised: 1e-4): QLoRA, 2023" in said
-        assert "setting: End-to-End Fine-Tuning Pipeline (article), 2026-04" in said
+        text = str(page.query_one("#reason", Static).render())
+        assert "yours (advised: 1e-4): QLoRA, 2023" in text
+        assert "setting: End-to-End Fine-Tuning Pipeline (article), 2026-04" in text
 
     drive(FtwizardApp(), (100, 30), play)
     assert read[0].earlier == EarlierRate(rate=3e-4, parameters=596_049_920)

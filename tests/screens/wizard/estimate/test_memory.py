@@ -54,21 +54,21 @@ def chosen(**recipe: Any) -> Plan:
 
 def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
     """Return an estimate of QLoRA of Llama 3.1 8B on the machine."""
-    one, facts = chosen(method="qlora"), machine(*gpus)
-    fit = plan_estimate.check_plan_fit(one, {}, llama(), facts)
-    gpu = plan_estimate.plan_gpu(one, facts)
+    item, facts = chosen(method="qlora"), machine(*gpus)
+    fit = plan_estimate.check_plan_fit(item, {}, llama(), facts)
+    gpu = plan_estimate.plan_gpu(item, facts)
     assert gpu and fit
     return ESTIMATE | {
         "memory": msgspec.to_builtins(fit.memory), "fit": msgspec.to_builtins(fit),
         "here": {"name": gpu.name, "memory": gpu.memory, "gpu": True},
-        "room": plan_estimate.available_bytes(one, facts), "probe": None, "measured": None,
-        "article": msgspec.to_builtins(article.compare_with_article(one, {}, llama(), facts)),
+        "room": plan_estimate.available_bytes(item, facts), "probe": None, "measured": None,
+        "article": msgspec.to_builtins(article.compare_with_article(item, {}, llama(), facts)),
         "uncounted": None, "one_gpu": None, **more,
     }  # fmt: skip
 
 
-def said(found: dict[str, Any]) -> str:
-    return texts.format_estimate(estimated().with_estimate(make_report(**found)), "").plain
+def said(result: dict[str, Any]) -> str:
+    return texts.format_estimate(estimated().with_estimate(make_report(**result)), "").plain
 
 
 def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
@@ -79,28 +79,28 @@ def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
 
 
 def test_what_other_programs_hold_is_not_there_to_be_had() -> None:
-    found = document(msgspec.structs.replace(CARD, used=20 * GB))
-    assert "✗ does not fit" in said(found) and "of 5.0 GB free of 25.0 GB" in said(found)
+    result = document(msgspec.structs.replace(CARD, used=20 * GB))
+    assert "✗ does not fit" in said(result) and "of 5.0 GB free of 25.0 GB" in said(result)
 
 
 MEASURED = Figure(value=12.5 * GB, unit="bytes", source="measured", as_of="2026-11-25")
 
 
 def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> None:
-    found = document(CARD, measured=msgspec.to_builtins(MEASURED))
-    words = said(found)
+    result = document(CARD, measured=msgspec.to_builtins(MEASURED))
+    words = said(result)
     assert "✓ fits  12.5 GB of 25.0 GB" in words
     assert f"{'█' * (BAR_WIDTH // 2)}{'·' * (BAR_WIDTH // 2)}\n" in words, "half of it"
     assert "measured by a probe here on 2026-11-25; estimated" in words
 
 
 def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
-    one = chosen(method="qlora")
+    item = chosen(method="qlora")
     probe = probe_cache.from_measurements(
-        measured(), probe_cache.with_batch(one, 2, 2), 1, 6, RunFigures()
+        measured(), probe_cache.with_batch(item, 2, 2), 1, 6, RunFigures()
     )
-    found = document(CARD, probe=msgspec.to_builtins(probe))
-    assert "probe: batch size 2 fits in 4 kB; this one did not fit" in said(found)
+    result = document(CARD, probe=msgspec.to_builtins(probe))
+    assert "probe: batch size 2 fits in 4 kB; this one did not fit" in said(result)
 
 
 def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
@@ -108,8 +108,8 @@ def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
     context = memory.parts["context"].value
 
     def of(on_device: float) -> float:
-        seen = measured(memory_training=8 * GB, memory_on_device=round(on_device))
-        probe = probe_cache.from_measurements(seen, chosen(), 0, 6, RunFigures())
+        recorded = measured(memory_training=8 * GB, memory_on_device=round(on_device))
+        probe = probe_cache.from_measurements(recorded, chosen(), 0, 6, RunFigures())
         return plan_estimate.measured_peak(probe, memory).value
 
     assert of(8.25 * GB) == 8.25 * GB
@@ -140,11 +140,11 @@ def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
 
     monkeypatch.setattr(memory_ledger, "count_memory", memory)
     monkeypatch.setattr(memory_ledger, "is_installed", lambda name: True)
-    one = chosen(gradient_checkpointing=again)
-    found = memory_ledger.count_plan(
-        one, {"a": 1}, llama(), {}, machine(*gpus), lambda *_, **__: None
+    item = chosen(gradient_checkpointing=again)
+    plan = memory_ledger.count_plan(
+        item, {"a": 1}, llama(), {}, machine(*gpus), lambda *_, **__: None
     )
-    assert bool(asked) == counts == (found.why == "asked")
+    assert bool(asked) == counts == (plan.why == "asked")
 
 
 def test_the_page_shows_no_key_that_does_nothing() -> None:

@@ -199,7 +199,7 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
     rows: Path, tiny: Path, home: Path
 ) -> None:
     names: list[str] = []
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await to_review(pilot, rows, tiny)
@@ -208,7 +208,7 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
         rows.unlink()
         await pilot.press("enter")
         await on(pilot, ErrorDialog)
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         await pilot.press("enter")
         await on(pilot, ReviewPage)
         names.append(pilot.app.screen.query_one(Input).value)
@@ -218,7 +218,7 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
         await on(pilot, MonitorPage)
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "There is no data file" in seen[0]
+    assert "There is no data file" in recorded[0]
     assert names[0] == names[1]
     assert observe(find(names[0])).attempt == 1
     assert (home / f"plans/{names[0]}.yaml").is_file()

@@ -61,12 +61,12 @@ def words(pilot: Pilot[Any]) -> str:
 def read(tmp_path: Path, answers: list[str], facts: MachineInfo = FACTS) -> Draft:
     """Return a draft whose file of rows was really checked."""
     file = tmp_path / "rows.jsonl"
-    rows = [{"instruction": f"Question {n}?", "output": one} for n, one in enumerate(answers)]
+    rows = [{"instruction": f"Question {n}?", "output": item} for n, item in enumerate(answers)]
     file.write_text("\n".join(map(json.dumps, rows)))
-    found = run.check_files(
+    findings = run.check_files(
         file, run.CheckOptions(max_length=schema.Recipe().max_length, near=False)
     )
-    return Draft(facts).with_check(schema.Files(train=str(file)), found)
+    return Draft(facts).with_check(schema.Files(train=str(file)), findings)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
@@ -86,10 +86,10 @@ def test_without_unicode_it_says_the_same() -> None:
 
 
 def test_the_article_s_prices_are_said_at_a_glance() -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        seen.append(words(pilot))
+        recorded.append(words(pilot))
 
     got = on_page(Draft(FACTS), (160, 50), play)
     assert "$0.80–3.00 per million tokens, 2026-04" in got
@@ -103,38 +103,40 @@ def test_overruling_says_what_it_costs_first() -> None:
 
     got = on_page(checked(), (80, 24), play)
     assert_frame("provider-overruled-80x24", got)
-    said = got.partition("Choosing Hugging Face + QLoRA instead")[2]
-    assert "Training on this data: likely $0.26 less" in " ".join(said.split())
+    text = got.partition("Choosing Hugging Face + QLoRA instead")[2]
+    assert "Training on this data: likely $0.26 less" in " ".join(text.split())
 
 
 def test_where_no_provider_is_possible_it_says_so_and_what_would_have_to_change() -> None:
-    draft, seen = Draft(FACTS).with_answers({"data": "stay", "size": "large"}), []
+    draft, recorded = Draft(FACTS).with_answers({"data": "stay", "size": "large"}), []
 
     async def play(pilot: Pilot[Any]) -> None:
-        seen.append(words(pilot))
+        recorded.append(words(pilot))
 
     on_page(draft, (120, 40), play)
-    first, _, rest = seen[0].partition("Training cost")
-    assert first.startswith("✗ No option is possible") and "is recommended" not in seen[0]
-    assert "One of these has to change" in first and "(gpu_elsewhere=" not in seen[0]
+    first, _, rest = recorded[0].partition("Training cost")
+    assert first.startswith("✗ No option is possible") and "is recommended" not in recorded[0]
+    assert "One of these has to change" in first and "(gpu_elsewhere=" not in recorded[0]
     assert "If you have a GPU machine elsewhere: Hugging Face + QLoRA." in first
     assert "→" not in rest and "What would change the recommendation" not in rest
 
 
 def test_what_is_said_of_the_providers_has_its_source_and_its_date() -> None:
-    found = recommend(FACTS, {}, TODAY)
-    said = text.format_sources(found, TODAY).plain
-    for one in catalog().providers:
-        platform = found.platform if one.id == "cloud" else None
+    result = recommend(FACTS, {}, TODAY)
+    output = text.format_sources(result, TODAY).plain
+    for provider in catalog().providers:
+        platform = result.platform if provider.id == "cloud" else None
         shown = [
-            claim for factor in catalog().factors for claim in one.claims(factor, platform)[:1]
+            claim for factor in catalog().factors for claim in provider.claims(factor, platform)[:1]
         ]
-        for claim in [*shown, *one.claims("cost", platform)]:
-            assert any(claim.source in line and claim.as_of in line for line in said.split("\n"))
-    assert "2026-04!" in said and "90 days old" in said
+        for claim in [*shown, *provider.claims("cost", platform)]:
+            assert any(claim.source in line and claim.as_of in line for line in output.split("\n"))
+    assert "2026-04!" in output and "90 days old" in output
     for width in (60, 160):
-        page = text.format_page(found, found.provider, text.DataFindings(), width, "c", TODAY).plain
-        assert " ".join(said.split()) in " ".join(page.split())
+        page = text.format_page(
+            result, result.provider, text.DataFindings(), width, "c", TODAY
+        ).plain
+        assert " ".join(output.split()) in " ".join(page.split())
 
 
 def test_an_answer_rules_a_provider_out_and_its_price_with_it() -> None:
@@ -193,12 +195,12 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
     draft = read(tmp_path, [f"Well, that is story {n}, told in a few words." for n in range(200)])
     for answers in ({}, {"size": "large"}, {"cloud": "gcp"}, {"gpu_elsewhere": "own"}):
         draft = draft.with_answers(dict(answers))
-        priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
-        assert priced is not None and found is not None
-        theirs = report.cost_by_provider(found, FACTS, answers, TODAY)
-        assert [(one.amount, one.details) for one in priced.find(found, draft, TODAY).costs] == [
-            (one.amount, one.details) for one in theirs
-        ]
+        priced, result = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
+        assert priced is not None and result is not None
+        theirs = report.cost_by_provider(result, FACTS, answers, TODAY)
+        assert [
+            (cost.amount, cost.details) for cost in priced.find(result, draft, TODAY).costs
+        ] == [(their.amount, their.details) for their in theirs]
 
 
 def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None:
@@ -207,11 +209,11 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     card = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 10**9)
     facts = msgspec.structs.replace(FACTS, gpus=(card,), no_gpu=None)
     draft = read(tmp_path, [f"That is story {n}, in a few words." for n in range(200)], facts)
-    priced, found = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
-    assert priced is not None and found is not None
-    local = priced.find(found, draft, TODAY).costs[1]
+    priced, result = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
+    assert priced is not None and result is not None
+    local = priced.find(result, draft, TODAY).costs[1]
     assert local.amount.startswith("$") and local.details.startswith("on the GPU here, as of")
-    assert report.cost_by_provider(found, facts, {}, TODAY)[1].amount == local.amount
+    assert report.cost_by_provider(result, facts, {}, TODAY)[1].amount == local.amount
 
 
 def test_rows_that_cannot_be_used_are_not_priced() -> None:
@@ -237,7 +239,7 @@ def test_the_page_does_not_wait_for_the_costs(monkeypatch: pytest.MonkeyPatch) -
         return whole(draft, today)
 
     monkeypatch.setattr(costs, "price_offers", slow)
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def scenario(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(ProviderPage(checked(), TODAY))
@@ -245,7 +247,7 @@ def test_the_page_does_not_wait_for_the_costs(monkeypatch: pytest.MonkeyPatch) -
         await until(pilot, lambda: WORKING in words(pilot))
         await pilot.press("down", "left")
         await says(pilot, "‹ Only to our own cloud ›")
-        seen.append(frame(pilot.app))
+        recorded.append(frame(pilot.app))
         goes_on.set()
         await until(pilot, lambda: "RTX 4090 24 GB on demand, as of" in words(pilot))
 
@@ -253,7 +255,7 @@ def test_the_page_does_not_wait_for_the_costs(monkeypatch: pytest.MonkeyPatch) -
         drive(FtwizardApp(), (80, 24), scenario)
     finally:
         goes_on.set()
-    assert "is recommended" in seen[0]
+    assert "is recommended" in recorded[0]
 
 
 def test_leaving_while_the_costs_are_worked_out_is_no_failure(
@@ -284,14 +286,14 @@ def test_leaving_while_the_costs_are_worked_out_is_no_failure(
 
 @pytest.mark.parametrize("columns", [60, 72, 80, 100, 109, 110, 140])
 def test_nothing_is_wider_than_the_window(columns: int) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         for choice in pilot.app.screen.query(Choice):
             choice.value = choice._options[-1][0]
         await pilot.pause()
-        seen.append(words(pilot))
+        recorded.append(words(pilot))
 
     got = on_page(checked(), (columns, 40), play)
-    assert all(cell_len(line) <= columns - 4 for line in seen[0].split("\n"))
+    assert all(cell_len(line) <= columns - 4 for line in recorded[0].split("\n"))
     assert "…" not in got
