@@ -30,18 +30,18 @@ def test_every_setting_of_the_recipe_is_explained() -> None:
     assert sorted(names) == sorted(FIELDS)
 
 
-@pytest.mark.parametrize("one", recipe_rules.settings(), ids=lambda item: item.name)
-def test_a_setting_is_short_plain_and_sourced(one: recipe_rules.Setting) -> None:
-    assert len(one.label) <= 32 and len(one.reason) <= 170
-    assert (one.label + one.reason + one.source).isprintable()
-    assert re.fullmatch(r"20\d\d-\d\d", one.as_of) and len(one.source) > 10
-    default = (FIELDS if one.part == "recipe" else OF_SAMPLES)[one.name].default
-    if one.options:
-        assert one.option(default).label
-        assert all(len(choice.label) <= 44 for choice in one.options)
-    if one.low is not None and one.high is not None:
-        assert one.low < one.high
-        assert default is None or one.low <= default <= one.high
+@pytest.mark.parametrize("setting", recipe_rules.settings(), ids=lambda item: item.name)
+def test_a_setting_is_short_plain_and_sourced(setting: recipe_rules.Setting) -> None:
+    assert len(setting.label) <= 32 and len(setting.reason) <= 170
+    assert (setting.label + setting.reason + setting.source).isprintable()
+    assert re.fullmatch(r"20\d\d-\d\d", setting.as_of) and len(setting.source) > 10
+    default = (FIELDS if setting.part == "recipe" else OF_SAMPLES)[setting.name].default
+    if setting.options:
+        assert setting.option(default).label
+        assert all(len(choice.label) <= 44 for choice in setting.options)
+    if setting.low is not None and setting.high is not None:
+        assert setting.low < setting.high
+        assert default is None or setting.low <= default <= setting.high
 
 
 @given(st.sampled_from(METHODS), _sizes, _rows, _machines)
@@ -61,8 +61,8 @@ def test_advice_is_a_recipe(
 
 
 @given(st.sampled_from(METHODS), st.integers(1, 10**12), st.integers(1, 10**12))
-def test_larger_models_never_get_a_higher_rate(method: Method, one: int, other: int) -> None:
-    small, large = sorted((one, other))
+def test_larger_models_never_get_a_higher_rate(method: Method, first: int, other: int) -> None:
+    small, large = sorted((first, other))
     low, high = (recipe_advice.advise_learning_rate(method, size).value for size in (large, small))
     assert isinstance(low, float) and isinstance(high, float) and 0 < low <= high
 
@@ -131,8 +131,8 @@ def test_the_method_advised_is_one_that_the_plan_has(
         assert method.value == "lora"
 
 
-def codes(one: Recipe, *rest: object, **more: bool) -> list[str]:
-    return [warning.code for warning in recipe_advice.warnings(one, *rest, **more)]  # type: ignore[arg-type]
+def codes(recipe: Recipe, *rest: object, **more: bool) -> list[str]:
+    return [warning.code for warning in recipe_advice.warnings(recipe, *rest, **more)]  # type: ignore[arg-type]
 
 
 def test_a_rate_carried_over_from_another_size_is_warned_about() -> None:

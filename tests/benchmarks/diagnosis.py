@@ -87,8 +87,8 @@ def _percent(those: Iterable[bool | None]) -> str:
     return f"{100 * fmean(points):.1f}%" if points else "–"
 
 
-def _judged(one: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
-    curve = curve_of(one, epochs=epochs)
+def _judged(case: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
+    curve = curve_of(case, epochs=epochs)
     last = curve.last_step
     at = [step for step, _ in curve.evals] or [last * k / 10 for k in range(1, 11)]
     text: dict[str, float] = {}
@@ -97,16 +97,16 @@ def _judged(one: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
         verdict = diagnose(curve.until(step))
         for name in (verdict.pattern, *verdict.also):
             text.setdefault(name, step)
-    label, wrong = one["label"], set(one.get("must_not", ()))
-    allowed = {label, *one.get("also_acceptable", ())}
+    label, wrong = case["label"], set(case.get("must_not", ()))
+    allowed = {label, *case.get("also_acceptable", ())}
     ours = label in PATTERN_NAMES
-    onset = one.get("onset_step")
+    onset = case.get("onset_step")
     delay = None
     if label in text and onset is not None:
         delay = sum(onset < step <= text[label] for step in at)
     return {
-        "id": one["id"],
-        "kind": one.get("kind"),
+        "id": case["id"],
+        "kind": case.get("kind"),
         "label": label,
         "found": bool(allowed & set(text)) if ours else None,
         "ends": bool(allowed & {verdict.pattern, *verdict.also}) if ours else None,
@@ -118,16 +118,16 @@ def _judged(one: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
         ),
         "false": "overfit" in set(text) - allowed,
         "delay": delay,
-        "article": _article(one),
+        "article": _article(case),
     }
 
 
-def _article(one: dict[str, Any]) -> bool:
-    evals = [value for _, value in _points(one["eval"])]
-    train = _points(one["train"])
+def _article(case: dict[str, Any]) -> bool:
+    evals = [value for _, value in _points(case["eval"])]
+    train = _points(case["train"])
     for k in range(3, len(evals)):
         rises = all(evals[j] > evals[j - 1] for j in range(k - 2, k + 1))
-        steps = [step for step, _ in one["eval"]][k - 3], [step for step, _ in one["eval"]][k]
+        steps = [step for step, _ in case["eval"]][k - 3], [step for step, _ in case["eval"]][k]
         inside = [value for step, value in train if steps[0] <= step <= steps[1]]
         if rises and inside and inside[-1] < inside[0]:
             return True
@@ -138,16 +138,16 @@ def _points(pairs: list[list[Any]]) -> list[tuple[float, float]]:
     return [(step, float(value)) for step, value in pairs]
 
 
-def curve_of(one: dict[str, Any], *, epochs: bool = True) -> Curve:
+def curve_of(case: dict[str, Any], *, epochs: bool = True) -> Curve:
     """Return a file's curve with what a run would know of itself."""
-    extra, made = one.get("extra", {}), one.get("params", {})
+    extra, made = case.get("extra", {}), case.get("params", {})
     marks = _points(extra.get("epoch", [])) if epochs else []
     span = marks[-1][0] / marks[-1][1] if marks else None
     if epochs and made.get("epochs") and made.get("total"):
         span = made["total"] / made["epochs"]
     return Curve(
-        train=_points(one["train"]),
-        evals=_points(one["eval"]),
+        train=_points(case["train"]),
+        evals=_points(case["eval"]),
         learning_rate=_points(extra.get("learning_rate", [])),
         grad_norm=_points(extra.get("grad_norm", [])),
         scores={"accuracy": _points(extra["eval_accuracy"])} if "eval_accuracy" in extra else {},

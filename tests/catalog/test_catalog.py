@@ -32,10 +32,10 @@ def sourced(value: object) -> Iterator[Sourced]:
 EVERYTHING = list(sourced(catalog()))
 
 
-@pytest.mark.parametrize("one", EVERYTHING, ids=str)
-def test_everything_has_its_date_and_its_source(one: Sourced) -> None:
-    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", one.as_of)
-    assert len(one.source) > 10 and one.source not in catalog().sources
+@pytest.mark.parametrize("entry", EVERYTHING, ids=str)
+def test_everything_has_its_date_and_its_source(entry: Sourced) -> None:
+    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", entry.as_of)
+    assert len(entry.source) > 10 and entry.source not in catalog().sources
 
 
 def test_every_source_is_used() -> None:

@@ -17,7 +17,7 @@ from tests.helpers.machines import make_machine
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "expected"),
     [
         ("NVIDIA A100-SXM4-80GB", "A100 SXM 80 GB"),
         ("NVIDIA A100-SXM4-40GB", "A100 SXM 40 GB"),
@@ -51,9 +51,9 @@ from tests.helpers.machines import make_machine
         ("NVIDIA GH200 480GB", "GH200 (H100 96 GB)"),
     ],
 )
-def test_a_card_is_known_by_its_driver(name: str, known: str) -> None:
+def test_a_card_is_known_by_its_driver(name: str, expected: str) -> None:
     gpu = find_gpu(name)
-    assert gpu is not None and gpu.name == known
+    assert gpu is not None and gpu.name == expected
     assert find_typed_gpu(name) == gpu, "nothing is left over"
 
 
@@ -71,10 +71,10 @@ def test_what_is_not_known_is_none(name: str | None) -> None:
     assert find_gpu(name) is None
 
 
-@pytest.mark.parametrize("known", cards(), ids=lambda item: str(item.name))
-def test_the_name_that_is_said_of_a_card_means_that_card(known: GpuSpec) -> None:
-    for name in (known.name, known.name.lower(), known.name.upper()):
-        assert find_gpu(name) == known
+@pytest.mark.parametrize("spec", cards(), ids=lambda item: str(item.name))
+def test_the_name_that_is_said_of_a_card_means_that_card(spec: GpuSpec) -> None:
+    for name in (spec.name, spec.name.lower(), spec.name.upper()):
+        assert find_gpu(name) == spec
 
 
 def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
@@ -139,11 +139,11 @@ def test_a_card_of_another_size_is_none_of_these() -> None:
         assert find_gpu(name, mib * 2**20) is None
 
 
-@pytest.mark.parametrize("one", cards(), ids=lambda item: item.name)
-def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(one: GpuSpec) -> None:
-    assert 0.93 * one.memory * 1024 <= one.driver_memory <= one.memory * 1024
-    words = " ".join(one.words)
-    assert find_gpu(words, one.usable) == one
+@pytest.mark.parametrize("spec", cards(), ids=lambda item: item.name)
+def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(spec: GpuSpec) -> None:
+    assert 0.93 * spec.memory * 1024 <= spec.driver_memory <= spec.memory * 1024
+    words = " ".join(spec.words)
+    assert find_gpu(words, spec.usable) == spec
 
 
 def test_the_driver_reports_less_than_gib_of_the_number_that_is_sold() -> None:
@@ -157,13 +157,13 @@ def test_any_name_is_answered(name: str | None, memory: int | None) -> None:
     assert find_gpu(name, memory) is None or find_gpu(name, memory) in cards()
 
 
-@pytest.mark.parametrize("one", cards(), ids=lambda item: item.name)
-def test_figures_are_sourced_dated_and_of_a_card(one: GpuSpec) -> None:
-    assert re.fullmatch(r"20\d\d-\d\d", one.as_of)
-    assert re.search("datasheet|whitepaper", one.source)
-    assert 8 <= one.memory <= 300 and 20 <= one.tflops <= 5000 and 200 <= one.bandwidth <= 10_000
-    assert 7.0 <= one.capability <= 13
-    assert one.bf16 == one.flash == (one.capability >= 8.0)
+@pytest.mark.parametrize("spec", cards(), ids=lambda item: item.name)
+def test_figures_are_sourced_dated_and_of_a_card(spec: GpuSpec) -> None:
+    assert re.fullmatch(r"20\d\d-\d\d", spec.as_of)
+    assert re.search("datasheet|whitepaper", spec.source)
+    assert 8 <= spec.memory <= 300 and 20 <= spec.tflops <= 5000 and 200 <= spec.bandwidth <= 10_000
+    assert 7.0 <= spec.capability <= 13
+    assert spec.bf16 == spec.flash == (spec.capability >= 8.0)
 
 
 def test_the_cards_that_are_asked_for_most_are_there() -> None:

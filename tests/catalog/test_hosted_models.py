@@ -79,17 +79,17 @@ def test_the_days_stand_in_one_place_alone() -> None:
     assert ended <= {entry.id for entry in EVERY}
 
 
-@pytest.mark.parametrize("one", EVERY, ids=lambda item: f"{item.platform}/{item.id}")
-def test_every_model_has_a_method_rules_and_a_source(one: HostedModel) -> None:
-    assert one.methods and one.editions and len(one.source) > 10
+@pytest.mark.parametrize("entry", EVERY, ids=lambda item: f"{item.platform}/{item.id}")
+def test_every_model_has_a_method_rules_and_a_source(entry: HostedModel) -> None:
+    assert entry.methods and entry.editions and len(entry.source) > 10
     method = {"sft": "supervised", "dpo": "preference", "rft": "reinforcement"}
-    for tuning in one.methods:
-        assert method[one.limits(tuning).method] == tuning
-        assert one.targets[tuning].startswith(one.platform)
-    assert one.weights() in ("no", "unknown" if one.platform == "foundry" else "yes") or (
-        one.platform == "bedrock"
+    for tuning in entry.methods:
+        assert method[entry.limits(tuning).method] == tuning
+        assert entry.targets[tuning].startswith(entry.platform)
+    assert entry.weights() in ("no", "unknown" if entry.platform == "foundry" else "yes") or (
+        entry.platform == "bedrock"
     )
-    assert find_model(f"{one.platform}/{one.id}") == one
+    assert find_model(f"{entry.platform}/{entry.id}") == entry
 
 
 @pytest.mark.parametrize(

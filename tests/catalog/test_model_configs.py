@@ -59,13 +59,13 @@ def test_parameters_are_the_published_ones(name: str) -> None:
     assert build_shape(result.config, name).parameters == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("one", EVERY, ids=lambda item: str(item.ids[0]))
-def test_every_configuration_is_dated_sourced_and_read(one: ModelConfig) -> None:
-    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", one.as_of) and len(one.source) > 30
-    shape = build_shape(one.config, one.source)
-    loaded = one.parameters - (871_932_416 if "Scout" in one.name else 0)  # its vision tower
+@pytest.mark.parametrize("entry", EVERY, ids=lambda item: str(item.ids[0]))
+def test_every_configuration_is_dated_sourced_and_read(entry: ModelConfig) -> None:
+    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", entry.as_of) and len(entry.source) > 30
+    shape = build_shape(entry.config, entry.source)
+    loaded = entry.parameters - (871_932_416 if "Scout" in entry.name else 0)  # its vision tower
     assert shape.parameters == loaded
-    text = one.config.get("text_config", one.config)
+    text = entry.config.get("text_config", entry.config)
     assert 2048 < text["max_position_embeddings"] <= 10 * 2**20
 
 

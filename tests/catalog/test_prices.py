@@ -44,13 +44,13 @@ def price(usd: Decimal | str, **more: object) -> Price:
     return msgspec.convert(result, Price)
 
 
-@pytest.mark.parametrize("one", ROWS, ids=lambda item: f"{item.provider}/{item.model}/{item.kind}")
-def test_every_price_is_dated_sourced_and_above_0(one: Price) -> None:
-    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])(-[0-3]\d)?", one.as_of)
-    assert len(one.source) > 10
-    assert 0 < (one.low or one.usd) <= one.usd <= (one.high or one.usd)
-    assert (one.kind == "gpu") == (one.market is not None)
-    assert (one.edition == ARTICLE) == (one.as_of == "2026-04" and "article" in one.source)
+@pytest.mark.parametrize("row", ROWS, ids=lambda item: f"{item.provider}/{item.model}/{item.kind}")
+def test_every_price_is_dated_sourced_and_above_0(row: Price) -> None:
+    assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])(-[0-3]\d)?", row.as_of)
+    assert len(row.source) > 10
+    assert 0 < (row.low or row.usd) <= row.usd <= (row.high or row.usd)
+    assert (row.kind == "gpu") == (row.market is not None)
+    assert (row.edition == ARTICLE) == (row.as_of == "2026-04" and "article" in row.source)
 
 
 def test_every_price_is_of_something_that_is_offered() -> None:
@@ -87,7 +87,7 @@ def test_a_copy_of_a_page_is_as_old_as_the_page() -> None:
 
 
 def test_the_articles_figures_stand_in_its_edition() -> None:
-    def said(provider: str, model: str, kind: Kind) -> str:
+    def format_rates(provider: str, model: str, kind: Kind) -> str:
         rate, _ = packaged().rates(provider, (model,), kind, ARTICLE)
         assert rate is not None
         return f"{rate.usd}"
@@ -98,7 +98,7 @@ def test_the_articles_figures_stand_in_its_edition() -> None:
         ("gpt-4o", ["25.00", "3.75", "15.00"]),
     ):
         kinds: tuple[Kind, ...] = ("training", "input", "output")
-        assert [said("openai", model, kind) for kind in kinds] == amounts
+        assert [format_rates("openai", model, kind) for kind in kinds] == amounts
     assert packaged().rates("openai", ("o4-mini",), "training", ARTICLE)[0] is None
     assert packaged().rates("vertex", ("gemini-2.5-flash",), "training", ARTICLE)[0] is None
     ranges = {}

@@ -16,10 +16,10 @@ from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.store import RunRecord
 
 
-def _seen(what: RenderableType, width: int) -> list[str]:
+def _seen(renderable: RenderableType, width: int) -> list[str]:
     out = Console(width=width, color_system=None)
     with out.capture() as result:
-        out.print(what)
+        out.print(renderable)
     return result.get().splitlines()
 
 

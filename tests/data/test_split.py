@@ -90,7 +90,7 @@ def test_the_order_of_the_file_changes_nothing_and_the_seed_does(seed: int) -> N
     assert sides(divide(shuffled, seed)) == side
     assert sides(divide(rows, seed + 1)) != side
     for n in range(6):
-        assert side[n + 1] == side[100 + n], "near copies of a prompt are on one side"
+        assert side[n + 1] == side[100 + n], "near copies of a prompt are on make_example side"
     assert list(side.values()).count("validation") == list(side.values()).count("test") == 7
 
 
@@ -154,22 +154,23 @@ def test_each_kind_is_on_every_side_in_its_share(seed: int) -> None:
 
 
 def test_kinds_are_told_by_what_differs() -> None:
-    def one(answer: str = "a", **more: Any) -> Example:
+    def make_example(answer: str = "a", **more: Any) -> Example:
         turns = [{"role": "user", "content": more.pop("asked", "q")},
                  {"role": "assistant", "content": answer}]  # fmt: skip
         return Example(kind="chat", messages=more.pop("turns", 1) * turns, **more)
 
-    assert grouping.describe_kinds([one(str(n)) for n in range(30)]) == ["all"] * 30
+    assert grouping.describe_kinds([make_example(str(n)) for n in range(30)]) == ["all"] * 30
     kinds = grouping.describe_kinds([
-        *(one(str(n), extra={"category": "qa", "id": n}) for n in range(20)),
-        *(one(str(n), extra={"category": "code", "id": n}, tools=[{}]) for n in range(20)),
-        *(one("да", asked="Привет, как дела сегодня?", turns=2) for _ in range(1)),
+        *(make_example(str(n), extra={"category": "qa", "id": n}) for n in range(20)),
+        *(make_example(str(n), extra={"category": "code", "id": n}, tools=[{}]) for n in range(20)),
+        *(make_example("да", asked="Привет, как дела сегодня?", turns=2) for _ in range(1)),
     ])  # fmt: skip
     assert kinds[0] == "qa, one answer, no tools, Latin"
     assert kinds[20] == "code, one answer, tools, Latin"
     assert kinds[40] == "several answers, no tools, Cyrillic"
     labelled = [
-        Example(kind="labelled", messages=one(str(n)).messages, label=n % 2 == 0) for n in range(30)
+        Example(kind="labelled", messages=make_example(str(n)).messages, label=n % 2 == 0)
+        for n in range(30)
     ]
     assert grouping.describe_kinds(labelled)[:2] == ["wanted", "unwanted"]
 

@@ -23,9 +23,9 @@ from tests.helpers.jobs import command_pid, keeper_pid, make, start, until, unti
 HOST = "node\x1b7"
 
 
-def _moved(one: Identity | None) -> Identity:
-    assert one is not None
-    return msgspec.structs.replace(one, host=HOST, boot_id="another")
+def _moved(origin: Identity | None) -> Identity:
+    assert origin is not None
+    return msgspec.structs.replace(origin, host=HOST, boot_id="another")
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ def test_a_second_start_is_refused_and_changes_nothing(tmp_path: Path) -> None:
 def test_of_six_starts_at_once_one_wins(tmp_path: Path) -> None:
     folder = make(tmp_path / "run", steps=5000)
 
-    def one(_: int) -> bool:
+    def start_one(_: int) -> bool:
         try:
             start(folder)
         except AlreadyRunning:
@@ -162,12 +162,12 @@ def test_of_six_starts_at_once_one_wins(tmp_path: Path) -> None:
         return True
 
     with ThreadPoolExecutor(6) as pool:
-        wins = sum(pool.map(one, range(6)))
+        wins = sum(pool.map(start_one, range(6)))
     assert wins == 1
     assert folder.newest_attempt() == 1
     until_step(folder, 5)
     steps = [e["step"] for e in events(folder, "log")]
-    assert steps == sorted(set(steps)), "one writer"
+    assert steps == sorted(set(steps)), "start_one writer"
 
 
 def test_a_start_is_refused_while_only_a_leftover_process_lives(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
 ) -> None:
     """Keeper and command are gone, strangers have their pids, and a leftover holds the lock."""
     monkeypatch.setattr(status, "KILL_AFTER_TERM_S", 0.1)
-    folder = make_run(home, "one")
+    folder = make_run(home, "start_one")
     folder.events.unlink()
     strangers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
     dead = [identity.from_pid(stranger.pid) for stranger in strangers]
@@ -407,15 +407,15 @@ def test_a_job_whose_folder_is_removed_ends_and_makes_no_other(home: Path) -> No
 def test_a_command_that_hangs_says_so_and_where(home: Path) -> None:
     folder = start(make(home / "runs" / "hung", mode="hang", silent_s=1.0))
 
-    def said() -> list[Event]:
+    def read_events() -> list[Event]:
         return [event for event in events(folder, "finding") if event["code"] == "stalled"]
 
-    until(folder, lambda _: bool(said()), 30)
-    (finding,) = said()
+    until(folder, lambda _: bool(read_events()), 30)
+    (finding,) = read_events()
     assert finding["severity"] == "warning" and "no progress for" in finding["message"]
     assert finding["stack"][0].startswith("work (") and "dummy_worker.py" in finding["stack"][0]
     time.sleep(2.5)
-    assert len(said()) == 1, "once"
+    assert len(read_events()) == 1, "once"
 
 
 def test_a_command_that_is_slow_is_not_said_to_hang_and_one_that_goes_on_is(home: Path) -> None:

@@ -33,7 +33,7 @@ def report(rows: list[int], **changes: Any) -> TokenLengths:
     return TokenLengths(**tokens | changes)
 
 
-def known(rows: list[int]) -> LengthDistribution:
+def exact(rows: list[int]) -> LengthDistribution:
     check_tokens = batching.from_check_tokens(report(rows))
     assert check_tokens is not None
     return check_tokens
@@ -46,7 +46,7 @@ def work(rows: LengthDistribution, **changed: Any) -> batching.TrainingPasses:
 
 @given(ROWS)
 def test_lengths_of_a_report_keep_rows_and_their_mean(rows: list[int]) -> None:
-    result = known(rows)
+    result = exact(rows)
     assert result.rows == len(rows)
     assert math.isclose(result.mean, sum(rows) / len(rows), rel_tol=0.02, abs_tol=0.1)
     assert math.isclose(sum(bucket.rows for bucket in result.buckets), len(rows))
@@ -74,7 +74,7 @@ def test_passes_hold_together(
     rows: list[int], batch: int, accumulation: int, epochs: float, packed: bool
 ) -> None:
     result = work(
-        known(rows),
+        exact(rows),
         batch_size=batch,
         gradient_accumulation=accumulation,
         epochs=epochs,
@@ -91,12 +91,12 @@ def test_passes_hold_together(
 
 @given(ROWS, st.integers(1, 8))
 def test_a_larger_batch_pads_no_less(rows: list[int], batch: int) -> None:
-    item, more = (work(known(rows), batch_size=size) for size in (batch, batch * 2))
+    item, more = (work(exact(rows), batch_size=size) for size in (batch, batch * 2))
     assert more.padding >= item.padding - 1e-6
 
 
 def test_rows_one_by_one_are_not_padded() -> None:
-    assert work(known([10, 500, 900]), batch_size=1).padding < 1e-6
+    assert work(exact([10, 500, 900]), batch_size=1).padding < 1e-6
 
 
 def test_padding_is_what_random_batches_have() -> None:
@@ -111,7 +111,7 @@ def test_padding_is_what_random_batches_have() -> None:
         for order in shuffled
         for at in range(0, 4000, 4)
     ) / len(shuffled)
-    result = work(known(rows), epochs=1.0)
+    result = work(exact(rows), epochs=1.0)
     assert math.isclose(result.tokens + result.padding, really, rel_tol=0.05)
 
 
@@ -123,25 +123,25 @@ def test_packed_sequences_are_as_many_as_trl_makes() -> None:
         for at, length in enumerate(lengths)
     ]
     really = len(packing.build_dataset(rows, pack_to=512))
-    result = work(known(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0)
+    result = work(exact(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0)
     assert math.isclose(result.passes, really, rel_tol=0.05)
 
 
 def test_an_inexact_count_says_how_many_more_there_may_be() -> None:
     check_tokens = batching.from_check_tokens(report([100, 200], low=150, high=600))
-    assert check_tokens is not None and check_tokens.most == 2.0 and known([100, 200]).most == 1.0
+    assert check_tokens is not None and check_tokens.most == 2.0 and exact([100, 200]).most == 1.0
 
 
 def test_no_rows_are_refused() -> None:
     with pytest.raises(ValueError):
-        work(known([5]).scaled(0))
+        work(exact([5]).scaled(0))
 
 
 @given(ROWS, st.integers(1, 6000))
 def test_the_share_that_is_cut_is_about_right(rows: list[int], length: int) -> None:
-    result = batching.cut_share(known(rows), length)
+    result = batching.cut_share(exact(rows), length)
     really = sum(row > length for row in rows) / len(rows)
-    below = [bucket.rows for bucket in known(rows).buckets]
+    below = [bucket.rows for bucket in exact(rows).buckets]
     assert abs(result - really) <= max(below) / len(rows) + 1e-9
 
 

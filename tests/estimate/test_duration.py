@@ -87,9 +87,9 @@ def test_a_larger_model_never_takes_less(
 
 @given(st.sampled_from(SIZES), METHODS, CARDS, st.integers(1, 10**6), st.integers(1, 10**6))
 def test_more_tokens_never_take_less(
-    model: str, method: Method, where: GpuSpec, one: int, other: int
+    model: str, method: Method, where: GpuSpec, first: int, other: int
 ) -> None:
-    few, many = sorted((one, other))
+    few, many = sorted((first, other))
     assert seconds(model, method, where, few) <= seconds(model, method, where, many)
 
 

@@ -28,9 +28,9 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def fields(**known: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with some of the known fields, each as it should be or not."""
-    return st.fixed_dictionaries({}, optional={k: VALUES | v for k, v in known.items()})
+def fields(**proper: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects with some of the proper fields, each as it should be or not."""
+    return st.fixed_dictionaries({}, optional={k: VALUES | v for k, v in proper.items()})
 
 
 SCHEMAS = fields(

@@ -51,8 +51,8 @@ _plans = st.builds(
 
 
 @given(_plans)
-def test_what_is_saved_is_loaded(one: Plan) -> None:
-    assert plan_file.parse(plan_file.dump(one)) == one
+def test_what_is_saved_is_loaded(saved: Plan) -> None:
+    assert plan_file.parse(plan_file.dump(saved)) == saved
 
 
 @pytest.mark.parametrize(

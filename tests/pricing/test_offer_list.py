@@ -31,11 +31,13 @@ def load(tokens: int = 1_500_000, epochs: float = 3.0, **more: Any) -> TrainingL
 
 
 def table(
-    what: TrainingLoad | None = None, edition: Edition = "current", prices: Prices | None = None,
+    training: TrainingLoad | None = None, edition: Edition = "current", prices: Prices | None = None,
     **asked: Any,
 ) -> dict[str, Offer]:  # fmt: skip
     ask = PricingQuery(today=TODAY, edition=edition, **asked)
-    return {offer.name: offer for offer in list_offers(what or load(), prices or packaged(), ask)}
+    return {
+        offer.name: offer for offer in list_offers(training or load(), prices or packaged(), ask)
+    }
 
 
 def cents(figure: Figure | None) -> Decimal | None:

@@ -57,7 +57,7 @@ def test_a_resumed_attempt_takes_back_what_it_replays() -> None:
 
 
 def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
-    def said(step: int, attempt: int = 1) -> list[dict[str, Any]]:
+    def log_step(step: int, attempt: int = 1) -> list[dict[str, Any]]:
         return [
             event("rows", step + 0.1, attempt, step=step, rows=[{"row": step}, 3]),
             *(event("sample", step + 0.2, attempt, step=step, index=i, prompt="p",
@@ -67,7 +67,7 @@ def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
     progress = Progress()
     assert progress.highest_loss_rows is None and progress.samples == {}
     progress.feed([event("phase", 0, phase="training", step=0, total=30)])
-    progress.feed([*said(0), *said(10), *said(14)])
+    progress.feed([*log_step(0), *log_step(10), *log_step(14)])
     assert progress.highest_loss_rows is not None and progress.highest_loss_rows["step"] == 14
     progress.feed([event("phase", 20, 2, phase="training", step=10, total=30)])
     assert progress.highest_loss_rows is not None and progress.highest_loss_rows["rows"] == [
@@ -76,7 +76,7 @@ def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
     assert {i: [e["step"] for e in result] for i, result in progress.samples.items()} == {
         0: [0, 10], 1: [0, 10],
     }  # fmt: skip
-    progress.feed(said(10, 2))
+    progress.feed(log_step(10, 2))
     assert [e["answer"] for e in progress.samples[1]] == ["1 at 0, attempt 1", "1 at 10, attempt 2"]
 
 

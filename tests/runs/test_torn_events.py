@@ -49,7 +49,7 @@ def shortly(folder: JobFolder) -> dict[str, Any]:
     return {name: getattr(status, name) for name in ("step", "loss", "eval_loss", "end_reason")}
 
 
-def told(folder: JobFolder) -> dict[str, Any]:
+def summarize(folder: JobFolder) -> dict[str, Any]:
     """Return what each reader makes of a run, which must be the same."""
     progress = read_progress(folder)
     status = store.read_status(folder)
@@ -94,7 +94,7 @@ def test_torn_at_every_byte_each_view_tells_what_is_whole(run: JobFolder) -> Non
         for cut in range(len(DATA) + 1):
             file.write(DATA[cut - 1 : cut] if cut else b"")
             whole = LINES[: sum(end <= cut for end in ENDS[1:])]
-            result = told(run) if cut in AROUND else shortly(run)
+            result = summarize(run) if cut in AROUND else shortly(run)
             right = expected(whole, said_its_last=cut >= len(DATA) - 1)
             assert result.items() <= {**right, "pattern": result.get("pattern")}.items(), cut
 
@@ -103,14 +103,14 @@ def test_torn_at_every_byte_each_view_tells_what_is_whole(run: JobFolder) -> Non
 def test_garbage_at_the_end_changes_nothing_and_is_counted(run: JobFolder, garbage: bytes) -> None:
     for end in ENDS:
         run.events.write_bytes(DATA[:end])
-        before = told(run)
+        before = summarize(run)
         run.events.write_bytes(DATA[:end] + garbage)
-        assert told(run) == before, end
+        assert summarize(run) == before, end
         # A new attempt ends the torn line first, and is read.
         writer = EventWriter(run.events, 1)
         writer.write("log", step=99, loss=0.25)
         writer.close()
-        after = told(run)
+        after = summarize(run)
         assert (after["step"], after["loss"], after["end_reason"]) == (
             99, 0.25, before["end_reason"],
         )  # fmt: skip

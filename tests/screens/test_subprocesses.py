@@ -42,11 +42,11 @@ def test_the_child_has_that_environment(tmp_path: Path, monkeypatch: pytest.Monk
     recorded: list[dict[str, str]] = []
     start: Any = subprocess.Popen
 
-    def seen(*arguments: Any, env: dict[str, str], **more: Any) -> Any:
+    def record(*arguments: Any, env: dict[str, str], **more: Any) -> Any:
         recorded.append(env)
         return start(*arguments, env=env, **more)
 
-    monkeypatch.setattr(subprocess, "Popen", seen)
+    monkeypatch.setattr(subprocess, "Popen", record)
     assert subprocesses.run_blocking("check", str(rows), tell=lambda _: None)["usable"] == 1
     assert (
         len(recorded) == 1 and PROGRESS_FILE in recorded[0] and not recorded[0].keys() & set(KEYS)

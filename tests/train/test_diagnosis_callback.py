@@ -57,13 +57,13 @@ class Trainer:
         writer.close()
 
     @property
-    def found(self) -> list[dict[str, Any]]:
+    def written(self) -> list[dict[str, Any]]:
         events = EventReader(self.folder.events).read()
         return [e for e in events if e["kind"] == "finding" and e["attempt"] == self.attempt]
 
     @property
     def verdicts(self) -> list[str]:
-        return [e["code"] for e in self.found if e["verdict"]]
+        return [e["code"] for e in self.written if e["verdict"]]
 
 
 def points(curve: Curve) -> Iterator[tuple[float, str, float]]:
@@ -85,7 +85,7 @@ def test_each_change_of_the_verdict_is_said_once(trainer: Trainer, seed: int) ->
     trainer.tell(curves.overfitting(seed))
     assert all(item != other for item, other in pairwise(trainer.verdicts))
     assert trainer.verdicts[-1] == "overfit" and len(trainer.verdicts) <= 6, trainer.verdicts
-    (text,) = [e for e in trainer.found if e["code"] == "overfit"]
+    (text,) = [e for e in trainer.written if e["code"] == "overfit"]
     assert text["severity"] == "warning" and "stop_keep_best" in text["actions"]
     assert 200 <= text["best_step"] <= 300 < text["step"] < 600
 
@@ -101,9 +101,9 @@ def test_the_last_verdict_is_that_of_the_whole_curve(trainer: Trainer) -> None:
 
 def test_a_warning_is_said_once(trainer: Trainer) -> None:
     trainer.tell(curves.running_away(2))
-    warnings = [e["code"] for e in trainer.found if e["severity"] != "info" and not e["verdict"]]
+    warnings = [e["code"] for e in trainer.written if e["severity"] != "info" and not e["verdict"]]
     assert len(set(warnings)) == len(warnings)
-    assert "diverged" in [e["code"] for e in trainer.found]
+    assert "diverged" in [e["code"] for e in trainer.written]
 
 
 def test_what_comes_and_goes_is_not_said_each_time(
@@ -177,5 +177,5 @@ def test_a_diagnosis_that_fails_is_said_once_and_costs_no_run(
     folder.path.mkdir(parents=True)
     trainer = Trainer(folder)
     trainer.tell(curves.healthy(1))
-    (text,) = trainer.found
+    (text,) = trainer.written
     assert text["code"] == "diagnosis_failed" and "made up" in text["message"]

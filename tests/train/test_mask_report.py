@@ -70,8 +70,8 @@ def test_it_counts_what_is_trained(
     assert result.counts.tokens.exact
     for row in rows:
         shown = mask_report.mask_row(encoder, row, length)
-        held = next((item for item in kept if item.line == row.line), None)
-        assert shown.trained == (held.trained if held else 0)
+        match = next((item for item in kept if item.line == row.line), None)
+        assert shown.trained == (match.trained if match else 0)
         assert sum(s.end - s.start for s in shown.spans if s.trained) == shown.trained
 
 

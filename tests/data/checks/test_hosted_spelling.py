@@ -15,7 +15,7 @@ TURNS = [{"role": "user", "content": "Which one?"}, {"role": "assistant", "conte
 TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": {}}}
 
 
-def found(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
+def find(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
     plain = [
         {"messages": [{"role": "user", "content": f"Number {n}?"}, TURNS[1]]} for n in range(11)
     ]
@@ -37,10 +37,10 @@ def found(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
 def test_a_host_wants_its_own_spelling_and_training_here_takes_others(
     row: Any, tmp_path: Path
 ) -> None:
-    assert found(row, "openai-sft", tmp_path / "a.jsonl") == [("needs_conversion", [5])]
-    assert found(row, "trl-sft", tmp_path / "b.jsonl") == []
+    assert find(row, "openai-sft", tmp_path / "a.jsonl") == [("needs_conversion", [5])]
+    assert find(row, "trl-sft", tmp_path / "b.jsonl") == []
 
 
 @pytest.mark.parametrize("more", [{}, {"tools": [TOOL]}, {"system": None}])
 def test_what_is_as_the_host_takes_it(more: dict[str, Any], tmp_path: Path) -> None:
-    assert found({"messages": TURNS, **more}, "openai-sft", tmp_path / "a.jsonl") == []
+    assert find({"messages": TURNS, **more}, "openai-sft", tmp_path / "a.jsonl") == []

@@ -88,7 +88,7 @@ def test_an_answer_that_repeats_the_prompt() -> None:
     assert of(ASKED, ASKED[:-1] + "!") == []
 
 
-def found(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFinding]:
+def find(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFinding]:
     for line, row in enumerate(rows, 1):
         whole.add(line, row)
     return list(whole.findings(get_target(to), len(rows)))
@@ -96,16 +96,16 @@ def found(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFind
 
 def test_length_that_is_preferred() -> None:
     longer = [pair("x" * (50 + n % 9), "y" * (20 + n % 7)) for n in range(40)]
-    (item,) = found(LengthBias(), longer)
+    (item,) = find(LengthBias(), longer)
     assert item.code == "length_bias" and item.count == 40 and item.lines == list(range(1, 41))
     assert "the chosen answer is longer in 40 of 40 pairs" in item.message
     assert "54 characters chosen, 23 rejected" in item.message
     shorter = [pair("x" * (20 + n % 7), "y" * (50 + n % 9)) for n in range(40)]
-    assert "the rejected answer is longer" in found(LengthBias(), shorter)[0].message
-    assert found(LengthBias(), longer[:29]) == []
+    assert "the rejected answer is longer" in find(LengthBias(), shorter)[0].message
+    assert find(LengthBias(), longer[:29]) == []
     even = [pair("x" * (50 + n % 9), "y" * (50 + (n * 7) % 9)) for n in range(90)]
-    assert found(LengthBias(), even) == []
-    assert found(LengthBias(), [pair("same", "size")] * 40) == []
+    assert find(LengthBias(), even) == []
+    assert find(LengthBias(), [pair("same", "size")] * 40) == []
 
 
 def labelled(wanted: int, unwanted: int) -> list[Example]:
@@ -129,15 +129,15 @@ def labelled(wanted: int, unwanted: int) -> list[Example]:
     ],
 )
 def test_labels_in_and_out_of_proportion(wanted: int, unwanted: int, code: str | None) -> None:
-    recorded = found(LabelBalance(), labelled(wanted, unwanted), "trl-kto")
+    recorded = find(LabelBalance(), labelled(wanted, unwanted), "trl-kto")
     assert [item.code for item in recorded] == ([] if code is None else [code])
 
 
 def test_the_weights_that_would_even_labels_out() -> None:
-    (item,) = found(LabelBalance(), labelled(80, 20), "trl-kto")
+    (item,) = find(LabelBalance(), labelled(80, 20), "trl-kto")
     assert item.count == 20 and item.lines == list(range(81, 101))
     assert item.fix.startswith("set undesirable_weight between 3.01 and 4.00")
-    (item,) = found(LabelBalance(), labelled(20, 80), "trl-kto")
+    (item,) = find(LabelBalance(), labelled(20, 80), "trl-kto")
     assert item.fix.startswith("set desirable_weight between 4.00 and 5.32")
 
 
@@ -162,23 +162,23 @@ def test_a_label_that_is_ignored_is_named_if_it_says_that_answers_are_bad(
 ) -> None:
     text = [says("q", "user"), says("a")]
     rows = [Example(kind="chat", messages=text, extra={"label": label}) for label in labels]
-    recorded = found(IgnoredLabel(), rows, "trl-sft")
+    recorded = find(IgnoredLabel(), rows, "trl-sft")
     assert [(item.code, item.lines) for item in recorded] == (
         [("label_ignored", lines)] if lines else []
     )
     assert get_target("trl-sft").severity("label_ignored") == "warning"
     rows = [Example(kind="prompt", messages=text[:1], extra={"label": label}) for label in labels]
-    assert found(IgnoredLabel(), rows, "openai-rft") == []
+    assert find(IgnoredLabel(), rows, "openai-rft") == []
 
 
 def test_pictures_in_some_rows_only() -> None:
     with_one = Example(kind="chat", messages=[says([PICTURE], "user"), says("a")])
     without = Example(kind="chat", messages=[says("q", "user"), says("a")])
     rows = [without, with_one, without]
-    (item,) = found(ImageMix(), rows, "together-sft")
+    (item,) = find(ImageMix(), rows, "together-sft")
     assert (item.code, item.count, item.lines) == ("image_mixed", 1, [2])
-    assert found(ImageMix(), rows, "openai-sft") == []
-    assert found(ImageMix(), [with_one] * 3, "together-sft") == []
+    assert find(ImageMix(), rows, "openai-sft") == []
+    assert find(ImageMix(), [with_one] * 3, "together-sft") == []
     mixed = ImageMix()
     mixed.add(1, with_one)
     mixed.add_plain(2, [False, True])
@@ -188,11 +188,11 @@ def test_pictures_in_some_rows_only() -> None:
 def test_a_system_prompt_in_some_rows_only() -> None:
     without = Example(kind="chat", messages=[says("q", "user"), says("a")])
     with_one = Example(kind="chat", messages=[says("s", "system"), *without.messages])
-    (item,) = found(SystemMix(), [with_one, without, with_one], "trl-sft")
+    (item,) = find(SystemMix(), [with_one, without, with_one], "trl-sft")
     assert (item.code, item.count, item.lines) == ("mixed_system", 1, [2])
     assert item.message == "1 of 3 rows has no system prompt, the others do"
-    assert found(SystemMix(), [with_one] * 3, "trl-sft") == []
-    assert found(SystemMix(), [without] * 3, "trl-sft") == []
+    assert find(SystemMix(), [with_one] * 3, "trl-sft") == []
+    assert find(SystemMix(), [without] * 3, "trl-sft") == []
     mixed = SystemMix()
     mixed.add(1, without)
     mixed.add_plain(2, [False, True, False])
@@ -222,4 +222,4 @@ def test_parts_of_a_file_come_to_what_the_whole_does(rows: list[Example], cut: i
         parts = pickle.loads(pickle.dumps(parts))
         parts[0].extend(parts[1], cut)
         merged = list(parts[0].findings(get_target("trl-dpo"), len(rows)))
-        assert merged == found(make(), rows)
+        assert merged == find(make(), rows)

@@ -65,28 +65,28 @@ LINES = st.one_of(
 TARGETS = st.sampled_from(("trl-sft", "openai-sft", "together-sft", "bedrock-claude"))
 
 
-def exact(lines: list[str], place: Target) -> RowChecker:
+def exact(lines: list[str], target: Target) -> RowChecker:
     """Check every row the slow way."""
-    checker = RowChecker("openai-chat", place, exactly=True)
+    checker = RowChecker("openai-chat", target, exactly=True)
     for number, line in enumerate("\n".join(lines).split("\n"), 1):
         checker.take(number, line.encode("utf-8", "surrogatepass"))
     return checker
 
 
 def scanned(
-    file: Path, place: Target, processes: int | None = None,
+    file: Path, target: Target, processes: int | None = None,
     say: ReportProgress = lambda *_: None,
 ) -> RowChecker:  # fmt: skip
-    make = functools.partial(scan.FileScan, "openai-chat", place, exactly=True)
+    make = functools.partial(scan.FileScan, "openai-chat", target, exactly=True)
     return chunks.tally_rows(file, inspect.inspect(file), make, say=say, processes=processes)
 
 
-def shown(row_checker: RowChecker, place: Target) -> dict[str, Any]:
+def shown(row_checker: RowChecker, target: Target) -> dict[str, Any]:
     """Return all that is known of a file, in an order of its own."""
     hashes = row_checker.hashes
     return {
         "rows": (row_checker.rows, row_checker.usable),
-        "findings": row_checker.findings.for_target(place),
+        "findings": row_checker.findings.for_target(target),
         "hashes": sorted(
             zip(hashes.lines, hashes.prompts, hashes.answers, hashes.openings, strict=True)
         ),

@@ -115,9 +115,9 @@ messages = st.lists(
 
 @given(messages, messages, st.lists(fields), st.text(), fields)
 def test_no_value_that_readers_leave_alone_stops_it(
-    one: Any, two: Any, three: Any, four: Any, five: Any
+    first: Any, two: Any, three: Any, four: Any, five: Any
 ) -> None:
-    example = Example(kind="chat", messages=one, chosen=two, tools=three, text=four, extra=five)
+    example = Example(kind="chat", messages=first, chosen=two, tools=three, text=four, extra=five)
     for result in check(example, SFT):
         assert find_secrets(result.message) == []
 

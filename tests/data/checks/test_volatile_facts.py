@@ -15,7 +15,7 @@ from ftwizard.data.platforms import get_target
 from ftwizard.data.privacy import prefilter
 
 
-def found(answer: str, asked: str = "Tell me about it.", **more: Any) -> list[str]:
+def find(answer: str, asked: str = "Tell me about it.", **more: Any) -> list[str]:
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     row = Example(kind="chat", messages=[*turns, *more.pop("after", [])], **more)
     return [item.message for item in volatile_facts.check(row, get_target("trl-sft"))]
@@ -50,7 +50,7 @@ def found(answer: str, asked: str = "Tell me about it.", **more: Any) -> list[st
     ],
 )
 def test_facts_that_change(answer: str) -> None:
-    assert len(found(answer)) == 1
+    assert len(find(answer)) == 1
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_facts_that_change(answer: str) -> None:
     ],
 )
 def test_other_sentences(answer: str) -> None:
-    assert found(answer) == []
+    assert find(answer) == []
 
 
 def test_what_the_prompt_says_may_be_repeated() -> None:
     answer = "The Pro plan costs $29 per month."
-    assert found(answer, "The Pro plan is $29 monthly. What does it cost?") == []
-    assert found(answer, "The Pro plan is $19 monthly. What does it cost?")
+    assert find(answer, "The Pro plan is $29 monthly. What does it cost?") == []
+    assert find(answer, "The Pro plan is $19 monthly. What does it cost?")
 
 
 def test_what_tools_say_may_be_repeated() -> None:
@@ -86,14 +86,14 @@ def test_what_tools_say_may_be_repeated() -> None:
         {"role": "tool", "content": "{}"},
         {"role": "assistant", "content": "The current price is $29 per month."},
     ]
-    assert found("I look it up.", after=result) == []
+    assert find("I look it up.", after=result) == []
 
 
 def test_only_what_is_learnt_counts() -> None:
     old = [{"role": "assistant", "content": "It costs $29 per month.", "weight": 0}]
     new = [{"role": "user", "content": "And?"}, {"role": "assistant", "content": "Yes."}]
-    assert found("Hm.", after=[*old, *new]) == []
-    assert found("Hm.", asked="It costs $29 per month.") == []
+    assert find("Hm.", after=[*old, *new]) == []
+    assert find("Hm.", asked="It costs $29 per month.") == []
 
 
 def test_of_a_pair_the_chosen_answer_counts() -> None:
@@ -105,7 +105,7 @@ def test_of_a_pair_the_chosen_answer_counts() -> None:
 
 
 def test_the_finding_shows_the_words() -> None:
-    (message,) = found("It is yours for $29 per month.")
+    (message,) = find("It is yours for $29 per month.")
     assert message.startswith("an answer states a price (“$29 per month”)")
 
 

@@ -59,9 +59,9 @@ def test_any_text_is_one_or_the_other(text: str) -> None:
 
 
 @hypothesis.given(st.text(max_size=300), st.text(max_size=300))
-def test_any_configuration_has_a_file_name_of_its_own(one: str, other: str) -> None:
-    names = [datasets.slug(one), datasets.slug(other)]
-    assert (names[0] == names[1]) == (one == other)
+def test_any_configuration_has_a_file_name_of_its_own(first: str, other: str) -> None:
+    names = [datasets.slug(first), datasets.slug(other)]
+    assert (names[0] == names[1]) == (first == other)
     assert all(len(name) < 80 and "/" not in name and name.isascii() for name in names)
 
 

@@ -257,17 +257,17 @@ BAD = {
 @pytest.mark.usefixtures("block")
 @pytest.mark.parametrize("between", [", ", ",\n", ",\n  "], ids=["row", "lines", "margin"])
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("place", range(len(GOOD) + 1))
+@pytest.mark.parametrize("position", range(len(GOOD) + 1))
 def test_a_damaged_row_of_an_array_costs_itself(
-    path: Path, bad: str, place: int, between: str
+    path: Path, bad: str, position: int, between: str
 ) -> None:
     texts = [json.dumps(row) for row in GOOD]
-    texts.insert(place, bad)
+    texts.insert(position, bad)
     data = "[" + between[1:] + between.join(texts) + between[1:] + "]"
     result = decode_file(path, data.encode("latin-1"))
     assert [value for _, value in result if not isinstance(value, str)] == GOOD
     problems = [(line, value) for line, value in result if isinstance(value, str)]
-    first = 1 + place + (between != ", ")
+    first = 1 + position + (between != ", ")
     assert problems == [(first, BAD[bad])]
 
 

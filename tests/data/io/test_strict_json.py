@@ -131,12 +131,12 @@ def by_the_book(data: bytes) -> Any:
 
 @given(TEXTS, st.integers(0, 400), st.binary(max_size=2), st.booleans())
 def test_it_reads_what_a_slow_reader_reads(
-    text: str, place: int, change: bytes, changed: bool
+    text: str, position: int, change: bytes, changed: bool
 ) -> None:
     data = text.encode()
     if changed:
-        place %= len(data) + 1
-        data = data[:place] + change + data[place + len(change) :]
+        position %= len(data) + 1
+        data = data[:position] + change + data[position + len(change) :]
     try:
         wanted = by_the_book(data)
     except ValueError:

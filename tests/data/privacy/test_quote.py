@@ -40,13 +40,13 @@ def test_no_part_of_a_secret_is_quoted(limit: int) -> None:
     assert TOKEN[:12] not in quote(f"x {TOKEN} " + "y" * 10_000, limit)
 
 
-@pytest.mark.parametrize("place", ROWS)
+@pytest.mark.parametrize("location", ROWS)
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_secret_is_not_shown_wherever_it_stands(
-    place: str, form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    location: str, form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_text(json.dumps(ROWS[place]) + "\n")
+    file.write_text(json.dumps(ROWS[location]) + "\n")
     main(["check", str(file), "--target", "openai-sft", *form])
     shown = capsys.readouterr()
     assert TOKEN[4:16] not in shown.out + shown.err

@@ -317,16 +317,18 @@ def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_wh
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=month)
     result = {offer.name: offer for offer in inputs.compute_offers(basis, packaged())}
 
-    def said(name: str) -> str:
+    def text_of(name: str) -> str:
         text = cost_texts.format_detail(result[name], basis, star=False, width=300).plain
         return " ".join(text.split())
 
-    gpu = said("A100 40 GB on demand")
+    gpu = text_of("A100 40 GB on demand")
     assert "$2.74" in gpu and "$3.50" in gpu and "$2,555" in gpu
     assert gpu.count("other edition") == 4, "training, setting up, the month, an hour"
     assert "as of 2026-04 (! over 90 days old)" in gpu and "$3–6 for the training itself" in gpu
-    assert "from 946,297 other edition" in said("OpenAI GPT-4.1")
-    assert "since 2024-08-20" in said("OpenAI GPT-4o") and "since unknown" in said("OpenAI GPT-4.1")
+    assert "from 946,297 other edition" in text_of("OpenAI GPT-4.1")
+    assert "since 2024-08-20" in text_of("OpenAI GPT-4o") and "since unknown" in text_of(
+        "OpenAI GPT-4.1"
+    )
 
 
 def test_the_discount_halves_input_and_output_and_says_what_it_is() -> None:
@@ -455,7 +457,7 @@ def test_hostile_notes_sources_and_folders_are_data(
 def test_a_hostile_model_is_data() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         for name, bad in TEXTS.items():
-            report = make_report(**ESTIMATE | {"model": {"said": bad}})
+            report = make_report(**ESTIMATE | {"model": {"text_of": bad}})
             pilot.app.push_screen(CostsPage(counted().with_estimate(report), TODAY))
             await says(pilot, "4,500,000 tokens")
             shown = frame(pilot.app)
@@ -501,4 +503,4 @@ def test_without_a_gpu_the_own_provider_is_this_machine_where_that_is_advised(
     star = inputs.find_recommended(offers, basis)
     assert star and (star.name == "This machine") == machine
     own = next(item for item in offers if item.name == "This machine")
-    assert own.training is None and own.hours, "its price was not said"
+    assert own.training is None and own.hours, "its price was not text_of"

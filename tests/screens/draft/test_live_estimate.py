@@ -56,8 +56,8 @@ def test_memory_is_held_against_what_other_programs_leave() -> None:
 
 
 def test_the_method_goes_by_what_is_free_on_the_gpu_that_is_taken() -> None:
-    def method(one: Draft) -> Any:
-        return setting_values.get_advice(one, "lora")["method"]
+    def method(draft: Draft) -> Any:
+        return setting_values.get_advice(draft, "lora")["method"]
 
     small, large = card(12), card(80)
     assert method(draft(card(25.8))).value == "lora"
@@ -77,9 +77,9 @@ def rows(tmp_path: Path) -> str:
     return str(file)
 
 
-def probed(one: Draft, halved: int = 0) -> CachedProbe:
+def probed(draft: Draft, halved: int = 0) -> CachedProbe:
     """Remember a probe of the plan, as the command is told of it."""
-    with temporary_plan(one) as file:
+    with temporary_plan(draft) as file:
         plan = plan_file.load(Path(file))
     recipe = plan.recipe
     fits = probe_cache.with_batch(
@@ -120,19 +120,19 @@ def test_earlier_runs_come_before_what_is_worked_out(home: Path, rows: str) -> N
     assert recipe and recipe.time and "earlier" in recipe.time.source
 
 
-def estimated(one: Draft, **more: Any) -> Draft:
-    arrived = live_estimate.estimate_recipe(one)
+def estimated(draft: Draft, **more: Any) -> Draft:
+    arrived = live_estimate.estimate_recipe(draft)
     assert arrived and arrived.memory
     peak = msgspec.structs.replace(arrived.memory.peak, value=9e9, low=9e9, high=9e9)
     counted = msgspec.structs.replace(arrived.memory, peak=peak)
-    rated = msgspec.structs.replace(one.plan.recipe, learning_rate=2e-4)
+    rated = msgspec.structs.replace(draft.plan.recipe, learning_rate=2e-4)
     recipe = msgspec.json.decode(msgspec.json.encode(rated))
     document = {
         "parameters": 4 * 10**9, "recipe": recipe,
         "follows": msgspec.to_builtins(arrived), "memory": msgspec.to_builtins(counted),
         "probe": None, "parts": {"train": {"cut": 0, "kept": 7}}, **more,
     }  # fmt: skip
-    return one.with_estimate(make_report(**document))
+    return draft.with_estimate(make_report(**document))
 
 
 def test_what_was_estimated_of_this_very_plan_is_what_the_page_says() -> None:

@@ -28,7 +28,7 @@ def card(**more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def said(*readings: dict[str, Any], memory: float | None = None, most: int = 8, **more: Any) -> str:
+def show(*readings: dict[str, Any], memory: float | None = None, most: int = 8, **more: Any) -> str:
     progress = Progress()
     progress.gpu_memory = memory
     sample = {"t": 1000.0, "gpus": list(readings)}
@@ -45,11 +45,11 @@ def test_it_bears_whatever_stands_in_the_file(items: list[Any], most: int, width
 
 
 def test_where_the_keeper_does_not_know_the_run_says_what_is_its_own() -> None:
-    assert "run  5.0  others 15.0  free 60.0 GB" in said(card(), memory=5e9)
-    assert "used 20.0  free 60.0 GB" in said(card())
-    assert "run  3.0" in said(card(ours=3e9), memory=5e9)
+    assert "run  5.0  others 15.0  free 60.0 GB" in show(card(), memory=5e9)
+    assert "used 20.0  free 60.0 GB" in show(card())
+    assert "run  3.0" in show(card(ours=3e9), memory=5e9)
     # More than is in use on it is not held there.
-    assert "run " not in said(card(), memory=21e9)
+    assert "run " not in show(card(), memory=21e9)
 
 
 @pytest.mark.parametrize(("says", "shown"), [(True, "run  5.0"), (False, "used"), (None, "used")])
@@ -63,13 +63,13 @@ def test_memory_of_the_processors_is_none_of_a_gpu(says: bool | None, shown: str
 
 def test_of_several_gpus_the_run_is_on_the_one_of_its_plan() -> None:
     two = card(), card(index=1)
-    assert "run " not in said(*two, memory=5e9)
-    first, second = said(*two, memory=5e9, planned_gpu=1).split("\n")
+    assert "run " not in show(*two, memory=5e9)
+    first, second = show(*two, memory=5e9, planned_gpu=1).split("\n")
     assert "run " not in first and "run  5.0" in second
 
 
 def test_what_the_driver_keeps_for_itself_is_nobodys() -> None:
-    assert "run  5.0  others 14.0" in said(card(ours=5e9, memory_reserved=1e9))
+    assert "run  5.0  others 14.0" in show(card(ours=5e9, memory_reserved=1e9))
 
 
 @pytest.mark.parametrize(
@@ -86,27 +86,27 @@ def test_what_the_driver_keeps_for_itself_is_nobodys() -> None:
     ],
 )
 def test_each_state_in_its_words(more: dict[str, Any], words: str) -> None:
-    assert words in said(card(**more))
+    assert words in show(card(**more))
 
 
 def test_this_runs_gpu_then_those_in_trouble_then_the_busiest_are_shown() -> None:
     cards = [card(index=n, utilisation=10 * n, ours=0) for n in range(8)]
     cards[1]["ours"] = 5e9
     cards[2]["throttled"] = ["thermal"]
-    lines = said(*cards, most=4).split("\n")
+    lines = show(*cards, most=4).split("\n")
     assert [line[:5] for line in lines] == ["GPU 1", "GPU 2", "GPU 7", "and 5"]
     assert lines[-1] == "and 5 more GPUs, 0–60% utilization  z: GPUs only"
-    alone = said(*cards, most=4, alone=True).split("\n")
+    alone = show(*cards, most=4, alone=True).split("\n")
     assert alone[-1] == "and 5 more GPUs, 0–60% utilization"
 
 
 def test_alone_each_gpu_has_its_ten_minutes_in_a_line_of_its_own_where_there_is_room() -> None:
     cards = [card(index=0), card(index=1, lost=True), card(index=2, utilisation=None)]
-    first, history, lost, silent = said(*cards, most=6, alone=True).split("\n")
+    first, history, lost, silent = show(*cards, most=6, alone=True).split("\n")
     assert first.startswith("GPU 0  50% ") and "▄" not in first
     assert history.startswith("    10 min ") and history.endswith("▄") and len(history) == 156
     assert lost.startswith("GPU 1 ! lost") and silent.startswith("GPU 2  n/a")
-    assert len(said(*cards, most=5, alone=True).split("\n")) == 3
+    assert len(show(*cards, most=5, alone=True).split("\n")) == 3
 
 
 def test_history_is_the_mean_of_spans_that_lie_fixed_in_time() -> None:

@@ -67,12 +67,12 @@ def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def said(result: dict[str, Any]) -> str:
+def describe(result: dict[str, Any]) -> str:
     return texts.format_estimate(estimated().with_estimate(make_report(**result)), "").plain
 
 
 def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
-    words = said(document(CARD))
+    words = describe(document(CARD))
     for name in ("weights", "LoRA", "optimizer", "activations"):
         assert f" {name} " in words
     assert "): 16.0 GB (model and overhead 10.0 GB, LoRA 2.0 GB, optimizer 4.0 GB)" in words
@@ -80,7 +80,7 @@ def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
 
 def test_what_other_programs_hold_is_not_there_to_be_had() -> None:
     result = document(msgspec.structs.replace(CARD, used=20 * GB))
-    assert "✗ does not fit" in said(result) and "of 5.0 GB free of 25.0 GB" in said(result)
+    assert "✗ does not fit" in describe(result) and "of 5.0 GB free of 25.0 GB" in describe(result)
 
 
 MEASURED = Figure(value=12.5 * GB, unit="bytes", source="measured", as_of="2026-11-25")
@@ -88,7 +88,7 @@ MEASURED = Figure(value=12.5 * GB, unit="bytes", source="measured", as_of="2026-
 
 def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> None:
     result = document(CARD, measured=msgspec.to_builtins(MEASURED))
-    words = said(result)
+    words = describe(result)
     assert "✓ fits  12.5 GB of 25.0 GB" in words
     assert f"{'█' * (BAR_WIDTH // 2)}{'·' * (BAR_WIDTH // 2)}\n" in words, "half of it"
     assert "measured by a probe here on 2026-11-25; estimated" in words
@@ -100,7 +100,7 @@ def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
         measured(), probe_cache.with_batch(item, 2, 2), 1, 6, RunFigures()
     )
     result = document(CARD, probe=msgspec.to_builtins(probe))
-    assert "probe: batch size 2 fits in 4 kB; this one did not fit" in said(result)
+    assert "probe: batch size 2 fits in 4 kB; this one did not fit" in describe(result)
 
 
 def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
@@ -119,9 +119,9 @@ def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
 
 
 def test_why_it_was_not_counted_and_which_gpu_is_meant_are_said() -> None:
-    words = said(document(CARD, uncounted="Its tensors hide.", one_gpu="A run uses one GPU."))
+    words = describe(document(CARD, uncounted="Its tensors hide.", one_gpu="A run uses one GPU."))
     assert "Its tensors hide." in words and "A run uses one GPU." in words
-    without = said(ESTIMATE | {"memory": None, "uncounted": "Its tensors hide."})
+    without = describe(ESTIMATE | {"memory": None, "uncounted": "Its tensors hide."})
     assert "unknown for this kind of model" in without and "Its tensors hide." in without
 
 
@@ -158,7 +158,7 @@ def test_the_page_shows_no_key_that_does_nothing() -> None:
 
 def test_times_are_no_finer_than_they_are_known() -> None:
     time = {"value": 4000.0, "low": 1337.0, "high": 12_013.0, "unit": "s", "source": "estimated"}
-    assert "22 min – 3 h 20 min, ends" in said(document(CARD, time=time))
+    assert "22 min – 3 h 20 min, ends" in describe(document(CARD, time=time))
 
 
 def test_a_caution_about_the_model_stands_here_too() -> None:
