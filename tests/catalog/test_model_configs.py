@@ -202,7 +202,7 @@ def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "is broken"),
         ("", "is broken"),
@@ -212,9 +212,9 @@ def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
         ("{" + " " * 5_000_000 + "}", "more than any model needs"),
     ],
 )
-def test_a_broken_file_is_a_sentence(cache: Path, text: str, output: str) -> None:
+def test_a_broken_file_is_a_sentence(cache: Path, text: str, message: str) -> None:
     _cached(cache, "Qwen/Qwen3-8B", text)
-    with pytest.raises(FtwizardError, match=output) as caught:
+    with pytest.raises(FtwizardError, match=message) as caught:
         model_config.read_config("Qwen/Qwen3-8B")
     assert "config.json of Qwen/Qwen3-8B" in caught.value.message and caught.value.hint
 

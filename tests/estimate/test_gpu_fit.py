@@ -160,7 +160,7 @@ def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
     assert result.sentence.startswith("It fits")
 
 
-@pytest.mark.parametrize(("gib", "said"), [(80.0, "fits"), (7.5, "tight"), (4.0, "does not fit")])
+@pytest.mark.parametrize(("gib", "text"), [(80.0, "fits"), (7.5, "tight"), (4.0, "does not fit")])
 def test_the_range_decides(gib: float, text: str) -> None:
     memory = estimate_memory(SMALL, TrainingSetup(method="qlora", batch_size=1, length=512))
     assert judge_fit(memory, AvailableGpu(name="a GPU", memory=gib * GIB)) == text
@@ -292,7 +292,7 @@ def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gib", "judged", "said"),
+    ("gib", "judged", "text"),
     [
         (80, "fits", "It fits: it needs "),
         (0.1, "does not fit", "is large enough"),

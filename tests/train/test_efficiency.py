@@ -56,7 +56,7 @@ def test_products_of_a_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "recipe", "says"),
+    ("step_usage", "recipe", "says"),
     [
         (spent(real=32_800), Recipe(), "18% of computed tokens are padding. recipe.packing"),
         (spent(real=32_800), Recipe(packing=True), None),
