@@ -21,7 +21,16 @@ _TYPE_NAMES = {
 
 
 class SettingsError(FtwizardError):
-    """The text does not contain valid settings."""
+    """The text does not contain valid settings.
+
+    ``setting``: the dotted name of the setting that is wrong, if it is one; then the message is this
+    name and ``problem``.
+    """
+
+    def __init__(self, problem: str, hint: str = "", *, setting: str = "") -> None:
+        super().__init__(f"{setting} {problem}".lstrip(), hint)
+        self.problem = problem
+        self.setting = setting
 
 
 def read_text(path: Path) -> str:

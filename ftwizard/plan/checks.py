@@ -21,8 +21,8 @@ def check_plan(plan: Plan, deferred: Container[RiskName] = ()) -> None:
 
     ``deferred``: risks that the caller checks, because they depend on earlier runs.
     """
-    for problem, hint in _find_problems(plan):
-        raise SettingsError(problem, hint)
+    for error in _find_problems(plan):
+        raise error
     if not plan.has_validation and "no-validation" not in deferred:
         _require_allowed(
             plan,
@@ -63,23 +63,24 @@ def _require_allowed(plan: Plan, name: RiskName, problem: str, hint: str) -> Non
         raise FtwizardError(problem, f"{hint} Or pass --allow {name}.", DECLINED)
 
 
-def _find_problems(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Yield each problem in the plan and its fix."""
+def _find_problems(plan: Plan) -> Iterator[SettingsError]:
+    """Yield each problem in the plan."""
     for settings, is_valid, hint in _RULES:
         for setting in settings.split():
             value = operator.attrgetter(setting)(plan)
             if value is not None and not is_valid(value):
                 shown = f"{value:g}" if isinstance(value, float) else value
-                yield f"{setting} is {shown}.", hint
+                yield SettingsError(f"is {shown}.", hint, setting=setting)
     yield from _find_data_problems(plan)
     yield from _find_target_problems(plan.recipe)
     yield from _find_prompt_problems(plan.samples.prompts)
     names = [plan.data.files.train, plan.data.files.validation, plan.data.files.test]
     names += [plan.data.mix.rows, plan.model.name]
     if any("\0" in name for name in filter(None, names)):
-        yield "A file name has a NUL character.", "Remove it."
+        yield SettingsError("A file name has a NUL character.", "Remove it.")
     if not plan.model.name.strip():
-        yield "model.name is empty.", "Name a folder, or a model on the Hugging Face Hub."
+        hint = "Name a folder, or a model on the Hugging Face Hub."
+        yield SettingsError("is empty.", hint, setting="model.name")
 
 
 _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
@@ -109,58 +110,74 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 """Settings, what their values must be where they are set, and the fix."""
 
 
-def _find_data_problems(plan: Plan) -> Iterator[tuple[str, str]]:
+def _find_data_problems(plan: Plan) -> Iterator[SettingsError]:
     files, split, mix = plan.data.files, plan.data.split, plan.data.mix
     for part in ("validation", "test"):
         if getattr(files, part) and getattr(split, part):
-            yield (
+            yield SettingsError(
                 f"Both data.files.{part} and data.split.{part} are set.",
                 "Keep one: a separate file, or a share of the training file.",
             )
     if plan.validation_share + plan.test_share > 0.6:
-        yield "The split leaves too little to train on.", "Lower the shares in data.split."
+        yield SettingsError(
+            "The split leaves too little to train on.", "Lower the shares in data.split."
+        )
     if mix.rows != "general" and not mix.share:
-        yield (
-            "data.mix.rows is set, but data.mix.share is 0: nothing would be mixed in.",
+        yield SettingsError(
+            "is set, but data.mix.share is 0: nothing would be mixed in.",
             "Set data.mix.share to 0.05, or remove data.mix.",
+            setting="data.mix.rows",
         )
     for part in ("train", "validation", "test"):
         if getattr(files, part) == mix.rows:
-            yield (
-                f"data.mix.rows is the same file as data.files.{part}.",
+            yield SettingsError(
+                f"is the same file as data.files.{part}.",
                 "Name a different file, or general.",
+                setting="data.mix.rows",
             )
 
 
-def _find_target_problems(recipe: Recipe) -> Iterator[tuple[str, str]]:
+def _find_target_problems(recipe: Recipe) -> Iterator[SettingsError]:
     targets = recipe.target_modules
     if targets is None:
         return
     if not targets:
-        yield "recipe.target_modules is empty.", "Name at least one module, or remove it."
+        yield SettingsError(
+            "is empty.", "Name at least one module, or remove it.", setting="recipe.target_modules"
+        )
     if recipe.method == "full":
-        yield (
-            "recipe.target_modules is set, but a full fine-tune trains all weights.",
+        yield SettingsError(
+            "is set, but a full fine-tune trains all weights.",
             "Remove it, or set recipe.method to lora.",
+            setting="recipe.target_modules",
         )
     if "lm_head" in targets:
-        problem = "recipe.target_modules names lm_head, whose adapter TRL never trains."
-        yield problem, "Remove lm_head."
+        problem = "names lm_head, whose adapter TRL never trains."
+        yield SettingsError(problem, "Remove lm_head.", setting="recipe.target_modules")
 
 
-def _find_prompt_problems(prompts: tuple[str, ...] | str | None) -> Iterator[tuple[str, str]]:
+def _find_prompt_problems(prompts: tuple[str, ...] | str | None) -> Iterator[SettingsError]:
     if isinstance(prompts, tuple):
         if not prompts:
-            yield "samples.prompts is empty.", "Write one prompt, or remove it."
+            yield SettingsError(
+                "is empty.", "Write one prompt, or remove it.", setting="samples.prompts"
+            )
         if len(prompts) > MAX_SAMPLES:
-            yield (
-                f"samples.prompts has {len(prompts)} prompts.",
+            yield SettingsError(
+                f"has {len(prompts)} prompts.",
                 f"Keep at most {MAX_SAMPLES}: each is answered at every evaluation.",
+                setting="samples.prompts",
             )
         if not all(map(str.strip, prompts)):
-            yield "samples.prompts has an empty prompt.", "Write it, or remove it."
+            yield SettingsError(
+                "has an empty prompt.", "Write it, or remove it.", setting="samples.prompts"
+            )
     elif prompts is not None:
         if "\0" in prompts:
-            yield "samples.prompts has a NUL character.", "A file name cannot have one."
+            yield SettingsError(
+                "has a NUL character.", "A file name cannot have one.", setting="samples.prompts"
+            )
         if not prompts.strip():
-            yield "samples.prompts names no file.", "Name one, or remove it."
+            yield SettingsError(
+                "names no file.", "Name one, or remove it.", setting="samples.prompts"
+            )

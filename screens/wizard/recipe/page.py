@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from rich.text import Text
 from textual import events, work
@@ -30,6 +30,7 @@ from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.page import WizardPage
+from ftwizard.strict_yaml import SettingsError
 
 ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
 
@@ -161,6 +162,13 @@ class SettingRow(Horizontal):
         self.post_message(self.Changed(self))
 
 
+class Problem(NamedTuple):
+    """What keeps the page from being left, and the row of the setting that it is about."""
+
+    text: str
+    row: SettingRow | None = None
+
+
 class RecipePage(WizardPage):
     """Dismisses with a draft that names a model and how to train it."""
 
@@ -255,17 +263,25 @@ class RecipePage(WizardPage):
         if name != draft.plan.model.name:  # a run has another working directory
             draft = draft.with_plan(model=schema.Model(name=name))
         if not problem and not draft.plan.model.name:
-            problem = "Choose a model first: up and down select a suggestion, tab accepts it."
-        if not problem and not (
-            problem := await run_in_thread(setting_values.find_prompts_problem, draft)
+            problem = Problem(
+                "Choose a model first: up and down select a suggestion, tab accepts it."
+            )
+        if not problem and (
+            text := await run_in_thread(setting_values.find_prompts_problem, draft)
         ):
-            draft = setting_values.resolve_prompt_file(draft)
+            problem = Problem(text, self._find_row("samples.prompts"))
+        draft = draft if problem else setting_values.resolve_prompt_file(draft)
         while not problem:
             try:
                 check_plan(draft.plan, await _find_supported_risks(draft))
+            except SettingsError as error:
+                row = self._find_row(error.setting)
+                problem = Problem(
+                    f"{row.setting.label} {error.problem} {error.hint}" if row else error.text, row
+                )
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
-                    problem = error.text
+                    problem = Problem(error.text)
                 elif not await self.app.push_screen_wait(
                     TypedConfirm(error.message, *texts.MANY_EPOCHS)
                 ):
@@ -276,31 +292,26 @@ class RecipePage(WizardPage):
                 if self._read_rows() == read:  # else something was changed meanwhile
                     self.dismiss(Step(draft, 1))
                 return
-        if self._read_rows() != read:
-            return
-        row = self._row_of(problem)
-        self._problem = (
-            problem.replace(f"{row.setting.part}.{row.setting.name} ", f"{row.setting.label} ")
-            if row
-            else problem
-        )
+        if self._read_rows() == read:
+            self._show_problem(problem)
+
+    def _show_problem(self, problem: Problem) -> None:
+        self._problem = problem.text
         self._update_texts()
-        if row:
-            if row.setting.advanced:
+        if problem.row:
+            if problem.row.setting.advanced:
                 self.query_one(FoldedSection).action_turn(True)
-            self.call_after_refresh(row.field.focus)  # once it is expanded
+            self.call_after_refresh(problem.row.field.focus)  # once it is expanded
 
-    def _row_of(self, problem: str) -> SettingRow | None:
-        """Return the row that a problem is about."""
-        for row in self.query(SettingRow):
-            setting = row.setting
-            if problem.startswith((f"{setting.label}:", f"{setting.part}.{setting.name} ")):
-                return row
-        return None
+    def _find_row(self, name: str) -> SettingRow | None:
+        """Return the row of a setting, named as in a plan: ``recipe.rank``."""
+        rows = self.query(SettingRow)
+        return next((row for row in rows if f"{row.setting.part}.{row.setting.name}" == name), None)
 
-    def _read_rows(self) -> tuple[Draft, str]:
+    def _read_rows(self) -> tuple[Draft, Problem | None]:
         """Return the draft with the current values, and the first problem."""
-        draft, problem = self._draft, ""
+        draft = self._draft
+        problem: Problem | None = None
         name = self.query_one(FileInput).value
         if name != draft.plan.model.name:
             draft = draft.with_plan(model=schema.Model(name=name))
@@ -309,7 +320,7 @@ class RecipePage(WizardPage):
             try:
                 draft = setting_values.with_value(draft, row.setting, row.value)
             except ValueError as error:
-                problem = problem or str(error)
+                problem = problem or Problem(str(error), row)
         many = draft.plan.recipe.epochs > schema.MANY_EPOCHS
         return (draft if many else draft.allowing("many-epochs", False)), problem
 
@@ -338,10 +349,10 @@ class RecipePage(WizardPage):
         draft, problem = self._read_rows()
         # An invalid value has no preview, and the previous one no longer applies.
         part = self.query_one("#prospect", Static)
-        warning = Text.assemble(("→ ", "dim"), (problem, "dim"))
-        part.update(
-            warning if problem else live_estimate.format_prospect(draft, self.size.width - MARGINS)
-        )
+        if problem:
+            part.update(Text(f"→ {problem.text}", "dim"))
+        else:
+            part.update(live_estimate.format_prospect(draft, self.size.width - MARGINS))
         self.query_one("#reason", Static).update(self._format_reason(draft))
 
     def _format_reason(self, draft: Draft) -> Text:
