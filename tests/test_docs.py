@@ -15,6 +15,8 @@ PACKAGE = tuple(path.name for path in (ROOT / "ftwizard").iterdir() if path.is_d
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 CODE = re.compile(r"`([\w.-]+(?:/[\w.-]+)+/?|\w+\.py)`")
 
+NAME = re.compile(r"`(_?[A-Z][A-Z_]+|[A-Z][a-z]+[A-Z]\w+)(?:\([^`]*\))?`")
+
 
 def find_missing(document: Path) -> list[str]:
     """Return the links and paths of a document that lead nowhere."""
@@ -42,3 +44,12 @@ def find_missing(document: Path) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_path_in_the_documents_exists(document: Path) -> None:
     assert find_missing(document) == []
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_name_in_the_documents_for_developers_exists(document: str) -> None:
+    names = set(NAME.findall((ROOT / document).read_text()))
+    folders = [ROOT / name for name in ("ftwizard", "screens", "tests")]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text() for path in files)))
+    assert names and names <= words
