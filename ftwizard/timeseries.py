@@ -167,6 +167,10 @@ class Series:
         return (low, high) if low <= high else None
 
 
+DEFAULT_WEIGHT = 0.6
+"""Weight of a smoothed series; the first one of the monitor."""
+
+
 class Smoothed(Series):
     """Exponential moving average of the appended values, at the same x.
 
@@ -182,7 +186,7 @@ class Smoothed(Series):
 
     __slots__ = ("_masses", "_share", "_sums", "_weight")
 
-    def __init__(self, weight: float = 0.6, share: float = 0.02) -> None:
+    def __init__(self, weight: float = DEFAULT_WEIGHT, share: float = 0.02) -> None:
         """Raise ValueError unless 0 <= weight < 1 and 0 <= share <= 1."""
         if not (0 <= weight < 1 and 0 <= share <= 1):
             raise ValueError(f"invalid smoothing weight and share: {weight}, {share}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ftwizard.runs.store import RunStatus
 from tests.paths import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -54,3 +57,11 @@ def test_every_name_in_the_documents_for_developers_exists(document: str) -> Non
     words = set(re.findall(r"\w+", "\n".join(path.read_text() for path in files)))
     words |= {path.name for path in ROOT.iterdir()}
     assert names and not names - words
+
+
+def test_the_status_in_the_documents_has_the_fields_of_a_status() -> None:
+    text = (ROOT / "docs" / "json.md").read_text().partition("### The status of a run")[2]
+    example = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert list(example) == [
+        field.name for field in msgspec.structs.fields(RunStatus) if field.required
+    ]

@@ -13,7 +13,7 @@ from ftwizard.text import find_similar
 AMPERE = 8.0
 """Lowest compute capability with bf16 and with flash-attn 2 (its README)."""
 
-_GLUED = re.compile(r"\b(rtx|gtx|tesla|geforce)(?=\d)")
+_GLUED = re.compile(r"(\b(?:rtx|gtx|tesla|geforce)(?=\d)|\d(?=(?:ti|super)\b))")
 _SIZE = re.compile(r"\b(\d{2,3})\s*gi?b\b")
 """Gigabytes in a name: ``80GB``, ``80 GB``."""
 MIB = 2**20
@@ -23,7 +23,7 @@ _GENERIC = re.compile(
 )
 """Words in GPU names that do not identify a model."""
 _VARIANTS = frozenset(("mig", "laptop", "mobile", "max", "d", "ti", "super", "grid"))
-"""Words in names of GPU slices and of variants with another speed."""
+"""Words in names of GPU slices and of variants with another speed: such a card is another one."""
 _SIZE_TOLERANCE = 0.12
 """Largest relative difference between a size and the one as sold; beyond it, the GPU is another
 one. Drivers report up to 7.5% more (GiB for GB) and 5% less."""
@@ -92,9 +92,8 @@ def find_gpu(nvml_name: str | None, memory: int | None = None) -> GpuSpec | None
     """
     name = _GLUED.sub(r"\1 ", (nvml_name or "").lower())
     words = re.findall(r"[a-z]+\d*[a-z]*|\d+[a-z]*", name)
-    if _VARIANTS & set(words):
-        return None
-    matches = [spec for spec in cards() if set(spec.words) <= set(words)]
+    variants = _VARIANTS & set(words)
+    matches = [spec for spec in cards() if variants <= set(spec.words) <= set(words)]
     if not matches:
         return None
     alike = [spec for spec in matches if spec.words == matches[0].words]

@@ -48,7 +48,9 @@ class Limit:
 
     def describe_exhausted(self) -> str:
         """Return the message for a budget that is used up."""
-        return f"{self.name} is used up: {self._describe_use()}."
+        # Hours count in each attempt, dollars over all.
+        raise_it = " Raise it in plan.yaml to continue." if self.name == "budget.usd" else ""
+        return f"{self.name} is used up: {self._describe_use()}.{raise_it}"
 
     def describe_warning(self) -> str:
         """Return the message for a budget that will be used up soon."""

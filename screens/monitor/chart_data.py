@@ -17,7 +17,7 @@ from ftwizard.runs.progress import Progress
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import ChartLine, Mark
 from ftwizard.screens.monitor import readings
-from ftwizard.timeseries import Series, Smoothed
+from ftwizard.timeseries import DEFAULT_WEIGHT, Series, Smoothed
 
 Axis = Literal["step", "epoch", "minutes", "tokens"]
 Pane = Literal["all", "chart", "gpus"]
@@ -26,7 +26,7 @@ AXIS_NAMES: dict[Axis, str] = {
 }  # fmt: skip
 PANES: tuple[Pane, ...] = ("all", "chart", "gpus")
 """In the order that a key cycles through."""
-SMOOTHINGS = (0.6, 0.9, 0.97, 0.0)
+SMOOTHINGS = (DEFAULT_WEIGHT, 0.9, 0.97, 0.0)
 """EMA weights that a key cycles through; 0 draws only the raw values."""
 LOSS = "loss"
 NAMES = {
@@ -159,7 +159,7 @@ class ChartData:
         return derived
 
     def _smooth(self, name: str, raw: Series, progress: Progress) -> Series:
-        if name == LOSS and self.settings.smoothing == SMOOTHINGS[0]:
+        if name == LOSS and self.settings.smoothing == DEFAULT_WEIGHT:
             return progress.smoothed
         weight = self.settings.smoothing
         smooth = self._derive((name, weight), raw, lambda: Smoothed(weight))

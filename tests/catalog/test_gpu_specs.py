@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard.catalog import gpu_specs
 from ftwizard.catalog.gpu_specs import GpuSpec, cards, find_gpu, find_typed_gpu, nearest_gpu
 from ftwizard.cli import estimate
 from ftwizard.errors import USAGE, FtwizardError
@@ -171,3 +173,15 @@ def test_the_cards_that_are_asked_for_most_are_there() -> None:
     for wanted in ("H100 SXM", "H100 PCIe", "H200", "B200", "L40S", "L4", "A10G", "A6000",
                    "6000 Ada", "4090", "3090", "5090", "V100", "T4", "A40"):  # fmt: skip
         assert wanted in names
+
+
+def test_a_variant_is_found_where_it_is_an_entry_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = next(spec for spec in cards() if spec.words == ("3090",))
+    variant = msgspec.structs.replace(plain, name="GeForce RTX 3090 Ti", words=("3090", "ti"))
+    monkeypatch.setattr(gpu_specs, "cards", lambda: (variant, plain))
+    for name in ("NVIDIA GeForce RTX 3090 Ti", "rtx3090ti", "3090 ti"):
+        assert find_gpu(name) == variant
+    assert find_gpu("NVIDIA GeForce RTX 3090") == plain
+    assert find_gpu("NVIDIA GeForce RTX 3090 Ti Laptop GPU") is None

@@ -130,7 +130,9 @@ def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: 
     control = step(70)
     assert control.should_training_stop and control.should_save
     assert steering.end_reason == "stopped"
-    assert steering.message == "budget.usd is used up: $1.00 of $1.00 at a price."
+    assert steering.message == (
+        "budget.usd is used up: $1.00 of $1.00 at a price. Raise it in plan.yaml to continue."
+    )
     writer.close()
 
 

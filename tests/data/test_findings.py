@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.data.findings import MAX_CAUSES, MAX_SHOWN_LINES, FileFinding, Findings, RowFinding
-from ftwizard.data.platforms import get_target
+from ftwizard.data.platforms import get_target, severities
+from tests.paths import ROOT
 
 CODES = ("empty_assistant", "duplicate", "changing_facts", "weight")
 OPENAI = get_target("openai-sft")
@@ -82,3 +86,19 @@ def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
     (merged,) = parts.for_target(OPENAI)
     assert [cause.line for cause in merged.also] == [cause.line for cause in item.also]
     assert (merged.message, merged.lines, merged.count) == (item.message, item.lines, item.count)
+
+
+def list_causes() -> Iterator[str]:
+    """Yield the causes that the package's own text names in findings and row problems."""
+    for path in (ROOT / "ftwizard" / "data").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name):
+                cause = node.args[0]
+                if node.func.id in ("RowFinding", "RowProblem") and isinstance(cause, ast.Constant):
+                    yield str(cause.value)
+
+
+def test_every_cause_has_a_severity() -> None:
+    causes = set(list_causes())
+    assert len(causes) > 80
+    assert {cause.partition(".")[0] for cause in causes} <= severities().keys()

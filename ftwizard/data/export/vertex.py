@@ -24,8 +24,8 @@ from ftwizard.data.export.constraints import (
 from ftwizard.data.export.messages import Image, OtherPart, Text, Turn
 from ftwizard.data.export.openai import Row
 from ftwizard.data.export.tool_calls import decode_object, parse_arguments, require_call
-from ftwizard.data.json_schema import to_vertex_schema
 from ftwizard.data.platforms import Target
+from ftwizard.data.vertex_schema import to_vertex_schema
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(.*)", re.DOTALL)
 

@@ -25,7 +25,7 @@ from ftwizard.data.formats.fields import (
     without,
 )
 from ftwizard.data.formats.media import to_data_url, to_image_part
-from ftwizard.data.json_schema import to_json_schema
+from ftwizard.data.vertex_schema import to_json_schema
 
 Block = tuple[Literal["part", "call", "result"], dict[str, Any]]
 """A content part, a tool call in OpenAI's form, or a whole tool message."""
