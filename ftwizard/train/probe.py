@@ -8,11 +8,7 @@ needs in the folder, so that an attempt with a smaller batch starts with loading
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import shutil
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from itertools import accumulate, cycle, islice, pairwise
@@ -25,18 +21,18 @@ from transformers import TrainerCallback
 
 from ftwizard.estimate import batching, probe_cache, training_setup
 from ftwizard.estimate.probe_cache import ProbeMeasurements
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
-from ftwizard.runs.prediction import RunFigures
 from ftwizard.text import format_count
 from ftwizard.train import model_loading, peak_memory, predict, runtime, trainer
 from ftwizard.train.encoder import EncodedRow, Encoder
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
+from ftwizard.train.probe_runner import ProbeOutcome, exit_with_starter
 
 MAX_PASSES = 2
 """Forward passes per step. In the second, the gradients of the first are in memory; further passes
@@ -57,16 +53,6 @@ class ProbeSample(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[int]
     """Tokens of every training row."""
     validation_lengths: list[int]
-
-
-class ProbeOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The probe's entries of ``result.json``."""
-
-    measured: ProbeMeasurements
-    evaluations: int
-    """Evaluations of a training with the probed batch."""
-    predicted: RunFigures
-    """The estimates for that batch."""
 
 
 class StepTimer(TrainerCallback):
@@ -131,7 +117,7 @@ class StepTimer(TrainerCallback):
 def run(worker: Worker) -> WorkResult:
     """Measure the memory and speed of the folder's plan; the result is a ``ProbeOutcome``."""
     _prefer_for_oom_kill()
-    _exit_with_parent(worker.folder)
+    exit_with_starter(worker.folder)
     plan = plan_file.load(worker.folder.plan, begun=True)
     steps, recipe = int(worker.record.inputs["steps"]), plan.recipe
     sample = _load_sample(worker, plan, steps)
@@ -310,29 +296,6 @@ def _prefer_for_oom_kill() -> None:
     """Let the kernel kill the probe before any other program when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _exit_with_parent(folder: JobFolder) -> None:
-    """Exit and delete the folder when the parent process ends, which closes the pipe."""
-
-    def watch() -> None:
-        sys.stdin.buffer.read()
-        shutil.rmtree(folder.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.path.parent.rmdir()  # created for this probe, so empty now
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="starter").start()
-
-
-def halve(batch_size: int, accumulation: int) -> tuple[int, int]:
-    """Return the next smaller batch, with the accumulation for the same rows per optimizer step.
-
-    That is half the batch, or the largest divisor below it.
-    """
-    rows_per_step = batch_size * accumulation
-    smaller = next(size for size in range(batch_size // 2, 0, -1) if batch_size % size == 0)
-    return smaller, rows_per_step // smaller
 
 
 def effective_batch(batch_size: int, accumulation: int, sequences: int) -> tuple[int, int]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ import msgspec
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import probe_cache
+from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch
 from ftwizard.jobs.ending import determine_end_reason, read_done_event
@@ -27,14 +31,24 @@ from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import store
+from ftwizard.runs.prediction import RunFigures
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import command
-from ftwizard.train.probe import ProbeOutcome, halve
 
 ReportProgress = Callable[..., None]
 POLL_S = 0.2
 _NOT_PROGRESS = {"v", "t", "kind", "attempt", "phase"}
 MEMORY_REASONS = ("out_of_gpu_memory", "out_of_memory")
+
+
+class ProbeOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The probe's entries of ``result.json``."""
+
+    measured: ProbeMeasurements
+    evaluations: int
+    """Evaluations of a training with the probed batch."""
+    predicted: RunFigures
+    """The estimates for that batch."""
 
 
 class ProbeResult(ProbeOutcome, frozen=True, kw_only=True):
@@ -223,3 +237,26 @@ def exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def halve(batch_size: int, accumulation: int) -> tuple[int, int]:
+    """Return the next smaller batch, with the accumulation for the same rows per optimizer step.
+
+    That is half the batch, or the largest divisor below it.
+    """
+    rows_per_step = batch_size * accumulation
+    smaller = next(size for size in range(batch_size // 2, 0, -1) if batch_size % size == 0)
+    return smaller, rows_per_step // smaller
+
+
+def exit_with_starter(folder: JobFolder) -> None:
+    """In a probe's process: exit, and delete its folder, when its starter ends and so closes stdin."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        shutil.rmtree(folder.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.path.parent.rmdir()  # created for this probe, so empty now
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="starter").start()

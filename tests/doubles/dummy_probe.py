@@ -19,12 +19,12 @@ from ftwizard.jobs import worker
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.train import probe
+from ftwizard.train import probe_runner
 from tests.helpers.probes import measured
 
 
 def work(job: worker.Worker) -> worker.WorkResult:
-    probe._exit_with_parent(job.folder)
+    probe_runner.exit_with_starter(job.folder)
     recipe = plan_file.load(job.folder.plan, begun=True).recipe
     ends = os.environ.get("DUMMY_ENDS", "")
     job.phase("loading", what="model")

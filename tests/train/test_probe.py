@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.estimate import training_setup
-from ftwizard.train import probe
+from ftwizard.train import probe, probe_runner
 
 _lengths = st.lists(st.integers(1, 400), min_size=1, max_size=60)
 _batch = st.integers(1, 12)
@@ -46,16 +46,16 @@ def test_padding_only_adds(lengths: list[int], batch: int, seed: int) -> None:
 def test_the_optimizer_sees_the_same_rows_and_it_ends_at_one(batch: int, accumulation: int) -> None:
     whole = batch * accumulation
     while batch > 1:
-        smaller, more = probe.halve(batch, accumulation)
+        smaller, more = probe_runner.halve(batch, accumulation)
         assert smaller * more == whole and 2 * smaller <= batch
         batch, accumulation = smaller, more
     assert (batch, accumulation) == (1, whole)
 
 
 def test_a_batch_is_halved_where_it_can_be() -> None:
-    assert probe.halve(8, 2) == (4, 4)
-    assert probe.halve(6, 1) == (3, 2)
-    assert probe.halve(3, 2) == (1, 6)
+    assert probe_runner.halve(8, 2) == (4, 4)
+    assert probe_runner.halve(6, 1) == (3, 2)
+    assert probe_runner.halve(3, 2) == (1, 6)
 
 
 @given(_batch, st.integers(1, 8), st.integers(1, 60))
