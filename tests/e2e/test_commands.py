@@ -279,6 +279,7 @@ def test_a_stop_returns_when_nothing_lives_any_more(home: Path) -> None:
     assert "was stopped" in ok("stop", "one"), "a second stop of what has ended changes nothing"
 
 
+@pytest.mark.slow
 def test_a_second_stop_ends_it_at_once(home: Path) -> None:
     folder = start_run(home, "one", steps=5000, mode="deaf")
     until_step(folder, 3)

@@ -120,6 +120,7 @@ def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Pat
     assert "Tensors are counted for GPUs only, and there is none." in text
 
 
+@pytest.mark.slow
 def test_on_processors_memory_is_against_the_machines(tmp_path: Path, home: Path) -> None:
     document = as_json("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
     assert (
@@ -211,6 +212,7 @@ def test_several_cards_of_which_one_is_used(home: Path) -> None:
         assert done.returncode == 2 and output in done.stderr
 
 
+@pytest.mark.slow
 def test_rows_of_a_model_that_cannot_be_fetched_are_estimated_too(
     tmp_path: Path, home: Path
 ) -> None:
@@ -231,6 +233,7 @@ def test_rows_of_a_model_that_cannot_be_fetched_are_estimated_too(
     assert row["training"]["value"] == pytest.approx(cost["value"]) and row["setup"]["value"] == 2
 
 
+@pytest.mark.slow
 def test_a_gated_model_is_estimated_by_its_configuration(tmp_path: Path, home: Path) -> None:
     name = "meta-llama/Llama-3.1-8B-Instruct"
     plan = plan_of(tmp_path, Path(name))
@@ -305,6 +308,7 @@ def test_what_is_not_known_is_a_sentence(tmp_path: Path, home: Path) -> None:
     assert done.returncode == 2 and "Choose from: " in done.stderr
 
 
+@pytest.mark.slow
 def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, home: Path) -> None:
     tiny = make_tiny(tmp_path / "tiny")
     plan = plan_of(tmp_path, tiny, epochs=5, learning_rate=0.01)
@@ -317,6 +321,7 @@ def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, ho
     assert refused.returncode == 3 and "--allow many-epochs" in refused.stderr
 
 
+@pytest.mark.slow
 def test_modules_that_a_model_lacks_are_said_by_its_configuration(
     tmp_path: Path, home: Path
 ) -> None:

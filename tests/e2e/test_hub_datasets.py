@@ -148,6 +148,7 @@ print(json.dumps([found, raised]))
     ]
 
 
+@pytest.mark.slow
 def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str, str]) -> None:
     hub.page = 2
     commit = hub.add("owner/chat", {
@@ -328,6 +329,7 @@ def test_a_repository_reaches_nothing_outside_itself(
     assert not marker.exists() and kept(where) == []
 
 
+@pytest.mark.slow
 def test_without_the_hub_a_copy_serves(hub: Hub, where: dict[str, str]) -> None:
     hub.add("owner/chat", {"train.jsonl": jsonl(ROWS), "test.jsonl": jsonl(ROWS)})
     (first,) = locate(where, "owner/chat")

@@ -212,6 +212,7 @@ def test_a_killed_keeper_ends_nothing(tmp_path: Path) -> None:
     assert (status.end_reason, status.exit_code) == ("stopped", 1)
 
 
+@pytest.mark.slow
 def test_without_a_keeper_a_deaf_command_is_still_ended(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
@@ -253,6 +254,7 @@ def test_a_stop_of_another_attempt_is_void(tmp_path: Path) -> None:
     assert until_ended(folder).end_reason == "finished"
 
 
+@pytest.mark.slow
 def test_a_hung_command_is_ended_after_its_grace(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="hang"))
     until_step(folder, 5)
@@ -264,6 +266,7 @@ def test_a_hung_command_is_ended_after_its_grace(tmp_path: Path) -> None:
     assert time.monotonic() - asked >= 1
 
 
+@pytest.mark.slow
 def test_a_kill_does_not_wait_for_the_grace(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
@@ -335,7 +338,7 @@ def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
 ) -> None:
     """Keeper and command are gone, strangers have their pids, and a leftover holds the lock."""
     monkeypatch.setattr(status, "KILL_AFTER_TERM_S", 0.1)
-    folder = make_run(home, "start_one")
+    folder = make_run(home, "one")
     folder.events.unlink()
     strangers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
     dead = [identity.from_pid(stranger.pid) for stranger in strangers]

@@ -93,6 +93,7 @@ def test_what_rows_hold_is_shown_and_not_obeyed(tiny: Path, tmp_path: Path) -> N
     assert text.count("‹") == 1
 
 
+@pytest.mark.slow
 def test_check_counts_as_the_model_is_trained(tiny: Path, data: Path) -> None:
     document: dict[str, Any] = as_json("check", data, "--model", tiny, "--max-length", 200)
     masked = as_json("mask", data, "--model", tiny, "--max-length", 200)

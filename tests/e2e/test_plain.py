@@ -158,6 +158,7 @@ def test_a_model_that_is_not_there_leads_back_to_the_model(tmp_path: Path, rows:
         assert "1. /nowhere/at/all" in wizard.screen()
 
 
+@pytest.mark.slow
 @needs_tmux
 def test_a_terminal_that_is_taken_away_leaves_the_run_going(
     tmp_path: Path, rows: Path, tiny: Path, home: Path

@@ -159,6 +159,7 @@ async def go_through_rows(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
 
 
+@pytest.mark.slow
 def test_rows_in_a_file_of_such_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / NAME
     (folder / NAME).mkdir(parents=True)

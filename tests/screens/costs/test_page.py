@@ -125,6 +125,7 @@ def test_frame_of_a_volume_that_is_asked_for() -> None:
     assert_frame("costs-volume-80x24", on_page(counted(), (80, 24), play))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(60, 16), BIG])
 def test_every_real_offer_is_reached_and_said_in_full(size: tuple[int, int]) -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
@@ -430,6 +431,7 @@ def test_ones_own_price_counts_with_its_source() -> None:
     assert "$9.00" in shown and "your own" in shown
 
 
+@pytest.mark.slow
 def test_hostile_notes_sources_and_folders_are_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,7 +459,7 @@ def test_hostile_notes_sources_and_folders_are_data(
 def test_a_hostile_model_is_data() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         for name, bad in TEXTS.items():
-            report = make_report(**ESTIMATE | {"model": {"text_of": bad}})
+            report = make_report(**ESTIMATE | {"model": {"said": bad}})
             pilot.app.push_screen(CostsPage(counted().with_estimate(report), TODAY))
             await says(pilot, "4,500,000 tokens")
             shown = frame(pilot.app)

@@ -278,6 +278,7 @@ def test_a_small_window_and_back(story: Story) -> None:
         watch((80, 24), there_and_back)
 
 
+@pytest.mark.slow
 def test_a_storm_of_sizes(story: Story) -> None:
     story.train(250)
     story.machine()

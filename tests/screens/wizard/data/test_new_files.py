@@ -177,6 +177,7 @@ def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
     on_page(draft_of(str(rows)), (100, 30), play)
 
 
+@pytest.mark.slow
 def test_the_real_mask_of_a_row(rows: Path, tmp_path: Path) -> None:
     model = make_tiny(tmp_path)
 

@@ -195,6 +195,7 @@ async def to_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "")
     await pilot.pause(review.MIN_READ_S)
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
     rows: Path, tiny: Path, home: Path
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
     assert (home / f"plans/{names[0]}.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_many_epochs_that_were_insisted_on_stand_in_the_plan(rows: Path, tiny: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await to_review(pilot, rows, tiny, "5")
@@ -233,6 +235,7 @@ def test_many_epochs_that_were_insisted_on_stand_in_the_plan(rows: Path, tiny: P
     assert "epochs: 5" in shown
 
 
+@pytest.mark.slow
 def test_rows_that_were_corrected_are_read_again_by_enter(rows: Path) -> None:
     good = rows.read_text()
     rows.write_text(good + '\n{"instruction": 1}')
