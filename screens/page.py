@@ -42,7 +42,9 @@ class HelpDialog(Dialog[None]):
                 descriptions.add(binding.description)
                 keys.append(f"{below.app.get_key_display(binding):>10}  ", "bold")
                 keys.append(f"{binding.description}\n")
-        super().__init__(Text.assemble((title, "bold"), ("   esc closes", "dim")), below.HELP, keys)
+        super().__init__(
+            Text.assemble((title, "bold"), ("   esc closes", "dim")), below.help_text, keys
+        )
 
 
 class Page(BaseScreen[ScreenResultType]):
@@ -93,6 +95,11 @@ class Page(BaseScreen[ScreenResultType]):
     def _format_top(self) -> Text:
         suffix = "   slow connection" if getattr(self.app, "slow", False) else ""
         return self.top_line().append(suffix, "dim")
+
+    @property
+    def help_text(self) -> str:
+        """Return the text behind ``?``."""
+        return self.HELP
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:

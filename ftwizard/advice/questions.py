@@ -57,7 +57,7 @@ FIT = Question(
 QUESTIONS = (
     Question(
         "data", "May the training data leave this machine?", "May the data leave?",
-        "It decides which providers are possible.",
+        "Your answer decides which providers are possible.",
         (
             Option("stay", "No, it stays here", "the data must stay on this machine"),
             Option("own-cloud", "Only to our own cloud", "the data may go to your own cloud account only"),

@@ -230,7 +230,9 @@ def _rate_warnings(
 
 
 def format_learning_rate(rate: float) -> str:
-    """Format a learning rate as in a plan: ``2e-4``."""
+    """Format a learning rate as in a plan: ``2e-4``, and 0 or one from 0.1 as a plain number."""
+    if not 0 < rate < 0.1:
+        return f"{rate:g}"
     digits, _, power = f"{rate:.2e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 

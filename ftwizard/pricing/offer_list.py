@@ -226,5 +226,5 @@ def _describe_end(alive: Deprecation) -> str:
         words.append(f"no new jobs from {until.date}{'' if same_source else f' {until.citation}'}")
     if ends:
         words.append(f"the tuned model shuts down on {ends.date} {ends.citation}")
-    text = "; ".join(words if since else [*words, "start of availability unknown"])
+    text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]}."

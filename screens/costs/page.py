@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from ftwizard.catalog.prices import Prices
+from ftwizard.pricing import machine_rate
 from ftwizard.pricing.monthly import HOURS
 from ftwizard.pricing.offer import Offer, PricingQuery, Volume
 from ftwizard.screens import palette
@@ -77,10 +78,11 @@ class CostsPage(Page[Draft]):
         "the selected line. Prices change, so check the provider's page before you pay. “unknown” "
         "does not mean free; “–” means not billed. in/M and out/M are US dollars per million tokens "
         "of the tuned model.\n\n"
-        "Where two editions differ by more than 20%, the range covers both. Put your own prices "
-        "into prices.toml in the settings folder. Sorting uses the likely amount. Unknown values "
+        "An edition is a dated price list: the current one, or that of April 2026. Where the two "
+        "differ by more than 20%, the range covers both. Put your own prices into {prices}. Sorting uses the likely amount. Unknown values "
         "come after known ones, and offers that have ended come last.\n\n"
-        "h sets the hourly price of your own machine, which no price list has."
+        "h sets the hourly price of your own machine, which no price list has. d applies OpenAI's "
+        f"discount for data sharing. {text.SHARING_NOTE}"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort", "sort"),
@@ -186,11 +188,22 @@ class CostsPage(Page[Draft]):
         self._compute()
         self._show()
 
+    @property
+    def help_text(self) -> str:
+        return self.HELP.format(prices=machine_rate.shown_file())
+
     def action_back(self) -> None:
-        self.dismiss(self._draft)
+        """Close the plot where it replaces the details, else the page."""
+        if self.has_class("plotted") and self.check_action("plot", ()):
+            self.action_plot()
+        else:
+            self.dismiss(self._draft)
 
     def action_plot(self) -> None:
         """Toggle between plot and details where only one fits."""
+        if not self.has_class("plotted") and (reason := self.query_one(Chart).empty):
+            self.notify(f"No plot: {reason}.", markup=False)
+            return
         self.toggle_class("plotted")
         self.refresh_bindings()
         self.call_after_refresh(self._show_details)
@@ -202,8 +215,9 @@ class CostsPage(Page[Draft]):
             self.notify(message, severity="warning", markup=False)
             return
         self._basis = self._basis.with_query(share_data=not self._basis.query.share_data)
-        if self._basis.query.share_data:
-            self.notify(text.SHARING_NOTE, markup=False)
+        self.app.clear_notifications()
+        on = self._basis.query.share_data
+        self.notify(text.SHARING_ON if on else text.SHARING_OFF, markup=False)
         self._compute()
         self._show()
 
@@ -264,6 +278,7 @@ class CostsPage(Page[Draft]):
             star = chosen == self._recommended
             pane.show(text.format_detail(offer, self._basis, star=star, width=width))
         drawn = build_plot(offer, self._offers, self._basis.query)
+        self.set_class(bool(drawn.empty), "plotless")
         chart.empty = drawn.empty
         chart.show(drawn.lines, drawn.marks)
 

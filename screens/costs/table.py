@@ -253,6 +253,6 @@ COLUMNS: dict[ColumnId, Column] = {
             True,
         ),
         Column("weights", "weights", lambda offer: _WEIGHTS[offer.weights], "by weight ownership"),
-        Column("until", "until", _format_until, "by end date"),
+        Column("until", "closes", _format_until, "by end date"),
     )
 }

@@ -30,6 +30,9 @@ SHARING_NOTE = (
     "the organization settings before you create the job. The discount applies to standard and batch training."
 )
 
+SHARING_ON = "OpenAI's discount is on. Enable data sharing before you create the job."
+SHARING_OFF = "OpenAI's discount is off."
+
 
 def format_heading(basis: Basis, order: Order, *, own_left_out: bool) -> Text:
     """Describe the table's data, prices and order in two lines."""
@@ -60,7 +63,7 @@ def format_detail(offer: Offer, basis: Basis, *, star: bool, width: int) -> Text
     text.append("\n")
     for code, note in offer.coded_notes:
         if code == "end":
-            name = "until" if offer.tunable else "why"
+            name = "closes" if offer.tunable else "why"
             text.append(f"{name:<{NAME_WIDTH}}", "dim").append(f"{make_visible(note, 600)}\n")
     for name, words, source in _list_figures(offer, basis):
         text.append(f"{name:<{NAME_WIDTH}}", "dim").append(words)
@@ -79,12 +82,15 @@ def _list_figures(offer: Offer, basis: Basis) -> Iterator[FigureLine]:
         yield from _list_monthly(offer, basis.query, basis.query.volume)
     if offer.provider != "local":
         yield from _list_inference(offer, today)
-        since = offer.since
-        yield "since", since.date if since else UNKNOWN, since.source if since else ""
+        if since := offer.since:
+            yield "since", since.date, since.source
     elif offer.hosting:
         words = f"{format_unit_price(offer.hosting)} while it runs"
         yield from _list_editions(offer, today, "serving", "hosting", format_unit_price, words)
-    yield "weights", f"{_DOWNLOAD[offer.weights]}: {make_visible(offer.owner, 200)}", ""
+    if offer.card and offer.model:
+        yield "model", f"the figures are for {make_visible(offer.model, 100)}", ""
+    owner = "" if offer.weights == "yes" else f": {make_visible(offer.owner, 200)}"
+    yield "weights", f"{_DOWNLOAD[offer.weights]}{owner}", ""
 
 
 def _list_editions(

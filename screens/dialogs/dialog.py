@@ -79,20 +79,25 @@ def format_keys(*keys: tuple[str, str]) -> Text:
     return Text(" " * 5).join(parts)
 
 
-class ErrorDialog(Dialog[None]):
-    """Shows an error with its fix until it is closed."""
+class NoticeDialog(Dialog[None]):
+    """Shows a text until it is closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter", "dismiss", "close", show=False),
     ]
     BOX = VerticalScroll
 
+    def __init__(self, title: Text, details: str) -> None:
+        super().__init__(title, details, keys=[("enter", "closes")])
+
+
+class ErrorDialog(NoticeDialog):
+    """Shows an error with its fix until it is closed."""
+
     def __init__(self, error: FtwizardError) -> None:
         message = make_visible(error.message, 1500)
         super().__init__(
-            Text.assemble(("✗ ", f"bold {palette.BAD}"), message),
-            make_visible(error.hint, 1000),
-            keys=[("enter", "closes")],
+            Text.assemble(("✗ ", f"bold {palette.BAD}"), message), make_visible(error.hint, 1000)
         )
 
 

@@ -80,18 +80,20 @@ class TypedConfirm(Dialog[bool]):
         self._phrase = phrase
 
     def body(self) -> ComposeResult:
-        yield TextInput(placeholder=self._phrase, max_length=100)
+        yield TextInput(max_length=100)
         yield Static(id="wrong", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if event.value.strip().lower() == self._phrase:
+        typed = event.value.strip().lower()
+        if typed == self._phrase:
             self.dismiss(True)
-        else:
-            event.input.value = ""
-            self.query_one("#wrong", Static).update(
-                Text.assemble(("✗ ", palette.BAD), "No match. Try again, or press esc to go back.")
-            )
+            return
+        event.input.value = ""
+        problem = f"{'No match. ' if typed else ''}Type the words above"
+        self.query_one("#wrong", Static).update(
+            Text.assemble(("✗ ", palette.BAD), f"{problem}, or press esc to go back.")
+        )
 
 
 class ChooseDialog(Dialog[str | None]):

@@ -80,8 +80,9 @@ def _change_table(
     if basis.private:
         prompter.note(f"Not available: {basis.private}. {text.SHARING_NOTE}")
         return basis, order
-    prompter.note(text.SHARING_NOTE)
-    return basis.with_query(share_data=not basis.query.share_data), order
+    on = not basis.query.share_data
+    prompter.note(text.SHARING_NOTE if on else text.SHARING_OFF)
+    return basis.with_query(share_data=on), order
 
 
 def _print_table(

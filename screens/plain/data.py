@@ -106,10 +106,10 @@ def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
         by_id = selection.list_subjects(draft.checked)
         first = [id for id, subject in by_id.items() if subject.row][:MAX_SHOWN_ROWS]
         with_rows = [id for id, subject in by_id.items() if subject.lines]
-        options = [(CONTINUE, "no, continue")]
+        options = [(CONTINUE, "continue")]
         options += [(id, _format_label(by_id[id])) for id in (*first, *with_rows)]
-        options.append((OTHER, "no, but fix, split or convert them, or see their lengths"))
-        chosen = prompter.choose("Look at a row?", options)
+        options.append((OTHER, "fix, split or convert the rows, or see their lengths"))
+        chosen = prompter.choose("What next?", options)
         if chosen == CONTINUE:
             return draft
         if chosen == OTHER:
@@ -124,11 +124,11 @@ def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
 
 def _format_label(subject: Subject) -> str:
     if row := subject.row:
-        return f"row {row.line:,}: {row_text.summarize(row.example)}"
+        return f"show row {row.line:,}: {row_text.summarize(row.example)}"
     assert subject.finding is not None
     shown, count = min(MAX_SHOWN_ROWS, len(subject.lines)), subject.finding.count
     first = f"the first {shown} of {count:,} rows" if shown < count else format_count(count, "row")
-    return f"{report_text.format_title(subject.finding)}: {first}"
+    return f"show {report_text.format_title(subject.finding)}: {first}"
 
 
 def _print_rows(prompter: Prompter, draft: Draft, subject: Subject) -> None:

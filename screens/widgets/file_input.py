@@ -83,8 +83,10 @@ class FileInput(Vertical):
         return self.query_one(Input).value.strip()
 
     def put(self, value: str) -> None:
-        """Set the text."""
-        self.query_one(Input).value = value
+        """Set the text, with the cursor at its end."""
+        line = self.query_one(Input)
+        line.value = value
+        line.cursor_position = len(value)
 
     def fold(self, folded: bool) -> None:
         """Hide the suggestions, or show them again."""

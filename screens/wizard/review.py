@@ -36,7 +36,8 @@ class ReviewPage(WizardPage):
     HELP = (
         "Nothing is saved yet. Enter saves the plan under the name above and starts the run, which "
         "keeps running without this window.\n\n"
-        "The command below does the same without the wizard, here or on another machine."
+        "Once the plan is saved, the command below starts it without the wizard. For another "
+        "machine, copy the plan and its data there, and change the paths in the plan."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "save and start", key_display="enter", priority=True),

@@ -166,7 +166,9 @@ def test_what_must_be_insisted_on() -> None:
     assert recipe_advice.warnings(Recipe(), None) == ()
 
 
-@pytest.mark.parametrize(("rate", "words"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.1, "1e-1")])
+@pytest.mark.parametrize(
+    ("rate", "words"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.1, "0.1"), (0.0, "0"), (5.0, "5")]
+)
 def test_rates_in_words(rate: float, words: str) -> None:
     assert recipe_advice.format_learning_rate(rate) == words
 

@@ -44,7 +44,7 @@ def to_the_recipe(rows: Path) -> tuple[Answer, ...]:
     return (
         *TO_THE_PATH,
         Answer("Data file", (str(rows),), str(rows)),
-        Answer("Look at a row?"),
+        Answer("What next?"),
         Answer("Validation data"),
     )
 
@@ -126,12 +126,12 @@ def test_back_keeps_answers_and_wrong_ones_are_asked_again(
         wizard.keys("none.jsonl", "Enter")
         wizard.wait("There is no such file: none.jsonl")
         wizard.keys(*(() if numbered else ("C-u",)), rows.name, "Enter")
-        wizard.ask("Look at a row?")
+        wizard.ask("What next?")
         wizard.keys(*(("b", "Enter") if numbered else ("Escape",)))
         wizard.ask("Data file")
         wizard.wait(rf"Data file .*{rows.name}.*\s*$")
         wizard.answer(Answer("Data file"))
-        wizard.ask("Look at a row?")
+        wizard.ask("What next?")
         if numbered:
             wizard.keys("77", "Enter")
             wizard.wait(r"“77” is not a number from 1 to 7")
@@ -267,7 +267,7 @@ def test_nothing_of_the_rows_is_obeyed(
         item.wait(question)  # it is converted
         time.sleep(0.5)
         item.type(b"\r")
-    item.wait(b"Look at a row?")
+    item.wait(b"What next?")
     time.sleep(0.5)
     item.type(b"2\r" if numbered else b"\x1b[B\r")
     item.wait(b"assistant")

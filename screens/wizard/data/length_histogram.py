@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ftwizard.data import platforms
 from ftwizard.data.documents import DataReport
+from ftwizard.plan.schema import Recipe
 from ftwizard.screens import palette
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.wizard.data.row_text import count_characters
@@ -44,7 +45,9 @@ class RowLengths:
 def get_lengths(report: DataReport, draft: Draft) -> RowLengths | None:
     """Return the row lengths with the limit of recipe or target."""
     if draft.target == "trl-sft":
-        return build_lengths(report, draft.plan.recipe.max_length, "the recipe's max length")
+        length = draft.plan.recipe.max_length
+        whose = "the default" if length == Recipe().max_length else "the recipe's"
+        return build_lengths(report, length, f"{whose} max length")
     return build_lengths(
         report, platforms.get_target(report.target).max_tokens, "the target's limit"
     )
@@ -112,7 +115,7 @@ def format_figures(lengths: RowLengths) -> Text:
         over = 0
     if over is not None:
         rows = f"{format_count(over, 'row exceeds', 'rows exceed')}" if over else "no row exceeds"
-        text.append(f"\n{rows} {lengths.whose} {lengths.limit:,}")
+        text.append(f"\n{rows} {lengths.whose} of {lengths.limit:,}")
     return text
 
 

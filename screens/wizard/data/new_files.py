@@ -12,11 +12,15 @@ from rich.text import Text
 from ftwizard.data import platforms
 from ftwizard.data.documents import Conversion, DataReport, Repairs
 from ftwizard.plan import schema
+from ftwizard.screens.dialogs.dialog import NoticeDialog
 from ftwizard.screens.draft.drafts import SHARES, Draft, format_path
 from ftwizard.screens.draft.suggestions import suggest_name
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check, report_text
 from ftwizard.text import format_count, make_visible
+
+SECRET = "secret"
+"""Code of the finding for a possible secret."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def build_fix(draft: Draft) -> FileCommand:
         f"Fixing {make_visible(format_path(files.train), 50)}",
         ("check", *data_check.build_target_args(draft.plan, draft.target, files.train)),
         ("--fix",),
-        "Nothing needed fixing.",
+        "Nothing was changed.",
         files.validation,
     )
 
@@ -82,6 +86,17 @@ def build_split(draft: Draft) -> FileCommand:
         (*argv, *(("--allow", "skip-bad-rows") if bad else ())),
         ("--out-train", "--out-validation"),
     )
+
+
+def build_unchanged_notice(draft: Draft, changes: Repairs) -> NoticeDialog:
+    """Build the notice that a fix changed no row, so that the new file is not needed."""
+    text = (
+        f"{make_visible(format_path(changes.out), 200)} has the same rows as your file and is not "
+        "needed. Your file is still the one in use."
+    )
+    if draft.checked and any(finding.code == SECRET for finding in draft.checked.findings):
+        text += "\nSecrets are kept. To replace them: ftwizard check FILE --fix OUT --redact"
+    return NoticeDialog(Text.assemble(report_text.MARKS["ok"], ("Nothing to fix", "bold")), text)
 
 
 def build_conversion(draft: Draft, target: str) -> FileCommand:

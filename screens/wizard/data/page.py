@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ftwizard.data.documents import DataReport
+from ftwizard.data.documents import DataReport, Repairs
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
@@ -140,6 +140,11 @@ class DataFields(Vertical):
         self.query_one(Choice).value = OWN_FILE
         self.validation.put(file)
 
+    def set_share(self, share: str) -> None:
+        """Use a share of the rows, not a separate file."""
+        self.query_one(Choice).value = share
+        self.validation.put("")
+
     def say(self, verdict: Text) -> None:
         self.query_one("#verdict", Static).update(verdict)
 
@@ -155,9 +160,9 @@ class DataPage(WizardPage):
 
     STEP = 1
     HELP = (
-        "Name your data file, or a dataset on the Hugging Face Hub as owner/name. Append "
-        "/configuration or :split if you do not want train. A dataset is downloaded once and kept "
-        "as a file. Up and down select a suggestion, tab accepts it.\n\n"
+        "Name your data file, or a dataset on the Hugging Face Hub as owner/name. Its "
+        "train split is used. For another, append :split; for a configuration, /configuration. A "
+        "dataset is downloaded once and kept as a file. Up and down select a suggestion, tab accepts it.\n\n"
         "Enter reads the file. Findings are listed with the number of rows they affect: ✗ unusable, "
         "! usable but probably a mistake, · worth knowing. Enter on a finding shows its rows. Enter "
         "on the line with the arrow continues.\n\n"
@@ -189,6 +194,8 @@ class DataPage(WizardPage):
         """The focus and the validation file when reading began."""
         self._read_validation = format_path(draft.plan.data.files.validation or "")
         """The validation file that was read with the data; empty if none was."""
+        self._split_off: tuple[str, str] | None = None
+        """The validation file that a split made, and the share before; it belongs to this data."""
 
     def body(self) -> ComposeResult:
         yield DataFields(self._draft)
@@ -225,9 +232,18 @@ class DataPage(WizardPage):
         name = self._fields.rows.value
         if name != self._named:
             self._named = name
+            self._drop_split_off()
             files = msgspec.structs.replace(self._draft.plan.data.files, train=name)
             self._draft = self._draft.with_data(format="auto").with_check(files, None)
             self._cancel()
+
+    def _drop_split_off(self) -> None:
+        """Return to the share before the split: its validation rows are of the previous data."""
+        if self._split_off is None:
+            return
+        (file, share), self._split_off = self._split_off, None
+        if self._fields.validation_file == file:
+            self._fields.set_share(share)
 
     @on(FileInput.Edited, "#own-file")
     @on(Choice.Changed)
@@ -369,12 +385,21 @@ class DataPage(WizardPage):
             return
         if command.unchanged:
             changes = new_files.read_changes(document)
+            if isinstance(changes, Repairs) and not (changes.changed or changes.left_out):
+                await self.app.push_screen_wait(
+                    new_files.build_unchanged_notice(self._draft, changes)
+                )
+                return
             heading = new_files.format_written(changes, names[0])
             account = new_files.format_changes(changes, command.unchanged)
             result = ResultDialog(heading, account, "use the new file", "keep the old one")
             if not await self.app.push_screen_wait(result):
                 return
         files = command.get_files(names)
+        if len(names) > 1:
+            share = self._fields.share
+            before = share if share != OWN_FILE else SHARES[0][0]
+            self._split_off = (format_path(names[1]), before)
         self._named = format_path(files.train)
         self._fields.rows.put(self._named)
         if files.validation is not None:

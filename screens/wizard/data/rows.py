@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -30,6 +31,8 @@ from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard.data import data_check, row_text
 from ftwizard.text import format_count
 
+REST_S = 0.2
+"""Time on a row until its loss mask is rendered: moving on renders nothing."""
 BATCH = 40
 """Rows fetched at once."""
 TRAINED, CUT = "▌ ", "░ "
@@ -146,18 +149,39 @@ class RowsPage(Page[None]):
 
     async def _fetch_mask(self, line: int) -> bool:
         """Render a row as a run of the plan would; return whether that worked."""
-        plan, path = self._rows.plan, self._rows.path
-        if not plan.model.name:
+        if not self._rows.plan.model.name:
             await self.app.push_screen_wait(ErrorDialog(NO_MODEL))
             return False
-        argv = ("mask", *data_check.build_file_args(plan, path), "--model", plan.model.name)
-        argv += ("--row", str(line), "--max-length", str(plan.recipe.max_length))
+        argv = self._build_mask_command(line)
         title = "Rendering the row with the chat template"
         document = await command_progress.run_command(self.app, title, *argv)
         mask = msgspec.convert(document, MaskReport).row if document else None
         if mask is not None:
             self._masks[line] = mask
         return mask is not None
+
+    def _build_mask_command(self, line: int) -> tuple[str, ...]:
+        plan, path = self._rows.plan, self._rows.path
+        argv = ("mask", *data_check.build_file_args(plan, path), "--model", plan.model.name)
+        return (*argv, "--row", str(line), "--max-length", str(plan.recipe.max_length))
+
+    @work(group="mask", exclusive=True, exit_on_error=False)
+    async def _render_next_mask(self, line: int) -> None:
+        """Render a row that the cursor moved to, once it rests there."""
+        await asyncio.sleep(REST_S)
+        try:
+            document = await subprocesses.run_command(*self._build_mask_command(line))
+        except FtwizardError as error:
+            self._view = "read"
+            self._show()
+            self.query_one(TextPane).show(Text.assemble(("✗ ", palette.BAD), error.text))
+            return
+        mask = msgspec.convert(document, MaskReport).row
+        if mask is None:
+            self._view = "read"
+        else:
+            self._masks[line] = mask
+        self._show()
 
     def _show(self) -> None:
         """Show the selected row; fetch it if needed."""
@@ -172,6 +196,9 @@ class RowsPage(Page[None]):
             pane.show(row_text.add_title(line, raw))
         elif self._view == "mask" and line in self._masks:
             pane.show(format_mask(self._masks[line], pane.visible_size[0]))
+        elif self._view == "mask" and self._cached[line].example:
+            pane.show(Text("rendering the row with the chat template …", "dim"))
+            self._render_next_mask(line)
         else:
             self._view = "read"
             pane.show(row_text.format_row(self._cached[line], pane.visible_size[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -177,8 +178,8 @@ class RecipePage(WizardPage):
         "The model is a folder with safetensors weights, a Hugging Face Hub id, or one of the "
         "suggestions (tab accepts it). Every setting has a value that suits most first runs. The "
         "reason and its source are below the list.\n\n"
-        "Up and down move, left and right choose. The last line expands settings that a first run "
-        "does not need.\n\n"
+        "Up and down move, left and right choose. The line “advanced” expands settings that a first "
+        "run does not need.\n\n"
         "→ shows memory, time and cost of this recipe on this machine. For the cost, set the hourly "
         "price: h on the next page."
     )
@@ -275,10 +276,7 @@ class RecipePage(WizardPage):
             try:
                 check_plan(draft.plan, await _find_supported_risks(draft))
             except SettingsError as error:
-                row = self._find_row(error.setting)
-                problem = Problem(
-                    f"{row.setting.label} {error.problem} {error.hint}" if row else error.text, row
-                )
+                problem = self._explain(error)
             except FtwizardError as error:
                 if error.exit_code != DECLINED:
                     problem = Problem(error.text)
@@ -302,6 +300,21 @@ class RecipePage(WizardPage):
             if problem.row.setting.advanced:
                 self.query_one(FoldedSection).action_turn(True)
             self.call_after_refresh(problem.row.field.focus)  # once it is expanded
+
+    def _explain(self, error: SettingsError) -> Problem:
+        """Return the problem with a setting, named as on this page."""
+        row = self._find_row(error.setting)
+        text = f"{row.setting.label} {error.problem} {error.hint}" if row else error.text
+        return Problem(text, row)
+
+    def _find_invalid_row(self, draft: Draft) -> Problem | None:
+        """Return the first problem that Enter would report for a row; risks do not count."""
+        try:
+            check_plan(draft.plan, typing.get_args(schema.RiskName))
+        except SettingsError as error:
+            problem = self._explain(error)
+            return problem if problem.row else None  # the model may still be missing
+        return None
 
     def _find_row(self, name: str) -> SettingRow | None:
         """Return the row of a setting, named as in a plan: ``recipe.rank``."""
@@ -347,15 +360,19 @@ class RecipePage(WizardPage):
     def _update_texts(self) -> None:
         """Explain the focused setting, and update the preview."""
         draft, problem = self._read_rows()
+        problem = problem or self._find_invalid_row(draft)
         # An invalid value has no preview, and the previous one no longer applies.
         part = self.query_one("#prospect", Static)
         if problem:
-            part.update(Text(f"→ {problem.text}", "dim"))
+            is_below = problem.text == self._problem
+            part.update("" if is_below else Text(f"→ {problem.text}", "dim"))
         else:
             part.update(live_estimate.format_prospect(draft, self.size.width - MARGINS))
-        self.query_one("#reason", Static).update(self._format_reason(draft))
+        self.query_one("#reason", Static).update(
+            self._format_reason(draft, problem.row if problem else None)
+        )
 
-    def _format_reason(self, draft: Draft) -> Text:
+    def _format_reason(self, draft: Draft, invalid: SettingRow | None) -> Text:
         """Return the problem, else the explanation of the focused row."""
         if self._problem:
             return Text.assemble(("✗ ", f"bold {palette.BAD}"), self._problem)
@@ -370,7 +387,8 @@ class RecipePage(WizardPage):
         setting = row.setting
         text, before = Text(), self._earlier_run
         falling = before is not None and before.falling
-        if caution := setting_values.find_cautions(draft, falling=falling).get(setting.name):
+        cautions = setting_values.find_cautions(draft, falling=falling)
+        if row is not invalid and (caution := cautions.get(setting.name)):
             text.append("! ", f"bold {palette.WARNING}").append(f"{caution}\n")
         if setting.name == "epochs" and before and draft.plan.recipe.epochs > schema.MANY_EPOCHS:
             text.append_text(texts.format_earlier_run(before, draft.plan.recipe.epochs))

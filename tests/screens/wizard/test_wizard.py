@@ -159,8 +159,10 @@ def test_no_validation_is_accepted_only_when_typed(tmp_path: Path, rows: Path) -
         pilot.app.screen.query_one("#share", Choice).value = "none"
         await pilot.press("enter")
         await on(pilot, TypedConfirm)
+        await pilot.press("enter")
+        await says(pilot, "✗ Type the words above")
         await pilot.press(*"yes", "enter")
-        await pilot.pause(0.1)
+        await says(pilot, "✗ No match.")
         assert isinstance(pilot.app.screen, TypedConfirm), "only the phrase will do"
         await pilot.press(*"no validation", "enter")
         await on(pilot, RecipePage)

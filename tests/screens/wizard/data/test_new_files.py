@@ -112,6 +112,40 @@ def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
     on_page(draft_of(str(rows)), (100, 30), play)
 
 
+def test_the_file_of_a_split_is_dropped_with_its_data(rows: Path) -> None:
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: page._fields.share == "file")
+        await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
+        page._fields.rows.focus_input()
+        await pilot.press("ctrl+u", *"rows.jsonl")
+        await until(pilot, lambda: page._fields.share == "0.1")
+        assert page._fields.rows.value == "rows.jsonl"
+        assert page.get_draft().plan.data.files.validation is None
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+
+
+def test_a_fix_that_changes_nothing_offers_no_copy(rows: Path) -> None:
+    clean = [line for n, line in enumerate(rows.read_text().splitlines()) if n not in (3, 9, 12)]
+    token = "AKIA" + "Z7QKXW3PLMB2TRHC"
+    rows.write_text("\n".join([*clean[:-1], clean[-1].replace("What is", f"{token} is")]) + "\n")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
+        await pilot.press("enter")
+        await says(pilot, "Nothing to fix")
+        assert "Secrets are kept." in frame(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: pilot.app.screen is page)
+        assert page.get_draft().plan.data.files.train == str(rows)
+
+    on_page(draft_of(str(rows)), (100, 30), play)
+
+
 def test_convert_writes_for_another_place(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read(pilot, "c")

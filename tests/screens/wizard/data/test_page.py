@@ -479,3 +479,21 @@ def test_the_mask_tells_what_is_learnt_without_colour(command: Command) -> None:
     on_page(draft_of(model="owner/m"), (100, 30), play)
     asked = command.asked[-1]
     assert asked[:4] == ("mask", FILE, "--model", "owner/m") and asked[-1] == "1024"
+
+
+def test_the_mask_stays_on_from_row_to_row(command: Command) -> None:
+    def answer(*argv: str) -> Any:
+        line = int(argv[argv.index("--row") + 1])
+        spans = [TokenSpan(0, 4, f"Because {line}.</s>", True)]
+        return reports.mask(RowMask(line=line, tokens=4, kept=4, trained=4, spans=spans))
+
+    command.others["mask"] = answer
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read(pilot, "down", "end", "m")
+        await says(pilot, "as trained on")
+        first = command.asked[-1][command.asked[-1].index("--row") + 1]
+        await pilot.press("up")
+        await says(pilot, f"Because {int(first) - 1}.</s>")
+
+    on_page(draft_of(model="owner/m"), (100, 30), play)

@@ -93,7 +93,7 @@ def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "caution"),
     [
-        ("learning_rate", "0.1", "! 1e-1 is far above the usual 2e-4 for LoRA"),
+        ("learning_rate", "0.1", "! 0.1 is far above the usual 2e-4 for LoRA"),
         ("epochs", "9", "! 9 epochs usually lead to memorization"),
     ],
 )
@@ -103,6 +103,27 @@ def test_a_caution_stands_with_the_setting_it_is_about(name: str, value: str, ca
         await says(pilot, caution)
         focus(page, "batch_size")
         await until(pilot, lambda: caution not in frame(pilot.app))
+
+    on_page(play)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("max_length", "1", "→ Max length (tokens) is 1. It must be at least 8."),
+        ("batch_size", "0", "→ Batch size is 0. It must be at least 1."),
+        ("learning_rate", "0", "→ Learning rate is 0. It must be above 0 and at most 1."),
+    ],
+)
+def test_the_preview_shows_what_enter_would_refuse(name: str, value: str, problem: str) -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await says(pilot, "steps  ·")
+        focus(page, name).value = value
+        await says(pilot, problem)
+        assert "fits" not in frame(pilot.app) and "far below" not in frame(pilot.app)
+        await pilot.press("enter")
+        await says(pilot, problem.replace("→", "✗"))
+        assert problem not in frame(pilot.app)
 
     on_page(play)
 
