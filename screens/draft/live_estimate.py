@@ -155,7 +155,8 @@ def _list_parts(draft: Draft, estimate: RecipeEstimate) -> Iterator[Text]:
     if estimate.cost:
         yield Text(f"{money.format_price(estimate.cost)} in total")
     if estimate.cut.value >= 0.001:
-        yield Text(f"{estimate.cut.value:.1%} of rows truncated", palette.WARNING)
+        digits = 1 if estimate.cut.value < 0.1 else 0
+        yield Text(f"{estimate.cut.value:.{digits}%} of rows truncated", palette.WARNING)
     yield Text(format_count(round(estimate.steps.value), "step"))
     if estimate.padding.value >= 0.2:
         yield Text(f"{estimate.padding.value:.0%} padding")
