@@ -75,9 +75,12 @@ def _write_fixed_file(arguments: argparse.Namespace, file: Path, say: Say) -> Re
 def _repair_lines(repairs: Repairs) -> list[str]:
     """Return the lines of the report on repairs."""
     mark = "!" if repairs.left_out else "✓"
-    result = "fixed" if repairs.changed else "nothing to fix"
-    rows = format_count(repairs.rows_out, "row")
-    listed = [f"{mark} {make_visible(repairs.out)}: {rows}, {result}"]
+    rows = f"{repairs.rows_out:,} of {format_count(repairs.rows_in, 'row')} written"
+    if not repairs.changed:
+        rows += ", none changed" if repairs.left_out else ", nothing to fix"
+    if left_out := repairs.rows_in - repairs.rows_out:
+        rows += f", {left_out:,} left out"
+    listed = [f"{mark} {make_visible(repairs.out)}: {rows}"]
     listed += format_actions({"left out": repairs.left_out, "fixed": repairs.changed})
     if repairs.changed or repairs.left_out:
         listed.append(f"  All changes, by line: {make_visible(repairs.changes)}")
@@ -143,6 +146,8 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
 def _report_lines(report: DataReport, part: str = "") -> Iterator[str]:
     mark = output.MARKS[report.verdict]
     rows = f"{format_count(report.rows, 'row')}, {report.usable:,} usable"
+    if report.trained_tokens and (without := report.trained_tokens.rows_without):
+        rows += f", {without:,} without trainable tokens"
     yield (
         f"{mark} {part}{make_visible(report.path)}: {rows} ({report.format or 'unknown format'}), "
         f"for {get_target(report.target).words}"
@@ -169,10 +174,10 @@ def _token_lines(report: DataReport) -> Iterator[str]:
     if tokens is None or trained is None:
         return
     yield (
-        f"  Tokens: {_format_total(tokens)}, {tokens.encoding}; per row {tokens.p50:,} (median), "
+        f"  Tokens: {_format_total(tokens)}, counted with {tokens.encoding}; per row {tokens.p50:,} (median), "
         f"{tokens.p95:,} (95th percentile), {tokens.max:,} (maximum)"
     )
-    yield f"  Trained on: {_format_total(trained)}"
+    yield f"  Trainable: {_format_total(trained)}"
     if report.billed:
         bill = report.billed
         about = f"{_format_tokens(bill.tokens)} per epoch; " if bill.tokens else ""
@@ -186,4 +191,4 @@ def _format_total(tokens: TokenLengths | TrainableTokens) -> str:
 def _format_tokens(tokens: TokenEstimate) -> str:
     if tokens.low == tokens.high:
         return f"{tokens.value:,}"
-    return f"about {tokens.value:,} ({tokens.low:,} to {tokens.high:,})"
+    return f"about {tokens.value:,} ({tokens.low:,}–{tokens.high:,})"

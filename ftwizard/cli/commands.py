@@ -67,6 +67,7 @@ RUN = _value("run", "RUN", "run id")
 NAME = _value("--name", "ID", "run id (default: from plan and time)")
 FOLLOW = _switch("--watch", "follow the run until it ends")
 ALLOW = _values("--allow", "NAME", f"allow a risk: {', '.join(RISKS)} (repeatable)")
+ALLOW_BAD_ROWS = _values("--allow", "NAME", f"allow a risk: {RISKS[-1]}")
 PRICE = _values("--price", "machine=USD", "hourly price of this machine, for the cost of the run")
 _UNSET = {"default": argparse.SUPPRESS}
 """A default of a subcommand would override ``ftwizard --ascii watch RUN``."""
@@ -133,7 +134,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                f"share of the rows for validation, up to {MAX_VALIDATION} (default: 0.1)",
                type=_number(float, MAX_VALIDATION), default=0.1),
         _value("--seed", "N", "random seed (default: 42)", type=int, default=42),
-        ALLOW,
+        ALLOW_BAD_ROWS,
     )),
     ("convert", "convert data to the format of a provider", "convert:convert", (
         *DATA,

@@ -59,7 +59,7 @@ def _report_lines(conversion: Conversion, target: Target, source: str | None) ->
 
 
 def format_actions(findings_by_action: dict[str, list[FileFinding]]) -> Iterator[str]:
-    """Format what was done with rows: ``left out, wrong_kind: 2 rows, at line 3, 9``."""
+    """Format what was done with rows: ``left out, wrong_kind: 2 rows, at lines 3, 9``."""
     for action, findings in findings_by_action.items():
         mark = "✗" if action == "left out" else "!"
         for finding in findings:

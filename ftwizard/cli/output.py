@@ -83,8 +83,19 @@ def can_draw() -> bool:
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console that prints text without interpreting markup."""
     from rich.console import Console
+    from rich.text import Text
 
     class Plain(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            """Print; the columns of a table have no trailing spaces in a file or a pipe."""
+            if self.is_terminal or all(isinstance(item, str | Text) for item in objects):
+                super().print(*objects, **options)
+                return
+            with self.capture() as printed:
+                super().print(*objects, **options)
+            lines = printed.get().split("\n")
+            super().print("\n".join(map(str.rstrip, lines)), end="", soft_wrap=True)
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # dispatch handles it; rich would exit with 1
 
@@ -106,19 +117,19 @@ def print_report(arguments: argparse.Namespace, document: Any, lines: Iterable[s
 
 
 def format_finding(label: str, finding: FileFinding, unit: str = "line") -> tuple[str, str]:
-    """Format a finding as two lines: ``label: 2 rows, at line 3, 9``, and what to do."""
+    """Format a finding as two lines: ``label: 2 rows, at lines 3, 9``, and what to do."""
     where = format_lines(finding.lines, finding.count, unit)
     fix = f"; {finding.fix}" if finding.fix else ""
     return f"{label}: {format_count(finding.count, 'row')}{where}", f"    {finding.message}{fix}"
 
 
 def format_lines(numbers: Sequence[int], count: int, unit: str = "line") -> str:
-    """Format where ``count`` rows are: ``, at line 3, 9 and 4 more``; empty without numbers."""
+    """Format where ``count`` rows are: ``, at lines 3, 9 and 4 more``; empty without numbers."""
     if not numbers:
         return ""
     shown = ", ".join(map(str, numbers[:MAX_SHOWN_LINES]))
     more = f" and {count - MAX_SHOWN_LINES:,} more" if count > MAX_SHOWN_LINES else ""
-    return f", at {unit} {shown}{more}"
+    return f", at {unit}{'s' if len(numbers) > 1 else ''} {shown}{more}"
 
 
 def confirm(question: str, *, default: bool) -> bool:

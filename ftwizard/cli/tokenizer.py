@@ -28,8 +28,8 @@ def check_max_length(length: int | None) -> None:
     """Raise FtwizardError for a ``--max-length`` that leaves nothing to train on."""
     if length is not None and length < 2:
         raise FtwizardError(
-            "--max-length is less than 2.",
-            "The first token is never predicted. Use 2 or more.",
+            "--max-length must be 2 or more.",
+            "The first token is never predicted.",
             USAGE,
         )
 

@@ -51,7 +51,7 @@ def test_a_length_that_no_row_can_have_is_refused(
 ) -> None:
     assert main(["check", str(rows), "--max-length", length]) == 2
     text = capsys.readouterr()
-    assert text.out == "" and "--max-length is less than 2." in text.err
+    assert text.out == "" and "--max-length must be 2 or more." in text.err
     assert main(["check", str(rows), "--max-length", "2"]) == 0
 
 

@@ -27,3 +27,13 @@ def test_json_is_the_same_value_and_nothing_in_it_is_obeyed(
     assert json.loads(shown) == value
     assert not obeyed(shown)
     assert "ß é 漢 👩" in shown
+
+
+def test_a_table_in_a_pipe_has_no_trailing_spaces_and_text_keeps_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = output.make_console()
+    out.print(output.build_pair_table([("name", "value"), ("longer name", "a longer value")]))
+    out.print("a row's text  ")
+    shown = capsys.readouterr().out
+    assert shown == "name         value\nlonger name  a longer value\na row's text  \n"
