@@ -48,8 +48,12 @@ def split(arguments: argparse.Namespace) -> int:
 def _report_lines(report: SplitReport) -> list[str]:
     skipped = f"; {format_count(report.skipped, 'bad row')} left out" if report.skipped else ""
     rows = f"{format_count(report.rows, 'row')} ({FORMAT_NAMES[report.format]})"
-    groups = f"{format_count(report.groups, 'group')}, the largest of {report.largest_group:,}"
-    lines = [f"✓ {make_visible(report.path)}: {rows} in {groups}{skipped}"]
+    groups = ", no related rows"
+    if report.largest_group > 1:
+        groups = (
+            f" in {format_count(report.groups, 'group')}, the largest of {report.largest_group:,}"
+        )
+    lines = [f"✓ {make_visible(report.path)}: {rows}{groups}{skipped}"]
     for name, part in (("train", report.train), ("validation", report.validation)):
         lines.append(f"  {name:<10} {part.rows:>9,}  {make_visible(part.path)}")
     lines.append("  No prompt or near-duplicate is in both files.")

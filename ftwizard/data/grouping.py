@@ -152,14 +152,16 @@ def _find_field(examples: list[Example]) -> list[str]:
 
 
 def _format_value(value: object) -> str:
-    return str(value)[:_SHOWN_CHARACTERS] if isinstance(value, str | bool | int) else ""
+    return _shorten(str(value)) if isinstance(value, str | bool | int) else ""
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _format_answers(examples: list[Example]) -> list[str]:
     values = [
-        canonical_text.messages_text(canonical_text.split_at_answer(row)[1]).strip()[
-            :_SHOWN_CHARACTERS
-        ]
+        _shorten(canonical_text.messages_text(canonical_text.split_at_answer(row)[1]).strip())
         for row in examples
     ]
     return values if _count_kinds(values) else [""] * len(values)

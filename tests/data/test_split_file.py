@@ -230,7 +230,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["split", str(path), "--out-train", a, "--out-validation", b]
     assert main([*arguments, "--validation", "0.25"]) == 0
     printed = capsys.readouterr().out
-    assert "40 rows (prompt and completion) in 40 groups" in printed and "\x1b" not in printed
+    assert "40 rows (prompt and completion), no related rows" in printed and "\x1b" not in printed
     assert "no" in printed and f"{30:>9,}  {a}" in printed
     assert main([*arguments, "--json"]) == 1
     assert "already exists" in json.loads(capsys.readouterr().out)["error"]["message"]

@@ -240,7 +240,7 @@ class SystemMix(_Mix):
             yield fewer.to_finding(
                 "mixed_system",
                 f"{fewer.count:,} of {format_count(rows, 'row')} {have} {which}",
-                "use the same system prompt in all rows as when the model is served",
+                "use one system prompt in all rows: the one that you will serve the model with",
             )
 
 

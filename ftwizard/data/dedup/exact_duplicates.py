@@ -40,14 +40,15 @@ def find_leakage(train_hashes: RowHashes, val_hashes: RowHashes) -> Iterator[Fil
         lines,
         leaked,
         "leakage",
-        "also in the training data, word for word: its loss measures memorization",
-        "remove it from one of the two, or split again with ftwizard split",
+        "validation rows that are also in the training file, word for word: validation loss "
+        "would measure memorization",
+        "remove them from one of the files, or split again with ftwizard split",
     )
     yield from _report(
         lines,
         np.isin(val_prompts, prompts) & ~leaked & (val_prompts != NOTHING),
         "prompt_leakage",
-        "its prompt is in the training data with another answer",
+        "validation rows whose prompt is in the training file with another answer",
         "keep all rows of a prompt in one part, as ftwizard split does",
     )
 

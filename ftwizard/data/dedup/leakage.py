@@ -122,7 +122,8 @@ def _find_between(index: NearIndex, rows: Iterable[tuple[int, str]]) -> Iterator
         line, train_line = pairs[0]
         yield FileFinding(
             code="near_leakage",
-            message=f"near-duplicate of a training row: line {line:,} of training line {train_line:,}",
+            message="validation rows that are near-duplicates of training rows: line "
+            f"{line:,} of training line {train_line:,}",
             fix="remove them from one of the files, or split with ftwizard split",
             count=len(pairs),
             lines=[line for line, _ in pairs[:MAX_SHOWN_LINES]],

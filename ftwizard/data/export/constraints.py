@@ -23,13 +23,22 @@ from ftwizard.data.privacy.quote import quote
 
 _ANSWERS_ONLY = "to train on the {} answers only, write rows of prompt and completion"
 _FIXES: dict[RowKind, str] = {
-    "chat": "add the data that the target trains on, or choose a target for SFT",
+    "chat": "{missing}, or choose a target for SFT",
     "prompt": "add the answers, or choose a target for RFT",
     "preference": f"choose a target for DPO; {_ANSWERS_ONLY.format('chosen')}",
     "labelled": f"choose a target for KTO; {_ANSWERS_ONLY.format('wanted')}",
     "text": "choose a target that trains on plain text",
     "tokens": "convert the file that was tokenized",
 }
+_MISSING: dict[RowKind, str] = {
+    "chat": "add the answers",
+    "prompt": "remove the answers",
+    "preference": "add chosen and rejected answers",
+    "labelled": "add a label to each answer",
+    "text": "write plain text",
+    "tokens": "add the tokens",
+}
+"""What turns a conversation into a row of the kind that a target trains on."""
 _CONVERTED = ("functions", "function_call")
 """Fields of OpenAI's legacy format."""
 
@@ -59,7 +68,7 @@ def require_kind(example: Example, target: Target) -> None:
         raise RowProblem(
             "wrong_kind",
             f"it is {KIND_NAMES[example.kind]}, but {target.words} takes {wanted}",
-            _FIXES[example.kind],
+            _FIXES[example.kind].format(missing=_MISSING[target.kinds[0]]),
         )
 
 

@@ -392,14 +392,16 @@ def check_format(looks: FormatMatch, format: Format, *, exactly: bool, row: Any 
     nulls = row.items() if isinstance(row, dict) else ()
     empty = [key for key, value in nulls if value is None and key in _DISTINCTIVE][:_SHOWN_NULLS]
     why = f" ({' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} null)" if empty else ""
-    raise _mixed_problem(looks, f"it looks like {names}{why}, not {FORMAT_NAMES[format]}")
+    raise _mixed_problem(
+        looks, f"it looks like {names}{why}, but the file is read as {FORMAT_NAMES[format]}"
+    )
 
 
 def _mixed_problem(looks: FormatMatch, message: str) -> RowProblem:
     return RowProblem(
         f"mixed_formats.{'+'.join(sorted(looks.best))}",
         message,
-        "keep one format per file, or set it with --format NAME (in a plan: data.format)",
+        "keep one format per file, or set the format with --format NAME (in a plan: data.format)",
     )
 
 

@@ -193,4 +193,4 @@ def test_check_warns_once_a_row_and_prints_nothing_raw(
     assert (finding["count"], finding["lines"]) == (2, [2, 3])
     assert main(["check", str(path)]) == 0
     printed = capsys.readouterr().out
-    assert "! control_char: 2 rows, at line 2, 3" in printed and "\x1b" not in printed
+    assert "! control_char: 2 rows, at lines 2, 3" in printed and "\x1b" not in printed

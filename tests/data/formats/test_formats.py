@@ -57,7 +57,10 @@ def test_alpaca_becomes_conversations() -> None:
         (4, "empty_assistant"),
         (5, "mixed_formats"),
     ]
-    assert "looks like prompt and completion, not Alpaca" in table.problems[1].message
+    assert (
+        "looks like prompt and completion, but the file is read as Alpaca"
+        in table.problems[1].message
+    )
 
 
 def test_prompt_and_completion_become_conversations() -> None:
@@ -119,8 +122,8 @@ def test_a_row_that_looks_like_another_format_for_a_null_says_so(tmp_path: Path)
     messages = [problem.message for problem in reader.read_table(path).problems]
     why = " (completion and label are null)"
     assert messages == [
-        f"it looks like prompts without answers{why}, not prompt and completion",
-        "it looks like plain text, not prompt and completion",
+        f"it looks like prompts without answers{why}, but the file is read as prompt and completion",
+        "it looks like plain text, but the file is read as prompt and completion",
     ]
     findings = run.check_files(path, run.CheckOptions())
     assert [
