@@ -27,7 +27,7 @@ _MEANWHILE: dict[Value, str] = {
     "rises": ". Training loss rises slightly too: the learning rate may be too high",
     None: "",
 }
-_DESCRIBING_BEST = ("healthy", "plateau", "overfit", "memorising", "diverged", "nan")
+_DESCRIBING_BEST = ("healthy", "plateau", "overfit", "memorizing", "diverged", "nan")
 """Patterns whose messages describe the best evaluation."""
 _NOT_FINITE = {"nan": "NaN", "inf": "infinite", "-inf": "infinite"}
 
@@ -271,7 +271,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         "Stop now and keep the best. Then use fewer epochs, or more diverse rows.",
         ("stop_keep_best", "again_half_rate"),
     ),
-    "memorising": _Meaning(
+    "memorizing": _Meaning(
         "memorizing", "warning", _describe_memorizing,
         "Keep the best and train fewer epochs. Set validation rows aside if there are none.",
         ("stop_keep_best",),
@@ -330,7 +330,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "no_eval": _Meaning(
         "no validation", "info", "No validation loss, so overfitting would go unnoticed.",
-        "If none are, set aside 10–20% of the rows for validation next time.", ("go_on",),
+        "Set aside 10–20% of the rows for validation next time.", ("go_on",),
     ),
 }  # fmt: skip
 PATTERN_NAMES: dict[Pattern, str] = {code: meaning.name for code, meaning in _MEANINGS.items()}

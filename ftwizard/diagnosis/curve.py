@@ -10,7 +10,7 @@ from typing import Literal
 # Signs: one pattern in a curve, with its evidence.
 
 Pattern = Literal[
-    "healthy", "plateau", "overfit", "memorising", "no_learning", "spiky", "spike", "diverged",
+    "healthy", "plateau", "overfit", "memorizing", "no_learning", "spiky", "spike", "diverged",
     "nan", "zero_loss", "eval_nan", "too_good", "insufficient", "no_eval",
 ]  # fmt: skip
 Value = float | int | str | None

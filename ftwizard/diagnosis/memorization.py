@@ -57,7 +57,7 @@ def find_memorization(curve: Curve) -> Sign | None:
     if _does_validation_follow(curve, stairs.steps[0]):
         return None
     return Sign(
-        "memorising", int(stairs.steps[0]), min(0.97, 0.6 + 0.03 * stairs.z),
+        "memorizing", int(stairs.steps[0]), min(0.97, 0.6 + 0.03 * stairs.z),
         {"steps_down": len(stairs.steps), "drop_share": median(stairs.shares),
          "epochs_known": int(bool(epoch))},
     )  # fmt: skip

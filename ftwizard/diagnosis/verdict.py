@@ -18,10 +18,10 @@ _DETECTORS: tuple[Callable[[Curve], Sign | None], ...] = (
 _EXCLUDES: dict[Pattern, set[Pattern]] = {
     "nan": {"zero_loss", "eval_nan", "plateau", "spike", "spiky", "no_learning"},
     "zero_loss": {"eval_nan", "plateau", "no_learning", "too_good"},
-    "diverged": {"overfit", "spike", "spiky", "plateau", "no_learning", "memorising"},
-    "no_learning": {"overfit", "plateau", "memorising", "spike"},
+    "diverged": {"overfit", "spike", "spiky", "plateau", "no_learning", "memorizing"},
+    "no_learning": {"overfit", "plateau", "memorizing", "spike"},
     "overfit": {"plateau"},
-    "memorising": {"plateau", "overfit"},
+    "memorizing": {"plateau", "overfit"},
     "spiky": {"spike"},
 }
 """Patterns that are mere effects of a more severe one, and are not reported with it."""

@@ -25,7 +25,7 @@ from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.text import make_visible
 
-SPOILING_PATTERNS = ("overfit", "memorising", "diverged", "nan")
+SPOILING_PATTERNS = ("overfit", "memorizing", "diverged", "nan")
 """Patterns that spoil the weights from their onset on."""
 
 

@@ -38,7 +38,7 @@ ADVICE_AFTER_END = {
     "healthy": "", "insufficient": "",
     "plateau": "A new run from the best checkpoint with half the learning rate may improve it.",
     "overfit": "Next time, train for fewer epochs or on more diverse data.",
-    "memorising": "Next time, train for fewer epochs and use validation data.",
+    "memorizing": "Next time, train for fewer epochs and use validation data.",
     "spike": "If it recurs, inspect the examples of that step.",
     "diverged": "Start a new run from the best checkpoint with half the learning rate.",
     "zero_loss": "Check the loss mask: ftwizard mask",

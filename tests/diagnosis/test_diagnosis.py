@@ -51,11 +51,11 @@ KINDS: list[tuple[Callable[[int], Curve], str, set[str]]] = [
         {"no_learning", "diverged"},
     ),
     (curves.flattening, "plateau", {"diverged", "no_learning"}),
-    (curves.staircase, "memorising", {"spiky", "diverged"}),
-    (lambda seed: curves.staircase(seed, with_epochs=False), "memorising", {"spiky", "diverged"}),
-    (lambda seed: curves.staircase(seed, validated=False), "memorising", {"spiky", "diverged"}),
+    (curves.staircase, "memorizing", {"spiky", "diverged"}),
+    (lambda seed: curves.staircase(seed, with_epochs=False), "memorizing", {"spiky", "diverged"}),
+    (lambda seed: curves.staircase(seed, validated=False), "memorizing", {"spiky", "diverged"}),
     (curves.running_away, "diverged", {"overfit"}),
-    (curves.one_spike, "spike", {"diverged", "overfit", "spiky", "memorising"}),
+    (curves.one_spike, "spike", {"diverged", "overfit", "spiky", "memorizing"}),
     (curves.still, "no_learning", {"overfit", "plateau"}),
     (curves.jumpy, "spiky", {"diverged"}),
 ]
@@ -72,7 +72,7 @@ def test_each_pattern_is_found_and_taken_for_no_other(
 
 @pytest.mark.parametrize("kind", [curves.healthy, curves.slow_start])
 def test_nothing_is_cried_over_a_run_that_is_well(kind: Callable[[int], Curve]) -> None:
-    alarms = {"overfit", "memorising", "no_learning", "spiky", "diverged", "nan", "zero_loss"}
+    alarms = {"overfit", "memorizing", "no_learning", "spiky", "diverged", "nan", "zero_loss"}
     assert sum(bool(alarms & set(find_onsets(kind(seed)))) for seed in SEEDS) <= 1
 
 

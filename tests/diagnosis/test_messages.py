@@ -82,8 +82,8 @@ def test_spikes_are_counted() -> None:
 
 
 def test_a_staircase_is_said_to_follow_the_epochs_only_where_they_are_known() -> None:
-    assert "at even intervals" not in message(curves.staircase(1), "memorising")
-    assert "at even intervals" in message(curves.staircase(1, with_epochs=False), "memorising")
+    assert "at even intervals" not in message(curves.staircase(1), "memorizing")
+    assert "at even intervals" in message(curves.staircase(1, with_epochs=False), "memorizing")
 
 
 @pytest.mark.parametrize("losses", [[1.1, 1.3], [1.1, 1.3, 1.8], [1.1, 1.9, 1.8]])
