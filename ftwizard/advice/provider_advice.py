@@ -36,6 +36,8 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """Whether ftwizard can start its jobs."""
     reasons: tuple[str, ...]
     """Why this one; never empty."""
+    ruled_out: tuple[str, ...]
+    """What rules the other providers out."""
     cautions: tuple[str, ...]
     """Arguments against it."""
     close_to: ProviderId | None
@@ -74,7 +76,12 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
         provider=best.provider,
         platform=best.platform,
         startable=catalog().provider(best.provider).available,
-        reasons=_reasons(best, others),
+        reasons=best.pros or ("It has fewer drawbacks than the others.",),
+        ruled_out=tuple(
+            f"{catalog().provider(score.provider).name} is ruled out: {score.why_not}"
+            for score in others
+            if not score.possible
+        ),
         cautions=best.cons,
         close_to=close[0].provider if close else None,
         assumed=tuple(
@@ -106,16 +113,6 @@ def _rank(facts: MachineInfo, answers: Answers, today: datetime.date) -> tuple[P
         score_openai(facts, answers, today),
     )
     return tuple(sorted(scores, key=lambda score: (not score.possible, -score.score)))
-
-
-def _reasons(best: ProviderScore, others: Sequence[ProviderScore]) -> tuple[str, ...]:
-    """Return its pros, then what rules the others out."""
-    ruled_out = (
-        f"{catalog().provider(score.provider).name} is ruled out: {score.why_not}"
-        for score in others
-        if not score.possible
-    )
-    return (*best.pros, *ruled_out) or ("It has fewer drawbacks than the others.",)
 
 
 def _blocked(facts: MachineInfo, answers: Answers, ranked: Sequence[ProviderScore]) -> str:

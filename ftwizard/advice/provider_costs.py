@@ -215,8 +215,18 @@ def compare_costs(chosen: ProviderCost, recommended: ProviderCost) -> str:
         else f"likely {format_dollars(abs(apart))} {'more' if apart > 0 else 'less'}"
     )
     if chosen.setup or recommended.setup:
-        return f"Training on this data: {difference}, including GPU setup ({amounts} without it)."
+        name = catalog().provider(recommended.provider).name
+        return f"Training on this data: {_add_setup(chosen)} ({name}: {_add_setup(recommended)})."
     return f"Training on this data: {difference} ({amounts})."
+
+
+def _add_setup(cost: ProviderCost) -> str:
+    """Format the amount, and what the setup of a GPU adds to it."""
+    return (
+        f"{cost.amount}, plus {format_dollars(cost.setup.value)} GPU setup"
+        if cost.setup
+        else cost.amount
+    )
 
 
 def _likely(cost: ProviderCost) -> float | None:

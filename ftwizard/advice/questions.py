@@ -49,7 +49,7 @@ FIT = Question(
     "fit", "What should the model learn?", "What should it learn?",
     "Fine-tuning teaches behavior. Facts that change belong in a database.",
     (
-        Option("behaviour", "Format, tone or structure", "it should learn format, tone or structure"),
+        Option("behavior", "Format, tone or structure", "it should learn format, tone or structure"),
         Option("facts", "Changing facts: prices", "it should learn changing facts"),
         Option("unsure", "Both, or not sure", "it should learn both"),
     ),
@@ -116,7 +116,7 @@ QUESTIONS = (
 )  # fmt: skip
 BY_ID: dict[str, Question] = {question.id: question for question in (FIT, *QUESTIONS)}
 FIT_ADVICE = {
-    "behaviour": "Fine-tuning is the right tool for format, tone and structure.",
+    "behavior": "Fine-tuning is the right tool for format, tone and structure.",
     "facts": "Fine-tuning is the wrong tool for facts that change: the model repeats outdated "
     "answers. Use retrieval (RAG) or tools instead.",
     "unsure": "Fine-tune for behavior only, and fetch changing facts with retrieval (RAG) or tools. "

@@ -348,7 +348,7 @@ def _packing(case: _RowsCase, length: AdvisedValue | None) -> AdvisedValue | Non
 def _batch(
     case: _RowsCase, length: AdvisedValue | None, packing: AdvisedValue | None
 ) -> tuple[AdvisedValue, AdvisedValue]:
-    """Advise 16 rows per step, fewer if an epoch would have under 50 steps."""
+    """Advise 16 rows per step, fewer, but at least 4, if an epoch would have under 50 steps."""
     together = ROWS_PER_STEP
     while case.rows is not None and together > 4 and case.rows < together * MIN_STEPS_PER_EPOCH:
         together //= 2

@@ -94,12 +94,10 @@ def _print_claims(out: Console, recommended: Recommendation) -> None:
 def _format_claims(claims: ProviderFacts) -> list[str]:
     """Format claims, newest first, each with its date except the article's own."""
     today = datetime.date.today()
-    return [
-        claim.statement
-        if claim.date(today) == EDITION and len(claims) == 1
-        else f"{claim.statement} [{claim.date(today)}]"
-        for claim in claims
-    ]
+    newest, *older = claims
+    date = newest.date(today)
+    first = newest.statement if date == EDITION and not older else f"{newest.statement} [{date}]"
+    return [first, *(f"({claim.date(today)}: {claim.statement})" for claim in older)]
 
 
 def _print_matrix(
@@ -138,6 +136,7 @@ def _print_recommendation(
     else:
         output.print_lines(out, f"→ {name}")
     _print_list(out, "", recommendation.reasons, mark="+")
+    _print_list(out, "", recommendation.ruled_out, mark="✗")
     _print_list(out, "", recommendation.cautions, mark="-")
     if recommendation.fit:
         _print_list(out, "", [recommendation.fit], mark="✗" if recommendation.wrong_tool else "✓")

@@ -76,9 +76,7 @@ def show(
     notes = [*costs.notes, *_offer_notes(shown)]
     kept = notes if all_notes or len(notes) <= MAX_NOTES else notes[: MAX_NOTES - 1]
     # Differences between the editions are always shown.
-    output.print_lines(
-        out, "", *(f"· {note}" for note in [*kept, *_edition_notes(shown, costs.date)])
-    )
+    output.print_lines(out, "", *(f"· {note}" for note in [*kept, *_edition_notes(costs, shown)]))
     if more := len(notes) - len(kept):
         output.print_lines(out, f"· {format_count(more, 'more note')}: use --notes or --json")
 
@@ -216,24 +214,36 @@ def _format_monthly(
     figure: Figure | None = getattr(offer, name)
     if figure is None:
         return ""
-    first = f"{figure.value:,.0f} requests" if name == "break_even" else _format_range(figure, " ")
+    is_count = name == "break_even"
+    first = (
+        f"{_format_requests(figure)} requests per month" if is_count else _format_range(figure, " ")
+    )
     other_edition = offer.other_edition.get(name)
     if other_edition is None:
         return first
-    words = f"{other_edition.value:,.0f}" if name == "break_even" else _format_money(other_edition)
+    words = _format_requests(other_edition) if is_count else _format_money(other_edition)
     return f"{first}\n{_format_month(other_edition, today)}: {words}"
 
 
-def _edition_notes(shown: list[Offer], today: datetime.date) -> Iterator[str]:
+def _format_requests(figure: Figure) -> str:
+    """Format a number of requests to the digits that matter: ``6.4 million``."""
+    if figure.value >= 1e6:
+        return f"{figure.value / 1e6:,.1f} million"
+    return f"{figure.value:,.0f}"
+
+
+def _edition_notes(costs: CostReport, shown: list[Offer]) -> Iterator[str]:
     """Yield notes on prices that differ in the other edition."""
+    prices = "April 2026 prices" if costs.edition == "current" else "current prices"
     for offer in shown:
         parts = [
-            f"{BESIDE[name]} {_format_money(figure)} ({_format_month(figure, today)}), {_format_money(now)} in the table"
+            f"{BESIDE[name]} {_format_money(figure)} instead of {_format_money(now)} "
+            f"({_format_month(figure, costs.date)})"
             for name, figure in offer.other_edition.items()
             if name in BESIDE and (now := getattr(offer, name))
         ]
         if parts:
-            yield f"{offer.name} in the other edition: {'; '.join(parts)}."
+            yield f"{offer.name}, {prices}: {'; '.join(parts)}."
 
 
 def _offer_notes(shown: list[Offer]) -> Iterator[str]:

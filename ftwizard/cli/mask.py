@@ -32,8 +32,7 @@ LOSS_STYLE = "bold underline cyan"
 ROUTES = {
     "template": "from the generation marks of the model's own chat template",
     "training-template": "from TRL's training template, instead of the model's chat template",
-    "prefixes": "from rendered prefixes of each conversation, as the chat template has no "
-    "generation marks",
+    "prefixes": "computed from the chat template, which does not mark the answers itself",
     "plain": "prompt and answer joined, as the model has no chat template",
     "text": "the whole text and its end token: the rows are not conversations",
     "tokens": "from the rows, which are already tokenized",

@@ -175,7 +175,7 @@ def estimate_later_exports(parameters: int) -> dict[str, Figure]:
 def describe_later_exports(later_parts: Mapping[str, Figure], free: float) -> str:
     """Describe ``later`` exports, compared with the bytes that stay free after the run."""
     half, four = (later_parts[export].value for export in EXPORT_BITS)
-    words = f"GGUF export: {format_bytes(half)} more; with a 4-bit file {format_bytes(four)}"
+    words = f"a GGUF file, made with other tools: {format_bytes(half)} more; with a 4-bit file {format_bytes(four)}"
     if four <= free:
         return words
     return f"{words} ({'the latter exceeds' if half <= free else 'both exceed'} the free space)"

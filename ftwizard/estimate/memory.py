@@ -160,7 +160,7 @@ def estimate_cpu_memory(shape: ModelShape, setup: TrainingSetup) -> MemoryEstima
     )  # fmt: skip
     peak = Figure(
         value=value, unit="bytes", low=low, high=high,
-        source=f"very rough: {memory.peak.source}; plus {around}", as_of=AS_OF,
+        source=f"very rough estimate, {memory.peak.source}; plus {around}", as_of=AS_OF,
     )  # fmt: skip
     return msgspec.structs.replace(memory, parts=memory.parts | {"context": context}, peak=peak)
 

@@ -222,7 +222,8 @@ def _format_time(report: EstimateReport) -> ReportLine:
     words = format_duration_range(figure.lowest, figure.highest)
     total = report.run.whole if report.run else None
     if total:
-        words += f"; {format_duration_range(total.lowest, total.highest)} in total"
+        whole = format_duration_range(total.lowest, total.highest)
+        words = f"training {words}, whole run {whole}"
     if _does_not_fit(report):
         words += ", if it fit"
     else:
@@ -277,7 +278,7 @@ def _format_kept(disk: DiskReport) -> Iterator[ReportLine]:
     """Yield what stays on disk by part, and what an export would add."""
     if disk.parts:
         date = oldest_date(part.as_of for part in disk.parts.values())
-        source = f"by parameters and bytes each{f'; {date[:7]}' if date else ''}"
+        source = f"parameters × bytes per parameter{f'; {date[:7]}' if date else ''}"
         yield _line("kept", format_parts(disk.parts), Span(f" ({source})", "dim"))
     if disk.later:
         yield _dim(describe_later_exports(disk.later, disk.free_after_run))

@@ -217,7 +217,7 @@ def _parse_hourly_price(value: Any) -> Any:
         hint = f"Use a decimal point, not a comma: {text.replace(',', '.')}"
     else:
         hint = "Enter US dollars per hour, like 1.50."
-    problem = f"“{make_visible(text, 40)}” is not an hourly price in US dollars."
+    problem = f"“{make_visible(text, 40)}” is not a price."
     raise _PriceError("usd", problem, hint)
 
 

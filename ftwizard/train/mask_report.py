@@ -35,10 +35,12 @@ class TokenReport(MaskFigures, frozen=True, kw_only=True):
     @property
     def summary(self) -> str:
         """Return the most important fact: how many rows are unused, unencodable ones included."""
-        return (
-            f"{self.rows - self.used:,} of {format_count(self.rows, 'row')} will have no trainable tokens "
-            f"with this template and max_length {self.max_length:,}."
-        )
+        setting = f"with this template and a max length of {self.max_length:,}"
+        if unused := self.rows - self.used:
+            rows = format_count(self.rows, "row")
+            return f"{unused:,} of {rows} will have no trainable tokens {setting}."
+        rows = format_count(self.rows, "row has", "rows have")
+        return f"{'All ' if self.rows > 1 else ''}{rows} trainable tokens {setting}."
 
 
 def report_tokens(

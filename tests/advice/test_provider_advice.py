@@ -69,6 +69,7 @@ _days = st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1))
 def texts(recommendation: provider_advice.Recommendation) -> list[str]:
     return [
         *recommendation.reasons,
+        *recommendation.ruled_out,
         *recommendation.cautions,
         *recommendation.flips,
         *recommendation.assumed,
@@ -100,6 +101,7 @@ def test_what_is_ruled_out_is_never_recommended(
     result = provider_advice.recommend(facts, answers, today)
     if answers.get("data") == "stay":
         assert result.provider == "local"
+        assert len(result.ruled_out) == 2
     if answers.get("data") == "own-cloud":
         assert result.provider != "openai" and result.platform != "together"
     if answers.get("weights") == "yes":
@@ -209,7 +211,7 @@ def test_what_the_machine_knows_is_not_asked() -> None:
     assert questions.complete_answers(facts, {"cloud": "aws"}) == {"cloud": "aws"}
 
 
-def test_behaviour_or_knowledge() -> None:
+def test_behavior_or_knowledge() -> None:
     for option in FIT.options:
         result = provider_advice.recommend(machine(), {"fit": option.id}, TODAY)
         assert result.fit == FIT_ADVICE[option.id]

@@ -161,7 +161,7 @@ def test_overruling_costs_what_the_two_are_apart() -> None:
     assert compare_costs(cheaper, hosted).startswith("Training on this data: likely $2.00 less (")
     assert compare_costs(cheaper, cheaper).startswith("Training on this data: about the same (")
     text = compare_costs(rented, cheaper)
-    assert "likely $3.50 more, including GPU setup (" in text and text.endswith(" without it).")
+    assert text.endswith(": $0.50, plus $4.00 GPU setup (Cloud-managed: $1.00).")
     assert compare_costs(hosted, own) == "Training on this data: $2.00–4.00 instead of no rent."
     assert compare_costs(unknown, unknown) == ""
     assert compare_costs(ProviderCost(provider="openai", why_not="It leaves."), own) == ""

@@ -264,7 +264,7 @@ def test_rows_alone_are_estimated_with_the_method_that_is_advised(
     assert re.search(
         r"computed from the model's configuration.*; 20\d\d-\d\d", " ".join(text.split())
     )
-    assert "by parameters and bytes each; 20" in " ".join(text.split())
+    assert "parameters × bytes per parameter; 20" in " ".join(text.split())
     assert ", if it fit" in text and "QLoRA, rank 16" in text
 
 

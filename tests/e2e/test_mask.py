@@ -43,7 +43,7 @@ def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Pat
     assert "line 2: " in text and "; left out" in text
     assert "So long" not in text
     asked = ok("mask", data, "--model", tiny, "--row", 3)
-    assert asked.startswith("✓ 0 of 3 rows will have no")
+    assert asked.startswith("✓ All 3 rows have trainable tokens")
     assert "‹So long<|im_end|>›" in asked and "‹Hello" not in asked
 
 

@@ -84,7 +84,7 @@ def test_a_download_counts_where_it_goes(
     report = msgspec.structs.replace(make_report(), disk=space)
     lines = report_text.format_report(report, report_text.Hints("", ""))
     shown = "\n".join(line.text for line in lines)
-    assert "GGUF export: 16.0 GB more; with a 4-bit file 20.9 GB" in shown
+    assert "a GGUF file, made with other tools: 16.0 GB more; with a 4-bit file 20.9 GB" in shown
     assert "includes 5.0 GB to download" in shown if one_disk else "5.0 GB to download, of" in shown
     if one_disk:
         assert space.needed.value == rest + 5 * 10**9 and space.elsewhere is None

@@ -112,7 +112,7 @@ def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
     ]
     result = report(encoder, rows, 100)
     assert result.summary == (
-        "2 of 4 rows will have no trainable tokens with this template and max_length 100."
+        "2 of 4 rows will have no trainable tokens with this template and a max length of 100."
     )
     assert result.lines_without_loss == [3, 4]
     assert result.cut_answers == 1, "the last is cut within its answer"

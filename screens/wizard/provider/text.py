@@ -119,6 +119,7 @@ def format_recommendation(recommendation: Recommendation, evidence: Evidence | N
     else:
         text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
     _append_list(text, "+", recommendation.reasons)
+    _append_list(text, "✗", recommendation.ruled_out)
     _append_list(text, "-", recommendation.cautions)
     if close := recommendation.close_to:
         _append_list(text, "~", [f"{names.provider(close).name} is nearly as good here."])

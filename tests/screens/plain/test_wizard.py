@@ -58,9 +58,9 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
 
 def test_each_answer_about_the_provider_is_kept_and_can_be_taken_back() -> None:
     items = wizard.list_items(Draft(FACTS))
-    draft = items[0].ask(Scripted("behaviour"), Draft(FACTS))
-    assert draft.answers == {"fit": "behaviour"}
-    assert items[0].ask(Scripted(""), draft).answers == {"fit": "behaviour"}, "Enter keeps it"
+    draft = items[0].ask(Scripted("behavior"), Draft(FACTS))
+    assert draft.answers == {"fit": "behavior"}
+    assert items[0].ask(Scripted(""), draft).answers == {"fit": "behavior"}, "Enter keeps it"
 
 
 def test_changing_facts_are_asked_about_twice() -> None:
@@ -69,7 +69,7 @@ def test_changing_facts_are_asked_about_twice() -> None:
     provider.confirm_tool(ask, draft)
     assert ask.questions == ["Fine-tune on facts that change?"]
     ask = Scripted()
-    provider.confirm_tool(ask, Draft(FACTS, answers={"fit": "behaviour"}))
+    provider.confirm_tool(ask, Draft(FACTS, answers={"fit": "behavior"}))
     assert not ask.questions
 
 

@@ -186,9 +186,9 @@ def test_the_rows_own_evidence_is_shown_when_one_comes_back(tmp_path: Path) -> N
 
 
 def test_the_rows_own_word_on_the_tool_goes_before_an_answer(tmp_path: Path) -> None:
-    draft = read(tmp_path, PRICES).with_answers({"fit": "behaviour"})
+    draft = read(tmp_path, PRICES).with_answers({"fit": "behavior"})
     assert "is the right tool" not in on_page(draft, (120, 40))
-    assert "is the right tool" in on_page(read(tmp_path, FIELDS).with_answers({"fit": "behaviour"}))
+    assert "is the right tool" in on_page(read(tmp_path, FIELDS).with_answers({"fit": "behavior"}))
 
 
 def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
