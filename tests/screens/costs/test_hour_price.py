@@ -119,7 +119,7 @@ def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await says(pilot, "$1.00–4.00")
         await typed(pilot, "1,50")
-        await says(pilot, "a decimal point")
+        await says(pilot, "decimal point, not a comma")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, EstimatePage))
         assert "$1.00–4.00" in frame(pilot.app)
@@ -204,7 +204,7 @@ def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> N
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         if keys:
             await typed(pilot, keys)
-            await says(pilot, "Convert the amount")
+            await says(pilot, "Prices are in US dollars")
         else:
             await pilot.press("h")
             await says(pilot, "esc cancels")

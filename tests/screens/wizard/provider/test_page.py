@@ -104,7 +104,7 @@ def test_overruling_says_what_it_costs_first() -> None:
     got = on_page(checked(), (80, 24), play)
     assert_frame("provider-overruled-80x24", got)
     text = got.partition("Choosing Hugging Face + QLoRA instead")[2]
-    assert "Training on this data: likely $0.26 less" in " ".join(text.split())
+    assert "Training on this data: $0.16–0.58, plus $0.37 GPU setup" in " ".join(text.split())
 
 
 def test_where_no_provider_is_possible_it_says_so_and_what_would_have_to_change() -> None:
