@@ -40,13 +40,13 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
     small_workspace: Workspace, method: Method, rate: float, file: str
 ) -> None:
     plan = small_workspace.plan(
-        method=method, learning_rate=rate, epochs=12, evaluation_steps=20, save_steps=20
+        method=method, learning_rate=rate, epochs=6, evaluation_steps=10, save_steps=10
     )
     straight = small_workspace.train(plan, "straight")
     until_ended(straight, 200)
     halting = small_workspace.train(plan, "halting")
     # Past the first evaluation: what follows one must train as what precedes it.
-    until_step(halting, 30, 120)
+    until_step(halting, 15, 120)
     assert "was stopped" in ok("stop", "halting")
     assert not halting.merged.exists()
     stopped_at = max(losses(halting))
