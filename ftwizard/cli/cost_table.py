@@ -215,9 +215,7 @@ def _format_monthly(
     if figure is None:
         return ""
     is_count = name == "break_even"
-    first = (
-        f"{_format_requests(figure)} requests per month" if is_count else _format_range(figure, " ")
-    )
+    first = f"{_format_requests(figure)} requests/month" if is_count else _format_range(figure, " ")
     other_edition = offer.other_edition.get(name)
     if other_edition is None:
         return first

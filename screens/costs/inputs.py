@@ -222,7 +222,7 @@ def _load_from_check(draft: Draft) -> TrainingLoad | None:
             high=math.ceil(counted.high * left),
         ),
         epochs=draft.plan.recipe.epochs,
-        counted=f"with {make_visible(counted.encoding, 40)}",
+        counted=f"counted with {make_visible(counted.encoding, 40)}",
         rows=round(counted.rows * left),
     )  # fmt: skip
 

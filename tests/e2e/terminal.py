@@ -19,7 +19,7 @@ from tests.e2e.cli import FTWIZARD
 from tests.e2e.screen import Screen
 from tests.helpers.jobs import BUSY
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 """How long anything is waited for where the machine does nothing else."""
 
 

@@ -25,7 +25,7 @@ def test_side_by_side_in_80_columns(tmp_path: Path) -> None:
     text = ok("advise", environment=plain(tmp_path))
     assert max(map(len, text.splitlines())) <= 80
     for words in ("Model", "ownership", "Data", "→", "What would change this", "data=stay",
-                  "Together AI", "[2026-04]", "CUDA_VISIBLE_DEVICES hides all GPUs"):  # fmt: skip
+                  "Together AI", "(2026-04: ", "CUDA_VISIBLE_DEVICES hides all GPUs"):  # fmt: skip
         assert words in text
 
 

@@ -177,6 +177,7 @@ def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str
     assert len(kept(where)) == 2
 
 
+@pytest.mark.slow
 def test_a_newer_commit_is_another_file_and_the_old_one_stays(
     hub: Hub, where: dict[str, str]
 ) -> None:

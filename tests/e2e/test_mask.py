@@ -37,7 +37,10 @@ def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Pat
     text = ok("mask", data, "--model", tiny, "--max-length", 200)
     assert text.startswith("! 1 of 3 rows will have no trainable tokens with this template")
     words = " ".join(text.split())
-    assert "no generation marks" in words and "<|im_end|>, which counts toward the loss" in words
+    assert (
+        "which does not mark the answers itself" in words
+        and "<|im_end|>, which counts toward the loss" in words
+    )
     assert "! nothing_to_train_after_truncation: 1 row, at line 2" in text
     assert "line 1: " in text and "‹Hello<|im_end|>›" in text
     assert "line 2: " in text and "; left out" in text
@@ -47,6 +50,7 @@ def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Pat
     assert "‹So long<|im_end|>›" in asked and "‹Hello" not in asked
 
 
+@pytest.mark.slow
 def test_json_has_the_spans_of_the_row_and_the_summary_of_the_file(tiny: Path, data: Path) -> None:
     document: dict[str, Any] = as_json(
         "mask", data, "--model", tiny, "--max-length", 200, "--row", 3, "--packing"
@@ -66,6 +70,7 @@ def test_json_has_the_spans_of_the_row_and_the_summary_of_the_file(tiny: Path, d
     assert as_json("mask", data, "--model", tiny)["row"] is None
 
 
+@pytest.mark.slow
 def test_exit_codes_tell_what_is_wrong(tiny: Path, data: Path, tmp_path: Path) -> None:
     nothing = run("mask", data, "--model", tiny, "--max-length", 8)
     assert nothing.returncode == 3 and nothing.stdout.startswith("! 3 of 3 rows")

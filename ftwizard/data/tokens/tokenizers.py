@@ -59,7 +59,7 @@ class Encoding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.own:
             return self.name
         if self.name == self.vocabulary:
-            return f"{self.name} as an approximation"
+            return f"{self.name} (approximate)"
         return f"an estimate for {self.name}"
 
     @property

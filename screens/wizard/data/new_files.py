@@ -12,7 +12,6 @@ from rich.text import Text
 from ftwizard.data import platforms
 from ftwizard.data.documents import Conversion, DataReport, Repairs
 from ftwizard.plan import schema
-from ftwizard.screens.dialogs.dialog import NoticeDialog
 from ftwizard.screens.draft.drafts import SHARES, Draft, format_path
 from ftwizard.screens.draft.suggestions import suggest_name
 from ftwizard.screens.terminal import visible_text
@@ -88,15 +87,15 @@ def build_split(draft: Draft) -> FileCommand:
     )
 
 
-def build_unchanged_notice(draft: Draft, changes: Repairs) -> NoticeDialog:
-    """Build the notice that a fix changed no row, so that the new file is not needed."""
+def describe_unchanged(draft: Draft, changes: Repairs) -> str:
+    """Describe that a fix changed no row, so that the new file is not needed."""
     text = (
         f"{make_visible(format_path(changes.out), 200)} has the same rows as your file and is not "
         "needed. Your file is still the one in use."
     )
     if draft.checked and any(finding.code == SECRET for finding in draft.checked.findings):
         text += "\nSecrets are kept. To replace them: ftwizard check FILE --fix OUT --redact"
-    return NoticeDialog(Text.assemble(report_text.MARKS["ok"], ("Nothing to fix", "bold")), text)
+    return text
 
 
 def build_conversion(draft: Draft, target: str) -> FileCommand:

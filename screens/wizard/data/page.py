@@ -19,7 +19,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs import command_progress
-from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.dialog import ErrorDialog, NoticeDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
 from ftwizard.screens.dialogs.questions import (
     ChooseDialog,
@@ -386,9 +386,9 @@ class DataPage(WizardPage):
         if command.unchanged:
             changes = new_files.read_changes(document)
             if isinstance(changes, Repairs) and not (changes.changed or changes.left_out):
-                await self.app.push_screen_wait(
-                    new_files.build_unchanged_notice(self._draft, changes)
-                )
+                title = Text.assemble(report_text.MARKS["ok"], ("Nothing to fix", "bold"))
+                details = new_files.describe_unchanged(self._draft, changes)
+                await self.app.push_screen_wait(NoticeDialog(title, details))
                 return
             heading = new_files.format_written(changes, names[0])
             account = new_files.format_changes(changes, command.unchanged)

@@ -48,6 +48,7 @@ def test_stop_asks_then_saves_and_ends_the_run(home: Path) -> None:
     assert (folder.path / "counter.json").exists(), "it saved"
 
 
+@pytest.mark.slow
 def test_a_second_stop_ends_it_at_once(home: Path) -> None:
     folder = living(home, mode="deaf")
 

@@ -68,6 +68,7 @@ def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Pat
     assert "✓ 9 rows, Alpaca" in recorded[3]
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses_is_a_sentence_and_keeps_what_was_typed(hub: Hub) -> None:
     recorded: list[str] = []
 

@@ -319,6 +319,7 @@ def test_the_line_that_is_wrong_gets_the_focus_and_an_unusual_value_is_named(row
     drive(FtwizardApp(("new", "")), (80, 24), play)
 
 
+@pytest.mark.slow
 def test_typing_replaces_an_advised_value(rows: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, rows)
@@ -330,6 +331,7 @@ def test_typing_replaces_an_advised_value(rows: Path) -> None:
     drive(FtwizardApp(("new", "")), (80, 24), play)
 
 
+@pytest.mark.slow
 def test_a_suggested_model_is_taken_over_before_it_is_gone_on_with(rows: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await to_checked(pilot, rows)
