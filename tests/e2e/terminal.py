@@ -13,6 +13,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 from tests.e2e.cli import FTWIZARD
@@ -59,12 +60,13 @@ class Terminal:
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env=_environment(environment or {}),
+            env=(variables := _environment(environment or {})),
             start_new_session=True,
             preexec_fn=_take_control if controlling else _restore_ctrl_c,  # noqa: PLW1509 (no other thread here)
             cwd=str(cwd or "."),
         )
         os.set_blocking(self._master, False)
+        self._crashes = Path(variables.get("FTWIZARD_HOME", "")) / "crashes"
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +140,7 @@ class Terminal:
         while not condition():
             assert time.monotonic() < end, (
                 f"not within {timeout} s: {description}\n{self.screen.text()}"
+                + "".join(report.read_text() for report in self._crashes.glob("*.txt"))
             )
             if not self.pump(0.05):
                 time.sleep(0.01)
