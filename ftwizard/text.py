@@ -96,7 +96,9 @@ def format_amount(value: float | Decimal) -> str:
         return f"{value:,.0f}"
     if value >= 0.01 or value == 0:
         return f"{value:.2f}"
-    return f"{value:.2g}" if value >= 1e-4 else f"{Decimal(f'{value:.0e}'):f}"
+    if value >= 1e-4:
+        return f"{value:.2g}"
+    return f"{Decimal(f'{value:.0e}'):f}" if value >= 1e-9 else f"{value:.0e}"
 
 
 def format_epochs(epochs: float) -> str:

@@ -62,7 +62,7 @@ def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_
         assert item.factor[0] <= item.factor[1] <= item.factor[2]
         assert item.own == (item.factor == (1, 1, 1))
         assert item.sources and item.as_of
-        assert item.own or "estimate" in item.words or "approximation" in item.words
+        assert item.own or "estimate" in item.words or "approximate" in item.words
         make_counter(item)("text")
 
 
