@@ -23,7 +23,7 @@ async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await asyncio.wrap_future(_start(work, *args, **kwargs))
 
 
-def call_or_none(seconds: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def call_with_timeout(seconds: float, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of ``work``, or raise what it raises; block for at most ``seconds``.
 
     Raises TimeoutError after that; the thread is abandoned.

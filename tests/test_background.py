@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
 
-from ftwizard.background import call_or_none, run_in_thread
+from ftwizard.background import call_with_timeout, run_in_thread
 from ftwizard.hardware import machine
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.widgets.file_input import FileInput
@@ -31,9 +31,9 @@ def test_a_result_and_an_error_come_back() -> None:
     assert asyncio.run(run_in_thread(divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(run_in_thread(divmod, 7, 0))
-    assert call_or_none(60, divmod, 7, 2) == (3, 1)
+    assert call_with_timeout(60, divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        call_or_none(60, divmod, 7, 0)
+        call_with_timeout(60, divmod, 7, 0)
 
 
 def test_a_loop_ends_while_a_thread_hangs(gate: threading.Event) -> None:
@@ -49,7 +49,7 @@ def test_a_loop_ends_while_a_thread_hangs(gate: threading.Event) -> None:
     asyncio.run(begin())
     assert not ended
     with pytest.raises(TimeoutError):
-        call_or_none(0.05, hang)
+        call_with_timeout(0.05, hang)
 
 
 def test_a_folder_that_never_answers_takes_no_key_and_no_way_out(gate: threading.Event) -> None:

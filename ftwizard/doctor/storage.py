@@ -11,7 +11,7 @@ import msgspec
 import psutil
 
 from ftwizard import locations
-from ftwizard.background import call_or_none
+from ftwizard.background import call_with_timeout
 from ftwizard.doctor.check import Check, missing, ok, warning
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
@@ -54,7 +54,7 @@ def check_location(
 ) -> Check:
     """Check one location; an unresponsive file server delays it by ``timeout_s`` at most."""
     try:
-        location = call_or_none(timeout_s, inspect_location, path)
+        location = call_with_timeout(timeout_s, inspect_location, path)
     except TimeoutError:
         problem = f"no answer within {timeout_s:.0f} s (file server down?)"
     except OSError as error:

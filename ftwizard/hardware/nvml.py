@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.background import call_or_none
+from ftwizard.background import call_with_timeout
 
 Reading = dict[str, Any]
 NoGpuCause = Literal[
@@ -96,7 +96,7 @@ class _Lost(Exception):
 def read_driver(timeout_s: float = TIMEOUT_S) -> NvidiaDriver:
     """Read the driver and its GPUs; one that hangs delays this by ``timeout_s`` at most."""
     try:
-        return call_or_none(timeout_s, _read_driver)
+        return call_with_timeout(timeout_s, _read_driver)
     except NoGpuError as error:
         return NvidiaDriver(cause=error.cause, message=error.message)
     except TimeoutError:

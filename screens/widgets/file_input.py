@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 from ftwizard import user_paths
-from ftwizard.background import call_or_none, run_in_thread
+from ftwizard.background import call_with_timeout, run_in_thread
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.draft.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.screens.widgets.menu import Menu, MenuLine
@@ -148,7 +148,7 @@ class FileInput(Vertical):
         typed = self.query_one(Input).value
         if typed != self._listed_for:
             with contextlib.suppress(TimeoutError):  # do not wait for a remote folder
-                self._offer(typed, call_or_none(MAX_WAIT_S, self._suggest, typed))
+                self._offer(typed, call_with_timeout(MAX_WAIT_S, self._suggest, typed))
         return self.query_one(Menu)
 
     def _offer(self, typed: str, suggestions: Sequence[tuple[str, str, str]]) -> None:
@@ -166,6 +166,6 @@ class FileInput(Vertical):
 
 def _exists(name: str) -> bool:
     try:
-        return call_or_none(MAX_WAIT_S, lambda: user_paths.exists(user_paths.expand(name)))
+        return call_with_timeout(MAX_WAIT_S, lambda: user_paths.exists(user_paths.expand(name)))
     except (FtwizardError, TimeoutError):
         return False

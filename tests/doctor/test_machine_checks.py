@@ -34,11 +34,11 @@ def write(root: Path, name: str, text: str = "") -> None:
 def test_an_answer_that_never_comes_is_not_waited_for() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        background.call_or_none(0.05, time.sleep, 3)
+        background.call_with_timeout(0.05, time.sleep, 3)
     assert time.monotonic() - began < 2
-    assert background.call_or_none(5, lambda: 7) == 7
+    assert background.call_with_timeout(5, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        background.call_or_none(5, lambda: 1 // 0)
+        background.call_with_timeout(5, lambda: 1 // 0)
 
 
 # -------------------------------------------------------------------------------- disks
