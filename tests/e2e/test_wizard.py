@@ -44,8 +44,8 @@ def chat(folder: Path) -> Path:
     return file
 
 
-def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
-    """Press the keys of a person who takes what is offered, for a small model here."""
+def through_the_wizard(terminal: Tmux, file: Path) -> None:
+    """Press the keys of a person who accepts the suggestions, apart from QLoRA."""
     terminal.wait("New fine-tune")
     terminal.keys("n")
     terminal.wait("What model size")
@@ -59,9 +59,8 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
     terminal.keys("Enter")
     terminal.wait("SmolLM2-135M-Instruct")
     terminal.keys("Tab")
-    if qlora:
-        terminal.keys("Right")
-        terminal.wait("‹ QLoRA")
+    terminal.keys("Right")
+    terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
     terminal.wait("steps ", timeout=540)
     terminal.wait("trained on")
@@ -71,17 +70,15 @@ def through_the_wizard(terminal: Tmux, file: Path, *, qlora: bool) -> None:
     terminal.keys("Enter")
 
 
-@pytest.mark.parametrize(("make", "qlora"), [(alpaca, False), (chat, True)])
-def test_from_rows_to_a_merged_model(
-    tmp_path: Path, home: Path, model_cache: Path, make: object, qlora: bool
+def test_wizard_trains_and_merges_from_an_alpaca_file(
+    tmp_path: Path, home: Path, model_cache: Path
 ) -> None:
-    assert callable(make)
     environment = {
         "FTWIZARD_HOME": str(home), "FTWIZARD_CACHE": str(model_cache), "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "2",
     }  # fmt: skip
     with Tmux(str(FTWIZARD), environment=environment) as terminal:
-        through_the_wizard(terminal, make(tmp_path), qlora=qlora)
+        through_the_wizard(terminal, alpaca(tmp_path))
         terminal.wait("training  step", timeout=540)
         terminal.wait("validation", timeout=540)
         terminal.wait("enter shows the results", timeout=1200)
@@ -96,8 +93,7 @@ def test_from_rows_to_a_merged_model(
     (run,) = as_json("runs")["runs"]
     folder = home / "runs" / run["id"]
     assert (folder / "merged" / "model.safetensors").exists()
-    method = "qlora" if qlora else "lora"
-    assert f"method: {method}" in (folder / "plan.yaml").read_text()
+    assert "method: qlora" in (folder / "plan.yaml").read_text()
     assert (home / "plans" / f"{run['id']}.yaml").exists()
 
 
