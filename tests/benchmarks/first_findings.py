@@ -35,7 +35,7 @@ def measure(file: Path) -> tuple[float, float]:
         terminal.send(DOWN * 3 + LEFT * 2)
         terminal.wait("Up to 1B parameters")
         terminal.send("\r")
-        terminal.wait("Enter reads the file")
+        terminal.wait("Press enter to read")
         terminal.send(str(file))
         terminal.wait(re.escape(file.name))
         time.sleep(0.5)
@@ -43,7 +43,7 @@ def measure(file: Path) -> tuple[float, float]:
         terminal.send("\r")
         terminal.wait("empty assistant")
         first = time.perf_counter() - began
-        terminal.wait("Go on with")
+        terminal.wait("Continue with")
         return first, time.perf_counter() - began
 
 
