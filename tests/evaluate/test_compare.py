@@ -1,4 +1,4 @@
-"""The schema that answers share, and what fits it."""
+"""JSON schemas inferred from answers, and validation against them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWERS = [
 ]
 
 
-def test_every_answer_fits_its_own_schema() -> None:
+def test_schema_accepts_the_sample_answers() -> None:
     schema = infer_json_schema(ANSWERS)
     assert schema
     assert all(is_valid(schema, answer) for answer in ANSWERS)
@@ -42,25 +42,25 @@ def test_every_answer_fits_its_own_schema() -> None:
         "[" * 100_000,
     ],
 )
-def test_what_does_not_fit(answer: str) -> None:
+def test_schema_rejects_invalid_answers(answer: str) -> None:
     schema = infer_json_schema(ANSWERS)
     assert schema
     assert not is_valid(schema, answer)
 
 
-def test_thinking_before_an_answer_is_not_the_answer() -> None:
+def test_leading_thinking_blocks_are_removed() -> None:
     assert without_thinking("<think>\n\n</think>\n\n{}") == "{}"
     assert without_thinking(" <think>a\nb</think> x <think>y</think>") == "x <think>y</think>"
     assert without_thinking("{} <think>") == "{} <think>"
 
 
-def test_answers_that_are_not_all_objects_have_no_schema() -> None:
+def test_no_schema_unless_all_answers_are_objects() -> None:
     assert infer_json_schema([]) is None
     assert infer_json_schema([*ANSWERS, "plain words"]) is None
     assert infer_json_schema(["[1]", "[2]"]) is None
 
 
-def test_free_text_and_optional_keys_stay_free() -> None:
+def test_schema_allows_free_text_and_optional_keys() -> None:
     answers = [
         json.dumps({"id": n, "text": f"words {n}", **({"x": 1} if n else {})}) for n in range(9)
     ]
@@ -75,7 +75,7 @@ _values = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abcd"), _values), min_size=1, max_size=12))
-def test_what_the_schema_was_made_from_always_fits(objects: list[dict[str, object]]) -> None:
+def test_inferred_schema_always_accepts_its_sources(objects: list[dict[str, object]]) -> None:
     answers = [json.dumps(value) for value in objects]
     schema = infer_json_schema(answers)
     assert schema

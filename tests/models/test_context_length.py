@@ -1,4 +1,4 @@
-"""Rows longer than a model's positions: an error where these are a table, a warning where not."""
+"""Rows over the context length: an error for position tables, a warning otherwise."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 16,
     },
 }  # fmt: skip
-SMALL["roberta"] = SMALL["bert"] | {"max_position_embeddings": 18}  # two before the first
+SMALL["roberta"] = SMALL["bert"] | {"max_position_embeddings": 18}  # its positions start at 2
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
+def test_context_length_matches_the_transformers_model(kind: str) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -53,14 +53,14 @@ def test_what_transformers_can_read_is_what_is_said(kind: str) -> None:
 
 
 def encoded(tokens: int) -> dict[str, list[EncodedRow]]:
-    """Return one row that trains and one that validates, the longer of so many tokens."""
+    """Return a training row of 3 tokens and a validation row of ``tokens`` tokens."""
     return {
         name: [EncodedRow(line=1, input_ids=[5] * n, labels=[5] * n)]
         for name, n in (("train", 3), ("validation", tokens))
     }
 
 
-def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path) -> None:
+def test_rows_over_the_context_length_raise_or_warn(tmp_path: Path) -> None:
     for kind in ("gpt2", "llama"):
         (tmp_path / kind).mkdir()
         config = {"model_type": kind, **SMALL[kind]}
@@ -74,16 +74,16 @@ def test_longer_rows_are_refused_or_warned_of_before_the_training(tmp_path: Path
     assert live_estimate.load_context_length(str(tmp_path / "gpt2")) == 16
 
 
-def test_a_stretched_rotation_goes_further() -> None:
+def test_yarn_scaling_extends_the_context_length() -> None:
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
     config = {"model_type": "qwen2", "max_position_embeddings": 32_768, "rope_scaling": yarn}
     assert support.read_context_length(config) == (131_072, False)
-    config["max_position_embeddings"] = 131_072  # counted so already, as in Llama 3.1
+    config["max_position_embeddings"] = 131_072  # already scaled, as in Llama 3.1
     assert support.read_context_length(config) == (131_072, False)
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, True, "many", 2.5])
-def test_what_is_no_number_is_not_known(value: object) -> None:
+def test_invalid_position_counts_give_no_context_length(value: object) -> None:
     config = {"model_type": "gpt2", "n_positions": value}
     assert (
         support.read_context_length(config) is None

@@ -1,4 +1,4 @@
-"""Why the Hub cannot be reached, in words that are nobody's class names."""
+"""Messages for an unreachable Hub, without exception class names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ftwizard.models import hub
 
 
 class ConnectError(Exception):
-    """As of a library."""
+    """Stand-in for a library's exception."""
 
 
 class ReadTimeout(Exception):
-    """As of a library."""
+    """Stand-in for a library's exception."""
 
 
-def _answering(status: int) -> Exception:
+def _http_error(status: int) -> Exception:
     error = ConnectError("no")
     error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
     return error
@@ -29,14 +29,16 @@ def _answering(status: int) -> Exception:
     [
         (ConnectError("[Errno -2] Name or service not known"), "cannot be reached"),
         (ReadTimeout(""), "cannot be reached (timed out)"),
-        (_answering(503), "cannot be reached (HTTP 503)"),
+        (_http_error(503), "cannot be reached (HTTP 503)"),
         (
             ssl.SSLCertVerificationError("certificate verify failed"),
             "cannot be reached (certificate rejected)",
         ),
     ],
 )
-def test_it_is_said_in_words(error: Exception, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hub_message_gives_the_cause(
+    error: Exception, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise error
 

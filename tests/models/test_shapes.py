@@ -1,4 +1,4 @@
-"""Shapes: exact counts of what transformers builds, and a sentence for configurations that lie."""
+"""Model shapes: parameter counts that match transformers, and errors for bad configurations."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def _model(config: dict[str, Any]) -> Any:
-    """Return transformers' model of a configuration, without weights."""
+    """Return the transformers model for a configuration, without weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -83,7 +83,7 @@ def _model(config: dict[str, Any]) -> Any:
         return build.from_config(read.for_model(**config))
 
 
-def _adapted(shape: ModelShape) -> dict[tuple[str, int, int], int]:
+def _count_linears(shape: ModelShape) -> dict[tuple[str, int, int], int]:
     return {
         (linear.name, linear.inputs, linear.outputs): linear.count
         for linear in shape.linears
@@ -92,7 +92,7 @@ def _adapted(shape: ModelShape) -> dict[tuple[str, int, int], int]:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_counts_are_those_of_the_modules(name: str) -> None:
+def test_counts_match_the_transformers_modules(name: str) -> None:
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -110,23 +110,23 @@ def test_counts_are_those_of_the_modules(name: str) -> None:
         else:
             continue
         counts[key] = counts.get(key, 0) + 1
-    assert _adapted(shape) == counts
+    assert _count_linears(shape) == counts
 
 
-def test_a_token_passes_the_chosen_experts_alone() -> None:
+def test_active_parameters_count_only_routed_experts() -> None:
     shape = build_shape(CONFIGS["gpt-oss-20B"], "gpt-oss-20B")
     assert shape.active / 1e9 == pytest.approx(3.6 + 0.579, rel=0.01)
-    """Its model card: 3.6 billion active, which leaves out the embeddings of 0.579."""
+    """The model card says 3.6 billion active parameters, without the 0.579 billion embeddings."""
     assert shape.parameters / 1e9 == pytest.approx(20.9, rel=0.01)
     assert build_shape(LLAMA_8B, "x").active == build_shape(LLAMA_8B, "x").parameters
 
 
-def test_adapters_are_as_large_as_they_are() -> None:
+def test_adapter_size_depends_on_the_target_modules() -> None:
     assert build_shape(LLAMA_8B, "x").adapter(16) == 41_943_040
     assert build_shape(LLAMA_8B, "x").adapter(16, ("q_proj", "v_proj")) == 6_815_744
 
 
-def test_an_unknown_architecture_is_a_sentence() -> None:
+def test_unknown_architecture_error_lists_supported_kinds() -> None:
     with pytest.raises(FtwizardError, match="mamba model") as caught:
         build_shape({"model_type": "mamba", "hidden_size": 32}, "state/space")
     assert "llama" in caught.value.hint
@@ -145,12 +145,12 @@ def test_an_unknown_architecture_is_a_sentence() -> None:
         ("model_type", ["llama"], "has no model_type"),
     ],
 )
-def test_a_wrong_configuration_is_a_sentence(key: str, value: object, text: str) -> None:
+def test_invalid_configuration_error_names_the_problem(key: str, value: object, text: str) -> None:
     with pytest.raises(FtwizardError, match=text):
         build_shape({**LLAMA_8B, key: value}, "someone/model")
 
 
-def test_what_a_configuration_says_is_made_visible() -> None:
+def test_error_message_escapes_control_characters() -> None:
     with pytest.raises(FtwizardError) as caught:
         build_shape({**LLAMA_8B, "hidden_size": "\x1b]0;owned\x07"}, "a\x1b[31m")
     assert "\x1b" not in caught.value.message
@@ -169,7 +169,7 @@ _KEYS = sorted({key for config in CONFIGS.values() for key in config} - {"model_
     changed=st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=5),
     dropped=st.sets(st.sampled_from(_KEYS), max_size=5),
 )
-def test_no_configuration_ends_in_a_traceback(
+def test_random_configurations_raise_only_ftwizard_errors(
     kind: str, changed: dict[str, object], dropped: set[str]
 ) -> None:
     config = {**SMALL, "model_type": kind, **changed}
