@@ -1,4 +1,4 @@
-"""What follows from rows and machine: each value is one that the plan takes, and is earned."""
+"""Recipe settings advised from rows and machine: valid in a plan, with a reason and a source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LENGTHS = st.none() | st.lists(st.integers(1, 20_000), min_size=1, max_size=200)
 MACHINES = st.sampled_from([machine(), machine(24), machine(80)])
 
 
-def on(name: str, **more: Any) -> MachineInfo:
+def machine_with(name: str, **more: Any) -> MachineInfo:
     expected = gpu_specs.find_gpu(name)
     gpu = Gpu(name=name, memory=expected.usable if expected else 24 * 10**9)
     return msgspec.structs.replace(machine(24), gpus=(gpu,), **more)
@@ -52,14 +52,14 @@ def advised(
     return {item.name: item for item in advice}
 
 
-def drawn(middle: float, width: float, count: int = 2000) -> LengthDistribution:
-    """Return lengths as chats have them: log-normal."""
+def draw_lengths(middle: float, width: float, count: int = 2000) -> LengthDistribution:
+    """Return log-normal lengths, as in chat data."""
     draw = random.Random(3)
     return exact([max(4, round(draw.lognormvariate(middle, width))) for _ in range(count)])
 
 
 @given(METHODS, st.none() | st.integers(1, 10**6), MACHINES, LENGTHS, SHAPES, CONTEXTS)
-def test_advice_is_a_recipe_whatever_is_known(
+def test_advice_is_a_valid_recipe_for_any_inputs(
     method: Method,
     rows: int | None,
     facts: MachineInfo,
@@ -79,20 +79,20 @@ def test_advice_is_a_recipe_whatever_is_known(
         assert item.reason.isprintable() and len(item.reason) <= 170 and item.source and item.as_of
 
 
-def test_the_length_cuts_one_row_in_a_hundred() -> None:
-    lengths = drawn(5.0, 0.9)
+def test_max_length_truncates_about_1_percent_of_rows() -> None:
+    lengths = draw_lengths(5.0, 0.9)
     max_length = advised(lengths=lengths)["max_length"]
     assert isinstance(max_length.value, int) and max_length.value % 64 == 0
     assert 0 < batching.cut_share(lengths.scaled(5000), max_length.value) <= 0.012
     assert "99%" in max_length.reason and f"{lengths.p99:,.0f}" in max_length.reason
 
 
-def test_no_row_is_cut_where_the_longest_is_no_outlier() -> None:
+def test_max_length_keeps_every_row_without_outliers() -> None:
     max_length = advised(lengths=exact([100] * 500 + [200] * 500))["max_length"]
     assert max_length.value == 256 and "none is truncated" in max_length.reason
 
 
-def test_no_length_is_beyond_what_the_model_reads() -> None:
+def test_max_length_stays_within_the_model_context() -> None:
     max_length = advised(lengths=exact([9000] * 100), context=2048)["max_length"]
     assert (
         max_length.value == 2048
@@ -100,20 +100,20 @@ def test_no_length_is_beyond_what_the_model_reads() -> None:
     )
 
 
-def test_what_another_tokenizer_counted_gets_room() -> None:
+def test_approximate_token_counts_widen_max_length() -> None:
     about = msgspec.structs.replace(exact([100] * 500), most=2.3)
     max_length = advised(lengths=about)["max_length"]
     assert max_length.value == 256 and "about 100 tokens" in max_length.reason
     assert advised(lengths=exact([100] * 500))["max_length"].value == 128
 
 
-def test_very_long_rows_are_cut_at_what_a_card_holds() -> None:
+def test_max_length_is_capped_for_very_long_rows() -> None:
     max_length = advised(lengths=exact([20_000] * 100), context=131_072)["max_length"]
     assert max_length.value == 8192 and "100% of the rows are longer" in max_length.reason
 
 
-def test_packing_goes_by_padding_and_by_the_steps_that_are_left() -> None:
-    ragged, even = drawn(5.0, 1.0, 20_000), exact([400] * 20_000)
+def test_packing_depends_on_padding_steps_and_machine() -> None:
+    ragged, even = draw_lengths(5.0, 1.0, 20_000), exact([400] * 20_000)
     assert advised(rows=20_000, lengths=ragged)["packing"].value is True
     assert "would be padding" in advised(rows=20_000, lengths=ragged)["packing"].reason
     assert advised(rows=20_000, lengths=even)["packing"].value is False
@@ -124,8 +124,8 @@ def test_packing_goes_by_padding_and_by_the_steps_that_are_left() -> None:
     assert "packing" not in advised()
 
 
-def test_packed_steps_hold_about_as_many_rows() -> None:
-    lengths = drawn(5.0, 1.0, 20_000)
+def test_packed_steps_hold_a_usual_number_of_rows() -> None:
+    lengths = draw_lengths(5.0, 1.0, 20_000)
     result = advised(rows=20_000, lengths=lengths)
     each = int(result["max_length"].value or 0) / lengths.mean
     together = each * int(result["batch_size"].value or 0)
@@ -134,7 +134,7 @@ def test_packed_steps_hold_about_as_many_rows() -> None:
 
 
 @given(st.integers(10, 10**6), st.integers(10, 10**6))
-def test_more_to_learn_never_takes_a_lower_rank(first: int, other: int) -> None:
+def test_more_rows_never_lower_the_rank(first: int, other: int) -> None:
     few, many = (
         advised(rows=rows, lengths=exact([300] * 10), shape=PUBLISHED["smollm2-135m"])["rank"].value
         for rows in sorted((first, other))
@@ -142,8 +142,8 @@ def test_more_to_learn_never_takes_a_lower_rank(first: int, other: int) -> None:
     assert isinstance(few, int) and isinstance(many, int) and few <= many
 
 
-def test_a_rank_has_room_for_what_there_is_to_learn() -> None:
-    """A million rows of 300 tokens: 300 million bits, at 2 a weight and 2.6 million weights a rank."""
+def test_rank_grows_with_the_information_in_the_data() -> None:
+    """A million rows of 300 tokens: 300 million bits, at 2 per weight and 2.6 million weights per rank."""
     assert advised(rows=5000, lengths=exact([300]), shape=LLAMA)["rank"].value == 16
     many = advised(rows=10**6, lengths=exact([300]), shape=LLAMA)["rank"]
     assert many.value == 64 and "rank 64" in many.reason
@@ -153,13 +153,13 @@ def test_a_rank_has_room_for_what_there_is_to_learn() -> None:
 
 
 @pytest.mark.parametrize(("rows", "share"), [(60, 0.1), (1000, 0.03), (None, 0.03), (200, 0.04)])
-def test_few_steps_warm_up_over_about_five(rows: int | None, share: float) -> None:
+def test_short_runs_warm_up_over_about_five_steps(rows: int | None, share: float) -> None:
     assert advised(rows=rows)["warmup"].value == share
 
 
-def test_the_warm_up_counts_the_steps_that_packing_leaves() -> None:
-    """Some seven rows share a sequence: of so few steps 3 % are too few to rise over."""
-    lengths = drawn(5.0, 1.0, 370)
+def test_warmup_share_counts_packed_steps() -> None:
+    """About seven rows share a sequence, so that 3 % of the remaining steps are too few."""
+    lengths = draw_lengths(5.0, 1.0, 370)
     result = advised(rows=370, lengths=lengths)
     made = msgspec.convert({name: item.value for name, item in result.items()}, Recipe)
     assert made.packing
@@ -168,8 +168,8 @@ def test_the_warm_up_counts_the_steps_that_packing_leaves() -> None:
     assert 5 <= made.warmup * left < 7
 
 
-def test_what_follows_from_memory_or_the_card_has_a_source_of_its_own() -> None:
-    """Not that of the setting's default: no run of QLoRA's had this memory."""
+def test_batch_size_from_memory_cites_the_memory_estimate() -> None:
+    """Check that they do not cite the source of the default, which is about other GPUs."""
     batch_size = advised(lengths=exact([300]), shape=LLAMA)["batch_size"]
     assert "of this GPU's memory" in batch_size.reason and "memory estimate" in batch_size.source
     small = advised(lengths=exact([300]), shape=LLAMA, facts=machine(8))["batch_size"]
@@ -180,8 +180,8 @@ def test_what_follows_from_memory_or_the_card_has_a_source_of_its_own() -> None:
     assert "ftwizard's own rule" in few.source and "100 rows are few" in few.reason
 
 
-def test_what_a_card_can_is_said_by_its_maker() -> None:
-    result = advised(facts=on("NVIDIA A100-SXM4-80GB", flash_attn=True))
+def test_precision_and_attention_cite_the_gpu_datasheet() -> None:
+    result = advised(facts=machine_with("NVIDIA A100-SXM4-80GB", flash_attn=True))
     for name in ("precision", "attention"):
         assert "A100" in result[name].source and result[name].as_of < "2026"
     here = advised(facts=machine())
@@ -194,7 +194,7 @@ def test_what_a_card_can_is_said_by_its_maker() -> None:
     st.sampled_from([8, 16, 24, 48, 80, 141]),
     st.integers(100, 4000),
 )
-def test_the_batch_is_the_largest_that_surely_fits(
+def test_batch_size_is_the_largest_that_fits(
     model: str, method: Method, gigabytes: int, tokens: int
 ) -> None:
     shape = PUBLISHED[model]
@@ -223,7 +223,7 @@ def test_the_batch_is_the_largest_that_surely_fits(
         ("llama-3.1-70b", 16, "qlora", "smaller model"),
     ],
 )
-def test_the_method_is_one_that_fits_by_the_estimate(
+def test_method_fits_by_the_memory_estimate(
     model: str, gigabytes: int, method: str, says: str
 ) -> None:
     shape = PUBLISHED[model]
@@ -241,15 +241,15 @@ def test_the_method_is_one_that_fits_by_the_estimate(
         ("Double", True, "bf16 if the GPU", "Ampere or newer"),
     ],
 )
-def test_kernels_and_precision_by_the_card(
+def test_precision_and_attention_reasons_depend_on_the_gpu(
     name: str, flash: bool, precision: str, attention: str
 ) -> None:
-    result = advised(facts=on(name, flash_attn=flash))
+    result = advised(facts=machine_with(name, flash_attn=flash))
     assert precision in result["precision"].reason and attention in result["attention"].reason
     assert (result["precision"].value, result["attention"].value) == ("auto", "auto")
 
 
-def test_metrics_go_nowhere_unless_asked_for() -> None:
+def test_report_to_defaults_to_none() -> None:
     report_to = recipe_advice.advise_report_to()
     assert (
         report_to.value is None
@@ -259,7 +259,7 @@ def test_metrics_go_nowhere_unless_asked_for() -> None:
     )
 
 
-def test_adapters_go_to_every_linear_layer_of_the_blocks() -> None:
+def test_adapter_prediction_warns_only_about_missing_targets() -> None:
     adapted = target_modules.predict_adapted(LLAMA, 16)
     assert (adapted.warnings, adapted.safer) == ((), ())
     some = target_modules.predict_adapted(LLAMA, 16, ("q_proj", "other"))
@@ -276,7 +276,7 @@ def test_adapters_go_to_every_linear_layer_of_the_blocks() -> None:
         (None, "", ""),
     ],
 )
-def test_names_that_a_model_lacks_are_said(
+def test_missing_target_modules_are_reported(
     targets: tuple[str, ...] | None, says: str, error: str
 ) -> None:
     assert says in target_modules.describe_missing(LLAMA, targets) and bool(says) == bool(
@@ -290,19 +290,19 @@ def test_names_that_a_model_lacks_are_said(
     assert says in raised.value.message and error in raised.value.hint
 
 
-def test_a_name_in_full_counts_as_its_last_word() -> None:
+def test_qualified_target_module_matches_its_last_part() -> None:
     adapted = target_modules.predict_adapted(LLAMA, 16, ("self_attn.q_proj",))
     assert not adapted.warnings and not adapted.safer
 
 
-def test_a_mixture_of_experts_is_warned_of_and_a_dense_model_offered() -> None:
+def test_mixture_of_experts_warns_and_offers_a_dense_model() -> None:
     adapted = target_modules.predict_adapted(MIXTURE, 16)
     assert "Llama-3.1-8B" in adapted.safer[0]
     assert any("Experts hold" in warning for warning in adapted.warnings)
     assert any("16 bit" in warning for warning in adapted.warnings)
 
 
-def test_a_model_of_an_unknown_kind_is_warned_of() -> None:
+def test_unknown_model_type_warns() -> None:
     adapted = target_modules.predict_adapted(
         msgspec.structs.replace(LLAMA, covered=False, model_type="odd"), 16
     )

@@ -1,4 +1,4 @@
-"""Every machine and every combination of answers gets a provider, its reasons and what changes it."""
+"""Provider advice: a provider, reasons and flips for every machine and combination of answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLOSED = datetime.date(2027, 1, 6)
 def machine(
     *gigabytes: float, credentials: tuple[Service, ...] = (), extras: tuple[str, ...] = ("local",)
 ) -> MachineInfo:
-    """Return a machine with GPUs of so much memory (GB)."""
+    """Return a machine with GPUs of these memory sizes (GB)."""
     return make_machine(
         *(Gpu(name="Double", memory=int(gigabyte * 1e9)) for gigabyte in gigabytes),
         no_gpu=None if gigabytes else "NVML: no device",
@@ -78,7 +78,7 @@ def texts(recommendation: provider_advice.Recommendation) -> list[str]:
 
 
 @given(_machines, _answers, _days)
-def test_there_is_always_a_provider_with_reasons(
+def test_recommendation_always_has_a_provider_and_reasons(
     facts: MachineInfo, answers: dict[str, str], today: datetime.date
 ) -> None:
     result = provider_advice.recommend(facts, answers, today)
@@ -95,7 +95,7 @@ def test_there_is_always_a_provider_with_reasons(
 
 
 @given(_machines, _answers, _days)
-def test_what_is_ruled_out_is_never_recommended(
+def test_ruled_out_providers_are_never_recommended(
     facts: MachineInfo, answers: dict[str, str], today: datetime.date
 ) -> None:
     result = provider_advice.recommend(facts, answers, today)
@@ -111,7 +111,9 @@ def test_what_is_ruled_out_is_never_recommended(
 
 
 @given(_machines, _answers)
-def test_a_flip_is_what_really_happens(facts: MachineInfo, answers: dict[str, str]) -> None:
+def test_flips_match_the_changed_recommendation(
+    facts: MachineInfo, answers: dict[str, str]
+) -> None:
     result = provider_advice.recommend(facts, answers, TODAY)
     for question, option in _single_changes(questions.complete_answers(facts, answers)):
         changed = provider_advice.recommend(facts, {**answers, question.id: option}, TODAY)
@@ -131,8 +133,8 @@ def _single_changes(arguments: dict[str, str]) -> list[tuple[Question, str]]:
     ]
 
 
-def test_every_combination_of_answers() -> None:
-    """Exhaustive over answers, on three machines: none is left without a provider."""
+def test_every_combination_of_answers_leaves_a_provider() -> None:
+    """Check all combinations of answers on three machines."""
     ids = [[None, *(option.id for option in question.options)] for question in QUESTIONS]
     for facts in (machine(), machine(16), machine(80, credentials=("aws", "openai"))):
         for chosen in itertools.product(*ids):
@@ -145,7 +147,7 @@ def test_every_combination_of_answers() -> None:
             assert all(item.why_not or item.pros or item.cons for item in ranked)
 
 
-def test_a_gpu_that_holds_the_model_speaks_for_itself() -> None:
+def test_large_enough_gpu_recommends_local_training() -> None:
     result = provider_advice.recommend(machine(24), {"priority": "control"}, TODAY)
     assert result.provider == "local"
     assert any("Double has 24.0 GB" in reason for reason in result.reasons)
@@ -154,7 +156,7 @@ def test_a_gpu_that_holds_the_model_speaks_for_itself() -> None:
     ]
 
 
-def test_without_a_gpu_a_large_model_goes_to_a_cloud_and_says_what_it_gives_up() -> None:
+def test_large_model_without_gpu_gets_a_cloud_with_cautions() -> None:
     result = provider_advice.recommend(
         machine(), {"size": "large", "cloud": "aws", "data": "leave"}, TODAY
     )
@@ -164,14 +166,14 @@ def test_without_a_gpu_a_large_model_goes_to_a_cloud_and_says_what_it_gives_up()
     assert "48 GB" in result.costs_of["local"]
 
 
-def test_data_that_stays_with_a_model_that_does_not_fit_is_told_what_would() -> None:
+def test_local_data_on_a_small_gpu_suggests_a_smaller_model() -> None:
     result = provider_advice.recommend(machine(8), {"data": "stay", "size": "medium"}, TODAY)
     assert result.provider == "local"
     assert any("around 3B would fit" in caution for caution in result.cautions)
     assert all(words.startswith("Not possible") for words in result.costs_of.values())
 
 
-def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
+def test_unreported_gpu_memory_is_unknown_not_absent() -> None:
     facts = machine()
     facts = make_machine(
         Gpu(name=None, memory=None), memory=facts.memory, cores=4, bfloat16_cpu=False, disk_free=0
@@ -181,7 +183,7 @@ def test_memory_that_the_driver_does_not_tell_is_unknown_not_none() -> None:
     assert any("does not report" in caution for caution in result.cautions)
 
 
-def test_openai_by_the_day() -> None:
+def test_openai_advice_follows_its_closing_dates() -> None:
     hurried = {"priority": "speed", "data": "leave", "weights": "no"}
     assert provider_advice.recommend(machine(), hurried, EDITION).provider == "openai"
     assert any(
@@ -196,12 +198,12 @@ def test_openai_by_the_day() -> None:
     assert closed.costs_of["openai"].startswith("Not possible")
 
 
-def test_two_that_are_about_as_good_are_called_so() -> None:
+def test_near_tie_names_the_other_provider() -> None:
     result = provider_advice.recommend(machine(), {"size": "tiny", "priority": "speed"}, TODAY)
     assert result.close_to == "cloud"
 
 
-def test_what_the_machine_knows_is_not_asked() -> None:
+def test_single_cloud_credential_answers_the_cloud_question() -> None:
     facts = machine(credentials=("gcp", "openai"))
     assert questions.complete_answers(facts, {}) == {"cloud": "gcp"}
     assert "cloud" not in [question.id for question in questions.open_questions(facts, {})]
@@ -211,7 +213,7 @@ def test_what_the_machine_knows_is_not_asked() -> None:
     assert questions.complete_answers(facts, {"cloud": "aws"}) == {"cloud": "aws"}
 
 
-def test_behavior_or_knowledge() -> None:
+def test_fit_answer_selects_the_fit_advice() -> None:
     for option in FIT.options:
         result = provider_advice.recommend(machine(), {"fit": option.id}, TODAY)
         assert result.fit == FIT_ADVICE[option.id]
@@ -229,13 +231,13 @@ def test_behavior_or_knowledge() -> None:
         ({"": ""}, "Questions: fit"),
     ],
 )
-def test_an_answer_that_does_not_exist_is_wrong_usage(answers: dict[str, str], says: str) -> None:
+def test_unknown_answer_is_a_usage_error(answers: dict[str, str], says: str) -> None:
     with pytest.raises(FtwizardError) as error:
         provider_advice.recommend(machine(), answers, TODAY)
     assert error.value.exit_code == USAGE and says in error.value.hint
 
 
-def test_questions_fit_a_terminal() -> None:
+def test_question_texts_fit_a_terminal() -> None:
     for question in (FIT, *QUESTIONS):
         assert len(question.text) <= 50 and len(question.why) <= 80
         assert question.assumed is None or question.option(question.assumed)

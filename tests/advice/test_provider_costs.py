@@ -1,4 +1,4 @@
-"""What each provider costs for some rows: only what the answers leave, and always said."""
+"""Provider costs: priced within the answers, with unknown amounts stated."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def costs(
 
 
 @given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
-def test_each_provider_is_priced_by_what_the_answers_leave(
+def test_providers_are_priced_within_the_answers(
     gigabytes: list[int], answers: dict[str, str]
 ) -> None:
     facts = machine(*gigabytes)
@@ -98,19 +98,19 @@ def _amount(offer: Offer) -> float:
     return offer.training.value
 
 
-def test_a_large_model_is_not_priced_as_a_small_one() -> None:
+def test_large_size_is_priced_with_a_large_model() -> None:
     medium, large = costs(machine())["cloud"], costs(machine(), size="large")["cloud"]
     assert medium.name == "Together Llama 3.1 8B" and large.name == "Together Llama 3.3 70B"
 
 
-def test_a_service_of_ones_own_cloud_is_priced_where_that_was_answered() -> None:
+def test_cloud_answer_selects_the_priced_platform() -> None:
     assert costs(machine(), cloud="gcp")["cloud"].name.startswith("Vertex")
     assert costs(machine(), cloud="aws")["cloud"].name.startswith("Bedrock")
     azure = costs(machine(), cloud="azure")["cloud"]
     assert azure.amount == "unknown" and "per hour of training" in azure.details
 
 
-def test_no_rent_is_paid_where_a_machine_of_ones_own_will_do() -> None:
+def test_local_provider_costs_no_rent_on_own_hardware() -> None:
     assert costs(machine(24))["local"].details == "on the GPU here; excluding power and wear"
     assert "your GPU machine" in costs(machine(), gpu_elsewhere="own")["local"].details
     assert "the CPU here" in costs(machine(), size="tiny")["local"].details
@@ -119,7 +119,7 @@ def test_no_rent_is_paid_where_a_machine_of_ones_own_will_do() -> None:
     assert {stays[id].amount for id in ("openai", "cloud")} == {"not possible"}
 
 
-def test_an_hour_of_ones_own_machine_is_paid_where_it_has_a_price() -> None:
+def test_hourly_machine_price_sets_the_local_cost() -> None:
     hour = Figure(value=1.5, unit="USD per hour", source="test")
     others = [offer for offer in OFFERS if offer.card is not None]
     own = next(offer for offer in OFFERS if offer.provider == "local" and offer.card is None)
@@ -130,15 +130,15 @@ def test_an_hour_of_ones_own_machine_is_paid_where_it_has_a_price() -> None:
     local = costs(machine(24), [*others, unknown])["local"]
     assert local.amount == "unknown" and "$1.50 per hour of training" in local.details
     elsewhere = costs(machine(), [*others, priced], gpu_elsewhere="own")["local"]
-    assert elsewhere.amount == "no rent", "the price is of another machine"
+    assert elsewhere.amount == "no rent", "the price applies to another machine"
 
 
-def test_a_rented_gpu_is_set_up_besides() -> None:
+def test_rented_gpu_adds_a_setup_cost() -> None:
     rented = costs(machine())["local"]
     assert rented.setup is not None and "; plus $" in rented.details and "spot" not in rented.name
 
 
-def test_what_is_not_known_is_said() -> None:
+def test_missing_offers_give_an_unknown_price() -> None:
     assert costs(machine(), ())["openai"].details == "training price unknown"
     assert costs(machine(), ())["local"].amount == "unknown"
 
@@ -147,7 +147,7 @@ def usd(value: float, low: float | None = None, high: float | None = None) -> Fi
     return Figure(value=value, unit="USD", low=low, high=high, source="test")
 
 
-def test_overruling_costs_what_the_two_are_apart() -> None:
+def test_comparison_states_the_cost_difference() -> None:
     hosted = ProviderCost(provider="openai", name="A", training=usd(3.0, 2.0, 4.0))
     cheaper = ProviderCost(provider="cloud", name="B", training=usd(1.0))
     rented = ProviderCost(provider="local", name="C", training=usd(0.5), setup=usd(4.0))
@@ -168,15 +168,15 @@ def test_overruling_costs_what_the_two_are_apart() -> None:
 
 
 @pytest.mark.parametrize(("size", "model"), MODELS.items())
-def test_a_model_stands_for_a_size_until_one_is_named(size: str, model: str) -> None:
+def test_size_fills_in_a_model_only_when_none_is_set(size: str, model: str) -> None:
     plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name=""))
     result = fill_in_model(plan, {"size": size})
     assert result.model.name == model and result.recipe.method == "qlora"
-    assert model_configs.find_config(model) is not None, "its shape is known without the network"
+    assert model_configs.find_config(model) is not None, "its shape must be available offline"
     assert fill_in_model(result, {"size": "tiny"}) == result
 
 
-def test_a_larger_size_stands_for_more_parameters() -> None:
+def test_larger_sizes_map_to_larger_models() -> None:
     expected = [model_configs.find_config(model) for model in MODELS.values()]
     counts = [item.parameters for item in expected if item]
     assert all(item < other for item, other in itertools.pairwise(counts))
@@ -189,14 +189,14 @@ def test_a_larger_size_stands_for_more_parameters() -> None:
         (0.62, 1.47, "$0.62–1.47"), (0, 0, "$0.00"),
     ],
 )  # fmt: skip
-def test_less_than_a_cent_is_not_rounded_to_nothing(low: float, high: float, words: str) -> None:
+def test_amounts_below_a_cent_keep_their_digits(low: float, high: float, words: str) -> None:
     training = Figure(
         value=(low + high) / 2, unit="USD", low=low, high=high, source="test", as_of="2026-11"
     )
     assert ProviderCost(provider="openai", training=training).amount == words
 
 
-def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> None:
+def test_large_model_on_local_data_without_gpu_blocks_every_provider() -> None:
     answers = {"data": "stay", "size": "large"}
     result = provider_advice.recommend(machine(), answers, TODAY)
     assert result.blocked.startswith("No option is possible")
@@ -209,7 +209,7 @@ def test_a_large_model_that_must_stay_and_has_no_gpu_is_possible_nowhere() -> No
 
 
 @given(gigabytes=st.lists(st.integers(1, 200), max_size=2), answers=_ANSWERS)
-def test_what_would_have_to_change_makes_a_provider_possible(
+def test_blocked_recommendation_always_lists_changes(
     gigabytes: list[int], answers: dict[str, str]
 ) -> None:
     result = provider_advice.recommend(machine(*gigabytes), answers, TODAY)

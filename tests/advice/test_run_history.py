@@ -1,4 +1,4 @@
-"""What earlier runs on the same rows say: of more epochs, and of a rate from another model."""
+"""Earlier runs on the same data: advice on more epochs, and on another model's learning rate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows(tmp_path: Path) -> Path:
     return file
 
 
-def plan_of(
+def make_plan(
     rows: Path, epochs: float = 5, model: str = SMALL, allow: tuple[RiskName, ...] = (),
     rate: float = 2e-4,
 ) -> Plan:  # fmt: skip
@@ -49,7 +49,9 @@ def plan_of(
     )
 
 
-def ran(home: Path, name: str, rows: Path, losses: list[float], **more: float | str) -> JobFolder:
+def write_run(
+    home: Path, name: str, rows: Path, losses: list[float], **more: float | str
+) -> JobFolder:
     """Write a run on ``rows`` that ended with these validation losses."""
     folder = make_run(home, name, steps=0, end_reason=str(more.pop("ended", "finished")))
     sha256 = run_history.hash_rows(str(rows))
@@ -57,7 +59,7 @@ def ran(home: Path, name: str, rows: Path, losses: list[float], **more: float | 
     record = folder.read_job()
     write_json(folder.job, msgspec.structs.replace(record, hashes={"train": sha256}))
     epochs = float(more.pop("epochs", 3))
-    chosen = plan_of(rows, epochs, **more)  # type: ignore[arg-type]
+    chosen = make_plan(rows, epochs, **more)  # type: ignore[arg-type]
     folder.plan.write_text(plan_file.dump(chosen))
     folder.events.unlink()
     events = EventWriter(folder.events, 1)
@@ -74,11 +76,11 @@ def ran(home: Path, name: str, rows: Path, losses: list[float], **more: float | 
     ("losses", "falling"),
     [(FALLING, True), (FLAT, False), (RISING, False), ([2.0, 1.0, 1.5, 1.2], False)],
 )
-def test_a_validation_loss_falls_flattens_or_rises(
+def test_earlier_loss_reports_whether_it_was_still_falling(
     home: Path, rows: Path, losses: list[float], falling: bool
 ) -> None:
-    ran(home, "one", rows, losses)
-    earlier_loss = run_history.find_earlier_loss(plan_of(rows))
+    write_run(home, "one", rows, losses)
+    earlier_loss = run_history.find_earlier_loss(make_plan(rows))
     assert (
         earlier_loss is not None and earlier_loss.falling is falling and earlier_loss.run == "one"
     )
@@ -86,76 +88,72 @@ def test_a_validation_loss_falls_flattens_or_rises(
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=3, max_size=12))
-def test_only_a_loss_that_ends_at_its_lowest_falls(losses: list[float]) -> None:
+def test_loss_is_falling_only_if_it_ends_at_its_minimum(losses: list[float]) -> None:
     result = run_history.summarize_losses("one", 3.0, losses)
     assert result is not None
     assert not result.falling or losses[-1] == min(losses) < losses[-3]
 
 
-def test_two_evaluations_or_a_loss_that_is_none_say_nothing() -> None:
+def test_two_evaluations_or_a_nan_loss_give_no_summary() -> None:
     assert run_history.summarize_losses("one", 3.0, [2.0, 1.0]) is None
     assert run_history.summarize_losses("one", 3.0, [2.0, float("nan"), 1.0]) is None
 
 
-def test_runs_on_other_rows_say_nothing(home: Path, rows: Path) -> None:
-    ran(home, "one", rows, FALLING)
+def test_runs_on_other_data_are_ignored(home: Path, rows: Path) -> None:
+    write_run(home, "one", rows, FALLING)
     rows.write_text(rows.read_text() * 2)
-    assert run_history.find_earlier_loss(plan_of(rows)) is None
+    assert run_history.find_earlier_loss(make_plan(rows)) is None
 
 
-def test_the_longest_run_of_the_same_model_decides(home: Path, rows: Path) -> None:
-    ran(home, "short", rows, FALLING, epochs=1)
-    ran(home, "long", rows, FLAT, epochs=3)
-    ran(home, "later", rows, FALLING, epochs=2)
-    ran(home, "other", rows, FALLING, epochs=9, model=LARGE)
-    earlier_loss = run_history.find_earlier_loss(plan_of(rows))
+def test_longest_run_of_the_same_model_is_used(home: Path, rows: Path) -> None:
+    write_run(home, "short", rows, FALLING, epochs=1)
+    write_run(home, "long", rows, FLAT, epochs=3)
+    write_run(home, "later", rows, FALLING, epochs=2)
+    write_run(home, "other", rows, FALLING, epochs=9, model=LARGE)
+    earlier_loss = run_history.find_earlier_loss(make_plan(rows))
     assert earlier_loss is not None and earlier_loss.run == "long"
 
 
-def test_many_epochs_need_no_insistence_where_the_loss_was_still_falling(
-    home: Path, rows: Path
-) -> None:
+def test_many_epochs_need_no_allow_when_an_earlier_loss_was_falling(home: Path, rows: Path) -> None:
     with pytest.raises(FtwizardError) as refused:
-        plan_warnings.find_supporting_run(plan_of(rows))
+        plan_warnings.find_supporting_run(make_plan(rows))
     assert refused.value.exit_code == DECLINED and "Start with 3" in refused.value.hint
-    ran(home, "one", rows, FLAT)
+    write_run(home, "one", rows, FLAT)
     with pytest.raises(FtwizardError) as refused:
-        plan_warnings.find_supporting_run(plan_of(rows))
+        plan_warnings.find_supporting_run(make_plan(rows))
     assert "run one had flattened or risen" in refused.value.hint
     assert "--allow many-epochs" in refused.value.hint
-    assert plan_warnings.find_supporting_run(plan_of(rows, allow=("many-epochs",))) is None
-    assert plan_warnings.find_supporting_run(plan_of(rows, epochs=3)) is None
-    ran(home, "two", rows, FALLING, epochs=4)
-    supporting_run = plan_warnings.find_supporting_run(plan_of(rows))
+    assert plan_warnings.find_supporting_run(make_plan(rows, allow=("many-epochs",))) is None
+    assert plan_warnings.find_supporting_run(make_plan(rows, epochs=3)) is None
+    write_run(home, "two", rows, FALLING, epochs=4)
+    supporting_run = plan_warnings.find_supporting_run(make_plan(rows))
     assert supporting_run is not None and supporting_run.run == "two"
-    assert plan_warnings.explain_epochs(plan_of(rows)) == supporting_run.summary
-    assert not plan_warnings.find_warnings(plan_of(rows), None)
+    assert plan_warnings.explain_epochs(make_plan(rows)) == supporting_run.summary
+    assert not plan_warnings.find_warnings(make_plan(rows), None)
 
 
-def test_a_plan_of_many_epochs_is_warned_of_before_it_is_insisted_on(
-    home: Path, rows: Path
-) -> None:
-    (warning,) = plan_warnings.find_warnings(plan_of(rows), None)
+def test_many_epochs_warn_unless_allowed(home: Path, rows: Path) -> None:
+    (warning,) = plan_warnings.find_warnings(make_plan(rows), None)
     assert warning.code == "many-epochs"
-    assert not plan_warnings.find_warnings(plan_of(rows, allow=("many-epochs",)), None)
+    assert not plan_warnings.find_warnings(make_plan(rows, allow=("many-epochs",)), None)
 
 
-def test_the_rate_of_a_run_of_another_model_is_warned_of(home: Path, rows: Path) -> None:
-    ran(home, "one", rows, FALLING, rate=3e-4)
-    chosen = plan_of(rows, epochs=3, model=LARGE, rate=3e-4)
+def test_learning_rate_of_another_models_run_warns(home: Path, rows: Path) -> None:
+    write_run(home, "one", rows, FALLING, rate=3e-4)
+    chosen = make_plan(rows, epochs=3, model=LARGE, rate=3e-4)
     rate = run_history.find_earlier_rate(chosen)
     assert rate == EarlierRate(rate=3e-4, parameters=596_049_920)
     (warning,) = plan_warnings.find_warnings(chosen, 70_553_706_496)
     assert warning.code == "rate-from-another-size" and "1e-4" in warning.message
-    assert run_history.find_earlier_rate(plan_of(rows, epochs=3, model=LARGE, rate=1e-4)) is None
-    assert run_history.find_earlier_rate(plan_of(rows, epochs=3, rate=3e-4)) is None
+    assert run_history.find_earlier_rate(make_plan(rows, epochs=3, model=LARGE, rate=1e-4)) is None
+    assert run_history.find_earlier_rate(make_plan(rows, epochs=3, rate=3e-4)) is None
 
 
-def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> None:
-    draft = Draft(machine()).with_plan(**msgspec.structs.asdict(plan_of(rows)))
+def test_wizard_explains_many_epochs_by_the_earlier_run(home: Path, rows: Path) -> None:
+    draft = Draft(machine()).with_plan(**msgspec.structs.asdict(make_plan(rows)))
     assert drafts.find_earlier_run(draft) is None
     assert "memorization" in texts.format_warnings(draft).plain
-    ran(home, "one", rows, FALLING)
+    write_run(home, "one", rows, FALLING)
     text = texts.format_warnings(draft).plain
     assert (
         "5 epochs: On the same data, the validation loss of run one" in text
@@ -164,7 +162,7 @@ def test_the_wizard_says_why_many_epochs_are_taken(home: Path, rows: Path) -> No
     assert drafts.find_earlier_run(draft.with_recipe(epochs=3.0)) is None
 
 
-def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
+def test_train_reports_warnings_in_text_and_json(
     home: Path,
     rows: Path,
     tmp_path: Path,
@@ -172,10 +170,10 @@ def test_train_says_its_warnings_on_a_line_each_and_in_its_document(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "plan.yaml"
-    file.write_text(plan_file.dump(plan_of(rows, rate=0.01)))
-    ran(home, "before", rows, FALLING)
-    begun = ran(home, "begun", rows, [])
-    before = plan_warnings.find_supporting_run(plan_of(rows))
+    file.write_text(plan_file.dump(make_plan(rows, rate=0.01)))
+    write_run(home, "before", rows, FALLING)
+    begun = write_run(home, "begun", rows, [])
+    before = plan_warnings.find_supporting_run(make_plan(rows))
     assert before is not None
     record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.summary})
     write_json(begun.job, record)

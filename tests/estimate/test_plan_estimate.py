@@ -17,11 +17,11 @@ from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.plan_estimate import RecipeEstimate, TrainingMachine
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Data, Files, Finish, Model, Plan, Recipe
-from tests.advice.test_data_settings import drawn
+from tests.advice.test_data_settings import draw_lengths
 from tests.helpers.shapes import PUBLISHED
 
 LLAMA = PUBLISHED["llama-3.1-8b"]
-RAGGED = drawn(5.0, 1.0)
+RAGGED = draw_lengths(5.0, 1.0)
 ROWS: Lengths = {"train": RAGGED, "validation": RAGGED.scaled(200)}
 PLAN = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
 A100 = TrainingMachine(card=find_gpu("NVIDIA A100-SXM4-80GB"), gpu=True, cores=8)
