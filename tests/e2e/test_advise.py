@@ -1,4 +1,4 @@
-"""``ftwizard advise`` as a person and a script run it, with and without a GPU."""
+"""``ftwizard advise`` as text and as JSON, with and without a GPU."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SECRET = "sk-not-to-be-seen-anywhere"
 
 
 def plain(tmp_path: Path, **more: str) -> dict[str, str]:
-    """Return an environment with no key and no driver but those given."""
+    """Return an environment without keys and drivers, except those in ``more``."""
     hidden = {name: "" for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
     return {**hidden, "HOME": str(tmp_path), "COLUMNS": "80", "CUDA_VISIBLE_DEVICES": "", **more}
 
 
-def test_side_by_side_in_80_columns(tmp_path: Path) -> None:
+def test_comparison_fits_80_columns(tmp_path: Path) -> None:
     text = ok("advise", environment=plain(tmp_path))
     assert max(map(len, text.splitlines())) <= 80
     for words in ("Model", "ownership", "Data", "→", "What would change this", "data=stay",
@@ -29,7 +29,7 @@ def test_side_by_side_in_80_columns(tmp_path: Path) -> None:
         assert words in text
 
 
-def test_the_recommendation_comes_first_and_the_table_breaks_no_word(tmp_path: Path) -> None:
+def test_recommendation_comes_first_and_words_stay_whole(tmp_path: Path) -> None:
     wide = ok("advise", environment=plain(tmp_path))
     assert wide.startswith("→ ")
     order = [
@@ -48,7 +48,7 @@ def test_the_recommendation_comes_first_and_the_table_breaks_no_word(tmp_path: P
         assert "infrastructure" in text and "\\n" not in text
 
 
-def test_where_no_provider_is_possible_it_is_said_with_what_would_have_to_change(
+def test_impossible_answers_list_the_required_changes(
     tmp_path: Path,
 ) -> None:
     asked = ("advise", "--answer", "data=stay", "--answer", "size=large")
@@ -76,13 +76,13 @@ def test_answers_change_the_advice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["data", "data=perhaps", "nothing=1", "=", "\x1b[2J=1"])
-def test_an_answer_that_does_not_exist_is_wrong_usage(answer: str) -> None:
+def test_unknown_answer_is_a_usage_error(answer: str) -> None:
     done = run("advise", "--answer", answer)
     assert done.returncode == 2 and done.stdout == "" and "\x1b" not in done.stderr
     assert 1 <= len(done.stderr.strip().splitlines()) <= 2
 
 
-def test_keys_are_named_never_shown(tmp_path: Path) -> None:
+def test_credentials_are_located_but_never_printed(tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "credentials").write_text(SECRET)
     environment = plain(tmp_path, OPENAI_API_KEY=SECRET)
@@ -95,7 +95,7 @@ def test_keys_are_named_never_shown(tmp_path: Path) -> None:
     assert SECRET not in str(document) + ok("advise", environment=environment)
 
 
-def test_a_gpu_is_seen_through_its_driver(driver: Path, tmp_path: Path) -> None:
+def test_gpu_is_detected_through_its_driver(driver: Path, tmp_path: Path) -> None:
     environment = plain(tmp_path, LD_LIBRARY_PATH=str(driver), CUDA_VISIBLE_DEVICES="0")
     document = as_json("advise", "--answer", "size=large", environment=environment)
     assert document["machine"]["gpus"][0] == {
@@ -107,7 +107,7 @@ def test_a_gpu_is_seen_through_its_driver(driver: Path, tmp_path: Path) -> None:
     assert "gpu_elsewhere" not in [question["id"] for question in document["questions"]]
 
 
-def test_a_hung_driver_delays_and_is_named(driver: Path, tmp_path: Path) -> None:
+def test_hung_driver_is_reported_as_no_answer(driver: Path, tmp_path: Path) -> None:
     environment = plain(
         tmp_path, LD_LIBRARY_PATH=str(driver), CUDA_VISIBLE_DEVICES="0", NVML_DOUBLE="hang"
     )
@@ -123,7 +123,7 @@ def rows_of(answers: list[str]) -> str:
     return "".join(json.dumps({"messages": chat}) + "\n" for chat in chats)
 
 
-def test_rows_speak_for_themselves(tmp_path: Path) -> None:
+def test_data_file_adds_evidence_recipe_and_costs(tmp_path: Path) -> None:
     data, report = tmp_path / "rows.jsonl", tmp_path / "report.json"
     data.write_text(rows_of([f"It costs ${n}9.99 as of 3 March 2026." for n in range(30)]))
     environment = plain(tmp_path)
@@ -150,7 +150,7 @@ def test_rows_speak_for_themselves(tmp_path: Path) -> None:
     assert again["evidence"] == result["evidence"]
 
 
-def test_answers_that_can_be_verified_suggest_rft(tmp_path: Path) -> None:
+def test_verifiable_answers_suggest_rft(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text(rows_of([json.dumps({"id": n}) for n in range(30)]))
     result = as_json("advise", str(data), environment=plain(tmp_path))["data"]
@@ -158,7 +158,7 @@ def test_answers_that_can_be_verified_suggest_rft(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing.jsonl", "other.json", "unusable.jsonl"])
-def test_no_rows_are_one_sentence(tmp_path: Path, name: str) -> None:
+def test_file_without_usable_rows_gives_a_short_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "unusable.jsonl").write_text('{"messages": []}\n')
     done = run("advise", str(tmp_path / name), environment=plain(tmp_path))
@@ -166,7 +166,7 @@ def test_no_rows_are_one_sentence(tmp_path: Path, name: str) -> None:
     assert 1 <= len(done.stderr.strip().splitlines()) <= 2
 
 
-def test_advice_imports_nothing_heavy() -> None:
+def test_advice_imports_no_heavy_modules() -> None:
     code = """
 import sys
 import ftwizard.advice.provider_advice, ftwizard.advice.recipe_advice, ftwizard.cli.advise

@@ -1,4 +1,4 @@
-"""Runs on plain text and on tokens."""
+"""Training on plain text and on pretokenized rows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def train(plan: Path, home: Path, *more: str) -> dict[str, Any]:
     return result
 
 
-def test_plain_text_is_trained_on(tiny: Path, tmp_path: Path, home: Path) -> None:
+def test_plain_text_rows_are_trained_on(tiny: Path, tmp_path: Path, home: Path) -> None:
     rows = [{"text": f"Story {n}: once upon a time."} for n in range(30)]
     text = ok("estimate", plan_of(tmp_path, tiny, rows))
     assert "trained on" in text
@@ -53,11 +53,13 @@ def test_plain_text_is_trained_on(tiny: Path, tmp_path: Path, home: Path) -> Non
     trained = result["training"]
     assert trained["rows"]["train_used"] == trained["rows"]["train_given"]
     assert trained["unreadable"] == {"train": 1} and trained["left_out"] == {}
-    assert result["compare"] == {"rows": 0}, "there is no answer to compare with"
+    assert result["compare"] == {"rows": 0}, "plain text has no answers to compare"
     assert "1 unreadable row skipped" in ok("status", "one")
 
 
-def test_tokens_are_trained_on(tiny: Path, tmp_path: Path, home: Path) -> None:
+def test_pretokenized_rows_are_trained_with_their_labels(
+    tiny: Path, tmp_path: Path, home: Path
+) -> None:
     tokenizer = tiny_tokenizer()
     rows = []
     for number in range(30):

@@ -1,4 +1,4 @@
-"""A run made to overfit, stopped with its best weights kept, and branched from them."""
+"""Branches from the best checkpoint of an overfitted run."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ METHODS = {
 
 @pytest.fixture
 def small(tmp_path: Path, home: Path) -> Workspace:
-    """Return a lab of a tiny model, with rows to train on whose answers are not those of the
-    validation: what is learned from some point on is wrong."""
+    """Return a workspace whose tiny model overfits: training and validation answers differ."""
     import torch
 
     chance = random.Random(3)
@@ -44,7 +43,7 @@ def small(tmp_path: Path, home: Path) -> Workspace:
 
 
 def teach(model: Path) -> None:
-    """Teach the tiny model to answer in the two letters: an adapter moves no output layer."""
+    """Train the tiny model to answer in two letters, since adapters leave the output layer alone."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -63,7 +62,7 @@ def teach(model: Path) -> None:
 
 
 def overfitted(workspace: Workspace, method: str) -> JobFolder:
-    """Return a run that was stopped after its validation loss had risen."""
+    """Return a run that was stopped after its validation loss rose."""
     settings: dict[str, Any] = {
         **METHODS[method], "epochs": 90, "batch_size": 4, "evaluation_steps": 5, "patience": 999,
         "save_steps": 500, "dropout": 0.0, "schedule": "constant", "warmup": 0,
@@ -89,7 +88,7 @@ def best(folder: JobFolder) -> tuple[int, float]:
     return step, evaluations[step]
 
 
-def test_from_the_best_with_half_the_rate(small: Workspace) -> None:
+def test_branch_starts_at_best_step_with_half_learning_rate(small: Workspace) -> None:
     teach(small.model)
     parent = overfitted(small, "lora")
     step, lowest = best(parent)
@@ -97,7 +96,7 @@ def test_from_the_best_with_half_the_rate(small: Workspace) -> None:
     assert f"The best weights (step {step}) are in" in text.replace("\n", " "), text
     weights = [(parent.path / where / "adapter_model.safetensors").read_bytes()
                for where in ("adapter", f"checkpoints/checkpoint-{step}")]  # fmt: skip
-    assert weights[0] == weights[1], "a stop keeps the best"
+    assert weights[0] == weights[1], "stopping keeps the best weights"
 
     body = parent.plan.read_text()
     parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 3"))  # enough for this test
@@ -108,7 +107,7 @@ def test_from_the_best_with_half_the_rate(small: Workspace) -> None:
     logs = events(child, "log")
     assert [e["step"] for e in logs[:2]] == [1, 2]
     assert {e["learning_rate"] for e in logs} == {0.01}
-    # So small a rate changes nothing: what is measured is what it began with.
+    # A learning rate this small changes nothing: the evaluation measures the initial weights.
     ok("branch", "heart", "--rate-times", "1e-9", "--name", "still")
     still = small.folder("still")
     assert until_ended(still, 120).end_reason == "finished"
@@ -122,14 +121,14 @@ def test_from_the_best_with_half_the_rate(small: Workspace) -> None:
     assert lowest == json.loads(parent.trained.read_text())["eval_loss"]
 
 
-def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Workspace) -> None:
+def test_full_branch_keeps_checkpoint_weights_and_validates_options(small: Workspace) -> None:
     parent = overfitted(small, "full")
     step, lowest = best(parent)
     kept = [item.step for item in checkpoints.all_complete(parent.checkpoints)]
     assert f"checkpoint-{step}" in ok("status", "heart")
     body = parent.plan.read_text()
     parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 2"))
-    # So small a rate changes nothing: what is measured is what it began with.
+    # A learning rate this small changes nothing: the evaluation measures the initial weights.
     ok("branch", "heart", "--rate-times", "1e-9", "--name", "still", "--from", str(step))
     child = small.folder("still")
     assert until_ended(child, 120).end_reason == "finished"
@@ -160,10 +159,10 @@ def test_all_weights_are_those_of_the_checkpoint_and_a_parent_may_go(small: Work
     assert "could not be compared" in refused.stderr
 
 
-def test_a_parent_that_trains_or_has_no_checkpoint_is_named(small: Workspace) -> None:
+def test_branch_refuses_running_parent_or_missing_checkpoint(small: Workspace) -> None:
     plan = small.plan(data=small.root / "rows.jsonl", rows=40, save_steps=500)
     folder = small.train(plan, "busy")
-    os.kill(command_pid(folder), signal.SIGSTOP)  # else it may save as it is ended
+    os.kill(command_pid(folder), signal.SIGSTOP)  # or it may save when it is killed
     refused = run("branch", "busy", "--rate-times", "0.5")
     assert refused.returncode == 1 and "ftwizard stop busy" in refused.stderr
     ok("stop", "busy", "--kill")
@@ -175,13 +174,13 @@ def test_a_parent_that_trains_or_has_no_checkpoint_is_named(small: Workspace) ->
     assert gone.returncode == 1 and "Did you mean busy" in gone.stderr
 
 
-def test_a_budget_in_dollars_ends_a_run_with_its_weights_kept(small: Workspace) -> None:
+def test_dollar_budget_stops_a_run_and_keeps_weights(small: Workspace) -> None:
     plan = small.plan(data=small.root / "rows.jsonl", rows=40, epochs=90, evaluation_steps=500)
     body = json.loads(plan.read_text())
     body["budget"] = {"usd": 0.5}
     plan.write_text(json.dumps(body))
     options = ("--allow", "many-epochs", "--name", "dear")
-    # The run is too large for its budget, however slow the machine: loading libraries costs half.
+    # Loading the libraries alone costs half the budget, so the run exceeds it on any machine.
     refused = run("train", plan, *options)
     assert refused.returncode == 1 and "--price machine=USD" in refused.stderr
     ok("train", plan, *options, "--price", "machine=180")

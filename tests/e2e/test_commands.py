@@ -1,4 +1,4 @@
-"""Commands answer bad input with a sentence, the right exit code, and nothing broken."""
+"""Command-line errors, exit codes, run commands and imports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refused(
     assert done.stdout == ""
 
 
-def test_help_and_version() -> None:
+def test_help_lists_all_commands_and_version_prints() -> None:
     text = ok("--help")
     for command in (
         "advise", "demo", "split", "train", "runs", "status", "watch", "stop", "resume"
@@ -54,12 +54,12 @@ def test_help_and_version() -> None:
     assert ok("--version").startswith("ftwizard ")
 
 
-def test_wrong_usage_is_2() -> None:
+def test_usage_errors_exit_with_code_2() -> None:
     for arguments in ((), ("nothing",), ("train",), ("stop", "--fast", "x")):
         assert run(*arguments).returncode == 2
 
 
-def test_a_missing_plan(tmp_path: Path) -> None:
+def test_train_reports_a_missing_plan(tmp_path: Path) -> None:
     refused("train", tmp_path / "none.yaml", code=1, says="There is no plan at")
 
 
@@ -72,13 +72,13 @@ def test_a_missing_plan(tmp_path: Path) -> None:
         (b'{"messages": [{"role": "user"', "1 of 1 row"),
     ],
 )
-def test_data_that_cannot_be_used(tmp_path: Path, rows: bytes | None, says: str) -> None:
+def test_train_reports_unusable_data_files(tmp_path: Path, rows: bytes | None, says: str) -> None:
     if rows is not None:
         (tmp_path / "bad.jsonl").write_bytes(rows)
     refused("train", plan(tmp_path, data="bad.jsonl"), code=1, says=says)
 
 
-def test_a_half_broken_file_names_its_lines_and_loses_nothing(tmp_path: Path, home: Path) -> None:
+def test_broken_rows_are_listed_and_the_file_is_unchanged(tmp_path: Path, home: Path) -> None:
     lines = ROWS.read_text().splitlines()
     lines[4] = lines[4][:50]
     lines[9] = '{"messages": 3}'
@@ -95,7 +95,7 @@ def test_a_half_broken_file_names_its_lines_and_loses_nothing(tmp_path: Path, ho
     )
 
 
-def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
+def test_split_ignores_row_order_and_never_overwrites(
     tmp_path: Path,
 ) -> None:
     rows = ROWS.read_bytes().splitlines(keepends=True)
@@ -122,7 +122,7 @@ def test_a_file_is_split_once_the_same_everywhere_and_nothing_is_overwritten(
     assert not (tmp_path / "c").exists() and not (tmp_path / "d").exists()
 
 
-def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+def test_train_reports_a_missing_model(tmp_path: Path) -> None:
     refused("train", plan(tmp_path), code=1, says="Model owner/none was not found")
     refused("train", plan(tmp_path, model="/nowhere/at/all"), code=1, says="does not exist")
     (tmp_path / "empty").mkdir()
@@ -132,7 +132,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     refused("train", plan(tmp_path, model="'a b'"), code=1, says="is neither")
 
 
-def test_plan_mistakes(tmp_path: Path) -> None:
+def test_train_reports_plan_mistakes(tmp_path: Path) -> None:
     refused("train", plan(tmp_path, more="recipe: {epocs: 3}\n"), code=1, says="recipe.epocs")
     refused(
         "train", plan(tmp_path, more="recipe: {epochs: [3]}\n"), code=1, says="expected a number"
@@ -144,15 +144,15 @@ def test_plan_mistakes(tmp_path: Path) -> None:
     refused("train", plan(tmp_path), "--name", "../evil", code=2, says="is not a valid run name")
 
 
-def test_a_home_that_cannot_be_written(tmp_path: Path, smollm2_shell: Path) -> None:
-    path = plan(tmp_path, model=str(smollm2_shell))
+def test_train_reports_an_unwritable_home(tmp_path: Path, model_shell: Path) -> None:
+    path = plan(tmp_path, model=str(model_shell))
     for home in ("/proc/ftwizard", "/dev/null/home"):
         refused("train", path, code=1, says="Could not write", environment={"FTWIZARD_HOME": home})
 
 
 @pytest.fixture
-def smollm2_shell(tmp_path: Path) -> Path:
-    """Return a folder that looks like a model from outside."""
+def model_shell(tmp_path: Path) -> Path:
+    """Return a folder that passes for a model folder but has no weights."""
     folder = tmp_path / "model"
     folder.mkdir()
     for name in ("config.json", "tokenizer_config.json"):
@@ -161,14 +161,14 @@ def smollm2_shell(tmp_path: Path) -> Path:
     return folder
 
 
-def test_names_with_controls_are_shown_not_obeyed(tmp_path: Path) -> None:
+def test_control_characters_in_arguments_are_escaped(tmp_path: Path) -> None:
     done = run("train", tmp_path / "\x1b]0;owned\x07\x1b[2J.yaml")
     assert done.returncode == 1 and "\x1b" not in done.stderr
     done = run("status", "\x1b[2J")
     assert done.returncode == 1 and "\x1b" not in done.stderr
 
 
-def test_a_folder_with_controls_in_its_name_is_no_run(home: Path) -> None:
+def test_run_folders_with_control_characters_are_ignored(home: Path) -> None:
     until_ended(start_run(home, "good", steps=1))
     evil = home / "runs" / "\x1b]0;owned\x07"
     evil.mkdir()
@@ -177,7 +177,7 @@ def test_a_folder_with_controls_in_its_name_is_no_run(home: Path) -> None:
     assert [r["id"] for r in as_json("runs")["runs"]] == ["good"]
 
 
-def test_words_of_a_worker_are_shown_not_obeyed(home: Path) -> None:
+def test_control_characters_from_a_worker_are_escaped(home: Path) -> None:
     folder = start_run(home, "evil", steps=1)
     until_ended(folder)
     from ftwizard.jobs.events import EventWriter
@@ -192,13 +192,13 @@ def test_words_of_a_worker_are_shown_not_obeyed(home: Path) -> None:
         assert "\x1b" not in done.stdout and "\x9b" not in done.stdout
 
 
-def test_a_terminal_that_knows_no_mark_is_no_error(home: Path) -> None:
+def test_ascii_output_encoding_causes_no_error(home: Path) -> None:
     until_ended(start_run(home, "one", steps=1))
     for arguments in (("--help",), ("status", "one"), ("runs",), ("watch", "one")):
         ok(*arguments, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
 
 
-def test_one_damaged_run_does_not_hide_the_others(home: Path) -> None:
+def test_damaged_runs_do_not_break_the_run_list(home: Path) -> None:
     for name in ("one", "two"):
         until_ended(start_run(home, name, steps=1))
     (home / "runs" / "one" / "state.json").write_text('{"state": 3')
@@ -208,7 +208,7 @@ def test_one_damaged_run_does_not_hide_the_others(home: Path) -> None:
     ok("runs")
 
 
-def test_folders_are_closed_to_others(home: Path, tmp_path: Path) -> None:
+def test_private_folders_deny_access_to_other_users(home: Path, tmp_path: Path) -> None:
     from ftwizard.locations import create_private_folder
 
     create_private_folder(tmp_path / "a" / "b" / "c")
@@ -224,7 +224,7 @@ def test_folders_are_closed_to_others(home: Path, tmp_path: Path) -> None:
             create_private_folder(tmp_path / "open")
 
 
-def test_an_unknown_run(home: Path) -> None:
+def test_unknown_run_name_suggests_existing_runs(home: Path) -> None:
     for command in ("status", "watch", "stop", "resume"):
         refused(command, "nothing", code=1, says="There is no run “nothing”")
     start_run(home, "tickets-1", steps=3)
@@ -234,7 +234,7 @@ def test_an_unknown_run(home: Path) -> None:
     refused("status", "tick", code=1, says="matches 2 runs")
 
 
-def test_errors_in_json_are_one_document() -> None:
+def test_json_error_is_a_single_document() -> None:
     done = run("status", "nothing", "--json")
     assert done.returncode == 1
     assert "There is no run" in json.loads(done.stdout)["error"]["message"]
@@ -245,12 +245,12 @@ def start_run(home: Path, name: str, **inputs: object) -> JobFolder:
     return start(make(home / "runs" / name, **inputs))
 
 
-def test_no_runs_yet() -> None:
+def test_runs_without_any_run_is_empty() -> None:
     assert "No runs yet" in ok("runs")
     assert as_json("runs") == {"runs": []}
 
 
-def test_runs_and_status(home: Path) -> None:
+def test_runs_and_status_show_a_running_job(home: Path) -> None:
     folder = start_run(home, "one", steps=5000)
     until_step(folder, 3)
     document = as_json("status", "one")
@@ -269,18 +269,18 @@ def test_runs_and_status(home: Path) -> None:
     assert as_json("status", "one")["end_reason"] == "stopped"
 
 
-def test_a_stop_returns_when_nothing_lives_any_more(home: Path) -> None:
+def test_stop_waits_until_all_processes_ended(home: Path) -> None:
     folder = start_run(home, "one", steps=5000)
     until_step(folder, 3)
     assert "was stopped" in ok("stop", "one")
     from ftwizard.jobs import lock
 
     assert not lock.is_held(folder.lock)
-    assert "was stopped" in ok("stop", "one"), "a second stop of what has ended changes nothing"
+    assert "was stopped" in ok("stop", "one"), "stopping an ended run changes nothing"
 
 
 @pytest.mark.slow
-def test_a_second_stop_ends_it_at_once(home: Path) -> None:
+def test_second_stop_kills_a_deaf_run(home: Path) -> None:
     folder = start_run(home, "one", steps=5000, mode="deaf")
     until_step(folder, 3)
     first = subprocess.Popen([str(FTWIZARD), "stop", "one"], stderr=subprocess.PIPE, text=True)
@@ -290,7 +290,7 @@ def test_a_second_stop_ends_it_at_once(home: Path) -> None:
     first.stderr.close()
 
 
-def test_a_stop_needs_no_keeper(home: Path) -> None:
+def test_stop_works_without_a_keeper(home: Path) -> None:
     folder = start_run(home, "one", steps=5000)
     until_step(folder, 3)
     os.kill(keeper_pid(folder), signal.SIGKILL)
@@ -298,19 +298,19 @@ def test_a_stop_needs_no_keeper(home: Path) -> None:
     assert events(folder, "checkpoint")[-1]["step"] == events(folder, "log")[-1]["step"]
 
 
-def test_a_finished_run_is_not_resumed(home: Path) -> None:
+def test_resume_refuses_a_finished_run(home: Path) -> None:
     folder = start_run(home, "one", steps=3)
     until_ended(folder)
     refused("resume", "one", code=1, says="has finished")
 
 
-def test_a_living_run_is_not_resumed(home: Path) -> None:
+def test_resume_refuses_a_running_run(home: Path) -> None:
     folder = start_run(home, "one", steps=5000)
     until_step(folder, 1)
     refused("resume", "one", code=1, says="is already running")
 
 
-def test_watch_follows_to_the_end_and_answers_with_it(home: Path) -> None:
+def test_watch_exit_code_reflects_the_end_reason(home: Path) -> None:
     start_run(home, "good", steps=30)
     assert "Run good finished" in ok("watch", "good")
     start_run(home, "bad", mode="crash")
@@ -324,7 +324,7 @@ def test_watch_follows_to_the_end_and_answers_with_it(home: Path) -> None:
     assert as_json("watch", "json")["end_reason"] == "finished"
 
 
-def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
+def test_closed_output_pipe_is_not_an_error(home: Path) -> None:
     for name in ("a", "b"):
         until_ended(start_run(home, name, steps=2))
     done = subprocess.run(
@@ -334,13 +334,13 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_demo_asks_only_at_a_terminal() -> None:
+def test_demo_without_a_terminal_requires_yes() -> None:
     done = run("demo")
     assert done.returncode == 2
     assert "ftwizard demo --yes" in done.stderr
 
 
-def test_demo_declined_starts_nothing(home: Path) -> None:
+def test_declined_demo_starts_nothing(home: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(FTWIZARD, ["ftwizard", "demo", "--plain"])
@@ -354,7 +354,7 @@ def test_demo_declined_starts_nothing(home: Path) -> None:
     assert not (home / "runs").exists()
 
 
-def test_parsing_and_listing_import_nothing_heavy(home: Path) -> None:
+def test_run_commands_import_no_heavy_modules(home: Path) -> None:
     until_ended(start_run(home, "one", steps=2))
     code = """
 import sys
@@ -370,7 +370,7 @@ assert not found, found
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_help_does_not_even_import_the_plan() -> None:
+def test_help_does_not_import_the_plan_schema() -> None:
     code = """
 import sys
 from ftwizard.cli import parser
@@ -381,7 +381,7 @@ assert not found, found
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_home_imports_no_more_than_its_first_frame_shows() -> None:
+def test_importing_the_app_loads_no_feature_modules() -> None:
     code = """
 import sys
 import ftwizard.screens.app
@@ -393,7 +393,7 @@ assert not found, found
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_missing_extra_is_named_with_its_command(tmp_path: Path) -> None:
+def test_missing_extra_error_shows_the_install_command(tmp_path: Path) -> None:
     code = """
 import sys
 from ftwizard.train import command
@@ -411,7 +411,7 @@ sys.exit(main(["train", sys.argv[1]]))
     assert "pip install 'ftwizard[local]'" in done.stderr
 
 
-def test_the_wheel_holds_one_package_with_everything_in_it(tmp_path: Path) -> None:
+def test_wheel_contains_one_package_with_its_assets(tmp_path: Path) -> None:
     source = tmp_path / "source"
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True

@@ -1,4 +1,4 @@
-"""``estimate`` on money: from numbers, from rows, from a plan, as a person and a script ask."""
+"""Costs in ``ftwizard estimate``: from numbers, from rows and from a plan."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def chat(file: Path, count: int) -> Path:
     return file
 
 
-def test_the_articles_example_to_the_cent_with_nothing_installed_or_asked_for() -> None:
+def test_article_example_matches_to_the_cent_offline() -> None:
     arguments = [sys.executable, "-c", BARE, *map(str, EXAMPLE), "--edition", "2026-04", "--json"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ def test_the_articles_example_to_the_cent_with_nothing_installed_or_asked_for() 
 
 
 @pytest.mark.parametrize("more", [(), ("--edition", "2026-04")])
-def test_the_table_fits_80_columns_and_says_what_is_not_known(more: tuple[str, ...]) -> None:
+def test_cost_table_fits_80_columns_and_marks_unknown_prices(more: tuple[str, ...]) -> None:
     month = ("--requests-per-month", 1e5, "--tokens-in", 500, "--tokens-out", 100)
     text = ok(*EXAMPLE, *more, *month, environment={"COLUMNS": "80"})
     table = text.split("\n· ")[0].splitlines()
@@ -74,7 +74,7 @@ def test_the_table_fits_80_columns_and_says_what_is_not_known(more: tuple[str, .
     assert "$0.00" not in text and "None" not in text
 
 
-def test_notes_are_a_few_lines_and_all_of_them_on_request() -> None:
+def test_notes_are_shortened_unless_all_are_requested() -> None:
     def notes(*more: object) -> list[str]:
         return [line for line in ok(*EXAMPLE, *more).splitlines() if line.startswith("· ")]
 
@@ -85,7 +85,7 @@ def test_notes_are_a_few_lines_and_all_of_them_on_request() -> None:
     assert not any("--notes" in entry for entry in every) and len(set(every)) == len(every)
 
 
-def test_a_price_of_ones_own_puts_any_known_card_into_the_costs() -> None:
+def test_custom_gpu_price_adds_the_gpu_to_the_costs() -> None:
     price = ("--price", "me/L4/gpu-on-demand=0.7")
     document = as_json(*EXAMPLE, "--model", "meta-llama/Llama-3.1-8B", *price)
     (own,) = (cost for cost in document["costs"] if cost["card"] == "l4")
@@ -98,7 +98,7 @@ def test_a_price_of_ones_own_puts_any_known_card_into_the_costs() -> None:
     assert "does not fit" in text and "hours unknown" not in text
 
 
-def test_a_model_for_inference_only_is_refused_with_the_alternative() -> None:
+def test_inference_only_and_misspelled_models_are_refused() -> None:
     for arguments in (EXAMPLE, ("estimate", "rows.jsonl")):
         done = run(*arguments, "--model", "gpt-5.4")
         assert done.returncode == 1 and done.stdout == ""
@@ -130,26 +130,28 @@ def test_a_model_for_inference_only_is_refused_with_the_alternative() -> None:
         (("--examples", 10**12, "--mean-tokens", 10**9), 2, "more tokens than any training"),
     ],
 )
-def test_nonsense_gets_a_sentence(arguments: tuple[object, ...], code: int, words: str) -> None:
+def test_invalid_arguments_get_a_specific_error(
+    arguments: tuple[object, ...], code: int, words: str
+) -> None:
     done = run("estimate", *arguments)
     assert done.returncode == code and done.stdout == ""
     assert words in done.stderr
 
 
-def test_a_card_is_named_as_for_a_model() -> None:
+def test_serve_on_accepts_a_gpu_display_name() -> None:
     month = ("--requests-per-month", 1e5, "--tokens-in", 500, "--tokens-out", 100)
     named = as_json(*EXAMPLE, *month, "--serve-on", "A100 80 GB")
     assert named["monthly"]["gpu"] == "a100-80gb"
 
 
-def test_less_than_a_cent_is_not_nothing_and_without_requests_there_is_no_month() -> None:
+def test_subcent_costs_are_shown_without_monthly_figures() -> None:
     text = ok("estimate", "--examples", 5, "--mean-tokens", 3, "--tokens-in", 5, "--tokens-out", 5)
     assert "$0.0002" in text and not re.search(r"\$0\.00(?!\d)", text)
     assert "GPU cheaper above" in text and "per month" not in text.split("GPU: ")[0]
 
 
 @pytest.mark.parametrize("columns", [40, 60])
-def test_a_narrow_terminal_keeps_names_whole(columns: int) -> None:
+def test_narrow_terminal_hides_columns_but_keeps_names(columns: int) -> None:
     text = ok(*EXAMPLE, environment={"COLUMNS": str(columns)})
     table = text.split("\nHidden columns")[0].splitlines()
     assert all(len(line) <= columns for line in table[1:])
@@ -157,7 +159,7 @@ def test_a_narrow_terminal_keeps_names_whole(columns: int) -> None:
     assert any(line.startswith("→ GPT-4.1-mini") and "$22.50" in line for line in table)
 
 
-def test_ones_own_prices_win_and_a_slip_in_them_is_found(tmp_path: Path) -> None:
+def test_custom_prices_override_and_typos_are_reported(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.mkdir(exist_ok=True)
     own = config / "prices.toml"
@@ -171,7 +173,7 @@ def test_ones_own_prices_win_and_a_slip_in_them_is_found(tmp_path: Path) -> None
     assert "prices.toml, row 1, line 5" in done.stderr and "usd" in done.stderr
 
 
-def test_rows_are_counted_by_the_model_that_is_named_and_others_by_theirs(tmp_path: Path) -> None:
+def test_rows_are_counted_with_each_model_tokenizer(tmp_path: Path) -> None:
     file = chat(tmp_path / "rows.jsonl", 20)
     document = as_json("estimate", file, "--model", "gpt-4.1-mini", "--epochs", 2)
     report = as_json("check", file, "--target", "openai-sft")
@@ -183,8 +185,8 @@ def test_rows_are_counted_by_the_model_that_is_named_and_others_by_theirs(tmp_pa
     llama = next(cost for cost in document["costs"] if cost["name"] == "Together Llama 3.1 8B")
     assert f"{document['tokens']:,}" not in llama["training"]["source"]
     month = document["monthly"]
-    learnt = report["trained_tokens"]["total"] / 20
-    assert month["tokens_out"]["value"] == round(learnt) and month["requests"] is None
+    trained_mean = report["trained_tokens"]["total"] / 20
+    assert month["tokens_out"]["value"] == round(trained_mean) and month["requests"] is None
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     assert run("estimate", empty, "--model", "gpt-4.1").returncode == 1
@@ -194,7 +196,7 @@ def test_rows_are_counted_by_the_model_that_is_named_and_others_by_theirs(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_plan_and_its_rows_with_its_model_come_to_the_same(tmp_path: Path) -> None:
+def test_plan_and_its_rows_give_equal_estimates(tmp_path: Path) -> None:
     tiny = make_tiny(tmp_path / "tiny")
     file = chat(tmp_path / "rows.jsonl", 30)
     plan = tmp_path / "plan.yaml"
@@ -206,8 +208,8 @@ def test_a_plan_and_its_rows_with_its_model_come_to_the_same(tmp_path: Path) -> 
         assert {"parts", "steps", "parameters", "disk", "time", "memory"} <= set(result)
         assert result["counted"]["total"]["value"] == result["tokens"]
         spot = next(cost for cost in result["costs"] if cost["name"] == "A100 40 GB spot")
-        assert "article" not in spot["hours"]["source"], "the article's hours are of 8B"
+        assert "article" not in spot["hours"]["source"], "the article's hours are for an 8B model"
         assert 0 < spot["training"]["value"] < spot["setup"]["value"]
     assert training(of_plan) == training(of_rows) and of_plan["steps"] == of_rows["steps"]
     hosted = training(of_plan)["OpenAI GPT-4o"]
-    assert hosted and hosted < of_plan["tokens"] * 25 / 1e6 / 2, "a byte is a token to this model"
+    assert hosted and hosted < of_plan["tokens"] * 25 / 1e6 / 2, "this model has one token per byte"

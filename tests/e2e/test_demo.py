@@ -1,4 +1,4 @@
-"""The main job, as the README's first command runs it."""
+"""The demo, run as in the README's first command, and its sample data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SAMPLE = TICKETS
 
 
 @pytest.mark.timeout(1200)
-def test_the_demo_teaches_what_it_promises(home: Path, tmp_path: Path) -> None:
-    """With nothing in any cache: fetched, trained, merged, compared, told."""
+def test_demo_trains_a_model_that_answers_valid_json(home: Path, tmp_path: Path) -> None:
+    """With empty caches, the demo downloads, trains, merges and compares."""
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     environment["FTWIZARD_CACHE"] = str(tmp_path / "cache")
     began = time.monotonic()
@@ -65,7 +65,7 @@ def test_the_demo_teaches_what_it_promises(home: Path, tmp_path: Path) -> None:
 
 
 def _check_merged(merged: Path, pairs: list[dict[str, Any]]) -> None:
-    """A server that knows nothing of adapters gets 16-bit weights that answer as was measured."""
+    """Check that transformers alone loads 16-bit weights and gives the measured answers."""
     with (merged / "model.safetensors").open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -89,7 +89,7 @@ print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_token
     assert done.stdout.strip() == pairs[0]["tuned"]
 
 
-def test_the_sample_is_what_its_generator_makes(tmp_path: Path) -> None:
+def test_sample_files_match_their_generator(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(SAMPLE / "generate.py"), str(tmp_path)], check=True)
     for name, count in (("train", 160), ("validation", 20), ("test", 30)):
         made = (tmp_path / f"{name}.jsonl").read_bytes()
@@ -97,7 +97,7 @@ def test_the_sample_is_what_its_generator_makes(tmp_path: Path) -> None:
         assert made.count(b"\n") == count
 
 
-def test_the_sample_is_small_and_leaks_nothing(smollm2: Path) -> None:
+def test_sample_rows_are_short_and_unique_across_splits(smollm2: Path) -> None:
     from transformers import AutoTokenizer
 
     from ftwizard.data.reader import read_table
@@ -114,7 +114,7 @@ def test_the_sample_is_small_and_leaks_nothing(smollm2: Path) -> None:
     assert len(recorded) == 210
 
 
-def test_a_quantised_base_is_never_merged_into(tmp_path: Path) -> None:
+def test_merge_refuses_a_quantized_base_model(tmp_path: Path) -> None:
     from ftwizard.errors import FtwizardError
 
     base = tmp_path / "base"

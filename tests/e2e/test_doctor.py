@@ -1,4 +1,4 @@
-"""``ftwizard doctor`` as a person runs it: a real step here, and a driver library of our own."""
+"""``ftwizard doctor`` with a real training step and a fake driver library."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str
 
 
 @pytest.mark.slow
-def test_a_step_is_really_trained_here() -> None:
+def test_doctor_trains_a_real_step_on_the_cpu() -> None:
     code, result = doctor(OPENAI_API_KEY="sk-canary")
     assert code == (1 if any(item["status"] == "missing" for item in result.values()) else 0)
     step = result["step: CPU"]
@@ -38,7 +38,7 @@ def test_a_step_is_really_trained_here() -> None:
     assert "sk-canary" not in json.dumps(result)
 
 
-def test_quick_tries_nothing_and_imports_nothing_heavy() -> None:
+def test_quick_trains_no_step_and_imports_no_heavy_modules() -> None:
     _, result = doctor("--quick")
     assert not {"step: CPU", "libraries"} & set(result)
     code = f"""
@@ -51,13 +51,13 @@ assert not found, found
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_the_text_says_the_same_and_ends_with_how_it_stands() -> None:
+def test_text_output_lists_checks_and_ends_with_a_summary() -> None:
     done = run("doctor", "--quick")
     assert "✓ Python" in done.stdout and "✓ trl" in done.stdout
     assert "missing" in done.stdout.splitlines()[-1]
 
 
-def test_the_state_of_each_gpu(driver: Path) -> None:
+def test_doctor_reports_the_state_of_each_gpu(driver: Path) -> None:
     code, result = doctor("--quick", LD_LIBRARY_PATH=str(driver))
     assert "Double 0" in result["GPU"]["found"] and "driver 570.124.06" in result["GPU"]["found"]
     assert "21.5 GB of 85.9 GB in use" in result["GPU 0"]["found"]
@@ -66,24 +66,24 @@ def test_the_state_of_each_gpu(driver: Path) -> None:
     assert "MIG" in result["GPU 1 MIG"]["found"]
     assert "lost" in result["GPU 2"]["found"]
     assert "bf16 (compute capability 8.6)" in result["precision"]["found"]
-    # torch is a build for processors where tests run: it cannot use that GPU.
+    # Tests run with a CPU build of torch, which cannot use this GPU.
     assert code == 1 and result["CUDA"]["status"] == "missing"
 
 
 @pytest.mark.slow
-def test_torch_does_not_see_a_gpu_that_the_driver_shows(driver: Path) -> None:
+def test_gpu_invisible_to_torch_is_reported(driver: Path) -> None:
     code, result = doctor(LD_LIBRARY_PATH=str(driver))
     assert code == 1 and result["CUDA"]["status"] == "missing"
     assert "pip install" in result["CUDA"]["fix"]
     assert result["step: CPU"]["status"] == "ok"
 
 
-def test_a_driver_that_was_updated_without_a_reboot(driver: Path) -> None:
+def test_driver_updated_without_a_reboot_gets_a_warning(driver: Path) -> None:
     _, result = doctor("--quick", LD_LIBRARY_PATH=str(driver), NVML_DOUBLE="mismatch")
     assert result["GPU"]["status"] == "warning" and "reboot" in result["GPU"]["fix"]
 
 
-def test_a_driver_that_hangs_delays_it_only_so_long(driver: Path) -> None:
+def test_hung_driver_does_not_block_other_checks(driver: Path) -> None:
     _, result = doctor("--quick", LD_LIBRARY_PATH=str(driver), NVML_DOUBLE="hang")
     assert "hangs" in result["GPU"]["fix"]
     assert result["Python"]["status"] == "ok"

@@ -1,4 +1,4 @@
-"""A job on another machine that shares the disk: seen as such, asked to stop, never started twice."""
+"""Jobs on another machine with a shared disk: status, stop requests and second starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _moved(origin: Identity | None) -> Identity:
 
 @pytest.fixture
 def away(home: Path) -> Iterator[JobFolder]:
-    """Start a job of which this machine is told that it runs on another."""
+    """Start a job whose state says that it runs on another machine."""
     folder = start(make(home / "runs" / "away", steps=5000))
     until_step(folder, 2)
     state = folder.read_state()
@@ -44,7 +44,7 @@ def away(home: Path) -> Iterator[JobFolder]:
 
 
 def forget_lock(folder: JobFolder) -> None:
-    """Let the lock be one that nobody holds, as on a disk that does not carry locks."""
+    """Replace the lock with a free one, as on a disk without shared locks."""
     folder.lock.rename(folder.lock.with_suffix(".there"))
     folder.lock.touch(mode=0o600)
     assert not lock.is_held(folder.lock)
@@ -57,7 +57,7 @@ def age(folder: JobFolder, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("carries_locks", [True, False])
-def test_it_is_said_where_it_runs_and_a_stop_is_asked_for(
+def test_status_shows_the_other_host_and_stop_sends_a_request(
     away: JobFolder, carries_locks: bool
 ) -> None:
     if not carries_locks:
@@ -70,17 +70,17 @@ def test_it_is_said_where_it_runs_and_a_stop_is_asked_for(
     for command in (("resume", "away"), ("remove", "away", "--yes")):
         refused = run(*command)
         assert refused.returncode == 1 and "ftwizard stop away" in refused.stderr
-    if not carries_locks:  # on the other machine, whose keeper writes nothing of this one
+    if not carries_locks:  # a keeper on another machine would not write here
         os.kill(keeper_pid(away), signal.SIGSTOP)
     stopped = run("stop", "away")
     os.kill(keeper_pid(away), signal.SIGCONT)
     assert stopped.returncode == 0 and "was stopped" in stopped.stdout
     assert "on node␛7" in stopped.stderr
     until(away, lambda _: (s := away.read_state()) is not None and s.state == "ended")
-    assert not (away.requests / "stop").exists(), "it was obeyed by its command"
+    assert not (away.requests / "stop").exists(), "the command consumes the stop request"
 
 
-def test_what_does_not_obey_there_is_left_to_that_machine(
+def test_kill_of_a_remote_job_is_left_to_its_host(
     away: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ftwizard.__main__ import main
@@ -97,14 +97,14 @@ def test_what_does_not_obey_there_is_left_to_that_machine(
     assert observe(away).state == "stopping"
 
 
-def test_without_a_lock_its_signs_of_life_keep_a_second_start_away(
+def test_heartbeat_prevents_a_second_start_without_a_lock(
     away: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget_lock(away)
     with pytest.raises(AlreadyRunning, match="on node␛7"):
         start(away)
     assert away.newest_attempt() == 1
-    # By clocks that differ it looks as if it had gone; its heartbeat still moves.
+    # With clock skew the job looks dead, but its heartbeat still moves.
     age(away, 10_000)
     os.kill(command_pid(away), signal.SIGSTOP)
     with pytest.raises(AlreadyRunning, match="on node␛7"):
@@ -122,7 +122,7 @@ def test_without_a_lock_its_signs_of_life_keep_a_second_start_away(
     assert observe(away).attempt == 2
 
 
-def test_one_that_has_ended_there_is_no_reason_to_wait(away: JobFolder) -> None:
+def test_job_that_ended_on_another_host_counts_as_ended(away: JobFolder) -> None:
     requests.request_stop(away, 1, grace_s=20)
     until_ended(away)
     until(away, lambda _: (s := away.read_state()) is not None and s.state == "ended")
@@ -135,7 +135,7 @@ def test_one_that_has_ended_there_is_no_reason_to_wait(away: JobFolder) -> None:
     assert (status.state, status.end_reason, status.host) == ("ended", "stopped", None)
 
 
-def test_one_that_is_just_being_started_there_is_there(away: JobFolder) -> None:
+def test_starting_attempt_reports_its_other_host(away: JobFolder) -> None:
     attempt = away.read_attempt(1)
     write_json(away.attempt(1), msgspec.structs.replace(attempt, host="elsewhere"))
     starting = State(state="starting", attempt=1)

@@ -1,4 +1,4 @@
-"""``estimate`` of a plan on a machine with a GPU: the real command, a driver library of our own."""
+"""``ftwizard estimate`` for plans, rows and models, with a fake GPU driver library."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def plan_of(folder: Path, model: Path, **recipe: Any) -> Path:
 
 
 @pytest.mark.slow
-def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path) -> None:
+def test_gpu_estimate_reports_memory_fit_and_costs(
+    tmp_path: Path, home: Path, driver: Path
+) -> None:
     plan = plan_of(tmp_path, make_tiny(tmp_path / "tiny"))
     on_gpu = {"LD_LIBRARY_PATH": str(driver)}
     document = as_json("estimate", plan, environment=on_gpu)
@@ -60,7 +62,7 @@ def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path)
     assert document["fit"]["verdict"] == "fits" and document["fit"]["changes"] == []
     recorded = list(figures(document))
     assert len(recorded) > 100 and all(item["source"] and item["as_of"] for item in recorded)
-    assert document["time"] is None, "nobody knows how fast this card is"
+    assert document["time"] is None, "the speed of this GPU is unknown"
     card = next(cost for cost in document["costs"] if cost["card"] == "a100-40gb")
     assert card["training"]["source"] and card["hours"]["value"] > 0
     text = " ".join(ok("estimate", plan, environment=on_gpu).split())
@@ -69,7 +71,7 @@ def test_memory_time_and_cost_on_a_gpu(tmp_path: Path, home: Path, driver: Path)
 
 
 @pytest.mark.slow
-def test_a_model_that_the_closed_form_does_not_cover_is_counted_by_the_ledger(
+def test_moe_memory_is_counted_by_the_ledger_and_cached(
     tmp_path: Path, home: Path, driver: Path
 ) -> None:
     import transformers
@@ -97,7 +99,7 @@ def test_a_model_that_the_closed_form_does_not_cover_is_counted_by_the_ledger(
 
 
 @pytest.mark.slow
-def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Path) -> None:
+def test_unknown_memory_estimate_gives_the_reason(tmp_path: Path, home: Path, driver: Path) -> None:
     import transformers
 
     hf: Any = transformers
@@ -121,7 +123,7 @@ def test_why_memory_is_not_known_is_said(tmp_path: Path, home: Path, driver: Pat
 
 
 @pytest.mark.slow
-def test_on_processors_memory_is_against_the_machines(tmp_path: Path, home: Path) -> None:
+def test_cpu_estimate_is_marked_as_very_rough(tmp_path: Path, home: Path) -> None:
     document = as_json("estimate", plan_of(tmp_path, make_tiny(tmp_path / "tiny")))
     assert (
         document["here"]["gpu"] is False and document["fit"] is None and document["article"] is None
@@ -130,7 +132,7 @@ def test_on_processors_memory_is_against_the_machines(tmp_path: Path, home: Path
     assert document["time"]["source"].startswith("very rough")
 
 
-def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Path) -> None:
+def test_remote_models_are_estimated_from_their_configuration(home: Path) -> None:
     for name, least, most in (
         ("meta-llama/Llama-3.1-8B-Instruct", 6e9, 26e9),
         ("meta-llama/Llama-3.1-70B-Instruct", 38e9, 200e9),
@@ -155,7 +157,7 @@ def test_models_that_are_not_here_are_estimated_by_their_configuration(home: Pat
             )
 
 
-def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, home: Path) -> None:
+def test_quantized_models_are_estimated_but_marked_refused(tmp_path: Path, home: Path) -> None:
     asked = ("estimate", "--examples", 1000, "--mean-tokens", 500, "--gpu", "H100 SXM", "--model")
     names = {"openai/gpt-oss-20b": "unsloth/gpt-oss-20b-BF16"}
     for method in ("awq", "gptq"):
@@ -173,13 +175,15 @@ def test_quantised_models_are_said_to_be_refused_by_training(tmp_path: Path, hom
         assert document["fit"] is not None and document["memory"]["peak"]["value"] > 0
         text = " ".join(ok(*asked, name).split())
         assert "✗ Training refuses this model:" in text and "is quantized" in text
-        # Of what else it is that all figures are is said before them.
+        # The note about the figures' model comes before the figures.
         assert text.index("The figures below are for that model.") < text.index("✓ fits")
     plain = as_json(*asked, "unsloth/gpt-oss-20b-BF16")
     assert plain["refused"] is None and plain["fit"] is not None
 
 
-def test_rows_longer_than_the_models_positions_are_said(tmp_path: Path, home: Path) -> None:
+def test_rows_over_the_context_length_are_refused_or_warned_about(
+    tmp_path: Path, home: Path
+) -> None:
     base = tmp_path / "gpt2"
     base.mkdir()
     (base / "config.json").write_text(
@@ -195,7 +199,7 @@ def test_rows_longer_than_the_models_positions_are_said(tmp_path: Path, home: Pa
     assert [warning["code"] for warning in document["warnings"]][:1] == ["beyond-positions"]
 
 
-def test_several_cards_of_which_one_is_used(home: Path) -> None:
+def test_only_one_of_several_gpus_is_used(home: Path) -> None:
     asked = ("estimate", "--examples", 500, "--mean-tokens", 300,
              "--model", "meta-llama/Llama-3.1-70B-Instruct", "--gpu")  # fmt: skip
     item, two = as_json(*asked, "RTX 4090"), as_json(*asked, "2 x RTX 4090")
@@ -213,15 +217,13 @@ def test_several_cards_of_which_one_is_used(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_rows_of_a_model_that_cannot_be_fetched_are_estimated_too(
-    tmp_path: Path, home: Path
-) -> None:
+def test_plan_with_an_unavailable_model_is_still_estimated(tmp_path: Path, home: Path) -> None:
     plan = plan_of(tmp_path, Path("meta-llama/Llama-3.1-8B-Instruct"))
     document = as_json("estimate", plan, "--gpu", "A100 80 GB")
     assert document["parameters"] == 8_030_261_248 and document["fit"]["verdict"] == "fits"
     assert document["steps"] > 0 and document["memory"]["peak"]["value"] > 10e9
     assert document["recipe"]["method"] == "lora" and "HF_HUB_OFFLINE" in document["model"]["why"]
-    assert document["hour"]["price"] is document["follows"]["cost"] is None, "nobody said"
+    assert document["hour"]["price"] is document["follows"]["cost"] is None, "no price is set"
     assert document["hour"]["rental"]["source"].startswith("A100")
     text = ok("estimate", plan)
     assert "meta-llama/Llama-3.1-8B-Instruct" in text and "LoRA, rank 16; 4 rows per step" in text
@@ -234,7 +236,7 @@ def test_rows_of_a_model_that_cannot_be_fetched_are_estimated_too(
 
 
 @pytest.mark.slow
-def test_a_gated_model_is_estimated_by_its_configuration(tmp_path: Path, home: Path) -> None:
+def test_gated_model_is_estimated_from_its_configuration(tmp_path: Path, home: Path) -> None:
     name = "meta-llama/Llama-3.1-8B-Instruct"
     plan = plan_of(tmp_path, Path(name))
     files = dict.fromkeys(("config.json", "tokenizer_config.json", "model.safetensors"), b"{}")
@@ -248,9 +250,7 @@ def test_a_gated_model_is_estimated_by_its_configuration(tmp_path: Path, home: P
     assert done.returncode == 1 and "hf auth login" in done.stderr
 
 
-def test_rows_alone_are_estimated_with_the_method_that_is_advised(
-    tmp_path: Path, home: Path
-) -> None:
+def test_estimate_without_a_plan_uses_the_advised_method(tmp_path: Path, home: Path) -> None:
     plan_of(tmp_path, Path("meta-llama/Llama-3.1-70B-Instruct"))
     for subject in (
         [tmp_path / "rows.jsonl"], ["--examples", 40, "--mean-tokens", 20],
@@ -268,7 +268,7 @@ def test_rows_alone_are_estimated_with_the_method_that_is_advised(
     assert ", if it fit" in text and "QLoRA, rank 16" in text
 
 
-def test_rows_as_long_as_they_are_typed_are_not_cut(home: Path) -> None:
+def test_max_length_follows_the_given_mean_tokens(home: Path) -> None:
     document = as_json(
         "estimate", "--examples", 5000, "--mean-tokens", 2048,
         "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "A100 80 GB",
@@ -277,7 +277,7 @@ def test_rows_as_long_as_they_are_typed_are_not_cut(home: Path) -> None:
     assert document["memory"]["parts"]["activations"]["value"] > 4e9, "4 rows of 2,048 tokens"
 
 
-def test_a_model_of_which_nothing_is_known_is_said_to_be_one(home: Path) -> None:
+def test_unknown_model_gets_a_note_instead_of_figures(home: Path) -> None:
     asked = ("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "owner/unknown")
     document = as_json(*asked)
     assert document["memory"] is None and document["time"] is None
@@ -285,13 +285,13 @@ def test_a_model_of_which_nothing_is_known_is_said_to_be_one(home: Path) -> None
     assert ok(*asked).rstrip().endswith("ftwizard estimate DATA --model owner/unknown")
 
 
-def test_a_model_of_a_platform_is_no_plans(tmp_path: Path, home: Path) -> None:
+def test_hosted_model_in_a_plan_is_refused(tmp_path: Path, home: Path) -> None:
     done = run("estimate", plan_of(tmp_path, Path("gpt-4.1-mini")))
     assert done.returncode == 1 and "is fine-tuned at OpenAI" in done.stderr
     assert "rows.jsonl --model gpt-4.1-mini" in done.stderr
 
 
-def test_what_is_not_known_is_a_sentence(tmp_path: Path, home: Path) -> None:
+def test_unknown_models_sizes_and_gpus_are_explained(tmp_path: Path, home: Path) -> None:
     done = run("estimate", plan_of(tmp_path, Path("owner/unknown")))
     assert done.returncode == 1 and "owner/unknown" in done.stderr
     document = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/NoSuch-9B")
@@ -299,17 +299,19 @@ def test_what_is_not_known_is_a_sentence(tmp_path: Path, home: Path) -> None:
         "Qwen/NoSuch-9B" in document["notes"][-1]
         and "Closest known: Qwen/" in document["notes"][-1]
     )
-    assert all(cost["hours"] is None for cost in document["costs"]), "its size is not known"
+    assert all(cost["hours"] is None for cost in document["costs"]), "its size is unknown"
     large = as_json("estimate", "--examples", 5, "--mean-tokens", 9, "--model",
                     "together/llama-3.3-70b")  # fmt: skip
-    assert all(cost["hours"] is None for cost in large["costs"]), "the article's rule is of 8B"
+    assert all(cost["hours"] is None for cost in large["costs"]), (
+        "the article's rule is for 8B models"
+    )
     done = run("estimate", "--examples", 5, "--mean-tokens", 9, "--model", "Qwen/Qwen3-8B",
                "--gpu", "RTX 9999")  # fmt: skip
     assert done.returncode == 2 and "Choose from: " in done.stderr
 
 
 @pytest.mark.slow
-def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, home: Path) -> None:
+def test_estimate_warns_about_risks_that_training_refuses(tmp_path: Path, home: Path) -> None:
     tiny = make_tiny(tmp_path / "tiny")
     plan = plan_of(tmp_path, tiny, epochs=5, learning_rate=0.01)
     document = as_json("estimate", plan)
@@ -322,9 +324,7 @@ def test_an_estimate_warns_of_what_training_asks_to_insist_on(tmp_path: Path, ho
 
 
 @pytest.mark.slow
-def test_modules_that_a_model_lacks_are_said_by_its_configuration(
-    tmp_path: Path, home: Path
-) -> None:
+def test_missing_target_modules_are_found_in_the_configuration(tmp_path: Path, home: Path) -> None:
     for name in ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B"):
         plan = plan_of(tmp_path, Path(name), target_modules=["q_proj", "w1"])
         (warning,) = as_json("estimate", plan)["warnings"]

@@ -1,4 +1,4 @@
-"""Alpaca and prompt/completion files, and base models, go the whole way too."""
+"""Alpaca files and base models, from training to comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def as_alpaca(line: str) -> str:
 
 
 def without_template(model: Path, target: Path) -> Path:
-    """Copy a model as if it were a base model: no chat template."""
+    """Copy a model without its chat template, like a base model."""
     target.mkdir()
     for file in model.iterdir():
         if not file.name.startswith("chat_template"):
@@ -34,9 +34,7 @@ def without_template(model: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize("base_model", [False, True])
-def test_an_alpaca_file_is_trained_merged_and_compared(
-    workspace: Workspace, base_model: bool
-) -> None:
+def test_alpaca_file_is_trained_merged_and_compared(workspace: Workspace, base_model: bool) -> None:
     lines = (SAMPLE / "train.jsonl").read_text().splitlines()[:30]
     source = workspace.root / "alpaca.jsonl"
     source.write_text("\n".join(map(as_alpaca, lines)))

@@ -1,4 +1,4 @@
-"""A disk that is full, or becomes full while a real run writes to it."""
+"""Full and read-only disks, before and during a real run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of 700 MB of its own."""
+    """Mount a separate file system of 700 MB."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     disk = tmp_path / "disk"
@@ -30,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int = 0) -> Path:
-    """Fill a disk up to its last byte, or all but ``leave`` bytes."""
+    """Fill a disk except for ``leave`` bytes."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - leave
@@ -43,10 +43,10 @@ def fill(disk: Path, leave: int = 0) -> Path:
 
 
 @pytest.mark.parametrize("leave", [0, 40_000])
-def test_a_full_disk_is_told_and_costs_nothing(
+def test_run_on_a_full_disk_ends_and_resumes_without_loss(
     small_workspace: Workspace, small_disk: Path, monkeypatch: pytest.MonkeyPatch, leave: int
 ) -> None:
-    """Full to the last byte, or with room for half an adapter."""
+    """The disk is full to the last byte, or has space for half an adapter."""
     monkeypatch.setenv("FTWIZARD_HOME", str(small_disk))
     small_workspace.home = small_disk
     plan = small_workspace.plan(rows=60, epochs=8, save_steps=60, evaluation_steps=1000)
@@ -67,7 +67,9 @@ def test_a_full_disk_is_told_and_costs_nothing(
     assert sorted(result) == list(range(1, max(result) + 1))
 
 
-def test_a_disk_that_is_full_before_the_start(small_workspace: Workspace, small_disk: Path) -> None:
+def test_train_refuses_to_start_on_a_full_disk(
+    small_workspace: Workspace, small_disk: Path
+) -> None:
     fill(small_disk, 2_000_000)
     refused = run("train", small_workspace.plan(), environment={"FTWIZARD_HOME": str(small_disk)})
     assert refused.returncode == 1
@@ -75,7 +77,9 @@ def test_a_disk_that_is_full_before_the_start(small_workspace: Workspace, small_
     assert not list((small_disk / "runs").iterdir())
 
 
-def test_a_home_on_a_read_only_disk(small_workspace: Workspace, small_disk: Path) -> None:
+def test_train_reports_a_home_on_a_read_only_disk(
+    small_workspace: Workspace, small_disk: Path
+) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     refused = run(
         "train", small_workspace.plan(), environment={"FTWIZARD_HOME": str(small_disk / "home")}

@@ -1,4 +1,4 @@
-"""Text of others at real terminals, byte by byte: on screens, in lines of text, and in questions."""
+"""Untrusted text at real terminals: on screens, in plain output and in questions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.screens.runs_helpers import living, make_hostile, make_result, make_r
 
 both_texts = pytest.mark.parametrize("name", ["all", "long"])
 LIVE = "from ftwizard.runs import store; from ftwizard.cli import watch; watch.follow(store.find('one'))"
-"""Follows a run in lines that are redrawn, as the wizard in lines of text does at its end."""
+"""Follows a run with redrawn lines, as the plain wizard does at its end."""
 
 
 @both_texts
 @pytest.mark.parametrize("screen_name", ["problem", "estimate", "review", "elsewhere", "finish"])
-def test_no_screen_passes_it_on(screen_name: str, name: str, home: Path) -> None:
+def test_screens_escape_hostile_text(screen_name: str, name: str, home: Path) -> None:
     text = TEXTS[name].encode(errors="replace").decode()
     output = {"expected": text, "base": text, "tuned": text, "line": 1}
     make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **output}])
@@ -36,7 +36,7 @@ def test_no_screen_passes_it_on(screen_name: str, name: str, home: Path) -> None
 
 @both_texts
 @pytest.mark.parametrize("lives", [True, False], ids=["lives", "ended"])
-def test_no_view_of_a_run_passes_it_on(name: str, lives: bool, home: Path) -> None:
+def test_run_views_escape_hostile_text(name: str, lives: bool, home: Path) -> None:
     folder = make_hostile(home, TEXTS[name], reason="" if lives else "text")
 
     def look() -> None:
@@ -59,7 +59,7 @@ def test_no_view_of_a_run_passes_it_on(name: str, lives: bool, home: Path) -> No
 
 
 def write_rows(folder: Path) -> Path:
-    """Write a file of such a name, with every text in a row, beside a folder of such a name."""
+    """Write a file with a hostile name and hostile rows, next to a folder with a hostile name."""
     (folder / NAME).mkdir()
     file = folder / f"{NAME}.jsonl"
     rows = [
@@ -72,7 +72,7 @@ def write_rows(folder: Path) -> Path:
     return file
 
 
-def test_the_data_page_passes_neither_name_nor_rows_on(tmp_path: Path) -> None:
+def test_data_page_escapes_file_names_and_rows(tmp_path: Path) -> None:
     write_rows(tmp_path)
     with Terminal(cwd=tmp_path, columns=100) as terminal:
         terminal.wait("New fine-tune")
@@ -91,7 +91,7 @@ def test_the_data_page_passes_neither_name_nor_rows_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lives", [True, False], ids=["lives", "ended"])
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
-def test_no_line_of_text_passes_it_on(
+def test_plain_commands_escape_hostile_text(
     term: str, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / NAME
@@ -132,7 +132,9 @@ def terminals() -> Iterator[list[Pty]]:
 
 
 @pytest.mark.parametrize("numbered", [False, True], ids=["cursor", "numbers"])
-def test_no_question_passes_a_name_on(numbered: bool, tmp_path: Path, terminals: list[Pty]) -> None:
+def test_plain_questions_escape_file_names(
+    numbered: bool, tmp_path: Path, terminals: list[Pty]
+) -> None:
     write_rows(tmp_path)
     term = {"TERM": "dumb" if numbered else "xterm-256color"}
     pty = Pty("--plain", environment={**environment(tmp_path), **term}, cwd=tmp_path)
@@ -146,7 +148,7 @@ def test_no_question_passes_a_name_on(numbered: bool, tmp_path: Path, terminals:
     pty.type(b"\r")
     pty.wait(b"Enter a file name.")
     if numbered:
-        assert SHOWN_NAME.encode() in pty.sent, "its suggestions"
+        assert SHOWN_NAME.encode() in pty.sent, "suggestions show the escaped name"
     else:
         pty.type(b"\t")
         time.sleep(0.5)
