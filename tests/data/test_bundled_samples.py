@@ -1,4 +1,4 @@
-"""The sample is copied whole, or it is said why not."""
+"""Copying the bundled sample: a complete copy, or an error that says why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file
 
 
-def test_the_sample_is_copied_once_and_its_plan_can_be_loaded(home: Path) -> None:
+def test_copy_plan_copies_sample_once_and_plan_loads(home: Path) -> None:
     file = bundled_samples.copy_plan()
     assert plan_file.load(file).data.files.train.startswith(str(home / "samples"))
     written = file.stat().st_mtime_ns
@@ -24,9 +24,9 @@ def test_the_sample_is_copied_once_and_its_plan_can_be_loaded(home: Path) -> Non
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-@pytest.mark.parametrize("where", ["mkdir", "copy", "rename"])
-def test_a_copy_that_fails_is_a_sentence_and_leaves_nothing(
-    home: Path, monkeypatch: pytest.MonkeyPatch, number: int, where: str
+@pytest.mark.parametrize("step", ["mkdir", "copy", "rename"])
+def test_failed_copy_raises_error_and_leaves_no_files(
+    home: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> NoReturn:
         raise OSError(number, os.strerror(number))
@@ -34,7 +34,7 @@ def test_a_copy_that_fails_is_a_sentence_and_leaves_nothing(
     (home / "samples").mkdir(parents=True)
     owner, name = {
         "mkdir": (os, "makedirs"), "copy": (shutil, "copyfile"), "rename": (Path, "rename"),
-    }[where]  # fmt: skip
+    }[step]  # fmt: skip
     monkeypatch.setattr(owner, name, fail)
     with pytest.raises(FtwizardError, match=os.strerror(number)) as error:
         bundled_samples.copy_plan()
@@ -42,12 +42,14 @@ def test_a_copy_that_fails_is_a_sentence_and_leaves_nothing(
     assert not list((home / "samples").iterdir())
 
 
-def test_a_faster_demo_is_no_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_succeeds_when_another_process_finishes_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rename = Path.rename
 
-    def late(part: Path, target: Path) -> Path:
+    def copy_then_rename(part: Path, target: Path) -> Path:
         shutil.copytree(part, target)
         return rename(part, target)
 
-    monkeypatch.setattr(Path, "rename", late)
+    monkeypatch.setattr(Path, "rename", copy_then_rename)
     assert bundled_samples.copy_plan().is_file()

@@ -1,4 +1,4 @@
-"""Findings by code: exact counts, rising lines, whatever the parts."""
+"""Findings grouped by code: exact counts, ascending lines, merged parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CODES = ("empty_assistant", "duplicate", "changing_facts", "weight")
 OPENAI = get_target("openai-sft")
 
 
-def collected(rows: list[str], start: int = 1) -> Findings:
+def collect_codes(rows: list[str], start: int = 1) -> Findings:
     findings = Findings()
     for line, code in enumerate(rows, start):
         findings.add(line, RowFinding(code, f"at {line}", "mend it"))
@@ -24,24 +24,24 @@ def collected(rows: list[str], start: int = 1) -> Findings:
 
 
 @given(st.lists(st.sampled_from(CODES)), st.lists(st.sampled_from(CODES)))
-def test_parts_merged_are_the_whole(first: list[str], second: list[str]) -> None:
-    whole = collected([*first, *second]).for_target(OPENAI)
-    parts = collected(first)
-    parts.extend(collected(second), len(first))
+def test_merged_parts_equal_the_whole_file(first: list[str], second: list[str]) -> None:
+    whole = collect_codes([*first, *second]).for_target(OPENAI)
+    parts = collect_codes(first)
+    parts.extend(collect_codes(second), len(first))
     assert [(item.code, item.count, item.lines) for item in parts.for_target(OPENAI)] == [
         (item.code, item.count, item.lines) for item in whole
     ]
 
 
-def test_counts_are_exact_and_lines_are_not_endless() -> None:
-    (item,) = collected(["weight"] * (MAX_SHOWN_LINES + 5)).for_target(OPENAI)
+def test_counts_are_exact_while_lines_are_capped() -> None:
+    (item,) = collect_codes(["weight"] * (MAX_SHOWN_LINES + 5)).for_target(OPENAI)
     assert item.count == MAX_SHOWN_LINES + 5
     assert item.lines == list(range(1, MAX_SHOWN_LINES + 1))
     assert item.message == "at 1"
 
 
-def test_the_gravest_come_first_and_what_a_target_does_not_mind_is_left_out() -> None:
-    result = collected(["changing_facts", "duplicate", "weight", "duplicate"])
+def test_findings_are_sorted_by_severity_and_filtered_by_target() -> None:
+    result = collect_codes(["changing_facts", "duplicate", "weight", "duplicate"])
     assert [(item.severity, item.code) for item in result.for_target(OPENAI)] == [
         ("error", "weight"),
         ("warning", "duplicate"),
@@ -52,7 +52,7 @@ def test_the_gravest_come_first_and_what_a_target_does_not_mind_is_left_out() ->
     assert "bom" in [item.code for item in result.for_target(OPENAI)]
 
 
-CAUSES_ = (
+CAUSES = (
     "it is a list, {n} long",
     "it breaks off",
     "NaN is no number",
@@ -62,7 +62,7 @@ CAUSES_ = (
 )
 
 
-def caused(rows: list[str], start: int = 1) -> Findings:
+def collect_causes(rows: list[str], start: int = 1) -> Findings:
     findings = Findings()
     for line, cause in enumerate(rows, start):
         key = f"invalid_json.{cause[:6]}"
@@ -70,26 +70,26 @@ def caused(rows: list[str], start: int = 1) -> Findings:
     return findings
 
 
-@given(st.lists(st.sampled_from(CAUSES_), min_size=1), st.lists(st.sampled_from(CAUSES_)))
-def test_causes_of_one_code_are_told_apart_each_at_its_first_line(
+@given(st.lists(st.sampled_from(CAUSES), min_size=1), st.lists(st.sampled_from(CAUSES)))
+def test_causes_of_one_code_are_listed_at_their_first_lines(
     first: list[str], second: list[str]
 ) -> None:
     rows = [*first, *second]
-    (item,) = caused(rows).for_target(OPENAI)
+    (item,) = collect_causes(rows).for_target(OPENAI)
     firsts = sorted(rows.index(cause) + 1 for cause in set(rows))[:MAX_CAUSES]
     assert [item.lines[0], *(cause.line for cause in item.also)] == firsts
     assert [cause.message for cause in item.also] == [
         rows[line - 1].format(n=line) for line in firsts[1:]
     ]
-    parts = caused(first)
-    parts.extend(caused(second), len(first))
+    parts = collect_causes(first)
+    parts.extend(collect_causes(second), len(first))
     (merged,) = parts.for_target(OPENAI)
     assert [cause.line for cause in merged.also] == [cause.line for cause in item.also]
     assert (merged.message, merged.lines, merged.count) == (item.message, item.lines, item.count)
 
 
 def list_causes() -> Iterator[str]:
-    """Yield the causes that the package's own text names in findings and row problems."""
+    """Yield every cause that the package's source passes to a finding or row problem."""
     for path in (ROOT / "ftwizard" / "data").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Name):

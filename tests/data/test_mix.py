@@ -1,4 +1,4 @@
-"""General rows are mixed in as asked, and never where they would be met again."""
+"""Mixing general rows into training, without prompts that the user's own rows contain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def lines(items: list[reader.ParsedRow]) -> list[int]:
 
 
 @given(st.integers(2, 3000), st.floats(0.01, 0.5), st.integers())
-def test_the_share_is_of_all_rows_that_are_trained_on(count: int, share: float, seed: int) -> None:
+def test_drawn_rows_match_the_share_of_all_training_rows(
+    count: int, share: float, seed: int
+) -> None:
     train_rows = [row(n, (f"own {n}", "x")) for n in range(min(count, 100))]
     need = mix.count_needed(len(train_rows), share)
     result = mix.draw_rows(GENERAL, share, train_rows, [], seed)
@@ -40,20 +42,20 @@ def test_the_share_is_of_all_rows_that_are_trained_on(count: int, share: float, 
     assert mix.count_needed(count, 0) == 0
 
 
-def test_another_seed_draws_others() -> None:
+def test_another_seed_draws_different_rows() -> None:
     own = [row(n, (f"own {n}", "x")) for n in range(100)]
     assert mix.draw_rows(GENERAL, 0.1, own, [], 1) != mix.draw_rows(GENERAL, 0.1, own, [], 2)
 
 
-def test_a_prompt_of_the_user_s_own_rows_is_never_mixed_in() -> None:
+def test_prompts_of_own_rows_are_never_mixed_in() -> None:
     long = texts(1, 3)
     general = [row(1, ("What  is IT?", "a")), row(2, ("Who?", "b")), row(3, (long[0], "c")),
                row(4, (long[1], "d")), row(5, ("Why?", "e")), row(6, ("why?", "f"))]  # fmt: skip
     own = [row(n, (f"own {n}", "x")) for n in range(100)]
     train_rows = [*own, row(101, ("who?", "y"))]
-    apart = [row(1, ("what is it?", "x")), row(2, (long[0] + " please", "x"))]
+    eval_rows = [row(1, ("what is it?", "x")), row(2, (long[0] + " please", "x"))]
     for seed in range(10):
-        result = mix.draw_rows(general, 0.1, train_rows, apart, seed)
+        result = mix.draw_rows(general, 0.1, train_rows, eval_rows, seed)
         assert lines(result) == [4, 5], seed
     shortage = mix.describe_shortage(2, 101, 0.1)
     assert shortage and "101 rows would be 11" in shortage and "only 2 usable rows" in shortage
@@ -66,37 +68,37 @@ def write(path: Path, prompts: list[str]) -> None:
     ))  # fmt: skip
 
 
-def planned(folder: Path, more: str = "mix: {share: 0.1}") -> schema.Plan:
+def make_plan(folder: Path, more: str = "mix: {share: 0.1}") -> schema.Plan:
     write(folder / "rows.jsonl", [f"Own question {n}?" for n in range(100)])
     path = folder / "plan.yaml"
     path.write_text(f"data: {{files: {{train: rows.jsonl}}, {more}}}\nmodel: {{name: owner/m}}\n")
     return plan_file.load(path)
 
 
-def test_general_rows_are_a_part_of_their_own(tmp_path: Path) -> None:
+def test_load_rows_returns_mixed_rows_as_a_separate_part(tmp_path: Path) -> None:
     recorded: list[tuple[str, int]] = []
     rows = dataset.load_rows(
-        planned(tmp_path), {}, lambda part, table: recorded.append((part, len(table.rows)))
+        make_plan(tmp_path), {}, lambda part, table: recorded.append((part, len(table.rows)))
     )
     assert {name: len(part) for name, part in rows.items()} == {
         "train": 80, "validation": 10, "test": 10, "mix": 9,
     }  # fmt: skip
     assert recorded == [("train", 100), ("mix", 170)]
-    assert dataset.describe_shortage(planned(tmp_path), rows) is None
-    assert "mix" not in dataset.load_rows(planned(tmp_path, "format: auto"), {})
+    assert dataset.describe_shortage(make_plan(tmp_path), rows) is None
+    assert "mix" not in dataset.load_rows(make_plan(tmp_path, "format: auto"), {})
 
 
-def test_a_set_that_is_too_small_is_said(tmp_path: Path) -> None:
+def test_too_small_mix_file_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "few.jsonl", ["Own question 1?", "Something else?"])
-    item = planned(tmp_path, "mix: {share: 0.1, rows: few.jsonl}")
+    item = make_plan(tmp_path, "mix: {share: 0.1, rows: few.jsonl}")
     rows = dataset.load_rows(item, {})
     assert len(rows["mix"]) == 1
     shortage = dataset.describe_shortage(item, rows)
     assert shortage and "80 rows would be 9" in shortage
 
 
-class _Words:
-    """An encoder for which every word of a row is a token that is trained on."""
+class _WordEncoder:
+    """Encoder stub that makes each word of an answer a trainable token."""
 
     route = "plain"
     added: frozenset[str] = frozenset()
@@ -123,17 +125,17 @@ class _Worker:
         self.write("phase", name=name, **fields)
 
 
-def encoded(
+def encode_parts(
     parts: dataset.Rows,
 ) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport], _Worker]:
     worker: Any = _Worker()
-    encoder: Any = _Words()
+    encoder: Any = _WordEncoder()
     return (*dataset.encode(worker, encoder, parts, 100), worker)
 
 
-def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
-    parts = dataset.load_rows(planned(tmp_path), {})
-    tokens, reports, worker = encoded(parts)
+def test_mixed_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
+    parts = dataset.load_rows(make_plan(tmp_path), {})
+    tokens, reports, worker = encode_parts(parts)
     assert {name: len(part) for name, part in tokens.items()} == {
         "train": 89, "validation": 10, "test": 10,
     }  # fmt: skip
@@ -141,51 +143,51 @@ def test_general_rows_are_trained_on_and_counted(tmp_path: Path) -> None:
     text = {e["part"]: e for e in worker.written if e["kind"] == "data"}
     assert (text["train"]["rows"], text["train"]["mixed"]) == (80, 9)
     assert text["mix"]["rows"] == 9 and "mixed" not in text["validation"]
-    without = dataset.load_rows(planned(tmp_path, "format: auto"), {})
-    (first, *_) = (e for e in encoded(without)[2].written if e["kind"] == "data")
+    without = dataset.load_rows(make_plan(tmp_path, "format: auto"), {})
+    (first, *_) = (e for e in encode_parts(without)[2].written if e["kind"] == "data")
     assert first["mixed"] == 0
 
 
-def test_a_general_row_that_does_not_fit_is_named_with_its_file() -> None:
+def test_encoding_error_of_a_mixed_row_names_its_setting() -> None:
     own = [row(n, (f"own {n}", "x")) for n in range(4)]
     parts = {"train": own, "validation": own[:1], "mix": [row(7, ("q", "unfit"))]}
     with pytest.raises(EncodingError, match=r"data\.mix\.rows: Line 7"):
-        encoded(parts)
+        encode_parts(parts)
 
 
-def test_answers_of_general_rows_are_not_what_the_task_s_answers_look_like(tmp_path: Path) -> None:
+def test_saved_test_set_excludes_answers_of_mixed_rows(tmp_path: Path) -> None:
     from ftwizard.jobs.folder import JobFolder
 
     folder = JobFolder(tmp_path / "run")
     folder.path.mkdir()
-    rows = dataset.load_rows(planned(tmp_path), {})
+    rows = dataset.load_rows(make_plan(tmp_path), {})
     dataset.save_test_set(folder, rows)
     answers = dataset.read_test_set(folder).answers
     assert len(answers) == 100 and all(a.startswith("answer to Own") for a in answers)
 
 
-def test_a_run_keeps_the_packaged_rows_and_knows_when_others_are_there(tmp_path: Path) -> None:
-    kept = launcher.copy_mix(planned(tmp_path))
+def test_run_copies_packaged_rows_and_detects_changes(tmp_path: Path) -> None:
+    kept = launcher.copy_mix(make_plan(tmp_path))
     copy = Path(kept.data.mix.rows)
     assert copy == bundled_samples.resolve_rows("general") and copy.is_file()
-    began = launcher.hash_data(kept)
-    assert set(began) == {"train", "mix", "split"}
-    assert dataset.load_rows(kept, began)["mix"]
+    hashes = launcher.hash_data(kept)
+    assert set(hashes) == {"train", "mix", "split"}
+    assert dataset.load_rows(kept, hashes)["mix"]
     copy.write_bytes(copy.read_bytes() + b"\n")
     with pytest.raises(FtwizardError, match=r"train\.jsonl has changed since"):
-        dataset.load_rows(kept, began)
-    assert launcher.hash_data(kept)["mix"] != began["mix"]
+        dataset.load_rows(kept, hashes)
+    assert launcher.hash_data(kept)["mix"] != hashes["mix"]
 
 
-def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -> None:
-    item = planned(tmp_path)
+def test_load_rows_rejects_a_changed_data_split(tmp_path: Path) -> None:
+    item = make_plan(tmp_path)
     with pytest.raises(FtwizardError, match="data split differs"):
         dataset.load_rows(item, {"split": "0"})
     assert dataset.load_rows(item, launcher.hash_data(item))
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         ("mix: {share: 0.6}", "data.mix.share is 0.6"),
         ("mix: {share: -0.1}", "data.mix.share is -0.1"),
@@ -196,14 +198,14 @@ def test_a_run_that_would_divide_its_rows_otherwise_is_refused(tmp_path: Path) -
         ('mix: {rows: "a\\0b", share: 0.1}', "NUL"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, more: str, says: str) -> None:
+def test_plan_rejects_invalid_mix_settings(tmp_path: Path, more: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        planned(tmp_path, more)
-    assert says in error.value.message
+        make_plan(tmp_path, more)
+    assert message in error.value.message
 
 
-def test_a_plan_says_how_rows_are_divided(tmp_path: Path) -> None:
-    item = planned(tmp_path, "mix: {rows: ../more.jsonl, share: 0.05}")
+def test_plan_resolves_mix_path_and_round_trips(tmp_path: Path) -> None:
+    item = make_plan(tmp_path, "mix: {rows: ../more.jsonl, share: 0.05}")
     assert item.data.split.group_by == "near-copies"
     assert item.data.mix.rows == str(tmp_path.parent / "more.jsonl")
     assert plan_file.parse(plan_file.dump(item)) == item
@@ -214,7 +216,7 @@ def general() -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_packaged_set_is_usable_by_every_model_and_says_nothing_twice() -> None:
+def test_packaged_general_rows_are_clean_and_unique() -> None:
     result = general()
     table = reader.read_table(bundled_samples.resolve_rows("general"))
     assert len(table.rows) == len(result) >= 150 and not table.problems

@@ -1,4 +1,4 @@
-"""A new file is never written over another, and is there whole or not at all."""
+"""New files: complete or absent, and never in place of an existing file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small_files() -> Iterator[None]:
-    """Let no file of this process grow beyond 64 kB, as a quota would."""
+def file_size_limit() -> Iterator[None]:
+    """Limit the files of this process to 64 kB, as a quota would."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
     yield
@@ -38,13 +38,13 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def refused(path: Path, *, not_over: tuple[Path, ...] = ()) -> FtwizardError:
+def get_write_error(path: Path, *, not_over: tuple[Path, ...] = ()) -> FtwizardError:
     with pytest.raises(FtwizardError) as caught:
         write(path, not_over=not_over)
     return caught.value
 
 
-def test_it_has_its_name_only_at_the_end(folder: Path) -> None:
+def test_file_appears_only_after_writing_completes(folder: Path) -> None:
     with new_file(folder / "a") as file:
         file.write(b"rows")
         assert not (folder / "a").exists()
@@ -52,39 +52,39 @@ def test_it_has_its_name_only_at_the_end(folder: Path) -> None:
     assert names(folder) == ["a"]
 
 
-def test_it_is_as_readable_as_any_new_file(folder: Path) -> None:
+def test_new_file_has_the_default_permissions(folder: Path) -> None:
     write(folder / "a")
     (folder / "b").write_bytes(b"")
     assert (folder / "a").stat().st_mode == (folder / "b").stat().st_mode
 
 
-def test_nothing_is_written_over(folder: Path) -> None:
+def test_existing_paths_are_never_overwritten(folder: Path) -> None:
     (folder / "file").write_bytes(b"old")
     (folder / "link").symlink_to("file")
     (folder / "nowhere").symlink_to("gone")
     os.mkfifo(folder / "pipe")
     for name in ("file", "link", "nowhere", "pipe", "."):
         before = names(folder)
-        error = refused(folder / name)
+        error = get_write_error(folder / name)
         assert str(folder) in error.message
         assert names(folder) == before
     assert (folder / "file").read_bytes() == b"old"
-    assert "no folder" in refused(folder / "gone" / "file").message
+    assert "no folder" in get_write_error(folder / "gone" / "file").message
 
 
-def test_the_data_that_is_read_is_known_by_any_name(folder: Path) -> None:
+def test_input_file_is_recognized_through_links(folder: Path) -> None:
     data = folder / "data"
     data.write_bytes(b"old")
     (folder / "soft").symlink_to(data)
     (folder / "hard").hardlink_to(data)
     (folder / "sub").mkdir()
     for name in ("data", "soft", "hard", "sub/../data"):
-        error = refused(folder / name, not_over=(data,))
+        error = get_write_error(folder / name, not_over=(data,))
         assert "is the input file" in error.message
     assert data.read_bytes() == b"old"
 
 
-def test_what_comes_there_meanwhile_stays(folder: Path) -> None:
+def test_file_created_meanwhile_is_kept(folder: Path) -> None:
     with pytest.raises(FtwizardError, match="another process"), new_file(folder / "a") as file:
         file.write(b"ours")
         (folder / "a").write_bytes(b"theirs")
@@ -92,25 +92,25 @@ def test_what_comes_there_meanwhile_stays(folder: Path) -> None:
     assert names(folder) == ["a"]
 
 
-def test_an_error_leaves_nothing(folder: Path) -> None:
+def test_interrupted_write_leaves_no_file(folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), new_file(folder / "a") as file:
         file.write(b"rows")
         raise KeyboardInterrupt
     assert names(folder) == []
 
 
-@pytest.mark.usefixtures("small_files")
+@pytest.mark.usefixtures("file_size_limit")
 @pytest.mark.parametrize("size", [1 << 17, (1 << 16) + 100])
-def test_no_room_is_said_and_leaves_nothing(folder: Path, size: int) -> None:
+def test_write_beyond_quota_raises_error_and_leaves_no_file(folder: Path, size: int) -> None:
     with pytest.raises(FtwizardError, match="a was not written"):
         write(folder / "a", b"x" * size)
     assert names(folder) == []
 
 
-def test_a_folder_that_takes_no_files_is_named(folder: Path) -> None:
+def test_unwritable_folder_is_named_in_the_error(folder: Path) -> None:
     if os.geteuid() == 0:
-        folder = Path("/proc/self")  # where even root makes none
+        folder = Path("/proc/self")  # not even root can create files here
     else:
         folder.chmod(0o500)
-    error = refused(folder / "a")
+    error = get_write_error(folder / "a")
     assert "could not be created" in error.message and str(folder) in error.message

@@ -1,4 +1,4 @@
-"""The rules of each place are whole, and speak of codes and formats that exist."""
+"""Target rules: complete, consistent, and limited to known codes and formats."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ftwizard.data.format_names import TargetName
 from ftwizard.data.platforms import all_targets, get_target, severities
 
 
-def test_every_name_has_its_rules() -> None:
+def test_every_target_name_has_rules() -> None:
     assert set(all_targets()) == set(get_args(TargetName))
     with pytest.raises(KeyError):
         get_target("nowhere")
 
 
 @pytest.mark.parametrize("name", sorted(all_targets()))
-def test_rules_agree_with_themselves(name: str) -> None:
+def test_rules_of_each_target_are_consistent(name: str) -> None:
     target = get_target(name)
     assert set(target.severities) <= set(severities())
     assert set(target.roles) <= set(ROLES)
@@ -32,20 +32,20 @@ def test_rules_agree_with_themselves(name: str) -> None:
     assert by_method[target.method] in target.kinds
 
 
-def test_a_method_that_ftwizard_does_not_train_is_named_as_such() -> None:
+def test_targets_note_methods_that_ftwizard_cannot_train() -> None:
     for target in all_targets().values():
-        says_so = any("ftwizard cannot train" in note for note in target.notes)
-        assert says_so is (not target.hosted and target.method != "sft")
+        has_note = any("ftwizard cannot train" in note for note in target.notes)
+        assert has_note is (not target.hosted and target.method != "sft")
         assert ("local training" in target.words) is (target.name == "trl-sft")
 
 
-def test_how_grave_a_finding_is() -> None:
+def test_severity_of_a_code_depends_on_the_target() -> None:
     assert get_target("openai-sft").severity("bom") == "warning"
     assert get_target("trl-sft").severity("bom") is None
     assert get_target("trl-sft").severity("no_assistant") == "error"
     assert not (set(severities()) & {"off"})
 
 
-def test_a_place_survives_the_way_to_another_process() -> None:
-    there = pickle.loads(pickle.dumps(get_target("openai-sft")))
-    assert there.name == "openai-sft" and there.images == get_target("openai-sft").images
+def test_target_survives_pickling() -> None:
+    copy = pickle.loads(pickle.dumps(get_target("openai-sft")))
+    assert copy.name == "openai-sft" and copy.images == get_target("openai-sft").images

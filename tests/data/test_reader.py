@@ -1,4 +1,4 @@
-"""Rows are read with their lines, and split without a prompt on two sides."""
+"""Reading rows with their line numbers, and splitting them by prompt."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_a_top_level_system_comes_first() -> None:
+def test_top_level_system_becomes_the_first_message() -> None:
     table = reader.read_table(TOOL_USE)
     assert len(table.rows) == 96 and not table.problems
     for row in table.rows:
@@ -61,7 +61,7 @@ def test_a_top_level_system_comes_first() -> None:
     assert system == "You are a bot that can handle different requests with tools."
 
 
-def test_a_bad_row_costs_no_good_one(tmp_path: Path) -> None:
+def test_bad_rows_do_not_affect_good_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     good = json.dumps(chat())
     path.write_text(f"{good}\nnot json\n\n{good[:20]}\n[]\n{{}}\n{good}\n")
@@ -80,39 +80,39 @@ def test_a_bad_row_costs_no_good_one(tmp_path: Path) -> None:
     assert len(reader.get_usable_rows(table, skip_bad=True)) == 2
 
 
-def test_a_file_of_bad_rows_only_is_refused_even_on_insistence(tmp_path: Path) -> None:
+def test_file_of_only_bad_rows_is_rejected_despite_skip_bad(tmp_path: Path) -> None:
     table = reader.read_table(write(tmp_path / "rows.jsonl", 3, []))
     with pytest.raises(FtwizardError, match="2 of 2 rows"):
         reader.get_usable_rows(table, skip_bad=True)
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (b"", "is empty"),
         (b" \n\n ", "is empty"),
         (b"[]", "has no rows"),
     ],
 )
-def test_a_file_that_cannot_be_used(tmp_path: Path, data: bytes, says: str) -> None:
+def test_file_without_rows_is_rejected(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
     with pytest.raises(FtwizardError) as error:
         reader.read_table(path)
-    assert says in error.value.message
+    assert message in error.value.message
 
 
-def test_a_missing_file_a_folder_and_a_device(tmp_path: Path) -> None:
-    for path, says in (
+def test_missing_file_folder_and_device_are_rejected(tmp_path: Path) -> None:
+    for path, message in (
         (tmp_path / "none.jsonl", "There is no data file"),
         (tmp_path, "is a folder"),
         (Path("/dev/zero"), "not a file"),
     ):
-        with pytest.raises(FtwizardError, match=says):
+        with pytest.raises(FtwizardError, match=message):
             reader.read_table(path)
 
 
-def test_a_json_array_and_a_byte_order_mark(tmp_path: Path) -> None:
+def test_reader_accepts_json_arrays_and_byte_order_marks(tmp_path: Path) -> None:
     array = tmp_path / "rows.json"
     array.write_text(json.dumps([chat("a"), chat("b")], indent=1))
     assert [row.line for row in reader.read_table(array).rows] == [2, 14]
@@ -121,7 +121,7 @@ def test_a_json_array_and_a_byte_order_mark(tmp_path: Path) -> None:
     assert len(reader.read_table(marked).rows) == 1
 
 
-def test_deep_nesting_is_a_problem_not_a_crash(tmp_path: Path) -> None:
+def test_deeply_nested_row_becomes_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a":' * 100_000 + "1" + "}" * 100_000 + "\n" + json.dumps(chat()) + "\n")
     table = reader.read_table(path)
@@ -167,14 +167,14 @@ def test_deep_nesting_is_a_problem_not_a_crash(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_each_problem_has_its_code(row: Any, code: str) -> None:
+def test_each_row_problem_has_its_code(row: Any, code: str) -> None:
     with pytest.raises(RowProblem) as problem:
         conversation(row)
     assert problem.value.code == code
     assert problem.value.message and problem.value.fix
 
 
-def test_parts_tools_and_calls_are_understood() -> None:
+def test_content_parts_tools_and_calls_are_converted() -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}
     result = conversation({
         "tools": json.dumps([{"type": "function", "function": {"name": "f"}}]),
@@ -188,7 +188,9 @@ def test_parts_tools_and_calls_are_understood() -> None:
     assert result.tools and result.tools[0]["function"]["name"] == "f"
     assert result.messages[0]["content"] == "ab"
     (called,) = result.messages[1]["tool_calls"]
-    assert called["function"] == {"name": "f", "arguments": {"x": [1]}}, "not text in text"
+    assert called["function"] == {"name": "f", "arguments": {"x": [1]}}, (
+        "arguments are decoded, not left as JSON text"
+    )
     assert (result.answer, len(result.prompt)) == ("Six.", 3)
 
 
@@ -198,7 +200,7 @@ def test_parts_tools_and_calls_are_understood() -> None:
     | st.dictionaries(st.sampled_from(["messages", "role", "content", "system", "tools", "weight"]), i),
     max_leaves=12,
 ))  # fmt: skip
-def test_no_row_crashes_the_reading(row: Any) -> None:
+def test_arbitrary_rows_never_crash_the_reader(row: Any) -> None:
     try:
         result = conversation(row)
     except RowProblem:
@@ -210,7 +212,7 @@ _rows = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 9)), min_size=12, 
 
 
 @given(_rows, st.integers(), st.floats(0.05, 0.25), st.floats(0.05, 0.25))
-def test_a_split_loses_nothing_and_keeps_prompts_together(
+def test_split_keeps_all_rows_and_groups_prompts(
     pairs: list[tuple[int, int]], seed: int, validation: float, test: float
 ) -> None:
     rows = [row_of(chat(f"prompt {p}", f"answer {a}"), n) for n, (p, a) in enumerate(pairs, 1)]
@@ -233,7 +235,7 @@ def test_a_split_loses_nothing_and_keeps_prompts_together(
 
 
 @given(st.integers())
-def test_a_large_group_of_one_prompt_stays_in_training(seed: int) -> None:
+def test_large_group_with_one_prompt_stays_in_training(seed: int) -> None:
     prompts = ["same"] * 60 + [f"prompt {n}" for n in range(50)]
     rows = [row_of(chat(p, f"answer {n}"), n) for n, p in enumerate(prompts, 1)]
     parts = split(rows, validation=0.1, test=0.1, seed=seed)
@@ -241,7 +243,7 @@ def test_a_large_group_of_one_prompt_stays_in_training(seed: int) -> None:
     assert len(parts.train) == 88
 
 
-def test_too_few_rows_are_refused() -> None:
+def test_split_rejects_too_few_rows() -> None:
     rows = [row_of(chat())] * 3
     with pytest.raises(FtwizardError, match="too few"):
         split(rows, validation=0.1, test=0.1, seed=1)

@@ -1,4 +1,4 @@
-"""Rows that belong together stay on one side, and every kind of row is on both."""
+"""Splits that group related rows and keep the share of each kind of row."""
 
 from __future__ import annotations
 
@@ -58,11 +58,13 @@ _rows = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 9)), min_size=12, 
 
 
 @given(_rows, st.integers(), st.floats(0.05, 0.25))
-def test_nothing_is_lost_and_no_prompt_is_on_two_sides(
+def test_split_keeps_all_rows_and_never_separates_a_prompt(
     pairs: list[tuple[int, int]], seed: int, share: float
 ) -> None:
-    spelt = ("prompt {}", "Prompt  {}", " PROMPT {}\n")
-    rows = [row(n, (spelt[a % 3].format(p), f"answer {a}")) for n, (p, a) in enumerate(pairs, 1)]
+    spellings = ("prompt {}", "Prompt  {}", " PROMPT {}\n")
+    rows = [
+        row(n, (spellings[a % 3].format(p), f"answer {a}")) for n, (p, a) in enumerate(pairs, 1)
+    ]
     try:
         parts = divide(rows, seed, share)
     except FtwizardError:
@@ -80,7 +82,7 @@ def test_nothing_is_lost_and_no_prompt_is_on_two_sides(
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
-def test_the_order_of_the_file_changes_nothing_and_the_seed_does(seed: int) -> None:
+def test_split_depends_on_the_seed_but_not_row_order(seed: int) -> None:
     rows = [row(n, (text, text[::-1])) for n, text in enumerate(texts(seed, 60), 1)]
     rows += [row(100 + n, (f"{rows[n].conversation.messages[0]['content']} x", "y"))
              for n in range(6)]  # fmt: skip
@@ -90,11 +92,11 @@ def test_the_order_of_the_file_changes_nothing_and_the_seed_does(seed: int) -> N
     assert sides(divide(shuffled, seed)) == side
     assert sides(divide(rows, seed + 1)) != side
     for n in range(6):
-        assert side[n + 1] == side[100 + n], "near copies of a prompt are on make_example side"
+        assert side[n + 1] == side[100 + n], "near copies of a prompt share a side"
     assert list(side.values()).count("validation") == list(side.values()).count("test") == 7
 
 
-def test_it_is_the_same_in_another_process() -> None:
+def test_split_is_identical_across_processes() -> None:
     code = """
 from tests.data.test_split import divide, row, sides, texts
 print(sides(divide([row(n, (t, t)) for n, t in enumerate(texts(1, 50), 1)])))
@@ -107,7 +109,7 @@ print(sides(divide([row(n, (t, t)) for n, t in enumerate(texts(1, 50), 1)])))
     assert len(runs) == 1
 
 
-def test_near_copies_are_on_one_side_whichever_part_is_alike() -> None:
+def test_near_copies_of_prompts_or_answers_share_a_side() -> None:
     for seed in range(12):
         words = texts(seed, 40)
         rows = [row(n, (text, "one of many " + text)) for n, text in enumerate(words, 1)]
@@ -119,7 +121,7 @@ def test_near_copies_are_on_one_side_whichever_part_is_alike() -> None:
         assert side[42] == side[43]
 
 
-def test_a_prompt_of_an_earlier_turn_counts_and_a_greeting_does_not() -> None:
+def test_earlier_prompts_group_rows_but_greetings_do_not() -> None:
     first = "Which planet is the largest of all?"
     for seed in range(12):
         rows = [row(n, ("hi", f"hello {text}"), (text, "yes"))
@@ -131,7 +133,7 @@ def test_a_prompt_of_an_earlier_turn_counts_and_a_greeting_does_not() -> None:
         assert division(rows, seed).largest == 2
 
 
-def test_a_large_group_stays_in_training_and_the_shares_are_kept() -> None:
+def test_large_group_stays_in_training_and_shares_hold() -> None:
     words = texts(3, 50)
     rows = [row(n, ("same", f"answer {n}")) for n in range(1, 61)]
     rows += [row(60 + n, (text, text)) for n, text in enumerate(words, 1)]
@@ -143,7 +145,7 @@ def test_a_large_group_stays_in_training_and_the_shares_are_kept() -> None:
 
 
 @given(st.integers())
-def test_each_kind_is_on_every_side_in_its_share(seed: int) -> None:
+def test_each_kind_keeps_its_share_on_every_side(seed: int) -> None:
     answers = ["positive"] * 120 + ["negative"] * 60 + ["neutral"] * 20
     rows = [row(n, (f"number {n} says", answer)) for n, answer in enumerate(answers, 1)]
     assert division(rows, seed).kinds == {
@@ -153,7 +155,7 @@ def test_each_kind_is_on_every_side_in_its_share(seed: int) -> None:
     }
 
 
-def test_kinds_are_told_by_what_differs() -> None:
+def test_kinds_are_described_by_features_that_differ() -> None:
     def make_example(answer: str = "a", **more: Any) -> Example:
         turns = [{"role": "user", "content": more.pop("asked", "q")},
                  {"role": "assistant", "content": answer}]  # fmt: skip
@@ -184,19 +186,19 @@ def test_kinds_are_told_by_what_differs() -> None:
         ("12 ± 3 € …", "Latin"),
     ],
 )  # fmt: skip
-def test_scripts(text: str, script: str) -> None:
+def test_kind_names_the_script_of_the_text(text: str, script: str) -> None:
     rows = [Example(kind="text", text=text), Example(kind="text", text="Привет, как дела?")]
     assert grouping.describe_kinds(rows) == [script, "Cyrillic"]
 
 
-def test_any_text_is_divided() -> None:
+def test_rows_with_unusual_text_are_split() -> None:
     odd = ["", "\ud800", "\x00", " ", "\x1e", "a\x1eb", "👍", "\u202e"]
     rows = [row(n, (text, text)) for n, text in enumerate(odd * 3, 1)]
     parts = divide(rows)
     assert len(parts.train) + len(parts.validation) + len(parts.test) == len(rows)
 
 
-def test_a_row_s_prompt_is_known_by_what_it_says() -> None:
+def test_prompt_key_ignores_case_spacing_and_system_prompt() -> None:
     def key(*messages: Any) -> bytes:
         listed = [dict(zip(("role", "content"), message, strict=True)) for message in messages]
         return grouping.prompt_key(Example(kind="chat", messages=listed))
@@ -207,7 +209,7 @@ def test_a_row_s_prompt_is_known_by_what_it_says() -> None:
     assert key(("assistant", "once"), ("assistant", "b")) != key(("assistant", "twice"))
 
 
-def test_parts_of_earlier_plans_are_what_they_were() -> None:
+def test_split_by_prompt_stays_the_same_across_versions() -> None:
     rows = [row(n, (f"Number {n % 45}?", f"{n}")) for n in range(1, 61)]
     parts = split(rows, validation=0.1, test=0.1, seed=42)
     assert [r.line for r in parts.validation] == [10, 13, 29, 33, 55, 58]
