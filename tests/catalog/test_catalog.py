@@ -1,4 +1,4 @@
-"""The packaged tables say only what is dated and sourced, in words that fit a terminal."""
+"""Provider catalog: dated and sourced statements, short enough for a terminal."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def sourced(value: object) -> Iterator[Sourced]:
             yield from sourced(item)
 
 
-EVERYTHING = list(sourced(catalog()))
+STATEMENTS = list(sourced(catalog()))
 
 
-@pytest.mark.parametrize("entry", EVERYTHING, ids=str)
-def test_everything_has_its_date_and_its_source(entry: Sourced) -> None:
+@pytest.mark.parametrize("entry", STATEMENTS, ids=str)
+def test_every_statement_has_a_date_and_a_source(entry: Sourced) -> None:
     assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", entry.as_of)
     assert len(entry.source) > 10 and entry.source not in catalog().sources
 
 
 def test_every_source_is_used() -> None:
-    assert set(catalog().sources.values()) == {item.source for item in EVERYTHING}
+    assert set(catalog().sources.values()) == {item.source for item in STATEMENTS}
 
 
-def test_the_six_factors_of_every_provider_in_edition_2026_04_and_now() -> None:
+def test_every_provider_has_claims_for_all_six_factors() -> None:
     assert tuple(catalog().factors) == get_args(Factor)
     for provider in catalog().providers:
         for factor in catalog().factors:
@@ -57,15 +57,13 @@ def test_the_six_factors_of_every_provider_in_edition_2026_04_and_now() -> None:
     ("provider", "price"),
     [("openai", "$0.80–3.00 per million tokens"), ("local", "$0.50–2.00 per hour (a spot GPU)")],
 )
-def test_training_cost_at_a_glance_is_the_articles_and_a_newer_one(
-    provider: str, price: str
-) -> None:
+def test_training_cost_keeps_the_article_price_and_a_newer_one(provider: str, price: str) -> None:
     claims = next(item for item in catalog().providers if item.id == provider).claims("cost")
     assert [claim.statement for claim in claims if claim.as_of == "2026-04"] == [price]
     assert claims[0].as_of > "2026-04"
 
 
-def test_an_old_price_of_a_provider_is_marked_and_words_do_not_grow_old() -> None:
+def test_stale_prices_are_marked_but_statements_are_not() -> None:
     today = datetime.date(2026, 11, 25)
     old, new = catalog().provider("openai").claims("cost")[::-1]
     assert (old.date(today), new.date(today)) == ("2026-04!", "2026-09")
@@ -73,7 +71,7 @@ def test_an_old_price_of_a_provider_is_marked_and_words_do_not_grow_old() -> Non
     assert catalog().provider("openai").claims("setup")[0].date(today) == "2026-04"
 
 
-def test_what_is_special_of_each_platform_is_sourced() -> None:
+def test_platform_specialties_are_stated_and_dated() -> None:
     text = {
         platform.id: " ".join(c.statement for c in platform.special)
         for platform in catalog().provider("cloud").platforms
@@ -84,7 +82,7 @@ def test_what_is_special_of_each_platform_is_sourced() -> None:
     assert {claim.as_of for claim in claims} == {"2026-04", "2025-12"}
 
 
-def test_platforms_differ_where_they_do() -> None:
+def test_data_claims_differ_between_platforms() -> None:
     cloud = catalog().provider("cloud")
     assert "goes to" in cloud.claims("data", "together")[0].text.lower()
     assert not any("VPC" in claim.text for claim in cloud.claims("data", "together")[1:])
@@ -98,8 +96,8 @@ def test_platforms_differ_where_they_do() -> None:
     }
 
 
-def test_what_is_not_known_is_never_0() -> None:
-    for item in EVERYTHING:
+def test_facts_never_state_a_zero_amount() -> None:
+    for item in STATEMENTS:
         if isinstance(item, Fact):
             assert item.statement and "$0 " not in item.statement
             assert item.low is None or item.low > 0
@@ -107,20 +105,20 @@ def test_what_is_not_known_is_never_0() -> None:
             assert bool(item.unit) == (item.low is not None)
 
 
-def test_only_what_ftwizard_starts_is_called_available() -> None:
+def test_only_the_local_provider_is_available() -> None:
     assert [provider.id for provider in catalog().providers if provider.available] == ["local"]
     for provider in catalog().providers:
         assert provider.available or provider.unavailable
 
 
-def test_sizes_need_more_the_larger_they_are() -> None:
+def test_gpu_memory_need_grows_with_model_size() -> None:
     assert tuple(need.size for need in catalog().needs) == get_args(Size)
     memory = [need.gpu_memory for need in catalog().needs]
     assert memory == sorted(memory)
     assert (catalog().need("medium").gpu_memory, catalog().need("large").gpu_memory) == (16, 48)
 
 
-def test_openai_s_ends() -> None:
+def test_openai_lifecycles_list_every_end_date() -> None:
     ends = {
         (lifecycle.what, str(lifecycle.date))
         for lifecycle in catalog().lifecycles
@@ -132,9 +130,9 @@ def test_openai_s_ends() -> None:
     }  # fmt: skip
 
 
-def test_texts_are_short_and_plain() -> None:
+def test_catalog_texts_are_short_and_printable() -> None:
     for provider in catalog().providers:
         assert len(provider.name) <= 22 and len(provider.unavailable) <= 80
-    for item in EVERYTHING:
+    for item in STATEMENTS:
         text = item.statement if isinstance(item, Fact) else getattr(item, "text", "")
         assert len(text) <= 90 and text.isprintable(), text

@@ -1,4 +1,4 @@
-"""Cards are known by what drivers call them; every figure of theirs has a datasheet and a date."""
+"""GPU specs: lookup by driver name or typed name, and figures with a datasheet and a date."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from tests.helpers.machines import make_machine
         ("NVIDIA GH200 480GB", "GH200 (H100 96 GB)"),
     ],
 )
-def test_a_card_is_known_by_its_driver(name: str, expected: str) -> None:
+def test_find_gpu_matches_driver_and_typed_names(name: str, expected: str) -> None:
     gpu = find_gpu(name)
     assert gpu is not None and gpu.name == expected
-    assert find_typed_gpu(name) == gpu, "nothing is left over"
+    assert find_typed_gpu(name) == gpu, "no words are left over"
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_a_card_is_known_by_its_driver(name: str, expected: str) -> None:
         "GRID A100-40C",
     ],
 )  # fmt: skip
-def test_what_is_not_known_is_none(name: str | None) -> None:
+def test_find_gpu_rejects_unknown_names(name: str | None) -> None:
     assert find_gpu(name) is None
 
 
 @pytest.mark.parametrize("spec", cards(), ids=lambda item: str(item.name))
-def test_the_name_that_is_said_of_a_card_means_that_card(spec: GpuSpec) -> None:
+def test_display_name_finds_its_own_gpu(spec: GpuSpec) -> None:
     for name in (spec.name, spec.name.lower(), spec.name.upper()):
         assert find_gpu(name) == spec
 
 
-def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """Return the cards that ``--gpu`` names."""
+def read_gpu_option(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Return the names of the GPUs that ``--gpu`` selects."""
     here = make_machine(memory=1, cores=1, disk_free=1)
     monkeypatch.setattr(machine, "read_machine_info", lambda: here)
     return [item.name for item in estimate._read_machine(argparse.Namespace(gpu=text)).gpus]
@@ -99,10 +99,10 @@ def named(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
         ("RTX 4090 X 3", 3, "GeForce RTX 4090"),
     ],
 )
-def test_several_cards_are_named_with_their_number_before_or_after(
+def test_gpu_count_precedes_or_follows_the_name(
     text: str, count: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert named(text, monkeypatch) == [name] * count
+    assert read_gpu_option(text, monkeypatch) == [name] * count
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_several_cards_are_named_with_their_number_before_or_after(
         "2 x A100 x 2", "A100 2", "x A100", "two x A100", "2 x", "A100 x", "A100 24 GB",
     ],
 )  # fmt: skip
-def test_numbers_that_are_none_and_words_left_over_are_refused(
+def test_invalid_gpu_counts_and_leftover_words_are_refused(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(FtwizardError, match=r"is not a valid number of GPUs|Unknown GPU") as error:
-        named(text, monkeypatch)
+        read_gpu_option(text, monkeypatch)
     assert error.value.exit_code == USAGE
 
 
-def test_the_nearest_name() -> None:
+def test_nearest_gpu_suggests_close_names_only() -> None:
     assert nearest_gpu("rtx 4080") == "GeForce RTX 4090"
     assert nearest_gpu("voodoo 2") is None
 
 
-def test_cards_of_one_name_are_told_apart_by_their_memory() -> None:
+def test_memory_size_distinguishes_gpus_of_the_same_name() -> None:
     for memory, expected in (
         (42_949_672_960, "A100 SXM 40 GB"),
         (85_899_345_920, "A100 SXM 80 GB"),
@@ -135,32 +135,32 @@ def test_cards_of_one_name_are_told_apart_by_their_memory() -> None:
         assert gpu is not None and gpu.name == expected
 
 
-def test_a_card_of_another_size_is_none_of_these() -> None:
+def test_unexpected_memory_size_matches_no_gpu() -> None:
     for name, mib in (("NVIDIA A100-SXM-64GB", 65_536), ("NVIDIA H100", 65_247),
                       ("NVIDIA GeForce RTX 4090", 49_140)):  # fmt: skip
         assert find_gpu(name, mib * 2**20) is None
 
 
 @pytest.mark.parametrize("spec", cards(), ids=lambda item: item.name)
-def test_what_the_driver_reports_is_about_what_is_sold_and_tells_the_card(spec: GpuSpec) -> None:
+def test_driver_memory_is_close_to_the_nominal_size(spec: GpuSpec) -> None:
     assert 0.93 * spec.memory * 1024 <= spec.driver_memory <= spec.memory * 1024
     words = " ".join(spec.words)
     assert find_gpu(words, spec.usable) == spec
 
 
-def test_the_driver_reports_less_than_gib_of_the_number_that_is_sold() -> None:
+def test_usable_memory_is_below_the_nominal_size() -> None:
     result = {card.name: card.usable for card in cards()}
     assert result["L40S"] == 46_068 * 2**20 == 48_305_799_168
     assert result["L4"] == 23_034 * 2**20 and result["T4"] == 15_360 * 2**20
 
 
 @given(st.none() | st.text(max_size=80), st.none() | st.integers(1, 2**40))
-def test_any_name_is_answered(name: str | None, memory: int | None) -> None:
+def test_find_gpu_handles_any_name_and_memory(name: str | None, memory: int | None) -> None:
     assert find_gpu(name, memory) is None or find_gpu(name, memory) in cards()
 
 
 @pytest.mark.parametrize("spec", cards(), ids=lambda item: item.name)
-def test_figures_are_sourced_dated_and_of_a_card(spec: GpuSpec) -> None:
+def test_gpu_figures_are_plausible_sourced_and_dated(spec: GpuSpec) -> None:
     assert re.fullmatch(r"20\d\d-\d\d", spec.as_of)
     assert re.search("datasheet|whitepaper", spec.source)
     assert 8 <= spec.memory <= 300 and 20 <= spec.tflops <= 5000 and 200 <= spec.bandwidth <= 10_000
@@ -168,14 +168,14 @@ def test_figures_are_sourced_dated_and_of_a_card(spec: GpuSpec) -> None:
     assert spec.bf16 == spec.flash == (spec.capability >= 8.0)
 
 
-def test_the_cards_that_are_asked_for_most_are_there() -> None:
+def test_common_gpus_are_listed() -> None:
     names = " ".join(card.name for card in cards())
     for wanted in ("H100 SXM", "H100 PCIe", "H200", "B200", "L40S", "L4", "A10G", "A6000",
                    "6000 Ada", "4090", "3090", "5090", "V100", "T4", "A40"):  # fmt: skip
         assert wanted in names
 
 
-def test_a_variant_is_found_where_it_is_an_entry_of_its_own(
+def test_variant_with_its_own_entry_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = next(spec for spec in cards() if spec.words == ("3090",))

@@ -1,4 +1,4 @@
-"""What a platform tunes, until when; what nobody tunes; one source of truth for the days."""
+"""Hosted models: methods and end dates per platform, and models that cannot be fine-tuned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ftwizard.catalog.providers import PlatformId, catalog
 from ftwizard.cli.cost_inputs import check_model
 from ftwizard.errors import FtwizardError
 
-EVERY = list_hosted_models()
+HOSTED_MODELS = list_hosted_models()
 APRIL, NOW, LATE = (datetime.date(*day) for day in ((2026, 4, 15), (2026, 11, 25), (2027, 1, 6)))
 
 
@@ -32,7 +32,7 @@ def model(name: str, platform: PlatformId = "openai") -> HostedModel:
     return model
 
 
-def test_openai_s_six_of_edition_2026_04_and_their_default() -> None:
+def test_edition_2026_04_lists_six_openai_models() -> None:
     openai = [model for model in list_hosted_models("2026-04") if model.platform == "openai"]
     assert [item.id for item in openai] == [
         "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano", "gpt-4o", "gpt-4o-mini", "o4-mini",
@@ -43,8 +43,8 @@ def test_openai_s_six_of_edition_2026_04_and_their_default() -> None:
     assert all(check_deprecation(item, APRIL).tunable for item in openai)
 
 
-def test_openai_closes_step_by_step() -> None:
-    openai = [entry for entry in EVERY if entry.platform == "openai"]
+def test_openai_models_close_in_stages() -> None:
+    openai = [entry for entry in HOSTED_MODELS if entry.platform == "openai"]
     now = {item.id for item in openai if check_deprecation(item, NOW).tunable}
     assert now == {"gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"}
     assert not any(check_deprecation(item, LATE).tunable for item in openai)
@@ -55,12 +55,12 @@ def test_openai_closes_step_by_step() -> None:
     )
     assert len(deprecation.cautions) == 2 and deprecation.until.as_of and deprecation.ends.source
     assert "Foundry" in check_deprecation(model("gpt-4.1-nano"), NOW).why_not
-    assert check_deprecation(model("gpt-4.1", "foundry"), LATE).tunable, "the end is OpenAI's alone"
+    assert check_deprecation(model("gpt-4.1", "foundry"), LATE).tunable, "only OpenAI closes"
 
 
 @given(days=st.lists(st.dates(datetime.date(2026, 1, 1), datetime.date(2028, 1, 1)), min_size=2))
-def test_what_has_ended_does_not_come_back(days: list[datetime.date]) -> None:
-    for entry in EVERY:
+def test_ended_models_never_become_tunable_again(days: list[datetime.date]) -> None:
+    for entry in HOSTED_MODELS:
         alive = [check_deprecation(entry, day).tunable for day in sorted(days)]
         assert alive == sorted(alive, reverse=True)
         ends = check_deprecation(entry, days[0])
@@ -68,19 +68,19 @@ def test_what_has_ended_does_not_come_back(days: list[datetime.date]) -> None:
         assert bool(ends.why_not) != ends.tunable
 
 
-def test_the_days_stand_in_one_place_alone() -> None:
-    """A day in hosted_models.toml besides ``as_of`` would be a second truth beside the lifecycles."""
+def test_end_dates_are_defined_only_in_lifecycles() -> None:
+    """Reject end dates in hosted_models.toml: the lifecycles are their only source."""
     text = files("ftwizard").joinpath("assets", "hosted_models.toml").read_text("utf-8")
     text = text[: text.index("[sources]")]
     lines = [line for line in text.splitlines() if re.search(r"\b20\d\d-\d\d(-\d\d)?\b", line)]
     allowed = r"as_of = |api = |since = |advice = |editions = |#"
     assert [line for line in lines if not re.match(allowed, line)] == []
     ended = {name for lifecycle in catalog().lifecycles for name in lifecycle.models}
-    assert ended <= {entry.id for entry in EVERY}
+    assert ended <= {entry.id for entry in HOSTED_MODELS}
 
 
-@pytest.mark.parametrize("entry", EVERY, ids=lambda item: f"{item.platform}/{item.id}")
-def test_every_model_has_a_method_rules_and_a_source(entry: HostedModel) -> None:
+@pytest.mark.parametrize("entry", HOSTED_MODELS, ids=lambda item: f"{item.platform}/{item.id}")
+def test_every_model_has_methods_limits_and_a_source(entry: HostedModel) -> None:
     assert entry.methods and entry.editions and len(entry.source) > 10
     method = {"sft": "supervised", "dpo": "preference", "rft": "reinforcement"}
     for tuning in entry.methods:
@@ -103,7 +103,7 @@ def test_every_model_has_a_method_rules_and_a_source(entry: HostedModel) -> None
         ("gpt-4", None), ("owner/name", None), ("", None),
     ],
 )  # fmt: skip
-def test_a_model_is_found_by_any_of_its_names(name: str, which: str | None) -> None:
+def test_find_model_accepts_every_alias(name: str, which: str | None) -> None:
     model = find_model(name)
     assert (model and f"{model.platform}/{model.id}") == which
 
@@ -111,7 +111,7 @@ def test_a_model_is_found_by_any_of_its_names(name: str, which: str | None) -> N
 @pytest.mark.parametrize(
     "name", ["gpt-5.4", "GPT-5.4-mini", "openai/gpt-5.4", "gpt-5.4-2026-03-05"]
 )
-def test_what_is_for_inference_only_is_refused_with_an_alternative(name: str) -> None:
+def test_inference_only_models_are_refused_with_an_alternative(name: str) -> None:
     with pytest.raises(FtwizardError) as error:
         check_refused(name, NOW)
     assert "inference only" in error.value.message and error.value.exit_code == 1
@@ -122,21 +122,24 @@ def test_what_is_for_inference_only_is_refused_with_an_alternative(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["gpt-4.1", "gpt-5.40", "gpt-5", "owner/gpt-5.4", ""])
-def test_others_are_not(name: str) -> None:
+def test_tunable_and_unknown_models_are_not_refused(name: str) -> None:
     check_refused(name, NOW)
 
 
-def test_the_nearest_name() -> None:
+def test_nearest_model_suggests_close_names_only() -> None:
     assert hosted_models.nearest_model("gpt-4.1-mni") == "gpt-4.1-mini"
     assert hosted_models.nearest_model("zzz") is None
 
 
-def test_it_is_known_since_when_where_that_was_announced() -> None:
-    days = {f"{entry.platform}/{entry.id}": check_deprecation(entry, NOW).since for entry in EVERY}
+def test_start_date_is_set_only_where_announced() -> None:
+    days = {
+        f"{entry.platform}/{entry.id}": check_deprecation(entry, NOW).since
+        for entry in HOSTED_MODELS
+    }
     result = days["openai/gpt-4o"], days["bedrock/gpt-oss-20b"]
     assert [item and item.date for item in result] == ["2024-08-20", "2026-02"]
-    assert days["openai/gpt-4.1"] is None, "what is not known is not made up"
-    for entry in EVERY:
+    assert days["openai/gpt-4.1"] is None, "no date was announced"
+    for entry in HOSTED_MODELS:
         if entry.since:
             assert len(entry.since.source) > 10
             ends = [
@@ -147,7 +150,7 @@ def test_it_is_known_since_when_where_that_was_announced() -> None:
             assert all(entry.since.date < str(end.date) for end in ends)
 
 
-def test_the_articles_models_of_together_and_bedrock_are_there() -> None:
+def test_article_models_of_together_and_bedrock_are_listed() -> None:
     for name in ("together/llama-4-scout", "together/llama-4-maverick", "together/mistral-7b",
                  "bedrock/llama-3.2-1b", "bedrock/llama-3.2-90b"):  # fmt: skip
         model = find_model(name)
@@ -163,6 +166,6 @@ def test_the_articles_models_of_together_and_bedrock_are_there() -> None:
         ("gpt-4.1-mini", "openai"),
     ],
 )
-def test_a_name_of_the_hub_is_the_open_model_whoever_hosts_it(name: str, meant: str | None) -> None:
+def test_hub_name_means_the_open_model_not_a_hosted_one(name: str, meant: str | None) -> None:
     model = check_model(name)
     assert (model.platform if model else None) == meant

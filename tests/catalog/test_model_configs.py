@@ -1,4 +1,4 @@
-"""Known configurations give the published counts; those on this machine come before them."""
+"""Model configurations: published parameter counts, and local files that take precedence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ftwizard.models import model_config
 from ftwizard.models.architectures import build_shape
 from ftwizard.text import make_visible
 
-EVERY = configs()
+CONFIGS = configs()
 PUBLISHED = {
     "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
     "meta-llama/Llama-3.1-70B": 70_553_706_496,
@@ -49,18 +49,18 @@ PUBLISHED = {
     "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711_376_384,
     "microsoft/Phi-3-mini-4k-instruct": 3_821_079_552,
 }
-"""Parameters as the Hub, llama.cpp or KerasHub count them."""
+"""Parameter counts of the Hub, llama.cpp or KerasHub."""
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_are_the_published_ones(name: str) -> None:
+def test_parameter_counts_match_the_published_ones(name: str) -> None:
     result = find_config(name)
     assert result is not None and result.parameters == PUBLISHED[name]
     assert build_shape(result.config, name).parameters == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("entry", EVERY, ids=lambda item: str(item.ids[0]))
-def test_every_configuration_is_dated_sourced_and_read(entry: ModelConfig) -> None:
+@pytest.mark.parametrize("entry", CONFIGS, ids=lambda item: str(item.ids[0]))
+def test_every_configuration_is_dated_sourced_and_parsed(entry: ModelConfig) -> None:
     assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", entry.as_of) and len(entry.source) > 30
     shape = build_shape(entry.config, entry.source)
     loaded = entry.parameters - (871_932_416 if "Scout" in entry.name else 0)  # its vision tower
@@ -69,7 +69,7 @@ def test_every_configuration_is_dated_sourced_and_read(entry: ModelConfig) -> No
     assert 2048 < text["max_position_embeddings"] <= 10 * 2**20
 
 
-def test_llama_4_scout_is_109_billion_with_its_vision_tower() -> None:
+def test_llama_4_scout_has_109_billion_parameters_with_vision() -> None:
     import torch
     from transformers import AutoConfig, Llama4ForConditionalGeneration
 
@@ -85,17 +85,17 @@ def test_llama_4_scout_is_109_billion_with_its_vision_tower() -> None:
     ("name", "billions"),
     [("Llama-4-Scout-17B-16E", 17), ("Qwen3-30B-A3B", 3.3), ("gpt-oss-20b", 3.6)],
 )
-def test_active_parameters_are_the_published_ones(name: str, billions: float) -> None:
-    """Model cards count the output layer, and leave the input embeddings out or in."""
-    result = next(entry for entry in EVERY if entry.ids[0].split("/")[1].startswith(name))
+def test_active_parameters_match_the_published_ones(name: str, billions: float) -> None:
+    """Model cards count the output layer, with or without the input embeddings."""
+    result = next(entry for entry in CONFIGS if entry.ids[0].split("/")[1].startswith(name))
     shape = build_shape(result.config, name)
     without = shape.active - shape.vocabulary * shape.hidden
     assert result.active == billions
     assert without / 1e9 - 0.05 <= billions <= shape.active / 1e9 + 0.05
 
 
-def test_a_name_leads_to_one_configuration_in_any_case() -> None:
-    every = [name.lower() for entry in EVERY for name in entry.ids]
+def test_model_ids_are_unique_and_case_insensitive() -> None:
+    every = [name.lower() for entry in CONFIGS for name in entry.ids]
     assert len(every) == len(set(every)) > 100
     assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in every)
     result = find_config(" QWEN/qwen3-8b ")
@@ -103,7 +103,7 @@ def test_a_name_leads_to_one_configuration_in_any_case() -> None:
     assert find_config("Qwen/Qwen3-9B") is None and find_config("") is None
 
 
-def test_context_lengths_differ_where_the_models_do() -> None:
+def test_context_length_differs_between_variants() -> None:
     def context(name: str) -> int:
         result = find_config(name)
         assert result is not None
@@ -114,7 +114,7 @@ def test_context_lengths_differ_where_the_models_do() -> None:
     assert context("unsloth/Qwen3-4B-Instruct-2507-unsloth-bnb-4bit") == 262_144
 
 
-def test_what_is_given_out_is_a_copy() -> None:
+def test_find_config_returns_a_copy() -> None:
     first = find_config("google/gemma-3-4b-it")
     assert first is not None
     first.config["text_config"]["hidden_size"] = 1
@@ -131,18 +131,16 @@ def test_what_is_given_out_is_a_copy() -> None:
         ("zzz/0000", "^$"),
     ],
 )
-def test_the_nearest_known_of_a_name_are_the_owners_else_any_that_are_alike(
-    name: str, near: str
-) -> None:
+def test_nearest_ids_prefer_the_same_owner(name: str, near: str) -> None:
     assert re.search(near, ", ".join(configs_nearest(name)))
 
 
 def test_every_source_is_used() -> None:
     sources = load_asset("model_configs.toml", dict[str, Any])["sources"]
-    assert set(sources.values()) == {entry.source for entry in EVERY}
+    assert set(sources.values()) == {entry.source for entry in CONFIGS}
 
 
-# ------------------------------------------------------------------ configurations of a machine
+# ------------------------------------------------------------------------ local configurations
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -153,7 +151,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def _cached(cache: Path, name: str, text: str, *, branch: str | None = "main") -> Path:
+def _write_cached(cache: Path, name: str, text: str, *, branch: str | None = "main") -> Path:
     folder = cache / f"models--{name.replace('/', '--')}"
     snapshot = folder / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
@@ -170,7 +168,7 @@ def _with_layers(layers: int) -> str:
     return json.dumps({**result.config, "num_hidden_layers": layers})
 
 
-def test_a_folder_counts_as_it_is(tmp_path: Path, cache: Path) -> None:
+def test_local_folder_config_is_read(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "mine").mkdir()
     assert model_config.read_config(str(tmp_path / "mine")) is None
     (tmp_path / "mine" / "config.json").write_text(_with_layers(2))
@@ -182,11 +180,11 @@ def test_a_folder_counts_as_it_is(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("branch", ["main", None])
-def test_the_cache_comes_before_what_is_known(cache: Path, branch: str | None) -> None:
-    known_one = model_config.read_config("Qwen/Qwen3-8B")
-    assert known_one is not None and known_one[0]["num_hidden_layers"] == 36
-    assert "Qwen3 8B as of 2026" in known_one[1]
-    _cached(cache, "Qwen/Qwen3-8B", _with_layers(5), branch=branch)
+def test_hub_cache_takes_precedence_over_the_catalog(cache: Path, branch: str | None) -> None:
+    cataloged = model_config.read_config("Qwen/Qwen3-8B")
+    assert cataloged is not None and cataloged[0]["num_hidden_layers"] == 36
+    assert "Qwen3 8B as of 2026" in cataloged[1]
+    _write_cached(cache, "Qwen/Qwen3-8B", _with_layers(5), branch=branch)
     result = model_config.read_config("Qwen/Qwen3-8B")
     assert result is not None and result[0]["num_hidden_layers"] == 5
     assert "Hugging Face cache (commit 01234567)" in result[1]
@@ -194,8 +192,8 @@ def test_the_cache_comes_before_what_is_known(cache: Path, branch: str | None) -
     assert by_commit is not None and by_commit[0]["num_hidden_layers"] == 5
 
 
-def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
-    _cached(cache, "me/model", _with_layers(5), branch="draft")
+def test_cached_config_is_read_only_for_its_branch(cache: Path) -> None:
+    _write_cached(cache, "me/model", _with_layers(5), branch="draft")
     assert model_config.read_config("me/model", "draft") is not None
     assert model_config.read_config("me/model", "release") is None
     assert model_config.read_config("me/other") is None
@@ -212,15 +210,15 @@ def test_another_branch_is_not_taken_for_the_one_asked_for(cache: Path) -> None:
         ("{" + " " * 5_000_000 + "}", "more than any model needs"),
     ],
 )
-def test_a_broken_file_is_a_sentence(cache: Path, text: str, message: str) -> None:
-    _cached(cache, "Qwen/Qwen3-8B", text)
+def test_broken_config_raises_a_readable_error(cache: Path, text: str, message: str) -> None:
+    _write_cached(cache, "Qwen/Qwen3-8B", text)
     with pytest.raises(FtwizardError, match=message) as caught:
         model_config.read_config("Qwen/Qwen3-8B")
     assert "config.json of Qwen/Qwen3-8B" in caught.value.message and caught.value.hint
 
 
-def test_bytes_that_are_no_text_and_pipes_are_sentences(cache: Path) -> None:
-    path = _cached(cache, "me/model", "")
+def test_binary_config_and_pipe_raise_readable_errors(cache: Path) -> None:
+    path = _write_cached(cache, "me/model", "")
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(FtwizardError, match="is broken"):
         model_config.read_config("me/model")
@@ -235,7 +233,9 @@ def test_bytes_that_are_no_text_and_pipes_are_sentences(cache: Path) -> None:
     name=st.text(max_size=30) | st.sampled_from(["../a", "a/../b", "/", "a/b/c", "~", "x\0y"]),
     revision=st.none() | st.text(max_size=20) | st.sampled_from(["../main", "a/../../b"]),
 )
-def test_no_name_ends_in_a_traceback(cache: Path, name: str, revision: str | None) -> None:
+def test_any_name_and_revision_fail_without_a_traceback(
+    cache: Path, name: str, revision: str | None
+) -> None:
     try:
         result = model_config.read_config(name, revision)
     except FtwizardError as error:
@@ -244,14 +244,14 @@ def test_no_name_ends_in_a_traceback(cache: Path, name: str, revision: str | Non
         assert result is None or isinstance(result[0], dict)
 
 
-def test_a_revision_leads_nowhere_else(cache: Path) -> None:
-    _cached(cache, "me/model", _with_layers(5))
+def test_revision_cannot_escape_the_refs_folder(cache: Path) -> None:
+    _write_cached(cache, "me/model", _with_layers(5))
     secret = cache / "models--me--model" / "secret"
     secret.write_text(COMMIT)
     assert model_config.read_config("me/model", "../secret") is None
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_reading_a_shape_imports_no_heavy_packages() -> None:
     code = (
         "import sys; from ftwizard.models import model_config; model_config.read_shape('Qwen/Qwen3-8B');"
         "print(*{'torch', 'transformers', 'huggingface_hub', 'numpy'} & set(sys.modules))"

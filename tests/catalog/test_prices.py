@@ -1,4 +1,4 @@
-"""Prices are dated, sourced and never 0; two editions, one's own over them, all in Decimal."""
+"""Prices: dated, sourced and never 0, in two editions, with the user's own prices over them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_price_is_dated_sourced_and_above_0(row: Price) -> None:
     assert (row.edition == ARTICLE) == (row.as_of == "2026-04" and "article" in row.source)
 
 
-def test_every_price_is_of_something_that_is_offered() -> None:
+def test_every_price_matches_a_listed_model_or_gpu() -> None:
     names = {
         (model.platform, name)
         for model in hosted_models.list_hosted_models()
@@ -66,12 +66,12 @@ def test_every_price_is_of_something_that_is_offered() -> None:
             assert (row.provider, row.model) in names, row
 
 
-def test_no_two_rows_say_the_same_thing_of_one_date() -> None:
+def test_price_rows_are_unique_per_date() -> None:
     keys = [(o.provider, o.model, o.kind, o.market, o.edition, o.as_of) for o in ROWS]
     assert len(keys) == len(set(keys))
 
 
-def test_a_copy_of_a_page_is_as_old_as_the_page() -> None:
+def test_copied_prices_keep_the_date_of_their_source() -> None:
     copied = {
         "2026-09": ("openai", "gpt-4.1-mini", "training"),
         "2026-03-09": ("vertex", "gemini-2.5-flash", "training"),
@@ -86,7 +86,7 @@ def test_a_copy_of_a_page_is_as_old_as_the_page() -> None:
             assert row.as_of < "2026-10" and row.confidence != "high", row
 
 
-def test_the_articles_figures_stand_in_its_edition() -> None:
+def test_article_edition_has_the_article_prices() -> None:
     def format_rates(provider: str, model: str, kind: Kind) -> str:
         rate, _ = packaged().rates(provider, (model,), kind, ARTICLE)
         assert rate is not None
@@ -112,15 +112,13 @@ def test_the_articles_figures_stand_in_its_edition() -> None:
     }
 
 
-def test_what_is_not_known_is_none() -> None:
+def test_unknown_prices_are_none() -> None:
     assert packaged().rates("foundry", ("gpt-4.1",), "training") == (None, None)
     assert packaged().gpu("a100-80gb", "on demand", ARTICLE) == (None, None)
 
 
 @given(old=AMOUNTS, new=AMOUNTS)
-def test_both_editions_are_returned_where_they_are_a_fifth_apart(
-    old: Decimal, new: Decimal
-) -> None:
+def test_both_editions_are_returned_when_20_percent_apart(old: Decimal, new: Decimal) -> None:
     table = Prices(rows=(price(old, edition="2026-04", as_of="2026-04"), price(new)))
     rate, other = table.rates("openai", ("gpt-4.1",), "training")
     back, beside = table.rates("openai", ("gpt-4.1",), "training", ARTICLE)
@@ -135,23 +133,23 @@ def test_both_editions_are_returned_where_they_are_a_fifth_apart(
 @given(
     dates=st.lists(st.dates(datetime.date(2025, 1, 1), TODAY), min_size=1, max_size=6, unique=True)
 )
-def test_the_newest_counts(dates: list[datetime.date]) -> None:
+def test_newest_price_is_used(dates: list[datetime.date]) -> None:
     rows = tuple(price(str(n + 1), as_of=str(day)) for n, day in enumerate(dates))
     rate, _ = Prices(rows=rows).rates("openai", ("gpt-4.1",), "training")
     assert rate and rate.as_of == str(max(dates))
 
 
 @given(dates=st.lists(st.dates(datetime.date(2020, 1, 1), TODAY), min_size=2, max_size=2))
-def test_stale_is_over_90_days_and_goes_by_today_alone(dates: list[datetime.date]) -> None:
+def test_price_is_stale_after_90_days(dates: list[datetime.date]) -> None:
     then, now = sorted(dates)
     assert prices.is_stale(str(then), now) == ((now - then).days > STALE_DAYS)
     assert not prices.is_stale(str(then), then)
     if prices.is_stale(str(then), now):
-        assert prices.is_stale(str(then)[:7], now), "of a month less is known, not more"
+        assert prices.is_stale(str(then)[:7], now), "a month is at least as old as its days"
 
 
 @given(usd=st.lists(AMOUNTS, min_size=1, max_size=5))
-def test_a_card_costs_the_middle_of_its_offers_within_their_range(usd: list[Decimal]) -> None:
+def test_gpu_price_lies_within_its_offers(usd: list[Decimal]) -> None:
     rows = tuple(
         price(item, provider=f"p{n}", model="card", kind="gpu", unit="hour", market="spot")
         for n, item in enumerate(usd)
@@ -161,20 +159,18 @@ def test_a_card_costs_the_middle_of_its_offers_within_their_range(usd: list[Deci
     assert (rate.low or rate.usd, rate.high or rate.usd) == (min(usd), max(usd))
 
 
-def test_an_old_offer_does_not_pull_at_the_middle_of_new_ones() -> None:
+def test_old_offers_do_not_affect_the_gpu_price() -> None:
     common = {"model": "card", "kind": "gpu", "unit": "hour", "market": "spot"}
     rows = (price("1", provider="a", as_of="2026-01", **common), price("5", provider="b", **common))
     rate, _ = Prices(rows=rows).gpu("card", "spot")
     assert rate and rate.usd == 5
 
 
-# ------------------------------------------------------------------------------- one's own prices
+# ----------------------------------------------------------------------------------- user prices
 
 
 @given(usd=st.decimals("0", "100000", places=3), edition=st.sampled_from(["2026-04", "current"]))
-def test_ones_own_price_wins_in_both_editions_and_says_so(
-    usd: Decimal, edition: prices.Edition
-) -> None:
+def test_user_price_overrides_both_editions(usd: Decimal, edition: prices.Edition) -> None:
     table = packaged().over(
         user_prices.parse_options([f"openai/gpt-4.1-mini/training={usd}"], TODAY)
     )
@@ -185,7 +181,7 @@ def test_ones_own_price_wins_in_both_editions_and_says_so(
     assert table.rates("openai", ("gpt-4.1",), "training", edition) == same
 
 
-def test_the_last_price_of_one_thing_counts() -> None:
+def test_last_user_price_of_a_model_is_used() -> None:
     texts = ["openai/gpt-4o/input=1", "openai/gpt-4o/input=2"]
     rate, _ = (
         packaged()
@@ -195,7 +191,7 @@ def test_the_last_price_of_one_thing_counts() -> None:
     assert rate and rate.usd == 2
 
 
-def test_a_gpus_price_is_any_market_s_or_one_s() -> None:
+def test_user_gpu_price_applies_to_all_markets_or_one() -> None:
     both = packaged().over(user_prices.parse_options(["mine/a100-40gb/gpu=0.5"], TODAY))
     assert [rate.usd for m in get_args(Market) if (rate := both.gpu("a100-40gb", m)[0])] == [
         Decimal("0.5"), Decimal("0.5"),
@@ -205,7 +201,7 @@ def test_a_gpus_price_is_any_market_s_or_one_s() -> None:
     assert rate and rate.usd == Decimal("2.74")
 
 
-def test_a_file_of_ones_own_needs_four_keys_a_row(tmp_path: Path) -> None:
+def test_price_file_rows_need_only_four_keys(tmp_path: Path) -> None:
     file = tmp_path / "prices.toml"
     assert user_prices.from_file(file, TODAY) == []
     file.write_text(
@@ -248,7 +244,7 @@ GOOD = 'provider = "openai"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2\n'
         (b"#" * 1_000_001, "prices.toml", "over 1 MB", "move it away"),
     ],
 )  # fmt: skip
-def test_a_slip_in_the_file_is_named_with_its_place_and_the_nearest_right_word(
+def test_price_file_errors_give_location_and_suggestion(
     tmp_path: Path, text: str | bytes, where: str, problem: str, hint: str
 ) -> None:
     file = tmp_path / "prices.toml"
@@ -261,7 +257,7 @@ def test_a_slip_in_the_file_is_named_with_its_place_and_the_nearest_right_word(
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device", "socket"])
-def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_price_file_must_be_a_regular_file(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "prices.toml"
     with socket.socket(socket.AF_UNIX) as listening:
         if kind == "folder":
@@ -282,7 +278,7 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("card", gpu_specs.cards(), ids=lambda item: item.name)
-def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: GpuSpec) -> None:
+def test_every_known_gpu_accepts_a_user_price(card: GpuSpec) -> None:
     for typed in (card.name, card.key):
         (own,) = user_prices.parse_options([f"me/{typed}/gpu-on-demand=0.7"], TODAY)
         assert gpu_specs.find_gpu(own.model) == card
@@ -292,14 +288,14 @@ def test_every_card_that_is_known_can_have_a_price_of_ones_own(card: GpuSpec) ->
         assert rate is not None and rate.usd == Decimal("0.7")
 
 
-def test_a_card_that_nobody_knows_is_a_sentence() -> None:
+def test_unknown_gpu_price_is_refused_with_a_hint() -> None:
     with pytest.raises(FtwizardError, match="not a known GPU") as error:
         user_prices.parse_options(["me/abacus/gpu=1"], TODAY)
     assert "L4" in error.value.hint
 
 
 @given(text=st.text(max_size=40))
-def test_no_text_is_a_price_by_mistake(text: str) -> None:
+def test_invalid_price_option_is_refused(text: str) -> None:
     assume(not re.fullmatch(r"\s*\w+/.+/.+=\s*[\d.]+\s*", text))
     with pytest.raises(FtwizardError) as error:
         user_prices.parse_options([text], TODAY)
@@ -307,7 +303,7 @@ def test_no_text_is_a_price_by_mistake(text: str) -> None:
 
 
 @given(text=st.text(max_size=200))
-def test_no_file_ends_in_anything_but_prices_or_a_sentence(
+def test_any_price_file_gives_prices_or_a_readable_error(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     file = tmp_path_factory.mktemp("own") / "prices.toml"
