@@ -177,7 +177,7 @@ def test_learning_rate_is_formatted_briefly(rate: float, words: str) -> None:
     ("method", "says"), [("qlora", "else fp32."), ("lora", "else fp16, and fp32 for Gemma.")]
 )
 def test_precision_reason_matches_the_choice_in_training(method: Method, says: str) -> None:
-    """The choice itself is made by ``ftwizard.train.runtime.choose_precision``."""
+    """The choice itself is tested in tests/train/test_runtime.py."""
     (item,) = (
         item
         for item in recipe_advice.advise(method, 10**9, 1000, machine(16.0))

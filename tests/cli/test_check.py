@@ -1,4 +1,4 @@
-"""What check says, in print and as JSON."""
+"""Output of ``ftwizard check`` as text and as JSON."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-def test_tokens_are_counted_unless_told_otherwise(
-    rows: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_counts_tokens_by_default(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(rows), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"] == 3
@@ -37,7 +35,7 @@ def test_tokens_are_counted_unless_told_otherwise(
     assert document["tokens"] is None and document["trained_tokens"] is None
 
 
-def test_of_rows_that_cannot_be_used_no_tokens_are_spoken_of(
+def test_check_omits_tokens_without_usable_rows(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows.write_text('{"prompt": "a", "completion": 3}\n')
@@ -46,7 +44,7 @@ def test_of_rows_that_cannot_be_used_no_tokens_are_spoken_of(
 
 
 @pytest.mark.parametrize("length", ["-5", "0", "1"])
-def test_a_length_that_no_row_can_have_is_refused(
+def test_max_length_below_2_is_refused(
     length: str, rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(rows), "--max-length", length]) == 2
@@ -55,7 +53,7 @@ def test_a_length_that_no_row_can_have_is_refused(
     assert main(["check", str(rows), "--max-length", "2"]) == 0
 
 
-def test_a_file_without_rows_is_an_error_and_a_report(
+def test_file_without_rows_gives_an_error_and_a_report(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for data, code in (
@@ -73,7 +71,9 @@ def test_a_file_without_rows_is_an_error_and_a_report(
         assert capsys.readouterr().err.startswith("ftwizard: ")
 
 
-def test_what_a_host_bills_is_said(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_billed_tokens_for_hosted_targets(
+    rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["check", str(rows), "--target", "openai-sft", "--json"])
     document = json.loads(capsys.readouterr().out)
     assert document["billed"]["unit"] == "tokens" and document["billed"]["sources"]
@@ -84,7 +84,7 @@ def test_what_a_host_bills_is_said(rows: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["billed"] is None
 
 
-def test_each_cause_of_a_finding_is_said_with_its_line(
+def test_each_cause_of_a_finding_has_its_line(
     rows: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows.write_text(f"{ROW}{{'prompt': 1}}\n{ROW}# a comment\n{ROW[:20]}\n")

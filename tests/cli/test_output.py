@@ -1,4 +1,4 @@
-"""JSON for scripts, also where a person reads it in a terminal."""
+"""JSON and tables for scripts and pipes, safe to print in a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ftwizard.cli import output
 from tests.screens.hostile import TEXTS, obeyed
 
 
-def test_json_is_the_same_value_and_nothing_in_it_is_obeyed(
+def test_json_round_trips_without_control_sequences(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     every = "".join(
@@ -29,7 +29,7 @@ def test_json_is_the_same_value_and_nothing_in_it_is_obeyed(
     assert "ß é 漢 👩" in shown
 
 
-def test_a_table_in_a_pipe_has_no_trailing_spaces_and_text_keeps_its_own(
+def test_piped_table_has_no_trailing_spaces(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = output.make_console()

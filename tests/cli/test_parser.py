@@ -1,4 +1,4 @@
-"""What is typed means the same before and after the command."""
+"""Command-line parser: options around the command, and choices that match the engine."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ftwizard.plan import plan_file, schema
 from ftwizard.pricing.offer_list import SortKey
 from ftwizard.strict_yaml import SettingsError
 
-WITH_A_VIEW = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
+VIEW_COMMANDS = (["watch", "x"], ["train", "plan.yaml"], ["demo"])
 
 
-@pytest.mark.parametrize("command", [*WITH_A_VIEW, ["status", "x"], []])
+@pytest.mark.parametrize("command", [*VIEW_COMMANDS, ["status", "x"], []])
 @pytest.mark.parametrize("option", ["--plain", "--ascii", "--slow"])
-def test_how_to_show_may_be_said_before_the_command(command: list[str], option: str) -> None:
+def test_display_options_work_before_the_command(command: list[str], option: str) -> None:
     for name in ("plain", "ascii", "slow"):
         args = parser().parse_args([option, *command])
         assert getattr(args, name) is (option == f"--{name}")
         assert getattr(parser().parse_args(command), name) is False
 
 
-@pytest.mark.parametrize("command", WITH_A_VIEW)
-def test_and_after_it(command: list[str]) -> None:
+@pytest.mark.parametrize("command", VIEW_COMMANDS)
+def test_display_options_combine_before_and_after_the_command(command: list[str]) -> None:
     args = parser().parse_args(["--plain", *command, "--ascii"])
     assert args.plain and args.ascii
 
@@ -48,7 +48,7 @@ def test_help_promises_only_commands_that_exist() -> None:
     assert re.search("Fine-tune .* compare .* merge", description)
 
 
-def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
+def test_format_choices_match_the_plan_and_the_readers() -> None:
     assert get_args(FormatChoice) == ("auto", *get_args(Format))
     assert tuple(FORMAT_NAMES) == tuple(formats.READERS) == get_args(Format)
     text = "data: {files: {train: a}, format: %s}\nmodel: {name: b/c}\n"
@@ -62,7 +62,7 @@ def test_the_formats_are_those_of_the_plan_and_of_the_reader() -> None:
     assert error.value.hint == f"One of: {', '.join(get_args(FormatChoice))}."
 
 
-def test_editions_columns_and_epochs_are_those_of_the_engine() -> None:
+def test_editions_risks_sort_keys_and_epochs_match_the_engine() -> None:
     assert get_args(Edition) == commands.EDITIONS
     assert get_args(schema.RiskName) == RISKS
     assert get_args(SortKey) == commands.SORTS

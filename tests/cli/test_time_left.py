@@ -1,4 +1,4 @@
-"""How long a run still takes is measured over its last steps, and said to be."""
+"""Time left of a run, measured over its last steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def progress() -> Progress:
     return progress
 
 
-def test_watch_and_runs_say_that_it_is_measured(progress: Progress) -> None:
+def test_watch_and_status_label_the_time_left_as_measured(progress: Progress) -> None:
     assert progress.eta_s == pytest.approx(950.0), "95 steps of 10 s"
     assert str(dict(watch._progress_rows(progress))["training ends"]).endswith(
         f", {describe.MEASURED}"

@@ -1,4 +1,4 @@
-"""A budget in dollars or hours: asked for a price, warned of, and kept over all attempts."""
+"""Run budgets in dollars or hours: required price, warning, and limit over all attempts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOUR = PriceRate(
 )  # 0.1 cent a second
 
 
-def plan_of(**limits: float) -> Plan:
+def make_plan(**limits: float) -> Plan:
     return Plan(
         data=Data(files=Files(train="rows.jsonl")), model=Model(name="m"), budget=Budget(**limits)
     )
@@ -42,8 +42,8 @@ class Clock:
         return self.now
 
 
-def worked(folder: JobFolder, *attempts: float) -> None:
-    """Let each attempt have worked for so many seconds, hours apart."""
+def write_attempts(folder: JobFolder, *attempts: float) -> None:
+    """Write the events of attempts that took so many seconds each, hours apart."""
     lines, began = [], 1_700_000_000.0
     for number, seconds in enumerate(attempts, 1):
         for at in (began, began + seconds):
@@ -64,61 +64,61 @@ def folder(tmp_path: Path) -> JobFolder:
     return job_folder
 
 
-def test_dollars_without_a_price_are_refused() -> None:
+def test_dollar_budget_requires_an_hourly_price() -> None:
     with pytest.raises(FtwizardError, match=r"budget\.usd is 5, but the hourly price") as refused:
-        budget.require_price(plan_of(usd=5.0), None)
+        budget.require_price(make_plan(usd=5.0), None)
     assert "--price machine=USD" in refused.value.hint
-    budget.require_price(plan_of(usd=5.0), HOUR)
-    budget.require_price(plan_of(hours=1.0), None)
+    budget.require_price(make_plan(usd=5.0), HOUR)
+    budget.require_price(make_plan(hours=1.0), None)
 
 
 @pytest.mark.parametrize("usd", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_budget_is_an_amount(usd: float) -> None:
+def test_budget_must_be_a_positive_number(usd: float) -> None:
     with pytest.raises(SettingsError, match=r"budget\.usd"):
-        check_plan(plan_of(usd=usd))
+        check_plan(make_plan(usd=usd))
 
 
-def test_a_plan_says_it(tmp_path: Path) -> None:
-    text = plan_file.dump(plan_of(usd=2.5))
+def test_plan_file_keeps_the_budget(tmp_path: Path) -> None:
+    text = plan_file.dump(make_plan(usd=2.5))
     assert "usd: 2.5" in text and plan_file.parse(text).budget.usd == 2.5
 
 
-def test_earlier_attempts_count_and_the_time_between_them_does_not(folder: JobFolder) -> None:
-    worked(folder, 100, 50)
+def test_dollar_budget_counts_earlier_attempts_without_the_gaps(folder: JobFolder) -> None:
+    write_attempts(folder, 100, 50)
     writer = EventWriter(folder.events, 3)
     writer.write("phase", phase="reading")
     writer.close()
     worker: Any = SimpleNamespace(folder=folder)
-    (limit,) = budget.limits(worker, plan_of(usd=1.0))
+    (limit,) = budget.limits(worker, make_plan(usd=1.0))
     assert limit.seconds == pytest.approx(1000)
     assert 150 <= limit.used() < 150 + 30
     assert "$0.15 of $1.00" in limit.describe_warning()
-    (hours,) = budget.limits(worker, plan_of(hours=1.0))
-    assert hours.used() < 30, "hours are those of one attempt"
+    (hours,) = budget.limits(worker, make_plan(hours=1.0))
+    assert hours.used() < 30, "hours count one attempt"
 
 
-def test_what_is_spent_is_not_gone_on_with(folder: JobFolder) -> None:
-    worked(folder, 600, 500)
+def test_spent_budget_prevents_another_attempt(folder: JobFolder) -> None:
+    write_attempts(folder, 600, 500)
     with pytest.raises(FtwizardError, match=r"has spent its budget: \$1\.10 of \$1\.00") as refused:
-        budget.require_rest(folder, plan_of(usd=1.0), HOUR)
+        budget.require_rest(folder, make_plan(usd=1.0), HOUR)
     assert "Raise budget.usd" in refused.value.hint
-    budget.require_rest(folder, plan_of(usd=2.0), HOUR)
-    budget.require_rest(folder, plan_of(usd=1.0), None)
-    budget.require_rest(folder, plan_of(hours=0.1), HOUR)
+    budget.require_rest(folder, make_plan(usd=2.0), HOUR)
+    budget.require_rest(folder, make_plan(usd=1.0), None)
+    budget.require_rest(folder, make_plan(hours=0.1), HOUR)
 
 
-def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: JobFolder) -> None:
+def test_budget_warns_once_at_80_percent_then_saves_and_stops(folder: JobFolder) -> None:
     clock = Clock()
     limit = Limit("budget.usd", 100.0, 30.0, 0.0, lambda s: f"${s / 100:.2f}", " at a price", clock)
     writer = EventWriter(folder.events, 1)
     worker: Any = SimpleNamespace(folder=folder, attempt=1, events=writer, stop_asked=lambda: False)
-    steering = RunControl(worker, [limit])
+    run_control = RunControl(worker, [limit])
     args: Any = SimpleNamespace(eval_strategy="steps")
     state = TrainerState(global_step=7, max_steps=99)
 
     def step(now: float) -> TrainerControl:
         clock.now = now
-        return steering.on_step_end(args, state, TrainerControl())
+        return run_control.on_step_end(args, state, TrainerControl())
 
     assert not step(49).should_training_stop
     assert not EventReader(folder.events).read()
@@ -129,18 +129,18 @@ def test_at_four_fifths_it_warns_once_and_at_the_end_it_saves_and_stops(folder: 
     assert text["message"].startswith("budget.usd is 80% used: $0.80 of $1.00 at a price. ")
     control = step(70)
     assert control.should_training_stop and control.should_save
-    assert steering.end_reason == "stopped"
-    assert steering.message == (
+    assert run_control.end_reason == "stopped"
+    assert run_control.message == (
         "budget.usd is used up: $1.00 of $1.00 at a price. Raise it in plan.yaml to continue."
     )
     writer.close()
 
 
-def test_a_machine_that_costs_nothing_has_no_limit(folder: JobFolder) -> None:
+def test_free_machine_has_no_dollar_limit(folder: JobFolder) -> None:
     free = PriceRate(usd=Decimal(0), unit="hour", source="own", as_of="2026-11", confidence="high")
     again = Attempt(
         number=2, started=0.0, host="h", argv=[], inputs=machine_rate.price_record(free)
     )
     write_json(folder.attempt(2), again)
     worker: Any = SimpleNamespace(folder=folder)
-    assert budget.limits(worker, plan_of(usd=1.0)) == []
+    assert budget.limits(worker, make_plan(usd=1.0)) == []

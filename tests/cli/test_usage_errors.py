@@ -1,4 +1,4 @@
-"""A slip of the hand gets one sentence and the nearest that is right, in JSON too."""
+"""Usage errors: a message and the nearest valid choice, in JSON too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from ftwizard.cli.parser import dispatch
 from ftwizard.errors import DECLINED, FAILED, USAGE
 
-SLIPS = {
+USAGE_ERRORS = {
     "estimat": ("There is no command estimat.", "Did you mean estimate?"),
     "nosuch": ("There is no command nosuch.", "Choose from: demo, advise,"),
     "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
@@ -41,9 +41,11 @@ def _open_screens(*_: Any, **__: Any) -> int:
     raise AssertionError("no screens are opened")
 
 
-@pytest.mark.parametrize("typed", SLIPS)
-def test_what_is_wrong_and_what_is_right(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
-    message, hint = SLIPS[typed]
+@pytest.mark.parametrize("typed", USAGE_ERRORS)
+def test_usage_error_gives_a_message_and_a_hint(
+    typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message, hint = USAGE_ERRORS[typed]
     assert dispatch(typed.split(" "), _open_screens) == USAGE
     text = capsys.readouterr()
     first, second = text.err.rstrip("\n").split("\n")
@@ -51,7 +53,7 @@ def test_what_is_wrong_and_what_is_right(typed: str, capsys: pytest.CaptureFixtu
     assert text.out == ""
 
 
-def test_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_option_turns_a_usage_error_into_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(["doctor", "--json", "--quik"], _open_screens) == USAGE
     assert json.loads(capsys.readouterr().out) == {
         "error": {
@@ -62,7 +64,7 @@ def test_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_a_full_disk_behind_the_output_is_a_sentence(
+def test_full_disk_on_stdout_gives_a_readable_error(
     more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: Any) -> int:
@@ -76,7 +78,7 @@ def test_a_full_disk_behind_the_output_is_a_sentence(
     )
 
 
-def test_an_interrupt_is_3_also_in_code_that_was_made_of_text(tmp_path: Path) -> None:
+def test_interrupt_inside_exec_exits_with_code_3(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(
         "import sys\n"
         "from ftwizard.cli import parser\n"
