@@ -1,4 +1,4 @@
-"""Doctor: every finding says what was found, and what is not right says what to do."""
+"""Doctor checks: a detail for each, and a fix for each problem."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
-def test_what_is_not_right_always_says_what_to_do() -> None:
+def test_every_problem_has_a_fix_and_every_check_a_detail() -> None:
     driver = NvidiaDriver(cards=(Card(index=0), Card(index=1, lost=True)), cuda=(11, 4))
     for checks in (
         doctor.collect_checks(facts(), NvidiaDriver()),
@@ -50,14 +50,14 @@ def test_what_is_not_right_always_says_what_to_do() -> None:
 # ------------------------------------------------------------------------------- packages
 
 
-def test_the_packages_of_the_extra_are_compared_with_what_is_installed() -> None:
+def test_extras_are_compared_with_installed_packages() -> None:
     checks = by_name(list(extras.run_checks()))
     assert {"torch", "transformers", "trl", "peft", "bitsandbytes", "datasets"} <= set(checks)
     assert checks["trl"].status == "ok"
     assert checks["gguf"].status == "ok" and "pytest" not in checks
 
 
-def test_what_is_missing_or_too_old_is_named_with_its_command(
+def test_missing_or_outdated_packages_give_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = {"trl": "0.9", "torch": None, "gguf": None}
@@ -71,7 +71,7 @@ def test_what_is_missing_or_too_old_is_named_with_its_command(
     assert checks["gguf"].fix.endswith("pip install 'ftwizard[demo]'")
 
 
-def test_the_extras_are_those_of_pyproject() -> None:
+def test_extras_match_pyproject() -> None:
     file = ROOT / "pyproject.toml"
     declared = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
     assert set(extras.read_extras()) == set(declared)
@@ -96,7 +96,7 @@ def build(folder: Path, version: str, cuda: str = "None") -> versions.Build:
     return build
 
 
-def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -> None:
+def test_torch_build_is_read_from_its_version_file(tmp_path: Path) -> None:
     assert build(tmp_path, "2.13.0+cu130", "'13.0'").cuda == (13, 0)
     assert build(tmp_path, "2.13.0+cpu").cuda is None
     assert versions.read_torch_build(tmp_path / "none") is None
@@ -118,7 +118,7 @@ def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -
         (None, "'12.8'", "ok", ""),
     ],
 )
-def test_a_driver_and_a_torch_that_do_not_fit(
+def test_driver_and_torch_mismatch_gives_a_fix(
     tmp_path: Path, driver: versions.Version | None, cuda: str, status: str, fix: str
 ) -> None:
     nvidia = NvidiaDriver(version="1", cuda=driver, cards=FINE.cards)
@@ -126,14 +126,14 @@ def test_a_driver_and_a_torch_that_do_not_fit(
     assert check.status == status and fix in check.fix and bool(fix) == bool(check.fix)
 
 
-def test_a_new_card_is_not_sent_to_a_build_without_its_kernels(tmp_path: Path) -> None:
+def test_new_gpu_is_not_sent_to_a_build_without_its_kernels(tmp_path: Path) -> None:
     new = NvidiaDriver(version="570", cuda=(12, 8), cards=(Card(index=0, capability=(12, 0)),))
     for torch in (build(tmp_path, "2.13.0", "'13.0'"), build(tmp_path, "2.13.0+cpu")):
         (check,) = versions.check_build(new, torch)
         assert "580" in check.fix and "cu126" not in check.fix
 
 
-def test_without_a_gpu_or_torch_versions_cannot_clash(tmp_path: Path) -> None:
+def test_build_check_is_silent_without_gpu_or_torch(tmp_path: Path) -> None:
     assert not list(versions.check_build(NvidiaDriver(), build(tmp_path, "2.13.0+cpu")))
     assert not list(versions.check_build(FINE, None))
 
@@ -152,12 +152,14 @@ def test_without_a_gpu_or_torch_versions_cannot_clash(tmp_path: Path) -> None:
         ((8, 0), [], False),
     ],
 )
-def test_kernels_for_a_card(capability: versions.Version, archs: list[str], runs: bool) -> None:
+def test_has_kernels_follows_cuda_compatibility_rules(
+    capability: versions.Version, archs: list[str], runs: bool
+) -> None:
     assert versions.has_kernels(capability, archs) == runs
 
 
 @given(st.tuples(st.integers(5, 13), st.integers(0, 9)))
-def test_a_card_runs_what_was_built_for_exactly_it(capability: versions.Version) -> None:
+def test_gpu_runs_kernels_built_for_its_capability(capability: versions.Version) -> None:
     major, minor = capability
     for arch in (f"sm_{major}{minor}", f"sm_{major}{minor}a", f"compute_{major}{minor}"):
         assert versions.has_kernels(capability, [arch])
@@ -166,28 +168,28 @@ def test_a_card_runs_what_was_built_for_exactly_it(capability: versions.Version)
 # ------------------------------------------------------------------------------------ GPUs
 
 
-def states(card: Card) -> dict[str, Check]:
+def card_checks(card: Card) -> dict[str, Check]:
     return by_name(list(gpu.check_card(card)))
 
 
-def test_a_card_with_nothing_odd_says_nothing() -> None:
-    assert states(Card(index=0, memory_total=80 * GB, memory_used=GB // 2)) == {}
-    assert states(Card(index=0)) == {}
+def test_healthy_gpu_gives_no_checks() -> None:
+    assert card_checks(Card(index=0, memory_total=80 * GB, memory_used=GB // 2)) == {}
+    assert card_checks(Card(index=0)) == {}
 
 
-def test_memory_that_other_programs_hold() -> None:
+def test_memory_used_by_other_processes_warns() -> None:
     processes = (GpuProcess(pid=1, memory=12 * GB), GpuProcess(pid=2**30, memory=None))
     card = Card(index=1, memory_total=24 * GB, memory_used=13 * GB, processes=processes)
-    usage = states(card)["GPU 1"]
+    usage = card_checks(card)["GPU 1"]
     assert usage.status == "warning" and "13.0 GB of 24.0 GB" in usage.detail
     assert "processes 1 (12.0 GB), 1073741824" in usage.detail and "where.gpu" in usage.fix
 
 
-def test_each_trouble_of_a_card_is_named() -> None:
-    assert "Xid" in states(Card(index=2, lost=True))["GPU 2"].fix
-    errors = states(Card(index=0, uncorrected_errors=2))["GPU 0 memory"]
+def test_lost_faulty_and_mig_gpus_give_fixes() -> None:
+    assert "Xid" in card_checks(Card(index=2, lost=True))["GPU 2"].fix
+    errors = card_checks(Card(index=0, uncorrected_errors=2))["GPU 0 memory"]
     assert "2 uncorrectable" in errors.detail and "--gpu-reset" in errors.fix
-    assert "MIG" in states(Card(index=0, mig=[]))["GPU 0 MIG"].fix
+    assert "MIG" in card_checks(Card(index=0, mig=[]))["GPU 0 MIG"].fix
 
 
 @pytest.mark.parametrize(
@@ -204,13 +206,15 @@ def test_each_trouble_of_a_card_is_named() -> None:
         (None, gpu.CPU_ADVICE),
     ],
 )
-def test_why_there_is_no_gpu(tmp_path: Path, cause: NoGpuCause | None, fix: str) -> None:
+def test_missing_gpu_gives_a_reason_and_a_fix(
+    tmp_path: Path, cause: NoGpuCause | None, fix: str
+) -> None:
     info = facts(no_gpu="the reason", no_gpu_cause=cause)
     check = next(gpu.run_checks(info, NvidiaDriver(), root=tmp_path))
     assert check.status == "warning" and "the reason" in check.detail and fix in check.fix
 
 
-def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
+def test_gpu_on_the_bus_without_driver_suggests_installing_it(tmp_path: Path) -> None:
     device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
     device.mkdir(parents=True)
     (device / "vendor").write_text("0x10de\n")
@@ -224,7 +228,7 @@ def test_a_card_on_the_bus_without_a_driver(tmp_path: Path) -> None:
     assert gpu.count_nvidia_cards(tmp_path) == 0
 
 
-def test_cards_of_one_kind_are_counted() -> None:
+def test_identical_gpus_are_counted() -> None:
     check = next(gpu.run_checks(facts(*[Gpu(name="H100", memory=80 * GB)] * 8), NvidiaDriver()))
     assert check.detail == "8 × H100, 80.0 GB"
 
@@ -239,7 +243,7 @@ def test_a_run_uses_one_of_several_gpus() -> None:
 # --------------------------------------------------------------- precision and attention
 
 
-def test_what_auto_takes() -> None:
+def test_auto_precision_and_attention_depend_on_the_gpu() -> None:
     assert gpu.AMPERE == runtime.AMPERE
     old, new = (gpu.check_precision(facts(CARD), version) for version in ((7, 5), (8, 0)))
     assert (old.status, new.status) == ("warning", "ok") and "fp16" in old.detail
@@ -251,7 +255,7 @@ def test_what_auto_takes() -> None:
     assert "uses sdpa" in gpu.check_attention(None, facts(flash_attn=True)).detail
 
 
-def test_the_gpu_that_a_run_takes() -> None:
+def test_first_visible_gpu_follows_the_selection() -> None:
     driver = NvidiaDriver(cards=(Card(index=0, lost=True), Card(index=1), Card(index=2)))
     taken = [gpu.get_first_visible(driver, selection) for selection in (None, "2,1", "MIG-x")]
     assert [card.index for card in taken if card] == [1, 2, 1]
@@ -261,16 +265,18 @@ def test_the_gpu_that_a_run_takes() -> None:
 # ------------------------------------------------------------------------------------ keys
 
 
-def look_at_keys(environment: dict[str, str]) -> tuple[list[Check], dict[str, Check]]:
+def check_keys(environment: dict[str, str]) -> tuple[list[Check], dict[str, Check]]:
     credential_list = credentials.find_credentials(environment)
     checks = list(system.check_keys(credential_list, environment))
     return checks, by_name(checks)
 
 
-def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_keys_are_listed_without_their_values(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     environment = {"OPENAI_API_KEY": "sk-secret", "HF_TOKEN": "hf_secret"}
-    checks, named = look_at_keys(environment)
+    checks, named = check_keys(environment)
     assert "OPENAI_API_KEY is set" in named["key: openai"].detail
     assert "HF_TOKEN is set" in named["key: huggingface"].detail
     assert named["keys: none for"].detail == "together, aws, gcp, azure"
@@ -278,19 +284,19 @@ def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "no provider uses it yet" in named["key: openai"].detail
 
 
-def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_hugging_face_token_warns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    checks = look_at_keys({"HF_HUB_OFFLINE": "1"})[1]
+    checks = check_keys({"HF_HUB_OFFLINE": "1"})[1]
     assert checks["key: huggingface"].status == "warning"
     assert "hf auth login" in checks["key: huggingface"].fix
     assert checks["Hub"].fix == "unset HF_HUB_OFFLINE"
     (tmp_path / "token").write_text("hf_secret")
     (tmp_path / "token").chmod(0o600)
-    moved = look_at_keys({"HF_HOME": str(tmp_path)})[1]["key: huggingface"]
+    moved = check_keys({"HF_HOME": str(tmp_path)})[1]["key: huggingface"]
     assert moved.status == "ok" and str(tmp_path / "token") in moved.detail
 
 
-# ---------------------------------------------------------------------------------- words
+# ------------------------------------------------------------------- error explanations
 
 
 @pytest.mark.parametrize(
@@ -339,12 +345,12 @@ def test_gated_models_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("", "no error message", ""),
     ],
 )
-def test_errors_in_plain_words(error: str, meaning: str, fix: str) -> None:
+def test_errors_are_explained_in_plain_words(error: str, meaning: str, fix: str) -> None:
     means, what_to_do = trial_report.explain_error(error)
     assert meaning in means and fix in what_to_do
 
 
 @given(st.text(max_size=300))
-def test_no_error_breaks_its_explanation(error: str) -> None:
+def test_any_error_text_gets_a_one_line_explanation(error: str) -> None:
     means, _ = trial_report.explain_error(error)
     assert means and "\n" not in means

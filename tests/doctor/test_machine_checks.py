@@ -1,4 +1,4 @@
-"""Doctor on disks, limits, logins, containers and clusters, as files of a made-up machine."""
+"""Doctor checks of disks, limits, logins, containers and clusters, on fake system files."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def write(root: Path, name: str, text: str = "") -> None:
     file.write_text(text)
 
 
-# ------------------------------------------------------------------------------ waiting
+# ----------------------------------------------------------------------------- timeouts
 
 
-def test_an_answer_that_never_comes_is_not_waited_for() -> None:
+def test_call_with_timeout_raises_when_the_call_hangs() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         background.call_with_timeout(0.05, time.sleep, 3)
@@ -62,7 +62,9 @@ def make_location(**changed: Any) -> Location:
         ({"kind": ""}, "ok", "free at /x"),
     ],
 )
-def test_the_state_of_a_location(changed: dict[str, Any], status: str, text: str) -> None:
+def test_location_check_reports_space_access_and_file_system(
+    changed: dict[str, Any], status: str, text: str
+) -> None:
     check = storage.assess_location(
         "disk: runs", make_location(**changed), "FTWIZARD_HOME", 10 * GB
     )
@@ -70,12 +72,12 @@ def test_the_state_of_a_location(changed: dict[str, Any], status: str, text: str
     assert ("FTWIZARD_HOME" in check.fix) == (status != "ok")
 
 
-def test_models_in_a_shared_cache_can_still_be_read() -> None:
+def test_read_only_model_cache_is_only_a_warning() -> None:
     location = make_location(can_write=False)
     assert storage.assess_location("disk: models", location, "HF_HOME", GB).status == "warning"
 
 
-def test_a_file_server_that_does_not_answer_and_a_broken_disk(
+def test_hanging_and_failing_disks_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def hang(_: Path) -> Location:
@@ -91,14 +93,14 @@ def test_a_file_server_that_does_not_answer_and_a_broken_disk(
         assert check.status == "missing" and says in check.detail and "V" in check.fix
 
 
-def test_a_variable_that_names_no_folder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_folder_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", "~nosuchuser/x")
     checks = {check.name: check for check in storage.run_checks()}
     assert checks["disk: models"].status == "missing"
     assert "HF_HOME" in checks["disk: models"].detail
 
 
-def test_a_real_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+def test_missing_folder_is_checked_at_its_nearest_parent(tmp_path: Path) -> None:
     location = storage.inspect_location(tmp_path / "not" / "yet")
     assert location.path == tmp_path and location.free > 0 and location.can_write
     assert storage.find_file_system(Path("/proc/self")) == "proc"
@@ -107,7 +109,7 @@ def test_a_real_folder_that_is_not_there_yet(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------- limits
 
 
-def test_memory_that_the_cgroup_does_not_give() -> None:
+def test_memory_check_considers_the_cgroup_limit() -> None:
     assert system.check_memory(64 * GB, 60 * GB, None).status == "ok"
     enough = system.check_memory(64 * GB, 60 * GB, 32 * GB)
     assert enough.status == "ok" and "32.0 GB for this process" in enough.detail
@@ -118,13 +120,13 @@ def test_memory_that_the_cgroup_does_not_give() -> None:
     assert "cgroup" not in system.check_memory(64 * GB, 60 * GB, 1 << 50).detail
 
 
-def test_cgroups_of_the_second_version(tmp_path: Path) -> None:
+def test_cgroup_v2_limits_are_read_at_every_level(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "0::/user.slice/a.scope\n")
     assert system.read_memory_limit(tmp_path) is None
     write(tmp_path, "sys/fs/cgroup/user.slice/a.scope/memory.max", "max\n")
     assert system.read_memory_limit(tmp_path) is None
     write(tmp_path, "sys/fs/cgroup/user.slice/memory.max", "8000\n")
-    assert system.read_memory_limit(tmp_path) == 8000  # of the one above
+    assert system.read_memory_limit(tmp_path) == 8000  # from the parent cgroup
     write(tmp_path, "sys/fs/cgroup/user.slice/a.scope/memory.max", "9000\n")
     assert system.read_memory_limit(tmp_path) == 8000
     write(tmp_path, "sys/fs/cgroup/user.slice/cpu.max", "150000 100000\n")
@@ -133,7 +135,7 @@ def test_cgroups_of_the_second_version(tmp_path: Path) -> None:
     assert system.read_memory_limit(tmp_path / "none") is None
 
 
-def test_a_quota_below_the_cores_starts_too_many_threads() -> None:
+def test_cpu_quota_below_the_core_count_suggests_fewer_threads() -> None:
     assert system.check_cpu(facts(), None).status == "ok"
     assert system.check_cpu(facts(), 8.0).status == "ok"
     assert "OMP_NUM_THREADS=2" in system.check_cpu(facts(), 2.0).fix
@@ -150,7 +152,7 @@ def check_logout(root: Path, cgroup: str = SESSION, user: str = "ann") -> list[C
     return list(process_survival.check_logout(root, user=user))
 
 
-def test_sessions_that_end_with_their_processes(
+def test_logout_that_kills_processes_suggests_lingering(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_survival, "kills_at_logout", lambda: False)
@@ -169,7 +171,7 @@ def test_sessions_that_end_with_their_processes(
 @pytest.mark.parametrize(
     ("answer", "kills"), [("b true", True), ("b false", False), ("", False), (None, False)]
 )
-def test_query_of_logind(
+def test_logind_answer_decides_kills_at_logout(
     tmp_path: Path, answer: str | None, kills: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if answer is not None:
@@ -179,7 +181,7 @@ def test_query_of_logind(
     assert process_survival.kills_at_logout() == kills
 
 
-def test_programs_of_the_user_manager_end_with_the_last_logout(tmp_path: Path) -> None:
+def test_user_manager_processes_need_lingering(tmp_path: Path) -> None:
     (check,) = check_logout(tmp_path, MANAGER)
     assert check.fix == "loginctl enable-linger ann" and "last logout" in check.detail
     write(tmp_path, "var/lib/systemd/linger/ann")
@@ -201,19 +203,21 @@ def test_programs_of_the_user_manager_end_with_the_last_logout(tmp_path: Path) -
         (("python3", "bash", "systemd"), False),
     ],
 )
-def test_a_container_that_ends_with_its_shell(names: tuple[str, ...], ends: bool) -> None:
+def test_container_ends_with_its_shell_unless_a_server_runs(
+    names: tuple[str, ...], ends: bool
+) -> None:
     assert process_survival.ends_with_shell(names) == ends
 
 
 # ----------------------------------------------------------------------------- clusters
 
 
-def test_runs_end_with_the_job_of_a_cluster() -> None:
+def test_slurm_job_warns_that_runs_end_with_it() -> None:
     (check,) = process_survival.check_slurm({"SLURM_JOB_ID": "12\x1b"})
     assert "job 12" in check.detail and "\x1b" not in check.detail and "resume" in check.fix
     assert list(process_survival.check_slurm({})) == []
 
 
-def test_that_nothing_ends_runs_is_reported_too(tmp_path: Path) -> None:
+def test_surviving_runs_are_reported_as_ok(tmp_path: Path) -> None:
     (check,) = process_survival.run_checks({}, tmp_path)
     assert check.status == "ok" and check.name == "runs"

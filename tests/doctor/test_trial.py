@@ -1,4 +1,4 @@
-"""The trial step: a child that crashes, hangs, ends early or fails is told as what it did."""
+"""Trial step of doctor: a child that crashes, hangs, exits early or fails is reported as such."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run_child(how: str) -> dict[str, Check]:
     return {check.name: check for check in events if isinstance(check, Check)}
 
 
-def test_what_works_is_said_to_work() -> None:
+def test_successful_trials_are_reported_as_ok() -> None:
     checks = run_child("well")
     assert all(check.status == "ok" for check in checks.values()), checks
     assert list(checks) == ["CUDA", "step: CPU", "step: GPU 0", "4-bit: GPU 0", "libraries"]
@@ -44,7 +44,7 @@ def test_what_works_is_said_to_work() -> None:
     assert "bf16" in checks["step: GPU 0"].detail
 
 
-def test_what_comes_next_is_said_before_it_is_done() -> None:
+def test_trial_announces_each_step_before_running_it() -> None:
     words = list(trial.run_trials(command("well"), QUIET_S))
     assert words[0] == Started("torch", "importing torch")
     assert words.index(Started("step cpu", "the heart of step cpu")) < words.index(
@@ -52,7 +52,7 @@ def test_what_comes_next_is_said_before_it_is_done() -> None:
     )
 
 
-def test_a_crash_is_told_with_what_was_under_way() -> None:
+def test_crash_is_reported_with_the_running_step() -> None:
     checks = run_child("crash step cuda:0")
     crashed = checks["step: GPU 0"]
     assert crashed.status == "missing" and crashed.fix
@@ -61,13 +61,13 @@ def test_a_crash_is_told_with_what_was_under_way() -> None:
     assert list(checks)[-1] == "step: GPU 0"
 
 
-def test_a_crashed_import() -> None:
+def test_import_crash_names_the_package() -> None:
     checks = run_child("crash bitsandbytes")
     assert "SIGSEGV" in checks["bitsandbytes"].detail
     assert "python -m bitsandbytes" in checks["bitsandbytes"].fix
 
 
-def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
+def test_hung_child_and_its_subprocess_are_killed() -> None:
     began = time.monotonic()
     checks = run_child("hang 4bit cuda:0")
     assert time.monotonic() - began < 20
@@ -77,13 +77,13 @@ def test_a_hang_is_ended_and_so_is_what_it_started() -> None:
     assert "Xid" in checks["4-bit: GPU 0"].fix
 
 
-def test_without_torch_there_is_nothing_left_to_try() -> None:
+def test_hang_while_importing_torch_ends_the_trials() -> None:
     checks = run_child("hang-at-import")
     assert list(checks) == ["torch"]
     assert "while importing torch" in checks["torch"].detail
 
 
-def test_an_early_end_and_an_error_are_told() -> None:
+def test_early_exit_and_error_are_reported() -> None:
     ended = run_child("exit step cpu")["step: CPU"]
     assert "exited with code 3" in ended.detail
     failed = run_child("fail bitsandbytes")["bitsandbytes"]
@@ -94,14 +94,14 @@ def test_an_early_end_and_an_error_are_told() -> None:
     assert "--force-reinstall" in failed.fix
 
 
-def test_a_child_that_cannot_be_started(tmp_path: Path) -> None:
+def test_child_that_cannot_start_is_reported(tmp_path: Path) -> None:
     events = doctor.run_trial(NvidiaDriver(), [str(tmp_path / "none")], QUIET_S)
     (check,) = (event for event in events if isinstance(event, Check))
     assert (check.name, check.status) == ("trial", "missing")
     assert "No such file" in check.detail
 
 
-def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oom_kill_is_reported_as_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     kills = iter((3, 4))
     monkeypatch.setattr(machine, "count_oom_kills", lambda: next(kills))
     argv = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
@@ -111,7 +111,7 @@ def test_a_kill_for_lack_of_memory_is_told_as_such(monkeypatch: pytest.MonkeyPat
     assert "memory ran out" in check.detail and "Add memory" in check.fix
 
 
-def test_the_child_ends_with_the_doctor() -> None:
+def test_child_ends_when_doctor_is_killed() -> None:
     code = (
         "import sys\n"
         "from ftwizard.doctor import trial\n"
@@ -150,7 +150,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def test_the_child_gets_no_secret_and_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_environment_has_no_secrets_and_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     variables = trial.make_environment()
@@ -159,14 +159,14 @@ def test_the_child_gets_no_secret_and_no_network(monkeypatch: pytest.MonkeyPatch
     assert os.environ["HF_TOKEN"] == "hf_secret"
 
 
-def test_without_torch_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_torch_skips_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "is_installed", lambda name: name != "torch")
     (check,) = doctor.run_trial(NvidiaDriver())
     assert isinstance(check, Check)
     assert check.status == "missing" and "ftwizard[local]" in check.fix
 
 
-# --------------------------------------------------------------------- what torch sees
+# --------------------------------------------------------------- devices seen by torch
 
 
 def devices(**changed: Any) -> Check:
@@ -178,7 +178,7 @@ def devices(**changed: Any) -> Check:
     return check
 
 
-def test_a_card_that_torch_has_no_kernels_for() -> None:
+def test_gpu_without_torch_kernels_is_reported() -> None:
     new = devices(cards=[TorchCard(name="new\x1b", capability=(12, 0))])
     assert new.status == "missing" and "compute capability 12.0" in new.detail
     assert "pip install -U torch" in new.fix and "\x1b" not in new.detail
@@ -186,7 +186,7 @@ def test_a_card_that_torch_has_no_kernels_for() -> None:
     assert "whl/cu126" in old.fix
 
 
-def test_a_gpu_that_torch_does_not_see() -> None:
+def test_gpu_invisible_to_torch_is_reported() -> None:
     hidden = devices(available=False, why="CUDA initialization: Error 802: system not yet …")
     assert hidden.status == "missing" and "nvidia-fabricmanager" in hidden.fix
     assert "not built for CUDA" in devices(available=False, cuda=None).detail
@@ -195,7 +195,7 @@ def test_a_gpu_that_torch_does_not_see() -> None:
     assert list(trial_report.check_devices(nothing, NvidiaDriver())) == []
 
 
-def test_four_bit_on_processors_is_a_bonus() -> None:
+def test_failed_4_bit_trial_on_cpu_is_only_a_warning() -> None:
     for name, status in (("4bit cpu", "warning"), ("4bit cuda:0", "missing")):
         (check,) = trial_report.to_checks(Failed(name, "ValueError: x", "a pass"), NvidiaDriver())
         assert check.status == status and check.fix
@@ -205,7 +205,7 @@ def test_four_bit_on_processors_is_a_bonus() -> None:
     assert flash.status == "missing" and flash.name == "flash-attn: GPU 0"
 
 
-def test_a_driver_that_does_not_let_go() -> None:
+def test_stuck_child_and_illegal_instruction_give_fixes() -> None:
     stuck = Crashed(trial="step cuda:0", doing="x", how="it hung", hung=True, stuck=True)
     (check,) = trial_report.to_checks(stuck, ONE_CARD)
     assert "cannot be killed" in check.detail and "Reboot" in check.fix
