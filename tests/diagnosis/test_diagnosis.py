@@ -1,4 +1,4 @@
-"""The diagnosis: each pattern found while it grows, and nothing cried over a run that is well."""
+"""Diagnosis of loss curves: patterns detected as they grow, no false alarms on healthy runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SEEDS = range(12)
 
 
 def find_onsets(curve: Curve) -> dict[str, float]:
-    """Return what is said of a curve as it grows, and at which step first."""
+    """Return the patterns diagnosed while a curve grows, each with its first step."""
     onsets: dict[str, float] = {}
     for step, _ in curve.evals or curve.train[::12]:
         verdict = diagnose(curve.until(step))
@@ -62,7 +62,7 @@ KINDS: list[tuple[Callable[[int], Curve], str, set[str]]] = [
 
 
 @pytest.mark.parametrize(("kind", "pattern", "never"), KINDS)
-def test_each_pattern_is_found_and_taken_for_no_other(
+def test_each_pattern_is_detected_and_not_confused(
     kind: Callable[[int], Curve], pattern: str, never: set[str]
 ) -> None:
     onsets = [find_onsets(kind(seed)) for seed in SEEDS]
@@ -71,22 +71,22 @@ def test_each_pattern_is_found_and_taken_for_no_other(
 
 
 @pytest.mark.parametrize("kind", [curves.healthy, curves.slow_start])
-def test_nothing_is_cried_over_a_run_that_is_well(kind: Callable[[int], Curve]) -> None:
+def test_healthy_runs_raise_no_alarms(kind: Callable[[int], Curve]) -> None:
     alarms = {"overfit", "memorizing", "no_learning", "spiky", "diverged", "nan", "zero_loss"}
     assert sum(bool(alarms & set(find_onsets(kind(seed)))) for seed in SEEDS) <= 1
 
 
-def test_a_healthy_run_is_called_so_at_its_end() -> None:
+def test_healthy_run_ends_with_a_healthy_verdict() -> None:
     verdicts = [diagnose(curves.healthy(seed)) for seed in SEEDS]
     assert sum(verdict.pattern == "healthy" for verdict in verdicts) >= len(SEEDS) - 1
 
 
-def test_validation_that_is_noisy_but_falls_is_no_overfitting() -> None:
+def test_noisy_but_falling_validation_is_not_overfitting() -> None:
     onsets = [find_onsets(curves.healthy(seed, eval_noise=0.03)) for seed in SEEDS]
     assert sum("overfit" in onset for onset in onsets) <= 1
 
 
-def test_a_flat_validation_loss_is_seldom_ever_taken_for_a_rising_one() -> None:
+def test_flat_validation_loss_is_rarely_taken_for_overfitting() -> None:
     taken = 0
     for seed in range(100):
         curve = replace(curves.flattening(seed), train=())
@@ -94,7 +94,7 @@ def test_a_flat_validation_loss_is_seldom_ever_taken_for_a_rising_one() -> None:
     assert taken <= 8
 
 
-def test_overfitting_is_said_soon_and_names_the_best() -> None:
+def test_overfitting_is_detected_early_with_its_best_step() -> None:
     delays = []
     for seed in SEEDS:
         curve = curves.overfitting(seed, onset=240)
@@ -106,7 +106,7 @@ def test_overfitting_is_said_soon_and_names_the_best() -> None:
     assert sorted(delays)[len(delays) // 2] <= 4
 
 
-def test_the_noise_of_few_evaluations_is_not_taken_from_a_steep_fall() -> None:
+def test_noise_estimate_ignores_a_steep_convex_fall() -> None:
     falls = curves.falling(3.0, 1.0, 50)
     drawn_noise, estimates, naive = 0.004, [], []
     for seed in SEEDS:
@@ -118,7 +118,7 @@ def test_the_noise_of_few_evaluations_is_not_taken_from_a_steep_fall() -> None:
     assert median(naive) > 2 * median(estimates)
 
 
-def test_all_of_many_evaluations_are_counted() -> None:
+def test_evidence_counts_all_evaluations_of_a_long_run() -> None:
     fall = curves.falling(2.0, 0.9, 70)
     curve = curves.drawn(
         fall, lambda s: fall(min(s, 200)) * (1 + max(0, s - 200) / 1000), evaluations=300
@@ -130,7 +130,7 @@ def test_all_of_many_evaluations_are_counted() -> None:
     assert verdict.evidence["evaluations_since"] == 299 - curve.evals.index(best)
 
 
-def test_the_best_on_disk_is_told_from_the_best_measured() -> None:
+def test_best_checkpoint_on_disk_can_differ_from_the_best_step() -> None:
     curve = curves.overfitting(1)
     measured = diagnose(curve)
     assert measured.best_on_disk is None
@@ -144,7 +144,7 @@ def test_the_best_on_disk_is_told_from_the_best_measured() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _, _ in KINDS])
-def test_which_findings_describe_the_best(kind: Callable[[int], Curve]) -> None:
+def test_describes_best_matches_the_finding_message(kind: Callable[[int], Curve]) -> None:
     curve = kind(1)
     for step, _ in curve.evals[::4]:
         verdict = diagnose(curve.until(step))
@@ -152,11 +152,11 @@ def test_which_findings_describe_the_best(kind: Callable[[int], Curve]) -> None:
             assert describes_best(finding) == (describe_best(verdict) in finding.message)
 
 
-# ------------------------------------------------------------------ what is broken
+# ------------------------------------------------------------------ broken losses
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_is_said_at_its_step(value: float) -> None:
+def test_nan_or_infinite_training_loss_is_reported_at_its_step(value: float) -> None:
     curve = curves.healthy(1)
     broken = [(step, value if step >= 300 else loss) for step, loss in curve.train]
     verdict = diagnose(replace(curve, train=broken))
@@ -164,7 +164,7 @@ def test_a_loss_that_is_no_number_is_said_at_its_step(value: float) -> None:
     assert verdict.best_step is not None
 
 
-def test_gradients_that_are_no_numbers_show_a_loss_that_was_filtered() -> None:
+def test_nan_grad_norm_reveals_a_filtered_nan_loss() -> None:
     curve = curves.healthy(1)
     norms = [(step, math.nan if step >= 300 else norm) for step, norm in curve.grad_norm]
     assert diagnose(replace(curve, grad_norm=norms)).pattern == "nan"
@@ -172,7 +172,7 @@ def test_gradients_that_are_no_numbers_show_a_loss_that_was_filtered() -> None:
     assert diagnose(replace(curve, grad_norm=infinite)).pattern == "healthy"
 
 
-def test_a_validation_loss_that_is_no_number() -> None:
+def test_nan_validation_loss_is_reported_at_its_step() -> None:
     curve = curves.healthy(1)
     evals = [(step, math.nan if step == 300 else loss) for step, loss in curve.evals]
     verdict = diagnose(replace(curve, evals=evals))
@@ -180,7 +180,7 @@ def test_a_validation_loss_that_is_no_number() -> None:
     assert "in 1 of 20 evaluations" in to_findings(verdict)[0].message
 
 
-def test_zero_loss_is_said_after_three_unless_that_is_its_nature() -> None:
+def test_zero_loss_is_reported_after_three_steps_except_in_rl() -> None:
     zeros: list[Point] = [(step, 0.0) for step in range(1, 8)]
     assert diagnose(Curve(zeros[:2])).pattern != "zero_loss"
     assert diagnose(Curve(zeros[:3])).pattern == "zero_loss"
@@ -196,25 +196,27 @@ def test_zero_loss_is_said_after_three_unless_that_is_its_nature() -> None:
     assert "Validation loss is exactly 0" in to_findings(verdict)[0].message
 
 
-def test_zeros_beside_evaluations_that_are_no_numbers_are_no_numbers() -> None:
+def test_zero_training_loss_with_nan_evaluations_counts_as_nan() -> None:
     curve = curves.healthy(1)
 
-    def gave_way(since: float, evaluated: float) -> Curve:
+    def collapsed(since: float, evaluated: float) -> Curve:
         train = [(step, 0.0 if step >= since else loss) for step, loss in curve.train]
         evals = [(step, evaluated if step >= since else loss) for step, loss in curve.evals]
         return replace(curve, train=train, evals=evals)
 
-    verdict = diagnose(gave_way(300, math.nan))
+    verdict = diagnose(collapsed(300, math.nan))
     assert (verdict.pattern, verdict.onset_step, verdict.also) == ("nan", 300, ())
     message = to_findings(verdict)[0].message
     assert "exactly 0" in message and "is NaN" in message and "no token" not in message
     assert verdict.best_step is not None and f"step {verdict.best_step}" in message
-    assert diagnose(gave_way(0, math.nan)).pattern == "zero_loss", "no token from the first step on"
-    assert diagnose(gave_way(300, 1.0)).pattern == "zero_loss"
-    assert diagnose(replace(gave_way(300, math.nan), objective="reinforcement")).pattern != "nan"
+    assert diagnose(collapsed(0, math.nan)).pattern == "zero_loss", (
+        "no trainable token from the first step on"
+    )
+    assert diagnose(collapsed(300, 1.0)).pattern == "zero_loss"
+    assert diagnose(replace(collapsed(300, math.nan), objective="reinforcement")).pattern != "nan"
 
 
-def test_a_learning_rate_of_zero_is_said_as_such() -> None:
+def test_zero_learning_rate_explains_no_learning() -> None:
     curve = curves.healthy(1)
     verdict = diagnose(replace(curve, learning_rate=[(step, 0.0) for step, _ in curve.train]))
     assert verdict.pattern == "no_learning"
@@ -222,12 +224,12 @@ def test_a_learning_rate_of_zero_is_said_as_such() -> None:
     assert to_findings(verdict)[0].action == "Set a learning rate above 0."
 
 
-def test_a_model_that_guesses_among_its_vocabulary() -> None:
+def test_stalled_loss_at_ln_vocabulary_is_random_guessing() -> None:
     verdict = diagnose(replace(curves.still(1, math.log(32_000)), vocabulary=32_000))
     assert "random guessing" in to_findings(verdict)[0].message
 
 
-def test_a_run_that_ended_in_guessing_is_said_to_guess() -> None:
+def test_diverged_loss_at_ln_vocabulary_is_random_guessing() -> None:
     curve = curves.running_away(1)
     for vocabulary, guesses in ((32_000, True), (None, False), (152_000, False)):
         verdict = diagnose(replace(curve, vocabulary=vocabulary))
@@ -238,7 +240,7 @@ def test_a_run_that_ended_in_guessing_is_said_to_guess() -> None:
         ) == guesses
 
 
-def test_jumps_weigh_more_where_the_gradients_are_large() -> None:
+def test_large_grad_norms_lower_the_spiky_threshold() -> None:
     for seed in SEEDS:
         fall = curves.falling(1.2, 0.9, 150)
         curve = curves.drawn(fall, fall, noise=0.12, seed=seed)
@@ -250,23 +252,23 @@ def test_jumps_weigh_more_where_the_gradients_are_large() -> None:
         assert "with a grad norm of" in to_findings(verdict)[0].message
 
 
-def test_a_loss_near_zero_before_any_row_was_seen_twice() -> None:
+def test_near_zero_loss_in_the_first_epoch_is_too_good() -> None:
     fall = curves.falling(2.0, 0.005, 20)
     curve = replace(curves.drawn(fall, fall, noise=0.001, eval_noise=0.001), steps_per_epoch=400.0)
     verdict = diagnose(curve)
     assert "too_good" in (verdict.pattern, *verdict.also)
 
 
-# ------------------------------------------------------------------ what cannot be told
+# ------------------------------------------------------------------ too little data
 
 
-def test_too_few_evaluations_are_said_to_be() -> None:
+def test_few_evaluations_are_insufficient() -> None:
     curve = curves.healthy(1)
     for step in (1, 30, 90):
         assert diagnose(curve.until(step)).pattern == "insufficient"
 
 
-def test_without_validation_that_is_said() -> None:
+def test_missing_validation_is_reported() -> None:
     curve = replace(curves.healthy(1), evals=())
     verdict = diagnose(curve)
     assert verdict.pattern == "no_eval"
@@ -274,12 +276,12 @@ def test_without_validation_that_is_said() -> None:
     assert diagnose(replace(curve, validates=True)).pattern == "insufficient"
 
 
-def test_validation_alone_is_judged() -> None:
+def test_validation_loss_alone_is_diagnosed() -> None:
     assert diagnose(replace(curves.overfitting(1), train=())).pattern == "overfit"
     assert diagnose(replace(curves.healthy(1), train=())).pattern == "healthy"
 
 
-def test_losses_of_reinforcement_are_not_judged_by_their_rise() -> None:
+def test_rising_reinforcement_loss_is_not_overfitting() -> None:
     curve = replace(curves.overfitting(1), objective="reinforcement")
     assert diagnose(curve).pattern == "healthy"
     assert "No problems found" in to_findings(diagnose(curve))[0].message
@@ -301,7 +303,7 @@ points = st.tuples(st.lists(numbers, max_size=60), st.sampled_from([10.0, 10.0, 
     st.sampled_from([None, 7.0, 100.0, 1e9, 1e-9, 0.0, -1.0, math.nan, math.inf]),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_numbers_have_a_verdict_in_words(
+def test_any_curve_gets_a_verdict_with_messages(
     train: list[Point], evals: list[Point], rates: list[Point], norms: list[Point],
     per_epoch: float | None,
 ) -> None:  # fmt: skip
@@ -319,7 +321,7 @@ def test_any_numbers_have_a_verdict_in_words(
 
 @given(st.floats(0.2, 5), st.integers(0, 5))
 @settings(max_examples=30, deadline=None)
-def test_the_unit_of_the_loss_changes_no_verdict(scale: float, seed: int) -> None:
+def test_scaling_the_losses_keeps_the_verdict(scale: float, seed: int) -> None:
     for curve in (curves.overfitting(seed), curves.healthy(seed), curves.running_away(seed)):
         scaled = replace(
             curve,

@@ -1,4 +1,4 @@
-"""What a diagnosis says in words: each claim is one that was computed, and so."""
+"""Diagnosis messages: each claim is computed from the curve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def message(curve: Curve, code: str) -> str:
     return next(finding.message for finding in to_findings(diagnose(curve)) if finding.code == code)
 
 
-def test_overfitting_in_numbers() -> None:
+def test_overfitting_message_states_the_losses() -> None:
     verdict = diagnose(curves.overfitting(1))
     finding = to_findings(verdict)[0]
     losses = [loss for _, loss in curves.overfitting(1).evals]
@@ -25,7 +25,7 @@ def test_overfitting_in_numbers() -> None:
     assert 0.9 < finding.confidence < 1
 
 
-def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None:
+def test_overfitting_message_mentions_an_improving_score() -> None:
     curve = curves.overfitting(1)
     better: list[Point] = [(step, 0.5 + step / 2000) for step, _ in curve.evals]
     assert "eval_accuracy still improves" in to_findings(
@@ -40,7 +40,7 @@ def test_a_score_that_goes_on_to_improve_is_named_beside_a_rising_loss() -> None
     ("climb", "word"),
     [(-0.1, "keeps falling"), (0.0, "is flat"), (0.04, "Training loss rises slightly too")],
 )
-def test_overfitting_says_what_the_training_loss_does_meanwhile(climb: float, word: str) -> None:
+def test_overfitting_message_describes_the_training_loss(climb: float, word: str) -> None:
     curve = curves.overfitting(1)
     level = curves.drawn(lambda s: 1.0 + climb * max(0, s - 240) / 360, None, noise=0.015)
     findings = to_findings(diagnose(replace(curve, train=level.train)))
@@ -50,21 +50,21 @@ def test_overfitting_says_what_the_training_loss_does_meanwhile(climb: float, wo
     assert alone.code == "overfit" and "training" not in alone.message
 
 
-def test_both_losses_are_said_to_fall_only_where_they_do() -> None:
+def test_healthy_message_claims_falling_losses_only_if_true() -> None:
     curve = curves.healthy(1)
     assert "Both losses fall" in message(curve, "healthy")
     waits = [(step, 1.5) for step, _ in curve.train]
     assert "No problems found" in message(replace(curve, train=waits), "healthy")
 
 
-def test_flat_is_said_of_the_loss_that_is() -> None:
+def test_plateau_message_names_the_flat_loss() -> None:
     fall = curves.falling(2.0, 0.9, 40)
     curve = curves.drawn(fall, fall, noise=0.005)
     assert "Validation loss has been flat for" in message(curve, "plateau")
     assert "Training loss has been flat since" in message(replace(curve, evals=()), "plateau")
 
 
-def test_a_loss_that_is_flat_as_the_rate_has_fallen_is_let_end() -> None:
+def test_plateau_after_learning_rate_decay_advises_finishing() -> None:
     fall = curves.falling(2.0, 0.9, 40)
     curve = curves.drawn(fall, fall)
     finding = to_findings(diagnose(curve))[0]
@@ -74,20 +74,20 @@ def test_a_loss_that_is_flat_as_the_rate_has_fallen_is_let_end() -> None:
     assert "learning rate" not in finding.message and "Stop soon" in finding.action
 
 
-def test_spikes_are_counted() -> None:
+def test_spike_message_counts_the_spikes() -> None:
     curve = curves.one_spike(1)
     assert "once" in message(curve, "spike")
     more = [(step, loss + 1.2 * (step in (450, 455))) for step, loss in curve.train]
     assert "2 times" in message(replace(curve, train=more), "spike")
 
 
-def test_a_staircase_is_said_to_follow_the_epochs_only_where_they_are_known() -> None:
+def test_memorizing_message_mentions_intervals_only_without_epochs() -> None:
     assert "at even intervals" not in message(curves.staircase(1), "memorizing")
     assert "at even intervals" in message(curves.staircase(1, with_epochs=False), "memorizing")
 
 
 @pytest.mark.parametrize("losses", [[1.1, 1.3], [1.1, 1.3, 1.8], [1.1, 1.9, 1.8]])
-def test_few_evaluations_that_rise_from_the_first_on_are_said_to(losses: list[float]) -> None:
+def test_few_rising_evaluations_advise_keeping_the_first_checkpoint(losses: list[float]) -> None:
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
     verdict = diagnose(few)
@@ -103,7 +103,7 @@ def test_few_evaluations_that_rise_from_the_first_on_are_said_to(losses: list[fl
 
 
 @pytest.mark.parametrize("losses", [[1.1], [1.1, 1.0, 1.8], [1.1, 1.1, 1.2], [1.1, 1.101, 1.102]])
-def test_few_evaluations_are_said_to_rise_only_where_they_do(losses: list[float]) -> None:
+def test_few_evaluations_without_a_clear_rise_advise_continuing(losses: list[float]) -> None:
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
     finding = to_findings(diagnose(few))[0]

@@ -1,4 +1,4 @@
-"""A training loss that is logged as the sum over micro-batches: read as its mean, and said."""
+"""Training loss logged as a sum over micro-batches: read as its mean, and reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ftwizard.diagnosis.training_loss import find_loss_multiple
 from tests.helpers import curves
 
 SEEDS = range(4)
-SAID = " Training loss is logged as {} × its mean (gradient accumulation)."
+NOTE = " Training loss is logged as {} × its mean (gradient accumulation)."
 
 
 def summed(curve: Curve, times: float) -> Curve:
@@ -30,38 +30,42 @@ def guessing(seed: int) -> Curve:
      curves.still, curves.jumpy, guessing],
 )  # fmt: skip
 @pytest.mark.parametrize(("times", "accumulation"), [(16, None), (4, 4), (3, 3)])
-def test_it_changes_no_verdict_and_is_said(
+def test_summed_training_loss_keeps_the_verdict_and_is_reported(
     kind: Callable[[int], Curve], times: int, accumulation: int | None
 ) -> None:
     for seed in SEEDS:
         curve = replace(kind(seed), accumulation=accumulation)
-        is_so = diagnose(curve)
+        expected = diagnose(curve)
         verdict = diagnose(summed(curve, times))
         assert (verdict.pattern, verdict.also, verdict.onset_step) == (
-            is_so.pattern, is_so.also, is_so.onset_step,
+            expected.pattern, expected.also, expected.onset_step,
         )  # fmt: skip
-        assert verdict.evidence["logged_times"] == times and "logged_times" not in is_so.evidence
+        assert verdict.evidence["logged_times"] == times and "logged_times" not in expected.evidence
         first, *rest = to_findings(verdict)
-        of_mean, *others = to_findings(is_so)
-        assert first.message == of_mean.message + SAID.format(times)
-        assert [finding.message for finding in rest] == [finding.message for finding in others]
+        expected_first, *expected_rest = to_findings(expected)
+        assert first.message == expected_first.message + NOTE.format(times)
+        assert [finding.message for finding in rest] == [
+            finding.message for finding in expected_rest
+        ]
 
 
 @pytest.mark.parametrize("accumulation", [None, 4])
-def test_a_training_loss_that_is_high_early_is_none(accumulation: int | None) -> None:
+def test_high_early_training_loss_is_not_a_loss_multiple(accumulation: int | None) -> None:
     steep = curves.falling(11.0, 1.0, 20)
     curve = replace(curves.drawn(steep, curves.falling(1.3, 1.0, 100)), accumulation=accumulation)
     early = [loss for step, loss in curve.train if 15 <= step <= 30]
-    assert 3.4 < sorted(early)[2] / curve.evals[0][1] < 4.6, "at the first evaluation it looks so"
+    assert 3.4 < sorted(early)[2] / curve.evals[0][1] < 4.6, (
+        "at the first evaluation it looks like a multiple"
+    )
     for step, _ in curve.evals:
         assert find_loss_multiple(curve.until(step)) is None
         assert "logged" not in to_findings(diagnose(curve.until(step)))[0].message
 
 
-def test_only_what_accumulates_is_taken_for_accumulation() -> None:
+def test_loss_multiple_requires_plausible_accumulation() -> None:
     curve = curves.healthy(1)
     assert find_loss_multiple(curve) is None
-    assert find_loss_multiple(summed(curve, 2)) is None, "rows may be harder by so much"
+    assert find_loss_multiple(summed(curve, 2)) is None, "training rows may be that much harder"
     assert find_loss_multiple(replace(summed(curve, 2), accumulation=2)) == 2
     assert find_loss_multiple(replace(summed(curve, 8), accumulation=4)) is None
     assert find_loss_multiple(replace(curve, accumulation=1)) is None
@@ -75,7 +79,7 @@ def test_only_what_accumulates_is_taken_for_accumulation() -> None:
     assert find_loss_multiple(replace(summed(curve, 8), evals=wild)) is None
 
 
-def test_a_run_that_overfits_from_its_start_is_seen_to() -> None:
+def test_summed_loss_overfitting_from_the_start_is_detected() -> None:
     fall = curves.falling(1.4, 0.3, 250)
     curve = curves.drawn(fall, lambda s: 1.3 + 0.4 * s / 600)
     verdict = diagnose(summed(curve, 16))

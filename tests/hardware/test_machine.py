@@ -1,4 +1,4 @@
-"""The GPUs that a run may use, counted as the run counts them."""
+"""GPUs available to a run, numbered as the run numbers them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[Card]:
         ("MIG-5,2", [None, "RTX 4090"]),
     ],
 )
-def test_those_that_are_shown_in_their_order(
+def test_list_gpus_follows_cuda_visible_devices(
     shown: str | None, names: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shown is not None:
@@ -59,14 +59,16 @@ def test_those_that_are_shown_in_their_order(
         ("", "hidden"),
     ],
 )
-def test_why_there_is_none(shown: str, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_gpu_cause_names_cuda_visible_devices(
+    shown: str, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     info = machine.read_machine_info()
     assert info.gpus == () and info.no_gpu_cause == cause
     assert "CUDA_VISIBLE_DEVICES" in (info.no_gpu or "")
 
 
-def test_a_driver_without_an_answer_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hung_driver_is_reported_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = NvidiaDriver(cause="hung", message=nvml.NOT_RESPONDING)
     monkeypatch.setattr(nvml, "read_driver", lambda _: silent)
     info = machine.read_machine_info()
@@ -74,7 +76,7 @@ def test_a_driver_without_an_answer_is_the_cause(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("number", "shown"), [(None, "1,2"), (1, "1,2"), (0, "2")])
-def test_the_estimate_speaks_of_the_gpu_that_the_run_takes(
+def test_estimate_uses_the_same_gpu_as_the_run(
     number: int | None, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
@@ -89,7 +91,7 @@ def test_the_estimate_speaks_of_the_gpu_that_the_run_takes(
     assert gpu and gpu.name == CARDS[int(taken)].name
 
 
-def test_a_gpu_that_is_lost_is_none(cards: list[Card], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_gpu_is_not_listed(cards: list[Card], monkeypatch: pytest.MonkeyPatch) -> None:
     cards[0] = Card(index=0, lost=True)
     assert [gpu.name for gpu in machine.list_gpus()] == ["A100", "RTX 4090"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -102,7 +104,7 @@ def test_a_gpu_that_is_lost_is_none(cards: list[Card], monkeypatch: pytest.Monke
     assert error.value.cause == "lost"
 
 
-def test_what_other_programs_hold_is_not_free() -> None:
+def test_free_memory_excludes_other_processes() -> None:
     assert Gpu(name="x", memory=24 * GB, used=17 * GB).free == 7 * GB
     assert Gpu(name="x", memory=24 * GB, used=GB // 2).free == 24 * GB, "a desktop"
     assert Gpu(name="x", memory=GB, used=2 * GB).free == 0

@@ -1,4 +1,4 @@
-"""The kernel's kills for lack of memory are read where this kernel counts them."""
+"""Out-of-memory kills counted from cgroups and ``/proc/vmstat``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVENTS = "memory.events"
     ],
     ids=["v2", "v1", "container", "root", "no-cgroups", "no-number", "nothing"],
 )
-def test_they_are_counted_where_this_process_is_charged(
+def test_oom_kills_are_read_from_the_cgroup_of_this_process(
     tmp_path: Path, cgroup: str | None, files: dict[str, int | str], kills: int | None,
 ) -> None:  # fmt: skip
     (tmp_path / "proc" / "self").mkdir(parents=True)
