@@ -15,7 +15,7 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.recipe.page import FoldedSection, RecipePage
-from tests.advice.test_run_history import FALLING, ran
+from tests.advice.test_run_history import FALLING, write_run
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, frame, says, until
 from tests.screens.wizard.data.reports import report
@@ -133,7 +133,7 @@ def test_many_epochs_are_not_warned_of_where_an_earlier_run_speaks_for_them(
 ) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a", "completion": "b"}\n')
-    ran(home, "one", rows, FALLING)
+    write_run(home, "one", rows, FALLING)
 
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         focus(page, "epochs").value = "5"
