@@ -1,4 +1,4 @@
-"""Each end has its name, by the command's own word or by what it left behind."""
+"""End reasons of jobs, from exceptions, done events, exit statuses and logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REASONS = {
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch names its own."""
+    """Has the name of torch's exception."""
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ class OutOfMemoryError(RuntimeError):
         (ValueError("something else"), "crashed"),
     ],
 )
-def test_exceptions_are_named(tmp_path: Path, error: Exception, reason: str) -> None:
+def test_exceptions_and_their_causes_map_to_end_reasons(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
     folder = JobFolder(tmp_path)
     assert classify_error(error, folder) == reason
     try:
@@ -77,7 +79,7 @@ def test_exceptions_are_named(tmp_path: Path, error: Exception, reason: str) -> 
         (0, "", "crashed"),
     ],
 )
-def test_without_a_last_word_the_end_tells(
+def test_exit_status_and_log_give_the_end_reason(
     tmp_path: Path, returncode: int, log: str, reason: str
 ) -> None:
     folder = JobFolder(tmp_path)
@@ -85,12 +87,12 @@ def test_without_a_last_word_the_end_tells(
     assert determine_end_reason(folder, 1, returncode) == reason
 
 
-def test_the_kernel_s_kill_is_out_of_memory(tmp_path: Path) -> None:
+def test_oom_kill_and_requested_kill_give_different_reasons(tmp_path: Path) -> None:
     assert determine_end_reason(JobFolder(tmp_path), 1, -9, oom_killed=True) == "out_of_memory"
     assert determine_end_reason(JobFolder(tmp_path), 1, 0, killed_by_request=True) == "killed"
 
 
-def test_the_log_of_an_earlier_attempt_is_not_believed(tmp_path: Path) -> None:
+def test_log_of_an_earlier_attempt_is_ignored(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     folder.log.write_text("No space left on device\nSegmentation fault")
     begin = len("No space left on device\n")
@@ -98,7 +100,7 @@ def test_the_log_of_an_earlier_attempt_is_not_believed(tmp_path: Path) -> None:
     assert determine_end_reason(folder, 2, -11) == "disk_full"
 
 
-def test_the_last_word_of_this_attempt_wins(tmp_path: Path) -> None:
+def test_done_event_of_this_attempt_overrides_exit_status(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     writer = EventWriter(folder.events, 1)
     writer.write("done", end_reason="stopped")
@@ -112,7 +114,7 @@ def test_the_last_word_of_this_attempt_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
-def test_each_end_has_words_and_a_next_step(tmp_path: Path, reason: str) -> None:
+def test_every_end_reason_has_a_description_and_next_step(tmp_path: Path, reason: str) -> None:
     assert set(NEXT_STEP) == set(END_NAMES) == REASONS
     assert set(MARKS) <= REASONS
     folder = JobFolder(tmp_path / "run-1")
@@ -122,7 +124,7 @@ def test_each_end_has_words_and_a_next_step(tmp_path: Path, reason: str) -> None
         assert len(lines) == 2 and "{" not in lines[1]
 
 
-def test_foreign_words_are_shown_not_obeyed(tmp_path: Path) -> None:
+def test_end_message_shows_controls_and_braces_as_text(tmp_path: Path) -> None:
     status = Status(state="ended", attempt=1, end_reason="crashed", message="a\x1b[2J\nb {x}")
     lines = describe_end(JobFolder(tmp_path), status)
     assert "\x1b" not in "".join(lines) and lines[1] == "a␛[2J\\nb {x}"

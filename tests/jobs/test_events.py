@@ -1,4 +1,4 @@
-"""Events survive tears, full disks and strange numbers."""
+"""Event files: torn lines, full disks and values that JSON lacks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _write(path: Path, count: int) -> None:
     writer.close()
 
 
-def test_what_is_written_is_read_once_and_in_order(tmp_path: Path) -> None:
+def test_reader_returns_each_event_once_in_order(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     reader = EventReader(path)
     assert reader.read() == []
@@ -47,7 +47,7 @@ def test_what_is_written_is_read_once_and_in_order(tmp_path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(value=_json)
-def test_any_json_value_comes_back(tmp_path: Path, value: Any) -> None:
+def test_any_json_value_survives_a_round_trip(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "any.jsonl"
     path.unlink(missing_ok=True)
     writer = EventWriter(path, 1)
@@ -57,12 +57,12 @@ def test_any_json_value_comes_back(tmp_path: Path, value: Any) -> None:
     if isinstance(value, float) and math.isinf(value):
         read = events.to_number(read)
     elif not isinstance(value, float | int | str | bool | None):
-        return  # containers: infinities inside are strings by contract
+        return  # infinities inside containers are read as strings
     assert read == value
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_that_json_lacks_are_strings(tmp_path: Path, value: float) -> None:
+def test_nan_and_infinities_are_stored_as_strings(tmp_path: Path, value: float) -> None:
     path = tmp_path / "events.jsonl"
     writer = EventWriter(path, 1)
     writer.write("log", loss=value, more=[value])
@@ -74,7 +74,7 @@ def test_numbers_that_json_lacks_are_strings(tmp_path: Path, value: float) -> No
     assert math.isnan(back) if math.isnan(value) else back == value
 
 
-def test_a_file_torn_at_every_byte_loses_at_most_the_torn_line(tmp_path: Path) -> None:
+def test_file_torn_at_any_byte_loses_only_the_torn_line(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl"
     _write(whole, 5)
     data = whole.read_bytes()
@@ -87,13 +87,13 @@ def test_a_file_torn_at_every_byte_loses_at_most_the_torn_line(tmp_path: Path) -
         writer.close()
         reader = EventReader(path)
         steps = [e["step"] for e in reader.read()]
-        # A line that lacks nothing but its end is saved by the next writer's line break.
+        # A line that lacks only its line break is completed by the next writer.
         assert steps[:complete] == list(range(complete)), cut
         assert steps[-1] == 99, cut
         assert reader.torn + len(steps) == complete + 1 + (data[:cut][-1:] not in (b"", b"\n"))
 
 
-def test_a_reader_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
+def test_reader_waits_for_a_complete_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     _write(path, 1)
     data = path.read_bytes()
@@ -105,35 +105,35 @@ def test_a_reader_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     assert reader.torn == 0
 
 
-def test_a_full_disk_keeps_events_until_there_is_room(
+def test_writer_buffers_events_while_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "events.jsonl"
     writer = EventWriter(path, 1)
     real_write = os.write
-    room = [40]
+    free_bytes = [40]
 
-    def short_of_room(descriptor: int, data: bytes) -> int:
-        if not room[0]:
+    def write_until_full(descriptor: int, data: bytes) -> int:
+        if not free_bytes[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        part = data[: room[0]]
-        room[0] -= len(part)
+        part = data[: free_bytes[0]]
+        free_bytes[0] -= len(part)
         return real_write(descriptor, part)
 
-    monkeypatch.setattr(os, "write", short_of_room)
+    monkeypatch.setattr(os, "write", write_until_full)
     for step in range(5):
         writer.write("log", step=step)
     assert writer.waiting == 5
-    room[0] = 10_000
+    free_bytes[0] = 10_000
     writer.sync()
     assert writer.waiting == 0
     writer.close()
     reader = EventReader(path)
     assert [e["step"] for e in reader.read()] == [0, 1, 2, 3, 4]
-    assert reader.torn == 1, "the part of a line that still found room"
+    assert reader.torn == 1, "the part of a line that was written before the disk was full"
 
 
-def test_a_replaced_or_shortened_file_is_read_again(tmp_path: Path) -> None:
+def test_replaced_file_is_read_from_the_start(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     _write(path, 3)
     reader = EventReader(path)
@@ -143,7 +143,7 @@ def test_a_replaced_or_shortened_file_is_read_again(tmp_path: Path) -> None:
     assert len(reader.read()) == 2
 
 
-def test_lines_of_others_are_counted_not_believed(tmp_path: Path) -> None:
+def test_invalid_lines_are_skipped_and_counted_as_torn(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'[]\n{"kind":7,"t":1}\n{"kind":"log"}\n{"kind":"new","t":1.5,"x":1}\n\xff\n')
     reader = EventReader(path)
@@ -152,7 +152,7 @@ def test_lines_of_others_are_counted_not_believed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [b"[" * 100_000 + b"]" * 100_000, b"9" * 5_000, b"1e999"])
-def test_values_that_cannot_be_held_cost_their_line_alone(tmp_path: Path, value: bytes) -> None:
+def test_unparsable_value_drops_only_its_line(tmp_path: Path, value: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"kind":"log","t":1,"x":%s}\n{"kind":"log","t":2}\n' % value)
     reader = EventReader(path)
@@ -161,19 +161,19 @@ def test_values_that_cannot_be_held_cost_their_line_alone(tmp_path: Path, value:
 
 
 @pytest.mark.parametrize("value", [None, True, [], {}, "1", "NaN", 10**400])
-def test_what_is_no_number_is_none(value: Any) -> None:
+def test_invalid_numbers_convert_to_none(value: Any) -> None:
     assert events.to_number(value) is None
     assert events.to_measure(value) is None
     assert events.to_count(value) is None
 
 
-def test_counts_and_measures() -> None:
+def test_counts_measures_and_times_reject_invalid_values() -> None:
     assert [events.to_count(value) for value in (0, 7, -1, 1.0, 2**53)] == [0, 7, None, None, None]
     assert [events.to_measure(value) for value in (0, 7.5, -1, "inf")] == [0, 7.5, None, None]
     assert events.get_time({"t": 1.7e9}) == 1.7e9 and events.get_time({"t": 1e300}) is None
 
 
-def test_bytes_that_are_no_json_are_torn_lines_and_nothing_else() -> None:
+def test_decode_counts_each_invalid_line_as_torn() -> None:
     whole = b'{"kind":"log","t":1,"step":1}'
     deep = b'{"kind":"log","t":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     for line in (
@@ -186,5 +186,5 @@ def test_bytes_that_are_no_json_are_torn_lines_and_nothing_else() -> None:
 
 
 @given(st.binary())
-def test_no_bytes_make_it_fail(data: bytes) -> None:
+def test_decode_accepts_any_bytes(data: bytes) -> None:
     events.decode(data)

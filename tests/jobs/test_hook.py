@@ -1,4 +1,4 @@
-"""The user's own command: told of findings and ends with nobody watching, and never in the way."""
+"""The notify command: the events that run it, its environment and its failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftwizard.jobs.hook import Hook
 from tests.helpers.jobs import make, start, until, until_ended, until_step
 from tests.screens.runs_helpers import make_run
 
-TELLS = """\
+RECORD_MESSAGE = """\
 import json, os, sys
 names = ("FTWIZARD_RUN", "FTWIZARD_EVENT", "FTWIZARD_MESSAGE")
 with open(sys.argv[1], "a") as file:
@@ -32,9 +32,9 @@ def configure(command: list[str], more: str = "") -> None:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """Configure a command that writes down what it is told."""
+    """Configure a command that appends its messages to a file; return the file."""
     path = tmp_path / "told.jsonl"
-    configure([sys.executable, "-c", TELLS, str(path)])
+    configure([sys.executable, "-c", RECORD_MESSAGE, str(path)])
     return path
 
 
@@ -42,14 +42,14 @@ def lines(path: Path) -> list[list[str]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_the_keeper_tells_of_an_end(home: Path, output: Path) -> None:
+def test_keeper_notifies_when_a_run_ends(home: Path, output: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=3))
     until_ended(folder)
     until(folder, lambda _: bool(lines(output)))
     assert lines(output) == [["one", "end", "Run one finished."]]
 
 
-def test_a_failure_is_told_once_and_with_its_reason(home: Path, output: Path) -> None:
+def test_failure_is_notified_once_with_its_reason(home: Path, output: Path) -> None:
     folder = start(make(home / "runs" / "one", mode="crash"))
     until_ended(folder)
     until(folder, lambda _: bool(lines(output)))
@@ -58,7 +58,7 @@ def test_a_failure_is_told_once_and_with_its_reason(home: Path, output: Path) ->
     assert "made up" in message[2]
 
 
-def test_a_stop_that_was_asked_for_is_no_failure(home: Path, output: Path) -> None:
+def test_requested_stop_is_notified_as_an_end(home: Path, output: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=10_000))
     until_step(folder, 2)
     requests.request_stop(folder, 1, grace_s=20, now=False)
@@ -67,13 +67,13 @@ def test_a_stop_that_was_asked_for_is_no_failure(home: Path, output: Path) -> No
     assert [line[1] for line in lines(output)] == ["end"]
 
 
-def test_only_what_was_asked_for_is_told(home: Path, output: Path) -> None:
-    configure([sys.executable, "-c", TELLS, str(output)], 'on = ["failure"]')
+def test_hook_skips_events_not_listed_in_the_config(home: Path, output: Path) -> None:
+    configure([sys.executable, "-c", RECORD_MESSAGE, str(output)], 'on = ["failure"]')
     Hook(make_run(home, "one")).end("finished")
     assert not lines(output)
 
 
-def test_findings_are_told_once_and_old_ones_never(home: Path, output: Path) -> None:
+def test_new_findings_are_notified_once_and_old_never(home: Path, output: Path) -> None:
     folder = make_run(home, "one", findings=[{"severity": "error", "message": "old"}])
     hook = Hook(folder)
     events = EventWriter(folder.events, 2)
@@ -96,9 +96,7 @@ def test_findings_are_told_once_and_old_ones_never(home: Path, output: Path) -> 
         ("import sys; sys.stderr.write('x' * 1_000_000); sys.exit(3)", "exit status 3"),
     ],
 )
-def test_its_failure_is_a_line_in_the_log_and_ends_nothing(
-    home: Path, code: str, says: str
-) -> None:
+def test_failing_command_is_logged_and_the_run_finishes(home: Path, code: str, says: str) -> None:
     timeout = "timeout_s = 0.5" if "sleep" in code else ""
     configure([sys.executable, "-c", code], timeout)
     folder = start(make(home / "runs" / "one", steps=3))
@@ -107,7 +105,9 @@ def test_its_failure_is_a_line_in_the_log_and_ends_nothing(
     assert says in folder.log.read_text()
 
 
-def test_it_gets_no_key(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_environment_has_no_secrets(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     path = tmp_path / "seen"
     configure([sys.executable, "-c", f"import os; open({str(path)!r}, 'w').write(str(os.environ))"])
@@ -116,14 +116,14 @@ def test_it_gets_no_key(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "hf_secret" not in path.read_text()
 
 
-def test_a_slow_command_does_not_hold_the_run(home: Path) -> None:
+def test_slow_command_does_not_delay_the_end(home: Path) -> None:
     configure([sys.executable, "-c", "import time; time.sleep(20)"])
     folder: JobFolder = start(make(home / "runs" / "one", steps=3))
     until_ended(folder, timeout=45)
     assert not lock.is_held(folder.lock)
 
 
-def test_a_file_that_went_wrong_meanwhile_is_said_in_the_log(home: Path) -> None:
+def test_missing_notify_program_is_logged(home: Path) -> None:
     configure(["no-such-program-here"])
     folder = start(make(home / "runs" / "one", steps=3))
     until_ended(folder)

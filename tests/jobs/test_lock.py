@@ -1,4 +1,4 @@
-"""The lock is held while anything of a job lives, and asking never takes it."""
+"""Locks of jobs: exclusive and shared holders, child processes and symlinks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from ftwizard.jobs import lock
 
 
-def test_exclusive_excludes_exclusive(tmp_path: Path) -> None:
+def test_exclusive_lock_excludes_another(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = lock.take_exclusive(path)
     assert first is not None
@@ -22,7 +22,7 @@ def test_exclusive_excludes_exclusive(tmp_path: Path) -> None:
     assert not lock.is_held(path)
 
 
-def test_shared_holders_all_count(tmp_path: Path) -> None:
+def test_lock_is_held_until_every_holder_closes(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     launcher = lock.take_exclusive(path)
     assert launcher is not None
@@ -32,14 +32,14 @@ def test_shared_holders_all_count(tmp_path: Path) -> None:
     rank = lock.take_shared(path)
     assert lock.take_exclusive(path) is None
     os.close(launcher)
-    assert lock.take_exclusive(path) is None, "a rank still lives"
+    assert lock.take_exclusive(path) is None, "a rank still holds it"
     os.close(rank)
     again = lock.take_exclusive(path)
     assert again is not None
     os.close(again)
 
 
-def test_asking_never_takes_the_lock(tmp_path: Path) -> None:
+def test_is_held_never_takes_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not lock.is_held(path), "missing file"
     path.touch()
@@ -51,7 +51,7 @@ def test_asking_never_takes_the_lock(tmp_path: Path) -> None:
     os.close(taken)
 
 
-def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
+def test_child_process_keeps_an_inherited_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     lock_fd = lock.take_exclusive(path)
     assert lock_fd is not None
@@ -70,7 +70,7 @@ def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
     assert not lock.is_held(path)
 
 
-def test_a_symlink_is_not_followed(tmp_path: Path) -> None:
+def test_lock_does_not_follow_a_symlink(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "lock").symlink_to(victim)

@@ -1,4 +1,4 @@
-"""Whose a GPU's memory is, by the driver's list of processes."""
+"""GPU memory used by a run, from the driver's list of processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ input()
 
 @pytest.fixture
 def command() -> Iterator[tuple[Identity, int]]:
-    """Start a command with a child in a session of its own; return it and the child's pid."""
+    """Start a command whose child has its own session; yield it and the child's pid."""
     with subprocess.Popen(
         [sys.executable, "-c", CHILD], start_new_session=True, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -51,14 +51,14 @@ def ours(reading: dict[str, Any], command: Identity | None) -> Any:
     return marked["ours"]
 
 
-def test_the_command_and_its_descendants_are_ours(command: tuple[Identity, int]) -> None:
+def test_memory_of_command_and_descendants_is_summed(command: tuple[Identity, int]) -> None:
     root, child = command
     assert ours(gpu((root.pid, 5), (child, 7), (1, 100)), root) == 12
     assert ours(gpu((1, 100)), root) == 0
     assert ours(gpu(), root) == 0
 
 
-def test_what_the_driver_does_not_tell_is_unknown(command: tuple[Identity, int]) -> None:
+def test_own_memory_is_unknown_without_driver_figures(command: tuple[Identity, int]) -> None:
     root, child = command
     assert ours(gpu((root.pid, None), (child, 7)), root) is None
     assert ours(gpu((root.pid, 5), (1, None)), root) == 5
@@ -66,18 +66,18 @@ def test_what_the_driver_does_not_tell_is_unknown(command: tuple[Identity, int])
     assert ours(gpu((root.pid, 5)), None) is None
 
 
-def test_in_a_container_pids_of_the_driver_are_others(command: tuple[Identity, int]) -> None:
+def test_own_memory_is_unknown_inside_a_container(command: tuple[Identity, int]) -> None:
     root, _ = command
     inside = msgspec.structs.replace(root, pid_namespace=4026532000)
     assert ours(gpu((root.pid, 5)), inside) is None
 
 
-def test_a_pid_that_is_gone_or_none_is_not_ours(command: tuple[Identity, int]) -> None:
+def test_missing_and_invalid_pids_do_not_count(command: tuple[Identity, int]) -> None:
     root, _ = command
     assert ours(gpu((2**31 - 1, 5), (2**32 - 1, 5), (0, 5)), root) == 0
 
 
-def test_a_lost_gpu_stays_as_it_is() -> None:
+def test_lost_gpu_reading_is_unchanged() -> None:
     assert keeper.add_own_memory([{"index": 1, "lost": True}], None) == [{"index": 1, "lost": True}]
 
 
@@ -93,5 +93,5 @@ def test_a_lost_gpu_stays_as_it_is() -> None:
         (0x64, ["thermal", "power cap"]),
     ],
 )
-def test_clock_reasons_in_words(bits: int, words: list[str]) -> None:
+def test_throttling_bits_decode_to_reasons(bits: int, words: list[str]) -> None:
     assert nvml.decode_throttling(bits) == words

@@ -1,4 +1,4 @@
-"""A plan comes back as it was written, and every mistake in it is named with its line."""
+"""Plan files: round trips, errors with line numbers, and refused values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _plans = st.builds(
 
 
 @given(_plans)
-def test_what_is_saved_is_loaded(saved: Plan) -> None:
+def test_any_plan_survives_dump_and_parse(saved: Plan) -> None:
     assert plan_file.parse(plan_file.dump(saved)) == saved
 
 
@@ -73,7 +73,7 @@ def test_what_is_saved_is_loaded(saved: Plan) -> None:
         ("recipe: 3\n", 6, "expected a group of settings", ""),
     ],
 )
-def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint: str) -> None:
+def test_invalid_setting_error_names_its_line(more: str, line: int, says: str, hint: str) -> None:
     with pytest.raises(SettingsError) as error:
         plan_file.parse(MINIMAL + more)
     assert f"line {line}" in error.value.message
@@ -82,14 +82,14 @@ def test_a_mistake_is_named_with_its_line(more: str, line: int, says: str, hint:
     assert error.value.exit_code == 1
 
 
-def test_yaml_means_what_it_says() -> None:
+def test_yaml_reads_exponents_as_numbers_and_no_as_text() -> None:
     item = plan_file.parse(MINIMAL + "recipe:\n  learning_rate: 1e-4\nprovider_reason: no\n")
     assert item.recipe.learning_rate == 1e-4
     assert item.provider_reason == "no"
 
 
 @pytest.mark.parametrize("text", ["", "3", "[1]", "a: !!python/object/apply:os.system [id]\n"])
-def test_what_is_no_plan_is_refused(text: str) -> None:
+def test_parser_rejects_text_that_is_not_a_plan(text: str) -> None:
     with pytest.raises(FtwizardError):
         plan_file.parse(text)
 
@@ -116,13 +116,13 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
         (f"samples: {{prompts: [{', '.join('a' * 21)}]}}", "samples.prompts has 21"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(tmp_path: Path, more: str, says: str) -> None:
+def test_invalid_values_are_refused(tmp_path: Path, more: str, says: str) -> None:
     with pytest.raises(SettingsError, match=r"recipe|budget|samples") as error:
         plan_file.load(_file(tmp_path, MINIMAL + more + "\n"))
     assert says in error.value.message
 
 
-def test_a_file_of_prompts_may_have_blanks_in_its_name(tmp_path: Path) -> None:
+def test_prompts_file_name_may_contain_spaces(tmp_path: Path) -> None:
     chosen = plan_file.load(_file(tmp_path, MINIMAL + "samples: {prompts: my prompts.txt}\n"))
     assert chosen.samples.prompts == str(tmp_path / "my prompts.txt")
 
@@ -136,13 +136,13 @@ def test_a_file_of_prompts_may_have_blanks_in_its_name(tmp_path: Path) -> None:
         ("recipe: {method: full, learning_rate: 1e-6}", 1e-6),
     ],
 )
-def test_a_loaded_plan_says_its_learning_rate(tmp_path: Path, recipe: str, rate: float) -> None:
+def test_load_fills_in_the_default_learning_rate(tmp_path: Path, recipe: str, rate: float) -> None:
     item = plan_file.load(_file(tmp_path, f"{MINIMAL}{recipe}\n"))
     assert item.recipe.learning_rate == rate
     assert plan_file.parse(plan_file.dump(item)) == item
 
 
-def test_contradicting_fields_are_refused(tmp_path: Path) -> None:
+def test_validation_file_with_validation_split_is_refused(tmp_path: Path) -> None:
     text = MINIMAL.replace(
         "train: rows.jsonl",
         "train: rows.jsonl\n    validation: more.jsonl\n  split: {validation: 0.2}",
@@ -153,7 +153,7 @@ def test_contradicting_fields_are_refused(tmp_path: Path) -> None:
         plan_file.load(_file(tmp_path, text))
 
 
-def test_no_validation_needs_insistence(tmp_path: Path) -> None:
+def test_plan_without_validation_must_be_allowed(tmp_path: Path) -> None:
     path = _file(tmp_path, MINIMAL.replace("model:", "  split: {validation: 0}\nmodel:"))
     with pytest.raises(FtwizardError) as error:
         plan_file.load(path)
@@ -162,14 +162,16 @@ def test_no_validation_needs_insistence(tmp_path: Path) -> None:
     assert plan_file.load(path, allow=["no-validation"]).allow == ("no-validation",)
 
 
-def test_many_epochs_need_insistence(tmp_path: Path) -> None:
+def test_many_epochs_must_be_allowed(tmp_path: Path) -> None:
     path = _file(tmp_path, MINIMAL + "recipe: {epochs: 4}\n")
     with pytest.raises(FtwizardError) as error:
         plan_file.load(path)
     assert error.value.exit_code == DECLINED
     assert plan_file.load(path, allow=["many-epochs"]).recipe.epochs == 4
     assert plan_file.load(path, deferred=("many-epochs",)).allow == ()
-    assert plan_file.load(path, begun=True).recipe.epochs == 4, "it was asked before the run began"
+    assert plan_file.load(path, begun=True).recipe.epochs == 4, (
+        "it was allowed before the run began"
+    )
     with pytest.raises(FtwizardError) as unknown:
         plan_file.load(path, allow=["many-epoch"])
     assert unknown.value.exit_code == USAGE
@@ -189,7 +191,7 @@ def test_file_names_are_relative_to_the_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [None, b"\xff\xfe", b"a: \xe9"])
-def test_a_plan_that_cannot_be_read(tmp_path: Path, data: bytes | None) -> None:
+def test_missing_or_undecodable_plan_is_refused(tmp_path: Path, data: bytes | None) -> None:
     path = tmp_path / "plan.yaml"
     if data is not None:
         path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""What an hour of one's own machine costs: said, remembered, kept by a run, and what it comes to."""
+"""Hourly price of the user's machine: input, prices.toml, run records and costs."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def rate(usd: str, **more: Any) -> PriceRate:
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where own prices stand; nothing is there yet."""
+    """Return the path of the user's prices file, which does not exist yet."""
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path / "config"))
     return locations.prices_file()
 
 
-# ------------------------------------------------------------------------------------------- said
+# ----------------------------------------------------------------------------------- typed prices
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "1.5$/hr",
     ],
 )
-def test_dollars_an_hour_are_read_as_people_write_them(typed: str) -> None:
+def test_hourly_price_accepts_common_spellings(typed: str) -> None:
     assert machine_rate.parse_typed_price(typed).usd == Decimal("1.5")
     (option,) = user_prices.parse_options([f"machine={typed}"], TODAY)
     assert (option.usd, option.unit, option.own, option.as_of) == (
@@ -81,7 +81,7 @@ def test_dollars_an_hour_are_read_as_people_write_them(typed: str) -> None:
         ("10/day", "by 24"), ("300 a month", "730"), ("9999999", "US dollars"), ("1e9", "like 1.50"),
     ],
 )  # fmt: skip
-def test_what_is_no_price_of_an_hour_says_what_would_be(typed: str, hint: str) -> None:
+def test_invalid_hourly_price_error_suggests_a_valid_form(typed: str, hint: str) -> None:
     with pytest.raises(FtwizardError) as error:
         machine_rate.parse_command_price([f"machine={typed}"])
     assert hint in error.value.hint and error.value.exit_code == 2
@@ -89,7 +89,7 @@ def test_what_is_no_price_of_an_hour_says_what_would_be(typed: str, hint: str) -
 
 
 @given(typed=st.text(max_size=20))
-def test_whatever_is_typed_is_a_price_or_a_sentence(typed: str) -> None:
+def test_any_typed_text_is_a_price_or_a_clear_error(typed: str) -> None:
     try:
         typed_price = machine_rate.parse_typed_price(typed)
     except FtwizardError as error:
@@ -98,7 +98,7 @@ def test_whatever_is_typed_is_a_price_or_a_sentence(typed: str) -> None:
         assert typed_price.usd.is_finite() and typed_price.usd >= 0
 
 
-def test_a_run_takes_no_other_price() -> None:
+def test_run_command_accepts_only_the_machine_price() -> None:
     with pytest.raises(FtwizardError, match="gpt-4o") as error:
         machine_rate.parse_command_price(["machine=2", "openai/gpt-4o/input=1"])
     assert "machine=USD" in error.value.hint
@@ -107,20 +107,20 @@ def test_a_run_takes_no_other_price() -> None:
     assert machine_rate.parse_command_price([]) is None
 
 
-def test_only_what_was_typed_in_the_wizard_is_handed_on(file: Path) -> None:
+def test_price_arguments_contain_typed_prices_only(file: Path) -> None:
     typed_price = machine_rate.parse_typed_price("0.125")
     assert machine_rate.price_arguments(typed_price) == ("--price", "machine=0.125")
     assert machine_rate.price_arguments(None) == ()
     machine_rate.save_price(typed_price.usd)
     assert machine_rate.price_arguments(machine_rate.read_saved_price()) == (), (
-        "a run looks there itself"
+        "a run reads the file itself"
     )
 
 
-# ------------------------------------------------------------------------------------ in the file
+# ------------------------------------------------------------------------------------ prices.toml
 
 
-def test_a_row_of_the_file_needs_a_kind_and_an_amount(file: Path) -> None:
+def test_machine_price_comes_from_file_unless_command_sets_it(file: Path) -> None:
     assert machine_rate.read_price() is None
     file.parent.mkdir(parents=True)
     file.write_text(
@@ -133,7 +133,7 @@ def test_a_row_of_the_file_needs_a_kind_and_an_amount(file: Path) -> None:
         "2026-10",
     )
     text = machine_rate.read_price(["machine=2"])
-    assert text and text.usd == 2, "what a command says comes first"
+    assert text and text.usd == 2, "the command line takes precedence"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_row_of_the_file_needs_a_kind_and_an_amount(file: Path) -> None:
         ('[[prices]]\nkind = "machin"\nusd = 2\nprovider = "x"\nmodel = "y"\n', "line 2", "machin", "machine?"),
     ],
 )  # fmt: skip
-def test_a_slip_in_the_file_is_named_and_the_wizard_goes_on_without(
+def test_invalid_prices_file_raises_but_saved_price_is_none(
     file: Path, text: str, where: str, problem: str, hint: str
 ) -> None:
     file.parent.mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_a_slip_in_the_file_is_named_and_the_wizard_goes_on_without(
     assert machine_rate.read_saved_price() is None
 
 
-def test_a_price_is_remembered_dated_and_private(file: Path) -> None:
+def test_saved_price_is_dated_and_its_file_private(file: Path) -> None:
     assert machine_rate.save_price(Decimal("1.50")) == file
     saved_price = machine_rate.read_saved_price()
     assert (
@@ -184,7 +184,9 @@ _ROWS = st.lists(
 
 
 @given(rows=_ROWS, usd=AMOUNTS)
-def test_all_else_in_the_file_stays(rows: list[str], usd: Decimal, tmp_path_factory: Any) -> None:
+def test_saving_a_price_keeps_the_rest_of_the_file(
+    rows: list[str], usd: Decimal, tmp_path_factory: Any
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTWIZARD_CONFIG", str(tmp_path_factory.mktemp("config")))
         file = locations.prices_file()
@@ -209,7 +211,7 @@ def test_all_else_in_the_file_stays(rows: list[str], usd: Decimal, tmp_path_fact
         "\x00",
     ],
 )
-def test_a_file_that_is_not_understood_is_left_as_it_is(file: Path, text: str) -> None:
+def test_save_price_leaves_a_file_it_cannot_edit(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(FtwizardError) as error:
@@ -217,7 +219,7 @@ def test_a_file_that_is_not_understood_is_left_as_it_is(file: Path, text: str) -
     assert str(file) in error.value.message and file.read_text() == text
 
 
-def test_a_link_to_the_file_stays_a_link(file: Path, tmp_path: Path) -> None:
+def test_save_price_writes_through_a_symlink(file: Path, tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     (tmp_path / "mine.toml").write_text(OTHER)
     file.symlink_to(tmp_path / "mine.toml")
@@ -225,11 +227,11 @@ def test_a_link_to_the_file_stays_a_link(file: Path, tmp_path: Path) -> None:
     assert file.is_symlink() and 'kind = "machine"' in (tmp_path / "mine.toml").read_text()
 
 
-# ------------------------------------------------------------------------------ kept, and its cost
+# --------------------------------------------------------------------- recorded prices and costs
 
 
 def run_with(path: Path, first: dict[str, Any], *later: dict[str, Any]) -> JobFolder:
-    """Return a run's folder: what its job was given, then each attempt."""
+    """Return a run's folder with the inputs of its job and of each attempt."""
     folder = JobFolder(path)
     (path / "attempts").mkdir(exist_ok=True)
     write_json(folder.job, JobRecord(kind="train", argv=[], version="1", created=0, inputs=first))
@@ -240,30 +242,28 @@ def run_with(path: Path, first: dict[str, Any], *later: dict[str, Any]) -> JobFo
 
 
 @given(usd=AMOUNTS)
-def test_a_run_keeps_the_price_to_the_last_digit(usd: Decimal, tmp_path_factory: Any) -> None:
+def test_recorded_price_survives_a_round_trip_exactly(usd: Decimal, tmp_path_factory: Any) -> None:
     hour = rate(str(usd), low=usd / 2, high=usd * 2)
     path = tmp_path_factory.mktemp("run")
     assert machine_rate.read_recorded_price(run_with(path, machine_rate.price_record(hour))) == hour
     assert machine_rate.read_recorded_price(run_with(path, machine_rate.price_record(None))) is None
 
 
-def test_the_price_that_was_said_last_is_the_run_s(tmp_path: Path) -> None:
+def test_latest_recorded_price_of_a_run_wins(tmp_path: Path) -> None:
     item, two = machine_rate.price_record(rate("1")), machine_rate.price_record(rate("2"))
     folder = run_with(tmp_path, item, {}, two, {})
     assert machine_rate.read_recorded_price(folder) == rate("2")
     folder.attempt(2).write_text("{")
-    assert machine_rate.read_recorded_price(folder) == rate("1"), (
-        "an attempt that cannot be read says nothing"
-    )
+    assert machine_rate.read_recorded_price(folder) == rate("1"), "an unreadable attempt is ignored"
     assert machine_rate.read_recorded_price(run_with(tmp_path, {}, {}, two)) == rate("2"), (
-        "or was said then first"
+        "a later attempt alone may have a price"
     )
 
 
 @pytest.mark.parametrize(
     "kept", [3, "1.5", {}, {"usd": "NaN"}, {"usd": "-1"}, {"usd": "x"}, {"usd": "1", "unit": "day"}]
 )
-def test_a_damaged_record_is_no_price(kept: Any, tmp_path: Path) -> None:
+def test_damaged_price_record_is_ignored(kept: Any, tmp_path: Path) -> None:
     if isinstance(kept, dict) and "usd" in kept:
         kept = {"unit": "hour", "source": "s", "as_of": "2026-11", "confidence": "high"} | kept
     assert (
@@ -271,7 +271,7 @@ def test_a_damaged_record_is_no_price(kept: Any, tmp_path: Path) -> None:
     )
 
 
-def test_cost_is_time_times_price() -> None:
+def test_estimated_cost_is_time_times_price() -> None:
     time = Figure(value=7200, unit="s", low=3600, high=10_800, source="a time")
     cost = machine_rate.estimate_cost(time, rate("1.5", low=Decimal(1), high=Decimal(2)))
     assert cost and (cost.value, cost.low, cost.high) == (3.0, 1.0, 6.0)
@@ -281,32 +281,32 @@ def test_cost_is_time_times_price() -> None:
         and machine_rate.estimate_cost(time, None) is None
     )
     free = machine_rate.estimate_cost(time, rate("0"))
-    assert free and free.value == 0, "said to cost nothing, which is not unknown"
+    assert free and free.value == 0, "a price of 0 is not unknown"
 
 
 @given(seconds=st.integers(0, 10**7), usd=AMOUNTS)
-def test_cost_so_far_is_exact(seconds: int, usd: Decimal) -> None:
+def test_measured_cost_is_exact(seconds: int, usd: Decimal) -> None:
     assert machine_rate.usd_for(seconds, usd) * 3600 == pytest.approx(seconds * usd)
     result = machine_rate.measured_cost(seconds, rate(str(usd)))
     assert (
         result.value == float(machine_rate.usd_for(seconds, usd))
         and result.low is result.high is None
     )
-    assert machine_rate.usd_for(10_800, Decimal("0.1")) == Decimal("0.3"), "no dust of floats"
+    assert machine_rate.usd_for(10_800, Decimal("0.1")) == Decimal("0.3"), "no floating-point error"
 
 
-def test_what_lies_between_attempts_costs_nothing() -> None:
+def test_time_between_attempts_is_not_counted() -> None:
     events: list[dict[str, Any]] = [
         {"t": 0, "attempt": 1, "kind": "phase"}, {"t": 30, "attempt": 1, "kind": "log"},
         {"t": "soon", "attempt": 1}, {"t": 1000, "attempt": 2}, {"t": 1040, "attempt": 2},
     ]  # fmt: skip
     assert sum_seconds_alive(events) == 70
-    assert sum_seconds_alive(events, now=1100) == 130, "the newest attempt goes on"
-    assert sum_seconds_alive(events, now=900) == 70, "a clock that was set back takes nothing away"
+    assert sum_seconds_alive(events, now=1100) == 130, "the newest attempt is still running"
+    assert sum_seconds_alive(events, now=900) == 70, "a clock set back does not shorten the time"
     assert sum_seconds_alive([], now=5) == 0
 
 
-# -------------------------------------------------------------------------------------- the table
+# --------------------------------------------------------------------------------------- offers
 
 LOAD = TrainingLoad(
     tokens=TokenEstimate(value=10**6, low=10**6, high=10**6), epochs=3, counted="by hand"
@@ -314,39 +314,39 @@ LOAD = TrainingLoad(
 HOURS = Figure(value=2, unit="h", low=1, high=4, source="worked out")
 
 
-def row(**asked: Any) -> Any:
-    price = asked.pop("price", "0.5")
+def row(**query: Any) -> Any:
+    price = query.pop("price", "0.5")
     table = packaged().at(rate(price)) if price else packaged()
     result = [
         o
-        for o in offer_list.list_offers(LOAD, table, PricingQuery(today=TODAY, **asked))
+        for o in offer_list.list_offers(LOAD, table, PricingQuery(today=TODAY, **query))
         if o.provider == "local"
     ]
     return next((item for item in result if item.card is None), None)
 
 
-def test_the_row_of_this_machine_goes_by_its_price() -> None:
+def test_local_offer_uses_the_machine_price() -> None:
     item = row(
         here=LocalOffer(hours=HOURS), volume=Volume(tokens_in=Decimal(1), tokens_out=Decimal(1))
     )
     assert item.name == THIS_MACHINE and not item.stale
     assert (item.training.value, item.training.low, item.training.high) == (1.0, 0.5, 2.0)
     assert (item.setup.value, item.setup.low, item.setup.high) == (0.5, 0.25, 1.0), (
-        "a line of its own"
+        "setup is separate from training"
     )
     assert item.monthly.value == 365 and item.rate.value == 0.5
     assert row(here=LocalOffer(hours=HOURS), edition="2026-04").training.value == 1.0
-    assert row().training is None, "hours that are not known cost what is not known"
+    assert row().training is None, "unknown hours give an unknown cost"
 
 
-def test_without_a_price_it_is_unknown_and_never_0() -> None:
+def test_local_offer_without_a_price_has_unknown_costs() -> None:
     item = row(price=None, here=LocalOffer(hours=HOURS))
     assert (item.training, item.rate, item.setup, item.monthly) == (None,) * 4
     assert item.hours == HOURS and "--price machine=USD" in item.notes[0]
     assert row(price=None, edition="2026-04") is None
 
 
-def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
+def test_saved_price_is_ignored_for_another_gpu(file: Path) -> None:
     machine_rate.save_price(Decimal(3))
 
     def price(*texts: str, gpu: str | None) -> Decimal | None:
@@ -358,7 +358,7 @@ def test_with_another_card_only_the_command_says_the_price(file: Path) -> None:
     assert price("machine=1", gpu="RTX 4090") == 1
 
 
-def test_what_a_card_is_rented_for_is_a_guide_alone() -> None:
+def test_rental_price_of_a_gpu_is_for_comparison_only() -> None:
     gpu = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 2**30)
     result = plan_estimate.rental_price(gpu, packaged())
     assert result and result.low and result.value

@@ -1,4 +1,4 @@
-"""The table of costs: the article's to the cent, exact sums, figures that say where they are from."""
+"""Offers and their costs: the article's figures, exact sums, sources and dates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cents(figure: Figure | None) -> Decimal | None:
     return None if figure is None else Decimal(str(figure.value))
 
 
-def test_the_articles_example_to_the_cent() -> None:
+def test_offers_match_the_articles_example_to_the_cent() -> None:
     result = table(edition="2026-04")
     assert {name: cents(item.training) for name, item in result.items() if item.training} == {
         "OpenAI GPT-4.1": Decimal("13.5"), "OpenAI GPT-4.1-mini": Decimal("3.6"),
@@ -64,7 +64,7 @@ def test_the_articles_example_to_the_cent() -> None:
         assert training and training.low is None and training.high is None
 
 
-def test_the_newer_prices_say_what_the_article_said_where_they_are_far_apart() -> None:
+def test_current_price_includes_the_articles_price_when_far_apart() -> None:
     item = table()["OpenAI GPT-4.1"]
     assert item.training and item.other_training
     assert (item.training.value, item.training.low, item.training.high) == (112.5, 13.5, 112.5)
@@ -88,7 +88,7 @@ def figures(value: object) -> Iterator[Figure]:
 
 
 @EDITIONS
-def test_every_amount_is_a_figure_with_its_source_and_its_date(edition: Edition) -> None:
+def test_every_amount_has_a_source_and_a_date(edition: Edition) -> None:
     volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(10_000))
     result = table(edition=edition, volume=volume, share_data=True)
     recorded = 0
@@ -106,7 +106,7 @@ def test_every_amount_is_a_figure_with_its_source_and_its_date(edition: Edition)
 
 
 @given(tokens=TOKENS, epochs=st.sampled_from([0.5, 1.0, 3.0, 4.0]))
-def test_training_is_tokens_times_price_to_the_last_digit(tokens: int, epochs: float) -> None:
+def test_training_cost_is_exactly_tokens_times_price(tokens: int, epochs: float) -> None:
     result = table(load(tokens, epochs))
     whole = Decimal(round(tokens * epochs))
     for name, usd in (("OpenAI GPT-4.1", "25"), ("Vertex Llama 3.1 8B", "0.67")):
@@ -115,7 +115,7 @@ def test_training_is_tokens_times_price_to_the_last_digit(tokens: int, epochs: f
 
 
 @given(parts=st.lists(TOKENS, min_size=1, max_size=6), usd=st.decimals("0.01", "30", places=2))
-def test_a_file_costs_what_its_parts_cost_together(parts: list[int], usd: Decimal) -> None:
+def test_cost_of_a_file_equals_sum_of_its_parts(parts: list[int], usd: Decimal) -> None:
     prices = packaged().over(user_prices.parse_options([f"openai/gpt-4.1/training={usd}"], TODAY))
 
     def amount(tokens: int) -> Decimal:
@@ -127,14 +127,14 @@ def test_a_file_costs_what_its_parts_cost_together(parts: list[int], usd: Decima
     assert abs(sum(map(amount, parts)) - whole) <= whole * Decimal("1e-14") * len(parts)
 
 
-def test_tokens_of_each_model_are_its_own_and_a_range_stays_one() -> None:
+def test_token_range_of_a_model_gives_a_cost_range() -> None:
     other = TokenEstimate(value=2_000_000, low=1_000_000, high=3_000_000)
     item = table(load(by_model={"vertex/llama-3.1-8b": other}))["Vertex Llama 3.1 8B"]
     assert item.training
     assert (item.training.low, item.training.value, item.training.high) == (2.01, 4.02, 6.03)
 
 
-def test_together_bills_validation_and_what_is_not_packed() -> None:
+def test_together_bills_evaluations_and_unpacked_rows() -> None:
     look = TokenEstimate(value=100_000, low=100_000, high=100_000)
     for more, tokens in (
         ({"validation": look, "evaluations": 5}, 5_000_000),
@@ -144,7 +144,7 @@ def test_together_bills_validation_and_what_is_not_packed() -> None:
         assert training and Decimal(str(training.value)) == tokens * Decimal("0.48") / 1_000_000
 
 
-def test_hours_that_are_known_take_the_place_of_the_rule() -> None:
+def test_known_hours_replace_the_rule_of_thumb() -> None:
     hours = Figure(value=0.5, unit="h", low=0.4, high=0.8, source="measured", as_of="2026-11-25")
     result = table(hours={"rtx-4090": hours})
     item = result["RTX 4090 24 GB on demand"]
@@ -154,7 +154,7 @@ def test_hours_that_are_known_take_the_place_of_the_rule() -> None:
     assert all(item.hours is None for item in table(by_rule=False).values())
 
 
-def test_on_a_card_that_is_too_small_nothing_is_unknown_it_does_not_fit() -> None:
+def test_gpu_offers_are_marked_when_too_small() -> None:
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
     small = frozenset({"a100-40gb", "rtx-4090"})
     result = {
@@ -164,11 +164,11 @@ def test_on_a_card_that_is_too_small_nothing_is_unknown_it_does_not_fit() -> Non
     there = [item for item in result.values() if item.card]
     assert {item.card for item in there if item.too_small} == small
     assert all((gpu_costs.TOO_SMALL in item.notes) == item.too_small for item in there)
-    assert all(item.monthly is None for item in there), "141 GB are more than any of them has"
+    assert all(item.monthly is None for item in there), "no GPU here has 141 GB"
     assert not any(item.serves for item in there)
 
 
-def test_on_a_machine_that_is_too_small_it_costs_no_amount() -> None:
+def test_local_offer_has_no_costs_when_too_small() -> None:
     hours = Figure(value=65, unit="h", source="worked out", as_of="2026-11")
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
     dollar = PriceRate(
@@ -195,7 +195,7 @@ def test_on_a_machine_that_is_too_small_it_costs_no_amount() -> None:
     assert own.training and own.monthly and own.serves and not own.too_small
 
 
-def test_there_is_no_break_even_against_a_card_that_cannot_hold_the_model() -> None:
+def test_no_break_even_when_gpu_cannot_hold_the_model() -> None:
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
     asked = PricingQuery(today=TODAY, volume=volume, serve_on="a100-40gb", served=16e9)
     assert not monthly.explain_cannot_serve(asked)
@@ -205,13 +205,13 @@ def test_there_is_no_break_even_against_a_card_that_cannot_hold_the_model() -> N
     assert not any(offer.break_even for offer in offer_list.list_offers(load(), packaged(), asked))
 
 
-def test_setting_up_is_a_line_of_its_own() -> None:
+def test_setup_cost_is_separate_from_training() -> None:
     item = table(edition="2026-04")["A100 40 GB spot"]
     assert item.setup and item.training and "assumed" in item.setup.source
     assert (item.setup.low, item.setup.value, item.setup.high) == (0.5, 1.5, 4.0)
 
 
-def test_an_old_price_is_marked_whoevers_it_is() -> None:
+def test_old_prices_are_stale_including_user_prices() -> None:
     result = table()
     assert result["Together Llama 3.1 8B"].stale and not result["OpenAI GPT-4.1"].stale
     prices = packaged().over(user_prices.parse_options(["together/llama-3.1-8b/training=1"], TODAY))
@@ -232,7 +232,7 @@ def test_an_old_price_is_marked_whoevers_it_is() -> None:
 
 
 @EDITIONS
-def test_what_an_hour_of_a_gpu_comes_to_has_the_other_edition_beside_it(edition: Edition) -> None:
+def test_gpu_offers_include_costs_of_the_other_edition(edition: Edition) -> None:
     volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(10_000))
     result = table(edition=edition, volume=volume)
     item, hosted = result["A100 40 GB on demand"], result["OpenAI GPT-4.1"]
@@ -246,8 +246,8 @@ def test_what_an_hour_of_a_gpu_comes_to_has_the_other_edition_beside_it(edition:
     assert hosted.break_even and "monthly" not in hosted.other_edition, (
         "input and output are the same"
     )
-    beside = hosted.other_edition["break_even"]
-    ratio = hosted.break_even.value / beside.value
+    other_break_even = hosted.other_edition["break_even"]
+    ratio = hosted.break_even.value / other_break_even.value
     assert ratio == pytest.approx(float(amounts[edition] / other), rel=1e-4)
     for name, offer in result.items():
         for key, figure in offer.other_edition.items():
@@ -255,7 +255,7 @@ def test_what_an_hour_of_a_gpu_comes_to_has_the_other_edition_beside_it(edition:
             assert shown.as_of != figure.as_of and shown.unit == figure.unit, (name, key)
 
 
-def test_the_articles_budget_and_what_it_says_of_batches_are_said() -> None:
+def test_notes_include_the_articles_budget_and_batch_sharing() -> None:
     for edition in get_args(Edition):
         notes = table(edition=edition)["A100 40 GB on demand"].notes
         assert any("$3–6 for the training itself" in note for note in notes)
@@ -263,7 +263,7 @@ def test_the_articles_budget_and_what_it_says_of_batches_are_said() -> None:
     assert "applies to standard and batch" in sharing
 
 
-def test_since_when_a_model_is_tuned_stands_beside_its_end() -> None:
+def test_first_note_gives_start_and_end_of_tuning() -> None:
     result = table()
     since, notes = result["OpenAI GPT-4o"].since, result["OpenAI GPT-4o"].notes
     assert since and since.date == "2024-08-20"
@@ -275,7 +275,7 @@ def test_since_when_a_model_is_tuned_stands_beside_its_end() -> None:
     assert result["OpenAI GPT-4.1"].notes[0].startswith("No new jobs from")
 
 
-def test_what_can_no_longer_be_tuned_is_said_first() -> None:
+def test_first_note_gives_the_end_of_tuning() -> None:
     item = table()["OpenAI GPT-4.1-nano"]
     assert not item.tunable and item.notes[0].startswith("Since 2026-10-23")
     item = table()["OpenAI GPT-4.1"]
@@ -283,7 +283,7 @@ def test_what_can_no_longer_be_tuned_is_said_first() -> None:
     assert "2027-01-06" in item.notes[0]
 
 
-def test_each_date_has_its_source_and_the_month_it_was_read_in() -> None:
+def test_every_date_has_a_source_and_a_month() -> None:
     ended = 0
     for item in table().values():
         days = [day for day in (item.until, item.ends) if day is not None]
@@ -295,7 +295,7 @@ def test_each_date_has_its_source_and_the_month_it_was_read_in() -> None:
     assert ended > 5
 
 
-def test_shared_data_halves_answers_at_openai_and_nothing_else() -> None:
+def test_data_sharing_halves_only_openai_token_prices() -> None:
     plain, shared = table(), table(share_data=True)
     for name, item in plain.items():
         other = shared[name]
@@ -308,14 +308,14 @@ def test_shared_data_halves_answers_at_openai_and_nothing_else() -> None:
                 assert after.value * 2 == before.value and "sharing" in after.source
 
 
-def test_with_shared_data_answers_cost_less_than_the_bases_which_has_no_discount() -> None:
+def test_data_sharing_lowers_price_relative_to_undiscounted_base() -> None:
     for name, before, after in (("GPT-4.1", 50, -25), ("GPT-4.1-mini", 100, 0)):
         plain, shared = (table(share_data=on)[f"OpenAI {name}"].relative for on in (False, True))
         assert plain and shared and (plain.value, shared.value) == (before, after)
         assert "without discounts" in shared.source
 
 
-def test_the_discount_is_said_to_be_an_organization_setting() -> None:
+def test_data_sharing_note_names_the_organization_setting() -> None:
     for shares in (False, True):
         query = PricingQuery(today=TODAY, share_data=shares)
         sharing = cost_report.describe_sharing(packaged(), query)
@@ -325,13 +325,13 @@ def test_the_discount_is_said_to_be_an_organization_setting() -> None:
     assert "confidential" in sharing and "50%" not in sharing
 
 
-# ------------------------------------------------------------------------------------- the month
+# --------------------------------------------------------------------------------- monthly costs
 
 
 @given(
     requests=st.integers(1, 10**9), into=st.integers(1, 100_000), out=st.integers(1, 100_000)
 )  # fmt: skip
-def test_at_the_break_even_both_cost_the_same(requests: int, into: int, out: int) -> None:
+def test_hosted_and_gpu_costs_match_at_break_even(requests: int, into: int, out: int) -> None:
     volume = Volume(
         tokens_in=Decimal(into), tokens_out=Decimal(out), requests=Decimal(requests)
     )  # fmt: skip
@@ -346,7 +346,7 @@ def test_at_the_break_even_both_cost_the_same(requests: int, into: int, out: int
     assert item.break_even.low <= item.break_even.value <= item.break_even.high
 
 
-def test_hosting_by_the_hour_is_part_of_the_month() -> None:
+def test_monthly_cost_includes_hourly_hosting() -> None:
     own = ["foundry/gpt-4.1/input=3", "foundry/gpt-4.1/output=12"]
     prices = packaged().over(user_prices.parse_options(own, TODAY))
     volume = Volume(tokens_in=Decimal(1000), tokens_out=Decimal(0), requests=Decimal(1000))
@@ -357,14 +357,14 @@ def test_hosting_by_the_hour_is_part_of_the_month() -> None:
     assert item.break_even is None, "the GPU is cheaper from the first request on"
 
 
-def test_a_month_of_what_has_no_price_is_not_known() -> None:
+def test_monthly_cost_is_unknown_without_prices() -> None:
     volume = Volume(tokens_in=Decimal(1), tokens_out=Decimal(1), requests=Decimal(1))
     item = table(volume=volume)["Vertex Llama 3.1 8B"]
     assert item.monthly is None and item.break_even is None
 
 
 @pytest.mark.parametrize("key", get_args(SortKey))
-def test_sorted_the_unknown_come_last_and_none_is_lost(key: SortKey) -> None:
+def test_sorting_puts_unknown_values_last_and_keeps_all(key: SortKey) -> None:
     volume = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(100))
     result = tuple(table(volume=volume).values())
     ordered = sort_offers(result, key)

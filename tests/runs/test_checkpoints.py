@@ -1,4 +1,4 @@
-"""Only what is whole counts as a checkpoint, and the last whole one is never removed."""
+"""Complete and torn checkpoints, and their rotation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ftwizard.train import checkpoint_rotation
 from tests.helpers.checkpoints import save
 
 
-def test_complete_ones_are_found_by_step(tmp_path: Path) -> None:
+def test_complete_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
     for step in (100, 9, 20):
         save(tmp_path, step)
     save(tmp_path, 200, marked=False)
@@ -22,7 +22,7 @@ def test_complete_ones_are_found_by_step(tmp_path: Path) -> None:
     assert checkpoints.all_complete(tmp_path / "none") == []
 
 
-def test_a_checkpoint_cut_anywhere_does_not_count(tmp_path: Path) -> None:
+def test_truncated_checkpoint_is_not_complete(tmp_path: Path) -> None:
     folder = save(tmp_path, 5)
     for path in sorted(folder.iterdir()):
         data = path.read_bytes()
@@ -35,7 +35,7 @@ def test_a_checkpoint_cut_anywhere_does_not_count(tmp_path: Path) -> None:
     assert checkpoints.read(folder)
 
 
-def test_a_header_that_lies_does_not_count(tmp_path: Path) -> None:
+def test_checkpoint_with_a_wrong_header_is_not_complete(tmp_path: Path) -> None:
     folder = save(tmp_path, 5, marked=False)
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b"[0, 16]", b"[0, 17]"))
@@ -43,7 +43,7 @@ def test_a_header_that_lies_does_not_count(tmp_path: Path) -> None:
     assert checkpoints.read(folder) is None
 
 
-def test_a_renamed_checkpoint_does_not_count(tmp_path: Path) -> None:
+def test_renamed_checkpoint_is_not_complete(tmp_path: Path) -> None:
     save(tmp_path, 5).rename(tmp_path / "checkpoint-6")
     assert checkpoints.all_complete(tmp_path) == []
 
@@ -68,7 +68,7 @@ def test_rotation_keeps_the_best_and_the_newest(
     assert len(left) <= 2
 
 
-def test_torn_ones_are_set_aside_not_lost(tmp_path: Path) -> None:
+def test_torn_checkpoints_are_moved_aside_until_removed(tmp_path: Path) -> None:
     save(tmp_path, 5)
     save(tmp_path, 10, marked=False)
     assert checkpoint_rotation.move_torn(tmp_path) == ["checkpoint-10"]
@@ -80,7 +80,7 @@ def test_torn_ones_are_set_aside_not_lost(tmp_path: Path) -> None:
     assert not (tmp_path / "torn").exists()
 
 
-def test_rotation_touches_no_torn_one(tmp_path: Path) -> None:
+def test_rotation_leaves_torn_checkpoints_alone(tmp_path: Path) -> None:
     save(tmp_path, 5)
     save(tmp_path, 10, marked=False)
     assert checkpoint_rotation.rotate(tmp_path) == []

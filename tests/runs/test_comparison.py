@@ -1,4 +1,4 @@
-"""Runs held against each other: what differs, what came of it, and what cannot be compared."""
+"""Comparison of runs: settings, results and results that are not comparable."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def compared(*folders: JobFolder) -> Comparison:
     return comparison.compare([comparison.read_side(item, i) for i, item in enumerate(folders)])
 
 
-def test_only_settings_that_differ_are_told(home: Path) -> None:
+def test_comparison_lists_only_differing_settings(home: Path) -> None:
     result = compared(run(home, "a"), run(home, "b", "recipe: {rank: 8, learning_rate: 1e-4}"))
     assert result.settings == {"recipe.rank": [16, 8], "recipe.learning_rate": [None, 1e-4]}
     assert comparison.format_settings(result)[1] == ("recipe.learning_rate", ["–", "0.0001"])
 
 
-def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None:
+def test_lower_loss_is_marked_for_same_rows_and_model(home: Path) -> None:
     result = compared(run(home, "a"), run(home, "b", steps=60))
     assert result.comparable == {
         "validation_loss": True, "training_loss": True, "test": True, "test_loss": True
@@ -60,7 +60,7 @@ def test_of_the_same_rows_and_model_the_lower_loss_is_marked(home: Path) -> None
         (SAME | {"split": "x"}, "", True, ""),
     ],
 )
-def test_what_cannot_be_compared_is_said_and_not_marked(
+def test_best_loss_is_marked_only_when_comparable(
     home: Path, hashes: Any, recipe: str, comparable: bool | None, says: str
 ) -> None:
     result = compared(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
@@ -70,14 +70,14 @@ def test_what_cannot_be_compared_is_said_and_not_marked(
     assert marked == ({1} if comparable else set())
 
 
-def test_another_share_for_validation_is_another_set_of_rows(home: Path) -> None:
+def test_different_validation_share_is_not_comparable(home: Path) -> None:
     other = run(home, "b", hashes=SAME | {"split": "x"})
     files = "files: {train: /d.jsonl}"
     other.plan.write_text(f"data: {{{files}, split: {{validation: 0.2}}}}\nmodel: {{name: m}}\n")
     assert compared(run(home, "a"), other).comparable["validation_loss"] is False
 
 
-def test_the_comparison_with_the_base_is_there_where_it_was_made(home: Path) -> None:
+def test_test_set_scores_appear_where_a_run_has_them(home: Path) -> None:
     a, b = run(home, "a"), run(home, "b")
     make_result(a, [{"prompt": [], "expected": "x", "base": "y", "tuned": "x", "line": 1}])
     rows = dict(comparison.format_scores(compared(a, b)))
@@ -85,7 +85,7 @@ def test_the_comparison_with_the_base_is_there_where_it_was_made(home: Path) -> 
     assert rows["test, exact match"] == ["50%", "–"]
 
 
-def test_the_lower_test_loss_is_marked_if_the_test_rows_are_the_same(home: Path) -> None:
+def test_lower_test_loss_is_marked_for_same_rows_and_model(home: Path) -> None:
     folders = {
         "a": run(home, "a"),
         "b": run(home, "b"),
@@ -106,7 +106,7 @@ def test_the_lower_test_loss_is_marked_if_the_test_rows_are_the_same(home: Path)
     assert format_test_loss("other-model") == ["0.5", "0.25"]
 
 
-def test_a_run_that_holds_nonsense_is_compared_as_far_as_it_goes(home: Path) -> None:
+def test_run_with_damaged_files_is_still_compared(home: Path) -> None:
     a, b = run(home, "a"), run(home, "b")
     b.plan.write_text("]")
     b.job.write_text("{")
@@ -125,7 +125,7 @@ def test_fewer_than_two_runs_are_refused(home: Path) -> None:
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)), min_size=2, max_size=5))
-def test_a_setting_is_told_exactly_where_two_runs_have_it_different(
+def test_find_differences_lists_exactly_the_differing_settings(
     settings: list[dict[str, int]],
 ) -> None:
     differences = comparison.find_differences(settings)

@@ -1,4 +1,4 @@
-"""Runs off the disk: sizes, refusals, and no half of a run whenever the removal is killed."""
+"""Deletion of runs: sizes, refusals and interrupted removals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_parts(folder: JobFolder) -> JobFolder:
     return folder
 
 
-def test_sizes_are_counted_by_part(home: Path) -> None:
+def test_sizes_are_measured_per_part(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
     sizes = delete.measure_sizes(folder)
     assert 40_000 <= sizes["checkpoints"] < 60_000
@@ -34,7 +34,7 @@ def test_sizes_are_counted_by_part(home: Path) -> None:
     assert delete.format_sizes(sizes).endswith("kB)")
 
 
-def test_a_file_of_two_names_counts_once_and_nothing_behind_a_link(home: Path) -> None:
+def test_hard_links_count_once_and_symlinks_not_at_all(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
     before = delete.measure_sizes(folder)["total"]
     os.link(folder.adapter / "weights", folder.path / "again")
@@ -42,7 +42,7 @@ def test_a_file_of_two_names_counts_once_and_nothing_behind_a_link(home: Path) -
     assert delete.measure_sizes(folder)["total"] == before
 
 
-def test_a_run_goes_whole(home: Path) -> None:
+def test_remove_deletes_the_whole_run(home: Path) -> None:
     folder, other = with_parts(make_run(home, "one")), make_run(home, "two")
     delete.remove(folder)
     assert [run.id for run in store.list_runs()] == ["two"]
@@ -50,7 +50,7 @@ def test_a_run_goes_whole(home: Path) -> None:
 
 
 @pytest.mark.parametrize("only_checkpoints", [False, True])
-def test_a_run_that_lives_stays(home: Path, only_checkpoints: bool) -> None:
+def test_active_run_is_not_deleted(home: Path, only_checkpoints: bool) -> None:
     folder = with_parts(make_run(home, "one"))
     before = sorted(folder.path.rglob("*"))
     with living(folder), pytest.raises(FtwizardError, match="not ended") as caught:
@@ -61,7 +61,7 @@ def test_a_run_that_lives_stays(home: Path, only_checkpoints: bool) -> None:
     ]
 
 
-def test_a_run_whose_own_jobs_live_stays(home: Path) -> None:
+def test_run_with_active_jobs_is_not_deleted(home: Path) -> None:
     folder = make_run(home, "one")
     job = folder.path / "jobs" / "1-merge"
     job.mkdir(parents=True)
@@ -74,17 +74,17 @@ def test_a_run_whose_own_jobs_live_stays(home: Path) -> None:
     assert not folder.path.exists()
 
 
-def test_checkpoints_alone_go_and_what_was_made_stays(home: Path) -> None:
+def test_remove_checkpoints_keeps_run_and_adapter(home: Path) -> None:
     folder = with_parts(make_run(home, "one"))
     delete.remove_checkpoints(folder)
     assert not folder.checkpoints.exists()
     assert (folder.adapter / "weights").exists()
     assert store.read_status(folder).end_reason == "finished"
     assert not list(folder.path.glob(".removed*"))
-    delete.remove_checkpoints(folder)  # of a run that has none
+    delete.remove_checkpoints(folder)  # a run without checkpoints
 
 
-def test_killed_in_the_middle_no_half_run_is_left(
+def test_interrupted_removal_leaves_no_partial_run(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = with_parts(make_run(home, "one"))
@@ -97,12 +97,12 @@ def test_killed_in_the_middle_no_half_run_is_left(
         with pytest.raises(KeyboardInterrupt):
             delete.remove(folder)
     assert store.list_runs() == []
-    assert len(list((home / "runs").iterdir())) == 1, "what is left bears a hidden name"
+    assert len(list((home / "runs").iterdir())) == 1, "the rest has a hidden name"
     delete.remove(make_run(home, "two"))
-    assert list((home / "runs").iterdir()) == [], "the next removal takes it away"
+    assert list((home / "runs").iterdir()) == [], "the next removal deletes the rest"
 
 
-def test_a_folder_that_is_a_link_goes_with_what_it_leads_to(home: Path, tmp_path: Path) -> None:
+def test_remove_deletes_a_symlinked_folder_and_its_target(home: Path, tmp_path: Path) -> None:
     folder = make_run(home, "one")
     folder.path.rename(tmp_path / "large-disk")
     folder.path.symlink_to(tmp_path / "large-disk")
@@ -111,7 +111,7 @@ def test_a_folder_that_is_a_link_goes_with_what_it_leads_to(home: Path, tmp_path
     assert list((home / "runs").iterdir()) == []
 
 
-def test_a_child_stays_readable_when_its_parent_goes(home: Path) -> None:
+def test_child_run_stays_readable_without_its_parent(home: Path) -> None:
     parent, child = make_run(home, "parent"), make_run(home, "child")
     job = json.loads(child.job.read_text())
     job["parent"] = {"id": "parent", "step": 10, "changes": {}}

@@ -1,4 +1,4 @@
-"""A run in words."""
+"""Descriptions of a run's end, parent and trained rows."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ FOLDER = JobFolder(Path("/runs/one"))
 
 
 @pytest.mark.parametrize("text", ["Set {x: 1}.", "{", "{0}", "{folder.path.__class__}", "{id"])
-def test_braces_in_what_a_command_said_mean_nothing(text: str) -> None:
+def test_braces_in_a_message_are_not_formatted(text: str) -> None:
     status = Status(state="ended", attempt=1, end_reason="crashed", message=text, hint=text)
     assert describe.describe_end(FOLDER, status) == ["✗ Run one crashed.", text, text]
 
 
 @pytest.mark.parametrize("reason", NEXT_STEP)
-def test_the_next_step_names_the_run(reason: str) -> None:
+def test_every_end_names_the_run_and_fills_placeholders(reason: str) -> None:
     end = describe.describe_end(FOLDER, Status(state="ended", attempt=1, end_reason=reason))
     assert "one" in end[0]
     assert not any("{" in line for line in end)
     assert len(end) == 2 - (not NEXT_STEP[reason])
 
 
-def test_braces_in_the_folder_s_name_mean_nothing() -> None:
+def test_braces_in_a_folder_name_are_not_formatted() -> None:
     status = Status(state="ended", attempt=1, end_reason="disk_full")
     end = describe.describe_end(JobFolder(Path("/{0}/one")), status)
     assert end[1].startswith("Free disk space for /{0}/one")
@@ -43,20 +43,20 @@ def test_braces_in_the_folder_s_name_mean_nothing() -> None:
         ("lora", None, "The newest weights (step 12) are in {}/adapter."),
     ],
 )
-def test_a_stopped_run_says_which_weights_it_keeps(
+def test_stopped_run_describes_the_weights_it_keeps(
     tmp_path: Path, method: str, loss: float | None, says: str
 ) -> None:
     folder = JobFolder(tmp_path)
     status = Status(state="ended", attempt=1, end_reason="stopped")
     assert len(describe.describe_end(folder, status)) == 2, "nothing was trained yet"
     write_json(folder.trained, {"method": method, "step": 12, "eval_loss": loss})
-    assert len(describe.describe_end(folder, status)) == 2, "they are not there"
+    assert len(describe.describe_end(folder, status)) == 2, "the weights are missing"
     folder.adapter.mkdir()
     (folder.checkpoints / "checkpoint-12").mkdir(parents=True)
     assert says.format(tmp_path) in describe.describe_end(folder, status)
 
 
-def test_a_child_names_its_parent_and_what_differs() -> None:
+def test_parent_description_lists_the_changed_settings() -> None:
     changes = {"recipe.learning_rate": (2e-4, 1e-4)}
     assert describe.describe_parent(Parent(id="one", step=40, changes=changes)) == (
         "one, from step 40: learning_rate 0.0002 → 0.0001"
@@ -67,7 +67,7 @@ def test_a_child_names_its_parent_and_what_differs() -> None:
     )
 
 
-def test_rows_that_were_given_were_trained_on_or_are_named() -> None:
+def test_trained_rows_description_counts_rows_left_out() -> None:
     counts = {"train_given": 48, "train_used": 48, "validation_given": 6, "validation_used": 6}
     assert describe.describe_trained_rows({"rows": counts}) == "all 48 rows trained on"
     training: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a view learns from a run's folder, whatever lies in it."""
+"""Follower of a run's folder: log, machine readings, damaged files and long runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def job(home: Path) -> JobFolder:
     return make_run(home, "one", steps=3)
 
 
-def test_the_end_of_a_line_longer_than_the_tail_is_shown(job: JobFolder) -> None:
+def test_log_shows_the_end_of_an_overlong_line(job: JobFolder) -> None:
     for end in ("", "\n", "\r\n"):
         job.log.write_bytes(b"before\n" + b"x" * 1_000_000 + b"end" + end.encode())
         (line,) = Follower(job).log(5)
@@ -27,19 +27,19 @@ def test_the_end_of_a_line_longer_than_the_tail_is_shown(job: JobFolder) -> None
         assert len(line) < 20_000
 
 
-def test_of_a_progress_bar_the_newest_state_is_shown(job: JobFolder) -> None:
+def test_log_shows_the_last_state_of_a_progress_bar(job: JobFolder) -> None:
     job.log.write_bytes(
         b"loading\r\n  1%|   |\r 50%|#  |\r100%|###|\nsaved\n\n\r\n12%|  |\r13%|  |\r"
     )
     assert Follower(job).log(9) == ["loading", "100%|###|", "saved", "13%|  |"]
 
 
-def test_bytes_that_are_no_text_are_replaced(job: JobFolder) -> None:
+def test_log_replaces_invalid_utf_8(job: JobFolder) -> None:
     job.log.write_bytes(b"a\xff\xfeb\n\xe2\x82")
     assert Follower(job).log(5) == ["a\ufffd\ufffdb", "\ufffd"]
 
 
-def test_readings_of_the_machine_that_are_torn_are_left_out(job: JobFolder) -> None:
+def test_torn_machine_readings_are_skipped(job: JobFolder) -> None:
     file = job.machine("here")
     file.write_bytes(b'{"t":1}\n{"t":2\n[3]\n{"t":4}\n{"t":5')
     assert Follower(job).machine() == [{"t": 1}, {"t": 4}]
@@ -47,7 +47,7 @@ def test_readings_of_the_machine_that_are_torn_are_left_out(job: JobFolder) -> N
     assert Follower(job).machine() == []
 
 
-def test_a_folder_that_is_removed_is_said_to_be_gone(job: JobFolder) -> None:
+def test_removed_folder_is_reported_as_gone(job: JobFolder) -> None:
     follower = Follower(job)
     job.events.unlink()
     assert not follower.read(1.0)
@@ -70,22 +70,20 @@ def test_a_folder_that_is_removed_is_said_to_be_gone(job: JobFolder) -> None:
         (b"\r 50%|#" * LOG_TAIL_BYTES, [" 50%|#"]),
     ],
 )
-def test_of_a_bar_in_the_log_the_last_state_is_shown(
-    home: Path, log: bytes, lines: list[str]
-) -> None:
+def test_log_lines_keep_only_the_last_bar_state(home: Path, log: bytes, lines: list[str]) -> None:
     job = make_run(home, "one")
     job.log.write_bytes(log)
     assert Follower(job).log(10) == lines
 
 
-def test_the_last_lines_of_the_log_are_shown(home: Path) -> None:
+def test_log_returns_the_last_lines(home: Path) -> None:
     job = make_run(home, "one")
     assert Follower(job).log(3) == []
     job.log.write_text("".join(f"line {number}\r\n" for number in range(9)))
     assert Follower(job).log(2) == ["line 7", "line 8"]
 
 
-def test_damaged_files_say_nothing(job: JobFolder) -> None:
+def test_run_with_damaged_files_is_lost(job: JobFolder) -> None:
     for damage in (b"", b"{", b'{"state":"\xff"}', b"\0" * 100, b"[]", b"null", b"1"):
         for file in (job.state, job.result, job.events):
             file.write_bytes(damage)
@@ -95,7 +93,7 @@ def test_damaged_files_say_nothing(job: JobFolder) -> None:
         assert store.read_result(job) == {}
 
 
-def test_a_long_run_is_shown_by_a_sample_until_it_is_read(
+def test_long_run_shows_a_sample_until_fully_read(
     job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 5_000

@@ -1,4 +1,4 @@
-"""Curves of runs and of files from elsewhere, and the command that judges them."""
+"""Loss curves from runs and log files, and the command that diagnoses them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def same(result: Curve, curve: Curve) -> bool:
     return list(result.train) == list(curve.train) and list(result.evals) == list(curve.evals)
 
 
-def test_a_trainers_state(tmp_path: Path, curve: Curve) -> None:
+def test_from_file_reads_a_trainer_state(tmp_path: Path, curve: Curve) -> None:
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": log_history(curve), "max_steps": 600}))
     result = loss_curves.from_file(file)
@@ -53,7 +53,7 @@ def test_a_trainers_state(tmp_path: Path, curve: Curve) -> None:
     assert len(result.learning_rate) == len(result.grad_norm) == len(curve.train)
 
 
-def test_a_trainers_state_with_a_loss_that_is_no_number(tmp_path: Path) -> None:
+def test_trainer_state_with_nan_loss_is_diagnosed_as_nan(tmp_path: Path) -> None:
     rows = [{"step": k, "loss": math.nan if k > 5 else 1.0} for k in range(1, 9)]
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": rows}))
@@ -61,7 +61,7 @@ def test_a_trainers_state_with_a_loss_that_is_no_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_the_result_file_of_an_openai_job(tmp_path: Path, curve: Curve, encoded: bool) -> None:
+def test_from_file_reads_an_openai_result_file(tmp_path: Path, curve: Curve, encoded: bool) -> None:
     evals = dict(curve.evals)
     lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
     lines += [
@@ -76,9 +76,7 @@ def test_the_result_file_of_an_openai_job(tmp_path: Path, curve: Curve, encoded:
     assert len(result.scores["valid_mean_token_accuracy"]) == len(curve.evals)
 
 
-def test_a_result_file_filled_with_minus_one_is_read_as_without(
-    tmp_path: Path, curve: Curve
-) -> None:
+def test_minus_one_in_a_result_file_means_missing(tmp_path: Path, curve: Curve) -> None:
     evals = dict(curve.evals)
     lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
     lines += [
@@ -92,12 +90,12 @@ def test_a_result_file_filled_with_minus_one_is_read_as_without(
     assert len(result.scores["valid_mean_token_accuracy"]) == len(curve.evals)
     file.write_text("step,loss,eval_loss\n1,0.5,-1.0\n2,-1.0,-1.2\n")
     result = loss_curves.from_file(file)
-    assert (len(result.train), len(result.evals)) == (2, 2), "a loss of another kind may be -1"
+    assert (len(result.train), len(result.evals)) == (2, 2), "other losses may be -1"
 
 
-@pytest.mark.parametrize(("every", "is_judged"), [(100, True), (600, False)])
-def test_a_result_file_is_judged_by_all_its_validation_rows(
-    tmp_path: Path, curve: Curve, every: int, is_judged: bool
+@pytest.mark.parametrize(("every", "uses_full_loss"), [(100, True), (600, False)])
+def test_full_validation_loss_replaces_the_batch_loss(
+    tmp_path: Path, curve: Curve, every: int, uses_full_loss: bool
 ) -> None:
     lines = ["step,train_loss,valid_loss,valid_accuracy,full_valid_loss"]
     lines += [
@@ -107,15 +105,17 @@ def test_a_result_file_is_judged_by_all_its_validation_rows(
     file = tmp_path / "result.csv"
     file.write_text("\n".join(lines))
     result = loss_curves.from_file(file)
-    assert len(result.evals) == (6 if is_judged else len(curve.train)), "one point is no series"
-    assert ("valid_accuracy" in result.scores) != is_judged, "it is of one batch as well"
+    assert len(result.evals) == (6 if uses_full_loss else len(curve.train)), (
+        "one point is not a series"
+    )
+    assert ("valid_accuracy" in result.scores) != uses_full_loss, "it is also from one batch only"
     verdict = diagnose(result)
-    assert (verdict.pattern == "overfit") == is_judged
-    assert (verdict.best_step == 100) == is_judged
+    assert (verdict.pattern == "overfit") == uses_full_loss
+    assert (verdict.best_step == 100) == uses_full_loss
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_several_validation_sets_are_read_as_their_mean(
+def test_several_validation_sets_are_averaged(
     tmp_path: Path, curve: Curve, home: Path, apart: bool
 ) -> None:
     rows: list[dict[str, Any]] = [{"step": step, "loss": loss} for step, loss in curve.train]
@@ -133,13 +133,13 @@ def test_several_validation_sets_are_read_as_their_mean(
     assert "20 validation losses (each the mean of a, b)" in ok("diagnose", file)
 
 
-def test_a_part_of_a_loss_is_no_validation_set(curve: Curve) -> None:
+def test_loss_component_is_not_a_validation_set(curve: Curve) -> None:
     rows = [{"step": step, "eval_loss": loss, "eval_nll_loss": 9.0} for step, loss in curve.evals]
     result = loss_curves.from_rows(rows)
     assert list(result.evals) == list(curve.evals) and not result.eval_sets
 
 
-@pytest.mark.parametrize("between", [",", "\t", ";"])
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
 @pytest.mark.parametrize(
     "names",
     [
@@ -148,19 +148,19 @@ def test_a_part_of_a_loss_is_no_validation_set(curve: Curve) -> None:
         ("STEP", " Loss", "Eval Loss "),
     ],
 )
-def test_columns_of_any_usual_name_and_separator(
-    tmp_path: Path, curve: Curve, between: str, names: tuple[str, ...]
+def test_csv_accepts_common_column_names_and_separators(
+    tmp_path: Path, curve: Curve, separator: str, names: tuple[str, ...]
 ) -> None:
     evals = dict(curve.evals)
     lines = [(str(step), str(loss), str(evals.get(step, ""))) for step, loss in curve.train]
     file = tmp_path / "log.csv"
-    text = "\n".join(between.join(line) for line in [names, *lines])
-    for written in (text, text.replace(".", ",") if between == ";" else text):
+    text = "\n".join(separator.join(line) for line in [names, *lines])
+    for written in (text, text.replace(".", ",") if separator == ";" else text):
         file.write_text(written)
         assert same(loss_curves.from_file(file), curve)
 
 
-def test_the_lists_that_keras_keeps(tmp_path: Path) -> None:
+def test_from_file_reads_a_keras_history(tmp_path: Path) -> None:
     file = tmp_path / "history.json"
     file.write_text(json.dumps({"loss": [2, 1.5, 1.1], "val_loss": [1.8, 1.5, 1.4], "lr": []}))
     result = loss_curves.from_file(file)
@@ -168,11 +168,11 @@ def test_the_lists_that_keras_keeps(tmp_path: Path) -> None:
     assert list(result.evals) == [(1, 1.8), (2, 1.5), (3, 1.4)]
     file.write_text(json.dumps({"step": 7, "loss": 1.5, "tags": ["a", "b"]}))
     assert list(loss_curves.from_file(file).train) == [(7, 1.5)], (
-        "lists of other things are no columns"
+        "lists of other values are not columns"
     )
 
 
-def test_one_column_is_enough(tmp_path: Path) -> None:
+def test_loss_column_alone_is_enough(tmp_path: Path) -> None:
     file = tmp_path / "log.csv"
     file.write_text("loss\n2\n1.5\n")
     assert list(loss_curves.from_file(file).train) == [(1, 2.0), (2, 1.5)]
@@ -184,16 +184,14 @@ def test_one_column_is_enough(tmp_path: Path) -> None:
      '{"cost": [1, 2], "perplexity": [2, 3]}', '[{"cost": 1}, {"perplexity": 2}]',
      '{"cost": 1}\n{"perplexity": 2}\n'],
 )  # fmt: skip
-def test_where_no_column_is_a_loss_those_that_are_there_are_named(
-    tmp_path: Path, content: str
-) -> None:
+def test_error_lists_columns_when_none_is_a_loss(tmp_path: Path, content: str) -> None:
     file = tmp_path / "what"
     file.write_text(content)
     with pytest.raises(FtwizardError, match=r"curve\. Its columns: cost, perplexity\."):
         loss_curves.from_file(file)
 
 
-def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
+def test_from_file_reads_json_lines_and_pairs(tmp_path: Path, curve: Curve) -> None:
     lines = tmp_path / "log.jsonl"
     lines.write_text("\n".join(json.dumps(row) for row in log_history(curve)[:-1]))
     assert same(loss_curves.from_file(lines), curve)
@@ -202,7 +200,7 @@ def test_lines_of_json_and_pairs(tmp_path: Path, curve: Curve) -> None:
     assert same(loss_curves.from_file(pairs), curve)
 
 
-def test_steps_that_are_none_are_left_out(tmp_path: Path) -> None:
+def test_invalid_steps_are_skipped(tmp_path: Path) -> None:
     file = tmp_path / "pairs.json"
     points: list[list[Any]] = [[step, 2 - step / 40] for step in range(1, 40)]
     wrong: list[list[Any]] = [["nan", 1.0], ["inf", 1.0], [1e300, 1.0], ["x", 1.0], [None, 1.0]]
@@ -214,7 +212,7 @@ def test_steps_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert loss_curves.from_file(file).total_steps is None
 
 
-def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
+def test_logged_rewards_mark_a_reinforcement_run(tmp_path: Path) -> None:
     rows = [{"step": k, "loss": 0.0, "reward": k / 10, "kl": 0.01} for k in range(1, 30)]
     file = tmp_path / "log.json"
     file.write_text(json.dumps(rows))
@@ -226,7 +224,7 @@ def test_a_reinforcement_run_is_told_by_what_it_logs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"hello", b"{}", b"[1, 2]", b"a,b\n1,2\n", b"\x00\xff" * 50, b'{"train": 3}']
 )
-def test_what_holds_no_curve_is_said(tmp_path: Path, content: bytes) -> None:
+def test_file_without_a_loss_curve_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "what"
     file.write_bytes(content)
     with pytest.raises(FtwizardError, match="contains no loss curve") as error:
@@ -234,7 +232,7 @@ def test_what_holds_no_curve_is_said(tmp_path: Path, content: bytes) -> None:
     assert "trainer_state.json" in error.value.hint
 
 
-def test_a_runs_curve_knows_what_is_on_disk(home: Path) -> None:
+def test_run_curve_lists_checkpoints_on_disk(home: Path) -> None:
     folder = make_run(home, "some", steps=6)
     read = read_progress(folder)
     assert loss_curves.from_progress(read).checkpoints == sorted(read.checkpoints)
@@ -246,9 +244,7 @@ def test_a_runs_curve_knows_what_is_on_disk(home: Path) -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [32_000, "32000", None])
-def test_a_runs_curve_knows_among_how_many_tokens_its_model_chose(
-    tmp_path: Path, vocabulary: Any
-) -> None:
+def test_run_curve_uses_the_logged_vocabulary_size(tmp_path: Path, vocabulary: Any) -> None:
     folder = JobFolder(tmp_path)
     events = EventWriter(folder.events, 1)
     events.write(
@@ -268,7 +264,7 @@ def test_a_runs_curve_knows_among_how_many_tokens_its_model_chose(
 
 
 @pytest.mark.parametrize("file", sorted(GALLERY.glob("*.json")), ids=lambda file: file.stem)
-def test_the_faults_of_a_public_gallery(file: Path) -> None:
+def test_gallery_curves_get_their_labeled_pattern(file: Path) -> None:
     document = json.loads(file.read_text())
     verdict = diagnose(loss_curves.from_file(file))
     assert verdict.pattern in (document["label"], *document["also_acceptable"])
@@ -279,7 +275,7 @@ def test_the_faults_of_a_public_gallery(file: Path) -> None:
 # ------------------------------------------------------------------ the command
 
 
-def test_the_command_on_a_file(tmp_path: Path, curve: Curve, home: Path) -> None:
+def test_diagnose_reports_a_file_as_json_and_text(tmp_path: Path, curve: Curve, home: Path) -> None:
     file = tmp_path / "trainer_state.json"
     file.write_text(json.dumps({"log_history": log_history(curve)}))
     document = as_json("diagnose", file)
@@ -293,7 +289,7 @@ def test_the_command_on_a_file(tmp_path: Path, curve: Curve, home: Path) -> None
     assert text.startswith("! overfitting (") and "→ Stop now and keep the best" in text
 
 
-def test_the_command_on_nothing_and_on_a_folder(tmp_path: Path, home: Path) -> None:
+def test_diagnose_rejects_a_folder_and_a_missing_file(tmp_path: Path, home: Path) -> None:
     for name, words in ((tmp_path, "is a folder"), (tmp_path / "nope.json", "There is no run")):
         done = run("diagnose", name)
         assert done.returncode == 1 and words in done.stderr

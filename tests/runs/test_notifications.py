@@ -1,4 +1,4 @@
-"""What a terminal is told while one watches: once each, nothing old, and no word is obeyed."""
+"""Terminal notifications: new events, once each, in safe escape sequences."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ def finding(message: str, severity: str = "warning", attempt: int = 1) -> dict[s
             "message": message}  # fmt: skip
 
 
-def test_what_was_there_when_the_view_came_is_not_told() -> None:
+def test_findings_and_ends_before_the_first_look_are_skipped() -> None:
     progress = Progress()
     progress.feed([finding("old")])
-    noticer = NotificationTracker("one")
-    assert noticer.get_news(ENDED, progress) == []
-    assert noticer.get_news(ENDED, progress) == []
+    tracker = NotificationTracker("one")
+    assert tracker.get_news(ENDED, progress) == []
+    assert tracker.get_news(ENDED, progress) == []
 
 
-def test_each_new_thing_is_told_once() -> None:
-    progress, noticer = Progress(), NotificationTracker("one")
-    noticer.get_news(RUNNING, progress)
+def test_new_findings_and_ends_are_notified_once() -> None:
+    progress, tracker = Progress(), NotificationTracker("one")
+    tracker.get_news(RUNNING, progress)
     progress.feed([finding("one"), finding("of no weight", "info")])
-    assert [n.message for n in noticer.get_news(RUNNING, progress)] == ["one"]
-    assert noticer.get_news(RUNNING, progress) == []
+    assert [n.message for n in tracker.get_news(RUNNING, progress)] == ["one"]
+    assert tracker.get_news(RUNNING, progress) == []
     progress.feed([finding("two", "error")])
-    news = noticer.get_news(ENDED, progress)
+    news = tracker.get_news(ENDED, progress)
     assert [n.message for n in news] == ["two", "Run one finished."]
-    assert noticer.get_news(ENDED, progress) == []
+    assert tracker.get_news(ENDED, progress) == []
 
 
-def test_a_resumed_run_is_told_of_again() -> None:
-    progress, noticer = Progress(), NotificationTracker("one")
+def test_resumed_attempt_is_notified_again() -> None:
+    progress, tracker = Progress(), NotificationTracker("one")
     progress.feed([finding("first attempt")])
-    noticer.get_news(ENDED, progress)
+    tracker.get_news(ENDED, progress)
     progress.feed([finding("second attempt", attempt=2)])
     again = Status(state="ended", attempt=2, end_reason="crashed")
-    messages = [n.message for n in noticer.get_news(again, progress)]
+    messages = [n.message for n in tracker.get_news(again, progress)]
     assert messages == ["second attempt", "Run one crashed."]
 
 
@@ -64,11 +64,11 @@ def test_a_resumed_run_is_told_of_again() -> None:
         ({}, "\a"),
     ],
 )
-def test_each_terminal_is_told_as_it_can_hear(environment: dict[str, str], sent: str) -> None:
+def test_escape_sequence_depends_on_the_terminal(environment: dict[str, str], sent: str) -> None:
     assert format_sequences([Notification("a;b", "m")], environment) == sent
 
 
-def test_without_news_nothing_is_sent_and_for_two_one_bell() -> None:
+def test_no_news_sends_nothing_and_two_send_one_bell() -> None:
     assert format_sequences([], {"TERM": "xterm"}) == ""
     assert (
         format_sequences([Notification("a", "m"), Notification("a", "n")], {"TERM": "linux"})
@@ -77,11 +77,11 @@ def test_without_news_nothing_is_sent_and_for_two_one_bell() -> None:
 
 
 @given(st.text())
-def test_no_word_of_a_run_ends_the_sequence_early(text: str) -> None:
-    progress, noticer = Progress(), NotificationTracker("one")
-    noticer.get_news(RUNNING, progress)
+def test_finding_text_cannot_end_the_sequence_early(text: str) -> None:
+    progress, tracker = Progress(), NotificationTracker("one")
+    tracker.get_news(RUNNING, progress)
     progress.feed([finding(text)])
-    (new,) = noticer.get_news(RUNNING, progress)
+    (new,) = tracker.get_news(RUNNING, progress)
     sent = format_sequences([new], {"TERM": "xterm"})
     assert sent.startswith("\a\x1b]9;")
     assert sent.endswith("\a")

@@ -1,4 +1,4 @@
-"""Predicted against actual: what is recorded, how far off it was, and files that anybody wrote."""
+"""Predicted and actual figures of runs: records, errors and damaged files."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def training(t: float, attempt: int = 1) -> dict[str, Any]:
     return event("phase", t, attempt, phase="training", step=0, total=9)
 
 
-def test_the_error_is_of_what_came() -> None:
-    came = prediction.compare_prediction(
+def test_error_is_relative_to_the_actual_value() -> None:
+    comparison = prediction.compare_prediction(
         RunFigures(seconds=figure(60), disk=figure(0.5), peak_memory=figure(9)),
         RunFigures(seconds=figure(50), disk=figure(1), tokens_per_s=figure(7)),
     )
-    assert came.error == {
+    assert comparison.error == {
         "seconds": 0.2, "disk": -0.5, "peak_memory": None, "tokens_per_s": None, "cost": None
     }  # fmt: skip
 
 
-def test_a_training_that_ended_early_is_held_against_its_share_of_the_time() -> None:
+def test_early_end_scales_predicted_time_and_cost() -> None:
     predicted = RunFigures(seconds=figure(100), disk=figure(8), cost=figure(4))
-    took = RunFigures(seconds=figure(50), disk=figure(8), cost=figure(2))
-    came = prediction.compare_prediction(predicted, took, share=0.5)
-    assert came.error["seconds"] == came.error["disk"] == came.error["cost"] == 0
-    assert came.predicted.seconds == predicted.seconds, "what was said stays as it was said"
+    measured = RunFigures(seconds=figure(50), disk=figure(8), cost=figure(2))
+    comparison = prediction.compare_prediction(predicted, measured, share=0.5)
+    assert comparison.error["seconds"] == comparison.error["disk"] == comparison.error["cost"] == 0
+    assert comparison.predicted.seconds == predicted.seconds, "the recorded prediction is unchanged"
 
 
-def test_the_first_word_counts(tmp_path: Path) -> None:
+def test_first_recorded_prediction_is_kept(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     assert prediction.read_prediction(folder) is None
     prediction.record_prediction(folder, RunFigures(seconds=figure(10, low=5, high=20)))
@@ -61,11 +61,11 @@ def test_the_first_word_counts(tmp_path: Path) -> None:
     assert result and result.seconds == figure(10, low=5, high=20)
 
 
-def test_the_time_of_a_run_is_that_of_all_its_attempts_and_of_nothing_between() -> None:
+def test_training_time_sums_attempts_without_the_gaps() -> None:
     assert measure.training_seconds([]) == 0
     assert measure.training_seconds([
         event("phase", 0, phase="loading"),
-        event("log", 1, step=1),  # of a file whose beginning is lost
+        event("log", 1, step=1),  # from a file whose start was lost
         training(10),
         event("log", 14, step=1),
         event("eval", 15, step=1),
@@ -78,7 +78,7 @@ def test_the_time_of_a_run_is_that_of_all_its_attempts_and_of_nothing_between() 
     ]) == 10  # fmt: skip
 
 
-def test_what_came_is_the_most_over_all_attempts_and_what_lies_there(tmp_path: Path) -> None:
+def test_measured_run_reports_peaks_over_all_attempts(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
     (folder.checkpoints / "checkpoint-2" / "weights").write_bytes(b"x" * 3000)
@@ -95,18 +95,18 @@ def test_what_came_is_the_most_over_all_attempts_and_what_lies_there(tmp_path: P
         "peak_memory": 950, "seconds": 20, "tokens_per_s": 20, "disk": 4000,
     }  # fmt: skip
     assert run.peak_memory and "resident" in run.peak_memory.source
-    assert run.cost is None, "nobody said what an hour costs"
+    assert run.cost is None, "no hourly price is set"
     hour = machine_rate.parse_typed_price("3.60")
     priced = measure.measure_run(folder, 400, hour)
     assert priced.cost and (priced.cost.value, priced.cost.unit) == (0.02, "USD")
     later = measure.measure_run(folder, 400, hour, now=40.0)
-    assert later.cost and later.cost.value == 0.03, "what follows the training costs as well"
+    assert later.cost and later.cost.value == 0.03, "time after the training counts too"
     (folder.adapter / "weights").unlink()
     smaller = measure.measure_run(folder, tokens=400)
-    assert smaller.disk and smaller.disk.value == 3500, "what was there while it trained"
+    assert smaller.disk and smaller.disk.value == 3500, "disk use during the training"
 
 
-def test_a_run_without_steps_has_neither_time_nor_memory(tmp_path: Path) -> None:
+def test_run_without_steps_has_no_time_or_memory(tmp_path: Path) -> None:
     run = measure.measure_run(JobFolder(tmp_path), tokens=0)
     assert run.seconds is run.tokens_per_s is run.peak_memory is None
 
@@ -129,27 +129,27 @@ _expected = st.dictionaries(st.sampled_from(NAMES), _figure | _junk)
         _expected | _junk | st.dictionaries(st.sampled_from(NAMES), st.floats(-1, 9)),
     )
 )
-def test_whatever_a_result_holds_it_is_shown_or_left_out(result: dict[str, Any]) -> None:
-    came = prediction.from_result(result)
-    if came:
-        describe.describe_prediction(came)
-        json.loads(msgspec.json.encode(came))
+def test_any_stored_result_is_described_or_ignored(result: dict[str, Any]) -> None:
+    comparison = prediction.from_result(result)
+    if comparison:
+        describe.describe_prediction(comparison)
+        json.loads(msgspec.json.encode(comparison))
         for name in NAMES:
-            for item in (getattr(came.predicted, name), getattr(came.actual, name)):
+            for item in (getattr(comparison.predicted, name), getattr(comparison.actual, name)):
                 assert item is None or math.isfinite(item.value)
 
 
-def test_a_line_says_both_and_how_far_off() -> None:
-    came = prediction.compare_prediction(
+def test_description_gives_actual_predicted_and_error() -> None:
+    comparison = prediction.compare_prediction(
         RunFigures(seconds=figure(70, low=60, high=180), peak_memory=figure(2e9, "bytes")),
         RunFigures(seconds=figure(100), peak_memory=figure(2e9, "bytes"), disk=figure(5, "bytes")),
     )
-    assert describe.describe_prediction(came) == [
+    assert describe.describe_prediction(comparison) == [
         ("training", "1 min 40 s (predicted 1 min – 3 min, 30% too low)"),
         ("memory", "2.0 GB (predicted 2.0 GB, exact)"),
         ("cost", describe.COST_UNKNOWN),
     ]
-    alone = prediction.compare_prediction(RunFigures(), came.actual)
+    alone = prediction.compare_prediction(RunFigures(), comparison.actual)
     assert describe.describe_prediction(alone)[:2] == [
         ("training", "1 min 40 s"),
         ("memory", "2.0 GB"),
@@ -167,7 +167,7 @@ def test_a_line_says_both_and_how_far_off() -> None:
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", '{"seconds": 3}', '{"seconds": {"value": 1e999}}']
 )
-def test_a_damaged_prediction_is_none(damage: str, home: Path) -> None:
+def test_damaged_prediction_is_ignored(damage: str, home: Path) -> None:
     folder = JobFolder(home / "runs" / "one")
     folder.path.mkdir(parents=True)
     folder.job.write_text("{}")

@@ -1,4 +1,4 @@
-"""What events add up to, also when a resumed attempt replays steps."""
+"""Progress of a run from its events, including resumed attempts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def steps(first: int, last: int, attempt: int = 1, loss: float = 1.0) -> list[di
     ]
 
 
-def test_speed_and_time_left() -> None:
+def test_progress_computes_speed_and_time_left() -> None:
     progress = Progress()
     progress.feed([event("phase", 0, phase="training", step=0, total=30), *steps(1, 10)])
     assert (progress.step, progress.total_steps, progress.phase) == (10, 30, "training")
@@ -39,7 +39,7 @@ def test_speed_and_time_left() -> None:
     assert progress.eta_s == 20
 
 
-def test_a_resumed_attempt_takes_back_what_it_replays() -> None:
+def test_resumed_attempt_discards_the_steps_it_replays() -> None:
     progress = Progress()
     progress.feed([
         event("phase", 0, phase="training", step=0, total=30),
@@ -52,11 +52,11 @@ def test_a_resumed_attempt_takes_back_what_it_replays() -> None:
     losses = dict(progress.losses.points(0, 100))
     assert list(losses) == list(range(1, 13))
     assert (losses[10], losses[11], progress.loss) == (2.0, 3.0, 3.0)
-    assert progress.best_step is None, "step 14 has not happened any more"
+    assert progress.best_step is None, "step 14 was discarded"
     assert list(progress.checkpoints) == [10]
 
 
-def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
+def test_resumed_attempt_discards_later_samples_and_highest_loss_rows() -> None:
     def log_step(step: int, attempt: int = 1) -> list[dict[str, Any]]:
         return [
             event("rows", step + 0.1, attempt, step=step, rows=[{"row": step}, 3]),
@@ -80,7 +80,7 @@ def test_samples_and_hardest_rows_are_those_of_the_run_as_it_is_now() -> None:
     assert [e["answer"] for e in progress.samples[1]] == ["1 at 0, attempt 1", "1 at 10, attempt 2"]
 
 
-def test_answered_samples_end_their_phase() -> None:
+def test_sample_event_ends_the_samples_phase() -> None:
     progress = Progress()
     progress.feed([
         event("phase", 1, phase="training", step=0, total=9),
@@ -91,7 +91,7 @@ def test_answered_samples_end_their_phase() -> None:
     assert (progress.phase, progress.detail) == ("training", None)
 
 
-def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
+def test_samples_of_a_long_run_are_limited_keeping_the_first() -> None:
     progress = Progress()
     progress.feed([
         event("sample", s, step=s, index=i, answer="a") for s in range(600) for i in range(0, 200, 2)
@@ -107,7 +107,7 @@ def test_samples_of_a_long_run_are_bounded_and_the_first_is_kept() -> None:
     assert progress.highest_loss_rows is None and -1 not in progress.samples
 
 
-def test_the_best_is_the_first_of_equals_and_never_nan() -> None:
+def test_best_step_is_the_first_of_equals_and_never_nan() -> None:
     progress = Progress()
     progress.feed([
         event("eval", 1, step=1, eval_loss="nan"),
@@ -119,7 +119,7 @@ def test_the_best_is_the_first_of_equals_and_never_nan() -> None:
     assert progress.eval_loss == math.inf
 
 
-def test_an_evaluation_ends_its_phase() -> None:
+def test_eval_event_ends_the_evaluation_phase() -> None:
     progress = Progress()
     progress.feed([
         event("phase", 1, phase="training", step=0, total=9),
@@ -130,7 +130,7 @@ def test_an_evaluation_ends_its_phase() -> None:
     assert (progress.phase, progress.done) == ("training", None)
 
 
-def test_a_stop_gets_time_for_a_long_step_and_a_slow_save() -> None:
+def test_stop_grace_covers_a_long_step_and_slow_save() -> None:
     progress = Progress()
     assert progress.stop_grace_s == 30
     progress.feed([
@@ -141,13 +141,13 @@ def test_a_stop_gets_time_for_a_long_step_and_a_slow_save() -> None:
     assert progress.stop_grace_s == 160
 
 
-def test_unknown_kinds_are_skipped() -> None:
+def test_unknown_kinds_and_invalid_logs_are_skipped() -> None:
     progress = Progress()
     progress.feed([event("new", 1, step=3), event("log", 2, step="x"), event("log", 3)])
     assert not progress.losses
 
 
-_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)  # no line holds a lone one
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)  # no line has lone surrogates
 _junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | _text
     | st.sampled_from(["nan", "inf", "-inf", 10**400, -(10**400), 2**53, 1e308, 5e-324]),
@@ -174,8 +174,8 @@ _events = st.builds(
 )
 
 
-def seen_by_every_view(progress: Progress) -> None:
-    """Draw it as status, watch and the monitor do."""
+def render_every_view(progress: Progress) -> None:
+    """Render progress as status, watch and the monitor do."""
     folder = JobFolder(locations.runs_folder() / "x")
     status = Status(state="running", attempt=1)
     msgspec.json.encode(store.make_status(folder, status, progress))
@@ -197,11 +197,11 @@ def seen_by_every_view(progress: Progress) -> None:
     event("phase", 0, phase="training", total=2**53 - 1),
     event("log", 0, step=1), event("log", 2e11, step=2, tokens=1e308),
 ])  # fmt: skip
-def test_no_event_whatever_it_holds_ends_a_view(events: list[dict[str, Any]]) -> None:
+def test_every_view_renders_any_event(events: list[dict[str, Any]]) -> None:
     progress = Progress()
     for event in events:
         progress.feed([event])
-        seen_by_every_view(progress)
+        render_every_view(progress)
     for whole in (progress.step, progress.total_steps, progress.attempt, progress.best_step):
         assert whole is None or type(whole) is int
     for figure in (progress.epoch, progress.done, progress.total, progress.updated):
@@ -210,7 +210,7 @@ def test_no_event_whatever_it_holds_ends_a_view(events: list[dict[str, Any]]) ->
         assert words_ is None or type(words_) is str
 
 
-def test_a_bad_field_does_not_cost_the_others() -> None:
+def test_invalid_field_does_not_drop_the_others() -> None:
     progress = Progress()
     progress.feed([
         event("phase", 0, phase="training", step=0, total=30),
@@ -225,6 +225,6 @@ def test_a_bad_field_does_not_cost_the_others() -> None:
     )
 
 
-def test_ids_are_made_of_safe_letters() -> None:
+def test_run_ids_contain_only_safe_characters() -> None:
     assert make_id("Mein Plän!").startswith("Mein-Pl-n-")
     assert make_id("...").startswith("run-")

@@ -1,4 +1,4 @@
-"""Runs are found by any word of theirs, by conditions, and a search that finds none says why."""
+"""Search for runs by words and conditions, and explanations of empty results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def facts(home: Path) -> RunFields:
         "tickets state:finished rate>1e-4",
     ],
 )  # fmt: skip
-def test_it_is_found(facts: RunFields, words: str) -> None:
+def test_search_matches_the_run(facts: RunFields, words: str) -> None:
     assert matches_all(parse(words.split()), facts)
 
 
@@ -50,11 +50,11 @@ def test_it_is_found(facts: RunFields, words: str) -> None:
         "/data/other.jsonl",
     ],
 )  # fmt: skip
-def test_it_is_not_found(facts: RunFields, words: str) -> None:
+def test_search_does_not_match_the_run(facts: RunFields, words: str) -> None:
     assert not matches_all(parse(words.split()), facts)
 
 
-def test_failed_is_what_nobody_asked_for(home: Path) -> None:
+def test_failed_matches_only_ends_that_were_not_requested(home: Path) -> None:
     result = {}
     for reason in ("crashed", "stopped", "out_of_memory", "killed", "finished"):
         status = store.read_status(make_run(home, reason, end_reason=reason))
@@ -62,7 +62,7 @@ def test_failed_is_what_nobody_asked_for(home: Path) -> None:
     assert [name for name, failed in result.items() if failed] == ["crashed", "out_of_memory"]
 
 
-def test_a_living_run(home: Path) -> None:
+def test_active_run_matches_running_and_living(home: Path) -> None:
     folder = make_run(home, "one")
     folder.events.unlink()
     with living(folder):
@@ -79,14 +79,14 @@ def test_a_living_run(home: Path) -> None:
         ("zzzz:1", "Examples:"),
     ],
 )
-def test_what_cannot_be_searched_by_is_said(words: str, says: str) -> None:
+def test_invalid_search_term_error_suggests_a_fix(words: str, says: str) -> None:
     with pytest.raises(FtwizardError) as caught:
         parse([words])
     assert says in f"{caught.value.message} {caught.value.hint}"
     assert caught.value.exit_code == 2
 
 
-def test_a_search_that_finds_nothing_says_which_word_it_is(facts: RunFields) -> None:
+def test_empty_result_names_the_term_to_drop(facts: RunFields) -> None:
     other = RunFields("other", ["ended", "finished"], {"model.name": "llama"})
     terms = parse(["qwen", "rate>1"])
     message, hint = search.explain_no_match(terms, [facts, other])
@@ -94,11 +94,11 @@ def test_a_search_that_finds_nothing_says_which_word_it_is(facts: RunFields) -> 
     assert hint == "Without “rate>1”, 1 run matches."
 
 
-def test_a_slip_in_an_id_is_told(facts: RunFields) -> None:
+def test_misspelled_id_is_corrected_in_the_hint(facts: RunFields) -> None:
     assert "tickets-1124" in search.explain_no_match(parse(["tickest-1124"]), [facts])[1]
 
 
-def test_a_plan_that_cannot_be_read_hides_no_run(home: Path) -> None:
+def test_run_with_an_unreadable_plan_still_matches(home: Path) -> None:
     folder = make_run(home, "one")
     folder.plan.write_bytes(b"\xff: [")
     assert read_settings(folder) == {}
@@ -113,7 +113,7 @@ STATUS = RunStatus(
 
 
 @given(st.lists(st.text(max_size=20), max_size=4))
-def test_whatever_is_typed_there_is_an_answer(texts: list[str]) -> None:
+def test_any_search_text_matches_or_is_explained(texts: list[str]) -> None:
     try:
         terms = parse(texts)
     except FtwizardError:

@@ -1,4 +1,4 @@
-"""Runs are listed whatever lies beside them, and whatever happens to them meanwhile."""
+"""Lists of runs among other files, unreadable runs and runs removed meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listed() -> list[str]:
     return [folder.id for folder in store.list_runs()]
 
 
-def test_runs_are_listed_by_age_and_nothing_else_is(home: Path) -> None:
+def test_list_runs_sorts_by_age_and_skips_other_files(home: Path) -> None:
     for name, age in (("b", 0.0), ("a", 0.0), ("old", 9.0)):
         make(home, name, age=age)
     root = home / "runs"
@@ -36,33 +36,29 @@ def test_runs_are_listed_by_age_and_nothing_else_is(home: Path) -> None:
     assert listed() == ["old", "a", "b"]
 
 
-def test_a_run_that_may_not_be_looked_at_is_left_out(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Root may look at everything, so the refusal is made up."""
+def test_run_without_permission_is_skipped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate the error, because root may read everything."""
     for name in ("closed", "open"):
         make(home, name)
-    look = Path.stat
+    real_stat = Path.stat
 
     def refuse(path: Path, **more: Any) -> os.stat_result:
         if "closed" in path.parts:
             raise PermissionError(13, "Permission denied", str(path))
-        return look(path, **more)
+        return real_stat(path, **more)
 
     monkeypatch.setattr(Path, "stat", refuse)
     assert listed() == ["open"]
     assert store.find("open").id == "open"
 
 
-def test_a_run_that_is_removed_meanwhile_is_left_out(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_removed_during_listing_is_skipped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("gone", "here"):
         make(home, name)
-    look = Path.stat
+    real_stat = Path.stat
 
     def remove(path: Path, **more: Any) -> os.stat_result:
-        result = look(path, **more)
+        result = real_stat(path, **more)
         if "gone" in path.parts:
             shutil.rmtree(home / "runs" / "gone", ignore_errors=True)
         return result
@@ -73,7 +69,7 @@ def test_a_run_that_is_removed_meanwhile_is_left_out(
     assert [status.id for status in store.iterate_records()] == ["here"]
 
 
-def test_a_run_that_cannot_be_read_does_not_hide_the_others(home: Path) -> None:
+def test_unreadable_run_does_not_hide_the_others(home: Path) -> None:
     make(home, "broken")
     (home / "runs" / "broken" / "events.jsonl").mkdir()
     make(home, "well")

@@ -1,4 +1,4 @@
-"""The events of a real training, torn at every byte: every view tells what is whole, none fails."""
+"""Events of a real training, torn at every byte, in every view."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ GARBAGE = {
 
 @pytest.fixture
 def run(home: Path) -> JobFolder:
-    """Make a run that was lost: what it says of its end is in its events alone."""
+    """Make a lost run: only its events contain its end reason."""
     folder = make_run(home, "torn")
     write_json(folder.state, State(state="running", attempt=1, started=1795599691.0))
     return folder
 
 
-def shortly(folder: JobFolder) -> dict[str, Any]:
-    """Return what ``status`` makes of a run."""
+def read_brief_status(folder: JobFolder) -> dict[str, Any]:
+    """Return the fields of a run's status that every tear is checked for."""
     status = store.read_status(folder)
     return {name: getattr(status, name) for name in ("step", "loss", "eval_loss", "end_reason")}
 
 
 def summarize(folder: JobFolder) -> dict[str, Any]:
-    """Return what each reader makes of a run, which must be the same."""
+    """Return the summary of a run, after a check that all readers agree."""
     progress = read_progress(folder)
     status = store.read_status(folder)
     record = store.read_record(folder)
@@ -69,8 +69,8 @@ def summarize(folder: JobFolder) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def expected(whole: list[bytes], *, said_its_last: bool) -> dict[str, Any]:
-    """Return what the whole lines say, read by hand."""
+def expected(whole: list[bytes], *, is_done: bool) -> dict[str, Any]:
+    """Return the summary that the whole lines give."""
     events = [json.loads(line) for line in whole]
 
     def last(kind: str, name: str) -> Any:
@@ -83,30 +83,32 @@ def expected(whole: list[bytes], *, said_its_last: bool) -> dict[str, Any]:
         "loss": last("log", "loss"), "eval_loss": last("eval", "eval_loss"),
         "best_step": min(evals)[1] if evals else None,
         "total_steps": begun[-1]["total"] if begun else None,
-        "end_reason": "stopped" if said_its_last else "lost",
+        "end_reason": "stopped" if is_done else "lost",
         "checkpoints": tuple(e["step"] for e in events if e["kind"] == "checkpoint"),
     }  # fmt: skip
 
 
-def test_torn_at_every_byte_each_view_tells_what_is_whole(run: JobFolder) -> None:
+def test_views_report_the_whole_lines_of_a_torn_file(run: JobFolder) -> None:
     run.events.unlink()
     with run.events.open("ab", buffering=0) as file:
         for cut in range(len(DATA) + 1):
             file.write(DATA[cut - 1 : cut] if cut else b"")
             whole = LINES[: sum(end <= cut for end in ENDS[1:])]
-            result = summarize(run) if cut in AROUND else shortly(run)
-            right = expected(whole, said_its_last=cut >= len(DATA) - 1)
+            result = summarize(run) if cut in AROUND else read_brief_status(run)
+            right = expected(whole, is_done=cut >= len(DATA) - 1)
             assert result.items() <= {**right, "pattern": result.get("pattern")}.items(), cut
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_at_the_end_changes_nothing_and_is_counted(run: JobFolder, garbage: bytes) -> None:
+def test_trailing_garbage_changes_nothing_and_later_events_are_read(
+    run: JobFolder, garbage: bytes
+) -> None:
     for end in ENDS:
         run.events.write_bytes(DATA[:end])
         before = summarize(run)
         run.events.write_bytes(DATA[:end] + garbage)
         assert summarize(run) == before, end
-        # A new attempt ends the torn line first, and is read.
+        # A new writer ends the torn line first; its event is read.
         writer = EventWriter(run.events, 1)
         writer.write("log", step=99, loss=0.25)
         writer.close()
@@ -116,17 +118,15 @@ def test_garbage_at_the_end_changes_nothing_and_is_counted(run: JobFolder, garba
         )  # fmt: skip
 
 
-def test_every_command_answers_for_a_torn_run(
-    run: JobFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_command_works_on_a_torn_run(run: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "POLL_S", 0.0)
     for cut in (0, ENDS[3] + 20, ENDS[15] - 1, ENDS[-2] + 60):
         run.events.write_bytes(DATA[:cut] + b"\0" * 64)
         for command in (("runs",), ("status", "torn"), ("diagnose", "torn"), ("watch", "torn")):
             for more in ((), ("--json",)):
-                string_i_o = io.StringIO()
-                with redirect_stdout(string_i_o):
+                output = io.StringIO()
+                with redirect_stdout(output):
                     code = main([*command, *more])
                 assert code == (1 if command[0] == "watch" else 0), (command, cut)
                 if more:
-                    assert json.loads(string_i_o.getvalue())
+                    assert json.loads(output.getvalue())
