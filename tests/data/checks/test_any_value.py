@@ -1,4 +1,4 @@
-"""No value that readers leave alone stops a check; what is found is fit to print."""
+"""Checks on arbitrary values: no crash, and findings that are safe to print."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.parsed_rows import EXAMPLES
 
 @settings(max_examples=100, deadline=None)
 @given(EXAMPLES, st.sampled_from(sorted(all_targets())))
-def test_no_value_stops_a_family(example: Example, name: str) -> None:
+def test_arbitrary_rows_never_crash_row_checks(example: Example, name: str) -> None:
     target = all_targets()[name]
     for family in row_checker.FAMILIES:
         for result in family(example, target):
@@ -32,25 +32,25 @@ def test_no_value_stops_a_family(example: Example, name: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(EXAMPLES, max_size=5), st.sampled_from(sorted(all_targets())))
-def test_no_value_stops_what_looks_at_all_rows(examples: list[Example], name: str) -> None:
+def test_arbitrary_rows_never_crash_file_checks(examples: list[Example], name: str) -> None:
     for make in aggregate.FILE_FAMILIES:
-        whole = make()
+        file_check = make()
         for line, example in enumerate(examples, 1):
-            whole.add(line, example)
-        for finding in whole.findings(all_targets()[name], len(examples)):
+            file_check.add(line, example)
+        for finding in file_check.findings(all_targets()[name], len(examples)):
             assert finding.code in severities() and make_visible(finding.message) == finding.message
 
 
 @settings(max_examples=40, deadline=None)
 @given(EXAMPLES, st.sampled_from(sorted(all_targets())))
-def test_of_a_row_each_code_stands_once_and_counts(example: Example, name: str) -> None:
+def test_check_row_reports_each_code_once(example: Example, name: str) -> None:
     target = all_targets()[name]
     codes = [result.code for result in row_checker.check_row(example, target)]
     assert len(codes) == len(set(codes))
     assert all(target.severity(code) for code in codes)
 
 
-def test_deep_nesting_is_survived() -> None:
+def test_deep_nesting_does_not_crash_row_checks() -> None:
     deep: Any = []
     for _ in range(5000):
         deep = [deep]
@@ -65,7 +65,7 @@ def test_deep_nesting_is_survived() -> None:
 
 
 @pytest.mark.parametrize("name", ["match_text", "match_facts"])
-def test_a_search_forgets_what_it_found_before(name: str) -> None:
+def test_prefilter_keeps_no_earlier_matches(name: str) -> None:
     search = getattr(prefilter, name)
     assert search("\x00 $5 per month")
     assert search("plain") == frozenset()

@@ -1,4 +1,4 @@
-"""Chat rows that can be read, and that a host would refuse as they are."""
+"""Chat rows that are readable but that a hosted provider rejects without conversion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TURNS = [{"role": "user", "content": "Which one?"}, {"role": "assistant", "conte
 TOOL = {"type": "function", "function": {"name": "f", "description": "Does f.", "parameters": {}}}
 
 
-def find(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
+def find_errors(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
     plain = [
         {"messages": [{"role": "user", "content": f"Number {n}?"}, TURNS[1]]} for n in range(11)
     ]
@@ -34,13 +34,11 @@ def find(row: Any, target: Any, path: Path) -> list[tuple[str, list[int]]]:
         {"messages": TURNS, "tools": json.dumps([TOOL])},
     ],
 )
-def test_a_host_wants_its_own_spelling_and_training_here_takes_others(
-    row: Any, tmp_path: Path
-) -> None:
-    assert find(row, "openai-sft", tmp_path / "a.jsonl") == [("needs_conversion", [5])]
-    assert find(row, "trl-sft", tmp_path / "b.jsonl") == []
+def test_openai_needs_conversion_for_rows_that_trl_accepts(row: Any, tmp_path: Path) -> None:
+    assert find_errors(row, "openai-sft", tmp_path / "a.jsonl") == [("needs_conversion", [5])]
+    assert find_errors(row, "trl-sft", tmp_path / "b.jsonl") == []
 
 
 @pytest.mark.parametrize("more", [{}, {"tools": [TOOL]}, {"system": None}])
-def test_what_is_as_the_host_takes_it(more: dict[str, Any], tmp_path: Path) -> None:
-    assert find({"messages": TURNS, **more}, "openai-sft", tmp_path / "a.jsonl") == []
+def test_rows_in_openai_format_need_no_conversion(more: dict[str, Any], tmp_path: Path) -> None:
+    assert find_errors({"messages": TURNS, **more}, "openai-sft", tmp_path / "a.jsonl") == []

@@ -1,4 +1,4 @@
-"""Pictures: their address, type, size and number, read and never opened."""
+"""Image checks: URL, media type, size and count, without opening any file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def data(content: bytes = PNG, mime: str = "image/png") -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def picture(url: Any, **more: Any) -> dict[str, Any]:
+def image(url: Any, **more: Any) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}, **more}
 
 
-def shown(*parts: dict[str, Any], role: str = "user") -> dict[str, Any]:
+def message(*parts: dict[str, Any], role: str = "user") -> dict[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": "What is it?"}, *parts]}
 
 
@@ -39,15 +39,15 @@ def codes(*messages: dict[str, Any], to: str = "openai-sft") -> list[str]:
     [
         (data(), "openai-sft"),
         (data(JPEG, "image/jpeg"), "openai-sft"),
-        (data(JPEG, "image/png"), "openai-sft"),  # named wrongly, and of a type that is taken
+        (data(JPEG, "image/png"), "openai-sft"),  # wrong media type, but a supported image
         ("https://example.org/a.png", "openai-sft"),
         ("HTTP://example.org/a?size=3", "foundry-sft"),
         ("s3://bucket/a.png", "bedrock-nova"),
         ("gs://bucket/a.jpg", "vertex-gemini"),
     ],
 )
-def test_pictures_that_are_right(url: str, to: str) -> None:
-    assert codes(shown(picture(url)), ANSWER, to=to) == []
+def test_supported_images_have_no_findings(url: str, to: str) -> None:
+    assert codes(message(image(url)), ANSWER, to=to) == []
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_pictures_that_are_right(url: str, to: str) -> None:
         (data() + "\n", "openai-sft"),
     ],
 )  # fmt: skip
-def test_addresses_that_are_not_taken(url: Any, to: str) -> None:
-    assert "image_url" in codes(shown(picture(url)), ANSWER, to=to)
+def test_unsupported_image_urls_are_reported(url: Any, to: str) -> None:
+    assert "image_url" in codes(message(image(url)), ANSWER, to=to)
 
 
-def test_a_path_is_named_and_not_opened(tmp_path: Any) -> None:
+def test_local_image_path_is_reported_without_opening_it(tmp_path: Any) -> None:
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
     before = path.stat().st_atime_ns
-    row = Example(kind="chat", messages=[shown(picture(str(path))), ANSWER])
+    row = Example(kind="chat", messages=[message(image(str(path))), ANSWER])
     (finding,) = images.check(row, get_target("openai-sft"))
     assert "is a path" in finding.message and path.stat().st_atime_ns == before
 
@@ -86,69 +86,69 @@ def test_a_path_is_named_and_not_opened(tmp_path: Any) -> None:
     ("url", "to"),
     [
         (data(GIF, "image/gif"), "openai-sft"),
-        (data(GIF, "image/png"), "openai-sft"),  # named wrongly
+        (data(GIF, "image/png"), "openai-sft"),  # wrong media type
         (data(JPEG, "image/jpg"), "together-sft"),
         (data(b"%PDF-1.7" + bytes(31), "application/pdf"), "openai-sft"),
         ("https://example.org/a.tiff?x=1", "openai-sft"),
         ("s3://bucket/a.bmp", "bedrock-nova"),
     ],
 )
-def test_types_that_are_not_taken(url: str, to: str) -> None:
-    assert "image_type" in codes(shown(picture(url)), ANSWER, to=to)
+def test_unsupported_image_types_are_reported(url: str, to: str) -> None:
+    assert "image_type" in codes(message(image(url)), ANSWER, to=to)
 
 
-def test_a_type_that_the_row_tells() -> None:
-    assert codes(shown(picture("s3://b/a", format="tiff")), ANSWER, to="bedrock-nova") == [
+def test_declared_image_format_is_checked() -> None:
+    assert codes(message(image("s3://b/a", format="tiff")), ANSWER, to="bedrock-nova") == [
         "image_type"
     ]
-    assert codes(shown(picture("s3://b/a", format="png")), ANSWER, to="bedrock-nova") == []
+    assert codes(message(image("s3://b/a", format="png")), ANSWER, to="bedrock-nova") == []
 
 
-def test_the_size_is_that_of_the_picture_not_of_its_base64() -> None:
+def test_size_limit_applies_to_decoded_image_bytes() -> None:
     most = 10_485_760
-    assert codes(shown(picture(data(PNG + bytes(most - len(PNG))))), ANSWER) == []
-    assert codes(shown(picture(data(PNG + bytes(most - len(PNG) + 1)))), ANSWER) == ["image_size"]
+    assert codes(message(image(data(PNG + bytes(most - len(PNG))))), ANSWER) == []
+    assert codes(message(image(data(PNG + bytes(most - len(PNG) + 1)))), ANSWER) == ["image_size"]
 
 
-def test_how_many_a_row_takes() -> None:
-    assert codes(shown(*[picture(data())] * 10), ANSWER) == []
-    assert codes(shown(*[picture(data())] * 11), ANSWER) == ["image_count"]
-    half = shown(*[picture(data())] * 6)
+def test_images_per_row_are_limited() -> None:
+    assert codes(message(*[image(data())] * 10), ANSWER) == []
+    assert codes(message(*[image(data())] * 11), ANSWER) == ["image_count"]
+    half = message(*[image(data())] * 6)
     assert codes(half, ANSWER, half, ANSWER) == ["image_count"]
     assert codes(half, ANSWER, half, ANSWER, to="foundry-sft") == []
 
 
-def test_pictures_are_the_users() -> None:
-    assert codes(shown(), shown(picture(data()), role="assistant")) == ["image_role"]
-    assert codes(shown(picture(data()), role="system"), ANSWER) == ["image_role"]
+def test_images_outside_user_messages_are_reported() -> None:
+    assert codes(message(), message(image(data()), role="assistant")) == ["image_role"]
+    assert codes(message(image(data()), role="system"), ANSWER) == ["image_role"]
 
 
-def test_places_that_take_text_only() -> None:
+def test_text_only_targets_reject_images() -> None:
     for to in ("trl-sft", "bedrock-claude", "vertex-open"):
-        assert codes(shown(picture(data())), ANSWER, to=to) == ["images_unsupported"]
-    assert codes(shown(), ANSWER, to="trl-sft") == []
+        assert codes(message(image(data())), ANSWER, to=to) == ["images_unsupported"]
+    assert codes(message(), ANSWER, to="trl-sft") == []
 
 
-def test_other_media() -> None:
+def test_audio_and_video_support_depends_on_the_target() -> None:
     sound = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
-    assert codes(shown(sound), ANSWER) == ["media_unsupported"]
+    assert codes(message(sound), ANSWER) == ["media_unsupported"]
     video = {"type": "video", "video": "gs://b/v.mp4"}
-    assert codes(shown(video), ANSWER, to="vertex-gemini") == []
-    assert codes(shown(video), ANSWER, to="bedrock-nova") == []
-    both = shown(video, picture("s3://b/a.png"))
+    assert codes(message(video), ANSWER, to="vertex-gemini") == []
+    assert codes(message(video), ANSWER, to="bedrock-nova") == []
+    both = message(video, image("s3://b/a.png"))
     assert codes(both, ANSWER, to="bedrock-nova") == ["image_count"]
-    assert codes(shown({"type": "refusal", "refusal": "no"})) == []
+    assert codes(message({"type": "refusal", "refusal": "no"})) == []
 
 
-def test_together_wants_parts_throughout_and_pictures_without_weight() -> None:
+def test_together_needs_content_parts_and_unweighted_images() -> None:
     parts = {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]}
-    assert codes(shown(picture(data())), parts, to="together-sft") == []
-    assert codes(shown(picture(data())), ANSWER, to="together-sft") == ["image_mixed"]
-    heavy = {**shown(picture(data())), "weight": 1}
+    assert codes(message(image(data())), parts, to="together-sft") == []
+    assert codes(message(image(data())), ANSWER, to="together-sft") == ["image_mixed"]
+    heavy = {**message(image(data())), "weight": 1}
     assert codes(heavy, parts, to="together-sft") == ["weight"]
     assert codes({**heavy, "weight": 0}, parts, to="together-sft") == []
 
 
-def test_a_url_that_stands_alone_is_not_the_form_that_is_sent() -> None:
+def test_bare_image_url_string_is_reported() -> None:
     bare = {"type": "image_url", "image_url": data()}
-    assert codes(shown(bare), ANSWER) == ["image_url"]
+    assert codes(message(bare), ANSWER) == ["image_url"]

@@ -1,4 +1,4 @@
-"""Rows at given lines: the right ones, what is said of each, and nothing that must not be shown."""
+"""Rows at given lines: lookup, findings of each row, and previews without secrets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_each_row_has_its_meaning_its_text_and_what_is_wrong_with_it(tmp_path: Path) -> None:
+def test_inspected_rows_have_examples_raw_text_and_findings(tmp_path: Path) -> None:
     path = write(
         tmp_path / "rows.jsonl", chat("one"), "", '{"messages": [', chat("four", ""), chat("a\x1b")
     )
@@ -56,7 +56,7 @@ def test_each_row_has_its_meaning_its_text_and_what_is_wrong_with_it(tmp_path: P
     sizes=st.lists(st.integers(0, 3000), min_size=1, max_size=120),
     wanted=st.sets(st.integers(0, 140), max_size=12),
 )
-def test_counted_lines_are_those_that_are_read_one_by_one(
+def test_read_records_returns_rows_at_requested_lines(
     packed: bool, sizes: list[int], wanted: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
@@ -82,13 +82,13 @@ def test_counted_lines_are_those_that_are_read_one_by_one(
         json.dumps(chat("q " + "x" * (row_preview.MAX_CHARACTERS - 60) + f" {TOKEN} ")),
     ],
 )
-def test_no_secret_is_shown_however_it_is_written(row: str, tmp_path: Path) -> None:
+def test_secrets_are_redacted_in_inspected_rows(row: str, tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", chat("one"), row)
     (result,) = inspect_rows.inspect_rows(path, [2])
     assert TOKEN[6:16] not in result.raw + json.dumps(result.example)
 
 
-def test_long_texts_are_cut(tmp_path: Path) -> None:
+def test_long_texts_are_truncated(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", chat("x" * 100_000))
     (result,) = inspect_rows.inspect_rows(path, [1])
     assert result.example is not None
@@ -96,7 +96,7 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
     assert len(result.example["messages"][0]["content"]) == row_preview.MAX_CHARACTERS + 1
 
 
-def test_rows_of_a_table_are_shown_too(tmp_path: Path) -> None:
+def test_csv_rows_can_be_inspected(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('prompt,completion\n"a\nb",c\nd,e\n')
     result = inspect_rows.inspect_rows(path, range(1, 9))
@@ -106,7 +106,7 @@ def test_rows_of_a_table_are_shown_too(tmp_path: Path) -> None:
     ]
 
 
-def test_show_prints_rows_that_no_terminal_obeys(
+def test_show_command_escapes_terminal_controls(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = [text for text in TEXTS.values() if "\ud800" not in text]
@@ -119,7 +119,7 @@ def test_show_prints_rows_that_no_terminal_obeys(
     assert not obeyed(output.replace("\t", ""))
 
 
-def test_a_line_without_a_row_is_an_error_and_in_json_a_gap(
+def test_show_command_rejects_missing_line_but_json_omits_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "rows.jsonl", chat("one"))
@@ -129,7 +129,7 @@ def test_a_line_without_a_row_is_an_error_and_in_json_a_gap(
     assert [row["line"] for row in json.loads(capsys.readouterr().out)["rows"]] == [1]
 
 
-def test_what_is_said_of_a_row_is_among_what_is_said_of_the_file(
+def test_file_findings_reappear_in_inspected_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(

@@ -1,4 +1,4 @@
-"""Pairs, labels, echoes, and what is only seen over all rows."""
+"""Preference checks: pairs, labels, prompt echoes, and findings over all rows."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ from ftwizard.data.findings import FileFinding
 from ftwizard.data.platforms import get_target
 
 ASKED = "What would you answer to a question of more than forty letters?"
-PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
-def says(text: Any, role: str = "assistant") -> dict[str, Any]:
+def make_message(text: Any, role: str = "assistant") -> dict[str, Any]:
     return {"role": role, "content": text}
 
 
 def pair(chosen: Any, rejected: Any, asked: str = ASKED) -> Example:
-    sides = [[says(item)] if isinstance(item, str) else item for item in (chosen, rejected)]
+    sides = [[make_message(item)] if isinstance(item, str) else item for item in (chosen, rejected)]
     return Example(
-        kind="preference", messages=[says(asked, "user")], chosen=sides[0], rejected=sides[1]
+        kind="preference",
+        messages=[make_message(asked, "user")],
+        chosen=sides[0],
+        rejected=sides[1],
     )
 
 
@@ -54,38 +57,42 @@ def codes(row: Example, to: str = "openai-dpo") -> list[str]:
         ("Good.", " \u200b", ["empty_rejected"]),
         ([], "Bad.", ["empty_chosen"]),
         ("", "", ["empty_chosen", "empty_rejected", "identical_pair"]),
-        ([says("a"), says("b")], "Bad.", ["one_answer"]),
-        ("Good.", [says("x", "user")], ["one_answer"]),
+        ([make_message("a"), make_message("b")], "Bad.", ["one_answer"]),
+        ("Good.", [make_message("x", "user")], ["one_answer"]),
         (ASKED + " I would.", "No.", ["prompt_echoed"]),
     ],
 )
-def test_what_makes_a_pair_teach_nothing(chosen: Any, rejected: Any, expected: list[str]) -> None:
+def test_problems_of_a_pair_are_reported(chosen: Any, rejected: Any, expected: list[str]) -> None:
     assert codes(pair(chosen, rejected)) == expected
 
 
-def test_several_messages_are_an_answer_where_the_place_takes_them() -> None:
-    row = pair([says("a"), says("b")], "Bad.")
+def test_multi_message_answers_depend_on_the_target() -> None:
+    row = pair([make_message("a"), make_message("b")], "Bad.")
     assert codes(row, "trl-dpo") == codes(row, "foundry-dpo") == []
     assert codes(row, "together-dpo") == ["one_answer"]
 
 
-def test_pairs_that_differ_in_what_they_call() -> None:
+def test_identical_pair_check_compares_tool_calls() -> None:
     calls: list[Any] = [
-        [{**says(None), "tool_calls": [{"id": "a", "function": {"name": name}}]}] for name in "fg"
+        [{**make_message(None), "tool_calls": [{"id": "a", "function": {"name": name}}]}]
+        for name in "fg"
     ]
     assert codes(pair(calls[0], calls[1])) == []
     assert codes(pair(calls[0], calls[0])) == ["identical_pair"]
 
 
-def test_an_answer_that_repeats_the_prompt() -> None:
-    def of(asked: str, answer: str) -> list[str]:
-        return codes(Example(kind="chat", messages=[says(asked, "user"), says(answer)]), "trl-sft")
+def test_answer_that_repeats_the_prompt_is_reported() -> None:
+    def codes_of(asked: str, answer: str) -> list[str]:
+        return codes(
+            Example(kind="chat", messages=[make_message(asked, "user"), make_message(answer)]),
+            "trl-sft",
+        )
 
-    assert of(ASKED, ASKED + "\nSo.") == ["prompt_echoed"]
-    assert of(ASKED + "\n", "  " + ASKED) == ["prompt_echoed"]
-    assert of(ASKED, "You ask: " + ASKED) == []
-    assert of("The sky", "The sky is blue.") == []
-    assert of(ASKED, ASKED[:-1] + "!") == []
+    assert codes_of(ASKED, ASKED + "\nSo.") == ["prompt_echoed"]
+    assert codes_of(ASKED + "\n", "  " + ASKED) == ["prompt_echoed"]
+    assert codes_of(ASKED, "You ask: " + ASKED) == []
+    assert codes_of("The sky", "The sky is blue.") == []
+    assert codes_of(ASKED, ASKED[:-1] + "!") == []
 
 
 def find(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFinding]:
@@ -94,7 +101,7 @@ def find(whole: Any, rows: list[Example], to: str = "trl-dpo") -> list[FileFindi
     return list(whole.findings(get_target(to), len(rows)))
 
 
-def test_length_that_is_preferred() -> None:
+def test_length_bias_between_answers_is_reported() -> None:
     longer = [pair("x" * (50 + n % 9), "y" * (20 + n % 7)) for n in range(40)]
     (item,) = find(LengthBias(), longer)
     assert item.code == "length_bias" and item.count == 40 and item.lines == list(range(1, 41))
@@ -110,7 +117,7 @@ def test_length_that_is_preferred() -> None:
 
 def labelled(wanted: int, unwanted: int) -> list[Example]:
     labels = [True] * wanted + [False] * unwanted
-    return [Example(kind="labelled", messages=[says("a")], label=label) for label in labels]
+    return [Example(kind="labelled", messages=[make_message("a")], label=label) for label in labels]
 
 
 @pytest.mark.parametrize(
@@ -128,12 +135,12 @@ def labelled(wanted: int, unwanted: int) -> list[Example]:
         (0, 1, "label_one_sided"),
     ],
 )
-def test_labels_in_and_out_of_proportion(wanted: int, unwanted: int, code: str | None) -> None:
+def test_label_imbalance_is_reported(wanted: int, unwanted: int, code: str | None) -> None:
     recorded = find(LabelBalance(), labelled(wanted, unwanted), "trl-kto")
     assert [item.code for item in recorded] == ([] if code is None else [code])
 
 
-def test_the_weights_that_would_even_labels_out() -> None:
+def test_label_imbalance_fix_suggests_a_weight_range() -> None:
     (item,) = find(LabelBalance(), labelled(80, 20), "trl-kto")
     assert item.count == 20 and item.lines == list(range(81, 101))
     assert item.fix.startswith("set undesirable_weight between 3.01 and 4.00")
@@ -157,10 +164,10 @@ def test_the_weights_that_would_even_labels_out() -> None:
         ([0, [1]], []),
     ],
 )
-def test_a_label_that_is_ignored_is_named_if_it_says_that_answers_are_bad(
+def test_ignored_labels_that_mark_bad_answers_are_reported(
     labels: list[Any], lines: list[int]
 ) -> None:
-    text = [says("q", "user"), says("a")]
+    text = [make_message("q", "user"), make_message("a")]
     rows = [Example(kind="chat", messages=text, extra={"label": label}) for label in labels]
     recorded = find(IgnoredLabel(), rows, "trl-sft")
     assert [(item.code, item.lines) for item in recorded] == (
@@ -171,9 +178,9 @@ def test_a_label_that_is_ignored_is_named_if_it_says_that_answers_are_bad(
     assert find(IgnoredLabel(), rows, "openai-rft") == []
 
 
-def test_pictures_in_some_rows_only() -> None:
-    with_one = Example(kind="chat", messages=[says([PICTURE], "user"), says("a")])
-    without = Example(kind="chat", messages=[says("q", "user"), says("a")])
+def test_images_in_some_rows_are_reported_for_together() -> None:
+    with_one = Example(kind="chat", messages=[make_message([IMAGE], "user"), make_message("a")])
+    without = Example(kind="chat", messages=[make_message("q", "user"), make_message("a")])
     rows = [without, with_one, without]
     (item,) = find(ImageMix(), rows, "together-sft")
     assert (item.code, item.count, item.lines) == ("image_mixed", 1, [2])
@@ -185,9 +192,9 @@ def test_pictures_in_some_rows_only() -> None:
     assert [finding.count for finding in mixed.findings(get_target("together-sft"), 3)] == [1]
 
 
-def test_a_system_prompt_in_some_rows_only() -> None:
-    without = Example(kind="chat", messages=[says("q", "user"), says("a")])
-    with_one = Example(kind="chat", messages=[says("s", "system"), *without.messages])
+def test_rows_without_the_usual_system_prompt_are_reported() -> None:
+    without = Example(kind="chat", messages=[make_message("q", "user"), make_message("a")])
+    with_one = Example(kind="chat", messages=[make_message("s", "system"), *without.messages])
     (item,) = find(SystemMix(), [with_one, without, with_one], "trl-sft")
     assert (item.code, item.count, item.lines) == ("mixed_system", 1, [2])
     assert item.message == "1 of 3 rows has no system prompt, the others do"
@@ -204,14 +211,14 @@ def test_a_system_prompt_in_some_rows_only() -> None:
 ROWS = st.lists(
     st.sampled_from([
         pair("x" * 60, "y"), pair("x", "y" * 9), *labelled(1, 1), labelled(1, 0)[0],
-        Example(kind="chat", messages=[says("a")], extra={"label": 0}),
+        Example(kind="chat", messages=[make_message("a")], extra={"label": 0}),
     ]),
     max_size=80,
 )  # fmt: skip
 
 
 @given(ROWS, st.integers(0, 80))
-def test_parts_of_a_file_come_to_what_the_whole_does(rows: list[Example], cut: int) -> None:
+def test_merged_parts_give_the_findings_of_the_whole_file(rows: list[Example], cut: int) -> None:
     cut = min(cut, len(rows))
     for make in FILE_FAMILIES:
         parts: list[Any] = [make(), make()]

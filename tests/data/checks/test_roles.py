@@ -1,4 +1,4 @@
-"""Roles and their order, for each place by its own rules."""
+"""Role checks: known roles and their order, by the rules of each target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ftwizard.data.example import Example
 from ftwizard.data.platforms import get_target
 
 LETTERS = {"s": "system", "d": "developer", "u": "user", "a": "assistant", "t": "tool", "f": "function"}  # fmt: skip
-PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
+IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
 CALLS = {"role": "assistant", "content": None, "tool_calls": [{"id": "x"}]}
 
 
@@ -35,22 +35,22 @@ def codes(roles: str | list[dict[str, Any]], to: str, kind: Any = "chat", **more
         ("uata", "openai-sft", []),
         ("uatta", "together-sft", []),
         ("uatau", "trl-sft", ["last_not_assistant"]),
-        # the system's place
+        # system position
         ("ssua", "openai-sft", ["system_position"]),
         ("usa", "openai-sft", ["system_position"]),
         ("uasua", "trl-sft", ["system_position"]),
         ("sdua", "trl-sft", ["system_position"]),
-        # first
+        # first role
         ("aua", "openai-sft", ["starts_with_assistant"]),
         ("saua", "trl-sft", ["starts_with_assistant"]),
         ("aua", "together-sft", ["first_role"]),
         ("aua", "bedrock-claude", ["first_role"]),
-        # last
+        # last role
         ("uau", "openai-sft", ["last_not_assistant"]),
         ("uau", "trl-sft", ["last_not_assistant"]),
         ("uat", "openai-sft", ["last_not_assistant"]),
         ("su", "openai-sft", []),
-        # turns
+        # alternation
         ("uuaa", "together-sft", ["alternation"]),
         ("uaa", "bedrock-llama", ["alternation"]),
         ("uusa", "together-sft", ["system_position", "alternation"]),
@@ -62,7 +62,9 @@ def codes(roles: str | list[dict[str, Any]], to: str, kind: Any = "chat", **more
         ("sa", "bedrock-nova", ["first_role", "too_few_messages"]),
     ],
 )
-def test_the_order_of_a_conversation(roles: str, to: str, expected: list[str]) -> None:
+def test_role_order_of_a_conversation_follows_target_rules(
+    roles: str, to: str, expected: list[str]
+) -> None:
     assert codes(roles, to) == expected
 
 
@@ -75,39 +77,41 @@ def test_the_order_of_a_conversation(roles: str, to: str, expected: list[str]) -
         ("uat", "bedrock-rft", ["last_not_user"]),
     ],
 )
-def test_the_order_of_a_prompt(roles: str, to: str, expected: list[str]) -> None:
+def test_role_order_of_a_prompt_follows_target_rules(
+    roles: str, to: str, expected: list[str]
+) -> None:
     assert codes(roles, to, "prompt") == expected
 
 
-def test_the_prompt_of_a_pair_does_not_end_with_an_answer() -> None:
+def test_prompt_of_a_pair_must_not_end_with_an_answer() -> None:
     assert codes("ua", "openai-dpo", "preference") == ["last_is_assistant"]
     assert codes("uau", "openai-dpo", "preference") == []
     assert get_target("openai-dpo").severity("last_is_assistant") == "error"
     assert get_target("trl-dpo").severity("last_is_assistant") is None
 
 
-def test_a_row_that_asks_for_another_method() -> None:
+def test_row_of_another_kind_is_reported() -> None:
     assert codes("uau", "openai-dpo") == ["wrong_kind"]
     (finding,) = order.check(Example(kind="text", text="x"), get_target("openai-sft"))
     assert "plain text" in finding.message and "a conversation" in finding.message
 
 
-def test_how_grave_it_is_depends_on_the_place() -> None:
+def test_severity_of_role_findings_depends_on_the_target() -> None:
     assert get_target("trl-sft").severity("last_not_assistant") == "warning"
     assert get_target("openai-sft").severity("last_not_assistant") == "error"
     assert get_target("openai-sft").severity("starts_with_assistant") == "warning"
     assert get_target("together-sft").severity("first_role") == "error"
 
 
-def test_two_messages_of_one_role_that_are_fine() -> None:
+def test_consecutive_roles_are_allowed_for_images_and_tool_calls() -> None:
     user, answer = messages("ua")
-    assert codes([user, PICTURE, answer], "openai-sft") == []
+    assert codes([user, IMAGE, answer], "openai-sft") == []
     back = {"role": "tool", "content": "4", "tool_call_id": "x"}
     assert codes([user, answer, CALLS, back, answer], "openai-sft") == []
     assert codes([user, user, answer], "openai-sft") == ["consecutive_roles"]
 
 
-def test_what_to_write_in_place_of_a_role() -> None:
+def test_unknown_role_finding_suggests_a_replacement() -> None:
     (finding,) = order.check(
         Example(kind="chat", messages=messages("dua")), get_target("together-sft")
     )
@@ -118,12 +122,12 @@ def test_what_to_write_in_place_of_a_role() -> None:
     assert finding.fix == "use system (ftwizard convert DATA --target together-sft does)"
 
 
-def test_roles_of_the_answers_of_a_pair() -> None:
+def test_unknown_roles_in_answers_of_a_pair_are_reported() -> None:
     more = {"chosen": messages("a"), "rejected": messages("d")}
     assert codes("u", "together-dpo", "preference", **more) == ["unknown_role"]
 
 
-def test_the_same_roles_for_another_place_are_judged_anew() -> None:
+def test_same_roles_are_checked_separately_for_each_target() -> None:
     assert codes("uau", "openai-sft") == ["last_not_assistant"]
     assert codes("uau", "vertex-gemini") == ["last_not_assistant"]
     assert codes("aua", "vertex-gemini") == ["starts_with_assistant"]

@@ -1,4 +1,4 @@
-"""What of a row cannot be understood, and what training here does not take."""
+"""Row problems: rows that cannot be read, and rows that local training rejects."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ CONTENTS = [
         ("pretokenized", {"input_ids": [1, 2], "labels": [1]}, "tokens_length"),
     ],
 )
-def test_each_problem_has_its_code(format: Format, row: Any, code: str) -> None:
+def test_each_unreadable_row_has_its_code(format: Format, row: Any, code: str) -> None:
     with pytest.raises(RowProblem) as problem:
         read(format, row)
     assert problem.value.code == code
@@ -165,11 +165,11 @@ def test_each_problem_has_its_code(format: Format, row: Any, code: str) -> None:
         messages(ANSWER, {"role": "system", "content": "s"}, USER),
     ],
 )
-def test_what_only_some_targets_refuse_is_read(row: Any) -> None:
+def test_rows_that_only_some_targets_reject_are_read(row: Any) -> None:
     assert read("openai-chat", row).messages == row["messages"]
 
 
-def test_what_training_takes_of_a_legacy_call() -> None:
+def test_legacy_function_call_becomes_a_tool_call_for_training() -> None:
     called = {
         "role": "assistant",
         "content": None,
@@ -207,7 +207,7 @@ def test_what_training_takes_of_a_legacy_call() -> None:
         ("openai-chat", messages(USER, {"role": "assistant", "refusal": "No."}), "missing_content"),
     ],
 )
-def test_what_training_does_not_take(format: Format, row: Any, code: str) -> None:
+def test_rows_that_training_rejects_have_codes(format: Format, row: Any, code: str) -> None:
     with pytest.raises(RowProblem) as problem:
         to_conversation(read(format, row))
     assert problem.value.code == code

@@ -1,4 +1,4 @@
-"""Whatever stands in a row: nothing of it is lost, and nothing crashes."""
+"""Properties of the row readers on arbitrary rows: no loss and no crash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.helpers.format_rows import ANSWER, DIALECTS, read
 FORMATS = get_args(Format)
 
 
-SAID_OTHERWISE = (
+REPLACED_NAMES = (
     "human",
     "gpt",
     "model",
@@ -33,15 +33,15 @@ SAID_OTHERWISE = (
     "tool_result",
     "bedrock-conversation-2024",
 )
-"""Words for roles and kinds of parts that the inner form has other words for."""
+"""Role and part names that an ``Example`` replaces with its own."""
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yield every text within a row, JSON text unpacked and places of pictures left out."""
+    """Yield every text in a row, with JSON text decoded and image placeholders removed."""
     if isinstance(value, str) and value[:1] in ("[", "{"):
         value = json.loads(value)
     if isinstance(value, str):
-        if value not in SAID_OTHERWISE:
+        if value not in REPLACED_NAMES:
             yield value.replace("<image>", "").strip()
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
@@ -49,7 +49,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
-def test_every_dialect_is_read_and_the_row_left_as_it_was(format: Format, row: Any) -> None:
+def test_every_dialect_is_read_without_changing_the_row(format: Format, row: Any) -> None:
     before = copy.deepcopy(row)
     result = read(format, row)
     assert row == before
@@ -70,7 +70,7 @@ def nested(kind: type) -> Any:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("kind", [list, dict])
-def test_deep_nesting_is_a_problem_not_a_crash(format: Format, kind: type) -> None:
+def test_deep_nesting_never_crashes_the_readers(format: Format, kind: type) -> None:
     turns = [
         {"role": "user", "content": [{"type": "x", "toolResult": {"content": nested(kind)}}]}
         for _ in range(2)
@@ -107,26 +107,26 @@ _anything = st.recursive(
 )  # fmt: skip
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def iter_paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(item, (*path, key))
+            yield from iter_paths(item, (*path, key))
 
 
-def put(row: Any, path: tuple[Any, ...], value: Any) -> Any:
+def replace_at(row: Any, path: tuple[Any, ...], value: Any) -> Any:
     if not path:
         return value
     changed = copy.copy(row)
-    changed[path[0]] = put(row[path[0]], path[1:], value)
+    changed[path[0]] = replace_at(row[path[0]], path[1:], value)
     return changed
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObject) -> None:
+def test_arbitrary_values_are_read_or_raise_row_problems(data: st.DataObject) -> None:
     _, row = data.draw(st.sampled_from(DIALECTS))
-    row = put(row, data.draw(st.sampled_from(list(places(row)))), data.draw(_anything))
+    row = replace_at(row, data.draw(st.sampled_from(list(iter_paths(row)))), data.draw(_anything))
     if isinstance(row, dict) and data.draw(st.booleans()):
         row = {**row, data.draw(st.sampled_from(_KEYS)): data.draw(_anything)}
     looks = formats.match_formats(row)
@@ -152,7 +152,7 @@ def test_nothing_but_a_problem_comes_of_any_value_in_any_place(data: st.DataObje
 
 
 @given(st.data())
-def test_no_field_of_a_row_is_lost(data: st.DataObject) -> None:
+def test_unknown_fields_of_a_row_are_kept(data: st.DataObject) -> None:
     format, row = data.draw(st.sampled_from([d for d in DIALECTS if isinstance(d[1], dict)]))
     more = data.draw(st.dictionaries(st.from_regex(r"\Ax_[a-z]{1,5}\Z"), _anything, max_size=3))
     result = read(format, {**row, **more})

@@ -1,4 +1,4 @@
-"""The whole check of a file: what is seen only over all rows, for a target, beside another file."""
+"""Complete file checks: findings over all rows, target rules and validation files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write(path: Path, some: list[Any]) -> Path:
     return path
 
 
-def by_code(data_report: DataReport) -> dict[str, Finding]:
+def index_by_code(data_report: DataReport) -> dict[str, Finding]:
     return {finding.code: finding for finding in data_report.findings}
 
 
@@ -54,7 +54,7 @@ def near(row: dict[str, Any]) -> dict[str, Any]:
     return chat(row["messages"][0]["content"], " ".join(answer))
 
 
-def test_healthy_rows_have_nothing_to_be_said_of(tmp_path: Path) -> None:
+def test_clean_rows_have_no_findings(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", rows(60))
     for name in ("trl-sft", "openai-sft", "together-sft", "vertex-open"):
         findings = run.check_files(file, CheckOptions(target=name))
@@ -62,19 +62,19 @@ def test_healthy_rows_have_nothing_to_be_said_of(tmp_path: Path) -> None:
         assert findings.tokens and findings.tokens.rows == 60
 
 
-def test_near_copies_are_found_once_each_and_not_as_duplicates(tmp_path: Path) -> None:
+def test_near_copies_are_reported_separately_from_duplicates(tmp_path: Path) -> None:
     some = rows(40)
     some[10], some[20], some[30] = near(some[5]), some[6], near(some[6])
-    result = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
+    result = index_by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
     assert result["near_duplicate"].lines == [11, 31]
     assert result["duplicate"].lines == [21]
     assert result["conflict"].lines == [6, 7, 11, 21, 31]
-    assert "near_duplicate" not in by_code(
+    assert "near_duplicate" not in index_by_code(
         run.check_files(tmp_path / "rows.jsonl", CheckOptions(near=False))
     )
 
 
-def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
+def test_leakage_is_reported_at_lines_of_the_validation_file(
     tmp_path: Path,
 ) -> None:
     train, other = rows(40), rows(10, seed=1)
@@ -85,7 +85,7 @@ def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
         write(tmp_path / "train.jsonl", train), CheckOptions(),
         validation=write(tmp_path / "validation.jsonl", other),
     )  # fmt: skip
-    codes = by_code(findings)
+    codes = index_by_code(findings)
     assert findings.verdict == "error"
     assert codes["leakage"].lines == [3]
     assert codes["prompt_leakage"].lines == [6, 9]
@@ -96,7 +96,7 @@ def test_what_stands_in_both_files_is_named_by_the_lines_of_the_validation_file(
     )
 
 
-def test_a_bad_validation_file_makes_the_verdict(tmp_path: Path) -> None:
+def test_bad_validation_file_determines_the_verdict(tmp_path: Path) -> None:
     bad = [*rows(3, seed=1), {"messages": []}]
     findings = run.check_files(
         write(tmp_path / "train.jsonl", rows(20)), CheckOptions(),
@@ -117,23 +117,25 @@ def test_a_bad_validation_file_makes_the_verdict(tmp_path: Path) -> None:
         ("openai-dpo", 12, "wrong_kind"),
     ],
 )
-def test_what_a_target_does_not_take(tmp_path: Path, name: Any, count: int, code: str) -> None:
+def test_target_restrictions_are_reported_for_all_rows(
+    tmp_path: Path, name: Any, count: int, code: str
+) -> None:
     file = write(tmp_path / "rows.jsonl", rows(count))
     findings = run.check_files(file, CheckOptions(target=name, near=False, count="no"))
-    assert by_code(findings)[code].count == count
+    assert index_by_code(findings)[code].count == count
 
 
-def test_rows_of_the_wrong_kind_are_not_sent_to_a_conversion(tmp_path: Path) -> None:
+def test_wrong_kind_finding_does_not_suggest_conversion(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", [{"instruction": "Say hi", "output": "hi"}] * 12)
-    codes = by_code(run.check_files(file, CheckOptions(target="openai-dpo", near=False)))
+    codes = index_by_code(run.check_files(file, CheckOptions(target="openai-dpo", near=False)))
     assert "needs_conversion" not in codes
     assert codes["wrong_kind"].fix.endswith("--target trl-sft")
-    codes = by_code(run.check_files(file, CheckOptions(target="openai-sft", near=False)))
+    codes = index_by_code(run.check_files(file, CheckOptions(target="openai-sft", near=False)))
     assert "ftwizard convert" in codes["needs_conversion"].fix
 
 
 @pytest.mark.parametrize("text", ["[]", "[ ]\n"])
-def test_a_list_without_a_row_is_an_empty_file(text: str, tmp_path: Path) -> None:
+def test_empty_json_array_is_an_empty_file(text: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     file.write_text(text)
     with pytest.raises(FileProblem) as raised:
@@ -141,16 +143,17 @@ def test_a_list_without_a_row_is_an_empty_file(text: str, tmp_path: Path) -> Non
     assert raised.value.code == "file_empty"
 
 
-def test_a_host_takes_no_packed_file_and_training_here_does(tmp_path: Path) -> None:
+def test_compressed_file_is_reported_for_openai_but_not_trl(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(gzip.compress("\n".join(map(json.dumps, rows(12))).encode()))
     assert (
-        by_code(run.check_files(file, CheckOptions(target="openai-sft")))["compressed"].count == 12
+        index_by_code(run.check_files(file, CheckOptions(target="openai-sft")))["compressed"].count
+        == 12
     )
     assert run.check_files(file, CheckOptions()).verdict == "ok"
 
 
-def test_of_a_large_file_parts_are_looked_at_first(
+def test_large_file_check_shows_partial_reports_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "FIRST_LOOK_BYTES", 1000)
@@ -165,12 +168,12 @@ def test_of_a_large_file_parts_are_looked_at_first(
     first, second = shown
     assert first.partial and second.partial and not findings.partial
     assert first.tokens is None and second.tokens and second.tokens.rows == 300
-    assert by_code(first)["empty_assistant"].lines == []
-    assert by_code(findings)["empty_assistant"].lines == [300]
+    assert index_by_code(first)["empty_assistant"].lines == []
+    assert index_by_code(findings)["empty_assistant"].lines == [300]
     assert recorded[-1][0] == file.stat().st_size
 
 
-def test_tokens_of_a_sample_hold_those_of_all(
+def test_sampled_token_range_contains_the_exact_total(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "SAMPLE_BLOCK_BYTES", 500)
@@ -178,7 +181,7 @@ def test_tokens_of_a_sample_hold_those_of_all(
     for seed in range(20):
         some = rows(2000, seed)
         some.sort(key=lambda row: row["messages"][1]["content"])
-        for row in some[:900]:  # a file in two halves: what stands together is alike
+        for row in some[:900]:  # the rows of each half are alike
             row["messages"][1]["content"] = "日本語の答え。" * (seed + 3)
         file = write(tmp_path / "rows.jsonl", some)
         asked = CheckOptions(target="openai-sft", count="exact", near=False)
@@ -190,7 +193,7 @@ def test_tokens_of_a_sample_hold_those_of_all(
     assert kept >= 17
 
 
-def test_tokens_of_parts_are_those_of_the_whole(
+def test_check_in_parts_gives_the_same_tokens_and_findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = rows(200)
@@ -201,31 +204,31 @@ def test_tokens_of_parts_are_those_of_the_whole(
     monkeypatch.setattr(chunks, "PART_BYTES", 5000)
     cut = run.check_files(file, asked)
     assert whole.tokens == cut.tokens and whole.findings == cut.findings
-    assert by_code(cut)["too_long"].lines == [151]
+    assert index_by_code(cut)["too_long"].lines == [151]
 
 
-def test_a_part_is_looked_through_for_near_copies_of_a_very_large_file_and_it_says_so(
+def test_near_copy_search_of_a_very_large_file_reports_sampling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leakage, "MAX_ROWS", 50)
     some = [row for item in rows(60) for row in (item, near(item))]
-    result = by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
+    result = index_by_code(run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions()))
     assert "1 of 3 prompts" in result["sampled"].message
     assert 0 < result["near_duplicate"].count < 60
     assert all(line % 2 == 0 for line in result["near_duplicate"].lines)
 
 
-def test_rows_that_are_unlike_the_first_ones_decide_the_format(
+def test_format_follows_all_rows_rather_than_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "FIRST_ROWS", 5)
     pairs = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(30)]
     findings = run.check_files(write(tmp_path / "rows.jsonl", [*rows(6), *pairs]), CheckOptions())
     assert (findings.format, findings.rows, findings.usable) == ("prompt-completion", 36, 30)
-    assert by_code(findings)["mixed_formats"].lines == [1, 2, 3, 4, 5, 6]
+    assert index_by_code(findings)["mixed_formats"].lines == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_table_without_a_column_of_answers_is_named_so(tmp_path: Path) -> None:
+def test_csv_file_without_answer_column_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("prompt,answr\na,b\nc,d\n")
     with pytest.raises(FileProblem) as raised:
@@ -233,17 +236,17 @@ def test_a_table_without_a_column_of_answers_is_named_so(tmp_path: Path) -> None
     assert raised.value.code == "missing_column" and "answr" in raised.value.message
 
 
-def test_secrets_are_redacted_in_what_is_shown(tmp_path: Path) -> None:
+def test_secrets_are_redacted_in_the_report(tmp_path: Path) -> None:
     key = "ghp_" + "k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
     some = rows(12)
     some[3]["messages"][0]["content"] = f"My token is {key}."
     some[4]["api_key"] = key
     findings = run.check_files(write(tmp_path / "rows.jsonl", some), CheckOptions())
-    assert by_code(findings)["secret"].lines == [4, 5]
+    assert index_by_code(findings)["secret"].lines == [4, 5]
     assert key.encode() not in msgspec.json.encode(findings)
 
 
-def test_a_validation_file_is_no_larger_than_its_share_of_the_training_file(tmp_path: Path) -> None:
+def test_oversized_validation_file_is_an_error_for_vertex(tmp_path: Path) -> None:
     train = write(tmp_path / "train.jsonl", rows(160, 1))
     for count, fits in ((160, False), (60, False), (36, True), (16, True)):
         other = write(tmp_path / f"{count}.jsonl", rows(count, 2))

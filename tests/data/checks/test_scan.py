@@ -1,4 +1,4 @@
-"""The fast way through a file says what the exact way says, however the file is cut."""
+"""Fast file scan: the results of the exact check, however the file is divided."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ TARGETS = st.sampled_from(("trl-sft", "openai-sft", "together-sft", "bedrock-cla
 
 
 def exact(lines: list[str], target: Target) -> RowChecker:
-    """Check every row the slow way."""
+    """Check every row without the fast scan."""
     checker = RowChecker("openai-chat", target, exactly=True)
     for number, line in enumerate("\n".join(lines).split("\n"), 1):
         checker.take(number, line.encode("utf-8", "surrogatepass"))
     return checker
 
 
-def scanned(
+def scan_file(
     file: Path, target: Target, processes: int | None = None,
     say: ReportProgress = lambda *_: None,
 ) -> RowChecker:  # fmt: skip
@@ -81,8 +81,8 @@ def scanned(
     return chunks.tally_rows(file, inspect.inspect(file), make, say=say, processes=processes)
 
 
-def shown(row_checker: RowChecker, target: Target) -> dict[str, Any]:
-    """Return all that is known of a file, in an order of its own."""
+def summarize_results(row_checker: RowChecker, target: Target) -> dict[str, Any]:
+    """Return all results for a file in a fixed order."""
     hashes = row_checker.hashes
     return {
         "rows": (row_checker.rows, row_checker.usable),
@@ -98,7 +98,9 @@ def shown(row_checker: RowChecker, target: Target) -> dict[str, Any]:
 @given(st.lists(LINES, min_size=1, max_size=12), TARGETS, st.sampled_from((1, 3, 10_000)))
 @example(['{"messages": [{"role": "assistant", "content": "a\\n\\u2029\\nb"}]}'], "trl-sft", 1)
 @example([ECHOED], "openai-sft", 1)
-def test_skipping_what_is_plain_changes_no_answer(lines: list[str], name: str, parts: int) -> None:
+def test_fast_scan_gives_the_results_of_the_exact_check(
+    lines: list[str], name: str, parts: int
+) -> None:
     target = get_target(name)
     body = "\n".join([*lines, '{"messages": []}']).encode("utf-8", "surrogatepass")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -108,9 +110,9 @@ def test_skipping_what_is_plain_changes_no_answer(lines: list[str], name: str, p
         if not subject.is_plain_lines:
             return
         patch.setattr(chunks, "PART_BYTES", max(1, len(body) // parts))
-        result = scanned(file, target, processes=1)
+        result = scan_file(file, target, processes=1)
     wanted = exact([*lines, '{"messages": []}'], target)
-    assert shown(result, target) == shown(wanted, target)
+    assert summarize_results(result, target) == summarize_results(wanted, target)
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -127,7 +129,7 @@ def rows(count: int) -> list[dict[str, Any]]:
     return recorded
 
 
-def test_several_processes_find_what_one_finds(
+def test_scan_results_do_not_depend_on_process_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "rows.jsonl"
@@ -136,10 +138,10 @@ def test_several_processes_find_what_one_finds(
     target = get_target("openai-sft")
     recorded: list[tuple[int, int]] = []
     both = [
-        scanned(file, target, processes=count, say=lambda *done: recorded.append(done))
+        scan_file(file, target, processes=count, say=lambda *done: recorded.append(done))
         for count in (1, 2)
     ]
-    assert shown(both[0], target) == shown(both[1], target)
+    assert summarize_results(both[0], target) == summarize_results(both[1], target)
     assert both[0].rows == 2000
     assert both[0].findings.for_target(target)[0].lines == list(range(8, 2001, 50))
     assert recorded[-1] == (file.stat().st_size, file.stat().st_size)
@@ -147,7 +149,7 @@ def test_several_processes_find_what_one_finds(
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl.gz", "rows.parquet"])
-def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name: str) -> None:
+def test_scan_supports_json_arrays_gzip_and_parquet(tmp_path: Path, name: str) -> None:
     import gzip
 
     import pyarrow as pa
@@ -163,13 +165,13 @@ def test_other_files_are_checked_row_by_row_to_the_same_end(tmp_path: Path, name
         file.write_bytes(gzip.compress("\n".join(map(json.dumps, some)).encode()))
     else:
         pq.write_table(pa.Table.from_pylist(some), file)
-    result = scanned(file, index)
+    result = scan_file(file, index)
     first = next(records.read_records(file, inspect.inspect(file))).line
     assert (result.rows, result.usable) == (60, 59)
     (item,) = [item for item in result.findings.for_target(index) if item.severity == "error"]
     assert (item.code, item.lines) == ("empty_assistant", [40 + first])
 
 
-def test_no_other_letter_shows_nothing() -> None:
+def test_fillers_are_the_only_blank_letters() -> None:
     letters = (chr(code) for code in range(0x110000) if chr(code).isalpha())
     assert {letter for letter in letters if is_blank(letter)} == set(scan.FILLERS)

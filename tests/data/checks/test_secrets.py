@@ -1,4 +1,4 @@
-"""What is secret in a row is named with its place, whatever holds it, and never repeated."""
+"""Secret checks: findings name kind and location, and never repeat the secret."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ftwizard.data.checks.secrets import check, iter_texts
 from ftwizard.data.example import Example
 from ftwizard.data.platforms import get_target
 from ftwizard.data.privacy.detect import find_secrets
-from tests.data.privacy.test_detect import PASSWORD, TOKENS, drawn, json_values
+from tests.data.privacy.test_detect import PASSWORD, TOKENS, json_values, random_text
 
-TOKEN = "gh" + "p_" + drawn(36)
+TOKEN = "gh" + "p_" + random_text(36)
 SFT = get_target("openai-sft")
 
 
@@ -33,7 +33,7 @@ def calls(arguments: Any) -> list[dict[str, Any]]:
 
 
 SCHEMA = {"type": "function", "function": {"name": "f", "description": f"Send {TOKEN} along"}}
-PLACES: list[tuple[str, Example]] = [
+LOCATIONS: list[tuple[str, Example]] = [
     ("message 1 (user)", chat(user(f"use {TOKEN}"))),
     ("message 2 (user)", chat(user("a"), user([{"type": "text", "text": TOKEN}]))),
     (
@@ -54,21 +54,21 @@ PLACES: list[tuple[str, Example]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("where", "example"), PLACES)
-def test_the_finding_names_kind_and_place_and_not_the_secret(where: str, example: Example) -> None:
+@pytest.mark.parametrize(("where", "example"), LOCATIONS)
+def test_finding_names_kind_and_location_but_not_the_secret(where: str, example: Example) -> None:
     (finding,) = check(example, SFT)
     assert finding.code == "secret"
     assert finding.message == f"{where} contains a possible secret: GitHub token, 40 characters"
     assert TOKEN not in finding.fix and SFT.severity(finding.code) == "warning"
 
 
-def test_names_speak_for_values() -> None:
+def test_argument_names_reveal_passwords_and_card_numbers() -> None:
     arguments = {"db_password": PASSWORD, "card": 4539578763621486, "n": 4539578763621486}
     codes = [result.code for result in check(chat(user(None, tool_calls=calls(arguments))), SFT)]
     assert codes == ["secret", "card_number"]
 
 
-def test_a_kind_is_told_once_a_place() -> None:
+def test_each_kind_of_secret_is_reported_once_per_message() -> None:
     content = f"{TOKEN} {TOKEN} ana@acme.io bob@acme.io 212-664-7665"
     result = [*check(chat(user(content), user(TOKEN)), SFT)]
     assert [item.message.split(":")[1].split(",")[0] for item in result] == [
@@ -79,7 +79,7 @@ def test_a_kind_is_told_once_a_place() -> None:
     ]  # fmt: skip
 
 
-def test_a_secret_written_with_escapes_is_found_once_it_is_read() -> None:
+def test_secret_in_json_escapes_is_reported_after_decoding() -> None:
     token = next(token for kind, token in TOKENS if kind == "AWS access key")
     line = '{"role": "user", "content": "' + "".join(f"\\u{ord(c):04x}" for c in token) + '"}'
     assert token not in line
@@ -87,14 +87,14 @@ def test_a_secret_written_with_escapes_is_found_once_it_is_read() -> None:
     assert finding.code == "secret" and token not in finding.message
 
 
-def test_pictures_in_the_row_are_not_searched() -> None:
+def test_inline_images_are_not_searched_for_secrets() -> None:
     url = (
         "data:image/png;base64,"
-        + drawn(200)
+        + random_text(200)
         + "/"
         + "AK"
         + "IA"
-        + drawn(16, "ABCDEFGH234567")
+        + random_text(16, "ABCDEFGH234567")
         + "/"
     )
     example = chat(user([{"type": "image_url", "image_url": {"url": url}}]))
@@ -114,7 +114,7 @@ messages = st.lists(
 
 
 @given(messages, messages, st.lists(fields), st.text(), fields)
-def test_no_value_that_readers_leave_alone_stops_it(
+def test_arbitrary_rows_never_crash_or_leak_secrets(
     first: Any, two: Any, three: Any, four: Any, five: Any
 ) -> None:
     example = Example(kind="chat", messages=first, chosen=two, tools=three, text=four, extra=five)
@@ -122,12 +122,12 @@ def test_no_value_that_readers_leave_alone_stops_it(
         assert find_secrets(result.message) == []
 
 
-def test_a_field_that_is_named_by_a_secret_is_not_named() -> None:
+def test_secret_in_a_field_name_is_redacted() -> None:
     (finding,) = check(chat(user("a"), extra={TOKEN: 0}), SFT)
     assert finding.message.startswith("the field “[GitHub token, 40 characters]” contains")
 
 
-def test_only_rows_for_a_host_are_called_uploaded() -> None:
+def test_fix_mentions_upload_only_for_hosted_targets() -> None:
     row = chat(user(f"use {TOKEN}"), user("card 4111 1111 1111 1111"))
     for target, is_uploaded in ((SFT, True), (get_target("trl-sft"), False)):
         fixes = [finding.fix for finding in check(row, target)]

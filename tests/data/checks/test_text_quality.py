@@ -1,4 +1,4 @@
-"""Text that is not what it looks like is pointed out, and honest text of any script is not."""
+"""Text quality checks on suspicious text, and on ordinary text in many scripts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def codes(answer: str, asked: str = "q") -> list[str]:
         ("<|START_OF_TURN_TOKEN|>", "special_token"),
     ],
 )
-def test_each_is_found_in_answer_and_question(answer: str, code: str) -> None:
+def test_suspicious_text_is_reported_in_answers_and_prompts(answer: str, code: str) -> None:
     assert code in codes(answer)
     assert code in codes("fine", answer)
 
@@ -93,37 +93,37 @@ def test_each_is_found_in_answer_and_question(answer: str, code: str) -> None:
         "Use [INSTALL] and [INSTRUCTIONS]",
     ],
 )
-def test_honest_text_is_left_alone(answer: str) -> None:
+def test_ordinary_text_has_no_findings(answer: str) -> None:
     assert codes(answer) == []
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"])))
-def test_letters_numbers_and_marks_are_no_controls(answer: str) -> None:
+def test_letters_digits_and_punctuation_are_not_controls(answer: str) -> None:
     assert not {"control_char", "bidi", "hidden_text"} & set(codes(answer))
 
 
-def test_plain_text_may_be_in_the_template_of_a_model() -> None:
-    def of(written: str) -> list[str]:
+def test_plain_text_rows_may_contain_template_tokens() -> None:
+    def codes_of(written: str) -> list[str]:
         row = Example(kind="text", text=written)
         return [result.code for result in text_quality.check(row, get_target("trl-sft"))]
 
-    assert of("<|im_start|>user\nhi<|im_end|>") == []
-    assert of("hi \x00") == ["control_char"]
+    assert codes_of("<|im_start|>user\nhi<|im_end|>") == []
+    assert codes_of("hi \x00") == ["control_char"]
 
 
-class _Passed(list[Any]):
-    """Counts how often it is gone through."""
+class _CountingList(list[Any]):
+    """List that counts how often it is iterated."""
 
-    times = 0
+    iterations = 0
 
     def __iter__(self) -> Iterator[Any]:
-        self.times += 1
+        self.iterations += 1
         return super().__iter__()
 
 
 @pytest.mark.parametrize("answers", [[], [{"role": "assistant", "content": "\u200b"}]])
-def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any]) -> None:
-    messages = _Passed({"role": "user", "content": "a\u200b"} for _ in range(1_000))
+def test_checks_iterate_many_messages_only_a_few_times(answers: list[Any]) -> None:
+    messages = _CountingList({"role": "user", "content": "a\u200b"} for _ in range(1_000))
     row = Example(kind="preference", messages=messages, chosen=answers, rejected=answers)
     result = [item.message for item in text_quality.check(row, get_target("openai-dpo"))]
     assert len(result) == 1_000 + 2 * len(answers)
@@ -132,10 +132,10 @@ def test_a_row_of_many_messages_is_not_gone_through_for_each(answers: list[Any])
         "the chosen answer", "the rejected answer",
     ][: 2 * len(answers)]  # fmt: skip
     assert len([*secrets.iter_texts(row)]) == len(result)
-    assert messages.times < 20
+    assert messages.iterations < 20
 
 
-def test_texts_of_parts_of_tool_calls_and_of_pairs_are_read_too() -> None:
+def test_content_parts_tool_calls_and_pairs_are_checked() -> None:
     bad = "a\x1bb"
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": [{"type": "text", "text": bad}]},
@@ -156,7 +156,7 @@ def test_texts_of_parts_of_tool_calls_and_of_pairs_are_read_too() -> None:
             assert finding.code == "control_char"
 
 
-def test_the_quick_search_misses_no_character_that_the_checks_look_for() -> None:
+def test_prefilter_matches_every_checked_character() -> None:
     for code in range(0x110000):
         if 0xD800 <= code < 0xE000 or 0x3000 <= code < 0xFE00:
             continue
@@ -178,7 +178,7 @@ def test_the_quick_search_misses_no_character_that_the_checks_look_for() -> None
             assert "mojibake" in prefilter.match_text(chr(first) + chr(second))
 
 
-def test_check_warns_once_a_row_and_prints_nothing_raw(
+def test_check_command_warns_once_per_row_and_escapes_controls(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "rows.jsonl"

@@ -1,4 +1,4 @@
-"""Rows that are tokens already."""
+"""Checks of pretokenized rows."""
 
 from __future__ import annotations
 
@@ -49,12 +49,16 @@ def codes(**columns: Any) -> list[str]:
         ({"input_ids": [5, 6, 7, 8], "labels": [-100, 9, 9, 9]}, []),
     ],
 )
-def test_what_is_found_in_tokens(columns: dict[str, Any], expected: list[str]) -> None:
+def test_problems_of_pretokenized_rows_are_reported(
+    columns: dict[str, Any], expected: list[str]
+) -> None:
     assert codes(**columns) == expected
 
 
 @given(st.lists(st.integers(0, 200_000), min_size=2, max_size=50), st.data())
-def test_a_row_of_which_some_tokens_are_learnt_is_fine(ids: list[int], data: st.DataObject) -> None:
-    learnt = data.draw(st.integers(1, len(ids) - 1))
-    labels = [-100] * learnt + ids[learnt:]
+def test_row_with_some_trainable_tokens_has_no_findings(
+    ids: list[int], data: st.DataObject
+) -> None:
+    masked = data.draw(st.integers(1, len(ids) - 1))
+    labels = [-100] * masked + ids[masked:]
     assert codes(input_ids=ids, labels=labels, attention_mask=[1] * len(ids)) == []

@@ -1,4 +1,4 @@
-"""Tool calls: their form, their arguments against what is declared, and what answers them."""
+"""Tool call checks: form, arguments, declarations and tool results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def calls(*listed: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": None, "tool_calls": list(listed)}
 
 
-def back(id: str | None = "c1") -> dict[str, Any]:
+def tool_result(id: str | None = "c1") -> dict[str, Any]:
     result = {"role": "tool", "content": '{"t": 3}', "tool_call_id": id}
     return {key: value for key, value in result.items() if value is not None}
 
@@ -64,24 +64,33 @@ def message(*messages: dict[str, Any], to: str = "openai-sft", declared: Any = (
 @pytest.mark.parametrize(
     "turns",
     [
-        (USER, calls(call()), back(), ANSWER),
-        (USER, calls(call())),  # the call is what is to be learnt
-        (USER, calls(call(), call(id="c2")), back(), back("c2"), ANSWER),
-        (USER, calls(call(), call(id="c2")), back("c2"), back(), ANSWER),
-        (USER, calls(call()), back(), calls(call(id="c2")), back("c2"), ANSWER, USER, ANSWER),
-        (USER, calls(call('{"city": "Oslo", "unit": "C", "days": [1, 2]}')), back(), ANSWER),
+        (USER, calls(call()), tool_result(), ANSWER),
+        (USER, calls(call())),  # the call itself is trained on
+        (USER, calls(call(), call(id="c2")), tool_result(), tool_result("c2"), ANSWER),
+        (USER, calls(call(), call(id="c2")), tool_result("c2"), tool_result(), ANSWER),
+        (
+            USER,
+            calls(call()),
+            tool_result(),
+            calls(call(id="c2")),
+            tool_result("c2"),
+            ANSWER,
+            USER,
+            ANSWER,
+        ),
+        (USER, calls(call('{"city": "Oslo", "unit": "C", "days": [1, 2]}')), tool_result(), ANSWER),
     ],
 )
-def test_calls_that_are_right(turns: tuple[dict[str, Any], ...]) -> None:
+def test_valid_tool_calls_have_no_findings(turns: tuple[dict[str, Any], ...]) -> None:
     assert codes(*turns) == []
 
 
-def test_rows_without_tools_have_nothing_to_say() -> None:
+def test_rows_without_tools_have_no_findings() -> None:
     assert codes(USER, ANSWER, declared=None) == []
     assert codes(USER, ANSWER, declared=None, to="bedrock-claude") == []
 
 
-def test_tools_that_are_declared_and_not_called() -> None:
+def test_declared_tools_without_calls_are_reported() -> None:
     assert codes(USER, ANSWER) == ["unused_tools"]
     assert codes(USER, kind="prompt", to="openai-rft") == []
 
@@ -109,41 +118,46 @@ def test_tools_that_are_declared_and_not_called() -> None:
         ([call(name="rm_rf")], "tool_name"),
     ],
 )  # fmt: skip
-def test_each_fault_of_a_call_has_its_code(listed: Any, code: str) -> None:
+def test_each_tool_call_problem_has_its_code(listed: Any, code: str) -> None:
     turn = {"role": "assistant", "content": None, "tool_calls": listed}
     assert code in codes(USER, turn)
 
 
-def test_what_training_here_takes_that_others_do_not() -> None:
+def test_trl_accepts_bare_calls_that_openai_rejects() -> None:
     bare = {"function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
-    turns = (USER, calls(bare), back(None), ANSWER)
+    turns = (USER, calls(bare), tool_result(None), ANSWER)
     assert codes(*turns, to="trl-sft") == []
     assert codes(*turns) == ["tool_call", "tool_call_id", "tool_arguments_form", "tool_call_id"]
 
 
-def test_only_the_assistant_calls() -> None:
-    assert codes({**calls(call()), "role": "user", "content": "x"}, back(), ANSWER) == ["tool_call"]
+def test_tool_calls_of_other_roles_are_reported() -> None:
+    assert codes({**calls(call()), "role": "user", "content": "x"}, tool_result(), ANSWER) == [
+        "tool_call"
+    ]
 
 
-def test_calls_without_declared_tools() -> None:
-    assert codes(USER, calls(call()), back(), ANSWER, declared=None) == ["tools_missing"]
+def test_calls_without_declared_tools_are_reported() -> None:
+    assert codes(USER, calls(call()), tool_result(), ANSWER, declared=None) == ["tools_missing"]
 
 
-def test_calls_that_nothing_answers() -> None:
+def test_unanswered_tool_calls_are_reported() -> None:
     assert codes(USER, calls(call()), USER, ANSWER) == ["tool_unanswered"]
     assert codes(USER, calls(call()), ANSWER) == ["tool_unanswered"]
-    assert codes(USER, calls(call(), call(id="c2")), back(), ANSWER) == ["tool_unanswered"]
-    assert codes(USER, calls(call(), call(id="c2")), back()) == ["tool_unanswered"]
+    assert codes(USER, calls(call(), call(id="c2")), tool_result(), ANSWER) == ["tool_unanswered"]
+    assert codes(USER, calls(call(), call(id="c2")), tool_result()) == ["tool_unanswered"]
 
 
-def test_answers_to_no_call() -> None:
-    assert codes(USER, back(), ANSWER) == ["unused_tools", "tool_orphan"]
-    assert codes(USER, calls(call()), back(), back(), ANSWER) == ["tool_orphan"]
-    assert codes(USER, calls(call()), back("zz"), ANSWER) == ["tool_orphan", "tool_unanswered"]
-    assert codes(back(), USER, calls(call()), back(), ANSWER) == ["tool_orphan"]
+def test_tool_results_without_a_call_are_reported() -> None:
+    assert codes(USER, tool_result(), ANSWER) == ["unused_tools", "tool_orphan"]
+    assert codes(USER, calls(call()), tool_result(), tool_result(), ANSWER) == ["tool_orphan"]
+    assert codes(USER, calls(call()), tool_result("zz"), ANSWER) == [
+        "tool_orphan",
+        "tool_unanswered",
+    ]
+    assert codes(tool_result(), USER, calls(call()), tool_result(), ANSWER) == ["tool_orphan"]
 
 
-def test_the_old_form_is_not_held_against_the_new() -> None:
+def test_legacy_function_calls_have_no_tool_findings() -> None:
     old = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
     result = {"role": "function", "name": "f", "content": "4"}
     assert codes(USER, old, result, ANSWER, declared=None) == []
@@ -151,7 +165,7 @@ def test_the_old_form_is_not_held_against_the_new() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         ("{}", "they lack city"),
         ('{"city": 7}', "“city” is not of type string"),
@@ -160,18 +174,18 @@ def test_the_old_form_is_not_held_against_the_new() -> None:
         ('{"city": "Oslo", "planet": "Mars"}', "planet is not declared"),
     ],
 )
-def test_arguments_that_are_not_as_declared(arguments: str, says: str) -> None:
+def test_arguments_that_violate_the_schema_are_reported(arguments: str, expected: str) -> None:
     assert codes(USER, calls(call(arguments))) == ["tool_schema_mismatch"]
-    assert says in message(USER, calls(call(arguments)))
+    assert expected in message(USER, calls(call(arguments)))
 
 
-def test_a_value_is_never_told() -> None:
+def test_schema_mismatch_message_omits_argument_values() -> None:
     text = message(USER, calls(call('{"city": "Oslo", "unit": "sk-secret-value"}')))
     assert "secret" not in text
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "expected"),
     [
         ({"name": "get weather"}, "not 1 to 64 letters"),
         ({"name": "a" * 65}, "not 1 to 64 letters"),
@@ -187,13 +201,13 @@ def test_a_value_is_never_told() -> None:
         ({"parameters": {"type": "object", "properties": []}}, "properties breaks"),
     ],
 )  # fmt: skip
-def test_what_a_tool_declares_is_looked_at(changed: dict[str, Any], says: str) -> None:
+def test_invalid_tool_declarations_are_reported(changed: dict[str, Any], expected: str) -> None:
     declared = {"type": "function", "function": {**WEATHER["function"], **changed}}
     result, _ = tool_schemas.check_tools([declared], strict=True)
-    assert [item.code for item in result] == ["tool_schema"] and says in result[0].message
+    assert [item.code for item in result] == ["tool_schema"] and expected in result[0].message
 
 
-def test_a_tool_declared_twice_bare_or_without_a_word() -> None:
+def test_duplicate_bare_or_undescribed_tools_are_reported() -> None:
     result, names = tool_schemas.check_tools([WEATHER, WEATHER], strict=True)
     assert [item.code for item in result] == ["tool_schema"] and list(names) == ["get_weather"]
     bare = WEATHER["function"]
@@ -207,13 +221,13 @@ def test_a_tool_declared_twice_bare_or_without_a_word() -> None:
     ]
 
 
-def test_a_place_that_trains_no_calls() -> None:
+def test_tools_are_reported_for_targets_without_tool_training() -> None:
     assert codes(USER, calls(call()), to="bedrock-claude") == ["tools_unsupported"]
     assert codes(USER, ANSWER, to="bedrock-llama") == ["tools_unsupported"]
     assert get_target("bedrock-nova").severity("tools_unsupported") == "warning"
 
 
-def test_calls_in_the_answers_of_a_pair() -> None:
+def test_tool_calls_in_answers_of_a_pair_are_checked() -> None:
     more = {"kind": "preference", "rejected": [ANSWER]}
     assert codes(USER, chosen=[calls(call())], to="openai-dpo", **more) == []
     assert codes(USER, chosen=[calls(call("{"))], to="openai-dpo", **more) == ["tool_arguments"]
@@ -227,7 +241,7 @@ def test_calls_in_the_answers_of_a_pair() -> None:
         {"propertyNames": {"pattern": "^(a+)+$"}},
     ],
 )
-def test_a_pattern_that_would_take_for_ever_is_not_run(schema: dict[str, Any]) -> None:
+def test_patterns_with_catastrophic_backtracking_are_not_run(schema: dict[str, Any]) -> None:
     hostile = {"a": "a" * 60 + "!", "a" * 60 + "!": 1}
     assert tool_schemas.find_mismatch(hostile, parameters_of(schema)) is None
 
@@ -242,11 +256,11 @@ def test_a_pattern_that_would_take_for_ever_is_not_run(schema: dict[str, Any]) -
         {"allOf": [{"$ref": "#"}, {"$ref": "#"}]},
     ],
 )
-def test_references_into_nowhere_and_in_circles_are_not_followed(schema: dict[str, Any]) -> None:
+def test_broken_remote_and_circular_references_are_not_followed(schema: dict[str, Any]) -> None:
     assert tool_schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
 
 
-def test_references_that_double_at_each_step_are_not_followed() -> None:
+def test_exponentially_growing_references_are_not_followed() -> None:
     steps: dict[str, Any] = {
         f"s{n}": {"allOf": [{"$ref": f"#/definitions/s{n + 1}"}] * 2} for n in range(40)
     }
@@ -255,7 +269,7 @@ def test_references_that_double_at_each_step_are_not_followed() -> None:
     assert tool_schemas.find_mismatch({"a": 1}, parameters_of(schema)) is None
 
 
-def test_references_to_definitions_are_followed() -> None:
+def test_references_to_definitions_are_resolved() -> None:
     for name in ("definitions", "$defs"):
         schema = {
             name: {"id": {"type": "integer"}},
@@ -275,7 +289,7 @@ def parameters_of(schema: dict[str, Any]) -> Any:
 
 @settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1), st.integers() | st.text() | st.booleans(), min_size=1))
-def test_arguments_are_as_declared_where_the_schema_was_made_of_them(
+def test_arguments_match_a_schema_derived_from_them(
     values: dict[str, Any],
 ) -> None:
     kinds = {int: "integer", str: "string", bool: "boolean"}

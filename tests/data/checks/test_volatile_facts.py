@@ -1,4 +1,4 @@
-"""Answers that teach what changes are pointed out, and answers that do not are left alone."""
+"""Volatile facts in answers, such as prices and dates, and answers without them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def find(answer: str, asked: str = "Tell me about it.", **more: Any) -> list[str
         "The new fees are effective from January 1.",
     ],
 )
-def test_facts_that_change(answer: str) -> None:
+def test_volatile_fact_in_an_answer_is_reported(answer: str) -> None:
     assert len(find(answer)) == 1
 
 
@@ -71,17 +71,17 @@ def test_facts_that_change(answer: str) -> None:
         "May I apply on Friday?",
     ],
 )
-def test_other_sentences(answer: str) -> None:
+def test_stable_sentences_are_not_reported(answer: str) -> None:
     assert find(answer) == []
 
 
-def test_what_the_prompt_says_may_be_repeated() -> None:
+def test_fact_from_the_prompt_is_not_reported() -> None:
     answer = "The Pro plan costs $29 per month."
     assert find(answer, "The Pro plan is $29 monthly. What does it cost?") == []
     assert find(answer, "The Pro plan is $19 monthly. What does it cost?")
 
 
-def test_what_tools_say_may_be_repeated() -> None:
+def test_fact_after_a_tool_result_is_not_reported() -> None:
     result = [
         {"role": "tool", "content": "{}"},
         {"role": "assistant", "content": "The current price is $29 per month."},
@@ -89,31 +89,29 @@ def test_what_tools_say_may_be_repeated() -> None:
     assert find("I look it up.", after=result) == []
 
 
-def test_only_what_is_learnt_counts() -> None:
+def test_facts_outside_trained_messages_are_not_reported() -> None:
     old = [{"role": "assistant", "content": "It costs $29 per month.", "weight": 0}]
     new = [{"role": "user", "content": "And?"}, {"role": "assistant", "content": "Yes."}]
     assert find("Hm.", after=[*old, *new]) == []
     assert find("Hm.", asked="It costs $29 per month.") == []
 
 
-def test_of_a_pair_the_chosen_answer_counts() -> None:
-    dear = {"role": "assistant", "content": "It costs $29 per month."}
+def test_only_the_chosen_answer_of_a_pair_is_checked() -> None:
+    priced = {"role": "assistant", "content": "It costs $29 per month."}
     plain = {"role": "assistant", "content": "Let me look."}
-    for chosen, rejected, count in ((dear, plain, 1), (plain, dear, 0)):
+    for chosen, rejected, count in ((priced, plain, 1), (plain, priced, 0)):
         row = Example(kind="preference", chosen=[chosen], rejected=[rejected])
         assert len([*volatile_facts.check(row, get_target("trl-dpo"))]) == count
 
 
-def test_the_finding_shows_the_words() -> None:
+def test_finding_quotes_the_matching_words() -> None:
     (message,) = find("It is yours for $29 per month.")
     assert message.startswith("an answer states a price (“$29 per month”)")
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.sampled_from(sorted(volatile_facts.PATTERNS)))
-def test_the_quick_search_misses_nothing_that_the_patterns_find(
-    data: st.DataObject, name: str
-) -> None:
+def test_prefilter_matches_everything_the_patterns_match(data: st.DataObject, name: str) -> None:
     exact = re.compile(volatile_facts.PATTERNS[name].replace("(?-i:", "(?:"), re.IGNORECASE)
     text = data.draw(st.from_regex(exact))
     if re.search(volatile_facts.PATTERNS[name], text, re.IGNORECASE):
