@@ -1,4 +1,4 @@
-"""A data set on the Hub becomes a file, once and whole; whatever is in the way is a sentence."""
+"""Data sets from the Hub: downloads, saved copies and errors."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def where(tmp_path: Path, hub: Hub) -> dict[str, str]:
-    """Return an environment with caches of its own and the double as the Hub."""
+def hub_environment(tmp_path: Path, hub: Hub) -> dict[str, str]:
+    """Return an environment with separate caches and the double as the Hub."""
     return {
         "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0",
         "FTWIZARD_CACHE": str(tmp_path / "cache"), "HF_TOKEN": "", "HF_HUB_DISABLE_XET": "1",
@@ -82,15 +82,17 @@ for name in sys.argv[1:]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def kept(environment: dict[str, str]) -> list[str]:
-    """Return what is in the folder of copies, locks aside."""
+def saved_copies(environment: dict[str, str]) -> list[str]:
+    """Return the names of the saved copies, without lock files."""
     folder = Path(environment["FTWIZARD_CACHE"]) / "datasets"
     result = folder.iterdir() if folder.exists() else []
     return sorted(path.name for path in result if path.suffix != ".lock")
 
 
-def test_the_double_is_what_the_client_expects(hub: Hub, where: dict[str, str]) -> None:
-    """Each answer is read by the client as the Hub's own would be."""
+def test_hub_client_accepts_the_double_as_the_hub(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
+    """The Hub's client reads the double's answers as the Hub's own."""
     hub.page = 2
     files = {f"data/{n}.parquet": parquet(ROWS[:n]) for n in range(1, 4)} | {"a.jsonl": b"{}\n"}
     repo = hub.add("owner/chat", files)
@@ -129,7 +131,7 @@ print(json.dumps([found, raised]))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-        env={**os.environ, **where},
+        env={**os.environ, **hub_environment},
     )  # fmt: skip
     result, raised = json.loads(done.stdout)
     assert result["info"] == ["owner/chat", repo.head, sorted(files)]
@@ -149,7 +151,9 @@ print(json.dumps([found, raised]))
 
 
 @pytest.mark.slow
-def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str, str]) -> None:
+def test_split_is_downloaded_once_and_checked_as_a_file(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     hub.page = 2
     commit = hub.add("owner/chat", {
         "README.md": card("license: mit"),
@@ -157,49 +161,51 @@ def test_a_split_becomes_a_file_that_is_checked_as_any(hub: Hub, where: dict[str
         "data/train-00001-of-00002.parquet": parquet(ROWS[20:]),
         "data/test-00000-of-00001.parquet": parquet(ROWS[:3]),
     }).head  # fmt: skip
-    document = as_json("check", "owner/chat", environment=where)
+    document = as_json("check", "owner/chat", environment=hub_environment)
     path = Path(document["path"])
     assert path.name == f"owner--chat--default--train-{commit[:8]}.jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [json.loads(line) for line in path.read_text().splitlines()] == ROWS
     assert (document["rows"], document["verdict"], document["format"]) == (30, "ok", "openai-chat")
     assert document["source"].endswith(f"split train, commit {commit[:8]}")
-    assert not any("test-" in asked for asked in hub.asked), "only what was asked for is fetched"
-    # A second time nothing of it is fetched.
+    assert not any("test-" in asked for asked in hub.asked), (
+        "only the requested split is downloaded"
+    )
+    # A second check downloads nothing.
     hub.asked.clear()
     before = path.stat()
-    assert as_json("check", "owner/chat", environment=where)["path"] == str(path)
+    assert as_json("check", "owner/chat", environment=hub_environment)["path"] == str(path)
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     assert not any(".parquet" in asked for asked in hub.asked)
-    # The command for a person names the file, and the plan that names it is read.
-    shown = run("check", "owner/chat:test", environment={**where, "COLUMNS": "300"})
+    # The text output names the file and how to use it in a plan.
+    shown = run("check", "owner/chat:test", environment={**hub_environment, "COLUMNS": "300"})
     assert "3 rows, 3 usable" in shown.stdout and "Name this file in the plan" in shown.stdout
-    assert len(kept(where)) == 2
+    assert len(saved_copies(hub_environment)) == 2
 
 
 @pytest.mark.slow
-def test_a_newer_commit_is_another_file_and_the_old_one_stays(
-    hub: Hub, where: dict[str, str]
-) -> None:
+def test_newer_commit_is_saved_to_a_new_file(hub: Hub, hub_environment: dict[str, str]) -> None:
     repo = hub.add("owner/chat", {"train.jsonl": jsonl(ROWS)})
-    (first,) = locate(where, "owner/chat")
+    (first,) = locate(hub_environment, "owner/chat")
     repo.commit({"train.jsonl": jsonl(ROWS[:5])})
-    (second,) = locate(where, "owner/chat")
+    (second,) = locate(hub_environment, "owner/chat")
     assert Path(first["path"]).read_bytes() == jsonl(ROWS).replace(b": ", b":").replace(b", ", b",")
     assert len(Path(second["path"]).read_text().splitlines()) == 5
 
 
-def test_progress_is_told_in_bytes_and_rows(hub: Hub, where: dict[str, str]) -> None:
+def test_progress_counts_bytes_and_rows(hub: Hub, hub_environment: dict[str, str]) -> None:
     data = jsonl(ROWS * 100)
     hub.add("owner/chat", {"train.jsonl": data})
-    (result,) = locate(where, "owner/chat")
+    (result,) = locate(hub_environment, "owner/chat")
     assert {phase for phase, _ in result["phases"]} == {"fetching"}
     fields = [fields for _, fields in result["phases"]]
     assert any(f.get("unit") == "bytes" and f["total"] == len(data) for f in fields)
     assert fields[-1]["unit"] == "rows" and fields[-1]["done"] == 3000
 
 
-def test_every_kind_of_table_and_its_settings(hub: Hub, where: dict[str, str]) -> None:
+def test_csv_json_text_and_compressed_files_are_read(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     alpaca = [{"instruction": "a;b", "input": "", "output": "c"}]
     hub.add("owner/csv", {
         "README.md": card('configs:\n- config_name: default\n  data_files: x.csv\n  sep: "|"'),
@@ -211,7 +217,7 @@ def test_every_kind_of_table_and_its_settings(hub: Hub, where: dict[str, str]) -
     hub.add("owner/odd", {"data/train [1] #%20?.jsonl": jsonl(alpaca)})
     names = ["owner/csv", "owner/gz", "owner/array", "owner/text", "owner/odd"]
     read = []
-    for result in locate(where, *names):
+    for result in locate(hub_environment, *names):
         read.append([json.loads(x) for x in Path(result["path"]).read_text().splitlines()])
     assert read == [
         [{"instruction": "a;b", "output": "c"}], alpaca, alpaca, [{"text": "one"}, {"text": "two"}],
@@ -219,7 +225,9 @@ def test_every_kind_of_table_and_its_settings(hub: Hub, where: dict[str, str]) -
     ]  # fmt: skip
 
 
-def test_configurations_and_splits_are_told_by_name(hub: Hub, where: dict[str, str]) -> None:
+def test_errors_list_available_configurations_and_splits(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     hub.add("owner/two", {
         "README.md": card(
             "configs:\n- config_name: a b\n  data_files: a.jsonl\n"
@@ -229,7 +237,7 @@ def test_configurations_and_splits_are_told_by_name(hub: Hub, where: dict[str, s
     })  # fmt: skip
     hub.add("owner/one", {"train.jsonl": jsonl(ROWS), "test.jsonl": jsonl(ROWS)})
     several, unknown, config, split, good, dev, only = locate(
-        where, "owner/two", "owner/two/c", "owner/one/c", "owner/one:dev", "owner/two/a b",
+        hub_environment, "owner/two", "owner/two/c", "owner/one/c", "owner/one:dev", "owner/two/a b",
         "owner/two/\x1b[2Jb", "owner/two/\x1b[2Jb:dev",
     )  # fmt: skip
     assert "several configurations and no default: a b, ␛[2Jb." in several["error"]
@@ -239,10 +247,10 @@ def test_configurations_and_splits_are_told_by_name(hub: Hub, where: dict[str, s
     assert "no split “dev”; it has: train, test." in split["error"]
     assert "no split “train”; it has: dev." in dev["error"] and "␛[2Jb:dev" in dev["hint"]
     assert "configuration a b" in good["source"]
-    assert only["source"] and len(kept(where)) == 2
+    assert only["source"] and len(saved_copies(hub_environment)) == 2
 
 
-def test_a_default_configuration_is_taken(hub: Hub, where: dict[str, str]) -> None:
+def test_default_configuration_is_used(hub: Hub, hub_environment: dict[str, str]) -> None:
     hub.add("owner/two", {
         "README.md": card(
             "configs:\n- config_name: a\n  data_files: a.jsonl\n"
@@ -251,31 +259,35 @@ def test_a_default_configuration_is_taken(hub: Hub, where: dict[str, str]) -> No
         "a.jsonl": jsonl(ROWS), "b.jsonl": jsonl(ROWS[:1]),
     })  # fmt: skip
     hub.renamed["old/name"] = "owner/two"
-    first, second = locate(where, "owner/two", "old/name")
+    first, second = locate(hub_environment, "owner/two", "old/name")
     assert "--b--train-" in first["path"] and second["path"] == first["path"]
 
 
-def test_what_the_hub_refuses_is_said(hub: Hub, where: dict[str, str]) -> None:
+def test_gated_private_and_missing_data_sets_are_explained(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     hub.add("owner/gated", {"train.jsonl": jsonl(ROWS)}).gated = True
     private = hub.add("owner/private", {"train.jsonl": jsonl(ROWS)})
     private.private, private.readers = True, {"hf_reader"}
-    gated, hidden, missing = locate(where, "owner/gated", "owner/private", "owner/none")
+    gated, hidden, missing = locate(hub_environment, "owner/gated", "owner/private", "owner/none")
     assert "is gated: its conditions" in gated["error"]
     assert f"{hub.url}/datasets/owner/gated" in gated["hint"] and "HF_TOKEN" in gated["hint"]
     assert hidden["error"] == missing["error"].replace("owner/none", "owner/private")
     assert "There is no file owner/none, and no data set" in missing["error"]
-    expected = {**where, "HF_TOKEN": TOKEN}
+    expected = {**hub_environment, "HF_TOKEN": TOKEN}
     gated, hidden, missing = locate(expected, "owner/gated", "owner/private", "owner/none")
     assert "its conditions must be accepted" in gated["error"]
     assert "no data set of that name" in hidden["error"] and "no data set" in missing["error"]
-    (wrong,) = locate({**where, "HF_TOKEN": "hf_expired"}, "owner/gated")
+    (wrong,) = locate({**hub_environment, "HF_TOKEN": "hf_expired"}, "owner/gated")
     assert "rejected your token" in wrong["error"]
-    (read,) = locate({**where, "HF_TOKEN": "hf_reader"}, "owner/private")
+    (read,) = locate({**hub_environment, "HF_TOKEN": "hf_reader"}, "owner/private")
     assert Path(read["path"]).exists()
     assert "hf_" not in json.dumps([gated, hidden, missing, wrong])
 
 
-def test_what_is_no_text_is_said(hub: Hub, where: dict[str, str]) -> None:
+def test_unsupported_and_broken_data_sets_are_explained(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     image = pa.table({"messages": ["x"], "image": [{"bytes": b"\x89PNG", "path": "a.png"}]})
     info = {"info": {"features": {
         "messages": {"dtype": "string", "_type": "Value"}, "image": {"_type": "Image"}
@@ -291,7 +303,7 @@ def test_what_is_no_text_is_said(hub: Hub, where: dict[str, str]) -> None:
     hub.add("owner/badcard", {"README.md": card(": [x"), "train.jsonl": jsonl(ROWS)})
     names = ("pictures", "bytes", "folder", "pickle", "empty", "blank", "cut", "badcard")
     pictures, raw, folder, pickled, empty, blank, cut, bad = locate(
-        where, *(f"owner/{name}" for name in names)
+        hub_environment, *(f"owner/{name}" for name in names)
     )
     assert "has images, audio or other media (column image)" in pictures["error"]
     assert json.loads(Path(raw["path"]).read_text())["image"]["bytes"] == "iVBORw=="
@@ -301,11 +313,11 @@ def test_what_is_no_text_is_said(hub: Hub, where: dict[str, str]) -> None:
     assert "The split train of owner/blank is empty." in blank["error"]
     assert "owner/cut could not be read: ArrowInvalid" in cut["error"]
     assert "owner/badcard could not be read" in bad["error"]
-    assert kept(where) == [Path(raw["path"]).name]
+    assert saved_copies(hub_environment) == [Path(raw["path"]).name]
 
 
-def test_a_repository_reaches_nothing_outside_itself(
-    hub: Hub, where: dict[str, str], tmp_path: Path
+def test_data_files_outside_the_repository_are_refused(
+    hub: Hub, hub_environment: dict[str, str], tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret.jsonl"
     secret.write_bytes(jsonl([{"text": "secret"}]))
@@ -321,91 +333,108 @@ def test_a_repository_reaches_nothing_outside_itself(
     program = f"open({str(marker)!r}, 'w')".encode()
     hub.add("owner/program", {"program.py": program, **files})
     names = ("local", "up", "across", "web", "program")
-    local, up, across, web, ran = locate(where, *(f"owner/{name}" for name in names))
+    local, up, across, web, ran = locate(hub_environment, *(f"owner/{name}" for name in names))
     assert "outside its own repository, which are not read" in local["error"]
     assert "refers to missing data files" in up["error"]
     assert across["error"] == local["error"].replace("local", "across")
     assert "error" in web
     assert "which ftwizard never runs" in ran["error"]
-    assert not marker.exists() and kept(where) == []
+    assert not marker.exists() and saved_copies(hub_environment) == []
 
 
 @pytest.mark.slow
-def test_without_the_hub_a_copy_serves(hub: Hub, where: dict[str, str]) -> None:
+def test_saved_copy_is_used_when_the_hub_fails(hub: Hub, hub_environment: dict[str, str]) -> None:
     hub.add("owner/chat", {"train.jsonl": jsonl(ROWS), "test.jsonl": jsonl(ROWS)})
-    (first,) = locate(where, "owner/chat")
+    (first,) = locate(hub_environment, "owner/chat")
     hub.status = 429
-    (busy,) = locate(where, "owner/chat")
+    (busy,) = locate(hub_environment, "owner/chat")
     assert busy["path"] == first["path"] and "rate limit is exceeded (429)" in busy["source"]
-    (none,) = locate(where, "owner/new")
+    (none,) = locate(hub_environment, "owner/new")
     assert "rate limit" in none["error"] and "Try again in 1 min 17 s" in none["hint"]
     hub.status = 503
-    (none,) = locate(where, "owner/new")
+    (none,) = locate(hub_environment, "owner/new")
     assert "server error (503)" in none["error"]
-    gone = {**where, "HF_ENDPOINT": NOWHERE}
+    gone = {**hub_environment, "HF_ENDPOINT": NOWHERE}
     result, other = locate(gone, "owner/chat", "owner/chat:test")
     assert result["path"] == first["path"] and "is unreachable" in result["source"]
     assert "There is no file owner/chat and no copy of" in other["error"]
-    (off,) = locate({**where, "HF_HUB_OFFLINE": "1"}, "owner/chat")
+    (off,) = locate({**hub_environment, "HF_HUB_OFFLINE": "1"}, "owner/chat")
     assert off["path"] == first["path"] and "HF_HUB_OFFLINE" in off["source"]
 
 
-def test_without_the_hub_the_library_s_cache_serves(hub: Hub, where: dict[str, str]) -> None:
+def test_library_cache_is_used_when_the_hub_is_unreachable(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     commit = hub.add("owner/MyChat", {"train.jsonl": jsonl(ROWS), "t_test.jsonl": jsonl(ROWS)}).head
     load = "import datasets; datasets.load_dataset('owner/MyChat')"
     subprocess.run(
-        [sys.executable, "-c", load], env={**os.environ, **where}, check=True, capture_output=True
+        [sys.executable, "-c", load],
+        env={**os.environ, **hub_environment},
+        check=True,
+        capture_output=True,
     )
-    result, split = locate({**where, "HF_ENDPOINT": NOWHERE}, "owner/MyChat", "owner/MyChat:dev")
+    result, split = locate(
+        {**hub_environment, "HF_ENDPOINT": NOWHERE}, "owner/MyChat", "owner/MyChat:dev"
+    )
     assert "from the library's cache" in result["source"] and commit[:8] in result["path"]
     assert [json.loads(line) for line in Path(result["path"]).read_text().splitlines()] == ROWS
     assert "no split “dev”; it has: train, test." in split["error"]
 
 
-def test_a_fetch_that_breaks_off_leaves_nothing_half(hub: Hub, where: dict[str, str]) -> None:
+def test_interrupted_download_leaves_no_partial_file(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     hub.add("owner/chat", {"train.parquet": parquet(ROWS)})
     hub.breaks_after = 100
     quick = "import time; time.sleep = lambda s: None"
-    (result,) = locate(where, "owner/chat", before=quick)
+    (result,) = locate(hub_environment, "owner/chat", before=quick)
     assert "could not be downloaded: the Hub is unreachable" in result["error"], result
     assert "finished downloads are kept" in result["hint"]
-    assert kept(where) == []
+    assert saved_copies(hub_environment) == []
     hub.breaks_after = None
-    # A part that a killed fetch has left is cleared away.
-    folder = Path(where["FTWIZARD_CACHE"]) / "datasets"
+    # A partial file from a killed download is removed.
+    folder = Path(hub_environment["FTWIZARD_CACHE"]) / "datasets"
     commit = hub.repos["owner/chat"].head
     (folder / f".owner--chat--default--train-{commit[:8]}.jsonl.1.part").write_text("{")
-    (result,) = locate(where, "owner/chat")
-    assert kept(where) == [Path(result["path"]).name]
+    (result,) = locate(hub_environment, "owner/chat")
+    assert saved_copies(hub_environment) == [Path(result["path"]).name]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_said_and_leaves_nothing_half(
-    number: int, hub: Hub, where: dict[str, str]
+def test_full_disk_is_reported_and_leaves_no_partial_file(
+    number: int, hub: Hub, hub_environment: dict[str, str]
 ) -> None:
     hub.add("owner/chat", {"train.jsonl": jsonl(ROWS)})
     full = f"import os\ndef full(_): raise OSError({number}, 'x')\nos.fsync = full"
-    (result,) = locate(where, "owner/chat", before=full)
+    (result,) = locate(hub_environment, "owner/chat", before=full)
     assert "The disk is full; owner/chat was not downloaded completely" in result["error"]
-    assert "FTWIZARD_CACHE" in result["hint"] and kept(where) == []
+    assert "FTWIZARD_CACHE" in result["hint"] and saved_copies(hub_environment) == []
     little = "datasets.get_free_bytes = lambda path: 10"
-    (result,) = locate({**where, "HF_HOME": where["HF_HOME"] + "2"}, "owner/chat", before=little)
+    (result,) = locate(
+        {**hub_environment, "HF_HOME": hub_environment["HF_HOME"] + "2"},
+        "owner/chat",
+        before=little,
+    )
     assert "owner/chat needs" in result["error"] and "10 B are free" in result["error"]
 
 
-def test_without_the_library_the_extra_is_named(hub: Hub, where: dict[str, str]) -> None:
+def test_missing_datasets_library_shows_the_install_command(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
     lacks = "datasets.is_installed = lambda name: name != 'datasets'"
-    (result,) = locate(where, "owner/chat", before=lacks)
+    (result,) = locate(hub_environment, "owner/chat", before=lacks)
     assert "pip install 'ftwizard[local]'" in result["hint"] and result["code"] == 2
 
 
-def test_a_missing_file_is_not_looked_for_on_the_hub(hub: Hub, where: dict[str, str]) -> None:
-    done = run("check", "data/rows.jsonl", environment=where)
+def test_missing_local_file_is_not_requested_from_the_hub(
+    hub: Hub, hub_environment: dict[str, str]
+) -> None:
+    done = run("check", "data/rows.jsonl", environment=hub_environment)
     assert done.returncode == 1 and "There is no data file data/rows.jsonl" in done.stderr
     assert hub.asked == []
 
 
-def test_a_plan_that_names_a_data_set_is_sent_to_check(tmp_path: Path) -> None:
+def test_plan_with_a_hub_data_set_points_to_check(tmp_path: Path) -> None:
     file = tmp_path / "plan.yaml"
     file.write_text("data: {files: {train: owner/name}}\nmodel: {name: a/b}\n")
     for command in ("train", "estimate"):

@@ -1,4 +1,4 @@
-"""A job outlives what starts and watches it, is never run twice, and says how it ended."""
+"""Jobs: survival of launcher and keeper deaths, single starts, stop requests and end reasons."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ time.sleep(60)
 """
 
 
-def test_it_runs_to_its_end(tmp_path: Path) -> None:
+def test_job_runs_to_completion(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=20))
     status = until_ended(folder)
     assert (status.end_reason, status.exit_code, status.attempt) == ("finished", 0, 1)
@@ -57,7 +57,7 @@ def test_it_runs_to_its_end(tmp_path: Path) -> None:
     assert state and state.state == "ended" and state.returncode == 0
 
 
-def test_its_files_are_private(tmp_path: Path) -> None:
+def test_job_files_are_private(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         folder = start(make(tmp_path / "run", steps=20))
@@ -68,7 +68,7 @@ def test_its_files_are_private(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_launcher_killed_leaves_it_running(tmp_path: Path) -> None:
+def test_job_survives_a_killed_launcher(tmp_path: Path) -> None:
     folder = make(tmp_path / "run", steps=5000)
     launcher = subprocess.Popen(
         [sys.executable, "-c", LAUNCHER, str(folder.path)],
@@ -93,7 +93,7 @@ start(make(Path(sys.argv[1]), steps=5000))
 """
 
 
-def test_a_launcher_killed_at_any_moment_leaves_nothing_broken(tmp_path: Path) -> None:
+def test_launcher_killed_at_any_moment_leaves_a_startable_job(tmp_path: Path) -> None:
     dice = random.Random(3)
     ends, patience = set(), 1.0
     for number in range(16):
@@ -107,7 +107,7 @@ def test_a_launcher_killed_at_any_moment_leaves_nothing_broken(tmp_path: Path) -
         if not folder.job.exists():
             ends.add("not begun")
             if not folder.path.exists():
-                patience *= 1.5  # a busy machine has not come as far by then
+                patience *= 1.5  # a busy machine needs longer to get this far
                 continue
             make(folder.path, steps=5000)
             start(folder)
@@ -121,10 +121,10 @@ def test_a_launcher_killed_at_any_moment_leaves_nothing_broken(tmp_path: Path) -
         os.kill(keeper_pid(folder), signal.SIGKILL)
         os.kill(command_pid(folder), signal.SIGKILL)
         assert wait_until_free(folder, 5)
-    assert "running" in ends and len(ends) > 1, f"the kills all came at one moment: {ends}"
+    assert "running" in ends and len(ends) > 1, f"all kills hit the same phase: {ends}"
 
 
-def test_a_terminal_that_goes_away_leaves_it_running(tmp_path: Path) -> None:
+def test_job_survives_a_closed_terminal(tmp_path: Path) -> None:
     folder = make(tmp_path / "run", steps=5000)
     pid, terminal = pty.fork()
     if pid == 0:
@@ -140,7 +140,7 @@ def test_a_terminal_that_goes_away_leaves_it_running(tmp_path: Path) -> None:
         assert fields[4] == "0", "it has no controlling terminal"
 
 
-def test_a_second_start_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+def test_second_start_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     before = {p: p.read_bytes() for p in (folder.job, folder.attempt(1))}
     with pytest.raises(AlreadyRunning):
@@ -151,7 +151,7 @@ def test_a_second_start_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     assert folder.newest_attempt() == 1
 
 
-def test_of_six_starts_at_once_one_wins(tmp_path: Path) -> None:
+def test_only_one_of_six_concurrent_starts_wins(tmp_path: Path) -> None:
     folder = make(tmp_path / "run", steps=5000)
 
     def start_one(_: int) -> bool:
@@ -167,10 +167,10 @@ def test_of_six_starts_at_once_one_wins(tmp_path: Path) -> None:
     assert folder.newest_attempt() == 1
     until_step(folder, 5)
     steps = [e["step"] for e in events(folder, "log")]
-    assert steps == sorted(set(steps)), "start_one writer"
+    assert steps == sorted(set(steps)), "only one process writes events"
 
 
-def test_a_start_is_refused_while_only_a_leftover_process_lives(tmp_path: Path) -> None:
+def test_start_is_refused_while_the_command_outlives_its_keeper(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     command = command_pid(folder)
     os.kill(keeper_pid(folder), signal.SIGKILL)
@@ -184,7 +184,7 @@ def test_a_start_is_refused_while_only_a_leftover_process_lives(tmp_path: Path) 
     assert observe(folder).attempt == 2
 
 
-def test_a_killed_command_is_told_and_can_go_on(tmp_path: Path) -> None:
+def test_killed_command_ends_as_killed_and_can_resume(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=60, step_s=0.1))
     until_step(folder, 25)
     os.kill(command_pid(folder), signal.SIGKILL)
@@ -198,7 +198,7 @@ def test_a_killed_command_is_told_and_can_go_on(tmp_path: Path) -> None:
     assert 21 <= resumed[0] <= 31 and (resumed[0] - 1) % 10 == 0
 
 
-def test_a_killed_keeper_ends_nothing(tmp_path: Path) -> None:
+def test_command_keeps_running_without_its_keeper(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     until_step(folder, 3)
     os.kill(keeper_pid(folder), signal.SIGKILL)
@@ -213,7 +213,7 @@ def test_a_killed_keeper_ends_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_keeper_a_deaf_command_is_still_ended(tmp_path: Path) -> None:
+def test_deaf_command_without_a_keeper_is_killed(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
     os.kill(keeper_pid(folder), signal.SIGKILL)
@@ -223,7 +223,7 @@ def test_without_a_keeper_a_deaf_command_is_still_ended(tmp_path: Path) -> None:
     assert (status.state, status.end_reason) == ("ended", "killed")
 
 
-def test_a_stop_saves_first(tmp_path: Path) -> None:
+def test_stop_request_saves_a_checkpoint_first(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     until_step(folder, 13)
     requests.send(folder, "stop", 1)
@@ -233,7 +233,7 @@ def test_a_stop_saves_first(tmp_path: Path) -> None:
     assert not list(folder.requests.iterdir())
 
 
-def test_a_term_saves_first(tmp_path: Path) -> None:
+def test_sigterm_saves_a_checkpoint_first(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     until_step(folder, 13)
     os.kill(command_pid(folder), signal.SIGTERM)
@@ -241,21 +241,21 @@ def test_a_term_saves_first(tmp_path: Path) -> None:
     assert events(folder, "checkpoint")[-1]["step"] == events(folder, "log")[-1]["step"]
 
 
-def test_a_machine_going_down_saves_first(tmp_path: Path) -> None:
+def test_sigterm_to_the_keeper_stops_the_job(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     until_step(folder, 13)
     os.kill(keeper_pid(folder), signal.SIGTERM)
     assert until_ended(folder).end_reason == "stopped"
 
 
-def test_a_stop_of_another_attempt_is_void(tmp_path: Path) -> None:
+def test_stop_request_for_another_attempt_is_ignored(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=40))
     requests.send(folder, "stop", 7)
     assert until_ended(folder).end_reason == "finished"
 
 
 @pytest.mark.slow
-def test_a_hung_command_is_ended_after_its_grace(tmp_path: Path) -> None:
+def test_hung_command_is_killed_after_the_grace_period(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="hang"))
     until_step(folder, 5)
     asked = time.monotonic()
@@ -267,7 +267,7 @@ def test_a_hung_command_is_ended_after_its_grace(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_does_not_wait_for_the_grace(tmp_path: Path) -> None:
+def test_kill_request_skips_the_grace_period(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
     requests.send(folder, "stop", 1, grace_s=300)
@@ -276,7 +276,7 @@ def test_a_kill_does_not_wait_for_the_grace(tmp_path: Path) -> None:
     assert until_ended(folder, 30).end_reason == "killed"
 
 
-def test_what_a_command_leaves_behind_is_ended(tmp_path: Path) -> None:
+def test_leftover_child_processes_are_counted_as_orphans(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5, mode="children"))
     assert until_ended(folder).end_reason == "finished"
     until(folder, lambda _: (s := folder.read_state()) is not None and s.state == "ended")
@@ -293,25 +293,27 @@ def test_what_a_command_leaves_behind_is_ended(tmp_path: Path) -> None:
         ("hard", "crashed", 1),
     ],
 )
-def test_each_end_has_its_name(tmp_path: Path, mode: str, reason: str, code: int) -> None:
+def test_failures_map_to_end_reasons_and_exit_codes(
+    tmp_path: Path, mode: str, reason: str, code: int
+) -> None:
     status = until_ended(start(make(tmp_path / "run", mode=mode)))
     assert (status.end_reason, status.exit_code) == (reason, code)
 
 
-def test_a_refusal_is_a_sentence_without_a_traceback(tmp_path: Path) -> None:
+def test_refusal_has_a_message_and_hint_without_traceback(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", mode="refuse"))
     status = until_ended(folder)
     assert (status.message, status.hint) == ("It trains on nothing.", "Give it answers.")
     assert "Traceback" not in folder.log.read_text()
 
 
-def test_the_heartbeat_moves(tmp_path: Path) -> None:
+def test_keeper_updates_the_heartbeat(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     first = folder.heartbeat.stat().st_mtime_ns
     until(folder, lambda _: folder.heartbeat.stat().st_mtime_ns > first)
 
 
-def test_the_keeper_samples_the_machine(tmp_path: Path) -> None:
+def test_keeper_samples_the_machine(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     path = folder.machine(os.uname().nodename)
     until(folder, lambda _: path.exists() and path.stat().st_size > 0)
@@ -320,7 +322,7 @@ def test_the_keeper_samples_the_machine(tmp_path: Path) -> None:
     assert sample["gpus"] or sample["no_gpu"]
 
 
-def test_a_recycled_pid_is_not_taken_for_the_command(tmp_path: Path) -> None:
+def test_recycled_pid_is_not_mistaken_for_the_command(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     state = folder.read_state()
     assert state and state.command
@@ -333,10 +335,10 @@ def test_a_recycled_pid_is_not_taken_for_the_command(tmp_path: Path) -> None:
     stranger.wait()
 
 
-def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
+def test_recycled_pids_are_not_alive_and_never_signaled(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keeper and command are gone, strangers have their pids, and a leftover holds the lock."""
+    """Keeper and command are gone, other processes have their pids, a leftover holds the lock."""
     monkeypatch.setattr(status, "KILL_AFTER_TERM_S", 0.1)
     folder = make_run(home, "one")
     folder.events.unlink()
@@ -349,7 +351,7 @@ def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
         result = observe(folder)
         assert (result.state, result.keeper_lives) == ("running", False)
         end_without_keeper(folder, 0.1)
-        assert observe(folder).state == "running", "what is left could not be named"
+        assert observe(folder).state == "running", "the leftover process is not identified"
     assert [stranger.poll() for stranger in strangers] == [None, None]
     assert observe(folder).end_reason == "lost"
     for stranger in strangers:
@@ -357,7 +359,7 @@ def test_recycled_pids_are_neither_taken_for_alive_nor_signalled(
         stranger.wait()
 
 
-def test_another_host_or_container_cannot_know(tmp_path: Path) -> None:
+def test_liveness_is_unknown_from_another_host_or_container(tmp_path: Path) -> None:
     me = identity.from_pid(os.getpid())
     assert me and identity.is_alive(me) is True
     assert identity.is_alive(msgspec.structs.replace(me, host="elsewhere")) is None
@@ -365,7 +367,7 @@ def test_another_host_or_container_cannot_know(tmp_path: Path) -> None:
     assert identity.is_alive(msgspec.structs.replace(me, boot_id="older")) is False
 
 
-def test_a_reboot_is_seen_as_lost(tmp_path: Path) -> None:
+def test_running_state_without_processes_ends_as_lost(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=20))
     until_ended(folder)
     state = folder.read_state()
@@ -378,14 +380,14 @@ def test_a_reboot_is_seen_as_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["..", ".hidden", "-rf", "a/b", "a\n", "", "é", "x" * 65, "a b", "$(id)", "a;b", "\x1b"]
 )
-def test_names_that_would_leave_the_folder_are_refused(name: str) -> None:
+def test_unsafe_run_names_are_refused(name: str) -> None:
     with pytest.raises(FtwizardError) as refusal:
         check_id(name)
     assert refusal.value.exit_code == 2
     assert "\x1b" not in refusal.value.message and "\n" not in refusal.value.message
 
 
-def test_an_ended_name_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_job_folder_is_not_overwritten(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=3))
     until_ended(folder)
     wait_until_free(folder, 5)
@@ -394,20 +396,20 @@ def test_an_ended_name_is_not_overwritten(tmp_path: Path) -> None:
     assert JobFolder(folder.path).read_job().inputs["steps"] == 3
 
 
-def test_a_job_whose_folder_is_removed_ends_and_makes_no_other(home: Path) -> None:
+def test_job_ends_when_its_folder_is_deleted(home: Path) -> None:
     folder = start(make(home / "runs" / "gone", steps=5000, mode="hang"))
     until_step(folder, 5)
     processes = [identity.from_pid(keeper_pid(folder)), identity.from_pid(command_pid(folder))]
-    while folder.path.exists():  # its keeper writes into it meanwhile
+    while folder.path.exists():  # the keeper may still write into it
         shutil.rmtree(folder.path, ignore_errors=True)
     end = time.monotonic() + 20
     while any(process and identity.is_alive(process) for process in processes):
-        assert time.monotonic() < end, "it goes on"
+        assert time.monotonic() < end, "the job keeps running"
         time.sleep(0.1)
     assert not folder.path.exists()
 
 
-def test_a_command_that_hangs_says_so_and_where(home: Path) -> None:
+def test_hung_command_is_reported_once_with_its_stack(home: Path) -> None:
     folder = start(make(home / "runs" / "hung", mode="hang", silent_s=1.0))
 
     def read_events() -> list[Event]:
@@ -418,10 +420,10 @@ def test_a_command_that_hangs_says_so_and_where(home: Path) -> None:
     assert finding["severity"] == "warning" and "no progress for" in finding["message"]
     assert finding["stack"][0].startswith("work (") and "dummy_worker.py" in finding["stack"][0]
     time.sleep(2.5)
-    assert len(read_events()) == 1, "once"
+    assert len(read_events()) == 1, "the finding is reported once"
 
 
-def test_a_command_that_is_slow_is_not_said_to_hang_and_one_that_goes_on_is(home: Path) -> None:
+def test_only_paused_commands_are_reported_as_stalled(home: Path) -> None:
     slow = start(make(home / "runs" / "slow", steps=8, step_s=0.3, silent_s=1.5))
     paused = start(
         make(home / "runs" / "paused", mode="pause", steps=60, step_s=0.05, silent_s=1.0)

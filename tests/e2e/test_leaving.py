@@ -1,4 +1,4 @@
-"""Every way out of the screens: keys, signals, a terminal that freezes or goes away."""
+"""Exits from the screens: keys, signals, stalled and closed terminals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.helpers.jobs import events, until_step
 
 PAGES = tuple(screen_name for screen_name in ROUTES if screen_name not in DIALOGS)
 SOON_S = 3.0
-"""The view leaves within a second; a busy machine may take longer."""
+"""Exit timeout: the view needs about a second, more on a busy machine."""
 HANG_UP, TERM = signal.SIGHUP, signal.SIGTERM
 
 
@@ -40,19 +40,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def in_folder(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One live run serves all tests here: none of them may end it."""
+    """Use the live run that all tests here share; no test may end it."""
     monkeypatch.setenv("FTWIZARD_HOME", str(folder))
 
 
-def goes_on(folder: Path) -> None:
-    """The run still makes steps."""
+def assert_run_continues(folder: Path) -> None:
+    """Assert that the run still makes progress."""
     run = JobFolder(folder / "runs" / RUN)
     assert observe(run).state == "running"
     until_step(run, max(e["step"] for e in events(run, "log")) + 2)
 
 
-def assert_gone(terminal: Terminal, code: int = 0) -> None:
-    """The program has left in time, and the terminal is as it was."""
+def assert_exited_cleanly(terminal: Terminal, code: int = 0) -> None:
+    """Assert that the program exited in time and restored the terminal."""
     assert terminal.exit_code(SOON_S) == code
     assert terminal.screen.modes == AT_REST
     assert terminal.is_as_before()
@@ -72,47 +72,45 @@ def test_signals_end_the_view_and_restore_the_terminal(
 ) -> None:
     with open_at(screen_name, folder) as terminal:
         os.kill(terminal.child.pid, number)
-        assert_gone(terminal)
-    goes_on(folder)
+        assert_exited_cleanly(terminal)
+    assert_run_continues(folder)
 
 
 @pytest.mark.parametrize("number", [HANG_UP, TERM], ids=["HUP", "TERM"])
-def test_a_signal_at_the_first_byte_restores_the_terminal(number: signal.Signals) -> None:
+def test_signal_during_startup_restores_the_terminal(number: signal.Signals) -> None:
     with Terminal() as terminal:
         terminal.until(lambda: "1049" in terminal.screen.modes, "the alternate screen")
         os.kill(terminal.child.pid, number)
-        assert_gone(terminal)
+        assert_exited_cleanly(terminal)
 
 
 @pytest.mark.parametrize("screen_name", PAGES)
-def test_ctrl_q_leaves_from_everywhere(folder: Path, screen_name: str) -> None:
+def test_ctrl_q_quits_from_every_page(folder: Path, screen_name: str) -> None:
     with open_at(screen_name, folder) as terminal:
         terminal.send(b"\x11")
-        assert_gone(terminal, DECLINED if screen_name == "demo" else 0)
-    goes_on(folder)
+        assert_exited_cleanly(terminal, DECLINED if screen_name == "demo" else 0)
+    assert_run_continues(folder)
 
 
 @pytest.mark.parametrize("screen_name", ["home", "provider", "data", "working", "monitor", "stop?"])
-def test_a_terminal_that_is_gone_without_a_signal_ends_the_view(
-    folder: Path, screen_name: str
-) -> None:
+def test_terminal_closed_without_sighup_ends_the_view(folder: Path, screen_name: str) -> None:
     with open_at(screen_name, folder, controlling=False) as terminal:
         terminal.close()
         assert terminal.exit_code(SOON_S) == 0
-    goes_on(folder)
+    assert_run_continues(folder)
 
 
 @pytest.mark.parametrize("screen_name", ["home", "data", "working", "monitor", "stop?"])
-def test_a_terminal_that_is_hung_up_ends_the_view(folder: Path, screen_name: str) -> None:
+def test_terminal_hangup_ends_the_view(folder: Path, screen_name: str) -> None:
     with open_at(screen_name, folder) as terminal:
         terminal.close()
         assert terminal.exit_code(SOON_S) == 0
-    goes_on(folder)
+    assert_run_continues(folder)
 
 
 @pytest.mark.parametrize("screen_name", ["home", "monitor", "stop?"])
 @pytest.mark.parametrize("number", [HANG_UP, TERM], ids=["HUP", "TERM"])
-def test_signals_end_a_view_whose_terminal_reads_nothing(
+def test_signals_end_the_view_on_a_stalled_terminal(
     folder: Path, screen_name: str, number: signal.Signals
 ) -> None:
     with open_at(screen_name, folder) as terminal:
@@ -121,21 +119,21 @@ def test_signals_end_a_view_whose_terminal_reads_nothing(
         assert terminal.exit_code(SOON_S, reads=False) == 0
         assert terminal.is_as_before()
         terminal.settle()
-        assert terminal.screen.modes == AT_REST, "the line moves again, and shows the shell"
-    goes_on(folder)
+        assert terminal.screen.modes == AT_REST, "the terminal is restored once it is read again"
+    assert_run_continues(folder)
 
 
-def test_a_view_that_is_killed_takes_nothing_along(folder: Path) -> None:
+def test_run_survives_a_killed_view(folder: Path) -> None:
     with open_at("monitor", folder) as terminal:
         os.kill(terminal.child.pid, signal.SIGKILL)
         assert terminal.exit_code(SOON_S) == -signal.SIGKILL
-    goes_on(folder)
+    assert_run_continues(folder)
     with open_at("monitor", folder) as terminal:
         terminal.wait("● training")
 
 
-def test_a_view_that_was_frozen_catches_up(folder: Path) -> None:
-    """The run never waits for it, and it reads and draws as before."""
+def test_suspended_view_catches_up_when_continued(folder: Path) -> None:
+    """The run does not wait for the view, which then reads and draws as before."""
     run = JobFolder(folder / "runs" / RUN)
     with open_at("monitor", folder) as terminal:
         os.kill(terminal.child.pid, signal.SIGSTOP)
@@ -146,46 +144,48 @@ def test_a_view_that_was_frozen_catches_up(folder: Path) -> None:
         newest = events(run, "log")[-1]["loss"]
         os.kill(terminal.child.pid, signal.SIGCONT)
         again = b"\x1b[?1049h"  # a shell may have had the terminal meanwhile
-        terminal.until(lambda: terminal.output.count(again) == 2, "the terminal taken anew")
-        terminal.until(lambda: _loss(terminal) <= newest + 0.00005, "what happened meanwhile")
-        terminal.until(lambda: not terminal.screen.holes(), "a whole screen")
+        terminal.until(
+            lambda: terminal.output.count(again) == 2, "the alternate screen, entered again"
+        )
+        terminal.until(lambda: _loss(terminal) <= newest + 0.00005, "the newest loss")
+        terminal.until(lambda: not terminal.screen.holes(), "a complete screen")
         for key, shows in (("o", "Output|no more to say"), ("\x1b", "train .*loss|loss 0")):
             terminal.send(key)
             terminal.wait(shows)
         terminal.send("q")
-        assert_gone(terminal)
-    goes_on(folder)
+        assert_exited_cleanly(terminal)
+    assert_run_continues(folder)
 
 
-def test_a_view_that_was_frozen_leaves_with_its_terminal(folder: Path) -> None:
+def test_suspended_view_exits_with_its_terminal(folder: Path) -> None:
     with open_at("monitor", folder) as terminal:
         os.kill(terminal.child.pid, signal.SIGSTOP)
         terminal.settle()
-        terminal.close()  # the kernel sends HUP, and CONT so that it is heard
+        terminal.close()  # the kernel sends SIGHUP, then SIGCONT so that it arrives
         assert terminal.exit_code(SOON_S) == 0
-    goes_on(folder)
+    assert_run_continues(folder)
 
 
 def _loss(terminal: Terminal) -> float:
-    """Return the loss on the screen: of the dummy, it falls at each step."""
+    """Return the loss on the screen; the dummy's loss falls at each step."""
     result = re.search(r"\bloss +(\d\.\d+)", terminal.screen.text())
     return float(result[1]) if result else 1.0
 
 
-def test_a_frozen_terminal_that_is_then_closed_ends_the_view(folder: Path) -> None:
+def test_closing_a_stalled_terminal_ends_the_view(folder: Path) -> None:
     with open_at("monitor", folder) as terminal:
         fill(terminal)
         terminal.close()
         assert terminal.exit_code(SOON_S) == 0
-    goes_on(folder)
+    assert_run_continues(folder)
 
 
 def fill(terminal: Terminal) -> None:
-    """Have it draw until the line holds no more, and then for longer than its own queue."""
+    """Make the view draw until the terminal's buffer and the view's own queue are full."""
     wide, before, same = False, -1, 0
     end = time.monotonic() + 60
     while same < 60:
-        assert time.monotonic() < end, "the line never fills"
+        assert time.monotonic() < end, "the buffer never fills"
         wide = not wide
         terminal.resize_unread(200 if wide else 190, 60)
         time.sleep(0.03)  # a resize that comes too soon after another is merged with it
@@ -194,7 +194,7 @@ def fill(terminal: Terminal) -> None:
     assert before > 0
 
 
-def test_the_view_ends_the_command_that_it_waits_for(folder: Path) -> None:
+def test_view_ends_its_pending_command_on_exit(folder: Path) -> None:
     with open_at("working", folder) as terminal:
         (child,) = children(terminal.child.pid)
         os.kill(terminal.child.pid, TERM)
@@ -202,7 +202,7 @@ def test_the_view_ends_the_command_that_it_waits_for(folder: Path) -> None:
         end = time.monotonic() + 10
         while Path(f"/proc/{child}").exists() and time.monotonic() < end:
             time.sleep(0.05)
-        assert not Path(f"/proc/{child}").exists(), "the command is still there"
+        assert not Path(f"/proc/{child}").exists(), "the command is still running"
 
 
 def children(pid: int) -> list[int]:
@@ -213,10 +213,10 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("key", [b"\x1b", b"q", b"\x11"], ids=["esc", "q", "ctrl+q"])
-def test_the_monitor_says_how_to_come_back(folder: Path, key: bytes) -> None:
+def test_monitor_prints_the_command_to_return(folder: Path, key: bytes) -> None:
     with open_at("monitor", folder) as terminal:
         terminal.send(key)
         assert terminal.exit_code() == 0
         document = terminal.output.rpartition(b"\x1b[?1004l")[2].decode()
         assert document.strip() == f"Run {RUN} keeps running. Come back with: ftwizard watch {RUN}"
-    goes_on(folder)
+    assert_run_continues(folder)

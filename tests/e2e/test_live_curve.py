@@ -1,4 +1,4 @@
-"""What the live diagnosis knows of a real training: its epochs, its vocabulary, its accumulation."""
+"""Loss curves for the live diagnosis: epoch length, vocabulary and accumulation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.training import train
 pytestmark = pytest.mark.slow
 
 
-def test_an_epoch_of_packed_rows_is_as_many_steps_as_they_make(
+def test_curve_counts_epoch_steps_in_packed_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[Curve] = []

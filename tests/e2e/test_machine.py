@@ -1,4 +1,4 @@
-"""What the machine tells, through the real nvidia-ml-py and a driver library of our own."""
+"""Machine readings through the real nvidia-ml-py and a fake driver library."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
 
 
 def shown(reading: dict[str, Any]) -> str:
-    """Return what the monitor says of a reading."""
+    """Return the monitor's text for a reading."""
     width = 150
     text = readings.format_machine([reading], width).plain
     return f"{text}\n{gpus.build_lines([reading], Progress(), width, 9).plain}"
 
 
-def test_each_gpu_with_what_it_tells(driver: Path) -> None:
+def test_reading_contains_all_fields_of_each_gpu(driver: Path) -> None:
     reading = sample(driver)
     first, second, lost = reading["gpus"]
     assert first == {
@@ -75,7 +75,7 @@ def test_each_gpu_with_what_it_tells(driver: Path) -> None:
     assert re.match("GPU 2 +! lost: no response from the driver", three)
 
 
-def test_a_driver_of_before_tells_what_it_can(driver: Path) -> None:
+def test_old_driver_gives_partial_readings(driver: Path) -> None:
     first, second, _ = sample(driver, NVML_DOUBLE="old")["gpus"]
     assert first["memory_used"] == 20 << 30 and first["memory_reserved"] is None
     assert first["processes"] is None
@@ -85,7 +85,9 @@ def test_a_driver_of_before_tells_what_it_can(driver: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "name"), [("name", "\x1b[2J\x1b]0;title\x07GPU\r\nno"), ("bytes", None)]
 )
-def test_a_name_is_data(driver: Path, mode: str, name: str | None) -> None:
+def test_control_characters_in_gpu_names_are_escaped(
+    driver: Path, mode: str, name: str | None
+) -> None:
     reading = sample(driver, NVML_DOUBLE=mode)
     assert [item.get("name") for item in reading["gpus"]] == [name, "Double 1", None]
     text = shown(reading)
@@ -93,7 +95,7 @@ def test_a_name_is_data(driver: Path, mode: str, name: str | None) -> None:
     assert ("␛[2J␛]0;title" in text) == (name is not None)
 
 
-def test_eight_gpus(driver: Path) -> None:
+def test_eight_gpus_are_read_and_listed(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="eight")
     uses = [97 - 10 * n for n in range(8)]
     assert [item["utilisation"] for item in reading["gpus"]] == uses
@@ -106,13 +108,13 @@ def test_eight_gpus(driver: Path) -> None:
         assert "!" not in line and "MIG" not in line and " of 450 W" in line
 
 
-def test_gpus_that_fall_off_the_bus_while_a_run_goes_on(driver: Path) -> None:
+def test_gpus_lost_after_startup_are_reported(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="lost-later")
     assert reading["gpus"] == [{"index": n, "lost": True} for n in range(3)]
     assert shown(reading).count("! lost: no response from the driver") == 3
 
 
-def test_what_may_not_be_opened_is_named(driver: Path) -> None:
+def test_permission_errors_are_reported(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="denied")
     assert reading["gpus"] == [] and reading["no_gpu"] == "NVML: Insufficient Permissions"
     assert "no GPU: NVML: Insufficient Permissions" in shown(reading)
@@ -123,14 +125,14 @@ def test_what_may_not_be_opened_is_named(driver: Path) -> None:
     assert "GPU 0  ! Insufficient Permissions" in shown(reading)
 
 
-def test_processes_of_which_the_memory_is_not_available(driver: Path, tmp_path: Path) -> None:
+def test_gpu_processes_without_memory_figures_are_kept(driver: Path, tmp_path: Path) -> None:
     listed = tmp_path / "processes"
     listed.write_text("41 na\n42 5000\n")
     first = sample(driver, NVML_DOUBLE_PROCESSES=str(listed))["gpus"][0]
     assert first["processes"] == [{"pid": 41, "memory": None}, {"pid": 42, "memory": 5000}]
 
 
-def test_the_keeper_marks_what_its_command_holds(
+def test_keeper_records_the_gpu_memory_of_its_command(
     driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = tmp_path / "processes"
@@ -143,7 +145,7 @@ def test_the_keeper_marks_what_its_command_holds(
         state = folder.read_state()
         assert state and state.command
         listed.write_text(f"1 999\n{state.command.pid} 5000\n")
-        # In a container the driver's pids are none of ours.
+        # In a container, the driver reports pids from outside it.
         wanted = 5000 if state.command.pid_namespace == keeper.HOST_NAMESPACE else None
         assert _last_of(folder, wanted) == wanted
     finally:
@@ -162,13 +164,13 @@ def _last_of(folder: JobFolder, wanted: int | None) -> Any:
     return ours
 
 
-def test_a_driver_that_does_not_fit_is_named(driver: Path) -> None:
+def test_driver_version_mismatch_is_reported(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="mismatch")
     assert reading["gpus"] == []
     assert "no GPU: driver updated while running (version mismatch): reboot" in shown(reading)
 
 
-def test_a_hung_driver_blocks_nothing(driver: Path) -> None:
+def test_hung_driver_does_not_block_sampling(driver: Path) -> None:
     reading = sample(driver, NVML_DOUBLE="hang")
     assert reading["gpus"] == [] and "no answer" in reading["no_gpu"]
     assert reading["took"] < 0.2
@@ -176,7 +178,7 @@ def test_a_hung_driver_blocks_nothing(driver: Path) -> None:
     assert reading["memory_total"] > 0
 
 
-def test_a_hung_driver_holds_no_keeper_up(
+def test_hung_driver_does_not_delay_the_keeper(
     driver: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
@@ -188,14 +190,14 @@ def test_a_hung_driver_holds_no_keeper_up(
     until(folder, lambda status: status.keeper_lives is False)
 
 
-def test_a_driver_that_hangs_later_is_not_shown_as_it_was(driver: Path) -> None:
+def test_driver_that_hangs_later_clears_the_readings(driver: Path) -> None:
     reading = sample(driver, wait=1.5, NVML_DOUBLE="hang-later")
     assert reading["gpus"] == [] and reading["hung"]
     assert "stopped responding" in reading["no_gpu"] and reading["took"] < 0.2
     assert "! GPU driver is not responding" in shown(reading)
 
 
-def test_without_a_driver_the_reason_is_told() -> None:
+def test_missing_driver_is_reported_as_the_reason() -> None:
     if Path("/dev/nvidiactl").exists():
         pytest.skip("this machine has an NVIDIA driver")
     reading = sample(None)
@@ -203,7 +205,7 @@ def test_without_a_driver_the_reason_is_told() -> None:
     assert "no GPU: no NVIDIA driver here" in shown(reading)
 
 
-def test_memory_disk_and_kills_are_known() -> None:
+def test_free_disk_oom_kills_and_packages_are_read() -> None:
     assert machine.get_free_bytes(Path("/nowhere/at/all")) > 0
     kills = machine.count_oom_kills()
     assert kills is None or kills >= 0

