@@ -1,4 +1,4 @@
-"""Packed rows are trained as they are alone, or not at all; steps are counted in packed rows."""
+"""Packing: isolation between rows, lost rows and step counts."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def collator() -> Any:
     return DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
 
 
-def stand_in(model: Any) -> Any:
-    """What the proof needs of a trainer."""
+def fake_trainer(model: Any) -> Any:
+    """Return the parts of a trainer that the isolation check needs."""
     return SimpleNamespace(
         model=model, data_collator=collator(), compute_loss_context_manager=contextlib.nullcontext
     )
@@ -51,9 +51,7 @@ def some_rows(count: int, vocabulary: int) -> list[EncodedRow]:
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_rows_have_the_loss_and_gradients_of_the_rows_alone(
-    smollm2: Path, attention: str
-) -> None:
+def test_packed_rows_match_unpacked_loss_and_gradients(smollm2: Path, attention: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -66,7 +64,7 @@ def test_packed_rows_have_the_loss_and_gradients_of_the_rows_alone(
     packing.verify_rows(packed, rows)
     weight = model.model.layers[0].self_attn.q_proj.weight
 
-    def learnt(batches: list[dict[str, Any]]) -> tuple[float, Any]:
+    def loss_and_gradient(batches: list[dict[str, Any]]) -> tuple[float, Any]:
         model.zero_grad()
         total = 0.0
         for batch in batches:
@@ -77,40 +75,40 @@ def test_packed_rows_have_the_loss_and_gradients_of_the_rows_alone(
             total += float(loss.detach())
         return total, weight.grad.clone()
 
-    alone = learnt([
+    alone = loss_and_gradient([
         {"input_ids": torch.tensor([r.input_ids]), "labels": torch.tensor([r.labels])} for r in rows
     ])  # fmt: skip
-    together = learnt([collator()([packed[i] for i in range(len(packed))])])
+    together = loss_and_gradient([collator()([packed[i] for i in range(len(packed))])])
     assert math.isclose(alone[0], together[0], rel_tol=1e-5)
     assert (alone[1] - together[1]).norm() / alone[1].norm() < 1e-4
 
-    # The same tokens without boundaries: what contamination would look like.
+    # The same tokens without boundaries contaminate each other.
     mixed = [
         dict(packed[i], seq_lengths=[sum(packed[i]["seq_lengths"])]) for i in range(len(packed))
     ]
-    assert not math.isclose(alone[0], learnt([collator()(mixed)])[0], rel_tol=1e-2)
+    assert not math.isclose(alone[0], loss_and_gradient([collator()(mixed)])[0], rel_tol=1e-2)
 
 
-KEEPS_APART = ["llama", "gpt2", "phi3", "gemma3", "mixtral", "qwen3_moe", "llama4", "deepseek_v3"]
+ISOLATES_ROWS = ["llama", "gpt2", "phi3", "gemma3", "mixtral", "qwen3_moe", "llama4", "deepseek_v3"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", [*KEEPS_APART, "mamba", "lfm2", "bloom", "opt", "gpt_oss"])
+@pytest.mark.parametrize("name", [*ISOLATES_ROWS, "mamba", "lfm2", "bloom", "opt", "gpt_oss"])
 def test_models_that_mix_packed_rows_are_refused(name: str, precision: str) -> None:
     model = model_of(name)
     if precision == "bf16":
         model = model.bfloat16()
     rows = [EncodedRow(line=1, input_ids=list(range(3, 30)), labels=[]),
             EncodedRow(line=2, input_ids=list(range(90, 40, -2)), labels=[])]  # fmt: skip
-    if name in KEEPS_APART:
-        packing.verify_isolation(stand_in(model), rows, precision)
+    if name in ISOLATES_ROWS:
+        packing.verify_isolation(fake_trainer(model), rows, precision)
         return
     with pytest.raises(FtwizardError, match="would let rows see each other") as refusal:
-        packing.verify_isolation(stand_in(model), rows, precision)
+        packing.verify_isolation(fake_trainer(model), rows, precision)
     assert "Remove recipe.packing" in refusal.value.hint
 
 
-def test_rows_that_are_lost_in_packing_are_noticed() -> None:
+def test_rows_lost_in_packing_are_detected() -> None:
     rows = some_rows(6, 100)
     packed = packing.build_dataset(rows, pack_to=40)
     with pytest.raises(FtwizardError, match="it was given 5 and has 6"):
@@ -120,7 +118,7 @@ def test_rows_that_are_lost_in_packing_are_noticed() -> None:
     packing.verify_rows(None, [])
 
 
-def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(
+def test_packed_run_counts_packed_rows_and_resumes_exactly(
     small_workspace: Workspace,
 ) -> None:
     plan = small_workspace.plan(
@@ -152,7 +150,7 @@ def test_a_packed_run_counts_packed_rows_and_resumes_as_if_it_had_run_through(
     assert losses(folder) == losses(straight)
 
 
-def test_a_run_that_would_mix_rows_is_refused(workspace: Workspace) -> None:
+def test_train_refuses_packing_for_a_mixing_model(workspace: Workspace) -> None:
     import transformers
 
     hf: Any = transformers

@@ -1,4 +1,4 @@
-"""``ftwizard --plain`` at real terminals: the whole way, back, wrong answers, and every end."""
+"""``ftwizard --plain`` at real terminals: full runs, going back, invalid answers and exits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DATA = FIXTURES / "formats"
 SAMPLE = TICKETS / "train.jsonl"
 HOSTILE = "\x1b]52;c;aGk=\x07\x1b[31m\x9b2J"
 
-TO_THE_PATH = (
+TO_THE_DATA_FILE = (
     Answer("What should the model learn?", ("Up", "Up", "Up"), "1"),
     Answer("May the training data leave"),
     Answer("Must you own"),
@@ -42,7 +42,7 @@ TO_THE_PATH = (
 
 def to_the_recipe(rows: Path) -> tuple[Answer, ...]:
     return (
-        *TO_THE_PATH,
+        *TO_THE_DATA_FILE,
         Answer("Data file", (str(rows),), str(rows)),
         Answer("What next?"),
         Answer("Validation data"),
@@ -112,11 +112,11 @@ def test_plain_wizard_trains_and_merges_a_model(
 
 @needs_tmux
 @both
-def test_back_keeps_answers_and_wrong_ones_are_asked_again(
+def test_back_keeps_answers_and_invalid_answers_are_asked_again(
     numbered: bool, tmp_path: Path, rows: Path, home: Path
 ) -> None:
     with Wizard(tmp_path, numbered=numbered) as wizard:
-        wizard.answer(*TO_THE_PATH)
+        wizard.answer(*TO_THE_DATA_FILE)
         wizard.ask("Data file")
         wizard.keys("none.jsonl", "Enter")
         wizard.wait("There is no such file: none.jsonl")
@@ -145,7 +145,7 @@ def test_back_keeps_answers_and_wrong_ones_are_asked_again(
 
 
 @needs_tmux
-def test_a_model_that_is_not_there_leads_back_to_the_model(tmp_path: Path, rows: Path) -> None:
+def test_missing_model_returns_to_the_model_question(tmp_path: Path, rows: Path) -> None:
     with Wizard(tmp_path, numbered=True) as wizard:
         wizard.answer(*to_the_recipe(rows), *recipe("/nowhere/at/all")[:-2])
         wizard.wait("Model folder /nowhere/at/all does not exist")
@@ -155,7 +155,7 @@ def test_a_model_that_is_not_there_leads_back_to_the_model(tmp_path: Path, rows:
 
 @pytest.mark.slow
 @needs_tmux
-def test_a_terminal_that_is_taken_away_leaves_the_run_going(
+def test_run_continues_after_the_terminal_closes(
     tmp_path: Path, rows: Path, tiny: Path, home: Path
 ) -> None:
     with Wizard(tmp_path, numbered=False) as wizard:
@@ -167,13 +167,13 @@ def test_a_terminal_that_is_taken_away_leaves_the_run_going(
 
 
 @needs_tmux
-def test_a_dumb_terminal_gets_the_lines_by_itself(tmp_path: Path) -> None:
+def test_dumb_terminal_falls_back_to_plain_mode(tmp_path: Path) -> None:
     with Wizard(tmp_path, numbered=True, arguments="") as wizard:
         wizard.ask("What should the model learn?")
         assert "This terminal cannot show screens" in wizard.screen()
 
 
-# ------------------------------------------------------------- a bare terminal, byte by byte
+# ------------------------------------------------------------- bare pseudo-terminals
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def begin(terminals: list[Pty], tmp_path: Path, *, numbered: bool, **more: str) 
 
 @both
 @pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["ctrl+c", "ctrl+d"])
-def test_leaving_writes_nothing(
+def test_quitting_the_plain_wizard_writes_nothing(
     key: bytes, numbered: bool, tmp_path: Path, home: Path, terminals: list[Pty]
 ) -> None:
     item = begin(terminals, tmp_path, numbered=numbered)
@@ -210,7 +210,7 @@ def test_leaving_writes_nothing(
 
 @both
 @pytest.mark.parametrize("how", ["hang up", "HUP", "TERM"])
-def test_a_lost_terminal_ends_it_within_a_second_or_two(
+def test_lost_terminal_ends_the_plain_wizard(
     how: str, numbered: bool, tmp_path: Path, home: Path, terminals: list[Pty]
 ) -> None:
     item = begin(terminals, tmp_path, numbered=numbered)
@@ -220,13 +220,13 @@ def test_a_lost_terminal_ends_it_within_a_second_or_two(
     else:
         os.kill(item.pid, signal.SIGHUP if how == "HUP" else signal.SIGTERM)
     assert item.code() != 0
-    assert time.monotonic() - began < 10, "a busy machine is no failure, an endless loop is"
+    assert time.monotonic() - began < 10, "the wizard exits soon, even on a busy machine"
     assert b"Traceback" not in item.sent
     assert not home.exists()
 
 
 @both
-def test_pasted_garbage_is_shown_never_obeyed(
+def test_pasted_control_characters_are_rejected(
     numbered: bool, tmp_path: Path, terminals: list[Pty]
 ) -> None:
     item = begin(terminals, tmp_path, numbered=numbered)
@@ -240,14 +240,14 @@ def test_pasted_garbage_is_shown_never_obeyed(
     item.type(b"\r")
     item.wait(b"control characters")
     text = item.sent[before:]
-    if not numbered:  # a cooked terminal echoes what is typed; that is not ours to stop
+    if not numbered:  # a cooked terminal echoes its input; the wizard cannot prevent that
         assert b"\x1b]52" not in text
     item.type(b"\x03")
     assert item.code() == 3
 
 
 @both
-def test_nothing_of_the_rows_is_obeyed(
+def test_control_characters_in_rows_never_reach_the_terminal(
     numbered: bool, tmp_path: Path, terminals: list[Pty]
 ) -> None:
     file = tmp_path / "rows.jsonl"
@@ -259,7 +259,7 @@ def test_nothing_of_the_rows_is_obeyed(
         time.sleep(0.4)
     item.type(b"rows.jsonl\r")
     for question in (b"What now?", b"for which target?", b"New file", b"Use the new file?"):
-        item.wait(question)  # it is converted
+        item.wait(question)  # the questions of the conversion
         time.sleep(0.5)
         item.type(b"\r")
     item.wait(b"What next?")
@@ -267,7 +267,7 @@ def test_nothing_of_the_rows_is_obeyed(
     item.type(b"2\r" if numbered else b"\x1b[B\r")
     item.wait(b"assistant")
     time.sleep(0.5)
-    item.type(b"7\r" if numbered else b"\x1b[B" * 6 + b"\r")  # of a finding
+    item.type(b"7\r" if numbered else b"\x1b[B" * 6 + b"\r")  # the rows of a finding
     item.wait(b"Reading the rows")
     for control in (b"\x1b]", b"\x07", b"\xc2\x9b", b"\x1b[31m"):
         assert control not in item.sent, control
@@ -275,14 +275,14 @@ def test_nothing_of_the_rows_is_obeyed(
     assert item.code() == 3
 
 
-def test_no_colour_where_none_is_wanted(tmp_path: Path, terminals: list[Pty]) -> None:
+def test_no_color_disables_colors(tmp_path: Path, terminals: list[Pty]) -> None:
     item = begin(terminals, tmp_path, numbered=False, NO_COLOR="1")
     item.type(b"\x03")
     item.code()
     assert not re.search(rb"\x1b\[[0-9;]*\b[34][0-9](;|m)", item.sent)
 
 
-def test_a_dumb_terminal_gets_no_escape_at_all(tmp_path: Path, terminals: list[Pty]) -> None:
+def test_dumb_terminal_receives_no_escape_sequences(tmp_path: Path, terminals: list[Pty]) -> None:
     item = begin(terminals, tmp_path, numbered=True)
     item.type(b"1\n")
     item.wait(b"May the training data")
@@ -291,7 +291,7 @@ def test_a_dumb_terminal_gets_no_escape_at_all(tmp_path: Path, terminals: list[P
     assert b"\x1b" not in item.sent
 
 
-def test_ascii_where_no_more_is_shown(tmp_path: Path, terminals: list[Pty]) -> None:
+def test_c_locale_output_is_ascii_only(tmp_path: Path, terminals: list[Pty]) -> None:
     item = begin(terminals, tmp_path, numbered=True, LC_ALL="C", LANG="C")
     for _ in range(7):
         item.type(b"\n")
@@ -303,14 +303,14 @@ def test_ascii_where_no_more_is_shown(tmp_path: Path, terminals: list[Pty]) -> N
 
 
 @pytest.mark.parametrize("arguments", [(), ("--plain",), ("--plain", "--ascii")])
-def test_without_a_terminal_it_names_the_commands_at_once(arguments: tuple[str, ...]) -> None:
+def test_missing_terminal_error_suggests_commands(arguments: tuple[str, ...]) -> None:
     done = run(*arguments, timeout=60)
     assert done.returncode == 2 and done.stdout == ""
     assert "needs a terminal" in done.stderr
     assert "ftwizard train PLAN" in done.stderr and "ftwizard demo --yes" in done.stderr
 
 
-def test_answers_in_a_pipe_are_no_person(tmp_path: Path) -> None:
+def test_piped_answers_are_refused(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ftwizard", "--plain"],
         input="\n" * 50, capture_output=True, text=True, check=False, timeout=90,
@@ -318,7 +318,7 @@ def test_answers_in_a_pipe_are_no_person(tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
-def test_no_other_way_in_imports_the_questions(home: Path) -> None:
+def test_importing_entry_points_loads_no_prompt_libraries(home: Path) -> None:
     code = """
 import sys
 import ftwizard.__main__

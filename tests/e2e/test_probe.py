@@ -1,4 +1,4 @@
-"""A probe on a real model: measured, remembered, held against the run that follows; out of memory."""
+"""Probes on a real model: measurements, caching, comparison with the run, out of memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.helpers.models import make_tiny
 
 pytestmark = pytest.mark.slow
 ADDRESS_SPACES = (4_200_000_000, 4_600_000_000, 5_000_000_000, 5_400_000_000)
-"""Bytes: SmolLM2 loads in one of these, by the version of PyTorch, and steps through 4 rows of 60
-tokens, not through 16."""
+"""Bytes. Depending on PyTorch's version, SmolLM2 loads within one of them and trains on 4 rows of
+60 tokens, but not on 16."""
 
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty folder for temporary files; what is remembered goes beside it."""
+    """Return an empty folder for temporary files, with the cache next to it."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -35,9 +35,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_what_was_measured_is_remembered_and_held_against_the_run(
-    workspace: Workspace, scratch: Path
-) -> None:
+def test_probe_is_cached_and_compared_with_the_run(workspace: Workspace, scratch: Path) -> None:
     plan = workspace.plan(rows=16, batch_size=2)
     document = as_json("probe", plan, "--steps", 2)
     assert (document["batch_size"], document["gradient_accumulation"], document["halved"]) == (
@@ -52,7 +50,7 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(
     assert cached_probe and cached_probe.memory.value == document["memory"]["value"]
 
     folder = workspace.train(plan, "one", "--price", "machine=36")
-    machine_rate.save_price(Decimal(999))  # a price that comes later changes nothing of this run
+    machine_rate.save_price(Decimal(999))  # a later price does not affect this run
     until_ended(folder, 120)
     result = json.loads(folder.result.read_text())
     assert result["predicted"]["peak_memory"] == document["memory"]
@@ -70,10 +68,10 @@ def test_what_was_measured_is_remembered_and_held_against_the_run(
     assert "cost" in ok("runs")
 
 
-def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(
+def test_out_of_memory_writes_a_plan_with_a_smaller_batch(
     workspace: Workspace, scratch: Path
 ) -> None:
-    """A real limit on memory, and what PyTorch really does at it."""
+    """PyTorch hits a real memory limit."""
     plan, smaller = workspace.plan(rows=40, batch_size=16), workspace.root / "smaller.yaml"
     before = plan.read_bytes()
     for limit in ADDRESS_SPACES:
@@ -103,7 +101,7 @@ def test_out_of_memory_takes_a_smaller_batch_into_a_new_plan(
         {"method": "full", "batch_size": 64, "gradient_accumulation": 3},
     ],
 )
-def test_packed_rows_and_more_batch_than_rows(
+def test_probe_supports_packing_and_oversized_batches(
     recipe: dict[str, Any], workspace: Workspace, scratch: Path, tmp_path: Path
 ) -> None:
     tiny = Workspace(tmp_path, make_tiny(tmp_path / "tiny"), workspace.home)
@@ -116,7 +114,7 @@ def test_packed_rows_and_more_batch_than_rows(
     assert len(measured["rates"]) == 2 and measured["validation_tokens"] > 0
 
 
-def test_what_cannot_be_probed_says_why(workspace: Workspace, scratch: Path) -> None:
+def test_probe_errors_give_the_reason(workspace: Workspace, scratch: Path) -> None:
     plan = workspace.plan()
     assert run("probe", plan, "--steps", 0).returncode == 2
     short = run("probe", workspace.plan("short", max_length=8))

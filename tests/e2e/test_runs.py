@@ -1,4 +1,4 @@
-"""Runs found, compared and removed by command; a view that rings; a hook with nobody watching."""
+"""Run commands (search, compare, remove), the monitor's bell and the notify hook."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.screens.runs_helpers import living, make_run
 PLAIN = ROOT
 
 
-def test_runs_are_searched_and_limited(home: Path) -> None:
+def test_runs_can_be_searched_and_limited(home: Path) -> None:
     for name in ("older", "newer"):
         make_run(home, name)
     make_run(home, "failed-one", end_reason="crashed")
@@ -37,7 +37,7 @@ def test_runs_are_searched_and_limited(home: Path) -> None:
     assert "state:x" in wrong.stderr
 
 
-def test_runs_are_compared(home: Path) -> None:
+def test_compare_shows_differing_settings_and_losses(home: Path) -> None:
     make_run(home, "one")
     other = make_run(home, "two", steps=60)
     other.plan.write_text(other.plan.read_text() + "recipe: {rank: 4}\n")
@@ -53,7 +53,7 @@ def test_runs_are_compared(home: Path) -> None:
     assert run("compare", "one", "two", "--curves").returncode == 2
 
 
-def test_runs_are_removed_only_when_that_is_meant(home: Path) -> None:
+def test_remove_requires_yes_and_an_ended_run(home: Path) -> None:
     folder = make_run(home, "one")
     unasked = run("remove", "one")
     assert unasked.returncode == 2
@@ -69,7 +69,7 @@ def test_runs_are_removed_only_when_that_is_meant(home: Path) -> None:
     assert as_json("runs")["runs"] == []
 
 
-def test_at_a_terminal_only_y_removes(home: Path) -> None:
+def test_remove_at_a_terminal_requires_typing_y(home: Path) -> None:
     item, two = make_run(home, "one"), make_run(home, "two")
     for answer, code in (("\r", 3), ("no\r", 3), ("y\r", 0)):
         with Terminal("remove", "one", "two", environment={"PYTHONPATH": str(PLAIN)}) as terminal:
@@ -81,10 +81,10 @@ def test_at_a_terminal_only_y_removes(home: Path) -> None:
     assert not two.path.exists()
 
 
-def test_the_monitor_rings_once_for_what_comes_and_never_for_what_was(home: Path) -> None:
+def test_monitor_rings_once_and_only_for_new_warnings(home: Path) -> None:
     folder = make_run(home, "one", findings=[{"severity": "error", "message": "an old one"}])
     lines = folder.events.read_text().splitlines(keepends=True)
-    folder.events.write_text("".join(lines[:-1]))  # less its last word
+    folder.events.write_text("".join(lines[:-1]))  # without its final event
     with (
         living(folder),
         Terminal("watch", "one", environment={"TERM": "xterm-256color"}) as terminal,
@@ -105,7 +105,7 @@ def test_the_monitor_rings_once_for_what_comes_and_never_for_what_was(home: Path
 
 @pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
 @pytest.mark.parametrize("options", ["", "--plain"])
-def test_tmux_hears_the_bell_when_a_run_ends(home: Path, tmp_path: Path, options: str) -> None:
+def test_bell_reaches_tmux_when_a_run_ends(home: Path, tmp_path: Path, options: str) -> None:
     folder = running(home)
     heard = tmp_path / "heard"
     environment = {"FTWIZARD_HOME": str(home), "PYTHONPATH": str(PLAIN)}
@@ -119,7 +119,7 @@ def test_tmux_hears_the_bell_when_a_run_ends(home: Path, tmp_path: Path, options
     assert heard.read_text() == "bell\n"
 
 
-def test_a_configuration_that_is_wrong_is_said_before_a_run_begins(home: Path) -> None:
+def test_invalid_configuration_is_reported_before_a_run_starts(home: Path) -> None:
     path = locations.config_file()
     path.parent.mkdir(parents=True)
     path.write_text("[notify]\ncomand = []\n")
@@ -132,7 +132,7 @@ def test_a_configuration_that_is_wrong_is_said_before_a_run_begins(home: Path) -
     assert not (home / "runs").exists()
 
 
-def test_the_hook_acts_when_a_run_ends_with_nobody_watching(home: Path, tmp_path: Path) -> None:
+def test_notify_hook_runs_when_a_run_ends(home: Path, tmp_path: Path) -> None:
     points = tmp_path / "told"
     code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['FTWIZARD_EVENT'])"
     path = locations.config_file()

@@ -1,4 +1,4 @@
-"""The monitor of a busy run over a line that takes 2,000 bytes a second."""
+"""The monitor of a busy run over a connection with 2,000 bytes per second."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.helpers.jobs import end_all
 
 SLOW = 2000.0
 QUICK = 1e6
-MOST = 6000
-"""Bytes from a key to what it shows: the frame that is under way, and the one after it."""
+MAX_BYTES = 6000
+"""Maximum bytes from a key to its effect: the current frame and the next."""
 MARK = "slow connection"
 
 
@@ -35,7 +35,7 @@ QUESTION = "Stop this run"
 
 
 def press(terminal: Terminal, key: str, shows: str) -> int:
-    """Press a key until something is there, or with ``-`` before it no more; return the bytes."""
+    """Press a key, wait until ``shows`` appears (``-shows``: disappears); return the bytes sent."""
     before = len(terminal.output)
     terminal.send(key)
     text, there = shows.removeprefix("-"), not shows.startswith("-")
@@ -43,30 +43,30 @@ def press(terminal: Terminal, key: str, shows: str) -> int:
     return len(terminal.output) - before
 
 
-def test_keys_answer_and_it_is_said_until_the_line_is_quick_again() -> None:
+def test_keys_respond_and_slow_mark_clears_on_a_fast_connection() -> None:
     with Terminal("watch", RUN, bytes_per_s=SLOW) as terminal:
         terminal.wait(MARK)
         for key, shows in (("s", QUESTION), ("\x1b", f"-{QUESTION}"), ("o", "Output")):
-            assert press(terminal, key, shows) <= MOST, key
-        assert press(terminal, "\x1b", "── train") <= MOST
+            assert press(terminal, key, shows) <= MAX_BYTES, key
+        assert press(terminal, "\x1b", "── train") <= MAX_BYTES
         terminal.bytes_per_s = QUICK
 
         def is_quick() -> bool:
-            terminal.send("l")  # another scale: a frame, and an answer
+            terminal.send("l")  # change the scale to get a new frame
             terminal.pump(0.1)
             return MARK not in terminal.screen.text()
 
-        terminal.until(is_quick, "it is said no more")
-        assert terminal.output.isascii() is False, "all glyphs are there"
+        terminal.until(is_quick, "the mark to disappear")
+        assert terminal.output.isascii() is False, "non-ASCII glyphs are used"
         terminal.send("\x11")
         assert terminal.exit_code() == 0
         assert not terminal.screen.foreign
         assert len(terminal.screen.questions) == terminal.output.count(b"\x1b[6n")
 
 
-def test_slow_may_be_asked_for() -> None:
+def test_slow_option_reduces_output() -> None:
     with Terminal("watch", RUN, "--slow") as terminal:
         terminal.wait(rf"{MARK}[\s\S]*── train")
         terminal.settle()
         sent = press(terminal, "s", QUESTION)
-        assert sent < 3000, "what lies below the question is not dimmed"
+        assert sent < 3000, "the page below the dialog is not dimmed"

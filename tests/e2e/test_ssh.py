@@ -1,4 +1,4 @@
-"""A run that is watched over a real ssh connection, which is then lost."""
+"""Watching a run over a real ssh connection that is lost, or slow."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def views(home: Path) -> list[psutil.Process]:
 
 
 def axis(screen: str) -> list[int]:
-    """Return the steps that the chart's axis names."""
+    """Return the step labels of the chart's axis."""
     row = next((line for line in screen.splitlines() if line.rstrip().endswith("step")), "")
     return [int(number) for number in re.findall(r"\b\d+\b", row)]
 
 
 @pytest.mark.parametrize("freezes", [False, True], ids=["dropped", "frozen"])
-def test_a_lost_connection_ends_the_view_and_not_the_run(
+def test_lost_connection_ends_the_view_but_not_the_run(
     ssh: list[str], home: Path, freezes: bool
 ) -> None:
     folder = running(home)
@@ -63,14 +63,14 @@ def test_a_lost_connection_ends_the_view_and_not_the_run(
         assert len(views(home)) == 1
         if freezes:
             os.kill(first.child.pid, signal.SIGSTOP)
-            stalled(folder)
+            wait_while_stalled(folder)
         os.kill(first.child.pid, signal.SIGKILL)
         first.exit_code()
         end = time.monotonic() + 20
         while views(home) and time.monotonic() < end:
             time.sleep(0.1)
-        assert not views(home), "a view without a terminal is left"
-    assert goes_on(folder)
+        assert not views(home), "no view outlives its terminal"
+    assert run_continues(folder)
     with sshd.session(ssh, home, "watch", RUN) as second:
         second.wait(r"loss 0")
         recorded = max(e["step"] for e in events(folder, "log"))
@@ -79,24 +79,24 @@ def test_a_lost_connection_ends_the_view_and_not_the_run(
         )
         assert axis(second.screen.text())[0] == 0
         steps = [e["step"] for e in events(folder, "log")]
-        assert steps == list(range(1, steps[-1] + 1)), "nothing is missing"
+        assert steps == list(range(1, steps[-1] + 1)), "no step is missing"
         second.send("\x1b")
         second.wait(f"Run {RUN} keeps running")
         assert second.exit_code() == 0
-    assert goes_on(folder)
+    assert run_continues(folder)
 
 
-def stalled(folder: JobFolder) -> None:
-    """Wait while the run goes on and the client reads nothing."""
+def wait_while_stalled(folder: JobFolder) -> None:
+    """Wait while the run continues and the client reads nothing."""
     until_step(folder, max(e["step"] for e in events(folder, "log")) + 40)
 
 
-def goes_on(folder: JobFolder) -> bool:
+def run_continues(folder: JobFolder) -> bool:
     until_step(folder, max(e["step"] for e in events(folder, "log")) + 5)
     return observe(folder).state == "running"
 
 
-def test_keys_do_what_they_say_where_the_line_is_far_and_thin(ssh: list[str], home: Path) -> None:
+def test_keys_work_over_a_slow_high_latency_connection(ssh: list[str], home: Path) -> None:
     running(home, step_s=0.01)
     at = ssh.index("-p") + 1
     with (
@@ -113,7 +113,7 @@ def test_keys_do_what_they_say_where_the_line_is_far_and_thin(ssh: list[str], ho
                 terminal.send(key)
                 terminal.wait(shows)
                 terminal.send("\x1b")
-                terminal.until(partial(is_closed, shows), "it closed")
+                terminal.until(partial(is_closed, shows), "the dialog to close")
         terminal.send("\x11")
         assert terminal.exit_code() == 0
         assert not terminal.screen.foreign

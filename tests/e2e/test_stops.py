@@ -1,4 +1,4 @@
-"""A real run that is stopped or killed, at any moment and by anybody, and resumed."""
+"""Real runs that are stopped or killed at any time, then resumed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 
 
-def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(workspace: Workspace) -> None:
+def test_resumed_run_matches_an_uninterrupted_run(workspace: Workspace) -> None:
     plan = workspace.plan()
     straight = workspace.train(plan, "straight")
     until_ended(straight, 120)
@@ -39,7 +39,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(workspace: Workspa
     assert f"checkpoint-{stopped_at} (attempt 2)" in resumed
     assert until_ended(halting, 120).end_reason == "finished"
     again = [e["step"] for e in events(halting, "log") if e["attempt"] == 2]
-    assert again[0] == stopped_at + 1, "nothing was done twice"
+    assert again[0] == stopped_at + 1, "no step is repeated"
     assert losses(halting) == losses(straight)
     tokens = [events(f, "log")[-1]["tokens"] for f in (halting, straight)]
     assert tokens[0] == tokens[1]
@@ -50,14 +50,14 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_run_through(workspace: Workspa
     on_gpu = "GPU" in actual["peak_memory"]["source"]
     assert {e["memory_on_gpu"] for e in events(halting, "log")} == {on_gpu}
     cost = actual["cost"]
-    assert cost["value"] > 0 and "$36.00 per hour" in cost["source"], "said when it was resumed"
+    assert cost["value"] > 0 and "$36.00 per hour" in cost["source"], "the price was set on resume"
     refused = run("resume", "halting")
     assert refused.returncode == 1 and "has finished" in refused.stderr
 
 
 @pytest.mark.timeout(900)
-def test_after_twenty_kills_every_step_is_on_record(small_workspace: Workspace) -> None:
-    """SPEC: at most the steps since the last checkpoint are done again, with equal losses."""
+def test_every_step_is_recorded_after_twenty_kills(small_workspace: Workspace) -> None:
+    """At most the steps since the last checkpoint are repeated, with equal losses."""
     plan = small_workspace.plan(
         rows=160, epochs=LONG, save_steps=4, evaluation_steps=24, patience=99
     )
@@ -65,7 +65,7 @@ def test_after_twenty_kills_every_step_is_on_record(small_workspace: Workspace) 
     dice = random.Random(7)
     kills = 0
     while kills < KILLS:
-        # While it loads, or some steps into the training, saves included.
+        # Kill it while it loads or some steps into training, including during a save.
         if dice.random() < 0.4:
             time.sleep(dice.uniform(0.3, 6))
         else:
@@ -82,7 +82,7 @@ def test_after_twenty_kills_every_step_is_on_record(small_workspace: Workspace) 
         ok("resume", "chaos")
         origin = folder.read_attempt(folder.newest_attempt()).checkpoint
         assert origin == (f"checkpoints/{before[-1].name}" if before else None)
-    assert kills == KILLS, f"the run was over after {kills} kills: give it more rows"
+    assert kills == KILLS, f"the run ended after {kills} kills: add more rows"
     until_step(folder, max(losses(folder), default=0) + 5, 120)
     ok("stop", "chaos")
     status = until_ended(folder, 120)
@@ -97,8 +97,8 @@ def test_after_twenty_kills_every_step_is_on_record(small_workspace: Workspace) 
     assert checkpoints.find_best(checkpoints.all_complete(folder.checkpoints))
 
 
-def test_killed_while_it_finishes_it_finishes_when_resumed(workspace: Workspace) -> None:
-    """Between the last checkpoint and the adapter, in the merge, in the comparison."""
+def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> None:
+    """Kills during the merge, during the comparison and just before the adapter is written."""
     plan = workspace.plan(finish=True)
     folder = workspace.train(plan, "late")
     until_step(folder, 1, 60)
@@ -114,10 +114,10 @@ def test_killed_while_it_finishes_it_finishes_when_resumed(workspace: Workspace)
         ok("resume", "late")
     assert until_ended(folder, 120).end_reason == "finished"
     assert json.loads(folder.result.read_text())["compare"]["rows"] == 2
-    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step was done twice"
+    assert {e["attempt"] for e in events(folder, "log")} == {1}, "no step is repeated"
     merged = (folder.merged / "model.safetensors").read_bytes()
 
-    # A kill just before the adapter was written: the training is over, not one step is added.
+    # Killed just before the adapter is written: training is over, so no step is added.
     shutil.rmtree(folder.adapter)
     folder.trained.unlink()
     shutil.rmtree(folder.merged)
@@ -131,7 +131,7 @@ def test_killed_while_it_finishes_it_finishes_when_resumed(workspace: Workspace)
     assert (folder.merged / "model.safetensors").read_bytes() == merged
 
 
-def test_stopped_while_it_compares_it_stops(workspace: Workspace) -> None:
+def test_stop_works_during_the_comparison(workspace: Workspace) -> None:
     folder = workspace.train(workspace.plan(finish=True), "halt")
     until(folder, lambda _: any(e["phase"] == "comparing" for e in events(folder, "phase")), 120)
     assert "was stopped" in ok("stop", "halt")
@@ -139,7 +139,7 @@ def test_stopped_while_it_compares_it_stops(workspace: Workspace) -> None:
     assert until_ended(folder, 120).end_reason == "finished"
 
 
-def test_a_term_to_the_real_trainer_saves_first(small_workspace: Workspace) -> None:
+def test_sigterm_to_the_trainer_saves_a_checkpoint_first(small_workspace: Workspace) -> None:
     folder = small_workspace.train(small_workspace.plan(rows=60, epochs=LONG), "term")
     until_step(folder, 4, 60)
     os.kill(command_pid(folder), signal.SIGTERM)
@@ -147,7 +147,7 @@ def test_a_term_to_the_real_trainer_saves_first(small_workspace: Workspace) -> N
     assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
 
 
-def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(
+def test_run_survives_a_killed_terminal_and_can_be_watched(
     small_workspace: Workspace,
 ) -> None:
     if not tmux.is_here():
@@ -171,7 +171,7 @@ def test_a_killed_terminal_leaves_the_run_going_and_watch_shows_it_whole(
     assert sorted(losses(folder)) == list(range(1, max(losses(folder)) + 1))
 
 
-def test_of_six_starts_at_once_one_wins(small_workspace: Workspace) -> None:
+def test_only_one_of_six_concurrent_train_commands_starts(small_workspace: Workspace) -> None:
     plan = small_workspace.plan(epochs=LONG)
     command = [str(FTWIZARD), "train", str(plan), "--name", "six"]
     racers = [
@@ -188,7 +188,7 @@ def test_of_six_starts_at_once_one_wins(small_workspace: Workspace) -> None:
     ok("stop", "six")
 
 
-def test_a_stop_while_it_loads_ends_it_at_once(small_workspace: Workspace) -> None:
+def test_stop_during_loading_ends_the_run_before_any_step(small_workspace: Workspace) -> None:
     folder = small_workspace.train(small_workspace.plan(), "early")
     began = time.monotonic()
     assert "was stopped" in ok("stop", "early")

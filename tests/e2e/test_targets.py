@@ -1,4 +1,4 @@
-"""Where adapters go, in small random models of the architectures that people tune."""
+"""Target modules of adapters, in small random models of common architectures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXPERTS = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
 ATTENTION = list(PROJECTIONS[:4])
 
 
-FOUND = {
+EXPECTED_TARGETS = {
     "llama": (list(PROJECTIONS), []),
     "gpt2": (["c_attn", "c_fc", "c_proj"], []),
     "phi3": (["o_proj", "down_proj", "gate_up_proj", "qkv_proj"], []),
@@ -60,13 +60,13 @@ def adapted(name: str) -> Any:
     return get_peft_model(model, adapter.lora_config(recipe, result)), result
 
 
-@pytest.mark.parametrize("name", FOUND)
-def test_targets_are_found_trained_and_merged(name: str, tmp_path: Path) -> None:
-    """One step changes every layer that should, no router and no output layer; the merge holds it."""
+@pytest.mark.parametrize("name", EXPECTED_TARGETS)
+def test_default_targets_are_trained_and_merged(name: str, tmp_path: Path) -> None:
+    """Training changes exactly the target layers, no router or output layer; the merge keeps this."""
     import torch
 
     model, result = adapted(name)
-    modules, parameters = FOUND[name]
+    modules, parameters = EXPECTED_TARGETS[name]
     assert result.modules == modules
     assert result.parameters == sorted(parameters)
     before = model_of(name).state_dict()
@@ -104,8 +104,10 @@ def test_targets_are_found_trained_and_merged(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
-def test_a_mixture_of_experts_goes_the_whole_way(workspace: Workspace, method: str) -> None:
-    """Routed by the real trainer, beside 4-bit attention too; its modules are on record."""
+def test_mixture_of_experts_is_trained_merged_and_compared(
+    workspace: Workspace, method: str
+) -> None:
+    """The real trainer routes tokens, also with 4-bit attention, and records the targets."""
     import transformers
 
     hf: Any = transformers
@@ -130,10 +132,8 @@ def test_a_mixture_of_experts_goes_the_whole_way(workspace: Workspace, method: s
 
 
 @pytest.mark.parametrize("method", ["qlora", "full"])
-def test_llama_4_trains_though_its_decoder_is_named_otherwise(
-    workspace: Workspace, method: str
-) -> None:
-    """TRL's head asks for the decoder by a prefix that leads nowhere, and for experts by number."""
+def test_llama_4_trains_despite_its_decoder_prefix(workspace: Workspace, method: str) -> None:
+    """TRL's head uses a decoder prefix and an expert count that Llama 4 does not have."""
     import transformers
 
     hf: Any = transformers
@@ -157,8 +157,8 @@ def test_llama_4_trains_though_its_decoder_is_named_otherwise(
     assert losses[-1] < losses[0]
 
 
-def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
-    """A model that does more to its logits than TRL's head knows of would train on another loss."""
+def test_loss_head_that_disagrees_with_the_model_is_refused() -> None:
+    """If a model changes its logits in a way TRL's head ignores, it would train on a wrong loss."""
     import contextlib
     import types
 
@@ -196,12 +196,12 @@ def test_a_head_that_scores_otherwise_than_the_model_is_refused() -> None:
         loss_head.verify_loss(trainer, rows)
 
 
-def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:
+def test_quantized_layers_unsupported_by_peft_are_reported() -> None:
     import torch
 
     model = model_of("deepseek_v3")
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and "mlp" in name:  # as bitsandbytes holds them
+        if isinstance(module, torch.nn.Linear) and "mlp" in name:  # as bitsandbytes stores them
             module.weight = torch.nn.Parameter(module.weight.to(torch.uint8), requires_grad=False)
     result = resolve(model, None)
     assert result.parameters == EXPERTS
@@ -214,7 +214,7 @@ def test_quantised_layers_that_peft_cannot_reach_are_named() -> None:
     assert "shared_experts.up_proj" in text["targets_left_out"]
 
 
-def test_wanted_targets_are_checked_on_the_model() -> None:
+def test_requested_targets_are_checked_against_the_model() -> None:
     model = model_of("mixtral")
     result = resolve(model, ("q_proj", "mlp.experts.down_proj"))
     assert (result.modules, result.parameters) == (["q_proj"], ["mlp.experts.down_proj"])
@@ -235,7 +235,7 @@ def test_wanted_targets_are_checked_on_the_model() -> None:
         ("embed_tokens.weight", "in Embedding"),
     ],
 )
-def test_what_no_adapter_goes_to_is_named(name: str, kind: str) -> None:
+def test_modules_without_adapter_support_are_refused(name: str, kind: str) -> None:
     model = model_of("mixtral")
     with pytest.raises(FtwizardError) as error:
         resolve(model, ("q_proj", name))
@@ -243,7 +243,7 @@ def test_what_no_adapter_goes_to_is_named(name: str, kind: str) -> None:
     assert "k_proj" in error.value.hint
 
 
-def test_what_peft_refuses_in_a_kind_of_model_is_left_out_and_named() -> None:
+def test_targets_unsupported_by_peft_are_left_out_and_reported() -> None:
     result = resolve(model_of("mamba"), None)
     assert result.refused == ["mixer.out_proj"]
     (text,) = dict(adapter.target_findings(Recipe(), result)).values()
@@ -254,14 +254,14 @@ def test_what_peft_refuses_in_a_kind_of_model_is_left_out_and_named() -> None:
 
 
 @pytest.mark.parametrize("wanted", [("q_proj", "o_proj.weight"), ("mlp.experts.down_proj",)])
-def test_what_is_accepted_peft_takes(wanted: tuple[str, ...]) -> None:
+def test_peft_accepts_the_resolved_targets(wanted: tuple[str, ...]) -> None:
     from peft import get_peft_model
 
     model = model_of("mixtral")
     get_peft_model(model, adapter.lora_config(Recipe(rank=4), resolve(model, wanted)))
 
 
-def test_weights_in_4_bit_are_no_targets() -> None:
+def test_4_bit_parameters_are_refused_as_targets() -> None:
     import torch
 
     model = model_of("llama")
@@ -273,8 +273,8 @@ def test_weights_in_4_bit_are_no_targets() -> None:
         resolve(model, ("q_proj.weight",))
 
 
-def test_towers_of_other_senses_are_left_alone() -> None:
-    """A short name that would reach a vision tower too is said in full."""
+def test_vision_towers_get_no_adapters() -> None:
+    """A short name that also matches a vision tower is replaced by full names."""
     import torch
 
     model = model_of("llama")

@@ -1,4 +1,4 @@
-"""Terminals as they are: small, resized, without colours, without UTF-8, or none at all."""
+"""Terminal conditions: small, resized, without colors, without UTF-8 or missing."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from tests.e2e.routes import (
 from tests.e2e.terminal import Terminal
 
 PAGES = tuple(screen_name for screen_name in ROUTES if screen_name not in DIALOGS)
-TRIED = ("home", "provider", "data", "monitor")
+SAMPLED_SCREENS = ("home", "provider", "data", "monitor")
 SHOWS = {
     "home": "New fine-tune",
     "provider": "What should (it|the model) learn",
     "data": "Press enter to read",
     "monitor": "loss 0|loss .*0",
 }
-"""What is on each of them at any size that it is shown in."""
-COLOURS = re.compile(r"(?:^|;)(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;|$)")
+"""Text that each of them shows at any supported size."""
+COLORS = re.compile(r"(?:^|;)(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;|$)")
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,14 @@ def in_folder(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def assert_drawn(terminal: Terminal) -> None:
-    """Every cell was drawn, and nothing but that was sent."""
-    terminal.until(lambda: not terminal.screen.holes(), "a whole screen")
+    """Assert that every cell was drawn and nothing unexpected was sent."""
+    terminal.until(lambda: not terminal.screen.holes(), "a complete screen")
     assert not terminal.screen.foreign
 
 
 @pytest.mark.parametrize("screen_name", ROUTES)
-@pytest.mark.parametrize("size", [(60, 16), (200, 60)], ids=str)  # frames are at 80 by 24
-def test_every_screen_fills_the_window_and_no_more(
+@pytest.mark.parametrize("size", [(60, 16), (200, 60)], ids=str)  # stored frames cover 80 by 24
+def test_every_screen_fills_the_window_exactly(
     folder: Path, screen_name: str, size: tuple[int, int]
 ) -> None:
     with open_at(screen_name, folder, size=size) as terminal:
@@ -64,31 +64,29 @@ def test_every_screen_fills_the_window_and_no_more(
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_the_first_frame_of_home_has_the_width_of_the_window(folder: Path, columns: int) -> None:
+def test_home_uses_the_full_window_width(folder: Path, columns: int) -> None:
     with open_at("home", folder, size=(columns, 24)) as terminal:
         assert_drawn(terminal)
         (head,) = (line for line in terminal.screen.text().splitlines() if "best loss" in line)
         assert head.endswith("updated") and columns - 6 <= len(head) <= columns
 
 
-@pytest.mark.parametrize("screen_name", TRIED)
-def test_a_small_window_asks_to_be_enlarged_and_goes_on_where_it_was(
-    folder: Path, screen_name: str
-) -> None:
+@pytest.mark.parametrize("screen_name", SAMPLED_SCREENS)
+def test_small_window_asks_for_enlarging_and_then_recovers(folder: Path, screen_name: str) -> None:
     with open_at(screen_name, folder) as terminal:
         terminal.resize(40, 10)
         terminal.wait("Window too small.\n *Enlarge it to 60×16")
         assert_drawn(terminal)
         terminal.until(
-            lambda: not re.search(SHOWS[screen_name], terminal.screen.text()), "nothing but that"
+            lambda: not re.search(SHOWS[screen_name], terminal.screen.text()), "only the message"
         )
         terminal.resize(60, 16)
         terminal.wait(SHOWS[screen_name])
         assert_drawn(terminal)
 
 
-@pytest.mark.parametrize("screen_name", TRIED)
-def test_a_storm_of_sizes_leaves_it_whole(folder: Path, screen_name: str) -> None:
+@pytest.mark.parametrize("screen_name", SAMPLED_SCREENS)
+def test_rapid_resizes_leave_the_screen_complete(folder: Path, screen_name: str) -> None:
     sizes = random.Random(screen_name)
     with open_at(screen_name, folder) as terminal:
         for _ in range(50):
@@ -100,7 +98,7 @@ def test_a_storm_of_sizes_leaves_it_whole(folder: Path, screen_name: str) -> Non
         terminal.wait("esc closes")
 
 
-def test_exported_columns_are_not_believed(folder: Path) -> None:
+def test_columns_variable_does_not_override_the_window_size(folder: Path) -> None:
     with open_at("home", folder, {"COLUMNS": "100", "LINES": "40"}) as terminal:
         assert_drawn(terminal)
         assert not terminal.screen.beyond
@@ -108,7 +106,7 @@ def test_exported_columns_are_not_believed(folder: Path) -> None:
         assert_drawn(terminal)
 
 
-def test_a_line_that_does_not_know_its_size_is_taken_for_a_usual_one(folder: Path) -> None:
+def test_unknown_terminal_size_falls_back_to_the_default(folder: Path) -> None:
     with open_at("home", folder, size=(0, 0)) as terminal:
         assert_drawn(terminal)
         assert not terminal.screen.beyond
@@ -116,11 +114,11 @@ def test_a_line_that_does_not_know_its_size_is_taken_for_a_usual_one(folder: Pat
 
 @pytest.mark.tmux
 @pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
-def test_ctrl_z_gives_the_shell_and_fg_the_whole_screen_again(folder: Path) -> None:
+def test_ctrl_z_suspends_and_fg_restores_the_screen(folder: Path) -> None:
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
         terminal.keys(f"{FTWIZARD}", "Enter")
-        before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")  # the last row of it
+        before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")  # the last row of the screen
         terminal.keys("C-z")
         terminal.wait(r"Stopped")
         terminal.keys("fg", "Enter")
@@ -132,21 +130,22 @@ def test_ctrl_z_gives_the_shell_and_fg_the_whole_screen_again(folder: Path) -> N
 
 @pytest.mark.tmux
 @pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
-def test_stopped_from_outside_it_comes_back_whole_and_leaves_the_shell_in_order(
+def test_fg_after_sigstop_restores_screen_and_shell_settings(
     folder: Path,
 ) -> None:
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
         terminal.keys(f"stty -g; {FTWIZARD}", "Enter")
-        before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")  # the last row of it
+        before = terminal.wait(r"New fine-tune[\s\S]*\^q quit")  # the last row of the screen
         os.kill(_view(folder), signal.SIGSTOP)
-        terminal.wait(r"Stopped[^\n]*\nbash[^\n]*[#$]")  # it reads keys from its prompt on
-        # What the terminal answered to the last frame may have come when the shell was reading.
+        terminal.wait(r"Stopped[^\n]*\nbash[^\n]*[#$]")  # the prompt: the shell reads keys
+        # The shell may have read the terminal's replies to the last frame: clear its input.
         terminal.keys("C-u", "fg", "Enter")
         terminal.until(
-            lambda: terminal.screen().splitlines()[:7] == before.splitlines()[:7], "all of it"
+            lambda: terminal.screen().splitlines()[:7] == before.splitlines()[:7],
+            "the restored screen",
         )
-        terminal.keys("?")  # a key is read once, by the one thread that reads keys
+        terminal.keys("?")  # each key is read once, by a single thread
         terminal.wait("esc closes")
         terminal.keys("Escape")
         terminal.wait(r"New fine-tune")
@@ -167,12 +166,12 @@ def _view(home: Path) -> int:
         line, variables = item.info["cmdline"] or [], item.info["environ"] or {}
         if line[-1:] == [str(FTWIZARD)] and variables.get("FTWIZARD_HOME") == str(home):
             return int(item.pid)
-    raise AssertionError("it does not run")
+    raise AssertionError("the app is not running")
 
 
 @pytest.mark.tmux
 @pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
-def test_ctrl_z_stops_nothing_that_no_shell_could_bring_back(folder: Path) -> None:
+def test_ctrl_z_without_a_shell_does_not_suspend(folder: Path) -> None:
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux(str(FTWIZARD), environment=environment) as terminal:
         terminal.wait(r"New fine-tune")
@@ -185,7 +184,7 @@ def test_ctrl_z_stops_nothing_that_no_shell_could_bring_back(folder: Path) -> No
 @pytest.mark.tmux
 @pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
 @pytest.mark.parametrize("name", ["tmux-256color", "screen"])
-def test_it_is_whole_in_tmux_too(folder: Path, name: str) -> None:
+def test_monitor_fills_the_window_in_tmux(folder: Path, name: str) -> None:
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux(
         f"{FTWIZARD} watch {RUN}", environment={**environment, "TERM": name}
@@ -202,7 +201,7 @@ def test_it_is_whole_in_tmux_too(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["stdin", "stdout", "stderr", "all"])
-def test_without_a_terminal_it_names_commands_and_leaves_at_once(missing: str) -> None:
+def test_missing_terminal_error_suggests_commands(missing: str) -> None:
     master, slave = os.openpty()
 
     def end(name: str) -> int:
@@ -227,7 +226,7 @@ def test_without_a_terminal_it_names_commands_and_leaves_at_once(missing: str) -
     assert b"\x1b" not in text
 
 
-def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
+def test_dumb_terminal_can_watch_a_run(folder: Path) -> None:
     with Terminal("watch", RUN, environment={"TERM": "dumb"}) as terminal:
         terminal.wait(rf"run {RUN} in ")
         terminal.wait("training")
@@ -238,17 +237,17 @@ def test_a_dumb_terminal_can_watch_a_run(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("screen_name", PAGES)
-def test_no_color_means_none(folder: Path, screen_name: str) -> None:
+def test_no_color_disables_colors_but_keeps_bold(folder: Path, screen_name: str) -> None:
     with open_at(screen_name, folder, {"NO_COLOR": "1"}) as terminal:
         shown = terminal.screen.text()
         styles = terminal.screen.styles
-    assert not [style for style in styles if COLOURS.search(style)]
+    assert not [style for style in styles if COLORS.search(style)]
     assert "1" in styles, "bold stays"
     marks = {"home": "● (?:training|running)", "monitor": "● training", "problem": "✗"}
     assert re.search(marks.get(screen_name, ""), shown)
 
 
-def test_without_colours_the_cursor_of_an_input_is_seen(folder: Path) -> None:
+def test_input_cursor_is_visible_without_colors(folder: Path) -> None:
     with open_at("data", folder, {"NO_COLOR": "1"}) as terminal:
         assert any("7" in style.split(";") for style in terminal.screen.styles)
         at_start = terminal.output.decode().rpartition("Rows")[2]
@@ -260,12 +259,14 @@ def test_without_colours_the_cursor_of_an_input_is_seen(folder: Path) -> None:
     [{"TEXTUAL_COLOR_SYSTEM": "standard"}, {"TERM": "screen"}],
     ids=["forced", "screen"],
 )
-def test_sixteen_colours_are_enough(folder: Path, environment: dict[str, str | None]) -> None:
+def test_monitor_works_with_sixteen_colors(
+    folder: Path, environment: dict[str, str | None]
+) -> None:
     with open_at("monitor", folder, environment) as terminal:
         assert "● training" in terminal.screen.text()
         wide = [s for s in terminal.screen.styles if re.search(r"[34]8;[25]", s)]
     assert not wide
-    assert any(COLOURS.search(style) for style in terminal.screen.styles)
+    assert any(COLORS.search(style) for style in terminal.screen.styles)
 
 
 NO_UTF8: dict[str, dict[str, str | None]] = {
@@ -283,9 +284,7 @@ NO_UTF8: dict[str, dict[str, str | None]] = {
         *(("home", item) for item in [*NO_UTF8, "--ascii"]),
     ],
 )
-def test_where_utf8_is_not_understood_every_byte_is_ascii(
-    folder: Path, screen_name: str, locale: str
-) -> None:
+def test_output_is_ascii_without_utf8_support(folder: Path, screen_name: str, locale: str) -> None:
     environment = NO_UTF8.get(locale, {})
     more = ("--ascii",) if locale == "--ascii" else ()
     with open_at(screen_name, folder, environment, more=more) as terminal:
@@ -304,18 +303,18 @@ def test_where_utf8_is_not_understood_every_byte_is_ascii(
         {"LC_ALL": None, "LC_CTYPE": None, "LANG": None},
     ],
 )
-def test_where_utf8_is_understood_glyphs_are_sent(
+def test_glyphs_are_sent_with_utf8_support(
     folder: Path, environment: dict[str, str | None]
 ) -> None:
     with open_at("home", folder, environment) as terminal:
         terminal.wait("● training")
 
 
-def test_a_megabyte_pasted_into_the_file_name_leaves_it_alive(folder: Path) -> None:
+def test_pasting_a_megabyte_keeps_the_app_responsive(folder: Path) -> None:
     with open_at("data", folder) as terminal:
         terminal.send(b"\x1b[200~" + b"x" * 1_000_000 + b"\x1b[201~")
         terminal.send("\x1bOP")
         terminal.wait("Name your data file")
         terminal.send("\x1b")
         terminal.wait("Press enter to read")
-        assert set(terminal.screen.foreign) <= {"\a"}, "the bell: so much is no name"
+        assert set(terminal.screen.foreign) <= {"\a"}, "only the bell, since the name is too long"

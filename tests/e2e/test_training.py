@@ -1,4 +1,4 @@
-"""A real trainer on a real model: what it trains on, what it says, and what comes out."""
+"""Real training runs: data, findings, early stopping, budgets and results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 TOOL_USE = FIXTURES / "tool_use.jsonl"
 
 
-def test_a_file_of_others_goes_to_a_merged_and_compared_model(workspace: Workspace) -> None:
+def test_tool_use_file_is_trained_merged_and_compared(workspace: Workspace) -> None:
     plan = workspace.plan(data=TOOL_USE, rows=96, finish=True, batch_size=4, evaluation_steps=10)
     done = run("train", plan, "--name", "tools", "--watch", timeout=900)
     assert done.returncode == 0, done.stdout
@@ -35,7 +35,7 @@ def test_a_file_of_others_goes_to_a_merged_and_compared_model(workspace: Workspa
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_without_validation_it_trains_only_on_insistence(small_workspace: Workspace) -> None:
+def test_training_without_validation_requires_allow(small_workspace: Workspace) -> None:
     plan = small_workspace.plan()
     body = json.loads(plan.read_text())
     body["data"]["split"] = {"validation": 0}
@@ -50,7 +50,7 @@ def test_without_validation_it_trains_only_on_insistence(small_workspace: Worksp
     assert "no-validation" in folder.plan.read_text()
 
 
-def test_settings_that_the_model_cannot_follow_are_sentences(small_workspace: Workspace) -> None:
+def test_unsupported_recipe_settings_are_refused(small_workspace: Workspace) -> None:
     for name, recipe, says in (
         (
             "modules",
@@ -65,7 +65,7 @@ def test_settings_that_the_model_cannot_follow_are_sentences(small_workspace: Wo
         assert as_json("status", name)["end_reason"] == "refused"
 
 
-def test_it_stops_by_itself_when_validation_rises(workspace: Workspace) -> None:
+def test_early_stopping_keeps_the_best_weights(workspace: Workspace) -> None:
     plan = workspace.plan(rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50)
     folder = workspace.train(plan, "hot")
     status = until_ended(folder, 200)
@@ -84,16 +84,18 @@ def test_it_stops_by_itself_when_validation_rises(workspace: Workspace) -> None:
     assert weights[0] == weights[1]
 
 
-def test_what_the_curve_shows_is_found_while_it_trains(workspace: Workspace) -> None:
+def test_loss_curve_is_diagnosed_during_training(workspace: Workspace) -> None:
     plan = workspace.plan(
         rows=60, learning_rate=0.05, evaluation_steps=2, save_steps=50, patience=6
     )
     folder = workspace.train(plan, "watched")
     until_ended(folder, 200)
     result = [e for e in events(folder, "finding") if "confidence" in e]
-    assert result, "the worker diagnoses by itself"
+    assert result, "the worker reports its diagnoses"
     verdicts = [e["code"] for e in result if e["verdict"]]
-    assert all(item != other for item, other in pairwise(verdicts)), "only what changes is said"
+    assert all(item != other for item, other in pairwise(verdicts)), (
+        "a verdict is reported only when it changes"
+    )
     document = as_json("diagnose", "watched")
     assert verdicts[-1] == document["pattern"]
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
@@ -101,8 +103,8 @@ def test_what_the_curve_shows_is_found_while_it_trains(workspace: Workspace) -> 
     assert document["best_on_disk"] == document["best_step"]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_by_that_name(small_workspace: Workspace) -> None:
-    # A weight that is infinite makes every loss NaN, as a spoilt download or an overflow does.
+def test_nan_loss_ends_the_run_as_nan(small_workspace: Workspace) -> None:
+    # An infinite weight makes every loss NaN, like a corrupt download or an overflow.
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -122,14 +124,14 @@ def test_a_loss_that_is_no_number_ends_the_run_by_that_name(small_workspace: Wor
     assert "learning_rate" in run("watch", "nan").stdout
 
 
-def test_data_that_trains_on_nothing_is_refused(small_workspace: Workspace) -> None:
+def test_data_without_trainable_tokens_is_refused(small_workspace: Workspace) -> None:
     done = run("train", small_workspace.plan(max_length=10), "--name", "nothing", "--watch")
     assert done.returncode == 3, done.stdout
     assert "has trainable tokens" in done.stdout
     assert as_json("status", "nothing")["end_reason"] == "refused"
 
 
-def test_rows_in_are_rows_trained_or_named(small_workspace: Workspace) -> None:
+def test_every_row_is_trained_on_or_reported(small_workspace: Workspace) -> None:
     plan = small_workspace.plan(data=TOOL_USE, rows=60, max_length=36, evaluation_steps=50)
     folder = small_workspace.train(plan, "cut")
     assert until_ended(folder, 120).end_reason == "finished"
@@ -146,7 +148,7 @@ def test_rows_in_are_rows_trained_or_named(small_workspace: Workspace) -> None:
     )
 
 
-def test_general_rows_are_trained_on_beside_the_own_ones_and_compared_on_nothing(
+def test_general_rows_are_mixed_into_training_only(
     small_workspace: Workspace,
 ) -> None:
     plan = small_workspace.plan(rows=80, finish=True, batch_size=4, epochs=6, save_steps=50)
@@ -166,7 +168,7 @@ def test_general_rows_are_trained_on_beside_the_own_ones_and_compared_on_nothing
     assert result["compare"]["rows"] == 8 and result["compare"]["schema"]
 
 
-def test_changed_data_is_not_mixed_into_a_resumed_run(small_workspace: Workspace) -> None:
+def test_resume_refuses_changed_data(small_workspace: Workspace) -> None:
     plan = small_workspace.plan(epochs=LONG, save_steps=50)
     folder = small_workspace.train(plan, "mixed")
     until_step(folder, 2, 60)
@@ -182,7 +184,7 @@ def test_changed_data_is_not_mixed_into_a_resumed_run(small_workspace: Workspace
     until_ended(folder, 120)
 
 
-def test_requests_to_save_and_evaluate_are_obeyed(small_workspace: Workspace) -> None:
+def test_save_and_evaluate_requests_are_executed(small_workspace: Workspace) -> None:
     from ftwizard.jobs import requests
 
     plan = small_workspace.plan(rows=40, epochs=2 * LONG, save_steps=5000, evaluation_steps=5000)
@@ -198,7 +200,7 @@ def test_requests_to_save_and_evaluate_are_obeyed(small_workspace: Workspace) ->
     ok("stop", "asked")
 
 
-def test_a_budget_of_time_is_kept(workspace: Workspace) -> None:
+def test_time_budget_stops_the_run_with_a_checkpoint(workspace: Workspace) -> None:
     plan = workspace.plan(rows=100)
     body = json.loads(plan.read_text())
     plan.write_text(json.dumps(body | {"budget": {"hours": 2 / 3600}}))
@@ -210,7 +212,7 @@ def test_a_budget_of_time_is_kept(workspace: Workspace) -> None:
     assert checkpoints.all_complete(folder.checkpoints)[-1].step == max(losses(folder))
 
 
-def test_metrics_go_where_the_plan_says(small_workspace: Workspace) -> None:
+def test_tensorboard_metrics_are_written(small_workspace: Workspace) -> None:
     plan = small_workspace.plan()
     body = json.loads(plan.read_text())
     plan.write_text(json.dumps(body | {"report_to": ["tensorboard"]}))
@@ -220,7 +222,7 @@ def test_metrics_go_where_the_plan_says(small_workspace: Workspace) -> None:
     assert b"train/loss" in written.read_bytes()
 
 
-def test_no_secret_reaches_the_training(
+def test_secrets_do_not_reach_the_training_process(
     small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canary = "canary-5f1c2b7e"

@@ -1,4 +1,4 @@
-"""Samples, hardest rows and efficiency: what they say of a real training, and that it notices none."""
+"""Samples, highest-loss examples and efficiency figures of real training runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METHODS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("recipe", METHODS, ids=lambda item: "-".join(map(str, item.values())))
-def test_the_training_does_not_notice_the_samples(tmp_path: Path, recipe: dict[str, Any]) -> None:
+def test_samples_do_not_affect_training(tmp_path: Path, recipe: dict[str, Any]) -> None:
     few = {"count": 3, "max_tokens": 5}
     asked = train(tmp_path, "asked", samples=few, **recipe)
     quiet = train(tmp_path, "quiet", samples={"count": 0}, **recipe)
@@ -59,8 +59,8 @@ def test_samples_are_validation_rows_of_different_lengths(tmp_path: Path) -> Non
     assert [item["prompt"] for item in kept] == [item["prompt"] for item in first]
 
 
-def test_what_is_learnt_by_heart_is_answered(tmp_path: Path) -> None:
-    """The answers come from the weights as they are trained, with the template of the training."""
+def test_memorized_answer_is_sampled_after_training(tmp_path: Path) -> None:
+    """Samples use the current weights and the training template."""
     row = json.dumps(rows(1)[0])
     (tmp_path / "prompts.jsonl").write_text(row + "\n")
     folder = train(
@@ -73,7 +73,7 @@ def test_what_is_learnt_by_heart_is_answered(tmp_path: Path) -> None:
     assert after["answer"] == "the" and not after["truncated"]
 
 
-def test_prompts_of_ones_own(tmp_path: Path) -> None:
+def test_custom_prompts_are_sampled_and_long_ones_skipped(tmp_path: Path) -> None:
     prompts = ["the cat", "x" * 300]
     folder = train(tmp_path, "own", samples={"prompts": prompts, "max_tokens": 3})
     assert {e["index"] for e in events(folder, "sample")} == {0}
@@ -82,8 +82,10 @@ def test_prompts_of_ones_own(tmp_path: Path) -> None:
     assert left["message"].startswith("Prompt 2 of samples.prompts is skipped")
 
 
-def test_a_file_of_prompts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed attempt asks what the first did, and does not begin again."""
+def test_resume_reuses_the_prompts_of_a_deleted_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed attempt uses the first attempt's prompts and does not repeat its samples."""
     monkeypatch.setattr(checkpoint_rotation, "rotate", lambda folder: None)
     file = tmp_path / "ask.txt"
     file.write_text("the cat\n\n  one bird \n")
@@ -100,17 +102,17 @@ def test_a_file_of_prompts_is_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     first, second = ([(e["step"], e["index"], e["answer"]) for e in result if e["attempt"] == n]
                      for n in (1, 2))  # fmt: skip
     assert [step for step, _, _ in first] == [0, 0, 4, 4, 8, 8]
-    assert second == first[4:], "and it answers as if nothing had happened"
+    assert second == first[4:], "the resumed attempt gives the same answers"
 
 
-def test_prompts_that_cannot_be_read_are_refused_at_once(tmp_path: Path) -> None:
+def test_missing_or_empty_prompt_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     for name, says in (("no.txt", "No such file"), ("empty.txt", "contains no prompts")):
         with pytest.raises(FtwizardError, match=says):
             train(tmp_path, name.partition(".")[0], samples={"prompts": name})
 
 
-def test_an_answer_ends_by_itself_by_its_length_or_by_time(tmp_path: Path) -> None:
+def test_generation_ends_by_stop_token_length_or_time(tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -127,14 +129,14 @@ def test_an_answer_ends_by_itself_by_its_length_or_by_time(tmp_path: Path) -> No
     alone = [generate.generate_answers(model, encoder, [prompt], 12)[0] for prompt in prompts]
     assert alone == long, "padding changes nothing"
     torch.nn.init.zeros_(model.lm_head.weight)
-    encoder.stop_ids.add(0)  # of equals, the first token is the likeliest
+    encoder.stop_ids.add(0)  # with equal logits, the first token is chosen
     assert [answer.ended for answer in generate.generate_answers(model, encoder, prompts, 12)] == [
         True,
         True,
     ]
 
 
-def test_samples_that_fail_end_themselves_only(
+def test_failed_samples_do_not_end_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -152,8 +154,8 @@ def test_samples_that_fail_end_themselves_only(
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_the_hardest_rows_agree_with_the_evaluation(tmp_path: Path, packing: bool) -> None:
-    """One batch: its loss is the mean over its trained tokens."""
+def test_example_losses_match_the_evaluation_of_one_batch(tmp_path: Path, packing: bool) -> None:
+    """With one batch, the loss is the mean over its trained tokens."""
     folder = train(tmp_path, "one", samples={"count": 0}, batch_size=9, packing=packing)
     for measured, result in zip(events(folder, "eval"), events(folder, "rows"), strict=True):
         tokens = sum(row["tokens"] for row in result["rows"])
@@ -167,11 +169,13 @@ def test_the_hardest_rows_agree_with_the_evaluation(tmp_path: Path, packing: boo
         for row in result["rows"]:
             question, answer = arguments[row["row"] - 1]["messages"]
             assert (row["start"], row["answer"]) == (question["content"], answer["content"])
-            assert row["tokens"] == len(answer["content"]) + 1, "a token a byte, and its end"
+            assert row["tokens"] == len(answer["content"]) + 1, (
+                "one token per byte, and an end token"
+            )
             assert row["file"] == "validation"
 
 
-def test_many_batches_of_rows_agree_with_the_evaluation(tmp_path: Path) -> None:
+def test_example_losses_match_the_evaluation_of_many_batches(tmp_path: Path) -> None:
     """The trainer's loss is the mean over rows of the means of their batches."""
     folder = train(tmp_path, "many", samples={"count": 0}, batch_size=4)
     for measured, result in zip(events(folder, "eval"), events(folder, "rows"), strict=True):
@@ -184,7 +188,7 @@ def test_many_batches_of_rows_agree_with_the_evaluation(tmp_path: Path) -> None:
         assert math.isclose(total / 9, measured["eval_loss"], abs_tol=1e-4)
 
 
-def test_twenty_rows_are_shown_at_most_and_packed_ones_are_told_apart(tmp_path: Path) -> None:
+def test_twenty_distinct_examples_are_reported_even_when_packed(tmp_path: Path) -> None:
     for packing in (False, True):
         folder = train(tmp_path, f"{packing}", samples={"count": 0}, validation=40, batch_size=8,
                        packing=packing)  # fmt: skip
@@ -196,13 +200,13 @@ def test_twenty_rows_are_shown_at_most_and_packed_ones_are_told_apart(tmp_path: 
                 assert row["tokens"] == len(answer) + 1
 
 
-def test_logs_say_where_the_time_goes(tmp_path: Path) -> None:
+def test_logs_report_wait_and_padding_shares(tmp_path: Path) -> None:
     folder = train(tmp_path, "padded", samples={"count": 0}, training=48, gradient_accumulation=2)
     packed = train(tmp_path, "packed", samples={"count": 0}, training=48, packing=True)
     for run, padded in ((folder, True), (packed, False)):
         logs = events(run, "log")
         assert all(0 <= e["wait_share"] < 1 and e["tokens_per_s"] > 0 for e in logs)
         assert any(e["padding_share"] > 0 for e in logs) == padded
-        assert all("flops_share" not in e for e in logs), "nothing is known of these processors"
+        assert all("flops_share" not in e for e in logs), "the peak speed of this CPU is unknown"
     shares = [e["padding_share"] for e in events(folder, "log")]
     assert 0 < sum(shares) / len(shares) < 0.6

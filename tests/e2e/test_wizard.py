@@ -1,4 +1,4 @@
-"""The wizard in a real terminal, 80×24, keyboard alone: from rows to a merged, compared model."""
+"""The wizard in a real 80×24 terminal with the keyboard only, from rows to a merged model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def chat(folder: Path) -> Path:
 
 
 def through_the_wizard(terminal: Tmux, file: Path) -> None:
-    """Press the keys of a person who accepts the suggestions, apart from QLoRA."""
+    """Accept the wizard's suggestions, except for QLoRA."""
     terminal.wait("New fine-tune")
     terminal.keys("n")
     terminal.wait("What model size")
@@ -66,7 +66,7 @@ def through_the_wizard(terminal: Tmux, file: Path) -> None:
     terminal.wait("trained on")
     terminal.keys("Enter")
     terminal.wait("same as  ftwizard train")
-    time.sleep(2 * MIN_READ_S)  # an Enter before anybody can have read it is none
+    time.sleep(2 * MIN_READ_S)  # Enter is ignored until the page could have been read
     terminal.keys("Enter")
 
 
@@ -97,7 +97,9 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
     assert (home / "plans" / f"{run['id']}.yaml").exists()
 
 
-def test_what_is_estimated_is_what_the_run_does(tmp_path: Path, home: Path, small: Path) -> None:
+def test_estimate_matches_the_steps_and_data_of_the_run(
+    tmp_path: Path, home: Path, small: Path
+) -> None:
     plan = tmp_path / "plan.yaml"
     for method, packing in (("lora", False), ("lora", True), ("full", False)):
         plan.write_text(json.dumps({
