@@ -1,4 +1,4 @@
-"""Rows, prompts and answers that stand in a file, or in two files, more than once."""
+"""Exact duplicates, conflicts and leakage, within a file and between two files."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ def chat(prompt: str, answer: str, **more: Any) -> Example:
     return Example(kind="chat", messages=messages, **more)
 
 
-def facts(rows: Rows) -> RowHashes:
+def hash_rows(rows: Rows) -> RowHashes:
     row_hashes = RowHashes()
     for line, (prompt, answer) in enumerate(rows, 1):
         row_hashes.add(line, chat(prompt, answer))
     return row_hashes
 
 
-def by_code(result: Any) -> dict[str, FileFinding]:
+def index_by_code(result: Any) -> dict[str, FileFinding]:
     return {item.code: item for item in result}
 
 
 @given(ROWS)
-def test_duplicates_are_all_rows_but_the_first_of_each(rows: Rows) -> None:
-    result = by_code(exact_duplicates.find_repeats(facts(rows)))
+def test_every_copy_after_the_first_is_a_duplicate(rows: Rows) -> None:
+    result = index_by_code(exact_duplicates.find_repeats(hash_rows(rows)))
     later = [line for line, row in enumerate(rows, 1) if row in rows[: line - 1]]
     assert (result["duplicate"].lines if later else []) == later
     assert ("duplicate" in result) == bool(later)
 
 
 @given(ROWS)
-def test_a_conflict_is_every_row_of_a_prompt_with_two_answers(rows: Rows) -> None:
-    result = by_code(exact_duplicates.find_repeats(facts(rows)))
+def test_rows_with_different_answers_to_one_prompt_conflict(rows: Rows) -> None:
+    result = index_by_code(exact_duplicates.find_repeats(hash_rows(rows)))
     answers = {p: {a for q, a in rows if q == p} for p, _ in rows}
-    torn = [line for line, (p, _) in enumerate(rows, 1) if len(answers[p]) > 1]
-    assert (result["conflict"].lines if torn else []) == torn
-    assert ("conflict" in result) == bool(torn)
+    conflicting = [line for line, (p, _) in enumerate(rows, 1) if len(answers[p]) > 1]
+    assert (result["conflict"].lines if conflicting else []) == conflicting
+    assert ("conflict" in result) == bool(conflicting)
 
 
 @given(ROWS, ROWS)
-def test_leakage_is_told_by_row_and_by_prompt_and_by_the_lines_of_the_validation_file(
+def test_row_and_prompt_leakage_are_reported_at_validation_lines(
     train: Rows, validation: Rows
 ) -> None:
-    result = by_code(exact_duplicates.find_leakage(facts(train), facts(validation)))
+    result = index_by_code(exact_duplicates.find_leakage(hash_rows(train), hash_rows(validation)))
     rows = [line for line, row in enumerate(validation, 1) if row in train]
     prompts = {p for p, _ in train}
     expected = [n for n, row in enumerate(validation, 1) if row[0] in prompts and row not in train]
@@ -62,7 +62,7 @@ def test_leakage_is_told_by_row_and_by_prompt_and_by_the_lines_of_the_validation
     assert len(result) == bool(rows) + bool(expected)
 
 
-def test_what_is_alike_as_text_under_other_roles_or_tools_is_not_the_same() -> None:
+def test_hash_row_distinguishes_roles_tools_and_message_limits() -> None:
     plain = chat("a", "b")
     others = [
         chat("a", "b", tools=[{"type": "function"}]),
@@ -78,15 +78,18 @@ def test_what_is_alike_as_text_under_other_roles_or_tools_is_not_the_same() -> N
     )
 
 
-def test_answers_to_nothing_do_not_contradict_each_other() -> None:
-    def says(role: str, text: str) -> dict[str, str]:
+def test_answers_without_a_prompt_do_not_conflict() -> None:
+    def make_message(role: str, text: str) -> dict[str, str]:
         return {"role": role, "content": text}
 
     rows = [
-        *(Example(kind="chat", messages=[says("assistant", text)]) for text in ("a", "b", "b")),
-        Example(kind="chat", messages=[says("user", "b")]),
         *(
-            Example(kind="preference", chosen=[says("assistant", text)], rejected=[])
+            Example(kind="chat", messages=[make_message("assistant", text)])
+            for text in ("a", "b", "b")
+        ),
+        Example(kind="chat", messages=[make_message("user", "b")]),
+        *(
+            Example(kind="preference", chosen=[make_message("assistant", text)], rejected=[])
             for text in ("a", "b", "b")
         ),
     ]
@@ -95,11 +98,11 @@ def test_answers_to_nothing_do_not_contradict_each_other() -> None:
         row_hashes.add(line, row)
     assert {
         code: item.lines
-        for code, item in by_code(exact_duplicates.find_repeats(row_hashes)).items()
+        for code, item in index_by_code(exact_duplicates.find_repeats(row_hashes)).items()
     } == {"duplicate": [3, 7]}
 
 
-def test_texts_have_no_prompt_and_so_no_conflict() -> None:
+def test_plain_texts_can_be_duplicates_but_never_conflict() -> None:
     row_hashes = RowHashes()
     for line, text in enumerate(("one", "two", "one"), 1):
         row_hashes.add(line, Example(kind="text", text=text))
@@ -108,36 +111,43 @@ def test_texts_have_no_prompt_and_so_no_conflict() -> None:
     }
 
 
-def test_one_answer_to_many_prompts_is_named_and_labels_are_not() -> None:
+def test_repeated_answer_is_reported_but_labels_are_not() -> None:
     same = [(f"question {n}", "I cannot help with that.") for n in range(60)]
     unlike = [(f"other {n}", f"answer {n}") for n in range(100)]
-    result = by_code(exact_duplicates.find_repeats(facts([*same, *unlike])))
+    result = index_by_code(exact_duplicates.find_repeats(hash_rows([*same, *unlike])))
     assert (result["repeated_answer"].count, result["repeated_answer"].lines[:2]) == (60, [1, 2])
     labels = [(f"text {n}", ("good", "bad")[n % 2]) for n in range(200)]
-    assert not by_code(exact_duplicates.find_repeats(facts(labels)))
+    assert not index_by_code(exact_duplicates.find_repeats(hash_rows(labels)))
 
 
-def test_one_answer_to_every_prompt_is_named_in_a_small_file_too() -> None:
+def test_single_repeated_answer_is_reported_in_a_small_file() -> None:
     same = [(f"question {n}", "I cannot help with that.") for n in range(20)]
-    assert by_code(exact_duplicates.find_repeats(facts(same)))["repeated_answer"].count == 20
-    assert not by_code(exact_duplicates.find_repeats(facts(same[1:])))
-    assert not by_code(exact_duplicates.find_repeats(facts([*same, ("another", "Yes.")])))
+    assert (
+        index_by_code(exact_duplicates.find_repeats(hash_rows(same)))["repeated_answer"].count == 20
+    )
+    assert not index_by_code(exact_duplicates.find_repeats(hash_rows(same[1:])))
+    assert not index_by_code(exact_duplicates.find_repeats(hash_rows([*same, ("another", "Yes.")])))
 
 
-def test_answers_that_all_begin_alike_are_named() -> None:
+def test_repeated_opening_of_answers_is_reported() -> None:
     rows = [
         (f"question {n}", f"Certainly! Here is what you asked for, number {n}.") for n in range(120)
     ]
-    assert by_code(exact_duplicates.find_repeats(facts(rows)))["repeated_opening"].count == 120
-    assert not by_code(
-        exact_duplicates.find_repeats(facts([(p, f"{n}: {a}") for n, (p, a) in enumerate(rows)]))
+    assert (
+        index_by_code(exact_duplicates.find_repeats(hash_rows(rows)))["repeated_opening"].count
+        == 120
+    )
+    assert not index_by_code(
+        exact_duplicates.find_repeats(
+            hash_rows([(p, f"{n}: {a}") for n, (p, a) in enumerate(rows)])
+        )
     )
 
 
 @given(ROWS, st.integers(0, 30))
-def test_parts_of_a_file_put_together_are_the_file(rows: Rows, cut: int) -> None:
-    first, second = facts(rows[:cut]), facts(rows[cut:])
+def test_merged_row_hashes_equal_those_of_the_whole_file(rows: Rows, cut: int) -> None:
+    first, second = hash_rows(rows[:cut]), hash_rows(rows[cut:])
     first.extend(second, len(rows[:cut]))
-    whole = facts(rows)
+    whole = hash_rows(rows)
     for name in ("lines", "prompts", "answers", "openings"):
         assert getattr(first, name) == getattr(whole, name)

@@ -1,4 +1,4 @@
-"""Near copies are found, and nothing else is called one."""
+"""Near-duplicate detection: similar rows form groups, and unrelated rows do not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def groups(texts: list[str]) -> list[list[int]]:
 
 
 def exact(a: str, b: str) -> float:
-    """Return the similarity of two texts of single-spaced words, by Python's own sets."""
+    """Return the similarity of two texts with single-spaced words, from Python sets."""
     item, other = (
         {tuple(words[at : at + 3]) for at in range(len(words) - 2)}
         for words in (a.split(), b.split())
@@ -39,7 +39,7 @@ def exact(a: str, b: str) -> float:
 
 @settings(max_examples=30)
 @given(st.integers(0, 10**6))
-def test_planted_copies_are_found_and_distinct_rows_are_not(seed: int) -> None:
+def test_planted_copies_are_grouped_and_distinct_rows_are_not(seed: int) -> None:
     rng = random.Random(seed)
     rows = [sentence(rng, rng.randint(25, 120)) for _ in range(300)]
     planted: dict[int, int] = {}
@@ -59,7 +59,7 @@ def test_planted_copies_are_found_and_distinct_rows_are_not(seed: int) -> None:
     st.lists(st.sampled_from(WORDS[:40]), min_size=8, max_size=40),
     st.lists(st.sampled_from(WORDS[:40]), min_size=8, max_size=40),
 )
-def test_similarity_is_that_of_python_s_own_sets(a: list[str], b: list[str]) -> None:
+def test_similarity_matches_the_overlap_of_python_sets(a: list[str], b: list[str]) -> None:
     item, other = (
         np.unique(row) for row in shingles.compute_shingles([" ".join(a), " ".join(b)]).split()
     )
@@ -67,7 +67,7 @@ def test_similarity_is_that_of_python_s_own_sets(a: list[str], b: list[str]) -> 
 
 
 @given(st.lists(st.text(max_size=80), max_size=12))
-def test_any_text_has_the_same_shingles_alone_as_among_others(texts: list[str]) -> None:
+def test_shingles_of_a_text_do_not_depend_on_other_texts(texts: list[str]) -> None:
     together = shingles.compute_shingles(texts)
     assert together.counts.sum() == together.flat.size
     for text, row in zip(texts, together.split(), strict=True) if texts else ():
@@ -75,7 +75,7 @@ def test_any_text_has_the_same_shingles_alone_as_among_others(texts: list[str]) 
     shingles.compute_shingles(["\ud800 half a pair", *texts])
 
 
-def test_case_spaces_and_punctuation_do_not_count() -> None:
+def test_shingles_ignore_case_spacing_and_punctuation() -> None:
     a, b = shingles.compute_shingles(
         ["The quick, brown fox: jumps!", "the  QUICK\nbrown fox jumps"]
     ).split()
@@ -83,7 +83,7 @@ def test_case_spaces_and_punctuation_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("text", ["yes", "thank you very much", "", "今天天气很好", "ok " * 4])
-def test_a_very_short_row_is_a_copy_of_none(text: str) -> None:
+def test_very_short_rows_are_never_grouped(text: str) -> None:
     assert groups([text, text + "!", text]) == []
 
 
@@ -109,7 +109,7 @@ def test_scripts_without_spaces_are_compared_by_characters(a: str, b: str) -> No
     assert groups([a, a[::-1], b]) == [[1, 3]]
 
 
-def test_what_all_rows_share_makes_no_copies_of_them() -> None:
+def test_text_that_all_rows_share_is_ignored() -> None:
     rng = random.Random(3)
     fixed = " ".join(sentence(rng, 200))
     texts = [f"{fixed} {' '.join(sentence(rng, 20))}" for _ in range(60)]
@@ -119,14 +119,14 @@ def test_what_all_rows_share_makes_no_copies_of_them() -> None:
     assert groups([*texts, " ".join(changed)]) == [[5, 61]]
 
 
-def test_one_page_and_two_questions_are_no_copies() -> None:
+def test_different_questions_about_one_page_are_not_grouped() -> None:
     page = " ".join(sentence(random.Random(4), 150))
     first = f"{page} When was it built?{ANSWER_MARK}In 1889"
     assert groups([first, f"{page} Who built it?{ANSWER_MARK}Gustave Eiffel"]) == []
     assert groups([first, f"{page} When was it made?{ANSWER_MARK}In 1889."]) == [[1, 2]]
 
 
-def test_a_chain_of_copies_is_one_group_whatever_the_order() -> None:
+def test_chain_of_copies_is_one_group_in_any_order() -> None:
     rng = random.Random(5)
     row = sentence(rng, 60)
     chain = [list(row)]
@@ -143,7 +143,7 @@ def test_a_chain_of_copies_is_one_group_whatever_the_order() -> None:
     assert [sorted(order[line - 1] for line in group) for group in result] == [[0, 1, 2, 3, 4, 5]]
 
 
-def test_a_thousand_copies_of_one_row_are_one_group_in_little_time() -> None:
+def test_thousand_copies_of_one_row_are_one_group() -> None:
     rng = random.Random(6)
     base = sentence(rng, 80)
     copies = [[*base[:at], str(number), *base[at + 1 :]] for number in range(1000)
@@ -155,7 +155,7 @@ def test_a_thousand_copies_of_one_row_are_one_group_in_little_time() -> None:
     assert len(group) == 1000
 
 
-def test_only_suspects_are_read_again() -> None:
+def test_only_candidate_rows_are_read_again() -> None:
     rng = random.Random(8)
     texts = [" ".join(sentence(rng, 50)) for _ in range(200)]
     texts.append(texts[10] + " and one more")
@@ -173,7 +173,7 @@ def test_only_suspects_are_read_again() -> None:
     assert {11, 201} <= set(asked) and len(set(asked)) < 10
 
 
-def test_rows_may_be_added_after_groups_were_asked_for() -> None:
+def test_rows_can_be_added_after_grouping() -> None:
     rng = random.Random(9)
     texts = [" ".join(sentence(rng, 50)) for _ in range(30)]
     index = NearIndex(lambda line: texts[line])
@@ -185,7 +185,7 @@ def test_rows_may_be_added_after_groups_were_asked_for() -> None:
     assert index.groups() == [[3, 30]]
 
 
-def test_leakage_names_the_nearest_row_of_training() -> None:
+def test_nearest_returns_the_most_similar_training_row() -> None:
     rng = random.Random(10)
     train = [sentence(rng, 60) for _ in range(3000)]
     near = [*train[7][:-1], "end"]
@@ -204,7 +204,7 @@ def example(**fields: Any) -> Example:
     return Example(**{"kind": "chat", **fields})
 
 
-def test_what_a_row_says() -> None:
+def test_row_text_and_prompt_text_cover_each_kind() -> None:
     call = {"function": {"name": "find", "arguments": {"q": "x"}}}
     row = example(messages=[
         {"role": "system", "content": "Be brief."},
@@ -228,7 +228,7 @@ def test_what_a_row_says() -> None:
     assert canonical_text.prompt_text(example(kind="prompt", messages=user)) == "Who?"
 
 
-def test_prompts_are_compared_without_case_and_spaces_but_with_signs() -> None:
+def test_normalize_text_ignores_case_and_spacing_but_keeps_signs() -> None:
     assert canonical_text.normalize_text(" What  is\nÉ?") == canonical_text.normalize_text(
         "what is e\u0301?"
     )

@@ -1,4 +1,4 @@
-"""A file goes into each target's own format, and nothing is lost in silence."""
+"""Conversion of files to each target's format, with every loss reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rows_of(path: Path) -> list[Any]:
 
 
 def errors(path: Path, goal: Target) -> list[str]:
-    """Return the codes of what a check of the file finds an error in its rows."""
+    """Return the codes of the errors that a check reports in the file's rows."""
     recorded = []
     for _, row in reader.open_reader(path).examples():
         if isinstance(row, RowProblem):
@@ -75,7 +75,7 @@ SOURCES: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", all_targets())
-def test_every_format_goes_to_every_target_that_can_carry_it(name: str, tmp_path: Path) -> None:
+def test_every_format_converts_to_every_target_that_supports_it(name: str, tmp_path: Path) -> None:
     goal, carried = get_target(name), set()
     for format, rows in SOURCES.items():
         source = write(tmp_path / f"{format}.jsonl", *rows)
@@ -104,7 +104,7 @@ def test_every_format_goes_to_every_target_that_can_carry_it(name: str, tmp_path
     assert carried == set().union(*(kinds[kind] for kind in goal.kinds))
 
 
-def test_good_rows_are_written_although_others_cannot_be(tmp_path: Path) -> None:
+def test_good_rows_are_written_and_other_rows_reported(tmp_path: Path) -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
     source = tmp_path / "rows.jsonl"
     write(
@@ -128,7 +128,7 @@ def test_good_rows_are_written_although_others_cannot_be(tmp_path: Path) -> None
     assert all(item.message and item.fix for item in (*result.left_out, *result.changed))
 
 
-def test_foundry_s_files_begin_with_a_byte_order_mark_others_do_not(tmp_path: Path) -> None:
+def test_only_foundry_files_start_with_a_bom(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", CHAT, {"messages": [ASKED, {**ANSWER, "content": "é"}]})
     for name, begins in (("foundry-sft", b"\xef\xbb\xbf{"), ("openai-sft", b'{"messages"')):
         out = tmp_path / name
@@ -139,7 +139,7 @@ def test_foundry_s_files_begin_with_a_byte_order_mark_others_do_not(tmp_path: Pa
         convert_file(out, tmp_path / f"{name}.again", get_target("openai-sft"))
 
 
-def test_any_container_becomes_json_lines(tmp_path: Path) -> None:
+def test_any_container_converts_to_json_lines(tmp_path: Path) -> None:
     plain = write(tmp_path / "rows.jsonl", *SOURCES["alpaca"] * 3)
     array = tmp_path / "rows.json"
     array.write_text(json.dumps(SOURCES["alpaca"] * 3, indent=2))
@@ -160,7 +160,7 @@ def test_any_container_becomes_json_lines(tmp_path: Path) -> None:
     assert len(made) == 1
 
 
-def test_a_named_format_is_read_and_a_named_one_written(tmp_path: Path) -> None:
+def test_explicit_input_and_output_formats_are_used(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", {"instruction": "a", "output": "b", "text": "a b"})
     for format, name, row in (
         ("text", "together-sft", {"text": "a b"}),
@@ -171,7 +171,7 @@ def test_a_named_format_is_read_and_a_named_one_written(tmp_path: Path) -> None:
         assert rows_of(out) == [row]
 
 
-def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
+def test_convert_never_overwrites_or_writes_partial_files(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", CHAT)
     (tmp_path / "link").hardlink_to(source)
     before = source.read_bytes()
@@ -186,7 +186,9 @@ def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
     assert names == {"link", "pairs.jsonl", "rows.jsonl"}
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_command_reports_left_out_and_changed_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = write(tmp_path / "rows.jsonl", {**CHAT, "id": 1}, {"messages": [ASKED]})
     out = tmp_path / "out.jsonl"
 
@@ -220,7 +222,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "already exists" in capsys.readouterr().err
 
 
-def test_the_command_says_why_nothing_is_written(
+def test_convert_command_explains_why_no_row_was_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write(tmp_path / "pairs.jsonl", *SOURCES["preference"] * 3)
@@ -237,7 +239,7 @@ def test_the_command_says_why_nothing_is_written(
 
 
 @given(EXAMPLES)
-def test_what_a_row_is_left_out_for_is_what_a_check_calls_an_error(example: Example) -> None:
+def test_find_row_error_returns_the_first_error_of_a_check(example: Example) -> None:
     for target in all_targets().values():
         findings = row_checker.check_row(example, target)
         errors = [error for error in findings if target.severity(error.code) == "error"]

@@ -1,4 +1,4 @@
-"""What is written for a target is read again as what it was, but for the losses that were said."""
+"""Round trips through each target's format: the same meaning, except for reported losses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ARGUMENTS = st.dictionaries(TEXT, st.none() | st.booleans() | st.integers(-9, 9)
 
 @st.composite
 def tool_rounds(draw: st.DrawFn) -> list[Message]:
-    """Draw calls of one answer and what the tools return."""
+    """Draw an answer with tool calls, and the results of the tools."""
     count = draw(st.integers(1, 2))
     start = draw(st.integers(0, 99))
     calls = []
@@ -61,7 +61,7 @@ def tool_rounds(draw: st.DrawFn) -> list[Message]:
 
 @st.composite
 def chats(draw: st.DrawFn, images: bool = True) -> Example:
-    """Draw a conversation that any target could take, if it takes tools, pictures and the like."""
+    """Draw a conversation, some with tools, images, weights and reasoning."""
     messages: list[Message] = []
     if draw(st.booleans()):
         role = draw(st.sampled_from(["system", "developer"]))
@@ -90,16 +90,16 @@ def chats(draw: st.DrawFn, images: bool = True) -> Example:
 
 
 def meaning(example: Example, without: set[str]) -> Any:
-    """Return what a row means, whichever of several ways it is written in."""
+    """Return the meaning of a row, independent of its notation."""
     text = [
-        [_said(message, without) for message in messages]
+        [_message_meaning(message, without) for message in messages]
         for messages in (example.messages, example.chosen, example.rejected)
     ]
     tools = [] if "unused_tools" in without else [tool["function"] for tool in example.tools or []]
     return text, example.label, tools, example.text, example.tokens
 
 
-def _said(message: Message, without: set[str]) -> Any:
+def _message_meaning(message: Message, without: set[str]) -> Any:
     role = message["role"]
     content = message["content"] or ""
     lone: list[Message] = [{"type": "text", "text": content}]
@@ -118,7 +118,7 @@ def _said(message: Message, without: set[str]) -> Any:
         calls.append((call["function"]["name"], loaded))
     return (
         "system" if role == "developer" and "developer_role" in without else role,
-        _returned(text) if role == "tool" else text,
+        _tool_result(text) if role == "tool" else text,
         pictures,
         calls,
         message.get("weight", 1) if "weight_unused" not in without else 1,
@@ -126,8 +126,8 @@ def _said(message: Message, without: set[str]) -> Any:
     )
 
 
-def _returned(text: str) -> Any:
-    """Return what a tool returned: Vertex AI takes an object, another text is its output."""
+def _tool_result(text: str) -> Any:
+    """Return the result of a tool. Vertex AI wraps text that is not an object in ``output``."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -137,7 +137,7 @@ def _returned(text: str) -> Any:
     return value["output"] if value.keys() == {"output"} else value
 
 
-def check(example: Example, target: Target) -> None:
+def check_round_trip(example: Example, target: Target) -> None:
     for format in list_formats(target) or [choose_format(example, target)]:
         try:
             row, notes = write(example, target, format)
@@ -150,7 +150,7 @@ def check(example: Example, target: Target) -> None:
         without = {note.code for note in notes}
         assert read.kind == example.kind
         assert meaning(read, without) == meaning(example, without)
-        # What was read is written the same, except what the notes of the first time name.
+        # Writing the row again gives the same row.
         assert write(read, target, format)[0] == row
 
 
@@ -158,15 +158,17 @@ def check(example: Example, target: Target) -> None:
     "name", [name for name, item in all_targets().items() if "chat" in item.kinds]
 )
 @given(st.data())
-def test_conversations(name: str, data: st.DataObject) -> None:
-    check(data.draw(chats()), all_targets()[name])
+def test_conversations_survive_a_round_trip(name: str, data: st.DataObject) -> None:
+    check_round_trip(data.draw(chats()), all_targets()[name])
 
 
 @pytest.mark.parametrize(
     "name", [n for n, item in all_targets().items() if "preference" in item.kinds]
 )
 @given(prompt=chats(images=False), better=TEXT, worse=TEXT)
-def test_preferences(name: str, prompt: Example, better: str, worse: str) -> None:
+def test_preference_pairs_survive_a_round_trip(
+    name: str, prompt: Example, better: str, worse: str
+) -> None:
     pair = Example(
         kind="preference",
         messages=[{k: v for k, v in m.items() if k != "weight"} for m in prompt.messages[:-1]],
@@ -174,35 +176,35 @@ def test_preferences(name: str, prompt: Example, better: str, worse: str) -> Non
         rejected=[{"role": "assistant", "content": worse}],
         tools=prompt.tools,
     )
-    check(pair, all_targets()[name])
+    check_round_trip(pair, all_targets()[name])
 
 
 @given(chat=chats(images=False), label=st.booleans())
-def test_labelled_answers(chat: Example, label: bool) -> None:
+def test_labeled_answers_survive_a_round_trip(chat: Example, label: bool) -> None:
     messages = [{k: v for k, v in m.items() if k != "weight"} for m in chat.messages]
     example = Example(kind="labelled", messages=messages, tools=chat.tools, label=label)
     row, _ = write(example, all_targets()["trl-kto"])
     read = formats.to_example(json.loads(json.dumps(row)), "kto")
-    # Its reader says of earlier answers that they are not learnt from.
+    # The reader sets the weight of earlier answers to 0.
     assert meaning(read, {"weight_unused"}) == meaning(example, {"weight_unused"})
 
 
 @pytest.mark.parametrize("name", [n for n, item in all_targets().items() if "prompt" in item.kinds])
 @given(chat=chats(images=False), reference=TEXT | ARGUMENTS)
-def test_prompts(name: str, chat: Example, reference: Any) -> None:
+def test_prompts_survive_a_round_trip(name: str, chat: Example, reference: Any) -> None:
     example = Example(
         kind="prompt",
         messages=[{k: v for k, v in m.items() if k != "weight"} for m in chat.messages[:-1]],
         tools=chat.tools,
         extra={"reference_answer": reference},
     )
-    check(example, all_targets()[name])
+    check_round_trip(example, all_targets()[name])
     row, _ = write(example, all_targets()[name])
     assert row["reference_answer"] == reference
 
 
 @given(text=TEXT)
-def test_text_and_tokens(text: str) -> None:
+def test_text_and_tokens_survive_a_round_trip(text: str) -> None:
     for name in ("trl-sft", "together-sft"):
         row, _ = write(Example(kind="text", text=text), all_targets()[name])
         assert formats.to_example(row, "text") == Example(kind="text", text=text)

@@ -1,4 +1,4 @@
-"""A row's meaning is written as each target wants it; what it cannot carry is said, never lost."""
+"""Writers of each target's format, with every loss reported."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def chat(*messages: Message, **more: Any) -> Example:
     return Example(kind="chat", messages=list(messages), **more)
 
 
-def written(example: Example, name: str, format: Format | None = None) -> dict[str, Any]:
+def write_row(example: Example, name: str, format: Format | None = None) -> dict[str, Any]:
     row, _ = write(example, get_target(name), format)
     again: dict[str, Any] = json.loads(json.dumps(row))
     return again
 
 
-def lost(example: Example, name: str) -> list[str]:
+def list_losses(example: Example, name: str) -> list[str]:
     return [loss.code for loss in write(example, get_target(name))[1]]
 
 
-def refusal(example: Example, name: str, format: Format | None = None) -> RowProblem:
+def get_problem(example: Example, name: str, format: Format | None = None) -> RowProblem:
     with pytest.raises(RowProblem) as caught:
         write(example, get_target(name), format)
     return caught.value
@@ -58,24 +58,24 @@ def refusal(example: Example, name: str, format: Format | None = None) -> RowPro
 @pytest.mark.parametrize(
     "name", ["openai-sft", "foundry-sft", "together-sft", "vertex-open", "trl-sft"]
 )
-def test_chat_rows_are_openai_s(name: str) -> None:
-    assert written(chat(ASKED, ANSWER), name) == {"messages": [ASKED, ANSWER]}
-    assert lost(chat(ASKED, ANSWER), name) == []
+def test_chat_targets_use_openai_messages(name: str) -> None:
+    assert write_row(chat(ASKED, ANSWER), name) == {"messages": [ASKED, ANSWER]}
+    assert list_losses(chat(ASKED, ANSWER), name) == []
 
 
-def test_arguments_are_text_for_openai_and_an_object_for_trl() -> None:
+def test_arguments_are_text_for_openai_and_objects_for_trl() -> None:
     example = chat(*WITH_TOOLS, tools=TOOLS)
-    hosted, local = written(example, "openai-sft"), written(example, "trl-sft")
+    hosted, local = write_row(example, "openai-sft"), write_row(example, "trl-sft")
     assert hosted["messages"][2]["tool_calls"][0]["function"]["arguments"] == '{"city":"Rome"}'
     assert hosted["messages"][2]["content"] is None
     assert local["messages"][2]["tool_calls"][0]["function"]["arguments"] == {"city": "Rome"}
-    assert local["messages"][2]["content"] == ""  # templates join it with other text
+    assert local["messages"][2]["content"] == ""  # chat templates concatenate it with text
     assert hosted["tools"] == local["tools"] == TOOLS
     back = chat(*local["messages"], tools=local["tools"])
-    assert written(back, "openai-sft") == hosted
+    assert write_row(back, "openai-sft") == hosted
 
 
-def test_calls_without_an_id_get_one_that_their_answers_name() -> None:
+def test_calls_without_ids_get_ids_that_results_refer_to() -> None:
     calls = [{"function": {"name": name, "arguments": "{}"}} for name in ("a", "b")]
     example = chat(
         ASKED,
@@ -84,20 +84,20 @@ def test_calls_without_an_id_get_one_that_their_answers_name() -> None:
         {"role": "tool", "content": "of a"},
         ANSWER,
     )
-    messages = written(example, "openai-sft")["messages"]
+    messages = write_row(example, "openai-sft")["messages"]
     assert [call["id"] for call in messages[1]["tool_calls"]] == ["call_1", "call_2"]
     assert [m["tool_call_id"] for m in messages[2:4]] == ["call_2", "call_1"]
 
 
-def test_an_answer_that_no_call_waits_for_is_refused() -> None:
+def test_tool_result_without_a_call_is_rejected() -> None:
     for name in ("openai-sft", "vertex-gemini", "bedrock-nova"):
         assert (
-            refusal(chat(ASKED, {"role": "tool", "content": "x"}, ANSWER), name).code
+            get_problem(chat(ASKED, {"role": "tool", "content": "x"}, ANSWER), name).code
             == "tool_orphan"
         )
 
 
-def test_function_calls_of_the_older_form_are_tool_calls() -> None:
+def test_legacy_function_calls_are_written_as_tool_calls() -> None:
     example = chat(
         ASKED,
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
@@ -112,9 +112,9 @@ def test_function_calls_of_the_older_form_are_tool_calls() -> None:
     assert row["tools"] == [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
 
 
-def test_converse_puts_what_tools_answer_into_the_user_s_turn() -> None:
+def test_converse_puts_tool_results_into_user_messages() -> None:
     example = chat(*WITH_TOOLS[:4], {"role": "user", "content": "And?"}, WITH_TOOLS[4], tools=TOOLS)
-    row = written(example, "bedrock-nova")
+    row = write_row(example, "bedrock-nova")
     assert row["schemaVersion"] == "bedrock-conversation-2024"
     assert row["system"] == [{"text": "Be brief."}]
     assert [m["role"] for m in row["messages"]] == ["user", "assistant", "user", "assistant"]
@@ -130,8 +130,8 @@ def test_converse_puts_what_tools_answer_into_the_user_s_turn() -> None:
     }
 
 
-def test_vertex_rows_are_contents() -> None:
-    row = written(chat(*WITH_TOOLS, tools=TOOLS), "vertex-gemini")
+def test_vertex_rows_use_contents_and_function_declarations() -> None:
+    row = write_row(chat(*WITH_TOOLS, tools=TOOLS), "vertex-gemini")
     assert row == {
         "systemInstruction": {"role": "system", "parts": [{"text": "Be brief."}]},
         "contents": [
@@ -162,77 +162,77 @@ def test_vertex_rows_are_contents() -> None:
     }
 
 
-def test_vertex_schemas_know_null_only_as_a_flag() -> None:
+def test_vertex_schemas_express_null_as_nullable() -> None:
     tools = [
         {
             "name": "f",
             "parameters": {"type": "object", "properties": {"a": {"type": ["integer", "null"]}}},
         }
     ]
-    row = written(chat(ASKED, ANSWER, tools=tools), "vertex-gemini")
+    row = write_row(chat(ASKED, ANSWER, tools=tools), "vertex-gemini")
     parameters = row["tools"][0]["functionDeclarations"][0]["parameters"]
     assert parameters["properties"]["a"] == {"type": "INTEGER", "nullable": True}
     tools[0]["parameters"]["properties"]["a"]["type"] = ["integer", "string"]  # type: ignore[index]
-    assert refusal(chat(ASKED, ANSWER, tools=tools), "vertex-gemini").code == "tool_schema"
+    assert get_problem(chat(ASKED, ANSWER, tools=tools), "vertex-gemini").code == "tool_schema"
 
 
-def test_claude_and_llama_take_text_alone() -> None:
+def test_claude_and_llama_rows_hold_only_text() -> None:
     example = chat({"role": "system", "content": "Be brief."}, ASKED, ANSWER)
-    assert written(example, "bedrock-claude") == {
+    assert write_row(example, "bedrock-claude") == {
         "system": "Be brief.",
         "messages": [ASKED, ANSWER],
     }
-    assert written(example, "bedrock-llama")["system"] == [{"text": "Be brief."}]
-    assert written(chat(ASKED, ANSWER), "bedrock-llama", "prompt-completion") == {
+    assert write_row(example, "bedrock-llama")["system"] == [{"text": "Be brief."}]
+    assert write_row(chat(ASKED, ANSWER), "bedrock-llama", "prompt-completion") == {
         "prompt": "What is 2 + 2?",
         "completion": "4",
     }
-    assert refusal(example, "bedrock-llama", "prompt-completion").code == "many_turns"
+    assert get_problem(example, "bedrock-llama", "prompt-completion").code == "many_turns"
     for name in ("bedrock-claude", "bedrock-llama"):
-        assert refusal(chat(*WITH_TOOLS, tools=TOOLS), name).code == "tools_unsupported"
-        assert lost(chat(ASKED, ANSWER, tools=TOOLS), name) == ["unused_tools"]
+        assert get_problem(chat(*WITH_TOOLS, tools=TOOLS), name).code == "tools_unsupported"
+        assert list_losses(chat(ASKED, ANSWER, tools=TOOLS), name) == ["unused_tools"]
 
 
-def test_a_system_message_in_the_middle_has_no_place_beside_the_turns() -> None:
+def test_late_system_message_is_rejected_by_bedrock_and_vertex() -> None:
     late = chat(ASKED, {"role": "system", "content": "Now in French."}, ANSWER)
     for name in ("bedrock-nova", "bedrock-claude", "vertex-gemini"):
-        assert refusal(late, name).code == "system_position"
-    assert lost(late, "openai-sft") == []
+        assert get_problem(late, name).code == "system_position"
+    assert list_losses(late, "openai-sft") == []
 
 
-def test_a_developer_is_the_system_where_none_is_known() -> None:
+def test_developer_role_becomes_system_where_unsupported() -> None:
     example = chat({"role": "developer", "content": "Be brief."}, ASKED, ANSWER)
-    assert written(example, "openai-sft")["messages"][0]["role"] == "developer"
-    assert written(example, "together-sft")["messages"][0]["role"] == "system"
-    assert lost(example, "together-sft") == ["developer_role"]
-    assert written(example, "vertex-gemini")["systemInstruction"]["parts"] == [
+    assert write_row(example, "openai-sft")["messages"][0]["role"] == "developer"
+    assert write_row(example, "together-sft")["messages"][0]["role"] == "system"
+    assert list_losses(example, "together-sft") == ["developer_role"]
+    assert write_row(example, "vertex-gemini")["systemInstruction"]["parts"] == [
         {"text": "Be brief."}
     ]
 
 
-def test_what_is_not_to_be_learnt_is_said_where_weights_are_ignored() -> None:
+def test_zero_weight_is_a_loss_where_weights_are_ignored() -> None:
     example = chat(ASKED, {**ANSWER, "weight": 0}, ASKED, {**ANSWER, "weight": 1})
     for name in ("openai-sft", "together-sft", "trl-sft"):
-        assert [m.get("weight") for m in written(example, name)["messages"]] == [None, 0, None, 1]
-        assert lost(example, name) == []
+        assert [m.get("weight") for m in write_row(example, name)["messages"]] == [None, 0, None, 1]
+        assert list_losses(example, name) == []
     for name in ("bedrock-nova", "bedrock-claude", "vertex-gemini", "vertex-open"):
-        assert lost(example, name) == ["weight_unused"]
-        assert lost(chat(ASKED, {**ANSWER, "weight": 1}), name) == []
+        assert list_losses(example, name) == ["weight_unused"]
+        assert list_losses(chat(ASKED, {**ANSWER, "weight": 1}), name) == []
 
 
-def test_reasoning_goes_where_it_is_trained_on() -> None:
+def test_reasoning_is_written_only_where_it_is_trained_on() -> None:
     example = chat(ASKED, {**ANSWER, "reasoning_content": "2 and 2."})
-    assert written(example, "together-sft")["messages"][1]["reasoning_content"] == "2 and 2."
-    assert written(example, "trl-sft")["messages"][1]["reasoning_content"] == "2 and 2."
-    assert written(example, "bedrock-nova")["messages"][1]["content"] == [
+    assert write_row(example, "together-sft")["messages"][1]["reasoning_content"] == "2 and 2."
+    assert write_row(example, "trl-sft")["messages"][1]["reasoning_content"] == "2 and 2."
+    assert write_row(example, "bedrock-nova")["messages"][1]["content"] == [
         {"reasoningContent": {"reasoningText": {"text": "2 and 2."}}},
         {"text": "4"},
     ]
     for name in ("openai-sft", "vertex-gemini", "bedrock-claude"):
-        assert lost(example, name) == ["reasoning_unused"]
+        assert list_losses(example, name) == ["reasoning_unused"]
 
 
-def test_fields_that_nothing_there_reads_are_left_out_and_said() -> None:
+def test_unsupported_fields_are_dropped_and_reported() -> None:
     example = chat(
         {**ASKED, "name": "Ann"},
         {**ANSWER, "mood": "calm", "refusal": None},
@@ -257,7 +257,7 @@ def test_fields_that_nothing_there_reads_are_left_out_and_said() -> None:
         ("C:\\cat.png", set()),
     ],
 )
-def test_pictures_go_where_their_address_is_read(url: str, taken: set[str]) -> None:
+def test_images_are_written_only_where_their_url_is_supported(url: str, taken: set[str]) -> None:
     picture = {"type": "image_url", "image_url": {"url": url}}
     example = chat(
         {"role": "user", "content": [{"type": "text", "text": "What?"}, picture]}, ANSWER
@@ -266,28 +266,30 @@ def test_pictures_go_where_their_address_is_read(url: str, taken: set[str]) -> N
         if "chat" not in item.kinds:
             continue
         if name in taken:
-            assert url.removeprefix("data:image/png;base64,") in json.dumps(written(example, name))
+            assert url.removeprefix("data:image/png;base64,") in json.dumps(
+                write_row(example, name)
+            )
             continue
-        assert refusal(example, name).code in ("image_url", "images_unsupported")
+        assert get_problem(example, name).code in ("image_url", "images_unsupported")
 
 
-def test_a_row_with_a_picture_is_all_parts_for_together() -> None:
+def test_together_rows_with_images_use_content_parts() -> None:
     picture = {"type": "image_url", "image_url": {"url": PNG}}
     example = chat({"role": "user", "content": [picture]}, ANSWER)
-    messages = written(example, "together-sft")["messages"]
+    messages = write_row(example, "together-sft")["messages"]
     assert messages[1]["content"] == [{"type": "text", "text": "4"}]
-    assert written(example, "openai-sft")["messages"][1]["content"] == "4"
+    assert write_row(example, "openai-sft")["messages"][1]["content"] == "4"
     parts = chat(
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         ANSWER,
     )
-    assert written(parts, "together-sft")["messages"][0]["content"] == "ab"
+    assert write_row(parts, "together-sft")["messages"][0]["content"] == "ab"
 
 
-def test_pictures_are_written_as_each_platform_names_them() -> None:
+def test_images_use_the_notation_of_each_platform() -> None:
     def row(url: str, name: str) -> dict[str, Any]:
         picture = {"type": "image_url", "image_url": {"url": url}}
-        return written(chat({"role": "user", "content": [picture]}, ANSWER), name)
+        return write_row(chat({"role": "user", "content": [picture]}, ANSWER), name)
 
     assert row(PNG, "vertex-gemini")["contents"][0]["parts"] == [
         {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
@@ -300,15 +302,15 @@ def test_pictures_are_written_as_each_platform_names_them() -> None:
     ]
 
 
-def test_preferences() -> None:
+def test_preference_pairs_use_the_format_of_each_target() -> None:
     pair = Example(
         kind="preference", messages=[ASKED], chosen=[ANSWER], rejected=[{**ANSWER, "content": "5"}]
     )
-    assert written(pair, "trl-dpo") == {
+    assert write_row(pair, "trl-dpo") == {
         "prompt": [ASKED], "chosen": [ANSWER], "rejected": [{**ANSWER, "content": "5"}],
     }  # fmt: skip
     for name in ("openai-dpo", "foundry-dpo", "together-dpo"):
-        assert written(pair, name) == {
+        assert write_row(pair, name) == {
             "input": {"messages": [ASKED]},
             "preferred_output": [ANSWER],
             "non_preferred_output": [{**ANSWER, "content": "5"}],
@@ -316,39 +318,39 @@ def test_preferences() -> None:
     longer = Example(
         kind="preference", messages=[ASKED], chosen=[ANSWER, ASKED, ANSWER], rejected=[ANSWER]
     )
-    assert refusal(longer, "openai-dpo").code == "one_answer"
-    assert len(written(longer, "trl-dpo")["chosen"]) == 3
+    assert get_problem(longer, "openai-dpo").code == "one_answer"
+    assert len(write_row(longer, "trl-dpo")["chosen"]) == 3
 
 
-def test_labelled_answers_prompts_text_and_tokens() -> None:
+def test_labeled_answers_prompts_text_and_tokens_are_written() -> None:
     labelled = Example(kind="labelled", messages=[ASKED, ANSWER], label=False)
-    assert written(labelled, "trl-kto") == {
+    assert write_row(labelled, "trl-kto") == {
         "prompt": [ASKED],
         "completion": [ANSWER],
         "label": False,
     }
     prompt = Example(kind="prompt", messages=[ASKED], extra={"reference_answer": 4})
     for name in ("openai-rft", "foundry-rft", "bedrock-rft"):
-        assert written(prompt, name) == {"messages": [ASKED], "reference_answer": 4}
-        assert lost(prompt, name) == []
+        assert write_row(prompt, name) == {"messages": [ASKED], "reference_answer": 4}
+        assert list_losses(prompt, name) == []
     text = Example(kind="text", text="Once.", extra={"id": 1})
     for name in ("trl-sft", "together-sft"):
-        assert written(text, name) == {"text": "Once."}
-        assert lost(text, name) == ["extra_keys"]
+        assert write_row(text, name) == {"text": "Once."}
+        assert list_losses(text, name) == ["extra_keys"]
     tokens = Example(kind="tokens", tokens={"input_ids": [1, 2], "labels": [-100, 2]})
-    assert written(tokens, "trl-sft") == tokens.tokens
+    assert write_row(tokens, "trl-sft") == tokens.tokens
 
 
-def test_rows_of_another_kind_are_refused_never_made_over() -> None:
+def test_rows_of_another_kind_are_rejected() -> None:
     pair = Example(kind="preference", messages=[ASKED], chosen=[ANSWER], rejected=[ANSWER])
     for name, item in all_targets().items():
         if "preference" not in item.kinds:
-            assert refusal(pair, name).code == "wrong_kind"
-    assert refusal(chat(ASKED, ANSWER), "openai-rft").code == "wrong_kind"
-    assert "a prompt without an answer" in refusal(chat(ASKED, ANSWER), "openai-rft").message
+            assert get_problem(pair, name).code == "wrong_kind"
+    assert get_problem(chat(ASKED, ANSWER), "openai-rft").code == "wrong_kind"
+    assert "a prompt without an answer" in get_problem(chat(ASKED, ANSWER), "openai-rft").message
 
 
-def test_every_target_has_a_format_for_all_that_it_takes() -> None:
+def test_every_target_writes_every_kind_it_supports() -> None:
     examples = {
         "chat": chat(ASKED, ANSWER),
         "prompt": Example(kind="prompt", messages=[ASKED]),
@@ -361,13 +363,13 @@ def test_every_target_has_a_format_for_all_that_it_takes() -> None:
     }
     for name, item in all_targets().items():
         for kind in item.kinds:
-            assert written(examples[kind], name)
+            assert write_row(examples[kind], name)
         for format in list_formats(item):
-            assert written(examples["chat"], name, format)
+            assert write_row(examples["chat"], name, format)
 
 
 @given(EXAMPLES)
-def test_whatever_a_row_holds_it_is_written_or_refused_with_a_code(example: Example) -> None:
+def test_arbitrary_rows_are_written_or_rejected_with_a_code(example: Example) -> None:
     for target in all_targets().values():
         formats: list[Format | None] = [*list_formats(target)]
         for format in formats or [None]:

@@ -1,11 +1,11 @@
-"""Rows as clouds write them, tokens and text: what a row means."""
+"""Readers for Vertex AI, Bedrock, pretokenized and plain-text rows."""
 
 from __future__ import annotations
 
 from tests.helpers.format_rows import TOOLS, WEATHER, read, summarize
 
 
-def test_vertex() -> None:
+def test_vertex_row_is_read_as_messages() -> None:
     result = read(
         "vertex",
         {
@@ -48,7 +48,7 @@ def test_vertex() -> None:
     assert result.extra == {"labels": {"a": "b"}}
 
 
-def test_bedrock_converse() -> None:
+def test_bedrock_converse_row_is_read_as_messages() -> None:
     spec = {"name": "weather", "description": "…", "inputSchema": {"json": {"type": "object"}}}
     result = read(
         "bedrock-converse",
@@ -102,12 +102,12 @@ def test_bedrock_converse() -> None:
     assert result.extra == {"id": 1, "toolConfig": {"toolChoice": {"auto": {}}}}
 
 
-def test_another_version_of_the_schema_is_kept() -> None:
+def test_unknown_schema_version_is_kept() -> None:
     row = {"messages": [{"role": "user", "content": [{"text": "Hi"}]}], "schemaVersion": "2030"}
     assert read("bedrock-converse", row).extra == {"schemaVersion": "2030"}
 
 
-def test_bedrock_claude() -> None:
+def test_bedrock_claude_row_is_read_as_messages() -> None:
     schema = {"name": "weather", "description": "…", "input_schema": {"type": "object"}}
     source = {"type": "base64", "media_type": "image/png", "data": "QUJD"}
     result = read(
@@ -137,7 +137,7 @@ def test_bedrock_claude() -> None:
     assert (result.tools, result.extra) == (TOOLS, {"id": 1})
 
 
-def test_tokens_and_text() -> None:
+def test_pretokenized_and_text_rows_keep_extra_fields() -> None:
     row = {"input_ids": [1, 2], "labels": [-100, 2], "attention_mask": [1, 1], "id": "a"}
     result = read("pretokenized", row)
     assert result.tokens == {key: row[key] for key in ("input_ids", "labels", "attention_mask")}

@@ -1,4 +1,4 @@
-"""Formats are told apart by the fields of all rows, and every row gets its meaning or a problem."""
+"""Format detection from the fields of all rows, and the problems of rows that do not fit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def best(row: Any) -> set[Format]:
     return set(formats.match_formats(row).best)
 
 
-def test_alpaca_becomes_conversations() -> None:
+def test_alpaca_rows_become_conversations() -> None:
     table = reader.read_table(FIXTURES / "alpaca.jsonl")
     assert table.format == "alpaca"
     assert [summarize(row.conversation) for row in table.rows] == [
@@ -63,17 +63,19 @@ def test_alpaca_becomes_conversations() -> None:
     )
 
 
-def test_prompt_and_completion_become_conversations() -> None:
+def test_prompt_completion_rows_become_conversations() -> None:
     table = reader.read_table(FIXTURES / "prompt_completion.jsonl")
     assert table.format == "prompt-completion"
     texts, chat = (row.conversation for row in table.rows)
     assert summarize(texts) == [("user", "The sky is"), ("assistant", " blue.")]
-    assert [m.get("weight", 1) for m in chat.messages] == [1, 0, 1, 1], "only the completion"
+    assert [m.get("weight", 1) for m in chat.messages] == [1, 0, 1, 1], (
+        "only the completion is trained on"
+    )
     assert (chat.answer, len(chat.prompt)) == ("3", 3)
     assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
 
 
-def test_sharegpt_becomes_conversations() -> None:
+def test_sharegpt_rows_become_conversations() -> None:
     table = reader.read_table(FIXTURES / "sharegpt.jsonl")
     assert table.format == "sharegpt"
     assert [summarize(row.conversation) for row in table.rows] == [
@@ -83,7 +85,7 @@ def test_sharegpt_becomes_conversations() -> None:
     assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
 
 
-def test_a_format_that_is_not_read_is_named_with_its_keys(tmp_path: Path) -> None:
+def test_unsupported_format_error_names_format_and_keys(tmp_path: Path) -> None:
     row = {"prompt": "2 + 2?", "completions": ["2 + 2", "= 4"], "labels": [True, True]}
     with pytest.raises(FileProblem) as error:
         reader.read_table(write(tmp_path / "rows.jsonl", [row]))
@@ -93,13 +95,13 @@ def test_a_format_that_is_not_read_is_named_with_its_keys(tmp_path: Path) -> Non
     assert all(name in error.value.hint for name in FORMAT_NAMES)
 
 
-def test_nothing_that_is_known(tmp_path: Path) -> None:
+def test_unknown_format_error_lists_escaped_keys(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError) as error:
         reader.read_table(write(tmp_path / "rows.jsonl", [{"frage\x1b[2J": "?"}, {}]))
     assert "match no known format; their keys: frage␛[2J" in error.value.message
 
 
-def test_a_field_that_is_null_is_said_to_be() -> None:
+def test_format_errors_mark_null_fields() -> None:
     with pytest.raises(FileProblem) as error:
         parts = [formats.count_formats([{"messages": None, "id": None}]) for _ in range(2)]
         parts[0].merge(parts[1])
@@ -116,7 +118,7 @@ def test_a_field_that_is_null_is_said_to_be() -> None:
         assert text in problem.value.message
 
 
-def test_a_row_that_looks_like_another_format_for_a_null_says_so(tmp_path: Path) -> None:
+def test_mixed_format_message_names_null_fields(tmp_path: Path) -> None:
     rows = [PAIR, PAIR, {**PAIR, "completion": None, "label": None, "id": None}, {"text": "x"}]
     path = write(tmp_path / "rows.jsonl", rows)
     messages = [problem.message for problem in reader.read_table(path).problems]
@@ -131,7 +133,7 @@ def test_a_row_that_looks_like_another_format_for_a_null_says_so(tmp_path: Path)
     ] == messages[:1]
 
 
-def test_a_few_rows_that_are_known_do_not_name_a_file() -> None:
+def test_few_matching_rows_do_not_determine_the_format() -> None:
     with pytest.raises(FileProblem) as error:
         formats.count_formats([{"frage": "?"}] * 9 + [{"text": "x"}]).decide(HERE)
     assert error.value.code == "unknown_format"
@@ -142,7 +144,7 @@ def test_a_few_rows_that_are_known_do_not_name_a_file() -> None:
     )
 
 
-def test_a_format_that_is_demanded_is_not_guessed(tmp_path: Path) -> None:
+def test_requested_format_overrides_detection(tmp_path: Path) -> None:
     both = {**CHAT, "prompt": "Hi", "completion": "Yo"}
     path = write(tmp_path / "rows.jsonl", [PAIR, PAIR, both])
     assert reader.read_table(path).format == "prompt-completion"
@@ -152,7 +154,7 @@ def test_a_format_that_is_demanded_is_not_guessed(tmp_path: Path) -> None:
     assert {p.code for p in table.problems} == {"mixed_formats"}
 
 
-def test_two_formats_that_fit_equally_are_a_question(tmp_path: Path) -> None:
+def test_two_equally_fitting_formats_are_ambiguous(tmp_path: Path) -> None:
     both = {**CHAT, "instruction": "Hi", "output": "Yo"}
     path = write(tmp_path / "rows.jsonl", [both, both, CHAT])
     with pytest.raises(FileProblem) as error:
@@ -165,7 +167,7 @@ def test_two_formats_that_fit_equally_are_a_question(tmp_path: Path) -> None:
     assert len(reader.read_table(path, "alpaca").rows) == 2
 
 
-def test_half_of_each_is_a_question_too() -> None:
+def test_equally_many_rows_of_two_formats_are_ambiguous() -> None:
     with pytest.raises(FileProblem) as error:
         formats.count_formats([CHAT, ALPACA, {}]).decide(HERE)
     assert error.value.code == "ambiguous_format"
@@ -188,23 +190,23 @@ def test_half_of_each_is_a_question_too() -> None:
         ({"text": "x"}, "text"),
     ],
 )
-def test_rows_that_only_look_right_are_not_trained_on(
+def test_lookalike_rows_in_a_chat_file_are_not_trained_on(
     row: Any, format: Format, tmp_path: Path
 ) -> None:
-    """What a KTO row rejects, for one, would be learnt as an answer."""
+    """Otherwise a rejected KTO answer, for example, would be trained on."""
     assert best(row) == {format}
     table = reader.read_table(write(tmp_path / "rows.jsonl", [CHAT, CHAT, row]))
     assert [(p.line, p.code) for p in table.problems] == [(3, "mixed_formats")]
     assert FORMAT_NAMES[format] in table.problems[0].message
 
 
-def test_what_training_here_cannot_take_is_a_problem_of_each_row(tmp_path: Path) -> None:
+def test_each_row_that_cannot_be_trained_on_is_a_problem(tmp_path: Path) -> None:
     table = reader.read_table(write(tmp_path / "rows.jsonl", [{"prompt": "x"}, {"prompt": "y"}]))
     assert (table.format, table.rows) == ("prompt", [])
     assert [(p.line, p.code) for p in table.problems] == [(1, "wrong_kind"), (2, "wrong_kind")]
 
 
-def test_pictures_are_not_trained_on(tmp_path: Path) -> None:
+def test_rows_with_images_are_not_trained_on(tmp_path: Path) -> None:
     shown = {"messages": [{"role": "user", "content": "<image>?"}, CHAT["messages"][1]]}
     path = write(
         tmp_path / "rows.jsonl", [CHAT, {**shown, "images": ["a"]}, {**CHAT, "images": ["a"]}]
@@ -217,23 +219,23 @@ def test_pictures_are_not_trained_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
-def test_every_dialect_is_told_by_its_row(format: Format, row: Any) -> None:
+def test_every_dialect_is_detected_from_one_row(format: Format, row: Any) -> None:
     assert best(row) == {format}
     assert formats.count_formats([row]).decide(HERE).format == format
 
 
 @pytest.mark.parametrize("value", [3, "x", None, True, [], [1], [[]], {}, {"a": 1}])
-def test_what_is_no_row_of_any_format(value: Any) -> None:
+def test_values_without_known_fields_match_no_format(value: Any) -> None:
     assert not best(value)
 
 
-def test_fields_without_a_value_tell_nothing() -> None:
-    """The columns of a table are there in every row."""
+def test_null_fields_do_not_affect_detection() -> None:
+    """Every row of a table has all columns."""
     row = {**CHAT, "chosen": None, "label": None, "input_ids": None, "prompt": None}
     assert best(row) == {"openai-chat"}
 
 
-def test_a_system_prompt_beside_the_messages_is_claude_unless_a_row_cannot_be() -> None:
+def test_top_level_system_means_claude_unless_a_row_has_tool_messages() -> None:
     system = {"system": "s", **CHAT}
     called = {"messages": [{"role": "tool", "content": "x"}, *CHAT["messages"]]}
     assert formats.count_formats([CHAT, CHAT, system]).decide(HERE).format == "bedrock-claude"
@@ -243,7 +245,7 @@ def test_a_system_prompt_beside_the_messages_is_claude_unless_a_row_cannot_be() 
     assert decision.also == frozenset({"bedrock-claude"})
 
 
-def test_a_chat_row_without_its_answer_is_a_prompt_among_prompts() -> None:
+def test_majority_decides_between_prompts_and_chat_rows() -> None:
     asked = {"messages": CHAT["messages"][:1], "reference": "4"}
     answered = {**CHAT, "reference": "4"}
     assert formats.count_formats([asked, asked, answered]).decide(HERE).format == "prompt"
@@ -256,7 +258,7 @@ def test_a_chat_row_without_its_answer_is_a_prompt_among_prompts() -> None:
 _rows = st.lists(st.sampled_from([row for _, row in DIALECTS] + [{"a": 1}, 3]), max_size=30)
 
 
-def decided(tally: formats.FormatCounter) -> Any:
+def try_decide(tally: formats.FormatCounter) -> Any:
     try:
         return tally.decide(HERE)
     except FileProblem as problem:
@@ -264,19 +266,21 @@ def decided(tally: formats.FormatCounter) -> Any:
 
 
 @given(_rows, st.integers(0, 30), st.randoms())
-def test_neither_order_nor_parts_matter(rows: list[Any], cut: int, draw: random.Random) -> None:
-    whole = decided(formats.count_formats(rows))
+def test_detection_ignores_row_order_and_file_parts(
+    rows: list[Any], cut: int, draw: random.Random
+) -> None:
+    whole = try_decide(formats.count_formats(rows))
     first, second = formats.count_formats(rows[:cut]), formats.count_formats(rows[cut:])
     first.merge(second)
-    assert decided(first) == whole
+    assert try_decide(first) == whole
     draw.shuffle(rows)
-    assert decided(formats.count_formats(rows)) == whole
+    assert try_decide(formats.count_formats(rows)) == whole
 
 
 @given(st.lists(st.sampled_from(["openai-chat", "alpaca", "prompt-completion"]), min_size=1))
-def test_the_majority_is_the_format_and_no_row_is_lost(kinds: list[Format]) -> None:
+def test_format_of_most_rows_wins_and_others_are_problems(kinds: list[Format]) -> None:
     rows = {"openai-chat": CHAT, "alpaca": ALPACA, "prompt-completion": PAIR}
-    result = decided(formats.count_formats(rows[kind] for kind in kinds))
+    result = try_decide(formats.count_formats(rows[kind] for kind in kinds))
     counts = sorted(kinds.count(kind) for kind in set(kinds))
     if isinstance(result, tuple):
         assert result[0] == "ambiguous_format" and counts[-1] == counts[-2]
@@ -294,7 +298,7 @@ def test_the_majority_is_the_format_and_no_row_is_lost(kinds: list[Format]) -> N
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.none(), max_size=5), max_size=300))
-def test_a_tally_stays_small(rows: list[Any]) -> None:
+def test_format_counter_stays_small_for_many_keys(rows: list[Any]) -> None:
     tally = formats.count_formats([{f"key {n}": n} for n in range(3000)])
     for row in rows:
         tally.add(row)

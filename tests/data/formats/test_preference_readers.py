@@ -1,4 +1,4 @@
-"""Preferences, labelled answers and prompts: what a row means."""
+"""Readers for preference pairs, labeled answers and prompts."""
 
 from __future__ import annotations
 
@@ -62,13 +62,15 @@ YES, NO = ("assistant", "Yo"), ("assistant", "No")
         ({"query": "Hi", "response": "Yo", "rejected_response": "No"}, {}),
     ],
 )
-def test_preferences(row: dict[str, Any], extra: dict[str, Any]) -> None:
+def test_every_preference_notation_is_read_as_a_pair(
+    row: dict[str, Any], extra: dict[str, Any]
+) -> None:
     result = read("preference", row)
     assert pair_of(result) == ([("user", "Hi")], [YES], [NO])
     assert result.extra == extra
 
 
-def test_a_prompt_that_both_texts_begin_with() -> None:
+def test_shared_opening_of_both_texts_becomes_the_prompt() -> None:
     result = read("preference", {"chosen": "The sky is blue.", "rejected": "The sky is green."})
     assert pair_of(result) == (
         [("user", "The sky is")],
@@ -85,7 +87,7 @@ def test_a_prompt_that_both_texts_begin_with() -> None:
     assert pair_of(result) == ([], [("assistant", "Yo there")], [("assistant", "Yo there")])
 
 
-def test_conversations_that_part_at_an_answer_have_one_prompt() -> None:
+def test_shared_opening_messages_become_the_prompt() -> None:
     result = read(
         "preference",
         {"chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, REFUSED, ANSWER]},
@@ -93,12 +95,12 @@ def test_conversations_that_part_at_an_answer_have_one_prompt() -> None:
     assert (len(result.messages), len(result.chosen), len(result.rejected)) == (1, 3, 2)
 
 
-def test_whole_conversations_that_are_the_same_have_an_answer_each() -> None:
+def test_identical_conversations_keep_one_answer_each() -> None:
     result = read("preference", {"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]})
     assert pair_of(result) == ([("user", "Hi")], [YES], [YES])
 
 
-def test_preferences_with_system_history_tools_and_pictures() -> None:
+def test_preference_row_keeps_system_history_tools_and_images() -> None:
     result = read(
         "preference",
         {
@@ -116,7 +118,7 @@ def test_preferences_with_system_history_tools_and_pictures() -> None:
     assert (result.tools, result.extra) == (TOOLS, {})
 
 
-def test_preferences_of_openai() -> None:
+def test_openai_preference_row_is_read_as_a_pair() -> None:
     arguments = {"messages": [USER], "tools": TOOLS, "parallel_tool_calls": True, "x": 1}
     row = {
         "input": arguments,
@@ -140,14 +142,14 @@ def test_preferences_of_openai() -> None:
         {"conversations": SPOKEN, "kto_tag": False},
     ],
 )
-def test_labelled_answers(row: dict[str, Any]) -> None:
+def test_every_kto_notation_is_read_as_a_labeled_answer(row: dict[str, Any]) -> None:
     result = read("kto", {**row, "id": 1})
     assert summarize(result.messages) == [("user", "Hi"), ("assistant", "Yo")]
     assert (result.kind, result.label, result.extra) == ("labelled", False, {"id": 1})
 
 
 @pytest.mark.parametrize("asked", [{"prompt": "Hi"}, {"prompt": [USER]}, {"messages": [USER]}])
-def test_prompts_keep_what_a_grader_reads(asked: dict[str, Any]) -> None:
+def test_prompts_keep_fields_for_the_grader(asked: dict[str, Any]) -> None:
     result = read("prompt", {**asked, "answer": "4", "label": True})
     assert (result.kind, summarize(result.messages)) == ("prompt", [("user", "Hi")])
     assert result.extra == {"answer": "4", "label": True}

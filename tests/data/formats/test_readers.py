@@ -1,4 +1,4 @@
-"""Chat, ShareGPT and pairs of fields: what a row means, with nothing of it lost."""
+"""Readers for chat, ShareGPT and prompt-answer rows, with every field kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.format_rows import (
 )
 
 
-def test_openai_chat_is_kept_as_it_is() -> None:
+def test_openai_chat_row_is_kept_unchanged() -> None:
     called: list[Message] = [
         {"role": "system", "content": "s"},
         {"role": "user", "content": [{"type": "text", "text": "a"}, PICTURE], "name": "Ann"},
@@ -38,28 +38,28 @@ def test_openai_chat_is_kept_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["messages", "conversations", "conversation"])
-def test_messages_under_other_names(name: str) -> None:
+def test_messages_under_alternative_keys_are_read(name: str) -> None:
     result = read("openai-chat", {name: CHAT["messages"], "system": "s"})
     assert summarize(result.messages) == [("system", "s"), ("user", "Hi"), ("assistant", "Yo")]
     assert result.extra == {}
 
 
-def test_messages_alone() -> None:
+def test_bare_list_of_messages_is_read() -> None:
     assert read("openai-chat", CHAT["messages"]).messages == CHAT["messages"]
 
 
-def test_an_answer_may_be_a_call_or_a_refusal() -> None:
+def test_answer_can_be_a_call_or_a_refusal() -> None:
     for more in ({"tool_calls": [CALL]}, {"function_call": {"name": "f"}}, {"refusal": "No."}):
         result = read("openai-chat", {"messages": [USER, {"role": "assistant", **more}]})
         assert result.messages[1] == {"role": "assistant", "content": None, **more}
 
 
-def test_deprecated_functions_are_tools() -> None:
+def test_deprecated_functions_become_tools() -> None:
     result = read("openai-chat", {**CHAT, "functions": [WEATHER], "function_call": "auto"})
     assert (result.tools, result.extra) == (TOOLS, {"function_call": "auto"})
 
 
-def test_a_system_prompt_that_stands_twice() -> None:
+def test_duplicate_system_prompts_must_agree() -> None:
     system = {"role": "system", "content": "s"}
     row = {"system": "s", "messages": [system, *CHAT["messages"]]}
     assert read("openai-chat", row).messages == row["messages"]
@@ -68,7 +68,7 @@ def test_a_system_prompt_that_stands_twice() -> None:
     assert problem.value.code == "system_conflict"
 
 
-def test_pictures_stand_where_the_text_names_them() -> None:
+def test_media_replace_their_placeholders() -> None:
     row = {
         "messages": [
             {"role": "user", "content": "<image>Who, and\n<image>?"},
@@ -102,7 +102,7 @@ def test_pictures_stand_where_the_text_names_them() -> None:
     ]
 
 
-def test_a_text_about_images_is_a_text() -> None:
+def test_placeholder_text_without_images_stays_text() -> None:
     row = {"messages": [{"role": "user", "content": "What does <image> mean?"}, ANSWER]}
     assert read("openai-chat", row).messages == row["messages"]
     assert read("openai-chat", {**row, "images": []}).messages == row["messages"]
@@ -110,7 +110,7 @@ def test_a_text_about_images_is_a_text() -> None:
 
 
 @pytest.mark.parametrize(("images", "count"), [(["a", "b"], "2 images"), (["a"] * 3, "3 images")])
-def test_pictures_that_are_not_named_once_each(images: list[str], count: str) -> None:
+def test_images_and_placeholders_must_match_in_number(images: list[str], count: str) -> None:
     row = {"messages": [{"role": "user", "content": "<image>?"}, ANSWER], "images": images}
     with pytest.raises(RowProblem) as problem:
         read("openai-chat", row)
@@ -118,7 +118,7 @@ def test_pictures_that_are_not_named_once_each(images: list[str], count: str) ->
     assert problem.value.message == f"the row has {count} but 1 placeholder <image>"
 
 
-def test_sharegpt() -> None:
+def test_sharegpt_row_is_read_as_messages() -> None:
     turns = [
         {"from": "system", "value": "s"},
         {"from": "human", "value": "Hi", "lang": "en"},
@@ -147,7 +147,7 @@ def test_sharegpt() -> None:
     assert (result.tools, result.extra) == (TOOLS, {"id": "1"})
 
 
-def test_sharegpt_as_pairs() -> None:
+def test_sharegpt_pairs_are_read_as_turns() -> None:
     pairs = [{"human": "a", "assistant": "b"}, {"user": "c", "assistant": "d", "x": 1}]
     result = read("sharegpt", {"conversation": pairs, "system": "s"})
     assert summarize(result.messages) == [
@@ -177,13 +177,15 @@ def test_sharegpt_as_pairs() -> None:
         ("multiple-choice", {"query": "a", "choices": ["Yo"], "gold": 0}, "a\nYo"),
     ],
 )
-def test_pairs(format: Format, row: dict[str, Any], asked: str) -> None:
+def test_prompt_answer_rows_are_read_as_conversations(
+    format: Format, row: dict[str, Any], asked: str
+) -> None:
     result = read(format, {**row, "source": "x", "system": "s"})
     assert summarize(result.messages) == [("system", "s"), ("user", asked), ("assistant", "Yo")]
     assert (result.kind, result.extra) == ("chat", {"source": "x"})
 
 
-def test_earlier_turns_of_pairs() -> None:
+def test_history_and_system_prompt_precede_the_answer() -> None:
     row = {"query": "e", "response": "f", "history": [["a", "b"], ["c", "d"]]}
     assert "".join(m["content"] for m in read("query-response", row).messages) == "abcdef"
     orca = {"system_prompt": "s", "question": "a", "response": "b"}
@@ -191,7 +193,7 @@ def test_earlier_turns_of_pairs() -> None:
     assert read("question-answer", orca).extra == {}
 
 
-def test_only_a_completion_is_learnt_from() -> None:
+def test_only_the_completion_is_trained_on() -> None:
     row = {"prompt": [USER, {**ANSWER, "x": 1}, USER], "completion": [ANSWER], "tools": TOOLS}
     result = read("prompt-completion", row)
     assert result.messages == [USER, {**ANSWER, "x": 1, "weight": 0}, USER, ANSWER]

@@ -1,4 +1,4 @@
-"""A name is a file's or a data set's; a path that exists is always a path."""
+"""Hub data set ids, and the existing paths that take precedence over them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from ftwizard.plan import plan_file
         ("hf://datasets/a/b/", "a/b", None, "train"),
     ],
 )  # fmt: skip
-def test_ids(name: str, repo: str, config: str | None, split: str) -> None:
+def test_parse_reads_repo_config_and_split(
+    name: str, repo: str, config: str | None, split: str
+) -> None:
     assert ids.parse(name) == HubId(repo=repo, config=config, split=split)
 
 
@@ -39,11 +41,13 @@ def test_ids(name: str, repo: str, config: str | None, split: str) -> None:
         "a/" + "b" * 97, "https://example.org/a/b", "a b/c",
     ],
 )  # fmt: skip
-def test_files(name: str) -> None:
+def test_file_names_and_invalid_ids_are_not_hub_ids(name: str) -> None:
     assert ids.parse(name) is None
 
 
-def test_a_path_that_exists_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_file_takes_precedence_over_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert ids.parse("owner/name")
     (tmp_path / "owner").mkdir()
@@ -53,20 +57,20 @@ def test_a_path_that_exists_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @hypothesis.given(st.text())
-def test_any_text_is_one_or_the_other(text: str) -> None:
+def test_parse_never_raises_on_any_text(text: str) -> None:
     ids.parse(text)
     ids.parse(f"a/b/{text}")
 
 
 @hypothesis.given(st.text(max_size=300), st.text(max_size=300))
-def test_any_configuration_has_a_file_name_of_its_own(first: str, other: str) -> None:
+def test_slug_gives_each_text_a_unique_file_name(first: str, other: str) -> None:
     names = [datasets.slug(first), datasets.slug(other)]
     assert (names[0] == names[1]) == (first == other)
     assert all(len(name) < 80 and "/" not in name and name.isascii() for name in names)
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
-def test_a_plan_that_names_a_data_set_says_how_to_get_the_file(part: str, tmp_path: Path) -> None:
+def test_plan_with_a_data_set_id_suggests_the_check_command(part: str, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("{}")
     files = {"train": "rows.jsonl", part: "owner/name:test"}
     listed = ", ".join(f"{key}: '{value}'" for key, value in files.items())
