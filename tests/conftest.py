@@ -1,4 +1,4 @@
-"""Fixtures and options of all tests."""
+"""Fixtures, markers and options shared by all tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.paths import DOUBLES, TESTS
 if TYPE_CHECKING:
     from tests.e2e.workspace import Workspace
 
-# A busy machine is no bug: no test fails for being slow.
+# No deadlines: a test must not fail because the machine is busy.
 hypothesis.settings.register_profile(
     "patient", deadline=None, max_examples=int(os.environ.get("FTWIZARD_EXAMPLES", "100"))
 )
@@ -63,7 +63,7 @@ def _imports_slow(path: Path) -> bool:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give each test a home of its own, and end what it leaves running."""
+    """Give each test its own home folder, and end the jobs that it leaves running."""
     folder = tmp_path / "home"
     monkeypatch.setenv("FTWIZARD_HOME", str(folder))
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path / "config"))
@@ -100,12 +100,12 @@ def workspace(tmp_path: Path, smollm2: Path, home: Path) -> Workspace:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With FTWIZARD_NO_SKIPS a skipped test is a failed one: there, everything must be tried."""
+    """Fail the session if FTWIZARD_NO_SKIPS is set and a test was skipped."""
     if not os.environ.get("FTWIZARD_NO_SKIPS"):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    # No package brings a memory limit of one's own: some containers give none even to root.
+    # Tests with the marker ``cgroup`` may skip: some containers allow no memory limits, even to root.
     if reporter and any("cgroup" not in report.keywords for report in skipped):
         reporter.write_line("Skipped, though FTWIZARD_NO_SKIPS is set.", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -129,7 +129,7 @@ def small_workspace(tmp_path: Path, small: Path, home: Path) -> Workspace:
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of an NVIDIA driver library of our own."""
+    """Return the folder of a fake NVIDIA driver library."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         pytest.skip("no C compiler for the driver library")

@@ -1,4 +1,4 @@
-"""The README's pictures, taken from the app while the demo really runs.
+"""The README's pictures, taken from the app while the demo runs.
 
     python -m tests.pictures [FOLDER]
 
@@ -54,7 +54,7 @@ def save(app: FtwizardApp, folder: Path, name: str) -> None:
 
 
 def animate(frames: list[str]) -> str:
-    """Return one SVG that shows screenshots of the same size one after the other, forever."""
+    """Return an SVG that shows screenshots of the same size in a loop."""
     (view_box,) = {re.search(r'viewBox="([^"]+)"', frame)[1] for frame in frames}  # type: ignore[index]
     share, last = 100 / len(frames), len(frames) - 1
     rules = [
@@ -88,7 +88,7 @@ def save_film(folder: Path, film: Path) -> None:
 
 
 async def start_demo() -> str:
-    """Begin the demo by its keys; return the id of its run."""
+    """Start the demo with its keys; return the id of its run."""
     app = FtwizardApp(("demo", ""))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
@@ -118,7 +118,7 @@ async def save_run(
 
 
 async def save_wizard(folder: Path) -> None:
-    """Take the data and the recipe page, with the demo's own rows."""
+    """Take the data and the recipe page, with the demo's rows."""
     rows = next((Path(os.environ["FTWIZARD_HOME"]) / "samples").glob("*/train.jsonl"))
     for size_name, size in SIZES.items():
         app = FtwizardApp(("new", ""))
@@ -148,7 +148,7 @@ async def _save_data_and_recipe(
 
 
 def start(plan: Path, name: str, **environment: str) -> None:
-    """Start a run of a plan by the command line."""
+    """Start a run of a plan from the command line."""
     subprocess.run(
         [sys.executable, "-m", "ftwizard", "train", str(plan), "--name", name,
          "--allow", "many-epochs"],
@@ -165,7 +165,7 @@ def build_driver(root: Path) -> Path:
 
 
 async def save_troubled_runs(folder: Path, root: Path) -> None:
-    """Take a run that memorizes its rows, plain and in ASCII, and one beside eight GPUs."""
+    """Take a run that memorizes its rows, plain and in ASCII, and one on eight GPUs."""
     plan = write_plan(root)
     start(plan, "memorizing")
     start(plan, "eight-gpus", LD_LIBRARY_PATH=str(build_driver(root)), NVML_DOUBLE="eight")
@@ -216,7 +216,7 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.gettempdir(), "ana")  # a name that may be seen in the pictures
+    root = Path(tempfile.gettempdir(), "ana")  # this name may appear in the pictures
     root.mkdir()
     try:
         take_all(folder, root)

@@ -1,4 +1,4 @@
-"""A file system that has gone away holds up neither keys nor the end of the app."""
+"""Background calls, and an app that stays responsive while they hang."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.screens.frames import drive, until
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """Give what a thread waits for; it goes on when the test is over."""
+    """Yield an event that threads wait for; set it after the test."""
     gate = threading.Event()
     yield gate
     gate.set()
 
 
-def test_a_result_and_an_error_come_back() -> None:
+def test_background_calls_return_results_and_raise_errors() -> None:
     assert asyncio.run(run_in_thread(divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(run_in_thread(divmod, 7, 0))
@@ -36,7 +36,7 @@ def test_a_result_and_an_error_come_back() -> None:
         call_with_timeout(60, divmod, 7, 0)
 
 
-def test_a_loop_ends_while_a_thread_hangs(gate: threading.Event) -> None:
+def test_event_loop_ends_while_a_thread_hangs(gate: threading.Event) -> None:
     ended: list[bool] = []
 
     def hang() -> None:
@@ -52,7 +52,7 @@ def test_a_loop_ends_while_a_thread_hangs(gate: threading.Event) -> None:
         call_with_timeout(0.05, hang)
 
 
-def test_a_folder_that_never_answers_takes_no_key_and_no_way_out(gate: threading.Event) -> None:
+def test_hanging_suggestions_block_neither_keys_nor_exit(gate: threading.Event) -> None:
     ended: list[bool] = []
 
     def suggest(text: str) -> list[tuple[str, str, str]]:
@@ -73,10 +73,10 @@ def test_a_folder_that_never_answers_takes_no_key_and_no_way_out(gate: threading
         assert page.query_one(FileInput).value == "/mnt"
 
     drive(FtwizardApp(), (80, 24), play)
-    assert not ended, "the app has ended, the threads wait on"
+    assert not ended, "the app has ended while the threads still wait"
 
 
-def test_the_wizard_is_left_while_the_driver_hangs(
+def test_wizard_exits_while_the_driver_hangs(
     gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[bool] = []

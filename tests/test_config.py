@@ -1,4 +1,4 @@
-"""The file of a person's own settings: what is wrong in it is said before a run begins."""
+"""The user's config file, and errors in it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ftwizard import config
 from ftwizard.errors import FtwizardError
 
 
-def written(tmp_path: Path, text: str) -> Path:
+def write_config(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "config.toml"
     path.write_text(text)
     return path
 
 
-def test_without_a_file_nothing_is_run(tmp_path: Path) -> None:
+def test_missing_config_file_gives_the_defaults(tmp_path: Path) -> None:
     settings = config.load(tmp_path / "none.toml")
     assert settings.notify.command == ()
     assert settings.notify.terminal
 
 
-def test_a_command_and_its_occasions(tmp_path: Path) -> None:
+def test_notify_settings_are_loaded(tmp_path: Path) -> None:
     text = '[notify]\ncommand = ["true", "a b"]\non = ["end"]\nterminal = false\n'
-    notify = config.load(written(tmp_path, text)).notify
+    notify = config.load(write_config(tmp_path, text)).notify
     assert notify.command == ("true", "a b")
     assert notify.on == ("end",)
     assert not notify.terminal
@@ -45,8 +45,8 @@ def test_a_command_and_its_occasions(tmp_path: Path) -> None:
         ('[notify]\ncommand = ["a\\u0000"]', "NUL"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_with_what_is_right(tmp_path: Path, text: str, says: str) -> None:
+def test_invalid_setting_error_suggests_a_fix(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(FtwizardError) as caught:
-        config.load(written(tmp_path, text))
+        config.load(write_config(tmp_path, text))
     assert "config.toml" in caught.value.message
     assert says in f"{caught.value.message} {caught.value.hint}"

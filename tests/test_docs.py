@@ -1,4 +1,4 @@
-"""Repository paths that the documents name."""
+"""Paths, names and fields in the documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = re.compile(r"`(_?[A-Z]\w{3,})(?:[(=][^`]*)?`")
 
 
 def find_missing(document: Path) -> list[str]:
-    """Return the links and paths of a document that lead nowhere."""
+    """Return the links and paths of a document that do not exist."""
     text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
     missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
     modules = {path.name for path in (ROOT / "ftwizard").rglob("*.py")}
@@ -50,7 +50,7 @@ def test_every_path_in_the_documents_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
-def test_every_name_in_the_documents_for_developers_exists(document: str) -> None:
+def test_every_name_in_the_developer_documents_exists(document: str) -> None:
     names = set(NAME.findall((ROOT / document).read_text()))
     folders = [ROOT / name for name in ("ftwizard", "screens", "tests")]
     files = [path for folder in folders for path in folder.rglob("*.py")]
@@ -59,7 +59,7 @@ def test_every_name_in_the_documents_for_developers_exists(document: str) -> Non
     assert names and not names - words
 
 
-def test_the_status_in_the_documents_has_the_fields_of_a_status() -> None:
+def test_documented_status_has_the_required_fields() -> None:
     text = (ROOT / "docs" / "json.md").read_text().partition("### The status of a run")[2]
     example = json.loads(text.partition("```json\n")[2].partition("```")[0])
     assert list(example) == [

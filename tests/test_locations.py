@@ -27,7 +27,7 @@ HUB_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_
         {"HF_HOME": ""},
     ],
 )
-def test_the_hub_cache_is_where_huggingface_hub_has_it(
+def test_hub_cache_folder_matches_huggingface_hub(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in HUB_VARIABLES:
@@ -38,7 +38,7 @@ def test_the_hub_cache_is_where_huggingface_hub_has_it(
 
 
 def _read_hub_constant(name: str) -> str:
-    """Return a constant of huggingface_hub as the environment makes it now."""
+    """Return a constant of huggingface_hub for the current environment."""
     spec = importlib.util.find_spec("huggingface_hub.constants")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Nothing foreign reaches a terminal as a command to it."""
+"""Text for terminals: visible control characters and formatted amounts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ftwizard.text import (
 
 
 @given(st.text())
-def test_no_control_is_left(text: str) -> None:
+def test_visible_text_contains_no_control_characters(text: str) -> None:
     shown = make_visible(text)
     assert all(unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in shown)
     kept = make_lines_visible(text)
@@ -28,11 +28,11 @@ def test_no_control_is_left(text: str) -> None:
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"]), max_size=50))
-def test_plain_text_is_left_alone(text: str) -> None:
+def test_make_visible_keeps_plain_text(text: str) -> None:
     assert make_visible(text) == text
 
 
-def test_controls_are_shown() -> None:
+def test_make_visible_escapes_controls_and_truncates() -> None:
     assert make_visible("\x1b]52;c;aGk=\x07") == "␛]52;c;aGk=␇"
     assert make_visible("a\nb\u202ec\x9b") == "a\\nb\\u202ec\\u009b"
     assert make_visible("abcdef", 4) == "abc…"
@@ -42,22 +42,22 @@ def test_controls_are_shown() -> None:
     ("value", "words"),
     [(8, "8 s"), (60, "1 min"), (250, "4 min 10 s"), (59.7, "1 min"), (7500, "2 h 05 min")],
 )
-def test_times(value: float, words: str) -> None:
+def test_format_duration_uses_at_most_two_units(value: float, words: str) -> None:
     assert format_duration(value) == words
 
 
 @pytest.mark.parametrize(
     ("value", "words"), [(0, "0 B"), (999, "999 B"), (92.9e6, "93 MB"), (1.44e9, "1.4 GB")]
 )
-def test_sizes(value: float, words: str) -> None:
+def test_format_bytes_uses_decimal_units(value: float, words: str) -> None:
     assert format_bytes(value) == words
 
 
-def test_counts() -> None:
+def test_format_count_adds_plurals_and_separators() -> None:
     assert [format_count(n, "row") for n in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
 
 
-def test_ranges_say_their_unit_once() -> None:
+def test_format_byte_range_shows_a_shared_unit_once() -> None:
     assert format_byte_range(9.1e9, 11.4e9) == "9.1–11.4 GB"
     assert format_byte_range(9e8, 1.2e9) == "900 MB – 1.2 GB"
     assert format_byte_range(5e6, 5e6) == "5 MB"
@@ -71,13 +71,11 @@ def test_ranges_say_their_unit_once() -> None:
         (7201, 7300, "about 2 h"), (69, 600, "1 min 10 s – 10 min"), (0.2, 1.4, "about 1 s"),
     ],
 )  # fmt: skip
-def test_an_estimate_of_time_is_no_finer_than_it_is_known(
-    low: float, high: float, words: str
-) -> None:
+def test_format_duration_range_rounds_to_its_precision(low: float, high: float, words: str) -> None:
     assert format_duration_range(low, high) == words
 
 
 @given(low=st.floats(0, 1e7), more=st.floats(1, 5))
-def test_a_rough_time_is_near_the_time(low: float, more: float) -> None:
+def test_format_duration_range_never_shows_zero_minutes(low: float, more: float) -> None:
     for words in (format_duration_range(low, low), format_duration_range(low, low * more)):
         assert words and "00 min" not in words

@@ -1,4 +1,4 @@
-"""A series against the same done by brute force over a plain list."""
+"""Time series, compared with brute force over a list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Points = list[tuple[float, float]]
 values = st.one_of(
     st.floats(-1e6, 1e6), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e300])
 )
-# (step from the x before, y): step 0 replaces; or a cut at so much of the way.
+# (increment of x, y), where an increment of 0 replaces the last point; or a cut at a share of x.
 changes = st.lists(
     st.one_of(
         st.tuples(st.just("append"), st.sampled_from([0.0, 0.5, 1.0, 10.0]), values),
@@ -34,7 +34,7 @@ def plain(y: float) -> float:
 
 
 def grow(series: Series, steps: Changes) -> Points:
-    """Do the changes to a series and to a plain list, and return the list."""
+    """Apply the changes to a series and to a list; return the list."""
     points: Points = []
 
     def append(step: float, y: float) -> None:
@@ -63,14 +63,14 @@ def extremes(points: Points) -> tuple[float, float] | None:
 
 
 def same(ours: Points, theirs: Points) -> bool:
-    """Compare points, taking a gap as equal to a gap."""
+    """Compare points; NaN equals NaN."""
     return [(x, repr(y)) for x, y in ours] == [(x, repr(plain(y))) for x, y in theirs]
 
 
 @given(steps=changes, a=st.floats(-0.2, 1.2), b=st.floats(-0.2, 1.2), n=st.integers(1, 40))
 @example(steps=[("run", 700.0, 1.0)], a=0.0, b=1.0, n=7)
 @example(steps=[("run", 600.0, 1.0), ("cut", 0.5, 0.0), ("run", 300.0, -5.0)], a=0.0, b=1.0, n=3)
-def test_every_answer_is_that_of_brute_force(steps: Changes, a: float, b: float, n: int) -> None:
+def test_series_queries_match_brute_force(steps: Changes, a: float, b: float, n: int) -> None:
     series = Series()
     points = grow(series, steps)
     assert len(series) == len(points)
@@ -97,7 +97,7 @@ def test_every_answer_is_that_of_brute_force(steps: Changes, a: float, b: float,
 
 
 @given(steps=changes, part=st.floats(-0.5, 1.5))
-def test_the_nearest_point(steps: Changes, part: float) -> None:
+def test_nearest_point_matches_brute_force(steps: Changes, part: float) -> None:
     series = Series()
     points = grow(series, steps)
     if not points:
@@ -110,30 +110,30 @@ def test_the_nearest_point(steps: Changes, part: float) -> None:
 
 
 @given(steps=changes, weight=st.floats(0, 0.99), share=st.sampled_from([0.0, 0.02, 0.2]))
-def test_smoothing_is_the_unbiased_average_of_what_is_left(
+def test_smoothing_is_the_unbiased_average_of_remaining_points(
     steps: Changes, weight: float, share: float
 ) -> None:
-    """Against the weighted mean written out, over the points that remain."""
+    """Compare with the weighted mean, computed directly over the points that remain."""
     smoothed = Smoothed(weight, share)
     points = grow(smoothed, [(kind, x, min(y, 1e6)) for kind, x, y in steps])
     assert len(smoothed) == len(points)
     values: list[float] = []
     shares: list[float] = []
     for index, (x, y) in enumerate(points):
-        got = smoothed[index]
-        assert got[0] == x
+        smoothed_point = smoothed[index]
+        assert smoothed_point[0] == x
         if not math.isfinite(y):
-            assert math.isnan(got[1])
+            assert math.isnan(smoothed_point[1])
             continue
         values.append(y)
         kept = weight if share * len(values) <= 1 / (1 - weight) else 1 - 1 / (share * len(values))
         shares = [s * kept for s in shares] + [1 - kept]
         if index % 50 == 0 or index == len(points) - 1:
             mean = math.fsum(map(math.prod, zip(values, shares, strict=True))) / math.fsum(shares)
-            assert got[1] == pytest.approx(mean, rel=1e-6, abs=1e-6)
+            assert smoothed_point[1] == pytest.approx(mean, rel=1e-6, abs=1e-6)
 
 
-def test_with_a_constant_weight_smoothing_is_that_of_tensorboard() -> None:
+def test_smoothing_with_constant_weight_matches_tensorboard() -> None:
     smoothed = Smoothed(0.6, share=0)
     total = 0.0
     for n in range(1, 500):
@@ -143,7 +143,7 @@ def test_with_a_constant_weight_smoothing_is_that_of_tensorboard() -> None:
         assert smoothed.last == pytest.approx(total / (1 - 0.6**n))
 
 
-def test_what_cannot_be_a_point_is_refused_and_changes_nothing() -> None:
+def test_invalid_points_are_refused_and_change_nothing() -> None:
     for series in (Series(), Smoothed()):
         series.append(2, 1.0)
         for x in (1, math.nan, math.inf):
@@ -157,7 +157,7 @@ def test_what_cannot_be_a_point_is_refused_and_changes_nothing() -> None:
             Smoothed(weight, share)
 
 
-def test_the_version_tells_of_every_change() -> None:
+def test_version_changes_with_every_change() -> None:
     series = Series()
     values = [series.version]
     for change in ("append", "replace", "cut"):

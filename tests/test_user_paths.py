@@ -1,4 +1,4 @@
-"""Whatever a person types as the name of a file becomes a path or a sentence."""
+"""File names that users type: valid paths or clear errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IN_YAML = {name: says for name, says in BAD.items() if "\ud800" not in name}
 
 
 @given(st.text() | st.text("~/.a\0\ud800", min_size=1))
-def test_any_text_is_a_path_or_a_sentence(name: str) -> None:
+def test_any_text_becomes_a_path_or_a_clear_error(name: str) -> None:
     for make in (user_paths.expand, user_paths.make_absolute):
         try:
             path = make(name)
@@ -43,14 +43,18 @@ def test_any_text_is_a_path_or_a_sentence(name: str) -> None:
     assert not (user_paths.is_folder(Path(name)) and not user_paths.exists(Path(name)))
 
 
-def test_a_name_is_seen_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_names_resolve_against_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_paths.make_absolute("a/../b.jsonl", Path("/x")) == Path("/x/b.jsonl")
     assert user_paths.make_absolute("~/b.jsonl", Path("/x")) == tmp_path / "b.jsonl"
     assert user_paths.expand("~") == tmp_path
 
 
-def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleted_working_folder_raises_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -68,7 +72,7 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     ],
     ids=["model", "data"],
 )
-def test_a_name_that_no_file_can_have_is_a_sentence(
+def test_invalid_file_name_raises_a_clear_error(
     name: str, says: str, use: Callable[[str], object]
 ) -> None:
     with pytest.raises(FtwizardError) as error:
@@ -78,7 +82,9 @@ def test_a_name_that_no_file_can_have_is_a_sentence(
 
 @pytest.mark.parametrize(("name", "says"), IN_YAML.items(), ids=range(len(IN_YAML)))
 @pytest.mark.parametrize("setting", ["data.files.train", "data.files.test", "model.name"])
-def test_a_plan_names_the_setting(tmp_path: Path, name: str, says: str, setting: str) -> None:
+def test_invalid_path_in_a_plan_names_the_setting(
+    tmp_path: Path, name: str, says: str, setting: str
+) -> None:
     files = {"train": "rows.jsonl"}
     model = {"name": "owner/model"}
     (model if setting == "model.name" else files)[setting.rpartition(".")[2]] = name
@@ -90,8 +96,8 @@ def test_a_plan_names_the_setting(tmp_path: Path, name: str, says: str, setting:
 
 
 @each_bad_name
-def test_a_path_from_elsewhere_is_a_sentence_too(name: str, says: str) -> None:
-    """Also where the name did not go through ours."""
+def test_readers_and_store_refuse_unchecked_invalid_paths(name: str, says: str) -> None:
+    """Check paths that did not go through ``user_paths``."""
     for use in (plan_file.load, reader.read_table):
         with pytest.raises(FtwizardError):
             use(Path(name))
@@ -99,18 +105,20 @@ def test_a_path_from_elsewhere_is_a_sentence_too(name: str, says: str) -> None:
         store.find(name)
 
 
-def test_a_hub_id_with_a_long_end_is_looked_for_as_a_file_without_harm() -> None:
+def test_long_hub_id_does_not_fail_as_a_file_name() -> None:
     hub_id = ids.parse(f"owner/name/{'c' * 190}:{'s' * 90}")
     assert hub_id is not None and hub_id.split == "s" * 90
 
 
 @pytest.mark.parametrize("name", ["~nosuchuser/x", "/" + "x" * 300])
-def test_a_variable_with_such_a_name_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_path_in_a_variable_names_the_variable(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FTWIZARD_HOME", name)
     with pytest.raises(FtwizardError, match=r"^FTWIZARD_HOME: "):
         locations.home_folder()
     monkeypatch.setenv("HF_HOME", name)
     with pytest.raises(FtwizardError, match=r"^HF_HOME: "):
         locations.hub_cache_folder()
-    assert hub.find_known_models(), "suggestions do without the cache"
+    assert hub.find_known_models(), "suggestions work without the cache"
     assert machine.get_free_bytes(Path(name).absolute()) > 0

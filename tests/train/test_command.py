@@ -1,4 +1,4 @@
-"""The training gets one GPU, no secret that it does not need, and none of the user's modules."""
+"""The training process: visible GPU, environment and imports."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MINIMAL = "data: {files: {train: a}}\nmodel: {name: b/c}\n"
         ("where: {gpu: 1}\n", "2,3", "3"),
     ],
 )
-def test_one_gpu_is_visible(more: str, visible: str | None, gpu: str) -> None:
+def test_training_process_sees_at_most_one_gpu(more: str, visible: str | None, gpu: str) -> None:
     base = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     environment = command.build_environment(plan_file.parse(MINIMAL + more), base)
     assert environment["CUDA_VISIBLE_DEVICES"] == gpu
 
 
-def test_a_gpu_that_is_not_visible_is_refused() -> None:
+def test_gpu_outside_cuda_visible_devices_is_refused() -> None:
     for visible in ("2,3", ""):
         with pytest.raises(FtwizardError, match=r"where\.gpu is 2"):
             command.build_environment(
@@ -40,7 +40,7 @@ def test_a_gpu_that_is_not_visible_is_refused() -> None:
             )
 
 
-def test_keys_go_only_where_they_are_needed() -> None:
+def test_environment_keeps_only_the_needed_secrets() -> None:
     names = (
         "PATH", "HF_TOKEN", "TOKENIZERS_PARALLELISM", "KEYBOARD", "XDG_DATA_HOME", "MONKEY",
         "WANDB_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID",
@@ -60,20 +60,20 @@ def test_keys_go_only_where_they_are_needed() -> None:
     assert without_secrets({"MY_TOKEN": "x"}, keep=["MY_TOKEN"]) == {"MY_TOKEN": "x"}
 
 
-def test_waiting_threads_leave_the_processors_to_others() -> None:
+def test_environment_sets_a_default_gomp_spincount() -> None:
     item = plan_file.parse(MINIMAL)
     assert command.build_environment(item, {})["GOMP_SPINCOUNT"] == "1000"
     assert command.build_environment(item, {"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
 
 
-def test_a_missing_reporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_reporter_raises_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "is_installed", lambda name: name != "wandb")
     with pytest.raises(MissingExtra) as error:
         command.check_installed(plan_file.parse(MINIMAL + "report_to: [wandb]\n"))
     assert error.value.exit_code == USAGE and "wandb" in error.value.hint
 
 
-def test_modules_of_the_user_s_folder_are_not_imported(tmp_path: Path) -> None:
+def test_modules_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
     for name in ("datasets", "ftwizard", "json"):
         (tmp_path / f"{name}.py").write_text(
             "raise SystemExit('the user has a module of this name')"

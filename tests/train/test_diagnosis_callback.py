@@ -1,4 +1,4 @@
-"""The live diagnosis: what it writes, when, and not again; on a trainer that is not there."""
+"""Findings of the live diagnosis, with a fake trainer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.helpers import curves
 
 
 class Trainer:
-    """Tells a DiagnosisCallback of a curve's logs and evaluations, as transformers' trainer does."""
+    """Feeds a curve's logs and evaluations to a DiagnosisCallback, as the real trainer does."""
 
     def __init__(self, folder: JobFolder, attempt: int = 1, history: list[Any] | None = None):
         self.folder, self.attempt = folder, attempt
         self.state = TrainerState(log_history=list(history or []))
-        self.looks = 0
+        self.diagnoses = 0
 
-    def tell(self, curve: Curve, *, first: int = 1, last: float = math.inf) -> None:
+    def feed(self, curve: Curve, *, first: int = 1, last: float = math.inf) -> None:
         writer = EventWriter(self.folder.events, self.attempt)
         worker: Any = SimpleNamespace(events=writer)
         args: Any = SimpleNamespace(
@@ -52,7 +52,7 @@ class Trainer:
                 callback.on_log(args, self.state, control)
             else:
                 callback.on_evaluate(args, self.state, control)
-            self.looks += callback.last is not before
+            self.diagnoses += callback.last is not before
         callback.on_train_end(args, self.state, control)
         writer.close()
 
@@ -81,8 +81,8 @@ def trainer(tmp_path: Path) -> Trainer:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_change_of_the_verdict_is_said_once(trainer: Trainer, seed: int) -> None:
-    trainer.tell(curves.overfitting(seed))
+def test_each_change_of_verdict_is_reported_once(trainer: Trainer, seed: int) -> None:
+    trainer.feed(curves.overfitting(seed))
     assert all(item != other for item, other in pairwise(trainer.verdicts))
     assert trainer.verdicts[-1] == "overfit" and len(trainer.verdicts) <= 6, trainer.verdicts
     (text,) = [e for e in trainer.written if e["code"] == "overfit"]
@@ -90,26 +90,26 @@ def test_each_change_of_the_verdict_is_said_once(trainer: Trainer, seed: int) ->
     assert 200 <= text["best_step"] <= 300 < text["step"] < 600
 
 
-def test_the_last_verdict_is_that_of_the_whole_curve(trainer: Trainer) -> None:
+def test_last_verdict_matches_the_whole_curve(trainer: Trainer) -> None:
     for kind in (curves.healthy, curves.flattening, curves.running_away, curves.one_spike):
         item = Trainer(JobFolder(trainer.folder.path / kind.__name__))
         item.folder.path.mkdir()
-        item.tell(kind(1))
+        item.feed(kind(1))
         whole = diagnose(loss_curves.from_rows(item.state.log_history, item.state.max_steps))
         assert item.verdicts[-1] == whole.pattern, kind
 
 
-def test_a_warning_is_said_once(trainer: Trainer) -> None:
-    trainer.tell(curves.running_away(2))
+def test_each_warning_is_reported_once(trainer: Trainer) -> None:
+    trainer.feed(curves.running_away(2))
     warnings = [e["code"] for e in trainer.written if e["severity"] != "info" and not e["verdict"]]
     assert len(set(warnings)) == len(warnings)
     assert "diverged" in [e["code"] for e in trainer.written]
 
 
-def test_what_comes_and_goes_is_not_said_each_time(
+def test_alternating_verdicts_are_not_reported_each_time(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the boundary of two patterns, noise alone chooses among them."""
+    """At the boundary of two patterns, noise decides between them."""
     real = {
         "healthy": diagnose(curves.healthy(1)),
         "plateau": diagnose(curves.flattening(1)),
@@ -123,50 +123,50 @@ def test_what_comes_and_goes_is_not_said_each_time(
         return real["healthy" if turns % 2 else "plateau"]
 
     monkeypatch.setattr(diagnosis_callback, "diagnose", coin)
-    trainer.tell(curves.flattening(1))
+    trainer.feed(curves.flattening(1))
     assert turns > 40
     assert len(trainer.verdicts) <= 3, trainer.verdicts
 
 
-def test_between_evaluations_it_looks_when_the_logs_have_grown(trainer: Trainer) -> None:
+def test_diagnosis_between_evaluations_waits_for_more_logs(trainer: Trainer) -> None:
     def flat(_: float) -> float:
         return 1.0
 
     curve = curves.drawn(flat, None, steps=20_000, every=5)
     assert len(curve.train) == 4000
-    trainer.tell(curve)
+    trainer.feed(curve)
     most = math.log(4000 / diagnosis_callback.MIN_LOGS, diagnosis_callback.GROWTH_FACTOR)
-    assert 10 < trainer.looks <= most + 20, (trainer.looks, most)
+    assert 10 < trainer.diagnoses <= most + 20, (trainer.diagnoses, most)
 
 
-def test_an_evaluation_is_looked_at_at_once(trainer: Trainer) -> None:
-    trainer.tell(curves.healthy(1))
-    assert trainer.looks >= len(curves.healthy(1).evals)
+def test_every_evaluation_is_diagnosed(trainer: Trainer) -> None:
+    trainer.feed(curves.healthy(1))
+    assert trainer.diagnoses >= len(curves.healthy(1).evals)
 
 
-def test_a_resumed_run_says_again_what_still_holds_and_nothing_twice(trainer: Trainer) -> None:
+def test_resumed_run_repeats_a_current_verdict_without_duplicates(trainer: Trainer) -> None:
     curve = curves.overfitting(1)
-    trainer.tell(curve, last=500)
+    trainer.feed(curve, last=500)
     assert trainer.verdicts[-1] == "overfit"
     again = Trainer(trainer.folder, 2, trainer.state.log_history)
-    again.tell(curve, first=501, last=505)
-    assert again.verdicts == ["overfit"], "at the first look of the new attempt"
+    again.feed(curve, first=501, last=505)
+    assert again.verdicts == ["overfit"], "at the first diagnosis of the new attempt"
     recorded = read_progress(trainer.folder).findings
     codes = [e["code"] for e in recorded]
     assert codes.count("overfit") == 1 and len(set(codes)) == len(codes), codes
 
 
-def test_a_resumed_run_does_not_say_what_holds_no_more(trainer: Trainer) -> None:
+def test_resumed_run_drops_an_outdated_verdict(trainer: Trainer) -> None:
     curve = curves.overfitting(1)
-    trainer.tell(curve, last=500)
-    # Its newest checkpoint is from before the rise, and what follows is another course.
+    trainer.feed(curve, last=500)
+    # The newest checkpoint is from before the rise; from there, the curve is a different one.
     kept = [row for row in trainer.state.log_history if row["step"] <= 150]
     again = Trainer(trainer.folder, 2, kept)
-    again.tell(curves.healthy(1), first=151, last=200)
+    again.feed(curves.healthy(1), first=151, last=200)
     assert "overfit" not in [e["code"] for e in read_progress(trainer.folder).findings]
 
 
-def test_a_diagnosis_that_fails_is_said_once_and_costs_no_run(
+def test_failed_diagnosis_is_reported_once_and_training_continues(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(curve: Curve) -> None:
@@ -176,6 +176,6 @@ def test_a_diagnosis_that_fails_is_said_once_and_costs_no_run(
     folder = JobFolder(home / "runs" / "one")
     folder.path.mkdir(parents=True)
     trainer = Trainer(folder)
-    trainer.tell(curves.healthy(1))
+    trainer.feed(curves.healthy(1))
     (text,) = trainer.written
     assert text["code"] == "diagnosis_failed" and "made up" in text["message"]

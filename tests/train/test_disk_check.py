@@ -1,4 +1,4 @@
-"""A run that will not fit on its disk is refused before it trains."""
+"""Checks of free disk space before a training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEIGHTS = 1_000_000
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """Return a model of a million weights in two files, as far as their headers go."""
+    """Return a model folder with a million weights in the headers of two files."""
     folder = tmp_path / "base"
     folder.mkdir()
     for name, shape in (("a", [600, 1000]), ("b", [400_000])):
@@ -44,7 +44,7 @@ def base(tmp_path: Path) -> Path:
         ("recipe: {method: full}\nfinish: {merge: false}", 38, 4),
     ],
 )
-def test_what_is_written_must_fit(
+def test_run_is_refused_when_disk_space_is_short(
     tmp_path: Path,
     base: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -60,7 +60,7 @@ def test_what_is_written_must_fit(
     monkeypatch.setattr(machine, "get_free_bytes", lambda path: needed - 1)
     with pytest.raises(FtwizardError, match=r"This run needs about .* are free at"):
         inputs.check_disk(folder, chosen, base)
-    # A resumed run has written part of it.
+    # A resumed run has already written some of its files.
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "x").write_bytes(b"1")
     inputs.check_disk(folder, chosen, base)
@@ -74,9 +74,7 @@ def test_what_is_written_must_fit(
     ("name", "gigabytes"),
     [("openai/gpt-oss-20b", 13.8), ("unsloth/gpt-oss-20b-BF16", 41.8), ("Qwen/Qwen3-8B", 16.4)],
 )
-def test_a_download_is_as_large_as_the_files_that_the_configuration_tells_of(
-    name: str, gigabytes: float
-) -> None:
+def test_download_size_follows_the_stored_precision(name: str, gigabytes: float) -> None:
     config = model_configs.find_config(name)
     assert config is not None
     shape = build_shape(config.config, name)

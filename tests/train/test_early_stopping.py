@@ -1,4 +1,4 @@
-"""How often a run looks at its validation loss, and when it has seen enough."""
+"""Evaluation intervals, step counts and early-stopping patience."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ftwizard.train.callbacks import Patience, is_scheduled
 
 
 @given(st.integers(1, 100_000))
-def test_every_50_steps_and_at_least_six_times(total: int) -> None:
+def test_runs_evaluate_every_50_steps_and_at_least_six_times(total: int) -> None:
     every = evaluation_steps(total)
     assert 1 <= every <= 50
     assert total // every >= min(6, total)
@@ -26,7 +26,7 @@ def test_every_50_steps_and_at_least_six_times(total: int) -> None:
     accumulation=st.integers(1, 8),
     epochs=st.floats(0.1, 5),
 )
-def test_steps_are_counted_as_the_trainer_counts(
+def test_total_steps_match_the_trainers_formula(
     rows: int, batch: int, accumulation: int, epochs: float
 ) -> None:
     """The formula of transformers' ``Trainer.set_initial_training_values``."""
@@ -35,7 +35,7 @@ def test_steps_are_counted_as_the_trainer_counts(
     assert total_steps(rows, batch, accumulation, epochs) == max(1, math.ceil(epochs * each))
 
 
-def test_evaluations_that_a_viewer_asked_for_do_not_count() -> None:
+def test_requested_evaluations_do_not_count_toward_patience() -> None:
     assert [step for step in range(1, 26) if is_scheduled(step, 10, 25)] == [10, 20, 25]
     patience = Patience(2)
     history = [{"step": step, "eval_loss": loss} for step, loss in

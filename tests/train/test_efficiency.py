@@ -1,4 +1,4 @@
-"""Where the time of a step goes, and the setting that saves the most of it."""
+"""Efficiency of training steps, and the setting that saves the most time."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from ftwizard.train.efficiency import (
 )
 
 H100 = 989.5e12
-"""Operations a second of its 16-bit products, as its maker says."""
+"""Peak FLOP/s in 16 bits, as published by the vendor."""
 
 
-def spent(*, seconds: float = 10.0, waited: float = 0.0, computed: int = 40_000,
+def make_usage(*, seconds: float = 10.0, waited: float = 0.0, computed: int = 40_000,
           real: int = 40_000, passes: int = 10) -> StepUsage:  # fmt: skip
     return StepUsage(seconds, waited, computed, real, passes)
 
 
-def test_shares_are_of_time_and_of_computed_tokens() -> None:
-    shares = compute_shares(spent(waited=2.5, real=30_000), ComputeSpec(1e9, 1e14))
+def test_shares_are_relative_to_time_and_computed_tokens() -> None:
+    shares = compute_shares(make_usage(waited=2.5, real=30_000), ComputeSpec(1e9, 1e14))
     assert shares == {
         "padding_share": 0.25, "wait_share": 0.25, "tokens_per_s": 3000.0, "flops_share": 0.04,
     }  # fmt: skip
-    assert compute_shares(spent(), None) == {
+    assert compute_shares(make_usage(), None) == {
         "padding_share": 0,
         "wait_share": 0,
         "tokens_per_s": 4000,
@@ -46,8 +46,8 @@ def test_shares_are_of_time_and_of_computed_tokens() -> None:
     assert compute_shares(StepUsage(), ComputeSpec(1e9, 1e14)) == {}
 
 
-def test_products_of_a_token() -> None:
-    """7 × 10⁹ weights: facts of each way, in operations a token."""
+def test_flops_per_token_follow_method_and_checkpointing() -> None:
+    """Check each method with 7 billion weights."""
     size = 7_000_000_000
     assert flops_per_token(size, "full", checkpointing=False) == 42e9
     assert flops_per_token(size, "full", checkpointing=True) == 56e9
@@ -58,26 +58,26 @@ def test_products_of_a_token() -> None:
 @pytest.mark.parametrize(
     ("step_usage", "recipe", "says"),
     [
-        (spent(real=32_800), Recipe(), "18% of computed tokens are padding. recipe.packing"),
-        (spent(real=32_800), Recipe(packing=True), None),
-        (spent(real=35_000), Recipe(), None),
-        (spent(waited=3.0), Recipe(), "Training waits for data 30% of the time"),
-        (spent(waited=3.0, real=32_800), Recipe(), "Training waits for data 30%"),
-        (spent(waited=2.0, real=28_000), Recipe(), "30% of computed tokens"),
-        (spent(waited=1.0), Recipe(), None),
+        (make_usage(real=32_800), Recipe(), "18% of computed tokens are padding. recipe.packing"),
+        (make_usage(real=32_800), Recipe(packing=True), None),
+        (make_usage(real=35_000), Recipe(), None),
+        (make_usage(waited=3.0), Recipe(), "Training waits for data 30% of the time"),
+        (make_usage(waited=3.0, real=32_800), Recipe(), "Training waits for data 30%"),
+        (make_usage(waited=2.0, real=28_000), Recipe(), "30% of computed tokens"),
+        (make_usage(waited=1.0), Recipe(), None),
         (StepUsage(), Recipe(), None),
     ],
 )
-def test_the_setting_that_saves_the_most_is_named(
+def test_advice_names_the_setting_that_saves_the_most(
     step_usage: StepUsage, recipe: Recipe, says: str | None
 ) -> None:
     advice = advise(step_usage, recipe, None)
     assert advice is None if says is None else advice and advice.message.startswith(says)
 
 
-def test_small_passes_leave_a_known_card_idle() -> None:
+def test_small_passes_on_a_known_gpu_get_batch_advice() -> None:
     speed = ComputeSpec(flops_per_token(7_000_000_000, "lora", checkpointing=True), H100)
-    small = spent(computed=25_600, real=25_600, passes=100)  # 256 tokens each, 11 % of the peak
+    small = make_usage(computed=25_600, real=25_600, passes=100)  # 256 tokens each, 11% of the peak
     advice = advise(small, Recipe(), speed)
     assert advice and advice.setting == "recipe.batch_size: 16" and 0.7 < advice.saves < 0.8
     assert advice.message.startswith(
@@ -89,11 +89,13 @@ def test_small_passes_leave_a_known_card_idle() -> None:
         both
         and "recipe.batch_size 16 with gradient_accumulation 2 for the same steps" in both.message
     )
-    assert advise(small, Recipe(), None) is None, "of an unknown card nothing is said"
-    assert advise(spent(computed=200_000, real=200_000), Recipe(), speed) is None, "large already"
+    assert advise(small, Recipe(), None) is None, "no advice for an unknown GPU"
+    assert advise(make_usage(computed=200_000, real=200_000), Recipe(), speed) is None, (
+        "already large"
+    )
 
 
-def test_the_finding_names_the_setting_beside_its_sentence() -> None:
+def test_efficiency_finding_has_a_setting_and_a_message() -> None:
     recorded: list[dict[str, Any]] = []
     worker: Any = SimpleNamespace(
         events=SimpleNamespace(
@@ -121,7 +123,7 @@ def test_the_finding_names_the_setting_beside_its_sentence() -> None:
     batch=st.integers(1, 64), accumulation=st.integers(1, 64),
     method=st.sampled_from(sorted(PEAK_UTILIZATION)),
 )  # fmt: skip
-def test_whatever_was_measured_a_saving_is_a_share_that_is_worth_it(
+def test_advice_always_saves_a_worthwhile_share(
     computed: int, real: int, passes: int, seconds: float, waited: float, flops: float,
     batch: int, accumulation: int, method: str,
 ) -> None:  # fmt: skip

@@ -1,4 +1,4 @@
-"""The loss of each row of a batch, padded or laid end to end, is that of its own tokens."""
+"""Loss of each row in a padded or packed batch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _rows = st.lists(
     min_size=1,
     max_size=7,
 )
-"""Of each token, whether it carries loss, and how much."""
+"""For each token, whether it counts toward the loss, and its loss."""
 
 
 @given(_rows)
 def test_padded_and_packed_rows_have_the_same_loss(rows: list[list[tuple[bool, int]]]) -> None:
-    """A row's first token is predicted by none."""
+    """A row's first token has no prediction."""
     wanted = [
         (sum(loss for trained, loss in row[1:] if trained), sum(t for t, _ in row[1:]))
         for row in rows
@@ -35,8 +35,8 @@ def _padded(rows: list[list[tuple[bool, int]]]) -> tuple[Any, dict[str, Any]]:
     width = max(map(len, rows))
     full = [row + [(False, 0)] * (width - len(row)) for row in rows]
     mask = torch.tensor([[trained for trained, _ in row] for row in full])[:, 1:]
-    lost = torch.tensor([[float(loss) for _, loss in row] for row in full])[:, 1:]
-    return SimpleNamespace(log_probs=-lost * mask, label_mask=mask), {
+    token_losses = torch.tensor([[float(loss) for _, loss in row] for row in full])[:, 1:]
+    return SimpleNamespace(log_probs=-token_losses * mask, label_mask=mask), {
         "attention_mask": torch.ones(len(rows), width)
     }
 
@@ -44,6 +44,8 @@ def _padded(rows: list[list[tuple[bool, int]]]) -> tuple[Any, dict[str, Any]]:
 def _packed(rows: list[list[tuple[bool, int]]]) -> tuple[Any, dict[str, Any]]:
     flat = [(trained and index > 0, loss) for row in rows for index, (trained, loss) in enumerate(row)]  # fmt: skip
     mask = torch.tensor([[trained for trained, _ in flat]])[:, 1:]
-    lost = torch.tensor([[float(loss) for _, loss in flat]])[:, 1:]
-    places = torch.tensor([[index for row in rows for index in range(len(row))]])
-    return SimpleNamespace(log_probs=-lost * mask, label_mask=mask), {"position_ids": places}
+    token_losses = torch.tensor([[float(loss) for _, loss in flat]])[:, 1:]
+    positions = torch.tensor([[index for row in rows for index in range(len(row))]])
+    return SimpleNamespace(log_probs=-token_losses * mask, label_mask=mask), {
+        "position_ids": positions
+    }

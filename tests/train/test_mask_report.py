@@ -1,4 +1,4 @@
-"""What is shown of the mask is what is trained."""
+"""The mask report, compared with the encoded training rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def encoder() -> Iterator[Encoder]:
     yield Encoder(tokenizer, {tokenizer.eos_token_id})
 
 
-def talk(line: int, *pairs: tuple[str, str], weight: int = 1) -> ParsedRow:
+def chat_row(line: int, *pairs: tuple[str, str], weight: int = 1) -> ParsedRow:
     messages: list[dict[str, Any]] = []
     for asked, answered in pairs:
         messages += [
@@ -49,10 +49,10 @@ def report(encoder: Encoder, rows: list[ParsedRow], length: int = 1000) -> mask_
 
 @settings(max_examples=30)
 @given(conversations=st.lists(TURNS, min_size=1, max_size=4), length=st.integers(20, 200))
-def test_it_counts_what_is_trained(
+def test_report_counts_match_the_encoded_rows(
     encoder: Encoder, conversations: list[list[tuple[str, str]]], length: int
 ) -> None:
-    rows = [talk(line, *turns) for line, turns in enumerate(conversations, 1)]
+    rows = [chat_row(line, *turns) for line, turns in enumerate(conversations, 1)]
     kept, trained = encode_rows(encoder, rows, length, needed=False)
     result, again = mask_report.report_tokens(
         encoder, rows, length, "a model", lambda *_, **__: None
@@ -77,10 +77,10 @@ def test_it_counts_what_is_trained(
 
 @settings(max_examples=30)
 @given(turns=TURNS, length=st.integers(2, 200))
-def test_spans_are_the_whole_row_in_order(
+def test_spans_cover_the_whole_row_in_order(
     encoder: Encoder, turns: list[tuple[str, str]], length: int
 ) -> None:
-    row = talk(1, *turns)
+    row = chat_row(1, *turns)
     shown, whole = mask_report.mask_row(encoder, row, length), encoder.encode_row(row)
     assert [s.start for s in shown.spans] == [0, *(s.end for s in shown.spans[:-1])]
     assert shown.spans[-1].end == shown.tokens == len(whole.input_ids)
@@ -89,12 +89,12 @@ def test_spans_are_the_whole_row_in_order(
     assert not any(s.trained for s in shown.spans if s.start >= shown.kept)
     for span in shown.spans:
         if shown.trained and span.end <= shown.kept:
-            learnt = [label != IGNORE_INDEX for label in whole.labels[span.start : span.end]]
-            assert learnt == [span.trained] * len(learnt)
+            has_loss = [label != IGNORE_INDEX for label in whole.labels[span.start : span.end]]
+            assert has_loss == [span.trained] * len(has_loss)
 
 
-def test_answers_and_their_ends_are_shown_as_trained(encoder: Encoder) -> None:
-    shown = mask_report.mask_row(encoder, talk(7, ("Hi", "Hello"), ("Bye", "See you")), 1000)
+def test_answers_and_their_end_tokens_are_trained(encoder: Encoder) -> None:
+    shown = mask_report.mask_row(encoder, chat_row(7, ("Hi", "Hello"), ("Bye", "See you")), 1000)
     assert [s.text for s in shown.spans if s.trained] == ["Hello<|im_end|>", "See you<|im_end|>"]
     assert "".join(s.text for s in shown.spans) == (
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n"
@@ -103,19 +103,19 @@ def test_answers_and_their_ends_are_shown_as_trained(encoder: Encoder) -> None:
     assert shown.line == 7
 
 
-def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
+def test_summary_counts_rows_without_trainable_tokens(encoder: Encoder) -> None:
     rows = [
-        talk(1, ("Hi", "Hello")),
-        talk(3, ("Hi " * 100, "Hello")),
-        talk(4, ("Hi", "Hello"), weight=0),
-        talk(9, ("Hi", "Hello " * 100)),
+        chat_row(1, ("Hi", "Hello")),
+        chat_row(3, ("Hi " * 100, "Hello")),
+        chat_row(4, ("Hi", "Hello"), weight=0),
+        chat_row(9, ("Hi", "Hello " * 100)),
     ]
     result = report(encoder, rows, 100)
     assert result.summary == (
         "2 of 4 rows will have no trainable tokens with this template and a max length of 100."
     )
     assert result.lines_without_loss == [3, 4]
-    assert result.cut_answers == 1, "the last is cut within its answer"
+    assert result.cut_answers == 1, "the last row is cut within its answer"
     by_code = {finding.code: finding for finding in result.findings}
     assert by_code["too_long"].lines == [3, 9]
     assert by_code["nothing_to_train_after_truncation"].lines == [3]
@@ -125,14 +125,18 @@ def test_rows_without_loss_are_the_first_thing_said(encoder: Encoder) -> None:
     assert len(shown.spans) == 2
 
 
-def test_a_row_that_the_template_refuses_is_a_finding_and_stops_no_other() -> None:
+def test_row_refused_by_the_template_becomes_a_finding() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = (
         "{% if messages[0].content == 'no' %}{{ raise_exception('never say no') }}{% endif %}"
         + tokenizer.chat_template
     )
     encoder = Encoder(tokenizer, {tokenizer.eos_token_id})
-    rows = [talk(1, ("Hi", "Hello")), talk(2, ("no", "Hello")), talk(5, ("no", "Hello"))]
+    rows = [
+        chat_row(1, ("Hi", "Hello")),
+        chat_row(2, ("no", "Hello")),
+        chat_row(5, ("no", "Hello")),
+    ]
     result = report(encoder, rows)
     (item,) = result.findings
     assert (item.code, item.count, item.lines) == ("model_mismatch", 2, [2, 5])
@@ -142,20 +146,20 @@ def test_a_row_that_the_template_refuses_is_a_finding_and_stops_no_other() -> No
     assert not result.counts.tokens.exact
 
 
-def test_padding_and_beginnings_that_are_out_of_order_are_seen() -> None:
+def test_report_detects_pad_as_end_token_and_doubled_bos() -> None:
     tokenizer = tiny_tokenizer()
     assert not report(
-        Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))]
+        Encoder(tokenizer, {tokenizer.eos_token_id}), [chat_row(1, ("a", "b"))]
     ).pad_ends_answers
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.bos_token = "<|im_start|>"
     tokenizer.chat_template = "<|im_start|>" + tokenizer.chat_template
-    result = report(Encoder(tokenizer, {tokenizer.eos_token_id}), [talk(1, ("a", "b"))])
+    result = report(Encoder(tokenizer, {tokenizer.eos_token_id}), [chat_row(1, ("a", "b"))])
     assert result.pad_ends_answers and result.doubled_bos == 1
 
 
-def test_rows_share_sequences_and_each_is_in_one(encoder: Encoder) -> None:
-    rows = [talk(line, ("a" * line, "b" * line)) for line in range(1, 30)]
+def test_packing_puts_each_row_in_one_sequence(encoder: Encoder) -> None:
+    rows = [chat_row(line, ("a" * line, "b" * line)) for line in range(1, 30)]
     _, kept = mask_report.report_tokens(encoder, rows, 300, "a model", lambda *_, **__: None)
     packed = mask_report.pack_rows(kept, 300)
     assert sorted(line for lines in packed.lines for line in lines) == list(range(1, 30))
@@ -175,25 +179,25 @@ def printed(out: Console, row: RowMask, *, whole: bool = True) -> str:
     return out.file.getvalue()
 
 
-def test_loss_is_told_apart_without_colours(encoder: Encoder) -> None:
-    row = mask_report.mask_row(encoder, talk(1, ("Hi ‹you›", "He\x1b[31mllo‹›\u202e")), 1000)
+def test_trained_tokens_are_marked_without_colors(encoder: Encoder) -> None:
+    row = mask_report.mask_row(encoder, chat_row(1, ("Hi ‹you›", "He\x1b[31mllo‹›\u202e")), 1000)
     for out in (console(), console(force_terminal=True, no_color=True)):
         text = printed(out, row)
         assert "‹He␛[31mllo\\u2039\\u203a\\u202e<|im_end|>›" in text
         assert "Hi \\u2039you\\u203a" in text
         assert "\x1b[31m" not in text
-    coloured = printed(console(force_terminal=True, color_system="truecolor"), row)
-    assert "\x1b[1;4;36mHe␛[31mllo‹›\\u202e<|im_end|>\x1b[0m" in coloured
+    colored = printed(console(force_terminal=True, color_system="truecolor"), row)
+    assert "\x1b[1;4;36mHe␛[31mllo‹›\\u202e<|im_end|>\x1b[0m" in colored
 
 
-def test_long_rows_are_shown_by_their_ends_unless_asked_for(encoder: Encoder) -> None:
-    row = mask_report.mask_row(encoder, talk(1, ("word " * 1000, "Hello")), 2000)
+def test_long_rows_are_shortened_unless_shown_whole(encoder: Encoder) -> None:
+    row = mask_report.mask_row(encoder, chat_row(1, ("word " * 1000, "Hello")), 2000)
     assert len(printed(console(), row, whole=False)) < 3000
     whole = printed(console(), row)
     before, mark, after = whole.partition("\n[cut after 2,000 tokens; the rest:]\n")
     assert mark and "word " * 1000 in before + after
 
 
-def test_its_default_length_is_that_of_a_plan() -> None:
+def test_mask_command_defaults_to_the_plans_max_length() -> None:
     args = parser().parse_args(["mask", "x", "--model", "m"])
     assert args.max_length == Recipe().max_length

@@ -1,4 +1,4 @@
-"""The ledger: fakes weigh what real tensors weigh, and the closed form agrees with it."""
+"""The memory ledger, compared with real tensors and with the closed form."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ SETUPS = {
 
 
 @pytest.mark.parametrize("name", SETUPS)
-def test_fakes_weigh_what_real_tensors_weigh(name: str) -> None:
+def test_fake_tensors_match_the_peak_of_real_tensors(name: str) -> None:
     setup = SETUPS[name]
-    # Real rows without padding get no mask; fakes would.
+    # Real rows without padding get no mask; fake rows would.
     stack = msgspec.structs.replace(TENSORS, padded=False)
     real = run_step(build_model(SMALL, setup), setup, stack)
     fake = run_memory_ledger(SMALL, setup, stack=stack)
@@ -44,7 +44,7 @@ def test_fakes_weigh_what_real_tensors_weigh(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETUPS)
-def test_the_closed_form_agrees(name: str) -> None:
+def test_closed_form_matches_the_ledger(name: str) -> None:
     setup = msgspec.structs.replace(SETUPS[name], length=2048)
     counted = run_memory_ledger(WIDE, setup, stack=TENSORS).peak.value
     assert estimate_memory(
@@ -52,7 +52,7 @@ def test_the_closed_form_agrees(name: str) -> None:
     ).peak.value == pytest.approx(counted, rel=0.06)
 
 
-def test_a_model_that_nothing_is_written_for() -> None:
+def test_ledger_supports_architectures_without_a_closed_form() -> None:
     config = {
         "model_type": "qwen2_moe", "hidden_size": 64, "intermediate_size": 96,
         "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "num_hidden_layers": 2,
@@ -95,7 +95,7 @@ MIXED_SETUPS = {
 
 @pytest.mark.parametrize("name", MIXED_SETUPS)
 @pytest.mark.parametrize("model_type", MIXTURES)
-def test_the_closed_form_agrees_on_mixtures(model_type: str, name: str) -> None:
+def test_closed_form_matches_the_ledger_for_expert_mixtures(model_type: str, name: str) -> None:
     config = {**MIXED, **MIXTURES[model_type], "model_type": model_type}
     counted = run_memory_ledger(config, MIXED_SETUPS[name], stack=TENSORS).peak.value
     memory = estimate_memory(build_shape(config, "x"), MIXED_SETUPS[name], stack=TENSORS)
@@ -105,7 +105,7 @@ def test_the_closed_form_agrees_on_mixtures(model_type: str, name: str) -> None:
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("model_type", ["qwen3_moe", "gpt_oss", "llama4_text", "mixtral"])
-def test_experts_are_counted_in_whatever_precision(
+def test_ledger_counts_experts_in_every_precision_and_method(
     model_type: str, precision: Any, method: Any
 ) -> None:
     setup = TrainingSetup(method=method, batch_size=2, length=32, precision=precision)
@@ -113,17 +113,17 @@ def test_experts_are_counted_in_whatever_precision(
     assert memory_ledger.peak.value > memory_ledger.parts["weights"].value > 0
 
 
-def test_a_model_without_attention_is_counted() -> None:
+def test_ledger_supports_a_model_without_attention() -> None:
     config = {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 100}
     assert run_memory_ledger(config, TrainingSetup(method="lora", length=32)).trained > 0
 
 
-def test_dropout_of_the_model_itself_is_counted() -> None:
+def test_ledger_supports_a_model_with_dropout() -> None:
     config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 500}
     assert run_memory_ledger(config, TrainingSetup(method="qlora", length=32)).trained > 0
 
 
-def test_a_class_that_a_library_refuses_is_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+def test_unsupported_model_class_raises_a_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
     config = {"model_type": "xlnet", "d_model": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100}
     with pytest.raises(FtwizardError, match="could not be prepared for training: XLNet") as error:
         run_memory_ledger(config, TrainingSetup(method="lora", length=32))
@@ -131,7 +131,7 @@ def test_a_class_that_a_library_refuses_is_a_sentence(capfd: pytest.CaptureFixtu
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_class_that_looks_at_values_is_a_sentence(
+def test_value_dependent_control_flow_raises_a_clear_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from transformers.models.llama import modeling_llama
@@ -149,6 +149,6 @@ def test_a_class_that_looks_at_values_is_a_sentence(
     "config",
     [{"model_type": "no_such"}, {**SMALL, "num_attention_heads": 0}, {"model_type": "vit"}, {}],
 )
-def test_what_cannot_be_built_is_a_sentence(config: dict[str, Any]) -> None:
+def test_invalid_config_raises_a_clear_error(config: dict[str, Any]) -> None:
     with pytest.raises(FtwizardError, match="cannot build"):
         run_memory_ledger(config, TrainingSetup(method="lora"))

@@ -1,4 +1,4 @@
-"""A model is loaded by transformers' own code or not at all, and nobody is asked."""
+"""Model loading without custom code and without prompts."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from tests.helpers.models import make_tiny
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a model that transformers knows."""
+def known_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a model with a known architecture."""
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(autouse=True)
-def nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*_: object) -> NoReturn:
-        raise AssertionError("somebody was asked")
+        raise AssertionError("input() was called")
 
     monkeypatch.setattr(builtins, "input", ask)
 
 
-def changed(shell: Path, folder: Path, name: str, **settings: Any) -> Path:
+def copy_with(known_model: Path, folder: Path, name: str, **settings: Any) -> Path:
     """Return a copy of the model with other ``settings`` in its file ``name``."""
     folder.mkdir()
-    for file in shell.iterdir():
+    for file in known_model.iterdir():
         (folder / file.name).symlink_to(file)
-    before = json.loads((shell / name).read_text())
+    before = json.loads((known_model / name).read_text())
     (folder / name).unlink()
     (folder / name).write_text(json.dumps(before | settings))
     (folder / "mystery.py").write_text("raise SystemExit('code of a model was run')")
@@ -55,26 +55,26 @@ CODE = {name: f"mystery.{name}" for name in ("AutoConfig", "AutoModelForCausalLM
         lambda base: model_loading.load_to_train(base, "lora", "fp32"),
     ],
 )
-def test_a_model_with_code_of_its_own_is_refused(
-    shell: Path, tmp_path: Path, load: Callable[[Path], Any]
+def test_model_with_custom_code_is_refused(
+    known_model: Path, tmp_path: Path, load: Callable[[Path], Any]
 ) -> None:
-    base = changed(shell, tmp_path / "m", "config.json", model_type="mystery", auto_map=CODE)
+    base = copy_with(
+        known_model, tmp_path / "m", "config.json", model_type="mystery", auto_map=CODE
+    )
     with pytest.raises(FtwizardError, match="needs custom code") as error:
         load(base)
     assert "without custom code" in error.value.hint
 
 
-def test_code_beside_a_model_that_transformers_knows_is_not_run(
-    shell: Path, tmp_path: Path
-) -> None:
-    base = changed(shell, tmp_path / "m", "config.json", auto_map=CODE)
+def test_custom_code_of_a_known_model_is_not_run(known_model: Path, tmp_path: Path) -> None:
+    base = copy_with(known_model, tmp_path / "m", "config.json", auto_map=CODE)
     assert type(model_loading.load_model(base, "fp32")).__name__ == "LlamaForCausalLM"
     assert model_loading.load_tokenizer(base)("a")["input_ids"]
 
 
-def test_a_tokenizer_with_code_of_its_own_is_refused(shell: Path, tmp_path: Path) -> None:
-    base = changed(
-        shell, tmp_path / "m", "tokenizer_config.json", tokenizer_class="Mystery",
+def test_tokenizer_with_custom_code_is_refused(known_model: Path, tmp_path: Path) -> None:
+    base = copy_with(
+        known_model, tmp_path / "m", "tokenizer_config.json", tokenizer_class="Mystery",
         auto_map={"AutoTokenizer": ["mystery.Mystery", None]},
     )  # fmt: skip
     (base / "config.json").unlink()
@@ -83,28 +83,28 @@ def test_a_tokenizer_with_code_of_its_own_is_refused(shell: Path, tmp_path: Path
         model_loading.load_tokenizer(base)
 
 
-def test_a_model_of_an_unknown_kind_is_a_sentence(shell: Path, tmp_path: Path) -> None:
-    base = changed(shell, tmp_path / "m", "config.json", model_type="mystery")
+def test_unknown_model_type_raises_a_clear_error(known_model: Path, tmp_path: Path) -> None:
+    base = copy_with(known_model, tmp_path / "m", "config.json", model_type="mystery")
     with pytest.raises(FtwizardError, match=r"could not be loaded: .*mystery"):
         model_loading.load_config(base)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert", "t5"])
-def test_an_encoder_is_no_causal_language_model(tmp_path: Path, kind: str) -> None:
+def test_encoder_is_refused_as_not_causal(tmp_path: Path, kind: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     with pytest.raises(FtwizardError) as error:
         model_loading.without_weights(tmp_path)
     assert "causal language model" in error.value.hint
 
 
-def test_an_encoder_that_was_made_a_decoder_is_one(tmp_path: Path) -> None:
+def test_bert_configured_as_a_decoder_is_accepted(tmp_path: Path) -> None:
     config = {"model_type": "bert", "is_decoder": True, "num_hidden_layers": 1}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert type(model_loading.without_weights(tmp_path)).__name__ == "BertLMHeadModel"
 
 
-def test_every_load_says_that_no_code_is_trusted() -> None:
-    """Left out, it means asking on the standard input."""
+def test_every_load_passes_trust_remote_code_false() -> None:
+    """Without it, transformers asks on standard input."""
     result = 0
     for path in Path(str(ftwizard.__file__)).parent.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):

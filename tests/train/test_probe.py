@@ -1,4 +1,4 @@
-"""What a probe steps through is the worst of the data, and stands for a training as it is."""
+"""Batches of a probe, compared with those of a training."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ _batch = st.integers(1, 12)
 
 
 @given(_lengths, st.integers(1, 80))
-def test_the_longest_come_first_and_few_rows_are_taken_again(
-    lengths: list[int], count: int
-) -> None:
-    places = probe.longest(lengths, count)
-    assert len(places) == count
-    first = [lengths[index] for index in places[: len(lengths)]]
+def test_longest_rows_come_first_and_repeat_when_few(lengths: list[int], count: int) -> None:
+    indexes = probe.longest(lengths, count)
+    assert len(indexes) == count
+    first = [lengths[index] for index in indexes[: len(lengths)]]
     assert first == sorted(lengths, reverse=True)[:count]
 
 
 @given(_lengths, _batch)
-def test_no_batch_of_a_training_is_larger_than_that_of_the_longest(
-    lengths: list[int], batch: int
-) -> None:
+def test_no_training_batch_exceeds_the_probe_batch(lengths: list[int], batch: int) -> None:
     size, _ = probe.effective_batch(batch, 1, len(lengths))
     top = [lengths[index] for index in probe.longest(lengths, size)]
     order = [lengths[index] for index in probe.shuffled(lengths, len(lengths), 7)]
@@ -35,7 +31,7 @@ def test_no_batch_of_a_training_is_larger_than_that_of_the_longest(
 
 
 @given(_lengths, _batch, st.integers(0, 5))
-def test_padding_only_adds(lengths: list[int], batch: int, seed: int) -> None:
+def test_padding_never_reduces_tokens_per_epoch(lengths: list[int], batch: int, seed: int) -> None:
     flat = probe.tokens_per_epoch(lengths, batch, seed, flat=True)
     padded = probe.tokens_per_epoch(lengths, batch, seed, flat=False)
     assert flat == sum(lengths) <= padded <= len(lengths) * max(lengths)
@@ -43,7 +39,7 @@ def test_padding_only_adds(lengths: list[int], batch: int, seed: int) -> None:
 
 
 @given(st.integers(2, 64), st.integers(1, 16))
-def test_the_optimizer_sees_the_same_rows_and_it_ends_at_one(batch: int, accumulation: int) -> None:
+def test_halving_keeps_rows_per_step_down_to_batch_one(batch: int, accumulation: int) -> None:
     whole = batch * accumulation
     while batch > 1:
         smaller, more = probe_runner.halve(batch, accumulation)
@@ -52,16 +48,14 @@ def test_the_optimizer_sees_the_same_rows_and_it_ends_at_one(batch: int, accumul
     assert (batch, accumulation) == (1, whole)
 
 
-def test_a_batch_is_halved_where_it_can_be() -> None:
+def test_halve_picks_the_next_smaller_divisor() -> None:
     assert probe_runner.halve(8, 2) == (4, 4)
     assert probe_runner.halve(6, 1) == (3, 2)
     assert probe_runner.halve(3, 2) == (1, 6)
 
 
 @given(_batch, st.integers(1, 8), st.integers(1, 60))
-def test_few_rows_fill_no_larger_step_than_training_has(
-    batch: int, accumulation: int, rows: int
-) -> None:
+def test_effective_batch_is_limited_by_the_rows(batch: int, accumulation: int, rows: int) -> None:
     size, passes = probe.effective_batch(batch, accumulation, rows)
     assert 1 <= size <= min(batch, rows) and 1 <= passes <= accumulation
     if training_setup.total_steps(rows, batch, accumulation, 1) == 1:

@@ -1,4 +1,4 @@
-"""A probe tries smaller batches until one fits, and leaves nothing behind however it ends."""
+"""Probes: halving of the batch, errors and cleanup."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOURCE = ModelSource(kind="folder", name="/m", fingerprint="f", description="/m"
 
 @pytest.fixture(autouse=True)
 def dummy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Let the dummy be what a try starts; whatever happens, nothing of it may be left."""
+    """Replace the probe's process with a dummy; check that it leaves nothing behind."""
     text = tmp_path / "said"
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -43,7 +43,7 @@ def dummy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert not Path(f"/proc/{text.read_text().split()[0]}").exists()
 
 
-def made(batch: int, accumulation: int = 1) -> Plan:
+def make_plan(batch: int, accumulation: int = 1) -> Plan:
     return plan_file.parse(
         f"data: {{files: {{train: /a}}}}\nmodel: {{name: /m}}\n"
         f"recipe: {{batch_size: {batch}, gradient_accumulation: {accumulation}, "
@@ -51,18 +51,18 @@ def made(batch: int, accumulation: int = 1) -> Plan:
     )
 
 
-def tried(batch: int = 8, accumulation: int = 1) -> ProbeResult:
+def probe_batch(batch: int = 8, accumulation: int = 1) -> ProbeResult:
     recorded: list[str] = []
     probe = probe_runner.run_probe(
-        made(batch, accumulation=accumulation), SOURCE, 3,
+        make_plan(batch, accumulation=accumulation), SOURCE, 3,
         lambda phase, **fields: recorded.append(phase),
     )  # fmt: skip
     assert {"loading", "measuring"} <= set(recorded)
     return probe
 
 
-def test_what_fits_is_left_as_it_is() -> None:
-    result = tried(8)
+def test_batch_that_fits_is_kept() -> None:
+    result = probe_batch(8)
     assert (result.halved, result.plan.recipe.batch_size) == (0, 8)
     assert result.measured.memory_training == 8000
     assert result.findings == ["Said each time."]
@@ -71,28 +71,28 @@ def test_what_fits_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("ends", "why"), [("gpu", "out of GPU memory"), ("memory", "out of memory")]
 )
-def test_out_of_memory_makes_the_batch_smaller_and_says_so(
+def test_out_of_memory_halves_the_batch_with_a_finding(
     ends: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", "2")
     monkeypatch.setenv("DUMMY_ENDS", ends)
-    result = tried(8, 3)
+    result = probe_batch(8, 3)
     recipe = result.plan.recipe
     assert (result.halved, recipe.batch_size, recipe.gradient_accumulation) == (2, 2, 12)
-    assert result.measured.memory_training == 2000, "the last try alone counts"
+    assert result.measured.memory_training == 2000, "only the last try counts"
     assert len(result.findings) == 3 and why in result.findings[1]
 
 
-def test_the_kernels_kill_is_out_of_memory_and_another_is_not(
+def test_oom_kill_halves_the_batch_but_another_kill_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", "4")
     monkeypatch.setenv("DUMMY_ENDS", "kill")
     monkeypatch.setattr(machine, "count_oom_kills", iter(range(100)).__next__)
-    assert tried(8).halved == 1
+    assert probe_batch(8).halved == 1
     monkeypatch.setattr(machine, "count_oom_kills", lambda: 7)
     with pytest.raises(FtwizardError, match="killed before it finished"):
-        tried(8)
+        probe_batch(8)
 
 
 @pytest.mark.parametrize(
@@ -105,18 +105,18 @@ def test_the_kernels_kill_is_out_of_memory_and_another_is_not(
         ("crash", 0, "ValueError: made up", "fail the same way", 1),
     ],
 )
-def test_what_cannot_be_measured_is_told_with_a_next_step(
+def test_failed_probe_raises_an_error_with_a_hint(
     ends: str, fits: int, message: str, hint: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", str(fits))
     monkeypatch.setenv("DUMMY_ENDS", ends)
     with pytest.raises(FtwizardError) as error:
-        tried(4)
+        probe_batch(4)
     assert message in error.value.message and hint in error.value.hint
     assert error.value.exit_code == code
 
 
-def test_ctrl_c_ends_it_and_what_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_the_probe_and_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUMMY_FITS", "0")
     monkeypatch.setenv("DUMMY_ENDS", "hang")
 
@@ -125,11 +125,11 @@ def test_ctrl_c_ends_it_and_what_it_started(monkeypatch: pytest.MonkeyPatch) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        probe_runner.run_probe(made(4), SOURCE, 3, interrupt)
+        probe_runner.run_probe(make_plan(4), SOURCE, 3, interrupt)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_when_who_started_it_is_ended_it_goes_too(
+def test_probe_ends_when_its_starter_ends(
     number: signal.Signals, dummy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DUMMY_FITS", "0")
@@ -138,10 +138,10 @@ def test_when_who_started_it_is_ended_it_goes_too(
     starter = subprocess.Popen([sys.executable, "-c", (
         "import sys\n"
         "from ftwizard.train import command, probe_runner\n"
-        "from tests.train.test_probe_runner import DUMMY, SOURCE, made\n"
+        "from tests.train.test_probe_runner import DUMMY, SOURCE, make_plan\n"
         "command.build_argv = lambda path: [sys.executable, str(DUMMY), str(path)]\n"
         "with probe_runner.exit_on_sigterm():\n"
-        "    probe_runner.run_probe(made(4), SOURCE, 3, lambda *_, **__: None)\n"
+        "    probe_runner.run_probe(make_plan(4), SOURCE, 3, lambda *_, **__: None)\n"
     )])  # fmt: skip
     end = time.monotonic() + 60
     while not (dummy.exists() and dummy.read_text()) and time.monotonic() < end:
@@ -154,11 +154,11 @@ def test_when_who_started_it_is_ended_it_goes_too(
     assert not Path(folder).parent.exists()
 
 
-def test_it_does_not_disturb_a_run(home: Path, dummy: Path) -> None:
+def test_probe_is_refused_while_a_run_is_active(home: Path, dummy: Path) -> None:
     (home / "runs").mkdir(parents=True)
     job: JobFolder = jobs.start(jobs.make(home / "runs" / "busy", steps=5000))
     with pytest.raises(FtwizardError, match="Run busy is active"):
-        tried()
+        probe_batch()
     os.kill(jobs.command_pid(job), signal.SIGKILL)
     jobs.until_ended(job)
-    assert tried().halved == 0
+    assert probe_batch().halved == 0

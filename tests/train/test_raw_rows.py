@@ -1,4 +1,4 @@
-"""Plain text and tokens are trained on as they are."""
+"""Encoding of plain text and pretokenized rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tokens(**columns: list[int]) -> Example:
     return Example(kind="tokens", tokens=dict(columns))
 
 
-def test_all_of_a_text_is_learnt_and_its_end(encoder: Encoder, tokenizer: Any) -> None:
+def test_whole_text_and_its_end_token_are_trained_on(encoder: Encoder, tokenizer: Any) -> None:
     item = encoder.encode_row(row(3, Example(kind="text", text="Once upon a time")))
     assert tokenizer.decode(item.input_ids) == "Once upon a time<|im_end|>"
     assert item.labels == [IGNORE_INDEX, *item.input_ids[1:]]
@@ -44,12 +44,12 @@ def test_all_of_a_text_is_learnt_and_its_end(encoder: Encoder, tokenizer: Any) -
     assert (result.route, result.end_tokens) == ("text", ["<|im_end|>"])
 
 
-def test_a_text_that_ends_with_the_end_gets_no_second_one(encoder: Encoder, tokenizer: Any) -> None:
+def test_text_with_an_end_token_gets_no_second_end_token(encoder: Encoder, tokenizer: Any) -> None:
     item = encoder.encode_row(row(1, Example(kind="text", text="Done<|im_end|>")))
     assert item.input_ids.count(tokenizer.eos_token_id) == 1
 
 
-def test_a_model_without_an_end_is_refused() -> None:
+def test_tokenizer_without_an_end_token_is_refused() -> None:
     tokenizer = tiny_tokenizer()
     encoder = Encoder(tokenizer, set())
     tokenizer.eos_token = None
@@ -57,7 +57,7 @@ def test_a_model_without_an_end_is_refused() -> None:
         encoder.encode_row(row(8, Example(kind="text", text="abc")))
 
 
-def test_tokens_are_trained_as_given(encoder: Encoder) -> None:
+def test_pretokenized_rows_keep_their_labels_and_masks(encoder: Encoder) -> None:
     item = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7, 8], labels=[-100, -100, 7, 8])))
     assert (item.input_ids, item.labels) == ([5, 6, 7, 8], [IGNORE_INDEX, IGNORE_INDEX, 7, 8])
     bare = encoder.encode_row(row(1, tokens(input_ids=[5, 6, 7])))
@@ -68,7 +68,7 @@ def test_tokens_are_trained_as_given(encoder: Encoder) -> None:
     assert report.route == "tokens"
 
 
-def test_padding_of_tokens_is_left_out(encoder: Encoder) -> None:
+def test_padding_of_pretokenized_rows_is_removed(encoder: Encoder) -> None:
     item = encoder.encode_row(
         row(1, tokens(input_ids=[0, 5, 6, 7, 0], attention_mask=[0, 1, 1, 1, 0]))
     )
@@ -85,7 +85,7 @@ def test_padding_of_tokens_is_left_out(encoder: Encoder) -> None:
         ({"input_ids": [5, 6, 7], "seq_lengths": [1, 2]}, "packs"),
     ],
 )
-def test_tokens_of_another_model_are_refused(
+def test_invalid_pretokenized_rows_are_refused(
     encoder: Encoder, columns: dict[str, list[int]], says: str
 ) -> None:
     with pytest.raises(EncodingError, match=f"Line 4: .*{says}"):
@@ -108,14 +108,14 @@ def test_tokens_of_another_model_are_refused(
         (Example(kind="prompt", messages=[{"role": "user", "content": "Hi"}]), "wrong_kind"),
     ],
 )
-def test_rows_that_nothing_is_to_be_learnt_of_are_problems(example: Example, code: str) -> None:
+def test_rows_without_trainable_tokens_are_problems(example: Example, code: str) -> None:
     with pytest.raises(RowProblem) as problem:
         row(1, example)
     assert problem.value.code == code
 
 
 @given(st.lists(st.integers(0, 200), min_size=2, max_size=20), st.data())
-def test_what_carries_loss_of_tokens_is_what_was_marked(
+def test_loss_mask_follows_the_labels_of_the_row(
     encoder: Encoder, ids: list[int], data: st.DataObject
 ) -> None:
     marks = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
@@ -125,7 +125,7 @@ def test_what_carries_loss_of_tokens_is_what_was_marked(
     assert item.labels == [IGNORE_INDEX, *labels[1:]]
 
 
-def test_texts_are_set_aside_one_by_one_and_copies_together() -> None:
+def test_split_keeps_duplicate_texts_together() -> None:
     rows = [row(n, Example(kind="text", text=f"text {n % 20}")) for n in range(40)]
     parts = split(rows, validation=0.1, test=0.1, seed=1)
     assert (len(parts.validation), len(parts.test), len(parts.train)) == (4, 4, 32)

@@ -1,4 +1,4 @@
-"""What viewers ask of a training is obeyed at the end of a step, or answered."""
+"""Evaluation requests, handled at the end of a step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftwizard.train.callbacks import RunControl
 
 
 def step(folder: JobFolder, strategy: str, *, attempt: int = 1) -> TrainerControl:
-    """Let a step end; return what the trainer is told to do next."""
+    """End a step; return the control that the trainer gets."""
     events = EventWriter(folder.events, attempt)
     worker: Any = SimpleNamespace(
         folder=folder, attempt=attempt, events=events, stop_asked=lambda: False
@@ -38,24 +38,24 @@ def findings(folder: JobFolder) -> list[dict[str, Any]]:
     return [event for event in EventReader(folder.events).read() if event["kind"] == "finding"]
 
 
-def test_an_evaluation_is_done_when_asked_for(folder: JobFolder) -> None:
+def test_requested_evaluation_runs_once(folder: JobFolder) -> None:
     requests.send(folder, "evaluate", 1)
     assert step(folder, "steps").should_evaluate
     assert not findings(folder) and not requests.read_pending(folder, "evaluate", 1)
     assert not step(folder, "steps").should_evaluate, "once"
 
 
-def test_without_validation_data_it_is_said(folder: JobFolder) -> None:
+def test_request_without_validation_data_gets_a_finding(folder: JobFolder) -> None:
     requests.send(folder, "evaluate", 1)
     assert not step(folder, "no").should_evaluate
     (text,) = findings(folder)
     assert (text["code"], text["severity"], text["step"]) == ("nothing_to_evaluate", "info", 7)
     assert "no validation data" in text["message"]
     step(folder, "no")
-    assert len(findings(folder)) == 1, "once for each time that it is asked for"
+    assert len(findings(folder)) == 1, "once per request"
 
 
-def test_nothing_is_said_of_what_nobody_asked(folder: JobFolder) -> None:
+def test_request_to_an_earlier_attempt_is_ignored(folder: JobFolder) -> None:
     requests.send(folder, "evaluate", 1)
     assert not step(folder, "no", attempt=2).should_evaluate
     assert not findings(folder)

@@ -1,4 +1,4 @@
-"""Precision and attention follow the hardware; what would go wrong on it is refused."""
+"""Precision and attention for the hardware, and unsupported requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TURING, HOPPER = (7, 5), (9, 0)
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that makes torch see a GPU of a capability, or none."""
+    """Return a function that sets the GPU capability that torch reports, or no GPU."""
 
     def see(capability: tuple[int, int] | None, *, flash_attn: bool = True) -> None:
         cuda = SimpleNamespace(
@@ -48,7 +48,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
         (TURING, "lora", {"text_config": {"model_type": "gemma2"}}, "fp32"),
     ],
 )
-def test_precision_follows_the_gpu(
+def test_precision_follows_gpu_method_and_model(
     gpu: Any, capability: Any, method: Any, config: dict[str, Any], precision: str
 ) -> None:
     gpu(capability)
@@ -56,7 +56,7 @@ def test_precision_follows_the_gpu(
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])
-def test_precision_follows_the_processors(
+def test_precision_without_a_gpu_follows_the_cpu(
     gpu: Any, monkeypatch: pytest.MonkeyPatch, has_bf16: bool
 ) -> None:
     gpu(None)
@@ -65,7 +65,7 @@ def test_precision_follows_the_processors(
     assert runtime.choose_precision(Recipe(precision="fp32"), LLAMA) == "fp32"
 
 
-def test_fp16_is_refused_where_it_goes_wrong(gpu: Any) -> None:
+def test_fp16_is_refused_for_gemma_and_without_gpu(gpu: Any) -> None:
     gpu(TURING)
     assert runtime.choose_precision(Recipe(precision="fp16"), LLAMA) == "fp16"
     with pytest.raises(FtwizardError, match="Gemma") as refusal:
@@ -87,7 +87,7 @@ def test_fp16_is_refused_where_it_goes_wrong(gpu: Any) -> None:
         (None, True, "bf16", "able", None),
     ],
 )
-def test_flash_attention_only_where_it_runs(
+def test_flash_attention_is_chosen_only_where_supported(
     gpu: Any, capability: Any, flash_attn: bool, precision: str, base: str, attention: str | None
 ) -> None:
     gpu(capability, flash_attn=flash_attn)
@@ -95,7 +95,7 @@ def test_flash_attention_only_where_it_runs(
     assert runtime.choose_attention(Recipe(attention="eager"), precision, Path(base)) == "eager"
 
 
-def test_flash_attention_on_demand_is_had_or_refused(gpu: Any) -> None:
+def test_requested_flash_attention_is_used_or_refused(gpu: Any) -> None:
     recipe = Recipe(attention="flash_attention_2")
     gpu(HOPPER)
     assert runtime.choose_attention(recipe, "bf16", Path("able")) == "flash_attention_2"
