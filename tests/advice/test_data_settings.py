@@ -21,7 +21,7 @@ from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import Method, Recipe
 from tests.advice.test_provider_advice import machine
-from tests.estimate.test_batching import exact
+from tests.estimate.test_batching import make_lengths
 from tests.helpers.shapes import PUBLISHED
 
 LLAMA, MIXTURE = PUBLISHED["llama-3.1-8b"], PUBLISHED["qwen3-30b-a3b"]
@@ -30,7 +30,7 @@ SHAPES = st.none() | st.sampled_from(list(PUBLISHED.values()))
 CONTEXTS = st.none() | st.sampled_from([2048, 8192, 131072])
 
 
-LENGTHS = st.none() | st.lists(st.integers(1, 20_000), min_size=1, max_size=200).map(exact)
+LENGTHS = st.none() | st.lists(st.integers(1, 20_000), min_size=1, max_size=200).map(make_lengths)
 MACHINES = st.sampled_from([machine(), machine(24), machine(80)])
 
 
@@ -55,7 +55,7 @@ def advised(
 def draw_lengths(middle: float, width: float, count: int = 2000) -> LengthDistribution:
     """Return log-normal lengths, as in chat data."""
     draw = random.Random(3)
-    return exact([max(4, round(draw.lognormvariate(middle, width))) for _ in range(count)])
+    return make_lengths([max(4, round(draw.lognormvariate(middle, width))) for _ in range(count)])
 
 
 @given(METHODS, st.none() | st.integers(1, 10**6), MACHINES, LENGTHS, SHAPES, CONTEXTS)
@@ -88,12 +88,12 @@ def test_max_length_truncates_about_1_percent_of_rows() -> None:
 
 
 def test_max_length_keeps_every_row_without_outliers() -> None:
-    max_length = advised(lengths=exact([100] * 500 + [200] * 500))["max_length"]
+    max_length = advised(lengths=make_lengths([100] * 500 + [200] * 500))["max_length"]
     assert max_length.value == 256 and "none is truncated" in max_length.reason
 
 
 def test_max_length_stays_within_the_model_context() -> None:
-    max_length = advised(lengths=exact([9000] * 100), context=2048)["max_length"]
+    max_length = advised(lengths=make_lengths([9000] * 100), context=2048)["max_length"]
     assert (
         max_length.value == 2048
         and "context is 2,048 tokens; 100% of the rows" in max_length.reason
@@ -101,19 +101,19 @@ def test_max_length_stays_within_the_model_context() -> None:
 
 
 def test_approximate_token_counts_widen_max_length() -> None:
-    about = msgspec.structs.replace(exact([100] * 500), most=2.3)
+    about = msgspec.structs.replace(make_lengths([100] * 500), most=2.3)
     max_length = advised(lengths=about)["max_length"]
     assert max_length.value == 256 and "about 100 tokens" in max_length.reason
-    assert advised(lengths=exact([100] * 500))["max_length"].value == 128
+    assert advised(lengths=make_lengths([100] * 500))["max_length"].value == 128
 
 
 def test_max_length_is_capped_for_very_long_rows() -> None:
-    max_length = advised(lengths=exact([20_000] * 100), context=131_072)["max_length"]
+    max_length = advised(lengths=make_lengths([20_000] * 100), context=131_072)["max_length"]
     assert max_length.value == 8192 and "100% of the rows are longer" in max_length.reason
 
 
 def test_packing_depends_on_padding_steps_and_machine() -> None:
-    ragged, even = draw_lengths(5.0, 1.0, 20_000), exact([400] * 20_000)
+    ragged, even = draw_lengths(5.0, 1.0, 20_000), make_lengths([400] * 20_000)
     assert advised(rows=20_000, lengths=ragged)["packing"].value is True
     assert "would be padding" in advised(rows=20_000, lengths=ragged)["packing"].reason
     assert advised(rows=20_000, lengths=even)["packing"].value is False
@@ -136,7 +136,9 @@ def test_packed_steps_hold_a_usual_number_of_rows() -> None:
 @given(st.integers(10, 10**6), st.integers(10, 10**6))
 def test_more_rows_never_lower_the_rank(first: int, other: int) -> None:
     few, many = (
-        advised(rows=rows, lengths=exact([300] * 10), shape=PUBLISHED["smollm2-135m"])["rank"].value
+        advised(rows=rows, lengths=make_lengths([300] * 10), shape=PUBLISHED["smollm2-135m"])[
+            "rank"
+        ].value
         for rows in sorted((first, other))
     )
     assert isinstance(few, int) and isinstance(many, int) and few <= many
@@ -144,12 +146,12 @@ def test_more_rows_never_lower_the_rank(first: int, other: int) -> None:
 
 def test_rank_grows_with_the_information_in_the_data() -> None:
     """A million rows of 300 tokens: 300 million bits, at 2 per weight and 2.6 million weights per rank."""
-    assert advised(rows=5000, lengths=exact([300]), shape=LLAMA)["rank"].value == 16
-    many = advised(rows=10**6, lengths=exact([300]), shape=LLAMA)["rank"]
+    assert advised(rows=5000, lengths=make_lengths([300]), shape=LLAMA)["rank"].value == 16
+    many = advised(rows=10**6, lengths=make_lengths([300]), shape=LLAMA)["rank"]
     assert many.value == 64 and "rank 64" in many.reason
-    most = advised(rows=10**8, lengths=exact([300]), shape=LLAMA)["rank"]
+    most = advised(rows=10**8, lengths=make_lengths([300]), shape=LLAMA)["rank"]
     assert most.value == 256 and "full fine-tune" in most.reason
-    assert "rank" not in advised(method="full", lengths=exact([300]), shape=LLAMA)
+    assert "rank" not in advised(method="full", lengths=make_lengths([300]), shape=LLAMA)
 
 
 @pytest.mark.parametrize(("rows", "share"), [(60, 0.1), (1000, 0.03), (None, 0.03), (200, 0.04)])
@@ -170,9 +172,9 @@ def test_warmup_share_counts_packed_steps() -> None:
 
 def test_batch_size_from_memory_cites_the_memory_estimate() -> None:
     """Check that they do not cite the source of the default, which is about other GPUs."""
-    batch_size = advised(lengths=exact([300]), shape=LLAMA)["batch_size"]
+    batch_size = advised(lengths=make_lengths([300]), shape=LLAMA)["batch_size"]
     assert "of this GPU's memory" in batch_size.reason and "memory estimate" in batch_size.source
-    small = advised(lengths=exact([300]), shape=LLAMA, facts=machine(8))["batch_size"]
+    small = advised(lengths=make_lengths([300]), shape=LLAMA, facts=machine(8))["batch_size"]
     assert "may not fit" in small.reason and "memory estimate" in small.source
     assert "Unsloth" in advised()["batch_size"].source
     assert "master copy" in advised(method="full")["batch_size"].source
@@ -199,7 +201,7 @@ def test_batch_size_is_the_largest_that_fits(
 ) -> None:
     shape = PUBLISHED[model]
     result = advised(
-        method=method, lengths=exact([tokens] * 50), shape=shape, facts=machine(gigabytes)
+        method=method, lengths=make_lengths([tokens] * 50), shape=shape, facts=machine(gigabytes)
     )
     batch, length = result["batch_size"].value, result["max_length"].value
     assert isinstance(batch, int) and isinstance(length, int)

@@ -1,4 +1,4 @@
-"""The article's rule of thumb beside our own figure."""
+"""The article's rule of thumb compared with our own estimate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _shape(name: str) -> ModelShape:
     return build_shape(config.config, name)
 
 
-def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None:
+def _compare(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None:
     chosen = schema.Plan(
         data=schema.Data(files=schema.Files(train="r.jsonl")), model=schema.Model(name=name),
         recipe=schema.Recipe(method=method),
@@ -38,10 +38,10 @@ def _said(name: str, method: Method = "qlora", *gpus: Gpu) -> RuleOfThumb | None
     ("name", "gigabytes"),
     [("meta-llama/Llama-3.1-8B", 16), ("meta-llama/Llama-3.1-70B", 48)],
 )
-def test_the_article_stands_beside_ours_with_the_reason(
+def test_article_figure_is_compared_with_our_estimate(
     name: str, gigabytes: int, method: Method, gpus: tuple[Gpu, ...]
 ) -> None:
-    text = _said(name, method, *gpus)
+    text = _compare(name, method, *gpus)
     assert text is not None
     assert text.peak.value == gigabytes * 10**9
     assert text.peak.as_of == "2026-04"
@@ -50,10 +50,10 @@ def test_the_article_stands_beside_ours_with_the_reason(
     assert not text.parts or sum(part.value for part in text.parts.values()) == text.peak.value
 
 
-def test_its_parts_are_ten_two_and_four() -> None:
-    text = _said("meta-llama/Llama-3.1-8B")
+def test_article_parts_for_8b_are_10_2_and_4_gb() -> None:
+    text = _compare("meta-llama/Llama-3.1-8B")
     assert text and [part.value / 1e9 for part in text.parts.values()] == [10, 2, 4]
 
 
-def test_it_says_nothing_of_other_sizes() -> None:
-    assert _said("meta-llama/Llama-3.2-1B") is None
+def test_article_gives_no_figure_for_other_sizes() -> None:
+    assert _compare("meta-llama/Llama-3.2-1B") is None

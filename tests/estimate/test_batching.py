@@ -1,4 +1,4 @@
-"""Rows into passes: what is counted is the same however it is packed; padding only ever adds."""
+"""Batching of rows into passes: token counts and padding, with and without packing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ftwizard.train.encoder import EncodedRow
 ROWS = st.lists(st.integers(1, 5000), min_size=1, max_size=300)
 
 
-def report(rows: list[int], **changes: Any) -> TokenLengths:
+def make_token_lengths(rows: list[int], **changes: Any) -> TokenLengths:
     total = sum(rows)
     tokens: dict[str, Any] = {
         "rows": len(rows), "total": total, "low": total, "high": total, "exact": True,
@@ -33,20 +33,20 @@ def report(rows: list[int], **changes: Any) -> TokenLengths:
     return TokenLengths(**tokens | changes)
 
 
-def exact(rows: list[int]) -> LengthDistribution:
-    check_tokens = batching.from_check_tokens(report(rows))
+def make_lengths(rows: list[int]) -> LengthDistribution:
+    check_tokens = batching.from_check_tokens(make_token_lengths(rows))
     assert check_tokens is not None
     return check_tokens
 
 
-def work(rows: LengthDistribution, **changed: Any) -> batching.TrainingPasses:
+def make_passes(rows: LengthDistribution, **changed: Any) -> batching.TrainingPasses:
     settings = Recipe(batch_size=4, gradient_accumulation=2, epochs=3.0, max_length=1024)
     return batching.compute_passes(rows, msgspec.structs.replace(settings, **changed))
 
 
 @given(ROWS)
-def test_lengths_of_a_report_keep_rows_and_their_mean(rows: list[int]) -> None:
-    result = exact(rows)
+def test_lengths_keep_the_row_count_and_the_mean(rows: list[int]) -> None:
+    result = make_lengths(rows)
     assert result.rows == len(rows)
     assert math.isclose(result.mean, sum(rows) / len(rows), rel_tol=0.02, abs_tol=0.1)
     assert math.isclose(sum(bucket.rows for bucket in result.buckets), len(rows))
@@ -54,14 +54,14 @@ def test_lengths_of_a_report_keep_rows_and_their_mean(rows: list[int]) -> None:
     assert edges == sorted(edges) and all(bucket.length <= bucket.upto for bucket in result.buckets)
 
 
-@pytest.mark.parametrize("tokens", [None, report([])])
-def test_without_counted_tokens_there_are_no_lengths(tokens: TokenLengths | None) -> None:
+@pytest.mark.parametrize("tokens", [None, make_token_lengths([])])
+def test_missing_token_counts_give_no_lengths(tokens: TokenLengths | None) -> None:
     assert batching.from_check_tokens(tokens) is None
 
 
-def test_the_total_of_a_sampled_file_is_that_of_the_file() -> None:
+def test_sampled_lengths_scale_to_the_whole_file() -> None:
     rows = [100, 200, 300]
-    check_tokens = batching.from_check_tokens(report(rows, total=600_000, high=600_000))
+    check_tokens = batching.from_check_tokens(make_token_lengths(rows, total=600_000, high=600_000))
     assert (
         check_tokens is not None
         and check_tokens.rows == 3000
@@ -70,11 +70,11 @@ def test_the_total_of_a_sampled_file_is_that_of_the_file() -> None:
 
 
 @given(ROWS, st.integers(1, 16), st.integers(1, 8), st.sampled_from([1.0, 2.5, 3.0]), st.booleans())
-def test_passes_hold_together(
+def test_passes_steps_and_padding_are_consistent(
     rows: list[int], batch: int, accumulation: int, epochs: float, packed: bool
 ) -> None:
-    result = work(
-        exact(rows),
+    result = make_passes(
+        make_lengths(rows),
         batch_size=batch,
         gradient_accumulation=accumulation,
         epochs=epochs,
@@ -90,62 +90,68 @@ def test_passes_hold_together(
 
 
 @given(ROWS, st.integers(1, 8))
-def test_a_larger_batch_pads_no_less(rows: list[int], batch: int) -> None:
-    item, more = (work(exact(rows), batch_size=size) for size in (batch, batch * 2))
+def test_larger_batches_never_reduce_padding(rows: list[int], batch: int) -> None:
+    item, more = (make_passes(make_lengths(rows), batch_size=size) for size in (batch, batch * 2))
     assert more.padding >= item.padding - 1e-6
 
 
-def test_rows_one_by_one_are_not_padded() -> None:
-    assert work(exact([10, 500, 900]), batch_size=1).padding < 1e-6
+def test_batch_size_1_needs_no_padding() -> None:
+    assert make_passes(make_lengths([10, 500, 900]), batch_size=1).padding < 1e-6
 
 
-def test_padding_is_what_random_batches_have() -> None:
+def test_padding_matches_random_batches() -> None:
     draw = random.Random(5)
     rows = [max(1, round(draw.lognormvariate(5, 0.8))) for _ in range(4000)]
     shuffled = [rows[:]]
     for _ in range(5):
         draw.shuffle(rows)
         shuffled.append(rows[:])
-    really = sum(
+    actual = sum(
         4 * max(min(n, 1024) for n in order[at : at + 4])
         for order in shuffled
         for at in range(0, 4000, 4)
     ) / len(shuffled)
-    result = work(exact(rows), epochs=1.0)
-    assert math.isclose(result.tokens + result.padding, really, rel_tol=0.05)
+    result = make_passes(make_lengths(rows), epochs=1.0)
+    assert math.isclose(result.tokens + result.padding, actual, rel_tol=0.05)
 
 
-def test_packed_sequences_are_as_many_as_trl_makes() -> None:
+def test_packed_sequence_count_matches_trl() -> None:
     draw = random.Random(6)
     lengths = [min(512, max(4, round(draw.lognormvariate(4.3, 0.7)))) for _ in range(600)]
     rows = [
         EncodedRow(line=at, input_ids=[1] * length, labels=[1] * length)
         for at, length in enumerate(lengths)
     ]
-    really = len(packing.build_dataset(rows, pack_to=512))
-    result = work(exact(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0)
-    assert math.isclose(result.passes, really, rel_tol=0.05)
+    actual = len(packing.build_dataset(rows, pack_to=512))
+    result = make_passes(
+        make_lengths(lengths), max_length=512, packing=True, batch_size=1, epochs=1.0
+    )
+    assert math.isclose(result.passes, actual, rel_tol=0.05)
 
 
-def test_an_inexact_count_says_how_many_more_there_may_be() -> None:
-    check_tokens = batching.from_check_tokens(report([100, 200], low=150, high=600))
-    assert check_tokens is not None and check_tokens.most == 2.0 and exact([100, 200]).most == 1.0
+def test_inexact_count_sets_the_upper_bound_factor() -> None:
+    check_tokens = batching.from_check_tokens(make_token_lengths([100, 200], low=150, high=600))
+    assert (
+        check_tokens is not None
+        and check_tokens.most == 2.0
+        and make_lengths([100, 200]).most == 1.0
+    )
 
 
-def test_no_rows_are_refused() -> None:
+def test_zero_rows_raise_value_error() -> None:
     with pytest.raises(ValueError):
-        work(exact([5]).scaled(0))
+        make_passes(make_lengths([5]).scaled(0))
 
 
 @given(ROWS, st.integers(1, 6000))
-def test_the_share_that_is_cut_is_about_right(rows: list[int], length: int) -> None:
-    result = batching.cut_share(exact(rows), length)
-    really = sum(row > length for row in rows) / len(rows)
-    below = [bucket.rows for bucket in exact(rows).buckets]
-    assert abs(result - really) <= max(below) / len(rows) + 1e-9
+def test_cut_share_is_close_to_the_exact_share(rows: list[int], length: int) -> None:
+    result = batching.cut_share(make_lengths(rows), length)
+    actual = sum(row > length for row in rows) / len(rows)
+    below = [bucket.rows for bucket in make_lengths(rows).buckets]
+    assert abs(result - actual) <= max(below) / len(rows) + 1e-9
 
 
-def test_the_longest_row_is_as_the_plan_cuts_it() -> None:
+def test_longest_row_is_limited_by_max_length() -> None:
     mean = batching.from_mean(10, 500.0)
     assert [batching.longest_row_tokens(mean, most) for most in (400, 1024)] == [400, 500]
     assert batching.longest_row_tokens(None, 1024) == 0

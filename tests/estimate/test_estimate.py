@@ -1,4 +1,4 @@
-"""Estimates: what is not known is None, ranges hold their middle, parts add up."""
+"""Time and disk estimates: None if unknown, with ranges, parts and shortages."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def test_time_is_unknown_before_the_first_run() -> None:
 
 
 @given(tokens=st.floats(1, 1e12), rates=RATES)
-def test_the_range_of_the_time_holds_its_middle_and_every_earlier_run(
-    tokens: float, rates: list[float]
-) -> None:
+def test_time_range_covers_every_earlier_run(tokens: float, rates: list[float]) -> None:
     earlier_runs = duration.from_earlier_runs(
         tokens, [RunSpeed(run="a", tokens_per_s=rate) for rate in rates]
     )
@@ -46,7 +44,7 @@ def test_the_range_of_the_time_holds_its_middle_and_every_earlier_run(
         assert earlier_runs.high >= tokens / rate * (1 - 1e-9)
 
 
-def test_disk_of_the_small_model_is_what_was_measured() -> None:
+def test_disk_estimate_matches_the_measured_small_model() -> None:
     """A checkpoint of SmolLM2-135M at rank 16 was measured at 63 MB, the merged model at 270 MB."""
     parts = disk.estimate_parts(
         trained=4_884_480, parameters=134_515_008, adapter=True, merges=True
@@ -56,23 +54,23 @@ def test_disk_of_the_small_model_is_what_was_measured() -> None:
     assert set(parts) == {"checkpoints", "adapter", "merged"}
 
 
-def test_a_full_fine_tune_has_a_model_and_no_adapter() -> None:
+def test_full_fine_tune_stores_a_model_and_no_adapter() -> None:
     parts = disk.estimate_parts(trained=100, parameters=100, adapter=False, merges=False)
     assert set(parts) == {"checkpoints", "merged"}
 
 
-def test_a_model_that_is_still_to_be_fetched_needs_room_too() -> None:
-    def bytes_of(download: int | None) -> float | None:
+def test_pending_download_adds_to_the_disk_estimate() -> None:
+    def download_bytes(download: int | None) -> float | None:
         parts = disk.estimate_parts(
             trained=1, parameters=10**9, adapter=True, merges=False, download=download
         )
         return parts["download"].value if "download" in parts else None
 
-    assert [bytes_of(download) for download in (0, 7 * 10**9, None)] == [None, 7e9, 2e9]
+    assert [download_bytes(download) for download in (0, 7 * 10**9, None)] == [None, 7e9, 2e9]
 
 
 @pytest.mark.parametrize("one_disk", [True, False])
-def test_a_download_counts_where_it_goes(
+def test_download_counts_on_the_disk_of_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_disk: bool
 ) -> None:
     monkeypatch.setattr(machine, "is_same_disk", lambda *_: one_disk)
@@ -101,7 +99,7 @@ def test_a_download_counts_where_it_goes(
         (15e9, "with a 4-bit file 20.9 GB (both exceed the free space)"),
     ],
 )
-def test_exports_are_held_against_what_the_run_leaves(left: float, ends: str) -> None:
+def test_exports_are_compared_with_space_left_after_the_run(left: float, ends: str) -> None:
     assert disk.describe_later_exports(disk.estimate_later_exports(8 * 10**9), left).endswith(ends)
     space = {"needed": {"value": 5e9}, "free": {"value": left + 5e9}}
     report = make_report(disk=space).disk
@@ -111,12 +109,12 @@ def test_exports_are_held_against_what_the_run_leaves(left: float, ends: str) ->
     assert report and report.free_after_run == math.inf
 
 
-def test_two_folders_that_are_not_there_yet_are_on_one_disk(tmp_path: Path) -> None:
+def test_missing_folders_are_compared_by_their_parent_disk(tmp_path: Path) -> None:
     assert machine.is_same_disk(tmp_path / "a" / "b", tmp_path / "c")
     assert not machine.is_same_disk(tmp_path, Path("/proc/x"))
 
 
-def test_age_in_its_largest_unit() -> None:
+def test_age_is_formatted_in_its_largest_unit() -> None:
     text = [
         format_age(seconds) for seconds in (-3, 0, 59, 60, 3_599, 3_600, 86_399, 86_400, 172_800)
     ]
@@ -125,12 +123,12 @@ def test_age_in_its_largest_unit() -> None:
     ]  # fmt: skip
 
 
-def test_the_time_says_that_it_is_of_the_training_alone() -> None:
+def test_time_source_states_that_it_covers_training_only() -> None:
     earlier_runs = duration.from_earlier_runs(1000, [RunSpeed(run="a", tokens_per_s=10.0)])
     assert earlier_runs and earlier_runs.source.endswith("loading, merging and comparing are extra")
 
 
-def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
+def test_speeds_come_from_event_tails_of_the_newest_similar_runs(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_history, "TAIL_BYTES", 2048)
@@ -148,10 +146,10 @@ def test_speeds_are_of_the_newest_runs_alike_by_the_ends_of_their_events(
     monkeypatch.setattr(EventReader, "read", refuse)
     speeds = run_history.find_speeds(plan_file.parse(PLAN))
     assert [speed.run for speed in speeds] == [f"run-{number}" for number in (6, 5, 4, 3, 2)]
-    assert all(speed.tokens_per_s > 0 for speed in speeds), "what is before the end counts nothing"
+    assert all(speed.tokens_per_s > 0 for speed in speeds), "events before the tail do not count"
 
 
-def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speeds_skip_runs_beyond_the_limit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_history, "MAX_RUNS_FOR_SPEED", 2)
     for number in range(4):
         make_run(home, f"run-{number}")
@@ -161,42 +159,60 @@ def test_old_runs_are_not_even_opened(home: Path, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def bytes_of(**more: Any) -> dict[str, Any]:
-    given_: dict[str, Any] = {
+def estimate_disk(**more: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
         "trained": 41_943_040, "parameters": 8_030_261_248, "adapter": True, "merges": True,
     } | more  # fmt: skip
-    return disk.estimate_parts(**given_)
+    return disk.estimate_parts(**arguments)
 
 
-def test_a_full_fine_tune_keeps_the_states_of_its_optimizer() -> None:
-    """Llama 3.1 8B: 96 GB a checkpoint, three of them there at once."""
-    parts = bytes_of(trained=8_030_261_248, adapter=False)
+def test_full_fine_tune_checkpoints_include_optimizer_states() -> None:
+    """Llama 3.1 8B: 96 GB per checkpoint, and three exist at once."""
+    parts = estimate_disk(trained=8_030_261_248, adapter=False)
     assert parts["checkpoints"].value == pytest.approx(3 * 96.4e9, rel=0.01)
     assert "optimizer" in parts["checkpoints"].source
 
 
-def test_exports_are_as_large_as_their_bits() -> None:
-    """Sizes of Llama 3.1 8B in llama.cpp's own table: Q4_K_M 4.9 GB, F16 16.1 GB."""
+def test_export_sizes_match_llama_cpp() -> None:
+    """Sizes of Llama 3.1 8B in llama.cpp's table: Q4_K_M 4.9 GB, F16 16.1 GB."""
     later = disk.estimate_later_exports(8_030_261_248)
     assert later["gguf-f16"].value == pytest.approx(16.07e9, rel=0.03)
     assert later["gguf-q4_k_m"].value == pytest.approx(4.92e9 + 16.06e9, rel=0.03)
 
 
-def test_what_fits_is_not_spoken_of() -> None:
-    assert disk.find_shortage(bytes_of(), free=10**12, folder="/runs") is None
+def test_sufficient_disk_space_gives_no_shortage() -> None:
+    assert disk.find_shortage(estimate_disk(), free=10**12, folder="/runs") is None
 
 
 @pytest.mark.parametrize(
     ("parts", "free", "cache_free", "says", "hint"),
     [
-        (bytes_of(download=141 * 10**9), 10**11, None, "files alone need about 141", "HF_HOME and"),
-        (bytes_of(download=141 * 10**9), 10**13, 10**11, "files need about 141", "Set HF_HOME to"),
-        (bytes_of(download=10**9), 10**10, 10**11, "needs about 17.8", "finish.merge: false"),
-        (bytes_of(trained=8 * 10**9, adapter=False), 10**11, None, "checkpoints 28", "adapter"),
-        (bytes_of(), 10**6, None, "needs about 17.8", "smaller model"),
+        (
+            estimate_disk(download=141 * 10**9),
+            10**11,
+            None,
+            "files alone need about 141",
+            "HF_HOME and",
+        ),
+        (
+            estimate_disk(download=141 * 10**9),
+            10**13,
+            10**11,
+            "files need about 141",
+            "Set HF_HOME to",
+        ),
+        (estimate_disk(download=10**9), 10**10, 10**11, "needs about 17.8", "finish.merge: false"),
+        (
+            estimate_disk(trained=8 * 10**9, adapter=False),
+            10**11,
+            None,
+            "checkpoints 28",
+            "adapter",
+        ),
+        (estimate_disk(), 10**6, None, "needs about 17.8", "smaller model"),
     ],
 )
-def test_what_does_not_fit_is_a_sentence_and_a_next_step(
+def test_disk_shortage_gives_a_message_and_a_hint(
     parts: dict[str, Any], free: int, cache_free: int | None, says: str, hint: str
 ) -> None:
     shortage = disk.find_shortage(

@@ -1,4 +1,4 @@
-"""Against GPUs: what fits, what is tight, what makes it fit, and what is said where nothing does."""
+"""GPU fit: verdicts, changes that make a plan fit, and messages when none does."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _kinds(change: MemorySaving) -> set[str]:
 
 
 @given(shape=st.sampled_from(SHAPES), setup=SETUPS, room=ROOM, spread=SPREADS)
-def test_a_change_that_is_offered_fits_by_the_same_estimate(
+def test_offered_changes_improve_the_verdict(
     shape: ModelShape, setup: TrainingSetup, room: int, spread: LengthDistribution | None
 ) -> None:
     result = _fit(shape, setup, room, spread=spread)
@@ -101,7 +101,7 @@ def test_a_change_that_is_offered_fits_by_the_same_estimate(
 
 
 @given(shape=st.sampled_from(SHAPES), setup=SETUPS, room=ROOM, more=st.integers(0, 100 * GIB))
-def test_more_memory_never_makes_it_worse(
+def test_more_memory_never_worsens_the_verdict(
     shape: ModelShape, setup: TrainingSetup, room: int, more: int
 ) -> None:
     here, there = _fit(shape, setup, room), _fit(shape, setup, room + more)
@@ -112,7 +112,7 @@ def test_more_memory_never_makes_it_worse(
 
 
 @given(setup=SETUPS, room=ROOM, used=st.integers(0, 220 * GIB))
-def test_what_others_use_is_not_there(setup: TrainingSetup, room: int, used: int) -> None:
+def test_used_memory_is_subtracted_from_the_gpu(setup: TrainingSetup, room: int, used: int) -> None:
     busy = check_fit(SMALL, setup, AvailableGpu(name="x", memory=room, used=used))
     alone = _fit(SMALL, setup, max(0, room - used))
     assert (busy.verdict, busy.changes) == (alone.verdict, alone.changes)
@@ -121,19 +121,19 @@ def test_what_others_use_is_not_there(setup: TrainingSetup, room: int, used: int
 
 
 @given(setup=SETUPS, room=ROOM)
-def test_settings_are_what_differs_by_the_recipes_names(setup: TrainingSetup, room: int) -> None:
+def test_change_settings_list_the_recipe_differences(setup: TrainingSetup, room: int) -> None:
     recipe = Recipe(
         method=setup.method, rank=setup.rank, batch_size=setup.batch_size,
         gradient_accumulation=setup.accumulation, max_length=setup.length,
         gradient_checkpointing=setup.checkpointing,
     )  # fmt: skip
     for change in _fit(SMALL, setup, room).changes:
-        new, wanted = msgspec.structs.replace(recipe, **change.settings), change.setup
-        assert wanted is not None
+        new, target = msgspec.structs.replace(recipe, **change.settings), change.setup
+        assert target is not None
         assert (new.method, new.rank, new.batch_size, new.gradient_accumulation) == (
-            wanted.method, wanted.rank, wanted.batch_size, wanted.accumulation,
+            target.method, target.rank, target.batch_size, target.accumulation,
         )  # fmt: skip
-        assert (new.max_length, new.gradient_checkpointing) == (wanted.length, wanted.checkpointing)
+        assert (new.max_length, new.gradient_checkpointing) == (target.length, target.checkpointing)
         named = {kind.removeprefix("recipe.") for kind in _kinds(change)}
         along = {"gradient_accumulation", "alpha"}
         assert named - {"trl"} == set(change.settings) - along
@@ -143,30 +143,30 @@ def test_settings_are_what_differs_by_the_recipes_names(setup: TrainingSetup, ro
             assert f"alpha {alpha} instead of {setup.alpha}" in change.description
         else:
             assert "alpha" not in change.settings
-        assert ("trl" in named) == (wanted.head != setup.head)
+        assert ("trl" in named) == (target.head != setup.head)
 
 
 @given(setup=SETUPS, shape=st.sampled_from(SHAPES))
-def test_least_is_never_more(setup: TrainingSetup, shape: ModelShape) -> None:
+def test_minimized_memory_is_never_larger(setup: TrainingSetup, shape: ModelShape) -> None:
     bottom = minimize_memory(setup, lambda item: estimate_memory(shape, item))
     here, there = estimate_memory(shape, setup).peak, estimate_memory(shape, bottom).peak
     assert there.high is not None and here.high is not None and there.high <= here.high
     assert (bottom.length, bottom.rank) == (setup.length, setup.rank)
 
 
-def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
+def test_8b_qlora_fits_in_16_gb_as_the_article_states() -> None:
     result = _fit(SMALL, TrainingSetup(method="qlora", batch_size=1, length=2048), 16e9)
     assert result.verdict == "fits" and result.changes == ()
     assert result.sentence.startswith("It fits")
 
 
 @pytest.mark.parametrize(("gib", "text"), [(80.0, "fits"), (7.5, "tight"), (4.0, "does not fit")])
-def test_the_range_decides(gib: float, text: str) -> None:
+def test_verdict_depends_on_the_peak_range(gib: float, text: str) -> None:
     memory = estimate_memory(SMALL, TrainingSetup(method="qlora", batch_size=1, length=512))
     assert judge_fit(memory, AvailableGpu(name="a GPU", memory=gib * GIB)) == text
 
 
-def test_the_least_costly_change_comes_first() -> None:
+def test_least_costly_change_comes_first() -> None:
     setup = TrainingSetup(method="lora", length=2048, head="full")
     first, *_ = _fit(SMALL, setup, 29 * GIB).changes
     assert (first.setting, first.settings, first.costs) == ("trl", {}, "nothing")
@@ -177,18 +177,18 @@ def test_the_least_costly_change_comes_first() -> None:
 
 
 @pytest.mark.parametrize("rows", [5, 6, 7, 16])
-def test_a_smaller_batch_keeps_the_rows_of_a_step(rows: int) -> None:
+def test_smaller_batch_keeps_the_rows_per_step(rows: int) -> None:
     setup = TrainingSetup(method="qlora", batch_size=rows, accumulation=3, length=2048)
     result = _fit(SMALL, setup, 13e9)
     batch = next(change for change in result.changes if change.setting == "recipe.batch_size")
     assert batch.setup is not None
     assert batch.setup.batch_size * batch.setup.accumulation == rows * 3
-    if rows % 2 == 0:  # and no smaller than it needs to be
+    if rows % 2 == 0:  # and not smaller than necessary
         twice = msgspec.structs.replace(batch.setup, batch_size=batch.setup.batch_size * 2)
         assert judge_fit(estimate_memory(SMALL, twice), result.gpu) != "fits"
 
 
-def test_a_rank_that_alpha_cannot_follow_is_not_offered() -> None:
+def test_lower_rank_is_offered_only_if_alpha_can_follow() -> None:
     setup = TrainingSetup(method="qlora", rank=256, alpha=1, batch_size=1, length=512)
     ranks = [change.settings.get("rank") for change in _fit(SMALL, setup, 12 * GIB).changes]
     assert set(ranks) <= {None}
@@ -199,10 +199,10 @@ def test_a_rank_that_alpha_cannot_follow_is_not_offered() -> None:
     assert lower.settings["rank"] == 4 * lower.settings["alpha"]
 
 
-def test_a_shorter_length_costs_by_the_rows_that_it_cuts() -> None:
+def test_shorter_length_costs_its_share_of_truncated_rows() -> None:
     setup = TrainingSetup(method="qlora", batch_size=4, length=4096)
 
-    def ways(long_rows: int) -> list[MemorySaving]:
+    def find_changes(long_rows: int) -> list[MemorySaving]:
         buckets = (
             Bucket(upto=500, length=400, rows=1_000),
             Bucket(upto=4096, length=4_000, rows=long_rows),
@@ -211,14 +211,14 @@ def test_a_shorter_length_costs_by_the_rows_that_it_cuts() -> None:
         spread = LengthDistribution(rows=rows, total=total, p99=4_000, buckets=buckets)
         return list(_fit(SMALL, setup, 16 * GIB, spread=spread).changes)
 
-    few, many = ways(2), ways(3_000)
+    few, many = find_changes(2), find_changes(3_000)
     assert "max_length" in few[0].settings and few[0].costs == "0.2% more of the rows are truncated"
     assert (
         "max_length" in many[-1].settings and many[-1].costs == "75% more of the rows are truncated"
     )
 
 
-def test_two_changes_where_one_is_not_enough() -> None:
+def test_two_changes_are_offered_when_no_single_one_suffices() -> None:
     result = _fit(
         SMALL, TrainingSetup(method="full", batch_size=8, length=8192), 16 * GIB, cards=cards()
     )
@@ -228,13 +228,13 @@ def test_two_changes_where_one_is_not_enough() -> None:
     assert "As it is, " in result.sentence
 
 
-def test_all_together_where_two_are_not_enough() -> None:
+def test_all_changes_are_combined_when_two_do_not_suffice() -> None:
     setup = TrainingSetup(method="full", batch_size=16, length=4096, checkpointing=False)
     (result,) = _fit(SMALL, setup, 9 * GIB).changes
     assert _kinds(result) >= {"recipe.method", "recipe.batch_size", "recipe.gradient_checkpointing"}
 
 
-def test_where_no_card_is_large_enough_none_is_asked_for() -> None:
+def test_larger_gpu_is_not_suggested_when_none_suffices() -> None:
     small = tuple(card for card in cards() if card.name == "T4")
     result = _fit(LARGE, TrainingSetup(method="lora", length=2048), 16 * GIB, cards=small)
     assert "no known single GPU is large enough" in result.sentence
@@ -242,12 +242,12 @@ def test_where_no_card_is_large_enough_none_is_asked_for() -> None:
     assert "larger GPU" not in result.sentence
 
 
-def test_sizes_are_a_range_with_one_unit_and_a_card_is_what_it_is_sold_as() -> None:
+def test_sentence_gives_a_range_in_gb_and_the_nominal_gib() -> None:
     result = _fit(SMALL, TrainingSetup(method="qlora", length=1024), 80 * GIB)
     assert re.search(r"it needs [\d.]+–[\d.]+ GB, and .* has 85\.9 GB \(80 GiB\)", result.sentence)
 
 
-def test_70_billion_on_16_gib_is_an_honest_sentence() -> None:
+def test_70b_on_16_gib_suggests_a_smaller_model_or_larger_gpu() -> None:
     setup = TrainingSetup(method="qlora", batch_size=4, length=2048)
     result = _fit(LARGE, setup, 16 * GIB, smaller=[("Llama 8B", SMALL)], cards=cards())
     assert result.verdict == "does not fit"
@@ -259,31 +259,31 @@ def test_70_billion_on_16_gib_is_an_honest_sentence() -> None:
     assert "Use a larger GPU, a smaller model or a hosted provider." in alone.sentence
 
 
-def test_70_billion_fits_one_card_of_80_gb_and_none_of_24() -> None:
+def test_70b_qlora_fits_80_gb_but_not_24_gb() -> None:
     setup = TrainingSetup(method="qlora", batch_size=1, length=2048)
     small, large = (AvailableGpu(name="x", memory=size * GIB) for size in (24, 79.6))
     assert check_fit(LARGE, setup, small).verdict == "does not fit"
     assert check_fit(LARGE, setup, large).verdict == "fits"
 
 
-def test_the_smallest_card_that_holds_it() -> None:
+def test_find_large_enough_returns_the_smallest_gpus() -> None:
     need = estimate_memory(SMALL, TrainingSetup(method="qlora", batch_size=1, length=2048))
     large_enough = find_large_enough(need, cards())
     assert large_enough and need.peak.high is not None
     assert all(item.memory * 1e9 >= need.peak.high for item in large_enough)
-    least_ = min(card.memory for card in cards() if card.memory * 1e9 >= need.peak.high)
-    assert {item.memory for item in large_enough} == {least_}
+    smallest = min(card.memory for card in cards() if card.memory * 1e9 >= need.peak.high)
+    assert {item.memory for item in large_enough} == {smallest}
     assert find_large_enough(estimate_memory(LARGE, TrainingSetup(method="full")), cards()) == ()
 
 
-def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
+def test_counted_memory_scales_the_changes_too() -> None:
     setup = TrainingSetup(method="qlora", rank=64, batch_size=1, length=1024)
     closed = estimate_memory(SMALL, setup)
     double = msgspec.structs.replace(closed.peak, value=closed.peak.value * 2, low=None, high=None)
     counted = msgspec.structs.replace(closed, peak=double)
     result = _fit(SMALL, setup, closed.peak.value * 1.5, counted=counted)
     assert result.verdict == "does not fit" and result.memory == counted
-    # By the closed form alone any small saving would seem to be enough.
+    # By the closed form alone, any small saving would seem enough.
     assert "recipe.rank" not in [change.setting for change in result.changes]
     for change in result.changes:
         assert change.setup is not None
@@ -298,10 +298,8 @@ def test_what_a_ledger_counted_is_believed_of_changes_too() -> None:
         (0.1, "does not fit", "is large enough"),
     ],
 )
-def test_a_count_alone_is_judged_where_the_layers_are_not_known(
-    gib: float, judged: str, text: str
-) -> None:
-    """As of Phi-2 or Falcon, whose tensors the ledger counts."""
+def test_counted_memory_is_judged_without_a_shape(gib: float, judged: str, text: str) -> None:
+    """Covers models like Phi-2 and Falcon, whose tensors only the ledger counts."""
     counted = estimate_memory(SMALL, TrainingSetup(method="qlora"))
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name="m"), recipe=Recipe())
     facts = make_machine(
@@ -313,7 +311,7 @@ def test_a_count_alone_is_judged_where_the_layers_are_not_known(
     assert plan_estimate.check_plan_fit(plan, {}, None, facts) is None
 
 
-def test_foreign_names_are_shown_not_obeyed() -> None:
+def test_escape_sequences_in_names_are_neutralized() -> None:
     setup = TrainingSetup(method="qlora", length=2048)
     fit = check_fit(
         LARGE, setup, AvailableGpu(name="a\x1b[31m", memory=16e9), smaller=[("b\x1b[2J", SMALL)]

@@ -1,4 +1,4 @@
-"""Memory: the parts add up, published peaks lie in the range, and more of anything costs more."""
+"""Memory estimates: parts that add up, ranges that hold published peaks, monotone settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _peak(setup: TrainingSetup) -> float:
 
 
 @given(setup=SETUPS)
-def test_the_parts_add_up_to_the_peak(setup: TrainingSetup) -> None:
+def test_parts_add_up_to_the_peak(setup: TrainingSetup) -> None:
     memory = estimate_memory(LLAMA_8B, setup)
     assert tuple(memory.parts) == PARTS
     assert sum(part.value for part in memory.parts.values()) == pytest.approx(memory.peak.value)
@@ -53,35 +53,37 @@ def test_the_parts_add_up_to_the_peak(setup: TrainingSetup) -> None:
 
 @pytest.mark.parametrize("model", configs(), ids=lambda item: item.name)
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-def test_no_range_begins_below_what_is_held_for_sure(model: ModelConfig, method: Method) -> None:
+def test_peak_range_starts_above_weights_adapter_and_optimizer(
+    model: ModelConfig, method: Method
+) -> None:
     memory = estimate_memory(build_shape(model.config, model.source), TrainingSetup(method=method))
     sure = sum(memory.parts[name].value for name in ("weights", "adapter", "optimizer"))
     assert memory.peak.low is not None and sure <= memory.peak.low < memory.peak.value
 
 
 @given(setup=SETUPS)
-def test_more_of_anything_never_costs_less(setup: TrainingSetup) -> None:
+def test_larger_settings_never_use_less_memory(setup: TrainingSetup) -> None:
     def more(**changed: object) -> float:
         return _peak(msgspec.structs.replace(setup, **changed))
 
     here = _peak(setup)
-    assert more(batch_size=setup.batch_size + 1) > here or found_step(setup)
-    assert more(length=setup.length + 1) > here or found_step(setup)
+    assert more(batch_size=setup.batch_size + 1) > here or peaks_in_step(setup)
+    assert more(length=setup.length + 1) > here or peaks_in_step(setup)
     assert more(checkpointing=True) <= more(checkpointing=False)
     assert more(head="tiled") <= more(head="full")
 
 
-def found_step(setup: TrainingSetup) -> bool:
-    """Say whether the optimizer's step is the fullest, which knows nothing of tokens."""
+def peaks_in_step(setup: TrainingSetup) -> bool:
+    """Return whether memory peaks in the optimizer step, which does not depend on tokens."""
     return estimate_memory(LLAMA_8B, setup).moment == "step"
 
 
-def test_targets_that_the_model_lacks_are_a_sentence() -> None:
+def test_missing_target_modules_raise_an_error() -> None:
     with pytest.raises(FtwizardError, match="target_modules"):
         estimate_memory(LLAMA_8B, TrainingSetup(method="lora", targets=("c_attn",)))
 
 
-def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
+def test_8b_qlora_fits_in_16_gib_as_the_article_states() -> None:
     memory = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora", batch_size=1, length=2048))
     assert memory.peak.high is not None and memory.peak.high < 16 * GIB
     assert memory.parts["weights"].value / GIB == pytest.approx(5.31, abs=0.02)
@@ -94,11 +96,11 @@ def test_qlora_of_8_billion_fits_what_the_article_says() -> None:
         ("0.24.0", "full"), ("none", "full"), (None, "tiled"),
     ],
 )  # fmt: skip
-def test_trl_decides_how_the_loss_is_computed(version: str | None, head: str) -> None:
+def test_loss_head_depends_on_the_trl_version(version: str | None, head: str) -> None:
     assert head_for(version) == head
 
 
-def test_memory_is_plain_data() -> None:
+def test_memory_estimate_round_trips_through_builtins() -> None:
     memory = estimate_memory(LLAMA_8B, TrainingSetup(method="qlora"))
     assert msgspec.convert(msgspec.to_builtins(memory), MemoryEstimate) == memory
 
@@ -120,11 +122,11 @@ PEFT_LOOP = FrameworkOverhead(
 )  # fmt: skip
 MLP = ("gate_proj", "up_proj", "down_proj")
 PUBLISHED = [
-    # pytorch/torchtune README at bd2a0fc7: peak active memory, Llama 3.2 3B on an A100.
+    # pytorch/torchtune README at bd2a0fc7: peak active memory of Llama 3.2 3B on an A100.
     (LLAMA_3B, TrainingSetup(method="full", batch_size=2, length=4096, checkpointing=False, head="full"),
      PURE, 60.0),
     (LLAMA_3B, TrainingSetup(method="full", batch_size=2, length=4096), PURE, 24.9),
-    # The same: QLoRA of Llama 3.1 8B on an RTX 4090.
+    # Same source: QLoRA of Llama 3.1 8B on an RTX 4090.
     (LLAMA_8B, TrainingSetup(method="qlora", rank=8, batch_size=2, length=2048), PURE, 7.4),
     # huggingface/peft method_comparison/MetaMathQA at 5d602fdb: peak reserved, on an L40S.
     (LLAMA_3B, TrainingSetup(method="full", length=768, checkpointing=False, head="full"), PEFT_LOOP, 36.2),
@@ -143,7 +145,7 @@ def test_published_peaks_lie_in_the_range(
     assert peak.value == pytest.approx(gib * GIB, rel=0.08)
 
 
-def test_the_range_is_as_narrow_for_a_mixture_as_for_any_other() -> None:
+def test_peak_range_is_equally_narrow_for_every_model() -> None:
     for config in configs():
         peak = estimate_memory(
             build_shape(config.config, config.source), TrainingSetup(method="qlora")

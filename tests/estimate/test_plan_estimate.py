@@ -1,4 +1,4 @@
-"""What follows from a recipe: monotone, sourced, and unknown where it is unknown."""
+"""Estimates of a recipe: monotone, sourced, and None where the inputs are unknown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def seconds(recipe_estimate: RecipeEstimate) -> float:
     return recipe_estimate.time.value
 
 
-def of(
+def estimate_recipe(
     recipe: Recipe, machine: TrainingMachine = A100, rows: Lengths = ROWS,
     shape: ModelShape | None = LLAMA, merges: bool = True,
 ) -> RecipeEstimate:  # fmt: skip
@@ -52,8 +52,8 @@ def of(
 
 
 @given(RECIPES)
-def test_each_figure_has_a_source_and_holds_its_middle(recipe: Recipe) -> None:
-    result = of(recipe)
+def test_each_figure_has_a_source_and_lies_in_its_range(recipe: Recipe) -> None:
+    result = estimate_recipe(recipe)
     figures = [
         result.steps, result.tokens, result.padding, result.cut, result.time, result.whole,
         *result.parts.values(),
@@ -71,83 +71,93 @@ def test_each_figure_has_a_source_and_holds_its_middle(recipe: Recipe) -> None:
 
 
 @given(RECIPES)
-def test_more_epochs_and_longer_rows_never_take_less(recipe: Recipe) -> None:
+def test_more_epochs_or_longer_rows_never_lower_the_estimate(recipe: Recipe) -> None:
     more = msgspec.structs.replace(recipe, epochs=recipe.epochs + 1)
-    assert seconds(of(recipe)) < seconds(of(more))
+    assert seconds(estimate_recipe(recipe)) < seconds(estimate_recipe(more))
     longer = msgspec.structs.replace(recipe, max_length=recipe.max_length * 2)
-    assert of(recipe).tokens.value <= of(longer).tokens.value
-    assert of(recipe).cut.value >= of(longer).cut.value
+    assert estimate_recipe(recipe).tokens.value <= estimate_recipe(longer).tokens.value
+    assert estimate_recipe(recipe).cut.value >= estimate_recipe(longer).cut.value
 
 
-def test_padding_is_said_both_ways() -> None:
-    plain = of(Recipe())
-    packed = of(Recipe(packing=True))
+def test_packing_removes_all_padding() -> None:
+    plain = estimate_recipe(Recipe())
+    packed = estimate_recipe(Recipe(packing=True))
     assert plain.padding.value > 0.3 and packed.padding.value == 0
 
 
-def test_what_was_measured_comes_first() -> None:
+def test_measured_speed_takes_precedence() -> None:
     earlier = msgspec.structs.replace(A100, speeds=(RunSpeed(run="mine", tokens_per_s=100.0),))
-    assert seconds(of(Recipe(), earlier)) == pytest.approx(of(Recipe()).tokens.value / 100)
+    assert seconds(estimate_recipe(Recipe(), earlier)) == pytest.approx(
+        estimate_recipe(Recipe()).tokens.value / 100
+    )
     probed = msgspec.structs.replace(earlier, probed=50.0)
-    result = of(Recipe(packing=True), probed)
+    result = estimate_recipe(Recipe(packing=True), probed)
     assert seconds(result) == pytest.approx(result.tokens.value / 50)
     assert result.time is not None and result.time.source.startswith("measured")
 
 
-def test_what_is_not_known_is_none() -> None:
+def test_unknown_gpu_or_shape_gives_no_estimate() -> None:
     odd = TrainingMachine(gpu=True, cores=8)
-    assert (of(Recipe(), odd).time, of(Recipe(), odd).whole, of(Recipe(), odd).cost) == (None,) * 3
-    result = of(Recipe(), shape=None)
+    assert (
+        estimate_recipe(Recipe(), odd).time,
+        estimate_recipe(Recipe(), odd).whole,
+        estimate_recipe(Recipe(), odd).cost,
+    ) == (None,) * 3
+    result = estimate_recipe(Recipe(), shape=None)
     assert (result.time, result.memory) == (None, None) and result.steps.value > 0
     with pytest.raises(ValueError):
-        of(Recipe(), rows={"train": RAGGED.scaled(0)})
+        estimate_recipe(Recipe(), rows={"train": RAGGED.scaled(0)})
 
 
-def test_processors_are_told_from_cards() -> None:
-    result = of(Recipe(), TrainingMachine(cores=2, bfloat16_cpu=True))
+def test_cpu_estimate_is_slower_and_cites_cpu_cores() -> None:
+    result = estimate_recipe(Recipe(), TrainingMachine(cores=2, bfloat16_cpu=True))
     assert result.time is not None and "CPU cores" in result.time.source
-    assert seconds(result) > 50 * seconds(of(Recipe()))
+    assert seconds(result) > 50 * seconds(estimate_recipe(Recipe()))
 
 
-def test_memory_is_estimated_as_the_run_will_be() -> None:
+def test_memory_uses_the_setup_of_the_actual_run() -> None:
     old = TrainingMachine(card=find_gpu("Tesla T4"), gpu=True)
     first = plan_estimate.resolve_setup(Recipe(max_length=100_000), old, RAGGED)
     assert (first.precision, first.checkpointing) == ("fp16", True)
-    assert first.length == RAGGED.buckets[-1].upto, "no row is as long as the recipe allows"
+    assert first.length == RAGGED.buckets[-1].upto, "the longest row is below max_length"
     second = plan_estimate.resolve_setup(
         Recipe(max_length=512, packing=True, method="qlora"), A100, RAGGED
     )
     assert (second.precision, second.length) == ("bf16", 512)
     assert plan_estimate.resolve_setup(Recipe(method="qlora"), old).precision == "fp32"
     assert plan_estimate.resolve_setup(Recipe(), TrainingMachine(cores=2)).checkpointing is False
-    result = of(Recipe(max_length=512, packing=True, method="qlora"))
+    result = estimate_recipe(Recipe(max_length=512, packing=True, method="qlora"))
     assert result.memory == memory.estimate_memory(LLAMA, second)
-    rough = of(Recipe(), TrainingMachine(cores=2)).memory
+    rough = estimate_recipe(Recipe(), TrainingMachine(cores=2)).memory
     assert rough and rough.peak.high and rough.peak.low
-    assert rough.peak.high > 2 * rough.peak.low, "on processors little is known"
-    assert of(Recipe(target_modules=("nothing",))).memory is None
+    assert rough.peak.high > 2 * rough.peak.low, "CPU estimates have a wide range"
+    assert estimate_recipe(Recipe(target_modules=("nothing",))).memory is None
 
 
-def test_a_recipe_costs_what_its_whole_run_takes() -> None:
+def test_cost_covers_the_whole_run() -> None:
     hour = PriceRate(
         usd=Decimal("1.5"), unit="hour", source="a price", as_of="2026-11", confidence="high"
     )
-    assert of(Recipe()).cost is None, "nobody said what an hour costs"
-    priced = of(Recipe(), msgspec.structs.replace(A100, hour=hour))
+    assert estimate_recipe(Recipe()).cost is None, "no hourly price is set"
+    priced = estimate_recipe(Recipe(), msgspec.structs.replace(A100, hour=hour))
     assert priced.cost is not None and priced.whole is not None
     assert priced.cost.value == pytest.approx(priced.whole.value / 3600 * 1.5)
     fast = RunSpeed(run="earlier", tokens_per_s=1000.0)
-    alone = of(Recipe(), msgspec.structs.replace(A100, hour=hour, speeds=(fast,)), shape=None)
-    assert alone.whole is None and alone.time and alone.cost, "of the training where that is all"
+    alone = estimate_recipe(
+        Recipe(), msgspec.structs.replace(A100, hour=hour, speeds=(fast,)), shape=None
+    )
+    assert alone.whole is None and alone.time and alone.cost, (
+        "without a shape, the cost covers training alone"
+    )
     assert alone.cost.value == pytest.approx(alone.time.value / 3600 * 1.5)
 
 
-def test_hours_are_of_cards_that_are_known_and_large_enough() -> None:
+def test_gpu_hours_cover_known_and_large_enough_gpus() -> None:
     names = ["a100-40gb", "h100-80gb", "rtx-4090", "t4", "abacus"]
     inputs = msgspec.structs.replace(PLAN, recipe=Recipe(method="qlora")), ROWS
     result, small = plan_estimate.estimate_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
     assert list(result) == ["h100-80gb"]
-    assert small == {"a100-40gb", "rtx-4090", "t4"}, "of an abacus nothing is known"
+    assert small == {"a100-40gb", "rtx-4090", "t4"}, "an unknown GPU is not listed"
     expected = plan_estimate.estimate_gpus(*inputs, LLAMA, names).hours
     assert set(names) - set(expected) == {"abacus"}
     assert expected["h100-80gb"].value < expected["a100-40gb"].value < expected["t4"].value

@@ -1,4 +1,4 @@
-"""A measurement is remembered for what it depends on, and for nothing else."""
+"""Probe cache: keyed by everything that affects a measurement, and by nothing else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(tmp_path: Path) -> Plan:
     )
 
 
-def kept(plan: Plan, batch: int = 8, halved: int = 0) -> CachedProbe:
+def store_probe(plan: Plan, batch: int = 8, halved: int = 0) -> CachedProbe:
     fits = probe_cache.with_batch(plan, batch, 8 // batch)
     probe = msgspec.structs.replace(
         probe_cache.from_measurements(measured(), fits, halved, 6, RunFigures()), fingerprint="one"
@@ -47,18 +47,21 @@ def kept(plan: Plan, batch: int = 8, halved: int = 0) -> CachedProbe:
     return probe
 
 
-def changed(plan: Plan, **recipe: Any) -> Plan:
+def change_recipe(plan: Plan, **recipe: Any) -> Plan:
     return msgspec.structs.replace(plan, recipe=msgspec.structs.replace(plan.recipe, **recipe))
 
 
-def test_it_is_known_again_and_so_is_the_batch_that_fits(plan: Plan) -> None:
+def test_cached_probe_is_found_for_the_plan_and_its_fitting_batch(plan: Plan) -> None:
     assert probe_cache.read_cached_probe(plan) is None
-    probe = kept(plan, batch=2, halved=2)
+    probe = store_probe(plan, batch=2, halved=2)
     assert probe_cache.read_cached_probe(plan) == probe
-    smaller = probe_cache.read_cached_probe(changed(plan, batch_size=2, gradient_accumulation=4))
+    smaller = probe_cache.read_cached_probe(
+        change_recipe(plan, batch_size=2, gradient_accumulation=4)
+    )
     assert smaller and smaller.halved == 0 and smaller.memory == probe.memory
     assert (
-        probe_cache.read_cached_probe(changed(plan, batch_size=4, gradient_accumulation=2)) is None
+        probe_cache.read_cached_probe(change_recipe(plan, batch_size=4, gradient_accumulation=2))
+        is None
     )
 
 
@@ -66,9 +69,11 @@ def test_it_is_known_again_and_so_is_the_batch_that_fits(plan: Plan) -> None:
     "change",
     [{"epochs": 1.0}, {"learning_rate": 1.0}, {"patience": 9}, {"seed": 7}, {"alpha": 64}],
 )
-def test_what_changes_no_step_changes_nothing(plan: Plan, change: dict[str, Any]) -> None:
-    probe = kept(plan)
-    assert probe_cache.read_cached_probe(changed(plan, **change)) == probe
+def test_settings_that_do_not_affect_a_step_keep_the_cached_probe(
+    plan: Plan, change: dict[str, Any]
+) -> None:
+    probe = store_probe(plan)
+    assert probe_cache.read_cached_probe(change_recipe(plan, **change)) == probe
 
 
 @pytest.mark.parametrize(
@@ -76,27 +81,27 @@ def test_what_changes_no_step_changes_nothing(plan: Plan, change: dict[str, Any]
     [{"rank": 64}, {"max_length": 99}, {"method": "qlora"}, {"packing": True},
      {"precision": "fp32"}, {"gradient_checkpointing": True}, {"target_modules": ("q_proj",)}],
 )  # fmt: skip
-def test_what_changes_a_step_is_not_known(plan: Plan, change: dict[str, Any]) -> None:
-    kept(plan)
-    assert probe_cache.read_cached_probe(changed(plan, **change)) is None
+def test_settings_that_affect_a_step_miss_the_cache(plan: Plan, change: dict[str, Any]) -> None:
+    store_probe(plan)
+    assert probe_cache.read_cached_probe(change_recipe(plan, **change)) is None
 
 
-def test_rows_count_by_what_is_in_them(plan: Plan, tmp_path: Path) -> None:
-    probe = kept(plan)
+def test_cache_key_uses_file_contents_not_paths(plan: Plan, tmp_path: Path) -> None:
+    probe = store_probe(plan)
     rows = tmp_path / "rows.jsonl"
     copy = rows.rename(tmp_path / "moved.jsonl")
     files = msgspec.structs.replace(plan.data.files, train=str(copy))
     moved = msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, files=files))
     assert probe_cache.read_cached_probe(moved) == probe
-    assert probe_cache.read_cached_probe(plan) is None, "its file is gone"
+    assert probe_cache.read_cached_probe(plan) is None, "its file was moved"
     rows.write_text("{}\n{}\n")
     assert probe_cache.read_cached_probe(plan) is None
 
 
-def test_another_model_of_that_name_and_another_machine_are_not_known(
+def test_another_fingerprint_or_machine_misses_the_cache(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probe = kept(plan)
+    probe = store_probe(plan)
     assert probe_cache.read_cached_probe(plan, SOURCE) == probe
     assert (
         probe_cache.read_cached_probe(plan, msgspec.structs.replace(SOURCE, fingerprint="two"))
@@ -106,8 +111,8 @@ def test_another_model_of_that_name_and_another_machine_are_not_known(
     assert probe_cache.read_cached_probe(plan, SOURCE) is None
 
 
-def test_what_cannot_be_read_or_kept_is_no_error(plan: Plan, cache: Path) -> None:
-    kept(plan)
+def test_unreadable_or_unwritable_cache_is_ignored(plan: Plan, cache: Path) -> None:
+    store_probe(plan)
     for file in (cache / "probes").iterdir():
         file.write_text('{"batch_size": "x"}')
     assert probe_cache.read_cached_probe(plan) is None
@@ -115,11 +120,11 @@ def test_what_cannot_be_read_or_kept_is_no_error(plan: Plan, cache: Path) -> Non
         file.unlink()
     (cache / "probes").rmdir()
     (cache / "probes").write_text("a file")
-    kept(plan)
+    store_probe(plan)
     assert probe_cache.read_cached_probe(plan) is None
 
 
-def test_the_time_is_that_of_all_tokens_and_evaluations() -> None:
+def test_training_time_includes_all_tokens_and_evaluations() -> None:
     result = probe_cache.training_time(measured(), 3, 6)
     assert result.value == 3 * 50_000 / 1000 + 6 * 4000 / 2000
     none = probe_cache.training_time(measured(evaluation_tokens_per_s=None), 1, 0)
@@ -127,21 +132,21 @@ def test_the_time_is_that_of_all_tokens_and_evaluations() -> None:
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=6), st.floats(0.1, 9), st.integers(0, 50))
-def test_the_time_lies_within_its_range(rates: list[float], epochs: float, looks: int) -> None:
+def test_training_time_lies_within_its_range(rates: list[float], epochs: float, looks: int) -> None:
     result = probe_cache.training_time(measured(rates=rates), epochs, looks)
     assert result.low is not None and result.high is not None
     assert result.low < result.value < result.high
 
 
-def test_every_number_is_a_figure_that_says_where_and_when(plan: Plan) -> None:
-    probe = kept(plan)
+def test_every_probe_figure_has_a_source_and_a_date(plan: Plan) -> None:
+    probe = store_probe(plan)
     figures = [probe.memory, probe.tokens_per_s, probe.useful_tokens_per_s, probe.step_s,
                probe.seconds, probe.device_memory, *probe.memory_parts.values()]  # fmt: skip
     assert all(figure.source and figure.as_of for figure in figures)
-    assert probe.memory.value == 4000, "the most of loading, steps and evaluation"
+    assert probe.memory.value == 4000, "the maximum over loading, steps and evaluation"
 
 
-def test_nothing_heavy_is_imported_to_remember() -> None:
+def test_probe_cache_imports_no_heavy_packages() -> None:
     code = (
         "import sys, ftwizard.estimate.probe_cache; "
         "print({'torch', 'transformers', 'numpy', 'datasets', 'huggingface_hub'} & set(sys.modules))"

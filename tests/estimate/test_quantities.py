@@ -1,4 +1,4 @@
-"""Every figure that is worked out has a source and a date where it is made, not on its way out."""
+"""Sources and dates of every computed figure, set where the figure is created."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ RECIPES = (
 
 
 def machine(card: str | None) -> MachineInfo:
-    """Return a machine with such a GPU, or with none."""
+    """Return a machine with this GPU, or without one."""
     item = gpu_specs.find_gpu(card) if card else None
     gpu = (Gpu(name=item.name, memory=round(item.memory * 2**30)),) if item else ()
     return make_machine(*gpu, memory=64 * 10**9, cores=8, disk_free=10**12, extras=("local",))
 
 
 def figures(result: Any, where: str = "") -> Iterator[tuple[str, Figure]]:
-    """Yield every figure among objects, with where it is."""
+    """Yield every figure in nested objects, with its path."""
     if isinstance(result, Figure):
         yield where, result
     elif isinstance(result, msgspec.Struct):
@@ -74,12 +74,12 @@ def figures(result: Any, where: str = "") -> Iterator[tuple[str, Figure]]:
 
 
 def undated(result: Any) -> list[str]:
-    """Return where figures lack a source, or a date that is a month or a day that was."""
+    """Return the paths of figures without a source or without a past date."""
     return [where for where, item in figures(result) if not item.source or not is_date(item.as_of)]
 
 
 def is_date(text: str | None) -> bool:
-    """Say whether a text is a month or a day that is not to come."""
+    """Return whether a text is a month or a day that is not in the future."""
     if not text or len(text) not in (7, 10):
         return False
     day = datetime.date.fromisoformat(text if len(text) == 10 else f"{text}-01")
@@ -88,7 +88,7 @@ def is_date(text: str | None) -> bool:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda item: item.method)
 @pytest.mark.parametrize("model", MODELS, ids=lambda item: item.name)
-def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
+def test_every_plan_figure_has_a_source_and_a_date(
     model: model_configs.ModelConfig, recipe: Recipe
 ) -> None:
     plan = Plan(data=Data(files=Files(train="rows")), model=Model(name=model.name), recipe=recipe)
@@ -100,18 +100,18 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
     hour = packaged().gpu("a100-40gb", "on demand")[0]
     for card in CARDS:
         facts = machine(card)
-        arrived = plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, hour=hour)
-        assert arrived is not None and len(list(figures(arrived))) >= 12
+        estimate = plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, hour=hour)
+        assert estimate is not None and len(list(figures(estimate))) >= 12
         result = [
-            arrived,
+            estimate,
             plan_estimate.estimate_plan(plan, LENGTHS, shape, facts, speeds=speeds),
-            plan_estimate.run_hours(arrived),
+            plan_estimate.run_hours(estimate),
             plan_estimate.check_plan_fit(plan, LENGTHS, shape, facts),
             article.compare_with_article(plan, LENGTHS, shape, facts),
             plan_estimate.estimate_gpus(plan, LENGTHS, shape, {item for item, _ in packaged().cards()}).hours,
             plan_estimate.rental_price(facts.gpus[0] if facts.gpus else None, packaged()),
             disk.estimate_parts(
-                trained=arrived.memory.trained if arrived.memory else 1, parameters=shape.parameters,
+                trained=estimate.memory.trained if estimate.memory else 1, parameters=shape.parameters,
                 adapter=recipe.method != "full", merges=True, download=10**9,
             ),
             disk.estimate_later_exports(shape.parameters),
@@ -119,7 +119,7 @@ def test_all_that_a_plan_comes_to_has_a_source_and_a_date(
         assert undated(result) == []
 
 
-def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
+def test_probed_time_has_the_date_of_the_probe() -> None:
     train = lengths_of([300] * 100)
     assert train is not None
     here = plan_estimate.TrainingMachine(gpu=True, probed=1000.0, probed_on="2026-11-02")
@@ -128,12 +128,12 @@ def test_what_was_probed_is_of_the_day_of_the_probe() -> None:
     on = plan_estimate.estimate_on(here, plan, {"train": train}, shape)
     assert on is not None
     assert on.time is not None and on.time.as_of == "2026-11-02"
-    assert on.whole is not None and on.whole.as_of == "2026-11"  # with what was assumed
+    assert on.whole is not None and on.whole.as_of == "2026-11"  # the date of the assumptions
 
 
 @pytest.mark.parametrize("edition", ["current", "2026-04"])
 @pytest.mark.parametrize("share", [False, True])
-def test_all_costs_have_a_source_and_a_date(
+def test_every_cost_figure_has_a_source_and_a_date(
     edition: str, share: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
@@ -151,7 +151,7 @@ def test_all_costs_have_a_source_and_a_date(
     assert undated(costs) == []
 
 
-def test_what_the_rows_say_has_a_source_and_a_date(
+def test_every_evidence_figure_has_a_source_and_a_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path))
@@ -167,9 +167,9 @@ def test_what_the_rows_say_has_a_source_and_a_date(
     assert undated(document) == []
 
 
-def test_what_is_said_of_the_providers_has_a_source_and_a_date() -> None:
+def test_every_provider_claim_has_a_source_and_a_date() -> None:
     text = PROVIDERS.read_text("utf-8")
-    assert "$" not in text, "money stands in no words: it has its number, and so a figure"
+    assert "$" not in text, "amounts belong in fields, not in text"
     expected = catalog()
     claims = [
         claim
@@ -188,7 +188,7 @@ def test_what_is_said_of_the_providers_has_a_source_and_a_date() -> None:
 
 
 @pytest.mark.parametrize("one_disk", [True, False])
-def test_room_has_a_source_and_a_date(
+def test_every_disk_figure_has_a_source_and_a_date(
     one_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_facts, "is_same_disk", lambda *_: one_disk)
@@ -200,13 +200,13 @@ def test_room_has_a_source_and_a_date(
     assert len(list(figures(space))) >= 7 and undated(space) == []
 
 
-def test_no_figure_is_made_without_saying_its_date() -> None:
+def test_every_figure_call_sets_a_source_and_a_date() -> None:
     folder = Path(ftwizard.__file__).parent
-    lacking = []
+    incomplete = []
     for file in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Figure":
                 named = {keyword.arg for keyword in node.keywords}
                 if not {"source", "as_of"} <= named:
-                    lacking.append(f"{file.relative_to(folder)}:{node.lineno}")
-    assert lacking == []
+                    incomplete.append(f"{file.relative_to(folder)}:{node.lineno}")
+    assert incomplete == []

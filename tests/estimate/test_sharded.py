@@ -1,4 +1,4 @@
-"""Several cards that share one model: what is divided, what is not, and how many it takes."""
+"""Memory per GPU of a model sharded over several GPUs, and the fewest GPUs that hold it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETUPS = st.builds(
 
 
 @given(shape=st.sampled_from([SMALL, LARGE, MIXED]), setup=SETUPS, cards=st.integers(2, 7))
-def test_each_card_more_holds_less_but_never_all_of_a_part(
+def test_each_added_gpu_lowers_the_peak_per_gpu(
     shape: ModelShape, setup: TrainingSetup, cards: int
 ) -> None:
     some, more = (memory.estimate_sharded(shape, setup, n) for n in (cards, cards + 1))
@@ -44,7 +44,7 @@ def test_each_card_more_holds_less_but_never_all_of_a_part(
 
 
 @given(setup=SETUPS, room=st.integers(1, 200))
-def test_the_fewest_are_the_fewest(setup: TrainingSetup, room: int) -> None:
+def test_find_fewest_gpus_returns_the_minimum(setup: TrainingSetup, room: int) -> None:
     fewest_gpus = memory.find_fewest_gpus(LARGE, setup, room * GIB)
     if fewest_gpus is None:
         assert (memory.estimate_sharded(LARGE, setup, memory.MAX_CARDS).peak.high or 0) > room * GIB
@@ -55,7 +55,7 @@ def test_the_fewest_are_the_fewest(setup: TrainingSetup, room: int) -> None:
         assert (less.peak.high or 0) > room * GIB
 
 
-def test_70_billion_on_24_gib_takes_several_and_says_that_they_are_not_used_here() -> None:
+def test_70b_on_24_gib_names_the_sharded_gpu_count() -> None:
     fit = check_fit(LARGE, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
     assert fit.verdict == "does not fit" and fit.sharded is not None
     assert 2 < fit.sharded.cards <= 4
@@ -63,14 +63,14 @@ def test_70_billion_on_24_gib_takes_several_and_says_that_they_are_not_used_here
     assert "ftwizard trains on one GPU" in fit.sentence and "accelerate" in fit.sentence
 
 
-def test_what_only_fits_sharded_with_less_says_with_what() -> None:
+def test_sharded_fit_names_its_reduced_settings() -> None:
     setup = msgspec.structs.replace(QLORA, method="lora", batch_size=8, length=2048)
     fit = check_fit(LARGE, setup, AvailableGpu(name="RTX 4090", memory=24 * GIB))
     assert fit.sharded is not None
     assert "(QLoRA, 1 row of 2,048 tokens per pass)" in fit.sentence
 
 
-def test_what_fits_is_not_sharded() -> None:
+def test_sharding_is_omitted_when_unneeded_or_insufficient() -> None:
     fit = check_fit(SMALL, QLORA, AvailableGpu(name="RTX 4090", memory=24 * GIB))
     assert fit.sharded is None and "Sharded" not in fit.sentence
     tiny = check_fit(LARGE, QLORA, AvailableGpu(name="a card", memory=4 * GIB))
