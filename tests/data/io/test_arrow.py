@@ -1,4 +1,4 @@
-"""Whatever a column holds becomes JSON, or a sentence that names the column."""
+"""Arrow columns written as JSON lines, or an error that names the column."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rows(table: Any) -> list[Any]:
     return result
 
 
-def test_unusual_columns_become_json() -> None:
+def test_unusual_column_types_become_json() -> None:
     when = datetime.datetime(2024, 5, 6, 7, 8, 9, tzinfo=datetime.UTC)
     table = pa.table({
         "text": ["a\nb\u2028\x1b[2J"],
@@ -54,7 +54,7 @@ def test_unusual_columns_become_json() -> None:
     assert row["big"] == 2**64 - 1 and row["vector"] == [1.0, 2.0]
 
 
-def test_fields_that_only_other_rows_have_are_left_out() -> None:
+def test_null_nested_fields_are_omitted() -> None:
     calls = [{"function": {"name": "f", "arguments": {"x": 1}}}]
     table = pa.Table.from_pylist([
         {"messages": [{"role": "user", "content": "hi"},
@@ -70,7 +70,7 @@ def test_fields_that_only_other_rows_have_are_left_out() -> None:
     assert second["messages"][0]["tool_calls"][0]["function"]["arguments"] == {"y": 2}
 
 
-def test_json_columns_are_what_they_say() -> None:
+def test_json_columns_are_decoded() -> None:
     text = ['{"a": null,\n "b": [1]}', "not json", None]
     column = pa.ExtensionArray.from_storage(pa.json_(), pa.array(text))
     assert [r["tools"] for r in rows(pa.table({"tools": column}))] == [
@@ -88,9 +88,9 @@ def test_json_columns_are_what_they_say() -> None:
             [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff")],
         ),
     ],
-    ids=["a year that no calendar has", "text that is not UTF-8"],
+    ids=["year out of range", "text that is not UTF-8"],
 )
-def test_what_json_cannot_hold_is_named(column: Any) -> None:
+def test_error_names_row_and_column_of_an_unsupported_value(column: Any) -> None:
     good = pa.table({"a": ["x"], "b\x1b": ["y"]})
     table = pa.table({"a": ["x", "x"], "b\x1b": column})
     with pytest.raises(FtwizardError, match=r"Row 3, column b␛: its value cannot") as error:
@@ -98,7 +98,7 @@ def test_what_json_cannot_hold_is_named(column: Any) -> None:
     assert "without that column" in error.value.hint
 
 
-def test_pictures_and_sound_are_found_at_any_depth() -> None:
+def test_find_media_columns_searches_nested_features() -> None:
     import datasets
 
     features = datasets.Features({
@@ -122,7 +122,7 @@ _VALUES = st.recursive(
 
 
 @hypothesis.given(st.lists(st.dictionaries(st.text(), _VALUES, max_size=4), max_size=4))
-def test_no_table_is_a_crash(listed: list[dict[str, Any]]) -> None:
+def test_arbitrary_tables_never_crash(listed: list[dict[str, Any]]) -> None:
     try:
         table = pa.Table.from_pylist(listed)
     except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""Tables of text: what separates their columns is told, and a damaged row costs itself."""
+"""CSV and TSV rows: detected delimiters, column names, and damaged rows."""
 
 from __future__ import annotations
 
@@ -41,13 +41,15 @@ def path(tmp_path: Path) -> Path:
         ("oops\n", "jsonl", ()),
     ],
 )
-def test_the_columns_are_told(path: Path, data: str, kind: str, columns: tuple[str, ...]) -> None:
+def test_delimiter_and_column_names_are_detected(
+    path: Path, data: str, kind: str, columns: tuple[str, ...]
+) -> None:
     path.write_text(data)
     result = inspect.inspect(path)
     assert (result.kind, result.columns, result.unit) == (kind, columns, "line")
 
 
-def test_a_table_without_names_is_said(path: Path) -> None:
+def test_table_without_column_names_is_rejected(path: Path) -> None:
     for header in ("What is 1 + 1?,It is 2.", "1,2", "a,,c"):
         path.write_text("\n".join([header, *[",".join("xyz"[: header.count(",") + 1])] * 4]))
         with pytest.raises(
@@ -60,7 +62,7 @@ def test_a_table_without_names_is_said(path: Path) -> None:
 @pytest.mark.parametrize(
     "header", ["prompt, completion", " prompt ,completion\t", '" prompt","completion "']
 )
-def test_a_column_is_named_without_the_blanks_around_its_name(header: str, path: Path) -> None:
+def test_column_names_are_stripped(header: str, path: Path) -> None:
     assert decode_file(path, f"{header}\na, b\n") == [(2, {"prompt": "a", "completion": " b"})]
     assert decode_file(path, '" text "\na\n') == [(2, {"text": "a"})]
     path.write_text("prompt, prompt,completion\na,b,c\n")
@@ -68,14 +70,14 @@ def test_a_column_is_named_without_the_blanks_around_its_name(header: str, path:
         inspect.inspect(path)
 
 
-def test_two_columns_of_one_name_are_said(path: Path) -> None:
+def test_duplicate_column_names_are_rejected(path: Path) -> None:
     path.write_text("prompt,prompt\x1b,completion,prompt\na,b,c,d\n")
     with pytest.raises(FileProblem, match="two columns named “prompt”") as problem:
         inspect.inspect(path)
     assert problem.value.code == "duplicate_column"
 
 
-def test_a_damaged_row_costs_itself(path: Path) -> None:
+def test_damaged_row_does_not_affect_other_rows(path: Path) -> None:
     good = {"prompt": "a", "completion": "b"}
     data = (
         b"prompt,completion\r\n"
@@ -101,14 +103,14 @@ def test_a_damaged_row_costs_itself(path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_quote_that_is_never_closed_costs_its_line(path: Path) -> None:
+def test_unclosed_quote_affects_only_its_line(path: Path) -> None:
     data = "prompt,completion\na,b\n" + '"a,b\n' + "a,b\n" * 30_000
     result = decode_file(path, data)
     assert result[1] == (3, "quoting") and len(result) == 30_002
     assert all(isinstance(value, dict) for line, value in result if line != 3)
 
 
-def test_quotes_are_text_where_they_are_not_by_the_book(path: Path) -> None:
+def test_nonstandard_quotes_in_tsv_are_text(path: Path) -> None:
     data = 'question\tanswer\n"Yes" she said\t"no\n5" long\t"a" "b"\n'
     assert decode_file(path, data) == [
         (2, {"question": '"Yes" she said', "answer": '"no'}),
@@ -116,12 +118,12 @@ def test_quotes_are_text_where_they_are_not_by_the_book(path: Path) -> None:
     ]
 
 
-def test_a_carriage_return_within_a_line_is_text(path: Path) -> None:
+def test_carriage_return_inside_a_line_is_text(path: Path) -> None:
     data = 'prompt,completion\r\na\rb,"c\r\nd\re"\r\n'
     assert decode_file(path, data) == [(2, {"prompt": "a\rb", "completion": "c\r\nd\re"})]
 
 
-def test_json_stands_in_the_columns_that_hold_it(path: Path) -> None:
+def test_json_and_label_columns_are_decoded(path: Path) -> None:
     messages = [{"role": "user", "content": 'say "hi", \n'}]
     quoted = '"' + json.dumps(messages).replace('"', '""') + '"'
     data = (

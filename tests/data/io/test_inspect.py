@@ -1,4 +1,4 @@
-"""Files are told by their bytes: rows are read, everything else is named, nothing hangs."""
+"""Container detection from content: rows are read, other files rejected, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def packed(data: bytes) -> bytes:
     ],
     ids=["utf-8", "bom", "utf-16le", "utf-16be", "utf-32", "gzip", "gzip of utf-16", "members"],
 )
-def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> None:
+def test_content_overrides_the_file_extension(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(data)
     table = reader.read_table(path)
@@ -56,7 +56,7 @@ def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "says"),
+    ("data", "code", "message"),
     [
         (b"PAR1" + bytes(40), "binary", "truncated Parquet"),
         (b"ARROW1\0\0" + bytes(40), "binary", "truncated or damaged Arrow"),
@@ -82,17 +82,19 @@ def test_rows_are_read_whatever_the_name_says(tmp_path: Path, data: bytes) -> No
         (b"", "file_empty", "is empty"),
     ],
 )
-def test_what_holds_no_rows_is_named(tmp_path: Path, data: bytes, code: str, says: str) -> None:
+def test_each_file_without_rows_has_its_code(
+    tmp_path: Path, data: bytes, code: str, message: str
+) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(data)
     with pytest.raises(FileProblem) as result:
         reader.read_table(path)
     assert result.value.code == code
-    assert says in result.value.message
+    assert message in result.value.message
     assert result.value.lines == ((1,) if code == "lfs_pointer" else ())
 
 
-def test_a_byte_that_is_not_utf_8_costs_its_row_only(tmp_path: Path) -> None:
+def test_invalid_utf8_affects_only_its_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     overlong, latin = b'{"prompt": "\xc0\xaf", "completion": "x"}\n', '{"é": 1}\n'.encode("latin-1")
     path.write_bytes(PLAIN + overlong + PLAIN + latin)
@@ -105,39 +107,39 @@ def test_a_byte_that_is_not_utf_8_costs_its_row_only(tmp_path: Path) -> None:
     assert "0xC0" in table.problems[0].message and "iconv" in table.problems[0].fix
 
 
-def test_nothing_is_waited_for_or_followed_in_a_circle(tmp_path: Path) -> None:
-    pipe, loop, door = tmp_path / "pipe", tmp_path / "loop", tmp_path / "door"
+def test_special_files_and_link_loops_are_rejected(tmp_path: Path) -> None:
+    pipe, loop, socket_path = tmp_path / "pipe", tmp_path / "loop", tmp_path / "socket_path"
     os.mkfifo(pipe)
     loop.symlink_to(loop)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(door))
-    for path, says in (
+    listener.bind(str(socket_path))
+    for path, message in (
         (pipe, "a pipe"),
         (loop, "symbolic link loop"),
-        (door, "a socket"),
+        (socket_path, "a socket"),
         (Path("/dev/zero"), "a device"),
         (tmp_path, "is a folder"),
         (tmp_path / "none", "There is no data file"),
         (tmp_path / ("x" * 300), "could not be read"),
         (Path("a\0b"), "not a valid file name"),
     ):
-        with pytest.raises(FileProblem, match=says):
+        with pytest.raises(FileProblem, match=message):
             inspect.inspect(path)
     listener.close()
 
 
-def test_a_file_of_others_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
-    monkeypatch.setattr(os, "open", refuse)  # root may read everything
+    monkeypatch.setattr(os, "open", refuse)  # root can read every file
     with pytest.raises(FileProblem, match="Permission denied"):
         inspect.inspect(path)
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
+def test_file_changed_while_being_read_raises_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
     result = inspect.inspect(path)
@@ -151,7 +153,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_believed(tmp_path: Path) ->
         next(records.read_records(path, result))
 
 
-def test_a_file_that_grows_for_ever_has_an_end(tmp_path: Path) -> None:
+def test_growing_file_is_read_up_to_its_original_size(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
     with DataSource(path) as source, path.open("ab") as file:
@@ -163,7 +165,7 @@ def test_a_file_that_grows_for_ever_has_an_end(tmp_path: Path) -> None:
         assert read == PLAIN
 
 
-def test_a_container_goes_to_another_process(tmp_path: Path) -> None:
+def test_container_survives_pickling(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for data in (PLAIN, b"a,b\n1,2\n3,4\n", b"[{}]"):
         path.write_bytes(data)
@@ -171,7 +173,7 @@ def test_a_container_goes_to_another_process(tmp_path: Path) -> None:
         assert pickle.loads(pickle.dumps(result)) == result
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(tmp_path: Path) -> None:
+def test_file_replaced_while_being_read_raises_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
     rows = records.read_records(path, inspect.inspect(path))
@@ -181,7 +183,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(tmp_path: Path
         list(rows)
 
 
-def test_a_file_stays_open_no_longer_than_it_is_read(tmp_path: Path) -> None:
+def test_files_are_closed_after_reading_and_errors(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(PLAIN)
     opened = Path("/proc/self/fd")
@@ -200,7 +202,9 @@ def test_a_file_stays_open_no_longer_than_it_is_read(tmp_path: Path) -> None:
 @example(b"\xff\xfe\x00\x00")
 @example(b"PAR1\0PAR1")
 @example(b"\xff\xff\xff\xff\x08\0\0\0")
-def test_any_bytes_are_rows_or_a_problem(tmp_path_factory: TempPathFactory, data: bytes) -> None:
+def test_arbitrary_bytes_give_rows_or_a_problem(
+    tmp_path_factory: TempPathFactory, data: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(data)
     try:

@@ -1,4 +1,4 @@
-"""Whatever holds the rows, they come out as they went in, each with its place, and in order."""
+"""Records from every container: unchanged rows with their lines, in order."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ftwizard.data.example import RowProblem
-from ftwizard.data.io import chunks as ranges
-from ftwizard.data.io import csv_rows, inspect, json_scanner, lines, records, source
+from ftwizard.data.io import chunks, csv_rows, inspect, json_scanner, lines, records, source
 from ftwizard.data.io.inspect import FileProblem
 from ftwizard.data.io.json_rows import LISTS
 from tests.helpers.rows import decode_file
@@ -65,9 +64,9 @@ def path(tmp_path_factory: TempPathFactory) -> Path:
 
 @pytest.fixture(params=[None, 5], ids=["blocks", "blocks of 5 bytes"])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows end anywhere in a block."""
+    """Read in tiny blocks too, so that rows end anywhere in a block."""
     if request.param:
-        for module in (source, ranges):
+        for module in (source, chunks):
             monkeypatch.setattr(module, "BLOCK", request.param)
 
 
@@ -87,7 +86,7 @@ def array_row(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
 
 def array_pretty(rows: Rows, ascii: bool) -> tuple[str, list[int]]:
     text = json.dumps(rows, ensure_ascii=ascii, indent=2)
-    # Raw line feeds stand between tokens only: a row begins at the brace with its margin.
+    # Line feeds occur only between tokens, so a row starts at its indented brace.
     return text, [n for n, line in enumerate(text.split("\n"), 1) if line == "  {"]
 
 
@@ -119,7 +118,7 @@ LAYOUTS = (json_lines, array_lines, array_row, array_pretty, wrapped, wrapped_ro
     encoded=st.sampled_from(list(ENCODED)),
     packed=st.sampled_from(list(PACKED)),
 )
-def test_rows_of_json_come_out_as_they_went_in(
+def test_json_rows_are_read_unchanged(
     path: Path, layout: Any, rows: Rows, ascii: bool, newline: str, encoded: str, packed: str
 ) -> None:
     text, places = layout(rows, ascii)
@@ -132,8 +131,8 @@ FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 
 @pytest.mark.usefixtures("block")
 @pytest.mark.parametrize("before", [1000, 65_000, 65_600, 70_000, 300_000])
-def test_what_holds_rows_is_read_as_it_was_told(path: Path, before: int) -> None:
-    """Where the list begins beyond the head, the object is a row."""
+def test_list_in_an_object_is_read_as_rows_only_near_the_start(path: Path, before: int) -> None:
+    """If the list starts after the file's head, the whole object is one row."""
     path.write_text(
         "\n" + json.dumps({"meta": "x" * before, "data": [{"a": 1}, {"a": 2}]}, indent=1)
     )
@@ -153,11 +152,11 @@ def test_what_holds_rows_is_read_as_it_was_told(path: Path, before: int) -> None
     encoded=st.sampled_from(list(ENCODED)),
     packed=st.sampled_from(list(PACKED)),
 )
-def test_rows_of_a_table_come_out_as_they_went_in(
+def test_csv_rows_are_read_unchanged(
     path: Path, rows: list[Any], delimiter: str, newline: str, encoded: str, packed: str
 ) -> None:
     names = ("question", "note, or\nnot", "messages")
-    if newline == "\r":  # then it is no line's end within a field either
+    if newline == "\r":  # a carriage return in a field would also end the line
         names = ("question", "note, or not", "messages")
         rows = [(re.sub("[\r\n]", " ", a), re.sub("[\r\n]", " ", b), c) for a, b, c in rows]
     out = io.StringIO()
@@ -180,7 +179,7 @@ COLUMNS = st.fixed_dictionaries({
 
 
 @given(st.lists(COLUMNS, min_size=1), st.integers(1, 4))
-def test_rows_of_columns_come_out_as_they_went_in(path: Path, rows: Rows, size: int) -> None:
+def test_parquet_and_arrow_rows_are_read_unchanged(path: Path, rows: Rows, size: int) -> None:
     table = pa.Table.from_pylist(rows)
     wanted = list(enumerate(rows, 1))
     parquet = io.BytesIO()
@@ -194,7 +193,7 @@ def test_rows_of_columns_come_out_as_they_went_in(path: Path, rows: Rows, size: 
 
 
 @given(st.lists(JSON.filter(lambda value: isinstance(value, list)), min_size=2, max_size=5))
-def test_lines_that_hold_lists_are_lines(path: Path, rows: list[Any]) -> None:
+def test_json_lines_can_hold_lists(path: Path, rows: list[Any]) -> None:
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     assert decode_file(path, data) == list(enumerate(rows, 1))
 
@@ -202,11 +201,11 @@ def test_lines_that_hold_lists_are_lines(path: Path, rows: list[Any]) -> None:
 @pytest.mark.parametrize("packed", [name for name in PACKED if name != "plain"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, share=st.floats(0, 1, exclude_max=True), layout=st.sampled_from(LAYOUTS))
-def test_what_breaks_off_gives_what_came_before(
+def test_truncated_compressed_file_yields_earlier_rows(
     path: Path, packed: str, rows: Rows, share: float, layout: Any
 ) -> None:
     data = PACKED[packed](layout(rows, True)[0].encode())
-    data = data[: 10 + int((len(data) - 10) * share)]  # it says what it is
+    data = data[: 10 + int((len(data) - 10) * share)]  # keep the signature of the format
     try:
         result = decode_file(path, data)
     except FileProblem as problem:
@@ -215,19 +214,19 @@ def test_what_breaks_off_gives_what_came_before(
     values = [value for _, value in result]
     if values and values[-1] in ("compressed", "binary"):
         values.pop()
-        # A whole first object may be all there is of several lines.
+        # A complete first object may be all that remains of several lines.
         assert values in (rows[: len(values)], ["invalid_json"], ["extra_data"])
-    else:  # cut where a member ended
+    else:  # truncated at the end of a member
         assert packed in ("gzip members", "zstd frames")
 
 
-def test_every_line_before_the_damage_is_read(path: Path) -> None:
+def test_lines_before_gzip_damage_are_read(path: Path) -> None:
     rows = [{"prompt": f"{n} {n * n}", "completion": "x" * n} for n in range(300)]
     plain = "".join(json.dumps(row) + "\n" for row in rows).encode()
     data = gzip.compress(plain, mtime=0)
     assert decode_file(path, data[:-1]) == [*enumerate(rows, 1), (301, "compressed")]
     damaged = bytearray(data)
-    damaged[-6] ^= 1  # the check sum
+    damaged[-6] ^= 1  # the checksum
     assert decode_file(path, bytes(damaged))[-1] == (301, "compressed")
     assert decode_file(path, data + b"\0" * 512) == list(enumerate(rows, 1))
     assert decode_file(path, data + b"more") == [*enumerate(rows, 1), (301, "compressed")]
@@ -258,7 +257,7 @@ BAD = {
 @pytest.mark.parametrize("between", [", ", ",\n", ",\n  "], ids=["row", "lines", "margin"])
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("position", range(len(GOOD) + 1))
-def test_a_damaged_row_of_an_array_costs_itself(
+def test_damaged_row_of_an_array_does_not_affect_others(
     path: Path, bad: str, position: int, between: str
 ) -> None:
     texts = [json.dumps(row) for row in GOOD]
@@ -272,9 +271,7 @@ def test_a_damaged_row_of_an_array_costs_itself(
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_bracket_that_is_missing_does_not_swallow_the_rows_after_it(
-    path: Path, closed: bool
-) -> None:
+def test_missing_bracket_does_not_swallow_later_rows(path: Path, closed: bool) -> None:
     rows: Rows = [{"messages": [{"n": n, "text": "x" * 1000}]} for n in range(3000)]
     texts = json.dumps(rows, indent=1).split("\n")
     broken = 1 + 8 * 100
@@ -287,7 +284,7 @@ def test_a_bracket_that_is_missing_does_not_swallow_the_rows_after_it(
     assert problems[0] == broken + 1
 
 
-def test_rows_without_indentation_hold_objects_like_themselves(path: Path) -> None:
+def test_nested_objects_are_not_mistaken_for_rows(path: Path) -> None:
     rows: Rows = [{"id": n, "parts": [{"id": 1, "a": []}, {"id": 2, "a": [{}]}]} for n in range(3)]
     for indent in (0, 1, 2, "\t"):
         result = decode_file(path, json.dumps(rows, indent=indent).encode())
@@ -296,7 +293,7 @@ def test_rows_without_indentation_hold_objects_like_themselves(path: Path) -> No
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[bytes, Rows]:
-    """Return a file of which one row, not the first, is damaged, and its other rows."""
+    """Draw a file with one damaged row, not the first, and return its other rows too."""
     text = st.sampled_from(["hi", 'a "q" b', "{x}", "[1]", "é", "\\", 'no, {"a": 1}', "\n"])
     rows: Rows = [
         {"messages": [{"role": "user", "content": draw(text), "n": n}, {"n": []}], "id": n}
@@ -313,9 +310,9 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Rows]:
     start, count = draw(st.integers(0, len(row) - 1)), draw(st.integers(0, 8))
     change = draw(st.binary(max_size=2) | st.sampled_from([b'"', b"{", b"}", b"[", b"]", b"'"]))
     row[start : start + count] = change
-    if between == ", ":  # on one line, a bracket that is missing holds what follows
+    if between == ", ":  # on one line, a missing bracket swallows later rows
         assume(all(row.count(item) == texts[index].encode().count(item) for item in b"[]{}"))
-        assume(b"\n" not in change)  # it would make lines of them
+        assume(b"\n" not in change)  # a line feed would start a new line
     lines_ = [text.encode() for text in texts]
     lines_[index] = bytes(row)
     before, _, after = around.partition("]")
@@ -326,7 +323,7 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, Rows]:
 
 @settings(max_examples=100)
 @given(damaged())
-def test_a_change_in_one_row_costs_no_other(path: Path, case: tuple[bytes, Rows]) -> None:
+def test_damage_in_one_row_keeps_all_other_rows(path: Path, case: tuple[bytes, Rows]) -> None:
     data, others = case
     values = iter([value for _, value in decode_file(path, data)])
     assert all(any(value == other for value in values) for other in others)
@@ -361,11 +358,11 @@ def test_a_change_in_one_row_costs_no_other(path: Path, case: tuple[bytes, Rows]
     ],
 )
 @pytest.mark.usefixtures("block")
-def test_what_stands_around_rows(path: Path, data: str, wanted: list[Any]) -> None:
+def test_unexpected_data_around_rows_is_reported(path: Path, data: str, wanted: list[Any]) -> None:
     assert decode_file(path, data.encode()) == wanted
 
 
-def test_broken_characters_of_other_encodings_cost_their_row(path: Path) -> None:
+def test_invalid_utf16_or_utf32_affects_only_its_row(path: Path) -> None:
     text = '{"a": "x"}\n{"a": "\ud83d"}\n{"a": "y"}\n'
     data = b"\xff\xfe" + text.encode("utf-16-le", "surrogatepass")
     assert decode_file(path, data) == [(1, {"a": "x"}), (2, "encoding"), (3, {"a": "y"})]
@@ -374,7 +371,7 @@ def test_broken_characters_of_other_encodings_cost_their_row(path: Path) -> None
     assert decode_file(path, wide) == [(1, {"a": "x"}), (2, "encoding")]
 
 
-def test_a_file_of_columns_loses_what_is_damaged_only(path: Path) -> None:
+def test_damaged_parquet_file_loses_only_one_row_group(path: Path) -> None:
     rows = [{"a": f"{n}" * 50} for n in range(30)]
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), out, row_group_size=10, compression="none",
@@ -389,7 +386,7 @@ def test_a_file_of_columns_loses_what_is_damaged_only(path: Path) -> None:
     assert [item for item in result if isinstance(item[1], str)] == [(11, "binary")]
 
 
-def test_a_value_that_json_cannot_hold_costs_its_row(path: Path) -> None:
+def test_invalid_utf8_in_an_arrow_file_affects_only_its_row(path: Path) -> None:
     bad = pa.Array.from_buffers(
         pa.string(), 3, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0"),
                          pa.py_buffer(b"a\xffb")],
@@ -401,7 +398,7 @@ def test_a_value_that_json_cannot_hold_costs_its_row(path: Path) -> None:
     assert result == [(1, {"a": "a"}), (2, "encoding"), (3, {"a": "b"})]
 
 
-def test_without_pyarrow_it_is_said_what_to_install(
+def test_missing_pyarrow_error_suggests_the_install_command(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pq.write_table(pa.table({"a": [1]}), path)
@@ -414,13 +411,13 @@ def test_without_pyarrow_it_is_said_what_to_install(
 
 @pytest.fixture
 def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest row that is read has 1,000 bytes."""
-    for module in (lines, json_scanner, csv_rows, ranges):
+    """Limit rows to 1,000 bytes."""
+    for module in (lines, json_scanner, csv_rows, chunks):
         monkeypatch.setattr(module, "MAX_LINE", 1000)
 
 
 @pytest.mark.usefixtures("short_lines", "block")
-def test_a_line_too_long_costs_itself(path: Path) -> None:
+def test_overlong_line_does_not_affect_other_rows(path: Path) -> None:
     long = json.dumps({"a": "x" * 2000})
     data = f'{{"a": 1}}\n{long}\n{{"a": 2}}\n{long}'.encode()
     wanted = [(1, {"a": 1}), (2, "too_large"), (3, {"a": 2}), (4, "too_large")]
@@ -432,7 +429,7 @@ def test_a_line_too_long_costs_itself(path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_what_unpacks_to_much_more_is_not_held(path: Path) -> None:
+def test_decompression_bomb_does_not_fill_memory(path: Path) -> None:
     zeros = bytes(1 << 20)
     packer = zstandard.ZstdCompressor().compressobj()
     bomb = packer.compress(b'{"a": 1}\n') + b"".join(packer.compress(zeros) for _ in range(300))
@@ -450,7 +447,7 @@ def test_what_unpacks_to_much_more_is_not_held(path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", [json_lines, array_row, array_pretty, wrapped])
-def test_memory_does_not_grow_with_the_file(path: Path, layout: Any) -> None:
+def test_memory_does_not_grow_with_file_size(path: Path, layout: Any) -> None:
     rows: Rows = [{"prompt": f"{n}", "completion": "x" * 1000} for n in range(5000)]
     path.write_text(layout(rows, True)[0])
     result = inspect.inspect(path)
@@ -470,7 +467,7 @@ LINES = st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), 
 @pytest.mark.usefixtures("block")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES, st.booleans(), st.booleans(), st.integers(1, 40))
-def test_ranges_hold_what_the_file_holds(
+def test_parts_of_a_file_cover_all_its_lines(
     path: Path, rest: list[bytes], bom: bool, ended: bool, parts: int
 ) -> None:
     data = b"\n".join([b'{"a": 1}', *rest]) + b"\n" * ended
@@ -478,7 +475,7 @@ def test_ranges_hold_what_the_file_holds(
     result = inspect.inspect(path)
     if not result.is_plain_lines:
         return
-    cuts = ranges.split_into_parts(path, result, parts)
+    cuts = chunks.split_into_parts(path, result, parts)
     assert len(cuts) <= parts
     blocks = [b"".join(block.data for block in cut.blocks()) for cut in cuts]
     assert b"".join(blocks) == data
@@ -493,11 +490,13 @@ def test_ranges_hold_what_the_file_holds(
 
 
 @pytest.mark.usefixtures("short_lines")
-def test_a_range_does_not_hold_a_line_too_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "BLOCK", 100)
+def test_part_reports_an_overlong_line_without_its_data(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "BLOCK", 100)
     path.write_bytes(b'{"a": 1}\n' + b"x" * 5000 + b"\n" + b"y" * 500 + b"\nz")
     result = inspect.inspect(path)
-    blocks = [block for part in ranges.split_into_parts(path, result, 1) for block in part.blocks()]
+    blocks = [block for part in chunks.split_into_parts(path, result, 1) for block in part.blocks()]
     assert [block.problem and block.problem.code for block in blocks] == [
         None, "too_large", None, None,
     ]  # fmt: skip
@@ -506,14 +505,16 @@ def test_a_range_does_not_hold_a_line_too_long(path: Path, monkeypatch: pytest.M
 
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(1, 9), st.integers())
-def test_a_sample_is_of_the_file(path: Path, sizes: list[int], blocks: int, seed: int) -> None:
+def test_sampled_rows_are_distinct_rows_of_the_file(
+    path: Path, sizes: list[int], blocks: int, seed: int
+) -> None:
     rows = [json.dumps({"n": n, "a": "x" * size}).encode() for n, size in enumerate(sizes)]
     data = b"\n".join(rows)
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "SAMPLE_BLOCK_BYTES", 200)
+        patch.setattr(chunks, "SAMPLE_BLOCK_BYTES", 200)
         result = inspect.inspect(path)
-        sampled = list(ranges.sample_rows(path, result, blocks=blocks, seed=seed))
+        sampled = list(chunks.sample_rows(path, result, blocks=blocks, seed=seed))
     for item in sampled:
         assert isinstance(item.value, bytes) and item.offset is not None
         assert data[item.offset :].split(b"\n", 1)[0] == item.value
@@ -525,15 +526,15 @@ def test_a_sample_is_of_the_file(path: Path, sizes: list[int], blocks: int, seed
         assert [item.value for item in sampled] == rows
 
 
-def test_a_sample_of_what_is_not_read_by_bytes_is_its_head(path: Path) -> None:
+def test_sample_of_a_json_array_is_its_head(path: Path) -> None:
     rows = [{"a": n} for n in range(2000)]
     path.write_text(json.dumps(rows))
-    sampled = list(ranges.sample_rows(path, inspect.inspect(path)))
+    sampled = list(chunks.sample_rows(path, inspect.inspect(path)))
     assert [(item.line, item.value) for item in sampled[:2]] == [(1, b'{"a": 0}'), (2, b'{"a": 1}')]
     assert len(sampled) < len(rows)
 
 
-def test_what_hosts_take_is_said(path: Path) -> None:
+def test_hosting_problem_names_unsupported_encodings_and_containers(path: Path) -> None:
     def code(data: bytes, **wants: Any) -> str | None:
         path.write_bytes(data)
         hosting_problem = inspect.inspect(path).find_hosting_problem(**wants)
@@ -555,13 +556,13 @@ def test_what_hosts_take_is_said(path: Path) -> None:
     assert code(out.getvalue()) == "parquet"
 
 
-def chunks(data: bytes, size: int) -> Iterator[bytes]:
+def iter_blocks(data: bytes, size: int) -> Iterator[bytes]:
     return (data[index : index + size] for index in range(0, len(data), size))
 
 
 @given(st.binary(), st.integers(1, 9))
-def test_lines_are_those_that_split_gives(data: bytes, size: int) -> None:
-    result = list(lines.split_lines(chunks(data, size)))
+def test_split_lines_matches_bytes_split(data: bytes, size: int) -> None:
+    result = list(lines.split_lines(iter_blocks(data, size)))
     wanted = data.split(b"\n")
     if not wanted[-1]:
         wanted.pop()

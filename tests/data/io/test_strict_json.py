@@ -1,4 +1,4 @@
-"""What lenient JSON readers take in silence is a problem with its code."""
+"""Strict JSON decoding: a code for each error that lenient readers accept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "says"),
+    ("text", "code", "message"),
     [
         ('{"a": 1, "a": 2}', "duplicate_key", "duplicate key “a”"),
         ('{"b": [{"role": "x", "role": "y"}]}', "duplicate_key", "duplicate key “role”"),
@@ -45,14 +45,16 @@ VALUES = st.recursive(
         ('{"a":' * 100_000, "nesting", "too deeply"),
     ],
 )
-def test_each_has_its_code(text: str, code: str, says: str) -> None:
+def test_each_json_error_has_its_code(text: str, code: str, message: str) -> None:
     with pytest.raises(RowProblem) as result:
         strict_json.decode(text)
-    assert (result.value.code, says in result.value.message) == (code, True), result.value.message
+    assert (result.value.code, message in result.value.message) == (code, True), (
+        result.value.message
+    )
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "says"),
+    ("data", "code", "message"),
     [
         (b'{"a": "\xff"}', "encoding", "0xFF"),
         (b'{"a": "\xc0\xaf"}', "encoding", "0xC0"),  # overlong
@@ -74,14 +76,16 @@ def test_each_has_its_code(text: str, code: str, says: str) -> None:
         (b"", "invalid_json", "truncated"),
     ],
 )
-def test_bytes_are_read_by_the_book_too(data: bytes, code: str, says: str) -> None:
+def test_each_error_in_bytes_has_its_code(data: bytes, code: str, message: str) -> None:
     problem = strict_json.find_problem(data)
-    assert problem is not None and (problem.code, says in problem.message) == (code, True), problem
+    assert problem is not None and (problem.code, message in problem.message) == (code, True), (
+        problem
+    )
     assert strict_json.find_problem(b'{"a": 1}') is None
 
 
 @given(VALUES, st.booleans())
-def test_honest_json_is_read_as_it_is(value: Any, ascii: bool) -> None:
+def test_valid_json_is_decoded_unchanged(value: Any, ascii: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii)
     assert strict_json.decode(text) == value
     assert strict_json.decode(text.encode()) == value
@@ -107,30 +111,35 @@ TEXTS = st.recursive(
 )
 
 
-def by_the_book(data: bytes) -> Any:
-    """Return what ``data`` means, read slowly; raise ValueError."""
+def decode_strictly(data: bytes) -> Any:
+    """Decode ``data`` with the standard library; raise ValueError if it is not strict JSON."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             raise ValueError
         return dict(pairs)
 
-    def number(text: str) -> Any:
+    def reject_constant(text: str) -> Any:
         raise ValueError
 
-    def real(text: str) -> float:
+    def parse_finite(text: str) -> float:
         if math.isinf(float(text)):
             raise ValueError
         return float(text)
 
     text = data.decode()
-    value = json.loads(text, object_pairs_hook=once, parse_constant=number, parse_float=real)
-    json.dumps(value, ensure_ascii=False).encode()  # no half of a pair
+    value = json.loads(
+        text,
+        object_pairs_hook=reject_duplicates,
+        parse_constant=reject_constant,
+        parse_float=parse_finite,
+    )
+    json.dumps(value, ensure_ascii=False).encode()  # no lone surrogates
     return value
 
 
 @given(TEXTS, st.integers(0, 400), st.binary(max_size=2), st.booleans())
-def test_it_reads_what_a_slow_reader_reads(
+def test_decode_matches_a_strict_reference_decoder(
     text: str, position: int, change: bytes, changed: bool
 ) -> None:
     data = text.encode()
@@ -138,7 +147,7 @@ def test_it_reads_what_a_slow_reader_reads(
         position %= len(data) + 1
         data = data[:position] + change + data[position + len(change) :]
     try:
-        wanted = by_the_book(data)
+        wanted = decode_strictly(data)
     except ValueError:
         with pytest.raises(RowProblem):
             strict_json.decode(data)
@@ -147,18 +156,18 @@ def test_it_reads_what_a_slow_reader_reads(
 
 
 @given(VALUES, st.text())
-def test_a_key_that_stands_twice_is_found_anywhere(value: Any, key: str) -> None:
+def test_duplicate_key_is_rejected_at_any_position(value: Any, key: str) -> None:
     name, inner = json.dumps(key), json.dumps(value)
     with pytest.raises(RowProblem, match="duplicate key"):
         strict_json.decode(f"[{inner}, {{{name}: {inner}, {name} : {inner}}}]")
 
 
-def test_text_that_looks_like_keys_is_text() -> None:
+def test_text_that_looks_like_keys_is_accepted() -> None:
     row = {"a": 'he wrote {"a": 1, "a": 2}', "b": "“x”: y"}
     assert strict_json.decode(json.dumps(row)) == row
 
 
-def test_of_an_array_only_the_row_with_the_key_is_lost(tmp_path: Path) -> None:
+def test_duplicate_key_affects_only_its_row_of_an_array(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     good = json.dumps(PAIR)
     path.write_text(f'[{good}, {{"prompt": "a", "prompt": "c", "completion": "b"}},\n {good} ]\n')
@@ -175,7 +184,7 @@ def test_of_an_array_only_the_row_with_the_key_is_lost(tmp_path: Path) -> None:
         ('{"text": "a", "scores": [1e400]}', "number_range"),
     ],
 )
-def test_numbers_beyond_what_a_number_can_be_are_named(text: str, code: str) -> None:
+def test_out_of_range_numbers_are_rejected(text: str, code: str) -> None:
     with pytest.raises(RowProblem) as raised:
         strict_json.decode(text)
     assert raised.value.code == code

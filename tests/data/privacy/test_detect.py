@@ -1,6 +1,6 @@
-"""Secrets are found by their formats, examples and chance are not, and none is left by redaction.
+"""Secret detection by format and context, and redaction.
 
-Tokens are put together here, so that nothing in the repository looks like one.
+Tokens are assembled from parts, so that nothing in the repository looks like one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BASE32 = string.ascii_uppercase + "234567"
 
 
 def random_text(count: int, letters: str = ALNUM, seed: int = 7) -> str:
-    """Return random letters, which begin and end with one of the alphabet's first 16."""
+    """Return random letters that start and end with one of the first 16 of ``letters``."""
     source = random.Random(seed)
     inner = "".join(source.choices(letters, k=count - 2))
     return source.choice(letters[:16]) + inner + source.choice(letters[:16])
@@ -114,8 +114,8 @@ TOKENS: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 PASSWORD = random_text(4) + "!" + random_text(6, string.ascii_letters) + "7"
-# What stands before the secret, the secret, what stands after it.
-IN_PLACES: list[tuple[str, str, str, str]] = [
+# Kind, text before the secret, the secret, text after it.
+IN_CONTEXT: list[tuple[str, str, str, str]] = [
     ("AWS secret key", "aws_secret_access_key = ", random_text(40, ALNUM + "/+"), ""),
     ("Azure access key", "AccountName=a;AccountKey=", random_text(86) + "==", ";Endpoint"),
     ("Azure access key", "sb://x.net/;SharedAccessKey=", random_text(43) + "=", ""),
@@ -140,22 +140,24 @@ IN_PLACES: list[tuple[str, str, str, str]] = [
 @pytest.mark.parametrize(
     "around", ["{}", "use {} now", '{{"k": "{}"}}', "T={}\n", "密钥{}。", "\ud800{}"]
 )
-def test_a_token_is_found_wherever_it_stands(kind: str, token: str, around: str) -> None:
+def test_token_is_detected_in_any_surrounding_text(kind: str, token: str, around: str) -> None:
     text = around.format(token)
     (secret,) = find_secrets(text)
     assert (secret.kind, secret.code) == (kind, "secret")
     assert text[secret.start : secret.end] == token
 
 
-@pytest.mark.parametrize(("kind", "before", "value", "after"), IN_PLACES)
-def test_what_only_its_place_tells_is_found(kind: str, before: str, value: str, after: str) -> None:
+@pytest.mark.parametrize(("kind", "before", "value", "after"), IN_CONTEXT)
+def test_secret_is_detected_from_its_context(
+    kind: str, before: str, value: str, after: str
+) -> None:
     text = f"Set {before}{value}{after}"
     (secret,) = find_secrets(text)
     assert (secret.kind, secret.code) == (kind, "secret")
     assert text[secret.start : secret.end] == value
 
 
-def test_a_password_that_is_spoken_of_is_personal() -> None:
+def test_password_in_prose_is_personal_data() -> None:
     for text in (
         f"My password is {PASSWORD}",
         f"密码：{PASSWORD}",
@@ -166,8 +168,8 @@ def test_a_password_that_is_spoken_of_is_personal() -> None:
         assert text[secret.start : secret.end] == PASSWORD
 
 
-NOTHING = [
-    # a character short, or part of another word
+NOT_SECRETS = [
+    # one character too short, or part of another word
     "gh" + "p_" + random_text(35),
     "x" + "gh" + "p_" + random_text(36),
     "AK" + "IA" + random_text(15, BASE32),
@@ -175,7 +177,7 @@ NOTHING = [
     "AI" + "za" + random_text(34, URL),
     "hf" + "_" + random_text(20),
     "S" + "G." + random_text(22, URL) + "." + random_text(20, URL),
-    # stand-ins
+    # placeholders
     "AK" + "IA" + "IOSFODNN7" + "EXAMPLE",
     "gh" + "p_" + "x" * 36,
     "gh" + "p_" + "abcdefghijklmnopqrstuvwxyz0123456789",
@@ -204,15 +206,15 @@ NOTHING = [
     "A file that starts with -----BEGIN RSA PRIVATE KEY----- is a key, then " + "words " * 40,
     jwt(sub="1234567890", name="John Doe"),
     f"{random_text(30)}.{random_text(30)}.{random_text(30)}",
-    # what is as random, and no secret
+    # equally random, but not secret
     random_text(40, HEX), random_text(64, HEX), random_text(64), str(uuid.UUID(int=2**127 + 5)),
     f"commit {random_text(40, HEX)}", f"sha256:{random_text(64, HEX)}", f'"etag": "{random_text(32, HEX)}"',
     f"id={random_text(22)}", f"data:image/png;base64,{random_text(400, ALNUM + '+/')}==",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", NOTHING)
-def test_examples_names_and_chance_are_no_secrets(text: str) -> None:
+@pytest.mark.parametrize("text", NOT_SECRETS)
+def test_placeholders_code_and_random_ids_are_not_secrets(text: str) -> None:
     assert find_secrets(text) == []
 
 
@@ -241,7 +243,7 @@ def _moment(source: random.Random) -> str:
 
 
 @pytest.mark.parametrize("kind", [_hex, _uuid, _base64, _base64url, _fraction, _moment])
-def test_two_thousand_random_words_of_a_kind_hold_no_secret(
+def test_random_identifiers_are_not_secrets(
     kind: Callable[[random.Random], str],
 ) -> None:
     source = random.Random(20261)
@@ -250,31 +252,31 @@ def test_two_thousand_random_words_of_a_kind_hold_no_secret(
         assert find_secrets(f"id {word}, then file={word}") == [], word
 
 
-def test_of_two_rules_for_one_place_the_telling_one_names_it() -> None:
+def test_most_specific_rule_names_the_secret() -> None:
     token = "gh" + "p_" + random_text(36)
     (secret,) = find_secrets(f"GITHUB_TOKEN={token}")
     assert secret.kind == "GitHub token"
     assert find_secrets(f"https://x:{token}@github.com/a")[0].kind == "GitHub token"
 
 
-def test_redaction_says_what_it_was_and_leaves_the_rest() -> None:
+def test_redaction_names_the_secret_and_keeps_other_text() -> None:
     token = "gh" + "p_" + random_text(36)
     assert redact_text(f"use {token} now") == "use [GitHub token, 40 characters] now"
     assert redact_text(f"{token}\n{token}") == "\n".join(["[GitHub token, 40 characters]"] * 2)
     assert redact_text("nothing here") == "nothing here"
 
 
-def test_a_secret_is_taken_out_also_where_it_could_not_be_known() -> None:
+def test_redaction_removes_further_copies_inside_words() -> None:
     token = "gh" + "p_" + random_text(36)
     assert token not in redact_text(f"{token} and my{token}too")
 
 
-def test_a_text_of_nothing_but_secrets_is_not_shown() -> None:
+def test_text_full_of_secrets_is_replaced_as_a_whole() -> None:
     text = "\n".join(f"person{i}.a@mail{i}.org" for i in range(500))
     assert redact_text(text) == f"[text full of secrets or personal data, {len(text):,} characters]"
 
 
-def test_values_are_redacted_however_deep_and_by_their_names() -> None:
+def test_redact_value_covers_nested_values_and_field_names() -> None:
     token = "gh" + "p_" + random_text(36)
     row = {
         "messages": [{"role": "user", "content": f"hi {token}", "weight": 1}],
@@ -303,10 +305,10 @@ def test_values_are_redacted_however_deep_and_by_their_names() -> None:
     assert token not in repr(redact_value(deep))[:10_000]
 
 
-# Pieces that secrets are made of, to be put together by chance.
+# Fragments of secrets, combined at random.
 pieces = st.one_of(
     st.sampled_from([token for _, token in TOKENS]),
-    st.sampled_from([before + value + after for _, before, value, after in IN_PLACES]),
+    st.sampled_from([before + value + after for _, before, value, after in IN_CONTEXT]),
     st.sampled_from(
         ["gh" + "p_", "eyJ", ".eyJ", "-----BEGIN ", "PRIVATE KEY-----", "://a:", "@", "a.b@c.com", "=", ": ",
          "password", "token", "[", "]", "bearer ", "+1 ", "212-664-7665", "4111 1111 1111 1111",
@@ -319,7 +321,7 @@ texts = st.lists(pieces, max_size=8).map("".join)
 
 
 @given(texts)
-def test_nothing_found_is_left_and_nothing_is_found_in_what_is_left(text: str) -> None:
+def test_redacted_text_contains_no_secrets(text: str) -> None:
     secrets = find_secrets(text)
     shown = redact_text(text)
     assert find_secrets(shown) == []
@@ -328,7 +330,7 @@ def test_nothing_found_is_left_and_nothing_is_found_in_what_is_left(text: str) -
 
 
 @given(texts)
-def test_what_is_found_is_in_order_within_the_text_and_apart(text: str) -> None:
+def test_secrets_are_in_order_and_do_not_overlap(text: str) -> None:
     at = 0
     for secret in find_secrets(text):
         assert isinstance(secret, Secret)
@@ -344,7 +346,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_any_value_can_be_redacted(value: Any) -> None:
+def test_redacting_any_value_twice_changes_nothing(value: Any) -> None:
     shown = redact_value(value)
     assert redact_value(shown) == shown
 
@@ -353,6 +355,6 @@ def test_any_value_can_be_redacted(value: Any) -> None:
     "piece", ["a@", "a@a.", "eyJaaaaaaaaaaa.", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "://a:",
               "gl" + "pat-", "token=", "password=A1b$", "DE89 ", "4111 ", "+1234567890 ", "SSN:", "'", "{{"]
 )  # fmt: skip
-def test_long_texts_of_beginnings_come_to_an_end(piece: str) -> None:
+def test_long_texts_of_repeated_prefixes_can_be_redacted(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     assert len(redact_text(text)) > 0

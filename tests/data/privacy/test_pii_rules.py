@@ -1,4 +1,4 @@
-"""Personal data and numbers are found where their check digits hold, and not by their look alone."""
+"""Personal data: numbers count only with valid check digits or a context that names them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def kinds(text: str) -> list[tuple[str, str]]:
     "address",
     ["ana.souza+x@mail.acme.com.br", "k_o@web.de", "Bob.Smith99@gmail.com", "li-wei@uni.edu.cn", "o@acme.cloud"],
 )  # fmt: skip
-def test_addresses_of_people(address: str) -> None:
+def test_personal_email_addresses_are_detected(address: str) -> None:
     for text in (
         address,
         f"Write to <{address}>.",
@@ -43,7 +43,7 @@ def test_addresses_of_people(address: str) -> None:
         "https://app:word@db.acme.com/", "f(x)@g.h", "foo@bar.baz",
     ],
 )  # fmt: skip
-def test_examples_code_and_machines_are_nobody(text: str) -> None:
+def test_example_code_and_machine_addresses_are_ignored(text: str) -> None:
     assert kinds(text) == []
 
 
@@ -52,7 +52,7 @@ def test_examples_code_and_machines_are_nobody(text: str) -> None:
     ["+49 30 901820 55", "+44 20 7946 1958", "+1 (212) 664-7665", "+1-212-664-7665", "+5511964205137",
      "(212) 664-7665", "212-664-7665", "+86 139 1234 0678"],
 )  # fmt: skip
-def test_telephone_numbers(number: str) -> None:
+def test_phone_numbers_are_detected(number: str) -> None:
     for text in (number, f"Call {number}, please", f"tel:{number}", f"电话{number}"):
         assert kinds(text) == [("phone number", number)]
 
@@ -63,7 +63,7 @@ def test_telephone_numbers(number: str) -> None:
      "x = 5 +1234567", "pages 212-664-766", "+1 2 3 4", "2019-2020-2021", "978-3-16-148410-0",
      "1.212-664-7665.3", "5+4915112345678", "+0123456789", "ISO 8601: 2024-01-15 10:30"],
 )  # fmt: skip
-def test_other_numbers_are_no_telephones(text: str) -> None:
+def test_other_numbers_are_not_phone_numbers(text: str) -> None:
     assert kinds(text) == []
 
 
@@ -77,7 +77,7 @@ ISSUED = [("4", 16), ("51", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 
 
 
 @pytest.mark.parametrize(("start", "length"), ISSUED)
-def test_cards_in_groups_and_in_one(start: str, length: int) -> None:
+def test_card_numbers_are_detected_with_and_without_groups(start: str, length: int) -> None:
     for seed in range(20):
         number = card(start, length, seed)
         cut = (4, 10) if length == 15 else (4, 8, 12)
@@ -91,7 +91,7 @@ def test_cards_in_groups_and_in_one(start: str, length: int) -> None:
         assert kinds(f"Card: {wrong}") == []
 
 
-def test_a_long_number_is_a_card_only_if_something_says_so() -> None:
+def test_long_number_without_context_is_not_a_card() -> None:
     number = card("4", 16, 1)
     for text in (
         number,
@@ -114,7 +114,7 @@ def test_a_long_number_is_a_card_only_if_something_says_so() -> None:
     ["DE89 3704 0044 0532 0130 00", "DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "BE68 5390 0754 7034",
      "NL91ABNA0417164300", "FR14 2004 1010 0505 0001 3M02 606", "ES91-2100-0418-4502-0005-1332"],
 )  # fmt: skip
-def test_accounts_with_words_behind_them(number: str) -> None:
+def test_bank_account_numbers_are_detected_in_text(number: str) -> None:
     for text in (
         number,
         f"IBAN: {number}.",
@@ -130,11 +130,11 @@ def test_accounts_with_words_behind_them(number: str) -> None:
 @pytest.mark.parametrize(
     "text", ["DE88 3704 0044 0532 0130 00", "DE8937040044053201300", "XX12 ABCD 1234 5678", "AB12CDEF34567", "XDE89370400440532013000"]
 )  # fmt: skip
-def test_wrong_check_digits_are_no_account(text: str) -> None:
+def test_invalid_bank_account_numbers_are_ignored(text: str) -> None:
     assert kinds(text) == []
 
 
-STATE = [
+NATIONAL_IDS = [
     ("US social security number", "", "536-90-4399"),
     ("US social security number", "SSN: ", "536904399"),
     ("Brazilian CPF", "", "390.533.447-05"),
@@ -164,16 +164,16 @@ STATE = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "before", "number"), STATE)
-def test_numbers_of_the_state(kind: str, before: str, number: str) -> None:
+@pytest.mark.parametrize(("kind", "before", "number"), NATIONAL_IDS)
+def test_national_ids_are_detected(kind: str, before: str, number: str) -> None:
     text = f"It is {before}{number}."
     (secret,) = find_secrets(text)
     assert (secret.kind, secret.code) == (kind, "national_id")
     assert text[secret.start : secret.end] == number
 
 
-@pytest.mark.parametrize(("kind", "before", "number"), STATE)
-def test_wrong_or_nameless_numbers_are_nobodys(kind: str, before: str, number: str) -> None:
+@pytest.mark.parametrize(("kind", "before", "number"), NATIONAL_IDS)
+def test_invalid_or_unnamed_national_ids_are_ignored(kind: str, before: str, number: str) -> None:
     assert kinds(f"{before}{number}1") == []
     assert kinds(f"{before}9{number}") == []
     if before and kind != "Chinese resident number":
@@ -185,22 +185,22 @@ def test_wrong_or_nameless_numbers_are_nobodys(kind: str, before: str, number: s
     ["123-45-6789", "078-05-1120", "000-12-3456", "666-12-3456", "111.111.111-11", "123.456.789-09",
      "2024-12-3456", "SSN 123456789", "SSN is a number of 9 digits", "PAN card", "sin 30", "12-345-678"],
 )  # fmt: skip
-def test_examples_and_shapes_alone_are_nobodys(text: str) -> None:
+def test_example_and_malformed_national_ids_are_ignored(text: str) -> None:
     assert kinds(text) == []
 
 
 @given(st.integers(min_value=0, max_value=10**13))
-def test_a_plain_number_below_fourteen_digits_is_nobodys(number: int) -> None:
+def test_plain_numbers_are_not_personal_data(number: int) -> None:
     for text in (f"{number}", f"{number:,}", f"id {number}", f"${number / 100:.2f}"):
         assert kinds(text) == []
 
 
 @given(st.from_regex(r"[1-8]\d{5}(19|20)\d\d[01]\d[0-3]\d{4}[\dX]", fullmatch=True))
-def test_numbers_of_no_county_stop_nothing(number: str) -> None:
+def test_chinese_ids_of_unknown_counties_do_not_crash(number: str) -> None:
     assert len(find_secrets(f"no. {number}")) in (0, 1)
 
 
-def test_a_number_that_the_library_fails_at_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_is_ignored_when_the_library_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(number: str) -> bool:
         raise KeyError(number)
 

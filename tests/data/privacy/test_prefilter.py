@@ -1,4 +1,4 @@
-"""Whatever the exact checks find in a row, the fast pass over many rows has pointed at that row."""
+"""Prefilter: a fast pass that flags every row in which the exact checks find something."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ftwizard.data.privacy.detect import find_secrets
 from ftwizard.data.privacy.multi_regex import Patterns, RePatterns, compile_patterns
 from ftwizard.data.privacy.prefilter import RULES, Prefilter, get_prefilter
 from ftwizard.data.privacy.secret_rules import compile_pattern
-from tests.data.privacy.test_detect import IN_PLACES, TOKENS
+from tests.data.privacy.test_detect import IN_CONTEXT, TOKENS
 from tests.data.privacy.test_detect import texts as secret_texts
 from tests.paths import FIXTURES
 
@@ -34,7 +34,7 @@ SOURCES = list(dict.fromkeys((*prefilter.TEXT.values(), *(rule.coarse.encode() f
 
 @functools.cache
 def plain_prefilter() -> Prefilter:
-    """Return the prefilter of a processor that has no hyperscan."""
+    """Return the prefilter of a machine without hyperscan."""
     prefilter = Prefilter()
     prefilter._patterns = PLAIN
     return prefilter
@@ -44,8 +44,8 @@ PLAIN = RePatterns(SOURCES)
 FAST = compile_patterns(SOURCES)
 
 
-def rows_of(suspects: Callable[[bytes], list[int]], rows: list[str]) -> set[int]:
-    """Return which rows of a block a prefilter points at, as its callers find out."""
+def flagged_rows(suspects: Callable[[bytes], list[int]], rows: list[str]) -> set[int]:
+    """Return the rows of a block that a prefilter flags, computed as its callers do."""
     parts = [row.encode() for row in rows]
     starts, at = [], 0
     for part in parts:
@@ -56,7 +56,7 @@ def rows_of(suspects: Callable[[bytes], list[int]], rows: list[str]) -> set[int]
 
 
 def exact(row: str) -> list[str]:
-    """Return the codes of what the checks of text, secrets and facts find in an answer."""
+    """Return the codes that the text and secret checks find in an answer."""
     example = Example(kind="chat", messages=[{"role": "assistant", "content": row}])
     codes = [item.code for item in text_quality.check(example, SFT)]
     return codes + [secret.code for secret in find_secrets(row)]
@@ -83,64 +83,64 @@ rows_strategy = st.lists(
 
 @pytest.mark.parametrize("prefilter_of", [get_prefilter, plain_prefilter])
 @given(rows=rows_strategy)
-def test_no_row_that_the_checks_find_fault_with_is_passed_over(
+def test_every_row_with_findings_is_flagged(
     prefilter_of: Callable[[], Prefilter], rows: list[str]
 ) -> None:
-    pointed = rows_of(prefilter_of().suspects, rows)
+    flagged = flagged_rows(prefilter_of().suspects, rows)
     for number, row in enumerate(rows):
         if codes := exact(row):
-            assert number in pointed, (codes, row)
+            assert number in flagged, (codes, row)
 
 
 @given(
     rows=rows_strategy, compact=st.booleans(), name=st.sampled_from(["content", "password", "a"])
 )
-def test_a_line_of_json_without_other_escapes_stands_for_its_texts(
+def test_json_lines_without_unusual_escapes_are_flagged_like_their_text(
     rows: list[str], compact: bool, name: str
 ) -> None:
     separators = (",", ":") if compact else (", ", ": ")
     extra = [{name: [row], "role": "user"} for row in rows]
     lines = [json.dumps(row, ensure_ascii=False, separators=separators) for row in extra]
-    pointed = rows_of(get_prefilter().suspects, lines)
+    flagged = flagged_rows(get_prefilter().suspects, lines)
     for number, row in enumerate(extra):
         escapes = set(re.findall(r"\\(.)", lines[number]))
         example = Example(kind="chat", extra=row)
         result = any(exact(rows[number])) or any(secrets.check(example, SFT))
         if result and escapes <= {"n", "r", '"', "\\"}:
-            assert number in pointed, lines[number]
+            assert number in flagged, lines[number]
 
 
 @given(st.one_of(secret_texts, st.lists(oddities).map("".join)).map(encodable))
-def test_hyperscan_and_re_see_the_same(text: str) -> None:
+def test_hyperscan_and_re_match_the_same_patterns(text: str) -> None:
     numbers = [{number for number, _ in engine.scan(text.encode())} for engine in (FAST, PLAIN)]
     assert numbers[0] == numbers[1]
 
 
 @given(secret_texts.map(encodable))
-def test_each_rule_is_a_candidate_where_it_matches(text: str) -> None:
+def test_every_matching_rule_is_a_candidate(text: str) -> None:
     candidates = get_prefilter().rules(text)
     for order, rule in enumerate(RULES):
         if compile_pattern(rule.pattern).search(text):
             assert order in candidates, rule.kind
 
 
-def test_offsets_are_within_the_row_among_many() -> None:
+def test_offsets_point_into_the_matching_rows() -> None:
     quiet = ["All is well here, on 3 May 2024 at 10:30.", "1 + 1 = 2", "Größe: 5 µm", "print('a')"]
-    secret = [token for _, token in TOKENS] + [a + b + c for _, a, b, c in IN_PLACES]
+    secret = [token for _, token in TOKENS] + [a + b + c for _, a, b, c in IN_CONTEXT]
     rows = [row for item in secret for row in (*quiet, encodable(item))]
     for result in (get_prefilter(), plain_prefilter()):
-        pointed = rows_of(result.suspects, rows)
-        assert pointed == {n for n in range(len(rows)) if n % 5 == 4}
+        flagged = flagged_rows(result.suspects, rows)
+        assert flagged == {n for n in range(len(rows)) if n % 5 == 4}
 
 
-def test_ordinary_text_is_passed_over() -> None:
+def test_ordinary_text_is_not_flagged() -> None:
     rows = [
         json.dumps(json.loads(line), ensure_ascii=False)
         for name in ("alpaca.jsonl", "prompt_completion.jsonl", "sharegpt.jsonl")
         for line in (DATA / "formats" / name).read_text("utf-8").splitlines()
     ]
     assert len(rows) > 5
-    assert rows_of(get_prefilter().suspects, rows) == set()
+    assert flagged_rows(get_prefilter().suspects, rows) == set()
 
 
 @pytest.mark.parametrize(
@@ -148,20 +148,20 @@ def test_ordinary_text_is_passed_over() -> None:
     ["The plan costs $25 per month.", "As of March 2024, it holds.", "We are open daily from 9 to 5 pm.",
      "Its latest version is 3.2.", "The SKU is AB-1203."],
 )  # fmt: skip
-def test_facts_that_change_are_pointed_at(answer: str) -> None:
+def test_rows_with_volatile_facts_are_flagged(answer: str) -> None:
     example = Example(kind="chat", messages=[{"role": "assistant", "content": answer}])
     assert [*volatile_facts.check(example, SFT)]
     rows = ["Nothing of the kind.", answer, "Nor here."]
-    assert rows_of(get_prefilter().facts, rows) == {1}
+    assert flagged_rows(get_prefilter().facts, rows) == {1}
 
 
-def test_one_prefilter_serves_several_threads() -> None:
+def test_prefilter_works_in_several_threads() -> None:
     rows = ["fine"] * 2000 + ["a\x00b", *("fine" for _ in range(2000))]
     answers: list[set[int]] = []
 
     def look() -> None:
         for _ in range(50):
-            answers.append(rows_of(get_prefilter().suspects, rows))
+            answers.append(flagged_rows(get_prefilter().suspects, rows))
 
     threads = [threading.Thread(target=look) for _ in range(4)]
     for thread in threads:
@@ -171,14 +171,14 @@ def test_one_prefilter_serves_several_threads() -> None:
     assert answers == [{2000}] * 200
 
 
-def test_without_hyperscan_re_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_re_replaces_missing_hyperscan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hyperscan", None)
     result: Patterns = compile_patterns([b"a[0-9]", rb"\x00"])
     assert isinstance(result, RePatterns)
     assert {number for number, _ in result.scan(b"xa1\x00")} == {0, 1}
 
 
-def test_compiled_patterns_are_kept_for_the_next_process(
+def test_compiled_patterns_are_cached_and_rebuilt_if_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path))
@@ -192,7 +192,7 @@ def test_compiled_patterns_are_kept_for_the_next_process(
         file.write_bytes(bad)
         assert compile_patterns(sources).scan(text) == wanted
         assert file.read_bytes() == kept
-    file.chmod(0o644)  # somebody else may read it; it could as well be theirs
+    file.chmod(0o644)  # readable by others, so it could be someone else's
     file.write_bytes(b"not ours")
     assert compile_patterns(sources).scan(text) == wanted
     (tmp_path / "patterns").rename(tmp_path / "away")

@@ -1,4 +1,4 @@
-"""What messages and documents show of a row: no secret, nothing that a terminal obeys."""
+"""Row text in messages and documents: no secrets and no terminal controls."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ ROWS: dict[str, Any] = {
 
 
 @given(st.text(max_size=7), st.integers(1, 80))
-def test_a_short_text_is_quoted_as_it_is(text: str, limit: int) -> None:
+def test_short_text_is_quoted_without_redaction(text: str, limit: int) -> None:
     assert quote(text, limit) == make_visible(text, limit)
 
 
 @pytest.mark.parametrize("limit", [4, 20, 30, 40, 80])
-def test_no_part_of_a_secret_is_quoted(limit: int) -> None:
+def test_quote_omits_every_part_of_a_secret(limit: int) -> None:
     assert TOKEN[:12] not in quote(TOKEN, limit)
     assert TOKEN[:12] not in quote(f"x {TOKEN} " + "y" * 10_000, limit)
 
 
 @pytest.mark.parametrize("location", ROWS)
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_a_secret_is_not_shown_wherever_it_stands(
+def test_check_output_never_shows_a_secret(
     location: str, form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "rows.jsonl"
@@ -62,7 +62,7 @@ def test_a_secret_is_not_shown_wherever_it_stands(
         ("rows.csv", f"prompt,{TOKEN}\na,b\n"),
     ],
 )
-def test_a_secret_is_not_shown_where_it_names_a_field_of_rows_without_a_format(
+def test_unknown_format_errors_hide_secrets_in_field_names(
     name: str, content: str, form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / name
@@ -75,7 +75,7 @@ def test_a_secret_is_not_shown_where_it_names_a_field_of_rows_without_a_format(
 
 
 @given(st.text())
-def test_a_document_holds_its_text_and_nothing_a_terminal_obeys(text: str) -> None:
+def test_json_document_escapes_terminal_controls(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         written: list[str] = []
         patch.setattr("sys.stdout.write", written.append)

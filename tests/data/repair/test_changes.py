@@ -1,4 +1,4 @@
-"""What is mended, and what would have to be guessed and is not."""
+"""Fixes of lines, texts and fields, and ambiguous rows that are not guessed at."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
          ["invalid_json"]),
     ],
 )  # fmt: skip
-def test_lines_that_can_be_read_one_way_only(
-    text: str, values: list[Any], codes: list[str]
-) -> None:
+def test_unambiguous_lines_are_repaired(text: str, values: list[Any], codes: list[str]) -> None:
     result = json_repair.parse(text.encode())
     assert result.values == values
     assert [change.code for change in result.changes] == codes
@@ -81,32 +79,32 @@ def test_lines_that_can_be_read_one_way_only(
         "a",
     ],
 )
-def test_what_would_have_to_be_guessed_is_a_problem(text: str) -> None:
+def test_ambiguous_lines_are_problems(text: str) -> None:
     with pytest.raises(RowProblem):
         json_repair.parse(text.encode())
 
 
-def test_bytes_that_are_not_utf_8_are_a_problem() -> None:
+def test_invalid_utf8_is_an_encoding_problem() -> None:
     with pytest.raises(RowProblem) as caught:
         json_repair.parse(b'{"a": "\xe9"}')
     assert caught.value.code == "encoding"
 
 
 @given(ROWS)
-def test_python_s_notation_of_a_row_means_the_row(row: dict[str, Any]) -> None:
+def test_python_repr_of_a_row_is_parsed_as_the_row(row: dict[str, Any]) -> None:
     text = repr(row)
     if text == json.dumps(row, ensure_ascii=False):
         return
     try:
         result = json_repair.parse(text.encode())
     except RowProblem:
-        assert "\\" in text  # JSON knows no \x07, and \' is none of its escapes either
+        assert "\\" in text  # JSON has neither \x07 nor \' as an escape
         raise
     assert result.values == [row]
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
+def test_arbitrary_lines_are_parsed_or_problems(line: bytes) -> None:
     try:
         result = json_repair.parse(line)
     except RowProblem:
@@ -116,7 +114,7 @@ def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mended", "codes"),
+    ("text", "fixed", "codes"),
     [
         ("\x1b[1;31mred\x1b[0m", "red", ["control_char"]),
         ("a\x1b]52;c;aGk=\x07b\x1b]8;;http://x\x1b\\c", "abc", ["control_char"]),
@@ -135,10 +133,10 @@ def test_whatever_a_line_holds_it_is_read_or_a_problem(line: bytes) -> None:
         ("می‌خواهم 👨‍👩‍👧 naïve Ünïcödé", "می‌خواهم 👨‍👩‍👧 naïve Ünïcödé", []),
     ],
 )
-def test_texts(text: str, mended: str, codes: list[str]) -> None:
+def test_fix_texts_removes_controls_and_mojibake(text: str, fixed: str, codes: list[str]) -> None:
     row = {"messages": [{"role": "user", "content": text}], "n": 1}
     changes = texts.fix_texts(row)
-    assert row["messages"][0]["content"] == mended  # type: ignore[index]
+    assert row["messages"][0]["content"] == fixed  # type: ignore[index]
     assert sorted(change.code for change in changes) == sorted(codes)
     assert all(change.where == "messages[0].content" for change in changes)
     assert texts.fix_texts(row) == []
@@ -147,7 +145,7 @@ def test_texts(text: str, mended: str, codes: list[str]) -> None:
 
 
 @given(st.text())
-def test_texts_that_are_mended_need_no_more(text: str) -> None:
+def test_fixed_texts_need_no_further_fixes(text: str) -> None:
     row = {"a": [text]}
     texts.fix_texts(row)
     again = copy.deepcopy(row)
@@ -169,7 +167,7 @@ def test_texts_that_are_mended_need_no_more(text: str) -> None:
     ],
     ids=lambda text: repr(text[:4]),
 )
-def test_a_hostile_text_takes_no_longer_than_its_size(text: str) -> None:
+def test_large_hostile_texts_are_fixed(text: str) -> None:
     row = {"a": text}
     texts.fix_texts(row)
     assert not unicode.CONTROL.search(row["a"]) and not unicode.HIDDEN.search(row["a"])
@@ -186,14 +184,14 @@ def test_a_hostile_text_takes_no_longer_than_its_size(text: str) -> None:
     ],
     ids=lambda line: repr(line[:12]),
 )
-def test_a_hostile_line_is_read_or_refused(line: bytes) -> None:
+def test_large_hostile_lines_are_parsed_or_rejected(line: bytes) -> None:
     try:
         assert json_repair.parse(line).changes
     except RowProblem as problem:
         assert problem.code in ("invalid_json", "nesting", "extra_data")
 
 
-def test_a_change_shows_what_was_there_and_no_more() -> None:
+def test_change_shows_only_the_replaced_text() -> None:
     row = {"a": "x" * 500 + "\x1b[31m" + "y" * 500}
     assert texts.fix_texts(row) == [RowChange("control_char", "a", "␛[31m", "")]
     token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
@@ -201,7 +199,7 @@ def test_a_change_shows_what_was_there_and_no_more() -> None:
     assert len(changes) == 1 and token not in str(changes) and token[:12] not in str(changes)
 
 
-def test_roles_and_weights() -> None:
+def test_roles_and_weights_are_normalized() -> None:
     row: dict[str, Any] = {
         "messages": [
             {"role": " User\n", "content": "a", "weight": "0"},
@@ -227,10 +225,10 @@ def test_roles_and_weights() -> None:
     assert fields.fix_fields(row, get_target("openai-sft")) == []
 
 
-def test_arguments_have_the_form_that_the_target_reads() -> None:
+def test_arguments_take_the_form_that_the_target_reads() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": "é"}}}
     row = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
-    assert fields.fix_fields(row, get_target("trl-sft")) == []  # which reads both
+    assert fields.fix_fields(row, get_target("trl-sft")) == []  # TRL reads both forms
     assert [c.code for c in fields.fix_fields(row, get_target("openai-sft"))] == [
         "tool_arguments_form"
     ]
@@ -238,7 +236,7 @@ def test_arguments_have_the_form_that_the_target_reads() -> None:
     assert fields.fix_fields(row, get_target("openai-sft")) == []
 
 
-def test_calls_of_the_older_form_become_tool_calls() -> None:
+def test_legacy_function_calls_become_tool_calls() -> None:
     row: dict[str, Any] = {
         "functions": [{"name": "f", "parameters": {}}],
         "messages": [
@@ -273,7 +271,7 @@ def test_calls_of_the_older_form_become_tool_calls() -> None:
     assert fields.fix_fields(row, get_target("openai-sft")) == []
 
 
-def test_secrets_are_replaced_by_what_they_are() -> None:
+def test_secrets_are_replaced_by_their_kind() -> None:
     token = "ghp_k4eNC0GOH5GWzL6CLT6GTMOUVnLeux70Bffo"
     row = {"messages": [{"content": f"use {token}, not {token}"}, {"content": "no secret"}]}
     changes = texts.redact_row(row)
@@ -300,7 +298,9 @@ MESSAGE = st.dictionaries(
     st.dictionaries(LISTS, JSON | st.lists(MESSAGE, max_size=3)),
     st.sampled_from(["openai-sft", "trl-sft"]),
 )
-def test_whatever_a_row_holds_its_fields_are_mended_once(row: dict[str, Any], name: str) -> None:
+def test_fixed_fields_of_arbitrary_rows_need_no_further_fixes(
+    row: dict[str, Any], name: str
+) -> None:
     for change in (
         *fields.fix_fields(row, get_target(name)),
         *texts.fix_texts(row),

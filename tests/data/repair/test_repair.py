@@ -1,4 +1,4 @@
-"""A repair mends what has one meaning only, says each change, and leaves the rest alone."""
+"""File repair: unambiguous fixes, a record of each change, and untouched valid rows."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def line(row: Any, **more: Any) -> bytes:
     return json.dumps(row, **more).encode() + b"\n"
 
 
-def mended(
+def run_repair(
     path: Path, data: bytes, goal: Target = SFT, **more: Any
 ) -> tuple[Repairs, bytes, list[dict[str, Any]]]:
-    """Return what repairing ``data`` did, the new file's bytes, and every change."""
+    """Repair ``data`` and return the report, the new file's bytes and every change."""
     source, out = path / "rows.jsonl", path / "new.jsonl"
     source.write_bytes(data)
     for old in (out, changes_path(out)):
@@ -55,7 +55,7 @@ def mended(
     return result, out.read_bytes(), changes
 
 
-def test_rows_that_are_right_pass_byte_for_byte_in_their_order(tmp_path: Path) -> None:
+def test_valid_rows_are_copied_byte_for_byte_in_order(tmp_path: Path) -> None:
     lines = [
         line(chat("a")),
         line(chat("b"), separators=(",", ":")),
@@ -64,13 +64,13 @@ def test_rows_that_are_right_pass_byte_for_byte_in_their_order(tmp_path: Path) -
         b'{"id": 1.50, "messages": [{"role": "user", "content": "e\\/f"}, {"role": "assistant", '
         + b'"content": "4", "weight": 1}]}\n',
     ]
-    result, data, changes = mended(tmp_path, b"".join(lines))
+    result, data, changes = run_repair(tmp_path, b"".join(lines))
     assert data == b"".join(lines)
     assert (result.rows_in, result.rows_out, result.changed, result.left_out) == (5, 5, [], [])
     assert changes == []
 
 
-def test_every_change_is_accounted_for(tmp_path: Path) -> None:
+def test_every_change_is_recorded(tmp_path: Path) -> None:
     token = chat("weiß", f"use {TOKEN}\x1b[0m")
     data = (
         b"\xef\xbb\xbf"
@@ -84,13 +84,13 @@ def test_every_change_is_accounted_for(tmp_path: Path) -> None:
         + line(chat("f", " "))
         + line(chat("g"))[:40] + b"\n"
     )  # fmt: skip
-    result, out, changes = mended(tmp_path, data)
+    result, out, changes = run_repair(tmp_path, data)
     rows = [json.loads(row) for row in out.splitlines()]
     assert rows == [
         chat("a"), chat("b"), chat("c"), chat("d"), chat("e", "it's"), chat("weiß", f"use {TOKEN}"),
     ]  # fmt: skip
     assert out.startswith(line(chat("a")))
-    assert out.endswith(line(chat("weiß", f"use {TOKEN}")))  # ASCII, as the line was
+    assert out.endswith(line(chat("weiß", f"use {TOKEN}")))  # ASCII, like the original line
     assert (result.rows_in, result.rows_out) == (8, 6)
     assert [(item.code, item.count, item.lines) for item in result.left_out] == [
         ("empty_assistant", 1, [8]),
@@ -121,27 +121,27 @@ def test_every_change_is_accounted_for(tmp_path: Path) -> None:
     assert TOKEN not in json.dumps(changes)
 
 
-def test_a_secret_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
+def test_secrets_are_replaced_only_with_redact(tmp_path: Path) -> None:
     data = line(chat("a")) + line(chat("b", f"use {TOKEN}"))
-    assert mended(tmp_path, data)[1] == data
-    result, out, changes = mended(tmp_path, data, redact=True)
+    assert run_repair(tmp_path, data)[1] == data
+    result, out, changes = run_repair(tmp_path, data, redact=True)
     assert out == line(chat("a")) + line(chat("b", "use [redacted: GitHub token]"))
     assert [(item.code, item.lines) for item in result.changed] == [("secret", [2])]
     assert changes[0]["now"] == "[redacted: GitHub token]" and TOKEN not in str(changes)
 
 
-def test_copies_go_whatever_their_json_looks_like_but_nothing_else_does(tmp_path: Path) -> None:
+def test_duplicates_are_removed_even_with_different_json(tmp_path: Path) -> None:
     rows = [chat("a"), {"id": 2, **chat("a")}, chat("A"), chat("a", weight=0), chat("a", "5")]
     data = b"".join(map(line, rows)) + line(chat("a"), separators=(",", ":"))
-    result, out, _ = mended(tmp_path, data, get_target("trl-sft"))
+    result, out, _ = run_repair(tmp_path, data, get_target("trl-sft"))
     assert [json.loads(row) for row in out.splitlines()] == [rows[0], rows[2], rows[4]]
     assert {item.code: item.lines for item in result.left_out} == {"nothing_to_train": [4]}
     assert [(item.code, item.lines) for item in result.changed] == [("duplicate", [2, 6])]
 
 
-def test_prompts_with_different_answers_to_grade_by_are_no_copies(tmp_path: Path) -> None:
+def test_prompts_with_different_reference_answers_are_kept(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "reference_answer": n} for n in (1, 2, 1)]
-    _, out, _ = mended(
+    _, out, _ = run_repair(
         tmp_path, b"".join(map(line, rows)), get_target("openai-rft"), format="prompt"
     )
     assert out == line(rows[0]) + line(rows[1])
@@ -159,29 +159,29 @@ def test_prompts_with_different_answers_to_grade_by_are_no_copies(tmp_path: Path
         (lambda text: text.replace("\n", "\r").encode(), ["line_end"]),
     ],
 )  # fmt: skip
-def test_any_container_becomes_json_lines(
+def test_any_container_is_repaired_to_json_lines(
     tmp_path: Path, pack: Callable[[str], bytes], codes: list[str]
 ) -> None:
     rows = [chat("a"), chat("b", "two\nlines")]
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    result, out, _ = mended(tmp_path, pack(text))
+    result, out, _ = run_repair(tmp_path, pack(text))
     assert out.decode() == text
     assert [item.code for item in result.changed] == codes
 
 
-def test_the_byte_order_mark_is_what_the_target_wants(tmp_path: Path) -> None:
+def test_byte_order_mark_follows_the_target(tmp_path: Path) -> None:
     data = line(chat("a"))
     for mark, goal, codes in (
         (b"", "foundry-sft", ["bom_missing"]),
         (b"\xef\xbb\xbf", "foundry-sft", []),
         (b"\xef\xbb\xbf", "openai-sft", ["bom"]),
     ):
-        result, out, _ = mended(tmp_path, mark + data, get_target(goal))
+        result, out, _ = run_repair(tmp_path, mark + data, get_target(goal))
         assert out == (b"\xef\xbb\xbf" if goal == "foundry-sft" else b"") + data
         assert [item.code for item in result.changed] == codes
 
 
-def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
+def test_repair_never_overwrites_or_writes_partial_files(tmp_path: Path) -> None:
     source, out = tmp_path / "rows.jsonl", tmp_path / "new.jsonl"
     source.write_bytes(line(chat("a", " ")))
     with pytest.raises(FtwizardError, match=r"No row in .* can be kept: every answer is empty"):
@@ -195,7 +195,9 @@ def test_nothing_is_written_over_or_half(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_fix_command_reports_repairs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, out = tmp_path / "rows.jsonl", tmp_path / "new.jsonl"
     source.write_bytes(line(chat("a")) + line(chat("b\x1b[0m")) + line(chat("c", "")))
     command = ["check", str(source), "--target", "openai-sft", "--fix", str(out)]
@@ -222,7 +224,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["check", str(source), "--redact"]) == 2
 
 
-# Rows, and what can become of them on their way to us.
+# Rows, and the damage that files do to them.
 TEXT = st.text(min_size=1, max_size=12) | st.sampled_from(
     ["cafÃ©", "\x1b[31mred\x1b[0m", "a\u200bb", "\u202eab", "x\x07y", f"k {TOKEN}", "{{name}}", " "]
 )
@@ -270,14 +272,14 @@ FILES = st.lists(
     name=st.sampled_from(["openai-sft", "trl-sft", "foundry-sft", "together-sft"]),
     redact=st.booleans(),
 )
-def test_what_was_mended_is_not_found_again(
+def test_repaired_file_passes_and_needs_no_second_repair(
     before: bytes, rows: bytes, name: str, redact: bool
 ) -> None:
     goal = get_target(name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         data = before + line(chat("first")) * 9 + rows  # so that the format is certain
-        result, out, _ = mended(path, data, goal, redact=redact)
+        result, out, _ = run_repair(path, data, goal, redact=redact)
         once = path / "once.jsonl"
         once.write_bytes(out)
         assert errors_in(once, goal) == set()
@@ -287,8 +289,8 @@ def test_what_was_mended_is_not_found_again(
         )
         if redact:
             assert TOKEN.encode() not in out
-        # Repairing what was repaired changes nothing more.
-        again, twice, changes = mended(path, out, goal, redact=redact)
+        # A second repair changes nothing.
+        again, twice, changes = run_repair(path, out, goal, redact=redact)
         assert twice == out
         assert (again.changed, again.left_out, changes) == ([], [], [])
 
@@ -313,7 +315,7 @@ def warnings_in(path: Path, goal: Target) -> set[str]:
     }
 
 
-def test_the_usual_target_takes_the_rows_as_they_are() -> None:
+def test_default_target_follows_the_format() -> None:
     for format, name in (
         ("openai-chat", "trl-sft"), ("preference", "trl-dpo"), ("kto", "trl-kto"),
         ("prompt", "openai-rft"), ("vertex", "vertex-gemini"), (None, "trl-sft"), ("text", "trl-sft"),

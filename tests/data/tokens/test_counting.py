@@ -1,4 +1,4 @@
-"""The same rows by several tokenizers: exact for small files, close for large ones."""
+"""Token counts of the same rows by several tokenizers: exact, or sampled for large files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def exact(file: Path, target_encoding: TargetEncoding, model: str | None = None)
 
 @settings(max_examples=20)
 @given(texts=st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=8))
-def test_of_a_small_file_every_row_is_counted(
+def test_recount_of_a_small_file_is_exact(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> None:
     file = write(tmp_path_factory.mktemp("rows") / "rows.jsonl", texts)
@@ -65,7 +65,7 @@ def test_of_a_small_file_every_row_is_counted(
         assert item.low <= item.value <= item.high
 
 
-def test_of_a_large_one_rows_from_all_over_it(tmp_path: Path) -> None:
+def test_recount_of_a_large_file_samples_all_of_it(tmp_path: Path) -> None:
     words = ["Where is my order?", "Wo ist meine Bestellung?", "注文はどこですか。", "x = f(y) + 1"]
     file = write(tmp_path / "rows.jsonl", [f"{words[n % 4]} {n}" for n in range(12_000)])
     total = exact(file, OPENAI)
@@ -77,7 +77,7 @@ def test_of_a_large_one_rows_from_all_over_it(tmp_path: Path) -> None:
     assert abs(result["llama"].value / true - 1) < 0.03
 
 
-def test_where_no_row_can_be_read_nothing_is_said(tmp_path: Path) -> None:
+def test_recount_without_readable_rows_is_empty(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"foo": 1}\n')
     subject = inspect.inspect(file)

@@ -1,4 +1,4 @@
-"""Rows come to the tokens that are billed; a range holds the truth."""
+"""Token statistics: billed and trained tokens, limits, and estimates from samples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def counted(*rows: Example, name: str = "openai-sft", limit: int | None = None) 
     return tally.counts()
 
 
-def test_openai_bills_three_tokens_a_message_and_those_of_role_and_content() -> None:
+def test_openai_total_adds_three_tokens_per_message() -> None:
     oracle = tiktoken_encoding("o200k_base")
     expected = [
         sum(3 + len(oracle.encode_ordinary(m["role"] + "")) + len(oracle.encode_ordinary(m["content"]))
@@ -61,7 +61,7 @@ def test_openai_bills_three_tokens_a_message_and_those_of_role_and_content() -> 
     assert result.longest_line == expected.index(max(expected)) + 1
 
 
-def test_answers_are_learnt_unless_their_weight_is_0_and_billed_all_the_same() -> None:
+def test_answers_with_zero_weight_are_billed_but_not_trained_on() -> None:
     row = chat(("user", "Hi"), ("assistant", "Hello there"), ("user", "Bye"), ("assistant", "Bye"))
     without = msgspec.structs.replace(
         row, messages=[row.messages[0], {**row.messages[1], "weight": 0}, *row.messages[2:]]
@@ -71,14 +71,14 @@ def test_answers_are_learnt_unless_their_weight_is_0_and_billed_all_the_same() -
     assert whole.trained.total == count("Hello there") + count("Bye")
     assert part.trained.total == count("Bye")
     assert part.tokens.total == whole.tokens.total
-    # Where weights are not obeyed, every answer is learnt.
+    # Targets that ignore weights train on every answer.
     assert (
         counted(without, name="vertex-open").trained.total
         == counted(row, name="vertex-open").trained.total
     )
 
 
-def test_what_is_learnt_of_pairs_labels_texts_and_tokens() -> None:
+def test_trained_tokens_depend_on_the_kind_of_row() -> None:
     pair = Example(
         kind="preference",
         messages=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "earlier"}],
@@ -99,7 +99,7 @@ def test_what_is_learnt_of_pairs_labels_texts_and_tokens() -> None:
     assert counted(bare).trained.total == 3, "the first token is never predicted"
 
 
-def test_tools_and_pictures_make_a_range_of_an_exact_figure() -> None:
+def test_tools_and_images_turn_exact_counts_into_ranges() -> None:
     plain = chat(("user", "Hi"), ("assistant", "Hello"))
     tools = msgspec.structs.replace(plain, tools=[{"type": "function", "function": {"name": "f"}}])
     result = counted(plain, tools).tokens
@@ -119,7 +119,7 @@ def test_tools_and_pictures_make_a_range_of_an_exact_figure() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(all_targets()))
-def test_estimates_are_ranges_and_say_that_they_are(name: str) -> None:
+def test_only_openai_and_foundry_counts_are_exact(name: str) -> None:
     result = counted(*ROWS[:50], name=name)
     assert result.tokens.low <= result.tokens.total <= result.tokens.high
     assert result.trained.low <= result.trained.total <= result.trained.high
@@ -134,7 +134,7 @@ def test_estimates_are_ranges_and_say_that_they_are(name: str) -> None:
     content=JSON, role=JSON, calls=JSON, weight=JSON, name=JSON, tools=JSON, text=JSON,
     ids=st.lists(st.integers(-100, 9)), kind=st.sampled_from(["chat", "prompt", "preference", "labelled", "text", "tokens"]),
 )  # fmt: skip
-def test_no_row_stops_the_count(
+def test_arbitrary_rows_never_crash_the_counter(
     content: Any, role: Any, calls: Any, weight: Any, name: Any, tools: Any, text: Any,
     ids: list[int], kind: Any,
 ) -> None:  # fmt: skip
@@ -151,7 +151,7 @@ def test_no_row_stops_the_count(
         assert counted(row, name=index).tokens.rows == 1
 
 
-def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
+def test_merged_counters_equal_the_count_of_the_whole_file() -> None:
     whole = TokenCounter(OPENAI, choose_encoding(OPENAI), limit=300)
     parts = [TokenCounter(OPENAI, choose_encoding(OPENAI), limit=300) for _ in range(3)]
     for line, row in enumerate(ROWS[:900]):
@@ -169,7 +169,7 @@ def test_parts_of_a_file_are_counted_apart_and_merged() -> None:
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=200))
-def test_percentiles_and_histogram_are_those_of_the_rows(lengths: list[int]) -> None:
+def test_percentiles_and_histogram_match_the_row_lengths(lengths: list[int]) -> None:
     rows = [Example(kind="tokens", tokens={"input_ids": [0] * length}) for length in lengths]
     result = counted(*rows).tokens
     ordered = sorted(lengths)
@@ -186,7 +186,7 @@ def test_percentiles_and_histogram_are_those_of_the_rows(lengths: list[int]) -> 
         assert below == sum(item <= edge for item in ordered)
 
 
-def test_rows_over_the_limit_are_found_with_their_lines() -> None:
+def test_rows_over_the_limit_are_reported_with_lines() -> None:
     short = chat(("user", "Hi"), ("assistant", "Hello"))
     long_answer = chat(("user", "Hi"), ("assistant", "word " * 100))
     long_prompt = chat(("user", "word " * 100), ("assistant", "Hello"))
@@ -207,7 +207,7 @@ def test_rows_over_the_limit_are_found_with_their_lines() -> None:
     assert (row.count, len(row.lines)) == (MAX_SHOWN_LINES + 5, MAX_SHOWN_LINES)
 
 
-def test_a_row_whose_answer_just_fits_keeps_something_to_learn() -> None:
+def test_row_with_one_answer_token_in_the_limit_is_not_emptied() -> None:
     row = chat(("user", "word " * 20), ("assistant", "Hello you"))
     item = RowCounter(OPENAI, choose_encoding(OPENAI)).count(row)
     assert counted(row, limit=item.before + 1).emptied == 0
@@ -215,11 +215,11 @@ def test_a_row_whose_answer_just_fits_keeps_something_to_learn() -> None:
 
 
 @pytest.mark.parametrize("measure", ["text", "row"])
-def test_the_interval_of_a_sample_holds_the_truth(measure: str) -> None:
+def test_sample_interval_contains_the_true_total(measure: str) -> None:
     tally = TokenCounter(OPENAI, choose_encoding(OPENAI))
     pairs, trained = [], []
     for line, row in enumerate(ROWS, 1):
-        whole, learnt = tally.add(line, row)
+        whole, trained_tokens = tally.add(line, row)
         texts = [m["content"] for m in row.messages]
         size = (
             sum(len(text.encode()) for text in texts)
@@ -227,7 +227,7 @@ def test_the_interval_of_a_sample_holds_the_truth(measure: str) -> None:
             else len(msgspec.json.encode(row.messages))
         )
         pairs.append((size, whole))
-        trained.append((size, learnt))
+        trained.append((size, trained_tokens))
     sizes = sum(size for size, _ in pairs)
     for of in (pairs, trained):
         truth = sum(count for _, count in of)
@@ -244,7 +244,7 @@ def test_the_interval_of_a_sample_holds_the_truth(measure: str) -> None:
     pairs=st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)), min_size=2),
     rest=st.integers(1, 10**6), more=st.integers(1, 10**9),
 )  # fmt: skip
-def test_a_sample_never_says_less_than_it_counted(
+def test_sample_estimate_is_at_least_the_counted_tokens(
     pairs: list[tuple[int, int]], rest: int, more: int
 ) -> None:
     whole = sum(size for size, _ in pairs) + more
@@ -252,7 +252,7 @@ def test_a_sample_never_says_less_than_it_counted(
     assert sum(count for _, count in pairs) <= item.low <= item.value <= item.high
 
 
-def test_all_rows_are_no_estimate_and_one_row_is_none_either() -> None:
+def test_full_sample_is_exact_and_single_row_is_rejected() -> None:
     assert sample_estimate([(5, 2)], 5, 1) == stats.TokenEstimate(value=2, low=2, high=2)
     assert sample_estimate([], 0, 0) == stats.TokenEstimate(value=0, low=0, high=0)
     with pytest.raises(ValueError, match="1 row of 10"):
@@ -261,7 +261,7 @@ def test_all_rows_are_no_estimate_and_one_row_is_none_either() -> None:
 
 @settings(max_examples=20)
 @given(st.floats(0.2, 3))
-def test_an_interval_widens_by_that_of_the_encoding(share: float) -> None:
+def test_sample_interval_widens_for_approximate_encodings(share: float) -> None:
     guess = stats.TokenEstimate(value=1000, low=900, high=1100)
     expected = stats.sampled(counted(*ROWS[:20]), guess, guess)
     assert (expected.tokens.low, expected.tokens.high, expected.tokens.exact) == (900, 1100, False)

@@ -1,4 +1,4 @@
-"""Texts become the tokens that they are where the data goes."""
+"""Tokenizers of targets and models, and the token counts that they give."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ftwizard.data.tokens.tokenizers import Vocabulary, choose_encoding, make_co
 from tests.helpers.tokens import WORDS, multilingual, tiktoken_encoding
 
 OPENAI: list[Vocabulary] = ["o200k_base", "cl100k_base"]
-# Code points that Unicode has since given a meaning are split by another table of letters.
+# Unicode versions differ in which code points are letters, so unassigned ones are left out.
 ASSIGNED = st.text(st.characters(exclude_categories=("Cs", "Cn")))
 
 
@@ -25,12 +25,12 @@ def count_of(vocabulary: Vocabulary) -> tokenizers.TokenCount:
 
 @pytest.mark.parametrize("vocabulary", OPENAI)
 @given(text=ASSIGNED)
-def test_counts_are_tiktokens(vocabulary: Vocabulary, text: str) -> None:
+def test_counts_match_tiktoken(vocabulary: Vocabulary, text: str) -> None:
     assert count_of(vocabulary)(text) == len(tiktoken_encoding(vocabulary).encode_ordinary(text))
 
 
 @pytest.mark.parametrize("vocabulary", OPENAI)
-def test_counts_are_tiktokens_in_many_languages(vocabulary: Vocabulary) -> None:
+def test_counts_match_tiktoken_in_many_languages(vocabulary: Vocabulary) -> None:
     oracle, count = tiktoken_encoding(vocabulary), count_of(vocabulary)
     for seed in range(300):
         for message in multilingual(random.Random(seed)).messages:
@@ -42,7 +42,7 @@ def test_counts_are_tiktokens_in_many_languages(vocabulary: Vocabulary) -> None:
 
 @pytest.mark.parametrize("special", ["<|endoftext|>", "<|im_start|>", "<|endofprompt|>", "<s>"])
 @pytest.mark.parametrize("vocabulary", [*OPENAI, "llama3", "qwen3", "o200k_harmony"])
-def test_text_that_spells_a_special_token_is_text(vocabulary: Vocabulary, special: str) -> None:
+def test_special_tokens_in_text_are_counted_as_text(vocabulary: Vocabulary, special: str) -> None:
     assert count_of(vocabulary)(special) > 1
     assert count_of(vocabulary)(f"a {special} b") > 3
 
@@ -53,7 +53,7 @@ def test_counting_never_raises(text: str) -> None:
     assert count_of("qwen3")(text) >= bool(text)
 
 
-def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_own() -> None:
+def test_every_target_has_an_encoding_that_is_its_own_or_an_estimate() -> None:
     own = {name for name, item in all_targets().items() if choose_encoding(item).own}
     assert own == {name for name in all_targets() if name.startswith(("openai", "foundry"))} | {
         "bedrock-llama"
@@ -90,12 +90,12 @@ def test_every_target_has_an_encoding_and_only_open_tokenizers_are_called_their_
         ("", "llama3", False),
     ],
 )
-def test_a_models_name_names_its_tokenizer(model: str, name: str, own: bool) -> None:
+def test_model_name_determines_the_tokenizer(model: str, name: str, own: bool) -> None:
     encoding = choose_encoding(get_target("together-sft"), model)
     assert (encoding.name, encoding.own) == (name, own)
 
 
-def test_a_model_in_a_folder_is_counted_with_its_own_tokenizer(tmp_path: Path) -> None:
+def test_model_folder_is_counted_with_its_own_tokenizer(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import BPE
 
