@@ -1,1 +1,1 @@
-"""Measured by hand: ``python -m tests.benchmarks.NAME``. Each prints ratios to a named limit."""
+"""Benchmarks, run by hand with ``python -m tests.benchmarks.NAME``; they print ratios to limits."""

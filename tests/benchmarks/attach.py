@@ -1,9 +1,9 @@
-"""The monitor attached to a run of 1,000,000 events: the longest stall of its event loop, the time
-until its first chart (limit: 1 s from the first frame on), and until all of it is shown.
+"""Opening the monitor on a run of 1,000,000 events: longest stall of its loop, and load times.
 
-Limit: 50 ms. A task in the loop notes how late it is called, from the screen's first frame on; the
-app runs in a pseudo terminal of 120x36 and is opened on the run, or on home, which lists it. What
-else goes on on the machine only adds to a stall, so that the quietest of a few openings counts.
+Limits: stalls of 50 ms, and 1 s from the first frame to the first chart. A task in the loop
+records how late it is called, from the first frame on. The app runs in a pseudo-terminal of 120x36
+and opens the run, or home, which lists it. Other load only lengthens a stall, so the best of a few
+runs counts.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ RUNS = 3
 LIMIT_S = 0.05
 TICK_S = 0.001
 AFTER_S = 3.0
-"""How long it is watched when all is shown: redraws are stalls too."""
+"""How long to continue after the whole run is shown, because redraws can stall too."""
 
 
 def make_long(home: Path, events: int) -> JobFolder:
-    """Write a run of so many events, a hundredth of them evaluations."""
+    """Write a run with a number of events, 1 % of them evaluations."""
     folder = make_run(home, "long", steps=0)
     began, noise = time.time() - 3600, random.Random(1)
     lines = [{"kind": "phase", "phase": "training", "step": 0, "total": events}]
@@ -61,7 +61,7 @@ def make_long(home: Path, events: int) -> JobFolder:
 
 
 class _Ticking(FtwizardApp):
-    """Notes the stalls of its loop from the first frame on until all is shown, and after it."""
+    """App that records the stalls of its event loop from the first frame on."""
 
     async def _tick(self, path: Path) -> None:
         stalls: list[float] = []
@@ -81,7 +81,7 @@ class _Ticking(FtwizardApp):
         self.exit(0)
 
     def _has_chart(self) -> bool:
-        """Say whether a chart of the whole run is drawn."""
+        """Return whether a chart of the whole run is drawn."""
         chart = next(iter(self.screen.query(Chart)), None)
         if chart is None:
             return True
@@ -109,7 +109,7 @@ class _Ticking(FtwizardApp):
 
 
 def measure(where: str, result: Path) -> dict[str, Any]:
-    """Open the app in a terminal of its own, and return what it noted."""
+    """Open the app in its own terminal, and return its measurements."""
     command = [sys.executable, "-m", "tests.benchmarks.attach", where, result]
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with Terminal(command=command, columns=120, rows=36, environment=environment) as terminal:
@@ -130,7 +130,7 @@ def main() -> None:
                 print(
                     f"{where:<8} {EVENTS:,} events in {best['all']:.2f} s; longest stalls {every} ms, "
                     f"first chart {best['chart'] / CHART_LIMIT_S:.0%} of its limit; "
-                    f"99 of 100 under {best['p99'] * 1e3:.0f} ms: "
+                    f"p99 {best['p99'] * 1e3:.0f} ms: "
                     f"{best['longest'] / LIMIT_S:.0%} of the limit"
                 )
 

@@ -1,8 +1,8 @@
-"""Time inside our callbacks beside the time of the steps, saving and syncing included.
+"""Time in ftwizard's callbacks, saving and syncing included, compared with step time.
 
-Limit: 2 % of step time. Samples have a time of their own: at most half as long as the evaluations,
-or a second each, and ten seconds before the first step. The run is real: the packaged sample, an
-evaluation and a checkpoint every 20 steps.
+Limit: 2 % of step time. Samples have their own limit: half of the evaluation time, or 1 s each,
+and 10 s before the first step. The run trains on the packaged sample, with an evaluation and a
+checkpoint every 20 steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ spent: dict[str, float] = defaultdict(float)
 
 
 def timed(owner: type, name: str) -> None:
-    """Add the time of every call of a callback's method to ``spent``."""
+    """Wrap a callback method to add the time of its calls to ``spent``."""
     inner = getattr(owner, name)
 
     @functools.wraps(inner)
@@ -73,24 +73,26 @@ def main() -> None:
     total = sum(spent.values()) - sampled
     for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"{name:<32} {seconds * 1000:8.1f} ms")
-    print(f"{len(logs)} steps took {steps:.1f} s without evaluations; our callbacks {total:.3f} s")
+    print(f"{len(logs)} steps took {steps:.1f} s without evaluations; callbacks {total:.3f} s")
     print(
-        f"samples {sampled:.1f} s, {answered[0]:.1f} s of them before the first step; "
+        f"samples {sampled:.1f} s, of which {answered[0]:.1f} s before the first step; "
         f"evaluations {measured:.1f} s"
     )
     print(
-        f"ratio of samples to evaluations {(sampled - answered[0]) / measured:.2f}, of 0.50 or 1 s each"
+        f"ratio of samples to evaluations {(sampled - answered[0]) / measured:.2f}, "
+        "limit 0.50 or 1 s each"
     )
     print(f"ratio {total / steps:.2%}, {total / steps / LIMIT_SHARE:.0%} of the limit")
     for every in (50, 500):
         print(
-            f"diagnosing {LONG:,} logs, an evaluation every {every}: {diagnosed(every):.2f} s in all; "
+            f"diagnosis of {LONG:,} logs, evaluation every {every} steps: "
+            f"{time_diagnosis(every):.2f} s in total; "
             f"these steps take {steps / len(logs) * LONG:.0f} s"
         )
 
 
-def diagnosed(every: int) -> float:
-    """Return the seconds that diagnosing takes over a training of ``LONG`` steps."""
+def time_diagnosis(every: int) -> float:
+    """Return the seconds of diagnosis over a training of ``LONG`` steps."""
     from transformers import TrainerControl, TrainerState
 
     from ftwizard.train.diagnosis_callback import DiagnosisCallback

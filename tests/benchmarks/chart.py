@@ -1,4 +1,4 @@
-"""One more point and a redraw of two lines: of 1,000,000 points beside 1,000.
+"""Time to add a point and redraw two lines: 1,000,000 points compared with 1,000.
 
 Limit: 2 times as long.
 """
@@ -38,7 +38,7 @@ def curve(points: int, seed: int) -> Series:
 
 
 def redraw(chart: Chart, lines: list[ChartLine]) -> float:
-    """Add a point to each line and draw every row; return the seconds on the processor."""
+    """Add a point to each line and draw every row; return the seconds of CPU."""
     began = time.process_time()
     for line in lines:
         line.series.append((line.series.last_x or 0) + 1, 0.5)
@@ -51,7 +51,7 @@ def redraw(chart: Chart, lines: list[ChartLine]) -> float:
 async def measure(
     size: tuple[int, int], few: list[ChartLine], many: list[ChartLine]
 ) -> tuple[float, float]:
-    """Return the median seconds of both, measured in turn so that both see the same machine."""
+    """Return the median seconds of both, measured in turn so that load affects both alike."""
     app = _App()
     async with app.run_test(size=size):
         chart = app.query_one(Chart)

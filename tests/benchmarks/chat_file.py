@@ -1,4 +1,4 @@
-"""A large chat file to measure on: ten languages, log-normal lengths, most rows in ASCII escapes."""
+"""Large chat file for benchmarks: ten languages, log-normal lengths, mostly ASCII-escaped rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ASCII_SHARE = 0.85
 
 
 def write(path: Path, size: int, seed: int = 0) -> int:
-    """Write about ``size`` bytes of chat rows, no two alike; return how many rows."""
+    """Write about ``size`` bytes of distinct chat rows; return the number of rows."""
     draw = random.Random(seed)
     words = {name: text.split() for name, text in _WORDS.items()}
     names = list(words)

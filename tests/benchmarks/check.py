@@ -1,14 +1,13 @@
-"""The full check of a large chat file against reading it with orjson, and against the deepest check
-that a platform's client has had (together-python 1.5's ``check_file``).
+"""Full check of a large chat file, compared with orjson and together-python 1.5's ``check_file``.
 
-Limits: at most 4 × the processor time of ``orjson.loads`` over the same lines and less than
-together's; two processes at least 1.7 × as fast as one; at most 150 MB at the peak. Tokens and near
-duplicates apart. Every command runs in a process of its own, in turn, and the best of a few counts.
+Limits: at most 4 × the CPU time of ``orjson.loads`` over the same lines, and less than together's;
+two processes at least 1.7 × as fast as one; at most 150 MB at the peak. Tokens and near-duplicates
+are not counted. Each command runs in its own process, in turn; the best of a few runs counts.
 
     python -m tests.benchmarks.check [--bytes 1e9] [--peers PYTHON] [FILE]
 
-``PYTHON`` is an interpreter that has ``orjson`` and ``together<2``; without them only our own
-figures are shown.
+``PYTHON`` is an interpreter that has ``orjson`` and ``together<2``; without it, only ftwizard is
+measured.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ if __name__ == "__main__":
 
 
 def measure(python: str, code: str, *arguments: str) -> tuple[float, float, str]:
-    """Return processor seconds, seconds on the clock, and what was printed."""
+    """Return CPU seconds, wall-clock seconds and the output."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     child = subprocess.run(
         [python, "-c", code, *arguments], capture_output=True, text=True, check=False
@@ -77,7 +76,7 @@ def main() -> None:
         file = asked.file or Path(folder) / "chat.jsonl"
         if not file.exists():
             chat_file.write(file, int(asked.bytes))
-        print(f"{file.stat().st_size / 1e6:,.0f} MB, {len(os.sched_getaffinity(0))} processors")
+        print(f"{file.stat().st_size / 1e6:,.0f} MB, {len(os.sched_getaffinity(0))} CPUs")
         commands: dict[str, tuple[str, ...]] = {
             "check, one process": (sys.executable, CHECK, str(file), "1"),
             "check, two processes": (sys.executable, CHECK, str(file), "2"),
@@ -95,8 +94,8 @@ def main() -> None:
     item, two = best["check, one process"], best["check, two processes"]
     if asked.peers:
         for name, limit in (("orjson.loads", 4.0), ("together 1.5", 1.0)):
-            print(f"processor time / {name}: {item[0] / best[name][0]:.2f} (limit {limit})")
-    print(f"two processes: {item[1] / two[1]:.2f} x as fast as one (limit 1.7)")
+            print(f"CPU time / {name}: {item[0] / best[name][0]:.2f} (limit {limit})")
+    print(f"two processes: {item[1] / two[1]:.2f}x as fast as one (limit 1.7)")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``ftwizard --help`` from exec to exit, beside a Python that does nothing.
+"""Run time of ``ftwizard --help``, compared with a Python that does nothing.
 
 Limit: 0.15 s.
 """
@@ -30,7 +30,8 @@ def main() -> None:
     ours = seconds([str(Path(sys.executable).with_name("ftwizard")), "--help"])
     print(f"python -c pass   {nothing:.3f} s")
     print(
-        f"ftwizard --help  {ours:.3f} s = {ours / nothing:.1f} x python, {ours / LIMIT_S:.0%} of the limit"
+        f"ftwizard --help  {ours:.3f} s = {ours / nothing:.1f}x python, "
+        f"{ours / LIMIT_S:.0%} of the limit"
     )
 
 

@@ -1,11 +1,11 @@
-"""How well the diagnosis tells loss curves of known truth, live: ``… diagnosis FOLDER [--show KIND]``.
+"""Accuracy of the diagnosis on labeled loss curves: ``… diagnosis FOLDER [--show KIND]``.
 
-FOLDER holds files {kind, label, onset_step, train, eval, extra, must_not}. Each curve is shown to
-the diagnosis as it grows, evaluation by evaluation (and ten times in all where it has none); a
-pattern is found if it is said at any time, or at the end; overfitting is false wherever it is said,
-first or beside another pattern, of a curve of another label. A label that is no pattern of ours
-(grok) counts for false alarms only. Next to it, in the same run, is the rule of
-“End-to-End Fine-Tuning Pipeline”: three evaluations in a row that rise while the training loss falls.
+FOLDER holds files {kind, label, onset_step, train, eval, extra, must_not}. Each curve is diagnosed
+as it grows, at every evaluation, or at ten points if it has none. A pattern counts as found if any
+verdict has it, and separately if the last verdict has it. Overfitting in any verdict on a curve
+with another label is a false alarm. A label that is not one of our patterns (grok) counts for false
+alarms only. The rule of “End-to-End Fine-Tuning Pipeline” is measured on the same curves: three
+rising evaluations in a row while the training loss falls.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import Any
 from ftwizard.diagnosis import PATTERN_NAMES, Curve, diagnose
 
 RISES_TOO = {"epoch_staircase"}
-"""Kinds of another label whose validation loss is drawn to rise: of them overfitting is so."""
+"""Kinds with another label whose validation loss rises too, so that overfitting is correct."""
 
 
 def main() -> int:
-    """Print a row a kind: found, false alarms, delay."""
+    """Print a row per kind: detections, false alarms and delay."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--show", default="", help="name the curves of this kind that fail")
     arguments.add_argument(
         "--without-epochs", action="store_true",
-        help="do not tell where epochs end, which a run knows of itself and not every file does",
+        help="hide the length of an epoch, which a run always has and a file may not",
     )  # fmt: skip
-    arguments.add_argument("--only", default="", help="read only files whose name begins so")
+    arguments.add_argument("--only", default="", help="read only files whose names start with this")
     asked = arguments.parse_args()
     began = time.perf_counter()
     kinds: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
@@ -60,8 +60,8 @@ def main() -> int:
                 _print("all " + label, of_all)
     negatives = [row for rows in kinds.values() for row in rows if row["label"] != "overfit"]
     others = [row for row in negatives if row["kind"] not in RISES_TOO]
-    without = f"of these, without {', '.join(RISES_TOO)}:"
-    for name, rows in (("that are not:", negatives), (without, others)):
+    without = f"with another label, without {', '.join(RISES_TOO)}:"
+    for name, rows in (("with another label:", negatives), (without, others)):
         print(f"false overfit over {len(rows)} curves {name} {_percent(r['false'] for r in rows)}; "
               f"the article's rule {_percent(r['article'] for r in rows)}")  # fmt: skip
     print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)
@@ -81,9 +81,9 @@ def _print(kind: str, rows: list[dict[str, Any]]) -> None:
           + ", ".join(f"{name} {count}" for name, count in lasts))  # fmt: skip
 
 
-def _percent(those: Iterable[bool | None]) -> str:
-    """Return the share of those that can be true at all."""
-    points = [item for item in those if item is not None]
+def _percent(values: Iterable[bool | None]) -> str:
+    """Format the share of true values, without None."""
+    points = [item for item in values if item is not None]
     return f"{100 * fmean(points):.1f}%" if points else "–"
 
 
@@ -139,7 +139,7 @@ def _points(pairs: list[list[Any]]) -> list[tuple[float, float]]:
 
 
 def curve_of(case: dict[str, Any], *, epochs: bool = True) -> Curve:
-    """Return a file's curve with what a run would know of itself."""
+    """Return the curve of a file, with the details that a run would have."""
     extra, made = case.get("extra", {}), case.get("params", {})
     marks = _points(extra.get("epoch", [])) if epochs else []
     span = marks[-1][0] / marks[-1][1] if marks else None

@@ -1,6 +1,6 @@
-"""From exec to the first painted frame of home, beside a Textual app that says one word.
+"""Time from exec to the first frame of home, compared with a minimal Textual app.
 
-Limit: 1.5 times as long. Both run in pseudo terminals of 120x40 and take turns.
+Limit: 1.5 times as long. Both run in pseudo-terminals of 120x40, in turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Minimal().run()
 
 
 def seconds(command: Sequence[object], words: bytes) -> float:
-    """Return how long it takes until ``words`` have been drawn."""
+    """Return the seconds until ``words`` are drawn."""
     began = time.perf_counter()
     with Terminal(command=command, columns=120, rows=40) as terminal:
         while words not in terminal.output:
@@ -40,7 +40,7 @@ def seconds(command: Sequence[object], words: bytes) -> float:
 
 
 def measure(name: str) -> None:
-    """Let both begin in turn, and say how long they took."""
+    """Start both in turn, and print their times."""
     minimal, home = [], []
     for _ in range(RUNS):
         minimal.append(seconds([sys.executable, "-c", MINIMAL], b"hello there"))
@@ -49,7 +49,7 @@ def measure(name: str) -> None:
     middle = statistics.median(minimal), statistics.median(home)
     print(
         f"{name:<12} minimal {middle[0]:.3f} s, home {middle[1]:.3f} s = "
-        f"{middle[1] / middle[0]:.2f} x (fastest {least[1] / least[0]:.2f} x), limit {LIMIT:g} x"
+        f"{middle[1] / middle[0]:.2f}x (fastest {least[1] / least[0]:.2f}x), limit {LIMIT:g}x"
     )
 
 

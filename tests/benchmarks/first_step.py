@@ -1,6 +1,7 @@
-"""From the command to the first finished step, beside bare TRL on the same model and rows.
+"""Time from the command to the first finished step, compared with bare TRL.
 
-Limit: bare TRL + 1 s. Both start a new Python; they take turns, and medians are compared.
+Limit: bare TRL + 1 s. Both use the same model and rows and start a new Python, in turn; medians are
+compared.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ SFTTrainer(model, config, train_dataset=Dataset.from_list(rows), peft_config=lor
 
 
 def bare(model: str, data: str, out: Path, precision: str) -> float:
-    """Return the seconds from exec to the first step of a plain TRL script."""
+    """Return the seconds from exec to the first step of a bare TRL script."""
     began = time.time()
     done = subprocess.run(
         [sys.executable, "-c", BARE, model, data, str(out), precision],
@@ -56,7 +57,7 @@ def bare(model: str, data: str, out: Path, precision: str) -> float:
 
 
 def ours(plan: Path, home: Path, name: str) -> float:
-    """Return the seconds from ``ftwizard train`` to its first step on record."""
+    """Return the seconds from ``ftwizard train`` to its first logged step."""
     began = time.time()
     program = str(Path(sys.executable).with_name("ftwizard"))
     subprocess.run(
@@ -84,7 +85,7 @@ def main() -> None:
             us.append(ours(path, home, f"run{number}"))
     print(json.dumps({"bare_trl_s": theirs, "ftwizard_s": us}))
     base, own = statistics.median(theirs), statistics.median(us)
-    print(f"bare TRL {base:.2f} s, ftwizard {own:.2f} s = {own / base:.2f} x; "
+    print(f"bare TRL {base:.2f} s, ftwizard {own:.2f} s = {own / base:.2f}x; "
           f"{own - base:+.2f} s of {LIMIT_S:+.2f} s allowed")  # fmt: skip
 
 

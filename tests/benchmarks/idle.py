@@ -1,7 +1,7 @@
-"""What the monitor sends to its terminal, in bytes a second.
+"""Bytes per second that the monitor sends to its terminal.
 
-Limit: 2 kB/s for a run that says nothing new. Beside it runs of 5 steps a second, for which wandb's
-terminal view sends about 1.0 kB/s (measured at 120x36), of 10, and of 1,000; and with ``--slow``.
+Limit: 2 kB/s for a run without new events. Also measured: runs of 5, 10 and 1,000 steps per second,
+and ``--slow``. At 5 steps per second, wandb's terminal view sends about 1.0 kB/s (at 120x36).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RATES = (0, 5, 10, 1000)
 
 
 def measure(rate: float, size: tuple[int, int], *options: str) -> None:
-    """Watch a run for a while, and say what was sent."""
+    """Watch a run and print the bytes sent per second."""
     columns, rows = size
     with tempfile.TemporaryDirectory() as home:
         os.environ["FTWIZARD_HOME"] = home

@@ -1,6 +1,6 @@
-"""What a keeper costs while its command works: memory, and share of one core.
+"""Memory and CPU share of a keeper while its command runs.
 
-Limits: 40 MB resident, 1 % of a core. The peer is a Python that imports nothing.
+Limits: 40 MB resident, 1 % of a core. Memory is compared with a Python that imports nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
         bare.wait()
         end_all(Path(folder))
         time.sleep(1)
-    print(f"memory  {memory / 1e6:.1f} MB = {memory / nothing:.1f} x a bare Python, "
+    print(f"memory  {memory / 1e6:.1f} MB = {memory / nothing:.1f}x a bare Python, "
           f"{memory / LIMIT_BYTES:.0%} of the limit")  # fmt: skip
     print(f"core    {share:.2%} over {SECONDS:.0f} s = {share / LIMIT_SHARE:.0%} of the limit")
 

@@ -1,9 +1,8 @@
-"""From a key to the repaint that it asks for, in the monitor of a run of 1,000 steps a second.
+"""Time from a key to its repaint, in the monitor of a run of 1,000 steps per second.
 
-Limit: 60 ms for 95 of 100 keys. ``+`` zooms the chart, ``0`` shows all of it again; ``s`` opens a
-question above it, which is a screen more and is told apart. A key counts as answered when the
-terminal's screen shows what it asked for.
-The same keys in the monitor of a run that rests say what is owed to the run.
+Limit: 60 ms for 95 of 100 keys. ``+`` zooms the chart, ``0`` resets the zoom. ``s`` opens a
+question on another screen, which is reported separately. The time ends when the terminal shows
+the result. The same keys in the monitor of an idle run show how much of the time the run causes.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ PRESSES = 60
 LIMIT_MS = 60.0
 SIZES = ((80, 24), (120, 40))
 ORIGIN = r"(?m)^\s+0 .*step\s*$"
-"""The x axis of the whole run: it begins at step 0."""
+"""X axis of the whole run, from step 0."""
 QUESTION = r"Stop this run\?"
 
 
 def measure(rate: float, size: tuple[int, int]) -> None:
-    """Press keys at uneven times, and say how long each was waited for."""
+    """Press keys at irregular intervals, and print their response times."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["FTWIZARD_HOME"] = home
         columns, rows = size
@@ -44,7 +43,7 @@ def measure(rate: float, size: tuple[int, int]) -> None:
                 repaints.append(press(terminal, "0", lambda: _shows(terminal, ORIGIN)))
                 questions.append(press(terminal, "s", lambda: _shows(terminal, QUESTION)))
                 terminal.send("\x1b")
-                terminal.until(lambda: not _shows(terminal, QUESTION), "no question")
+                terminal.until(lambda: not _shows(terminal, QUESTION), "no question is open")
     for name, times in (("repaint", repaints), ("question", questions)):
         times.sort()
         p95 = times[len(times) * 95 // 100]
@@ -55,7 +54,7 @@ def measure(rate: float, size: tuple[int, int]) -> None:
 
 
 def press(terminal: Terminal, key: str, answered: Callable[[], bool]) -> float:
-    """Press a key after a moment of any length; return the milliseconds until it is answered."""
+    """Press a key after a random pause; return the milliseconds until the screen answers."""
     end = time.perf_counter() + random.uniform(0.08, 0.3)
     while (left := end - time.perf_counter()) > 0:
         terminal.pump(left)

@@ -1,4 +1,4 @@
-"""A run that goes on: a process of its own appends steps at a given rate, and readings."""
+"""Live run for benchmarks: a separate process appends steps at a given rate, and readings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOTAL = 1_000_000
 
 @contextmanager
 def lively(home: Path, rate: float) -> Iterator[JobFolder]:
-    """Give a run of some steps in ``home`` that lives; at ``rate`` steps a second it goes on."""
+    """Yield a live run in ``home`` that continues at ``rate`` steps per second, 0 for idle."""
     folder = make_run(home, "live", steps=0)
     events = EventWriter(folder.events, 1)
     events.write("phase", phase="training", step=0, total=TOTAL)

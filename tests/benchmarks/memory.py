@@ -1,10 +1,10 @@
-"""Estimated against published peaks: ``python -m tests.benchmarks.memory PEAKS.csv``.
+"""Estimated and published memory peaks: ``python -m tests.benchmarks.memory PEAKS.csv``.
 
-The CSV has one published measurement a row (columns ``model``, ``method``, ``framework``,
+The CSV has one published measurement per row (columns ``model``, ``method``, ``framework``,
 ``lora_r``, ``lora_targets``, ``micro_batch``, ``seq_len``, ``grad_ckpt``, ``ce_loss``,
-``value_gib_per_gpu``, ``stat``, ``quality``, …). Each row becomes a shape, a setup and the habits
-of the framework that was measured, as its source has them; nothing is fitted to the values.
-Beside ours: two formulas that people use.
+``value_gib_per_gpu``, ``stat``, ``quality``, …). Each row becomes a shape, a setup and the memory
+behavior of its framework, taken from the framework's source; nothing is fitted to the values.
+Two common formulas are measured on the same rows.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _SIZES: dict[str, tuple[str, tuple[int, ...], bool]] = {
 
 
 def shape_of(model: str) -> ModelShape | None:
-    """Return the shape of a published model, None for one that is not known here."""
+    """Return the shape of a published model, or None if it is unknown."""
     name = re.sub(r"(-instruct|-chat|-hf|-it|-base|-v0\.\d)+$", "", model.lower())
     name = name.rpartition("/")[2].replace("meta-", "").replace("llama-3-2", "llama-3.2")
     if name not in _SIZES:
@@ -73,9 +73,9 @@ def shape_of(model: str) -> ModelShape | None:
 
 
 def _first_qwen(shape: ModelShape) -> ModelShape:
-    """Return the shape with the layer names of the first Qwen, whose query, key and value are one.
+    """Return the shape with the layer names of the first Qwen, with a fused query, key and value.
 
-    Source: modeling_qwen.py on the Hub; it came with a bias on c_attn.
+    Source: modeling_qwen.py on the Hub; c_attn has a bias.
     """
     hidden, wide, n = shape.hidden, shape.intermediate, shape.layers
 
@@ -92,7 +92,7 @@ def _first_qwen(shape: ModelShape) -> ModelShape:
 
 
 def stack_of(row: Row) -> FrameworkOverhead | None:
-    """Return the habits of the framework of a row, None for one that is not known here."""
+    """Return the memory overhead of the framework of a row, or None if it is unknown."""
     framework, stat = row["framework"].lower(), row["stat"].lower()
     counter: Counter = "device"
     if "allocated" in stat or "active" in stat:
@@ -105,7 +105,7 @@ def stack_of(row: Row) -> FrameworkOverhead | None:
         "packed_bytes": 0.515869 if double else 0.5625,
     }  # fmt: skip
     stacks: dict[str, dict[str, Any]] = {
-        # Logits in 128-token pieces, all kept; the loss of each keeps a 16-bit softmax.
+        # Logits in 128-token chunks, all kept; the loss of each chunk keeps a 16-bit softmax.
         # LoRA dropout 0.05 (config_hub). Source: litgpt/utils.py, chunked_cross_entropy.
         "litgpt": {**pure, "logit_bytes": 4.0, "padded": False},
         # No autocast, fp32 adapters without dropout; the loop holds the outputs over backward;
@@ -116,8 +116,8 @@ def stack_of(row: Row) -> FrameworkOverhead | None:
         },
         # All bf16; logits are deleted before backward; packed. Source: recipes/full_finetune_*.py.
         "torchtune": {**pure, "dropout": False, "padded": False},
-        # bf16 throughout, LoRA dropout 0.1; transformers 4.38 turns logits into 32 bit and the
-        # loop holds them. Source: train.py.
+        # bf16 throughout, LoRA dropout 0.1; transformers 4.38 converts logits to fp32, and the
+        # loop keeps them. Source: train.py.
         "fsdp_qlora": {**pure, "logit_bytes": 16.0, "padded": False},
         # transformers' Trainer with autocast, 32-bit adapters, dropout 0.05; flash attention;
         # adamw_torch, which is not fused; CUDA 11; the loss copies the shifted 16-bit logits.
@@ -134,13 +134,13 @@ def stack_of(row: Row) -> FrameworkOverhead | None:
 
 
 def setup_of(row: Row) -> TrainingSetup | None:
-    """Return how a row was trained, None for a method that is not known here."""
+    """Return the training setup of a row, or None if its method is unknown."""
     method = row["method"].lower().replace("_", "-")
     if method not in ("lora", "qlora", "q-lora", "full"):
         return None
     tiled = "chunk" in row["ce_loss"] and not row["framework"].startswith("litgpt")
-    # torchtune's QLoRA recipe: rank 8 and checkpointing, where the row says nothing.
-    unsaid = "yes" if row["grad_ckpt"] in ("", "unstated") else row["grad_ckpt"]
+    # torchtune's QLoRA recipe: rank 8 and checkpointing, if the row has no value.
+    checkpointing = "yes" if row["grad_ckpt"] in ("", "unstated") else row["grad_ckpt"]
     accumulated = re.search(r"grad_accum (\d+)", row["note"])
     return TrainingSetup(
         method=cast("Any", "qlora" if method.startswith("q") else method),
@@ -149,7 +149,7 @@ def setup_of(row: Row) -> TrainingSetup | None:
         batch_size=int(float(row["micro_batch"])),
         accumulation=int(accumulated[1]) if accumulated else 1,
         length=int(float(row["seq_len"])),
-        checkpointing=unsaid.startswith("yes"),
+        checkpointing=checkpointing.startswith("yes"),
         head="tiled" if tiled else "full",
     )
 
@@ -162,10 +162,10 @@ def _targets(text: str) -> tuple[str, ...] | None:
 
 
 def peers(shape: ModelShape, setup: TrainingSetup) -> tuple[float, float]:
-    """Return GiB by LLaMA-Factory's table and by accelerate's estimate-memory.
+    """Return the GiB of LLaMA-Factory's table and of accelerate's estimate-memory.
 
-    The table: 16 bytes a parameter for full fine-tuning, 2 for LoRA, 0.5 for QLoRA (README); the
-    other: weights alone, four times for Adam.
+    The table (README): 16 bytes per parameter for full fine-tuning, 2 for LoRA, 0.5 for QLoRA.
+    accelerate: the weights alone, four times for Adam.
     """
     table = {"full": 16.0, "lora": 2.0, "qlora": 0.5}[setup.method]
     weights = {"full": 8.0, "lora": 2.0, "qlora": 0.5}[setup.method]
@@ -178,7 +178,7 @@ def main(path: str) -> None:
     inside: list[bool] = []
     widths: list[float] = []
     others: list[list[float]] = [[], []]
-    print(f"{'row':6}{'published':>10}{'ours':>8}{'low':>8}{'high':>8}{'error':>8}  what")
+    print(f"{'row':6}{'published':>10}{'ours':>8}{'low':>8}{'high':>8}{'error':>8}  row")
     with Path(path).open(newline="") as file:
         for row in csv.DictReader(file):
             shape, setup, stack = shape_of(row["model"]), setup_of(row), stack_of(row)
@@ -192,7 +192,7 @@ def main(path: str) -> None:
             middle, low, high = peak.value / GIB, (peak.low or 0) / GIB, (peak.high or 0) / GIB
             error = middle / truth - 1
             bad = row["quality"] == "X"
-            mark = "left out: the row contradicts itself" if bad else ""
+            mark = "excluded: the row contradicts itself" if bad else ""
             mark = mark or ("" if low <= truth <= high else "outside")
             print(
                 f"{row['id']:6}{truth:10.2f}{middle:8.2f}{low:8.2f}{high:8.2f}{error:+8.1%}  "

@@ -1,8 +1,8 @@
-"""Near copies among 100,000 rows of 2.4 kB: rows per second of CPU, recall, false hits, memory.
+"""Near-duplicates among 100,000 rows of 2.4 kB: rows per second of CPU, recall, false hits, memory.
 
-One row in a hundred is planted again with 3 % of its words changed. Limits: 20 s of CPU for 100,000
-rows, 99 % of the planted copies found, no distinct rows called copies, 150 MB. The peer is
-datasketch, where it is installed (``pip install datasketch``), on the first tenth of the rows.
+1 % of the rows are repeated with 3 % of their words changed. Limits: 20 s of CPU for 100,000 rows,
+99 % of the copies found, no distinct rows reported, 150 MB. If datasketch is installed
+(``pip install datasketch``), it is measured on a tenth of the rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Groups = list[list[int]]
 
 
 def write(path: Path, rows: int) -> list[tuple[int, int]]:
-    """Write rows, then the planted copies, a line each; return the lines of each pair."""
+    """Write rows, then the changed copies, one per line; return the line numbers of each pair."""
     rng = random.Random(7)
     letters = "abcdefghijklmnopqrstuvwxyz"
     vocabulary = ["".join(rng.choices(letters, k=rng.randint(2, 10))) for _ in range(30_000)]
@@ -38,7 +38,7 @@ def write(path: Path, rows: int) -> list[tuple[int, int]]:
     with path.open("w") as file:
         for line in range(rows):
             length = max(20, round(rng.lognormvariate(math.log(MEDIAN_WORDS), 0.8)))
-            # Half of the words are among the hundred most frequent, as in a language.
+            # Half of the words are among the hundred most frequent, as in natural text.
             words = [
                 vocabulary[int(100 ** rng.random()) - 1 if rng.random() < 0.5 else rng.randrange(30_000)]
                 for _ in range(length)
@@ -93,7 +93,7 @@ TOOLS: dict[str, Callable[[Path], Groups]] = {"ours": ours, "datasketch": datask
 
 
 def measure(tool: str, path: Path) -> tuple[float, float, Groups]:
-    """Return seconds of CPU, peak bytes and what was found, in a process of its own."""
+    """Run a tool in its own process; return its seconds of CPU, peak bytes and groups."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.near_duplicates", tool, str(path)],
         check=True, capture_output=True, text=True,
@@ -111,7 +111,7 @@ def child(tool: str, path: Path) -> None:
 
 
 def report(name: str, rows: int, planted: list[tuple[int, int]], tool: str, path: Path) -> float:
-    """Print a line and return rows per second of CPU."""
+    """Print the result of a tool, and return its rows per second of CPU."""
     used, peak, groups = measure(tool, path)
     wanted = set(planted)
     result = {(group[0], other) for group in groups for other in group[1:]}
@@ -137,7 +137,7 @@ def main() -> None:
         planted = write(path, few)
         rate = report(f"ours, {few:,} rows", few, planted, "ours", path)
         if importlib.util.find_spec("datasketch") is None:
-            print("datasketch is not installed: no peer")
+            print("datasketch is not installed: no comparison")
             return
         peer = report(f"datasketch, {few:,} rows", few, planted, "datasketch", path)
         print(f"ratio to datasketch: {rate / peer:.1f}")

@@ -1,7 +1,7 @@
-"""A step of the trainer beside bare TRL and a plain transformers Trainer, and where the time goes.
+"""Step time of the trainer, compared with bare TRL and a plain Trainer, and where the time goes.
 
-The same model, tokens, masks, batches and settings for all; they take turns, and medians are
-compared. Usage: python -m tests.benchmarks.step_time [rows-per-batch]
+All use the same model, tokens, masks, batches and settings, in turn; medians are compared.
+Usage: python -m tests.benchmarks.step_time [rows-per-batch]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GROUPS = {
 
 
 def settings(worker: Worker, plan: Plan, ready: Any, precision: str) -> Any:
-    """Return the settings that all share: without evaluation and checkpoints."""
+    """Return the shared settings, without evaluation and checkpoints."""
     changes = {"eval_strategy": "no", "save_strategy": "no", "max_steps": STEPS}
     return trainer.build_config(
         plan, worker.folder, ready.total, precision, validates=False, changes=changes
@@ -38,13 +38,13 @@ def settings(worker: Worker, plan: Plan, ready: Any, precision: str) -> Any:
 
 
 def loaded(worker: Worker, plan: Plan, ready: Any) -> tuple[Any, str, Any]:
-    """Return the model, its precision and the settings of its adapter."""
+    """Return the model, its precision and its adapter config."""
     model, precision = trainer._load(worker, plan, ready.base)
     return model, precision, adapter.build_config(worker, plan.recipe, model)
 
 
 def plain(worker: Worker, plan: Plan, ready: Any) -> Any:
-    """Return a Trainer of transformers: the model's own loss over all logits."""
+    """Return a transformers Trainer, with the model's own loss over all logits."""
     from peft import get_peft_model
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
@@ -65,11 +65,11 @@ TRL: dict[str, Any] = {}
 
 
 def bare(worker: Worker, plan: Plan, ready: Any) -> Any:
-    """Return TRL's trainer as it is."""
+    """Return TRL's unmodified SFTTrainer."""
     from trl.trainer import utils
     from trl.trainer.sft_trainer import SFTTrainer
 
-    # Undo ``loss_head.score_trained_tokens_only`` of earlier turns; the first turn is before it.
+    # Undo the patch of ``loss_head.score_trained_tokens_only`` from earlier turns.
     cast(Any, utils)._use_triton = TRL.setdefault("use_triton", cast(Any, utils)._use_triton)
     model, precision, lora = loaded(worker, plan, ready)
     made = SFTTrainer(
@@ -81,7 +81,7 @@ def bare(worker: Worker, plan: Plan, ready: Any) -> Any:
 
 
 def ours(worker: Worker, plan: Plan, ready: Any) -> Any:
-    """Return the trainer of a run, without what records and steers it."""
+    """Return the trainer of a run, without its callbacks."""
     changes = {"eval_strategy": "no", "save_strategy": "no", "max_steps": STEPS}
     return trainer.build(worker, plan, ready, [], changes)
 
@@ -94,7 +94,7 @@ KINDS: dict[str, Callable[[Worker, Plan, Any], Any]] = {
 
 
 def steps_of(made: Any) -> list[float]:
-    """Train; return the seconds of each step but the first ones."""
+    """Train; return the seconds of each step after the warmup."""
     from transformers import PrinterCallback, TrainerCallback
 
     marks: list[float] = []
@@ -110,7 +110,7 @@ def steps_of(made: Any) -> list[float]:
 
 
 def profiled(made: Any) -> dict[str, float]:
-    """Train under torch's profiler; return the share of CPU time of each group of operations."""
+    """Train under torch's profiler; return the share of CPU time per group of operations."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as result:
@@ -137,7 +137,7 @@ def main() -> None:
         rows = ready.encoded["train"]
         tokens = sum(len(row.input_ids) for row in rows)
         trained = sum(label != -100 for row in rows for label in row.labels)
-        print(f"{len(rows)} rows, {tokens:,} tokens, {trained / tokens:.0%} of them trained on")
+        print(f"{len(rows)} rows, {tokens:,} tokens, {trained / tokens:.0%} of them trainable")
         for _ in range(TURNS):
             for name, make in KINDS.items():
                 took[name] += steps_of(make(worker, plan, ready))
@@ -145,7 +145,7 @@ def main() -> None:
         for name, seconds in middle.items():
             low, high = min(took[name]), max(took[name])
             ratio = seconds / middle["plain Trainer"]
-            print(f"{name:<14} {seconds:.3f} s a step ({low:.3f}–{high:.3f}), ratio {ratio:.2f}")
+            print(f"{name:<14} {seconds:.3f} s per step ({low:.3f}–{high:.3f}), ratio {ratio:.2f}")
         for name, make in KINDS.items():
             shares = sorted(profiled(make(worker, plan, ready)).items(), key=lambda item: -item[1])
             print(f"{name:<14} " + ", ".join(f"{group} {part:.0%}" for group, part in shares))

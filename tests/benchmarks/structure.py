@@ -1,4 +1,4 @@
-"""Structure of the package in figures: modules, sizes, names, circles, length of the README.
+"""Structure of the package in figures: modules, sizes, names, import cycles, README length.
 
 python -m tests.benchmarks.structure
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 from tests.paths import ROOT
 
 BANNED = ["found", "one", "said", "what", "come", "told", "place", "given", "seen", "way"]
-"""Variable names that say nothing about their content."""
+"""Variable names that do not describe their content."""
 
 
 def list_modules(folder: Path) -> list[Path]:
-    """List the modules of the package; the symlinks to screens and assets are not followed."""
+    """List the modules of the package, without following the symlinks to screens and assets."""
     inside = [path for path in folder.rglob("*.py") if "assets" not in path.parts]
     return sorted({path.resolve() for path in inside})
 
@@ -45,8 +45,8 @@ def describe(sizes: list[int]) -> str:
     return f"p50 {statistics.median(ordered):.0f} · p95 {high} · max {ordered[-1]}"
 
 
-def count_circles(trees: Mapping[str, ast.AST]) -> int:
-    """Count the groups of modules that import each other, lazy imports included."""
+def count_cycles(trees: Mapping[str, ast.AST]) -> int:
+    """Count the modules that are part of an import cycle, lazy imports included."""
     edges: dict[str, set[str]] = {name: set() for name in trees}
     for name, tree in trees.items():
         for node in ast.walk(tree):
@@ -72,7 +72,7 @@ def _reachable(edges: dict[str, set[str]], start: str) -> set[str]:
 
 
 def read_sentences(text: str) -> list[int]:
-    """Return the lengths in words of the sentences of a Markdown text, code and tables apart."""
+    """Return the sentence lengths (words) of a Markdown text, without code and tables."""
     text = re.sub(r"```.*?```|<!--.*?-->|!\[.*?\]\(.*?\)", "", text, flags=re.DOTALL)
     lines = [line for line in text.splitlines() if not line.startswith(("|", "#"))]
     sentences = re.split(r"(?<=[.!?:])\s+|\n\s*[-*] |\n\n", "\n".join(lines))
@@ -107,7 +107,7 @@ def main() -> None:
     print(f"module lines       {describe(lines)}")
     print(f"function lines     {describe(functions)}")
     print(f"banned names       {banned / names.total():.2%} of {names.total():,} (goal < 0.5 %)")
-    print(f"modules in circles {count_circles(trees)} (goal 0)")
+    print(f"modules in cycles  {count_cycles(trees)} (goal 0)")
     print(f"README             {len(readme.split())} words, median sentence "
           f"{statistics.median(sentences):.0f} words")  # fmt: skip
 

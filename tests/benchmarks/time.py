@@ -1,13 +1,13 @@
-"""Time of training on published rows: ``python -m tests.benchmarks.time ROWS.csv``.
+"""Estimated and published training times: ``python -m tests.benchmarks.time ROWS.csv``.
 
-Prints, for each row whose note has a time (``1.0 s/iter, grad_accum 8`` or ``2147s/5000 steps``),
-the ratio of the estimate to what was published. Rows whose length is only a cap (``seq_kind``) are
-shown, but not judged: nobody says how many tokens a pass had.
+Prints the ratio of the estimate to the published time for each row whose note has one
+(``1.0 s/iter, grad_accum 8`` or ``2147s/5000 steps``). Rows whose length is only a maximum
+(``seq_kind``) are shown but not judged: their tokens per pass are unknown.
 
-What is known to miss: full fine-tunes by DeepSpeed ZeRO at 2,048 tokens and fewer (Qwen-1.8B), where
-gathering the weights takes longer than computing. Of the shares in ``estimate.duration`` two were
-set from what kernels do (MATMUL, STREAM), two from published rows: LAUNCH_S from the smallest model
-at 256 tokens, DEQUANTIZE from all rows in 4 bit, GPTQ's and NF4's alike.
+Known misses: full fine-tunes with DeepSpeed ZeRO at up to 2,048 tokens (Qwen-1.8B), where
+gathering the weights takes longer than computing. Of the constants in ``estimate.duration``, MATMUL
+and STREAM come from kernel efficiency. LAUNCH_S comes from the published rows of the smallest model
+at 256 tokens, and DEQUANTIZE from all 4-bit rows (GPTQ and NF4).
 
 Columns used: id, model, method, gpu, n_gpu, lora_r, lora_targets, micro_batch, seq_len, seq_kind,
 grad_ckpt, ce_loss, note.
@@ -34,7 +34,7 @@ METHODS = {"lora": "lora", "qlora": "qlora", "q-lora": "qlora", "full": "full"}
 
 
 def seconds(note: str) -> tuple[float, int] | None:
-    """Return the published seconds of a step, and its forward passes."""
+    """Return the published seconds per step, and its number of forward passes."""
     if result := ITERATION.search(note):
         return float(result[1]), int(result[2] or 1)
     if result := WHOLE.search(note):
@@ -43,7 +43,7 @@ def seconds(note: str) -> tuple[float, int] | None:
 
 
 def setup(row: dict[str, str]) -> TrainingSetup | None:
-    """Return how a row was trained; None where it was in a way that is not estimated."""
+    """Return the training setup of a row, or None if its method is not estimated."""
     method = METHODS.get(row["method"].lower().split("(")[0].split("+")[0].strip(" ()-_"))
     if method is None:
         return None
@@ -62,7 +62,7 @@ def setup(row: dict[str, str]) -> TrainingSetup | None:
 
 
 def main(path: str) -> None:
-    """Print a line a row, and the worst and middle ratio of those that are judged."""
+    """Print a line per row, and the median and worst ratio of the judged rows."""
     judged: list[float] = []
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -98,8 +98,8 @@ def main(path: str) -> None:
         errors = [abs(math.log(ratio)) for ratio in judged]
         within = sum(error <= math.log(TARGET) for error in errors)
         print(
-            f"{len(judged)} rows of at least {TOKENS} tokens a pass: within a factor {TARGET}: "
-            f"{within}; middle factor {math.exp(statistics.median(errors)):.2f}, worst "
+            f"{len(judged)} rows of at least {TOKENS} tokens per pass: within a factor of {TARGET} "
+            f"{within}; median factor {math.exp(statistics.median(errors)):.2f}, worst "
             f"{math.exp(max(errors)):.2f}"
         )
 

@@ -1,4 +1,4 @@
-"""A run's folder for benchmarks of training, on the real model and the packaged sample."""
+"""Run folder for training benchmarks, with the real model and the packaged sample."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLE = TICKETS
 
 @contextmanager
 def bench(*, samples: int = 0, **recipe: Any) -> Iterator[tuple[Path, Plan]]:
-    """Give a home of its own and a plan in it: the packaged sample, compare and merge off, samples unless asked for."""
+    """Yield a plan in a temporary home: the packaged sample, without compare and merge."""
     model = hub.fetch(hub.locate(SMOLLM2), lambda *_, **__: None)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FTWIZARD_HOME"] = folder
@@ -44,7 +44,7 @@ def bench(*, samples: int = 0, **recipe: Any) -> Iterator[tuple[Path, Plan]]:
 
 
 def create_run(path: Path, plan: Plan) -> JobFolder:
-    """Return the folder of a new run of the plan, which was not started."""
+    """Create a run of the plan without starting it; return its folder."""
     source = hub.locate(plan.model.name)
     record = JobRecord(kind="train", argv=[], version="0", created=0, inputs={"model": {
         "kind": source.kind, "name": source.name, "fingerprint": "", "said": source.description,
