@@ -12,7 +12,7 @@ SMALL: dict[str, Any] = {
 
 
 def model_of(name: str) -> Any:
-    """Return a model of that kind; the same weights each time."""
+    """Return a model of this architecture with the same weights each time."""
     import torch
     import transformers
 

@@ -19,7 +19,7 @@ def run(
     timeout: float = 400,
     **more: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``ftwizard`` with no terminal; no traceback may ever be seen."""
+    """Run ``ftwizard`` without a terminal and assert that it prints no traceback."""
     done = subprocess.run(
         [str(FTWIZARD), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
@@ -35,7 +35,7 @@ def run(
 
 
 def ok(*arguments: object, **more: Any) -> str:
-    """Run ``ftwizard``, demand exit code 0, return what it printed."""
+    """Run ``ftwizard``, assert exit code 0 and return its output."""
     done = run(*arguments, **more)
     assert done.returncode == 0, (arguments, done.stdout, done.stderr)
     return done.stdout

@@ -1,4 +1,4 @@
-"""Open the app on one screen that is otherwise reached only with a model or a long wait.
+"""Direct access to screens of the app that otherwise need a model or a long wait.
 
 ``python -m tests.e2e.open_screen NAME RUN TEXT [--ascii]``; TEXT may name one of the hostile texts.
 """
@@ -49,8 +49,8 @@ ESTIMATE: dict[str, Any] = {
 
 
 def draft(text: str) -> Draft:
-    """Return a draft that the wizard's last pages accept, ``text`` in it as model and file."""
-    text = text[:MAX_CHARACTERS]  # more the wizard lets nobody type
+    """Return a draft that the wizard's last pages accept, with ``text`` as model and file."""
+    text = text[:MAX_CHARACTERS]  # the wizard accepts no more
     plan = schema.Plan(
         data=schema.Data(files=schema.Files(train=f"/data/{text}.jsonl")),
         model=schema.Model(name=text),
@@ -71,7 +71,7 @@ def draft(text: str) -> Draft:
 
 
 def screen(name: str, run: str, text: str) -> Screen[Any]:
-    """Make the screen; ``text`` stands for whatever is foreign on it."""
+    """Return the screen, with ``text`` wherever it shows untrusted text."""
     if name == "working":
         return CommandProgress(f"Reading {make_visible(text, 50)}", "watch", run)
     if name == "finish":

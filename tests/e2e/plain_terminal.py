@@ -20,7 +20,7 @@ KEPT = ("FTWIZARD_HOME", "FTWIZARD_CACHE", "PYTHONPATH")
 
 
 class Answer(NamedTuple):
-    """What a person does at a question: keys where a cursor moves, a line where numbers are typed."""
+    """Answer to a question: keys for a menu with a cursor, a line for a numbered menu."""
 
     question: str
     keys: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return what the command needs, and nothing of the models that this machine has."""
+    """Return the command's environment, with an empty model cache."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {
         **kept, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
@@ -37,7 +37,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 class Wizard(Tmux):
-    """The wizard in a window of its own, working in ``folder``."""
+    """The wizard in its own tmux window, with ``folder`` as working directory."""
 
     def __init__(self, folder: Path, *, numbered: bool, arguments: str = "--plain") -> None:
         self.numbered = numbered
@@ -48,7 +48,7 @@ class Wizard(Tmux):
         )
 
     def ask(self, question: str, timeout: float = 240) -> None:
-        """Wait until the wizard asks this."""
+        """Wait until the wizard asks ``question``."""
         end = time.monotonic() + timeout
         while question not in self._last_question():
             assert time.monotonic() < end, f"not asked: {question}\n{self.screen()}"
@@ -77,7 +77,7 @@ class Wizard(Tmux):
 
 
 class Pty:
-    """A bare pseudo-terminal: every byte that the program sends is seen, and it can hang up."""
+    """A bare pseudo-terminal that records every byte and can hang up."""
 
     def __init__(self, *arguments: str, environment: Mapping[str, str], cwd: Path) -> None:
         self.sent = b""
@@ -93,7 +93,7 @@ class Pty:
         os.write(self.terminal, keys)
 
     def wait(self, words: bytes, timeout: float = 240) -> None:
-        """Wait until ``words`` were sent, not counting what an earlier wait has seen."""
+        """Wait until ``words`` are sent, ignoring output from before this call."""
         end = time.monotonic() + timeout
         start = len(self.sent)
         while words not in self.sent[start:]:
@@ -102,7 +102,7 @@ class Pty:
             )
 
     def code(self, timeout: float = 90) -> int:
-        """Read to the end; return the exit code."""
+        """Read until the program exits; return the exit code."""
         end = time.monotonic() + timeout
         while self._ended is None:
             assert time.monotonic() < end, self.sent[-3000:].decode(errors="replace")
@@ -126,7 +126,7 @@ class Pty:
             os.close(self.terminal)
 
     def _read(self) -> bool:
-        """Take in what has come; say whether more may."""
+        """Read available output; return whether more may follow."""
         if self.terminal < 0:
             time.sleep(0.05)
             return False

@@ -1,4 +1,4 @@
-"""The screens of the app, and the keys that lead to each."""
+"""Screens of the app and the keys that open them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = "rows.jsonl"
 
 
 def running(home: Path, **inputs: object) -> JobFolder:
-    """Start a long run that trains nothing."""
+    """Start a long dummy run."""
     more = {"steps": 1_000_000, "step_s": 0.05, **inputs}
     folder = start(make(home / "runs" / RUN, **more))
     until_step(folder, 3)
@@ -51,7 +51,7 @@ def write_result(home: Path) -> None:
 
 @contextlib.contextmanager
 def make_home(folder: Path) -> Iterator[Path]:
-    """Give a home with a live run, a finished one and a file of rows."""
+    """Yield a home with a live run, a finished run and a data file."""
     write_rows(folder)
     write_result(folder)
     running(folder)
@@ -93,7 +93,7 @@ def _split(terminal: Terminal) -> None:
 
 
 def _recipe(terminal: Terminal) -> None:
-    """Without a GPU, local training has one more page."""
+    """Open the recipe; without a GPU, local training shows an extra page."""
     _rows(terminal)
     terminal.send("\r")
     if "Enter to train on this machine" in terminal.wait(
@@ -117,7 +117,7 @@ def _press_keys(pattern: str, *keys: tuple[str, str]) -> Callable[[Terminal], No
 
 _LOSS = "loss +0"
 DIALOGS = ("split?", "volume")
-"""Screens that close like the page below them."""
+"""Dialogs, which exit like the page below them."""
 Route = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]]
 """Command (empty: ftwizard), its arguments, and the keys to press then."""
 
@@ -169,7 +169,7 @@ def open_at(
     more: tuple[str, ...] = (),
     controlling: bool = True,
 ) -> Iterator[Terminal]:
-    """Yield a terminal with the screen, started in ``folder`` with ``more`` arguments."""
+    """Yield a terminal that shows the screen, started in ``folder`` with ``more`` arguments."""
     command, arguments, go = ROUTES[screen_name]
     with Terminal(
         *arguments,

@@ -1,4 +1,4 @@
-"""A terminal screen that obeys what this app may send, and records everything else."""
+"""Terminal screen that interprets what this app may send and records everything else."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import unicodedata
 MODES = {"7", "25", "1004", "1049", "2004"}
 """Line wrap, cursor, focus reports, alternate screen, bracketed paste."""
 AT_REST = {"7", "25"}
-"""The modes that are on before a program starts, and again after it has left."""
+"""Modes that are on before a program starts and after it exits."""
 _SEQUENCE = re.compile(
     r"""\x1b\[(?P<row>\d+);(?P<column>\d+)H
     | \x1b\[(?P<style>[\d;]*)m
     | \x1b\[\?(?P<mode>\d+)(?P<to>[hl])
-    | \x1b\[\?(?:2026|2048)\$p      # does it know synchronised output, resize reports?
+    | \x1b\[\?(?:2026|2048)\$p      # queries: synchronized output, resize reports
     | \x1b\[(?:>\d+u|<u)            # the kitty keyboard protocol, on and off
     | \x1b\[(?P<question>6n)
-    | \x1b(?P<cursor>[78])          # keep its place, and go back there
+    | \x1b(?P<cursor>[78])          # save and restore the cursor
     | \x1b\]22;[a-z-]+\x07          # the shape of the mouse pointer
     | \x1b\](?P<notice>(?:9|777);[^\x00-\x1f\x7f-\x9f]*)\x07
     """,
     re.VERBOSE,
 )
-_BEGUN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,300})?\Z")
-"""A sequence of which the rest has not arrived."""
+_INCOMPLETE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,300})?\Z")
+"""An incomplete sequence."""
 
 
 class Screen:
-    """Cells as they are drawn; ``foreign`` holds whatever the app itself would never send."""
+    """Drawn cells; ``foreign`` holds everything that the app must not send."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self.foreign: list[str] = []
         self.beyond: list[str] = []
-        """Text that stood beyond the edge of the window."""
+        """Text drawn past the edge of the window."""
         self.notices: list[str] = []
-        """Notifications that were asked for."""
+        """Desktop notifications that the app sent."""
         self.bells = 0
         self.questions: list[tuple[int, int]] = []
-        """Row and column, from 1, each time that it was asked where the cursor is."""
+        """Row and column, from 1, at each query for the cursor position."""
         self.styles: set[str] = set()
         """Parameters of all SGR sequences so far."""
         self.modes = set(AT_REST)
@@ -51,7 +51,7 @@ class Screen:
         self.resize(columns, rows)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Take another size; what was drawn is forgotten, as the app draws all of it anew."""
+        """Resize and clear the screen, since the app redraws all of it."""
         self.columns, self.rows = columns, rows
         self.clear()
 
@@ -59,7 +59,7 @@ class Screen:
         self._cells = [[None] * self.columns for _ in range(self.rows)]
 
     def feed(self, data: bytes) -> None:
-        """Obey what a program has written."""
+        """Interpret a program's output."""
         text = self._rest + self._decoder.decode(data)
         self._rest = ""
         index = 0
@@ -71,7 +71,7 @@ class Screen:
             elif match := _SEQUENCE.match(text, index):
                 self._obey(match)
                 index = match.end()
-            elif _BEGUN.match(text, index):
+            elif _INCOMPLETE.match(text, index):
                 self._rest = text[index:]
                 return
             else:
@@ -79,11 +79,11 @@ class Screen:
                 index += 1
 
     def text(self) -> str:
-        """Return the rows, without the blanks at their ends."""
+        """Return the rows without trailing blanks."""
         return "\n".join("".join(cell or "" for cell in row).rstrip() for row in self._cells)
 
     def holes(self) -> list[tuple[int, int]]:
-        """Return (row, column) of the cells that nothing was ever drawn in."""
+        """Return (row, column) of the cells that were never drawn."""
         return [
             (y, x)
             for y, row in enumerate(self._cells)
@@ -138,7 +138,7 @@ class Screen:
 
 
 def width(char: str) -> int:
-    """Return the cells that a terminal gives a character, by Unicode's own tables."""
+    """Return a character's width in cells, from the Unicode tables."""
     if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1

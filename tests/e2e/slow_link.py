@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback with latency and little bandwidth."""
+"""Loopback TCP proxy with latency and limited bandwidth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICK = 1e6
 @contextlib.contextmanager
 def slow_link(port: int, *, delay_s: float, bytes_per_s: float) -> Iterator[int]:
     """Yield a loopback port that forwards to ``port``: ``delay_s`` each way, and ``bytes_per_s``
-    towards the client."""
+    toward the client."""
     ready: queue.Queue[tuple[int, Callable[[], object]]] = queue.Queue()
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

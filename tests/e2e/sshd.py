@@ -1,4 +1,4 @@
-"""A real ssh server with its own keys, configuration and loopback port."""
+"""Real ssh server with its own keys, configuration and loopback port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.e2e.terminal import Terminal
 from tests.paths import ROOT
 
 SERVER = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-IS_HERE = bool(SERVER and shutil.which("ssh") and shutil.which("ssh-keygen"))
+IS_INSTALLED = bool(SERVER and shutil.which("ssh") and shutil.which("ssh-keygen"))
 CONFIG = """\
 Port {port}
 ListenAddress 127.0.0.1
@@ -40,7 +40,7 @@ PrintMotd no
 
 @contextlib.contextmanager
 def sshd(folder: Path) -> Iterator[list[str]]:
-    """Run a server; give the ssh command that reaches it, without what to do there."""
+    """Run a server; yield the ssh command that connects to it."""
     port = _free_port()
     for key in ("host", "user"):
         subprocess.run(
@@ -51,7 +51,7 @@ def sshd(folder: Path) -> Iterator[list[str]]:
     config = folder / "sshd_config"
     config.write_text(CONFIG.format(port=port, folder=folder, user=user))
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where it locks itself in before one has signed in
+        Path("/run/sshd").mkdir(exist_ok=True)  # for privilege separation
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
             [str(SERVER), "-D", "-e", "-f", str(config)], stderr=log, start_new_session=True
@@ -69,7 +69,7 @@ def sshd(folder: Path) -> Iterator[list[str]]:
 
 
 def session(ssh: list[str], home: Path, *argv: object) -> Terminal:
-    """Open a session with a terminal of its own in which ``ftwizard ARGV…`` runs."""
+    """Open an ssh session that runs ``ftwizard ARGV…`` in its own terminal."""
     variables = {
         "FTWIZARD_HOME": str(home),
         "PYTHONPATH": str(ROOT),

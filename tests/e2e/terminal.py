@@ -1,4 +1,4 @@
-"""A raw pseudo-terminal for a program, with every byte that it sends."""
+"""Raw pseudo-terminal that records every byte a program sends."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tests.e2e.screen import Screen
 from tests.helpers.jobs import BUSY
 
 PATIENCE_S = 90.0
-"""How long anything is waited for where the machine does nothing else."""
+"""Default timeout on an idle machine."""
 
 
 SLICE_S = 0.02
-"""Of a slow line: what arrives in it is read at once."""
+"""Read interval on a slow connection."""
 
 
 class Terminal:
-    """A terminal with ``ftwizard ARGV…`` in it. It reads what the program sends only while a
-    method waits: between the calls it is frozen, as at the end of a line that has gone silent.
+    """A terminal that runs ``ftwizard ARGV…``. It reads output only while a method waits.
+    Between calls it is frozen, like a stalled connection.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Terminal:
         cwd: object = None,
         bytes_per_s: float | None = None,
     ) -> None:
-        """``environment``: None takes a variable away. Without ``controlling`` the kernel sends
-        no HUP when this terminal goes. A size of 0 is one that the line does not know. With
-        ``bytes_per_s`` it reads no more, and answers questions when it has read them."""
+        """``environment``: None removes a variable. Without ``controlling``, the kernel sends no
+        SIGHUP when this terminal closes. A size of 0 means unknown. ``bytes_per_s`` limits
+        reading; cursor queries are answered once they are read."""
         self.screen = Screen(columns or 80, rows or 24)
         self.output = bytearray()
         self.bytes_per_s = bytes_per_s
@@ -80,28 +80,28 @@ class Terminal:
             self.child.wait()
 
     def close(self) -> None:
-        """Take the terminal away."""
+        """Close the terminal."""
         if self._master >= 0:
             os.close(self._master)
             self._master = -1
 
     def resize(self, columns: int, rows: int) -> None:
-        """Give the window another size; whatever was sent for the old one is read first."""
+        """Resize the window after reading all output for the old size."""
         while self.pump(0.02):
             pass
         self._size(columns, rows)
         self.screen.resize(columns, rows)
 
     def resize_unread(self, columns: int, rows: int) -> None:
-        """Give the window another size without reading what was sent for the old one."""
+        """Resize the window without reading the output for the old size."""
         self._size(columns, rows)
 
     def send(self, data: bytes | str, timeout: float = PATIENCE_S) -> None:
-        """Type; also more than the line holds at once."""
+        """Type ``data``, which may exceed the terminal's buffer."""
         rest = memoryview(data.encode() if isinstance(data, str) else data)
         end = time.monotonic() + BUSY * timeout
         while rest:
-            assert time.monotonic() < end, "it takes no input"
+            assert time.monotonic() < end, "the program reads no input"
             readable, writable, _ = select.select([self._master], [self._master], [], 0.1)
             if readable:
                 self.pump(0)
@@ -110,12 +110,12 @@ class Terminal:
                     rest = rest[os.write(self._master, rest[:1024]) :]
 
     def pump(self, seconds: float) -> bool:
-        """Read what arrives within so many seconds; return whether anything did."""
+        """Read output for up to ``seconds``; return whether any arrived."""
         if not select.select([self._master], [], [], seconds)[0]:
             return False
         try:
             data = os.read(self._master, self._at_once())
-        except OSError:  # the last process has let go of it
+        except OSError:  # the last process has closed it
             return False
         self.output += data
         self.screen.feed(data)
@@ -126,7 +126,7 @@ class Terminal:
         return bool(data)
 
     def _at_once(self) -> int:
-        """Return how many bytes may be read, after the time that they take."""
+        """Return how many bytes to read, after waiting as long as they take."""
         if self.bytes_per_s is None:
             return 1 << 16
         time.sleep(SLICE_S)
@@ -151,22 +151,22 @@ class Terminal:
         return self.screen.text()
 
     def settle(self, quiet_s: float = 0.4) -> str:
-        """Wait until nothing is sent for a while and return the screen."""
+        """Wait until no output arrives for ``quiet_s`` and return the screen."""
         end = time.monotonic() + BUSY * PATIENCE_S
         while self.pump(quiet_s):
-            assert time.monotonic() < end, "it never stops drawing"
+            assert time.monotonic() < end, "the output never stops"
         return self.screen.text()
 
     def waiting(self) -> int:
-        """Return how many bytes were sent and not read."""
+        """Return the number of bytes sent but not read."""
         count = fcntl.ioctl(self._master, termios.FIONREAD, b"\0" * 4)
         return int(struct.unpack("i", count)[0])
 
     def exit_code(self, timeout: float = PATIENCE_S, *, reads: bool = True) -> int:
-        """Wait until it has left, and read its last words (or nothing, as a frozen terminal)."""
+        """Wait for the program to exit and read its last output (none without ``reads``)."""
         end = time.monotonic() + BUSY * timeout
         while self.child.poll() is None:
-            assert time.monotonic() < end, f"still there after {timeout} s\n{self.screen.text()}"
+            assert time.monotonic() < end, f"still running after {timeout} s\n{self.screen.text()}"
             if not (reads and self._master >= 0 and self.pump(0.02)):
                 time.sleep(0.02)
         while reads and self._master >= 0 and self.pump(0.1):
@@ -174,9 +174,9 @@ class Terminal:
         assert self.child.returncode is not None
         return self.child.returncode
 
-    def is_as_before(self) -> bool:
-        """Say whether the line's settings are those from before the program."""
-        # The shell shares the program's open file, and with it whether writes wait.
+    def is_restored(self) -> bool:
+        """Return whether the terminal settings are the same as before the program."""
+        # The shell shares the program's open file, and with it the blocking mode.
         return termios.tcgetattr(self._master) == self.before and os.get_blocking(self._slave)
 
     def _size(self, columns: int, rows: int) -> None:

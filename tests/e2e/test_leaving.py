@@ -55,7 +55,7 @@ def assert_exited_cleanly(terminal: Terminal, code: int = 0) -> None:
     """Assert that the program exited in time and restored the terminal."""
     assert terminal.exit_code(SOON_S) == code
     assert terminal.screen.modes == AT_REST
-    assert terminal.is_as_before()
+    assert terminal.is_restored()
     assert not terminal.screen.foreign
     assert b"Traceback" not in terminal.output
 
@@ -117,7 +117,7 @@ def test_signals_end_the_view_on_a_stalled_terminal(
         fill(terminal)
         os.kill(terminal.child.pid, number)
         assert terminal.exit_code(SOON_S, reads=False) == 0
-        assert terminal.is_as_before()
+        assert terminal.is_restored()
         terminal.settle()
         assert terminal.screen.modes == AT_REST, "the terminal is restored once it is read again"
     assert_run_continues(folder)

@@ -17,7 +17,7 @@ from tests.helpers.memorization import EVERY, verdict, write_plan
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not sshd.IS_HERE, reason="openssh-server or openssh-client is not installed"
+        not sshd.IS_INSTALLED, reason="openssh-server or openssh-client is not installed"
     ),
 ]
 

@@ -22,7 +22,7 @@ from tests.helpers.jobs import until_ended
 from tests.helpers.models import SMOLLM2, make_tiny
 from tests.paths import FIXTURES, TICKETS
 
-needs_tmux = pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+needs_tmux = pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
 both = pytest.mark.parametrize("numbered", [False, True], ids=["cursor", "numbers"])
 DATA = FIXTURES / "formats"
 SAMPLE = TICKETS / "train.jsonl"

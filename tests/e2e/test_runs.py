@@ -103,7 +103,7 @@ def test_monitor_rings_once_and_only_for_new_warnings(home: Path) -> None:
         assert not terminal.screen.foreign
 
 
-@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+@pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
 @pytest.mark.parametrize("options", ["", "--plain"])
 def test_bell_reaches_tmux_when_a_run_ends(home: Path, tmp_path: Path, options: str) -> None:
     folder = running(home)

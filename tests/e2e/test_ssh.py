@@ -22,7 +22,7 @@ from tests.helpers.jobs import events, until_step
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not sshd.IS_HERE, reason="openssh-server or openssh-client is not installed"
+        not sshd.IS_INSTALLED, reason="openssh-server or openssh-client is not installed"
     ),
 ]
 

@@ -150,7 +150,7 @@ def test_sigterm_to_the_trainer_saves_a_checkpoint_first(small_workspace: Worksp
 def test_run_survives_a_killed_terminal_and_can_be_watched(
     small_workspace: Workspace,
 ) -> None:
-    if not tmux.is_here():
+    if not tmux.is_installed():
         pytest.skip("tmux is not installed")
     plan = small_workspace.plan(rows=160, epochs=8, save_steps=100, evaluation_steps=100)
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")}

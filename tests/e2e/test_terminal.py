@@ -113,7 +113,7 @@ def test_unknown_terminal_size_falls_back_to_the_default(folder: Path) -> None:
 
 
 @pytest.mark.tmux
-@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+@pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
 def test_ctrl_z_suspends_and_fg_restores_the_screen(folder: Path) -> None:
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux("bash --norc -i", environment=environment) as terminal:
@@ -129,7 +129,7 @@ def test_ctrl_z_suspends_and_fg_restores_the_screen(folder: Path) -> None:
 
 
 @pytest.mark.tmux
-@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+@pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
 def test_fg_after_sigstop_restores_screen_and_shell_settings(
     folder: Path,
 ) -> None:
@@ -170,7 +170,7 @@ def _view(home: Path) -> int:
 
 
 @pytest.mark.tmux
-@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+@pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
 def test_ctrl_z_without_a_shell_does_not_suspend(folder: Path) -> None:
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}
     with tmux.Tmux(str(FTWIZARD), environment=environment) as terminal:
@@ -182,7 +182,7 @@ def test_ctrl_z_without_a_shell_does_not_suspend(folder: Path) -> None:
 
 
 @pytest.mark.tmux
-@pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed")
+@pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
 @pytest.mark.parametrize("name", ["tmux-256color", "screen"])
 def test_monitor_fills_the_window_in_tmux(folder: Path, name: str) -> None:
     environment = {k: os.environ[k] for k in ("FTWIZARD_HOME", "PYTHONPATH") if k in os.environ}

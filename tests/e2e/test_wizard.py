@@ -18,7 +18,7 @@ from tests.helpers.jobs import events, until_ended
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.tmux,
-    pytest.mark.skipif(not tmux.is_here(), reason="tmux is not installed"),
+    pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed"),
     pytest.mark.timeout(900),
 ]
 

@@ -1,4 +1,4 @@
-"""A program in a tmux server of its own."""
+"""Program in its own tmux server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class Tmux:
-    """One window; killing the server is the terminal going away."""
+    """One window; ``kill`` simulates a closed terminal."""
 
     def __init__(
         self, command: str, *, columns: int = 80, rows: int = 24, environment: Mapping[str, str]
@@ -49,7 +49,7 @@ class Tmux:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 
     def set_hook(self, name: str, command: str) -> None:
-        """Have tmux run a command of its own when something happens."""
+        """Make tmux run ``command`` on the hook ``name``."""
         self._tmux("set-option", "-g", "bell-action", "any")
         self._tmux("set-hook", "-g", name, command)
 
@@ -72,14 +72,14 @@ class Tmux:
         raise AssertionError(f"{pattern!r} is not on the screen:\n{self.screen()}")
 
     def kill(self) -> None:
-        """Take the terminal away from whatever runs in it."""
+        """Kill the server, and with it the terminal."""
         subprocess.run(
             ["tmux", "-L", self._socket, "kill-server"], capture_output=True, check=False
         )
 
 
-def is_here() -> bool:
-    """Say whether tmux is installed."""
+def is_installed() -> bool:
+    """Return whether tmux is installed."""
     return any(
         (Path(folder) / "tmux").exists() for folder in ("/usr/bin", "/usr/local/bin", "/bin")
     )

@@ -15,7 +15,7 @@ from tests.paths import TICKETS
 
 SAMPLE = TICKETS
 LONG = 12
-"""Epochs enough for a run of the small model to be observed before it ends."""
+"""Enough epochs to observe a run of the small model before it ends."""
 
 
 class Workspace:
