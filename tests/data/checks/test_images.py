@@ -144,9 +144,9 @@ def test_together_needs_content_parts_and_unweighted_images() -> None:
     parts = {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]}
     assert codes(message(image(data())), parts, to="together-sft") == []
     assert codes(message(image(data())), ANSWER, to="together-sft") == ["image_mixed"]
-    heavy = {**message(image(data())), "weight": 1}
-    assert codes(heavy, parts, to="together-sft") == ["weight"]
-    assert codes({**heavy, "weight": 0}, parts, to="together-sft") == []
+    weighted = {**message(image(data())), "weight": 1}
+    assert codes(weighted, parts, to="together-sft") == ["weight"]
+    assert codes({**weighted, "weight": 0}, parts, to="together-sft") == []
 
 
 def test_bare_image_url_string_is_reported() -> None:

@@ -106,8 +106,8 @@ def test_severity_of_role_findings_depends_on_the_target() -> None:
 def test_consecutive_roles_are_allowed_for_images_and_tool_calls() -> None:
     user, answer = messages("ua")
     assert codes([user, IMAGE, answer], "openai-sft") == []
-    back = {"role": "tool", "content": "4", "tool_call_id": "x"}
-    assert codes([user, answer, CALLS, back, answer], "openai-sft") == []
+    tool_result = {"role": "tool", "content": "4", "tool_call_id": "x"}
+    assert codes([user, answer, CALLS, tool_result, answer], "openai-sft") == []
     assert codes([user, user, answer], "openai-sft") == ["consecutive_roles"]
 
 

@@ -215,8 +215,8 @@ def test_duplicate_bare_or_undescribed_tools_are_reported() -> None:
         "tool_schema"
     ]
     assert tool_schemas.check_tools([bare], strict=False)[0] == ()
-    mute = {"type": "function", "function": {"name": "f"}}
-    assert [tool.code for tool in tool_schemas.check_tools([mute], strict=True)[0]] == [
+    undescribed = {"type": "function", "function": {"name": "f"}}
+    assert [tool.code for tool in tool_schemas.check_tools([undescribed], strict=True)[0]] == [
         "tool_description"
     ]
 

@@ -105,12 +105,12 @@ def test_every_format_converts_to_every_target_that_supports_it(name: str, tmp_p
 
 
 def test_good_rows_are_written_and_other_rows_reported(tmp_path: Path) -> None:
-    picture = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
+    image = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
     source = tmp_path / "rows.jsonl"
     write(
         source,
         CHAT,
-        {"messages": [{"role": "user", "content": [picture]}, ANSWER]},
+        {"messages": [{"role": "user", "content": [image]}, ANSWER]},
         {**CHAT, "id": 7},
         {"messages": [ASKED, {**ANSWER, "content": " "}]},
     )

@@ -110,7 +110,7 @@ def _message_meaning(message: Message, without: set[str]) -> Any:
         for part in parts
         if part["type"] == "reasoningContent"
     )
-    pictures = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    image_urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
     calls = []
     for call in message.get("tool_calls", []):
         arguments = call["function"]["arguments"]
@@ -119,7 +119,7 @@ def _message_meaning(message: Message, without: set[str]) -> Any:
     return (
         "system" if role == "developer" and "developer_role" in without else role,
         _tool_result(text) if role == "tool" else text,
-        pictures,
+        image_urls,
         calls,
         message.get("weight", 1) if "weight_unused" not in without else 1,
         reasoning if "reasoning_unused" not in without else "",

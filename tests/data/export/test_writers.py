@@ -258,10 +258,8 @@ def test_unsupported_fields_are_dropped_and_reported() -> None:
     ],
 )
 def test_images_are_written_only_where_their_url_is_supported(url: str, taken: set[str]) -> None:
-    picture = {"type": "image_url", "image_url": {"url": url}}
-    example = chat(
-        {"role": "user", "content": [{"type": "text", "text": "What?"}, picture]}, ANSWER
-    )
+    image = {"type": "image_url", "image_url": {"url": url}}
+    example = chat({"role": "user", "content": [{"type": "text", "text": "What?"}, image]}, ANSWER)
     for name, item in all_targets().items():
         if "chat" not in item.kinds:
             continue
@@ -274,8 +272,8 @@ def test_images_are_written_only_where_their_url_is_supported(url: str, taken: s
 
 
 def test_together_rows_with_images_use_content_parts() -> None:
-    picture = {"type": "image_url", "image_url": {"url": PNG}}
-    example = chat({"role": "user", "content": [picture]}, ANSWER)
+    image = {"type": "image_url", "image_url": {"url": PNG}}
+    example = chat({"role": "user", "content": [image]}, ANSWER)
     messages = write_row(example, "together-sft")["messages"]
     assert messages[1]["content"] == [{"type": "text", "text": "4"}]
     assert write_row(example, "openai-sft")["messages"][1]["content"] == "4"
@@ -288,8 +286,8 @@ def test_together_rows_with_images_use_content_parts() -> None:
 
 def test_images_use_the_notation_of_each_platform() -> None:
     def row(url: str, name: str) -> dict[str, Any]:
-        picture = {"type": "image_url", "image_url": {"url": url}}
-        return write_row(chat({"role": "user", "content": [picture]}, ANSWER), name)
+        image = {"type": "image_url", "image_url": {"url": url}}
+        return write_row(chat({"role": "user", "content": [image]}, ANSWER), name)
 
     assert row(PNG, "vertex-gemini")["contents"][0]["parts"] == [
         {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}

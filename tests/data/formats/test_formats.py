@@ -235,7 +235,7 @@ def test_null_fields_do_not_affect_detection() -> None:
     assert best(row) == {"openai-chat"}
 
 
-def test_top_level_system_means_claude_unless_a_row_has_tool_messages() -> None:
+def test_top_level_system_means_claude_unless_tools_are_used() -> None:
     system = {"system": "s", **CHAT}
     called = {"messages": [{"role": "tool", "content": "x"}, *CHAT["messages"]]}
     assert formats.count_formats([CHAT, CHAT, system]).decide(HERE).format == "bedrock-claude"

@@ -534,7 +534,7 @@ def test_sample_of_a_json_array_is_its_head(path: Path) -> None:
     assert len(sampled) < len(rows)
 
 
-def test_hosting_problem_names_unsupported_encodings_and_containers(path: Path) -> None:
+def test_files_that_hosts_reject_have_a_hosting_problem(path: Path) -> None:
     def code(data: bytes, **wants: Any) -> str | None:
         path.write_bytes(data)
         hosting_problem = inspect.inspect(path).find_hosting_problem(**wants)

@@ -234,15 +234,15 @@ def _base64url(source: random.Random) -> str:
     return base64.urlsafe_b64encode(source.randbytes(source.randrange(8, 400))).decode()
 
 
-def _fraction(source: random.Random) -> str:
+def _random_float(source: random.Random) -> str:
     return repr(source.random())
 
 
-def _moment(source: random.Random) -> str:
+def _timestamp(source: random.Random) -> str:
     return str(source.randrange(1_400_000_000_000, 2_000_000_000_000))
 
 
-@pytest.mark.parametrize("kind", [_hex, _uuid, _base64, _base64url, _fraction, _moment])
+@pytest.mark.parametrize("kind", [_hex, _uuid, _base64, _base64url, _random_float, _timestamp])
 def test_random_identifiers_are_not_secrets(
     kind: Callable[[random.Random], str],
 ) -> None:

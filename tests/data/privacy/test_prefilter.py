@@ -95,7 +95,7 @@ def test_every_row_with_findings_is_flagged(
 @given(
     rows=rows_strategy, compact=st.booleans(), name=st.sampled_from(["content", "password", "a"])
 )
-def test_json_lines_without_unusual_escapes_are_flagged_like_their_text(
+def test_json_lines_with_common_escapes_are_flagged(
     rows: list[str], compact: bool, name: str
 ) -> None:
     separators = (",", ":") if compact else (", ", ": ")

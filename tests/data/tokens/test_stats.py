@@ -40,7 +40,7 @@ def chat(*turns: tuple[str, str], **more: Any) -> Example:
     return Example(kind="chat", messages=messages, **more)
 
 
-def counted(*rows: Example, name: str = "openai-sft", limit: int | None = None) -> TokenCounts:
+def count_rows(*rows: Example, name: str = "openai-sft", limit: int | None = None) -> TokenCounts:
     tally = TokenCounter(get_target(name), choose_encoding(get_target(name)), limit)
     for line, row in enumerate(rows, 1):
         tally.add(line, row)
@@ -54,7 +54,7 @@ def test_openai_total_adds_three_tokens_per_message() -> None:
             for m in row.messages)
         for row in ROWS[:500]
     ]  # fmt: skip
-    result = counted(*ROWS[:500])
+    result = count_rows(*ROWS[:500])
     assert (result.tokens.total, result.tokens.exact) == (sum(expected), True)
     assert result.tokens.low == result.tokens.total == result.tokens.high
     assert result.tokens.max == max(expected)
@@ -67,14 +67,14 @@ def test_answers_with_zero_weight_are_billed_but_not_trained_on() -> None:
         row, messages=[row.messages[0], {**row.messages[1], "weight": 0}, *row.messages[2:]]
     )
     count = tokenizers.make_counter(choose_encoding(OPENAI))
-    whole, part = counted(row), counted(without)
+    whole, part = count_rows(row), count_rows(without)
     assert whole.trained.total == count("Hello there") + count("Bye")
     assert part.trained.total == count("Bye")
     assert part.tokens.total == whole.tokens.total
     # Targets that ignore weights train on every answer.
     assert (
-        counted(without, name="vertex-open").trained.total
-        == counted(row, name="vertex-open").trained.total
+        count_rows(without, name="vertex-open").trained.total
+        == count_rows(row, name="vertex-open").trained.total
     )
 
 
@@ -85,42 +85,44 @@ def test_trained_tokens_depend_on_the_kind_of_row() -> None:
         chosen=[{"role": "assistant", "content": "good"}],
         rejected=[{"role": "assistant", "content": "bad"}],
     )
-    assert counted(pair, name="openai-dpo").trained.total == 2
+    assert count_rows(pair, name="openai-dpo").trained.total == 2
     row = chat(("user", "Hi"), ("assistant", "one two"), ("user", "Hi"), ("assistant", "three"))
     labelled = msgspec.structs.replace(row, kind="labelled", label=True)
-    assert counted(labelled, name="trl-kto").trained.total == 1 + 1
-    assert counted(chat(("user", "Hi")), name="openai-rft").trained.total == 0
-    text = counted(Example(kind="text", text="one two three"), name="together-sft")
+    assert count_rows(labelled, name="trl-kto").trained.total == 1 + 1
+    assert count_rows(chat(("user", "Hi")), name="openai-rft").trained.total == 0
+    text = count_rows(Example(kind="text", text="one two three"), name="together-sft")
     assert text.trained.total == 3 + 1
     assert text.tokens.total == 3 + 1 + 1
     ids = Example(kind="tokens", tokens={"input_ids": [1, 2, 3, 4], "labels": [1, -100, 3, 4]})
-    assert (counted(ids).tokens.total, counted(ids).trained.total) == (4, 2)
+    assert (count_rows(ids).tokens.total, count_rows(ids).trained.total) == (4, 2)
     bare = Example(kind="tokens", tokens={"input_ids": [1, 2, 3, 4]})
-    assert counted(bare).trained.total == 3, "the first token is never predicted"
+    assert count_rows(bare).trained.total == 3, "the first token is never predicted"
 
 
 def test_tools_and_images_turn_exact_counts_into_ranges() -> None:
     plain = chat(("user", "Hi"), ("assistant", "Hello"))
     tools = msgspec.structs.replace(plain, tools=[{"type": "function", "function": {"name": "f"}}])
-    result = counted(plain, tools).tokens
+    result = count_rows(plain, tools).tokens
     assert not result.exact and result.low < result.total == result.high
     shown = [{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}},
              {"type": "text", "text": "Hi"}]  # fmt: skip
-    picture = Example(kind="chat", messages=[{"role": "user", "content": shown}, plain.messages[1]])
-    result = counted(picture).tokens
-    base = counted(plain).tokens.total
+    image_row = Example(
+        kind="chat", messages=[{"role": "user", "content": shown}, plain.messages[1]]
+    )
+    result = count_rows(image_row).tokens
+    base = count_rows(plain).tokens.total
     assert (result.low, result.total, result.high) == (base + 85, base + 765, base + 1445)
     called = Example(kind="chat", messages=[
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]},
     ])  # fmt: skip
-    trained = counted(called).trained
+    trained = count_rows(called).trained
     assert not trained.exact and trained.low == 0 < trained.total
 
 
 @pytest.mark.parametrize("name", sorted(all_targets()))
 def test_only_openai_and_foundry_counts_are_exact(name: str) -> None:
-    result = counted(*ROWS[:50], name=name)
+    result = count_rows(*ROWS[:50], name=name)
     assert result.tokens.low <= result.tokens.total <= result.tokens.high
     assert result.trained.low <= result.trained.total <= result.trained.high
     assert result.tokens.exact == name.startswith(("openai", "foundry"))
@@ -148,7 +150,7 @@ def test_arbitrary_rows_never_crash_the_counter(
     for index in ("openai-sft", "openai-dpo", "openai-rft", "trl-kto", "vertex-gemini"):
         item = RowCounter(get_target(index), choose_encoding(get_target(index))).count(row)
         assert 0 <= item.trained <= item.tokens and 0 <= item.before <= item.tokens
-        assert counted(row, name=index).tokens.rows == 1
+        assert count_rows(row, name=index).tokens.rows == 1
 
 
 def test_merged_counters_equal_the_count_of_the_whole_file() -> None:
@@ -171,7 +173,7 @@ def test_merged_counters_equal_the_count_of_the_whole_file() -> None:
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=200))
 def test_percentiles_and_histogram_match_the_row_lengths(lengths: list[int]) -> None:
     rows = [Example(kind="tokens", tokens={"input_ids": [0] * length}) for length in lengths]
-    result = counted(*rows).tokens
+    result = count_rows(*rows).tokens
     ordered = sorted(lengths)
     for share, value in ((0.50, result.p50), (0.95, result.p95), (0.99, result.p99)):
         assert sum(item <= value for item in ordered) >= share * len(ordered)
@@ -190,7 +192,7 @@ def test_rows_over_the_limit_are_reported_with_lines() -> None:
     short = chat(("user", "Hi"), ("assistant", "Hello"))
     long_answer = chat(("user", "Hi"), ("assistant", "word " * 100))
     long_prompt = chat(("user", "word " * 100), ("assistant", "Hello"))
-    result = counted(short, long_answer, short, long_prompt, limit=50)
+    result = count_rows(short, long_answer, short, long_prompt, limit=50)
     assert (result.tokens.over_limit, result.over_lines) == (2, [2, 4])
     assert (result.emptied, result.emptied_lines) == (1, [4])
     long_rows = find_long_rows(result, OPENAI)
@@ -198,11 +200,11 @@ def test_rows_over_the_limit_are_reported_with_lines() -> None:
     assert all(severities()[item.code] == "warning" for item in long_rows)
     assert (long_rows[0].count, long_rows[0].lines, long_rows[1].lines) == (2, [2, 4], [4])
     assert "50 tokens" in long_rows[0].message and "about" not in long_rows[0].message
-    guessed = counted(long_answer, name="bedrock-claude", limit=50)
+    guessed = count_rows(long_answer, name="bedrock-claude", limit=50)
     assert "about" in find_long_rows(guessed, get_target("bedrock-claude"))[0].message
-    assert find_long_rows(counted(short, limit=50), OPENAI) == []
-    assert counted(short).tokens.limit == OPENAI.max_tokens
-    many = counted(*[long_answer] * (MAX_SHOWN_LINES + 5), limit=50)
+    assert find_long_rows(count_rows(short, limit=50), OPENAI) == []
+    assert count_rows(short).tokens.limit == OPENAI.max_tokens
+    many = count_rows(*[long_answer] * (MAX_SHOWN_LINES + 5), limit=50)
     (row,) = find_long_rows(many, OPENAI)
     assert (row.count, len(row.lines)) == (MAX_SHOWN_LINES + 5, MAX_SHOWN_LINES)
 
@@ -210,8 +212,8 @@ def test_rows_over_the_limit_are_reported_with_lines() -> None:
 def test_row_with_one_answer_token_in_the_limit_is_not_emptied() -> None:
     row = chat(("user", "word " * 20), ("assistant", "Hello you"))
     item = RowCounter(OPENAI, choose_encoding(OPENAI)).count(row)
-    assert counted(row, limit=item.before + 1).emptied == 0
-    assert counted(row, limit=item.before).emptied == 1
+    assert count_rows(row, limit=item.before + 1).emptied == 0
+    assert count_rows(row, limit=item.before).emptied == 1
 
 
 @pytest.mark.parametrize("measure", ["text", "row"])
@@ -263,8 +265,8 @@ def test_full_sample_is_exact_and_single_row_is_rejected() -> None:
 @given(st.floats(0.2, 3))
 def test_sample_interval_widens_for_approximate_encodings(share: float) -> None:
     guess = stats.TokenEstimate(value=1000, low=900, high=1100)
-    expected = stats.sampled(counted(*ROWS[:20]), guess, guess)
+    expected = stats.sampled(count_rows(*ROWS[:20]), guess, guess)
     assert (expected.tokens.low, expected.tokens.high, expected.tokens.exact) == (900, 1100, False)
-    vague = stats.sampled(counted(*ROWS[:20], name="bedrock-nova"), guess, guess)
+    vague = stats.sampled(count_rows(*ROWS[:20], name="bedrock-nova"), guess, guess)
     assert vague.tokens.low < 900 and vague.tokens.high > 1100
-    assert vague.tokens.p50 == counted(*ROWS[:20], name="bedrock-nova").tokens.p50
+    assert vague.tokens.p50 == count_rows(*ROWS[:20], name="bedrock-nova").tokens.p50

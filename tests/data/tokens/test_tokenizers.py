@@ -19,19 +19,19 @@ OPENAI: list[Vocabulary] = ["o200k_base", "cl100k_base"]
 ASSIGNED = st.text(st.characters(exclude_categories=("Cs", "Cn")))
 
 
-def count_of(vocabulary: Vocabulary) -> tokenizers.TokenCount:
+def make_count(vocabulary: Vocabulary) -> tokenizers.TokenCount:
     return make_counter(tokenizers.Encoding(name="", vocabulary=vocabulary, sources=(), as_of=""))
 
 
 @pytest.mark.parametrize("vocabulary", OPENAI)
 @given(text=ASSIGNED)
 def test_counts_match_tiktoken(vocabulary: Vocabulary, text: str) -> None:
-    assert count_of(vocabulary)(text) == len(tiktoken_encoding(vocabulary).encode_ordinary(text))
+    assert make_count(vocabulary)(text) == len(tiktoken_encoding(vocabulary).encode_ordinary(text))
 
 
 @pytest.mark.parametrize("vocabulary", OPENAI)
 def test_counts_match_tiktoken_in_many_languages(vocabulary: Vocabulary) -> None:
-    oracle, count = tiktoken_encoding(vocabulary), count_of(vocabulary)
+    oracle, count = tiktoken_encoding(vocabulary), make_count(vocabulary)
     for seed in range(300):
         for message in multilingual(random.Random(seed)).messages:
             assert count(message["content"]) == len(oracle.encode_ordinary(message["content"]))
@@ -43,17 +43,17 @@ def test_counts_match_tiktoken_in_many_languages(vocabulary: Vocabulary) -> None
 @pytest.mark.parametrize("special", ["<|endoftext|>", "<|im_start|>", "<|endofprompt|>", "<s>"])
 @pytest.mark.parametrize("vocabulary", [*OPENAI, "llama3", "qwen3", "o200k_harmony"])
 def test_special_tokens_in_text_are_counted_as_text(vocabulary: Vocabulary, special: str) -> None:
-    assert count_of(vocabulary)(special) > 1
-    assert count_of(vocabulary)(f"a {special} b") > 3
+    assert make_count(vocabulary)(special) > 1
+    assert make_count(vocabulary)(f"a {special} b") > 3
 
 
 @given(text=st.text())
 def test_counting_never_raises(text: str) -> None:
-    assert count_of("o200k_base")(text) <= len(text.encode("utf-8", "surrogatepass"))
-    assert count_of("qwen3")(text) >= bool(text)
+    assert make_count("o200k_base")(text) <= len(text.encode("utf-8", "surrogatepass"))
+    assert make_count("qwen3")(text) >= bool(text)
 
 
-def test_every_target_has_an_encoding_that_is_its_own_or_an_estimate() -> None:
+def test_every_target_has_its_own_or_an_estimated_encoding() -> None:
     own = {name for name, item in all_targets().items() if choose_encoding(item).own}
     assert own == {name for name in all_targets() if name.startswith(("openai", "foundry"))} | {
         "bedrock-llama"
