@@ -1,7 +1,7 @@
-"""The process of a probe that measures nothing: batches above ``DUMMY_FITS`` end as
-``DUMMY_ENDS`` says, others "measure" the batch.
+"""Fake probe process: batches above ``DUMMY_FITS`` rows end as ``DUMMY_ENDS`` says.
 
-It goes through the real worker (lock, events, last word); only the work is made up.
+Smaller batches return made-up measurements. The worker is the real one (lock, events, done event);
+only its work is fake.
 """
 
 from __future__ import annotations

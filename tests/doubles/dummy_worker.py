@@ -1,7 +1,7 @@
-"""A job command that trains nothing: it counts, saves, and misbehaves on request.
+"""Fake job command: it counts steps, saves its counter, and misbehaves on request.
 
-It goes through the real worker (lock, events, stop, last word); only the work is made up. What it
-should do comes from ``inputs`` of job.json: ``steps``, ``step_s``, ``mode``.
+The worker is the real one (lock, events, stop, done event); only its work is fake. ``inputs`` in
+job.json sets ``steps``, ``step_s`` and ``mode``.
 """
 
 from __future__ import annotations

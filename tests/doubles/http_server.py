@@ -1,4 +1,4 @@
-"""A server on loopback, in a thread of the test's process."""
+"""HTTP server on loopback, in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class SilentHandler(BaseHTTPRequestHandler):
-    """Answers requests of HTTP/1.1 without a log."""
+    """Answers HTTP/1.1 requests without logging them."""
 
     protocol_version = "HTTP/1.1"
 

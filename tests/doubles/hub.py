@@ -1,4 +1,4 @@
-"""The far end of the Hugging Face Hub: one model, served over HTTP on loopback."""
+"""Fake Hugging Face Hub with one model, served over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """What the server has, and what was asked of it."""
+    """Files of the server, and the requests that it received."""
 
     def __init__(self, name: str, files: dict[str, bytes]) -> None:
         self.name = name
         self.files = files
         self.gated = False
         self.files_gated = False
-        """As the Hub has gated models: anybody may see the listing, readers alone the files."""
+        """As for gated models on the Hub: anyone may list the files, only readers may download them."""
         self.asked: list[str] = []
         self.url = ""
 

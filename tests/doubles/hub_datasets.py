@@ -1,9 +1,9 @@
-"""The far end of the Hugging Face Hub for data sets: its HTTP API on loopback.
+"""Fake Hugging Face Hub for data sets: its HTTP API on loopback.
 
-It answers as the Hub does to ``huggingface_hub`` and ``datasets``, refusals included: whoever shows
-no token gets 401 for what is private or missing alike, a gated repository shows its listing but no
-file, an unknown revision or path has its own error code, a renamed repository redirects, ``tree``
-comes in pages, and large files lie elsewhere, behind a redirect.
+It answers ``huggingface_hub`` and ``datasets`` as the Hub does, errors included. Without a token,
+private and missing repositories both answer 401. A gated repository lists its files but serves
+none. Unknown revisions and paths have their own error codes. A renamed repository redirects,
+``tree`` is paginated, and large files are on another host, behind a redirect.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ MESSAGES = {
 
 @dataclass
 class Repo:
-    """One data set repository, with every commit that it ever had."""
+    """A data set repository with all its commits."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
     private: bool = False
     readers: set[str] = field(default_factory=set)
-    """Tokens that may read what is gated or private."""
+    """Tokens that may read the repository if it is gated or private."""
 
     @property
     def head(self) -> str:
@@ -53,22 +53,22 @@ class Repo:
 
 
 class Hub:
-    """What the server has, what was asked of it, and what is wrong with it."""
+    """Repositories of the server, requests that it received, and faults that it simulates."""
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.renamed: dict[str, str] = {}
         self.asked: list[str] = []
         self.status: int | None = None
-        """When set, everything is answered with it: 429, 503."""
+        """Status of every answer, if set: 429 or 503."""
         self.breaks_after: int | None = None
-        """When set, a file's bytes end there with the connection."""
+        """Number of bytes of a file after which the connection breaks, if set."""
         self.slow_s = 0.0
-        """How long each answer takes."""
+        """Delay before each answer."""
         self.page = 1000
         self.url = ""
         self.elsewhere = ""
-        """Another host, where large files lie: no token may be shown to it."""
+        """URL of another host that serves large files; no token may be sent to it."""
 
     def add(self, name: str, files: dict[str, bytes]) -> Repo:
         repo = self.repos.setdefault(name, Repo())
@@ -150,7 +150,7 @@ class _Handler(http_server.SilentHandler):
             return None
         repo = self.hub.repos.get(name)
         if repo is None or (repo.private and token not in repo.readers):
-            if token is None:  # it does not tell strangers what is there
+            if token is None:  # do not reveal whether the repository exists
                 raise _Refused(401, message="Invalid username or password.")
             raise _Refused(404, "RepoNotFound")
         return repo

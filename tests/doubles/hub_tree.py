@@ -1,4 +1,4 @@
-"""What the double of the Hub says of the files of a commit."""
+"""File entries that the fake Hub returns for a commit."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 
 def is_large(path: str) -> bool:
-    """Say whether the Hub would keep a file elsewhere (LFS)."""
+    """Return whether the Hub would store a file with LFS."""
     return path.endswith((".parquet", ".gz", ".zip", ".arrow"))
 
 
 def blob_id(data: bytes) -> str:
-    """Return the hash that git has for a file."""
+    """Return the git hash of a file."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def entries_of(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
-    """Return what ``tree`` and ``paths-info`` say of each file and folder, by path."""
+    """Return the entry of each file and folder in ``tree`` and ``paths-info``, by path."""
     entries: dict[str, dict[str, Any]] = {}
     for path, data in files.items():
         parts = path.split("/")

@@ -1,17 +1,18 @@
-/* A libnvidia-ml.so.1 under the real nvidia-ml-py: two GPUs, the second of which tells
-   little of its work and is in trouble (errors, heat, MIG), and a third that is lost.
+/* Fake libnvidia-ml.so.1 for the real nvidia-ml-py. It has three GPUs. The second one reports few
+   figures and has problems (errors, heat, MIG); the third one is lost.
    NVML_DOUBLE changes that:
      mismatch     nvmlInit fails as after a driver update without a reboot
      denied       nvmlInit fails as for a user who may not open the device
-     unopened     the first GPU is denied, the others are as ever
-     hang         every reading hangs, as a driver in trouble does
-     hang-later   the first reading of all GPUs is answered, then as hang
+     unopened     the first GPU is denied, the others are unchanged
+     hang         every reading hangs, as with a broken driver
+     hang-later   the first reading of all GPUs is answered, then every reading hangs
      lost-later   after the first reading every GPU has fallen off its bus
-     eight        eight GPUs that are well and tell all
-     old          a driver before MemoryInfo_v2, event reasons and lists of processes
-     name         the first GPU's name is what a terminal obeys; bytes: it is no text
-   NVML_DOUBLE_PROCESSES: a file of the first GPU's processes, "PID BYTES" a line, "na" for bytes
-   that are not available. */
+     eight        eight healthy GPUs that report every figure
+     old          a driver before MemoryInfo_v2, event reasons and process lists
+     name         the first GPU's name contains terminal escape sequences
+     bytes        the first GPU's name is not valid text
+   NVML_DOUBLE_PROCESSES: a file with the first GPU's processes, one "PID BYTES" per line, with "na"
+   for unavailable bytes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ enum {
 enum { INSTANCES = 2, FIRST_INSTANCE = 100 };
 static int gpus[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 static int instances[INSTANCES] = {FIRST_INSTANCE, FIRST_INSTANCE + 1};
-static int rounds; /* how often the first GPU was asked for */
+static int rounds; /* number of requests for the first GPU */
 
 static int mode_is(const char *name) {
   const char *mode = getenv("NVML_DOUBLE");
@@ -32,7 +33,7 @@ static int mode_is(const char *name) {
 }
 
 static unsigned count(void) { return mode_is("eight") ? 8 : 3; }
-static int tells_all(void *handle) { return !*(int *)handle || mode_is("eight"); }
+static int reports_all(void *handle) { return !*(int *)handle || mode_is("eight"); }
 static int is_lost(void) { return mode_is("lost-later") && rounds > 1; }
 
 int nvmlInitWithFlags(unsigned flags) {
@@ -66,7 +67,7 @@ int nvmlDeviceGetName(void *handle, char *name, unsigned length) {
 int nvmlDeviceGetUtilizationRates(void *handle, unsigned rates[2]) {
   while (mode_is("hang") || (mode_is("hang-later") && rounds > 1)) sleep(1);
   if (is_lost()) return LOST;
-  if (!tells_all(handle)) return NOT_SUPPORTED;
+  if (!reports_all(handle)) return NOT_SUPPORTED;
   rates[0] = 97 - 10 * *(int *)handle;
   rates[1] = 40;
   return SUCCESS;
@@ -89,12 +90,12 @@ int nvmlDeviceGetMemoryInfo_v2(void *handle, struct memory_v2 *memory) {
   return SUCCESS;
 }
 int nvmlDeviceGetPowerUsage(void *handle, unsigned *milliwatts) {
-  if (!tells_all(handle)) return NOT_SUPPORTED;
+  if (!reports_all(handle)) return NOT_SUPPORTED;
   *milliwatts = 312500 - 20000 * *(int *)handle;
   return SUCCESS;
 }
 int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *milliwatts) {
-  if (*(int *)handle == 1 && !tells_all(handle)) return DENIED;
+  if (*(int *)handle == 1 && !reports_all(handle)) return DENIED;
   *milliwatts = 450000;
   return SUCCESS;
 }
@@ -114,11 +115,11 @@ int nvmlDeviceGetCudaComputeCapability(void *handle, int *major, int *minor) {
 }
 int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, unsigned long long *count) {
   if (!*(int *)handle) return NOT_SUPPORTED;
-  *count = type == 1 && !tells_all(handle) ? 2 : 0; /* uncorrected */
+  *count = type == 1 && !reports_all(handle) ? 2 : 0; /* uncorrected */
   return SUCCESS;
 }
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, unsigned long long *reasons) {
-  *reasons = tells_all(handle) ? 0x1 : 0x40; /* idle; too hot */
+  *reasons = reports_all(handle) ? 0x1 : 0x40; /* idle; too hot */
   return SUCCESS;
 }
 int nvmlDeviceGetCurrentClocksEventReasons(void *handle, unsigned long long *reasons) {
@@ -132,7 +133,7 @@ int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned index, void **ins
   return SUCCESS;
 }
 int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) {
-  *current = *pending = *(int *)handle == 1 && !tells_all(handle);
+  *current = *pending = *(int *)handle == 1 && !reports_all(handle);
   return SUCCESS;
 }
 int nvmlDeviceGetPersistenceMode(void *handle, int *on) { *on = *(int *)handle; return SUCCESS; }
@@ -140,7 +141,7 @@ int nvmlDeviceGetComputeMode(void *handle, int *mode) { *mode = 0; return SUCCES
 struct process { unsigned pid; unsigned long long memory; unsigned gpu_instance, compute_instance; };
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, struct process *list) {
   if (mode_is("old")) return NO_FUNCTION;
-  if (!tells_all(handle)) return NOT_SUPPORTED;
+  if (!reports_all(handle)) return NOT_SUPPORTED;
   if (*(int *)handle) return *count = 0, SUCCESS;
   struct process found[8] = {{1, 12ull << 30, -1, -1}};
   unsigned room = list ? *count : 0, are = 0;

@@ -1,4 +1,4 @@
-"""A child that says what the real one says, then does as its first argument tells.
+"""Fake trial process: it prints the real messages and fails as its first argument says.
 
 ``python trial_child.py HOW``
 """
@@ -45,7 +45,7 @@ def main(how: str) -> None:
             print("last words\x1b[31m", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
         if how == f"hang {trial}":
-            # Its own child holds the pipe, as compilers and pools of workers do.
+            # Its own child keeps the pipe open, as compilers and worker pools do.
             other = subprocess.Popen(["sleep", "60"])
             start(trial, f"waiting for {other.pid}")
             time.sleep(60)

@@ -1,4 +1,4 @@
-"""Rows that hold anything anywhere: what a check or a writer must live with."""
+"""Strategies for rows with arbitrary values, which checks and writers must accept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints without a training."""
+"""Minimal checkpoints, written without a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ftwizard.train import checkpoint_rotation
 
 
 def save(root: Path, step: int, eval_loss: float | None = None, *, marked: bool = True) -> Path:
-    """Write a checkpoint below ``root``, as small as one that counts can be."""
+    """Write the smallest valid checkpoint below ``root``."""
     folder = root / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()

@@ -1,4 +1,4 @@
-"""Loss curves of each kind of run, drawn step by step."""
+"""Loss curves of each pattern, generated from functions of the step."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def drawn(
 
 
 def healthy(seed: int = 0, **options: float) -> Curve:
-    """Return a run whose two losses still fall at its end."""
+    """Return a run whose two losses still fall at the end."""
     fall = falling(2.0, 0.9, 300)
     return drawn(fall, lambda s: fall(s) + 0.04, seed=seed, **options)  # type: ignore[arg-type]
 
@@ -106,7 +106,7 @@ def staircase(
 
 
 def running_away(seed: int = 0, onset: int = 300) -> Curve:
-    """Return a run whose losses leave for the loss of a guess over 32,000 tokens."""
+    """Return a run whose losses rise to that of random guessing over 32,000 tokens."""
     fall, top = falling(2.0, 0.9, 70), math.log(32_000)
 
     def loss(step: float) -> float:
@@ -117,7 +117,7 @@ def running_away(seed: int = 0, onset: int = 300) -> Curve:
 
 
 def one_spike(seed: int = 0, at: int = 300, height: float = 1.5) -> Curve:
-    """Return a run whose losses jump once, and come back within some logs."""
+    """Return a run whose losses jump once and recover within a few logs."""
     fall = falling(2.0, 0.9, 150)
 
     def loss(step: float) -> float:
@@ -132,7 +132,7 @@ def still(seed: int = 0, level: float = 1.5) -> Curve:
 
 
 def jumpy(seed: int = 0) -> Curve:
-    """Return a run whose loss jumps throughout by a third of itself."""
+    """Return a run whose loss always jumps by about a third."""
     fall = falling(2.0, 0.9, 150)
     return drawn(fall, fall, seed=seed, noise=0.35)
 

@@ -1,4 +1,4 @@
-"""Reports of estimates that a test writes by hand: what it leaves out is nothing."""
+"""Estimate reports for tests, with empty defaults for missing keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row of each dialect of each format, and how tests read rows."""
+"""Rows in each dialect of each format, and functions that read them."""
 
 from __future__ import annotations
 

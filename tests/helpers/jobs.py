@@ -1,4 +1,4 @@
-"""Start, watch and end jobs in tests."""
+"""Jobs in tests: helpers to start, await and end them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftwizard.jobs.status import Status, observe
 from tests.paths import DOUBLES
 
 BUSY = 4
-"""How often as long as on a machine that does nothing else anything is waited for."""
+"""Factor of all timeouts, for busy machines."""
 DUMMY = DOUBLES / "dummy_worker.py"
 
 
@@ -30,13 +30,13 @@ def make(path: Path, **inputs: Any) -> JobFolder:
 
 
 def start(folder: JobFolder) -> JobFolder:
-    """Start it under a real keeper."""
+    """Start the job under a real keeper."""
     launch.start(folder, folder.read_job().argv)
     return folder
 
 
 def until(folder: JobFolder, condition: Callable[[Status], bool], timeout: float = 20.0) -> Status:
-    """Wait until the job's status fulfils ``condition``."""
+    """Wait until the job's status fulfills ``condition``."""
     end = time.monotonic() + BUSY * timeout
     while time.monotonic() < end:
         status = observe(folder)

@@ -1,4 +1,4 @@
-"""A training that memorizes its rows: their answers follow from nothing."""
+"""A training that memorizes its rows, because their answers are random."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.helpers.jobs import events
 from tests.helpers.training import tiny_model
 
 EVERY = 10
-"""Steps between two evaluations."""
+"""Number of steps between two evaluations."""
 
 
 def rows(count: int, seed: int) -> str:
-    """Return rows whose answers follow from nothing: nothing learned from them generalizes."""
+    """Return rows with random answers: nothing learned from them generalizes."""
     words = ["".join(random.Random(n).choices("aeioubdfgklmnprst", k=5)) for n in range(60)]
     chance = random.Random(seed)
     return "".join(
@@ -29,7 +29,7 @@ def rows(count: int, seed: int) -> str:
 
 
 def write_plan(folder: Path) -> Path:
-    """Write data and a plan that never stops by itself."""
+    """Write data and a plan without early stopping."""
     (folder / "train.jsonl").write_text(rows(20, 1))
     (folder / "validation.jsonl").write_text(rows(24, 2))
     plan: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The real small model, fetched and converted once a test session."""
+"""Small models for tests: SmolLM2, and models with random weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def fetch_smollm2(cache: Path) -> Path:
-    """Return the folder of the model; it comes the way that users get it."""
+    """Fetch SmolLM2-135M-Instruct as users do; return its folder."""
     patch = pytest.MonkeyPatch()
     patch.setenv("FTWIZARD_CACHE", str(cache))
     try:
@@ -24,15 +24,17 @@ def fetch_smollm2(cache: Path) -> Path:
 
 
 def cache_folder(factory: pytest.TempPathFactory) -> Path:
-    """Return where the model is kept: ``FTWIZARD_TEST_CACHE``, else new in each session."""
+    """Return the model cache: ``FTWIZARD_TEST_CACHE``, or a new folder per session."""
     if kept := os.environ.get("FTWIZARD_TEST_CACHE"):
         return Path(kept)
     return factory.mktemp("cache")
 
 
 def make_small(real: Path, folder: Path) -> Path:
-    """Write a model of the same kind as ``real``, with its tokenizer, that trains far more quickly;
-    it learns little."""
+    """Write a small model with the architecture and tokenizer of ``real``.
+
+    It trains far more quickly and learns little.
+    """
     import torch
     from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 
@@ -47,7 +49,7 @@ def make_small(real: Path, folder: Path) -> Path:
 
 
 def tiny_tokenizer() -> Any:
-    """Return a tokenizer with a chat template and one token a byte."""
+    """Return a tokenizer with a chat template and one token per byte."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
@@ -68,7 +70,7 @@ def tiny_tokenizer() -> Any:
 
 
 def make_tiny(folder: Path) -> Path:
-    """Write a model of random weights that trains in seconds; it learns nothing worth knowing."""
+    """Write a model with random weights that trains in seconds and learns nothing useful."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = tiny_tokenizer()

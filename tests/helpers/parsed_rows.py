@@ -1,4 +1,4 @@
-"""Rows as readers return them, with any value where readers accept any."""
+"""Strategies for parsed rows, with any value that readers accept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 def fields(**proper: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with some of the proper fields, each as it should be or not."""
+    """Return a strategy for objects with some of the fields, each valid or arbitrary."""
     return st.fixed_dictionaries({}, optional={k: VALUES | v for k, v in proper.items()})
 
 

@@ -1,4 +1,4 @@
-"""Measurements to test with."""
+"""Probe measurements for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ftwizard.estimate.probe_cache import ProbeMeasurements
 
 
 def measured(**changes: Any) -> ProbeMeasurements:
-    """Return a measurement of 1,000 tokens/s in every step."""
+    """Return measurements of 1,000 tokens/s in every step."""
     measurements = ProbeMeasurements(
         device="CPU, 2 threads", device_memory=10**10, precision="fp32",
         memory_source="growth of the resident memory", memory_before=300, memory_loaded=500, memory_training=4000,

@@ -1,4 +1,4 @@
-"""Rows of files, and rows for tests of what comes after reading."""
+"""Rows decoded from files, and parsed rows of examples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ftwizard.data.reader import ParsedRow
 
 
 def row_of(line: int, conversation: Conversation) -> ParsedRow:
-    """Return a row that means ``conversation``."""
+    """Return the parsed row of a conversation."""
     example = Example(kind="chat", messages=conversation.messages, tools=conversation.tools)
     return ParsedRow(line=line, example=example, conversation=conversation)
 
 
 def row(line: int, example: Example) -> ParsedRow:
-    """Return a row that means ``example``."""
+    """Return the parsed row of an example."""
     return ParsedRow(line=line, example=example, conversation=to_conversation(example))
 
 

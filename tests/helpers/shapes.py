@@ -1,4 +1,4 @@
-"""Shapes of models whose times were published, made from their configurations by hand."""
+"""Shapes of models with published training times, from their configurations."""
 
 from __future__ import annotations
 
@@ -94,4 +94,4 @@ PUBLISHED = {
         experts=128, chosen=8,
     ),
 }  # fmt: skip
-"""By name, in small letters; Qwen's first series has one module for queries, keys and values."""
+"""Shapes by lowercase name. Qwen's first series has one module for queries, keys and values."""

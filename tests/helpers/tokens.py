@@ -1,4 +1,4 @@
-"""Rows to count tokens of, and tiktoken as the oracle, without a network."""
+"""Multilingual rows, and tiktoken encodings without a network."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ WORDS = {
 
 
 def multilingual(chance: random.Random) -> Example:
-    """Return a chat row in one of many languages, its length log-normal."""
+    """Return a chat row in a random language, with a log-normal length."""
 
     def text(language: str) -> str:
         count = max(1, round(chance.lognormvariate(math.log(30), 1)))
@@ -133,9 +133,9 @@ def multilingual(chance: random.Random) -> Example:
 
 @functools.cache
 def tiktoken_encoding(name: str) -> Any:
-    """Return tiktoken's encoding, made from the vocabulary that quicktok brings along.
+    """Return tiktoken's encoding, built from the vocabulary in quicktok.
 
-    tiktoken itself checks that its SHA-256 is that of OpenAI's file, which it would download.
+    tiktoken verifies the SHA-256 of OpenAI's file, which it would download otherwise.
     """
     import quicktok
     import tiktoken

@@ -1,4 +1,4 @@
-"""Whole trainings of tiny models within the process of a test, in a second or two."""
+"""Complete trainings of tiny models inside the test process, in a second or two."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WORDS = [
 
 
 def tiny_model(root: Path) -> Path:
-    """Return a model of random weights, always the same ones."""
+    """Return a model with random weights from a fixed seed."""
     import torch
 
     path = root / "tiny"
@@ -58,7 +58,7 @@ def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, training: int = 16,
           validation: int = 9, **recipe: Any) -> JobFolder:  # fmt: skip
-    """Train as the worker does, without a process of its own; return the run's folder."""
+    """Train as the worker does, but in this process; return the run's folder."""
     for file, part in (("train", rows(training)), ("validation", rows(validation, 500))):
         text = "".join(json.dumps(row) + "\n" for row in part)
         (root / f"{file}.jsonl").write_text(text)
@@ -83,7 +83,7 @@ def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, train
 
 
 def again(folder: JobFolder) -> JobFolder:
-    """Train what is in a run's folder, in its newest attempt."""
+    """Train the newest attempt in a run's folder."""
     from ftwizard.cli.work import run_training
 
     handlers = {
@@ -101,7 +101,7 @@ def again(folder: JobFolder) -> JobFolder:
 
 
 def losses(folder: JobFolder) -> list[float]:
-    """Return the loss of each step and then of each evaluation, exactly."""
+    """Return the unrounded loss of each step, then of each evaluation."""
     return [e["loss"] for e in events(folder, "log")] + [
         e["eval_loss"] for e in events(folder, "eval")
     ]
