@@ -28,7 +28,7 @@ def work(job: worker.Worker) -> worker.WorkResult:
     recipe = plan_file.load(job.folder.plan, begun=True).recipe
     ends = os.environ.get("DUMMY_ENDS", "")
     job.phase("loading", what="model")
-    Path(os.environ["DUMMY_SAID"]).write_text(f"{os.getpid()} {job.folder.path}")
+    Path(os.environ["DUMMY_INFO_FILE"]).write_text(f"{os.getpid()} {job.folder.path}")
     if ends == "loading":
         raise MemoryError
     job.phase("measuring", what="steps", done=0, total=3, unit="steps")

@@ -132,8 +132,8 @@ def test_machine_price_comes_from_file_unless_command_sets_it(file: Path) -> Non
         Decimal("0.3"),
         "2026-10",
     )
-    text = machine_rate.read_price(["machine=2"])
-    assert text and text.usd == 2, "the command line takes precedence"
+    option = machine_rate.read_price(["machine=2"])
+    assert option and option.usd == 2, "the command line takes precedence"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_save_price_writes_through_a_symlink(file: Path, tmp_path: Path) -> None
 # --------------------------------------------------------------------- recorded prices and costs
 
 
-def run_with(path: Path, first: dict[str, Any], *later: dict[str, Any]) -> JobFolder:
+def make_run_folder(path: Path, first: dict[str, Any], *later: dict[str, Any]) -> JobFolder:
     """Return a run's folder with the inputs of its job and of each attempt."""
     folder = JobFolder(path)
     (path / "attempts").mkdir(exist_ok=True)
@@ -245,17 +245,23 @@ def run_with(path: Path, first: dict[str, Any], *later: dict[str, Any]) -> JobFo
 def test_recorded_price_survives_a_round_trip_exactly(usd: Decimal, tmp_path_factory: Any) -> None:
     hour = rate(str(usd), low=usd / 2, high=usd * 2)
     path = tmp_path_factory.mktemp("run")
-    assert machine_rate.read_recorded_price(run_with(path, machine_rate.price_record(hour))) == hour
-    assert machine_rate.read_recorded_price(run_with(path, machine_rate.price_record(None))) is None
+    assert (
+        machine_rate.read_recorded_price(make_run_folder(path, machine_rate.price_record(hour)))
+        == hour
+    )
+    assert (
+        machine_rate.read_recorded_price(make_run_folder(path, machine_rate.price_record(None)))
+        is None
+    )
 
 
 def test_latest_recorded_price_of_a_run_wins(tmp_path: Path) -> None:
     item, two = machine_rate.price_record(rate("1")), machine_rate.price_record(rate("2"))
-    folder = run_with(tmp_path, item, {}, two, {})
+    folder = make_run_folder(tmp_path, item, {}, two, {})
     assert machine_rate.read_recorded_price(folder) == rate("2")
     folder.attempt(2).write_text("{")
     assert machine_rate.read_recorded_price(folder) == rate("1"), "an unreadable attempt is ignored"
-    assert machine_rate.read_recorded_price(run_with(tmp_path, {}, {}, two)) == rate("2"), (
+    assert machine_rate.read_recorded_price(make_run_folder(tmp_path, {}, {}, two)) == rate("2"), (
         "a later attempt alone may have a price"
     )
 
@@ -267,7 +273,8 @@ def test_damaged_price_record_is_ignored(kept: Any, tmp_path: Path) -> None:
     if isinstance(kept, dict) and "usd" in kept:
         kept = {"unit": "hour", "source": "s", "as_of": "2026-11", "confidence": "high"} | kept
     assert (
-        machine_rate.read_recorded_price(run_with(tmp_path, {machine_rate.RECORDED: kept})) is None
+        machine_rate.read_recorded_price(make_run_folder(tmp_path, {machine_rate.RECORDED: kept}))
+        is None
     )
 
 

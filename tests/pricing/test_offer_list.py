@@ -161,11 +161,11 @@ def test_gpu_offers_are_marked_when_too_small() -> None:
         (item.card, item.market): item
         for item in table(hours={}, too_small=small, served=141e9, volume=volume).values()
     }
-    there = [item for item in result.values() if item.card]
-    assert {item.card for item in there if item.too_small} == small
-    assert all((gpu_costs.TOO_SMALL in item.notes) == item.too_small for item in there)
-    assert all(item.monthly is None for item in there), "no GPU here has 141 GB"
-    assert not any(item.serves for item in there)
+    gpu_offers = [item for item in result.values() if item.card]
+    assert {item.card for item in gpu_offers if item.too_small} == small
+    assert all((gpu_costs.TOO_SMALL in item.notes) == item.too_small for item in gpu_offers)
+    assert all(item.monthly is None for item in gpu_offers), "no GPU here has 141 GB"
+    assert not any(item.serves for item in gpu_offers)
 
 
 def test_local_offer_has_no_costs_when_too_small() -> None:

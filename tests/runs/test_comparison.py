@@ -27,18 +27,18 @@ def run(home: Path, name: str, recipe: str = "", hashes: Any = SAME, **more: Any
     return folder
 
 
-def compared(*folders: JobFolder) -> Comparison:
+def compare_runs(*folders: JobFolder) -> Comparison:
     return comparison.compare([comparison.read_side(item, i) for i, item in enumerate(folders)])
 
 
 def test_comparison_lists_only_differing_settings(home: Path) -> None:
-    result = compared(run(home, "a"), run(home, "b", "recipe: {rank: 8, learning_rate: 1e-4}"))
+    result = compare_runs(run(home, "a"), run(home, "b", "recipe: {rank: 8, learning_rate: 1e-4}"))
     assert result.settings == {"recipe.rank": [16, 8], "recipe.learning_rate": [None, 1e-4]}
     assert comparison.format_settings(result)[1] == ("recipe.learning_rate", ["–", "0.0001"])
 
 
 def test_lower_loss_is_marked_for_same_rows_and_model(home: Path) -> None:
-    result = compared(run(home, "a"), run(home, "b", steps=60))
+    result = compare_runs(run(home, "a"), run(home, "b", steps=60))
     assert result.comparable == {
         "validation_loss": True, "training_loss": True, "test": True, "test_loss": True
     }  # fmt: skip
@@ -63,7 +63,7 @@ def test_lower_loss_is_marked_for_same_rows_and_model(home: Path) -> None:
 def test_best_loss_is_marked_only_when_comparable(
     home: Path, hashes: Any, recipe: str, comparable: bool | None, says: str
 ) -> None:
-    result = compared(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
+    result = compare_runs(run(home, "a"), run(home, "b", recipe, hashes, steps=60))
     assert result.comparable["validation_loss"] is comparable
     assert says in " ".join(result.reasons)
     marked = comparison.find_best(result, "best_eval_loss")
@@ -74,13 +74,13 @@ def test_different_validation_share_is_not_comparable(home: Path) -> None:
     other = run(home, "b", hashes=SAME | {"split": "x"})
     files = "files: {train: /d.jsonl}"
     other.plan.write_text(f"data: {{{files}, split: {{validation: 0.2}}}}\nmodel: {{name: m}}\n")
-    assert compared(run(home, "a"), other).comparable["validation_loss"] is False
+    assert compare_runs(run(home, "a"), other).comparable["validation_loss"] is False
 
 
 def test_test_set_scores_appear_where_a_run_has_them(home: Path) -> None:
     a, b = run(home, "a"), run(home, "b")
     make_result(a, [{"prompt": [], "expected": "x", "base": "y", "tuned": "x", "line": 1}])
-    rows = dict(comparison.format_scores(compared(a, b)))
+    rows = dict(comparison.format_scores(compare_runs(a, b)))
     assert rows["test loss"] == ["0.25", "–"]
     assert rows["test, exact match"] == ["50%", "–"]
 
@@ -99,7 +99,9 @@ def test_lower_test_loss_is_marked_for_same_rows_and_model(home: Path) -> None:
     folders["a"].result.write_text(json.dumps(result))
 
     def format_test_loss(other: str) -> list[str]:
-        return dict(comparison.format_scores(compared(folders["a"], folders[other])))["test loss"]
+        return dict(comparison.format_scores(compare_runs(folders["a"], folders[other])))[
+            "test loss"
+        ]
 
     assert format_test_loss("b") == ["0.5", "✓ 0.25"]
     assert format_test_loss("other-rows") == ["0.5", "0.25"]
@@ -111,7 +113,7 @@ def test_run_with_damaged_files_is_still_compared(home: Path) -> None:
     b.plan.write_text("]")
     b.job.write_text("{")
     b.result.write_text('{"attempt": 1, "compare": {"tuned": [3]}}')
-    result = compared(a, b)
+    result = compare_runs(a, b)
     assert result.settings == {}
     assert "Could not read the plan of b" in " ".join(result.reasons)
     assert result.comparable["validation_loss"] is None

@@ -17,7 +17,7 @@ from ftwizard.runs import delete, store
 from tests.screens.runs_helpers import living, make_run
 
 
-def with_parts(folder: JobFolder) -> JobFolder:
+def add_parts(folder: JobFolder) -> JobFolder:
     for name, count in (("checkpoints/checkpoint-10", 40_000), ("adapter", 20_000)):
         (folder.path / name).mkdir(parents=True)
         (folder.path / name / "weights").write_bytes(os.urandom(count))
@@ -25,7 +25,7 @@ def with_parts(folder: JobFolder) -> JobFolder:
 
 
 def test_sizes_are_measured_per_part(home: Path) -> None:
-    folder = with_parts(make_run(home, "one"))
+    folder = add_parts(make_run(home, "one"))
     sizes = delete.measure_sizes(folder)
     assert 40_000 <= sizes["checkpoints"] < 60_000
     assert 20_000 <= sizes["adapter"] < 40_000
@@ -35,7 +35,7 @@ def test_sizes_are_measured_per_part(home: Path) -> None:
 
 
 def test_hard_links_count_once_and_symlinks_not_at_all(home: Path) -> None:
-    folder = with_parts(make_run(home, "one"))
+    folder = add_parts(make_run(home, "one"))
     before = delete.measure_sizes(folder)["total"]
     os.link(folder.adapter / "weights", folder.path / "again")
     (folder.path / "elsewhere").symlink_to("/usr")
@@ -43,7 +43,7 @@ def test_hard_links_count_once_and_symlinks_not_at_all(home: Path) -> None:
 
 
 def test_remove_deletes_the_whole_run(home: Path) -> None:
-    folder, other = with_parts(make_run(home, "one")), make_run(home, "two")
+    folder, other = add_parts(make_run(home, "one")), make_run(home, "two")
     delete.remove(folder)
     assert [run.id for run in store.list_runs()] == ["two"]
     assert list((home / "runs").iterdir()) == [other.path]
@@ -51,7 +51,7 @@ def test_remove_deletes_the_whole_run(home: Path) -> None:
 
 @pytest.mark.parametrize("only_checkpoints", [False, True])
 def test_active_run_is_not_deleted(home: Path, only_checkpoints: bool) -> None:
-    folder = with_parts(make_run(home, "one"))
+    folder = add_parts(make_run(home, "one"))
     before = sorted(folder.path.rglob("*"))
     with living(folder), pytest.raises(FtwizardError, match="not ended") as caught:
         (delete.remove_checkpoints if only_checkpoints else delete.remove)(folder)
@@ -65,17 +65,17 @@ def test_run_with_active_jobs_is_not_deleted(home: Path) -> None:
     folder = make_run(home, "one")
     job = folder.path / "jobs" / "1-merge"
     job.mkdir(parents=True)
-    kept = lock.take_exclusive(job / "lock")
-    assert kept is not None
+    descriptor = lock.take_exclusive(job / "lock")
+    assert descriptor is not None
     with pytest.raises(FtwizardError, match="not ended"):
         delete.remove(folder)
-    os.close(kept)
+    os.close(descriptor)
     delete.remove(folder)
     assert not folder.path.exists()
 
 
 def test_remove_checkpoints_keeps_run_and_adapter(home: Path) -> None:
-    folder = with_parts(make_run(home, "one"))
+    folder = add_parts(make_run(home, "one"))
     delete.remove_checkpoints(folder)
     assert not folder.checkpoints.exists()
     assert (folder.adapter / "weights").exists()
@@ -87,7 +87,7 @@ def test_remove_checkpoints_keeps_run_and_adapter(home: Path) -> None:
 def test_interrupted_removal_leaves_no_partial_run(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = with_parts(make_run(home, "one"))
+    folder = add_parts(make_run(home, "one"))
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -22,7 +22,7 @@ recipe: {method: qlora, learning_rate: 2e-4, rank: 8, packing: true}
 
 
 @pytest.fixture
-def facts(home: Path) -> RunFields:
+def fields(home: Path) -> RunFields:
     folder = make_run(home, "tickets-1124", end_reason="early_stopped")
     folder.plan.write_text(PLAN)
     return from_status(store.read_status(folder), read_settings(folder))
@@ -38,8 +38,8 @@ def facts(home: Path) -> RunFields:
         "tickets state:finished rate>1e-4",
     ],
 )  # fmt: skip
-def test_search_matches_the_run(facts: RunFields, words: str) -> None:
-    assert matches_all(parse(words.split()), facts)
+def test_search_matches_the_run(fields: RunFields, words: str) -> None:
+    assert matches_all(parse(words.split()), fields)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_search_matches_the_run(facts: RunFields, words: str) -> None:
         "/data/other.jsonl",
     ],
 )  # fmt: skip
-def test_search_does_not_match_the_run(facts: RunFields, words: str) -> None:
-    assert not matches_all(parse(words.split()), facts)
+def test_search_does_not_match_the_run(fields: RunFields, words: str) -> None:
+    assert not matches_all(parse(words.split()), fields)
 
 
 def test_failed_matches_only_ends_that_were_not_requested(home: Path) -> None:
@@ -86,16 +86,16 @@ def test_invalid_search_term_error_suggests_a_fix(words: str, says: str) -> None
     assert caught.value.exit_code == 2
 
 
-def test_empty_result_names_the_term_to_drop(facts: RunFields) -> None:
+def test_empty_result_names_the_term_to_drop(fields: RunFields) -> None:
     other = RunFields("other", ["ended", "finished"], {"model.name": "llama"})
     terms = parse(["qwen", "rate>1"])
-    message, hint = search.explain_no_match(terms, [facts, other])
+    message, hint = search.explain_no_match(terms, [fields, other])
     assert message == "None of the 2 runs matches “qwen rate>1”."
     assert hint == "Without “rate>1”, 1 run matches."
 
 
-def test_misspelled_id_is_corrected_in_the_hint(facts: RunFields) -> None:
-    assert "tickets-1124" in search.explain_no_match(parse(["tickest-1124"]), [facts])[1]
+def test_misspelled_id_is_corrected_in_the_hint(fields: RunFields) -> None:
+    assert "tickets-1124" in search.explain_no_match(parse(["tickest-1124"]), [fields])[1]
 
 
 def test_run_with_an_unreadable_plan_still_matches(home: Path) -> None:

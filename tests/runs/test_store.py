@@ -20,7 +20,7 @@ def make(home: Path, name: str, *, age: float = 0.0) -> Path:
     return folder
 
 
-def listed() -> list[str]:
+def list_ids() -> list[str]:
     return [folder.id for folder in store.list_runs()]
 
 
@@ -33,7 +33,7 @@ def test_list_runs_sorts_by_age_and_skips_other_files(home: Path) -> None:
     (root / "loop").symlink_to(root / "loop")
     (root / "empty").mkdir()
     (root / "odd" / "job.json").mkdir(parents=True)
-    assert listed() == ["old", "a", "b"]
+    assert list_ids() == ["old", "a", "b"]
 
 
 def test_run_without_permission_is_skipped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_run_without_permission_is_skipped(home: Path, monkeypatch: pytest.Monke
         return real_stat(path, **more)
 
     monkeypatch.setattr(Path, "stat", refuse)
-    assert listed() == ["open"]
+    assert list_ids() == ["open"]
     assert store.find("open").id == "open"
 
 
@@ -65,7 +65,7 @@ def test_run_removed_during_listing_is_skipped(home: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "stat", remove)
     store.list_runs()
-    assert listed() == ["here"]
+    assert list_ids() == ["here"]
     assert [status.id for status in store.iterate_records()] == ["here"]
 
 
@@ -73,5 +73,5 @@ def test_unreadable_run_does_not_hide_the_others(home: Path) -> None:
     make(home, "broken")
     (home / "runs" / "broken" / "events.jsonl").mkdir()
     make(home, "well")
-    assert listed() == ["broken", "well"]
+    assert list_ids() == ["broken", "well"]
     assert [status.id for status in store.iterate_records()] == ["well"]

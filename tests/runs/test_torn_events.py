@@ -95,8 +95,8 @@ def test_views_report_the_whole_lines_of_a_torn_file(run: JobFolder) -> None:
             file.write(DATA[cut - 1 : cut] if cut else b"")
             whole = LINES[: sum(end <= cut for end in ENDS[1:])]
             result = summarize(run) if cut in AROUND else read_brief_status(run)
-            right = expected(whole, is_done=cut >= len(DATA) - 1)
-            assert result.items() <= {**right, "pattern": result.get("pattern")}.items(), cut
+            full_summary = expected(whole, is_done=cut >= len(DATA) - 1)
+            assert result.items() <= {**full_summary, "pattern": result.get("pattern")}.items(), cut
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)

@@ -57,13 +57,13 @@ class Trainer:
         writer.close()
 
     @property
-    def written(self) -> list[dict[str, Any]]:
+    def reported(self) -> list[dict[str, Any]]:
         events = EventReader(self.folder.events).read()
         return [e for e in events if e["kind"] == "finding" and e["attempt"] == self.attempt]
 
     @property
     def verdicts(self) -> list[str]:
-        return [e["code"] for e in self.written if e["verdict"]]
+        return [e["code"] for e in self.reported if e["verdict"]]
 
 
 def points(curve: Curve) -> Iterator[tuple[float, str, float]]:
@@ -85,9 +85,9 @@ def test_each_change_of_verdict_is_reported_once(trainer: Trainer, seed: int) ->
     trainer.feed(curves.overfitting(seed))
     assert all(item != other for item, other in pairwise(trainer.verdicts))
     assert trainer.verdicts[-1] == "overfit" and len(trainer.verdicts) <= 6, trainer.verdicts
-    (text,) = [e for e in trainer.written if e["code"] == "overfit"]
-    assert text["severity"] == "warning" and "stop_keep_best" in text["actions"]
-    assert 200 <= text["best_step"] <= 300 < text["step"] < 600
+    (finding,) = [e for e in trainer.reported if e["code"] == "overfit"]
+    assert finding["severity"] == "warning" and "stop_keep_best" in finding["actions"]
+    assert 200 <= finding["best_step"] <= 300 < finding["step"] < 600
 
 
 def test_last_verdict_matches_the_whole_curve(trainer: Trainer) -> None:
@@ -101,9 +101,9 @@ def test_last_verdict_matches_the_whole_curve(trainer: Trainer) -> None:
 
 def test_each_warning_is_reported_once(trainer: Trainer) -> None:
     trainer.feed(curves.running_away(2))
-    warnings = [e["code"] for e in trainer.written if e["severity"] != "info" and not e["verdict"]]
+    warnings = [e["code"] for e in trainer.reported if e["severity"] != "info" and not e["verdict"]]
     assert len(set(warnings)) == len(warnings)
-    assert "diverged" in [e["code"] for e in trainer.written]
+    assert "diverged" in [e["code"] for e in trainer.reported]
 
 
 def test_alternating_verdicts_are_not_reported_each_time(
@@ -115,16 +115,16 @@ def test_alternating_verdicts_are_not_reported_each_time(
         "plateau": diagnose(curves.flattening(1)),
     }
     assert {name: item.pattern for name, item in real.items()} == {n: n for n in real}
-    turns = 0
+    calls = 0
 
-    def coin(_: Curve) -> Any:
-        nonlocal turns
-        turns += 1
-        return real["healthy" if turns % 2 else "plateau"]
+    def alternate(_: Curve) -> Any:
+        nonlocal calls
+        calls += 1
+        return real["healthy" if calls % 2 else "plateau"]
 
-    monkeypatch.setattr(diagnosis_callback, "diagnose", coin)
+    monkeypatch.setattr(diagnosis_callback, "diagnose", alternate)
     trainer.feed(curves.flattening(1))
-    assert turns > 40
+    assert calls > 40
     assert len(trainer.verdicts) <= 3, trainer.verdicts
 
 
@@ -177,5 +177,5 @@ def test_failed_diagnosis_is_reported_once_and_training_continues(
     folder.path.mkdir(parents=True)
     trainer = Trainer(folder)
     trainer.feed(curves.healthy(1))
-    (text,) = trainer.written
-    assert text["code"] == "diagnosis_failed" and "made up" in text["message"]
+    (finding,) = trainer.reported
+    assert finding["code"] == "diagnosis_failed" and "made up" in finding["message"]

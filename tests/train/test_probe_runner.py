@@ -31,16 +31,16 @@ SOURCE = ModelSource(kind="folder", name="/m", fingerprint="f", description="/m"
 @pytest.fixture(autouse=True)
 def dummy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Replace the probe's process with a dummy; check that it leaves nothing behind."""
-    text = tmp_path / "said"
+    info_file = tmp_path / "said"
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setattr(command, "build_argv", lambda path: [sys.executable, str(DUMMY), str(path)])
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("DUMMY_SAID", str(text))
-    yield text
+    monkeypatch.setenv("DUMMY_INFO_FILE", str(info_file))
+    yield info_file
     assert not list(scratch.iterdir())
-    assert not Path(f"/proc/{text.read_text().split()[0]}").exists()
+    assert not Path(f"/proc/{info_file.read_text().split()[0]}").exists()
 
 
 def make_plan(batch: int, accumulation: int = 1) -> Plan:

@@ -48,9 +48,13 @@ def test_requested_evaluation_runs_once(folder: JobFolder) -> None:
 def test_request_without_validation_data_gets_a_finding(folder: JobFolder) -> None:
     requests.send(folder, "evaluate", 1)
     assert not step(folder, "no").should_evaluate
-    (text,) = findings(folder)
-    assert (text["code"], text["severity"], text["step"]) == ("nothing_to_evaluate", "info", 7)
-    assert "no validation data" in text["message"]
+    (finding,) = findings(folder)
+    assert (finding["code"], finding["severity"], finding["step"]) == (
+        "nothing_to_evaluate",
+        "info",
+        7,
+    )
+    assert "no validation data" in finding["message"]
     step(folder, "no")
     assert len(findings(folder)) == 1, "once per request"
 
