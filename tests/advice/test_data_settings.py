@@ -34,13 +34,13 @@ LENGTHS = st.none() | st.lists(st.integers(1, 20_000), min_size=1, max_size=200)
 MACHINES = st.sampled_from([machine(), machine(24), machine(80)])
 
 
-def machine_with(name: str, **more: Any) -> MachineInfo:
+def machine_with_gpu(name: str, **more: Any) -> MachineInfo:
     expected = gpu_specs.find_gpu(name)
     gpu = Gpu(name=name, memory=expected.usable if expected else 24 * 10**9)
     return msgspec.structs.replace(machine(24), gpus=(gpu,), **more)
 
 
-def advised(
+def advise_settings(
     *,
     method: Method = "lora",
     rows: int | None = 5000,
@@ -67,7 +67,7 @@ def test_advice_is_a_valid_recipe_for_any_inputs(
     shape: ModelShape | None,
     context: int | None,
 ) -> None:
-    result = advised(
+    result = advise_settings(
         method=method, rows=rows, facts=facts, lengths=lengths, shape=shape, context=context
     )
     made = msgspec.convert({name: item.value for name, item in result.items()}, Recipe)
@@ -81,19 +81,19 @@ def test_advice_is_a_valid_recipe_for_any_inputs(
 
 def test_max_length_truncates_about_1_percent_of_rows() -> None:
     lengths = draw_lengths(5.0, 0.9)
-    max_length = advised(lengths=lengths)["max_length"]
+    max_length = advise_settings(lengths=lengths)["max_length"]
     assert isinstance(max_length.value, int) and max_length.value % 64 == 0
     assert 0 < batching.cut_share(lengths.scaled(5000), max_length.value) <= 0.012
     assert "99%" in max_length.reason and f"{lengths.p99:,.0f}" in max_length.reason
 
 
 def test_max_length_keeps_every_row_without_outliers() -> None:
-    max_length = advised(lengths=make_lengths([100] * 500 + [200] * 500))["max_length"]
+    max_length = advise_settings(lengths=make_lengths([100] * 500 + [200] * 500))["max_length"]
     assert max_length.value == 256 and "none is truncated" in max_length.reason
 
 
 def test_max_length_stays_within_the_model_context() -> None:
-    max_length = advised(lengths=make_lengths([9000] * 100), context=2048)["max_length"]
+    max_length = advise_settings(lengths=make_lengths([9000] * 100), context=2048)["max_length"]
     assert (
         max_length.value == 2048
         and "context is 2,048 tokens; 100% of the rows" in max_length.reason
@@ -102,31 +102,33 @@ def test_max_length_stays_within_the_model_context() -> None:
 
 def test_approximate_token_counts_widen_max_length() -> None:
     about = msgspec.structs.replace(make_lengths([100] * 500), most=2.3)
-    max_length = advised(lengths=about)["max_length"]
+    max_length = advise_settings(lengths=about)["max_length"]
     assert max_length.value == 256 and "about 100 tokens" in max_length.reason
-    assert advised(lengths=make_lengths([100] * 500))["max_length"].value == 128
+    assert advise_settings(lengths=make_lengths([100] * 500))["max_length"].value == 128
 
 
 def test_max_length_is_capped_for_very_long_rows() -> None:
-    max_length = advised(lengths=make_lengths([20_000] * 100), context=131_072)["max_length"]
+    max_length = advise_settings(lengths=make_lengths([20_000] * 100), context=131_072)[
+        "max_length"
+    ]
     assert max_length.value == 8192 and "100% of the rows are longer" in max_length.reason
 
 
 def test_packing_depends_on_padding_steps_and_machine() -> None:
     ragged, even = draw_lengths(5.0, 1.0, 20_000), make_lengths([400] * 20_000)
-    assert advised(rows=20_000, lengths=ragged)["packing"].value is True
-    assert "would be padding" in advised(rows=20_000, lengths=ragged)["packing"].reason
-    assert advised(rows=20_000, lengths=even)["packing"].value is False
-    few = advised(rows=100, lengths=ragged)["packing"]
+    assert advise_settings(rows=20_000, lengths=ragged)["packing"].value is True
+    assert "would be padding" in advise_settings(rows=20_000, lengths=ragged)["packing"].reason
+    assert advise_settings(rows=20_000, lengths=even)["packing"].value is False
+    few = advise_settings(rows=100, lengths=ragged)["packing"]
     assert few.value is False and "too few to learn" in few.reason
-    here = advised(rows=20_000, lengths=ragged, facts=machine())["packing"]
+    here = advise_settings(rows=20_000, lengths=ragged, facts=machine())["packing"]
     assert here.value is False and "On a CPU" in here.reason
-    assert "packing" not in advised()
+    assert "packing" not in advise_settings()
 
 
 def test_packed_steps_hold_a_usual_number_of_rows() -> None:
     lengths = draw_lengths(5.0, 1.0, 20_000)
-    result = advised(rows=20_000, lengths=lengths)
+    result = advise_settings(rows=20_000, lengths=lengths)
     each = int(result["max_length"].value or 0) / lengths.mean
     together = each * int(result["batch_size"].value or 0)
     together *= int(result["gradient_accumulation"].value or 0)
@@ -136,33 +138,33 @@ def test_packed_steps_hold_a_usual_number_of_rows() -> None:
 @given(st.integers(10, 10**6), st.integers(10, 10**6))
 def test_more_rows_never_lower_the_rank(first: int, other: int) -> None:
     few, many = (
-        advised(rows=rows, lengths=make_lengths([300] * 10), shape=PUBLISHED["smollm2-135m"])[
-            "rank"
-        ].value
+        advise_settings(
+            rows=rows, lengths=make_lengths([300] * 10), shape=PUBLISHED["smollm2-135m"]
+        )["rank"].value
         for rows in sorted((first, other))
     )
     assert isinstance(few, int) and isinstance(many, int) and few <= many
 
 
 def test_rank_grows_with_the_information_in_the_data() -> None:
-    """A million rows of 300 tokens: 300 million bits, at 2 per weight and 2.6 million weights per rank."""
-    assert advised(rows=5000, lengths=make_lengths([300]), shape=LLAMA)["rank"].value == 16
-    many = advised(rows=10**6, lengths=make_lengths([300]), shape=LLAMA)["rank"]
+    """A million rows of 300 tokens: 300 million bits, 2 per weight, 2.6 million weights per rank."""
+    assert advise_settings(rows=5000, lengths=make_lengths([300]), shape=LLAMA)["rank"].value == 16
+    many = advise_settings(rows=10**6, lengths=make_lengths([300]), shape=LLAMA)["rank"]
     assert many.value == 64 and "rank 64" in many.reason
-    most = advised(rows=10**8, lengths=make_lengths([300]), shape=LLAMA)["rank"]
+    most = advise_settings(rows=10**8, lengths=make_lengths([300]), shape=LLAMA)["rank"]
     assert most.value == 256 and "full fine-tune" in most.reason
-    assert "rank" not in advised(method="full", lengths=make_lengths([300]), shape=LLAMA)
+    assert "rank" not in advise_settings(method="full", lengths=make_lengths([300]), shape=LLAMA)
 
 
 @pytest.mark.parametrize(("rows", "share"), [(60, 0.1), (1000, 0.03), (None, 0.03), (200, 0.04)])
 def test_short_runs_warm_up_over_about_five_steps(rows: int | None, share: float) -> None:
-    assert advised(rows=rows)["warmup"].value == share
+    assert advise_settings(rows=rows)["warmup"].value == share
 
 
 def test_warmup_share_counts_packed_steps() -> None:
     """About seven rows share a sequence, so that 3 % of the remaining steps are too few."""
     lengths = draw_lengths(5.0, 1.0, 370)
-    result = advised(rows=370, lengths=lengths)
+    result = advise_settings(rows=370, lengths=lengths)
     made = msgspec.convert({name: item.value for name, item in result.items()}, Recipe)
     assert made.packing
     left = batching.compute_passes(lengths, made).steps
@@ -172,21 +174,23 @@ def test_warmup_share_counts_packed_steps() -> None:
 
 def test_batch_size_from_memory_cites_the_memory_estimate() -> None:
     """Check that they do not cite the source of the default, which is about other GPUs."""
-    batch_size = advised(lengths=make_lengths([300]), shape=LLAMA)["batch_size"]
+    batch_size = advise_settings(lengths=make_lengths([300]), shape=LLAMA)["batch_size"]
     assert "of this GPU's memory" in batch_size.reason and "memory estimate" in batch_size.source
-    small = advised(lengths=make_lengths([300]), shape=LLAMA, facts=machine(8))["batch_size"]
+    small = advise_settings(lengths=make_lengths([300]), shape=LLAMA, facts=machine(8))[
+        "batch_size"
+    ]
     assert "may not fit" in small.reason and "memory estimate" in small.source
-    assert "Unsloth" in advised()["batch_size"].source
-    assert "master copy" in advised(method="full")["batch_size"].source
-    few = advised(rows=100)["gradient_accumulation"]
+    assert "Unsloth" in advise_settings()["batch_size"].source
+    assert "master copy" in advise_settings(method="full")["batch_size"].source
+    few = advise_settings(rows=100)["gradient_accumulation"]
     assert "ftwizard's own rule" in few.source and "100 rows are few" in few.reason
 
 
 def test_precision_and_attention_cite_the_gpu_datasheet() -> None:
-    result = advised(facts=machine_with("NVIDIA A100-SXM4-80GB", flash_attn=True))
+    result = advise_settings(facts=machine_with_gpu("NVIDIA A100-SXM4-80GB", flash_attn=True))
     for name in ("precision", "attention"):
         assert "A100" in result[name].source and result[name].as_of < "2026"
-    here = advised(facts=machine())
+    here = advise_settings(facts=machine())
     assert "own runs" in here["precision"].source
 
 
@@ -200,7 +204,7 @@ def test_batch_size_is_the_largest_that_fits(
     model: str, method: Method, gigabytes: int, tokens: int
 ) -> None:
     shape = PUBLISHED[model]
-    result = advised(
+    result = advise_settings(
         method=method, lengths=make_lengths([tokens] * 50), shape=shape, facts=machine(gigabytes)
     )
     batch, length = result["batch_size"].value, result["max_length"].value
@@ -246,7 +250,7 @@ def test_method_fits_by_the_memory_estimate(
 def test_precision_and_attention_reasons_depend_on_the_gpu(
     name: str, flash: bool, precision: str, attention: str
 ) -> None:
-    result = advised(facts=machine_with(name, flash_attn=flash))
+    result = advise_settings(facts=machine_with_gpu(name, flash_attn=flash))
     assert precision in result["precision"].reason and attention in result["attention"].reason
     assert (result["precision"].value, result["attention"].value) == ("auto", "auto")
 

@@ -14,22 +14,22 @@ from ftwizard.catalog.providers import Fact, Factor, Size, catalog
 from ftwizard.catalog.sourced import Sourced
 
 
-def sourced(value: object) -> Iterator[Sourced]:
-    """Walk through every dated statement."""
+def list_statements(value: object) -> Iterator[Sourced]:
+    """Yield every dated statement in nested objects."""
     if isinstance(value, Sourced):
         yield value
     if isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            yield from sourced(getattr(value, name))
+            yield from list_statements(getattr(value, name))
     elif isinstance(value, dict):
         for item in value.values():
-            yield from sourced(item)
+            yield from list_statements(item)
     elif isinstance(value, tuple):
         for item in value:
-            yield from sourced(item)
+            yield from list_statements(item)
 
 
-STATEMENTS = list(sourced(catalog()))
+STATEMENTS = list(list_statements(catalog()))
 
 
 @pytest.mark.parametrize("entry", STATEMENTS, ids=str)

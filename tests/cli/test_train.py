@@ -25,7 +25,7 @@ from ftwizard.train.callbacks import RunControl
 
 HOUR = PriceRate(
     usd=Decimal("3.60"), unit="hour", source="own", as_of="2026-11", confidence="high"
-)  # 0.1 cent a second
+)  # 0.1 cent per second
 
 
 def make_plan(**limits: float) -> Plan:
@@ -43,7 +43,7 @@ class Clock:
 
 
 def write_attempts(folder: JobFolder, *attempts: float) -> None:
-    """Write the events of attempts that took so many seconds each, hours apart."""
+    """Write the events of attempts of these lengths (seconds), hours apart."""
     lines, began = [], 1_700_000_000.0
     for number, seconds in enumerate(attempts, 1):
         for at in (began, began + seconds):

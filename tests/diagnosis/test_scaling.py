@@ -16,18 +16,18 @@ SEEDS = range(4)
 NOTE = " Training loss is logged as {} × its mean (gradient accumulation)."
 
 
-def summed(curve: Curve, times: float) -> Curve:
+def scale_train_loss(curve: Curve, times: float) -> Curve:
     return replace(curve, train=[(step, loss * times) for step, loss in curve.train])
 
 
-def guessing(seed: int) -> Curve:
+def diverging_to_guessing(seed: int) -> Curve:
     return replace(curves.running_away(seed), vocabulary=32_000)
 
 
 @pytest.mark.parametrize(
     "kind",
     [curves.healthy, curves.overfitting, curves.flattening, curves.staircase, curves.one_spike,
-     curves.still, curves.jumpy, guessing],
+     curves.still, curves.jumpy, diverging_to_guessing],
 )  # fmt: skip
 @pytest.mark.parametrize(("times", "accumulation"), [(16, None), (4, 4), (3, 3)])
 def test_summed_training_loss_keeps_the_verdict_and_is_reported(
@@ -36,7 +36,7 @@ def test_summed_training_loss_keeps_the_verdict_and_is_reported(
     for seed in SEEDS:
         curve = replace(kind(seed), accumulation=accumulation)
         expected = diagnose(curve)
-        verdict = diagnose(summed(curve, times))
+        verdict = diagnose(scale_train_loss(curve, times))
         assert (verdict.pattern, verdict.also, verdict.onset_step) == (
             expected.pattern, expected.also, expected.onset_step,
         )  # fmt: skip
@@ -65,22 +65,28 @@ def test_high_early_training_loss_is_not_a_loss_multiple(accumulation: int | Non
 def test_loss_multiple_requires_plausible_accumulation() -> None:
     curve = curves.healthy(1)
     assert find_loss_multiple(curve) is None
-    assert find_loss_multiple(summed(curve, 2)) is None, "training rows may be that much harder"
-    assert find_loss_multiple(replace(summed(curve, 2), accumulation=2)) == 2
-    assert find_loss_multiple(replace(summed(curve, 8), accumulation=4)) is None
+    assert find_loss_multiple(scale_train_loss(curve, 2)) is None, (
+        "training rows may be that much harder"
+    )
+    assert find_loss_multiple(replace(scale_train_loss(curve, 2), accumulation=2)) == 2
+    assert find_loss_multiple(replace(scale_train_loss(curve, 8), accumulation=4)) is None
     assert find_loss_multiple(replace(curve, accumulation=1)) is None
-    assert find_loss_multiple(replace(summed(curve, 8), objective="reinforcement")) is None
-    assert find_loss_multiple(replace(summed(curve, 8), evals=curve.evals[:2])) is None
     assert (
-        find_loss_multiple(summed(replace(curve, evals=[(s, 0.0) for s, _ in curve.evals]), 8))
+        find_loss_multiple(replace(scale_train_loss(curve, 8), objective="reinforcement")) is None
+    )
+    assert find_loss_multiple(replace(scale_train_loss(curve, 8), evals=curve.evals[:2])) is None
+    assert (
+        find_loss_multiple(
+            scale_train_loss(replace(curve, evals=[(s, 0.0) for s, _ in curve.evals]), 8)
+        )
         is None
     )
     wild = [(step, math.nan) for step, _ in curve.evals]
-    assert find_loss_multiple(replace(summed(curve, 8), evals=wild)) is None
+    assert find_loss_multiple(replace(scale_train_loss(curve, 8), evals=wild)) is None
 
 
 def test_summed_loss_overfitting_from_the_start_is_detected() -> None:
     fall = curves.falling(1.4, 0.3, 250)
     curve = curves.drawn(fall, lambda s: 1.3 + 0.4 * s / 600)
-    verdict = diagnose(summed(curve, 16))
+    verdict = diagnose(scale_train_loss(curve, 16))
     assert (verdict.pattern, verdict.evidence["logged_times"]) == ("overfit", 16)

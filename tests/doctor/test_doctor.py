@@ -224,7 +224,7 @@ def test_gpu_on_the_bus_without_driver_suggests_installing_it(tmp_path: Path) ->
     assert "1 NVIDIA card on the bus" in check.detail and "ubuntu-drivers" in check.fix
     (tmp_path / ".dockerenv").touch()
     assert "--gpus all" in next(gpu.run_checks(info, driver, root=tmp_path)).fix
-    (device / "class").write_text("0x040300\n")  # its sound
+    (device / "class").write_text("0x040300\n")  # its sound device
     assert gpu.count_nvidia_cards(tmp_path) == 0
 
 

@@ -73,7 +73,7 @@ def test_hung_child_and_its_subprocess_are_killed() -> None:
     assert time.monotonic() - began < 20
     detail = checks["4-bit: GPU 0"].detail
     assert "it hung for 1 s" in detail
-    assert _ends(int(re.findall(r"waiting for (\d+)", detail)[0]))
+    assert _wait_for_end(int(re.findall(r"waiting for (\d+)", detail)[0]))
     assert "Xid" in checks["4-bit: GPU 0"].fix
 
 
@@ -133,17 +133,17 @@ def test_child_ends_when_doctor_is_killed() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    assert _ends(pid)
+    assert _wait_for_end(pid)
 
 
-def _ends(pid: int) -> bool:
+def _wait_for_end(pid: int) -> bool:
     end = time.monotonic() + 10
-    while time.monotonic() < end and _lives(pid):
+    while time.monotonic() < end and _is_alive(pid):
         time.sleep(0.02)
-    return not _lives(pid)
+    return not _is_alive(pid)
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

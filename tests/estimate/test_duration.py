@@ -147,7 +147,7 @@ def test_mixture_of_experts_time_depends_on_active_parameters() -> None:
 
 
 def test_cpu_time_matches_the_measured_small_model() -> None:
-    """SmolLM2-135M, LoRA, 4 rows of 62 tokens on two cores: 198 to 211 tokens a second in bf16,
+    """SmolLM2-135M, LoRA, 4 rows of 62 tokens on two cores: 198 to 211 tokens per second in bf16,
     131 in fp32."""
     shape, setup = PUBLISHED["smollm2-135m"], TrainingSetup(method="lora", checkpointing=False)
     for bf16, rate in ((True, 204), (False, 131)):
