@@ -171,7 +171,7 @@ def _attention(facts: MachineInfo, here: GpuSpec | None) -> AdvisedValue:
 def _by_card(name: str, here: GpuSpec, words: str) -> AdvisedValue:
     """Return an automatic choice whose source is the GPU's datasheet."""
     return AdvisedValue(
-        name=name, value="auto", reason=f"Automatic: {words}.", as_of=here.as_of,
+        name=name, value="auto", reason=f"auto uses {words}.", as_of=here.as_of,
         source=f"{here.name}: {here.source} (compute capability {here.capability:g})",
     )  # fmt: skip
 

@@ -98,7 +98,7 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Upper end of the usual range."""
     choices: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Name and, for some, description of its options by value."""
-    empty: str = "automatic"
+    empty: str = "auto"
     """Text shown for an optional setting without a value."""
 
     def option(self, value: str | bool | None) -> SettingChoice:
@@ -164,5 +164,5 @@ def _options(type_: Any, labels: dict[str, tuple[str, ...]]) -> Iterator[Setting
     default = (None,) if values and NoneType in parts else ()
     for value in (*default, *values):
         key = str(value).lower() if isinstance(value, bool) else value or "default"
-        name, *details = labels.get(key, (key if value is not None else "Automatic",))
+        name, *details = labels.get(key, (key if value is not None else "auto",))
         yield SettingChoice(value=value, name=name, details="".join(details))

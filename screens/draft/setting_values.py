@@ -222,7 +222,7 @@ def list_options(setting: Setting) -> list[tuple[str, str]]:
 
 
 def format_input(value: Any) -> str:
-    """Format a value as it is typed; empty for “automatic”."""
+    """Format a value as it is typed; empty for “auto”."""
     if value is None:
         return ""
     if isinstance(value, tuple):

@@ -52,7 +52,7 @@ def test_a_value_is_read_back_as_it_is_shown(name: str, value: Any, shown: str) 
 
 
 def test_what_stands_for_no_value_is_none_also_where_it_is_typed() -> None:
-    for name, words in (("learning_rate", "automatic"), ("prompts", "validation rows")):
+    for name, words in (("learning_rate", "auto"), ("prompts", "validation rows")):
         assert parse_value(setting(name), words) is parse_value(setting(name), "") is None
     assert format_value("prompts", None) == "validation rows"
 
@@ -161,7 +161,7 @@ def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> No
     assert recipe.learning_rate == 1e-4
     assert recipe.batch_size == 1
     assert draft.estimate is None, "it is counted again"
-    assert "Learning rate: automatic → 1e-4" in changes
+    assert "Learning rate: auto → 1e-4" in changes
     assert (
         apply_advice(
             draft.with_estimate(
