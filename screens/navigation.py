@@ -110,8 +110,10 @@ async def create_run(app: App[Any], session: Session, _: str = "") -> int:
         step: Step = await app.push_screen_wait(pages[index](draft))
         if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":
             elsewhere: Step = await app.push_screen_wait(UnsupportedProviderPage(step.draft))
-            if elsewhere.direction == 0:
-                return DECLINED
+            while elsewhere.direction == 0:
+                if await _confirm_leaving(app, elsewhere.draft):
+                    return DECLINED
+                elsewhere = await app.push_screen_wait(UnsupportedProviderPage(elsewhere.draft))
             step = replace(elsewhere, direction=max(elsewhere.direction, 0))
         draft, index = step.draft.with_provider_reason(), index + step.direction
         if index < 0:
@@ -134,7 +136,7 @@ async def create_run(app: App[Any], session: Session, _: str = "") -> int:
 
 async def _confirm_leaving(app: App[Any], draft: Draft) -> bool:
     """Confirm leaving if there are answers to lose."""
-    if not (draft.plan.data.files.train or draft.plan.model.name):
+    if not draft.has_answers:
         return True
     return await app.push_screen_wait(
         ConfirmDialog(

@@ -127,6 +127,17 @@ class Draft:
         return replace(self, answers=answers)
 
     @property
+    def has_answers(self) -> bool:
+        """Whether anything was answered; the Provider page's assumed answers do not count."""
+        assumed = {question.id: question.assumed for question in list_questions(self)}
+        return bool(
+            self.plan.data.files.train
+            or self.plan.model.name
+            or self.chosen_provider
+            or self.answers.items() - assumed.items()
+        )
+
+    @property
     def provider(self) -> ProviderId:
         """Return the chosen provider, else the recommended one."""
         return self.chosen_provider or self.recommended

@@ -197,7 +197,7 @@ class UnsupportedProviderPage(DraftPage):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "here", "train here instead", key_display="enter"),
         Binding("c", "costs", "costs"),
-        Binding("h", "home", "home"),
+        Binding("q", "home", "home"),
     ]
 
     def body(self) -> ComposeResult:

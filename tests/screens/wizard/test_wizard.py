@@ -82,6 +82,13 @@ def test_a_provider_without_jobs_ends_in_plain_words_and_offers_this_machine(row
         await pilot.press("enter")
         await on(pilot, UnsupportedProviderPage)
         recorded.append(frame(pilot.app))
+        await pilot.press("h")  # on other pages of the wizard, the hourly price
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, UnsupportedProviderPage)
+        await pilot.press("q")
+        await says(pilot, "Leave the wizard?")
+        await pilot.press("escape")
+        await on(pilot, UnsupportedProviderPage)
         await pilot.press("enter")
         await on(pilot, RecipePage)
 
@@ -391,6 +398,40 @@ def test_answers_are_not_dropped_without_a_question() -> None:
         await pilot.press("escape")
         await says(pilot, "Leave the wizard?")
         await pilot.press("enter")
+        await pilot.pause(0.2)
+
+    app = FtwizardApp(("new", ""))
+    drive(app, (80, 24), play)
+    assert app.return_value == 3
+
+
+@pytest.mark.parametrize("keys", [["right"], ["down", "left"], ["up", "right"]])
+def test_answers_of_the_first_page_are_not_dropped_without_a_question(keys: list[str]) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await on(pilot, ProviderPage)
+        await pilot.press(*keys)
+        shown = frame(pilot.app)
+        await pilot.press("escape")
+        await says(pilot, "Leave the wizard?")
+        await pilot.press("escape")
+        await on(pilot, ProviderPage)
+        answers = [line for line in shown.splitlines() if "‹" in line]
+        await until(pilot, lambda: all(line[1:] in frame(pilot.app) for line in answers))
+        await pilot.press("escape")
+        await says(pilot, "Leave the wizard?")
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+
+    app = FtwizardApp(("new", ""))
+    drive(app, (80, 24), play)
+    assert app.return_value == 3
+
+
+def test_leaving_without_answers_asks_nothing() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await on(pilot, ProviderPage)
+        await pilot.press("down", "left", "right", "escape")  # back to what is assumed
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ProviderPage))
         await pilot.pause(0.2)
 
     app = FtwizardApp(("new", ""))
