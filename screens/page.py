@@ -42,9 +42,7 @@ class HelpDialog(Dialog[None]):
                 descriptions.add(binding.description)
                 keys.append(f"{below.app.get_key_display(binding):>10}  ", "bold")
                 keys.append(f"{binding.description}\n")
-        super().__init__(
-            Text.assemble((title, "bold"), ("   esc closes", "dim")), below.help_text, keys
-        )
+        super().__init__(Text(title, "bold"), below.help_text, keys, keys=[("esc", "close")])
 
 
 class Page(BaseScreen[ScreenResultType]):

@@ -20,8 +20,6 @@ from ftwizard.screens.draft.drafts import Draft
 class HourPriceDialog(FormDialog[PriceRate]):
     """Asks for the price; shows the typical rental price of a draft's GPU."""
 
-    ESC = "cancels"
-
     def __init__(self, draft: Draft) -> None:
         super().__init__(
             texts.HOUR_PRICE_QUESTION,

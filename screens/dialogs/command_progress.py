@@ -33,7 +33,7 @@ class CommandProgress(Dialog[object]):
     ]
 
     def __init__(self, title: str, *argv: str, lasting: bool = False) -> None:
-        super().__init__(Text(title, "bold"), keys=() if lasting else [("esc", "cancels")])
+        super().__init__(Text(title, "bold"), keys=() if lasting else [("esc", "cancel")])
         self._lasting = lasting
         self._argv = argv
         self._child = subprocesses.CommandProcess(*argv)
@@ -42,7 +42,7 @@ class CommandProgress(Dialog[object]):
         yield Static(id="activity", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#box").display = False
+        self.query("#box, Keys").set(display=False)
         self.set_interval(POLL_EVERY_S, self._show)
         self._run()
 
@@ -70,9 +70,8 @@ class CommandProgress(Dialog[object]):
         progress, elapsed_s = self._child.progress, self._child.elapsed_s
         if elapsed_s < SHOW_AFTER_S:
             return
-        box = self.query_one("#box")
-        box.display = True
-        width = max(20, box.content_size.width)
+        self.query("#box, Keys").set(display=True)
+        width = max(20, self.query_one("#box").content_size.width)
         activity = f"{describe.describe_progress(progress)}   {format_duration(elapsed_s)}"
         lines = [Text(activity, no_wrap=True, overflow="ellipsis")]
         lines.append(layout.draw_bar(run_state.completed_share(progress), width))

@@ -19,6 +19,7 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, palette
+from ftwizard.screens.widgets.keys import QUIT, Key, Keys
 from ftwizard.text import make_visible
 
 
@@ -54,7 +55,7 @@ class Dialog(BaseScreen[ScreenResultType], ModalScreen[ScreenResultType]):
     BOX: ClassVar[type[Widget]] = Vertical
 
     def __init__(self, *lines: Text | str, keys: Sequence[tuple[str, str]] = ()) -> None:
-        """``lines``: texts at the top, unless empty; ``keys``: each with what it does."""
+        """``lines``: texts at the top, unless empty; ``keys``: for the footer, with what each does."""
         super().__init__()
         self._lines, self._keys = lines, keys
 
@@ -65,18 +66,12 @@ class Dialog(BaseScreen[ScreenResultType], ModalScreen[ScreenResultType]):
                     classes = None if line is self._lines[0] else "details"
                     yield Static(line, classes=classes, markup=False)
             yield from self.body()
-            if self._keys:
-                yield Static(format_keys(*self._keys), classes="keys", markup=False)
+        # Covers the footer of the page below, whose keys do nothing now.
+        yield Keys([*(Key(name, does, name, True) for name, does in self._keys), QUIT])
 
     def body(self) -> ComposeResult:
-        """Yield the widgets between lines and keys."""
+        """Yield the widgets below the lines."""
         yield from ()
-
-
-def format_keys(*keys: tuple[str, str]) -> Text:
-    """Return one line with the keys of a dialog and what each does."""
-    parts = [Text.assemble((key, f"bold {palette.ACCENT}"), f" {does}") for key, does in keys]
-    return Text(" " * 5).join(parts)
 
 
 class NoticeDialog(Dialog[None]):
@@ -88,7 +83,7 @@ class NoticeDialog(Dialog[None]):
     BOX = VerticalScroll
 
     def __init__(self, title: Text, details: str) -> None:
-        super().__init__(title, details, keys=[("enter", "closes")])
+        super().__init__(title, details, keys=[("enter", "close")])
 
 
 class ErrorDialog(NoticeDialog):

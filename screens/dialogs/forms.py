@@ -29,17 +29,16 @@ class FormDialog(Dialog[ScreenResultType]):
         Binding("down", "app.focus_next", "down", show=False),
     ]
     MAX_LENGTH: ClassVar[int] = 24
-    ESC: ClassVar[str] = "goes back"
 
     def __init__(
         self,
         question: str,
         *lines: Text | str,
         fields: Sequence[tuple[str, str]],
-        enter: str = "sets it",
+        enter: str = "set it",
     ) -> None:
         """``fields``: name and first text of each; ``enter``: what Enter does."""
-        super().__init__(Text(question, "bold"), *lines, keys=[("enter", enter), ("esc", self.ESC)])
+        super().__init__(Text(question, "bold"), *lines, keys=[("enter", enter), ("esc", "cancel")])
         self._fields = fields
 
     @abstractmethod

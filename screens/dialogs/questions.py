@@ -75,7 +75,8 @@ class TypedConfirm(Dialog[bool]):
         super().__init__(
             Text.assemble(("! ", f"bold {palette.WARNING}"), warning),
             hint,
-            Text.assemble("To continue anyway, type  ", (phrase, "bold"), "  (esc goes back)"),
+            Text.assemble("To continue anyway, type  ", (phrase, "bold")),
+            keys=[("enter", "confirm"), ("esc", "back")],
         )
         self._phrase = phrase
 
@@ -90,10 +91,8 @@ class TypedConfirm(Dialog[bool]):
             self.dismiss(True)
             return
         event.input.value = ""
-        problem = f"{'No match. ' if typed else ''}Type the words above"
-        self.query_one("#wrong", Static).update(
-            Text.assemble(("✗ ", palette.BAD), f"{problem}, or press esc to go back.")
-        )
+        problem = f"{'No match. ' if typed else ''}Type the words above."
+        self.query_one("#wrong", Static).update(Text.assemble(("✗ ", palette.BAD), problem))
 
 
 class ChooseDialog(Dialog[str | None]):
@@ -102,7 +101,7 @@ class ChooseDialog(Dialog[str | None]):
     def __init__(
         self, question: str, details: str, options: Sequence[tuple[str, str]], chosen: str = ""
     ) -> None:
-        keys = [("enter", "selects"), ("esc", "goes back")]
+        keys = [("enter", "select"), ("esc", "back")]
         super().__init__(Text(question, "bold"), details, keys=keys)
         self._options, self._chosen = options, chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len
@@ -28,6 +29,10 @@ class Key(NamedTuple):
         return cell_len(self.name) + 1 + cell_len(self.description) + 1
 
 
+QUIT = Key("^q", "quit", "quit", True)
+"""The app's own key, which works on every screen."""
+
+
 class Keys(Widget):
     """One line that drops keys that do not fit; help and the command palette list all of them.
 
@@ -36,12 +41,14 @@ class Keys(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--name", "keys--does"}
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Sequence[Key] = ()) -> None:
+        """``keys``: those to show; without any, the ones of the screen."""
         super().__init__()
-        self._keys: list[Key] = []
+        self._keys, self._is_fixed = list(keys), bool(keys)
 
     def on_mount(self) -> None:
-        self.screen.bindings_updated_signal.subscribe(self, self._on_bindings)
+        if not self._is_fixed:
+            self.screen.bindings_updated_signal.subscribe(self, self._on_bindings)
 
     def render(self) -> Text:
         name = self.get_component_rich_style("keys--name")

@@ -144,7 +144,7 @@ ROUTES: Mapping[str, Route] = {
         ("elsewhere", RUN, "rows"),
         _press_keys("Enter to train on this machine"),
     ),
-    "working": (HELPER, ("working", RUN, "rows"), _press_keys("esc cancels")),
+    "working": (HELPER, ("working", RUN, "rows"), _press_keys("esc cancel")),
     "problem": (HELPER, ("problem", RUN, "rows"), _press_keys("It cannot be read")),
     "typed": (HELPER, ("typed", RUN, "rows"), _press_keys("To continue anyway, type")),
     "finish": (HELPER, ("finish", "done", "rows"), _press_keys("answer 1 of 1")),

@@ -95,7 +95,7 @@ def test_rapid_resizes_leave_the_screen_complete(folder: Path, screen_name: str)
         terminal.wait(SHOWS[screen_name])
         assert_drawn(terminal)
         terminal.send("\x1bOP")  # F1
-        terminal.wait("esc closes")
+        terminal.wait("esc close")
 
 
 def test_columns_variable_does_not_override_the_window_size(folder: Path) -> None:
@@ -146,7 +146,7 @@ def test_fg_after_sigstop_restores_screen_and_shell_settings(
             "the restored screen",
         )
         terminal.keys("?")  # each key is read once, by a single thread
-        terminal.wait("esc closes")
+        terminal.wait("esc close")
         terminal.keys("Escape")
         terminal.wait(r"New fine-tune")
         terminal.keys("C-q")

@@ -13,9 +13,18 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs import command_progress
+from ftwizard.screens.dialogs.command_progress import CommandProgress
+from ftwizard.screens.dialogs.dialog import Dialog, ErrorDialog
+from ftwizard.screens.dialogs.forms import SaveAsDialog
+from ftwizard.screens.dialogs.questions import (
+    ChooseDialog,
+    ConfirmDialog,
+    DestructiveConfirm,
+    TypedConfirm,
+)
 from ftwizard.screens.page import Page
-from tests.screens.frames import drive, says, until
+from tests.screens.frames import drive, frame, says, until
 
 
 class Faulty(Page[None]):
@@ -75,3 +84,64 @@ def test_it_begins_slow_and_says_so() -> None:
         await says(pilot, "slow connection")
 
     drive(FtwizardApp(slow=True), (80, 24), play)
+
+
+def footer(pilot: Pilot[Any]) -> str:
+    return frame(pilot.app).rpartition("\n")[2]
+
+
+DIALOGS: dict[str, tuple[Dialog[Any], str]] = {
+    "error": (ErrorDialog(FtwizardError("It failed.")), "enter close ^q quit"),
+    "question": (
+        ConfirmDialog("Leave?", "", "leave", "stay"), "enter leave esc stay ^q quit",
+    ),
+    "deletion": (DestructiveConfirm("Delete?", "", "delete"), "y delete esc cancel ^q quit"),
+    "phrase": (TypedConfirm("Sure?", "", "yes"), "enter confirm esc back ^q quit"),
+    "choice": (
+        ChooseDialog("Which?", "", [("a", "A")]), "enter select esc back ^q quit",
+    ),
+    "form": (
+        SaveAsDialog("Name?", fields=[("File", "")]), "enter set it esc cancel ^q quit",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIALOGS)
+def test_footer_under_a_dialog_names_only_the_keys_of_the_dialog(name: str) -> None:
+    dialog, keys = DIALOGS[name]
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "? help ^q quit")
+        pilot.app.push_screen(dialog)
+        await until(pilot, lambda: footer(pilot) == keys)
+        assert "? help" not in frame(pilot.app)
+        dialog.dismiss(None)
+        await says(pilot, "? help ^q quit")
+
+    drive(FtwizardApp(), (60, 16), play)
+
+
+def test_footer_under_the_help_names_the_way_out() -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "? help ^q quit")
+        await pilot.press("f1")
+        await until(pilot, lambda: footer(pilot) == "esc close ^q quit")
+        await pilot.press("escape")
+        await says(pilot, "? help ^q quit")
+
+    drive(FtwizardApp(), (80, 24), play)
+
+
+def test_footer_stays_while_a_command_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_progress, "SHOW_AFTER_S", float("inf"))
+    monkeypatch.setattr(CommandProgress, "_run", lambda _: None)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await says(pilot, "? help ^q quit")
+        pilot.app.push_screen(CommandProgress("Reading", "check"))
+        await until(pilot, lambda: isinstance(pilot.app.screen, CommandProgress))
+        await says(pilot, "? help ^q quit")
+        monkeypatch.setattr(command_progress, "SHOW_AFTER_S", 0.0)
+        await until(pilot, lambda: footer(pilot) == "esc cancel ^q quit")
+
+    drive(FtwizardApp(), (80, 24), play)

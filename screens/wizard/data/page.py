@@ -373,7 +373,7 @@ class DataPage(WizardPage):
 
     async def _write(self, command: FileCommand) -> None:
         """Write new files under names to ask for; read them if they are to be used."""
-        enter = "writes it" if len(command.files) == 1 else "writes them"
+        enter = "write it" if len(command.files) == 1 else "write them"
         names = await self.app.push_screen_wait(
             SaveAsDialog(command.title, command.details, fields=command.files, enter=enter)
         )

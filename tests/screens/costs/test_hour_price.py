@@ -207,7 +207,7 @@ def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> N
             await says(pilot, "Prices are in US dollars")
         else:
             await pilot.press("h")
-            await says(pilot, "esc cancels")
+            await says(pilot, "esc cancel")
         pilot.app.screen.query_one(Input).cursor_blink = False
         assert_frame(f"hour-{size[0]}x{size[1]}", frame(pilot.app))
 
