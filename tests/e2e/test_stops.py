@@ -25,11 +25,11 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 
 
-def test_resumed_run_matches_an_uninterrupted_run(workspace: Workspace) -> None:
-    plan = workspace.plan()
-    straight = workspace.train(plan, "straight")
+def test_resumed_run_matches_an_uninterrupted_run(small_workspace: Workspace) -> None:
+    plan = small_workspace.plan(epochs=6, evaluation_steps=10, save_steps=10)
+    straight = small_workspace.train(plan, "straight")
     until_ended(straight, 120)
-    halting = workspace.train(plan, "halting")
+    halting = small_workspace.train(plan, "halting")
     until_step(halting, 4, 60)
     assert "was stopped" in ok("stop", "halting")
     stopped_at = max(losses(halting))
