@@ -175,7 +175,7 @@ def test_common_gpus_are_listed() -> None:
         assert wanted in names
 
 
-def test_variant_with_its_own_entry_is_found(
+def test_find_gpu_prefers_the_entry_of_a_variant(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = next(spec for spec in cards() if spec.words == ("3090",))

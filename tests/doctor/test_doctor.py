@@ -233,7 +233,7 @@ def test_identical_gpus_are_counted() -> None:
     assert check.detail == "8 × H100, 80.0 GB"
 
 
-def test_a_run_uses_one_of_several_gpus() -> None:
+def test_several_gpus_note_that_a_run_uses_only_one() -> None:
     cards = (Card(index=0), Card(index=1), Card(index=2, lost=True))
     for driver, detail in ((NvidiaDriver(cards=cards), "2; a run uses one of them"), (FINE, "")):
         check = by_name(list(gpu.run_checks(facts(CARD), driver))).get("several GPUs")

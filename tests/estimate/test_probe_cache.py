@@ -51,7 +51,7 @@ def change_recipe(plan: Plan, **recipe: Any) -> Plan:
     return msgspec.structs.replace(plan, recipe=msgspec.structs.replace(plan.recipe, **recipe))
 
 
-def test_cached_probe_is_found_for_the_plan_and_its_fitting_batch(plan: Plan) -> None:
+def test_cached_probe_serves_the_plan_and_its_fitting_batch(plan: Plan) -> None:
     assert probe_cache.read_cached_probe(plan) is None
     probe = store_probe(plan, batch=2, halved=2)
     assert probe_cache.read_cached_probe(plan) == probe
