@@ -69,7 +69,7 @@ def main() -> None:
         measured = sum(e.get("eval_runtime", 0) for e in events(folder, "eval"))
         answered = {e["step"]: e["seconds"] for e in events(folder, "sample")}
         steps = training - measured - sum(answered.values())
-    sampled = sum(s for name, s in spent.items() if name.startswith("Samples."))
+    sampled = sum(s for name, s in spent.items() if name.startswith("SampleCallback."))
     total = sum(spent.values()) - sampled
     for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"{name:<32} {seconds * 1000:8.1f} ms")

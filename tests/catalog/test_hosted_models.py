@@ -23,6 +23,14 @@ from ftwizard.cli.cost_inputs import check_model
 from ftwizard.errors import FtwizardError
 
 HOSTED_MODELS = list_hosted_models()
+WEIGHTS = {
+    "openai": {"no"},
+    "bedrock": {"no"},
+    "foundry": {"no", "unknown"},
+    "vertex": {"no", "yes"},
+    "together": {"yes"},
+}
+"""Whether the tuned weights of a platform's models can be downloaded."""
 APRIL, NOW, LATE = (datetime.date(*day) for day in ((2026, 4, 15), (2026, 11, 25), (2027, 1, 6)))
 
 
@@ -86,9 +94,7 @@ def test_every_model_has_methods_limits_and_a_source(entry: HostedModel) -> None
     for tuning in entry.methods:
         assert method[entry.limits(tuning).method] == tuning
         assert entry.targets[tuning].startswith(entry.platform)
-    assert entry.weights() in ("no", "unknown" if entry.platform == "foundry" else "yes") or (
-        entry.platform == "bedrock"
-    )
+    assert entry.weights() in WEIGHTS[entry.platform]
     assert find_model(f"{entry.platform}/{entry.id}") == entry
 
 

@@ -41,8 +41,12 @@ def test_folder_and_binary_file_are_refused_as_a_plan(
         with pytest.raises(SettingsError, match=words) as error:
             plan_file.load(subject)
         assert error.value.hint
-    assert dispatch(["probe", "p.yaml", "--steps", "1000000"], _open_screens) == USAGE
     assert dispatch(["probe", str(tmp_path)], _open_screens) == FAILED
+    assert "is a folder." in capsys.readouterr().err
+
+
+def test_probe_refuses_too_many_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["probe", "p.yaml", "--steps", "1000000"], _open_screens) == USAGE
     assert "--steps is 1,000,000; it must be 1 to 1,000." in capsys.readouterr().err
 
 
