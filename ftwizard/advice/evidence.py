@@ -78,7 +78,7 @@ def _to_figure(tokens: TokenLengths) -> Figure:
     exact = tokens.low == tokens.high
     return Figure(
         value=tokens.total, unit="tokens", low=None if exact else tokens.low,
-        high=None if exact else tokens.high, source=f"counted: {tokens.encoding}", as_of=today(),
+        high=None if exact else tokens.high, source=f"counted with {tokens.encoding}", as_of=today(),
     )  # fmt: skip
 
 

@@ -88,8 +88,9 @@ def print_report(
         ("rows", f"{data_evidence.usable:,} of {format_count(data_evidence.rows, 'row')} usable")
     ]
     if tokens := data_evidence.tokens:
-        span = f" ({tokens.low:,.0f} to {tokens.high:,.0f})" if tokens.low is not None else ""
-        lines.append(("tokens", f"{tokens.value:,.0f}{span}, {tokens.source}"))
+        span = f" ({tokens.low:,.0f}–{tokens.high:,.0f})" if tokens.low is not None else ""
+        about = "about " if span else ""
+        lines.append(("tokens", f"{about}{tokens.value:,.0f}{span}, {tokens.source}"))
     if again := evidence.warn_of_facts(data_evidence):
         label, numbers = (
             "✗ tool" if again.wrong_tool else "! tool",

@@ -258,7 +258,7 @@ def find_long_rows(counts: TokenCounts, target: Target) -> list[FileFinding]:
         FileFinding(
             code="too_long",
             message=f"{too_long} more than {limit} ({limit_of}); the longest, at line "
-            f"{counts.longest_line}, has {about}{lengths.max:,} ({lengths.encoding})",
+            f"{counts.longest_line}, has {about}{lengths.max:,}, counted with {lengths.encoding}",
             fix=f"shorten or split them{alternative}; longer rows are "
             f"{'rejected or truncated' if target.hosted else 'truncated'}",
             count=lengths.over_limit,

@@ -140,14 +140,14 @@ def format_tokens(report: DataReport) -> Text:
 
 
 def _format_amount(counted: TokenLengths | TrainableTokens, unit: str) -> str:
-    """Format ``812,345 tokens``, or for an estimate ``812,000 tokens (800,000–825,000)``."""
+    """Format ``812,345 tokens``, or for an estimate ``812,345 tokens (800,123–824,567)``."""
     if counted.exact or counted.low == counted.high:
         return f"{counted.total:,}{unit}"
+    if counted.total < _MILLIONS_FROM:
+        return f"{counted.total:,}{unit} ({counted.low:,}–{counted.high:,})"
     low = _round_to_3_digits(counted.low, math.floor)
     total = _round_to_3_digits(counted.total, round)
     high = _round_to_3_digits(counted.high, math.ceil)
-    if total < _MILLIONS_FROM:
-        return f"{total:,}{unit} ({low:,}–{high:,})"
     low_words, words, high_words = (f"{value / 1e6:,.10g}" for value in (low, total, high))
     return f"{words} million{unit} ({low_words}–{high_words})"
 

@@ -126,7 +126,7 @@ def test_the_verdict_is_a_mark_and_words() -> None:
 
 def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
     assert report_text.format_tokens(report("x")).plain.strip() == (
-        "812,000 tokens (800,000–825,000); trainable: 402,000 (396,000–409,000)"
+        "812,345 tokens (800,112–824,310); trainable: 402,310 (396,000–408,100)"
     )
     exact = TOKENS | {"exact": True}
     learnt = {"total": 9, "low": 9, "high": 9, "exact": False, "rows_without": 0}
