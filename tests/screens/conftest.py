@@ -1,4 +1,4 @@
-"""What the tests of screens share."""
+"""Fixtures shared by the tests of the screens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.screens.monitor.story import NOW, Story
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the clock stand still, in UTC."""
+    """Freeze the clock, in UTC."""
     monkeypatch.setattr(time, "time", lambda: NOW)
     with monkeypatch.context() as zone:
         zone.setenv("TZ", "UTC")

@@ -1,4 +1,4 @@
-"""Texts that attack whoever prints them: a terminal, a layout, a markup parser, a person's eyes."""
+"""Hostile texts that attack a terminal, a layout, a markup parser or the reader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 from rich.cells import cell_len
 
 SEEN = "seen"
-"""Begins and ends each text, so that it can be looked for on a screen."""
+"""The start and end of each text, so that a test can find it on a screen."""
 
 _MIDDLES = {
     "csi": "\x1b[66;6H\x1b[2J\x1b[6;31m",
@@ -32,27 +32,27 @@ TEXTS = {name: f"{SEEN}{middle}{SEEN}" for name, middle in _MIDDLES.items()}
 TEXTS["all"] = "".join(TEXTS.values())
 TEXTS["long"] = SEEN + "x" * 1_000_000 + SEEN
 NAME = f"][bold]{SEEN}\x1b]52;c;b3duZWQ=\x07\x9b66;6H\u202e\r\n["
-"""Of a file or folder; of one in another the path holds ``[/]``."""
+"""A file or folder name; nested folders of this name put ``[/]`` into the path."""
 SHOWN_NAME = f"][bold]{SEEN}␛]52;c;b3duZWQ=␇\\u009b66;6H\\u202e\\r\\n["
 
-# What Python writes for a text may hold; the rest is obeyed by terminals, or shown as what it is
-# not: controls, formats such as bidi overrides, surrogates, line and paragraph separators.
+# Characters that a terminal acts on or that mislead the reader: controls, formats such as bidi
+# overrides, surrogates, line and paragraph separators.
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-# Sequences that rich and prompt_toolkit send by themselves: colours, cursor, erasing, modes.
+# Sequences that rich and prompt_toolkit send themselves: colors, cursor, erasing, modes.
 _OURS = re.compile(r"\x1b\[(?!66;6H|6;31m)[0-9;?]*[A-Za-z]|[\r\b]")
 
 
 def obeyed(text: str) -> list[str]:
-    """Return what of a printed text a terminal would obey, line breaks apart."""
+    """Return the characters of a text that a terminal would obey, except line breaks."""
     return [c for c in text if c != "\n" and unicodedata.category(c) in _OBEYED]
 
 
 def obeyed_bytes(output: bytes) -> list[str]:
-    """Return what a terminal would obey of all that was sent in lines of text, but for colours,
-    cursor and erasing."""
+    """Return the characters of line output that a terminal would obey, except colors, cursor
+    moves and erasing."""
     return obeyed(_OURS.sub("", output.decode(errors="surrogateescape")))
 
 
 def too_wide(frame: str, columns: int) -> list[str]:
-    """Return the rows that need more cells than there are."""
+    """Return the rows that are wider than ``columns`` cells."""
     return [row for row in frame.split("\n") if cell_len(row) > columns]

@@ -1,4 +1,4 @@
-"""Run folders on disk without a process, for screens."""
+"""Run folders on disk without a process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ model: {name: owner/model}
 
 
 def make_run(root: Path, name: str, *, steps: int = 40, **more: Any) -> JobFolder:
-    """Write a run that ended (``end_reason``), with falling losses and an evaluation each 10."""
+    """Write a run that ended with ``end_reason``: falling losses, an evaluation every 10 steps."""
     path = root / "runs" / name
     for folder in ("attempts", "requests"):
         (path / folder).mkdir(parents=True, mode=0o700)
@@ -57,7 +57,7 @@ def write_events(job: JobFolder, steps: int, reason: str, **more: Any) -> None:
 
 
 def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
-    """Give a run the result of a comparison."""
+    """Write the result of a comparison into a run."""
     (job.path / "adapter").mkdir()
     job.evaluations.mkdir()
     compare = {
@@ -80,7 +80,7 @@ def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
 
 
 def make_hostile(home: Path, text: str, *, reason: str = "") -> JobFolder:
-    """Write a run whose every word is ``text``: phase, finding, log, machine, plan, last word."""
+    """Write a run with ``text`` in every field: phase, finding, log, machine, plan, last event."""
     folder = make_run(home, "one")
     folder.events.unlink()
     text = text.encode(errors="replace").decode()  # JSON holds no lone surrogate
@@ -103,7 +103,7 @@ def make_hostile(home: Path, text: str, *, reason: str = "") -> JobFolder:
 
 @contextmanager
 def living(folder: JobFolder, **state: Any) -> Iterator[None]:
-    """Hold a run's lock, as its command does while it lives; ``state`` is what its keeper says."""
+    """Hold a run's lock, as its worker does while alive; ``state`` is what the keeper writes."""
     fields = {"state": "running", "attempt": 1, "started": time.time() - 600, **state}
     write_json(folder.state, State(**fields))
     descriptor = lock.take_exclusive(folder.lock)

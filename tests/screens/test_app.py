@@ -1,4 +1,4 @@
-"""The app itself: what goes wrong in a screen is a sentence, and kept in a file."""
+"""Error handling of the app: dialogs, crash reports and the slow-connection notice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ftwizard.screens.dialogs.questions import (
     TypedConfirm,
 )
 from ftwizard.screens.page import Page
-from tests.screens.frames import drive, frame, says, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 
 
 class Faulty(Page[None]):
@@ -49,7 +49,7 @@ async def show(pilot: Pilot[Any], error: Exception) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
 
 
-def test_a_fault_in_a_screen_is_told_and_kept_without_values(home: Path) -> None:
+def test_screen_crash_report_omits_local_values(home: Path) -> None:
     shown = drive(FtwizardApp(), (80, 24), lambda p: show(p, ValueError("made up")))
     assert "Internal error." in shown
     (file,) = (home / "crashes").iterdir()
@@ -58,7 +58,7 @@ def test_a_fault_in_a_screen_is_told_and_kept_without_values(home: Path) -> None
     assert "sk-hidden" not in file.read_text().replace('secret = "sk-hidden"', "")
 
 
-def test_an_error_with_words_is_shown_as_it_is(home: Path) -> None:
+def test_ftwizard_error_shows_its_message_without_a_crash_report(home: Path) -> None:
     error = FtwizardError("It [bold]failed[/].", "Do this \x1b[31mnext.")
     shown = drive(FtwizardApp(), (80, 24), lambda p: show(p, error))
     assert "✗ It [bold]failed[/]." in shown
@@ -66,7 +66,7 @@ def test_an_error_with_words_is_shown_as_it_is(home: Path) -> None:
     assert not (home / "crashes").exists()
 
 
-def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
+def test_app_crash_leaves_a_message_and_a_crash_report(home: Path) -> None:
     app = FtwizardApp()
 
     async def crash(pilot: Pilot[Any]) -> None:
@@ -79,14 +79,14 @@ def test_a_crash_of_the_whole_app_says_where_it_is_kept(home: Path) -> None:
     assert "RuntimeError: whole" in next((home / "crashes").iterdir()).read_text()
 
 
-def test_it_begins_slow_and_says_so() -> None:
+def test_slow_start_shows_the_slow_connection_notice() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "slow connection")
+        await wait_for_text(pilot, "slow connection")
 
     drive(FtwizardApp(slow=True), (80, 24), play)
 
 
-def footer(pilot: Pilot[Any]) -> str:
+def get_footer(pilot: Pilot[Any]) -> str:
     return frame(pilot.app).rpartition("\n")[2]
 
 
@@ -107,41 +107,41 @@ DIALOGS: dict[str, tuple[Dialog[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", DIALOGS)
-def test_footer_under_a_dialog_names_only_the_keys_of_the_dialog(name: str) -> None:
+def test_footer_under_a_dialog_shows_only_its_keys(name: str) -> None:
     dialog, keys = DIALOGS[name]
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "? help ^q quit")
+        await wait_for_text(pilot, "? help ^q quit")
         pilot.app.push_screen(dialog)
-        await until(pilot, lambda: footer(pilot) == keys)
+        await until(pilot, lambda: get_footer(pilot) == keys)
         assert "? help" not in frame(pilot.app)
         dialog.dismiss(None)
-        await says(pilot, "? help ^q quit")
+        await wait_for_text(pilot, "? help ^q quit")
 
     drive(FtwizardApp(), (60, 16), play)
 
 
-def test_footer_under_the_help_names_the_way_out() -> None:
+def test_footer_under_the_help_shows_how_to_close_it() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "? help ^q quit")
+        await wait_for_text(pilot, "? help ^q quit")
         await pilot.press("f1")
-        await until(pilot, lambda: footer(pilot) == "esc close ^q quit")
+        await until(pilot, lambda: get_footer(pilot) == "esc close ^q quit")
         await pilot.press("escape")
-        await says(pilot, "? help ^q quit")
+        await wait_for_text(pilot, "? help ^q quit")
 
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_footer_stays_while_a_command_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_footer_stays_unchanged_during_a_short_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_progress, "SHOW_AFTER_S", float("inf"))
     monkeypatch.setattr(CommandProgress, "_run", lambda _: None)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "? help ^q quit")
+        await wait_for_text(pilot, "? help ^q quit")
         pilot.app.push_screen(CommandProgress("Reading", "check"))
         await until(pilot, lambda: isinstance(pilot.app.screen, CommandProgress))
-        await says(pilot, "? help ^q quit")
+        await wait_for_text(pilot, "? help ^q quit")
         monkeypatch.setattr(command_progress, "SHOW_AFTER_S", 0.0)
-        await until(pilot, lambda: footer(pilot) == "esc cancel ^q quit")
+        await until(pilot, lambda: get_footer(pilot) == "esc cancel ^q quit")
 
     drive(FtwizardApp(), (80, 24), play)

@@ -1,4 +1,4 @@
-"""Names that Textual looks up as text: a renamed class silences its handlers and its styles."""
+"""Names that Textual looks up as text: renaming a class silences its handlers and styles."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def subclasses(cls: type[T]) -> Iterator[type[T]]:
         yield from subclasses(child)
 
 
-def test_every_handler_is_named_after_a_message() -> None:
+def test_every_handler_name_matches_a_message_class() -> None:
     modules = load_screens()
     messages = {message.handler_name for message in subclasses(Message)}
     handlers = {
@@ -51,7 +51,7 @@ def test_every_handler_is_named_after_a_message() -> None:
     assert not {name for name in handlers if name.rpartition(".")[2] not in messages}
 
 
-def test_every_style_is_for_a_class_that_exists() -> None:
+def test_every_style_selector_names_an_existing_class() -> None:
     load_screens()
     expected = {cls.__name__ for cls in subclasses(DOMNode)}
     sheets = [path.read_text() for path in (ROOT / "assets").glob("*.tcss")]

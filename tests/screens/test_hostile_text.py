@@ -1,4 +1,4 @@
-"""Text of others on every screen: it is shown, and neither obeyed nor a reason to fail."""
+"""Hostile text on every screen: it is shown, never obeyed, and never a reason to fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ftwizard.screens.wizard.data.rows import RowsPage
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.e2e import open_screen
-from tests.screens.frames import drive, frame, says, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.hostile import NAME, SEEN, SHOWN_NAME, TEXTS, obeyed, too_wide
 from tests.screens.runs_helpers import living, make_hostile, make_result, make_run
 
@@ -37,16 +37,16 @@ every_text = pytest.mark.parametrize("name", TEXTS)
 
 
 def assert_harmless(shown: str, size: tuple[int, int] = SIZE) -> None:
-    """Nothing that a terminal obeys, each row as wide as the window, and no more rows."""
+    """Check that a terminal would obey nothing and that the text fits the window."""
     assert not obeyed(shown)
     assert not too_wide(shown, size[0])
     assert len(shown.split("\n")) == size[1]
 
 
-async def seen(pilot: Pilot[Any], screen: Screen[Any], words: str = SEEN) -> str:
-    """Show a screen, wait for the foreign text on it, and go back."""
+async def visit(pilot: Pilot[Any], screen: Screen[Any], words: str = SEEN) -> str:
+    """Show a screen, wait for the hostile text on it, and go back."""
     pilot.app.push_screen(screen)
-    await says(pilot, words)
+    await wait_for_text(pilot, words)
     shown = frame(pilot.app)
     assert_harmless(shown)
     pilot.app.pop_screen()
@@ -55,34 +55,34 @@ async def seen(pilot: Pilot[Any], screen: Screen[Any], words: str = SEEN) -> str
 
 
 @every_text
-def test_on_the_screens_of_the_wizard(name: str, home: Path) -> None:
+def test_wizard_screens_show_hostile_text_safely(name: str, home: Path) -> None:
     make_run(home, "one")
 
     async def play(pilot: Pilot[Any]) -> None:
         for index in ("problem", "estimate", "review", "elsewhere"):
-            await seen(pilot, open_screen.screen(index, "one", TEXTS[name]))
+            await visit(pilot, open_screen.screen(index, "one", TEXTS[name]))
 
     drive(FtwizardApp(), SIZE, play)
 
 
 @every_text
-def test_in_what_a_run_made(name: str, home: Path) -> None:
+def test_results_page_shows_hostile_answers_safely(name: str, home: Path) -> None:
     text = TEXTS[name].encode(errors="replace").decode()
     output = {"expected": text, "base": text, "tuned": text, "line": 1}
     make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": text}], **output}])
 
     async def play(pilot: Pilot[Any]) -> None:
-        await seen(pilot, open_screen.screen("finish", "one", ""))
+        await visit(pilot, open_screen.screen("finish", "one", ""))
 
     drive(FtwizardApp(), SIZE, play)
 
 
 @every_text
-def test_of_runs_that_are_compared_and_searched(name: str, home: Path) -> None:
+def test_comparison_and_search_show_hostile_text_safely(name: str, home: Path) -> None:
     folders = [make_hostile(home, TEXTS[name], reason="text"), make_run(home, "two")]
 
     async def play(pilot: Pilot[Any]) -> None:
-        await seen(pilot, ComparePage(folders), "best validation loss")
+        await visit(pilot, ComparePage(folders), "best validation loss")
         typed = "".join(c for c in TEXTS[name] if c.isprintable())[:40]
         await pilot.press("slash")
         pilot.app.screen.query_one("#search", Input).value = f"no-such-run {typed}"
@@ -93,27 +93,27 @@ def test_of_runs_that_are_compared_and_searched(name: str, home: Path) -> None:
 
 
 @every_text
-def test_of_a_run_that_has_ended(name: str, home: Path) -> None:
+def test_ended_run_shows_hostile_text_safely(name: str, home: Path) -> None:
     folder = make_hostile(home, TEXTS[name], reason="text")
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, f"✗ {SEEN}" if name != "long" else "✓ finished")
+        await wait_for_text(pilot, f"✗ {SEEN}" if name != "long" else "✓ finished")
         assert_harmless(frame(pilot.app))
-        await seen(pilot, LogPage(Follower(folder)), SEEN if name != "long" else "xxx")
-        shown = await seen(pilot, MonitorPage(folder))
+        await visit(pilot, LogPage(Follower(folder)), SEEN if name != "long" else "xxx")
+        shown = await visit(pilot, MonitorPage(folder))
         assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
 
     drive(FtwizardApp(), SIZE, play)
 
 
 @every_text
-def test_of_a_run_that_lives(name: str, home: Path) -> None:
+def test_live_run_shows_hostile_text_safely(name: str, home: Path) -> None:
     folder = make_hostile(home, TEXTS[name])
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, f"● {SEEN}")
+        await wait_for_text(pilot, f"● {SEEN}")
         assert_harmless(frame(pilot.app))
-        shown = await seen(pilot, MonitorPage(folder), f"● {SEEN}")
+        shown = await visit(pilot, MonitorPage(folder), f"● {SEEN}")
         assert f"· {SEEN}" in shown or name in ("all", "long"), "the finding"
 
     with living(folder):
@@ -121,7 +121,7 @@ def test_of_a_run_that_lives(name: str, home: Path) -> None:
 
 
 @every_text
-def test_of_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_shows_hostile_text_safely(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = TEXTS[name][:10_000]
 
     async def command(*_: str, **__: object) -> Any:
@@ -130,13 +130,13 @@ def test_of_this_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocesses, "run_command", command)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, f"✗ GPU     {SEEN}")
+        await wait_for_text(pilot, f"✗ GPU     {SEEN}")
         assert_harmless(frame(pilot.app))
 
     drive(FtwizardApp(("doctor", "")), SIZE, play)
 
 
-async def to_data(pilot: Pilot[Any]) -> None:
+async def open_data_page(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
     pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
     await pilot.pause()
@@ -144,11 +144,11 @@ async def to_data(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
 
 
-async def go_through_rows(pilot: Pilot[Any]) -> None:
-    """Open what the cursor is on, look at each row as it reads and as it is written, come back."""
+async def check_every_row(pilot: Pilot[Any]) -> None:
+    """Open the rows at the cursor, check each row in both views, and come back."""
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, RowsPage))
-    await says(pilot, SEEN)
+    await wait_for_text(pilot, SEEN)
     for _ in range(len(TEXTS) + 2):
         for view in ("r", "r"):
             await pilot.press(view)
@@ -160,7 +160,9 @@ async def go_through_rows(pilot: Pilot[Any]) -> None:
 
 
 @pytest.mark.slow
-def test_rows_in_a_file_of_such_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wizard_shows_hostile_rows_and_file_names_safely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / NAME
     (folder / NAME).mkdir(parents=True)
     texts = list(TEXTS.values())
@@ -177,41 +179,43 @@ def test_rows_in_a_file_of_such_a_name(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(folder)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
+        await open_data_page(pilot)
         assert_harmless(frame(pilot.app))
         await pilot.press("enter")
-        await says(pilot, f"{len(texts) + 2} rows")
+        await wait_for_text(pilot, f"{len(texts) + 2} rows")
         subjects = len(pilot.app.screen.query_one(ReportView)._subjects)
         for _ in range(subjects):
             await pilot.press("down")
             await pilot.pause()
             assert_harmless(frame(pilot.app))
-        await go_through_rows(pilot)
+        await check_every_row(pilot)
         await pilot.press("home")
-        await go_through_rows(pilot)
+        await check_every_row(pilot)
         await pilot.press("up", "enter")
-        await says(pilot, "Continue without 4 rows?")  # two of them hold surrogates
+        await wait_for_text(pilot, "Continue without 4 rows?")  # two of them hold surrogates
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RecipePage))
         await pilot.press(*"./")
-        await says(pilot, f"{SHOWN_NAME}/")
+        await wait_for_text(pilot, f"{SHOWN_NAME}/")
         assert_harmless(frame(pilot.app))
         await pilot.press("tab", "enter")
-        await says(pilot, "Use a folder written by save_pretrained")  # the path wraps anywhere
+        await wait_for_text(
+            pilot, "Use a folder written by save_pretrained"
+        )  # the path can wrap anywhere
         assert_harmless(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), SIZE, play)
 
 
-def test_a_file_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_utf8_file_name_shows_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / os.fsdecode(b"rows\xff.jsonl")).write_text('{"prompt": "a", "completion": "b"}\n')
     monkeypatch.chdir(tmp_path)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
-        await says(pilot, "rows\\udcff.jsonl")
+        await open_data_page(pilot)
+        await wait_for_text(pilot, "rows\\udcff.jsonl")
         await pilot.press("down", "enter")
-        await says(pilot, "The name of a file or folder is not valid UTF-8.")
+        await wait_for_text(pilot, "The name of a file or folder is not valid UTF-8.")
         assert_harmless(frame(pilot.app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
@@ -219,29 +223,31 @@ def test_a_file_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.Monkey
     drive(FtwizardApp(("new", "")), SIZE, play)
 
 
-def test_runs_in_a_folder_of_such_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_home_folder_name_is_shown_safely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / NAME
     monkeypatch.setenv("FTWIZARD_HOME", str(home))
     text = {"expected": "a", "base": "b", "tuned": "a", "line": 1}
     make_result(make_run(home, "one"), [{"prompt": [{"role": "user", "content": "q"}], **text}])
-    make_run(home, NAME)  # no run has such a name: it is not listed
+    make_run(home, NAME)  # not a valid run name: not listed
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "✓ finished")
+        await wait_for_text(pilot, "✓ finished")
         assert "bold" not in frame(pilot.app)
         await pilot.press("end", "enter")
-        await says(pilot, "enter shows the results")
+        await wait_for_text(pilot, "enter shows the results")
         await pilot.press("enter")
-        await says(pilot, f"{SHOWN_NAME}/runs")
+        await wait_for_text(pilot, f"{SHOWN_NAME}/runs")
         assert_harmless(frame(pilot.app), (160, 30))
 
     drive(FtwizardApp(), (160, 30), play)
 
 
-def test_the_last_wall_keeps_the_width() -> None:
-    wall = OutputSanitizer(ascii=False)
+def test_output_sanitizer_keeps_the_cell_width() -> None:
+    sanitizer = OutputSanitizer(ascii=False)
     for text in (*TEXTS.values(), "👩‍👩‍👧‍👦", "a\u200db"):
         short = Segment(text[:5000])
-        (harmless,) = wall.apply([short], Color(0, 0, 0))
+        (harmless,) = sanitizer.apply([short], Color(0, 0, 0))
         assert not obeyed(harmless.text.replace("\n", ""))
         assert harmless.cell_length == short.cell_length

@@ -1,4 +1,4 @@
-"""The state of a run as the list of runs shows it."""
+"""Run states as shown in the list of runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ftwizard.screens.run_state import describe_state
 from tests.screens.runs_helpers import make_run
 
 
-def test_a_phase_is_shown_in_american_spelling(home: Path) -> None:
+def test_phase_is_shown_in_american_spelling(home: Path) -> None:
     ended = store.read_status(make_run(home, "a"))
     status = msgspec.structs.replace(ended, state="running", phase="tokenising")
     assert describe_state(status)[0] == "● tokenizing"

@@ -1,4 +1,4 @@
-"""Commands that a screen starts get the keys that they need, and no others."""
+"""Environment of the commands that screens start: only the API keys that they need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["check", "estimate", "stop", "advise"])
-def test_an_analysis_gets_what_a_download_needs(name: str) -> None:
+def test_analysis_command_gets_only_download_credentials(name: str) -> None:
     result = subprocesses.environment(name)
     assert not result.keys() & set(KEYS)
     assert result.keys() >= set(DOWNLOAD) and "PATH" in result
@@ -32,11 +32,13 @@ def test_an_analysis_gets_what_a_download_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "resume", "doctor"])
-def test_a_start_gets_the_keys_that_plans_name(name: str) -> None:
+def test_train_resume_and_doctor_get_all_api_keys(name: str) -> None:
     assert subprocesses.environment(name).keys() >= {*KEYS, *DOWNLOAD}
 
 
-def test_the_child_has_that_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_subprocess_starts_with_the_filtered_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "a", "completion": "b"}) + "\n")
     recorded: list[dict[str, str]] = []
@@ -53,8 +55,8 @@ def test_the_child_has_that_environment(tmp_path: Path, monkeypatch: pytest.Monk
     )
 
 
-def test_the_variable_is_named_once() -> None:
+def test_progress_variable_is_spelled_in_one_module() -> None:
     package = Path(str(ftwizard.__file__)).parent
     files = [*package.rglob("*.py"), *(package / "screens").rglob("*.py")]
-    named = {path.name for path in files if '"FTWIZARD_PROGRESS"' in path.read_text()}
-    assert named == {"events.py"}
+    modules = {path.name for path in files if '"FTWIZARD_PROGRESS"' in path.read_text()}
+    assert modules == {"events.py"}

@@ -1,4 +1,4 @@
-"""What the chart shows, as text."""
+"""The chart widget, as text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GUTTER = 6
 
 
 class ChartApp(App[None]):
-    """One chart, filling the screen."""
+    """An app with one chart that fills the screen."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ def shown(
 
 
 def body(picture: str) -> list[str]:
-    """Return the rows inside the axes, without their labels and without values written there."""
+    """Return the rows inside the axes, without the labels of the y axis."""
     return [row[GUTTER:] for row in picture.split("\n")[1:-2]]
 
 
 def dots(picture: str) -> dict[int, list[int]]:
-    """Return the rows that hold dots or markers, top first, of each column that has any."""
+    """Map each column with dots or markers to the rows that contain them, top first."""
     result: dict[int, list[int]] = {}
     for index, row in enumerate(body(picture)):
         for column, char in enumerate(row):
@@ -95,7 +95,7 @@ def x_labels(picture: str) -> list[str]:
 
 
 def example(*, steps: int = 600, noise: float = 0.08) -> tuple[list[ChartLine], list[Mark]]:
-    """A run as it is shown: raw and smoothed training loss, validation that turns, marks."""
+    """Return a typical run: raw and smoothed training loss, rising validation loss, marks."""
     raw, smooth, validation = Series(), Smoothed(), Series()
     for step in range(1, steps + 1):
         y = 0.3 + 2.2 * math.exp(-step / 120) + noise * math.sin(step * 12.9898) ** 3
@@ -113,7 +113,7 @@ def example(*, steps: int = 600, noise: float = 0.08) -> tuple[list[ChartLine], 
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
-def test_a_falling_curve_falls(size: tuple[int, int]) -> None:
+def test_falling_curve_descends_across_the_chart(size: tuple[int, int]) -> None:
     picture = shown([solid([(x, 4.7 - 0.004 * x) for x in range(1, 1001)])], size)
     columns = dots(picture)
     tops = [columns[x][0] for x in sorted(columns)]
@@ -128,7 +128,7 @@ def test_a_falling_curve_falls(size: tuple[int, int]) -> None:
     assert all(len(row) <= size[0] for row in picture.split("\n"))
 
 
-def test_lines_differ_without_any_colour() -> None:
+def test_line_styles_differ_without_color() -> None:
     level = [(x, 1.0) for x in range(101)]
     straight = "".join(body(shown([solid(level)])))
     broken = next(row for row in body(shown([dashed(level[::10])])) if "◆" in row)
@@ -141,7 +141,7 @@ def test_lines_differ_without_any_colour() -> None:
     assert all(not row[:-8].strip() for row in loose[1:-1])  # values only at 0 and 1, not joined
 
 
-def test_the_legend_says_what_each_line_is_and_stands_at() -> None:
+def test_legend_shows_name_and_newest_value_of_each_line() -> None:
     lines = [solid([(0, 2), (1, 0.43125)]), dashed([(0, 2), (1, 0.5123)])]
     assert shown(lines).split("\n")[0].strip() == "── train 0.4313  ╌◆╌ validation 0.5123"
     narrow = shown(lines, (32, 8)).split("\n")[0]
@@ -151,7 +151,7 @@ def test_the_legend_says_what_each_line_is_and_stands_at() -> None:
     assert "··" not in shown([unnamed, *lines]).split("\n")[0]
 
 
-def test_the_newest_value_stands_at_the_end_of_its_line() -> None:
+def test_newest_value_is_written_at_the_end_of_its_line() -> None:
     points = [(x, 2 - x / 100) for x in range(101)]
     rows = body(shown([solid(points)]))
     row = next(row for row in rows if "1.000" in row)
@@ -162,7 +162,7 @@ def test_the_newest_value_stands_at_the_end_of_its_line() -> None:
     assert ends == ["1.001", "1.000"]  # one above the other, as their values are
 
 
-def test_a_gap_stays_open() -> None:
+def test_nan_values_leave_a_gap() -> None:
     points = [(x, math.nan if 40 <= x < 60 else 1.0 + x / 100) for x in range(101)]
     columns = dots(shown([solid(points)]))
     middle = (min(columns) + max(columns)) / 2
@@ -172,7 +172,7 @@ def test_a_gap_stays_open() -> None:
     assert "train nan" in shown([solid([*points, (101, math.inf)])])
 
 
-def test_before_there_is_a_line() -> None:
+def test_chart_without_a_line_shows_a_message_or_a_dot() -> None:
     assert shown([]).strip() == "no steps yet"
     rows = shown([solid([])]).split("\n")
     assert rows[12].strip() == "no steps yet"
@@ -185,12 +185,12 @@ def test_before_there_is_a_line() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (19, 24), (80, 4)])
-def test_too_small_to_draw_is_blank(size: tuple[int, int]) -> None:
+def test_chart_is_blank_when_too_small(size: tuple[int, int]) -> None:
     lines, _ = example()
     assert not shown(lines, size).strip()
 
 
-def test_the_smallest_chart() -> None:
+def test_smallest_chart_has_legend_curve_and_axis() -> None:
     lines, _ = example()
     rows = shown(lines, (20, 5)).split("\n")
     assert rows[0].split()[-1][0].isdigit()
@@ -199,7 +199,7 @@ def test_the_smallest_chart() -> None:
     assert rows[4].split()[0] == "0"
 
 
-def test_zoom_pan_and_follow() -> None:
+def test_keys_zoom_pan_and_follow_new_steps() -> None:
     line = solid([(x, math.sin(x / 50)) for x in range(1, 1001)])
     app = ChartApp([line])
     recorded: dict[str, list[str]] = {}
@@ -248,7 +248,7 @@ def test_zoom_pan_and_follow() -> None:
     assert 5 <= ends["deepest"][1] - ends["deepest"][0] <= 20
 
 
-def test_the_whole_run_leaves_room_for_what_is_to_come() -> None:
+def test_f_extends_the_axis_to_the_planned_end() -> None:
     line = solid([(x, 5 - x / 100) for x in range(1, 101)])
 
     async def whole(pilot: Pilot[None]) -> None:
@@ -261,7 +261,7 @@ def test_the_whole_run_leaves_room_for_what_is_to_come() -> None:
     assert x_labels(drive(ChartApp([line], x_end=400), (80, 24)))[-2] == "100"
 
 
-def test_log_scale() -> None:
+def test_l_toggles_the_log_scale_for_positive_values() -> None:
     falling = [solid([(x, 4.7 * math.exp(-x / 200)) for x in range(1, 1001)])]
     linear, log = shown(falling), shown(falling, (80, 24), "l")
     assert "l: log scale" in linear
@@ -275,17 +275,17 @@ def test_log_scale() -> None:
     assert body(shown(below, (80, 24), "l")) == body(shown(below))
 
 
-def test_a_first_spike_does_not_flatten_the_rest() -> None:
+def test_initial_spike_does_not_flatten_the_curve() -> None:
     points = [(x, 90.0 if x < 5 else 1.5 - x / 1000) for x in range(1, 1001)]
     picture = shown([solid(points)])
     assert "↑ 90.00" in picture.split("\n")[0]
     columns = dots(picture)
     assert max(columns[60]) - min(columns[3]) > 12
     now = [(x, 90.0 if x > 995 else 1.5 - x / 1000) for x in range(1, 1001)]
-    assert "↑" not in shown([solid(now)])  # what happens now is shown
+    assert "↑" not in shown([solid(now)])  # a spike at the end is shown in full
 
 
-def test_marks_stand_where_they_happened() -> None:
+def test_marks_are_drawn_at_their_steps() -> None:
     lines, marks = example()
     picture = drive(ChartApp(lines, marks), (80, 24))
     axis = picture.split("\n")[-2]
@@ -298,7 +298,7 @@ def test_marks_stand_where_they_happened() -> None:
     assert guide.count("┊") > 12
 
 
-def test_what_begins_at_the_best_stands_beside_it_under_its_own_name() -> None:
+def test_finding_at_the_best_step_is_drawn_next_to_it() -> None:
     lines, _ = example()
     marks = [
         Mark(330, "best"),
@@ -312,7 +312,7 @@ def test_what_begins_at_the_best_stands_beside_it_under_its_own_name() -> None:
     assert "! over␛ 330  ! spiky 30  ● best 330" in picture.split("\n")[0]
 
 
-def test_the_cursor_reads_values() -> None:
+def test_cursor_shows_the_values_at_its_step() -> None:
     lines = [solid([(x, x) for x in range(101)]), dashed([(0, 100.0), (50, 50.0), (100, 7.0)])]
     top = shown(lines, (80, 24), *["shift+left"] * 5).split("\n")[0]
     step = int(top.split()[1])
@@ -326,7 +326,7 @@ def test_the_cursor_reads_values() -> None:
     assert float(x_labels(zoomed)[0]) < float(at) < float(x_labels(zoomed)[-2])
 
 
-def test_ascii_means_ascii() -> None:
+def test_ascii_chart_contains_only_ascii() -> None:
     lines, marks = example()
     lines.append(solid([(1, 2.0), (600, 1.0)], "größe\x1b"))
     for keys in ((), ("l",), ("shift+left",), ("+", "left")):
@@ -340,7 +340,7 @@ def test_ascii_means_ascii() -> None:
     assert "o" in "".join(body(picture))
 
 
-def test_hostile_names_are_only_shown() -> None:
+def test_hostile_line_names_are_shown_as_text() -> None:
     name = "[bold]@click=app.quit[/] \x1b]52;c;aGk=\x07\u202e\nx"
     picture = shown([solid([(0, 1), (1, 2)], name)], (120, 24))
     assert "[bold]@click=app.quit[/]" in picture
@@ -350,26 +350,26 @@ def test_hostile_names_are_only_shown() -> None:
     assert "~ 2.000" in wide
 
 
-def test_no_color_changes_no_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_keeps_the_shape_and_draws_in_gray(monkeypatch: pytest.MonkeyPatch) -> None:
     lines, marks = example()
     monkeypatch.delenv("NO_COLOR", raising=False)
-    coloured = drive(ChartApp(lines, marks), (80, 24))
+    colored = drive(ChartApp(lines, marks), (80, 24))
     monkeypatch.setenv("NO_COLOR", "1")
     app = ChartApp(lines, marks)
-    colours: set[tuple[int, ...]] = set()
+    colors: set[tuple[int, ...]] = set()
 
     async def collect(_pilot: Pilot[None]) -> None:
         for strip in app.screen._compositor.render_strips():
             for _, style, _ in strip:
                 if style is not None and style.color is not None:
-                    colours.add(tuple(style.color.get_truecolor()))
+                    colors.add(tuple(style.color.get_truecolor()))
 
-    assert drive(app, (80, 24), collect) == coloured
-    assert colours
-    assert all(len(set(colour)) == 1 for colour in colours)
+    assert drive(app, (80, 24), collect) == colored
+    assert colors
+    assert all(len(set(color)) == 1 for color in colors)
 
 
-def test_nothing_is_repainted_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_chart_is_not_repainted(monkeypatch: pytest.MonkeyPatch) -> None:
     lines, marks = example()
     app = ChartApp(lines, marks)
     calls = []
@@ -394,7 +394,9 @@ def test_nothing_is_repainted_while_nothing_changes(monkeypatch: pytest.MonkeyPa
     ("chart-120x40-log", (120, 40), False, "l"),
     ("chart-80x24-ascii", (80, 24), True, ""),
 ])  # fmt: skip
-def test_frames(name: str, size: tuple[int, int], ascii: bool, keys: str) -> None:
+def test_chart_matches_its_stored_frames(
+    name: str, size: tuple[int, int], ascii: bool, keys: str
+) -> None:
     lines, marks = example()
 
     async def play(pilot: Pilot[None]) -> None:

@@ -1,4 +1,4 @@
-"""Offers and drafts made by hand, for the page of costs."""
+"""Handmade offers and drafts for the cost page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIST, ARTICLE = "the provider's list", "the article"
 
 
 def counted(**answers: str) -> Draft:
-    """Return a draft whose rows were counted: 5,000 of 300 tokens, 3 epochs."""
+    """Return a draft with an estimate: 5,000 rows of 300 tokens, 3 epochs."""
     draft = Draft(FACTS).with_plan(model=schema.Model(name="meta-llama/Llama-3.1-8B"))
     return (
         draft.with_estimate(make_report(**ESTIMATE))
@@ -39,7 +39,7 @@ def counted(**answers: str) -> Draft:
 
 
 def checked() -> Draft:
-    """Return a draft whose rows were checked alone."""
+    """Return a draft with checked rows and no estimate."""
     return Draft(FACTS).with_check(
         schema.Files(train="/data/rows.jsonl"), report("/data/rows.jsonl")
     )
@@ -54,19 +54,19 @@ def usd(
 
 
 def offer(name: str, **more: Any) -> Offer:
-    """Return one hosted offer of which nothing is known but what is said."""
+    """Return a hosted offer with only the given fields set."""
     usual = {"provider": "openai", "platform": "openai", "model": name, "weights": "no",
              "owner": "No, it stays there"}  # fmt: skip
     return Offer(name=name, **{**usual, **more})
 
 
 def day(year: int, month: int, number: int) -> EndDate:
-    """Return a day that was announced."""
+    """Return an announced end date."""
     return EndDate(date=datetime.date(year, month, number), source=LIST, as_of="2026-11")
 
 
 def offers(basis: Basis, *_: object) -> list[Offer]:
-    """Return one offer of each kind; with a volume, what a month of them costs."""
+    """Return one offer of each kind, with monthly costs where the basis has a volume."""
     month = basis.query.volume is not None
     return [
         offer(

@@ -1,4 +1,4 @@
-"""What an hour of this machine costs, asked on pages and in lines: taken, remembered, left as it is."""
+"""The hourly price of this machine: entered in the dialog or the plain wizard, used and saved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
 from tests.helpers.estimates import make_report
 from tests.screens.costs.helpers import FACTS, TODAY, checked
-from tests.screens.frames import asked, assert_frame, drive, frame, says, until
+from tests.screens.frames import assert_frame, drive, frame, until, wait_for_input, wait_for_text
 from tests.screens.plain.scripted import Scripted
 
 _PART = {"rows": 500, "kept": 500, "tokens": 150_000, "trained": 50_000, "longest": 800,
@@ -55,7 +55,7 @@ ESTIMATE: dict[str, Any] = {
 
 
 def estimated() -> Draft:
-    """Return a draft whose estimate says an hour, more or less."""
+    """Return a draft with an estimated time of 0.5 to 2 hours."""
     return (
         checked()
         .with_plan(model=schema.Model(name="owner/small"))
@@ -63,12 +63,12 @@ def estimated() -> Draft:
     )
 
 
-def played(
+def play_on_page(
     page: Callable[[], Any],
     play: Callable[[Pilot[Any], list[Any]], Any],
     size: tuple[int, int] = (80, 24),
 ) -> list[Any]:
-    """Show a page and play on it; return what it was left with."""
+    """Show a page, play on it, and return its results."""
     left: list[Any] = []
 
     async def scenario(pilot: Pilot[Any]) -> None:
@@ -80,114 +80,112 @@ def played(
     return left
 
 
-async def typed(pilot: Pilot[Any], text: str) -> None:
+async def enter_price(pilot: Pilot[Any], text: str) -> None:
     await pilot.press("h")
-    await asked(pilot, HourPriceDialog)
+    await wait_for_input(pilot, HourPriceDialog)
     await pilot.press(*text, "enter")
 
 
-@pytest.mark.parametrize("remembers", [True, False])
-def test_a_price_is_asked_once_and_remembered_only_if_that_is_said(
-    remembers: bool, home: Any
-) -> None:
+@pytest.mark.parametrize("saves", [True, False])
+def test_entered_price_is_saved_only_when_confirmed(saves: bool, home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
-        await says(pilot, "cost        unknown; h sets the hourly price")
-        await typed(pilot, "$0.50")
-        await says(pilot, "Save this price?")
-        await pilot.press("enter" if remembers else "escape")
-        await says(pilot, "$0.25–1.00")
+        await wait_for_text(pilot, "cost        unknown; h sets the hourly price")
+        await enter_price(pilot, "$0.50")
+        await wait_for_text(pilot, "Save this price?")
+        await pilot.press("enter" if saves else "escape")
+        await wait_for_text(pilot, "$0.25–1.00")
         assert "setup       $0.25–1.00 extra" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: EstimatePage(estimated()), play)
+    (step,) = play_on_page(lambda: EstimatePage(estimated()), play)
     assert (
         isinstance(step, Step) and step.draft.hour and f"{step.draft.hour.usd}" in ("0.50", "0.5")
     )
     saved_price = machine_rate.read_saved_price()
-    assert (saved_price is not None) == remembers == locations.prices_file().exists()
-    text = () if remembers else ("--price", "machine=0.50")
+    assert (saved_price is not None) == saves == locations.prices_file().exists()
+    text = () if saves else ("--price", "machine=0.50")
     assert machine_rate.price_arguments(step.draft.hour) == text, (
-        "the run is told what it cannot read"
+        "an unsaved price is passed as an argument"
     )
-    assert ("machine=0.50" in drafts.format_command("x", step.draft.hour)) != remembers
+    assert ("machine=0.50" in drafts.format_command("x", step.draft.hour)) != saves
 
 
-def test_esc_changes_nothing_and_a_slip_is_said(home: Any) -> None:
+def test_invalid_price_is_explained_and_esc_keeps_the_old_price(home: Any) -> None:
     before = machine_rate.parse_typed_price("2")
 
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
-        await says(pilot, "$1.00–4.00")
-        await typed(pilot, "1,50")
-        await says(pilot, "decimal point, not a comma")
+        await wait_for_text(pilot, "$1.00–4.00")
+        await enter_price(pilot, "1,50")
+        await wait_for_text(pilot, "decimal point, not a comma")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, EstimatePage))
         assert "$1.00–4.00" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: EstimatePage(estimated().with_hour_price(before)), play)
+    (step,) = play_on_page(lambda: EstimatePage(estimated().with_hour_price(before)), play)
     assert step.draft.hour == before and not locations.prices_file().exists()
 
 
-def test_a_file_that_cannot_be_changed_costs_the_memory_alone(home: Any) -> None:
+def test_invalid_price_file_only_prevents_saving(home: Any) -> None:
     locations.prices_file().parent.mkdir(parents=True, exist_ok=True)
     locations.prices_file().write_text("[[price]]\n")
 
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
-        await typed(pilot, "3")
-        await says(pilot, "Save this price?")
+        await enter_price(pilot, "3")
+        await wait_for_text(pilot, "Save this price?")
         await pilot.press("enter")
-        await says(pilot, "Each price is a table [[prices]]")
+        await wait_for_text(pilot, "Each price is a table [[prices]]")
         await pilot.press("enter")
-        await says(pilot, "$1.50–6.00")
+        await wait_for_text(pilot, "$1.50–6.00")
 
-    played(lambda: EstimatePage(estimated()), play)
+    play_on_page(lambda: EstimatePage(estimated()), play)
     assert locations.prices_file().read_text() == "[[price]]\n"
 
 
-def test_the_table_goes_by_it_at_once_and_the_page_before_knows(home: Any) -> None:
+def test_price_from_the_cost_page_reaches_the_estimate_page(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await typed(pilot, "0.5")
-        await says(pilot, "Save this price?")
+        await enter_price(pilot, "0.5")
+        await wait_for_text(pilot, "Save this price?")
         await pilot.press("escape")
-        await says(pilot, "This machine")
+        await wait_for_text(pilot, "This machine")
         await pilot.press("escape")
-        await says(pilot, "your own price of")
+        await wait_for_text(pilot, "your own price of")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: EstimatePage(estimated()), play, (160, 50))
+    (step,) = play_on_page(lambda: EstimatePage(estimated()), play, (160, 50))
     assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
-def test_the_provider_page_takes_it_from_the_table_too(home: Any) -> None:
+def test_price_from_the_cost_page_reaches_the_provider_page(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await until(pilot, lambda: pilot.app.screen.focused is not None)
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await typed(pilot, "0.5")
-        await says(pilot, "Save this price?")
+        await enter_price(pilot, "0.5")
+        await wait_for_text(pilot, "Save this price?")
         await pilot.press("escape")
-        await says(pilot, "This machine")
+        await wait_for_text(pilot, "This machine")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
         await until(pilot, lambda: "yours" in str(pilot.app.screen.query_one("#words").render()))
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: ProviderPage(checked(), TODAY), play, (160, 50))
+    (step,) = play_on_page(lambda: ProviderPage(checked(), TODAY), play, (160, 50))
     assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
-def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
+def test_price_from_the_cost_page_reaches_the_unsupported_provider_page(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await typed(pilot, "0.5")
-        await says(pilot, "Save this price?")
+        await enter_price(pilot, "0.5")
+        await wait_for_text(pilot, "Save this price?")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await pilot.press("escape")
@@ -195,26 +193,26 @@ def test_elsewhere_takes_it_from_the_table_too(home: Any) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
-    (step,) = played(lambda: UnsupportedProviderPage(checked().with_provider("openai")), play)
+    (step,) = play_on_page(lambda: UnsupportedProviderPage(checked().with_provider("openai")), play)
     assert step.draft.hour and step.draft.hour.source == machine_rate.WIZARD_SOURCE
 
 
 @pytest.mark.parametrize(("size", "keys"), [((80, 24), ""), ((60, 16), "2 EUR")])
-def test_frame_of_the_question(size: tuple[int, int], keys: str, home: Any) -> None:
+def test_hour_price_dialog_matches_its_frame(size: tuple[int, int], keys: str, home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         if keys:
-            await typed(pilot, keys)
-            await says(pilot, "Prices are in US dollars")
+            await enter_price(pilot, keys)
+            await wait_for_text(pilot, "Prices are in US dollars")
         else:
             await pilot.press("h")
-            await says(pilot, "esc cancel")
+            await wait_for_text(pilot, "esc cancel")
         pilot.app.screen.query_one(Input).cursor_blink = False
         assert_frame(f"hour-{size[0]}x{size[1]}", frame(pilot.app))
 
-    played(lambda: EstimatePage(estimated()), play, size)
+    play_on_page(lambda: EstimatePage(estimated()), play, size)
 
 
-def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
+def test_live_estimate_shows_the_cost_once_a_price_is_set() -> None:
     draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
     quiet = live_estimate.format_prospect(draft).plain
     assert quiet.endswith(live_estimate.UNPRICED) and "$" not in quiet
@@ -230,7 +228,7 @@ def test_the_recipe_page_tells_the_cost_beside_the_time() -> None:
     )
 
 
-def test_what_is_not_known_is_never_0() -> None:
+def test_estimate_explains_an_unknown_cost() -> None:
     untimed = estimated().with_estimate(make_report(**ESTIMATE | {"time": None, "follows": None}))
     priced = untimed.with_hour_price(machine_rate.parse_typed_price("2"))
     text = texts.format_estimate(priced, "").plain
@@ -240,7 +238,7 @@ def test_what_is_not_known_is_never_0() -> None:
     assert "setup" not in unsaid
 
 
-def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
+def test_cost_page_uses_the_hours_of_the_estimate() -> None:
     whole = Figure(value=7200, low=3600, high=14_400, unit="s", source="training + merging")
     unknown = estimated().with_estimate(make_report(**ESTIMATE | {"follows": None}))
     assert inputs.build_basis(unknown, TODAY).query.here.hours is None
@@ -252,10 +250,12 @@ def test_the_hours_of_the_table_are_those_of_the_estimate() -> None:
     assert whole.value == here.value * 3600
 
 
-# ---------------------------------------------------------------------------------------- in lines
+# ------------------------------------------------------------------------------- plain wizard
 
 
-def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_wizard_asks_for_the_hourly_price(
+    home: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     ask = Scripted("hour", "1,5", "1.5", "once", "")
     draft = wizard.show_estimate(ask, estimated())
     assert draft.hour and draft.hour.source == machine_rate.WIZARD_SOURCE
@@ -269,13 +269,13 @@ def test_lines_ask_the_same(home: Any, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("answers", [(BACK,), ("3", BACK)])
-def test_back_leaves_the_price_as_it_was(answers: tuple[str, ...], home: Any) -> None:
+def test_back_keeps_the_previous_price(answers: tuple[str, ...], home: Any) -> None:
     before = Draft(FACTS, hour=machine_rate.parse_typed_price("1"))
     assert costs.ask_hour(Scripted(*answers), before) == before
     assert not locations.prices_file().exists()
 
 
-def test_the_table_in_lines_takes_it(home: Any) -> None:
+def test_plain_cost_table_sets_the_hourly_price(home: Any) -> None:
     from ftwizard.screens.plain import costs
 
     result = costs.browse_costs(Scripted("hour", "4", "once", ""), estimated(), TODAY)

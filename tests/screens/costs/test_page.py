@@ -1,4 +1,4 @@
-"""The page of costs: what it shows at any size, what its keys do, and what is wrong with prices."""
+"""The cost page: frames at several sizes, keys, and errors in the price file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.screens.costs.helpers import (
     counted,
     offers,
 )
-from tests.screens.frames import asked, assert_frame, drive, frame, says, until
+from tests.screens.frames import assert_frame, drive, frame, until, wait_for_input, wait_for_text
 from tests.screens.hostile import TEXTS, obeyed, too_wide
 
 Play = Callable[[Pilot[Any], CostsPage], Any]
@@ -51,7 +51,7 @@ BIG = (160, 50)
 
 
 @pytest.fixture
-def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def handmade_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "compute_offers", offers)
 
 
@@ -71,22 +71,22 @@ def on_page(
     return drive(FtwizardApp(ascii=ascii), size, whole)
 
 
-async def say_volume(pilot: Pilot[Any], requests: str = "2M") -> None:
+async def enter_volume(pilot: Pilot[Any], requests: str = "2M") -> None:
     await pilot.press("v")
-    await asked(pilot, VolumeDialog)
+    await wait_for_input(pilot, VolumeDialog)
     await pilot.press(*requests, "enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
     await until(pilot, lambda: "sets a monthly" not in frame(pilot.app))
 
 
-def table(shown: str) -> list[str]:
-    """Return the names of the rows that a frame shows, in order."""
+def list_names(shown: str) -> list[str]:
+    """Return the names of the offers that a frame shows, in order."""
     names = [offer.name for offer in offers(inputs.build_basis(counted(), TODAY))]
     lines = shown.split("\n")
     return [name for line in lines for name in names if line[5:].startswith(f"{name} ")]
 
 
-# ---------------------------------------------------------------------- what is shown
+# ---------------------------------------------------------------------- frames and content
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def table(shown: str) -> list[str]:
         ("costs-sorted-100x40", (100, 40), "ssssr"),
     ],
 )
-@pytest.mark.usefixtures("by_hand")
-def test_frames(name: str, size: tuple[int, int], keys: str) -> None:
+@pytest.mark.usefixtures("handmade_offers")
+def test_cost_page_matches_its_stored_frames(name: str, size: tuple[int, int], keys: str) -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         for key in keys:
-            await (say_volume(pilot) if key == "v" else pilot.press(key))
+            await (enter_volume(pilot) if key == "v" else pilot.press(key))
             await pilot.pause()
 
     shown = on_page(counted(), size, play, ascii="ascii" in name)
@@ -116,11 +116,11 @@ def test_frames(name: str, size: tuple[int, int], keys: str) -> None:
     assert "ascii" not in name or shown.isascii()
 
 
-@pytest.mark.usefixtures("by_hand")
-def test_frame_of_a_volume_that_is_asked_for() -> None:
+@pytest.mark.usefixtures("handmade_offers")
+def test_volume_dialog_matches_its_frame() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("v")
-        await says(pilot, "Requests per month")
+        await wait_for_text(pilot, "Requests per month")
         await pilot.press("enter")
 
     assert_frame("costs-volume-80x24", on_page(counted(), (80, 24), play))
@@ -128,7 +128,7 @@ def test_frame_of_a_volume_that_is_asked_for() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(60, 16), BIG])
-def test_every_real_offer_is_reached_and_said_in_full(size: tuple[int, int]) -> None:
+def test_cursor_reaches_every_real_offer_and_shows_its_details(size: tuple[int, int]) -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         menu = page.query_one(Menu)
         await pilot.press("home")
@@ -148,7 +148,7 @@ def test_every_real_offer_is_reached_and_said_in_full(size: tuple[int, int]) -> 
     on_page(counted(), size, play)
 
 
-def test_the_figures_of_the_articles_example_are_its_own() -> None:
+def test_other_edition_reproduces_the_figures_of_the_article() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_other_edition()
     offers = inputs.compute_offers(basis, packaged())
     layout = cost_table.build_layout(offers, Order("training"), 80, monthly=False)
@@ -160,7 +160,7 @@ def test_the_figures_of_the_articles_example_are_its_own() -> None:
         assert any(f"{name} " in line and cost in line for line in lines), name
 
 
-def test_what_is_not_known_is_never_nothing() -> None:
+def test_unknown_costs_are_never_shown_as_zero() -> None:
     basis = inputs.build_basis(Draft(FACTS), TODAY)
     offers = inputs.compute_offers(basis, packaged())
     layout = cost_table.build_layout(offers, Order(), 200, monthly=True)
@@ -173,14 +173,14 @@ def test_what_is_not_known_is_never_nothing() -> None:
     assert "so the training cost is unknown" in on_page(Draft(FACTS), BIG)
 
 
-def test_the_tokens_are_those_that_were_checked_where_none_were_counted() -> None:
+def test_costs_use_the_checked_tokens_without_an_estimate() -> None:
     basis = inputs.build_basis(checked(), TODAY)
     assert basis.load is not None and basis.load.tokens.value == round(812_345 * 0.8)
     assert basis.usual == Volume(tokens_in=Decimal(229), tokens_out=Decimal(224))
     assert "about 1,949,628 tokens (649,876 × 3 epochs)" in on_page(checked(), (80, 24))
 
 
-def test_hours_and_tokens_of_each_model_are_those_of_the_estimate() -> None:
+def test_costs_use_the_hours_and_tokens_of_the_estimate() -> None:
     draft, hours = counted(), Figure(value=7, unit="h", low=5, high=9, source="forecast")
     result = {
         **ESTIMATE,
@@ -196,7 +196,7 @@ def test_hours_and_tokens_of_each_model_are_those_of_the_estimate() -> None:
     assert mini.training and "3,000,000 tokens" in mini.training.source
 
 
-def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unknown() -> None:
+def test_too_large_model_is_shown_as_not_fitting() -> None:
     gpu = Gpu(name="Tesla T4", memory=15_360 * 2**20)
     facts = msgspec.structs.replace(FACTS, gpus=(gpu,))
     name = "meta-llama/Llama-3.3-70B-Instruct"
@@ -223,7 +223,7 @@ def test_a_model_that_is_too_large_does_not_fit_and_nothing_of_it_is_called_unkn
     ).query.too_small
 
 
-def test_the_request_of_rows_that_tell_nothing_is_a_usual_one() -> None:
+def test_request_size_has_a_default_without_checked_rows() -> None:
     basis = inputs.build_basis(Draft(FACTS), TODAY)
     assert basis.usual == Volume(tokens_in=Decimal(300), tokens_out=Decimal(150))
     assert not basis.measured
@@ -232,22 +232,22 @@ def test_the_request_of_rows_that_tell_nothing_is_a_usual_one() -> None:
 @pytest.mark.parametrize(
     ("provider", "starts"), [("openai", "OpenAI"), ("local", "A100"), ("cloud", "")]
 )
-def test_the_cursor_begins_at_the_recommended_provider(provider: Any, starts: str) -> None:
-    def begins(shown: str) -> bool:
+def test_cursor_starts_at_the_recommended_provider(provider: Any, starts: str) -> None:
+    def has_cursor_on(shown: str) -> bool:
         return any(line.startswith(f" ▸ ● {starts}") for line in shown.split("\n"))
 
-    assert begins(on_page(counted().with_recommendation(provider), (80, 24)))
+    assert has_cursor_on(on_page(counted().with_recommendation(provider), (80, 24)))
 
 
 # --------------------------------------------------------------------------- keys
 
 
-@pytest.mark.usefixtures("by_hand")
-def test_s_sorts_by_each_column_and_comes_back() -> None:
+@pytest.mark.usefixtures("handmade_offers")
+def test_s_cycles_through_every_sort_column() -> None:
     words: list[str] = []
 
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
-        await say_volume(pilot)
+        await enter_volume(pilot)
         for column in cost_table.list_columns(monthly=True):
             shown = frame(pilot.app)
             words.append(column.order_text)
@@ -260,13 +260,13 @@ def test_s_sorts_by_each_column_and_comes_back() -> None:
     assert len(set(words)) == len(COLUMN_IDS)
 
 
-@pytest.mark.usefixtures("by_hand")
-def test_r_turns_the_table_round_and_what_is_unknown_stays_behind() -> None:
+@pytest.mark.usefixtures("handmade_offers")
+def test_r_reverses_the_order_and_keeps_unknown_costs_last() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("s")
-        up = table(frame(pilot.app))
+        up = list_names(frame(pilot.app))
         await pilot.press("r")
-        down = table(frame(pilot.app))
+        down = list_names(frame(pilot.app))
         assert up[:4] == ["Together 8B", "A100 40 GB on demand", "OpenAI small", "OpenAI large"]
         assert down[:4] == up[3::-1]
         assert down[4:] == up[4:] and up[-1] == "OpenAI gone"
@@ -274,8 +274,8 @@ def test_r_turns_the_table_round_and_what_is_unknown_stays_behind() -> None:
     on_page(counted(), BIG, play)
 
 
-@pytest.mark.usefixtures("by_hand")
-def test_a_sorted_table_begins_with_what_it_is_sorted_for_until_the_cursor_is_moved() -> None:
+@pytest.mark.usefixtures("handmade_offers")
+def test_sorting_keeps_the_cursor_on_top_until_it_is_moved() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         menu = page.query_one(Menu)
         await pilot.press("s")
@@ -290,7 +290,7 @@ def test_a_sorted_table_begins_with_what_it_is_sorted_for_until_the_cursor_is_mo
     on_page(counted(), (80, 24), play)
 
 
-def test_an_edition_without_the_offer_under_the_cursor_shows_the_recommended_one() -> None:
+def test_edition_without_the_selected_offer_selects_the_recommended_offer() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         menu = page.query_one(Menu)
         for _ in range(2):
@@ -302,8 +302,8 @@ def test_an_edition_without_the_offer_under_the_cursor_shows_the_recommended_one
     on_page(counted(), (80, 24), play)
 
 
-@pytest.mark.usefixtures("by_hand")
-def test_the_cursor_stays_on_its_offer_whatever_is_changed() -> None:
+@pytest.mark.usefixtures("handmade_offers")
+def test_cursor_stays_on_its_offer_across_changes() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("down", "down")
         chosen = page.query_one(Menu).chosen
@@ -314,7 +314,7 @@ def test_the_cursor_stays_on_its_offer_whatever_is_changed() -> None:
     on_page(counted(), (80, 24), play)
 
 
-def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_what_is_old() -> None:
+def test_details_show_the_other_edition_and_mark_old_prices() -> None:
     month = Volume(tokens_in=Decimal(500), tokens_out=Decimal(100), requests=Decimal(100_000))
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=month)
     result = {offer.name: offer for offer in inputs.compute_offers(basis, packaged())}
@@ -325,7 +325,7 @@ def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_wh
 
     gpu = text_of("A100 40 GB on demand")
     assert "$2.74" in gpu and "$3.50" in gpu and "$2,555" in gpu
-    assert gpu.count("other edition") == 4, "training, setting up, the month, an hour"
+    assert gpu.count("other edition") == 4, "training, setup, month and hour"
     assert "as of 2026-04 (! over 90 days old)" in gpu and "$3–6 for the training itself" in gpu
     assert "from 946,297 other edition" in text_of("OpenAI GPT-4.1")
     assert "since 2024-08-20" in text_of("OpenAI GPT-4o")
@@ -333,37 +333,37 @@ def test_the_pane_has_the_other_edition_of_an_hour_and_of_the_month_and_marks_wh
     assert "model the figures are for " in gpu
 
 
-def test_the_discount_halves_input_and_output_and_says_what_it_is() -> None:
+def test_d_toggles_the_data_sharing_discount() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("d")
-        await says(pilot, "Enable data sharing before you create the job")
+        await wait_for_text(pilot, "Enable data sharing before you create the job")
         assert "data sharing" in frame(pilot.app)
         mini = next(offer for offer in page._offers if offer.name == "OpenAI GPT-4.1-mini")
         assert mini.input and mini.input.value == 0.4
         await pilot.press("d")
-        await says(pilot, "OpenAI's discount is off.")
+        await wait_for_text(pilot, "OpenAI's discount is off.")
         assert "data sharing" not in frame(pilot.app)
 
     on_page(counted(), BIG, play)
 
 
 @pytest.mark.parametrize("answer", ["stay", "own-cloud"])
-def test_confidential_data_gets_no_discount_and_it_is_said_why(answer: str) -> None:
+def test_confidential_data_gets_no_discount_and_a_reason(answer: str) -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("d")
-        await says(pilot, "your answers keep the data")
+        await wait_for_text(pilot, "your answers keep the data")
         assert not page._basis.query.share_data
 
     on_page(counted(data=answer), BIG, play)
 
 
-def test_a_volume_that_is_none_is_said_and_esc_leaves_all_as_it_was() -> None:
+def test_invalid_volume_is_explained_and_esc_sets_no_volume() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await pilot.press("v")
-        await says(pilot, "averages of your data")
+        await wait_for_text(pilot, "averages of your data")
         assert [item.value for item in pilot.app.screen.query(Input)] == ["", "200", "100"]
         await pilot.press(*"many", "enter")
-        await says(pilot, "“many” is not a number")
+        await wait_for_text(pilot, "“many” is not a number")
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         assert page._basis.query.volume is None
@@ -371,42 +371,42 @@ def test_a_volume_that_is_none_is_said_and_esc_leaves_all_as_it_was() -> None:
     on_page(counted(), (80, 24), play)
 
 
-@pytest.mark.usefixtures("by_hand")
-def test_the_palette_offers_what_the_keys_do() -> None:
+@pytest.mark.usefixtures("handmade_offers")
+def test_command_palette_lists_the_key_actions() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
-        await say_volume(pilot)
+        await enter_volume(pilot)
         offered = {command.title for command in pilot.app.get_system_commands(page)}
         assert {"Sort", "Reverse", "Edition", "Volume", "Discount", "Plot", "Back"} <= offered
 
     on_page(counted(), (80, 24), play)
 
 
-def test_c_leads_there_from_where_a_hosted_provider_ends_and_esc_back() -> None:
+def test_c_opens_the_cost_page_from_an_unsupported_provider() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         page = UnsupportedProviderPage(counted().with_provider("openai"))
         pilot.app.push_screen(page)
-        await says(pilot, "Press Enter to train on this machine")
+        await wait_for_text(pilot, "Press Enter to train on this machine")
         await pilot.press("c")
-        await says(pilot, "current prices")
+        await wait_for_text(pilot, "current prices")
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
 
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_a_change_is_computed_at_once() -> None:
+def test_recomputing_the_offers_takes_under_half_a_second() -> None:
     basis, prices = inputs.build_basis(counted(), TODAY), packaged()
-    inputs.compute_offers(basis, prices)  # reads what is packaged
+    inputs.compute_offers(basis, prices)  # loads the packaged prices
     began = time.process_time()
     for _ in range(20):
         inputs.compute_offers(basis.with_other_edition(), prices)
-    assert (time.process_time() - began) / 20 < 0.5, "ten times what it may take, at most"
+    assert (time.process_time() - began) / 20 < 0.5, "the limit is ten times the target"
 
 
-# --------------------------------------------------------------------- own prices
+# --------------------------------------------------------------------- price file of the user
 
 
-def own(text: str) -> Path:
+def write_prices(text: str) -> Path:
     folder = locations.config_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "prices.toml"
@@ -414,42 +414,46 @@ def own(text: str) -> Path:
     return path
 
 
-def test_a_typo_in_ones_own_prices_is_shown_and_the_page_goes_on() -> None:
-    own('[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1-mini"\nkind = "trainig"\nusd = 5\n')
+def test_typo_in_the_price_file_is_shown_and_its_prices_ignored() -> None:
+    write_prices(
+        '[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1-mini"\nkind = "trainig"\nusd = 5\n'
+    )
 
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
         assert "trainig" in frame(pilot.app) and "training" in frame(pilot.app)
         await pilot.press("enter")
-        await says(pilot, "! your prices are ignored")
+        await wait_for_text(pilot, "! your prices are ignored")
         assert page._offers
 
     on_page(counted(), (80, 24), play)
 
 
-def test_ones_own_price_counts_with_its_source() -> None:
-    own('[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1-mini"\nkind = "training"\nusd = 2\n')
+def test_user_price_is_used_and_shown_with_its_source() -> None:
+    write_prices(
+        '[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1-mini"\nkind = "training"\nusd = 2\n'
+    )
     shown = on_page(counted(), BIG)
     assert "$9.00" in shown and "your own" in shown
 
 
 @pytest.mark.slow
-def test_hostile_notes_sources_and_folders_are_data(
+def test_hostile_price_notes_and_folders_are_shown_safely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTWIZARD_CONFIG", str(tmp_path / "][bold]\x1b]52;c;b3=\x07\u202e["))
 
     async def play(pilot: Pilot[Any]) -> None:
         for name, bad in TEXTS.items():
-            if "\ud800" in bad:  # no TOML can hold it
+            if "\ud800" in bad:  # TOML does not allow it
                 continue
             text = "".join(f"\\U{ord(char):08x}" for char in bad[:2000])
-            own(
+            write_prices(
                 '[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1-mini"\nkind = "training"\n'
                 f'usd = 2\nsource = "{text}"\nnote = "{text}"\n'
             )
             pilot.app.push_screen(CostsPage(counted(), TODAY))
-            await says(pilot, "your own")
+            await wait_for_text(pilot, "your own")
             shown = frame(pilot.app)
             assert "seen" in shown, name
             assert not obeyed(shown) and not too_wide(shown, BIG[0]), name
@@ -458,12 +462,12 @@ def test_hostile_notes_sources_and_folders_are_data(
     drive(FtwizardApp(), BIG, play)
 
 
-def test_a_hostile_model_is_data() -> None:
+def test_hostile_model_name_is_shown_safely() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         for name, bad in TEXTS.items():
             report = make_report(**ESTIMATE | {"model": {"said": bad}})
             pilot.app.push_screen(CostsPage(counted().with_estimate(report), TODAY))
-            await says(pilot, "4,500,000 tokens")
+            await wait_for_text(pilot, "4,500,000 tokens")
             shown = frame(pilot.app)
             assert not obeyed(shown) and not too_wide(shown, 80), name
             await pilot.press("escape")
@@ -471,7 +475,7 @@ def test_a_hostile_model_is_data() -> None:
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
+def test_details_name_source_and_date_of_every_figure() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=MONTH)
     for offer in inputs.compute_offers(basis, packaged()):
         text = " ".join(
@@ -487,7 +491,7 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
         notes = [note for note in offer.notes if note != gpu_costs.PRICE_NOT_SET]
         assert all(msgspec.to_builtins(note)[:40] in text for note in notes)
         assert (cost_texts.PRICE_HINT in text) == (notes != list(offer.notes)), (
-            "on a page a key says it"
+            "the page replaces this note with a key hint"
         )
 
 
@@ -498,7 +502,7 @@ def test_every_figure_of_an_offer_has_its_source_and_date_below() -> None:
         ({}, False),
     ],
 )  # fmt: skip
-def test_without_a_gpu_the_own_provider_is_this_machine_where_that_is_advised(
+def test_without_a_gpu_the_answers_decide_if_this_machine_is_recommended(
     answers: dict[str, str], machine: bool
 ) -> None:
     draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B")).with_answers(answers)
@@ -507,10 +511,10 @@ def test_without_a_gpu_the_own_provider_is_this_machine_where_that_is_advised(
     star = inputs.find_recommended(offers, basis)
     assert star and (star.name == "This machine") == machine
     own = next(item for item in offers if item.name == "This machine")
-    assert own.training is None and own.hours, "its price was not text_of"
+    assert own.training is None and own.hours, "its price is not set"
 
 
-def test_esc_closes_the_plot_first() -> None:
+def test_esc_closes_the_plot_before_the_page() -> None:
     async def play(pilot: Pilot[Any], page: CostsPage) -> None:
         page._basis = page._basis.with_query(volume=MONTH)
         page._compute()

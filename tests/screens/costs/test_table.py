@@ -1,4 +1,4 @@
-"""The table of costs and its plot as text: order, width, amounts; for whatever is in it."""
+"""The cost table and its plot as text: order, width and amounts, for any offers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ORDERS = st.builds(Order, st.sampled_from(COLUMN_IDS), st.booleans())
 
 
 @given(OFFERS, ORDERS)
-def test_sorting_loses_nothing_and_puts_known_before_unknown_before_ended(
+def test_sorting_keeps_all_offers_with_unknown_and_ended_last(
     items: list[Offer], order: Order
 ) -> None:
     rows = table.sort_offers(items, order)
@@ -51,7 +51,7 @@ def test_sorting_loses_nothing_and_puts_known_before_unknown_before_ended(
 
 
 @given(OFFERS, ORDERS, st.integers(40, 200), st.booleans())
-def test_every_line_is_as_wide_as_the_head_and_has_room(
+def test_every_row_is_as_wide_as_the_header_and_fits(
     items: list[Offer], order: Order, width: int, monthly: bool
 ) -> None:
     layout = table.build_layout(items, order, width, monthly=monthly)
@@ -61,29 +61,29 @@ def test_every_line_is_as_wide_as_the_head_and_has_room(
         assert head <= width
     shown = [column.id for column, _ in layout.shown]
     if order.by != "provider" and (monthly or not table.COLUMNS[order.by].monthly):
-        assert order.by in shown, "what it is sorted by is seen"
+        assert order.by in shown, "the sort column is visible"
 
 
 @given(st.floats(0, 1e9))
-def test_an_amount_is_short_and_nothing_is_rounded_to_nothing(value: float) -> None:
+def test_dollar_amounts_are_short_and_never_round_to_zero(value: float) -> None:
     dollars = text.format_dollars(value)
     assert cell_len(dollars) <= 14
     assert (value == 0) == (float(dollars[1:].replace(",", "")) == 0)
 
 
 @given(st.decimals(1, 10**12, allow_nan=False, places=0))
-def test_a_number_is_read_as_it_is_written(number: Decimal) -> None:
+def test_amount_parses_with_and_without_separators(number: Decimal) -> None:
     assert inputs.parse_amount("", f"{number:,f}") == number
     assert inputs.parse_amount("", f" {number:f} ") == number
 
 
 @pytest.mark.parametrize("typed", ["", "0", "-1", "x", "nan", "inf", "1e99", "k", "\x1b[2J", "٣x"])
-def test_what_is_no_number_is_refused(typed: str) -> None:
+def test_invalid_amount_is_rejected(typed: str) -> None:
     with pytest.raises(ValueError, match=r"not a number|enter a number"):
         inputs.parse_amount("Tokens in", typed)
 
 
-def test_the_lines_of_the_plot_meet_at_the_break_even() -> None:
+def test_plot_lines_cross_at_the_break_even() -> None:
     basis = inputs.build_basis(counted(), TODAY).with_query(volume=MONTH)
     offers = inputs.compute_offers(basis, packaged())
     drawn = [build_plot(item, offers, basis.query) for item in offers if item.break_even]

@@ -1,4 +1,4 @@
-"""What has been answered: kept, forgotten when it no longer holds, and never mixed up."""
+"""Wizard drafts: answers that are kept, and answers that no longer apply."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def counted(parameters: int) -> EstimateReport:
     return make_report(parameters=parameters, parts={"train": {"kept": 100}})
 
 
-def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: MachineInfo) -> None:
+def test_rewritten_or_deleted_file_makes_the_draft_stale(tmp_path: Path, here: MachineInfo) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("{}")
     fingerprint = drafts.get_fingerprint(str(file))
@@ -41,7 +41,7 @@ def test_a_file_that_is_written_again_is_another_one(tmp_path: Path, here: Machi
     assert drafts.get_fingerprint("nul\0") is None
 
 
-def test_what_was_decided_about_the_rows_of_one_file_is_not_carried_to_another(
+def test_skip_bad_rows_is_not_carried_to_another_file(
     here: MachineInfo,
 ) -> None:
     draft = Draft(here).allowing("skip-bad-rows").allowing("no-validation")
@@ -49,7 +49,7 @@ def test_what_was_decided_about_the_rows_of_one_file_is_not_carried_to_another(
     assert other.plan.allow == ("no-validation",)
 
 
-def test_a_rate_carried_over_from_another_size_is_warned_about(here: MachineInfo) -> None:
+def test_learning_rate_from_another_model_size_is_warned_about(here: MachineInfo) -> None:
     draft = Draft(here).with_plan(model=schema.Model(name="owner/small"))
     draft = draft.with_recipe(learning_rate=2e-4).with_touched("learning_rate")
     small = draft.with_estimate(counted(135_000_000))
@@ -63,7 +63,7 @@ def test_a_rate_carried_over_from_another_size_is_warned_about(here: MachineInfo
     assert "another size" not in texts.format_warnings(other).plain
 
 
-def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: MachineInfo) -> None:
+def test_learning_rate_keeps_its_model_size_without_an_estimate(here: MachineInfo) -> None:
     draft = Draft(here).with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
     draft = draft.with_recipe(learning_rate=3e-4).with_touched("learning_rate")
     large = draft.with_plan(model=schema.Model(name="meta-llama/Llama-3.1-70B"))
@@ -74,7 +74,7 @@ def test_a_rate_is_carried_over_from_a_model_that_was_never_counted(here: Machin
     assert unknown.with_plan(model=schema.Model(name="x/y")).earlier == large.earlier
 
 
-def test_a_name_that_is_taken_by_a_run_or_a_plan_is_refused(home: Path) -> None:
+def test_name_of_an_existing_run_or_plan_is_rejected(home: Path) -> None:
     (home / "runs/old").mkdir(parents=True)
     (home / "plans").mkdir()
     (home / "plans/kept.yaml").touch()
@@ -84,14 +84,16 @@ def test_a_name_that_is_taken_by_a_run_or_a_plan_is_refused(home: Path) -> None:
     assert "letters" in drafts.find_name_problem("../x")
 
 
-def test_the_same_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_command_quotes_the_plan_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "my home"))
     argv = shlex.split(drafts.format_command("first"))
     plan = str(tmp_path / "my home/plans/first.yaml")
     assert argv == ["ftwizard", "train", plan, "--name", "first"]
 
 
-def test_no_room_for_a_temporary_file_is_a_sentence(
+def test_unwritable_temporary_folder_raises_an_error_with_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: MachineInfo
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
@@ -100,13 +102,13 @@ def test_no_room_for_a_temporary_file_is_a_sentence(
     assert "TMPDIR" in error.value.hint
 
 
-def test_the_recommendation_is_followed_until_another_provider_is_chosen(here: MachineInfo) -> None:
+def test_chosen_provider_overrides_the_recommendation(here: MachineInfo) -> None:
     draft = Draft(here).with_recommendation("cloud")
     assert draft.provider == "cloud"
     assert draft.with_provider("local").with_recommendation("openai").provider == "local"
 
 
-def test_the_plan_records_why_the_provider_was_chosen(here: MachineInfo) -> None:
+def test_plan_records_why_the_provider_was_chosen(here: MachineInfo) -> None:
     followed = (
         Draft(here).with_recommendation("local", ("The rows stay here.",)).with_provider_reason()
     )

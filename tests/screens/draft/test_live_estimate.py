@@ -1,4 +1,4 @@
-"""What a recipe comes to, on a line or two: what is measured and counted comes before a guess."""
+"""The live estimate of a recipe: measurements and counts take precedence over calculations."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
 
 
-def test_memory_is_held_against_what_other_programs_leave() -> None:
+def test_memory_is_compared_with_the_free_gpu_memory() -> None:
     alone, shared = (draft(card(25.8, used)) for used in (0.2, 17.2))
     assert "of 25.8 GB ✓ fits" in live_estimate.format_prospect(alone).plain
     assert "of 8.6 GB free ✗ does not fit" in live_estimate.format_prospect(shared).plain
 
 
-def test_the_method_goes_by_what_is_free_on_the_gpu_that_is_taken() -> None:
+def test_method_advice_uses_the_free_memory_of_the_chosen_gpu() -> None:
     def method(draft: Draft) -> Any:
         return setting_values.get_advice(draft, "lora")["method"]
 
@@ -64,7 +64,7 @@ def test_the_method_goes_by_what_is_free_on_the_gpu_that_is_taken() -> None:
     busy = method(draft(card(25.8, 17.2)))
     assert busy.value == "qlora" and "8.6 GB free" in busy.reason
     both = draft(small, large)
-    assert method(both).value == "qlora", "the first is taken"
+    assert method(both).value == "qlora", "the first GPU is used"
     chosen = both.with_plan(where=schema.Where(gpu=1))
     assert method(chosen).value == "lora"
     assert "free" not in advise_method(None, machine(small)).reason
@@ -77,8 +77,8 @@ def rows(tmp_path: Path) -> str:
     return str(file)
 
 
-def probed(draft: Draft, halved: int = 0) -> CachedProbe:
-    """Remember a probe of the plan, as the command is told of it."""
+def cache_probe_of(draft: Draft, halved: int = 0) -> CachedProbe:
+    """Cache a probe of the plan and return it."""
     with temporary_plan(draft) as file:
         plan = plan_file.load(Path(file))
     recipe = plan.recipe
@@ -90,10 +90,10 @@ def probed(draft: Draft, halved: int = 0) -> CachedProbe:
     return probe
 
 
-def test_a_probe_of_this_plan_comes_first(rows: str) -> None:
+def test_probe_of_the_same_plan_replaces_the_calculation(rows: str) -> None:
     before = draft(rows=rows)
     worked_out = live_estimate.estimate_recipe(before)
-    probe = probed(before)
+    probe = cache_probe_of(before)
     recipe = live_estimate.estimate_recipe(before)
     assert worked_out and recipe and worked_out.time and recipe.time
     assert "a probe" in recipe.time.source and "a probe" not in worked_out.time.source
@@ -102,18 +102,18 @@ def test_a_probe_of_this_plan_comes_first(rows: str) -> None:
     )
     other = before.with_recipe(batch_size=before.plan.recipe.batch_size * 2)
     assert "–" in live_estimate.format_prospect(other).plain.split("of 64.0 GB")[0], (
-        "it was not probed"
+        "this batch size was not probed"
     )
 
 
-def test_a_probe_of_a_smaller_batch_is_not_of_this_one(rows: str) -> None:
+def test_probe_of_a_smaller_batch_is_ignored(rows: str) -> None:
     before = draft(rows=rows)
     expected = live_estimate.format_prospect(before).plain
-    probed(before, halved=1)
+    cache_probe_of(before, halved=1)
     assert live_estimate.format_prospect(before).plain == expected
 
 
-def test_earlier_runs_come_before_what_is_worked_out(home: Path, rows: str) -> None:
+def test_earlier_runs_replace_the_calculated_time(home: Path, rows: str) -> None:
     item = draft(rows=rows)
     make_run(home, "before").plan.write_text(plan_file.dump(item.plan))
     recipe = live_estimate.estimate_recipe(item)
@@ -135,14 +135,14 @@ def estimated(draft: Draft, **more: Any) -> Draft:
     return draft.with_estimate(make_report(**document))
 
 
-def test_what_was_estimated_of_this_very_plan_is_what_the_page_says() -> None:
+def test_estimate_of_the_same_plan_replaces_the_calculation() -> None:
     item = estimated(draft().with_recipe(target_modules=("q_proj", "v_proj"), learning_rate=None))
     assert "→ 9.0 GB of 64.0 GB" in live_estimate.format_prospect(item).plain
     changed = item.with_recipe(batch_size=32)
     assert "9.0 GB of" not in live_estimate.format_prospect(changed).plain
 
 
-def test_the_counted_lengths_serve_other_settings_of_the_same_rows() -> None:
+def test_counted_lengths_are_reused_for_other_settings() -> None:
     plain = draft()
     every = live_estimate.get_lengths(plain)["train"]
     assert every
@@ -151,13 +151,13 @@ def test_the_counted_lengths_serve_other_settings_of_the_same_rows() -> None:
     train = live_estimate.get_lengths(item)["train"]
     assert item.estimate is None and train and train.rows == 7
     other = item.with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B"))
-    assert other.lengths is None, "another tokenizer counts other tokens"
+    assert other.lengths is None, "another tokenizer gives other counts"
     cut = estimated(plain, lengths=counted, parts={"train": {"cut": 2}})
-    assert cut.lengths is None, "rows that were cut may be longer"
+    assert cut.lengths is None, "truncated rows may be longer"
 
 
 @pytest.mark.parametrize("width", [56, 76, 120])
-def test_the_most_important_is_said_first_and_no_line_is_wider(width: int) -> None:
+def test_problems_come_first_and_lines_fit_the_width(width: int) -> None:
     item = draft(card(25.8, 17.2)).with_recipe(max_length=128)
     text = live_estimate.format_prospect(item, width).plain.splitlines()
     assert len(text) <= live_estimate.MAX_LINES
@@ -168,7 +168,7 @@ def test_the_most_important_is_said_first_and_no_line_is_wider(width: int) -> No
         assert words in whole
 
 
-def test_a_caution_goes_by_the_rank_and_the_targets_of_the_plan() -> None:
+def test_caution_depends_on_rank_and_target_modules() -> None:
     small, large = (
         live_estimate.describe_caution("Qwen/Qwen3-30B-A3B", schema.Recipe(rank=rank))
         for rank in (8, 64)

@@ -1,4 +1,4 @@
-"""What is shown of a setting is what was meant; what was typed becomes the plan's own type."""
+"""Setting values: formatting, parsing, advice, and the resulting plan."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ from tests.helpers.estimates import make_report
         ("count", 3, "3"),
     ],
 )
-def test_a_value_is_read_back_as_it_is_shown(name: str, value: Any, shown: str) -> None:
+def test_formatted_value_parses_back(name: str, value: Any, shown: str) -> None:
     assert format_input(value) == shown
     assert parse_value(setting(name), shown) == value
 
 
-def test_what_stands_for_no_value_is_none_also_where_it_is_typed() -> None:
+def test_typed_default_label_parses_as_none() -> None:
     for name, words in (("learning_rate", "auto"), ("prompts", "validation rows")):
         assert parse_value(setting(name), words) is parse_value(setting(name), "") is None
     assert format_value("prompts", None) == "validation rows"
 
 
-def test_a_file_of_prompts_must_be_there_and_goes_into_the_plan_by_its_whole_path(
+def test_prompt_file_must_exist_and_gets_an_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -76,26 +76,26 @@ def test_a_file_of_prompts_must_be_there_and_goes_into_the_plan_by_its_whole_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "typed", "says"),
+    ("name", "typed", "message"),
     [
         ("epochs", "many", "Epochs: “many” is not a number."),
         ("batch_size", "1.5", "Batch size: “1.5” is not a whole number."),
         ("epochs", "\x1b[31m", "Epochs: “␛[31m” is not a number."),
     ],
 )
-def test_a_wrong_value_is_a_sentence(name: str, typed: str, says: str) -> None:
+def test_invalid_value_raises_a_readable_message(name: str, typed: str, message: str) -> None:
     with pytest.raises(ValueError) as error:
         parse_value(setting(name), typed)
-    assert str(error.value) == says
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("chosen", [str(option.value) for option in AFTER.options])
-def test_what_follows_the_training_is_read_back_as_it_was_chosen(chosen: str) -> None:
+def test_finish_choice_round_trips_through_the_plan(chosen: str) -> None:
     assert get_value(with_value(Draft(read_machine_info()), AFTER, chosen).plan, AFTER) == chosen
 
 
 @given(floats(min_value=1e-9, max_value=100, allow_nan=False))
-def test_every_number_is_shown_exactly(value: float) -> None:
+def test_every_number_is_formatted_exactly(value: float) -> None:
     assert parse_value(setting("learning_rate"), format_input(value)) == value
 
 
@@ -108,10 +108,8 @@ def advice_of(name: str, **more: Any) -> AdvisedValue:
     ("name", "source", "date"),
     [("learning_rate", "QLoRA, 2023", "2025-09"), ("epochs", "Tülu 3", "2024-11")],
 )
-def test_what_is_advised_is_shown_with_its_own_source_and_date(
-    name: str, source: str, date: str
-) -> None:
-    """Not with that of the setting's default, the article of 2026-04, which stands apart."""
+def test_advised_value_names_its_own_source_and_date(name: str, source: str, date: str) -> None:
+    """The source of the setting's default, the article of 2026-04, is listed separately."""
     item = advice_of(name)
     text = texts.format_reason(setting(name), item, "advised").plain.splitlines()[-1]
     assert text.startswith("advised: ") and f"{item.source}, {date}" in text
@@ -119,7 +117,7 @@ def test_what_is_advised_is_shown_with_its_own_source_and_date(
     assert text.endswith("; setting: End-to-End Fine-Tuning Pipeline (article), 2026-04")
 
 
-def test_a_value_of_ones_own_stands_beside_what_is_advised() -> None:
+def test_user_value_is_shown_with_the_advised_or_default_value() -> None:
     text = texts.format_reason(setting("learning_rate"), advice_of("learning_rate"), "yours").plain
     assert "yours (advised: 2e-4): QLoRA" in text
     text = texts.format_reason(setting("seed"), None, "yours").plain
@@ -128,8 +126,8 @@ def test_a_value_of_ones_own_stands_beside_what_is_advised() -> None:
     assert f"default: {setting('seed').source}" in text
 
 
-def test_every_reason_and_its_sources_fit_the_lines_below_the_recipe() -> None:
-    """Six of 76 cells, at 80 columns."""
+def test_every_reason_fits_six_lines_at_80_columns() -> None:
+    """At 80 columns, a line has 76 cells."""
     here = msgspec.structs.replace(
         read_machine_info(), gpus=(Gpu(name="Tesla T4", memory=16 * 10**9),)
     )
@@ -152,7 +150,7 @@ def draft_on(machine: MachineInfo, parameters: int | None) -> Draft:
     return draft.with_estimate(report) if parameters else draft
 
 
-def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> None:
+def test_advice_for_the_model_size_replaces_untouched_settings() -> None:
     machine = msgspec.structs.replace(read_machine_info(), gpus=(GPU,))
     before = draft_on(machine, None).plan.recipe
     draft, changes = apply_advice(draft_on(machine, 14_000_000_000))
@@ -160,7 +158,7 @@ def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> No
     assert (before.method, recipe.method) == ("lora", "qlora")
     assert recipe.learning_rate == 1e-4
     assert recipe.batch_size == 1
-    assert draft.estimate is None, "it is counted again"
+    assert draft.estimate is None, "the estimate is computed again"
     assert "Learning rate: auto → 1e-4" in changes
     assert (
         apply_advice(
@@ -172,13 +170,13 @@ def test_what_a_model_of_that_size_needs_replaces_what_nobody_has_chosen() -> No
     )
 
 
-def test_a_model_whose_tokenizer_is_not_to_be_had_is_advised_for_all_the_same() -> None:
+def test_advice_applies_without_token_counts() -> None:
     machine = msgspec.structs.replace(read_machine_info(), gpus=(GPU,))
     draft = Draft(machine).with_estimate(make_report(parameters=14_000_000_000))
     assert apply_advice(draft)[0].plan.recipe.method == "qlora"
 
 
-def test_what_the_person_has_chosen_stays() -> None:
+def test_advice_keeps_the_settings_chosen_by_the_user() -> None:
     machine = msgspec.structs.replace(read_machine_info(), gpus=(GPU,))
     draft = draft_on(machine, 14_000_000_000).with_touched("learning_rate").with_touched("method")
     kept, changes = apply_advice(draft)
@@ -187,7 +185,7 @@ def test_what_the_person_has_chosen_stays() -> None:
     assert not [change for change in changes if change.startswith(("Learning rate", "Method"))]
 
 
-def test_a_folder_is_named_by_its_whole_path(
+def test_model_folder_resolves_to_an_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "owner/mine").mkdir(parents=True)

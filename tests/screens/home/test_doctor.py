@@ -1,4 +1,4 @@
-"""The doctor's screen: what is grave first, at once what only looks, the trial's as it comes."""
+"""The doctor page: problems first, quick checks at once, trial steps as they finish."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.home.doctor import DoctorPage
-from tests.screens.frames import assert_frame, drive, frame, says, until
+from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
 
 QUICK: list[dict[str, str]] = [
     {"name": "Python", "status": "ok", "found": "3.11.7 in /venv", "fix": ""},
@@ -36,10 +36,10 @@ STEP = {"name": "step: GPU 0", "status": "ok", "found": "forward, backward, opti
 
 
 class Command:
-    """``ftwizard doctor`` that says what is found so far, and ends when it is let."""
+    """A fake ``ftwizard doctor`` that reports the quick checks, then ends when released."""
 
     def __init__(self) -> None:
-        self.let = asyncio.Event()
+        self.released = asyncio.Event()
         self.error: FtwizardError | None = None
         self.calls: list[tuple[str, ...]] = []
 
@@ -52,7 +52,7 @@ class Command:
         events.write("report", report={"checks": QUICK})
         events.write("phase", phase="trying", what="the backward pass on cuda:0")
         events.close()
-        await self.let.wait()
+        await self.released.wait()
         return {"checks": [*QUICK, STEP]}
 
 
@@ -67,40 +67,44 @@ def show(
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 16)])
-def test_what_is_grave_stands_first(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_lists_missing_before_warnings_before_ok(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = Command()
-    command.let.set()
-    shown = show(command, monkeypatch, size, lambda pilot: says(pilot, "1 missing, 1 warning"))
+    command.released.set()
+    shown = show(
+        command, monkeypatch, size, lambda pilot: wait_for_text(pilot, "1 missing, 1 warning")
+    )
     assert shown.index("✗ CUDA") < shown.index("! key: huggingface") < shown.index("✓ Python")
     assert_frame(f"doctor-{size[0]}x{size[1]}", shown)
 
 
-def test_what_only_looks_is_there_at_once_and_the_trial_comes_later(
+def test_doctor_shows_quick_checks_before_the_trial_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     command = Command()
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "● trying: the backward pass on cuda:0")
+        await wait_for_text(pilot, "● trying: the backward pass on cuda:0")
         assert "✗ CUDA" in frame(pilot.app) and "step: GPU 0" not in frame(pilot.app)
-        command.let.set()
-        await says(pilot, "1 missing, 1 warning")
+        command.released.set()
+        await wait_for_text(pilot, "1 missing, 1 warning")
         assert "✓ step: GPU 0" in frame(pilot.app)
 
     show(command, monkeypatch, (80, 50), play)
     assert command.calls == [("doctor",)]
 
 
-def test_keys_scroll_and_look_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_keys_scroll_and_rerun_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     command = Command()
-    command.let.set()
+    command.released.set()
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "1 missing")
+        await wait_for_text(pilot, "1 missing")
         assert "package 19" not in frame(pilot.app)
         await pilot.press("end")
-        await says(pilot, "✓ step: GPU 0")
-        assert "1 missing" in frame(pilot.app), "how it stands stays in sight"
+        await wait_for_text(pilot, "✓ step: GPU 0")
+        assert "1 missing" in frame(pilot.app), "the summary stays visible"
         await pilot.press("home", "pagedown")
         await until(pilot, lambda: "✗ CUDA" not in frame(pilot.app))
         await pilot.press("r")
@@ -109,7 +113,7 @@ def test_keys_scroll_and_look_again(monkeypatch: pytest.MonkeyPatch) -> None:
     show(command, monkeypatch, (60, 16), play)
 
 
-def test_a_doctor_that_cannot_be_run_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_doctor_command_shows_an_error_dialog(monkeypatch: pytest.MonkeyPatch) -> None:
     command = Command()
     command.error = FtwizardError("The command “doctor” failed.", "Do this.")
 
@@ -122,12 +126,12 @@ def test_a_doctor_that_cannot_be_run_is_a_sentence(monkeypatch: pytest.MonkeyPat
     show(command, monkeypatch, (80, 24), play)
 
 
-def test_the_real_command_on_this_machine() -> None:
+def test_doctor_page_runs_the_real_command() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "! GPU")
+        await wait_for_text(pilot, "! GPU")
         await pilot.press("end")
-        await says(pilot, "✓ trl")
-        await pilot.press("escape")  # also ends the command
+        await wait_for_text(pilot, "✓ trl")
+        await pilot.press("escape")  # also cancels the command
         await until(pilot, lambda: not isinstance(pilot.app.screen, DoctorPage))
         await pilot.pause(0.5)
 

@@ -1,4 +1,4 @@
-"""Home: what can be begun, and every run with its state."""
+"""The home page: actions, and every run with its state."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.screens.app import FtwizardApp
-from tests.screens.frames import drive, frame, says
+from tests.screens.frames import drive, frame, wait_for_text
 from tests.screens.runs_helpers import make_run
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 
-def test_without_runs_it_says_what_to_begin() -> None:
+def test_home_without_runs_offers_a_new_fine_tune() -> None:
     shown = drive(FtwizardApp(), (80, 24))
     assert "▸ New fine-tune" in shown
     assert "No runs yet." in shown
@@ -29,7 +29,7 @@ def test_runs_are_listed_newest_first_with_state_and_best_loss(
     make_run(home, "newer", end_reason="crashed")
 
     async def wait(pilot: Pilot[Any]) -> None:
-        await says(pilot, "0.105")
+        await wait_for_text(pilot, "0.105")
 
     lines = drive(FtwizardApp(), size, wait).splitlines()
     newer = next(i for i, line in enumerate(lines) if "newer" in line)
@@ -42,11 +42,11 @@ def test_runs_are_listed_newest_first_with_state_and_best_loss(
     assert lines[older].rstrip().endswith(("s", "min"))
 
 
-def test_in_the_smallest_window_when_a_run_was_heard_of_is_whole(home: Path) -> None:
+def test_smallest_window_truncates_names_but_not_update_times(home: Path) -> None:
     make_run(home, "a-name-that-is-longer-than-its-column")
 
     async def wait(pilot: Pilot[Any]) -> None:
-        await says(pilot, "a-name")
+        await wait_for_text(pilot, "a-name")
 
     lines = drive(FtwizardApp(), (60, 16), wait).splitlines()
     assert any(line.rstrip().endswith("updated") for line in lines)
@@ -54,29 +54,29 @@ def test_in_the_smallest_window_when_a_run_was_heard_of_is_whole(home: Path) -> 
     assert "…" in run and run.rstrip().endswith(("s", "min"))
 
 
-def test_a_run_opens_with_enter_and_esc_leads_back(home: Path) -> None:
+def test_enter_opens_a_run_and_esc_returns_to_it(home: Path) -> None:
     make_run(home, "only")
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("end", "enter")
-        await says(pilot, "validation 0.1050")
+        await wait_for_text(pilot, "validation 0.1050")
         recorded.append(frame(pilot.app))
         await pilot.press("escape")
-        await says(pilot, "▸ only")
+        await wait_for_text(pilot, "▸ only")
 
     back = drive(FtwizardApp(), (80, 24), play)
     assert "✓ finished" in recorded[0]
     assert "validation 0.1050" in recorded[0]
-    assert "▸ only" in back, "it points at the run that was shown"
+    assert "▸ only" in back, "the cursor is on the run that was open"
 
 
-def test_a_run_that_is_removed_leaves_the_list(home: Path) -> None:
+def test_deleted_run_disappears_from_the_list(home: Path) -> None:
     job = make_run(home, "gone")
 
     async def play(pilot: Pilot[Any]) -> None:
         job.job.unlink()
-        await says(pilot, "No runs yet.")
+        await wait_for_text(pilot, "No runs yet.")
 
     assert "No runs yet." in drive(FtwizardApp(), (80, 24), play)
 

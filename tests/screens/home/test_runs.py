@@ -1,4 +1,4 @@
-"""Home's runs: searched as one types, marked, compared, removed."""
+"""Runs on the home page: search, marks, comparison and deletion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from ftwizard.jobs import events
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.screens.app import FtwizardApp
-from tests.screens.frames import assert_frame, drive, frame, says, until
+from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
 from tests.screens.runs_helpers import living, make_run
 
 PLAN = """\
@@ -27,8 +27,8 @@ SAME = {"train": "t", "split": "s", "model": "m"}
 
 
 @pytest.fixture
-def three(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[JobFolder]:
-    """Give three runs, two of one model; a step takes two seconds."""
+def three_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[JobFolder]:
+    """Return three runs, two with the same model; a step takes two seconds."""
     clock = itertools.count(1_750_000_000, 2)
     clocks = SimpleNamespace(time=lambda: float(next(clock)), monotonic=time.monotonic)
     with monkeypatch.context() as patch:
@@ -54,12 +54,12 @@ def _run(home: Path, name: str, model: str, rate: float, rank: int, **more: Any)
 
 
 async def point_at_first(pilot: Pilot[Any]) -> None:
-    """Go to the newest run, the first that is listed."""
+    """Move the cursor to the newest run, the first in the list."""
     await pilot.pause(0.1)
     await pilot.press("home", "down", "down", "down")
 
 
-def test_the_list_is_searched_as_one_types_and_esc_shows_all_again(three: list[JobFolder]) -> None:
+def test_search_filters_while_typing_and_esc_clears_it(three_runs: list[JobFolder]) -> None:
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
@@ -76,15 +76,15 @@ def test_the_list_is_searched_as_one_types_and_esc_shows_all_again(three: list[J
     assert "esc shows all" not in after
 
 
-def test_enter_leads_to_what_was_found(three: list[JobFolder]) -> None:
+def test_enter_opens_the_search_result(three_runs: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("slash", *"sec", "enter", "enter")
-        await says(pilot, "validation 0.0420")
+        await wait_for_text(pilot, "validation 0.0420")
 
     assert "✓ finished early" in drive(FtwizardApp(), (80, 24), play)
 
 
-def test_letters_that_are_keys_are_typed(three: list[JobFolder]) -> None:
+def test_key_letters_can_be_typed_into_the_search(three_runs: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("slash", *"xcndq /?")
 
@@ -94,7 +94,7 @@ def test_letters_that_are_keys_are_typed(three: list[JobFolder]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "says_"),
+    ("typed", "message"),
     [
         ("nothing-like-it", "None of the 3 runs matches “nothing-like-it”"),
         ("failed small", "Without “failed”, 2 runs match."),
@@ -102,57 +102,57 @@ def test_letters_that_are_keys_are_typed(three: list[JobFolder]) -> None:
         ("rate>x", "is not a number"),
     ],
 )
-def test_a_search_that_finds_nothing_says_what_to_do(
-    three: list[JobFolder], typed: str, says_: str
+def test_search_without_matches_suggests_a_change(
+    three_runs: list[JobFolder], typed: str, message: str
 ) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("slash", *typed)
-        await says(pilot, says_)
+        await wait_for_text(pilot, message)
 
     drive(FtwizardApp(), (80, 24), play)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
-def test_marked_runs_are_compared(three: list[JobFolder], size: tuple[int, int]) -> None:
+def test_marked_runs_are_compared(three_runs: list[JobFolder], size: tuple[int, int]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("down", "space", "space", "c")
-        await says(pilot, "recipe.rank")
+        await wait_for_text(pilot, "recipe.rank")
 
     shown = drive(FtwizardApp(), size, play)
     assert "✓ 0.042 at 60" in shown
     assert_frame(f"compare-{size[0]}", shown)
 
 
-def test_of_other_models_no_loss_is_called_the_better(three: list[JobFolder]) -> None:
+def test_losses_of_different_models_are_not_ranked(three_runs: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("space", "space", "space", "c")
-        await says(pilot, "tokenizer")
+        await wait_for_text(pilot, "tokenizer")
 
     shown = drive(FtwizardApp(), (160, 50), play)
     assert "✓ 0.042" not in shown
     assert_frame("compare-models-160", shown)
 
 
-def test_training_losses_are_compared_too(three: list[JobFolder]) -> None:
+def test_m_switches_the_comparison_to_training_loss(three_runs: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("space", "space", "c")
-        await says(pilot, "validation loss by step")
+        await wait_for_text(pilot, "validation loss by step")
         await pilot.press("m")
-        await says(pilot, "training loss by step")
+        await wait_for_text(pilot, "training loss by step")
         await pilot.press("escape")
-        await says(pilot, "A third")
+        await wait_for_text(pilot, "A third")
 
-    assert "B second" in drive(FtwizardApp(), (80, 24), play), "the marks stay"
+    assert "B second" in drive(FtwizardApp(), (80, 24), play), "the marks are kept"
 
 
-def test_ascii_tells_the_runs_apart(three: list[JobFolder]) -> None:
+def test_ascii_comparison_labels_each_run_in_the_chart(three_runs: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("space", "space", "c")
-        await says(pilot, "recipe.learning_rate")
+        await wait_for_text(pilot, "recipe.learning_rate")
 
     shown = drive(FtwizardApp(ascii=True), (80, 24), play)
     chart = shown.split("validation loss by step")[1].split("step\n")[0]
@@ -160,30 +160,32 @@ def test_ascii_tells_the_runs_apart(three: list[JobFolder]) -> None:
     assert chart.count("B") > 2
 
 
-def test_one_run_alone_is_compared_with_the_one_under_the_cursor(three: list[JobFolder]) -> None:
+def test_single_marked_run_is_compared_with_the_run_at_the_cursor(
+    three_runs: list[JobFolder],
+) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("space", "c")
-        await says(pilot, "A third  B second")
+        await wait_for_text(pilot, "A third  B second")
 
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_a_run_is_removed_when_y_was_pressed(three: list[JobFolder]) -> None:
+def test_y_deletes_the_run_and_enter_does_not(three_runs: list[JobFolder]) -> None:
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("x")
-        await says(pilot, "Permanently delete run third?")
+        await wait_for_text(pilot, "Permanently delete run third?")
         recorded.append(frame(pilot.app))
         await pilot.press("enter")
         await pilot.pause(0.2)
-        assert three[2].path.exists(), "Enter removes nothing"
+        assert three_runs[2].path.exists(), "Enter deletes nothing"
         await pilot.press("x")
-        await says(pilot, "Permanently delete")
+        await wait_for_text(pilot, "Permanently delete")
         await pilot.press("y")
-        await until(pilot, lambda: not three[2].path.exists())
+        await until(pilot, lambda: not three_runs[2].path.exists())
         await until(pilot, lambda: "third" not in frame(pilot.app))
 
     after = drive(FtwizardApp(), (80, 24), play)
@@ -193,32 +195,34 @@ def test_a_run_is_removed_when_y_was_pressed(three: list[JobFolder]) -> None:
     assert "second" in after
 
 
-def test_the_marked_runs_are_removed_together(three: list[JobFolder]) -> None:
+def test_marked_runs_are_deleted_together(three_runs: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("space", "space", "x")
-        await says(pilot, "Permanently delete 2 runs?")
+        await wait_for_text(pilot, "Permanently delete 2 runs?")
         await pilot.press("y")
-        await until(pilot, lambda: not three[1].path.exists() and not three[2].path.exists())
+        await until(
+            pilot, lambda: not three_runs[1].path.exists() and not three_runs[2].path.exists()
+        )
 
     drive(FtwizardApp(), (80, 24), play)
-    assert three[0].path.exists()
+    assert three_runs[0].path.exists()
 
 
-def test_a_living_run_is_not_removed(three: list[JobFolder]) -> None:
-    three[2].events.unlink()
+def test_live_run_is_not_deleted(three_runs: list[JobFolder]) -> None:
+    three_runs[2].events.unlink()
 
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.press("x")
-        await says(pilot, "ftwizard stop third")
+        await wait_for_text(pilot, "ftwizard stop third")
 
-    with living(three[2]):
+    with living(three_runs[2]):
         drive(FtwizardApp(), (80, 24), play)
-    assert three[2].path.exists()
+    assert three_runs[2].path.exists()
 
 
-def test_the_keys_of_a_run_are_named_where_the_cursor_is_on_one(three: list[JobFolder]) -> None:
+def test_footer_shows_run_keys_only_on_a_run(three_runs: list[JobFolder]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await point_at_first(pilot)
         await pilot.pause(0.2)

@@ -1,4 +1,4 @@
-"""A run whose events happen at moments of the test's choosing, and the monitor that shows it."""
+"""A run with events at chosen times, and the monitor that shows it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.screens.runs_helpers import PLAN, make_run
 SIZES = [(80, 24), (160, 50)]
 NOW = 1_790_000_000.0
 """2026-09-21, 13:33:20 UTC."""
-TOTAL, EVERY, STEP_S = 400, 20, 3.0
+TOTAL, EVAL_EVERY, STEP_S = 400, 20, 3.0
 HEALTHY: dict[str, Any] = {
     "code": "healthy", "severity": "info", "step": 120, "verdict": True, "confidence": 0.85,
     "message": "Both losses fall.", "action": "Go on.", "actions": ["go_on"], "evidence": {},
@@ -43,7 +43,7 @@ every_size = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}
 
 
 class Story:
-    """A run whose events happen at moments of our choosing, the last of them now."""
+    """A run with events at chosen times; the last event happens now."""
 
     def __init__(self, home: Path) -> None:
         self.folder = make_run(home, "tickets-0921")
@@ -51,8 +51,8 @@ class Story:
         self.folder.state.unlink()
         self.attempt = 1
 
-    def tell(self, kind: str, t: float = 0.0, **fields: Any) -> None:
-        """Add an event of ``t`` seconds ago."""
+    def write_event(self, kind: str, t: float = 0.0, **fields: Any) -> None:
+        """Write an event from ``t`` seconds ago."""
         event = {"v": 1, "t": NOW - t, "kind": kind, "attempt": self.attempt, **fields}
         with self.folder.events.open("a") as file:
             file.write(json.dumps(event) + "\n")
@@ -60,26 +60,28 @@ class Story:
     def train(
         self, last: int, first: int = 0, *, overfits: bool = False, **measures: float
     ) -> None:
-        """Train from step ``first`` to step ``last`` with an evaluation each ``EVERY`` steps."""
-        self.tell("phase", (last - first) * STEP_S, phase="training", step=first, total=TOTAL)
+        """Train from step ``first`` to step ``last`` with regular evaluations."""
+        self.write_event(
+            "phase", (last - first) * STEP_S, phase="training", step=first, total=TOTAL
+        )
         for step in range(first + 1, last + 1):
             ago = (last - step) * STEP_S
             noise = 0.08 * math.sin(step * 1.7) * math.cos(step * 0.37)
-            self.tell(
+            self.write_event(
                 "log", ago, step=step, loss=0.4 + 2 * math.exp(-step / 60) + noise,
                 epoch=step / 133, tokens=1500 * step, learning_rate=2e-4 * (1 - step / TOTAL),
                 grad_norm=0.8 + noise, **measures,
             )  # fmt: skip
-            if step % EVERY == 0:
+            if step % EVAL_EVERY == 0:
                 rise = max(0, step - 160) / 300 if overfits else 0.0
                 loss = 0.7 + 1.6 * math.exp(-step / 60) + rise
-                self.tell("phase", ago, phase="evaluating", done=9, total=9, unit="batches")
-                self.tell("eval", ago, step=step, eval_loss=loss)
+                self.write_event("phase", ago, phase="evaluating", done=9, total=9, unit="batches")
+                self.write_event("eval", ago, step=step, eval_loss=loss)
                 path = f"checkpoints/checkpoint-{step}"
-                self.tell("checkpoint", ago, step=step, path=path, eval_loss=loss)
+                self.write_event("checkpoint", ago, step=step, path=path, eval_loss=loss)
 
-    def costing(self, usd: str, budget: str = "") -> None:
-        """Give an hour of its machine a price, and the run a budget."""
+    def set_price(self, usd: str, budget: str = "") -> None:
+        """Set the hourly price of the machine and the budget of the run."""
         hour = PriceRate(
             usd=Decimal(usd), unit="hour", source="own", as_of="2026-09", confidence="high"
         )
@@ -88,8 +90,8 @@ class Story:
         write_json(self.folder.job, msgspec.structs.replace(record, inputs=inputs))
         self.folder.plan.write_text(f"{PLAN}{budget}")
 
-    def machine(self, **reading: Any) -> None:
-        """Write a reading of the machine of a second ago."""
+    def write_reading(self, **reading: Any) -> None:
+        """Write a machine reading from a second ago."""
         no_gpu = "no NVIDIA driver here"
         sample = {
             "v": 1, "t": NOW - 1, "cpu": 87.5, "memory_used": 11.2e9, "memory_total": 33.4e9,
@@ -100,25 +102,25 @@ class Story:
             file.write(json.dumps(sample) + "\n")
 
     def end(self, reason: str, **fields: Any) -> None:
-        """End it now."""
-        self.tell("done", end_reason=reason, **fields)
+        """End the run now."""
+        self.write_event("done", end_reason=reason, **fields)
         state = State(state="ended", attempt=self.attempt, started=NOW - 1800, ended=NOW)
         write_json(self.folder.state, state)
 
 
 def watch(size: tuple[int, int], scenario: Scenario | None = None, *, ascii: bool = False) -> str:
-    """Return what the monitor shows of the run once it has read everything."""
+    """Return the frame of the monitor once it has read the whole run."""
 
     async def play(pilot: Pilot[Any]) -> None:
-        await settled(pilot)
+        await wait_until_settled(pilot)
         if scenario is not None:
             await scenario(pilot)
 
     return drive(FtwizardApp(("run", "tickets-0921"), ascii=ascii), size, play)
 
 
-async def settled(pilot: Pilot[Any]) -> None:
-    """Wait until the monitor has read the plan and all events, and has drawn them."""
+async def wait_until_settled(pilot: Pilot[Any]) -> None:
+    """Wait until the monitor has read the plan and all events and has drawn them."""
 
     def is_settled() -> bool:
         screen = pilot.app.screen
@@ -133,7 +135,7 @@ async def settled(pilot: Pilot[Any]) -> None:
     await pilot.pause(0.1)
 
 
-def assert_looks(name: str, size: tuple[int, int], shown: str) -> None:
+def assert_monitor_frame(name: str, size: tuple[int, int], shown: str) -> None:
     assert_frame(f"monitor-{name}-{size[0]}x{size[1]}", shown)
 
 

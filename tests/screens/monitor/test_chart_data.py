@@ -1,4 +1,4 @@
-"""Where the monitor's chart marks what was found."""
+"""Marks of findings on the monitor's chart."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ftwizard.runs.progress import Progress
 from ftwizard.screens.monitor.chart_data import Axis, ChartData, ChartSettings
 
 STEP = 200
-"""When all of it was said."""
+"""The step that reports the findings."""
 
 
-def findings(axis: Axis = "step", **text: Any) -> list[tuple[float, str]]:
-    """Return the marks of a finding in a run whose epochs are 100 steps."""
+def list_finding_marks(axis: Axis = "step", **text: Any) -> list[tuple[float, str]]:
+    """Return the marks of a finding in a run with 100 steps per epoch."""
     events: list[dict[str, Any]] = [
         {"kind": "log", "step": step, "loss": 1.0, "epoch": step / 100} for step in range(1, 201)
     ]
@@ -25,20 +25,26 @@ def findings(axis: Axis = "step", **text: Any) -> list[tuple[float, str]]:
     return [(mark.x, mark.name) for mark in marks if mark.kind == "finding"]
 
 
-def test_where_it_began_else_where_it_was_said() -> None:
-    assert findings(code="overfit", severity="warning", since=160) == [(160, "overfitting")]
-    assert findings(code="overfit", severity="warning", since=None) == [(STEP, "overfitting")]
-    assert findings("epoch", code="overfit", severity="warning", since=50) == [(0.5, "overfitting")]
-    assert findings(code="disk_low", severity="warning") == [(STEP, "disk low")]
+def test_finding_is_marked_at_its_start_or_its_report() -> None:
+    assert list_finding_marks(code="overfit", severity="warning", since=160) == [
+        (160, "overfitting")
+    ]
+    assert list_finding_marks(code="overfit", severity="warning", since=None) == [
+        (STEP, "overfitting")
+    ]
+    assert list_finding_marks("epoch", code="overfit", severity="warning", since=50) == [
+        (0.5, "overfitting")
+    ]
+    assert list_finding_marks(code="disk_low", severity="warning") == [(STEP, "disk low")]
 
 
 @pytest.mark.parametrize("since", [True, -1, 1.5, "160", [160], 10**400])
-def test_a_beginning_that_is_no_step_is_as_if_it_were_not_there(since: Any) -> None:
-    assert findings(code="spiky", severity="warning", since=since) == [(STEP, "spiky")]
+def test_invalid_start_step_of_a_finding_is_ignored(since: Any) -> None:
+    assert list_finding_marks(code="spiky", severity="warning", since=since) == [(STEP, "spiky")]
 
 
-def test_a_spike_and_a_flat_stretch_have_a_place_what_is_well_has_none() -> None:
-    assert findings(code="spike", severity="info", since=40) == [(40, "one spike")]
-    assert findings(code="plateau", severity="info", since=150) == [(150, "flat")]
+def test_only_spikes_and_plateaus_are_marked_among_infos() -> None:
+    assert list_finding_marks(code="spike", severity="info", since=40) == [(40, "one spike")]
+    assert list_finding_marks(code="plateau", severity="info", since=150) == [(150, "flat")]
     for code in ("healthy", "insufficient", "no_eval", "efficiency"):
-        assert findings(code=code, severity="info", since=150) == []
+        assert list_finding_marks(code=code, severity="info", since=150) == []

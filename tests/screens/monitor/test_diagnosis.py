@@ -1,4 +1,4 @@
-"""The page of the diagnosis: it offers what can be done now, and does it."""
+"""The diagnosis page: the actions that it offers, and what they do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.train import launcher
 from tests.helpers.checkpoints import save
 from tests.helpers.jobs import keeper_pid, make, start, until_step
-from tests.screens.frames import drive, frame, says, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.runs_helpers import make_run
 
 SPIKY: dict[str, Any] = {
@@ -47,7 +47,7 @@ OVERFIT: dict[str, Any] = {
 
 @pytest.fixture
 def parent(home: Path) -> JobFolder:
-    """Return a run that has ended and can be branched: its plan and rows are there."""
+    """Return an ended run that can be branched: its plan and rows exist."""
     run = make_run(home, "jumpy", end_reason="stopped", findings=[SPIKY])
     rows = [{"prompt": f"{n}: ", "completion": "yes"} for n in range(20)]
     (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -64,35 +64,37 @@ def parent(home: Path) -> JobFolder:
     return run
 
 
-def test_a_child_run_is_started_and_shown(parent: JobFolder) -> None:
+def test_confirmed_action_starts_and_shows_a_child_run(parent: JobFolder) -> None:
     adapter = save(parent.checkpoints, 40) / "adapter_model.safetensors"
     shown: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "! spiky")
+        await wait_for_text(pilot, "! spiky")
         await pilot.press("d")
-        await says(pilot, "▸ new run from the newest checkpoint (step 40): half the learning rate,")
+        await wait_for_text(
+            pilot, "▸ new run from the newest checkpoint (step 40): half the learning rate,"
+        )
         await pilot.press("enter")
-        await says(pilot, "Start a new run?")
+        await wait_for_text(pilot, "Start a new run?")
         assert "starts from the newest checkpoint (step 40)" in frame(pilot.app)
         await pilot.press("escape")
         await pilot.pause(0.2)
-        assert len(store.list_runs()) == 1, "esc starts nothing"
+        assert len(store.list_runs()) == 1, "Esc starts nothing"
         await pilot.press("enter")
-        await says(pilot, "Start a new run?")
+        await wait_for_text(pilot, "Start a new run?")
         await pilot.press("enter")
-        await until(pilot, lambda: is_shown(pilot, shown))
+        await until(pilot, lambda: shows_child_run(pilot, shown))
 
     drive(FtwizardApp(("run", "jumpy")), (80, 24), play)
     child = store.find(shown[0])
     changes = {"recipe.learning_rate": (0.0002, 0.0001), "recipe.gradient_accumulation": (4, 8)}
     assert child.read_job().parent == Parent(id="jumpy", step=40, changes=changes)
     assert (child.origin / adapter.name).read_bytes() == adapter.read_bytes()
-    assert child.newest_attempt() == 1, "it was really started"
+    assert child.newest_attempt() == 1, "the child run was started"
 
 
-def is_shown(pilot: Pilot[Any], shown: list[str]) -> bool:
-    """Say whether the monitor shows another run than at first, and note which."""
+def shows_child_run(pilot: Pilot[Any], shown: list[str]) -> bool:
+    """Return whether the monitor shows a run other than the first, and record its id."""
     screen = pilot.app.screen
     if not isinstance(screen, MonitorPage) or screen.follower.folder.id == "jumpy":
         return False
@@ -100,7 +102,7 @@ def is_shown(pilot: Pilot[Any], shown: list[str]) -> bool:
     return shown[-1] in frame(pilot.app)
 
 
-KEPT: dict[str, list[tuple[int, float | None]]] = {
+CHECKPOINTS: dict[str, list[tuple[int, float | None]]] = {
     "none": [],
     "no best": [(10, None), (40, None)],
     "a best": [(10, 1.5), (20, 0.8), (40, 1.2)],
@@ -108,7 +110,7 @@ KEPT: dict[str, list[tuple[int, float | None]]] = {
 
 
 @pytest.mark.parametrize(
-    ("finding", "kept", "begins", "begin"),
+    ("finding", "kept", "start_text", "start_option"),
     [
         (SPIKY, "none", "the start", "start"),
         (SPIKY, "no best", "the newest checkpoint (step 40)", "40"),
@@ -120,10 +122,10 @@ KEPT: dict[str, list[tuple[int, float | None]]] = {
         (OVERFIT, "a best", "the best checkpoint (step 20)", "20"),
     ],
 )
-def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
-    parent: JobFolder, finding: Event, kept: str, begins: str, begin: str
+def test_action_names_a_saved_start_that_the_command_accepts(
+    parent: JobFolder, finding: Event, kept: str, start_text: str, start_option: str
 ) -> None:
-    for step, eval_loss in KEPT[kept]:
+    for step, eval_loss in CHECKPOINTS[kept]:
         save(parent.checkpoints, step, eval_loss)
     on_disk = diagnosis.list_checkpoints(parent)
     for action, change in diagnosis.CHANGES.items():
@@ -134,18 +136,18 @@ def test_a_line_names_weights_that_are_on_disk_and_the_command_takes_them(
             plan_file.load(parent.plan, begun=True), args.rate_times, args.accumulation_times
         )
         assert len(changes) == len(change.options) / 2
-        expected = ("the start", "start") if change.from_scratch else (begins, begin)
+        expected = ("the start", "start") if change.from_scratch else (start_text, start_option)
         assert (child.start, args.begin) == expected, action
 
 
-def test_of_a_run_that_lives_the_newest_is_what_the_stop_saves() -> None:
+def test_child_of_a_live_run_starts_from_the_newest_checkpoint() -> None:
     assert (
         diagnosis.plan_child("again_half_rate", SPIKY, [], is_alive=True).start
         == "the newest checkpoint"
     )
 
 
-def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> None:
+def test_no_learning_offers_5x_and_10x_learning_rate() -> None:
     actions = advice._MEANINGS["no_learning"].actions
     assert not callable(actions)
     shown = build_lines([{"code": "no_learning", "actions": list(actions)}], 74, [], is_alive=False)
@@ -155,7 +157,7 @@ def test_five_and_ten_times_the_rate_are_offered_where_the_advice_says_so() -> N
 
 
 @pytest.mark.parametrize("code", advice._MEANINGS)
-def test_a_run_that_has_ended_is_not_told_to_stop_or_to_go_on(code: Pattern) -> None:
+def test_advice_for_an_ended_run_omits_stop_and_continue(code: Pattern) -> None:
     action = advice._MEANINGS[code].action
     for recorded in {"rate_share": 0.01}, {"rate_share": 1.0}:
         text = action if isinstance(action, str) else action({**recorded, "learning_rate": 1.0})
@@ -165,7 +167,7 @@ def test_a_run_that_has_ended_is_not_told_to_stop_or_to_go_on(code: Pattern) -> 
         assert not ended.startswith(("Stop", "Let it finish", "Keep", "Continue")), ended
 
 
-def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) -> None:
+def test_diagnosis_of_an_ended_run_locates_the_best_weights(home: Path) -> None:
     run = make_run(home, "heart", end_reason="stopped", findings=[OVERFIT])
     save(run.checkpoints, 20, 0.21)
     run.adapter.mkdir()
@@ -173,10 +175,10 @@ def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) 
     shown: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "→ Next time, train for fewer epochs")
+        await wait_for_text(pilot, "→ Next time, train for fewer epochs")
         shown.append(frame(pilot.app))
         await pilot.press("d")
-        await says(pilot, "The best weights (step 20) are in")
+        await wait_for_text(pilot, "The best weights (step 20) are in")
 
     shown.append(drive(FtwizardApp(("run", "heart")), (100, 30), play))
     assert "→ Next time, train for fewer epochs or on more diverse data." in shown[1]
@@ -185,7 +187,7 @@ def test_of_a_run_that_has_ended_it_says_where_the_best_weights_are(home: Path) 
 
 
 @pytest.mark.parametrize("key", ["s", "d"])
-def test_a_worker_that_hangs_without_its_keeper_is_ended_by_the_command(
+def test_stop_without_a_keeper_runs_the_stop_command(
     home: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = start(make(home / "runs" / "alive", steps=5000, mode="hang"))
@@ -197,24 +199,24 @@ def test_a_worker_that_hangs_without_its_keeper_is_ended_by_the_command(
     ran: list[tuple[str, ...]] = []
 
     def run(*argv: str, **_: Any) -> None:
-        """Write the request, as the command does at once; what it does then has tests of its own."""
+        """Write the request as the command does; its other steps are tested elsewhere."""
         requests.request_stop(folder, 1, grace_s=30)
         ran.append(argv)
 
     monkeypatch.setattr(subprocesses, "run_blocking", run)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "! The supervisor process")
+        await wait_for_text(pilot, "! The supervisor process")
         for question, calls in (("Stop this run?", 1), ("Kill it now?", 2)):
             await until(pilot, lambda: isinstance(pilot.app.screen, MonitorPage))
             await pilot.press(key)
             if key == "d":
-                await says(pilot, "▸ stop now and keep the best weights")
+                await wait_for_text(pilot, "▸ stop now and keep the best weights")
                 await pilot.press("enter")
-            await says(pilot, question)
+            await wait_for_text(pilot, question)
             await pilot.press("enter")
             await until(pilot, lambda calls=calls: len(ran) == calls)  # type: ignore[misc]
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert ran == [("stop", str(folder.path)), ("stop", str(folder.path), "--kill")]
-    assert observe(folder).state == "stopping", "both were only asked for"
+    assert observe(folder).state == "stopping", "both stops were only requested"

@@ -1,4 +1,4 @@
-"""What a run has cost so far, against its budget."""
+"""Cost and training time of a run compared with its budget."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rate(usd: str, **more: Any) -> PriceRate:
 
 
 def progress(*points: tuple[float, int, str]) -> Progress:
-    """Return what phases at moments of attempts add up to."""
+    """Return the progress of a run with phases at (time, attempt, phase)."""
     progress = Progress()
     progress.feed([
         {"t": t, "attempt": attempt, "kind": "phase", "phase": phase} for t, attempt, phase in points
@@ -28,31 +28,37 @@ def progress(*points: tuple[float, int, str]) -> Progress:
     return progress
 
 
-TWICE = progress(
+TWO_ATTEMPTS = progress(
     (0, 1, "loading"), (600, 1, "training"), (3600, 1, "saving"),
     (10_000, 2, "loading"), (10_600, 2, "training"), (10_960, 2, "training"),
 )  # fmt: skip
-"""Attempts of 3600 and, so far, of 960 seconds, of which it trained 3000 and 360."""
+"""Attempts of 3600 s and, so far, 960 s, with 3000 s and 360 s of training."""
 
 
-def test_dollars_are_of_all_attempts_hours_of_the_training_of_the_newest() -> None:
+def test_cost_covers_all_attempts_but_hours_only_the_newest_training() -> None:
     both = Budget(usd=5.0, hours=2.0)
-    assert format_spent(TWICE, rate("1"), both, None) == ("cost", "$1.27 of $5.00 · 0.1 of 2 h")
-    assert format_spent(TWICE, rate("1"), both, 14_560.0) == ("cost", "$2.27 of $5.00 · 1.1 of 2 h")
-
-
-def test_only_what_is_known_is_told() -> None:
-    assert format_spent(TWICE, None, Budget(), 11_000.0) is None
-    assert format_spent(TWICE, None, Budget(usd=5.0), 11_000.0) is None, (
-        "no run without a price has one"
+    assert format_spent(TWO_ATTEMPTS, rate("1"), both, None) == (
+        "cost",
+        "$1.27 of $5.00 · 0.1 of 2 h",
     )
-    assert format_spent(TWICE, None, Budget(hours=0.25), None) == ("time", "6 of 15 min")
+    assert format_spent(TWO_ATTEMPTS, rate("1"), both, 14_560.0) == (
+        "cost",
+        "$2.27 of $5.00 · 1.1 of 2 h",
+    )
+
+
+def test_spent_shows_only_known_amounts() -> None:
+    assert format_spent(TWO_ATTEMPTS, None, Budget(), 11_000.0) is None
+    assert format_spent(TWO_ATTEMPTS, None, Budget(usd=5.0), 11_000.0) is None, (
+        "no cost without a price"
+    )
+    assert format_spent(TWO_ATTEMPTS, None, Budget(hours=0.25), None) == ("time", "6 of 15 min")
     dear = rate("1", low=Decimal("0.5"), high=Decimal(3))
-    assert format_spent(TWICE, dear, Budget(), None) == ("cost", "$0.63–3.80")
+    assert format_spent(TWO_ATTEMPTS, dear, Budget(), None) == ("cost", "$0.63–3.80")
 
 
 @pytest.mark.parametrize("phase", ["loading", "merging"])
-def test_what_is_no_training_takes_nothing_of_the_hours(phase: str) -> None:
+def test_loading_and_merging_do_not_count_as_training_hours(phase: str) -> None:
     done = progress(
         (0, 1, "training"), (3600, 1, "saving"), (3600, 2 - (phase == "merging"), phase)
     )

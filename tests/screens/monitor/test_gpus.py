@@ -1,4 +1,4 @@
-"""What the monitor's line of a GPU says, for whatever a driver or a file tells."""
+"""GPU lines of the monitor, for any reading from a driver or a file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def show(*readings: dict[str, Any], memory: float | None = None, most: int = 8, 
 
 
 @given(st.lists(_readings | _any, max_size=12), st.integers(1, 20), st.integers(56, 200))
-def test_it_bears_whatever_stands_in_the_file(items: list[Any], most: int, width: int) -> None:
+def test_gpu_lines_accept_any_reading(items: list[Any], most: int, width: int) -> None:
     samples = [{"t": 1.0, "gpus": items}]
     shown = gpus.build_lines(samples, Progress(), width, most)
     text = shown.plain
@@ -44,31 +44,31 @@ def test_it_bears_whatever_stands_in_the_file(items: list[Any], most: int, width
     assert all(make_visible(line) == line for line in text.split("\n"))
 
 
-def test_where_the_keeper_does_not_know_the_run_says_what_is_its_own() -> None:
+def test_run_memory_falls_back_to_the_value_the_run_logs() -> None:
     assert "run  5.0  others 15.0  free 60.0 GB" in show(card(), memory=5e9)
     assert "used 20.0  free 60.0 GB" in show(card())
     assert "run  3.0" in show(card(ours=3e9), memory=5e9)
-    # More than is in use on it is not held there.
+    # A run cannot use more than is in use on the GPU.
     assert "run " not in show(card(), memory=21e9)
 
 
-@pytest.mark.parametrize(("says", "shown"), [(True, "run  5.0"), (False, "used"), (None, "used")])
-def test_memory_of_the_processors_is_none_of_a_gpu(says: bool | None, shown: str) -> None:
-    log = {"t": 1.0, "kind": "log", "attempt": 1, "step": 1, "memory": 5e9, "memory_on_gpu": says}
+@pytest.mark.parametrize(("on_gpu", "shown"), [(True, "run  5.0"), (False, "used"), (None, "used")])
+def test_cpu_memory_of_a_run_is_not_shown_on_a_gpu(on_gpu: bool | None, shown: str) -> None:
+    log = {"t": 1.0, "kind": "log", "attempt": 1, "step": 1, "memory": 5e9, "memory_on_gpu": on_gpu}
     progress = Progress()
     progress.feed([log])
     assert progress.memory == 5e9
     assert shown in gpus.build_lines([{"t": 1000.0, "gpus": [card()]}], progress, 156, 8).plain
 
 
-def test_of_several_gpus_the_run_is_on_the_one_of_its_plan() -> None:
+def test_run_memory_is_shown_on_the_planned_gpu() -> None:
     two = card(), card(index=1)
     assert "run " not in show(*two, memory=5e9)
     first, second = show(*two, memory=5e9, planned_gpu=1).split("\n")
     assert "run " not in first and "run  5.0" in second
 
 
-def test_what_the_driver_keeps_for_itself_is_nobodys() -> None:
+def test_memory_reserved_by_the_driver_is_not_shown_as_others() -> None:
     assert "run  5.0  others 14.0" in show(card(ours=5e9, memory_reserved=1e9))
 
 
@@ -85,11 +85,11 @@ def test_what_the_driver_keeps_for_itself_is_nobodys() -> None:
         ({"mig": []}, "MIG: 0 instances"),
     ],
 )
-def test_each_state_in_its_words(more: dict[str, Any], words: str) -> None:
+def test_gpu_line_describes_each_state(more: dict[str, Any], words: str) -> None:
     assert words in show(card(**more))
 
 
-def test_this_runs_gpu_then_those_in_trouble_then_the_busiest_are_shown() -> None:
+def test_gpu_of_the_run_comes_first_then_problems_then_busiest() -> None:
     cards = [card(index=n, utilisation=10 * n, ours=0) for n in range(8)]
     cards[1]["ours"] = 5e9
     cards[2]["throttled"] = ["thermal"]
@@ -100,7 +100,7 @@ def test_this_runs_gpu_then_those_in_trouble_then_the_busiest_are_shown() -> Non
     assert alone[-1] == "and 5 more GPUs, 0–60% utilization"
 
 
-def test_alone_each_gpu_has_its_ten_minutes_in_a_line_of_its_own_where_there_is_room() -> None:
+def test_gpus_only_view_adds_history_lines_where_they_fit() -> None:
     cards = [card(index=0), card(index=1, lost=True), card(index=2, utilisation=None)]
     first, history, lost, silent = show(*cards, most=6, alone=True).split("\n")
     assert first.startswith("GPU 0  50% ") and "▄" not in first
@@ -109,7 +109,7 @@ def test_alone_each_gpu_has_its_ten_minutes_in_a_line_of_its_own_where_there_is_
     assert len(show(*cards, most=5, alone=True).split("\n")) == 3
 
 
-def test_history_is_the_mean_of_spans_that_lie_fixed_in_time() -> None:
+def test_history_averages_fixed_time_spans() -> None:
     span = gpus.HISTORY_S / 4
     samples = [
         {"t": at * span + 1, "gpus": [{"index": 0, "utilisation": use}]}
@@ -120,7 +120,7 @@ def test_history_is_the_mean_of_spans_that_lie_fixed_in_time() -> None:
     assert gpus.build_histories([], 4) == {}
 
 
-def test_history_of_what_is_no_reading_is_none() -> None:
+def test_history_ignores_invalid_readings() -> None:
     wrong: list[Any] = [None, 3, "x", {"index": 0}, {"index": [0], "utilisation": 3}]
     wrong += [{"index": "0", "utilisation": 3}, {"index": 0, "utilisation": "NaN"}]
     assert (

@@ -1,4 +1,4 @@
-"""The monitor's keys on a run that really lives: stop, save, evaluate, its output, leaving."""
+"""The monitor's keys on a live run: stop, save, evaluate, output, leave."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from ftwizard.jobs.status import observe
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from tests.helpers.jobs import make, start, until_ended, until_step
-from tests.screens.frames import drive, frame, says, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 
 
-def living(home: Path, **inputs: Any) -> JobFolder:
-    """Start a run of the dummy command that takes long."""
+def start_long_run(home: Path, **inputs: Any) -> JobFolder:
+    """Start a long run of the dummy command."""
     folder = start(make(home / "runs" / "alive", steps=5000, step_s=0.05, **inputs))
     until_step(folder, 2)
     return folder
 
 
 def test_stop_asks_then_saves_and_ends_the_run(home: Path) -> None:
-    folder = living(home)
+    folder = start_long_run(home)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("s")
-        await says(pilot, "Stop this run?")
+        await wait_for_text(pilot, "Stop this run?")
         await pilot.press("escape")
         await pilot.pause(0.3)
-        assert observe(folder).state == "running", "esc leaves it alone"
+        assert observe(folder).state == "running", "Esc leaves the run alone"
         await pilot.press("s")
-        await says(pilot, "Stop this run?")
+        await wait_for_text(pilot, "Stop this run?")
         await pilot.press("enter")
-        await says(pilot, "■ stopped")
+        await wait_for_text(pilot, "■ stopped")
 
     shown = drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert "ftwizard resume alive" in shown
     assert until_ended(folder).end_reason == "stopped"
-    assert (folder.path / "counter.json").exists(), "it saved"
+    assert (folder.path / "counter.json").exists(), "the run saved its state"
 
 
 @pytest.mark.slow
-def test_a_second_stop_ends_it_at_once(home: Path) -> None:
-    folder = living(home, mode="deaf")
+def test_second_stop_kills_the_run(home: Path) -> None:
+    folder = start_long_run(home, mode="deaf")
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("s")
-        await says(pilot, "Stop this run?")
+        await wait_for_text(pilot, "Stop this run?")
         await pilot.press("enter")
-        await says(pilot, "stopping")
+        await wait_for_text(pilot, "stopping")
         await pilot.press("s")
-        await says(pilot, "Kill it now?")
+        await wait_for_text(pilot, "Kill it now?")
         await pilot.press("enter")
         await until(pilot, lambda: observe(folder).state == "ended")
 
@@ -67,15 +67,15 @@ def test_a_second_stop_ends_it_at_once(home: Path) -> None:
     assert until_ended(folder).end_reason == "killed"
 
 
-def test_save_and_evaluate_are_asked_for_by_small_files(home: Path) -> None:
-    folder = living(home)
+def test_save_and_evaluate_write_request_files(home: Path) -> None:
+    folder = start_long_run(home)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("v")
-        await says(pilot, "Saving a checkpoint after this step.")
+        await wait_for_text(pilot, "Saving a checkpoint after this step.")
         await pilot.press("e")
-        await says(pilot, "Evaluating after this step")
+        await wait_for_text(pilot, "Evaluating after this step")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert requests.read_pending(folder, "save", 1)
@@ -83,25 +83,25 @@ def test_save_and_evaluate_are_asked_for_by_small_files(home: Path) -> None:
     assert lock.is_held(folder.lock)
 
 
-def test_its_output_is_shown_and_not_obeyed(home: Path) -> None:
-    folder = living(home)
+def test_output_shows_control_sequences_as_text(home: Path) -> None:
+    folder = start_long_run(home)
     with folder.log.open("a") as log:
         log.write("plain\n[red]markup[/] \x1b]52;c;QQ==\x07\n" + "x" * 5000 + "\n")
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("o")
-        await says(pilot, "[red]markup[/] ␛]52;c;QQ==␇")
+        await wait_for_text(pilot, "[red]markup[/] ␛]52;c;QQ==␇")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
 
 
-def test_leaving_says_how_to_come_back_and_leaves_the_run_alone(home: Path) -> None:
-    folder = living(home)
+def test_leaving_prints_the_watch_command_and_keeps_the_run(home: Path) -> None:
+    folder = start_long_run(home)
     app = FtwizardApp(("run", "alive"))
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("escape")
         await pilot.pause(0.2)
 
@@ -110,23 +110,23 @@ def test_leaving_says_how_to_come_back_and_leaves_the_run_alone(home: Path) -> N
     assert observe(folder).state == "running"
 
 
-def test_stop_is_asked_for_even_when_the_screen_is_left_at_once(home: Path) -> None:
-    folder = living(home)
+def test_stop_is_requested_even_if_the_screen_closes_at_once(home: Path) -> None:
+    folder = start_long_run(home)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("s")
-        await says(pilot, "Stop this run?")
+        await wait_for_text(pilot, "Stop this run?")
         await pilot.press("enter", "escape")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert until_ended(folder).end_reason == "stopped"
 
 
-def test_resume_outlasts_a_screen_that_is_left_at_once(
+def test_resume_completes_even_if_the_screen_closes_at_once(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = living(home)
+    folder = start_long_run(home)
     requests.request_stop(folder, 1, grace_s=10)
     until_ended(folder)
     ran: list[tuple[str, ...]] = []
@@ -138,31 +138,31 @@ def test_resume_outlasts_a_screen_that_is_left_at_once(
     monkeypatch.setattr(subprocesses, "run_blocking", run)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "■ stopped")
+        await wait_for_text(pilot, "■ stopped")
         await pilot.press("r", "escape")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert ran == [("resume", str(folder.path))]
 
 
-def test_a_resume_that_fails_says_why(home: Path) -> None:
-    folder = living(home)
+def test_failed_resume_shows_an_error(home: Path) -> None:
+    folder = start_long_run(home)
     requests.request_stop(folder, 1, grace_s=10)
     until_ended(folder)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "■ stopped")
+        await wait_for_text(pilot, "■ stopped")
         kept = lock.take_exclusive(folder.lock)
         assert kept is not None
         await pilot.press("r")
-        await says(pilot, "✗")
+        await wait_for_text(pilot, "✗")
         os.close(kept)
 
     assert "alive" in drive(FtwizardApp(("run", "alive")), (80, 24), play)
 
 
-def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
-    folder = living(home)
+def test_evaluate_key_is_hidden_without_validation_data(home: Path) -> None:
+    folder = start_long_run(home)
     shown: list[str] = []
     for split in ("{validation: 0.1}", "{validation: 0}"):
         folder.plan.write_text(
@@ -179,16 +179,16 @@ def test_evaluate_is_not_offered_where_nothing_validates(home: Path) -> None:
     assert "e eval" not in shown[1]
 
 
-def test_its_output_scrolls_and_follows_what_is_new(home: Path) -> None:
-    folder = living(home)
+def test_output_follows_new_lines_unless_scrolled_up(home: Path) -> None:
+    folder = start_long_run(home)
     with folder.log.open("a") as log:
         log.writelines(f"line {n}\n" for n in range(200))
     shown: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("o")
-        await says(pilot, "line 199")
+        await wait_for_text(pilot, "line 199")
         await pilot.press("pageup", "pageup")
         await pilot.pause(0.1)
         shown.append(frame(pilot.app))
@@ -197,20 +197,20 @@ def test_its_output_scrolls_and_follows_what_is_new(home: Path) -> None:
         await pilot.pause(1.2)
         shown.append(frame(pilot.app))
         await pilot.press("end")
-        await says(pilot, "brand new")
+        await wait_for_text(pilot, "brand new")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
     assert "line 199" not in shown[0]
     assert "line 150" in shown[0]
-    assert "brand new" not in shown[1], "who reads further up is left in peace"
+    assert "brand new" not in shown[1], "the view stays where it was scrolled to"
 
 
-def test_the_palette_offers_what_the_keys_do(home: Path) -> None:
-    living(home)
+def test_command_palette_lists_the_key_actions(home: Path) -> None:
+    start_long_run(home)
     offered: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         offered.extend(command.title for command in pilot.app.get_system_commands(pilot.app.screen))
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
@@ -218,25 +218,25 @@ def test_the_palette_offers_what_the_keys_do(home: Path) -> None:
     assert not {"Theme", "Screenshot"} & set(offered)
 
 
-# ---------------------------------------------------------------------- what the chart shows
+# ---------------------------------------------------------------------- chart and diagnosis
 
 
-def test_the_chart_alone_and_back(home: Path) -> None:
-    living(home)
+def test_z_switches_to_the_chart_only_view_and_back(home: Path) -> None:
+    start_long_run(home)
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "loss")
+        await wait_for_text(pilot, "loss")
         await pilot.press("z")
-        await says(pilot, "z all")
+        await wait_for_text(pilot, "z all")
         assert "── train" in frame(pilot.app) and "no GPU" not in frame(pilot.app)
         await pilot.press("z")
-        await says(pilot, "no GPU")
+        await wait_for_text(pilot, "no GPU")
 
     drive(FtwizardApp(("run", "alive")), (100, 30), play)
 
 
-def test_the_diagnosis_asks_before_it_stops(home: Path) -> None:
-    folder = living(home)
+def test_diagnosis_asks_before_stopping_the_run(home: Path) -> None:
+    folder = start_long_run(home)
     with folder.events.open("ab") as file:
         file.write(msgspec.json.encode({
             "v": 1, "t": time.time(), "kind": "finding", "attempt": 1, "step": 3, "code": "overfit",
@@ -246,16 +246,16 @@ def test_the_diagnosis_asks_before_it_stops(home: Path) -> None:
         }) + b"\n")  # fmt: skip
 
     async def play(pilot: Pilot[Any]) -> None:
-        await says(pilot, "! overfitting")
+        await wait_for_text(pilot, "! overfitting")
         await pilot.press("d")
-        await says(pilot, "new run from the start: half the learning rate")
+        await wait_for_text(pilot, "new run from the start: half the learning rate")
         await pilot.press("down", "enter")
-        await says(pilot, "This run is still training. Stop it first?")
+        await wait_for_text(pilot, "This run is still training. Stop it first?")
         await pilot.press("escape")
         await pilot.press("down", "enter")
-        await says(pilot, "Evaluating after this step.")
+        await wait_for_text(pilot, "Evaluating after this step.")
         await pilot.press("up", "up", "enter")
-        await says(pilot, "Stop this run?")
+        await wait_for_text(pilot, "Stop this run?")
         assert observe(folder).state == "running"
         await pilot.press("enter")
         await until(pilot, lambda: observe(folder).state == "ended")

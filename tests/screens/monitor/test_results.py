@@ -1,4 +1,4 @@
-"""Finish: the scores, the answers one by one, the files, what to type next."""
+"""The results page: scores, answers, files and next commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
-from tests.screens.frames import drive, frame, says, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.runs_helpers import make_result, make_run
 
 ANSWERS = [
@@ -25,29 +25,29 @@ ANSWERS = [
 ]
 
 
-async def to_results(pilot: Pilot[Any]) -> None:
-    await says(pilot, "enter shows the results")
+async def open_results(pilot: Pilot[Any]) -> None:
+    await wait_for_text(pilot, "enter shows the results")
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
 
 
-def test_results_follow_the_monitor(home: Path) -> None:
+def test_results_page_opens_from_the_monitor(home: Path) -> None:
     make_result(make_run(home, "one"), ANSWERS)
-    shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), open_results)
     assert re.search(r"test loss +4\.500 +0\.250  ✓", shown)
     assert "answer 1 of 2" in shown
-    assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "shown, not obeyed"
+    assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "escaped, not obeyed"
     assert "✓ exact match" in shown
     assert "vllm serve" in shown
     assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
 
 
-def test_left_and_right_turn_the_answers(home: Path) -> None:
+def test_arrow_keys_page_through_the_answers(home: Path) -> None:
     make_result(make_run(home, "one"), ANSWERS)
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_results(pilot)
+        await open_results(pilot)
         for key in ("right", "right", "left"):
             await pilot.press(key)
             recorded.append(frame(pilot.app))
@@ -59,19 +59,19 @@ def test_left_and_right_turn_the_answers(home: Path) -> None:
     assert "answer 2 of 2" in recorded[2]
 
 
-def test_a_run_without_a_comparison_says_so(home: Path) -> None:
+def test_results_without_a_comparison_say_why(home: Path) -> None:
     make_run(home, "one")
-    shown = drive(FtwizardApp(("run", "one")), (80, 24), to_results)
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), open_results)
     assert "No comparison: it was not requested" in shown
     assert "ftwizard train" in shown
 
 
-def test_where_there_is_room_answers_are_shown_together(home: Path) -> None:
+def test_large_window_shows_several_answers_at_once(home: Path) -> None:
     make_result(make_run(home, "one"), ANSWERS * 2)
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_results(pilot)
+        await open_results(pilot)
         for _ in range(3):
             recorded.append(frame(pilot.app))
             await pilot.press("right")
@@ -81,13 +81,13 @@ def test_where_there_is_room_answers_are_shown_together(home: Path) -> None:
         assert re.findall(r"answer (\d) of 4", shown) == [str(n) for n in numbers]
 
 
-def test_long_answers_are_cut_until_all_of_them_is_asked_for(home: Path) -> None:
+def test_a_toggles_the_full_text_of_long_answers(home: Path) -> None:
     long = {**ANSWERS[0], "base": "x" * 600 + "end"}
     make_result(make_run(home, "one"), [long])
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_results(pilot)
+        await open_results(pilot)
         for _ in range(3):
             recorded.append(frame(pilot.app))
             await pilot.press("a")

@@ -11,7 +11,7 @@ from ftwizard.screens.plain.prompts import BACK, GoBack, Prompter, UserQuit, Val
 
 
 class Scripted(Prompter):
-    """Answers from a list: a value, ``""`` for the suggested one, ``BACK``; then leaves."""
+    """Answers from a list: a value, ``""`` for the suggested value, or ``BACK``; quits at the end."""
 
     keys = ""
 

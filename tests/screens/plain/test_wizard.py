@@ -1,4 +1,4 @@
-"""The questions line by line: order, back, risks that are allowed, and what they leave."""
+"""The plain wizard: question order, going back, allowed risks and the resulting plan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FACTS = make_machine(extras=("local",))
 
 
 def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:
-    """Return a file of rows, some of them bad, and the draft once it has been read."""
+    """Return a data file with ``bad`` bad rows, and the draft after the file was read."""
     file = tmp_path / "rows.jsonl"
     good = {"instruction": "Say \x1b]0;hi\x07", "input": "", "output": "hi"}
     lines = [json.dumps({**good, "input": str(n)}) for n in range(20)]
@@ -30,7 +30,7 @@ def checked(tmp_path: Path, *, bad: int = 0) -> tuple[Path, Draft]:
     return file, data.ask_file(Scripted(str(file)), Draft(FACTS))
 
 
-def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None:
+def test_back_returns_to_the_previous_question_and_keeps_answers() -> None:
     def item(name: str) -> Item:
         def ask(asker: Prompter, draft: Draft) -> Draft:
             return draft.named(draft.name + asker.ask_line(name, check=lambda _: ""))
@@ -56,14 +56,14 @@ def test_back_leads_to_the_question_before_and_keeps_what_was_answered() -> None
     assert recorded == ["abxyz"]
 
 
-def test_each_answer_about_the_provider_is_kept_and_can_be_taken_back() -> None:
+def test_enter_keeps_the_earlier_provider_answer() -> None:
     items = wizard.list_items(Draft(FACTS))
     draft = items[0].ask(Scripted("behavior"), Draft(FACTS))
     assert draft.answers == {"fit": "behavior"}
     assert items[0].ask(Scripted(""), draft).answers == {"fit": "behavior"}, "Enter keeps it"
 
 
-def test_changing_facts_are_asked_about_twice() -> None:
+def test_changing_facts_require_confirmation() -> None:
     draft = Draft(FACTS, answers={"fit": "facts"})
     ask = Scripted("")
     provider.confirm_tool(ask, draft)
@@ -73,7 +73,7 @@ def test_changing_facts_are_asked_about_twice() -> None:
     assert not ask.questions
 
 
-def test_another_provider_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -> None:
+def test_unsupported_provider_quits_or_continues_on_this_machine(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
     draft = provider.choose_provider(Scripted(OTHER, "openai"), draft)
     assert draft.chosen_provider == "openai"
@@ -82,7 +82,7 @@ def test_another_provider_ends_here_or_goes_on_on_this_machine(tmp_path: Path) -
     assert wizard.ask_elsewhere(Scripted("here"), draft).chosen_provider == "local"
 
 
-def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
+def test_file_prompt_repeats_until_the_file_is_usable(tmp_path: Path) -> None:
     nothing = tmp_path / "none.jsonl"
     empty = tmp_path / "empty.jsonl"
     empty.write_bytes(b"")
@@ -100,7 +100,7 @@ def test_a_file_is_asked_for_until_it_can_be_used(tmp_path: Path) -> None:
     ]
 
 
-def test_bad_rows_are_left_out_only_when_agreed(
+def test_bad_rows_are_skipped_only_after_confirmation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, draft = checked(tmp_path, bad=2)
@@ -111,7 +111,7 @@ def test_bad_rows_are_left_out_only_when_agreed(
     assert back.value.to == "file"
 
 
-def test_rows_are_shown_on_request_and_harmless(
+def test_requested_row_is_shown_with_controls_escaped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, draft = checked(tmp_path)
@@ -122,7 +122,7 @@ def test_rows_are_shown_on_request_and_harmless(
     assert "\x1b" not in shown and "\x07" not in shown
 
 
-def test_no_validation_is_accepted_only_when_typed(tmp_path: Path) -> None:
+def test_no_validation_requires_typing_the_phrase(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
     ask = Scripted("none", "yes", "No Validation")
     without = data.ask_validation(ask, draft)
@@ -134,7 +134,7 @@ def test_no_validation_is_accepted_only_when_typed(tmp_path: Path) -> None:
     assert back.plan.validation_share == 0.1 and not back.plan.allow
 
 
-def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None:
+def test_recipe_questions_suggest_the_advised_values(tmp_path: Path) -> None:
     _, draft = checked(tmp_path)
     draft = recipes.ask_model(Scripted(OTHER, "", "owner/mine"), draft)
     assert draft.plan.model.name == "owner/mine"
@@ -150,7 +150,7 @@ def test_every_setting_is_asked_for_with_what_is_advised(tmp_path: Path) -> None
     assert "recipe.rank is 0. It must be at least 1." in ask.refused
 
 
-def test_prompts_for_samples_are_taken_from_a_file_that_is_there(
+def test_sample_prompts_must_come_from_an_existing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -168,7 +168,7 @@ def test_prompts_for_samples_are_taken_from_a_file_that_is_there(
     assert plan_file.parse(plan_file.dump(chosen.plan, defaults=False)) == chosen.plan
 
 
-def test_a_plan_in_brief_is_the_same_plan() -> None:
+def test_plan_without_defaults_parses_to_the_same_plan() -> None:
     draft = (
         Draft(FACTS).with_check(schema.Files(train="/x/rows.jsonl"), None).with_validation("0.2")
     )
@@ -179,14 +179,14 @@ def test_a_plan_in_brief_is_the_same_plan() -> None:
     assert len(text.splitlines()) == 11, text
 
 
-def test_a_name_that_is_taken_is_said(home: Path) -> None:
+def test_run_name_must_be_free_and_valid(home: Path) -> None:
     (home / "runs" / "taken").mkdir(parents=True)
     assert "already" in drafts.find_name_problem("taken")
     assert "letters" in drafts.find_name_problem("../x")
     assert drafts.find_name_problem("free") == ""
 
 
-def test_rows_are_mended_split_and_converted_on_request(
+def test_rows_are_repaired_and_converted_on_request(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -209,7 +209,7 @@ def test_rows_are_mended_split_and_converted_on_request(
     assert wizard._describe_leftovers([], []) == wizard.NOTHING
 
 
-def test_a_file_of_its_own_validates_after_it_was_read_too(
+def test_validation_file_is_read_before_it_is_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -228,7 +228,7 @@ def test_a_file_of_its_own_validates_after_it_was_read_too(
     check_plan(own.with_plan(model=schema.Model(name="owner/m")).plan)
 
 
-def test_the_rows_of_a_finding_are_shown(
+def test_requested_finding_shows_its_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, draft = checked(tmp_path, bad=1)

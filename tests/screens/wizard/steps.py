@@ -1,4 +1,4 @@
-"""The steps that several tests take through the wizard."""
+"""Steps through the wizard that several tests share."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from textual.screen import Screen
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.provider.page import ProviderPage
-from tests.screens.frames import says, until
+from tests.screens.frames import until, wait_for_text
 
 
-async def on(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
+async def wait_for_page(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, page))
 
 
-async def to_data(pilot: Pilot[Any]) -> None:
-    """Answer the path page so that training happens here."""
-    await on(pilot, ProviderPage)
+async def open_data_page(pilot: Pilot[Any]) -> None:
+    """Answer the provider page so that training runs on this machine, and open the data page."""
+    await wait_for_page(pilot, ProviderPage)
     pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
     await pilot.pause()
     await pilot.press("enter")
-    await on(pilot, DataPage)
+    await wait_for_page(pilot, DataPage)
 
 
-async def to_checked(pilot: Pilot[Any], file: Path) -> None:
-    await to_data(pilot)
+async def read_data_file(pilot: Pilot[Any], file: Path) -> None:
+    """Open the data page, enter a file and wait for its report."""
+    await open_data_page(pilot)
     await pilot.press(*str(file))
     await pilot.press("enter")
-    await says(pilot, "rows, ")
+    await wait_for_text(pilot, "rows, ")

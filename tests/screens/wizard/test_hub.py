@@ -1,4 +1,4 @@
-"""A data set on the Hub, through the wizard."""
+"""Hugging Face Hub data sets in the wizard."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.doubles import hub_datasets
 from tests.doubles.hub_datasets import Hub
-from tests.screens.frames import drive, frame, says
-from tests.screens.wizard.steps import on, to_data
+from tests.screens.frames import drive, frame, wait_for_text
+from tests.screens.wizard.steps import open_data_page, wait_for_page
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """Let the commands that screens run see a Hub with one data set, and caches of their own."""
+    """Point the commands that screens run to a fake Hub with one data set and empty caches."""
     rows = [
         {"instruction": f"Question {n}", "input": "", "output": f"Answer {n}"} for n in range(9)
     ]
@@ -37,26 +37,26 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield server
 
 
-def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Path) -> None:
+def test_hub_id_is_downloaded_and_the_plan_names_the_file(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner/name-of-mine.jsonl").write_text("{}")  # a suggestion that must not be taken
     hub.slow_s = 1.0
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
+        await open_data_page(pilot)
         recorded.append(frame(pilot.app))
         await pilot.press(*"owner/name", "enter")
-        await says(pilot, "Downloading owner/name")
-        await says(pilot, "fetching: owner/name")
+        await wait_for_text(pilot, "Downloading owner/name")
+        await wait_for_text(pilot, "fetching: owner/name")
         hub.slow_s = 0.0
-        await says(pilot, "9 rows, Alpaca")
+        await wait_for_text(pilot, "9 rows, Alpaca")
         recorded.append(frame(pilot.app))
         await pilot.press("enter")
-        await on(pilot, RecipePage)
+        await wait_for_page(pilot, RecipePage)
         recorded.append(pilot.app.screen._draft.plan.data.files.train)  # type: ignore[attr-defined]
         await pilot.press("escape")
-        await on(pilot, DataPage)
+        await wait_for_page(pilot, DataPage)
         recorded.append(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
@@ -69,32 +69,32 @@ def test_a_hub_id_is_fetched_and_the_plan_names_the_file(hub: Hub, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_what_the_hub_refuses_is_a_sentence_and_keeps_what_was_typed(hub: Hub) -> None:
+def test_missing_hub_split_shows_an_error_and_keeps_the_input(hub: Hub) -> None:
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
+        await open_data_page(pilot)
         await pilot.press(*"owner/name:dev", "enter")
-        await says(pilot, "has no split")
+        await wait_for_text(pilot, "has no split")
         recorded.append(frame(pilot.app))
         await pilot.press("enter")
-        await on(pilot, DataPage)
+        await wait_for_page(pilot, DataPage)
         await pilot.press(*["backspace"] * 3, *"test", "enter")
-        await says(pilot, "split test, commit")
+        await wait_for_text(pilot, "split test, commit")
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "it has: train, test." in recorded[0]
 
 
-def test_a_chosen_suggestion_still_goes_before_an_id(hub: Hub, tmp_path: Path) -> None:
+def test_chosen_file_suggestion_takes_precedence_over_a_hub_id(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner/name-of-mine.jsonl").write_text("{}")
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_data(pilot)
+        await open_data_page(pilot)
         await pilot.press(*"owner/name", "down", "enter")
-        await says(pilot, "name-of-mine.jsonl")
-        await says(pilot, "match no known format")
+        await wait_for_text(pilot, "name-of-mine.jsonl")
+        await wait_for_text(pilot, "match no known format")
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert hub.asked == []

@@ -1,4 +1,4 @@
-"""The data page alone, in the hands of a test."""
+"""Helpers that drive the data page alone."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def on_page(draft: Draft, size: tuple[int, int], play: Play, *, ascii: bool = Fa
     return drive(app, size, whole)
 
 
-async def read(pilot: Pilot[Any], *keys: str) -> None:
-    """Have the file read, then press keys."""
+async def read_file(pilot: Pilot[Any], *keys: str) -> None:
+    """Read the file, then press keys."""
     await pilot.press("enter")
     await until(pilot, lambda: pilot.app.screen.query_one("#report").display)
     await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))

@@ -1,4 +1,4 @@
-"""Reports made by hand, and a check that says what a test tells it to."""
+"""Handmade data reports, and a fake check command that returns them."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ REPORT: dict[str, Any] = {
 
 
 def report(path: Path | str, **changes: Any) -> DataReport:
-    """Return a report on a file, with some of it changed."""
+    """Return a report on a file, with the given fields changed."""
     document = msgspec.to_builtins({**REPORT, "path": str(path), **changes})
     changed = msgspec.convert(document, DataReport)
     return msgspec.structs.replace(changed, findings=sort_findings(changed.findings))
 
 
 def first_look(path: Path | str) -> DataReport:
-    """Return what a first look at the same file says."""
+    """Return the report of a first look at the same file."""
     findings = [
         msgspec.structs.replace(finding, count=finding.count // 3 + 1, lines=[])
         for finding in FINDINGS[2:5]
@@ -90,50 +90,50 @@ def first_look(path: Path | str) -> DataReport:
 
 
 def clean(path: Path | str, **changes: Any) -> DataReport:
-    """Return the report on a file that nothing is wrong with."""
+    """Return the report on a file without findings."""
     return report(path, **{"verdict": "ok", "usable": 1800, "findings": [], **changes})
 
 
 class Command:
-    """Stands in for ``children.command``: a check that a test leads, other commands as told."""
+    """A fake ``subprocesses.run_command``: a check that a test controls, and other commands."""
 
     def __init__(self, answer: DataReport | FtwizardError) -> None:
         self.answer = answer
         self.first: DataReport | None = None
-        """What is said of a first look."""
-        self.goes_on = asyncio.Event()
-        """Set: a check need not wait."""
-        self.goes_on.set()
-        self.asked: list[tuple[str, ...]] = []
-        self.cancelled = 0
-        self.others: dict[str, Callable[..., Any]] = {}
+        """The report of the first look."""
+        self.released = asyncio.Event()
+        """While it is set, checks do not wait."""
+        self.released.set()
+        self.calls: list[tuple[str, ...]] = []
+        self.canceled = 0
+        self.handlers: dict[str, Callable[..., Any]] = {}
 
     async def __call__(self, *argv: str, progress: str | None = None) -> Any:
-        self.asked.append(argv)
-        if argv[0] in self.others:
-            return self.others[argv[0]](*argv)
+        self.calls.append(argv)
+        if argv[0] in self.handlers:
+            return self.handlers[argv[0]](*argv)
         try:
             await self._check(progress)
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.canceled += 1
             raise
         if isinstance(self.answer, FtwizardError):
             raise self.answer
         return msgspec.to_builtins(self.answer)
 
     async def _check(self, progress: str | None) -> None:
-        if self.goes_on.is_set() or progress is None:
+        if self.released.is_set() or progress is None:
             return
         events = EventWriter(Path(progress), 1)
         if self.first is not None:
             events.write("report", report=msgspec.to_builtins(self.first))
         events.write("phase", phase="checking", what="rows", done=3e7, total=9e7, unit="bytes")
         events.close()
-        await self.goes_on.wait()
+        await self.released.wait()
 
 
-def rows_of(*argv: str) -> Any:
-    """Answer ``show``: odd lines cannot be read, even ones hold what nobody would see."""
+def show_rows(*argv: str) -> Any:
+    """Answer ``show``: odd lines cannot be read, even lines hold invisible characters."""
     lines = [int(value) for name, value in pairwise(argv) if name == "--line"]
     broken = GradedFinding(
         severity="error", code="invalid_json", message="it breaks off", fix="end"
@@ -148,7 +148,7 @@ def rows_of(*argv: str) -> Any:
 
 
 def mask(row: RowMask) -> Any:
-    """Return what ``mask --row`` prints of a row."""
+    """Return the output of ``mask --row`` for a row."""
     checked = report("rows.jsonl")
     assert checked.tokens and checked.trained_tokens
     source = ModelSource(kind="hub", name="owner/m", fingerprint="", description="owner/m")

@@ -1,4 +1,4 @@
-"""New files from the data page, by the real commands: repair, split, convert, the mask of a row."""
+"""Real commands behind the data page: repair, split, convert, and the loss mask of a row."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.report_view import NextStep
 from tests.helpers.models import make_tiny
-from tests.screens.frames import frame, says, until
-from tests.screens.wizard.data.page import draft_of, on_page, read
+from tests.screens.frames import frame, until, wait_for_text
+from tests.screens.wizard.data.page import draft_of, on_page, read_file
 
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a file of rows, two of which cannot be used and one of which can be mended."""
+    """Return a data file with two unusable rows and one row that can be repaired."""
     file = tmp_path / "rows.jsonl"
     lines = [
         json.dumps({"messages": [
@@ -43,11 +43,11 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: Path) -> None:
+def test_repair_writes_a_new_file_and_continues_with_it(rows: Path) -> None:
     before = rows.read_bytes()
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "f")
+        await read_file(pilot, "f")
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "rows.fixed.jsonl" in frame(pilot.app)
         await pilot.press("enter")
@@ -57,7 +57,7 @@ def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: P
             pilot.app
         )
         await pilot.press("enter")
-        await says(pilot, "✓ 28 rows, chat messages")
+        await wait_for_text(pilot, "✓ 28 rows, chat messages")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
         made = left[0].draft.plan.data.files.train
@@ -68,11 +68,11 @@ def test_repair_writes_a_new_file_says_what_was_done_and_goes_on_with_it(rows: P
     assert "\\u001b" not in rows.with_name("rows.fixed.jsonl").read_text()
 
 
-def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
+def test_new_file_never_overwrites_an_existing_file(rows: Path) -> None:
     rows.with_name("rows.fixed.jsonl").write_text("mine")
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "f")
+        await read_file(pilot, "f")
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "rows.fixed-2.jsonl" in frame(pilot.app)
         for name, wrong in (
@@ -83,7 +83,7 @@ def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
             pilot.app.screen.query_one(Input).value = name
             await pilot.pause()
             await pilot.press("enter")
-            await says(pilot, wrong)
+            await wait_for_text(pilot, wrong)
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
 
@@ -91,17 +91,17 @@ def test_a_new_file_never_takes_the_place_of_another(rows: Path) -> None:
     assert rows.with_name("rows.fixed.jsonl").read_text() == "mine"
 
 
-def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
+def test_split_writes_two_files_and_the_plan_names_both(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "s")
+        await read_file(pilot, "s")
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "Unreadable rows are skipped." in frame(pilot.app)
         await pilot.press("enter")
-        await says(pilot, "  validation  ")
+        await wait_for_text(pilot, "  validation  ")
         assert "(•) a file" in frame(pilot.app)
         await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
         await pilot.press("enter")
-        await says(pilot, "Continue without 1 row?")
+        await wait_for_text(pilot, "Continue without 1 row?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
         files = left[0].draft.plan.data.files
@@ -112,9 +112,9 @@ def test_split_makes_two_files_and_the_plan_names_both(rows: Path) -> None:
     on_page(draft_of(str(rows)), (100, 30), play)
 
 
-def test_the_file_of_a_split_is_dropped_with_its_data(rows: Path) -> None:
+def test_another_data_file_drops_the_split_validation_file(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "s")
+        await read_file(pilot, "s")
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         await pilot.press("enter")
         await until(pilot, lambda: page._fields.share == "file")
@@ -128,16 +128,16 @@ def test_the_file_of_a_split_is_dropped_with_its_data(rows: Path) -> None:
     on_page(draft_of(str(rows)), (100, 30), play)
 
 
-def test_a_fix_that_changes_nothing_offers_no_copy(rows: Path) -> None:
+def test_repair_without_changes_keeps_the_original_file(rows: Path) -> None:
     clean = [line for n, line in enumerate(rows.read_text().splitlines()) if n not in (3, 9, 12)]
     token = "AKIA" + "Z7QKXW3PLMB2TRHC"
     rows.write_text("\n".join([*clean[:-1], clean[-1].replace("What is", f"{token} is")]) + "\n")
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "f")
+        await read_file(pilot, "f")
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         await pilot.press("enter")
-        await says(pilot, "Nothing to fix")
+        await wait_for_text(pilot, "Nothing to fix")
         assert "Secrets are kept." in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is page)
@@ -146,11 +146,11 @@ def test_a_fix_that_changes_nothing_offers_no_copy(rows: Path) -> None:
     on_page(draft_of(str(rows)), (100, 30), play)
 
 
-def test_convert_writes_for_another_place(rows: Path) -> None:
+def test_convert_writes_a_file_for_another_target(rows: Path) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "c")
+        await read_file(pilot, "c")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChooseDialog))
-        assert "OpenAI (DPO)" not in frame(pilot.app), "these are conversations"
+        assert "OpenAI (DPO)" not in frame(pilot.app), "the rows are conversations"
         await pilot.press("end", "up", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, SaveAsDialog))
         assert "Convert for Google Vertex AI (Gemini)" in frame(pilot.app)
@@ -165,12 +165,12 @@ def test_convert_writes_for_another_place(rows: Path) -> None:
     assert "contents" in json.loads(first)
 
 
-def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> None:
+def test_enter_converts_rows_in_another_format(rows: Path) -> None:
     turns = [{"role": role, "content": [{"text": "a"}]} for role in ("user", "assistant")]
     rows.write_text(f"{json.dumps({'messages': turns})}\n" * 12)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
         assert "→ Convert the rows: the target needs another format" in frame(pilot.app)
         assert "enter convert" in frame(pilot.app)
         await pilot.press("enter")
@@ -181,28 +181,28 @@ def test_rows_that_only_lack_another_form_are_converted_by_enter(rows: Path) -> 
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ResultDialog))
         await pilot.press("enter")
-        await says(pilot, "12 rows, chat messages")
-        await says(pilot, "→ Continue with")
+        await wait_for_text(pilot, "12 rows, chat messages")
+        await wait_for_text(pilot, "→ Continue with")
 
     on_page(replace(draft_of(str(rows)), chosen_provider="openai"), (100, 30), play)
 
 
-def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
+def test_validation_file_is_read_before_it_is_used(rows: Path) -> None:
     own = rows.with_name("own.jsonl")
     own.write_text("".join(rows.read_text().splitlines(keepends=True)[:2]))
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
         page.query_one("#share", Choice).value = "file"
         await pilot.press("enter")
-        await says(pilot, "Name the validation file")
+        await wait_for_text(pilot, "Name the validation file")
         await until(pilot, lambda: page.query_one("#own-file Input").has_focus)
         await pilot.press(*"own.jsonl")
-        await says(pilot, "→ Read the data again with the changes")
+        await wait_for_text(pilot, "→ Read the data again with the changes")
         await pilot.press("enter")
-        await says(pilot, "validation  ✓ 2 rows")
+        await wait_for_text(pilot, "validation  ✓ 2 rows")
         await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
-        assert "leakage" in frame(pilot.app), "its rows stand in the other file too"
+        assert "leakage" in frame(pilot.app), "its rows are also in the training file"
         page.query_one("#share", Choice).value = "0.2"
         await until(pilot, lambda: page._enter == "read")
         await pilot.press("enter")
@@ -212,12 +212,12 @@ def test_a_file_of_its_own_validates_once_it_was_read_too(rows: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_mask_of_a_row(rows: Path, tmp_path: Path) -> None:
+def test_mask_view_runs_the_real_command(rows: Path, tmp_path: Path) -> None:
     model = make_tiny(tmp_path)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down", "end", "m")
-        await says(pilot, "tokens count toward the loss")
+        await read_file(pilot, "down", "end", "m")
+        await wait_for_text(pilot, "tokens count toward the loss")
         assert "▌ It is 232." in frame(pilot.app)
 
     on_page(draft_of(str(rows), str(model)), (100, 30), play)

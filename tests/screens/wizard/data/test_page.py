@@ -1,4 +1,4 @@
-"""The data page on any report: what it shows, what its keys do, and that nothing is ever stuck."""
+"""The data page on any report: frames, keys, running checks and the loss mask."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from ftwizard.screens.wizard.data import data_check
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.report_view import NextStep
 from ftwizard.screens.wizard.data.rows import RowsPage
-from tests.screens.frames import assert_frame, frame, says, until
+from tests.screens.frames import assert_frame, frame, until, wait_for_text
 from tests.screens.hostile import TEXTS, obeyed, too_wide
 from tests.screens.wizard.data import reports
-from tests.screens.wizard.data.page import FILE, draft_of, on_page, read
-from tests.screens.wizard.data.reports import Command, clean, finding, first_look, report, rows_of
+from tests.screens.wizard.data.page import FILE, draft_of, on_page, read_file
+from tests.screens.wizard.data.reports import Command, clean, finding, first_look, report, show_rows
 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     double = Command(report(FILE))
-    double.others["show"] = rows_of
+    double.handlers["show"] = show_rows
     monkeypatch.setattr(subprocesses, "run_command", double)
     monkeypatch.setattr(data_check, "QUICK_S", 0.0)
     return double
 
 
-# ---------------------------------------------------------------------- what is shown
+# ---------------------------------------------------------------------- frames
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,11 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
         ("data-ascii-80x24", (80, 24), ()),
     ],
 )
-def test_frames(name: str, size: tuple[int, int], keys: tuple[str, ...], command: Command) -> None:
+def test_data_page_matches_its_stored_frames(
+    name: str, size: tuple[int, int], keys: tuple[str, ...], command: Command
+) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, *keys)
+        await read_file(pilot, *keys)
 
     shown = on_page(draft_of(), size, play, ascii="ascii" in name)
     assert_frame(name, shown)
@@ -66,13 +68,13 @@ def test_frames(name: str, size: tuple[int, int], keys: tuple[str, ...], command
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
-def test_frame_of_a_first_look(size: tuple[int, int], command: Command) -> None:
+def test_first_look_matches_its_frame(size: tuple[int, int], command: Command) -> None:
     command.first = first_look(FILE)
-    command.goes_on.clear()
+    command.released.clear()
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
-        await says(pilot, "30 MB of 90 MB")
+        await read_file(pilot)
+        await wait_for_text(pilot, "30 MB of 90 MB")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocesses.CommandProcess, "elapsed_s", 4.0)
@@ -80,25 +82,23 @@ def test_frame_of_a_first_look(size: tuple[int, int], command: Command) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24)])
-def test_frame_of_a_file_that_nothing_is_wrong_with(
-    size: tuple[int, int], command: Command
-) -> None:
+def test_clean_file_matches_its_frame(size: tuple[int, int], command: Command) -> None:
     command.answer = clean(FILE, tokens=None, trained_tokens=None)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
 
     assert_frame(f"data-clean-{size[0]}x{size[1]}", on_page(draft_of(), size, play))
 
 
-def test_frame_of_two_files(command: Command) -> None:
+def test_training_and_validation_files_match_their_frame(command: Command) -> None:
     own = report("/data/own.jsonl", rows=200, usable=199, findings=[
         finding("error", "invalid_json", "the JSON breaks off", [7]),
     ])  # fmt: skip
     command.answer = report(FILE, validation=own, notes=["Send nothing before May."])
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
         await pilot.press("down", *["down"] * 6)
         await pilot.pause()
 
@@ -106,34 +106,34 @@ def test_frame_of_two_files(command: Command) -> None:
     files = schema.Files(train=FILE, validation="/data/own.jsonl")
     shown = on_page(draft.with_check(files, None), (100, 30), play)
     assert_frame("data-two-files-100x30", shown)
-    assert command.asked[0][-2:] == ("--val", "/data/own.jsonl")
+    assert command.calls[0][-2:] == ("--val", "/data/own.jsonl")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
-def test_frame_of_the_rows_of_a_finding(size: tuple[int, int], command: Command) -> None:
+def test_rows_of_a_finding_match_their_frame(size: tuple[int, int], command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down", "enter")
-        await says(pilot, "it breaks off")
+        await read_file(pilot, "down", "enter")
+        await wait_for_text(pilot, "it breaks off")
         await pilot.press("down")
-        await says(pilot, "row 8")
+        await wait_for_text(pilot, "row 8")
 
     assert_frame(f"rows-{size[0]}x{size[1]}", on_page(draft_of(), size, play))
 
 
-# ---------------------------------------------------------------------- Enter, and the way on
+# ---------------------------------------------------------------------- Enter and the next page
 
 
-def test_enter_goes_on_at_once_and_asks_about_rows_that_cannot_be_used(command: Command) -> None:
+def test_enter_asks_before_skipping_unusable_rows(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "enter")
-        await says(pilot, "Continue without 6 rows?")
+        await read_file(pilot, "enter")
+        await wait_for_text(pilot, "Continue without 6 rows?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
         assert left[0].draft.plan.allow == ("skip-bad-rows",)
         assert left[0].draft.plan.data.files.train == FILE
 
     on_page(draft_of(), (80, 24), play)
-    assert command.asked[0][:4] == ("check", FILE, "--target", "trl-sft")
+    assert command.calls[0][:4] == ("check", FILE, "--target", "trl-sft")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_enter_goes_on_at_once_and_asks_about_rows_that_cannot_be_used(command: 
         (lambda draft: draft.with_recipe(max_length=512), ("--max-length", "512")),
     ],
 )
-def test_rows_are_read_again_where_other_pages_changed_what_they_are_judged_by(
+def test_changed_target_or_max_length_rereads_the_rows(
     change: Callable[[Draft], Draft], asked: tuple[str, str], command: Command
 ) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
@@ -152,61 +152,63 @@ def test_rows_are_read_again_where_other_pages_changed_what_they_are_judged_by(
     draft = draft_of()
     read_before = draft.with_check(draft.plan.data.files, report(FILE))
     on_page(read_before, (80, 24), play)
-    assert not command.asked
+    assert not command.calls
     on_page(change(read_before), (80, 24), play)
-    assert asked in pairwise(command.asked[0])
+    assert asked in pairwise(command.calls[0])
 
 
-def test_rows_of_another_kind_are_not_converted_in_a_circle(command: Command) -> None:
+def test_rows_of_an_unsupported_kind_need_another_file(command: Command) -> None:
     every = list(range(1, 1801))
     kind = [finding("error", code, "pairs", every) for code in ("needs_conversion", "wrong_kind")]
     command.answer = report(FILE, usable=0, findings=kind, format="preference")
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
-        await says(pilot, "→ Name another file: the target does not take this kind of rows")
+        await read_file(pilot)
+        await wait_for_text(
+            pilot, "→ Name another file: the target does not take this kind of rows"
+        )
         assert "enter read" in frame(pilot.app)
 
     on_page(draft_of(), (80, 24), play)
 
 
-def test_what_a_long_check_does_is_said_on_one_line(command: Command) -> None:
+def test_check_status_fits_on_one_line(command: Command) -> None:
     check = data_check.DataCheck(draft_of(), f"/data/{'rows' * 20}.jsonl")
     assert "Reading /data/rows" in check.format_status(58).plain
     assert check.format_status(58).cell_len <= 58
 
 
-def test_a_longest_row_that_cuts_none_has_nothing_read_again(command: Command) -> None:
+def test_max_length_that_truncates_no_row_needs_no_recheck(command: Command) -> None:
     draft = draft_of().with_recipe(max_length=6000)
     tokens = {**reports.TOKENS, "limit": 8192}
     draft = draft.with_check(draft.plan.data.files, report(FILE, tokens=tokens))
     assert not data_check.needs_recheck(draft)
 
 
-def test_enter_on_a_finding_shows_its_rows_and_esc_comes_back_to_it(command: Command) -> None:
+def test_enter_on_a_finding_shows_its_rows_and_esc_returns(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down")
+        await read_file(pilot, "down")
         assert "enter show rows" in frame(pilot.app)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, RowsPage))
-        await says(pilot, "it breaks off")
+        await wait_for_text(pilot, "it breaks off")
         await pilot.press("enter")
-        await says(pilot, "8: ␇\\u202e")
+        await wait_for_text(pilot, "8: ␇\\u202e")
         await pilot.press("r")
-        await says(pilot, "raw 8")
+        await wait_for_text(pilot, "raw 8")
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         assert page.query_one("#rows", Menu).chosen == "train:error:invalid_json"
         await pilot.press("up", "enter")
-        await says(pilot, "Continue without 6 rows?")
+        await wait_for_text(pilot, "Continue without 6 rows?")
 
     on_page(draft_of(), (80, 24), play)
-    assert command.asked[1][:6] == ("show", FILE, "--target", "trl-sft", "--line", "3")
+    assert command.calls[1][:6] == ("show", FILE, "--target", "trl-sft", "--line", "3")
 
 
-def test_a_finding_of_the_file_as_a_whole_has_no_rows_to_show(command: Command) -> None:
+def test_finding_of_the_whole_file_has_no_rows_to_show(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down")
+        await read_file(pilot, "down")
         assert "the whole file" in frame(pilot.app)
         assert "show rows" not in frame(pilot.app)
         await pilot.press("enter")
@@ -217,48 +219,48 @@ def test_a_finding_of_the_file_as_a_whole_has_no_rows_to_show(command: Command) 
     on_page(draft_of(), (80, 24), play)
 
 
-def test_rows_are_fetched_as_the_cursor_comes_to_them(command: Command) -> None:
+def test_rows_are_fetched_when_the_cursor_reaches_them(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, *["down"] * 2, "enter")
-        await says(pilot, "row 5")
+        await read_file(pilot, *["down"] * 2, "enter")
+        await wait_for_text(pilot, "row 5")
         await pilot.press("end")
-        await says(pilot, "row 877")
-        await until(pilot, lambda: len(command.asked) == 3)
+        await wait_for_text(pilot, "row 877")
+        await until(pilot, lambda: len(command.calls) == 3)
 
     command.answer = report(FILE, findings=reports.FINDINGS[2:5])
     on_page(draft_of(), (80, 24), play)
-    assert command.asked[2][-2:] == ("--line", "877")
+    assert command.calls[2][-2:] == ("--line", "877")
 
 
-def test_where_no_row_can_be_used_enter_reads_again(command: Command) -> None:
+def test_enter_rereads_a_file_without_usable_rows(command: Command) -> None:
     command.answer = report(FILE, usable=0)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
         assert "→ Read it again once it is fixed" in frame(pilot.app)
         command.answer = clean(FILE)
         await pilot.press("enter")
-        await says(pilot, "✓ 1,800 rows")
+        await wait_for_text(pilot, "✓ 1,800 rows")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
     on_page(draft_of(), (80, 24), play)
 
 
-def test_errors_of_the_file_as_a_whole_are_asked_about(command: Command) -> None:
+def test_errors_of_the_whole_file_require_confirmation(command: Command) -> None:
     whole = finding("error", "too_few", "3 rows, and 10 are needed", [], count=3)
     command.answer = report(FILE, rows=3, usable=3, findings=[whole])
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
         assert "✗ 3 rows, chat messages; unusable as is: too few" in frame(pilot.app)
         await pilot.press("enter")
-        await says(pilot, "Continue despite these errors?")
+        await wait_for_text(pilot, "Continue despite these errors?")
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         assert not left
         await pilot.press("enter")
-        await says(pilot, "Continue despite these errors?")
+        await wait_for_text(pilot, "Continue despite these errors?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
         assert left[0].draft.plan.allow == ()
@@ -266,24 +268,24 @@ def test_errors_of_the_file_as_a_whole_are_asked_about(command: Command) -> None
     on_page(draft_of(), (80, 24), play)
 
 
-# ---------------------------------------------------------------------- a first look, then the whole
+# ---------------------------------------------------------------------- first look and full report
 
 
-def test_the_whole_takes_the_place_of_the_first_look_and_keeps_the_cursor(command: Command) -> None:
+def test_full_report_replaces_the_first_look_and_keeps_the_cursor(command: Command) -> None:
     command.first = first_look(FILE)
-    command.goes_on.clear()
+    command.released.clear()
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down", "down")
+        await read_file(pilot, "down", "down")
         shown = frame(pilot.app)
         assert "first look at 640 rows (chat messages): 2 rows unusable so far" in shown
         assert "480 rows so far" in shown and "duplicate" in shown
         assert "esc cancel" in shown and "f repair" not in shown
-        await pilot.press("enter")  # which rows is not known yet
+        await pilot.press("enter")  # the rows are not known yet
         await pilot.pause()
         assert pilot.app.screen is page
-        command.goes_on.set()
-        await says(pilot, "✗ 1,800 rows")
+        command.released.set()
+        await wait_for_text(pilot, "✗ 1,800 rows")
         menu = page.query_one("#rows", Menu)
         assert menu.chosen == "train:warning:duplicate" and menu.has_focus
         assert "1,437 rows, at line 5, 7, 9" in frame(pilot.app)
@@ -291,19 +293,19 @@ def test_the_whole_takes_the_place_of_the_first_look_and_keeps_the_cursor(comman
     on_page(draft_of(), (80, 24), play)
 
 
-def test_the_end_of_a_check_takes_nobody_away_from_another_question(command: Command) -> None:
+def test_finished_check_does_not_move_the_focus(command: Command) -> None:
     command.first = first_look(FILE)
-    command.goes_on.clear()
+    command.released.clear()
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
         page.query_one("#share", Choice).focus()
         page.query_one("#share", Choice).value = "file"
-        await says(pilot, "the validation file")
+        await wait_for_text(pilot, "the validation file")
         page.query_one("#own-file", FileInput).focus_input()
         await pilot.press("s", "p")
-        command.goes_on.set()
-        await says(pilot, "✗ 1,800 rows")
+        command.released.set()
+        await wait_for_text(pilot, "✗ 1,800 rows")
         await pilot.press("l")
         await until(pilot, lambda: page.query_one("#own-file", FileInput).value == "spl")
         assert pilot.app.screen is page
@@ -311,39 +313,39 @@ def test_the_end_of_a_check_takes_nobody_away_from_another_question(command: Com
     on_page(draft_of(), (80, 24), play)
 
 
-def test_esc_cancels_a_check_and_keeps_the_name(command: Command) -> None:
+def test_esc_cancels_a_check_and_keeps_the_file_name(command: Command) -> None:
     command.first = first_look(FILE)
-    command.goes_on.clear()
+    command.released.clear()
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "escape")
-        await until(pilot, lambda: command.cancelled == 1)
+        await read_file(pilot, "escape")
+        await until(pilot, lambda: command.canceled == 1)
         assert "Press enter to read" in frame(pilot.app)
         assert page.query_one("#train Input", Input).value == FILE
-        command.goes_on.set()
+        command.released.set()
         await pilot.press("enter")
-        await says(pilot, "✗ 1,800 rows")
+        await wait_for_text(pilot, "✗ 1,800 rows")
 
     on_page(draft_of(), (80, 24), play)
 
 
-def test_another_name_ends_a_check_and_enter_meanwhile_does_nothing(command: Command) -> None:
-    command.goes_on.clear()
+def test_editing_the_file_name_cancels_a_check_but_enter_does_not(command: Command) -> None:
+    command.released.clear()
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await pilot.press("enter")
-        await says(pilot, "● Reading /data/rows.jsonl")
+        await wait_for_text(pilot, "● Reading /data/rows.jsonl")
         await pilot.press("enter", "enter")
         await pilot.pause()
-        assert len(command.asked) == 1 and not left
+        assert len(command.calls) == 1 and not left
         await pilot.press("x")
-        await until(pilot, lambda: command.cancelled == 1)
-        await says(pilot, "Press enter to read")
+        await until(pilot, lambda: command.canceled == 1)
+        await wait_for_text(pilot, "Press enter to read")
 
     on_page(draft_of(), (80, 24), play)
 
 
-def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Command) -> None:
+def test_failed_check_shows_an_error_and_keeps_the_page(command: Command) -> None:
     command.answer = FtwizardError("It is a folder.", "Name a file in it.")
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
@@ -357,7 +359,7 @@ def test_a_check_that_fails_is_said_and_leaves_the_page_as_it_was(command: Comma
     on_page(draft_of(), (80, 24), play)
 
 
-def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
+def test_ambiguous_format_is_chosen_in_a_dialog(command: Command) -> None:
     command.answer = FtwizardError(
         "Two fit.", "Name the one that is meant.", candidates=("openai-chat", "alpaca")
     )
@@ -368,17 +370,17 @@ def test_of_two_formats_that_fit_one_is_chosen(command: Command) -> None:
         assert "Alpaca" in frame(pilot.app)
         command.answer = report(FILE, format="alpaca")
         await pilot.press("down", "enter")
-        await says(pilot, "1,800 rows, Alpaca")
+        await wait_for_text(pilot, "1,800 rows, Alpaca")
 
     on_page(draft_of(), (80, 24), play)
-    assert command.asked[1][:4] == ("check", FILE, "--format", "alpaca")
+    assert command.calls[1][:4] == ("check", FILE, "--format", "alpaca")
 
 
-# ---------------------------------------------------------------------- what is not the rows' own
+# ---------------------------------------------------------------------- hostile text, changing facts, loss mask
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
+def test_hostile_report_is_shown_safely(name: str, command: Command) -> None:
     text = TEXTS[name].encode(errors="replace").decode()[:20_000]
     grades: tuple[Severity, ...] = ("error", "warning", "info")
     every = [
@@ -396,7 +398,7 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
         FILE, findings=every, format=text, source=text, notes=[text, text], validation=own,
         preview=[{"line": 1, "example": odd}],
     )  # fmt: skip
-    command.others["show"] = lambda *_: {
+    command.handlers["show"] = lambda *_: {
         "path": FILE,
         "rows": [
             {"line": n, "raw": text, "example": odd, "findings": msgspec.to_builtins(every)}
@@ -410,7 +412,7 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
         assert len(shown.split("\n")) == 30
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot)
+        await read_file(pilot)
         for key in ("", *["down"] * 5, "end", "h"):
             if key:
                 await pilot.press(key)
@@ -429,71 +431,71 @@ def test_nothing_of_a_report_is_obeyed(name: str, command: Command) -> None:
     on_page(draft_of(), (100, 30), play)
 
 
-def test_rows_that_teach_facts_that_change_raise_the_question_again(command: Command) -> None:
+def test_rows_with_changing_facts_require_confirmation(command: Command) -> None:
     changing = finding("info", "changing_facts", "a price", [1, 2], count=900)
     command.answer = clean(FILE, findings=[changing])
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "enter")
-        await says(pilot, "Fine-tune on facts that change?")
+        await read_file(pilot, "enter")
+        await wait_for_text(pilot, "Fine-tune on facts that change?")
         assert "900 rows of 1,800 (50%)" in frame(pilot.app)
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is page)
         await pilot.press("enter")
-        await says(pilot, "Fine-tune on facts that change?")
+        await wait_for_text(pilot, "Fine-tune on facts that change?")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
 
     on_page(draft_of(), (80, 24), play)
 
 
-def test_the_mask_needs_a_model_and_says_where_it_is_chosen(command: Command) -> None:
+def test_mask_without_a_model_says_where_to_choose_it(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down", "end", "m")
-        await says(pilot, "No model is chosen yet")
-        await says(pilot, "Choose a model on the next page")
+        await read_file(pilot, "down", "end", "m")
+        await wait_for_text(pilot, "No model is chosen yet")
+        await wait_for_text(pilot, "Choose a model on the next page")
         await pilot.press("enter", "escape")
         await until(pilot, lambda: pilot.app.screen is page)
 
     on_page(draft_of(), (80, 24), play)
 
 
-def test_the_mask_tells_what_is_learnt_without_colour(command: Command) -> None:
+def test_mask_marks_trainable_tokens_without_color(command: Command) -> None:
     spans = [
         TokenSpan(0, 4, "<user>Why?</user>", False),
         TokenSpan(4, 9, "Because.</s>", True),
         TokenSpan(9, 12, "…", True),
     ]
     row = RowMask(line=1, tokens=12, kept=9, trained=5, spans=spans)
-    command.others["mask"] = lambda *_: reports.mask(row)
+    command.handlers["mask"] = lambda *_: reports.mask(row)
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down", "end", "m")
-        await says(pilot, "▌ 5 of 12 tokens count toward the loss")
+        await read_file(pilot, "down", "end", "m")
+        await wait_for_text(pilot, "▌ 5 of 12 tokens count toward the loss")
         assert "▌ Because.</s>" in frame(pilot.app)
         assert "▌ <user>" not in frame(pilot.app) and "<user>Why?</user>" in frame(pilot.app)
         assert "░ 3 tokens beyond 9 truncated" in frame(pilot.app)
         await pilot.press("m")
-        await says(pilot, "assistant")
+        await wait_for_text(pilot, "assistant")
 
     on_page(draft_of(model="owner/m"), (100, 30), play)
-    asked = command.asked[-1]
+    asked = command.calls[-1]
     assert asked[:4] == ("mask", FILE, "--model", "owner/m") and asked[-1] == "1024"
 
 
-def test_the_mask_stays_on_from_row_to_row(command: Command) -> None:
+def test_mask_stays_on_from_row_to_row(command: Command) -> None:
     def answer(*argv: str) -> Any:
         line = int(argv[argv.index("--row") + 1])
         spans = [TokenSpan(0, 4, f"Because {line}.</s>", True)]
         return reports.mask(RowMask(line=line, tokens=4, kept=4, trained=4, spans=spans))
 
-    command.others["mask"] = answer
+    command.handlers["mask"] = answer
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read(pilot, "down", "end", "m")
-        await says(pilot, "as trained on")
-        first = command.asked[-1][command.asked[-1].index("--row") + 1]
+        await read_file(pilot, "down", "end", "m")
+        await wait_for_text(pilot, "as trained on")
+        first = command.calls[-1][command.calls[-1].index("--row") + 1]
         await pilot.press("up")
-        await says(pilot, f"Because {int(first) - 1}.</s>")
+        await wait_for_text(pilot, f"Because {int(first) - 1}.</s>")
 
     on_page(draft_of(model="owner/m"), (100, 30), play)

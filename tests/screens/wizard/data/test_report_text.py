@@ -1,4 +1,4 @@
-"""What is said of data: verdict and findings in words, rows of every kind, lengths and their limit."""
+"""Text of the data page: verdict, findings, rows of every kind, lengths and their limit."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ EXAMPLE = st.fixed_dictionaries(
 
 
 @given(EXAMPLE)
-def test_whatever_a_row_holds_it_can_be_read(result: dict[str, Any]) -> None:
+def test_row_with_any_content_can_be_formatted(result: dict[str, Any]) -> None:
     for text in (row_text.format_example(result).plain, row_text.summarize(result)):
         assert not obeyed(text.replace("\t", ""))
     assert row_text.count_characters(result) >= 0
 
 
 @pytest.mark.parametrize(("format", "row"), DIALECTS)
-def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> None:
+def test_row_of_each_format_shows_roles_and_content(format: Any, row: Any) -> None:
     result = row_preview.redact_example(formats.to_example(row, format))
     text = row_text.format_example(result).plain
     for message in (*result["messages"], *result["chosen"], *result["rejected"]):
@@ -78,7 +78,7 @@ def test_a_row_of_each_format_reads_as_what_it_means(format: Any, row: Any) -> N
         assert ("undesirable" in text) == (not result["label"])
 
 
-def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
+def test_images_tool_calls_weights_and_extras_are_labeled() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
     call = {"function": {"name": "weather", "arguments": {"at": "x"}}}
     result = example(
@@ -100,7 +100,7 @@ def test_pictures_calls_weights_and_what_else_a_row_holds_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_what_nobody_would_see_stands_out_and_nothing_else_does(name: str) -> None:
+def test_only_invisible_characters_are_highlighted(name: str) -> None:
     text = TEXTS[name][:5000]
     for output in (visible_text.mark_lines(text), visible_text.mark_line(text)):
         assert not obeyed(output.plain.replace("\t", ""))
@@ -111,7 +111,7 @@ def test_what_nobody_would_see_stands_out_and_nothing_else_does(name: str) -> No
     assert visible_text.mark_lines("all is well\n\tand plain: ß é 漢 👩").spans == []
 
 
-def test_the_verdict_is_a_mark_and_words() -> None:
+def test_verdict_has_a_mark_and_a_summary() -> None:
     assert report_text.format_verdict(report("x")).plain == (
         "✗ 1,800 rows, chat messages; 6 rows unusable"
     )
@@ -124,14 +124,14 @@ def test_the_verdict_is_a_mark_and_words() -> None:
     assert "unknown format; 3 rows unusable" in report_text.format_verdict(nothing).plain
 
 
-def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
+def test_tokens_are_shown_with_range_and_trainable_tokens() -> None:
     assert report_text.format_tokens(report("x")).plain.strip() == (
         "812,345 tokens (800,112–824,310); trainable: 402,310 (396,000–408,100)"
     )
     exact = TOKENS | {"exact": True}
-    learnt = {"total": 9, "low": 9, "high": 9, "exact": False, "rows_without": 0}
+    trained = {"total": 9, "low": 9, "high": 9, "exact": False, "rows_without": 0}
     assert report_text.format_tokens(
-        report("x", tokens=exact, trained_tokens=learnt)
+        report("x", tokens=exact, trained_tokens=trained)
     ).plain.strip() == ("812,345 tokens; trainable: 9")
     many = TOKENS | {"total": 40_123_456, "low": 28_649_000, "high": 60_412_000}
     assert (
@@ -142,7 +142,7 @@ def test_tokens_are_said_as_exactly_as_they_are_known() -> None:
 
 
 @given(st.sets(st.integers(1, 60)), st.integers(0, 5))
-def test_lines_in_words_are_those_lines(numbers: set[int], more: int) -> None:
+def test_location_lists_the_lines_of_a_finding(numbers: set[int], more: int) -> None:
     expected = sorted(numbers)
     result = finding("error", "code", "m", expected, count=len(expected) + more)
     text = report_text.describe_location(result, unit="row").partition(", at row ")[2]
@@ -156,7 +156,7 @@ def test_lines_in_words_are_those_lines(numbers: set[int], more: int) -> None:
         assert len(recorded) + int((rest or "0").split()[0]) == len(expected) + more
 
 
-def test_findings_are_in_the_order_of_their_gravity_and_keep_their_ids() -> None:
+def test_findings_are_sorted_by_severity_and_keep_their_ids() -> None:
     subjects = selection.list_subjects(report("x"))
     graded = [item.finding.severity for item in subjects.values() if item.finding]
     assert graded == sorted(graded, key=["error", "warning", "info"].index)
@@ -171,7 +171,7 @@ def test_findings_are_in_the_order_of_their_gravity_and_keep_their_ids() -> None
              unique_by=lambda item: item[0]),
     st.none() | st.integers(1, 10**6), st.integers(30, 160), st.integers(5, 40),
 )  # fmt: skip
-def test_a_histogram_fits_and_marks_the_limit(
+def test_histogram_fits_and_marks_the_limit(
     bins: list[tuple[int, int]], limit: int | None, width: int, height: int
 ) -> None:
     bins.sort()
@@ -188,7 +188,7 @@ def test_a_histogram_fits_and_marks_the_limit(
         assert "no row exceeds its" in drawn.plain
 
 
-def test_where_no_tokens_are_known_characters_are_drawn() -> None:
+def test_lengths_are_in_characters_without_token_counts() -> None:
     lengths = length_histogram.build_lengths(report("x", tokens=None), 1024, "its")
     assert lengths is not None and lengths.unit == "characters" and lengths.limit is None
     assert lengths.rows == ", the first 40 rows"
@@ -196,7 +196,7 @@ def test_where_no_tokens_are_known_characters_are_drawn() -> None:
     assert length_histogram.build_lengths(report("x", tokens=None, preview=[]), 1024) is None
 
 
-def test_rows_of_a_kind_can_be_converted_for_whoever_takes_that_kind() -> None:
+def test_conversion_targets_match_the_kind_of_rows() -> None:
     pair = example("q", kind="preference")
     pairs = report("x", preview=[{"line": 1, "example": pair}])
     names = [name for name, _ in new_files.list_targets(pairs)]
@@ -204,7 +204,7 @@ def test_rows_of_a_kind_can_be_converted_for_whoever_takes_that_kind() -> None:
     assert len(new_files.list_targets(report("x", preview=[]))) > len(names)
 
 
-def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
+def test_mask_has_a_bar_at_each_trainable_line() -> None:
     spans = [
         TokenSpan(0, 3, "ask\nmore", False),
         TokenSpan(3, 5, "one two three\n\nfour", True),
@@ -218,7 +218,7 @@ def test_a_mask_has_a_bar_at_each_line_that_is_learnt() -> None:
     assert "no trainable tokens" in none.plain
 
 
-def test_the_account_of_a_repair_names_what_was_changed_and_what_was_left_out() -> None:
+def test_repair_summary_lists_changed_and_skipped_rows() -> None:
     done = Repairs(
         out="new.jsonl", changes="new.jsonl.changes.jsonl", rows_in=9, rows_out=8, sha256="",
         changed=[FileFinding(
@@ -231,4 +231,4 @@ def test_the_account_of_a_repair_names_what_was_changed_and_what_was_left_out() 
     assert "✗ 1 row skipped: it breaks off\n  line 9" in text
     nothing = msgspec.structs.replace(done, changed=[], left_out=[])
     assert new_files.format_changes(nothing, "nothing") == Text("nothing")
-    assert REPORT["rows"] == 1800, "no test has changed it"
+    assert REPORT["rows"] == 1800, "no test has changed the shared report"

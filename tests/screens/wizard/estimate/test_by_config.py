@@ -1,4 +1,4 @@
-"""The pages after an estimate by a model's configuration alone: nothing was encoded or counted."""
+"""Pages after an estimate from the model configuration alone, without tokenized rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ftwizard.screens.wizard.recipe.page import RecipePage, SettingRow
 from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive
-from tests.screens.wizard.steps import on
+from tests.screens.wizard.steps import wait_for_page
 
 FACTS = make_machine(extras=("local",))
 ESTIMATE: dict[str, Any] = {
@@ -37,30 +37,30 @@ def draft() -> Draft:
     return Draft(FACTS).with_plan(model=model).with_estimate(make_report(**ESTIMATE))
 
 
-def test_settings_are_advised_by_the_configuration(draft: Draft) -> None:
+def test_advice_uses_the_size_from_the_configuration(draft: Draft) -> None:
     advised, _ = setting_values.apply_advice(draft)
     assert advised.plan.recipe.learning_rate == 2e-4
 
 
-def test_costs_go_by_the_tokens_that_the_check_counted(draft: Draft) -> None:
+def test_costs_use_the_tokens_counted_by_the_check(draft: Draft) -> None:
     basis = inputs.build_basis(draft, datetime.date(2026, 11, 25))
     assert basis.load is not None and basis.load.total == 25_248
 
 
-def test_the_model_that_a_rate_was_chosen_for_is_remembered(home: Path) -> None:
-    """Also where both models are named on one visit to the page, and neither was counted."""
-    read: list[Draft] = []
+def test_learning_rate_remembers_the_model_it_was_chosen_for(home: Path) -> None:
+    """Both models are named on one visit to the page, and neither has an estimate."""
+    drafts: list[Draft] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         page = RecipePage(Draft(FACTS).with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B")))
         await pilot.app.push_screen(page)
-        await on(pilot, RecipePage)
+        await wait_for_page(pilot, RecipePage)
         row = page.query_one("#setting-learning_rate", SettingRow)
         row.query_one(Input).value = "3e-4"
         await pilot.pause()
         page.query_one(FileInput).query_one(Input).value = "meta-llama/Llama-3.1-70B"
         await pilot.pause()
-        read.append(page._read_rows()[0])
+        drafts.append(page._read_rows()[0])
         row.field.focus()
         await pilot.pause()
         text = str(page.query_one("#reason", Static).render())
@@ -68,4 +68,4 @@ def test_the_model_that_a_rate_was_chosen_for_is_remembered(home: Path) -> None:
         assert "setting: End-to-End Fine-Tuning Pipeline (article), 2026-04" in text
 
     drive(FtwizardApp(), (100, 30), play)
-    assert read[0].earlier == EarlierRate(rate=3e-4, parameters=596_049_920)
+    assert drafts[0].earlier == EarlierRate(rate=3e-4, parameters=596_049_920)

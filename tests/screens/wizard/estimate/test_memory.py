@@ -1,4 +1,4 @@
-"""What the estimate says of memory: its parts, what was measured, what could not be counted."""
+"""Memory in the estimate: its parts, probe measurements and uncounted models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.helpers.probes import measured
 from tests.screens.costs.test_hour_price import ESTIMATE, estimated
-from tests.screens.frames import drive, frame, says
+from tests.screens.frames import drive, frame, wait_for_text
 
 GB = 10**9
 NAME = "meta-llama/Llama-3.1-8B"
@@ -53,7 +53,7 @@ def chosen(**recipe: Any) -> Plan:
 
 
 def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
-    """Return an estimate of QLoRA of Llama 3.1 8B on the machine."""
+    """Return an estimate for QLoRA on Llama 3.1 8B with the given GPUs."""
     item, facts = chosen(method="qlora"), machine(*gpus)
     fit = plan_estimate.check_plan_fit(item, {}, llama(), facts)
     gpu = plan_estimate.plan_gpu(item, facts)
@@ -71,14 +71,14 @@ def describe(result: dict[str, Any]) -> str:
     return texts.format_estimate(estimated().with_estimate(make_report(**result)), "").plain
 
 
-def test_each_part_is_told_apart_and_the_article_stands_beside() -> None:
+def test_memory_parts_are_listed_with_the_figures_of_the_article() -> None:
     words = describe(document(CARD))
     for name in ("weights", "LoRA", "optimizer", "activations"):
         assert f" {name} " in words
     assert "): 16.0 GB (model and overhead 10.0 GB, LoRA 2.0 GB, optimizer 4.0 GB)" in words
 
 
-def test_what_other_programs_hold_is_not_there_to_be_had() -> None:
+def test_memory_used_by_other_programs_is_not_available() -> None:
     result = document(msgspec.structs.replace(CARD, used=20 * GB))
     assert "✗ does not fit" in describe(result) and "of 5.0 GB free of 25.0 GB" in describe(result)
 
@@ -86,15 +86,17 @@ def test_what_other_programs_hold_is_not_there_to_be_had() -> None:
 MEASURED = Figure(value=12.5 * GB, unit="bytes", source="measured", as_of="2026-11-25")
 
 
-def test_after_a_probe_the_bar_and_the_verdict_are_of_what_was_measured() -> None:
+def test_probe_measurement_sets_the_bar_and_the_verdict() -> None:
     result = document(CARD, measured=msgspec.to_builtins(MEASURED))
     words = describe(result)
     assert "✓ fits  12.5 GB of 25.0 GB" in words
-    assert f"{'█' * (BAR_WIDTH // 2)}{'·' * (BAR_WIDTH // 2)}\n" in words, "half of it"
+    assert f"{'█' * (BAR_WIDTH // 2)}{'·' * (BAR_WIDTH // 2)}\n" in words, (
+        "half of the bar is filled"
+    )
     assert "measured by a probe here on 2026-11-25; estimated" in words
 
 
-def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
+def test_probe_that_halved_the_batch_says_this_batch_did_not_fit() -> None:
     item = chosen(method="qlora")
     probe = probe_cache.from_measurements(
         measured(), probe_cache.with_batch(item, 2, 2), 1, 6, RunFigures()
@@ -103,7 +105,7 @@ def test_a_probe_of_less_does_not_speak_of_this_batch() -> None:
     assert "probe: batch size 2 fits in 4 kB; this one did not fit" in describe(result)
 
 
-def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
+def test_measured_peak_counts_the_context_once_and_no_other_programs() -> None:
     memory = msgspec.convert(document(CARD)["memory"], MemoryEstimate)
     context = memory.parts["context"].value
 
@@ -118,7 +120,7 @@ def test_the_context_is_counted_once_and_what_others_hold_is_not() -> None:
     assert plan_estimate.measured_peak(alone, memory) == alone.memory
 
 
-def test_why_it_was_not_counted_and_which_gpu_is_meant_are_said() -> None:
+def test_estimate_explains_uncounted_memory_and_the_single_gpu() -> None:
     words = describe(document(CARD, uncounted="Its tensors hide.", one_gpu="A run uses one GPU."))
     assert "Its tensors hide." in words and "A run uses one GPU." in words
     without = describe(ESTIMATE | {"memory": None, "uncounted": "Its tensors hide."})
@@ -129,13 +131,13 @@ def test_why_it_was_not_counted_and_which_gpu_is_meant_are_said() -> None:
     ("gpus", "again", "counts"),
     [((CARD,), False, True), ((CARD,), None, False), ((), False, False)],
 )
-def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
+def test_tensors_are_counted_only_for_a_gpu(
     gpus: tuple[Gpu, ...], again: bool | None, counts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    setups: list[Any] = []
 
     def memory(config: Any, setup: Any, say: Any) -> MemoryCount:
-        asked.append(setup)
+        setups.append(setup)
         return MemoryCount(why="asked")
 
     monkeypatch.setattr(memory_ledger, "count_memory", memory)
@@ -144,27 +146,27 @@ def test_what_is_not_recomputed_is_counted_tensor_by_tensor(
     plan = memory_ledger.count_plan(
         item, {"a": 1}, llama(), {}, machine(*gpus), lambda *_, **__: None
     )
-    assert bool(asked) == counts == (plan.why == "asked")
+    assert bool(setups) == counts == (plan.why == "asked")
 
 
-def test_the_page_shows_no_key_that_does_nothing() -> None:
+def test_estimate_page_hides_keys_without_effect() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(EstimatePage(estimated()))
-        await says(pilot, "probe (measure)")
+        await wait_for_text(pilot, "probe (measure)")
         assert "next field" not in frame(pilot.app)
 
     drive(FtwizardApp(), (160, 50), play)
 
 
-def test_times_are_no_finer_than_they_are_known() -> None:
+def test_time_range_is_rounded_to_its_precision() -> None:
     time = {"value": 4000.0, "low": 1337.0, "high": 12_013.0, "unit": "s", "source": "estimated"}
     assert "22 min – 3 h 20 min, ends" in describe(document(CARD, time=time))
 
 
-def test_a_caution_about_the_model_stands_here_too() -> None:
+def test_estimate_page_shows_the_caution_about_the_model() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         draft = estimated().with_plan(model=schema.Model(name="Qwen/Qwen3-30B-A3B"))
         pilot.app.push_screen(EstimatePage(draft.with_estimate(make_report(**ESTIMATE))))
-        await says(pilot, "! Safer for a first run")
+        await wait_for_text(pilot, "! Safer for a first run")
 
     drive(FtwizardApp(), (160, 50), play)

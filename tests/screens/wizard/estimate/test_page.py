@@ -1,4 +1,4 @@
-"""From the count to the start: figures, the plan to confirm, and what goes wrong in between."""
+"""The estimate and review pages: figures, the plan to confirm, and errors before the start."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
 from tests.helpers.estimates import make_report
 from tests.helpers.models import make_tiny
-from tests.screens.frames import drive, frame, says, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.data.reports import clean
-from tests.screens.wizard.steps import on, to_checked
+from tests.screens.wizard.steps import read_data_file, wait_for_page
 
 BOTH_SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)])
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model of random weights."""
+    """Return a tiny model with random weights."""
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """Return a file of twenty good Alpaca rows."""
+    """Return a file of twenty valid Alpaca rows."""
     file = tmp_path / "rows.jsonl"
     lines = (
         json.dumps({"instruction": f"Q {n}", "input": "", "output": f"A {n}"}) for n in range(20)
@@ -51,7 +51,7 @@ def rows(tmp_path: Path) -> Path:
 
 
 def draft_of(rows: Path, tiny: Path) -> Draft:
-    """Return a draft that was answered as far as the estimate."""
+    """Return a draft that is complete up to the estimate."""
     checked = clean(rows, rows=20, usable=20, preview=[], format="alpaca", tokens=None)
     draft = Draft(read_machine_info()).with_check(
         schema.Files(train=str(rows)), checked, get_fingerprint(str(rows))
@@ -60,23 +60,21 @@ def draft_of(rows: Path, tiny: Path) -> Draft:
 
 
 def show(pilot: Pilot[Any], page: EstimatePage | ReviewPage) -> list[Step]:
-    """Show a page; return a list that what it dismisses with will be in."""
+    """Show a page and return a list that receives its result."""
     left: list[Step] = []
     pilot.app.push_screen(page, lambda step: left.append(step) if step else None)
     return left
 
 
 @BOTH_SIZES
-def test_the_plan_is_counted_and_every_figure_is_on_one_page(
-    size: tuple[int, int], rows: Path, tiny: Path
-) -> None:
+def test_estimate_page_shows_every_figure(size: tuple[int, int], rows: Path, tiny: Path) -> None:
     left: list[Step] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         steps = show(pilot, EstimatePage(draft_of(rows, tiny)))
         await pilot.press("enter")
-        assert not steps, "there is nothing to go on with before it is counted"
-        await says(pilot, "per epoch")
+        assert not steps, "Enter does nothing before the estimate is there"
+        await wait_for_text(pilot, "per epoch")
         shown.append(frame(pilot.app))
         await pilot.press("enter")
         await until(pilot, lambda: bool(steps))
@@ -91,39 +89,39 @@ def test_the_plan_is_counted_and_every_figure_is_on_one_page(
     assert left[0].draft.parameters == left[0].draft.estimate.parameters
 
 
-def test_a_file_that_changed_after_its_check_is_checked_again(rows: Path, tiny: Path) -> None:
+def test_file_changed_after_its_check_returns_to_the_data_page(rows: Path, tiny: Path) -> None:
     left: list[Step] = []
     draft = draft_of(rows, tiny)
     rows.write_text("{}")
 
     async def play(pilot: Pilot[Any]) -> None:
         steps = show(pilot, EstimatePage(draft))
-        await says(pilot, "has changed since it was checked")
+        await wait_for_text(pilot, "has changed since it was checked")
         await pilot.press("enter")
         await until(pilot, lambda: bool(steps))
         left.extend(steps)
 
     drive(FtwizardApp(), (80, 24), play)
-    assert left[0].direction == -2, "to the page of the data"
+    assert left[0].direction == -2, "back to the data page"
 
 
 @BOTH_SIZES
-def test_the_review_shows_plan_warnings_and_command(
+def test_review_shows_plan_warnings_and_command(
     size: tuple[int, int], rows: Path, tiny: Path, home: Path
 ) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).allowing("no-validation")
         show(pilot, ReviewPage(draft.named("first")))
-        await says(pilot, "data:")
+        await wait_for_text(pilot, "data:")
 
     shown = drive(FtwizardApp(), size, play)
     assert "0.2 is far above the usual" in shown.replace("2e-1", "0.2")
     assert "allowed: no-validation" in shown
     assert "ftwizard train" in shown
-    assert not (home / "plans").exists(), "nothing is written before it is confirmed"
+    assert not (home / "plans").exists(), "nothing is written before the confirmation"
 
 
-def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
+def test_review_summarizes_the_estimate_and_scrolls_the_plan(
     rows: Path, tiny: Path, home: Path
 ) -> None:
     async def play(pilot: Pilot[Any]) -> None:
@@ -132,9 +130,9 @@ def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
             "time": {"value": 90.0, "low": 60.0, "high": 120.0},
         }  # fmt: skip
         show(pilot, ReviewPage(draft_of(rows, tiny).with_estimate(make_report(**estimate))))
-        await says(pilot, "→ 30 steps · 1–2 min, ends about")
-        await says(pilot, "about 484 MB of disk space ·")
-        await says(pilot, "pgdn more")
+        await wait_for_text(pilot, "→ 30 steps · 1–2 min, ends about")
+        await wait_for_text(pilot, "about 484 MB of disk space ·")
+        await wait_for_text(pilot, "pgdn more")
         assert "next field" not in frame(pilot.app)
         await pilot.press("pagedown")
         await until(pilot, lambda: pilot.app.screen.query_one("#plan").scroll_offset.y > 0)
@@ -142,10 +140,10 @@ def test_the_review_says_what_the_run_comes_to_and_names_the_key_that_reads_on(
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_the_second_of_two_enters_starts_nothing(
+def test_review_ignores_enter_right_after_it_opens(
     rows: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(review, "MIN_READ_S", 4.0)  # a busy machine takes its time to press a key
+    monkeypatch.setattr(review, "MIN_READ_S", 4.0)  # a busy machine can be slow to press a key
     counts: list[int] = []
 
     async def play(pilot: Pilot[Any]) -> None:
@@ -161,12 +159,14 @@ def test_the_second_of_two_enters_starts_nothing(
     assert counts == [0, 1]
 
 
-def test_a_name_that_is_taken_is_said_and_not_taken(rows: Path, tiny: Path, home: Path) -> None:
+def test_taken_run_name_shows_an_error_and_blocks_the_start(
+    rows: Path, tiny: Path, home: Path
+) -> None:
     (home / "runs/old").mkdir(parents=True)
 
     async def play(pilot: Pilot[Any]) -> None:
         steps = show(pilot, ReviewPage(draft_of(rows, tiny).named("old")))
-        await says(pilot, "✗ Run old already exists")
+        await wait_for_text(pilot, "✗ Run old already exists")
         await pilot.pause(review.MIN_READ_S)
         await pilot.press("enter")
         await pilot.pause(0.1)
@@ -177,46 +177,46 @@ def test_a_name_that_is_taken_is_said_and_not_taken(rows: Path, tiny: Path, home
     drive(FtwizardApp(), (80, 24), play)
 
 
-async def to_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "") -> None:
-    """Answer every page as far as the review."""
-    await to_checked(pilot, rows)
+async def open_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "") -> None:
+    """Answer every page up to the review."""
+    await read_data_file(pilot, rows)
     await pilot.press("enter")
-    await on(pilot, RecipePage)
+    await wait_for_page(pilot, RecipePage)
     await pilot.press(*str(tiny))
     if epochs:
         pilot.app.screen.query_one("#setting-epochs Input", Input).value = epochs
     await pilot.press("enter")
     if epochs:
-        await on(pilot, TypedConfirm)
+        await wait_for_page(pilot, TypedConfirm)
         await pilot.press(*"many epochs", "enter")
-    await says(pilot, "per epoch")
+    await wait_for_text(pilot, "per epoch")
     await pilot.press("enter")
-    await on(pilot, ReviewPage)
+    await wait_for_page(pilot, ReviewPage)
     await pilot.pause(review.MIN_READ_S)
 
 
 @pytest.mark.slow
-def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
+def test_failed_start_returns_to_the_review_with_every_answer(
     rows: Path, tiny: Path, home: Path
 ) -> None:
     names: list[str] = []
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_review(pilot, rows, tiny)
+        await open_review(pilot, rows, tiny)
         names.append(pilot.app.screen.query_one(Input).value)
         kept = rows.read_text()
         rows.unlink()
         await pilot.press("enter")
-        await on(pilot, ErrorDialog)
+        await wait_for_page(pilot, ErrorDialog)
         recorded.append(frame(pilot.app))
         await pilot.press("enter")
-        await on(pilot, ReviewPage)
+        await wait_for_page(pilot, ReviewPage)
         names.append(pilot.app.screen.query_one(Input).value)
         rows.write_text(kept)
         await pilot.pause(review.MIN_READ_S)
         await pilot.press("enter")
-        await on(pilot, MonitorPage)
+        await wait_for_page(pilot, MonitorPage)
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
     assert "There is no data file" in recorded[0]
@@ -226,9 +226,9 @@ def test_a_start_that_fails_leads_back_to_the_review_with_every_answer(
 
 
 @pytest.mark.slow
-def test_many_epochs_that_were_insisted_on_stand_in_the_plan(rows: Path, tiny: Path) -> None:
+def test_confirmed_many_epochs_are_allowed_in_the_plan(rows: Path, tiny: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await to_review(pilot, rows, tiny, "5")
+        await open_review(pilot, rows, tiny, "5")
 
     shown = drive(FtwizardApp(("new", "")), (100, 40), play)
     assert "allowed: many-epochs" in shown
@@ -236,26 +236,26 @@ def test_many_epochs_that_were_insisted_on_stand_in_the_plan(rows: Path, tiny: P
 
 
 @pytest.mark.slow
-def test_rows_that_were_corrected_are_read_again_by_enter(rows: Path) -> None:
+def test_enter_rereads_a_corrected_file(rows: Path) -> None:
     good = rows.read_text()
     rows.write_text(good + '\n{"instruction": 1}')
 
     async def play(pilot: Pilot[Any]) -> None:
-        await to_checked(pilot, rows)
+        await read_data_file(pilot, rows)
         assert "unusable" in frame(pilot.app)
-        await pilot.pause(0.01)  # a file system's clock has its ticks
+        await pilot.pause(0.01)  # file systems store coarse timestamps
         rows.write_text(good)
         await pilot.press("enter")
-        await says(pilot, "✓ 20 rows")
+        await wait_for_text(pilot, "✓ 20 rows")
         assert isinstance(pilot.app.screen, DataPage)
         await pilot.press("enter")
-        await on(pilot, RecipePage)
+        await wait_for_page(pilot, RecipePage)
         assert not pilot.app.screen._draft.plan.allow
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
 
 
-def test_an_error_that_nobody_foresaw_is_told_and_leads_back_with_every_answer(
+def test_unexpected_error_is_shown_and_keeps_every_answer(
     rows: Path, tiny: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[Step] = []
@@ -266,7 +266,7 @@ def test_an_error_that_nobody_foresaw_is_told_and_leads_back_with_every_answer(
 
     async def play(pilot: Pilot[Any]) -> None:
         steps = show(pilot, EstimatePage(draft))
-        await says(pilot, "Internal error.")
+        await wait_for_text(pilot, "Internal error.")
         await pilot.press("escape")
         await until(pilot, lambda: bool(steps))
         left.extend(steps)

@@ -1,4 +1,4 @@
-"""The page of the provider: what it says before and after the rows are read, at any size."""
+"""The provider page before and after the rows are read, at several sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.screens.costs.helpers import FACTS, TODAY, checked
-from tests.screens.frames import assert_frame, drive, frame, says, until
+from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
 
 Play = Callable[[Pilot[Any]], Any]
 WORKING = text.COUNTING
@@ -41,25 +41,25 @@ FIELDS = [json.dumps({"id": n, "kind": "refund"}) for n in range(30)]
 def on_page(
     draft: Draft, size: tuple[int, int] = (80, 24), play: Play | None = None, *, ascii: bool = False
 ) -> str:
-    """Return the last frame of the page, once the costs are worked out."""
+    """Return the last frame of the page once the costs are computed."""
 
     async def scenario(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(ProviderPage(draft, TODAY))
         await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
-        await until(pilot, lambda: bool(words(pilot)) and WORKING not in words(pilot))
+        await until(pilot, lambda: bool(get_details(pilot)) and WORKING not in get_details(pilot))
         if play is not None:
             await play(pilot)
 
     return drive(FtwizardApp(ascii=ascii), size, scenario)
 
 
-def words(pilot: Pilot[Any]) -> str:
-    """Return all that is said below the questions, seen or not."""
+def get_details(pilot: Pilot[Any]) -> str:
+    """Return the full text below the questions, including hidden lines."""
     return str(pilot.app.screen.query_one("#words").render())
 
 
-def read(tmp_path: Path, answers: list[str], facts: MachineInfo = FACTS) -> Draft:
-    """Return a draft whose file of rows was really checked."""
+def check_rows(tmp_path: Path, answers: list[str], facts: MachineInfo = FACTS) -> Draft:
+    """Return a draft with a data file that the real check has read."""
     file = tmp_path / "rows.jsonl"
     rows = [{"instruction": f"Question {n}?", "output": item} for n, item in enumerate(answers)]
     file.write_text("\n".join(map(json.dumps, rows)))
@@ -70,26 +70,26 @@ def read(tmp_path: Path, answers: list[str], facts: MachineInfo = FACTS) -> Draf
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
-def test_prices_at_a_glance_before_the_rows_are_read(size: tuple[int, int]) -> None:
+def test_page_shows_price_ranges_before_rows_are_read(size: tuple[int, int]) -> None:
     assert_frame(f"provider-unread-{size[0]}x{size[1]}", on_page(Draft(FACTS), size))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
-def test_costs_of_the_rows_once_they_are_read(size: tuple[int, int]) -> None:
+def test_page_shows_costs_after_rows_are_read(size: tuple[int, int]) -> None:
     assert_frame(f"provider-{size[0]}x{size[1]}", on_page(checked(), size))
 
 
-def test_without_unicode_it_says_the_same() -> None:
+def test_ascii_mode_shows_the_page_in_ascii() -> None:
     got = on_page(checked(), ascii=True)
     assert got.isascii()
     assert_frame("provider-ascii-80x24", got)
 
 
-def test_the_article_s_prices_are_said_at_a_glance() -> None:
+def test_page_shows_the_article_prices_before_rows_are_read() -> None:
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
-        recorded.append(words(pilot))
+        recorded.append(get_details(pilot))
 
     got = on_page(Draft(FACTS), (160, 50), play)
     assert "$0.80–3.00 per million tokens, 2026-04" in got
@@ -97,7 +97,7 @@ def test_the_article_s_prices_are_said_at_a_glance() -> None:
     assert "No data is read yet" in got and "c costs" not in got
 
 
-def test_overruling_says_what_it_costs_first() -> None:
+def test_overruling_the_recommendation_shows_its_cost() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("up", "left")
 
@@ -107,11 +107,11 @@ def test_overruling_says_what_it_costs_first() -> None:
     assert "Training on this data: $0.16–0.58, plus $0.37 GPU setup" in " ".join(text.split())
 
 
-def test_where_no_provider_is_possible_it_says_so_and_what_would_have_to_change() -> None:
+def test_impossible_answers_show_which_have_to_change() -> None:
     draft, recorded = Draft(FACTS).with_answers({"data": "stay", "size": "large"}), []
 
     async def play(pilot: Pilot[Any]) -> None:
-        recorded.append(words(pilot))
+        recorded.append(get_details(pilot))
 
     on_page(draft, (120, 40), play)
     first, _, rest = recorded[0].partition("Training cost")
@@ -121,7 +121,7 @@ def test_where_no_provider_is_possible_it_says_so_and_what_would_have_to_change(
     assert "→" not in rest and "What would change the recommendation" not in rest
 
 
-def test_what_is_said_of_the_providers_has_its_source_and_its_date() -> None:
+def test_every_provider_claim_has_source_and_date() -> None:
     result = recommend(FACTS, {}, TODAY)
     output = text.format_sources(result, TODAY).plain
     for provider in catalog().providers:
@@ -139,7 +139,7 @@ def test_what_is_said_of_the_providers_has_its_source_and_its_date() -> None:
         assert " ".join(output.split()) in " ".join(page.split())
 
 
-def test_an_answer_rules_a_provider_out_and_its_price_with_it() -> None:
+def test_answer_that_excludes_a_provider_hides_its_price() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("down", "left", "left")
 
@@ -147,16 +147,16 @@ def test_an_answer_rules_a_provider_out_and_its_price_with_it() -> None:
     assert got.count("not possible") == 2 and "no rent  on this machine, once it has" in got
 
 
-def test_another_size_is_priced_anew() -> None:
+def test_another_model_size_updates_the_prices() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("down", "down", "down", "right")
-        await says(pilot, "Together Llama 3.3 70B")
+        await wait_for_text(pilot, "Together Llama 3.3 70B")
 
     got = on_page(checked(), (120, 40), play)
     assert "A100 80 GB on demand" in got or "H100 80 GB on demand" in got
 
 
-def test_a_gpu_that_will_do_costs_no_rent() -> None:
+def test_suitable_gpu_in_this_machine_costs_no_rent() -> None:
     card = Gpu(name="RTX 4090", memory=24 * 10**9)
     facts = msgspec.structs.replace(FACTS, gpus=(card,), no_gpu=None)
     draft = checked()
@@ -166,33 +166,37 @@ def test_a_gpu_that_will_do_costs_no_rent() -> None:
     assert "on the GPU here; excluding power and wear" in line
 
 
-def test_c_shows_every_offer_and_comes_back(tmp_path: Path) -> None:
+def test_c_opens_the_cost_page_and_esc_keeps_the_answers(tmp_path: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("down", "left", "c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await says(pilot, "649,876 × 3 epochs")
+        await wait_for_text(pilot, "649,876 × 3 epochs")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
 
     assert "‹ Only to our own cloud ›" in on_page(checked(), (80, 24), play)
 
 
-def test_the_rows_own_evidence_is_shown_when_one_comes_back(tmp_path: Path) -> None:
-    facts_that_change = on_page(read(tmp_path, PRICES), (120, 40))
+def test_evidence_from_the_rows_is_shown(tmp_path: Path) -> None:
+    facts_that_change = on_page(check_rows(tmp_path, PRICES), (120, 40))
     assert "✗ 30 rows of 30 (100%) contain facts that change" in facts_that_change
-    verified = on_page(read(tmp_path, FIELDS), (120, 40))
+    verified = on_page(check_rows(tmp_path, FIELDS), (120, 40))
     assert "100% of 30 answers are JSON" in verified and "(RFT)" in verified
     assert "Offered by AWS Bedrock and Microsoft Foundry." in " ".join(verified.split())
 
 
-def test_the_rows_own_word_on_the_tool_goes_before_an_answer(tmp_path: Path) -> None:
-    draft = read(tmp_path, PRICES).with_answers({"fit": "behavior"})
+def test_evidence_from_the_rows_overrides_an_answer(tmp_path: Path) -> None:
+    draft = check_rows(tmp_path, PRICES).with_answers({"fit": "behavior"})
     assert "is the right tool" not in on_page(draft, (120, 40))
-    assert "is the right tool" in on_page(read(tmp_path, FIELDS).with_answers({"fit": "behavior"}))
+    assert "is the right tool" in on_page(
+        check_rows(tmp_path, FIELDS).with_answers({"fit": "behavior"})
+    )
 
 
-def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
-    draft = read(tmp_path, [f"Well, that is story {n}, told in a few words." for n in range(200)])
+def test_costs_match_the_advise_command(tmp_path: Path) -> None:
+    draft = check_rows(
+        tmp_path, [f"Well, that is story {n}, told in a few words." for n in range(200)]
+    )
     for answers in ({}, {"size": "large"}, {"cloud": "gcp"}, {"gpu_elsewhere": "own"}):
         draft = draft.with_answers(dict(answers))
         priced, result = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
@@ -203,12 +207,12 @@ def test_the_costs_are_those_of_the_command(tmp_path: Path) -> None:
         ] == [(their.amount, their.details) for their in theirs]
 
 
-def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None:
+def test_saved_hourly_price_is_used_for_this_machine(tmp_path: Path) -> None:
     locations.config_folder().mkdir(parents=True, exist_ok=True)
     (locations.config_folder() / "prices.toml").write_text(MACHINE)
     card = Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 10**9)
     facts = msgspec.structs.replace(FACTS, gpus=(card,), no_gpu=None)
-    draft = read(tmp_path, [f"That is story {n}, in a few words." for n in range(200)], facts)
+    draft = check_rows(tmp_path, [f"That is story {n}, in a few words." for n in range(200)], facts)
     priced, result = costs.price_offers(draft, TODAY), costs.get_evidence(draft)
     assert priced is not None and result is not None
     local = priced.find(result, draft, TODAY).costs[1]
@@ -216,7 +220,7 @@ def test_an_hour_of_this_machine_that_has_a_price_counts(tmp_path: Path) -> None
     assert report.cost_by_provider(result, facts, {}, TODAY)[1].amount == local.amount
 
 
-def test_rows_that_cannot_be_used_are_not_priced() -> None:
+def test_unusable_rows_are_not_priced() -> None:
     draft = checked()
     assert draft.checked is not None
     nothing = msgspec.structs.replace(draft.checked, usable=0, tokens=None, preview=[])
@@ -224,18 +228,18 @@ def test_rows_that_cannot_be_used_are_not_priced() -> None:
     assert "Training cost" in got and "c costs" not in got
 
 
-def test_a_file_of_ones_own_prices_that_cannot_be_used_is_said() -> None:
+def test_invalid_price_file_is_reported() -> None:
     locations.config_folder().mkdir(parents=True, exist_ok=True)
     (locations.config_folder() / "prices.toml").write_text("this is no TOML")
     assert "Your own prices are ignored" in on_page(checked(), (120, 40))
 
 
-def test_the_page_does_not_wait_for_the_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    goes_on = threading.Event()
+def test_page_accepts_keys_while_costs_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
     whole = costs.price_offers
 
     def slow(draft: Draft, today: datetime.date) -> costs.PricedOffers | None:
-        goes_on.wait(20)
+        released.wait(20)
         return whole(draft, today)
 
     monkeypatch.setattr(costs, "price_offers", slow)
@@ -244,55 +248,55 @@ def test_the_page_does_not_wait_for_the_costs(monkeypatch: pytest.MonkeyPatch) -
     async def scenario(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(ProviderPage(checked(), TODAY))
         await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
-        await until(pilot, lambda: WORKING in words(pilot))
+        await until(pilot, lambda: WORKING in get_details(pilot))
         await pilot.press("down", "left")
-        await says(pilot, "‹ Only to our own cloud ›")
+        await wait_for_text(pilot, "‹ Only to our own cloud ›")
         recorded.append(frame(pilot.app))
-        goes_on.set()
-        await until(pilot, lambda: "RTX 4090 24 GB on demand, as of" in words(pilot))
+        released.set()
+        await until(pilot, lambda: "RTX 4090 24 GB on demand, as of" in get_details(pilot))
 
     try:
         drive(FtwizardApp(), (80, 24), scenario)
     finally:
-        goes_on.set()
+        released.set()
     assert "is recommended" in recorded[0]
 
 
-def test_leaving_while_the_costs_are_worked_out_is_no_failure(
+def test_leaving_while_costs_are_computed_raises_no_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    goes_on, left = threading.Event(), list[Step | None]()
+    released, left = threading.Event(), list[Step | None]()
 
     def slow(*_: object) -> None:
-        goes_on.wait(20)
+        released.wait(20)
 
     monkeypatch.setattr(costs, "price_offers", slow)
 
     async def scenario(pilot: Pilot[Any]) -> None:
         pilot.app.push_screen(ProviderPage(checked(), TODAY), left.append)
         await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
-        await until(pilot, lambda: WORKING in words(pilot))
+        await until(pilot, lambda: WORKING in get_details(pilot))
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
-        goes_on.set()
+        released.set()
         await asyncio.sleep(0.1)
 
     try:
         drive(FtwizardApp(), (80, 24), scenario)
     finally:
-        goes_on.set()
+        released.set()
     assert left[0] is not None and left[0].direction == 1
 
 
 @pytest.mark.parametrize("columns", [60, 72, 80, 100, 109, 110, 140])
-def test_nothing_is_wider_than_the_window(columns: int) -> None:
+def test_every_line_fits_the_window_width(columns: int) -> None:
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         for choice in pilot.app.screen.query(Choice):
             choice.value = choice._options[-1][0]
         await pilot.pause()
-        recorded.append(words(pilot))
+        recorded.append(get_details(pilot))
 
     got = on_page(checked(), (columns, 40), play)
     assert all(cell_len(line) <= columns - 4 for line in recorded[0].split("\n"))

@@ -1,4 +1,4 @@
-"""The recipe page alone: what it says of each setting, and of values that are none."""
+"""The recipe page: hints and cautions for settings, and invalid values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.recipe.page import FoldedSection, RecipePage
 from tests.advice.test_run_history import FALLING, write_run
 from tests.helpers.machines import make_machine
-from tests.screens.frames import drive, frame, says, until
+from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.data.reports import report
 
 FACTS = make_machine(extras=("local",))
@@ -32,7 +32,7 @@ def on_page(
     file: str = "/data/rows.jsonl",
     left: Callable[[Step | None], None] | None = None,
 ) -> str:
-    """Show the page alone, play, and return the last frame; ``left`` hears how it was left."""
+    """Show the page alone, play, and return the last frame; ``left`` receives the result."""
     files = schema.Files(train=file)
     draft = Draft(FACTS).with_plan(model=schema.Model(name=model)).with_check(files, report("x"))
 
@@ -53,8 +53,8 @@ def focus(page: RecipePage, name: str) -> Input:
 
 
 @pytest.mark.parametrize("before", ["the advice", "Enter"])
-def test_a_choice_is_kept_whatever_comes_before_its_message(before: str) -> None:
-    """A key may be handled between a change of a line and the message that tells of it."""
+def test_choice_is_kept_before_its_change_message_arrives(before: str) -> None:
+    """A key can be handled between a change and the message that reports the change."""
     steps: list[Step | None] = []
 
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
@@ -76,16 +76,16 @@ def test_a_choice_is_kept_whatever_comes_before_its_message(before: str) -> None
     assert (step.draft.plan.recipe.method, step.draft.plan.recipe.learning_rate) == ("qlora", 3e-4)
 
 
-def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
+def test_invalid_value_hides_the_previous_estimate() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
-        await says(pilot, "steps  ·")
+        await wait_for_text(pilot, "steps  ·")
         focus(page, "batch_size").value = ""
-        await says(pilot, "→ Batch size: enter a whole number.")
+        await wait_for_text(pilot, "→ Batch size: enter a whole number.")
         shown = frame(pilot.app)
         assert "steps  ·" not in shown
-        assert " auto" not in shown  # the run does not decide this one
+        assert " auto" not in shown  # the batch size is never automatic
         page.query_one("#setting-batch_size Input", Input).value = "2"
-        await says(pilot, "steps  ·")
+        await wait_for_text(pilot, "steps  ·")
 
     on_page(play)
 
@@ -97,10 +97,10 @@ def test_while_a_value_is_none_what_it_came_to_before_is_not_said() -> None:
         ("epochs", "9", "! 9 epochs usually lead to memorization"),
     ],
 )
-def test_a_caution_stands_with_the_setting_it_is_about(name: str, value: str, caution: str) -> None:
+def test_caution_is_shown_only_on_its_setting(name: str, value: str, caution: str) -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         focus(page, name).value = value
-        await says(pilot, caution)
+        await wait_for_text(pilot, caution)
         focus(page, "batch_size")
         await until(pilot, lambda: caution not in frame(pilot.app))
 
@@ -115,29 +115,29 @@ def test_a_caution_stands_with_the_setting_it_is_about(name: str, value: str, ca
         ("learning_rate", "0", "→ Learning rate is 0. It must be above 0 and at most 1."),
     ],
 )
-def test_the_preview_shows_what_enter_would_refuse(name: str, value: str, problem: str) -> None:
+def test_live_estimate_shows_the_error_that_enter_reports(
+    name: str, value: str, problem: str
+) -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
-        await says(pilot, "steps  ·")
+        await wait_for_text(pilot, "steps  ·")
         focus(page, name).value = value
-        await says(pilot, problem)
+        await wait_for_text(pilot, problem)
         assert "fits" not in frame(pilot.app) and "far below" not in frame(pilot.app)
         await pilot.press("enter")
-        await says(pilot, problem.replace("→", "✗"))
+        await wait_for_text(pilot, problem.replace("→", "✗"))
         assert problem not in frame(pilot.app)
 
     on_page(play)
 
 
-def test_many_epochs_are_not_warned_of_where_an_earlier_run_speaks_for_them(
-    home: Path, tmp_path: Path
-) -> None:
+def test_earlier_run_that_improved_replaces_the_epochs_caution(home: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a", "completion": "b"}\n')
     write_run(home, "one", rows, FALLING)
 
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         focus(page, "epochs").value = "5"
-        await says(pilot, "✓ 5 epochs: On the same data, the validation")
+        await wait_for_text(pilot, "✓ 5 epochs: On the same data, the validation")
         assert "! 5 epochs mostly" not in frame(pilot.app)
         page.query_one("#setting-epochs Input", Input).value = "3"
         await until(pilot, lambda: "of run one" not in frame(pilot.app))
@@ -145,34 +145,34 @@ def test_many_epochs_are_not_warned_of_where_an_earlier_run_speaks_for_them(
     on_page(play, file=str(rows))
 
 
-def test_an_advised_value_names_the_source_of_the_advice_also_where_another_is_chosen() -> None:
+def test_advice_names_its_source_for_advised_and_user_values() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         line = focus(page, "learning_rate")
-        await says(
+        await wait_for_text(
             pilot, "advised: QLoRA, 2023 (2e-4; 1e-4 above 13B); ten times: LoRA Without Regret"
         )
         line.value = "1e-4"
-        await says(pilot, "yours (advised: 2e-4): QLoRA, 2023")
+        await wait_for_text(pilot, "yours (advised: 2e-4): QLoRA, 2023")
 
     on_page(play)
 
 
-def test_what_is_usual_is_whole_at_80_columns() -> None:
+def test_usual_range_is_not_cut_at_80_columns() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         focus(page, "max_length").value = "100"
-        await says(pilot, "yours; usually 128 to 8192")
+        await wait_for_text(pilot, "yours; usually 128 to 8192")
 
     on_page(play)
 
 
-def test_a_model_of_unknown_size_says_why_there_is_no_memory_and_no_time() -> None:
+def test_unknown_model_size_explains_missing_memory_and_time() -> None:
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
-        await says(pilot, "Size, memory and time")
+        await wait_for_text(pilot, "Size, memory and time")
 
     on_page(play, model="owner/mine")
 
 
-def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
+def test_sample_prompts_must_come_from_an_existing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -181,18 +181,18 @@ def test_prompts_for_samples_are_a_file_that_is_there_or_validation_rows(
 
     async def play(pilot: Pilot[Any], page: RecipePage) -> None:
         line = focus(page, "prompts")
-        await says(pilot, "default: ftwizard's own default")
+        await wait_for_text(pilot, "default: ftwizard's own default")
         assert line.placeholder == "validation rows"
         line.value = "none.txt"
         page.query_one("#setting-epochs Input", Input).focus()
         await pilot.press("enter")
-        await says(pilot, "✗ Sample prompts: There is no such file: none.txt.")
+        await wait_for_text(pilot, "✗ Sample prompts: There is no such file: none.txt.")
         await until(pilot, lambda: page.query_one("#setting-prompts").has_focus_within)
         assert page.query_one(FoldedSection).unfolded
         line.value = "my prompts.txt"
         page.query_one("#setting-count Input", Input).value = "30"
         await pilot.press("enter")
-        await says(pilot, "✗ Number of samples is 30. It must be 0 to 20; 0: no samples.")
+        await wait_for_text(pilot, "✗ Number of samples is 30. It must be 0 to 20; 0: no samples.")
         await until(pilot, lambda: page.query_one("#setting-count").has_focus_within)
         page.query_one("#setting-count Input", Input).value = "5"
         await pilot.press("enter")

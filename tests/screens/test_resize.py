@@ -1,4 +1,4 @@
-"""A terminal that changes its size faster than a screen is laid out."""
+"""Terminal resizes that arrive faster than a screen is laid out."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.page import Page
 from tests.screens.frames import drive
 
-OLDER, NOW = Size(100, 40), Size(90, 30)
+OLD_SIZE, NEW_SIZE = Size(100, 40), Size(90, 30)
 
 
-class _Counted:
-    """Something that is laid out after each size, as texts are that fill the width."""
+class _ResizeRecorder:
+    """A screen with text that fills the width, and a record of its resize events."""
 
     handled: list[Size]
 
@@ -33,12 +33,12 @@ class _Counted:
         self.query_one("#filled", Static).update("=" * self.size.width)  # type: ignore[attr-defined]
 
 
-class _Page(_Counted, Page[None]):
+class _Page(_ResizeRecorder, Page[None]):
     def body(self) -> ComposeResult:
         yield Static(id="filled")
 
 
-class _Dialog(_Counted, Dialog[None]):
+class _Dialog(_ResizeRecorder, Dialog[None]):
     def compose(self) -> ComposeResult:
         yield Static(id="filled")
 
@@ -48,26 +48,26 @@ class _Bare(App[None]):
         return Screen()
 
 
-@pytest.mark.timeout(60)  # where a screen never comes to rest, nothing else ends this
+@pytest.mark.timeout(60)  # nothing else ends a screen that never stops resizing
 @pytest.mark.parametrize("kind", [_Page, _Dialog])
-def test_two_sizes_with_something_between_end_at_the_newer(kind: type[_Page]) -> None:
+def test_queued_resizes_end_at_the_newest_size(kind: type[_Page]) -> None:
     screen = kind()
     screen.handled = []
 
-    async def both(pilot: Pilot[Any]) -> None:
+    async def resize_repeatedly(pilot: Pilot[Any]) -> None:
         app = pilot.app
         app.push_screen(screen)
-        await pilot.resize_terminal(*OLDER)
+        await pilot.resize_terminal(*OLD_SIZE)
         await pilot.pause(0.1)
         screen.handled.clear()
-        app._size = NOW  # as the terminal is by the time that the queue is worked off
-        for size in (OLDER, Size(95, 35), OLDER, NOW):
+        app._size = NEW_SIZE  # the size of the terminal by the time the queue is handled
+        for size in (OLD_SIZE, Size(95, 35), OLD_SIZE, NEW_SIZE):
             screen.post_message(Resize(size, size, size))
             screen.call_later(asyncio.sleep, 0)
         for _ in range(20):
             await pilot.pause(0.01)
-        assert set(screen.handled) == {NOW}
+        assert set(screen.handled) == {NEW_SIZE}
         assert len(screen.handled) <= 3
-        assert screen.size == NOW
+        assert screen.size == NEW_SIZE
 
-    drive(_Bare(), (OLDER.width, OLDER.height), both)
+    drive(_Bare(), (OLD_SIZE.width, OLD_SIZE.height), resize_repeatedly)

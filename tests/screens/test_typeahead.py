@@ -1,4 +1,4 @@
-"""Keys that come faster than they are obeyed: none is lost, and none does what it was not meant for."""
+"""Keys that arrive faster than the app handles them: none is lost, none acts on the wrong page."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from tests.screens.frames import drive, until
 
 
 def burst(pilot: Pilot[Any], *keys: str) -> None:
-    """Send keys as a slow line does: all of them before the first is obeyed."""
+    """Send keys as a slow connection does: all of them before the first is handled."""
     for key in keys:
         name = _character_to_key(key) if len(key) == 1 else key
         pilot.app.post_message(events.Key(name, key if len(key) == 1 else None))
 
 
-def answer(page: Screen[Any], *keys: str) -> Any:
-    """Return what a page was left with after keys in one piece."""
+def get_result(page: Screen[Any], *keys: str) -> Any:
+    """Return the result of a page after a burst of keys."""
     left: list[Any] = []
 
     async def play(pilot: Pilot[Any]) -> None:
@@ -63,15 +63,15 @@ def draft() -> Draft:
     )
 
 
-def test_an_answer_before_enter_counts() -> None:
+def test_answer_changed_just_before_enter_is_kept() -> None:
     item, other = (
-        answer(ProviderPage(Draft(FACTS), TODAY), *keys).draft.answers
+        get_result(ProviderPage(Draft(FACTS), TODAY), *keys).draft.answers
         for keys in (("enter",), ("right", "enter"))
     )
-    assert item != other, "the first question was answered otherwise"
+    assert item != other, "the answers to the first question differ"
 
 
-def test_a_provider_that_is_chosen_after_an_answer_stays_chosen() -> None:
+def test_chosen_provider_survives_a_change_of_answer() -> None:
     page = ProviderPage(Draft(FACTS), TODAY)
     chosen: list[str] = []
 
@@ -80,7 +80,7 @@ def test_a_provider_that_is_chosen_after_an_answer_stays_chosen() -> None:
         await until(pilot, lambda: pilot.app.screen is page and page.focused is not None)
         provider = page.query_one("#provider", Choice)
         advised = provider.value
-        with page.prevent(Choice.Changed):  # its message comes behind that of an answer
+        with page.prevent(Choice.Changed):  # its message arrives after that of an answer
             provider.action_move(1)
         chosen.append(provider.value)
         assert chosen[0] != advised
@@ -93,7 +93,7 @@ def test_a_provider_that_is_chosen_after_an_answer_stays_chosen() -> None:
     assert chosen == [chosen[0]] * 3
 
 
-def test_a_setting_before_enter_counts() -> None:
+def test_setting_changed_just_before_enter_is_kept() -> None:
     page = RecipePage(draft())
     left: list[Any] = []
 
@@ -109,26 +109,28 @@ def test_a_setting_before_enter_counts() -> None:
     assert left[0].draft.plan.recipe.method == "qlora"
 
 
-def test_a_name_before_enter_is_whole(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_name_typed_just_before_enter_is_complete(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(review, "MIN_READ_S", 0.0)
     before = ReviewPage(draft())
-    step = answer(before, *"-mine", "enter")
+    step = get_result(before, *"-mine", "enter")
     assert step.draft.name.endswith("-mine")
 
 
-def test_what_is_typed_into_a_question_before_enter_is_whole(tmp_path: Path) -> None:
-    assert float(answer(HourPriceDialog(draft()), *"1.25", "enter").usd) == 1.25
-    volume = answer(VolumeDialog(build_basis(counted(), TODAY)), *"12k", "enter")
+def test_dialog_input_typed_just_before_enter_is_complete(tmp_path: Path) -> None:
+    assert float(get_result(HourPriceDialog(draft()), *"1.25", "enter").usd) == 1.25
+    volume = get_result(VolumeDialog(build_basis(counted(), TODAY)), *"12k", "enter")
     assert volume.requests == 12_000
     file = tmp_path / "new"
     names = [("rows", str(file))]
-    assert answer(SaveAsDialog("Split?", fields=names, enter="writes it"), *".jsonl", "enter") == [
-        f"{file}.jsonl"
-    ]
+    assert get_result(
+        SaveAsDialog("Split?", fields=names, enter="writes it"), *".jsonl", "enter"
+    ) == [f"{file}.jsonl"]
 
 
-def test_tab_completes_what_is_typed_by_then(tmp_path: Path) -> None:
-    """A letter and tab in one piece: the letter is not put behind what tab took over."""
+def test_tab_completes_all_text_typed_before_it(tmp_path: Path) -> None:
+    """Letters and Tab in one burst: no letter is appended after the completion."""
     typed: list[str] = []
 
     class Page(Screen[None]):
@@ -148,8 +150,8 @@ def test_tab_completes_what_is_typed_by_then(tmp_path: Path) -> None:
     assert typed == ["beta"]
 
 
-def test_a_late_list_takes_no_choice_with_it() -> None:
-    """Down chose a name of the list of before: Enter takes none that nobody has seen marked."""
+def test_late_suggestions_clear_the_highlighted_choice() -> None:
+    """Down highlighted a name in the old list: Enter must not take a name from the new list."""
     result = {"": ["alpha", "beta"], "z": ["zeta"]}
 
     class Page(Screen[None]):
@@ -169,13 +171,13 @@ def test_a_late_list_takes_no_choice_with_it() -> None:
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_two_enters_begin_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_enter_starts_no_second_route(monkeypatch: pytest.MonkeyPatch) -> None:
     from ftwizard.screens import navigation
 
-    begun: list[str] = []
+    routes: list[str] = []
 
     async def follow(app: FtwizardApp, _session: object, route: str, argument: str) -> int:
-        begun.append(route)
+        routes.append(route)
         await asyncio.sleep(0.2)
         return 0
 
@@ -187,32 +189,32 @@ def test_two_enters_begin_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
         await pilot.pause()
         app.start_route("doctor")
         await until(pilot, lambda: not any(worker.group == "flow" for worker in app.workers))
-        assert begun == ["new"]
+        assert routes == ["new"]
         app.start_route("doctor")
-        await until(pilot, lambda: begun == ["new", "doctor"])
+        await until(pilot, lambda: routes == ["new", "doctor"])
 
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_a_question_is_answered_once_whatever_lies_above_it() -> None:
-    heard: list[bool | None] = []
+def test_covered_dialog_delivers_its_answer_once() -> None:
+    answers: list[bool | None] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         below = pilot.app.screen
         question = ConfirmDialog("Go on?", "", "go on", "stay")
-        pilot.app.push_screen(question, heard.append)
+        pilot.app.push_screen(question, answers.append)
         await until(pilot, lambda: pilot.app.screen is question)
         await pilot.press("ctrl+p")
         await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette))
-        question.dismiss(True)  # as the end of a command does, which asks nobody
+        question.dismiss(True)  # as when a command ends without a key press
         question.dismiss(False)
         await until(pilot, lambda: pilot.app.screen is below)
-        assert heard == [True]
+        assert answers == [True]
 
     drive(FtwizardApp(), (80, 24), play)
 
 
-def test_runs_are_not_removed_by_what_was_typed_for_something_else(
+def test_earlier_keys_do_not_confirm_a_deletion(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ftwizard.screens.home import remove_runs
