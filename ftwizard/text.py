@@ -126,7 +126,8 @@ def format_byte_range(low: float, high: float) -> str:
 
 def _join_range(first: str, last: str) -> str:
     (amount, _, unit), last_unit = first.partition(" "), last.partition(" ")[2]
-    return f"{amount}–{last}" if unit == last_unit else f"{first} – {last}"
+    is_shared = unit == last_unit and " " not in unit  # "1–3 h 30 min" starts at 1 h
+    return f"{amount}–{last}" if is_shared else f"{first} – {last}"
 
 
 def format_duration_range(low: float, high: float) -> str:

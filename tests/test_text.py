@@ -69,13 +69,41 @@ def test_format_byte_range_shows_a_shared_unit_once() -> None:
         (426, 958, "7–16 min"), (50, 121, "50 s – 2 min"), (1867, 4200, "31 min – 1 h 10 min"),
         (5400, 12120, "1 h 30 min – 3 h 20 min"), (40_000, 90_000, "11–25 h"),
         (7201, 7300, "about 2 h"), (69, 600, "1 min 10 s – 10 min"), (0.2, 1.4, "about 1 s"),
+        (5400, 12600, "1 h 30 min – 3 h 30 min"),
     ],
 )  # fmt: skip
 def test_format_duration_range_rounds_to_its_precision(low: float, high: float, words: str) -> None:
     assert format_duration_range(low, high) == words
 
 
+def parse_seconds(words: str) -> int:
+    parts = words.split(" ")
+    lengths = {"s": 1, "min": 60, "h": 3600}
+    return sum(int(n) * lengths[unit] for n, unit in zip(parts[::2], parts[1::2], strict=True))
+
+
+def parse_range(words: str) -> tuple[int, int]:
+    """Parse ``about 2 h``, ``7–16 min`` and ``50 s – 2 min`` as a reader would."""
+    if words.startswith("about "):
+        return (parse_seconds(words.removeprefix("about ")),) * 2
+    first, last = words.split("–")
+    if first[-1].isdigit():  # both have the unit of the last
+        first += " " + last.split(" ")[1]
+    return parse_seconds(first.strip()), parse_seconds(last.strip())
+
+
+def is_near(shown: int, seconds: float) -> bool:
+    """Return whether ``shown`` is ``seconds``, rounded to the precision of such a time."""
+    for minimum, error in ((36_000, 1800), (7_200, 300), (120, 30), (60, 5)):
+        if seconds >= minimum:
+            return abs(shown - seconds) <= error
+    return abs(shown - max(seconds, 1)) <= 0.5
+
+
 @given(low=st.floats(0, 1e7), more=st.floats(1, 5))
-def test_format_duration_range_never_shows_zero_minutes(low: float, more: float) -> None:
-    for words in (format_duration_range(low, low), format_duration_range(low, low * more)):
-        assert words and "00 min" not in words
+def test_format_duration_range_is_near_both_ends(low: float, more: float) -> None:
+    for high in (low, low * more):
+        words = format_duration_range(low, high)
+        first, last = parse_range(words)
+        assert is_near(first, low) and is_near(last, high), words
+        assert "00 min" not in words
