@@ -28,7 +28,7 @@ def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]
 
     It is written under a temporary name in the same folder and removed on any error. Raises
     FtwizardError if ``path`` exists (also as a dangling link) or is one of ``not_over``, if no file
-    can be created, or if the disk is full.
+    can be created or synced, or if the disk is full.
     """
     require_free(path, not_over=not_over)
     part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
@@ -45,8 +45,7 @@ def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]
         try:
             with open(descriptor, "wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                _sync(file, path)
             publish(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -76,6 +75,19 @@ def require_free(path: Path, *, not_over: Iterable[Path] = ()) -> None:
             f"There is no folder {make_visible(str(path.parent))}.",
             "Create it, or name another one.",
         )
+
+
+def _sync(file: BinaryIO, path: Path) -> None:
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in _FULL_DISK:
+            raise
+        raise FtwizardError(
+            f"{make_visible(str(path))} could not be written: {error.strerror}.",
+            "Name a file on another disk.",
+        ) from None
 
 
 @contextlib.contextmanager

@@ -145,10 +145,15 @@ def test_existing_or_late_output_is_never_overwritten(
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"), [(errno.ENOSPC, "No disk space is left"), (errno.EACCES, "Permission")]
+    ("number", "reason"),
+    [(errno.ENOSPC, "No disk space is left in"), (errno.EIO, "b.out could not be written: Input")],
 )
-def test_write_error_leaves_no_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+def test_write_error_is_explained_and_leaves_no_output(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    reason: str,
 ) -> None:
     def fail(*_: Any) -> NoReturn:
         raise OSError(number, os.strerror(number))
@@ -156,8 +161,13 @@ def test_write_error_leaves_no_output(
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\n".join(lines(20)))
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises((FtwizardError, OSError), match=reason):
+    with pytest.raises(FtwizardError, match=reason):
         run_split(path)
+    a, b = (str(out) for out in out_paths(path).values())
+    assert main(["split", str(path), "--out-train", a, "--out-validation", b, "--json"]) == 1
+    printed = capsys.readouterr()
+    message = json.loads(printed.out)["error"]["message"]
+    assert reason in message and f"ftwizard: {message}\n" in printed.err
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
