@@ -188,8 +188,10 @@ def test_check_command_warns_once_per_row_and_escapes_controls(
     assert main(["check", str(path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["verdict"], document["rows"], document["usable"]) == ("warning", 3, 3)
-    finding = next(finding for finding in document["findings"] if finding["code"] == "control_char")
-    assert finding["severity"] == "warning" and finding["code"] == "control_char"
+    (finding,) = [finding for finding in document["findings"] if finding["code"] == "control_char"]
+    assert finding["severity"] == "warning"
+    assert finding["message"] == "message 1 (user) contains the control character U+001B"
+    assert finding["fix"].startswith("remove it")
     assert (finding["count"], finding["lines"]) == (2, [2, 3])
     assert main(["check", str(path)]) == 0
     printed = capsys.readouterr().out

@@ -34,6 +34,7 @@ def test_together_bills_evaluations_and_unpacked_rows() -> None:
 def test_hourly_and_local_training_are_not_billed_by_token() -> None:
     assert compute_bill(get_target("openai-rft"), TRAIN, epochs=1).tokens is None
     assert compute_bill(get_target("openai-rft"), TRAIN, epochs=1).unit == "hours"
+    assert compute_bill(get_target("trl-sft"), TRAIN, epochs=1).tokens is None
     assert compute_bill(get_target("trl-sft"), TRAIN, epochs=1).unit == "nothing"
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftwizard.data.checks import run
 from ftwizard.data.io import inspect
 from ftwizard.data.platforms import get_target
 from ftwizard.data.tokens import counting, tokenizers
@@ -81,5 +80,4 @@ def test_recount_without_readable_rows_is_empty(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"foo": 1}\n')
     subject = inspect.inspect(file)
-    assert run.guess_format(file, subject, None)
     assert recount(file, subject, "openai-chat", OPENAI, 10, {"llama": LLAMA}) == {}

@@ -262,11 +262,21 @@ def test_full_sample_is_exact_and_single_row_is_rejected() -> None:
 
 
 @settings(max_examples=20)
-@given(st.floats(0.2, 3))
-def test_sample_interval_widens_for_approximate_encodings(share: float) -> None:
-    guess = stats.TokenEstimate(value=1000, low=900, high=1100)
-    expected = stats.sampled(count_rows(*ROWS[:20]), guess, guess)
-    assert (expected.tokens.low, expected.tokens.high, expected.tokens.exact) == (900, 1100, False)
-    vague = stats.sampled(count_rows(*ROWS[:20], name="bedrock-nova"), guess, guess)
-    assert vague.tokens.low < 900 and vague.tokens.high > 1100
-    assert vague.tokens.p50 == count_rows(*ROWS[:20], name="bedrock-nova").tokens.p50
+@given(st.integers(1, 10**12), st.floats(0, 1), st.floats(0, 2))
+def test_sample_interval_widens_for_approximate_encodings(
+    value: int, below: float, above: float
+) -> None:
+    guess = stats.TokenEstimate(
+        value=value, low=round(value * (1 - below)), high=round(value * (1 + above))
+    )
+    precise = stats.sampled(count_rows(*ROWS[:20]), guess, guess)
+    counted = count_rows(*ROWS[:20], name="bedrock-nova")
+    vague = stats.sampled(counted, guess, guess)
+    least, _, most = choose_encoding(get_target("bedrock-nova")).factor
+    for figures in (precise.tokens, precise.trained):
+        assert (figures.low, figures.total, figures.high) == (guess.low, value, guess.high)
+        assert not figures.exact, "it is an estimate from a sample"
+    for figures in (vague.tokens, vague.trained):
+        assert figures.total == value and not figures.exact
+        assert figures.low <= least * guess.low and figures.high >= most * guess.high
+    assert vague.tokens.p50 == counted.tokens.p50
