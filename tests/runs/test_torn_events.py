@@ -26,13 +26,16 @@ LINES = DATA.splitlines(keepends=True)
 ENDS = [sum(map(len, LINES[:count])) for count in range(len(LINES) + 1)]
 AROUND = {end + more for end in ENDS for more in (-2, -1, 0, 1)}
 GARBAGE = {
-    "zeros": bytes(4096),
-    "no text": b"\xff\xfe\x00\xd8{",
-    "another object": b'{"v":1,"t":1,"kind":"log","step":[22],"loss":{}}\n',
-    "no object": b'[]\nnull\n"done"\n1e999\n',
-    "half a last word": b'{"v":1,"t":1795599701.2,"kind":"done","attempt":1,"end_reason":"fini',
-    "deep": b'{"v":1,"t":1,"kind":"log","x":' + b"[" * 5000 + b"\n",
-}
+    "zeros": (bytes(4096), 1),
+    "no text": (b"\xff\xfe\x00\xd8{", 1),
+    "another object": (b'{"v":1,"t":1,"kind":"log","step":[22],"loss":{}}\n', 0),
+    "no object": (b'[]\nnull\n"done"\n1e999\n', 4),
+    "half a last word": (
+        b'{"v":1,"t":1795599701.2,"kind":"done","attempt":1,"end_reason":"fini', 1,
+    ),
+    "deep": (b'{"v":1,"t":1,"kind":"log","x":' + b"[" * 5000 + b"\n", 1),
+}  # fmt: skip
+"""Bytes after the last whole line, and how many torn lines they are."""
 
 
 @pytest.fixture
@@ -99,15 +102,23 @@ def test_views_report_the_whole_lines_of_a_torn_file(run: JobFolder) -> None:
             assert result.items() <= {**full_summary, "pattern": result.get("pattern")}.items(), cut
 
 
-@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_trailing_garbage_changes_nothing_and_later_events_are_read(
-    run: JobFolder, garbage: bytes
+def count_torn_lines(folder: JobFolder) -> int:
+    follower = Follower(folder)
+    assert not follower.read(10.0)
+    return follower.torn
+
+
+@pytest.mark.parametrize(("garbage", "torn"), GARBAGE.values(), ids=GARBAGE)
+def test_trailing_garbage_is_counted_as_torn_and_later_events_are_read(
+    run: JobFolder, garbage: bytes, torn: int
 ) -> None:
     for end in ENDS:
         run.events.write_bytes(DATA[:end])
         before = summarize(run)
         run.events.write_bytes(DATA[:end] + garbage)
         assert summarize(run) == before, end
+        # A line without an end may still be in writing.
+        assert count_torn_lines(run) == (torn if garbage.endswith(b"\n") else 0), end
         # A new writer ends the torn line first; its event is read.
         writer = EventWriter(run.events, 1)
         writer.write("log", step=99, loss=0.25)
@@ -116,6 +127,7 @@ def test_trailing_garbage_changes_nothing_and_later_events_are_read(
         assert (after["step"], after["loss"], after["end_reason"]) == (
             99, 0.25, before["end_reason"],
         )  # fmt: skip
+        assert count_torn_lines(run) == torn, end
 
 
 def test_every_command_works_on_a_torn_run(run: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
