@@ -26,7 +26,7 @@ def work(job: worker.Worker) -> worker.WorkResult:
     step = json.loads(saved.read_text())["step"] if saved.exists() else 0
     job.phase("loading")
     job.saves_itself = True
-    _misbehave_early(mode)
+    _misbehave_early(job, mode)
     while step < inputs.get("steps", 100):
         time.sleep(inputs.get("step_s", 0.02))
         step += 1
@@ -53,12 +53,12 @@ def work(job: worker.Worker) -> worker.WorkResult:
     return worker.WorkResult("finished", {"step": step})
 
 
-def _misbehave_early(mode: str) -> None:
+def _misbehave_early(job: worker.Worker, mode: str) -> None:
     if mode == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if mode == "children":
-        for _ in range(3):
-            subprocess.Popen(["sleep", "300"], start_new_session=True)
+        children = [subprocess.Popen(["sleep", "300"], start_new_session=True) for _ in range(3)]
+        job.events.write("children", pids=[child.pid for child in children])
     if mode == "eat":
         hoard = []
         while True:

@@ -241,11 +241,14 @@ def test_sigterm_saves_a_checkpoint_first(tmp_path: Path) -> None:
     assert events(folder, "checkpoint")[-1]["step"] == events(folder, "log")[-1]["step"]
 
 
-def test_sigterm_to_the_keeper_stops_the_job(tmp_path: Path) -> None:
+def test_sigterm_to_the_keeper_saves_a_checkpoint_first(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     until_step(folder, 13)
     os.kill(keeper_pid(folder), signal.SIGTERM)
     assert until_ended(folder).end_reason == "stopped"
+    last = events(folder, "log")[-1]["step"]
+    assert events(folder, "checkpoint")[-1]["step"] == last
+    assert json.loads((folder.path / "counter.json").read_text())["step"] == last
 
 
 def test_stop_request_for_another_attempt_is_ignored(tmp_path: Path) -> None:
@@ -276,12 +279,15 @@ def test_kill_request_skips_the_grace_period(tmp_path: Path) -> None:
     assert until_ended(folder, 30).end_reason == "killed"
 
 
-def test_leftover_child_processes_are_counted_as_orphans(tmp_path: Path) -> None:
+def test_leftover_child_processes_are_killed_and_counted_as_orphans(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5, mode="children"))
     assert until_ended(folder).end_reason == "finished"
     until(folder, lambda _: (s := folder.read_state()) is not None and s.state == "ended")
     state = folder.read_state()
     assert state and state.orphans == 3
+    (children,) = events(folder, "children")
+    assert len(children["pids"]) == 3
+    assert [identity.from_pid(pid) for pid in children["pids"]] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -367,14 +373,33 @@ def test_liveness_is_unknown_from_another_host_or_container(tmp_path: Path) -> N
     assert identity.is_alive(msgspec.structs.replace(me, boot_id="older")) is False
 
 
-def test_running_state_without_processes_ends_as_lost(tmp_path: Path) -> None:
-    folder = start(make(tmp_path / "run", steps=20))
-    until_ended(folder)
+def test_job_interrupted_by_a_reboot_ends_as_lost_and_resumes(tmp_path: Path) -> None:
+    folder = start(make(tmp_path / "run", steps=60, step_s=0.05))
+    until_step(folder, 13)
     state = folder.read_state()
-    assert state
-    folder.events.unlink()
-    write_json(folder.state, msgspec.structs.replace(state, state="running", end_reason=None))
-    assert observe(folder).end_reason == "lost"
+    assert state and state.keeper and state.command
+    for process in (state.keeper, state.command):
+        assert identity.signal_group(process, signal.SIGKILL)
+    assert wait_until_free(folder, 5)
+    # After the reboot, other processes have the same pids and start times.
+    strangers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
+    earlier = {}
+    for role, stranger in zip(("keeper", "command"), strangers, strict=True):
+        namesake = identity.from_pid(stranger.pid)
+        assert namesake
+        earlier[role] = msgspec.structs.replace(namesake, boot_id="earlier")
+    write_json(folder.state, msgspec.structs.replace(state, **earlier))
+    result = observe(folder)
+    assert (result.state, result.end_reason, result.keeper_lives) == ("ended", "lost", False)
+    end_without_keeper(folder, 0.1)
+    assert [stranger.poll() for stranger in strangers] == [None, None]
+    start(folder)
+    assert until_ended(folder).end_reason == "finished"
+    resumed = [e["step"] for e in events(folder, "log") if e["attempt"] == 2]
+    assert resumed[0] >= 11 and (resumed[0] - 1) % 10 == 0 and resumed[-1] == 60
+    for stranger in strangers:
+        stranger.kill()
+        stranger.wait()
 
 
 @pytest.mark.parametrize(
