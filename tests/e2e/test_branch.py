@@ -82,6 +82,11 @@ def has_risen(folder: JobFolder) -> bool:
     return len(result) > 2 and result[-1] > 1.1 * min(result)
 
 
+def read_weights(folder: JobFolder) -> dict[str, bytes]:
+    paths = sorted(folder.path.rglob("*.safetensors"))
+    return {str(path.relative_to(folder.path)): path.read_bytes() for path in paths}
+
+
 def best(folder: JobFolder) -> tuple[int, float]:
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
     step = min(evaluations, key=lambda item: (evaluations[item], item))
@@ -121,7 +126,7 @@ def test_branch_starts_at_best_step_with_half_learning_rate(small: Workspace) ->
     assert lowest == json.loads(parent.trained.read_text())["eval_loss"]
 
 
-def test_full_branch_keeps_checkpoint_weights_and_validates_options(small: Workspace) -> None:
+def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace) -> None:
     parent = overfitted(small, "full")
     step, lowest = best(parent)
     kept = [item.step for item in checkpoints.all_complete(parent.checkpoints)]
@@ -133,12 +138,6 @@ def test_full_branch_keeps_checkpoint_weights_and_validates_options(small: Works
     child = small.folder("still")
     assert until_ended(child, 120).end_reason == "finished"
     assert events(child, "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
-
-    again = ok("branch", "still", "--accumulation-times", "2", "--from", "start", "--name", "twice")
-    assert "from the start: gradient_accumulation 1 → 2" in again
-    until_ended(small.folder("twice"), 120)
-    assert plan_file.load(small.folder("twice").plan, begun=True).recipe.gradient_accumulation == 2
-    assert events(small.folder("twice"), "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
 
     for arguments, says in (
         (("--rate-times", "1"), "Nothing would change"),
@@ -157,6 +156,20 @@ def test_full_branch_keeps_checkpoint_weights_and_validates_options(small: Works
     refused = run("branch", "heart", "--rate-times", "0.5")
     assert refused.returncode == 1 and ": train" in refused.stderr
     assert "could not be compared" in refused.stderr
+    (small.root / "plan.jsonl").write_text(rows)
+
+    before = as_json("status", "still")
+    weights = read_weights(child)
+    assert weights
+    assert "Deleted" in ok("remove", "heart", "--yes") and not parent.path.exists()
+    assert [item["id"] for item in as_json("runs")["runs"]] == ["still"]
+    assert as_json("status", "still") == before and before["parent"]["id"] == "heart"
+    assert read_weights(child) == weights
+    again = ok("branch", "still", "--accumulation-times", "2", "--from", "start", "--name", "twice")
+    assert "from the start: gradient_accumulation 1 → 2" in again
+    assert until_ended(small.folder("twice"), 120).end_reason == "finished"
+    assert plan_file.load(small.folder("twice").plan, begun=True).recipe.gradient_accumulation == 2
+    assert events(small.folder("twice"), "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
 
 
 def test_branch_refuses_running_parent_or_missing_checkpoint(small: Workspace) -> None:
