@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from ftwizard.hardware import nvml
 from ftwizard.jobs import identity, keeper
 from ftwizard.jobs.identity import Identity
 
@@ -79,19 +78,3 @@ def test_missing_and_invalid_pids_do_not_count(command: tuple[Identity, int]) ->
 
 def test_lost_gpu_reading_is_unchanged() -> None:
     assert keeper.add_own_memory([{"index": 1, "lost": True}], None) == [{"index": 1, "lost": True}]
-
-
-@pytest.mark.parametrize(
-    ("bits", "words"),
-    [
-        (0x1, []),
-        (0x2, []),
-        (0x4, ["power cap"]),
-        (0x8, ["hardware slowdown"]),
-        (0x48, ["thermal"]),
-        (0x88, ["power brake"]),
-        (0x64, ["thermal", "power cap"]),
-    ],
-)
-def test_throttling_bits_decode_to_reasons(bits: int, words: list[str]) -> None:
-    assert nvml.decode_throttling(bits) == words

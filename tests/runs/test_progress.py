@@ -17,7 +17,6 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe, store
 from ftwizard.runs.progress import MAX_ANSWERS, MAX_GRACE_S, MAX_PROMPTS, Progress
-from ftwizard.runs.store import make_id
 
 
 def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
@@ -223,8 +222,3 @@ def test_invalid_field_does_not_drop_the_others() -> None:
         0.5,
         None,
     )
-
-
-def test_run_ids_contain_only_safe_characters() -> None:
-    assert make_id("Mein Plän!").startswith("Mein-Pl-n-")
-    assert make_id("...").startswith("run-")

@@ -75,3 +75,8 @@ def test_unreadable_run_does_not_hide_the_others(home: Path) -> None:
     make(home, "well")
     assert list_ids() == ["broken", "well"]
     assert [status.id for status in store.iterate_records()] == ["well"]
+
+
+def test_run_ids_contain_only_safe_characters() -> None:
+    assert store.make_id("Mein Plän!").startswith("Mein-Pl-n-")
+    assert store.make_id("...").startswith("run-")
