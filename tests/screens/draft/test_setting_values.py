@@ -52,7 +52,11 @@ def test_formatted_value_parses_back(name: str, value: Any, shown: str) -> None:
 
 
 def test_typed_default_label_parses_as_none() -> None:
-    for name, words in (("learning_rate", "auto"), ("prompts", "validation rows")):
+    for name, words in (
+        ("learning_rate", "auto"),
+        ("save_steps", "none"),
+        ("prompts", "validation rows"),
+    ):
         assert parse_value(setting(name), words) is parse_value(setting(name), "") is None
     assert format_value("prompts", None) == "validation rows"
 
