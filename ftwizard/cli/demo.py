@@ -16,6 +16,7 @@ from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
+from ftwizard.runs.result import read_result
 from ftwizard.text import make_visible
 from ftwizard.train import command, launcher
 
@@ -62,9 +63,10 @@ def _confirm() -> bool:
 
 
 def _print_pairs(folder: JobFolder, console: Console) -> None:
-    for pair in store.read_result(folder).get("compare", {}).get("pairs", []):
+    result = read_result(folder)
+    for pair in (result and result.compare and result.compare.pairs) or []:
         output.print_lines(console, "")
-        answers = {"ticket": pair["prompt"][-1]["content"]}
-        answers |= {name: pair[name] for name in ("expected", "base", "tuned")}
+        answers = {"ticket": pair.question}
+        answers |= {name: getattr(pair, name) for name in ("expected", "base", "tuned")}
         rows = ((name, make_visible(text, 200)) for name, text in answers.items())
         console.print(output.build_pair_table(rows))

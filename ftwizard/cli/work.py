@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
-    from ftwizard.train.train_result import TrainResult
+    from ftwizard.runs.result import BaseComparison, MergedModel, TrainResult
 
 
 def work(folder: str) -> int:
@@ -37,36 +37,46 @@ def run_training(worker: Worker) -> WorkResult:
     from ftwizard.jobs.ending import GOOD_END_REASONS
     from ftwizard.jobs.worker import WorkResult
     from ftwizard.plan import plan_file
-    from ftwizard.train import checkpoint_rotation, measure, train_result, trainer
+    from ftwizard.runs.result import RunResult, read_trained
+    from ftwizard.train import checkpoint_rotation, measure, trainer
 
     plan = plan_file.load(worker.folder.plan, begun=True)
     began = time.monotonic()
-    trained = train_result.read(worker.folder)
+    trained = read_trained(worker.folder)
     if trained is None or trained.reason not in GOOD_END_REASONS:
         trained = trainer.train(worker, plan)
-    result: dict[str, Any] = {"training": msgspec.to_builtins(trained)}
+    merged = compared = None
     if trained.reason in GOOD_END_REASONS:
-        result |= _finish(worker, plan, trained)
+        merged, compared = _finish(worker, plan, trained)
         checkpoint_rotation.remove_torn(worker.folder.checkpoints)
-    result["seconds"] = round(time.monotonic() - began, 1)
-    result |= msgspec.to_builtins(measure.compare_with_prediction(worker.folder, trained))
-    return WorkResult(trained.reason, result, trained.message)
+    result = RunResult(
+        end_reason=trained.reason,
+        attempt=worker.attempt,
+        training=trained,
+        merged=merged,
+        compare=compared,
+        seconds=round(time.monotonic() - began, 1),
+        **msgspec.structs.asdict(measure.compare_with_prediction(worker.folder, trained)),
+    )
+    return WorkResult(result, trained.message)
 
 
-def _finish(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
-    """Carry out ``plan.finish`` within the run; return the entries for its result."""
+def _finish(
+    worker: Worker, plan: Plan, trained: TrainResult
+) -> tuple[MergedModel | None, BaseComparison | None]:
+    """Carry out ``plan.finish`` within the run."""
     from ftwizard.evaluate.compare import compare
     from ftwizard.export.merge import cast_to_16_bit, merge
 
     folder, base = worker.folder, Path(trained.base)
-    result: dict[str, Any] = {}
+    merged = compared = None
     if trained.method == "full":
         worker.phase("merging", what="casting to 16-bit")
         best = folder.checkpoints / f"checkpoint-{trained.step}"
-        result["merged"] = cast_to_16_bit(base, best, folder.merged, end_ids=trained.end_ids)
+        merged = cast_to_16_bit(base, best, folder.merged, end_ids=trained.end_ids)
     elif plan.finish.merge:
         worker.phase("merging")
-        result["merged"] = merge(base, folder.adapter, folder.merged, end_ids=trained.end_ids)
+        merged = merge(base, folder.adapter, folder.merged, end_ids=trained.end_ids)
     if plan.finish.compare:
-        result["compare"] = compare(worker, plan, trained)
-    return result
+        compared = compare(worker, plan, trained)
+    return merged, compared

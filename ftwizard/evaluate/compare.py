@@ -9,45 +9,36 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.reader import ParsedRow
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
+from ftwizard.runs.result import (
+    AnswerPair,
+    BaseComparison,
+    ModelScores,
+    SavedAnswers,
+    TrainResult,
+)
 from ftwizard.train import dataset, generate, model_loading, runtime
 from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
-from ftwizard.train.train_result import TrainResult
 
 GENERATION_BATCH_SIZE = 16
 MAX_ENUM_VALUES = 12
 
 
-class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
-    """Scores of one model on the test set."""
-
-    loss: float | None
-    """Mean negative log-likelihood per answer token, in nats; None if all are truncated."""
-    exact: float
-    """Share of answers equal to the expected one, ignoring surrounding white space; 0–1."""
-    json_valid: float | None
-    """Share that is valid for the JSON schema of the expected answers; None if these are not JSON."""
-    seconds: float
-
-
-def compare(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
+def compare(worker: Worker, plan: Plan, trained: TrainResult) -> BaseComparison:
     """Generate answers for the test set with both models (greedy decoding) and score them.
 
-    The merged model is used if it exists, so that what is measured is what will be served. Returns
-    ``rows``, ``base`` and ``tuned`` (Scores), ``schema`` and ``pairs``; all answers are written to
-    ``eval/compare.json``.
+    The merged model is used if it exists, so that what is measured is what will be served. All
+    answers are written to ``eval/compare.json``.
     """
     worker.phase("comparing")
     test_set = dataset.read_test_set(worker.folder)
     rows = test_set.rows
     if not rows:
-        return {"rows": 0}
+        return BaseComparison(rows=0)
     weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
     tokenizer = model_loading.load_tokenizer(weights)
     base = Path(trained.base)
@@ -72,22 +63,19 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> dict[str, Any]:
 
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
     all_pairs = [
-        {
-            "line": row.line,
-            "prompt": row.conversation.prompt,
-            "expected": row.conversation.answer,
-            "base": base_answer,
-            "tuned": tuned_answer,
-        }
+        AnswerPair(
+            line=row.line,
+            prompt=row.conversation.prompt,
+            expected=row.conversation.answer,
+            base=base_answer,
+            tuned=tuned_answer,
+        )
         for row, base_answer, tuned_answer in zip(rows, *answers.values(), strict=True)
     ]
-    write_json(worker.folder.evaluations / "compare.json", {"schema": schema, "answers": all_pairs})
-    return {
-        "rows": len(rows),
-        **{name: msgspec.to_builtins(score) for name, score in scores.items()},
-        "schema": schema,
-        "pairs": all_pairs[: plan.finish.pairs],
-    }
+    write_json(worker.folder.answers, SavedAnswers(schema=schema, answers=all_pairs))
+    return BaseComparison(
+        rows=len(rows), **scores, schema=schema, pairs=all_pairs[: plan.finish.pairs]
+    )
 
 
 def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from ftwizard.jobs.folder import publish, write_json
+from ftwizard.jobs.folder import publish, read_json, write_json
 from ftwizard.runs.checkpoints import MARKER
+from ftwizard.runs.result import MergedModel
 from ftwizard.train.model_loading import load_config, load_tokenizer, read_config
 
 MAX_SHARD_SIZE = "4GB"
 
 
-def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[str, Any]:
+def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> MergedModel:
     """Merge ``adapter`` into ``base`` with peft and write the model to ``out`` atomically.
 
     ``end_ids`` are the tokens that ended answers in training; the merged model stops generating at
-    them. Returns ``folder``, ``bytes`` and ``dtype``, also of a model that is already in ``out``.
-    Raises FtwizardError for a quantized base, because 4-bit weights would silently merge wrongly.
+    them. If ``out`` already has a model, it is kept. Raises FtwizardError for a quantized base,
+    because 4-bit weights would silently merge wrongly.
     """
-    if report := _read_report(out):
-        return report
+    if published := read_json(out / MARKER, MergedModel):
+        return published
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -33,16 +33,14 @@ def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> dict[s
     return _publish(merged, adapter, out, end_ids)
 
 
-def cast_to_16_bit(
-    base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]
-) -> dict[str, Any]:
+def cast_to_16_bit(base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]) -> MergedModel:
     """Write the weights of a full fine-tune's 32-bit ``checkpoint`` to ``out`` as 16-bit.
 
     Everything but the weights is copied from ``base``, because the trainer changes model settings
     for training. See ``merge`` for the rest.
     """
-    if report := _read_report(out):
-        return report
+    if published := read_json(out / MARKER, MergedModel):
+        return published
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(
@@ -57,13 +55,6 @@ def cast_to_16_bit(
     return _publish(model, checkpoint, out, end_ids)
 
 
-def _read_report(out: Path) -> dict[str, Any] | None:
-    if not (out / MARKER).exists():
-        return None
-    report: dict[str, Any] = json.loads((out / MARKER).read_text())
-    return report
-
-
 def _choose_dtype(base: Path) -> Any:
     """Return float16 if the base is stored in it, else bfloat16."""
     import torch
@@ -73,21 +64,21 @@ def _choose_dtype(base: Path) -> Any:
     return torch.float16 if dtype == "float16" else torch.bfloat16
 
 
-def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> dict[str, Any]:
+def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> MergedModel:
     _add_eos_ids(model.generation_config, end_ids)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
     model.save_pretrained(part, max_shard_size=MAX_SHARD_SIZE)
     load_tokenizer(tokenizer).save_pretrained(part)
-    report = {
-        "folder": str(out),
-        "bytes": sum(file.stat().st_size for file in part.iterdir()),
-        "dtype": str(model.dtype).removeprefix("torch."),
-    }
-    write_json(part / MARKER, report)
+    published = MergedModel(
+        folder=str(out),
+        size_bytes=sum(file.stat().st_size for file in part.iterdir()),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+    write_json(part / MARKER, published)
     publish(part, out)
-    return report
+    return published
 
 
 def _add_eos_ids(config: Any, end_ids: list[int]) -> None:

@@ -83,6 +83,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float | None = None
 
 
+class JobResult(msgspec.Struct, frozen=True, kw_only=True):
+    """``result.json``: the result of an attempt that succeeded. Each kind of job adds its fields."""
+
+    end_reason: str
+    attempt: int
+
+
 class _Entry:
     def __init__(self, name: str) -> None:
         self._name = name
@@ -111,6 +118,7 @@ class JobFolder:
     adapter = _Entry("adapter")
     merged = _Entry("merged")
     evaluations = _Entry("eval")
+    answers = _Entry("eval/compare.json")
     ballast = _Entry("ballast")
     """Reserved blocks that the keeper frees to write its last state on a full disk."""
 

@@ -15,7 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs import lock, requests
 from ftwizard.jobs.ending import DISK_FULL_STATUS, GOOD_END_REASONS, classify_error
 from ftwizard.jobs.events import EventWriter
-from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
+from ftwizard.jobs.folder import JobFolder, JobRecord, JobResult, write_json
 from ftwizard.text import format_duration
 
 SILENT_S = 600.0
@@ -40,9 +40,7 @@ class EarlyEnd(Exception):
 class WorkResult(NamedTuple):
     """The outcome of a command that succeeded."""
 
-    end_reason: str
-    result: dict[str, Any]
-    """Content of ``result.json``."""
+    result: JobResult
     message: str = ""
 
 
@@ -171,9 +169,8 @@ def _run_work(worker: Worker, work: Callable[[Worker], WorkResult]) -> dict[str,
             end = work(worker)
         finally:
             worker.saves_itself = True  # from here on TERM has no effect
-        head = {"end_reason": end.end_reason, "attempt": worker.attempt}
-        write_json(folder.result, head | end.result)
-        return {"end_reason": end.end_reason, "message": end.message}
+        write_json(folder.result, end.result)
+        return {"end_reason": end.result.end_reason, "message": end.message}
     except Stopped:
         return {"end_reason": "stopped"}
     except EarlyEnd as early:

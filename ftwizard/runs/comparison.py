@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import to_number
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import search, store
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress, read_progress
+from ftwizard.runs.result import RunResult, read_result
 from ftwizard.runs.store import RunRecord
 from ftwizard.text import format_dollars, format_duration, make_visible
 
@@ -126,7 +126,7 @@ def read_side(
         record=record,
         settings=search.read_settings(folder) if settings is None else settings,
         hashes=job.hashes if job else {},
-        scores=_collect_scores(record, progress, store.read_result(folder)),
+        scores=_collect_scores(record, progress, read_result(folder)),
     )
 
 
@@ -243,14 +243,12 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any]) -> ComparedRun:
+def _collect_scores(record: RunRecord, progress: Progress, result: RunResult | None) -> ComparedRun:
     actual = record.actual or RunFigures()
     tokens = progress.metrics.get("tokens")
     times = progress.times
     seconds = times[-1][1] - times[0][1] if len(times) > 1 and progress.attempt <= 1 else None
-    tuned = result.get("compare")
-    tuned = tuned.get("tuned") if isinstance(tuned, dict) else None
-    tuned = tuned if isinstance(tuned, dict) else {}
+    tuned = result.compare.tuned if result and result.compare else None
     trained = tokens.last if tokens is not None else None
     return ComparedRun(
         id=record.id,
@@ -265,9 +263,9 @@ def _collect_scores(record: RunRecord, progress: Progress, result: dict[str, Any
         seconds=actual.seconds.value if actual.seconds else seconds,
         tokens_per_s=actual.tokens_per_s.value if actual.tokens_per_s else record.tokens_per_s,
         cost=actual.cost.value if actual.cost else None,
-        test_loss=to_number(tuned.get("loss")),
-        test_exact=to_number(tuned.get("exact")),
-        test_json_valid=to_number(tuned.get("json_valid")),
+        test_loss=tuned.loss if tuned else None,
+        test_exact=tuned.exact if tuned else None,
+        test_json_valid=tuned.json_valid if tuned else None,
     )
 
 

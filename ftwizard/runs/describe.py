@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import prediction, store
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
+from ftwizard.runs.result import (
+    BaseComparison,
+    RunResult,
+    TrainResult,
+    read_result,
+    read_trained,
+)
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import format_bytes, format_count, format_dollars, format_duration, make_visible
 
@@ -52,15 +57,14 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
 
 def describe_kept_weights(folder: JobFolder) -> str:
     """Describe which weights a stopped run kept and where; empty if there are none."""
-    training = store.read_trained(folder)
-    step = training.get("step")
-    if not isinstance(step, int):
+    trained = read_trained(folder)
+    if not trained:
         return ""
     path = folder.adapter
-    if training.get("method") == "full":
-        path = folder.checkpoints / f"checkpoint-{step}"
-    which = "newest" if training.get("eval_loss") is None else "best"
-    return f"The {which} weights (step {step}) are in {path}." if path.is_dir() else ""
+    if trained.method == "full":
+        path = folder.checkpoints / f"checkpoint-{trained.step}"
+    which = "newest" if trained.eval_loss is None else "best"
+    return f"The {which} weights (step {trained.step}) are in {path}." if path.is_dir() else ""
 
 
 def describe_parent(parent: Parent) -> str:
@@ -75,30 +79,28 @@ def describe_parent(parent: Parent) -> str:
 
 def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
     """Describe the end of a run and its results as lines of text."""
-    result = store.read_result(folder)
-    lines = [*describe_end(folder, status)]
-    lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
-    compared = result.get("compare") or {}
-    if compared.get("rows"):
-        lines += ["", *format_comparison(compared)]
+    lines = describe_end(folder, status)
+    if result := read_result(folder):
+        lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
+        if result.compare and result.compare.rows:
+            lines += ["", *format_comparison(result.compare)]
     return lines
 
 
-def describe_result(folder: JobFolder, result: dict[str, Any]) -> list[tuple[str, str]]:
+def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str]]:
     """Return labels and texts of a run's results: rows, weights and prediction."""
     rows: list[tuple[str, str]] = []
-    training = result.get("training") or {}
-    best = f"best, step {training.get('step')}"
-    if trained := describe_trained_rows(training):
+    best = f"best, step {result.training.step}"
+    if trained := describe_trained_rows(result.training):
         rows.append(("rows", trained))
-    has_adapter = training and training.get("method") != "full"
+    has_adapter = result.training.method != "full"
     if has_adapter:
         rows.append(("adapter", f"{folder.adapter} ({best})"))
-    if merged := result.get("merged"):
+    if merged := result.merged:
         label, which = ("merged", "") if has_adapter else ("model", f"{best}, ")
-        details = f"{which}{format_bytes(merged['bytes'])}, {merged['dtype']}"
+        details = f"{which}{format_bytes(merged.size_bytes)}, {merged.dtype}"
         rows.append((label, f"{folder.merged} ({details})"))
-    if compared := prediction.from_result(result):
+    if compared := result.prediction:
         rows += describe_prediction(compared)
     return rows
 
@@ -135,15 +137,14 @@ def format_range(figure: Figure, write: Callable[[float], str]) -> str:
     return low if low == high else f"{low} – {high}"
 
 
-def are_all_trained(training: dict[str, Any]) -> bool:
-    counts = training.get("rows") or {}
-    return bool(counts.get("train_given") == counts.get("train_used"))
+def are_all_trained(training: TrainResult) -> bool:
+    return training.rows.get("train_given") == training.rows.get("train_used")
 
 
-def describe_trained_rows(training: dict[str, Any]) -> str:
+def describe_trained_rows(training: TrainResult) -> str:
     """Describe how many rows were trained on, and which were left out; empty if unknown."""
-    counts = training.get("rows") or {}
-    if "train_given" not in counts:
+    counts = training.rows
+    if not {"train_given", "train_used"} <= counts.keys():
         return ""
     total, used = counts["train_given"], counts["train_used"]
     parts = [f"{used:,} of {format_count(total, 'row')} trained on"]
@@ -157,31 +158,31 @@ def describe_trained_rows(training: dict[str, Any]) -> str:
     ):  # fmt: skip
         missing = counts.get(f"{part}_given", 0) - counts.get(f"{part}_used", 0)
         if missing:
-            lines = (training.get("left_out") or {}).get(part, [])
+            lines = training.left_out.get(part, [])
             numbers = ", ".join(map(str, lines[:MAX_SHOWN_LINES]))
             more = "…" if missing > MAX_SHOWN_LINES else ""
             where = f" (line{'' if missing == 1 else 's'} {numbers}{more})" if lines else ""
             parts.append(f"{format_count(missing, noun)} left out, no trainable tokens{where}")
-    if unreadable := sum((training.get("unreadable") or {}).values()):
+    if unreadable := sum(training.unreadable.values()):
         parts.append(f"{format_count(unreadable, 'unreadable row')} skipped")
     return "; ".join(parts)
 
 
-def format_comparison(compared: dict[str, Any]) -> list[str]:
+def format_comparison(compared: BaseComparison) -> list[str]:
     """Format the scores of base and tuned model as a small text table."""
-    lines = [f"On {compared['rows']} test examples           base     tuned"]
+    lines = [f"On {compared.rows} test examples           base     tuned"]
     for key, name, base, tuned in list_scores(compared):
         cells = f"{base:7.3f}   {tuned:7.3f}" if key == "loss" else f"{base:6.0%}    {tuned:6.0%}"
         lines.append(f"  {name:<26}{cells}")
     return lines
 
 
-def list_scores(compared: dict[str, Any]) -> Iterator[tuple[str, str, float, float]]:
+def list_scores(compared: BaseComparison) -> Iterator[tuple[str, str, float, float]]:
     """Yield key, name, and the scores of base and tuned model."""
     for key, name in (
         ("loss", "test loss"), ("exact", "exact match"), ("json_valid", "valid JSON for the schema"),
     ):  # fmt: skip
-        base, tuned = compared["base"].get(key), compared["tuned"].get(key)
+        base, tuned = getattr(compared.base, key, None), getattr(compared.tuned, key, None)
         if base is not None and tuned is not None:
             yield key, name, base, tuned
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import msgspec
 
@@ -38,6 +37,12 @@ class PredictionResult(msgspec.Struct, frozen=True, kw_only=True):
     """Relative error by name: 0.1 means the prediction was 10% too high. If training ended early,
     time and cost are predicted for the completed steps."""
 
+    @property
+    def is_sound(self) -> bool:
+        """Return whether all numbers can be shown, because files are untrusted."""
+        are_finite = all(math.isfinite(100 * error) for error in self.error.values() if error)
+        return are_finite and _is_sound(self.predicted) and _is_sound(self.actual)
+
 
 def compare_prediction(
     predicted: RunFigures, actual: RunFigures, *, share: float = 1.0
@@ -64,17 +69,6 @@ def read_prediction(folder: JobFolder) -> RunFigures | None:
     """Return the recorded prediction of a run; None if there is no readable one."""
     prediction = read_json(folder.prediction, RunFigures)
     return prediction if prediction and _is_sound(prediction) else None
-
-
-def from_result(result: dict[str, Any]) -> PredictionResult | None:
-    """Return the outcome in a ``result.json``; None if it has no valid one."""
-    try:
-        outcome = msgspec.convert(
-            {name: result[name] for name in PredictionResult.__struct_fields__}, PredictionResult
-        )
-    except (KeyError, ValueError):
-        return None
-    return outcome if _is_sound(outcome.predicted) and _is_sound(outcome.actual) else None
 
 
 def _is_sound(expected: RunFigures) -> bool:

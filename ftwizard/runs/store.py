@@ -8,17 +8,17 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id, read_json
+from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress, read_progress
+from ftwizard.runs.result import read_result
 from ftwizard.text import format_suggestion, make_visible
 
 
@@ -138,7 +138,9 @@ def iterate_records(folders: Iterable[JobFolder] | None = None) -> Iterator[RunR
 def read_record(folder: JobFolder, progress: Progress | None = None) -> RunRecord:
     """Read the record of a run; ``progress``: its events, if already read."""
     status = make_status(folder, observe(folder), progress or read_progress(folder))
-    compared = prediction.from_result(read_result(folder)) if status.state == "ended" else None
+    compared = None
+    if status.state == "ended" and (result := read_result(folder)):
+        compared = result.prediction
     return RunRecord(
         **msgspec.structs.asdict(status),
         predicted=compared.predicted if compared else prediction.read_prediction(folder),
@@ -159,17 +161,6 @@ def read_job(folder: JobFolder) -> JobRecord | None:
         return folder.read_job()
     except (OSError, FtwizardError):
         return None
-
-
-def read_result(folder: JobFolder) -> dict[str, Any]:
-    """Read ``result.json`` of the newest attempt; empty if missing or unreadable."""
-    content = read_json(folder.result, dict[str, Any]) or {}
-    return content if content.get("attempt") == folder.newest_attempt() else {}
-
-
-def read_trained(folder: JobFolder) -> dict[str, Any]:
-    """Read ``trained.json``; empty if missing or unreadable."""
-    return read_json(folder.trained, dict[str, Any]) or {}
 
 
 def make_id(name: str) -> str:

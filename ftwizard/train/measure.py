@@ -13,9 +13,9 @@ from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure, today
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import PredictionResult, RunFigures
+from ftwizard.runs.result import TrainResult
 from ftwizard.text import format_duration
 from ftwizard.train import peak_memory
-from ftwizard.train.train_result import TrainResult
 
 _TRAINING = ("log", "eval", "checkpoint")
 

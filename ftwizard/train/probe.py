@@ -131,6 +131,8 @@ def run(worker: Worker) -> WorkResult:
         count, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
     )
     outcome = ProbeOutcome(
+        end_reason="finished",
+        attempt=worker.attempt,
         measured=msgspec.structs.replace(measured, step_s=measured.step_s * scale),
         evaluations=predict.count_evaluations(recipe, total) if sample.validation else 0,
         predicted=predict.predict(
@@ -144,7 +146,7 @@ def run(worker: Worker) -> WorkResult:
             trained=trained,
         ),
     )
-    return WorkResult("finished", msgspec.to_builtins(outcome))
+    return WorkResult(outcome)
 
 
 def _load_sample(worker: Worker, plan: Plan, steps: int) -> ProbeSample:

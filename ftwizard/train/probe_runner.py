@@ -25,7 +25,7 @@ from ftwizard.hardware import machine
 from ftwizard.jobs import launch
 from ftwizard.jobs.ending import determine_end_reason, read_done_event
 from ftwizard.jobs.events import EventReader
-from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json, write_whole
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, JobResult, write_json, write_whole
 from ftwizard.jobs.status import observe
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
@@ -41,8 +41,8 @@ _NOT_PROGRESS = {"v", "t", "kind", "attempt", "phase"}
 MEMORY_REASONS = ("out_of_gpu_memory", "out_of_memory")
 
 
-class ProbeOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The probe's entries of ``result.json``."""
+class ProbeOutcome(JobResult, frozen=True, kw_only=True):
+    """``result.json`` of a probe."""
 
     measured: ProbeMeasurements
     evaluations: int

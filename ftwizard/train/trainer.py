@@ -15,6 +15,7 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import LEARNING_RATES, Plan
 from ftwizard.runs import checkpoints
+from ftwizard.runs.result import TrainResult
 from ftwizard.train import (
     adapter,
     budget,
@@ -29,7 +30,6 @@ from ftwizard.train import (
 )
 from ftwizard.train.inputs import TrainingInputs, prepare
 from ftwizard.train.peak_memory import PeakMemoryMeter
-from ftwizard.train.train_result import TrainResult
 
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,9 +14,10 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.jobs.ending import describe_end_reason
-from ftwizard.jobs.folder import JobFolder, read_json
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe, prediction, store
+from ftwizard.runs import describe
+from ftwizard.runs.result import AnswerPair, BaseComparison, read_answers, read_result
 from ftwizard.screens import layout, palette
 from ftwizard.screens.page import Page
 from ftwizard.text import format_count, make_lines_visible, make_visible
@@ -48,10 +49,8 @@ class ResultsPage(Page[str]):
     def __init__(self, folder: JobFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._result = store.read_result(folder)
-        comparison = read_json(folder.evaluations / "compare.json", dict[str, Any]) or {}
-        answers = comparison.get("answers")
-        self._answers: list[dict[str, Any]] = answers if isinstance(answers, list) else []
+        self._result = read_result(folder)
+        self._answers = read_answers(folder)
         self._index = 0
         self._limit: int | None = MAX_CHARACTERS
         """Characters of each text, None for all."""
@@ -65,9 +64,8 @@ class ResultsPage(Page[str]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="finish"):
-            yield Static(
-                format_scores(self._result.get("compare") or {}), id="scores", markup=False
-            )
+            compared = self._result.compare if self._result else None
+            yield Static(format_scores(compared), id="scores", markup=False)
             yield Static(id="answer", markup=False)
             yield Static(self._build_files(), id="files", markup=False)
 
@@ -110,32 +108,33 @@ class ResultsPage(Page[str]):
 
     def _build_files(self) -> Table:
         folder = self._folder
-        merged = self._result.get("merged")
+        result = self._result
+        merged = result.merged if result else None
         paths = (
             ("merged", folder.merged, merged),
             ("adapter", folder.adapter, folder.adapter.is_dir()),
-            ("answers", folder.evaluations / "compare.json", self._answers),
+            ("answers", folder.answers, self._answers),
             ("plan", folder.plan, True),
         )
         rows = [(name, make_visible(str(path))) for name, path, exists in paths if exists]
         if merged:
             rows.append(("serve", _format_command("vllm", "serve", str(folder.merged))))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
-        training = self._result.get("training") or {}
-        if trained := describe.describe_trained_rows(training):
+        if result and (trained := describe.describe_trained_rows(result.training)):
             # On a small terminal, warnings come first; good news can wait below the commands.
-            rows.insert(len(rows) if describe.are_all_trained(training) else 0, ("rows", trained))
-        if measured := prediction.from_result(self._result):
+            index = len(rows) if describe.are_all_trained(result.training) else 0
+            rows.insert(index, ("rows", trained))
+        if result and (measured := result.prediction):
             rows += describe.describe_prediction(measured)
         return layout.build_table(rows)
 
 
-def format_scores(compared: dict[str, Any]) -> Text:
+def format_scores(compared: BaseComparison | None) -> Text:
     """Return the scores of base and tuned model side by side, with a mark for the change."""
-    if not compared.get("rows"):
+    if not compared or not compared.rows:
         return Text("No comparison: it was not requested, or there is no test set.", "dim")
     text = Text.assemble(
-        (f"{format_count(compared['rows'], 'test example'):<28}", "bold"),
+        (f"{format_count(compared.rows, 'test example'):<28}", "bold"),
         ("    base     tuned", "dim"),
     )
     for key, name, before, after in describe.list_scores(compared):
@@ -150,22 +149,21 @@ def format_scores(compared: dict[str, Any]) -> Text:
 
 
 def build_answer(
-    answer: dict[str, Any], index: int, count: int, limit: int | None = MAX_CHARACTERS
+    answer: AnswerPair, index: int, count: int, limit: int | None = MAX_CHARACTERS
 ) -> Group:
     """Return a test example with both answers; ``limit`` is the characters of a text, None for all."""
-    prompt = answer["prompt"][-1]["content"] if answer.get("prompt") else ""
-    is_exact = answer["tuned"].strip() == answer["expected"].strip()
+    is_exact = answer.tuned.strip() == answer.expected.strip()
     title = Text.assemble(
-        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer['line']}", "dim"),
+        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer.line}", "dim"),
         ("  ✓ exact match", palette.GOOD) if is_exact else ("  · differs from expected", "dim"),
     )  # fmt: skip
     return Group(
         title,
         layout.build_table([
-            ("prompt", _truncate(prompt, limit)),
-            ("expected", _truncate(answer["expected"], limit)),
-            ("base", _truncate(answer["base"], limit)),
-            ("tuned", Text(_truncate(answer["tuned"], limit), "bold")),
+            ("prompt", _truncate(answer.question, limit)),
+            ("expected", _truncate(answer.expected, limit)),
+            ("base", _truncate(answer.base, limit)),
+            ("tuned", Text(_truncate(answer.tuned, limit), "bold")),
         ]),
     )  # fmt: skip
 

@@ -12,8 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
-
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import worker
 from ftwizard.jobs.folder import JobFolder
@@ -36,8 +34,12 @@ def work(job: worker.Worker) -> worker.WorkResult:
     if recipe.batch_size > int(os.environ.get("DUMMY_FITS", "64")):
         _end(ends)
     measurements = measured(memory_training=1000 * recipe.batch_size)
-    result = {"measured": measurements, "evaluations": 2, "predicted": RunFigures()}
-    return worker.WorkResult("finished", msgspec.to_builtins(result))
+    return worker.WorkResult(
+        probe_runner.ProbeOutcome(
+            end_reason="finished", attempt=job.attempt, measured=measurements, evaluations=2,
+            predicted=RunFigures(),
+        )
+    )  # fmt: skip
 
 
 def _end(how: str) -> None:

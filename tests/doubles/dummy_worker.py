@@ -16,7 +16,11 @@ from pathlib import Path
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import worker
-from ftwizard.jobs.folder import JobFolder, write_whole
+from ftwizard.jobs.folder import JobFolder, JobResult, write_whole
+
+
+class Count(JobResult, frozen=True, kw_only=True):
+    step: int
 
 
 def work(job: worker.Worker) -> worker.WorkResult:
@@ -49,8 +53,8 @@ def work(job: worker.Worker) -> worker.WorkResult:
             write_whole(saved, body.encode())
             job.events.write("checkpoint", step=step, path="counter.json")
         if stops and mode != "deaf":
-            return worker.WorkResult("stopped", {"step": step})
-    return worker.WorkResult("finished", {"step": step})
+            return worker.WorkResult(Count(end_reason="stopped", attempt=job.attempt, step=step))
+    return worker.WorkResult(Count(end_reason="finished", attempt=job.attempt, step=step))
 
 
 def _misbehave_early(job: worker.Worker, mode: str) -> None:

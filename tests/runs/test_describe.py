@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from ftwizard.jobs.ending import NEXT_STEP
 from ftwizard.jobs.folder import JobFolder, Parent, write_json
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe
+from tests.helpers.results import make_trained
 
 FOLDER = JobFolder(Path("/runs/one"))
 
@@ -49,7 +49,7 @@ def test_stopped_run_describes_the_weights_it_keeps(
     folder = JobFolder(tmp_path)
     status = Status(state="ended", attempt=1, end_reason="stopped")
     assert len(describe.describe_end(folder, status)) == 2, "nothing was trained yet"
-    write_json(folder.trained, {"method": method, "step": 12, "eval_loss": loss})
+    write_json(folder.trained, make_trained(method=method, step=12, eval_loss=loss))
     assert len(describe.describe_end(folder, status)) == 2, "the weights are missing"
     folder.adapter.mkdir()
     (folder.checkpoints / "checkpoint-12").mkdir(parents=True)
@@ -69,25 +69,25 @@ def test_parent_description_lists_the_changed_settings() -> None:
 
 def test_trained_rows_description_counts_rows_left_out() -> None:
     counts = {"train_given": 48, "train_used": 48, "validation_given": 6, "validation_used": 6}
-    assert describe.describe_trained_rows({"rows": counts}) == "all 48 rows trained on"
-    training: dict[str, Any] = {
-        "rows": counts | {"train_used": 46, "validation_used": 5},
-        "left_out": {"train": [4, 9], "validation": [7]},
-        "unreadable": {"train": 1},
-    }
+    assert describe.describe_trained_rows(make_trained(rows=counts)) == "all 48 rows trained on"
+    training = make_trained(
+        rows=counts | {"train_used": 46, "validation_used": 5},
+        left_out={"train": [4, 9], "validation": [7]},
+        unreadable={"train": 1},
+    )
     assert describe.describe_trained_rows(training) == (
         "46 of 48 rows trained on; 2 rows left out, no trainable tokens (lines 4, 9); "
         "1 validation row left out, no trainable tokens (line 7); "
         "1 unreadable row skipped"
     )
-    many = {"rows": counts | {"train_used": 8}, "left_out": {"train": list(range(1, 41))}}
+    many = make_trained(rows=counts | {"train_used": 8}, left_out={"train": list(range(1, 41))})
     assert "40 rows left out" in describe.describe_trained_rows(many)
     assert "(lines 1, 2, 3, 4, 5…)" in describe.describe_trained_rows(many)
-    older = {"rows": counts | {"train_used": 47}}
+    older = make_trained(rows=counts | {"train_used": 47})
     assert "1 row left out, no trainable tokens" in describe.describe_trained_rows(older)
-    mixed = {"rows": counts | {"mix_given": 3, "mix_used": 2}, "left_out": {"mix": [8]}}
+    mixed = make_trained(rows=counts | {"mix_given": 3, "mix_used": 2}, left_out={"mix": [8]})
     assert describe.describe_trained_rows(mixed) == (
         "all 48 rows trained on; 2 general rows mixed in; "
         "1 general row left out, no trainable tokens (line 8)"
     )
-    assert describe.describe_trained_rows({"step": 3}) == ""
+    assert describe.describe_trained_rows(make_trained(rows={})) == ""

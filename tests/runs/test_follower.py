@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import store
 from ftwizard.runs.follower import LOG_TAIL_BYTES, Follower
+from ftwizard.runs.result import read_result
 from tests.screens.runs_helpers import make_run
 
 
@@ -90,7 +90,7 @@ def test_run_with_damaged_files_is_lost(job: JobFolder) -> None:
         follower = Follower(job)
         assert not follower.read(1.0)
         assert follower.status.state == "ended" and follower.status.end_reason == "lost"
-        assert store.read_result(job) == {}
+        assert read_result(job) is None
 
 
 def test_long_run_shows_a_sample_until_fully_read(

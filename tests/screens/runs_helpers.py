@@ -10,9 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ftwizard.jobs import lock
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, State, write_json
+from ftwizard.runs.result import (
+    AnswerPair,
+    BaseComparison,
+    MergedModel,
+    ModelScores,
+    SavedAnswers,
+)
+from tests.helpers.results import make_run_result, make_trained
 
 PLAN = """\
 data: {files: {train: /data/rows.jsonl}}
@@ -60,23 +70,19 @@ def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
     """Write the result of a comparison into a run."""
     (job.path / "adapter").mkdir()
     job.evaluations.mkdir()
-    compare = {
-        "rows": len(answers),
-        "base": {"loss": 4.5, "exact": 0.0, "json_valid": None, "seconds": 1.0},
-        "tuned": {"loss": 0.25, "exact": 0.5, "json_valid": None, "seconds": 1.0},
-        "pairs": answers[:5],
-    }
-    result = {
-        "attempt": 1,
-        "training": {
-            "step": 40, "method": "lora", "rows": {"train_given": 20, "train_used": 19},
-            "left_out": {"train": [7]},
-        },
-        "merged": {"folder": str(job.merged), "bytes": 270_000_000, "dtype": "bfloat16"},
-        "compare": compare,
-    }  # fmt: skip
-    job.result.write_text(json.dumps(result))
-    (job.evaluations / "compare.json").write_text(json.dumps({"answers": answers}))
+    pairs = msgspec.convert(answers, list[AnswerPair])
+    base = ModelScores(loss=4.5, exact=0.0, json_valid=None, seconds=1.0)
+    tuned = ModelScores(loss=0.25, exact=0.5, json_valid=None, seconds=1.0)
+    rows = {"train_given": 20, "train_used": 19}
+    result = make_run_result(
+        training=make_trained(rows=rows, left_out={"train": [7]}),
+        merged=MergedModel(folder=str(job.merged), size_bytes=270_000_000, dtype="bfloat16"),
+        compare=BaseComparison(
+            rows=len(pairs), base=base, tuned=tuned, schema=None, pairs=pairs[:5]
+        ),
+    )
+    write_json(job.result, result)
+    write_json(job.answers, SavedAnswers(schema=None, answers=pairs))
 
 
 def make_hostile(home: Path, text: str, *, reason: str = "") -> JobFolder:

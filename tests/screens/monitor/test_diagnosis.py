@@ -30,6 +30,7 @@ from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.train import launcher
 from tests.helpers.checkpoints import save
 from tests.helpers.jobs import keeper_pid, make, start, until_step
+from tests.helpers.results import make_trained
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.runs_helpers import make_run
 
@@ -171,7 +172,7 @@ def test_diagnosis_of_an_ended_run_locates_the_best_weights(home: Path) -> None:
     run = make_run(home, "heart", end_reason="stopped", findings=[OVERFIT])
     save(run.checkpoints, 20, 0.21)
     run.adapter.mkdir()
-    run.trained.write_text(json.dumps({"step": 20, "method": "lora", "eval_loss": 0.21}))
+    write_json(run.trained, make_trained(step=20, eval_loss=0.21))
     shown: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:

@@ -1,0 +1,140 @@
+"""The documents of a run's outcome: ``result.json``, ``trained.json`` and ``eval/compare.json``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from ftwizard.data.example import Message
+from ftwizard.jobs.folder import JobFolder, JobResult, read_json
+from ftwizard.plan.schema import Method
+from ftwizard.runs.prediction import PredictionResult, RunFigures
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A count or size in bytes; files are untrusted, and others could not be formatted."""
+
+
+class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+    """``trained.json``, written once the training has ended and its adapter, if any, is in place."""
+
+    method: Method
+    reason: str
+    """``finished``, ``early_stopped`` or ``stopped``."""
+    message: str
+    targets: list[str]
+    """Modules and parameters with an adapter; empty for a full fine-tune."""
+    step: Count
+    """Step of the resulting weights: the best evaluation, else the last step."""
+    eval_loss: float | None
+    last_step: Count
+    total_steps: Count
+    base: str
+    """Folder of the base model."""
+    base_name: str
+    """Name of the base model for a person: a Hub id or a folder."""
+    end_ids: list[int]
+    """Tokens that end an answer."""
+    rows: dict[str, Count]
+    """Rows read and used, by part: ``train_given``, ``train_used``, …"""
+    left_out: dict[str, list[int]] = {}
+    """Lines of unused rows by part, the first thousand."""
+    unreadable: dict[str, Count] = {}
+    """Rows of each file that could not be read and were skipped, as the plan allows."""
+    tokens: Count
+    """Tokens trained on, over all attempts."""
+    trainable_text: list[str]
+    """Template text that counts toward the loss."""
+
+
+class MergedModel(msgspec.Struct, frozen=True, kw_only=True, rename={"size_bytes": "bytes"}):
+    folder: str
+    size_bytes: Count
+    dtype: str
+
+
+class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of one model on the test set."""
+
+    loss: float | None
+    """Mean negative log-likelihood per answer token, in nats; None if all are truncated."""
+    exact: float
+    """Share of answers equal to the expected one, ignoring surrounding white space; 0–1."""
+    json_valid: float | None
+    """Share that is valid for the JSON schema of the expected answers; None if these are not JSON."""
+    seconds: float
+
+
+class AnswerPair(msgspec.Struct, frozen=True, kw_only=True):
+    """A test example with the answers of both models."""
+
+    line: int
+    prompt: list[Message]
+    expected: str
+    base: str
+    tuned: str
+
+    @property
+    def question(self) -> str:
+        """Return the text of the prompt's last message."""
+        return str(self.prompt[-1].get("content") or "") if self.prompt else ""
+
+
+class SavedAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """``eval/compare.json``: all answers of a comparison."""
+
+    schema: dict[str, Any] | None
+    """JSON Schema of the expected answers; None if these are not JSON."""
+    answers: list[AnswerPair]
+
+
+class BaseComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Comparison of base and tuned model; all but ``rows`` is unset without a test set."""
+
+    rows: Count
+    base: ModelScores | msgspec.UnsetType = msgspec.UNSET
+    tuned: ModelScores | msgspec.UnsetType = msgspec.UNSET
+    schema: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    pairs: list[AnswerPair] | msgspec.UnsetType = msgspec.UNSET
+    """The first answers, as many as the plan asks for."""
+
+
+class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
+    """``result.json`` of a run."""
+
+    training: TrainResult
+    merged: MergedModel | None = None
+    """None if the plan does not ask for it, or if training was stopped."""
+    compare: BaseComparison | None = None
+    """None if the plan does not ask for it, or if training was stopped."""
+    seconds: float
+    """Of the newest attempt, with merging and comparing."""
+    predicted: RunFigures
+    actual: RunFigures
+    error: dict[str, float | None]
+
+    @property
+    def prediction(self) -> PredictionResult | None:
+        """Return the outcome of the prediction; None if its numbers are not valid."""
+        outcome = PredictionResult(predicted=self.predicted, actual=self.actual, error=self.error)
+        return outcome if outcome.is_sound else None
+
+
+def read_result(folder: JobFolder) -> RunResult | None:
+    """Read ``result.json`` of the newest attempt; None if it is missing or unreadable."""
+    result = read_json(folder.result, RunResult)
+    return result if result and result.attempt == folder.newest_attempt() else None
+
+
+def read_trained(folder: JobFolder) -> TrainResult | None:
+    """Read ``trained.json``; None if training has not ended, or if it is unreadable.
+
+    The worker builds an unreadable one again from the checkpoints.
+    """
+    return read_json(folder.trained, TrainResult)
+
+
+def read_answers(folder: JobFolder) -> list[AnswerPair]:
+    """Read the answers of a comparison; empty if they are missing or unreadable."""
+    saved = read_json(folder.answers, SavedAnswers)
+    return saved.answers if saved else []
