@@ -21,7 +21,7 @@ from ftwizard.screens.home.page import HomePage
 from ftwizard.screens.page import MIN_COLUMNS, MIN_ROWS, Page
 from ftwizard.screens.session import Session
 from ftwizard.screens.terminal import driver, glyphs
-from ftwizard.screens.terminal.app import TerminalApp
+from ftwizard.screens.terminal.app import TerminalApp, TerminalScreen
 
 FREEZE_AFTER_S = 1.0
 """By then everything that the first screen needs is loaded."""
@@ -61,7 +61,7 @@ class FtwizardApp(TerminalApp):
         self.theme = THEME.name
 
     def get_default_screen(self) -> Screen[Any]:
-        return Screen() if self._route else HomePage(self.session, self.start_route)
+        return TerminalScreen() if self._route else HomePage(self.session, self.start_route)
 
     def start_route(self, route: str, argument: str = "") -> None:
         """Start a route of ``navigation.ROUTES`` on top of home.

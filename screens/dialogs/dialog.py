@@ -12,18 +12,19 @@ from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen, Screen, ScreenResultType
+from textual.screen import ModalScreen, ScreenResultType
 from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, palette
+from ftwizard.screens.terminal.app import TerminalScreen
 from ftwizard.screens.widgets.keys import QUIT, Key, Keys
 from ftwizard.text import make_visible
 
 
-class BaseScreen(Screen[ScreenResultType]):
+class BaseScreen(TerminalScreen[ScreenResultType]):
     """A screen that ignores resize events for any size but the current one.
 
     A screen sends itself every size that it was laid out in. Textual drops the older of two adjacent

@@ -1,22 +1,45 @@
-"""App that sends its frames to the terminal as differences; it adapts Textual's private methods."""
+"""App that sends its frames to the terminal as differences, and its screens.
+
+Both adapt Textual's private methods.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from textual import constants, events
 from textual._compositor import CompositorUpdate
+from textual._context import active_message_pump
 from textual.app import App
+from textual.dom import DOMNode
 from textual.filter import LineFilter
-from textual.screen import Screen
+from textual.message_pump import MessagePump
+from textual.screen import Screen, ScreenResultType
 
 from ftwizard.screens.terminal import driver
 from ftwizard.screens.terminal.driver import OutputSanitizer, TerminalDriver
 from ftwizard.screens.terminal.frame_diff import FrameDiff
 
 TERMINAL_CHECK_S = 0.5
+
+
+class TerminalScreen(Screen[ScreenResultType]):
+    """A screen that never calls a removed widget.
+
+    Whatever waits for a refresh (``call_after_refresh``) is called by the screen that is current by
+    then. On a busy machine that is the next screen, and the one that waits has lost its widgets.
+    """
+
+    def _invoke_later(self, callback: Callable[[], Any], sender: MessagePump) -> None:
+        waiting = active_message_pump.get()  # the sender may be another, such as the app
+
+        def call_unless_removed() -> Any:
+            is_removed = isinstance(waiting, DOMNode) and waiting._pruning
+            return None if is_removed else callback()
+
+        super()._invoke_later(call_unless_removed, sender)
 
 
 class TerminalApp(App[int]):

@@ -79,6 +79,37 @@ def test_app_crash_leaves_a_message_and_a_crash_report(home: Path) -> None:
     assert "RuntimeError: whole" in next((home / "crashes").iterdir()).read_text()
 
 
+class Closing(Page[None]):
+    """Closes before the refresh after which it wants to be called."""
+
+    NAME = "Closing"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def body(self) -> ComposeResult:
+        yield Static("here")
+
+    @work(exit_on_error=False)
+    async def close(self) -> None:
+        self.call_after_refresh(self.calls.append, "refreshed")
+        self.dismiss()
+
+
+def test_closed_page_gets_no_callback_after_the_next_refresh() -> None:
+    """By then its widgets are gone, at least on a busy machine."""
+    page = Closing()
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.app.push_screen(page)
+        page.close()
+        await until(pilot, lambda: not page.is_attached)
+
+    assert "New fine-tune" in drive(FtwizardApp(), (80, 24), play)
+    assert not page.calls
+
+
 def test_slow_start_shows_the_slow_connection_notice() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "slow connection")
