@@ -241,7 +241,7 @@ def test_partial_event_line_is_read_once_complete(story: Story) -> None:
 
     with living(story.folder):
         shown = watch((80, 24), write_on)
-    assert "torn" not in shown
+    assert "incomplete" not in shown
     assert "step 41 of 400" in shown
 
 

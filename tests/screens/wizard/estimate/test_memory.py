@@ -129,7 +129,7 @@ def test_estimate_explains_uncounted_memory_and_the_single_gpu() -> None:
 
 @pytest.mark.parametrize(
     ("gpus", "again", "counts"),
-    [((CARD,), False, True), ((CARD,), None, False), ((), False, False)],
+    [((CARD,), False, True), ((CARD,), True, False), ((CARD,), None, False), ((), False, False)],
 )
 def test_tensors_are_counted_only_for_a_gpu(
     gpus: tuple[Gpu, ...], again: bool | None, counts: bool, monkeypatch: pytest.MonkeyPatch
