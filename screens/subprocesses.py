@@ -71,10 +71,11 @@ class CommandProcess:
 
         Canceling ends the command.
         """
-        # A canceled command may still write to the folder while it is removed.
-        temporary = tempfile.TemporaryDirectory(prefix="ftwizard-", ignore_cleanup_errors=True)
         try:
-            with temporary as folder:
+            # A canceled command may still write to the folder while it is removed.
+            with tempfile.TemporaryDirectory(
+                prefix="ftwizard-", ignore_cleanup_errors=True
+            ) as folder:
                 events = Path(folder) / "events.jsonl"
                 self._reader = EventReader(events)
                 return await run_command(*self._argv, progress=str(events))
