@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # No deadlines: a test must not fail because the machine is busy.
 hypothesis.settings.register_profile(
-    "patient", deadline=None, max_examples=int(os.environ.get("FTWIZARD_EXAMPLES", "100"))
+    "patient", deadline=None, max_examples=int(os.environ.get("FTWIZARD_EXAMPLES", "40"))
 )
 hypothesis.settings.load_profile("patient")
 os.environ["OMP_NUM_THREADS"] = "1"

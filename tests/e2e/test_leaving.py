@@ -60,6 +60,7 @@ def assert_exited_cleanly(terminal: Terminal, code: int = 0) -> None:
     assert b"Traceback" not in terminal.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("screen_name", "number"),
     [

@@ -236,6 +236,7 @@ def test_dumb_terminal_can_watch_a_run(folder: Path) -> None:
         assert b"\x1b" not in terminal.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("screen_name", PAGES)
 def test_no_color_disables_colors_but_keeps_bold(folder: Path, screen_name: str) -> None:
     with open_at(screen_name, folder, {"NO_COLOR": "1"}) as terminal:
@@ -277,6 +278,7 @@ NO_UTF8: dict[str, dict[str, str | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("screen_name", "locale"),
     [

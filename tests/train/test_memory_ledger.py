@@ -93,6 +93,7 @@ MIXED_SETUPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MIXED_SETUPS)
 @pytest.mark.parametrize("model_type", MIXTURES)
 def test_closed_form_matches_the_ledger_for_expert_mixtures(model_type: str, name: str) -> None:
@@ -102,6 +103,7 @@ def test_closed_form_matches_the_ledger_for_expert_mixtures(model_type: str, nam
     assert memory.peak.value == pytest.approx(counted, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize("model_type", ["qwen3_moe", "gpt_oss", "llama4_text", "mixtral"])

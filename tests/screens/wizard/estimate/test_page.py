@@ -66,7 +66,7 @@ def show(pilot: Pilot[Any], page: EstimatePage | ReviewPage) -> list[Step]:
     return left
 
 
-@BOTH_SIZES
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((160, 50), marks=pytest.mark.slow)])
 def test_estimate_page_shows_every_figure(size: tuple[int, int], rows: Path, tiny: Path) -> None:
     left: list[Step] = []
 
