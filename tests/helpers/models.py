@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,20 @@ SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 def fetch_smollm2(cache: Path) -> Path:
     """Fetch SmolLM2-135M-Instruct as users do; return its folder."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("FTWIZARD_CACHE", str(cache))
-    try:
+    with pytest.MonkeyPatch.context() as patch, (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        patch.setenv("FTWIZARD_CACHE", str(cache))
         return hub.fetch(hub.locate(SMOLLM2), lambda *_, **__: None)
-    finally:
-        patch.undo()
 
 
 def cache_folder(factory: pytest.TempPathFactory) -> Path:
-    """Return the model cache: ``FTWIZARD_TEST_CACHE``, or a new folder per session."""
-    if kept := os.environ.get("FTWIZARD_TEST_CACHE"):
-        return Path(kept)
-    return factory.mktemp("cache")
+    """Return the model cache: ``FTWIZARD_TEST_CACHE``, or a folder that the workers share."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = Path(os.environ.get("FTWIZARD_TEST_CACHE") or base / "shared-cache")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def make_small(real: Path, folder: Path) -> Path:
