@@ -92,7 +92,7 @@ class Canvas:
             yield text, current
 
 
-class Span(NamedTuple):
+class ColumnSpan(NamedTuple):
     """The dot rows that a line covers in one dot column, counted from the top."""
 
     x: int
@@ -120,7 +120,7 @@ class Pen:
     lone: str
     """Marker of a point without neighbors to join."""
 
-    def draw(self, spans: Sequence[Span], breaks: set[int]) -> None:
+    def draw(self, spans: Sequence[ColumnSpan], breaks: set[int]) -> None:
         """Draw ``spans`` from left to right, joined except across the dot columns ``breaks``.
 
         Spans may lie outside the canvas: lines to them are drawn up to the edge.
@@ -142,17 +142,17 @@ class Pen:
                 self._draw_lone(span)
             joined = joins
 
-    def _draw_lone(self, span: Span) -> None:
+    def _draw_lone(self, span: ColumnSpan) -> None:
         canvas = self.canvas
         column, row = span.x // canvas.dots_per_column, span.top // canvas.dots_per_row
         canvas.put(column, row, self.lone, self.owner)
 
-    def _draw_halftone(self, span: Span) -> None:
+    def _draw_halftone(self, span: ColumnSpan) -> None:
         inner = range(span.top + (span.x + span.top) % 2, span.bottom, 2)
         for y in {span.top, span.bottom, *inner}:
             self.canvas.run(span.x, y, y, self.owner)
 
-    def _join(self, left: Span, right: Span) -> None:
+    def _join(self, left: ColumnSpan, right: ColumnSpan) -> None:
         """Draw a straight line between the nearest ends of two spans."""
         if right.top > left.bottom:
             start, end = float(left.bottom), float(right.top)

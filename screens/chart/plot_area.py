@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import exp, isfinite, log
 
 from ftwizard.screens.chart.axes import Scale, build_x_ticks, build_y_scale, find_y_range
-from ftwizard.screens.chart.canvas import Canvas, Pen, Span
+from ftwizard.screens.chart.canvas import Canvas, ColumnSpan, Pen
 from ftwizard.screens.chart.model import ChartFigure, ChartLine, Mark
 from ftwizard.timeseries import Interval
 
@@ -57,7 +57,7 @@ class Body:
         )
         for owner, line in lines:
             spans = [
-                Span(x, self._dot_row(column[1]), self._dot_row(column[0]))
+                ColumnSpan(x, self._dot_row(column[1]), self._dot_row(column[0]))
                 for x, column in enumerate(self._slices[owner])
                 if column is not None
             ]
@@ -99,13 +99,13 @@ class Body:
         near = [line.series[k] for k in (i - 1, j) if 0 <= k < len(line.series)]
         return [point for point in near if isfinite(point[1])]
 
-    def _add_adjacent(self, line: ChartLine, spans: list[Span]) -> list[Span]:
+    def _add_adjacent(self, line: ChartLine, spans: list[ColumnSpan]) -> list[ColumnSpan]:
         """Add the adjacent points, so that the line reaches the window's edges."""
         x0, x1 = self._figure.window
         spans = list(spans)
         for x, y in self._find_adjacent(line):
             dot = self._dot_row(y)
-            beyond = Span(int((x - x0) // ((x1 - x0) / self._across)), dot, dot)
+            beyond = ColumnSpan(int((x - x0) // ((x1 - x0) / self._across)), dot, dot)
             spans.insert(0 if x < x0 else len(spans), beyond)
         return spans
 
