@@ -215,8 +215,8 @@ class JsonText:
     def row_pattern(self) -> re.Pattern[bytes] | None:
         """Return a pattern for the start of a row, or None if no key is known.
 
-        It matches an object whose first key is in the first row. Before any row was read, the first
-        key at the current position is used.
+        It matches an object whose first key is in the first row, unless it is a key's value or begins
+        a list. Before any row was read, the first key at the current position is used.
         """
         if self._row_pattern:
             return self._row_pattern
@@ -230,7 +230,7 @@ class JsonText:
         if not keys:
             return None
         named = b"|".join(map(re.escape, keys[:20]))
-        pattern = re.compile(rb"\{[ \t\r\n]*+(?:" + named + rb")[ \t\r\n]*+:")
+        pattern = re.compile(rb"(?<![:\[])(?<![:\[] )\{[ \t\r\n]*+(?:" + named + rb")[ \t\r\n]*+:")
         self._row_pattern = pattern if self._model else None
         return pattern
 
