@@ -6,9 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ftwizard.data.example import Message
 from ftwizard.jobs.folder import JobFolder, JobResult, read_json
-from ftwizard.plan.schema import Method
 from ftwizard.runs.prediction import PredictionResult, RunFigures
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -18,7 +16,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """``trained.json``, written once the training has ended and its adapter, if any, is in place."""
 
-    method: Method
+    method: str
+    """``lora``, ``qlora`` or ``full``."""
     reason: str
     """``finished``, ``early_stopped`` or ``stopped``."""
     message: str
@@ -69,7 +68,8 @@ class AnswerPair(msgspec.Struct, frozen=True, kw_only=True):
     """A test example with the answers of both models."""
 
     line: int
-    prompt: list[Message]
+    prompt: list[dict[str, Any]]
+    """Messages, as in the row."""
     expected: str
     base: str
     tuned: str
