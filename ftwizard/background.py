@@ -7,7 +7,6 @@ Such a call can block its thread forever. The event loop waits for the threads o
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
@@ -20,6 +19,8 @@ T = TypeVar("T")
 
 async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of ``work``, or raise what it raises, without blocking the event loop."""
+    import asyncio  # the keeper has no event loop, and should stay small
+
     return await asyncio.wrap_future(_start(work, *args, **kwargs))
 
 
