@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from typing import Any
 
 import msgspec
 
 from ftwizard import user_paths
-from ftwizard.advice import recipe_advice
+from ftwizard.advice import plan_advice, recipe_advice
 from ftwizard.advice.recipe_rules import PARTS, TYPES, AdvisedValue, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.estimate import batching, plan_estimate
 from ftwizard.models.hub import is_folder
 from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Method, Plan, Recipe
@@ -56,30 +56,24 @@ def get_advice(draft: Draft, method: Method) -> dict[str, AdvisedValue]:
 
     ``method``: the one in use, on which the other settings depend.
     """
-    lengths = batching.from_check_tokens(draft.checked.tokens) if draft.checked else None
-    shape = live_estimate.load_shape(draft.plan.model.name)
-    size = draft.parameters or (shape.parameters if shape else None)
-    settings_advice = recipe_advice.advise(
-        method, size, count_trained_rows(draft), draft.machine,
-        lengths=lengths, shape=shape, context=live_estimate.load_context_length(draft.plan.model.name),
+    name = draft.plan.model.name
+    return plan_advice.advise(
+        draft.plan, method, draft.machine, draft.checked,
+        rows=count_trained_rows(draft), parameters=draft.parameters,
+        shape=live_estimate.load_shape(name), context=live_estimate.load_context_length(name),
     )  # fmt: skip
-    method_advice = recipe_advice.advise_method(
-        size, plan_estimate.only_plan_gpu(draft.plan, draft.machine), shape=shape
-    )
-    return {advice.name: advice for advice in (method_advice, *settings_advice)}
 
 
 def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:
     """Return a draft with the advised settings, except those that the person has chosen, and a
     list of the changes. The advice depends on the model's size, known only after counting.
     """
-    recipe, method = draft.plan.recipe, draft.plan.recipe.method
-    if "method" not in draft.touched:
-        method = typing.cast(Method, get_advice(draft, method)["method"].value)
+    recipe = draft.plan.recipe
+    chosen = plan_advice.choose(recipe, draft.touched, functools.partial(get_advice, draft))
     changed = {
         name: advice.value
-        for name, advice in get_advice(draft, method).items()
-        if name not in draft.touched and advice.value != getattr(recipe, name)
+        for name, advice in chosen.items()
+        if advice.value != getattr(recipe, name)
     }
     named = [
         f"{setting(name).label}: {format_value(name, getattr(recipe, name))} → {format_value(name, value)}"
@@ -106,8 +100,7 @@ def count_trained_rows(draft: Draft) -> int | None:
         return train.used
     if draft.checked is None:
         return None
-    share = 1 - draft.plan.validation_share - draft.plan.test_share
-    return round(draft.checked.usable * share)
+    return plan_advice.count_training_rows(draft.plan, draft.checked)
 
 
 def describe_model(name: str, recipe: Recipe) -> str:
