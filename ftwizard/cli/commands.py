@@ -63,7 +63,7 @@ def _number(kind: type[_Number], maximum: float) -> Callable[[str], _Number]:
 _AMOUNT = _number(Decimal, MAX_COUNT)
 JSON = _switch("--json", "print one JSON document")
 PLAN = _value("plan", "PLAN", "plan (YAML file)")
-RUN = _value("run", "RUN", "run id")
+SHOWN_RUN = _value("run", "RUN", "run id (default: the one running, else the newest)", nargs="?")
 NAME = _value("--name", "ID", "run id (default: from plan and time)")
 FOLLOW = _switch("--watch", "follow the run until it ends")
 ALLOW = _values("--allow", "NAME", f"allow a risk: {', '.join(RISKS)} (repeatable)")
@@ -170,7 +170,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--limit", "N", "show only the newest N", type=int),
     )),
     ("compare", "compare the settings and scores of runs", "compare:run", (
-        _value("runs", "RUN", "ids of two or more runs", nargs="+"),
+        _value("runs", "RUN", "ids of two or more runs (default: the two newest)", nargs="*"),
         _switch("--curves", "open a screen with the loss curves overlaid"), *VIEW,
     )),
     ("remove", "delete runs", "remove:remove", (
@@ -178,12 +178,15 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _switch("--yes", "ask nothing"),
         _switch("--checkpoints", "delete only the checkpoints; keep the results"),
     )),
-    ("status", "show the state of a run", "runs:status", (RUN,)),
-    ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (RUN, *VIEW)),
-    ("resume", "continue from the newest complete checkpoint", "train:resume", (RUN, PRICE)),
+    ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
+    ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
+    ("resume", "continue from the newest complete checkpoint", "train:resume", (
+        _value("run", "RUN", "run id (default: the newest that has not finished)", nargs="?"), PRICE,
+    )),
     ("diagnose", "diagnose a loss curve", "diagnose:run", (
         _value("run", "RUN|FILE",
-               "run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file"),
+               "run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file "
+               "(default: the run that is running, else the newest)", nargs="?"),
     )),
     ("branch", "start a child run with one setting changed", "train:branch", (
         _value("run", "RUN", "id of the parent run, which must have ended"),
@@ -195,7 +198,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         FOLLOW, *VIEW,
     )),
     ("stop", "save and stop a run; a second stop kills it", "stop:stop", (
-        RUN, _switch("--kill", "kill the run without saving"),
+        _value("run", "RUN", "run id (default: the only one running)", nargs="?"),
+        _switch("--kill", "kill the run without saving"),
     )),
 )  # fmt: skip
 """Name, summary, function (``module:function``) and arguments of each command."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from ftwizard.cli import output
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.runs import describe
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import default_run, describe
 from ftwizard.runs.comparison import (
     Comparison,
     compare,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare runs: as tables, as JSON, or on a screen with their loss curves."""
-    folders = find_runs(arguments.runs)
+    folders = find_runs(arguments.runs) if arguments.runs else _find_newest()
     if arguments.curves:
         if not output.wants_screens(arguments):
             raise FtwizardError(
@@ -51,6 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     if out.is_terminal:
         output.print_lines(out, f"Overlay the loss curves: ftwizard compare {names} --curves")
     return 0
+
+
+def _find_newest() -> list[JobFolder]:
+    """Return the two newest runs, and name them on stderr."""
+    older, newer = default_run.choose_compared()
+    print(f"Runs {older.id} and {newer.id}: the two newest.", file=sys.stderr)
+    return [older, newer]
 
 
 def _build_table(comparison: Comparison, rows: list[tuple[str, list[str]]]) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard import user_paths
-from ftwizard.cli import output
+from ftwizard.cli import output, run_argument
 from ftwizard.diagnosis import (
     PATTERN_NAMES,
     Curve,
@@ -24,7 +24,8 @@ from ftwizard.diagnosis import (
 )
 from ftwizard.diagnosis.curve import Value
 from ftwizard.errors import FtwizardError
-from ftwizard.runs import loss_curves, store
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import default_run, loss_curves, store
 from ftwizard.runs.progress import read_progress
 from ftwizard.text import make_visible
 
@@ -65,8 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_curve(name: str) -> Curve:
+def _read_curve(name: str | None) -> Curve:
     """Return the curve of a run (by id or folder) or of a file."""
+    if name is None:
+        return _from_run(run_argument.find(None, default_run.choose_shown))
     path = Path(name)
     if user_paths.exists(path) and not (path / "job.json").is_file():
         if path.is_dir():
@@ -75,7 +78,10 @@ def _read_curve(name: str) -> Curve:
                 "Name a run, or a file such as trainer_state.json.",
             )
         return loss_curves.from_file(path)
-    folder = store.find(name)
+    return _from_run(store.find(name))
+
+
+def _from_run(folder: JobFolder) -> Curve:
     return loss_curves.from_progress(read_progress(folder), folder)
 
 

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ftwizard.cli import output
+from ftwizard.cli import output, run_argument
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe, prediction, search, store
+from ftwizard.runs import default_run, describe, prediction, search, store
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import read_progress
 from ftwizard.runs.search import RunFields, SearchTerm
@@ -127,7 +127,7 @@ def _format_error(error: float | None) -> str:
 
 def status(arguments: argparse.Namespace) -> int:
     """Print the state of a run."""
-    folder = store.find(arguments.run)
+    folder = run_argument.find(arguments.run, default_run.choose_shown)
     job = observe(folder)
     report = store.make_status(folder, job, read_progress(folder))
     if arguments.json:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ftwizard.cli import output
+from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.keeper import TERM_GRACE_S
 from ftwizard.jobs.status import Status, end_without_keeper, observe, wait_until_free
-from ftwizard.runs import describe, store
+from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.progress import read_progress
 from ftwizard.text import make_visible
 
@@ -21,7 +21,7 @@ SLACK_S = 10.0
 
 def stop(arguments: argparse.Namespace) -> int:
     """Request a run to save and stop, and wait until all its processes have ended."""
-    folder = store.find(arguments.run)
+    folder = run_argument.find(arguments.run, default_run.choose_stopped)
     before = observe(folder)
     if before.state == "ended":
         return _print_ending(folder, before, arguments)

@@ -11,14 +11,14 @@ import msgspec
 
 from ftwizard.advice import plan_warnings
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.cli import output, plan_argument
+from ftwizard.cli import output, plan_argument, run_argument
 from ftwizard.cli.watch import view
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.report import RecipeWarning
 from ftwizard.jobs.folder import check_id
 from ftwizard.models import model_config
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import describe, store
+from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import make_visible
 from ftwizard.train import launcher
@@ -76,7 +76,7 @@ def _read_hour_price(texts: list[str]) -> PriceRate | None:
 
 def resume(arguments: argparse.Namespace) -> int:
     """Continue a run from its newest complete checkpoint."""
-    folder = store.find(arguments.run)
+    folder = run_argument.find(arguments.run, default_run.choose_resumed)
     launcher.require_resumable(folder)
     recorded = machine_rate.read_recorded_price(folder)
     hour = recorded if recorded and not arguments.price else _read_hour_price(arguments.price)

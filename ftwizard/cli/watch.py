@@ -9,12 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ftwizard import config
-from ftwizard.cli import output
+from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import describe, store
+from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.notifications import NotificationTracker
 from ftwizard.runs.progress import Progress
 from ftwizard.text import format_bytes, make_visible
@@ -32,7 +32,7 @@ PLAIN_STEP_SHARE = 0.1
 
 def watch(arguments: argparse.Namespace) -> int:
     """Follow a run until it ends or the user leaves."""
-    return view(store.find(arguments.run), arguments)
+    return view(run_argument.find(arguments.run, default_run.choose_shown), arguments)
 
 
 def view(folder: JobFolder, arguments: argparse.Namespace) -> int:

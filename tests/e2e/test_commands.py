@@ -310,6 +310,17 @@ def test_resume_refuses_a_running_run(home: Path) -> None:
     refused("resume", "one", code=1, says="is already running")
 
 
+def test_stop_without_a_name_stops_the_only_run_that_lives(home: Path) -> None:
+    for name in ("one", "two"):
+        until_step(start_run(home, name, steps=5000), 1)
+    refused("stop", code=1, says="2 runs are running: two, one.")
+    ok("stop", "two")
+    done = run("stop", "--json")
+    assert json.loads(done.stdout)["id"] == "one" and done.returncode == 0
+    assert done.stderr.startswith("Run one: the only one running.\n")
+    assert [r["state"] for r in as_json("runs")["runs"]] == ["ended", "ended"]
+
+
 def test_watch_exit_code_reflects_the_end_reason(home: Path) -> None:
     start_run(home, "good", steps=30)
     assert "Run good finished" in ok("watch", "good")

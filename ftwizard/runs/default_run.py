@@ -1,0 +1,116 @@
+"""The run that a command means when none is named: the only one running, or the newest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import Status, observe
+from ftwizard.runs import store
+from ftwizard.text import format_count
+
+MAX_LISTED = 5
+
+
+class DefaultRun(NamedTuple):
+    """A run, and why it was chosen."""
+
+    folder: JobFolder
+    reason: str
+    """As in “Run X: the only one running”."""
+
+
+def choose_shown() -> DefaultRun:
+    """Choose the run to show: the newest one running, else the newest.
+
+    Raises FtwizardError without any run.
+    """
+    runs = _list_newest_first()
+    live = [folder for folder, status in runs if status.state != "ended"]
+    if not live:
+        return DefaultRun(runs[0][0], "the newest; none is running")
+    if len(live) == 1:
+        return DefaultRun(live[0], "the only one running")
+    return DefaultRun(live[0], f"the newest one running. Also running: {_list_ids(live[1:])}")
+
+
+def choose_stopped() -> DefaultRun:
+    """Choose the run to stop: the only one running.
+
+    Raises FtwizardError without any, and where several are running.
+    """
+    runs = _list_newest_first()
+    live = [folder for folder, status in runs if status.state != "ended"]
+    if not live:
+        newest = runs[0][0].id
+        raise FtwizardError(
+            "No run is running, so there is nothing to stop.",
+            f"The newest run has ended; to see it: ftwizard status {newest}",
+        )
+    if len(live) > 1:
+        raise FtwizardError(
+            f"{len(live)} runs are running: {_list_ids(live)}.",
+            f"Name the one to stop: ftwizard stop {live[0].id}",
+            candidates=tuple(folder.id for folder in live),
+        )
+    return DefaultRun(live[0], "the only one running")
+
+
+def choose_resumed() -> DefaultRun:
+    """Choose the run to resume: the newest that ended without finishing.
+
+    Raises FtwizardError where there is none.
+    """
+    runs = _list_newest_first()
+    for folder, status in runs:
+        reason = status.end_reason or "lost"
+        if status.state == "ended" and reason not in GOOD_END_REASONS:
+            newest = "the newest run" if folder is runs[0][0] else "the newest that can be resumed"
+            return DefaultRun(folder, f"{newest}; it {describe_end_reason(reason)}")
+    counted = format_count(len(runs), "run")
+    verb = "is" if len(runs) == 1 else "are all"
+    raise FtwizardError(
+        f"There is nothing to resume: {counted} {verb} finished or still running.",
+        "List them with: ftwizard runs",
+    )
+
+
+def choose_compared() -> tuple[JobFolder, JobFolder]:
+    """Choose the two newest runs, the older one first; raise FtwizardError with fewer."""
+    newest = store.list_runs()[-2:]
+    if len(newest) == 2:
+        return newest[0], newest[1]
+    if not newest:
+        raise _no_runs_error()
+    raise FtwizardError(
+        f"There is only one run, {newest[0].id}, and nothing to compare it with.",
+        f"Start another, or a child with one setting changed: ftwizard branch {newest[0].id} "
+        "--rate-times 0.5",
+    )
+
+
+def _list_newest_first() -> list[tuple[JobFolder, Status]]:
+    """Return all runs with their states; raise FtwizardError without any."""
+    runs = []
+    for folder in reversed(store.list_runs()):
+        with contextlib.suppress(OSError):  # unreadable, or removed meanwhile
+            runs.append((folder, observe(folder)))
+    if not runs:
+        raise _no_runs_error()
+    return runs
+
+
+def _no_runs_error() -> FtwizardError:
+    return FtwizardError(
+        "There are no runs yet.", "Start one with: ftwizard FILE, or ftwizard demo"
+    )
+
+
+def _list_ids(folders: Sequence[JobFolder]) -> str:
+    more = len(folders) - MAX_LISTED
+    listed = ", ".join(folder.id for folder in folders[:MAX_LISTED])
+    return f"{listed} and {more} more" if more > 0 else listed
