@@ -16,6 +16,7 @@ from ftwizard.runs.comparison import (
     find_runs,
     format_scores,
     format_settings,
+    format_verdicts,
     read_side,
     to_report,
 )
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         output.print_json(to_report(comparison))
         return 0
     out = output.make_console()
+    if verdicts := format_verdicts(comparison):
+        output.print_lines(out, *verdicts, "")
     states = [make_visible(describe.describe_state(side.record), 40) for side in comparison.sides]
     out.print(_build_table(comparison, [("", states), *format_scores(comparison)]))
     output.print_lines(out, *(f"! {line}" for line in comparison.reasons), "")

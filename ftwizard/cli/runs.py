@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from ftwizard.cli import output, run_argument
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
@@ -14,6 +16,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.runs import default_run, describe, prediction, search, store
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import read_progress
+from ftwizard.runs.result import read_result, read_verdict
 from ftwizard.runs.search import RunFields, SearchTerm
 from ftwizard.runs.store import RunList, RunRecord, RunStatus
 from ftwizard.text import (
@@ -131,7 +134,8 @@ def status(arguments: argparse.Namespace) -> int:
     job = observe(folder)
     report = store.make_status(folder, job, read_progress(folder))
     if arguments.json:
-        output.print_json(report)
+        judged = read_verdict(folder, read_result(folder)) if job.state == "ended" else None
+        output.print_json(msgspec.structs.replace(report, verdict=judged or msgspec.UNSET))
         return 0
     out = output.make_console()
     lines = _report_lines(report)

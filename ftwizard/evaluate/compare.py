@@ -1,4 +1,4 @@
-"""Comparison of base and tuned model on the test set: loss, exact match, valid JSON."""
+"""Comparison of base and tuned model on the test set, with scores that suit the kind of answers."""
 
 from __future__ import annotations
 
@@ -7,25 +7,38 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.reader import ParsedRow
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
+from ftwizard.runs import answer_kind
+from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.result import (
     AnswerPair,
     BaseComparison,
     ModelScores,
     SavedAnswers,
     TrainResult,
+    judge_answers,
 )
+from ftwizard.runs.verdict import RowScores
 from ftwizard.train import dataset, generate, model_loading, runtime
 from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
 
 GENERATION_BATCH_SIZE = 16
 MAX_ENUM_VALUES = 12
+
+
+class RowLoss(NamedTuple):
+    """Negative log-likelihood of a row's expected answer, in nats, summed over its tokens."""
+
+    total: float
+    tokens: int
 
 
 def compare(worker: Worker, plan: Plan, trained: TrainResult) -> BaseComparison:
@@ -49,33 +62,44 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> BaseComparison:
     longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
     limit = plan.finish.max_new_tokens or longest * 3 // 2 + 16
 
+    kind = answer_kind.find_kind(texts, is_json=schema is not None)
     answers: dict[str, list[str]] = {}
+    row_scores: dict[str, list[RowScores]] = {}
     scores: dict[str, ModelScores] = {}
     for name in ("base", "tuned"):
         start = time.monotonic()
         worker.phase("comparing", what=f"{name} model")
         model = _load(name, worker, plan, base)
         answers[name] = _generate_answers(worker, name, model, encoder, rows, limit)
-        loss = _compute_loss(worker, model, encoded)
+        losses = _compute_losses(worker, model, encoded)
         del model
         gc.collect()
-        scores[name] = _score(answers[name], rows, schema, loss, time.monotonic() - start)
+        row_scores[name] = score_rows(kind, answers[name], rows, losses)
+        scores[name] = _summarize(
+            answers[name], rows, schema, row_scores[name], losses, time.monotonic() - start
+        )
 
+    tokens = {row.line: row.trained for row in encoded}
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
     all_pairs = [
         AnswerPair(
             line=row.line,
             prompt=row.conversation.prompt,
             expected=row.conversation.answer,
-            base=base_answer,
-            tuned=tuned_answer,
+            base=answers["base"][index],
+            tuned=answers["tuned"][index],
+            tokens=tokens.get(row.line, 0),
+            base_scores=row_scores["base"][index],
+            tuned_scores=row_scores["tuned"][index],
         )
-        for row, base_answer, tuned_answer in zip(rows, *answers.values(), strict=True)
+        for index, row in enumerate(rows)
     ]
     write_json(worker.folder.answers, SavedAnswers(schema=schema, answers=all_pairs))
+    verdict = judge_answers(all_pairs, is_json=schema is not None)
     return BaseComparison(
-        rows=len(rows), **scores, schema=schema, pairs=all_pairs[: plan.finish.pairs]
-    )
+        rows=len(rows), **scores, schema=schema, pairs=all_pairs[: plan.finish.pairs],
+        kind=kind, verdict=verdict or msgspec.UNSET,
+    )  # fmt: skip
 
 
 def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:
@@ -116,20 +140,55 @@ def is_valid(schema: dict[str, Any], answer: str) -> bool:
         return False
 
 
-def _score(
+def score_rows(
+    kind: AnswerKind, answers: list[str], rows: list[ParsedRow], losses: dict[int, RowLoss]
+) -> list[RowScores]:
+    """Score each answer of a model; ``losses`` are by line, missing for truncated rows.
+
+    chrF is sacrebleu's, with its defaults (Popović 2015: character n-grams up to 6, beta 2).
+    """
+    from sacrebleu.metrics import CHRF
+
+    chrf = CHRF()
+    scores = []
+    for answer, row in zip(answers, rows, strict=True):
+        expected, loss = row.conversation.answer, losses.get(row.line)
+        similarity = chrf.sentence_score(answer, [expected]).score if kind == "text" else None
+        scores.append(
+            RowScores(
+                match=answer_kind.is_match(kind, answer, expected),
+                loss=loss.total / loss.tokens if loss else None,
+                fields=answer_kind.score_fields(answer, expected) if kind == "json" else None,
+                chrf=similarity,
+            )
+        )
+    return scores
+
+
+def _summarize(
     answers: list[str],
     rows: list[ParsedRow],
     schema: dict[str, Any] | None,
-    loss: float | None,
+    scores: list[RowScores],
+    losses: dict[int, RowLoss],
     seconds: float,
 ) -> ModelScores:
-    exact = [a.strip() == r.conversation.answer.strip() for a, r in zip(answers, rows, strict=True)]
-    valid = [is_valid(schema, a) for a in answers] if schema else []
+    expected = [row.conversation.answer.strip() for row in rows]
+    exact = [answer.strip() == text for answer, text in zip(answers, expected, strict=True)]
+    valid = [is_valid(schema, answer) for answer in answers] if schema else []
+    tokens = sum(loss.tokens for loss in losses.values())
+    chrf = [row.chrf for row in scores if row.chrf is not None]
+    fields = [row.fields for row in scores if row.fields is not None]
+    length = sum(len(answer.strip()) for answer in answers) / max(1, sum(map(len, expected)))
     return ModelScores(
-        loss=loss,
+        loss=sum(loss.total for loss in losses.values()) / tokens if tokens else None,
         exact=sum(exact) / len(exact),
         json_valid=sum(valid) / len(valid) if schema else None,
         seconds=round(seconds, 1),
+        match=sum(row.match for row in scores) / len(scores),
+        fields=sum(fields) / len(fields) if fields else None,
+        chrf=sum(chrf) / len(chrf) if chrf else None,
+        length_ratio=length if chrf else None,
     )
 
 
@@ -166,15 +225,15 @@ def _generate_answers(
     return texts
 
 
-def _compute_loss(worker: Worker, model: Any, rows: list[EncodedRow]) -> float | None:
-    """Return the mean negative log-likelihood of the trainable tokens, or None without any.
+def _compute_losses(worker: Worker, model: Any, rows: list[EncodedRow]) -> dict[int, RowLoss]:
+    """Return the loss over the trainable tokens of each row, by line.
 
     Rows are processed one by one, and only logits of trainable tokens are cast to float32: with a
     vocabulary of 150,000, the logits of a batch take gigabytes.
     """
     import torch
 
-    total = count = 0.0
+    losses = {}
     for row in rows:
         worker.check_stop()
         ids = torch.tensor([row.input_ids], device=model.device)
@@ -182,8 +241,6 @@ def _compute_loss(worker: Worker, model: Any, rows: list[EncodedRow]) -> float |
         positions = (labels != IGNORE_INDEX).nonzero().flatten()
         with torch.inference_mode():
             logits = model(input_ids=ids).logits[0, positions].float()
-        total += float(
-            torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
-        )
-        count += len(positions)
-    return total / count if count else None
+        total = torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
+        losses[row.line] = RowLoss(float(total), len(positions))
+    return losses

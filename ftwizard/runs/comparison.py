@@ -9,11 +9,12 @@ import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import search, store
+from ftwizard.runs import search, store, verdict
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress, read_progress
-from ftwizard.runs.result import RunResult, read_result
+from ftwizard.runs.result import read_result, read_verdict
 from ftwizard.runs.store import RunRecord
+from ftwizard.runs.verdict import Verdict
 from ftwizard.text import format_dollars, format_duration, make_visible
 
 MAX_RUNS = 8
@@ -46,6 +47,12 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
     test_exact: float | None = None
     """Share of exact matches on the test set."""
     test_json_valid: float | None = None
+    test_match: float | None = None
+    """Share of right answers on the test set."""
+    test_chrf: float | None = None
+    """Mean chrF of free-text answers on the test set, 0–100."""
+    verdict: Verdict | None = None
+    """Whether the tuned model is better than its base on the test set; None if not compared."""
     id: str
     state: str
     end_reason: str | None
@@ -126,7 +133,7 @@ def read_side(
         record=record,
         settings=search.read_settings(folder) if settings is None else settings,
         hashes=job.hashes if job else {},
-        scores=_collect_scores(record, progress, read_result(folder)),
+        scores=_collect_scores(folder, record, progress),
     )
 
 
@@ -206,6 +213,15 @@ def format_scores(comparison: Comparison) -> list[tuple[str, list[str]]]:
     return rows
 
 
+def format_verdicts(comparison: Comparison) -> list[str]:
+    """Describe for each compared run whether it is better than its base: ``A helped: …``."""
+    return [
+        f"{side.label}  {verdict.MARKS[judged.outcome]} {verdict.describe(judged)}"
+        for side in comparison.sides
+        if (judged := side.scores.verdict)
+    ]
+
+
 def format_settings(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Format the settings that differ: a name, and a cell for each run."""
     return [
@@ -233,8 +249,10 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("eval_loss", "last validation loss", _format_loss),
     ("loss", "last training loss", _format_loss),
     ("test_loss", "test loss", _format_loss),
+    ("test_match", "test, right answers", _format_percent),
     ("test_exact", "test, exact match", _format_percent),
     ("test_json_valid", "test, valid JSON", _format_percent),
+    ("test_chrf", "test, chrF", "{:.1f}".format),
     ("steps", "steps", _format_count),
     ("tokens", "tokens", _format_count),
     ("seconds", "training", format_duration),
@@ -243,12 +261,15 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def _collect_scores(record: RunRecord, progress: Progress, result: RunResult | None) -> ComparedRun:
+def _collect_scores(folder: JobFolder, record: RunRecord, progress: Progress) -> ComparedRun:
+    result = read_result(folder)
     actual = record.actual or RunFigures()
     tokens = progress.metrics.get("tokens")
     times = progress.times
     seconds = times[-1][1] - times[0][1] if len(times) > 1 and progress.attempt <= 1 else None
-    tuned = result.compare.tuned if result and result.compare else None
+    compared = result.compare if result else None
+    tuned = compared.tuned if compared else None
+    is_text = compared is not None and compared.kind == "text"
     trained = tokens.last if tokens is not None else None
     return ComparedRun(
         id=record.id,
@@ -264,8 +285,11 @@ def _collect_scores(record: RunRecord, progress: Progress, result: RunResult | N
         tokens_per_s=actual.tokens_per_s.value if actual.tokens_per_s else record.tokens_per_s,
         cost=actual.cost.value if actual.cost else None,
         test_loss=tuned.loss if tuned else None,
-        test_exact=tuned.exact if tuned else None,
+        test_exact=tuned.exact if tuned and not is_text else None,
         test_json_valid=tuned.json_valid if tuned else None,
+        test_match=tuned.match if tuned and not is_text else None,
+        test_chrf=tuned.chrf if tuned else None,
+        verdict=read_verdict(folder, result),
     )
 
 

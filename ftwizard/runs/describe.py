@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
+from ftwizard.runs import verdict
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -17,6 +19,7 @@ from ftwizard.runs.result import (
     TrainResult,
     read_result,
     read_trained,
+    read_verdict,
 )
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import format_bytes, format_count, format_dollars, format_duration, make_visible
@@ -81,10 +84,18 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
     """Describe the end of a run and its results as lines of text."""
     lines = describe_end(folder, status)
     if result := read_result(folder):
+        lines.insert(0, describe_verdict(folder, result))
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
         if result.compare and result.compare.rows:
             lines += ["", *format_comparison(result.compare)]
     return lines
+
+
+def describe_verdict(folder: JobFolder, result: RunResult) -> str:
+    """Describe in one sentence, with a mark, whether the tuned model is better than its base."""
+    judged = read_verdict(folder, result)
+    mark = verdict.MARKS[judged.outcome] if judged else "?"
+    return f"{mark} {verdict.describe(judged)}"
 
 
 def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str]]:
@@ -170,21 +181,48 @@ def describe_trained_rows(training: TrainResult) -> str:
 
 def format_comparison(compared: BaseComparison) -> list[str]:
     """Format the scores of base and tuned model as a small text table."""
-    lines = [f"On {compared.rows} test examples           base     tuned"]
-    for key, name, base, tuned in list_scores(compared):
-        cells = f"{base:7.3f}   {tuned:7.3f}" if key == "loss" else f"{base:6.0%}    {tuned:6.0%}"
-        lines.append(f"  {name:<26}{cells}")
+    heading = f"On {format_count(compared.rows, 'test example')}"
+    lines = [f"{heading:<33}base     tuned"]
+    for score in list_scores(compared):
+        cells = f"{format_score(score, score.base):>7}   {format_score(score, score.tuned):>7}"
+        lines.append(f"  {score.name:<28}{cells}")
     return lines
 
 
-def list_scores(compared: BaseComparison) -> Iterator[tuple[str, str, float, float]]:
-    """Yield key, name, and the scores of base and tuned model."""
-    for key, name in (
-        ("loss", "test loss"), ("exact", "exact match"), ("json_valid", "valid JSON for the schema"),
-    ):  # fmt: skip
+class ComparedScore(NamedTuple):
+    """A score of base and tuned model."""
+
+    key: str
+    name: str
+    base: float
+    tuned: float
+    is_better: bool | None
+    """Whether the tuned model's is better; None if equal, or if neither value is better."""
+
+
+def list_scores(compared: BaseComparison) -> Iterator[ComparedScore]:
+    """Yield the scores that suit the kind of answers: for free text not whether they are equal."""
+    for key, name in _SCORES[compared.kind or "unknown"]:
         base, tuned = getattr(compared.base, key, None), getattr(compared.tuned, key, None)
         if base is not None and tuned is not None:
-            yield key, name, base, tuned
+            gain = 0 if key == "length_ratio" else base - tuned if key == "loss" else tuned - base
+            yield ComparedScore(key, name, base, tuned, gain > 0 if gain else None)
+
+
+def format_score(score: ComparedScore, value: float) -> str:
+    if score.key in ("loss", "length_ratio"):
+        return f"{value:.3f}" if score.key == "loss" else f"{value:.2f}×"
+    return f"{value:.1f}" if score.key == "chrf" else f"{value:.0%}"
+
+
+_LOSS, _VALID = ("loss", "test loss"), ("json_valid", "valid JSON for the schema")
+_SCORES = {
+    "json": (("match", "right answers"), ("fields", "right JSON fields"), _VALID, _LOSS),
+    "short": (("match", "right answers"), ("exact", "exact match"), _LOSS),
+    "text": (_LOSS, ("chrf", "chrF, likeness to expected"), ("length_ratio", "length to expected")),
+    "unknown": (_LOSS, ("exact", "exact match"), _VALID),
+}
+"""Keys and names of the scores for each kind of answers; ``unknown``: runs of earlier versions."""
 
 
 def format_phase(phase: str) -> str:

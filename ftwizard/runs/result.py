@@ -7,7 +7,10 @@ from typing import Annotated, Any
 import msgspec
 
 from ftwizard.jobs.folder import JobFolder, JobResult, read_json
+from ftwizard.runs import answer_kind, verdict
+from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.prediction import PredictionResult, RunFigures
+from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count or size in bytes; files are untrusted, and others could not be formatted."""
@@ -52,7 +55,7 @@ class MergedModel(msgspec.Struct, frozen=True, kw_only=True, rename={"size_bytes
     dtype: str
 
 
-class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
+class ModelScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Scores of one model on the test set."""
 
     loss: float | None
@@ -62,9 +65,17 @@ class ModelScores(msgspec.Struct, frozen=True, kw_only=True):
     json_valid: float | None
     """Share that is valid for the JSON schema of the expected answers; None if these are not JSON."""
     seconds: float
+    match: float | None = None
+    """Share of right answers, as ``answer_kind.is_match`` compares; 0–1."""
+    fields: float | None = None
+    """Mean share of right JSON fields, 0–1; None if the answers are not JSON."""
+    chrf: float | None = None
+    """Mean chrF of the answers, 0–100; None unless they are free text."""
+    length_ratio: float | None = None
+    """Characters of the answers as a share of those of the expected ones; None unless free text."""
 
 
-class AnswerPair(msgspec.Struct, frozen=True, kw_only=True):
+class AnswerPair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A test example with the answers of both models."""
 
     line: int
@@ -73,6 +84,11 @@ class AnswerPair(msgspec.Struct, frozen=True, kw_only=True):
     expected: str
     base: str
     tuned: str
+    tokens: Count = 0
+    """Tokens of the expected answer that count toward the loss; 0 if it was truncated."""
+    base_scores: RowScores | None = None
+    tuned_scores: RowScores | None = None
+    """None in runs of earlier versions."""
 
     @property
     def question(self) -> str:
@@ -97,6 +113,10 @@ class BaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
     pairs: list[AnswerPair] | msgspec.UnsetType = msgspec.UNSET
     """The first answers, as many as the plan asks for."""
+    kind: AnswerKind | msgspec.UnsetType = msgspec.UNSET
+    """Kind of the expected answers; unset in runs of earlier versions."""
+    verdict: Verdict | msgspec.UnsetType = msgspec.UNSET
+    """Whether training helped, over all rows; unset in runs of earlier versions."""
 
 
 class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
@@ -138,3 +158,32 @@ def read_answers(folder: JobFolder) -> list[AnswerPair]:
     """Read the answers of a comparison; empty if they are missing or unreadable."""
     saved = read_json(folder.answers, SavedAnswers)
     return saved.answers if saved else []
+
+
+def read_verdict(folder: JobFolder, result: RunResult | None) -> Verdict | None:
+    """Return whether a run with this result is better than its base; None if not compared.
+
+    Runs of earlier versions have no verdict: they are judged by their saved answers.
+    """
+    compared = result.compare if result else None
+    if compared is None or not compared.rows:
+        return None
+    return compared.verdict or judge_answers(read_answers(folder), is_json=bool(compared.schema))
+
+
+def judge_answers(answers: list[AnswerPair], *, is_json: bool) -> Verdict | None:
+    """Judge answers, also those without scores; None without answers."""
+    if not answers:
+        return None
+    kind = answer_kind.find_kind([answer.expected for answer in answers], is_json=is_json)
+    pairs = []
+    for answer in answers:
+        base, tuned = answer.base_scores, answer.tuned_scores
+        pairs.append(
+            ScoredPair(
+                base or RowScores(match=answer_kind.is_match(kind, answer.base, answer.expected)),
+                tuned or RowScores(match=answer_kind.is_match(kind, answer.tuned, answer.expected)),
+                answer.tokens,
+            )
+        )
+    return verdict.judge(kind, pairs)

@@ -19,6 +19,7 @@ from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress, read_progress
 from ftwizard.runs.result import read_result
+from ftwizard.runs.verdict import Verdict
 from ftwizard.text import format_suggestion, make_visible
 
 
@@ -44,6 +45,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
+    verdict: Verdict | msgspec.UnsetType = msgspec.UNSET
+    """Whether it is better than its base, in ``ftwizard status --json`` of a compared run."""
 
 
 _PROGRESS_FIELDS = (

@@ -15,6 +15,7 @@ from ftwizard.text import format_count
 
 REQUIRED = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "genson", "jsonschema",
+    "sacrebleu",
 )  # fmt: skip
 
 

@@ -16,8 +16,15 @@ from textual.widgets import Static
 from ftwizard.jobs.ending import describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe
-from ftwizard.runs.result import AnswerPair, BaseComparison, read_answers, read_result
+from ftwizard.runs import describe, verdict
+from ftwizard.runs.result import (
+    AnswerPair,
+    BaseComparison,
+    RunResult,
+    read_answers,
+    read_result,
+    read_verdict,
+)
 from ftwizard.screens import layout, palette
 from ftwizard.screens.page import Page
 from ftwizard.text import format_count, make_lines_visible, make_visible
@@ -65,6 +72,7 @@ class ResultsPage(Page[str]):
     def body(self) -> ComposeResult:
         with VerticalScroll(id="finish"):
             compared = self._result.compare if self._result else None
+            yield Static(format_verdict(self._folder, self._result), id="verdict", markup=False)
             yield Static(format_scores(compared), id="scores", markup=False)
             yield Static(id="answer", markup=False)
             yield Static(self._build_files(), id="files", markup=False)
@@ -137,15 +145,26 @@ def format_scores(compared: BaseComparison | None) -> Text:
         (f"{format_count(compared.rows, 'test example'):<28}", "bold"),
         ("    base     tuned", "dim"),
     )
-    for key, name, before, after in describe.list_scores(compared):
-        is_loss = key == "loss"
-        cells = [f"{v:8.3f}" if is_loss else f"{v:8.0%}" for v in (before, after)]
-        better = after < before if is_loss else after > before
-        mark, style = ("✓", palette.GOOD) if better else ("!", palette.WARNING)
-        if after == before:
-            mark, style = "=", "dim"
-        text.append(f"\n  {name:<26}{cells[0]}  {cells[1]}  ").append(mark, style)
+    for score in describe.list_scores(compared):
+        before, after = (describe.format_score(score, v) for v in (score.base, score.tuned))
+        mark, style = _SCORE_MARKS[score.is_better]
+        text.append(f"\n  {score.name:<26}{before:>8}  {after:>8}  ")
+        text.append("" if score.key == "length_ratio" else mark, style)
     return text
+
+
+_SCORE_MARKS: dict[bool | None, tuple[str, str]] = {
+    True: ("✓", palette.GOOD), False: ("!", palette.WARNING), None: ("=", "dim"),
+}  # fmt: skip
+_VERDICT_STYLES = {"helped": palette.GOOD, "worse": palette.BAD, "no_change": palette.WARNING}
+
+
+def format_verdict(folder: JobFolder, result: RunResult | None) -> Text:
+    """Return one sentence: whether the tuned model is better than its base."""
+    judged = read_verdict(folder, result)
+    mark = verdict.MARKS[judged.outcome] if judged else "?"
+    style = _VERDICT_STYLES.get(judged.outcome, "") if judged else ""
+    return Text.assemble((f"{mark} ", style), (verdict.describe(judged), f"bold {style}"))
 
 
 def build_answer(

@@ -20,6 +20,7 @@ from ftwizard.jobs.worker import SILENT_S
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
+from ftwizard.runs.result import read_result
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.monitor import chart_data, gpus, readings
@@ -56,6 +57,8 @@ class RunView(Container):
         """Hourly price of the machine, if recorded with the run."""
         self._follower = follower
         self._drawn: dict[str, Text] = {}
+        self._verdict = 0, ""
+        """Attempt and its verdict, once it has finished."""
         self._gpus: list[dict[str, Any]] = []
         """GPUs of the newest reading, empty if it is stale."""
         self._chart_data = ChartData(chart_data.load_settings())
@@ -98,7 +101,7 @@ class RunView(Container):
         log = [] if succeeded else follower.log(8 if tall else 2)
         texts = {
             "now": readings.format_progress(follower, width),
-            "next": _format_next(follower),
+            "next": _format_next(follower, self._describe_verdict()),
             "figures": layout(figures, width),
             "machine": readings.format_machine(samples, width) if live else Text(),
             "findings": readings.format_findings(progress, 6 if wide else 2, is_alive=live),
@@ -111,6 +114,18 @@ class RunView(Container):
         self._draw_gpus(samples)
         self._arrange()
         self._draw_chart()
+
+    def _describe_verdict(self) -> str:
+        """Describe whether a finished run helped; read once for each attempt."""
+        status = self._follower.status
+        if status.end_reason not in GOOD_END_REASONS or self._follower.is_gone:
+            return ""
+        attempt, text = self._verdict
+        if attempt != status.attempt:
+            result = read_result(self._follower.folder)
+            text = describe.describe_verdict(self._follower.folder, result) if result else ""
+            self._verdict = status.attempt, text
+        return text
 
     def _format_spent(self, *, live: bool) -> tuple[str, str] | None:
         if self.plan is None:
@@ -233,9 +248,9 @@ def _cycle(options: Sequence[_T], current: _T, by: int = 1) -> _T:
     return options[(index + by) % len(options)]
 
 
-def _format_next(follower: Follower) -> Text:
-    """Return how the run ended and the next step, or problems of a live run."""
-    lines = []
+def _format_next(follower: Follower, verdict: str) -> Text:
+    """Return the verdict of a finished run, how the run ended and the next step, or problems."""
+    lines = [Text(verdict, "bold")] if verdict else []
     if follower.is_gone:
         lines.append(Text("✗ The run folder was deleted.", f"bold {palette.BAD}"))
     elif follower.status.state == "ended":

@@ -33,7 +33,7 @@ async def open_results(pilot: Pilot[Any]) -> None:
 
 def test_results_page_opens_from_the_monitor(home: Path) -> None:
     make_result(make_run(home, "one"), ANSWERS)
-    shown = drive(FtwizardApp(("run", "one")), (80, 24), open_results)
+    shown = drive(FtwizardApp(("run", "one")), (80, 30), open_results)
     assert re.search(r"test loss +4\.500 +0\.250  ✓", shown)
     assert "answer 1 of 2" in shown
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "escaped, not obeyed"

@@ -1,0 +1,235 @@
+"""Verdict on a run: whether the tuned model is better than its base, and on what evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from ftwizard.runs import paired_tests
+from ftwizard.runs.answer_kind import AnswerKind
+from ftwizard.runs.paired_tests import ALPHA, PairedTest
+from ftwizard.text import format_count
+
+Outcome = Literal["helped", "no_change", "worse", "base_suffices", "cannot_tell"]
+Measure = Literal["match", "fields", "loss", "chrf"]
+MARKS: dict[Outcome, str] = {
+    "helped": "✓", "no_change": "!", "worse": "✗", "base_suffices": "=", "cannot_tell": "?",
+}  # fmt: skip
+BASE_SUFFICES = {"match": 0.95, "chrf": 90.0}
+"""Score of the base model from which there is nothing left to gain."""
+MIN_LOSS_CHANGE = 0.01
+"""Share of the base model's loss below which a change is too small to matter, however certain."""
+MIN_CHANGE = {"match": 0.1, "fields": 0.1, "loss": 0.02, "chrf": 2.0}
+"""A change whose whole interval is smaller does not count as one; of the loss: a share of it."""
+
+
+class RowScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Scores of one model's answer to one row."""
+
+    match: bool
+    """Whether it is the expected one, as ``answer_kind.is_match`` compares."""
+    loss: float | None = None
+    """Mean negative log-likelihood per token of the expected answer, in nats."""
+    fields: float | None = None
+    """Share of right JSON fields, 0–1; None if the answers are not JSON."""
+    chrf: float | None = None
+    """chrF, 0–100: character n-grams in common with the expected answer; None unless free text."""
+
+
+class ScoredPair(NamedTuple):
+    """The scores of both models on a row."""
+
+    base: RowScores
+    tuned: RowScores
+    tokens: int
+    """Answer tokens that the losses are means of."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One measure over the test rows."""
+
+    measure: Measure
+    base: float
+    tuned: float
+    low: float
+    high: float
+    """The ends of the 95% interval of the change from base to tuned model."""
+    p: float
+    """Two-sided p-value of the paired test."""
+    rows: int
+
+    @property
+    def direction(self) -> int:
+        """Return 1 if the tuned model is better, -1 if worse, 0 if these rows show neither."""
+        if self.p >= ALPHA or self.low <= 0 <= self.high:
+            return 0
+        rises = self.low > 0
+        return 1 if rises != (self.measure == "loss") else -1
+
+    @property
+    def is_small(self) -> bool:
+        """Return whether the whole interval is too small to matter."""
+        unit = self.base if self.measure == "loss" else 1.0
+        return max(abs(self.low), abs(self.high)) <= MIN_CHANGE[self.measure] * unit
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether training helped."""
+
+    outcome: Outcome
+    kind: AnswerKind
+    rows: int
+    evidence: list[Evidence]
+    """The measures, the decisive one first."""
+
+    def find(self, measure: Measure) -> Evidence | None:
+        return next((item for item in self.evidence if item.measure == measure), None)
+
+
+def judge(kind: AnswerKind, pairs: Sequence[ScoredPair]) -> Verdict:
+    """Judge the tuned model by the scores of at least one row.
+
+    JSON and short answers are judged by those that are right, then by JSON fields; free text by
+    the loss, then by chrF. A measure that no row has is left out.
+    """
+    match = _test_match(pairs)
+    loss = _test_mean("loss", pairs)
+    if kind == "text":
+        chrf = _test_mean("chrf", pairs)
+        outcome, decisive = _judge_text(loss, chrf)
+        evidence = [loss, chrf]
+    else:
+        fields = _test_mean("fields", pairs)
+        outcome, decisive = _judge_answers(match, fields)
+        evidence = [match, fields, loss]
+    ordered = [item for item in evidence if item]
+    ordered.sort(key=lambda item: item is not decisive)
+    return Verdict(outcome=outcome, kind=kind, rows=len(pairs), evidence=ordered)
+
+
+def _judge_answers(match: Evidence, fields: Evidence | None) -> tuple[Outcome, Evidence]:
+    for item in (match, fields):
+        if item and item.direction:
+            return ("helped" if item.direction > 0 else "worse"), item
+    if match.base >= BASE_SUFFICES["match"]:
+        return "base_suffices", match
+    return ("no_change" if match.is_small else "cannot_tell"), match
+
+
+def _judge_text(loss: Evidence | None, chrf: Evidence | None) -> tuple[Outcome, Evidence | None]:
+    first = loss or chrf
+    if first is None:
+        return "cannot_tell", None
+    if loss and loss.direction:
+        if abs(loss.tuned - loss.base) < MIN_LOSS_CHANGE * loss.base:
+            return "no_change", loss
+        if chrf and chrf.direction == -loss.direction and not chrf.is_small:
+            return "cannot_tell", loss
+        return ("helped" if loss.direction > 0 else "worse"), loss
+    if chrf and chrf.direction and not chrf.is_small:
+        return ("helped" if chrf.direction > 0 else "worse"), chrf
+    if chrf and chrf.base >= BASE_SUFFICES["chrf"]:
+        return "base_suffices", chrf
+    return ("no_change" if first.is_small else "cannot_tell"), first
+
+
+def _test_match(pairs: Sequence[ScoredPair]) -> Evidence:
+    fixed = sum(pair.tuned.match and not pair.base.match for pair in pairs)
+    broken = sum(pair.base.match and not pair.tuned.match for pair in pairs)
+    base = sum(pair.base.match for pair in pairs) / len(pairs)
+    test = paired_tests.compare_outcomes(fixed, broken, len(pairs))
+    return _to_evidence("match", base, test, len(pairs))
+
+
+def _test_mean(
+    measure: Literal["loss", "fields", "chrf"], pairs: Sequence[ScoredPair]
+) -> Evidence | None:
+    values = [
+        (getattr(pair.base, measure), getattr(pair.tuned, measure), float(pair.tokens))
+        for pair in pairs
+    ]
+    complete = [row for row in values if row[0] is not None and row[1] is not None]
+    if not complete:
+        return None
+    base, tuned, tokens = zip(*complete, strict=True)
+    weights = tokens if measure == "loss" else [1.0] * len(base)
+    mean = sum(b * w for b, w in zip(base, weights, strict=True)) / sum(weights)
+    return _to_evidence(measure, mean, paired_tests.compare_means(base, tuned, weights), len(base))
+
+
+def _to_evidence(measure: Measure, base: float, test: PairedTest, rows: int) -> Evidence:
+    return Evidence(
+        measure=measure, base=base, tuned=base + test.change, low=test.low, high=test.high,
+        p=test.p, rows=rows,
+    )  # fmt: skip
+
+
+def describe(verdict: Verdict | None) -> str:
+    """Describe a verdict in one sentence; None is a run that was not compared with its base."""
+    if verdict is None or not verdict.evidence:
+        return "Cannot tell whether it helped: it was not compared with its base on test rows."
+    first = verdict.evidence[0]
+    facts = _describe_change(first)
+    certainty, second = _describe_certainty(first), _describe_second(verdict)
+    match verdict.outcome:
+        case "helped":
+            return f"It helped: {facts} ({certainty}){second}."
+        case "worse":
+            return f"It did not help, it got worse: {facts} ({certainty}){second}."
+        case "no_change":
+            return f"It did not help: {facts} ({certainty}){second}."
+        case "base_suffices":
+            return f"The base model already does this: {facts}."
+    if first.direction:  # the two measures of free text contradict each other
+        return f"Cannot tell: {facts}{second}."
+    rows = format_count(first.rows, "test row")
+    return f"Cannot tell: {facts}, which can be chance on {rows} ({_format_p(first.p)}){second}."
+
+
+def _describe_change(evidence: Evidence) -> str:
+    base, tuned = evidence.base, evidence.tuned
+    if evidence.measure == "match":
+        right, before = (round(share * evidence.rows) for share in (tuned, base))
+        verb = "is" if evidence.rows == 1 else "are"
+        answers = format_count(evidence.rows, "test answer")
+        return f"{right:,} of {answers} {verb} right, {before:,} with the base model"
+    if evidence.measure == "fields":
+        return f"{tuned:.0%} of the JSON fields are right, {base:.0%} with the base model"
+    if evidence.measure == "loss":
+        verb = "fell" if tuned < base else "rose"
+        return f"test loss {verb} from {base:.3f} to {tuned:.3f}"
+    nearness = "closer to" if tuned >= base else "further from"
+    return f"answers are {nearness} the expected ones, chrF {base:.0f} → {tuned:.0f}"
+
+
+def _describe_certainty(evidence: Evidence) -> str:
+    """Describe the rows, and the p-value or the interval of the change."""
+    if evidence.measure == "match":
+        return _format_p(evidence.p)
+    rows = format_count(evidence.rows, "test row")
+    if evidence.measure != "loss" or not evidence.base:
+        return f"{rows}, {_format_p(evidence.p)}"
+    low, high = sorted(abs(end / evidence.base) for end in (evidence.low, evidence.high))
+    if evidence.low <= 0 <= evidence.high:
+        return f"{rows}, {_format_p(evidence.p)}"
+    verb = "less" if evidence.high < 0 else "more"
+    return f"{low:.0%} to {high:.0%} {verb} on {rows}"
+
+
+def _describe_second(verdict: Verdict) -> str:
+    """Describe the second measure: what agrees with the first, or contradicts it."""
+    first = verdict.evidence[0]
+    second = verdict.find("chrf" if first.measure == "loss" else "loss")
+    if second is None or second is first or not second.direction:
+        return ""
+    if first.measure == "loss":
+        link = "; " if second.direction == first.direction else ", but "
+        return f"{link}{_describe_change(second)}"
+    agrees = second.direction == first.direction
+    return "" if agrees else f", although {_describe_change(second)}"
+
+
+def _format_p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
