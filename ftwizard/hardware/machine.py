@@ -19,7 +19,16 @@ from ftwizard.hardware.nvml import Card, NoGpuCause, NoGpuError
 
 Sample = dict[str, Any]
 EXTRAS = {
-    "local": ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
+    "local": (
+        "torch",
+        "transformers",
+        "trl",
+        "peft",
+        "datasets",
+        "accelerate",
+        "bitsandbytes",
+        "sacrebleu",
+    ),
     "demo": ("gguf",),
 }
 """Modules of an extra beyond the bare installation; ``demo`` includes ``local``."""
