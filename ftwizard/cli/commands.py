@@ -18,6 +18,7 @@ MAX_COUNT = 10**12
 MAX_EPOCHS = 1000
 EPOCHS = 3.0
 """Epochs by default, as in a plan."""
+METHODS = ("lora", "qlora", "full")
 EDITIONS = ("2026-04", "current")
 SORTS = ("provider", "name", "training", "input", "output", "hosting", "monthly", "break_even")
 Argument = tuple[str, dict[str, Any]]
@@ -40,7 +41,9 @@ def _values(name: str, metavar: str, help: str) -> Argument:
     return _value(name, metavar, help, action="append", default=[])
 
 
-def _choice(name: str, metavar: str, help: str, choices: tuple[str, ...], **more: Any) -> Argument:
+def _choice(
+    name: str, metavar: str | None, help: str, choices: tuple[str, ...], **more: Any
+) -> Argument:
     """Return an option whose help lists its choices."""
     return _value(name, metavar, help + ", ".join(choices), choices=choices, **more)
 
@@ -95,7 +98,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                 "answer one of the questions that advise lists (repeatable)"),
     )),
     ("train", "start a run in the background and print its id", "train:train", (
-        PLAN, NAME, FOLLOW, PRICE, *VIEW,
+        _value("plan", "PLAN|DATA",
+               "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub"),
+        NAME, FOLLOW, PRICE, *VIEW,
         _switch("--yes", "ask nothing (training on this machine never asks)"), ALLOW,
     )),
     ("check", "check a data set before training", "check:check", (
@@ -203,6 +208,14 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     )),
 )  # fmt: skip
 """Name, summary, function (``module:function``) and arguments of each command."""
+TRAINED_DATA = (
+    _value("--model", "M", "model to train: a folder, or owner/name on the Hugging Face Hub"),
+    _choice("--method", None, "training method (default: advised): ", METHODS),
+    _value("--epochs", "E", "number of epochs (default: advised)", type=_number(float, MAX_EPOCHS)),
+    _value("--val", "FILE", "validation data (default: a tenth of the rows)"),
+    DATA[1],
+)
+"""Options of ``train`` for a data file instead of a plan."""
 ESTIMATED_DATA = (
     _value("--model", "M", "model to train: gpt-4.1-mini, owner/name"),
     _value("--examples", "N", "number of rows, instead of DATA", type=_number(int, MAX_COUNT)),

@@ -13,7 +13,16 @@ from importlib import import_module
 from typing import Protocol
 
 from ftwizard import __version__
-from ftwizard.cli.commands import COMMANDS, COSTS, ESTIMATED_DATA, JSON, SHARING, VIEW, Argument
+from ftwizard.cli.commands import (
+    COMMANDS,
+    COSTS,
+    ESTIMATED_DATA,
+    JSON,
+    SHARING,
+    TRAINED_DATA,
+    VIEW,
+    Argument,
+)
 from ftwizard.cli.usage_errors import Parser, parse
 from ftwizard.errors import DECLINED, FtwizardError
 
@@ -145,8 +154,11 @@ def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
         command = commands.add_parser(name, help=summary, description=summary)
         command.set_defaults(function=function)
         _add_arguments(command, [JSON, *arguments])
+    for command in ("train", "estimate"):
+        options = TRAINED_DATA if command == "train" else ESTIMATED_DATA
+        group = commands.choices[command].add_argument_group("data, without a plan")
+        _add_arguments(group, options)
     estimate = commands.choices["estimate"]
-    _add_arguments(estimate.add_argument_group("data, without a plan"), ESTIMATED_DATA)
     costs = estimate.add_argument_group("costs")
     _add_arguments(costs, COSTS)
     _add_arguments(costs.add_mutually_exclusive_group(), SHARING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -12,9 +13,21 @@ from ftwizard.text import make_visible
 
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
 """File name endings of data files. A plan may be JSON, which is YAML."""
+MAX_BLANKS = 4096
+"""Bytes of a ``.json`` file before its first bracket, at most."""
+PLAN_SUFFIXES = (".yaml", ".yml")
 PLAN_EXAMPLE = (
     "A plan names it: data: {{files: {{train: {name}}}}}, and model: {{name: owner/model}}."
 )
+
+
+def is_data(name: str) -> bool:
+    """Return whether a file is data by its name; a ``.json`` file also if it begins with a list."""
+    if not name.lower().endswith(".json"):
+        return name.lower().endswith(DATA_SUFFIXES)
+    with contextlib.suppress(OSError, ValueError), Path(name).open("rb") as file:
+        return file.read(MAX_BLANKS).lstrip().startswith((b"[", b"\xef\xbb\xbf["))
+    return False
 
 
 def load(
@@ -29,7 +42,7 @@ def load(
     ``data_hint``: what to do with a data file, called ``{name}``; ``deferred``: risks that the command
     checks itself. Raises FtwizardError for a data file, SettingsError for an unusable plan.
     """
-    if name.lower().endswith(DATA_SUFFIXES):
+    if is_data(name):
         shown = make_visible(name, 100)
         raise FtwizardError(
             f"{shown} is a data file, not a plan.", data_hint.format(name=shown), USAGE

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from ftwizard.advice import plan_warnings
+from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.cli import output, plan_argument, run_argument
+from ftwizard.cli import advised_plan, output, plan_argument, run_argument
 from ftwizard.cli.watch import view
-from ftwizard.errors import FtwizardError
+from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate.report import RecipeWarning
-from ftwizard.jobs.folder import check_id
+from ftwizard.jobs.folder import JobFolder, check_id
 from ftwizard.models import model_config
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.store import RunStatus
@@ -27,27 +32,52 @@ _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}$")
 """The suffix that ``store.make_id`` adds to a name."""
 
 
+DATA_HINT = (
+    "Add a model: ftwizard train {{name}} --model {model}. "
+    "Or choose everything on screens: ftwizard {{name}}"
+).format(model="Qwen/Qwen3-0.6B")
+DATA_OPTIONS = ("method", "epochs", "val", "format")
+"""Options for a data file; a plan has settings instead."""
+
+
 class StartReport(RunStatus, frozen=True, kw_only=True):
     """The document of ``ftwizard train --json``."""
 
     warnings: list[RecipeWarning]
     epochs_because: str | None
     """Why more epochs than usual are fine: an earlier run."""
+    plan: str | None
+    """The plan file; None if it could not be saved."""
+    advised: tuple[AdvisedValue, ...]
+    """The settings that were advised, for a data file instead of a plan."""
+
+
+class _Start(NamedTuple):
+    """A run that has just started."""
+
+    folder: JobFolder
+    plan: Plan
+    file: Path | None
+    """The plan file; None if it could not be saved."""
+    advice: tuple[AdvisedValue, ...] = ()
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Start a run; print its id, or follow it with ``--watch``."""
-    chosen = plan_argument.load(arguments.plan, arguments.allow, deferred=("many-epochs",))
-    name = arguments.name or store.make_id(Path(arguments.plan).stem)
-    folder = launcher.start(chosen, check_id(name), _read_hour_price(arguments.price))
+    """Start a run of a plan, or of a data file and a model with advised settings.
+
+    Print its id, or follow it with ``--watch``.
+    """
+    name = check_id(arguments.name or store.make_id(Path(arguments.plan).stem))
+    start = _start_plan if arguments.model is None else _start_data
+    folder, plan, file, advice = start(arguments, name)
     record = folder.read_job()
     warnings = plan_warnings.find_warnings(
-        chosen, model_config.count_parameters(chosen.model.name), lambda: record.hashes["train"]
+        plan, model_config.count_parameters(plan.model.name), lambda: record.hashes["train"]
     )
     if not arguments.json:
         notes = [f"! {warning.message}" for warning in warnings]
         if why := record.inputs.get("epochs"):
-            notes.append(f"· {chosen.recipe.epochs:g} epochs: {why}")
+            notes.append(f"· {plan.recipe.epochs:g} epochs: {why}")
         for note in notes:
             print(make_visible(note), file=sys.stderr)
     if arguments.watch:
@@ -55,11 +85,60 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.json:
         status = msgspec.structs.asdict(store.read_status(folder))
         output.print_json(
-            StartReport(**status, warnings=warnings, epochs_because=record.inputs.get("epochs"))
-        )
+            StartReport(
+                **status, warnings=warnings, epochs_because=record.inputs.get("epochs"),
+                plan=str(file) if file else None, advised=advice,
+            )
+        )  # fmt: skip
     else:
         print(folder.id)
     return 0
+
+
+def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
+    for option in DATA_OPTIONS:
+        if getattr(arguments, option) not in (None, "auto"):
+            raise FtwizardError(
+                f"--{option} is for a data file, and needs --model.",
+                "A plan has all settings itself: change them there.",
+                USAGE,
+            )
+    plan = plan_argument.load(
+        arguments.plan, arguments.allow, data_hint=DATA_HINT, deferred=("many-epochs",)
+    )
+    folder = launcher.start(plan, name, _read_hour_price(arguments.price))
+    return _Start(folder, plan, Path(arguments.plan).absolute())
+
+
+def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
+    """Start a run of a data file, and save its plan, which can be edited and started again."""
+    _require_data(arguments.plan)
+    if (old := plan_file.get_path(name)).exists():
+        shown = make_visible(str(old))
+        raise FtwizardError(
+            f"A plan of that name already exists: {shown}.",
+            f"Choose another --name, or start that plan: ftwizard train {shlex.quote(shown)}",
+        )
+    plan, advice, report = advised_plan.build(arguments)
+    folder = launcher.start(plan, name, _read_hour_price(arguments.price))
+    file: Path | None = None
+    try:
+        file = plan_file.save(plan, name)
+    except FtwizardError as error:  # the run has begun, with its own copy
+        print(f"! {make_visible(error.message)}", file=sys.stderr)
+    if not arguments.json:
+        advised_plan.print_advice(plan, advice, report, file)
+    return _Start(folder, plan, file, advice)
+
+
+def _require_data(name: str) -> None:
+    """Raise FtwizardError for a plan where a data file is needed."""
+    if name.lower().endswith(plan_argument.PLAN_SUFFIXES):
+        raise FtwizardError(
+            f"{make_visible(name, 100)} is a plan, which names its model itself.",
+            "Remove --model, or change model.name in the plan.",
+            USAGE,
+        )
 
 
 def _read_hour_price(texts: list[str]) -> PriceRate | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from ftwizard import strict_yaml, user_paths
+from ftwizard import locations, strict_yaml, user_paths
 from ftwizard.data import bundled_samples
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import write_whole
 from ftwizard.plan.checks import check_plan, parse_risk
 from ftwizard.plan.schema import LEARNING_RATES, Plan, RiskName
 from ftwizard.strict_yaml import SettingsError
@@ -32,7 +33,22 @@ def load(
     Raises SettingsError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
     plan = parse(_read(path), str(path))
-    plan = _fill_in_learning_rate(make_absolute(plan, path.absolute().parent))
+    return complete(plan, path.absolute().parent, allow, begun=begun, deferred=deferred)
+
+
+def complete(
+    plan: Plan,
+    folder: Path,
+    allow: Iterable[str] = (),
+    *,
+    begun: bool = False,
+    deferred: Container[RiskName] = (),
+) -> Plan:
+    """Check a plan, make its paths absolute (relative to ``folder``) and fill in the learning rate.
+
+    The arguments and errors are those of ``load``.
+    """
+    plan = _fill_in_learning_rate(make_absolute(plan, folder))
     allowed = tuple(dict.fromkeys((*plan.allow, *map(parse_risk, allow))))
     plan = msgspec.structs.replace(plan, allow=allowed)
     check_plan(plan, ("many-epochs",) if begun else deferred)
@@ -51,6 +67,24 @@ def dump(plan: Plan, *, defaults: bool = True) -> str:
     that have their default value.
     """
     return strict_yaml.dumps(_to_tree(plan, defaults=defaults))
+
+
+def get_path(name: str) -> Path:
+    """Return the path of the saved plan of that name."""
+    return locations.home_folder() / "plans" / f"{name}.yaml"
+
+
+def save(plan: Plan, name: str) -> Path:
+    """Save a plan under a name and return its file; raise FtwizardError if it cannot be written."""
+    file = get_path(name)
+    locations.create_private_folder(file.parent)
+    try:
+        write_whole(file, dump(plan).encode())
+    except OSError as error:
+        raise FtwizardError(
+            f"The plan could not be written to {file}: {error.strerror}."
+        ) from error
+    return file
 
 
 def _to_tree(part: msgspec.Struct, *, defaults: bool) -> dict[str, Any]:

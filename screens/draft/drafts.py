@@ -26,7 +26,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
-from ftwizard.jobs.folder import is_id, write_whole
+from ftwizard.jobs.folder import is_id
 from ftwizard.models import model_config
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
@@ -264,20 +264,7 @@ def temporary_plan(draft: Draft) -> Iterator[str]:
 
 def save(draft: Draft) -> str:
     """Save the plan; return its file. Raises FtwizardError if it cannot be written."""
-    file = get_plan_path(draft.name)
-    locations.create_private_folder(file.parent)
-    try:
-        write_whole(file, plan_file.dump(draft.plan).encode())
-    except OSError as error:
-        raise FtwizardError(
-            f"The plan could not be written to {file}: {error.strerror}."
-        ) from error
-    return str(file)
-
-
-def get_plan_path(name: str) -> Path:
-    """Return the path of a run's plan."""
-    return locations.home_folder() / "plans" / f"{name}.yaml"
+    return str(plan_file.save(draft.plan, draft.name))
 
 
 def get_fingerprint(file: str) -> Fingerprint | None:
@@ -314,14 +301,14 @@ def find_name_problem(name: str, saved: str = "") -> str:
         return "Use only letters, digits, dots, dashes and underscores."
     if (locations.runs_folder() / name).exists():
         return f"Run {name} already exists. Choose another name."
-    if name != saved and get_plan_path(name).exists():
+    if name != saved and plan_file.get_path(name).exists():
         return f"A plan {name} already exists. Choose another name."
     return ""
 
 
 def format_command(name: str, hour: PriceRate | None = None) -> str:
     """Format the command that starts the saved plan, with the hourly price that was typed."""
-    argv = ("ftwizard", "train", str(get_plan_path(name)), "--name", name)
+    argv = ("ftwizard", "train", str(plan_file.get_path(name)), "--name", name)
     return make_visible(shlex.join([*argv, *machine_rate.price_arguments(hour)]))
 
 

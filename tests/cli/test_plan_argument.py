@@ -20,7 +20,7 @@ def _open_screens(*_: Any, **__: Any) -> int:
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("probe", "{files: {train: rows.jsonl}}"), ("train", "{files: {train: rows.jsonl}}"),
+        ("probe", "{files: {train: rows.jsonl}}"), ("train", "ftwizard train rows.jsonl --model Qwen"),
         ("estimate", "ftwizard estimate rows.jsonl --model gpt-4.1-mini"),
     ],
 )  # fmt: skip

@@ -35,6 +35,17 @@ def test_tool_use_file_is_trained_merged_and_compared(workspace: Workspace) -> N
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+def test_data_file_and_model_train_with_advised_settings(small_workspace: Workspace) -> None:
+    data = small_workspace.plan(rows=24).with_suffix(".jsonl")
+    argv = ("train", data, "--model", small_workspace.model, "--name", "first")
+    document = as_json(*argv, "--epochs", 1, "--watch", timeout=400)
+    assert document["end_reason"] == "finished"
+    kept = small_workspace.home / "plans" / "first.yaml"
+    again = small_workspace.train(kept, "again")
+    assert until_ended(again, 120).end_reason == "finished"
+    assert losses(again) == losses(small_workspace.folder("first"))
+
+
 def test_training_without_validation_requires_allow(small_workspace: Workspace) -> None:
     plan = small_workspace.plan()
     body = json.loads(plan.read_text())

@@ -1,0 +1,187 @@
+"""``train`` with a data file and a model: advised settings, the kept plan, and refusals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from ftwizard.advice import plan_advice
+from ftwizard.cli import commands
+from ftwizard.cli.parser import dispatch
+from ftwizard.errors import DECLINED, FAILED, USAGE
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Method, Recipe
+from ftwizard.train import command
+from tests.helpers.machines import make_machine
+from tests.paths import FIXTURES
+
+ROWS = FIXTURES / "tool_use.jsonl"
+CONFIG = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64,
+    "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 1000, "max_position_embeddings": 128,
+    "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Return a model folder without weights: enough to advise and to start, not to train."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a process that ends at once instead of a training, on a machine without a GPU."""
+    monkeypatch.setattr(command, "build_argv", lambda _: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr("ftwizard.hardware.machine.read_machine_info", make_machine)
+
+
+def run(*argv: object) -> int:
+    def open_screens(*_: Any, **__: Any) -> int:
+        raise AssertionError("no screens are opened")
+
+    return dispatch([str(word) for word in argv], open_screens)
+
+
+def refuse(capsys: pytest.CaptureFixture[str], code: int, *argv: object) -> str:
+    """Run a command that must start nothing; return its two lines of error."""
+    assert run(*argv) == code
+    text = capsys.readouterr()
+    assert text.out == "" and len(text.err.splitlines()) <= 2, text.err
+    return text.err
+
+
+def test_data_file_starts_with_the_settings_that_the_wizard_advises(
+    home: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", ROWS, "--model", model, "--name", "one", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["id"] == "one"
+    kept = home / "plans" / "one.yaml"
+    assert document["plan"] == str(kept)
+    plan = plan_file.load(kept)
+    assert plan.data.files.train == str(ROWS)
+    assert plan.model.name == str(model)
+    advised = {advice["name"]: advice["value"] for advice in document["advised"]}
+    assert {"method", "learning_rate", "epochs", "max_length", "batch_size"} < set(advised)
+    for name, value in advised.items():
+        assert getattr(plan.recipe, name) == value, name
+    assert advised["max_length"] == 128, "the model's context length is a limit"
+    assert advised["warmup"] > Recipe().warmup, "few steps"
+    assert plan_file.load(home / "runs" / "one" / "plan.yaml") == plan
+
+
+def test_kept_plan_starts_the_same_run_again(
+    home: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", ROWS, "--model", model, "--name", "one") == 0
+    text = capsys.readouterr()
+    assert text.out == "one\n"
+    kept = home / "plans" / "one.yaml"
+    assert f"  ftwizard train {kept}\n" in text.err
+    assert run("train", kept, "--name", "two", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["plan"], document["advised"]) == (str(kept), [])
+    plans = [plan_file.load(home / "runs" / name / "plan.yaml") for name in ("one", "two")]
+    assert plans[0] == plans[1]
+
+
+def test_settings_on_the_command_line_are_kept(
+    home: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_bytes(b"".join(ROWS.read_bytes().splitlines(keepends=True)[:9]))
+    typed = ("--method", "full", "--epochs", "2", "--val", own, "--format", "openai-chat")
+    assert run("train", ROWS, "--model", model, "--name", "one", *typed) == 0
+    plan = plan_file.load(home / "plans" / "one.yaml")
+    assert (plan.recipe.method, plan.recipe.epochs) == ("full", 2.0)
+    assert plan.recipe.learning_rate == 2e-5, "advised for the method on the command line"
+    assert (plan.data.files.validation, plan.data.format) == (str(own), "openai-chat")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"Advised for 96 rows, {model} and this machine:"
+    assert any(line.split() == ["Learning", "rate", "2e-5"] for line in lines)
+    assert not any(line.startswith(("Method", "Epochs")) for line in lines)
+
+
+def test_safety_rules_hold_as_for_a_plan(
+    home: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_bytes(ROWS.read_bytes() + b"{\n")
+    argv = ("train", broken, "--model", model, "--name", "one")
+    assert "1 of 97 rows" in refuse(capsys, FAILED, *argv)
+    many = (*argv, "--allow", "skip-bad-rows", "--epochs", "9")
+    assert "9 epochs usually lead to memorization" in refuse(capsys, DECLINED, *many)
+    assert not (home / "runs").exists() and not (home / "plans").exists()
+    assert run(*many, "--allow", "many-epochs") == 0
+    assert "see them:\n  ftwizard check" in capsys.readouterr().err
+    plan = plan_file.load(home / "plans" / "one.yaml")
+    assert plan.allow == ("skip-bad-rows", "many-epochs")
+
+
+def test_saved_plan_is_never_overwritten(
+    home: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans = home / "plans"
+    plans.mkdir(parents=True)
+    (plans / "one.yaml").write_text("mine")
+    error = refuse(capsys, FAILED, "train", ROWS, "--model", model, "--name", "one")
+    assert "A plan of that name already exists" in error
+    assert (plans / "one.yaml").read_text() == "mine"
+
+
+def test_unusable_data_models_and_options_are_refused(
+    home: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(f"data: {{files: {{train: {ROWS}}}}}\nmodel: {{name: {model}}}\n")
+    bare = tmp_path / "bare.json"
+    bare.write_text('\n [{"prompt": "a", "completion": "b"}]')
+    for code, says, argv in (
+        (FAILED, "There is no data file", (tmp_path / "none.jsonl", "--model", model)),
+        (FAILED, "is a folder", (tmp_path, "--model", model)),
+        (FAILED, "There is no model nope.", (ROWS, "--model", "nope")),
+        (FAILED, "Did you mean Qwen/Qwen3-0.6B?", (ROWS, "--model", "qwen3-0.6b")),
+        (FAILED, "is fine-tuned at OpenAI", (ROWS, "--model", "gpt-4.1-mini")),
+        (FAILED, "Model owner/none was not found", (ROWS, "--model", "owner/none")),
+        (USAGE, "is a plan, which names its model", (plan, "--model", model)),
+        (USAGE, "--method is for a data file", (plan, "--method", "full")),
+        (USAGE, "--val is for a data file", (plan, "--val", ROWS)),
+        (USAGE, "--model Qwen/Qwen3-0.6B. Or choose", (ROWS,)),
+        (USAGE, "is a data file, not a plan", (bare,)),
+        (USAGE, "Did you mean lora?", (ROWS, "--model", model, "--method", "lorra")),
+        (USAGE, "is not a valid run name", (ROWS, "--model", model, "--name", "../x")),
+    ):
+        assert says in refuse(capsys, code, "train", *argv)
+    assert not home.exists()
+
+
+def test_methods_of_the_command_line_are_those_of_the_plan() -> None:
+    assert get_args(Method) == commands.METHODS
+
+
+def test_choosing_advice_starts_with_the_method_and_keeps_what_is_set() -> None:
+    asked: list[Method] = []
+
+    def advise_for(method: Method) -> dict[str, Any]:
+        asked.append(method)
+        advice = plan_advice.recipe_advice.advise_learning_rate(method, None)
+        method_advice = msgspec.structs.replace(advice, name="method", value="full")
+        return {"method": method_advice, "learning_rate": advice}
+
+    chosen = plan_advice.choose(Recipe(), (), advise_for)
+    assert asked == ["lora", "full"]
+    assert (chosen["method"].value, chosen["learning_rate"].value) == ("full", 2e-5)
+    assert set(plan_advice.choose(Recipe(), ("method",), advise_for)) == {"learning_rate"}
+    assert asked[2:] == ["lora"]
