@@ -13,8 +13,13 @@ from ftwizard.estimate.training_setup import FrameworkOverhead, TrainingSetup
 from ftwizard.models.shapes import ModelShape
 
 EAGER = frozenset({"gemma2", "gpt_oss"})
-"""Architectures for which transformers 5.24 keeps all attention scores in memory: they cap the
-scores or have sinks, which scaled_dot_product_attention does not support."""
+"""Architectures for which transformers 5.24 keeps all attention scores in memory unless told
+otherwise: they cap the scores or have sinks, which scaled_dot_product_attention does not support."""
+_SINKS = "gpt_oss"
+"""Not supported by flash-attn 2 either."""
+SOFTMAX = 12
+"""Bytes per score while the softmax runs backward: its 32-bit output, the gradients of its output
+and its input. Counted by the ledger on a llama block."""
 _GATE = {"gpt_oss": 6}
 """Expert-wide tensors that the gate keeps: 3 for SwiGLU (gate, its activation, up); gpt-oss caps
 both and also keeps the output of its sigmoid."""
@@ -23,6 +28,7 @@ _IN_ORDER = frozenset({"llama4_text"})
 _FOUR_NORMS = frozenset({"gemma2", "gemma3", "gemma3_text"})
 _INTO_ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "qkv_proj", "c_attn"})
 _INTO_MLP = frozenset({"gate_proj", "up_proj", "gate_up_proj", "c_fc"})
+_MLP = _INTO_MLP | {"down_proj"}
 
 
 class BlockActivations(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +39,8 @@ class BlockActivations(msgspec.Struct, frozen=True, kw_only=True):
     working: float
     """Peak on top of that, while its last layer or its backward pass runs."""
     attending: float
-    """While its attention runs, forward or backward: attention's share of ``kept`` and temporary
-    tensors. 0 unless this can exceed the feed-forward part."""
+    """While its attention runs backward: attention's share of ``kept`` and temporary tensors. 0 unless
+    this can exceed the feed-forward part."""
     stream: float
     """The hidden states passed from block to block."""
 
@@ -59,30 +65,34 @@ def block(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> 
     """
     each = setup.bytes_each
     hidden, query = shape.hidden, shape.heads * shape.head_dim
-    padded = is_padded(setup, stack)
-    keys = query if padded else shape.kv_heads * shape.head_dim
+    padded, eager = is_padded(setup, stack), keeps_scores(shape, setup)
+    keys = query if padded or eager else shape.kv_heads * shape.head_dim
     norms = 4 if shape.model_type in _FOUR_NORMS else 2
     stream = stream_bytes(setup, stack)
     kept: float = norms * 4 * hidden + each * (2 * query + 2 * keys)
+    in_attention: float = norms / 2 * 4 * hidden + each * (2 * query + 2 * keys)
     fed: float = 3 * each * shape.intermediate
     if setup.method == "full":
         kept += norms * stream * hidden  # output of the norms, for the gradient of their weights
         kept += each * (5 if stream > each else 2) * hidden
+        in_attention += (norms / 2 * stream + 2 * each) * hidden
         fed += each * shape.intermediate
         working: float = 2 * each * shape.intermediate + 2 * stream * hidden
     else:
-        adapting = _adapting(stack, each)
+        adapting = _adapting(shape, setup, stack)
         kept += _for_adapters(shape, setup, adapting, each)
+        in_attention += _for_adapters(shape, setup, adapting, each, without=_MLP)
         working = _at_down(shape, setup, adapting, each, stream)
     if shape.experts:
         fed, working = _of_experts(shape, setup, stack, each)
     across, passing = _across(shape, setup, each, padded)
-    on_top = padded * setup.length + (0 if shape.model_type in EAGER else passing)
-    attending = kept + across + passing + 2 * stream * hidden
+    mask = each if eager else int(padded)
+    on_top = mask * setup.length + (0 if eager else passing)
+    attending = in_attention + across + passing + 2 * stream * hidden
     return BlockActivations(
         kept=setup.tokens * (kept + fed + across),
         working=setup.tokens * (working + on_top),
-        attending=setup.tokens * attending if shape.model_type in EAGER else 0.0,
+        attending=setup.tokens * attending if eager else 0.0,
         stream=setup.tokens * stream * hidden,
     )
 
@@ -98,8 +108,20 @@ def stream_bytes(setup: TrainingSetup, stack: FrameworkOverhead) -> int:
 
 
 def is_padded(setup: TrainingSetup, stack: FrameworkOverhead) -> bool:
-    """Return whether attention gets a mask: by default if a batch has at least two rows."""
-    return setup.batch_size > 1 if stack.padded is None else stack.padded
+    """Return whether attention gets a mask: by default if a batch has at least two rows.
+
+    flash-attn gets the lengths of the rows instead.
+    """
+    if stack.padded is not None:
+        return stack.padded
+    return setup.batch_size > 1 and setup.attention != "flash_attention_2"
+
+
+def keeps_scores(shape: ModelShape, setup: TrainingSetup) -> bool:
+    """Return whether attention keeps the scores of all pairs of tokens."""
+    if setup.attention == "flash_attention_2":
+        return shape.model_type == _SINKS
+    return setup.attention == "eager" or shape.model_type in EAGER
 
 
 def _across(
@@ -107,14 +129,17 @@ def _across(
 ) -> tuple[float, float]:
     """Return the bytes per token that grow with the square of the length: kept and temporary.
 
-    With all scores in memory, Gemma 2 keeps their tanh, their 32-bit softmax and its copy; gpt-oss
-    keeps only the softmax, with scores and sinks as temporary tensors.
+    With all scores in memory, a block keeps their 32-bit softmax and its 16-bit copy; Gemma 2 also
+    their tanh; gpt-oss keeps only the softmax, with scores and sinks as temporary tensors.
     """
     scores = float(shape.heads * setup.length)
-    if shape.model_type == "gpt_oss":
-        return each * scores, 2 * each * scores
-    if shape.model_type in EAGER:
-        return (2 * each + 4) * scores, (2 * each + 4) * scores
+    if keeps_scores(shape, setup):
+        if shape.model_type == _SINKS:
+            return each * scores, 2 * each * scores
+        if shape.model_type in EAGER:
+            return (2 * each + 4) * scores, (2 * each + 4) * scores
+        kept = 4 + (each if each < 4 else 0)
+        return kept * scores, (SOFTMAX - kept) * scores
     own = float(each * setup.length) if padded else 0.0
     return own, own
 
@@ -143,21 +168,32 @@ def _of_experts(
     return kept, max(gating, 3 * copies + 5 * stream * shape.hidden)
 
 
-def _adapting(stack: FrameworkOverhead, each: int) -> _Adapting:
+def _adapting(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead) -> _Adapting:
+    each, dropout = setup.bytes_each, setup.dropout
+    if any(linear.fused and setup.adapts(linear) for linear in shape.linears):
+        dropout = False  # peft supports none for parameters of experts: ftwizard turns it off
     wide = each == 2 and stack.adapter_bytes == 4
     if wide and stack.autocast:  # cast to 32 bit, dropout, and back to 16 bit for the matmul
-        copied, passing = 2, 4 + 4 * stack.dropout
+        copied, passing = 2, 4 + 4 * dropout
     elif wide:
-        copied, passing = 4, 4 * stack.dropout
+        copied, passing = 4, 4 * dropout
     else:
-        copied, passing = each * stack.dropout, 0
+        copied, passing = each * dropout, 0
     output = 4 if wide and not stack.autocast else each
-    return _Adapting(copied=copied, passing=passing, mask=int(stack.dropout), output=output)
+    return _Adapting(copied=copied, passing=passing, mask=int(dropout), output=output)
 
 
-def _for_adapters(shape: ModelShape, setup: TrainingSetup, adapting: _Adapting, each: int) -> float:
-    """Return the bytes per token that a block keeps for its adapters."""
-    adapted = [linear for linear in shape.linears if setup.adapts(linear)]
+def _for_adapters(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    adapting: _Adapting,
+    each: int,
+    without: frozenset[str] = frozenset(),
+) -> float:
+    """Return the bytes per token that a block keeps for its adapters, except those ``without``."""
+    adapted = [
+        linear for linear in shape.linears if setup.adapts(linear) and linear.name not in without
+    ]
     total = 0.0
     for linear in adapted:
         if linear.fused:  # the adapter is added to the weights, so no token passes through it

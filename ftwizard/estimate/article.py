@@ -65,7 +65,7 @@ def compare_with_article(
     statement = next(near, None)
     if shape is None or statement is None:
         return None
-    setup = plan_estimate.setup(plan, lengths, facts)
+    setup = plan_estimate.setup(plan, lengths, facts, shape)
     otherwise = _METHODS[setup.method] if facts.gpus else "on the CPU"
     if otherwise:
         setup = msgspec.structs.replace(setup, method="qlora", checkpointing=True, precision="bf16")

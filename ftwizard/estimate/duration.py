@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from ftwizard.catalog.gpu_specs import GpuSpec
+from ftwizard.estimate.activations import keeps_scores
 from ftwizard.estimate.batching import TrainingPasses
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.models.shapes import ModelShape
@@ -19,6 +20,8 @@ SPREAD = 1.5
 with 1,024 tokens per pass or more stay within it."""
 SHORT = 2.0
 """Range factor upward if kernel launches dominate, because that depends on the unknown CPU."""
+EMULATED = 4.0
+"""Range factor upward for bf16 on GPUs without it: nothing was measured."""
 MIXTURE = 2.5
 """Range factor for mixtures of experts, whose matmuls are small and whose kernels differ widely."""
 PROBED = 1.2
@@ -98,10 +101,12 @@ def from_gpu_spec(
     launching = pass_s <= _launch_seconds(shape, setup)
     mixed = any(linear.active < linear.count for linear in shape.linears)
     down, up = (MIXTURE, MIXTURE) if mixed else (SPREAD, SHORT if launching else SPREAD)
+    if setup.precision == "bf16" and not card.bf16:
+        up = max(up, EMULATED)
     each = f"{format_count(round(work.tokens_per_pass), 'token')} per pass"
     if launching:
         each += ", so few that kernel launches take longer than the computation"
-    kind = " in fp32" if setup.precision == "fp32" else ""
+    kind = "" if _on_tensor_cores(setup, card) else " in fp32"
     short = f"{card.name}: {_peak(setup, card):g} TFLOPS{kind} and {card.bandwidth:,g} GB/s"
     source = f"{short} ({card.source}), {each}; {FIRST_STEPS}"
     return _with_range(seconds, down, up, short, source, as_of=card.as_of)
@@ -229,6 +234,8 @@ LINEAR = 2
 """Read the input, write the output."""
 LORA_IN, LORA_OUT = 7, 12
 """Dropout and the first matrix; the second matrix, the scale and the sum with the layer's output."""
+SCORES = 24
+"""Per attention score, if all are in memory: computed, scaled, masked, normalized in 32 bit, cast."""
 LOGITS = {"full": 32, "tiled": 16}
 """Per logit: computed in 16 bit, cast, normalized; its gradient computed and cast."""
 OPTIMIZER = 40
@@ -257,7 +264,9 @@ def _pass_seconds(
     )
     read = _weight_bytes(shape, setup, tokens) * runs / bandwidth
     head = shape.vocabulary * LOGITS[setup.head] * (0.25 if forward else 1)
-    move = tokens * (_block_bytes(shape, setup) * moved + head) / bandwidth
+    scores = shape.layers * shape.heads * attended if keeps_scores(shape, setup) else 0.0
+    blocks = _block_bytes(shape, setup) + SCORES * scores
+    move = tokens * (blocks * moved + head) / bandwidth
     busy = max(multiply, read) + move
     if setup.method == "qlora":
         packed = sum(linear.weights for linear in shape.linears if not linear.fused)
@@ -267,9 +276,14 @@ def _pass_seconds(
 
 def _peak(setup: TrainingSetup, card: GpuSpec) -> float:
     """Return the GPU's peak TFLOPS in the precision of the training."""
-    if setup.precision != "fp32":
+    if _on_tensor_cores(setup, card):
         return card.tflops
     return card.fp32_tflops or card.tflops / FP32
+
+
+def _on_tensor_cores(setup: TrainingSetup, card: GpuSpec) -> bool:
+    """Return whether matmuls run on 16-bit tensor cores."""
+    return setup.precision == "fp16" or (setup.precision == "bf16" and card.bf16)
 
 
 def _launch_seconds(shape: ModelShape, setup: TrainingSetup, *, forward: bool = False) -> float:
@@ -297,6 +311,8 @@ def _flops(
     )
     head = shape.vocabulary * shape.hidden
     causal = 2 * attended * shape.layers * shape.heads * shape.head_dim
+    if keeps_scores(shape, setup):
+        causal *= 2  # also computes the scores that the mask hides
     attention = causal * (1 if forward else 1 + ATTENTION_BACKWARD + again)
     return tokens * (2 * weights * runs + 2 * head * head_runs + attention)
 

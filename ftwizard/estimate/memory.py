@@ -289,7 +289,7 @@ def _compute_moments(
         },
         "end of backward": {
             "gradients": max(carried, first) + raw,
-            "activations": widest.kept + widest.working + widest.stream,
+            "activations": max(widest.kept + widest.working, widest.attending) + widest.stream,
             "dequantisation": _unpacked(shape, setup, stack),
         },
         "attention": {

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ftwizard.catalog import gpu_specs, model_configs
 from ftwizard.catalog.gpu_specs import GpuSpec
 from ftwizard.catalog.prices import PriceRate, Prices
 from ftwizard.errors import FtwizardError
-from ftwizard.estimate import duration, gpu_fit, training_setup
+from ftwizard.estimate import duration, gpu_fit, precision, training_setup
 from ftwizard.estimate.batching import LengthDistribution, Lengths, TrainingPasses, compute_passes
 from ftwizard.estimate.duration import RunSpeed
 from ftwizard.estimate.gpu_fit import Fit
@@ -88,7 +88,7 @@ def estimate_on(
     if train is None:
         return None
     work = compute_passes(train, recipe)
-    setup = resolve_setup(recipe, machine, train)
+    setup = resolve_setup(recipe, machine, train, shape)
     evaluations = _count_evaluations(recipe, validation, work.steps)
     time = _time(shape, setup, machine, work)
     parts: dict[str, Figure] = {}
@@ -117,31 +117,27 @@ def estimate_on(
 
 
 def resolve_setup(
-    recipe: Recipe, machine: TrainingMachine, lengths: LengthDistribution | None = None
-) -> TrainingSetup:
+    recipe: Recipe, machine: TrainingMachine, lengths: LengthDistribution | None = None,
+    shape: ModelShape | None = None,
+) -> TrainingSetup:  # fmt: skip
     """Resolve a recipe for a machine, choosing the open settings as the run does.
 
-    ``lengths``: of the training set, whose rows may all be shorter than the recipe allows.
+    ``lengths``: of the training set, whose rows may all be shorter than the recipe allows;
+    ``shape``: None if the model is unknown.
     """
     again, length = recipe.gradient_checkpointing, recipe.max_length
     if lengths is not None and lengths.buckets and not recipe.packing:
         length = min(length, math.ceil(lengths.buckets[-1].upto))
+    computed = precision.resolve_precision(
+        recipe, machine.card, gpu=machine.gpu, bf16_cpu=machine.bfloat16_cpu, shape=shape
+    )
     return TrainingSetup(
         method=recipe.method, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.target_modules,
         batch_size=recipe.batch_size, accumulation=recipe.gradient_accumulation, length=length,
         checkpointing=machine.gpu if again is None else again, head=machine.head,
-        precision=_precision(recipe, machine),
+        precision=computed, dropout=recipe.dropout > 0,
+        attention=precision.resolve_attention(recipe, machine.card, computed, gpu=machine.gpu),
     )  # fmt: skip
-
-
-def _precision(recipe: Recipe, machine: TrainingMachine) -> Literal["bf16", "fp16", "fp32"]:
-    if recipe.precision != "auto":
-        return recipe.precision
-    if not machine.gpu:
-        return "bf16" if machine.bfloat16_cpu else "fp32"
-    if machine.card is None or machine.card.bf16:
-        return "bf16"
-    return "fp32" if recipe.method == "qlora" else "fp16"
 
 
 def _count_evaluations(recipe: Recipe, validation: LengthDistribution | None, total: int) -> int:
@@ -226,9 +222,24 @@ def _training_machine(plan: Plan, facts: MachineInfo) -> TrainingMachine:
     )  # fmt: skip
 
 
-def setup(plan: Plan, lengths: Lengths, facts: MachineInfo) -> TrainingSetup:
-    """Return how the plan trains on this machine."""
-    return resolve_setup(plan.recipe, _training_machine(plan, facts), lengths.get("train"))
+def setup(
+    plan: Plan, lengths: Lengths, facts: MachineInfo, shape: ModelShape | None = None
+) -> TrainingSetup:
+    """Return how the plan trains on this machine; ``shape``: None if the model is unknown."""
+    return resolve_setup(plan.recipe, _training_machine(plan, facts), lengths.get("train"), shape)
+
+
+def check_settings(
+    plan: Plan, facts: MachineInfo, shape: ModelShape | None = None
+) -> FtwizardError | None:
+    """Return why training refuses a setting of the plan on this machine; None if it runs."""
+    machine = _training_machine(plan, facts)
+    return precision.check_settings(plan.recipe, machine.card, gpu=machine.gpu, shape=shape)
+
+
+def list_cautions(plan: Plan, facts: MachineInfo) -> list[str]:
+    """Return cautions about settings that the plan's GPU runs slowly."""
+    return list(precision.describe_emulation(plan.recipe, _training_machine(plan, facts).card))
 
 
 def check_plan_fit(
@@ -255,7 +266,7 @@ def check_plan_fit(
         return gpu_fit.check_fit_by_count(counted, gpu, cards=cards) if counted else None
     try:
         return gpu_fit.check_fit(
-            shape, setup(plan, lengths, facts), gpu, smaller=_smaller(shape), counted=counted,
+            shape, setup(plan, lengths, facts, shape), gpu, smaller=_smaller(shape), counted=counted,
             spread=lengths.get("train"), cards=cards,
         )  # fmt: skip
     except FtwizardError:  # the model lacks the target modules

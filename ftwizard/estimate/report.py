@@ -27,6 +27,7 @@ WarningCode = Literal[
     "no-validation",
     "missing-modules",
     "beyond-positions",
+    "emulated-bf16",
 ]
 
 
@@ -120,7 +121,7 @@ class EstimateReport(CostReport, frozen=True, kw_only=True):
     room: int | None = None
     """Bytes available on the device."""
     refused: str | None = None
-    """Why training refuses the model."""
+    """Why training refuses the model, or a setting on this machine."""
     fit: Fit | None = None
     article: RuleOfThumb | None = None
     run: RecipeEstimate | None = msgspec.field(default=None, name="follows")

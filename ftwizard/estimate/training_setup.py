@@ -13,6 +13,8 @@ from ftwizard.plan.schema import Method
 
 LossHead = Literal["tiled", "full"]
 """How the loss is computed: over tiles of the logits, as in TRL since 1.10, or over all at once."""
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
+"""How attention is computed; ``eager`` keeps the scores of all pairs of tokens."""
 METHOD_NAMES: dict[Method, str] = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 
 
@@ -34,6 +36,9 @@ class TrainingSetup(msgspec.Struct, frozen=True, kw_only=True):
     checkpointing: bool = True
     head: LossHead = "tiled"
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    attention: Attention = "sdpa"
+    dropout: bool = True
+    """Whether adapters use dropout, which keeps a mask."""
 
     @property
     def tokens(self) -> int:
@@ -84,8 +89,6 @@ class FrameworkOverhead(msgspec.Struct, frozen=True, kw_only=True):
     packed_bytes: float = 0.515869
     """Per 4-bit weight with its scales. NF4 with blocks of 64 and double quantization: measured with
     bitsandbytes 0.50.2; 0.5625 without double quantization."""
-    dropout: bool = True
-    """Whether adapters use dropout, which keeps a mask."""
     padded: bool | None = None
     """Whether attention gets a mask, for which keys and values are copied to all query heads; None:
     if a batch has several rows."""

@@ -151,13 +151,28 @@ def build_report(
             *_warn_missing_modules(facts),
             *plan_warnings.check_lengths(facts.config, longest),
             *plan_warnings.find_warnings(plan, parameters),
+            *_warn_emulated(plan, machine),
         ],
         "epochs_because": plan_warnings.explain_epochs(plan),
         "measured": plan_estimate.measured_peak(probe, memory)
         if probe and not probe.halved
         else None,
     }
-    return EstimateReport(**fields | specific)
+    refused = specific.get("refused") or _describe_refusal(plan, machine, facts.shape)
+    return EstimateReport(**fields | specific | {"refused": refused})
+
+
+def _describe_refusal(plan: Plan, machine: MachineInfo, shape: ModelShape | None) -> str | None:
+    """Return why training refuses a setting on this machine; None if it runs."""
+    error = plan_estimate.check_settings(plan, machine, shape)
+    if error is None:
+        return None
+    return f"Training refuses this plan here: {error.message} {error.hint}"
+
+
+def _warn_emulated(plan: Plan, machine: MachineInfo) -> list[RecipeWarning]:
+    cautions = plan_estimate.list_cautions(plan, machine)
+    return [RecipeWarning(code="emulated-bf16", message=caution) for caution in cautions]
 
 
 def _preview_fields(facts: PlanFacts) -> dict[str, Any]:

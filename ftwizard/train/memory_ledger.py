@@ -68,7 +68,7 @@ def count_plan(
     That is an uncovered ``shape``, or training without gradient checkpointing, where it depends on
     the model's class. ``config``: the model's config.json; ``shape``: None if its layers are unknown.
     """
-    setup = plan_estimate.setup(plan, lengths, facts)
+    setup = plan_estimate.setup(plan, lengths, facts, shape)
     if shape is not None and (not facts.gpus or (shape.covered and setup.checkpointing)):
         return MemoryCount()
     if not config:
@@ -310,8 +310,9 @@ def _from_config(config: Mapping[str, object], setup: TrainingSetup) -> Any:
     try:
         with torch.device("meta"):
             return auto_model.from_config(
-                auto_config.for_model(**shape), dtype=dtype, trust_remote_code=False
-            )
+                auto_config.for_model(**shape), dtype=dtype, trust_remote_code=False,
+                **({"attn_implementation": "eager"} if setup.attention == "eager" else {}),
+            )  # fmt: skip
     except Exception as error:  # arbitrary values from the config can raise anything
         message = make_visible((str(error).splitlines() or [type(error).__name__])[0], 300)
         raise FtwizardError(
@@ -327,7 +328,7 @@ def _add_adapter(model: Any, setup: TrainingSetup) -> Any:
     resolved = target_modules.resolve(model, setup.targets)
     config = LoraConfig(
         r=setup.rank,
-        lora_dropout=0.0 if resolved.parameters else 0.05,
+        lora_dropout=0.05 if setup.dropout and not resolved.parameters else 0.0,
         target_modules=resolved.modules,
         target_parameters=resolved.parameters or None,
         task_type="CAUSAL_LM",

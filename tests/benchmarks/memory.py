@@ -111,11 +111,11 @@ def stack_of(row: Row) -> FrameworkOverhead | None:
         # No autocast, fp32 adapters without dropout; the loop holds the outputs over backward;
         # torch.optim.AdamW. Source: method_comparison/MetaMathQA/run.py.
         "transformers+peft": {
-            **pure, "adapter_bytes": 4, "dropout": False, "logit_bytes": 14.0,
+            **pure, "adapter_bytes": 4, "logit_bytes": 14.0,
             "stranded_bytes": 0.0, "fused_optimizer": False,
         },
         # All bf16; logits are deleted before backward; packed. Source: recipes/full_finetune_*.py.
-        "torchtune": {**pure, "dropout": False, "padded": False},
+        "torchtune": {**pure, "padded": False},
         # bf16 throughout, LoRA dropout 0.1; transformers 4.38 converts logits to fp32, and the
         # loop keeps them. Source: train.py.
         "fsdp_qlora": {**pure, "logit_bytes": 16.0, "padded": False},
@@ -140,6 +140,7 @@ def setup_of(row: Row) -> TrainingSetup | None:
         return None
     tiled = "chunk" in row["ce_loss"] and not row["framework"].startswith("litgpt")
     # torchtune's QLoRA recipe: rank 8 and checkpointing, if the row has no value.
+    dropout = not row["framework"].lower().startswith(("transformers+peft", "torchtune"))
     checkpointing = "yes" if row["grad_ckpt"] in ("", "unstated") else row["grad_ckpt"]
     accumulated = re.search(r"grad_accum (\d+)", row["note"])
     return TrainingSetup(
@@ -151,6 +152,7 @@ def setup_of(row: Row) -> TrainingSetup | None:
         length=int(float(row["seq_len"])),
         checkpointing=checkpointing.startswith("yes"),
         head="tiled" if tiled else "full",
+        dropout=dropout,
     )
 
 

@@ -108,7 +108,7 @@ def test_time_range_contains_its_value_and_cites_the_gpu(
 ) -> None:
     gpu_spec = duration.from_gpu_spec(
         PUBLISHED[model],
-        TrainingSetup(method=method),
+        TrainingSetup(method=method, precision="bf16" if where.bf16 else "fp16"),
         where,
         make_passes(tokens * passes, passes=passes),
     )

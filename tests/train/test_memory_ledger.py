@@ -29,6 +29,12 @@ SETUPS = {
     "full, all logits": TrainingSetup(method="full", batch_size=2, length=256, head="full"),
     "lora in fp32": TrainingSetup(method="lora", batch_size=2, length=256, precision="fp32"),
     "two passes a step": TrainingSetup(method="full", batch_size=1, length=512, accumulation=2),
+    "no dropout": TrainingSetup(method="lora", batch_size=2, length=256, dropout=False),
+    "eager": TrainingSetup(method="lora", batch_size=2, length=256, attention="eager"),
+    "eager in fp32": TrainingSetup(
+        method="lora", batch_size=1, length=256, attention="eager", precision="fp32"
+    ),
+    "eager, full": TrainingSetup(method="full", batch_size=1, length=256, attention="eager"),
 }
 
 
