@@ -109,7 +109,7 @@ def _find_same_data(chosen: Plan, hashed: HashGetter | None) -> Iterator[tuple[J
         own_hash = own_hash or (hashed() if hashed else hash_rows(chosen.data.files.train))
         if own_hash is None:
             return
-        if trained_on == own_hash:
+        if trained_on == own_hash and plan.data.columns == chosen.data.columns:
             yield folder, plan
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard import user_paths
-from ftwizard.cli import output, progress, tokenizer
+from ftwizard.cli import output, progress, read_arguments, tokenizer
 from ftwizard.cli.convert import format_actions
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
@@ -20,6 +20,7 @@ from ftwizard.data.findings import Finding, Findings, overall_verdict, sort_find
 from ftwizard.data.format_names import TargetName
 from ftwizard.data.hub import datasets
 from ftwizard.data.io.inspect import FileProblem
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.platforms import get_target
 from ftwizard.data.repair.repair import repair
 from ftwizard.data.tokens.stats import TokenEstimate, TokenLengths, TrainableTokens
@@ -68,6 +69,7 @@ def _write_fixed_file(arguments: argparse.Namespace, file: Path, say: Say) -> Re
         get_target(arguments.target) if arguments.target else None,
         format=arguments.format,
         redact=arguments.redact,
+        read=read_arguments.get_options(arguments),
         say=say,
     )
 
@@ -120,7 +122,13 @@ def _build_options(arguments: argparse.Namespace) -> CheckOptions:
         max_length=arguments.max_length or Recipe().max_length,
         count="no" if by_model else arguments.count,
         near=not arguments.no_near,
+        read=_get_read_options(arguments),
     )
+
+
+def _get_read_options(arguments: argparse.Namespace) -> ReadOptions:
+    """Return how the file is read that is reported on: a fixed copy is in a known format."""
+    return AS_IS if arguments.fix is not None else read_arguments.get_options(arguments)
 
 
 def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Say) -> DataReport:
@@ -129,7 +137,7 @@ def _add_model_tokens(report: DataReport, arguments: argparse.Namespace, say: Sa
     from ftwizard.train import mask_report
 
     length = arguments.max_length or Recipe().max_length
-    table = reader.read_table(Path(report.path), arguments.format)
+    table = reader.read_table(Path(report.path), arguments.format, _get_read_options(arguments))
     counted, _ = mask_report.report_tokens(encoder, table.rows, length, arguments.model, say)
     target, model_findings = get_target(report.target), Findings()
     model_findings.add_file(counted.findings)

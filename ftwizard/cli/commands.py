@@ -79,11 +79,17 @@ VIEW = (
     _switch("--ascii", "use ASCII characters only", **_UNSET),
     _switch("--slow", "redraw rarely, for slow connections (otherwise automatic)", **_UNSET),
 )
+READ = (
+    _values("--columns", "PART=COLUMN,…",
+            "columns of rows in no known format: prompt=question_text,completion=gold_reply"),
+    _value("--encoding", "NAME", "encoding of a text file that is not UTF-8: windows-1252, gb18030"),
+)  # fmt: skip
 DATA = (
     _value("data", "DATA",
            "data file, or a data set on the Hugging Face Hub: owner/name[/config][:split]"),
     _choice("--format", "FORMAT", "data format (default: detected): ", get_args(FormatChoice),
             default="auto"),
+    *READ,
 )  # fmt: skip
 TARGETS = get_args(TargetName)
 MAX_LENGTH = "maximum tokens per example (default: 1024, as in a plan)"
@@ -124,6 +130,11 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--target", "T", "provider and method whose rules apply (default: detected)",
                choices=TARGETS),
     )),
+    ("columns", "show the columns of a file, and how a mapping reads its rows", "columns:columns", (
+        _value("data", "DATA",
+               "data file, or a data set on the Hugging Face Hub: owner/name[/config][:split]"),
+        *READ,
+    )),
     ("mask", "show the loss mask: which tokens are trained on", "mask:mask", (
         *DATA,
         _value("--model", "M", "folder, or model on the Hugging Face Hub", required=True),
@@ -156,6 +167,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub",
                nargs="?"),
         _value("--gpu", "CARD", "estimate for this GPU: “RTX 4090”, “2 x A100 80 GB”"),
+        *READ,
         ALLOW,
     )),
     ("probe", "measure memory and speed in a few real steps", "probe:probe", (

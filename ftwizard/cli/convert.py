@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from ftwizard import user_paths
-from ftwizard.cli import output, progress
+from ftwizard.cli import output, progress, read_arguments
 from ftwizard.data import export
 from ftwizard.data.documents import Conversion
 from ftwizard.data.export.convert import convert_file
@@ -32,8 +32,9 @@ def convert(arguments: argparse.Namespace) -> int:
         file, source = datasets.locate(arguments.data, say)
         say("reading", what=str(file))
         conversion = convert_file(
-            file, out, target, format=arguments.format, written_as=arguments.written_as, say=say
-        )
+            file, out, target, format=arguments.format, written_as=arguments.written_as,
+            read=read_arguments.get_options(arguments), say=say,
+        )  # fmt: skip
     output.print_report(arguments, conversion, _report_lines(conversion, target, source))
     return 0 if arguments.skip_bad or not conversion.left_out else 1
 

@@ -14,7 +14,15 @@ import msgspec
 from ftwizard.advice import recipe_advice
 from ftwizard.catalog import gpu_specs, hosted_models, model_configs
 from ftwizard.catalog.prices import Prices
-from ftwizard.cli import cost_inputs, cost_table, output, plan_argument, progress, tokenizer
+from ftwizard.cli import (
+    cost_inputs,
+    cost_table,
+    output,
+    plan_argument,
+    progress,
+    read_arguments,
+    tokenizer,
+)
 from ftwizard.cli.commands import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
@@ -62,13 +70,24 @@ def estimate(arguments: argparse.Namespace) -> int:
     chosen = plan_argument.load(
         arguments.plan, arguments.allow, data_hint=hint, deferred=DEFERRED_RISKS
     )
+    _refuse_plan_settings(arguments, chosen)
+    return _estimate_plan(arguments, chosen)
+
+
+def _refuse_plan_settings(arguments: argparse.Namespace, chosen: Plan) -> None:
+    """Raise FtwizardError for options that a plan sets itself."""
     if arguments.epochs is not None:
         raise FtwizardError(
             "--epochs cannot be combined with a plan.",
             f"The plan sets recipe.epochs: {chosen.recipe.epochs:g}. Change it there.",
             USAGE,
         )
-    return _estimate_plan(arguments, chosen)
+    if arguments.columns or arguments.encoding:
+        raise FtwizardError(
+            "--columns and --encoding cannot be combined with a plan.",
+            "Set data.columns and data.encoding in the plan.",
+            USAGE,
+        )
 
 
 def _check_gpu(arguments: argparse.Namespace) -> None:
@@ -148,7 +167,9 @@ def _estimate_unavailable(
     if shape is None:
         raise error
     file = Path(chosen.data.files.train)
-    rows = row_counts.count_rows(file, chosen.model.name, chosen.recipe.epochs, None, say)
+    rows = row_counts.count_rows(
+        file, chosen.model.name, chosen.recipe.epochs, None, say, chosen.data.read_options
+    )
     return _estimate_from_config(arguments, chosen, rows, shape, machine_info, error.message, say)
 
 
@@ -192,7 +213,9 @@ def _estimate_data(arguments: argparse.Namespace) -> int:
         return _estimate_plan(arguments, chosen)
     with progress.reporter() as say:
         epochs = arguments.epochs or EPOCHS
-        rows = row_counts.count_rows(file, arguments.model, epochs, model, say)
+        rows = row_counts.count_rows(
+            file, arguments.model, epochs, model, say, read_arguments.get_options(arguments)
+        )
     return _print_costs(arguments, rows)
 
 
@@ -206,7 +229,9 @@ def _make_plan(arguments: argparse.Namespace, train: str) -> Plan:
         method=_best_method(arguments),
         max_length=max(schema.Recipe().max_length, math.ceil(arguments.mean_tokens or 0)),
     )
-    data = schema.Data(files=schema.Files(train=train))
+    read = read_arguments.get_options(arguments)
+    files = schema.Files(train=train)
+    data = schema.Data(files=files, columns=read.columns, encoding=read.encoding)
     return Plan(data=data, model=schema.Model(name=arguments.model), recipe=recipe)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ftwizard.cli import output, progress, tokenizer
+from ftwizard.cli import output, progress, read_arguments, tokenizer
 from ftwizard.cli.progress import Say
 from ftwizard.data import reader
 from ftwizard.data.findings import Finding
@@ -63,7 +63,7 @@ def _build_report(
     """Return the document, the masks of the rows to show, and all packed rows."""
     file, _ = datasets.locate(arguments.data, say)
     say("reading", what=str(file))
-    table = reader.read_table(file, arguments.format)
+    table = reader.read_table(file, arguments.format, read_arguments.get_options(arguments))
     if not table.rows:
         reader.get_usable_rows(table, skip_bad=False)
     requested = None if arguments.row is None else _find_row(table, arguments.row)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.cli import output, progress
+from ftwizard.cli import output, progress, read_arguments
 from ftwizard.data.checks import inspect_rows
 from ftwizard.data.documents import ShownRow, ShownRows
 from ftwizard.data.hub import datasets
@@ -22,7 +22,10 @@ def show(arguments: argparse.Namespace) -> int:
     with progress.reporter() as say:
         file, _ = datasets.locate(arguments.data, say)
         say("reading", what=file.name)
-        rows = inspect_rows.inspect_rows(file, arguments.line, arguments.format, arguments.target)
+        read = read_arguments.get_options(arguments)
+        rows = inspect_rows.inspect_rows(
+            file, arguments.line, arguments.format, arguments.target, read
+        )
     if not rows:
         numbers = ", ".join(map(str, arguments.line[:8]))
         raise FtwizardError(
@@ -42,10 +45,10 @@ def _row_lines(row: ShownRow) -> Iterator[str]:
     if row.example is None:
         yield row.raw
     else:
-        yield from _example_lines(row.example)
+        yield from format_example(row.example)
 
 
-def _example_lines(example: dict[str, Any]) -> Iterator[str]:
+def format_example(example: dict[str, Any]) -> Iterator[str]:
     """Yield a row as parsed, each part under its name."""
     for part in ("messages", "chosen", "rejected"):
         if example[part] and part != "messages":

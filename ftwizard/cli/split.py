@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ftwizard import user_paths
-from ftwizard.cli import output, progress
+from ftwizard.cli import output, progress, read_arguments
 from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.data.hub import datasets
 from ftwizard.data.split import SplitPart
@@ -40,6 +40,7 @@ def split(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             skip_bad="skip-bad-rows" in allowed,
             say=say,
+            read=read_arguments.get_options(arguments),
         )
     output.print_report(arguments, report, _report_lines(report))
     return 0

@@ -8,6 +8,7 @@ import msgspec
 
 from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.format_names import TargetName
+from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.data.platforms import Severity
 from ftwizard.data.tokens.billing import Bill
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
@@ -71,6 +72,8 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True):
     """The report on the validation file."""
     notes: tuple[str, ...] = ()
     """Notes about the target."""
+    likely_encoding: LikelyEncoding | None = None
+    """The likely encoding of a file with rows that are not UTF-8."""
     repairs: Repairs | msgspec.UnsetType = msgspec.UNSET
     """How the file was made, if by ``--fix``."""
 

@@ -13,7 +13,8 @@ from ftwizard.data.conversation import Conversation, to_conversation
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
-from ftwizard.data.io.inspect import Container, FileProblem, inspect
+from ftwizard.data.io.inspect import Container, FileProblem
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.io.records import Record
 from ftwizard.data.io.source import DataSource
 from ftwizard.errors import FtwizardError
@@ -98,13 +99,17 @@ class RowReader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_reader(
-    path: Path, choice: FormatChoice = "auto", decode: Decode | None = None
+    path: Path,
+    choice: FormatChoice = "auto",
+    decode: Decode | None = None,
+    *,
+    options: ReadOptions = AS_IS,
 ) -> RowReader:
     """Inspect a file and detect its format from all rows unless one is set.
 
     Raises FileProblem if no rows can be read or their format is unclear.
     """
-    container = inspect(path)
+    container = records.open_file(path, options)
     if choice != "auto":
         return RowReader(path=path, container=container, format=choice, is_explicit=True)
     tally = formats.FormatCounter()
@@ -120,13 +125,13 @@ def open_reader(
 
 
 def read_examples(
-    path: Path, choice: FormatChoice = "auto"
+    path: Path, choice: FormatChoice = "auto", options: ReadOptions = AS_IS
 ) -> tuple[RowReader, list[tuple[int, Example | RowProblem]]]:
     """Read all rows into memory, decoding each once; return what ``RowReader.examples`` yields.
 
     Raises FileProblem if there are no rows or their format is unclear.
     """
-    container = inspect(path)
+    container = records.open_file(path, options)
     values = list(_read_values(path, container))
     if not values:
         raise no_rows_problem(path)
@@ -153,13 +158,15 @@ def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
         return problem
 
 
-def read_table(path: Path, format: FormatChoice = "auto") -> DataTable:
+def read_table(
+    path: Path, format: FormatChoice = "auto", options: ReadOptions = AS_IS
+) -> DataTable:
     """Read the rows of any file that ``inspect`` supports.
 
     ``auto`` uses the format of most rows; the other rows become problems. Raises FtwizardError if
     the file itself cannot be used; bad rows are ``problems``.
     """
-    reader, examples = read_examples(path, format)
+    reader, examples = read_examples(path, format, options)
     rows: list[ParsedRow] = []
     problems: list[BadRow] = []
     for line, example in examples:

@@ -24,6 +24,12 @@ def redact_example(meaning: Example) -> dict[str, Any]:
     return preview
 
 
+def redact_fields(row: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return a row as decoded, without secrets and with each text cut to ``limit``."""
+    preview: dict[str, Any] = _truncate_all(detect.redact_value(row), limit)
+    return preview
+
+
 def redact_raw(record: Record, value: Any) -> str:
     """Return a row's text without secrets, including those visible only after decoding."""
     if not isinstance(value, RowProblem):
@@ -39,15 +45,15 @@ def redact_raw(record: Record, value: Any) -> str:
     return _truncate(redacted if redacted != plain else detect.redact_text(text))
 
 
-def _truncate_all(value: Any) -> Any:
+def _truncate_all(value: Any, limit: int = MAX_CHARACTERS) -> Any:
     if isinstance(value, str):
-        return _truncate(value)
+        return _truncate(value, limit)
     if isinstance(value, dict):
-        return {key: _truncate_all(item) for key, item in value.items()}
+        return {key: _truncate_all(item, limit) for key, item in value.items()}
     if isinstance(value, list):
-        return [_truncate_all(item) for item in value]
+        return [_truncate_all(item, limit) for item in value]
     return value
 
 
-def _truncate(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + "…"
+def _truncate(text: str, limit: int = MAX_CHARACTERS) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"

@@ -13,6 +13,7 @@ from ftwizard.data import grouping, reader
 from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.format_names import Format, FormatChoice
 from ftwizard.data.io import records
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.reader import BadRow, RowReader
 from ftwizard.data.split import MIN_TRAIN_ROWS, SplitPart, divide
@@ -65,8 +66,11 @@ def split_file(
     seed: int,
     skip_bad: bool,
     say: Say,
+    read: ReadOptions = AS_IS,
 ) -> SplitReport:
     """Write the rows of ``path`` into the files of ``out``, ``train`` and ``validation``.
+
+    Rows read through a column mapping are written as mapped, so that the new files need none.
 
     Raises FtwizardError for an unusable file, for bad rows unless ``skip_bad``, for too few rows,
     and if an output file exists.
@@ -74,7 +78,7 @@ def split_file(
     for target in out.values():
         require_free(target)
     say("reading", what=path.name)
-    source, rows = reader.read_examples(path, format)
+    source, rows = reader.read_examples(path, format, read)
     if source.format is None:
         raise reader.no_rows_problem(path)
     problems = [BadRow.from_problem(line, row) for line, row in rows if isinstance(row, RowProblem)]

@@ -12,7 +12,8 @@ from ftwizard.catalog import hosted_models
 from ftwizard.catalog.hosted_models import HostedModel
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import COUNTED_BYTES
-from ftwizard.data.io import inspect
+from ftwizard.data.io import records
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.platforms import get_target
 from ftwizard.data.tokens import counting, tokenizers
 from ftwizard.data.tokens.counting import TargetEncoding
@@ -45,14 +46,15 @@ def exact_tokens(tokens: int) -> TokenEstimate:
 
 
 def count_rows(
-    file: Path, name: str, epochs: float, model: HostedModel | None, say: Callable[..., None]
-) -> CountedRows:
+    file: Path, name: str, epochs: float, model: HostedModel | None, say: Callable[..., None],
+    read: ReadOptions = AS_IS,
+) -> CountedRows:  # fmt: skip
     """Count the tokens of a file with the tokenizer of the model, and of each hosted model.
 
     ``model``: the hosted model of that name, if it is one. Raises FtwizardError where no row can be read.
     """
     goal = model.limits(model.methods[0]) if model else get_target("trl-sft")
-    inspected = inspect.inspect(file)
+    inspected = records.open_file(file, read)
     format = run.guess_format(file, inspected, None)
 
     def report(done: int, total: int) -> None:
@@ -89,7 +91,7 @@ def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, TokenEsti
     """
     file = Path(chosen.data.files.train)
     try:
-        inspected = inspect.inspect(file)
+        inspected = records.open_file(file, chosen.data.read_options)
         format = run.guess_format(file, inspected, None)
         pair = get_target("trl-sft"), tokenizers.from_folder(base, chosen.model.name)
         encodings = _list_encodings()

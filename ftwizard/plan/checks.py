@@ -7,6 +7,8 @@ import operator
 import typing
 from collections.abc import Callable, Container, Iterator
 
+from ftwizard.data.io import encodings
+from ftwizard.data.mapping import column_map
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.plan.schema import MANY_EPOCHS, Plan, Recipe, RiskName
 from ftwizard.strict_yaml import SettingsError
@@ -112,6 +114,14 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def _find_data_problems(plan: Plan) -> Iterator[SettingsError]:
     files, split, mix = plan.data.files, plan.data.split, plan.data.mix
+    for problem in column_map.list_problems(plan.data.columns):
+        hint = "Name the columns: {prompt: question_text, completion: gold_reply}."
+        yield SettingsError(f"data.columns: {problem}.", hint)
+    if plan.data.encoding:
+        try:
+            encodings.find_codec(plan.data.encoding)
+        except FtwizardError as error:
+            yield SettingsError(f"data.encoding: {error.message}", error.hint)
     for part in ("validation", "test"):
         if getattr(files, part) and getattr(split, part):
             yield SettingsError(

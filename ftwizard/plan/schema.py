@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.io.read_options import ReadOptions
+from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
 
 RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
@@ -69,8 +71,19 @@ class Data(_Part, frozen=True):
     """``openai-chat``: messages, with an optional top-level ``system`` and ``tools``;
     ``prompt-completion``: TRL's, both text or both messages; ``alpaca``: ``instruction``,
     ``input``, ``output``; ``auto``: detected from the keys of all rows, for each file."""
+    columns: ColumnMap = ColumnMap()
+    """Column mapping of the files, for rows in no known format: ``prompt: question_text``. Empty:
+    the rows are read as they are."""
+    encoding: str | None = None
+    """Encoding of the text files without a byte-order mark, such as ``windows-1252``. Default:
+    UTF-8."""
     split: Split = Split()
     mix: Mix = Mix()
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """Return how the files are read."""
+        return ReadOptions(columns=self.columns, encoding=self.encoding)
 
 
 class Model(_Part, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 
 from ftwizard.data import bundled_samples, reader, split
 from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
@@ -41,8 +42,10 @@ def load_rows(
     and for too few rows.
     """
 
-    def usable(part: str, path: Path, format: FormatChoice) -> list[reader.ParsedRow]:
-        table = reader.read_table(path, format)
+    def usable(
+        part: str, path: Path, format: FormatChoice, options: ReadOptions = AS_IS
+    ) -> list[reader.ParsedRow]:
+        table = reader.read_table(path, format, options)
         if table.sha256 != hashes.get(part, table.sha256):
             raise FtwizardError(
                 f"{make_visible(table.path)} has changed since the run was started.",
@@ -54,7 +57,7 @@ def load_rows(
 
     files = plan.data.files
     separate = {
-        part: usable(part, Path(name), plan.data.format)
+        part: usable(part, Path(name), plan.data.format, plan.data.read_options)
         for part in ("train", "validation", "test")
         if (name := getattr(files, part))
     }

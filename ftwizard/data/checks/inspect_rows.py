@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from ftwizard.data import row_preview
 from ftwizard.data.checks.row_checker import RowChecker
@@ -14,6 +14,7 @@ from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.data.io import chunks, records
 from ftwizard.data.io.inspect import Container
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.io.records import Record
 from ftwizard.data.platforms import Severity, Target
 
@@ -21,27 +22,35 @@ _ORDER = get_args(Severity)
 
 
 def inspect_rows(
-    path: Path, lines: Collection[int], format: FormatChoice = "auto", to: TargetName | None = None
+    path: Path,
+    lines: Collection[int],
+    format: FormatChoice = "auto",
+    to: TargetName | None = None,
+    read: ReadOptions = AS_IS,
 ) -> list[ShownRow]:
     """Return the existing rows at these lines, in order.
 
     ``to`` is the target whose rules apply; default as in ``check_files``. Raises FileProblem.
     """
-    file = CheckedFile(path, CheckOptions(format=format, target=to))
+    file = CheckedFile(path, CheckOptions(format=format, target=to, read=read))
     checker = file.make_checker()
+    map_value = records.make_mapper(file.container.mapping)
     return [
-        _show(record, checker, file.target) for record in read_records(path, file.container, lines)
+        _show(record, map_value(record.value), checker, file.target)
+        for record in read_records(path, file.container, lines)
     ]
 
 
 def read_records(path: Path, container: Container, lines: Collection[int]) -> Iterator[Record]:
-    """Yield the records at these lines, reading no more of the file than needed."""
+    """Yield the records at these lines as they are in the file, reading no more than needed."""
     numbers = set(lines)
     if not numbers:
         return
     is_plain = container.is_plain_lines
     for record in (
-        _read_plain(path, container, numbers) if is_plain else records.read_records(path, container)
+        _read_plain(path, container, numbers)
+        if is_plain
+        else records.read_raw_records(path, container)
     ):
         if record.line in numbers:
             yield record
@@ -64,12 +73,12 @@ def _read_plain(path: Path, container: Container, wanted: set[int]) -> Iterator[
                         yield Record(number, line.removesuffix(b"\r"))
 
 
-def _show(record: Record, checker: RowChecker, target: Target) -> ShownRow:
+def _show(record: Record, mapped: Any, checker: RowChecker, target: Target) -> ShownRow:
     try:
         value = records.decode_value(record.value)
     except RowProblem as problem:
         value = problem
-    findings, example = checker.check_value(value)
+    findings, example = checker.check_value(mapped)
     relevant = [
         GradedFinding(severity=severity, code=row.code, message=row.message, fix=row.fix)
         for row in findings

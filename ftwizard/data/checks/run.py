@@ -16,11 +16,14 @@ from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import FileScan
 from ftwizard.data.documents import DataReport, RowPreview
 from ftwizard.data.example import RowProblem
-from ftwizard.data.findings import FileFinding, RowFinding, overall_verdict
+from ftwizard.data.findings import FileFinding, Finding, RowFinding, overall_verdict
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
-from ftwizard.data.io import chunks, inspect, records
+from ftwizard.data.io import chunks, encodings, inspect, records
 from ftwizard.data.io.chunks import ReportProgress
+from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.data.io.inspect import Container, FileProblem
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
+from ftwizard.data.io.source import DataSource
 from ftwizard.data.platforms import Target, default_target, get_target
 from ftwizard.data.privacy.quote import quote
 from ftwizard.data.tokens import counting, stats
@@ -51,6 +54,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Count tokens of every row, of a sample, or not; default: every row up to ``COUNTED_BYTES``."""
     near: bool = True
     """Look for near-duplicates."""
+    read: ReadOptions = AS_IS
+    """Encoding and column mapping."""
 
 
 class CheckedFile:
@@ -64,11 +69,12 @@ class CheckedFile:
         self.path, self.part = path, part
         self._options = options
         self._explicit = None if options.format == "auto" else options.format
-        self.container = inspect.inspect(path)
+        self.container = records.open_file(path, options.read)
         self.format = self._explicit or guess_format(path, self.container, options.target)
         self._decided: Format | None = self.format
         """None if the format remains unknown."""
         self._counts: TokenCounts | None = None
+        self._likely_encoding: LikelyEncoding | None = None
 
     @property
     def target(self) -> Target:
@@ -97,6 +103,7 @@ class CheckedFile:
                 f"column ({names}).",
                 "Rename the answer column to completion.",
             )
+        self._likely_encoding = self._guess_encoding()
         self._counts = self._count_tokens(say)
         self.scan.findings.add_file(self._check_whole())
 
@@ -123,6 +130,8 @@ class CheckedFile:
     def _report(self, checked: RowChecker, counts: TokenCounts | None) -> DataReport:
         target = self.target
         findings = checked.findings.for_target(target)
+        if likely := self._likely_encoding:
+            findings = [_name_encoding(finding, likely) for finding in findings]
         billed: Bill | None = None
         if counts and target.hosted:
             lengths = counts.tokens
@@ -143,6 +152,7 @@ class CheckedFile:
             preview=list(self._preview()),
             billed=billed,
             notes=target.notes,
+            likely_encoding=self._likely_encoding,
         )
 
     def _preview(self) -> Iterator[RowPreview]:
@@ -164,6 +174,13 @@ class CheckedFile:
     def _count_arguments(self) -> tuple[Path, Container, Format, Target, int | None]:
         limit = None if self.target.hosted else self._options.max_length
         return self.path, self.container, self.format, self.target, limit
+
+    def _guess_encoding(self) -> LikelyEncoding | None:
+        """Return the likely encoding if there are rows that are not UTF-8."""
+        if "encoding" not in self.scan.findings or self.container.encoding != "utf-8":
+            return None
+        with DataSource(self.path, self.container.identity) as source:
+            return encodings.guess_encoding(inspect.read_text(source, self.container))
 
     def _check_whole(self) -> Iterator[FileFinding]:
         from ftwizard.data.dedup import exact_duplicates  # numpy takes 0.1 s
@@ -187,6 +204,18 @@ class CheckedFile:
             yield from check.findings(target, rows)
         if self._counts:
             yield from stats.find_long_rows(self._counts, target)
+
+
+def _name_encoding(finding: Finding, likely: LikelyEncoding) -> Finding:
+    """Return the finding on rows that are not UTF-8 with the likely encoding in it."""
+    if finding.code != "encoding":
+        return finding
+    others = f" ({' or '.join(likely.others)} would fit as well)" if likely.others else ""
+    return msgspec.structs.replace(
+        finding,
+        message=f"{finding.message}; {likely.name} is {likely.certainty}{others}: “{likely.excerpt}”",
+        fix=f"read the file with --encoding {likely.name} (in a plan: data.encoding)",
+    )
 
 
 def check_files(

@@ -16,6 +16,7 @@ from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.export import choose_format, write
 from ftwizard.data.findings import Findings, RowFinding, describe_left_out
 from ftwizard.data.format_names import Format, FormatChoice
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target
 from ftwizard.errors import FtwizardError
@@ -29,6 +30,7 @@ def convert_file(
     *,
     format: FormatChoice = "auto",
     written_as: Format | None = None,
+    read: ReadOptions = AS_IS,
     say: Callable[..., None] | None = None,
 ) -> Conversion:
     """Write the rows of ``path`` to the new file ``out`` in the format of ``target``.
@@ -40,7 +42,7 @@ def convert_file(
     conversion.
     """
     require_free(out, not_over=[path])
-    rows = reader.open_reader(path, format).examples()
+    rows = reader.open_reader(path, format, options=read).examples()
     left_out, changed, sha = Findings(), Findings(), hashlib.sha256()
     rows_in = rows_out = 0
     with new_file(out, not_over=[path]) as file:

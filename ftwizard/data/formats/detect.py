@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,13 +14,17 @@ import msgspec
 from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import FORMAT_NAMES, Format
 from ftwizard.data.io.source import FileProblem
+from ftwizard.data.mapping.guess import guess_columns
+from ftwizard.data.mapping.options import format_columns
 from ftwizard.data.privacy.quote import MAX_SEARCHED_CHARACTERS, quote
 from ftwizard.text import format_count, make_visible
 
 _SHOWN_KEYS = 12
 _SHOWN_NULLS = 3
 _KEPT_KEYS = 1000
+_KEPT_SAMPLES = 20
 _KEY_WIDTH = 30
+_COLUMNS_WIDTH = 400
 _UNSUPPORTED = {frozenset(("prompt", "completions")): "stepwise supervision"}
 """Known formats that are not supported, by their keys."""
 _NONE: frozenset[Format] = frozenset()
@@ -270,6 +275,8 @@ class FormatCounter:
     def __init__(self) -> None:
         self._looks: Counter[FormatMatch] = Counter()
         self._keys: Counter[str] = Counter()
+        self._samples: list[dict[str, Any]] = []
+        """Some of the rows without a format."""
         self._null: Counter[str] = Counter()
         """How often each of ``_keys`` is null."""
 
@@ -281,6 +288,8 @@ class FormatCounter:
         elif isinstance(row, dict):
             self._looks[looks] += 1
             self._count_keys(row)
+            if len(self._samples) < _KEPT_SAMPLES:
+                self._samples.append(row)
         return looks
 
     def count(self, looks: FormatMatch, rows: int) -> None:
@@ -290,6 +299,7 @@ class FormatCounter:
     def merge(self, later: FormatCounter) -> None:
         """Add the counts of another part of the file."""
         self._looks.update(later._looks)
+        self._samples += later._samples[: _KEPT_SAMPLES - len(self._samples)]
         for key, count in later._keys.items():
             if key in self._keys or len(self._keys) < _KEPT_KEYS:
                 self._keys[key] += count
@@ -363,10 +373,28 @@ class FormatCounter:
             "unknown_format",
             f"The rows of {make_visible(str(path))} {problem}{except_for}; their keys: "
             f"{self.format_keys()}.",
-            "Supported formats: "
-            + "; ".join(f"{name} ({words})" for name, words in FORMAT_NAMES.items())
-            + ". If the rows have one of these, set it with --format NAME (in a plan: data.format).",
+            _list_formats() if unsupported else self._suggest_columns(path),
         )
+
+    def _suggest_columns(self, path: Path) -> str:
+        """Return the hint for rows without a format: the command that would read them."""
+        likely = guess_columns(self._samples)
+        start = f"ftwizard check {shlex.quote(make_visible(str(path)))} --columns"
+        if likely is None:
+            return (
+                f"Name their columns: {start} prompt=COLUMN,completion=COLUMN (in a plan: "
+                "data.columns). The formats: ftwizard check --help"
+            )
+        columns = quote(format_columns(likely), _COLUMNS_WIDTH)
+        return (
+            f"The nearest guess is {columns}. To read them so: {start} {shlex.quote(columns)} (in a "
+            "plan: data.columns)"
+        )
+
+
+def _list_formats() -> str:
+    listed = "; ".join(f"{name} ({words})" for name, words in FORMAT_NAMES.items())
+    return f"Supported formats: {listed}."
 
 
 def count_formats(rows: Iterable[Any]) -> FormatCounter:

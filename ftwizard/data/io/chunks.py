@@ -51,6 +51,8 @@ class Sampled(NamedTuple):
     """As ``Record.line``; None if unknown."""
     value: bytes | dict[str, Any] | RowProblem
     """As ``Record.value``."""
+    size: int = 0
+    """Bytes in the file, without the line end; 0 if unknown."""
 
 
 class LineBlock(NamedTuple):
@@ -139,19 +141,20 @@ def sample_rows(
             if size > blocks * SAMPLE_BLOCK_BYTES:
                 return
         return
+    map_value = records.make_mapper(container.mapping)
     first, last = _get_data_start(container), container.size
     whole = (blocks + 2) * SAMPLE_BLOCK_BYTES
     with DataSource(path, container.identity) as source:
         head = min(last, whole if last <= whole else first + SAMPLE_BLOCK_BYTES)
         for number, (offset, line) in enumerate(_read_lines(source, first, head), 1):
             if line.strip():
-                yield Sampled(offset, number, line)
+                yield Sampled(offset, number, map_value(line), len(line))
         if head == last:
             return
         for start, end in _choose_blocks(head, last, blocks, seed):
             for offset, line in _read_lines(source, _find_line_start(source, start, end), end):
                 if line.strip():
-                    yield Sampled(offset, None, line)
+                    yield Sampled(offset, None, map_value(line), len(line))
 
 
 def _choose_blocks(start: int, end: int, blocks: int, seed: int) -> Iterator[tuple[int, int]]:
@@ -209,6 +212,14 @@ class Tally:
     def take(self, line: int, value: bytes | dict[str, Any] | RowProblem) -> Any:
         """Add a row; ``value`` is as in ``Record``."""
         raise NotImplementedError
+
+    def take_mapped(self, block: LineBlock, map_value: Callable[[Any], Any]) -> None:
+        """Add the lines of a block, each mapped by ``map_value``."""
+        if block.problem:
+            self.take(block.line, block.problem)
+            return
+        for number, raw in enumerate(block.lines(), block.line):
+            self.take(number, map_value(raw))
 
     def take_block(self, block: LineBlock) -> None:
         """Add the lines of a block."""
@@ -280,8 +291,13 @@ def _steady_memory() -> Iterator[None]:
 def _tally_part(part: FilePart, make: functools.partial[T]) -> tuple[T, int]:
     """Return the tally of a part, and its number of lines."""
     tally, lines = make(), 0
+    mapping = part.container.mapping
+    map_value = records.make_mapper(mapping)
     for block in part.blocks():
-        tally.take_block(block)
+        if mapping:
+            tally.take_mapped(block, map_value)
+        else:
+            tally.take_block(block)
         lines += block.line_count
     return tally, lines
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ftwizard.data.io import arrow, csv_rows, json_rows, lines, signatures
+from ftwizard.data.io import arrow, csv_rows, encodings, json_rows, lines, signatures
 from ftwizard.data.io.compression import NAMES, Compression, Damage, decompress, detect_compression
 from ftwizard.data.io.csv_rows import Dialect
 from ftwizard.data.io.json_scanner import HEAD_BYTES
-from ftwizard.data.io.lines import MAX_LINE, Encoding, TextLine
+from ftwizard.data.io.lines import MAX_LINE, TextLine
 from ftwizard.data.io.source import DataSource, FileIdentity, FileProblem
+from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.privacy.quote import quote
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     """``objects``: concatenated JSON objects that span several lines."""
     compression: Compression | None = None
-    encoding: Encoding = "utf-8"
+    encoding: str = "utf-8"
+    """A Python codec."""
     bom: bool = False
     """Whether it begins with a byte-order mark."""
     size: int
@@ -59,6 +61,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     identity: FileIdentity
     """Identity of the file when it was inspected; readers reject any other."""
     layout: TextLayout
+    mapping: ColumnMap = ColumnMap()
+    """How its columns are read; empty for rows in a known format."""
 
     @property
     def unit(self) -> Literal["line", "row"]:
@@ -75,6 +79,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether rows are lines of UTF-8, readable from any byte offset."""
         text = self.compression is None and self.encoding == "utf-8"
         return self.kind == "jsonl" and text and self.layout.newline == b"\n"
+
+    @property
+    def encoding_name(self) -> str:
+        """Return the usual name of its encoding: ``UTF-16``, ``windows-1252``."""
+        return encodings.get_name(self.encoding)
 
     @property
     def description(self) -> str:
@@ -99,13 +108,16 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
             name = NAMES[self.compression]
             message = f"the file is compressed with {name}; upload it uncompressed"
             return RowFinding("compressed", message, f"unpack it, or {fix}")
+        if self.mapping:
+            problem = "the rows are read through a column mapping"
+            return RowFinding("needs_conversion", problem, fix)
         if self.kind == "parquet":
             return RowFinding("parquet", "the file is Parquet, not JSON Lines", fix)
         if self.kind != "jsonl":
             problem = f"the file is {self.description}, not JSON Lines"
             return RowFinding("needs_conversion", problem, fix)
         if self.encoding != "utf-8":
-            return RowFinding("encoding", f"the file is {self.encoding.upper()}, not UTF-8", fix)
+            return RowFinding("encoding", f"the file is {self.encoding_name}, not UTF-8", fix)
         if self.layout.newline != b"\n":
             return RowFinding("needs_conversion", "its lines end with carriage returns only", fix)
         if self.bom and bom == "unwanted":
@@ -116,8 +128,10 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-def inspect(path: Path) -> Container:
+def inspect(path: Path, encoding: str | None = None) -> Container:
     """Inspect the beginning of a file; never block, as reading a pipe would.
+
+    ``encoding``: that of a text file without a byte-order mark; default UTF-8.
 
     A JSON file is read up to its second line, at most ``lines.MAX_LINE`` bytes. Raises FileProblem
     for a file without rows, naming what it is instead.
@@ -125,7 +139,7 @@ def inspect(path: Path) -> Container:
     with DataSource(path) as source:
         if not source.size:
             raise FileProblem("file_empty", f"{source.display_name} is empty.", _ROWS)
-        return _inspect_source(source)
+        return _inspect_source(source, encoding)
 
 
 def read_text(source: DataSource, container: Container) -> Iterator[bytes]:
@@ -139,7 +153,7 @@ def read_text(source: DataSource, container: Container) -> Iterator[bytes]:
     return lines.decode_text(blocks, container.encoding)
 
 
-def _inspect_source(source: DataSource) -> Container:
+def _inspect_source(source: DataSource, requested: str | None) -> Container:
     compression = detect_compression(source.read(0, HEAD_BYTES))
     blocks = source.blocks()
     if compression:
@@ -149,7 +163,9 @@ def _inspect_source(source: DataSource) -> Container:
         raise _empty_problem(source, compression, raw.damage)
     kind = _detect_columnar(source, raw.head, compression)
     encoding, bom = lines.detect_encoding(raw.head)
-
+    if requested and not (bom or kind):
+        encoding = encodings.choose_codec(requested, raw.head)
+        _reject_utf_8(source, compression, encoding)
     if kind:
         layout = TextLayout(kind=kind, unit="row")
     else:
@@ -165,6 +181,18 @@ def _inspect_source(source: DataSource) -> Container:
         kind=layout.kind, compression=compression, encoding=encoding, bom=bom, size=source.size,
         identity=source.identity, layout=layout,
     )  # fmt: skip
+
+
+def _reject_utf_8(source: DataSource, compression: Compression | None, encoding: str) -> None:
+    """Raise FileProblem if a text would be garbled in ``encoding``, because it is UTF-8."""
+    if encoding.startswith(("utf-16", "utf-32")):
+        return
+    blocks = _decompress(source, compression) if compression else source.blocks()
+    if encoding != "utf-8" and encodings.is_utf_8(blocks):
+        name = encodings.get_name(encoding)
+        message = f"{source.display_name} is UTF-8: read as {name}, its text would be garbled."
+        hint = "Leave the encoding out: --encoding, in a plan data.encoding."
+        raise FileProblem("encoding", message, hint, candidates=("utf-8",))
 
 
 def _decompress(source: DataSource, compression: Compression) -> Iterator[bytes]:
@@ -246,7 +274,7 @@ def _detect_columnar(
 
 
 def _require_text(
-    source: DataSource, head: bytes, compression: Compression | None, encoding: Encoding
+    source: DataSource, head: bytes, compression: Compression | None, encoding: str
 ) -> None:
     """Raise FileProblem if ``head`` is empty or is not text."""
     if not head.strip(_BLANKS):
@@ -257,7 +285,9 @@ def _require_text(
     _reject_foreign(source, head)
     if encoding == "utf-8" and (name := signatures.detect_utf_16(head)):
         message = f"{source.display_name} looks like {name[:-2]} without a byte-order mark."
-        raise FileProblem("encoding", message, f"Convert it: iconv -f {name} -t UTF-8 OLD > NEW")
+        codec = name[:-2].lower()
+        hint = f"Read it with: --encoding {codec} (in a plan: data.encoding)."
+        raise FileProblem("encoding", message, hint, candidates=(codec,))
     # What begins like JSON may have rows; readers report the rest.
     is_json = head.lstrip(_BLANKS)[:1] in (b"{", b"[")
     if not is_json and b"\x00" in head[: signatures.HEAD_BYTES] and not _is_utf_8(head):

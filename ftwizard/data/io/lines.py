@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ftwizard.data.example import RowProblem
 from ftwizard.data.io.compression import Damage
@@ -15,8 +15,7 @@ has ten images of 10 MB in Base64."""
 MAX_SHOWN_BYTES = 4096
 """Bytes kept of a longer line."""
 
-Encoding = Literal["utf-8", "utf-16", "utf-32"]
-BYTE_ORDER_MARKS: tuple[tuple[bytes, Encoding], ...] = (
+BYTE_ORDER_MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the UTF-16 mark
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -25,6 +24,7 @@ BYTE_ORDER_MARKS: tuple[tuple[bytes, Encoding], ...] = (
 )
 INVALID = "\udc80".encode("utf-8", "surrogatepass")
 """Marks invalid bytes in transcoded text; valid UTF-8 never contains it."""
+_MARK = "\ufeff"
 
 
 def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
@@ -35,7 +35,7 @@ def _mark_invalid(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("ftwizard.mark", _mark_invalid)
 
 
-def detect_encoding(head: bytes) -> tuple[Encoding, bool]:
+def detect_encoding(head: bytes) -> tuple[str, bool]:
     """Return the encoding of a file that begins with ``head``, and whether it has a byte-order mark."""
     for mark, name in BYTE_ORDER_MARKS:
         if head.startswith(mark):
@@ -43,14 +43,18 @@ def detect_encoding(head: bytes) -> tuple[Encoding, bool]:
     return "utf-8", False
 
 
-def decode_text(blocks: Iterator[bytes], name: Encoding) -> Iterator[bytes]:
+def decode_text(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
     """Yield ``blocks`` as UTF-8, without a byte-order mark.
 
     Invalid UTF-8 passes unchanged; invalid text in another encoding becomes ``INVALID``.
     """
     if name != "utf-8":
+        is_first = True
         for text in codecs.iterdecode(blocks, name, "ftwizard.mark"):
-            yield text.encode("utf-8", "surrogatepass")
+            # Only the codecs that detect the byte order remove its mark.
+            shown = text.removeprefix(_MARK) if is_first else text
+            is_first = False
+            yield shown.encode("utf-8", "surrogatepass")
         return
     head = b""
     for block in blocks:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ftwizard.data.example import RowProblem
 from ftwizard.data.io import arrow, csv_rows, json_rows, lines, strict_json
-from ftwizard.data.io.inspect import Container, read_text
+from ftwizard.data.io.inspect import Container, inspect, read_text
 from ftwizard.data.io.lines import Broken, TextLine
-from ftwizard.data.io.source import DataSource
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
+from ftwizard.data.io.source import DataSource, FileProblem
+from ftwizard.data.mapping.column_map import ColumnMap, RowMapper, describe_missing
+from ftwizard.text import make_visible
 
 _BLANKS = b" \t\r\n"
+MAPPED_ROWS = 500
+"""First rows in which a mapped column must occur."""
+Value = bytes | dict[str, Any] | RowProblem
 
 
 class Record(NamedTuple):
@@ -25,6 +35,53 @@ class Record(NamedTuple):
     """Its raw, unchecked JSON; the row of a table; or the problem with it."""
 
 
+def open_file(path: Path, options: ReadOptions = AS_IS) -> Container:
+    """Inspect a file that is read with ``options``.
+
+    Raises FileProblem if no rows can be read, or if none of the first has a mapped column.
+    """
+    container = inspect(path, options.encoding)
+    if not options.columns:
+        return container
+    rows = [row for row in read_values(path, container, MAPPED_ROWS) if isinstance(row, dict)]
+    missing = RowMapper(options.columns).find_unused(rows)
+    if missing and rows:
+        names = [*container.columns, *(str(key) for row in rows for key in row)]
+        problem, hint = describe_missing(missing, names)
+        raise FileProblem(
+            "missing_column", f"The rows of {make_visible(str(path))} have no {problem}.", hint
+        )
+    return msgspec.structs.replace(container, mapping=options.columns)
+
+
+def read_values(path: Path, container: Container, count: int) -> Iterator[Any]:
+    """Yield the decoded values of the first ``count`` rows, without those that cannot be read."""
+    for record in islice(read_records(path, container), count):
+        with contextlib.suppress(RowProblem):
+            yield decode_value(record.value)
+
+
+def make_mapper(mapping: ColumnMap) -> Callable[[Value], Value]:
+    """Return a function that applies a mapping to the value of a record."""
+    if not mapping:
+        return _keep
+    mapper = RowMapper(mapping)
+
+    def map_value(value: Value) -> Value:
+        if isinstance(value, bytes) and not value.strip():
+            return value  # a blank line is not a row
+        try:
+            return mapper.map_row(decode_value(value))
+        except RowProblem as problem:
+            return problem
+
+    return map_value
+
+
+def _keep(value: Value) -> Value:
+    return value
+
+
 def decode_value(value: bytes | dict[str, Any] | RowProblem) -> Any:
     """Return the decoded value of a record; raise RowProblem."""
     if isinstance(value, bytes):
@@ -35,27 +92,37 @@ def decode_value(value: bytes | dict[str, Any] | RowProblem) -> Any:
 
 
 def read_records(path: Path, container: Container) -> Iterator[Record]:
-    """Yield the rows of the file described by ``container``, with their lines.
+    """Yield the rows of the file described by ``container``, with their lines and mapped.
 
     Blank lines are skipped. Damage only affects the rows it touches: rows before it are yielded, and
     so are later rows if they can be found. Raises FileProblem if the file was replaced, changes while
     being read, or needs a package that is not installed.
     """
+    map_value = make_mapper(container.mapping)
+    for line, value in read_raw_records(path, container):
+        yield Record(line, map_value(value))
+
+
+def read_raw_records(path: Path, container: Container) -> Iterator[Record]:
+    """Yield the rows as they are in the file, without a column mapping."""
     by_number = container.kind == "array" and container.unit == "row"
     with DataSource(path, container.identity) as source:
         for number, (line, value) in enumerate(_read_rows(source, container), 1):
-            if (
-                container.encoding != "utf-8"
-                and isinstance(value, bytes)
-                and lines.INVALID in value
-            ):
+            if container.encoding != "utf-8" and _has_invalid_character(value):
                 value = RowProblem(
                     "encoding",
-                    f"it contains an invalid {container.encoding.upper()} character",
-                    "save the file again as UTF-8",
+                    f"it contains an invalid {container.encoding_name} character",
+                    "name the right encoding, or save the file again as UTF-8",
                 )
             yield Record(number if by_number else line, value)
         source.check_unchanged()
+
+
+def _has_invalid_character(value: Value) -> bool:
+    """Tell whether a row in another encoding than UTF-8 could not be decoded."""
+    if isinstance(value, RowProblem):  # of a table
+        return value.code == "encoding"
+    return isinstance(value, bytes) and lines.INVALID in value
 
 
 def _read_rows(source: DataSource, container: Container) -> Iterator[tuple[int, Any]]:

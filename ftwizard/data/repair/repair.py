@@ -27,6 +27,7 @@ from ftwizard.data.io import records
 from ftwizard.data.io.compression import NAMES
 from ftwizard.data.io.inspect import Container, read_text
 from ftwizard.data.io.lines import Broken, split_lines
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.io.records import Record
 from ftwizard.data.io.source import DataSource
 from ftwizard.data.new_file import new_file, require_free
@@ -84,9 +85,12 @@ def repair(
     *,
     format: FormatChoice = "auto",
     redact: bool = False,
+    read: ReadOptions = AS_IS,
     say: Callable[..., None] | None = None,
 ) -> Repairs:
     """Write the rows of ``path``, fixed for ``target``, to the new file ``out``.
+
+    Rows read through a column mapping are written as mapped.
 
     The default target is what the file looks made for. Every change is logged to
     ``changes_path(out)``. With ``redact``, secrets are replaced with placeholders. Rows that still
@@ -96,7 +100,7 @@ def repair(
     log = changes_path(out)
     require_free(out, not_over=[path])
     require_free(log, not_over=[path])
-    reading = reader.open_reader(path, format, _parse_values)
+    reading = reader.open_reader(path, format, _parse_values, options=read)
     target = target or default_target(reading.format)
     repairer = _Repairer(reading, target, redact)
     sha = hashlib.sha256()
@@ -247,7 +251,7 @@ def _find_file_changes(path: Path, container: Container, target: Target) -> Iter
             "compressed", f"compressed with {NAMES[container.compression]}", "unpacked"
         )
     if container.encoding != "utf-8":
-        yield FileChange("encoding", container.encoding.upper(), "UTF-8")
+        yield FileChange("encoding", container.encoding_name, "UTF-8")
     if container.bom and target.bom == "unwanted" and container.encoding == "utf-8":
         yield FileChange("bom", "a byte-order mark", "")
     if target.bom == "needed" and not (container.bom and container.encoding == "utf-8"):

@@ -70,10 +70,10 @@ def estimate_tokens(
     sums: list[tuple[int, int, int]] = []  # bytes, tokens and trainable tokens of each block
     end = -1
     for sampled in chunks.sample_rows(path, container, blocks=blocks):
-        if not isinstance(sampled.value, bytes) or sampled.offset is None:
+        if sampled.offset is None:
             continue
         tokens, trained = tally.take(sampled.line or 0, sampled.value) or (0, 0)
-        size = len(sampled.value) + 1  # including its line end, as in the file size
+        size = sampled.size + 1  # including its line end, as in the file size
         if sampled.offset != end:
             sums.append((0, 0, 0))
         before = sums[-1]

@@ -1,0 +1,66 @@
+"""Guesses of a mapping for kinds of table that no format knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.data import formats, reader
+from ftwizard.data.io.inspect import FileProblem
+from ftwizard.data.mapping.guess import guess_columns
+from ftwizard.data.mapping.options import format_columns
+
+ASK = "How do I reset the password of my account?"
+REPLY = "Open the settings, then choose Reset password."
+TABLES: list[tuple[dict[str, Any], str]] = [
+    ({"input": ASK, "output": REPLY}, "prompt=input,completion=output"),
+    ({"Question": ASK, "Best Answer": REPLY, "Incorrect Answers": "None", "Source": "https://x"},
+     "prompt=Question,completion=Best Answer"),
+    ({"request": ASK, "response": REPLY}, "prompt=request,completion=response"),
+    ({"id": 3, "question_text": ASK, "gold_reply": REPLY},
+     "prompt=question_text,completion=gold_reply"),
+    ({"natural_question": ASK, "schema": "CREATE TABLE t (id)", "sql": "SELECT 1"},
+     r"prompt={natural_question}\n\n{schema},completion=sql"),
+    ({"article": ASK * 3, "highlights": REPLY, "id": "a1"}, "prompt=article,completion=highlights"),
+    ({"ticket_id": 4, "customer_message": ASK, "agent_reply": REPLY},
+     "prompt=customer_message,completion=agent_reply"),
+    ({"text": ASK, "label": 3}, "prompt=text,completion=label"),
+    ({"premise": ASK, "hypothesis": REPLY, "gold_label": "neutral"},
+     r"prompt={premise}\n\n{hypothesis},completion=gold_label"),
+    ({"en": ASK, "de": REPLY}, "prompt=en,completion=de"),
+    ({"data": {"q": ASK, "a": REPLY}, "lang": "en"}, "prompt=data.q,completion=data.a"),
+    ({"user_query": ASK, "win": REPLY, "lose": "No."}, "prompt=user_query,chosen=win,rejected=lose"),
+    ({"log": [{"speaker": "customer", "utterance": ASK}, {"speaker": "agent", "utterance": REPLY}]},
+     "messages=log"),
+    ({"turns": [{"r": "human", "t": ASK}, {"r": "bot", "t": REPLY}], "persona": "Be kind"},
+     "system=persona,messages=turns,role=r,content=t"),
+    ({"url": "https://x", "page": ASK * 4}, "text=page"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "expected"), TABLES, ids=[", ".join(row) for row, _ in TABLES])
+def test_guess_from_names_and_content(row: dict[str, Any], expected: str) -> None:
+    assert not formats.match_formats(row).best or "text" in row
+    likely = guess_columns([row] * 3)
+    assert likely is not None
+    assert format_columns(likely) == expected
+
+
+@pytest.mark.parametrize(
+    "row", [{"id": 3, "count": 7}, {"a": 1, "b": [1, 2]}, {"x": "n", "y": "m", "z": "o"}, {}]
+)
+def test_no_guess_where_nothing_is_likely(row: dict[str, Any]) -> None:
+    assert guess_columns([row] * 3) is None
+
+
+def test_unknown_format_names_keys_the_guess_and_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "my rows.jsonl"
+    path.write_text('{"request": "Where is my order?", "response text": "On its way."}\n' * 3)
+    with pytest.raises(FileProblem) as error:
+        reader.read_table(path)
+    assert "request, response text" in error.value.message
+    assert "ftwizard check" in error.value.hint and f"'{path}'" in error.value.hint
+    assert "--columns 'prompt=request,completion=response text'" in error.value.hint
+    assert "data.columns" in error.value.hint
