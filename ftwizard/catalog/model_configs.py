@@ -56,6 +56,18 @@ def find_config(name: str) -> ModelConfig | None:
     return copy.deepcopy(config) if config is not None else None
 
 
+def find_equal(name: str, *, without: str) -> str | None:
+    """Return the first Hub id whose configuration is that of ``name`` but for the key ``without``.
+
+    None if there is none, or if ``name`` is not in the catalog.
+    """
+    entry = _by_id().get(name.strip().lower())
+    if entry is None:
+        return None
+    same = {key: value for key, value in entry.config.items() if key != without}
+    return next((other.ids[0] for other in _by_id().values() if other.config == same), None)
+
+
 def nearest_ids(name: str, count: int = 3) -> list[str]:
     """Return the Hub ids nearest to ``name``, best first: of the same owner, else of any owner."""
     ids = {hub_id.lower(): hub_id for config in _by_id().values() for hub_id in config.ids}

@@ -103,6 +103,12 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _values("--answer", "ID=OPTION",
                 "answer one of the questions that advise lists (repeatable)"),
     )),
+    ("models", "list models to train: size, license, and whether they fit this machine",
+     "models:list_models", (
+        _value("words", "WORD", "search terms: llama 8b, qwen3, apache (also searches the Hub)",
+               nargs="*"),
+        _switch("--all", "list all matches, not only the first 20"),
+    )),
     ("train", "start a run in the background and print its id", "train:train", (
         _value("plan", "PLAN|DATA",
                "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub"),

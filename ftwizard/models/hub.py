@@ -15,7 +15,7 @@ import msgspec
 from ftwizard import background, locations, user_paths
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
-from ftwizard.models import pypi
+from ftwizard.models import model_folder, pypi
 from ftwizard.models.pypi import Report
 from ftwizard.text import format_bytes, make_visible
 
@@ -272,13 +272,8 @@ def _snapshot(name: str, revision: str | None) -> Path | None:
     if not isinstance(config, str):
         return None
     snapshot = Path(config).parent
-    try:
-        index = json.loads((snapshot / "model.safetensors.index.json").read_text())
-        weights = set(index["weight_map"].values())
-    except OSError:
-        weights = {"model.safetensors"}
-    required = {*weights, "tokenizer_config.json"}
-    return snapshot if all((snapshot / file).exists() for file in required) else None
+    is_complete = (snapshot / "tokenizer_config.json").exists()
+    return snapshot if is_complete and model_folder.has_weights(snapshot) else None
 
 
 def is_offline(environment: Mapping[str, str] = os.environ) -> bool:

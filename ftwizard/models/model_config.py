@@ -15,7 +15,8 @@ from typing import Any
 from ftwizard import locations, user_paths
 from ftwizard.catalog import model_configs
 from ftwizard.errors import FtwizardError
-from ftwizard.models import hub
+from ftwizard.jobs.folder import write_whole
+from ftwizard.models import hub, model_folder
 from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
 from ftwizard.text import format_bytes, make_visible
@@ -32,7 +33,8 @@ def read_config(name: str, revision: str | None = None) -> tuple[dict[str, Any],
     """Return a model's config.json and a description of its origin; None if it is unknown.
 
     ``name`` is a folder or a Hub ID. Order: the folder; the snapshot of ``revision`` in the
-    Hugging Face cache, complete or not (None: the main branch, else the newest); the catalog.
+    Hugging Face cache, complete or not (None: the main branch, else the newest); the catalog; a
+    configuration that was fetched from the Hub before.
     Raises FtwizardError if the file cannot be read or is not a JSON object.
     """
     if not name.strip():
@@ -40,14 +42,15 @@ def read_config(name: str, revision: str | None = None) -> tuple[dict[str, Any],
     if hub.is_folder(name):
         folder = user_paths.expand(name)
         return _read(folder / _FILE, f"the folder {make_visible(str(folder), 200)}")
-    snapshot = _snapshot(name, revision)
+    snapshot = find_snapshot(name, revision)
     if snapshot is not None:
         origin = f"{make_visible(name, 200)} in the Hugging Face cache (commit {snapshot.name[:8]})"
         if cached := _read(snapshot / _FILE, origin):
             return cached
     entry = model_configs.find_config(name)
     if entry is None:
-        return None
+        fetched = read_fetched(name)
+        return (fetched, f"{make_visible(name, 200)} on the Hugging Face Hub") if fetched else None
     return entry.config, f"{entry.name} as of {entry.as_of}: {entry.source}"
 
 
@@ -69,8 +72,35 @@ def count_parameters(name: str) -> int | None:
     return shape.parameters if shape else None
 
 
-def _snapshot(name: str, revision: str | None) -> Path | None:
-    """Return the folder of a snapshot in the Hugging Face cache."""
+def read_fetched(name: str) -> dict[str, Any] | None:
+    """Return the configuration that ``save_fetched`` kept for a Hub id; None without one."""
+    path = _fetched_path(name)
+    return model_folder.read_json(path) if path is not None else None
+
+
+def save_fetched(name: str, content: bytes) -> bool:
+    """Keep a Hub model's config.json in ftwizard's cache; return whether it is a configuration."""
+    path = _fetched_path(name)
+    if path is None or len(content) > MAX_BYTES:
+        return False
+    try:
+        if not isinstance(json.loads(content), dict):
+            return False
+        locations.create_private_folder(path.parent)
+        write_whole(path, content)
+    except (OSError, ValueError, RecursionError, FtwizardError):
+        return False
+    return True
+
+
+def _fetched_path(name: str) -> Path | None:
+    if not _REPOSITORY.fullmatch(name) or ".." in name:
+        return None
+    return locations.cache_folder() / "configs" / f"{name.replace('/', '--')}.json"
+
+
+def find_snapshot(name: str, revision: str | None = None) -> Path | None:
+    """Return the folder of a snapshot in the Hugging Face cache, complete or not."""
     if not _REPOSITORY.fullmatch(name):
         return None
     folder = locations.hub_cache_folder() / f"models--{name.replace('/', '--')}"

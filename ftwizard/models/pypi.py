@@ -72,7 +72,7 @@ def fetch(name: str, report: Report) -> Path:
     """
     package = PACKAGED[name]
     root = locations.create_private_folder(locations.cache_folder() / "models")
-    target = root / f"{name.rpartition('/')[2].lower()}-{package.sha256[:12]}"
+    target = root / _folder_name(name)
     descriptor = lock.take_exclusive(root / f".{target.name}.lock", wait=True)
     try:
         if _is_complete(target, package):
@@ -87,6 +87,15 @@ def fetch(name: str, report: Report) -> Path:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def is_fetched(name: str) -> bool:
+    """Return whether the model's folder is in the user's cache already."""
+    return _is_complete(locations.cache_folder() / "models" / _folder_name(name), PACKAGED[name])
+
+
+def _folder_name(name: str) -> str:
+    return f"{name.rpartition('/')[2].lower()}-{PACKAGED[name].sha256[:12]}"
 
 
 def _is_complete(target: Path, package: Packaged) -> bool:

@@ -158,8 +158,4 @@ def _positive(value: object) -> int | None:
 
 def _find_original(name: str) -> str | None:
     """Return the catalog's unquantized model with an otherwise equal configuration."""
-    entry = model_configs.find_config(name)
-    if entry is None:
-        return None
-    same = {key: value for key, value in entry.config.items() if key != _QUANTIZED}
-    return next((model.ids[0] for model in model_configs.configs() if model.config == same), None)
+    return model_configs.find_equal(name, without=_QUANTIZED)

@@ -1,0 +1,67 @@
+"""The list of models on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ftwizard.cli import parser
+from ftwizard.hardware import machine
+from ftwizard.hardware.machine import Gpu
+from ftwizard.models import hub_models
+from tests.helpers.machines import make_machine
+
+
+@pytest.fixture(autouse=True)
+def _gpu_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with one 24 GB GPU and empty caches."""
+    facts = make_machine(Gpu(name="NVIDIA GeForce RTX 4090", memory=24 * 10**9))
+    monkeypatch.setattr(machine, "read_machine_info", lambda: facts)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+
+
+def run(*argv: str) -> int:
+    return parser.dispatch(["models", *argv], lambda *_, **__: 0)
+
+
+def test_list_shows_twenty_models_and_says_that_there_are_more(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["model", "size", "license", "gated", "chat", "memory"]
+    models = [line for line in lines if "GB to spare" in line]
+    assert len(models) == 20 and models[0].startswith("★ ")
+    assert any("more models: add words, or --all" in line for line in lines)
+    assert all(len(line) <= 80 for line in models)
+    assert lines[-1].startswith("★ HuggingFaceTB/SmolLM2-135M-Instruct: ")
+
+
+def test_search_prints_matches_and_names_the_state_of_the_hub(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert run("llama", "70b", "--all") == 0
+    out = capsys.readouterr().out
+    assert "Llama-3.3-70B-Instruct" in out and "too large" in out and "Qwen" not in out
+    assert "Hub off (HF_HUB_OFFLINE)" in out
+    monkeypatch.setattr(hub_models, "search_hub", lambda words: ((), "unreachable"))
+    assert run("zzzzqq") == 0
+    out = capsys.readouterr().out
+    assert "No model matches “zzzzqq”." in out and "Hub not reachable" in out
+
+
+def test_json_has_the_same_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("qwen3", "0.6b", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["hub"] == "offline"
+    # Offline, only a model that needs no Hub can be recommended.
+    assert document["recommended"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    first = document["models"][0]
+    assert first["name"] == "Qwen/Qwen3-0.6B" and first["suitability"] == "fits"
+    assert (first["license"], first["gated"], first["chat_template"]) == ("apache-2.0", False, True)
