@@ -14,8 +14,10 @@ AMPERE = 8.0
 """Lowest compute capability with bf16 and with flash-attn 2 (its README)."""
 
 _GLUED = re.compile(r"(\b(?:rtx|gtx|tesla|geforce)(?=\d)|\d(?=(?:ti|super)\b))")
-_SIZE = re.compile(r"\b(\d{2,3})\s*gi?b\b")
+_SIZE = re.compile(r"\b(\d{1,3})\s*gi?b\b")
 """Gigabytes in a name: ``80GB``, ``80 GB``."""
+_SIZE_ALONE = re.compile(r"(?P<size>\d{1,4}(?:\.\d{1,3})?)\s*(?P<unit>gi?b?)", re.IGNORECASE)
+MAX_GB = 1024
 MIB = 2**20
 _GENERIC = re.compile(
     r"nvidia|geforce|tesla|quadro|rtx|sxm\d?|pcie|hbm\d?e?|gddr\d?x?|tensor|core|gpu|card|generation|"
@@ -37,23 +39,24 @@ class GpuSpec(Sourced, frozen=True, kw_only=True):
     """All must occur in the driver's name."""
     memory: float
     """GB (10⁹ bytes), as sold."""
-    driver_memory: int
-    """MiB as nvidia-smi prints it: the memory available to programs."""
+    driver_memory: int | None = None
+    """MiB as nvidia-smi prints it: the memory available to programs; None if no log was seen."""
     size_of_host: bool = False
     """Whether the size in the driver's name is the CPU's memory."""
-    tflops: float
-    """Peak in bf16 (fp16 if the GPU has no bf16) with fp32 accumulation, without sparsity; TFLOPS."""
+    tflops: float | None = None
+    """Peak in bf16 (fp16 if the GPU has no bf16) with fp32 accumulation, without sparsity; TFLOPS.
+    None for laptop GPUs, whose clock depends on the laptop, and where nothing is published."""
     fp32_tflops: float | None = None
     """The same in fp32 for GPUs without TF32; None for GPUs with TF32."""
-    bandwidth: float
-    """Of its memory, GB/s."""
+    bandwidth: float | None = None
+    """Of its memory, GB/s; None if unknown."""
     capability: float
     """CUDA compute capability."""
 
     @property
     def usable(self) -> int:
-        """Return the bytes that its driver reports, which is less than sold."""
-        return self.driver_memory * MIB
+        """Return the bytes that its driver reports, which is less than the same number of GiB."""
+        return self.driver_memory * MIB if self.driver_memory else round(self.memory * 1e9)
 
     @property
     def key(self) -> str:
@@ -72,14 +75,47 @@ class GpuSpec(Sourced, frozen=True, kw_only=True):
         return self.capability >= AMPERE
 
 
+class UnsupportedGpu(msgspec.Struct, frozen=True, kw_only=True):
+    """GPUs of a vendor that ftwizard does not train on."""
+
+    vendor: str
+    pattern: str
+    """Regular expression that their names match."""
+
+
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
     cards: tuple[GpuSpec, ...]
+    unsupported: tuple[UnsupportedGpu, ...] = ()
 
 
 @functools.cache
+def _table() -> _Table:
+    return load_asset("gpu_specs.toml", _Table)
+
+
 def cards() -> tuple[GpuSpec, ...]:
     """Return every GPU of the catalog, more specific ones first."""
-    return load_asset("gpu_specs.toml", _Table).cards
+    return _table().cards
+
+
+def find_unsupported(name: str) -> str | None:
+    """Return the vendor of a GPU that ftwizard does not train on: ``AMD`` for ``MI300X``."""
+    return next(
+        (gpu.vendor for gpu in _table().unsupported if re.search(gpu.pattern, name.lower())), None
+    )
+
+
+def parse_memory_size(text: str) -> int | None:
+    """Parse a size alone (``8 GB``, ``8GB``, ``7.5 GiB``) into bytes; None for anything else.
+
+    ``GB`` is 10⁹ bytes, so that a card sold with 8 GB never has less.
+    """
+    match = _SIZE_ALONE.fullmatch(text.strip())
+    if match is None:
+        return None
+    unit = 2**30 if match["unit"].lower() == "gib" else 10**9
+    size = float(match["size"]) * unit
+    return round(size) if 10**9 <= size <= MAX_GB * 2**30 else None
 
 
 def find_gpu(nvml_name: str | None, memory: int | None = None) -> GpuSpec | None:
@@ -114,6 +150,14 @@ def find_typed_gpu(name: str) -> GpuSpec | None:
     own = {*matched.words, *re.findall(r"\w+", matched.name.lower())}
     others = set(re.findall(r"[\w.]+", text)) - own
     return matched if all(map(_GENERIC.fullmatch, others)) else None
+
+
+def describe_known() -> str:
+    """Describe which GPUs are in the catalog, in one line."""
+    return (
+        "Known are NVIDIA's B200, H200, H100, A100, L40S, L4, A10, V100, T4, RTX A2000 to A6000, "
+        "RTX Ada and GeForce RTX 20 to 50, also in laptops (“RTX 4070 Laptop”)."
+    )
 
 
 def nearest_gpu(name: str) -> str | None:

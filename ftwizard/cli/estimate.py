@@ -283,16 +283,32 @@ def _read_machine(arguments: argparse.Namespace) -> MachineInfo:
     if not arguments.gpu:
         return local_facts
     count, name = _parse_count(arguments.gpu)
+    if memory := gpu_specs.parse_memory_size(name):
+        gpu = Gpu(name=f"a GPU with {name.strip()}", memory=memory)
+        return msgspec.structs.replace(local_facts, gpus=(gpu,) * count, no_gpu=None)
     card = gpu_specs.find_typed_gpu(name)
     if card is None:
+        _check_supported(name)
         near = gpu_specs.nearest_gpu(name)
         guess = f"Did you mean {near}? " if near else ""
-        names = ", ".join(card.name for card in gpu_specs.cards())
         raise FtwizardError(
-            f"Unknown GPU {make_visible(name, 60)}.", f"{guess}Choose from: {names}.", USAGE
+            f"Unknown GPU {make_visible(name, 60)}.",
+            f"{guess}{gpu_specs.describe_known()} For any other, give its memory: --gpu '8 GB'.",
+            USAGE,
         )
     gpu = Gpu(name=card.name, memory=card.usable)
     return msgspec.structs.replace(local_facts, gpus=(gpu,) * count, no_gpu=None)
+
+
+def _check_supported(name: str) -> None:
+    """Raise FtwizardError (``USAGE``) for a GPU of a vendor that ftwizard does not train on."""
+    if vendor := gpu_specs.find_unsupported(name):
+        raise FtwizardError(
+            f"{make_visible(name, 60)} is not supported: ftwizard trains on NVIDIA GPUs and on CPUs, "
+            f"not on {vendor} GPUs.",
+            "Choose an NVIDIA GPU, such as --gpu 'RTX 4090'.",
+            USAGE,
+        )
 
 
 def _parse_count(text: str) -> tuple[int, str]:

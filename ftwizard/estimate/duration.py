@@ -91,9 +91,9 @@ def from_gpu_spec(
 ) -> Figure | None:
     """Return the seconds of training on one GPU, computed from its specs.
 
-    None for an unknown GPU.
+    None for a GPU of unknown speed.
     """
-    if card is None or not work.passes:
+    if card is None or not (card.tflops and card.bandwidth and work.passes):
         return None
     pass_s = _pass_seconds(shape, setup, card, tokens=work.tokens_per_pass, attended=work.attended)
     step = setup.trained(shape) * OPTIMIZER / (card.bandwidth * 1e9 * STREAM)
@@ -166,7 +166,7 @@ def estimate_phases(
 def _forward_share(
     shape: ModelShape, setup: TrainingSetup, card: GpuSpec | None, work: TrainingPasses
 ) -> float:
-    if card is None:
+    if card is None or not (card.tflops and card.bandwidth):
         return 1 / (2 + setup.checkpointing + (setup.method == "full"))
     both, forward = (
         _pass_seconds(

@@ -134,11 +134,13 @@ def check_fit_by_count(
 
 
 def find_large_enough(memory: MemoryEstimate, cards: Sequence[GpuSpec]) -> tuple[GpuSpec, ...]:
-    """Return up to two of the smallest GPUs that surely fit this memory.
+    """Return up to two of the smallest GPUs of known speed that surely fit this memory.
 
-    Sizes as sold (GB, 10⁹ bytes) never exceed the real memory.
+    Sizes as sold (GB, 10⁹ bytes) never exceed the real memory. GPUs without bf16 may need another
+    precision, and so more memory.
     """
-    enough = [card for card in cards if memory.peak.highest <= card.memory * 1e9]
+    desktop = [card for card in cards if card.tflops and card.bf16]
+    enough = [card for card in desktop if memory.peak.highest <= card.memory * 1e9]
     smallest = min((card.memory for card in enough), default=0.0)
     return tuple(card for card in enough if card.memory == smallest)[:2]
 

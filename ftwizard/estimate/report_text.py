@@ -218,7 +218,7 @@ def _format_changes(report: EstimateReport) -> Iterator[ReportLine]:
 def _format_time(report: EstimateReport) -> ReportLine:
     figure = report.time
     if figure is None:
-        return _dim("unknown until the first run of this model here", "time")
+        return _dim(_explain_unknown_time(report), "time")
     words = format_duration_range(figure.lowest, figure.highest)
     total = report.run.whole if report.run else None
     if total:
@@ -230,6 +230,13 @@ def _format_time(report: EstimateReport) -> ReportLine:
         end = time.localtime(time.time() + (total or figure).value)
         words += f", ends about {time.strftime('%H:%M', end)}"
     return _line("time", words, Span(f"  ({make_visible(figure.brief_source, 200)})", "dim"))
+
+
+def _explain_unknown_time(report: EstimateReport) -> str:
+    if report.here and report.here.gpu and report.memory:
+        name = make_visible(report.here.name, 40)
+        return f"unknown for {name}; ftwizard probe measures it there"
+    return "unknown until the first run of this model here"
 
 
 def _does_not_fit(report: EstimateReport) -> bool:

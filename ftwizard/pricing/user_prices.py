@@ -274,8 +274,7 @@ def _find_card_name(typed: str) -> str:
     meant = gpu_specs.find_gpu(typed)
     if meant is None:
         near = gpu_specs.nearest_gpu(typed)
-        all_names = ", ".join(card.name for card in gpu_specs.cards())
-        hint = f"Did you mean {near}?" if near else f"Known: {all_names}."
+        hint = f"Did you mean {near}?" if near else gpu_specs.describe_known()
         raise _PriceError("model", f"{make_visible(typed, 60)} is not a known GPU.", hint)
     return next((name for name in priced if gpu_specs.find_gpu(name) == meant), meant.key)
 

@@ -229,7 +229,7 @@ def _compute_spec(trainer: Any, recipe: Recipe, base: Path) -> ComputeSpec | Non
     device = torch.cuda.get_device_properties(trainer.args.device)
     card = gpu_specs.find_gpu(device.name, device.total_memory)
     shape = plan_estimate.read_shape(base)
-    if card is None or shape is None:
+    if card is None or card.tflops is None or shape is None:
         return None
     # Input embeddings are looked up, not multiplied; tied ones also serve as the output layer.
     weights = shape.active - (0 if shape.tied else shape.vocabulary * shape.hidden)

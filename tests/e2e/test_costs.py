@@ -125,7 +125,7 @@ def test_inference_only_and_misspelled_models_are_refused() -> None:
             2,
             "cannot be combined",
         ),
-        (("--examples", 5, "--mean-tokens", 3, "--gpu", "abacus"), 2, "Choose from: B200"),
+        (("--examples", 5, "--mean-tokens", 3, "--gpu", "abacus"), 2, "--gpu '8 GB'"),
         (("--examples", 5, "--mean-tokens", 3, "--gpu", "T4"), 2, "Name an open model"),
         (("--examples", 10**12, "--mean-tokens", 10**9), 2, "more tokens than any training"),
     ],
