@@ -6,12 +6,15 @@ Pages are imported where they are shown: home appears sooner.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from textual.app import App
+from textual.css.query import NoMatches
 
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
@@ -22,12 +25,17 @@ from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.command_progress import CommandProgress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
+from ftwizard.screens.draft import STEPS, saved_drafts
+from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.screens.monitor.page import RUN_PREFIX, MonitorPage
 from ftwizard.screens.session import Session
 from ftwizard.text import format_bytes
 
 if TYPE_CHECKING:
     from ftwizard.screens.draft.drafts import Draft, Step
+
+SAVE_S = 1.0
+"""Interval at which changed answers are saved: a killed wizard loses no more."""
 
 
 async def watch(app: App[Any], session: Session, run: str) -> int:
@@ -90,12 +98,80 @@ async def doctor(app: App[Any], _session: Session, _: str = "") -> int:
 
 
 async def create_run(app: App[Any], session: Session, _: str = "") -> int:
-    """Ask step by step, start the run, and show it.
+    """Ask step by step, start the run, and show it."""
+    from ftwizard.screens.draft.drafts import Draft
+
+    session.code = DECLINED
+    facts = await run_in_thread(machine.read_machine_info)
+    draft = Draft(facts, hour=await run_in_thread(machine_rate.read_saved_price))
+    return await _ask_and_start(app, session, draft, 0, DraftFile())
+
+
+async def continue_draft(app: App[Any], session: Session, path: str) -> int:
+    """Continue an interrupted wizard at the page where it was left."""
+    from ftwizard.screens.draft import draft_document
+    from ftwizard.screens.wizard.data.data_check import read_again
+
+    session.code = DECLINED
+    facts = await run_in_thread(machine.read_machine_info)
+    draft, step = await run_in_thread(draft_document.read, Path(path), facts)
+    data_step, last = STEPS.index("Data"), STEPS.index("Estimate")  # a review needs an estimate
+    if step > data_step:
+        checked = await read_again(app, draft)
+        draft, step = checked or draft, min(step, last) if checked else data_step
+    return await _ask_and_start(app, session, draft, step, DraftFile(Path(path)))
+
+
+async def forget_draft(app: App[Any], _session: Session, path: str) -> int:
+    """Forget an interrupted wizard after confirmation."""
+    question = ConfirmDialog("Forget this draft?", "Its answers are deleted.", "forget", "keep")
+    if await app.push_screen_wait(question):
+        saved_drafts.forget(Path(path))
+    return 0
+
+
+async def _ask_and_start(
+    app: App[Any], session: Session, draft: Draft, first: int, file: DraftFile
+) -> int:
+    """Ask from a step on, keeping the answers in ``file`` until the run is started."""
+    saver = asyncio.create_task(_save_often(app, file))
+    try:
+        return await _ask_steps(app, session, draft, first, file)
+    finally:  # also when the app quits, or the terminal hangs up
+        saver.cancel()
+        _save_answers(app, file)
+        file.release()
+
+
+async def _save_often(app: App[Any], file: DraftFile) -> None:
+    while True:
+        await asyncio.sleep(SAVE_S)
+        _save_answers(app, file)
+
+
+def _save_answers(app: App[Any], file: DraftFile) -> None:
+    """Save the answers on the wizard's page, if it is still there."""
+    from ftwizard.screens.draft import draft_document
+    from ftwizard.screens.wizard.page import DraftPage
+
+    pages = [page for page in app.screen_stack if isinstance(page, DraftPage)]
+    with contextlib.suppress(NoMatches):  # a page that is just composed or removed
+        for page in pages[-1:]:
+            draft = page.get_draft()
+            if not draft.has_answers:
+                file.forget()
+            elif page.STEP is not None:
+                file.save(draft.plan.data.files.train, page.STEP, draft_document.encode(draft))
+
+
+async def _ask_steps(
+    app: App[Any], session: Session, draft: Draft, first: int, file: DraftFile
+) -> int:
+    """Show page after page, start the run, and show it.
 
     Before the review, only new data files that the person asks for are written.
     """
-    session.code = DECLINED
-    from ftwizard.screens.draft.drafts import Draft, save
+    from ftwizard.screens.draft.drafts import save
     from ftwizard.screens.wizard.data.page import DataPage
     from ftwizard.screens.wizard.estimate.page import EstimatePage
     from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
@@ -103,9 +179,7 @@ async def create_run(app: App[Any], session: Session, _: str = "") -> int:
     from ftwizard.screens.wizard.review import ReviewPage
 
     pages = (ProviderPage, DataPage, RecipePage, EstimatePage, ReviewPage)
-    facts = await run_in_thread(machine.read_machine_info)
-    draft = Draft(facts, hour=await run_in_thread(machine_rate.read_saved_price))
-    index = 0
+    index = next(number for number, page in enumerate(pages) if first == page.STEP)
     while True:
         step: Step = await app.push_screen_wait(pages[index](draft))
         if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":
@@ -123,14 +197,15 @@ async def create_run(app: App[Any], session: Session, _: str = "") -> int:
         if index < len(pages):
             continue
         try:
-            file = await asyncio.to_thread(save, draft)
+            plan = await asyncio.to_thread(save, draft)
             draft = replace(draft, saved=draft.name)
             price = machine_rate.price_arguments(draft.hour)
-            run = await start(app, session, file, draft.name, *price)
+            run = await start(app, session, plan, draft.name, *price)
         except FtwizardError as error:  # back to the review, with every answer
             await app.push_screen_wait(ErrorDialog(error))
             index = len(pages) - 1
         else:
+            file.forget()
             return await watch(app, session, run)
 
 
@@ -140,7 +215,7 @@ async def _confirm_leaving(app: App[Any], draft: Draft) -> bool:
         return True
     return await app.push_screen_wait(
         ConfirmDialog(
-            "Leave the wizard?", "Nothing was started. Your answers will be lost.", "leave", "stay"
+            "Leave the wizard?", "Nothing was started. Home offers to continue.", "leave", "stay"
         )
     )
 
@@ -172,6 +247,8 @@ async def remove(app: App[Any], _session: Session, paths: str) -> int:
 
 ROUTES: dict[str, Callable[[App[Any], Session, str], Awaitable[int]]] = {
     "new": create_run,
+    "continue": continue_draft,
+    "forget": forget_draft,
     "run": watch,
     "demo": demo,
     "doctor": doctor,

@@ -24,6 +24,14 @@ from ftwizard.text import format_bytes, format_count, format_duration_range, mak
 ESTIMATE_NAMES_WIDTH = 12
 """Cells of the name column of an estimate."""
 COUNTING = "Counting with the model's tokenizer"
+EXAMPLE_ROWS = Text.assemble(
+    ("A row is one line, for example one of these:\n", "dim"),
+    '{"messages": [{"role": "user", "content": "Hello?"},\n'
+    '   {"role": "assistant", "content": "Hi! How can I help?"}]}\n'
+    '{"prompt": "Hello?", "completion": "Hi! How can I help?"}\n',
+    ("Also Alpaca, ShareGPT, preferences; JSON, CSV, Parquet.", "dim"),
+)  # fmt: skip
+"""Two rows of usual formats, shown until a file is named."""
 NO_VALIDATION = (
     "Without validation data, overfitting goes unnoticed.",
     "10% of the rows is enough. Their loss is the dashed line in the chart.",

@@ -18,6 +18,8 @@ from ftwizard.runs import comparison, search, store
 from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
 from ftwizard.screens.chart.sparkline import draw_sparkline
+from ftwizard.screens.draft import saved_drafts
+from ftwizard.screens.draft.saved_drafts import InterruptedDraft, SavedDrafts
 from ftwizard.screens.page import Page
 from ftwizard.screens.run_state import describe_state
 from ftwizard.screens.session import Session
@@ -33,6 +35,8 @@ StartRoute = Callable[[str, str], None]
 """Starts a route by name, with its argument."""
 RUN = "run:"
 """Prefix of a run's line id."""
+DRAFT = "continue:"
+"""Prefix of a draft's line id."""
 SPARK_CELLS = 12
 MIN_NAME_CELLS = 12
 OTHER_CELLS = 56
@@ -42,6 +46,17 @@ ACTIONS = (
     ("demo", "d", "Demo", "a small but complete fine-tune in about five minutes"),
     ("doctor", "o", "Doctor", "what this machine can do and what is missing"),
 )
+
+
+def build_drafts(drafts: Iterable[InterruptedDraft]) -> list[MenuLine]:
+    """Return a line per interrupted wizard."""
+    return [
+        MenuLine(
+            Text.assemble((f"{'Continue':<16}", "bold"), draft.saved.describe(), no_wrap=True),
+            f"{DRAFT}{draft.path}",
+        )
+        for draft in drafts
+    ]
 
 
 def build_actions() -> list[MenuLine]:
@@ -148,6 +163,8 @@ class HomePage(Page[None]):
         "`ftwizard watch RUN` in any terminal on this machine.\n\n"
         "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
         "method:qlora, lr>1e-4, best<0.5. Esc shows all runs again.\n\n"
+        "A wizard that was left is listed as Continue: Enter on it, or r, goes on with its answers; "
+        "x forgets them.\n\n"
         "Space marks runs. c compares the marked runs, x deletes them. Without marks, x deletes "
         "the selected run."
     )
@@ -156,6 +173,8 @@ class HomePage(Page[None]):
         Binding("space", "mark", "mark"),
         Binding("c", "compare", "compare"),
         Binding("x,delete", "remove", "delete", key_display="x"),
+        Binding("x,delete", "forget", "forget", key_display="x"),
+        Binding("r", "continue", "continue"),
         # Last, so that they are dropped first: the list shows these actions too.
         *(Binding(key, f"begin('{id}')", name.lower()) for id, key, name, _ in ACTIONS),
         Binding("escape", "back", "back", show=False),
@@ -170,10 +189,12 @@ class HomePage(Page[None]):
         self._polling = self._reading = False
         self._search = RunSearch()
         self._marked: list[str] = []
+        self._drafts: list[InterruptedDraft] = []
 
     def body(self) -> ComposeResult:
         # Synchronous the first time, so that keys typed ahead act on the right lines.
         self._followers = _refresh_followers({})
+        self._take_drafts(saved_drafts.list_drafts())
         yield Static(
             "Fine-tune an LLM, compare it with its base model, and merge it for serving.",
             classes="lead",
@@ -203,7 +224,8 @@ class HomePage(Page[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         needs: dict[str, object] = {
             "search": self._followers, "mark": self._selected_run,
-            "remove": self._target_runs, "compare": self._marked,
+            "remove": self._target_runs, "compare": self._marked, "continue": self._drafts,
+            "forget": self._selected_draft,
         }  # fmt: skip
         return bool(needs.get(action, True))
 
@@ -214,8 +236,21 @@ class HomePage(Page[None]):
         return chosen.removeprefix(RUN) if chosen.startswith(RUN) else ""
 
     @property
+    def _selected_draft(self) -> str:
+        """The file of the draft under the cursor, empty if there is none."""
+        chosen = (self.query(Menu).first().chosen if self.is_mounted else None) or ""
+        return chosen.removeprefix(DRAFT) if chosen.startswith(DRAFT) else ""
+
+    def _take_drafts(self, saved: SavedDrafts) -> None:
+        self._drafts = saved.drafts
+        for path in saved.damaged:
+            self.notify(saved_drafts.describe_damage(path), markup=False)
+
+    @property
     def _target_runs(self) -> list[str]:
         """The runs that a key acts on: the marked ones, else the selected one."""
+        if self._selected_draft:
+            return []
         return self._marked or [self._selected_run] * bool(self._selected_run)
 
     def action_back(self) -> None:
@@ -269,6 +304,13 @@ class HomePage(Page[None]):
     def action_remove(self) -> None:
         self._start_for("remove", self._target_runs)
 
+    def action_continue(self) -> None:
+        """Continue the selected draft, or the newest."""
+        self._start_route("continue", self._selected_draft or str(self._drafts[0].path))
+
+    def action_forget(self) -> None:
+        self._start_route("forget", self._selected_draft)
+
     def _start_for(self, route: str, ids: list[str]) -> None:
         paths = (str(self._followers[id].folder.path) for id in ids)
         self._start_route(route, "\0".join(paths))
@@ -300,6 +342,7 @@ class HomePage(Page[None]):
         self._polling = True
         try:
             self._followers = await run_in_thread(_refresh_followers, self._followers)
+            self._take_drafts(await run_in_thread(saved_drafts.list_drafts))
             if self._search.is_open:
                 await run_in_thread(self._search.load_settings, self._followers)
         finally:
@@ -308,6 +351,7 @@ class HomePage(Page[None]):
             self._marked = [id for id in self._marked if id in self._followers]
             self.refresh_bindings()
         self._draw()
+        self.refresh_bindings()
         self._read_on()
 
     def _read_on(self) -> None:
@@ -329,7 +373,8 @@ class HomePage(Page[None]):
             self.query_one(Menu).show(self._lines())
 
     def _lines(self) -> list[MenuLine]:
-        lines = [] if self._search.text.strip() else build_actions()
+        is_searching = bool(self._search.text.strip())
+        lines = [] if is_searching else [*build_drafts(self._drafts), *build_actions()]
         if not self._followers:
             return lines + build_notes("No runs yet.")
         matches, messages = self._search.find_runs(self._followers)

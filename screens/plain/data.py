@@ -7,12 +7,13 @@ from rich.text import Text
 
 from ftwizard import user_paths
 from ftwizard.data.documents import DataReport, ShownRows
+from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
-from ftwizard.screens.draft import drafts, suggestions, texts
+from ftwizard.screens.draft import drafts, recent_files, suggestions, texts
 from ftwizard.screens.draft.drafts import OWN_FILE, SHARES, Draft
-from ftwizard.screens.plain.prompts import CONTINUE, OTHER, GoBack, Prompter
+from ftwizard.screens.plain.prompts import CONTINUE, FORGET, OTHER, GoBack, Prompter
 from ftwizard.screens.wizard.data import (
     data_check,
     length_histogram,
@@ -34,12 +35,15 @@ _SUGGEST = suggestions.build_path_suggester(suggestions.is_data_file)
 
 def ask_file(prompter: Prompter, draft: Draft) -> Draft:
     """Ask for the data file until it is usable; print its findings."""
-    prompter.explain(
-        "One example per line: chat messages, Alpaca, prompt/completion and many other formats."
-    )
     name = drafts.format_path(draft.plan.data.files.train)
+    if not name:
+        prompter.print()
+        prompter.print(texts.EXAMPLE_ROWS)
+        name = _choose_recent(prompter)
     while True:
-        name = prompter.ask_line("Data file", name, check=_find_file_problem, suggest=_SUGGEST)
+        name = prompter.ask_line(
+            "Data file", name, check=_find_file_problem, suggest=recent_files.suggest_data
+        )
         own = draft.plan.data.files.validation
         files = schema.Files(train=drafts.get_absolute_path(name), validation=own)
         changed = files.train != draft.plan.data.files.train
@@ -47,6 +51,23 @@ def ask_file(prompter: Prompter, draft: Draft) -> Draft:
         read = check_rows(prompter, draft.with_check(files, None))
         if read is not None:
             return read
+
+
+def _choose_recent(prompter: Prompter) -> str:
+    """Offer the files used lately; return the chosen one, empty for another."""
+    while files := [
+        file for file in recent_files.list_recent() if not ids.parse(file.name) and file.exists
+    ][:MAX_SHOWN_ROWS]:
+        options = [
+            (file.name, f"{drafts.format_path(file.name)}: {file.describe()}") for file in files
+        ]
+        options += [(OTHER, "another file"), (FORGET, "forget these files")]
+        chosen = prompter.choose("Which data?", options)
+        if chosen != FORGET:
+            return "" if chosen == OTHER else drafts.format_path(chosen)
+        for file in files:
+            recent_files.forget(file.name)
+    return ""
 
 
 def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
@@ -67,6 +88,7 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
         return check_rows(prompter, draft.with_data(format=chosen))
     report = msgspec.convert(document, DataReport)
     print_findings(prompter, draft, report)
+    recent_files.remember(path, report)
     read = draft.with_check(draft.plan.data.files, report, fingerprint)
     if not report_text.converts_first(report):
         return read if report.usable else None

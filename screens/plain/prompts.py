@@ -24,7 +24,7 @@ from ftwizard.screens.draft.suggestions import MAX_CHARACTERS, Suggest
 from ftwizard.screens.terminal.glyphs import make_printable
 from ftwizard.text import make_lines_visible, make_visible
 
-BACK, OTHER = "\0back", "\0other"
+BACK, OTHER, FORGET = "\0back", "\0other", "\0forget"
 """Values that no answer has."""
 CONTINUE = ""
 MAX_SUGGESTIONS = 8

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,11 +26,20 @@ from ftwizard.hardware import machine
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import store
-from ftwizard.screens.draft import STEPS, drafts, setting_values, texts
+from ftwizard.screens.draft import (
+    STEPS,
+    draft_document,
+    drafts,
+    saved_drafts,
+    setting_values,
+    texts,
+)
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.screens.plain import costs, data, provider, recipe
 from ftwizard.screens.plain.prompts import (
     CONTINUE,
+    FORGET,
     AskFunction,
     GoBack,
     NumberedPrompter,
@@ -57,12 +67,48 @@ def open_plain(*, ascii: bool = False) -> int:
             prompter.print()
             facts = machine.read_machine_info()
             prompter.note(texts.describe_machine(facts))
-            run = _ask_all(prompter, Draft(facts, hour=machine_rate.read_saved_price()), saved)
+            new = Draft(facts, hour=machine_rate.read_saved_price())
+            draft, step, file = _choose_draft(prompter, new)
+            try:
+                run = _ask_all(prompter, draft, saved, file, STEPS[step])
+            finally:
+                file.release()
         except (UserQuit, KeyboardInterrupt):
             prompter.print()
             prompter.print(_describe_leftovers(saved, prompter.written_files))
             return DECLINED
         return watch.follow(store.find(run))
+
+
+def _choose_draft(prompter: Prompter, new: Draft) -> tuple[Draft, int, DraftFile]:
+    """Offer to continue an interrupted wizard; return draft, step and file to work with."""
+    saved = saved_drafts.list_drafts()
+    for path in saved.damaged:
+        prompter.note(saved_drafts.describe_damage(path))
+    if not saved.drafts:
+        return new, 0, DraftFile()
+    options = [(str(path), f"continue {draft.describe()}") for path, draft in saved.drafts]
+    options += [(CONTINUE, "start a new one"), (FORGET, "start a new one and forget the others")]
+    chosen = prompter.choose("Continue?", options, options[0][0])
+    if chosen == FORGET:
+        for path, _ in saved.drafts:
+            saved_drafts.forget(path)
+    if chosen in (CONTINUE, FORGET):
+        return new, 0, DraftFile()
+    try:
+        draft, step = draft_document.read(Path(chosen), new.machine)
+    except FtwizardError as error:
+        prompter.print_problem(error)
+        return new, 0, DraftFile()
+    file, data_step = DraftFile(Path(chosen)), STEPS.index("Data")
+    if step <= data_step:
+        return draft, step, file
+    allowed = draft.plan.allow
+    read = data.check_rows(prompter, draft)
+    if read is None or read.checked is None:
+        return draft, data_step, file
+    skips = "skip-bad-rows" in allowed and read.checked.usable < read.checked.rows
+    return read.allowing("skip-bad-rows", skips), min(step, STEPS.index("Estimate")), file
 
 
 def _describe_leftovers(saved: list[str], written: list[str]) -> str:
@@ -83,11 +129,16 @@ def _create_prompter(*, ascii: bool) -> Prompter:
     return CursorPrompter(ascii=ascii)
 
 
-def _ask_all(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
-    """Ask all questions, forward and back with answers kept; return the run's id."""
+def _ask_all(
+    prompter: Prompter, draft: Draft, saved: list[str], file: DraftFile, first: str
+) -> str:
+    """Ask all questions from a step on, forward and back with answers kept; return the run's id.
+
+    The answers are kept in ``file`` until the run is started.
+    """
     items = list_items(draft)
-    answered: list[int] = []
-    index, step = 0, ""
+    index, step = next(number for number, item in enumerate(items) if item.step == first), ""
+    answered = list(range(index))
     while True:
         while index < len(items):
             item, before = items[index], prompter.question_count
@@ -101,12 +152,19 @@ def _ask_all(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
             if prompter.question_count > before:
                 answered.append(index)
             index += 1
+            if draft.has_answers:
+                after = items[min(index, len(items) - 1)].step
+                name = draft.plan.data.files.train
+                file.save(name, STEPS.index(after), draft_document.encode(draft))
         try:
             draft = replace(draft, saved=draft.name)
-            return _start(prompter, draft, saved)
+            run = _start(prompter, draft, saved)
         except FtwizardError as error:
             prompter.print_problem(error)
             index = answered.pop()
+        else:
+            file.forget()
+            return run
 
 
 def _print_step(prompter: Prompter, step: str, before: str) -> str:

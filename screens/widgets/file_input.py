@@ -82,6 +82,17 @@ class FileInput(Vertical):
         """Return the current text."""
         return self.query_one(Input).value.strip()
 
+    @property
+    def chosen(self) -> str | None:
+        """Return the selected suggestion; None if none is shown."""
+        menu = self.query_one(Menu)
+        return menu.chosen if menu.display else None
+
+    def list_again(self) -> None:
+        """Compute the suggestions anew."""
+        self._listed_for = None
+        self._list()
+
     def put(self, value: str) -> None:
         """Set the text, with the cursor at its end."""
         line = self.query_one(Input)
@@ -119,6 +130,7 @@ class FileInput(Vertical):
             if menu.marks:
                 self._has_chosen = True
                 menu.action_move(by)
+                self.screen.refresh_bindings()
             elif by > 0:
                 self._has_chosen = menu.marks = True
                 return
@@ -162,6 +174,7 @@ class FileInput(Vertical):
             MenuLine(Text.assemble(make_visible(name), (f"  {note}", "dim"), no_wrap=True), value)
             for value, name, note in suggestions[:MAX_SHOWN]
         ])  # fmt: skip
+        self.screen.refresh_bindings()  # keys of the page may act on the selected suggestion
 
 
 def _exists(name: str) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from rich.text import Text
+from textual.app import App
 
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import FORMAT_NAMES, TargetName
@@ -12,6 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.screens import layout, palette, run_state
+from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.draft.drafts import Draft, Fingerprint, format_path, get_fingerprint
 from ftwizard.screens.subprocesses import CommandProcess
 from ftwizard.text import format_duration, make_visible
@@ -104,3 +108,22 @@ def needs_recheck(draft: Draft) -> bool:
 def list_candidate_formats(error: FtwizardError) -> list[tuple[str, str]]:
     """List name and label of the formats that an error offers; empty if it is not about these."""
     return [(name, label) for name, label in FORMAT_NAMES.items() if name in error.candidates]
+
+
+async def read_again(app: App[Any], draft: Draft) -> Draft | None:
+    """Check the data of a draft with a progress dialog; None if it cannot be used now."""
+    path = draft.plan.data.files.train
+    fingerprint = get_fingerprint(path)
+    title = f"Reading {make_visible(format_path(path), 50)}"
+    document = await command_progress.run_command(
+        app, title, "check", *build_check_args(draft, path)
+    )
+    report = msgspec.convert(document, DataReport) if document else None
+    return restore_check(draft, report, fingerprint) if report and report.usable else None
+
+
+def restore_check(draft: Draft, report: DataReport, fingerprint: Fingerprint | None) -> Draft:
+    """Return a draft with its data read again; unusable rows that were to be skipped still are."""
+    allowed = "skip-bad-rows" in draft.plan.allow
+    checked = draft.with_check(draft.plan.data.files, report, fingerprint)
+    return checked.allowing("skip-bad-rows", allowed and report.usable < report.rows)

@@ -27,7 +27,7 @@ from ftwizard.screens.dialogs.questions import (
     ResultDialog,
     TypedConfirm,
 )
-from ftwizard.screens.draft import texts
+from ftwizard.screens.draft import recent_files, texts
 from ftwizard.screens.draft.drafts import (
     OWN_FILE,
     SHARES,
@@ -99,7 +99,7 @@ class DataFields(Vertical):
             yield Static("Data", classes="name", markup=False)
             yield FileInput(
                 format_path(files.train),
-                build_path_suggester(is_data_file),
+                recent_files.suggest_data,
                 hint="a file, or a Hub id: ~/data/rows.jsonl, owner/name",
                 guess=lambda name: ids.parse(name) is None,
                 id="train",
@@ -162,7 +162,8 @@ class DataPage(WizardPage):
     HELP = (
         "Name your data file, or a dataset on the Hugging Face Hub as owner/name. Its "
         "train split is used. For another, append :split; for a configuration, /configuration. A "
-        "dataset is downloaded once and kept as a file. Up and down select a suggestion, tab accepts it.\n\n"
+        "dataset is downloaded once and kept as a file. Up and down select a suggestion, tab accepts it. "
+        "While the field is empty, files used lately come first; del forgets one.\n\n"
         "Enter reads the file. Findings are listed with the number of rows they affect: ✗ unusable, "
         "! usable but probably a mistake, · worth knowing. Enter on a finding shows its rows. Enter "
         "on the line with the arrow continues.\n\n"
@@ -179,6 +180,8 @@ class DataPage(WizardPage):
         Binding("f", "repair", "fix"),
         Binding("s", "split", "split"),
         Binding("c", "convert", "convert"),
+        # In an empty field there is nothing else to delete.
+        Binding("delete,ctrl+d", "forget", "forget file", key_display="del", priority=True),
         Binding("escape", "cancel", "cancel", key_display="esc"),
         Binding("escape", "back", "back", key_display="esc"),
     ]
@@ -199,6 +202,7 @@ class DataPage(WizardPage):
 
     def body(self) -> ComposeResult:
         yield DataFields(self._draft)
+        yield Static(texts.EXAMPLE_ROWS, id="example", markup=False)
         yield ReportView(id="report")
 
     def on_mount(self) -> None:
@@ -283,6 +287,8 @@ class DataPage(WizardPage):
             return action == self._enter
         if action in ("cancel", "back"):
             return (action == "cancel") == (self._check is not None)
+        if action == "forget":
+            return bool(self._recent_file)
         if action == "repair":
             return bool(checked and checked.findings)
         if action == "split":
@@ -311,6 +317,19 @@ class DataPage(WizardPage):
 
     def on_report_view_moved(self) -> None:
         self.refresh_bindings()
+
+    @property
+    def _recent_file(self) -> str:
+        """The suggested file that was used lately, if there is nothing to delete in the field."""
+        field = self._fields.rows
+        chosen = field.chosen if field.has_focus_within and not field.value else None
+        return chosen if chosen and recent_files.is_recent(chosen) else ""
+
+    def action_forget(self) -> None:
+        """Drop the selected file from those used lately."""
+        name = self._recent_file
+        recent_files.forget(name if ids.parse(name) else get_absolute_path(name))
+        self._fields.rows.list_again()
 
     def action_cancel(self) -> None:
         self._cancel()
@@ -448,6 +467,7 @@ class DataPage(WizardPage):
         files = msgspec.structs.replace(files, train=report.path)
         self._draft = self._draft.with_check(files, report, check.fingerprint_of(report.path))
         self._read_validation = own
+        recent_files.remember(name if ids.parse(name) else path, report)
         self._show()
         self._focus_next_step()
 
@@ -497,6 +517,8 @@ class DataPage(WizardPage):
         report, check = self._report, self._check
         waits = check is not None and not check.is_quick
         self._view.display = report is not None
+        is_empty = report is None and check is None and not self._fields.rows.value
+        self.query_one("#example").display = is_empty
         self._fields.lay_out(is_read=report is not None, suggests=report is None and not waits)
         width = self.size.width - 4
         if report is not None:

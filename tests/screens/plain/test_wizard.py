@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.checks import check_plan
-from ftwizard.screens.draft import drafts, setting_values
+from ftwizard.screens.draft import STEPS, draft_document, drafts, saved_drafts, setting_values
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.screens.plain import data, provider, wizard
 from ftwizard.screens.plain import recipe as recipes
-from ftwizard.screens.plain.prompts import BACK, OTHER, GoBack, Prompter, UserQuit
+from ftwizard.screens.plain.prompts import BACK, FORGET, OTHER, GoBack, Prompter, UserQuit
 from ftwizard.screens.plain.wizard import Item
 from tests.helpers.machines import make_machine
 from tests.screens.plain.scripted import Scripted
@@ -51,7 +53,7 @@ def test_back_returns_to_the_previous_question_and_keeps_answers() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wizard, "list_items", lambda _: [*items, Item("Provider", end)])
         with pytest.raises(UserQuit):
-            wizard._ask_all(ask, Draft(FACTS), [])
+            wizard._ask_all(ask, Draft(FACTS), [], DraftFile(), STEPS[0])
     assert ask.questions == ["one", "two", "three", "two", "one", "two", "three"]
     assert recorded == ["abxyz"]
 
@@ -87,7 +89,9 @@ def test_file_prompt_repeats_until_the_file_is_usable(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_bytes(b"")
     file, _ = checked(tmp_path)
-    ask = Scripted("", str(tmp_path), str(nothing), str(empty), "a\x1b[2Jb", "x" * 5000, str(file))
+    ask = Scripted(
+        OTHER, "", str(tmp_path), str(nothing), str(empty), "a\x1b[2Jb", "x" * 5000, str(file)
+    )
     draft = data.ask_file(ask, Draft(FACTS))
     assert draft.plan.data.files.train == str(file)
     assert draft.checked and draft.checked.usable == 20
@@ -236,3 +240,60 @@ def test_requested_finding_shows_its_rows(
     data.inspect_rows(Scripted("train:error:invalid_json", ""), draft)
     shown = capsys.readouterr().out
     assert "row 21" in shown and '{"instruction": "Say' in shown
+
+
+def _interrupt(file: Path) -> None:
+    """Leave a wizard at the recipe."""
+    saved = DraftFile()
+    draft = Draft(FACTS).with_check(schema.Files(train=str(file)), None).with_recipe(epochs=2.0)
+    saved.save(str(file), STEPS.index("Recipe"), draft_document.encode(draft))
+    saved.release()
+
+
+def test_interrupted_draft_is_offered_and_continues_with_its_rows(tmp_path: Path) -> None:
+    file, _ = checked(tmp_path)
+    _interrupt(file)
+    ask = Scripted("")
+    draft, step, _ = wizard._choose_draft(ask, Draft(FACTS))
+    assert ask.questions == ["Continue?"]
+    assert STEPS[step] == "Recipe" and draft.plan.recipe.epochs == 2.0
+    assert draft.checked and draft.checked.usable == 20
+
+
+def test_declined_draft_is_forgotten_on_request(tmp_path: Path) -> None:
+    file, _ = checked(tmp_path)
+    _interrupt(file)
+    draft, step, _ = wizard._choose_draft(Scripted(FORGET), Draft(FACTS))
+    assert (draft, step) == (Draft(FACTS), 0)
+    ask = Scripted()
+    wizard._choose_draft(ask, Draft(FACTS))
+    assert not ask.questions
+
+
+def test_started_run_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(asker: Prompter, draft: Draft) -> Draft:
+        return draft.named(asker.ask_line("Name", check=lambda _: "")).with_provider("openai")
+
+    monkeypatch.setattr(wizard, "list_items", lambda _: [Item("Provider", ask)])
+    file, errors = DraftFile(), [FtwizardError("no")]
+
+    def start(*_: object) -> str:
+        file.release()
+        assert len(saved_drafts.list_drafts().drafts) == 1, "kept until the run is started"
+        if errors:
+            raise errors.pop()
+        return "run"
+
+    monkeypatch.setattr(wizard, "_start", start)
+    assert wizard._ask_all(Scripted("a", "b"), Draft(FACTS), [], file, STEPS[0]) == "run"
+    assert not saved_drafts.list_drafts().drafts
+
+
+def test_recent_file_is_offered_or_forgotten(tmp_path: Path) -> None:
+    file, _ = checked(tmp_path)
+    ask = Scripted("", "")
+    assert data.ask_file(ask, Draft(FACTS)).plan.data.files.train == str(file)
+    assert ask.questions == ["Which data?", "Data file"]
+    ask = Scripted(FORGET, str(file))
+    data.ask_file(ask, Draft(FACTS))
+    assert ask.questions == ["Which data?", "Data file"]

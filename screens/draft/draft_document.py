@@ -1,0 +1,64 @@
+"""The stored form of a draft: the person's answers, without anything read from the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.catalog.prices import PriceRate
+from ftwizard.catalog.providers import PlatformId, ProviderId
+from ftwizard.errors import FtwizardError
+from ftwizard.hardware.machine import MachineInfo
+from ftwizard.plan.schema import Plan
+from ftwizard.screens.draft import saved_drafts
+from ftwizard.screens.draft.drafts import Draft
+from ftwizard.text import make_visible
+
+
+class DraftDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fields of a ``Draft`` that cannot be computed again.
+
+    Rows, findings and counts are read again: the data may have changed. A plan names no secret.
+    """
+
+    plan: Plan
+    answers: dict[str, str] = {}
+    chosen_provider: ProviderId | None = None
+    recommended: ProviderId = "local"
+    reasons: tuple[str, ...] = ()
+    platform: PlatformId | None = None
+    hour: PriceRate | None = None
+    touched: list[str] = []
+    name: str = ""
+
+
+def encode(draft: Draft) -> bytes:
+    """Return a draft as JSON."""
+    document = DraftDocument(
+        plan=draft.plan, answers=draft.answers, chosen_provider=draft.chosen_provider,
+        recommended=draft.recommended, reasons=draft.reasons, platform=draft.platform,
+        hour=draft.hour, touched=sorted(draft.touched), name=draft.name,
+    )  # fmt: skip
+    return msgspec.json.encode(document)
+
+
+def read(path: Path, machine: MachineInfo) -> tuple[Draft, int]:
+    """Return the draft in a file, for this machine, and the step it was left at.
+
+    Raises FtwizardError if it cannot be used, as after an update of ftwizard.
+    """
+    saved = next((item for at, item in saved_drafts.list_drafts().drafts if at == path), None)
+    if saved is None:
+        raise FtwizardError("This draft is no longer there, or open in another window.")
+    try:
+        document = msgspec.json.decode(saved.answers, type=DraftDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise FtwizardError(
+            f"{make_visible(str(path), 300)} could not be read: another version of ftwizard wrote it.",
+            "Start a new fine-tune.",
+        ) from None
+    parts = {name: getattr(document, name) for name in document.__struct_fields__}
+    draft = replace(Draft(machine), **{**parts, "touched": frozenset(document.touched)})
+    return draft, saved.step
