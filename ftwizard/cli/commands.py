@@ -141,6 +141,13 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "data file, or a data set on the Hugging Face Hub: owner/name[/config][:split]"),
         *READ,
     )),
+    ("edit", "print a row to edit it, and write a file in which it is replaced", "edit:edit", (
+        _value("data", "DATA", "data file"),
+        _value("--line", "N", "line of the row, as check and show count them",
+               type=int, required=True),
+        _value("--out", "NEW", "file to write; without it, the row is printed"),
+        _value("--row", "FILE", "the new row; - reads it (default: edited in $VISUAL or $EDITOR)"),
+    )),
     ("mask", "show the loss mask: which tokens are trained on", "mask:mask", (
         *DATA,
         _value("--model", "M", "folder, or model on the Hugging Face Hub", required=True),

@@ -158,13 +158,11 @@ class HomePage(Page[None]):
 
     NAME = "Home"
     HELP = (
-        "Press Enter to open the selected line.\n\n"
+        "Enter opens a line. r continues a wizard you left, x forgets it.\n\n"
         "Runs continue when you close this window. Open them again from here, or with "
         "`ftwizard watch RUN` in any terminal on this machine.\n\n"
         "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
         "method:qlora, lr>1e-4, best<0.5. Esc shows all runs again.\n\n"
-        "A wizard that was left is listed as Continue: Enter on it, or r, goes on with its answers; "
-        "x forgets them.\n\n"
         "Space marks runs. c compares the marked runs, x deletes them. Without marks, x deletes "
         "the selected run."
     )
