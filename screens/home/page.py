@@ -158,7 +158,7 @@ class HomePage(Page[None]):
 
     NAME = "Home"
     HELP = (
-        "Enter opens a line. r continues a draft, x forgets it.\n\n"
+        "Press Enter to open a line. r continues a draft, x forgets it.\n\n"
         "Runs continue when you close this window. Open them again from here, or with "
         "`ftwizard watch RUN` in any terminal on this machine.\n\n"
         "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
