@@ -12,9 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.catalog.sourced import Sourced, load_asset
-from ftwizard.plan.schema import Method, Recipe, Samples
+from ftwizard.plan.schema import Budget, Data, Method, Recipe, Samples
 
-PARTS = {"recipe": Recipe, "samples": Samples}
+PARTS = {"recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget}
 """Parts of a plan with settings."""
 TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
 """Types of their fields."""
@@ -84,7 +84,7 @@ class Setting(Sourced, frozen=True, kw_only=True):
 
     name: str
     """Field name in its part of the plan."""
-    part: Literal["recipe", "samples"] = "recipe"
+    part: Literal["recipe", "samples", "data", "budget"] = "recipe"
     label: str
     reason: str
     """What it does and why it has this value."""
@@ -100,6 +100,12 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Name and, for some, description of its options by value."""
     empty: str = "auto"
     """Text shown for an optional setting without a value."""
+
+    @property
+    def default(self) -> Any:
+        """Return the value in a plan that does not name it."""
+        fields = {field.name: field for field in msgspec.structs.fields(PARTS[self.part])}
+        return fields[self.name].default
 
     def option(self, value: str | bool | None) -> SettingChoice:
         """Return the choice of a value; raise StopIteration if there is none."""

@@ -143,10 +143,11 @@ def _compute_plan_costs(
 ) -> CostReport:
     plan = facts.plan
     assert facts.preview
-    train, tokens = facts.preview.parts["train"], round(facts.preview.tokens / plan.recipe.epochs)
+    train, epochs = facts.preview.parts["train"], facts.preview.epochs
+    tokens = round(facts.preview.tokens / epochs)
     load = TrainingLoad(
         tokens=row_counts.exact_tokens(max(1, tokens)),
-        epochs=plan.recipe.epochs,
+        epochs=epochs,
         counted="training rows, counted with the model's own tokenizer",
         rows=train.used,
         by_model=row_counts.count_by_model(plan, base, max(1, tokens)),
@@ -170,6 +171,7 @@ def _estimate_unavailable(
     rows = row_counts.count_rows(
         file, chosen.model.name, chosen.recipe.epochs, None, say, chosen.data.read_options
     )
+    rows = row_counts.sample(rows, chosen.data.max_rows)
     return _estimate_from_config(arguments, chosen, rows, shape, machine_info, error.message, say)
 
 

@@ -51,7 +51,12 @@ def probe(arguments: argparse.Namespace) -> int:
         tried = probe_runner.run_probe(chosen, source, arguments.steps, say)
     probe_result = msgspec.structs.replace(
         probe_cache.from_measurements(
-            tried.measured, tried.plan, tried.halved, tried.evaluations, tried.predicted
+            tried.measured,
+            tried.plan,
+            tried.halved,
+            tried.evaluations,
+            tried.predicted,
+            tried.epochs,
         ),
         fingerprint=source.fingerprint,
         findings=tried.findings,

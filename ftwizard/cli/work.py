@@ -67,6 +67,7 @@ def _finish(
     """Carry out ``plan.finish`` within the run."""
     from ftwizard.evaluate.compare import compare
     from ftwizard.export.merge import cast_to_16_bit, merge
+    from ftwizard.train import budget
 
     folder, base = worker.folder, Path(trained.base)
     merged = compared = None
@@ -78,5 +79,5 @@ def _finish(
         worker.phase("merging")
         merged = merge(base, folder.adapter, folder.merged, end_ids=trained.end_ids)
     if plan.finish.compare:
-        compared = compare(worker, plan, trained)
+        compared = compare(worker, plan, trained, budget.seconds_left(folder, plan))
     return merged, compared

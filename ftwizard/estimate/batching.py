@@ -78,6 +78,7 @@ class TrainingPasses(msgspec.Struct, frozen=True, kw_only=True):
 
     steps: int
     """Optimizer steps."""
+    steps_per_epoch: int
     passes: float
     """Forward passes, each with a backward pass."""
     tokens: float
@@ -182,8 +183,7 @@ def compute_passes(spread: LengthDistribution, recipe: Recipe) -> TrainingPasses
 
     Raises ValueError without rows.
     """
-    rows, epochs, max_length = spread.rows, recipe.epochs, recipe.max_length
-    batch_size, accumulation = recipe.batch_size, recipe.gradient_accumulation
+    rows, batch_size, max_length = spread.rows, recipe.batch_size, recipe.max_length
     kept = [(min(bucket.length, max_length), bucket.rows) for bucket in spread.buckets]
     if rows < 1:
         raise ValueError("there are no rows to train on")
@@ -196,8 +196,11 @@ def compute_passes(spread: LengthDistribution, recipe: Recipe) -> TrainingPasses
         longest = _longest(kept, rows, min(batch_size, rows))
         padding = max(0.0, longest * rows - total)
     batches = -(-sequences // batch_size)
+    counts = training_setup.count_steps(sequences, recipe)
+    epochs = counts.epochs
     return TrainingPasses(
-        steps=training_setup.total_steps(sequences, batch_size, accumulation, epochs),
+        steps=counts.total,
+        steps_per_epoch=counts.per_epoch,
         passes=batches * epochs,
         tokens=total * epochs,
         padding=padding * epochs,

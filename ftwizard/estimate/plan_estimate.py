@@ -84,7 +84,8 @@ def estimate_on(
     ``lengths``: of ``train`` and ``validation``, which is never packed; ``shape``: None before the
     model is known. Raises ValueError for a training set of no rows.
     """
-    recipe, train, validation = plan.recipe, lengths.get("train"), lengths.get("validation")
+    recipe, lengths = plan.recipe, sample_lengths(plan, lengths)
+    train, validation = lengths.get("train"), lengths.get("validation")
     if train is None:
         return None
     work = compute_passes(train, recipe)
@@ -103,7 +104,7 @@ def estimate_on(
         steps=_counted(
             work.steps, "steps", f"{format_count(round(work.passes), 'pass', 'passes')}"
         ),
-        steps_per_epoch=max(1, round(work.steps / recipe.epochs)),
+        steps_per_epoch=work.steps_per_epoch,
         evaluations=evaluations,
         tokens=_counted(round(work.tokens), "tokens", "the distribution of row lengths"),
         padding=_counted(work.padding_share, "share", "the expected longest row of random batches"),
@@ -114,6 +115,22 @@ def estimate_on(
         whole=whole,
         cost=machine_rate.estimate_cost(whole or time, machine.hour),
     )
+
+
+def sample_lengths(plan: Plan, lengths: Lengths) -> Lengths:
+    """Return the distributions of the rows that ``data.max_rows`` leaves, which are drawn in
+    proportion to length."""
+    data = plan.data
+    if data.max_rows is None:
+        return lengths
+    mixed = round(data.max_rows * data.mix.share / (1 - data.mix.share))
+    most = {"train": data.max_rows + mixed, "validation": data.max_validation_rows}
+    return {
+        part: rows.scaled(limit)
+        if rows and (limit := most.get(part)) and rows.rows > limit
+        else rows
+        for part, rows in lengths.items()
+    }
 
 
 def resolve_setup(

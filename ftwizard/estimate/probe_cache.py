@@ -23,7 +23,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure, today
 from ftwizard.runs.prediction import RunFigures
 
-UNRELATED_SETTINGS = ("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm",
+UNRELATED_SETTINGS = ("epochs", "max_steps", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm",
               "evaluation_steps", "save_steps", "patience", "alpha", "seed")  # fmt: skip
 """Recipe settings that affect neither the memory nor the time of a step."""
 SPREAD = 1.15
@@ -106,9 +106,13 @@ class ProbeReport(CachedProbe, frozen=True, kw_only=True):
 
 
 def from_measurements(
-    measured: ProbeMeasurements, fits: Plan, halved: int, evaluations: int, predicted: RunFigures
-) -> CachedProbe:
-    """Convert measurements to figures; ``fits`` is the plan with the batch that fits."""
+    measured: ProbeMeasurements, fits: Plan, halved: int, evaluations: int, predicted: RunFigures,
+    epochs: float | None = None,
+) -> CachedProbe:  # fmt: skip
+    """Convert measurements to figures; ``fits`` is the plan with the batch that fits.
+
+    ``epochs``: trained, None: those of the recipe.
+    """
     prefix, date = f"measured on {measured.device}", today()
 
     def figure(value: float, unit: str, description: str) -> Figure:
@@ -152,7 +156,9 @@ def from_measurements(
         evaluation_s=None
         if evaluation is None
         else figure(evaluation, "s", "one evaluation step on the longest validation rows"),
-        seconds=training_time(measured, fits.recipe.epochs, evaluations),
+        seconds=training_time(
+            measured, fits.recipe.epochs if epochs is None else epochs, evaluations
+        ),
         device=measured.device,
         device_memory=figure(measured.device_memory, "bytes", "its total memory"),
         predicted=predicted,
@@ -186,19 +192,28 @@ def training_time(measured: ProbeMeasurements, epochs: float, evaluations: int) 
 def read_cached_probe(plan: Plan, source: ModelSource | None = None) -> CachedProbe | None:
     """Return the cached probe of this plan on this machine; None if there is none.
 
-    It must match in rows, relevant settings, machine and libraries. With ``source`` the model must
+    It must match in rows, relevant settings, machine and libraries. A probe on all rows also counts
+    for a plan with ``data.max_rows``: its steps used rows at least as long. With ``source`` the model must
     be identical; without it, a folder is fingerprinted and a Hub id is trusted. Files are hashed
     once while they do not change.
     """
     try:
         # Hashes no files if nothing is cached.
         next((locations.cache_folder() / "probes").iterdir())
-        probe = msgspec.json.decode(_file(plan).read_bytes(), type=CachedProbe)
+        probe = _read(plan)
         if source is None and hub.is_folder(plan.model.name):
             source = hub.locate(plan.model.name)
     except (OSError, ValueError, FtwizardError, RecursionError, StopIteration):
         return None
     return probe if source is None or source.fingerprint == probe.fingerprint else None
+
+
+def _read(plan: Plan) -> CachedProbe:
+    with contextlib.suppress(OSError):
+        return msgspec.json.decode(_file(plan).read_bytes(), type=CachedProbe)
+    data = msgspec.structs.replace(plan.data, max_rows=None)
+    whole = msgspec.structs.replace(plan, data=data)
+    return msgspec.json.decode(_file(whole).read_bytes(), type=CachedProbe)
 
 
 def cache_probe(plan: Plan, probe: CachedProbe) -> None:

@@ -98,12 +98,18 @@ class EstimateReport(CostReport, frozen=True, kw_only=True):
     """Trainable parameters."""
     parts: dict[str, PartReport]
     """``train``, ``validation``, ``test``, ``mix``; empty if no rows were encoded."""
+    available: dict[str, int] = msgspec.field(default_factory=dict)
+    """Rows before ``data.max_rows``, of the parts that it makes smaller."""
     mix_short: str | None = None
     """Message if there are fewer general rows than the plan asks for."""
     sequences: int | None = None
     """Rows of the training file, or packed sequences."""
     steps: int = 0
     steps_per_epoch: int = 0
+    epochs: float | None = None
+    """Epochs trained; fewer than the recipe's where ``recipe.max_steps`` ends it. None if unknown."""
+    minutes: float | None = None
+    """``budget.minutes``, in which the run finishes; None without a limit."""
     evaluate_every: int = 0
     """Steps between evaluations; 0 without validation data."""
     adapted: list[str] | None = None

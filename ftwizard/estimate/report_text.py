@@ -224,6 +224,8 @@ def _format_time(report: EstimateReport) -> ReportLine:
     if total:
         whole = format_duration_range(total.lowest, total.highest)
         words = f"training {words}, whole run {whole}"
+    if report.minutes is not None:
+        words += f"; ends within {report.minutes:g} min: budget.minutes"
     if _does_not_fit(report):
         words += ", if it fit"
     else:
@@ -303,6 +305,12 @@ def _format_rows(report: EstimateReport) -> Iterator[ReportLine]:
             counts = f"{part.used:>7,}{part.tokens:>12,}{part.trainable_tokens:>12,}{part.longest_row:>9,}"
             yield _line(label, counts if part.used else f"{'none':>7}")
     for name, part in report.parts.items():
+        if (available := report.available.get(name, 0)) > part.rows:
+            yield _line(
+                "",
+                f"· {part.rows:,} of {format_count(available, 'row')} ({PART_NAMES[name]}), drawn by "
+                "kind and length: data.max_rows",
+            )
         yield from _format_notes(PART_NAMES[name], part, report.recipe)
     if short := report.mix_short:
         yield _warn(make_visible(short))
@@ -324,6 +332,9 @@ def _format_notes(name: str, part: PartReport, recipe: Recipe | None) -> Iterato
 def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
     if report.steps:
         steps = f"{format_count(report.steps, 'step')}, {report.steps_per_epoch:,} per epoch"
+        most = report.recipe.max_steps if report.recipe else None
+        if most == report.steps and report.steps_per_epoch:
+            steps += f", {format_epochs(most / report.steps_per_epoch)}: recipe.max_steps"
         if report.evaluate_every:
             steps += f"; validation every {format_count(report.evaluate_every, 'step')}"
         yield _line("steps", steps)

@@ -84,6 +84,29 @@ def count_rows(
     return CountedRows(load=load, request=request, lengths=lengths)
 
 
+def sample(rows: CountedRows, most: int | None) -> CountedRows:
+    """Return the counts of at most ``most`` rows, drawn in proportion to length; None: of all."""
+    share = most / rows.load.rows if most and rows.load.rows else 1.0
+    if most is None or share >= 1:
+        return rows
+    load = msgspec.structs.replace(
+        rows.load,
+        tokens=_scale(rows.load.tokens, share),
+        rows=most,
+        by_model={name: _scale(tokens, share) for name, tokens in rows.load.by_model.items()},
+    )
+    return msgspec.structs.replace(
+        rows, load=load, lengths=rows.lengths.scaled(most) if rows.lengths else None
+    )
+
+
+def _scale(tokens: TokenEstimate, share: float) -> TokenEstimate:
+    value, low, high = (
+        max(1, round(share * count)) for count in (tokens.value, tokens.low, tokens.high)
+    )
+    return TokenEstimate(value=value, low=low, high=high)
+
+
 def count_by_model(chosen: Plan, base: Path, tokens: int) -> dict[str, TokenEstimate]:
     """Return the tokens of a plan's rows for each hosted model; empty where that fails.
 

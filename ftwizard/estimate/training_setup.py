@@ -9,7 +9,7 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from ftwizard.models.shapes import Linear, ModelShape
-from ftwizard.plan.schema import Method
+from ftwizard.plan.schema import Method, Recipe
 
 LossHead = Literal["tiled", "full"]
 """How the loss is computed: over tiles of the logits, as in TRL since 1.10, or over all at once."""
@@ -138,6 +138,25 @@ def total_steps(rows: int, batch_size: int, accumulation: int, epochs: float) ->
     batches = -(-rows // batch_size)
     each_epoch = max(1, -(-batches // accumulation))
     return max(1, math.ceil(each_epoch * epochs))
+
+
+class StepCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Optimizer steps of one training."""
+
+    total: int
+    per_epoch: int
+    epochs: float
+    """Epochs trained: those of the recipe, or fewer where ``max_steps`` ends it."""
+
+
+def count_steps(sequences: int, recipe: Recipe) -> StepCounts:
+    """Count the steps of a recipe on rows, or packed sequences; ``max_steps`` may end it early."""
+    sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
+    total, per_epoch = total_steps(*sizes, recipe.epochs), total_steps(*sizes, 1)
+    most = recipe.max_steps
+    if most is None or most >= total:
+        return StepCounts(total=total, per_epoch=per_epoch, epochs=recipe.epochs)
+    return StepCounts(total=most, per_epoch=per_epoch, epochs=min(recipe.epochs, most / per_epoch))
 
 
 def evaluation_steps(total: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,10 +28,18 @@ from ftwizard.runs.result import (
     judge_answers,
 )
 from ftwizard.runs.verdict import RowScores
+from ftwizard.text import format_count
 from ftwizard.train import dataset, generate, model_loading, runtime
 from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
 
 GENERATION_BATCH_SIZE = 16
+LIMITED_BATCH_SIZE = 4
+"""Smaller batches where time is limited, so that the limit is noticed in time."""
+MIN_COMPARISON_S = 2.0
+"""Less time is not enough to load two models."""
+BASE_SHARE = 0.4
+"""Share of a limited time after which the base model gets no further rows. The rest is for its loss,
+and for the tuned model."""
 MAX_ENUM_VALUES = 12
 
 
@@ -41,22 +50,32 @@ class RowLoss(NamedTuple):
     tokens: int
 
 
-def compare(worker: Worker, plan: Plan, trained: TrainResult) -> BaseComparison:
+def compare(
+    worker: Worker, plan: Plan, trained: TrainResult, seconds: float | None = None
+) -> BaseComparison | None:
     """Generate answers for the test set with both models (greedy decoding) and score them.
 
     The merged model is used if it exists, so that what is measured is what will be served. All
-    answers are written to ``eval/compare.json``.
+    answers are written to ``eval/compare.json``. In limited ``seconds``, only rows that the base
+    model answers in time are compared, drawn at random; None if there is no time at all.
     """
     worker.phase("comparing")
     test_set = dataset.read_test_set(worker.folder)
     rows = test_set.rows
     if not rows:
         return BaseComparison(rows=0)
+    if seconds is not None and seconds < MIN_COMPARISON_S:
+        message = "No time was left to compare with the base model: budget.minutes is used up."
+        worker.events.write_finding("comparison_skipped", message, "warning")
+        return None
+    until = None
+    if seconds is not None:
+        until = time.monotonic() + seconds * BASE_SHARE
+        rows = random.Random(plan.recipe.seed).sample(rows, len(rows))
     weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
     tokenizer = model_loading.load_tokenizer(weights)
     base = Path(trained.base)
     encoder = Encoder(tokenizer, model_loading.read_stop_ids(base) | set(trained.end_ids))
-    encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
     schema = infer_json_schema(test_set.answers)
     texts = [row.conversation.answer for row in rows]
     longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
@@ -70,7 +89,10 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> BaseComparison:
         start = time.monotonic()
         worker.phase("comparing", what=f"{name} model")
         model = _load(name, worker, plan, base)
-        answers[name] = _generate_answers(worker, name, model, encoder, rows, limit)
+        answers[name] = _generate_answers(worker, name, model, encoder, rows, limit, until)
+        if until is not None:
+            rows, until = _keep_answered(worker, rows, answers[name]), None
+        encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
         losses = _compute_losses(worker, model, encoded)
         del model
         gc.collect()
@@ -94,12 +116,24 @@ def compare(worker: Worker, plan: Plan, trained: TrainResult) -> BaseComparison:
         )
         for index, row in enumerate(rows)
     ]
+    all_pairs.sort(key=lambda pair: pair.line)
     write_json(worker.folder.answers, SavedAnswers(schema=schema, answers=all_pairs))
     verdict = judge_answers(all_pairs, is_json=schema is not None)
     return BaseComparison(
         rows=len(rows), **scores, schema=schema, pairs=all_pairs[: plan.finish.pairs],
         kind=kind, verdict=verdict or msgspec.UNSET,
     )  # fmt: skip
+
+
+def _keep_answered(worker: Worker, rows: list[ParsedRow], answers: list[str]) -> list[ParsedRow]:
+    """Return the first rows, as many as there are answers; report if these are not all."""
+    if len(answers) < len(rows):
+        worker.events.write_finding(
+            "comparison_shortened",
+            f"Compared on {len(answers):,} of {format_count(len(rows), 'test row')}, drawn at random: "
+            "as many as budget.minutes allows.",
+        )
+    return rows[: len(answers)]
 
 
 def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:
@@ -210,19 +244,33 @@ def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
 
 
 def _generate_answers(
-    worker: Worker, name: str, model: Any, encoder: Encoder, rows: list[ParsedRow], limit: int
+    worker: Worker,
+    name: str,
+    model: Any,
+    encoder: Encoder,
+    rows: list[ParsedRow],
+    limit: int,
+    until: float | None,
 ) -> list[str]:
-    """Generate one greedy answer per row, in batches of similar prompt length."""
+    """Generate one greedy answer per row, in batches of similar prompt length.
+
+    ``until``: time of the monotonic clock after which no further batch begins. Rows are then answered
+    in their order, and the last ones may get no answer.
+    """
     prompts = [encoder.prompt_ids(r.conversation.prompt, r.conversation.tools) for r in rows]
-    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
-    texts = [""] * len(rows)
-    for start in range(0, len(order), GENERATION_BATCH_SIZE):
-        batch = order[start : start + GENERATION_BATCH_SIZE]
+    order, size = list(range(len(rows))), LIMITED_BATCH_SIZE
+    if until is None:
+        order, size = sorted(order, key=lambda i: len(prompts[i])), GENERATION_BATCH_SIZE
+    texts: dict[int, str] = {}
+    for start in range(0, len(order), size):
+        if until is not None and texts and time.monotonic() >= until:
+            break
+        batch = order[start : start + size]
         worker.phase("comparing", what=f"{name} model", done=start, total=len(rows), unit="answers")
         answers = generate.generate_answers(model, encoder, [prompts[i] for i in batch], limit)
         for i, answer in zip(batch, answers, strict=True):
             texts[i] = answer.text
-    return texts
+    return [texts[i] for i in sorted(texts)]
 
 
 def _compute_losses(worker: Worker, model: Any, rows: list[EncodedRow]) -> dict[int, RowLoss]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Iterator
 
 from ftwizard.data.io import encodings
 from ftwizard.data.mapping import column_map
+from ftwizard.data.split import MIN_TRAIN_ROWS
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.plan.schema import MANY_EPOCHS, Plan, Recipe, RiskName
 from ftwizard.strict_yaml import SettingsError
@@ -74,6 +75,12 @@ def _find_problems(plan: Plan) -> Iterator[SettingsError]:
                 shown = f"{value:g}" if isinstance(value, float) else value
                 yield SettingsError(f"is {shown}.", hint, setting=setting)
     yield from _find_data_problems(plan)
+    if plan.budget.minutes is not None and plan.budget.hours is not None:
+        yield SettingsError(
+            "Both budget.minutes and budget.hours are set.",
+            "Keep one: minutes, in which the run finishes with its results, or hours, after which "
+            "it stops and can be resumed.",
+        )
     yield from _find_target_problems(plan.recipe)
     yield from _find_prompt_problems(plan.samples.prompts)
     names = [plan.data.files.train, plan.data.files.validation, plan.data.files.test]
@@ -92,7 +99,7 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
      "It must be 0 to 0.5: 0.05 for 5% general rows."),
     ("recipe.rank recipe.alpha recipe.batch_size recipe.gradient_accumulation recipe.patience",
      lambda value: value >= 1, "It must be at least 1."),
-    ("recipe.evaluation_steps recipe.save_steps finish.max_new_tokens",
+    ("recipe.evaluation_steps recipe.save_steps recipe.max_steps finish.max_new_tokens",
      lambda value: value >= 1, "It must be at least 1."),
     ("recipe.max_length", lambda value: value >= 8, "It must be at least 8."),
     ("recipe.seed finish.pairs", lambda value: value >= 0, "It must be at least 0."),
@@ -106,7 +113,9 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
      f"It must be 0 to {MAX_SAMPLES}; 0: no samples."),
     ("samples.max_tokens", lambda value: 1 <= value <= MAX_SAMPLE_TOKENS,
      f"It must be 1 to {MAX_SAMPLE_TOKENS}; training waits for the answers."),
-    ("budget.hours budget.usd", lambda value: 0 < value < math.inf, "Remove it for no limit."),
+    ("data.max_rows", lambda value: value >= MIN_TRAIN_ROWS,
+     f"It must be at least {MIN_TRAIN_ROWS}. Remove it to train on all rows."),
+    ("budget.minutes budget.hours budget.usd", lambda value: 0 < value < math.inf, "Remove it for no limit."),
     ("where.gpu", lambda value: value >= 0, "GPUs are numbered from 0."),
 )  # fmt: skip
 """Settings, what their values must be where they are set, and the fix."""

@@ -21,6 +21,9 @@ learning rate of a full fine-tune."""
 MANY_EPOCHS = 3
 """More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
 
+MIN_SAMPLED_VALIDATION = 50
+"""Validation rows that ``data.max_rows`` always leaves, where there are so many."""
+
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the plan; an unknown key is an error."""
@@ -79,6 +82,19 @@ class Data(_Part, frozen=True):
     UTF-8."""
     split: Split = Split()
     mix: Mix = Mix()
+    max_rows: int | None = None
+    """Train on at most this many rows of ``files.train``, drawn in proportion to their kind and
+    length after the split. The test set stays whole; of the validation rows, see
+    ``max_validation_rows``. Default: all rows."""
+
+    @property
+    def max_validation_rows(self) -> int | None:
+        """Return how many validation rows are used at most: with ``max_rows`` a quarter as many, so
+        that evaluations do not take longer than the training, but not below
+        ``MIN_SAMPLED_VALIDATION``."""
+        if self.max_rows is None:
+            return None
+        return max(MIN_SAMPLED_VALIDATION, self.max_rows // 4)
 
     @property
     def read_options(self) -> ReadOptions:
@@ -112,6 +128,9 @@ class Recipe(_Part, frozen=True):
     o, gate, up, down), in other models every linear layer of the blocks; fused experts too, never
     routers or the output layer."""
     epochs: float = 3.0
+    max_steps: int | None = None
+    """Stop after this many optimizer steps, even within an epoch; the learning rate falls over
+    them. Default: none but ``epochs``."""
     learning_rate: float | None = None
     """Peak learning rate. Default: 2e-4 for LoRA and QLoRA, 2e-5 for full fine-tuning."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -155,10 +174,13 @@ class Where(_Part, frozen=True):
 
 
 class Budget(_Part, frozen=True):
-    """Limits at which the run stops."""
+    """Limits of a run. At ``minutes`` it finishes early; at the others it stops, to be resumed."""
 
+    minutes: float | None = None
+    """Finish within this many minutes in one attempt: reading, loading, training, merging and
+    comparing, but not the download of the model. Training ends in time for the rest."""
     hours: float | None = None
-    """Save and stop after this many hours in one attempt."""
+    """Save and stop after this many hours of training in one attempt."""
     usd: float | None = None
     """Save and stop when all attempts together have cost this many US dollars. Needs the hourly price
     of the machine."""

@@ -53,6 +53,8 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
         lines.append(weights)
     # Only our own text is a format string: braces in a command's hint mean nothing.
     next_step = status.hint or NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
+    if reason == "early_stopped" and status.message:  # it says why, such as a limit of time
+        next_step = status.hint or ""
     if next_step:
         lines.append(make_visible(next_step, 600))
     return lines
@@ -159,7 +161,10 @@ def describe_trained_rows(training: TrainResult) -> str:
         return ""
     total, used = counts["train_given"], counts["train_used"]
     parts = [f"{used:,} of {format_count(total, 'row')} trained on"]
-    if used == total:
+    available = counts.get("train_available", total)
+    if available > total:
+        parts = [f"{used:,} of {format_count(available, 'row')} trained on (data.max_rows)"]
+    elif used == total:
         parts = [f"all {format_count(total, 'row')} trained on"]
     if mixed := counts.get("mix_used"):
         parts.append(f"{format_count(mixed, 'general row')} mixed in")

@@ -84,6 +84,8 @@ class Progress:
         self.alive = TimeAlive()
         self.training = TimeAlive()
         """The same for phases in ``ACTIVE`` only."""
+        self.fetching = TimeAlive()
+        """The same for the download of the model."""
         self.longest_step_s = 0.0
         self.save_s = 0.0
         self._recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
@@ -106,7 +108,10 @@ class Progress:
             self.attempt = attempt
             self._recent.clear()
             self.findings.clear()
+        was_fetching = self.phase == "fetching"
         self._process_kind(event, now)
+        if was_fetching or self.phase == "fetching":
+            self.fetching.record(attempt, now)
         if self.phase in ACTIVE:
             self.training.record(attempt, now)
 
@@ -241,6 +246,13 @@ class Progress:
         if not steps or self.step is None or not self.total_steps:
             return None
         return max(0.0, (self.total_steps - self.step) * seconds / steps)
+
+    def limited_s(self, now: float | None) -> float:
+        """Return the seconds of the newest attempt that count toward ``budget.minutes``: all but the
+        download of the model, up to ``now`` (Unix seconds) if it is active."""
+        fetching_until = now if self.phase == "fetching" else None
+        alive = self.alive.seconds_of(self.attempt, now)
+        return alive - self.fetching.seconds_of(self.attempt, fetching_until)
 
     @property
     def stop_grace_s(self) -> float:

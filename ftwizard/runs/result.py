@@ -38,7 +38,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     end_ids: list[int]
     """Tokens that end an answer."""
     rows: dict[str, Count]
-    """Rows read and used, by part: ``train_given``, ``train_used``, …"""
+    """Rows read and used, by part: ``train_given``, ``train_used``, …; ``train_available`` where
+    ``data.max_rows`` drew fewer."""
     left_out: dict[str, list[int]] = {}
     """Lines of unused rows by part, the first thousand."""
     unreadable: dict[str, Count] = {}

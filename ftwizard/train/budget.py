@@ -1,28 +1,35 @@
-"""Budgets of a run in hours or dollars."""
+"""Budgets of a run in minutes, hours or dollars."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
+from ftwizard.estimate import duration
 from ftwizard.jobs.events import EventReader, sum_seconds_alive
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate, money
+from ftwizard.runs.progress import read_progress
 from ftwizard.text import format_dollars, format_duration
+from ftwizard.train.measure import folder_bytes
 
 WARNING_SHARE = 0.8
 """Warn when this share of a budget is used."""
+COMPARISON_SHARE = 0.2
+"""Share of ``budget.minutes`` kept for the comparison, which uses as many test rows as fit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """A limit on a run's time, expressed in hours or dollars."""
+    """A limit on a run's time, expressed in minutes, hours or dollars."""
 
     name: str
     """The plan's setting."""
@@ -37,23 +44,49 @@ class Limit:
     basis: str = ""
     """What counts, appended to the amount."""
     now: Callable[[], float] = time.monotonic
+    kept_s: float | None = None
+    """Seconds kept for what follows the training, after which the run finishes early; None for a
+    limit at which it stops and can be resumed."""
+
+    @property
+    def finishes(self) -> bool:
+        """Return whether the run finishes early at the limit, with its results."""
+        return self.kept_s is not None
 
     def used(self) -> float:
         """Return the seconds used so far."""
         return self.before + self.now() - self.began
 
-    def share(self) -> float:
-        """Return the used share; 1 is all."""
-        return self.used() / self.seconds
+    def share(self, ending_s: float = 0.0) -> float:
+        """Return the used share; 1 is all.
+
+        ``ending_s``: seconds of one more step, and of the last evaluation. They are only kept free
+        where the run finishes with its results.
+        """
+        if self.kept_s is None:
+            return self.used() / self.seconds
+        available = self.seconds - self.kept_s - ending_s
+        return self.used() / available if available > 0 else math.inf
 
     def describe_exhausted(self) -> str:
         """Return the message for a budget that is used up."""
+        if self.finishes:
+            return (
+                f"Training ended early, to finish within {self.format_amount(self.seconds)} "
+                f"({self.name}). The best weights are kept."
+            )
         # Hours count in each attempt, dollars over all.
         raise_it = " Raise it in plan.yaml to continue." if self.name == "budget.usd" else ""
         return f"{self.name} is used up: {self._describe_use()}.{raise_it}"
 
-    def describe_warning(self) -> str:
+    def describe_warning(self, ending_s: float = 0.0) -> str:
         """Return the message for a budget that will be used up soon."""
+        if self.kept_s is not None:
+            left = max(0.0, self.seconds - self.kept_s - ending_s - self.used())
+            return (
+                f"{self.name} is almost used: {self._describe_use()}. Training ends early in "
+                f"{format_duration(left)}; the best weights are merged and compared in time."
+            )
         left = max(0.0, self.seconds - self.used())
         return (
             f"{self.name} is {self.share():.0%} used: {self._describe_use()}. "
@@ -65,9 +98,20 @@ class Limit:
         return f"{used} of {total}{self.basis}"
 
 
-def limits(worker: Worker, plan: Plan) -> list[Limit]:
-    """Return the plan's limits for the attempt that is about to train."""
+def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
+    """Return the plan's limits for the attempt that is about to train; ``base``: the model's folder."""
     result, began, budget = list[Limit](), time.monotonic(), plan.budget
+    if budget.minutes is not None:
+        result.append(
+            Limit(
+                name="budget.minutes",
+                seconds=budget.minutes * 60,
+                before=read_progress(worker.folder).limited_s(time.time()),
+                began=began,
+                format_amount=format_duration,
+                kept_s=_keep_for_finish(plan, budget.minutes * 60, base),
+            )
+        )
     if budget.hours is not None:
         result.append(Limit("budget.hours", budget.hours * 3600, 0.0, began, format_duration))
     hour = machine_rate.read_recorded_price(worker.folder)
@@ -85,6 +129,24 @@ def limits(worker: Worker, plan: Plan) -> list[Limit]:
             )
         )
     return result
+
+
+def _keep_for_finish(plan: Plan, seconds: float, base: Path | None) -> float:
+    """Return the seconds to keep for saving, merging and comparing."""
+    stored = folder_bytes(base) if base else 0
+    kept = seconds * COMPARISON_SHARE if plan.finish.compare else 0.0
+    if plan.recipe.method == "full":  # weights and moments in 32 bits, from 16
+        kept += 8 * stored * duration.WRITE_S
+    if plan.finish.merge or plan.recipe.method == "full":
+        kept += stored * (duration.READ_S + duration.WRITE_S) * duration.DISKS
+    return kept
+
+
+def seconds_left(folder: JobFolder, plan: Plan) -> float | None:
+    """Return the seconds left of ``budget.minutes`` in the active attempt; None without that limit."""
+    if plan.budget.minutes is None:
+        return None
+    return plan.budget.minutes * 60 - read_progress(folder).limited_s(time.time())
 
 
 def require_price(plan: Plan, hour: PriceRate | None) -> None:

@@ -17,6 +17,7 @@ from ftwizard.train.budget import WARNING_SHARE, Limit
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
+from ftwizard.train.sample_callback import MIN_LIMIT_S, TIME_RATIO
 
 PROGRESS_INTERVAL_S = 1.0
 _LOGGED = (
@@ -96,19 +97,40 @@ def _pick(values: dict[str, Any], names: Iterable[str]) -> dict[str, float]:
 class RunControl(TrainerCallback):
     """Handles requests, signals and budgets at step ends, and stops when the loss is NaN.
 
-    ``end_reason`` is ``stopped`` or ``nan`` once it has stopped the training.
+    ``end_reason`` is ``stopped``, ``nan``, or ``early_stopped`` at a limit at which the run finishes,
+    once it has ended the training.
     """
 
     def __init__(self, worker: Worker, limits: Iterable[Limit] = ()) -> None:
         self._worker = worker
         self._limits = tuple(limits)
         self._warned: set[str] = set()
+        self._trainer: Any = None
+        self._step_started = 0.0
+        self._step_s = 0.0
+        """Of the longest step so far."""
+        self._evaluation_s: float | None = None
+        """Of the newest evaluation; None before the first."""
         self.end_reason: str | None = None
         self.message = ""
+
+    def attach(self, trainer: Any) -> None:
+        """Set the trainer, whose evaluations are counted before the first is measured."""
+        self._trainer = trainer
+
+    @with_moment
+    def on_step_begin(self, moment: Moment) -> None:
+        self._step_started = time.monotonic()
+
+    @with_moment
+    def on_evaluate(self, moment: Moment) -> None:
+        self._evaluation_s = float(moment.metrics.get("eval_runtime", 0.0))
 
     @with_moment
     def on_step_end(self, moment: Moment) -> None:
         control = moment.control
+        if self._step_started:
+            self._step_s = max(self._step_s, time.monotonic() - self._step_started)
         if self._worker.stop_asked():
             self._stop(moment, "")
         else:
@@ -147,25 +169,47 @@ class RunControl(TrainerCallback):
         control.should_save = control.should_evaluate = False
         control.should_training_stop = True
 
+    def _estimate_ending(self, moment: Moment) -> float:
+        """Return the seconds of one more step and of the last evaluation with its samples.
+
+        Before the first evaluation, its passes are taken to last as long as those of a step, which
+        is at least twice the truth.
+        """
+        each = self._evaluation_s
+        if each is None:
+            dataset = self._trainer.eval_dataset if self._trainer and moment.validates else None
+            batches = -(-len(dataset) // moment.args.per_device_eval_batch_size) if dataset else 0
+            each = batches * self._step_s / moment.args.gradient_accumulation_steps
+        count = 2 if moment.control.should_evaluate else 1
+        return self._step_s + count * (each + max(MIN_LIMIT_S, each * TIME_RATIO))
+
     def _check_limits(self, moment: Moment) -> None:
+        is_last = moment.step >= moment.state.max_steps
         for limit in self._limits:
-            share = limit.share()
+            if limit.finishes and is_last:
+                continue
+            ending_s = self._estimate_ending(moment) if limit.finishes else 0.0
+            share = limit.share(ending_s)
             if share >= 1:
-                self._stop(moment, limit.describe_exhausted())
+                self._stop(moment, limit.describe_exhausted(), finishes=limit.finishes)
                 return
             if share >= WARNING_SHARE and limit.name not in self._warned:
                 self._warned.add(limit.name)
                 self._worker.events.write_finding(
                     "budget",
-                    limit.describe_warning(),
+                    limit.describe_warning(ending_s),
                     "warning",
                     step=moment.step,
-                    action="Let it continue: at the limit it saves, stops and keeps the best weights.",
+                    action="Let it end early, or stop it now and keep the best weights."
+                    if limit.finishes
+                    else "Let it continue: at the limit it saves, stops and keeps the best weights.",
                     actions=["go_on", "stop_keep_best"],
                 )
 
-    def _stop(self, moment: Moment, message: str) -> None:
-        self.end_reason, self.message = "stopped", message
+    def _stop(self, moment: Moment, message: str, *, finishes: bool = False) -> None:
+        self.end_reason, self.message = "early_stopped" if finishes else "stopped", message
+        if finishes:  # the last weights may be the best
+            moment.control.should_evaluate = moment.validates
         self._worker.events.write("phase", phase="saving")
         moment.control.should_save = moment.control.should_training_stop = True
 

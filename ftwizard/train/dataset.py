@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data import bundled_samples, reader, split
+from ftwizard.data import bundled_samples, reader, sample, split
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import FtwizardError
@@ -34,10 +34,13 @@ def load_rows(
     plan: Plan,
     hashes: Mapping[str, str],
     say: Callable[[str, reader.DataTable], None] = lambda part, table: None,
+    *,
+    sampled: dict[str, int] | None = None,
 ) -> Rows:
-    """Read and split the rows; ``say`` is called with each part's table.
+    """Read and split the rows, and draw ``data.max_rows``; ``say`` is called with each part's table.
 
-    ``hashes`` are those that the run started with: of each part's file, and of the split. Raises
+    ``hashes`` are those that the run started with: of each part's file, and of the split. ``sampled``
+    receives the number of rows before the draw, for each part that it makes smaller. Raises
     FtwizardError if a file or the split has changed, for bad rows (unless the plan allows them),
     and for too few rows.
     """
@@ -69,6 +72,7 @@ def load_rows(
         group_by=plan.data.split.group_by,
     )
     rows = {"train": parts.train, "validation": parts.validation, "test": parts.test} | separate
+    _sample(rows, plan, {} if sampled is None else sampled)
     if plan.data.mix.share:
         from ftwizard.data import mix
 
@@ -84,6 +88,18 @@ def load_rows(
             "Resume in the original environment, or start a new run.",
         )
     return rows
+
+
+def _sample(rows: Rows, plan: Plan, sampled: dict[str, int]) -> None:
+    """Reduce training and validation rows to ``data.max_rows``, after the split: no row changes part.
+
+    The test set stays whole, so that runs with and without the limit are compared on the same rows.
+    """
+    limits = {"train": plan.data.max_rows, "validation": plan.data.max_validation_rows}
+    for part, limit in limits.items():
+        if limit is not None and len(rows[part]) > limit:
+            sampled[part] = len(rows[part])
+            rows[part] = sample.draw_rows(rows[part], limit, plan.data.split.seed)
 
 
 def hash_split(rows: Rows) -> str:
@@ -121,10 +137,18 @@ def read_test_set(folder: JobFolder) -> SavedTestSet:
 
 
 def encode(
-    worker: Worker, encoder: Encoder, rows: Rows, max_length: int
+    worker: Worker,
+    encoder: Encoder,
+    rows: Rows,
+    max_length: int,
+    available: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, list[EncodedRow]], dict[str, EncodingReport]]:
-    """Encode every part as ``encode_parts`` does, and write a report on it to the events."""
+    """Encode every part as ``encode_parts`` does, and write a report on it to the events.
+
+    ``available``: rows before ``data.max_rows``, of the parts that it makes smaller.
+    """
     say = phase_reporter(worker, "tokenising")
+    available = available or {}
     encoded, reports = encode_parts(
         encoder, rows, max_length,
         lambda _, done, total: say(None, done=done, total=total, unit="rows"),
@@ -134,6 +158,8 @@ def encode(
         fields["lost"] = report.lines_without_loss[:SHOWN_LINES]
         if name == "train":
             fields["mixed"] = reports["mix"].used if "mix" in reports else 0
+        if name in available:
+            fields["available"] = available[name]
         worker.events.write("data", part=name, **fields)
         if lines := report.lines_without_loss:
             worker.events.write_finding(
@@ -143,6 +169,17 @@ def encode(
                 f"truncated to {max_length} tokens, or every answer has weight 0.",
                 "warning",
             )
+    if "train" in available:
+        message = (
+            f"data.max_rows: {len(rows['train']):,} of "
+            f"{format_count(available['train'], 'training row')} are used, drawn by kind and length."
+        )
+        if "validation" in available:
+            message += (
+                f" Evaluations use {len(rows['validation']):,} of "
+                f"{format_count(available['validation'], 'validation row')}."
+            )
+        worker.events.write_finding("rows_sampled", message)
     if encoder.added:
         shown = ", ".join(f"“{make_visible(text, 40)}”" for text in sorted(encoder.added))
         message = f"Besides answers and their ends, training includes template text: {shown}."

@@ -136,6 +136,7 @@ def build_report(
     rental = plan_estimate.rental_price(plan_estimate.plan_gpu(plan, machine), prices)
     fields: dict[str, Any] = own_costs | {
         "recipe": plan.recipe,
+        "minutes": plan.budget.minutes,
         "time": facts.run.time if facts.run else None,
         "memory": memory,
         "uncounted": facts.counted.why,

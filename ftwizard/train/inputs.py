@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ class TrainingInputs(NamedTuple):
     """The validation rows, not encoded."""
     prompts: Sequence[SamplePrompt] = ()
     """The sample prompts."""
+    available: Mapping[str, int] = {}
+    """Rows before ``data.max_rows``, of the parts that it makes smaller."""
 
 
 def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs:
@@ -61,7 +63,8 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
             unreadable[part] = skipped
         worker.phase("reading", part=part, format=table.format, rows=rows, skipped=skipped)
 
-    parts = dataset.load_rows(plan, worker.record.hashes, report)
+    available: dict[str, int] = {}
+    parts = dataset.load_rows(plan, worker.record.hashes, report, sampled=available)
     if message := dataset.describe_shortage(plan, parts):
         worker.events.write_finding("mix_short", message, "warning")
     if keeps and plan.finish.compare:
@@ -75,16 +78,14 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
 
     encoder = load_encoder(base, worker.phase)
     worker.phase("tokenising")
-    encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length)
+    encoded, reports = dataset.encode(worker, encoder, parts, recipe.max_length, available)
     if message := dataset.check_lengths(base, encoded):
         worker.events.write_finding("beyond_positions", message, "warning")
     pack_to = recipe.max_length if recipe.packing else None
     data = packing.build_dataset(encoded["train"], pack_to=pack_to)
     if recipe.packing:
         worker.phase("tokenising", what="packing", rows=len(encoded["train"]), packed=len(data))
-    total = training_setup.total_steps(
-        len(data), recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
-    )
+    total = training_setup.count_steps(len(data), recipe).total
     validation, prompts = parts["validation"], list[SamplePrompt]()
     if keeps:
         prompts = sample_prompts.choose(worker, plan, encoder, validation, encoded["validation"])
@@ -95,6 +96,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
         encoded=encoded,
         reports=reports,
         unreadable=unreadable,
+        available=available,
         train=data,
         total=total,
         validation=validation,

@@ -38,7 +38,8 @@ def save_prediction(worker: Worker, plan: Plan, ready: TrainingInputs, model: An
     prediction = predict(
         plan,
         ready.base,
-        tokens=sum(len(row.input_ids) for row in ready.encoded["train"]) * plan.recipe.epochs,
+        tokens=sum(len(row.input_ids) for row in ready.encoded["train"])
+        * training_setup.count_steps(len(ready.train), plan.recipe).epochs,
         lengths=row_lengths(ready.encoded),
         trained=count_trainable(model),
         run=worker.folder.id,

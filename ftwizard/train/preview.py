@@ -22,12 +22,16 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     parts: dict[str, EncodingReport]
     """``train``, ``validation``, ``test``, ``mix`` → report on the rows."""
+    available: dict[str, int]
+    """Rows before ``data.max_rows``, of the parts that it makes smaller."""
     mix_short: str | None
     """Message if there are fewer general rows than the plan asks for."""
     sequences: int
     """Rows of the training file, or packed sequences."""
     steps_per_epoch: int
     steps: int
+    epochs: float
+    """Epochs trained; fewer than the recipe's where ``max_steps`` ends it."""
     evaluate_every: int
     """Steps between evaluations; 0 without validation data."""
     tokens: int
@@ -48,7 +52,8 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
     Only its tokenizer and configuration are needed. Raises FtwizardError for unusable rows or an
     unusable model, as the training would.
     """
-    parts = dataset.load_rows(plan, {})
+    available: dict[str, int] = {}
+    parts = dataset.load_rows(plan, {}, sampled=available)
     encoder, recipe = load_encoder(base, say), plan.recipe
 
     def progress(name: str, done: int, total: int) -> None:
@@ -63,17 +68,18 @@ def preview_plan(plan: Plan, base: Path, say: Callable[..., None]) -> Preview:
         sequences = len(packing.build_dataset(train, pack_to=recipe.max_length))
     say("loading", what="the model's shape")
     parameters, trained, adapted = _count_parameters(plan, base)
-    sizes = (sequences, recipe.batch_size, recipe.gradient_accumulation)
-    steps = training_setup.total_steps(*sizes, recipe.epochs)
-    every = recipe.evaluation_steps or training_setup.evaluation_steps(steps)
+    steps = training_setup.count_steps(sequences, recipe)
+    every = recipe.evaluation_steps or training_setup.evaluation_steps(steps.total)
     return Preview(
         parts=reports,
+        available=available,
         mix_short=dataset.describe_shortage(plan, parts),
         sequences=sequences,
-        steps_per_epoch=training_setup.total_steps(*sizes, 1),
-        steps=steps,
+        steps_per_epoch=steps.per_epoch,
+        steps=steps.total,
+        epochs=steps.epochs,
         evaluate_every=every if reports["validation"].used else 0,
-        tokens=round(sum(len(row.input_ids) for row in train) * recipe.epochs),
+        tokens=round(sum(len(row.input_ids) for row in train) * steps.epochs),
         parameters=parameters,
         trained=trained,
         adapted=adapted,

@@ -127,18 +127,17 @@ def run(worker: Worker) -> WorkResult:
         worker, probe_cache.with_batch(plan, batch, min(passes, MAX_PASSES)), sample, steps
     )
     scale = passes / min(passes, MAX_PASSES)
-    total = training_setup.total_steps(
-        count, recipe.batch_size, recipe.gradient_accumulation, recipe.epochs
-    )
+    counts = training_setup.count_steps(count, recipe)
     outcome = ProbeOutcome(
         end_reason="finished",
         attempt=worker.attempt,
         measured=msgspec.structs.replace(measured, step_s=measured.step_s * scale),
-        evaluations=predict.count_evaluations(recipe, total) if sample.validation else 0,
+        evaluations=predict.count_evaluations(recipe, counts.total) if sample.validation else 0,
+        epochs=counts.epochs,
         predicted=predict.predict(
             plan,
             Path(sample.base),
-            tokens=sum(sample.rows) * recipe.epochs,
+            tokens=sum(sample.rows) * counts.epochs,
             lengths={
                 "train": batching.from_counts(sample.rows),
                 "validation": batching.from_counts(sample.validation_lengths),

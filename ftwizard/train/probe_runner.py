@@ -47,6 +47,8 @@ class ProbeOutcome(JobResult, frozen=True, kw_only=True):
     measured: ProbeMeasurements
     evaluations: int
     """Evaluations of a training with the probed batch."""
+    epochs: float | None = None
+    """Epochs of that training, where ``recipe.max_steps`` ends it early."""
     predicted: RunFigures
     """The estimates for that batch."""
 

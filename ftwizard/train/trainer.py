@@ -82,7 +82,7 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     marker = checkpoints.read(checkpoint) if checkpoint else None
     meter = PeakMemoryMeter()
     recorder = Recorder(worker, marker.tokens if marker else 0, meter)
-    control = RunControl(worker, budget.limits(worker, plan))
+    control = RunControl(worker, budget.limits(worker, plan, ready.base))
     detector = OverfitDetector(worker, plan.recipe.patience)
     file = "validation" if plan.data.files.validation else "train"
     callbacks: list[Any] = [
@@ -197,6 +197,7 @@ def build_config(
         output_dir=str(folder.checkpoints),
         run_name=folder.id,
         num_train_epochs=recipe.epochs,
+        max_steps=-1 if recipe.max_steps is None else total,
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation,
@@ -269,6 +270,7 @@ def keep_best(
     if plan.recipe.method != "full":
         adapter.write(folder, path)
     counts = {f"{name}_given": report.rows for name, report in ready.reports.items()}
+    counts |= {f"{name}_available": rows for name, rows in ready.available.items()}
     counts |= {f"{name}_used": report.used for name, report in ready.reports.items()}
     trained = TrainResult(
         method=plan.recipe.method,

@@ -10,7 +10,7 @@ import msgspec
 
 from ftwizard import user_paths
 from ftwizard.advice import plan_advice, recipe_advice
-from ftwizard.advice.recipe_rules import PARTS, TYPES, AdvisedValue, Setting, SettingChoice, setting
+from ftwizard.advice.recipe_rules import TYPES, AdvisedValue, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.models.hub import is_folder
 from ftwizard.plan.checks import check_plan
@@ -170,7 +170,7 @@ def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
         return f"advised: {format_value(setting.name, advised.value, details=False)}"
     if setting is AFTER:
         return f"default: “{AFTER.option('both').label}”"
-    return f"default: {format_value(setting.name, getattr(PARTS[setting.part](), setting.name))}"
+    return f"default: {format_value(setting.name, setting.default)}"
 
 
 def get_value(plan: Plan, setting: Setting) -> Any:

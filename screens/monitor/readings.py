@@ -164,6 +164,8 @@ def format_spent(
     if hour is not None:
         cost = money.format_price(machine_rate.measured_cost(progress.alive.seconds(now), hour))
         parts.append(cost if budget.usd is None else f"{cost} of {format_dollars(budget.usd)}")
+    if budget.minutes is not None:
+        parts.append(f"{progress.limited_s(now) / 60:.0f} of {budget.minutes:.3g} min")
     if budget.hours is not None:
         is_training = progress.phase in ACTIVE
         used_s = progress.training.seconds_of(progress.attempt, now if is_training else None)

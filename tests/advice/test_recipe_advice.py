@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from ftwizard.advice import recipe_advice, recipe_rules
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.hardware.machine import MachineInfo
-from ftwizard.plan.schema import Method, Recipe, Samples
+from ftwizard.plan.schema import Method, Recipe
 from tests.advice.test_provider_advice import machine
 
 METHODS: tuple[Method, ...] = get_args(Method)
 OFFERED = [choice.value for choice in recipe_rules.setting("method").options]
 FIELDS = {field.name: field for field in msgspec.structs.fields(Recipe)}
-SAMPLE_FIELDS = {field.name: field for field in msgspec.structs.fields(Samples)}
 _sizes = st.none() | st.integers(10**6, 10**12)
 _rows = st.none() | st.integers(0, 10**7)
 _machines = st.builds(machine, st.floats(1, 200)) | st.just(machine())
@@ -35,7 +34,7 @@ def test_setting_texts_are_short_printable_and_sourced(setting: recipe_rules.Set
     assert len(setting.label) <= 32 and len(setting.reason) <= 170
     assert (setting.label + setting.reason + setting.source).isprintable()
     assert re.fullmatch(r"20\d\d-\d\d", setting.as_of) and len(setting.source) > 10
-    default = (FIELDS if setting.part == "recipe" else SAMPLE_FIELDS)[setting.name].default
+    default = setting.default
     if setting.options:
         assert setting.option(default).label
         assert all(len(choice.label) <= 44 for choice in setting.options)

@@ -75,6 +75,7 @@ def main(path: str) -> None:
             continue
         truth, accumulation = published
         work = TrainingPasses(
+            steps_per_epoch=1,
             steps=1,
             passes=accumulation,
             tokens=accumulation * how.tokens,

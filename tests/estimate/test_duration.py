@@ -32,7 +32,13 @@ def make_passes(
     tokens: float, *, passes: float = 1, steps: int = 1, attended: float = 512
 ) -> TrainingPasses:
     return TrainingPasses(
-        steps=steps, passes=passes, tokens=tokens, padding=0, attended=attended, cut=0
+        steps_per_epoch=1,
+        steps=steps,
+        passes=passes,
+        tokens=tokens,
+        padding=0,
+        attended=attended,
+        cut=0,
     )
 
 

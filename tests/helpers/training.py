@@ -57,17 +57,24 @@ def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 
 def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, training: int = 16,
-          validation: int = 9, **recipe: Any) -> JobFolder:  # fmt: skip
-    """Train as the worker does, but in this process; return the run's folder."""
+          validation: int = 9, more: dict[str, dict[str, Any]] | None = None,
+          **recipe: Any) -> JobFolder:  # fmt: skip
+    """Train as the worker does, but in this process; return the run's folder.
+
+    ``more``: further settings by part of the plan.
+    """
+    more = more or {}
     for file, part in (("train", rows(training)), ("validation", rows(validation, 500))):
         text = "".join(json.dumps(row) + "\n" for row in part)
         (root / f"{file}.jsonl").write_text(text)
     body = {
-        "data": {"files": {"train": "train.jsonl", "validation": "validation.jsonl"}},
+        "data": {"files": {"train": "train.jsonl", "validation": "validation.jsonl"},
+                 **more.get("data", {})},
         "model": {"name": str(tiny_model(root))},
         "recipe": {"batch_size": 2, "epochs": 1, "rank": 4, "evaluation_steps": 4,
                    "max_length": 200, "learning_rate": 5e-3, **recipe},
-        "finish": {"merge": False, "compare": False},
+        "finish": {"merge": False, "compare": False, **more.get("finish", {})},
+        "budget": more.get("budget", {}),
         **({"samples": samples} if samples is not None else {}),
     }  # fmt: skip
     path = root / f"{name}.yaml"
