@@ -55,5 +55,7 @@ def choose(
 
 
 def count_training_rows(plan: Plan, report: DataReport) -> int:
-    """Return how many of a file's usable rows are left for training by the plan's shares."""
-    return round(report.usable * (1 - plan.validation_share - plan.test_share))
+    """Return how many of a file's usable rows are left for training by the plan's shares and
+    ``data.max_rows``."""
+    rows = round(report.usable * (1 - plan.validation_share - plan.test_share))
+    return min(rows, plan.data.max_rows or rows)
