@@ -58,15 +58,15 @@ def _list_lines(edited: RowEdit) -> Iterator[str]:
 def _open_text(arguments: argparse.Namespace, path: Path) -> Iterator[str]:
     """Yield the new text. One typed in an editor is kept in its file if it cannot be used."""
     if arguments.row is not None:
-        yield _read_text(arguments.row)
+        yield read_text(arguments.row)
         return
     row = row_edit.read_row(path, arguments.line)
     argv = [*find_editor()]
     descriptor, name = tempfile.mkstemp(".json", "ftwizard-row-")  # mode 0600
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(f"{row.text}\n")
-    _run_editor(argv, name)
-    text = _read_text(name)
+    run_editor(argv, name)
+    text = read_text(name)
     try:
         yield text
     except FtwizardError as error:
@@ -89,11 +89,14 @@ def find_editor() -> list[str]:
         if editor and (argv := shlex.split(editor)):
             return argv
     raise FtwizardError(
-        "No editor is set.", "Set EDITOR, or pass the new row: --row FILE (- reads it).", USAGE
+        "No editor is set.",
+        "Set EDITOR, for example: export EDITOR=nano. ftwizard edit also reads the row with --row.",
+        USAGE,
     )
 
 
-def _run_editor(argv: list[str], name: str) -> None:
+def run_editor(argv: list[str], name: str) -> None:
+    """Edit a file in the terminal; raise FtwizardError if that failed."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         Path(name).unlink()
         raise FtwizardError(
@@ -110,7 +113,7 @@ def _run_editor(argv: list[str], name: str) -> None:
         raise FtwizardError(f"The editor ended with code {code}. Nothing was written.")
 
 
-def _read_text(name: str) -> str:
+def read_text(name: str) -> str:
     """Return the text in a file, or on standard input for ``-``; raises FtwizardError."""
     try:
         if name == "-":

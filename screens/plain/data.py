@@ -6,8 +6,11 @@ import msgspec
 from rich.text import Text
 
 from ftwizard import user_paths
+from ftwizard.cli import edit
+from ftwizard.data import row_edit
 from ftwizard.data.documents import DataReport, ShownRows
 from ftwizard.data.hub import ids
+from ftwizard.data.row_edit import RowEdit, RowText
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
 from ftwizard.screens import palette
@@ -19,6 +22,7 @@ from ftwizard.screens.wizard.data import (
     length_histogram,
     new_files,
     report_text,
+    row_editor,
     row_text,
     selection,
 )
@@ -173,6 +177,7 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         ("repair", "fix rows into a new file"),
         ("split", "split off a validation file"),
         ("convert", "convert rows for another target"),
+        ("edit", "edit one row in your editor"),
         ("lengths", "see the lengths of the rows"),
     ]
     chosen = prompter.choose("What else?", options)
@@ -185,7 +190,35 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         files = _write(prompter, new_files.build_split(draft))
     elif chosen == "convert":
         files = _convert(prompter, draft)
+    elif chosen == "edit":
+        files = _edit_row(prompter, draft)
     return _read_new(prompter, draft, files) or draft if files else draft
+
+
+def _edit_row(prompter: Prompter, draft: Draft) -> schema.Files | None:
+    """Edit a row in the user's editor; return the files to continue with, if any."""
+    path = draft.plan.data.files.train
+    line = prompter.ask_value("Line of the row", "1", parse=int)
+    try:
+        document = prompter.run("Reading the row", "edit", path, "--line", str(line))
+        row = msgspec.convert(document, RowText)
+        with row_editor.keep_text(row.text) as file:
+            while True:
+                edit.run_editor(edit.find_editor(), file)
+                text = edit.read_text(file)
+                problem = row_edit.find_text_problem(text)
+                if text.strip() == row.text.strip():
+                    prompter.print("Nothing was changed.")
+                    return None
+                if problem is None:
+                    return _write(prompter, new_files.build_edit(draft, path, line, file))
+                prompter.print(row_editor.describe_problem(problem), hang=2)
+                options = [(CONTINUE, "edit again"), (OTHER, "discard it")]
+                if prompter.choose("The row cannot be used. What now?", options) == OTHER:
+                    return None
+    except FtwizardError as error:
+        prompter.print_problem(error)
+        return None
 
 
 def _read_new(prompter: Prompter, draft: Draft, files: schema.Files) -> Draft | None:
@@ -216,6 +249,10 @@ def _write(prompter: Prompter, command: FileCommand) -> schema.Files | None:
         prompter.print_problem(error)
         return None
     prompter.written_files += names
+    if "differences" in document:
+        heading, account = new_files.format_edit(msgspec.convert(document, RowEdit))
+        prompter.print(heading, hang=2)
+        prompter.print(account, hang=2)
     if command.unchanged:
         changes = new_files.read_changes(document)
         prompter.print(new_files.format_written(changes, names[0]), hang=2)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.text import Text
 
-from ftwizard.data import platforms
+from ftwizard.data import platforms, row_edit
 from ftwizard.data.documents import Conversion, DataReport, Repairs
+from ftwizard.data.row_edit import RowEdit
 from ftwizard.plan import schema
 from ftwizard.screens.draft.drafts import SHARES, Draft, format_path
 from ftwizard.screens.draft.suggestions import suggest_name
@@ -18,6 +21,9 @@ from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.wizard.data import data_check, report_text
 from ftwizard.text import format_count, make_visible
 
+_EDITED = re.compile(r"\.edited(-\d+)?(?=\.jsonl$)")
+"""Part of the name of a file with an edited row: the next edit gets the same name, numbered."""
+MAX_SHOWN_DIFFERENCES = 12
 SECRET = "secret"
 """Code of the finding for a possible secret."""
 
@@ -85,6 +91,41 @@ def build_split(draft: Draft) -> FileCommand:
         (*argv, *(("--allow", "skip-bad-rows") if bad else ())),
         ("--out-train", "--out-validation"),
     )
+
+
+def build_edit(draft: Draft | None, path: str, line: int, row: str) -> FileCommand:
+    """Build the command that replaces the row at a line with that in the file ``row``.
+
+    ``draft`` names the validation file that is kept.
+    """
+    source = str(Path(path).with_name(_EDITED.sub("", Path(path).name)))
+    return FileCommand(
+        "Save the edited row",
+        "All rows are copied into a new file with this row replaced. Your file is not changed.",
+        (("New file", suggest_name(source, "edited")),),
+        "Writing the new file",
+        ("edit", path, "--line", str(line), "--row", row),
+        ("--out",),
+        validation=draft.plan.data.files.validation if draft else None,
+    )
+
+
+def format_edit(edited: RowEdit) -> tuple[Text, Text]:
+    """Format where an edited row was written, and what changed in it."""
+    heading = Text.assemble(
+        report_text.MARKS["ok"],
+        (f"{format_count(edited.rows, 'row')} written", "bold"),
+        f" to {make_visible(format_path(edited.out), 200)}",
+    )
+    account = Text(f"Line {edited.line:,}:\n")
+    for difference in edited.differences[:MAX_SHOWN_DIFFERENCES]:
+        account.append("· ", "dim").append(f"{row_edit.describe_difference(difference)}\n")
+    if (more := len(edited.differences) - MAX_SHOWN_DIFFERENCES) > 0:
+        account.append(f"· and {more:,} more\n", "dim")
+    if edited.left_out:
+        damaged = format_count(edited.left_out, "damaged row")
+        account.append(*report_text.MARKS["error"]).append(f"{damaged} left out\n")
+    return heading, account
 
 
 def describe_unchanged(draft: Draft, changes: Repairs) -> str:

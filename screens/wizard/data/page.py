@@ -426,6 +426,17 @@ class DataPage(WizardPage):
         self._draft = self._draft.with_data(format="auto")
         self._start_check(files.train)
 
+    def on_report_view_edited(self, event: ReportView.Edited) -> None:
+        """Use and read the file with the edited row."""
+        edited, train = event.edited, self._draft.plan.data.files.train
+        if edited.path == train:
+            train = edited.out
+            self._named = format_path(train)
+            self._fields.rows.put(self._named)
+        else:
+            self._fields.set_validation_file(format_path(edited.out))
+        self._start_check(train)
+
     # ------------------------------------------------------------------ reading
 
     def _read(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from ftwizard.data.documents import DataReport, ShownRow
+from ftwizard.data.row_edit import RowEdit
 from ftwizard.screens import layout, palette
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.menu import Menu, MenuLine
@@ -48,6 +50,12 @@ class ReportView(Vertical):
 
     class Moved(Message):
         """The cursor or the focus moved."""
+
+    @dataclass
+    class Edited(Message):
+        """A row was edited, and the new file is to be used."""
+
+        edited: RowEdit
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -136,7 +144,11 @@ class ReportView(Vertical):
         shown = rows.RowSelection(
             heading, subject.path, lines, draft.plan, draft.target, rows_by_line, at
         )
-        self.app.push_screen(rows.RowsPage(shown, masked=masked))
+        self.app.push_screen(rows.RowsPage(shown, masked=masked), self._take_edit)
+
+    def _take_edit(self, edited: RowEdit | None) -> None:
+        if edited is not None:
+            self.post_message(self.Edited(edited))
 
     def action_lengths(self) -> None:
         """Toggle between lengths and details."""

@@ -18,6 +18,7 @@ from textual.widgets import Static
 
 from ftwizard.data.documents import ShownRow, ShownRows
 from ftwizard.data.format_names import TargetName
+from ftwizard.data.row_edit import RowEdit
 from ftwizard.errors import FtwizardError
 from ftwizard.models.loss_mask import MaskReport, RowMask
 from ftwizard.plan.schema import Plan
@@ -28,7 +29,7 @@ from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
-from ftwizard.screens.wizard.data import data_check, row_text
+from ftwizard.screens.wizard.data import data_check, row_editor, row_text
 from ftwizard.text import format_count
 
 REST_S = 0.2
@@ -61,20 +62,22 @@ class RowSelection:
     """The line to start with."""
 
 
-class RowsPage(Page[None]):
-    """Shows rows; up and down move between them."""
+class RowsPage(Page[RowEdit | None]):
+    """Shows rows; up and down move between them. Dismisses with an edit to use."""
 
     STEP: ClassVar[int | None] = 1
     NAME = "Rows"
     HELP = (
         "Control characters and invisible characters are highlighted and shown as a symbol or code. "
         "Secrets are redacted.\n\n"
-        "Up, down and enter move between rows. Tab moves to the row's text, which then scrolls."
+        "Up, down and enter move between rows. Tab moves to the row's text, which then scrolls.\n\n"
+        "e opens the row in an editor. The edited row goes into a new file; yours is not changed."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "next row", key_display="enter", priority=True),
         Binding("r", "raw", "raw"),
         Binding("m", "mask", "mask"),
+        Binding("e", "edit", "edit"),
         Binding("tab", "app.focus_next", "scroll", key_display="tab"),
     ]
 
@@ -141,6 +144,12 @@ class RowsPage(Page[None]):
         if self._view != "mask" and line not in self._masks and not await self._fetch_mask(line):
             return
         self._turn_to("mask")
+
+    @work(group="edit", exclusive=True, exit_on_error=False)
+    async def action_edit(self) -> None:
+        edited = await row_editor.edit_row(self.app, self._rows.path, self._line)
+        if edited is not None:
+            self.dismiss(edited)
 
     def _turn_to(self, view: str) -> None:
         """Toggle between the view and the parsed rows."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.cli import edit
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.checks import check_plan
@@ -297,3 +298,23 @@ def test_recent_file_is_offered_or_forgotten(tmp_path: Path) -> None:
     ask = Scripted(FORGET, str(file))
     data.ask_file(ask, Draft(FACTS))
     assert ask.questions == ["Which data?", "Data file"]
+
+
+def test_row_is_edited_in_the_editor_until_it_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, draft = checked(tmp_path)
+    texts = ["{", '{"instruction": "new", "input": "", "output": "hi"}']
+
+    def run_editor(argv: list[str], name: str) -> None:
+        Path(name).write_text(texts.pop(0))
+
+    monkeypatch.setenv("EDITOR", "editor")
+    monkeypatch.setattr(edit, "run_editor", run_editor)
+    ask = Scripted(OTHER, "edit", "3", "", str(tmp_path / "new.jsonl"), "")
+    changed = data.inspect_rows(ask, draft)
+    assert changed.plan.data.files.train == str(tmp_path / "new.jsonl")
+    assert changed.checked and changed.checked.usable == 20
+    assert "instruction changed" in capsys.readouterr().out
+    assert '"new"' in (tmp_path / "new.jsonl").read_text().splitlines()[2]
+    assert '"new"' not in file.read_text()

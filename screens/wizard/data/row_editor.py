@@ -1,0 +1,199 @@
+"""One row in an editor, and the new file that the edited row goes into."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+from rich.text import Text
+from textual import work
+from textual.app import App, ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
+from textual.widgets import Static, TextArea
+
+from ftwizard.background import run_in_thread
+from ftwizard.cli import edit
+from ftwizard.data import row_edit
+from ftwizard.data.row_edit import RowEdit, RowText, TextProblem
+from ftwizard.errors import FtwizardError
+from ftwizard.screens import palette
+from ftwizard.screens.dialogs import command_progress
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.forms import SaveAsDialog
+from ftwizard.screens.dialogs.questions import (
+    ConfirmDialog,
+    DestructiveConfirm,
+    ResultDialog,
+)
+from ftwizard.screens.page import Page
+from ftwizard.screens.wizard.data import new_files
+from ftwizard.text import format_bytes, make_visible
+
+REST_S = 0.3
+"""Time without a key until the text is checked."""
+MAX_LINE_CHARACTERS = 20_000
+"""Longest line that is edited here: each key lays out its whole line anew."""
+MAX_CHARACTERS = 200_000
+_OK, _WRONG = ("✓ ", palette.GOOD), ("✗ ", f"bold {palette.BAD}")
+
+
+async def edit_row(app: App[Any], path: str, line: int) -> RowEdit | None:
+    """Edit a row and write it into a new file; return the edit if that file is to be used.
+
+    What was typed is only given up after a question.
+    """
+    title = "Reading the row"
+    document = await command_progress.run_command(app, title, "edit", path, "--line", str(line))
+    if document is None:
+        return None
+    row = msgspec.convert(document, RowText)
+    text: str | None = row.text
+    while (text := await _ask_text(app, row, text)) is not None:
+        edited = await _write(app, path, line, text)
+        if edited is not None:
+            heading, account = new_files.format_edit(edited)
+            result = ResultDialog(heading, account, "use the new file", "keep the old one")
+            return edited if await app.push_screen_wait(result) else None
+    return None
+
+
+async def _write(app: App[Any], path: str, line: int, text: str) -> RowEdit | None:
+    """Ask for a name and write the new file; None to return to the text."""
+    with keep_text(text) as row:
+        command = new_files.build_edit(None, path, line, row)
+        names = await app.push_screen_wait(
+            SaveAsDialog(
+                command.title, command.details, fields=command.files, enter="write it"
+            )
+        )  # fmt: skip
+        if names is None:
+            return None
+        argv = command.build_argv(names)
+        document = await command_progress.run_command(app, command.progress, *argv)
+    return msgspec.convert(document, RowEdit) if document is not None else None
+
+
+@contextlib.contextmanager
+def keep_text(text: str) -> Iterator[str]:
+    """Yield a private temporary file with a text."""
+    with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+        file = Path(folder) / "row.json"
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+        yield str(file)
+
+
+async def _ask_text(app: App[Any], row: RowText, text: str) -> str | None:
+    """Edit a text here, or one too large for that in the user's own editor; None to give up."""
+    longest = max(map(len, text.splitlines()), default=0)
+    if longest <= MAX_LINE_CHARACTERS and len(text) <= MAX_CHARACTERS:
+        return await app.push_screen_wait(RowEditorPage(row, text))
+    try:
+        text = _run_editor(app, text)
+    except FtwizardError as error:
+        size = format_bytes(len(text.encode(errors="replace")))
+        message = f"This row has {size}, which is too large to edit here. {error.message}"
+        await app.push_screen_wait(ErrorDialog(FtwizardError(message, error.hint)))
+        return None
+    while problem := await run_in_thread(row_edit.find_text_problem, text):
+        question = ConfirmDialog(
+            "The row cannot be used", describe_problem(problem).plain, "edit again", "discard it"
+        )
+        if not await app.push_screen_wait(question):
+            return None
+        text = _run_editor(app, text)
+    return text if text.strip() != row.text.strip() else None
+
+
+def _run_editor(app: App[Any], text: str) -> str:
+    """Edit a text in the user's editor, with the screens suspended; raises FtwizardError."""
+    argv = edit.find_editor()
+    with keep_text(text) as file:
+        try:
+            with app.suspend():
+                edit.run_editor(argv, file)
+        except SuspendNotSupported:
+            raise FtwizardError("No editor can be opened in this terminal.") from None
+        return edit.read_text(file)
+
+
+def describe_problem(problem: TextProblem | None) -> Text:
+    """Describe whether a text is a row."""
+    if problem is None:
+        return Text.assemble(_OK, "valid JSON")
+    at = f"Line {problem.line}, column {problem.column}: " if problem.line else ""
+    return Text.assemble(_WRONG, at, make_visible(problem.message, 300))
+
+
+class RowEditorPage(Page[str | None]):
+    """Dismisses with the edited text, or None if nothing was changed or it was discarded."""
+
+    STEP: ClassVar[int | None] = 1
+    NAME = "Edit row"
+    HELP = (
+        "The row is shown as JSON, one part per line; line breaks within a text are written \\n. "
+        "A row that is not valid JSON is shown as it stands. Invisible characters are written as "
+        "\\u codes.\n\n"
+        "ctrl+s saves into a new file, once the JSON is valid. Esc leaves; it asks before a change "
+        "is discarded."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "save", "save", key_display="^s", priority=True),
+        # Both must remain typeable.
+        Binding("f1", "help", "help", key_display="F1"),
+        Binding("escape", "leave", "back", key_display="esc", priority=True),
+    ]
+
+    def __init__(self, row: RowText, text: str) -> None:
+        super().__init__()
+        self._row, self._text = row, text
+
+    def body(self) -> ComposeResult:
+        kind = "JSON" if self._row.is_json else "not valid JSON, shown as it stands"
+        heading = Text.assemble((f"row {self._row.line:,}", "bold"), f"  {kind}")
+        yield Static(heading, id="heading", markup=False)
+        yield TextArea(
+            self._text, id="text", soft_wrap=True, show_line_numbers=True, theme="css",
+            highlight_cursor_line=False,
+        )  # fmt: skip
+        yield Static(id="state", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(TextArea).focus()
+
+    @property
+    def _is_changed(self) -> bool:
+        return self.query_one(TextArea).text != self._row.text
+
+    def on_text_area_changed(self) -> None:
+        self._check()
+
+    @work(group="check", exclusive=True, exit_on_error=False)
+    async def _check(self) -> None:
+        """Check the text once no key follows."""
+        await asyncio.sleep(REST_S)
+        problem = await run_in_thread(row_edit.find_text_problem, self.query_one(TextArea).text)
+        self.query_one("#state", Static).update(describe_problem(problem))
+
+    @work(group="leave", exclusive=True, exit_on_error=False)
+    async def action_save(self) -> None:
+        area = self.query_one(TextArea)
+        if not self._is_changed:
+            self.notify("Nothing was changed.", markup=False)
+            return
+        if problem := await run_in_thread(row_edit.find_text_problem, area.text):
+            self.query_one("#state", Static).update(describe_problem(problem))
+            if problem.line and problem.column:
+                area.move_cursor((problem.line - 1, problem.column - 1))
+            return
+        self.dismiss(area.text)
+
+    @work(group="leave", exclusive=True, exit_on_error=False)
+    async def action_leave(self) -> None:
+        question = DestructiveConfirm("Discard the changes?", "The row stays as it was.", "discard")
+        if not self._is_changed or await self.app.push_screen_wait(question):
+            self.dismiss(None)
