@@ -172,6 +172,7 @@ async def _ask_steps(
     Before the review, only new data files that the person asks for are written.
     """
     from ftwizard.screens.draft.drafts import save
+    from ftwizard.screens.wizard.data.data_check import needs_recheck
     from ftwizard.screens.wizard.data.page import DataPage
     from ftwizard.screens.wizard.estimate.page import EstimatePage
     from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
@@ -188,7 +189,9 @@ async def _ask_steps(
                 if await _confirm_leaving(app, elsewhere.draft):
                     return DECLINED
                 elsewhere = await app.push_screen_wait(UnsupportedProviderPage(elsewhere.draft))
-            step = replace(elsewhere, direction=max(elsewhere.direction, 0))
+            # The data page checks the rows again: they were checked for the other provider.
+            again = elsewhere.direction < 0 or needs_recheck(elsewhere.draft)
+            step = replace(elsewhere, direction=0 if again else 1)
         draft, index = step.draft.with_provider_reason(), index + step.direction
         if index < 0:
             if await _confirm_leaving(app, draft):

@@ -25,7 +25,6 @@ from textual.pilot import Pilot
 from ftwizard.runs import store
 from ftwizard.runs.follower import Follower
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.helpers.memorization import verdict, write_plan
 from tests.paths import DOUBLES, ROOT
@@ -124,8 +123,6 @@ async def save_wizard(folder: Path) -> None:
         app = FtwizardApp(("new", ""))
         async with app.run_test(size=size) as pilot:
             await pilot.pause(1.0)
-            app.screen.query_one("#answer-size", Choice).value = "tiny"
-            await pilot.pause(0.5)
             save(app, folder, f"provider-{size_name}")
             await pilot.press("enter")
             await pilot.pause(0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,21 +17,62 @@ from ftwizard.advice.questions import (
     complete_answers,
     fits_here,
     open_questions,
+    size_here,
     wanted_size,
 )
-from ftwizard.catalog.providers import Factor, Lifecycle, Platform, PlatformId, ProviderId, catalog
+from ftwizard.catalog.providers import (
+    Factor,
+    Lifecycle,
+    Platform,
+    PlatformId,
+    ProviderId,
+    Size,
+    catalog,
+)
+from ftwizard.credentials import Service, get_key_variable
 from ftwizard.hardware.machine import Gpu, MachineInfo
 
 CLOSE = 1
 """Largest score difference that counts as close."""
+_KEYS: dict[PlatformId, Service] = {
+    "openai": "openai", "together": "together", "vertex": "gcp", "bedrock": "aws",
+    "foundry": "azure",
+}  # fmt: skip
+"""The service whose key or login starts the jobs of a platform."""
+
+
+NO_LIBRARIES = (
+    "The training libraries are not installed here. Install them: pip install 'ftwizard[local]'"
+)
+
+
+class StartPath(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider to try first: the best one that ftwizard can start here and now."""
+
+    provider: ProviderId
+    size: Size
+    """Of the model to start with: the wanted one, or the largest that this machine trains."""
+    reasons: tuple[str, ...]
+    cautions: tuple[str, ...]
+    problem: str
+    """What it still needs before it can start; empty if nothing."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider for these facts and answers."""
+    """The provider to try first, and the one that suits these facts and answers best in general."""
 
+    first: StartPath
+    """The default of the wizard."""
+    start_problems: dict[ProviderId, str]
+    """Why ftwizard cannot start jobs here and now, by provider; only of those that it cannot."""
+    cloud: PlatformId | None
+    """The cloud service that suits best; None if the cloud is unknown or ruled out."""
     provider: ProviderId
+    """The best one in general, whether or not ftwizard can start it."""
     platform: PlatformId | None
     """The cloud service; None for other providers, or if the cloud is unknown."""
+    size: Size
+    """Of the model that ``provider`` suits."""
     startable: bool
     """Whether ftwizard can start its jobs."""
     reasons: tuple[str, ...]
@@ -47,7 +88,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     flips: tuple[str, ...]
     """Single changes that lead to another provider: “If you must own the weights: …”."""
     costs_of: dict[ProviderId, str]
-    """Drawbacks of choosing each other provider instead."""
+    """Drawbacks of choosing each other provider instead of ``first``."""
     fit: str | None
     """Advice for the answer to ``fit``; None without an answer."""
     blocked: str = ""
@@ -59,22 +100,33 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     wrong_tool: bool
     """Whether fine-tuning is the wrong tool according to the answer to ``fit``."""
 
+    @property
+    def starts_with_the_best(self) -> bool:
+        """Return whether the one to try first is also the best in general."""
+        return (self.first.provider, self.first.size) == (self.provider, self.size)
+
 
 def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Recommendation:
     """Recommend a provider: hard constraints first, then weighted preferences.
 
-    ``today`` decides what a provider still offers. Raises FtwizardError (wrong usage) for an
-    unknown question or answer.
+    The one to try first is the best that ftwizard can start here and now. ``today`` decides what a
+    provider still offers. Raises FtwizardError (wrong usage) for an unknown question or answer.
     """
     complete = complete_answers(facts, answers)
     ranked = _rank(facts, complete, today)
     best, *others = ranked
+    problems = {score.provider: find_start_problem(score, facts) for score in ranked}
+    first = _choose_first(facts, complete, ranked, problems)
     blocked = _blocked(facts, complete, ranked)
     changes = _changes(facts, complete, today) if blocked else {}
     close = [score for score in others if score.possible and best.score - score.score <= CLOSE]
     return Recommendation(
+        first=first,
+        start_problems={provider: problem for provider, problem in problems.items() if problem},
+        cloud=next(score.platform for score in ranked if score.provider == "cloud"),
         provider=best.provider,
         platform=best.platform,
+        size=wanted_size(complete),
         startable=catalog().provider(best.provider).available,
         reasons=best.pros or ("It has fewer drawbacks than the others.",),
         ruled_out=tuple(
@@ -90,12 +142,58 @@ def recommend(facts: MachineInfo, answers: Answers, today: datetime.date) -> Rec
             if question.assumed is not None
         ),
         flips=_flips(facts, complete, today, best.provider),
-        costs_of={verdict.provider: _describe_drawbacks(verdict, today) for verdict in others},
+        costs_of={
+            score.provider: _describe_drawbacks(score, today)
+            for score in ranked
+            if score.provider != first.provider
+        },
         fit=FIT_ADVICE.get(complete.get("fit", "")),
         wrong_tool=complete.get("fit") == "facts",
         blocked=blocked,
         changes=tuple(changes),
         change_answers=tuple(changes.values()),
+    )
+
+
+def find_start_problem(score: ProviderScore, facts: MachineInfo) -> str:
+    """Explain why ftwizard cannot start a provider's jobs here and now; empty if it can."""
+    provider = catalog().provider(score.provider)
+    if not provider.available:
+        return provider.unavailable
+    if score.provider == "local":
+        return "" if "local" in facts.extras else NO_LIBRARIES
+    platform: PlatformId | None = "openai" if score.provider == "openai" else score.platform
+    if platform is None:
+        return "Your cloud is not known yet: answer which one you are on."
+    service = _KEYS[platform]
+    if any(credential.service == service for credential in facts.credentials):
+        return ""
+    name = provider.name if score.provider == "openai" else catalog().platform(platform).name
+    return f"No key for {name} was found. Set {get_key_variable(service)} and start ftwizard again."
+
+
+def _choose_first(
+    facts: MachineInfo,
+    answers: Answers,
+    ranked: Sequence[ProviderScore],
+    problems: Mapping[ProviderId, str],
+) -> StartPath:
+    """Return the best path that can start here and now; without one, training on this machine.
+
+    Training here can always start, with a smaller model if need be.
+    """
+    startable = (score for score in ranked if score.possible and not problems[score.provider])
+    first = next(startable, None)
+    size = wanted_size(answers)
+    if first is None or first.provider == "local":
+        size = size_here(facts, answers)
+        first = score_local(facts, {**answers, "size": size, "gpu_elsewhere": "no"})
+    return StartPath(
+        provider=first.provider,
+        size=size,
+        reasons=first.pros or ("It has fewer drawbacks than the others.",),
+        cautions=first.cons,
+        problem=problems[first.provider],
     )
 
 
@@ -203,9 +301,17 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     statement = provider.claims(factor, verdict.platform)[0].statement
     differs = f"{factor.capitalize()}: {statement}."
     price = provider.claims("cost", verdict.platform)[0]
+    # That it cannot start is one of ``start_problems``.
+    cons = [con for con in verdict.cons if con != provider.unavailable]
     return " ".join(
-        [*verdict.cons, differs, f"Training: {price.statement}, as of {price.date(today)}."]
+        [*cons, differs, f"Training: {price.statement}, as of {price.date(today)}."]
     )
+
+
+def format_provider(provider: ProviderId, platform: PlatformId | None) -> str:
+    """Format a provider's name with that of its service."""
+    name = catalog().provider(provider).name
+    return f"{name}, {catalog().platform(platform).name}" if platform else name
 
 
 def _display_name(verdict: ProviderScore) -> str:

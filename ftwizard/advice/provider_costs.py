@@ -9,7 +9,13 @@ from collections.abc import Sequence
 import msgspec
 
 from ftwizard.advice.provider_advice import ProviderScore, rank_providers
-from ftwizard.advice.questions import Answers, complete_answers, fits_here, wanted_size
+from ftwizard.advice.questions import (
+    Answers,
+    complete_answers,
+    fits_here,
+    planned_size,
+    wanted_size,
+)
 from ftwizard.catalog.hosted_models import list_hosted_models
 from ftwizard.catalog.providers import PlatformId, ProviderId, Size, catalog
 from ftwizard.hardware.machine import MachineInfo
@@ -88,14 +94,14 @@ class ProviderCost(msgspec.Struct, frozen=True, kw_only=True):
         return f"{format_unit_price(self.rate)} of training; amount unknown"
 
 
-def fill_in_model(plan: Plan, answers: Answers) -> Plan:
-    """Return the plan, with QLoRA and a model of the wanted size if it names no model.
+def fill_in_model(plan: Plan, facts: MachineInfo, answers: Answers) -> Plan:
+    """Return the plan, with QLoRA and a model of the planned size if it names no model.
 
     GPU hours cannot be estimated without a model.
     """
     if plan.model.name:
         return plan
-    model = msgspec.structs.replace(plan.model, name=MODELS[wanted_size(answers)])
+    model = msgspec.structs.replace(plan.model, name=MODELS[planned_size(facts, answers)])
     recipe = msgspec.structs.replace(plan.recipe, method="qlora")
     return msgspec.structs.replace(plan, model=model, recipe=recipe)
 
@@ -109,6 +115,7 @@ def estimate_provider_costs(
     count.
     """
     complete = complete_answers(facts, answers)
+    complete["size"] = planned_size(facts, answers)
     scores = {score.provider: score for score in rank_providers(facts, answers, today)}
     return tuple(
         _cost(scores[provider.id], offers, facts, complete) for provider in catalog().providers

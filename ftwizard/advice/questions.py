@@ -161,6 +161,22 @@ def wanted_size(answers: Answers) -> Size:
     return cast(Size, answers.get("size", "medium"))  # the options are the catalog's sizes
 
 
+def size_here(facts: MachineInfo, answers: Answers) -> Size:
+    """Return the largest size that this machine trains, up to the wanted one."""
+    wanted = wanted_size(answers)
+    sizes = [need.size for need in catalog().needs]
+    upto = sizes[: sizes.index(wanted) + 1]
+    fitting = [size for size in upto if fits_here(facts, {"size": size})]
+    return fitting[-1] if fitting else sizes[0]  # which also trains on the CPU
+
+
+def planned_size(facts: MachineInfo, answers: Answers) -> Size:
+    """Return the size that costs are for: the wanted one; without an answer, one that trains here."""
+    if "size" in answers or answers.get("gpu_elsewhere") in ("own", "rent"):
+        return wanted_size(answers)
+    return size_here(facts, answers)
+
+
 def describe_machine(facts: MachineInfo) -> dict[str, str]:
     """Describe the detected facts, by label."""
     cards = [

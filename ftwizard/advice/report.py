@@ -98,7 +98,7 @@ def cost_by_provider(
     model of the answered size. Empty where no tokens were counted.
     """
     plan = fill_in_model(
-        Plan(data=Data(files=Files(train=data_evidence.path)), model=Model(name="")), answers
+        Plan(data=Data(files=Files(train=data_evidence.path)), model=Model(name="")), facts, answers
     )
     load = _to_load(data_evidence, plan)
     if load is None:

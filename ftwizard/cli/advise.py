@@ -7,7 +7,7 @@ import datetime
 from typing import TYPE_CHECKING
 
 from ftwizard.advice import questions, report
-from ftwizard.advice.provider_advice import Recommendation
+from ftwizard.advice.provider_advice import Recommendation, format_provider
 from ftwizard.advice.provider_costs import ProviderCost, compare_costs
 from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.catalog.providers import Factor, ProviderFacts, catalog
@@ -17,7 +17,7 @@ from ftwizard.hardware import machine
 from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -74,13 +74,13 @@ def _print_claims(out: Console, recommended: Recommendation) -> None:
     rows = {
         label: [
             _format_claims(
-                provider.claims(factor, recommended.platform if provider == cloud else None)
+                provider.claims(factor, recommended.cloud if provider == cloud else None)
             )
             for provider in providers
         ]
         for factor, label in catalog().factors.items()
     }
-    first = "" if recommended.blocked else catalog().provider(recommended.provider).name
+    first = "" if recommended.blocked else catalog().provider(recommended.first.provider).name
     _print_matrix(out, "", [provider.name for provider in providers], rows, first)
     rows = {
         platform.name: [
@@ -124,9 +124,7 @@ def _print_matrix(
 def _print_recommendation(
     out: Console, recommendation: Recommendation, costs: tuple[ProviderCost, ...]
 ) -> None:
-    name = catalog().provider(recommendation.provider).name
-    if recommendation.platform:
-        name += f", {catalog().platform(recommendation.platform).name}"
+    name = format_provider(recommendation.provider, recommendation.platform)
     if recommendation.blocked:
         _print_list(out, "", [recommendation.blocked], mark="✗")
         pairs = zip(recommendation.changes, recommendation.change_answers, strict=True)
@@ -134,7 +132,7 @@ def _print_recommendation(
         _print_list(out, "Change one of these", changes)
         output.print_lines(out, "", f"Closest: {name}")
     else:
-        output.print_lines(out, f"→ {name}")
+        _print_first(out, recommendation)
     _print_list(out, "", recommendation.reasons, mark="+")
     _print_list(out, "", recommendation.ruled_out, mark="✗")
     _print_list(out, "", recommendation.cautions, mark="-")
@@ -146,13 +144,40 @@ def _print_recommendation(
     assumed = (f"{assumption[0].upper()}{assumption[1:]}." for assumption in recommendation.assumed)
     _print_list(out, "Assumptions", assumed)
     if not recommendation.blocked:
-        _print_list(out, "What would change this", recommendation.flips)
+        subject = "this" if recommendation.starts_with_the_best else "the best in general"
+        _print_list(out, f"What would change {subject}", recommendation.flips)
+    _print_list(out, "Other providers", _describe_others(recommendation, costs))
+
+
+def _print_first(out: Console, recommendation: Recommendation) -> None:
+    """Print the provider to try first, and the name of the best in general if it is another."""
+    from rich.text import Text
+
+    first = recommendation.first
+    here = " on this machine" if first.provider == "local" else ""
+    now = "" if first.problem else " It can start now."
+    name = catalog().provider(first.provider).name
+    out.print(Text(f"→ Try first: {name}{here}.{now}"))
+    _print_list(out, "", [first.problem] if first.problem else [], mark="!")
+    if recommendation.starts_with_the_best:
+        return
+    _print_list(out, "", first.reasons, mark="+")
+    _print_list(out, "", first.cautions, mark="-")
+    label = catalog().need(recommendation.size).label
+    best = format_provider(recommendation.provider, recommendation.platform)
+    out.print("", Text(f"Best in general, for a model {label}: {best}"), sep="\n")
+
+
+def _describe_others(
+    recommendation: Recommendation, costs: tuple[ProviderCost, ...]
+) -> Iterator[str]:
+    """Yield each other provider: whether ftwizard can start it, its drawbacks and its costs."""
     cost_of = {cost.provider: cost for cost in costs}
-    alternatives = []
     for id, words in recommendation.costs_of.items():
-        money = compare_costs(cost_of[id], cost_of[recommendation.provider]) if costs else ""
-        alternatives.append(f"{catalog().provider(id).name}: {words} {money}".rstrip())
-    _print_list(out, "Other providers", alternatives)
+        baseline = cost_of.get(recommendation.first.provider)
+        money = compare_costs(cost_of[id], baseline) if baseline else ""
+        parts = (recommendation.start_problems.get(id, ""), words, money)
+        yield f"{catalog().provider(id).name}: {' '.join(filter(None, parts))}"
 
 
 def _print_list(out: Console, title: str, lines: Iterable[str], mark: str = "·") -> None:

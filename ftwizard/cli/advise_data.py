@@ -12,7 +12,7 @@ import msgspec
 from ftwizard.advice import evidence, recipe_advice, report
 from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.provider_costs import ProviderCost
-from ftwizard.advice.questions import Answers
+from ftwizard.advice.questions import Answers, planned_size
 from ftwizard.advice.recipe_rules import AdvisedValue, setting
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import output, progress
@@ -100,24 +100,26 @@ def print_report(
     if rft := data_evidence.rft:
         lines.append(("RFT", f"{rft.reason} {rft.caution} Offered by {', '.join(rft.where)}."))
     out.print(output.build_pair_table(lines))
-    _print_costs(out, report.cost_by_provider(data_evidence, facts, answers, today))
+    label = catalog().need(planned_size(facts, answers)).label
+    _print_costs(out, report.cost_by_provider(data_evidence, facts, answers, today), label)
     output.print_lines(out, "", "Suggested recipe for this machine")
     by_name = {value.name: value for value in report.advise_recipe(data_evidence, facts)}
     advised = [by_name[name] for name in SHOWN_SETTINGS if name in by_name]
     out.print(output.build_pair_table(map(_format_setting, advised)))
 
 
-def _print_costs(out: Console, costs_by_provider: tuple[ProviderCost, ...]) -> None:
+def _print_costs(out: Console, costs_by_provider: tuple[ProviderCost, ...], label: str) -> None:
+    """Print the cost on each provider; ``label``: the size of the model that it is for."""
     if not costs_by_provider:
         return
-    title = f"Training cost for these rows, {Recipe().epochs:g} epochs, cheapest offers"
+    title = f"Training cost for these rows, {Recipe().epochs:g} epochs, a model {label}"
     output.print_lines(out, "", title)
     names = {provider.id: provider.name for provider in catalog().providers}
     rows = ((names[cost.provider], _format_cost(cost)) for cost in costs_by_provider)
     out.print(output.build_pair_table(rows))
     output.print_lines(
         out,
-        "10% of the rows are for validation, 10% for the test set.",
+        "Cheapest offers. 10% of the rows are for validation, 10% for the test set.",
         "All offers: ftwizard estimate DATA --model M",
     )
 

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from ftwizard import locations
-from ftwizard.advice.provider_costs import fill_in_model
-from ftwizard.advice.questions import wanted_size
+from ftwizard.advice.provider_costs import MIN_BILLIONS, fill_in_model
+from ftwizard.advice.questions import planned_size
 from ftwizard.catalog.prices import Edition, PriceRate, Prices, packaged
 from ftwizard.catalog.providers import PlatformId, ProviderId, catalog
 from ftwizard.data.tokens.stats import TokenEstimate
@@ -88,7 +88,7 @@ class Basis:
 
 def build_basis(draft: Draft, today: datetime.date) -> Basis:
     """Build the basis of a draft's costs: from its estimate, else from its data check."""
-    size, plan = draft.parameters, fill_in_model(draft.plan, draft.answers)
+    size, plan = draft.parameters, fill_in_model(draft.plan, draft.machine, draft.answers)
     cards = _read_card_estimates(draft) or _estimate_cards(draft, plan, today)
     shape = live_estimate.load_shape(plan.model.name)
     weights = size or (shape.parameters if shape else None)
@@ -112,19 +112,19 @@ def build_basis(draft: Draft, today: datetime.date) -> Basis:
         private=PRIVACY_REASONS.get(draft.answers.get("data", ""), ""),
         provider=draft.recommended,
         platform=draft.platform,
-        own_machine=_has_own_machine(draft),
+        own_machine=_has_own_machine(draft, weights),
         hour=draft.hour,
     )
 
 
-def _has_own_machine(draft: Draft) -> bool:
+def _has_own_machine(draft: Draft, weights: int | None) -> bool:
+    """Tell whether a machine of one's own trains a model; ``weights``: its parameters, if known."""
     answers = draft.answers
-    return (
-        bool(draft.machine.gpus)
-        or answers.get("gpu_elsewhere") == "own"
-        or answers.get("data") == "stay"
-        or catalog().need(wanted_size(answers)).processors
-    )
+    if draft.machine.gpus or answers.get("gpu_elsewhere") == "own" or answers.get("data") == "stay":
+        return True
+    if weights is None:
+        return catalog().need(planned_size(draft.machine, answers)).processors
+    return weights < MIN_BILLIONS["small"] * 1e9  # which also trains on the CPU
 
 
 def _estimate_local_run(draft: Draft, plan: Plan) -> LocalOffer:

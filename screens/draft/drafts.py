@@ -68,7 +68,7 @@ class Draft:
     reasons: tuple[str, ...] = ()
     """Reasons for the recommendation."""
     platform: PlatformId | None = None
-    """The recommended cloud service, if any."""
+    """The cloud service that suits best, for when the cloud is chosen."""
     hour: PriceRate | None = None
     """Hourly price of this machine, if set."""
     touched: frozenset[str] = frozenset()
@@ -143,12 +143,22 @@ class Draft:
         return self.chosen_provider or self.recommended
 
     def with_provider(self, provider: ProviderId | None) -> Draft:
-        return replace(self, chosen_provider=provider)
+        """Return a draft with this provider; to choose the recommended one is to follow it."""
+        chosen = None if provider == self.recommended else provider
+        return replace(self, chosen_provider=chosen)
 
     def with_recommendation(
         self, provider: ProviderId, reasons: Iterable[str] = (), platform: PlatformId | None = None
     ) -> Draft:
-        return replace(self, recommended=provider, reasons=tuple(reasons), platform=platform)
+        """Return a draft with another recommendation, which is followed if it was chosen anyway."""
+        chosen = None if self.chosen_provider == provider else self.chosen_provider
+        return replace(
+            self,
+            chosen_provider=chosen,
+            recommended=provider,
+            reasons=tuple(reasons),
+            platform=platform,
+        )
 
     @property
     def target(self) -> TargetName | None:
@@ -172,10 +182,21 @@ class Draft:
     ) -> Draft:
         """Return a draft with other data and its check report.
 
-        Decisions about the rows of the previous data are reset.
+        Decisions about the rows of the previous data are reset. With another target, so are the
+        settings that were advised from lengths counted for the previous one.
         """
         draft = self.with_data(files=files).allowing("skip-bad-rows", False)
+        if self.checked is not None and self.checked_for != self.target:
+            draft = draft._with_untouched_defaults()
         return replace(draft, checked=checked, stamp=stamp, checked_for=self.target)
+
+    def _with_untouched_defaults(self) -> Draft:
+        """Return a draft whose recipe has only the settings that the person has chosen."""
+        recipe = self.plan.recipe
+        chosen = {
+            name: getattr(recipe, name) for name in recipe.__struct_fields__ if name in self.touched
+        }
+        return self.with_plan(recipe=schema.Recipe(**chosen))
 
     @property
     def is_stale(self) -> bool:
@@ -232,9 +253,28 @@ class Step:
 
 
 def list_questions(draft: Draft) -> tuple[Question, ...]:
-    """List the questions that neither the machine nor the wizard can answer."""
-    others = questions.open_questions(draft.machine)
-    return (FIT, *(question for question in others if question.id != FIT.id))
+    """List the questions that neither the machine nor the wizard can answer.
+
+    All but the first only matter for a comparison with other providers. The model size that is
+    assumed is one that this machine trains.
+    """
+    others = (question for question in questions.open_questions(draft.machine) if question != FIT)
+    here = questions.size_here(draft.machine, {})
+    return (
+        FIT,
+        *(
+            msgspec.structs.replace(question, assumed=here) if question.id == "size" else question
+            for question in others
+        ),
+    )
+
+
+def drop_assumed(asked: Iterable[Question], answers: Mapping[str, str]) -> dict[str, str]:
+    """Return the answers to questions without those that are assumed anyway."""
+    assumed = {question.id: question.assumed for question in asked}
+    return {
+        id: value for id, value in answers.items() if value not in (UNANSWERED, assumed.get(id))
+    }
 
 
 def list_answers(question: Question) -> list[tuple[str, str]]:

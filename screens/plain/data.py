@@ -103,6 +103,16 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     return _read_new(prompter, read, converted) if converted else None
 
 
+def check_again(prompter: Prompter, draft: Draft) -> Draft:
+    """Check a draft's rows again if they were checked for another provider."""
+    if not data_check.needs_recheck(draft):
+        return draft
+    checked = check_rows(prompter, draft.with_check(draft.plan.data.files, None))
+    if checked is None:
+        raise GoBack("file")
+    return confirm_doubts(prompter, checked)
+
+
 def _find_file_problem(name: str) -> str:
     return user_paths.explain_problem(name) if name else "Enter a file name."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from typing import cast
 
@@ -15,13 +16,13 @@ from ftwizard.screens import palette
 from ftwizard.screens.draft import drafts, texts
 from ftwizard.screens.draft.drafts import NOT_SPECIFIED, UNANSWERED, Draft
 from ftwizard.screens.plain import costs
-from ftwizard.screens.plain.prompts import CONTINUE, OTHER, Prompter
+from ftwizard.screens.plain.prompts import CONTINUE, OTHER, GoBack, Prompter
 from ftwizard.screens.wizard.provider import text
 from ftwizard.screens.wizard.provider.costs import can_price, get_evidence, price_offers
 from ftwizard.screens.wizard.provider.text import INDENT, DataFindings
 
-_COSTS = "\0costs"
-"""A value that no provider has."""
+_COSTS, _QUESTIONS = "\0costs", "\0questions"
+"""Values that no provider has."""
 
 
 def ask_question(question: Question, prompter: Prompter, draft: Draft) -> Draft:
@@ -32,8 +33,8 @@ def ask_question(question: Question, prompter: Prompter, draft: Draft) -> Draft:
         options.append((UNANSWERED, NOT_SPECIFIED))
     answer = draft.answers.get(question.id, question.assumed or UNANSWERED)
     chosen = prompter.choose(question.text, options, answer)
-    rest = {id: value for id, value in draft.answers.items() if id != question.id}
-    return draft.with_answers(rest if chosen == UNANSWERED else {**rest, question.id: chosen})
+    answers = {**draft.answers, question.id: chosen}
+    return draft.with_answers(drafts.drop_assumed(drafts.list_questions(draft), answers))
 
 
 def confirm_tool(prompter: Prompter, draft: Draft) -> Draft:
@@ -46,38 +47,69 @@ def confirm_tool(prompter: Prompter, draft: Draft) -> Draft:
 
 
 def choose_provider(prompter: Prompter, draft: Draft) -> Draft:
-    """Recommend a provider with reasons and costs, and ask for one."""
-    recommendation, findings = _recommendation(draft), _get_findings(draft)
-    _print_recommendation(prompter, recommendation, findings)
+    """Recommend a provider that can start here, with reasons and costs, and ask for one."""
+    while True:
+        recommendation, findings = _recommendation(draft), _get_findings(draft)
+        _print_recommendation(prompter, recommendation, findings)
+        draft = _with_recommendation(draft)
+        chosen = _ask_provider(prompter, draft, recommendation, findings)
+        if chosen == _QUESTIONS:
+            draft = _ask_questions(prompter, draft)
+            continue
+        provider = cast(ProviderId, chosen)
+        if provider != recommendation.first.provider:
+            prompter.print()
+            words = text.format_instead(recommendation, provider, findings.costs)
+            prompter.print(words, hang=INDENT)
+        if _confirm_preparation(prompter, recommendation, provider):
+            return draft.with_provider(provider)
+
+
+def _ask_provider(
+    prompter: Prompter, draft: Draft, recommendation: Recommendation, findings: DataFindings
+) -> str:
+    """Ask for a provider, or whether to answer questions first; show comparisons on request."""
+    first = recommendation.first.provider
     names: list[tuple[str, str]] = [
         (provider.id, provider.name) for provider in catalog().providers
     ]
-    names.sort(key=lambda name: name[0] != recommendation.provider)
-    names[0] = (recommendation.provider, f"{names[0][1]} (recommended)")
-    more = [(OTHER, "compare them and see what would change this")]
+    names.sort(key=lambda name: name[0] != first)
+    names[0] = (first, f"{names[0][1]} (recommended)")
+    count = len(drafts.list_questions(draft)) - 1
+    more = [
+        (OTHER, "compare them and see what would change this"),
+        (_QUESTIONS, f"answer {count} questions to compare them for your case"),
+    ]
     if findings.costs:
         more.append((_COSTS, "compare the costs of all offers"))
-    draft = draft.with_recommendation(
-        recommendation.provider, recommendation.reasons, recommendation.platform
-    )
-    default: str = draft.chosen_provider or recommendation.provider
-    while (chosen := prompter.choose("Which provider?", [*names, *more], default)) in (
-        OTHER,
-        _COSTS,
-    ):
+    while True:
+        chosen = prompter.choose("Which provider?", [*names, *more], draft.provider)
         if chosen == _COSTS:
             costs.browse_costs(prompter, draft, datetime.date.today())
-        else:
+        elif chosen == OTHER:
             _print_comparison(prompter, recommendation, [cast(ProviderId, id) for id, _ in names])
-    if chosen != recommendation.provider:
-        prompter.print()
-        prompter.print(
-            text.format_instead(recommendation, cast(ProviderId, chosen), findings.costs),
-            hang=INDENT,
-        )
-    return draft.with_provider(
-        cast(ProviderId, chosen) if chosen != recommendation.provider else None
-    )
+        else:
+            return chosen
+
+
+def _ask_questions(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask what only matters for other providers; going back keeps the answers so far."""
+    with contextlib.suppress(GoBack):
+        for question in drafts.list_questions(draft)[1:]:
+            draft = ask_question(question, prompter, draft)
+    return draft
+
+
+def _confirm_preparation(
+    prompter: Prompter, recommendation: Recommendation, provider: ProviderId
+) -> bool:
+    """Confirm a provider whose jobs cannot start, before its data is asked for."""
+    problem = recommendation.start_problems.get(provider)
+    if not problem or provider == "local":
+        return True
+    question, _ = text.describe_preparation(provider, problem)
+    options = [(CONTINUE, "yes, prepare the rows"), (OTHER, "no, choose another provider")]
+    return prompter.choose(question, options) == CONTINUE
 
 
 def _print_recommendation(
@@ -96,7 +128,7 @@ def _print_recommendation(
         prompter.print()
     more = "all offers can be listed below"
     for line in text.format_costs(
-        recommendation, recommendation.provider, findings, prompter.width, more
+        recommendation, recommendation.first.provider, findings, prompter.width, more
     ).split("\n"):
         prompter.print_line(line)
     prompter.print()
@@ -118,6 +150,12 @@ def _get_findings(draft: Draft) -> DataFindings:
     evidence, today = get_evidence(draft), datetime.date.today()
     priced = price_offers(draft, today) if can_price(draft) else None
     return priced.find(evidence, draft, today) if priced else DataFindings(evidence)
+
+
+def _with_recommendation(draft: Draft) -> Draft:
+    recommendation = _recommendation(draft)
+    first = recommendation.first
+    return draft.with_recommendation(first.provider, first.reasons, recommendation.cloud)
 
 
 def _recommendation(draft: Draft) -> Recommendation:

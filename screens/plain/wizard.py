@@ -198,12 +198,9 @@ class Item:
 
 def list_items(draft: Draft) -> list[Item]:
     """List all questions in order; one that does not apply asks nothing."""
-    first, *others = (
-        functools.partial(provider.ask_question, question)
-        for question in drafts.list_questions(draft)
-    )
+    fit = functools.partial(provider.ask_question, drafts.list_questions(draft)[0])
     asks_by_step: list[tuple[AskFunction, ...]] = [
-        (first, provider.confirm_tool, *others, provider.choose_provider),
+        (fit, provider.confirm_tool, provider.choose_provider),
         (data.ask_file, data.inspect_rows, data.confirm_doubts, data.ask_validation, ask_elsewhere),
         (recipe.ask_model, *recipe.list_questions()),
         (count_tokens, show_estimate),
@@ -231,7 +228,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
         draft = costs.browse_costs(prompter, draft, datetime.date.today())
     if chosen == "leave":
         raise UserQuit
-    return draft.with_provider("local").with_provider_reason()
+    return data.check_again(prompter, draft.with_provider("local")).with_provider_reason()
 
 
 def count_tokens(prompter: Prompter, draft: Draft) -> Draft:

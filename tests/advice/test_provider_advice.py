@@ -6,6 +6,7 @@ import datetime
 import itertools
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +84,7 @@ def test_recommendation_always_has_a_provider_and_reasons(
 ) -> None:
     result = provider_advice.recommend(facts, answers, today)
     assert result.reasons
-    assert set(result.costs_of) == set(get_args(ProviderId)) - {result.provider}
+    assert set(result.costs_of) == set(get_args(ProviderId)) - {result.first.provider}
     assert all(result.costs_of.values())
     for words in (*texts(result), *result.costs_of.values()):
         assert make_visible(words) == words and 0 < len(words) <= 480
@@ -163,7 +164,7 @@ def test_large_model_without_gpu_gets_a_cloud_with_cautions() -> None:
     assert (result.provider, result.platform) == ("cloud", "bedrock")
     assert not result.startable and any("cannot start" in caution for caution in result.cautions)
     assert any("AWS keeps the model" in caution for caution in result.cautions)
-    assert "48 GB" in result.costs_of["local"]
+    assert set(result.costs_of) == {"cloud", "openai"}, "a smaller model starts here first"
 
 
 def test_local_data_on_a_small_gpu_suggests_a_smaller_model() -> None:
@@ -244,3 +245,87 @@ def test_question_texts_fit_a_terminal() -> None:
         for option in question.options:
             assert len(option.label) <= 46 and len(option.when) <= 46
             assert (option.label + option.when).isprintable()
+
+
+def make_startable(monkeypatch: pytest.MonkeyPatch, *startable: ProviderId) -> None:
+    """Let ftwizard start the jobs of hosted providers."""
+    names = catalog()
+    providers = tuple(
+        msgspec.structs.replace(
+            provider,
+            available=provider.id in startable,
+            unavailable="" if provider.id in startable else "ftwizard cannot start these jobs yet.",
+        )
+        for provider in names.providers
+    )
+    changed = msgspec.structs.replace(names, providers=providers)
+    monkeypatch.setattr(provider_advice, "catalog", lambda: changed)
+
+
+@given(_machines, _answers, _days)
+def test_first_path_always_starts_on_this_machine(
+    facts: MachineInfo, answers: dict[str, str], today: datetime.date
+) -> None:
+    result = provider_advice.recommend(facts, answers, today)
+    first, sizes = result.first, [need.size for need in catalog().needs]
+    assert first.provider == "local" and first.reasons
+    assert bool(first.problem) == ("local" not in facts.extras)
+    assert sizes.index(first.size) <= sizes.index(questions.wanted_size(answers))
+    need = catalog().need(first.size)
+    assert need.processors or questions.fits_here(facts, {"size": first.size})
+    assert {"openai", "cloud"} <= result.start_problems.keys()
+    for words in (*first.reasons, *first.cautions, *result.start_problems.values()):
+        assert make_visible(words) == words
+
+
+@pytest.mark.parametrize(
+    ("facts", "answers", "size"),
+    [
+        (machine(), {}, "tiny"),
+        (machine(2), {}, "tiny"),
+        (machine(8), {}, "small"),
+        (machine(24), {}, "medium"),
+        (machine(80), {}, "medium"),
+        (machine(80), {"size": "large"}, "large"),
+        (machine(24), {"size": "large"}, "medium"),
+        (machine(24), {"size": "tiny"}, "tiny"),
+        (machine(), {"gpu_elsewhere": "own"}, "tiny"),
+        (machine(credentials=("aws", "openai", "together")), {"priority": "speed"}, "tiny"),
+    ],
+)
+def test_first_path_names_a_model_size_that_trains_here(
+    facts: MachineInfo, answers: dict[str, str], size: str
+) -> None:
+    first = provider_advice.recommend(facts, answers, TODAY).first
+    assert (first.provider, first.size, first.problem) == ("local", size, "")
+
+
+def test_missing_libraries_are_named_before_anything_else() -> None:
+    result = provider_advice.recommend(machine(24, extras=()), {}, TODAY)
+    assert result.first.provider == "local"
+    assert "pip install 'ftwizard[local]'" in result.first.problem
+    assert result.start_problems["local"] == result.first.problem
+
+
+def test_hosted_provider_comes_first_only_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_startable(monkeypatch, "cloud", "local")
+    answers = {"size": "large", "data": "leave"}
+    without = provider_advice.recommend(machine(), answers, TODAY)
+    assert (without.provider, without.first.provider) == ("cloud", "local")
+    assert "Set TOGETHER_API_KEY" in without.start_problems["cloud"]
+    keyed = provider_advice.recommend(machine(credentials=("together",)), answers, TODAY)
+    assert (keyed.first.provider, keyed.first.size, keyed.first.problem) == ("cloud", "large", "")
+    assert "cloud" not in keyed.start_problems and "openai" in keyed.start_problems
+    other = provider_advice.recommend(machine(credentials=("openai",)), answers, TODAY)
+    assert other.first.provider == "local"
+    kept = provider_advice.recommend(
+        machine(credentials=("together",)), {**answers, "data": "stay"}, TODAY
+    )
+    assert kept.first.provider == "local", "an answer that rules it out counts more than a key"
+
+
+def test_unknown_cloud_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_startable(monkeypatch, "cloud", "local")
+    facts = machine(credentials=("aws", "gcp"))
+    result = provider_advice.recommend(facts, {"data": "own-cloud", "size": "large"}, TODAY)
+    assert result.first.provider == "local" and "which one" in result.start_problems["cloud"]

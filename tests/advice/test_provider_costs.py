@@ -99,7 +99,7 @@ def _amount(offer: Offer) -> float:
 
 
 def test_large_size_is_priced_with_a_large_model() -> None:
-    medium, large = costs(machine())["cloud"], costs(machine(), size="large")["cloud"]
+    medium, large = (costs(machine(), size=size)["cloud"] for size in ("medium", "large"))
     assert medium.name == "Together Llama 3.1 8B" and large.name == "Together Llama 3.3 70B"
 
 
@@ -114,7 +114,9 @@ def test_local_provider_costs_no_rent_on_own_hardware() -> None:
     assert costs(machine(24))["local"].details == "on the GPU here; excluding power and wear"
     assert "your GPU machine" in costs(machine(), gpu_elsewhere="own")["local"].details
     assert "the CPU here" in costs(machine(), size="tiny")["local"].details
-    stays = costs(machine(), data="stay")
+    assert "the CPU here" in costs(machine())["local"].details, "a size that trains here"
+    assert costs(machine(8))["local"].details.startswith("on the GPU here")
+    stays = costs(machine(), data="stay", size="medium")
     assert stays["local"].amount == "no rent" and "16 GB" in stays["local"].details
     assert {stays[id].amount for id in ("openai", "cloud")} == {"not possible"}
 
@@ -134,13 +136,13 @@ def test_hourly_machine_price_sets_the_local_cost() -> None:
 
 
 def test_rented_gpu_adds_a_setup_cost() -> None:
-    rented = costs(machine())["local"]
+    rented = costs(machine(), size="medium")["local"]
     assert rented.setup is not None and "; plus $" in rented.details and "spot" not in rented.name
 
 
 def test_missing_offers_give_an_unknown_price() -> None:
     assert costs(machine(), ())["openai"].details == "training price unknown"
-    assert costs(machine(), ())["local"].amount == "unknown"
+    assert costs(machine(), (), size="medium")["local"].amount == "unknown"
 
 
 def usd(value: float, low: float | None = None, high: float | None = None) -> Figure:
@@ -170,10 +172,10 @@ def test_comparison_states_the_cost_difference() -> None:
 @pytest.mark.parametrize(("size", "model"), MODELS.items())
 def test_size_fills_in_a_model_only_when_none_is_set(size: str, model: str) -> None:
     plan = Plan(data=Data(files=Files(train="rows.jsonl")), model=Model(name=""))
-    result = fill_in_model(plan, {"size": size})
+    result = fill_in_model(plan, machine(), {"size": size})
     assert result.model.name == model and result.recipe.method == "qlora"
     assert model_configs.find_config(model) is not None, "its shape must be available offline"
-    assert fill_in_model(result, {"size": "tiny"}) == result
+    assert fill_in_model(result, machine(), {"size": "tiny"}) == result
 
 
 def test_larger_sizes_map_to_larger_models() -> None:

@@ -22,7 +22,6 @@ from tests.e2e.terminal import Terminal
 
 RUNS = 7
 LIMIT_S = 0.3
-DOWN, LEFT = "\x1b[B", "\x1b[D"
 BAD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": " "}]}
 
 
@@ -31,9 +30,7 @@ def measure(file: Path) -> tuple[float, float]:
     with Terminal(columns=120, rows=36) as terminal:
         terminal.wait("New fine-tune")
         terminal.send("n")
-        terminal.wait("What model size")
-        terminal.send(DOWN * 3 + LEFT * 2)
-        terminal.wait("Up to 1B parameters")
+        terminal.wait("try this first|is recommended")
         terminal.send("\r")
         terminal.wait("Press enter to read")
         terminal.send(str(file))

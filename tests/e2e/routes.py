@@ -93,13 +93,8 @@ def _split(terminal: Terminal) -> None:
 
 
 def _recipe(terminal: Terminal) -> None:
-    """Open the recipe; without a GPU, local training shows an extra page."""
     _rows(terminal)
     terminal.send("\r")
-    if "Enter to train on this machine" in terminal.wait(
-        "Enter to train on this machine|The base model"
-    ):
-        terminal.send("\r")
     terminal.wait("The base model")
 
 

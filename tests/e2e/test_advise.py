@@ -24,17 +24,18 @@ def plain(tmp_path: Path, **more: str) -> dict[str, str]:
 def test_comparison_fits_80_columns(tmp_path: Path) -> None:
     text = ok("advise", environment=plain(tmp_path))
     assert max(map(len, text.splitlines())) <= 80
-    for words in ("Model", "ownership", "Data", "→", "What would change this", "data=stay",
+    for words in ("Model", "ownership", "Data", "→", "What would change", "data=stay",
                   "Together AI", "(2026-04: ", "CUDA_VISIBLE_DEVICES hides all GPUs"):  # fmt: skip
         assert words in text
 
 
 def test_recommendation_comes_first_and_words_stay_whole(tmp_path: Path) -> None:
     wide = ok("advise", environment=plain(tmp_path))
-    assert wide.startswith("→ ")
+    assert wide.startswith("→ Try first: Hugging Face + QLoRA on this machine. It can start now.")
     order = [
         "→ ",
-        "What would change this",
+        "Best in general, for a model around 8B: Cloud-managed, Together AI",
+        "What would change the best in general",
         "Other providers",
         "This machine",
         "Model",
@@ -98,6 +99,10 @@ def test_credentials_are_located_but_never_printed(tmp_path: Path) -> None:
 def test_gpu_is_detected_through_its_driver(driver: Path, tmp_path: Path) -> None:
     environment = plain(tmp_path, LD_LIBRARY_PATH=str(driver), CUDA_VISIBLE_DEVICES="0")
     document = as_json("advise", "--answer", "size=large", environment=environment)
+    first = document["recommendation"]["first"]
+    assert (first["provider"], first["size"], first["problem"]) == ("local", "large", "")
+    text = ok("advise", "--answer", "size=large", environment=environment)
+    assert "Best in general" not in text, "it is the one to try first"
     assert document["machine"]["gpus"][0] == {
         "name": "Double 0",
         "memory": 80 << 30,
@@ -133,7 +138,8 @@ def test_data_file_adds_evidence_recipe_and_costs(tmp_path: Path) -> None:
     assert values["epochs"] == 3 and values["max_length"] == 128 and values["report_to"] is None
     assert all(item["source"] and item["as_of"] for item in result["recipe"])
     assert set(result["costs"]) == {"openai", "local", "cloud"}
-    assert all(cost["training"]["as_of"] for cost in result["costs"].values())
+    assert all(result["costs"][id]["training"]["as_of"] for id in ("openai", "cloud"))
+    assert result["costs"]["local"]["own"] == "the CPU here"
     text = ok("advise", str(data), environment=environment)
     assert "Training cost for these rows, 3 epochs" in text
     assert "✗ tool" in text

@@ -140,7 +140,7 @@ def test_plain_questions_escape_file_names(
     pty = Pty("--plain", environment={**environment(tmp_path), **term}, cwd=tmp_path)
     terminals.append(pty)
     pty.wait(b"not specified")
-    for _ in range(8):
+    for _ in range(2):
         pty.type(b"\r")
         time.sleep(0.4)
     if b"Data file" not in pty.sent:

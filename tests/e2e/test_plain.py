@@ -30,12 +30,6 @@ HOSTILE = "\x1b]52;c;aGk=\x07\x1b[31m\x9b2J"
 
 TO_THE_DATA_FILE = (
     Answer("What should the model learn?", ("Up", "Up", "Up"), "1"),
-    Answer("May the training data leave"),
-    Answer("Must you own"),
-    Answer("What model size", ("Up", "Up"), "1"),
-    Answer("Is there a GPU on another"),
-    Answer("Which cloud"),
-    Answer("What matters more"),
     Answer("Which provider?"),
 )
 
@@ -230,7 +224,7 @@ def test_pasted_control_characters_are_rejected(
     numbered: bool, tmp_path: Path, terminals: list[Pty]
 ) -> None:
     item = begin(terminals, tmp_path, numbered=numbered)
-    for _ in range(8):
+    for _ in range(2):
         item.type(b"\r")
         time.sleep(0.4)
     item.wait(b"Data file") if b"Data file" not in item.sent else None
@@ -254,14 +248,10 @@ def test_control_characters_in_rows_never_reach_the_terminal(
     good = [{"instruction": HOSTILE + str(n), "input": "", "output": HOSTILE} for n in range(6)]
     file.write_text("\n".join([*map(json.dumps, good), json.dumps({HOSTILE: 1}), HOSTILE]))
     item = begin(terminals, tmp_path, numbered=numbered)
-    for _ in range(8):
+    for _ in range(2):
         item.type(b"\r")
         time.sleep(0.4)
     item.type(b"rows.jsonl\r")
-    for question in (b"What now?", b"for which target?", b"New file", b"Use the new file?"):
-        item.wait(question)  # the questions of the conversion
-        time.sleep(0.5)
-        item.type(b"\r")
     item.wait(b"What next?")
     time.sleep(0.5)
     item.type(b"2\r" if numbered else b"\x1b[B\r")
@@ -285,7 +275,7 @@ def test_no_color_disables_colors(tmp_path: Path, terminals: list[Pty]) -> None:
 def test_dumb_terminal_receives_no_escape_sequences(tmp_path: Path, terminals: list[Pty]) -> None:
     item = begin(terminals, tmp_path, numbered=True)
     item.type(b"1\n")
-    item.wait(b"May the training data")
+    item.wait(b"Which provider?")
     item.type(b"\x04")
     assert item.code() == 3
     assert b"\x1b" not in item.sent
@@ -293,7 +283,7 @@ def test_dumb_terminal_receives_no_escape_sequences(tmp_path: Path, terminals: l
 
 def test_c_locale_output_is_ascii_only(tmp_path: Path, terminals: list[Pty]) -> None:
     item = begin(terminals, tmp_path, numbered=True, LC_ALL="C", LANG="C")
-    for _ in range(7):
+    for _ in range(1):
         item.type(b"\n")
         time.sleep(0.3)
     item.wait(b"Which provider?") if b"Which provider?" not in item.sent else None

@@ -48,9 +48,7 @@ def through_the_wizard(terminal: Tmux, file: Path) -> None:
     """Accept the wizard's suggestions, except for QLoRA."""
     terminal.wait("New fine-tune")
     terminal.keys("n")
-    terminal.wait("What model size")
-    terminal.keys("Down", "Down", "Down", "Left", "Left")
-    terminal.wait("Up to 1B parameters")
+    terminal.wait("try this first|is recommended")
     terminal.keys("Enter")
     terminal.wait("Press enter to read")
     terminal.keys("-l", str(file))

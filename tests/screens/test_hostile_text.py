@@ -21,7 +21,6 @@ from ftwizard.screens.home.compare import ComparePage
 from ftwizard.screens.monitor.log import LogPage
 from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.terminal.driver import OutputSanitizer
-from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.report_view import ReportView
 from ftwizard.screens.wizard.data.rows import RowsPage
@@ -138,8 +137,6 @@ def test_doctor_shows_hostile_text_safely(name: str, monkeypatch: pytest.MonkeyP
 
 async def open_data_page(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
-    pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
-    await pilot.pause()
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
 

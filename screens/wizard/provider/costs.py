@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from ftwizard.advice.evidence import Evidence, read_evidence
 from ftwizard.advice.provider_costs import estimate_provider_costs
+from ftwizard.advice.questions import planned_size
+from ftwizard.catalog.providers import catalog
 from ftwizard.pricing.offer import Offer
 from ftwizard.screens.costs import inputs
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.wizard.provider.text import DataFindings
+from ftwizard.text import make_visible
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,16 @@ class PricedOffers:
     def find(self, evidence: Evidence | None, draft: Draft, today: datetime.date) -> DataFindings:
         """Return the findings with the cost of each provider under the answers of a draft."""
         costs = estimate_provider_costs(self.offers, draft.machine, draft.answers, today)
-        return DataFindings(evidence, costs, self.tokens, own_left_out=self.own_left_out)
+        return DataFindings(
+            evidence, costs, self.tokens, own_left_out=self.own_left_out, model=_describe_model(draft)
+        )
+
+
+def _describe_model(draft: Draft) -> str:
+    """Describe the model that the costs are for: the draft's, else one of the planned size."""
+    if name := draft.plan.model.name:
+        return make_visible(name.rstrip("/").rpartition("/")[2], 40)
+    return f"a model {catalog().need(planned_size(draft.machine, draft.answers)).label}"
 
 
 def can_price(draft: Draft) -> bool:

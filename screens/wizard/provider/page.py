@@ -8,18 +8,26 @@ from typing import ClassVar, cast
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.advice import provider_advice
 from ftwizard.advice.provider_advice import Recommendation
-from ftwizard.advice.questions import wanted_size
+from ftwizard.advice.questions import Question, planned_size
 from ftwizard.background import run_in_thread
 from ftwizard.catalog.providers import ProviderId, Size, catalog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import texts
-from ftwizard.screens.draft.drafts import UNANSWERED, Draft, Step, list_answers, list_questions
+from ftwizard.screens.draft.drafts import (
+    UNANSWERED,
+    Draft,
+    Step,
+    drop_assumed,
+    list_answers,
+    list_questions,
+)
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.page import DraftPage, WizardPage
 from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.costs import PricedOffers
@@ -36,9 +44,10 @@ class ProviderPage(WizardPage):
     STEP = 0
     PANE = "#advice"
     HELP = (
-        "Fine-tune on your own machine, through a provider's API, or with a cloud service. Questions "
-        "that this machine already answers are skipped. Each answer updates the recommendation "
-        "below. You can choose another provider and see what that costs.\n\n"
+        "Fine-tune on your own machine, through a provider's API, or with a cloud service. Enter takes "
+        "the one to try first, which ftwizard can start here. The folded questions compare it with "
+        "the others: right expands them, left collapses them. What this machine answers is not "
+        "asked. You can choose another provider and see what that costs.\n\n"
         "Until your data is read, prices are per unit of training. Come back afterwards (esc on "
         "the Data page) to see what your data costs with each provider, and what it suggests. c "
         "then lists every offer.\n\n"
@@ -67,11 +76,12 @@ class ProviderPage(WizardPage):
 
     def body(self) -> ComposeResult:
         yield Static(id="here", classes="note one-line", markup=False)
-        for question in self._questions:
-            with Horizontal(classes="question"):
-                yield Static(question.text, classes="name", markup=False)
-                answer = self._draft.answers.get(question.id, question.assumed or UNANSWERED)
-                yield Choice(list_answers(question), answer, id=f"answer-{question.id}")
+        first, *others = self._questions
+        yield from self._ask(first)
+        yield FoldedSection(f"compare with other providers: {len(others)} questions")
+        with Vertical(id="others"):
+            for question in others:
+                yield from self._ask(question)
         with Horizontal(classes="question", id="providers"):
             yield Static("Provider", classes="name", markup=False)
             names = [(provider.id, provider.name) for provider in catalog().providers]
@@ -79,9 +89,21 @@ class ProviderPage(WizardPage):
         with VerticalScroll(id="advice", can_focus=False):
             yield Static(id="words", markup=False)
 
+    def _ask(self, question: Question) -> ComposeResult:
+        with Horizontal(classes="question"):
+            yield Static(question.text, classes="name", markup=False)
+            answer = self._draft.answers.get(question.id, question.assumed or UNANSWERED)
+            yield Choice(list_answers(question), answer, id=f"answer-{question.id}")
+
     def on_mount(self) -> None:
+        others = {question.id for question in self._questions[1:]}
+        if others & self._draft.answers.keys():
+            self.query_one(FoldedSection).action_turn(True)
         self.query(Choice).first().focus()
         self._update_recommendation()
+
+    def on_folded_section_turned(self, event: FoldedSection.Turned) -> None:
+        self.query_one("#others").set_class(event.unfolded, "unfolded")
 
     def on_resize(self, event: events.Resize) -> None:
         """Show full or short questions, depending on the width."""
@@ -94,7 +116,8 @@ class ProviderPage(WizardPage):
 
     def on_choice_changed(self, event: Choice.Changed) -> None:
         if event.choice.id == "provider":
-            self._draft = self._draft.with_provider(cast(ProviderId, event.value))
+            draft = self._with_recommendation(self._read_answers())
+            self._draft = draft.with_provider(cast(ProviderId, event.value))
         self._update_recommendation()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -105,7 +128,7 @@ class ProviderPage(WizardPage):
         return True
 
     def action_costs(self) -> None:
-        self.show_costs(self._with_recommendation(self.get_draft()), self._today)
+        self.show_costs(self.get_draft(), self._today)
 
     def update_costs(self) -> None:
         self.workers.cancel_group(self, "price")
@@ -121,28 +144,36 @@ class ProviderPage(WizardPage):
             ConfirmDialog(texts.FACTS_QUESTION, recommendation.fit or "", "continue anyway", "back")
         ):
             return
-        self.dismiss(Step(self._with_recommendation(draft), 1))
+        problem = recommendation.start_problems.get(draft.provider, "")
+        if problem and draft.provider != "local":
+            question, details = text.describe_preparation(draft.provider, problem)
+            dialog = ConfirmDialog(question, details, "prepare the rows", "choose another")
+            if not await self.app.push_screen_wait(dialog):
+                return
+        self.dismiss(Step(draft, 1))
 
     def get_draft(self) -> Draft:
-        answers: dict[str, str] = {
-            question.id: value
-            for question in self._questions
-            if (value := self.query_one(f"#answer-{question.id}", Choice).value) != UNANSWERED
-        }
+        draft = self._with_recommendation(self._read_answers())
         provider = self.query_one("#provider", Choice).value
-        draft = self._draft.with_answers(answers)
         if provider == self._selected_provider:
             return draft
         return draft.with_provider(cast(ProviderId, provider))
+
+    def _read_answers(self) -> Draft:
+        """Return the draft with the answers that differ from what is assumed."""
+        answers = {
+            question.id: self.query_one(f"#answer-{question.id}", Choice).value
+            for question in self._questions
+        }
+        return self._draft.with_answers(drop_assumed(self._questions, answers))
 
     def _recommendation(self, draft: Draft) -> Recommendation:
         return provider_advice.recommend(draft.machine, draft.answers, self._today)
 
     def _with_recommendation(self, draft: Draft) -> Draft:
         recommendation = self._recommendation(draft)
-        return draft.with_recommendation(
-            recommendation.provider, recommendation.reasons, recommendation.platform
-        )
+        first = recommendation.first
+        return draft.with_recommendation(first.provider, first.reasons, recommendation.cloud)
 
     def _update_recommendation(self, *, from_the_top: bool = True) -> None:
         """Update the recommendation; keep the scroll position unless ``from_the_top``."""
@@ -151,9 +182,9 @@ class ProviderPage(WizardPage):
         chooser = self.query_one("#provider", Choice)
         # If another is selected already, its Changed message is still to come.
         if draft.chosen_provider is None and chooser.value == self._selected_provider:
-            self._selected_provider = recommendation.provider
+            self._selected_provider = recommendation.first.provider
             with self.prevent(Choice.Changed):
-                chooser.value = recommendation.provider
+                chooser.value = recommendation.first.provider
         part = self.query_one("#words", Static)
         findings, width = self._get_findings(draft), part.size.width or self.size.width - 5
         chosen, more = cast(ProviderId, chooser.value), "c lists all offers"
@@ -172,7 +203,7 @@ class ProviderPage(WizardPage):
         """Return the findings on the data; start computing what is missing."""
         if not costs.can_price(draft):
             return DataFindings(self._evidence)
-        size = wanted_size(draft.answers)
+        size = planned_size(draft.machine, draft.answers)
         if size not in self._priced:
             if size not in self._pricing:
                 self._pricing.add(size)
@@ -189,7 +220,10 @@ class ProviderPage(WizardPage):
 
 
 class UnsupportedProviderPage(DraftPage):
-    """Last page for a provider whose jobs ftwizard cannot start; Enter switches to local training."""
+    """Last page for a provider whose jobs ftwizard cannot start; Enter switches to local training.
+
+    Nothing of the other provider is kept: the rows are then checked for this machine.
+    """
 
     NAME = "Elsewhere"
     STEP = 1

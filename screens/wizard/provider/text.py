@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from ftwizard.advice import provider_costs
+from ftwizard.advice import provider_advice, provider_costs
 from ftwizard.advice.evidence import Evidence, warn_of_facts
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
@@ -31,6 +31,7 @@ _LABEL_WIDTH = 20
 NOT_READ = "No data is read yet. Once it is, its costs appear here."
 NO_ROWS = "No row is usable, so these are general prices."
 COUNTING = "Computing the costs of your data …"
+PREPARES = "ftwizard only checks, prices and converts your rows for it."
 LEFT_OUT = "Your own prices are ignored: their file has an error."
 
 
@@ -46,6 +47,8 @@ class DataFindings:
     counting: bool = False
     """Whether the costs are being computed."""
     own_left_out: bool = False
+    model: str = ""
+    """Description of the model that costs by the hour are for."""
 
 
 def format_page(
@@ -62,7 +65,7 @@ def format_page(
     """
     parts = [(format_warning(findings.evidence), 2)]
     parts.append((format_recommendation(recommendation, findings.evidence), INDENT))
-    if provider != recommendation.provider:
+    if provider != recommendation.first.provider:
         parts.insert(0, (format_instead(recommendation, provider, findings.costs), INDENT))
     costs = format_costs(recommendation, provider, findings, width, more)
     flips = format_flips(recommendation), INDENT
@@ -103,43 +106,73 @@ def format_suggestions(evidence: Evidence | None) -> Text:
 
 
 def format_recommendation(recommendation: Recommendation, evidence: Evidence | None) -> Text:
-    """Format the recommended provider with its reasons and cautions; evidence in the data
-    outweighs an answer."""
-    text, names = Text(), catalog()
-    name = names.provider(recommendation.provider).name
-    if recommendation.platform:
-        name += f", {names.platform(recommendation.platform).name}"
+    """Format the provider to try first, then the best in general if that is another one, with
+    reasons and cautions; evidence in the data outweighs an answer."""
+    text = Text()
     contradicted = evidence is not None and warn_of_facts(evidence)
     if recommendation.fit and (recommendation.wrong_tool or not contradicted):
         mark, style = ("✗", palette.BAD) if recommendation.wrong_tool else ("✓", palette.GOOD)
         text.append(f"{mark} ", style).append(f"{recommendation.fit}\n")
+    best = provider_advice.format_provider(recommendation.provider, recommendation.platform)
     if recommendation.blocked:
         text.append("✗ ", palette.BAD).append(f"{recommendation.blocked}\n")
-        text.append("  ~ ", "dim").append("Closest: ").append(name, "bold").append(".\n")
-    else:
-        text.append("→ ", palette.ACCENT).append(name, "bold").append(" is recommended.\n")
+        text.append("  ~ ", "dim").append("Closest: ").append(best, "bold").append(".\n")
+        return text.append_text(_format_arguments(recommendation))
+    text.append_text(_format_first(recommendation))
+    if recommendation.starts_with_the_best:
+        return text.append_text(_format_arguments(recommendation))
+    _append_list(text, "+", recommendation.first.reasons)
+    _append_list(text, "-", recommendation.first.cautions)
+    label = catalog().need(recommendation.size).label
+    text.append(f"\nBest in general, for a model {label}: ").append(best, "bold").append("\n")
+    return text.append_text(_format_arguments(recommendation))
+
+
+def _format_first(recommendation: Recommendation) -> Text:
+    """Format the provider to try first, and what it still needs before it can start."""
+    first = recommendation.first
+    here = " on this machine" if first.provider == "local" else ""
+    text = Text.assemble(
+        ("→ ", palette.ACCENT), (f"{catalog().provider(first.provider).name}{here}", "bold")
+    )
+    text.append(" is recommended." if recommendation.starts_with_the_best else ": try this first.")
+    if not first.problem:
+        return text.append(" It can start now.\n")
+    text.append("\n  ! ", f"bold {palette.WARNING}")
+    return text.append(f"{first.problem}\n")
+
+
+def _format_arguments(recommendation: Recommendation) -> Text:
+    """Format what speaks for and against the provider that is the best in general."""
+    text = Text()
     _append_list(text, "+", recommendation.reasons)
     _append_list(text, "✗", recommendation.ruled_out)
     _append_list(text, "-", recommendation.cautions)
     if close := recommendation.close_to:
-        _append_list(text, "~", [f"{names.provider(close).name} is nearly as good here."])
+        _append_list(text, "~", [f"{catalog().provider(close).name} is nearly as good here."])
     return text
 
 
 def format_instead(
     recommendation: Recommendation, provider: ProviderId, costs: Sequence[ProviderCost]
 ) -> Text:
-    """Format the consequences of choosing another provider, money first."""
+    """Format the consequences of choosing another provider: first whether it can start, then money."""
     chosen, loss = catalog().provider(provider), recommendation.costs_of[provider]
     text = Text.assemble((f"Choosing {chosen.name} instead\n", "bold"))
+    if problem := recommendation.start_problems.get(provider):
+        text.append("  ! ", f"bold {palette.WARNING}").append(f"{problem} {PREPARES}\n")
     cost_of = {cost.provider: cost for cost in costs}
     if costs:
-        money = provider_costs.compare_costs(cost_of[provider], cost_of[recommendation.provider])
+        baseline = cost_of[recommendation.first.provider]
+        money = provider_costs.compare_costs(cost_of[provider], baseline)
         _append_list(text, "·", [money] if money else [])
     _append_list(text, "·", [loss])
-    if not chosen.available and chosen.unavailable not in loss:
-        text.append("  ! ", f"bold {palette.WARNING}").append(f"{chosen.unavailable}\n")
     return text
+
+
+def describe_preparation(provider: ProviderId, problem: str) -> tuple[str, str]:
+    """Return the question whether to prepare rows for a provider that cannot start, and details."""
+    return f"Prepare rows for {catalog().provider(provider).name}?", f"{problem} {PREPARES}"
 
 
 def format_factors(recommendation: Recommendation, provider: ProviderId) -> Text:
@@ -147,7 +180,7 @@ def format_factors(recommendation: Recommendation, provider: ProviderId) -> Text
     chosen = catalog().provider(provider)
     text = Text.assemble((f"{chosen.name}\n", "bold"))
     for factor, label in catalog().factors.items():
-        platform = recommendation.platform if provider == "cloud" else None
+        platform = recommendation.cloud if provider == "cloud" else None
         claim = chosen.claims(factor, platform)[0]
         text.append(f"  {label:<{_LABEL_WIDTH}}", "dim").append(f"{claim.statement}\n")
     return text
@@ -160,7 +193,8 @@ def format_flips(recommendation: Recommendation) -> Text:
         text.append("One of these has to change\n", "bold")
         _append_list(text, "·", recommendation.changes)
     elif recommendation.flips:
-        text.append("What would change the recommendation\n", "bold")
+        subject = "the recommendation" if recommendation.starts_with_the_best else "the best in general"
+        text.append(f"What would change {subject}\n", "bold")
         _append_list(text, "·", recommendation.flips)
     return text
 
@@ -199,7 +233,7 @@ def format_costs(
     hang = INDENT + _NAME_WIDTH + 2 if width >= _WIDE else INDENT + 2
     parts = [Text.assemble((title, "bold"))]
     for id, text in _list_costs(recommendation, findings):
-        mark = "→" if id == recommendation.provider and not recommendation.blocked else " "
+        mark = "→" if id == recommendation.first.provider and not recommendation.blocked else " "
         line = Text.assemble((f"  {mark} ", palette.ACCENT))
         line.append(
             f"{catalog().provider(id).name:<{_NAME_WIDTH}}  ", "bold" if id == provider else ""
@@ -228,7 +262,8 @@ def _describe_basis(findings: DataFindings, more: str) -> str:
     """Describe what the costs are based on."""
     if findings.costs:
         tokens = f"{findings.tokens[:1].upper()}{findings.tokens[1:]}"
-        return f"{tokens}. Cheapest offer per provider; {more}."
+        hours = f"; GPU hours are for {findings.model}" if findings.model else ""
+        return f"{tokens}. Cheapest offer per provider{hours}; {more}."
     if findings.counting:
         return COUNTING
     return NO_ROWS if findings.evidence else NOT_READ
@@ -248,7 +283,7 @@ def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[Provi
     """Yield the price of a unit of training on each provider, newest first."""
     for provider in catalog().providers:
         claims = provider.claims(
-            "cost", recommendation.platform if provider.id == "cloud" else None
+            "cost", recommendation.cloud if provider.id == "cloud" else None
         )
         yield provider.id, Text(_format_claims(claims))
 
@@ -260,10 +295,11 @@ def _format_claims(claims: ProviderFacts) -> str:
 def format_comparison(recommendation: Recommendation, provider: ProviderId, width: int) -> Text:
     """Format the six factors of the providers in columns; the chosen one is bold."""
     room = (width - _LABEL_WIDTH - 2) // len(catalog().providers) - 2
-    platform = recommendation.platform
+    platform = recommendation.cloud
     head = Text(" " * (_LABEL_WIDTH + 2))
     for column in catalog().providers:
-        mark = "→ " if column.id == recommendation.provider and not recommendation.blocked else ""
+        is_first = column.id == recommendation.first.provider and not recommendation.blocked
+        mark = "→ " if is_first else ""
         name = Text(f"{mark}{column.name}", "bold" if column.id == provider else "dim")
         head.append_text(_pad(name, room)).append("  ")
     lines = [Text("Comparison", "bold"), head]
@@ -293,7 +329,7 @@ def format_sources(recommendation: Recommendation, today: datetime.date) -> Text
     for factor, label in catalog().factors.items():
         for provider in catalog().providers:
             claims = provider.claims(
-                factor, recommendation.platform if provider.id == "cloud" else None
+                factor, recommendation.cloud if provider.id == "cloud" else None
             )
             for claim in claims if factor == "cost" else claims[:1]:  # all cost claims are shown
                 names = labels.setdefault((claim.date(today), claim.source), {})

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
-from textual.reactive import reactive
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from ftwizard.advice.recipe_rules import AdvisedValue, Setting, settings
@@ -29,6 +26,7 @@ from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.draft.suggestions import suggest_models
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
+from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.strict_yaml import SettingsError
@@ -41,38 +39,6 @@ MARGINS = 4
 
 class RecipeFields(VerticalScroll, can_focus=False, inherit_bindings=False):
     """Fields that up and down move between; the focused one is scrolled into view."""
-
-
-class FoldedSection(Widget, can_focus=True):
-    """``▸ advanced``: space or right expands, left collapses."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "turn", "expand", show=False),
-        Binding("right", "turn(True)", "expand", show=False),
-        Binding("left", "turn(False)", "collapse", show=False),
-    ]
-    unfolded: reactive[bool] = reactive(False)
-
-    @dataclass
-    class Turned(Message):
-        """The section was expanded or collapsed."""
-
-        unfolded: bool
-
-    def __init__(self, label: str) -> None:
-        super().__init__()
-        self._label = label
-
-    def render(self) -> Text:
-        mark = "▾" if self.unfolded else "▸"
-        keys = "← collapse" if self.unfolded else "→ expand"
-        return Text.assemble(
-            (f"{mark} {self._label}", "bold" if self.has_focus else ""), (f"   {keys}", "dim")
-        )
-
-    def action_turn(self, to: bool | None = None) -> None:
-        self.unfolded = not self.unfolded if to is None else to
-        self.post_message(self.Turned(self.unfolded))
 
 
 class SettingRow(Horizontal):

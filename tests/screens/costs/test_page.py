@@ -496,22 +496,24 @@ def test_details_name_source_and_date_of_every_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "machine"),
+    ("model", "answers", "machine"),
     [
-        ({"size": "tiny"}, True), ({"data": "stay"}, True), ({"gpu_elsewhere": "own"}, True),
-        ({}, False),
+        ("Qwen/Qwen3-0.6B", {}, True), ("Qwen/Qwen3-8B", {}, False), ("", {}, True),
+        ("Qwen/Qwen3-8B", {"data": "stay"}, True), ("", {"size": "medium"}, False),
+        ("Qwen/Qwen3-8B", {"gpu_elsewhere": "own"}, True),
     ],
 )  # fmt: skip
-def test_without_a_gpu_the_answers_decide_if_this_machine_is_recommended(
-    answers: dict[str, str], machine: bool
+def test_without_a_gpu_this_machine_is_recommended_for_what_it_can_train(
+    model: str, answers: dict[str, str], machine: bool
 ) -> None:
-    draft = checked().with_plan(model=schema.Model(name="Qwen/Qwen3-0.6B")).with_answers(answers)
+    draft = checked().with_plan(model=schema.Model(name=model)).with_answers(answers)
     basis = inputs.build_basis(draft, TODAY)
     offers = inputs.compute_offers(basis, inputs.load_prices(TODAY)[0])
     star = inputs.find_recommended(offers, basis)
     assert star and (star.name == "This machine") == machine
     own = next(item for item in offers if item.name == "This machine")
-    assert own.training is None and own.hours, "its price is not set"
+    assert own.training is None, "its price is not set"
+    assert bool(own.hours) != own.too_small
 
 
 def test_esc_closes_the_plot_before_the_page() -> None:

@@ -6,16 +6,23 @@ import shlex
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ftwizard.advice.recipe_advice import EarlierRate
+from ftwizard.catalog.providers import ProviderId
+from ftwizard.data.documents import DataReport
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo, read_machine_info
 from ftwizard.plan import schema
-from ftwizard.screens.draft import drafts, texts
+from ftwizard.screens.draft import drafts, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.wizard.data import data_check
 from tests.helpers.estimates import make_report
+from tests.helpers.machines import make_machine
 from tests.screens.wizard.data.reports import clean
 
 
@@ -120,3 +127,52 @@ def test_plan_records_why_the_provider_was_chosen(here: MachineInfo) -> None:
         .with_provider_reason()
     )
     assert chosen.plan.provider_reason == "chosen although openai was recommended"
+
+
+PATHS: tuple[ProviderId, ...] = ("local", "openai", "cloud")
+
+
+def take_path(draft: Draft, provider: ProviderId, rows: Path) -> Draft:
+    """Choose a provider, have the rows checked for it, and take the advice if it trains here."""
+    draft = draft.with_recommendation("local", ("It can start.",), "together")
+    draft = draft.with_provider(provider)
+    files = schema.Files(train=str(rows))
+    if data_check.needs_recheck(draft) or draft.checked is None:
+        draft = draft.with_check(files, None)
+        limit = draft.plan.recipe.max_length
+        longest = {"trl-sft": 90, "openai-sft": 400, "together-sft": 3000}[draft.target or ""]
+        draft = draft.with_check(files, count_rows(rows, longest, limit))
+    if provider != "local":
+        return draft.with_provider_reason()
+    draft = draft.with_plan(model=schema.Model(name="owner/small"))
+    return setting_values.apply_advice(draft)[0].with_provider_reason()
+
+
+def count_rows(rows: Path, longest: int, limit: int) -> DataReport:
+    """Return a report whose lengths depend on the tokenizer of a provider."""
+    checked = clean(rows)
+    assert checked.tokens is not None
+    tokens = msgspec.structs.replace(
+        checked.tokens, max=longest, p50=longest, p95=longest, p99=longest, mean=longest,
+        limit=limit, histogram=[(longest, checked.tokens.rows)],
+    )  # fmt: skip
+    return msgspec.structs.replace(checked, tokens=tokens)
+
+
+@given(st.lists(st.sampled_from(PATHS), max_size=4), st.sampled_from(PATHS))
+def test_going_back_from_another_path_leaves_nothing_behind(
+    visited: list[ProviderId], path: ProviderId
+) -> None:
+    rows = Path("/data/rows.jsonl")
+    direct = take_path(Draft(make_machine(extras=("local",))), path, rows)
+    draft = Draft(make_machine(extras=("local",)))
+    for other in visited:
+        draft = take_path(draft, other, rows)
+    assert take_path(draft, path, rows) == (
+        direct if "local" not in visited else with_model_of(direct)
+    )
+
+
+def with_model_of(draft: Draft) -> Draft:
+    """Return the draft with the model that was chosen on the way."""
+    return draft.with_plan(model=schema.Model(name="owner/small"))

@@ -16,7 +16,15 @@ from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.screens.plain import data, provider, wizard
 from ftwizard.screens.plain import recipe as recipes
-from ftwizard.screens.plain.prompts import BACK, FORGET, OTHER, GoBack, Prompter, UserQuit
+from ftwizard.screens.plain.prompts import (
+    BACK,
+    CONTINUE,
+    FORGET,
+    OTHER,
+    GoBack,
+    Prompter,
+    UserQuit,
+)
 from ftwizard.screens.plain.wizard import Item
 from tests.helpers.machines import make_machine
 from tests.screens.plain.scripted import Scripted
@@ -76,13 +84,47 @@ def test_changing_facts_require_confirmation() -> None:
     assert not ask.questions
 
 
+def write_chats(folder: Path) -> Path:
+    """Write rows that every provider takes."""
+    file = folder / "chats.jsonl"
+    rows = (
+        {"messages": [{"role": "user", "content": f"Number {n}?"},
+                      {"role": "assistant", "content": f"NUMBER {n}!"}]}
+        for n in range(20)
+    )  # fmt: skip
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
 def test_unsupported_provider_quits_or_continues_on_this_machine(tmp_path: Path) -> None:
-    _, draft = checked(tmp_path)
-    draft = provider.choose_provider(Scripted(OTHER, "openai"), draft)
+    start = provider.choose_provider(Scripted(""), Draft(FACTS))
+    draft = provider.choose_provider(Scripted(OTHER, "openai", CONTINUE), start)
     assert draft.chosen_provider == "openai"
+    file = str(write_chats(tmp_path))
+    draft = data.ask_file(Scripted(file), draft)
+    assert draft.checked_for == "openai-sft"
     with pytest.raises(UserQuit):
         wizard.ask_elsewhere(Scripted("leave"), draft)
-    assert wizard.ask_elsewhere(Scripted("here"), draft).chosen_provider == "local"
+    here = wizard.ask_elsewhere(Scripted("here"), draft)
+    direct = wizard.ask_elsewhere(Scripted(), data.ask_file(Scripted(file), start))
+    assert here.checked_for == "trl-sft" and here == direct, "nothing of OpenAI is kept"
+
+
+def test_provider_that_cannot_start_is_confirmed_before_data_is_asked_for() -> None:
+    follows = provider.choose_provider(Scripted(""), Draft(FACTS))
+    assert (follows.provider, follows.chosen_provider) == ("local", None)
+    asker = Scripted("cloud", OTHER, "")
+    assert provider.choose_provider(asker, Draft(FACTS)) == follows
+    assert asker.questions == ["Which provider?", "Prepare rows for Cloud-managed?", "Which provider?"]
+
+
+def test_questions_about_other_providers_are_asked_on_request() -> None:
+    asker = Scripted("\0questions", "own-cloud", "yes", "small", BACK, "")
+    draft = provider.choose_provider(asker, Draft(FACTS))
+    assert draft.answers == {"data": "own-cloud", "weights": "yes", "size": "small"}
+    assert draft.provider == "local"
+    assumed = Scripted("\0questions", "", "", "", "", "", "", "")
+    assert provider.choose_provider(assumed, Draft(FACTS)).answers == {}
 
 
 def test_file_prompt_repeats_until_the_file_is_usable(tmp_path: Path) -> None:

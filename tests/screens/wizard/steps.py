@@ -8,7 +8,6 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.provider.page import ProviderPage
 from tests.screens.frames import until, wait_for_text
@@ -19,10 +18,8 @@ async def wait_for_page(pilot: Pilot[Any], page: type[Screen[Any]]) -> None:
 
 
 async def open_data_page(pilot: Pilot[Any]) -> None:
-    """Answer the provider page so that training runs on this machine, and open the data page."""
+    """Take the first page's suggestion, training on this machine, and open the data page."""
     await wait_for_page(pilot, ProviderPage)
-    pilot.app.screen.query_one("#answer-size", Choice).value = "tiny"
-    await pilot.pause()
     await pilot.press("enter")
     await wait_for_page(pilot, DataPage)
 

@@ -15,10 +15,12 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
 from ftwizard.screens.dialogs.questions import ChooseDialog, ResultDialog, TypedConfirm
+from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
-from ftwizard.screens.wizard.recipe.page import FoldedSection, RecipePage, SettingRow
+from ftwizard.screens.wizard.recipe.page import RecipePage, SettingRow
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.steps import open_data_page, read_data_file, wait_for_page
 
@@ -41,14 +43,19 @@ def test_each_answer_updates_the_recommendation_at_once() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_page(pilot, ProviderPage)
         recorded.append(frame(pilot.app))
-        await pilot.press("down", "left", "left")
+        await pilot.press("down", "right", "down", "left", "left")
+        recorded.append(frame(pilot.app))
+        await pilot.press("down", "down", "right", "right", "right")
+        await wait_for_text(pilot, "✗ No option is possible")
         recorded.append(frame(pilot.app))
 
     drive(FtwizardApp(("new", "")), (120, 40), play)
-    assert "May the training data leave this machine?" in recorded[0]
-    assert "✗ No option is possible" not in recorded[0]
-    assert "✗ No option is possible" in recorded[1]
-    assert "~ Closest: Hugging Face + QLoRA." in recorded[1]
+    assert "May the training data leave this machine?" not in recorded[0]
+    assert "Hugging Face + QLoRA on this machine: try this first." in recorded[0]
+    assert "May the training data leave this machine?" in recorded[1]
+    assert "✗ OpenAI API is ruled out" in recorded[1] and "try this first" in recorded[1]
+    assert "✗ No option is possible" in recorded[2]
+    assert "~ Closest: Hugging Face + QLoRA." in recorded[2]
     assert "‹ No, it stays here ›" in recorded[1]
 
 
@@ -65,10 +72,16 @@ def test_changing_facts_require_confirmation() -> None:
 
 def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
     recorded: list[str] = []
+    drafts: list[Draft] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_page(pilot, ProviderPage)
         pilot.app.screen.query_one("#provider", Choice).value = "openai"
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Prepare rows for OpenAI API?")
+        recorded.append(frame(pilot.app))
+        await pilot.press("escape", "enter")
+        await wait_for_text(pilot, "Prepare rows for OpenAI API?")
         await pilot.press("enter")
         await wait_for_page(pilot, DataPage)
         await pilot.press(*str(rows), "enter")
@@ -90,12 +103,18 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
         await pilot.press("escape")
         await wait_for_page(pilot, UnsupportedProviderPage)
         await pilot.press("enter")
+        await wait_for_page(pilot, DataPage)
+        await wait_for_text(pilot, "→ Continue with")  # checked again, for this machine
+        await pilot.press("enter")
         await wait_for_page(pilot, RecipePage)
+        drafts.append(pilot.app.screen._draft)  # type: ignore[attr-defined]
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
-    assert "unusable as is: needs conversion" in " ".join(recorded[0].split())
-    assert "OpenAI API" in recorded[1]
-    assert "cannot start" in recorded[1]
+    assert "ftwizard cannot start OpenAI jobs yet." in recorded[0], "before data is asked for"
+    assert "unusable as is: needs conversion" in " ".join(recorded[1].split())
+    assert "OpenAI API" in recorded[2]
+    assert "cannot start" in recorded[2]
+    assert (drafts[0].provider, drafts[0].checked_for) == ("local", "trl-sft")
 
 
 def test_data_page_checks_and_previews_rows(home: Path, rows: Path) -> None:
@@ -405,7 +424,7 @@ def test_leaving_the_wizard_requires_confirmation() -> None:
     assert app.return_value == 3
 
 
-@pytest.mark.parametrize("keys", [["right"], ["down", "left"], ["up", "right"]])
+@pytest.mark.parametrize("keys", [["right"], ["down", "right", "down", "left"], ["up", "right"]])
 def test_leaving_the_first_page_asks_before_dropping_answers(keys: list[str]) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_page(pilot, ProviderPage)
@@ -430,7 +449,8 @@ def test_leaving_the_first_page_asks_before_dropping_answers(keys: list[str]) ->
 def test_leaving_without_answers_asks_nothing() -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_page(pilot, ProviderPage)
-        await pilot.press("down", "left", "right", "escape")  # back to the default answer
+        await pilot.press("down", "right", "down", "left", "right")  # back to the default answer
+        await pilot.press("escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, ProviderPage))
         await pilot.pause(0.2)
 

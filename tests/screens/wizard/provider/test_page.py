@@ -103,8 +103,9 @@ def test_overruling_the_recommendation_shows_its_cost() -> None:
 
     got = on_page(checked(), (80, 24), play)
     assert_frame("provider-overruled-80x24", got)
-    text = got.partition("Choosing Hugging Face + QLoRA instead")[2]
-    assert "Training on this data: $0.16–0.58, plus $0.37 GPU setup" in " ".join(text.split())
+    text = " ".join(got.partition("Choosing OpenAI API instead")[2].split())
+    assert "ftwizard cannot start OpenAI jobs yet." in text
+    assert "Training on this data: $5.76–5.94 instead of no rent." in text
 
 
 def test_impossible_answers_show_which_have_to_change() -> None:
@@ -141,15 +142,15 @@ def test_every_provider_claim_has_source_and_date() -> None:
 
 def test_answer_that_excludes_a_provider_hides_its_price() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await pilot.press("down", "left", "left")
+        await pilot.press("down", "right", "down", "left", "left")
 
     got = on_page(checked(), (120, 40), play)
-    assert got.count("not possible") == 2 and "no rent  on this machine, once it has" in got
+    assert got.count("not possible") == 2 and "no rent  on the CPU here" in got
 
 
 def test_another_model_size_updates_the_prices() -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await pilot.press("down", "down", "down", "right")
+        await pilot.press("down", "right", "down", "down", "down", "right", "right", "right")
         await wait_for_text(pilot, "Together Llama 3.3 70B")
 
     got = on_page(checked(), (120, 40), play)
@@ -168,7 +169,7 @@ def test_suitable_gpu_in_this_machine_costs_no_rent() -> None:
 
 def test_c_opens_the_cost_page_and_esc_keeps_the_answers(tmp_path: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        await pilot.press("down", "left", "c")
+        await pilot.press("down", "right", "down", "left", "c")
         await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
         await wait_for_text(pilot, "649,876 × 3 epochs")
         await pilot.press("escape")
@@ -249,17 +250,17 @@ def test_page_accepts_keys_while_costs_are_computed(monkeypatch: pytest.MonkeyPa
         pilot.app.push_screen(ProviderPage(checked(), TODAY))
         await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
         await until(pilot, lambda: WORKING in get_details(pilot))
-        await pilot.press("down", "left")
+        await pilot.press("down", "right", "down", "left")
         await wait_for_text(pilot, "‹ Only to our own cloud ›")
         recorded.append(frame(pilot.app))
         released.set()
-        await until(pilot, lambda: "RTX 4090 24 GB on demand, as of" in get_details(pilot))
+        await until(pilot, lambda: "no rent  on the CPU here" in get_details(pilot))
 
     try:
         drive(FtwizardApp(), (80, 24), scenario)
     finally:
         released.set()
-    assert "is recommended" in recorded[0]
+    assert "try this first" in recorded[0]
 
 
 def test_leaving_while_costs_are_computed_raises_no_error(

@@ -14,7 +14,8 @@ from ftwizard.plan import schema
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
-from ftwizard.screens.wizard.recipe.page import FoldedSection, RecipePage
+from ftwizard.screens.widgets.folded_section import FoldedSection
+from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.advice.test_run_history import FALLING, write_run
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, frame, until, wait_for_text
