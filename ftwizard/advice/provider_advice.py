@@ -303,9 +303,7 @@ def _describe_drawbacks(verdict: ProviderScore, today: datetime.date) -> str:
     price = provider.claims("cost", verdict.platform)[0]
     # That it cannot start is one of ``start_problems``.
     cons = [con for con in verdict.cons if con != provider.unavailable]
-    return " ".join(
-        [*cons, differs, f"Training: {price.statement}, as of {price.date(today)}."]
-    )
+    return " ".join([*cons, differs, f"Training: {price.statement}, as of {price.date(today)}."])
 
 
 def format_provider(provider: ProviderId, platform: PlatformId | None) -> str:

@@ -30,7 +30,11 @@ class PricedOffers:
         """Return the findings with the cost of each provider under the answers of a draft."""
         costs = estimate_provider_costs(self.offers, draft.machine, draft.answers, today)
         return DataFindings(
-            evidence, costs, self.tokens, own_left_out=self.own_left_out, model=_describe_model(draft)
+            evidence,
+            costs,
+            self.tokens,
+            own_left_out=self.own_left_out,
+            model=_describe_model(draft),
         )
 
 

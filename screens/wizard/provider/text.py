@@ -193,7 +193,9 @@ def format_flips(recommendation: Recommendation) -> Text:
         text.append("One of these has to change\n", "bold")
         _append_list(text, "·", recommendation.changes)
     elif recommendation.flips:
-        subject = "the recommendation" if recommendation.starts_with_the_best else "the best in general"
+        subject = (
+            "the recommendation" if recommendation.starts_with_the_best else "the best in general"
+        )
         text.append(f"What would change {subject}\n", "bold")
         _append_list(text, "·", recommendation.flips)
     return text
@@ -282,9 +284,7 @@ def _list_priced(costs: Sequence[ProviderCost]) -> Iterator[tuple[ProviderId, Te
 def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[ProviderId, Text]]:
     """Yield the price of a unit of training on each provider, newest first."""
     for provider in catalog().providers:
-        claims = provider.claims(
-            "cost", recommendation.cloud if provider.id == "cloud" else None
-        )
+        claims = provider.claims("cost", recommendation.cloud if provider.id == "cloud" else None)
         yield provider.id, Text(_format_claims(claims))
 
 

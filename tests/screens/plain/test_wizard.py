@@ -115,7 +115,11 @@ def test_provider_that_cannot_start_is_confirmed_before_data_is_asked_for() -> N
     assert (follows.provider, follows.chosen_provider) == ("local", None)
     asker = Scripted("cloud", OTHER, "")
     assert provider.choose_provider(asker, Draft(FACTS)) == follows
-    assert asker.questions == ["Which provider?", "Prepare rows for Cloud-managed?", "Which provider?"]
+    assert asker.questions == [
+        "Which provider?",
+        "Prepare rows for Cloud-managed?",
+        "Which provider?",
+    ]
 
 
 def test_questions_about_other_providers_are_asked_on_request() -> None:
