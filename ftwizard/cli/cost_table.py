@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN_IN_TABLE: frozenset[NoteCode] = frozenset(("hours-unknown", "too-small", "price-unknown"))
 """Notes that repeat the table."""
-MAX_NOTES = 8
+MAX_NOTES = 10
 """Notes under the table without ``--notes``."""
 MAX_UNPRICED = 2
 """Models without a price shown per platform; more go into one line."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from ftwizard.advice import recipe_advice
 from ftwizard.catalog import gpu_specs, hosted_models, model_configs
-from ftwizard.catalog.prices import Prices
+from ftwizard.catalog.prices import ARTICLE, Prices
 from ftwizard.cli import (
     cost_inputs,
     cost_table,
@@ -27,12 +26,12 @@ from ftwizard.cli.commands import EPOCHS
 from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.estimate import report_text, row_counts
+from ftwizard.estimate import batching, report_text, row_counts
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.estimate.row_counts import CountedRows
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu, MachineInfo, is_installed
-from ftwizard.models import hub, model_config
+from ftwizard.models import hub, model_config, support
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
@@ -48,6 +47,9 @@ if TYPE_CHECKING:
 DEFERRED_RISKS: tuple[schema.RiskName, ...] = ("many-epochs", "no-validation")
 """Risks that an estimate only warns about; training refuses them unless allowed."""
 MAX_GPUS = 64
+REFERENCE = "meta-llama/Llama-3.1-8B-Instruct"
+"""The model that GPUs are priced for if none is named: the article's."""
+REFERENCE_NOTE = "GPU hours are for Llama 3.1 8B. Name another open model with --model owner/name."
 _NUMBER = r"[-+]?\d[\d.,_]*"
 _COUNT_FIRST = re.compile(rf"\s*(?P<count>{_NUMBER})\s*[xX×]\s*(?P<name>\S.*)")
 _NAME_FIRST = re.compile(rf"\s*(?P<name>\S.*?)(?:\s+|(?<=\d))[xX×]\s*(?P<count>{_NUMBER})\s*")
@@ -185,6 +187,7 @@ def _estimate_from_config(
     costs = cost_inputs.compute_costs(
         rows.load, arguments, request=rows.request, **facts.pricing(prices)
     )
+    costs = _add_notes(costs, rows.assumed)
     return estimate_report.build_report(facts, prices, costs, why=why)
 
 
@@ -211,7 +214,9 @@ def _estimate_data(arguments: argparse.Namespace) -> int:
     with progress.reporter() as say:
         file, _ = datasets.locate(arguments.plan, say)
     if model is None and all(is_installed(name) for name in tokenizer.REQUIRED_PACKAGES):
-        chosen = plan_file.make_absolute(_make_plan(arguments, str(file)), Path.cwd())
+        chosen = plan_file.make_absolute(
+            _make_plan(arguments, str(file), arguments.model), Path.cwd()
+        )
         return _estimate_plan(arguments, chosen)
     with progress.reporter() as say:
         epochs = arguments.epochs or EPOCHS
@@ -221,25 +226,31 @@ def _estimate_data(arguments: argparse.Namespace) -> int:
     return _print_costs(arguments, rows)
 
 
-def _make_plan(arguments: argparse.Namespace, train: str) -> Plan:
-    """Return the plan for a data file and a model, with defaults for the rest.
+def _make_plan(arguments: argparse.Namespace, train: str, name: str) -> Plan:
+    """Return the plan for a data file and the model ``name``, with defaults for the rest.
 
-    Typed lengths are never cut; rows of a file are cut as in a plan.
+    Of typed lengths, only the longest rows are cut; rows of a file are cut as in a plan.
     """
+    length = schema.Recipe().max_length
+    if arguments.mean_tokens is not None:
+        config = model_config.read_config(name)
+        limit = support.read_context_length(config[0]) if config else None
+        context = limit.max_tokens if limit else None
+        length = batching.fitting_max_length(float(arguments.mean_tokens), length, context)
     recipe = schema.Recipe(
         epochs=arguments.epochs or EPOCHS,
-        method=_best_method(arguments),
-        max_length=max(schema.Recipe().max_length, math.ceil(arguments.mean_tokens or 0)),
+        method=_best_method(arguments, name),
+        max_length=length,
     )
     read = read_arguments.get_options(arguments)
     files = schema.Files(train=train)
     data = schema.Data(files=files, columns=read.columns, encoding=read.encoding)
-    return Plan(data=data, model=schema.Model(name=arguments.model), recipe=recipe)
+    return Plan(data=data, model=schema.Model(name=name), recipe=recipe)
 
 
-def _best_method(arguments: argparse.Namespace) -> schema.Method:
-    """Return the best training method for the model on the chosen machine."""
-    shape = model_config.read_shape(arguments.model)
+def _best_method(arguments: argparse.Namespace, name: str) -> schema.Method:
+    """Return the best training method for a model on the chosen machine."""
+    shape = model_config.read_shape(name)
     if shape is None:
         return schema.Recipe().method
     machine_info = _read_machine(arguments)
@@ -253,7 +264,7 @@ def _print_costs(arguments: argparse.Namespace, rows: CountedRows) -> int:
     hosted = hosted_models.find_model(name)
     is_open = bool(name) and cost_inputs.check_model(name) is None
     if is_open and (shape := model_config.read_shape(name)):
-        chosen = _make_plan(arguments, "")
+        chosen = _make_plan(arguments, "", name)
         with progress.reporter() as say:
             machine_info = _read_machine(arguments)
             report = _estimate_from_config(arguments, chosen, rows, shape, machine_info, "", say)
@@ -261,7 +272,10 @@ def _print_costs(arguments: argparse.Namespace, rows: CountedRows) -> int:
     low, high = estimate_report.RULE_PARAMETERS
     size = hosted.billions if hosted else None
     by_rule = not is_open and (size is None or low <= size * 1e9 <= high)
-    costs = cost_inputs.compute_costs(rows.load, arguments, request=rows.request, by_rule=by_rule)
+    fields = _price_reference(arguments, rows) if by_rule else {"by_rule": False}
+    costs = cost_inputs.compute_costs(rows.load, arguments, request=rows.request, **fields)
+    reference = REFERENCE_NOTE if by_rule and costs.edition != ARTICLE else ""
+    costs = _add_notes(costs, rows.assumed, reference)
     unknown = _describe_unknown(name, rows=bool(arguments.plan)) if is_open else ""
     if arguments.json:
         notes = [*costs.notes, *([unknown] if unknown else [])]
@@ -273,6 +287,24 @@ def _print_costs(arguments: argparse.Namespace, rows: CountedRows) -> int:
         if unknown:
             output.print_lines(out, "", f"! {unknown}")
     return 0
+
+
+def _price_reference(arguments: argparse.Namespace, rows: CountedRows) -> dict[str, Any]:
+    """Return the fields of a ``PricingQuery`` for ``REFERENCE``: what GPUs are priced for if no open
+    model is named. They are those of ``--model REFERENCE``, so that the same job costs the same."""
+    shape = model_config.read_shape(REFERENCE)
+    if shape is None or rows.lengths is None:
+        return {"by_rule": True}
+    prices, machine_info = cost_inputs.load_prices(arguments), _read_machine(arguments)
+    chosen, lengths = _make_plan(arguments, "", REFERENCE), {"train": rows.lengths}
+    with progress.reporter() as say:
+        facts = estimate_report.inspect_config(chosen, lengths, shape, machine_info, prices, say)
+    return facts.pricing(prices)
+
+
+def _add_notes(costs: CostReport, *notes: str) -> CostReport:
+    """Return the costs with more notes, which come first; empty ones are left out."""
+    return msgspec.structs.replace(costs, notes=[*filter(None, notes), *costs.notes])
 
 
 def _read_machine(arguments: argparse.Namespace) -> MachineInfo:

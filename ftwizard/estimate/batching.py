@@ -6,7 +6,9 @@ Everything is computed from the distribution of row lengths that the data check 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -21,6 +23,13 @@ et al. 2021, Efficient Sequence Packing without Cross-contamination)."""
 
 MAX_GROUPS = 48
 """Number of groups of rows of similar length."""
+SPREAD = 0.6
+"""Standard deviation of the logarithm of row lengths, if only their mean is known. Measured on 11
+public files of 91 to 1,319 rows in 2026-11 (Alpaca, GSM8K, Glaive tool calls, C4 and others): 0.18 to
+1.15, median 0.58. The longest of 4 random rows has 1.70 times the mean tokens there (median), and
+1.69 times here."""
+LONG_SHARE = 0.01
+"""Share of the rows that may be longer than the max length, if only their mean is known."""
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,9 +159,41 @@ def from_counts(counts: Sequence[int]) -> LengthDistribution | None:
 
 
 def from_mean(rows: int, tokens: float) -> LengthDistribution:
-    """Build a distribution in which all rows have ``tokens`` tokens, if only the mean is known."""
-    bucket = Bucket(upto=tokens, length=tokens, rows=rows)
-    return LengthDistribution(rows=rows, total=rows * tokens, p99=tokens, buckets=(bucket,))
+    """Build the distribution of rows with ``tokens`` tokens on average, if only that is known.
+
+    Lengths are spread as in real files: log-normal, with ``SPREAD``.
+    """
+    normal, groups = statistics.NormalDist(), min(rows, MAX_GROUPS)
+    scale = tokens * math.exp(-(SPREAD**2) / 2)
+    edges = [normal.inv_cdf(group / groups) for group in range(1, groups)]
+    # Of all tokens, the share in rows below an edge. Source: partial expectation of a log-normal.
+    shares = [0.0, *(normal.cdf(edge - SPREAD) for edge in edges), 1.0]
+    means = [tokens * groups * (high - low) for low, high in pairwise(shares)]
+    longest = scale * math.exp(SPREAD * normal.inv_cdf(1 - 1 / (2 * rows)))
+    ends = [*(scale * math.exp(SPREAD * edge) for edge in edges), max(longest, means[-1])]
+    return LengthDistribution(
+        rows=rows, total=rows * tokens, p99=_find_long(tokens),
+        buckets=tuple(
+            Bucket(upto=end, length=mean, rows=rows / groups)
+            for end, mean in zip(ends, means, strict=True)
+        ),
+    )  # fmt: skip
+
+
+def _find_long(mean: float) -> float:
+    """Return the tokens that only ``LONG_SHARE`` of the rows exceed, if only the mean is known."""
+    score = statistics.NormalDist().inv_cdf(1 - LONG_SHARE)
+    return mean * math.exp(SPREAD * score - SPREAD**2 / 2)
+
+
+def fitting_max_length(mean: float, shortest: int, context: int | None) -> int:
+    """Return the max length for rows of which only the mean is known: most fit in.
+
+    At least ``shortest``, a multiple of 64, and never beyond the model's ``context`` (None if
+    unknown), unless the mean is.
+    """
+    wanted = 64 * math.ceil(_find_long(mean) / 64)
+    return max(shortest, math.ceil(mean), min(wanted, context or wanted))
 
 
 def longest_row_tokens(lengths: LengthDistribution | None, max_length: int) -> int:

@@ -338,7 +338,9 @@ def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
         if report.evaluate_every:
             steps += f"; validation every {format_count(report.evaluate_every, 'step')}"
         yield _line("steps", steps)
-    yield _line("tokens", f"{report.tokens:,} processed in training")
+    padding = report.run.padding.value if report.run else 0.0
+    padded = f"; padding adds {padding / (1 - padding):.0%}" if 0.005 <= padding < 1 else ""
+    yield _line("tokens", f"{report.tokens:,} processed in training{padded}")
     if report.recipe:
         yield _line("recipe", _format_recipe(report.recipe))
 

@@ -38,6 +38,8 @@ class CountedRows(msgspec.Struct, frozen=True, kw_only=True):
     request: Request | None = None
     lengths: LengthDistribution | None = None
     """Distribution of row lengths."""
+    assumed: str = ""
+    """What is assumed about the lengths, as a sentence; empty if they were counted."""
 
 
 def exact_tokens(tokens: int) -> TokenEstimate:

@@ -98,6 +98,22 @@ def test_custom_gpu_price_adds_the_gpu_to_the_costs() -> None:
     assert "does not fit" in text and "hours unknown" not in text
 
 
+@pytest.mark.parametrize("edition", ["current", "2026-04"])
+def test_same_job_costs_the_same_with_and_without_a_model(edition: str) -> None:
+    def costs(*more: str) -> dict[tuple[str, str], Any]:
+        document = as_json(*EXAMPLE, "--edition", edition, *more)
+        fields = ("training", "hours", "too_small", "setup", "monthly", "serves")
+        return {
+            (cost["platform"], cost["name"]): [cost[field] for field in fields]
+            for cost in document["costs"]
+        }
+
+    alone, named = costs(), costs("--model", "meta-llama/Llama-3.1-8B-Instruct")
+    hosted = costs("--model", "gpt-4.1-mini")
+    assert alone == named == hosted
+    assert alone["local", "A100 40 GB on demand"][0] is not None
+
+
 def test_inference_only_and_misspelled_models_are_refused() -> None:
     for arguments in (EXAMPLE, ("estimate", "rows.jsonl")):
         done = run(*arguments, "--model", "gpt-5.4")

@@ -273,8 +273,10 @@ def test_max_length_follows_the_given_mean_tokens(home: Path) -> None:
         "estimate", "--examples", 5000, "--mean-tokens", 2048,
         "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "A100 80 GB",
     )  # fmt: skip
-    assert document["recipe"]["max_length"] == 2048
+    assert document["recipe"]["max_length"] > 3 * 2048, "99 of 100 rows fit"
     assert document["memory"]["parts"]["activations"]["value"] > 4e9, "4 rows of 2,048 tokens"
+    assert document["follows"]["padding"]["value"] > 0.3
+    assert "only the mean is known" in document["notes"][0]
 
 
 def test_unknown_model_gets_a_note_instead_of_figures(home: Path) -> None:
