@@ -16,6 +16,7 @@ MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
 """Maximum of examples, tokens and requests: more is a typo."""
 MAX_EPOCHS = 1000
+MAX_MINUTES = 10_000
 EPOCHS = 3.0
 """Epochs by default, as in a plan."""
 METHODS = ("lora", "qlora", "full")
@@ -180,6 +181,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub",
                nargs="?"),
         _value("--gpu", "CARD", "estimate for this GPU: “RTX 4090”, “2 x A100 80 GB”"),
+        _value("--minutes", "N", "reduce the plan until it takes N minutes at most; print the "
+               "settings and what they give up", type=_number(float, MAX_MINUTES)),
         *READ,
         ALLOW,
     )),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from ftwizard.advice import recipe_advice
+from ftwizard.advice.time_cap import TimeCap
 from ftwizard.catalog import gpu_specs, hosted_models, model_configs
 from ftwizard.catalog.prices import ARTICLE, Prices
 from ftwizard.cli import (
@@ -20,6 +21,7 @@ from ftwizard.cli import (
     plan_argument,
     progress,
     read_arguments,
+    time_cap,
     tokenizer,
 )
 from ftwizard.cli.commands import EPOCHS
@@ -58,6 +60,7 @@ _NAME_FIRST = re.compile(rf"\s*(?P<name>\S.*?)(?:\s+|(?<=\d))[xX×]\s*(?P<count>
 def estimate(arguments: argparse.Namespace) -> int:
     """Count tokens and print what training costs on every provider; for a plan, also what it needs."""
     _check_gpu(arguments)
+    _check_minutes(arguments)
     if arguments.examples is not None or arguments.mean_tokens is not None:
         return _print_costs(arguments, cost_inputs.from_options(arguments))
     if not arguments.plan:
@@ -107,6 +110,18 @@ def _check_gpu(arguments: argparse.Namespace) -> None:
         )
 
 
+def _check_minutes(arguments: argparse.Namespace) -> None:
+    """Raise FtwizardError for ``--minutes`` without rows to train on here."""
+    typed = arguments.examples is not None or arguments.mean_tokens is not None
+    hosted = arguments.model and cost_inputs.check_model(arguments.model) is not None
+    if arguments.minutes is not None and (typed or hosted):
+        raise FtwizardError(
+            "--minutes needs a training on this machine.",
+            "Name a plan, or data with an open model: DATA --model owner/name.",
+            USAGE,
+        )
+
+
 def _refuse_hosted(chosen: Plan) -> None:
     """Raise FtwizardError for a model that only a platform offers."""
     name = chosen.model.name
@@ -126,18 +141,27 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     command.check_installed(chosen)
     prices = cost_inputs.load_prices(arguments)  # fail early on an invalid price
     machine_info = _read_machine(arguments)
+    cap: TimeCap | None = None
     with progress.reporter() as say:
         say("looking", what="for the model")
         try:
             source = hub.locate(chosen.model.name, chosen.model.revision)
             base = tokenizer.download(source, say)
         except FtwizardError as error:
+            if arguments.minutes is not None:
+                raise
             report = _estimate_unavailable(arguments, chosen, machine_info, error, say)
         else:
-            facts = estimate_report.inspect_plan(chosen, source, base, machine_info, prices, say)
+
+            def inspect(plan: Plan) -> PlanFacts:
+                return estimate_report.inspect_plan(plan, source, base, machine_info, prices, say)
+
+            facts = inspect(chosen)
+            if arguments.minutes is not None:
+                facts, cap = time_cap.fit_facts(facts, arguments.minutes, inspect)
             costs = _compute_plan_costs(arguments, facts, base, prices)
             report = estimate_report.build_report(facts, prices, costs)
-    return _print_estimate(arguments, report)
+    return _print_estimate(arguments, report, cap)
 
 
 def _compute_plan_costs(
@@ -191,9 +215,12 @@ def _estimate_from_config(
     return estimate_report.build_report(facts, prices, costs, why=why)
 
 
-def _print_estimate(arguments: argparse.Namespace, report: EstimateReport) -> int:
+def _print_estimate(
+    arguments: argparse.Namespace, report: EstimateReport, cap: TimeCap | None = None
+) -> int:
     if arguments.json:
-        output.print_json(report)
+        more = {"cap": time_cap.to_document(cap)} if cap else {}
+        output.print_json(msgspec.to_builtins(report) | more)
         return 0
     out = output.make_console()
     cost_table.show(out, report, all_notes=arguments.notes)
@@ -206,6 +233,8 @@ def _print_estimate(arguments: argparse.Namespace, report: EstimateReport) -> in
     lines = [*report_text.format_report(report, hints), *report_text.format_warnings(report)]
     # last, so that it stays in view
     out.print("", output.build_pair_table((line.name, line.text) for line in lines), sep="\n")
+    if cap:
+        out.print("", output.build_pair_table(time_cap.list_lines(cap)), sep="\n")
     return 0
 
 

@@ -48,6 +48,10 @@ START_S = 25.0
 machine, up to 70 s on a busy one."""
 
 
+COMPARISON_SHARE = 0.2
+"""Share of ``budget.minutes`` kept for the comparison, which uses as many test rows as fit."""
+
+
 class RunSpeed(msgspec.Struct, frozen=True, kw_only=True):
     """The speed of an earlier run."""
 

@@ -283,14 +283,14 @@ def check_plan_fit(
         return gpu_fit.check_fit_by_count(counted, gpu, cards=cards) if counted else None
     try:
         return gpu_fit.check_fit(
-            shape, setup(plan, lengths, facts, shape), gpu, smaller=_smaller(shape), counted=counted,
+            shape, setup(plan, lengths, facts, shape), gpu, smaller=list_smaller_models(shape), counted=counted,
             spread=lengths.get("train"), cards=cards,
         )  # fmt: skip
     except FtwizardError:  # the model lacks the target modules
         return None
 
 
-def _smaller(shape: ModelShape) -> list[tuple[str, ModelShape]]:
+def list_smaller_models(shape: ModelShape) -> list[tuple[str, ModelShape]]:
     """Return the smaller models of the catalog: its own family first, then by size, largest first."""
     models = [
         (model.name, architectures.build_shape(model.config, model.source))

@@ -334,7 +334,7 @@ def _format_training(report: EstimateReport) -> Iterator[ReportLine]:
         steps = f"{format_count(report.steps, 'step')}, {report.steps_per_epoch:,} per epoch"
         most = report.recipe.max_steps if report.recipe else None
         if most == report.steps and report.steps_per_epoch:
-            steps += f", {format_epochs(most / report.steps_per_epoch)}: recipe.max_steps"
+            steps += f", {format_epochs(round(most / report.steps_per_epoch, 2))}: recipe.max_steps"
         if report.evaluate_every:
             steps += f"; validation every {format_count(report.evaluate_every, 'step')}"
         yield _line("steps", steps)

@@ -21,7 +21,7 @@ learning rate of a full fine-tune."""
 MANY_EPOCHS = 3
 """More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
 
-MIN_SAMPLED_VALIDATION = 50
+MIN_SAMPLED_VALIDATION = 32
 """Validation rows that ``data.max_rows`` always leaves, where there are so many."""
 
 

@@ -23,8 +23,6 @@ from ftwizard.train.measure import folder_bytes
 
 WARNING_SHARE = 0.8
 """Warn when this share of a budget is used."""
-COMPARISON_SHARE = 0.2
-"""Share of ``budget.minutes`` kept for the comparison, which uses as many test rows as fit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +132,7 @@ def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
 def _keep_for_finish(plan: Plan, seconds: float, base: Path | None) -> float:
     """Return the seconds to keep for saving, merging and comparing."""
     stored = folder_bytes(base) if base else 0
-    kept = seconds * COMPARISON_SHARE if plan.finish.compare else 0.0
+    kept = seconds * duration.COMPARISON_SHARE if plan.finish.compare else 0.0
     if plan.recipe.method == "full":  # weights and moments in 32 bits, from 16
         kept += 8 * stored * duration.WRITE_S
     if plan.finish.merge or plan.recipe.method == "full":

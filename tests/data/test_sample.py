@@ -97,18 +97,18 @@ def test_max_rows_are_drawn_after_the_split_so_that_the_test_set_stays_the_same(
     available: dict[str, int] = {}
     whole = dataset.load_rows(make_plan(tmp_path), {}, sampled=available)
     assert available == {}
-    small = dataset.load_rows(make_plan(tmp_path, "max_rows: 100"), {}, sampled=available)
+    small = dataset.load_rows(make_plan(tmp_path, "max_rows: 160"), {}, sampled=available)
     assert available == {"train": len(whole["train"])}
     assert lines(small["test"]) == lines(whole["test"])
-    assert lines(small["validation"]) == lines(whole["validation"])  # 40 rows are not too many
-    assert len(small["train"]) == 100
+    assert lines(small["validation"]) == lines(whole["validation"])  # a tenth
+    assert len(small["train"]) == 160
     assert set(lines(small["train"])) < set(lines(whole["train"]))
 
 
-def test_validation_rows_are_limited_to_a_quarter_and_never_below_fifty(tmp_path: Path) -> None:
+def test_validation_rows_are_limited_to_a_quarter_and_not_below_a_minimum(tmp_path: Path) -> None:
     data = Data(files=Files(train="a"), max_rows=1000)
     assert data.max_validation_rows == 250
-    assert Data(files=Files(train="a"), max_rows=8).max_validation_rows == 50
+    assert Data(files=Files(train="a"), max_rows=8).max_validation_rows == 32
     assert Data(files=Files(train="a")).max_validation_rows is None
 
     available: dict[str, int] = {}
