@@ -18,7 +18,8 @@ def _open_screens(
     if plain:
         from ftwizard.screens.plain.wizard import open_plain
 
-        return open_plain(ascii=ascii)
+        kind, names = route or ("new", "")
+        return open_plain(names.split("\0") if kind == "file" else (), ascii=ascii)
     from ftwizard.screens.app import open_app
 
     return open_app(route, ascii=ascii, slow=slow)

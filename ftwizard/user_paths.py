@@ -51,6 +51,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 (as above)
 
 
+def is_file(name: str) -> bool:
+    """Return whether a typed name is that of an existing file; False where that cannot be checked."""
+    return bool(name) and not explain_problem(name)
+
+
 def explain_problem(name: str) -> str:
     """Return why a typed name is not an existing file, in a sentence; empty where it is one."""
     try:

@@ -107,6 +107,17 @@ async def create_run(app: App[Any], session: Session, _: str = "") -> int:
     return await _ask_and_start(app, session, draft, 0, DraftFile())
 
 
+async def open_file(app: App[Any], session: Session, names: str) -> int:
+    """Begin the wizard with data files or a plan; ``names`` are separated by NUL."""
+    from ftwizard.screens.draft import opening
+
+    session.code = DECLINED
+    facts = await run_in_thread(machine.read_machine_info)
+    hour = await run_in_thread(machine_rate.read_saved_price)
+    draft = await run_in_thread(opening.begin, names.split("\0"), facts, hour)
+    return await _ask_and_start(app, session, draft, STEPS.index("Data"), DraftFile())
+
+
 async def continue_draft(app: App[Any], session: Session, path: str) -> int:
     """Continue an interrupted wizard at the page where it was left."""
     from ftwizard.screens.draft import draft_document

@@ -23,7 +23,7 @@ from ftwizard.cli.commands import (
     VIEW,
     Argument,
 )
-from ftwizard.cli.usage_errors import Parser, parse
+from ftwizard.cli.usage_errors import Parser, parse, parse_files
 from ftwizard.errors import DECLINED, FtwizardError
 
 EPILOG = """\
@@ -69,7 +69,7 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
     if argv[:1] == ["_work"]:
         return int(_load_function("work:work")(argv[1]))
     try:
-        arguments = parse(*_build_parsers(), argv)
+        arguments = _parse(argv)
     except FtwizardError as error:
         return _report_error(error, "--json" in argv)
     arguments.open_screens = open_screens
@@ -96,6 +96,26 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
         )
     except OSError as error:
         return _report_error(_from_os_error(error), arguments.json)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line: a command, or the names of files for the wizard."""
+    root, commands = _build_parsers()
+    first = next((word for word in argv if not word.startswith("-")), None)
+    if first is not None and first not in commands and not {"-h", "--help", "--version"} & {*argv}:
+        from ftwizard.cli import open_files
+
+        if open_files.is_file_name(first):
+            return parse_files(_build_file_parser(), commands, argv)
+    return parse(root, commands, argv)
+
+
+def _build_file_parser() -> Parser:
+    files = Parser(prog="ftwizard FILE", add_help=False)
+    files.set_defaults(function="open_files:open_files", json=False, command=None)
+    files.add_argument("files", nargs="+")
+    _add_view(files)
+    return files
 
 
 def _from_os_error(error: OSError) -> FtwizardError:
@@ -147,8 +167,7 @@ def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
     )
     root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
     root.set_defaults(function="home:home", json=False, command=None)
-    for name, keywords in VIEW:
-        root.add_argument(name, **{**keywords, "default": False})
+    _add_view(root)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary, function, arguments in COMMANDS:
         command = commands.add_parser(name, help=summary, description=summary)
@@ -163,6 +182,11 @@ def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
     _add_arguments(costs, COSTS)
     _add_arguments(costs.add_mutually_exclusive_group(), SHARING)
     return root, commands.choices
+
+
+def _add_view(parser: Parser) -> None:
+    for name, keywords in VIEW:
+        parser.add_argument(name, **{**keywords, "default": False})
 
 
 def _add_arguments(container: argparse._ActionsContainer, arguments: Iterable[Argument]) -> None:

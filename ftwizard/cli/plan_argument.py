@@ -21,6 +21,11 @@ PLAN_EXAMPLE = (
 )
 
 
+def is_plan(name: str) -> bool:
+    """Return whether a file is a plan, by its name."""
+    return name.lower().endswith(PLAN_SUFFIXES)
+
+
 def is_data(name: str) -> bool:
     """Return whether a file is data by its name; a ``.json`` file also if it begins with a list."""
     if not name.lower().endswith(".json"):

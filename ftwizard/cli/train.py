@@ -133,7 +133,7 @@ def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
 
 def _require_data(name: str) -> None:
     """Raise FtwizardError for a plan where a data file is needed."""
-    if name.lower().endswith(plan_argument.PLAN_SUFFIXES):
+    if plan_argument.is_plan(name):
         raise FtwizardError(
             f"{make_visible(name, 100)} is a plan, which names its model itself.",
             "Remove --model, or change model.name in the plan.",

@@ -70,14 +70,36 @@ def parse(root: Parser, commands: dict[str, Parser], argv: Sequence[str]) -> arg
     return arguments
 
 
+def parse_files(
+    files: Parser, commands: dict[str, Parser], argv: Sequence[str]
+) -> argparse.Namespace:
+    """Parse the names of files for the wizard; an option of a command names that command."""
+    arguments, rest = files.parse_known_args(argv)
+    option = next((word for word in rest if word.startswith("-")), None)
+    if option is None:
+        return arguments
+    name = option.partition("=")[0]
+    for command in ("check",) if name == "--json" else ("train", "check", "estimate"):
+        if name in _list_options(commands[command]):
+            raise _usage_error(
+                f"{_clip(name)} is not an option of the wizard, but of a command.",
+                f"Name the command: ftwizard {command} {_clip(arguments.files[0])} {_clip(name)} …",
+            )
+    raise _unknown_error(rest, files)
+
+
 def _unknown_error(rest: Sequence[str], parser: Parser) -> FtwizardError:
     option = next((word for word in rest if word.startswith("-") and word != "-"), None)
     if option is None:
         return _usage_error(f"Unexpected argument {_quote(rest[0])}.", f"See {parser.prog} --help.")
     name = option.partition("=")[0]
-    options = sorted(set(_OPTION.findall(parser.format_help())))
+    options = _list_options(parser)
     hint = format_suggestion(name.lower(), options) or f"Options: {', '.join(options)}."
     return _usage_error(f"{parser.prog} has no option {_clip(name)}.", hint)
+
+
+def _list_options(parser: Parser) -> list[str]:
+    return sorted(set(_OPTION.findall(parser.format_help())))
 
 
 def _usage_error(message: str, hint: str) -> FtwizardError:

@@ -40,14 +40,17 @@ _SUGGEST = suggestions.build_path_suggester(suggestions.is_data_file)
 def ask_file(prompter: Prompter, draft: Draft) -> Draft:
     """Ask for the data file until it is usable; print its findings."""
     name = drafts.format_path(draft.plan.data.files.train)
+    is_named = draft.checked is None and user_paths.is_file(name)  # on the command line
     if not name:
         prompter.print()
         prompter.print(texts.EXAMPLE_ROWS)
         name = _choose_recent(prompter)
     while True:
-        name = prompter.ask_line(
-            "Data file", name, check=_find_file_problem, suggest=recent_files.suggest_data
-        )
+        if not is_named:
+            name = prompter.ask_line(
+                "Data file", name, check=_find_file_problem, suggest=recent_files.suggest_data
+            )
+        is_named = False
         own = draft.plan.data.files.validation
         files = schema.Files(train=drafts.get_absolute_path(name), validation=own)
         changed = files.train != draft.plan.data.files.train

@@ -11,7 +11,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ftwizard.screens.draft import (
     STEPS,
     draft_document,
     drafts,
+    opening,
     saved_drafts,
     setting_values,
     texts,
@@ -56,8 +57,11 @@ POLL_S = 0.5
 SIGNALS = (signal.SIGHUP, signal.SIGTERM)
 
 
-def open_plain(*, ascii: bool = False) -> int:
-    """Ask everything, start the run, follow it; return the exit code."""
+def open_plain(names: Sequence[str] = (), *, ascii: bool = False) -> int:
+    """Ask everything, start the run, follow it; return the exit code.
+
+    ``names``: data files or a plan to begin with.
+    """
     with exit_cleanly():
         prompter = _create_prompter(ascii=ascii or not glyphs.supports_unicode())
         saved: list[str] = []
@@ -67,8 +71,10 @@ def open_plain(*, ascii: bool = False) -> int:
             prompter.print()
             facts = machine.read_machine_info()
             prompter.note(texts.describe_machine(facts))
-            new = Draft(facts, hour=machine_rate.read_saved_price())
-            draft, step, file = _choose_draft(prompter, new)
+            new = opening.begin(names, facts, machine_rate.read_saved_price())
+            draft, step, file = new, STEPS.index("Data"), DraftFile()
+            if not names:
+                draft, step, file = _choose_draft(prompter, new)
             try:
                 run = _ask_all(prompter, draft, saved, file, STEPS[step])
             finally:

@@ -13,10 +13,11 @@ DEFAULT_SPLIT = "train"
 _PREFIXES = ("hf://datasets/", "https://huggingface.co/datasets/")
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 _ID = re.compile(rf"({_PART}/{_PART})(?:/([^/:]{{1,200}}))?(?::([^/]{{1,100}}))?")
-_EXTENSIONS = (
+FILE_ENDINGS = (
     ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst",
     ".bz2", ".xz", ".zip", ".yaml", ".yml", ".xlsx",
 )  # fmt: skip
+"""Endings of names that mean a file, existing or not."""
 
 
 class HubId(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ def parse(name: str) -> HubId | None:
     if match is None or "--" in match[1] or ".." in match[1]:  # both are invalid on the Hub
         return None
     repo, config, split = match.groups()
-    if split is None and bare.lower().endswith(_EXTENSIONS):
+    if split is None and bare.lower().endswith(FILE_ENDINGS):
         return None
     if user_paths.exists(Path(name)):  # such a name never begins with ~
         return None

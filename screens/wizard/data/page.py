@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ftwizard import user_paths
 from ftwizard.data.documents import DataReport, Repairs
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
@@ -210,6 +211,8 @@ class DataPage(WizardPage):
         self._show()
         if self._draft.checked is None:
             self._fields.rows.focus_input()
+            if user_paths.is_file(self._draft.plan.data.files.train):
+                self._start_check(self._named)  # named on the command line, or not read before
         elif data_check.needs_recheck(self._draft):  # answers on other pages changed
             self._start_check(self._named)
         else:
