@@ -15,7 +15,7 @@ import msgspec
 from ftwizard.advice import plan_advice, recipe_advice
 from ftwizard.advice.recipe_rules import AdvisedValue, setting
 from ftwizard.catalog import hosted_models, model_configs
-from ftwizard.cli import output, progress, tokenizer
+from ftwizard.cli import output, progress, read_arguments, tokenizer
 from ftwizard.cli.progress import Say
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import CheckOptions
@@ -74,9 +74,11 @@ def _make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
     _check_model(arguments.model)
     train, _ = datasets.locate(arguments.plan, say)
     validation = arguments.val and str(datasets.locate(arguments.val, say)[0])
+    options = read_arguments.get_options(arguments)
     data = schema.Data(
-        files=schema.Files(train=str(train), validation=validation), format=arguments.format
-    )
+        files=schema.Files(train=str(train), validation=validation),
+        format=arguments.format, columns=options.columns, encoding=options.encoding,
+    )  # fmt: skip
     typed = {"method": arguments.method, "epochs": arguments.epochs}
     recipe = schema.Recipe(**{name: value for name, value in typed.items() if value is not None})
     plan = Plan(data=data, model=schema.Model(name=arguments.model), recipe=recipe)
@@ -125,8 +127,9 @@ def _read_model(plan: Plan, say: Say) -> _ModelFacts:
 def _check_data(plan: Plan, say: Say) -> DataReport:
     files = plan.data.files
     options = CheckOptions(
-        format=plan.data.format, target="trl-sft", max_length=plan.recipe.max_length
-    )
+        format=plan.data.format, target="trl-sft", max_length=plan.recipe.max_length,
+        read=plan.data.read_options,
+    )  # fmt: skip
     return run.check_files(
         Path(files.train),
         options,

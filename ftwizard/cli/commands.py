@@ -241,7 +241,7 @@ TRAINED_DATA = (
     _choice("--method", None, "training method (default: advised): ", METHODS),
     _value("--epochs", "E", "number of epochs (default: advised)", type=_number(float, MAX_EPOCHS)),
     _value("--val", "FILE", "validation data (default: a tenth of the rows)"),
-    DATA[1],
+    *DATA[1:],
 )
 """Options of ``train`` for a data file instead of a plan."""
 ESTIMATED_DATA = (

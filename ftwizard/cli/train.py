@@ -36,7 +36,7 @@ DATA_HINT = (
     "Add a model: ftwizard train {{name}} --model {model}. "
     "Or choose everything on screens: ftwizard {{name}}"
 ).format(model="Qwen/Qwen3-0.6B")
-DATA_OPTIONS = ("method", "epochs", "val", "format")
+DATA_OPTIONS = ("method", "epochs", "val", "format", "columns", "encoding")
 """Options for a data file; a plan has settings instead."""
 
 
@@ -97,7 +97,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
     for option in DATA_OPTIONS:
-        if getattr(arguments, option) not in (None, "auto"):
+        if getattr(arguments, option) not in (None, "auto", []):
             raise FtwizardError(
                 f"--{option} is for a data file, and needs --model.",
                 "A plan has all settings itself: change them there.",

@@ -114,6 +114,19 @@ def test_settings_on_the_command_line_are_kept(
     assert not any(line.startswith(("Method", "Epochs")) for line in lines)
 
 
+def test_columns_of_rows_in_no_known_format_are_kept_in_the_plan(
+    home: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"ask": f"Say {n}", "reply": f"It is {n}."}) for n in range(40)]
+    rows.write_text("\n".join(lines))
+    columns = ("--columns", "prompt=ask,completion=reply")
+    assert run("train", rows, "--model", model, "--name", "one", *columns) == 0
+    plan = plan_file.load(home / "plans" / "one.yaml")
+    assert (plan.data.columns.prompt, plan.data.columns.completion) == ("ask", "reply")
+    assert capsys.readouterr().err.startswith("Advised for 40 rows, ")
+
+
 def test_safety_rules_hold_as_for_a_plan(
     home: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +171,7 @@ def test_unusable_data_models_and_options_are_refused(
         (USAGE, "is a plan, which names its model", (plan, "--model", model)),
         (USAGE, "--method is for a data file", (plan, "--method", "full")),
         (USAGE, "--val is for a data file", (plan, "--val", ROWS)),
+        (USAGE, "--columns is for a data file", (plan, "--columns", "prompt=a,completion=b")),
         (USAGE, "--model Qwen/Qwen3-0.6B. Or choose", (ROWS,)),
         (USAGE, "is a data file, not a plan", (bare,)),
         (USAGE, "Did you mean lora?", (ROWS, "--model", model, "--method", "lorra")),
