@@ -261,6 +261,7 @@ async def remove(app: App[Any], _session: Session, paths: str) -> int:
 
 ROUTES: dict[str, Callable[[App[Any], Session, str], Awaitable[int]]] = {
     "new": create_run,
+    "file": open_file,
     "continue": continue_draft,
     "forget": forget_draft,
     "run": watch,
