@@ -135,7 +135,7 @@ def test_back_keeps_answers_and_invalid_answers_are_asked_again(
         wizard.keys("C-c")
         wizard.wait("Nothing was started or written.")
         wizard.wait("exit=3")
-    assert not home.exists()
+    assert not (home / "runs").exists() and not (home / "plans").exists()
 
 
 @needs_tmux

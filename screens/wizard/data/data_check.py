@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.text import Text
-from textual.app import App
 
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import FORMAT_NAMES, TargetName
@@ -15,10 +14,12 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.screens import layout, palette, run_state
-from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.draft.drafts import Draft, Fingerprint, format_path, get_fingerprint
 from ftwizard.screens.subprocesses import CommandProcess
 from ftwizard.text import format_duration, make_visible
+
+if TYPE_CHECKING:
+    from textual.app import App
 
 QUICK_S = 0.3
 """Shorter checks show no progress."""
@@ -115,6 +116,8 @@ async def read_again(app: App[Any], draft: Draft) -> Draft | None:
     path = draft.plan.data.files.train
     fingerprint = get_fingerprint(path)
     title = f"Reading {make_visible(format_path(path), 50)}"
+    from ftwizard.screens.dialogs import command_progress  # plain mode needs no Textual
+
     document = await command_progress.run_command(
         app, title, "check", *build_check_args(draft, path)
     )
