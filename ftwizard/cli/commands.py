@@ -170,9 +170,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         *DATA,
         _choice("--target", "T", "provider and method to train on: ", TARGETS, required=True),
         _value("--out", "FILE", "new file; never overwrites one", required=True),
-        _value("--as", None, "format of conversations, where the target accepts several (default: "
-               "the one that keeps the most)", dest="written_as",
-               choices=("openai-chat", "prompt-completion", "bedrock-converse")),
+        _choice("--as", "FORMAT", "format of conversations, where the target accepts several (default: "
+                "the one that keeps the most): ",
+                ("openai-chat", "prompt-completion", "bedrock-converse"), dest="written_as"),
         _switch("--skip-bad", "exit 0 even if rows were left out (usable rows are always written)"),
     )),
     ("estimate", "estimate cost on every provider; for a plan, also memory, time and disk",
@@ -238,7 +238,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
 """Name, summary, function (``module:function``) and arguments of each command."""
 TRAINED_DATA = (
     _value("--model", "M", "model to train: a folder, or owner/name on the Hugging Face Hub"),
-    _choice("--method", None, "training method (default: advised): ", METHODS),
+    _choice("--method", "METHOD", "training method (default: advised): ", METHODS),
     _value("--epochs", "E", "number of epochs (default: advised)", type=_number(float, MAX_EPOCHS)),
     _value("--val", "FILE", "validation data (default: a tenth of the rows)"),
     *DATA[1:],

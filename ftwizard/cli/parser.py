@@ -23,13 +23,10 @@ from ftwizard.cli.commands import (
     VIEW,
     Argument,
 )
+from ftwizard.cli.help_text import DESCRIPTION, EPILOG, format_example, format_root_help
 from ftwizard.cli.usage_errors import Parser, parse, parse_files
 from ftwizard.errors import DECLINED, FtwizardError
 
-EPILOG = """\
-exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra ·
-3 declined by you or a safety rule
-"""
 ERROR_HINTS = {
     errno.ENOSPC: "Free some disk space there, then try again.",
     errno.EDQUOT: "Your disk quota is used up. Free some space there.",
@@ -101,6 +98,8 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Parse the command line: a command, or the names of files for the wizard."""
     root, commands = _build_parsers()
+    if argv[:1] == ["help"]:  # as in git
+        argv = [*argv[1:], "--help"]
     first = next((word for word in argv if not word.startswith("-")), None)
     if first is not None and first not in commands and not {"-h", "--help", "--version"} & {*argv}:
         from ftwizard.cli import open_files
@@ -151,6 +150,15 @@ def _report_error(error: FtwizardError, as_json: bool) -> int:
     return error.exit_code
 
 
+class _RootParser(Parser):
+    """The parser of all commands, whose help groups them by task."""
+
+    def format_help(self) -> str:
+        summaries = {name: summary for name, summary, _, _ in COMMANDS}
+        options = [action for action in self._actions if action.option_strings]
+        return format_root_help(self._get_formatter(), summaries, options)
+
+
 def parser() -> Parser:
     """Return the parser of all commands."""
     return _build_parsers()[0]
@@ -158,19 +166,17 @@ def parser() -> Parser:
 
 def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
     """Return the parser of all commands, and the parser of each command by name."""
-    root = Parser(
-        prog="ftwizard",
-        description="Fine-tune an LLM from your terminal, compare it with its base model, and merge it "
-        "for serving.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    root = _RootParser(prog="ftwizard", description=DESCRIPTION, epilog=EPILOG)
     root.add_argument("--version", action="version", version=f"ftwizard {__version__}")
     root.set_defaults(function="home:home", json=False, command=None)
     _add_view(root)
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = root.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", parser_class=Parser
+    )
     for name, summary, function, arguments in COMMANDS:
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(
+            name, help=summary, description=summary, epilog=format_example(name)
+        )
         command.set_defaults(function=function)
         _add_arguments(command, [JSON, *arguments])
     for command in ("train", "estimate"):

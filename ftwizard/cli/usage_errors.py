@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from ftwizard.cli.help_text import SYNONYMS, HelpFormatter
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import format_suggestion, make_visible
 
@@ -27,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False)
+        super().__init__(**options, allow_abbrev=False, formatter_class=HelpFormatter)
 
     def error(self, message: str) -> NoReturn:
         """Raise FtwizardError for a message of argparse."""
@@ -53,6 +54,8 @@ class Parser(argparse.ArgumentParser):
         choices = re.findall(r"'([^']*)'", quoted_choices)
         guess = format_suggestion(value.lower(), choices)
         if name == "COMMAND":
+            if value.lower() in SYNONYMS:
+                guess = f"Did you mean {SYNONYMS[value.lower()]}?"
             return _usage_error(
                 f"There is no command {_clip(value)}.",
                 guess or f"Choose from: {', '.join(choices)}.",

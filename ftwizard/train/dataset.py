@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data import bundled_samples, reader, sample, split
+from ftwizard.data import bundled_samples, reader, split
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import FtwizardError
@@ -99,6 +99,8 @@ def _sample(rows: Rows, plan: Plan, sampled: dict[str, int]) -> None:
     for part, limit in limits.items():
         if limit is not None and len(rows[part]) > limit:
             sampled[part] = len(rows[part])
+            from ftwizard.data import sample  # loads numpy
+
             rows[part] = sample.draw_rows(rows[part], limit, plan.data.split.seed)
 
 

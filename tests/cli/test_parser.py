@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import get_args
 
 import pytest
 
 from ftwizard import errors
 from ftwizard.catalog.prices import Edition
-from ftwizard.cli import commands
+from ftwizard.cli import commands, help_text
 from ftwizard.cli.commands import RISKS
-from ftwizard.cli.parser import parser
+from ftwizard.cli.parser import _build_parsers, dispatch, parser
 from ftwizard.data import formats
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice
 from ftwizard.errors import FtwizardError
@@ -45,7 +46,62 @@ def test_help_lists_the_exit_codes_that_commands_return() -> None:
 def test_help_promises_only_commands_that_exist() -> None:
     description = parser().description or ""
     assert not re.search("serve it|evaluate", description)
-    assert re.search("Fine-tune .* compare .* merge", description)
+    assert re.search("fine-tune .* compares .* merges", description)
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_help_is_wrapped_at_words_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    root, by_name = _build_parsers()
+    for command in (root, *by_name.values()):
+        text = command.format_help()
+        shown = set(text.split())
+        for line in text.splitlines():
+            assert len(line) <= width or len(line.split()) == 1, line
+        for action in command._actions:
+            words = set(str(action.help or "").split()) - {"%(prog)s"}
+            # Only a word longer than the column is broken, at a comma.
+            assert {word for word in words - shown if "," not in word} == set()
+        last = text.rstrip().splitlines()[-1]
+        assert last.strip() and command.prog in text
+
+
+def test_help_begins_with_the_wizard_and_groups_every_command() -> None:
+    text = parser().format_help()
+    first = text.split("\n\n")[1]
+    assert first.startswith("Without a command, ftwizard opens a wizard")
+    names = [name for name, *_ in commands.COMMANDS]
+    grouped = [name for group in help_text.GROUPS.values() for name in group]
+    assert sorted(set(names) - set(grouped)) == []
+    assert len(grouped) == len(set(grouped))
+    places = [text.index(f"\n{title}:") for title in help_text.GROUPS]
+    assert places == sorted(places) and f"\n{help_text.OTHERS}:" not in text
+    for name, summary, *_ in commands.COMMANDS:
+        assert f"\n  {name} " in text and summary.split()[0] in text
+
+
+def test_examples_in_the_help_are_valid_commands() -> None:
+    for name, example in help_text.EXAMPLES.items():
+        program, *argv = shlex.split(example)
+        arguments = parser().parse_args(argv)
+        assert (program, arguments.command) == ("ftwizard", name)
+        assert example in " ".join(_build_parsers()[1][name].format_help().split())
+
+
+def test_help_as_a_word_is_the_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["help", "train"], ["train", "--help"], ["help"]):
+        with pytest.raises(SystemExit) as end:
+            dispatch(argv, None)  # type: ignore[arg-type]
+        assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.count("usage: ftwizard train") == 2
+    assert "usage: ftwizard [FILE | COMMAND" in shown
+
+
+def test_words_of_other_tools_name_commands_that_exist() -> None:
+    names = {name for name, *_ in commands.COMMANDS}
+    assert set(help_text.SYNONYMS.values()) <= names
+    assert not set(help_text.SYNONYMS) & names
 
 
 def test_format_choices_match_the_plan_and_the_readers() -> None:

@@ -17,6 +17,7 @@ from ftwizard.errors import DECLINED, FAILED, USAGE
 
 USAGE_ERRORS = {
     "estimat": ("There is no command estimat.", "Did you mean estimate?"),
+    "kill": ("There is no command kill.", "Did you mean stop?"),
     "nosuch": ("There is no command nosuch.", "Choose from: demo, advise,"),
     "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
     "advise --pice=3": ("ftwizard advise has no option --pice.", "Options: --answer, --help"),
