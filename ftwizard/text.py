@@ -59,8 +59,10 @@ def format_count(count: int, singular: str, plural: str | None = None) -> str:
 
 
 def find_similar(word: str, names: Iterable[str]) -> str | None:
-    """Return the name that is nearest to a mistyped ``word``; None if none is near."""
-    return next(iter(difflib.get_close_matches(word, list(names), 1)), None)
+    """Return the name that is nearest to a mistyped ``word``, in any case; None if none is near."""
+    by_lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(word.lower(), list(by_lower), 1)
+    return by_lower[near[0]] if near else None
 
 
 def format_suggestion(word: str, names: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard import user_paths
-from ftwizard.cli import output, run_argument
+from ftwizard.cli import open_files, output, run_argument
 from ftwizard.diagnosis import (
     PATTERN_NAMES,
     Curve,
@@ -28,6 +28,9 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import default_run, loss_curves, store
 from ftwizard.runs.progress import read_progress
 from ftwizard.text import make_visible
+
+CURVE_ENDINGS = (".json", ".jsonl", ".csv")
+"""Endings of names that mean a file, not a run."""
 
 
 class DiagnosisReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +81,8 @@ def _read_curve(name: str | None) -> Curve:
                 "Name a run, or a file such as trainer_state.json.",
             )
         return loss_curves.from_file(path)
+    if name.lower().endswith(CURVE_ENDINGS):
+        open_files.require_file(name)
     return _from_run(store.find(name))
 
 

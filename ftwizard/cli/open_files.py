@@ -59,7 +59,7 @@ def check_files(files: Sequence[str]) -> None:
     """Raise FtwizardError for names that the wizard cannot begin with."""
     for name in files:
         if ids.parse(name) is None:
-            _require_file(name)
+            require_file(name)
     plans = [name for name in files if is_plan(name)]
     if len(files) > 2 or (plans and len(files) > 1):
         raise FtwizardError(
@@ -74,7 +74,7 @@ def check_files(files: Sequence[str]) -> None:
         plan_file.load(Path(plans[0]), deferred=("no-validation", "many-epochs"))
 
 
-def _require_file(name: str) -> None:
+def require_file(name: str) -> None:
     """Raise FtwizardError for a folder and for a missing file, with what was probably meant."""
     path, shown = user_paths.expand(name), make_visible(name, 200)
     if user_paths.is_folder(path):

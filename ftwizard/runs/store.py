@@ -6,7 +6,7 @@ import contextlib
 import math
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +20,9 @@ from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress, read_progress
 from ftwizard.runs.result import read_result
 from ftwizard.runs.verdict import Verdict
-from ftwizard.text import format_suggestion, make_visible
+from ftwizard.text import find_similar, make_visible
+
+MAX_SUGGESTED = 3
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,8 +94,21 @@ def find(run: str) -> JobFolder:
             f"“{make_visible(run, 70)}” matches {len(matches)} runs.",
             f"Choose one: {', '.join(matches[:5])}",
         )
-    hint = format_suggestion(run, ids) or "List them with: ftwizard runs"
+    hint = _suggest(run, ids[::-1]) or "List them with: ftwizard runs"
     raise FtwizardError(f"There is no run “{make_visible(run, 70)}” in {root}.", hint)
+
+
+def _suggest(run: str, ids: Sequence[str]) -> str:
+    """Return the ids, newest first, that a mistyped one may mean, as a question; empty if none does.
+
+    Those that contain it, else the nearest one, else one that begins like it.
+    """
+    lower = run.lower()
+    if lower and (containing := [run_id for run_id in ids if lower in run_id.lower()]):
+        return f"Did you mean {' or '.join(containing[:MAX_SUGGESTED])}?"
+    by_beginning = {run_id[: len(run)]: run_id for run_id in reversed(ids)}
+    near = find_similar(run, ids) or by_beginning.get(find_similar(run, by_beginning) or "")
+    return f"Did you mean {near}?" if near else ""
 
 
 def list_runs() -> list[JobFolder]:

@@ -139,6 +139,18 @@ def test_json_names_the_command_that_has_it(
     assert "ftwizard check rows.jsonl --json" in error["hint"]
 
 
+def test_diagnose_tells_a_missing_file_from_a_missing_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "trainer_state.json").write_text("{}")
+    assert dispatch(["diagnose", "trainer_stat.json"], Screens()) == FAILED
+    text = capsys.readouterr().err
+    assert "There is no file trainer_stat.json." in text
+    assert "Did you mean trainer_state.json?" in text
+    assert dispatch(["diagnose", "nothing"], Screens()) == FAILED
+    assert "There is no run “nothing”" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("terminal")
 def test_broken_plan_and_model_folder_are_refused_before_any_screen(
     folder: Path, capsys: pytest.CaptureFixture[str]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ftwizard.errors import FtwizardError
 from ftwizard.runs import store
 
 
@@ -75,6 +76,32 @@ def test_unreadable_run_does_not_hide_the_others(home: Path) -> None:
     make(home, "well")
     assert list_ids() == ["broken", "well"]
     assert [status.id for status in store.iterate_records()] == ["well"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("tickest-1124-143205", "tickets-1124-143205"),
+        ("tikets", "tickets-1126-090000"),
+        ("TICKETS-1124", "tickets-1124-143205"),
+        ("143205", "tickets-1124-143205"),
+        ("1126", "orders-1126-100000 or tickets-1126-090000"),
+    ],
+)
+def test_mistyped_run_suggests_what_was_meant(home: Path, typed: str, meant: str) -> None:
+    names = ("tickets-1124-143205", "tickets-1126-090000", "orders-1126-100000")
+    for age, name in enumerate(reversed(names)):
+        make(home, name, age=age)
+    with pytest.raises(FtwizardError, match="There is no run") as error:
+        store.find(typed)
+    assert error.value.hint == f"Did you mean {meant}?"
+
+
+def test_run_like_no_other_suggests_the_list(home: Path) -> None:
+    make(home, "tickets-1124-143205")
+    with pytest.raises(FtwizardError) as error:
+        store.find("zzz")
+    assert error.value.hint == "List them with: ftwizard runs"
 
 
 def test_run_ids_contain_only_safe_characters() -> None:
