@@ -76,6 +76,18 @@ def test_current_price_includes_the_articles_price_when_far_apart() -> None:
     assert table()["OpenAI GPT-4o"].other_training is None
 
 
+@pytest.mark.parametrize("name", ["Together Llama 4 Scout", "Together Llama 4 Maverick"])
+def test_llama_4_at_together_has_the_range_of_the_newer_price_list(name: str) -> None:
+    item = table()[name]
+    assert item.training and item.other_training and item.rate
+    assert (item.rate.lowest, item.rate.highest) == (2.9, 100), "above 70B, up to the highest listed"
+    assert item.training.lowest == pytest.approx(4.5 * 2.9) and item.training.as_of == "2026-05-08"
+    assert item.training.lowest < item.other_training.value < item.training.highest
+    assert item.other_training.as_of == "2026-04"
+    article = table(edition="2026-04")[name].training
+    assert article and article.value == 20.25 and article.low is None
+
+
 def figures(value: object) -> Iterator[Figure]:
     if isinstance(value, Figure):
         yield value
