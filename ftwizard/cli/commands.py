@@ -180,7 +180,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("plan", "PLAN|DATA",
                "plan (YAML); with --model a data file, or a data set on the Hugging Face Hub",
                nargs="?"),
-        _value("--gpu", "CARD", "estimate for this GPU: “RTX 4090”, “2 x A100 80 GB”"),
+        _value("--gpu", "CARD",
+               "estimate for this GPU: “RTX 4090”, “2 x A100 80 GB”, or “8 GB” for any other"),
+        _switch("--longest", "print the longest rows that fit, on this GPU and on common ones"),
         _value("--minutes", "N", "reduce the plan until it takes N minutes at most; print the "
                "settings and what they give up", type=_number(float, MAX_MINUTES)),
         *READ,

@@ -17,6 +17,7 @@ from ftwizard.catalog.prices import ARTICLE, Prices
 from ftwizard.cli import (
     cost_inputs,
     cost_table,
+    longest_rows,
     output,
     plan_argument,
     progress,
@@ -61,6 +62,8 @@ def estimate(arguments: argparse.Namespace) -> int:
     """Count tokens and print what training costs on every provider; for a plan, also what it needs."""
     _check_gpu(arguments)
     _check_minutes(arguments)
+    if arguments.longest:
+        return _print_longest(arguments)
     if arguments.examples is not None or arguments.mean_tokens is not None:
         return _print_costs(arguments, cost_inputs.from_options(arguments))
     if not arguments.plan:
@@ -77,6 +80,28 @@ def estimate(arguments: argparse.Namespace) -> int:
     )
     _refuse_plan_settings(arguments, chosen)
     return _estimate_plan(arguments, chosen)
+
+
+def _print_longest(arguments: argparse.Namespace) -> int:
+    """Print the longest rows that fit, for a plan, or for a model with default settings."""
+    if arguments.model:
+        if cost_inputs.check_model(arguments.model) is not None:
+            raise FtwizardError(
+                "--longest needs a model that is trained on a GPU or on this machine.",
+                "Name an open model: --model owner/name.",
+                USAGE,
+            )
+        chosen = _make_plan(arguments, "", arguments.model)
+    elif arguments.plan:
+        chosen = plan_argument.load(arguments.plan, arguments.allow, deferred=DEFERRED_RISKS)
+        _refuse_hosted(chosen)
+    else:
+        raise FtwizardError(
+            "--longest needs a plan or a model.",
+            "Name one: ftwizard estimate --model owner/name --longest",
+            USAGE,
+        )
+    return longest_rows.show(arguments, chosen, _read_machine(arguments))
 
 
 def _refuse_plan_settings(arguments: argparse.Namespace, chosen: Plan) -> None:

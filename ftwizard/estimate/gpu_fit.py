@@ -109,14 +109,21 @@ def check_fit(
     from the ledger; ``spread``: row lengths, to count truncated rows; ``cards``: GPUs that may be
     suggested. Raises FtwizardError as ``estimate_memory`` does.
     """
-    computed = estimate_memory(shape, setup)
-    memory = counted or computed
-    factor = max(1.0, memory.peak.value / computed.peak.value)
-
-    def estimate(candidate: TrainingSetup) -> MemoryEstimate:
-        return _scale_memory(estimate_memory(shape, candidate), factor)
-
+    memory = counted or estimate_memory(shape, setup)
+    estimate = estimate_like(shape, setup, counted)
     return _Case(shape, setup, gpu, memory, estimate, smaller, spread, cards).check()
+
+
+def estimate_like(
+    shape: ModelShape, setup: TrainingSetup, counted: MemoryEstimate | None
+) -> Estimate:
+    """Return a function that estimates other setups on a GPU.
+
+    They are scaled up where the ledger ``counted`` more for ``setup`` than was computed.
+    """
+    computed = estimate_memory(shape, setup)
+    factor = max(1.0, counted.peak.value / computed.peak.value) if counted else 1.0
+    return lambda candidate: _scale_memory(estimate_memory(shape, candidate), factor)
 
 
 def check_fit_by_count(

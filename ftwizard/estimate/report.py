@@ -11,6 +11,7 @@ from ftwizard.estimate.article import RuleOfThumb
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.disk import DiskReport
 from ftwizard.estimate.gpu_fit import Fit
+from ftwizard.estimate.longest_rows import LongestRows
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.plan_estimate import RecipeEstimate
 from ftwizard.estimate.probe_cache import CachedProbe
@@ -129,6 +130,8 @@ class EstimateReport(CostReport, frozen=True, kw_only=True):
     refused: str | None = None
     """Why training refuses the model, or a setting on this machine."""
     fit: Fit | None = None
+    longest_rows: tuple[LongestRows, ...] = ()
+    """The longest rows that fit the device; empty if unknown."""
     article: RuleOfThumb | None = None
     run: RecipeEstimate | None = msgspec.field(default=None, name="follows")
     hour: HourPrices = HourPrices()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ftwizard.estimate.disk import DiskReport, describe_later_exports, format_parts
 from ftwizard.estimate.gpu_fit import Verdict, judge_bytes
+from ftwizard.estimate.longest_rows import LongestRows
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.report import EstimateReport, PartReport
 from ftwizard.estimate.training_setup import METHOD_NAMES
@@ -135,6 +136,28 @@ def format_memory(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
         yield _dim(f"the article's rule of thumb for QLoRA ({rule.peak.as_of}): {peak}. {rule.why}")
     if report.memory and not report.measured:
         yield from _format_changes(report)
+    if report.longest_rows:
+        yield _line("longest", *_format_longest(report.longest_rows))
+
+
+def _format_longest(rows: Sequence[LongestRows]) -> Iterator[str | Span]:
+    """Yield the longest rows that fit, by rows per pass."""
+    for number, longest in enumerate(rows):
+        yield "; " if number else ""
+        yield describe_longest(longest)
+        yield Span(f" ({format_count(longest.batch_size, 'row')} per pass)", "dim")
+
+
+def describe_longest(longest: LongestRows) -> str:
+    """Describe the longest rows that fit: ``3,200 tokens fit, 4,544 may fit``."""
+    if longest.is_limited:
+        return f"{longest.fits:,} tokens fit, all that the model was made for"
+    if not longest.may_fit:
+        return "none fits"
+    if not longest.fits:
+        return f"{longest.may_fit:,} tokens may fit, none surely"
+    may = f", {longest.may_fit:,} may fit" if longest.may_fit > longest.fits else ""
+    return f"{longest.fits:,} tokens fit{may}"
 
 
 def _format_needed(report: EstimateReport, memory: MemoryEstimate) -> Iterator[ReportLine]:

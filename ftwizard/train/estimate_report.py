@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,14 @@ import msgspec
 from ftwizard import locations
 from ftwizard.advice import plan_warnings, run_history, target_modules
 from ftwizard.catalog.prices import Prices
-from ftwizard.estimate import article, batching, disk, plan_estimate, probe_cache
+from ftwizard.estimate import (
+    article,
+    batching,
+    disk,
+    longest_rows,
+    plan_estimate,
+    probe_cache,
+)
 from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.plan_estimate import RecipeEstimate
@@ -144,6 +151,9 @@ def build_report(
         "here": _find_device(plan, machine),
         "room": plan_estimate.available_bytes(plan, machine),
         "fit": plan_estimate.check_plan_fit(*shape_inputs, counted=facts.counted.memory),
+        "longest_rows": longest_rows.find_longest_rows(
+            *shape_inputs, counted=facts.counted.memory, context=read_context(facts.config)
+        ),
         "article": article.compare_with_article(*shape_inputs),
         "run": facts.run,
         "hour": HourPrices(price=price.figure() if price else None, rental=rental),
@@ -161,6 +171,12 @@ def build_report(
     }
     refused = specific.get("refused") or _describe_refusal(plan, machine, facts.shape)
     return EstimateReport(**fields | specific | {"refused": refused})
+
+
+def read_context(config: Mapping[str, Any] | None) -> int | None:
+    """Return the tokens that a model of this config.json was made for; None if unknown."""
+    context = support.read_context_length(config) if config else None
+    return context.max_tokens if context else None
 
 
 def _describe_refusal(plan: Plan, machine: MachineInfo, shape: ModelShape | None) -> str | None:

@@ -335,3 +335,22 @@ def test_missing_target_modules_are_found_in_the_configuration(tmp_path: Path, h
         refused = run("estimate", plan_of(tmp_path, Path(name), target_modules=["w1"]))
         assert refused.returncode != 0 and "has no w1" in refused.stderr
         assert "It has: q_proj, k_proj" in " ".join(refused.stderr.split())
+
+
+def test_longest_rows_are_answered_for_this_gpu_and_common_ones(tmp_path: Path, home: Path) -> None:
+    asked = ("estimate", "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "RTX 4090")
+    document = as_json(*asked, "--longest")
+    own, *others = document["longest"]
+    assert own["here"] and own["device"] == "GeForce RTX 4090" and not others[0]["here"]
+    four, one = own["rows"]
+    assert 0 < four["fits"] < four["may_fit"] < one["fits"] <= document["context"] == 131_072
+    sizes = [item["rows"][1]["fits"] for item in others if item["device"] != "T4"]
+    assert sizes == sorted(sizes) and len(sizes) >= 6
+    text = ok(*asked, "--longest")
+    assert f"{four['fits']:,}" in text and "may fit" in text and "GeForce RTX 4060" in text
+    plan = plan_of(tmp_path, Path("Qwen/Qwen3-0.6B"), batch_size=1)
+    (device, *_) = as_json("estimate", plan, "--longest", "--gpu", "8 GB")["longest"]
+    assert [rows["batch_size"] for rows in device["rows"]] == [1] and device["memory"] == 8 * 10**9
+    for arguments, reason in (((), "a plan or a model"), (("--model", "gpt-4.1"), "an open model")):
+        done = run("estimate", "--longest", *arguments)
+        assert done.returncode == 2 and reason in done.stderr

@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from ftwizard.catalog.model_configs import find_config
 from ftwizard.estimate import article, plan_estimate, probe_cache
+from ftwizard.estimate.longest_rows import find_longest_rows
 from ftwizard.estimate.memory import MemoryEstimate
 from ftwizard.estimate.report_text import BAR_WIDTH
 from ftwizard.hardware.machine import Gpu, MachineInfo
@@ -69,6 +70,17 @@ def document(*gpus: Gpu, **more: Any) -> dict[str, Any]:
 
 def describe(result: dict[str, Any]) -> str:
     return texts.format_estimate(estimated().with_estimate(make_report(**result)), "").plain
+
+
+def test_longest_rows_that_fit_are_on_the_page() -> None:
+    rows = find_longest_rows(chosen(method="qlora"), {}, llama(), machine(CARD), context=131_072)
+    four, one = rows
+    words = " ".join(describe(document(CARD, longest_rows=msgspec.to_builtins(rows))).split())
+    assert (
+        f"longest {four.fits:,} tokens fit, {four.may_fit:,} may fit (4 rows per pass); "
+        f"{one.fits:,} tokens fit, {one.may_fit:,} may fit (1 row per pass)"
+    ) in words
+    assert "may fit" not in describe(document(CARD, longest_rows=[]))
 
 
 def test_memory_parts_are_listed_with_the_figures_of_the_article() -> None:
