@@ -80,7 +80,9 @@ def test_current_price_includes_the_articles_price_when_far_apart() -> None:
 def test_llama_4_at_together_has_the_range_of_the_newer_price_list(name: str) -> None:
     item = table()[name]
     assert item.training and item.other_training and item.rate
-    assert (item.rate.lowest, item.rate.highest) == (2.9, 100), "above 70B, up to the highest listed"
+    assert (item.rate.lowest, item.rate.highest) == (2.9, 100), (
+        "above 70B, up to the highest listed"
+    )
     assert item.training.lowest == pytest.approx(4.5 * 2.9) and item.training.as_of == "2026-05-08"
     assert item.training.lowest < item.other_training.value < item.training.highest
     assert item.other_training.as_of == "2026-04"
