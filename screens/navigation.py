@@ -234,6 +234,16 @@ async def _confirm_leaving(app: App[Any], draft: Draft) -> bool:
     )
 
 
+async def chat(app: App[Any], session: Session, run: str) -> int:
+    """Talk to the model of a run."""
+    from ftwizard.screens.chat.page import ChatPage
+
+    folder = store.find(run)
+    session.code, session.shown_last = 0, folder.id
+    await app.push_screen_wait(ChatPage(folder))
+    return 0
+
+
 async def compare(app: App[Any], _session: Session, paths: str) -> int:
     """Compare runs; ``paths`` are their folders, separated by NUL."""
     from ftwizard.screens.home.compare import ComparePage
@@ -267,6 +277,7 @@ ROUTES: dict[str, Callable[[App[Any], Session, str], Awaitable[int]]] = {
     "run": watch,
     "demo": demo,
     "doctor": doctor,
+    "chat": chat,
     "compare": compare,
     "remove": remove,
 }

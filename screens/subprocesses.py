@@ -48,7 +48,7 @@ async def run_command(*argv: str, progress: str | None = None) -> Any:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
         raise
-    return _decode_document(argv[0], child.returncode or 0, out, err)
+    return decode_document(argv[0], child.returncode or 0, out, err)
 
 
 class CommandProcess:
@@ -130,7 +130,7 @@ def run_blocking(*argv: str, tell: Callable[[Progress], None], lasting: bool = F
                     os.killpg(child.pid, signal.SIGTERM)
                 child.wait()
             raise
-    return _decode_document(argv[0], child.returncode, out, err)
+    return decode_document(argv[0], child.returncode, out, err)
 
 
 def environment(name: str, progress: str | None = None) -> dict[str, str]:
@@ -147,7 +147,8 @@ def environment(name: str, progress: str | None = None) -> dict[str, str]:
     return variables
 
 
-def _decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
+def decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
+    """Return the document that a command printed; raise FtwizardError if it failed."""
     try:
         document = msgspec.json.decode(out) if out.strip() else None
     except msgspec.DecodeError:

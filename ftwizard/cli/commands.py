@@ -213,6 +213,15 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _switch("--yes", "ask nothing"),
         _switch("--checkpoints", "delete only the checkpoints; keep the results"),
     )),
+    ("chat", "talk to a run's model, next to its base model", "chat:chat", (
+        _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _switch("--base", "answer with the base model, too (the screen always does)"),
+        _value("--prompt", "TEXT", "answer this prompt and exit; - reads it from standard input"),
+        _switch("--no-system", "without the system prompt of the training data"),
+        _value("--max-tokens", "N", "maximum tokens of an answer (default: 400)",
+               type=_number(int, 100_000)),
+        *VIEW,
+    )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (

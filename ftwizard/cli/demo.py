@@ -15,7 +15,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import store
+from ftwizard.runs import describe, store
 from ftwizard.runs.result import read_result
 from ftwizard.text import make_visible
 from ftwizard.train import command, launcher
@@ -49,6 +49,7 @@ def demo(arguments: argparse.Namespace) -> int:
     code = follow(folder, as_json=arguments.json)
     if code == 0 and not arguments.json:
         _print_pairs(folder, console)
+        _print_end(folder, console)
     return code
 
 
@@ -70,3 +71,12 @@ def _print_pairs(folder: JobFolder, console: Console) -> None:
         answers |= {name: getattr(pair, name) for name in ("expected", "base", "tuned")}
         rows = ((name, make_visible(text, 200)) for name, text in answers.items())
         console.print(output.build_pair_table(rows))
+
+
+def _print_end(folder: JobFolder, console: Console) -> None:
+    """Print whether it helped, and how to talk to the model."""
+    if result := read_result(folder):
+        output.print_lines(console, "", describe.describe_verdict(folder, result))
+    output.print_lines(
+        console, f"Type a ticket of your own, for both models: ftwizard chat {folder.id} --base"
+    )

@@ -110,6 +110,7 @@ def compare(
             expected=row.conversation.answer,
             base=answers["base"][index],
             tuned=answers["tuned"][index],
+            tools=row.conversation.tools,
             tokens=tokens.get(row.line, 0),
             base_scores=row_scores["base"][index],
             tuned_scores=row_scores["tuned"][index],
@@ -181,7 +182,7 @@ def score_rows(
 
     chrF is sacrebleu's, with its defaults (Popović 2015: character n-grams up to 6, beta 2).
     """
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     chrf = CHRF()
     scores = []

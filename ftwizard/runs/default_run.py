@@ -79,6 +79,17 @@ def choose_resumed() -> DefaultRun:
     )
 
 
+def choose_chatted() -> DefaultRun:
+    """Choose the run to talk to: the newest with trained weights.
+
+    Raises FtwizardError where there is none.
+    """
+    for folder, _ in _list_newest_first():
+        if folder.trained.exists():
+            return DefaultRun(folder, "the newest with a model")
+    raise FtwizardError("No run has a model to talk to yet.", "List your runs with: ftwizard runs")
+
+
 def choose_compared() -> tuple[JobFolder, JobFolder]:
     """Choose the two newest runs, the older one first; raise FtwizardError with fewer."""
     newest = store.list_runs()[-2:]

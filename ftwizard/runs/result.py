@@ -85,6 +85,8 @@ class AnswerPair(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expected: str
     base: str
     tuned: str
+    tools: list[dict[str, Any]] | None = None
+    """Tools of the row, which its prompt describes."""
     tokens: Count = 0
     """Tokens of the expected answer that count toward the loss; 0 if it was truncated."""
     base_scores: RowScores | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,9 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     """Rows with a text to compare with, unlike pure tool calls and plain text."""
     answers: list[str]
     """Distinct answers of all rows except those of ``mix``, which show the answers' format."""
+    system: str | None = None
+    """The system prompt of most rows trained on; None if they have none, or several. Not recorded by
+    earlier versions."""
 
 
 def save_test_set(folder: JobFolder, parts: Rows) -> None:
@@ -129,7 +133,20 @@ def save_test_set(folder: JobFolder, parts: Rows) -> None:
     answers = (row.conversation.answer for part in own_parts for row in part)
     distinct = list(dict.fromkeys(answer for answer in answers if answer))
     rows = [row for row in parts["test"] if row.conversation.answer.strip()]
-    write_json(folder.evaluations / "test.json", SavedTestSet(rows=rows, answers=distinct))
+    saved = SavedTestSet(rows=rows, answers=distinct, system=find_system_prompt(parts["train"]))
+    write_json(folder.evaluations / "test.json", saved)
+
+
+def find_system_prompt(rows: Sequence[reader.ParsedRow]) -> str | None:
+    """Return the system prompt that most conversations begin with; None if there is no such."""
+    conversations = [row.conversation.messages for row in rows if row.conversation.messages]
+    prompts = Counter(
+        str(messages[0]["content"])
+        for messages in conversations
+        if messages[0]["role"] in ("system", "developer")
+    )
+    prompt, count = next(iter(prompts.most_common(1)), ("", 0))
+    return prompt if prompt.strip() and 2 * count > len(conversations) else None
 
 
 def read_test_set(folder: JobFolder) -> SavedTestSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ftwizard.train.encoder import Encoder
@@ -27,11 +27,13 @@ def generate_answers(
     limit: int,
     *,
     seconds: float | None = None,
+    should_stop: Callable[[list[int]], bool] | None = None,
 ) -> list[Answer]:
     """Return a greedy answer to each prompt, generated as one batch.
 
     ``limit`` is the maximum of new tokens. Generation stops after ``seconds``, but not before one
-    token. ``model`` must be in evaluation mode; its settings are not changed.
+    token, or once ``should_stop`` returns True. It is called after each token, with the tokens of
+    the first answer. ``model`` must be in evaluation mode; its settings are not changed.
     """
     import torch
 
@@ -44,6 +46,11 @@ def generate_answers(
     for row, prompt in enumerate(prompts):  # left padding, so that answers start together
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
+
+    def is_done(ids: Any, scores: Any, **_: Any) -> Any:
+        is_stopped = should_stop is not None and should_stop(ids[0, width:].tolist())
+        return torch.full((len(ids),), is_stopped, device=ids.device)
+
     # Not inference_mode: tensors that a model caches in it cannot be used in training later.
     with torch.no_grad():
         output = model.generate(
@@ -56,6 +63,7 @@ def generate_answers(
             top_p=None,
             top_k=None,
             use_cache=True,
+            stopping_criteria=[is_done] if should_stop else None,
             pad_token_id=pad,
             eos_token_id=stops,
         )

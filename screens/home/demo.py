@@ -22,8 +22,8 @@ The demo fine-tunes a small language model to turn support tickets into JSON wit
 It downloads the model, trains it on this machine and merges it. Then the base and the tuned \
 model answer the same unseen tickets.
 
-Watch the loss fall during training. At the end, compare the answers and keep a model that any \
-server can load."""
+Watch the loss fall during training. At the end, compare the answers, and type tickets of your own: \
+both models answer them side by side."""
 
 
 class DemoPage(Page[str]):

@@ -14,6 +14,7 @@ from textual.widgets import Input, Static
 
 from ftwizard.background import run_in_thread
 from ftwizard.errors import FtwizardError
+from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.runs import comparison, search, store
 from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
@@ -163,13 +164,14 @@ class HomePage(Page[None]):
         "`ftwizard watch RUN` in any terminal on this machine.\n\n"
         "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
         "method:qlora, lr>1e-4, best<0.5. Esc shows all runs again.\n\n"
-        "Space marks runs. c compares the marked runs, x deletes them. Without marks, x deletes "
-        "the selected run."
+        "Space marks runs. c compares the marked runs, x deletes them. Without marks, c opens a chat "
+        "with the model of the selected run, and x deletes the run."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "search", key_display="/"),
         Binding("space", "mark", "mark"),
         Binding("c", "compare", "compare"),
+        Binding("c", "chat", "chat"),
         Binding("x,delete", "remove", "delete", key_display="x"),
         Binding("x,delete", "forget", "forget", key_display="x"),
         Binding("r", "continue", "continue"),
@@ -223,7 +225,7 @@ class HomePage(Page[None]):
         needs: dict[str, object] = {
             "search": self._followers, "mark": self._selected_run,
             "remove": self._target_runs, "compare": self._marked, "continue": self._drafts,
-            "forget": self._selected_draft,
+            "forget": self._selected_draft, "chat": self._can_chat,
         }  # fmt: skip
         return bool(needs.get(action, True))
 
@@ -298,6 +300,15 @@ class HomePage(Page[None]):
             self.notify("Select a second run, or mark it with space.", markup=False)
             return
         self._start_for("compare", ids)
+
+    @property
+    def _can_chat(self) -> bool:
+        follower = self._followers.get(self._selected_run)
+        ended = follower is not None and follower.status.end_reason in GOOD_END_REASONS
+        return ended and not self._marked
+
+    def action_chat(self) -> None:
+        self._start_for("chat", [self._selected_run])
 
     def action_remove(self) -> None:
         self._start_for("remove", self._target_runs)

@@ -25,10 +25,13 @@ from ftwizard.runs.result import (
     read_result,
     read_verdict,
 )
+from ftwizard.runs.serving import find_serve_command
 from ftwizard.screens import layout, palette
+from ftwizard.screens.dialogs.dialog import NoticeDialog
 from ftwizard.screens.page import Page
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
+KEY = f"bold {palette.ACCENT}"
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
 MAX_CHARACTERS = 400
@@ -42,6 +45,8 @@ class ResultsPage(Page[str]):
     HELP = (
         "Both models answered test examples that were not trained on. Use ← and → to step "
         "through the answers. All of them are in eval/compare.json in the run folder.\n\n"
+        "c opens a chat with the tuned and the base model. y copies the command that serves the model "
+        "with an OpenAI-compatible API, and shows it.\n\n"
         "merged/ contains the full tuned model in 16-bit safetensors, ready for any server. "
         "adapter/ contains only the LoRA weights."
     )
@@ -49,6 +54,8 @@ class ResultsPage(Page[str]):
         Binding("right,n", "turn(1)", "next answer", key_display="→"),
         Binding("left,p", "turn(-1)", "previous", key_display="←"),
         Binding("a", "toggle_full", "full answers"),
+        Binding("c", "chat", "chat"),
+        Binding("y", "copy_command", "copy serve"),
         Binding("m", "monitor", "monitor"),
         Binding("escape,enter,q", "back", "done", key_display="enter"),
     ]
@@ -58,6 +65,7 @@ class ResultsPage(Page[str]):
         self._folder = folder
         self._result = read_result(folder)
         self._answers = read_answers(folder)
+        self._serve = find_serve_command(folder)
         self._index = 0
         self._limit: int | None = MAX_CHARACTERS
         """Characters of each text, None for all."""
@@ -72,8 +80,9 @@ class ResultsPage(Page[str]):
     def body(self) -> ComposeResult:
         with VerticalScroll(id="finish"):
             compared = self._result.compare if self._result else None
-            yield Static(format_verdict(self._folder, self._result), id="verdict", markup=False)
+            yield Static(format_verdict(self._folder, self._result), id="outcome", markup=False)
             yield Static(format_scores(compared), id="scores", markup=False)
+            yield Static(self._build_next(), id="next", markup=False)
             yield Static(id="answer", markup=False)
             yield Static(self._build_files(), id="files", markup=False)
 
@@ -82,7 +91,27 @@ class ResultsPage(Page[str]):
         self._show()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return bool(self._answers) if action in ("turn", "toggle_full") else True
+        needs: dict[str, object] = {
+            "turn": self._answers, "toggle_full": self._answers, "chat": self._has_model,
+            "copy_command": self._serve,
+        }  # fmt: skip
+        return bool(needs.get(action, True))
+
+    @property
+    def _has_model(self) -> bool:
+        return self._folder.adapter.is_dir() or self._folder.merged.is_dir()
+
+    def action_chat(self) -> None:
+        from ftwizard.screens.chat.page import ChatPage
+
+        self.app.push_screen(ChatPage(self._folder))
+
+    def action_copy_command(self) -> None:
+        """Copy the serve command with OSC 52, which also works over SSH, and show it."""
+        if self._serve:
+            self.app.copy_to_clipboard(self._serve.line)
+            title = Text("Copied. If your terminal does not allow that, select it here:", "bold")
+            self.app.push_screen(NoticeDialog(title, make_visible(self._serve.line)))
 
     def action_turn(self, by: int) -> None:
         page = self._page_length
@@ -114,6 +143,14 @@ class ResultsPage(Page[str]):
             parts += ["", build_answer(self._answers[index], index, total, self._limit)]
         part.update(Group(*parts[1:]))
 
+    def _build_next(self) -> Table:
+        rows: list[tuple[Text | str, Text | str]] = []
+        if self._has_model:
+            rows.append((Text("c", KEY), "chat: type a prompt, both models answer it"))
+        if self._serve:
+            rows.append((Text("y", KEY), f"serve: {make_visible(self._serve.line)}"))
+        return layout.build_table(rows)
+
     def _build_files(self) -> Table:
         folder = self._folder
         result = self._result
@@ -125,8 +162,6 @@ class ResultsPage(Page[str]):
             ("plan", folder.plan, True),
         )
         rows = [(name, make_visible(str(path))) for name, path, exists in paths if exists]
-        if merged:
-            rows.append(("serve", _format_command("vllm", "serve", str(folder.merged))))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
         if result and (trained := describe.describe_trained_rows(result.training)):
             # On a small terminal, warnings come first; good news can wait below the commands.

@@ -32,13 +32,17 @@ async def open_results(pilot: Pilot[Any]) -> None:
 
 
 def test_results_page_opens_from_the_monitor(home: Path) -> None:
-    make_result(make_run(home, "one"), ANSWERS)
+    folder = make_run(home, "one")
+    make_result(folder, ANSWERS)
+    folder.merged.mkdir()
     shown = drive(FtwizardApp(("run", "one")), (80, 30), open_results)
     assert re.search(r"test loss +4\.500 +0\.250  ✓", shown)
     assert "answer 1 of 2" in shown
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "escaped, not obeyed"
     assert "✓ exact match" in shown
-    assert "vllm serve" in shown
+    assert "? Cannot tell: 1 of 2 test answers are right, 0 with the base model" in shown
+    assert re.search(r"y +serve: .*transformers serve", shown)
+    assert re.search(r"c +chat: type a prompt", shown)
     assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
 
 
@@ -95,3 +99,20 @@ def test_a_toggles_the_full_text_of_long_answers(home: Path) -> None:
     drive(FtwizardApp(("run", "one")), (80, 40), play)
     assert ["xend" in item for item in recorded] == [False, True, False]
     assert "x…" in recorded[0]
+
+
+def test_y_copies_the_serve_command_and_shows_it(home: Path) -> None:
+    folder = make_run(home, "one")
+    make_result(folder, ANSWERS)
+    folder.merged.mkdir()
+    app = FtwizardApp(("run", "one"))
+    copied: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("y")
+        await wait_for_text(pilot, "Copied.")
+        copied.append(app.clipboard)
+
+    drive(app, (80, 24), play)
+    assert copied[0].endswith(f"transformers serve {folder.merged}")

@@ -1,0 +1,283 @@
+"""Chat with the tuned model of a run and its base, in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import store
+from ftwizard.runs.chat_protocol import (
+    AnswerRequest,
+    ChatAnswer,
+    EndReason,
+    ReadyEvent,
+    Side,
+)
+from ftwizard.runs.result import TrainResult, read_trained
+from ftwizard.text import format_bytes, format_count
+from ftwizard.train import command, dataset, generate, model_loading, runtime
+from ftwizard.train.encoder import Encoder
+
+ENVIRONMENT = (
+    "CUDA_DEVICE_ORDER",
+    "CUDA_VISIBLE_DEVICES",
+    "TOKENIZERS_PARALLELISM",
+    "GOMP_SPINCOUNT",
+)
+"""Variables of a training process that a chat needs, too."""
+LIBRARY_BYTES = 700_000_000
+"""Of torch, transformers and PEFT (measured: 0.6 GB), and of a short conversation."""
+OVERHEAD = 1.2
+"""Memory of loaded weights and their adapter, times the size of their files."""
+EMIT_EVERY_S = 0.1
+"""Between two texts of an answer."""
+MIN_NEW_TOKENS = 16
+"""Tokens that must be left for an answer in the model's context."""
+
+
+class ChatModels:
+    """Tuned and base model of a run; with an adapter, both share the base weights."""
+
+    def __init__(self, tuned: Any, base: Any, encoder: Encoder, ready: ReadyEvent) -> None:
+        """``base`` is a model of its own, or None: then it is ``tuned`` without its adapter."""
+        self.ready = ready
+        self._tuned, self._base, self._encoder = tuned, base, encoder
+
+    def answer(
+        self,
+        request: AnswerRequest,
+        on_text: Callable[[str], None] = lambda text: None,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> ChatAnswer:
+        """Answer greedily; ``on_text`` is called with the answer so far, a few times per second.
+
+        Raises FtwizardError if the conversation does not fit the model.
+        """
+        messages = request.messages if self.ready.has_template else request.messages[-1:]
+        prompt = self._encoder.prompt_ids(messages, request.tools)
+        limit = self._limit_tokens(len(prompt), request.max_new_tokens)
+        start = last = time.monotonic()
+        count, stopped = 0, False
+
+        def should_stop(tokens: list[int]) -> bool:
+            nonlocal last, count, stopped
+            count, now = len(tokens), time.monotonic()
+            if now - last >= EMIT_EVERY_S:
+                last = now
+                on_text(self._decode(tokens))
+            stopped = is_stopped()
+            return stopped
+
+        with self._select(request.side) as model:
+            (answer,) = generate.generate_answers(
+                model, self._encoder, [prompt], limit, should_stop=should_stop
+            )
+        ended: EndReason = "limit" if not stopped else "stopped"
+        return ChatAnswer(
+            text=answer.text,
+            reason="end" if answer.ended else ended,
+            tokens=count,
+            seconds=round(time.monotonic() - start, 2),
+        )
+
+    @contextlib.contextmanager
+    def _select(self, side: Side) -> Iterator[Any]:
+        if side == "tuned":
+            yield self._tuned
+        elif self._base is not None:
+            yield self._base
+        elif self.ready.has_base:
+            with self._tuned.disable_adapter():
+                yield self._tuned
+        else:
+            raise FtwizardError("The base model is not loaded.", "Start the chat with --base.")
+
+    def _decode(self, tokens: list[int]) -> str:
+        text = self._encoder.tokenizer.decode(tokens, skip_special_tokens=True)
+        # The last character may still lack some of its bytes.
+        return generate.without_thinking(str(text)).removesuffix("\ufffd")
+
+    def _limit_tokens(self, prompt: int, limit: int) -> int:
+        """Return the tokens that an answer may have within the model's context."""
+        config = self._tuned.config
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        if not context:
+            return limit
+        if context - prompt < MIN_NEW_TOKENS:
+            raise FtwizardError(
+                f"The conversation has {format_count(prompt, 'token')}, and the model's context "
+                f"is {context:,}.",
+                "Start a new conversation.",
+            )
+        return int(min(limit, context - prompt))
+
+
+def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatModels:
+    """Load the tuned model of a run, and with ``base`` the base model if both fit.
+
+    ``say`` is called with what is being loaded. Raises FtwizardError if the run has no weights, a
+    package is missing, or the memory does not suffice.
+    """
+    trained = read_trained(folder)
+    if trained is None:
+        raise FtwizardError(
+            f"Run {folder.id} has no trained weights yet.",
+            f"Wait for its end, or resume it. Its state: ftwizard status {folder.id}",
+        )
+    plan = plan_file.parse(folder.plan.read_text())
+    command.check_installed(plan)
+    _prepare_environment(plan)
+    say("libraries")
+    runtime.silence_libraries()
+    _silence_progress()
+    weights, adapter = _find_weights(folder, trained)
+    base_folder = Path(trained.base)
+    config = model_loading.read_config(weights)
+    precision = runtime.choose_precision(plan.recipe, config)
+    notes: list[str] = []
+    extra = None
+    if base and adapter is None:
+        extra = base_folder if _has_weights(base_folder) else None
+        if extra is None:
+            notes.append(f"The base model is missing: {base_folder} was deleted or moved.")
+    device = _choose_device(weights, extra, precision, config)
+    if device is None and extra is not None:
+        extra, device = None, _choose_device(weights, None, precision, config)
+        notes.append("The base model does not fit into memory next to the tuned one.")
+    if device is None:
+        raise _memory_error(weights, precision, config)
+    say("tuned model")
+    tokenizer = model_loading.load_tokenizer(adapter or weights)
+    encoder = Encoder(tokenizer, model_loading.read_stop_ids(weights) | set(trained.end_ids))
+    tuned = _load_model(weights, precision, adapter, device)
+    if extra:
+        say("base model")
+    base_model = _load_model(extra, precision, None, device) if extra else None
+    ready = ReadyEvent(
+        run=folder.id,
+        base_name=trained.base_name,
+        step=trained.step,
+        device=_name_device(device),
+        has_base=base and (adapter is not None or extra is not None),
+        has_template=encoder.route != "plain",
+        system=read_system_prompt(folder),
+        busy=[run for run in _list_training() if run != folder.id],
+        notes=notes,
+    )
+    return ChatModels(tuned, base_model, encoder, ready)
+
+
+def read_system_prompt(folder: JobFolder) -> str | None:
+    """Return the system prompt of a run's training data, None if it has none.
+
+    Runs of earlier versions did not record it: then it is that of the test rows.
+    """
+    try:
+        saved = dataset.read_test_set(folder)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return saved.system or dataset.find_system_prompt(saved.rows)
+
+
+def _find_weights(folder: JobFolder, trained: TrainResult) -> tuple[Path, Path | None]:
+    """Return the folder of the weights to load, and of the adapter on them, if any."""
+    if trained.method == "full":
+        best = folder.checkpoints / f"checkpoint-{trained.step}"
+        for path in (folder.merged, best):
+            if _has_weights(path):
+                return path, None
+    elif _has_weights(Path(trained.base)) and folder.adapter.is_dir():
+        return Path(trained.base), folder.adapter
+    elif _has_weights(folder.merged):
+        return folder.merged, None
+    missing = folder.merged if folder.adapter.is_dir() else folder.adapter
+    raise FtwizardError(
+        f"The weights of run {folder.id} are incomplete: there is neither {missing} nor a base "
+        f"model in {trained.base}.",
+        "Restore one of them, or train again.",
+    )
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def _load_model(weights: Path, precision: str, adapter: Path | None, device: str) -> Any:
+    model = model_loading.load_model(weights, precision)
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter)
+    return model.to(device).eval()
+
+
+def _silence_progress() -> None:
+    """Turn off transformers' progress bars: they would cover those of the command."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _prepare_environment(plan: Plan) -> None:
+    """Set threads and the visible GPU as for a training, before torch is imported."""
+    with contextlib.suppress(FtwizardError):  # it was another machine's GPU: any will do
+        variables = command.build_environment(plan)
+        os.environ.update({name: variables[name] for name in ENVIRONMENT if name in variables})
+
+
+def _choose_device(
+    weights: Path, extra: Path | None, precision: str, config: dict[str, Any]
+) -> str | None:
+    """Return ``cuda`` or ``cpu``, whichever has enough free memory; None if neither has."""
+    import torch
+
+    needed = _needed_bytes(weights, precision, config)
+    if extra:
+        needed += _needed_bytes(extra, precision, config) - LIBRARY_BYTES
+    if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] >= needed:
+        return "cuda"
+    return "cpu" if psutil.virtual_memory().available >= needed else None
+
+
+def _needed_bytes(weights: Path, precision: str, config: dict[str, Any]) -> float:
+    size = sum(path.stat().st_size for path in weights.glob("*.safetensors"))
+    saved = 4 if str(config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+    return size / saved * (4 if precision == "fp32" else 2) * OVERHEAD + LIBRARY_BYTES
+
+
+def _memory_error(weights: Path, precision: str, config: dict[str, Any]) -> FtwizardError:
+    needed = _needed_bytes(weights, precision, config)
+    available = psutil.virtual_memory().available
+    training = _list_training()
+    hint = "Close other programs, then try again."
+    if training:
+        hint = f"Run {training[0]} is training on this machine: wait for its end, or stop it."
+    return FtwizardError(
+        f"The model needs about {format_bytes(needed)} of memory, and {format_bytes(available)} "
+        "are free.",
+        hint,
+    )
+
+
+def _list_training() -> list[str]:
+    """Return the ids of the runs that are training on this machine."""
+    runs = ((folder.id, observe(folder)) for folder in store.list_runs())
+    return [run for run, status in runs if status.state == "running" and not status.host]
+
+
+def _name_device(device: str) -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name()) if device == "cuda" else "CPU"

@@ -1,0 +1,74 @@
+"""The command that serves a run's merged model on this machine, with the server that is installed."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ftwizard.hardware import machine
+from ftwizard.jobs.folder import JobFolder
+
+PORT = 8000
+"""The default port of all these servers but SGLang, whose own is 30000."""
+TRANSFORMERS_NEEDS = ("fastapi", "uvicorn", "openai")
+"""What ``transformers serve`` imports; part of the extra ``local``."""
+
+
+class ServeCommand(NamedTuple):
+    """A command that serves a model with an OpenAI-compatible API."""
+
+    argv: list[str]
+    install: str = ""
+    """The command that installs the server first; empty if it is installed."""
+
+    @property
+    def line(self) -> str:
+        """Return the line for a shell."""
+        return (
+            f"{self.install} && {shlex.join(self.argv)}" if self.install else shlex.join(self.argv)
+        )
+
+
+def find_serve_command(
+    folder: JobFolder,
+    *,
+    has_gpu: Callable[[], bool] = lambda: bool(machine.list_gpus()),
+    find_program: Callable[[str], str | None] | None = None,
+    is_installed: Callable[[str], bool] = machine.is_installed,
+) -> ServeCommand | None:
+    """Return the command for the fastest installed server that loads the merged model as it is.
+
+    Servers for GGUF files (llama.cpp, Ollama) cannot, so they are not offered. Without any other
+    it is the one of transformers, which is slower but runs wherever the model was trained. None if
+    there is no merged model.
+    """
+    if not folder.merged.is_dir():
+        return None
+    model, find = str(folder.merged), find_program or _find_program
+    if (find("vllm") or find("sglang") or find("text-generation-launcher")) and has_gpu():
+        if program := find("vllm"):
+            return ServeCommand([program, "serve", model])
+        if program := find("sglang"):
+            return ServeCommand([program, "serve", "--model-path", model, "--port", str(PORT)])
+        if program := find("text-generation-launcher"):
+            return ServeCommand([program, "--model-id", model, "--port", str(PORT)])
+    argv = [find("transformers") or "transformers", "serve", model]
+    if all(map(is_installed, TRANSFORMERS_NEEDS)):
+        return ServeCommand(argv)
+    pip = [find("pip") or "pip"] if is_installed("pip") else ["uv", "pip"]
+    return ServeCommand(argv, shlex.join([*pip, "install", "transformers[serving]"]))
+
+
+def _find_program(name: str) -> str | None:
+    """Return how to call a program: its name if it is in PATH, its path next to this Python, or None.
+
+    The one next to this Python comes first: it is known to have the packages that were trained with.
+    """
+    on_path, own = shutil.which(name), Path(sys.executable).parent / name
+    if own.is_file() and (on_path is None or Path(on_path).resolve() != own.resolve()):
+        return str(own)
+    return name if on_path else None

@@ -1,0 +1,1 @@
+"""Chat with the tuned and the base model of a run."""

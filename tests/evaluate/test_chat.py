@@ -1,0 +1,146 @@
+"""Chat with a real, tiny model and its adapter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftwizard.data import reader
+from ftwizard.data.reader import ParsedRow
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import chat
+from ftwizard.evaluate.chat import ChatModels
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs.chat_protocol import AnswerRequest, Side
+from tests.helpers import training
+
+
+def parse_rows(folder: Path, rows: list[dict[str, object]]) -> list[ParsedRow]:
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return reader.read_table(file, "auto").rows
+
+
+MESSAGES = [{"role": "user", "content": "3: the cat sat"}]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
+    root = tmp_path_factory.mktemp("chat")
+    return training.train(root, "run", training=24, epochs=3, samples={"count": 0})
+
+
+@pytest.fixture(scope="module")
+def models(run: JobFolder) -> ChatModels:
+    steps: list[str] = []
+    loaded = chat.load(run, base=True, say=steps.append)
+    assert steps == ["libraries", "tuned model"], "one copy of the weights for both"
+    return loaded
+
+
+def ask(side: Side, limit: int = 12) -> AnswerRequest:
+    return AnswerRequest(id=1, side=side, messages=MESSAGES, max_new_tokens=limit)
+
+
+def test_base_answers_as_without_the_adapter(run: JobFolder, models: ChatModels) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = run.path.parent / "tiny"
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    text = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    precision = torch.bfloat16 if "bf16" in _precision(models) else torch.float32
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=precision)
+    with torch.no_grad():
+        output = plain.generate(ids, max_new_tokens=12, do_sample=False)
+    expected = str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+    before = models.answer(ask("tuned")).text
+    assert models.answer(ask("base")).text == expected
+    assert models.answer(ask("tuned")).text == before != expected, "the adapter is on again"
+
+
+def _precision(models: ChatModels) -> str:
+    return {"torch.bfloat16": "bf16"}.get(str(models._tuned.dtype), "fp32")
+
+
+def test_answer_is_streamed_and_cut_at_its_limit(
+    models: ChatModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "EMIT_EVERY_S", 0.0)
+    texts: list[str] = []
+    answer = models.answer(ask("base", 8), texts.append)
+    assert len(texts) == 8 and texts[-1].strip() == answer.text.rstrip("\ufffd").strip()
+    assert (answer.reason, answer.tokens) == ("limit", 8)
+
+
+def test_answer_stops_on_request(models: ChatModels) -> None:
+    answer = models.answer(ask("base", 300), is_stopped=lambda: True)
+    assert (answer.reason, answer.tokens) == ("stopped", 1)
+
+
+def test_conversation_longer_than_the_context_is_refused(models: ChatModels) -> None:
+    long = [{"role": "user", "content": "x" * 600}]
+    with pytest.raises(FtwizardError, match="context is 512"):
+        models.answer(AnswerRequest(id=1, side="tuned", messages=long))
+    near = [{"role": "user", "content": "x" * 420}]
+    answer = models.answer(AnswerRequest(id=1, side="base", messages=near, max_new_tokens=300))
+    assert answer.tokens < 100, "no more than the context has left"
+
+
+def test_model_facts(run: JobFolder, models: ChatModels) -> None:
+    ready = models.ready
+    assert (ready.run, ready.has_base, ready.has_template) == (run.id, True, True)
+    assert ready.system is None and ready.busy == []
+    without = chat.load(run, base=False, say=lambda what: None)
+    assert not without.ready.has_base
+    with pytest.raises(FtwizardError, match="base model is not loaded"):
+        without.answer(ask("base"))
+
+
+def test_too_little_memory_is_refused_before_loading(
+    run: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "LIBRARY_BYTES", 10**15)
+    with pytest.raises(FtwizardError, match=r"needs about 1,?000,?000.0 GB of memory, and"):
+        chat.load(run, base=True, say=lambda what: None)
+
+
+def test_run_without_weights_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FtwizardError, match="no trained weights yet") as caught:
+        chat.load(JobFolder(tmp_path / "new"), base=True, say=lambda what: None)
+    assert "ftwizard status new" in caught.value.hint
+
+
+def test_deleted_weights_are_named(run: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "_has_weights", lambda folder: False)
+    with pytest.raises(FtwizardError, match="weights of run run are incomplete"):
+        chat.load(run, base=True, say=lambda what: None)
+
+
+def test_system_prompt_is_that_of_most_rows(tmp_path: Path) -> None:
+    from ftwizard.train.dataset import SavedTestSet, find_system_prompt
+
+    def row(system: str | None) -> dict[str, object]:
+        first = [] if system is None else [{"role": "system", "content": system}]
+        turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+        return {"messages": [*first, *turns]}
+
+    assert (
+        find_system_prompt(parse_rows(tmp_path, [row("Route."), row("Route."), row("x")]))
+        == "Route."
+    )
+    assert find_system_prompt(parse_rows(tmp_path, [row("a"), row("b")])) is None
+    assert find_system_prompt(parse_rows(tmp_path, [row(None), row(None), row("b")])) is None
+    assert find_system_prompt([]) is None
+    folder = JobFolder(tmp_path / "old")
+    folder.evaluations.mkdir(parents=True)
+    assert chat.read_system_prompt(folder) is None
+    rows = parse_rows(tmp_path, [row("Route.")])
+    saved = json.loads(msgspec.json.encode(SavedTestSet(rows=rows, answers=["a"])))
+    del saved["system"]
+    (folder.evaluations / "test.json").write_text(json.dumps(saved))
+    assert chat.read_system_prompt(folder) == "Route.", "of the test rows, for an earlier version"

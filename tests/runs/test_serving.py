@@ -1,0 +1,59 @@
+"""The serve command: what is installed decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs.serving import TRANSFORMERS_NEEDS, find_serve_command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    job = JobFolder(tmp_path / "my run")
+    job.merged.mkdir(parents=True)
+    return job
+
+
+def find_line(folder: JobFolder, *programs: str, gpu: bool = True, serving: bool = True) -> str:
+    command = find_serve_command(
+        folder,
+        has_gpu=lambda: gpu,
+        find_program=lambda name: name if name in programs else None,
+        is_installed=lambda name: serving or name not in TRANSFORMERS_NEEDS,
+    )
+    assert command
+    return command.line.replace(str(folder.merged), "MERGED")
+
+
+def test_installed_server_decides(folder: JobFolder) -> None:
+    assert find_line(folder, "vllm", "transformers") == "vllm serve 'MERGED'"
+    assert find_line(folder, "sglang") == "sglang serve --model-path 'MERGED' --port 8000"
+    tgi = find_line(folder, "text-generation-launcher", "transformers")
+    assert tgi == "text-generation-launcher --model-id 'MERGED' --port 8000"
+    assert find_line(folder, "transformers") == "transformers serve 'MERGED'"
+
+
+def test_gpu_servers_are_not_offered_without_a_gpu(folder: JobFolder) -> None:
+    assert find_line(folder, "vllm", "transformers", gpu=False) == "transformers serve 'MERGED'"
+
+
+def test_server_of_gguf_files_is_not_offered(folder: JobFolder) -> None:
+    assert "transformers" in find_line(folder, "llama-server", "ollama", "transformers")
+
+
+def test_missing_server_packages_are_installed_first(folder: JobFolder) -> None:
+    line = find_line(folder, "pip", "transformers", serving=False)
+    assert line == "pip install 'transformers[serving]' && transformers serve 'MERGED'"
+
+
+def test_no_merged_model_has_no_command(tmp_path: Path) -> None:
+    assert find_serve_command(JobFolder(tmp_path)) is None
+
+
+def test_offered_command_of_this_environment_exists(folder: JobFolder) -> None:
+    command = find_serve_command(folder)
+    assert command and not command.install, "the extra local includes what it needs"
+    assert Path(command.argv[0]).name == command.argv[0] or Path(command.argv[0]).is_file()

@@ -1,0 +1,236 @@
+"""The chat page: prompts, answers side by side, test rows, and the child process behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.jobs import launch
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.chat.page import ChatPage, PromptArea, TurnView
+from ftwizard.screens.home.page import HomePage
+from ftwizard.screens.monitor.results import ResultsPage
+from tests.paths import DOUBLES
+from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
+from tests.screens.runs_helpers import make_result, make_run
+
+ROW = {
+    "line": 3,
+    "prompt": [
+        {"role": "system", "content": "Sort it."},
+        {"role": "user", "content": "I was charged twice \x1b]52;c;QQ==\x07 [b]now[/b]"},
+    ],
+    "expected": '{"team": "billing"}',
+    "base": "no idea",
+    "tuned": '{"team": "billing"}',
+}
+Behave = Callable[[str], None]
+
+
+@pytest.fixture
+def behave(home: Path, monkeypatch: pytest.MonkeyPatch) -> Behave:
+    """Return a function that replaces the models: ``well``, ``slow`` or ``fails``."""
+    make_result(make_run(home, "one"), [ROW, {**ROW, "line": 9}])
+
+    def use(how: str) -> None:
+        command = [sys.executable, str(DOUBLES / "chat_child.py"), how]
+        monkeypatch.setattr(launch, "get_python_command", lambda: command)
+
+    use("well")
+    return use
+
+
+def read_requests(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (home / "requests.jsonl").read_text().splitlines()]
+
+
+async def say(pilot: Pilot[Any], text: str) -> None:
+    pilot.app.screen.query_one(PromptArea).insert(text)
+    await pilot.press("enter")
+
+
+async def wait_for_answers(pilot: Pilot[Any], turns: int) -> None:
+    def is_done() -> bool:
+        views = list(pilot.app.screen.query(TurnView))
+        return len(views) == turns and not any(view.turn.is_open for view in views)
+
+    await until(pilot, is_done)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 30)])
+def test_both_models_answer(home: Path, behave: Behave, size: tuple[int, int]) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await say(pilot, "My parcel is broken\nand late")
+        await wait_for_answers(pilot, 1)
+
+    shown = drive(FtwizardApp(("chat", "one")), size, play)
+    assert_frame(f"chat-{size[0]}x{size[1]}", shown)
+    assert [request["side"] for request in read_requests(home)] == ["tuned", "base"]
+    assert read_requests(home)[0]["messages"] == [
+        {"role": "system", "content": "Route this ticket."},
+        {"role": "user", "content": "My parcel is broken\nand late"},
+    ]
+
+
+def test_each_model_keeps_its_own_conversation(home: Path, behave: Behave) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await pilot.press("ctrl+o")
+        await say(pilot, "one")
+        await wait_for_answers(pilot, 1)
+        await say(pilot, "two")
+        await wait_for_answers(pilot, 2)
+        await pilot.press("ctrl+n")
+        await say(pilot, "three")
+        await wait_for_answers(pilot, 1)
+
+    shown = drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert "System prompt of the training data: off" in shown
+    *_, tuned, base, third, _ = read_requests(home)
+    for request, answer in ((tuned, '{"team": "billing"}'), (base, "Dear customer")):
+        roles = [message["role"] for message in request["messages"]]
+        assert roles == ["user", "assistant", "user"], "without the system prompt"
+        assert request["messages"][1]["content"].startswith(answer)
+    assert third["messages"] == [{"role": "user", "content": "three"}], "a new conversation"
+
+
+def test_test_row_is_taken_with_its_expected_answer(home: Path, behave: Behave) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await pilot.press("ctrl+t")
+        await wait_for_text(pilot, "Test row 3 is in the input")
+        await pilot.press("enter")
+        await wait_for_answers(pilot, 1)
+
+    shown = drive(FtwizardApp(("chat", "one")), (100, 30), play)
+    assert "✓ as expected" in shown
+    assert "expected:" in shown
+    assert "␛]52;c;QQ==" in "".join(shown.split()), "escaped, not obeyed"
+    assert read_requests(home)[0]["messages"] == ROW["prompt"], "as in the row, to the letter"
+
+
+def test_base_model_can_be_turned_off(home: Path, behave: Behave) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await pilot.press("ctrl+g")
+        await say(pilot, "one")
+        await wait_for_answers(pilot, 1)
+
+    drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert [request["side"] for request in read_requests(home)] == ["tuned"]
+
+
+def test_prompt_typed_while_loading_is_answered_later(home: Path, behave: Behave) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatPage))
+        await say(pilot, "early")
+        await wait_for_answers(pilot, 1)
+
+    drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert read_requests(home)[0]["messages"][0]["role"] == "system", "known only once loaded"
+
+
+def test_esc_stops_the_answer_then_leaves(home: Path, behave: Behave) -> None:
+    behave("slow")
+    recorded: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await say(pilot, "one")
+        await wait_for_text(pilot, '{"team":')
+        await say(pilot, "two")
+        recorded.append(pilot.app.screen.query_one(PromptArea).text)
+        await pilot.press("escape")
+        await wait_for_answers(pilot, 1)
+        recorded.append(frame(pilot.app))
+        assert isinstance(pilot.app.screen, ChatPage)
+        pilot.app.screen.query_one(PromptArea).text = ""
+        await say(pilot, "three")
+        await wait_for_answers(pilot, 2)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ChatPage))
+
+    drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert recorded[0] == "two", "kept until the answer has ended"
+    assert recorded[1].count("(stopped)") == 2
+
+
+def test_refused_conversation_says_why(home: Path, behave: Behave) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await say(pilot, "too long")
+        await wait_for_answers(pilot, 1)
+
+    shown = drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert "✗ It has 9,000 tokens. Start anew." in shown
+
+
+def test_failed_start_shows_the_error_of_the_command(home: Path, behave: Behave) -> None:
+    behave("fails")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "needs about 9.0 GB")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomePage))
+
+    app = FtwizardApp()
+
+    async def begin(pilot: Pilot[Any]) -> None:
+        app.start_route("chat", "one")
+        await play(pilot)
+
+    drive(app, (80, 24), begin)
+
+
+def test_leaving_ends_the_child(home: Path, behave: Behave) -> None:
+    pids: list[int] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        page = pilot.app.screen
+        assert isinstance(page, ChatPage) and page._process._child
+        pids.append(page._process._child.pid)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(pilot.app.screen, ChatPage))
+        await until(pilot, lambda: not Path(f"/proc/{pids[0]}").exists())
+
+    app = FtwizardApp()
+
+    async def begin(pilot: Pilot[Any]) -> None:
+        app.start_route("chat", "one")
+        await play(pilot)
+
+    drive(app, (80, 24), begin)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_c_opens_the_chat_from_home_and_from_the_results(home: Path, behave: Behave) -> None:
+    recorded: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "one")
+        await pilot.press("end")
+        recorded.append(frame(pilot.app))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatPage))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomePage))
+        await pilot.press("enter")
+        await wait_for_text(pilot, "enter shows the results")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatPage))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+
+    drive(FtwizardApp(), (80, 24), play)
+    assert "c chat" in recorded[0]
