@@ -298,13 +298,10 @@ def describe_chat(
     """Return what answers, what it is told first, and what the machine is busy with."""
     if ready is None:
         return Text.assemble((f"Loading: {loading}…", "bold"), f"\n{LOADING_NOTE}")
-    lines = [
-        Text.assemble(
-            ("tuned", "bold"), f" step {ready.step:,}",
-            *([("  base", "bold"), f" {make_visible(ready.base_name, 60)}"] if "base" in sides else []),
-            (f"  on {make_visible(ready.device, 40)}", "dim"),
-        )
-    ]  # fmt: skip
+    models = Text.assemble(("tuned", "bold"), f" step {ready.step:,}")
+    if "base" in sides:
+        models.append("  base", "bold").append(f" {make_visible(ready.base_name, 60)}")
+    lines = [models.append(f"  on {make_visible(ready.device, 40)}", "dim")]
     lines.append(_describe_system(ready, conversation))
     if not ready.has_template:
         lines.append(Text("The model has no chat template: each prompt is answered on its own."))
