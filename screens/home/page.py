@@ -164,8 +164,8 @@ class HomePage(Page[None]):
         "`ftwizard watch RUN` in any terminal on this machine.\n\n"
         "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
         "method:qlora, lr>1e-4, best<0.5. Esc shows all runs again.\n\n"
-        "Space marks runs. c compares the marked runs, x deletes them. Without marks, c opens a chat "
-        "with the model of the selected run, and x deletes the run."
+        "Space marks runs: c compares and x deletes them. Without marks, c opens a chat with the "
+        "selected model, x deletes the run."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "search", key_display="/"),
