@@ -92,6 +92,9 @@ async def _ask_text(app: App[Any], row: RowText, text: str) -> str | None:
     longest = max(map(len, text.splitlines()), default=0)
     if longest <= MAX_LINE_CHARACTERS and len(text) <= MAX_CHARACTERS:
         return await app.push_screen_wait(RowEditorPage(row, text))
+    again = ConfirmDialog("The row is not saved yet", "", "edit again", "discard it")
+    if text != row.text and not await app.push_screen_wait(again):
+        return None
     try:
         text = _run_editor(app, text)
     except FtwizardError as error:
