@@ -21,6 +21,8 @@ from ftwizard.text import format_count
 
 CHANGING_FACTS_CODE = "changing_facts"
 """Code of the check's finding for answers that state facts that change."""
+SUBJECT_FACTS_CODE = "subject_facts"
+"""Code of its finding for rows that ask for facts about one subject."""
 MIN_WARNING_SHARE = 0.05
 """Share of rows with such facts from which the user is asked again whether to fine-tune."""
 MIN_WRONG_TOOL_SHARE = 0.5
@@ -42,6 +44,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     changing_lines: tuple[int, ...]
     verifiable: GradableAnswers | None
     rft: RftSuggestion | None
+    about_subject: int = 0
+    """Number of rows that ask for a fact about one subject, product or event."""
+    subject_lines: tuple[int, ...] = ()
 
     @property
     def changing_share(self) -> float:
@@ -49,20 +54,24 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return self.changing / self.usable if self.usable else 0.0
 
 
+WarningKind = Literal["changing", "subject"]
+"""Facts that change, or facts about one subject."""
+
+
 class FineTuningWarning(msgspec.Struct, frozen=True, kw_only=True):
     """A warning that the data may be wrong for fine-tuning."""
 
     wrong_tool: bool
-    """Whether most rows contain facts that change."""
+    """Whether most rows contain such facts."""
     message: str = msgspec.field(name="words")
     lines: tuple[int, ...]
+    kind: WarningKind = "changing"
 
 
 def read_evidence(report: DataReport) -> Evidence:
     """Return the evidence in a data check report."""
-    changing = next(
-        (finding for finding in report.findings if finding.code == CHANGING_FACTS_CODE), None
-    )
+    by_code = {finding.code: finding for finding in report.findings}
+    changing, subject = by_code.get(CHANGING_FACTS_CODE), by_code.get(SUBJECT_FACTS_CODE)
     gradable = detect_gradable(_preview_answers(report.preview))
     return Evidence(
         path=report.path, format=report.format, rows=report.rows, usable=report.usable,
@@ -70,7 +79,8 @@ def read_evidence(report: DataReport) -> Evidence:
         lengths=batching.from_check_tokens(report.tokens),
         changing=changing.count if changing else 0,
         changing_lines=tuple(changing.lines) if changing else (), verifiable=gradable,
-        rft=suggest_rft(gradable),
+        rft=suggest_rft(gradable), about_subject=subject.count if subject else 0,
+        subject_lines=tuple(subject.lines) if subject else (),
     )  # fmt: skip
 
 
@@ -83,7 +93,15 @@ def _to_figure(tokens: TokenLengths) -> Figure:
 
 
 def warn_of_facts(data: Evidence) -> FineTuningWarning | None:
-    """Return a warning if at least 5% of the rows state facts that change, else None."""
+    """Return a warning if the rows teach facts: at least 5% state facts that change, or many ask
+    for facts about one subject. The graver one, else None."""
+    changing, subject = _warn_of_changing_facts(data), _warn_of_subject(data)
+    if changing and subject and subject.wrong_tool and not changing.wrong_tool:
+        return subject
+    return changing or subject
+
+
+def _warn_of_changing_facts(data: Evidence) -> FineTuningWarning | None:
     share = data.changing_share
     if share < MIN_WARNING_SHARE:
         return None
@@ -95,6 +113,24 @@ def warn_of_facts(data: Evidence) -> FineTuningWarning | None:
     else:
         message += "Put such facts into the prompt, or remove the rows."
     return FineTuningWarning(wrong_tool=wrong_tool, message=message, lines=data.changing_lines[:8])
+
+
+def _warn_of_subject(data: Evidence) -> FineTuningWarning | None:
+    """Warn of facts about one subject. Source: the article, “behavior, not knowledge”."""
+    if not data.about_subject or not data.usable:
+        return None
+    share = data.about_subject / data.usable
+    wrong_tool = share >= MIN_WRONG_TOOL_SHARE
+    ask = "ask" if wrong_tool else "may ask"
+    return FineTuningWarning(
+        wrong_tool=wrong_tool,
+        message=f"{format_count(data.about_subject, 'row')} of {data.usable:,} ({share:.0%}) {ask} "
+        "for facts about one subject. Fine-tuning teaches facts poorly: the model mixes them up. "
+        "Give it your documents in the prompt, or by retrieval (RAG). Fine-tuning still makes sense "
+        "for how it answers, with the facts in each row's prompt.",
+        lines=data.subject_lines[:8],
+        kind="subject",
+    )
 
 
 Kind = Literal["number", "json", "code", "choice"]

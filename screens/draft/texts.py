@@ -39,6 +39,9 @@ NO_VALIDATION = (
 )
 """A warning, its fix, and the phrase that confirms it."""
 FACTS_QUESTION = "Fine-tune on facts that change?"
+SUBJECT_QUESTION = "Fine-tune on facts about one subject?"
+UNCLEAR_SUBJECT = ("Is the data about one subject, product or event?", "no, continue", "yes, back")
+"""A question, and its answers."""
 HOUR_PRICE_QUESTION = "What does this machine cost per hour?"
 HOUR_PRICE_NAME = "US dollars per hour"
 HOUR_PRICE_REASON = "Rent, or power and wear. The cost of a run is its time × this price."

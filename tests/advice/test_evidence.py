@@ -16,6 +16,7 @@ from ftwizard.cli import advise_data
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import CheckOptions
 from ftwizard.data.documents import DataReport
+from ftwizard.data.findings import Finding
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Recipe
 
@@ -121,3 +122,17 @@ def test_malformed_check_report_is_refused(tmp_path: Path, changes: dict[str, An
     with pytest.raises(FtwizardError) as error:
         advise_data.read_evidence(str(file))
     assert "not a data check report" in error.value.message
+
+
+def test_facts_about_one_subject_warn_with_what_to_do_instead(tmp_path: Path) -> None:
+    report = check_rows(tmp_path, PROSE)
+    for count, share, asks in ((30, "75%", "ask for facts"), (12, "30%", "may ask for facts")):
+        subject = Finding(
+            code="subject_facts", message="", fix="", count=count, lines=[1, 2], severity="info"
+        )
+        data = evidence.read_evidence(msgspec.structs.replace(report, findings=[subject]))
+        warning = evidence.warn_of_facts(data)
+        assert warning is not None and warning.kind == "subject"
+        assert warning.wrong_tool == (count == 30) and warning.lines == (1, 2)
+        assert f"{count} rows of 40 ({share}) {asks} about one subject" in warning.message
+        assert "retrieval (RAG)" in warning.message and "still makes sense" in warning.message

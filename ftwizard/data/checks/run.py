@@ -12,10 +12,11 @@ from typing import Literal
 import msgspec
 
 from ftwizard.data import formats, reader, row_preview
+from ftwizard.data.checks import subject_facts
 from ftwizard.data.checks.row_checker import RowChecker
 from ftwizard.data.checks.scan import FileScan
 from ftwizard.data.documents import DataReport, RowPreview
-from ftwizard.data.example import RowProblem
+from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import FileFinding, Finding, RowFinding, overall_verdict
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
 from ftwizard.data.io import chunks, encodings, inspect, records
@@ -204,6 +205,14 @@ class CheckedFile:
             yield from check.findings(target, rows)
         if self._counts:
             yield from stats.find_long_rows(self._counts, target)
+        if self.part == "train" and self.container.size <= subject_facts.MAX_BYTES:
+            yield from subject_facts.find_facts(self._read_examples())
+
+    def _read_examples(self) -> Iterator[tuple[int, Example]]:
+        for record in records.read_records(self.path, self.container):
+            with contextlib.suppress(RowProblem):
+                value = records.decode_value(record.value)
+                yield record.line, formats.to_example(value, self.format)
 
 
 def _name_encoding(finding: Finding, likely: LikelyEncoding) -> Finding:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 from ftwizard.advice import evidence
+from ftwizard.advice.evidence import FineTuningWarning
 from ftwizard.data.documents import DataReport
 from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.format_names import FORMAT_NAMES
@@ -64,7 +65,16 @@ def list_doubts(report: DataReport) -> Iterator[Doubt]:
         details = "\n".join(make_visible(finding.message, 300) for finding in errors[:4])
         yield Doubt("Continue despite these errors?", details)
     if warning := evidence.warn_of_facts(evidence.read_evidence(report)):
-        yield Doubt(texts.FACTS_QUESTION, warning.message, no="back")
+        yield _doubt_facts(warning)
+
+
+def _doubt_facts(warning: FineTuningWarning) -> Doubt:
+    if warning.kind == "changing":
+        return Doubt(texts.FACTS_QUESTION, warning.message, no="back")
+    if warning.wrong_tool:
+        return Doubt(texts.SUBJECT_QUESTION, warning.message, no="back")
+    question, yes, no = texts.UNCLEAR_SUBJECT
+    return Doubt(question, warning.message, yes, no)
 
 
 def list_suggestions(report: DataReport) -> list[str]:

@@ -449,6 +449,33 @@ def test_rows_with_changing_facts_require_confirmation(command: Command) -> None
     on_page(draft_of(), (80, 24), play)
 
 
+@pytest.mark.parametrize(
+    ("count", "question"),
+    [
+        (1412, "Fine-tune on facts about one subject?"),
+        (600, "Is the data about one subject, product or event?"),
+    ],
+)
+def test_rows_about_one_subject_require_confirmation(
+    count: int, question: str, command: Command
+) -> None:
+    subject = finding("info", "subject_facts", "facts", [1, 2], count=count)
+    command.answer = clean(FILE, findings=[subject])
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await read_file(pilot, "enter")
+        await wait_for_text(pilot, question)
+        assert f"{count:,} rows of 1,800" in frame(pilot.app)
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+        await pilot.press("enter")
+        await wait_for_text(pilot, question)
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(left))
+
+    on_page(draft_of(), (80, 24), play)
+
+
 def test_mask_without_a_model_says_where_to_choose_it(command: Command) -> None:
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await read_file(pilot, "down", "end", "m")
