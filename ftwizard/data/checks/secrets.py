@@ -39,7 +39,7 @@ def _to_finding(secret: Secret, where: str, target: Target) -> RowFinding:
     fix = "replace it with a placeholder, unless the person agreed or it is a public contact"
     if secret.code != "personal_data":
         revoke = " and revoke it" if secret.code == "secret" else ""
-        upload = "it would be uploaded, and " if target.hosted else ""
+        upload = f"an upload for {target.words} would contain it, and " if target.hosted else ""
         fix = f"replace it with a placeholder{revoke}: {upload}the model could repeat it"
     return RowFinding(f"{secret.code}.{secret.kind}", message, fix)
 

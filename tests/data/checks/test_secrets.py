@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard.data.checks import run
 from ftwizard.data.checks.row_checker import check_row
+from ftwizard.data.checks.run import CheckOptions
 from ftwizard.data.checks.secrets import check, iter_texts
 from ftwizard.data.example import Example
-from ftwizard.data.platforms import get_target
+from ftwizard.data.format_names import TargetName
+from ftwizard.data.platforms import all_targets, get_target
 from ftwizard.data.privacy.detect import find_secrets
 from tests.data.privacy.test_detect import PASSWORD, TOKENS, json_values, random_text
 
@@ -132,5 +138,26 @@ def test_fix_mentions_upload_only_for_hosted_targets() -> None:
     for target, is_uploaded in ((SFT, True), (get_target("trl-sft"), False)):
         fixes = [finding.fix for finding in check(row, target)]
         assert len(fixes) == 2
-        assert all(("uploaded" in fix) is is_uploaded for fix in fixes)
+        assert all(("an upload for OpenAI" in fix) is is_uploaded for fix in fixes)
         assert ["revoke" in fix for fix in fixes] == [True, False]
+
+
+LOCAL = [name for name, target in all_targets().items() if not target.hosted]
+
+
+@pytest.mark.parametrize("name", [None, *LOCAL])
+def test_nothing_mentions_an_upload_when_training_is_here(
+    name: TargetName | None, tmp_path: Path
+) -> None:
+    image = {"type": "image_url", "image_url": {"url": "picture.png"}}
+    row = {
+        "messages": [user([{"type": "text", "text": f"use {TOKEN}"}, image]), user("mail a@b.example"),
+                     {"role": "assistant", "content": f"4111 1111 1111 1111 {TOKEN}"}],
+        "chosen": [{"role": "assistant", "content": TOKEN}], "label": True, "other": 1,
+    }  # fmt: skip
+    file = tmp_path / "rows.jsonl.gz"
+    file.write_bytes(gzip.compress((json.dumps(row) + "\n").encode()))
+    for format in ("openai-chat", "preference", "kto"):
+        report = run.check_files(file, CheckOptions(target=name, format=format, near=False))
+        assert report.findings
+        assert "upload" not in json.dumps(msgspec.to_builtins(report)), (name, format)
