@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import ComposeResult
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
+from ftwizard.plan import schema
 from ftwizard.screens import navigation
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import STEPS, draft_document, saved_drafts
-from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.screens.home.page import HomePage
 from ftwizard.screens.wizard.data.page import DataPage
@@ -23,6 +26,12 @@ from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.helpers.machines import make_machine
 from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
 from tests.screens.wizard.steps import wait_for_page
+
+PAGES = (
+    ("provider.page", "ProviderPage"), ("data.page", "DataPage"), ("recipe.page", "RecipePage"),
+    ("estimate.page", "EstimatePage"), ("review", "ReviewPage"),
+)  # fmt: skip
+"""Module and name of the wizard's pages."""
 
 
 @pytest.fixture
@@ -125,3 +134,44 @@ def test_answers_are_saved_while_the_person_goes_on(
 
     drive(FtwizardApp(), (80, 24), play)
     assert [draft.saved.data for draft in saved_drafts.list_drafts().drafts] == [str(rows)]
+
+
+def test_started_run_leaves_no_draft(
+    rows: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(navigation, "SAVE_S", 0.05)
+    seen: list[int] = []
+
+    class Passed(DraftPage):
+        """A page that goes on as soon as its answers were saved."""
+
+        def body(self) -> ComposeResult:
+            yield Static("")
+
+        async def on_mount(self) -> None:
+            draft = self._draft.with_data(files=schema.Files(train=str(rows))).named("mine")
+            self._draft = draft
+            while not list((home / "drafts").glob("*.json")):
+                await asyncio.sleep(0.02)
+            seen.append(self.STEP or 0)
+            self.dismiss(Step(draft, 1))
+
+    async def start(*arguments: Any) -> str:
+        assert list((home / "drafts").glob("*.json")), "kept until the run is started"
+        return "run"
+
+    async def watch(*arguments: Any) -> int:
+        return 0
+
+    for number, (module, name) in enumerate(PAGES):
+        page = type(name, (Passed,), {"STEP": number})
+        monkeypatch.setattr(f"ftwizard.screens.wizard.{module}.{name}", page)
+    monkeypatch.setattr(navigation, "start", start)
+    monkeypatch.setattr(navigation, "watch", watch)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: not pilot.app.is_running or len(seen) == len(PAGES))
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+    assert seen == list(range(len(PAGES)))
+    assert not list((home / "drafts").glob("*.json"))
