@@ -148,6 +148,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                type=int, required=True),
         _value("--out", "NEW", "file to write; without it, the row is printed"),
         _value("--row", "FILE", "the new row; - reads it (default: edited in $VISUAL or $EDITOR)"),
+        READ[1],
     )),
     ("mask", "show the loss mask: which tokens are trained on", "mask:mask", (
         *DATA,

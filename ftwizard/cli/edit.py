@@ -32,13 +32,13 @@ def edit(arguments: argparse.Namespace) -> int:
     if arguments.out is None:
         if arguments.row is not None:
             raise FtwizardError("--row needs --out: the file to write.", "Use --out NEW.", USAGE)
-        row = row_edit.read_row(path, arguments.line)
+        row = row_edit.read_row(path, arguments.line, arguments.encoding)
         output.print_report(arguments, row, [row.text])
         return 0
     out = user_paths.make_absolute(arguments.out)
     new_file.require_free(out, not_over=[path])
     with _open_text(arguments, path) as text:
-        edited = row_edit.replace_row(path, arguments.line, text, out)
+        edited = row_edit.replace_row(path, arguments.line, text, out, arguments.encoding)
     output.print_report(arguments, edited, _list_lines(edited))
     return 0
 
@@ -60,7 +60,7 @@ def _open_text(arguments: argparse.Namespace, path: Path) -> Iterator[str]:
     if arguments.row is not None:
         yield read_text(arguments.row)
         return
-    row = row_edit.read_row(path, arguments.line)
+    row = row_edit.read_row(path, arguments.line, arguments.encoding)
     argv = [*find_editor()]
     descriptor, name = tempfile.mkstemp(".json", "ftwizard-row-")  # mode 0600
     with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:

@@ -71,9 +71,12 @@ class TextProblem(msgspec.Struct, frozen=True, kw_only=True):
     column: int | None = None
 
 
-def read_row(path: Path, line: int) -> RowText:
-    """Return the row at a line as text to edit; raise FtwizardError if there is none."""
-    value = _read_value(path, inspect.inspect(path), line)
+def read_row(path: Path, line: int, encoding: str | None = None) -> RowText:
+    """Return the row at a line as text to edit; raise FtwizardError if there is none.
+
+    ``encoding`` is that of a file that is not UTF-8.
+    """
+    value = _read_value(path, inspect.inspect(path, encoding), line)
     if isinstance(value, dict):
         value = _encode(value)
     is_json = strict_json.find_problem(value) is None
@@ -98,8 +101,12 @@ def find_text_problem(text: str) -> TextProblem | None:
     return None
 
 
-def replace_row(path: Path, line: int, text: str, out: Path) -> RowEdit:
+def replace_row(
+    path: Path, line: int, text: str, out: Path, encoding: str | None = None
+) -> RowEdit:
     """Write the rows of ``path`` to the new file ``out``, with the row at ``line`` replaced.
+
+    The new file is UTF-8.
 
     Raises FtwizardError if the text is not a row or changes nothing, if there is no such row, and
     if ``out`` cannot be created.
@@ -107,7 +114,7 @@ def replace_row(path: Path, line: int, text: str, out: Path) -> RowEdit:
     if problem := find_text_problem(text):
         at = f" (line {problem.line}, column {problem.column})" if problem.line else ""
         raise FtwizardError(f"The new row cannot be used: {problem.message}{at}", "Edit it again.")
-    container = inspect.inspect(path)
+    container = inspect.inspect(path, encoding)
     before = _read_value(path, container, line)
     new = msgspec.json.format(text.strip().encode(), indent=0)
     differences = _compare(before, strict_json.decode(new))

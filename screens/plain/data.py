@@ -22,7 +22,6 @@ from ftwizard.screens.wizard.data import (
     length_histogram,
     new_files,
     report_text,
-    row_editor,
     row_text,
     selection,
 )
@@ -205,6 +204,7 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         files = _convert(prompter, draft)
     elif chosen == "edit":
         files = _edit_row(prompter, draft)
+        draft = draft.with_data(encoding=None) if files else draft
     return _read_new(prompter, draft, files) or draft if files else draft
 
 
@@ -213,9 +213,11 @@ def _edit_row(prompter: Prompter, draft: Draft) -> schema.Files | None:
     path = draft.plan.data.files.train
     line = prompter.ask_value("Line of the row", "1", parse=int)
     try:
-        document = prompter.run("Reading the row", "edit", path, "--line", str(line))
+        document = prompter.run(
+            "Reading the row", *new_files.build_row_args(draft.plan, path, line)
+        )
         row = msgspec.convert(document, RowText)
-        with row_editor.keep_text(row.text) as file:
+        with new_files.keep_text(row.text) as file:
             while True:
                 edit.run_editor(edit.find_editor(), file)
                 text = edit.read_text(file)
@@ -224,8 +226,8 @@ def _edit_row(prompter: Prompter, draft: Draft) -> schema.Files | None:
                     prompter.print("Nothing was changed.")
                     return None
                 if problem is None:
-                    return _write(prompter, new_files.build_edit(draft, path, line, file))
-                prompter.print(row_editor.describe_problem(problem), hang=2)
+                    return _write(prompter, new_files.build_edit(draft.plan, path, line, file))
+                prompter.print(new_files.describe_problem(problem), hang=2)
                 options = [(CONTINUE, "edit again"), (OTHER, "discard it")]
                 if prompter.choose("The row cannot be used. What now?", options) == OTHER:
                     return None

@@ -109,3 +109,14 @@ def test_existing_file_and_missing_row_are_refused(file: Path, tmp_path: Path) -
         row_edit.replace_row(file, 1, "{}", file)
     with pytest.raises(FtwizardError, match="no row at line 2"):
         row_edit.read_row(file, 2)
+
+
+def test_file_in_another_encoding_is_written_as_utf8(tmp_path: Path) -> None:
+    path, out = tmp_path / "rows.jsonl", tmp_path / "new.jsonl"
+    rows = [{"prompt": f"Größe {n}", "completion": "für"} for n in range(3)]
+    path.write_bytes("\n".join(json.dumps(r, ensure_ascii=False) for r in rows).encode("cp1252"))
+    text = row_edit.read_row(path, 2, "windows-1252").text
+    assert "Größe 1" in text
+    row_edit.replace_row(path, 2, text.replace("für", "ß"), out, "windows-1252")
+    written = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert written == [rows[0], {**rows[1], "completion": "ß"}, rows[2]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from rich.text import Text
 
 from ftwizard.data import platforms, row_edit
 from ftwizard.data.documents import Conversion, DataReport, Repairs
-from ftwizard.data.row_edit import RowEdit
+from ftwizard.data.row_edit import RowEdit, TextProblem
 from ftwizard.plan import schema
+from ftwizard.plan.schema import Plan
 from ftwizard.screens.draft.drafts import SHARES, Draft, format_path
 from ftwizard.screens.draft.suggestions import suggest_name
 from ftwizard.screens.terminal import visible_text
@@ -93,20 +96,23 @@ def build_split(draft: Draft) -> FileCommand:
     )
 
 
-def build_edit(draft: Draft | None, path: str, line: int, row: str) -> FileCommand:
-    """Build the command that replaces the row at a line with that in the file ``row``.
+def build_row_args(plan: Plan, path: str, line: int) -> tuple[str, ...]:
+    """Build the command that prints a row as text to edit."""
+    read = ("--encoding", plan.data.encoding) if plan.data.encoding else ()
+    return ("edit", path, "--line", str(line), *read)
 
-    ``draft`` names the validation file that is kept.
-    """
+
+def build_edit(plan: Plan, path: str, line: int, row: str) -> FileCommand:
+    """Build the command that replaces the row at a line with that in the file ``row``."""
     source = str(Path(path).with_name(_EDITED.sub("", Path(path).name)))
     return FileCommand(
         "Save the edited row",
         "All rows are copied into a new file with this row replaced. Your file is not changed.",
         (("New file", suggest_name(source, "edited")),),
         "Writing the new file",
-        ("edit", path, "--line", str(line), "--row", row),
+        (*build_row_args(plan, path, line), "--row", row),
         ("--out",),
-        validation=draft.plan.data.files.validation if draft else None,
+        validation=plan.data.files.validation,
     )
 
 
@@ -126,6 +132,23 @@ def format_edit(edited: RowEdit) -> tuple[Text, Text]:
         damaged = format_count(edited.left_out, "damaged row")
         account.append(*report_text.MARKS["error"]).append(f"{damaged} left out\n")
     return heading, account
+
+
+@contextlib.contextmanager
+def keep_text(text: str) -> Iterator[str]:
+    """Yield a private temporary file with a text."""
+    with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
+        file = Path(folder) / "row.json"
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+        yield str(file)
+
+
+def describe_problem(problem: TextProblem | None) -> Text:
+    """Describe whether a text is a row."""
+    if problem is None:
+        return Text.assemble(report_text.MARKS["ok"], "valid JSON")
+    at = f"Line {problem.line}, column {problem.column}: " if problem.line else ""
+    return Text.assemble(report_text.MARKS["error"], at, make_visible(problem.message, 300))
 
 
 def describe_unchanged(draft: Draft, changes: Repairs) -> str:

@@ -434,6 +434,7 @@ class DataPage(WizardPage):
         edited, train = event.edited, self._draft.plan.data.files.train
         if edited.path == train:
             train = edited.out
+            self._draft = self._draft.with_data(encoding=None)  # a new file is UTF-8
             self._named = format_path(train)
             self._fields.rows.put(self._named)
         else:

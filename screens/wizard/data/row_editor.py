@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,9 +15,9 @@ from textual.widgets import Static, TextArea
 from ftwizard.background import run_in_thread
 from ftwizard.cli import edit
 from ftwizard.data import row_edit
-from ftwizard.data.row_edit import RowEdit, RowText, TextProblem
+from ftwizard.data.row_edit import RowEdit, RowText
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import palette
+from ftwizard.plan.schema import Plan
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
@@ -32,29 +28,29 @@ from ftwizard.screens.dialogs.questions import (
 )
 from ftwizard.screens.page import Page
 from ftwizard.screens.wizard.data import new_files
-from ftwizard.text import format_bytes, make_visible
+from ftwizard.text import format_bytes
 
 REST_S = 0.3
 """Time without a key until the text is checked."""
 MAX_LINE_CHARACTERS = 20_000
 """Longest line that is edited here: each key lays out its whole line anew."""
 MAX_CHARACTERS = 200_000
-_OK, _WRONG = ("✓ ", palette.GOOD), ("✗ ", f"bold {palette.BAD}")
 
 
-async def edit_row(app: App[Any], path: str, line: int) -> RowEdit | None:
+async def edit_row(app: App[Any], plan: Plan, path: str, line: int) -> RowEdit | None:
     """Edit a row and write it into a new file; return the edit if that file is to be used.
 
     What was typed is only given up after a question.
     """
     title = "Reading the row"
-    document = await command_progress.run_command(app, title, "edit", path, "--line", str(line))
+    argv = new_files.build_row_args(plan, path, line)
+    document = await command_progress.run_command(app, title, *argv)
     if document is None:
         return None
     row = msgspec.convert(document, RowText)
     text: str | None = row.text
     while (text := await _ask_text(app, row, text)) is not None:
-        edited = await _write(app, path, line, text)
+        edited = await _write(app, plan, path, line, text)
         if edited is not None:
             heading, account = new_files.format_edit(edited)
             result = ResultDialog(heading, account, "use the new file", "keep the old one")
@@ -62,10 +58,10 @@ async def edit_row(app: App[Any], path: str, line: int) -> RowEdit | None:
     return None
 
 
-async def _write(app: App[Any], path: str, line: int, text: str) -> RowEdit | None:
+async def _write(app: App[Any], plan: Plan, path: str, line: int, text: str) -> RowEdit | None:
     """Ask for a name and write the new file; None to return to the text."""
-    with keep_text(text) as row:
-        command = new_files.build_edit(None, path, line, row)
+    with new_files.keep_text(text) as row:
+        command = new_files.build_edit(plan, path, line, row)
         names = await app.push_screen_wait(
             SaveAsDialog(
                 command.title, command.details, fields=command.files, enter="write it"
@@ -76,15 +72,6 @@ async def _write(app: App[Any], path: str, line: int, text: str) -> RowEdit | No
         argv = command.build_argv(names)
         document = await command_progress.run_command(app, command.progress, *argv)
     return msgspec.convert(document, RowEdit) if document is not None else None
-
-
-@contextlib.contextmanager
-def keep_text(text: str) -> Iterator[str]:
-    """Yield a private temporary file with a text."""
-    with tempfile.TemporaryDirectory(prefix="ftwizard-") as folder:
-        file = Path(folder) / "row.json"
-        file.write_text(text, encoding="utf-8", errors="backslashreplace")
-        yield str(file)
 
 
 async def _ask_text(app: App[Any], row: RowText, text: str) -> str | None:
@@ -104,7 +91,10 @@ async def _ask_text(app: App[Any], row: RowText, text: str) -> str | None:
         return None
     while problem := await run_in_thread(row_edit.find_text_problem, text):
         question = ConfirmDialog(
-            "The row cannot be used", describe_problem(problem).plain, "edit again", "discard it"
+            "The row cannot be used",
+            new_files.describe_problem(problem).plain,
+            "edit again",
+            "discard it",
         )
         if not await app.push_screen_wait(question):
             return None
@@ -115,21 +105,13 @@ async def _ask_text(app: App[Any], row: RowText, text: str) -> str | None:
 def _run_editor(app: App[Any], text: str) -> str:
     """Edit a text in the user's editor, with the screens suspended; raises FtwizardError."""
     argv = edit.find_editor()
-    with keep_text(text) as file:
+    with new_files.keep_text(text) as file:
         try:
             with app.suspend():
                 edit.run_editor(argv, file)
         except SuspendNotSupported:
             raise FtwizardError("No editor can be opened in this terminal.") from None
         return edit.read_text(file)
-
-
-def describe_problem(problem: TextProblem | None) -> Text:
-    """Describe whether a text is a row."""
-    if problem is None:
-        return Text.assemble(_OK, "valid JSON")
-    at = f"Line {problem.line}, column {problem.column}: " if problem.line else ""
-    return Text.assemble(_WRONG, at, make_visible(problem.message, 300))
 
 
 class RowEditorPage(Page[str | None]):
@@ -180,7 +162,7 @@ class RowEditorPage(Page[str | None]):
         """Check the text once no key follows."""
         await asyncio.sleep(REST_S)
         problem = await run_in_thread(row_edit.find_text_problem, self.query_one(TextArea).text)
-        self.query_one("#state", Static).update(describe_problem(problem))
+        self.query_one("#state", Static).update(new_files.describe_problem(problem))
 
     @work(group="leave", exclusive=True, exit_on_error=False)
     async def action_save(self) -> None:
@@ -189,7 +171,7 @@ class RowEditorPage(Page[str | None]):
             self.notify("Nothing was changed.", markup=False)
             return
         if problem := await run_in_thread(row_edit.find_text_problem, area.text):
-            self.query_one("#state", Static).update(describe_problem(problem))
+            self.query_one("#state", Static).update(new_files.describe_problem(problem))
             if problem.line and problem.column:
                 area.move_cursor((problem.line - 1, problem.column - 1))
             return

@@ -147,7 +147,7 @@ class RowsPage(Page[RowEdit | None]):
 
     @work(group="edit", exclusive=True, exit_on_error=False)
     async def action_edit(self) -> None:
-        edited = await row_editor.edit_row(self.app, self._rows.path, self._line)
+        edited = await row_editor.edit_row(self.app, self._rows.plan, self._rows.path, self._line)
         if edited is not None:
             self.dismiss(edited)
 

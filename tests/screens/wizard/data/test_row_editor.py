@@ -19,11 +19,12 @@ from ftwizard.screens.dialogs.questions import DestructiveConfirm, ResultDialog
 from ftwizard.screens.draft.drafts import Step
 from ftwizard.screens.wizard.data import data_check, new_files
 from ftwizard.screens.wizard.data.page import DataPage
+from ftwizard.screens.wizard.data.report_view import NextStep
 from ftwizard.screens.wizard.data.row_editor import RowEditorPage
 from ftwizard.screens.wizard.data.rows import RowsPage
 from tests.screens.frames import assert_frame, frame, until, wait_for_text
 from tests.screens.hostile import obeyed
-from tests.screens.wizard.data.page import draft_of, on_page, read_file
+from tests.screens.wizard.data.page import draft_of, on_page
 from tests.screens.wizard.data.reports import Command, finding, report, show_rows
 
 BROKEN = '{"prompt": "c\x1b[2J\u202e", "completion": "d"'
@@ -54,9 +55,15 @@ def command(rows: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return double
 
 
-async def _open_editor(pilot: Pilot[Any], *, line: int) -> TextArea:
-    await read_file(pilot, "down", "enter")
+async def _open_rows(pilot: Pilot[Any]) -> None:
+    """Open the rows of the finding; a file that is there is read at once."""
+    await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
+    await pilot.press("down", "enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, RowsPage))
+
+
+async def _open_editor(pilot: Pilot[Any], *, line: int) -> TextArea:
+    await _open_rows(pilot)
     await wait_for_text(pilot, "it breaks off")
     for _ in range(line - 1):
         await pilot.press("down")
@@ -148,7 +155,7 @@ def test_row_too_large_for_the_screen_needs_an_editor(
     rows.write_text(json.dumps({"prompt": "a", "completion": "b " * 500_000}) + "\n{}\n")
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
-        await read_file(pilot, "down", "enter")
+        await _open_rows(pilot)
         await wait_for_text(pilot, "it breaks off")
         await pilot.press("e")
         await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
@@ -162,7 +169,7 @@ def test_next_edit_gets_the_next_number(rows: Path) -> None:
     names = []
     path = rows
     for _ in range(3):
-        [(_, name)] = new_files.build_edit(None, str(path), 1, "row").files
+        [(_, name)] = new_files.build_edit(draft_of().plan, str(path), 1, "row").files
         path = rows.with_name(Path(name).name)
         path.write_text("{}")
         names.append(path.name)
