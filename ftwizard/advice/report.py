@@ -113,6 +113,7 @@ def cost_by_provider(
         model=plan.model.name,
         hours=gpus.hours or None,
         too_small=gpus.too_small,
+        by_qlora=gpus.by_qlora,
         here=plan_estimate.local_offer(
             plan, facts, plan_estimate.estimate_plan(plan, lengths, shape, facts)
         ),

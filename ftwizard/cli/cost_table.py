@@ -13,6 +13,7 @@ from ftwizard.cli import output
 from ftwizard.pricing.cost_report import CostReport
 from ftwizard.pricing.money import format_price
 from ftwizard.pricing.offer import CHECK_PRICE, NoteCode, Offer
+from ftwizard.pricing.offer_list import find_first
 from ftwizard.quantity import Figure
 from ftwizard.text import format_amount, format_count, format_dollars, make_visible
 
@@ -36,7 +37,7 @@ GROUPS: dict[str, str] = {
 }
 LEGEND = {
     "in / out": "in / out: $ per million tokens", "base": "base: vs. the base model's price",
-    "keep": "keep: you own the weights", "": "→ try this first",
+    "keep": "keep: you own the weights", "": "→ try this first; * the usual choice there",
     "as of": "! price over 90 days old",
 }  # fmt: skip
 COLUMNS = ("training", "in / out", "base", "host/h", "keep", "as of")
@@ -127,7 +128,7 @@ def _build_table(
     table.add_column("", overflow="fold")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    group = ""
+    group, first = "", find_first(shown)
     for offer in shown:
         if grouped and offer.platform != group:
             group = offer.platform
@@ -135,7 +136,7 @@ def _build_table(
         name = offer.name.removeprefix(f"{GROUPS[offer.platform]} ") if grouped else offer.name
         cells = _format_cells(offer, today)
         table.add_row(
-            make_visible(("→ " if offer.recommended else "  ") + name),
+            make_visible(f"{'→' if offer is first else '*' if offer.recommended else ' '} {name}"),
             *(cells[column] for column in columns),
         )
         if offer.setup and offer.training:
@@ -247,7 +248,7 @@ def _edition_notes(costs: CostReport, shown: list[Offer]) -> Iterator[str]:
 def _offer_notes(shown: list[Offer]) -> Iterator[str]:
     """Yield the notes of the shown offers, once each, with the offers they apply to.
 
-    Notes with an end date come first, then those of most rows.
+    Notes with an end date or another method come first, then those of most rows.
     """
     by_note: dict[tuple[NoteCode, str], list[Offer]] = {}
     for offer in shown:
@@ -255,7 +256,8 @@ def _offer_notes(shown: list[Offer]) -> Iterator[str]:
             if code not in SHOWN_IN_TABLE:
                 by_note.setdefault((code, note), []).append(offer)
     ordered = sorted(
-        by_note.items(), key=lambda item: (item[0][0] not in ("end", "caution"), -len(item[1]))
+        by_note.items(),
+        key=lambda item: (item[0][0] not in ("end", "caution", "method"), -len(item[1])),
     )
     for (_, note), offers in ordered:
         if len(offers) == 1:

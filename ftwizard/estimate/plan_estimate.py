@@ -313,24 +313,44 @@ class GpuEstimates(NamedTuple):
     """Of the whole run, on GPUs that it may fit on."""
     too_small: frozenset[str] = frozenset()
     """GPUs with less memory than the lower end of the estimate."""
+    by_qlora: frozenset[str] = frozenset()
+    """GPUs that the plan's LoRA does not fit on; they are estimated with QLoRA."""
 
 
 def estimate_gpus(
     plan: Plan, lengths: Lengths, shape: ModelShape | None, names: Iterable[str]
 ) -> GpuEstimates:
-    """Estimate the whole run on each GPU in ``names``; nothing without shape or rows."""
-    hours, too_small = {}, set()
+    """Estimate the whole run on each GPU in ``names``; nothing without shape or rows.
+
+    The plan's LoRA suits this machine; a GPU that it does not fit on is judged by QLoRA.
+    """
+    hours, too_small, by_qlora = {}, set(), set()
+    quantized = _with_qlora(plan)
     for name in names:
         card = gpu_specs.find_gpu(name)
         if shape is None or card is None:
             continue
-        estimate = estimate_on(TrainingMachine(card=card, gpu=True), plan, lengths, shape)
-        memory = estimate.memory if estimate else None
-        if memory and memory.peak.lowest > card.memory * 1e9:
+        machine = TrainingMachine(card=card, gpu=True)
+        estimate = estimate_on(machine, plan, lengths, shape)
+        if plan.recipe.method == "lora" and _exceeds(estimate, card):
+            estimate = estimate_on(machine, quantized, lengths, shape)
+            by_qlora.add(name)
+        if _exceeds(estimate, card):
             too_small.add(name)
         elif figure := run_hours(estimate):
             hours[name] = figure
-    return GpuEstimates(hours, frozenset(too_small))
+    return GpuEstimates(hours, frozenset(too_small), frozenset(by_qlora))
+
+
+def _with_qlora(plan: Plan) -> Plan:
+    recipe = msgspec.structs.replace(plan.recipe, method="qlora")
+    return msgspec.structs.replace(plan, recipe=recipe)
+
+
+def _exceeds(estimate: RecipeEstimate | None, card: GpuSpec) -> bool:
+    """Tell whether even the lower end of the memory exceeds the GPU's."""
+    memory = estimate.memory if estimate else None
+    return memory is not None and memory.peak.lowest > card.memory * 1e9
 
 
 def plan_gpu(plan: Plan, facts: MachineInfo) -> Gpu | None:

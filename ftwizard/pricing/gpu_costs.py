@@ -42,6 +42,7 @@ BUDGET = (
     "1–2 h. Instance setup is the real cost."
 )
 TOO_SMALL = "The model does not fit on this GPU during training."
+BY_QLORA = "With QLoRA: LoRA does not fit on this GPU during training."
 TOO_SMALL_HERE = "The model does not fit on this machine during training."
 HOURS_UNKNOWN = "Training hours are not known yet."
 SETUP = "assumed: 0.5–2 h to rent, install and download the model; often the real cost"
@@ -144,6 +145,8 @@ def _notes(
         yield "spot", "Spot instances can be preempted. A run resumes from its last checkpoint."
     if rate and rate.note:
         yield "price", f"Price: {rate.note}."
+    if offer.card in asked.by_qlora and not offer.too_small:
+        yield "method", BY_QLORA
     if offer.too_small:
         yield "too-small", TOO_SMALL if offer.card else TOO_SMALL_HERE
     elif rate and offer.hours is None:

@@ -18,7 +18,7 @@ from ftwizard.quantity import EndDate, Figure
 
 NoteCode = Literal[
     "end", "caution", "advice", "price-unknown", "amount-unknown", "price", "hosting", "budget",
-    "spot", "no-hour-price", "too-small", "hours-unknown",
+    "spot", "no-hour-price", "too-small", "hours-unknown", "method",
 ]  # fmt: skip
 CHECK_PRICE = "check the provider's page"
 ARTICLE_GPU = "a100-40gb"
@@ -164,6 +164,8 @@ class PricingQuery(msgspec.Struct, frozen=True, kw_only=True):
     here: LocalOffer = LocalOffer()
     too_small: frozenset[str] = frozenset()
     """GPUs on which the model does not fit during training."""
+    by_qlora: frozenset[str] = frozenset()
+    """GPUs whose hours are those of QLoRA, as the plan's LoRA does not fit there."""
     served: float | None = None
     """Bytes of the 16-bit weights for inference; None if unknown."""
     by_rule: bool = True

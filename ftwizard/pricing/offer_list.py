@@ -40,6 +40,8 @@ from ftwizard.text import format_dollars
 SortKey = Literal[
     "provider", "name", "training", "input", "output", "hosting", "monthly", "break_even"
 ]
+MAX_FIRST_HOURS = 24
+"""A longer run on this machine is not one to try first."""
 _MILLION = Decimal(1_000_000)
 _SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
 
@@ -67,6 +69,26 @@ def sort_offers(rows: Iterable[Offer], key: SortKey) -> list[Offer]:
         return figure is None, figure.value if figure else 0.0
 
     return sorted(rows, key=order)
+
+
+def find_first(offers: Iterable[Offer]) -> Offer | None:
+    """Return the offer to try first, one that ftwizard can start: this machine, else a rented GPU.
+
+    This machine counts if the model fits and a run takes ``MAX_FIRST_HOURS`` at most, as far as is
+    known. Of rented GPUs, the cheapest on demand that it fits on; None if there is none.
+    """
+    own, rented = [], []
+    for offer in offers:
+        if offer.provider == "local" and not offer.too_small:
+            (rented if offer.card else own).append(offer)
+    here = next(iter(own), None)
+    if here and (here.hours is None or here.hours.value <= MAX_FIRST_HOURS):
+        return here
+    return min(
+        (offer for offer in rented if offer.training and offer.market != "spot"),
+        key=lambda offer: offer.training.value if offer.training else 0.0,
+        default=here,
+    )
 
 
 def _hosted(

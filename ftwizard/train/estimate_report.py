@@ -78,6 +78,7 @@ class PlanFacts:
             "model": self.plan.model.name,
             "hours": gpus.hours or None,
             "too_small": gpus.too_small,
+            "by_qlora": gpus.by_qlora,
             "served": 2.0 * size,
             "here": plan_estimate.local_offer(self.plan, self.machine, self.run, self.memory),
             "by_rule": self.plan.recipe.method != "full"

@@ -96,6 +96,7 @@ def build_basis(draft: Draft, today: datetime.date) -> Basis:
         today=today,
         hours=cards.hours or None,
         too_small=cards.too_small,
+        by_qlora=cards.by_qlora,
         served=2.0 * weights if weights else None,
         here=_estimate_local_run(draft, plan),
         by_rule=bool(draft.plan.model.name)
@@ -206,7 +207,10 @@ def _read_card_estimates(draft: Draft) -> GpuEstimates | None:
     offers = draft.estimate.costs if draft.estimate else []
     hours = {offer.card: offer.hours for offer in offers if offer.card and offer.hours}
     small = frozenset(offer.card for offer in offers if offer.card and offer.too_small)
-    return GpuEstimates(hours, small) if hours or small else None
+    quantized = frozenset(
+        offer.card for offer in offers if offer.card and "method" in offer.note_codes
+    )
+    return GpuEstimates(hours, small, quantized) if hours or small else None
 
 
 def _load_from_check(draft: Draft) -> TrainingLoad | None:

@@ -172,7 +172,7 @@ def test_narrow_terminal_hides_columns_but_keeps_names(columns: int) -> None:
     table = text.split("\nHidden columns")[0].splitlines()
     assert all(len(line) <= columns for line in table[1:])
     assert "A100 40 GB" in text and "Hidden columns: " in text
-    assert any(line.startswith("→ GPT-4.1-mini") and "$22.50" in line for line in table)
+    assert any(line.startswith("* GPT-4.1-mini") and "$22.50" in line for line in table)
 
 
 def test_custom_prices_override_and_typos_are_reported(tmp_path: Path) -> None:

@@ -155,10 +155,30 @@ def test_cost_covers_the_whole_run() -> None:
 def test_gpu_hours_cover_known_and_large_enough_gpus() -> None:
     names = ["a100-40gb", "h100-80gb", "rtx-4090", "t4", "abacus"]
     inputs = msgspec.structs.replace(PLAN, recipe=Recipe(method="qlora")), ROWS
-    result, small = plan_estimate.estimate_gpus(*inputs, PUBLISHED["llama-3.1-70b"], names)
-    assert list(result) == ["h100-80gb"]
+    result, small, quantized = plan_estimate.estimate_gpus(
+        *inputs, PUBLISHED["llama-3.1-70b"], names
+    )
+    assert list(result) == ["h100-80gb"] and not quantized
     assert small == {"a100-40gb", "rtx-4090", "t4"}, "an unknown GPU is not listed"
     expected = plan_estimate.estimate_gpus(*inputs, LLAMA, names).hours
     assert set(names) - set(expected) == {"abacus"}
     assert expected["h100-80gb"].value < expected["a100-40gb"].value < expected["t4"].value
     assert all(item.unit == "h" and item.source and item.as_of for item in expected.values())
+
+
+def test_rented_gpus_are_judged_by_the_method_that_suits_them() -> None:
+    names, shape = ["a100-40gb", "h100-80gb", "rtx-4090", "abacus"], PUBLISHED["llama-3.1-70b"]
+    lora, qlora, full = (
+        plan_estimate.estimate_gpus(
+            msgspec.structs.replace(PLAN, recipe=Recipe(method=method)), ROWS, shape, names
+        )
+        for method in ("lora", "qlora", "full")
+    )
+    assert lora.hours == qlora.hours and set(lora.hours) == {"h100-80gb"}
+    assert lora.by_qlora == {"a100-40gb", "h100-80gb", "rtx-4090"} and not qlora.by_qlora
+    assert lora.too_small == qlora.too_small == {"a100-40gb", "rtx-4090"}
+    assert full.too_small >= {"h100-80gb"} and not full.by_qlora, "a person chose full training"
+    small = plan_estimate.estimate_gpus(
+        msgspec.structs.replace(PLAN, recipe=Recipe(method="lora")), ROWS, LLAMA, ["h100-80gb"]
+    )
+    assert small.hours and not small.by_qlora, "LoRA fits"

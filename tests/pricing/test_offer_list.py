@@ -182,6 +182,15 @@ def test_gpu_offers_are_marked_when_too_small() -> None:
     assert not any(item.serves for item in gpu_offers)
 
 
+def test_gpu_offers_say_when_their_method_is_not_the_plan_s() -> None:
+    small, quantized = frozenset({"rtx-4090"}), frozenset({"rtx-4090", "h100-80gb"})
+    offers = [
+        item for item in table(hours={}, too_small=small, by_qlora=quantized).values() if item.card
+    ]
+    named = {item.card for item in offers if "method" in item.note_codes}
+    assert named == {"h100-80gb"}, "one that does not fit at all says only that"
+
+
 def test_local_offer_has_no_costs_when_too_small() -> None:
     hours = Figure(value=65, unit="h", source="worked out", as_of="2026-11")
     volume = Volume(tokens_in=Decimal(200), tokens_out=Decimal(100), requests=Decimal(1000))
@@ -386,3 +395,25 @@ def test_sorting_puts_unknown_values_last_and_keeps_all(key: SortKey) -> None:
     if key not in ("provider", "name"):
         values = [f.value if (f := getattr(item, key)) else float("inf") for item in ordered]
         assert values == sorted(values) and values[0] < float("inf")
+
+
+def test_offer_to_try_first_is_one_that_can_be_started() -> None:
+    hours = {card: in_hours(2) for card in ("a100-40gb", "rtx-4090", "h100-80gb")}
+    here = LocalOffer(hours=in_hours(5))
+    assert name_first(hours=hours, here=here) == "This machine"
+    assert (
+        name_first(hours=hours, here=LocalOffer(hours=in_hours(300))) == "RTX 4090 24 GB on demand"
+    )
+    assert name_first(hours=hours, here=LocalOffer(too_small=True)) == "RTX 4090 24 GB on demand"
+    small = frozenset({"rtx-4090", "a100-40gb", "a100-80gb", "h100-80gb"})
+    assert name_first(hours={}, here=LocalOffer(too_small=True), too_small=small) is None
+    assert name_first(hours={}, here=here) == "This machine"
+
+
+def name_first(**asked: Any) -> str | None:
+    offer = offer_list.find_first(table(**asked).values())
+    return offer.name if offer else None
+
+
+def in_hours(value: float) -> Figure:
+    return Figure(value=value, unit="h", source="test")
