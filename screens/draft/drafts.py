@@ -170,9 +170,14 @@ class Draft:
         return _TARGETS.get(self.platform) if self.platform else None
 
     def with_provider_reason(self) -> Draft:
-        """Return a draft whose plan records why this provider was chosen."""
+        """Return a draft whose plan records why this provider was chosen.
+
+        Without reasons none was compared: a wizard that begins with the data.
+        """
         if self.provider == self.recommended:
-            why = " ".join(("recommended:", *self.reasons)) if self.reasons else "recommended"
+            if not self.reasons:
+                return self
+            why = " ".join(("recommended:", *self.reasons))
         else:
             why = f"chosen although {self.recommended} was recommended"
         return self.with_plan(provider_reason=why)

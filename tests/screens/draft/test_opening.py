@@ -55,6 +55,13 @@ def test_settings_of_a_plan_are_kept_against_advice(plan: Path) -> None:
     assert (advised.plan, changes) == (draft.plan, [])
 
 
+def test_no_recommendation_is_recorded_where_none_was_made(rows: Path, plan: Path) -> None:
+    assert opening.begin([str(rows)], FACTS, None).with_provider_reason().plan.provider_reason == ""
+    plan.write_text(plan.read_text() + "provider_reason: the data stays here\n")
+    draft = opening.begin([str(plan)], FACTS, None).with_provider_reason()
+    assert draft.plan.provider_reason == "the data stays here"
+
+
 async def wait_for_report(pilot: Pilot[Any]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, DataPage))
     await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
