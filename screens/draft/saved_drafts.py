@@ -79,6 +79,11 @@ class DraftFile:
         self._writer = identity.from_pid(os.getpid())
         self._written: tuple[int, bytes] | None = None
 
+    @property
+    def exists(self) -> bool:
+        """Whether there are answers to continue with."""
+        return self._path.exists()
+
     def save(self, data: str, step: int, answers: bytes) -> None:
         """Write the draft. One that cannot be written is not worth an error: no answer is lost."""
         if self._written == (step, answers):

@@ -64,15 +64,15 @@ def open_plain(names: Sequence[str] = (), *, ascii: bool = False) -> int:
     """
     with exit_cleanly():
         prompter = _create_prompter(ascii=ascii or not glyphs.supports_unicode())
-        saved: list[str] = []
+        saved, file = list[str](), DraftFile()
         try:
             prompter.print("Fine-tune a model on your data, question by question.")
-            prompter.note(f"{prompter.keys} Nothing is written before the last question.")
+            prompter.note(f"{prompter.keys} Nothing is started before the last question.")
             prompter.print()
             facts = machine.read_machine_info()
             prompter.note(texts.describe_machine(facts))
             new = opening.begin(names, facts, machine_rate.read_saved_price())
-            draft, step, file = new, STEPS.index("Data"), DraftFile()
+            draft, step = new, STEPS.index("Data")
             if not names:
                 draft, step, file = _choose_draft(prompter, new)
             try:
@@ -81,7 +81,8 @@ def open_plain(names: Sequence[str] = (), *, ascii: bool = False) -> int:
                 file.release()
         except (UserQuit, KeyboardInterrupt):
             prompter.print()
-            prompter.print(_describe_leftovers(saved, prompter.written_files))
+            leftovers = _describe_leftovers(saved, prompter.written_files, is_kept=file.exists)
+            prompter.print(leftovers)
             return DECLINED
         return watch.follow(store.find(run))
 
@@ -117,13 +118,16 @@ def _choose_draft(prompter: Prompter, new: Draft) -> tuple[Draft, int, DraftFile
     return read.allowing("skip-bad-rows", skips), min(step, STEPS.index("Estimate")), file
 
 
-def _describe_leftovers(saved: list[str], written: list[str]) -> str:
-    """Describe what was written although nothing was started."""
+def _describe_leftovers(saved: list[str], written: list[str], *, is_kept: bool) -> str:
+    """Describe what was written although nothing was started; ``is_kept``: the answers are."""
+    parts = []
     if saved:
-        return f"Nothing was started. The plan is saved in {saved[-1]}."
-    if written:
-        return f"Nothing was started. New data files: {' and '.join(written)}."
-    return NOTHING
+        parts.append(f"The plan is saved in {saved[-1]}.")
+    elif written:
+        parts.append(f"New data files: {' and '.join(written)}.")
+    if is_kept:
+        parts.append("ftwizard offers to continue with your answers.")
+    return " ".join(("Nothing was started.", *parts)) if parts else NOTHING
 
 
 def _create_prompter(*, ascii: bool) -> Prompter:

@@ -133,7 +133,7 @@ def test_back_keeps_answers_and_invalid_answers_are_asked_again(
         wizard.answer(Answer("Model"), Answer("Method"), Answer("Epochs", ("C-u", "many"), "many"))
         wizard.wait("“many” is not a number")
         wizard.keys("C-c")
-        wizard.wait("Nothing was started or written.")
+        wizard.wait("Nothing was started. ftwizard offers to continue with your answers.")
         wizard.wait("exit=3")
     assert not (home / "runs").exists() and not (home / "plans").exists()
 

@@ -154,7 +154,7 @@ def _asks(text: str) -> bool:
     """Tell whether a text is one short question for information, not about the two who talk."""
     if len(text) > MAX_QUESTION_CHARACTERS or len(text.split()) > MAX_QUESTION_WORDS:
         return False
-    question = text[_LEAD.match(text).end() :] if _LEAD.match(text) else text
+    question = _LEAD.sub("", text, count=1)
     return bool(_QUESTION.match(question)) and not _PERSONAL.search(question)
 
 

@@ -257,8 +257,9 @@ def test_rows_are_repaired_and_converted_on_request(
     assert [Path(name).name for name in ask.written_files] == [
         "rows.fixed.jsonl", "rows.fixed.openai-sft.jsonl",
     ]  # fmt: skip
-    assert "New data files: " in wizard._describe_leftovers([], ask.written_files)
-    assert wizard._describe_leftovers([], []) == wizard.NOTHING
+    left = wizard._describe_leftovers([], ask.written_files, is_kept=True)
+    assert "New data files: " in left and "offers to continue" in left
+    assert wizard._describe_leftovers([], [], is_kept=False) == wizard.NOTHING
 
 
 def test_validation_file_is_read_before_it_is_used(
