@@ -19,7 +19,8 @@ from ftwizard.screens.widgets.keys import Keys
 MIN_COLUMNS, MIN_ROWS = 60, 16
 _KEY_ORDER = {
     "next": 0, "read": 0, "rows": 0, "row": 0, "choose": 0,
-    "mask": 2, "lengths": 2, "app.focus_next": 3, "back": 4, "leave": 4, "cancel": 4, "help": 5, "quit": 6,
+    "mask": 2, "lengths": 2, "app.focus_next": 3, "columns": 4, "back": 5, "leave": 5, "cancel": 5,
+    "help": 6, "quit": 7,
 }  # fmt: skip
 """Position of each action in the footer: Enter, the page's own keys (1), navigation, leaving."""
 TOO_SMALL = f"Window too small.\nEnlarge it to {MIN_COLUMNS}×{MIN_ROWS} or more."

@@ -11,12 +11,13 @@ from ftwizard.data import formats, row_preview
 from ftwizard.data.example import RowProblem
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import records
-from ftwizard.data.io.inspect import FileProblem
+from ftwizard.data.io.inspect import Container, FileProblem
 from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping import guess
 from ftwizard.data.mapping.column_map import ColumnMap, RowMapper
 from ftwizard.data.mapping.guess import ColumnFacts
 from ftwizard.data.reader import no_rows_problem
+from ftwizard.text import make_visible
 
 MAX_ROWS = 20
 """First rows that a report has."""
@@ -44,10 +45,7 @@ def describe_columns(path: Path, options: ReadOptions) -> ColumnReport:
     values = list(records.read_values(path, container, guess.MAX_ROWS))
     rows = [value for value in values if isinstance(value, dict)]
     if not rows:
-        if values:
-            message = "The rows have no columns: they are not JSON objects."
-            raise FileProblem("not_object", message, "Write one JSON object per line.")
-        raise no_rows_problem(path)
+        raise _describe_no_columns(path, container, bool(values))
     try:
         format = formats.count_formats(rows).decide(path).format
     except FileProblem:
@@ -60,6 +58,23 @@ def describe_columns(path: Path, options: ReadOptions) -> ColumnReport:
         guess=guess.guess_columns(rows),
         rows=shown,
     )
+
+
+def _describe_no_columns(path: Path, container: Container, has_values: bool) -> FileProblem:
+    """Return why a file has no columns; ``has_values``: some of its rows can be read."""
+    if has_values:
+        message = "The rows have no columns: they are not JSON objects."
+        return FileProblem("not_object", message, "Write one JSON object per line.")
+    record = next(records.read_records(path, container), None)
+    if record is None:
+        return no_rows_problem(path)
+    try:
+        records.decode_value(record.value)
+    except RowProblem as problem:
+        message = f"No row of {make_visible(str(path))} can be read, at line {record.line}: "
+        hint = f"To see why: ftwizard check {make_visible(str(path))}"
+        return FileProblem(problem.code, f"{message}{problem.message}.", hint)
+    return no_rows_problem(path)
 
 
 def preview_mapping(columns: ColumnMap, rows: list[dict[str, Any]]) -> dict[str, Any] | RowProblem:

@@ -22,6 +22,7 @@ from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PlatformId, ProviderId
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import TargetName
+from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.report import EstimateReport
@@ -122,6 +123,10 @@ class Draft:
 
     def with_data(self, **parts: Any) -> Draft:
         return self.with_plan(data=msgspec.structs.replace(self.plan.data, **parts))
+
+    def with_rows_as_they_are(self) -> Draft:
+        """Return a draft that reads other rows: in a format to detect, unmapped, in UTF-8."""
+        return self.with_data(format="auto", columns=ColumnMap(), encoding=None)
 
     def with_answers(self, answers: dict[str, str]) -> Draft:
         return replace(self, answers=answers)

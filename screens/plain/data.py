@@ -16,6 +16,7 @@ from ftwizard.plan import schema
 from ftwizard.screens import palette
 from ftwizard.screens.draft import drafts, recent_files, suggestions, texts
 from ftwizard.screens.draft.drafts import OWN_FILE, SHARES, Draft
+from ftwizard.screens.plain import columns
 from ftwizard.screens.plain.prompts import CONTINUE, FORGET, OTHER, GoBack, Prompter
 from ftwizard.screens.wizard.data import (
     data_check,
@@ -53,7 +54,7 @@ def ask_file(prompter: Prompter, draft: Draft) -> Draft:
         own = draft.plan.data.files.validation
         files = schema.Files(train=drafts.get_absolute_path(name), validation=own)
         changed = files.train != draft.plan.data.files.train
-        draft = draft.with_data(format="auto") if changed else draft
+        draft = draft.with_rows_as_they_are() if changed else draft
         read = check_rows(prompter, draft.with_check(files, None))
         if read is not None:
             return read
@@ -86,6 +87,9 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
             f"Reading {make_visible(drafts.format_path(path), 50)}", "check", *argv
         )
     except FtwizardError as error:
+        changed = _ask_how_to_read(prompter, draft, error)
+        if changed is not None:
+            return check_rows(prompter, changed)
         if not (options := data_check.list_candidate_formats(error)):
             prompter.print_problem(error)
             return None
@@ -95,6 +99,9 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     report = msgspec.convert(document, DataReport)
     print_findings(prompter, draft, report)
     recent_files.remember(path, report)
+    if not report.usable and report_text.lacks_decoding(report):
+        decoded = columns.ask_likely_encoding(prompter, draft, report)
+        return check_rows(prompter, decoded) if decoded else None
     read = draft.with_check(draft.plan.data.files, report, fingerprint)
     if not report_text.converts_first(report):
         return read if report.usable else None
@@ -113,6 +120,15 @@ def check_again(prompter: Prompter, draft: Draft) -> Draft:
     if checked is None:
         raise GoBack("file")
     return confirm_doubts(prompter, checked)
+
+
+def _ask_how_to_read(prompter: Prompter, draft: Draft, error: FtwizardError) -> Draft | None:
+    """Ask for the columns or the encoding if an error is about these; None to keep it as it was."""
+    if data_check.list_candidate_encodings(error):
+        return columns.ask_encoding(prompter, draft, error)
+    if error.code == "unknown_format":
+        return columns.ask_columns(prompter, draft, only_unknown=True)
+    return None
 
 
 def _find_file_problem(name: str) -> str:
@@ -146,7 +162,9 @@ def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
         with_rows = [id for id, subject in by_id.items() if subject.lines]
         options = [(CONTINUE, "continue")]
         options += [(id, _format_label(by_id[id])) for id in (*first, *with_rows)]
-        options.append((OTHER, "fix, split or convert the rows, or see their lengths"))
+        options.append(
+            (OTHER, "fix, split or convert the rows, choose their columns, or see their lengths")
+        )
         chosen = prompter.choose("What next?", options)
         if chosen == CONTINUE:
             return draft
@@ -190,9 +208,19 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         ("split", "split off a validation file"),
         ("convert", "convert rows for another target"),
         ("edit", "edit one row in your editor"),
+        ("columns", "choose the columns to read"),
         ("lengths", "see the lengths of the rows"),
     ]
+    if draft.checked and report_text.lacks_decoding(draft.checked):
+        options.append(("decode", "decode the file in its likely encoding"))
     chosen = prompter.choose("What else?", options)
+    if chosen in ("columns", "decode") and draft.checked:
+        changed = (
+            columns.ask_columns(prompter, draft)
+            if chosen == "columns"
+            else columns.ask_likely_encoding(prompter, draft, draft.checked)
+        )
+        return (check_rows(prompter, changed) or draft) if changed else draft
     if chosen == "lengths" and draft.checked:
         prompter.print(length_histogram.draw_bars(draft.checked, draft, *HISTOGRAM_SIZE))
     files = None
@@ -205,6 +233,8 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
     elif chosen == "edit":
         files = _edit_row(prompter, draft)
         draft = draft.with_data(encoding=None) if files else draft
+        # Its rows are read as before: the edited one has the same columns.
+        return check_rows(prompter, draft.with_check(files, None)) or draft if files else draft
     return _read_new(prompter, draft, files) or draft if files else draft
 
 
@@ -237,7 +267,7 @@ def _edit_row(prompter: Prompter, draft: Draft) -> schema.Files | None:
 
 
 def _read_new(prompter: Prompter, draft: Draft, files: schema.Files) -> Draft | None:
-    return check_rows(prompter, draft.with_data(format="auto").with_check(files, None))
+    return check_rows(prompter, draft.with_rows_as_they_are().with_check(files, None))
 
 
 def _convert(prompter: Prompter, draft: Draft) -> schema.Files | None:

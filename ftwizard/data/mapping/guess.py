@@ -44,6 +44,8 @@ _BEST_WORDS = ("best", "gold", "golden", "correct", "final", "expected", "ideal"
 _POOR_WORDS = ("id", "ids", "date", "time", "url", "source", "score", "count", "type", "lang",
                "split", "incorrect", "wrong", "index", "idx", "num", "len", "length")  # fmt: skip
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_ROLE_CHARACTERS = 24
+"""Longest word for a role."""
 _PLURAL = re.compile(r"\w{2,}[^siu]s")
 _FREE_TEXT_CHARACTERS = 12
 """Mean length from which a column reads like text instead of a code or a number."""
@@ -107,18 +109,53 @@ def _kind(value: Any) -> str:
 
 
 def _find_keys(turns: list[dict[str, Any]]) -> tuple[str, str] | None:
-    """Return the keys of role and content in a list of turns, None if it is not one."""
-    for role in (*ROLE_KEYS, *turns[0]):
-        values = [turn.get(role) for turn in turns]
-        if all(
-            isinstance(value, str) and value.strip().casefold() in ROLE_WORDS for value in values
-        ):
-            rest = [key for key in turns[0] if key != role]
-            content = next((key for key in CONTENT_KEYS if key in rest), None) or next(
-                (key for key in rest if isinstance(turns[0][key], str)), None
-            )
-            return (role, content) if content else None
-    return None
+    """Return the keys of role and content in a list of turns, None if it is not one.
+
+    The role is a word that is understood in every turn, else one of a few short words.
+    """
+    keys = list(dict.fromkeys(key for turn in turns for key in turn if isinstance(key, str)))
+    roles = [key for key in (*ROLE_KEYS, *keys) if all(map(_is_word, _get_values(turns, key)))]
+    role = next((key for key in roles if _are_known(_get_values(turns, key))), None)
+    role = role or next((key for key in roles if _are_few(_get_values(turns, key))), None)
+    if role is None:
+        return None
+    texts = [key for key in (*CONTENT_KEYS, *keys) if key != role and _get_texts(turns, key)]
+    content = next((key for key in texts if key in CONTENT_KEYS), None)
+    if content is None and texts:
+        content = max(texts, key=lambda key: sum(map(len, _get_texts(turns, key))))
+    return (role, content) if content else None
+
+
+def _get_values(turns: list[dict[str, Any]], key: str) -> list[Any]:
+    return [turn.get(key) for turn in turns]
+
+
+def _get_texts(turns: list[dict[str, Any]], key: str) -> list[str]:
+    return [value for value in _get_values(turns, key) if isinstance(value, str)]
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value.strip()) <= _ROLE_CHARACTERS
+
+
+def _are_known(words: list[str]) -> bool:
+    return all(word.strip().casefold() in ROLE_WORDS for word in words)
+
+
+def _are_few(words: list[str]) -> bool:
+    """Tell whether words look like speakers: two or three, of which some return in a longer list."""
+    return 2 <= len(set(words)) <= 3 and (len(words) <= 3 or len(set(words)) < len(words))
+
+
+def _guess_roles(words: Iterable[str]) -> dict[str, str]:
+    """Return the roles of speakers that are not understood: the first asks, the others answer."""
+    unknown = [w for w in dict.fromkeys(words) if w.strip().casefold() not in ROLE_WORDS]
+    known_roles = {ROLE_WORDS.get(word.strip().casefold()) for word in words}
+    roles: dict[str, str] = {}
+    for word in unknown:
+        first = "user" not in known_roles and "user" not in roles.values()
+        roles[word] = "user" if first else "assistant"
+    return roles
 
 
 def guess_columns(rows: Sequence[dict[str, Any]]) -> ColumnMap | None:
@@ -152,8 +189,10 @@ def _guess_messages(columns: list[ColumnFacts], rows: Sequence[dict[str, Any]]) 
     listed = next((column for column in columns if column.kind == "messages"), None)
     if listed is None:
         return None
-    value = next((v for row in rows for n, v in _walk(row, "", 0) if n == listed.name and v), None)
-    keys = _find_keys(value) if isinstance(value, list) else None
+    lists = [v for row in rows for n, v in _walk(row, "", 0) if n == listed.name]
+    items = [item for value in lists if isinstance(value, list) for item in value]
+    turns = [item for item in items if isinstance(item, dict)]
+    keys = _find_keys(turns)
     if keys is None:
         return None
     role, content = keys
@@ -162,7 +201,8 @@ def _guess_messages(columns: list[ColumnFacts], rows: Sequence[dict[str, Any]]) 
         messages=_quote_name(listed.name),
         role=None if role in ROLE_KEYS else role,
         content=None if content in CONTENT_KEYS else content,
-        system=system and _quote_name(system.name),
+        roles=_guess_roles([turn[role] for turn in turns]),
+        system=_to_source(system),
     )
 
 
@@ -173,7 +213,7 @@ def _guess_preference(columns: list[ColumnFacts]) -> ColumnMap | None:
         return None
     prompt = _best("prompt", [column for column in texts if column not in (chosen, rejected)])
     return ColumnMap(
-        prompt=prompt and _quote_name(prompt.name),
+        prompt=_to_source(prompt),
         chosen=_quote_name(chosen.name),
         rejected=_quote_name(rejected.name),
     )
@@ -202,8 +242,12 @@ def _guess_pair(columns: list[ColumnFacts]) -> ColumnMap | None:
     return ColumnMap(
         prompt=source,
         completion=_quote_name(answer.name),
-        system=system and _quote_name(system.name),
+        system=_to_source(system),
     )
+
+
+def _to_source(column: ColumnFacts | None) -> str | None:
+    return _quote_name(column.name) if column else None
 
 
 def _quote_name(name: str) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import FORMAT_NAMES, TargetName
 from ftwizard.data.hub import ids
+from ftwizard.data.mapping import options
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 QUICK_S = 0.3
 """Shorter checks show no progress."""
 BAR_CELLS = 30
+UTF_8 = "utf-8"
 
 
 class DataCheck(CommandProcess):
@@ -75,9 +77,18 @@ class DataCheck(CommandProcess):
 
 
 def build_file_args(plan: Plan, path: str) -> list[str]:
-    """Build the arguments of every command that reads a plan's data: file and format."""
+    """Build the arguments of every command that reads a plan's data: file, format, columns and
+    encoding."""
     format = plan.data.format
-    return [path] if format == "auto" else [path, "--format", format]
+    argv = [path] if format == "auto" else [path, "--format", format]
+    return [*argv, *build_read_args(plan)]
+
+
+def build_read_args(plan: Plan) -> list[str]:
+    """Build the arguments for the column mapping and the encoding of a plan's data."""
+    columns, encoding = plan.data.columns, plan.data.encoding
+    argv = ["--columns", options.format_columns(columns)] if columns else []
+    return [*argv, *(("--encoding", encoding) if encoding else ())]
 
 
 def build_target_args(plan: Plan, target: TargetName | None, path: str) -> list[str]:
@@ -104,6 +115,20 @@ def needs_recheck(draft: Draft) -> bool:
     before = tokens.limit if tokens else None
     truncates = bool(tokens and before and before != now and min(before, now) < tokens.max)
     return truncates or draft.checked_for != draft.target
+
+
+def list_candidate_encodings(error: FtwizardError) -> list[tuple[str, str]]:
+    """List name and label of the encodings that an error offers; empty if it is not about these."""
+    return [(name, name) for name in error.candidates if error.code == "encoding"]
+
+
+def list_encodings(report: DataReport) -> list[tuple[str, str]]:
+    """List name and label of the encodings that a report's file may be in, likely first."""
+    likely = report.likely_encoding
+    if likely is None:
+        return []
+    first = f"{likely.name} ({likely.certainty})"
+    return [(likely.name, first), *((name, name) for name in likely.others)]
 
 
 def list_candidate_formats(error: FtwizardError) -> list[tuple[str, str]]:

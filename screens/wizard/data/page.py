@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ftwizard import user_paths
+from ftwizard.data.column_report import ColumnReport
 from ftwizard.data.documents import DataReport, Repairs
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
@@ -40,7 +41,8 @@ from ftwizard.screens.draft.drafts import (
 from ftwizard.screens.draft.suggestions import build_path_suggester, is_data_file
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard.data import data_check, new_files, report_text
+from ftwizard.screens.wizard.data import column_choices, data_check, new_files, report_text
+from ftwizard.screens.wizard.data.columns import ColumnsPage
 from ftwizard.screens.wizard.data.data_check import DataCheck
 from ftwizard.screens.wizard.data.new_files import FileCommand
 from ftwizard.screens.wizard.data.report_view import ReportView
@@ -69,6 +71,8 @@ def _describe_next_step(report: DataReport) -> str:
         return "Convert the rows: the target needs another format"
     if report_text.is_wrong_kind(report):
         return "Name another file: the target does not take this kind of rows"
+    if not report.usable and report_text.lacks_decoding(report):
+        return "Decode the file: it is not UTF-8"
     if not report.usable:
         return "Read it again once it is fixed"
     if report_text.lacks_conversion(report):
@@ -168,6 +172,8 @@ class DataPage(WizardPage):
         "Enter reads the file. Findings are listed with the number of rows they affect: ✗ unusable, "
         "! usable but probably a mistake, · worth knowing. Enter on a finding shows its rows. Enter "
         "on the line with the arrow continues.\n\n"
+        "Rows with other column names, or in another encoding than UTF-8, are read on request: o "
+        "chooses the columns, e the encoding. Your file is not changed.\n\n"
         "Some rows, or a separate file, are kept for validation. Validation loss shows when the "
         "model starts memorizing the training data. Another 10% is the test set, which compares "
         "the tuned model with its base."
@@ -176,6 +182,7 @@ class DataPage(WizardPage):
         Binding("enter", "read", "read", key_display="enter", priority=True),
         Binding("enter", "next", "continue", key_display="enter", priority=True),
         Binding("enter", "form", "convert", key_display="enter", priority=True),
+        Binding("enter", "decode_all", "decode", key_display="enter", priority=True),
         Binding("enter", "rows", "show rows", key_display="enter", priority=True),
         Binding("enter", "row", "open row", key_display="enter", priority=True),
         Binding("f", "repair", "fix"),
@@ -183,6 +190,8 @@ class DataPage(WizardPage):
         Binding("c", "convert", "convert"),
         # In an empty field there is nothing else to delete.
         Binding("delete,ctrl+d", "forget", "forget file", key_display="del", priority=True),
+        Binding("o", "columns", "columns"),
+        Binding("e", "decode", "encoding"),
         Binding("escape", "cancel", "cancel", key_display="esc"),
         Binding("escape", "back", "back", key_display="esc"),
     ]
@@ -241,7 +250,7 @@ class DataPage(WizardPage):
             self._named = name
             self._drop_split_off()
             files = msgspec.structs.replace(self._draft.plan.data.files, train=name)
-            self._draft = self._draft.with_data(format="auto").with_check(files, None)
+            self._draft = self._draft.with_rows_as_they_are().with_check(files, None)
             self._cancel()
 
     def _drop_split_off(self) -> None:
@@ -286,7 +295,7 @@ class DataPage(WizardPage):
         if not self.is_mounted:
             return True
         checked = self._draft.checked
-        if action in ("read", "next", "form", "rows", "row"):
+        if action in ("read", "next", "form", "decode_all", "rows", "row"):
             return action == self._enter
         if action in ("cancel", "back"):
             return (action == "cancel") == (self._check is not None)
@@ -296,6 +305,11 @@ class DataPage(WizardPage):
             return bool(checked and checked.findings)
         if action == "split":
             return bool(checked and checked.usable)
+        if action == "columns":
+            return bool(checked and report_text.can_map(checked))
+        if action == "decode":
+            encoding = self._draft.plan.data.encoding
+            return bool(checked and (encoding or report_text.lacks_decoding(checked)))
         if action == "convert":
             return bool(checked and report_text.can_convert(checked))
         return True
@@ -312,6 +326,8 @@ class DataPage(WizardPage):
             return "read"
         if report_text.converts_first(report):
             return "form"
+        if not report.usable and report_text.lacks_decoding(report):
+            return "decode_all"
         return "next" if report.usable else "read"
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -338,7 +354,8 @@ class DataPage(WizardPage):
         self._cancel()
         self._fields.rows.focus_input()
 
-    action_read = action_form = action_rows = action_row = WizardPage.action_next
+    action_read = action_form = action_decode_all = WizardPage.action_next
+    action_rows = action_row = WizardPage.action_next
 
     def go_next(self) -> None:
         self._file_edited()
@@ -348,6 +365,8 @@ class DataPage(WizardPage):
             self._read()
         elif self._enter == "form":
             self.action_convert()
+        elif self._enter == "decode_all":
+            self.action_decode()
         else:
             self._view.open()
 
@@ -426,7 +445,7 @@ class DataPage(WizardPage):
         self._fields.rows.put(self._named)
         if files.validation is not None:
             self._fields.set_validation_file(format_path(files.validation))
-        self._draft = self._draft.with_data(format="auto")
+        self._draft = self._draft.with_rows_as_they_are()
         self._start_check(files.train)
 
     def on_report_view_edited(self, event: ReportView.Edited) -> None:
@@ -487,7 +506,12 @@ class DataPage(WizardPage):
         self._focus_next_step()
 
     async def _show_refusal(self, name: str, error: FtwizardError) -> None:
-        """Show why a file cannot be read; ask for the format if several fit."""
+        """Show why a file cannot be read; ask for what would make it readable."""
+        if encodings := data_check.list_candidate_encodings(error):
+            await self._ask_encoding(make_visible(error.message, 500), encodings)
+            return
+        if error.code == "unknown_format" and await self._ask_columns(only_unknown=True):
+            return
         options = data_check.list_candidate_formats(error)
         if not options:
             await self.app.push_screen_wait(ErrorDialog(error))
@@ -497,6 +521,55 @@ class DataPage(WizardPage):
         if chosen is not None:
             self._draft = self._draft.with_data(format=chosen)
             self._start_check(name)
+
+    # ------------------------------------------------------------------ columns and encoding
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_columns(self) -> None:
+        await self._ask_columns()
+
+    @work(group="tool", exclusive=True, exit_on_error=False)
+    async def action_decode(self) -> None:
+        report = self._draft.checked
+        likely = report.likely_encoding if report else None
+        if report and likely:
+            details = f"In {likely.name} it reads: “{likely.excerpt}”. The file is not changed."
+            await self._ask_encoding(details, data_check.list_encodings(report))
+        elif encoding := self._draft.plan.data.encoding:
+            options = [(encoding, encoding), (data_check.UTF_8, "UTF-8, as if none were chosen")]
+            await self._ask_encoding("The file is not changed.", options)
+
+    async def _ask_columns(self, *, only_unknown: bool = False) -> bool:
+        """Ask for a column mapping, and read the file again with it.
+
+        ``only_unknown``: unless the training file has a known format. Return whether it was asked.
+        """
+        plan = self._draft.plan
+        path = plan.data.files.train
+        encoding = ("--encoding", plan.data.encoding) if plan.data.encoding else ()
+        title = f"Reading the columns of {make_visible(format_path(path), 50)}"
+        argv = ("columns", path, *encoding)
+        document = await command_progress.run_command(self.app, title, *argv)
+        if document is None:
+            return True
+        report = msgspec.convert(document, ColumnReport)
+        if only_unknown and report.format is not None:
+            return False
+        page = ColumnsPage(report, column_choices.format_reason(report), plan.data.columns)
+        mapping = await self.app.push_screen_wait(page)
+        if mapping is not None:
+            self._draft = self._draft.with_data(format="auto", columns=mapping)
+            self._start_check(self._named)
+        return True
+
+    async def _ask_encoding(self, details: str, options: list[tuple[str, str]]) -> None:
+        """Ask for the encoding of the file, and read it again with it."""
+        dialog = ChooseDialog("Which encoding is it read in?", details, options)
+        chosen = await self.app.push_screen_wait(dialog)
+        if chosen is not None:
+            encoding = None if chosen == data_check.UTF_8 else chosen
+            self._draft = self._draft.with_data(encoding=encoding)
+            self._start_check(self._named)
 
     def _cancel(self) -> None:
         self.workers.cancel_group(self, "check")

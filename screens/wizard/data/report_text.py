@@ -112,6 +112,16 @@ def can_convert(report: DataReport) -> bool:
     return bool(report.usable) or lacks_conversion(report)
 
 
+def can_map(report: DataReport) -> bool:
+    """Tell whether the columns of the rows can be chosen."""
+    return bool(report.rows) and not (lacks_decoding(report) and not report.usable)
+
+
+def lacks_decoding(report: DataReport) -> bool:
+    """Tell whether the file has rows in another encoding than UTF-8, which is likely known."""
+    return report.likely_encoding is not None
+
+
 def _describe_state(report: DataReport) -> str:
     bad = report.rows - report.usable
     if bad:

@@ -29,6 +29,8 @@ TOOLS: tuple[tuple[str, str, Callable[[DataReport], bool]], ...] = (
     ("f", "fixes rows into a new file", lambda report: bool(report.findings)),
     ("s", "splits off a validation file", lambda report: bool(report.usable)),
     ("c", "converts for another target", report_text.can_convert),
+    ("o", "chooses the columns to read", report_text.can_map),
+    ("e", "decodes the file in its likely encoding", report_text.lacks_decoding),
 )
 """Key, label and availability of each tool."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftwizard.cli import edit
+from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.checks import check_plan
@@ -366,3 +367,28 @@ def test_row_is_edited_in_the_editor_until_it_can_be_used(
     assert "instruction changed" in capsys.readouterr().out
     assert '"new"' in (tmp_path / "new.jsonl").read_text().splitlines()[2]
     assert '"new"' not in file.read_text()
+
+
+def test_columns_are_asked_where_no_format_fits(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = ({"question_text": f"Where is {n}?", "gold_reply": f"At {n}."} for n in range(12))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ask = Scripted(str(file), "again", "", "typed", "{question_text} Tell me.", "", "", "", "")
+    draft = data.ask_file(ask, Draft(FACTS))
+    assert draft.plan.data.columns == ColumnMap(
+        prompt="{question_text} Tell me.", completion="gold_reply"
+    )
+    assert draft.checked and draft.checked.usable == 12
+    assert ask.questions[1] == "Is the row right?"
+
+
+def test_encoding_is_asked_where_the_file_is_not_utf_8(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    lines = (f'{{"prompt": "Où est {n}?", "completion": "Là-bas, à côté."}}\n' for n in range(12))
+    file.write_bytes("".join(lines).encode("cp1252"))
+    draft = data.ask_file(Scripted(str(file), ""), Draft(FACTS))
+    assert draft.plan.data.encoding == "windows-1252"
+    assert draft.checked and draft.checked.usable == 12
+    assert "Là-bas" in capsys.readouterr().out
