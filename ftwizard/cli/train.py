@@ -14,8 +14,9 @@ import msgspec
 from ftwizard.advice import plan_warnings
 from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.cli import advised_plan, output, plan_argument, run_argument
+from ftwizard.cli import advised_plan, open_files, output, plan_argument, run_argument
 from ftwizard.cli.watch import view
+from ftwizard.data.hub import ids
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate.report import RecipeWarning
 from ftwizard.jobs.folder import JobFolder, check_id
@@ -113,6 +114,9 @@ def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
 def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
     """Start a run of a data file, and save its plan, which can be edited and started again."""
     _require_data(arguments.plan)
+    for file in filter(None, (arguments.plan, arguments.val)):
+        if ids.parse(file) is None:
+            open_files.require_file(file)
     if (old := plan_file.get_path(name)).exists():
         shown = make_visible(str(old))
         raise FtwizardError(

@@ -14,6 +14,8 @@ from ftwizard.runs import store
 from ftwizard.text import format_count
 
 MAX_LISTED = 5
+OVER = (*GOOD_END_REASONS, "refused")
+"""End reasons of runs that are not resumed unless named: resumed as it was, a refused run is refused again."""
 
 
 class DefaultRun(NamedTuple):
@@ -61,20 +63,22 @@ def choose_stopped() -> DefaultRun:
 
 
 def choose_resumed() -> DefaultRun:
-    """Choose the run to resume: the newest that ended without finishing.
+    """Choose the run to resume: the newest that ended without finishing or being refused.
 
     Raises FtwizardError where there is none.
     """
     runs = _list_newest_first()
     for folder, status in runs:
         reason = status.end_reason or "lost"
-        if status.state == "ended" and reason not in GOOD_END_REASONS:
+        if status.state == "ended" and reason not in OVER:
             newest = "the newest run" if folder is runs[0][0] else "the newest that can be resumed"
-            return DefaultRun(folder, f"{newest}; it {describe_end_reason(reason)}")
+            live = [other for other, now in runs if now.state != "ended"]
+            also = f". Also running: {_list_ids(live)}" if live else ""
+            return DefaultRun(folder, f"{newest}; it {describe_end_reason(reason)}{also}")
     counted = format_count(len(runs), "run")
     verb = "is" if len(runs) == 1 else "are all"
     raise FtwizardError(
-        f"There is nothing to resume: {counted} {verb} finished or still running.",
+        f"There is nothing to resume: {counted} {verb} finished, refused or still running.",
         "List them with: ftwizard runs",
     )
 

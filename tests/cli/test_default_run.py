@@ -159,16 +159,22 @@ def test_resume_takes_the_newest_that_did_not_finish(
     monkeypatch.setattr(launcher, "resume", resume)
     make_run(home, "oldest", end="stopped", age=9)
     make_run(home, "older", end="killed", age=8)
+    make_run(home, "refused", end="refused", age=4)
     make_run(home, "finished", end="finished", age=3)
     make_run(home, "early", end="early_stopped", age=2)
     make_live(home, "lives", live, age=1)
     run("resume")
     assert resumed == ["older"]
-    assert "Run older: the newest that can be resumed; it was killed.\n" in capsys.readouterr().err
+    assert (
+        "Run older: the newest that can be resumed; it was killed. Also running: lives.\n"
+        in capsys.readouterr().err
+    )
     make_run(home, "lost", end=None)
     run("resume")
     assert resumed == ["older", "lost"]
-    assert "Run lost: the newest run; it was lost.\n" in capsys.readouterr().err
+    assert (
+        "Run lost: the newest run; it was lost. Also running: lives.\n" in capsys.readouterr().err
+    )
 
 
 def test_resume_without_an_unfinished_run_says_so(
@@ -176,10 +182,10 @@ def test_resume_without_an_unfinished_run_says_so(
 ) -> None:
     make_run(home, "one")
     assert run("resume") == FAILED
-    assert "1 run is finished or still running" in capsys.readouterr().err
+    assert "1 run is finished, refused or still running" in capsys.readouterr().err
     make_live(home, "two", live)
     assert run("resume") == FAILED
-    assert "2 runs are all finished or still running" in capsys.readouterr().err
+    assert "2 runs are all finished, refused or still running" in capsys.readouterr().err
 
 
 def test_comparison_is_of_the_two_newest(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,7 +162,8 @@ def test_unusable_data_models_and_options_are_refused(
     bare = tmp_path / "bare.json"
     bare.write_text('\n [{"prompt": "a", "completion": "b"}]')
     for code, says, argv in (
-        (FAILED, "There is no data file", (tmp_path / "none.jsonl", "--model", model)),
+        (FAILED, "Did you mean", (ROWS.with_name("tool_us.jsonl"), "--model", model)),
+        (FAILED, "There is no file", (ROWS, "--model", model, "--val", tmp_path / "no.jsonl")),
         (FAILED, "is a folder", (tmp_path, "--model", model)),
         (FAILED, "There is no model nope.", (ROWS, "--model", "nope")),
         (FAILED, "Did you mean Qwen/Qwen3-0.6B?", (ROWS, "--model", "qwen3-0.6b")),
