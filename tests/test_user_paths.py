@@ -15,7 +15,7 @@ from ftwizard.data import reader
 from ftwizard.data.hub import datasets, ids
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
-from ftwizard.models import hub
+from ftwizard.models import hub, model_facts
 from ftwizard.plan import plan_file
 from ftwizard.runs import store
 
@@ -120,5 +120,5 @@ def test_invalid_path_in_a_variable_names_the_variable(
     monkeypatch.setenv("HF_HOME", name)
     with pytest.raises(FtwizardError, match=r"^HF_HOME: "):
         locations.hub_cache_folder()
-    assert hub.find_known_models(), "suggestions work without the cache"
+    assert model_facts.list_known_models(), "the list works without the cache"
     assert machine.get_free_bytes(Path(name).absolute()) > 0

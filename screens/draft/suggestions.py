@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
-from ftwizard.models.hub import find_known_models
 from ftwizard.screens.draft.drafts import format_path
 from ftwizard.text import format_bytes, make_visible
 
@@ -70,15 +69,6 @@ def suggest_prompts(typed: str) -> Sequence[tuple[str, str, str]]:
     return build_path_suggester(
         lambda entry: is_data_file(entry) or entry.name.lower().endswith(".txt")
     )(typed)
-
-
-def suggest_models(typed: str) -> list[tuple[str, str, str]]:
-    """Suggest local and known models, or folders once a path is typed."""
-    if typed.startswith((".", "~", "/")):
-        return list(build_path_suggester(lambda _: False)(typed))
-    return [
-        (name, name, note) for name, note in find_known_models() if typed.lower() in name.lower()
-    ]
 
 
 def suggest_name(source: str, word: str) -> str:

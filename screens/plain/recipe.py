@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from typing import Any
 
+from ftwizard.advice import model_choice_text
+from ftwizard.advice.model_choice import ModelOption
 from ftwizard.advice.recipe_rules import Setting, settings
 from ftwizard.errors import FtwizardError
+from ftwizard.models import hub_models
+from ftwizard.models.hub_models import HUB_NOTES
+from ftwizard.models.model_facts import ModelFacts
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
-from ftwizard.screens.draft import drafts, setting_values, suggestions, texts
+from ftwizard.screens.draft import drafts, model_list, setting_values, suggestions, texts
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, AskFunction, GoBack, Prompter
+
+MAX_MODELS = 6
+LABEL_MARGIN = 9
+"""Cells that a prompt needs around a label."""
+SEARCH = "\0search"
+SEARCH_QUESTION = "Name, size or license (llama 8b, qwen3, apache)"
 
 
 def list_questions() -> list[AskFunction]:
@@ -27,25 +39,76 @@ def list_questions() -> list[AskFunction]:
 
 
 def ask_model(prompter: Prompter, draft: Draft) -> Draft:
-    """Ask for the base model: a local or known one, or any other."""
+    """Ask for the base model: one of those that suit best, of a search, or any other."""
     prompter.explain(setting_values.MODEL_REASON)
-    labels = {name: f"{name}  {note}" for name, _, note in suggestions.suggest_models("")}
     name = draft.plan.model.name
-    own = {name: name} if name and name not in labels else {}
-    options = [
-        *own.items(),
-        *labels.items(),
-        (OTHER, "another: a Hugging Face Hub id, or a folder"),
-    ]
-    while (chosen := prompter.choose("Model", options, name)) == OTHER:
+    others: tuple[ModelFacts, ...] = ()
+    words = ""
+    while True:
+        matches = model_list.search(draft, words, others)
+        if words and not matches:
+            prompter.print_problem(f"No model matches “{words}”.")
+        _explain_recommendation(prompter, draft, matches[:MAX_MODELS])
+        chosen = prompter.choose("Model", _list_models(prompter, matches, name), name)
         with contextlib.suppress(GoBack):
-            chosen = prompter.ask_value(
-                "Model id or folder", name, parse=_parse_model, suggest=suggestions.suggest_models
-            )
-            break
-    chosen = setting_values.resolve_model(chosen)
-    same = chosen == draft.plan.model.name
-    return draft.with_plan(model=draft.plan.model if same else schema.Model(name=chosen))
+            if chosen == SEARCH:
+                words = prompter.ask_line(SEARCH_QUESTION, check=lambda typed: "")
+                others += _search_hub(prompter, words)
+                continue
+            if chosen == OTHER:
+                suggest = model_list.build_suggester(draft)
+                chosen = prompter.ask_value(
+                    "Model id or folder", name, parse=_parse_model, suggest=suggest
+                )
+            if problem := _find_refusal(matches, chosen):
+                prompter.print_problem(problem)
+                continue
+            return _with_model(draft, setting_values.resolve_model(chosen))
+
+
+def _list_models(
+    prompter: Prompter, matches: Sequence[ModelOption], name: str
+) -> list[tuple[str, str]]:
+    """Return value and label of each choice: the current model, the matches, search and others."""
+    width = prompter.width - LABEL_MARGIN
+    listed = {
+        option.name: "".join(span.text for span in model_choice_text.format_line(option, width))
+        for option in matches[:MAX_MODELS]
+    }
+    own = {name: f"  {name}"} if name and name not in listed else {}
+    return [
+        *own.items(), *listed.items(), (SEARCH, "  search by name, size or license"),
+        (OTHER, "  another: a Hugging Face Hub id, or a folder"),
+    ]  # fmt: skip
+
+
+def _explain_recommendation(
+    prompter: Prompter, draft: Draft, matches: Sequence[ModelOption]
+) -> None:
+    basis = model_list.build_basis(draft)
+    prompter.note(model_choice_text.LEGEND)
+    for option in matches:
+        if why := model_choice_text.describe_recommendation(option, basis):
+            prompter.note(f"Recommended: {option.name}. {why}")
+
+
+def _search_hub(prompter: Prompter, words: str) -> tuple[ModelFacts, ...]:
+    """Search the Hub; print a note if it did not take part."""
+    results, state = hub_models.search_hub(words)
+    if note := HUB_NOTES[state]:
+        prompter.note(note)
+    return hub_models.add_configs(results)
+
+
+def _find_refusal(matches: Sequence[ModelOption], name: str) -> str:
+    """Return why a listed model cannot be trained; empty if nothing is known against it."""
+    option = next((option for option in matches if option.name == name), None)
+    return option.refusal_text if option is not None else ""
+
+
+def _with_model(draft: Draft, name: str) -> Draft:
+    same = name == draft.plan.model.name
+    return draft.with_plan(model=draft.plan.model if same else schema.Model(name=name))
 
 
 def _parse_model(name: str) -> str:

@@ -17,13 +17,13 @@ from ftwizard.advice.recipe_rules import AdvisedValue, Setting, settings
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.models import hub_models
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.questions import TypedConfirm
-from ftwizard.screens.draft import drafts, live_estimate, setting_values, texts
+from ftwizard.screens.draft import drafts, live_estimate, model_list, setting_values, texts
 from ftwizard.screens.draft.drafts import Draft, Step
-from ftwizard.screens.draft.suggestions import suggest_models
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.folded_section import FoldedSection
@@ -142,13 +142,18 @@ class RecipePage(WizardPage):
     STEP = 2
     HELP = (
         "The model is a folder with safetensors weights, a Hugging Face Hub id, or one of the "
-        "suggestions (tab accepts it). Every setting has a value that suits most first runs. The "
+        "suggestions (tab accepts it). ctrl+l opens the list of models: what fits this machine, "
+        "license, access and chat template, with a search. Every setting has a value that suits most first runs. The "
         "reason and its source are below the list.\n\n"
         "Up and down move, left and right choose. The line “advanced” expands settings that a first "
         "run does not need.\n\n"
         "→ shows memory, time and cost of this recipe on this machine. For the cost, set the hourly "
         "price: h on the next page."
     )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+l", "models", "models", key_display="^l"),
+    ]
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
@@ -165,7 +170,7 @@ class RecipePage(WizardPage):
                 yield Static("Model", classes="name", markup=False)
                 yield FileInput(
                     plan.model.name,
-                    suggest_models,
+                    model_list.build_suggester(self._draft),
                     hint="owner/model, or a folder",
                     id="model-name",
                 )
@@ -201,6 +206,31 @@ class RecipePage(WizardPage):
         self._find_earlier_run()
         self._update_texts()
 
+    def action_models(self) -> None:
+        """Open the list of models; take over the chosen one."""
+        from ftwizard.screens.wizard.recipe.models import ModelsPage
+
+        self.app.push_screen(ModelsPage(self.get_draft()), self._take_model)
+
+    def _take_model(self, name: str | None) -> None:
+        if name is None:
+            return
+        line = self.query_one(FileInput)
+        line.put(name)
+        line.focus_input()
+        if live_estimate.load_shape(name) is None:
+            self._learn_shape(name)
+
+    @work(group="shape", exclusive=True, exit_on_error=False)
+    async def _learn_shape(self, name: str) -> None:
+        """Read the configuration of a model on the Hub, which its memory and advice depend on."""
+        await run_in_thread(hub_models.fetch_config, name)
+        live_estimate.load_shape.cache_clear()
+        live_estimate.load_context_length.cache_clear()
+        if self.is_attached and self.query_one(FileInput).value == name:
+            self._apply_advice()
+            self._update_texts()
+
     def on_setting_row_changed(self, event: SettingRow.Changed) -> None:
         self._problem = ""
         if event.row.setting.name == "learning_rate":
@@ -231,7 +261,8 @@ class RecipePage(WizardPage):
             draft = draft.with_plan(model=schema.Model(name=name))
         if not problem and not draft.plan.model.name:
             problem = Problem(
-                "Choose a model first: up and down select a suggestion, tab accepts it."
+                "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists "
+                "all models."
             )
         if not problem and (
             text := await run_in_thread(setting_values.find_prompts_problem, draft)
