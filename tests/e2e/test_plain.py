@@ -45,7 +45,7 @@ def to_the_recipe(rows: Path) -> tuple[Answer, ...]:
 
 def recipe(model: str) -> tuple[Answer, ...]:
     return (
-        Answer("Model", ("Up", "Up"), "6"),
+        Answer("Model", ("Up", "Up"), "8"),
         Answer("Model id or folder", (model,), model),
         Answer("Method"),
         Answer("Epochs", ("C-u", "1"), "1"),
