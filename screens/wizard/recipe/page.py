@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.widgets import Input, Static
@@ -143,8 +144,9 @@ class RecipePage(WizardPage):
     HELP = (
         "The model is a folder with safetensors weights, a Hugging Face Hub id, or one of the "
         "suggestions (tab accepts it). ctrl+l opens the list of models: what fits this machine, "
-        "license, access and chat template, with a search. Every setting has a value that suits most first runs. The "
-        "reason and its source are below the list.\n\n"
+        "license, access and chat template, with a search.\n\n"
+        "Every setting has a value that suits most first runs. The reason and its source are below "
+        "the list.\n\n"
         "Up and down move, left and right choose. The line “advanced” expands settings that a first "
         "run does not need.\n\n"
         "→ shows memory, time and cost of this recipe on this machine. For the cost, set the hourly "
