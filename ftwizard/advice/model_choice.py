@@ -230,7 +230,7 @@ def _estimate_need(basis: ChoiceBasis, shape: ModelShape, context: int | None) -
     recipe = _advise_recipe(basis, shape, context)
     plan = msgspec.structs.replace(basis.plan, recipe=recipe)
     lengths = batching.from_check_tokens(basis.report.tokens) if basis.report else None
-    setup = plan_estimate.setup(plan, {"train": lengths}, basis.machine)
+    setup = plan_estimate.setup(plan, {"train": lengths}, basis.machine, shape)
     estimate = estimate_memory if basis.machine.gpus else estimate_cpu_memory
     try:
         memory = estimate(shape, setup).peak
@@ -266,8 +266,9 @@ def _make_step(setup: TrainingSetup, lengths: LengthDistribution | None) -> Trai
     mean = min(mean, setup.length)
     tokens = mean * setup.batch_size * setup.accumulation
     return TrainingPasses(
-        steps=1, passes=setup.accumulation, tokens=tokens, padding=0.0, attended=mean, cut=0.0
-    )
+        steps=1, steps_per_epoch=1, passes=setup.accumulation, tokens=tokens, padding=0.0,
+        attended=mean, cut=0.0,
+    )  # fmt: skip
 
 
 def _recommend(options: Iterable[ModelOption], basis: ChoiceBasis) -> ModelOption | None:
