@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,8 @@ from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.data.io.inspect import Container, FileProblem
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.io.source import DataSource
+from ftwizard.data.mapping import guess
+from ftwizard.data.mapping.options import format_columns
 from ftwizard.data.platforms import Target, default_target, get_target
 from ftwizard.data.privacy.quote import quote
 from ftwizard.data.tokens import counting, stats
@@ -33,6 +36,10 @@ from ftwizard.data.tokens.stats import TokenCounts, TokenEstimate
 from ftwizard.text import format_bytes, format_count, make_visible
 
 PREVIEW_ROWS = 100
+PAIR_FORMATS: tuple[Format, ...] = (
+    "alpaca", "dolly", "question-answer", "query-response", "prompt-completion",
+)  # fmt: skip
+"""Formats whose prompt may need another column."""
 COUNTED_BYTES = 1 << 30
 """Maximum file size for counting the tokens of every row by default; takes 15 s on one core."""
 FIRST_LOOK_BYTES = 16 << 20
@@ -205,8 +212,31 @@ class CheckedFile:
             yield from check.findings(target, rows)
         if self._counts:
             yield from stats.find_long_rows(self._counts, target)
+        if finding := self._find_unused_context():
+            yield finding.for_rows(rows)
         if self.part == "train" and self.container.size <= subject_facts.MAX_BYTES:
             yield from subject_facts.find_facts(self._read_examples())
+
+    def _find_unused_context(self) -> RowFinding | None:
+        """Return a finding on columns that look like a part of the prompt, but are not read."""
+        if self.container.mapping or self.target.hosted or self.format not in PAIR_FORMATS:
+            return None
+        values = records.read_values(self.path, self.container, guess.MAX_ROWS)
+        rows = [value for value in values if isinstance(value, dict)]
+        extra = set[str]()
+        for row in rows:
+            with contextlib.suppress(RowProblem):
+                extra.update(formats.to_example(row, self.format).extra)
+        likely = guess.guess_columns(rows) if extra else None
+        names = [name for name in guess.list_prompt_columns(likely) if name in extra]
+        if likely is None or not names:
+            return None
+        columns = shlex.quote(quote(format_columns(likely), 300))
+        return RowFinding(
+            "extra_columns",
+            f"{quote(names[0], 40)} is not read: rows of {FORMAT_NAMES[self.format]} have no place for it",
+            f"to read it with the prompt: --columns {columns} (in a plan: data.columns)",
+        )
 
     def _read_examples(self) -> Iterator[tuple[int, Example]]:
         for record in records.read_records(self.path, self.container):

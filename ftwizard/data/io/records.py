@@ -17,6 +17,7 @@ from ftwizard.data.io.lines import Broken, TextLine
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.data.io.source import DataSource, FileProblem
 from ftwizard.data.mapping.column_map import ColumnMap, RowMapper, describe_missing
+from ftwizard.data.mapping.guess import list_columns
 from ftwizard.text import make_visible
 
 _BLANKS = b" \t\r\n"
@@ -46,7 +47,8 @@ def open_file(path: Path, options: ReadOptions = AS_IS) -> Container:
     rows = [row for row in read_values(path, container, MAPPED_ROWS) if isinstance(row, dict)]
     missing = RowMapper(options.columns).find_unused(rows)
     if missing and rows:
-        names = [*container.columns, *(str(key) for row in rows for key in row)]
+        nested = (column.name for column in list_columns(rows))
+        names = [*container.columns, *nested, *(str(key) for row in rows for key in row)]
         problem, hint = describe_missing(missing, names)
         raise FileProblem(
             "missing_column", f"The rows of {make_visible(str(path))} have no {problem}.", hint

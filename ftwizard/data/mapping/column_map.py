@@ -271,7 +271,10 @@ def describe_missing(missing: dict[str, list[str]], columns: Iterable[str]) -> t
         f" and {len(listed) - _MAX_SHOWN_COLUMNS} more" if len(listed) > _MAX_SHOWN_COLUMNS else ""
     )
     nearest = f"Did you mean {', '.join(guesses)}? " if guesses else ""
-    return " and ".join(problems), f"{nearest}Its columns: {shown}{more}."
+    hint = f"{nearest}Its columns: {shown}{more}."
+    if not guesses:
+        hint += " A mapping applies to every data file that is read with it."
+    return " and ".join(problems), hint
 
 
 def _find_near(name: str, columns: list[str]) -> str | None:

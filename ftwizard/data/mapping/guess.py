@@ -16,6 +16,7 @@ from ftwizard.data.mapping.column_map import (
     ColumnMap,
     RowMapper,
 )
+from ftwizard.data.mapping.sources import Source
 
 MAX_ROWS = 50
 """Rows that a guess looks at."""
@@ -172,6 +173,13 @@ def guess_columns(rows: Sequence[dict[str, Any]]) -> ColumnMap | None:
     if len(texts) == 1 and "." not in texts[0].name:
         return ColumnMap(text=texts[0].name)
     return None
+
+
+def list_prompt_columns(columns: ColumnMap | None) -> list[str]:
+    """Return the names of the columns of a mapping's prompt."""
+    if columns is None or columns.prompt is None:
+        return []
+    return [column.name for column in Source(columns.prompt).columns]
 
 
 def _count_mapped(columns: ColumnMap, rows: Iterable[dict[str, Any]]) -> int:

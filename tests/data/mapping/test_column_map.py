@@ -18,6 +18,8 @@ from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap, RowMapper
 from ftwizard.data.mapping.options import format_columns, parse_columns
 from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.plan.schema import Data, Files, Model, Plan
+from ftwizard.train import dataset
 
 PAIR = ColumnMap(prompt="question_text", completion="gold_reply")
 
@@ -200,6 +202,10 @@ def test_a_column_that_no_row_has_names_the_nearest(tmp_path: Path) -> None:
     assert "question_txt (for prompt)" in error.value.message
     assert "question_text for question_txt" in error.value.hint
     assert "gold_reply for Gold_Reply" in error.value.hint
+    nested = write_rows(tmp_path / "nested.jsonl", meta={"tone": "kind"})
+    with pytest.raises(FileProblem) as error:
+        check(nested, ColumnMap(prompt="question_text", completion="meta.ton"))
+    assert "meta.tone for meta.ton" in error.value.hint
     with pytest.raises(FileProblem, match="nope"):
         check(path, ColumnMap(prompt="{question_text} {nope}", completion="gold_reply"))
 
@@ -212,6 +218,7 @@ def test_a_validation_file_with_other_columns_is_named(tmp_path: Path) -> None:
         check(path, validation=other)
     assert "other.jsonl" in error.value.message
     assert "prompt, completion" in error.value.hint
+    assert "applies to every data file" in error.value.hint
     report = check(path, validation=write_rows(tmp_path / "val.jsonl", 3))
     assert report.validation and report.validation.usable == 3
 
@@ -253,3 +260,35 @@ def test_preferences_and_plain_text(tmp_path: Path) -> None:
     assert table.format == "preference"
     report = check(path, ColumnMap(text="{q} {win}"))
     assert report.format == "text" and report.usable == 3
+
+
+def test_context_that_a_format_does_not_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sql.jsonl"
+    row = {"question": "How many heads?", "schema": "TABLE head (age INT)", "answer": "SELECT 1"}
+    path.write_text("".join(json.dumps(row | {"id": n}) + "\n" for n in range(12)))
+    report = check(path, ColumnMap())
+    finding = next(finding for finding in report.findings if finding.code == "extra_columns")
+    assert finding.severity == "info" and finding.message.startswith("schema is not read")
+    assert r"prompt={question}\n\n{schema},completion=answer" in finding.fix
+    mapped = check(path, ColumnMap(prompt="{question}\n\n{schema}", completion="answer"))
+    assert all(finding.code != "extra_columns" for finding in mapped.findings)
+    del row["schema"]
+    path.write_text("".join(json.dumps(row | {"id": n}) + "\n" for n in range(12)))
+    codes = [finding.code for finding in check(path, ColumnMap()).findings]
+    assert "extra_columns" not in codes
+
+
+def test_a_plan_trains_on_mapped_rows_of_each_file(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "rows.jsonl")
+    validation = write_rows(tmp_path / "validation.jsonl", 2)
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"prompt": "a", "completion": "b"}\n')
+    files = Files(train=str(train), validation=str(validation))
+    plan = Plan(data=Data(files=files, columns=PAIR), model=Model(name="x"))
+    rows = dataset.load_rows(plan, {})
+    assert len(rows["validation"]) == 2 and len(rows["train"]) >= 10
+    assert rows["train"][0].conversation.messages[-1]["content"].startswith("Reply")
+    files = Files(train=str(train), validation=str(validation), test=str(test))
+    plan = Plan(data=Data(files=files, columns=PAIR), model=Model(name="x"))
+    with pytest.raises(FileProblem, match=r"test\.jsonl have no question_text"):
+        dataset.load_rows(plan, {})
