@@ -81,10 +81,10 @@ def require_file(name: str) -> None:
         if (path / "config.json").is_file():
             hint = f"To train it: ftwizard train DATA --model {make_visible(shlex.quote(name))}"
             raise FtwizardError(f"{shown} is the folder of a model.", hint)
-        names = ", ".join(make_visible(n, 60) for n in _list_files(path)[:MAX_LISTED])
+        listed = ", ".join(make_visible(n, 60) for n in _list_files(path)[:MAX_LISTED])
         raise FtwizardError(
             f"{shown} is a folder.",
-            f"Name a file in it: {names}" if names else "It has no data files.",
+            f"Name a file in it: {listed}" if listed else "It has no data files.",
         )
     if user_paths.exists(path):
         return

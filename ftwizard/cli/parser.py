@@ -179,9 +179,8 @@ def _build_parsers() -> tuple[Parser, dict[str, Parser]]:
         )
         command.set_defaults(function=function)
         _add_arguments(command, [JSON, *arguments])
-    for command in ("train", "estimate"):
-        options = TRAINED_DATA if command == "train" else ESTIMATED_DATA
-        group = commands.choices[command].add_argument_group("data, without a plan")
+    for name, options in (("train", TRAINED_DATA), ("estimate", ESTIMATED_DATA)):
+        group = commands.choices[name].add_argument_group("data, without a plan")
         _add_arguments(group, options)
     estimate = commands.choices["estimate"]
     costs = estimate.add_argument_group("costs")

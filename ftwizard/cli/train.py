@@ -114,9 +114,9 @@ def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
 def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
     """Start a run of a data file, and save its plan, which can be edited and started again."""
     _require_data(arguments.plan)
-    for file in filter(None, (arguments.plan, arguments.val)):
-        if ids.parse(file) is None:
-            open_files.require_file(file)
+    for data in filter(None, (arguments.plan, arguments.val)):
+        if ids.parse(data) is None:
+            open_files.require_file(data)
     if (old := plan_file.get_path(name)).exists():
         shown = make_visible(str(old))
         raise FtwizardError(

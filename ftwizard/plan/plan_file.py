@@ -95,7 +95,8 @@ def _to_tree(part: msgspec.Struct, *, defaults: bool) -> dict[str, Any]:
             value = _to_tree(value, defaults=defaults)
         elif not defaults and not field.required and value == field.default:
             continue
-        if value not in (None, {}):
+        is_empty = value in (None, {}) or (value == "" and field.default == "")
+        if not is_empty:
             tree[field.name] = value
     return tree
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from ftwizard.advice import plan_advice
+from ftwizard.advice import plan_advice, recipe_advice
 from ftwizard.cli import commands
 from ftwizard.cli.parser import dispatch
 from ftwizard.errors import DECLINED, FAILED, USAGE
@@ -191,7 +191,7 @@ def test_choosing_advice_starts_with_the_method_and_keeps_what_is_set() -> None:
 
     def advise_for(method: Method) -> dict[str, Any]:
         asked.append(method)
-        advice = plan_advice.recipe_advice.advise_learning_rate(method, None)
+        advice = recipe_advice.advise_learning_rate(method, None)
         method_advice = msgspec.structs.replace(advice, name="method", value="full")
         return {"method": method_advice, "learning_rate": advice}
 

@@ -15,6 +15,7 @@ from ftwizard.screens.draft import opening, setting_values
 from ftwizard.screens.draft.drafts import OWN_FILE
 from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.screens.plain import data, wizard
+from ftwizard.screens.plain.prompts import UserQuit
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.report_view import NextStep
 from tests.helpers.machines import make_machine
@@ -113,7 +114,7 @@ def test_plain_wizard_checks_a_named_file_without_asking_for_it(home: Path, rows
 
 def test_plain_wizard_begins_with_the_data_of_a_named_file(home: Path, rows: Path) -> None:
     asked = Scripted()
-    with pytest.raises(wizard.UserQuit):
+    with pytest.raises(UserQuit):
         wizard._ask_all(asked, opening.begin([str(rows)], FACTS, None), [], DraftFile(), "Data")
     assert asked.questions[0] == "What next?"
 
