@@ -75,10 +75,10 @@ def _list_models(
         option.name: "".join(span.text for span in model_choice_text.format_line(option, width))
         for option in matches[:MAX_MODELS]
     }
-    own = {name: f"  {name}"} if name and name not in listed else {}
+    own = {name: name} if name and name not in listed else {}
     return [
-        *own.items(), *listed.items(), (SEARCH, "  search by name, size or license"),
-        (OTHER, "  another: a Hugging Face Hub id, or a folder"),
+        *own.items(), *listed.items(), (SEARCH, "search by name, size or license"),
+        (OTHER, "another: a Hugging Face Hub id, or a folder"),
     ]  # fmt: skip
 
 
