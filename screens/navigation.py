@@ -190,8 +190,8 @@ async def _ask_steps(
     from ftwizard.screens.wizard.recipe.page import RecipePage
     from ftwizard.screens.wizard.review import ReviewPage
 
-    pages = (ProviderPage, DataPage, RecipePage, EstimatePage, ReviewPage)
-    index = next(number for number, page in enumerate(pages) if first == page.STEP)
+    pages = (ProviderPage, DataPage, RecipePage, EstimatePage, ReviewPage)  # as ``STEPS``
+    index = first
     while True:
         step: Step = await app.push_screen_wait(pages[index](draft))
         if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":
