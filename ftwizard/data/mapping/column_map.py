@@ -139,6 +139,8 @@ class RowMapper:
                     raise _missing_problem(name, source, row)
             else:
                 mapped[name] = self._convert(name, value, source)
+        if "system" in mapped and "messages" in mapped:
+            mapped["messages"] = _add_system(mapped.pop("system"), mapped["messages"])
         return mapped
 
     def find_unused(self, rows: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
@@ -204,6 +206,20 @@ class RowMapper:
                 f"map it: --columns 'roles.{shown}=user' (in a plan: data.columns.roles)",
             )
         return known_role
+
+
+def _add_system(system: str, messages: list[Message]) -> list[Message]:
+    """Return messages that begin with the system prompt; raise RowProblem for another one."""
+    first = messages[0] if messages else {}
+    if not system.strip() or first == {"role": "system", "content": system}:
+        return messages
+    if first.get("role") in ("system", "developer"):
+        raise RowProblem(
+            "system_conflict",
+            "the column mapped to system differs from the system message in the messages",
+            "map no system prompt",
+        )
+    return [{"role": "system", "content": system}, *messages]
 
 
 def _read_key(

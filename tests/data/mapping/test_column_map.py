@@ -292,3 +292,18 @@ def test_a_plan_trains_on_mapped_rows_of_each_file(tmp_path: Path) -> None:
     plan = Plan(data=Data(files=files, columns=PAIR), model=Model(name="x"))
     with pytest.raises(FileProblem, match=r"test\.jsonl have no question_text"):
         dataset.load_rows(plan, {})
+
+
+def test_system_prompt_becomes_the_first_message(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    turns = [{"role": "human", "text": "Hi"}, {"role": "bot", "text": "Hello"}]
+    rows = [{"log": turns, "persona": "Be kind."}, {"log": turns}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows * 6))
+    report = check(path, ColumnMap(messages="log", system="persona"))
+    assert report.format == "openai-chat" and report.usable == 12
+    roles = [message["role"] for message in report.preview[0].example["messages"]]
+    assert roles == ["system", "user", "assistant"]
+    row = {"log": [{"role": "system", "text": "Be rude."}, *turns], "persona": "Be kind."}
+    assert find_problem(row, messages="log", system="persona").code == "system_conflict"
+    row["persona"] = "Be rude."
+    assert len(map_row(row, messages="log", system="persona")["messages"]) == 3
