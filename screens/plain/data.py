@@ -140,6 +140,8 @@ def print_findings(prompter: Prompter, draft: Draft, report: DataReport) -> None
     prompter.print(report_text.format_verdict(report), hang=2)
     if facts := report_text.format_facts(report):
         prompter.print(facts, hang=2)
+    if reading := report_text.format_reading(draft.plan.data):
+        prompter.print(reading, hang=2)
     for note in report.notes:
         prompter.print(f"· {make_visible(note, 300)}", hang=2)
     for subject in selection.list_subjects(report).values():

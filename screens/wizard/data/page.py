@@ -52,11 +52,14 @@ from ftwizard.text import format_count, make_visible
 PENDING = {"own": "Name the validation file", "again": "Read the data again with the changes"}
 
 
-def format_verdict(report: DataReport, width: int) -> Text:
+def format_verdict(report: DataReport, data: schema.Data, width: int) -> Text:
     """Format the verdict with the facts below it, in ``width`` cells."""
-    text = Text("\n").join(
-        filter(None, (report_text.format_verdict(report), report_text.format_facts(report)))
+    lines = (
+        report_text.format_verdict(report),
+        report_text.format_facts(report),
+        report_text.format_reading(data),
     )
+    text = Text("\n").join(filter(None, lines))
     return layout.wrap_hanging(text, 2, width)
 
 
@@ -610,7 +613,7 @@ class DataPage(WizardPage):
         self._fields.lay_out(is_read=report is not None, suggests=report is None and not waits)
         width = self.size.width - 4
         if report is not None:
-            self._fields.say(format_verdict(report, width))
+            self._fields.say(format_verdict(report, self._draft.plan.data, width))
             self._view.show(report, self._draft)
             changed = "" if self._is_read else "own" if self._lacks_validation_file else "again"
             self._view.show_next_step(

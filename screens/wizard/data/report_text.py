@@ -14,7 +14,9 @@ from ftwizard.advice.evidence import FineTuningWarning
 from ftwizard.data.documents import DataReport
 from ftwizard.data.findings import FileFinding, Finding
 from ftwizard.data.format_names import FORMAT_NAMES
+from ftwizard.data.mapping.options import format_columns
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
+from ftwizard.plan.schema import Data
 from ftwizard.screens import palette
 from ftwizard.screens.draft import texts
 from ftwizard.screens.terminal import visible_text
@@ -147,6 +149,14 @@ def format_facts(report: DataReport) -> Text:
     if report.source:
         lines.append(Text.assemble((f"  {make_visible(report.source, 200)}", "dim")))
     return Text("\n").join(lines)
+
+
+def format_reading(data: Data) -> Text:
+    """Format the column mapping and the encoding that the rows are read with; empty without."""
+    columns = format_columns(data.columns) if data.columns else ""
+    parts = [part for part in (columns, data.encoding or "") if part]
+    words = make_visible("; ".join(parts), 300)
+    return Text.assemble(("  read with  ", "dim"), words) if parts else Text()
 
 
 def format_tokens(report: DataReport) -> Text:

@@ -110,6 +110,7 @@ def test_esc_keeps_nothing_and_enter_reads_the_rows_so(tmp_path: Path) -> None:
         await wait_for_text(pilot, "12 rows, prompt and completion; all usable")
         plan = page.get_draft().plan
         assert plan.data.columns == ColumnMap(prompt="question_text", completion="gold_reply")
+        await wait_for_text(pilot, "read with  prompt=question_text,completion=gold_reply")
 
     on_page(draft_of(str(path)), (80, 24), play)
 
@@ -167,6 +168,7 @@ def test_enter_decodes_a_file_in_another_encoding(encoding: str, tmp_path: Path)
         await wait_for_text(pilot, "12 rows, prompt and completion; all usable")
         expected = "windows-1252" if encoding == "cp1252" else "utf-16"
         assert page.get_draft().plan.data.encoding == expected
+        await wait_for_text(pilot, f"read with  {expected}")
 
     on_page(draft_of(str(path)), (80, 24), play)
     assert path.read_bytes() == before
