@@ -48,14 +48,17 @@ async def edit_row(app: App[Any], plan: Plan, path: str, line: int) -> RowEdit |
     if document is None:
         return None
     row = msgspec.convert(document, RowText)
-    text: str | None = row.text
-    while (text := await _ask_text(app, row, text)) is not None:
+    text = row.text
+    while True:
+        typed = await _ask_text(app, row, text)
+        if typed is None:
+            return None
+        text = typed
         edited = await _write(app, plan, path, line, text)
         if edited is not None:
             heading, account = new_files.format_edit(edited)
             result = ResultDialog(heading, account, "use the new file", "keep the old one")
             return edited if await app.push_screen_wait(result) else None
-    return None
 
 
 async def _write(app: App[Any], plan: Plan, path: str, line: int, text: str) -> RowEdit | None:

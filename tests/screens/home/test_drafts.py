@@ -67,6 +67,7 @@ def test_continue_opens_the_page_that_was_left_with_the_rows_read_again(rows: Pa
         await wait_for_text(pilot, "rows.jsonl, recipe page")
         await pilot.press("r")
         await wait_for_page(pilot, RecipePage)
+        assert isinstance(pilot.app.screen, RecipePage)
         draft = pilot.app.screen._draft
         assert draft.checked and draft.checked.usable == 12 and not draft.is_stale
         assert draft.plan.recipe.epochs == 2.5
