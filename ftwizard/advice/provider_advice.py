@@ -41,9 +41,7 @@ _KEYS: dict[PlatformId, Service] = {
 """The service whose key or login starts the jobs of a platform."""
 
 
-NO_LIBRARIES = (
-    "The training libraries are not installed here. Install them: pip install 'ftwizard[local]'"
-)
+NO_LIBRARIES = "Install the training libraries first: pip install 'ftwizard[local]'"
 
 
 class StartPath(msgspec.Struct, frozen=True, kw_only=True):

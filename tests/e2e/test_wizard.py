@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import plan_file
 from ftwizard.screens.wizard.review import MIN_READ_S
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json
 from tests.e2e.tmux import Tmux
-from tests.helpers.jobs import events, until_ended
+from tests.helpers.jobs import end_all, events, until_ended
 
 pytestmark = [
     pytest.mark.slow,
@@ -93,6 +94,40 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
     assert (folder / "merged" / "model.safetensors").exists()
     assert "method: qlora" in (folder / "plan.yaml").read_text()
     assert (home / "plans" / f"{run['id']}.yaml").exists()
+
+
+PAGES_BY_ENTER = (
+    "New fine-tune", "try this first|is recommended", "Press enter to read", "✓ 24 rows",
+    "owner/model, or a folder", "SmolLM2.*\\n[\\s\\S]*After training", "trained on",
+    "same as  ftwizard train",
+)  # fmt: skip
+"""What each page shows when only Enter is pressed, from home to the review."""
+
+
+def test_enter_alone_starts_a_run(tmp_path: Path, home: Path, model_cache: Path) -> None:
+    """Only the data file is typed; no key, no GPU and no answer."""
+    environment = {
+        "FTWIZARD_HOME": str(home), "FTWIZARD_CACHE": str(model_cache), "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "", "HOME": str(tmp_path),
+    }  # fmt: skip
+    file = chat(tmp_path)
+    try:
+        with Tmux(str(FTWIZARD), environment=environment) as terminal:
+            for shown in PAGES_BY_ENTER:
+                terminal.wait(shown, timeout=540)
+                if shown == "Press enter to read":
+                    terminal.keys("-l", str(file))
+                if shown.startswith("same as"):
+                    time.sleep(2 * MIN_READ_S)
+                terminal.keys("Enter")
+            terminal.wait("training  step", timeout=540)
+    finally:
+        end_all(home)
+    (run,) = as_json("runs")["runs"]
+    plan = plan_file.load(home / "runs" / run["id"] / "plan.yaml")
+    assert (plan.provider, plan.data.files.train) == ("local", str(file))
+    assert plan.provider_reason and plan.provider_reason.startswith("recommended: ")
+    assert "SmolLM2" in plan.model.name and plan.validation_share == 0.1 and not plan.allow
 
 
 def test_estimate_matches_the_steps_and_data_of_the_run(

@@ -285,7 +285,9 @@ def _list_general_prices(recommendation: Recommendation) -> Iterator[tuple[Provi
     """Yield the price of a unit of training on each provider, newest first."""
     for provider in catalog().providers:
         claims = provider.claims("cost", recommendation.cloud if provider.id == "cloud" else None)
-        yield provider.id, Text(_format_claims(claims))
+        free = provider.id == "local" == recommendation.first.provider
+        rented = "no rent on this machine; " if free else ""
+        yield provider.id, Text(f"{rented}{_format_claims(claims)}")
 
 
 def _format_claims(claims: ProviderFacts) -> str:

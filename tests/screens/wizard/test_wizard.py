@@ -11,6 +11,10 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from ftwizard.credentials import Credential, Service
+from ftwizard.hardware import machine
+from ftwizard.hardware.machine import Gpu
+from ftwizard.plan.checks import check_plan
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.forms import SaveAsDialog
@@ -21,6 +25,7 @@ from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
 from ftwizard.screens.wizard.recipe.page import RecipePage, SettingRow
+from tests.helpers.machines import make_machine
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.steps import open_data_page, read_data_file, wait_for_page
 
@@ -115,6 +120,32 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
     assert "OpenAI API" in recorded[2]
     assert "cannot start" in recorded[2]
     assert (drafts[0].provider, drafts[0].checked_for) == ("local", "trl-sft")
+
+
+def test_enter_leads_to_training_here_whatever_keys_are_found(
+    rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Gpu(name="NVIDIA L4", memory=24 * 10**9)
+    services: tuple[Service, ...] = ("openai", "together", "aws", "gcp")
+    keys = tuple(Credential(service=service, where="X") for service in services)
+    facts = make_machine(gpu, credentials=keys, extras=("local",))
+    monkeypatch.setattr(machine, "read_machine_info", lambda: facts)
+    pages: list[Draft] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await read_data_file(pilot, rows)
+        await pilot.press("enter")
+        await wait_for_page(pilot, RecipePage)
+        await wait_for_text(pilot, "owner/model, or a folder")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(pilot.app.screen.get_draft().plan.model.name))  # type: ignore[attr-defined]
+        pages.append(pilot.app.screen.get_draft())  # type: ignore[attr-defined]
+
+    drive(FtwizardApp(("new", "")), (80, 24), play)
+    draft = pages[0]
+    assert (draft.provider, draft.chosen_provider, draft.answers) == ("local", None, {})
+    assert draft.checked_for == "trl-sft"
+    check_plan(draft.plan)
 
 
 def test_data_page_checks_and_previews_rows(home: Path, rows: Path) -> None:

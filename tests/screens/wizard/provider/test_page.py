@@ -19,6 +19,7 @@ from ftwizard import locations
 from ftwizard.advice import report
 from ftwizard.advice.provider_advice import recommend
 from ftwizard.catalog.providers import catalog
+from ftwizard.credentials import Credential
 from ftwizard.data.checks import run
 from ftwizard.hardware.machine import Gpu, MachineInfo
 from ftwizard.plan import schema
@@ -77,6 +78,18 @@ def test_page_shows_price_ranges_before_rows_are_read(size: tuple[int, int]) -> 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 16)])
 def test_page_shows_costs_after_rows_are_read(size: tuple[int, int]) -> None:
     assert_frame(f"provider-{size[0]}x{size[1]}", on_page(checked(), size))
+
+
+def test_page_with_a_gpu_recommends_it() -> None:
+    card = Gpu(name="NVIDIA RTX 4090", memory=24 * 10**9)
+    keys = tuple(Credential(service=name, where="X") for name in ("openai", "together"))
+    facts = msgspec.structs.replace(FACTS, gpus=(card,), no_gpu=None, credentials=keys)
+    assert_frame("provider-gpu-80x24", on_page(Draft(facts)))
+
+
+def test_missing_libraries_are_shown_before_data_is_asked_for() -> None:
+    facts = msgspec.structs.replace(FACTS, extras=())
+    assert_frame("provider-no-libraries-80x24", on_page(Draft(facts)))
 
 
 def test_ascii_mode_shows_the_page_in_ascii() -> None:
