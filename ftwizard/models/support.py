@@ -75,10 +75,11 @@ def check_encoder(config: Mapping[str, Any], name: str) -> FtwizardError | None:
 
     transformers loads it as a causal language model anyway, and only logs a warning.
     """
-    if config.get("model_type") not in _ENCODERS or config.get("is_decoder"):
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in _ENCODERS or config.get("is_decoder"):
         return None
     return FtwizardError(
-        f"{make_visible(name, 200)} is an encoder ({config['model_type']}), which cannot generate text.",
+        f"{make_visible(name, 200)} is an encoder ({kind}), which cannot generate text.",
         "Choose a causal language model, such as Qwen/Qwen3-0.6B.",
     )
 

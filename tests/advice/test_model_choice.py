@@ -153,6 +153,7 @@ def test_plain_text_needs_no_chat_template() -> None:
         ({"model_type": "roberta", "is_decoder": True}, None),
         ({"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}, "quantized"),
         ({"model_type": "llama"}, None),
+        ({"model_type": ["bert"], "hidden_size": {}, "text_config": 7}, None),
     ],
 )
 def test_encoders_and_quantized_models_are_refused_with_the_reason(
