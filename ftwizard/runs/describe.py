@@ -10,7 +10,7 @@ from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import serving, verdict
+from ftwizard.runs import verdict
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -113,6 +113,8 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
         label, which = ("merged", "") if has_adapter else ("model", f"{best}, ")
         details = f"{which}{format_bytes(merged.size_bytes)}, {merged.dtype}"
         rows.append((label, f"{folder.merged} ({details})"))
+        from ftwizard.runs import serving  # loads psutil
+
         if serve := serving.find_serve_command(folder):
             rows.append(("serve", serve.line))
     if has_adapter or result.merged:
