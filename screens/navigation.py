@@ -172,7 +172,7 @@ def _save_answers(app: App[Any], file: DraftFile) -> None:
             if not draft.has_answers:
                 file.forget()
             elif page.STEP is not None:
-                file.save(draft.plan.data.files.train, page.STEP, draft_document.encode(draft))
+                draft_document.save(file, page.STEP, draft)
 
 
 async def _ask_steps(

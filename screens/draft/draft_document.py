@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import msgspec
 
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PlatformId, ProviderId
+from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Plan
 from ftwizard.screens.draft import saved_drafts
-from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.draft.drafts import Draft, get_absolute_path
+from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.text import make_visible
 
 
@@ -42,6 +45,28 @@ def encode(draft: Draft) -> bytes:
         hour=draft.hour, touched=sorted(draft.touched), name=draft.name,
     )  # fmt: skip
     return msgspec.json.encode(document)
+
+
+def save(file: DraftFile, step: int, draft: Draft) -> None:
+    """Save a draft whose person is at a step. Its files are named from the root: a wizard may
+    continue in another folder.
+
+    A file name that is not text is not saved.
+    """
+    files = draft.plan.data.files
+    names = {part: _make_absolute(getattr(files, part)) for part in files.__struct_fields__}
+    named = draft.with_data(files=msgspec.structs.replace(files, **names))
+    with contextlib.suppress(UnicodeEncodeError):
+        file.save(str(names["train"]), step, encode(named))
+
+
+def _make_absolute(name: str | None) -> str | None:
+    if not name or ids.parse(name):
+        return name
+    try:
+        return get_absolute_path(name)
+    except FtwizardError:  # not a name yet
+        return name
 
 
 def read(path: Path, machine: MachineInfo) -> tuple[Draft, int]:

@@ -104,5 +104,5 @@ def _write(files: list[RecentFile]) -> None:
         path = _path()
         locations.create_private_folder(path.parent)
         write_whole(path, msgspec.json.encode(files[:MAX_FILES]))
-    except (OSError, FtwizardError):
+    except (OSError, FtwizardError, UnicodeEncodeError):  # or a name that is not text
         return

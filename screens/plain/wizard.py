@@ -164,8 +164,7 @@ def _ask_all(
             index += 1
             if draft.has_answers:
                 after = items[min(index, len(items) - 1)].step
-                name = draft.plan.data.files.train
-                file.save(name, STEPS.index(after), draft_document.encode(draft))
+                draft_document.save(file, STEPS.index(after), draft)
         try:
             draft = replace(draft, saved=draft.name)
             run = _start(prompter, draft, saved)

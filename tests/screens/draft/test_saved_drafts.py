@@ -36,7 +36,7 @@ def _answered() -> Draft:
 
 def _save(draft: Draft, *, left: bool = True) -> DraftFile:
     file = DraftFile()
-    file.save(draft.plan.data.files.train, RECIPE, draft_document.encode(draft))
+    draft_document.save(file, RECIPE, draft)
     if left:
         file.release()
     return file
@@ -120,3 +120,18 @@ def test_home_folder_that_cannot_be_written_loses_no_answer(
     monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "file"))
     _save(_answered())
     assert saved_drafts.list_drafts() == ([], [])
+
+
+def test_typed_names_are_saved_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, saved in (("rows.jsonl", str(tmp_path / "rows.jsonl")), ("owner/name", "owner/name")):
+        file = _save(Draft(FACTS).with_data(files=schema.Files(train=name)))
+        assert saved_drafts.list_drafts().drafts[0].saved.data == saved
+        file.forget()
+
+
+def test_file_name_that_is_not_text_is_not_saved() -> None:
+    _save(Draft(FACTS).with_data(files=schema.Files(train="/data/\udcff.jsonl")))
+    assert not saved_drafts.list_drafts().drafts

@@ -114,3 +114,8 @@ def test_delete_in_the_empty_field_forgets_the_selected_file(files: Path) -> Non
     on_page(Draft(FACTS), (80, 24), play)
     assert [Path(file.name).name for file in recent_files.list_recent()] == ["old.jsonl"]
     assert (files / "new.jsonl").exists()
+
+
+def test_file_name_that_is_not_text_is_not_listed(files: Path) -> None:
+    _remember(files / "old.jsonl", files / "\udcff.jsonl")
+    assert [Path(file.name).name for file in recent_files.list_recent()] == ["old.jsonl"]
