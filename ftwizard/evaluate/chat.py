@@ -167,7 +167,7 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
     base_model = _load_model(extra, precision, None, device) if extra else None
     ready = ReadyEvent(
         run=folder.id,
-        base_name=trained.base_name,
+        base_name=plan.model.name,
         step=trained.step,
         device=_name_device(device),
         has_base=base and (adapter is not None or extra is not None),

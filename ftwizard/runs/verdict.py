@@ -232,4 +232,5 @@ def _describe_second(verdict: Verdict) -> str:
 
 
 def _format_p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+    """Format a p-value without blanks, at which it could be wrapped."""
+    return "p<0.001" if p < 0.001 else f"p={p:.2g}" if p < 0.1 else f"p={p:.2f}"

@@ -205,6 +205,7 @@ class ChatPage(Page[None]):
             self._clear()
         self._row = None
         area.text = ""
+        self._draw_about()
         turn = self._conversation.add(text, self._sides, row)
         view = TurnView(turn)
         self.query_one("#transcript").mount(view)

@@ -1,0 +1,158 @@
+"""A small run: its verdict, chat as commands, and its serve command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs.serving import find_serve_command
+from tests.e2e import tmux
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
+from tests.e2e.plain_terminal import Wizard
+from tests.e2e.workspace import Workspace
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(small_workspace: Workspace) -> JobFolder:
+    plan = small_workspace.plan(finish=True)
+    assert run("train", plan, "--name", "one", "--watch").returncode == 0
+    return small_workspace.folder("one")
+
+
+def test_run_is_judged_talked_to_and_served(folder: JobFolder) -> None:
+    _check_verdict(folder)
+    _check_single_answers()
+    _check_requests_by_line(folder)
+    if tmux.is_installed():
+        _check_lines(folder)
+    _check_server(folder)
+
+
+def _check_verdict(folder: JobFolder) -> None:
+    compared = json.loads(folder.result.read_text())["compare"]
+    assert compared["kind"] == "json" and compared["verdict"]["outcome"] == "cannot_tell"
+    row = json.loads(folder.answers.read_text())["answers"][0]
+    assert row["tokens"] > 0 and row["base_scores"]["loss"] > row["tuned_scores"]["loss"] > 0
+    assert as_json("status", "one")["verdict"] == compared["verdict"]
+    status = ok("status", "one")
+    assert "? Cannot tell: 0 of " in status and "ftwizard chat one" in status
+
+
+def _check_single_answers() -> None:
+    prompt = ("chat", "one", "--prompt", "Where is my parcel?", "--max-tokens", "6")
+    report = as_json(*prompt, "--base")
+    assert report["system"] == "Route this ticket."
+    assert report["tuned"]["tokens"] == report["base"]["tokens"] == 6
+    assert report["tuned"]["reason"] == "limit"
+    text = ok(*prompt, "--no-system", "--base")
+    assert text.startswith("tuned:\n") and "\nbase:\n" in text
+    refused = run("chat", "one")
+    assert refused.returncode == 2 and "ftwizard chat one --prompt TEXT" in refused.stderr
+
+
+def _check_requests_by_line(folder: JobFolder) -> None:
+    def ask(id: int, tokens: int) -> dict[str, Any]:
+        messages = [{"role": "user", "content": "Hello"}]
+        return {
+            "kind": "answer", "id": id, "side": "tuned", "messages": messages,
+            "max_new_tokens": tokens,
+        }  # fmt: skip
+
+    child = subprocess.Popen(
+        [FTWIZARD, "chat", str(folder.path), "--json"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    assert child.stdin and child.stdout
+
+    def send(request: dict[str, Any]) -> None:
+        assert child.stdin
+        child.stdin.write(json.dumps(request) + "\n")
+
+    def wait_for(kind: str) -> dict[str, Any]:
+        assert child.stdout
+        for line in child.stdout:
+            if (event := json.loads(line))["kind"] == kind:
+                return dict(event)
+        raise AssertionError(f"ended before {kind}: {child.stderr and child.stderr.read()}")
+
+    assert wait_for("ready")["has_base"] is False
+    child.stdin.write("nonsense\n")
+    send(ask(1, 2000))
+    wait_for("text")
+    send(ask(2, 2000))
+    send({"kind": "stop"})
+    assert wait_for("done")["reason"] == "stopped"
+    send(ask(3, 3))
+    done = wait_for("done")
+    assert (done["id"], done["tokens"]) == (3, 3), "the second was dropped"
+    child.stdin.close()
+    assert child.wait(30) == 0, "ends with its input"
+    assert child.stderr and "not a request" in child.stderr.read()
+
+
+def _check_lines(folder: JobFolder) -> None:
+    arguments = "chat one --base --plain --max-tokens 5"
+    with Wizard(folder.path, numbered=True, arguments=arguments) as terminal:
+        terminal.wait("you>", 240)
+        terminal.keys("Where is it?", "Enter")
+        terminal.wait(r"base> .*\S[\s\S]*you>", 240)
+        terminal.keys("/system", "Enter")
+        terminal.wait("No system prompt.")
+
+
+def _check_server(folder: JobFolder) -> None:
+    """Run the offered command and ask it as a client of OpenAI's API does."""
+    command = find_serve_command(folder)
+    assert command and not command.install
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    server = subprocess.Popen(
+        [*shlex.split(command.line), "--port", str(port)], start_new_session=True,
+        env={**os.environ, "PATH": scripts},
+    )  # fmt: skip
+    body = {
+        "model": str(folder.merged),
+        "messages": [{"role": "user", "content": "Where is my parcel?"}],
+        "max_tokens": 4,
+    }
+    try:
+        answer = _post(server, f"http://127.0.0.1:{port}/v1/chat/completions", body)
+        assert isinstance(answer["choices"][0]["message"]["content"], str)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _post(server: subprocess.Popen[bytes], url: str, body: dict[str, Any]) -> Any:
+    """Return the JSON answer of a server as soon as it listens."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    end = time.monotonic() + 300
+    while True:
+        assert server.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(request, timeout=240) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
+        except urllib.error.URLError:
+            assert time.monotonic() < end
+            time.sleep(0.5)
