@@ -268,5 +268,5 @@ def _print_answer(models: ChatModels, request: AnswerRequest) -> str:
     except KeyboardInterrupt:
         answer = shown
     show(answer)
-    print()
+    print("" if answer else "(empty)")
     return answer

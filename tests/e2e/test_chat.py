@@ -110,7 +110,7 @@ def _check_lines(folder: JobFolder) -> None:
     with Wizard(folder.path, numbered=True, arguments=arguments) as terminal:
         terminal.wait("you>", 240)
         terminal.keys("Where is it?", "Enter")
-        terminal.wait(r"base> .*\S[\s\S]*you>", 240)
+        terminal.wait(r"base> [\s\S]*you>", 240)
         terminal.keys("/system", "Enter")
         terminal.wait("No system prompt.")
 
