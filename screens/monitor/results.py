@@ -206,10 +206,9 @@ def build_answer(
     answer: AnswerPair, index: int, count: int, limit: int | None = MAX_CHARACTERS
 ) -> Group:
     """Return a test example with both answers; ``limit`` is the characters of a text, None for all."""
-    is_exact = answer.tuned.strip() == answer.expected.strip()
     title = Text.assemble(
-        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer.line}", "dim"),
-        ("  ✓ exact match", palette.GOOD) if is_exact else ("  · differs from expected", "dim"),
+        (f"answer {index + 1} of {count}", "bold"), (f"  row {answer.line}", "dim"), "  ",
+        _rate_answer(answer),
     )  # fmt: skip
     return Group(
         title,
@@ -220,6 +219,18 @@ def build_answer(
             ("tuned", Text(_truncate(answer.tuned, limit), "bold")),
         ]),
     )  # fmt: skip
+
+
+def _rate_answer(answer: AnswerPair) -> Text:
+    """Return whether the tuned answer is right; for free text how near it and the base's are."""
+    base, tuned = answer.base_scores, answer.tuned_scores
+    if base and tuned and base.chrf is not None and tuned.chrf is not None:
+        return Text(f"chrF {base.chrf:.0f} → {tuned.chrf:.0f}", "dim")
+    if answer.tuned.strip() == answer.expected.strip():
+        return Text("✓ exact match", palette.GOOD)
+    if tuned and tuned.match:
+        return Text("✓ right", palette.GOOD)
+    return Text("· differs from expected", "dim")
 
 
 def _format_command(*argv: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,25 @@ def test_a_toggles_the_full_text_of_long_answers(home: Path) -> None:
     drive(FtwizardApp(("run", "one")), (80, 40), play)
     assert ["xend" in item for item in recorded] == [False, True, False]
     assert "x…" in recorded[0]
+
+
+def test_free_text_is_rated_by_chrf(home: Path) -> None:
+    scores = {
+        "base_scores": {"match": False, "loss": 2.0, "chrf": 21.4},
+        "tuned_scores": {"match": False, "loss": 1.5, "chrf": 33.6},
+    }
+    folder = make_run(home, "one")
+    make_result(folder, [{**answer, **scores, "tokens": 9} for answer in ANSWERS * 6])
+    document = json.loads(folder.result.read_text())
+    document["compare"] |= {"kind": "text"}
+    document["compare"]["tuned"] |= {"chrf": 33.6, "length_ratio": 1.1}
+    document["compare"]["base"] |= {"chrf": 21.4, "length_ratio": 2.5}
+    folder.result.write_text(json.dumps(document))
+    shown = drive(FtwizardApp(("run", "one")), (80, 30), open_results)
+    assert "exact match" not in shown and "differs" not in shown
+    assert re.search(r"chrF, likeness to expected +21\.4 +33\.6  ✓", shown)
+    assert re.search(r"length to expected +2\.50× +1\.10×", shown)
+    assert "chrF 21 → 34" in shown
 
 
 def test_y_copies_the_serve_command_and_shows_it(home: Path) -> None:
