@@ -152,7 +152,12 @@ def describe_fit(option: ModelOption) -> str:
 
 
 def describe_access(option: ModelOption) -> str:
-    """Describe license, access, chat template and where the weights are."""
+    """Describe license, access, chat template and where the weights are.
+
+    The reasons of a recommendation name license and template already.
+    """
+    if option.recommended:
+        return _describe_location(option)
     license = f"License {option.license}" if option.license else "License unknown"
     template = {
         True: "has a chat template",
