@@ -164,8 +164,10 @@ def _format_inference(offer: Offer) -> str:
 
 def _format_training(offer: Offer, today: datetime.date) -> str:
     if offer.training and offer.other_training:
-        other = offer.other_training
-        return f"{_format_money(offer.training)}\n{_format_month(other, today)}: {_format_money(other)}"
+        other, rate = offer.other_training, offer.rate
+        ranged = rate is not None and rate.high is not None and offer.provider != "local"
+        now = _format_range(offer.training) if ranged else _format_money(offer.training)
+        return f"{now}\n{_format_month(other, today)}: {_format_money(other)}"
     if offer.training:
         return _format_range(offer.training)
     is_local = offer.provider == "local"

@@ -180,7 +180,7 @@ def _adapting(shape: ModelShape, setup: TrainingSetup, stack: FrameworkOverhead)
     else:
         copied, passing = each * dropout, 0
     output = 4 if wide and not stack.autocast else each
-    return _Adapting(copied=copied, passing=passing, mask=int(dropout), output=output)
+    return _Adapting(copied=copied, passing=passing, mask=dropout * stack.mask_bytes, output=output)
 
 
 def _for_adapters(

@@ -47,6 +47,9 @@ _GATHERED = 2
 """Number of gathered blocks: the current and the next one."""
 CPU_LIBRARIES = (0.3e9, 0.5e9, 1.0e9)
 """Bytes of torch and related libraries: low, likely, high. Measured: 0.5."""
+CPU_TILE_COPIES = 29.0
+"""Bytes per logit of a tile besides the tile: seven 32-bit copies and a mask while its gradient is
+computed. Source: ``_backward_tile`` of TRL 1.16 (trl/kernels/chunked_logprob.py)."""
 CPU_TIMES = (1.0, 1.5, 2.5)
 """Ratio of used memory to the sum of tensors (low, likely, high), for temporary copies of kernels
 and the allocator's cache. Measured: LoRA of SmolLM2-135M in bf16, 4 rows of 174 tokens, grew by
@@ -147,7 +150,9 @@ def estimate_cpu_memory(shape: ModelShape, setup: TrainingSetup) -> MemoryEstima
 
     Raises FtwizardError for target modules that the model does not have.
     """
-    stack = msgspec.structs.replace(FTWIZARD_OVERHEAD, counter="allocated")
+    stack = msgspec.structs.replace(
+        FTWIZARD_OVERHEAD, counter="allocated", mask_bytes=4, tile_copies=CPU_TILE_COPIES
+    )
     memory = estimate_memory(shape, setup, stack=stack)
     tensors = memory.peak.value
     low, value, high = (
@@ -362,7 +367,7 @@ def _logits(
             logits = max(logits, each * shape.vocabulary * tokens + (each + wide) * weight)
         return logits, 0.0, after
     words = min(stack.tile[1], shape.vocabulary)
-    tile = each * min(stack.tile[0], tokens) * words
+    tile = (each + stack.tile_copies) * min(stack.tile[0], tokens) * words
     if setup.method == "full" and wide > each:
         tile += each * words * shape.hidden  # the output layer's rows, cast
     # The hidden states' gradient is also accumulated in 32 bit.

@@ -100,6 +100,10 @@ class FrameworkOverhead(msgspec.Struct, frozen=True, kw_only=True):
     logits is too small for the 32-bit blocks that follow."""
     tile: tuple[int, int] = (4_096, 32_768)
     """Tokens × vocabulary of a logits tile (TOKEN_CHUNK_SIZE and _CHUNKED_LOGPROB_CHUNK_SIZE)."""
+    mask_bytes: int = 1
+    """Per element of a dropout mask: 4 on the CPU."""
+    tile_copies: float = 0.0
+    """Per logit of a tile, in 32-bit copies: 29 bytes on the CPU, where TRL has no kernel."""
     fused_optimizer: bool = True
     """Whether the optimizer works in place (adamw_torch_fused) without copies."""
     context_bytes: float = 0.75 * 2**30

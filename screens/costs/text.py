@@ -120,7 +120,8 @@ def _format_other_edition(words: str, figure: Figure, today: datetime.date) -> F
 def _list_training(offer: Offer, today: datetime.date) -> Iterator[FigureLine]:
     figure, other, rate = offer.training, offer.other_training, offer.rate
     if figure:
-        words = format_dollars(figure.value) if other else _format_likely(figure)
+        ranged = rate is not None and rate.high is not None and offer.provider != "local"
+        words = _format_likely(figure) if ranged or not other else format_dollars(figure.value)
         yield "training", words, _format_source(figure, today)
         if other:
             yield _format_other_edition(format_price(other), other, today)

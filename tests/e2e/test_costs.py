@@ -114,6 +114,11 @@ def test_same_job_costs_the_same_with_and_without_a_model(edition: str) -> None:
     assert alone["local", "A100 40 GB on demand"][0] is not None
 
 
+def test_wide_range_of_a_price_is_shown_next_to_the_older_price() -> None:
+    text = " ".join(ok(*EXAMPLE, environment={"COLUMNS": "100"}).split())
+    assert re.search(r"Llama 4 Scout \$40\.50 .{0,40}\(\$13\.05–450\.00\) 2026-04!: \$20\.25", text)
+
+
 def test_inference_only_and_misspelled_models_are_refused() -> None:
     for arguments in (EXAMPLE, ("estimate", "rows.jsonl")):
         done = run(*arguments, "--model", "gpt-5.4")
