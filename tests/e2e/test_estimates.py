@@ -354,3 +354,22 @@ def test_longest_rows_are_answered_for_this_gpu_and_common_ones(tmp_path: Path, 
     for arguments, reason in (((), "a plan or a model"), (("--model", "gpt-4.1"), "an open model")):
         done = run("estimate", "--longest", *arguments)
         assert done.returncode == 2 and reason in done.stderr
+
+
+@pytest.mark.slow
+def test_settings_that_a_gpu_does_not_support_are_refused_or_warned_about(
+    tmp_path: Path, home: Path
+) -> None:
+    def estimate(gpu: str, **recipe: Any) -> dict[str, Any]:
+        plan = plan_of(tmp_path, Path("Qwen/Qwen3-0.6B"), **recipe)
+        return as_json("estimate", plan, "--gpu", gpu)
+
+    flash = estimate("T4", attention="flash_attention_2")
+    assert "needs an Ampere GPU or newer" in flash["refused"] and "T4 has 7.5" in flash["refused"]
+    bf16 = estimate("T4", precision="bf16")
+    assert bf16["refused"] is None
+    assert "emulated-bf16" in [warning["code"] for warning in bf16["warnings"]]
+    assert "8.1 TFLOPS in fp32" in bf16["time"]["source"]
+    modern = estimate("A100 80 GB", attention="flash_attention_2", precision="bf16")
+    assert modern["refused"] is None
+    assert "emulated-bf16" not in [warning["code"] for warning in modern["warnings"]]
