@@ -111,7 +111,7 @@ def from_gpu_spec(
     if launching:
         each += ", so few that kernel launches take longer than the computation"
     kind = "" if _on_tensor_cores(setup, card) else " in fp32"
-    short = f"{card.name}: {_peak(setup, card):g} TFLOPS{kind} and {card.bandwidth:,g} GB/s"
+    short = f"{card.name}: {_peak(setup, card, card.tflops):g} TFLOPS{kind} and {card.bandwidth:,g} GB/s"
     source = f"{short} ({card.source}), {each}; {FIRST_STEPS}"
     return _with_range(seconds, down, up, short, source, as_of=card.as_of)
 
@@ -260,11 +260,12 @@ def _pass_seconds(
     ``attended``: tokens that attention spans. ``forward``: without backward pass, as in an
     evaluation. Excludes optimizer steps.
     """
+    assert card.tflops and card.bandwidth, "callers leave out GPUs of unknown speed"
     runs = 1 if forward else 2 + setup.checkpointing  # times the weights are read
     moved = 1 if forward else 1 + BACKWARD + setup.checkpointing
     bandwidth = card.bandwidth * 1e9 * STREAM
     multiply = _flops(shape, setup, tokens, attended, forward) / (
-        _peak(setup, card) * 1e12 * MATMUL
+        _peak(setup, card, card.tflops) * 1e12 * MATMUL
     )
     read = _weight_bytes(shape, setup, tokens) * runs / bandwidth
     head = shape.vocabulary * LOGITS[setup.head] * (0.25 if forward else 1)
@@ -278,11 +279,11 @@ def _pass_seconds(
     return max(busy, _launch_seconds(shape, setup, forward=forward))
 
 
-def _peak(setup: TrainingSetup, card: GpuSpec) -> float:
-    """Return the GPU's peak TFLOPS in the precision of the training."""
+def _peak(setup: TrainingSetup, card: GpuSpec, tflops: float) -> float:
+    """Return the GPU's peak TFLOPS in the precision of the training; ``tflops``: in 16 bit."""
     if _on_tensor_cores(setup, card):
-        return card.tflops
-    return card.fp32_tflops or card.tflops / FP32
+        return tflops
+    return card.fp32_tflops or tflops / FP32
 
 
 def _on_tensor_cores(setup: TrainingSetup, card: GpuSpec) -> bool:

@@ -21,9 +21,9 @@ from ftwizard.estimate.memory import estimate_cpu_memory, estimate_memory
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import Gpu
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
-from tests.estimate.test_duration import PUBLISHED
 from tests.estimate.test_memory import LLAMA_8B, SETUPS
 from tests.helpers.machines import make_machine
+from tests.helpers.shapes import PUBLISHED
 
 GB = 10**9
 

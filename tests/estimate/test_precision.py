@@ -13,7 +13,9 @@ from ftwizard.estimate.plan_estimate import TrainingMachine, resolve_setup
 from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.models.architectures import build_shape
 from ftwizard.plan.schema import Data, Files, Model, Plan, Recipe
-from tests.estimate.test_duration import PUBLISHED, make_passes
+from ftwizard.quantity import Figure
+from tests.estimate.test_duration import make_passes
+from tests.helpers.shapes import PUBLISHED
 
 GEMMA = build_shape(
     {
@@ -102,7 +104,7 @@ def test_fp16_is_refused_for_gemma_only() -> None:
     assert precision.check_settings(recipe, card, gpu=True, shape=LLAMA) is None
 
 
-def _seconds(card: str, **settings: Any) -> duration.Figure:
+def _seconds(card: str, **settings: Any) -> Figure:
     setup = TrainingSetup(method="lora", **settings)
     figure = duration.from_gpu_spec(LLAMA, setup, spec(card), make_passes(4096))
     assert figure is not None
