@@ -130,7 +130,7 @@ def test_memory_uses_the_setup_of_the_actual_run() -> None:
     assert result.memory == memory.estimate_memory(LLAMA, second)
     rough = estimate_recipe(Recipe(), TrainingMachine(cores=2)).memory
     assert rough and rough.peak.high and rough.peak.low
-    assert rough.peak.high > 2 * rough.peak.low, "CPU estimates have a wide range"
+    assert rough.peak.high > 1.5 * rough.peak.low, "CPU estimates have a wider range"
     assert estimate_recipe(Recipe(target_modules=("nothing",))).memory is None
 
 
