@@ -196,7 +196,9 @@ def main(path: str) -> None:
                 continue
             truth = float(row["value_gib_per_gpu"])
             peak = estimate_memory(shape, setup, gpus=int(row["n_gpu"] or 1), stack=stack).peak
-            own = estimate_memory(shape, msgspec.structs.replace(setup, head="tiled", dropout=True)).peak
+            own = estimate_memory(
+                shape, msgspec.structs.replace(setup, head="tiled", dropout=True)
+            ).peak
             middle, low, high = peak.value / GIB, (peak.low or 0) / GIB, (peak.high or 0) / GIB
             error = middle / truth - 1
             bad = row["quality"] == "X"
