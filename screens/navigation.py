@@ -203,7 +203,8 @@ async def _ask_steps(
             # The data page checks the rows again: they were checked for the other provider.
             again = elsewhere.direction < 0 or needs_recheck(elsewhere.draft)
             step = replace(elsewhere, direction=0 if again else 1)
-        draft, index = step.draft.with_provider_reason(), index + step.direction
+        draft = step.draft.without_other_conversion().with_provider_reason()
+        index += step.direction
         if index < 0:
             if await _confirm_leaving(app, draft):
                 return DECLINED

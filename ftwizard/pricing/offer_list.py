@@ -77,7 +77,8 @@ def find_first(offers: Iterable[Offer]) -> Offer | None:
     This machine counts if the model fits and a run takes ``MAX_FIRST_HOURS`` at most, as far as is
     known. Of rented GPUs, the cheapest on demand that it fits on; None if there is none.
     """
-    own, rented = [], []
+    own: list[Offer] = []
+    rented: list[Offer] = []
     for offer in offers:
         if offer.provider == "local" and not offer.too_small:
             (rented if offer.card else own).append(offer)

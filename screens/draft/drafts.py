@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,6 +39,8 @@ _TARGETS: dict[PlatformId, TargetName] = {
     "foundry": "foundry-sft", "together": "together-sft", "vertex": "vertex-gemini",
 }  # fmt: skip
 """Targets of the cloud services whose row format does not depend on the model."""
+_ABOUT_THE_FILE = ("files", "format", "columns", "encoding")
+"""Settings of the data that belong to its file."""
 Fingerprint = tuple[int, int, int]
 """Inode, size in bytes and modification time (ns) of a file."""
 UNANSWERED = ""
@@ -53,6 +55,16 @@ SHARES = (
 def _empty_plan() -> Plan:
     files = schema.Files(train="")
     return Plan(data=schema.Data(files=files), model=schema.Model(name=""))
+
+
+class Conversion(NamedTuple):
+    """Rows that were converted for one provider."""
+
+    provider: ProviderId
+    train: str
+    """The new training file."""
+    data: schema.Data
+    """The data before."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,8 @@ class Draft:
     """Hourly price of this machine, if set."""
     touched: frozenset[str] = frozenset()
     """Settings of the recipe that the person has chosen."""
+    converted: Conversion | None = None
+    """The last conversion of the rows; another provider reads them as they were."""
     checked: DataReport | None = None
     """The ``ftwizard check`` report on the training file."""
     stamp: Fingerprint | None = None
@@ -173,6 +187,24 @@ class Draft:
         if self.provider == "openai":
             return "openai-sft"
         return _TARGETS.get(self.platform) if self.platform else None
+
+    def with_conversion(self, train: str) -> Draft:
+        """Return a draft that remembers its data before ``train`` was made for its provider."""
+        before, conversion = self.plan.data, self.converted
+        if conversion and before.files.train == conversion.train:  # converted once more
+            before = conversion.data
+        return replace(self, converted=Conversion(self.provider, train, before))
+
+    def without_other_conversion(self) -> Draft:
+        """Return a draft with its data as before it was converted for another provider."""
+        conversion = self.converted
+        if conversion is None or conversion.provider == self.provider:
+            return self
+        draft = replace(self, converted=None)
+        if self.plan.data.files.train != conversion.train:
+            return draft
+        before = {name: getattr(conversion.data, name) for name in _ABOUT_THE_FILE}
+        return draft.with_data(**before)
 
     def with_provider_reason(self) -> Draft:
         """Return a draft whose plan records why this provider was chosen.
@@ -281,7 +313,7 @@ def list_questions(draft: Draft) -> tuple[Question, ...]:
 
 def drop_assumed(asked: Iterable[Question], answers: Mapping[str, str]) -> dict[str, str]:
     """Return the answers to questions without those that are assumed anyway."""
-    assumed = {question.id: question.assumed for question in asked}
+    assumed: dict[str, str | None] = {question.id: question.assumed for question in asked}
     return {
         id: value for id, value in answers.items() if value not in (UNANSWERED, assumed.get(id))
     }

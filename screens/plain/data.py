@@ -109,7 +109,9 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     if prompter.choose("The target needs another format. What now?", options) == OTHER:
         return None
     converted = _convert(prompter, read)
-    return _read_new(prompter, read, converted) if converted else None
+    if converted is None:
+        return None
+    return _read_new(prompter, read.with_conversion(converted.train), converted)
 
 
 def check_again(prompter: Prompter, draft: Draft) -> Draft:
@@ -232,6 +234,7 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         files = _write(prompter, new_files.build_split(draft))
     elif chosen == "convert":
         files = _convert(prompter, draft)
+        draft = draft.with_conversion(files.train) if files else draft
     elif chosen == "edit":
         files = _edit_row(prompter, draft)
         draft = draft.with_data(encoding=None) if files else draft

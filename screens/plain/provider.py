@@ -62,7 +62,7 @@ def choose_provider(prompter: Prompter, draft: Draft) -> Draft:
             words = text.format_instead(recommendation, provider, findings.costs)
             prompter.print(words, hang=INDENT)
         if _confirm_preparation(prompter, recommendation, provider):
-            return draft.with_provider(provider)
+            return draft.with_provider(provider).without_other_conversion()
 
 
 def _ask_provider(

@@ -237,7 +237,8 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
         draft = costs.browse_costs(prompter, draft, datetime.date.today())
     if chosen == "leave":
         raise UserQuit
-    return data.check_again(prompter, draft.with_provider("local")).with_provider_reason()
+    here = draft.with_provider("local").without_other_conversion()
+    return data.check_again(prompter, here).with_provider_reason()
 
 
 def count_tokens(prompter: Prompter, draft: Draft) -> Draft:

@@ -413,9 +413,9 @@ class DataPage(WizardPage):
         options, target = new_files.list_targets(draft.checked), str(draft.target or "")
         dialog = ChooseDialog("Convert for which target?", "", options, target)
         if (name := await self.app.push_screen_wait(dialog)) is not None:
-            await self._write(new_files.build_conversion(draft, name))
+            await self._write(new_files.build_conversion(draft, name), converts=True)
 
-    async def _write(self, command: FileCommand) -> None:
+    async def _write(self, command: FileCommand, *, converts: bool = False) -> None:
         """Write new files under names to ask for; read them if they are to be used."""
         enter = "write it" if len(command.files) == 1 else "write them"
         names = await self.app.push_screen_wait(
@@ -448,6 +448,8 @@ class DataPage(WizardPage):
         self._fields.rows.put(self._named)
         if files.validation is not None:
             self._fields.set_validation_file(format_path(files.validation))
+        if converts:
+            self._draft = self._draft.with_conversion(get_absolute_path(files.train))
         self._draft = self._draft.with_rows_as_they_are()
         self._start_check(files.train)
 

@@ -161,7 +161,7 @@ class ProviderPage(WizardPage):
 
     def _read_answers(self) -> Draft:
         """Return the draft with the answers that differ from what is assumed."""
-        answers = {
+        answers: dict[str, str] = {
             question.id: self.query_one(f"#answer-{question.id}", Choice).value
             for question in self._questions
         }

@@ -135,13 +135,18 @@ PATHS: tuple[ProviderId, ...] = ("local", "openai", "cloud")
 def take_path(draft: Draft, provider: ProviderId, rows: Path) -> Draft:
     """Choose a provider, have the rows checked for it, and take the advice if it trains here."""
     draft = draft.with_recommendation("local", ("It can start.",), "together")
-    draft = draft.with_provider(provider)
-    files = schema.Files(train=str(rows))
+    draft = draft.with_provider(provider).without_other_conversion()
+    longest = {"trl-sft": 90, "openai-sft": 400, "together-sft": 3000}[draft.target or ""]
     if data_check.needs_recheck(draft) or draft.checked is None:
-        draft = draft.with_check(files, None)
-        limit = draft.plan.recipe.max_length
-        longest = {"trl-sft": 90, "openai-sft": 400, "together-sft": 3000}[draft.target or ""]
-        draft = draft.with_check(files, count_rows(rows, longest, limit))
+        named = draft.plan.data.files
+        draft = draft.with_check(named if named.train else schema.Files(train=str(rows)), None)
+        report = count_rows(rows, longest, draft.plan.recipe.max_length)
+        draft = draft.with_check(draft.plan.data.files, report)
+    if provider != "local" and draft.converted is None:
+        converted = schema.Files(train=f"{rows}.{provider}")
+        draft = draft.with_conversion(converted.train).with_rows_as_they_are()
+        report = count_rows(rows, longest, draft.plan.recipe.max_length)
+        draft = draft.with_check(converted, report)
     if provider != "local":
         return draft.with_provider_reason()
     draft = draft.with_plan(model=schema.Model(name="owner/small"))

@@ -112,7 +112,7 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
         await wait_for_text(pilot, "→ Continue with")  # checked again, for this machine
         await pilot.press("enter")
         await wait_for_page(pilot, RecipePage)
-        drafts.append(pilot.app.screen._draft)  # type: ignore[attr-defined]
+        drafts.append(pilot.app.screen._draft)
 
     drive(FtwizardApp(("new", "")), (80, 24), play)
     assert "ftwizard cannot start OpenAI jobs yet." in recorded[0], "before data is asked for"
@@ -120,6 +120,7 @@ def test_unsupported_provider_offers_this_machine_instead(rows: Path) -> None:
     assert "OpenAI API" in recorded[2]
     assert "cannot start" in recorded[2]
     assert (drafts[0].provider, drafts[0].checked_for) == ("local", "trl-sft")
+    assert drafts[0].plan.data.files.train == str(rows), "not the rows converted for OpenAI"
 
 
 def test_enter_leads_to_training_here_whatever_keys_are_found(
