@@ -185,6 +185,8 @@ def describe(verdict: Verdict | None) -> str:
     if first.direction:  # the two measures of free text contradict each other
         return f"Cannot tell: {facts}{second}."
     rows = format_count(first.rows, "test row")
+    if first.base == first.tuned:
+        return f"Cannot tell: {facts}; {rows} cannot exclude a change{second}."
     return f"Cannot tell: {facts}, which can be chance on {rows} ({_format_p(first.p)}){second}."
 
 

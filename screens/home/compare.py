@@ -20,6 +20,7 @@ from ftwizard.runs.comparison import (
     compare,
     format_scores,
     format_settings,
+    format_verdicts,
     get_label,
     read_side,
 )
@@ -162,6 +163,8 @@ def _build_table(comparison: Comparison, width: int) -> Table:
     outer = Table.grid()
     outer.add_column(width=width, overflow="fold")
     outer.add_row(_build_grid(comparison, [state_row, *scores[:1]], width))
+    for line in format_verdicts(comparison):
+        outer.add_row(Text(line))
     for line in comparison.reasons:
         outer.add_row(Text.assemble(("! ", f"bold {palette.WARNING}"), line))
     outer.add_row(Text("Different settings" if settings else "Settings are identical", "bold"))

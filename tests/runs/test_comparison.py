@@ -134,3 +134,18 @@ def test_find_differences_lists_exactly_the_differing_settings(
     expected = [setting for setting in settings if setting]
     for name in "abc":
         assert (name in differences) == (len({item.get(name) for item in expected}) > 1)
+
+
+def test_each_compared_run_has_its_verdict(home: Path) -> None:
+    answer = {"line": 1, "prompt": [], "expected": "yes", "base": "no", "tuned": "yes"}
+    folders = run(home, "a"), run(home, "b"), run(home, "c")
+    make_result(folders[0], [answer] * 9)
+    make_result(folders[1], [{**answer, "tuned": "no"}] * 9)
+    assert comparison.format_verdicts(compare_runs(*folders)) == [
+        "A  ✓ It helped: 9 of 9 test answers are right, 0 with the base model (p=0.0039).",
+        "B  ? Cannot tell: 0 of 9 test answers are right, 0 with the base model; 9 test rows cannot exclude a change.",
+    ]
+    report = comparison.to_report(compare_runs(*folders))
+    assert [side.verdict and side.verdict.outcome for side in report.runs] == [
+        "helped", "cannot_tell", None,
+    ]  # fmt: skip

@@ -49,6 +49,7 @@ CASES: list[tuple[AnswerKind, list[ScoredPair], Outcome, str]] = [
     ("short", make_pairs(50, (40, 20)), "worse", "20 of 50 test answers are right, 40"),
     ("short", make_pairs(200, (11, 12)), "no_change", "12 of 200"),
     ("short", make_pairs(13, (1, 3)), "cannot_tell", "can be chance on 13 test rows (p=0.50)"),
+    ("short", make_pairs(13, (1, 1)), "cannot_tell", "; 13 test rows cannot exclude a change."),
     ("short", make_pairs(13, (1, 3), (4.5, 0.3)), "cannot_tell", "although test loss fell from 4"),
     ("short", make_pairs(50, (49, 50)), "base_suffices", "50 of 50 test answers are right, 49"),
     ("short", make_pairs(1, (0, 1)), "cannot_tell", "1 of 1 test answer is right, 0"),
