@@ -230,7 +230,7 @@ async def _confirm_leaving(app: App[Any], draft: Draft) -> bool:
         return True
     return await app.push_screen_wait(
         ConfirmDialog(
-            "Leave the wizard?", "Nothing was started. Home offers to continue.", "leave", "stay"
+            "Leave the wizard?", "Nothing was started. Your answers are kept.", "leave", "stay"
         )
     )
 
