@@ -11,7 +11,7 @@ from ftwizard.advice.provider_advice import Recommendation, format_provider
 from ftwizard.advice.provider_costs import ProviderCost, compare_costs
 from ftwizard.catalog.prices import STALE_DAYS
 from ftwizard.catalog.providers import Factor, ProviderFacts, catalog
-from ftwizard.cli import advise_data, output
+from ftwizard.cli import advise_data, output, read_arguments
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.text import make_visible
@@ -32,7 +32,10 @@ EDITION = "2026-04"
 def advise(arguments: argparse.Namespace) -> int:
     """Compare the providers and recommend one."""
     answers = _parse_answers(arguments.answer)
-    evidence = advise_data.read_evidence(arguments.data) if arguments.data else None
+    evidence = None
+    if arguments.data:
+        read = read_arguments.get_options(arguments)
+        evidence = advise_data.read_evidence(arguments.data, read)
     facts = machine.read_machine_info()
     today = datetime.date.today()
     advice = report.build_report(facts, answers, evidence, today)

@@ -17,6 +17,7 @@ from ftwizard.advice.recipe_rules import AdvisedValue, setting
 from ftwizard.catalog.providers import catalog
 from ftwizard.cli import output, progress
 from ftwizard.data.documents import DataReport
+from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Recipe
@@ -32,27 +33,27 @@ SHOWN_SETTINGS = ("method", "learning_rate", "epochs", "max_length", "packing", 
 """Recipe settings to print; the JSON has all."""
 
 
-def read_evidence(data: str) -> Evidence:
+def read_evidence(data: str, read: ReadOptions = AS_IS) -> Evidence:
     """Return the evidence in a data file or in a report of ``check``.
 
     Raises FtwizardError for any other file, and where no row can be used.
     """
     checked = _read_report(Path(data))
-    data_evidence = evidence.read_evidence(checked or _check(data))
+    data_evidence = evidence.read_evidence(checked or _check(data, read))
     if not data_evidence.usable:
         name = make_visible(data_evidence.path, 200)
         raise FtwizardError(f"No row of {name} can be used.", f"To see why: ftwizard check {name}")
     return data_evidence
 
 
-def _check(data: str) -> DataReport:
+def _check(data: str, read: ReadOptions) -> DataReport:
     from ftwizard.data.checks import run
     from ftwizard.data.hub import datasets
 
     with progress.reporter() as say:
         file, _ = datasets.locate(data, say)
         # Near-duplicates do not affect provider or recipe.
-        options = run.CheckOptions(max_length=Recipe().max_length, near=False)
+        options = run.CheckOptions(max_length=Recipe().max_length, near=False, read=read)
         return run.check_files(file, options, say=progress.report_check(say, file.name))
 
 

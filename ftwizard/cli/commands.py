@@ -103,6 +103,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "data file, or the output of check --json, on which to base the advice", nargs="?"),
         _values("--answer", "ID=OPTION",
                 "answer one of the questions that advise lists (repeatable)"),
+        *READ,
     )),
     ("models", "list models to train: size, license, and whether they fit this machine",
      "models:list_models", (

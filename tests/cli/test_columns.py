@@ -59,6 +59,18 @@ def test_check_show_convert_and_split(
     assert rows.read_bytes() == before
 
 
+def test_advise_and_estimate(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = run(capsys, "advise", *read(rows))
+    assert code == 0 and "12 of 12 rows usable" in text
+    argv = (*read(rows), "--model", "gpt-4.1-mini", "--json")
+    code, text = run(capsys, "estimate", *argv)
+    assert code == 0 and json.loads(text)["counted"]["examples"]["value"] == 12
+    plan = rows.with_name("plan.yaml")
+    plan.write_text(PLAN.format(data="format: auto"))
+    code, text = run(capsys, "estimate", str(plan), "--encoding", "cp1252")
+    assert code == 2 and "cannot be combined with a plan" in text
+
+
 def test_a_hosted_target_needs_a_conversion(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = run(capsys, "check", *read(rows), "--target", "openai-sft")
     assert code == 1 and "needs_conversion" in text

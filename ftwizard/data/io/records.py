@@ -100,6 +100,9 @@ def read_records(path: Path, container: Container) -> Iterator[Record]:
     so are later rows if they can be found. Raises FileProblem if the file was replaced, changes while
     being read, or needs a package that is not installed.
     """
+    if not container.mapping:
+        yield from read_raw_records(path, container)
+        return
     map_value = make_mapper(container.mapping)
     for line, value in read_raw_records(path, container):
         yield Record(line, map_value(value))
