@@ -48,11 +48,12 @@ def ask_file(prompter: Prompter, draft: Draft) -> Draft:
     while True:
         if not is_named:
             name = prompter.ask_line(
-                "Data file", name, check=_find_file_problem, suggest=recent_files.suggest_data
+                "Data file", name, check=_find_data_problem, suggest=recent_files.suggest_data
             )
         is_named = False
         own = draft.plan.data.files.validation
-        files = schema.Files(train=drafts.get_absolute_path(name), validation=own)
+        train = name if ids.parse(name) else drafts.get_absolute_path(name)
+        files = schema.Files(train=train, validation=own)
         changed = files.train != draft.plan.data.files.train
         draft = draft.with_rows_as_they_are() if changed else draft
         read = check_rows(prompter, draft.with_check(files, None))
@@ -102,7 +103,10 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     if not report.usable and report_text.lacks_decoding(report):
         decoded = columns.ask_likely_encoding(prompter, draft, report)
         return check_rows(prompter, decoded) if decoded else None
-    read = draft.with_check(draft.plan.data.files, report, fingerprint)
+    if ids.parse(path):  # the run reads the file that it was downloaded to
+        fingerprint = drafts.get_fingerprint(report.path)
+    files = msgspec.structs.replace(draft.plan.data.files, train=report.path)
+    read = draft.with_check(files, report, fingerprint)
     if not report_text.converts_first(report):
         return read if report.usable else None
     options = [(CONTINUE, "convert the rows"), (OTHER, "name another file")]
@@ -131,6 +135,11 @@ def _ask_how_to_read(prompter: Prompter, draft: Draft, error: FtwizardError) -> 
     if error.code == "unknown_format":
         return columns.ask_columns(prompter, draft, only_unknown=True)
     return None
+
+
+def _find_data_problem(name: str) -> str:
+    """Describe why data cannot be read; a data set on the Hub is looked for when it is read."""
+    return "" if ids.parse(name) else _find_file_problem(name)
 
 
 def _find_file_problem(name: str) -> str:

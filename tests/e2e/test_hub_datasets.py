@@ -18,9 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ftwizard.screens.draft import opening
+from ftwizard.screens.plain import data
 from tests.doubles import hub_datasets
 from tests.doubles.hub_datasets import TOKEN, Hub
 from tests.e2e.cli import as_json, run
+from tests.helpers.machines import make_machine
+from tests.screens.plain.scripted import Scripted
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"Question {n}"},
@@ -87,6 +91,21 @@ def saved_copies(environment: dict[str, str]) -> list[str]:
     folder = Path(environment["FTWIZARD_CACHE"]) / "datasets"
     result = folder.iterdir() if folder.exists() else []
     return sorted(path.name for path in result if path.suffix != ".lock")
+
+
+def test_plain_wizard_reads_a_data_set_of_the_command_line(
+    hub: Hub, hub_environment: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in hub_environment.items():
+        monkeypatch.setenv(name, value)
+    hub.add("owner/chat", {"train.jsonl": jsonl(ROWS)})
+    ask = Scripted("")  # Enter at the question, which has the name
+    draft = data.ask_file(ask, opening.begin(["owner/chat"], make_machine(), None))
+    assert (ask.questions, ask.refused) == (["Data file"], [])
+    assert draft.checked and draft.checked.rows == 30
+    copies = Path(hub_environment["FTWIZARD_CACHE"]) / "datasets"
+    assert Path(draft.plan.data.files.train).parent == copies, "a run reads the copy"
+    assert not draft.is_stale
 
 
 def test_hub_client_accepts_the_double_as_the_hub(
