@@ -20,7 +20,7 @@ USAGE_ERRORS = {
     "kill": ("There is no command kill.", "Did you mean stop?"),
     "nosuch": ("There is no command nosuch.", "Choose from: demo, advise,"),
     "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
-    "advise --pice=3": ("ftwizard advise has no option --pice.", "Options: --answer, --help"),
+    "advise --pice=3": ("ftwizard advise has no option --pice.", "Options: --answer, --columns"),
     "estimate --examples -5": ("--examples: -5 is not a whole number", "ftwizard estimate --help"),
     "probe p.yaml --steps x": ("--steps: “x” is not a whole number.", "ftwizard probe --help"),
     "estimate --sort trainin": ("--sort cannot be “trainin”.", "Did you mean training?"),
