@@ -9,7 +9,7 @@ from ftwizard.advice.model_choice import ChoiceBasis, ModelList, ModelOption
 from ftwizard.cli import output, progress
 from ftwizard.hardware import machine
 from ftwizard.models import hub, hub_models, model_facts
-from ftwizard.models.hub_models import HUB_NOTES
+from ftwizard.models.hub_models import HUB_NOTES, HubState
 from ftwizard.plan import schema
 from ftwizard.text import format_count, make_visible
 
@@ -25,7 +25,7 @@ def list_models(arguments: argparse.Namespace) -> int:
         hub_results, state = hub_models.search_hub(words)
         hub_results = hub_models.add_configs(hub_results)
         models = model_facts.merge_models((*model_facts.list_known_models(), *hub_results))
-        basis = _make_basis()
+        basis = _make_basis(state)
         options = model_choice.list_options(models, basis)
     matches = model_search.search_options(options, words)
     recommended = next((option for option in options if option.recommended), None)
@@ -47,10 +47,10 @@ def list_models(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _make_basis() -> ChoiceBasis:
+def _make_basis(state: HubState) -> ChoiceBasis:
     """Return what is known without data: this machine and the default recipe."""
     plan = schema.Plan(data=schema.Data(files=schema.Files(train="")), model=schema.Model(name=""))
-    can_download = not hub.is_offline()
+    can_download = not hub.is_offline() and state != "unreachable"
     return ChoiceBasis(machine=machine.read_machine_info(), plan=plan, can_download=can_download)
 
 

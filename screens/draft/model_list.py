@@ -27,34 +27,41 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _last: tuple[ChoiceBasis, tuple[ModelFacts, ...], tuple[ModelOption, ...]] | None = None
 
 
-def build_basis(draft: Draft) -> ChoiceBasis:
-    """Return what the choice of a model depends on."""
+def build_basis(draft: Draft, *, is_hub_away: bool = False) -> ChoiceBasis:
+    """Return what the choice of a model depends on; ``is_hub_away``: the Hub did not answer."""
     question = BY_ID["size"]
     answer = draft.answers.get(question.id)
     has_answered = answer is not None and answer != question.assumed
     sizes = [option.id for option in question.options]
     return ChoiceBasis(
         machine=draft.machine, plan=draft.plan, chosen=draft.touched, report=draft.checked,
-        rows=setting_values.count_trained_rows(draft), can_download=not hub.is_offline(),
+        rows=setting_values.count_trained_rows(draft), 
+        can_download=not (is_hub_away or hub.is_offline()),
         size=cast(Size, answer) if has_answered and answer in sizes else None,
     )  # fmt: skip
 
 
-def list_options(draft: Draft, others: Iterable[ModelFacts] = ()) -> tuple[ModelOption, ...]:
+def list_options(
+    draft: Draft, others: Iterable[ModelFacts] = (), *, is_hub_away: bool = False
+) -> tuple[ModelOption, ...]:
     """List the known models and ``others`` for a draft, best first; remembers the last result."""
     global _last
-    basis = build_basis(draft)
+    basis = build_basis(draft, is_hub_away=is_hub_away)
     models = model_facts.merge_models((*model_facts.list_known_models(), *others))
     if _last is None or _last[:2] != (basis, models):
         _last = basis, models, model_choice.list_options(models, basis)
     return _last[2]
 
 
-def search(draft: Draft, typed: str, others: Iterable[ModelFacts] = ()) -> list[ModelOption]:
+def search(
+    draft: Draft, typed: str, others: Iterable[ModelFacts] = (), *, is_hub_away: bool = False
+) -> list[ModelOption]:
     """Return the models that match what was typed: folders once it is a path."""
     if is_path(typed):
         return list_folders(draft, typed)
-    return list(model_search.search_options(list_options(draft, others), typed))
+    return list(
+        model_search.search_options(list_options(draft, others, is_hub_away=is_hub_away), typed)
+    )
 
 
 def is_path(typed: str) -> bool:

@@ -50,7 +50,10 @@ def test_search_prints_matches_and_names_the_state_of_the_hub(
     out = capsys.readouterr().out
     assert "Llama-3.3-70B-Instruct" in out and "too large" in out and "Qwen" not in out
     assert "Hub off (HF_HUB_OFFLINE)" in out
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(hub_models, "search_hub", lambda words: ((), "unreachable"))
+    assert run("instruct") == 0
+    assert "★ HuggingFaceTB/SmolLM2-135M-Instruct: " in capsys.readouterr().out  # needs no Hub
     assert run("zzzzqq") == 0
     out = capsys.readouterr().out
     assert "No model matches “zzzzqq”." in out and "Hub not reachable" in out

@@ -75,6 +75,8 @@ class ModelsPage(Page[str]):
         """The text that the list belongs to."""
         self._hub_models: dict[str, ModelFacts] = {}
         self._hub: HubState = "not asked"
+        self._is_hub_away = False
+        """Whether the last search got no answer: only what is here can be recommended then."""
 
     def body(self) -> ComposeResult:
         with Horizontal(id="model-search", classes="field"):
@@ -164,7 +166,9 @@ class ModelsPage(Page[str]):
     async def _read_list(self) -> None:
         """List the matches in a thread: caches and folders may be large or remote."""
         typed, others = self.typed, tuple(self._hub_models.values())
-        options = await run_in_thread(model_list.search, self._draft, typed, others)
+        options = await run_in_thread(
+            model_list.search, self._draft, typed, others, is_hub_away=self._is_hub_away
+        )
         if self.is_attached and typed == self.typed:
             is_new = typed != self._listed_for
             self._listed_for = typed
@@ -182,6 +186,9 @@ class ModelsPage(Page[str]):
         self._set_hub("searching")
         results, state = await run_in_thread(hub_models.search_hub, words)
         self._set_hub(state)
+        if self._is_hub_away != (state == "unreachable"):
+            self._is_hub_away = state == "unreachable"
+            self._list()
         self._add(results)
         self._add(await run_in_thread(hub_models.add_configs, results))
 

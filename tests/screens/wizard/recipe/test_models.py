@@ -240,6 +240,8 @@ def test_unreachable_hub_is_named_quietly(hub: ModelHub) -> None:
         await pilot.press(*"qwen3")
         await wait_for_text(pilot, "Hub not reachable")
         assert chosen(page) is not None
+        await type_words(pilot, page, "instruct")
+        await until(pilot, lambda: "SmolLM2-135M" in (chosen(page) or ""))  # needs no Hub
 
     on_list(play, (100, 30))
 
@@ -262,3 +264,20 @@ def test_hostile_folder_name_is_visible(tmp_path: Path) -> None:
         assert "\x1b" not in frame(pilot.app)
 
     on_list(play)
+
+
+def test_chosen_hub_model_refreshes_the_advice_once_its_configuration_is_read(
+    hub: ModelHub,
+) -> None:
+    name = "acme/Zebra-0.5B-Chat"
+
+    async def play(pilot: Pilot[Any], page: ModelsPage) -> None:
+        page.query_one(Input).value = name
+        page.action_enter()  # before the Hub was asked
+        recipe = await wait_for_recipe(pilot, name)
+        await until(pilot, lambda: live_estimate.load_shape(name) is not None)
+        await wait_for_text(pilot, "GB of 24.0 GB")  # the preview knows its memory
+        assert recipe.is_attached
+
+    on_list(play)
+    assert not hub.searches
