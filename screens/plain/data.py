@@ -176,7 +176,7 @@ def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
         options = [(CONTINUE, "continue")]
         options += [(id, _format_label(by_id[id])) for id in (*first, *with_rows)]
         options.append(
-            (OTHER, "fix, split or convert the rows, choose their columns, or see their lengths")
+            (OTHER, "fix, split, convert or map the rows, or see their lengths")
         )
         chosen = prompter.choose("What next?", options)
         if chosen == CONTINUE:

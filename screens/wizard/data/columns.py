@@ -22,6 +22,8 @@ from ftwizard.text import make_visible
 
 KIND = "kind"
 SPEAKER = "speaker-"
+PART = "part-"
+"""Beginning of the id of a part's field."""
 
 
 class SourceDialog(FormDialog[str]):
@@ -76,14 +78,14 @@ class ColumnsPage(Page[ColumnMap]):
 
     @property
     def _first_part(self) -> str:
-        return FIELDS[self._choices.kind][0][0]
+        return PART + FIELDS[self._choices.kind][0][0]
 
     @property
     def _parts(self) -> list[tuple[str, str, list[tuple[str, str]], str]]:
         """Id, label, options and value of each field below the kind."""
         choices = self._choices
         parts = [
-            (name, label, choices.list_options(name), choices.sources.get(name, ""))
+            (PART + name, label, choices.list_options(name), choices.sources.get(name, ""))
             for name, label in FIELDS[choices.kind]
         ]
         for number, word in enumerate(choices.list_speakers()):
@@ -117,7 +119,7 @@ class ColumnsPage(Page[ColumnMap]):
             word = self._choices.list_speakers()[int(id.removeprefix(SPEAKER))]
             self._choices = self._choices.with_role(word, event.value)
         else:
-            self._choices = self._choices.with_source(id, event.value)
+            self._choices = self._choices.with_source(id.removeprefix(PART), event.value)
         if [part[:3] for part in self._parts] != [part[:3] for part in before]:
             await self._build()
         self._show()
@@ -129,7 +131,7 @@ class ColumnsPage(Page[ColumnMap]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "type" and self.is_mounted:
             focused = self.focused
-            return isinstance(focused, Choice) and focused.id in dict(FIELDS[self._choices.kind])
+            return isinstance(focused, Choice) and (focused.id or "").startswith(PART)
         return True
 
     def on_descendant_focus(self) -> None:
@@ -142,7 +144,7 @@ class ColumnsPage(Page[ColumnMap]):
     @work(group="type", exclusive=True, exit_on_error=False)
     async def action_type(self) -> None:
         """Ask for the source of the focused part."""
-        part = (self.focused.id if self.focused else "") or ""
+        part = ((self.focused.id if self.focused else "") or "").removeprefix(PART)
         label = dict(FIELDS[self._choices.kind])[part]
         typed = column_choices.show_source(self._choices.sources.get(part, ""))
         dialog = SourceDialog(f"Where is it: {label}?", HINT, fields=[("Column", typed)])

@@ -85,6 +85,14 @@ def test_a_template_is_typed_and_stays_among_the_choices(tmp_path: Path) -> None
     assert results == [ColumnMap(prompt="{id}: {question_text}", completion="gold_reply")]
 
 
+def test_plain_text_has_one_column(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", PAIRS)
+    got, results = on_columns(path, (80, 24), "up", "left", "down", "right", "right", "enter")
+    assert results == [ColumnMap(text="question_text")]
+    got, _ = on_columns(path, (80, 24), "up", "left", "down", "right", "right")
+    assert_frame("columns-text-80x24", got)
+
+
 def test_enter_applies_nothing_that_cannot_be_read(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", PAIRS)
     got, results = on_columns(path, (80, 24), "down", "left", "left", "left", "enter")
