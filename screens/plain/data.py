@@ -175,9 +175,7 @@ def inspect_rows(prompter: Prompter, draft: Draft) -> Draft:
         with_rows = [id for id, subject in by_id.items() if subject.lines]
         options = [(CONTINUE, "continue")]
         options += [(id, _format_label(by_id[id])) for id in (*first, *with_rows)]
-        options.append(
-            (OTHER, "fix, split, convert or map the rows, or see their lengths")
-        )
+        options.append((OTHER, "fix, split, convert or map the rows, or see their lengths"))
         chosen = prompter.choose("What next?", options)
         if chosen == CONTINUE:
             return draft
