@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -43,6 +44,11 @@ def test_demo_trains_a_model_that_answers_valid_json(home: Path, tmp_path: Path)
     ):
         assert words in done.stdout
     assert done.stdout.count("\nexpected  {") == 5, "five pairs of answers"
+    *_, verdict, invitation = done.stdout.splitlines()
+    assert re.fullmatch(r"✓ It helped: \d+ of 30 test answers are right, .*", verdict)
+    assert (
+        invitation.startswith("Type a ticket of your own") and "ftwizard chat demo-" in invitation
+    )
 
     (run,) = as_json("runs")["runs"]
     assert run["end_reason"] in ("finished", "early_stopped")
