@@ -97,7 +97,7 @@ def compare(
         del model
         gc.collect()
         row_scores[name] = score_rows(kind, answers[name], rows, losses)
-        scores[name] = _summarize(
+        scores[name] = summarize_scores(
             answers[name], rows, schema, row_scores[name], losses, time.monotonic() - start
         )
 
@@ -200,7 +200,7 @@ def score_rows(
     return scores
 
 
-def _summarize(
+def summarize_scores(
     answers: list[str],
     rows: list[ParsedRow],
     schema: dict[str, Any] | None,
@@ -208,6 +208,7 @@ def _summarize(
     losses: dict[int, RowLoss],
     seconds: float,
 ) -> ModelScores:
+    """Return the scores of a model over all rows; loss and chrF as in ``score_rows``."""
     expected = [row.conversation.answer.strip() for row in rows]
     exact = [answer.strip() == text for answer, text in zip(answers, expected, strict=True)]
     valid = [is_valid(schema, answer) for answer in answers] if schema else []

@@ -1,4 +1,4 @@
-"""JSON schemas inferred from answers, and validation against them."""
+"""Scores of answers; JSON schemas inferred from answers, and validation against them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.evaluate.compare import infer_json_schema, is_valid
+from ftwizard.data.conversation import to_conversation
+from ftwizard.data.example import Example
+from ftwizard.data.reader import ParsedRow
+from ftwizard.evaluate.compare import (
+    RowLoss,
+    infer_json_schema,
+    is_valid,
+    score_rows,
+    summarize_scores,
+)
 from ftwizard.train.generate import without_thinking
 
 ANSWERS = [
@@ -80,3 +89,35 @@ def test_inferred_schema_always_accepts_its_sources(objects: list[dict[str, obje
     schema = infer_json_schema(answers)
     assert schema
     assert all(is_valid(schema, answer) for answer in answers)
+
+
+def make_row(line: int, answer: str) -> ParsedRow:
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]
+    example = Example(kind="chat", messages=messages)
+    return ParsedRow(line=line, example=example, conversation=to_conversation(example))
+
+
+def test_free_text_is_scored_by_chrf_and_loss() -> None:
+    """The chrF values are those of sacrebleu's command line."""
+    rows = [make_row(1, "the cat sat on the mat"), make_row(2, "so did the dog")]
+    losses = {1: RowLoss(6.0, 3)}
+    same, other = score_rows("text", ["the cat sat on the mat", ""], rows, losses)
+    assert same.match and same.chrf == 100.0 and same.loss == 2.0 and same.fields is None
+    assert not other.match and other.chrf == 0.0
+    assert other.loss is None, "its answer was truncated"
+    near, _ = score_rows("text", ["the cat sat on mat", "x"], rows, losses)
+    assert near.chrf == pytest.approx(66.93, abs=0.01)
+    summary = summarize_scores(
+        ["the cat sat on the mat", ""], rows, None, [same, other], losses, 1.0
+    )
+    assert (summary.loss, summary.chrf, summary.exact, summary.match) == (2.0, 50.0, 0.5, 0.5)
+    assert summary.length_ratio == pytest.approx(22 / 36)
+
+
+def test_json_is_scored_by_fields() -> None:
+    rows = [make_row(1, '{"a": 1, "b": 2}')]
+    (score,) = score_rows("json", ['{"b": 2, "a": 1}'], rows, {})
+    assert score.match and score.fields == 1.0 and score.chrf is None
+    summary = summarize_scores(['{"b": 2, "a": 1}'], rows, None, [score], {}, 1.0)
+    assert summary.exact == 0.0 and summary.match == 1.0 and summary.loss is None
+    assert summary.length_ratio is None
