@@ -156,3 +156,11 @@ def format_age(seconds: float) -> str:
             count = int(seconds // length)
             return format_count(count, "day") if unit == "day" else f"{count} {unit}"
     return f"{max(0, int(seconds))} s"
+
+
+def format_learning_rate(rate: float) -> str:
+    """Format a learning rate as in a plan: ``2e-4``, and 0 or one from 0.1 as a plain number."""
+    if not 0 < rate < 0.1:
+        return f"{rate:g}"
+    digits, _, power = f"{rate:.2e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"

@@ -14,6 +14,7 @@ from ftwizard.text import (
     format_count,
     format_duration,
     format_duration_range,
+    format_learning_rate,
     make_lines_visible,
     make_visible,
 )
@@ -107,3 +108,10 @@ def test_format_duration_range_is_near_both_ends(low: float, more: float) -> Non
         first, last = parse_range(words)
         assert is_near(first, low) and is_near(last, high), words
         assert "00 min" not in words
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.1, "0.1"), (0.0, "0"), (5.0, "5")]
+)
+def test_learning_rate_is_formatted_briefly(rate: float, words: str) -> None:
+    assert format_learning_rate(rate) == words

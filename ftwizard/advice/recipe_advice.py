@@ -18,7 +18,7 @@ from ftwizard.estimate.training_setup import TrainingSetup
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan.schema import MANY_EPOCHS, Method, Recipe
-from ftwizard.text import format_count
+from ftwizard.text import format_count, format_learning_rate
 
 FAR = 10.0
 """Ratio between a learning rate and the usual one, in either direction, that causes a warning."""
@@ -227,14 +227,6 @@ def _rate_warnings(
     if rate >= usual * FAR * 0.999:
         message = f"{own} is far above the usual {normal} for {name}: training may diverge."
         yield RecipeWarning(code="rate-too-high", message=message)
-
-
-def format_learning_rate(rate: float) -> str:
-    """Format a learning rate as in a plan: ``2e-4``, and 0 or one from 0.1 as a plain number."""
-    if not 0 < rate < 0.1:
-        return f"{rate:g}"
-    digits, _, power = f"{rate:.2e}".partition("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def _differ(size: int | None, other_size: int | None) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ftwizard.advice import evidence, recipe_advice, report
+from ftwizard.advice import evidence, report
 from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.advice.questions import Answers, planned_size
@@ -21,7 +21,7 @@ from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Recipe
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_count, format_learning_rate, make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,5 +141,5 @@ def _format_value(advice: AdvisedValue) -> str:
     if options := setting(advice.name).options:
         return next(option.label for option in options if option.value == advice.value)
     if advice.name == "learning_rate" and isinstance(advice.value, float):
-        return recipe_advice.format_learning_rate(advice.value)
+        return format_learning_rate(advice.value)
     return f"{advice.value:g}" if isinstance(advice.value, int | float) else str(advice.value)

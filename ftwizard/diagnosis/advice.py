@@ -8,6 +8,7 @@ from typing import Literal
 
 from ftwizard.diagnosis.curve import Pattern, Sign, Value
 from ftwizard.diagnosis.verdict import Verdict
+from ftwizard.text import format_learning_rate
 
 Evidence = dict[str, Value]
 Severity = Literal["info", "warning", "error"]
@@ -44,14 +45,15 @@ class DiagnosisFinding:
     action: str
     """What to do, in a sentence or two."""
     actions: tuple[Action, ...]
-    confidence: float
+    confidence: float | None
+    """From 0 to 1; None where nothing was judged."""
     evidence: Evidence
 
 
 @dataclass(frozen=True)
 class _Meaning:
     name: str
-    severity: Severity
+    severity: Severity | Callable[[Evidence], Severity]
     message: str | Callable[[Evidence, str], str]
     """A template, or a function of the evidence and the description of the best evaluation."""
     action: str | Callable[[Evidence], str]
@@ -72,12 +74,12 @@ def _to_finding(sign: Sign, verdict: Verdict) -> DiagnosisFinding:
     meaning, evidence = _MEANINGS[sign.pattern], sign.evidence
     return DiagnosisFinding(
         code=sign.pattern,
-        severity=meaning.severity,
+        severity=meaning.severity(evidence) if callable(meaning.severity) else meaning.severity,
         step=sign.onset,
         message=_describe(meaning.message, evidence, describe_best(verdict)),
         action=meaning.action if isinstance(meaning.action, str) else meaning.action(evidence),
         actions=meaning.actions(evidence) if callable(meaning.actions) else meaning.actions,
-        confidence=round(sign.confidence, 3),
+        confidence=None if sign.confidence is None else round(sign.confidence, 3),
         evidence=evidence,
     )
 
@@ -97,7 +99,7 @@ def describe_best(verdict: Verdict) -> str:
 def describes_best(finding: DiagnosisFinding) -> bool:
     """Return whether the message of a finding describes the best evaluation, if there is one."""
     if finding.code == "insufficient":
-        return _is_rising(finding.evidence)
+        return bool(finding.evidence["evaluations"])
     return finding.code in _DESCRIBING_BEST
 
 
@@ -126,22 +128,27 @@ def _describe(message: str | Callable[[Evidence, str], str], evidence: Evidence,
     return f"{text} Training loss is logged as {times} × its mean (gradient accumulation)."
 
 
-def _format_rise(first: Value, now: Value, share: Value) -> str:
-    percent = "" if share is None else f", +{_format_percent(share)}"
-    return f"({_format_loss(first)} → {_format_loss(now)}{percent})"
-
-
 def _describe_overfit(evidence: Evidence, best: str) -> str:
-    rise = _format_rise(evidence["best_loss"], evidence["now"], evidence["severity_share"])
+    losses = f"{_format_loss(evidence['best_loss'])} → {_format_loss(evidence['now'])}"
     message = (
         f"Validation loss has risen for {_format_count(evidence['evaluations_since'], 'evaluation')} "
-        f"{rise}{_MEANWHILE[evidence.get('training')]}. {best}"
+        f"({losses}, {_format_rise(evidence['rise'], evidence)})"
+        f"{_MEANWHILE[evidence.get('training')]}. {best}"
     )
     name = evidence.get("score")
     if not name:
         return message
     score = "token accuracy" if "token_accuracy" in str(name) else f"{name}"
     return f"{message} Its {score} still improves: judge by that."
+
+
+def _format_rise(rise: Value, evidence: Evidence) -> str:
+    """Format a rise in nats, with the interval that the rows show, if known."""
+    text, low = f"+{_format_loss(rise)}", evidence.get("rise_low")
+    if not isinstance(low, float):
+        return text
+    high = evidence["rise_high"]
+    return f"{text}; {evidence['rows']} rows show {low:+.2g} to {high:+.2g}"
 
 
 def _describe_nan(evidence: Evidence, best: str) -> str:
@@ -161,19 +168,46 @@ def _format_not_finite(value: Value) -> str:
 
 
 def _describe_insufficient(evidence: Evidence, best: str) -> str:
-    message = f"Not enough evaluations yet: {evidence['evaluations']} so far."
-    if not _is_rising(evidence):
-        return message
-    rise = _format_rise(evidence["first"], evidence["now"], evidence["severity_share"])
-    return (
-        f"{message} But validation loss has risen since the first {rise}"
-        f"{_MEANWHILE[evidence['training']]}. {best}"
+    count = evidence["evaluations"]
+    few = f"{_format_count(count, 'evaluation') if count else 'No evaluation'}"
+    if evidence["is_done"]:
+        first = f"{few} in the whole run: too few for a verdict."
+    else:
+        first = f"{few} so far." if count else "No evaluation yet."
+    return " ".join(
+        filter(None, [first, _describe_reached(evidence), _describe_since_best(evidence, best)])
     )
 
 
-def _is_rising(evidence: Evidence) -> bool:
-    """Return whether each of the few evaluations is above the first."""
-    return "first" in evidence
+def _describe_reached(evidence: Evidence) -> str:
+    """Describe how the losses changed so far; empty with too few of them."""
+    parts = []
+    for name, begin, now in (
+        ("Training", "train_start", "train_now"),
+        ("validation", "start", "now"),
+    ):
+        a, b = evidence[begin], evidence[now]
+        if isinstance(a, float) and isinstance(b, float) and a != b:
+            parts.append(f"{name} loss {_format_loss(a)} → {_format_loss(b)}")
+    text = ", ".join(parts)
+    epoch = evidence["epoch"]
+    if text and isinstance(epoch, float):
+        text += f" in {epoch:.2g} epochs"
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _describe_since_best(evidence: Evidence, best: str) -> str:
+    """Describe a validation loss above its best, and what that shows; else only the best."""
+    above = evidence.get("above_best")
+    if not isinstance(above, float):
+        return best
+    low, high, rows = evidence.get("rise_low"), evidence.get("rise_high"), evidence.get("rows")
+    if not isinstance(low, float) or not isinstance(high, float):
+        return f"The newest is {_format_loss(above)} above the best. {best}"
+    interval = f"{above:+.2g}, between {low:+.2g} and {high:+.2g}"
+    if low > 0:
+        return f"The newest is above the best, as {rows} rows prove ({interval}). {best}"
+    return f"Since the best, no change that these {rows} rows can show ({interval}). {best}"
 
 
 def _describe_memorizing(evidence: Evidence, best: str) -> str:
@@ -204,16 +238,23 @@ def _describe_guessing(evidence: Evidence) -> str:
 
 def _describe_spiky(evidence: Evidence, _: str) -> str:
     share, norm = _format_percent(evidence["noise_share"], 0), evidence.get("grad_norm")
+    rows = ", more than the choice of rows explains" if evidence.get("sampling") else ""
     grad_norm = f", with a grad norm of {norm:.3g}" if isinstance(norm, float) and norm > 2 else ""
-    return f"Training loss jumps by {share} throughout{grad_norm}."
+    return f"Training loss jumps by {share} throughout{rows}{grad_norm}."
 
 
 def _describe_healthy(evidence: Evidence, best: str) -> str:
-    trend = "Both losses fall" if evidence["both_fall"] else "No problems found"
-    train_now = evidence["train_now"]
-    train = "" if train_now is None else f", training now {_format_loss(train_now)}"
-    losses = f"{_format_loss(evidence['start'])} → {_format_loss(evidence['now'])}"
-    return f"{trend}: validation {losses}{train}. {best}"
+    trend = "Both losses fall." if evidence["both_fall"] else "No problems found."
+    return " ".join(
+        filter(None, [trend, _describe_reached(evidence), _describe_since_best(evidence, best)])
+    )
+
+
+def _describe_no_eval(evidence: Evidence, _: str) -> str:
+    losses = ""
+    if "train_now" in evidence:
+        losses = f"Training loss {_format_loss(evidence['train_start'])} → {_format_loss(evidence['train_now'])}. "
+    return f"{losses}Without validation loss, overfitting would go unnoticed."
 
 
 def _has_decayed(evidence: Evidence) -> bool:
@@ -233,12 +274,14 @@ def _describe_plateau(evidence: Evidence, best: str) -> str:
 
 
 def _describe_spike(evidence: Evidence, _: str) -> str:
-    height, step = _format_loss(evidence["height"]), f"{evidence['back_at_step']:,}"
+    height, back = _format_loss(evidence["height"]), evidence["back_at_step"]
+    if back is None:
+        return f"Training loss jumped by {height}, and has not come back."
     if evidence["spikes"] == 1:
-        return f"Training loss jumped once, by {height}, and recovered by step {step}."
+        return f"Training loss jumped once, by {height}, and recovered by step {back:,}."
     return (
         f"Training loss jumped {evidence['spikes']} times. The largest jump ({height}) recovered "
-        f"by step {step}."
+        f"by step {back:,}."
     )
 
 
@@ -255,6 +298,52 @@ def _describe_zero_loss(evidence: Evidence, _: str) -> str:
     return f"{name} loss is exactly 0: no token counts toward the loss, or float16 underflowed."
 
 
+def _advise_overfit(evidence: Evidence) -> str:
+    epochs = evidence.get("best_epoch")
+    fewer = f"about {epochs:.2g} epochs" if isinstance(epochs, float) else "fewer epochs"
+    return f"Stop now and keep the best. Next time, train {fewer}, or on more diverse rows."
+
+
+def _advise_no_learning(evidence: Evidence) -> str:
+    if evidence.get("learning_rate") == 0:
+        return "Set a learning rate above 0."
+    if _is_usual_rate(evidence):
+        usual = format_learning_rate(evidence["rate"])
+        return (
+            f"The learning rate ({usual}) is not low: check first which tokens are trained on "
+            "(ftwizard mask). Then try 5 times the rate."
+        )
+    usual_rate = evidence.get("usual_rate")
+    advised = f" (usual: {format_learning_rate(usual_rate)})" if usual_rate else ""
+    return (
+        f"Raise the learning rate 5 to 10 times{advised}, and check the loss mask (ftwizard mask)."
+    )
+
+
+def _is_usual_rate(evidence: Evidence) -> bool:
+    """Return whether the learning rate is at least half the usual one."""
+    rate, usual = evidence.get("rate"), evidence.get("usual_rate")
+    return isinstance(rate, float) and isinstance(usual, float) and rate >= usual / 2
+
+
+def _explain_rate(evidence: Evidence) -> str:
+    """Relate the learning rate to the usual one, which the run may have been advised to use."""
+    rate, usual = evidence.get("rate"), evidence.get("usual_rate")
+    if not isinstance(rate, float) or not isinstance(usual, float):
+        return ""
+    if rate > 1.5 * usual:
+        return f": {format_learning_rate(rate)} is above the usual {format_learning_rate(usual)}"
+    return f": the usual {format_learning_rate(usual)} is too high for these rows"
+
+
+def _advise_insufficient(evidence: Evidence) -> str:
+    if evidence["is_done"]:
+        return "Compare the answers with those of the base model. Next time, evaluate more often."
+    if evidence.get("above_best") is not None:
+        return "Continue to the next evaluation, and evaluate more often. The best is kept."
+    return "Continue."
+
+
 _MEANINGS: dict[Pattern, _Meaning] = {
     "healthy": _Meaning("healthy", "info", _describe_healthy, "Continue.", ("go_on",)),
     "plateau": _Meaning(
@@ -268,7 +357,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "overfit": _Meaning(
         "overfitting", "warning", _describe_overfit,
-        "Stop now and keep the best. Then use fewer epochs, or more diverse rows.",
+        _advise_overfit,
         ("stop_keep_best", "again_half_rate"),
     ),
     "memorizing": _Meaning(
@@ -277,26 +366,38 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ("stop_keep_best",),
     ),
     "no_learning": _Meaning(
-        "not learning", "warning", _describe_no_learning,
+        "not learning", "warning", _describe_no_learning, _advise_no_learning,
         lambda evidence: (
-            "Set a learning rate above 0."
-            if evidence.get("learning_rate") == 0
-            else "Raise the learning rate 5 to 10 times, and check the loss mask (ftwizard mask)."
+            ("check_data", "again_higher_rate")
+            if _is_usual_rate(evidence)
+            else ("again_higher_rate", "again_ten_times_rate", "check_data")
         ),
-        ("again_higher_rate", "again_ten_times_rate", "check_data"),
     ),
     "spiky": _Meaning(
         "spiky", "warning", _describe_spiky,
-        "Halve the learning rate and double the gradient accumulation.",
+        lambda evidence: (
+            f"Halve the learning rate and double the gradient accumulation{_explain_rate(evidence)}."
+        ),
         ("again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"),
     ),
     "spike": _Meaning(
-        "one spike", "info", _describe_spike,
-        "Continue. If it happens again, check the rows of that step.", ("go_on", "check_data"),
+        "spike", lambda evidence: "info" if evidence["back_at_step"] else "warning", _describe_spike,
+        lambda evidence: (
+            "Continue. If it happens again, check the rows of that step."
+            if evidence["back_at_step"]
+            else "Wait for the next evaluation. If it is above the best, stop and keep the best."
+        ),
+        lambda evidence: (
+            ("go_on", "check_data") if evidence["back_at_step"] else ("evaluate", "stop_keep_best")
+        ),
     ),
     "diverged": _Meaning(
-        "diverged", "error", "Training loss diverged ({before:.4g} → {now:.4g}){guessing}. {best}",
-        "Stop, and start again from the best checkpoint with half the learning rate.",
+        "diverged", "error",
+        "Training loss diverged ({before:.4g} → {now:.4g}; it began at {start:.4g}){guessing}. {best}",
+        lambda evidence: (
+            "Stop, and start again from the best checkpoint with half the learning rate"
+            f"{_explain_rate(evidence)}."
+        ),
         ("stop_keep_best", "again_half_rate"),
     ),
     "nan": _Meaning(
@@ -320,16 +421,15 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ("check_data",),
     ),
     "insufficient": _Meaning(
-        "not enough evaluations", "info", _describe_insufficient,
+        "too early to tell", "info", _describe_insufficient, _advise_insufficient,
         lambda evidence: (
-            "Keep the first evaluation's checkpoint, and evaluate more often."
-            if _is_rising(evidence)
-            else "Continue."
+            ("go_on", "evaluate")
+            if evidence.get("above_best") is None
+            else ("stop_keep_best", "evaluate")
         ),
-        lambda evidence: ("stop_keep_best" if _is_rising(evidence) else "go_on", "evaluate"),
     ),
     "no_eval": _Meaning(
-        "no validation", "info", "No validation loss, so overfitting would go unnoticed.",
+        "no validation", "info", _describe_no_eval,
         "Set aside 10–20% of the rows for validation next time.", ("go_on",),
     ),
 }  # fmt: skip

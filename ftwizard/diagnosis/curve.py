@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import median
 from typing import Literal
+
+from ftwizard.diagnosis.rows import Change
 
 # Signs: one pattern in a curve, with its evidence.
 
@@ -23,15 +27,29 @@ class Sign:
     pattern: Pattern
     onset: int | None
     """The step at which it began; None if unknown."""
-    confidence: float
-    """From 0 to 1."""
+    confidence: float | None
+    """From 0 to 1; None for a sign that is no judgment, such as too few evaluations."""
     evidence: dict[str, Value] = field(default_factory=dict)
     """Losses in nats per token, steps, and shares from 0 to 1 (their names end in ``_share``)."""
 
 
+MAX_LOGS = 50
+"""Logged losses by which the steps between them are measured."""
 Point = tuple[float, float]
 """An optimizer step and a value there."""
 Objective = Literal["supervised", "preference", "reinforcement"]
+
+
+@dataclass(frozen=True)
+class RowEvidence:
+    """What the losses of the single rows of an evaluation show."""
+
+    step: float
+    rows: int
+    spread: float
+    """Standard deviation of the loss of a training step with one row, in nats per token."""
+    change: Change | None
+    """Change of the loss since the best evaluation before; None at the first one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,12 @@ class Curve:
     """Steps whose weights are on disk; None if unknown."""
     eval_sets: Sequence[str] = ()
     """Names of the validation sets that ``evals`` averages; empty if there is only one."""
+    row_evidence: Sequence[RowEvidence] = ()
+    """Of the evaluations for which it is known; empty for curves from elsewhere."""
+    rows_per_step: float | None = None
+    """Rows in an optimizer step."""
+    usual_rate: float | None = None
+    """Peak learning rate that is usual for the method."""
 
     @property
     def last_step(self) -> float:
@@ -86,6 +110,26 @@ class Curve:
         peak = max(rate for _, rate in rates)
         return next(step for step, rate in rates if rate >= 0.98 * peak) if peak > 0 else 0
 
+    @property
+    def steps_per_log(self) -> float:
+        """Return the steps between logged losses; 1 with fewer than three."""
+        gaps = [b[0] - a[0] for a, b in pairwise(self.train[:MAX_LOGS])]
+        return max(1.0, median(gaps)) if len(gaps) > 1 else 1.0
+
+    @property
+    def sampling_noise(self) -> float | None:
+        """Return the standard deviation of a logged loss by the choice of its rows alone.
+
+        In nats per token, by the newest evaluation; None if unknown.
+        """
+        if not self.row_evidence or not self.rows_per_step:
+            return None
+        return self.row_evidence[-1].spread / math.sqrt(self.rows_per_step * self.steps_per_log)
+
+    def get_change(self, step: float) -> Change | None:
+        """Return the change that the rows of the evaluation at ``step`` show; None if unknown."""
+        return next((item.change for item in self.row_evidence if item.step == step), None)
+
     def until(self, step: float) -> Curve:
         """Return the curve as it was at ``step``."""
 
@@ -101,6 +145,7 @@ class Curve:
             grad_norm=cut(self.grad_norm),
             scores={name: cut(points) for name, points in self.scores.items()},
             checkpoints=None if saved is None else [at for at in saved if at <= step],
+            row_evidence=[item for item in self.row_evidence if item.step <= step],
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 
 from ftwizard.diagnosis.curve import Curve, Point, Sign, get_guessing_evidence, keep_finite
 from ftwizard.diagnosis.statistics import noise, running_median, slope, spread, thin
@@ -15,7 +15,13 @@ MIN_HIGH_LOSSES = 6
 MIN_ZEROS = 3
 """Consecutive losses of exactly zero that count as a sign."""
 CALM_REACH = 2
-"""Points on each side of a running median that finds the level before a divergence."""
+"""Points on each side of the running median in which a divergence is looked for."""
+MIN_RISE_SHARE = 0.1
+"""Share of its start by which a diverged loss is above it."""
+MIN_RISE_Z = 4.0
+"""Standard errors of sampling by which a diverged loss is above its start."""
+BLOWN_UP = 7.0
+"""Nats above which a pretrained model no longer predicts language."""
 MIN_NAN_NORMS = 3
 """Consecutive NaN grad norms that count as NaN training."""
 
@@ -88,36 +94,59 @@ def find_zero_loss(curve: Curve) -> Sign | None:
 
 
 def find_divergence(curve: Curve) -> Sign | None:
-    """Find a training loss that rose above its level and does not recover."""
+    """Find a training loss that left its start upward and does not come back.
+
+    The rise must exceed what other rows in each step would explain. Not while validation loss is
+    near its best.
+    """
     points = keep_finite(curve.train)
     if len(points) < MIN_HIGH_LOSSES + 2 or curve.objective == "reinforcement":
         return None
     values = [loss for _, loss in points]
+    start = _measure_start(values)
     smooth = running_median(values, CALM_REACH)
-    smooth[0] = min(values[0], smooth[0])
-    floor = min(smooth)
-    calm = values[: smooth.index(floor) + 1]
-    sigma = noise(calm) if len(calm) > MIN_HIGH_LOSSES else 0.05 * abs(floor)
-    height = floor + max(6 * sigma, 0.25 * abs(floor))
-    onset = _find_last_stretch_above(values, height)
-    if len(points) - onset < MIN_HIGH_LOSSES:
-        return None
+    onset = _find_last_stretch_above(smooth, start + MIN_RISE_SHARE * abs(start))
     elevated = values[onset:]
-    third = len(elevated) // 3
-    first, last = median(elevated[:third]), median(elevated[-third:])
-    persists = last >= first - sigma and max(elevated[1:]) > elevated[0]
-    start = median(values[:3])
+    if len(elevated) < MIN_HIGH_LOSSES:
+        return None
+    sigma = max(curve.sampling_noise or 0.0, measure_residuals(values[:onset]))
+    error = sigma * math.sqrt(1 / min(3, onset or 1) + 1 / len(elevated))
+    last = median(elevated[-max(3, len(elevated) // 3) :])
+    if last - start < max(MIN_RISE_SHARE * abs(start), MIN_RISE_Z * error):
+        return None
+    first = median(elevated[: max(3, len(elevated) // 3)])
     # A loss that has long been above its start failed, even if it is falling again.
-    has_lasted = points[-1][0] - points[onset][0] >= 0.05 * points[-1][0]
-    failed = last > 1.1 * start and len(elevated) >= 10 and has_lasted
-    if not (persists or failed):
+    has_lasted = points[-1][0] - points[onset][0] >= 0.05 * points[-1][0] and len(elevated) >= 10
+    if (last < first - sigma and not has_lasted) or _is_validation_fine(curve, points[onset][0]):
         return None
     confidence = min(0.99, 0.8 + 0.02 * (len(elevated) - MIN_HIGH_LOSSES))
     return Sign(
         "diverged", int(points[onset][0]), confidence,
-        {"before": floor, "now": last, "start": start,
+        {"before": min(start, *smooth), "now": last, "start": start,
          **get_guessing_evidence(curve, median(values[-MIN_HIGH_LOSSES:]))},
     )  # fmt: skip
+
+
+def _measure_start(values: Sequence[float]) -> float:
+    """Return the level at which the loss began: the median of its first values.
+
+    A loss that blew up within them ends near that of random guessing, where no run begins twice.
+    """
+    first = values[:3]
+    is_blown_up = max(first) > BLOWN_UP and min(first) < 0.8 * max(first)
+    return min(first) if is_blown_up else median(first)
+
+
+def _is_validation_fine(curve: Curve, since: float) -> bool:
+    """Return whether the newest evaluation is after ``since`` and not above the best one."""
+    evals = keep_finite(curve.evals)
+    if len(evals) < 2 or evals[-1][0] < since:
+        return False
+    best = min(loss for _, loss in evals)
+    change = curve.get_change(evals[-1][0])
+    if change is not None:
+        return not change.is_rise
+    return evals[-1][1] <= best + 0.01 * abs(best)
 
 
 def _find_last_stretch_above(values: Sequence[float], height: float) -> int:
@@ -131,6 +160,17 @@ def _find_last_stretch_above(values: Sequence[float], height: float) -> int:
             if dips > 1:
                 break
     return begin
+
+
+def measure_residuals(values: Sequence[float]) -> float:
+    """Return the root mean square of the distances from a running median.
+
+    Unlike a median, it counts the long tail that steps of few rows have.
+    """
+    if len(values) < 3:
+        return 0.0
+    residuals = _subtract(values, running_median(values, REACH))
+    return math.sqrt(fmean([residual * residual for residual in residuals]))
 
 
 MIN_LOSSES = 20
@@ -154,18 +194,19 @@ def find_no_learning(curve: Curve) -> Sign | None:
     if len(points) < MIN_LOSSES or len(after) < MIN_LOSSES // 2 or not _has_had_time(curve, after):
         return None
     start, now, error = _fit_levels(points)
+    guessing = get_guessing_evidence(curve, now)
     fallen = (start - now) / abs(start) if start else 0.0
     upper = fallen + 1.645 * error / abs(start) if start else 0.0
     if (
         fallen >= MIN_FALL
-        or upper >= 2 * MIN_FALL
+        or (upper >= 2 * MIN_FALL and not guessing)
         or fallen < -0.1
         or _has_validation_fallen(curve)
     ):
         return None
     return Sign(
         "no_learning", int(points[0][0]), 0.9,
-        {"start": start, "now": now, "fallen_share": fallen, **get_guessing_evidence(curve, now)},
+        {"start": start, "now": now, "fallen_share": fallen, **guessing},
     )  # fmt: skip
 
 
@@ -201,12 +242,43 @@ def _fit_levels(points: Sequence[Point]) -> tuple[float, float, float]:
     return start, middle + gradient * steps[-1], sigma * span / deviation
 
 
+SINGLE_ROW_NOISE = 0.7
+"""Noise of steps of one row, as a share of their loss, that is still usual: on seven small real
+files, it was 0.3 to 0.6."""
+MIN_NOISE = 0.13
+"""Share of the loss by which it must jump to be called spiky, whatever the rows."""
+CLIPPED = 2.0
+"""Median grad norm above which most steps are clipped, usually at 1."""
+CLIPPED_SHARE = 0.4
+"""Share of that noise that is suspicious in steps that are clipped."""
+MIN_NOISE_RATIO = 2.0
+"""Noise that is not sampling, as a multiple of that of sampling."""
+
+
 def find_noise(curve: Curve) -> Sign | None:
-    """Find a training loss that jumps throughout, by far more than it falls."""
+    """Find a training loss that jumps throughout, by more than the choice of rows explains."""
     points = keep_finite(curve.train)
     if len(points) < MIN_LOSSES or curve.objective == "reinforcement":
         return None
     values = [loss for _, loss in points]
+    share = _measure_noise_share(values)
+    residuals = _subtract(values, running_median(values, REACH))
+    limit = max(spread(residuals), 1e-12)
+    jumps = sum(residual > 6 * limit for residual in residuals)
+    norms = [norm for _, norm in keep_finite(curve.grad_norm)]
+    is_clipped = len(norms) >= MIN_LOSSES and median(norms) > CLIPPED
+    jumps_often = is_clipped and jumps >= max(3, 0.01 * len(values)) and not curve.sampling_noise
+    if share < _get_usual_noise(curve, values, is_clipped) and not jumps_often:
+        return None
+    return Sign(
+        "spiky", int(points[0][0]), min(0.99, 0.6 + 2 * (share - 0.09)),
+        {"noise_share": share, "jumps": jumps, "sampling": curve.sampling_noise,
+         "grad_norm": median(norms) if norms else None},
+    )  # fmt: skip
+
+
+def _measure_noise_share(values: Sequence[float]) -> float:
+    """Return the noise of the training loss as a share of its level, the median over time."""
     scale = 0.4 * median(values[:3])
     smooth = running_median(values, REACH)
     shares = []
@@ -215,53 +287,85 @@ def find_noise(curve: Curve) -> Sign | None:
         residuals = _subtract(values[i:j], smooth[i:j])
         level = max(median(smooth[i:j]), scale)
         shares.append(math.sqrt(fmean([r * r for r in residuals])) / level if level > 0 else 0.0)
-    share = median(shares)
-    norms = [norm for _, norm in keep_finite(curve.grad_norm)]
-    clipped = len(norms) >= MIN_LOSSES and median(norms) > 2
-    if share < (0.09 if clipped else 0.13):
-        return None
-    residuals = _subtract(values, smooth)
-    limit = 3 * max(spread(residuals), 1e-12)
-    jumps = sum(residual > limit for residual in residuals)
-    return Sign(
-        "spiky", int(points[0][0]), min(0.99, 0.6 + 2 * (share - 0.09)),
-        {"noise_share": share, "jumps": jumps, "grad_norm": median(norms) if norms else None},
-    )  # fmt: skip
+    return median(shares)
+
+
+def _get_usual_noise(curve: Curve, values: Sequence[float], is_clipped: bool) -> float:
+    """Return the share up to which noise may be that of sampling."""
+    # A log of several steps has at least as many rows.
+    rows = (curve.rows_per_step or curve.accumulation or 1) * curve.steps_per_log
+    if curve.sampling_noise is None:
+        single = SINGLE_ROW_NOISE * (CLIPPED_SHARE if is_clipped else 1)
+        return max(MIN_NOISE, single / math.sqrt(rows))
+    level = max(median(values), 0.4 * median(values[:3]))
+    measured = MIN_NOISE_RATIO * curve.sampling_noise / level if level > 0 else math.inf
+    return max(MIN_NOISE, SINGLE_ROW_NOISE / math.sqrt(rows), measured)
 
 
 def _subtract(values: Sequence[float], smooth: Sequence[float]) -> list[float]:
     return [value - middle for value, middle in zip(values, smooth, strict=True)]
 
 
+SPIKE_LENGTHS = 1, 2, 4, 8
+"""Losses over which a jump is averaged: a longer one may be lower."""
+
+
 def find_spike(curve: Curve) -> Sign | None:
-    """Find jumps of the training loss that it recovered from; report the highest."""
+    """Find jumps of the training loss that no choice of rows explains; report the highest."""
     points = keep_finite(curve.train)
     if len(points) < 8 or curve.objective == "reinforcement":
         return None
     values = [loss for _, loss in points]
-    sigma = max(noise(values), 1e-12)
-    spikes: list[tuple[float, int, int]] = []
-    index = 3
-    while index < len(values):
-        window = values[max(0, index - 5) : index]
-        before = sorted(window)[len(window) // 2]
-        height = values[index] - before
-        if height > max(6 * sigma, 0.15 * abs(before)):
-            recovered = before + max(3 * sigma, 0.25 * height)
-            end = next((k for k in range(index + 1, len(values)) if values[k] <= recovered), None)
-            if end is None:
-                break
-            spikes.append((max(values[index:end]) - before, index, end))
-            index = end
-        index += 1
+    sigma = max(curve.sampling_noise or 0.0, _measure_usual_excursion(values))
+    spikes = _list_spikes(values, max(sigma, 1e-12))
     if not spikes:
         return None
-    top, start, end = max(spikes, key=lambda jump: jump[0])
+    height, start, end = max(spikes)
     return Sign(
         "spike", int(points[start][0]), 0.9,
-        {"height": top, "before": median(values[max(0, start - 5) : start]),
-         "back_at_step": int(points[end][0]), "spikes": len(spikes)},
+        {"height": height, "before": _get_level(values, start), "spikes": len(spikes),
+         "back_at_step": int(points[end][0]) if end < len(points) else None},
     )  # fmt: skip
+
+
+def _measure_usual_excursion(values: Sequence[float]) -> float:
+    """Return a standard deviation of the noise that counts its long tail, but not single spikes."""
+    residuals = sorted(_subtract(values, running_median(values, REACH)))
+    tail = residuals[int(0.9 * (len(residuals) - 1))]
+    return max(noise(values), tail / NormalDist().inv_cdf(0.9))
+
+
+def _get_level(values: Sequence[float], index: int) -> float:
+    return median(values[max(0, index - 5) : index])
+
+
+def _list_spikes(values: Sequence[float], sigma: float) -> list[tuple[float, int, int]]:
+    """Return height, start and end of each jump; the end is that of the values if it lasts."""
+    spikes = []
+    index = 3
+    while index < len(values):
+        before = _get_level(values, index)
+        if not _is_jump(values, index, before, sigma):
+            index += 1
+            continue
+        height = values[index] - before
+        recovered = before + max(3 * sigma, 0.25 * height)
+        end = next((k for k in range(index + 1, len(values)) if values[k] <= recovered), None)
+        if end is None and len(values) - index < MIN_HIGH_LOSSES:
+            break  # it may still recover
+        end = len(values) if end is None else end
+        spikes.append((max(values[index:end]) - before, index, end))
+        index = end + 1
+    return spikes
+
+
+def _is_jump(values: Sequence[float], index: int, before: float, sigma: float) -> bool:
+    """Return whether the values from ``index`` on are above ``before``, one or several together."""
+    for length in SPIKE_LENGTHS:
+        height = min(values[index], sum(values[index : index + length]) / length) - before
+        if height > max(6 * sigma / math.sqrt(length), 0.15 * abs(before)):
+            return index + length <= len(values)
+    return False
 
 
 # Detection of a training loss that is logged as a sum over micro-batches instead of a mean.

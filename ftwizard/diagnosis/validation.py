@@ -31,6 +31,10 @@ MIN_RISE_WEIGHT = 0.07
 """Smallest product of a rise's share and its standard errors: a rise of 1% needs seven, one of
 3.5% needs two. Small rises are common and mostly chance; about one in twenty simulated flat curves
 is ever taken for rising."""
+MIN_PLAIN_RISE = {2: 0.08, 3: 0.03}
+"""By rises in a row, the smallest share above the best that needs no other test."""
+MIN_PLAIN_Z = 5.0
+"""Standard deviations of an evaluation by which such a rise must exceed the best."""
 PRECISION = 1e-6
 """Relative precision of a loss (it is summed in float32)."""
 
@@ -38,24 +42,73 @@ PRECISION = 1e-6
 def find_overfitting(curve: Curve) -> Sign | None:
     """Find a validation loss that rises since its best while training loss does not.
 
-    Mann-Kendall tests the trend since the best, Theil-Sen measures it, relative to the noise of
-    the evaluations. ``severity_share`` is the generalization loss GL (Prechelt 1998); ``cusum``
-    confirms the rise.
+    Where the losses of single rows are known, they must prove the rise. Elsewhere the curve itself
+    must show it: by a trend, or by rises in a row.
     """
     evals = keep_finite(curve.evals)
-    if len(evals) < MIN_EVALUATIONS or curve.objective == "reinforcement":
+    if len(evals) < 3 or curve.objective == "reinforcement":
         return None
+    best = get_best(evals)
+    if best is None or _has_training_risen(curve, best[0]):
+        return None
+    evidence = prove_rise(curve, best) if curve.row_evidence else _find_rise(evals)
+    if evidence is None:
+        return None
+    onset, best_loss = best
+    now = evals[-1][1]
+    confidence = evidence.pop("confidence")
+    assert isinstance(confidence, float)
+    return Sign(
+        "overfit", int(onset), confidence,
+        {"best_loss": best_loss, "now": now, "rise": now - best_loss,
+         "evaluations_since": sum(step > onset for step, _ in evals), **evidence,
+         "training": _describe_training_since(curve, onset), **_find_improving_score(curve, onset)},
+    )  # fmt: skip
+
+
+MIN_PROVEN = 2
+"""Evaluations since the best that must each prove a rise: one may be a passing bump."""
+
+
+def prove_rise(curve: Curve, best: Point) -> dict[str, Value] | None:
+    """Return the evidence of single rows for a rise since the best evaluation; None without proof.
+
+    Once proven, it lasts until the loss is back at its best.
+    """
+    since = [item for item in curve.row_evidence if item.step > best[0] and item.change]
+    proven = [
+        item
+        for item in since
+        if item.change.is_rise and item.change.value >= MIN_RISE_SHARE * abs(best[1])
+    ]
+    if len(proven) < MIN_PROVEN or since[-1].change.value < MIN_RISE_SHARE * abs(best[1]):
+        return None
+    last = since[-1]
+    return {
+        "rise_low": last.change.low, "rise_high": last.change.high, "rows": last.rows,
+        "proven": len(proven), "confidence": 0.99 if len(proven) > MIN_PROVEN else 0.95,
+    }  # fmt: skip
+
+
+def _find_rise(evals: Sequence[Point]) -> dict[str, Value] | None:
+    """Return the evidence for a rise since the best, by the losses of evaluations alone.
+
+    Mann-Kendall tests the trend since the best and Theil-Sen measures it, relative to the noise of
+    the evaluations; CUSUM confirms the rise.
+    """
     losses = [loss for _, loss in evals]
     best_index = min(range(len(losses)), key=losses.__getitem__)
-    onset, best_loss = evals[best_index]
+    best_loss = losses[best_index]
     since = thin(evals[best_index:])
-    if len(since) < MIN_EVALUATIONS or _has_training_risen(curve, onset):
-        return None
-    sigma = max(noise_about_convex(losses), PRECISION * abs(best_loss), 1e-300)
-    rise = slope(since) * (since[-1][0] - since[0][0])
-    z = rise / (sigma * error_of_rise(len(evals) - best_index))
+    # Of fewer evaluations, the noise cannot be told from the rise.
+    measured = noise_about_convex(losses) if len(losses) > MIN_EVALUATIONS else 0.0
+    sigma = max(measured, PRECISION * abs(best_loss), 1e-300)
     # A loss at or below zero has no share: compare the rise with the fall so far.
     scale = best_loss if best_loss > 0 else max(-best_loss, losses[0] - best_loss)
+    if len(since) < MIN_EVALUATIONS:
+        return _find_plain_rise(losses[best_index:], scale, sigma)
+    rise = slope(since) * (since[-1][0] - since[0][0])
+    z = rise / (sigma * error_of_rise(len(evals) - best_index))
     share = rise / scale if scale else math.inf
     trend_z = trend([loss for _, loss in since])
     if not (
@@ -64,39 +117,49 @@ def find_overfitting(curve: Curve) -> Sign | None:
         and share >= MIN_RISE_SHARE
         and share * z >= MIN_RISE_WEIGHT
     ):
-        return None
+        return _find_plain_rise(losses[best_index:], scale, sigma)
     # The level around the best: the best itself is partly luck.
     level = median(losses[max(0, best_index - 1) : best_index + 2])
     confirmed = cusum(losses[best_index + 1 :], level, sigma)
     confidence = min(0.99, certainty(z) * (1.0 if confirmed > 5 else 0.93))
-    return Sign(
-        "overfit", int(onset), confidence,
-        {"best_loss": best_loss, "now": losses[-1],
-         "severity_share": losses[-1] / best_loss - 1 if best_loss > 0 else None,
-         "evaluations_since": len(evals) - 1 - best_index, "trend_z": z, "cusum": confirmed, "noise": sigma,
-         "training": _describe_training_since(curve, onset), **_find_improving_score(curve, onset)},
-    )  # fmt: skip
+    return {"trend_z": trend_z, "cusum": confirmed, "noise": sigma, "confidence": confidence}
 
 
-def get_early_rise(curve: Curve) -> dict[str, Value]:
-    """Return evidence of a rise since the first evaluation if there are too few to be sure.
+def _find_plain_rise(
+    losses: Sequence[float], scale: float, sigma: float
+) -> dict[str, Value] | None:
+    """Return evidence if the newest losses rose in a row, far above the best, the first of them.
 
-    Empty if a later evaluation is not higher, or if training loss has risen as well.
+    Three rises in a row are the rule of “End-to-End Fine-Tuning Pipeline”; two suffice if larger.
+    """
+    rises = 0
+    while rises + 1 < len(losses) and losses[-1 - rises] > losses[-2 - rises]:
+        rises += 1
+    needed = MIN_PLAIN_RISE.get(min(rises, 3))
+    if needed is None or losses[-1] - losses[0] < max(needed * scale, MIN_PLAIN_Z * sigma):
+        return None
+    return {"rises_in_a_row": rises, "confidence": 0.8}
+
+
+def describe_since_best(curve: Curve) -> dict[str, Value]:
+    """Return evidence of a loss that is above its best: by how much, and what the rows prove.
+
+    Empty if the newest evaluation is the best, or training loss has risen as well.
     """
     evals = keep_finite(curve.evals)
-    if not 2 <= len(evals) < MIN_EVALUATIONS or curve.objective == "reinforcement":
+    best = get_best(evals)
+    if best is None or evals[-1][0] == best[0] or _has_training_risen(curve, best[0]):
         return {}
-    (onset, first), *later = evals
-    now = later[-1][1]
-    if min(loss for _, loss in later) <= first or now - first < MIN_RISE_SHARE * abs(first):
-        return {}
-    if _has_training_risen(curve, onset):
+    change, above = curve.get_change(evals[-1][0]), evals[-1][1] - best[1]
+    if change is None and above < MIN_RISE_SHARE * abs(best[1]):
         return {}
     return {
-        "first": first,
-        "now": now,
-        "severity_share": now / first - 1 if first > 0 else None,
-        "training": _describe_training_since(curve, onset),
+        "above_best": above,
+        "evaluations_since": sum(step > best[0] for step, _ in evals),
+        "rows": curve.row_evidence[-1].rows if change else None,
+        "rise_low": change.low if change else None,
+        "rise_high": change.high if change else None,
+        "training": _describe_training_since(curve, best[0]),
     }
 
 
@@ -151,11 +214,7 @@ def find_plateau(curve: Curve) -> Sign | None:
     error = 1.2 * sigma * (12 / width) ** 0.5
     if abs(recent_fall) + 0.5 * error > 0.06 * total_fall + sigma:
         return None
-    if (
-        recent_fall > 0
-        and trend([loss for _, loss in last]) < -1.96
-        and recent_fall > 0.03 * total_fall
-    ):
+    if trend([loss for _, loss in last]) < -1.96 or _is_falling_by_rows(curve, since):
         return None
     return Sign(
         "plateau", int(since), 0.8,
@@ -163,6 +222,13 @@ def find_plateau(curve: Curve) -> Sign | None:
          "evaluations": sum(step >= since for step, _ in evals),
          "rate_share": _get_rate_share(curve, since)},
     )  # fmt: skip
+
+
+def _is_falling_by_rows(curve: Curve, since: float) -> bool:
+    """Return whether the rows prove a fall below the best before at an evaluation after ``since``."""
+    return any(
+        item.change.is_fall for item in curve.row_evidence if item.change and item.step > since
+    )
 
 
 def _get_rate_share(curve: Curve, since: float) -> float | None:

@@ -25,6 +25,8 @@ _EXCLUDES: dict[Pattern, set[Pattern]] = {
     "spiky": {"spike"},
 }
 """Patterns that are mere effects of a more severe one, and are not reported with it."""
+_EXCLUDING_NO_EVAL = frozenset({"nan", "zero_loss", "no_eval", "insufficient"})
+"""Patterns with which the lack of validation is not reported: it comes first or changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Verdict:
     best_loss: float | None
     best_on_disk: int | None
     """The checkpoint on disk with the lowest validation loss; None if none or unknown."""
-    confidence: float
+    confidence: float | None
+    """From 0 to 1; None where nothing was judged."""
     evidence: dict[str, Value]
     signs: tuple[Sign, ...]
 
@@ -55,10 +58,14 @@ def diagnose(curve: Curve) -> Verdict:
         if sign and not any(sign.pattern in _EXCLUDES.get(s.pattern, ()) for s in signs):
             signs.append(sign)
     signs = signs or [_classify_without_signs(curve)]
-    if signs[0].pattern == "plateau" and not (curve.evals or curve.validates):
-        signs.insert(0, Sign("no_eval", None, 0.9, {}))
+    if _lacks_validation(curve) and signs[0].pattern not in _EXCLUDING_NO_EVAL:
+        no_eval = Sign("no_eval", None, None, {})
+        signs.insert(0 if signs[0].pattern == "plateau" else len(signs), no_eval)
+    signs = [
+        replace(sign, evidence=sign.evidence | _describe_recipe(sign, curve)) for sign in signs
+    ]
     if times is not None:
-        signs[0] = replace(signs[0], evidence={**signs[0].evidence, "logged_times": times})
+        signs[0].evidence["logged_times"] = times
     first = signs[0]
     best = validation.get_best(curve.evals)
     saved = set(curve.checkpoints or ())
@@ -70,31 +77,62 @@ def diagnose(curve: Curve) -> Verdict:
         best_step=int(best[0]) if best else None,
         best_loss=best[1] if best else None,
         best_on_disk=int(on_disk[0]) if on_disk else None,
-        confidence=round(first.confidence, 3),
+        confidence=None if first.confidence is None else round(first.confidence, 3),
         evidence=first.evidence,
         signs=tuple(signs),
     )
 
 
+def _describe_recipe(sign: Sign, curve: Curve) -> dict[str, Value]:
+    """Return the settings that the advice on a sign depends on."""
+    if sign.pattern == "overfit" and curve.steps_per_epoch and sign.onset:
+        return {"best_epoch": sign.onset / curve.steps_per_epoch}
+    if sign.pattern in ("no_learning", "spiky", "diverged"):
+        rates = [rate for _, rate in keep_finite(curve.learning_rate)]
+        return {"rate": max(rates, default=None), "usual_rate": curve.usual_rate}
+    return {}
+
+
+def _lacks_validation(curve: Curve) -> bool:
+    enough = len(keep_finite(curve.train)) >= training_loss.MIN_LOSSES
+    return enough and not (curve.evals or curve.validates)
+
+
 def _classify_without_signs(curve: Curve) -> Sign:
     """Return the sign of a curve with no problems: healthy, or why that cannot be said."""
     evals, train = keep_finite(curve.evals), keep_finite(curve.train)
-    if not (curve.evals or curve.validates) and len(train) >= training_loss.MIN_LOSSES:
-        return Sign("no_eval", None, 0.9, {"now": train[-1][1]})
-    if len(evals) < validation.MIN_EVALUATIONS or 0 < len(train) < 3:
-        return Sign(
-            "insufficient", None, 0.9,
-            {"evaluations": len(evals), "losses": len(train), **validation.get_early_rise(curve)},
-        )  # fmt: skip
-    return Sign(
-        "healthy", None, 0.85,
-        {"start": evals[0][1], "now": evals[-1][1], "train_now": train[-1][1] if train else None,
-         "both_fall": int(curve.objective != "reinforcement" and _falls(evals) and _falls(train))},
-    )  # fmt: skip
+    if _lacks_validation(curve):
+        return Sign("no_eval", None, None, {"train_start": train[0][1], "train_now": train[-1][1]})
+    reached = {**_describe_reached(curve), **validation.describe_since_best(curve)}
+    proven = [item.step for item in curve.row_evidence if item.change and item.change.is_fall]
+    falls = bool(proven) and bool(evals) and proven[-1] == evals[-1][0]
+    if (len(evals) < validation.MIN_EVALUATIONS and not falls) or 0 < len(train) < 3:
+        return Sign("insufficient", None, None, reached)
+    both_fall = curve.objective != "reinforcement" and _falls(evals) and _falls(train)
+    return Sign("healthy", None, 0.85, {**reached, "both_fall": int(both_fall)})
+
+
+def _describe_reached(curve: Curve) -> dict[str, Value]:
+    """Return where the losses began and are now, and how far the run is."""
+    evals, train = keep_finite(curve.evals), keep_finite(curve.train)
+    epoch = curve.last_step / curve.steps_per_epoch if curve.steps_per_epoch else None
+    begin, now = (
+        median(loss for _, loss in part) if part else None for part in (train[:3], train[-3:])
+    )
+    return {
+        "evaluations": len(evals),
+        "losses": len(train),
+        "start": evals[0][1] if evals else None,
+        "now": evals[-1][1] if evals else None,
+        "train_start": begin,
+        "train_now": now,
+        "epoch": epoch,
+        "is_done": int(bool(curve.total_steps) and curve.last_step >= (curve.total_steps or 0)),
+    }
 
 
 def _falls(points: Sequence[Point]) -> bool:
     """Return whether the median of the last third is below that of the first."""
-    third = len(points) // 3
+    third = max(1, len(points) // 3)
     values = [value for _, value in points]
-    return third > 0 and median(values[-third:]) < median(values[:third])
+    return len(points) > 1 and median(values[-third:]) < median(values[:third])

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.diagnosis import Curve, Objective, Point
+from ftwizard.diagnosis.curve import RowEvidence
+from ftwizard.diagnosis.rows import Change
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import to_count, to_number
 from ftwizard.jobs.folder import JobFolder
@@ -40,6 +43,7 @@ _SCORES = (
     "eval_mean_token_accuracy", "eval_accuracy", "full_valid_mean_token_accuracy",
     "full_valid_accuracy", "valid_mean_token_accuracy", "valid_accuracy", "eval/accuracy",
 )  # fmt: skip
+_ROW_EVIDENCE = ("eval_rows", "eval_row_spread", "eval_rise", "eval_rise_low", "eval_rise_high")
 _PADDED = (
     "valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
     "full_valid_loss", "full_valid_mean_token_accuracy", "full_valid_accuracy",
@@ -73,6 +77,11 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         accumulation=progress.accumulation,
         objective=_guess_objective(metrics),
         checkpoints=checkpoints,
+        row_evidence=_read_row_evidence(
+            {name: _to_points(metrics.get(name)) for name in _ROW_EVIDENCE}
+        ),
+        rows_per_step=progress.rows_per_step,
+        usual_rate=progress.usual_rate,
     )
 
 
@@ -235,7 +244,25 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
         total_steps=total_steps,
         steps_per_epoch=_get_steps_per_epoch(points(("epoch", "train/epoch"))),
         objective=_guess_objective(names),
+        row_evidence=_read_row_evidence({name: points((name,)) for name in _ROW_EVIDENCE}),
     )
+
+
+def _read_row_evidence(columns: Mapping[str, list[Point]]) -> list[RowEvidence]:
+    """Read the evidence of each evaluation that has a count of rows and their spread."""
+    counts, spreads, *changes = (dict(columns[name]) for name in _ROW_EVIDENCE)
+    return [
+        RowEvidence(
+            step,
+            int(count),
+            spreads[step],
+            Change(*(column[step] for column in changes))
+            if all(step in column for column in changes)
+            else None,
+        )
+        for step, count in counts.items()
+        if step in spreads and math.isfinite(count)
+    ]
 
 
 def _find_eval_sets(names: set[str]) -> dict[str, str]:

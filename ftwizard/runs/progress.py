@@ -54,6 +54,10 @@ class Progress:
         """Vocabulary size of the model."""
         self.accumulation: int | None = None
         """Micro-batches per optimizer step."""
+        self.rows_per_step: float | None = None
+        """Mean rows in an optimizer step."""
+        self.usual_rate: float | None = None
+        """Peak learning rate that is usual for the method and the model."""
         self.epoch: float | None = None
         self.updated: float | None = None
         self.loss: float | None = None
@@ -153,6 +157,8 @@ class Progress:
             self.step, self.total_steps = start, to_count(event.get("total"))
             self.vocabulary = to_count(event.get("vocabulary"))
             self.accumulation = to_count(event.get("accumulation"))
+            self.rows_per_step = to_measure(event.get("rows_per_step"))
+            self.usual_rate = to_measure(event.get("usual_rate"))
             self._forget_after(start)
 
     def _process_step(self, event: Event, step: int, now: float) -> None:

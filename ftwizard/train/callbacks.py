@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,25 @@ PROGRESS_INTERVAL_S = 1.0
 _LOGGED = (
     "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy", *efficiency.FIELDS,
 )  # fmt: skip
-_EVALUATED = ("eval_loss", "eval_mean_token_accuracy", "eval_runtime")
+_EVALUATED = (
+    "eval_loss", "eval_mean_token_accuracy", "eval_runtime",
+    "eval_rows", "eval_row_spread", "eval_rise", "eval_rise_low", "eval_rise_high",
+)  # fmt: skip
 
 
 class Recorder(TrainerCallback):
     """Writes every step and every evaluation to the run's events."""
 
-    def __init__(self, worker: Worker, tokens_before: int, meter: PeakMemoryMeter) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        tokens_before: int,
+        meter: PeakMemoryMeter,
+        facts: Mapping[str, float],
+    ) -> None:
+        """Set up the callback; ``facts`` on the run are written with the beginning of training."""
         self._events = worker.events
+        self._facts = facts
         self._tokens_before = tokens_before
         self.meter = meter
         self._evaluated_batches = 0
@@ -48,6 +59,7 @@ class Recorder(TrainerCallback):
             unit="steps",
             vocabulary=moment.vocabulary,
             accumulation=moment.args.gradient_accumulation_steps,
+            **self._facts,
         )
 
     @with_moment

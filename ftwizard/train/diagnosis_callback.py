@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -27,8 +28,10 @@ class DiagnosisCallback(TrainerCallback):
     diagnoses in a row, so that noise does not toggle it.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, facts: Mapping[str, float]) -> None:
+        """Set up the callback; ``facts`` are fields of ``Curve``."""
         self._worker = worker
+        self._facts = facts
         self._vocabulary: int | None = None
         self._points = Curve(train=())
         self._rows = 0
@@ -116,6 +119,7 @@ class DiagnosisCallback(TrainerCallback):
             vocabulary=self._vocabulary,
             accumulation=args.gradient_accumulation_steps,
             validates=moment.validates,
+            **self._facts,
             # Each evaluation is followed by a save.
             checkpoints=sorted({marker.step for marker in saved} | {moment.step}),
         )
@@ -130,6 +134,7 @@ class DiagnosisCallback(TrainerCallback):
             evals=[*old.evals, *new.evals],
             learning_rate=[*old.learning_rate, *new.learning_rate],
             grad_norm=[*old.grad_norm, *new.grad_norm],
+            row_evidence=[*old.row_evidence, *new.row_evidence],
             scores={
                 name: [*old.scores.get(name, ()), *new.scores.get(name, ())]
                 for name in {**old.scores, **new.scores}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftwizard.estimate import training_setup
+from ftwizard.advice.recipe_advice import advise_learning_rate
+from ftwizard.estimate import plan_estimate, training_setup
 from ftwizard.jobs.ending import classify_error
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
@@ -74,24 +76,25 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     from ftwizard.train.callbacks import CheckpointKeeper, OverfitDetector, Recorder, RunControl
     from ftwizard.train.diagnosis_callback import DiagnosisCallback
     from ftwizard.train.efficiency import EfficiencyCallback
-    from ftwizard.train.high_loss_rows import HighLossRows
     from ftwizard.train.sample_callback import SampleCallback
+    from ftwizard.train.validation_rows import ValidationRows
 
     folder = worker.folder
     checkpoint = folder.path / worker.checkpoint if worker.checkpoint else None
     marker = checkpoints.read(checkpoint) if checkpoint else None
     meter = PeakMemoryMeter()
-    recorder = Recorder(worker, marker.tokens if marker else 0, meter)
+    facts = _describe_for_diagnosis(plan, ready)
+    recorder = Recorder(worker, marker.tokens if marker else 0, meter, facts)
     control = RunControl(worker, budget.limits(worker, plan, ready.base))
     detector = OverfitDetector(worker, plan.recipe.patience)
     file = "validation" if plan.data.files.validation else "train"
     callbacks: list[Any] = [
         EfficiencyCallback(worker, plan.recipe, ready.base),  # adds to what the recorder writes
+        ValidationRows(worker, ready.encoded["validation"], ready.validation, file),  # likewise
         recorder,
-        HighLossRows(worker, ready.encoded["validation"], ready.validation, file),
         SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
         control,
-        DiagnosisCallback(worker),
+        DiagnosisCallback(worker, facts),
         detector,
         CheckpointKeeper(worker, recorder),
     ]
@@ -119,6 +122,17 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     if control.end_reason:
         return control.end_reason, control.message
     return ("early_stopped" if detector.fired else "finished"), ""
+
+
+def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, float]:
+    """Return what a diagnosis needs to know beyond the logs: fields of ``Curve``."""
+    recipe, shape = plan.recipe, plan_estimate.read_shape(ready.base)
+    steps = math.ceil(len(ready.train) / (recipe.batch_size * recipe.gradient_accumulation))
+    usual = advise_learning_rate(recipe.method, shape.parameters if shape else None)
+    return {
+        "rows_per_step": len(ready.encoded["train"]) / max(1, steps),
+        "usual_rate": float(usual.value),
+    }
 
 
 def build(

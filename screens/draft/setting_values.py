@@ -17,7 +17,7 @@ from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Method, Plan, Recipe
 from ftwizard.screens.draft import live_estimate
 from ftwizard.screens.draft.drafts import Draft, get_absolute_path
-from ftwizard.text import make_visible
+from ftwizard.text import format_learning_rate, make_visible
 
 MODEL_REASON = (
     "The base model. Start with a small one: a first run shows in minutes whether the data works. "
@@ -221,7 +221,7 @@ def format_input(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if isinstance(value, float):
-        short = recipe_advice.format_learning_rate(value) if 0 < value < 1e-3 else f"{value:g}"
+        short = format_learning_rate(value) if 0 < value < 1e-3 else f"{value:g}"
         return short if float(short) == value else repr(value)
     return str(value)
 

@@ -12,7 +12,6 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ftwizard import diagnosis
-from ftwizard.advice.recipe_advice import format_learning_rate
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.events import Event, to_measure
 from ftwizard.plan.schema import Budget, Plan
@@ -22,7 +21,13 @@ from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE, RATE_WINDOW, Progress
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import layout, palette, run_state
-from ftwizard.text import format_bytes, format_dollars, format_duration, make_visible
+from ftwizard.text import (
+    format_bytes,
+    format_dollars,
+    format_duration,
+    format_learning_rate,
+    make_visible,
+)
 from ftwizard.timeseries import Series
 
 STALE_S = 15.0

@@ -166,13 +166,6 @@ def test_many_epochs_and_missing_validation_need_allow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "words"), [(2e-4, "2e-4"), (1.5e-5, "1.5e-5"), (0.1, "0.1"), (0.0, "0"), (5.0, "5")]
-)
-def test_learning_rate_is_formatted_briefly(rate: float, words: str) -> None:
-    assert recipe_advice.format_learning_rate(rate) == words
-
-
-@pytest.mark.parametrize(
     ("method", "says"), [("qlora", "else fp32."), ("lora", "else fp16, and fp32 for Gemma.")]
 )
 def test_precision_reason_matches_the_choice_in_training(method: Method, says: str) -> None:

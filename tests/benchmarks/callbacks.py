@@ -44,8 +44,8 @@ def main() -> None:
         callbacks,
         diagnosis_callback,
         efficiency,
-        high_loss_rows,
         sample_callback,
+        validation_rows,
     )
 
     for owner in (
@@ -54,7 +54,7 @@ def main() -> None:
         callbacks.OverfitDetector,
         callbacks.CheckpointKeeper,
         efficiency.EfficiencyCallback,
-        high_loss_rows.HighLossRows,
+        validation_rows.ValidationRows,
         sample_callback.SampleCallback,
         diagnosis_callback.DiagnosisCallback,
     ):

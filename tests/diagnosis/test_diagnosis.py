@@ -243,12 +243,12 @@ def test_diverged_loss_at_ln_vocabulary_is_random_guessing() -> None:
 def test_large_grad_norms_lower_the_spiky_threshold() -> None:
     for seed in SEEDS:
         fall = curves.falling(1.2, 0.9, 150)
-        curve = curves.drawn(fall, fall, noise=0.12, seed=seed)
+        curve = curves.drawn(fall, fall, noise=0.22, seed=seed)
         large = replace(curve, grad_norm=[(step, 4 * norm) for step, norm in curve.grad_norm])
         assert diagnose(curve).pattern != "spiky"
         verdict = diagnose(large)
         assert verdict.pattern == "spiky", verdict
-        assert isinstance(share := verdict.evidence["noise_share"], float) and 0.09 <= share < 0.13
+        assert isinstance(share := verdict.evidence["noise_share"], float) and 0.13 <= share < 0.3
         assert "with a grad norm of" in to_findings(verdict)[0].message
 
 
@@ -309,7 +309,7 @@ def test_any_curve_gets_a_verdict_with_messages(
 ) -> None:  # fmt: skip
     curve = Curve(train, evals, rates, norms, steps_per_epoch=per_epoch)
     verdict: Verdict = diagnose(curve)
-    assert 0 <= verdict.confidence <= 1
+    assert verdict.confidence is None or 0 <= verdict.confidence <= 1
     assert verdict.pattern not in verdict.also
     findings = to_findings(verdict)
     assert findings[0].code == verdict.pattern

@@ -19,10 +19,10 @@ def test_overfitting_message_states_the_losses() -> None:
     finding = to_findings(verdict)[0]
     losses = [loss for _, loss in curves.overfitting(1).evals]
     assert finding.code == "overfit" and finding.severity == "warning"
-    assert verdict.evidence["severity_share"] == pytest.approx(losses[-1] / min(losses) - 1)
+    assert verdict.evidence["rise"] == pytest.approx(losses[-1] - min(losses))
     assert f"{losses[-1]:.4g}" in finding.message and f"{min(losses):.4g}" in finding.message
     assert "stop_keep_best" in finding.actions
-    assert 0.9 < finding.confidence < 1
+    assert finding.confidence is not None and 0.9 < finding.confidence < 1
 
 
 def test_overfitting_message_mentions_an_improving_score() -> None:
@@ -86,26 +86,33 @@ def test_memorizing_message_mentions_intervals_only_without_epochs() -> None:
     assert "at even intervals" in message(curves.staircase(1, with_epochs=False), "memorizing")
 
 
-@pytest.mark.parametrize("losses", [[1.1, 1.3], [1.1, 1.3, 1.8], [1.1, 1.9, 1.8]])
-def test_few_rising_evaluations_advise_keeping_the_first_checkpoint(losses: list[float]) -> None:
+@pytest.mark.parametrize("losses", [[1.1, 1.3], [1.1, 1.9, 1.8], [1.1, 1.0, 1.8]])
+def test_few_evaluations_above_the_best_advise_keeping_it(losses: list[float]) -> None:
     curve = curves.overfitting(1)
-    few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
-    verdict = diagnose(few)
+    few = replace(curve, evals=[(150.0 * k, loss) for k, loss in enumerate(losses, 1)])
+    verdict = diagnose(few.until(450))
     finding = to_findings(verdict)[0]
-    assert (finding.code, verdict.best_step) == ("insufficient", 200)
-    assert f"has risen since the first (1.1 → {losses[-1]}, +" in finding.message
-    assert "training loss keeps falling" in finding.message and "at step 200" in finding.message
-    assert (
-        "Keep the first evaluation's checkpoint" in finding.action
-        and "Continue" not in finding.action
-    )
+    assert finding.code == "insufficient" and finding.confidence is None
+    above = losses[-1] - min(losses)
+    assert f"The newest is {above:.4g} above the best. Best: {min(losses):.4g}" in finding.message
+    assert "The best is kept" in finding.action
     assert finding.actions == ("stop_keep_best", "evaluate")
 
 
-@pytest.mark.parametrize("losses", [[1.1], [1.1, 1.0, 1.8], [1.1, 1.1, 1.2], [1.1, 1.101, 1.102]])
-def test_few_evaluations_without_a_clear_rise_advise_continuing(losses: list[float]) -> None:
+@pytest.mark.parametrize("losses", [[1.1], [1.1, 1.1, 1.2], [1.1, 1.101, 1.102]])
+def test_few_evaluations_without_a_clear_rise_say_what_was_reached(losses: list[float]) -> None:
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
-    finding = to_findings(diagnose(few))[0]
-    assert (finding.code, finding.action) == ("insufficient", "Continue.")
-    assert finding.message == f"Not enough evaluations yet: {len(losses)} so far."
+    finding = to_findings(diagnose(few.until(400)))[0]
+    assert finding.code == "insufficient"
+    assert finding.action == "Continue." and "so far. Training loss 1.86" in finding.message
+    ended = to_findings(diagnose(few))[0]
+    assert "in the whole run: too few for a verdict" in ended.message
+    assert "Compare the answers" in ended.action
+
+
+@pytest.mark.parametrize("losses", [[1.1, 1.3, 1.8], [1.3, 1.1, 1.12, 1.14, 1.16]])
+def test_plain_rises_in_a_row_are_overfitting(losses: list[float]) -> None:
+    curve = curves.overfitting(1)
+    few = replace(curve, evals=[(100.0 * k, loss) for k, loss in enumerate(losses, 1)])
+    assert diagnose(few).pattern == "overfit"

@@ -134,7 +134,7 @@ def still(seed: int = 0, level: float = 1.5) -> Curve:
 def jumpy(seed: int = 0) -> Curve:
     """Return a run whose loss always jumps by about a third."""
     fall = falling(2.0, 0.9, 150)
-    return drawn(fall, fall, seed=seed, noise=0.35)
+    return drawn(fall, fall, seed=seed, noise=0.35, every=10)
 
 
 def slow_start(seed: int = 0) -> Curve:

@@ -1,25 +1,33 @@
-"""Validation rows with the highest loss, where wrong labels show up.
+"""The loss of each validation row: which are highest, and what a change of their mean proves.
 
-They cost no extra computation: TRL's head returns the loss of each token in evaluations anyway.
+Wrong labels show up among the highest. The losses cost no extra computation: TRL's head returns the
+loss of each token in evaluations anyway.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from transformers import TrainerCallback
 
 from ftwizard.data.conversation import to_displayed
 from ftwizard.data.reader import ParsedRow
+from ftwizard.diagnosis.rows import RowLosses, compare, measure_spread
+from ftwizard.jobs.folder import read_json, write_whole
 from ftwizard.jobs.worker import Worker
+from ftwizard.runs import checkpoints
 from ftwizard.train.encoder import EncodedRow
 from ftwizard.train.moments import Moment, with_moment
 
 MAX_ROWS = 20
 MAX_PREVIEW = 80
 """Characters shown of a question and of an answer."""
+ROW_LOSSES = "row_losses.json"
+"""File of a checkpoint: the losses of its evaluation, which a resumed run compares later ones with."""
 
 
 class HighLossRows(TrainerCallback):
@@ -38,6 +46,8 @@ class HighLossRows(TrainerCallback):
         self._file = file
         self._batches: list[tuple[Any, Any]] = []
         """The losses and tokens of each batch's rows."""
+        self._best: RowLosses | None = None
+        self._newest: RowLosses | None = None
 
     def attach(self, trainer: Any) -> None:
         """Collect losses from the trainer's model."""
@@ -46,6 +56,13 @@ class HighLossRows(TrainerCallback):
     def _collect(self, model: Any, _: Any, inputs: dict[str, Any], output: Any) -> None:
         if not model.training and inputs.get("fused_lm_head"):
             self._batches.append(sum_by_row(output, inputs))
+
+    @with_moment
+    def on_train_begin(self, moment: Moment) -> None:
+        folder = Path(str(moment.args.output_dir))
+        saved = [item for item in checkpoints.all_complete(folder) if item.step <= moment.step]
+        if best := checkpoints.find_best(saved):
+            self._best = read_json(folder / best.name / ROW_LOSSES, RowLosses)
 
     @with_moment
     def on_evaluate(self, moment: Moment) -> None:
@@ -57,14 +74,45 @@ class HighLossRows(TrainerCallback):
         totals, counts = (torch.cat(parts).tolist() for parts in zip(*batches, strict=True))
         if len(totals) != len(self._lines):  # an evaluation of other rows
             return
+        self._events.write("rows", step=moment.step, rows=self._rank(totals, counts))
+        # The trainer's loss is the mean over batches, by their rows, of the mean over tokens.
+        weighted = torch.cat([t * len(n) / n.sum().clamp(min=1) for t, n in batches])
+        self._newest = RowLosses(moment.step, weighted.tolist())
+        self._compare(self._newest, measure_spread(totals, counts), moment)
+
+    def _rank(self, totals: Sequence[float], counts: Sequence[int]) -> list[dict[str, Any]]:
         ranked = [
             (total / count, count, line)
             for total, count, line in zip(totals, counts, self._lines, strict=True)
             if count
         ]
         ranked.sort(key=lambda row: (-row[0] if math.isfinite(row[0]) else -math.inf, row[2]))
-        rows = [self._to_event(*row) for row in ranked[:MAX_ROWS]]
-        self._events.write("rows", step=moment.step, rows=rows)
+        return [self._to_event(*row) for row in ranked[:MAX_ROWS]]
+
+    def _compare(self, now: RowLosses, spread: float, moment: Moment) -> None:
+        if not math.isfinite(now.loss):
+            return
+        facts = {"eval_rows": len(now.losses), "eval_row_spread": spread}
+        looks = math.ceil(moment.state.max_steps / max(1, moment.state.eval_steps or 1))
+        if self._best and (change := compare(self._best, now, looks)):
+            facts |= {
+                "eval_rise": change.value,
+                "eval_rise_low": change.low,
+                "eval_rise_high": change.high,
+            }
+        moment.metrics.update(facts)
+        # The trainer's history, by which a resumed run is diagnosed, has a copy of the metrics.
+        history = moment.state.log_history
+        if history and history[-1].get("step") == moment.step and "eval_loss" in history[-1]:
+            history[-1].update(facts)
+        if self._best is None or now.loss < self._best.loss:
+            self._best = now
+
+    @with_moment
+    def on_save(self, moment: Moment) -> None:
+        if self._newest is not None and self._newest.step == moment.step:
+            path = Path(str(moment.args.output_dir)) / f"checkpoint-{moment.step}" / ROW_LOSSES
+            write_whole(path, msgspec.json.encode(self._newest))
 
     def _to_event(self, loss: float, tokens: int, line: int) -> dict[str, Any]:
         """Return the event's entry, with the beginnings of the last question and of the answer."""

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.train.high_loss_rows import sum_by_row
+from ftwizard.train.validation_rows import sum_by_row
 
 _rows = st.lists(
     st.lists(st.tuples(st.booleans(), st.integers(0, 40)), min_size=1, max_size=9),
