@@ -17,6 +17,7 @@ from ftwizard.diagnosis import (
     Pattern,
     Verdict,
     describe_best,
+    describe_former,
     describes_best,
     diagnose,
     get_mark,
@@ -42,7 +43,8 @@ class DiagnosisReport(msgspec.Struct, frozen=True, kw_only=True):
     best_step: int | None
     best_eval_loss: float | None
     best_on_disk: int | None
-    confidence: float
+    confidence: float | None
+    """None where nothing was judged, as with too few evaluations."""
     evidence: Mapping[str, Value]
     action: str
     findings: list[DiagnosisFinding]
@@ -50,7 +52,7 @@ class DiagnosisReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the diagnosis of a curve."""
-    curve = _read_curve(arguments.run)
+    curve, former = _read_curve(arguments.run)
     verdict = diagnose(curve)
     listed = to_findings(verdict)
     document = DiagnosisReport(
@@ -65,12 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
         action=listed[0].action,
         findings=listed,
     )
-    output.print_report(arguments, document, _report_lines(curve, verdict, listed))
+    output.print_report(arguments, document, _report_lines(curve, verdict, listed, former))
     return 0
 
 
-def _read_curve(name: str | None) -> Curve:
-    """Return the curve of a run (by id or folder) or of a file."""
+def _read_curve(name: str | None) -> tuple[Curve, str]:
+    """Return the curve of a run (by id or folder) or of a file, and the run's former verdict."""
     if name is None:
         return _from_run(run_argument.find(None, default_run.choose_shown))
     path = Path(name)
@@ -80,21 +82,30 @@ def _read_curve(name: str | None) -> Curve:
                 f"{make_visible(name, 200)} is a folder, but not of a run.",
                 "Name a run, or a file such as trainer_state.json.",
             )
-        return loss_curves.from_file(path)
+        return loss_curves.from_file(path), ""
     if name.lower().endswith(CURVE_ENDINGS):
         open_files.require_file(name)
     return _from_run(store.find(name))
 
 
-def _from_run(folder: JobFolder) -> Curve:
-    return loss_curves.from_progress(read_progress(folder), folder)
+def _from_run(folder: JobFolder) -> tuple[Curve, str]:
+    progress = read_progress(folder)
+    return loss_curves.from_progress(progress, folder), describe_former(progress.findings)
 
 
-def _report_lines(curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding]) -> Iterator[str]:
+def _report_lines(
+    curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding], former: str
+) -> Iterator[str]:
     first, *rest = listed
-    certainty = f"{100 * verdict.confidence:.0f}% sure" if verdict.confidence < 1 else "certain"
-    since = f", since step {verdict.onset_step:,}" if verdict.onset_step else ""
-    yield f"{get_mark(first)} {PATTERN_NAMES[first.code]} ({certainty}{since})"
+    details = []
+    if (sure := verdict.confidence) is not None:
+        details.append(f"{100 * sure:.0f}% sure" if sure < 1 else "certain")
+    if verdict.onset_step:
+        details.append(f"since step {verdict.onset_step:,}")
+    title = f"{get_mark(first)} {PATTERN_NAMES[first.code]}"
+    yield f"{title} ({', '.join(details)})" if details else title
+    if former:
+        yield f"  {former}"
     yield f"  {first.message}"
     yield f"  → {first.action}"
     for finding in rest:

@@ -6,6 +6,7 @@ from ftwizard.diagnosis.advice import (
     Action,
     DiagnosisFinding,
     describe_best,
+    describe_former,
     describes_best,
     get_mark,
     to_findings,
@@ -15,6 +16,6 @@ from ftwizard.diagnosis.verdict import Verdict, diagnose
 
 __all__ = [
     "MARKS", "PATTERN_NAMES", "Action", "Curve", "DiagnosisFinding", "Objective", "Pattern", "Point",
-    "Sign", "Verdict", "describe_best", "describes_best", "diagnose", "get_mark",
+    "Sign", "Verdict", "describe_best", "describe_former", "describes_best", "diagnose", "get_mark",
     "to_findings",
 ]  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 from ftwizard.diagnosis.curve import Pattern, Sign, Value
 from ftwizard.diagnosis.verdict import Verdict
@@ -82,6 +83,20 @@ def _to_finding(sign: Sign, verdict: Verdict) -> DiagnosisFinding:
         confidence=None if sign.confidence is None else round(sign.confidence, 3),
         evidence=evidence,
     )
+
+
+def describe_former(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Describe the warning that the newest verdict replaced: ``was: spiky until step 30``.
+
+    ``findings`` are a run's ``finding`` events. Empty if no other warning was shown before.
+    """
+    verdicts = [event for event in findings if event.get("verdict")]
+    for former, later in reversed(list(pairwise(verdicts))):
+        code, step = former.get("code"), later.get("step")
+        if former.get("severity") in ("warning", "error") and code != verdicts[-1].get("code"):
+            name = PATTERN_NAMES.get(code) if isinstance(code, str) else None  # type: ignore[call-overload]
+            return f"was: {name} until step {step:,}" if name and isinstance(step, int) else ""
+    return ""
 
 
 def describe_best(verdict: Verdict) -> str:
@@ -170,7 +185,7 @@ def _format_not_finite(value: Value) -> str:
 def _describe_insufficient(evidence: Evidence, best: str) -> str:
     count = evidence["evaluations"]
     few = f"{_format_count(count, 'evaluation') if count else 'No evaluation'}"
-    if evidence["is_done"]:
+    if evidence.get("is_done"):
         first = f"{few} in the whole run: too few for a verdict."
     else:
         first = f"{few} so far." if count else "No evaluation yet."
@@ -225,6 +240,9 @@ def _describe_memorizing(evidence: Evidence, best: str) -> str:
 def _describe_no_learning(evidence: Evidence, _: str) -> str:
     if evidence.get("learning_rate") == 0:
         return "The learning rate is 0: the model cannot learn."
+    if "eval_now" in evidence:
+        losses = f"{_format_loss(evidence['eval_start'])} → {_format_loss(evidence['eval_now'])}"
+        return f"Validation loss barely moves ({losses}){_describe_guessing(evidence)}."
     losses = f"{_format_loss(evidence['start'])} → {_format_loss(evidence['now'])}"
     return f"Training loss barely moves ({losses}){_describe_guessing(evidence)}."
 
@@ -274,7 +292,7 @@ def _describe_plateau(evidence: Evidence, best: str) -> str:
 
 
 def _describe_spike(evidence: Evidence, _: str) -> str:
-    height, back = _format_loss(evidence["height"]), evidence["back_at_step"]
+    height, back = _format_loss(evidence["height"]), evidence.get("back_at_step")
     if back is None:
         return f"Training loss jumped by {height}, and has not come back."
     if evidence["spikes"] == 1:
@@ -337,7 +355,7 @@ def _explain_rate(evidence: Evidence) -> str:
 
 
 def _advise_insufficient(evidence: Evidence) -> str:
-    if evidence["is_done"]:
+    if evidence.get("is_done"):
         return "Compare the answers with those of the base model. Next time, evaluate more often."
     if evidence.get("above_best") is not None:
         return "Continue to the next evaluation, and evaluate more often. The best is kept."
@@ -381,14 +399,14 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         ("again_half_rate_more_accumulation", "again_half_rate", "again_more_accumulation"),
     ),
     "spike": _Meaning(
-        "spike", lambda evidence: "info" if evidence["back_at_step"] else "warning", _describe_spike,
+        "spike", lambda evidence: "info" if evidence.get("back_at_step") else "warning", _describe_spike,
         lambda evidence: (
             "Continue. If it happens again, check the rows of that step."
-            if evidence["back_at_step"]
+            if evidence.get("back_at_step")
             else "Wait for the next evaluation. If it is above the best, stop and keep the best."
         ),
         lambda evidence: (
-            ("go_on", "check_data") if evidence["back_at_step"] else ("evaluate", "stop_keep_best")
+            ("go_on", "check_data") if evidence.get("back_at_step") else ("evaluate", "stop_keep_best")
         ),
     ),
     "diverged": _Meaning(

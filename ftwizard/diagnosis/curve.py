@@ -46,8 +46,8 @@ class RowEvidence:
 
     step: float
     rows: int
-    spread: float
-    """Standard deviation of the loss of a training step with one row, in nats per token."""
+    step_noise: float
+    """Standard deviation of a training step's loss by the choice of its rows, in nats per token."""
     change: Change | None
     """Change of the loss since the best evaluation before; None at the first one."""
 
@@ -122,9 +122,9 @@ class Curve:
 
         In nats per token, by the newest evaluation; None if unknown.
         """
-        if not self.row_evidence or not self.rows_per_step:
+        if not self.row_evidence:
             return None
-        return self.row_evidence[-1].spread / math.sqrt(self.rows_per_step * self.steps_per_log)
+        return self.row_evidence[-1].step_noise / math.sqrt(self.steps_per_log)
 
     def get_change(self, step: float) -> Change | None:
         """Return the change that the rows of the evaluation at ``step`` show; None if unknown."""

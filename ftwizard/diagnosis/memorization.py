@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 from ftwizard.diagnosis.curve import Curve, Point, Sign, keep_finite
-from ftwizard.diagnosis.statistics import noise, thin
+from ftwizard.diagnosis.statistics import measure_noise, thin
 
 MAX_POINTS = 240
 MIN_POINTS = 10
@@ -22,6 +22,10 @@ tried."""
 MIN_Z_KNOWN_EPOCHS = 4.0
 MIN_FOLLOWING = 0.35
 """A validation loss follows the training loss if its fall is at least this share of it."""
+MIN_AFTER = 2
+"""Evaluations after the first drop that show whether validation loss follows."""
+MIN_IMPROVEMENT = 0.01
+"""Share by which a validation loss below its best before the drop shows that the model learns."""
 REACH = 4
 """Points on each side of a drop."""
 MAX_PEAKS = 6
@@ -49,7 +53,7 @@ def find_memorization(curve: Curve) -> Sign | None:
     if epoch is not None and not 1 <= epoch < math.inf:
         epoch = None
     spans = [epoch] if epoch else _suggest_periods(points)
-    sigma = max(noise([value for _, value in points]), 1e-9)
+    sigma = max(measure_noise([value for _, value in points]), 1e-9)
     candidates = [stairs for span in spans if (stairs := _fit_stairs(points, span, sigma))]
     stairs = max(candidates, key=lambda stairs: stairs.z, default=None)
     if stairs is None or stairs.z < (MIN_Z_KNOWN_EPOCHS if epoch else MIN_Z[len(stairs.steps) > 1]):
@@ -149,8 +153,10 @@ def _does_validation_follow(curve: Curve, since: float) -> bool:
     train, evals = keep_finite(curve.train), keep_finite(curve.evals)
     before = [point for point in evals if point[0] <= since]
     after = [loss for step, loss in evals if step > since]
-    if not before or not after:
+    if not before or len(after) < MIN_AFTER:
         return bool(evals)
+    if after[-1] < (1 - MIN_IMPROVEMENT) * min(loss for _, loss in before):
+        return True
     start = before[-1][0]
     train_before = [loss for step, loss in train if step <= start][-REACH:]
     train_fall = _compute_fall_share(train_before, [loss for _, loss in train][-REACH:])

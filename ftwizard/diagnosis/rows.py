@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
 MIN_ROWS = 5
 """Rows needed to prove a change; with fewer, its error is too uncertain."""
+DRAWS = 400
+"""Steps drawn to measure their noise."""
 ERROR_RATE = 0.05
 """Chance that a run without any change has one that counts as proven, over all its evaluations."""
 
 
-def measure_spread(totals: Sequence[float], tokens: Sequence[int]) -> float:
-    """Return the standard deviation of a step's loss if it had one row, in nats per token.
+def measure_step_noise(
+    totals: Sequence[float], tokens: Sequence[int], rows_per_step: float
+) -> float:
+    """Return the standard deviation of a step's loss by the choice of its rows, in nats per token.
 
-    ``totals`` are the losses of rows, summed over their trainable ``tokens``. A step of n rows has
-    the nth part of the variance. The loss of a step is a ratio, so this is the deviation of
-    ``total - loss × tokens`` over the mean tokens (Cochran, Sampling Techniques, 1977, section 2.11).
-    0 with fewer than two rows.
+    ``totals`` are the losses of rows, summed over their trainable ``tokens``. Steps are drawn from
+    them: a formula for the error of a ratio is too low for few rows of different lengths. 0 with
+    fewer than two rows.
     """
-    count = sum(tokens)
-    if len(tokens) < 2 or not count:
+    rows = [(total, count) for total, count in zip(totals, tokens, strict=True) if count]
+    if len(rows) < 2:
         return 0.0
-    loss = sum(totals) / count
-    residuals = [t - loss * n for t, n in zip(totals, tokens, strict=True)]
-    return stdev(residuals) / fmean(tokens)
+    chance, size = random.Random(0), max(1, round(rows_per_step))
+    drawn = (chance.choices(rows, k=size) for _ in range(DRAWS))
+    return stdev(sum(t for t, _ in step) / sum(n for _, n in step) for step in drawn)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median
+from statistics import NormalDist, median
 
 from ftwizard.diagnosis.curve import Point
 
 SIGMA_OF_MAD = 1.4826
 """Ratio of standard deviation to median absolute deviation for normal noise."""
+REACH = 3
+"""Points on each side of the running median around which noise is measured."""
 MAX_POINTS = 64
 """Points that tests over all pairs use."""
 MAX_TRIPLES = 8192
@@ -121,3 +123,14 @@ def running_median(values: Sequence[float], reach: int) -> list[float]:
     head = [median(values[: i + reach + 1]) for i in range(min(reach, n))]
     tail = [median(values[i - reach :]) for i in range(max(reach, n - reach), n)]
     return head + inner + tail
+
+
+def measure_noise(values: Sequence[float]) -> float:
+    """Return a standard deviation of the noise that counts its long tail, but not single spikes."""
+    if len(values) < 3:
+        return 0.0
+    residuals = sorted(
+        value - middle for value, middle in zip(values, running_median(values, REACH), strict=True)
+    )
+    tail = residuals[int(0.9 * (len(residuals) - 1))]
+    return max(noise(values), tail / NormalDist().inv_cdf(0.9))

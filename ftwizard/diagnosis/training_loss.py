@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import NormalDist, fmean, median
+from statistics import fmean, median
 
-from ftwizard.diagnosis.curve import Curve, Point, Sign, get_guessing_evidence, keep_finite
-from ftwizard.diagnosis.statistics import noise, running_median, slope, spread, thin
+from ftwizard.diagnosis.curve import Curve, Point, Sign, Value, get_guessing_evidence, keep_finite
+from ftwizard.diagnosis.statistics import measure_noise, noise, running_median, slope, spread, thin
 
 MIN_HIGH_LOSSES = 6
 """Consecutive high losses that count as divergence, not chance."""
@@ -109,14 +109,14 @@ def find_divergence(curve: Curve) -> Sign | None:
     elevated = values[onset:]
     if len(elevated) < MIN_HIGH_LOSSES:
         return None
-    sigma = max(curve.sampling_noise or 0.0, measure_residuals(values[:onset]))
+    sigma = max(curve.sampling_noise or 0.0, measure_noise(values))
     error = sigma * math.sqrt(1 / min(3, onset or 1) + 1 / len(elevated))
     last = median(elevated[-max(3, len(elevated) // 3) :])
     if last - start < max(MIN_RISE_SHARE * abs(start), MIN_RISE_Z * error):
         return None
     first = median(elevated[: max(3, len(elevated) // 3)])
     # A loss that has long been above its start failed, even if it is falling again.
-    has_lasted = points[-1][0] - points[onset][0] >= 0.05 * points[-1][0] and len(elevated) >= 10
+    has_lasted = len(elevated) >= max(MIN_LOSSES, 0.05 * len(points))
     if (last < first - sigma and not has_lasted) or _is_validation_fine(curve, points[onset][0]):
         return None
     confidence = min(0.99, 0.8 + 0.02 * (len(elevated) - MIN_HIGH_LOSSES))
@@ -162,21 +162,12 @@ def _find_last_stretch_above(values: Sequence[float], height: float) -> int:
     return begin
 
 
-def measure_residuals(values: Sequence[float]) -> float:
-    """Return the root mean square of the distances from a running median.
-
-    Unlike a median, it counts the long tail that steps of few rows have.
-    """
-    if len(values) < 3:
-        return 0.0
-    residuals = _subtract(values, running_median(values, REACH))
-    return math.sqrt(fmean([residual * residual for residual in residuals]))
-
-
 MIN_LOSSES = 20
 """Logged losses needed to judge noise or a level."""
 MIN_FALL = 0.02
 """A loss that fell by less than this share of its start has not moved."""
+UNCHANGED = 0.003
+"""Share of the validation loss within which all evaluations of a model that does not learn are."""
 BLOCKS = 8
 REACH = 3
 """Points on each side of a running median."""
@@ -197,17 +188,26 @@ def find_no_learning(curve: Curve) -> Sign | None:
     guessing = get_guessing_evidence(curve, now)
     fallen = (start - now) / abs(start) if start else 0.0
     upper = fallen + 1.645 * error / abs(start) if start else 0.0
-    if (
-        fallen >= MIN_FALL
-        or (upper >= 2 * MIN_FALL and not guessing)
-        or fallen < -0.1
-        or _has_validation_fallen(curve)
-    ):
+    if fallen < -0.1 or _has_validation_fallen(curve):
         return None
-    return Sign(
-        "no_learning", int(points[0][0]), 0.9,
-        {"start": start, "now": now, "fallen_share": fallen, **guessing},
-    )  # fmt: skip
+    is_flat = fallen < MIN_FALL and (upper < 2 * MIN_FALL or bool(guessing))
+    is_unchanged = _is_validation_unchanged(curve)
+    if not is_flat and not (fallen < 0.1 and is_unchanged):
+        return None
+    evidence: dict[str, Value] = {"start": start, "now": now, "fallen_share": fallen, **guessing}
+    if is_unchanged:
+        evals = keep_finite(curve.evals)
+        evidence |= {"eval_start": evals[0][1], "eval_now": evals[-1][1]}
+    return Sign("no_learning", int(points[0][0]), 0.9, evidence)
+
+
+def _is_validation_unchanged(curve: Curve) -> bool:
+    """Return whether the validation loss is the same in several evaluations.
+
+    The same rows are evaluated each time, so it shows what the noise of few rows a step hides.
+    """
+    losses = [loss for _, loss in keep_finite(curve.evals)]
+    return len(losses) >= 3 and max(losses) - min(losses) < UNCHANGED * abs(losses[-1])
 
 
 def _has_had_time(curve: Curve, after: Sequence[Point]) -> bool:
@@ -247,8 +247,10 @@ SINGLE_ROW_NOISE = 0.7
 files, it was 0.3 to 0.6."""
 MIN_NOISE = 0.13
 """Share of the loss by which it must jump to be called spiky, whatever the rows."""
-CLIPPED = 2.0
+CLIPPED = 2.5
 """Median grad norm above which most steps are clipped, usually at 1."""
+MIN_CLIPPED = 30
+"""Grad norms needed to judge that: at the beginning of a run they are often large."""
 CLIPPED_SHARE = 0.4
 """Share of that noise that is suspicious in steps that are clipped."""
 MIN_NOISE_RATIO = 2.0
@@ -266,7 +268,7 @@ def find_noise(curve: Curve) -> Sign | None:
     limit = max(spread(residuals), 1e-12)
     jumps = sum(residual > 6 * limit for residual in residuals)
     norms = [norm for _, norm in keep_finite(curve.grad_norm)]
-    is_clipped = len(norms) >= MIN_LOSSES and median(norms) > CLIPPED
+    is_clipped = len(norms) >= MIN_CLIPPED and median(norms) > CLIPPED
     jumps_often = is_clipped and jumps >= max(3, 0.01 * len(values)) and not curve.sampling_noise
     if share < _get_usual_noise(curve, values, is_clipped) and not jumps_often:
         return None
@@ -295,7 +297,8 @@ def _get_usual_noise(curve: Curve, values: Sequence[float], is_clipped: bool) ->
     # A log of several steps has at least as many rows.
     rows = (curve.rows_per_step or curve.accumulation or 1) * curve.steps_per_log
     if curve.sampling_noise is None:
-        single = SINGLE_ROW_NOISE * (CLIPPED_SHARE if is_clipped else 1)
+        suspicious = is_clipped and curve.rows_per_step is None
+        single = SINGLE_ROW_NOISE * (CLIPPED_SHARE if suspicious else 1)
         return max(MIN_NOISE, single / math.sqrt(rows))
     level = max(median(values), 0.4 * median(values[:3]))
     measured = MIN_NOISE_RATIO * curve.sampling_noise / level if level > 0 else math.inf
@@ -306,6 +309,8 @@ def _subtract(values: Sequence[float], smooth: Sequence[float]) -> list[float]:
     return [value - middle for value, middle in zip(values, smooth, strict=True)]
 
 
+NEAR = 20
+"""Losses on each side of a jump by which the noise there is measured."""
 SPIKE_LENGTHS = 1, 2, 4, 8
 """Losses over which a jump is averaged: a longer one may be lower."""
 
@@ -313,38 +318,38 @@ SPIKE_LENGTHS = 1, 2, 4, 8
 def find_spike(curve: Curve) -> Sign | None:
     """Find jumps of the training loss that no choice of rows explains; report the highest."""
     points = keep_finite(curve.train)
-    if len(points) < 8 or curve.objective == "reinforcement":
+    enough = 8 if curve.rows_per_step else MIN_LOSSES
+    if len(points) < enough or curve.objective == "reinforcement":
         return None
-    values = [loss for _, loss in points]
-    sigma = max(curve.sampling_noise or 0.0, _measure_usual_excursion(values))
-    spikes = _list_spikes(values, max(sigma, 1e-12))
+    spikes = _list_spikes(points, curve)
     if not spikes:
         return None
     height, start, end = max(spikes)
     return Sign(
         "spike", int(points[start][0]), 0.9,
-        {"height": height, "before": _get_level(values, start), "spikes": len(spikes),
-         "back_at_step": int(points[end][0]) if end < len(points) else None},
+        {"height": height, "before": _get_level([loss for _, loss in points], start),
+         "spikes": len(spikes), "back_at_step": int(points[end][0]) if end < len(points) else None},
     )  # fmt: skip
-
-
-def _measure_usual_excursion(values: Sequence[float]) -> float:
-    """Return a standard deviation of the noise that counts its long tail, but not single spikes."""
-    residuals = sorted(_subtract(values, running_median(values, REACH)))
-    tail = residuals[int(0.9 * (len(residuals) - 1))]
-    return max(noise(values), tail / NormalDist().inv_cdf(0.9))
 
 
 def _get_level(values: Sequence[float], index: int) -> float:
     return median(values[max(0, index - 5) : index])
 
 
-def _list_spikes(values: Sequence[float], sigma: float) -> list[tuple[float, int, int]]:
+def _list_spikes(points: Sequence[Point], curve: Curve) -> list[tuple[float, int, int]]:
     """Return height, start and end of each jump; the end is that of the values if it lasts."""
+    values = [loss for _, loss in points]
+    general = max(measure_noise(values), 1e-12)
     spikes = []
     index = 3
     while index < len(values):
         before = _get_level(values, index)
+        if not _is_jump(values, index, before, general):
+            index += 1
+            continue
+        sigma = max(
+            general, _measure_noise_near(values, index), _get_sampling(curve, points[index])
+        )
         if not _is_jump(values, index, before, sigma):
             index += 1
             continue
@@ -357,6 +362,22 @@ def _list_spikes(values: Sequence[float], sigma: float) -> list[tuple[float, int
         spikes.append((max(values[index:end]) - before, index, end))
         index = end + 1
     return spikes
+
+
+def _measure_noise_near(values: Sequence[float], index: int) -> float:
+    """Return the noise around an index: that of a high loss is larger than that of a low one."""
+    end = index + REACH + 1
+    return measure_noise([*values[max(0, index - NEAR) : index], *values[end : end + NEAR]])
+
+
+def _get_sampling(curve: Curve, point: Point) -> float:
+    """Return the noise of a loss by the choice of its rows; 0 for curves from elsewhere."""
+    if curve.rows_per_step is None:
+        return 0.0
+    nearest = min(curve.row_evidence, key=lambda item: abs(item.step - point[0]), default=None)
+    # Before the first evaluation, that of usual rows.
+    usual = SINGLE_ROW_NOISE / 2 * abs(point[1]) / math.sqrt(curve.rows_per_step)
+    return (nearest.step_noise if nearest else usual) / math.sqrt(curve.steps_per_log)
 
 
 def _is_jump(values: Sequence[float], index: int, before: float, sigma: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from ftwizard.diagnosis.curve import Curve, Point, Sign, Value, keep_finite
@@ -33,6 +33,8 @@ MIN_RISE_WEIGHT = 0.07
 is ever taken for rising."""
 MIN_PLAIN_RISE = {2: 0.08, 3: 0.03}
 """By rises in a row, the smallest share above the best that needs no other test."""
+MIN_RISE_WITHOUT_PROOF = {3: 0.05}
+"""The same where single rows do not prove the rise."""
 MIN_PLAIN_Z = 5.0
 """Standard deviations of an evaluation by which such a rise must exceed the best."""
 PRECISION = 1e-6
@@ -51,7 +53,7 @@ def find_overfitting(curve: Curve) -> Sign | None:
     best = get_best(evals)
     if best is None or _has_training_risen(curve, best[0]):
         return None
-    evidence = prove_rise(curve, best) if curve.row_evidence else _find_rise(evals)
+    evidence = prove_rise(curve, best) if curve.row_evidence else _find_lasting_rise(evals)
     if evidence is None:
         return None
     onset, best_loss = best
@@ -71,9 +73,10 @@ MIN_PROVEN = 2
 
 
 def prove_rise(curve: Curve, best: Point) -> dict[str, Value] | None:
-    """Return the evidence of single rows for a rise since the best evaluation; None without proof.
+    """Return the evidence for a rise since the best evaluation by its single rows; else None.
 
-    Once proven, it lasts until the loss is back at its best.
+    Once proven, it lasts until the loss is back at its best. Few rows that differ much prove
+    nothing; then three large rises in a row must do, while training loss falls.
     """
     since = [item for item in curve.row_evidence if item.step > best[0] and item.change]
     proven = [
@@ -81,13 +84,30 @@ def prove_rise(curve: Curve, best: Point) -> dict[str, Value] | None:
         for item in since
         if item.change.is_rise and item.change.value >= MIN_RISE_SHARE * abs(best[1])
     ]
-    if len(proven) < MIN_PROVEN or since[-1].change.value < MIN_RISE_SHARE * abs(best[1]):
+    if not since or since[-1].change.value < MIN_RISE_SHARE * abs(best[1]):
         return None
     last = since[-1]
-    return {
-        "rise_low": last.change.low, "rise_high": last.change.high, "rows": last.rows,
-        "proven": len(proven), "confidence": 0.99 if len(proven) > MIN_PROVEN else 0.95,
+    shown: dict[str, Value] = {
+        "rise_low": last.change.low, "rise_high": last.change.high, "rows": last.rows
     }  # fmt: skip
+    if len(proven) >= MIN_PROVEN:
+        return {**shown, "confidence": 0.99 if len(proven) > MIN_PROVEN else 0.95}
+    losses = [loss for step, loss in keep_finite(curve.evals) if step >= best[0]]
+    still_high = losses[-1] - best[1] >= MIN_RISE_WITHOUT_PROOF[3] * abs(best[1])
+    looks = [losses[:count] for count in range(len(losses), 3, -1)] if still_high else []
+    rises = (_find_plain_rise(look, abs(best[1]), 0.0, MIN_RISE_WITHOUT_PROOF) for look in looks)
+    plain = next(filter(None, rises), None)
+    falls = _describe_training_since(curve, best[0]) == "falls"
+    return {**shown, **plain} if plain and falls else None
+
+
+def _find_lasting_rise(evals: Sequence[Point]) -> dict[str, Value] | None:
+    """Return the evidence for a rise now, or at the evaluation before if the loss is still high."""
+    if evidence := _find_rise(evals):
+        return evidence
+    best = min(loss for _, loss in evals[:-1])
+    is_high = evals[-1][1] > best + MIN_RISE_SHARE * abs(best)
+    return _find_rise(evals[:-1]) if is_high and len(evals) > MIN_EVALUATIONS else None
 
 
 def _find_rise(evals: Sequence[Point]) -> dict[str, Value] | None:
@@ -126,7 +146,10 @@ def _find_rise(evals: Sequence[Point]) -> dict[str, Value] | None:
 
 
 def _find_plain_rise(
-    losses: Sequence[float], scale: float, sigma: float
+    losses: Sequence[float],
+    scale: float,
+    sigma: float,
+    needs: Mapping[int, float] = MIN_PLAIN_RISE,
 ) -> dict[str, Value] | None:
     """Return evidence if the newest losses rose in a row, far above the best, the first of them.
 
@@ -135,7 +158,7 @@ def _find_plain_rise(
     rises = 0
     while rises + 1 < len(losses) and losses[-1 - rises] > losses[-2 - rises]:
         rises += 1
-    needed = MIN_PLAIN_RISE.get(min(rises, 3))
+    needed = needs.get(min(rises, 3))
     if needed is None or losses[-1] - losses[0] < max(needed * scale, MIN_PLAIN_Z * sigma):
         return None
     return {"rises_in_a_row": rises, "confidence": 0.8}
@@ -195,8 +218,18 @@ def _describe_training_since(curve: Curve, since: float) -> str | None:
 
 
 def find_plateau(curve: Curve) -> Sign | None:
-    """Find a validation loss (without one, a training loss) that fell and became flat."""
-    if curve.objective == "reinforcement":
+    """Find a validation loss (without one, a training loss) that fell and became flat.
+
+    It counts if two of the last three looks find it, so that noise does not toggle it.
+    """
+    points = curve.evals or curve.train
+    looks = [curve, *(curve.until(step) for step, _ in points[-3:-1])]
+    flat = [sign for look in looks if (sign := _find_flat(look))]
+    return flat[0] if len(flat) > 1 else None
+
+
+def _find_flat(curve: Curve) -> Sign | None:
+    if curve.objective == "reinforcement" or (curve.validates and not curve.evals):
         return None
     evals = keep_finite(curve.evals)
     points = thin(evals or keep_finite(curve.train))
@@ -214,7 +247,7 @@ def find_plateau(curve: Curve) -> Sign | None:
     error = 1.2 * sigma * (12 / width) ** 0.5
     if abs(recent_fall) + 0.5 * error > 0.06 * total_fall + sigma:
         return None
-    if trend([loss for _, loss in last]) < -1.96 or _is_falling_by_rows(curve, since):
+    if trend([loss for _, loss in last]) < -1.96 or is_falling_by_rows(curve, since):
         return None
     return Sign(
         "plateau", int(since), 0.8,
@@ -224,10 +257,17 @@ def find_plateau(curve: Curve) -> Sign | None:
     )  # fmt: skip
 
 
-def _is_falling_by_rows(curve: Curve, since: float) -> bool:
-    """Return whether the rows prove a fall below the best before at an evaluation after ``since``."""
+def is_falling_by_rows(curve: Curve, since: float = 0.0) -> bool:
+    """Return whether an evaluation after ``since`` is below the best before, as its rows prove.
+
+    Many rows prove a fall that is too small to matter; it does not count.
+    """
+    losses = dict(curve.evals)
     return any(
-        item.change.is_fall for item in curve.row_evidence if item.change and item.step > since
+        item.change.is_fall
+        and -item.change.value >= MIN_RISE_SHARE * abs(losses.get(item.step, 0.0))
+        for item in curve.row_evidence
+        if item.change and item.step > since
     )
 
 

@@ -104,9 +104,8 @@ def _classify_without_signs(curve: Curve) -> Sign:
     if _lacks_validation(curve):
         return Sign("no_eval", None, None, {"train_start": train[0][1], "train_now": train[-1][1]})
     reached = {**_describe_reached(curve), **validation.describe_since_best(curve)}
-    proven = [item.step for item in curve.row_evidence if item.change and item.change.is_fall]
-    falls = bool(proven) and bool(evals) and proven[-1] == evals[-1][0]
-    if (len(evals) < validation.MIN_EVALUATIONS and not falls) or 0 < len(train) < 3:
+    is_early = len(evals) < validation.MIN_EVALUATIONS and not validation.is_falling_by_rows(curve)
+    if is_early or 0 < len(train) < 3:
         return Sign("insufficient", None, None, reached)
     both_fall = curve.objective != "reinforcement" and _falls(evals) and _falls(train)
     return Sign("healthy", None, 0.85, {**reached, "both_fall": int(both_fall)})
@@ -116,9 +115,9 @@ def _describe_reached(curve: Curve) -> dict[str, Value]:
     """Return where the losses began and are now, and how far the run is."""
     evals, train = keep_finite(curve.evals), keep_finite(curve.train)
     epoch = curve.last_step / curve.steps_per_epoch if curve.steps_per_epoch else None
-    begin, now = (
-        median(loss for _, loss in part) if part else None for part in (train[:3], train[-3:])
-    )
+    width = max(3, len(train) // 10)
+    ends = (train[:width], train[-width:]) if train else ()
+    begin, now = (median(loss for _, loss in part) for part in ends) if ends else (None, None)
     return {
         "evaluations": len(evals),
         "losses": len(train),

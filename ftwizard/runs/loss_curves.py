@@ -43,7 +43,7 @@ _SCORES = (
     "eval_mean_token_accuracy", "eval_accuracy", "full_valid_mean_token_accuracy",
     "full_valid_accuracy", "valid_mean_token_accuracy", "valid_accuracy", "eval/accuracy",
 )  # fmt: skip
-_ROW_EVIDENCE = ("eval_rows", "eval_row_spread", "eval_rise", "eval_rise_low", "eval_rise_high")
+_ROW_EVIDENCE = ("eval_rows", "eval_step_noise", "eval_rise", "eval_rise_low", "eval_rise_high")
 _PADDED = (
     "valid_loss", "valid_mean_token_accuracy", "valid_accuracy",
     "full_valid_loss", "full_valid_mean_token_accuracy", "full_valid_accuracy",
@@ -249,19 +249,19 @@ def from_rows(rows: Iterable[Any], total_steps: int | None = None) -> Curve:
 
 
 def _read_row_evidence(columns: Mapping[str, list[Point]]) -> list[RowEvidence]:
-    """Read the evidence of each evaluation that has a count of rows and their spread."""
-    counts, spreads, *changes = (dict(columns[name]) for name in _ROW_EVIDENCE)
+    """Read the evidence of each evaluation that has a count of rows and the noise of steps."""
+    counts, noises, *changes = (dict(columns[name]) for name in _ROW_EVIDENCE)
     return [
         RowEvidence(
             step,
             int(count),
-            spreads[step],
+            noises[step],
             Change(*(column[step] for column in changes))
             if all(step in column for column in changes)
             else None,
         )
         for step, count in counts.items()
-        if step in spreads and math.isfinite(count)
+        if step in noises and math.isfinite(count)
     ]
 
 

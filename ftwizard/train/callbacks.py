@@ -25,7 +25,7 @@ _LOGGED = (
 )  # fmt: skip
 _EVALUATED = (
     "eval_loss", "eval_mean_token_accuracy", "eval_runtime",
-    "eval_rows", "eval_row_spread", "eval_rise", "eval_rise_low", "eval_rise_high",
+    "eval_rows", "eval_step_noise", "eval_rise", "eval_rise_low", "eval_rise_high",
 )  # fmt: skip
 
 

@@ -90,7 +90,9 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     file = "validation" if plan.data.files.validation else "train"
     callbacks: list[Any] = [
         EfficiencyCallback(worker, plan.recipe, ready.base),  # adds to what the recorder writes
-        ValidationRows(worker, ready.encoded["validation"], ready.validation, file),  # likewise
+        ValidationRows(  # likewise
+            worker, ready.encoded["validation"], ready.validation, file, facts["rows_per_step"]
+        ),
         recorder,
         SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
         control,

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from ftwizard.data.conversation import to_displayed
 from ftwizard.data.reader import ParsedRow
-from ftwizard.diagnosis.rows import RowLosses, compare, measure_spread
+from ftwizard.diagnosis.rows import RowLosses, compare, measure_step_noise
 from ftwizard.jobs.folder import read_json, write_whole
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints
@@ -30,17 +30,28 @@ ROW_LOSSES = "row_losses.json"
 """File of a checkpoint: the losses of its evaluation, which a resumed run compares later ones with."""
 
 
-class HighLossRows(TrainerCallback):
-    """Writes a ``rows`` event at each evaluation."""
+class ValidationRows(TrainerCallback):
+    """Writes a ``rows`` event at each evaluation, and adds what the rows prove to its metrics.
+
+    ``eval_rows`` is their count, ``eval_step_noise`` the result of ``measure_step_noise``.
+    ``eval_rise``, ``eval_rise_low`` and ``eval_rise_high`` are the change since the best evaluation
+    before.
+    """
 
     def __init__(
-        self, worker: Worker, encoded: Sequence[EncodedRow], rows: Sequence[ParsedRow], file: str
+        self,
+        worker: Worker,
+        encoded: Sequence[EncodedRow],
+        rows: Sequence[ParsedRow],
+        file: str,
+        rows_per_step: float,
     ) -> None:
         """Set up the callback.
 
         ``encoded`` are the evaluated rows in order; ``rows`` of ``file`` include their source.
         """
         self._events = worker.events
+        self._rows_per_step = rows_per_step
         self._lines = [row.line for row in encoded]
         self._rows = {row.line: row for row in rows}
         self._file = file
@@ -78,7 +89,7 @@ class HighLossRows(TrainerCallback):
         # The trainer's loss is the mean over batches, by their rows, of the mean over tokens.
         weighted = torch.cat([t * len(n) / n.sum().clamp(min=1) for t, n in batches])
         self._newest = RowLosses(moment.step, weighted.tolist())
-        self._compare(self._newest, measure_spread(totals, counts), moment)
+        self._compare(self._newest, measure_step_noise(totals, counts, self._rows_per_step), moment)
 
     def _rank(self, totals: Sequence[float], counts: Sequence[int]) -> list[dict[str, Any]]:
         ranked = [
@@ -89,10 +100,10 @@ class HighLossRows(TrainerCallback):
         ranked.sort(key=lambda row: (-row[0] if math.isfinite(row[0]) else -math.inf, row[2]))
         return [self._to_event(*row) for row in ranked[:MAX_ROWS]]
 
-    def _compare(self, now: RowLosses, spread: float, moment: Moment) -> None:
+    def _compare(self, now: RowLosses, step_noise: float, moment: Moment) -> None:
         if not math.isfinite(now.loss):
             return
-        facts = {"eval_rows": len(now.losses), "eval_row_spread": spread}
+        facts = {"eval_rows": len(now.losses), "eval_step_noise": step_noise}
         looks = math.ceil(moment.state.max_steps / max(1, moment.state.eval_steps or 1))
         if self._best and (change := compare(self._best, now, looks)):
             facts |= {

@@ -11,6 +11,7 @@ from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 
+from ftwizard.diagnosis import describe_former
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import checkpoints, describe
@@ -106,7 +107,8 @@ ACTIONS = {
 }
 """Actions on a live run, in addition to ``again.CHANGES``; others are shown as text only."""
 EVIDENCE = {
-    "trend_z": "trend z", "cusum": "CUSUM", "noise": "noise", "severity_share": "above best",
+    "trend_z": "trend z", "cusum": "CUSUM", "noise": "noise", "rows": "rows",
+    "rise_low": "rise at least", "rise_high": "at most", "sampling": "sampling noise",
     "evaluations_since": "evaluations since", "noise_share": "noise", "steps_down": "drops",
     "drop_share": "drop per epoch", "grad_norm": "grad norm", "fell": "fell", "falls_now": "falling now",
 }  # fmt: skip
@@ -147,9 +149,11 @@ class DiagnosisPage(Page[str]):
         if not self.size.width:
             return
         folder, width = self._follower.folder, self.size.width - 6
-        findings = select_findings(self._follower.progress.findings)
+        all_findings = self._follower.progress.findings
+        findings = select_findings(all_findings)
         saved = list_checkpoints(folder)
-        lines = build_lines(findings, width, saved, is_alive=self._is_alive)
+        former = describe_former(all_findings)
+        lines = build_lines(findings, width, saved, is_alive=self._is_alive, former=former)
         if not self._is_alive and (weights := describe.describe_kept_weights(folder)):
             lines = [*_wrap(weights, width), MenuLine(Text()), *lines]
         self.query_one(Menu).show(lines)
@@ -207,17 +211,24 @@ def select_findings(findings: list[Event]) -> list[Event]:
 
 
 def build_lines(
-    findings: list[Event], width: int, saved: list[Checkpoint], *, is_alive: bool
+    findings: list[Event],
+    width: int,
+    saved: list[Checkpoint],
+    *,
+    is_alive: bool,
+    former: str = "",
 ) -> list[MenuLine]:
     """Return findings with their actions, as lines of at most ``width`` cells.
 
-    ``saved`` are the checkpoints on disk.
+    ``saved`` are the checkpoints on disk; ``former`` describes the verdict that was replaced.
     """
     if not findings:
         return [MenuLine(Text("No diagnosis yet: not enough evaluations.", "dim"))]
     lines: list[MenuLine] = []
     for event in findings:
         lines += _describe_finding(event, width, is_alive=is_alive)
+        if former and event.get("verdict"):
+            lines += _wrap(former, width, "dim")
         for action, label in list_actions(event, saved, is_alive=is_alive).items():
             lines += _wrap(label, width, id=f"{action}:{event.get('code')}")
         if evidence := _format_evidence(event):

@@ -238,7 +238,7 @@ def _truncate_left(text: str, width: int) -> str:
 def format_findings(progress: Progress, max_lines: int, *, is_alive: bool) -> Text:
     """Return the newest diagnosis of the curve, then the newest findings, newest last."""
     verdict = find_verdict(progress.findings)
-    rows = [] if verdict is None else [_format_verdict(verdict)]
+    rows = [] if verdict is None else [_format_verdict(verdict, progress.findings)]
     relevant = [
         event for event in progress.findings if not event.get("verdict") or _is_alarm(event)
     ]
@@ -278,11 +278,13 @@ def finding_name(event: Event) -> str:
     return names.get(code) or make_visible(code.replace("_", " "), 40)
 
 
-def _format_verdict(event: Event) -> Text:
+def _format_verdict(event: Event, findings: Sequence[Event]) -> Text:
     line = Text.assemble(finding_mark(event), (finding_name(event), "bold"))
     confidence = event.get("confidence")
-    if event.get("code") != "insufficient" and isinstance(confidence, int | float):
+    if isinstance(confidence, int | float):
         line.append(f"  {100 * confidence:.0f}% confidence", "dim")
+    if former := diagnosis.describe_former(findings):
+        line.append(f"  {former}", "dim")
     return line
 
 

@@ -104,7 +104,7 @@ def time_diagnosis(every: int) -> float:
         eval_strategy="steps",
         get_warmup_steps=lambda _: 0,
     )
-    chance, callback, control = random.Random(1), DiagnosisCallback(worker), TrainerControl()
+    chance, callback, control = random.Random(1), DiagnosisCallback(worker, {}), TrainerControl()
     state = TrainerState(max_steps=LONG)
     began = time.perf_counter()
     for step in range(1, LONG + 1):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import sys
 import time
@@ -59,11 +60,14 @@ def main() -> int:
             if len({row["kind"] for row in of_all}) > 1:
                 _print("all " + label, of_all)
     negatives = [row for rows in kinds.values() for row in rows if row["label"] != "overfit"]
+    overfits = [row for rows in kinds.values() for row in rows if row["label"] == "overfit"]
     others = [row for row in negatives if row["kind"] not in RISES_TOO]
     without = f"with another label, without {', '.join(RISES_TOO)}:"
     for name, rows in (("with another label:", negatives), (without, others)):
         print(f"false overfit over {len(rows)} curves {name} {_percent(r['false'] for r in rows)}; "
               f"the article's rule {_percent(r['article'] for r in rows)}")  # fmt: skip
+    returned = sum(row["returns"] for row in (*negatives, *overfits))
+    print(f"verdicts that returned: {returned} on {len(negatives) + len(overfits)} curves")
     print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)
     return 0
 
@@ -92,9 +96,10 @@ def _judged(case: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
     last = curve.last_step
     at = [step for step, _ in curve.evals] or [last * k / 10 for k in range(1, 11)]
     text: dict[str, float] = {}
-    verdict = diagnose(curve)
+    verdict, patterns = diagnose(curve), []
     for step in at:
         verdict = diagnose(curve.until(step))
+        patterns.append(verdict.pattern)
         for name in (verdict.pattern, *verdict.also):
             text.setdefault(name, step)
     label, wrong = case["label"], set(case.get("must_not", ()))
@@ -116,10 +121,17 @@ def _judged(case: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
             & set(text)
             | wrong & {verdict.pattern, *verdict.also}
         ),
+        "returns": _count_returns(patterns),
         "false": "overfit" in set(text) - allowed,
         "delay": delay,
         "article": _article(case),
     }
+
+
+def _count_returns(patterns: list[str]) -> int:
+    """Return how often a verdict comes back after another one replaced it."""
+    changes = [name for name, _ in itertools.groupby(patterns)]
+    return sum(name in changes[:index] for index, name in enumerate(changes))
 
 
 def _article(case: dict[str, Any]) -> bool:

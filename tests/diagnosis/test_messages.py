@@ -105,7 +105,7 @@ def test_few_evaluations_without_a_clear_rise_say_what_was_reached(losses: list[
     few = replace(curve, evals=[(200.0 * k, loss) for k, loss in enumerate(losses, 1)])
     finding = to_findings(diagnose(few.until(400)))[0]
     assert finding.code == "insufficient"
-    assert finding.action == "Continue." and "so far. Training loss 1.86" in finding.message
+    assert finding.action == "Continue." and "so far. Training loss 1.696" in finding.message
     ended = to_findings(diagnose(few))[0]
     assert "in the whole run: too few for a verdict" in ended.message
     assert "Compare the answers" in ended.action

@@ -39,7 +39,7 @@ class Trainer:
             eval_strategy="steps" if curve.evals else "no",
             get_warmup_steps=lambda _: 0,
         )
-        callback, control = DiagnosisCallback(worker), TrainerControl()
+        callback, control = DiagnosisCallback(worker, {}), TrainerControl()
         self.state.max_steps = curve.total_steps or 0
         callback.on_train_begin(args, self.state, control)
         for step, name, value in points(curve):

@@ -150,7 +150,8 @@ def test_child_of_a_live_run_starts_from_the_newest_checkpoint() -> None:
 
 def test_no_learning_offers_5x_and_10x_learning_rate() -> None:
     actions = advice._MEANINGS["no_learning"].actions
-    assert not callable(actions)
+    assert callable(actions)
+    actions = actions({})
     shown = build_lines([{"code": "no_learning", "actions": list(actions)}], 74, [], is_alive=False)
     assert [line.text.plain for line in shown if line.id] == [
         "new run from the start: 5× the learning rate", "new run from the start: 10× the learning rate",
