@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import msgspec
 
-from ftwizard.advice import plan_advice, recipe_advice
+from ftwizard.advice import plan_advice
 from ftwizard.advice.recipe_rules import AdvisedValue, setting
 from ftwizard.catalog import hosted_models, model_configs
 from ftwizard.cli import output, progress, read_arguments, tokenizer
@@ -28,7 +28,7 @@ from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Method, Plan
-from ftwizard.text import format_count, make_visible
+from ftwizard.text import format_count, format_learning_rate, make_visible
 from ftwizard.train import command
 
 if TYPE_CHECKING:
@@ -172,5 +172,5 @@ def _format_value(advised: AdvisedValue) -> str:
     if options := setting(advised.name).options:
         return next(option.name for option in options if option.value == value)
     if isinstance(value, float) and value < 1e-3:
-        return recipe_advice.format_learning_rate(value)
+        return format_learning_rate(value)
     return f"{value:g}" if isinstance(value, float) else f"{value:,}"

@@ -325,14 +325,13 @@ def _advise_overfit(evidence: Evidence) -> str:
 def _advise_no_learning(evidence: Evidence) -> str:
     if evidence.get("learning_rate") == 0:
         return "Set a learning rate above 0."
-    if _is_usual_rate(evidence):
-        usual = format_learning_rate(evidence["rate"])
+    rate, usual = evidence.get("rate"), evidence.get("usual_rate")
+    if _is_usual_rate(evidence) and isinstance(rate, float):
         return (
-            f"The learning rate ({usual}) is not low: check first which tokens are trained on "
+            f"The learning rate ({format_learning_rate(rate)}) is not low: check first which tokens are trained on "
             "(ftwizard mask). Then try 5 times the rate."
         )
-    usual_rate = evidence.get("usual_rate")
-    advised = f" (usual: {format_learning_rate(usual_rate)})" if usual_rate else ""
+    advised = f" (usual: {format_learning_rate(usual)})" if isinstance(usual, float) else ""
     return (
         f"Raise the learning rate 5 to 10 times{advised}, and check the loss mask (ftwizard mask)."
     )

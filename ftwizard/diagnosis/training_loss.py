@@ -242,7 +242,7 @@ def _fit_levels(points: Sequence[Point]) -> tuple[float, float, float]:
     return start, middle + gradient * steps[-1], sigma * span / deviation
 
 
-SINGLE_ROW_NOISE = 0.7
+SINGLE_ROW_NOISE = 0.8
 """Noise of steps of one row, as a share of their loss, that is still usual: on seven small real
 files, it was 0.3 to 0.6."""
 MIN_NOISE = 0.13
@@ -312,7 +312,8 @@ def _subtract(values: Sequence[float], smooth: Sequence[float]) -> list[float]:
 NEAR = 20
 """Losses on each side of a jump by which the noise there is measured."""
 SPIKE_LENGTHS = 1, 2, 4, 8
-"""Losses over which a jump is averaged: a longer one may be lower."""
+"""Losses over which a jump is averaged: a longer one may be lower. One loss alone counts only if it
+is a mean over steps: a single step with an odd row can be as high."""
 
 
 def find_spike(curve: Curve) -> Sign | None:
@@ -340,17 +341,18 @@ def _list_spikes(points: Sequence[Point], curve: Curve) -> list[tuple[float, int
     """Return height, start and end of each jump; the end is that of the values if it lasts."""
     values = [loss for _, loss in points]
     general = max(measure_noise(values), 1e-12)
+    lengths = SPIKE_LENGTHS if curve.steps_per_log > 1 else SPIKE_LENGTHS[1:]
     spikes = []
     index = 3
     while index < len(values):
         before = _get_level(values, index)
-        if not _is_jump(values, index, before, general):
+        if not _is_jump(values, index, before, general, lengths):
             index += 1
             continue
         sigma = max(
             general, _measure_noise_near(values, index), _get_sampling(curve, points[index])
         )
-        if not _is_jump(values, index, before, sigma):
+        if not _is_jump(values, index, before, sigma, lengths):
             index += 1
             continue
         height = values[index] - before
@@ -380,9 +382,11 @@ def _get_sampling(curve: Curve, point: Point) -> float:
     return (nearest.step_noise if nearest else usual) / math.sqrt(curve.steps_per_log)
 
 
-def _is_jump(values: Sequence[float], index: int, before: float, sigma: float) -> bool:
+def _is_jump(
+    values: Sequence[float], index: int, before: float, sigma: float, lengths: Sequence[int]
+) -> bool:
     """Return whether the values from ``index`` on are above ``before``, one or several together."""
-    for length in SPIKE_LENGTHS:
+    for length in lengths:
         height = min(values[index], sum(values[index : index + length]) / length) - before
         if height > max(6 * sigma / math.sqrt(length), 0.15 * abs(before)):
             return index + length <= len(values)

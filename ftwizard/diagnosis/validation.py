@@ -78,17 +78,14 @@ def prove_rise(curve: Curve, best: Point) -> dict[str, Value] | None:
     Once proven, it lasts until the loss is back at its best. Few rows that differ much prove
     nothing; then three large rises in a row must do, while training loss falls.
     """
-    since = [item for item in curve.row_evidence if item.step > best[0] and item.change]
-    proven = [
-        item
-        for item in since
-        if item.change.is_rise and item.change.value >= MIN_RISE_SHARE * abs(best[1])
-    ]
-    if not since or since[-1].change.value < MIN_RISE_SHARE * abs(best[1]):
+    smallest = MIN_RISE_SHARE * abs(best[1])
+    since = [item for item in curve.row_evidence if item.step > best[0]]
+    changes = [item.change for item in since if item.change]
+    if not changes or changes[-1].value < smallest:
         return None
-    last = since[-1]
+    proven = [change for change in changes if change.is_rise and change.value >= smallest]
     shown: dict[str, Value] = {
-        "rise_low": last.change.low, "rise_high": last.change.high, "rows": last.rows
+        "rise_low": changes[-1].low, "rise_high": changes[-1].high, "rows": since[-1].rows
     }  # fmt: skip
     if len(proven) >= MIN_PROVEN:
         return {**shown, "confidence": 0.99 if len(proven) > MIN_PROVEN else 0.95}

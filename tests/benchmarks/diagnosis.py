@@ -16,7 +16,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -128,7 +128,7 @@ def _judged(case: dict[str, Any], *, epochs: bool) -> dict[str, Any]:
     }
 
 
-def _count_returns(patterns: list[str]) -> int:
+def _count_returns(patterns: Sequence[str]) -> int:
     """Return how often a verdict comes back after another one replaced it."""
     changes = [name for name, _ in itertools.groupby(patterns)]
     return sum(name in changes[:index] for index, name in enumerate(changes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from statistics import median
 
 import pytest
@@ -20,6 +21,7 @@ from ftwizard.diagnosis import (
     diagnose,
     to_findings,
 )
+from ftwizard.diagnosis.curve import RowEvidence
 from ftwizard.diagnosis.statistics import noise, noise_about_convex
 from ftwizard.diagnosis.validation import find_overfitting
 from tests.helpers import curves
@@ -74,6 +76,98 @@ def test_each_pattern_is_detected_and_not_confused(
 def test_healthy_runs_raise_no_alarms(kind: Callable[[int], Curve]) -> None:
     alarms = {"overfit", "memorizing", "no_learning", "spiky", "diverged", "nan", "zero_loss"}
     assert sum(bool(alarms & set(find_onsets(kind(seed)))) for seed in SEEDS) <= 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 8])
+@pytest.mark.parametrize("known", [True, False])
+def test_steps_of_few_rows_are_neither_spiky_nor_diverged(rows: int, known: bool) -> None:
+    fall = curves.falling(2.0, 0.9, 100)
+    alarms = {"spiky", "spike", "diverged", "memorizing", "no_learning"}
+    found = 0
+    for seed in SEEDS:
+        curve = curves.drawn(fall, fall, steps=200, every=1, rows=rows, seed=seed)
+        if known:
+            evidence = [RowEvidence(s, 20, 0.5 * loss / rows**0.5, None) for s, loss in curve.evals]
+            curve = replace(curve, row_evidence=evidence, rows_per_step=float(rows))
+        found += bool(alarms & set(find_onsets(curve)))
+    assert found <= (0 if known else 1)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_divergence_is_found_in_steps_of_few_rows(rows: int) -> None:
+    top = math.log(32_000)
+
+    def loss(step: float) -> float:
+        return 1.5 if step < 100 else top + (1.5 - top) * math.exp(-(step - 100) / 5)
+
+    for seed in SEEDS:
+        curve = curves.drawn(loss, loss, steps=200, every=1, rows=rows, seed=seed)
+        evidence = [RowEvidence(s, 20, 0.5 * 1.5 / rows**0.5, None) for s, _ in curve.evals]
+        curve = replace(curve, row_evidence=evidence, rows_per_step=float(rows), vocabulary=32_000)
+        assert find_onsets(curve).get("diverged", math.inf) <= 150
+
+
+def test_divergence_is_not_reported_while_validation_improves() -> None:
+    rising = curves.drawn(lambda s: 1.0 + s / 100, curves.falling(2.0, 0.9, 200), steps=300)
+    assert "diverged" not in find_onsets(rising)
+    alone = replace(rising, evals=())
+    assert "diverged" in find_onsets(alone)
+
+
+def test_loss_that_stays_at_guessing_after_a_blow_up_has_diverged() -> None:
+    level = math.log(32_000)
+    curve = curves.drawn(lambda s: 2.0 if s < 10 else level, None, noise=0.02, epochs=3)
+    assert diagnose(replace(curve, vocabulary=32_000)).pattern == "diverged"
+
+
+def test_losses_at_guessing_level_are_not_learning() -> None:
+    curve = curves.drawn(lambda s: math.log(3), None, steps=50, every=1, noise=0.05)
+    verdict = diagnose(replace(curve, vocabulary=3, total_steps=None))
+    assert verdict.pattern == "no_learning" and "random guessing" in to_findings(verdict)[0].message
+
+
+def test_spike_hides_neither_memorizing_nor_missing_validation() -> None:
+    stairs = curves.staircase(1, validated=False)
+    spiked = replace(stairs, train=[(s, loss + 3.0 * (300 <= s < 310)) for s, loss in stairs.train])
+    verdict = diagnose(spiked)
+    assert {"memorizing", "no_eval"} <= {verdict.pattern, *verdict.also}
+
+
+def test_slow_steady_fall_is_not_flat() -> None:
+    evals = [(20.0 * k, 1.5 - 0.4 * min(k, 5) / 5 - 0.001 * max(0, k - 5)) for k in range(1, 21)]
+    assert diagnose(replace(curves.flattening(1), evals=evals)).pattern == "healthy"
+
+
+def test_verdicts_rarely_return() -> None:
+    kinds = (curves.healthy, curves.flattening, curves.overfitting, curves.one_spike)
+    returned = 0
+    for kind in kinds:
+        for seed in SEEDS:
+            curve = kind(seed)
+            patterns = [diagnose(curve.until(step)).pattern for step, _ in curve.evals]
+            changes = [pattern for pattern, _ in groupby(patterns)]
+            returned += sum(name in changes[:index] for index, name in enumerate(changes))
+    assert returned <= 6
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(2e-4, "the usual 2e-4 is too high for these rows"), (1e-3, "1e-3 is above")],
+)
+def test_advice_relates_the_learning_rate_to_the_usual_one(rate: float, words: str) -> None:
+    curve = replace(curves.running_away(1), usual_rate=2e-4)
+    curve = replace(curve, learning_rate=[(step, rate) for step, _ in curve.train])
+    finding = to_findings(diagnose(curve))[0]
+    assert finding.code == "diverged" and words in finding.action
+
+
+def test_usual_rate_without_learning_advises_the_data_first() -> None:
+    curve = replace(curves.still(1), usual_rate=2e-4)
+    usual = replace(curve, learning_rate=[(step, 2e-4) for step, _ in curve.train])
+    finding = to_findings(diagnose(usual))[0]
+    assert finding.actions[0] == "check_data" and "(2e-4) is not low" in finding.action
+    low = replace(curve, learning_rate=[(step, 2e-6) for step, _ in curve.train])
+    assert to_findings(diagnose(low))[0].actions[0] == "again_higher_rate"
 
 
 def test_healthy_run_ends_with_a_healthy_verdict() -> None:

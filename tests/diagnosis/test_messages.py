@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ftwizard.diagnosis import Curve, Point, diagnose, to_findings
+from ftwizard.diagnosis import Curve, Point, describe_former, diagnose, to_findings
 from tests.helpers import curves
 
 
@@ -116,3 +116,16 @@ def test_plain_rises_in_a_row_are_overfitting(losses: list[float]) -> None:
     curve = curves.overfitting(1)
     few = replace(curve, evals=[(100.0 * k, loss) for k, loss in enumerate(losses, 1)])
     assert diagnose(few).pattern == "overfit"
+
+
+def test_former_warning_is_told_until_its_last_step() -> None:
+    def verdict(code: str, severity: str, step: int) -> dict[str, object]:
+        return {"code": code, "severity": severity, "step": step, "verdict": True}
+
+    spiky, healthy = verdict("spiky", "warning", 20), verdict("healthy", "info", 30)
+    assert describe_former([spiky]) == "" == describe_former([healthy])
+    other = {"code": "budget", "severity": "warning", "step": 25}
+    assert describe_former([spiky, other, healthy]) == "was: spiky until step 30"
+    plateau = verdict("plateau", "info", 40)
+    assert describe_former([spiky, healthy, plateau]) == "was: spiky until step 30"
+    assert describe_former([spiky, healthy, verdict("spiky", "warning", 50)]) == ""

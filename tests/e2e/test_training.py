@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -85,6 +86,14 @@ def test_early_stopping_keeps_the_best_weights(workspace: Workspace) -> None:
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
     best = min(evaluations, key=lambda step: (evaluations[step], step))
     assert f"at step {best}" in finding["message"]
+    before = math.inf
+    for event in events(folder, "eval"):
+        assert event["eval_rows"] == 6 and event["eval_step_noise"] > 0
+        if before < math.inf:
+            rise = event["eval_loss"] - before
+            assert event["eval_rise"] == pytest.approx(rise, abs=1e-4), "rows weigh as in the loss"
+            assert event["eval_rise_low"] <= event["eval_rise"] <= event["eval_rise_high"]
+        before = min(before, event["eval_loss"])
     last = max(evaluations)
     assert sum(step > best for step in evaluations) == 3, "patience 3"
     assert last < as_json("status", "hot")["total_steps"]

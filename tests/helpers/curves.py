@@ -26,8 +26,13 @@ def drawn(
     seed: int = 0,
     epochs: float | None = None,
     warmup: int = 0,
+    rows: int | None = None,
 ) -> Curve:
-    """Return the curve of two functions of the step, with normal noise on each."""
+    """Return the curve of two functions of the step, with normal noise on each.
+
+    With ``rows``, the training loss of each step is the mean of so many rows, whose losses differ
+    as those of real ones do: by about half, with a long tail.
+    """
     chance = random.Random(seed)
     at = range(every, steps + 1, every)
     each = steps // evaluations
@@ -40,11 +45,18 @@ def drawn(
     def noisy(value: float, by: float) -> float:
         return max(0.0, value + chance.gauss(0, by)) if value else 0.0
 
+    def step_loss(value: float) -> float:
+        if rows is None:
+            return noisy(value, noise)
+        tail = 0.5
+        drawn = [chance.lognormvariate(-tail * tail / 2, tail) for _ in range(rows)]
+        return value * sum(drawn) / rows
+
     measured: list[Point] = []
     if evals is not None:
         measured = [(s, noisy(evals(s), eval_noise)) for s in range(each, steps + 1, each)]
     return Curve(
-        train=[(s, noisy(train(s), noise)) for s in at],
+        train=[(s, step_loss(train(s))) for s in at],
         evals=measured,
         learning_rate=[(s, rate(s)) for s in at],
         grad_norm=[(s, chance.lognormvariate(0, 0.3)) for s in at],

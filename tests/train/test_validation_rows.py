@@ -1,15 +1,18 @@
-"""Loss of each row in a padded or packed batch."""
+"""Loss of each validation row, and what it adds to an evaluation."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwizard.train.validation_rows import sum_by_row
+from ftwizard.train.validation_rows import ROW_LOSSES, ValidationRows, sum_by_row
+from tests.helpers.checkpoints import save
 
 _rows = st.lists(
     st.lists(st.tuples(st.booleans(), st.integers(0, 40)), min_size=1, max_size=9),
@@ -49,3 +52,66 @@ def _packed(rows: list[list[tuple[bool, int]]]) -> tuple[Any, dict[str, Any]]:
     return SimpleNamespace(log_probs=-token_losses * mask, label_mask=mask), {
         "position_ids": positions
     }
+
+
+class Trainer:
+    """Evaluates eight rows in batches of four, as the real trainer does."""
+
+    def __init__(self, output: Path) -> None:
+        self.state: Any = SimpleNamespace(max_steps=100, eval_steps=10, log_history=[])
+        self.args: Any = SimpleNamespace(output_dir=str(output))
+        events: Any = SimpleNamespace(write=lambda *_, **__: None)
+        encoded: Any = [SimpleNamespace(line=line) for line in range(1, 9)]
+        worker: Any = SimpleNamespace(events=events)
+        self.callback = ValidationRows(worker, encoded, [], "train", rows_per_step=4)
+
+    def begin(self, step: int) -> None:
+        self.state.global_step = step
+        self.callback.on_train_begin(self.args, self.state, SimpleNamespace())
+
+    def evaluate(self, step: int, *totals: float) -> dict[str, Any]:
+        tokens = [10, 20, 30, 40]
+        self.callback._batches = [
+            (torch.tensor(totals[:4]), torch.tensor(tokens)),
+            (torch.tensor(totals[4:]), torch.tensor(tokens)),
+        ]
+        loss = (sum(totals[:4]) / 100 + sum(totals[4:]) / 100) / 2
+        self.state.global_step = step
+        self.state.log_history.append({"step": step, "eval_loss": loss})
+        metrics: dict[str, Any] = {"eval_loss": loss}
+        self.callback.on_evaluate(self.args, self.state, SimpleNamespace(), metrics=metrics)
+        return metrics
+
+    def save(self, step: int, loss: float) -> None:
+        save(Path(self.args.output_dir), step, loss)
+        self.callback.on_save(self.args, self.state, SimpleNamespace())
+
+
+FIRST = (9.0, 21.0, 28.0, 44.0, 12.0, 20.0, 35.0, 39.0)
+SECOND = tuple(total + 2.0 for total in FIRST)
+
+
+def test_evaluations_are_compared_with_the_best_before(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    trainer.begin(0)
+    first = trainer.evaluate(10, *FIRST)
+    assert first["eval_rows"] == 8 and first["eval_step_noise"] > 0 and "eval_rise" not in first
+    second = trainer.evaluate(20, *SECOND)
+    assert second["eval_rise"] == pytest.approx(second["eval_loss"] - first["eval_loss"])
+    assert trainer.state.log_history[-1]["eval_rise"] == second["eval_rise"]
+    third = trainer.evaluate(30, *FIRST)
+    assert third["eval_rise"] == pytest.approx(0), "still compared with the first"
+
+
+def test_resumed_run_compares_with_the_best_checkpoint(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    trainer.begin(0)
+    first = trainer.evaluate(10, *FIRST)
+    trainer.save(10, first["eval_loss"])
+    assert (tmp_path / "checkpoint-10" / ROW_LOSSES).is_file()
+    again = Trainer(tmp_path)
+    again.begin(15)
+    assert again.evaluate(20, *SECOND)["eval_rise"] > 0
+    early = Trainer(tmp_path)
+    early.begin(5)
+    assert "eval_rise" not in early.evaluate(20, *SECOND), "a later checkpoint is of another run"
