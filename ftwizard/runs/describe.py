@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ftwizard.jobs.ending import END_NAMES, NEXT_STEP, describe_end_reason
+from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
@@ -86,7 +86,8 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
     """Describe the end of a run and its results as lines of text."""
     lines = describe_end(folder, status)
     if result := read_result(folder):
-        lines.insert(0, describe_verdict(folder, result))
+        if result.end_reason in GOOD_END_REASONS:
+            lines.insert(0, describe_verdict(folder, result))
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
         if result.compare and result.compare.rows:
             lines += ["", *format_comparison(result.compare)]

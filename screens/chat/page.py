@@ -72,6 +72,12 @@ class TurnView(Static):
         super().__init__(markup=False, classes="turn")
         self.turn = turn
 
+    def on_mount(self) -> None:
+        transcript = self.parent
+        if isinstance(transcript, VerticalScroll):
+            self.draw(transcript.scrollable_content_region.width)
+            transcript.scroll_end(animate=False)
+
     def draw(self, width: int) -> None:
         self.update(build_turn(self.turn, width))
 
@@ -207,9 +213,7 @@ class ChatPage(Page[None]):
         area.text = ""
         self._draw_about()
         turn = self._conversation.add(text, self._sides, row)
-        view = TurnView(turn)
-        self.query_one("#transcript").mount(view)
-        self.call_after_refresh(self._draw, view, to_end=True)
+        self.query_one("#transcript").mount(TurnView(turn))
         self._send_requests()
         self.refresh_bindings()
 
@@ -271,9 +275,9 @@ class ChatPage(Page[None]):
         transcript = self.query_one("#transcript")
         transcript.scroll_relative(y=by * max(1, transcript.size.height - 1), animate=False)
 
-    def _draw(self, view: TurnView, to_end: bool = False) -> None:
+    def _draw(self, view: TurnView) -> None:
         transcript = self.query_one("#transcript")
-        follows = to_end or transcript.scroll_offset.y >= transcript.max_scroll_y - 1
+        follows = transcript.scroll_offset.y >= transcript.max_scroll_y - 1
         if view.is_mounted:
             view.draw(transcript.scrollable_content_region.width)
         if follows:

@@ -1,7 +1,7 @@
 """Fake ``ftwizard chat RUN --json``: the real messages, with answers made from the request.
 
 ``python chat_child.py HOW -m ftwizard chat RUN --base --json``; HOW is ``well``, ``slow`` (answers only
-begin) or ``fails``.
+begin), ``loads`` (forever) or ``fails``.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def main(how: str) -> None:
         print('{"error": {"message": "The model needs about 9.0 GB of memory.", "hint": "Close."}}')
         raise SystemExit(1)
     send(LoadingEvent(what="tuned model"))
+    if how == "loads":
+        sys.stdin.buffer.read()
     print("a library prints something")
     sys.stdout.flush()
     send(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from ftwizard.jobs.folder import Attempt, JobFolder, write_json
+from ftwizard.jobs.status import Status
 from ftwizard.runs import describe, result, verdict
 from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.result import AnswerPair, BaseComparison, ModelScores, SavedAnswers
@@ -157,3 +158,15 @@ def test_recorded_verdict_is_read_as_written(tmp_path: Path) -> None:
     assert (
         msgspec.json.decode(folder.result.read_bytes())["compare"]["verdict"]["outcome"] == "helped"
     )
+
+
+@pytest.mark.parametrize(("reason", "shown"), [("finished", True), ("stopped", False)])
+def test_verdict_is_the_first_line_of_a_finished_run(
+    tmp_path: Path, reason: str, shown: bool
+) -> None:
+    folder = JobFolder(tmp_path)
+    folder.attempt(1).parent.mkdir()
+    write_json(folder.attempt(1), Attempt(number=1, started=0.0, host="here", argv=[]))
+    write_json(folder.result, make_run_result(end_reason=reason))
+    lines = describe.describe_outcome(folder, Status(state="ended", attempt=1, end_reason=reason))
+    assert lines[0].startswith("? Cannot tell whether it helped") is shown

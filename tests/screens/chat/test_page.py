@@ -138,6 +138,18 @@ def test_prompt_typed_while_loading_is_answered_later(home: Path, behave: Behave
     assert read_requests(home)[0]["messages"][0]["role"] == "system", "known only once loaded"
 
 
+def test_prompt_is_shown_while_the_models_load(home: Path, behave: Behave) -> None:
+    behave("loads")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "Loading: tuned model…")
+        await say(pilot, "early")
+
+    shown = drive(FtwizardApp(("chat", "one")), (60, 16), play)
+    assert "you        early" in shown
+    assert shown.count("…") >= 3, "both answers are awaited"
+
+
 def test_esc_stops_the_answer_then_leaves(home: Path, behave: Behave) -> None:
     behave("slow")
     recorded: list[str] = []
