@@ -6,10 +6,14 @@ complete for what is on this machine.
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -35,6 +39,8 @@ MAX_RESULTS = 20
 MAX_CONFIGS = 8
 """Configurations to read for one search; the others are read when a model is chosen."""
 TIMEOUT_S = 5.0
+CONNECT_S = 2.0
+DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_PARAMETERS = 10**14
 _FIELDS = ("config", "downloads", "gated", "safetensors", "tags")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -59,6 +65,24 @@ def search_hub(words: str, timeout_s: float = TIMEOUT_S) -> tuple[tuple[ModelFac
         ), "searched"
     except Exception:  # noqa: BLE001 (whatever the cause, the Hub gave no answer)
         return (), "unreachable"
+
+
+def is_reachable(timeout_s: float = CONNECT_S) -> bool:
+    """Return whether a connection to the Hub can be opened; unknown behind a proxy, which counts."""
+    if hub.is_offline():
+        return False
+    if urllib.request.getproxies().keys() & {"http", "https", "all"}:
+        return True
+    try:
+        endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
+        port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+        address = endpoint.hostname or "", port
+        background.call_with_timeout(
+            timeout_s, lambda: socket.create_connection(address, timeout_s).close()
+        )
+    except (OSError, ValueError):  # TimeoutError is an OSError
+        return False
+    return True
 
 
 def fetch_config(name: str, timeout_s: float = TIMEOUT_S) -> bool:

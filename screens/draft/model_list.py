@@ -93,13 +93,13 @@ def list_folders(draft: Draft, typed: str) -> list[ModelOption]:
     return [judged[model.name] for model in facts]
 
 
-def build_suggester(draft: Draft) -> Suggest:
+def build_suggester(draft: Draft, *, is_hub_away: bool = False) -> Suggest:
     """Build a suggester of models for a field: the best matches, each with a note."""
 
     def suggest(typed: str) -> Sequence[tuple[str, str, str]]:
         if is_path(typed):
             return _suggest_folders(typed)
-        options = search(draft, typed)[:MAX_INLINE]
+        options = search(draft, typed, is_hub_away=is_hub_away)[:MAX_INLINE]
         return [(option.name, _mark(option), describe_briefly(option)) for option in options]
 
     return suggest

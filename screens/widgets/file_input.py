@@ -103,6 +103,11 @@ class FileInput(Vertical):
         """Hide the suggestions, or show them again."""
         self.query_one(Menu).display = not folded
 
+    def suggest_from(self, suggest: Suggest) -> None:
+        """List the suggestions of another suggester."""
+        self._suggest, self._listed_for = suggest, None
+        self._list()
+
     def focus_input(self) -> None:
         self.query_one(Input).focus()
 

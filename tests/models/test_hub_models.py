@@ -130,3 +130,18 @@ def test_gated_and_broken_configs_are_left_unknown(online: ModelHub) -> None:
 def test_fetched_config_stays_in_the_cache(online: ModelHub, name: str) -> None:
     assert not hub_models.fetch_config(name)
     assert not model_config.save_fetched(name, b"{}")
+
+
+def test_hub_is_reachable_if_it_accepts_a_connection(
+    online: ModelHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", online.url)
+    assert hub_models.is_reachable()
+    for away in ("http://127.0.0.1:9", "http://127.0.0.1:99999", "https://", "http://[::x"):
+        monkeypatch.setenv("HF_ENDPOINT", away)
+        assert not hub_models.is_reachable(0.5), away
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert hub_models.is_reachable(), "a proxy may know the way"

@@ -18,7 +18,7 @@ from ftwizard.advice.recipe_rules import AdvisedValue, Setting, settings
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
-from ftwizard.models import hub_models
+from ftwizard.models import hub, hub_models
 from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
@@ -194,6 +194,15 @@ class RecipePage(WizardPage):
         self._apply_advice()
         self._find_earlier_run()
         self.query_one(FileInput).focus_input()
+        if not self._draft.plan.model.name and not hub.is_offline():
+            self._check_hub()
+
+    @work(group="hub", exclusive=True, exit_on_error=False)
+    async def _check_hub(self) -> None:
+        """Without the Hub, suggest what is here first."""
+        if not await run_in_thread(hub_models.is_reachable) and self.is_attached:
+            suggest = model_list.build_suggester(self._draft, is_hub_away=True)
+            self.query_one(FileInput).suggest_from(suggest)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.query_one(FileInput).fold(not self.query_one(FileInput).has_focus_within)

@@ -281,3 +281,17 @@ def test_chosen_hub_model_refreshes_the_advice_once_its_configuration_is_read(
 
     on_list(play)
     assert not hub.searches
+
+
+def test_without_the_hub_the_first_suggestion_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+
+    async def play(pilot: Pilot[Any]) -> None:
+        recipe = RecipePage(Draft(GPU))
+        pilot.app.push_screen(recipe)
+        await until(pilot, lambda: pilot.app.screen is recipe and recipe.is_mounted)
+        menu = recipe.query_one(Menu)
+        await until(pilot, lambda: menu.chosen == "HuggingFaceTB/SmolLM2-135M-Instruct")
+
+    drive(FtwizardApp(), (80, 24), play)
