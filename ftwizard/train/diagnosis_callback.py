@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback
 
@@ -28,7 +29,7 @@ class DiagnosisCallback(TrainerCallback):
     diagnoses in a row, so that noise does not toggle it.
     """
 
-    def __init__(self, worker: Worker, facts: Mapping[str, float]) -> None:
+    def __init__(self, worker: Worker, facts: Mapping[str, Any]) -> None:
         """Set up the callback; ``facts`` are fields of ``Curve``."""
         self._worker = worker
         self._facts = facts

@@ -130,10 +130,11 @@ def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, floa
     """Return what a diagnosis needs to know beyond the logs: fields of ``Curve``."""
     recipe, shape = plan.recipe, plan_estimate.read_shape(ready.base)
     steps = math.ceil(len(ready.train) / (recipe.batch_size * recipe.gradient_accumulation))
-    usual = advise_learning_rate(recipe.method, shape.parameters if shape else None)
+    usual = advise_learning_rate(recipe.method, shape.parameters if shape else None).value
+    assert isinstance(usual, float)
     return {
         "rows_per_step": len(ready.encoded["train"]) / max(1, steps),
-        "usual_rate": float(usual.value),
+        "usual_rate": usual,
     }
 
 
