@@ -63,7 +63,7 @@ def _answer_once(folder: JobFolder, arguments: argparse.Namespace) -> int:
         raise FtwizardError("The prompt is empty.", "Pass a text: --prompt TEXT", USAGE)
     answers: dict[Side, ChatAnswer] = {}
     with _own_stdout(), progress.reporter() as say:
-        models = _load(folder, arguments.base, lambda what: say("loading", what=what))
+        models = _load(folder, arguments.base, lambda part: say("loading", what=part))
         system = None if arguments.no_system else models.ready.system
         messages = _build_messages(system, [prompt], [])
         for side in _list_sides(models):
@@ -143,7 +143,7 @@ def _serve(folder: JobFolder, base: bool) -> int:
             out.write(msgspec.json.encode(event) + b"\n")
 
         requests = _RequestReader(sys.stdin.buffer)  # from now on: the caller may end meanwhile
-        models = _load(folder, base, lambda what: send(LoadingEvent(what=what)))
+        models = _load(folder, base, lambda part: send(LoadingEvent(part=part)))
         send(models.ready)
         for request in requests:
             _answer(models, request, requests, send)
@@ -216,7 +216,7 @@ COMMANDS = "Empty line: quit. /new: new conversation. /system: system prompt on 
 def _talk(folder: JobFolder, arguments: argparse.Namespace) -> int:
     """Hold a conversation line by line, for terminals without screens."""
     with _own_stdout(), progress.reporter() as say:
-        models = _load(folder, arguments.base, lambda what: say("loading", what=what))
+        models = _load(folder, arguments.base, lambda part: say("loading", what=part))
     ready = models.ready
     system = None if arguments.no_system else ready.system
     out = output.make_console()

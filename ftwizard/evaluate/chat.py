@@ -143,21 +143,9 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
     runtime.silence_libraries()
     _silence_progress()
     weights, adapter = _find_weights(folder, trained)
-    base_folder = Path(trained.base)
-    config = model_loading.read_config(weights)
-    precision = runtime.choose_precision(plan.recipe, config)
-    notes: list[str] = []
-    extra = None
-    if base and adapter is None:
-        extra = base_folder if _has_weights(base_folder) else None
-        if extra is None:
-            notes.append(f"The base model is missing: {base_folder} was deleted or moved.")
-    device = _choose_device(weights, extra, precision, config)
-    if device is None and extra is not None:
-        extra, device = None, _choose_device(weights, None, precision, config)
-        notes.append("The base model does not fit into memory next to the tuned one.")
-    if device is None:
-        raise _memory_error(weights, precision, config)
+    precision = runtime.choose_precision(plan.recipe, model_loading.read_config(weights))
+    wanted = Path(trained.base) if base and adapter is None else None
+    device, extra, notes = _fit(weights, wanted, precision)
     say("tuned model")
     tokenizer = model_loading.load_tokenizer(adapter or weights)
     encoder = Encoder(tokenizer, model_loading.read_stop_ids(weights) | set(trained.end_ids))
@@ -177,6 +165,24 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
         notes=notes,
     )
     return ChatModels(tuned, base_model, encoder, ready)
+
+
+def _fit(weights: Path, base: Path | None, precision: str) -> tuple[str, Path | None, list[str]]:
+    """Return the device, the separate base model if it fits, and what is not as asked for.
+
+    Raises FtwizardError if there is not enough memory for the tuned model.
+    """
+    notes = []
+    if base and not _has_weights(base):
+        notes.append(f"The base model is missing: {base} was deleted or moved.")
+        base = None
+    device = _choose_device(weights, base, precision)
+    if device is None and base:
+        base, device = None, _choose_device(weights, None, precision)
+        notes.append("The base model does not fit into memory next to the tuned one.")
+    if device is None:
+        raise _memory_error(weights, precision)
+    return device, base, notes
 
 
 def read_system_prompt(folder: JobFolder) -> str | None:
@@ -237,28 +243,27 @@ def _prepare_environment(plan: Plan) -> None:
         os.environ.update({name: variables[name] for name in ENVIRONMENT if name in variables})
 
 
-def _choose_device(
-    weights: Path, extra: Path | None, precision: str, config: dict[str, Any]
-) -> str | None:
+def _choose_device(weights: Path, extra: Path | None, precision: str) -> str | None:
     """Return ``cuda`` or ``cpu``, whichever has enough free memory; None if neither has."""
     import torch
 
-    needed = _needed_bytes(weights, precision, config)
+    needed = _needed_bytes(weights, precision)
     if extra:
-        needed += _needed_bytes(extra, precision, config) - LIBRARY_BYTES
+        needed += _needed_bytes(extra, precision) - LIBRARY_BYTES
     if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] >= needed:
         return "cuda"
     return "cpu" if psutil.virtual_memory().available >= needed else None
 
 
-def _needed_bytes(weights: Path, precision: str, config: dict[str, Any]) -> float:
+def _needed_bytes(weights: Path, precision: str) -> float:
+    config = model_loading.read_config(weights)
     size = sum(path.stat().st_size for path in weights.glob("*.safetensors"))
     saved = 4 if str(config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
     return size / saved * (4 if precision == "fp32" else 2) * OVERHEAD + LIBRARY_BYTES
 
 
-def _memory_error(weights: Path, precision: str, config: dict[str, Any]) -> FtwizardError:
-    needed = _needed_bytes(weights, precision, config)
+def _memory_error(weights: Path, precision: str) -> FtwizardError:
+    needed = _needed_bytes(weights, precision)
     available = psutil.virtual_memory().available
     training = _list_training()
     hint = "Close other programs, then try again."

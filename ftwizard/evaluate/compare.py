@@ -102,28 +102,41 @@ def compare(
         )
 
     tokens = {row.line: row.trained for row in encoded}
-    worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    all_pairs = [
-        AnswerPair(
-            line=row.line,
-            prompt=row.conversation.prompt,
-            expected=row.conversation.answer,
-            base=answers["base"][index],
-            tuned=answers["tuned"][index],
-            tools=row.conversation.tools,
-            tokens=tokens.get(row.line, 0),
-            base_scores=row_scores["base"][index],
-            tuned_scores=row_scores["tuned"][index],
+    pairs = [
+        _to_pair(row, tokens.get(row.line, 0), *parts)
+        for row, *parts in zip(
+            rows, answers["base"], answers["tuned"], row_scores["base"], row_scores["tuned"],
+            strict=True,
         )
-        for index, row in enumerate(rows)
-    ]
-    all_pairs.sort(key=lambda pair: pair.line)
-    write_json(worker.folder.answers, SavedAnswers(schema=schema, answers=all_pairs))
-    verdict = judge_answers(all_pairs, is_json=schema is not None)
+    ]  # fmt: skip
+    pairs.sort(key=lambda pair: pair.line)
+    worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
+    write_json(worker.folder.answers, SavedAnswers(schema=schema, answers=pairs))
     return BaseComparison(
-        rows=len(rows), **scores, schema=schema, pairs=all_pairs[: plan.finish.pairs],
-        kind=kind, verdict=verdict or msgspec.UNSET,
+        rows=len(rows), **scores, schema=schema, pairs=pairs[: plan.finish.pairs],
+        kind=kind, verdict=judge_answers(pairs, kind) or msgspec.UNSET,
     )  # fmt: skip
+
+
+def _to_pair(
+    row: ParsedRow,
+    tokens: int,
+    base: str,
+    tuned: str,
+    base_scores: RowScores,
+    tuned_scores: RowScores,
+) -> AnswerPair:
+    return AnswerPair(
+        line=row.line,
+        prompt=row.conversation.prompt,
+        expected=row.conversation.answer,
+        base=base,
+        tuned=tuned,
+        tools=row.conversation.tools,
+        tokens=tokens,
+        base_scores=base_scores,
+        tuned_scores=tuned_scores,
+    )
 
 
 def _keep_answered(worker: Worker, rows: list[ParsedRow], answers: list[str]) -> list[ParsedRow]:

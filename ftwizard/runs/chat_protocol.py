@@ -36,7 +36,8 @@ Request = AnswerRequest | StopRequest
 
 
 class LoadingEvent(_Message, frozen=True, tag="loading"):
-    what: str
+    part: str
+    """What is being loaded."""
 
 
 class ReadyEvent(_Message, frozen=True, tag="ready"):

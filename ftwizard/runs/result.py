@@ -171,14 +171,18 @@ def read_verdict(folder: JobFolder, result: RunResult | None) -> Verdict | None:
     compared = result.compare if result else None
     if compared is None or not compared.rows:
         return None
-    return compared.verdict or judge_answers(read_answers(folder), is_json=bool(compared.schema))
+    if compared.verdict:
+        return compared.verdict
+    answers = read_answers(folder)
+    expected = [answer.expected for answer in answers]
+    kind = answer_kind.find_kind(expected, is_json=bool(compared.schema))
+    return judge_answers(answers, kind)
 
 
-def judge_answers(answers: list[AnswerPair], *, is_json: bool) -> Verdict | None:
+def judge_answers(answers: list[AnswerPair], kind: AnswerKind) -> Verdict | None:
     """Judge answers, also those without scores; None without answers."""
     if not answers:
         return None
-    kind = answer_kind.find_kind([answer.expected for answer in answers], is_json=is_json)
     pairs = []
     for answer in answers:
         base, tuned = answer.base_scores, answer.tuned_scores

@@ -175,7 +175,7 @@ class ChatPage(Page[None]):
     def _take(self, event: Event) -> None:
         """Take an event of the child process."""
         if isinstance(event, LoadingEvent):
-            self._loading = event.what
+            self._loading = event.part
         elif isinstance(event, ReadyEvent):
             self._ready = event
             self._conversation.system = event.system if event.has_template else None

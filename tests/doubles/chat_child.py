@@ -50,7 +50,7 @@ def main(how: str) -> None:
     if how == "fails":
         print('{"error": {"message": "The model needs about 9.0 GB of memory.", "hint": "Close."}}')
         raise SystemExit(1)
-    send(LoadingEvent(what="tuned model"))
+    send(LoadingEvent(part="tuned model"))
     if how == "loads":
         sys.stdin.buffer.read()
     print("a library prints something")

@@ -95,7 +95,7 @@ def test_model_facts(run: JobFolder, models: ChatModels) -> None:
     ready = models.ready
     assert (ready.run, ready.has_base, ready.has_template) == (run.id, True, True)
     assert ready.system is None and ready.busy == []
-    without = chat.load(run, base=False, say=lambda what: None)
+    without = chat.load(run, base=False, say=lambda part: None)
     assert not without.ready.has_base
     with pytest.raises(FtwizardError, match="base model is not loaded"):
         without.answer(ask("base"))
@@ -106,19 +106,19 @@ def test_too_little_memory_is_refused_before_loading(
 ) -> None:
     monkeypatch.setattr(chat, "LIBRARY_BYTES", 10**15)
     with pytest.raises(FtwizardError, match=r"needs about 1,?000,?000.0 GB of memory, and"):
-        chat.load(run, base=True, say=lambda what: None)
+        chat.load(run, base=True, say=lambda part: None)
 
 
 def test_run_without_weights_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FtwizardError, match="no trained weights yet") as caught:
-        chat.load(JobFolder(tmp_path / "new"), base=True, say=lambda what: None)
+        chat.load(JobFolder(tmp_path / "new"), base=True, say=lambda part: None)
     assert "ftwizard status new" in caught.value.hint
 
 
 def test_deleted_weights_are_named(run: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat, "_has_weights", lambda folder: False)
     with pytest.raises(FtwizardError, match="weights of run run are incomplete"):
-        chat.load(run, base=True, say=lambda what: None)
+        chat.load(run, base=True, say=lambda part: None)
 
 
 def test_system_prompt_is_that_of_most_rows(tmp_path: Path) -> None:
