@@ -102,13 +102,13 @@ def compare(
         )
 
     tokens = {row.line: row.trained for row in encoded}
+    columns = (answers["base"], answers["tuned"], row_scores["base"], row_scores["tuned"])
     pairs = [
-        _to_pair(row, tokens.get(row.line, 0), *parts)
-        for row, *parts in zip(
-            rows, answers["base"], answers["tuned"], row_scores["base"], row_scores["tuned"],
-            strict=True,
+        _to_pair(row, tokens.get(row.line, 0), base_answer, tuned_answer, base_scores, tuned_scores)
+        for row, base_answer, tuned_answer, base_scores, tuned_scores in zip(
+            rows, *columns, strict=True
         )
-    ]  # fmt: skip
+    ]
     pairs.sort(key=lambda pair: pair.line)
     worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
     write_json(worker.folder.answers, SavedAnswers(schema=schema, answers=pairs))
