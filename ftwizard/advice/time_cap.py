@@ -36,7 +36,7 @@ MAX_CUT_SHARE = 0.5
 Estimator = Callable[[Plan], RecipeEstimate | None]
 _SETTINGS = (
     "data.max_rows", "recipe.epochs", "recipe.max_steps", "recipe.max_length",
-    "recipe.evaluation_steps", "budget.minutes", "budget.hours",
+    "recipe.evaluation_steps", "recipe.gradient_accumulation", "budget.minutes", "budget.hours",
 )  # fmt: skip
 """Settings that may change."""
 
@@ -143,7 +143,10 @@ class _Search:
         own_rows = round(whole.rows * (1 - plan.data.mix.share))
         candidate = plan
         for length in self._list_lengths():
-            sizes: dict[str, Any] = {"epochs": min(epochs, 1.0), "max_length": length}
+            # Few rows leave few steps, unless each step uses fewer.
+            sizes: dict[str, Any] = {
+                "epochs": min(epochs, 1.0), "max_length": length, "gradient_accumulation": 1,
+            }  # fmt: skip
             least = min(own_rows, MIN_ROWS)
             fewest = self._resize(FEW_EVALUATIONS, max_rows=least, **sizes)
             if self._fits(fewest):
@@ -192,8 +195,8 @@ class _Search:
         if size is None or size.evaluations <= evaluations:
             return resized
         every = math.ceil(size.steps / evaluations)
-        fewer = msgspec.structs.replace(resized.recipe, evaluation_steps=every)
-        return msgspec.structs.replace(resized, recipe=fewer)
+        settings = msgspec.structs.replace(resized.recipe, evaluation_steps=every)
+        return msgspec.structs.replace(resized, recipe=settings)
 
     def _fits(self, plan: Plan) -> bool:
         size = self.measure(plan)
@@ -305,8 +308,8 @@ def describe_outcome(cap: TimeCap) -> str:
 
 
 def _describe_help(cap: TimeCap) -> str:
-    if cap.capped.seconds.lowest <= limit_seconds(cap.minutes, compares=cap.compares):
-        return "It may fit: a probe measures the speed. A smaller model is surer."
+    limit = limit_seconds(cap.minutes, compares=cap.compares)
+    probe = "It may fit: a probe measures the speed. " if cap.capped.seconds.lowest <= limit else ""
     if cap.smaller_model:
-        return f"A smaller model would fit: {make_visible(cap.smaller_model, 100)}."
-    return "A smaller model or a GPU would help."
+        return f"{probe}A smaller model would fit: {make_visible(cap.smaller_model, 100)}."
+    return f"{probe}Shorter rows, a smaller model or a GPU would help."

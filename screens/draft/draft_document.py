@@ -15,7 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Plan
 from ftwizard.screens.draft import saved_drafts
-from ftwizard.screens.draft.drafts import Draft, get_absolute_path
+from ftwizard.screens.draft.drafts import AppliedLimit, Draft, get_absolute_path
 from ftwizard.screens.draft.saved_drafts import DraftFile
 from ftwizard.text import make_visible
 
@@ -34,6 +34,7 @@ class DraftDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     platform: PlatformId | None = None
     hour: PriceRate | None = None
     touched: list[str] = []
+    limit: AppliedLimit | None = None
     name: str = ""
 
 
@@ -42,7 +43,7 @@ def encode(draft: Draft) -> bytes:
     document = DraftDocument(
         plan=draft.plan, answers=draft.answers, chosen_provider=draft.chosen_provider,
         recommended=draft.recommended, reasons=draft.reasons, platform=draft.platform,
-        hour=draft.hour, touched=sorted(draft.touched), name=draft.name,
+        hour=draft.hour, touched=sorted(draft.touched), name=draft.name, limit=draft.limit,
     )  # fmt: skip
     return msgspec.json.encode(document)
 

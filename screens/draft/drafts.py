@@ -18,6 +18,7 @@ from ftwizard.advice import questions, run_history
 from ftwizard.advice.questions import FIT, Question
 from ftwizard.advice.recipe_advice import EarlierRate
 from ftwizard.advice.run_history import EarlierLoss
+from ftwizard.advice.time_cap import SettingChange
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.catalog.providers import PlatformId, ProviderId
 from ftwizard.data.documents import DataReport
@@ -67,6 +68,16 @@ class Conversion(NamedTuple):
     """The data before."""
 
 
+class AppliedLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A time limit that a draft was reduced to."""
+
+    minutes: float
+    changes: tuple[SettingChange, ...]
+    """Settings that it changed, with their values before."""
+    touched: tuple[str, ...] = ()
+    """Names of those that the person had not chosen before."""
+
+
 @dataclass(frozen=True)
 class Draft:
     """All answers so far; each page returns a changed copy."""
@@ -103,6 +114,8 @@ class Draft:
     """Parameters of the model; None until counted."""
     earlier: EarlierRate | None = None
     """The learning rate that the person chose for the previous model."""
+    limit: AppliedLimit | None = None
+    """The time limit that the settings were reduced to, until it is undone."""
     name: str = ""
     """Name of the run."""
     saved: str = ""

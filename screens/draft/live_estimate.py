@@ -11,7 +11,8 @@ import msgspec
 from rich.text import Text
 
 from ftwizard import locations
-from ftwizard.advice import run_history, target_modules
+from ftwizard.advice import run_history, target_modules, time_cap
+from ftwizard.advice.time_cap import TimeCap
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, gpu_fit, plan_estimate, probe_cache, report_text
 from ftwizard.estimate.batching import LengthDistribution
@@ -93,6 +94,22 @@ def estimate_recipe(draft: Draft) -> RecipeEstimate | None:
             plan, get_lengths(draft), load_shape(plan.model.name), draft.machine,
             speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_state()),
             probe=_find_probe(draft), hour=draft.hour,
+        )  # fmt: skip
+    except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
+        return None  # an invalid setting; its field shows the error
+
+
+def cap_recipe(draft: Draft, minutes: float, margin: float = 1.0) -> TimeCap | None:
+    """Reduce the draft's recipe to ``minutes`` on this machine; None if its time is unknown.
+
+    Uses what ``estimate_recipe`` uses. ``margin``: see ``cap_plan``.
+    """
+    plan = draft.plan
+    try:
+        return time_cap.cap_on_machine(
+            plan, minutes, get_lengths(draft), load_shape(plan.model.name), draft.machine,
+            speeds=_speeds(plan.model.name, plan.recipe.method, *_runs_state()),
+            probe=_find_probe(draft), margin=margin,
         )  # fmt: skip
     except (FtwizardError, ValueError, OverflowError, ZeroDivisionError):
         return None  # an invalid setting; its field shows the error

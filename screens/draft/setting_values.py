@@ -146,7 +146,8 @@ def describe_sources(setting: Setting, advised: AdvisedValue | None, origin: str
 
     The advice and the description of a setting may have different sources.
     """
-    start = f"yours ({describe_default(setting, advised)})" if origin == "yours" else origin
+    is_chosen = origin not in ("default", "advised")
+    start = f"{origin} ({describe_default(setting, advised)})" if is_chosen else origin
     if advised is None or origin == "default":
         return f"{start}: {setting.source}, {setting.as_of}"
     text = f"{start}: {advised.source}, {advised.as_of}"

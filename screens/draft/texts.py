@@ -17,7 +17,7 @@ from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.pricing import machine_rate
 from ftwizard.screens import palette
-from ftwizard.screens.draft import drafts, setting_values
+from ftwizard.screens.draft import drafts, setting_values, time_limit
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_bytes, format_count, format_duration_range, make_visible
 
@@ -73,6 +73,16 @@ def format_adjustments(changes: Sequence[str]) -> Text:
     return text
 
 
+def format_limit(draft: Draft, undo: str = "") -> Text:
+    """Format the time limit and what it gives up, on a new line; ``undo``: how to undo it."""
+    text, words = Text(), time_limit.describe_limit(draft)
+    if words:
+        worse = f" {time_limit.WORSE}" if time_limit.gives_up(draft) else ""
+        text.append("\n! ", f"bold {palette.WARNING}").append(f"{words}.{worse}")
+        text.append(f" {undo}." if undo else "", "dim")
+    return text
+
+
 def file_changed_error(draft: Draft) -> FtwizardError:
     """Return the error for a file that changed after its check."""
     return FtwizardError(
@@ -97,6 +107,8 @@ def format_warnings(draft: Draft) -> Text:
         text.append("! ", f"bold {palette.WARNING}").append(
             "There is not enough free disk space for this run.\n"
         )
+    if draft.limit:
+        text.append_text(format_limit(draft)[1:]).append("\n")
     for name in draft.plan.allow:
         text.append("· ", "dim").append(f"allowed: {name}\n")
     text.right_crop(1) if text else None

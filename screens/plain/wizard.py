@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from rich.text import Text
 
+from ftwizard.advice import time_cap
 from ftwizard.cli import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate.report import EstimateReport
@@ -34,10 +35,11 @@ from ftwizard.screens.draft import (
     saved_drafts,
     setting_values,
     texts,
+    time_limit,
 )
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
-from ftwizard.screens.plain import costs, data, provider, recipe
+from ftwizard.screens.plain import costs, data, provider, quick_look, recipe
 from ftwizard.screens.plain.prompts import (
     CONTINUE,
     FORGET,
@@ -265,24 +267,39 @@ def count_tokens(prompter: Prompter, draft: Draft) -> Draft:
 def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
     """Print the estimate and offer changes."""
     _print_estimate(prompter, draft)
-    options = [
-        (CONTINUE, "yes"),
-        ("costs", "compare the costs of all providers"),
-        ("hour", "set the hourly price of this machine"),
-    ]
-    while (chosen := prompter.choose("Continue with this?", options)) != CONTINUE:
+    while (chosen := prompter.choose("Continue with this?", _list_changes(draft))) != CONTINUE:
+        before = draft
         if chosen == "costs":
             draft = costs.browse_costs(prompter, draft, datetime.date.today())
             continue
-        before = draft.hour
-        draft = costs.ask_hour(prompter, draft)
-        if draft.hour != before:
+        if chosen == "limit":
+            with contextlib.suppress(GoBack):
+                draft = quick_look.switch(prompter, draft)
+            draft = count_tokens(prompter, draft)
+            if tighter := time_limit.tighten(draft):
+                draft = count_tokens(prompter, tighter)
+        else:
+            draft = costs.ask_hour(prompter, draft)
+        if draft != before:
             _print_estimate(prompter, draft)
     return draft
 
 
+def _list_changes(draft: Draft) -> list[tuple[str, str]]:
+    """List what can be done with an estimate."""
+    minutes = f"{time_cap.DEFAULT_MINUTES:g}"
+    limit = f"quick look: something in {minutes} minutes, and what that gives up"
+    return [
+        (CONTINUE, "yes"),
+        ("limit", "undo the time limit" if draft.limit else limit),
+        ("costs", "compare the costs of all providers"),
+        ("hour", "set the hourly price of this machine"),
+    ]
+
+
 def _print_estimate(prompter: Prompter, draft: Draft) -> None:
     words = texts.format_estimate(draft, costs.PRICE_HINT)
+    words.append_text(texts.format_limit(draft))
     prompter.print(words, hang=texts.ESTIMATE_NAMES_WIDTH)
 
 

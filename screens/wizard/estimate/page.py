@@ -19,9 +19,10 @@ from ftwizard.screens.costs import hour_price
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
-from ftwizard.screens.draft import live_estimate, setting_values, texts
+from ftwizard.screens.draft import live_estimate, setting_values, texts, time_limit
 from ftwizard.screens.draft.drafts import Draft, temporary_plan
 from ftwizard.screens.wizard.page import WizardPage
+from ftwizard.screens.wizard.time_limit import switch
 
 PRICE_HINT, PROBE_HINT = "h sets the hourly price", "p measures it"
 PROBE_TITLE = "Probing: training steps on the longest rows"
@@ -49,19 +50,23 @@ class EstimatePage(WizardPage):
         "tokens fit even at the upper end of the range, or may fit. p runs a probe: a few "
         "training steps on the longest rows, one or two minutes. c compares costs by provider. "
         "h sets the hourly price of this machine, which adds the cost of the run here and on the "
-        "Recipe page. A run keeps the price it was started with. Disk is what the run keeps."
+        "Recipe page. ^t reduces the run until it takes 10 minutes at most, and says what that gives "
+        "up; pressed again, it undoes that. A run keeps the price it was started with. Disk is what the run keeps."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "probe", "probe (measure)"),
         Binding("c", "costs", "costs"),
         Binding("h", "hour", "hourly price"),
+        Binding("ctrl+t,t", "limit", "quick look", key_display="^t"),
         Binding("tab", "app.focus_next", show=False),  # there is only one field
     ]
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self._changes: list[str] = []
+        self._tightened = False
+        """Whether the exact count showed more than the time limit, and the run was reduced again."""
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="estimate"):
@@ -81,6 +86,13 @@ class EstimatePage(WizardPage):
         """Ask for the hourly price of this machine."""
         self._draft = await hour_price.ask_price(self.app, self._draft)
         self._show()
+
+    @work(group="count", exclusive=True, exit_on_error=False)
+    async def action_limit(self) -> None:
+        """Reduce the run to some minutes, or undo that; then count again."""
+        if (changed := await switch(self.app, self._draft)) is not None:
+            self._draft, self._tightened = changed, False
+            await self._count()
 
     @work(group="count", exclusive=True, exit_on_error=False)
     async def action_probe(self) -> None:
@@ -135,6 +147,8 @@ class EstimatePage(WizardPage):
             # The model's size is known now, so more advice applies.
             draft, changes = setting_values.apply_advice(self._draft)
             again = bool(changes) and not self._changes
+            if not (again or self._tightened) and (tighter := time_limit.tighten(self._draft)):
+                draft, again, self._tightened = tighter, True, True
             self._changes = self._changes or changes
         self._show()
 
@@ -147,6 +161,7 @@ class EstimatePage(WizardPage):
             words = texts.format_estimate(self._draft, PRICE_HINT, PROBE_HINT)
             words.append_text(texts.format_adjustments(self._changes))
             plan = self._draft.plan
+            words.append_text(texts.format_limit(self._draft, "^t undoes it"))
             if caution := live_estimate.describe_caution(plan.model.name, plan.recipe):
                 words.append("\n! ", f"bold {palette.WARNING}").append(caution)
             part.update(layout.wrap_hanging(words, texts.ESTIMATE_NAMES_WIDTH, part.size.width))

@@ -23,17 +23,28 @@ from ftwizard.plan import schema
 from ftwizard.plan.checks import check_plan
 from ftwizard.screens import palette
 from ftwizard.screens.dialogs.questions import TypedConfirm
-from ftwizard.screens.draft import drafts, live_estimate, model_list, setting_values, texts
+from ftwizard.screens.draft import (
+    drafts,
+    live_estimate,
+    model_list,
+    setting_values,
+    texts,
+    time_limit,
+)
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.folded_section import FoldedSection
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.page import WizardPage
+from ftwizard.screens.wizard.time_limit import switch
 from ftwizard.strict_yaml import SettingsError
 
 ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
 
+NO_MODEL = (
+    "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists all models."
+)
 MARGINS = 4
 """Cells left and right of the preview."""
 
@@ -82,7 +93,8 @@ class SettingRow(Horizontal):
 
         Compares values, as the Changed message arrives later than the change itself.
         """
-        return self.origin == "yours" or self.field.value != self._shown_value
+        is_chosen = self.origin not in ("default", "advised")
+        return is_chosen or self.field.value != self._shown_value
 
     @property
     def value(self) -> Any:
@@ -149,12 +161,15 @@ class RecipePage(WizardPage):
         "the list.\n\n"
         "Up and down move, left and right choose. The line “advanced” expands settings that a first "
         "run does not need.\n\n"
+        "^t reduces the run until it takes 10 minutes at most, and says what that gives up. Pressed "
+        "again, it undoes that.\n\n"
         "→ shows memory, time and cost of this recipe on this machine. For the cost, set the hourly "
         "price: h on the next page."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+l", "models", "models", key_display="^l"),
+        Binding("ctrl+t", "limit", "quick look", key_display="^t", priority=True),
     ]
 
     def __init__(self, draft: Draft) -> None:
@@ -189,9 +204,7 @@ class RecipePage(WizardPage):
     def on_mount(self) -> None:
         for row in self.query(SettingRow):
             row.set_class(row.setting.advanced, "advanced")
-            if row.setting is not setting_values.AFTER and row.setting.name in self._draft.touched:
-                row.put(setting_values.get_value(self._draft.plan, row.setting), "yours")
-        self._apply_advice()
+        self._put_values()
         self._find_earlier_run()
         self.query_one(FileInput).focus_input()
         if not self._draft.plan.model.name and not hub.is_offline():
@@ -203,6 +216,35 @@ class RecipePage(WizardPage):
         if not await run_in_thread(hub_models.is_reachable) and self.is_attached:
             suggest = model_list.build_suggester(self._draft, is_hub_away=True)
             self.query_one(FileInput).suggest_from(suggest)
+
+    def _put_values(self) -> None:
+        """Show the draft's values in all rows, then those that are advised."""
+        draft = self._draft
+        for row in self.query(SettingRow):
+            name, value = row.setting.name, setting_values.get_value(draft.plan, row.setting)
+            if row.setting is setting_values.AFTER:
+                continue
+            if draft.limit and time_limit.is_limited(draft, name):
+                row.put(value, f"{draft.limit.minutes:g} min")
+            else:
+                row.put(value, "yours" if name in draft.touched else "default")
+        self._apply_advice()
+
+    @work(group="limit", exclusive=True, exit_on_error=False)
+    async def action_limit(self) -> None:
+        """Reduce the run to some minutes, or undo that."""
+        draft, problem = self._read_rows()
+        problem = problem or self._find_invalid_row(draft)
+        if problem is None and not draft.plan.model.name:
+            problem = Problem(NO_MODEL)
+        if problem:
+            self._show_problem(problem)
+            return
+        if (changed := await switch(self.app, draft)) is not None:
+            self._draft = changed
+            self._problem = ""
+            self._put_values()
+            self._update_texts()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self.query_one(FileInput).fold(not self.query_one(FileInput).has_focus_within)
@@ -271,10 +313,7 @@ class RecipePage(WizardPage):
         if name != draft.plan.model.name:  # a run has another working directory
             draft = draft.with_plan(model=schema.Model(name=name))
         if not problem and not draft.plan.model.name:
-            problem = Problem(
-                "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists "
-                "all models."
-            )
+            problem = Problem(NO_MODEL)
         if not problem and (
             text := await run_in_thread(setting_values.find_prompts_problem, draft)
         ):
@@ -375,7 +414,8 @@ class RecipePage(WizardPage):
             is_below = problem.text == self._problem
             part.update("" if is_below else Text(f"→ {problem.text}", "dim"))
         else:
-            part.update(live_estimate.format_prospect(draft, self.size.width - MARGINS))
+            text = live_estimate.format_prospect(draft, self.size.width - MARGINS)
+            part.update(text.append_text(texts.format_limit(draft, "^t undoes it")))
         self.query_one("#reason", Static).update(
             self._format_reason(draft, problem.row if problem else None)
         )

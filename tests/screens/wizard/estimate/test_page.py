@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,29 @@ def test_unexpected_error_is_shown_and_keeps_every_answer(
     drive(FtwizardApp(), (80, 24), play)
     assert left == [Step(draft, -1)]
     assert "KeyError" in next((home / "crashes").iterdir()).read_text()
+
+
+@pytest.mark.slow
+def test_quick_look_counts_again_and_is_undone(rows: Path, tiny: Path) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        draft = draft_of(rows, tiny)
+        checked = clean(rows, rows=20, usable=20, preview=[], format="alpaca")
+        page = EstimatePage(replace(draft, checked=checked))
+        show(pilot, page)
+        await wait_for_text(pilot, "per epoch")
+        await pilot.press("ctrl+t")
+        await wait_for_text(pilot, "The whole run fits")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "ends within 10 min")
+        await until(pilot, lambda: page.get_draft().estimate is not None)
+        limited = page.get_draft()
+        assert limited.plan.budget.minutes == 10 and limited.estimate
+        assert limited.estimate.minutes == 10
+        page.query_one("#estimate").scroll_end(animate=False)
+        await wait_for_text(pilot, "! Within 10 min. ^t undoes it.")
+        await pilot.press("t")
+        await until(pilot, lambda: page.get_draft().limit is None)
+        await until(pilot, lambda: page.get_draft().estimate is not None)
+        assert page.get_draft().plan == draft.plan
+
+    drive(FtwizardApp(), (80, 24), play)

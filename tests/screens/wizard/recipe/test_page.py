@@ -205,3 +205,63 @@ def test_sample_prompts_must_come_from_an_existing_file(
     wanted = schema.Samples(prompts=str(tmp_path / "my prompts.txt"), count=5)
     assert step.draft.plan.samples == wanted
     assert {"prompts", "count"} <= step.draft.touched
+
+
+def test_quick_look_reduces_the_run_says_what_it_gives_up_and_is_undone() -> None:
+    frames: list[str] = []
+
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        before = page.get_draft()
+        await pilot.press("ctrl+t")
+        await wait_for_text(pilot, "of 1,436 rows, drawn by kind and length")
+        frames.append(frame(pilot.app))
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Within 10 min: 64 rows")
+        frames.append(frame(pilot.app))
+        limited = page.get_draft().plan
+        assert limited.budget.minutes == 10 and limited.data.max_rows == 64
+        assert limited.recipe.epochs == 1
+        assert str(page.query_one("#setting-epochs Input", Input).value) == "1"
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: "Within 10 min" not in frame(pilot.app))
+        assert page.get_draft() == before
+
+    on_page(play, model="HuggingFaceTB/SmolLM2-135M-Instruct")
+    asked, limited = frames
+    assert "Expect a worse" in asked and "enter use it" in asked
+    assert "^t undoes it" in limited and "10 min" in limited and "^t quick look" in limited
+
+
+def test_quick_look_refuses_minutes_that_are_not_enough() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        before = page.get_draft()
+        await pilot.press("ctrl+t")
+        await wait_for_text(pilot, "Even ")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "✗ Even ")
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is page)
+        assert page.get_draft() == before
+        assert "Within" not in frame(pilot.app)
+
+    on_page(play)  # a model that is too large for this CPU
+
+
+def test_quick_look_needs_a_model_first() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await pilot.press("ctrl+t")
+        await wait_for_text(pilot, "Choose a model first")
+
+    on_page(play, model="")
+
+
+def test_quick_look_fits_the_smallest_terminal() -> None:
+    async def play(pilot: Pilot[Any], page: RecipePage) -> None:
+        await pilot.press("ctrl+t")
+        await wait_for_text(pilot, "drawn by kind")
+        assert "enter use it" in frame(pilot.app)
+
+    shown = on_page(play, model="HuggingFaceTB/SmolLM2-135M-Instruct", size=(60, 16))
+    words = " ".join(shown.replace("│", " ").split())
+    assert "Minutes" in words and "64 of 1,436 rows" in words
+    assert "1 evaluation of 6, on 32 of 179 validation rows" in words
