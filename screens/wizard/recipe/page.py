@@ -42,9 +42,7 @@ from ftwizard.strict_yaml import SettingsError
 
 ADVANCED = "A first run does not need these settings. Right expands them, left collapses them."
 
-NO_MODEL = (
-    "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists all models."
-)
+NO_MODEL = "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists all models."
 MARGINS = 4
 """Cells left and right of the preview."""
 
