@@ -14,7 +14,9 @@ import msgspec
 from ftwizard.catalog.sourced import Sourced, load_asset
 from ftwizard.plan.schema import Budget, Data, Method, Recipe, Samples
 
-PARTS = {"recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget}
+PARTS: dict[str, type[msgspec.Struct]] = {
+    "recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget,
+}  # fmt: skip
 """Parts of a plan with settings."""
 TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
 """Types of their fields."""
