@@ -205,7 +205,7 @@ class _Search:
 
 def _round_down(count: int) -> int:
     """Return the number with two significant digits, and not above ``count``."""
-    unit = 10 ** max(0, len(str(count)) - 2)
+    unit = int(10 ** max(0, len(str(count)) - 2))
     return count // unit * unit
 
 

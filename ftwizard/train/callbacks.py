@@ -20,6 +20,8 @@ from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.sample_callback import MIN_LIMIT_S, TIME_RATIO
 
 PROGRESS_INTERVAL_S = 1.0
+MAX_OVERRUN = 1.05
+"""Share of a time limit up to which the last evaluation is made, as steps take more or less time."""
 _LOGGED = (
     "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy", *efficiency.FIELDS,
 )  # fmt: skip
@@ -121,8 +123,11 @@ class RunControl(TrainerCallback):
         self._step_started = 0.0
         self._step_s = 0.0
         """Of the longest step so far."""
+        self._newest_step_s = 0.0
         self._evaluation_s: float | None = None
         """Of the newest evaluation; None before the first."""
+        self._can_evaluate = True
+        """Whether the time limit leaves enough for an evaluation."""
         self.end_reason: str | None = None
         self.message = ""
 
@@ -142,7 +147,8 @@ class RunControl(TrainerCallback):
     def on_step_end(self, moment: Moment) -> None:
         control = moment.control
         if self._step_started:
-            self._step_s = max(self._step_s, time.monotonic() - self._step_started)
+            self._newest_step_s = time.monotonic() - self._step_started
+            self._step_s = max(self._step_s, self._newest_step_s)
         if self._worker.stop_asked():
             self._stop(moment, "")
         else:
@@ -181,26 +187,37 @@ class RunControl(TrainerCallback):
         control.should_save = control.should_evaluate = False
         control.should_training_stop = True
 
-    def _estimate_ending(self, moment: Moment) -> float:
-        """Return the seconds of one more step and of the last evaluation with its samples.
+    def _estimate_evaluation(self, moment: Moment) -> float:
+        """Return the seconds of an evaluation with its samples.
 
-        Before the first evaluation, its passes are taken to last as long as those of a step, which
-        is at least twice the truth.
+        Before the first evaluation, its passes are taken to last half as long as those of the newest
+        step, because they have no backward pass.
         """
         each = self._evaluation_s
         if each is None:
             dataset = self._trainer.eval_dataset if self._trainer and moment.validates else None
             batches = -(-len(dataset) // moment.args.per_device_eval_batch_size) if dataset else 0
-            each = batches * self._step_s / moment.args.gradient_accumulation_steps
-        count = 2 if moment.control.should_evaluate else 1
-        return self._step_s + count * (each + max(MIN_LIMIT_S, each * TIME_RATIO))
+            each = batches * self._newest_step_s / moment.args.gradient_accumulation_steps / 2
+        return each + max(MIN_LIMIT_S, each * TIME_RATIO)
+
+    def _plan_ending(self, moment: Moment, limit: Limit) -> float:
+        """Return the seconds of one more step and of the last evaluation, to be kept free.
+
+        An evaluation that would take too long for the limit is left out.
+        """
+        evaluation_s = self._estimate_evaluation(moment)
+        self._can_evaluate = limit.share(evaluation_s - 2 * self._step_s) <= MAX_OVERRUN
+        if not self._can_evaluate:
+            moment.control.should_evaluate = False
+            return self._step_s
+        return self._step_s + (2 if moment.control.should_evaluate else 1) * evaluation_s
 
     def _check_limits(self, moment: Moment) -> None:
         is_last = moment.step >= moment.state.max_steps
         for limit in self._limits:
             if limit.finishes and is_last:
                 continue
-            ending_s = self._estimate_ending(moment) if limit.finishes else 0.0
+            ending_s = self._plan_ending(moment, limit) if limit.finishes else 0.0
             share = limit.share(ending_s)
             if share >= 1:
                 self._stop(moment, limit.describe_exhausted(), finishes=limit.finishes)
@@ -221,7 +238,7 @@ class RunControl(TrainerCallback):
     def _stop(self, moment: Moment, message: str, *, finishes: bool = False) -> None:
         self.end_reason, self.message = "early_stopped" if finishes else "stopped", message
         if finishes:  # the last weights may be the best
-            moment.control.should_evaluate = moment.validates
+            moment.control.should_evaluate = moment.validates and self._can_evaluate
         self._worker.events.write("phase", phase="saving")
         moment.control.should_save = moment.control.should_training_stop = True
 

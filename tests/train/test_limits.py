@@ -138,6 +138,25 @@ def test_time_for_the_last_evaluation_and_the_rest_is_kept_free(tmp_path: Path) 
     writer.close()
 
 
+def test_evaluation_that_takes_too_long_for_the_limit_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "requests").mkdir()
+    folder, now = JobFolder(tmp_path), [0.0]
+    writer = EventWriter(folder.events, 1)
+    worker: Any = SimpleNamespace(folder=folder, attempt=1, events=writer, stop_asked=lambda: False)
+    control = RunControl(worker, [limit_of(now, 600, 120)])
+    args: Any = SimpleNamespace(eval_strategy="steps")
+    state = TrainerState(global_step=7, max_steps=99)
+    control.on_evaluate(args, state, TrainerControl(), metrics={"eval_runtime": 400.0})
+
+    now[0] = 100
+    flags = control.on_step_end(args, state, TrainerControl(should_evaluate=True))
+    assert not flags.should_training_stop and not flags.should_evaluate
+    now[0] = 481
+    flags = control.on_step_end(args, state, TrainerControl(should_evaluate=True))
+    assert flags.should_training_stop and flags.should_save and not flags.should_evaluate
+    writer.close()
+
+
 def test_last_step_is_never_ended_early(tmp_path: Path) -> None:
     (tmp_path / "requests").mkdir()
     folder, now = JobFolder(tmp_path), [599.0]
