@@ -14,7 +14,6 @@ from ftwizard.screens.dialogs.forms import FormDialog
 from ftwizard.screens.draft import time_limit
 from ftwizard.screens.draft.drafts import Draft
 
-
 MIN_HEIGHT = 20
 """Rows of a terminal below which the explanation is left out, and lines are joined."""
 
