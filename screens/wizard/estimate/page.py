@@ -56,9 +56,9 @@ class EstimatePage(WizardPage):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "probe", "probe (measure)"),
+        Binding("ctrl+t,t", "limit", "quick look", key_display="^t"),
         Binding("c", "costs", "costs"),
         Binding("h", "hour", "hourly price"),
-        Binding("ctrl+t,t", "limit", "quick look", key_display="^t"),
         Binding("tab", "app.focus_next", show=False),  # there is only one field
     ]
 
@@ -92,6 +92,7 @@ class EstimatePage(WizardPage):
         """Reduce the run to some minutes, or undo that; then count again."""
         if (changed := await switch(self.app, self._draft)) is not None:
             self._draft, self._tightened = changed, False
+            self._changes = []  # other rows, other advice
             await self._count()
 
     @work(group="count", exclusive=True, exit_on_error=False)

@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from ftwizard.hardware.machine import read_machine_info
 from ftwizard.jobs.status import observe
-from ftwizard.plan import schema
+from ftwizard.plan import plan_file, schema
 from ftwizard.runs.store import find
 from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.questions import TypedConfirm
 from ftwizard.screens.draft.drafts import Draft, Step, get_fingerprint
@@ -27,6 +29,7 @@ from ftwizard.screens.wizard.recipe.page import RecipePage
 from ftwizard.screens.wizard.review import ReviewPage
 from tests.helpers.estimates import make_report
 from tests.helpers.models import make_tiny
+from tests.screens.draft.test_time_limit import make_draft
 from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.data.reports import clean
 from tests.screens.wizard.steps import read_data_file, wait_for_page
@@ -278,27 +281,35 @@ def test_unexpected_error_is_shown_and_keeps_every_answer(
     assert "KeyError" in next((home / "crashes").iterdir()).read_text()
 
 
-@pytest.mark.slow
-def test_quick_look_counts_again_and_is_undone(rows: Path, tiny: Path) -> None:
+def test_quick_look_counts_again_and_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counts themselves come from the command, which other tests run."""
+    counted: list[tuple[float | None, int | None]] = []
+
+    async def count(app: Any, title: str, name: str, file: str) -> Any:
+        plan = plan_file.parse(Path(file).read_text())
+        counted.append((plan.budget.minutes, plan.data.max_rows))
+        return msgspec.to_builtins(make_report(steps=10, steps_per_epoch=10))
+
     async def play(pilot: Pilot[Any]) -> None:
-        draft = draft_of(rows, tiny)
-        checked = clean(rows, rows=20, usable=20, preview=[], format="alpaca")
-        page = EstimatePage(replace(draft, checked=checked))
+        draft = replace(make_draft(), stamp=None)
+        page = EstimatePage(draft)
         show(pilot, page)
         await wait_for_text(pilot, "per epoch")
+        assert "^t quick look" in frame(pilot.app)
         await pilot.press("ctrl+t")
-        await wait_for_text(pilot, "The whole run fits")
+        await wait_for_text(pilot, "64 of 1,436 rows, drawn by kind and length")
         await pilot.press("enter")
-        await wait_for_text(pilot, "ends within 10 min")
-        await until(pilot, lambda: page.get_draft().estimate is not None)
+        await wait_for_text(pilot, "! Within 10 min: 64 rows, 1 of 3 epochs")
+        assert "^t undoes it" in frame(pilot.app)
         limited = page.get_draft()
         assert limited.plan.budget.minutes == 10 and limited.estimate
-        assert limited.estimate.minutes == 10
-        page.query_one("#estimate").scroll_end(animate=False)
-        await wait_for_text(pilot, "! Within 10 min. ^t undoes it.")
         await pilot.press("t")
-        await until(pilot, lambda: page.get_draft().limit is None)
-        await until(pilot, lambda: page.get_draft().estimate is not None)
-        assert page.get_draft().plan == draft.plan
+        await until(pilot, lambda: "Within 10 min" not in frame(pilot.app))
+        undone = page.get_draft()
+        assert undone.limit is None and undone.estimate
+        assert undone.plan == draft.plan
 
+    monkeypatch.setattr(command_progress, "run_command", count)
     drive(FtwizardApp(), (80, 24), play)
+    assert counted[0] == (None, None) and counted[-1] == (None, None)
+    assert (10, 64) in counted
