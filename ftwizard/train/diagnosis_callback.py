@@ -49,7 +49,9 @@ class DiagnosisCallback(TrainerCallback):
 
     @with_moment
     def on_log(self, moment: Moment) -> None:
-        if len(moment.state.log_history) >= self._next:
+        # An evaluation is logged before what its rows prove is known.
+        is_evaluation = "eval_loss" in moment.logs
+        if len(moment.state.log_history) >= self._next and not is_evaluation:
             self._diagnose(moment)
 
     @with_moment

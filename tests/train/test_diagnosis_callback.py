@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -20,6 +21,7 @@ from ftwizard.runs.progress import read_progress
 from ftwizard.train import diagnosis_callback
 from ftwizard.train.diagnosis_callback import DiagnosisCallback
 from tests.helpers import curves
+from tests.paths import FIXTURES
 
 
 class Trainer:
@@ -30,18 +32,24 @@ class Trainer:
         self.state = TrainerState(log_history=list(history or []))
         self.diagnoses = 0
 
-    def feed(self, curve: Curve, *, first: int = 1, last: float = math.inf) -> None:
-        writer = EventWriter(self.folder.events, self.attempt)
-        worker: Any = SimpleNamespace(events=writer)
+    def start(
+        self, total: int, *, validates: bool = True, **facts: float
+    ) -> tuple[DiagnosisCallback, Any, TrainerControl]:
+        self.writer = EventWriter(self.folder.events, self.attempt)
+        worker: Any = SimpleNamespace(events=self.writer)
         args: Any = SimpleNamespace(
             output_dir=str(self.folder.checkpoints),
             gradient_accumulation_steps=1,
-            eval_strategy="steps" if curve.evals else "no",
+            eval_strategy="steps" if validates else "no",
             get_warmup_steps=lambda _: 0,
         )
-        callback, control = DiagnosisCallback(worker, {}), TrainerControl()
-        self.state.max_steps = curve.total_steps or 0
+        callback, control = DiagnosisCallback(worker, facts), TrainerControl()
+        self.state.max_steps = total
         callback.on_train_begin(args, self.state, control)
+        return callback, args, control
+
+    def feed(self, curve: Curve, *, first: int = 1, last: float = math.inf) -> None:
+        callback, args, control = self.start(curve.total_steps or 0, validates=bool(curve.evals))
         for step, name, value in points(curve):
             if not first <= step <= last:
                 continue
@@ -54,7 +62,7 @@ class Trainer:
                 callback.on_evaluate(args, self.state, control)
             self.diagnoses += callback.last is not before
         callback.on_train_end(args, self.state, control)
-        writer.close()
+        self.writer.close()
 
     @property
     def reported(self) -> list[dict[str, Any]]:
@@ -88,6 +96,22 @@ def test_each_change_of_verdict_is_reported_once(trainer: Trainer, seed: int) ->
     (finding,) = [e for e in trainer.reported if e["code"] == "overfit"]
     assert finding["severity"] == "warning" and "stop_keep_best" in finding["actions"]
     assert 200 <= finding["best_step"] <= 300 < finding["step"] < 600
+
+
+def test_rows_of_an_evaluation_count_at_that_evaluation(trainer: Trainer) -> None:
+    recorded = json.loads((FIXTURES / "runs" / "alpaca-overfit.json").read_text())
+    callback, args, control = trainer.start(recorded["total_steps"], rows_per_step=2.0)
+    for row in recorded["history"]:
+        logged = {name: row[name] for name in ("step", "loss", "eval_loss") if name in row}
+        trainer.state.global_step = row["step"]
+        trainer.state.log_history.append(logged)
+        callback.on_log(args, trainer.state, control, logs=dict(logged))
+        if "eval_loss" in row:
+            logged.update(row)
+            callback.on_evaluate(args, trainer.state, control)
+    (finding,) = [event for event in trainer.reported if event["code"] == "overfit"]
+    assert finding["step"] == 42, "the second evaluation after the best"
+    assert "8 rows show +0.24 to +0.66" in finding["message"]
 
 
 def test_last_verdict_matches_the_whole_curve(trainer: Trainer) -> None:
