@@ -362,7 +362,8 @@ def test_settings_that_a_gpu_does_not_support_are_refused_or_warned_about(
 ) -> None:
     def estimate(gpu: str, **recipe: Any) -> dict[str, Any]:
         plan = plan_of(tmp_path, Path("Qwen/Qwen3-0.6B"), **recipe)
-        return as_json("estimate", plan, "--gpu", gpu)
+        document: dict[str, Any] = as_json("estimate", plan, "--gpu", gpu)
+        return document
 
     flash = estimate("T4", attention="flash_attention_2")
     assert "needs an Ampere GPU or newer" in flash["refused"] and "T4 has 7.5" in flash["refused"]
