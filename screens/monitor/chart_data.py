@@ -1,4 +1,4 @@
-"""Chart settings and data of the monitor: metric, x axis and smoothing, kept between views."""
+"""Chart settings and data of the monitor: metric, x axis and smoothing."""
 
 from __future__ import annotations
 
@@ -43,13 +43,16 @@ NAMES = {
 }
 VALIDATION_METRICS = {"loss": "eval_loss", "mean_token_accuracy": "eval_mean_token_accuracy"}
 """Validation metrics that are drawn with the training metric."""
-UNCHARTED = frozenset(("epoch", "tokens", "eval_runtime", "memory"))
+UNCHARTED = frozenset((
+    "epoch", "tokens", "eval_runtime", "memory", "memory_on_gpu",
+    "eval_rows", "eval_step_noise", "eval_rise", "eval_rise_low", "eval_rise_high",
+))  # fmt: skip
 MARKED_PATTERNS = frozenset(("plateau", "spike"))
 """Findings that are marked on the curve although their severity is info."""
 
 
 class ChartSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The user's choices, stored in ``view.json``."""
+    """The user's choices. Those that suit one run only, metric and scale, are not stored."""
 
     metric: str = LOSS
     axis: Axis = "step"
@@ -61,7 +64,8 @@ class ChartSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_settings() -> ChartSettings:
     """Return the settings of the last view, or the defaults."""
-    return read_json(locations.home_folder() / "view.json", ChartSettings) or ChartSettings()
+    stored = read_json(locations.home_folder() / "view.json", ChartSettings) or ChartSettings()
+    return msgspec.structs.replace(stored, metric=LOSS, log_scale=False)
 
 
 def save_settings(chart_settings: ChartSettings) -> None:

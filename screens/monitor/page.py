@@ -51,7 +51,7 @@ class MonitorPage(Page[str]):
         "Chart keys: m next metric, M previous, x axis (steps, epochs, minutes, tokens), w smoothing, "
         "l log scale, + and - zoom, ← and → pan, end newest, 0 everything, f whole run. Shift with "
         "← or → reads values. z shows the chart only, then the GPUs if there are any, then "
-        "everything. These settings are saved.\n\n"
+        "everything. Axis, smoothing and pane are kept for the next run.\n\n"
         "The end time is based on the speed of the last steps.\n\n"
         "Stop saves a checkpoint first. You can resume a stopped run."
     )
