@@ -44,7 +44,7 @@ def test_invalid_start_step_of_a_finding_is_ignored(since: Any) -> None:
 
 
 def test_only_spikes_and_plateaus_are_marked_among_info_findings() -> None:
-    assert list_finding_marks(code="spike", severity="info", since=40) == [(40, "one spike")]
+    assert list_finding_marks(code="spike", severity="info", since=40) == [(40, "spike")]
     assert list_finding_marks(code="plateau", severity="info", since=150) == [(150, "flat")]
     for code in ("healthy", "insufficient", "no_eval", "efficiency"):
         assert list_finding_marks(code=code, severity="info", since=150) == []

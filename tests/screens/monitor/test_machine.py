@@ -123,7 +123,7 @@ def test_gpu_lines_leave_room_for_a_warning(story: Story, size: tuple[int, int])
     story.write_event("finding", **OVERFIT)
     with living(story.folder):
         shown = watch(size)
-    assert "! overfitting" in shown and "The validation loss rises" in shown
+    assert "! overfitting" in shown and "Validation loss has risen" in shown
     assert "GPU 0" in shown and "z: GPUs only" in shown
 
 

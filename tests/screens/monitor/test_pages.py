@@ -72,7 +72,7 @@ def test_diagnosis_page_shows_evidence_and_actions(story: Story, size: tuple[int
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("d")
-        await wait_for_text(pilot, "trend z 2.63")
+        await wait_for_text(pilot, "rows 13")
 
     with living(story.folder):
         assert_monitor_frame("diagnosis", size, watch(size, play))
