@@ -164,3 +164,11 @@ def format_learning_rate(rate: float) -> str:
         return f"{rate:g}"
     digits, _, power = f"{rate:.2e}".partition("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+
+
+def shorten_middle(text: str, width: int) -> str:
+    """Return a text of at most ``width`` characters: names often differ only at their ends."""
+    if len(text) <= width:
+        return text
+    tail = max(0, width - 1) // 2
+    return f"{text[: max(0, width - 1 - tail)]}…{text[len(text) - tail :]}"

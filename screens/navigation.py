@@ -196,19 +196,15 @@ async def _ask_steps(
         step: Step = await app.push_screen_wait(pages[index](draft))
         if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":
             elsewhere: Step = await app.push_screen_wait(UnsupportedProviderPage(step.draft))
-            while elsewhere.direction == 0:
-                if await _confirm_leaving(app, elsewhere.draft):
-                    return DECLINED
-                elsewhere = await app.push_screen_wait(UnsupportedProviderPage(elsewhere.draft))
+            if elsewhere.direction == 0:
+                return DECLINED
             # The data page checks the rows again: they were checked for the other provider.
             again = elsewhere.direction < 0 or needs_recheck(elsewhere.draft)
             step = replace(elsewhere, direction=0 if again else 1)
         draft = step.draft.without_other_conversion().with_provider_reason()
         index += step.direction
         if index < 0:
-            if await _confirm_leaving(app, draft):
-                return DECLINED
-            index = 0
+            return DECLINED
         if index < len(pages):
             continue
         try:
@@ -222,17 +218,6 @@ async def _ask_steps(
         else:
             file.forget()
             return await watch(app, session, run)
-
-
-async def _confirm_leaving(app: App[Any], draft: Draft) -> bool:
-    """Confirm leaving if there are answers to lose."""
-    if not draft.has_answers:
-        return True
-    return await app.push_screen_wait(
-        ConfirmDialog(
-            "Leave the wizard?", "Nothing was started. Your answers are kept.", "leave", "stay"
-        )
-    )
 
 
 async def chat(app: App[Any], session: Session, run: str) -> int:

@@ -17,6 +17,7 @@ from ftwizard.text import (
     format_learning_rate,
     make_lines_visible,
     make_visible,
+    shorten_middle,
 )
 
 
@@ -115,3 +116,12 @@ def test_format_duration_range_is_near_both_ends(low: float, more: float) -> Non
 )
 def test_learning_rate_is_formatted_briefly(rate: float, words: str) -> None:
     assert format_learning_rate(rate) == words
+
+
+@given(st.text(alphabet="abc-09", max_size=80), st.integers(1, 90))
+def test_shortened_text_keeps_both_ends(text: str, width: int) -> None:
+    short = shorten_middle(text, width)
+    assert len(short) == min(width, len(text))
+    if len(text) > width:
+        head, tail = short.split("…")
+        assert text.startswith(head) and text.endswith(tail) and 0 <= len(head) - len(tail) <= 1

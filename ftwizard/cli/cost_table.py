@@ -40,6 +40,7 @@ LEGEND = {
     "keep": "keep: you own the weights", "": "→ try this first; * the usual choice there",
     "as of": "! price over 90 days old",
 }  # fmt: skip
+OTHER_EDITION = "below a cost: by the other edition's price, of the month named there"
 COLUMNS = ("training", "in / out", "base", "host/h", "keep", "as of")
 FULL_WIDTH = 78
 """Terminal width that all columns need."""
@@ -141,7 +142,10 @@ def _build_table(
         )
         if offer.setup and offer.training:
             table.add_row("    setup", _format_range(offer.setup))
-    table.caption = "; ".join(text for name, text in LEGEND.items() if not name or name in columns)
+    legend = [text for name, text in LEGEND.items() if not name or name in columns]
+    if any(offer.training and offer.other_training for offer in shown):
+        legend.append(OTHER_EDITION)
+    table.caption = "; ".join(legend)
     return table
 
 

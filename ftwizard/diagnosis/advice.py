@@ -262,7 +262,8 @@ def _describe_spiky(evidence: Evidence, _: str) -> str:
 
 
 def _describe_healthy(evidence: Evidence, best: str) -> str:
-    trend = "Both losses fall." if evidence["both_fall"] else "No problems found."
+    both_fall = evidence["both_fall"] and "above_best" not in evidence
+    trend = "Both losses fall." if both_fall else "No problems found."
     return " ".join(
         filter(None, [trend, _describe_reached(evidence), _describe_since_best(evidence, best)])
     )

@@ -162,7 +162,7 @@ def are_all_trained(training: TrainResult) -> bool:
 
 
 def describe_trained_rows(training: TrainResult) -> str:
-    """Describe how many rows were trained on, and which were left out; empty if unknown."""
+    """Describe what each part of the rows was for, and which were left out; empty if unknown."""
     counts = training.rows
     if not {"train_given", "train_used"} <= counts.keys():
         return ""
@@ -173,6 +173,10 @@ def describe_trained_rows(training: TrainResult) -> str:
         parts = [f"{used:,} of {format_count(available, 'row')} trained on (data.max_rows)"]
     elif used == total:
         parts = [f"all {format_count(total, 'row')} trained on"]
+    roles = (("validation", "for validation"), ("test", "for the test"))
+    aside = [f"{rows:,} {role}" for part, role in roles if (rows := counts.get(f"{part}_used"))]
+    if aside:
+        parts.append(f"besides, {' and '.join(aside)}")
     if mixed := counts.get("mix_used"):
         parts.append(f"{format_count(mixed, 'general row')} mixed in")
     for part, noun in (

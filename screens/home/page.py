@@ -26,7 +26,7 @@ from ftwizard.screens.run_state import describe_state
 from ftwizard.screens.session import Session
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.text_input import TextInput
-from ftwizard.text import format_age, make_visible
+from ftwizard.text import format_age, make_visible, shorten_middle
 
 POLL_EVERY_S = 2.0
 SLICE_S = 0.01
@@ -93,9 +93,7 @@ def build_notes(*messages: str) -> list[MenuLine]:
 
 def _build_row(follower: Follower, letter: str, width: int, *, show_losses: bool) -> Text:
     report = follower.run_status
-    name = letter + make_visible(follower.folder.id)
-    if len(name) > width:
-        name = name[: width - 1] + "…"
+    name = letter + shorten_middle(make_visible(follower.folder.id), width - len(letter))
     best = report.best_eval_loss if report.best_eval_loss is not None else report.loss
     updated = format_age(time.time() - report.updated) if report.updated else ""
     row = Text(f"{name:<{width}}  ", no_wrap=True)

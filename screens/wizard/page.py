@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 from typing import ClassVar
 
+from textual import work
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.page import Page
 
@@ -28,6 +30,15 @@ class DraftPage(Page[Step]):
 
     def leave(self, direction: int) -> None:
         self.dismiss(Step(self.get_draft(), direction))
+
+    @work(group="leave", exclusive=True, exit_on_error=False)
+    async def leave_wizard(self, direction: int) -> None:
+        """Leave the wizard; ask first, above this page, if there are answers."""
+        question = ConfirmDialog(
+            "Leave the wizard?", "Nothing was started. Your answers are kept.", "leave", "stay"
+        )
+        if not self.get_draft().has_answers or await self.app.push_screen_wait(question):
+            self.leave(direction)
 
     def action_back(self) -> None:
         self.leave(-1)

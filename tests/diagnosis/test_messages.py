@@ -57,6 +57,16 @@ def test_healthy_message_claims_falling_losses_only_if_true() -> None:
     assert "No problems found" in message(replace(curve, train=waits), "healthy")
 
 
+def test_healthy_message_does_not_claim_a_fall_after_rises() -> None:
+    curve = curves.healthy(1)
+    best = min(loss for _, loss in curve.evals)
+    risen = [*curve.evals, (620.0, best * 1.01), (640.0, best * 1.012)]
+    finding = to_findings(diagnose(replace(curve, evals=risen)))[0]
+    assert finding.code == "healthy"
+    assert "Both losses fall" not in finding.message
+    assert "The newest is" in finding.message and "above the best" in finding.message
+
+
 def test_plateau_message_names_the_flat_loss() -> None:
     fall = curves.falling(2.0, 0.9, 40)
     curve = curves.drawn(fall, fall, noise=0.005)

@@ -69,14 +69,19 @@ def test_parent_description_lists_the_changed_settings() -> None:
 
 def test_trained_rows_description_counts_rows_left_out() -> None:
     counts = {"train_given": 48, "train_used": 48, "validation_given": 6, "validation_used": 6}
-    assert describe.describe_trained_rows(make_trained(rows=counts)) == "all 48 rows trained on"
+    assert describe.describe_trained_rows(make_trained(rows=counts)) == (
+        "all 48 rows trained on; besides, 6 for validation"
+    )
+    tested = make_trained(rows=counts | {"test_given": 5, "test_used": 5})
+    assert "besides, 6 for validation and 5 for the test" in describe.describe_trained_rows(tested)
     training = make_trained(
         rows=counts | {"train_used": 46, "validation_used": 5},
         left_out={"train": [4, 9], "validation": [7]},
         unreadable={"train": 1},
     )
     assert describe.describe_trained_rows(training) == (
-        "46 of 48 rows trained on; 2 rows left out, no trainable tokens (lines 4, 9); "
+        "46 of 48 rows trained on; besides, 5 for validation; "
+        "2 rows left out, no trainable tokens (lines 4, 9); "
         "1 validation row left out, no trainable tokens (line 7); "
         "1 unreadable row skipped"
     )
@@ -87,7 +92,7 @@ def test_trained_rows_description_counts_rows_left_out() -> None:
     assert "1 row left out, no trainable tokens" in describe.describe_trained_rows(older)
     mixed = make_trained(rows=counts | {"mix_given": 3, "mix_used": 2}, left_out={"mix": [8]})
     assert describe.describe_trained_rows(mixed) == (
-        "all 48 rows trained on; 2 general rows mixed in; "
+        "all 48 rows trained on; besides, 6 for validation; 2 general rows mixed in; "
         "1 general row left out, no trainable tokens (line 8)"
     )
     assert describe.describe_trained_rows(make_trained(rows={})) == ""

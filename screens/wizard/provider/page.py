@@ -102,6 +102,9 @@ class ProviderPage(WizardPage):
         self.query(Choice).first().focus()
         self._update_recommendation()
 
+    def action_back(self) -> None:
+        self.leave_wizard(-1)
+
     def on_folded_section_turned(self, event: FoldedSection.Turned) -> None:
         self.query_one("#others").set_class(event.unfolded, "unfolded")
 
@@ -244,4 +247,4 @@ class UnsupportedProviderPage(DraftPage):
         self.leave(1)
 
     def action_home(self) -> None:
-        self.leave(0)
+        self.leave_wizard(0)

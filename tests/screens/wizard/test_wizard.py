@@ -444,6 +444,7 @@ def test_leaving_the_wizard_requires_confirmation() -> None:
         await wait_for_page(pilot, ProviderPage)
         await pilot.press("escape")
         await wait_for_text(pilot, "Leave the wizard?")
+        assert "● Provider" in frame(pilot.app), "asked above the page, which stays"
         await pilot.press("escape")
         await wait_for_page(pilot, ProviderPage)
         await pilot.press("escape")
