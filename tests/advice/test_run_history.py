@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftwizard.advice import plan_warnings, run_history
 from ftwizard.advice.recipe_advice import EarlierRate
-from ftwizard.cli import train
+from ftwizard.cli import parser, train
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, write_json
@@ -178,14 +177,14 @@ def test_train_reports_warnings_in_text_and_json(
     record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.summary})
     write_json(begun.job, record)
     monkeypatch.setattr(launcher, "start", lambda chosen, run_id, hour: begun)
-    arguments = {"plan": str(file), "allow": [], "name": "begun", "watch": False, "price": []}
-    assert train.train(argparse.Namespace(**arguments, json=False)) == 0
+    argv = ["train", str(file), "--name", "begun"]
+    assert train.train(parser.parser().parse_args(argv)) == 0
     text = capsys.readouterr()
     assert text.out == "begun\n"
     warning, why = text.err.splitlines()
     assert warning.startswith("! 1e-2 is far above the usual 2e-4")
     assert why == f"· 5 epochs: {before.summary}"
-    assert train.train(argparse.Namespace(**arguments, json=True)) == 0
+    assert train.train(parser.parser().parse_args([*argv, "--json"])) == 0
     text = capsys.readouterr()
     document = json.loads(text.out)
     assert not text.err and [warning["code"] for warning in document["warnings"]] == [
