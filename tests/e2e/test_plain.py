@@ -90,7 +90,9 @@ def test_plain_wizard_trains_and_merges_a_model(
     with Wizard(tmp_path, numbered=numbered) as wizard:
         wizard.answer(*to_the_recipe(rows), *recipe(str(tiny) if numbered else SMOLLM2))
         wizard.ask("Save the plan and start the run?")
-        assert not home.exists(), "nothing is written before it is confirmed"
+        assert not (home / "runs").exists() and not (home / "plans").exists(), (
+            "nothing but the draft is written before it is confirmed"
+        )
         shown = wizard.screen()
         assert "max_length: 256" in shown
         assert f"ftwizard train {home}/plans/mine.yaml --name mine" in shown
