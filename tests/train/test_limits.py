@@ -48,7 +48,8 @@ def test_run_on_max_rows_and_max_steps_says_so(tmp_path: Path) -> None:
     assert counts["train_available"] == 40
     assert counts["train_given"] == counts["train_used"] == 12
     assert counts["validation_available"] == 60 and counts["validation_used"] == 32
-    assert describe.describe_trained_rows(trained) == "12 of 40 rows trained on (data.max_rows)"
+    described = describe.describe_trained_rows(trained)
+    assert described.startswith("12 of 40 rows trained on (data.max_rows); besides, ")
     (finding,) = [e for e in events(folder, "finding") if e["code"] == "rows_sampled"]
     assert "12 of 40 training rows" in finding["message"]
     assert "32 of 60 validation rows" in finding["message"]
