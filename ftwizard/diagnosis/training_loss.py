@@ -8,7 +8,15 @@ from dataclasses import replace
 from statistics import fmean, median
 
 from ftwizard.diagnosis.curve import Curve, Point, Sign, Value, get_guessing_evidence, keep_finite
-from ftwizard.diagnosis.statistics import measure_noise, noise, running_median, slope, spread, thin
+from ftwizard.diagnosis.statistics import (
+    REACH,
+    measure_noise,
+    noise,
+    running_median,
+    slope,
+    spread,
+    thin,
+)
 
 MIN_HIGH_LOSSES = 6
 """Consecutive high losses that count as divergence, not chance."""
@@ -169,8 +177,6 @@ MIN_FALL = 0.02
 UNCHANGED = 0.003
 """Share of the validation loss within which all evaluations of a model that does not learn are."""
 BLOCKS = 8
-REACH = 3
-"""Points on each side of a running median."""
 
 
 def find_no_learning(curve: Curve) -> Sign | None:

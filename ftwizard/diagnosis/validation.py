@@ -53,7 +53,7 @@ def find_overfitting(curve: Curve) -> Sign | None:
     best = get_best(evals)
     if best is None or _has_training_risen(curve, best[0]):
         return None
-    evidence = prove_rise(curve, best) if curve.row_evidence else _find_lasting_rise(evals)
+    evidence = _prove_rise(curve, best) if curve.row_evidence else _find_lasting_rise(evals)
     if evidence is None:
         return None
     onset, best_loss = best
@@ -72,7 +72,7 @@ MIN_PROVEN = 2
 """Evaluations since the best that must each prove a rise: one may be a passing bump."""
 
 
-def prove_rise(curve: Curve, best: Point) -> dict[str, Value] | None:
+def _prove_rise(curve: Curve, best: Point) -> dict[str, Value] | None:
     """Return the evidence for a rise since the best evaluation by its single rows; else None.
 
     Once proven, it lasts until the loss is back at its best. Few rows that differ much prove
