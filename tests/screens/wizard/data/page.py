@@ -41,8 +41,11 @@ def on_page(draft: Draft, size: tuple[int, int], play: Play, *, ascii: bool = Fa
 
 
 async def read_file(pilot: Pilot[Any], *keys: str) -> None:
-    """Read the file, then press keys."""
-    await pilot.press("enter")
+    """Read the file, then press keys. A file that exists is read as the page opens."""
+    page = pilot.app.screen
+    assert isinstance(page, DataPage)
+    if page._check is None and page._draft.checked is None:
+        await pilot.press("enter")
     await until(pilot, lambda: pilot.app.screen.query_one("#report").display)
     await until(pilot, lambda: isinstance(pilot.app.focused, NextStep))
     for key in keys:
