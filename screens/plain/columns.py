@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ftwizard.data.column_report import ColumnReport
-from ftwizard.data.documents import DataReport
+from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.errors import FtwizardError
-from ftwizard.screens.draft import drafts
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.plain.prompts import CONTINUE, OTHER, Prompter
 from ftwizard.screens.wizard.data import column_choices, data_check
@@ -23,12 +22,9 @@ def ask_columns(prompter: Prompter, draft: Draft, *, only_unknown: bool = False)
 
     ``only_unknown``: ask nothing if the training file has a known format.
     """
-    plan = draft.plan
-    path = plan.data.files.train
-    encoding = ("--encoding", plan.data.encoding) if plan.data.encoding else ()
-    title = f"Reading the columns of {make_visible(drafts.format_path(path), 50)}"
+    title, argv = data_check.build_columns_command(draft.plan)
     try:
-        document = prompter.run(title, "columns", path, *encoding)
+        document = prompter.run(title, *argv)
     except FtwizardError as error:
         prompter.print_problem(error)
         return None
@@ -36,7 +32,7 @@ def ask_columns(prompter: Prompter, draft: Draft, *, only_unknown: bool = False)
     if only_unknown and report.format is not None:
         return None
     prompter.print(column_choices.format_reason(report))
-    choices = ColumnChoices.start(report, plan.data.columns)
+    choices = ColumnChoices.start(report, draft.plan.data.columns)
     while True:
         if choices.find_problem():  # no guess
             choices = _ask_parts(prompter, choices)
@@ -77,18 +73,17 @@ def ask_encoding(prompter: Prompter, draft: Draft, error: FtwizardError) -> Draf
     return _choose_encoding(prompter, draft, data_check.list_candidate_encodings(error))
 
 
-def ask_likely_encoding(prompter: Prompter, draft: Draft, report: DataReport) -> Draft | None:
-    """Offer the likely encodings of a report's file; return None to keep it as it was."""
-    if likely := report.likely_encoding:
-        prompter.print(f"In {likely.name} it reads: “{likely.excerpt}”. The file is not changed.")
-    return _choose_encoding(prompter, draft, data_check.list_encodings(report))
+def ask_likely_encoding(prompter: Prompter, draft: Draft, likely: LikelyEncoding) -> Draft | None:
+    """Offer the likely encodings of a file; return None to keep it as it was."""
+    prompter.print(data_check.describe_encoding(likely))
+    return _choose_encoding(prompter, draft, data_check.list_encodings(likely))
 
 
 def _choose_encoding(
     prompter: Prompter, draft: Draft, encodings: list[tuple[str, str]]
 ) -> Draft | None:
     options = [*encodings, (OTHER, "none of these; keep it as it was")]
-    chosen = prompter.choose("Which encoding is it read in?", options)
+    chosen = prompter.choose(data_check.ENCODING_QUESTION, options)
     if chosen == OTHER:
         return None
     return draft.with_data(encoding=None if chosen == data_check.UTF_8 else chosen)

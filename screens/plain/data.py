@@ -100,8 +100,8 @@ def check_rows(prompter: Prompter, draft: Draft) -> Draft | None:
     report = msgspec.convert(document, DataReport)
     print_findings(prompter, draft, report)
     recent_files.remember(path, report)
-    if not report.usable and report_text.lacks_decoding(report):
-        decoded = columns.ask_likely_encoding(prompter, draft, report)
+    if not report.usable and (likely := report.likely_encoding):
+        decoded = columns.ask_likely_encoding(prompter, draft, likely)
         return check_rows(prompter, decoded) if decoded else None
     if ids.parse(path):  # the run reads the file that it was downloaded to
         fingerprint = drafts.get_fingerprint(report.path)
@@ -222,14 +222,14 @@ def _ask_tool(prompter: Prompter, draft: Draft) -> Draft:
         ("columns", "choose the columns to read"),
         ("lengths", "see the lengths of the rows"),
     ]
-    if draft.checked and report_text.lacks_decoding(draft.checked):
+    if likely := draft.checked and draft.checked.likely_encoding:
         options.append(("decode", "decode the file in its likely encoding"))
     chosen = prompter.choose("What else?", options)
-    if chosen in ("columns", "decode") and draft.checked:
+    if chosen in ("columns", "decode"):
         changed = (
-            columns.ask_columns(prompter, draft)
-            if chosen == "columns"
-            else columns.ask_likely_encoding(prompter, draft, draft.checked)
+            columns.ask_likely_encoding(prompter, draft, likely)
+            if likely and chosen == "decode"
+            else columns.ask_columns(prompter, draft)
         )
         return (check_rows(prompter, changed) or draft) if changed else draft
     if chosen == "lengths" and draft.checked:

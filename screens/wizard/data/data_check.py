@@ -10,6 +10,7 @@ from rich.text import Text
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import FORMAT_NAMES, TargetName
 from ftwizard.data.hub import ids
+from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.data.mapping import options
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
@@ -26,6 +27,7 @@ QUICK_S = 0.3
 """Shorter checks show no progress."""
 BAR_CELLS = 30
 UTF_8 = "utf-8"
+ENCODING_QUESTION = "Which encoding is it read in?"
 
 
 class DataCheck(CommandProcess):
@@ -76,19 +78,25 @@ class DataCheck(CommandProcess):
         return line
 
 
+def build_encoding_args(plan: Plan) -> tuple[str, ...]:
+    """Build the argument for the encoding of a plan's data."""
+    return ("--encoding", plan.data.encoding) if plan.data.encoding else ()
+
+
 def build_file_args(plan: Plan, path: str) -> list[str]:
     """Build the arguments of every command that reads a plan's data: file, format, columns and
     encoding."""
-    format = plan.data.format
+    format, columns = plan.data.format, plan.data.columns
     argv = [path] if format == "auto" else [path, "--format", format]
-    return [*argv, *build_read_args(plan)]
+    argv += ["--columns", options.format_columns(columns)] if columns else []
+    return [*argv, *build_encoding_args(plan)]
 
 
-def build_read_args(plan: Plan) -> list[str]:
-    """Build the arguments for the column mapping and the encoding of a plan's data."""
-    columns, encoding = plan.data.columns, plan.data.encoding
-    argv = ["--columns", options.format_columns(columns)] if columns else []
-    return [*argv, *(("--encoding", encoding) if encoding else ())]
+def build_columns_command(plan: Plan) -> tuple[str, tuple[str, ...]]:
+    """Build the command that reads the columns of a plan's data, with a title while it runs."""
+    path = plan.data.files.train
+    title = f"Reading the columns of {make_visible(format_path(path), 50)}"
+    return title, ("columns", path, *build_encoding_args(plan))
 
 
 def build_target_args(plan: Plan, target: TargetName | None, path: str) -> list[str]:
@@ -122,13 +130,15 @@ def list_candidate_encodings(error: FtwizardError) -> list[tuple[str, str]]:
     return [(name, name) for name in error.candidates if error.code == "encoding"]
 
 
-def list_encodings(report: DataReport) -> list[tuple[str, str]]:
-    """List name and label of the encodings that a report's file may be in, likely first."""
-    likely = report.likely_encoding
-    if likely is None:
-        return []
+def list_encodings(likely: LikelyEncoding) -> list[tuple[str, str]]:
+    """List name and label of the encodings that a file may be in, likely first."""
     first = f"{likely.name} ({likely.certainty})"
     return [(likely.name, first), *((name, name) for name in likely.others)]
+
+
+def describe_encoding(likely: LikelyEncoding) -> str:
+    """Describe how some of the text reads in the likely encoding."""
+    return f"In {likely.name} it reads: “{likely.excerpt}”. The file is not changed."
 
 
 def list_candidate_formats(error: FtwizardError) -> list[tuple[str, str]]:

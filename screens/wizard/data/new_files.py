@@ -98,8 +98,7 @@ def build_split(draft: Draft) -> FileCommand:
 
 def build_row_args(plan: Plan, path: str, line: int) -> tuple[str, ...]:
     """Build the command that prints a row as text to edit."""
-    read = ("--encoding", plan.data.encoding) if plan.data.encoding else ()
-    return ("edit", path, "--line", str(line), *read)
+    return ("edit", path, "--line", str(line), *data_check.build_encoding_args(plan))
 
 
 def build_edit(plan: Plan, path: str, line: int, row: str) -> FileCommand:

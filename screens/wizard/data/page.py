@@ -9,26 +9,15 @@ from rich.text import Text
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
 from ftwizard import user_paths
-from ftwizard.data.column_report import ColumnReport
-from ftwizard.data.documents import DataReport, Repairs
+from ftwizard.data.documents import DataReport
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.plan import schema
-from ftwizard.screens import layout, palette
-from ftwizard.screens.dialogs import command_progress
-from ftwizard.screens.dialogs.dialog import ErrorDialog, NoticeDialog
-from ftwizard.screens.dialogs.forms import SaveAsDialog
-from ftwizard.screens.dialogs.questions import (
-    ChooseDialog,
-    ConfirmDialog,
-    ResultDialog,
-    TypedConfirm,
-)
+from ftwizard.screens.dialogs.questions import ConfirmDialog, TypedConfirm
 from ftwizard.screens.draft import recent_files, texts
 from ftwizard.screens.draft.drafts import (
     OWN_FILE,
@@ -38,52 +27,20 @@ from ftwizard.screens.draft.drafts import (
     format_path,
     get_absolute_path,
 )
-from ftwizard.screens.draft.suggestions import build_path_suggester, is_data_file
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard.data import column_choices, data_check, new_files, report_text
-from ftwizard.screens.wizard.data.columns import ColumnsPage
+from ftwizard.screens.wizard.data import (
+    data_check,
+    new_file_dialogs,
+    new_files,
+    reading_dialogs,
+    report_text,
+)
 from ftwizard.screens.wizard.data.data_check import DataCheck
+from ftwizard.screens.wizard.data.fields import DataFields
 from ftwizard.screens.wizard.data.new_files import FileCommand
 from ftwizard.screens.wizard.data.report_view import ReportView
 from ftwizard.screens.wizard.page import WizardPage
-from ftwizard.text import format_count, make_visible
-
-PENDING = {"own": "Name the validation file", "again": "Read the data again with the changes"}
-
-
-def format_verdict(report: DataReport, data: schema.Data, width: int) -> Text:
-    """Format the verdict with the facts below it, in ``width`` cells."""
-    lines = (
-        report_text.format_verdict(report),
-        report_text.format_facts(report),
-        report_text.format_reading(data),
-    )
-    text = Text("\n").join(filter(None, lines))
-    return layout.wrap_hanging(text, 2, width)
-
-
-def format_next_step(report: DataReport, pending: str = "") -> Text:
-    """Format what Enter does next; ``pending``: the one of ``PENDING`` to do first."""
-    words = PENDING[pending] if pending else _describe_next_step(report)
-    return Text.assemble(("→ ", f"bold {palette.ACCENT}"), words, no_wrap=True)
-
-
-def _describe_next_step(report: DataReport) -> str:
-    if report_text.converts_first(report):
-        return "Convert the rows: the target needs another format"
-    if report_text.is_wrong_kind(report):
-        return "Name another file: the target does not take this kind of rows"
-    if not report.usable and report_text.lacks_decoding(report):
-        return "Decode the file: it is not UTF-8"
-    if not report.usable:
-        return "Read it again once it is fixed"
-    if report_text.lacks_conversion(report):
-        return "Continue with the rows as they are; c converts them first"
-    if report.rows > report.usable:
-        return f"Continue with the {format_count(report.usable, 'usable row')}"
-    return f"Continue with all {format_count(report.rows, 'row')}"
-
 
 POLL_S = 0.04
 """Interval at which a running check is polled, so that a first look shows at once."""
@@ -92,75 +49,6 @@ POLLS_PER_DRAW = 6
 UNREAD = "Press enter to read and check the file."
 UNNAMED = "Enter a file name first; tab completes it."
 UNNAMED_OWN = "Name the validation file, or choose a share of the rows."
-
-
-class DataFields(Vertical):
-    """The fields above a report."""
-
-    def __init__(self, draft: Draft) -> None:
-        super().__init__()
-        self._draft = draft
-
-    def compose(self) -> ComposeResult:
-        files = self._draft.plan.data.files
-        with Horizontal(classes="field"):
-            yield Static("Data", classes="name", markup=False)
-            yield FileInput(
-                format_path(files.train),
-                recent_files.suggest_data,
-                hint="a file, or a Hub id: ~/data/rows.jsonl, owner/name",
-                guess=lambda name: ids.parse(name) is None,
-                id="train",
-            )
-        yield Static(id="verdict", markup=False)
-        with Horizontal(classes="field", id="validation"):
-            yield Static("Validation", classes="name", markup=False)
-            yield Choice(SHARES, self._draft.share, id="share")
-        with Horizontal(classes="field", id="own"):
-            yield Static("", classes="name", markup=False)
-            own = format_path(files.validation or "")
-            yield FileInput(
-                own, build_path_suggester(is_data_file), hint="the validation file", id="own-file"
-            )
-
-    @property
-    def rows(self) -> FileInput:
-        """Return the field of the data file."""
-        return self.query_one("#train", FileInput)
-
-    @property
-    def validation(self) -> FileInput:
-        """Return the field of the validation file."""
-        return self.query_one("#own-file", FileInput)
-
-    @property
-    def share(self) -> str:
-        """Return the chosen one of ``SHARES``."""
-        return self.query_one(Choice).value
-
-    @property
-    def validation_file(self) -> str:
-        """Return the validation file as typed; empty if none is wanted."""
-        return self.validation.value if self.share == OWN_FILE else ""
-
-    def set_validation_file(self, file: str) -> None:
-        """Use a separate validation file."""
-        self.query_one(Choice).value = OWN_FILE
-        self.validation.put(file)
-
-    def set_share(self, share: str) -> None:
-        """Use a share of the rows, not a separate file."""
-        self.query_one(Choice).value = share
-        self.validation.put("")
-
-    def say(self, verdict: Text) -> None:
-        self.query_one("#verdict", Static).update(verdict)
-
-    def lay_out(self, *, is_read: bool, suggests: bool) -> None:
-        """Show the validation fields once the file is read; ``suggests``: show file names."""
-        self.rows.fold(not suggests)
-        self.query_one("#validation").display = is_read or self.share == OWN_FILE
-        self.query_one("#own").display = self.share == OWN_FILE
 
 
 class DataPage(WizardPage):
@@ -407,38 +295,15 @@ class DataPage(WizardPage):
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_convert(self) -> None:
-        draft = self.get_draft()
-        if draft.checked is None:
-            return
-        options, target = new_files.list_targets(draft.checked), str(draft.target or "")
-        dialog = ChooseDialog("Convert for which target?", "", options, target)
-        if (name := await self.app.push_screen_wait(dialog)) is not None:
-            await self._write(new_files.build_conversion(draft, name), converts=True)
+        command = await new_file_dialogs.ask_conversion(self.app, self.get_draft())
+        if command is not None:
+            await self._write(command, converts=True)
 
     async def _write(self, command: FileCommand, *, converts: bool = False) -> None:
         """Write new files under names to ask for; read them if they are to be used."""
-        enter = "write it" if len(command.files) == 1 else "write them"
-        names = await self.app.push_screen_wait(
-            SaveAsDialog(command.title, command.details, fields=command.files, enter=enter)
-        )
+        names = await new_file_dialogs.write_and_confirm(self.app, self._draft, command)
         if names is None:
             return
-        argv = command.build_argv(names)
-        document = await command_progress.run_command(self.app, command.progress, *argv)
-        if document is None:
-            return
-        if command.unchanged:
-            changes = new_files.read_changes(document)
-            if isinstance(changes, Repairs) and not (changes.changed or changes.left_out):
-                title = Text.assemble(report_text.MARKS["ok"], ("Nothing to fix", "bold"))
-                details = new_files.describe_unchanged(self._draft, changes)
-                await self.app.push_screen_wait(NoticeDialog(title, details))
-                return
-            heading = new_files.format_written(changes, names[0])
-            account = new_files.format_changes(changes, command.unchanged)
-            result = ResultDialog(heading, account, "use the new file", "keep the old one")
-            if not await self.app.push_screen_wait(result):
-                return
         files = command.get_files(names)
         if len(names) > 1:
             share = self._fields.share
@@ -497,7 +362,7 @@ class DataPage(WizardPage):
         except FtwizardError as error:
             self._check = None
             self._show()
-            await self._show_refusal(name, error)
+            self._read_as(await reading_dialogs.ask_after_error(self.app, self._draft, error))
             return
         finally:
             if self._check is check:
@@ -510,70 +375,18 @@ class DataPage(WizardPage):
         self._show()
         self._focus_next_step()
 
-    async def _show_refusal(self, name: str, error: FtwizardError) -> None:
-        """Show why a file cannot be read; ask for what would make it readable."""
-        if encodings := data_check.list_candidate_encodings(error):
-            await self._ask_encoding(make_visible(error.message, 500), encodings)
-            return
-        if error.code == "unknown_format" and await self._ask_columns(only_unknown=True):
-            return
-        options = data_check.list_candidate_formats(error)
-        if not options:
-            await self.app.push_screen_wait(ErrorDialog(error))
-            return
-        question, words = "Which format is it?", make_visible(error.message, 500)
-        chosen = await self.app.push_screen_wait(ChooseDialog(question, words, options))
-        if chosen is not None:
-            self._draft = self._draft.with_data(format=chosen)
-            self._start_check(name)
-
-    # ------------------------------------------------------------------ columns and encoding
-
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_columns(self) -> None:
-        await self._ask_columns()
+        self._read_as(await reading_dialogs.ask_columns(self.app, self._draft))
 
     @work(group="tool", exclusive=True, exit_on_error=False)
     async def action_decode(self) -> None:
-        report = self._draft.checked
-        likely = report.likely_encoding if report else None
-        if report and likely:
-            details = f"In {likely.name} it reads: “{likely.excerpt}”. The file is not changed."
-            await self._ask_encoding(details, data_check.list_encodings(report))
-        elif encoding := self._draft.plan.data.encoding:
-            options = [(encoding, encoding), (data_check.UTF_8, "UTF-8, as if none were chosen")]
-            await self._ask_encoding("The file is not changed.", options)
+        self._read_as(await reading_dialogs.ask_encoding(self.app, self._draft))
 
-    async def _ask_columns(self, *, only_unknown: bool = False) -> bool:
-        """Ask for a column mapping, and read the file again with it.
-
-        ``only_unknown``: unless the training file has a known format. Return whether it was asked.
-        """
-        plan = self._draft.plan
-        path = plan.data.files.train
-        encoding = ("--encoding", plan.data.encoding) if plan.data.encoding else ()
-        title = f"Reading the columns of {make_visible(format_path(path), 50)}"
-        argv = ("columns", path, *encoding)
-        document = await command_progress.run_command(self.app, title, *argv)
-        if document is None:
-            return True
-        report = msgspec.convert(document, ColumnReport)
-        if only_unknown and report.format is not None:
-            return False
-        page = ColumnsPage(report, column_choices.format_reason(report), plan.data.columns)
-        mapping = await self.app.push_screen_wait(page)
-        if mapping is not None:
-            self._draft = self._draft.with_data(format="auto", columns=mapping)
-            self._start_check(self._named)
-        return True
-
-    async def _ask_encoding(self, details: str, options: list[tuple[str, str]]) -> None:
-        """Ask for the encoding of the file, and read it again with it."""
-        dialog = ChooseDialog("Which encoding is it read in?", details, options)
-        chosen = await self.app.push_screen_wait(dialog)
-        if chosen is not None:
-            encoding = None if chosen == data_check.UTF_8 else chosen
-            self._draft = self._draft.with_data(encoding=encoding)
+    def _read_as(self, draft: Draft) -> None:
+        """Read the data again if the draft reads it in another way."""
+        if draft is not self._draft:
+            self._draft = draft
             self._start_check(self._named)
 
     def _cancel(self) -> None:
@@ -615,11 +428,13 @@ class DataPage(WizardPage):
         self._fields.lay_out(is_read=report is not None, suggests=report is None and not waits)
         width = self.size.width - 4
         if report is not None:
-            self._fields.say(format_verdict(report, self._draft.plan.data, width))
+            self._fields.say(report_text.format_summary(report, self._draft.plan.data, width))
             self._view.show(report, self._draft)
             changed = "" if self._is_read else "own" if self._lacks_validation_file else "again"
             self._view.show_next_step(
-                check.format_status(width) if check else format_next_step(report, changed)
+                check.format_status(width)
+                if check
+                else report_text.format_next_step(report, changed)
             )
         else:
             self._fields.say(check.format_status(width) if check and waits else Text(UNREAD, "dim"))

@@ -17,7 +17,7 @@ from ftwizard.data.format_names import FORMAT_NAMES
 from ftwizard.data.mapping.options import format_columns
 from ftwizard.data.tokens.stats import TokenLengths, TrainableTokens
 from ftwizard.plan.schema import Data
-from ftwizard.screens import palette
+from ftwizard.screens import layout, palette
 from ftwizard.screens.draft import texts
 from ftwizard.screens.terminal import visible_text
 from ftwizard.text import format_count, make_visible
@@ -31,6 +31,8 @@ MARKS = {
 """Mark and style of each verdict or severity."""
 _MILLIONS_FROM = 1_000_000
 """Counts from here on are given in millions."""
+PENDING = {"own": "Name the validation file", "again": "Read the data again with the changes"}
+"""What is left to do before the next step."""
 MAX_SHOWN_LINES = 24
 """Line ranges of a finding that are listed."""
 
@@ -157,6 +159,39 @@ def format_reading(data: Data) -> Text:
     parts = [part for part in (columns, data.encoding or "") if part]
     words = make_visible("; ".join(parts), 300)
     return Text.assemble(("  read with  ", "dim"), words) if parts else Text()
+
+
+def format_summary(report: DataReport, data: Data, width: int) -> Text:
+    """Format the verdict with the facts below it, in ``width`` cells."""
+    lines = (
+        format_verdict(report),
+        format_facts(report),
+        format_reading(data),
+    )
+    text = Text("\n").join(filter(None, lines))
+    return layout.wrap_hanging(text, 2, width)
+
+
+def format_next_step(report: DataReport, pending: str = "") -> Text:
+    """Format what Enter does next; ``pending``: the one of ``PENDING`` to do first."""
+    words = PENDING[pending] if pending else _describe_next_step(report)
+    return Text.assemble(("→ ", f"bold {palette.ACCENT}"), words, no_wrap=True)
+
+
+def _describe_next_step(report: DataReport) -> str:
+    if converts_first(report):
+        return "Convert the rows: the target needs another format"
+    if is_wrong_kind(report):
+        return "Name another file: the target does not take this kind of rows"
+    if not report.usable and lacks_decoding(report):
+        return "Decode the file: it is not UTF-8"
+    if not report.usable:
+        return "Read it again once it is fixed"
+    if lacks_conversion(report):
+        return "Continue with the rows as they are; c converts them first"
+    if report.rows > report.usable:
+        return f"Continue with the {format_count(report.usable, 'usable row')}"
+    return f"Continue with all {format_count(report.rows, 'row')}"
 
 
 def format_tokens(report: DataReport) -> Text:

@@ -20,14 +20,9 @@ from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
-from ftwizard.screens.dialogs.forms import SaveAsDialog
-from ftwizard.screens.dialogs.questions import (
-    ConfirmDialog,
-    DestructiveConfirm,
-    ResultDialog,
-)
+from ftwizard.screens.dialogs.questions import ConfirmDialog, DestructiveConfirm
 from ftwizard.screens.page import Page
-from ftwizard.screens.wizard.data import new_files
+from ftwizard.screens.wizard.data import new_file_dialogs, new_files
 from ftwizard.text import format_bytes
 
 REST_S = 0.3
@@ -57,24 +52,15 @@ async def edit_row(app: App[Any], plan: Plan, path: str, line: int) -> RowEdit |
         edited = await _write(app, plan, path, line, text)
         if edited is not None:
             heading, account = new_files.format_edit(edited)
-            result = ResultDialog(heading, account, "use the new file", "keep the old one")
-            return edited if await app.push_screen_wait(result) else None
+            return edited if await new_file_dialogs.confirm_use(app, heading, account) else None
 
 
 async def _write(app: App[Any], plan: Plan, path: str, line: int, text: str) -> RowEdit | None:
     """Ask for a name and write the new file; None to return to the text."""
     with new_files.keep_text(text) as row:
         command = new_files.build_edit(plan, path, line, row)
-        names = await app.push_screen_wait(
-            SaveAsDialog(
-                command.title, command.details, fields=command.files, enter="write it"
-            )
-        )  # fmt: skip
-        if names is None:
-            return None
-        argv = command.build_argv(names)
-        document = await command_progress.run_command(app, command.progress, *argv)
-    return msgspec.convert(document, RowEdit) if document is not None else None
+        result = await new_file_dialogs.write(app, command)
+    return msgspec.convert(result[1], RowEdit) if result else None
 
 
 async def _ask_text(app: App[Any], row: RowText, text: str) -> str | None:
