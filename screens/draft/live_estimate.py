@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ftwizard import locations
 from ftwizard.advice import run_history, target_modules, time_cap
+from ftwizard.advice.target_modules import Adapted
 from ftwizard.advice.time_cap import TimeCap
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import batching, gpu_fit, plan_estimate, probe_cache, report_text
@@ -59,14 +60,27 @@ def load_context_length(name: str) -> int | None:
 
 def describe_caution(name: str, recipe: Recipe) -> str:
     """Describe the cautions for adapting a model with a recipe; empty if there are none."""
-    shape = load_shape(name)
-    if shape is None or recipe.method == "full":
-        return ""
-    adaptation = target_modules.predict_adapted(shape, recipe.rank, recipe.target_modules)
-    if not adaptation.warnings:
+    adaptation = _predict_adapted(name, recipe)
+    if adaptation is None or not adaptation.warnings:
         return ""
     safer = f"Safer for a first run: {' or '.join(adaptation.safer)}. " if adaptation.safer else ""
     return safer + " ".join(adaptation.warnings)
+
+
+def summarize_caution(name: str, recipe: Recipe) -> str:
+    """Describe the first of these cautions, or what is safer, in a few words."""
+    adaptation = _predict_adapted(name, recipe)
+    if adaptation is None or not adaptation.warnings:
+        return ""
+    first, safer = adaptation.warnings[0], adaptation.safer
+    return f"this model adapts poorly; safer is {' or '.join(safer)}" if safer else first
+
+
+def _predict_adapted(name: str, recipe: Recipe) -> Adapted | None:
+    shape = load_shape(name)
+    if shape is None or recipe.method == "full":
+        return None
+    return target_modules.predict_adapted(shape, recipe.rank, recipe.target_modules)
 
 
 def get_lengths(draft: Draft) -> Mapping[str, LengthDistribution | None]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from ftwizard.advice import questions, recipe_advice
+from ftwizard.advice import questions
 from ftwizard.advice.recipe_rules import AdvisedValue, Setting
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.errors import FtwizardError
@@ -17,7 +17,7 @@ from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.pricing import machine_rate
 from ftwizard.screens import palette
-from ftwizard.screens.draft import drafts, setting_values, time_limit
+from ftwizard.screens.draft import setting_values, time_limit
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.text import format_bytes, format_count, format_duration_range, make_visible
 
@@ -89,30 +89,6 @@ def file_changed_error(draft: Draft) -> FtwizardError:
         f"{make_visible(draft.plan.data.files.train, 300)} has changed since it was checked.",
         "Check it again: press enter on the Data page.",
     )
-
-
-def format_warnings(draft: Draft) -> Text:
-    """Format the warnings before training."""
-    disk = draft.estimate.disk if draft.estimate else None
-    text = Text()
-    before = drafts.find_earlier_run(draft)
-    falling = before is not None and before.falling
-    for warning in recipe_advice.warnings(
-        draft.plan.recipe, draft.parameters, draft.earlier, falling=falling
-    ):
-        text.append("! ", f"bold {palette.WARNING}").append(f"{warning.message}\n")
-    if before is not None:
-        text.append_text(format_earlier_run(before, draft.plan.recipe.epochs))
-    if disk and disk.short:
-        text.append("! ", f"bold {palette.WARNING}").append(
-            "There is not enough free disk space for this run.\n"
-        )
-    if draft.limit:
-        text.append_text(format_limit(draft)[1:]).append("\n")
-    for name in draft.plan.allow:
-        text.append("· ", "dim").append(f"allowed: {name}\n")
-    text.right_crop(1) if text else None
-    return text
 
 
 def format_earlier_run(before: EarlierLoss, epochs: float) -> Text:

@@ -50,6 +50,7 @@ from ftwizard.screens.plain.prompts import (
     UserQuit,
 )
 from ftwizard.screens.terminal import glyphs
+from ftwizard.screens.wizard import open_points
 from ftwizard.screens.wizard.provider import text
 
 NOTHING = "Nothing was started or written."
@@ -314,9 +315,9 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     prompter.print("The plan (default values are left out):")
     prompter.print()
     prompter.print(plan_file.dump(draft.plan, defaults=False).rstrip())
-    if (warnings := texts.format_warnings(draft)).plain:
+    if points := open_points.format_open_points(draft):
         prompter.print()
-        prompter.print(warnings, hang=2)
+        prompter.print(points, hang=open_points.NAMES_WIDTH)
     prompter.print()
     prompter.note("The same without questions:")
     prompter.print_line(drafts.format_command(draft.name, draft.hour))

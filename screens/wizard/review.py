@@ -1,4 +1,4 @@
-"""The Review page: the plan, its warnings, and the start."""
+"""The Review page: what still stands, the plan, and the start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Input, Static
 
 from ftwizard.plan import plan_file
-from ftwizard.screens import palette
+from ftwizard.screens import layout, palette
 from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import (
     Draft,
@@ -21,6 +21,7 @@ from ftwizard.screens.draft.drafts import (
     suggest_run_name,
 )
 from ftwizard.screens.widgets.text_input import TextInput
+from ftwizard.screens.wizard import open_points
 from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.text import make_lines_visible
 
@@ -50,6 +51,7 @@ class ReviewPage(WizardPage):
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self._shown = time.monotonic()
+        self._points = open_points.format_open_points(draft)
 
     def body(self) -> ComposeResult:
         draft = self._draft
@@ -57,17 +59,26 @@ class ReviewPage(WizardPage):
             yield Static("Name", classes="name", markup=False)
             yield TextInput(suggest_run_name(draft), max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
-        yield Static(texts.format_warnings(draft), id="warnings", classes="note", markup=False)
         yield Static(texts.format_summary(draft), id="summary", classes="note", markup=False)
         with VerticalScroll(id="plan", can_focus=False):
+            yield Static(id="points", markup=False)
             yield Static(make_lines_visible(plan_file.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#warnings").display = bool(texts.format_warnings(self._draft).plain)
         self.query_one("#summary").display = bool(self._draft.estimate)
         self.query_one(Input).focus()
         self._say()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_points)
+
+    def _show_points(self) -> None:
+        part = self.query_one("#points", Static)
+        part.display = bool(self._points)
+        if self._points:
+            width = self.query_one("#plan").scrollable_content_region.width
+            part.update(layout.wrap_hanging(self._points, open_points.NAMES_WIDTH, width))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._say()

@@ -18,8 +18,9 @@ from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
-from ftwizard.screens.draft import drafts, texts
+from ftwizard.screens.draft import drafts
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.wizard import open_points
 from ftwizard.train import launcher
 from tests.advice.test_provider_advice import machine
 from tests.screens.runs_helpers import make_run
@@ -151,11 +152,11 @@ def test_learning_rate_of_another_models_run_warns(home: Path, rows: Path) -> No
 def test_wizard_explains_many_epochs_by_the_earlier_run(home: Path, rows: Path) -> None:
     draft = Draft(machine()).with_plan(**msgspec.structs.asdict(make_plan(rows)))
     assert drafts.find_earlier_run(draft) is None
-    assert "memorization" in texts.format_warnings(draft).plain
+    assert "memorization" in open_points.format_open_points(draft).plain
     write_run(home, "one", rows, FALLING)
-    text = texts.format_warnings(draft).plain
+    text = open_points.format_open_points(draft).plain
     assert (
-        "5 epochs: On the same data, the validation loss of run one" in text
+        "epochs 5, advised 3: On the same data, the validation loss of run one" in text
         and "memorization" not in text
     )
     assert drafts.find_earlier_run(draft.with_recipe(epochs=3.0)) is None

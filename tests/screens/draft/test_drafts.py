@@ -18,8 +18,9 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo, read_machine_info
 from ftwizard.plan import schema
-from ftwizard.screens.draft import drafts, setting_values, texts
+from ftwizard.screens.draft import drafts, setting_values
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.wizard import open_points
 from ftwizard.screens.wizard.data import data_check
 from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
@@ -60,14 +61,14 @@ def test_learning_rate_from_another_model_size_is_warned_about(here: MachineInfo
     draft = Draft(here).with_plan(model=schema.Model(name="owner/small"))
     draft = draft.with_recipe(learning_rate=2e-4).with_touched("learning_rate")
     small = draft.with_estimate(counted(135_000_000))
-    assert not texts.format_warnings(small).plain
+    assert "learning rate" not in open_points.format_open_points(small).plain
     large = small.with_plan(model=schema.Model(name="owner/large"))
     assert large.parameters is None
     assert large.earlier == EarlierRate(rate=2e-4, parameters=135_000_000)
-    text = texts.format_warnings(large.with_estimate(counted(14_000_000_000))).plain
-    assert "2e-4 comes from a model of another size." in text
+    text = open_points.format_open_points(large.with_estimate(counted(14_000_000_000))).plain
+    assert "learning rate 2e-4, advised 1e-4: chosen for a model of another size" in text
     other = large.with_recipe(learning_rate=1e-4).with_estimate(counted(14_000_000_000))
-    assert "another size" not in texts.format_warnings(other).plain
+    assert "another size" not in open_points.format_open_points(other).plain
 
 
 def test_learning_rate_keeps_its_model_size_without_an_estimate(here: MachineInfo) -> None:
@@ -75,8 +76,8 @@ def test_learning_rate_keeps_its_model_size_without_an_estimate(here: MachineInf
     draft = draft.with_recipe(learning_rate=3e-4).with_touched("learning_rate")
     large = draft.with_plan(model=schema.Model(name="meta-llama/Llama-3.1-70B"))
     assert large.earlier == EarlierRate(rate=3e-4, parameters=596_049_920)
-    text = texts.format_warnings(large.with_estimate(counted(70_553_706_496))).plain
-    assert "3e-4 comes from a model of another size. Usual for this size with LoRA: 1e-4" in text
+    text = open_points.format_open_points(large.with_estimate(counted(70_553_706_496))).plain
+    assert "learning rate 3e-4, advised 1e-4: chosen for a model of another size" in text
     unknown = draft.with_plan(model=schema.Model(name="owner/nowhere"))
     assert unknown.with_plan(model=schema.Model(name="x/y")).earlier == large.earlier
 

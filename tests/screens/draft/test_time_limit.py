@@ -9,6 +9,7 @@ from ftwizard.estimate.report import EstimateReport
 from ftwizard.plan import schema
 from ftwizard.screens.draft import draft_document, setting_values, texts, time_limit
 from ftwizard.screens.draft.drafts import Draft
+from ftwizard.screens.wizard import open_points
 from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.screens.wizard.data.reports import report
@@ -37,7 +38,7 @@ def test_limit_changes_settings_that_advice_leaves_alone() -> None:
     words = time_limit.describe_limit(limited)
     assert words.startswith(f"Within 60 min: {plan.data.max_rows} rows, 1 of 3 epochs")
     assert time_limit.WORSE in texts.format_limit(limited).plain
-    assert time_limit.WORSE in texts.format_warnings(limited).plain
+    assert time_limit.WORSE in open_points.format_open_points(limited).plain
     assert setting_values.count_trained_rows(limited) == plan.data.max_rows
 
 

@@ -233,6 +233,16 @@ def test_plan_without_defaults_parses_to_the_same_plan() -> None:
     assert len(text.splitlines()) == 11, text
 
 
+def test_confirmation_repeats_what_still_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    draft = Draft(FACTS).with_plan(model=schema.Model(name="owner/m")).named("first")
+    draft = draft.with_recipe(epochs=8.0).with_validation("none").with_touched("epochs")
+    with pytest.raises(UserQuit):
+        wizard._confirm(Scripted("leave"), draft)
+    shown = capsys.readouterr().out
+    assert "! Data      no validation data: overfitting goes unnoticed" in shown
+    assert "! Recipe    epochs 8, advised 3: usually leads to memorization" in shown
+
+
 def test_run_name_must_be_free_and_valid(home: Path) -> None:
     (home / "runs" / "taken").mkdir(parents=True)
     assert "already" in drafts.find_name_problem("taken")

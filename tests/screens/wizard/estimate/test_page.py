@@ -114,13 +114,13 @@ def test_review_shows_plan_warnings_and_command(
     size: tuple[int, int], rows: Path, tiny: Path, home: Path
 ) -> None:
     async def play(pilot: Pilot[Any]) -> None:
-        draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).allowing("no-validation")
+        draft = draft_of(rows, tiny).with_recipe(learning_rate=0.2).with_validation("none")
         show(pilot, ReviewPage(draft.named("first")))
         await wait_for_text(pilot, "data:")
 
     shown = drive(FtwizardApp(), size, play)
-    assert "0.2 is far above the usual" in shown.replace("2e-1", "0.2")
-    assert "allowed: no-validation" in shown
+    assert "! Recipe    learning rate 0.2, advised 2e-4: training may diverge" in shown
+    assert "! Data      no validation data: overfitting goes unnoticed" in shown
     assert "ftwizard train" in shown
     assert not (home / "plans").exists(), "nothing is written before the confirmation"
 
