@@ -105,25 +105,26 @@ class DisconnectSafeStream:
         """``on_written`` receives the number of bytes that the system has accepted."""
         self._file = file
         self._on_written = on_written
-        self._buffered_bytes = 0
+        self._rest = bytearray()
+        """Encoded text that is not written yet."""
+        self._unreported_bytes = 0
         self.is_gone = False
 
     def write(self, text: str) -> int:
-        self._buffered_bytes += len(text.encode())
-        self._attempt(self._file.write, text)
+        self._unreported_bytes += len(text.encode())
+        self._rest += text.encode(self._file.encoding, "backslashreplace")
         return len(text)
 
     def flush(self) -> None:
-        self._attempt(self._file.flush)
-        self._on_written(self._buffered_bytes)
-        self._buffered_bytes = 0
-
-    def _attempt(self, operation: Callable[..., object], *arguments: str) -> None:
-        if not self.is_gone:
+        """Write the rest; not through the file, which drops what a stop (SIGSTOP) leaves of a write
+        if PYTHONUNBUFFERED is set."""
+        while self._rest and not self.is_gone:
             try:
-                operation(*arguments)
+                del self._rest[: os.write(self.fileno(), self._rest)]
             except (OSError, ValueError):
                 self.is_gone = True
+        self._on_written(self._unreported_bytes)
+        self._unreported_bytes = 0
 
     def fileno(self) -> int:
         return self._file.fileno()
