@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 from collections.abc import Iterable
@@ -25,6 +26,9 @@ from ftwizard.screens.terminal.app import TerminalApp, TerminalScreen
 
 FREEZE_AFTER_S = 1.0
 """By then everything that the first screen needs is loaded."""
+BUILD_POLL_S = 0.01
+MAX_BUILD_POLLS = 500
+"""Polls for a page that is being built; a key then acts on it anyway."""
 THEME = Theme(
     name="ftwizard",
     primary=palette.ACCENT,
@@ -99,10 +103,20 @@ class FtwizardApp(TerminalApp):
                 yield SystemCommand(name, f"key: {self.get_key_display(binding)}", run)
 
     async def on_event(self, event: events.Event) -> None:
-        """Ignore keys while the window is too small, except ctrl+q."""
+        """Ignore keys while the window is too small, except ctrl+q; keep them until a page is built."""
         is_input = isinstance(event, events.Key | events.Paste)
-        if not is_input or not self._is_too_small or getattr(event, "key", "") == "ctrl+q":
-            await super().on_event(event)
+        if is_input and self._is_too_small and getattr(event, "key", "") != "ctrl+q":
+            return
+        if is_input:
+            await self._wait_for_page()
+        await super().on_event(event)
+
+    async def _wait_for_page(self) -> None:
+        """Wait until the top screen has its widgets: its keys use them."""
+        for _ in range(MAX_BUILD_POLLS):
+            if not self.screen_stack or self.screen.is_mounted:
+                return
+            await asyncio.sleep(BUILD_POLL_S)
 
     @property
     def _is_too_small(self) -> bool:

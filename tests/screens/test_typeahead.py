@@ -109,6 +109,23 @@ def test_setting_changed_just_before_enter_is_kept() -> None:
     assert left[0].draft.plan.recipe.method == "qlora"
 
 
+def test_keys_wait_until_a_page_is_built() -> None:
+    """A key pressed on one page can arrive on the next one before that has its widgets."""
+    from ftwizard.screens.wizard.data.page import DataPage
+
+    left: list[Any] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        key = events.Key("escape", None)
+        key._set_forwarded()  # as if the page before did not handle it
+        pilot.app.push_screen(DataPage(Draft(FACTS)), left.append)
+        await pilot.app.on_event(key)
+        await until(pilot, lambda: bool(left))
+
+    drive(FtwizardApp(), (80, 24), play)
+    assert left[0].direction == -1
+
+
 def test_run_name_typed_just_before_enter_is_complete(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
