@@ -64,7 +64,7 @@ def explain_problem(name: str) -> str:
         return error.text
     if is_folder(path):
         return "That is a folder. Name a file in it."
-    return "" if exists(path) else f"There is no such file: {make_visible(name, 200)}."
+    return "" if exists(path) else f"{make_visible(name, 200)} does not exist."
 
 
 def _expanded(name: str) -> Path:

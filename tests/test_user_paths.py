@@ -101,7 +101,7 @@ def test_readers_and_store_refuse_unchecked_invalid_paths(name: str, says: str) 
     for use in (plan_file.load, reader.read_table):
         with pytest.raises(FtwizardError):
             use(Path(name))
-    with pytest.raises(FtwizardError, match="There is no run"):
+    with pytest.raises(FtwizardError, match="was not found"):
         store.find(name)
 
 

@@ -199,7 +199,7 @@ def describe_machine(facts: MachineInfo) -> dict[str, str]:
 def _check(name: str, option: str) -> None:
     if name not in BY_ID:
         raise _reject(
-            f"There is no question “{text.make_visible(name, 40)}”.", name, "Questions", BY_ID
+            f"“{text.make_visible(name, 40)}” is not a question.", name, "Questions", BY_ID
         )
     options = [answer.id for answer in BY_ID[name].options]
     if option not in options:

@@ -99,7 +99,7 @@ def _check_model(name: str) -> None:
         )
     near = model_configs.nearest_ids(name, 1)
     raise FtwizardError(
-        f"There is no model {shown}.",
+        f"Model {shown} was not found.",
         f"Did you mean {near[0]}?"
         if near
         else "Name a folder, or a model on the Hugging Face Hub: owner/name.",

@@ -68,7 +68,7 @@ def estimate(arguments: argparse.Namespace) -> int:
         return _print_costs(arguments, cost_inputs.from_options(arguments))
     if not arguments.plan:
         raise FtwizardError(
-            "There is nothing to estimate.",
+            "Nothing to estimate.",
             "Name a plan, or data and a model (DATA --model M), or --examples N --mean-tokens T.",
             USAGE,
         )

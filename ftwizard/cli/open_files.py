@@ -21,7 +21,7 @@ MAX_ENTRIES = 10_000
 
 
 def is_file_name(word: str) -> bool:
-    """Return whether a word that is no command means a file: it exists, or looks like one."""
+    """Return whether a word that is not a command means a file: it exists, or looks like one."""
     return "/" in word or word.startswith("~") or "." in word or _exists(word)
 
 
@@ -91,12 +91,14 @@ def require_file(name: str) -> None:
     folder = path.parent
     if not user_paths.is_folder(folder):
         where = make_visible(str(folder), 200)
-        raise FtwizardError(f"There is no file {shown}.", f"There is no folder {where} either.")
+        raise FtwizardError(
+            f"File {shown} does not exist.", f"Folder {where} does not exist either."
+        )
     near = find_similar(path.name, _list_files(folder, wanted=()))
     hint = f"Did you mean {make_visible(str(Path(name).parent / near), 200)}?" if near else ""
     if not hint and (names := _list_files(folder)[:MAX_LISTED]):
         hint = f"There: {', '.join(make_visible(n, 60) for n in names)}"
-    raise FtwizardError(f"There is no file {shown}.", hint or "Check its name and folder.")
+    raise FtwizardError(f"File {shown} does not exist.", hint or "Check its name and folder.")
 
 
 def _list_files(folder: Path, wanted: tuple[str, ...] = ids.FILE_ENDINGS) -> list[str]:

@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
             if value.lower() in SYNONYMS:
                 guess = f"Did you mean {SYNONYMS[value.lower()]}?"
             return _usage_error(
-                f"There is no command {_clip(value)}.",
+                f"{_clip(value)} is not a command.",
                 guess or f"Choose from: {', '.join(choices)}.",
             )
         return _usage_error(

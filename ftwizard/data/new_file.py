@@ -72,7 +72,7 @@ def require_free(path: Path, *, not_over: Iterable[Path] = ()) -> None:
         )
     if not path.parent.is_dir():
         raise FtwizardError(
-            f"There is no folder {make_visible(str(path.parent))}.",
+            f"Folder {make_visible(str(path.parent))} does not exist.",
             "Create it, or name another one.",
         )
 

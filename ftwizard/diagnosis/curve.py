@@ -28,7 +28,7 @@ class Sign:
     onset: int | None
     """The step at which it began; None if unknown."""
     confidence: float | None
-    """From 0 to 1; None for a sign that is no judgment, such as too few evaluations."""
+    """From 0 to 1; None for a sign that is not a judgment, such as too few evaluations."""
     evidence: dict[str, Value] = field(default_factory=dict)
     """Losses in nats per token, steps, and shares from 0 to 1 (their names end in ``_share``)."""
 

@@ -106,7 +106,7 @@ def _read(path: Path) -> str:
         return strict_yaml.read_text(path)
     except FileNotFoundError:
         raise SettingsError(
-            f"There is no plan at {make_visible(str(path))}.", "Check the name of the YAML file."
+            f"Plan {make_visible(str(path))} does not exist.", "Check the name of the YAML file."
         ) from None
 
 
@@ -154,8 +154,8 @@ def _resolve_data(setting: str, name: str, folder: Path) -> str:
     """Refuse a Hub id: a plan names files, so that a run does not change with the Hub."""
     if ids.parse(name) and not user_paths.exists(folder / name):
         raise SettingsError(
-            f"There is no data file {make_visible(str(folder / name), 200)}; {setting} looks like a "
-            "data set on the Hugging Face Hub.",
+            f"Data file {make_visible(str(folder / name), 200)} does not exist; {setting} looks like "
+            "a data set on the Hugging Face Hub.",
             f"Run ftwizard check {make_visible(name, 200)}, then name the file that it prints.",
         )
     return _resolve(setting, name, folder)

@@ -78,7 +78,7 @@ def choose_resumed() -> DefaultRun:
     counted = format_count(len(runs), "run")
     verb = "is" if len(runs) == 1 else "are all"
     raise FtwizardError(
-        f"There is nothing to resume: {counted} {verb} finished, refused or still running.",
+        f"Nothing to resume: {counted} {verb} finished, refused or still running.",
         "List them with: ftwizard runs",
     )
 
@@ -120,9 +120,7 @@ def _list_newest_first() -> list[tuple[JobFolder, Status]]:
 
 
 def _no_runs_error() -> FtwizardError:
-    return FtwizardError(
-        "There are no runs yet.", "Start one with: ftwizard FILE, or ftwizard demo"
-    )
+    return FtwizardError("No runs yet.", "Start one with: ftwizard FILE, or ftwizard demo")
 
 
 def _list_ids(folders: Sequence[JobFolder]) -> str:

@@ -95,7 +95,7 @@ def find(run: str) -> JobFolder:
             f"Choose one: {', '.join(matches[:5])}",
         )
     hint = _suggest(run, ids[::-1]) or "List them with: ftwizard runs"
-    raise FtwizardError(f"There is no run “{make_visible(run, 70)}” in {root}.", hint)
+    raise FtwizardError(f"Run “{make_visible(run, 70)}” was not found in {root}.", hint)
 
 
 def _suggest(run: str, ids: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ EXPLANATION = (
     "For a first look: the run is reduced until it takes this long at most. What costs the least "
     "quality goes first."
 )
-NO_ESTIMATE = "There is no time estimate yet: choose a model, and data with a token count."
+NO_ESTIMATE = "No time estimate yet: choose a model, and data with a token count."
 WORSE = "Expect a worse model: a look, not a result."
 _MARGIN = 0.98
 

@@ -70,7 +70,7 @@ def test_without_any_run_the_next_step_is_named(
     assert run(command) == FAILED
     text = capsys.readouterr()
     assert text.err == (
-        "ftwizard: There are no runs yet.\n  Start one with: ftwizard FILE, or ftwizard demo\n"
+        "ftwizard: No runs yet.\n  Start one with: ftwizard FILE, or ftwizard demo\n"
     )
     assert text.out == ""
 

@@ -95,15 +95,27 @@ def test_command_wins_over_a_file_of_its_name(
 
 
 REFUSALS = {
-    "trian": (USAGE, "There is no command trian.", "Did you mean train?"),
+    "trian": (USAGE, "trian is not a command.", "Did you mean train?"),
     "rows.jsonl": (USAGE, "needs a terminal", "ftwizard check rows.jsonl, then ftwizard train"),
     "--plain rows.jsonl": (USAGE, "needs a terminal", "ftwizard check rows.jsonl"),
     "plan.yaml": (USAGE, "needs a terminal", "ftwizard train plan.yaml"),
     "owner/data": (USAGE, "needs a terminal", "ftwizard check owner/data"),
-    "row.jsonl": (FAILED, "There is no file row.jsonl.", "Did you mean rows.jsonl?"),
-    "inner/mroe.csv": (FAILED, "no file inner/mroe.csv.", "Did you mean inner/more.csv?"),
-    "zzz.parquet": (FAILED, "There is no file zzz.parquet.", "There: held out.jsonl, plan.yaml,"),
-    "no/such/rows.jsonl": (FAILED, "no file no/such/rows.jsonl.", "no folder no/such either"),
+    "row.jsonl": (FAILED, "File row.jsonl does not exist.", "Did you mean rows.jsonl?"),
+    "inner/mroe.csv": (
+        FAILED,
+        "File inner/mroe.csv does not exist.",
+        "Did you mean inner/more.csv?",
+    ),
+    "zzz.parquet": (
+        FAILED,
+        "File zzz.parquet does not exist.",
+        "There: held out.jsonl, plan.yaml,",
+    ),
+    "no/such/rows.jsonl": (
+        FAILED,
+        "File no/such/rows.jsonl does not exist.",
+        "Folder no/such does not exist either",
+    ),
     "inner": (FAILED, "inner is a folder.", "Name a file in it: more.csv"),
     "~nobody-here/x": (FAILED, "“nobody-here” not found", "Use an absolute path."),
     "rows.jsonl plan.yaml": (USAGE, "2 files are named", "join them into one"),
@@ -145,10 +157,10 @@ def test_diagnose_tells_a_missing_file_from_a_missing_run(
     (folder / "trainer_state.json").write_text("{}")
     assert dispatch(["diagnose", "trainer_stat.json"], Screens()) == FAILED
     text = capsys.readouterr().err
-    assert "There is no file trainer_stat.json." in text
+    assert "File trainer_stat.json does not exist." in text
     assert "Did you mean trainer_state.json?" in text
     assert dispatch(["diagnose", "nothing"], Screens()) == FAILED
-    assert "There is no run “nothing”" in capsys.readouterr().err
+    assert "Run “nothing” was not found" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("terminal")

@@ -163,9 +163,9 @@ def test_unusable_data_models_and_options_are_refused(
     bare.write_text('\n [{"prompt": "a", "completion": "b"}]')
     for code, says, argv in (
         (FAILED, "Did you mean", (ROWS.with_name("tool_us.jsonl"), "--model", model)),
-        (FAILED, "There is no file", (ROWS, "--model", model, "--val", tmp_path / "no.jsonl")),
+        (FAILED, "does not exist", (ROWS, "--model", model, "--val", tmp_path / "no.jsonl")),
         (FAILED, "is a folder", (tmp_path, "--model", model)),
-        (FAILED, "There is no model nope.", (ROWS, "--model", "nope")),
+        (FAILED, "Model nope was not found.", (ROWS, "--model", "nope")),
         (FAILED, "Did you mean Qwen/Qwen3-0.6B?", (ROWS, "--model", "qwen3-0.6b")),
         (FAILED, "is fine-tuned at OpenAI", (ROWS, "--model", "gpt-4.1-mini")),
         (FAILED, "Model owner/none was not found", (ROWS, "--model", "owner/none")),

@@ -16,9 +16,9 @@ from ftwizard.cli.parser import dispatch
 from ftwizard.errors import DECLINED, FAILED, USAGE
 
 USAGE_ERRORS = {
-    "estimat": ("There is no command estimat.", "Did you mean estimate?"),
-    "kill": ("There is no command kill.", "Did you mean stop?"),
-    "nosuch": ("There is no command nosuch.", "Choose from: demo, advise,"),
+    "estimat": ("estimat is not a command.", "Did you mean estimate?"),
+    "kill": ("kill is not a command.", "Did you mean stop?"),
+    "nosuch": ("nosuch is not a command.", "Choose from: demo, advise,"),
     "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
     "advise --pice=3": ("ftwizard advise has no option --pice.", "Options: --answer, --columns"),
     "estimate --examples -5": ("--examples: -5 is not a whole number", "ftwizard estimate --help"),
@@ -34,7 +34,7 @@ USAGE_ERRORS = {
         "Unexpected argument “foo”.",
         "ftwizard doctor --help",
     ),
-    "\x1b[2J": ("There is no command \\x1b[2J.", "Choose from:"),
+    "\x1b[2J": ("\\x1b[2J is not a command.", "Choose from:"),
 }
 
 

@@ -104,7 +104,7 @@ def test_file_without_rows_is_rejected(tmp_path: Path, data: bytes, message: str
 
 def test_missing_file_folder_and_device_are_rejected(tmp_path: Path) -> None:
     for path, message in (
-        (tmp_path / "none.jsonl", "There is no data file"),
+        (tmp_path / "none.jsonl", "does not exist"),
         (tmp_path, "is a folder"),
         (Path("/dev/zero"), "not a file"),
     ):

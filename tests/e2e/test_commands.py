@@ -60,13 +60,13 @@ def test_usage_errors_exit_with_code_2() -> None:
 
 
 def test_train_reports_a_missing_plan(tmp_path: Path) -> None:
-    refused("train", tmp_path / "none.yaml", code=1, says="There is no plan at")
+    refused("train", tmp_path / "none.yaml", code=1, says="none.yaml does not exist")
 
 
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (None, "There is no data file"),
+        (None, "does not exist"),
         (b"", "is empty"),
         (b"\xff\xfe\x00", "UTF-16"),
         (b'{"messages": [{"role": "user"', "1 of 1 row"),
@@ -117,7 +117,7 @@ def test_split_ignores_row_order_and_never_overwrites(
     (tmp_path / "bad.jsonl").write_bytes(b"{\n")
     new = ("--out-train", tmp_path / "c", "--out-validation", tmp_path / "d")
     refused("split", tmp_path / "bad.jsonl", *new, code=1, says="has no rows")
-    refused("split", tmp_path / "none.jsonl", *new, code=1, says="There is no data file")
+    refused("split", tmp_path / "none.jsonl", *new, code=1, says="does not exist")
     refused("split", tmp_path, *new, code=1, says="is a folder")
     assert not (tmp_path / "c").exists() and not (tmp_path / "d").exists()
 
@@ -226,7 +226,7 @@ def test_private_folders_deny_access_to_other_users(home: Path, tmp_path: Path) 
 
 def test_unknown_run_name_suggests_existing_runs(home: Path) -> None:
     for command in ("status", "watch", "stop", "resume"):
-        refused(command, "nothing", code=1, says="There is no run “nothing”")
+        refused(command, "nothing", code=1, says="Run “nothing” was not found")
     start_run(home, "tickets-1", steps=3)
     refused("status", "tickest-1", code=1, says="Did you mean tickets-1?")
     assert as_json("status", "tick")["id"] == "tickets-1"
@@ -237,7 +237,7 @@ def test_unknown_run_name_suggests_existing_runs(home: Path) -> None:
 def test_json_error_is_a_single_document() -> None:
     done = run("status", "nothing", "--json")
     assert done.returncode == 1
-    assert "There is no run" in json.loads(done.stdout)["error"]["message"]
+    assert "was not found" in json.loads(done.stdout)["error"]["message"]
 
 
 def start_run(home: Path, name: str, **inputs: object) -> JobFolder:

@@ -135,7 +135,7 @@ def test_inference_only_and_misspelled_models_are_refused() -> None:
         (("--examples", 5, "--mean-tokens", -1), 2, "-1"),
         (("--examples", 5, "--mean-tokens", 3, "--epochs", "inf"), 2, "inf is not a number"),
         (("--examples", 5), 2, "--mean-tokens"),
-        ((), 2, "nothing to estimate"),
+        ((), 2, "Nothing to estimate"),
         (("rows.jsonl",), 2, "--model"),
         (("a.yaml", "--examples", 5, "--mean-tokens", 3), 2, "cannot be combined"),
         (("--examples", 5, "--mean-tokens", 3, "--requests-per-month", 5), 2, "--tokens-in"),

@@ -292,7 +292,7 @@ def test_gated_private_and_missing_data_sets_are_explained(
     assert "is gated: its conditions" in gated["error"]
     assert f"{hub.url}/datasets/owner/gated" in gated["hint"] and "HF_TOKEN" in gated["hint"]
     assert hidden["error"] == missing["error"].replace("owner/none", "owner/private")
-    assert "There is no file owner/none, and no data set" in missing["error"]
+    assert "File owner/none does not exist, and the Hub has no data set" in missing["error"]
     expected = {**hub_environment, "HF_TOKEN": TOKEN}
     gated, hidden, missing = locate(expected, "owner/gated", "owner/private", "owner/none")
     assert "its conditions must be accepted" in gated["error"]
@@ -376,7 +376,7 @@ def test_saved_copy_is_used_when_the_hub_fails(hub: Hub, hub_environment: dict[s
     gone = {**hub_environment, "HF_ENDPOINT": NOWHERE}
     result, other = locate(gone, "owner/chat", "owner/chat:test")
     assert result["path"] == first["path"] and "is unreachable" in result["source"]
-    assert "There is no file owner/chat and no copy of" in other["error"]
+    assert "File owner/chat does not exist, this machine has no copy of" in other["error"]
     (off,) = locate({**hub_environment, "HF_HUB_OFFLINE": "1"}, "owner/chat")
     assert off["path"] == first["path"] and "HF_HUB_OFFLINE" in off["source"]
 
@@ -449,7 +449,7 @@ def test_missing_local_file_is_not_requested_from_the_hub(
     hub: Hub, hub_environment: dict[str, str]
 ) -> None:
     done = run("check", "data/rows.jsonl", environment=hub_environment)
-    assert done.returncode == 1 and "There is no data file data/rows.jsonl" in done.stderr
+    assert done.returncode == 1 and "data/rows.jsonl does not exist" in done.stderr
     assert hub.asked == []
 
 

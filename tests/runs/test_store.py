@@ -92,7 +92,7 @@ def test_mistyped_run_suggests_what_was_meant(home: Path, typed: str, meant: str
     names = ("tickets-1124-143205", "tickets-1126-090000", "orders-1126-100000")
     for age, name in enumerate(reversed(names)):
         make(home, name, age=age)
-    with pytest.raises(FtwizardError, match="There is no run") as error:
+    with pytest.raises(FtwizardError, match="was not found") as error:
         store.find(typed)
     assert error.value.hint == f"Did you mean {meant}?"
 

@@ -69,7 +69,7 @@ _COMMON = frozenset(
         "German Spanish OK AI AM PM".lower(),
     )
 )
-"""Capitalized words that are no subject."""
+"""Capitalized words that are not a subject."""
 
 
 class _Question(NamedTuple):

@@ -64,8 +64,8 @@ def not_available(error: BaseException, name: str) -> FtwizardError:
     """Return the error for a missing name while the Hub is unreachable."""
     reason = why_unreachable(error) or f"the Hub is unreachable ({type(error).__name__})"
     return FtwizardError(
-        f"There is no file {make_visible(name, 200)} and no copy of a data set of that name, and "
-        f"{reason}.",
+        f"File {make_visible(name, 200)} does not exist, this machine has no copy of a data set of that "
+        f"name, and {reason}.",
         f"Check the file name. {_advise_retry(error)}",
     )
 
@@ -111,7 +111,7 @@ def _explain_hub(error: BaseException, name: str) -> FtwizardError | None:
     # Without access, the Hub answers 401 for private and for missing repositories alike.
     if isinstance(error, errors.RepositoryNotFoundError) or get_status(error) == 401:
         return FtwizardError(
-            f"There is no file {name}, and no data set of that name that you can access on the Hub.",
+            f"File {name} does not exist, and the Hub has no data set of that name that you can access.",
             f"Check the name. For a private data set, {_TOKEN}.",
         )
     if get_status(error) == 403:

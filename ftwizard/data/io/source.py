@@ -128,7 +128,7 @@ def _open(path: Path, shown: str) -> int:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        message = f"There is no data file {shown}."
+        message = f"Data file {shown} does not exist."
         hint = "Check the name, including upper and lower case."
         raise FileProblem("not_found", message, hint) from None
     except OSError as error:

@@ -119,7 +119,7 @@ def test_special_files_and_link_loops_are_rejected(tmp_path: Path) -> None:
         (socket_path, "a socket"),
         (Path("/dev/zero"), "a device"),
         (tmp_path, "is a folder"),
-        (tmp_path / "none", "There is no data file"),
+        (tmp_path / "none", "does not exist"),
         (tmp_path / ("x" * 300), "could not be read"),
         (Path("a\0b"), "not a valid file name"),
     ):

@@ -68,7 +68,7 @@ def test_prompt_file_must_exist_and_gets_an_absolute_path(
     (tmp_path / "my prompts.txt").write_text("May I send it back?\n")
     draft = Draft(read_machine_info())
     assert find_prompts_problem(draft) == "" and resolve_prompt_file(draft) == draft
-    for typed, problem in (("none.txt", "There is no such file: none.txt."), (".", "a folder")):
+    for typed, problem in (("none.txt", "none.txt does not exist."), (".", "a folder")):
         prompts_problem = find_prompts_problem(with_value(draft, setting("prompts"), typed))
         assert prompts_problem.startswith("Sample prompts: ") and problem in prompts_problem
         assert "one prompt per line" in prompts_problem

@@ -96,7 +96,7 @@ def test_invalid_minutes_are_refused(typed: str) -> None:
 def test_minutes_that_are_too_few_say_how_long_it_takes() -> None:
     with pytest.raises(ValueError, match=r"Even \d+ steps on \d+ rows take .*would help"):
         time_limit.find_fit(make_draft(), "2")
-    with pytest.raises(ValueError, match="no time estimate yet"):
+    with pytest.raises(ValueError, match="No time estimate yet"):
         time_limit.find_fit(make_draft("someone/unknown"), "10")
 
 

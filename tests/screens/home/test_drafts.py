@@ -83,7 +83,7 @@ def test_draft_whose_file_is_gone_continues_at_the_data_page(rows: Path) -> None
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "rows.jsonl, review page")
         await pilot.press("enter")
-        await wait_for_text(pilot, "There is no")
+        await wait_for_text(pilot, "does not exist")
         await pilot.press("enter")
         await wait_for_page(pilot, DataPage)
         assert isinstance(pilot.app.screen, DataPage)

@@ -148,7 +148,7 @@ def test_file_prompt_repeats_until_the_file_is_usable(tmp_path: Path) -> None:
     assert [refused.partition(" /")[0] for refused in ask.refused] == [
         "Enter a file name.",
         "That is a folder. Name a file in it.",
-        "There is no such file:",
+        f"{nothing} does not exist.",
         "“a␛[2Jb” contains control characters.",
         "That is too long.",
     ]
@@ -215,7 +215,7 @@ def test_sample_prompts_must_come_from_an_existing_file(
     chosen = recipes.ask_advanced(ask, draft)
     assert chosen.plan.samples == schema.Samples(prompts=str(tmp_path / "asked.txt"), count=5)
     assert {"prompts", "count"} <= chosen.touched
-    assert ask.refused[0].startswith("Sample prompts: There is no such file: none.txt.")
+    assert ask.refused[0].startswith("Sample prompts: none.txt does not exist.")
     assert ask.refused[1].startswith("samples.count is 30. It must be 0 to 20")
     again = recipes.ask_advanced(Scripted("prompts", "validation rows", "count", "0", ""), chosen)
     assert again.plan.samples == schema.Samples(count=0)

@@ -167,7 +167,7 @@ def test_missing_file_shows_an_error_and_keeps_the_input(tmp_path: Path) -> None
     async def play(pilot: Pilot[Any]) -> None:
         await open_data_page(pilot)
         await pilot.press(*str(tmp_path / "none.jsonl"), "enter")
-        await wait_for_text(pilot, "There is no data file")
+        await wait_for_text(pilot, "does not exist")
         await pilot.press("enter")
         await wait_for_page(pilot, DataPage)
 

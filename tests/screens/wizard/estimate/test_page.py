@@ -223,7 +223,7 @@ def test_failed_start_returns_to_the_review_with_every_answer(
         await wait_for_page(pilot, MonitorPage)
 
     drive(FtwizardApp(("new", "")), (100, 30), play)
-    assert "There is no data file" in recorded[0]
+    assert "does not exist" in recorded[0]
     assert names[0] == names[1]
     assert observe(find(names[0])).attempt == 1
     assert (home / f"plans/{names[0]}.yaml").is_file()

@@ -187,7 +187,7 @@ def test_sample_prompts_must_come_from_an_existing_file(
         line.value = "none.txt"
         page.query_one("#setting-epochs Input", Input).focus()
         await pilot.press("enter")
-        await wait_for_text(pilot, "✗ Sample prompts: There is no such file: none.txt.")
+        await wait_for_text(pilot, "✗ Sample prompts: none.txt does not exist.")
         await until(pilot, lambda: page.query_one("#setting-prompts").has_focus_within)
         assert page.query_one(FoldedSection).unfolded
         line.value = "my prompts.txt"
