@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import itertools
 import logging
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -41,6 +40,10 @@ _SEARCHED_BYTES = 64 << 20
 """Bytes searched for lines that are not ASCII."""
 _TIE = 0.02
 """Difference in disorder below which two encodings are equally likely."""
+_MAX_DISORDER = 0.5
+"""Disorder from which an encoding does not fit. A table with quotation marks reaches 0.25."""
+_MAX_MISPLACED = 0.5
+"""Share of misplaced characters from which an encoding does not fit if another does."""
 _MAX_UTF_8_SHARE = 0.2
 """Share of lines that are UTF-8 by chance; with more, the text is UTF-8 with damaged lines."""
 _EXCERPT_CHARACTERS = 60
@@ -122,17 +125,21 @@ def guess_encoding(blocks: Iterable[bytes]) -> LikelyEncoding | None:
     from charset_normalizer import from_bytes
 
     logging.getLogger("charset_normalizer").setLevel(logging.ERROR)
-    matches = list(from_bytes(sample, cp_isolation=list(_CANDIDATES)))
-    if not matches:
+    matches = list(
+        from_bytes(sample, cp_isolation=list(_CANDIDATES), threshold=_MAX_DISORDER)
+    )
+    misplaced = {match.encoding: _share_misplaced(str(match)) for match in matches}
+    fitting = [m for m in matches if misplaced[m.encoding] < _MAX_MISPLACED] or matches
+    if not fitting:
         return None
-    best = min(match.chaos for match in matches)
-    texts = {
-        _choose_name(match.could_be_from_charset): str(match)
-        for match in matches
-        if match.chaos <= best + _TIE
-    }
-    mixed = {name: _count_mixed_words(text) for name, text in texts.items()}
-    names = [name for name in texts if mixed[name] == min(mixed.values())]
+    best = min(match.chaos for match in fitting)
+    tied = [match for match in fitting if match.chaos <= best + _TIE]
+    least = min(misplaced[match.encoding] for match in tied)
+    names = [
+        _choose_name(match.could_be_from_charset)
+        for match in tied
+        if misplaced[match.encoding] == least
+    ]
     first, *rest = sorted(names, key=_CANDIDATES.index)
     return LikelyEncoding(
         name=get_name(find_codec(first)),
@@ -147,10 +154,21 @@ def _choose_name(names: Iterable[str]) -> str:
     return min((name for name in names if name in _CANDIDATES), key=_CANDIDATES.index)
 
 
-def _count_mixed_words(text: str) -> int:
-    """Count the places where a letter of another script touches a Latin one."""
-    pairs = itertools.pairwise(text)
-    return sum(a.isalpha() and b.isalpha() and _is_latin(a) != _is_latin(b) for a, b in pairs)
+def _share_misplaced(text: str) -> float:
+    """Return the share of misplaced ones of a text's characters in words that are not ASCII:
+    letters that touch one of another script, and symbols between letters."""
+    misplaced, count = 0, 0
+    for before, char, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+        letters = [other for other in (before, after) if other.isalpha()]
+        if char.isascii() or not letters:
+            continue
+        if char.isalpha():
+            count += 1
+            misplaced += any(_is_latin(other) != _is_latin(char) for other in letters)
+        elif unicodedata.category(char).startswith("S"):
+            count += 1
+            misplaced += len(letters) == 2
+    return misplaced / count if count else 0.0
 
 
 def _is_latin(letter: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +11,7 @@ from rich.text import Text
 from ftwizard.data.documents import DataReport
 from ftwizard.data.format_names import FORMAT_NAMES, TargetName
 from ftwizard.data.hub import ids
+from ftwizard.data.io import encodings
 from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.data.mapping import options
 from ftwizard.errors import FtwizardError
@@ -131,9 +133,21 @@ def list_candidate_encodings(error: FtwizardError) -> list[tuple[str, str]]:
 
 
 def list_encodings(likely: LikelyEncoding) -> list[tuple[str, str]]:
-    """List name and label of the encodings that a file may be in, likely first."""
-    first = f"{likely.name} ({likely.certainty})"
-    return [(likely.name, first), *((name, name) for name in likely.others)]
+    """List name and label of the encodings that a file may be in, likely first, then the usual
+    ones."""
+    first = (likely.name, f"{likely.name} ({likely.certainty})")
+    return [first, *_list_usual_encodings(likely.name, likely.others)]
+
+
+def list_other_encodings(encoding: str) -> list[tuple[str, str]]:
+    """List name and label of the encodings to choose from after ``encoding`` was chosen."""
+    undo = (UTF_8, "UTF-8, as if none were chosen")
+    return [(encoding, encoding), undo, *_list_usual_encodings(encoding)]
+
+
+def _list_usual_encodings(first: str, others: Iterable[str] = ()) -> list[tuple[str, str]]:
+    names = dict.fromkeys((*others, *encodings.SUGGESTED))
+    return [(name, name) for name in names if name != first]
 
 
 def describe_encoding(likely: LikelyEncoding) -> str:

@@ -63,7 +63,7 @@ async def ask_encoding(app: App[Any], draft: Draft) -> Draft:
         details = data_check.describe_encoding(likely)
         return await _choose_encoding(app, draft, details, data_check.list_encodings(likely))
     if encoding := draft.plan.data.encoding:
-        options = [(encoding, encoding), (data_check.UTF_8, "UTF-8, as if none were chosen")]
+        options = data_check.list_other_encodings(encoding)
         return await _choose_encoding(app, draft, "The file is not changed.", options)
     return draft
 

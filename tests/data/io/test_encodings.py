@@ -108,6 +108,24 @@ def test_the_check_names_the_likely_encoding(
     assert check(path, name).usable == 12
 
 
+@pytest.mark.parametrize(
+    ("line", "encoding", "name"),
+    [
+        ("Wann öffnet das Brückwasser-Fest?;„Velvet Foxes“ spielen für 30 € – pünktlich!",
+         "cp1252", "windows-1252"),
+        ("L'été, où es-tu ? C'était à Noël, près de l'hôtel;ça va", "cp1252", "windows-1252"),
+        ("Señor, ¿dónde está el niño?;¡Mañana!", "cp1252", "windows-1252"),
+        ("Zażółć gęślą jaźń;świeże łąki", "cp1250", "windows-1250"),
+        ("Где купить билет?;HTTP-запрос в кассу", "cp1251", "windows-1251"),
+        ("APIを使うには？;CPUの性能です", "cp932", "shift_jis"),
+    ],
+)  # fmt: skip
+def test_the_words_of_a_table_tell_its_encoding(line: str, encoding: str, name: str) -> None:
+    rows = "".join(f"{line} {n}\n" for n in range(60))
+    likely = guess_encoding([f"Frage;Antwort\n{rows}".encode(encoding)])
+    assert likely is not None and likely.name == name
+
+
 def test_a_short_word_is_only_possible_and_names_the_others() -> None:
     likely = guess_encoding(["Don’t – naïve".encode("cp1252")])
     assert likely is not None and likely.certainty == "possible"

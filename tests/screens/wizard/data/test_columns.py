@@ -181,6 +181,25 @@ def test_enter_decodes_a_file_in_another_encoding(encoding: str, tmp_path: Path)
     assert path.read_bytes() == before
 
 
+def test_a_wrong_guess_of_the_encoding_is_overruled_and_undone(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Où est “{n}”?", "completion": "Là-bas."} for n in range(12)]
+    path = write(tmp_path / "rows.jsonl", rows, "cp1252")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await wait_for_text(pilot, "Decode the file: it is not UTF-8")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Which encoding")
+        assert "windows-1252 (" in frame(pilot.app) and "windows-1250" in frame(pilot.app)
+        await pilot.press("down", "enter")
+        await wait_for_text(pilot, "12 rows, prompt and completion; all usable")
+        assert page.get_draft().plan.data.encoding not in (None, "windows-1252")
+        await pilot.press("e")
+        await wait_for_text(pilot, "UTF-8, as if none were chosen")
+        assert "gb18030" in frame(pilot.app)
+
+    on_page(draft_of(str(path)), (80, 24), play)
+
+
 def test_choices_keep_the_sources_of_other_kinds(tmp_path: Path) -> None:
     report = describe_columns(write(tmp_path / "rows.jsonl", PAIRS), ReadOptions())
     choices = ColumnChoices.start(report)
