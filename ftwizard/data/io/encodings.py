@@ -125,9 +125,7 @@ def guess_encoding(blocks: Iterable[bytes]) -> LikelyEncoding | None:
     from charset_normalizer import from_bytes
 
     logging.getLogger("charset_normalizer").setLevel(logging.ERROR)
-    matches = list(
-        from_bytes(sample, cp_isolation=list(_CANDIDATES), threshold=_MAX_DISORDER)
-    )
+    matches = list(from_bytes(sample, cp_isolation=list(_CANDIDATES), threshold=_MAX_DISORDER))
     misplaced = {match.encoding: _share_misplaced(str(match)) for match in matches}
     fitting = [m for m in matches if misplaced[m.encoding] < _MAX_MISPLACED] or matches
     if not fitting:
