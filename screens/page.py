@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.screen import ScreenResultType
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
@@ -15,6 +14,7 @@ from textual.worker import Worker, WorkerState
 from ftwizard.screens.dialogs.dialog import BaseScreen, Dialog, show_error
 from ftwizard.screens.draft import STEPS
 from ftwizard.screens.widgets.keys import Keys
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 
 MIN_COLUMNS, MIN_ROWS = 60, 16
 _KEY_ORDER = {
@@ -32,7 +32,7 @@ class HelpDialog(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,question_mark,enter,q", "dismiss", "close", show=False),
     ]
-    BOX = VerticalScroll
+    BOX = ScrollPane
 
     def __init__(self, below: Page[Any]) -> None:
         title = below.NAME or STEPS[below.STEP or 0]

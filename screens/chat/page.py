@@ -10,7 +10,6 @@ from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
@@ -30,6 +29,7 @@ from ftwizard.screens.chat.conversation import Answer, Conversation, Turn
 from ftwizard.screens.chat.process import ChatProcess
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import format_count, format_duration, make_lines_visible, make_visible
 
 MIN_SIDE_BY_SIDE = 100
@@ -74,7 +74,7 @@ class TurnView(Static):
 
     def on_mount(self) -> None:
         transcript = self.parent
-        if isinstance(transcript, VerticalScroll):
+        if isinstance(transcript, ScrollPane):
             self.draw(transcript.scrollable_content_region.width)
             transcript.scroll_end(animate=False)
 
@@ -126,7 +126,7 @@ class ChatPage(Page[None]):
         return line.append("Chat  ", "bold").append(make_visible(self._folder.id))
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(id="transcript", can_focus=False):
+        with ScrollPane(id="transcript", can_focus=False):
             yield Static(id="about", markup=False)
         area = PromptArea(
             id="prompt", compact=True, soft_wrap=True, highlight_cursor_line=False,
@@ -272,8 +272,7 @@ class ChatPage(Page[None]):
         self._draw_about()
 
     def action_scroll(self, by: int) -> None:
-        transcript = self.query_one("#transcript")
-        transcript.scroll_relative(y=by * max(1, transcript.size.height - 1), animate=False)
+        self.query_one("#transcript", ScrollPane).scroll_pages(by)
 
     def _draw(self, view: TurnView) -> None:
         transcript = self.query_one("#transcript")

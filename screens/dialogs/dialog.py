@@ -11,7 +11,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.screen import ModalScreen, ScreenResultType
 from textual.types import CSSPathType
 from textual.widget import Widget
@@ -21,6 +21,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.screens import crash_log, palette
 from ftwizard.screens.terminal.app import TerminalScreen
 from ftwizard.screens.widgets.keys import QUIT, Key, Keys
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import make_visible
 
 
@@ -81,7 +82,7 @@ class NoticeDialog(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter", "dismiss", "close", show=False),
     ]
-    BOX = VerticalScroll
+    BOX = ScrollPane
 
     def __init__(self, title: Text, details: str) -> None:
         super().__init__(title, details, keys=[("enter", "close")])

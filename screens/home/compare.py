@@ -9,7 +9,7 @@ from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.widgets import Static
 
 from ftwizard.background import run_in_thread
@@ -28,6 +28,7 @@ from ftwizard.runs.follower import Follower
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart, ChartLine, LineStyle
 from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import make_visible
 
 POLL_EVERY_S = 2.0
@@ -72,7 +73,7 @@ class ComparePage(Page[None]):
         with Vertical(id="compare"):
             yield Static(id="metric", markup=False)
             yield Chart(id="curves", empty="no validation loss; press m for training loss")
-            with VerticalScroll(id="table", can_focus=False):
+            with ScrollPane(id="table", can_focus=False):
                 yield Static("Reading plans…", id="scores", markup=False)
 
     def top_line(self) -> Text:
@@ -150,8 +151,7 @@ class ComparePage(Page[None]):
         self.query_one(Chart).action_toggle_log()
 
     def action_scroll_table(self, by: int) -> None:
-        table = self.query_one("#table", VerticalScroll)
-        table.scroll_relative(y=by * max(1, table.size.height - 1), animate=False)
+        self.query_one("#table", ScrollPane).scroll_pages(by)
 
 
 def _build_table(comparison: Comparison, width: int) -> Table:

@@ -9,7 +9,6 @@ from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.doctor.check import Check, CheckStatus, DoctorReport
@@ -19,6 +18,7 @@ from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.page import Page
 from ftwizard.screens.subprocesses import CommandProcess
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import format_count, format_duration, make_visible
 
 POLL_EVERY_S = 0.25
@@ -51,7 +51,7 @@ class DoctorPage(Page[None]):
 
     def body(self) -> ComposeResult:
         yield Static(id="status", classes="lead", markup=False)
-        with VerticalScroll(id="doctor"):
+        with ScrollPane(id="doctor"):
             yield Static(id="checks", markup=False)
 
     def on_mount(self) -> None:

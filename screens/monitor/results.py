@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.jobs.ending import describe_end_reason
@@ -29,6 +28,7 @@ from ftwizard.runs.serving import find_serve_command
 from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.dialog import NoticeDialog
 from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
 KEY = f"bold {palette.ACCENT}"
@@ -78,7 +78,7 @@ class ResultsPage(Page[str]):
         return line.append(end, palette.GOOD)
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(id="finish"):
+        with ScrollPane(id="finish"):
             compared = self._result.compare if self._result else None
             yield Static(format_verdict(self._folder, self._result), id="outcome", markup=False)
             yield Static(format_scores(compared), id="scores", markup=False)

@@ -10,7 +10,7 @@ import msgspec
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -25,6 +25,7 @@ from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.monitor import chart_data, gpus, readings
 from ftwizard.screens.monitor.chart_data import AXIS_NAMES, LOSS, PANES, SMOOTHINGS, ChartData, Pane
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import format_duration, make_visible
 
 _T = TypeVar("_T")
@@ -64,7 +65,7 @@ class RunView(Container):
         self._chart_data = ChartData(chart_data.load_settings())
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="side"):
+        with ScrollPane(id="side", can_focus=False):
             for name in ("now", "next", "figures", "machine", "findings", "about"):
                 yield Static(id=name, markup=False)
         self._chart = Chart(id="chart")
@@ -238,8 +239,7 @@ class RunView(Container):
         self._update_settings(log_scale=event.on)
 
     def action_scroll_side(self, by: int) -> None:
-        side = self.query_one("#side")
-        side.scroll_relative(y=by * max(1, side.size.height - 1), animate=False)
+        self.query_one("#side", ScrollPane).scroll_pages(by)
 
 
 def _cycle(options: Sequence[_T], current: _T, by: int = 1) -> _T:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from textual import constants, events
+from textual import events
 from textual._compositor import CompositorUpdate
 from textual._context import active_message_pump
 from textual.app import App
@@ -47,6 +47,7 @@ class TerminalApp(App[int]):
 
     def __init__(self, *, ascii: bool, slow: bool) -> None:
         super().__init__(driver_class=TerminalDriver)
+        self.animation_level = "none"  # a held key outruns it
         self.ascii = ascii
         self.slow = False
         """Whether to send as little as possible: requested, or the connection is slow."""
@@ -117,7 +118,6 @@ class TerminalApp(App[int]):
             return
         self.slow = slow
         self.set_class(slow, "-slow")
-        self.animation_level = "none" if slow else constants.TEXTUAL_ANIMATIONS
         self.show_slow()
 
     def _check_terminal(self) -> None:

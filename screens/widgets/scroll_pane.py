@@ -1,14 +1,40 @@
-"""Scrollable text pane."""
+"""Panes that scroll at the rate of a held key."""
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll  # noqa: TID251
 from textual.widgets import Static
 
 
-class TextPane(VerticalScroll):
+class ScrollPane(VerticalScroll):
+    """Scrolls at once.
+
+    Textual scrolls after the next refresh, and animated: all keys until then start from the same line,
+    so half of a held key's presses are lost.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "scroll_up", "Scroll up", show=False),
+        Binding("j", "scroll_down", "Scroll down", show=False),
+    ]
+
+    def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
+        super().scroll_to(x, y, **{**options, "animate": False, "immediate": True})
+
+    def action_scroll_end(self) -> None:
+        self.scroll_end(animate=False, immediate=True)
+
+    def scroll_pages(self, by: int) -> None:
+        """Scroll by pages that share a line."""
+        self.scroll_relative(y=by * max(1, self.size.height - 1))
+
+
+class TextPane(ScrollPane):
     """Shows one text."""
 
     def compose(self) -> ComposeResult:
@@ -17,7 +43,7 @@ class TextPane(VerticalScroll):
     def show(self, text: Text) -> None:
         """Replace the text and scroll to the top."""
         self.query_one(Static).update(text)
-        self.scroll_home(animate=False)
+        self.scroll_home()
 
     @property
     def visible_size(self) -> tuple[int, int]:

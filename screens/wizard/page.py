@@ -12,6 +12,7 @@ from textual.message import Message
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 
 
 class DraftPage(Page[Step]):
@@ -45,8 +46,7 @@ class DraftPage(Page[Step]):
 
     def action_scroll_pane(self, by: int) -> None:
         """Scroll the pane by pages."""
-        pane = self.query_one(self.PANE)
-        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
+        self.query_one(self.PANE, ScrollPane).scroll_pages(by)
 
     def action_costs(self) -> None:
         self.show_costs(self._draft, datetime.date.today())

@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from ftwizard.plan import plan_file
@@ -20,6 +20,7 @@ from ftwizard.screens.draft.drafts import (
     format_command,
     suggest_run_name,
 )
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard import open_points
 from ftwizard.screens.wizard.page import WizardPage
@@ -60,7 +61,7 @@ class ReviewPage(WizardPage):
             yield TextInput(suggest_run_name(draft), max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.format_summary(draft), id="summary", classes="note", markup=False)
-        with VerticalScroll(id="plan", can_focus=False):
+        with ScrollPane(id="plan", can_focus=False):
             yield Static(id="points", markup=False)
             yield Static(make_lines_visible(plan_file.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)

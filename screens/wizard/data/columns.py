@@ -138,8 +138,7 @@ class ColumnsPage(Page[ColumnMap]):
         self.refresh_bindings()
 
     def action_scroll_row(self, by: int) -> None:
-        pane = self.query_one("#preview", TextPane)
-        pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)
+        self.query_one("#preview", TextPane).scroll_pages(by)
 
     @work(group="type", exclusive=True, exit_on_error=False)
     async def action_type(self) -> None:

@@ -8,7 +8,6 @@ import msgspec
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
@@ -21,6 +20,7 @@ from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.draft import live_estimate, setting_values, texts, time_limit
 from ftwizard.screens.draft.drafts import Draft, temporary_plan
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.time_limit import switch
 
@@ -69,7 +69,7 @@ class EstimatePage(WizardPage):
         """Whether the exact count showed more than the time limit, and the run was reduced again."""
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(id="estimate"):
+        with ScrollPane(id="estimate"):
             yield Static(id="figures", markup=False)
 
     def on_mount(self) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from ftwizard.advice import provider_advice
@@ -28,6 +28,7 @@ from ftwizard.screens.draft.drafts import (
 )
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.folded_section import FoldedSection
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.wizard.page import DraftPage, WizardPage
 from ftwizard.screens.wizard.provider import costs, text
 from ftwizard.screens.wizard.provider.costs import PricedOffers
@@ -86,7 +87,7 @@ class ProviderPage(WizardPage):
             yield Static("Provider", classes="name", markup=False)
             names = [(provider.id, provider.name) for provider in catalog().providers]
             yield Choice(names, self._selected_provider, id="provider")
-        with VerticalScroll(id="advice", can_focus=False):
+        with ScrollPane(id="advice", can_focus=False):
             yield Static(id="words", markup=False)
 
     def _ask(self, question: Question) -> ComposeResult:
@@ -238,7 +239,7 @@ class UnsupportedProviderPage(DraftPage):
     ]
 
     def body(self) -> ComposeResult:
-        with VerticalScroll(classes="lead"):
+        with ScrollPane(classes="lead"):
             elsewhere = text.format_elsewhere(self._draft.provider, self._draft.checked)
             yield Static(elsewhere.append(LOCAL_HINT, "dim"), markup=False)
 

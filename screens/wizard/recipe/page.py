@@ -10,7 +10,7 @@ from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -35,6 +35,7 @@ from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.folded_section import FoldedSection
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.time_limit import switch
@@ -47,7 +48,7 @@ MARGINS = 4
 """Cells left and right of the preview."""
 
 
-class RecipeFields(VerticalScroll, can_focus=False, inherit_bindings=False):
+class RecipeFields(ScrollPane, can_focus=False, inherit_bindings=False):
     """Fields that up and down move between; the focused one is scrolled into view."""
 
 
