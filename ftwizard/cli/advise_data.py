@@ -54,7 +54,7 @@ def _check(data: str, read: ReadOptions) -> DataReport:
         file, _ = datasets.locate(data, say)
         # Near-duplicates do not affect provider or recipe.
         options = run.CheckOptions(max_length=Recipe().max_length, near=False, read=read)
-        return run.check_files(file, options, say=progress.report_check(say, file.name))
+        return run.check_files(file, options, say=say)
 
 
 def _read_report(file: Path) -> DataReport | None:

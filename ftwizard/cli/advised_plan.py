@@ -134,7 +134,7 @@ def _check_data(plan: Plan, say: Say) -> DataReport:
         Path(files.train),
         options,
         validation=Path(files.validation) if files.validation else None,
-        say=progress.report_check(say, Path(files.train).name),
+        say=say,
     )
 
 

@@ -106,7 +106,7 @@ def _examine(file: Path, arguments: argparse.Namespace, say: Say) -> DataReport:
         file,
         _build_options(arguments),
         validation=Path(arguments.val) if arguments.val else None,
-        say=progress.report_check(say, file.name),
+        say=say,
         show=say.show,
     )
     if arguments.model and report.target == "trl-sft" and report.usable:

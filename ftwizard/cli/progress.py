@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +32,6 @@ class Say:
 
     def show(self, document: Any) -> None:
         """Show a partial result."""
-
-
-def report_check(say: Say, name: str) -> Callable[[int, int], None]:
-    """Return the callback for the check of a file: by bytes, or by rows if its size is unknown (0)."""
-
-    def report(done: int, total: int) -> None:
-        unit = {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
-        say("checking", what=name, done=done, **unit)
-
-    return report
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import FileFinding, Finding, RowFinding, overall_verdict
 from ftwizard.data.format_names import FORMAT_NAMES, Format, FormatChoice, TargetName
 from ftwizard.data.io import chunks, encodings, inspect, records
-from ftwizard.data.io.chunks import ReportProgress
 from ftwizard.data.io.encodings import LikelyEncoding
 from ftwizard.data.io.inspect import Container, FileProblem
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
@@ -48,6 +47,8 @@ QUICK_BLOCKS = 8
 """Blocks of 64 KB for the immediate report; a larger sample with tokens follows."""
 FIRST_ROWS = 200
 """Rows used to guess the format before all rows are read."""
+Say = Callable[..., None]
+"""Progress callback: ``say(phase, what=…, done=…, total=…, unit=…)``."""
 
 
 class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,12 +91,13 @@ class CheckedFile:
         name = self._options.target
         return get_target(name) if name else default_target(self.format)
 
-    def check(self, say: ReportProgress) -> None:
+    def check(self, say: Say) -> None:
         """Check all rows, and all rows together."""
         options = self._options
         while True:
             scan = functools.partial(FileScan, self.format, self.target, exactly=not self._explicit)
-            self.scan = chunks.tally_rows(self.path, self.container, scan, say=say)
+            report = self._report_progress(say, "checking")
+            self.scan = chunks.tally_rows(self.path, self.container, scan, say=report)
             tally = self.scan.tally
             self._decided = self._explicit or _choose(tally.decide(self.path), options.target)
             if self._decided in (self.format, None):
@@ -114,6 +116,15 @@ class CheckedFile:
         self._likely_encoding = self._guess_encoding()
         self._counts = self._count_tokens(say)
         self.scan.findings.add_file(self._check_whole())
+
+    def _report_progress(self, say: Say, phase: str) -> chunks.ReportProgress:
+        """Return a callback for progress by bytes, or by rows if their number is unknown (0)."""
+
+        def report(done: int, total: int) -> None:
+            unit = {"total": total, "unit": "bytes"} if total else {"unit": "rows"}
+            say(phase, what=self.path.name, done=done, **unit)
+
+        return report
 
     def report(self) -> DataReport:
         """Return the report on all rows."""
@@ -169,14 +180,15 @@ class CheckedFile:
                 example = formats.to_example(records.decode_value(record.value), self.format)
                 yield RowPreview(line=record.line, example=row_preview.redact_example(example))
 
-    def _count_tokens(self, say: ReportProgress) -> TokenCounts | None:
+    def _count_tokens(self, say: Say) -> TokenCounts | None:
         is_small = self.container.size <= COUNTED_BYTES
         mode = self._options.count or ("exact" if is_small else "estimate")
         if mode == "no" or not self.scan.usable:
             return None
         if mode == "estimate" and self.container.is_plain_lines:
             return counting.estimate_tokens(*self._count_arguments)
-        return counting.count_tokens(*self._count_arguments, say=say)
+        report = self._report_progress(say, "counting tokens")
+        return counting.count_tokens(*self._count_arguments, say=report)
 
     @property
     def _count_arguments(self) -> tuple[Path, Container, Format, Target, int | None]:
@@ -259,7 +271,7 @@ def _name_encoding(finding: Finding, likely: LikelyEncoding) -> Finding:
 
 def check_files(
     path: Path, options: CheckOptions, *, validation: Path | None = None,
-    say: ReportProgress = lambda *_: None, show: Callable[[DataReport], None] | None = None,
+    say: Say = lambda *_, **__: None, show: Callable[[DataReport], None] | None = None,
 ) -> DataReport:  # fmt: skip
     """Check a training file, and the validation file with it.
 
@@ -278,7 +290,7 @@ def check_files(
         val.check(say)
         _compare(train, val)
     if options.near:
-        _find_near_duplicates(train, val)
+        _find_near_duplicates(train, val, say)
     report = train.report()
     if val is None:
         return report
@@ -297,7 +309,7 @@ def _compare(train: CheckedFile, val: CheckedFile) -> None:
         val.scan.findings.add_file([finding.for_rows(val.scan.rows)])
 
 
-def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None) -> None:
+def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None, say: Say) -> None:
     """Add the findings on near-duplicates to ``train``."""
     from ftwizard.data.dedup import leakage  # not needed for the first report
 
@@ -306,7 +318,13 @@ def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None) -> None:
         for file in (train, val)
         if file
     ]
-    train.scan.findings.add_file(leakage.find_near_duplicates(*compared))
+    findings = leakage.find_near_duplicates(
+        *compared,
+        say=lambda done, total: say(
+            "looking for near-duplicates", done=done, total=total, unit="rows"
+        ),
+    )
+    train.scan.findings.add_file(findings)
     if finding := leakage.report_sampling(compared[0]):
         train.scan.findings.add_file([finding.for_rows(train.scan.rows)])
 

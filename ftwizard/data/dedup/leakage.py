@@ -6,7 +6,7 @@ Exact duplicates are left to ``exact_duplicates``. Larger files are sampled by p
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from ftwizard.data.example import Example, RowProblem
 from ftwizard.data.findings import MAX_SHOWN_LINES, FileFinding, RowFinding
 from ftwizard.data.format_names import Format
 from ftwizard.data.io import records
+from ftwizard.data.io.chunks import PROGRESS_ROWS, ReportProgress
 from ftwizard.data.io.inspect import Container
 
 MAX_ROWS = 100_000
@@ -38,10 +39,17 @@ class ComparedFile(msgspec.Struct, frozen=True):
         """Return the sampling interval: one prompt in ``share`` is compared."""
         return -(-self.rows // MAX_ROWS)
 
-    def examples(self, share: int) -> Iterator[tuple[int, tuple[int, int], Example]]:
-        """Yield line, hashes and example of distinct rows, for one prompt in ``share``."""
+    def examples(
+        self, share: int, advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, tuple[int, int], Example]]:
+        """Yield line, hashes and example of distinct rows, for one prompt in ``share``.
+
+        ``advance`` receives the number of rows read.
+        """
         hashes: set[tuple[int, int]] = set()
-        for record in records.read_records(self.path, self.container):
+        for number, record in enumerate(records.read_records(self.path, self.container)):
+            if number % PROGRESS_ROWS == 0:
+                advance(number)
             try:
                 example = formats.to_example(records.decode_value(record.value), self.format)
             except RowProblem:
@@ -54,12 +62,13 @@ class ComparedFile(msgspec.Struct, frozen=True):
 
 
 def find_near_duplicates(
-    train: ComparedFile, validation: ComparedFile | None = None
+    train: ComparedFile, validation: ComparedFile | None = None, *, say: ReportProgress
 ) -> Iterator[FileFinding]:
     """Yield the findings within the training file, and between it and the validation file.
 
-    Raises FileProblem.
+    ``say`` receives the rows read and their total. Raises FileProblem.
     """
+    total = train.rows + (validation.rows if validation else 0)
     share = max(train.share, validation.share if validation else 1)
     spans: dict[int, tuple[int, int]] = {}
 
@@ -72,7 +81,7 @@ def find_near_duplicates(
     with tempfile.TemporaryFile(prefix="ftwizard-") as file:
         index = NearIndex(read_text)
         train_hashes: set[tuple[int, int]] = set()
-        for line, hashes, example in train.examples(share):
+        for line, hashes, example in train.examples(share, lambda rows: say(rows, total)):
             train_hashes.add(hashes)
             text = canonical_text.row_text(example)
             start = file.tell()
@@ -83,7 +92,9 @@ def find_near_duplicates(
         if validation:
             rows = (
                 (line, canonical_text.row_text(example))
-                for line, hashes, example in validation.examples(share)
+                for line, hashes, example in validation.examples(
+                    share, lambda rows: say(train.rows + rows, total)
+                )
                 if hashes not in train_hashes
             )
             yield from _find_between(index, rows)

@@ -29,13 +29,15 @@ _HEAD_ROWS = 500
 """Rows sampled from a file that is not read by byte ranges."""
 _BOM_BYTES = 3
 """Bytes of a byte-order mark."""
-PART_BYTES = 32 << 20
-"""Approximate size of a part: large enough to be efficient, small enough for progress reports."""
+PART_BYTES = 4 << 20
+"""Approximate size of a part: large enough to be efficient, small enough for steady progress."""
+PROCESS_BYTES = 32 << 20
+"""Size of a file from which a further process is worth its start."""
 MAX_PROCESSES = 8
 _LINE_FEED = ord("\n")
 _MAX_PENDING = 2
 """Maximum parts in progress per process, so that results do not pile up."""
-_PROGRESS_ROWS = 1_000
+PROGRESS_ROWS = 1_000
 """Rows between progress reports."""
 _RETAINED_BYTES = 8 << 20
 ReportProgress = Callable[[int, int], None]
@@ -247,18 +249,19 @@ def tally_rows(
 ) -> T:
     """Return what ``make`` creates after it took all rows, in several processes for large files.
 
-    ``processes`` defaults to the number of CPU cores. Raises FileProblem if the file is corrupt or
-    changes meanwhile.
+    ``processes`` defaults to the number of CPU cores that a file of this size keeps busy. Raises
+    FileProblem if the file is corrupt or changes meanwhile.
     """
     whole = make()
     if not container.is_plain_lines:
         for count, record in enumerate(records.read_records(path, container), 1):
             whole.take(record.line, record.value)
-            if count % _PROGRESS_ROWS == 0:
+            if count % PROGRESS_ROWS == 0:
                 say(count, 0)
         return whole
     parts = split_into_parts(path, container)
-    workers = min(processes or len(os.sched_getaffinity(0)), len(parts), MAX_PROCESSES)
+    usual = min(len(os.sched_getaffinity(0)), max(1, container.size // PROCESS_BYTES))
+    workers = min(processes or usual, len(parts), MAX_PROCESSES)
     work = functools.partial(_tally_part, make=make)
     results = map(work, parts) if workers == 1 else _run_in_processes(work, parts, workers)
     lines = 0

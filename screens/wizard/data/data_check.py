@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 QUICK_S = 0.3
 """Shorter checks show no progress."""
-BAR_CELLS = 30
+BAR_CELLS, MIN_BAR_CELLS = 30, 8
 UTF_8 = "utf-8"
 ENCODING_QUESTION = "Which encoding is it read in?"
 
@@ -66,17 +66,19 @@ class DataCheck(CommandProcess):
 
     def format_status(self, width: int) -> Text:
         """Format the current phase and progress on one line, with a bar if it fits."""
-        doing = describe.describe_progress(self.progress) if self.progress.phase else "starting"
-        if self.first_look is not None:
-            doing = f"the whole file: {doing}" if self.progress.phase else "reading the whole file"
+        if self.progress.phase:
+            doing = describe.describe_progress(self.progress)
+        elif self.first_look is not None:
+            doing = "reading the whole file"
         else:
             name = make_visible(format_path(self._path), 50)
-            doing = f"{'Downloading' if self._on_hub else 'Reading'} {name}: {doing}"
+            doing = f"{'downloading' if self._on_hub else 'reading'} {name}"
         line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {format_duration(self.elapsed_s)}")
         line.truncate(max(1, width), overflow="ellipsis")
         share = run_state.completed_share(self.progress)
-        if share is not None and line.cell_len + 8 + BAR_CELLS <= width:
-            line.append(f"  {share:4.0%} ").append_text(layout.draw_bar(share, BAR_CELLS))
+        cells = min(BAR_CELLS, width - line.cell_len - 8)
+        if share is not None and cells >= MIN_BAR_CELLS:
+            line.append(f"  {share:4.0%} ").append_text(layout.draw_bar(share, cells))
         return line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import random
 from pathlib import Path
@@ -160,17 +161,13 @@ def test_large_file_check_shows_partial_reports_first(
     some = rows(300)
     some[299]["messages"][1]["content"] = " "
     shown: list[DataReport] = []
-    recorded: list[tuple[int, int]] = []
     file = write(tmp_path / "rows.jsonl", some)
-    findings = run.check_files(
-        file, CheckOptions(), say=lambda *done: recorded.append(done), show=shown.append
-    )
+    findings = run.check_files(file, CheckOptions(), show=shown.append)
     first, second = shown
     assert first.partial and second.partial and not findings.partial
     assert first.tokens is None and second.tokens and second.tokens.rows == 300
     assert index_by_code(first)["empty_assistant"].lines == []
     assert index_by_code(findings)["empty_assistant"].lines == [300]
-    assert recorded[-1][0] == file.stat().st_size
 
 
 def test_sampled_token_range_contains_the_exact_total(
@@ -263,3 +260,21 @@ def test_oversized_validation_file_is_an_error_for_vertex(tmp_path: Path) -> Non
             assert f"{share:.0%}" in item.message and "25%" in item.message and "10%" in item.fix
         elsewhere = CheckOptions(target="openai-sft", count="no", near=False)
         assert run.check_files(train, elsewhere, validation=other).verdict == "ok"
+
+
+def test_progress_moves_in_every_phase_of_a_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "PART_BYTES", 20_000)
+    monkeypatch.setattr(leakage, "PROGRESS_ROWS", 100)
+    file = write(tmp_path / "rows.jsonl", rows(1_000))
+    shares: dict[str, list[float]] = {}
+
+    def say(phase: str, **fields: Any) -> None:
+        shares.setdefault(phase, []).append(fields["done"] / fields["total"])
+
+    run.check_files(file, CheckOptions(target="trl-sft"), say=say)
+    assert list(shares) == ["checking", "counting tokens", "looking for near-duplicates"]
+    for values in shares.values():
+        steps = [after - before for before, after in itertools.pairwise([0, *values, 1])]
+        assert all(0 <= step <= 0.4 for step in steps), values

@@ -174,8 +174,19 @@ def test_rows_of_an_unsupported_kind_need_another_file(command: Command) -> None
 
 def test_check_status_fits_on_one_line(command: Command) -> None:
     check = data_check.DataCheck(draft_of(), f"/data/{'rows' * 20}.jsonl")
-    assert "Reading /data/rows" in check.format_status(58).plain
+    assert "reading /data/rows" in check.format_status(58).plain
     assert check.format_status(58).cell_len <= 58
+
+
+def test_check_status_has_a_bar_where_it_fits() -> None:
+    check = data_check.DataCheck(draft_of(), "/data/rows.jsonl")
+    event = {"kind": "phase", "t": 1.0, "phase": "checking", "what": "rows", "unit": "bytes"}
+    check.progress.feed([{**event, "done": 3e7, "total": 9e7}])
+    for width in (58, 76, 150):
+        line = check.format_status(width)
+        assert line.cell_len <= width
+        assert "33% ━━" in line.plain
+    assert "━" not in check.format_status(50).plain
 
 
 def test_max_length_that_truncates_no_row_needs_no_recheck(command: Command) -> None:
@@ -334,7 +345,7 @@ def test_editing_the_file_name_cancels_a_check_but_enter_does_not(command: Comma
 
     async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
         await pilot.press("enter")
-        await wait_for_text(pilot, "● Reading /data/rows.jsonl")
+        await wait_for_text(pilot, "● checking: rows, 30 MB of 90 MB")
         await pilot.press("enter", "enter")
         await pilot.pause()
         assert len(command.calls) == 1 and not left
