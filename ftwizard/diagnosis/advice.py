@@ -16,7 +16,7 @@ Severity = Literal["info", "warning", "error"]
 Action = Literal[
     "go_on", "stop", "stop_keep_best", "save", "evaluate",
     "again_half_rate", "again_more_accumulation", "again_half_rate_more_accumulation",
-    "again_higher_rate", "again_ten_times_rate", "check_data",
+    "again_usual_rate", "again_higher_rate", "again_ten_times_rate", "check_data",
 ]  # fmt: skip
 """``again_…``: a child run, from a checkpoint or from the start, with that setting changed;
 ``higher``: five times the learning rate."""
@@ -225,6 +225,13 @@ def _describe_since_best(evidence: Evidence, best: str) -> str:
     return f"Since the best, no change that these {rows} rows can show ({interval}). {best}"
 
 
+def _describe_diverged(evidence: Evidence, best: str) -> str:
+    before, now, start = (_format_loss(evidence[name]) for name in ("before", "now", "start"))
+    began = "" if before == start else f"; it began at {start}"
+    best = best if evidence["evaluated_before"] else ""
+    return f"Training loss diverged ({before} → {now}{began}){_describe_guessing(evidence)}. {best}"
+
+
 def _describe_memorizing(evidence: Evidence, best: str) -> str:
     known = evidence["epochs_known"]
     when = "when rows repeat" if known else "at even intervals, as if rows repeat"
@@ -264,6 +271,11 @@ def _describe_spiky(evidence: Evidence, _: str) -> str:
 def _describe_healthy(evidence: Evidence, best: str) -> str:
     both_fall = evidence["both_fall"] and "above_best" not in evidence
     trend = "Both losses fall." if both_fall else "No problems found."
+    before, now = evidence["train_start"], evidence["train_now"]
+    numbers = isinstance(before, float) and isinstance(now, float)
+    if evidence["evaluations"] and numbers and now > before:
+        # Only the choice of rows: a rise would have been told.
+        evidence = {**evidence, "train_now": before}
     return " ".join(
         filter(None, [trend, _describe_reached(evidence), _describe_since_best(evidence, best)])
     )
@@ -349,9 +361,27 @@ def _explain_rate(evidence: Evidence) -> str:
     rate, usual = evidence.get("rate"), evidence.get("usual_rate")
     if not isinstance(rate, float) or not isinstance(usual, float):
         return ""
-    if rate > 1.5 * usual:
+    if _is_above_usual(evidence):
         return f": {format_learning_rate(rate)} is above the usual {format_learning_rate(usual)}"
     return f": the usual {format_learning_rate(usual)} is too high for these rows"
+
+
+def _is_above_usual(evidence: Evidence) -> bool:
+    rate, usual = evidence.get("rate"), evidence.get("usual_rate")
+    return isinstance(rate, float) and isinstance(usual, float) and rate > 1.5 * usual
+
+
+def _advise_diverged(evidence: Evidence) -> str:
+    where = "from the best checkpoint" if evidence["evaluated_before"] else "from the base model"
+    if _is_above_usual(evidence):
+        usual, rate = evidence["usual_rate"], evidence["rate"]
+        assert isinstance(usual, float)
+        assert isinstance(rate, float)
+        return (
+            f"Stop, and start again {where} with the usual learning rate, "
+            f"{format_learning_rate(usual)}; this run had {format_learning_rate(rate)}."
+        )
+    return f"Stop, and start again {where} with half the learning rate{_explain_rate(evidence)}."
 
 
 def _advise_insufficient(evidence: Evidence) -> str:
@@ -380,7 +410,11 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "memorizing": _Meaning(
         "memorizing", "warning", _describe_memorizing,
-        "Keep the best and train fewer epochs. Set validation rows aside if there are none.",
+        lambda evidence: (
+            "Keep the best and train fewer epochs."
+            if evidence["validated"]
+            else "Train fewer epochs, and set validation rows aside."
+        ),
         ("stop_keep_best",),
     ),
     "no_learning": _Meaning(
@@ -411,12 +445,11 @@ _MEANINGS: dict[Pattern, _Meaning] = {
     ),
     "diverged": _Meaning(
         "diverged", "error",
-        "Training loss diverged ({before:.4g} → {now:.4g}; it began at {start:.4g}){guessing}. {best}",
+        _describe_diverged, _advise_diverged,
         lambda evidence: (
-            "Stop, and start again from the best checkpoint with half the learning rate"
-            f"{_explain_rate(evidence)}."
+            ("stop_keep_best" if evidence["evaluated_before"] else "stop",
+             "again_usual_rate" if _is_above_usual(evidence) else "again_half_rate")
         ),
-        ("stop_keep_best", "again_half_rate"),
     ),
     "nan": _Meaning(
         "NaN loss", "error", _describe_nan,

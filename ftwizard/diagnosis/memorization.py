@@ -63,7 +63,7 @@ def find_memorization(curve: Curve) -> Sign | None:
     return Sign(
         "memorizing", int(stairs.steps[0]), min(0.97, 0.6 + 0.03 * stairs.z),
         {"steps_down": len(stairs.steps), "drop_share": median(stairs.shares),
-         "epochs_known": int(bool(epoch))},
+         "epochs_known": int(bool(epoch)), "validated": int(bool(curve.evals))},
     )  # fmt: skip
 
 

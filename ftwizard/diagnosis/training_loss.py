@@ -30,6 +30,9 @@ MIN_RISE_Z = 4.0
 """Standard errors of sampling by which a diverged loss is above its start."""
 BLOWN_UP = 7.0
 """Nats above which a pretrained model no longer predicts language."""
+FAR_ABOVE = 2.0
+"""Multiple of the start of training loss above which a validation loss is not that of the model as
+it began: easy and hard rows of one small file differ by less."""
 MIN_NAN_NORMS = 3
 """Consecutive NaN grad norms that count as NaN training."""
 
@@ -118,19 +121,28 @@ def find_divergence(curve: Curve) -> Sign | None:
     if len(elevated) < MIN_HIGH_LOSSES:
         return None
     sigma = max(curve.sampling_noise or 0.0, measure_noise(values))
-    error = sigma * math.sqrt(1 / min(3, onset or 1) + 1 / len(elevated))
+    # A high loss is noisier than the low one that it began with.
+    start_sigma = min(sigma, _get_usual_sampling(curve, start))
+    error = math.hypot(
+        start_sigma / math.sqrt(min(3, onset or 1)), sigma / math.sqrt(len(elevated))
+    )
     last = median(elevated[-max(3, len(elevated) // 3) :])
-    if last - start < max(MIN_RISE_SHARE * abs(start), MIN_RISE_Z * error):
+    is_blown_up = start < 0.5 * BLOWN_UP and last > BLOWN_UP
+    if last - start < max(MIN_RISE_SHARE * abs(start), 0.0 if is_blown_up else MIN_RISE_Z * error):
         return None
-    first = median(elevated[: max(3, len(elevated) // 3)])
+    highest = max(smooth[onset:])
+    is_halfway_back = last - start < 0.5 * (highest - start)
     # A loss that has long been above its start failed, even if it is falling again.
     has_lasted = len(elevated) >= max(MIN_LOSSES, 0.05 * len(points))
-    if (last < first - sigma and not has_lasted) or _is_validation_fine(curve, points[onset][0]):
+    if is_halfway_back and not has_lasted and not is_blown_up:
+        return None
+    if _is_validation_fine(curve, points[onset][0], start):
         return None
     confidence = min(0.99, 0.8 + 0.02 * (len(elevated) - MIN_HIGH_LOSSES))
     return Sign(
         "diverged", int(points[onset][0]), confidence,
         {"before": min(start, *smooth), "now": last, "start": start,
+         "evaluated_before": sum(step < points[onset][0] for step, _ in curve.evals),
          **get_guessing_evidence(curve, median(values[-MIN_HIGH_LOSSES:]))},
     )  # fmt: skip
 
@@ -145,10 +157,16 @@ def _measure_start(values: Sequence[float]) -> float:
     return min(first) if is_blown_up else median(first)
 
 
-def _is_validation_fine(curve: Curve, since: float) -> bool:
-    """Return whether the newest evaluation is after ``since`` and not above the best one."""
+def _is_validation_fine(curve: Curve, since: float, start: float) -> bool:
+    """Return whether the newest evaluation is after ``since`` and not above the best one.
+
+    Evaluations that all came after the rise cannot tell: they fall from wherever it ended. Then
+    the newest must be near the start of training loss.
+    """
     evals = keep_finite(curve.evals)
     if len(evals) < 2 or evals[-1][0] < since:
+        return False
+    if evals[0][0] >= since and start > 0 and evals[-1][1] > FAR_ABOVE * start:
         return False
     best = min(loss for _, loss in evals)
     change = curve.get_change(evals[-1][0])
@@ -383,9 +401,15 @@ def _get_sampling(curve: Curve, point: Point) -> float:
     if curve.rows_per_step is None:
         return 0.0
     nearest = min(curve.row_evidence, key=lambda item: abs(item.step - point[0]), default=None)
-    # Before the first evaluation, that of usual rows.
-    usual = SINGLE_ROW_NOISE / 2 * abs(point[1]) / math.sqrt(curve.rows_per_step)
-    return (nearest.step_noise if nearest else usual) / math.sqrt(curve.steps_per_log)
+    if nearest is None:
+        return _get_usual_sampling(curve, point[1])
+    return nearest.step_noise / math.sqrt(curve.steps_per_log)
+
+
+def _get_usual_sampling(curve: Curve, loss: float) -> float:
+    """Return the noise that the choice of rows usually has at a loss."""
+    rows = (curve.rows_per_step or 1) * curve.steps_per_log
+    return SINGLE_ROW_NOISE / 2 * abs(loss) / math.sqrt(rows)
 
 
 def _is_jump(

@@ -152,7 +152,10 @@ def test_verdicts_rarely_return() -> None:
 
 @pytest.mark.parametrize(
     ("rate", "words"),
-    [(2e-4, "the usual 2e-4 is too high for these rows"), (1e-3, "1e-3 is above")],
+    [
+        (2e-4, "the usual 2e-4 is too high for these rows"),
+        (1e-3, "the usual learning rate, 2e-4; this run had 1e-3"),
+    ],
 )
 def test_advice_relates_the_learning_rate_to_the_usual_one(rate: float, words: str) -> None:
     curve = replace(curves.running_away(1), usual_rate=2e-4)

@@ -56,6 +56,20 @@ def test_the_same_curve_from_elsewhere_raises_no_false_alarm(path: Path) -> None
     assert named & ALARMS <= {recorded["label"]}
 
 
+@pytest.mark.parametrize("name", ["math-full-blown-up", "alpaca-full-blown-up"])
+def test_run_that_blew_up_before_its_first_evaluation_is_told_to_start_anew(name: str) -> None:
+    """Validation loss then falls from wherever the blow-up ended, which is not a recovery."""
+    _, curve = read(FIXTURES / "runs" / f"{name}.json")
+    verdicts = follow(replace(curve, usual_rate=2e-5))
+    alarm = next(step for step, verdict in verdicts if verdict.pattern == "diverged")
+    assert alarm <= 8
+    assert all(verdict.pattern == "diverged" for step, verdict in verdicts if step >= alarm)
+    finding = to_findings(verdicts[-1][1])[0]
+    assert "from the base model with the usual learning rate, 2e-5" in finding.action
+    assert "Best" not in finding.message
+    assert finding.actions == ("stop", "again_usual_rate")
+
+
 def test_unproven_rise_is_described_with_the_rows_that_cannot_show_it() -> None:
     _, curve = read(FIXTURES / "runs" / "alpaca-batch-1.json")
     finding = to_findings(diagnose(curve.until(110)))[0]
