@@ -15,7 +15,8 @@ RISKS = ("no-validation", "many-epochs", "skip-bad-rows")
 MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
 """Maximum of examples, tokens and requests: more is a typo."""
-MAX_EPOCHS = 1000
+MAX_EPOCHS = 100
+"""As in a plan."""
 MAX_MINUTES = 10_000
 EPOCHS = 3.0
 """Epochs by default, as in a plan."""
@@ -46,7 +47,7 @@ def _choice(
     name: str, metavar: str | None, help: str, choices: tuple[str, ...], **more: Any
 ) -> Argument:
     """Return an option whose help lists its choices."""
-    return _value(name, metavar, help + ", ".join(choices), choices=choices, **more)
+    return _value(name, metavar, help + ", ".join(choices), choices=choices, type=str.lower, **more)
 
 
 def _number(kind: type[_Number], maximum: float) -> Callable[[str], _Number]:
@@ -202,7 +203,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _switch("--quick", "skip the trial training step"),
     )),
     ("runs", "list runs, or search them", "runs:list_runs", (
-        _value("words", "WORD", "search terms: any word, state:finished, model:qwen, lr>1e-4",
+        _value("words", "WORD", "search terms: any word, state:finished, model:qwen, 'lr>1e-4'",
                nargs="*"),
         _value("--limit", "N", "show only the newest N", type=int),
     )),

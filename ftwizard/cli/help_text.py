@@ -44,15 +44,17 @@ EXAMPLES = {
     "check": "ftwizard check rows.jsonl --val held-out.jsonl",
     "show": "ftwizard show rows.jsonl --line 3",
     "columns": "ftwizard columns rows.jsonl",
+    "edit": "ftwizard edit rows.jsonl --line 3",
     "mask": "ftwizard mask rows.jsonl --model Qwen/Qwen3-0.6B",
     "split": "ftwizard split rows.jsonl --out-train train.jsonl --out-validation val.jsonl",
     "convert": "ftwizard convert rows.jsonl --target openai-sft --out openai.jsonl",
     "estimate": "ftwizard estimate rows.jsonl --model meta-llama/Llama-3.1-8B-Instruct --gpu 'RTX 4090'",
     "probe": "ftwizard probe plan.yaml --write smaller.yaml",
-    "runs": "ftwizard runs state:finished model:qwen",
+    "runs": "ftwizard runs state:finished model:qwen 'lr>1e-4'",
     "compare": "ftwizard compare --curves",
     "diagnose": "ftwizard diagnose trainer_state.json",
     "branch": "ftwizard branch tickets-1124 --rate-times 0.5",
+    "remove": "ftwizard remove tickets-1124",
 }
 """An example of each command whose arguments need one."""
 SYNONYMS = {
@@ -62,8 +64,19 @@ SYNONYMS = {
     "finetune": "train", "fine-tune": "train", "start": "train", "continue": "resume",
     "restart": "resume", "cost": "estimate", "costs": "estimate", "price": "estimate",
     "memory": "estimate", "fork": "branch", "diff": "compare", "tokens": "mask", "model": "models",
+    "result": "status", "results": "status", "report": "status", "eval": "compare",
+    "evaluate": "compare", "generate": "chat", "infer": "chat",
+    "info": "status", "plan": "train",
 }  # fmt: skip
 """Words that other tools use, and the command that does it here."""
+MISSING_COMMANDS = {
+    "version": "Did you mean --version?",
+    "merge": "A run merges its model when training ends. To see where: ftwizard status",
+    "serve": "To see the command that serves a run's model: ftwizard status",
+    "export": "To see a run's merged model, which other tools can export: ftwizard status",
+    "push": "To see a run's merged model: ftwizard status. To upload it: hf upload",
+}
+"""Commands that one may expect: where the same is."""
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ftwizard import user_paths
 from ftwizard.cli import output
+from ftwizard.cli.commands import COMMANDS
 from ftwizard.cli.plan_argument import is_plan
 from ftwizard.data.hub import ids
 from ftwizard.errors import USAGE, FtwizardError
@@ -30,6 +31,7 @@ def open_files(arguments: argparse.Namespace) -> int:
     files: list[str] = arguments.files
     if len(files) == 1 and user_paths.exists(Path(files[0]) / "job.json"):
         return _watch(files[0], arguments)
+    _check_order(files)
     check_files(files)
     if output.wants_screens(arguments):
         return int(arguments.open_screens(_route(files), arguments.ascii, slow=arguments.slow))
@@ -38,6 +40,16 @@ def open_files(arguments: argparse.Namespace) -> int:
     if not arguments.plain:
         print("This terminal cannot show screens. Using --plain: questions line by line.")
     return int(arguments.open_screens(_route(files), arguments.ascii, plain=True))
+
+
+def _check_order(files: Sequence[str]) -> None:
+    """Raise FtwizardError for a command after its file."""
+    for name in files[1:]:
+        if name in {command for command, *_ in COMMANDS} and not _exists(name):
+            named = shlex.join([name, *(file for file in files if file != name)])
+            raise FtwizardError(
+                f"The command {name} comes first.", f"Run: ftwizard {make_visible(named)}", USAGE
+            )
 
 
 def _watch(folder: str, arguments: argparse.Namespace) -> int:

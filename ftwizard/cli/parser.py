@@ -60,6 +60,7 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
 
     ``open_screens`` opens the screens, which the engine does not import.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without ✓ is not an error
@@ -95,11 +96,18 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
         return _report_error(_from_os_error(error), arguments.json)
 
 
+def _open_closed_streams() -> None:
+    """Open the null device where stdout or stderr is closed: no file gets its descriptor."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     """Parse the command line: a command, or the names of files for the wizard."""
     root, commands = _build_parsers()
     if argv[:1] == ["help"]:  # as in git
-        argv = [*argv[1:], "--help"]
+        argv = [*(word for word in argv[1:] if word != "help"), "--help"]
     first = next((word for word in argv if not word.startswith("-")), None)
     if first is not None and first not in commands and not {"-h", "--help", "--version"} & {*argv}:
         from ftwizard.cli import open_files

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ftwizard.cli.help_text import SYNONYMS, HelpFormatter
+from ftwizard.cli.help_text import EXAMPLES, MISSING_COMMANDS, SYNONYMS, HelpFormatter
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import format_suggestion, make_visible
 
@@ -46,19 +46,21 @@ class Parser(argparse.ArgumentParser):
         if match := _NO_VALUE.fullmatch(message):
             return _usage_error(f"{match[1]} needs a value.", more)
         if match := _MISSING.fullmatch(message):
-            usage = " ".join(self.format_usage().removeprefix("usage: ").split())
-            return _usage_error(f"{match[1]} is missing.", f"Usage: {usage}")
+            verb = "are" if "," in match[1] else "is"
+            example = EXAMPLES[self.prog.partition(" ")[2]]
+            return _usage_error(f"{match[1]} {verb} missing.", f"For example: {example}")
         return _usage_error(f"{_clip(message.removeprefix('argument '), 300).rstrip('.')}.", more)
 
     def _convert_choice(self, name: str, value: str, quoted_choices: str) -> FtwizardError:
         choices = re.findall(r"'([^']*)'", quoted_choices)
-        guess = format_suggestion(value.lower(), choices)
+        word = value.lower()
+        guess = format_suggestion(word, choices)
         if name == "COMMAND":
-            if value.lower() in SYNONYMS:
-                guess = f"Did you mean {SYNONYMS[value.lower()]}?"
+            guess = MISSING_COMMANDS.get(word) or format_suggestion(word, (*choices, "help"))
+            if word in SYNONYMS:
+                guess = f"Did you mean {SYNONYMS[word]}?"
             return _usage_error(
-                f"{_clip(value)} is not a command.",
-                guess or f"Choose from: {', '.join(choices)}.",
+                f"{_clip(value)} is not a command.", guess or "List them with: ftwizard --help"
             )
         return _usage_error(
             f"{name} cannot be {_quote(value)}.", guess or f"Choose from: {', '.join(choices)}."
@@ -67,9 +69,16 @@ class Parser(argparse.ArgumentParser):
 
 def parse(root: Parser, commands: dict[str, Parser], argv: Sequence[str]) -> argparse.Namespace:
     """Parse ``argv``; raise FtwizardError for an unknown word or option."""
-    arguments, rest = root.parse_known_args(argv)
+    parser = next((commands[word] for word in argv if word in commands), root)
+    try:
+        arguments, rest = root.parse_known_args(argv)
+    except FtwizardError:
+        # A mistyped option explains why another is missing, or why its value is one too many.
+        if mistyped := [word for word in argv if _is_mistyped(word, parser)]:
+            raise _unknown_error(mistyped, parser) from None
+        raise
     if rest:
-        raise _unknown_error(rest, commands.get(arguments.command or "", root))
+        raise _unknown_error(rest, parser)
     return arguments
 
 
@@ -97,8 +106,41 @@ def _unknown_error(rest: Sequence[str], parser: Parser) -> FtwizardError:
         return _usage_error(f"Unexpected argument {_quote(rest[0])}.", f"See {parser.prog} --help.")
     name = option.partition("=")[0]
     options = _list_options(parser)
-    hint = format_suggestion(name.lower(), options) or f"Options: {', '.join(options)}."
-    return _usage_error(f"{parser.prog} has no option {_clip(name)}.", hint)
+    if name in options:
+        return _usage_error(
+            f"{name} is not where {parser.prog} reads options.",
+            f"Write it right after the command: {parser.prog} {name} …",
+        )
+    hint = _describe_setting(name, parser) or format_suggestion(name.lower(), options)
+    return _usage_error(
+        f"{parser.prog} has no option {_clip(name)}.",
+        hint or f"List them with: {parser.prog} --help",
+    )
+
+
+def _is_mistyped(word: str, parser: Parser) -> bool:
+    return (
+        word.startswith("--")
+        and len(word) > 2
+        and word.partition("=")[0] not in _list_options(parser)
+    )
+
+
+def _describe_setting(option: str, parser: Parser) -> str:
+    """Say where a plan has the setting that an option of ``train`` or ``estimate`` may mean."""
+    if parser.prog.partition(" ")[2] not in ("train", "estimate"):
+        return ""
+    from ftwizard.plan import schema
+
+    name = {"lr": "learning_rate"}.get(key := option.lstrip("-").replace("-", "_"), key)
+    for group, kind in (
+        ("recipe", schema.Recipe),
+        ("data", schema.Data),
+        ("budget", schema.Budget),
+    ):
+        if name in kind.__struct_fields__:
+            return f"It is {group}.{name} in a plan. The wizard asks for it, too: ftwizard FILE"
+    return ""
 
 
 def _list_options(parser: Parser) -> list[str]:

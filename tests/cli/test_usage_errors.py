@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +13,25 @@ from typing import Any
 
 import pytest
 
+from ftwizard.cli.commands import COMMANDS
+from ftwizard.cli.help_text import EXAMPLES
 from ftwizard.cli.parser import dispatch
-from ftwizard.errors import DECLINED, FAILED, USAGE
+from ftwizard.cli.parser import parser as build_parser
+from ftwizard.errors import DECLINED, FAILED, USAGE, FtwizardError
 
 USAGE_ERRORS = {
     "estimat": ("estimat is not a command.", "Did you mean estimate?"),
     "kill": ("kill is not a command.", "Did you mean stop?"),
-    "nosuch": ("nosuch is not a command.", "Choose from: demo, advise,"),
+    "nosuch": ("nosuch is not a command.", "List them with: ftwizard --help"),
+    "hlep": ("hlep is not a command.", "Did you mean help?"),
+    "version": ("version is not a command.", "Did you mean --version?"),
+    "results": ("results is not a command.", "Did you mean status?"),
+    "merge": ("merge is not a command.", "To see where: ftwizard status"),
     "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
-    "advise --pice=3": ("ftwizard advise has no option --pice.", "Options: --answer, --columns"),
+    "advise --pice=3": (
+        "ftwizard advise has no option --pice.",
+        "List them with: ftwizard advise --help",
+    ),
     "estimate --examples -5": ("--examples: -5 is not a whole number", "ftwizard estimate --help"),
     "probe p.yaml --steps x": ("--steps: “x” is not a whole number.", "ftwizard probe --help"),
     "estimate --sort trainin": ("--sort cannot be “trainin”.", "Did you mean training?"),
@@ -29,12 +40,27 @@ USAGE_ERRORS = {
     "estimate --epoch 5": ("ftwizard estimate has no option --epoch.", "Did you mean --epochs?"),
     "--versio": ("ftwizard has no option --versio.", "Did you mean --version?"),
     "estimate --model": ("--model needs a value.", "ftwizard estimate --help"),
-    "probe": ("PLAN is missing.", "ftwizard probe [-h] [--json]"),
+    "probe": ("PLAN is missing.", "For example: ftwizard probe plan.yaml"),
+    "show": ("DATA, --line are missing.", "For example: ftwizard show rows.jsonl --line 3"),
+    "show a.jsonl --lien 3": ("ftwizard show has no option --lien.", "Did you mean --line?"),
+    "--limit=3 runs": (
+        "--limit is not where ftwizard runs reads options.",
+        "ftwizard runs --limit …",
+    ),
+    "check -- a.jsonl --no-near": ("--no-near is not where", "ftwizard check --no-near …"),
+    "train a.jsonl --lr 3e-4": ("has no option --lr.", "recipe.learning_rate in a plan."),
+    "train a.jsonl --method LoRa2": ("--method cannot be “lora2”.", "Did you mean lora?"),
+    "train a.jsonl --epochs 101": (
+        "--epochs: 101 is not a number above 0 and up to 100.",
+        "--help",
+    ),
+    "./rows.jsonl check": ("The command check comes first.", "Run: ftwizard check ./rows.jsonl"),
     "doctor foo": (
         "Unexpected argument “foo”.",
         "ftwizard doctor --help",
     ),
-    "\x1b[2J": ("\\x1b[2J is not a command.", "Choose from:"),
+    "--limit": ("ftwizard has no option --limit.", "List them with: ftwizard --help"),
+    "\x1b[2J": ("\\x1b[2J is not a command.", "List them with:"),
 }
 
 
@@ -52,6 +78,48 @@ def test_usage_error_gives_a_message_and_a_hint(
     first, second = text.err.rstrip("\n").split("\n")
     assert message in first and hint in second
     assert text.out == ""
+
+
+def test_every_command_that_needs_an_argument_shows_an_example(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command, *_ in COMMANDS:
+        try:
+            build_parser().parse_args([command])
+        except FtwizardError as error:
+            assert error.hint == f"For example: {EXAMPLES[command]}"
+    for example in EXAMPLES.values():
+        build_parser().parse_args(shlex.split(example)[1:])
+
+
+def test_help_of_help_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        dispatch(["help", "help"], _open_screens)
+    assert capsys.readouterr().out.startswith("usage: ftwizard [FILE | COMMAND …]")
+
+
+def test_choices_are_read_in_any_case() -> None:
+    assert build_parser().parse_args(["train", "a.jsonl", "--method", "LoRA"]).method == "lora"
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_closed_output_is_no_traceback(closed: str, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "FTWIZARD_HOME": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = f"{shlex.quote(sys.executable)} -m ftwizard runs {closed}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=180,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_json_option_turns_a_usage_error_into_json(capsys: pytest.CaptureFixture[str]) -> None:
