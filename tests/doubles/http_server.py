@@ -16,6 +16,29 @@ class SilentHandler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         return
 
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        """Answer a request."""
+        raise NotImplementedError
+
+    def send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        """Send a response, without its data for HEAD."""
+        self.send_response(status)
+        for key, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.write(data, status, headers)
+
+    def write(self, data: bytes, status: int, headers: dict[str, str]) -> None:
+        """Write the data of a response."""
+        self.wfile.write(data)
+
 
 @contextmanager
 def serve(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:

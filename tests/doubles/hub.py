@@ -33,23 +33,17 @@ def serve(name: str, files: dict[str, bytes]) -> Iterator[Hub]:
     hub = Hub(name, files)
 
     class Handler(http_server.SilentHandler):
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def _answer(self, *, body: bool) -> None:
+        def answer(self) -> None:
             path = self.path.partition("?")[0]
             hub.asked.append(f"{self.command} {path}")
             if hub.gated or (hub.files_gated and "/resolve/" in path):
-                self._send(403, b"{}", {"X-Error-Code": "GatedRepo"}, body=body)
+                self.send(403, b"{}", {"X-Error-Code": "GatedRepo"})
             elif path.startswith(f"/api/models/{hub.name}"):
-                self._send(200, self._api(path), {"Content-Type": "application/json"}, body=body)
+                self.send(200, self._api(path), {"Content-Type": "application/json"})
             elif path.startswith(f"/{hub.name}/resolve/"):
-                self._file(Path(path).name, body=body)
+                self._file(Path(path).name)
             else:
-                self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
+                self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
         def _api(self, path: str) -> bytes:
             if "/tree/" in path:
@@ -61,9 +55,9 @@ def serve(name: str, files: dict[str, bytes]) -> Iterator[Hub]:
             siblings = [{"rfilename": n, "size": len(d)} for n, d in hub.files.items()]
             return json.dumps({"id": hub.name, "sha": COMMIT, "siblings": siblings}).encode()
 
-        def _file(self, name: str, *, body: bool) -> None:
+        def _file(self, name: str) -> None:
             if name not in hub.files:
-                self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, body=body)
+                self.send(404, b"", {"X-Error-Code": "EntryNotFound"})
                 return
             data = hub.files[name]
             headers = {
@@ -71,16 +65,7 @@ def serve(name: str, files: dict[str, bytes]) -> Iterator[Hub]:
                 "X-Repo-Commit": COMMIT,
                 "Accept-Ranges": "bytes",
             }
-            self._send(200, data, headers, body=body)
-
-        def _send(self, code: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
-            self.send_response(code)
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if body:
-                self.wfile.write(data)
+            self.send(200, data, headers)
 
     with http_server.serve(Handler) as port:
         hub.url = f"http://127.0.0.1:{port}"

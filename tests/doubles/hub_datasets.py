@@ -86,16 +86,10 @@ class _Refused(Exception):
 class _Handler(http_server.SilentHandler):
     hub: Hub
 
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
     def do_POST(self) -> None:
-        self._answer()
+        self.answer()
 
-    def _answer(self) -> None:
+    def answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         self._form = parse_qs(self.rfile.read(length).decode())
         url = urlsplit(self.path)
@@ -113,7 +107,7 @@ class _Handler(http_server.SilentHandler):
                 headers["X-Error-Code"] = refused.code
             if refused.status == 429:
                 headers["RateLimit"] = '"api";r=0;t=77'
-            self._send(refused.status, body, headers)
+            self.send(refused.status, body, headers)
 
     def _route(self, parts: list[str]) -> None:
         match parts:
@@ -146,7 +140,7 @@ class _Handler(http_server.SilentHandler):
         if new := self.hub.renamed.get(name):
             query = urlsplit(self.path).query
             location = "/" + "/".join(moved(new)) + (f"?{query}" if query else "")
-            self._send(307, b"", {"Location": location})
+            self.send(307, b"", {"Location": location})
             return None
         repo = self.hub.repos.get(name)
         if repo is None or (repo.private and token not in repo.readers):
@@ -214,7 +208,7 @@ class _Handler(http_server.SilentHandler):
         sha, files = self._files(repo, revision)
         commit = {"X-Repo-Commit": sha}
         if path not in files:
-            self._send(404, b"Entry not found", {
+            self.send(404, b"Entry not found", {
                 "X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found", **commit
             })  # fmt: skip
             return
@@ -224,7 +218,7 @@ class _Handler(http_server.SilentHandler):
             self._bytes(data, {"ETag": etag, "Accept-Ranges": "bytes", **commit})
             return
         large = hashlib.sha256(data).hexdigest()
-        self._send(302, b"", {
+        self.send(302, b"", {
             "Location": f"{self.hub.elsewhere}/lfs/{large}", "X-Linked-Size": str(len(data)),
             "X-Linked-ETag": f'"{large}"', **commit,
         })  # fmt: skip
@@ -246,25 +240,21 @@ class _Handler(http_server.SilentHandler):
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             begin = int(first)
             if begin >= len(data):
-                self._send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+                self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
                 return
             end = min(int(last or len(data) - 1), len(data) - 1)
             headers["Content-Range"] = f"bytes {begin}-{end}/{len(data)}"
             data = data[begin : end + 1]
-        self._send(206 if wanted else 200, data, headers)
+        self.send(206 if wanted else 200, data, headers)
 
     def _json(self, value: Any, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(value).encode()
-        self._send(200, body, {"Content-Type": "application/json", **(headers or {})})
+        self.send(200, body, {"Content-Type": "application/json", **(headers or {})})
 
-    def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for key, value in {"RateLimit": '"api";r=499;t=295', **headers}.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command == "HEAD":
-            return
+    def send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+        super().send(status, data, {"RateLimit": '"api";r=499;t=295', **headers})
+
+    def write(self, data: bytes, status: int, headers: dict[str, str]) -> None:
         limit = self.hub.breaks_after
         if limit is not None and status in (200, 206) and "ETag" in headers and len(data) > limit:
             self.wfile.write(data[:limit])

@@ -14,6 +14,8 @@ from huggingface_hub.hf_api import ExpandModelProperty_T
 from tests.doubles import http_server
 from tests.doubles.hub import COMMIT
 
+JSON = {"Content-Type": "application/json"}
+
 
 class ModelHub:
     """The models of the server, and the searches that it received."""
@@ -46,38 +48,22 @@ def serve(*models: dict[str, Any]) -> Iterator[ModelHub]:
     hub = ModelHub(list(models))
 
     class Handler(http_server.SilentHandler):
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def _answer(self, *, body: bool) -> None:
+        def answer(self) -> None:
             url = urlsplit(self.path)
             if url.path == "/api/models":
                 query = parse_qs(url.query)
                 hub.searches.append(query.get("search", [""])[0])
                 hub.released.wait(60)
                 status, answer = hub.search(query) if hub.status == 200 else (hub.status, {})
-                self._send(status, json.dumps(answer).encode(), {}, body=body)
+                self.send(status, json.dumps(answer).encode(), JSON)
                 return
             for model in hub.models:
                 if url.path == f"/{model['id']}/resolve/main/config.json":
                     data = json.dumps(model["config_json"]).encode()
-                    headers = {"ETag": '"config"', "X-Repo-Commit": COMMIT}
-                    self._send(200, data, headers, body=body)
+                    headers = {"ETag": '"config"', "X-Repo-Commit": COMMIT, **JSON}
+                    self.send(200, data, headers)
                     return
-            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
-
-        def _send(self, code: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
-            self.send_response(code)
-            headers = {"Content-Type": "application/json", **headers}
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if body:
-                self.wfile.write(data)
+            self.send(404, b"{}", {"X-Error-Code": "RepoNotFound", **JSON})
 
     with http_server.serve(Handler) as port:
         hub.url = f"http://127.0.0.1:{port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,3 +26,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def story(home: Path, clock: None) -> Story:
     return Story(home)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Return a file of twelve valid Alpaca rows."""
+    file = tmp_path / "rows.jsonl"
+    lines = (
+        json.dumps({"instruction": f"Question {n}", "input": "", "output": f"Answer {n}"})
+        for n in range(12)
+    )
+    file.write_text("\n".join(lines))
+    return file

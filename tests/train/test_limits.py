@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,18 +104,26 @@ def test_time_limit_is_the_reason_shown_and_not_the_validation_loss(tmp_path: Pa
     assert "Validation loss" in describe.describe_next_step(folder, without)[0]
 
 
-def limit_of(now: list[float], seconds: float, kept: float) -> Limit:
-    return Limit(
-        "budget.minutes", seconds, 0.0, 0.0, format_duration, now=lambda: now[0], kept_s=kept
-    )
+@pytest.fixture
+def now() -> list[float]:
+    """Return the clock of ``control``, in seconds."""
+    return [0.0]
 
 
-def test_time_for_the_last_evaluation_and_the_rest_is_kept_free(tmp_path: Path) -> None:
+@pytest.fixture
+def control(tmp_path: Path, now: list[float]) -> Iterator[RunControl]:
+    """Yield the control of a run of 600 s, of which 120 s are for what follows the training."""
     (tmp_path / "requests").mkdir()
-    folder, now = JobFolder(tmp_path), [0.0]
+    folder = JobFolder(tmp_path)
     writer = EventWriter(folder.events, 1)
     worker: Any = SimpleNamespace(folder=folder, attempt=1, events=writer, stop_asked=lambda: False)
-    control = RunControl(worker, [limit_of(now, 600, 120)])
+    limit = Limit("budget.minutes", 600, 0.0, 0.0, format_duration, now=lambda: now[0], kept_s=120)
+    yield RunControl(worker, [limit])
+
+
+def test_time_for_the_last_evaluation_and_the_rest_is_kept_free(
+    control: RunControl, now: list[float], tmp_path: Path
+) -> None:
     args: Any = SimpleNamespace(eval_strategy="steps")
     state = TrainerState(global_step=7, max_steps=99)
     control.on_evaluate(args, state, TrainerControl(), metrics={"eval_runtime": 60.0})
@@ -126,9 +135,9 @@ def test_time_for_the_last_evaluation_and_the_rest_is_kept_free(tmp_path: Path) 
 
     # 600 s, of which 120 s for the rest, and 60 s with up to 30 s of samples for the evaluation
     assert not step(300).should_training_stop
-    assert not EventReader(folder.events).read()
+    assert not EventReader(JobFolder(tmp_path).events).read()
     assert not step(380).should_training_stop
-    (warning,) = EventReader(folder.events).read()
+    (warning,) = EventReader(JobFolder(tmp_path).events).read()
     assert "Training ends early in 10 s" in warning["message"]
     flags = step(390)
     assert flags.should_training_stop and flags.should_save and flags.should_evaluate
@@ -136,15 +145,11 @@ def test_time_for_the_last_evaluation_and_the_rest_is_kept_free(tmp_path: Path) 
     # A scheduled evaluation leaves too little time for another.
     assert step(310, evaluates=True).should_training_stop
     assert not step(290, evaluates=True).should_training_stop
-    writer.close()
 
 
-def test_evaluation_that_takes_too_long_for_the_limit_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "requests").mkdir()
-    folder, now = JobFolder(tmp_path), [0.0]
-    writer = EventWriter(folder.events, 1)
-    worker: Any = SimpleNamespace(folder=folder, attempt=1, events=writer, stop_asked=lambda: False)
-    control = RunControl(worker, [limit_of(now, 600, 120)])
+def test_evaluation_that_takes_too_long_for_the_limit_is_left_out(
+    control: RunControl, now: list[float]
+) -> None:
     args: Any = SimpleNamespace(eval_strategy="steps")
     state = TrainerState(global_step=7, max_steps=99)
     control.on_evaluate(args, state, TrainerControl(), metrics={"eval_runtime": 400.0})
@@ -155,19 +160,13 @@ def test_evaluation_that_takes_too_long_for_the_limit_is_left_out(tmp_path: Path
     now[0] = 481
     flags = control.on_step_end(args, state, TrainerControl(should_evaluate=True))
     assert flags.should_training_stop and flags.should_save and not flags.should_evaluate
-    writer.close()
 
 
-def test_last_step_is_never_ended_early(tmp_path: Path) -> None:
-    (tmp_path / "requests").mkdir()
-    folder, now = JobFolder(tmp_path), [599.0]
-    writer = EventWriter(folder.events, 1)
-    worker: Any = SimpleNamespace(folder=folder, attempt=1, events=writer, stop_asked=lambda: False)
-    control = RunControl(worker, [limit_of(now, 600, 120)])
+def test_last_step_is_never_ended_early(control: RunControl, now: list[float]) -> None:
+    now[0] = 599
     args: Any = SimpleNamespace(eval_strategy="no", gradient_accumulation_steps=1)
     control.on_step_end(args, TrainerState(global_step=99, max_steps=99), TrainerControl())
     assert control.end_reason is None
-    writer.close()
 
 
 def test_download_of_the_model_does_not_count_toward_the_minutes() -> None:

@@ -144,15 +144,20 @@ def test_invalid_price_file_only_prevents_saving(home: Any) -> None:
     assert locations.prices_file().read_text() == "[[price]]\n"
 
 
+async def set_price_on_the_cost_page(pilot: Pilot[Any]) -> None:
+    """Open the cost page, set a price for this run only, and return."""
+    await pilot.press("c")
+    await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+    await enter_price(pilot, "0.5")
+    await wait_for_text(pilot, "Save this price?")
+    await pilot.press("escape")
+    await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
+    await pilot.press("escape")
+
+
 def test_price_from_the_cost_page_reaches_the_estimate_page(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
-        await pilot.press("c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await enter_price(pilot, "0.5")
-        await wait_for_text(pilot, "Save this price?")
-        await pilot.press("escape")
-        await wait_for_text(pilot, "This machine")
-        await pilot.press("escape")
+        await set_price_on_the_cost_page(pilot)
         await wait_for_text(pilot, "your own price of")
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))
@@ -164,13 +169,7 @@ def test_price_from_the_cost_page_reaches_the_estimate_page(home: Any) -> None:
 def test_price_from_the_cost_page_reaches_the_provider_page(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
         await until(pilot, lambda: pilot.app.screen.focused is not None)
-        await pilot.press("c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await enter_price(pilot, "0.5")
-        await wait_for_text(pilot, "Save this price?")
-        await pilot.press("escape")
-        await wait_for_text(pilot, "This machine")
-        await pilot.press("escape")
+        await set_price_on_the_cost_page(pilot)
         await until(pilot, lambda: isinstance(pilot.app.screen, ProviderPage))
         await until(pilot, lambda: "yours" in str(pilot.app.screen.query_one("#words").render()))
         await pilot.press("enter")
@@ -182,13 +181,7 @@ def test_price_from_the_cost_page_reaches_the_provider_page(home: Any) -> None:
 
 def test_price_from_the_cost_page_reaches_the_unsupported_provider_page(home: Any) -> None:
     async def play(pilot: Pilot[Any], left: list[Any]) -> None:
-        await pilot.press("c")
-        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await enter_price(pilot, "0.5")
-        await wait_for_text(pilot, "Save this price?")
-        await pilot.press("escape")
-        await until(pilot, lambda: isinstance(pilot.app.screen, CostsPage))
-        await pilot.press("escape")
+        await set_price_on_the_cost_page(pilot)
         await until(pilot, lambda: isinstance(pilot.app.screen, UnsupportedProviderPage))
         await pilot.press("enter")
         await until(pilot, lambda: bool(left))

@@ -34,18 +34,6 @@ PAGES = (
 """Module and name of the wizard's pages."""
 
 
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    """Return a file of twelve valid Alpaca rows."""
-    file = tmp_path / "rows.jsonl"
-    lines = (
-        json.dumps({"instruction": f"Question {n}", "input": "", "output": f"Answer {n}"})
-        for n in range(12)
-    )
-    file.write_text("\n".join(lines))
-    return file
-
-
 def _leave_at(step: str, file: Path) -> None:
     draft = Draft(make_machine(extras=("local",)))
     files = draft.plan.data.files

@@ -30,18 +30,6 @@ from tests.screens.frames import drive, frame, until, wait_for_text
 from tests.screens.wizard.steps import open_data_page, read_data_file, wait_for_page
 
 
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    """Return a file of twelve valid Alpaca rows."""
-    file = tmp_path / "rows.jsonl"
-    lines = (
-        json.dumps({"instruction": f"Question {n}", "input": "", "output": f"Answer {n}"})
-        for n in range(12)
-    )
-    file.write_text("\n".join(lines))
-    return file
-
-
 def test_each_answer_updates_the_recommendation_at_once() -> None:
     recorded: list[str] = []
 
