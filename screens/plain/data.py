@@ -132,6 +132,8 @@ def _ask_how_to_read(prompter: Prompter, draft: Draft, error: FtwizardError) -> 
     """Ask for the columns or the encoding if an error is about these; None to keep it as it was."""
     if data_check.list_candidate_encodings(error):
         return columns.ask_encoding(prompter, draft, error)
+    if error.code == data_check.LACKS_ANSWER:
+        return columns.ask_columns(prompter, draft)
     if error.code == "unknown_format":
         return columns.ask_columns(prompter, draft, only_unknown=True)
     return None

@@ -105,14 +105,8 @@ class CheckedFile:
             self.format = self._decided  # the first rows were not typical
         if not self.scan.rows:
             raise reader.no_rows_problem(self.path)
-        if self.container.columns and self.format == "prompt" and "prompt" not in self.target.kinds:
-            names = ", ".join(quote(name, 40) for name in self.container.columns)
-            raise FileProblem(
-                "missing_column",
-                f"The table {make_visible(str(self.path))} has a prompt column but no answer "
-                f"column ({names}).",
-                "Rename the answer column to completion.",
-            )
+        if len(self.container.columns or ()) > 1 and self.format == "prompt":
+            self._refuse_without_answers()
         self._likely_encoding = self._guess_encoding()
         self._counts = self._count_tokens(say)
         self.scan.findings.add_file(self._check_whole())
@@ -125,6 +119,22 @@ class CheckedFile:
             say(phase, what=self.path.name, done=done, **unit)
 
         return report
+
+    def _refuse_without_answers(self) -> None:
+        """Raise FileProblem for a table of prompts, unless its target is known to need no answers."""
+        if self._options.target and "prompt" in self.target.kinds:
+            return
+        names = self.container.columns
+        others = [name for name in names if name != "prompt"]
+        answer = quote(others[0], 40) if len(others) == 1 else "COLUMN"
+        columns = shlex.quote(f"prompt=prompt,completion={answer}")
+        raise FileProblem(
+            "missing_column",
+            f"The table {make_visible(str(self.path))} has a prompt column but no answer column "
+            f"({', '.join(quote(name, 40) for name in names)}).",
+            f"Rename the answer column to completion, or name it: --columns {columns} (in a plan: "
+            "data.columns)",
+        )
 
     def report(self) -> DataReport:
         """Return the report on all rows."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 QUICK_S = 0.3
 """Shorter checks show no progress."""
 BAR_CELLS, MIN_BAR_CELLS = 30, 8
+LACKS_ANSWER = "missing_column"
+"""Code of a table whose answer column has no known name."""
 UTF_8 = "utf-8"
 ENCODING_QUESTION = "Which encoding is it read in?"
 

@@ -26,6 +26,8 @@ async def ask_after_error(app: App[Any], draft: Draft, error: FtwizardError) -> 
     words = make_visible(error.message, 500)
     if encodings := data_check.list_candidate_encodings(error):
         return await _choose_encoding(app, draft, words, encodings)
+    if error.code == data_check.LACKS_ANSWER:
+        return await ask_columns(app, draft)
     if error.code == "unknown_format":
         report = await _read_columns(app, draft)
         if report is None or report.format is None:

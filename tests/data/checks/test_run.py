@@ -231,6 +231,10 @@ def test_csv_file_without_answer_column_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(FileProblem) as raised:
         run.check_files(file, CheckOptions(target="trl-sft"))
     assert raised.value.code == "missing_column" and "answr" in raised.value.message
+    with pytest.raises(FileProblem, match="no answer column") as unasked:
+        run.check_files(file, CheckOptions())
+    assert "--columns prompt=prompt,completion=answr" in unasked.value.hint
+    assert run.check_files(file, CheckOptions(target="openai-rft")).format == "prompt"
 
 
 def test_secrets_are_redacted_in_the_report(tmp_path: Path) -> None:

@@ -393,6 +393,17 @@ def test_columns_are_asked_where_no_format_fits(tmp_path: Path) -> None:
     assert ask.questions[1] == "Is the row right?"
 
 
+def test_answer_column_is_asked_where_a_table_has_none_of_that_name(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(
+        "prompt,answr\n"
+        + "".join(f"Where is {n}?,It is at the shelf number {n}.\n" for n in range(12))
+    )
+    ask = Scripted(str(file), "", "")
+    draft = data.ask_file(ask, Draft(FACTS))
+    assert draft.plan.data.columns == ColumnMap(prompt="prompt", completion="answr")
+
+
 def test_encoding_is_asked_where_the_file_is_not_utf_8(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

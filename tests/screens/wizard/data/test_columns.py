@@ -123,6 +123,23 @@ def test_esc_keeps_nothing_and_enter_reads_the_rows_so(tmp_path: Path) -> None:
     on_page(draft_of(str(path)), (80, 24), play)
 
 
+def test_table_without_a_known_answer_column_asks_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "prompt,answr\n"
+        + "".join(f"Where is item {n}?,It stands on shelf number {n} today.\n" for n in range(12))
+    )
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ColumnsPage))
+        await pilot.press("enter")
+        await wait_for_text(pilot, "12 rows, prompt and completion; all usable")
+        assert page.get_draft().plan.data.columns == ColumnMap(prompt="prompt", completion="answr")
+
+    on_page(draft_of(str(path)), (80, 24), play)
+
+
 def test_known_columns_can_be_overruled(tmp_path: Path) -> None:
     rows = [
         {"question": f"List {n}", "schema": f"TABLE t{n}", "answer": "SELECT"} for n in range(12)
