@@ -93,7 +93,8 @@ def find_text_problem(text: str) -> TextProblem | None:
     try:
         value = strict_json.decode(text)
     except RowProblem as problem:
-        line, column = _locate(text)
+        is_cut = problem.cause == "invalid_json.truncated"
+        line, column = _locate_end(text) if is_cut else _locate(text)
         message = f"{problem.message[:1].upper()}{problem.message[1:]}."
         return TextProblem(message=message, line=line, column=column)
     if not isinstance(value, dict | list):
@@ -211,6 +212,12 @@ def _locate(text: str) -> tuple[int | None, int | None]:
     except RecursionError:
         pass
     return None, None
+
+
+def _locate_end(text: str) -> tuple[int, int]:
+    """Return where a truncated text must continue: a parser names the start of its last string."""
+    *before, last = text.rstrip().split("\n")
+    return len(before) + 1, len(last) + 1
 
 
 def _compare(before: bytes | dict[str, Any], after: Any) -> list[Difference]:

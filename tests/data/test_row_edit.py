@@ -104,6 +104,13 @@ def test_unusable_text_writes_nothing(text: str, message: str, file: Path, tmp_p
     assert not (tmp_path / "new.jsonl").exists()
 
 
+def test_truncated_text_is_continued_at_its_end() -> None:
+    problem = row_edit.find_text_problem('{"a": [1,\n "text that ends early\n')
+    assert problem and (problem.line, problem.column) == (2, len(' "text that ends early') + 1)
+    syntax = row_edit.find_text_problem('{"a": 1,\n "b" 2}')
+    assert syntax and (syntax.line, syntax.column) == (2, 6)
+
+
 def test_existing_file_and_missing_row_are_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(FtwizardError, match="input file"):
         row_edit.replace_row(file, 1, "{}", file)
