@@ -30,6 +30,7 @@ from ftwizard.cli.progress import Say
 from ftwizard.data.hub import datasets
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate import batching, report_text, row_counts
+from ftwizard.estimate.batching import Lengths
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.estimate.row_counts import CountedRows
 from ftwizard.hardware import machine
@@ -168,7 +169,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
     machine_info = _read_machine(arguments)
     cap: TimeCap | None = None
     with progress.reporter() as say:
-        say("looking", what="for the model")
+        say("looking for the model")
         try:
             source = hub.locate(chosen.model.name, chosen.model.revision)
             base = tokenizer.download(source, say)
@@ -222,16 +223,18 @@ def _estimate_unavailable(
     rows = row_counts.count_rows(
         file, chosen.model.name, chosen.recipe.epochs, None, say, chosen.data.read_options
     )
-    rows = row_counts.sample(rows, chosen.data.max_rows)
-    return _estimate_from_config(arguments, chosen, rows, shape, machine_info, error.message, say)
+    lengths = rows.lengths.split(round(rows.lengths.rows), chosen) if rows.lengths else {}
+    rows = row_counts.take_training_rows(rows, chosen)
+    return _estimate_from_config(
+        arguments, chosen, rows, lengths, shape, machine_info, error.message, say
+    )
 
 
 def _estimate_from_config(
-    arguments: argparse.Namespace, chosen: Plan, rows: CountedRows, shape: ModelShape,
-    machine_info: MachineInfo, why: str, say: Say,
+    arguments: argparse.Namespace, chosen: Plan, rows: CountedRows, lengths: Lengths,
+    shape: ModelShape, machine_info: MachineInfo, why: str, say: Say,
 ) -> EstimateReport:  # fmt: skip
     prices = cost_inputs.load_prices(arguments)
-    lengths = {"train": rows.lengths}
     facts = estimate_report.inspect_config(chosen, lengths, shape, machine_info, prices, say)
     costs = cost_inputs.compute_costs(
         rows.load, arguments, request=rows.request, **facts.pricing(prices)
@@ -321,7 +324,9 @@ def _print_costs(arguments: argparse.Namespace, rows: CountedRows) -> int:
         chosen = _make_plan(arguments, "", name)
         with progress.reporter() as say:
             machine_info = _read_machine(arguments)
-            report = _estimate_from_config(arguments, chosen, rows, shape, machine_info, "", say)
+            report = _estimate_from_config(
+                arguments, chosen, rows, {"train": rows.lengths}, shape, machine_info, "", say
+            )
         return _print_estimate(arguments, report)
     low, high = estimate_report.RULE_PARAMETERS
     size = hosted.billions if hosted else None

@@ -50,7 +50,7 @@ def encoder(name: str, say: Say) -> tuple[hub.ModelSource, Encoder]:
     Raises FtwizardError for a model that is not available or cannot be trained.
     """
     check_installed()
-    say("looking", what="for the model")
+    say("looking for the model")
     source = hub.locate(name)
     base = download(source, say)
     from ftwizard.train.encoder import load_encoder

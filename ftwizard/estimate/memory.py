@@ -158,6 +158,7 @@ def estimate_cpu_memory(shape: ModelShape, setup: TrainingSetup) -> MemoryEstima
     low, value, high = (
         times * tensors + more for times, more in zip(CPU_TIMES, CPU_LIBRARIES, strict=True)
     )
+    low = max(low, memory.sure + CPU_LIBRARIES[0])
     around = "kernel copies, allocator cache, libraries"
     context = Figure(
         value=value - tensors, unit="bytes", low=low - tensors, high=high - tensors,

@@ -142,6 +142,9 @@ def format_memory(report: EstimateReport, hints: Hints) -> Iterator[ReportLine]:
 
 def _format_longest(rows: Sequence[LongestRows]) -> Iterator[str | Span]:
     """Yield the longest rows that fit, by rows per pass."""
+    if not any(longest.may_fit for longest in rows):
+        yield "none fits: choose a smaller model, or a machine with more memory"
+        return
     for number, longest in enumerate(rows):
         yield "; " if number else ""
         yield describe_longest(longest)

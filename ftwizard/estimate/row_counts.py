@@ -86,10 +86,16 @@ def count_rows(
     return CountedRows(load=load, request=request, lengths=lengths)
 
 
-def sample(rows: CountedRows, most: int | None) -> CountedRows:
-    """Return the counts of at most ``most`` rows, drawn in proportion to length; None: of all."""
-    share = most / rows.load.rows if most and rows.load.rows else 1.0
-    if most is None or share >= 1:
+def take_training_rows(rows: CountedRows, plan: Plan) -> CountedRows:
+    """Return the counts of the rows that the plan's shares and ``data.max_rows`` leave for training,
+    drawn in proportion to length."""
+    total = rows.load.rows
+    if not total:
+        return rows
+    aside = round(total * plan.validation_share) + round(total * plan.test_share)
+    most = min(max(1, total - aside), plan.data.max_rows or total)
+    share = most / total
+    if share == 1:
         return rows
     load = msgspec.structs.replace(
         rows.load,

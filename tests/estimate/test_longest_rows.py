@@ -113,3 +113,9 @@ def test_rows_on_the_cpu_are_judged_by_its_wider_range() -> None:
 def test_text_never_says_that_what_may_fit_fits(fits: int, may_fit: int, text: str) -> None:
     longest = LongestRows(batch_size=4, fits=fits, may_fit=may_fit, limit=8192)
     assert report_text.describe_longest(longest) == text
+
+
+def test_model_too_large_for_any_row_is_said_once_with_a_way_out() -> None:
+    none = [LongestRows(batch_size=size, fits=0, may_fit=0, limit=8192) for size in (4, 1)]
+    (text,) = report_text._format_longest(none)
+    assert text == "none fits: choose a smaller model, or a machine with more memory"

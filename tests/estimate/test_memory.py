@@ -128,6 +128,15 @@ def test_measured_peaks_on_the_cpu_are_close_to_the_estimate(
     assert peak.lowest < measured + CPU_LIBRARIES[1] < peak.highest
 
 
+def test_range_on_the_cpu_starts_above_the_permanent_tensors() -> None:
+    large = msgspec.structs.replace(LLAMA_8B, layers=320)  # libraries are negligible next to it
+    setup = TrainingSetup(
+        method="lora", batch_size=1, length=128, checkpointing=True, precision="fp32"
+    )
+    memory = estimate_cpu_memory(large, setup)
+    assert memory.peak.lowest >= memory.sure
+
+
 def peaks_in_step(setup: TrainingSetup) -> bool:
     """Return whether memory peaks in the optimizer step, which does not depend on tokens."""
     return estimate_memory(LLAMA_8B, setup).moment == "step"
