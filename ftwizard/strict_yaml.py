@@ -87,8 +87,18 @@ def convert_settings(tree: dict[str, Any], kind: type[_T], name: str) -> _T:
         keys = _split_path(at)
         where = f"{name}{_format_line(tree, keys)}: {'.'.join(keys)}: " if keys else f"{name}: "
         allowed = _find_allowed(kind, keys)
+        value = _get_value(tree, keys)
         hint = f"One of: {', '.join(allowed)}." if allowed else "Fix the value there."
-        raise SettingsError(where + _rephrase(message) + ".", hint) from None
+        if allowed and isinstance(value, str) and (near := find_similar(value, allowed)):
+            hint = f"Did you mean {near}? {hint}"
+        raise SettingsError(f"{where}{_rephrase(message, value)}.", hint) from None
+
+
+def locate(text: str, setting: str, name: str) -> str:
+    """Return where a setting of valid text is: ``plan.yaml, line 12: ``; without a line if nowhere."""
+    from ruamel.yaml import YAML
+
+    return f"{name}{_format_line(YAML(typ='rt', pure=True).load(text), setting.split('.'))}: "
 
 
 def dumps(value: msgspec.Struct | dict[str, Any]) -> str:
@@ -151,6 +161,15 @@ def _format_line(tree: Any, keys: list[str]) -> str:
     return f", line {line}" if line else ""
 
 
+def _get_value(tree: Any, keys: list[str]) -> Any:
+    for key in keys:
+        try:
+            tree = tree[int(key) if isinstance(tree, list) else key]
+        except (KeyError, TypeError, IndexError):
+            return None
+    return tree
+
+
 def _find_allowed(kind: Any, keys: list[str]) -> tuple[str, ...]:
     """Return the valid values of the setting at ``keys``, if it is an enumeration."""
     for key in keys:
@@ -160,8 +179,11 @@ def _find_allowed(kind: Any, keys: list[str]) -> tuple[str, ...]:
     return tuple(word.strip().strip("'") for word in ",".join(literals).split(",") if word.strip())
 
 
-def _rephrase(message: str) -> str:
-    """Rephrase an error message of msgspec."""
+def _rephrase(message: str, value: Any) -> str:
+    """Rephrase an error message of msgspec about ``value``."""
+    if isinstance(value, str | float):
+        shown = f"“{value}”" if isinstance(value, str) else f"{value:g}"
+        message = re.sub("got `(str|float)`$", lambda _: f"got {shown}", message)
     if missing := re.search(r"missing required field `(\w+)`", message):
         return f"{missing[1]} is missing"
     message = message.replace(" | null`", "`")

@@ -71,7 +71,7 @@ def build(arguments: argparse.Namespace) -> AdvisedPlan:
 
 def _make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
     """Return the plan with what was typed, and defaults for the rest."""
-    _check_model(arguments.model)
+    _check_model(arguments.model, arguments.plan)
     train, _ = datasets.locate(arguments.plan, say)
     validation = arguments.val and str(datasets.locate(arguments.val, say)[0])
     options = read_arguments.get_options(arguments)
@@ -85,7 +85,7 @@ def _make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
     return plan_file.complete(plan, Path.cwd(), arguments.allow, deferred=("many-epochs",))
 
 
-def _check_model(name: str) -> None:
+def _check_model(name: str, data: str) -> None:
     """Raise FtwizardError for a name that can only be a hosted model, or a part of an id."""
     if "/" in name or hub.is_folder(name):
         return
@@ -95,14 +95,15 @@ def _check_model(name: str) -> None:
         raise FtwizardError(
             f"{shown} is fine-tuned at {hosted_models.PLATFORM_NAMES[hosted.platform]}, not on "
             "this machine.",
-            f"To see its cost there: ftwizard estimate DATA --model {shown}",
+            f"To see its cost there: ftwizard estimate {make_visible(shlex.quote(data))} --model {shown}",
         )
     near = model_configs.nearest_ids(name, 1)
     raise FtwizardError(
         f"Model {shown} was not found.",
         f"Did you mean {near[0]}?"
         if near
-        else "Name a folder, or a model on the Hugging Face Hub: owner/name.",
+        else "Name a folder, or owner/name on the Hugging Face Hub. To search: "
+        f"ftwizard models {make_visible(shlex.quote(name), 60)}",
     )
 
 

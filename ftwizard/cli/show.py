@@ -30,7 +30,7 @@ def show(arguments: argparse.Namespace) -> int:
         numbers = ", ".join(map(str, arguments.line[:8]))
         raise FtwizardError(
             f"{make_visible(str(file))} has no row at line {numbers}.",
-            "Lines count from 1; blank lines have no row.",
+            "A row has the number of its first line; blank lines have no row.",
         )
     lines = (line for row in rows for line in ("", *_row_lines(row)))
     document = ShownRows(path=str(file), rows=rows)

@@ -149,7 +149,7 @@ def _read_value(path: Path, container: Container, line: int) -> bytes | dict[str
     if record is None:
         raise FtwizardError(
             f"{make_visible(str(path))} has no row at line {line:,}.",
-            "Lines count from 1; blank lines have no row.",
+            "A row has the number of its first line; blank lines have no row.",
         )
     if isinstance(record.value, RowProblem):
         raise FtwizardError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from ftwizard import background, locations, user_paths
+from ftwizard.catalog import model_configs
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.models import model_folder, pypi
@@ -60,6 +62,10 @@ _UNREACHABLE = (
 )
 
 
+MIN_LIKENESS = 0.85
+"""Of a model's name, 0 to 1, to one that may be meant: models of one family differ by a digit or two."""
+
+
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model comes from, decided before anything is downloaded."""
 
@@ -104,8 +110,16 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
     raise FtwizardError(
         f"Model {make_visible(name)} was not found: no such folder, not in the Hugging Face cache, "
         f"and {problem.text}.",
-        problem.fix(name),
+        f"{_suggest(name)}{problem.fix(name)}",
     )
+
+
+def _suggest(name: str) -> str:
+    """Ask whether a model of the catalog was meant, if its name is nearly the same."""
+    near = next(iter(model_configs.nearest_ids(name, 1)), name)
+    part = near if "/" in name else near.rpartition("/")[2]
+    likeness = difflib.SequenceMatcher(None, name.lower(), part.lower()).ratio()
+    return f"Did you mean {near}? " if near != name and likeness >= MIN_LIKENESS else ""
 
 
 def is_folder(name: str) -> bool:

@@ -32,8 +32,15 @@ def load(
     begun, so what was asked at its start is not asked again. ``deferred``: risks that the caller checks.
     Raises SettingsError with the line and what to do, FtwizardError when a safety rule forbids it.
     """
-    plan = parse(_read(path), str(path))
-    return complete(plan, path.absolute().parent, allow, begun=begun, deferred=deferred)
+    text = _read(path)
+    plan = parse(text, str(path))
+    try:
+        return complete(plan, path.absolute().parent, allow, begun=begun, deferred=deferred)
+    except SettingsError as error:
+        if not error.setting:
+            raise
+        where = strict_yaml.locate(text, error.setting, make_visible(str(path)))
+        raise SettingsError(f"{where}{error.message}", error.hint) from None
 
 
 def complete(

@@ -68,6 +68,9 @@ def choose_resumed() -> DefaultRun:
     Raises FtwizardError where there is none.
     """
     runs = _list_newest_first()
+    if len(runs) == 1 and runs[0][1].state != "ended":
+        name = runs[0][0].id
+        raise FtwizardError(f"Run {name} is running already.", f"Watch it: ftwizard watch {name}")
     for folder, status in runs:
         reason = status.end_reason or "lost"
         if status.state == "ended" and reason not in OVER:

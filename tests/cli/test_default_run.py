@@ -188,6 +188,16 @@ def test_resume_without_an_unfinished_run_says_so(
     assert "2 runs are all finished, refused or still running" in capsys.readouterr().err
 
 
+def test_resume_of_the_only_run_while_it_lives_names_the_way_to_watch_it(
+    home: Path, live: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_live(home, "one", live)
+    assert run("resume") == FAILED
+    assert capsys.readouterr().err == (
+        "ftwizard: Run one is running already.\n  Watch it: ftwizard watch one\n"
+    )
+
+
 def test_comparison_is_of_the_two_newest(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(home, "a", age=3)
     assert run("compare") == FAILED

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ftwizard.errors import FtwizardError
 from ftwizard.models import hub
 
 
@@ -47,3 +48,24 @@ def test_unreachable_hub_message_gives_the_cause(
     _, problem = hub._hub_commit("owner/model", None)
     assert problem.text == f"the Hub {text}"
     assert "the network" in problem.fix("owner/model")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (
+            "HuggingFaceTB/SmolLM2-135M-Instrct",
+            "Did you mean HuggingFaceTB/SmolLM2-135M-Instruct? ",
+        ),
+        ("smollm2-135m-instrct", "Did you mean HuggingFaceTB/SmolLM2-135M-Instruct? "),
+        ("Qwen/Qwen3-0.6B", "Unset HF_HUB_OFFLINE"),
+        ("HuggingFaceTB/private-notes", "Unset HF_HUB_OFFLINE"),
+    ],
+)
+def test_mistyped_model_name_offers_the_nearest(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FtwizardError) as error:
+        hub.locate(name)
+    assert error.value.hint.startswith(hint)

@@ -60,13 +60,20 @@ def test_any_plan_survives_dump_and_parse(saved: Plan) -> None:
     [
         ("recipe:\n  epocs: 3\n", 7, "recipe.epocs is not a setting", "recipe.epochs"),
         ("recipes: 1\n", 6, "recipes is not a setting", "recipe"),
-        ("recipe:\n  epochs: three\n", 7, "expected a number, got text", ""),
-        ("recipe:\n  rank: 1.5\n", 7, "expected a whole number", ""),
-        ("recipe:\n  method: lorra\n", 7, "recipe.method", "lora"),
+        ("recipe:\n  epochs: three\n", 7, "expected a number, got “three”", ""),
+        ("recipe:\n  rank: 1.5\n", 7, "expected a whole number, got 1.5", ""),
+        ("recipe:\n  packing: no\n", 7, "expected true or false, got “no”", ""),
+        (
+            "recipe:\n  method: lorra\n",
+            7,
+            "recipe.method",
+            "Did you mean lora? One of: lora, qlora, full.",
+        ),
+        ("recipe:\n  method: LoRA\n", 7, "recipe.method", "Did you mean lora?"),
         ("samples:\n  tokens: 3\n", 7, "samples.tokens is not a setting", "max_tokens"),
         ("samples:\n  prompts: 3\n", 7, "samples.prompts", ""),
-        ("report_to: no\n", 6, "expected a list, got text", "tensorboard"),
-        ("where:\n  gpu: yes\n", 7, "expected a whole number, got text", ""),
+        ("report_to: no\n", 6, "expected a list, got “no”", "tensorboard"),
+        ("where:\n  gpu: yes\n", 7, "expected a whole number, got “yes”", ""),
         ("allow: [everything]\n", 6, "allow", "no-validation"),
         ("recipe:\n  rank: 1\n  rank: 2\n", 8, "duplicate key", ""),
         ("recipe: [\n", 7, "expected", ""),
@@ -126,6 +133,14 @@ def test_invalid_values_are_refused(tmp_path: Path, more: str, says: str) -> Non
     with pytest.raises(SettingsError, match=r"recipe|budget|samples") as error:
         plan_file.load(_file(tmp_path, MINIMAL + more + "\n"))
     assert says in error.value.message
+
+
+def test_value_out_of_range_names_file_and_line(tmp_path: Path) -> None:
+    path = _file(tmp_path, MINIMAL + "recipe:\n  rank: 8\n  epochs: -1\n")
+    with pytest.raises(SettingsError) as error:
+        plan_file.load(path)
+    assert error.value.message == f"{path}, line 8: recipe.epochs is -1."
+    assert error.value.hint == "It must be above 0 and at most 100."
 
 
 def test_prompts_file_name_may_contain_spaces(tmp_path: Path) -> None:
@@ -201,7 +216,7 @@ def test_missing_or_undecodable_plan_is_refused(tmp_path: Path, data: bytes | No
     path = tmp_path / "plan.yaml"
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(SettingsError, match=r"no plan|UTF-8"):
+    with pytest.raises(SettingsError, match=r"does not exist|UTF-8"):
         plan_file.load(path)
     with pytest.raises(SettingsError):
         plan_file.load(tmp_path)

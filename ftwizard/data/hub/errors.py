@@ -71,7 +71,11 @@ def not_available(error: BaseException, name: str) -> FtwizardError:
 
 
 def _advise_retry(error: BaseException) -> str:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     for cause in _iterate_causes(error):
+        if isinstance(cause, OfflineModeIsEnabled):
+            return "To download it, unset HF_HUB_OFFLINE."
         if get_status(cause) == 429:
             wait = _get_wait_s(cause)
             when = f"in {format_duration(wait)}" if wait else "in a few minutes"
