@@ -46,7 +46,7 @@ async def confirm_use(app: App[Any], heading: Text, account: Text) -> bool:
     return await app.push_screen_wait(result)
 
 
-async def write_and_confirm(app: App[Any], draft: Draft, command: FileCommand) -> list[str] | None:
+async def write_and_confirm(app: App[Any], command: FileCommand) -> list[str] | None:
     """Write new files under names to ask for; return the names if they are to be used."""
     if (result := await write(app, command)) is None:
         return None
@@ -56,7 +56,7 @@ async def write_and_confirm(app: App[Any], draft: Draft, command: FileCommand) -
     changes = new_files.read_changes(document)
     if isinstance(changes, Repairs) and not (changes.changed or changes.left_out):
         title = Text.assemble(report_text.MARKS["ok"], ("Nothing to fix", "bold"))
-        details = new_files.describe_unchanged(draft, changes)
+        details = new_files.describe_unchanged(changes)
         await app.push_screen_wait(NoticeDialog(title, details))
         return None
     heading = new_files.format_written(changes, names[0])

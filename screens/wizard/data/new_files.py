@@ -27,8 +27,6 @@ from ftwizard.text import format_count, make_visible
 _EDITED = re.compile(r"\.edited(-\d+)?(?=\.jsonl$)")
 """Part of the name of a file with an edited row: the next edit gets the same name, numbered."""
 MAX_SHOWN_DIFFERENCES = 12
-SECRET = "secret"
-"""Code of the finding for a possible secret."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,21 @@ class FileCommand:
 
 
 def build_fix(draft: Draft) -> FileCommand:
-    """Build the command that fixes the rows."""
-    files = draft.plan.data.files
+    """Build the command that fixes the rows, and replaces secrets in them."""
+    files, report = draft.plan.data.files, draft.checked
+    redacts = report is not None and report_text.count_secrets(report) > 0
+    secrets = "Secrets become placeholders. " if redacts else ""
     return FileCommand(
         "Fix into a new file",
         "Only unambiguous errors are fixed. Rows that would need a guess are skipped and listed. "
-        "Your file is not changed.",
+        f"{secrets}Your file is not changed.",
         (("New file", suggest_name(files.train, "fixed")),),
         f"Fixing {make_visible(format_path(files.train), 50)}",
-        ("check", *data_check.build_target_args(draft.plan, draft.target, files.train)),
+        (
+            "check",
+            *data_check.build_target_args(draft.plan, draft.target, files.train),
+            *(("--redact",) if redacts else ()),
+        ),
         ("--fix",),
         "Nothing was changed.",
         files.validation,
@@ -150,15 +154,12 @@ def describe_problem(problem: TextProblem | None) -> Text:
     return Text.assemble(report_text.MARKS["error"], at, make_visible(problem.message, 300))
 
 
-def describe_unchanged(draft: Draft, changes: Repairs) -> str:
+def describe_unchanged(changes: Repairs) -> str:
     """Describe that a fix changed no row, so that the new file is not needed."""
-    text = (
+    return (
         f"{make_visible(format_path(changes.out), 200)} has the same rows as your file and is not "
         "needed. Your file is still the one in use."
     )
-    if draft.checked and any(finding.code == SECRET for finding in draft.checked.findings):
-        text += "\nSecrets are kept. To replace them: ftwizard check FILE --fix OUT --redact"
-    return text
 
 
 def build_conversion(draft: Draft, target: str) -> FileCommand:

@@ -301,7 +301,7 @@ class DataPage(WizardPage):
 
     async def _write(self, command: FileCommand, *, converts: bool = False) -> None:
         """Write new files under names to ask for; read them if they are to be used."""
-        names = await new_file_dialogs.write_and_confirm(self.app, self._draft, command)
+        names = await new_file_dialogs.write_and_confirm(self.app, command)
         if names is None:
             return
         files = command.get_files(names)

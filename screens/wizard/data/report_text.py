@@ -59,7 +59,7 @@ class Doubt(NamedTuple):
 
 
 def list_doubts(report: DataReport) -> Iterator[Doubt]:
-    """Yield what to confirm: unusable rows or errors, and facts that change."""
+    """Yield what to confirm: unusable rows or errors, secrets, and facts that change."""
     errors = [finding for finding in report.findings if finding.severity == "error"]
     if bad := report.rows - report.usable:
         rest = f"{format_count(report.usable, 'usable row')} remain."
@@ -68,8 +68,22 @@ def list_doubts(report: DataReport) -> Iterator[Doubt]:
     elif errors:
         details = "\n".join(make_visible(finding.message, 300) for finding in errors[:4])
         yield Doubt("Continue despite these errors?", details)
+    if secrets := count_secrets(report):
+        yield Doubt("Train on possible secrets?", _describe_secrets(secrets, report), no="back")
     if warning := evidence.warn_of_facts(evidence.read_evidence(report)):
         yield _doubt_facts(warning)
+
+
+def count_secrets(report: DataReport) -> int:
+    """Count the training rows with possible secrets."""
+    return next((finding.count for finding in report.findings if finding.code == "secret"), 0)
+
+
+def _describe_secrets(count: int, report: DataReport) -> str:
+    return (
+        f"{format_count(count, 'row')} of {report.rows:,} may contain passwords or keys, which the "
+        "model could repeat to anyone. Fixing the rows replaces these in a new file."
+    )
 
 
 def _doubt_facts(warning: FineTuningWarning) -> Doubt:
