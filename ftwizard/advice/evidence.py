@@ -23,8 +23,9 @@ CHANGING_FACTS_CODE = "changing_facts"
 """Code of the check's finding for answers that state facts that change."""
 SUBJECT_FACTS_CODE = "subject_facts"
 """Code of its finding for rows that ask for facts about one subject."""
-MIN_WARNING_SHARE = 0.05
-"""Share of rows with such facts from which the user is asked again whether to fine-tune."""
+MIN_WARNING_SHARE = 0.2
+"""Share of rows with such facts from which the user is asked again whether to fine-tune. Letters to
+customers name a term or a price now and then; below, the finding in the list is enough."""
 MIN_WRONG_TOOL_SHARE = 0.5
 """Share from which fine-tuning is called the wrong tool."""
 
@@ -93,7 +94,7 @@ def _to_figure(tokens: TokenLengths) -> Figure:
 
 
 def warn_of_facts(data: Evidence) -> FineTuningWarning | None:
-    """Return a warning if the rows teach facts: at least 5% state facts that change, or many ask
+    """Return a warning if the rows teach facts: many state facts that change, or many ask
     for facts about one subject. The graver one, else None."""
     changing, subject = _warn_of_changing_facts(data), _warn_of_subject(data)
     if changing and subject and subject.wrong_tool and not changing.wrong_tool:

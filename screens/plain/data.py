@@ -45,6 +45,7 @@ def ask_file(prompter: Prompter, draft: Draft) -> Draft:
         prompter.print()
         prompter.print(texts.EXAMPLE_ROWS)
         name = _choose_recent(prompter)
+        is_named = bool(name)
     while True:
         if not is_named:
             name = prompter.ask_line(

@@ -54,11 +54,13 @@ def test_evidence_takes_rows_tokens_and_lengths_from_the_check(tmp_path: Path) -
 
 def test_warning_depends_on_the_share_of_changing_facts(tmp_path: Path) -> None:
     prices = [(f"What is item {n}?", f"It costs ${n}9.99 as of 3 March 2026.") for n in range(30)]
-    few = evidence.warn_of_facts(
-        evidence.read_evidence(check_rows(tmp_path, [*PROSE, *prices[:4]]))
+    few = evidence.read_evidence(check_rows(tmp_path, [*PROSE, *prices[:4]]))
+    assert few.changing == 4 and evidence.warn_of_facts(few) is None
+    some = evidence.warn_of_facts(
+        evidence.read_evidence(check_rows(tmp_path, [*PROSE, *prices[:12]]))
     )
-    assert few is not None and not few.wrong_tool
-    assert "4 rows of 44 (9%)" in few.message and few.lines == (41, 42, 43, 44)
+    assert some is not None and not some.wrong_tool
+    assert "12 rows of 52 (23%)" in some.message and some.lines == (*range(41, 49),)
     most = evidence.warn_of_facts(evidence.read_evidence(check_rows(tmp_path, prices)))
     assert most is not None and most.wrong_tool and "wrong tool" in most.message
 

@@ -9,6 +9,7 @@ HEAD_BYTES = 4096
 """Bytes examined."""
 _ROWS = "Use a file with one JSON object per line."
 _ARCHIVE = "Unpack it and name the file inside."
+_SPREADSHEET = "Save the sheet as CSV, or unpack the archive, and name that file."
 _EXPORT = "Export its rows as JSON Lines."
 _WEIGHTS = "It holds model weights. Name the file that holds the rows."
 _IMAGE = "Name a file of rows that refer to the images."
@@ -36,7 +37,7 @@ _MAGIC: tuple[tuple[bytes, str, str, str], ...] = (
         "a git-annex pointer, not the data itself",
         "Fetch the data with: git annex get FILE",
     ),
-    (b"PK\x03\x04", "binary", "a zip archive or a spreadsheet", _ARCHIVE),
+    (b"PK\x03\x04", "binary", "a spreadsheet or a zip archive", _SPREADSHEET),
     (b"PK\x05\x06", "binary", "an empty zip archive", _ARCHIVE),
     (b"7z\xbc\xaf\x27\x1c", "binary", "a 7z archive", _ARCHIVE),
     (b"Rar!\x1a\x07", "binary", "a RAR archive", _ARCHIVE),
@@ -52,7 +53,7 @@ _MAGIC: tuple[tuple[bytes, str, str, str], ...] = (
     (b"GGUF", "binary", "a GGUF file", _WEIGHTS),
     (b"%PDF-", "binary", "a PDF document", "Extract its text as rows first."),
     (b"{\\rtf", "binary", "an RTF document", "Extract its text as rows first."),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "binary", "an old Office document", _EXPORT),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "binary", "an old Office document", "Save the sheet as CSV."),
     (b"\x89PNG\r\n\x1a\n", "binary", "a PNG image", _IMAGE),
     (b"\xff\xd8\xff", "binary", "a JPEG image", _IMAGE),
     (b"GIF8", "binary", "a GIF image", _IMAGE),

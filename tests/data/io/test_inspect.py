@@ -60,7 +60,7 @@ def test_content_overrides_the_file_extension(tmp_path: Path, data: bytes) -> No
     [
         (b"PAR1" + bytes(40), "binary", "truncated Parquet"),
         (b"ARROW1\0\0" + bytes(40), "binary", "truncated or damaged Arrow"),
-        (b"PK\x03\x04" + bytes(40), "binary", "zip"),
+        (b"PK\x03\x04" + bytes(40), "binary", "spreadsheet or a zip"),
         (b"\x28\xb5\x2f\xfd" + b"\xff" * 40, "compressed", "Zstandard data is damaged"),
         (b"\xfd7zXZ\x00" + bytes(40), "compressed", "xz data is damaged"),
         (b"BZh91AY&SY", "compressed", "bzip2 data is truncated"),
@@ -91,6 +91,7 @@ def test_each_file_without_rows_has_its_code(
         reader.read_table(path)
     assert result.value.code == code
     assert message in result.value.message
+    assert ("Save the sheet as CSV" in result.value.hint) == ("spreadsheet" in message)
     assert result.value.lines == ((1,) if code == "lfs_pointer" else ())
 
 

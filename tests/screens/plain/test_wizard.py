@@ -352,9 +352,9 @@ def test_started_run_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_recent_file_is_offered_or_forgotten(tmp_path: Path) -> None:
     file, _ = checked(tmp_path)
-    ask = Scripted("", "")
+    ask = Scripted("")
     assert data.ask_file(ask, Draft(FACTS)).plan.data.files.train == str(file)
-    assert ask.questions == ["Which data?", "Data file"]
+    assert ask.questions == ["Which data?"]
     ask = Scripted(FORGET, str(file))
     data.ask_file(ask, Draft(FACTS))
     assert ask.questions == ["Which data?", "Data file"]
