@@ -53,7 +53,12 @@ _MAGIC: tuple[tuple[bytes, str, str, str], ...] = (
     (b"GGUF", "binary", "a GGUF file", _WEIGHTS),
     (b"%PDF-", "binary", "a PDF document", "Extract its text as rows first."),
     (b"{\\rtf", "binary", "an RTF document", "Extract its text as rows first."),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "binary", "an old Office document", "Save the sheet as CSV."),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "binary",
+        "an old Office document",
+        "Save the sheet as CSV.",
+    ),
     (b"\x89PNG\r\n\x1a\n", "binary", "a PNG image", _IMAGE),
     (b"\xff\xd8\xff", "binary", "a JPEG image", _IMAGE),
     (b"GIF8", "binary", "a GIF image", _IMAGE),
