@@ -1,9 +1,8 @@
-"""State of a run as a short text and as a share."""
+"""State of a run as a short text."""
 
 from __future__ import annotations
 
 from ftwizard.runs import describe
-from ftwizard.runs.progress import ACTIVE, Progress
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import palette
 from ftwizard.text import make_visible
@@ -17,12 +16,3 @@ def describe_state(report: RunStatus) -> tuple[str, str]:
         return text, style.get(report.end_reason or "lost", palette.BAD)
     phase = report.phase if report.state == "running" and report.phase else report.state
     return f"● {describe.format_phase(phase)}", palette.ACCENT
-
-
-def completed_share(progress: Progress) -> float | None:
-    """Return the completed share of the phase, 0–1, None if unknown."""
-    if progress.phase in ACTIVE and progress.total_steps:
-        return (progress.step or 0) / progress.total_steps
-    if progress.total:
-        return (progress.done or 0.0) / progress.total
-    return None

@@ -141,21 +141,20 @@ def _draw(folder: JobFolder, status: Status, progress: Progress) -> Group:
         for event in progress.findings[-3:]
     ]
     last = Text("ctrl+c leaves this view; the run continues", style="dim")
-    table = output.build_pair_table(_progress_rows(progress))
+    table = output.build_pair_table(_progress_rows(progress, status.started))
     return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
 
 
-def _progress_rows(progress: Progress) -> Iterator[tuple[str, RenderableType]]:
+def _progress_rows(
+    progress: Progress, started: float | None
+) -> Iterator[tuple[str, RenderableType]]:
     """Yield name and value of each line of the live view."""
     from rich.progress_bar import ProgressBar
 
-    yield "phase", describe.describe_progress(progress)
-    if progress.phase == "training" and progress.total_steps:
-        done, total = float(progress.step or 0), float(progress.total_steps)
-    else:
-        done, total = progress.done or 0.0, progress.total or 0.0
-    if total:
-        yield "", ProgressBar(total=total, completed=min(done, total), width=BAR_WIDTH)
+    wait = describe.describe_wait(progress, started)
+    yield "phase", "  ".join(filter(None, (describe.describe_progress(progress), wait)))
+    if (share := progress.share) is not None:
+        yield "", ProgressBar(total=1.0, completed=min(share, 1.0), width=BAR_WIDTH)
     if progress.total_steps:
         epoch = f", epoch {progress.epoch:.2f}" if progress.epoch is not None else ""
         yield "step", f"{progress.step} of {progress.total_steps}{epoch}"

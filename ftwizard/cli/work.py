@@ -76,8 +76,10 @@ def _finish(
         best = folder.checkpoints / f"checkpoint-{trained.step}"
         merged = cast_to_16_bit(base, best, folder.merged, end_ids=trained.end_ids)
     elif plan.finish.merge:
-        worker.phase("merging")
-        merged = merge(base, folder.adapter, folder.merged, end_ids=trained.end_ids)
+        merged = merge(
+            base, folder.adapter, folder.merged, end_ids=trained.end_ids,
+            say=lambda part: worker.phase("merging", what=part),
+        )  # fmt: skip
     if plan.finish.compare:
         compared = compare(worker, plan, trained, budget.seconds_left(folder, plan))
     return merged, compared

@@ -93,7 +93,7 @@ def compare(
         if until is not None:
             rows, until = _keep_answered(worker, rows, answers[name]), None
         encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
-        losses = _compute_losses(worker, model, encoded)
+        losses = _compute_losses(worker, name, model, encoded)
         del model
         gc.collect()
         row_scores[name] = score_rows(kind, answers[name], rows, losses)
@@ -288,7 +288,9 @@ def _generate_answers(
     return [texts[i] for i in sorted(texts)]
 
 
-def _compute_losses(worker: Worker, model: Any, rows: list[EncodedRow]) -> dict[int, RowLoss]:
+def _compute_losses(
+    worker: Worker, name: str, model: Any, rows: list[EncodedRow]
+) -> dict[int, RowLoss]:
     """Return the loss over the trainable tokens of each row, by line.
 
     Rows are processed one by one, and only logits of trainable tokens are cast to float32: with a
@@ -296,9 +298,10 @@ def _compute_losses(worker: Worker, model: Any, rows: list[EncodedRow]) -> dict[
     """
     import torch
 
-    losses = {}
+    losses: dict[int, RowLoss] = {}
     for row in rows:
-        worker.check_stop()
+        what = f"loss of the {name} model"
+        worker.phase("comparing", what=what, done=len(losses), total=len(rows), unit="rows")
         ids = torch.tensor([row.input_ids], device=model.device)
         labels = torch.tensor(row.labels[1:], device=model.device)
         positions = (labels != IGNORE_INDEX).nonzero().flatten()

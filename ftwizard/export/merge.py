@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,32 @@ from ftwizard.train.model_loading import load_config, load_tokenizer, read_confi
 MAX_SHARD_SIZE = "4GB"
 
 
-def merge(base: Path, adapter: Path, out: Path, *, end_ids: list[int]) -> MergedModel:
+def merge(
+    base: Path,
+    adapter: Path,
+    out: Path,
+    *,
+    end_ids: list[int],
+    say: Callable[[str], None] = lambda _: None,
+) -> MergedModel:
     """Merge ``adapter`` into ``base`` with peft and write the model to ``out`` atomically.
 
     ``end_ids`` are the tokens that ended answers in training; the merged model stops generating at
-    them. If ``out`` already has a model, it is kept. Raises FtwizardError for a quantized base,
-    because 4-bit weights would silently merge wrongly.
+    them. If ``out`` already has a model, it is kept. ``say`` receives each part of the work. Raises
+    FtwizardError for a quantized base, because 4-bit weights would silently merge wrongly.
     """
     if published := read_json(out / MARKER, MergedModel):
         return published
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    say("loading the base model")
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=_choose_dtype(base), use_safetensors=True, trust_remote_code=False
     )
+    say("adding the adapter")
     merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    say("writing the model")
     return _publish(merged, adapter, out, end_ids)
 
 

@@ -31,6 +31,8 @@ MAX_SHOWN_LINES = 5
 """Line numbers of rows left out."""
 PHASE_NAMES = {"tokenising": "tokenizing"}
 """Phases whose text differs from their name in events."""
+SLOW_STEP_S = 5.0
+"""Time without news from which a step says how long it takes."""
 RESUMABLE = frozenset(("stopped", "killed", "out_of_memory", "disk_full", "crashed", "lost"))
 """End reasons after which a run can continue from its newest checkpoint."""
 MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
@@ -262,6 +264,20 @@ def format_clock(seconds: float) -> str:
         return f"{time.strftime('%H:%M', time.localtime(time.time() + seconds))} ({remaining})"
     except (OverflowError, ValueError, OSError):
         return remaining
+
+
+def describe_wait(progress: Progress, started: float | None) -> str:
+    """Describe for how long a phase, or a slow step of the training, has been running.
+
+    ``started``: when the run did, for the time before its first event (Unix seconds).
+    """
+    is_training = progress.phase == "training"
+    since = progress.updated if is_training else progress.since or started
+    elapsed_s = time.time() - since if since else 0.0
+    if not is_training:
+        return format_duration(elapsed_s) if elapsed_s >= 1 else ""
+    step = "this step" if progress.step else "first step"
+    return f"{step}: {format_duration(elapsed_s)}" if elapsed_s >= SLOW_STEP_S else ""
 
 
 def describe_progress(progress: Progress) -> str:

@@ -47,6 +47,8 @@ class Progress:
         self.done: float | None = None
         self.total: float | None = None
         self.unit = ""
+        self.since: float | None = None
+        """When the phase began, or its present part, in Unix seconds."""
         self.attempt = 0
         self.step: int | None = None
         self.total_steps: int | None = None
@@ -134,6 +136,7 @@ class Progress:
             self._enter("training")
             self._process_evaluation(event, step, to_number(event.get("eval_loss")))
         elif kind == "checkpoint":
+            self._enter("training")
             self.checkpoints[step] = to_number(event.get("eval_loss"))
             self.save_s = max(self.save_s, to_measure(event.get("seconds")) or 0.0)
         elif kind == "sample":
@@ -149,7 +152,9 @@ class Progress:
         if not isinstance(phase, str):
             return
         self._enter(phase)
-        self.detail = detail if isinstance(detail, str) else None
+        detail = detail if isinstance(detail, str) else None
+        if detail != self.detail:
+            self.detail, self.since = detail, self.updated
         self.done, self.total = to_measure(event.get("done")), to_measure(event.get("total"))
         self.unit = unit if isinstance(unit, str) else ""
         start = to_count(event.get("step", 0))
@@ -237,8 +242,17 @@ class Progress:
 
     def _enter(self, phase: str) -> None:
         if phase != self.phase:
-            self.phase = phase
+            self.phase, self.since = phase, self.updated
             self.detail = self.done = self.total = None
+
+    @property
+    def share(self) -> float | None:
+        """Return the completed share of the training, or of another phase; None if unknown."""
+        step, steps = self.step or 0, self.total_steps
+        # After the last step, evaluating and saving must not look like the end.
+        if steps and (self.phase == "training" or (self.phase in ACTIVE and step < steps)):
+            return step / steps
+        return (self.done or 0.0) / self.total if self.total else None
 
     @property
     def tokens_per_s(self) -> float | None:

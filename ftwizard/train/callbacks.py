@@ -239,7 +239,6 @@ class RunControl(TrainerCallback):
         self.end_reason, self.message = "early_stopped" if finishes else "stopped", message
         if finishes:  # the last weights may be the best
             moment.control.should_evaluate = moment.validates and self._can_evaluate
-        self._worker.events.write("phase", phase="saving")
         moment.control.should_save = moment.control.should_training_stop = True
 
 
@@ -330,6 +329,16 @@ class CheckpointKeeper(TrainerCallback):
             self._eval_losses = {moment.step: float(loss)}
         moment.control.should_save = True
         self._save_started = time.monotonic()
+        self._report_saving()
+
+    @with_moment
+    def on_log(self, moment: Moment) -> None:
+        control = moment.control
+        if "loss" in moment.logs and control.should_save and not control.should_evaluate:
+            self._report_saving()
+
+    def _report_saving(self) -> None:
+        self._worker.events.write("phase", phase="saving")
 
     @with_moment
     def on_save(self, moment: Moment) -> None:

@@ -47,6 +47,7 @@ def train(worker: Worker, plan: Plan) -> TrainResult:
     reason, message = ended_before(worker, plan, ready.total), ""
     if reason is None:
         reason, message = fit(worker, plan, ready)
+    worker.events.write("phase", phase="saving", what="the best weights")
     return keep_best(worker.folder, plan, ready, reason, message)
 
 

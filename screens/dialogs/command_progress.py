@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
-from ftwizard.screens import crash_log, layout, run_state, subprocesses
+from ftwizard.screens import crash_log, layout, subprocesses
 from ftwizard.screens.dialogs.dialog import Dialog, ErrorDialog
 from ftwizard.text import format_duration
 
@@ -74,7 +74,7 @@ class CommandProgress(Dialog[object]):
         width = max(20, self.query_one("#box").content_size.width)
         activity = f"{describe.describe_progress(progress)}   {format_duration(elapsed_s)}"
         lines = [Text(activity, no_wrap=True, overflow="ellipsis")]
-        lines.append(layout.draw_bar(run_state.completed_share(progress), width))
+        lines.append(layout.draw_bar(progress.share, width))
         self.query_one("#activity", Static).update(Text("\n").join(lines))
 
     def action_cancel(self) -> None:

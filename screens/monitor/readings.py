@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ftwizard import diagnosis
 from ftwizard.catalog.prices import PriceRate
+from ftwizard.jobs.ending import END_NAMES
 from ftwizard.jobs.events import Event, to_measure
 from ftwizard.plan.schema import Budget, Plan
 from ftwizard.pricing import machine_rate, money
@@ -62,23 +63,29 @@ def format_progress(follower: Follower, width: int) -> Text:
         if report.started and follower.status.ended:
             duration = format_duration(follower.status.ended - report.started)
             parts.append(Text(f"after {duration}", "dim"))
+    elif report.end_reason:
+        name = make_visible(END_NAMES.get(report.end_reason, report.end_reason), 40)
+        parts.append(Text(f"● {name}, closing its process", palette.ACCENT))
     elif progress.phase in ACTIVE and progress.total_steps:
-        parts.append(Text(f"● {progress.phase}", palette.ACCENT))
+        activity = f"{progress.phase} {progress.detail or ''}".rstrip()
+        parts.append(Text(f"● {make_visible(activity, 40)}", palette.ACCENT))
         parts.append(Text(f"step {progress.step:,} of {progress.total_steps:,}", "bold"))
         if progress.phase == "evaluating" and progress.total:
             count = f"{progress.done or 0:,.0f} of {progress.total:,.0f}"
             parts.append(Text(f"{count} {make_visible(progress.unit, 20)}"))
         elif progress.epoch is not None:
             parts.append(Text(f"epoch {progress.epoch:.2f}"))
+        parts.append(Text(describe.describe_wait(progress, report.started)))
         if report.eta_s is not None:
             parts.append(Text(f"ends {describe.format_clock(report.eta_s)}"))
     else:
         activity = "queued" if report.state == "queued" else describe.describe_progress(progress)
         parts.append(Text(f"● {activity}", palette.ACCENT))
-    if report.state == "stopping":
+        parts.append(Text(describe.describe_wait(progress, report.started)))
+    if report.state == "stopping" and not report.end_reason:
         parts.append(Text("stopping: saving first", "bold"))
-    share_done = 1.0 if report.end_reason == "finished" else run_state.completed_share(progress)
-    first, *rest = _flow(parts, width, "  ")
+    share_done = 1.0 if report.end_reason == "finished" else progress.share
+    first, *rest = _flow([part for part in parts if part], width, "  ")
     return Text("\n").join([first, layout.draw_bar(share_done, width), *rest])
 
 

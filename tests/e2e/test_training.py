@@ -217,6 +217,10 @@ def test_save_and_evaluate_requests_are_executed(small_workspace: Workspace) -> 
     until(folder, lambda _: len(events(folder, "checkpoint")) > saved, 30)
     assert not list(folder.requests.iterdir())
     ok("stop", "asked")
+    until_ended(folder, 60)
+    names = [event.get("phase", event["kind"]) for event in events(folder)]
+    before = [name for name, after in pairwise(names) if after == "checkpoint"]
+    assert len(before) >= 3 and set(before) == {"saving"}, "a slow save is not a step that stands"
 
 
 def test_time_budget_stops_the_run_with_a_checkpoint(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ftwizard.jobs.ending import NEXT_STEP
 from ftwizard.jobs.folder import JobFolder, Parent, write_json
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe
+from ftwizard.runs.progress import Progress
 from tests.helpers.results import make_trained
 
 FOLDER = JobFolder(Path("/runs/one"))
@@ -96,3 +98,25 @@ def test_trained_rows_description_counts_rows_left_out() -> None:
         "1 general row left out, no trainable tokens (line 8)"
     )
     assert describe.describe_trained_rows(make_trained(rows={})) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "elapsed_s", "text"),
+    [
+        ({"phase": "loading", "what": "model"}, 12, "12 s"),
+        ({"phase": "evaluating", "done": 1, "total": 9}, 12, "12 s"),
+        ({"phase": "saving"}, 0.2, ""),
+        ({"phase": "training", "step": 0, "total": 9}, 2, ""),
+        ({"phase": "training", "step": 0, "total": 9}, 75, "first step: 1 min 15 s"),
+        ({"phase": "training", "step": 3, "total": 9}, 75, "this step: 1 min 15 s"),
+        (None, 75, "1 min 15 s"),
+    ],
+)
+def test_wait_is_described_where_the_bar_may_stand(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, object] | None, elapsed_s: float, text: str
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000 + elapsed_s)
+    progress = Progress()
+    if fields:
+        progress.feed([{"kind": "phase", "t": 1000.0, "attempt": 1, **fields}])
+    assert describe.describe_wait(progress, 1000.0) == text

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -127,6 +128,39 @@ def test_eval_event_ends_the_evaluation_phase() -> None:
     assert (progress.phase, progress.done) == ("evaluating", 1)
     progress.feed([event("eval", 3, step=1, eval_loss=1.0)])
     assert (progress.phase, progress.done) == ("training", None)
+
+
+def test_checkpoint_event_ends_the_saving_phase() -> None:
+    progress = Progress()
+    progress.feed([
+        event("phase", 1, phase="training", step=0, total=9),
+        *steps(1, 1),
+        event("phase", 2, phase="saving"),
+    ])  # fmt: skip
+    assert (progress.phase, progress.since) == ("saving", 2)
+    progress.feed([event("checkpoint", 5, step=1, seconds=3.0)])
+    assert (progress.phase, progress.since) == ("training", 5)
+
+
+def test_bar_does_not_stand_at_its_end_after_the_last_step() -> None:
+    progress = Progress()
+    progress.feed([event("phase", 1, phase="training", step=0, total=9), *steps(1, 8)])
+    assert progress.share == pytest.approx(8 / 9)
+    progress.feed([event("phase", 8, phase="evaluating", done=1, total=4, unit="batches")])
+    assert progress.share == pytest.approx(8 / 9), "in between, the training's share stays"
+    progress.feed(steps(9, 9))
+    progress.feed([event("phase", 9, phase="evaluating", done=1, total=4, unit="batches")])
+    assert progress.share == pytest.approx(1 / 4)
+    for phase in ("saving", "merging"):
+        progress.feed([event("phase", 10, phase=phase)])
+        assert progress.share is None
+
+
+def test_phase_and_its_part_begin_when_they_change() -> None:
+    progress = Progress()
+    for t, what, since in ((3, "base model", 3), (9, "base model", 3), (12, "tuned model", 12)):
+        progress.feed([event("phase", t, phase="comparing", what=what, done=t, total=20)])
+        assert progress.since == since
 
 
 def test_stop_grace_covers_a_long_step_and_slow_save() -> None:

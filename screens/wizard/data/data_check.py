@@ -17,7 +17,7 @@ from ftwizard.data.mapping import options
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
-from ftwizard.screens import layout, palette, run_state
+from ftwizard.screens import layout, palette
 from ftwizard.screens.draft.drafts import Draft, Fingerprint, format_path, get_fingerprint
 from ftwizard.screens.subprocesses import CommandProcess
 from ftwizard.text import format_duration, make_visible
@@ -77,7 +77,7 @@ class DataCheck(CommandProcess):
             doing = f"{'downloading' if self._on_hub else 'reading'} {name}"
         line = Text.assemble(("● ", palette.ACCENT), f"{doing}  {format_duration(self.elapsed_s)}")
         line.truncate(max(1, width), overflow="ellipsis")
-        share = run_state.completed_share(self.progress)
+        share = self.progress.share
         cells = min(BAR_CELLS, width - line.cell_len - 8)
         if share is not None and cells >= MIN_BAR_CELLS:
             line.append(f"  {share:4.0%} ").append_text(layout.draw_bar(share, cells))

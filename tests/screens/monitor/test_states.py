@@ -143,6 +143,39 @@ def test_comparing_run_shows_its_progress(story: Story, size: tuple[int, int]) -
         assert_monitor_frame("comparing", size, watch(size))
 
 
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"phase": "loading", "what": "model"}, "● loading: model  40 s"),
+        ({"phase": "training", "step": 0, "total": 9}, "step 0 of 9  first step: 40 s"),
+        ({"phase": "comparing", "what": "base model"}, "● comparing: base model  40 s"),
+    ],
+)
+def test_wait_without_progress_shows_how_long(
+    story: Story, fields: dict[str, Any], text: str
+) -> None:
+    story.write_event("phase", 40, **fields)
+    with living(story.folder):
+        assert text in watch((80, 24))
+
+
+def test_saving_after_the_last_step_does_not_look_like_the_end(story: Story) -> None:
+    story.train(TOTAL)
+    story.write_event("phase", 40, phase="saving")
+    with living(story.folder):
+        shown = watch((80, 24))
+    assert f"● saving  step {TOTAL} of {TOTAL}" in shown and "40 s" in shown
+    assert "━━" not in shown
+
+
+def test_run_that_closes_its_process_is_not_shown_as_saving(story: Story) -> None:
+    story.train(TOTAL)
+    story.write_event("done", end_reason="finished", exit_code=0)
+    with living(story.folder):
+        shown = watch((80, 24))
+    assert "● finished, closing its process" in shown and "stopping" not in shown
+
+
 @every_size
 def test_finished_run_shows_its_final_state(story: Story, size: tuple[int, int]) -> None:
     story.train(TOTAL)
