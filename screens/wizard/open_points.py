@@ -24,6 +24,8 @@ from ftwizard.text import format_byte_range, format_bytes, format_count, make_vi
 HEADING = "Still open, with the page that changes it:"
 NAMES_WIDTH = 12
 """Cells of mark and page."""
+MIN_TEST_ROWS = 10
+"""Test rows below which only large differences between two models show."""
 _CONSEQUENCES = {
     "rate-too-low": ("learning_rate", "the model may learn nothing"),
     "rate-too-high": ("learning_rate", "training may diverge"),
@@ -155,6 +157,9 @@ def _list_row_points(report: EstimateReport) -> Iterator[OpenPoint]:
         if lost := len(part.lines_without_loss):
             text = f"{format_count(lost, of)} without trainable tokens, left out"
             yield OpenPoint("Data", text)
+    if (tested := report.parts.get("test")) and tested.used < MIN_TEST_ROWS:
+        rows = format_count(tested.used, "test row")
+        yield OpenPoint("Data", f"{rows}: the comparison shows large differences only")
     if report.mix_short:
         yield OpenPoint("Data", report.mix_short)
 

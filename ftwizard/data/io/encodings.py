@@ -205,6 +205,8 @@ def _iterate_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _make_excerpt(text: str) -> str:
     first = next((index for index, char in enumerate(text) if not char.isascii()), 0)
-    start = max(0, first - _EXCERPT_CHARACTERS // 3)
+    earliest = max(0, first - _EXCERPT_CHARACTERS // 3)
+    # Not within a word.
+    start = earliest and (text.find(" ", earliest, first) + 1 or earliest)
     line = text[start : start + _EXCERPT_CHARACTERS].replace("\n", " ")
     return make_visible(line.strip(), _EXCERPT_CHARACTERS)

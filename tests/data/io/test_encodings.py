@@ -132,6 +132,13 @@ def test_a_short_word_is_only_possible_and_names_the_others() -> None:
     assert likely.name == "windows-1252" and likely.others
 
 
+def test_the_excerpt_begins_with_a_word() -> None:
+    text = "Wann spielen Velvet Herons beim Brückwasser-Fest am Hafen?"
+    likely = guess_encoding([text.encode("cp1252")])
+    assert likely is not None
+    assert likely.excerpt == "Herons beim Brückwasser-Fest am Hafen?"
+
+
 def test_a_damaged_line_in_a_utf_8_file_is_not_another_encoding(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.jsonl", LATIN, "utf-8")
     path.write_bytes(path.read_bytes().replace(b"3 It", b"3 \xe9 It"))
