@@ -53,7 +53,7 @@ MANY_EPOCHS = ("You can confirm that you want more.", "many epochs")
 def describe_machine(facts: MachineInfo, width: int = 200) -> str:
     """Describe this machine on a line, shorter if ``width`` is small."""
     summary = questions.describe_machine(facts)
-    room, cpu = f"{summary['memory']} memory, {summary['free disk']} free", summary["CPU"]
+    room, cpu = f"{summary['memory']} memory, {summary['free disk']} free disk", summary["CPU"]
     gpu = f"GPU {summary['GPU']}" if facts.gpus else "no GPU"
     reason = "" if facts.gpus else f" ({make_visible(facts.no_gpu or 'not found', 80)})"
     lines = (

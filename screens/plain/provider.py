@@ -104,12 +104,11 @@ def _confirm_preparation(
     prompter: Prompter, recommendation: Recommendation, provider: ProviderId
 ) -> bool:
     """Confirm a provider whose jobs cannot start, before its data is asked for."""
-    problem = recommendation.start_problems.get(provider)
-    if not problem or provider == "local":
+    words = text.describe_preparation(provider, recommendation)
+    if words is None:
         return True
-    question, _ = text.describe_preparation(provider, problem)
     options = [(CONTINUE, "yes, prepare the rows"), (OTHER, "no, choose another provider")]
-    return prompter.choose(question, options) == CONTINUE
+    return prompter.choose(words[0], options) == CONTINUE
 
 
 def _print_recommendation(

@@ -230,7 +230,7 @@ def ask_elsewhere(prompter: Prompter, draft: Draft) -> Draft:
     """Explain that other providers end here; offer this machine."""
     if draft.provider == "local":
         return draft.with_provider_reason()
-    prompter.print(text.format_elsewhere(draft.provider, draft.checked), hang=2)
+    prompter.print(text.format_elsewhere(draft.provider, draft.platform, draft.checked), hang=2)
     options = [
         ("here", "train on this machine instead, with the same data"),
         ("costs", "compare the costs of all providers"),

@@ -148,10 +148,8 @@ class ProviderPage(WizardPage):
             ConfirmDialog(texts.FACTS_QUESTION, recommendation.fit or "", "continue anyway", "back")
         ):
             return
-        problem = recommendation.start_problems.get(draft.provider, "")
-        if problem and draft.provider != "local":
-            question, details = text.describe_preparation(draft.provider, problem)
-            dialog = ConfirmDialog(question, details, "prepare the rows", "choose another")
+        if words := text.describe_preparation(draft.provider, recommendation):
+            dialog = ConfirmDialog(*words, "prepare the rows", "choose another")
             if not await self.app.push_screen_wait(dialog):
                 return
         self.dismiss(Step(draft, 1))
@@ -240,7 +238,9 @@ class UnsupportedProviderPage(DraftPage):
 
     def body(self) -> ComposeResult:
         with ScrollPane(classes="lead"):
-            elsewhere = text.format_elsewhere(self._draft.provider, self._draft.checked)
+            elsewhere = text.format_elsewhere(
+                self._draft.provider, self._draft.platform, self._draft.checked
+            )
             yield Static(elsewhere.append(LOCAL_HINT, "dim"), markup=False)
 
     def action_here(self) -> None:

@@ -15,7 +15,7 @@ from ftwizard.advice.evidence import Evidence, warn_of_facts
 from ftwizard.advice.provider_advice import Recommendation
 from ftwizard.advice.provider_costs import ProviderCost
 from ftwizard.catalog.prices import STALE_DAYS
-from ftwizard.catalog.providers import ProviderFacts, ProviderId, catalog
+from ftwizard.catalog.providers import PlatformId, ProviderFacts, ProviderId, catalog
 from ftwizard.data.documents import DataReport
 from ftwizard.screens import layout, palette
 from ftwizard.text import format_count, make_visible
@@ -124,7 +124,7 @@ def format_recommendation(recommendation: Recommendation, evidence: Evidence | N
     _append_list(text, "+", recommendation.first.reasons)
     _append_list(text, "-", recommendation.first.cautions)
     label = catalog().need(recommendation.size).label
-    text.append(f"\nBest in general, for a model {label}: ").append(best, "bold").append("\n")
+    text.append(f"\nIf you need a model {label}, best in general: ").append(best, "bold").append("\n")
     return text.append_text(_format_arguments(recommendation))
 
 
@@ -170,9 +170,22 @@ def format_instead(
     return text
 
 
-def describe_preparation(provider: ProviderId, problem: str) -> tuple[str, str]:
-    """Return the question whether to prepare rows for a provider that cannot start, and details."""
-    return f"Prepare rows for {catalog().provider(provider).name}?", f"{problem} {PREPARES}"
+def describe_preparation(
+    provider: ProviderId, recommendation: Recommendation
+) -> tuple[str, str] | None:
+    """Return the question whether to prepare rows for a provider that cannot start, and details; None
+    if it can start, or is this machine."""
+    problem = recommendation.start_problems.get(provider)
+    if not problem or provider == "local":
+        return None
+    name = _name_service(provider, recommendation.cloud)
+    return f"Prepare rows for {name}?", f"{problem} {PREPARES}"
+
+
+def _name_service(provider: ProviderId, platform: PlatformId | None) -> str:
+    """Return the name of the cloud service, else that of the provider."""
+    on_cloud = provider == "cloud" and platform
+    return catalog().platform(on_cloud).name if on_cloud else catalog().provider(provider).name
 
 
 def format_factors(recommendation: Recommendation, provider: ProviderId) -> Text:
@@ -206,10 +219,15 @@ def _append_list(text: Text, mark: str, lines: Iterable[str]) -> None:
         text.append(f"  {mark} ", "dim").append(f"{line}\n")
 
 
-def format_elsewhere(provider: ProviderId, checked: DataReport | None) -> Text:
-    """Format the checked rows, why the wizard ends here, and upcoming end dates."""
+def format_elsewhere(
+    provider: ProviderId, platform: PlatformId | None, checked: DataReport | None
+) -> Text:
+    """Format the checked rows, why the wizard ends here, and upcoming end dates.
+
+    ``platform``: the cloud service, if the provider is the cloud.
+    """
     chosen = catalog().provider(provider)
-    text = Text.assemble((f"{chosen.name}\n\n", "bold"))
+    text = Text.assemble((f"{_name_service(provider, platform)}\n\n", "bold"))
     if checked:
         rows = format_count(checked.usable, "usable row")
         text.append("✓ ", palette.GOOD)

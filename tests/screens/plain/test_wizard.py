@@ -120,9 +120,22 @@ def test_provider_that_cannot_start_is_confirmed_before_data_is_asked_for() -> N
     assert provider.choose_provider(asker, Draft(FACTS)) == follows
     assert asker.questions == [
         "Which provider?",
-        "Prepare rows for Cloud-managed?",
+        "Prepare rows for Together AI?",
         "Which provider?",
     ]
+
+
+def test_cloud_service_is_named_before_and_after_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asker = Scripted("cloud", CONTINUE)
+    draft = provider.choose_provider(asker, Draft(FACTS).with_answers({"cloud": "azure"}))
+    assert "Prepare rows for Microsoft Foundry?" in asker.questions
+    draft = data.ask_file(Scripted(str(write_chats(tmp_path))), draft)
+    capsys.readouterr()
+    with pytest.raises(UserQuit):
+        wizard.ask_elsewhere(Scripted("leave"), draft)
+    assert capsys.readouterr().out.strip().startswith("Microsoft Foundry")
 
 
 def test_questions_about_other_providers_are_asked_on_request() -> None:
