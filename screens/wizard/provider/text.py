@@ -124,7 +124,9 @@ def format_recommendation(recommendation: Recommendation, evidence: Evidence | N
     _append_list(text, "+", recommendation.first.reasons)
     _append_list(text, "-", recommendation.first.cautions)
     label = catalog().need(recommendation.size).label
-    text.append(f"\nIf you need a model {label}, best in general: ").append(best, "bold").append("\n")
+    text.append(f"\nIf you need a model {label}, best in general: ").append(best, "bold").append(
+        "\n"
+    )
     return text.append_text(_format_arguments(recommendation))
 
 
