@@ -28,6 +28,8 @@ MIN_RISE_SHARE = 0.1
 """Share of its start by which a diverged loss is above it."""
 MIN_RISE_Z = 4.0
 """Standard errors of sampling by which a diverged loss is above its start."""
+MIN_FORMER_Z = 5.0
+"""The same where it was so before, and is still above its start."""
 BLOWN_UP = 7.0
 """Nats above which a pretrained model no longer predicts language."""
 FAR_ABOVE = 2.0
@@ -126,14 +128,19 @@ def find_divergence(curve: Curve) -> Sign | None:
     error = math.hypot(
         start_sigma / math.sqrt(min(3, onset or 1)), sigma / math.sqrt(len(elevated))
     )
-    last = median(elevated[-max(3, len(elevated) // 3) :])
+    third = max(3, len(elevated) // 3)
+    last = median(elevated[-third:])
     is_blown_up = start < 0.5 * BLOWN_UP and last > BLOWN_UP
-    if last - start < max(MIN_RISE_SHARE * abs(start), 0.0 if is_blown_up else MIN_RISE_Z * error):
-        return None
-    highest = max(smooth[onset:])
-    is_halfway_back = last - start < 0.5 * (highest - start)
     # A loss that has long been above its start failed, even if it is falling again.
     has_lasted = len(elevated) >= max(MIN_LOSSES, 0.05 * len(points))
+    highest = max(
+        median(elevated[i : i + third]) for i in range(0, len(elevated) - third + 1, third)
+    )
+    was_high = has_lasted and highest - start > MIN_FORMER_Z * error
+    is_proven = is_blown_up or was_high or last - start > MIN_RISE_Z * error
+    if not is_proven or last - start < MIN_RISE_SHARE * abs(start):
+        return None
+    is_halfway_back = last - start < 0.5 * (max(smooth[onset:]) - start)
     if is_halfway_back and not has_lasted and not is_blown_up:
         return None
     if _is_validation_fine(curve, points[onset][0], start):
