@@ -21,6 +21,7 @@ from ftwizard.plan.schema import Plan
 from ftwizard.quantity import Figure
 from ftwizard.text import format_count, format_duration_range, format_epochs, make_visible
 
+WORSE = "Expect a worse model: a look, not a result."
 DEFAULT_MINUTES = 10.0
 MAX_MINUTES = 10_000.0
 EVALUATIONS, FEW_EVALUATIONS = 3, 2
@@ -33,6 +34,7 @@ MIN_ROWS, MIN_STEPS = 64, 8
 MIN_LENGTH = 128
 MAX_CUT_SHARE = 0.5
 """Share of truncated rows above which a shorter length is not worth a run."""
+_MARGIN = 0.98
 Estimator = Callable[[Plan], RecipeEstimate | None]
 _SETTINGS = (
     "data.max_rows", "recipe.epochs", "recipe.max_steps", "recipe.max_length",
@@ -243,7 +245,7 @@ def cap_on_machine(
         return cap
     for name, smaller in plan_estimate.list_smaller_models(shape):
         other = plan_estimate.estimate_plan(cap.plan, lengths, smaller, facts)
-        if measure_excess(cap, other) <= 1 and other:
+        if other and find_margin(other, minutes, compares=cap.compares) == 1:
             return msgspec.structs.replace(cap, smaller_model=name)
     return cap
 
@@ -253,10 +255,11 @@ def limit_seconds(minutes: float, *, compares: bool) -> float:
     return minutes * 60 * (1 - COMPARISON_SHARE if compares else 1.0)
 
 
-def measure_excess(cap: TimeCap, counted: RecipeEstimate | None) -> float:
-    """Return the upper end of an exact estimate of the reduced plan, as a share of its time."""
+def find_margin(counted: RecipeEstimate | None, minutes: float, *, compares: bool) -> float:
+    """Return the ``margin`` with which a plan that was counted exactly fits; 1 if it does."""
     seconds = (counted.whole or counted.time) if counted else None
-    return seconds.highest / limit_seconds(cap.minutes, compares=cap.compares) if seconds else 0.0
+    excess = seconds.highest / limit_seconds(minutes, compares=compares) if seconds else 0.0
+    return _MARGIN / excess if excess > 1 else 1.0
 
 
 def describe_losses(cap: TimeCap) -> list[str]:
@@ -304,7 +307,7 @@ def describe_outcome(cap: TimeCap) -> str:
     measure = ""
     if cap.capped.rows < cap.whole.rows and seconds.highest > WIDE * seconds.lowest:
         measure = " A probe measures the speed, and may allow more rows."
-    return f"It takes {takes}{more}. Expect a worse model: a look, not a result.{measure}"
+    return f"It takes {takes}{more}. {WORSE}{measure}"
 
 
 def _describe_help(cap: TimeCap) -> str:

@@ -34,10 +34,10 @@ def fit_facts(
                 "Measure its speed first: ftwizard probe PLAN",
             )
         reduced = inspect(cap.plan)
-        excess = time_cap.measure_excess(cap, reduced.run)
-        if excess <= 1 or not cap.fits or margin < 1:
+        tighter = time_cap.find_margin(reduced.run, minutes, compares=cap.compares)
+        if tighter == 1 or not cap.fits or margin < 1:
             return reduced, cap
-        margin = 0.98 / excess
+        margin = tighter
 
 
 def list_lines(cap: TimeCap) -> Iterator[tuple[str, str]]:

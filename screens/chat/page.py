@@ -122,8 +122,7 @@ class ChatPage(Page[None]):
         self._process = ChatProcess(str(folder.path), self._take)
 
     def top_line(self) -> Text:
-        line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
-        return line.append("Chat  ", "bold").append(make_visible(self._folder.id))
+        return super().top_line().append(f"  {make_visible(self._folder.id)}")
 
     def body(self) -> ComposeResult:
         with ScrollPane(id="transcript", can_focus=False):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from ftwizard.advice import questions
+from ftwizard.advice import questions, time_cap
 from ftwizard.advice.recipe_rules import AdvisedValue, Setting
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.errors import FtwizardError
@@ -77,7 +77,7 @@ def format_limit(draft: Draft, undo: str = "") -> Text:
     """Format the time limit and what it gives up, on a new line; ``undo``: how to undo it."""
     text, words = Text(), time_limit.describe_limit(draft)
     if words:
-        worse = f" {time_limit.WORSE}" if time_limit.gives_up(draft) else ""
+        worse = f" {time_cap.WORSE}" if time_limit.gives_up(draft) else ""
         text.append("\n! ", f"bold {palette.WARNING}").append(f"{words}.{worse}")
         text.append(f" {undo}." if undo else "", "dim")
     return text

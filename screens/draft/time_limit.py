@@ -20,8 +20,6 @@ EXPLANATION = (
     "quality goes first."
 )
 NO_ESTIMATE = "No time estimate yet: choose a model, and data with a token count."
-WORSE = "Expect a worse model: a look, not a result."
-_MARGIN = 0.98
 
 
 def parse_minutes(typed: str) -> float:
@@ -82,15 +80,13 @@ def undo(draft: Draft) -> Draft:
 
 def tighten(draft: Draft) -> Draft | None:
     """Return the draft reduced further if the exact count takes longer than its limit; else None."""
-    run = draft.estimate.run if draft.estimate else None
-    seconds = (run.whole or run.time) if run else None
-    if draft.limit is None or seconds is None:
+    if draft.limit is None or draft.estimate is None:
         return None
     compares, minutes = draft.plan.finish.compare, draft.limit.minutes
-    excess = seconds.highest / time_cap.limit_seconds(minutes, compares=compares)
-    if excess <= 1:
+    margin = time_cap.find_margin(draft.estimate.run, minutes, compares=compares)
+    if margin == 1:
         return None
-    cap = compute(draft, minutes, _MARGIN / excess)
+    cap = compute(draft, minutes, margin)
     return apply(draft, cap) if cap and cap.fits else None
 
 

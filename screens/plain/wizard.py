@@ -39,7 +39,7 @@ from ftwizard.screens.draft import (
 )
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
-from ftwizard.screens.plain import costs, data, provider, quick_look, recipe
+from ftwizard.screens.plain import costs, data, provider, recipe
 from ftwizard.screens.plain.prompts import (
     CONTINUE,
     FORGET,
@@ -275,7 +275,7 @@ def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
             continue
         if chosen == "limit":
             with contextlib.suppress(GoBack):
-                draft = quick_look.switch(prompter, draft)
+                draft = switch_limit(prompter, draft)
             draft = count_tokens(prompter, draft)
             if tighter := time_limit.tighten(draft):
                 draft = count_tokens(prompter, tighter)
@@ -284,6 +284,21 @@ def show_estimate(prompter: Prompter, draft: Draft) -> Draft:
         if draft != before:
             _print_estimate(prompter, draft)
     return draft
+
+
+def switch_limit(prompter: Prompter, draft: Draft) -> Draft:
+    """Ask for a time limit, or undo the draft's."""
+    if draft.limit is not None:
+        return time_limit.undo(draft)
+    prompter.explain(time_limit.EXPLANATION)
+    parse = functools.partial(time_limit.find_fit, draft)
+    cap = prompter.ask_value("Minutes", f"{time_cap.DEFAULT_MINUTES:g}", parse=parse)
+    for line in time_cap.describe_losses(cap):
+        prompter.print(f"· {line}", hang=2)
+    prompter.print(time_cap.describe_outcome(cap))
+    options = [("use", "yes"), ("keep", "no, keep mine")]
+    chosen = prompter.choose("Use these settings?", options)
+    return time_limit.apply(draft, cap) if chosen == "use" else draft
 
 
 def _list_changes(draft: Draft) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from rich.text import Text
 
-from ftwizard.advice import evidence, recipe_advice
+from ftwizard.advice import evidence, recipe_advice, time_cap
 from ftwizard.advice.recipe_rules import setting
 from ftwizard.catalog.providers import catalog
 from ftwizard.data.documents import DataReport
@@ -133,7 +133,7 @@ def _list_recipe_points(draft: Draft) -> Iterator[OpenPoint]:
         text += f": {consequence}" if consequence else ""
         yield OpenPoint("Recipe", text, "warning" if is_warned else "choice")
     if words := time_limit.describe_limit(draft):
-        worse = f". {time_limit.WORSE}" if time_limit.gives_up(draft) else ""
+        worse = f". {time_cap.WORSE}" if time_limit.gives_up(draft) else ""
         yield OpenPoint("Recipe", words + worse, "warning" if worse else "choice")
     if caution := live_estimate.summarize_caution(draft.plan.model.name, recipe):
         yield OpenPoint("Recipe", caution)

@@ -157,12 +157,12 @@ def test_margin_leaves_room_where_an_exact_count_showed_more() -> None:
     cap = cap_on(2000, 12, slower=4)
     machine = msgspec.structs.replace(A100, speeds=(RunSpeed(run="one", tokens_per_s=500),))
     slower = plan_estimate.estimate_on(machine, cap.plan, make_lengths(2000), LLAMA)
-    excess = time_cap.measure_excess(cap, slower)
-    assert excess > 1.2
-    assert time_cap.measure_excess(cap, None) == 0
+    margin = time_cap.find_margin(slower, cap.minutes, compares=cap.compares)
+    assert margin < 0.98 / 1.2
+    assert time_cap.find_margin(None, cap.minutes, compares=cap.compares) == 1
     lengths = make_lengths(2000)
     again = time_cap.cap_plan(
-        PLAN, 12, lengths, margin=1 / excess,
+        PLAN, 12, lengths, margin=margin,
         estimate=lambda plan: plan_estimate.estimate_on(
             msgspec.structs.replace(A100, speeds=(RunSpeed(run="one", tokens_per_s=1000),)),
             plan, lengths, LLAMA),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from ftwizard.advice import time_cap
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.plan import schema
 from ftwizard.screens.draft import draft_document, setting_values, texts, time_limit
@@ -37,8 +38,8 @@ def test_limit_changes_settings_that_advice_leaves_alone() -> None:
     assert time_limit.is_limited(limited, "epochs") and not time_limit.is_limited(limited, "rank")
     words = time_limit.describe_limit(limited)
     assert words.startswith(f"Within 60 min: {plan.data.max_rows} rows, 1 of 3 epochs")
-    assert time_limit.WORSE in texts.format_limit(limited).plain
-    assert time_limit.WORSE in open_points.format_open_points(limited).plain
+    assert time_cap.WORSE in texts.format_limit(limited).plain
+    assert time_cap.WORSE in open_points.format_open_points(limited).plain
     assert setting_values.count_trained_rows(limited) == plan.data.max_rows
 
 

@@ -15,7 +15,7 @@ from ftwizard.plan.checks import check_plan
 from ftwizard.screens.draft import STEPS, draft_document, drafts, saved_drafts, setting_values
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
-from ftwizard.screens.plain import data, provider, quick_look, wizard
+from ftwizard.screens.plain import data, provider, wizard
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import (
     BACK,
@@ -432,7 +432,7 @@ def test_encoding_is_asked_where_the_file_is_not_utf_8(
 def test_quick_look_is_asked_for_and_undone(capsys: pytest.CaptureFixture[str]) -> None:
     draft = make_limited_draft()
     prompter = Scripted("2", "60", "use")
-    limited = quick_look.switch(prompter, draft)
+    limited = wizard.switch_limit(prompter, draft)
     assert "take" in prompter.refused[0] and prompter.questions == [
         "Minutes",
         "Use these settings?",
@@ -440,5 +440,5 @@ def test_quick_look_is_asked_for_and_undone(capsys: pytest.CaptureFixture[str]) 
     assert limited.plan.budget.minutes == 60 and limited.limit
     shown = capsys.readouterr().out
     assert "1 of 3 epochs" in shown and "Expect a worse model" in shown
-    assert quick_look.switch(Scripted(), limited).plan == draft.plan
-    assert quick_look.switch(Scripted("60", "keep"), draft) == draft
+    assert wizard.switch_limit(Scripted(), limited).plan == draft.plan
+    assert wizard.switch_limit(Scripted("60", "keep"), draft) == draft
