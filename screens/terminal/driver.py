@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -101,7 +101,7 @@ def has_shell() -> bool:
 class DisconnectSafeStream:
     """The output file; once the terminal is gone, writes do nothing."""
 
-    def __init__(self, file: IO[str], on_written: Callable[[int], None]) -> None:
+    def __init__(self, file: TextIO, on_written: Callable[[int], None]) -> None:
         """``on_written`` receives the number of bytes that the system has accepted."""
         self._file = file
         self._on_written = on_written

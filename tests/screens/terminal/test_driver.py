@@ -23,7 +23,7 @@ def test_write_that_a_signal_interrupts_is_completed() -> None:
     reader, writer = os.pipe()
     text = "".join(f"\x1b[{row};1Hé{row}" for row in range(20_000))
     raw = io.FileIO(writer, "w")
-    unbuffered = io.TextIOWrapper(raw, "utf-8", write_through=True)  # type: ignore[type-var]
+    unbuffered = io.TextIOWrapper(raw, "utf-8", write_through=True)
     accepted: list[int] = []
     stream = DisconnectSafeStream(unbuffered, accepted.append)
 
