@@ -80,10 +80,11 @@ class Limit:
     def describe_warning(self, ending_s: float = 0.0) -> str:
         """Return the message for a budget that will be used up soon."""
         if self.kept_s is not None:
-            left = max(0.0, self.seconds - self.kept_s - ending_s - self.used())
-            return (
-                f"{self.name} is almost used: {self._describe_use()}. Training ends early in "
-                f"{format_duration(left)}; the best weights are merged and compared in time."
+            end = max(self.used(), self.seconds - self.kept_s - ending_s)
+            return (  # it stays on the screen: no countdown
+                f"Training ends after {self.format_amount(end)} of "
+                f"{self.format_amount(self.seconds)} ({self.name}) at the latest. The rest is kept to "
+                "finish with the best weights."
             )
         left = max(0.0, self.seconds - self.used())
         return (

@@ -24,6 +24,7 @@ from ftwizard.text import format_bytes, format_count, format_duration_range, mak
 ESTIMATE_NAMES_WIDTH = 12
 """Cells of the name column of an estimate."""
 COUNTING = "Counting with the model's tokenizer"
+COUNTING_AGAIN = "Counting again, with settings from the first count"
 EXAMPLE_ROWS = Text.assemble(
     ("A row is one line, for example one of these:\n", "dim"),
     '{"messages": [{"role": "user", "content": "Hello?"},\n'

@@ -253,7 +253,8 @@ def count_tokens(prompter: Prompter, draft: Draft) -> Draft:
     while draft.estimate is None:
         try:
             with drafts.temporary_plan(draft) as plan:
-                document = prompter.run(texts.COUNTING, "estimate", plan)
+                title = texts.COUNTING_AGAIN if changes else texts.COUNTING
+                document = prompter.run(title, "estimate", plan)
             draft = draft.with_estimate(msgspec.convert(document, EstimateReport))
         except FtwizardError as error:
             prompter.print_problem(error)

@@ -138,7 +138,7 @@ def test_time_for_the_last_evaluation_and_the_rest_is_kept_free(
     assert not EventReader(JobFolder(tmp_path).events).read()
     assert not step(380).should_training_stop
     (warning,) = EventReader(JobFolder(tmp_path).events).read()
-    assert "Training ends early in 10 s" in warning["message"]
+    assert "Training ends after 6 min 30 s of 10 min (budget.minutes) at" in warning["message"]
     flags = step(390)
     assert flags.should_training_stop and flags.should_save and flags.should_evaluate
     assert control.end_reason == "early_stopped"

@@ -135,12 +135,10 @@ class EstimatePage(WizardPage):
             await self.app.push_screen_wait(ErrorDialog(texts.file_changed_error(self._draft)))
             self.leave(-2)
             return
-        draft, again = self._draft, True
+        draft, again, title = self._draft, True, texts.COUNTING
         while again:
             with temporary_plan(draft) as file:
-                document = await command_progress.run_command(
-                    self.app, texts.COUNTING, "estimate", file
-                )
+                document = await command_progress.run_command(self.app, title, "estimate", file)
             if document is None:
                 self.leave(-1)
                 return
@@ -151,6 +149,7 @@ class EstimatePage(WizardPage):
             if not (again or self._tightened) and (tighter := time_limit.tighten(self._draft)):
                 draft, again, self._tightened = tighter, True, True
             self._changes = self._changes or changes
+            title = texts.COUNTING_AGAIN
         self._show()
 
     def on_resize(self) -> None:

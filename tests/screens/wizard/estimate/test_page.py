@@ -20,6 +20,7 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.dialogs.questions import TypedConfirm
+from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import Draft, Step, get_fingerprint
 from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.wizard import review
@@ -279,6 +280,23 @@ def test_unexpected_error_is_shown_and_keeps_every_answer(
     drive(FtwizardApp(), (80, 24), play)
     assert left == [Step(draft, -1)]
     assert "KeyError" in next((home / "crashes").iterdir()).read_text()
+
+
+def test_a_second_count_says_why_it_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+
+    async def count(app: Any, title: str, name: str, file: str) -> Any:
+        titles.append(title)
+        report = make_report(parameters=14_000_000_000, parts={"train": {"kept": 5000}})
+        return msgspec.to_builtins(report)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        show(pilot, EstimatePage(replace(make_draft(), stamp=None)))
+        await wait_for_text(pilot, "Learning rate: ")
+
+    monkeypatch.setattr(command_progress, "run_command", count)
+    drive(FtwizardApp(), (80, 24), play)
+    assert titles == [texts.COUNTING, texts.COUNTING_AGAIN]
 
 
 def test_quick_look_counts_again_and_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
