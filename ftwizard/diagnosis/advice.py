@@ -272,9 +272,9 @@ def _describe_healthy(evidence: Evidence, best: str) -> str:
     both_fall = evidence["both_fall"] and "above_best" not in evidence
     trend = "Both losses fall." if both_fall else "No problems found."
     before, now = evidence["train_start"], evidence["train_now"]
-    numbers = isinstance(before, float) and isinstance(now, float)
-    if evidence["evaluations"] and numbers and now > before:
-        # Only the choice of rows: a rise would have been told.
+    is_higher = isinstance(before, float) and isinstance(now, float) and now > before
+    if evidence["evaluations"] and is_higher:
+        # Only the choice of rows: a rise would be a finding.
         evidence = {**evidence, "train_now": before}
     return " ".join(
         filter(None, [trend, _describe_reached(evidence), _describe_since_best(evidence, best)])
