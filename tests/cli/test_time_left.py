@@ -28,7 +28,7 @@ def progress() -> Progress:
 
 def test_watch_and_status_label_the_time_left_as_measured(progress: Progress) -> None:
     assert progress.eta_s == pytest.approx(950.0), "95 steps of 10 s"
-    assert str(dict(watch._progress_rows(progress))["training ends"]).endswith(
+    assert str(dict(watch._progress_rows(progress, None))["training ends"]).endswith(
         f", {describe.MEASURED}"
     )
     fields = {field.name: None for field in msgspec.structs.fields(RunStatus) if field.required}
