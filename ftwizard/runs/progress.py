@@ -127,7 +127,7 @@ class Progress:
             self._process_phase(event)
         elif kind == "finding":
             is_valid = step is not None or "step" not in event
-            self.findings.append(event if is_valid else {**event, "step": None})
+            self._process_finding(event if is_valid else {**event, "step": None})
         elif step is None:
             return
         elif kind == "log":
@@ -146,6 +146,16 @@ class Progress:
             self._forget_rows_after(step - 1)
             valid = [row for row in rows if isinstance(row, dict)]
             self._hardest.append({**event, "step": step, "rows": valid})
+
+    def _process_finding(self, event: Event) -> None:
+        """Add a finding; an update replaces the verdict that it repeats, but not when that began."""
+        verdicts = [index for index, old in enumerate(self.findings) if old.get("verdict")]
+        newest = self.findings[verdicts[-1]] if verdicts else {}
+        if event.get("update") is True and newest.get("code") == event.get("code"):
+            event = {**event, "t": newest["t"], "step": newest.get("step")}
+            self.findings[verdicts[-1]] = event
+        else:
+            self.findings.append(event)
 
     def _process_phase(self, event: Event) -> None:
         phase, detail, unit = event.get("phase"), event.get("what"), event.get("unit")

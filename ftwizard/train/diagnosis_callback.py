@@ -26,7 +26,8 @@ class DiagnosisCallback(TrainerCallback):
     """Writes a finding whenever the verdict on the run's curve changes or adds a warning.
 
     A new warning is reported at once. A healthy verdict, or one reported before, must hold for two
-    diagnoses in a row, so that noise does not toggle it.
+    diagnoses in a row, so that noise does not toggle it. A verdict that stands is updated, so that
+    its figures never lag behind the curve.
     """
 
     def __init__(self, worker: Worker, facts: Mapping[str, Any]) -> None:
@@ -38,6 +39,8 @@ class DiagnosisCallback(TrainerCallback):
         self._rows = 0
         self._reported: set[str] = set()
         self._verdict: str | None = None
+        self._message = ""
+        """The newest message of that verdict."""
         self._previous: str | None = None
         self._next = MIN_LOGS
         self.last: Verdict | None = None
@@ -86,15 +89,22 @@ class DiagnosisCallback(TrainerCallback):
         main, *others = to_findings(verdict)
         is_new = main.severity != "info" and main.code not in self._reported
         is_stable = is_new or is_last or verdict.pattern == self._previous
-        if verdict.pattern != self._verdict and (is_stable or self._verdict is None):
-            self._verdict = verdict.pattern
-            self._write(step, verdict, main, is_verdict=True)
+        is_update = verdict.pattern == self._verdict
+        if main.message != self._message if is_update else is_stable or self._verdict is None:
+            self._verdict, self._message = verdict.pattern, main.message
+            self._write(step, verdict, main, is_verdict=True, is_update=is_update)
         for finding in (main, *others):
             if finding.code not in self._reported and finding.severity != "info":
                 self._write(step, verdict, finding, is_verdict=False)
 
     def _write(
-        self, step: int, verdict: Verdict, finding: DiagnosisFinding, *, is_verdict: bool
+        self,
+        step: int,
+        verdict: Verdict,
+        finding: DiagnosisFinding,
+        *,
+        is_verdict: bool,
+        is_update: bool = False,
     ) -> None:
         self._reported.add(finding.code)
         self._worker.events.write_finding(
@@ -110,6 +120,7 @@ class DiagnosisCallback(TrainerCallback):
             best_step=verdict.best_step,
             best_on_disk=verdict.best_on_disk,
             verdict=is_verdict,
+            update=is_update,
         )
 
     def _curve(self, moment: Moment) -> Curve:

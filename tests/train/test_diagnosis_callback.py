@@ -67,7 +67,8 @@ class Trainer:
     @property
     def reported(self) -> list[dict[str, Any]]:
         events = EventReader(self.folder.events).read()
-        return [e for e in events if e["kind"] == "finding" and e["attempt"] == self.attempt]
+        findings = [e for e in events if e["kind"] == "finding" and e["attempt"] == self.attempt]
+        return [event for event in findings if not event.get("update")]
 
     @property
     def verdicts(self) -> list[str]:
@@ -96,6 +97,16 @@ def test_each_change_of_verdict_is_reported_once(trainer: Trainer, seed: int) ->
     (finding,) = [e for e in trainer.reported if e["code"] == "overfit"]
     assert finding["severity"] == "warning" and "stop_keep_best" in finding["actions"]
     assert 200 <= finding["best_step"] <= 300 < finding["step"] < 600
+
+
+def test_standing_verdict_is_updated_at_each_evaluation(trainer: Trainer) -> None:
+    curve = curves.healthy(1)
+    last_step, last_loss = curve.evals[-1]
+    trainer.feed(curve)
+    findings = read_progress(trainer.folder).findings
+    assert [event["code"] for event in findings if event["verdict"]] == trainer.verdicts
+    assert f"→ {last_loss:.4g}. " in findings[-1]["message"], findings[-1]
+    assert findings[-1]["step"] < last_step, "when it was first reported"
 
 
 def test_rows_of_an_evaluation_count_at_that_evaluation(trainer: Trainer) -> None:
