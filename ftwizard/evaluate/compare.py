@@ -40,6 +40,8 @@ MIN_COMPARISON_S = 2.0
 BASE_SHARE = 0.4
 """Share of a limited time after which the base model gets no further rows. The rest is for its loss,
 and for the tuned model."""
+REPORT_EVERY_S = 2.0
+"""Least time between two reports of progress."""
 MAX_ENUM_VALUES = 12
 
 
@@ -48,6 +50,22 @@ class RowLoss(NamedTuple):
 
     total: float
     tokens: int
+
+
+class _Phase:
+    """Reports how far a part of the comparison is; each report raises Stopped after a stop."""
+
+    def __init__(self, worker: Worker, part: str, total: int, unit: str) -> None:
+        self._worker, self._last = worker, 0.0
+        self._fields = {"what": part, "total": total, "unit": unit}
+        worker.phase("comparing", what=part)
+
+    def report(self, done: float) -> None:
+        """Report what is done, with a share of what is in work."""
+        self._worker.check_stop()
+        if (now := time.monotonic()) - self._last >= REPORT_EVERY_S:
+            self._last = now
+            self._worker.phase("comparing", done=round(done, 1), **self._fields)
 
 
 def compare(
@@ -87,13 +105,14 @@ def compare(
     scores: dict[str, ModelScores] = {}
     for name in ("base", "tuned"):
         start = time.monotonic()
-        worker.phase("comparing", what=f"{name} model")
+        phase = _Phase(worker, f"{name} model", len(rows), "answers")
         model = _load(name, worker, plan, base)
-        answers[name] = _generate_answers(worker, name, model, encoder, rows, limit, until)
+        answers[name] = _generate_answers(phase, model, encoder, rows, limit, until)
         if until is not None:
             rows, until = _keep_answered(worker, rows, answers[name]), None
         encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
-        losses = _compute_losses(worker, name, model, encoded)
+        phase = _Phase(worker, f"loss of the {name} model", len(encoded), "rows")
+        losses = _compute_losses(phase, model, encoded)
         del model
         gc.collect()
         row_scores[name] = score_rows(kind, answers[name], rows, losses)
@@ -259,8 +278,7 @@ def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
 
 
 def _generate_answers(
-    worker: Worker,
-    name: str,
+    phase: _Phase,
     model: Any,
     encoder: Encoder,
     rows: list[ParsedRow],
@@ -281,16 +299,20 @@ def _generate_answers(
         if until is not None and texts and time.monotonic() >= until:
             break
         batch = order[start : start + size]
-        worker.phase("comparing", what=f"{name} model", done=start, total=len(rows), unit="answers")
-        answers = generate.generate_answers(model, encoder, [prompts[i] for i in batch], limit)
+
+        def report(tokens: list[int], start: int = start, count: int = len(batch)) -> bool:
+            phase.report(start + count * len(tokens) / limit)
+            return False
+
+        answers = generate.generate_answers(
+            model, encoder, [prompts[i] for i in batch], limit, should_stop=report
+        )
         for i, answer in zip(batch, answers, strict=True):
             texts[i] = answer.text
     return [texts[i] for i in sorted(texts)]
 
 
-def _compute_losses(
-    worker: Worker, name: str, model: Any, rows: list[EncodedRow]
-) -> dict[int, RowLoss]:
+def _compute_losses(phase: _Phase, model: Any, rows: list[EncodedRow]) -> dict[int, RowLoss]:
     """Return the loss over the trainable tokens of each row, by line.
 
     Rows are processed one by one, and only logits of trainable tokens are cast to float32: with a
@@ -300,8 +322,7 @@ def _compute_losses(
 
     losses: dict[int, RowLoss] = {}
     for row in rows:
-        what = f"loss of the {name} model"
-        worker.phase("comparing", what=what, done=len(losses), total=len(rows), unit="rows")
+        phase.report(len(losses))
         ids = torch.tensor([row.input_ids], device=model.device)
         labels = torch.tensor(row.labels[1:], device=model.device)
         positions = (labels != IGNORE_INDEX).nonzero().flatten()

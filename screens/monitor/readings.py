@@ -76,7 +76,7 @@ def format_progress(follower: Follower, width: int) -> Text:
         elif progress.epoch is not None:
             parts.append(Text(f"epoch {progress.epoch:.2f}"))
         parts.append(Text(describe.describe_wait(progress, report.started)))
-        if report.eta_s is not None:
+        if report.eta_s:  # what follows the last step is not timed
             parts.append(Text(f"ends {describe.format_clock(report.eta_s)}"))
     else:
         activity = "queued" if report.state == "queued" else describe.describe_progress(progress)
