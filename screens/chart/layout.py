@@ -135,7 +135,7 @@ def _build_axis_row(figure: ChartFigure, body: Body, label_width: int, width: in
 def _build_label_row(figure: ChartFigure, body: Body, indent: int, width: int) -> Strip:
     row = [" "] * width
     name_start = width - len(figure.x_name)
-    end = name_start - 1 if body.margin else width  # with a margin, the axis name has priority
+    end = name_start - 1  # numbers without a unit say nothing
     next_free = 0
     for tick in body.x_ticks:
         length = len(tick.label)
@@ -144,8 +144,7 @@ def _build_label_row(figure: ChartFigure, body: Body, indent: int, width: int) -
         if start >= next_free and start + length <= end:
             row[start : start + length] = tick.label
             next_free = start + length + 1
-    if name_start > next_free:
-        row[name_start:] = figure.x_name
+    row[name_start:] = figure.x_name
     return Strip([Segment("".join(row), figure.styles.label)], width)
 
 

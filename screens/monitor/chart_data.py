@@ -47,6 +47,8 @@ UNCHARTED = frozenset((
     "epoch", "tokens", "eval_runtime", "memory", "memory_on_gpu",
     "eval_rows", "eval_step_noise", "eval_rise", "eval_rise_low", "eval_rise_high",
 ))  # fmt: skip
+EXACT_METRICS = frozenset(("learning_rate",))
+"""Metrics without noise: never smoothed."""
 MARKED_PATTERNS = frozenset(("plateau", "spike"))
 """Findings that are marked on the curve although their severity is info."""
 
@@ -121,11 +123,13 @@ class ChartData:
         name = self.settings.metric if self.settings.metric in progress.metrics else LOSS
         raw = progress.metrics[name]
         validation = progress.metrics.get(VALIDATION_METRICS.get(name, ""))
-        label, smoothing = NAMES.get(name, name), self.settings.smoothing
+        label = NAMES.get(name, name)
+        smoothing = 0.0 if name in EXACT_METRICS else self.settings.smoothing
         lines = []
         if smoothing and not plain:
             lines.append(ChartLine("", self._along_axis(raw, progress), palette.TRAIN, "faint"))
         main = self._along_axis(self._smooth(name, raw, progress) if smoothing else raw, progress)
+        label = f"{label}, smoothed" if smoothing else label
         lines.append(ChartLine(label, main, palette.TRAIN, "solid"))
         if validation is not None:
             label = NAMES[VALIDATION_METRICS[name]]

@@ -19,6 +19,7 @@ from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.notifications import NotificationTracker
+from ftwizard.runs.progress import ACTIVE
 from ftwizard.screens.monitor import actions, chart_data
 from ftwizard.screens.monitor.run_view import RunView
 from ftwizard.screens.page import Page
@@ -42,17 +43,19 @@ class MonitorPage(Page[str]):
     HELP = (
         "The run continues when you close this window. Press esc to leave, and return with "
         "`ftwizard watch RUN` from any terminal.\n\n"
-        "Solid line: training loss, with raw values faint behind it. Dashed line with ◆: validation "
-        "loss. Both should fall. If validation loss rises while training loss falls, the model is "
-        "overfitting. The run then stops early and keeps the best weights. On the axis, ● marks the "
-        "best evaluation and ! the start of a finding.\n\n"
+        "Solid line: training loss, smoothed, with raw values faint behind it; the figure above is "
+        "the newest raw value. Dashed line with ◆: validation loss. Both should fall. If validation "
+        "loss rises while training loss falls, the model is overfitting. With early stopping, the "
+        "run then ends and keeps the best weights. On the axis, ● marks the "
+        "best evaluation, ▴ a checkpoint and ! the start of a finding.\n\n"
         "d shows the findings with numbers and actions. a shows sample answers over time and the "
         "highest-loss examples.\n\n"
         "Chart keys: m next metric, M previous, x axis (steps, epochs, minutes, tokens), w smoothing, "
         "l log scale, + and - zoom, ← and → pan, end newest, 0 everything, f whole run. Shift with "
         "← or → reads values. z shows the chart only, then the GPUs if there are any, then "
         "everything. Axis, smoothing and pane are kept for the next run.\n\n"
-        "The end time is based on the speed of the last steps.\n\n"
+        "The end time is that of the training, at the speed of the last steps. Merging and the "
+        "comparison follow it.\n\n"
         "Stop saves a checkpoint first. You can resume a stopped run."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -116,15 +119,20 @@ class MonitorPage(Page[str]):
             return parameters == (self._run_view.next_pane,)
         plan = self._run_view.plan
         can_ask = plan is None or plan.has_validation or parameters != ("evaluate",)
+        can_ask = can_ask and self._is_training and not ended
         needs = {
             "results": ended and succeeded, "resume": ended and not succeeded,
-            "stop": not ended, "ask_for": not ended and can_ask,
+            "stop": not ended, "ask_for": can_ask,
         }  # fmt: skip
         return action not in needs or (needs[action] and not self.follower.is_gone)
 
     @property
     def _has_answers(self) -> bool:
         return bool(self.follower.shown.samples or self.follower.shown.highest_loss_rows)
+
+    @property
+    def _is_training(self) -> bool:
+        return self.follower.shown.phase in ACTIVE
 
     def _tick(self) -> None:
         self._ticks += 1
@@ -146,7 +154,8 @@ class MonitorPage(Page[str]):
         """Refresh the footer when the available actions change."""
         follower, previous = self.follower, self._key_state
         pane = self._run_view.next_pane
-        self._key_state = follower.status, follower.is_gone, self._has_answers, pane
+        state = follower.status, follower.is_gone, self._has_answers, self._is_training, pane
+        self._key_state = state
         if self._key_state != previous:
             self.refresh_bindings()
 

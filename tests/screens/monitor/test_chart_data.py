@@ -1,4 +1,4 @@
-"""Marks of findings on the monitor's chart."""
+"""Lines, and marks of findings, on the monitor's chart."""
 
 from __future__ import annotations
 
@@ -48,3 +48,16 @@ def test_only_spikes_and_plateaus_are_marked_among_info_findings() -> None:
     assert list_finding_marks(code="plateau", severity="info", since=150) == [(150, "flat")]
     for code in ("healthy", "insufficient", "no_eval", "efficiency"):
         assert list_finding_marks(code=code, severity="info", since=150) == []
+
+
+def test_smoothed_line_says_so_and_a_schedule_is_drawn_as_it_is() -> None:
+    progress = Progress()
+    for step, loss, rate in ((1, 4.0, 0.0), (2, 2.0, 5e-4), (3, 1.0, 1e-3)):
+        event = {"t": 1.0, "attempt": 1, "kind": "log", "step": step}
+        progress.feed([{**event, "loss": loss, "learning_rate": rate}])
+    _, line = ChartData(ChartSettings()).lines(progress)
+    assert line.name == "train, smoothed" and line.series[-1][1] > 1.0
+    (line,) = ChartData(ChartSettings(smoothing=0.0)).lines(progress)
+    assert line.name == "train" and line.series[-1] == (3, 1.0)
+    (line,) = ChartData(ChartSettings(metric="learning_rate", smoothing=0.9)).lines(progress)
+    assert line.name == "learning rate" and line.series[-1] == (3, 1e-3)

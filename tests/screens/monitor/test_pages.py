@@ -264,7 +264,7 @@ def test_chart_settings_change_by_key_and_are_saved(story: Story) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await pilot.press("m")
-        await wait_for_text(pilot, "── grad norm 0.7")
+        await wait_for_text(pilot, "── grad norm, smoothed 0.7")
         await pilot.press("M", "x")
         await wait_for_text(pilot, " epoch")
         await wait_for_text(pilot, "◆╌ validation")
