@@ -123,12 +123,15 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
     if has_adapter or result.merged:
         rows.append(("chat", f"ftwizard chat {folder.id} --base"))
     if compared := result.prediction:
-        rows += describe_prediction(compared)
+        rows += describe_prediction(compared, result.training.completed_share)
     return rows
 
 
-def describe_prediction(compared: PredictionResult) -> list[tuple[str, str]]:
-    """Return labels and texts of the training's time, memory and cost, with their predictions."""
+def describe_prediction(compared: PredictionResult, share: float = 1.0) -> list[tuple[str, str]]:
+    """Return labels and texts of the training's time, memory and cost, with their predictions.
+
+    ``share`` is the share of completed steps: time and cost are predicted for these.
+    """
     rows = []
     for name, label, write in (
         ("seconds", "training", format_duration),
@@ -144,9 +147,12 @@ def describe_prediction(compared: PredictionResult) -> list[tuple[str, str]]:
         error = compared.error.get(name)
         text = write(actual.value)
         if predicted and error is not None:
+            scope = ""
+            if share < 1 and name in ("seconds", "cost"):
+                predicted, scope = predicted.scaled(share, predicted.source), " for these steps"
             percent = round(abs(error) * 100)
             verdict = f"{percent}% too {'high' if error > 0 else 'low'}" if percent else "exact"
-            text += f" (predicted {format_range(predicted, write)}, {verdict})"
+            text += f" (predicted {format_range(predicted, write)}{scope}, {verdict})"
         rows.append((label, text))
     return rows
 

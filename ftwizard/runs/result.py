@@ -49,6 +49,11 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     trainable_text: list[str]
     """Template text that counts toward the loss."""
 
+    @property
+    def completed_share(self) -> float:
+        """Return the share of the planned steps that were completed, 0–1."""
+        return min(1.0, self.last_step / max(1, self.total_steps))
+
 
 class MergedModel(msgspec.Struct, frozen=True, kw_only=True, rename={"size_bytes": "bytes"}):
     folder: str

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from rich.cells import cell_len
 
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import JobFolder
 
 PORT = 8000
 """The default port of all these servers but SGLang, whose own is 30000."""
+ADDRESS = f"http://localhost:{PORT}/v1"
 TRANSFORMERS_NEEDS = ("fastapi", "uvicorn", "openai")
 """What ``transformers serve`` imports; part of the extra ``local``."""
 
@@ -22,15 +25,30 @@ class ServeCommand(NamedTuple):
     """A command that serves a model with an OpenAI-compatible API."""
 
     argv: list[str]
-    install: str = ""
+    install: Sequence[str] = ()
     """The command that installs the server first; empty if it is installed."""
 
     @property
     def line(self) -> str:
         """Return the line for a shell."""
-        return (
-            f"{self.install} && {shlex.join(self.argv)}" if self.install else shlex.join(self.argv)
-        )
+        return " ".join(self._words)
+
+    def fold(self, width: int) -> str:
+        """Return the command on lines of ``width`` cells, where words allow it.
+
+        Each but the last ends with a backslash, so that lines copied from a screen stay one command.
+        """
+        lines = [""]
+        for word in self._words:
+            if lines[-1] and cell_len(f"{lines[-1]} {word}") > width - len(" \\"):
+                lines.append("")
+            lines[-1] += f" {word}" if lines[-1] else word
+        return " \\\n".join(lines)
+
+    @property
+    def _words(self) -> list[str]:
+        install = [*map(shlex.quote, self.install), "&&"] if self.install else []
+        return [*install, *map(shlex.quote, self.argv)]
 
 
 def find_serve_command(
@@ -56,11 +74,13 @@ def find_serve_command(
             return ServeCommand([program, "serve", "--model-path", model, "--port", str(PORT)])
         if program := find("text-generation-launcher"):
             return ServeCommand([program, "--model-id", model, "--port", str(PORT)])
-    argv = [find("transformers") or "transformers", "serve", model]
+    program = find("transformers")
+    call = [program] if program else [sys.executable, "-m", "transformers.cli.transformers"]
+    argv = [*call, "serve", model]
     if all(map(is_installed, TRANSFORMERS_NEEDS)):
         return ServeCommand(argv)
     pip = [find("pip") or "pip"] if is_installed("pip") else ["uv", "pip"]
-    return ServeCommand(argv, shlex.join([*pip, "install", "transformers[serving]"]))
+    return ServeCommand(argv, [*pip, "install", "transformers[serving]"])
 
 
 def _find_program(name: str) -> str | None:

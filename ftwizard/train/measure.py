@@ -23,11 +23,10 @@ _TRAINING = ("log", "eval", "checkpoint")
 def compare_with_prediction(folder: JobFolder, trained: TrainResult) -> PredictionResult:
     """Return prediction, measurement and error of a training that has ended."""
     predicted = prediction.read_prediction(folder) or RunFigures()
-    share = trained.last_step / max(1, trained.total_steps)
     measured = measure_run(
         folder, trained.tokens, machine_rate.read_recorded_price(folder), time.time()
     )
-    return prediction.compare_prediction(predicted, measured, share=share)
+    return prediction.compare_prediction(predicted, measured, share=trained.completed_share)
 
 
 def measure_run(

@@ -24,16 +24,19 @@ from ftwizard.runs.result import (
     read_result,
     read_verdict,
 )
-from ftwizard.runs.serving import find_serve_command
+from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.dialog import NoticeDialog
 from ftwizard.screens.page import Page
+from ftwizard.screens.terminal import clipboard
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
 KEY = f"bold {palette.ACCENT}"
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
+FOLDED_WIDTH = 60
+"""Cells of a command in a dialog."""
 MAX_CHARACTERS = 400
 """Characters of a text shown at first, so that base and tuned fit on one screen."""
 
@@ -92,7 +95,7 @@ class ResultsPage(Page[str]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         needs: dict[str, object] = {
-            "turn": self._answers, "toggle_full": self._answers, "chat": self._has_model,
+            "turn": self._answers, "toggle_full": self._has_long_answers, "chat": self._has_model,
             "copy_command": self._serve,
         }  # fmt: skip
         return bool(needs.get(action, True))
@@ -101,17 +104,30 @@ class ResultsPage(Page[str]):
     def _has_model(self) -> bool:
         return self._folder.adapter.is_dir() or self._folder.merged.is_dir()
 
+    @property
+    def _has_long_answers(self) -> bool:
+        return any(
+            len(text.strip()) > MAX_CHARACTERS
+            for answer in self._answers
+            for text in (answer.question, answer.expected, answer.base, answer.tuned)
+        )
+
     def action_chat(self) -> None:
         from ftwizard.screens.chat.page import ChatPage
 
         self.app.push_screen(ChatPage(self._folder))
 
     def action_copy_command(self) -> None:
-        """Copy the serve command with OSC 52, which also works over SSH, and show it."""
+        """Copy the serve command, which also works over SSH and in tmux, and show it."""
         if self._serve:
-            self.app.copy_to_clipboard(self._serve.line)
-            title = Text("Copied. If your terminal does not allow that, select it here:", "bold")
-            self.app.push_screen(NoticeDialog(title, make_visible(self._serve.line)))
+            in_tmux = clipboard.copy(self.app, self._serve.line)
+            where = (
+                "In tmux, prefix ] pastes it." if in_tmux else "Some terminals do not allow that."
+            )
+            title = Text(f"Copied. {where} Or select it here:", "bold")
+            command = make_lines_visible(self._serve.fold(FOLDED_WIDTH))
+            note = f"It then answers at {ADDRESS}, until ctrl+c."
+            self.app.push_screen(NoticeDialog(title, f"{command}\n\n{note}"))
 
     def action_turn(self, by: int) -> None:
         page = self._page_length
@@ -168,7 +184,7 @@ class ResultsPage(Page[str]):
             index = len(rows) if describe.are_all_trained(result.training) else 0
             rows.insert(index, ("rows", trained))
         if result and (measured := result.prediction):
-            rows += describe.describe_prediction(measured)
+            rows += describe.describe_prediction(measured, result.training.completed_share)
         return layout.build_table(rows)
 
 

@@ -170,6 +170,18 @@ def test_description_gives_actual_predicted_and_error() -> None:
     )
 
 
+def test_description_of_a_stopped_run_predicts_the_completed_steps() -> None:
+    comparison = prediction.compare_prediction(
+        RunFigures(seconds=figure(180, low=60, high=540), peak_memory=figure(2e9, "bytes")),
+        RunFigures(seconds=figure(100), peak_memory=figure(2e9, "bytes")),
+        share=0.25,
+    )
+    assert describe.describe_prediction(comparison, 0.25)[:2] == [
+        ("training", "1 min 40 s (predicted 15 s – 2 min 15 s for these steps, 55% too low)"),
+        ("memory", "2.0 GB (predicted 2.0 GB, exact)"),
+    ]
+
+
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", '{"seconds": 3}', '{"seconds": {"value": 1e999}}']
 )

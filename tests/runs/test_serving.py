@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs.serving import TRANSFORMERS_NEEDS, find_serve_command
+from ftwizard.runs.serving import TRANSFORMERS_NEEDS, ServeCommand, find_serve_command
 
 
 @pytest.fixture
@@ -47,6 +50,22 @@ def test_server_of_gguf_files_is_not_offered(folder: JobFolder) -> None:
 def test_missing_server_packages_are_installed_first(folder: JobFolder) -> None:
     line = find_line(folder, "pip", "transformers", serving=False)
     assert line == "pip install 'transformers[serving]' && transformers serve 'MERGED'"
+
+
+def test_installed_library_without_its_program_is_called_as_a_module(folder: JobFolder) -> None:
+    assert find_line(folder) == f"{sys.executable} -m transformers.cli.transformers serve 'MERGED'"
+    assert importlib.util.find_spec("transformers.cli.transformers")
+
+
+def test_folded_command_is_still_one_command_for_a_shell(folder: JobFolder) -> None:
+    command = ServeCommand(["printf", "%s|", "serve", str(folder.merged)], ["echo", "a" * 30])
+    folded = command.fold(50)
+    assert folded.count("\n") == 2 and folded.splitlines()[0].endswith(" \\")
+    indented = folded.replace("\n", "\n     ")  # as selected in a dialog
+    outputs = {
+        subprocess.check_output(["bash", "-c", text]) for text in (command.line, folded, indented)
+    }
+    assert outputs == {f"{'a' * 30}\nserve|{folder.merged}|".encode()}
 
 
 def test_no_merged_model_has_no_command(tmp_path: Path) -> None:

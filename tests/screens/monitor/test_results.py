@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
+from ftwizard.runs.serving import find_serve_command
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.screens.frames import drive, frame, until, wait_for_text
@@ -42,7 +44,7 @@ def test_results_page_opens_from_the_monitor(home: Path) -> None:
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "escaped, not obeyed"
     assert "✓ exact match" in shown
     assert "? Cannot tell: 1 of 2 test answers are right, 0 with the base model" in shown
-    assert re.search(r"y +serve: .*transformers serve", shown)
+    assert re.search(r"y +serve: \S+", shown)
     assert re.search(r"c +chat: type a prompt", shown)
     assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
 
@@ -121,10 +123,13 @@ def test_free_text_is_rated_by_chrf(home: Path) -> None:
     assert "chrF 21 → 34" in shown
 
 
-def test_y_copies_the_serve_command_and_shows_it(home: Path) -> None:
+def test_y_copies_the_serve_command_and_shows_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_run(home, "one")
     make_result(folder, ANSWERS)
     folder.merged.mkdir()
+    monkeypatch.delenv("TMUX", raising=False)
     app = FtwizardApp(("run", "one"))
     copied: list[str] = []
 
@@ -134,5 +139,8 @@ def test_y_copies_the_serve_command_and_shows_it(home: Path) -> None:
         await wait_for_text(pilot, "Copied.")
         copied.append(app.clipboard)
 
-    drive(app, (80, 24), play)
-    assert copied[0].endswith(f"transformers serve {folder.merged}")
+    shown = drive(app, (80, 24), play)
+    serve = find_serve_command(folder)
+    assert serve and copied == [serve.line]
+    assert serve.fold(60).splitlines()[0] in shown
+    assert "It then answers at http://localhost:8000/v1" in shown
