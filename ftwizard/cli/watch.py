@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftwizard import config
 from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.events import Event, EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import default_run, describe, store
@@ -106,7 +106,7 @@ class _EventLog:
                 describe.describe_progress(progress),
             )
         for event in progress.findings:
-            self._once(("finding", event["t"]), f"! {make_visible(str(event.get('message')), 400)}")
+            self._once(("finding", event["t"]), _format_finding(event, 400))
         for step, loss in progress.evaluations.points(0, math.inf):
             self._once(
                 ("eval", progress.attempt, step),
@@ -127,6 +127,11 @@ class _EventLog:
         output.print_lines(self._console, f"{time.strftime('%H:%M:%S')} {line}")
 
 
+def _format_finding(event: Event, max_chars: int) -> str:
+    mark = output.MARKS.get(str(event.get("severity")), "!")
+    return f"{mark} {make_visible(str(event.get('message')), max_chars)}"
+
+
 def _draw(folder: JobFolder, status: Status, progress: Progress) -> Group:
     """Draw the few lines that are redrawn in place."""
     from rich.console import Group
@@ -136,10 +141,7 @@ def _draw(folder: JobFolder, status: Status, progress: Progress) -> Group:
     title = Text.assemble((folder.id, "bold"), f"  {status.state}{attempt}")
     if status.keeper_lives is False and status.state != "ended":
         title.append("  (its keeper has died; the run continues)")
-    findings = [
-        Text(f"! {make_visible(str(event.get('message')), 300)}")
-        for event in progress.findings[-3:]
-    ]
+    findings = [Text(_format_finding(event, 300)) for event in progress.findings[-3:]]
     last = Text("ctrl+c leaves this view; the run continues", style="dim")
     table = output.build_pair_table(_progress_rows(progress, status.started))
     return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)

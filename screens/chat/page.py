@@ -265,10 +265,16 @@ class ChatPage(Page[None]):
     def action_toggle_system(self) -> None:
         self._conversation.uses_system = not self._conversation.uses_system
         self._draw_about()
+        self._announce("System prompt", self._conversation.uses_system)
 
     def action_toggle_base(self) -> None:
         self._shows_base = not self._shows_base
         self._draw_about()
+        self._announce("Base model", self._shows_base)
+
+    def _announce(self, name: str, is_on: bool) -> None:
+        """Show what changed from the next prompt on; the line that says so may be scrolled away."""
+        self.notify(f"{name}: {'on' if is_on else 'off'}", markup=False, timeout=2)
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#transcript", ScrollPane).scroll_pages(by)

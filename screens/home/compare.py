@@ -113,21 +113,22 @@ class ComparePage(Page[None]):
             if follower.read(SLICE_S):
                 self.set_timer(SLICE_S, self._read)
                 if not self._drawn:
-                    self._draw()
+                    self._draw(is_complete=False)
                 return
         self._draw()
 
     def on_resize(self) -> None:
         self._draw()
 
-    def _draw(self) -> None:
+    def _draw(self, *, is_complete: bool = True) -> None:
         if not self.is_mounted or not self.size.width or self._settings is None:
             return
         self._drawn = True
         lines = [self._build_line(index, item) for index, item in enumerate(self._followers)]
         self.query_one(Chart).show([line for line in lines if len(line.series)])
         missing = [line.name for line in lines if not len(line.series)]
-        caption = f"{self._metric} loss by step"
+        caption = "" if is_complete else "still reading; "
+        caption += f"{self._metric} loss by step"
         caption += f"; no data for {', '.join(missing)}" if missing else ""
         self.query_one("#metric", Static).update(Text(caption, "dim"))
         sides = [

@@ -32,8 +32,9 @@ def _build_dialog(folders: list[JobFolder]) -> DestructiveConfirm:
             lines.append(f"  Branched runs are kept: {make_visible(', '.join(branches), 120)}")
     if len(folders) > MAX_NAMED:
         lines.append(f"and {len(folders) - MAX_NAMED} more")
-    subject = (
-        f"run {make_visible(folders[0].id, 40)}" if len(folders) == 1 else f"{len(folders)} runs"
-    )
-    total = format_bytes(sum(folder_size["total"] for folder_size in sizes))
-    return DestructiveConfirm(f"Permanently delete {subject}? {total}", "\n".join(lines), "delete")
+    if len(folders) == 1:
+        question = f"Permanently delete run {make_visible(folders[0].id, 40)}?"
+    else:
+        total = format_bytes(sum(folder_size["total"] for folder_size in sizes))
+        question = f"Permanently delete {len(folders)} runs? {total}"
+    return DestructiveConfirm(question, "\n".join(lines), "delete")

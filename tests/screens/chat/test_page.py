@@ -84,6 +84,7 @@ def test_each_model_keeps_its_own_conversation(home: Path, behave: Behave) -> No
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "System prompt of the training data")
         await pilot.press("ctrl+o")
+        await wait_for_text(pilot, "System prompt: off")
         await say(pilot, "one")
         await wait_for_answers(pilot, 1)
         await say(pilot, "two")
@@ -121,6 +122,7 @@ def test_base_model_can_be_turned_off(home: Path, behave: Behave) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "System prompt of the training data")
         await pilot.press("ctrl+g")
+        await wait_for_text(pilot, "Base model: off")
         await say(pilot, "one")
         await wait_for_answers(pilot, 1)
 

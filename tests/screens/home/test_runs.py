@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,6 +193,7 @@ def test_y_deletes_the_run_and_enter_does_not(three_runs: list[JobFolder]) -> No
     after = drive(FtwizardApp(), (80, 24), play)
     assert "y delete" in recorded[0]
     assert "kB" in recorded[0]
+    assert re.search(r"run third\? +│", recorded[0]), "its size is in the details"
     assert "first" in after
     assert "second" in after
 
