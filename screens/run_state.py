@@ -15,6 +15,6 @@ def describe_state(report: RunStatus) -> tuple[str, str]:
         text = make_visible(describe.describe_state(report), 40)
         return text, style.get(report.end_reason or "lost", palette.BAD)
     phase = report.phase if report.state == "running" and report.phase else report.state
-    if report.end_reason:  # done, but its process still exits
+    if report.state == "stopping" and report.end_reason:  # done, but its process still exits
         phase = "ending"
     return f"● {describe.format_phase(phase)}", palette.ACCENT

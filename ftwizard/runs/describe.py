@@ -258,7 +258,7 @@ def describe_state(status: RunStatus) -> str:
     if status.state == "ended":
         reason = status.end_reason or "lost"
         return f"{MARKS.get(reason, '✗')} {END_NAMES.get(reason, reason)}"
-    if status.end_reason:  # done, but its process still exits
+    if status.state == "stopping" and status.end_reason:  # done, but its process still exits
         return "ending"
     if status.state == "running" and status.phase:
         return f"running: {PHASE_NAMES.get(status.phase, status.phase)}"
