@@ -14,8 +14,9 @@ import msgspec
 
 from ftwizard.advice import plan_advice
 from ftwizard.advice.recipe_rules import AdvisedValue, setting
+from ftwizard.advice.time_cap import TimeCap, describe_outcome
 from ftwizard.catalog import hosted_models, model_configs
-from ftwizard.cli import output, progress, read_arguments, tokenizer
+from ftwizard.cli import output, progress, read_arguments, time_cap, tokenizer
 from ftwizard.cli.progress import Say
 from ftwizard.data.checks import run
 from ftwizard.data.checks.run import CheckOptions
@@ -23,13 +24,16 @@ from ftwizard.data.documents import DataReport
 from ftwizard.data.hub import datasets
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware import machine
+from ftwizard.hardware.machine import MachineInfo
 from ftwizard.models import hub, model_config, support
 from ftwizard.models.architectures import build_shape
 from ftwizard.models.shapes import ModelShape
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Method, Plan
+from ftwizard.pricing import user_prices
 from ftwizard.text import format_count, format_learning_rate, make_visible
-from ftwizard.train import command
+from ftwizard.train import command, estimate_report
+from ftwizard.train.estimate_report import PlanFacts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +46,8 @@ class AdvisedPlan(NamedTuple):
     advice: tuple[AdvisedValue, ...]
     report: DataReport
     """Of the check of the data."""
+    cap: TimeCap | None
+    """How the plan was reduced to ``--minutes``."""
 
 
 def build(arguments: argparse.Namespace) -> AdvisedPlan:
@@ -66,7 +72,30 @@ def build(arguments: argparse.Namespace) -> AdvisedPlan:
     recipe = msgspec.structs.replace(plan.recipe, **values)
     plan = msgspec.structs.replace(plan, recipe=recipe)
     plan = plan_file.complete(plan, Path.cwd(), arguments.allow, deferred=("many-epochs",))
-    return AdvisedPlan(plan, tuple(advice.values()), report)
+    if arguments.minutes is None:
+        return AdvisedPlan(plan, tuple(advice.values()), report, None)
+    cap = _fit(plan, arguments.minutes, here)
+    reduced = {change.setting for change in cap.changes}
+    kept_advice = (value for name, value in advice.items() if f"recipe.{name}" not in reduced)
+    return AdvisedPlan(cap.plan, tuple(kept_advice), report, cap)
+
+
+def _fit(plan: Plan, minutes: float, here: MachineInfo) -> TimeCap:
+    """Reduce a plan to minutes, with its rows counted; raise FtwizardError if it takes longer."""
+    source, prices = hub.locate(plan.model.name), user_prices.load_prices([], datetime.date.today())
+    with progress.reporter() as say:
+        base = tokenizer.download(source, say)
+
+        def inspect(candidate: Plan) -> PlanFacts:
+            return estimate_report.inspect_plan(candidate, source, base, here, prices, say)
+
+        _, cap = time_cap.fit_facts(inspect(plan), minutes, inspect)
+    if not cap.fits:
+        raise FtwizardError(
+            f"A run does not fit into {minutes:g} min; nothing was started.",
+            describe_outcome(cap),
+        )
+    return cap
 
 
 def _make_plan(arguments: argparse.Namespace, say: Say) -> Plan:
@@ -140,7 +169,11 @@ def _check_data(plan: Plan, say: Say) -> DataReport:
 
 
 def print_advice(
-    plan: Plan, advice: Iterable[AdvisedValue], report: DataReport, file: Path | None
+    plan: Plan,
+    advice: Iterable[AdvisedValue],
+    report: DataReport,
+    file: Path | None,
+    cap: TimeCap | None,
 ) -> None:
     """Print to stderr what was advised, what the data check found, and where the plan is.
 
@@ -154,7 +187,8 @@ def print_advice(
         for advised in advice
         if advised.value not in (None, "auto")  # otherwise the run decides
     }
-    out.print(output.build_pair_table(listed.items()))
+    capped = time_cap.list_lines(cap) if cap else ()
+    out.print(output.build_pair_table((*listed.items(), *capped)))
     if report.verdict != "ok":
         count = format_count(len(report.findings), "finding")
         _print_command(out, f"! The data has {count}. To see them:", "check", report.path)

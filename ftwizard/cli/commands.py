@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar, get_args
 
@@ -25,6 +25,7 @@ EDITIONS = ("2026-04", "current")
 SORTS = ("provider", "name", "training", "input", "output", "hosting", "monthly", "break_even")
 Argument = tuple[str, dict[str, Any]]
 """An argument's name, and its keywords for ``add_argument``."""
+_COUNT_UNITS = {"k": 1e3, "m": 1e6}
 _Number = TypeVar("_Number", int, float, Decimal)
 
 
@@ -50,14 +51,18 @@ def _choice(
     return _value(name, metavar, help + ", ".join(choices), choices=choices, type=str.lower, **more)
 
 
-def _number(kind: type[_Number], maximum: float) -> Callable[[str], _Number]:
-    """Return a parser of numbers above 0 and up to ``maximum``."""
+def _number(
+    kind: type[_Number], maximum: float, units: Mapping[str, float] = _COUNT_UNITS
+) -> Callable[[str], _Number]:
+    """Return a parser of numbers above 0 and up to ``maximum``, also with a unit: ``1k``."""
     wanted = "a whole number from 1 to" if kind is int else "a number above 0 and up to"
 
     def parse_number(text: str) -> _Number:
         digits = text if issubclass(kind, float) else text.replace(",", "").replace("_", "")
+        unit = digits.lstrip("0123456789. ").lower()
+        factor = units.get(unit)
         with contextlib.suppress(ValueError, ArithmeticError):
-            number = kind(digits)
+            number = kind(digits if factor is None else float(digits[: -len(unit)]) * factor)
             if 0 < number <= maximum:
                 return number
         raise argparse.ArgumentTypeError(f"{text} is not {wanted} {maximum:,}")
@@ -66,6 +71,7 @@ def _number(kind: type[_Number], maximum: float) -> Callable[[str], _Number]:
 
 
 _AMOUNT = _number(Decimal, MAX_COUNT)
+_MINUTES = _number(float, MAX_MINUTES, {"m": 1, "min": 1, "h": 60})
 JSON = _switch("--json", "print one JSON document")
 PLAN = _value("plan", "PLAN", "plan (YAML file)")
 SHOWN_RUN = _value("run", "RUN", "run id (default: the one running, else the newest)", nargs="?")
@@ -165,7 +171,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--out-validation", "FILE", "new file for the validation rows", required=True),
         _value("--validation", "SHARE",
                f"share of the rows for validation, up to {MAX_VALIDATION} (default: 0.1)",
-               type=_number(float, MAX_VALIDATION), default=0.1),
+               type=_number(float, MAX_VALIDATION, {"%": 0.01}), default=0.1),
         _value("--seed", "N", "random seed (default: 42)", type=int, default=42),
         ALLOW_BAD_ROWS,
     )),
@@ -187,7 +193,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "estimate for this GPU: “RTX 4090”, “2 x A100 80 GB”, or “8 GB” for any other"),
         _switch("--longest", "print the longest rows that fit, on this GPU and on common ones"),
         _value("--minutes", "N", "reduce the plan until it takes N minutes at most; print the "
-               "settings and what they give up", type=_number(float, MAX_MINUTES)),
+               "settings and what they give up", type=_MINUTES),
         *READ,
         ALLOW,
     )),
@@ -253,7 +259,15 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
 TRAINED_DATA = (
     _value("--model", "M", "model to train: a folder, or owner/name on the Hugging Face Hub"),
     _choice("--method", "METHOD", "training method (default: advised): ", METHODS),
-    _value("--epochs", "E", "number of epochs (default: advised)", type=_number(float, MAX_EPOCHS)),
+    _value(
+        "--epochs", "E", "number of epochs (default: advised)", type=_number(float, MAX_EPOCHS, {})
+    ),
+    _value(
+        "--minutes",
+        "N",
+        "reduce the run until it takes N minutes at most; print what that gives up",
+        type=_MINUTES,
+    ),
     _value("--val", "FILE", "validation data (default: a tenth of the rows)"),
     *DATA[1:],
 )
@@ -263,7 +277,7 @@ ESTIMATED_DATA = (
     _value("--examples", "N", "number of rows, instead of DATA", type=_number(int, MAX_COUNT)),
     _value("--mean-tokens", "T", "with --examples: mean tokens per row", type=_AMOUNT),
     _value("--epochs", "E", f"number of epochs (default: {EPOCHS:g})",
-           type=_number(float, MAX_EPOCHS)),
+           type=_number(float, MAX_EPOCHS, {})),
 )  # fmt: skip
 COSTS = (
     _value("--edition", None, "prices of April 2026, or the current ones (default)",

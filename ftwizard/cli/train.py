@@ -7,14 +7,15 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ftwizard.advice import plan_warnings
 from ftwizard.advice.recipe_rules import AdvisedValue
+from ftwizard.advice.time_cap import TimeCap
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.cli import advised_plan, open_files, output, plan_argument, run_argument
+from ftwizard.cli import advised_plan, open_files, output, plan_argument, run_argument, time_cap
 from ftwizard.cli.watch import view
 from ftwizard.data.hub import ids
 from ftwizard.errors import USAGE, FtwizardError
@@ -37,7 +38,7 @@ DATA_HINT = (
     "Add a model: ftwizard train {{name}} --model {model}. "
     "Or choose everything on screens: ftwizard {{name}}"
 ).format(model="Qwen/Qwen3-0.6B")
-DATA_OPTIONS = ("method", "epochs", "val", "format", "columns", "encoding")
+DATA_OPTIONS = ("method", "epochs", "minutes", "val", "format", "columns", "encoding")
 """Options for a data file; a plan has settings instead."""
 
 
@@ -51,6 +52,8 @@ class StartReport(RunStatus, frozen=True, kw_only=True):
     """The plan file; None if it could not be saved."""
     advised: tuple[AdvisedValue, ...]
     """The settings that were advised, for a data file instead of a plan."""
+    cap: dict[str, Any] | None
+    """How the run was reduced to ``--minutes``, as in ``estimate --json``."""
 
 
 class _Start(NamedTuple):
@@ -61,6 +64,7 @@ class _Start(NamedTuple):
     file: Path | None
     """The plan file; None if it could not be saved."""
     advice: tuple[AdvisedValue, ...] = ()
+    cap: TimeCap | None = None
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -70,7 +74,7 @@ def train(arguments: argparse.Namespace) -> int:
     """
     name = check_id(arguments.name or store.make_id(Path(arguments.plan).stem))
     start = _start_plan if arguments.model is None else _start_data
-    folder, plan, file, advice = start(arguments, name)
+    folder, plan, file, advice, cap = start(arguments, name)
     record = folder.read_job()
     warnings = plan_warnings.find_warnings(
         plan, model_config.count_parameters(plan.model.name), lambda: record.hashes["train"]
@@ -89,6 +93,7 @@ def train(arguments: argparse.Namespace) -> int:
             StartReport(
                 **status, warnings=warnings, epochs_because=record.inputs.get("epochs"),
                 plan=str(file) if file else None, advised=advice,
+                cap=time_cap.to_document(cap) if cap else None,
             )
         )  # fmt: skip
     else:
@@ -123,7 +128,7 @@ def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
             f"A plan of that name already exists: {shown}.",
             f"Choose another --name, or start that plan: ftwizard train {shlex.quote(shown)}",
         )
-    plan, advice, report = advised_plan.build(arguments)
+    plan, advice, report, cap = advised_plan.build(arguments)
     folder = launcher.start(plan, name, _read_hour_price(arguments.price))
     file: Path | None = None
     try:
@@ -131,8 +136,8 @@ def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
     except FtwizardError as error:  # the run has begun, with its own copy
         print(f"! {make_visible(error.message)}", file=sys.stderr)
     if not arguments.json:
-        advised_plan.print_advice(plan, advice, report, file)
-    return _Start(folder, plan, file, advice)
+        advised_plan.print_advice(plan, advice, report, file, cap)
+    return _Start(folder, plan, file, advice, cap)
 
 
 def _require_data(name: str) -> None:

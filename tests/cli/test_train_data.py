@@ -18,6 +18,7 @@ from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Method, Recipe
 from ftwizard.train import command
 from tests.helpers.machines import make_machine
+from tests.helpers.training import rows, tiny_model
 from tests.paths import FIXTURES
 
 ROWS = FIXTURES / "tool_use.jsonl"
@@ -127,6 +128,44 @@ def test_columns_of_rows_in_no_known_format_are_kept_in_the_plan(
     assert capsys.readouterr().err.startswith("Advised for 40 rows, ")
 
 
+def test_minutes_reduce_the_run_and_are_shown(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows(600)))
+    argv = (
+        "train",
+        data,
+        "--model",
+        tiny_model(tmp_path),
+        "--epochs",
+        "90",
+        "--allow",
+        "many-epochs",
+    )
+    capsys.readouterr()
+    error = refuse(capsys, FAILED, *argv, "--minutes", "0.001")
+    assert "does not fit into 0.001 min; nothing was started.\n  Even 8 steps on" in error
+    assert not (home / "runs").exists() and not (home / "plans").exists()
+
+    assert run(*argv, "--minutes", "1.7m", "--name", "one", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    plan = plan_file.load(home / "plans" / "one.yaml")
+    assert plan.budget.minutes == document["cap"]["settings"]["budget.minutes"] == 1.7
+    assert plan_file.load(home / "runs" / "one" / "plan.yaml") == plan
+    assert document["cap"]["fits"] and document["cap"]["gives_up"], document["cap"]
+    settings = {**msgspec.to_builtins(plan.recipe), "max_rows": plan.data.max_rows}
+    for name, value in document["cap"]["settings"].items():
+        if name != "budget.minutes":
+            assert settings[name.partition(".")[2]] == value, name
+    for advice in document["advised"]:
+        assert settings[advice["name"]] == advice["value"], "no advice that the limit replaced"
+
+    assert run(*argv, "--minutes", "3", "--name", "two") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("3 min") and "✓ fits" in line for line in lines)
+
+
 def test_safety_rules_hold_as_for_a_plan(
     home: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +210,7 @@ def test_unusable_data_models_and_options_are_refused(
         (FAILED, "Model owner/none was not found", (ROWS, "--model", "owner/none")),
         (USAGE, "is a plan, which names its model", (plan, "--model", model)),
         (USAGE, "--method is for a data file", (plan, "--method", "full")),
+        (USAGE, "--minutes is for a data file", (plan, "--minutes", "10")),
         (USAGE, "--val is for a data file", (plan, "--val", ROWS)),
         (USAGE, "--columns is for a data file", (plan, "--columns", "prompt=a,completion=b")),
         (USAGE, "--model Qwen/Qwen3-0.6B. Or choose", (ROWS,)),

@@ -98,6 +98,38 @@ def test_help_of_help_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("usage: ftwizard [FILE | COMMAND …]")
 
 
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("estimate --examples 1k", 1000),
+        ("estimate --examples 1,500", 1500),
+        ("estimate --examples 2.5K", 2500),
+        ("estimate --minutes 10m", 10.0),
+        ("estimate --minutes 1.5h", 90.0),
+        ("train a.jsonl --minutes 10min", 10.0),
+        ("estimate --epochs 5e-1", 0.5),
+    ],
+)
+def test_numbers_may_have_a_unit(typed: str, value: float) -> None:
+    argv = typed.split(" ")
+    assert getattr(build_parser().parse_args(argv), argv[-2].lstrip("-")) == value
+
+
+@pytest.mark.parametrize(
+    "typed", ["--minutes m", "--minutes 1.2.3h", "--epochs 1k", "--examples %"]
+)
+def test_units_without_a_number_or_meaning_are_refused(
+    typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch(["estimate", *typed.split(" ")], _open_screens) == USAGE
+    assert f"{typed.split(' ')[1]} is not a" in capsys.readouterr().err
+
+
+def test_shares_may_be_percentages() -> None:
+    argv = ["split", "a", "--out-train", "b", "--out-validation", "c", "--validation", "10%"]
+    assert build_parser().parse_args(argv).validation == pytest.approx(0.1)
+
+
 def test_choices_are_read_in_any_case() -> None:
     assert build_parser().parse_args(["train", "a.jsonl", "--method", "LoRA"]).method == "lora"
 
