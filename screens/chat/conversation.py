@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ class Answer:
     seconds: float = 0.0
     tokens: int = 0
     error: str = ""
+    asked: float = field(default_factory=time.monotonic)
 
     @property
     def is_open(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from rich.console import Group, RenderableType
@@ -117,7 +118,7 @@ class ChatPage(Page[None]):
         """The test row in the input, unless it was edited."""
         self._conversation = Conversation()
         self._ready: ReadyEvent | None = None
-        self._loading = "starting"
+        self._loading, self._loading_since = "starting", time.monotonic()
         self._shows_base = True
         self._process = ChatProcess(str(folder.path), self._take)
 
@@ -136,6 +137,7 @@ class ChatPage(Page[None]):
 
     def on_mount(self) -> None:
         self.query_one(PromptArea).focus()
+        self.set_interval(1.0, self._tick)
         self._draw_about()
         self._run()
 
@@ -174,7 +176,7 @@ class ChatPage(Page[None]):
     def _take(self, event: Event) -> None:
         """Take an event of the child process."""
         if isinstance(event, LoadingEvent):
-            self._loading = event.part
+            self._loading, self._loading_since = event.part, time.monotonic()
         elif isinstance(event, ReadyEvent):
             self._ready = event
             self._conversation.system = event.system if event.has_template else None
@@ -291,9 +293,18 @@ class ChatPage(Page[None]):
         for view in self.query(TurnView):
             self._draw(view)
 
+    def _tick(self) -> None:
+        """Show how long what is awaited takes."""
+        if self._ready is None:
+            self._draw_about()
+        for view in self.query(TurnView):
+            if view.turn.is_open:
+                self._draw(view)
+
     def _draw_about(self) -> None:
+        loading = f"{self._loading}…  {format_duration(time.monotonic() - self._loading_since)}"
         self.query_one("#about", Static).update(
-            describe_chat(self._ready, self._conversation, self._loading, self._sides, self._row)
+            describe_chat(self._ready, self._conversation, loading, self._sides, self._row)
         )
 
 
@@ -306,7 +317,7 @@ def describe_chat(
 ) -> Text:
     """Return what answers, what it is told first, and what the machine is busy with."""
     if ready is None:
-        return Text.assemble((f"Loading: {loading}…", "bold"), f"\n{LOADING_NOTE}")
+        return Text.assemble((f"Loading: {loading}", "bold"), f"\n{LOADING_NOTE}")
     models = Text.assemble(("tuned", "bold"), f" step {ready.step:,}")
     if "base" in sides:
         models.append("  base", "bold").append(f" {make_visible(ready.base_name, 60)}")
@@ -367,7 +378,9 @@ def _build_answer(answer: Answer, expected: str | None) -> Text:
     if answer.error:
         return text.append(f"✗ {make_visible(answer.error)}", palette.BAD)
     if answer.is_open:
-        return text.append("▌" if answer.text else "…", "dim")
+        waited_s = time.monotonic() - answer.asked
+        waiting = f"… {format_duration(waited_s)}" if waited_s >= 1 else "…"
+        return text.append("▌" if answer.text else waiting, "dim")
     if not answer.text:
         text.append("(empty)", "dim")
     count = format_count(answer.tokens, "token")

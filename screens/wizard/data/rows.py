@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -30,12 +31,12 @@ from ftwizard.screens.terminal import visible_text
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.wizard.data import data_check, row_editor, row_text
-from ftwizard.text import format_count
+from ftwizard.text import format_count, format_duration
 
 REST_S = 0.2
 """Time on a row until its loss mask is rendered: moving on renders nothing."""
-BATCH = 40
-"""Rows fetched at once."""
+BATCH = 80
+"""Rows fetched at once, around the selected one."""
 TRAINED, CUT = "▌ ", "░ "
 _NO_LOSS = "  "
 MAX_CHARACTERS = 20_000
@@ -91,6 +92,8 @@ class RowsPage(Page[RowEdit | None]):
         self._view = "read"
         self._begins_masked = masked
         self._fetching = False
+        self._awaited, self._awaited_since = "", 0.0
+        """What the pane waits for, if anything, and since when (monotonic seconds)."""
 
     def body(self) -> ComposeResult:
         yield Static(self._rows.heading, id="heading", markup=False)
@@ -104,6 +107,7 @@ class RowsPage(Page[RowEdit | None]):
         menu.show(self._lines(), cursor=str(at))
         menu.focus()
         self.call_after_refresh(self._show)
+        self.set_interval(1.0, self._show_wait)
         if self._begins_masked:
             self.action_mask()
 
@@ -183,7 +187,7 @@ class RowsPage(Page[RowEdit | None]):
         except FtwizardError as error:
             self._view = "read"
             self._show()
-            self.query_one(TextPane).show(Text.assemble(("✗ ", palette.BAD), error.text))
+            self._show_error(error)
             return
         mask = msgspec.convert(document, MaskReport).row
         if mask is None:
@@ -195,10 +199,11 @@ class RowsPage(Page[RowEdit | None]):
     def _show(self) -> None:
         """Show the selected row; fetch it if needed."""
         line, pane = self._line, self.query_one(TextPane)
+        self._awaited = ""
         if line in self._fetched and line not in self._cached:
             pane.show(row_text.add_title(line, Text("This row is no longer in the file.", "dim")))
         elif line not in self._cached or (self._view == "raw" and line not in self._fetched):
-            pane.show(Text("reading the row …", "dim"))
+            self._await("reading the row")
             self._fetch()
         elif self._view == "raw":
             raw = visible_text.mark_lines(self._cached[line].raw)
@@ -206,22 +211,36 @@ class RowsPage(Page[RowEdit | None]):
         elif self._view == "mask" and line in self._masks:
             pane.show(format_mask(self._masks[line], pane.visible_size[0]))
         elif self._view == "mask" and self._cached[line].example:
-            pane.show(Text("rendering the row with the chat template …", "dim"))
+            self._await("rendering the row with the chat template")
             self._render_next_mask(line)
         else:
             self._view = "read"
             pane.show(row_text.format_row(self._cached[line], pane.visible_size[0]))
         self.refresh_bindings()
 
+    def _await(self, what: str) -> None:
+        self._awaited, self._awaited_since = what, time.monotonic()
+        self._show_wait()
+
+    def _show_wait(self) -> None:
+        """Show what is awaited, and for how long."""
+        if self._awaited:
+            waited = format_duration(time.monotonic() - self._awaited_since)
+            self.query_one(TextPane).show(Text(f"{self._awaited} …  {waited}", "dim"))
+
+    def _show_error(self, error: FtwizardError) -> None:
+        self._awaited = ""
+        self.query_one(TextPane).show(Text.assemble(("✗ ", palette.BAD), error.text))
+
     def _fetch(self) -> None:
-        """Fetch the selected row and some after it, unless a fetch is running."""
+        """Fetch the selected row and some around it, unless a fetch is running."""
         if not self._fetching:
             self._fetching = True
             self._fetch_some()
 
     @work(group="rows", exit_on_error=False)
     async def _fetch_some(self) -> None:
-        start = list(self._rows.lines).index(self._line)
+        start = max(0, list(self._rows.lines).index(self._line) - BATCH // 2)
         some = self._rows.lines[start : start + BATCH]
         wanted = [line for line in some if line not in self._fetched]
         named = [part for line in wanted for part in ("--line", str(line))]
@@ -230,8 +249,7 @@ class RowsPage(Page[RowEdit | None]):
         try:
             document = await subprocesses.run_command(*argv)
         except FtwizardError as error:
-            message = Text.assemble(("✗ ", palette.BAD), error.text)
-            self.query_one(TextPane).show(message)
+            self._show_error(error)
             return
         finally:
             self._fetching = False

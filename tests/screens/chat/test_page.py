@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,18 @@ def test_prompt_is_shown_while_the_models_load(home: Path, behave: Behave) -> No
     shown = drive(FtwizardApp(("chat", "one")), (60, 16), play)
     assert "you        early" in shown
     assert shown.count("…") >= 3, "both answers are awaited"
+
+
+def test_waits_say_how_long(home: Path, behave: Behave) -> None:
+    behave("loads")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "Loading: tuned model…")
+        await say(pilot, "early")
+        await wait_for_text(pilot, "Loading: tuned model…  2 s")
+        assert re.search(r"tuned +… \d s", frame(pilot.app))
+
+    drive(FtwizardApp(("chat", "one")), (60, 16), play)
 
 
 def test_esc_stops_the_answer_then_leaves(home: Path, behave: Behave) -> None:
