@@ -69,6 +69,14 @@ def is_path(typed: str) -> bool:
     return typed.startswith((".", "~", "/"))
 
 
+def is_search(draft: Draft, typed: str) -> bool:
+    """Return whether this is part of a name, such as ``70b``, rather than a model."""
+    if not typed or "/" in typed or hub.is_folder(typed):
+        return False
+    names = {option.name for option in search(draft, typed)}
+    return bool(names) and typed not in names
+
+
 def is_hub_id(typed: str) -> bool:
     """Return whether this can be the id of a model on the Hub."""
     return _HUB_ID.fullmatch(typed) is not None

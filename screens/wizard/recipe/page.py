@@ -154,8 +154,8 @@ class RecipePage(WizardPage):
     STEP = 2
     HELP = (
         "The model is a folder with safetensors weights, a Hugging Face Hub id, or one of the "
-        "suggestions (tab accepts it). ctrl+l opens the list of models: what fits this machine, "
-        "license, access and chat template, with a search.\n\n"
+        "suggestions (tab accepts it). ctrl+l, or enter after a part of a name, opens the list of "
+        "models: what fits this machine, license, access and chat template, with a search.\n\n"
         "Every setting has a value that suits most first runs. The reason and its source are below "
         "the list.\n\n"
         "Up and down move, left and right choose. The line “advanced” expands settings that a first "
@@ -260,9 +260,12 @@ class RecipePage(WizardPage):
 
     def action_models(self) -> None:
         """Open the list of models; take over the chosen one."""
+        self._choose_model()
+
+    def _choose_model(self, typed: str = "") -> None:
         from ftwizard.screens.wizard.recipe.models import ModelsPage
 
-        self.app.push_screen(ModelsPage(self.get_draft()), self._take_model)
+        self.app.push_screen(ModelsPage(self.get_draft(), typed), self._take_model)
 
     def _take_model(self, name: str | None) -> None:
         if name is None:
@@ -308,6 +311,9 @@ class RecipePage(WizardPage):
             self.query(SettingRow).first().field.focus()
             return
         draft, problem = read = self._read_rows()
+        if await run_in_thread(model_list.is_search, draft, draft.plan.model.name):
+            self._choose_model(draft.plan.model.name)
+            return
         name = setting_values.resolve_model(draft.plan.model.name)
         if name != draft.plan.model.name:  # a run has another working directory
             draft = draft.with_plan(model=schema.Model(name=name))

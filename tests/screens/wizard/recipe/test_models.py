@@ -140,6 +140,25 @@ def test_typing_filters_and_enter_sets_the_model_and_its_advice() -> None:
     on_list(play)
 
 
+def test_part_of_a_name_opens_the_list_rather_than_failing_on_the_next_page() -> None:
+    async def play(pilot: Pilot[Any], page: ModelsPage) -> None:
+        await pilot.press("escape")
+        recipe = await wait_for_recipe(pilot, "Qwen/Qwen3-0.6B")
+        line = recipe.query_one(FileInput)
+        line.focus_input()
+        line.query_one(Input).value = ""
+        await pilot.press(*"qwen3 14b", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ModelsPage))
+        listed = pilot.app.screen
+        assert isinstance(listed, ModelsPage)
+        await until(pilot, lambda: listed._listed_for == "qwen3 14b")
+        assert chosen(listed) == "Qwen/Qwen3-14B"
+        await pilot.press("enter")
+        await wait_for_recipe(pilot, "Qwen/Qwen3-14B")
+
+    on_list(play)
+
+
 def test_escape_keeps_the_model() -> None:
     async def play(pilot: Pilot[Any], page: ModelsPage) -> None:
         await pilot.press(*"gemma", "down", "escape")
