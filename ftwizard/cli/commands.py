@@ -114,7 +114,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     )),
     ("models", "list models to train: size, license, and whether they fit this machine",
      "models:list_models", (
-        _value("words", "WORD", "search terms: llama 8b, qwen3, apache (also searches the Hub)",
+        _value("words", "WORD|DATA", "search terms: llama 8b, qwen3, apache (also searches the Hub); "
+               "a data file, for whose rows the models are judged",
                nargs="*"),
         _switch("--all", "list all matches, not only the first 20"),
     )),

@@ -35,9 +35,9 @@ _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}$")
 
 
 DATA_HINT = (
-    "Add a model: ftwizard train {{name}} --model {model}. "
-    "Or choose everything on screens: ftwizard {{name}}"
-).format(model="Qwen/Qwen3-0.6B")
+    "Add --model; those that fit: ftwizard models {name}   "
+    "Or choose everything on screens: ftwizard {name}"
+)
 DATA_OPTIONS = ("method", "epochs", "minutes", "val", "format", "columns", "encoding")
 """Options for a data file; a plan has settings instead."""
 

@@ -68,3 +68,41 @@ def test_json_has_the_same_list(capsys: pytest.CaptureFixture[str]) -> None:
     first = document["models"][0]
     assert first["name"] == "Qwen/Qwen3-0.6B" and first["suitability"] == "fits"
     assert (first["license"], first["gated"], first["chat_template"]) == ("apache-2.0", False, True)
+
+
+def test_models_are_judged_for_the_rows_of_a_data_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def list_for(words: int) -> tuple[dict[str, dict[str, object]], str]:
+        data = tmp_path / f"rows-{words}.jsonl"
+        row = {"prompt": "word " * words, "completion": "answer"}
+        rows = (json.dumps(row | {"completion": f"answer {n}"}) for n in range(40))
+        data.write_text("\n".join(rows))
+        assert run("qwen3", str(data), "--json") == 0
+        models = json.loads(capsys.readouterr().out)["models"]
+        assert run("instruct", str(data)) == 0
+        return {model["name"]: model for model in models}, capsys.readouterr().out
+
+    short, text = list_for(20)
+    long, _ = list_for(6000)
+    assert short.keys() == long.keys(), "the file is not a search term"
+    assert short["Qwen/Qwen3-4B"]["memory"]["value"] < long["Qwen/Qwen3-4B"]["memory"]["value"]
+    assert "Its size suits 32 training rows." in text
+    name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert f"To train it: ftwizard train {tmp_path / 'rows-20.jsonl'} --model {name}\n" in text
+
+
+def test_data_that_cannot_be_judged_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = tmp_path / "bad.jsonl", tmp_path / "good.jsonl"
+    bad.write_text("{\n")
+    good.write_text('{"prompt": "a", "completion": "b"}\n')
+    for code, says, words in (
+        (1, "Did you mean", ("qwen3", str(tmp_path / "god.jsonl"))),
+        (1, f"To see why: ftwizard check {bad}", (str(bad),)),
+        (2, "Name one of them.", (str(bad), str(good))),
+    ):
+        assert run(*words) == code
+        text = capsys.readouterr()
+        assert says in text.err and text.out == ""

@@ -213,7 +213,7 @@ def test_unusable_data_models_and_options_are_refused(
         (USAGE, "--minutes is for a data file", (plan, "--minutes", "10")),
         (USAGE, "--val is for a data file", (plan, "--val", ROWS)),
         (USAGE, "--columns is for a data file", (plan, "--columns", "prompt=a,completion=b")),
-        (USAGE, "--model Qwen/Qwen3-0.6B. Or choose", (ROWS,)),
+        (USAGE, f"those that fit: ftwizard models {ROWS}   Or choose", (ROWS,)),
         (USAGE, "is a data file, not a plan", (bare,)),
         (USAGE, "Did you mean lora?", (ROWS, "--model", model, "--method", "lorra")),
         (USAGE, "is not a valid run name", (ROWS, "--model", model, "--name", "../x")),
