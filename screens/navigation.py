@@ -108,10 +108,21 @@ async def create_run(app: App[Any], session: Session, _: str = "") -> int:
 
 
 async def open_file(app: App[Any], session: Session, names: str) -> int:
-    """Begin the wizard with data files or a plan; ``names`` are separated by NUL."""
-    from ftwizard.screens.draft import opening
+    """Begin the wizard with data files or a plan; ``names`` are separated by NUL.
+
+    Answers on the same data that were left before can be continued with.
+    """
+    from ftwizard.screens.draft import draft_document, opening
 
     session.code = DECLINED
+    saved = await run_in_thread(saved_drafts.list_drafts)
+    for damaged in saved.damaged:
+        app.notify(saved_drafts.describe_damage(damaged), markup=False)
+    for left in draft_document.select_drafts(saved.drafts, names.split("\0"))[:1]:
+        details = f"You left the wizard with this data: {left.saved.describe()}."
+        question = ConfirmDialog("Continue with your answers?", details, "continue", "begin anew")
+        if await app.push_screen_wait(question):
+            return await continue_draft(app, session, str(left.path))
     facts = await run_in_thread(machine.read_machine_info)
     hour = await run_in_thread(machine_rate.read_saved_price)
     draft = await run_in_thread(opening.begin, names.split("\0"), facts, hour)

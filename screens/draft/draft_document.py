@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.hardware.machine import MachineInfo
 from ftwizard.plan.schema import Plan
-from ftwizard.screens.draft import saved_drafts
+from ftwizard.screens.draft import STEPS, saved_drafts
 from ftwizard.screens.draft.drafts import AppliedLimit, Draft, get_absolute_path
-from ftwizard.screens.draft.saved_drafts import DraftFile
+from ftwizard.screens.draft.saved_drafts import DraftFile, InterruptedDraft
 from ftwizard.text import make_visible
 
 
@@ -68,6 +69,18 @@ def _make_absolute(name: str | None) -> str | None:
         return get_absolute_path(name)
     except FtwizardError:  # not a name yet
         return name
+
+
+def select_drafts(
+    drafts: Sequence[InterruptedDraft], names: Sequence[str]
+) -> list[InterruptedDraft]:
+    """Return the drafts with answers on the data that is named on the command line; all of them
+    without a name."""
+    if not names:
+        return list(drafts)
+    data, check = _make_absolute(names[0]), STEPS.index("Data")
+    is_one = len(names) == 1
+    return [left for left in drafts if is_one and left.saved.data == data and left.saved.step > check]
 
 
 def read(path: Path, machine: MachineInfo) -> tuple[Draft, int]:

@@ -75,9 +75,7 @@ def open_plain(names: Sequence[str] = (), *, ascii: bool = False) -> int:
             facts = machine.read_machine_info()
             prompter.note(texts.describe_machine(facts))
             new = opening.begin(names, facts, machine_rate.read_saved_price())
-            draft, step = new, STEPS.index("Data")
-            if not names:
-                draft, step, file = _choose_draft(prompter, new)
+            draft, step, file = _choose_draft(prompter, new, names)
             try:
                 run = _ask_all(prompter, draft, saved, file, STEPS[step])
             finally:
@@ -90,26 +88,32 @@ def open_plain(names: Sequence[str] = (), *, ascii: bool = False) -> int:
         return watch.follow(store.find(run))
 
 
-def _choose_draft(prompter: Prompter, new: Draft) -> tuple[Draft, int, DraftFile]:
-    """Offer to continue an interrupted wizard; return draft, step and file to work with."""
-    saved = saved_drafts.list_drafts()
+def _choose_draft(
+    prompter: Prompter, new: Draft, names: Sequence[str] = ()
+) -> tuple[Draft, int, DraftFile]:
+    """Offer to continue an interrupted wizard; return draft, step and file to work with.
+
+    ``names``: data files or a plan that ``new`` begins with.
+    """
+    saved, first = saved_drafts.list_drafts(), STEPS.index("Data") if names else 0
     for path in saved.damaged:
         prompter.note(saved_drafts.describe_damage(path))
-    if not saved.drafts:
-        return new, 0, DraftFile()
-    options = [(str(path), f"continue {draft.describe()}") for path, draft in saved.drafts]
+    offered = draft_document.select_drafts(saved.drafts, names)
+    if not offered:
+        return new, first, DraftFile()
+    options = [(str(path), f"continue {draft.describe()}") for path, draft in offered]
     options += [(CONTINUE, "start a new one"), (FORGET, "start a new one and forget the others")]
     chosen = prompter.choose("Continue?", options, options[0][0])
     if chosen == FORGET:
-        for path, _ in saved.drafts:
+        for path, _ in offered:
             saved_drafts.forget(path)
     if chosen in (CONTINUE, FORGET):
-        return new, 0, DraftFile()
+        return new, first, DraftFile()
     try:
         draft, step = draft_document.read(Path(chosen), new.machine)
     except FtwizardError as error:
         prompter.print_problem(error)
-        return new, 0, DraftFile()
+        return new, first, DraftFile()
     file, data_step = DraftFile(Path(chosen)), STEPS.index("Data")
     if step <= data_step:
         return draft, step, file

@@ -64,6 +64,27 @@ def test_continue_opens_the_page_that_was_left_with_the_rows_read_again(rows: Pa
     assert len(saved_drafts.list_drafts().drafts) == 1, "a quit app leaves its draft"
 
 
+@pytest.mark.parametrize(("key", "page"), [("enter", RecipePage), ("escape", DataPage)])
+def test_a_file_that_was_left_is_named_again(rows: Path, key: str, page: type[DraftPage]) -> None:
+    _leave_at("Recipe", rows)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "Continue with your answers?")
+        assert "rows.jsonl, recipe page" in frame(pilot.app)
+        await pilot.press(key)
+        await wait_for_page(pilot, page)
+
+    drive(FtwizardApp(("file", str(rows))), (80, 24), play)
+    _leave_at("Data", rows.with_name("other.jsonl"))
+
+    async def begin(pilot: Pilot[Any]) -> None:
+        await wait_for_page(pilot, DataPage)
+
+    other = rows.with_name("other.jsonl")
+    other.write_text(rows.read_text())
+    drive(FtwizardApp(("file", str(other))), (80, 24), begin)
+
+
 def test_draft_whose_file_is_gone_continues_at_the_data_page(rows: Path) -> None:
     _leave_at("Review", rows)
     rows.unlink()

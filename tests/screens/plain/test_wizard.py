@@ -334,6 +334,17 @@ def test_interrupted_draft_is_offered_and_continues_with_its_rows(tmp_path: Path
     assert draft.checked and draft.checked.usable == 20
 
 
+def test_only_answers_on_the_named_data_are_offered(tmp_path: Path) -> None:
+    file, _ = checked(tmp_path)
+    _interrupt(file)
+    ask, new = Scripted("", FORGET), Draft(FACTS)
+    assert STEPS[wizard._choose_draft(ask, new, [str(tmp_path / "other.jsonl")])[1]] == "Data"
+    assert not ask.questions
+    assert STEPS[wizard._choose_draft(ask, new, [str(file)])[1]] == "Recipe"
+    draft, step, _ = wizard._choose_draft(ask, new, [str(file)])
+    assert draft is new and STEPS[step] == "Data", "begun anew"
+
+
 def test_declined_draft_is_forgotten_on_request(tmp_path: Path) -> None:
     file, _ = checked(tmp_path)
     _interrupt(file)
