@@ -80,7 +80,9 @@ def select_drafts(
         return list(drafts)
     data, check = _make_absolute(names[0]), STEPS.index("Data")
     is_one = len(names) == 1
-    return [left for left in drafts if is_one and left.saved.data == data and left.saved.step > check]
+    return [
+        left for left in drafts if is_one and left.saved.data == data and left.saved.step > check
+    ]
 
 
 def read(path: Path, machine: MachineInfo) -> tuple[Draft, int]:
