@@ -233,8 +233,8 @@ def _describe_diverged(evidence: Evidence, best: str) -> str:
 
 
 def _describe_memorizing(evidence: Evidence, best: str) -> str:
-    known = evidence["epochs_known"]
-    when = "when rows repeat" if known else "at even intervals, as if rows repeat"
+    has_epochs = evidence["epochs_known"]
+    when = "when rows repeat" if has_epochs else "at even intervals, as if rows repeat"
     message = (
         f"Training loss drops in steps ({_format_count(evidence['steps_down'], 'step')}, about "
         f"{_format_percent(evidence['drop_share'], 0)} each) {when}"

@@ -183,7 +183,7 @@ def test_stop_ends_a_batch_of_answers(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_progress_is_reported_at_most_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(compare.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr("ftwizard.evaluate.compare.time.monotonic", lambda: clock.now)
     worker: Any = RecordingWorker()
     phase = compare._Phase(worker, "base model", 30, "answers")
     for _ in range(50):
