@@ -8,9 +8,11 @@ from typing import Any
 from ftwizard.advice import recipe_advice, run_history
 from ftwizard.advice.run_history import EarlierLoss, HashGetter
 from ftwizard.estimate.report import RecipeWarning
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import support
 from ftwizard.plan.checks import check_epochs
 from ftwizard.plan.schema import MANY_EPOCHS, Plan
+from ftwizard.runs import default_run
 
 
 def find_warnings(
@@ -28,6 +30,15 @@ def find_warnings(
         falling=before is not None and before.falling,
     )  # fmt: skip
     return [warning for warning in warnings if warning.allow not in chosen.allow]
+
+
+def warn_other_runs(own: JobFolder) -> list[RecipeWarning]:
+    """Return the warning about runs that are running besides ``own``, if any."""
+    others = default_run.describe_others(own)
+    message = (
+        f"Also running: {others}. On one device, they slow each other and need memory for both."
+    )
+    return [RecipeWarning(code="other-runs", message=message)] if others else []
 
 
 def check_lengths(config: Mapping[str, Any] | None, tokens: int) -> list[RecipeWarning]:

@@ -79,6 +79,7 @@ def train(arguments: argparse.Namespace) -> int:
     warnings = plan_warnings.find_warnings(
         plan, model_config.count_parameters(plan.model.name), lambda: record.hashes["train"]
     )
+    warnings += plan_warnings.warn_other_runs(folder)
     if not arguments.json:
         notes = [f"! {warning.message}" for warning in warnings]
         if why := record.inputs.get("epochs"):

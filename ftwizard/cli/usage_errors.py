@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from ftwizard import user_paths
 from ftwizard.cli.help_text import EXAMPLES, MISSING_COMMANDS, SYNONYMS, HelpFormatter
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.text import format_suggestion, make_visible
@@ -78,8 +80,24 @@ def parse(root: Parser, commands: dict[str, Parser], argv: Sequence[str]) -> arg
             raise _unknown_error(mistyped, parser) from None
         raise
     if rest:
-        raise _unknown_error(rest, parser)
+        raise _find_second_file(rest, arguments, parser) or _unknown_error(rest, parser)
     return arguments
+
+
+def _find_second_file(
+    rest: Sequence[str], arguments: argparse.Namespace, parser: Parser
+) -> FtwizardError | None:
+    """Return the error for a second data file, with what to do with both."""
+    first = getattr(arguments, "data", None) or getattr(arguments, "plan", None) or ""
+    files = [first, *rest]
+    if not all(map(user_paths.is_file, files)):
+        return None
+    hint = f"For validation data: --val {shlex.quote(rest[0])}. " if "val" in arguments else ""
+    if all(name.lower().endswith((".jsonl", ".ndjson")) for name in files):
+        hint += f"To use the rows of all: cat {shlex.join(files)} > all.jsonl"
+    else:
+        hint += "To use the rows of all, join them into one file."
+    return _usage_error(f"{parser.prog} takes one data file.", make_visible(hint))
 
 
 def parse_files(

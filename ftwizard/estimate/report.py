@@ -28,6 +28,7 @@ WarningCode = Literal[
     "no-validation",
     "missing-modules",
     "beyond-positions",
+    "other-runs",
     "emulated-bf16",
 ]
 

@@ -111,6 +111,12 @@ def choose_compared() -> tuple[JobFolder, JobFolder]:
     )
 
 
+def describe_others(own: JobFolder) -> str:
+    """Name the runs that are running besides ``own``, newest first; empty without any."""
+    live = [folder for folder, status in _list_newest_first() if status.state != "ended"]
+    return _list_ids([folder for folder in live if folder.id != own.id])
+
+
 def _list_newest_first() -> list[tuple[JobFolder, Status]]:
     """Return all runs with their states; raise FtwizardError without any."""
     runs = []

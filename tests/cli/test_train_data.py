@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -14,9 +15,13 @@ from ftwizard.advice import plan_advice, recipe_advice
 from ftwizard.cli import commands
 from ftwizard.cli.parser import dispatch
 from ftwizard.errors import DECLINED, FAILED, USAGE
+from ftwizard.jobs import lock
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import wait_until_free
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Method, Recipe
 from ftwizard.train import command
+from tests.helpers.jobs import make
 from tests.helpers.machines import make_machine
 from tests.helpers.training import rows, tiny_model
 from tests.paths import FIXTURES
@@ -164,6 +169,26 @@ def test_minutes_reduce_the_run_and_are_shown(
     assert run(*argv, "--minutes", "3", "--name", "two") == 0
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("3 min") and "✓ fits" in line for line in lines)
+
+
+def test_start_next_to_a_running_run_warns(
+    home: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "runs").mkdir(parents=True)
+    descriptor = lock.take_exclusive(make(home / "runs" / "first").lock)
+    assert descriptor is not None
+    argv = ("train", ROWS, "--model", model, "--json", "--name")
+    try:
+        assert run(*argv, "two") == 0
+        warnings = json.loads(capsys.readouterr().out)["warnings"]
+    finally:
+        os.close(descriptor)
+    assert warnings[-1]["code"] == "other-runs"
+    assert warnings[-1]["message"].startswith("Also running: first. On one device,")
+    wait_until_free(JobFolder(home / "runs" / "two"), 60)
+    assert run(*argv, "three") == 0
+    codes = [warning["code"] for warning in json.loads(capsys.readouterr().out)["warnings"]]
+    assert "other-runs" not in codes
 
 
 def test_safety_rules_hold_as_for_a_plan(

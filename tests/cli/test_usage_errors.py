@@ -192,3 +192,22 @@ def test_interrupt_inside_exec_exits_with_code_3(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, env=environment, timeout=180,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (DECLINED, "\nInterrupted.\n")
+
+
+def test_second_data_file_gets_a_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, table = tmp_path / "a.jsonl", tmp_path / "b c.jsonl", tmp_path / "d.csv"
+    for file in (first, second, table):
+        file.write_text("{}")
+    joined = f"To use the rows of all: cat {first} '{second}' > all.jsonl"
+    for argv, hint in (
+        (
+            ["train", first, "--model", "m", second],
+            f"For validation data: --val '{second}'. {joined}",
+        ),
+        (["columns", first, table], "To use the rows of all, join them into one file."),
+    ):
+        assert dispatch([str(word) for word in argv], _open_screens) == USAGE
+        text = capsys.readouterr().err
+        assert text == f"ftwizard: ftwizard {argv[0]} takes one data file.\n  {hint}\n"
+    assert dispatch(["columns", str(first), "no.csv"], _open_screens) == USAGE
+    assert "Unexpected argument “no.csv”" in capsys.readouterr().err
