@@ -184,7 +184,8 @@ def describe_evaluation(progress: Progress, middle: int | None) -> str:
     if middle is None:
         return ""
     loss = next((y for _, y in progress.evaluations.points(middle, middle)), math.nan)
-    loss_text = f"validation loss {loss:.4f}" if math.isfinite(loss) else "no validation loss"
+    missing = "no validation loss" if middle else "before training"
+    loss_text = f"validation loss {loss:.4f}" if math.isfinite(loss) else missing
     best = ", best" if middle == progress.best_step else ""
     return f"   {_format_step(middle)}: {loss_text}{best}"
 
@@ -198,7 +199,8 @@ def _build_prompt(
 ) -> list[MenuLine]:
     """Return the lines of a prompt; left and right change step ``movable``, if there is another."""
     first = answers[0]
-    prompt = make_visible(str(first.get("prompt") or ""), 400)
+    messages = str(first.get("prompt") or "").splitlines()
+    prompt = make_visible("  ".join(messages), 400)
     lines = [MenuLine(Text.assemble((f"{index + 1}  ", "dim"), (prompt, "bold")))]
     steps = [answer["step"] for answer in answers]
     labels = [

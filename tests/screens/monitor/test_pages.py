@@ -247,6 +247,20 @@ def test_long_answers_scroll_before_the_cursor_reaches_the_examples(
         watch((70, 16), play)
 
 
+def test_messages_of_a_prompt_are_separated_and_base_answers_need_no_loss(story: Story) -> None:
+    story.train(12)
+    story.write_event(
+        "sample", step=0, index=0, prompt="system: Route it.\nuser: Hello", answer="x", seconds=0.4
+    )
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await pilot.press("a")
+        await wait_for_text(pilot, "1  system: Route it.  user: Hello")
+        await wait_for_text(pilot, "base: before training")
+
+    watch((80, 24), play)
+
+
 def test_answers_key_is_hidden_without_answers(story: Story) -> None:
     story.train(123)
     assert "answers" not in watch((80, 24))
