@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import make_visible
+from ftwizard.text import find_similar, make_visible
 
 _MAX_SHOWN = 100
+MAX_ENTRIES = 10_000
+"""Entries of a folder among which a mistyped name is looked for."""
 
 
 def expand(name: str) -> Path:
@@ -49,6 +51,29 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Return whether the path is a folder; False where that cannot be checked."""
     return os.path.isdir(path)  # noqa: PTH112 (as above)
+
+
+def suggest_file(path: Path) -> str:
+    """Ask whether the file with the nearest name in its folder was meant; empty if none is near.
+
+    Raises FtwizardError as ``expand`` does.
+    """
+    near = find_similar(path.name, list_files(expand(str(path)).parent))
+    return f"Did you mean {make_visible(str(path.parent / near), 200)}?" if near else ""
+
+
+def list_files(folder: Path, endings: tuple[str, ...] = ()) -> list[str]:
+    """List the names of files with one of the endings, of all without any; not of hidden files."""
+    names: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for _, entry in zip(range(MAX_ENTRIES), entries, strict=False):
+                hidden = entry.name.startswith(".")
+                if not hidden and (not endings or entry.name.lower().endswith(endings)):
+                    names.append(entry.name)
+    except OSError:
+        return []
+    return sorted(names)
 
 
 def is_file(name: str) -> bool:

@@ -64,8 +64,8 @@ SYNONYMS = {
     "finetune": "train", "fine-tune": "train", "start": "train", "continue": "resume",
     "restart": "resume", "cost": "estimate", "costs": "estimate", "price": "estimate",
     "memory": "estimate", "fork": "branch", "diff": "compare", "tokens": "mask", "model": "models",
-    "result": "status", "results": "status", "report": "status", "eval": "compare",
-    "evaluate": "compare", "generate": "chat", "infer": "chat",
+    "result": "status", "results": "status", "report": "status", "eval": "status",
+    "evaluate": "status", "generate": "chat", "infer": "chat",
     "info": "status", "plan": "train",
 }  # fmt: skip
 """Words that other tools use, and the command that does it here."""

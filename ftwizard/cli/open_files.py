@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,9 @@ from ftwizard.cli.commands import COMMANDS
 from ftwizard.cli.plan_argument import is_plan
 from ftwizard.data.hub import ids
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.text import find_similar, make_visible
+from ftwizard.text import make_visible
 
 MAX_LISTED = 5
-MAX_ENTRIES = 10_000
-"""Entries of a folder among which a mistyped name is looked for."""
 
 
 def is_file_name(word: str) -> bool:
@@ -93,7 +90,9 @@ def require_file(name: str) -> None:
         if (path / "config.json").is_file():
             hint = f"To train it: ftwizard train DATA --model {make_visible(shlex.quote(name))}"
             raise FtwizardError(f"{shown} is the folder of a model.", hint)
-        listed = ", ".join(make_visible(n, 60) for n in _list_files(path)[:MAX_LISTED])
+        listed = ", ".join(
+            make_visible(n, 60) for n in user_paths.list_files(path, ids.FILE_ENDINGS)[:MAX_LISTED]
+        )
         raise FtwizardError(
             f"{shown} is a folder.",
             f"Name a file in it: {listed}" if listed else "It has no data files.",
@@ -106,25 +105,10 @@ def require_file(name: str) -> None:
         raise FtwizardError(
             f"File {shown} does not exist.", f"Folder {where} does not exist either."
         )
-    near = find_similar(path.name, _list_files(folder, wanted=()))
-    hint = f"Did you mean {make_visible(str(Path(name).parent / near), 200)}?" if near else ""
-    if not hint and (names := _list_files(folder)[:MAX_LISTED]):
+    hint = user_paths.suggest_file(Path(name))
+    if not hint and (names := user_paths.list_files(folder, ids.FILE_ENDINGS)[:MAX_LISTED]):
         hint = f"There: {', '.join(make_visible(n, 60) for n in names)}"
     raise FtwizardError(f"File {shown} does not exist.", hint or "Check its name and folder.")
-
-
-def _list_files(folder: Path, wanted: tuple[str, ...] = ids.FILE_ENDINGS) -> list[str]:
-    """List the names of files that look like data or plans; of all files if none are wanted."""
-    names: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for _, entry in zip(range(MAX_ENTRIES), entries, strict=False):
-                hidden = entry.name.startswith(".")
-                if not hidden and (not wanted or entry.name.lower().endswith(wanted)):
-                    names.append(entry.name)
-    except OSError:
-        return []
-    return sorted(names)
 
 
 def _describe_headless(files: Sequence[str]) -> str:

@@ -112,9 +112,8 @@ def _read(path: Path) -> str:
     try:
         return strict_yaml.read_text(path)
     except FileNotFoundError:
-        raise SettingsError(
-            f"Plan {make_visible(str(path))} does not exist.", "Check the name of the YAML file."
-        ) from None
+        hint = user_paths.suggest_file(path) or "Check the name of the YAML file."
+        raise SettingsError(f"Plan {make_visible(str(path))} does not exist.", hint) from None
 
 
 def _fill_in_learning_rate(plan: Plan) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_json_has_the_same_list(capsys: pytest.CaptureFixture[str]) -> None:
 def test_models_are_judged_for_the_rows_of_a_data_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def list_for(words: int) -> tuple[dict[str, dict[str, object]], str]:
+    def list_for(words: int) -> tuple[dict[str, Any], str]:
         data = tmp_path / f"rows-{words}.jsonl"
         row = {"prompt": "word " * words, "completion": "answer"}
         rows = (json.dumps(row | {"completion": f"answer {n}"}) for n in range(40))

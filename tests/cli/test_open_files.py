@@ -175,3 +175,30 @@ def test_broken_plan_and_model_folder_are_refused_before_any_screen(
     assert dispatch(["inner"], screens) == FAILED
     assert "ftwizard train DATA --model inner" in capsys.readouterr().err
     assert not screens.opened
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "check {0}/rosw.jsonl",
+        "check {0}/rows.jsonl --val {0}/rosw.jsonl",
+        "show {0}/rosw.jsonl --line 1",
+        "columns {0}/rosw.jsonl",
+        "advise {0}/rosw.jsonl",
+        "estimate {0}/rosw.jsonl --model gpt-4.1-mini",
+        "train {0}/rosw.jsonl --model owner/name",
+    ],
+)
+def test_every_command_offers_the_nearest_file(
+    typed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    assert dispatch(typed.format(tmp_path).split(" "), Screens()) == 1
+    assert f"\n  Did you mean {tmp_path}/rows.jsonl?\n" in capsys.readouterr().err
+
+
+def test_nearest_plan_is_offered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tickets.yaml").write_text("")
+    for command in ("train", "estimate", "probe"):
+        assert dispatch([command, f"{tmp_path}/tikets.yaml"], Screens()) == 1
+        assert f"\n  Did you mean {tmp_path}/tickets.yaml?\n" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def _open_screens(*_: Any, **__: Any) -> int:
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("probe", "{files: {train: rows.jsonl}}"), ("train", "ftwizard train rows.jsonl --model Qwen"),
+        ("probe", "{files: {train: rows.jsonl}}"), ("train", "those that fit: ftwizard models rows.jsonl"),
         ("estimate", "ftwizard estimate rows.jsonl --model gpt-4.1-mini"),
     ],
 )  # fmt: skip

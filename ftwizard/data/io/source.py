@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from ftwizard import user_paths
 from ftwizard.errors import FAILED, FtwizardError
 from ftwizard.text import make_visible
 
@@ -129,7 +130,7 @@ def _open(path: Path, shown: str) -> int:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
         message = f"Data file {shown} does not exist."
-        hint = "Check the name, including upper and lower case."
+        hint = user_paths.suggest_file(path) or "Check the name, including upper and lower case."
         raise FileProblem("not_found", message, hint) from None
     except OSError as error:
         raise _unreadable_problem(shown, error) from None
