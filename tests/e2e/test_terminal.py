@@ -197,7 +197,7 @@ def test_monitor_fills_the_window_in_tmux(folder: Path, name: str) -> None:
         terminal.resize(40, 10)
         terminal.wait("Window too small")
         terminal.resize(200, 60)
-        shown = terminal.wait(r"train \d[^\n]*\n[\s\S]*loss  \d")
+        shown = terminal.wait(r"train, smoothed \d[^\n]*\n[\s\S]*loss  \d")
         assert len(shown.splitlines()) >= 59
         terminal.keys("Escape")
         terminal.wait(f"Come back with: ftwizard watch {RUN}")
