@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping
+
+from ftwizard import word_wrap
 
 MAX_WIDTH = 100
 """Longer lines are hard to read."""
@@ -93,11 +96,16 @@ class HelpFormatter(argparse.HelpFormatter):
         return "\n".join(f"{indent}{line}" for line in _wrap(text, width - len(indent)))
 
 
+class _Wrapper(textwrap.TextWrapper):
+    wordsep_simple_re = re.compile(rf"((?!{word_wrap.GLUE})\s+)")
+
+
 def _wrap(text: str, width: int) -> list[str]:
     """Wrap at spaces; a word that is too long, at its commas."""
     lines: list[str] = []
     words = " ".join(text.split())
-    for line in textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False):
+    wrapper = _Wrapper(width, break_long_words=False, break_on_hyphens=False)
+    for line in wrapper.wrap(words):
         while len(line) > width and (cut := line.rfind(",", 0, width) + 1):
             lines.append(line[:cut])
             line = line[cut:]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ftwizard import word_wrap
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def make_console(*, stderr: bool = False) -> Console:
     """Return a console that prints text without interpreting markup."""
     from rich.console import Console
     from rich.text import Text
+
+    word_wrap.keep_units_with_numbers()
 
     class Plain(Console):
         def print(self, *objects: Any, **options: Any) -> None:

@@ -18,6 +18,7 @@ from textual.filter import LineFilter
 from textual.message_pump import MessagePump
 from textual.screen import Screen, ScreenResultType
 
+from ftwizard import word_wrap
 from ftwizard.screens.terminal import driver
 from ftwizard.screens.terminal.driver import OutputSanitizer, TerminalDriver
 from ftwizard.screens.terminal.frame_diff import FrameDiff
@@ -48,6 +49,7 @@ class TerminalApp(App[int]):
     def __init__(self, *, ascii: bool, slow: bool) -> None:
         super().__init__(driver_class=TerminalDriver)
         self.animation_level = "none"  # a held key outruns it
+        word_wrap.keep_units_with_numbers()
         self.ascii = ascii
         self.slow = False
         """Whether to send as little as possible: requested, or the connection is slow."""
