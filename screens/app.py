@@ -51,8 +51,22 @@ class FtwizardApp(TerminalApp):
     CSS_PATH = str(files("ftwizard").joinpath("assets", "ftwizard.tcss"))
     TITLE = "ftwizard"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "quit", "quit", key_display="^q", priority=True),
-        Binding("ctrl+z", "suspend_process", "suspend", show=False, priority=True),
+        Binding(
+            "ctrl+q",
+            "quit",
+            "quit",
+            key_display="^q",
+            priority=True,
+            tooltip="quit; runs keep running",
+        ),
+        Binding(
+            "ctrl+z",
+            "suspend_process",
+            "suspend",
+            show=False,
+            priority=True,
+            tooltip="suspend, back to the shell",
+        ),
     ]
 
     def __init__(

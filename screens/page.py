@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -11,10 +11,9 @@ from textual.screen import ScreenResultType
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from ftwizard.screens.dialogs.dialog import BaseScreen, Dialog, show_error
+from ftwizard.screens.dialogs.dialog import BaseScreen, show_error
 from ftwizard.screens.draft import STEPS
 from ftwizard.screens.widgets.keys import Keys
-from ftwizard.screens.widgets.scroll_pane import ScrollPane
 
 MIN_COLUMNS, MIN_ROWS = 60, 16
 _KEY_ORDER = {
@@ -26,37 +25,16 @@ _KEY_ORDER = {
 TOO_SMALL = f"Window too small.\nEnlarge it to {MIN_COLUMNS}×{MIN_ROWS} or more."
 
 
-class HelpDialog(Dialog[None]):
-    """Shows the help and the keys of the page below; any of its own keys closes it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f1,question_mark,enter,q", "dismiss", "close", show=False),
-    ]
-    BOX = ScrollPane
-
-    def __init__(self, below: Page[Any]) -> None:
-        title = below.NAME or STEPS[below.STEP or 0]
-        keys, descriptions = Text(), set[str]()
-        for active in below.active_bindings.values():
-            binding = active.binding
-            if binding.show and binding.description and binding.description not in descriptions:
-                descriptions.add(binding.description)
-                keys.append(f"{below.app.get_key_display(binding):>10}  ", "bold")
-                keys.append(f"{binding.description}\n")
-        super().__init__(Text(title, "bold"), below.help_text, keys, keys=[("esc", "close")])
-
-
 class Page(BaseScreen[ScreenResultType]):
-    """A screen of the app: ``body`` yields its widgets, ``HELP`` is the text behind ``?``."""
+    """A screen of the app: ``body`` yields its widgets."""
 
     NAME: ClassVar[str] = ""
     """Title in the top line."""
     STEP: ClassVar[int | None] = None
     """Index of its wizard step, from 0."""
-    HELP: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back", key_display="esc"),
-        Binding("f1,question_mark", "help", "help", key_display="?"),
+        Binding("f1,question_mark", "help", "help", key_display="?", tooltip="this list"),
     ]
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-cramped"), (MIN_COLUMNS, "-narrow"), (110, "-wide"),
@@ -96,9 +74,8 @@ class Page(BaseScreen[ScreenResultType]):
         return self.top_line().append(suffix, "dim")
 
     @property
-    def help_text(self) -> str:
-        """Return the text behind ``?``."""
-        return self.HELP
+    def help_title(self) -> str:
+        return self.NAME or STEPS[self.STEP or 0]
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
@@ -114,6 +91,3 @@ class Page(BaseScreen[ScreenResultType]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             show_error(self.app, event.worker.error)
-
-    def action_help(self) -> None:
-        self.app.push_screen(HelpDialog(self))

@@ -140,16 +140,37 @@ class Chart(Widget, can_focus=True):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("plus,equals_sign", "zoom(0.5)", "zoom in", key_display="+", show=False),
-        Binding("minus", "zoom(2)", "zoom out", key_display="-", show=False),
-        Binding("left", "pan(-1)", "earlier", show=False),
-        Binding("right", "pan(1)", "later", show=False),
-        Binding("0", "reset", "show all", show=False),
-        Binding("end", "follow", "follow", show=False),
-        Binding("f", "toggle_whole", "whole run", show=False),
-        Binding("l", "toggle_log", "log scale", show=False),
-        Binding("shift+left", "cursor(-1)", "read earlier value", show=False),
-        Binding("shift+right", "cursor(1)", "read later value", show=False),
+        Binding(
+            "plus,equals_sign",
+            "zoom(0.5)",
+            "zoom in",
+            key_display="+",
+            show=False,
+            tooltip="zoom in",
+        ),
+        Binding("minus", "zoom(2)", "zoom out", key_display="-", show=False, tooltip="zoom out"),
+        Binding("left", "pan(-1)", "earlier", show=False, tooltip="earlier, later"),
+        Binding("right", "pan(1)", "later", show=False, tooltip="earlier, later"),
+        Binding("0", "reset", "show all", show=False, tooltip="show all, from 0"),
+        Binding("end", "follow", "follow", show=False, tooltip="follow the newest"),
+        Binding(
+            "f", "toggle_whole", "whole run", show=False, tooltip="whole run, or the newest part"
+        ),
+        Binding("l", "toggle_log", "log scale", show=False, tooltip="log scale on or off"),
+        Binding(
+            "shift+left",
+            "cursor(-1)",
+            "read earlier value",
+            show=False,
+            tooltip="read the values of a step",
+        ),
+        Binding(
+            "shift+right",
+            "cursor(1)",
+            "read later value",
+            show=False,
+            tooltip="read the values of a step",
+        ),
     ]
 
     class LogScale(Message):

@@ -87,26 +87,51 @@ class ChatPage(Page[None]):
     """Loads the models in a child process, and ends that when it is left."""
 
     NAME = "Chat"
-    HELP = (
-        "Type a prompt and press enter. Both models answer it: the tuned one, then its base, each in "
-        "its own conversation. Answers are greedy: the same prompt gets the same answer.\n\n"
-        "ctrl+t takes the next test row as prompt. Its expected answer is shown, too.\n"
-        "ctrl+n starts a new conversation.\n"
-        "ctrl+o turns the system prompt of the training data on or off.\n"
-        "ctrl+g turns the base model on or off.\n"
-        "esc stops the answer, or leaves. page up and page down scroll.\n\n"
-        "The same as a command: ftwizard chat RUN --prompt TEXT --base"
+    NOTES = (
+        "Each model has its own conversation.",
+        "Answers are greedy: the same prompt gets the same answer.",
+        "As a command: ftwizard chat RUN --prompt TEXT --base",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "send", key_display="enter"),
-        Binding("ctrl+t", "take_row", "test row", key_display="^t"),
-        Binding("ctrl+n", "restart", "new", key_display="^n"),
-        Binding("ctrl+o", "toggle_system", "system prompt", key_display="^o"),
-        Binding("ctrl+g", "toggle_base", "base", key_display="^g"),
-        Binding("pageup", "scroll(-1)", "scroll up", show=False, priority=True),
-        Binding("pagedown", "scroll(1)", "scroll down", show=False, priority=True),
-        Binding("escape", "back", "stop/leave", key_display="esc"),
-        Binding("f1", "help", "help", key_display="f1"),
+        Binding(
+            "enter", "send", "send", key_display="enter", tooltip="send the prompt to both models"
+        ),
+        Binding(
+            "ctrl+t",
+            "take_row",
+            "test row",
+            key_display="^t",
+            tooltip="take the next test row as prompt",
+        ),
+        Binding("ctrl+n", "restart", "new", key_display="^n", tooltip="new conversation"),
+        Binding(
+            "ctrl+o",
+            "toggle_system",
+            "system prompt",
+            key_display="^o",
+            tooltip="system prompt of the data on or off",
+        ),
+        Binding("ctrl+g", "toggle_base", "base", key_display="^g", tooltip="base model on or off"),
+        Binding(
+            "pageup",
+            "scroll(-1)",
+            "scroll up",
+            show=False,
+            priority=True,
+            tooltip="scroll the answers",
+        ),
+        Binding(
+            "pagedown",
+            "scroll(1)",
+            "scroll down",
+            show=False,
+            priority=True,
+            tooltip="scroll the answers",
+        ),
+        Binding(
+            "escape", "back", "stop/leave", key_display="esc", tooltip="stop the answer, or leave"
+        ),
+        Binding("f1", "help", "help", key_display="f1", tooltip="this list"),
     ]
 
     def __init__(self, folder: JobFolder) -> None:

@@ -73,26 +73,27 @@ class CostsPage(Page[Draft]):
     Dismisses with a draft whose hourly price may have changed."""
 
     NAME = "Costs"
-    HELP = (
-        "Every offer with its cost for your data. The pane below the table shows date and source for "
-        "the selected line. Prices change, so check the provider's page before you pay. “unknown” "
-        "does not mean free; “–” means not billed. in/M and out/M are US dollars per million tokens "
-        "of the tuned model.\n\n"
-        "An edition is a dated price list: the current one, or that of April 2026. Where the two "
-        "differ by more than 20%, the range covers both. Put your own prices into {prices}. Sorting uses the likely amount. Unknown values "
-        "come after known ones, and offers that have ended come last.\n\n"
-        "h sets the hourly price of your own machine, which no price list has. d applies OpenAI's "
-        f"discount for data sharing. {text.SHARING_NOTE}"
+    NOTES = (
+        "The pane below has date and source of the selected line.",
+        "“unknown” does not mean free; “–” means not billed.",
+        "in/M, out/M: USD per million tokens of the tuned model.",
+        "A range covers editions that differ by over 20%.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "sort", "sort"),
-        Binding("r", "reverse", "reverse"),
-        Binding("v", "volume", "volume"),
-        Binding("p", "plot", "plot"),
-        Binding("e", "edition", "edition"),
-        Binding("d", "share", "discount"),
-        Binding("h", "hour", "hourly price"),
-        Binding("tab", "app.focus_next", "scroll", key_display="tab"),
+        Binding("s", "sort", "sort", tooltip="sort by the next column"),
+        Binding("r", "reverse", "reverse", tooltip="reverse the order"),
+        Binding("v", "volume", "volume", tooltip="monthly volume: serving cost, break-even"),
+        Binding("p", "plot", "plot", tooltip="chart of the cost by volume"),
+        Binding("e", "edition", "edition", tooltip="current prices, or those of April 2026"),
+        Binding("d", "share", "discount", tooltip="OpenAI's discount for sharing data"),
+        Binding("h", "hour", "hourly price", tooltip="hourly price of this machine"),
+        Binding(
+            "tab",
+            "app.focus_next",
+            "scroll",
+            key_display="tab",
+            tooltip="to the details, which then scroll",
+        ),
     ]
 
     def __init__(self, draft: Draft, today: datetime.date | None = None) -> None:
@@ -189,8 +190,8 @@ class CostsPage(Page[Draft]):
         self._show()
 
     @property
-    def help_text(self) -> str:
-        return self.HELP.format(prices=machine_rate.shown_file())
+    def help_notes(self) -> tuple[str, ...]:
+        return (*self.NOTES, f"Your own prices: {machine_rate.shown_file()}")
 
     def action_back(self) -> None:
         """Close the plot where it replaces the details, else the page."""

@@ -18,9 +18,9 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ftwizard.errors import FtwizardError
-from ftwizard.screens import crash_log, palette
+from ftwizard.screens import crash_log, layout, palette
 from ftwizard.screens.terminal.app import TerminalScreen
-from ftwizard.screens.widgets.keys import QUIT, Key, Keys
+from ftwizard.screens.widgets.keys import QUIT, Key, Keys, list_keys
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
 from ftwizard.text import make_visible
 
@@ -34,6 +34,31 @@ class BaseScreen(TerminalScreen[ScreenResultType]):
     """
 
     CSS_PATH: ClassVar[CSSPathType | None] = str(files("ftwizard").joinpath("assets", "pages.tcss"))
+    NOTES: ClassVar[tuple[str, ...]] = ()
+    """Notes behind ``?``, below the keys: a line each, without keys."""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # With an input, "?" must remain typeable.
+        Binding(
+            "f1,question_mark", "help", "help", key_display="?", show=False, tooltip="this list"
+        ),
+    ]
+
+    @property
+    def help_title(self) -> str:
+        """Return the title of the help."""
+        raise NotImplementedError
+
+    @property
+    def help_notes(self) -> tuple[str, ...]:
+        """Return the notes of the help."""
+        return self.NOTES
+
+    def list_help_keys(self) -> dict[str, list[str]]:
+        """List what each key does, with the names of the keys."""
+        return list_keys(self)
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpDialog(self))
 
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
         """Close with a result, once, together with all screens above."""
@@ -74,6 +99,41 @@ class Dialog(BaseScreen[ScreenResultType], ModalScreen[ScreenResultType]):
     def body(self) -> ComposeResult:
         """Yield the widgets below the lines."""
         yield from ()
+
+    @property
+    def help_title(self) -> str:
+        first = self._lines[0]
+        return first.plain if isinstance(first, Text) else first
+
+    def list_help_keys(self) -> dict[str, list[str]]:
+        """List the keys in the footer by the words there, then the others."""
+        named = dict(self._keys)
+        keys = {does: [name] for name, does in named.items()}
+        for does, names in super().list_help_keys().items():
+            if others := [name for name in names if name not in named]:
+                keys.setdefault(does, []).extend(others)
+        return keys
+
+
+class HelpDialog(Dialog[None]):
+    """Lists what each key of a screen does, and notes on it; any of its own keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,question_mark,enter,q", "dismiss", "close", show=False),
+    ]
+    BOX = ScrollPane
+
+    def __init__(self, below: BaseScreen[Any]) -> None:
+        super().__init__(Text(below.help_title, "bold"), keys=[("esc", "close")])
+        keys = [(" ".join(names), does) for does, names in below.list_help_keys().items()]
+        self._rows = [*((Text(name, "bold"), does) for name, does in keys)]
+        self._notes = below.help_notes
+
+    def body(self) -> ComposeResult:
+        yield Static(layout.build_table(self._rows), markup=False)
+        if self._notes:
+            notes = Text("\n").join(Text.assemble(("· ", "dim"), note) for note in self._notes)
+            yield Static(notes, markup=False)
 
 
 class NoticeDialog(Dialog[None]):

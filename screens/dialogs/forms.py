@@ -25,8 +25,8 @@ class FormDialog(Dialog[ScreenResultType]):
     """Dismisses with what ``parse`` makes of the typed texts, with None on Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "app.focus_previous", "up", show=False),
-        Binding("down", "app.focus_next", "down", show=False),
+        Binding("up", "app.focus_previous", "up", show=False, tooltip="previous field"),
+        Binding("down", "app.focus_next", "down", show=False, tooltip="next field"),
     ]
     MAX_LENGTH: ClassVar[int] = 24
 

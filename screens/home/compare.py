@@ -47,18 +47,25 @@ class ComparePage(Page[None]):
     """Shows runs side by side and keeps reading the live ones."""
 
     NAME = "Compare"
-    HELP = (
-        "Each run has a letter. It appears in the top line, on its curve where it fits, and above "
-        "its column.\n\n"
-        "✓ marks the lowest loss, but only if the runs are comparable. Losses on different rows or "
-        "with different tokenizers do not tell which run is better."
+    NOTES = (
+        "Each run has a letter, on its curve and above its column.",
+        "✓ is the lowest loss, if the runs are comparable.",
+        "Losses on other rows or tokenizers are not.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "metric", "training or validation"),
-        Binding("l", "chart_log", "log scale"),
+        Binding("m", "metric", "training or validation", tooltip="training or validation loss"),
+        Binding("l", "chart_log", "log scale", tooltip="log scale on or off"),
         Binding("escape,q", "back", "back", key_display="esc"),
-        Binding("pagedown,down", "scroll_table(1)", "scroll down", key_display="pgdn"),
-        Binding("pageup,up", "scroll_table(-1)", "scroll up", show=False),
+        Binding(
+            "pagedown,down",
+            "scroll_table(1)",
+            "scroll down",
+            key_display="pgdn",
+            tooltip="scroll the table",
+        ),
+        Binding(
+            "pageup,up", "scroll_table(-1)", "scroll up", show=False, tooltip="scroll the table"
+        ),
     ]
 
     def __init__(self, folders: list[JobFolder]) -> None:

@@ -30,12 +30,12 @@ class DemoPage(Page[str]):
     """Dismisses with the path of the sample plan, or None."""
 
     NAME = "Demo"
-    HELP = (
-        "Enter starts the demo. It is a normal run: you can leave it, return to it or stop it. "
-        "Your data stays on this machine. The model is downloaded once."
+    NOTES = (
+        "The demo is a normal run: leave it, return, or stop it.",
+        "Your data stays here; the model is downloaded once.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "begin", "start", key_display="enter")
+        Binding("enter", "begin", "start", key_display="enter", tooltip="start the demo")
     ]
 
     def body(self) -> ComposeResult:

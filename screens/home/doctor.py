@@ -34,15 +34,14 @@ class DoctorPage(Page[None]):
     """Shows the results of ``ftwizard doctor`` as they arrive."""
 
     NAME = "Doctor"
-    HELP = (
-        "Requirements for training on this machine: what is missing (✗), what may fail (!) and what "
-        "works (✓). Each problem comes with a fix.\n\n"
-        "Static checks finish at once. Then a separate process trains a tiny model for one step, on "
-        "the CPU and on each GPU, also through a 4-bit layer. Only this proves that drivers and "
-        "packages work together.\n\n"
-        "Press r to check again after a fix. On the command line: ftwizard doctor"
+    NOTES = (
+        "✗ is missing, ! may fail, ✓ works; each problem has a fix.",
+        "A tiny model trains one step, on the CPU and on each GPU.",
+        "On the command line: ftwizard doctor",
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "check", "check again")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "check", "check again", tooltip="check again, after a fix")
+    ]
 
     def __init__(self) -> None:
         super().__init__()

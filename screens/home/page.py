@@ -146,7 +146,7 @@ class Actions(Menu):
     """A menu that shows Enter among the keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "choose", "open", key_display="enter"),
+        Binding("enter", "choose", "open", key_display="enter", tooltip="open the line"),
     ]
 
 
@@ -156,28 +156,32 @@ class HomePage(Page[None]):
     CSS_PATH = None
 
     NAME = "Home"
-    HELP = (
-        "Press Enter to open a line. r continues a draft, x forgets it.\n\n"
-        "Runs continue when you close this window. Open them again from here, or with "
-        "`ftwizard watch RUN` in any terminal on this machine.\n\n"
-        "/ searches as you type: any word, or state:finished, model:qwen, data:tickets, "
-        "method:qlora, lr>1e-4, best<0.5. Esc shows all runs again.\n\n"
-        "Space marks runs: c compares and x deletes them. Without marks, c opens a chat with the "
-        "selected model, x deletes the run."
+    NOTES = (
+        "Runs continue without this window: ftwizard watch RUN",
+        "Search: any word, state:finished, model:qwen, data:tickets,",
+        "method:qlora, lr>1e-4, best<0.5",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "search", key_display="/"),
-        Binding("space", "mark", "mark"),
-        Binding("c", "compare", "compare"),
-        Binding("c", "chat", "chat"),
-        Binding("x,delete", "remove", "delete", key_display="x"),
-        Binding("x,delete", "forget", "forget", key_display="x"),
-        Binding("r", "continue", "continue"),
+        Binding(
+            "slash", "search", "search", key_display="/", tooltip="search the runs as you type"
+        ),
+        Binding("space", "mark", "mark", tooltip="mark the run"),
+        Binding("c", "compare", "compare", tooltip="compare the marked runs"),
+        Binding("c", "chat", "chat", tooltip="chat with the tuned model"),
+        Binding(
+            "x,delete",
+            "remove",
+            "delete",
+            key_display="x",
+            tooltip="delete the run, or those marked",
+        ),
+        Binding("x,delete", "forget", "forget", key_display="x", tooltip="forget the draft"),
+        Binding("r", "continue", "continue", tooltip="continue the draft"),
         # Last, so that they are dropped first: the list shows these actions too.
         *(Binding(key, f"begin('{id}')", name.lower()) for id, key, name, _ in ACTIONS),
-        Binding("escape", "back", "back", show=False),
-        Binding("down", "to_list", "to the list", show=False),
-        Binding("q", "app.quit", "quit", show=False),
+        Binding("escape", "back", "back", show=False, tooltip="show all runs again"),
+        Binding("down", "to_list", "to the list", show=False, tooltip="to the list"),
+        Binding("q", "app.quit", "quit", show=False, tooltip="quit; runs keep running"),
     ]
 
     def __init__(self, session: Session, start_route: StartRoute) -> None:

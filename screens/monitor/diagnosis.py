@@ -118,12 +118,11 @@ class DiagnosisPage(Page[str]):
     """Dismisses with the id of a run that was started from here, or None."""
 
     NAME = "Diagnosis"
-    HELP = (
-        "The worker diagnoses its loss curve at each evaluation, even while no one is watching. "
-        "The mark shows the severity, the percentage the confidence. Enter runs the selected action "
-        "and asks before it stops or starts a run. A new run uses the same plan and data, and starts "
-        "from the weights named in its line.\n\n"
-        "On the command line: `ftwizard diagnose RUN`. It also reads curves from other tools."
+    NOTES = (
+        "The mark is the severity, the percentage the confidence.",
+        "Diagnosed at each evaluation, also while no one watches.",
+        "An action asks before it stops or starts a run.",
+        "On the command line: ftwizard diagnose RUN",
     )
 
     def __init__(self, follower: Follower) -> None:

@@ -21,10 +21,10 @@ class ScrollingPage(Page[None]):
     """Shows lines of a run; its keys scroll them without a cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "scroll(-1)", "up", key_display="↑"),
-        Binding("down,j", "scroll(1)", "down", key_display="↓"),
-        Binding("pageup", "page(-1)", "page up", show=False),
-        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("up,k", "scroll(-1)", "up", key_display="↑", tooltip="scroll"),
+        Binding("down,j", "scroll(1)", "down", key_display="↓", tooltip="scroll"),
+        Binding("pageup", "page(-1)", "page up", show=False, tooltip="scroll by a page"),
+        Binding("pagedown", "page(1)", "page down", show=False, tooltip="scroll by a page"),
     ]
 
     def __init__(self, follower: Follower) -> None:
@@ -47,13 +47,10 @@ class LogPage(ScrollingPage):
     """Shows the output of the training process, newest line last."""
 
     NAME = "Output"
-    HELP = (
-        "The last lines of worker.log in the run folder: output of the training process. "
-        "Use the arrow and page keys to scroll, and end to follow new output."
-    )
+    NOTES = ("The last lines of worker.log in the run folder.",)
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("home", "end(-1)", "oldest", show=False),
-        Binding("end", "end(1)", "newest", key_display="end"),
+        Binding("home", "end(-1)", "oldest", show=False, tooltip="oldest line"),
+        Binding("end", "end(1)", "newest", key_display="end", tooltip="newest line, and follow"),
     ]
 
     def on_mount(self) -> None:

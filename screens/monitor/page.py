@@ -40,37 +40,33 @@ class MonitorPage(Page[str]):
     """Shows a run; dismisses with ``results``, ``run:`` and an id, or None."""
 
     NAME = "Monitor"
-    HELP = (
-        "The run continues when you close this window. Press esc to leave, and return with "
-        "`ftwizard watch RUN` from any terminal.\n\n"
-        "Solid line: training loss, smoothed, with raw values faint behind it; the figure above is "
-        "the newest raw value. Dashed line with ◆: validation loss. Both should fall. If validation "
-        "loss rises while training loss falls, the model is overfitting. With early stopping, the "
-        "run then ends and keeps the best weights. On the axis, ● marks the "
-        "best evaluation, ▴ a checkpoint and ! the start of a finding.\n\n"
-        "d shows the findings with numbers and actions. a shows sample answers over time and the "
-        "highest-loss examples.\n\n"
-        "Chart keys: m next metric, M previous, x axis (steps, epochs, minutes, tokens), w smoothing, "
-        "l log scale, + and - zoom, ← and → pan, end newest, 0 everything, f whole run. Shift with "
-        "← or → reads values. z shows the chart only, then the GPUs if there are any, then "
-        "everything. Axis, smoothing and pane are kept for the next run.\n\n"
-        "The end time is that of the training, at the speed of the last steps. Merging and the "
-        "comparison follow it.\n\n"
-        "Stop saves a checkpoint first. You can resume a stopped run."
+    NOTES = (
+        "The run continues without this window: ftwizard watch RUN",
+        "Solid: training loss. Dashed, with ◆: validation loss.",
+        "On the axis: ● best evaluation, ▴ checkpoint, ! finding.",
+        "Validation up, training down: overfitting.",
+        "The figure above the chart is the newest raw value.",
+        "The end time is of the training, before merge and comparison.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "results", "results", key_display="enter"),
-        Binding("z", "pane('chart')", "chart only", show=False),
-        Binding("z", "pane('gpus')", "GPUs"),
-        Binding("z", "pane('all')", "all"),
-        Binding("s", "stop", "stop"),
-        Binding("r", "resume", "resume"),
-        Binding("v", "ask_for('save')", "save"),
-        Binding("e", "ask_for('evaluate')", "eval"),
-        Binding("o", "log", "output"),
-        Binding("d", "verdict", "diagnosis"),
-        Binding("a", "answers", "answers"),
-        Binding("escape,q", "back", "leave", key_display="esc"),
+        Binding("enter", "results", "results", key_display="enter", tooltip="results of the run"),
+        Binding(
+            "z",
+            "pane('chart')",
+            "chart only",
+            show=False,
+            tooltip="chart only, GPUs only, everything",
+        ),
+        Binding("z", "pane('gpus')", "GPUs", tooltip="chart only, GPUs only, everything"),
+        Binding("z", "pane('all')", "all", tooltip="chart only, GPUs only, everything"),
+        Binding("s", "stop", "stop", tooltip="save a checkpoint, then stop"),
+        Binding("r", "resume", "resume", tooltip="continue from the last checkpoint"),
+        Binding("v", "ask_for('save')", "save", tooltip="save a checkpoint now"),
+        Binding("e", "ask_for('evaluate')", "eval", tooltip="evaluate now"),
+        Binding("o", "log", "output", tooltip="output of the training process"),
+        Binding("d", "verdict", "diagnosis", tooltip="diagnosis: findings, evidence, actions"),
+        Binding("a", "answers", "answers", tooltip="sample answers, highest-loss examples"),
+        Binding("escape,q", "back", "leave", key_display="esc", tooltip="leave; the run continues"),
     ]
 
     def __init__(self, folder: JobFolder) -> None:

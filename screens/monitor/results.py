@@ -45,22 +45,21 @@ class ResultsPage(Page[str]):
     """Shows the results of a run; dismisses with ``monitor`` to return to the monitor, or None."""
 
     NAME = "Results"
-    HELP = (
-        "Both models answered test examples that were not trained on. Use ← and → to step "
-        "through the answers. All of them are in eval/compare.json in the run folder.\n\n"
-        "c opens a chat with the tuned and the base model. y copies the command that serves the model "
-        "with an OpenAI-compatible API, and shows it.\n\n"
-        "merged/ contains the full tuned model in 16-bit safetensors, ready for any server. "
-        "adapter/ contains only the LoRA weights."
+    NOTES = (
+        "The examples were not trained on.",
+        "All answers: eval/compare.json in the run folder.",
+        "merged/: the full tuned model, 16 bit. adapter/: LoRA only.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,n", "turn(1)", "next answer", key_display="→"),
-        Binding("left,p", "turn(-1)", "previous", key_display="←"),
-        Binding("a", "toggle_full", "full answers"),
-        Binding("c", "chat", "chat"),
-        Binding("y", "copy_command", "copy serve"),
-        Binding("m", "monitor", "monitor"),
-        Binding("escape,enter,q", "back", "done", key_display="enter"),
+        Binding("right,n", "turn(1)", "next answer", key_display="→", tooltip="next answer"),
+        Binding("left,p", "turn(-1)", "previous", key_display="←", tooltip="previous answer"),
+        Binding("a", "toggle_full", "full answers", tooltip="answers in full"),
+        Binding("c", "chat", "chat", tooltip="chat with the tuned and the base model"),
+        Binding(
+            "y", "copy_command", "copy serve", tooltip="copy the command that serves the model"
+        ),
+        Binding("m", "monitor", "monitor", tooltip="back to the monitor"),
+        Binding("escape,enter,q", "back", "done", key_display="enter", tooltip="done"),
     ]
 
     def __init__(self, folder: JobFolder) -> None:

@@ -42,12 +42,14 @@ class RunView(Container):
     """Draws a run; its keys change the chart settings, which are saved."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "metric(1)", "metric", show=False),
-        Binding("M", "metric(-1)", "previous metric", show=False),
-        Binding("x", "axis", "axis", show=False),
-        Binding("w", "smoothing", "smoothing", show=False),
-        Binding("pagedown", "scroll_side(1)", "scroll down", show=False),
-        Binding("pageup", "scroll_side(-1)", "scroll up", show=False),
+        Binding("m", "metric(1)", "metric", show=False, tooltip="next, previous metric"),
+        Binding("M", "metric(-1)", "previous metric", show=False, tooltip="next, previous metric"),
+        Binding("x", "axis", "axis", show=False, tooltip="x axis: steps, epochs, minutes, tokens"),
+        Binding(
+            "w", "smoothing", "smoothing", show=False, tooltip="smoothing of the training loss"
+        ),
+        Binding("pagedown", "scroll_side(1)", "scroll down", show=False, tooltip="scroll the side"),
+        Binding("pageup", "scroll_side(-1)", "scroll up", show=False, tooltip="scroll the side"),
     ]
 
     def __init__(self, follower: Follower, *, id: str | None = None) -> None:

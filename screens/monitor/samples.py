@@ -47,20 +47,34 @@ class AnswersPage(ScrollingPage):
     """
 
     NAME = "Answers"
-    HELP = (
-        "The model answers a few fixed prompts before training and at every evaluation, with greedy "
-        "decoding. The plan's `samples` sets the prompts, their number and the answer length. The "
-        "default is three validation examples.\n\n"
-        "You see the first answer, the one at the best validation loss, and the newest. Use ← and "
-        "→ to step through the evaluations in between. The top line shows the step and its "
-        "validation loss.\n\n"
-        "Below are the validation examples with the highest loss per token. Wrong labels show up "
-        "here. Enter opens the selected example in its file."
+    NOTES = (
+        "Answers: the first, at the best validation loss, the newest.",
+        "Prompts and lengths: `samples` in the plan.",
+        "Below: validation examples with the highest loss per token.",
+        "Wrong labels show up there.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "row", "open example", key_display="enter"),
-        Binding("right,l", "middle(1)", "evaluation", key_display="←→"),
-        Binding("left,h", "middle(-1)", "evaluation", show=False),
+        Binding(
+            "enter",
+            "row",
+            "open example",
+            key_display="enter",
+            tooltip="open the example in its file",
+        ),
+        Binding(
+            "right,l",
+            "middle(1)",
+            "evaluation",
+            key_display="←→",
+            tooltip="step through the evaluations between",
+        ),
+        Binding(
+            "left,h",
+            "middle(-1)",
+            "evaluation",
+            show=False,
+            tooltip="step through the evaluations between",
+        ),
     ]
 
     def __init__(self, follower: Follower, plan: Plan | None) -> None:

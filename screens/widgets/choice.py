@@ -20,8 +20,8 @@ class Choice(Widget, can_focus=True):
     """``(•) first  ( ) second``; left, right and space move the mark."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,space", "move(1)", "choose", key_display="←→"),
-        Binding("left", "move(-1)", "choose", show=False),
+        Binding("right,space", "move(1)", "choose", key_display="←→", tooltip="change the choice"),
+        Binding("left", "move(-1)", "choose", show=False, tooltip="change the choice"),
     ]
     value: reactive[str] = reactive("", init=False)
 

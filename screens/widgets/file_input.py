@@ -32,9 +32,9 @@ class FileInput(Vertical):
     """An input and a list of suggestions; up and down select, tab accepts."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "suggest(1)", "next", show=False),
-        Binding("up", "suggest(-1)", "previous", show=False),
-        Binding("tab", "complete", "complete", key_display="tab"),
+        Binding("down", "suggest(1)", "next", show=False, tooltip="select a suggestion"),
+        Binding("up", "suggest(-1)", "previous", show=False, tooltip="select a suggestion"),
+        Binding("tab", "complete", "complete", key_display="tab", tooltip="accept the suggestion"),
     ]
 
     @dataclass

@@ -16,9 +16,11 @@ class FoldedSection(Widget, can_focus=True):
     """``▸ advanced``: space or right expands, left collapses what is below it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "turn", "expand", show=False),
-        Binding("right", "turn(True)", "expand", show=False),
-        Binding("left", "turn(False)", "collapse", show=False),
+        Binding("space", "turn", "expand", show=False, tooltip="expand or collapse the line"),
+        Binding("right", "turn(True)", "expand", show=False, tooltip="expand or collapse the line"),
+        Binding(
+            "left", "turn(False)", "collapse", show=False, tooltip="expand or collapse the line"
+        ),
     ]
     unfolded: reactive[bool] = reactive(False)
 

@@ -1,17 +1,29 @@
-"""Footer with the keys of a screen; exit keys always stay visible."""
+"""Keys of a screen: in its footer, where exit keys always stay visible, and as the list in its help."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widget import Widget
 
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
+
 ALWAYS_SHOWN = {"back", "help", "quit"}
 """Actions that are never dropped; nor is the action of Enter."""
+
+
+SCROLLING = {
+    "up,down": "scroll", "pageup,pagedown": "scroll by a page", "home,end": "first, last line",
+}  # fmt: skip
+"""Keys of Textual's panes, and what they do."""
+PALETTE = "all actions, by name"
 
 
 class Key(NamedTuple):
@@ -94,3 +106,50 @@ def fit_keys(keys: list[Key], width: int) -> list[Key]:
             shown.remove(key)
             free_cells += key.cells
     return shown
+
+
+def list_keys(screen: Screen[Any]) -> dict[str, list[str]]:
+    """List what every key of a screen and of its widgets does, with the names of the keys.
+
+    Of actions that share a key, the one that it has now. Enter comes first, the way out last.
+    """
+    app, active = screen.app, {key.binding.action for key in screen.active_bindings.values()}
+    bound = list(_list_own_bindings(screen, active))
+    priority = {key for key, binding in bound if binding.priority}
+    for widget in screen.query("*").results(Widget):
+        if not any(inner.can_focus for inner in widget.walk_children(Widget, with_self=True)):
+            continue
+        bound += [each for each in _list_own_bindings(widget, active) if each[0] not in priority]
+    bound += _list_own_bindings(app, active)
+    bound.append((app.COMMAND_PALETTE_BINDING, Binding("", "quit", PALETTE)))
+    bound.sort(key=lambda each: (each[0] != "enter", each[1].action in ALWAYS_SHOWN))
+    names: dict[str, list[str]] = {}
+    for key, binding in bound:
+        alone = replace(binding, key=key, key_display=None)
+        name = key if key == "enter" else app.get_key_display(alone)  # not as a symbol
+        listed = names.setdefault(binding.tooltip or binding.description, [])
+        if name not in listed:
+            listed.append(name)
+    return names
+
+
+def _list_own_bindings(node: DOMNode, active: set[str]) -> Iterator[tuple[str, Binding]]:
+    """Yield key and binding of each key that our own classes bind; a pane's, as it scrolls."""
+    taken = set[str]()
+    for base in type(node).__mro__:
+        if not base.__module__.startswith("ftwizard."):
+            continue
+        choices: dict[str, list[Binding]] = {}
+        for binding in base.__dict__.get("BINDINGS", ()):
+            for key in binding.key.split(","):
+                choices.setdefault(key, []).append(binding)
+        for key, bindings in choices.items():
+            if key not in taken:
+                current = (binding for binding in bindings if binding.action in active)
+                yield key, next(current, bindings[0])
+        taken |= choices.keys()
+        if issubclass(base, DOMNode) and not base._inherit_bindings:
+            break
+    if isinstance(node, ScrollPane) and node.can_focus:
+        for keys, does in SCROLLING.items():
+            yield from ((key, Binding(key, "scroll", does)) for key in keys.split(","))

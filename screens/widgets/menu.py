@@ -46,13 +46,13 @@ class Menu(ScrollView, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"menu--cursor", "menu--cursor-blurred"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "up", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "end(0)", "First", show=False),
-        Binding("end", "end(-1)", "Last", show=False),
-        Binding("enter", "choose", "Choose", show=False),
+        Binding("up,k", "up", "Up", show=False, tooltip="move"),
+        Binding("down,j", "move(1)", "Down", show=False, tooltip="move"),
+        Binding("pageup", "page(-1)", "Page up", show=False, tooltip="move by a page"),
+        Binding("pagedown", "page(1)", "Page down", show=False, tooltip="move by a page"),
+        Binding("home", "end(0)", "First", show=False, tooltip="first, last line"),
+        Binding("end", "end(-1)", "Last", show=False, tooltip="first, last line"),
+        Binding("enter", "choose", "Choose", show=False, tooltip="select"),
     ]
     marks: reactive[bool] = reactive(True)
     """Whether to show the cursor."""

@@ -19,8 +19,8 @@ class ScrollPane(VerticalScroll):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("k", "scroll_up", "Scroll up", show=False),
-        Binding("j", "scroll_down", "Scroll down", show=False),
+        Binding("k", "scroll_up", "scroll", show=False),
+        Binding("j", "scroll_down", "scroll", show=False),
     ]
 
     def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:

@@ -70,12 +70,14 @@ class WizardPage(DraftPage):
     """A wizard page: Enter goes to the next page from any field, up and down move the focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "next", "next", key_display="enter", priority=True),
+        Binding(
+            "enter", "next", "next", key_display="enter", priority=True, tooltip="to the next page"
+        ),
         # "?" must remain typeable in input fields.
-        Binding("f1,question_mark", "help", "help", key_display="F1"),
+        Binding("f1,question_mark", "help", "help", key_display="F1", tooltip="this list"),
         Binding("tab", "app.focus_next", "next field", key_display="tab"),
-        Binding("up", "app.focus_previous", "up", show=False),
-        Binding("down", "app.focus_next", "down", show=False),
+        Binding("up", "app.focus_previous", "up", show=False, tooltip="previous field"),
+        Binding("down", "app.focus_next", "down", show=False, tooltip="next field"),
     ]
 
     class Entered(Message):

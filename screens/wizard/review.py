@@ -35,17 +35,37 @@ class ReviewPage(WizardPage):
 
     STEP = 4
     PANE = "#plan"
-    HELP = (
-        "Nothing is saved yet. Enter saves the plan under the name above and starts the run, which "
-        "keeps running without this window.\n\n"
-        "Once the plan is saved, the command below starts it without the wizard. For another "
-        "machine, copy the plan and its data there, and change the paths in the plan."
+    NOTES = (
+        "Nothing is saved or started before.",
+        "Still open: warnings, and what you chose against advice.",
+        "The command below starts the saved plan without the wizard.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "next", "save and start", key_display="enter", priority=True),
+        Binding(
+            "enter",
+            "next",
+            "save and start",
+            key_display="enter",
+            priority=True,
+            tooltip="save the plan and start the run",
+        ),
         # Without priority the input would take these keys.
-        Binding("pagedown", "scroll_pane(1)", "more", key_display="pgdn", priority=True),
-        Binding("pageup", "scroll_pane(-1)", "scroll back", show=False, priority=True),
+        Binding(
+            "pagedown",
+            "scroll_pane(1)",
+            "more",
+            key_display="pgdn",
+            priority=True,
+            tooltip="scroll the plan",
+        ),
+        Binding(
+            "pageup",
+            "scroll_pane(-1)",
+            "scroll back",
+            show=False,
+            priority=True,
+            tooltip="scroll the plan",
+        ),
         Binding("tab", "app.focus_next", "next field", show=False),  # there is only one
     ]
 

@@ -12,7 +12,8 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.page import HelpDialog, Page
+from ftwizard.screens.dialogs.dialog import HelpDialog
+from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import ScrollPane, TextPane
 from tests.screens.frames import drive, until
@@ -26,7 +27,7 @@ SIZE = (80, 24)
 class TextPage(Page[None]):
     """A long text, and keys of the page that scroll it by pages."""
 
-    HELP = "\n".join(f"help line {number}" for number in range(LINES))
+    NOTES = tuple(f"help line {number}" for number in range(LINES))
     BINDINGS: ClassVar[list[BindingType]] = [Binding("n", "more(1)"), Binding("p", "more(-1)")]
 
     def body(self) -> ComposeResult:

@@ -40,22 +40,25 @@ class ColumnsPage(Page[ColumnMap]):
 
     STEP: ClassVar[int | None] = 1
     NAME = "Columns"
-    HELP = (
-        "Rows with other column names are read through this mapping.\n\n"
-        "· Left and right choose the column of a part; the first row is shown as it is read.\n"
-        "· t types a nested key such as meta.turns[0].text, or a template of several columns such "
-        "as {title}\\n\\n{body}.\n"
-        "· Words for roles that are not understood are listed: choose what each stands for.\n"
-        "· Enter applies the mapping and checks all rows. Esc changes nothing.\n"
-        "· Page up and page down scroll the row."
+    NOTES = (
+        "Choose the column of each part; the row below is the result.",
+        "Nested key: meta.turns[0].text. Template: {title}\\n\\n{body}.",
+        "Words for roles that are not understood are listed.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "next", "apply", key_display="enter", priority=True),
-        Binding("t", "type", "type a column"),
-        Binding("up", "app.focus_previous", "up", show=False),
-        Binding("down", "app.focus_next", "down", show=False),
-        Binding("pageup", "scroll_row(-1)", "scroll up", show=False),
-        Binding("pagedown", "scroll_row(1)", "scroll down", show=False),
+        Binding(
+            "enter",
+            "next",
+            "apply",
+            key_display="enter",
+            priority=True,
+            tooltip="apply, and check all rows",
+        ),
+        Binding("t", "type", "type a column", tooltip="type a nested key or a template"),
+        Binding("up", "app.focus_previous", "up", show=False, tooltip="previous part"),
+        Binding("down", "app.focus_next", "down", show=False, tooltip="next part"),
+        Binding("pageup", "scroll_row(-1)", "scroll up", show=False, tooltip="scroll the row"),
+        Binding("pagedown", "scroll_row(1)", "scroll down", show=False, tooltip="scroll the row"),
     ]
 
     def __init__(self, report: ColumnReport, reason: str, columns: ColumnMap | None = None) -> None:

@@ -55,35 +55,73 @@ class DataPage(WizardPage):
     """Dismisses with a draft that names usable data."""
 
     STEP = 1
-    HELP = (
-        "Name your data file, or a dataset on the Hugging Face Hub as owner/name. Its "
-        "train split is used. For another, append :split; for a configuration, /configuration. A "
-        "dataset is downloaded once and kept as a file. Up and down select a suggestion, tab accepts it. "
-        "While the field is empty, files used lately come first; del forgets one.\n\n"
-        "Enter reads the file. Findings are listed with the number of rows they affect: ✗ unusable, "
-        "! usable but probably a mistake, · worth knowing. Enter on a finding shows its rows. Enter "
-        "on the line with the arrow continues.\n\n"
-        "Rows with other column names, or in another encoding than UTF-8, are read on request: o "
-        "chooses the columns, e the encoding. Your file is not changed.\n\n"
-        "Some rows, or a separate file, are kept for validation. Validation loss shows when the "
-        "model starts memorizing the training data. Another 10% is the test set, which compares "
-        "the tuned model with its base."
+    NOTES = (
+        "A file, or a Hub dataset: owner/name, its train split.",
+        "Another split: owner/name:split, owner/name/configuration.",
+        "✗ unusable, ! probably a mistake, · worth knowing.",
+        "Fixes go into new files; yours is not changed.",
+        "Validation rows show when the model begins to memorize.",
+        "Another 10% of the rows is the test set.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "read", "read", key_display="enter", priority=True),
-        Binding("enter", "next", "continue", key_display="enter", priority=True),
-        Binding("enter", "form", "convert", key_display="enter", priority=True),
-        Binding("enter", "decode_all", "decode", key_display="enter", priority=True),
-        Binding("enter", "rows", "show rows", key_display="enter", priority=True),
-        Binding("enter", "row", "open row", key_display="enter", priority=True),
-        Binding("f", "repair", "fix"),
-        Binding("s", "split", "split"),
-        Binding("c", "convert", "convert"),
+        Binding(
+            "enter",
+            "read",
+            "read",
+            key_display="enter",
+            priority=True,
+            tooltip="read and check the file",
+        ),
+        Binding(
+            "enter",
+            "next",
+            "continue",
+            key_display="enter",
+            priority=True,
+            tooltip="continue with these rows",
+        ),
+        Binding(
+            "enter",
+            "form",
+            "convert",
+            key_display="enter",
+            priority=True,
+            tooltip="convert the rows",
+        ),
+        Binding(
+            "enter",
+            "decode_all",
+            "decode",
+            key_display="enter",
+            priority=True,
+            tooltip="decode the file",
+        ),
+        Binding(
+            "enter",
+            "rows",
+            "show rows",
+            key_display="enter",
+            priority=True,
+            tooltip="show the rows of the finding",
+        ),
+        Binding(
+            "enter", "row", "open row", key_display="enter", priority=True, tooltip="open the row"
+        ),
+        Binding("f", "repair", "fix", tooltip="fix rows into a new file"),
+        Binding("s", "split", "split", tooltip="split off a validation file"),
+        Binding("c", "convert", "convert", tooltip="convert for another target"),
         # In an empty field there is nothing else to delete.
-        Binding("delete,ctrl+d", "forget", "forget file", key_display="del", priority=True),
-        Binding("o", "columns", "columns"),
-        Binding("e", "decode", "encoding"),
-        Binding("escape", "cancel", "cancel", key_display="esc"),
+        Binding(
+            "delete,ctrl+d",
+            "forget",
+            "forget file",
+            key_display="del",
+            priority=True,
+            tooltip="forget the recent file, in an empty field",
+        ),
+        Binding("o", "columns", "columns", tooltip="choose the columns to read"),
+        Binding("e", "decode", "encoding", tooltip="choose the encoding to read"),
+        Binding("escape", "cancel", "cancel", key_display="esc", tooltip="cancel reading"),
         Binding("escape", "back", "back", key_display="esc"),
     ]
 

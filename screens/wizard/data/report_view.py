@@ -46,8 +46,8 @@ class ReportView(Vertical):
     """Shows a report; a new one keeps the cursor on an item that is in both."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "mask", "mask"),
-        Binding("h", "lengths", "lengths"),
+        Binding("m", "mask", "mask", tooltip="tokens that count toward the loss"),
+        Binding("h", "lengths", "lengths", tooltip="lengths of the rows"),
     ]
 
     class Moved(Message):

@@ -108,18 +108,30 @@ class RowEditorPage(Page[str | None]):
 
     STEP: ClassVar[int | None] = 1
     NAME = "Edit row"
-    HELP = (
-        "The row is shown as JSON, one part per line; line breaks within a text are written \\n. "
-        "A row that is not valid JSON is shown as it stands. Invisible characters are written as "
-        "\\u codes.\n\n"
-        "ctrl+s saves into a new file, once the JSON is valid. Esc leaves; it asks before a change "
-        "is discarded."
+    NOTES = (
+        "One part of the row per line; \\n is a line break in a text.",
+        "Invisible characters are written as \\u codes.",
+        "A row that is not valid JSON is shown as it is.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "save", "save", key_display="^s", priority=True),
+        Binding(
+            "ctrl+s",
+            "save",
+            "save",
+            key_display="^s",
+            priority=True,
+            tooltip="save into a new file",
+        ),
         # Both must remain typeable.
-        Binding("f1", "help", "help", key_display="F1"),
-        Binding("escape", "leave", "back", key_display="esc", priority=True),
+        Binding("f1", "help", "help", key_display="F1", tooltip="this list"),
+        Binding(
+            "escape",
+            "leave",
+            "back",
+            key_display="esc",
+            priority=True,
+            tooltip="back; asks before a change is discarded",
+        ),
     ]
 
     def __init__(self, row: RowText, text: str) -> None:

@@ -23,7 +23,7 @@ from ftwizard.data.row_edit import RowEdit
 from ftwizard.errors import FtwizardError
 from ftwizard.models.loss_mask import MaskReport, RowMask
 from ftwizard.plan.schema import Plan
-from ftwizard.screens import palette, subprocesses
+from ftwizard.screens import layout, palette, subprocesses
 from ftwizard.screens.dialogs import command_progress
 from ftwizard.screens.dialogs.dialog import ErrorDialog
 from ftwizard.screens.page import Page
@@ -68,18 +68,22 @@ class RowsPage(Page[RowEdit | None]):
 
     STEP: ClassVar[int | None] = 1
     NAME = "Rows"
-    HELP = (
-        "Control characters and invisible characters are highlighted and shown as a symbol or code. "
-        "Secrets are redacted.\n\n"
-        "Up, down and enter move between rows. Tab moves to the row's text, which then scrolls.\n\n"
-        "e opens the row in an editor. The edited row goes into a new file; yours is not changed."
+    NOTES = (
+        "Control and invisible characters are highlighted, as codes.",
+        "Secrets are redacted.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "next row", key_display="enter", priority=True),
-        Binding("r", "raw", "raw"),
-        Binding("m", "mask", "mask"),
-        Binding("e", "edit", "edit"),
-        Binding("tab", "app.focus_next", "scroll", key_display="tab"),
+        Binding("r", "raw", "raw", tooltip="the row as it is in the file"),
+        Binding("m", "mask", "mask", tooltip="tokens that count toward the loss"),
+        Binding("e", "edit", "edit", tooltip="edit the row, into a new file"),
+        Binding(
+            "tab",
+            "app.focus_next",
+            "scroll",
+            key_display="tab",
+            tooltip="to the row's text, which then scrolls",
+        ),
     ]
 
     def __init__(self, rows: RowSelection, *, masked: bool = False) -> None:
@@ -96,7 +100,7 @@ class RowsPage(Page[RowEdit | None]):
         """What the pane waits for, if anything, and since when (monotonic seconds)."""
 
     def body(self) -> ComposeResult:
-        yield Static(self._rows.heading, id="heading", markup=False)
+        yield Static(id="heading", markup=False)
         with Horizontal(id="columns"):
             yield Menu(id="rows")
             yield TextPane(id="row")
@@ -134,6 +138,8 @@ class RowsPage(Page[RowEdit | None]):
         self._show()
 
     def on_resize(self) -> None:
+        heading = layout.wrap_hanging(self._rows.heading.copy(), 2, self.size.width - 4)
+        self.query_one("#heading", Static).update(heading)
         self.call_after_refresh(self._show)
 
     def action_next(self) -> None:

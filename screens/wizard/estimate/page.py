@@ -42,24 +42,29 @@ class EstimatePage(WizardPage):
     """Counts tokens with the model's tokenizer; dismisses with a draft that has the estimate."""
 
     STEP = 3
-    HELP = (
-        "Every row is rendered with the model's chat template and tokenized with its tokenizer, as "
-        "in training. Only the model's responses count toward the loss.\n\n"
-        "Memory and time are ranges, estimated from the model's configuration, your data and this "
-        "machine. Measurements from a probe or an earlier run replace them. Longest: rows of so many "
-        "tokens fit even at the upper end of the range, or may fit. p runs a probe: a few "
-        "training steps on the longest rows, one or two minutes. c compares costs by provider. "
-        "h sets the hourly price of this machine, which adds the cost of the run here and on the "
-        "Recipe page. ^t reduces the run until it takes 10 minutes at most, and says what that gives "
-        "up; pressed again, it undoes that. A run keeps the price it was started with. Disk is what the run keeps."
+    NOTES = (
+        "Counted with the model's tokenizer, as in training.",
+        "Memory and time are ranges; a probe or a run replaces them.",
+        "Longest: rows of so many tokens fit, or may fit.",
+        "A run keeps the hourly price that it was started with.",
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "probe", "probe (measure)"),
-        Binding("ctrl+t,t", "limit", "quick look", key_display="^t"),
-        Binding("c", "costs", "costs"),
-        Binding("h", "hour", "hourly price"),
-        Binding("tab", "app.focus_next", show=False),  # there is only one field
+        Binding(
+            "p", "probe", "probe (measure)", tooltip="measure memory and speed: a few real steps"
+        ),
+        Binding(
+            "ctrl+t,t",
+            "limit",
+            "quick look",
+            key_display="^t",
+            tooltip="reduce the run to some minutes, or undo that",
+        ),
+        Binding("c", "costs", "costs", tooltip="costs of every offer"),
+        Binding("h", "hour", "hourly price", tooltip="hourly price of this machine"),
+        Binding(
+            "tab", "app.focus_next", show=False, tooltip="next field"
+        ),  # there is only one field
     ]
 
     def __init__(self, draft: Draft) -> None:

@@ -44,21 +44,17 @@ class ProviderPage(WizardPage):
 
     STEP = 0
     PANE = "#advice"
-    HELP = (
-        "Fine-tune on your own machine, through a provider's API, or with a cloud service. Enter takes "
-        "the one to try first, which ftwizard can start here. The folded questions compare it with "
-        "the others: right expands them, left collapses them. What this machine answers is not "
-        "asked. You can choose another provider and see what that costs.\n\n"
-        "Until your data is read, prices are per unit of training. Come back afterwards (esc on "
-        "the Data page) to see what your data costs with each provider, and what it suggests. c "
-        "then lists every offer.\n\n"
-        "Up and down move between the questions, left and right change an answer. Page up and "
-        "page down scroll the text below."
+    NOTES = (
+        "What this machine answers is not asked.",
+        "The folded questions compare other providers.",
+        "Once your data is read, each has its costs here.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("pagedown", "scroll_pane(1)", "more", key_display="pgdn"),
-        Binding("pageup", "scroll_pane(-1)", "scroll back", show=False),
-        Binding("c", "costs", "costs"),
+        Binding(
+            "pagedown", "scroll_pane(1)", "more", key_display="pgdn", tooltip="scroll the text"
+        ),
+        Binding("pageup", "scroll_pane(-1)", "scroll back", show=False, tooltip="scroll the text"),
+        Binding("c", "costs", "costs", tooltip="costs of every offer"),
     ]
 
     def __init__(self, draft: Draft, today: datetime.date | None = None) -> None:
@@ -229,11 +225,17 @@ class UnsupportedProviderPage(DraftPage):
 
     NAME = "Elsewhere"
     STEP = 1
-    HELP = "Your rows are checked. ftwizard cannot start jobs on this provider."
+    NOTES = ("Your rows are checked. ftwizard cannot start jobs there.",)
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "here", "train here instead", key_display="enter"),
-        Binding("c", "costs", "costs"),
-        Binding("q", "home", "home"),
+        Binding(
+            "enter",
+            "here",
+            "train here instead",
+            key_display="enter",
+            tooltip="train on this machine, with the same rows",
+        ),
+        Binding("c", "costs", "costs", tooltip="costs of every offer"),
+        Binding("q", "home", "home", tooltip="leave the wizard"),
     ]
 
     def body(self) -> ComposeResult:

@@ -40,26 +40,27 @@ class ModelsPage(Page[str]):
     """Dismisses with the name of a model, with None on Esc."""
 
     NAME = "Models"
-    HELP = (
-        "• Type a name, a size or a license: “llama 8b”, “qwen3 4”, “apache”. Typos are forgiven.\n"
-        "• Type ./, ~/ or / for a folder; tab completes it.\n"
-        f"• {model_choice_text.RECOMMENDED} is recommended, {model_choice_text.HERE} is on this "
-        "machine.\n"
-        "• ✓ fits even at the upper end of the estimate; ! may not, or is slow; ✗ does not fit, or "
-        "cannot be trained. Each is judged with the settings that would be advised for it.\n"
-        "• gated: accept its terms on its page first. chat: it has a chat template. “?” is unknown.\n"
-        "• A search also asks the Hugging Face Hub. Without it, the list has the catalog and this "
-        "machine's cache."
+    NOTES = (
+        "Type a name, a size or a license: llama 8b, qwen3 4, apache.",
+        "Type ./, ~/ or / for a folder.",
+        f"{model_choice_text.RECOMMENDED} is recommended, {model_choice_text.HERE} is on this machine.",
+        "✓ fits for sure, ! may not or is slow, ✗ does not.",
+        "Each is judged with the settings advised for it.",
+        "gated: accept its terms on its page first.",
+        "chat: it has a chat template. “?” is unknown.",
+        "A search also asks the Hub, where it is reachable.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         # "?" must remain typeable in the search.
-        Binding("f1,question_mark", "help", "help", key_display="F1"),
-        Binding("enter", "enter", "choose", key_display="enter", priority=True),
-        Binding("tab", "complete", "complete", key_display="tab"),
-        Binding("up", "move(-1)", "up", show=False),
-        Binding("down", "move(1)", "down", show=False),
-        Binding("pageup", "page(-1)", "page up", show=False),
-        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("f1,question_mark", "help", "help", key_display="F1", tooltip="this list"),
+        Binding(
+            "enter", "enter", "choose", key_display="enter", priority=True, tooltip="use the model"
+        ),
+        Binding("tab", "complete", "complete", key_display="tab", tooltip="complete the folder"),
+        Binding("up", "move(-1)", "up", show=False, tooltip="move"),
+        Binding("down", "move(1)", "down", show=False, tooltip="move"),
+        Binding("pageup", "page(-1)", "page up", show=False, tooltip="move by a page"),
+        Binding("pagedown", "page(1)", "page down", show=False, tooltip="move by a page"),
     ]
 
     class Entered(Message):

@@ -152,23 +152,26 @@ class RecipePage(WizardPage):
     """Dismisses with a draft that names a model and how to train it."""
 
     STEP = 2
-    HELP = (
-        "The model is a folder with safetensors weights, a Hugging Face Hub id, or one of the "
-        "suggestions (tab accepts it). ctrl+l, or enter after a part of a name, opens the list of "
-        "models: what fits this machine, license, access and chat template, with a search.\n\n"
-        "Every setting has a value that suits most first runs. The reason and its source are below "
-        "the list.\n\n"
-        "Up and down move, left and right choose. The line “advanced” expands settings that a first "
-        "run does not need.\n\n"
-        "^t reduces the run until it takes 10 minutes at most, and says what that gives up. Pressed "
-        "again, it undoes that.\n\n"
-        "→ shows memory, time and cost of this recipe on this machine. For the cost, set the hourly "
-        "price: h on the next page."
+    NOTES = (
+        "Model: a Hub id, or a folder with safetensors weights.",
+        "A part of a name opens the list of models.",
+        "Every setting begins with a value that suits first runs.",
+        "Its reason and source are below the list.",
+        "→ shows memory, time and cost on this machine.",
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+l", "models", "models", key_display="^l"),
-        Binding("ctrl+t", "limit", "quick look", key_display="^t", priority=True),
+        Binding(
+            "ctrl+l", "models", "models", key_display="^l", tooltip="list of models, with a search"
+        ),
+        Binding(
+            "ctrl+t",
+            "limit",
+            "quick look",
+            key_display="^t",
+            priority=True,
+            tooltip="reduce the run to some minutes, or undo that",
+        ),
     ]
 
     def __init__(self, draft: Draft) -> None:

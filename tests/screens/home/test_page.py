@@ -87,4 +87,4 @@ def test_help_lists_the_keys() -> None:
 
     shown = drive(FtwizardApp(), (80, 24), play)
     assert "new fine-tune" in shown
-    assert "Press Enter to open" in shown
+    assert "enter      open the line" in shown

@@ -142,7 +142,7 @@ def test_arrow_keys_move_the_middle_answer_through_evaluations(
         await pilot.press("right", "right", "right")
         await wait_for_text(pilot, "step 160: validation loss 0.8112, best")
         await pilot.press("question_mark")
-        await wait_for_text(pilot, "The top line shows the step")
+        await wait_for_text(pilot, "step through the evaluations between")
 
     with living(story.folder):
         watch(size, play)
