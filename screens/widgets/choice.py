@@ -32,6 +32,10 @@ class Choice(Widget, can_focus=True):
         choice: Choice
         value: str
 
+        def can_replace(self, message: Message) -> bool:
+            """A held key outruns a slow page, which needs only the last option."""
+            return isinstance(message, Choice.Changed) and message.choice is self.choice
+
         @property
         def control(self) -> Choice:
             return self.choice

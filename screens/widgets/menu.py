@@ -62,6 +62,10 @@ class Menu(ScrollView, can_focus=True):
     class Moved(_LineMessage):
         """The cursor moved to another line."""
 
+        def can_replace(self, message: Message) -> bool:
+            """A held key outruns a slow page, which needs only the last line."""
+            return isinstance(message, Menu.Moved) and message.menu is self.menu
+
     class Chosen(_LineMessage):
         """Enter was pressed on a line."""
 

@@ -14,6 +14,7 @@ from textual.widgets import Static
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.dialogs.dialog import HelpDialog
 from ftwizard.screens.page import Page
+from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import ScrollPane, TextPane
 from tests.screens.frames import drive, until
@@ -108,4 +109,36 @@ def test_held_key_moves_through_a_menu_of_ten_thousand_lines() -> None:
         assert menu.cursor == PRESSES + 3 * (menu.size.height - 1)
         assert menu.is_cursor_visible
 
+    drive(FtwizardApp(), SIZE, play)
+
+
+def test_slow_page_shows_only_the_last_of_many_presses() -> None:
+    class SlowPage(Page[None]):
+        def body(self) -> ComposeResult:
+            yield Choice([(str(n), str(n)) for n in range(7)], "0")
+            yield Menu([MenuLine(Text(f"row {n}"), str(n)) for n in range(900)])
+
+        def on_choice_changed(self, event: Choice.Changed) -> None:
+            handled.append(event.value)
+
+        def on_menu_moved(self, event: Menu.Moved) -> None:
+            handled.append(event.id)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        page = SlowPage()
+        pilot.app.push_screen(page)
+        await until(pilot, lambda: page.is_mounted and page.query_one(Menu).size.height > 0)
+        for widget, key, last in (
+            (page.query_one(Choice), "right", str(PRESSES % 7)),
+            (page.query_one(Menu), "down", str(PRESSES)),
+        ):
+            widget.focus()
+            await pilot.pause()
+            handled.clear()
+            burst(pilot, *[key] * PRESSES)
+            await pilot.pause()
+            assert handled[-1] == last
+            assert len(handled) < PRESSES / 4, handled
+
+    handled: list[str] = []
     drive(FtwizardApp(), SIZE, play)

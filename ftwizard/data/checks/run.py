@@ -330,9 +330,7 @@ def _find_near_duplicates(train: CheckedFile, val: CheckedFile | None, say: Say)
     ]
     findings = leakage.find_near_duplicates(
         *compared,
-        say=lambda done, total: say(
-            "looking for near-duplicates", done=done, total=total, unit="rows"
-        ),
+        say=lambda done, total: say("comparing", done=done, total=total, unit="rows"),
     )
     train.scan.findings.add_file(findings)
     if finding := leakage.report_sampling(compared[0]):

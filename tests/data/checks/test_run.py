@@ -278,7 +278,7 @@ def test_progress_moves_in_every_phase_of_a_check(
         shares.setdefault(phase, []).append(fields["done"] / fields["total"])
 
     run.check_files(file, CheckOptions(target="trl-sft"), say=say)
-    assert list(shares) == ["checking", "counting tokens", "looking for near-duplicates"]
+    assert list(shares) == ["checking", "counting tokens", "comparing"]
     for values in shares.values():
         steps = [after - before for before, after in itertools.pairwise([0, *values, 1])]
         assert all(0 <= step <= 0.4 for step in steps), values
