@@ -24,7 +24,7 @@ from ftwizard.runs.result import (
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import format_bytes, format_count, format_dollars, format_duration, make_visible
 
-COST_UNKNOWN = "unknown: set your hourly machine price with --price machine=USD"
+COST_UNKNOWN = "unknown: train with --price machine=USD, the hourly price of this machine"
 MEASURED = "measured over its last steps"
 """Basis of the remaining time, which is no longer an estimate after the first steps."""
 MAX_SHOWN_LINES = 5
