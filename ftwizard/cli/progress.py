@@ -19,6 +19,7 @@ from ftwizard.runs.progress import Progress
 
 if TYPE_CHECKING:
     from rich.status import Status
+    from rich.text import Text
 
 MIN_INTERVAL_S = 0.25
 """Between events of one phase."""
@@ -73,15 +74,18 @@ class _Events(Say):
 
 
 class _Line(Say):
-    """Show the newest event on a line of the terminal."""
+    """Show the newest event, and for how long its phase lasts, on a line of the terminal."""
 
     def __init__(self, status: Status) -> None:
-        self._status = status
         self._progress = Progress()
+        status.update(self)
 
     def __call__(self, phase: str, **fields: Any) -> None:
+        self._progress.feed([{"kind": "phase", "t": time.time(), "phase": phase, **fields}])
+
+    def __rich__(self) -> Text:
         from rich.text import Text
 
-        self._progress.feed([{"kind": "phase", "t": time.time(), "phase": phase, **fields}])
-        text = describe.describe_progress(self._progress)
-        self._status.update(Text(text, no_wrap=True, overflow="ellipsis"))
+        wait = describe.describe_wait(self._progress, None)
+        parts = filter(None, (describe.describe_progress(self._progress), wait))
+        return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")

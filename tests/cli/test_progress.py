@@ -1,0 +1,34 @@
+"""Progress of a command on a line of the terminal."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from ftwizard.cli import output, progress
+
+
+def test_line_says_how_long_a_phase_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    file = io.StringIO()
+    console = Console(file=file, width=60)
+    monkeypatch.setattr(output, "make_console", lambda **_: console)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+
+    def render(say: progress.Say) -> str:
+        file.truncate(file.seek(0))
+        console.print(say)
+        return file.getvalue().rstrip()
+
+    with progress.reporter() as say:
+        assert render(say) == "starting"
+        say("loading", what="libraries")
+        assert render(say) == "loading: libraries"
+        now[0] += 12
+        assert render(say) == "loading: libraries  12 s"
+        say("checking", what="rows.jsonl", done=4e6, total=2e8, unit="bytes")
+        assert render(say) == "checking: rows.jsonl, 4 MB of 200 MB"
