@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def _print_options(shown: tuple[ModelOption, ...], more: int, words: str) -> Non
     if not shown:
         output.print_lines(out, f"No model matches “{make_visible(words, 60)}”.")
         return
-    width = min(out.width, MAX_WIDTH)
+    has_width = out.is_terminal or "COLUMNS" in os.environ  # names in a pipe are not cut
+    width = min(out.width, MAX_WIDTH) if has_width else MAX_WIDTH
     out.print(model_choice_text.format_header(width).rstrip())
     for option in shown:
         spans = model_choice_text.format_line(option, width)

@@ -39,8 +39,9 @@ def read_price(texts: Iterable[str] = ()) -> PriceRate | None:
 
 
 def parse_command_price(texts: Iterable[str]) -> PriceRate | None:
-    """Return the price from a command whose ``--price`` accepts only this machine."""
-    prices = user_prices.parse_options(texts, datetime.date.today())
+    """Return the price from a command whose ``--price`` accepts only this machine: ``machine=2``, ``2``."""
+    named = (text if "=" in text else f"{user_prices.MACHINE}={text}" for text in texts)
+    prices = user_prices.parse_options(named, datetime.date.today())
     for price in prices:
         if price.kind != user_prices.MACHINE:
             raise FtwizardError(

@@ -107,3 +107,11 @@ def test_data_that_cannot_be_judged_is_refused(
         assert run(*words) == code
         text = capsys.readouterr()
         assert says in text.err and text.out == ""
+
+
+def test_names_in_a_pipe_are_not_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert run("smollm2") == 0
+    assert "  HuggingFaceTB/SmolLM2-360M-Instruct " in capsys.readouterr().out

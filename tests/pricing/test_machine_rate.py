@@ -104,6 +104,10 @@ def test_run_command_accepts_only_the_machine_price() -> None:
     assert "machine=USD" in error.value.hint
     last = machine_rate.parse_command_price(["machine=2", "machine=3"])
     assert last and last.usd == 3
+    bare = machine_rate.parse_command_price(["2.5"])
+    assert bare and bare.usd == Decimal("2.5")
+    with pytest.raises(FtwizardError, match="“abc” is not a price"):
+        machine_rate.parse_command_price(["abc"])
     assert machine_rate.parse_command_price([]) is None
 
 
