@@ -106,9 +106,18 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def print_lines(out: Console, *lines: str) -> None:
-    """Print lines, wrapped at words on a terminal only."""
-    for line in lines:
-        out.print(make_lines_visible(line), soft_wrap=not out.is_terminal)
+    """Print lines; on a terminal wrapped at words, and below their own indentation."""
+    from rich.text import Text
+
+    for line in map(make_lines_visible, lines):
+        content = line.lstrip(" ")
+        if not out.is_terminal or content == line:
+            out.print(line, soft_wrap=not out.is_terminal)
+            continue
+        indent = Text(" " * (len(line) - len(content)))
+        for part in Text(content).wrap(out, max(20, out.width - len(indent))) or [Text()]:
+            part.rstrip()
+            out.print(indent + part, soft_wrap=True)
 
 
 def print_report(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:

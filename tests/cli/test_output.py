@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import unicodedata
 
 import pytest
+from rich.console import Console
 
 from ftwizard.cli import output
 from tests.screens.hostile import TEXTS, obeyed
@@ -37,3 +39,14 @@ def test_piped_table_has_no_trailing_spaces(
     out.print("a row's text  ")
     shown = capsys.readouterr().out
     assert shown == "name         value\nlonger name  a longer value\na row's text  \n"
+
+
+def test_wrapped_lines_keep_their_indentation_on_a_terminal() -> None:
+    file = io.StringIO()
+    out = Console(file=file, width=30, force_terminal=True, color_system=None, markup=False)
+    output.print_lines(out, "! secret: 1 row", "    replace it with a placeholder and revoke it")
+    assert file.getvalue().splitlines() == [
+        "! secret: 1 row",
+        "    replace it with a",
+        "    placeholder and revoke it",
+    ]
