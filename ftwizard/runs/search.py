@@ -104,7 +104,9 @@ def explain_no_match(
             if count := sum(matches_all(rest, facts) for facts in everything):
                 matches = "1 run matches" if count == 1 else f"{count} runs match"
                 return message, f"Without “{make_visible(term.text, 60)}”, {matches}."
-    hint = format_suggestion(query, [facts.id for facts in everything])
+    states = {state for facts in everything for state in (*facts.states, *END_NAMES)}
+    near = [f"state:{state}" for state in sorted(states) if state and " " not in state]
+    hint = format_suggestion(query, [*(facts.id for facts in everything), *near])
     return message, hint or f"Examples: {EXAMPLES}"
 
 

@@ -98,6 +98,13 @@ def test_misspelled_id_is_corrected_in_the_hint(fields: RunFields) -> None:
     assert "tickets-1124" in search.explain_no_match(parse(["tickest-1124"]), [fields])[1]
 
 
+def test_misspelled_state_is_corrected_in_the_hint(fields: RunFields) -> None:
+    for typed, state in (("finishd", "finished"), ("crashd", "crashed"), ("runing", "running")):
+        facts = RunFields("other", ["running", "", "tokenizing rows"], {})
+        hint = search.explain_no_match(parse([f"state:{typed}"]), [fields, facts])[1]
+        assert hint == f"Did you mean state:{state}?"
+
+
 def test_run_with_an_unreadable_plan_still_matches(home: Path) -> None:
     folder = make_run(home, "one")
     folder.plan.write_bytes(b"\xff: [")
