@@ -69,9 +69,10 @@ def split(
         parts, groups = division.parts, division.groups
     if parts.count("train") < MIN_TRAIN_ROWS:
         raise FtwizardError(
-            f"{format_count(len(rows), 'row')} with {format_count(groups, 'different prompt')} leave too few "
-            "training rows after the validation and test split.",
-            "Add rows, set data.files.validation and data.files.test, or lower data.split.",
+            f"Too few rows to train on are left after validation and test rows are set aside: "
+            f"{format_count(len(rows), 'row')}, {format_count(groups, 'different prompt')}.",
+            "Add rows to the data file, or name files of their own for validation and test "
+            "(data.files).",
         )
     by_part: dict[SplitPart, list[ParsedRow]] = {"train": [], "validation": [], "test": []}
     for row, part in zip(rows, parts, strict=True):

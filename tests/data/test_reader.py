@@ -245,5 +245,5 @@ def test_large_group_with_one_prompt_stays_in_training(seed: int) -> None:
 
 def test_split_rejects_too_few_rows() -> None:
     rows = [row_of(chat())] * 3
-    with pytest.raises(FtwizardError, match="too few"):
+    with pytest.raises(FtwizardError, match="Too few"):
         split(rows, validation=0.1, test=0.1, seed=1)

@@ -126,6 +126,14 @@ def test_target_restrictions_are_reported_for_all_rows(
     assert index_by_code(findings)[code].count == count
 
 
+def test_file_with_too_few_rows_to_split_is_warned_about(tmp_path: Path) -> None:
+    three, four = (write(tmp_path / f"{count}.jsonl", rows(count)) for count in (3, 4))
+    finding = index_by_code(run.check_files(three, CheckOptions(near=False)))["too_few"]
+    assert (finding.severity, finding.count) == ("warning", 3)
+    assert "needs at least 4" in finding.message
+    assert "too_few" not in index_by_code(run.check_files(four, CheckOptions(near=False)))
+
+
 def test_wrong_kind_finding_does_not_suggest_conversion(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", [{"instruction": "Say hi", "output": "hi"}] * 12)
     codes = index_by_code(run.check_files(file, CheckOptions(target="openai-dpo", near=False)))
