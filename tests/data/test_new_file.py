@@ -69,7 +69,7 @@ def test_existing_paths_are_never_overwritten(folder: Path) -> None:
         assert str(folder) in error.message
         assert names(folder) == before
     assert (folder / "file").read_bytes() == b"old"
-    assert "no folder" in get_write_error(folder / "gone" / "file").message
+    assert "does not exist" in get_write_error(folder / "gone" / "file").message
 
 
 def test_input_file_is_recognized_through_links(folder: Path) -> None:
