@@ -16,6 +16,10 @@ from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.screens.widgets.scroll_pane import TextPane
 from ftwizard.screens.widgets.text_input import TextInput
 
+MAX_BOX_SHARE = 0.9
+"""Share of the screen's rows that a dialog takes at most, as in ``pages.tcss``."""
+MIN_MENU_ROWS = 3
+
 
 class ConfirmDialog(Dialog[bool]):
     """Dismisses with True on Enter, False on Esc."""
@@ -113,6 +117,16 @@ class ChooseDialog(Dialog[str | None]):
         lines = [MenuLine(Text(label, no_wrap=True), id) for id, label in self._options]
         menu.show(lines, cursor=self._chosen or None)
         menu.focus()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit_menu)
+
+    def _fit_menu(self) -> None:
+        """Keep the menu within what the texts above it leave of the box: it scrolls, the box not."""
+        box, menu = self.query_one("#box"), self.query_one(Menu)
+        above = sum(text.outer_size.height + text.styles.margin.height for text in box.query(Static))
+        rows = int(self.size.height * MAX_BOX_SHARE) - box.gutter.height - menu.styles.margin.height - above
+        menu.styles.max_height = max(MIN_MENU_ROWS, rows)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         self.dismiss(event.id)

@@ -217,6 +217,21 @@ def test_a_wrong_guess_of_the_encoding_is_overruled_and_undone(tmp_path: Path) -
     on_page(draft_of(str(path)), (80, 24), play)
 
 
+@pytest.mark.parametrize("size", [(60, 16), (80, 24)])
+def test_the_last_encoding_is_in_view(size: tuple[int, int], tmp_path: Path) -> None:
+    rows = [{"prompt": f"Où est “{n}”?", "completion": "Là-bas."} for n in range(12)]
+    path = write(tmp_path / "rows.jsonl", rows, "cp1252")
+
+    async def play(pilot: Pilot[Any], page: DataPage, left: list[Step]) -> None:
+        await wait_for_text(pilot, "Decode the file: it is not UTF-8")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "▸ windows-1252 (")
+        await pilot.press("end")
+        await wait_for_text(pilot, "▸ koi8-r")
+
+    on_page(draft_of(str(path)), size, play)
+
+
 def test_choices_keep_the_sources_of_other_kinds(tmp_path: Path) -> None:
     report = describe_columns(write(tmp_path / "rows.jsonl", PAIRS), ReadOptions())
     choices = ColumnChoices.start(report)
