@@ -124,8 +124,15 @@ class ChooseDialog(Dialog[str | None]):
     def _fit_menu(self) -> None:
         """Keep the menu within what the texts above it leave of the box: it scrolls, the box not."""
         box, menu = self.query_one("#box"), self.query_one(Menu)
-        above = sum(text.outer_size.height + text.styles.margin.height for text in box.query(Static))
-        rows = int(self.size.height * MAX_BOX_SHARE) - box.gutter.height - menu.styles.margin.height - above
+        above = sum(
+            text.outer_size.height + text.styles.margin.height for text in box.query(Static)
+        )
+        rows = (
+            int(self.size.height * MAX_BOX_SHARE)
+            - box.gutter.height
+            - menu.styles.margin.height
+            - above
+        )
         menu.styles.max_height = max(MIN_MENU_ROWS, rows)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
