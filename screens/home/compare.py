@@ -142,7 +142,7 @@ class ComparePage(Page[None]):
             read_side(item.folder, index, item.shown, self._settings[index])
             for index, item in enumerate(self._followers)
         ]
-        table = _build_table(compare(sides), self.size.width - 6)
+        table = _build_table(compare(sides), self.size.width - 7)
         self.query_one("#scores", Static).update(table)
 
     def _build_line(self, index: int, follower: Follower) -> ChartLine:
