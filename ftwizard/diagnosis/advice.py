@@ -228,7 +228,7 @@ def _describe_since_best(evidence: Evidence, best: str) -> str:
 def _describe_diverged(evidence: Evidence, best: str) -> str:
     before, now, start = (_format_loss(evidence[name]) for name in ("before", "now", "start"))
     began = "" if before == start else f"; it began at {start}"
-    best = best if evidence["evaluated_before"] else ""
+    best = best if evidence.get("evaluated_before") else ""
     return f"Training loss diverged ({before} → {now}{began}){_describe_guessing(evidence)}. {best}"
 
 
@@ -372,7 +372,7 @@ def _is_above_usual(evidence: Evidence) -> bool:
 
 
 def _advise_diverged(evidence: Evidence) -> str:
-    where = "from the best checkpoint" if evidence["evaluated_before"] else "from the base model"
+    where = "from the best checkpoint" if evidence.get("evaluated_before") else "from the base model"
     if _is_above_usual(evidence):
         usual, rate = evidence["usual_rate"], evidence["rate"]
         assert isinstance(usual, float)
@@ -412,7 +412,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         "memorizing", "warning", _describe_memorizing,
         lambda evidence: (
             "Keep the best and train fewer epochs."
-            if evidence["validated"]
+            if evidence.get("validated")
             else "Train fewer epochs, and set validation rows aside."
         ),
         ("stop_keep_best",),
@@ -447,7 +447,7 @@ _MEANINGS: dict[Pattern, _Meaning] = {
         "diverged", "error",
         _describe_diverged, _advise_diverged,
         lambda evidence: (
-            ("stop_keep_best" if evidence["evaluated_before"] else "stop",
+            ("stop_keep_best" if evidence.get("evaluated_before") else "stop",
              "again_usual_rate" if _is_above_usual(evidence) else "again_half_rate")
         ),
     ),
