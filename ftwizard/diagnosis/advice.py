@@ -372,7 +372,9 @@ def _is_above_usual(evidence: Evidence) -> bool:
 
 
 def _advise_diverged(evidence: Evidence) -> str:
-    where = "from the best checkpoint" if evidence.get("evaluated_before") else "from the base model"
+    where = (
+        "from the best checkpoint" if evidence.get("evaluated_before") else "from the base model"
+    )
     if _is_above_usual(evidence):
         usual, rate = evidence["usual_rate"], evidence["rate"]
         assert isinstance(usual, float)
