@@ -118,7 +118,7 @@ Route = tuple[tuple[object, ...], tuple[object, ...], Callable[[Terminal], None]
 
 ROUTES: Mapping[str, Route] = {
     "home": ((), (), _press_keys("New fine-tune")),
-    "help": ((), (), _press_keys("New fine-tune", ("?", "open a line"))),
+    "help": ((), (), _press_keys("New fine-tune", ("?", "open the line"))),
     "demo": ((), ("demo",), _press_keys("Watch the loss fall")),
     "provider": ((), (), _provider),
     "data": ((), (), _data),
