@@ -210,6 +210,8 @@ def take_all(folder: Path, root: Path) -> None:
 
 
 def main() -> None:
+    if shutil.which("transformers") != str(Path(sys.executable).parent / "transformers"):
+        sys.exit("Activate the virtual environment first: the results show its commands by name.")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
