@@ -395,7 +395,11 @@ def _advise_insufficient(evidence: Evidence) -> str:
 
 
 _MEANINGS: dict[Pattern, _Meaning] = {
-    "healthy": _Meaning("healthy", "info", _describe_healthy, "Continue.", ("go_on",)),
+    "healthy": _Meaning(
+        "healthy", "info", _describe_healthy,
+        lambda evidence: "Look at the results." if evidence.get("is_done") else "Continue.",
+        ("go_on",),
+    ),
     "plateau": _Meaning(
         "flat", "info", _describe_plateau,
         lambda evidence: (

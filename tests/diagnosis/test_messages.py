@@ -121,6 +121,13 @@ def test_few_evaluations_without_a_clear_rise_say_what_was_reached(losses: list[
     assert "Compare the answers" in ended.action
 
 
+def test_only_a_healthy_run_that_goes_on_is_advised_to_continue() -> None:
+    curve = curves.healthy(1)
+    middle, end = (to_findings(diagnose(curve.until(step)))[0] for step in (400, curve.last_step))
+    assert (middle.code, middle.action) == ("healthy", "Continue.")
+    assert (end.code, end.action) == ("healthy", "Look at the results.")
+
+
 @pytest.mark.parametrize("losses", [[1.1, 1.3, 1.8], [1.3, 1.1, 1.12, 1.14, 1.16]])
 def test_plain_rises_in_a_row_are_overfitting(losses: list[float]) -> None:
     curve = curves.overfitting(1)
