@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,6 +52,9 @@ class Repo:
         return sha
 
 
+MAX_WAIT_S = 300.0
+
+
 class Hub:
     """Repositories of the server, requests that it received, and faults that it simulates."""
 
@@ -63,8 +66,9 @@ class Hub:
         """Status of every answer, if set: 429 or 503."""
         self.breaks_after: int | None = None
         """Number of bytes of a file after which the connection breaks, if set."""
-        self.slow_s = 0.0
-        """Delay before each answer."""
+        self.is_open = threading.Event()
+        """While it is not set, no file is sent."""
+        self.is_open.set()
         self.page = 1000
         self.url = ""
         self.elsewhere = ""
@@ -95,7 +99,8 @@ class _Handler(http_server.SilentHandler):
         url = urlsplit(self.path)
         self._query = parse_qs(url.query)
         self.hub.asked.append(f"{self.command} {url.path}")
-        time.sleep(self.hub.slow_s)
+        if "/resolve/" in url.path:
+            self.hub.is_open.wait(timeout=MAX_WAIT_S)
         try:
             if self.hub.status:
                 raise _Refused(self.hub.status, message="Too much")

@@ -40,16 +40,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def test_hub_id_is_downloaded_and_the_plan_names_the_file(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "owner").mkdir()
     (tmp_path / "owner/name-of-mine.jsonl").write_text("{}")  # a suggestion that must not be taken
-    hub.slow_s = 1.0
+    hub.is_open.clear()
     recorded: list[str] = []
 
     async def play(pilot: Pilot[Any]) -> None:
         await open_data_page(pilot)
         recorded.append(frame(pilot.app))
         await pilot.press(*"owner/name", "enter")
-        await wait_for_text(pilot, "Downloading owner/name")
         await wait_for_text(pilot, "fetching: owner/name")
-        hub.slow_s = 0.0
+        hub.is_open.set()
         await wait_for_text(pilot, "9 rows, Alpaca")
         recorded.append(frame(pilot.app))
         await pilot.press("enter")

@@ -32,7 +32,8 @@ def on_page(draft: Draft, size: tuple[int, int], play: Play, *, ascii: bool = Fa
     async def whole(pilot: Pilot[Any]) -> None:
         page = DataPage(draft)
         pilot.app.push_screen(page, lambda step: left.append(step) if step else None)
-        await until(pilot, lambda: pilot.app.screen is page and page.is_mounted)
+        # A question about the file may already be above it.
+        await until(pilot, lambda: page in pilot.app.screen_stack and page.is_mounted)
         await pilot.pause()
         await play(pilot, page, left)
 
