@@ -112,12 +112,12 @@ def test_loss_curve_is_diagnosed_during_training(workspace: Workspace) -> None:
     until_ended(folder, 200)
     result = [e for e in events(folder, "finding") if "confidence" in e]
     assert result, "the worker reports its diagnoses"
-    verdicts = [e["code"] for e in result if e["verdict"]]
+    verdicts = [(e["code"], e["message"]) for e in result if e["verdict"]]
     assert all(item != other for item, other in pairwise(verdicts)), (
-        "a verdict is reported only when it changes"
+        "a verdict is reported only when it or its figures change"
     )
     document = as_json("diagnose", "watched")
-    assert verdicts[-1] == document["pattern"]
+    assert verdicts[-1][0] == document["pattern"]
     evaluations = {e["step"]: e["eval_loss"] for e in events(folder, "eval")}
     assert document["best_step"] == min(evaluations, key=lambda step: (evaluations[step], step))
     assert document["best_on_disk"] == document["best_step"]
