@@ -97,7 +97,8 @@ def test_plain_wizard_trains_and_merges_a_model(
         assert "max_length: 256" in shown
         assert f"ftwizard train {home}/plans/mine.yaml --name mine" in shown
         wizard.keys("Enter")
-        end = wizard.wait(r"exit=\d", 600)
+        wizard.wait(r"exit=\d", 600)
+        end = wizard.history()
     assert "exit=0" in end
     assert "Run mine finished" in end and "On 3 test examples" in end
     assert numbered or "valid JSON for the schema" in end

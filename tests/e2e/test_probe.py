@@ -120,7 +120,7 @@ def test_probe_errors_give_the_reason(workspace: Workspace, scratch: Path) -> No
     short = run("probe", workspace.plan("short", max_length=8))
     assert short.returncode == 3 and "cuts off every answer" in short.stderr
     missing = run("probe", workspace.root / "nowhere.yaml")
-    assert missing.returncode == 1 and "no plan" in missing.stderr
+    assert missing.returncode == 1 and "does not exist" in missing.stderr
     assert not list(scratch.iterdir())
 
 

@@ -42,6 +42,10 @@ class Tmux:
         """Return the text on the screen."""
         return self._tmux("capture-pane", "-p", "-J")
 
+    def history(self) -> str:
+        """Return the text on the screen and the lines that scrolled out of it."""
+        return self._tmux("capture-pane", "-p", "-J", "-S", "-")
+
     def keys(self, *names: str) -> None:
         self._tmux("send-keys", *names)
 

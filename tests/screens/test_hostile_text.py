@@ -179,7 +179,7 @@ def test_wizard_shows_hostile_rows_and_file_names_safely(
         await open_data_page(pilot)
         assert_harmless(frame(pilot.app))
         await pilot.press("enter")
-        await wait_for_text(pilot, f"{len(texts) + 2} rows")
+        await wait_for_text(pilot, f"{len(texts) + 2} rows, chat messages")
         subjects = len(pilot.app.screen.query_one(ReportView)._subjects)
         for _ in range(subjects):
             await pilot.press("down")
