@@ -7,13 +7,13 @@ import sys
 
 from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import requests
+from ftwizard.jobs import leftovers, requests
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.keeper import TERM_GRACE_S
 from ftwizard.jobs.status import Status, end_without_keeper, observe, wait_until_free
 from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.progress import read_progress
-from ftwizard.text import make_visible
+from ftwizard.text import format_count, make_visible
 
 SLACK_S = 10.0
 """Extra time beyond the grace period and the signals, for a slow disk."""
@@ -22,6 +22,9 @@ SLACK_S = 10.0
 def stop(arguments: argparse.Namespace) -> int:
     """Request a run to save and stop, and wait until all its processes have ended."""
     folder = run_argument.find(arguments.run, default_run.choose_stopped)
+    if count := leftovers.end(folder):
+        killed = format_count(count, "process", "processes")
+        print(f"Its trainer and keeper were dead; killed {killed} left behind.", file=sys.stderr)
     before = observe(folder)
     if before.state == "ended":
         return _print_ending(folder, before, arguments)

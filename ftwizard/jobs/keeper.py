@@ -21,7 +21,7 @@ import msgspec
 import psutil
 
 from ftwizard.hardware import machine
-from ftwizard.jobs import identity, launch, requests
+from ftwizard.jobs import identity, launch, leftovers, requests
 from ftwizard.jobs.ending import determine_end_reason
 from ftwizard.jobs.folder import NO_SPACE, JobFolder, State, append, write_json
 from ftwizard.jobs.hook import Hook
@@ -73,7 +73,10 @@ class _Keeper:
         self.hook = Hook(self.folder)
         with contextlib.suppress(FileNotFoundError):
             self.log_from = self.folder.log.stat().st_size
-        process = launch.spawn(self.folder, self.attempt.argv, lock_fd=self.lock_fd)
+        mark = leftovers.make_mark(self.folder, self.attempt.number)
+        process = launch.spawn(
+            self.folder, self.attempt.argv, lock_fd=self.lock_fd, environment={**os.environ, **mark}
+        )
         command = identity.from_pid(process.pid)
         self._write_state(state="running", command=command)
         beat = sampled = 0.0
@@ -89,7 +92,7 @@ class _Keeper:
             self.hook.look()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(TICK_S)
-        orphans = self._kill_orphans()
+        orphans = leftovers.kill(self._find_orphans)
         reason = determine_end_reason(
             self.folder,
             self.attempt.number,
@@ -157,14 +160,13 @@ class _Keeper:
         if self.state.command:
             identity.signal_group(self.state.command, signal.SIGTERM)
 
-    def _kill_orphans(self) -> int:
-        descendants = psutil.Process().children(recursive=True)
-        orphans = [process for process in descendants if not self.hook.is_own(process.pid)]
-        for process in orphans:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(orphans, timeout=5)
-        return len(orphans)
+    def _find_orphans(self) -> list[psutil.Process]:
+        orphans = []
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if not self.hook.is_own(process.pid) and leftovers.is_running(process):
+                    orphans.append(process)
+        return orphans
 
     def _was_oom_killed(self) -> bool:
         before, now = self.oom_kills[0], machine.count_oom_kills()

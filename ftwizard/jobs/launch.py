@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import lock, remote_host, requests
+from ftwizard.jobs import leftovers, lock, remote_host, requests
 from ftwizard.jobs.folder import (
     APPEND,
     Attempt,
@@ -87,8 +87,10 @@ def start(
         if host := remote_host.find_live_host(folder):
             raise AlreadyRunning(folder.id, host)
         requests.clear(folder)
+        number = folder.newest_attempt() + 1
+        leftovers.end_older(folder, number)
         attempt = Attempt(
-            number=folder.newest_attempt() + 1,
+            number=number,
             started=time.time(),
             host=os.uname().nodename,
             argv=list(argv),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ftwizard.jobs import identity, lock, remote_host, requests
+from ftwizard.jobs import identity, leftovers, lock, remote_host, requests
 from ftwizard.jobs.ending import GOOD_END_REASONS, read_done_event
 from ftwizard.jobs.folder import JobFolder, State, write_json
 
@@ -104,6 +104,7 @@ def end_without_keeper(
         identity.signal_group(state.command, number)
         if wait_until_free(folder, KILL_AFTER_TERM_S):
             break
+    leftovers.end(folder)
     lock_fd = lock.take_exclusive(folder.lock)
     if lock_fd is None:
         return

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import lock, requests
+from ftwizard.jobs import leftovers, lock, requests
 from ftwizard.jobs.ending import DISK_FULL_STATUS, GOOD_END_REASONS, classify_error
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, JobRecord, JobResult, write_json
@@ -144,6 +144,7 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
     """
     lock_fd = lock.take_shared(folder.lock)
     worker = Worker(folder)
+    leftovers.end_with_this_process(folder, worker.attempt)
     watchdog = Watchdog(worker.events, worker.record.inputs.get("silent_s", SILENT_S))
     try:
         outcome = _run_work(worker, work)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import lock, remote_host
+from ftwizard.jobs import leftovers, lock, remote_host
 from ftwizard.jobs.folder import JobFolder, sync_folder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import store
@@ -94,7 +94,8 @@ def sweep(root: Path) -> None:
 
 
 def refuse_living(folder: JobFolder) -> None:
-    """Raise FtwizardError if a process of a run is alive, on this machine or another."""
+    """Raise FtwizardError if a run is alive, on this machine or another; kill what a dead one left."""
+    leftovers.end(folder)
     locks = [folder.lock, *folder.path.glob("jobs/*/lock")]
     if observe(folder).state != "ended" or any(map(lock.is_held, locks)):
         raise _make_error(folder)

@@ -19,7 +19,7 @@ from ftwizard.catalog.prices import PriceRate
 from ftwizard.data import bundled_samples
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
-from ftwizard.jobs import launch
+from ftwizard.jobs import launch, leftovers
 from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, Parent
 from ftwizard.jobs.status import observe
@@ -87,7 +87,8 @@ def resume(folder: JobFolder, hour: PriceRate | None) -> Attempt:
 
 
 def require_resumable(folder: JobFolder) -> None:
-    """Raise FtwizardError if a run is still alive, or has finished."""
+    """Raise FtwizardError if a run is still alive, or has finished; kill what a dead one left."""
+    leftovers.end(folder)
     status = observe(folder)
     if status.state != "ended":
         raise launch.AlreadyRunning(folder.id, status.host)

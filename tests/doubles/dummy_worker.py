@@ -63,10 +63,31 @@ def _misbehave_early(job: worker.Worker, mode: str) -> None:
     if mode == "children":
         children = [subprocess.Popen(["sleep", "300"], start_new_session=True) for _ in range(3)]
         job.events.write("children", pids=[child.pid for child in children])
+    if mode == "daemons":
+        pids = [_daemonize(execute) for execute in (False, True)]
+        job.events.write("children", pids=pids)
     if mode == "eat":
         hoard = []
         while True:
             hoard.append(bytearray(os.urandom(1) * (16 << 20)))
+
+
+def _daemonize(execute: bool) -> int:
+    """Fork twice, in a new session, as a server in a reward function does; return the daemon's pid."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if (daemon := os.fork()) != 0:
+            os.write(writer, f"{daemon}".encode())
+            os._exit(0)
+        if execute:
+            os.closerange(3, 1024)
+            os.execvp("sleep", ["sleep", "300"])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(60)
+    os.wait()
+    return int(os.read(reader, 20))
 
 
 if __name__ == "__main__":
