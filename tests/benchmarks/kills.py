@@ -160,9 +160,9 @@ def _kill_once(
     state = folder.read_state()
     if observe(folder).state == "ended" or state is None or state.command is None:
         return None
-    victims = {"trainer": [state.command], "keeper": [state.keeper]}
+    both = [state.keeper, state.command]
     kept = checkpoints.all_complete(folder.checkpoints)
-    for victim in victims.get(target, [state.keeper, state.command]):
+    for victim in {"trainer": both[1:], "keeper": both[:1]}.get(target, both):
         if victim:
             with suppress(ProcessLookupError):
                 os.kill(victim.pid, signal.SIGKILL)
