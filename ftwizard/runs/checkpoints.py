@@ -6,7 +6,6 @@ fails. ``train/checkpoint_rotation.py`` writes the marker once everything is on 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.jobs.folder import read_json
+from ftwizard.models.weight_files import find_problem
 
 MARKER = "ftwizard.json"
 NAME = re.compile(r"checkpoint-(\d+)")
@@ -49,7 +49,7 @@ def read(path: Path) -> Checkpoint | None:
     except OSError:
         return None
     weights = [path / name for name in marker.files if name.endswith(".safetensors")]
-    return marker if intact and weights and all(map(_is_intact, weights)) else None
+    return marker if intact and weights and not any(map(find_problem, weights)) else None
 
 
 def all_complete(folder: Path) -> list[Checkpoint]:
@@ -64,18 +64,3 @@ def find_best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     """Return the checkpoint with the lowest validation loss, the earliest of equals."""
     evaluated = [item for item in checkpoints if item.eval_loss is not None]
     return min(evaluated, key=lambda item: (item.eval_loss, item.step), default=None)
-
-
-def _is_intact(path: Path) -> bool:
-    """Return whether a safetensors file has the size that its header gives."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > 100_000_000:
-                return False
-            header = msgspec.json.decode(file.read(length))
-            header.pop("__metadata__", None)
-            ends = [tensor["data_offsets"][1] for tensor in header.values()]
-            return 8 + length + max(ends, default=0) == os.fstat(file.fileno()).st_size
-    except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError):
-        return False

@@ -132,6 +132,18 @@ def test_train_reports_a_missing_model(tmp_path: Path) -> None:
     refused("train", plan(tmp_path, model="'a b'"), code=1, says="is neither")
 
 
+@pytest.mark.parametrize("command", ["estimate", "mask", "train"])
+def test_truncated_weights_are_refused_before_a_start(
+    command: str, tmp_path: Path, model_shell: Path, home: Path
+) -> None:
+    weights = model_shell / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    subject = (ROWS, "--model", model_shell) if command == "mask" else ()
+    subject = subject or (plan(tmp_path, data=str(ROWS), model=str(model_shell)),)
+    refused(command, *subject, code=1, says=f"{weights} is incomplete: 1 B of 10 B is missing.")
+    assert not (home / "runs").exists()
+
+
 def test_train_reports_plan_mistakes(tmp_path: Path) -> None:
     refused("train", plan(tmp_path, more="recipe: {epocs: 3}\n"), code=1, says="recipe.epocs")
     refused(
