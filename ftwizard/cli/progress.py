@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ftwizard.cli import output
+from ftwizard.jobs import clock
 from ftwizard.jobs.events import PROGRESS_FILE, EventWriter
 from ftwizard.runs import describe
 from ftwizard.runs.progress import Progress
@@ -81,11 +82,11 @@ class _Line(Say):
         status.update(self)
 
     def __call__(self, phase: str, **fields: Any) -> None:
-        self._progress.feed([{"kind": "phase", "t": time.time(), "phase": phase, **fields}])
+        self._progress.feed([{**clock.read()._asdict(), "kind": "phase", "phase": phase, **fields}])
 
     def __rich__(self) -> Text:
         from rich.text import Text
 
-        wait = describe.describe_wait(self._progress, None)
+        wait = describe.describe_wait(self._progress)
         parts = filter(None, (describe.describe_progress(self._progress), wait))
         return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")

@@ -143,17 +143,15 @@ def _draw(folder: JobFolder, status: Status, progress: Progress) -> Group:
         title.append("  (its keeper has died; the run continues)")
     findings = [Text(_format_finding(event, 300)) for event in progress.findings[-3:]]
     last = Text("ctrl+c leaves this view; the run continues", style="dim")
-    table = output.build_pair_table(_progress_rows(progress, status.started))
+    table = output.build_pair_table(_progress_rows(progress, status))
     return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
 
 
-def _progress_rows(
-    progress: Progress, started: float | None
-) -> Iterator[tuple[str, RenderableType]]:
+def _progress_rows(progress: Progress, status: Status) -> Iterator[tuple[str, RenderableType]]:
     """Yield name and value of each line of the live view."""
     from rich.progress_bar import ProgressBar
 
-    wait = describe.describe_wait(progress, started)
+    wait = describe.describe_wait(progress, status)
     yield "phase", "  ".join(filter(None, (describe.describe_progress(progress), wait)))
     if (share := progress.share) is not None:
         yield "", ProgressBar(total=1.0, completed=min(share, 1.0), width=BAR_WIDTH)

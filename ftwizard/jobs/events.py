@@ -8,12 +8,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from ftwizard.jobs import clock
+from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.jobs.folder import NO_SPACE
 
 VERSION = 1
@@ -26,6 +28,8 @@ _MAX_COUNT = 2**53
 """Integers below are exact as floats, which curves consist of."""
 _MAX_TIME = 253_402_300_800.0
 """Unix seconds of the year 10,000, which has no date."""
+ENVELOPE = frozenset(("v", "t", "m", "asleep", "kind", "attempt"))
+"""Fields of every event."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -60,7 +64,10 @@ class EventWriter:
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append an event; ``fields`` are JSON values (NaN and infinities become strings)."""
-        event = {"v": VERSION, "t": time.time(), "kind": kind, "attempt": self._attempt}
+        now = clock.read()
+        event = {"v": VERSION, "t": now.t, "m": now.m, "kind": kind, "attempt": self._attempt}
+        if now.asleep:
+            event["asleep"] = now.asleep
         event |= {name: _encode_non_finite(value) for name, value in fields.items()}
         line = _encoder.encode(event) + b"\n"
         self.written_at = time.monotonic()
@@ -254,6 +261,18 @@ def get_time(event: Event) -> float | None:
     return seconds if seconds is not None and seconds < _MAX_TIME else None
 
 
+def get_instant(event: Event) -> Instant | None:
+    """Return when an event was written; None if its ``t`` is not a valid time."""
+    t = get_time(event)
+    if t is None:
+        return None
+    m, asleep = to_measure(event.get("m")), to_number(event.get("asleep", 0.0))
+    # A container may have boot and monotonic clocks of its own, so this difference can be negative.
+    if m is None or m > _MAX_TIME or asleep is None or not abs(asleep) < _MAX_TIME:
+        return Instant(t)
+    return Instant(t, m, asleep)
+
+
 def _encode_non_finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
@@ -264,45 +283,11 @@ def _encode_non_finite(value: Any) -> Any:
     return value
 
 
-class TimeAlive:
-    """Working time of a job over all attempts, each from its first event to its last.
-
-    Time between attempts does not count, nor the unknown time after the last event of an attempt
-    that was killed.
-    """
-
-    def __init__(self) -> None:
-        self._spans: dict[Hashable, list[float]] = {}
-        """Time of the first and the last event, by attempt."""
-
-    def record(self, attempt: Hashable, t: float) -> None:
-        """Record an event of an attempt at ``t`` (called for every event, so kept fast)."""
-        span = self._spans.get(attempt)
-        if span is None:
-            self._spans[attempt] = [t, t]
-        elif t > span[1]:
-            span[1] = t
-        elif t < span[0]:
-            span[0] = t
-
-    def seconds(self, now: float | None = None) -> float:
-        """Return the total in seconds; the newest attempt is counted up to ``now`` (Unix seconds)."""
-        newest = max(self._spans, key=lambda attempt: self._spans[attempt][1], default=None)
-        return sum(self.seconds_of(a, now if a == newest else None) for a in self._spans)
-
-    def seconds_of(self, attempt: Hashable, now: float | None = None) -> float:
-        """Return the seconds of one attempt, up to ``now`` if given."""
-        span = self._spans.get(attempt)
-        if span is None:
-            return 0.0
-        first, last = span
-        return (last if now is None else max(last, now)) - first
-
-
-def sum_seconds_alive(events: Iterable[Event], now: float | None = None) -> float:
-    """Return the working time of a job over all attempts, as ``TimeAlive`` counts it."""
+def measure_alive(events: Iterable[Event]) -> TimeAlive:
+    """Return the working time of a job with these events."""
     alive = TimeAlive()
     for event in events:
-        if (t := get_time(event)) is not None:
-            alive.record(str(event.get("attempt")), t)
-    return alive.seconds(now)
+        now, attempt = get_instant(event), to_count(event.get("attempt", 0))
+        if now is not None and attempt is not None:
+            alive.record(attempt, now)
+    return alive

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from ftwizard.jobs import clock
+
 
 class Identity(msgspec.Struct, frozen=True):
     """A process, identified beyond its pid."""
@@ -30,6 +32,22 @@ def from_pid(pid: int) -> Identity | None:
     if ticks is None:
         return None
     return Identity(os.uname().nodename, _read_boot_id(), _read_pid_namespace(), pid, ticks)
+
+
+def shares_clocks(identity: Identity | None) -> bool:
+    """Return whether the clocks since boot that the process reads are those of this process."""
+    return (
+        identity is not None
+        and identity.host == os.uname().nodename
+        and identity.boot_id == _read_boot_id()
+        and identity.pid_namespace == _read_pid_namespace()
+    )
+
+
+def get_age_s(identity: Identity) -> float:
+    """Return the seconds since the start of a process that shares this one's clocks."""
+    ticks_s = identity.start_ticks / os.sysconf("SC_CLK_TCK")
+    return max(0.0, clock.read_with_suspend() - ticks_s)
 
 
 def is_alive(identity: Identity | None) -> bool | None:

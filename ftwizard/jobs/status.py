@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from ftwizard.jobs import identity, leftovers, lock, remote_host, requests
+from ftwizard.jobs import clock, identity, leftovers, lock, remote_host, requests
+from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.ending import GOOD_END_REASONS, read_done_event
 from ftwizard.jobs.folder import JobFolder, State, write_json
+from ftwizard.jobs.identity import Identity
 
 KILL_AFTER_TERM_S = 10.0
 
@@ -35,6 +37,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None = None
     """Unix seconds; start of this attempt."""
     ended: float | None = None
+    keeper: Identity | None = None
+
+    def now(self) -> Instant:
+        """Return this moment on the clocks of the job's events, where these are readable here."""
+        return clock.read() if identity.shares_clocks(self.keeper) else Instant(time.time())
+
+    def age_s(self) -> float:
+        """Return the seconds since the start of this attempt; 0 if unknown."""
+        if self.keeper and identity.shares_clocks(self.keeper):
+            return identity.get_age_s(self.keeper)
+        return max(0.0, time.time() - self.started) if self.started else 0.0
 
 
 def observe(folder: JobFolder) -> Status:
@@ -56,7 +69,12 @@ def observe(folder: JobFolder) -> Status:
     if now == "running" and requests.read_pending(folder, "stop", attempt):
         now = "stopping"
     return Status(
-        state=now, attempt=attempt, keeper_lives=keeper_lives, host=host, started=state.started
+        state=now,
+        attempt=attempt,
+        keeper_lives=keeper_lives,
+        host=host,
+        started=state.started,
+        keeper=state.keeper,
     )
 
 
@@ -77,6 +95,7 @@ def _make_ended_status(
         keeper_lives=keeper_lives,
         started=state.started,
         ended=ended if isinstance(ended, float) else None,
+        keeper=state.keeper,
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from ftwizard.jobs import clock
 from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.status import Status
@@ -274,14 +275,19 @@ def format_clock(seconds: float) -> str:
         return remaining
 
 
-def describe_wait(progress: Progress, started: float | None) -> str:
+def describe_wait(progress: Progress, status: Status | None = None) -> str:
     """Describe for how long a phase, or a slow step of the training, has been running.
 
-    ``started``: when the run did, for the time before its first event (Unix seconds).
+    ``status``: of the run, whose newest attempt may not have an event yet; None for work of this
+    process.
     """
     is_training = progress.phase == "training"
-    since = progress.updated if is_training else progress.since or started
-    elapsed_s = time.time() - since if since else 0.0
+    if status is None:
+        elapsed_s = progress.wait_s(clock.read())
+    elif status.attempt == progress.attempt:
+        elapsed_s = progress.wait_s(status.now())
+    else:
+        is_training, elapsed_s = False, status.age_s()
     if not is_training:
         return format_duration(elapsed_s) if elapsed_s >= 1 else ""
     step = "this step" if progress.step else "first step"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.jobs.events import (
+    ENVELOPE,
     Event,
     EventReader,
-    TimeAlive,
-    get_time,
+    get_instant,
     to_count,
     to_measure,
     to_number,
@@ -21,7 +22,7 @@ ACTIVE = ("training", "evaluating", "saving")
 """Phases of the training itself."""
 RATE_WINDOW = 50
 """Steps over which speed and remaining time are measured."""
-_NOT_METRICS = frozenset(("v", "t", "kind", "attempt", "step"))
+_NOT_METRICS = ENVELOPE | {"step"}
 MAX_METRICS = 64
 """Metrics kept; others are ignored."""
 MAX_PROMPTS = 64
@@ -47,8 +48,8 @@ class Progress:
         self.done: float | None = None
         self.total: float | None = None
         self.unit = ""
-        self.since: float | None = None
-        """When the phase began, or its present part, in Unix seconds."""
+        self.began_s = 0.0
+        """When the phase began, or its present part, in working seconds of the attempt."""
         self.attempt = 0
         self.step: int | None = None
         self.total_steps: int | None = None
@@ -79,7 +80,7 @@ class Progress:
         self.metrics = {"loss": self.losses, "eval_loss": self.evaluations}
         """All metrics of steps and evaluations, by name, over steps."""
         self.times = Series()
-        """Unix seconds at which each step was reported, over steps."""
+        """Working seconds of all attempts at which each step was reported, over steps."""
         self.smoothed = Smoothed()
         """The training loss, smoothed."""
         self.checkpoints: dict[int, float | None] = {}
@@ -103,25 +104,26 @@ class Progress:
 
     def feed(self, events: list[Event]) -> None:
         for event in events:
-            if (now := get_time(event)) is not None:
+            if (now := get_instant(event)) is not None:
                 self._process(event, now)
 
-    def _process(self, event: Event, now: float) -> None:
-        self.updated = now
+    def _process(self, event: Event, now: Instant) -> None:
+        self.updated = now.t
         attempt = to_count(event.get("attempt", 0))
-        self.alive.record(attempt, now)
         if attempt is not None and attempt != self.attempt:
             self.attempt = attempt
+            self.began_s = 0.0
             self._recent.clear()
             self.findings.clear()
+        self.alive.record(self.attempt, now)
         was_fetching = self.phase == "fetching"
-        self._process_kind(event, now)
+        self._process_kind(event)
         if was_fetching or self.phase == "fetching":
-            self.fetching.record(attempt, now)
+            self.fetching.record(self.attempt, now)
         if self.phase in ACTIVE:
-            self.training.record(attempt, now)
+            self.training.record(self.attempt, now)
 
-    def _process_kind(self, event: Event, now: float) -> None:
+    def _process_kind(self, event: Event) -> None:
         kind, step = event.get("kind"), to_count(event.get("step"))
         if kind == "phase":
             self._process_phase(event)
@@ -131,7 +133,7 @@ class Progress:
         elif step is None:
             return
         elif kind == "log":
-            self._process_step(event, step, now)
+            self._process_step(event, step)
         elif kind == "eval":
             self._enter("training")
             self._process_evaluation(event, step, to_number(event.get("eval_loss")))
@@ -164,7 +166,7 @@ class Progress:
         self._enter(phase)
         detail = detail if isinstance(detail, str) else None
         if detail != self.detail:
-            self.detail, self.since = detail, self.updated
+            self.detail, self.began_s = detail, self.alive.awake_s
         self.done, self.total = to_measure(event.get("done")), to_measure(event.get("total"))
         self.unit = unit if isinstance(unit, str) else ""
         start = to_count(event.get("step", 0))
@@ -176,7 +178,7 @@ class Progress:
             self.usual_rate = to_measure(event.get("usual_rate"))
             self._forget_after(start)
 
-    def _process_step(self, event: Event, step: int, now: float) -> None:
+    def _process_step(self, event: Event, step: int) -> None:
         self._enter("training")
         self.step = step
         self.epoch = to_measure(event.get("epoch"))
@@ -186,12 +188,13 @@ class Progress:
         self.gpu_memory = self.memory if event.get("memory_on_gpu") is True else None
         if step < (self.times.last_x or 0.0):  # a replay without its phase
             self._forget_after(step)
-        self.times.append(step, now)
+        self.times.append(step, self.alive.seconds())
         self._keep_numbers(event, step)
         loss = to_number(event.get("loss"))
         if loss is not None:
             self.loss = loss
             self.smoothed.append(step, loss)
+        now = self.alive.awake_s
         if self._recent:
             self.longest_step_s = max(self.longest_step_s, now - self._recent[-1][0])
         self._recent.append((now, step, to_measure(event.get("tokens")) or 0.0))
@@ -252,7 +255,7 @@ class Progress:
 
     def _enter(self, phase: str) -> None:
         if phase != self.phase:
-            self.phase, self.since = phase, self.updated
+            self.phase, self.began_s = phase, self.alive.awake_s
             self.detail = self.done = self.total = None
 
     @property
@@ -277,9 +280,14 @@ class Progress:
             return None
         return max(0.0, (self.total_steps - self.step) * seconds / steps)
 
-    def limited_s(self, now: float | None) -> float:
+    def wait_s(self, now: Instant) -> float:
+        """Return for how long the phase has lasted at ``now``; in the training, the present step."""
+        began_s = self.alive.awake_s if self.phase == "training" else self.began_s
+        return self.alive.seconds_of(self.attempt, now) - began_s
+
+    def limited_s(self, now: Instant | None) -> float:
         """Return the seconds of the newest attempt that count toward ``budget.minutes``: all but the
-        download of the model, up to ``now`` (Unix seconds) if it is active."""
+        download of the model, up to ``now`` if it is active."""
         fetching_until = now if self.phase == "fetching" else None
         alive = self.alive.seconds_of(self.attempt, now)
         return alive - self.fetching.seconds_of(self.attempt, fetching_until)

@@ -12,7 +12,9 @@ from pathlib import Path
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import duration
-from ftwizard.jobs.events import EventReader, sum_seconds_alive
+from ftwizard.jobs import clock
+from ftwizard.jobs.clock import Instant
+from ftwizard.jobs.events import EventReader, measure_alive
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
@@ -105,7 +107,7 @@ def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
             Limit(
                 name="budget.minutes",
                 seconds=budget.minutes * 60,
-                before=read_progress(worker.folder).limited_s(time.time()),
+                before=read_progress(worker.folder).limited_s(clock.read()),
                 began=began,
                 format_amount=format_duration,
                 kept_s=_keep_for_finish(plan, budget.minutes * 60, base),
@@ -119,8 +121,9 @@ def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
             Limit(
                 name="budget.usd",
                 seconds=float(_dollars(budget.usd) / rate * 3600),
-                before=_seconds(worker.folder, time.time()),
-                began=began,
+                before=_billed_seconds(worker.folder, clock.read()),
+                began=clock.read_with_suspend(),
+                now=clock.read_with_suspend,
                 format_amount=lambda seconds: format_dollars(
                     float(machine_rate.usd_for(seconds, rate))
                 ),
@@ -145,7 +148,7 @@ def seconds_left(folder: JobFolder, plan: Plan) -> float | None:
     """Return the seconds left of ``budget.minutes`` in the active attempt; None without that limit."""
     if plan.budget.minutes is None:
         return None
-    return plan.budget.minutes * 60 - read_progress(folder).limited_s(time.time())
+    return plan.budget.minutes * 60 - read_progress(folder).limited_s(clock.read())
 
 
 def require_price(plan: Plan, hour: PriceRate | None) -> None:
@@ -164,7 +167,7 @@ def require_rest(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
     """
     if plan.budget.usd is None or hour is None:
         return
-    spent = machine_rate.usd_for(_seconds(folder), hour.usd)
+    spent = machine_rate.usd_for(_billed_seconds(folder), hour.usd)
     if spent >= _dollars(plan.budget.usd):
         raise FtwizardError(
             f"Run {folder.id} has spent its budget: {format_dollars(float(spent))} of "
@@ -173,8 +176,8 @@ def require_rest(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
         )
 
 
-def _seconds(folder: JobFolder, now: float | None = None) -> float:
-    return sum_seconds_alive(EventReader(folder.events).read(), now)
+def _billed_seconds(folder: JobFolder, now: Instant | None = None) -> float:
+    return measure_alive(EventReader(folder.events).read()).billed_seconds(now)
 
 
 def _dollars(usd: float) -> Decimal:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.jobs.events import Event, EventReader, get_time, sum_seconds_alive, to_measure
+from ftwizard.jobs import clock
+from ftwizard.jobs.clock import Instant, TimeAlive
+from ftwizard.jobs.events import (
+    Event,
+    EventReader,
+    get_instant,
+    measure_alive,
+    to_count,
+    to_measure,
+)
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure, today
@@ -24,17 +32,17 @@ def compare_with_prediction(folder: JobFolder, trained: TrainResult) -> Predicti
     """Return prediction, measurement and error of a training that has ended."""
     predicted = prediction.read_prediction(folder) or RunFigures()
     measured = measure_run(
-        folder, trained.tokens, machine_rate.read_recorded_price(folder), time.time()
+        folder, trained.tokens, machine_rate.read_recorded_price(folder), clock.read()
     )
     return prediction.compare_prediction(predicted, measured, share=trained.completed_share)
 
 
 def measure_run(
-    folder: JobFolder, tokens: int, hour: PriceRate | None = None, now: float | None = None
+    folder: JobFolder, tokens: int, hour: PriceRate | None = None, now: Instant | None = None
 ) -> RunFigures:
     """Return what training on ``tokens`` took over all attempts, and the size of its files.
 
-    ``hour`` is the machine's hourly price, ``now`` Unix seconds if the newest attempt is active.
+    ``hour`` is the machine's hourly price, ``now`` this moment if the newest attempt is active.
     """
     events = EventReader(folder.events).read()
     seconds = training_seconds(events)
@@ -51,7 +59,7 @@ def measure_run(
     speed_source = "tokens without padding over that time"
     cost = None
     if events and hour is not None:
-        alive = sum_seconds_alive(events, now)
+        alive = measure_alive(events).billed_seconds(now)
         source = f"{format_duration(alive)} over all attempts, from first to last event of each"
         cost = machine_rate.measured_cost(alive, hour, f"measured: {source}")
     return RunFigures(
@@ -65,16 +73,15 @@ def measure_run(
 
 def training_seconds(events: Iterable[Event]) -> float:
     """Return the duration of all attempts' steps, including evaluations and saves."""
-    spans: dict[object, tuple[float, float]] = {}
+    training = TimeAlive()
     for event in events:
-        now, attempt = get_time(event), str(event.get("attempt"))
-        if now is None:
+        now, attempt = get_instant(event), to_count(event.get("attempt", 0))
+        if now is None or attempt is None:
             continue
-        if event.get("kind") == "phase" and event.get("phase") == "training":
-            spans.setdefault(attempt, (now, now))
-        elif event.get("kind") in _TRAINING and attempt in spans:
-            spans[attempt] = (spans[attempt][0], max(now, spans[attempt][1]))
-    return sum(end - start for start, end in spans.values())
+        begins = event.get("kind") == "phase" and event.get("phase") == "training"
+        if begins or (event.get("kind") in _TRAINING and attempt == training.attempt):
+            training.record(attempt, now)
+    return training.seconds()
 
 
 def folder_bytes(folder: Path) -> int:

@@ -24,7 +24,7 @@ from ftwizard.estimate.probe_cache import ProbeMeasurements
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch
 from ftwizard.jobs.ending import determine_end_reason, read_done_event
-from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.events import ENVELOPE, EventReader
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, JobResult, write_json, write_whole
 from ftwizard.jobs.status import observe
 from ftwizard.models.hub import ModelSource
@@ -37,7 +37,7 @@ from ftwizard.train import command
 
 ReportProgress = Callable[..., None]
 POLL_S = 0.2
-_NOT_PROGRESS = {"v", "t", "kind", "attempt", "phase"}
+_NOT_PROGRESS = ENVELOPE | {"phase"}
 MEMORY_REASONS = ("out_of_gpu_memory", "out_of_memory")
 
 

@@ -187,7 +187,7 @@ class ChartData:
             x = self._to_axis_value(point[1], axis) if point else step
             last_x = converted.last_x
             if index >= len(converted) and last_x is not None and x <= last_x:
-                x = math.nextafter(last_x, math.inf)  # the clock was set back
+                x = math.nextafter(last_x, math.inf)  # the axis stood still
             converted.append(max(x, last_x or x), value)
         return converted
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ftwizard import diagnosis
 from ftwizard.catalog.prices import PriceRate
+from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.ending import END_NAMES
 from ftwizard.jobs.events import Event, to_measure
 from ftwizard.plan.schema import Budget, Plan
@@ -75,13 +76,13 @@ def format_progress(follower: Follower, width: int) -> Text:
             parts.append(Text(f"{count} {make_visible(progress.unit, 20)}"))
         elif progress.epoch is not None:
             parts.append(Text(f"epoch {progress.epoch:.2f}"))
-        parts.append(Text(describe.describe_wait(progress, report.started)))
+        parts.append(Text(describe.describe_wait(progress, follower.status)))
         if report.eta_s:  # what follows the last step is not timed
             parts.append(Text(f"ends {describe.format_clock(report.eta_s)}"))
     else:
         activity = "queued" if report.state == "queued" else describe.describe_progress(progress)
         parts.append(Text(f"● {activity}", palette.ACCENT))
-        parts.append(Text(describe.describe_wait(progress, report.started)))
+        parts.append(Text(describe.describe_wait(progress, follower.status)))
     if report.state == "stopping" and not report.end_reason:
         parts.append(Text("stopping: saving first", "bold"))
     share_done = 1.0 if report.end_reason == "finished" else progress.share
@@ -165,16 +166,18 @@ def _best_saving(progress: Progress) -> list[tuple[str, str]]:
 
 
 def format_spent(
-    progress: Progress, hour: PriceRate | None, budget: Budget, now: float | None
+    progress: Progress, hour: PriceRate | None, budget: Budget, now: Instant | None
 ) -> tuple[str, str] | None:
     """Return name and value of the figure: ``cost``, ``$0.42 of $2.00 · 0.3 of 4 h``.
 
-    ``hour`` is the machine's hourly price. ``now`` is in Unix seconds, None for a run that has ended.
+    ``hour`` is the machine's hourly price. ``now`` is None for a run that has ended.
     Return None without a price and without a time budget.
     """
     parts = []
     if hour is not None:
-        cost = money.format_price(machine_rate.measured_cost(progress.alive.seconds(now), hour))
+        cost = money.format_price(
+            machine_rate.measured_cost(progress.alive.billed_seconds(now), hour)
+        )
         parts.append(cost if budget.usd is None else f"{cost} of {format_dollars(budget.usd)}")
     if budget.minutes is not None:
         parts.append(f"{progress.limited_s(now) / 60:.0f} of {budget.minutes:.3g} min")

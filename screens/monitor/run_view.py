@@ -135,7 +135,7 @@ class RunView(Container):
             return None
         # Time between two attempts costs nothing: count only after the first event of the newer one.
         started = self._follower.status.attempt == self._follower.shown.attempt
-        now = time.time() if live and started else None
+        now = self._follower.status.now() if live and started else None
         return readings.format_spent(self._follower.shown, self.hour, self.plan.budget, now)
 
     @property

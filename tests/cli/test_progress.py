@@ -13,7 +13,7 @@ from ftwizard.cli import output, progress
 
 def test_line_says_how_long_a_phase_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     file = io.StringIO()
     console = Console(file=file, width=60)
     monkeypatch.setattr(output, "make_console", lambda **_: console)

@@ -19,7 +19,8 @@ from ftwizard.data.tokens.stats import TokenEstimate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
 from ftwizard.hardware.machine import Gpu
-from ftwizard.jobs.events import sum_seconds_alive
+from ftwizard.jobs.clock import Instant
+from ftwizard.jobs.events import measure_alive
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.pricing import machine_rate, offer_list, user_prices
 from ftwizard.pricing.gpu_costs import THIS_MACHINE
@@ -311,10 +312,14 @@ def test_time_between_attempts_is_not_counted() -> None:
         {"t": 0, "attempt": 1, "kind": "phase"}, {"t": 30, "attempt": 1, "kind": "log"},
         {"t": "soon", "attempt": 1}, {"t": 1000, "attempt": 2}, {"t": 1040, "attempt": 2},
     ]  # fmt: skip
-    assert sum_seconds_alive(events) == 70
-    assert sum_seconds_alive(events, now=1100) == 130, "the newest attempt is still running"
-    assert sum_seconds_alive(events, now=900) == 70, "a clock set back does not shorten the time"
-    assert sum_seconds_alive([], now=5) == 0
+    assert measure_alive(events).seconds() == 70
+    assert measure_alive(events).seconds(Instant(1100)) == 130, (
+        "the newest attempt is still running"
+    )
+    assert measure_alive(events).seconds(Instant(900)) == 70, (
+        "a clock set back does not shorten the time"
+    )
+    assert measure_alive([]).seconds(Instant(5)) == 0
 
 
 # --------------------------------------------------------------------------------------- offers

@@ -119,4 +119,5 @@ def test_wait_is_described_where_the_bar_may_stand(
     progress = Progress()
     if fields:
         progress.feed([{"kind": "phase", "t": 1000.0, "attempt": 1, **fields}])
-    assert describe.describe_wait(progress, 1000.0) == text
+    status = Status(state="running", attempt=1, started=1000.0)
+    assert describe.describe_wait(progress, status) == text

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.pricing import machine_rate
 from ftwizard.quantity import Figure
@@ -101,7 +102,7 @@ def test_measured_run_reports_peaks_over_all_attempts(tmp_path: Path) -> None:
     hour = machine_rate.parse_typed_price("3.60")
     priced = measure.measure_run(folder, 400, hour)
     assert priced.cost and (priced.cost.value, priced.cost.unit) == (0.02, "USD")
-    later = measure.measure_run(folder, 400, hour, now=40.0)
+    later = measure.measure_run(folder, 400, hour, now=Instant(40.0))
     assert later.cost and later.cost.value == 0.03, "time after the training counts too"
     (folder.adapter / "weights").unlink()
     smaller = measure.measure_run(folder, tokens=400)

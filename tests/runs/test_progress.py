@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ftwizard import locations
 from ftwizard.cli import watch
+from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe, store
@@ -137,9 +138,9 @@ def test_checkpoint_event_ends_the_saving_phase() -> None:
         *steps(1, 1),
         event("phase", 2, phase="saving"),
     ])  # fmt: skip
-    assert (progress.phase, progress.since) == ("saving", 2)
+    assert (progress.phase, progress.wait_s(Instant(4))) == ("saving", 2)
     progress.feed([event("checkpoint", 5, step=1, seconds=3.0)])
-    assert (progress.phase, progress.since) == ("training", 5)
+    assert (progress.phase, progress.wait_s(Instant(9))) == ("training", 4)
 
 
 def test_bar_does_not_stand_at_its_end_after_the_last_step() -> None:
@@ -160,7 +161,7 @@ def test_phase_and_its_part_begin_when_they_change() -> None:
     progress = Progress()
     for t, what, since in ((3, "base model", 3), (9, "base model", 3), (12, "tuned model", 12)):
         progress.feed([event("phase", t, phase="comparing", what=what, done=t, total=20)])
-        assert progress.since == since
+        assert progress.wait_s(Instant(t + 1)) == t + 1 - since
 
 
 def test_stop_grace_covers_a_long_step_and_slow_save() -> None:

@@ -16,6 +16,7 @@ from transformers import TrainerControl, TrainerState
 
 from ftwizard.estimate import training_setup
 from ftwizard.jobs import launch
+from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.plan.schema import Budget, Data, Files, Finish, Model, Plan, Recipe
@@ -178,12 +179,12 @@ def test_download_of_the_model_does_not_count_toward_the_minutes() -> None:
     feed(1000, "reading")
     feed(1010, "fetching")
     feed(1200, "fetching")
-    assert progress.limited_s(1300) == 10
+    assert progress.limited_s(Instant(1300)) == 10
     feed(1310, "loading")
-    assert progress.limited_s(1330) == 30
+    assert progress.limited_s(Instant(1330)) == 30
     assert progress.limited_s(None) == 10
     feed(5000, "reading", 2)
-    assert progress.limited_s(5004) == 4
+    assert progress.limited_s(Instant(5004)) == 4
 
 
 def test_comparison_and_merge_get_their_share_of_the_minutes(tmp_path: Path) -> None:

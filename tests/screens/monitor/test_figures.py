@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ftwizard.catalog.prices import PriceRate
+from ftwizard.jobs.clock import Instant
 from ftwizard.plan.schema import Budget
 from ftwizard.runs.progress import Progress
 from ftwizard.screens.monitor.readings import format_spent
@@ -41,15 +42,15 @@ def test_cost_covers_all_attempts_but_hours_only_the_newest_training() -> None:
         "cost",
         "$1.27 of $5.00 · 0.1 of 2 h",
     )
-    assert format_spent(TWO_ATTEMPTS, rate("1"), both, 14_560.0) == (
+    assert format_spent(TWO_ATTEMPTS, rate("1"), both, Instant(14_560.0)) == (
         "cost",
         "$2.27 of $5.00 · 1.1 of 2 h",
     )
 
 
 def test_spent_shows_only_known_amounts() -> None:
-    assert format_spent(TWO_ATTEMPTS, None, Budget(), 11_000.0) is None
-    assert format_spent(TWO_ATTEMPTS, None, Budget(usd=5.0), 11_000.0) is None, (
+    assert format_spent(TWO_ATTEMPTS, None, Budget(), Instant(11_000.0)) is None
+    assert format_spent(TWO_ATTEMPTS, None, Budget(usd=5.0), Instant(11_000.0)) is None, (
         "no cost without a price"
     )
     assert format_spent(TWO_ATTEMPTS, None, Budget(hours=0.25), None) == ("time", "6 of 15 min")
@@ -63,4 +64,4 @@ def test_loading_and_merging_do_not_count_as_training_hours(phase: str) -> None:
         (0, 1, "training"), (3600, 1, "saving"), (3600, 2 - (phase == "merging"), phase)
     )
     points = {"loading": "0.0 of 4 h", "merging": "1.0 of 4 h"}[phase]
-    assert format_spent(done, None, Budget(hours=4), 90_000.0) == ("time", points)
+    assert format_spent(done, None, Budget(hours=4), Instant(90_000.0)) == ("time", points)
