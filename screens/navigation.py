@@ -16,9 +16,11 @@ import msgspec
 from textual.app import App
 from textual.css.query import NoMatches
 
+from ftwizard import locations
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.hardware import machine
+from ftwizard.jobs import launch
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import comparison, store
 from ftwizard.screens.dialogs import command_progress
@@ -72,7 +74,14 @@ async def demo(app: App[Any], session: Session, _: str = "") -> int:
     plan = await app.push_screen_wait(DemoPage())
     if plan is None:
         return DECLINED
-    return await watch(app, session, await start(app, session, plan, store.make_id("demo")))
+    folder = await run_in_thread(launch.claim, locations.runs_folder() / store.make_id("demo"))
+    try:
+        run = await start(app, session, plan, folder.name)
+    except FtwizardError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+    return await watch(app, session, run)
 
 
 async def start(app: App[Any], session: Session, plan: str, name: str, *options: str) -> str:

@@ -30,8 +30,15 @@ _Number = TypeVar("_Number", int, float, Decimal)
 
 
 def _value(name: str, metavar: str | None, help: str, **keywords: Any) -> Argument:
-    """Return an argument with a value."""
-    return name, {"metavar": metavar, "help": help, **keywords}
+    """Return an argument with a value, which must not be blank unless ``type`` allows it."""
+    return name, {"metavar": metavar, "help": help, "type": parse_text, **keywords}
+
+
+def parse_text(text: str) -> str:
+    """Return ``text``; refuse blanks, which an unset variable of a script leaves."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the value is empty")
+    return text
 
 
 def _switch(name: str, help: str, **keywords: Any) -> Argument:
@@ -116,7 +123,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
      "models:list_models", (
         _value("words", "WORD|DATA", "search terms: llama 8b, qwen3, apache (also searches the Hub); "
                "a data file, for whose rows the models are judged",
-               nargs="*"),
+               nargs="*", type=str),
         _switch("--all", "list all matches, not only the first 20"),
     )),
     ("train", "start a run in the background and print its id", "train:train", (
@@ -211,7 +218,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     )),
     ("runs", "list runs, or search them", "runs:list_runs", (
         _value("words", "WORD", "search terms: any word, state:finished, model:qwen, 'lr>1e-4'",
-               nargs="*"),
+               nargs="*", type=str),
         _value("--limit", "N", "show only the newest N", type=int),
     )),
     ("compare", "compare the settings and scores of runs", "compare:run", (

@@ -45,7 +45,8 @@ def demo(arguments: argparse.Namespace) -> int:
     output.print_lines(console, "")
     if not arguments.yes and not _confirm():
         return DECLINED
-    folder = launcher.start(chosen, store.make_id("demo"), machine_rate.read_saved_price())
+    price = machine_rate.read_saved_price()
+    folder = launcher.start(chosen, store.make_id("demo"), price, numbered=True)
     code = follow(folder, as_json=arguments.json)
     if code == 0 and not arguments.json:
         _print_pairs(folder, console)

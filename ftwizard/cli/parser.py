@@ -22,6 +22,7 @@ from ftwizard.cli.commands import (
     TRAINED_DATA,
     VIEW,
     Argument,
+    parse_text,
 )
 from ftwizard.cli.help_text import DESCRIPTION, EPILOG, format_example, format_root_help
 from ftwizard.cli.usage_errors import Parser, parse, parse_files
@@ -120,7 +121,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _build_file_parser() -> Parser:
     files = Parser(prog="ftwizard FILE", add_help=False)
     files.set_defaults(function="open_files:open_files", json=False, command=None)
-    files.add_argument("files", nargs="+")
+    files.add_argument("files", nargs="+", metavar="FILE", type=parse_text)
     _add_view(files)
     return files
 

@@ -30,8 +30,8 @@ from ftwizard.runs.store import RunStatus
 from ftwizard.text import make_visible
 from ftwizard.train import launcher
 
-_TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}$")
-"""The suffix that ``store.make_id`` adds to a name."""
+_TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}(-\d+)?$")
+"""The suffix that ``store.make_id`` adds to a name, and the number of runs of one second."""
 
 
 DATA_HINT = (
@@ -72,7 +72,8 @@ def train(arguments: argparse.Namespace) -> int:
 
     Print its id, or follow it with ``--watch``.
     """
-    name = check_id(arguments.name or store.make_id(Path(arguments.plan).stem))
+    stem = Path(arguments.plan).stem
+    name = store.make_id(stem) if arguments.name is None else check_id(arguments.name)
     start = _start_plan if arguments.model is None else _start_data
     folder, plan, file, advice, cap = start(arguments, name)
     record = folder.read_job()
@@ -113,7 +114,8 @@ def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
     plan = plan_argument.load(
         arguments.plan, arguments.allow, data_hint=DATA_HINT, deferred=("many-epochs",)
     )
-    folder = launcher.start(plan, name, _read_hour_price(arguments.price))
+    price = _read_hour_price(arguments.price)
+    folder = launcher.start(plan, name, price, numbered=arguments.name is None)
     return _Start(folder, plan, Path(arguments.plan).absolute())
 
 
@@ -123,17 +125,18 @@ def _start_data(arguments: argparse.Namespace, name: str) -> _Start:
     for data in filter(None, (arguments.plan, arguments.val)):
         if ids.parse(data) is None:
             open_files.require_file(data)
-    if (old := plan_file.get_path(name)).exists():
+    if arguments.name and (old := plan_file.get_path(name)).exists():
         shown = make_visible(str(old))
         raise FtwizardError(
             f"A plan of that name already exists: {shown}.",
             f"Choose another --name, or start that plan: ftwizard train {shlex.quote(shown)}",
         )
     plan, advice, report, cap = advised_plan.build(arguments)
-    folder = launcher.start(plan, name, _read_hour_price(arguments.price))
+    price = _read_hour_price(arguments.price)
+    folder = launcher.start(plan, name, price, numbered=arguments.name is None)
     file: Path | None = None
     try:
-        file = plan_file.save(plan, name)
+        file = plan_file.save(plan, folder.id)
     except FtwizardError as error:  # the run has begun, with its own copy
         print(f"! {make_visible(error.message)}", file=sys.stderr)
     if not arguments.json:
@@ -188,6 +191,7 @@ def branch(arguments: argparse.Namespace) -> int:
         begin=arguments.begin,
         rate_times=arguments.rate_times,
         accumulation_times=arguments.accumulation_times,
+        numbered=arguments.name is None,
     )
     if arguments.watch:
         return view(folder, arguments)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -161,6 +163,13 @@ class JobFolder:
 
 def is_id(name: str) -> bool:
     return bool(_ID.fullmatch(name))
+
+
+def iterate_ids(run_id: str) -> Iterator[str]:
+    """Yield ``run_id``, then ``run_id-2``, ``run_id-3`` and so on, for when it is taken."""
+    yield run_id
+    for number in itertools.count(2):
+        yield f"{run_id}-{number}"
 
 
 def check_id(run_id: str) -> str:

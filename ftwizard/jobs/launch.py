@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ftwizard.jobs.folder import (
     JobRecord,
     State,
     check_id,
+    iterate_ids,
     read_end,
     write_json,
     write_whole,
@@ -40,6 +42,21 @@ class AlreadyRunning(FtwizardError):
             f"Run {run_id} is already running{where}.",
             f"Watch it: ftwizard watch {run_id}   Stop it: ftwizard stop {run_id}",
         )
+
+
+def claim(path: Path, is_taken: Callable[[str], bool] = lambda _: False) -> Path:
+    """Create a job's folder, numbered where a job of that name exists; return its path.
+
+    Of processes that do so at once, each gets its own. ``is_taken``: whether a name is not free
+    though there is no such folder.
+    """
+    root = create_private_folder(path.parent)
+    for name in iterate_ids(path.name):
+        if not is_taken(name):
+            with contextlib.suppress(FileExistsError):
+                (root / name).mkdir(mode=0o700)
+                break
+    return root / name
 
 
 def create(path: Path, record: JobRecord, files: Mapping[str, bytes]) -> JobFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
@@ -81,13 +82,25 @@ def get_path(name: str) -> Path:
     return locations.home_folder() / "plans" / f"{name}.yaml"
 
 
-def save(plan: Plan, name: str) -> Path:
-    """Save a plan under a name and return its file; raise FtwizardError if it cannot be written."""
+def save(plan: Plan, name: str, *, replace: bool = False) -> Path:
+    """Save a plan under a name and return its file.
+
+    Raises FtwizardError if it cannot be written, or exists already and ``replace`` is not set.
+    """
     file = get_path(name)
     locations.create_private_folder(file.parent)
     try:
+        if not replace:
+            file.touch(mode=0o600, exist_ok=False)  # of several at once, only one gets the name
         write_whole(file, dump(plan).encode())
+    except FileExistsError:
+        raise FtwizardError(
+            f"A plan {name} already exists: {file}.", "Choose another name."
+        ) from None
     except OSError as error:
+        if not replace:
+            with contextlib.suppress(OSError):
+                file.unlink()
         raise FtwizardError(
             f"The plan could not be written to {file}: {error.strerror}."
         ) from error

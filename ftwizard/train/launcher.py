@@ -46,10 +46,13 @@ class Beginning(NamedTuple):
     """Folder of the weights; None for the base model."""
 
 
-def start(plan: Plan, run_id: str, hour: PriceRate | None = None) -> JobFolder:
+def start(
+    plan: Plan, run_id: str, hour: PriceRate | None = None, *, numbered: bool = False
+) -> JobFolder:
     """Check what can be checked up front, then start the run.
 
-    ``hour``: hourly price of this machine, which the run records.
+    ``hour``: hourly price of this machine, which the run records. ``numbered``: where the id is taken,
+    the run gets the next free one, ``run_id-2``.
     """
     config.load()  # a broken notification setting must fail here, not at the end of the run
     command.check_installed(plan)
@@ -63,8 +66,9 @@ def start(plan: Plan, run_id: str, hour: PriceRate | None = None) -> JobFolder:
         **machine_rate.price_record(hour),
         **({"epochs": before.summary} if before else {}),
     }
-    path = _create_runs_folder() / run_id
-    folder = _create(path, plan, hashes | _hash_model(source), inputs)
+    hashes |= _hash_model(source)
+    path = _choose_path(run_id, numbered=numbered)
+    folder = _create(path, plan, hashes, inputs)
     _start(folder, plan)
     return folder
 
@@ -106,10 +110,12 @@ def branch(
     begin: str | None = None,
     rate_times: float | None = None,
     accumulation_times: int | None = None,
+    numbered: bool = False,
 ) -> JobFolder:
     """Start a run with the parent's plan and one changed setting, on the same data and model.
 
-    ``begin``: ``best`` (the best checkpoint on disk, the default), ``start`` or a step. Raises
+    ``begin``: ``best`` (the best checkpoint on disk, the default), ``start`` or a step; ``numbered``: as
+    for ``start``. Raises
     FtwizardError for a parent that is still running, a step without a checkpoint, data or a model
     that changed since, and where no setting differs.
     """
@@ -125,13 +131,13 @@ def branch(
     beginning = find_beginning(parent, begin)
     hour = machine_rate.read_recorded_price(parent) or machine_rate.read_saved_price()
     budget.require_price(plan, hour)
-    root = _create_runs_folder()
     refuse_changes(
         parent, plan, "The runs could not be compared. Restore the old file, or start a new run."
     )
     inputs = {**record.inputs, **machine_rate.price_record(hour)}
     origin = Parent(id=parent.id, step=beginning.step, changes=changes)
-    folder = _create(root / run_id, plan, record.hashes, inputs, origin)
+    path = _choose_path(run_id, numbered=numbered)
+    folder = _create(path, plan, record.hashes, inputs, origin)
     try:
         if beginning.weights:
             initial_weights.save_initial_weights(folder, beginning.weights, plan.recipe.method)
@@ -213,6 +219,14 @@ def _create_runs_folder() -> Path:
             "Free some disk space, or set FTWIZARD_HOME to a folder on a larger disk.",
         )
     return root
+
+
+def _choose_path(run_id: str, *, numbered: bool) -> Path:
+    """Return the folder for a new run, which is claimed if ``numbered``."""
+    path = _create_runs_folder() / run_id
+    if not numbered:
+        return path
+    return launch.claim(path, lambda name: plan_file.get_path(name).exists())
 
 
 def _create(

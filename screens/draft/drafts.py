@@ -28,7 +28,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate.batching import LengthDistribution
 from ftwizard.estimate.report import EstimateReport
 from ftwizard.hardware.machine import MachineInfo
-from ftwizard.jobs.folder import is_id
+from ftwizard.jobs.folder import is_id, iterate_ids
 from ftwizard.models import model_config
 from ftwizard.plan import plan_file, schema
 from ftwizard.plan.schema import Plan, RiskName
@@ -359,7 +359,7 @@ def temporary_plan(draft: Draft) -> Iterator[str]:
 
 def save(draft: Draft) -> str:
     """Save the plan; return its file. Raises FtwizardError if it cannot be written."""
-    return str(plan_file.save(draft.plan, draft.name))
+    return str(plan_file.save(draft.plan, draft.name, replace=draft.name == draft.saved))
 
 
 def get_fingerprint(file: str) -> Fingerprint | None:
@@ -383,8 +383,17 @@ def get_absolute_path(name: str) -> str:
 
 
 def suggest_run_name(draft: Draft) -> str:
-    """Return the run's name, or one made from the data file and the time."""
-    return draft.name or store.make_id(Path(draft.plan.data.files.train).stem)
+    """Return the run's name, or a free one made from the data file and the time."""
+    if draft.name:
+        return draft.name
+    ids = iterate_ids(store.make_id(Path(draft.plan.data.files.train).stem))
+    return next(name for name in ids if not find_name_problem(name))
+
+
+def settle_run_name(draft: Draft, name: str, suggested: str) -> str:
+    """Return the name to use: where the suggested one was taken meanwhile, the next free one."""
+    is_taken = name == suggested and not draft.name and find_name_problem(name)
+    return suggest_run_name(draft) if is_taken else name
 
 
 def find_name_problem(name: str, saved: str = "") -> str:

@@ -173,8 +173,9 @@ def _ask_all(
                 after = items[min(index, len(items) - 1)].step
                 draft_document.save(file, STEPS.index(after), draft)
         try:
+            saved.append(drafts.save(draft))
             draft = replace(draft, saved=draft.name)
-            run = _start(prompter, draft, saved)
+            run = _start(prompter, draft, saved[-1])
         except FtwizardError as error:
             prompter.print_problem(error)
             index = answered.pop()
@@ -326,8 +327,12 @@ def _print_estimate(prompter: Prompter, draft: Draft) -> None:
 
 def _ask_name(prompter: Prompter, draft: Draft) -> Draft:
     default = drafts.suggest_run_name(draft)
-    check = functools.partial(drafts.find_name_problem, saved=draft.saved)
-    return draft.named(prompter.ask_line("Name of the run", default, check=check))
+
+    def check(name: str) -> str:
+        return drafts.find_name_problem(drafts.settle_run_name(draft, name, default), draft.saved)
+
+    name = prompter.ask_line("Name of the run", default, check=check)
+    return draft.named(drafts.settle_run_name(draft, name, default))
 
 
 def _confirm(prompter: Prompter, draft: Draft) -> Draft:
@@ -347,13 +352,12 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     return draft
 
 
-def _start(prompter: Prompter, draft: Draft, saved: list[str]) -> str:
-    """Save the plan, start the run; return its id. Raises FtwizardError."""
+def _start(prompter: Prompter, draft: Draft, plan: str) -> str:
+    """Start the run of a plan; return its id. Raises FtwizardError."""
     # Half a start would be worse than a late ctrl+c.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        saved.append(drafts.save(draft))
-        argv = ("train", saved[-1], "--name", draft.name, *machine_rate.price_arguments(draft.hour))
+        argv = ("train", plan, "--name", draft.name, *machine_rate.price_arguments(draft.hour))
         document = prompter.run("Starting the run", *argv, lasting=True)
         return msgspec.convert(document, store.RunStatus).id
     finally:

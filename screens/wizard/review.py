@@ -18,6 +18,7 @@ from ftwizard.screens.draft.drafts import (
     Draft,
     find_name_problem,
     format_command,
+    settle_run_name,
     suggest_run_name,
 )
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
@@ -73,12 +74,13 @@ class ReviewPage(WizardPage):
         super().__init__(draft)
         self._shown = time.monotonic()
         self._points = open_points.format_open_points(draft)
+        self._suggested = suggest_run_name(draft)
 
     def body(self) -> ComposeResult:
         draft = self._draft
         with Horizontal(classes="field"):
             yield Static("Name", classes="name", markup=False)
-            yield TextInput(suggest_run_name(draft), max_length=64, select_on_focus=False)
+            yield TextInput(self._suggested, max_length=64, select_on_focus=False)
         yield Static(id="problem-line", classes="note", markup=False)
         yield Static(texts.format_summary(draft), id="summary", classes="note", markup=False)
         with ScrollPane(id="plan", can_focus=False):
@@ -111,7 +113,9 @@ class ReviewPage(WizardPage):
         """Continue, unless Enter was pressed twice on the page before."""
         if time.monotonic() - self._shown < MIN_READ_S:
             return
-        if not find_name_problem(self.get_draft().name, self._draft.saved):
+        name = self.get_draft().name
+        self.query_one(Input).value = name = settle_run_name(self._draft, name, self._suggested)
+        if not find_name_problem(name, self._draft.saved):
             self.leave(1)
 
     def _say(self) -> None:

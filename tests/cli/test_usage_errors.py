@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ftwizard.cli.commands import COMMANDS
+from ftwizard.cli.commands import COMMANDS, COSTS, ESTIMATED_DATA, TRAINED_DATA
 from ftwizard.cli.help_text import EXAMPLES
 from ftwizard.cli.parser import dispatch
 from ftwizard.cli.parser import parser as build_parser
@@ -132,6 +132,38 @@ def test_shares_may_be_percentages() -> None:
 
 def test_choices_are_read_in_any_case() -> None:
     assert build_parser().parse_args(["train", "a.jsonl", "--method", "LoRA"]).method == "lora"
+
+
+def list_values() -> list[tuple[str, list[str]]]:
+    """Return every argument that takes a value, with an otherwise complete command line."""
+    lines = []
+    for command, *_, arguments in COMMANDS:
+        extra = TRAINED_DATA if command == "train" else ESTIMATED_DATA + COSTS
+        values = [
+            item for item in arguments + (extra if command in ("train", "estimate") else ())
+            if item[1].get("action") != "store_true" and item[0] != "words"
+        ]  # fmt: skip
+        needed = [name for name, words in values if words.get("required")]
+        for name, _ in values:
+            line = [command, *(word for n in needed for word in (n, "1") if n != name)]
+            options = [name] if name.startswith("-") else []
+            positional = [
+                n for n, w in values if n[0] != "-" and w.get("nargs") != "?" and n != name
+            ]
+            lines.append((f"{command} {name}", [*line, *positional, *options]))
+    return lines
+
+
+@pytest.mark.parametrize("blank", ["", "  \t"])
+def test_no_value_may_be_blank(blank: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = list_values()
+    assert len(lines) > 60
+    for name, line in [*lines, ("FILE", [])]:
+        assert dispatch([*line, blank], _open_screens) == USAGE, name
+        said = capsys.readouterr().err
+        assert "missing" not in said and len(said.splitlines()) <= 2, said
+    for command in ("runs", "models"):
+        assert build_parser().parse_args([command, ""]).words == [""], "it finds everything"
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])

@@ -170,6 +170,24 @@ def test_only_one_of_six_concurrent_starts_wins(tmp_path: Path) -> None:
     assert steps == sorted(set(steps)), "only one process writes events"
 
 
+CLAIMER = """
+import sys
+from pathlib import Path
+from ftwizard.jobs.launch import claim
+for _ in range(20):
+    print(claim(Path(sys.argv[1]), lambda name: name == "run-3").name)
+"""
+
+
+def test_processes_that_claim_one_name_at_once_get_their_own(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    command = [sys.executable, "-c", CLAIMER, str(root / "run")]
+    claimers = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(4)]
+    names = [name for item in claimers for name in item.communicate()[0].decode().split()]
+    expected = ["run", "run-2", *(f"run-{number}" for number in range(4, 82))]
+    assert sorted(names) == sorted(expected) == sorted(path.name for path in root.iterdir())
+
+
 def test_start_is_refused_while_the_command_outlives_its_keeper(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000))
     command = command_pid(folder)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -186,6 +187,26 @@ def test_only_one_of_six_concurrent_train_commands_starts(small_workspace: Works
     assert "already running" in run("train", plan, "--name", "six").stderr
     assert small_workspace.folder("six").newest_attempt() == 1
     ok("stop", "six")
+
+
+def test_unnamed_runs_of_one_second_get_the_next_free_name(small_workspace: Workspace) -> None:
+    """The names of the next minutes are taken, so that all three starts meet a taken name."""
+    plan, now = small_workspace.plan(epochs=LONG), time.time()
+    for second in range(240):
+        stamp = time.strftime("%m%d-%H%M%S", time.localtime(now + second))
+        (small_workspace.home / "runs" / f"plan-{stamp}").mkdir(parents=True)
+    racers = [
+        subprocess.Popen([str(FTWIZARD), "train", str(plan)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    ids = [racer.communicate(timeout=240)[0].strip() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0, 0]
+    assert len(set(ids)) == 3 and all(re.fullmatch(r"plan-\d{4}-\d{6}-[234]", i) for i in ids)
+    ok("stop", ids[0])
+    child = ok("branch", ids[0], "--rate-times", "0.5", "--from", "start", "--json")
+    assert re.fullmatch(r"plan-\d{4}-\d{6}-2", json.loads(child)["id"])
+    for name in (*ids[1:], json.loads(child)["id"]):
+        ok("stop", name)
 
 
 def test_stop_during_loading_ends_the_run_before_any_step(small_workspace: Workspace) -> None:

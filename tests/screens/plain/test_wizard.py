@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,29 @@ def test_run_name_must_be_free_and_valid(home: Path) -> None:
     assert "already" in drafts.find_name_problem("taken")
     assert "letters" in drafts.find_name_problem("../x")
     assert drafts.find_name_problem("free") == ""
+
+
+def test_suggested_name_taken_meanwhile_gets_a_number(home: Path) -> None:
+    draft = Draft(FACTS).with_check(schema.Files(train="/x/rows.jsonl"), None)
+    suggested = drafts.suggest_run_name(draft)
+    (home / "runs" / suggested).mkdir(parents=True)
+
+    settled = drafts.settle_run_name(draft, suggested, suggested)
+    assert settled.startswith("rows-") and settled != suggested
+    assert drafts.find_name_problem(settled) == ""
+    (home / "runs" / "typed").mkdir()
+    assert drafts.settle_run_name(draft, "typed", suggested) == "typed", "the problem is shown"
+
+
+def test_plan_of_another_wizard_is_not_overwritten(home: Path) -> None:
+    draft = Draft(FACTS).with_check(schema.Files(train="/x/rows.jsonl"), None).named("mine")
+    file = Path(drafts.save(draft))
+    before = file.read_bytes()
+    with pytest.raises(FtwizardError, match="A plan mine already exists"):
+        drafts.save(draft.with_recipe(epochs=2.0))
+    assert file.read_bytes() == before
+    drafts.save(replace(draft, saved="mine").with_recipe(epochs=2.0))
+    assert file.read_bytes() != before
 
 
 def test_rows_are_repaired_and_converted_on_request(
