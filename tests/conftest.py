@@ -130,10 +130,19 @@ def small_workspace(tmp_path: Path, small: Path, home: Path) -> Workspace:
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a fake NVIDIA driver library."""
+    return compile_library(NVML, tmp_path_factory.mktemp("driver") / "libnvidia-ml.so.1").parent
+
+
+@pytest.fixture(scope="session")
+def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a library whose writes fail on demand, for LD_PRELOAD."""
+    return compile_library(DOUBLES / "disk.c", tmp_path_factory.mktemp("disk") / "disk.so")
+
+
+def compile_library(source: Path, library: Path) -> Path:
+    """Compile a shared library from a C file; return it."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if not compiler:
-        pytest.skip("no C compiler for the driver library")
-    folder = tmp_path_factory.mktemp("driver")
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, NVML], check=True)
-    return folder
+        pytest.skip(f"no C compiler for {source.name}")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    return library

@@ -8,11 +8,13 @@ import re
 from typing import Any
 
 from ftwizard.jobs.events import read_tail
-from ftwizard.jobs.folder import NO_SPACE, JobFolder, read_end
+from ftwizard.jobs.folder import DISK_ERRORS, NO_SPACE, JobFolder, read_end
 
 DISK_FULL_STATUS = 74
 """Exit status of a command that a full disk ended (EX_IOERR of ``sysexits.h``): without disk space
 it has no other way to report it."""
+DISK_ERROR_STATUS = 73
+"""Exit status of a command that could not report its end on a disk that fails (EX_CANTCREAT)."""
 
 NEXT_STEP = {
     "finished": "",
@@ -24,6 +26,8 @@ NEXT_STEP = {
     "out_of_memory": "Close other programs, or use a machine with more memory. Lower "
     "recipe.batch_size, then: ftwizard resume {id}",
     "disk_full": "Free disk space for {folder}, then: ftwizard resume {id}",
+    "disk_error": "The disk of {folder} fails, or is read-only. Once it can be written again: "
+    "ftwizard resume {id}",
     "nan": "The loss became NaN. Halve recipe.learning_rate, or set recipe.precision to fp32, "
     "and start again.",
     "crashed": "See the end of {folder}/worker.log. Continue from the newest checkpoint: "
@@ -42,6 +46,7 @@ END_NAMES = {
     "out_of_gpu_memory": "out of GPU memory",
     "out_of_memory": "out of memory",
     "disk_full": "disk full",
+    "disk_error": "disk error",
     "nan": "NaN loss",
     "crashed": "crashed",
     "refused": "refused",
@@ -59,14 +64,17 @@ def describe_end_reason(reason: str) -> str:
         return name
     if reason in ("out_of_gpu_memory", "out_of_memory"):
         return f"ran {name}"
-    if reason in ("disk_full", "nan"):
+    if reason in ("disk_full", "disk_error", "nan"):
         return f"ended: {name}"
     return f"was {name}"
 
 
 def read_done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
     """Return the ``done`` event of an attempt, or None without one."""
-    events = read_tail(folder.events, _TAIL_BYTES)
+    try:
+        events = read_tail(folder.events, _TAIL_BYTES)
+    except OSError:
+        return None
     done = [e for e in events if e["kind"] == "done" and e.get("attempt") == attempt]
     return done[-1] if done else None
 
@@ -97,6 +105,8 @@ def determine_end_reason(
         return "out_of_gpu_memory"
     if returncode == DISK_FULL_STATUS or "No space left on device" in log or _is_full(folder):
         return "disk_full"
+    if returncode == DISK_ERROR_STATUS or _DISK_ERROR.search(log):
+        return "disk_error"
     return "crashed"
 
 
@@ -106,6 +116,12 @@ _NO_GPU_MEMORY = re.compile(
 )
 """Errors of a GPU out of memory: from PyTorch's allocator, from the driver where PyTorch does not
 allocate itself (a context, a graph), from NVIDIA's libraries, and from bitsandbytes."""
+
+_DISK_ERROR = re.compile(
+    rf"OSError: \[Errno (?:{'|'.join(map(str, DISK_ERRORS))})\]"
+    rf"|\(os error (?:{'|'.join(map(str, DISK_ERRORS))})\)|PytorchStreamWriter failed writing"
+)
+"""Errors of a disk that fails: from Python, from safetensors, and from PyTorch, which names none."""
 
 _NO_MEMORY = re.compile(
     "DefaultCPUAllocator: can't allocate|unable to mmap|could not create a (?:primitive|memory object)$"
@@ -125,7 +141,24 @@ def classify_error(error: BaseException, folder: JobFolder) -> str:
             return "disk_full"
         if os.strerror(errno.ENOSPC) in str(cause):
             return "disk_full"
-    return "disk_full" if _is_full(folder) else "crashed"
+    if _is_full(folder):
+        return "disk_full"
+    is_disk_error = any(map(_is_disk_error, _get_causes(error)))
+    return "disk_error" if is_disk_error else "crashed"
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type and text; for a disk that fails, its error and the file."""
+    for cause in _get_causes(error):
+        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+            return f"{cause.strerror}: {cause.filename}" if cause.filename else str(cause.strerror)
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_disk_error(error: BaseException) -> bool:
+    text = f"{type(error).__name__}: {error}"
+    is_named = isinstance(error, OSError) and error.errno in DISK_ERRORS
+    return is_named or bool(_DISK_ERROR.search(text))
 
 
 def _get_causes(error: BaseException | None) -> list[BaseException]:
@@ -137,5 +170,8 @@ def _get_causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _is_full(folder: JobFolder) -> bool:
-    stat = os.statvfs(folder.path)
+    try:
+        stat = os.statvfs(folder.path)
+    except OSError:
+        return False
     return stat.f_bavail * stat.f_frsize < 16 * 1024

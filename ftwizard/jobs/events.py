@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import threading
@@ -16,13 +17,15 @@ import msgspec
 
 from ftwizard.jobs import clock
 from ftwizard.jobs.clock import Instant, TimeAlive
-from ftwizard.jobs.folder import NO_SPACE
+from ftwizard.text import format_duration
 
 VERSION = 1
 PROGRESS_FILE = "FTWIZARD_PROGRESS"
 """Environment variable with a file for ``phase`` events of a command that a screen waits for."""
 SYNC_SECONDS = 1.0
-_MAX_PENDING = 10_000
+MAX_PENDING = 10_000
+"""Events that wait in memory for the disk."""
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MAX_COUNT = 2**53
 """Integers below are exact as floats, which curves consist of."""
@@ -38,22 +41,46 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Exceptions of decoding bytes that are not valid JSON."""
 
 
+class Outage(msgspec.Struct):
+    """Time in which the disk does not take a job's events."""
+
+    error: OSError
+    since: float = msgspec.field(default_factory=time.monotonic)
+    dropped: int = 0
+    """Events that found no place in memory."""
+    is_unsynced: bool = False
+    """Whether a sync failed: the kernel reports that once, and forgets which bytes it concerned."""
+
+    def describe(self) -> str:
+        """Describe what it meant for the events, once it is over."""
+        seconds = format_duration(time.monotonic() - self.since)
+        text = f"The disk did not take writes for {seconds} ({self.error.strerror})"
+        if self.dropped:
+            return f"{text}; {self.dropped:,} events were lost."
+        if self.is_unsynced:
+            return f"{text}; a power loss may still lose the events of that time."
+        return f"{text}; nothing was lost."
+
+
 class EventWriter:
     """Appends events; the only writer of its file.
 
     Each event is one ``write(2)`` on an O_APPEND descriptor, so a kill leaves at most one torn
     line, which the next writer ends first. A thread syncs the file once a second, so that a slow
-    disk does not slow the command. On a full disk, events wait in memory until there is free
-    space: a full disk alone never stops a job here.
+    disk does not slow the command. Where the disk is full or fails, events wait in memory and are
+    tried again each second: the events alone never stop a job.
     """
 
     def __init__(self, path: Path, attempt: int) -> None:
+        self._path = path
         self._attempt = attempt
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
-        end = os.fstat(self._descriptor).st_size
+        self._descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+        self._opened = os.fstat(self._descriptor)
+        end = self._opened.st_size
         self._line_open = end > 0 and os.pread(self._descriptor, 1, end - 1) != b"\n"
-        self._pending: deque[bytes] = deque(maxlen=_MAX_PENDING)
+        self._pending: deque[tuple[str, bytes]] = deque()
+        """Kinds and lines of the events that the disk did not take yet."""
+        self._outage: Outage | None = None
         self._dirty = False
         self.written_at = time.monotonic()
         """Monotonic time of the newest event."""
@@ -72,52 +99,94 @@ class EventWriter:
         line = _encoder.encode(event) + b"\n"
         self.written_at = time.monotonic()
         with self._guard:
-            self._pending.append(line)
+            self._pending.append((kind, line))
             self._flush()
+            if self._outage and len(self._pending) > MAX_PENDING:
+                self._drop(self._outage)
 
     def write_finding(self, code: str, message: str, severity: str = "info", **fields: Any) -> None:
         """Append a finding for the user; ``severity`` is ``info`` or ``warning``."""
         self.write("finding", code=code, severity=severity, message=message, **fields)
 
     def sync(self) -> None:
-        """Block until everything written so far is on disk (or the disk is full)."""
+        """Block until everything written so far is on disk, or the disk is full or fails."""
         with self._guard:
+            if self._outage:
+                self._reopen()
             self._flush()
             self._dirty = False
-        with contextlib.suppress(OSError):
+        try:
             os.fdatasync(self._descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file that has nothing to sync
+                self._begin_outage(error)
+                return
+        with self._guard:
+            if self._outage and not self._pending:
+                self._end_outage(self._outage)
 
     @property
-    def waiting(self) -> int:
-        """Return how many events wait for free disk space."""
-        return len(self._pending)
+    def error(self) -> OSError | None:
+        """Return why events wait in memory; None while the disk takes them."""
+        return self._outage.error if self._outage else None
 
-    def close(self) -> None:
-        """Sync and close; events that still wait for disk space are lost."""
+    def close(self) -> bytes:
+        """Sync and close; return the lines that the disk did not take."""
         self._closing.set()
         self._syncer.join(timeout=5)
         self.sync()
-        os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+        return b"".join(line for _, line in self._pending)
 
     def _flush(self) -> None:
         while self._pending:
-            line = self._pending[0]
+            _, line = self._pending[0]
             data = b"\n" + line if self._line_open else line
             try:
                 written = os.write(self._descriptor, data)
             except OSError as error:
-                if error.errno in NO_SPACE:
-                    return
-                raise
+                self._outage = self._outage or Outage(error)
+                return
             self._dirty = True
             self._line_open = data[written - 1 : written] != b"\n"
             if written < len(data):
                 return
             self._pending.popleft()
 
+    def _drop(self, outage: Outage) -> None:
+        """Drop the oldest step, so that findings, evaluations and checkpoints are kept."""
+        kinds = [kind for kind, _ in self._pending]
+        del self._pending[kinds.index("log") if "log" in kinds else 0]
+        outage.dropped += 1
+
+    def _begin_outage(self, error: OSError) -> None:
+        with self._guard:
+            self._outage = self._outage or Outage(error)
+            self._outage.is_unsynced = self._dirty = True
+
+    def _end_outage(self, outage: Outage) -> None:
+        self._outage = None
+        self.write_finding(
+            "disk_error",
+            outage.describe(),
+            "warning" if outage.dropped or outage.is_unsynced else "info",
+            evidence={"lost": outage.dropped, "errno": outage.error.errno},
+        )
+
+    def _reopen(self) -> None:
+        """Open the file again: a network disk that was away leaves the old descriptor stale."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._path, _FLAGS)
+            try:
+                if os.path.samestat(os.fstat(descriptor), self._opened):
+                    os.dup2(descriptor, self._descriptor, inheritable=False)
+            finally:
+                os.close(descriptor)
+
     def _sync_each_second(self) -> None:
         while not self._closing.wait(SYNC_SECONDS):
-            if self._dirty or self._pending:
+            if self._dirty or self._pending or self._outage:
                 self.sync()
 
 

@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,10 @@ from ftwizard.jobs.identity import Identity
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+DISK_ERRORS = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EUCLEAN, errno.EREMOTEIO)
+"""Errors of a disk that fails: broken, read-only, or a network disk that is away."""
+RETRY_S = 0.3
+"""Time after which a file that a failing disk did not take is written once more."""
 _T = TypeVar("_T")
 
 
@@ -83,6 +88,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     orphans: int = 0
     """Processes that the command left behind and the keeper killed."""
     grace_s: float | None = None
+    done: dict[str, Any] | None = None
+    """The command's ``done`` event, where the disk did not take its events."""
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,18 +214,22 @@ def write_whole(path: Path, data: bytes, *, ballast: Path | None = None) -> bool
     """Write a file atomically: a reader sees the old or the new content, never a part.
 
     On a full disk, remove ``ballast`` and try once more; return False if there is still no space.
-    Raises OSError for anything else, and for a full disk without ballast.
+    A disk that fails is tried once more as well. Raises OSError for anything else, and for a full
+    disk without ballast.
     """
     try:
         _replace(path, data)
     except OSError as error:
-        if error.errno not in NO_SPACE or ballast is None:
+        if error.errno in DISK_ERRORS:
+            time.sleep(RETRY_S)
+        elif error.errno in NO_SPACE and ballast is not None:
+            ballast.unlink(missing_ok=True)
+        else:
             raise
-        ballast.unlink(missing_ok=True)
         try:
             _replace(path, data)
         except OSError as second_error:
-            if second_error.errno not in NO_SPACE:
+            if second_error.errno not in NO_SPACE or ballast is None:
                 raise
             return False
     return True

@@ -17,7 +17,7 @@ from ftwizard import config, credentials
 from ftwizard.config import Notify, Occasion
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason, read_done_event
-from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.events import Event, EventReader
 from ftwizard.jobs.folder import APPEND, JobFolder, append
 from ftwizard.text import make_visible
 
@@ -43,7 +43,8 @@ class Hook:
         except FtwizardError as error:  # valid when the job started, but not now
             self._log(error.message)
         self._events = EventReader(folder.events)
-        self._events.skip()  # findings of earlier attempts were sent already
+        with contextlib.suppress(OSError):
+            self._events.skip()  # findings of earlier attempts were sent already
         self._waiting: queue.Queue[tuple[Occasion, str] | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._session: int | None = None
@@ -58,14 +59,17 @@ class Hook:
                 if event["kind"] == "finding" and event.get("severity") in SEVERE:
                     self._send("finding", str(event.get("message") or event.get("code") or ""))
 
-    def end(self, reason: str) -> None:
-        """Send how the job ended, and wait for the command until its timeout."""
+    def end(self, reason: str, done: Event | None = None) -> None:
+        """Send how the job ended, and wait for the command until its timeout.
+
+        ``done``: the command's last event, if its disk did not take it.
+        """
         self.look()
         on = self._notify.on
         failed = reason not in (*GOOD_END_REASONS, *ASKED_FOR)
         if self._notify.command and ((failed and "failure" in on) or "end" in on):
             event: Occasion = "failure" if failed and "failure" in on else "end"
-            self._send(event, self._describe_end(reason), wait=True)
+            self._send(event, self._describe_end(reason, done), wait=True)
         if self._thread is not None:
             with contextlib.suppress(queue.Full):
                 self._waiting.put(None, timeout=self._notify.timeout_s)
@@ -77,10 +81,10 @@ class Hook:
             return self._session is not None and os.getsid(pid) == self._session
         return False
 
-    def _describe_end(self, reason: str) -> str:
+    def _describe_end(self, reason: str, done: Event | None) -> str:
         description = f"Run {self._folder.id} {describe_end_reason(reason)}."
         with contextlib.suppress(OSError):
-            event = read_done_event(self._folder, self._folder.newest_attempt()) or {}
+            event = done or read_done_event(self._folder, self._folder.newest_attempt()) or {}
             if message := event.get("message"):
                 description += f" {message}"
         return description

@@ -21,9 +21,10 @@ import msgspec
 import psutil
 
 from ftwizard.hardware import machine
-from ftwizard.jobs import identity, launch, leftovers, requests
+from ftwizard.jobs import identity, launch, leftovers, requests, rescue
 from ftwizard.jobs.ending import determine_end_reason
-from ftwizard.jobs.folder import NO_SPACE, JobFolder, State, append, write_json
+from ftwizard.jobs.events import decode
+from ftwizard.jobs.folder import APPEND, JobFolder, State, append, write_json, write_whole
 from ftwizard.jobs.hook import Hook
 from ftwizard.jobs.identity import Identity
 
@@ -32,6 +33,8 @@ HEARTBEAT_S = 1.0
 SAMPLE_S = 2.0
 DEFAULT_GRACE_S = 30.0
 TERM_GRACE_S = 10.0
+END_RETRY_S = 5.0
+"""Time that a disk has to take the end of a job, before it is written to another disk."""
 OOM_WINDOW_S = 60.0
 """An out-of-memory kill within this time before the end may be its cause."""
 BALLAST_BYTES = 64 * 1024
@@ -52,6 +55,7 @@ class _Keeper:
         self.folder = folder
         self.lock_fd = lock_fd
         self.attempt = folder.read_attempt(folder.newest_attempt())
+        self.record = folder.read_job()
         self.oom_kills = [machine.count_oom_kills()] * 2
         """Counts of one to two minutes ago, and of less than a minute ago: older kills do not count."""
         self.counted = time.monotonic()
@@ -59,6 +63,10 @@ class _Keeper:
         self.log_from = 0
         self.next_signal: tuple[float, signal.Signals] | None = None
         self.sampler = machine.Sampler(SAMPLE_S)
+        self.is_written = True
+        """Whether the disk took the newest state."""
+        self.unwritten = b""
+        """Lines of events that the command left and the disk did not take."""
         self.state = State(
             state="starting",
             attempt=self.attempt.number,
@@ -68,14 +76,20 @@ class _Keeper:
 
     def run(self) -> int:
         self._create_ballast()
-        self.folder.heartbeat.touch(mode=0o600)
+        with contextlib.suppress(OSError):
+            self.folder.heartbeat.touch(mode=0o600)
         signal.signal(signal.SIGTERM, self._on_term)
         self.hook = Hook(self.folder)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self.log_from = self.folder.log.stat().st_size
+        handover, variable = rescue.open_handover()
         mark = leftovers.make_mark(self.folder, self.attempt.number)
         process = launch.spawn(
-            self.folder, self.attempt.argv, lock_fd=self.lock_fd, environment={**os.environ, **mark}
+            self.folder,
+            self.attempt.argv,
+            lock_fd=self.lock_fd,
+            environment={**os.environ, **mark, **variable},
+            more_fds=[handover],
         )
         command = identity.from_pid(process.pid)
         self._write_state(state="running", command=command)
@@ -90,29 +104,68 @@ class _Keeper:
                 sampled = now
             self._handle_requests(now, process)
             self.hook.look()
+            if not self.is_written:
+                self._write_state()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(TICK_S)
         orphans = leftovers.kill(self._find_orphans)
-        reason = determine_end_reason(
-            self.folder,
-            self.attempt.number,
-            process.returncode,
-            killed_by_request=self.ending,
-            oom_killed=self._was_oom_killed(),
-            log_from=self.log_from,
-        )
-        self.folder.requests.joinpath("kill").unlink(missing_ok=True)
-        is_written = self._write_state(
+        reason = self._determine_end(process.returncode, rescue.take_over(handover))
+        requests.remove(self.folder, "kill")
+        self._write_state(
             state="ended",
             end_reason=reason,
             returncode=process.returncode,
             ended=time.time(),
             orphans=orphans,
         )
+        is_recorded = self._record_end()
         # The job is over: nothing waits for the notification command.
         os.close(self.lock_fd)
-        self.hook.end(reason)
-        return 0 if is_written else 1
+        self.hook.end(reason, self.state.done)
+        return 0 if is_recorded else 1
+
+    def _determine_end(self, returncode: int, unwritten: bytes) -> str:
+        """Return why the command ended, by the events that it left or by what is in the folder."""
+        # A line of which the disk took a part is ended first.
+        self.unwritten = b"\n" + unwritten if unwritten else b""
+        done = [event for event in decode(unwritten)[0] if event["kind"] == "done"]
+        if done:
+            self.state = msgspec.structs.replace(self.state, done=done[-1])
+            return str(done[-1].get("end_reason", "crashed"))
+        return determine_end_reason(
+            self.folder,
+            self.attempt.number,
+            returncode,
+            killed_by_request=self.ending,
+            oom_killed=self._was_oom_killed(),
+            log_from=self.log_from,
+        )
+
+    def _record_end(self) -> bool:
+        """Write the last state and the events that are left; return False if no disk takes them."""
+        end = time.monotonic() + END_RETRY_S
+        while not ((self.is_written or self._write_state()) and self._write_events()):
+            if self._is_removed():
+                return False
+            if time.monotonic() >= end:
+                return rescue.save(self.record, self._write_elsewhere) is not None
+            time.sleep(TICK_S)
+        return True
+
+    def _write_events(self) -> bool:
+        """Append the events that the command left; return whether the disk took all."""
+        try:
+            while self.unwritten:
+                with open(os.open(self.folder.events, APPEND, 0o600), "wb", buffering=0) as file:
+                    self.unwritten = self.unwritten[file.write(self.unwritten) :]
+                    os.fdatasync(file.fileno())
+        except OSError:
+            return False
+        return True
+
+    def _write_elsewhere(self, folder: JobFolder) -> None:
+        write_whole(folder.events, self.unwritten)
+        write_json(folder.state, self.state)
 
     def _beat(self, now: float) -> None:
         """Touch the heartbeat; kill a command whose folder was removed: it has nowhere to save."""
@@ -120,7 +173,7 @@ class _Keeper:
             if now - self.counted > OOM_WINDOW_S:
                 self.oom_kills = [self.oom_kills[1], machine.count_oom_kills()]
                 self.counted = now
-            os.utime(self.folder.heartbeat)
+            self.folder.heartbeat.touch(mode=0o600)
         except OSError:  # a file system that is briefly unavailable does not end a job
             if not self.ending and self._is_removed():
                 self.ending = True
@@ -173,14 +226,13 @@ class _Keeper:
         return before is not None and now is not None and now > before
 
     def _create_ballast(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self.folder.ballast.unlink(missing_ok=True)
-            with self.folder.ballast.open("xb") as file:
-                file.write(os.urandom(BALLAST_BYTES))
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-            self.folder.ballast.unlink(missing_ok=True)
+            try:
+                with self.folder.ballast.open("xb") as file:
+                    file.write(os.urandom(BALLAST_BYTES))
+            except OSError:
+                self.folder.ballast.unlink(missing_ok=True)
 
     def _sample(self) -> None:
         reading = self.sampler.sample()
@@ -191,10 +243,10 @@ class _Keeper:
 
     def _write_state(self, **changes: object) -> bool:
         self.state = msgspec.structs.replace(self.state, **changes)
-        try:
-            return write_json(self.folder.state, self.state, ballast=self.folder.ballast)
-        except FileNotFoundError:
-            return False  # the folder was removed while the job was running
+        self.is_written = False
+        with contextlib.suppress(OSError):  # tried again until the disk takes it
+            self.is_written = write_json(self.folder.state, self.state, ballast=self.folder.ballast)
+        return self.is_written
 
 
 def add_own_memory(gpus: list[dict[str, Any]], command: Identity | None) -> list[dict[str, Any]]:

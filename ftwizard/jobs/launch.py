@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import leftovers, lock, remote_host, requests
+from ftwizard.jobs import leftovers, lock, remote_host, requests, rescue
 from ftwizard.jobs.folder import (
     APPEND,
     Attempt,
@@ -106,6 +106,7 @@ def start(
         requests.clear(folder)
         number = folder.newest_attempt() + 1
         leftovers.end_older(folder, number)
+        rescue.bring_back(folder)
         attempt = Attempt(
             number=number,
             started=time.time(),
@@ -146,6 +147,7 @@ def spawn(
     *,
     lock_fd: int,
     environment: Mapping[str, str] | None = None,
+    more_fds: Iterable[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process of a job: in its own session, with the job's lock, writing to its log."""
     with open(os.open(folder.log, APPEND, 0o600), "wb") as log:
@@ -157,7 +159,7 @@ def spawn(
             cwd=folder.path,
             env=environment,
             start_new_session=True,
-            pass_fds=[lock_fd],
+            pass_fds=[lock_fd, *more_fds],
         )
 
 

@@ -43,7 +43,7 @@ def read_pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:
 
 
 def remove(folder: JobFolder, name: Name) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # a request that stays is void for the next attempt
         (folder.requests / name).unlink()
 
 

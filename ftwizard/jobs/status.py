@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ftwizard.jobs import clock, identity, leftovers, lock, remote_host, requests
+from ftwizard.jobs import clock, identity, leftovers, lock, remote_host, requests, rescue
 from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.ending import GOOD_END_REASONS, read_done_event
 from ftwizard.jobs.folder import JobFolder, State, write_json
@@ -63,6 +63,9 @@ def observe(folder: JobFolder) -> Status:
         return observe(folder)  # it was started again meanwhile
     host = remote_host.get_other_host(folder, state)
     lives = is_locked or (host is not None and remote_host.has_recent_sign(folder))
+    if not (done or lives or state.state == "ended"):
+        rescued = rescue.read_state(folder)
+        state = rescued if rescued and rescued.attempt == attempt else state
     if done or state.state == "ended" or not lives:
         return _make_ended_status(state, done, is_locked, keeper_lives)
     now = state.state
@@ -81,6 +84,7 @@ def observe(folder: JobFolder) -> Status:
 def _make_ended_status(
     state: State, done: dict[str, object] | None, is_locked: bool, keeper_lives: bool | None
 ) -> Status:
+    done = done or state.done
     reason = str(done.get("end_reason", "crashed")) if done else state.end_reason or "lost"
     code = done.get("exit_code") if done else None
     ended = state.ended or (done and done.get("t")) or None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -12,10 +14,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import leftovers, lock, requests
-from ftwizard.jobs.ending import DISK_FULL_STATUS, GOOD_END_REASONS, classify_error
+from ftwizard.jobs import leftovers, lock, requests, rescue
+from ftwizard.jobs.ending import (
+    DISK_ERROR_STATUS,
+    DISK_FULL_STATUS,
+    GOOD_END_REASONS,
+    classify_error,
+    describe_error,
+)
 from ftwizard.jobs.events import EventWriter
-from ftwizard.jobs.folder import JobFolder, JobRecord, JobResult, write_json
+from ftwizard.jobs.folder import NO_SPACE, JobFolder, JobRecord, JobResult, write_json
 from ftwizard.text import format_duration
 
 SILENT_S = 600.0
@@ -142,6 +150,7 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
 
     An exception becomes a message in the ``done`` event; its traceback goes only to the log.
     """
+    sys.stdout, sys.stderr = _open_log(1), _open_log(2)
     lock_fd = lock.take_shared(folder.lock)
     worker = Worker(folder)
     leftovers.end_with_this_process(folder, worker.attempt)
@@ -152,15 +161,29 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
         worker.events.write("done", **outcome)
     finally:
         watchdog.close()
-        unwritten = worker.events.waiting
-        worker.events.close()
+        unwritten = worker.events.close()
     requests.remove(folder, "stop")
     os.close(lock_fd)
-    if unwritten:
-        return DISK_FULL_STATUS
+    if unwritten and not rescue.hand_over(unwritten):
+        error = worker.events.error
+        return DISK_FULL_STATUS if error and error.errno in NO_SPACE else DISK_ERROR_STATUS
     if outcome["end_reason"] in (*GOOD_END_REASONS, "stopped"):
         return 0
     return int(outcome.get("exit_code", 1))
+
+
+class _LogFile(io.FileIO):
+    """The job's log, which loses output where the disk takes none: no message ends a training."""
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(data) or 0
+        return len(data)
+
+
+def _open_log(descriptor: int) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(_LogFile(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
 
 
 def _run_work(worker: Worker, work: Callable[[Worker], WorkResult]) -> dict[str, Any]:
@@ -187,5 +210,5 @@ def _run_work(worker: Worker, work: Callable[[Worker], WorkResult]) -> dict[str,
         traceback.print_exc(file=sys.stderr)
         return {
             "end_reason": classify_error(error, folder),
-            "message": f"{type(error).__name__}: {error}"[:2000],
+            "message": describe_error(error)[:2000],
         }

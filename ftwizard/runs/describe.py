@@ -34,7 +34,9 @@ PHASE_NAMES = {"tokenising": "tokenizing"}
 """Phases whose text differs from their name in events."""
 SLOW_STEP_S = 5.0
 """Time without news from which a step says how long it takes."""
-RESUMABLE = frozenset(("stopped", "killed", "out_of_memory", "disk_full", "crashed", "lost"))
+RESUMABLE = frozenset(
+    ("stopped", "killed", "out_of_memory", "disk_full", "disk_error", "crashed", "lost")
+)
 """End reasons after which a run can continue from its newest checkpoint."""
 MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
 

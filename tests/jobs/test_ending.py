@@ -16,7 +16,7 @@ from ftwizard.runs.describe import MARKS, describe_end
 
 REASONS = {
     "finished", "early_stopped", "stopped", "killed", "out_of_gpu_memory", "out_of_memory",
-    "disk_full", "nan", "crashed", "refused", "cancelled", "lost",
+    "disk_full", "disk_error", "nan", "crashed", "refused", "cancelled", "lost",
 }  # fmt: skip
 
 
@@ -47,7 +47,11 @@ class OutOfMemoryError(RuntimeError):
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "disk_full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk_full"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "disk_full"),
-        (OSError(errno.EIO, "Input/output error"), "crashed"),
+        (OSError(errno.EIO, "Input/output error"), "disk_error"),
+        (OSError(errno.EROFS, "Read-only file system", "/data/run/adapter"), "disk_error"),
+        (RuntimeError("I/O error: Stale file handle (os error 116)"), "disk_error"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), "disk_error"),
+        (OSError(errno.ENOENT, "No such file or directory"), "crashed"),
         (ValueError("something else"), "crashed"),
     ],
 )
@@ -74,6 +78,8 @@ def test_exceptions_and_their_causes_map_to_end_reasons(
         (1, "torch.OutOfMemoryError: CUDA out of memory.", "out_of_gpu_memory"),
         (1, "Error out of memory at line 71 in file /src/csrc/ops.cu", "out_of_gpu_memory"),
         (74, "", "disk_full"),
+        (73, "", "disk_error"),
+        (1, "OSError: [Errno 30] Read-only file system: 'x'", "disk_error"),
         (1, "OSError: [Errno 28] No space left on device", "disk_full"),
         (-11, "", "crashed"),
         (0, "", "crashed"),

@@ -1,0 +1,121 @@
+"""Disks that fail during a job: for a moment, and for good."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ftwizard.jobs import rescue
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.status import observe
+from tests.helpers.jobs import events, make, start, until, until_ended, until_step
+
+Break = Callable[[str], None]
+
+
+@pytest.fixture
+def fail(failing_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Break:
+    """Return a function that makes calls of the jobs fail from now on: lines of the control file."""
+    control = tmp_path / "control"
+    monkeypatch.setenv("LD_PRELOAD", str(failing_disk))
+    monkeypatch.setenv("DISK_DOUBLE", str(control))
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    def write(lines: str) -> None:
+        control.with_suffix(".new").write_text(lines)
+        control.with_suffix(".new").rename(control)
+
+    return write
+
+
+def steps(folder: JobFolder) -> list[int]:
+    return [event["step"] for event in events(folder, "log")]
+
+
+def newest_step(folder: JobFolder) -> int:
+    return max(steps(folder), default=0)
+
+
+def until_counter(folder: JobFolder, step: int) -> None:
+    """Wait until the work reached a step, by what it saved."""
+    saved = folder.path / "counter.json"
+    until(folder, lambda _: saved.exists() and json.loads(saved.read_text())["step"] >= step)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ESTALE])
+def test_an_outage_of_the_events_is_survived_and_reported(
+    tmp_path: Path, fail: Break, number: int
+) -> None:
+    folder = start(make(tmp_path / "run", steps=120))
+    until_step(folder, 5)
+    fail(f"{number} ws events.jsonl\n{number} ow machine.\n")
+    reached = newest_step(folder)
+    until_counter(folder, reached + 30)
+    assert newest_step(folder) == reached, "the events wait in memory"
+    fail("")
+    assert until_ended(folder).end_reason == "finished"
+    assert steps(folder) == list(range(1, 121))
+    (finding,) = [e for e in events(folder, "finding") if e["code"] == "disk_error"]
+    assert finding["message"].startswith("The disk did not take writes for ")
+    assert finding["message"].endswith("; nothing was lost.")
+    assert finding["evidence"] == {"lost": 0, "errno": number}
+
+
+def test_a_failed_sync_is_reported(tmp_path: Path, fail: Break) -> None:
+    """The kernel reports a failed fdatasync once, then forgets which bytes were lost."""
+    folder = start(make(tmp_path / "run", steps=200))
+    until_step(folder, 2)
+    fail(f"{errno.EIO} s events.jsonl\n")
+    until_step(folder, 100)
+    fail("")
+    assert until_ended(folder).end_reason == "finished"
+    (finding,) = [e for e in events(folder, "finding") if e["code"] == "disk_error"]
+    assert finding["severity"] == "warning"
+    assert "a power loss may still lose the events of that time" in finding["message"]
+
+
+def test_events_that_never_reached_the_disk_are_kept_on_another_until_the_next_start(
+    tmp_path: Path, fail: Break
+) -> None:
+    folder = start(make(tmp_path / "run", steps=30))
+    until_step(folder, 2)
+    fail(f"{errno.EIO} ows run/events.jsonl\n{errno.EROFS} or run/.state.json\n")
+    status = until_ended(folder)
+    assert status.end_reason == "finished", "all of its work was done and saved"
+    assert newest_step(folder) < 30
+    state = folder.read_state()
+    assert state and state.state == "running", "the keeper could not replace it"
+    fail("")
+    rescue.bring_back(folder)
+    assert steps(folder) == list(range(1, 31))
+    assert observe(folder).end_reason == "finished"
+    assert not list((tmp_path / "cache" / "rescued").iterdir())
+
+
+def test_a_lasting_error_ends_as_a_disk_error_with_its_cause(tmp_path: Path, fail: Break) -> None:
+    folder = start(make(tmp_path / "run", steps=300))
+    until_step(folder, 2)
+    fail(f"{errno.EROFS} owsr {folder.path}/\n")
+    status = until_ended(folder)
+    assert (status.end_reason, status.exit_code) == ("disk_error", 1)
+    assert status.message.startswith(f"Read-only file system: {folder.path}/")
+    fail("")
+    start(folder)
+    assert until_ended(folder).end_reason == "finished"
+    assert sorted(set(steps(folder))) == list(range(1, 301))
+
+
+def test_the_keeper_survives_a_disk_that_fails_from_its_start(tmp_path: Path, fail: Break) -> None:
+    folder = make(tmp_path / "run", steps=100)
+    fail(f"{errno.EIO} ow ballast\n{errno.EIO} ow heartbeat\n{errno.ESTALE} ow machine.\n")
+    start(folder)
+    until_step(folder, 20)
+    assert not folder.heartbeat.exists() and not folder.ballast.exists()
+    fail("")
+    until(folder, lambda _: folder.heartbeat.exists())
+    assert until_ended(folder).end_reason == "finished"
