@@ -212,7 +212,8 @@ def find_no_learning(curve: Curve) -> Sign | None:
         return Sign("no_learning", 0, 1.0, {"learning_rate": 0.0})
     if curve.objective == "reinforcement":
         return None
-    after = [point for point in points if point[0] >= curve.warmup_end]
+    warmup_end = curve.warmup_end
+    after = [point for point in points if point[0] >= warmup_end]
     if len(points) < MIN_LOSSES or len(after) < MIN_LOSSES // 2 or not _has_had_time(curve, after):
         return None
     start, now, error = _fit_levels(points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from statistics import median
@@ -426,3 +426,20 @@ def test_scaling_the_losses_keeps_the_verdict(scale: float, seed: int) -> None:
             evals=[(step, loss * scale) for step, loss in curve.evals],
         )
         assert diagnose(scaled).pattern == diagnose(curve).pattern
+
+
+class _Counted(list[tuple[float, float]]):
+    """Points that count how often they are read from the start."""
+
+    reads = 0
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        self.reads += 1
+        return super().__iter__()
+
+
+def test_a_long_curve_is_read_a_few_times_not_once_per_point() -> None:
+    rates = _Counted((step, 1e-4) for step in range(1, 3001))
+    falling = [(step, 2 / step + 1.0) for step in range(1, 3001)]
+    diagnose(Curve(train=falling, learning_rate=rates, total_steps=3000))
+    assert 0 < rates.reads < 30
