@@ -10,11 +10,22 @@ from typing import Literal
 
 import msgspec
 
-_WORDS = (
-    "KEY", "KEYS", "APIKEY", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASS", "PASSWORD", "PASSWD",
-    "PASSPHRASE", "PAT", "CREDENTIAL", "CREDENTIALS", "DSN", "AUTH", "PGPASSWORD", "PGPASSFILE",
+_PARTS = (
+    "TOKEN(?!IZ)",  # not TOKENIZERS_PARALLELISM
+    "(?<!BY)(?<!COM)PASS(?!IVE|ENGER|THR|ES|ING|AGE)",  # not ACCELERATE_BYPASS_DEVICE_MAP
+    "SECRET", "CREDENTIAL", "WEBHOOK", "HOOK_URL", "COOKIE", "API_?KEY", "ACCESS_?KEY", "PRIVATE_?KEY",
+    "DATABASE_URL", "CONNECTION_?STR", "CONN_?STR", "^NPM_CONFIG_", "^GIT_CONFIG_(PARAMETERS|VALUE_)",
+    "(?<=_)PWD",  # not PWD
 )  # fmt: skip
-_SECRET = re.compile(rf"(^|_)({'|'.join(_WORDS)})($|_)|DATABASE_URL", re.IGNORECASE)
+"""Patterns anywhere in a name."""
+_WORDS = ("KEYS?", "PAT", "DSN", "AUTH", "JWT", "BEARER", "OTP")
+"""Patterns between underscores: KEY is part of KEYBOARD, too."""
+_SECRET = re.compile(rf"{'|'.join(_PARTS)}|(^|_)({'|'.join(_WORDS)})\d*($|_)", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+_HARMLESS = re.compile(
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN|HF_ENDPOINT|(?:all|ftp|https?)_proxy", re.IGNORECASE
+)
+"""Names that look like secrets but are none, and addresses without which nothing can be downloaded."""
 HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 
 Service = Literal["openai", "together", "huggingface", "aws", "gcp", "azure"]
@@ -36,7 +47,11 @@ _SOURCES: dict[Service, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("~/.azure/msal_token_cache.json", "~/.azure/msal_token_cache.bin"),
     ),
 }
-REPORTERS = {"wandb": ("WANDB_API_KEY",), "trackio": HUGGING_FACE, "tensorboard": ()}
+REPORTERS = {
+    "wandb": ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"),
+    "trackio": HUGGING_FACE,
+    "tensorboard": (),
+}
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +82,19 @@ def get_key_variable(service: Service) -> str:
 
 
 def without_secrets(environment: Mapping[str, str], keep: Iterable[str] = ()) -> dict[str, str]:
-    """Return ``environment`` without variables whose names look like secrets, except ``keep``."""
+    """Return ``environment`` without secrets, except ``keep``.
+
+    They are recognized by the variable's name, and by an address with a password in its value.
+    """
     kept = set(keep)
     return {
         name: value
         for name, value in environment.items()
-        if name in kept or not _SECRET.search(name)
+        if name in kept or not _is_secret(name, value)
     }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    if _HARMLESS.fullmatch(name):
+        return False
+    return bool(_SECRET.search(name) or _PASSWORD_IN_URL.search(value))

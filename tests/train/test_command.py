@@ -60,6 +60,46 @@ def test_environment_keeps_only_the_needed_secrets() -> None:
     assert without_secrets({"MY_TOKEN": "x"}, keep=["MY_TOKEN"]) == {"MY_TOKEN": "x"}
 
 
+SECRETS = """
+    AWS_SESSION_TOKEN GITHUBTOKEN GH_TOKEN ACTIONS_ID_TOKEN_REQUEST_URL TQDM_SLACK_TOKEN my_token
+    SSHPASS MYSQLPASS SMTP_PASSWORD DBPASSWD GPG_PASSPHRASE MYSQL_PWD REDISCLI_AUTH PGPASSFILE BYPASS_PASS
+    SLACK_WEBHOOK_URL DISCORD_WEBHOOK TEAMSWEBHOOK DISCORD_HOOK_URL STRIPE_KEY API_KEY_2 OPENAI_API_KEY2
+    APIKEY MYAPIKEY ACCESSKEY SSH_PRIVATE_KEY OAUTH_CLIENT_SECRET CLIENTSECRET AWS_CREDENTIAL_FILE
+    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI SENTRY_DSN MY_JWT SESSION_COOKIE AZURE_STORAGE_CONNECTION_STRING
+    SQL_CONN_STR npm_config__authToken npm_config_registry NPM_CONFIG_USERCONFIG GIT_CONFIG_VALUE_0
+    GIT_CONFIG_PARAMETERS APP_DATABASE_URL WANDB_API_KEY GITHUB_PAT DOCKER_AUTH_CONFIG
+"""
+HARMLESS = """
+    TOKENIZERS_PARALLELISM RUN_CUSTOM_TOKENIZERS MY_TOKENIZER TOKENIZATION ACCELERATE_BYPASS_DEVICE_MAP COMPASS
+    BYPASS PASSIVE PWD OLDPWD KEYBOARD MONKEY KEYMAP PATH XPATH PYTHONPATH PATTERN AUTHOR XDG_CONFIG_HOME
+    HF_HUB_DISABLE_IMPLICIT_TOKEN HF_HOME PYTORCH_CUDA_ALLOC_CONF CUDA_CACHE_PATH KINETO_FORCE_STEP_HOOK
+    SSLKEYLOGFILE AWS_REGION DSNAME HOTPLUG GIT_CONFIG_GLOBAL
+"""
+
+
+@pytest.mark.parametrize("name", SECRETS.split())
+def test_secret_is_recognized_by_its_name(name: str) -> None:
+    assert without_secrets({name: "x"}) == {}
+
+
+@pytest.mark.parametrize("name", HARMLESS.split())
+def test_similar_names_are_harmless(name: str) -> None:
+    assert without_secrets({name: "x"}) == {name: "x"}
+
+
+def test_addresses_with_a_password_are_secrets_unless_downloads_need_them() -> None:
+    secrets = {
+        "REDIS_URL": "redis://:pw@host/0", "PIP_INDEX_URL": "https://me:pw@pypi.example/simple",
+        "MONGO": "mongodb+srv://me:pw@host",
+    }  # fmt: skip
+    harmless = {
+        "HTTPS_PROXY": "http://me:pw@proxy:3128", "http_proxy": "http://me:pw@proxy",
+        "HF_ENDPOINT": "https://me:pw@mirror", "PIP_FIND_LINKS": "https://pypi.example:8080/a@b",
+        "GIT": "ssh://git@host:22/x", "WHEN": "12:30@noon",
+    }  # fmt: skip
+    assert without_secrets({**secrets, **harmless}) == harmless
+
+
 def test_environment_sets_a_default_gomp_spincount() -> None:
     item = plan_file.parse(MINIMAL)
     assert command.build_environment(item, {})["GOMP_SPINCOUNT"] == "1000"
