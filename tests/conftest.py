@@ -18,6 +18,7 @@ from tests.paths import DOUBLES, TESTS
 
 if TYPE_CHECKING:
     from tests.e2e.workspace import Workspace
+    from tests.helpers.fake_clock import FakeClock
 
 # No deadlines: a test must not fail because the machine is busy.
 hypothesis.settings.register_profile(
@@ -137,6 +138,20 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a library whose writes fail on demand, for LD_PRELOAD."""
     return compile_library(DOUBLES / "disk.c", tmp_path_factory.mktemp("disk") / "disk.so")
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a library that, loaded by LD_PRELOAD, lets a test set the clocks of a process."""
+    return compile_library(DOUBLES / "clock.c", tmp_path_factory.mktemp("clock") / "clock.so")
+
+
+@pytest.fixture
+def fake_clock(clock_library: Path, tmp_path: Path) -> FakeClock:
+    """Return clocks of processes that a test sets; those of this machine stay."""
+    from tests.helpers.fake_clock import FakeClock
+
+    return FakeClock(clock_library, tmp_path / "clocks")
 
 
 def compile_library(source: Path, library: Path) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import leftovers, lock, requests, rescue
+from ftwizard.jobs import clock, leftovers, lock, requests, rescue
 from ftwizard.jobs.ending import (
     DISK_ERROR_STATUS,
     DISK_FULL_STATUS,
@@ -31,6 +31,8 @@ SILENT_S = 600.0
 TIMES_LONGEST = 5.0
 """Multiple of the longest silence so far that a command may stay silent."""
 FRAMES = 5
+MIN_SUSPEND_S = 5.0
+"""A shorter suspend of the machine is not reported."""
 
 
 class Stopped(BaseException):
@@ -110,6 +112,7 @@ class Watchdog:
     def _watch(self) -> None:
         previous = since = self._events.written_at
         stalled = False
+        asleep = clock.read().asleep
         while not self._closed.wait(min(1.0, self._silent_s / 4)):
             last = self._events.written_at
             if last != previous:
@@ -124,6 +127,18 @@ class Watchdog:
             if not stalled and silent > max(self._silent_s, TIMES_LONGEST * self._longest):
                 self._report_stall(silent)
                 previous, stalled = self._events.written_at, True
+            suspended_s = clock.read().asleep - asleep
+            if suspended_s >= MIN_SUSPEND_S:
+                self._report_suspend(suspended_s)
+                previous, asleep = self._events.written_at, asleep + suspended_s
+
+    def _report_suspend(self, suspended_s: float) -> None:
+        self._events.write_finding(
+            "suspended",
+            f"The machine was suspended for {format_duration(suspended_s)}. That time counts toward "
+            "the cost, and not toward training time and time limits.",
+            suspended_s=round(suspended_s, 1),
+        )
 
     def _report_stall(self, silent: float) -> None:
         stack = self._get_stack()

@@ -31,6 +31,24 @@ _EVALUATED = (
 )  # fmt: skip
 
 
+class EvaluationTimer(TrainerCallback):
+    """Times evaluations by the monotonic clock: the trainer takes the date, which may jump."""
+
+    def attach(self, trainer: Any) -> None:
+        """Time the evaluations of this trainer."""
+        evaluate = trainer.evaluate
+
+        def evaluate_timed(*args: Any, **kwargs: Any) -> Any:
+            self._began = time.monotonic()
+            return evaluate(*args, **kwargs)
+
+        trainer.evaluate = evaluate_timed
+
+    @with_moment
+    def on_evaluate(self, moment: Moment) -> None:
+        moment.metrics["eval_runtime"] = time.monotonic() - self._began
+
+
 class Recorder(TrainerCallback):
     """Writes every step and every evaluation to the run's events."""
 

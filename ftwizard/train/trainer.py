@@ -74,7 +74,13 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     """Train from the attempt's checkpoint to the end; return the end reason and a message."""
     import trl.trainer.sft_trainer  # noqa: F401 (before the meter, to exclude libraries)
 
-    from ftwizard.train.callbacks import CheckpointKeeper, OverfitDetector, Recorder, RunControl
+    from ftwizard.train.callbacks import (
+        CheckpointKeeper,
+        EvaluationTimer,
+        OverfitDetector,
+        Recorder,
+        RunControl,
+    )
     from ftwizard.train.diagnosis_callback import DiagnosisCallback
     from ftwizard.train.efficiency import EfficiencyCallback
     from ftwizard.train.sample_callback import SampleCallback
@@ -90,6 +96,7 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     detector = OverfitDetector(worker, plan.recipe.patience)
     file = "validation" if plan.data.files.validation else "train"
     callbacks: list[Any] = [
+        EvaluationTimer(),
         EfficiencyCallback(worker, plan.recipe, ready.base),  # adds to what the recorder writes
         ValidationRows(  # likewise
             worker, ready.encoded["validation"], ready.validation, file, facts["rows_per_step"]
