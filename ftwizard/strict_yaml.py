@@ -77,6 +77,22 @@ def loads(text: str, kind: type[_T], name: str) -> _T:
     return convert_settings(tree, kind, name)
 
 
+def load_value(text: str, name: str) -> Any:
+    """Parse one value as in a settings file: ``1e-4``, ``true``, ``[a, b]``; None if it is empty.
+
+    Raises SettingsError, which refers to the value as ``name``.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML(typ="rt", pure=True)
+    yaml.version = (1, 2)
+    try:
+        return _to_plain(yaml.load(text))
+    except (YAMLError, ValueError, RecursionError):
+        raise SettingsError(f"{name}: {make_visible(text, 60)} is not valid YAML.") from None
+
+
 def convert_settings(tree: dict[str, Any], kind: type[_T], name: str) -> _T:
     """Convert settings parsed from any file format to ``kind``; raise SettingsError."""
     _reject_unknown(tree, kind, "", name)

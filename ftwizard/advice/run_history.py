@@ -117,7 +117,7 @@ def _read_runs(max_runs: int) -> Iterator[tuple[JobFolder, JobRecord, Plan]]:
     """Yield the newest trainings that can be read."""
     for folder in islice(reversed(store.list_runs()), max_runs):
         try:
-            record, plan = folder.read_job(), plan_file.parse(folder.plan.read_text())
+            record, plan = folder.read_job(), plan_file.read_run(folder)
         except (OSError, ValueError, FtwizardError):
             continue
         if record.kind == "train":

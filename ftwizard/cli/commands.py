@@ -243,20 +243,28 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (
         _value("run", "RUN", "run id (default: the newest that has not finished)", nargs="?"), PRICE,
+        _switch("--restore-plan", "continue with the settings that the run began with; the edited "
+                "plan.yaml is moved aside"),
     )),
     ("diagnose", "diagnose a loss curve", "diagnose:run", (
         _value("run", "RUN|FILE",
                "run id, trainer_state.json, OpenAI result file, or a CSV, JSON or JSON Lines file "
                "(default: the run that is running, else the newest)", nargs="?"),
     )),
-    ("branch", "start a child run with one setting changed", "train:branch", (
+    ("branch", "start a child run with changed settings", "train:branch", (
         _value("run", "RUN", "id of the parent run, which must have ended"),
-        _value("--from", "best|start|STEP", "initial weights: the best checkpoint (default), the "
-               "start of the parent, or the checkpoint at STEP", dest="begin"),
+        _values("--set", "NAME=VALUE", "change a setting of the plan: recipe.learning_rate=1e-4 "
+                "(repeatable)"),
+        _switch("--edited", "take the settings from the parent's plan.yaml as it is now"),
+        _switch("--smaller-batch", "halve the batch size or more, and accumulate as many more: less "
+                "memory, the same examples per step"),
         _value("--rate-times", "X", "multiply the learning rate by X", type=float),
         _value("--accumulation-times", "N", "multiply gradient accumulation by N", type=int),
+        _value("--from", "best|start|STEP", "initial weights: the best checkpoint, the start of the "
+               "parent, or the checkpoint at STEP (default: best, else the newest, else start; the "
+               "base model where a changed setting needs it)", dest="begin"),
         _value("--name", "ID", "run id (default: from parent and time)"),
-        FOLLOW, *VIEW,
+        FOLLOW, *VIEW, ALLOW,
     )),
     ("stop", "save and stop a run; a second stop kills it", "stop:stop", (
         _value("run", "RUN", "run id (default: the only one running)", nargs="?"),

@@ -132,7 +132,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Print the state of a run."""
     folder = run_argument.find(arguments.run, default_run.choose_shown)
     job = observe(folder)
-    report = store.make_status(folder, job, read_progress(folder))
+    report = store.with_changes(store.make_status(folder, job, read_progress(folder)), folder)
     if arguments.json:
         judged = read_verdict(folder, read_result(folder)) if job.state == "ended" else None
         output.print_json(msgspec.structs.replace(report, verdict=judged or msgspec.UNSET))
@@ -158,6 +158,8 @@ def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
         lines.append(("child of", describe.describe_parent(report.parent)))
     if report.attempt > 1:
         lines.append(("attempt", str(report.attempt)))
+    for number, changes in (report.changes or {}).items():
+        lines.append(("changed", f"in attempt {number}: {describe.describe_changes(changes)}"))
     if report.total_steps:
         epoch = f", epoch {report.epoch:.2f}" if report.epoch is not None else ""
         lines.append(("step", f"{report.step}/{report.total_steps}{epoch}"))

@@ -22,13 +22,13 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate.report import RecipeWarning
 from ftwizard.jobs.folder import JobFolder, check_id
 from ftwizard.models import model_config
-from ftwizard.plan import plan_file
+from ftwizard.plan import changes, plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import make_visible
-from ftwizard.train import launcher
+from ftwizard.train import child_plan, launcher, resumed_plan
 
 _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}(-\d+)?$")
 """The suffix that ``store.make_id`` adds to a name, and the number of runs of one second."""
@@ -170,14 +170,18 @@ def resume(arguments: argparse.Namespace) -> int:
     """Continue a run from its newest complete checkpoint."""
     folder = run_argument.find(arguments.run, default_run.choose_resumed)
     launcher.require_resumable(folder)
+    if arguments.restore_plan and (moved := resumed_plan.restore(folder)):
+        print(f"· The edited plan is kept in {make_visible(str(moved))}", file=sys.stderr)
     recorded = machine_rate.read_recorded_price(folder)
     hour = recorded if recorded and not arguments.price else _read_hour_price(arguments.price)
     attempt = launcher.resume(folder, hour)
     if arguments.json:
-        output.print_json(store.read_status(folder))
+        output.print_json(store.with_changes(store.read_status(folder), folder))
         return 0
     origin = Path(attempt.checkpoint).name if attempt.checkpoint else "the start"
     print(f"{folder.id} continues from {origin} (attempt {attempt.number}).")
+    if attempt.changes:
+        print(f"Changed from now on: {describe.describe_changes(attempt.changes)}.")
     return 0
 
 
@@ -185,13 +189,16 @@ def branch(arguments: argparse.Namespace) -> int:
     """Start a child run; print its id, or follow it with ``--watch``."""
     parent = store.find(arguments.run)
     name = arguments.name or store.make_id(_TIME_SUFFIX.sub("", parent.id))
-    folder = launcher.branch(
-        parent,
-        check_id(name),
-        begin=arguments.begin,
+    request = child_plan.Request(
+        edited=arguments.edited,
+        settings=arguments.set,
         rate_times=arguments.rate_times,
         accumulation_times=arguments.accumulation_times,
-        numbered=arguments.name is None,
+        smaller_batch=arguments.smaller_batch,
+        allow=arguments.allow,
+    )
+    folder = launcher.branch(
+        parent, check_id(name), request, arguments.begin, numbered=arguments.name is None
     )
     if arguments.watch:
         return view(folder, arguments)
@@ -201,4 +208,7 @@ def branch(arguments: argparse.Namespace) -> int:
     child = folder.read_job().parent
     assert child is not None
     print(f"{folder.id} is a child of {describe.describe_parent(child)}.")
+    if names := [name for name in child.changes if changes.EFFECTS[name] == "base"]:
+        listed = ", ".join(names)
+        print(f"The base model is trained anew: no checkpoint can continue with another {listed}.")
     return 0

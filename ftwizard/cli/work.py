@@ -40,7 +40,9 @@ def run_training(worker: Worker) -> WorkResult:
     from ftwizard.runs.result import RunResult, read_trained
     from ftwizard.train import checkpoint_rotation, measure, trainer
 
-    plan = plan_file.load(worker.folder.plan, begun=True)
+    folder = worker.folder
+    # What was checked at the start; plan.yaml may have been edited since.
+    plan = plan_file.read_recorded(folder) or plan_file.load(folder.plan, begun=True)
     began = time.monotonic()
     trained = read_trained(worker.folder)
     if trained is None or trained.reason not in GOOD_END_REASONS:

@@ -136,7 +136,7 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
             f"Run {folder.id} has no trained weights yet.",
             f"Wait for its end, or resume it. Its state: ftwizard status {folder.id}",
         )
-    plan = plan_file.parse(folder.plan.read_text())
+    plan = plan_file.read_run(folder)
     command.check_installed(plan)
     _prepare_environment(plan)
     say("libraries")

@@ -32,7 +32,7 @@ class Parent(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     step: int
     """The step of the checkpoint that the child started from; 0 for the base weights."""
-    changes: dict[str, tuple[float, float]]
+    changes: dict[str, tuple[Any, Any]]
     """Settings that differ in the plan, by name: the old and the new value."""
 
 
@@ -54,6 +54,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the worker needs besides the plan, such as the source of the model."""
     parent: Parent | None = None
     """The run that this run was branched from."""
+    plan: dict[str, Any] | None = None
+    """The plan that it started with; None in runs of versions that kept none here."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint it continues from, relative to the job folder."""
     inputs: dict[str, Any] = {}
     """Inputs that replace those of the job from this attempt on."""
+    plan: dict[str, Any] | None = None
+    """The plan in force, which the command reads instead of ``plan.yaml``: that may be edited."""
+    changes: dict[str, tuple[Any, Any]] = {}
+    """Settings that differ from the attempt before, by name: the old and the new value."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

@@ -92,12 +92,15 @@ def start(
     environment: Mapping[str, str] | None = None,
     checkpoint: Callable[[], str | None] = lambda: None,
     inputs: Mapping[str, Any] | None = None,
+    plan: dict[str, Any] | None = None,
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Attempt:
     """Start ``argv`` under a detached keeper and return once it runs.
 
     ``checkpoint`` returns the checkpoint to continue from; it is called under the exclusive lock,
-    when nothing can write checkpoints. ``inputs`` replace those of the job from this attempt on.
-    Raises AlreadyRunning, or FtwizardError if the keeper did not start.
+    when nothing can write checkpoints. ``inputs`` replace those of the job from this attempt on;
+    ``plan`` is the plan in force, with its ``changes`` since the attempt before. Raises
+    AlreadyRunning, or FtwizardError if the keeper did not start.
     """
     lock_fd = _take_lock(folder)
     try:
@@ -114,6 +117,8 @@ def start(
             argv=list(argv),
             checkpoint=checkpoint(),
             inputs=dict(inputs or {}),
+            plan=plan,
+            changes=dict(changes or {}),
         )
         write_json(folder.attempt(attempt.number), attempt)
         state = State(state="starting", attempt=attempt.number, started=attempt.started)

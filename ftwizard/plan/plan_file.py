@@ -13,7 +13,7 @@ from ftwizard import locations, strict_yaml, user_paths
 from ftwizard.data import bundled_samples
 from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.folder import write_whole
+from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan.checks import check_plan, parse_risk
 from ftwizard.plan.schema import LEARNING_RATES, Plan, RiskName
 from ftwizard.strict_yaml import SettingsError
@@ -75,6 +75,37 @@ def dump(plan: Plan, *, defaults: bool = True) -> str:
     that have their default value.
     """
     return strict_yaml.dumps(_to_tree(plan, defaults=defaults))
+
+
+def read_recorded(folder: JobFolder) -> Plan | None:
+    """Return the plan in force in a run's newest attempt; None if an earlier version started it.
+
+    It is what the launcher checked and recorded, not the run's ``plan.yaml``, which may have been
+    edited since. Raises FtwizardError if the record cannot be read.
+    """
+    number = folder.newest_attempt()
+    record = folder.read_attempt(number) if number else folder.read_job()
+    try:
+        return record.plan and msgspec.convert(record.plan, Plan)
+    except msgspec.ValidationError as error:
+        raise FtwizardError(
+            f"The plan recorded by run {folder.id} could not be read: {make_visible(str(error))}.",
+            "It was started by another version of ftwizard: use that one.",
+        ) from None
+
+
+def read_run(folder: JobFolder) -> Plan:
+    """Return the plan in force in a run, for views; raise FtwizardError or OSError if unreadable."""
+    return read_recorded(folder) or parse(folder.plan.read_text(encoding="utf-8"))
+
+
+def copy_mix(plan: Plan) -> Plan:
+    """Return the plan with the packaged rows of ``data.mix`` replaced by a copied file."""
+    mix = plan.data.mix
+    if not mix.share:
+        return plan
+    mix = msgspec.structs.replace(mix, rows=str(bundled_samples.resolve_rows(mix.rows)))
+    return msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, mix=mix))
 
 
 def get_path(name: str) -> Path:

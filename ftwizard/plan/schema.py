@@ -25,11 +25,11 @@ MIN_SAMPLED_VALIDATION = 32
 """Validation rows that ``data.max_rows`` always leaves, where there are so many."""
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the plan; an unknown key is an error."""
 
 
-class Files(_Part, frozen=True):
+class Files(Part, frozen=True):
     """Data files; relative names are relative to the plan's folder."""
 
     train: str
@@ -40,7 +40,7 @@ class Files(_Part, frozen=True):
     """Test set, on which the base and the tuned model are compared. Default: split off ``train``."""
 
 
-class Split(_Part, frozen=True):
+class Split(Part, frozen=True):
     """Shares of ``files.train`` that are set aside; related rows stay in one part."""
 
     validation: float | None = None
@@ -55,7 +55,7 @@ class Split(_Part, frozen=True):
     """Seed of the split and of the draw of ``data.mix``."""
 
 
-class Mix(_Part, frozen=True):
+class Mix(Part, frozen=True):
     """General examples mixed into the training set, against forgetting. They are never part of the
     validation or the test set."""
 
@@ -66,7 +66,7 @@ class Mix(_Part, frozen=True):
     row is used at most once, and never if its prompt is in another file of the plan."""
 
 
-class Data(_Part, frozen=True):
+class Data(Part, frozen=True):
     """The data to train on."""
 
     files: Files
@@ -102,7 +102,7 @@ class Data(_Part, frozen=True):
         return ReadOptions(columns=self.columns, encoding=self.encoding)
 
 
-class Model(_Part, frozen=True):
+class Model(Part, frozen=True):
     """The base model."""
 
     name: str
@@ -111,7 +111,7 @@ class Model(_Part, frozen=True):
     """Branch, tag or commit on the Hub; the run records the commit."""
 
 
-class Recipe(_Part, frozen=True):
+class Recipe(Part, frozen=True):
     """Training settings."""
 
     method: Method = "lora"
@@ -166,14 +166,14 @@ class Recipe(_Part, frozen=True):
     seed: int = 42
 
 
-class Where(_Part, frozen=True):
+class Where(Part, frozen=True):
     """The hardware to train on."""
 
     gpu: int | None = None
     """Index of the GPU to use. Default: the first, or the CPU without one."""
 
 
-class Budget(_Part, frozen=True):
+class Budget(Part, frozen=True):
     """Limits of a run. At ``minutes`` it finishes early; at the others it stops, to be resumed."""
 
     minutes: float | None = None
@@ -186,7 +186,7 @@ class Budget(_Part, frozen=True):
     of the machine."""
 
 
-class Finish(_Part, frozen=True):
+class Finish(Part, frozen=True):
     """What the run does after training."""
 
     merge: bool = True
@@ -200,7 +200,7 @@ class Finish(_Part, frozen=True):
     """Tokens of an answer. Default: 1.5 times the longest expected answer, plus 16."""
 
 
-class Samples(_Part, frozen=True):
+class Samples(Part, frozen=True):
     """Fixed prompts that the model answers before the first step and at each evaluation."""
 
     count: int = 3
@@ -212,7 +212,7 @@ class Samples(_Part, frozen=True):
     """Tokens of an answer. Samples may take half as long as the evaluation, or one second."""
 
 
-class Plan(_Part, frozen=True, kw_only=True):
+class Plan(Part, frozen=True, kw_only=True):
     """Everything the user decided."""
 
     provider: Provider = "local"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ftwizard.jobs import clock
 from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS, NEXT_STEP, describe_end_reason
@@ -38,6 +38,8 @@ RESUMABLE = frozenset(
     ("stopped", "killed", "out_of_memory", "disk_full", "disk_error", "crashed", "lost")
 )
 """End reasons after which a run can continue from its newest checkpoint."""
+MAX_VALUE_WIDTH = 120
+"""Cells of a setting's value."""
 MARKS = {"finished": "✓", "early_stopped": "✓", "stopped": "■", "refused": "✗"}
 
 
@@ -80,11 +82,29 @@ def describe_kept_weights(folder: JobFolder) -> str:
 def describe_parent(parent: Parent) -> str:
     """Describe a child run's parent: ``one, from step 40: learning_rate 0.0002 → 0.0001``."""
     start = f"from step {parent.step}" if parent.step else "from the start"
-    changes = ", ".join(
-        f"{make_visible(name, 60).removeprefix('recipe.')} {old:g} → {new:g}"
-        for name, (old, new) in parent.changes.items()
+    changes = {name.removeprefix("recipe."): pair for name, pair in parent.changes.items()}
+    return f"{make_visible(parent.id, 64)}, {start}: {describe_changes(changes)}"
+
+
+def describe_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """Describe changed settings: ``budget.hours not set → 2, samples.count 3 → 5``."""
+    return ", ".join(
+        f"{make_visible(name, 60)} {format_setting(old)} → {format_setting(new)}"
+        for name, (old, new) in changes.items()
     )
-    return f"{make_visible(parent.id, 64)}, {start}: {changes}"
+
+
+def format_setting(value: Any) -> str:
+    """Format the value of a setting as in a plan; ``not set`` for None."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return f"[{make_visible(', '.join(map(str, value)), MAX_VALUE_WIDTH)}]"
+    return make_visible(str(value), MAX_VALUE_WIDTH) or "empty"
 
 
 def describe_outcome(folder: JobFolder, status: Status) -> list[str]:

@@ -131,7 +131,7 @@ def read_settings(folder: JobFolder) -> dict[str, Any]:
     from ftwizard.plan import plan_file  # slow to import, and home lists runs without plans
 
     with contextlib.suppress(FtwizardError, OSError, ValueError):
-        return flatten(plan_file.parse(folder.plan.read_text(encoding="utf-8")))
+        return flatten(plan_file.read_run(folder))
     return {}
 
 

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -47,6 +48,9 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
+    changes: dict[str, dict[str, tuple[Any, Any]]] | msgspec.UnsetType = msgspec.UNSET
+    """Settings changed on resume, in ``ftwizard status --json``: by attempt, then by name, the old
+    and the new value."""
     verdict: Verdict | msgspec.UnsetType = msgspec.UNSET
     """Whether it is better than its base, in ``ftwizard status --json`` of a compared run."""
 
@@ -72,6 +76,13 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
 
     runs: list[RunRecord]
     """Newest first."""
+
+
+def with_changes(status: RunStatus, folder: JobFolder) -> RunStatus:
+    """Return a status with the settings that were changed when the run was resumed."""
+    attempts = [folder.read_attempt(number) for number in range(2, folder.newest_attempt() + 1)]
+    changes = {str(attempt.number): attempt.changes for attempt in attempts if attempt.changes}
+    return msgspec.structs.replace(status, changes=changes or msgspec.UNSET)
 
 
 def find(run: str) -> JobFolder:

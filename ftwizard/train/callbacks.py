@@ -337,6 +337,11 @@ class CheckpointKeeper(TrainerCallback):
         self._save_started = 0.0
 
     @with_moment
+    def on_train_begin(self, moment: Moment) -> None:
+        # A resumed trainer takes it from the checkpoint, but it may have changed since.
+        moment.state.save_steps = moment.args.save_steps
+
+    @with_moment
     def on_step_end(self, moment: Moment) -> None:
         self._save_started = time.monotonic()
 

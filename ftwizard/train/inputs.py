@@ -67,7 +67,8 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
     parts = dataset.load_rows(plan, worker.record.hashes, report, sampled=available)
     if message := dataset.describe_shortage(plan, parts):
         worker.events.write_finding("mix_short", message, "warning")
-    if keeps and plan.finish.compare:
+    # finish.compare may be switched on when the run is resumed.
+    if keeps and (plan.finish.compare or parts["test"]):
         dataset.save_test_set(worker.folder, parts)
 
     worker.phase("fetching")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ import msgspec
 from ftwizard import __version__, config, locations
 from ftwizard.advice import plan_warnings
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.data import bundled_samples
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch, leftovers
@@ -24,16 +23,25 @@ from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, Parent
 from ftwizard.jobs.status import observe
 from ftwizard.models import hub
-from ftwizard.plan import plan_file
-from ftwizard.plan.checks import check_plan
-from ftwizard.plan.schema import LEARNING_RATES, Plan
+from ftwizard.plan import changes, plan_file
+from ftwizard.plan.changes import EFFECTS, Changes
+from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import checkpoints
 from ftwizard.text import format_bytes, make_visible
-from ftwizard.train import budget, command, dataset, initial_weights
+from ftwizard.train import (
+    budget,
+    child_plan,
+    command,
+    dataset,
+    initial_weights,
+    resumed_plan,
+)
 
 MIN_FREE_BYTES = 500_000_000
 """Free disk space required at the start; checkpoints and a merged model need more."""
+MODEL_PARTS = ("model", "template")
+"""Hashes of a run that are of its model; the others are of its data."""
 CHANGED_HINT = "A resumed run would mix both. Restore the old file, or start a new run."
 
 
@@ -57,7 +65,7 @@ def start(
     config.load()  # a broken notification setting must fail here, not at the end of the run
     command.check_installed(plan)
     budget.require_price(plan, hour)
-    plan = copy_mix(plan)
+    plan = changes.pin_defaults(plan_file.copy_mix(plan))
     hashes = hash_data(plan)
     before = plan_warnings.find_supporting_run(plan, lambda: hashes["train"])
     source = hub.locate(plan.model.name, plan.model.revision)
@@ -74,20 +82,22 @@ def start(
 
 
 def resume(folder: JobFolder, hour: PriceRate | None) -> Attempt:
-    """Continue a run from its newest complete checkpoint.
+    """Continue a run from its newest complete checkpoint, with the changed settings that it can
+    take over; the attempt records them.
 
     ``hour``: hourly price of this machine from now on. Raises FtwizardError if it cannot continue,
-    its budget is spent, or its data or model changed.
+    its budget is spent, its data or model changed, or a setting that it was trained with.
     """
     require_resumable(folder)
     config.load()
-    plan = plan_file.load(folder.plan, begun=True)
+    plan, differences = resumed_plan.read(folder)
     command.check_installed(plan)
     budget.require_price(plan, hour)
     budget.require_rest(folder, plan, hour)
     refuse_changes(folder, plan)
     is_recorded = hour == machine_rate.read_recorded_price(folder)
-    return _start(folder, plan, {} if is_recorded else machine_rate.price_record(hour))
+    price = {} if is_recorded else machine_rate.price_record(hour)
+    return _start(folder, plan, price, differences)
 
 
 def require_resumable(folder: JobFolder) -> None:
@@ -106,38 +116,39 @@ def require_resumable(folder: JobFolder) -> None:
 def branch(
     parent: JobFolder,
     run_id: str,
-    *,
+    request: child_plan.Request,
     begin: str | None = None,
-    rate_times: float | None = None,
-    accumulation_times: int | None = None,
+    *,
     numbered: bool = False,
 ) -> JobFolder:
-    """Start a run with the parent's plan and one changed setting, on the same data and model.
+    """Start a run with the parent's plan and changed settings.
 
-    ``begin``: ``best`` (the best checkpoint on disk, the default), ``start`` or a step; ``numbered``: as
-    for ``start``. Raises
-    FtwizardError for a parent that is still running, a step without a checkpoint, data or a model
-    that changed since, and where no setting differs.
+    ``begin``: ``best`` (the best checkpoint on disk), ``start``, a step, or None for where it can:
+    see ``find_beginning``; ``numbered``: as for ``start``. Raises FtwizardError for a parent that is
+    still running, a step without a checkpoint, data or a model that changed on disk, and where no
+    setting differs.
     """
-    if observe(parent).state != "ended":
+    status = observe(parent)
+    if status.state != "ended":
         raise FtwizardError(
             f"Run {parent.id} is still running on the device that its child needs.",
             f"Stop it first; its best weights are kept: ftwizard stop {parent.id}",
         )
     record = parent.read_job()
-    old = plan_file.load(parent.plan, begun=True)
-    plan, changes = change_plan(old, rate_times, accumulation_times)
+    plan, differences = child_plan.build(parent, request)
     command.check_installed(plan)
-    beginning = find_beginning(parent, begin)
     hour = machine_rate.read_recorded_price(parent) or machine_rate.read_saved_price()
     budget.require_price(plan, hour)
-    refuse_changes(
-        parent, plan, "The runs could not be compared. Restore the old file, or start a new run."
-    )
-    inputs = {**record.inputs, **machine_rate.price_record(hour)}
-    origin = Parent(id=parent.id, step=beginning.step, changes=changes)
+    plan = plan_file.copy_mix(plan)
+    hashes, source = _hash_inputs(parent, plan, differences)
+    needs_base = [name for name in differences if EFFECTS[name] == "base"]
+    if any(hashes[part] != record.hashes.get(part) for part in hashes if part not in MODEL_PARTS):
+        needs_base += [name for name in differences if EFFECTS[name] == "file"]
+    beginning = find_beginning(parent, begin, needs_base, status.end_reason)
+    inputs = {**record.inputs, **machine_rate.price_record(hour), "model": source}
+    origin = Parent(id=parent.id, step=beginning.step, changes=dict(differences))
     path = _choose_path(run_id, numbered=numbered)
-    folder = _create(path, plan, record.hashes, inputs, origin)
+    folder = _create(path, plan, hashes, inputs, origin)
     try:
         if beginning.weights:
             initial_weights.save_initial_weights(folder, beginning.weights, plan.recipe.method)
@@ -148,64 +159,52 @@ def branch(
     return folder
 
 
-def change_plan(
-    old: Plan, rate_times: float | None, accumulation_times: int | None
-) -> tuple[Plan, dict[str, tuple[float, float]]]:
-    """Return the plan with the learning rate or gradient accumulation multiplied, and the changes.
+def find_beginning(
+    parent: JobFolder,
+    begin: str | None,
+    needs_base: Sequence[str] = (),
+    end_reason: str | None = None,
+) -> Beginning:
+    """Return the initial weights of a child; raise FtwizardError naming the checkpoints on disk.
 
-    Raises FtwizardError where nothing changes, and for an invalid factor.
+    With ``begin`` None the best checkpoint, else the newest (not of a run whose loss became NaN),
+    else what the parent began with. ``needs_base``: changed settings that need the base model.
     """
-    factors = {"--rate-times": rate_times, "--accumulation-times": accumulation_times}
-    for option, factor in factors.items():
-        if factor is not None and not 0 < factor < float("inf"):
-            raise FtwizardError(
-                f"{option} is {factor:g}; it must be above 0.", "Use 0.5 to halve it.", USAGE
-            )
-    recipe = old.recipe
-    rate = recipe.learning_rate or LEARNING_RATES[recipe.method]
-    new = msgspec.structs.replace(
-        recipe,
-        learning_rate=float(f"{rate * (rate_times or 1):.6g}"),
-        gradient_accumulation=recipe.gradient_accumulation * (accumulation_times or 1),
-    )
-    changes = {
-        f"recipe.{name}": (float(getattr(recipe, name) or rate), float(getattr(new, name)))
-        for name in ("learning_rate", "gradient_accumulation")
-        if getattr(new, name) != (getattr(recipe, name) or rate)
-    }
-    if not changes:
+    if needs_base and begin in (None, "start"):
+        return Beginning(0, None)
+    if needs_base:
         raise FtwizardError(
-            "Nothing would change: the run would repeat its parent.",
-            "Pass --rate-times 0.5 or --accumulation-times 2.",
+            f"The weights of a checkpoint cannot continue with another {', '.join(needs_base)}.",
+            "Remove --from: the run then starts from the base model.",
             USAGE,
         )
-    plan = msgspec.structs.replace(old, recipe=new)
-    check_plan(plan)
-    return plan, changes
-
-
-def find_beginning(parent: JobFolder, begin: str | None) -> Beginning:
-    """Return the initial weights of a child; raise FtwizardError naming the checkpoints on disk."""
-    if begin == "start":
+    kept = checkpoints.all_complete(parent.checkpoints)
+    best = checkpoints.find_best(kept)
+    newest = kept[-1] if kept and end_reason != "nan" else None
+    checkpoint = best or newest if begin is None else best if begin == "best" else None
+    if begin == "start" or (begin is None and checkpoint is None):
         # A parent that is itself a child started from a checkpoint, not from the base model.
         return Beginning(0, parent.origin if parent.origin.is_dir() else None)
-    kept = checkpoints.all_complete(parent.checkpoints)
-    from_start = f"To start over: ftwizard branch {parent.id} --from start"
-    if not kept:
-        raise FtwizardError(f"Run {parent.id} has no complete checkpoint.", from_start)
-    steps = ", ".join(str(checkpoint.step) for checkpoint in kept)
-    if begin in (None, "best"):
-        checkpoint = checkpoints.find_best(kept)
-        problem = f"No checkpoint of run {parent.id} has a validation loss, so none is best."
-        hint = f"On disk: --from {steps}. {from_start}"
-    else:
-        checkpoint = next((c for c in kept if str(c.step) == begin), None)
-        step = make_visible(str(begin), 40)
-        problem = f"Run {parent.id} has no checkpoint of step “{step}” on disk."
-        hint = f"Choose from {steps}, best or start. Older checkpoints were deleted."
+    checkpoint = checkpoint or next((c for c in kept if str(c.step) == begin), None)
     if checkpoint is None:
-        raise FtwizardError(problem, hint)
+        raise _explain_missing(parent, begin or "", [c.step for c in kept])
     return Beginning(checkpoint.step, parent.checkpoints / checkpoint.name)
+
+
+def _explain_missing(parent: JobFolder, begin: str, steps: Sequence[int]) -> FtwizardError:
+    from_start = f"To start over: ftwizard branch {parent.id} --from start"
+    if not steps:
+        return FtwizardError(f"Run {parent.id} has no complete checkpoint.", from_start)
+    listed = ", ".join(map(str, steps))
+    if begin == "best":
+        return FtwizardError(
+            f"No checkpoint of run {parent.id} has a validation loss, so none is best.",
+            f"On disk: --from {listed}. {from_start}",
+        )
+    return FtwizardError(
+        f"Run {parent.id} has no checkpoint of step “{make_visible(begin, 40)}” on disk.",
+        f"Choose from {listed}, best or start. Older checkpoints were deleted.",
+    )
 
 
 def _create_runs_folder() -> Path:
@@ -244,11 +243,17 @@ def _create(
         hashes=hashes,
         inputs=inputs,
         parent=parent,
+        plan=msgspec.to_builtins(plan),
     )
     return launch.create(path, record, {"plan.yaml": plan_file.dump(plan).encode()})
 
 
-def _start(folder: JobFolder, plan: Plan, inputs: Mapping[str, Any] | None = None) -> Attempt:
+def _start(
+    folder: JobFolder,
+    plan: Plan,
+    inputs: Mapping[str, Any] | None = None,
+    differences: Changes | None = None,
+) -> Attempt:
     def find_newest_checkpoint() -> str | None:
         complete = checkpoints.all_complete(folder.checkpoints)
         return f"{folder.checkpoints.name}/{complete[-1].name}" if complete else None
@@ -260,16 +265,9 @@ def _start(folder: JobFolder, plan: Plan, inputs: Mapping[str, Any] | None = Non
         environment=command.build_environment(plan),
         checkpoint=find_newest_checkpoint,
         inputs=inputs,
+        plan=msgspec.to_builtins(plan),
+        changes=differences,
     )
-
-
-def copy_mix(plan: Plan) -> Plan:
-    """Return the plan with the packaged rows of ``data.mix`` replaced by a copied file."""
-    mix = plan.data.mix
-    if not mix.share:
-        return plan
-    mix = msgspec.structs.replace(mix, rows=str(bundled_samples.resolve_rows(mix.rows)))
-    return msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, mix=mix))
 
 
 def hash_data(plan: Plan) -> dict[str, str]:
@@ -289,12 +287,42 @@ def _hash_model(source: hub.ModelSource) -> dict[str, str]:
     return hashes
 
 
-def refuse_changes(folder: JobFolder, plan: Plan, hint: str = CHANGED_HINT) -> None:
-    """Raise FtwizardError if the data or the model changed since the run started."""
+def _hash_inputs(
+    parent: JobFolder, plan: Plan, differences: Changes
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the hashes of a child's data and model, and the source of its model.
+
+    What no setting changes must be the same as for the parent: raise FtwizardError if it is not.
+    """
+    record = parent.read_job()
+    new_data = any(name.startswith("data.") for name in differences)
+    new_model = any(name.startswith("model.") for name in differences)
+    refuse_changes(
+        parent,
+        plan,
+        "The runs could not be compared. Restore the old file, or start a new run.",
+        data=not new_data,
+        model=not new_model,
+    )
+    source: dict[str, Any] = record.inputs["model"]
+    model = {part: value for part, value in record.hashes.items() if part in MODEL_PARTS}
+    data = {part: value for part, value in record.hashes.items() if part not in MODEL_PARTS}
+    if new_data:
+        data = hash_data(plan)
+    if new_model:
+        located = hub.locate(plan.model.name, plan.model.revision)
+        source, model = msgspec.to_builtins(located), _hash_model(located)
+    return data | model, source
+
+
+def refuse_changes(
+    folder: JobFolder, plan: Plan, hint: str = CHANGED_HINT, *, data: bool = True, model: bool = True
+) -> None:
+    """Raise FtwizardError if the data or the model changed on disk since the run started."""
     record = folder.read_job()
-    now = hash_data(plan)
+    now = hash_data(plan) if data else {}
     source = msgspec.convert(record.inputs["model"], hub.ModelSource)
-    if source.kind == "folder":
+    if model and source.kind == "folder":
         now |= _hash_model(hub.locate(source.name))
     names = {"split": "the split of the rows", "mix": plan.data.mix.rows}
     changed = []

@@ -98,7 +98,7 @@ class MonitorPage(Page[str]):
         with contextlib.suppress(*unreadable):
             self._run_view.hour = await run_in_thread(machine_rate.read_recorded_price, folder)
         with contextlib.suppress(*unreadable):
-            plan = await run_in_thread(lambda: plan_file.parse(folder.plan.read_text()))
+            plan = await run_in_thread(plan_file.read_run, folder)
             self._run_view.plan = plan
             self.refresh_bindings()
             self._run_view.draw()

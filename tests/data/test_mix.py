@@ -167,7 +167,7 @@ def test_saved_test_set_excludes_answers_of_mixed_rows(tmp_path: Path) -> None:
 
 
 def test_run_copies_packaged_rows_and_detects_changes(tmp_path: Path) -> None:
-    kept = launcher.copy_mix(make_plan(tmp_path))
+    kept = plan_file.copy_mix(make_plan(tmp_path))
     copy = Path(kept.data.mix.rows)
     assert copy == bundled_samples.resolve_rows("general") and copy.is_file()
     hashes = launcher.hash_data(kept)

@@ -27,7 +27,7 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor import diagnosis, readings
 from ftwizard.screens.monitor.diagnosis import build_lines
 from ftwizard.screens.monitor.page import MonitorPage
-from ftwizard.train import launcher
+from ftwizard.train import child_plan, launcher
 from tests.helpers.checkpoints import save
 from tests.helpers.jobs import keeper_pid, make, start, until_step
 from tests.helpers.results import make_trained
@@ -133,9 +133,10 @@ def test_action_names_a_saved_start_that_the_command_accepts(
         child = diagnosis.plan_child(action, finding, on_disk, is_alive=False)
         args = parser.parser().parse_args(["branch", "jumpy", *child.options])
         launcher.find_beginning(parent, args.begin)
-        _, changes = launcher.change_plan(
-            plan_file.load(parent.plan, begun=True), args.rate_times, args.accumulation_times
+        request = child_plan.Request(
+            rate_times=args.rate_times, accumulation_times=args.accumulation_times
         )
+        _, changes = child_plan.build(parent, request)
         assert len(changes) == len(change.options) / 2
         expected = ("the start", "start") if change.from_scratch else (start_text, start_option)
         assert (child.start, args.begin) == expected, action

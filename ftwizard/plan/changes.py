@@ -1,0 +1,143 @@
+"""Changed settings: which a run may take over on resume, and from what weights a child run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.plan.schema import Part, Plan
+from ftwizard.strict_yaml import convert_settings, load_value
+from ftwizard.text import find_similar, make_visible
+
+Effect = Literal["resume", "file", "checkpoint", "base"]
+"""``resume``: may change on resume; what was trained on stays the same. ``file``: a path, which may
+change if the content is the same. The others need a child run. ``checkpoint``: it continues with the
+weights of a checkpoint. ``base``: it starts from the base model."""
+Changes = Mapping[str, tuple[Any, Any]]
+"""Changed settings by full name: the old and the new value."""
+
+_SETTINGS: dict[Effect, str] = {
+    # Limits, what is observed, what follows the training, and the same function computed otherwise.
+    # Early stopping can be made stricter or, by a high patience, put out of reach.
+    "resume": """
+        provider_reason allow report_to where.gpu
+        budget.minutes budget.hours budget.usd
+        samples.count samples.prompts samples.max_tokens
+        finish.merge finish.compare finish.pairs finish.max_new_tokens
+        recipe.patience recipe.save_steps recipe.gradient_checkpointing recipe.attention
+    """,
+    "file": "data.files.train data.files.validation data.files.test data.mix.rows",
+    # A resumed trainer takes some of these from its checkpoint (the learning rate), and mixes others.
+    # `evaluation_steps` moves what patience counts, and which steps can be the best.
+    "checkpoint": """
+        recipe.dropout recipe.epochs recipe.max_steps recipe.learning_rate recipe.schedule
+        recipe.warmup recipe.batch_size recipe.gradient_accumulation recipe.max_length
+        recipe.packing recipe.weight_decay recipe.max_grad_norm recipe.precision
+        recipe.evaluation_steps recipe.seed
+    """,
+    # Weights of another shape; `alpha` scales the adapter, so that a trained one would have another
+    # effect; other rows, of which the parent may have been trained on those that now test the child.
+    "base": """
+        provider model.name model.revision
+        recipe.method recipe.rank recipe.alpha recipe.target_modules
+        data.format data.columns data.encoding data.max_rows data.mix.share
+        data.split.validation data.split.test data.split.group_by data.split.seed
+    """,
+}
+EFFECTS: dict[str, Effect] = {
+    name: effect for effect, names in _SETTINGS.items() for name in names.split()
+}
+"""What a change of each setting of a plan means, by full name."""
+
+
+def list_settings(plan: Plan) -> dict[str, Any]:
+    """Return each setting of a plan by full name, as plain values: ``recipe.learning_rate``."""
+    return dict(_iterate(plan, ""))
+
+
+def _iterate(part: msgspec.Struct, prefix: str) -> Iterable[tuple[str, Any]]:
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, Part):
+            yield from _iterate(value, f"{prefix}{field.name}.")
+        else:
+            plain = msgspec.to_builtins(value)
+            yield prefix + field.name, list(plain) if isinstance(plain, tuple) else plain
+
+
+def find_changes(old: Plan, new: Plan) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ, in the order of the plan."""
+    before, after = (list_settings(pin_defaults(plan)) for plan in (old, new))
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
+
+def find_refused(old: Plan, changes: Changes) -> list[str]:
+    """Return the names of the changes that a run of the plan ``old`` cannot take over on resume."""
+    refused = []
+    for name, (before, after) in changes.items():
+        effect = EFFECTS[name]
+        is_moved = effect == "file" and before is not None and after is not None
+        # Without a test set there is nothing to compare on.
+        lacks_test = name == "finish.compare" and after and not _has_test(old)
+        if lacks_test or not (effect == "resume" or is_moved):
+            refused.append(name)
+    return refused
+
+
+def _has_test(plan: Plan) -> bool:
+    return bool(plan.data.files.test or plan.test_share)
+
+
+def pin_defaults(plan: Plan) -> Plan:
+    """Return the plan with the shares of its split written out.
+
+    Their defaults depend on other settings, of which ``finish.compare`` may change later.
+    """
+    files, split = plan.data.files, plan.data.split
+    if split.validation is None and not files.validation:
+        split = msgspec.structs.replace(split, validation=plan.validation_share)
+    if split.test is None and not files.test:
+        split = msgspec.structs.replace(split, test=plan.test_share)
+    return msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, split=split))
+
+
+def set_values(plan: Plan, texts: Iterable[str]) -> Plan:
+    """Return the plan with settings replaced: ``recipe.epochs=2``, or ``epochs=2`` where it is clear.
+
+    Values are YAML. Raises FtwizardError (USAGE) for an unknown name or an invalid value.
+    """
+    tree = msgspec.to_builtins(plan)
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise FtwizardError(
+                f"--set {make_visible(text, 60)} has no value.",
+                "Write it as --set recipe.learning_rate=1e-4.",
+                USAGE,
+            )
+        *groups, last = _find_name(name.strip()).split(".")
+        part = tree
+        for group in groups:
+            part = part[group]
+        part[last] = load_value(value, f"--set {make_visible(name, 60)}")
+    try:
+        return convert_settings(tree, Plan, "--set")
+    except FtwizardError as error:
+        raise FtwizardError(error.message, error.hint, USAGE) from None
+
+
+def _find_name(name: str) -> str:
+    """Return the full name of a setting, which may be given without its group."""
+    matches = [full for full in EFFECTS if full == name or full.endswith(f".{name}")]
+    if name in EFFECTS or len(matches) == 1:
+        return name if name in EFFECTS else matches[0]
+    shown = make_visible(name, 60)
+    if matches:
+        message = f"--set: “{shown}” is the name of {len(matches)} settings."
+        raise FtwizardError(message, f"Choose one: {', '.join(matches)}.", USAGE)
+    near = find_similar(name, [*EFFECTS, *(full.rpartition(".")[2] for full in EFFECTS)])
+    hint = f"Did you mean {near}?" if near else "The settings are listed in docs/training.md."
+    raise FtwizardError(f"--set: “{shown}” is not a setting.", hint, USAGE)

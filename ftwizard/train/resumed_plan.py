@@ -1,0 +1,94 @@
+"""The plan of a resumed run: its ``plan.yaml`` may have been edited since the run began."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.jobs.folder import JobFolder, write_whole
+from ftwizard.plan import changes, plan_file
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import describe
+from ftwizard.strict_yaml import SettingsError
+
+PLAN_CHANGED = "plan_changed"
+"""Code of the error for an edited plan that a run cannot take over."""
+
+
+def read(folder: JobFolder) -> tuple[Plan, changes.Changes]:
+    """Return the plan to resume with, and what differs from the plan of the attempt before.
+
+    Raises FtwizardError for an unusable plan, and (DECLINED, with the code ``PLAN_CHANGED``) for
+    changes that a resumed run would mix. A run of an earlier version recorded no plan: it continues
+    with its ``plan.yaml``.
+    """
+    used = plan_file.read_recorded(folder)
+    try:
+        edited = plan_file.copy_mix(plan_file.load(folder.plan, begun=True))
+    except FtwizardError as error:
+        if used is None:
+            raise
+        message, hint = error.message, f"{error.hint} {_describe_restore(folder)}".lstrip()
+        raise SettingsError(message, hint) from None
+    edited = changes.pin_defaults(edited)
+    if used is None:
+        return edited, {}
+    differences = changes.find_changes(used, edited)
+    if refused := changes.find_refused(used, differences):
+        raise _refuse(folder, differences, refused)
+    return edited, differences
+
+
+def _refuse(folder: JobFolder, differences: changes.Changes, refused: list[str]) -> FtwizardError:
+    # The kept plan names the share of the test set, so that switching it on takes both settings.
+    more = " --set data.split.test=0.1" if "finish.compare" in refused else ""
+    listed = {name: differences[name] for name in refused}
+    others = {name: pair for name, pair in differences.items() if name not in refused}
+    message = (
+        f"The plan of run {folder.id} was edited: {describe.describe_changes(listed)}. "
+        "A resumed run would mix the old and the new settings."
+    )
+    if others:
+        message += f" Only this could change: {describe.describe_changes(others)}."
+    error = FtwizardError(
+        message,
+        f"Start a child run with the new settings: ftwizard branch {folder.id} --edited{more}   "
+        f"{_describe_restore(folder)}",
+        DECLINED,
+        code=PLAN_CHANGED,
+    )
+    error.document = {"changes": dict(differences), "refused": refused}
+    return error
+
+
+def _describe_restore(folder: JobFolder) -> str:
+    return f"Or continue with the settings it began with: ftwizard resume {folder.id} --restore-plan"
+
+
+def restore(folder: JobFolder) -> Path | None:
+    """Write the plan that a run uses to its ``plan.yaml`` again; keep the edited file.
+
+    Return where that was moved; None if there was none, or it says the same. Raises FtwizardError
+    for a run of an earlier version, which recorded no plan.
+    """
+    used = plan_file.read_recorded(folder)
+    if used is None:
+        raise FtwizardError(
+            f"Run {folder.id} was started by an earlier version, which kept no second copy of its plan.",
+            f"Correct {folder.plan} yourself, then run: ftwizard resume {folder.id}",
+        )
+    text = plan_file.dump(used).encode()
+    moved = None
+    if folder.plan.exists() and folder.plan.read_bytes() != text:
+        moved = _find_free_name(folder.path)
+        folder.plan.rename(moved)
+    write_whole(folder.plan, text)
+    return moved
+
+
+def _find_free_name(folder: Path) -> Path:
+    number, path = 1, folder / "plan.edited.yaml"
+    while path.exists():
+        number += 1
+        path = folder / f"plan.edited-{number}.yaml"
+    return path
