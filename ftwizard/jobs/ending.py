@@ -21,15 +21,16 @@ NEXT_STEP = {
     "early_stopped": "Validation loss stopped improving; the best weights are kept.",
     "stopped": "Continue from where it stopped: ftwizard resume {id}",
     "killed": "Continue from the newest checkpoint: ftwizard resume {id}",
-    "out_of_gpu_memory": "Halve recipe.batch_size (and double recipe.gradient_accumulation), or "
-    "lower recipe.max_length. Then start again.",
-    "out_of_memory": "Close other programs, or use a machine with more memory. Lower "
-    "recipe.batch_size, then: ftwizard resume {id}",
+    "out_of_gpu_memory": "Start a child run with a smaller batch and as many examples per step: "
+    "ftwizard branch {id} --smaller-batch",
+    "out_of_memory": "Close other programs, then: ftwizard resume {id}   Or start a child run with a "
+    "smaller batch and as many examples per step: ftwizard branch {id} --smaller-batch",
     "disk_full": "Free disk space for {folder}, then: ftwizard resume {id}",
     "disk_error": "The disk of {folder} fails, or is read-only. Once it can be written again: "
     "ftwizard resume {id}",
-    "nan": "The loss became NaN. Halve recipe.learning_rate, or set recipe.precision to fp32, "
-    "and start again.",
+    "nan": "The loss became NaN. Start a child run with half the learning rate: "
+    "ftwizard branch {id} --rate-times 0.5   Or in 32 bit: "
+    "ftwizard branch {id} --set recipe.precision=fp32",
     "crashed": "See the end of {folder}/worker.log. Continue from the newest checkpoint: "
     "ftwizard resume {id}",
     "refused": "",
@@ -53,6 +54,7 @@ END_NAMES = {
     "cancelled": "canceled",
     "lost": "lost",
 }
+OUT_OF_MEMORY = ("out_of_gpu_memory", "out_of_memory")
 _TAIL_BYTES = 65_536
 GOOD_END_REASONS = ("finished", "early_stopped")
 

@@ -19,6 +19,8 @@ weights of a checkpoint. ``base``: it starts from the base model."""
 Changes = Mapping[str, tuple[Any, Any]]
 """Changed settings by full name: the old and the new value."""
 
+PLAN_CHANGED = "plan_changed"
+"""Code of the error for an edited plan that a run cannot take over."""
 _SETTINGS: dict[Effect, str] = {
     # Limits, what is observed, what follows the training, and the same function computed otherwise.
     # Early stopping can be made stricter or, by a high patience, put out of reach.
@@ -110,23 +112,25 @@ def set_values(plan: Plan, texts: Iterable[str]) -> Plan:
     Values are YAML. Raises FtwizardError (USAGE) for an unknown name or an invalid value.
     """
     tree = msgspec.to_builtins(plan)
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise FtwizardError(
-                f"--set {make_visible(text, 60)} has no value.",
-                "Write it as --set recipe.learning_rate=1e-4.",
-                USAGE,
-            )
-        *groups, last = _find_name(name.strip()).split(".")
-        part = tree
-        for group in groups:
-            part = part[group]
-        part[last] = load_value(value, f"--set {make_visible(name, 60)}")
     try:
+        for text in texts:
+            _set_value(tree, text)
         return convert_settings(tree, Plan, "--set")
     except FtwizardError as error:
         raise FtwizardError(error.message, error.hint, USAGE) from None
+
+
+def _set_value(tree: dict[str, Any], text: str) -> None:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise FtwizardError(
+            f"--set {make_visible(text, 60)} has no value.",
+            "Write it as --set recipe.learning_rate=1e-4.",
+        )
+    *groups, last = _find_name(name.strip()).split(".")
+    for group in groups:
+        tree = tree[group]
+    tree[last] = load_value(value, f"--set {make_visible(name, 60)}")
 
 
 def _find_name(name: str) -> str:
@@ -137,7 +141,7 @@ def _find_name(name: str) -> str:
     shown = make_visible(name, 60)
     if matches:
         message = f"--set: “{shown}” is the name of {len(matches)} settings."
-        raise FtwizardError(message, f"Choose one: {', '.join(matches)}.", USAGE)
+        raise FtwizardError(message, f"Choose one: {', '.join(matches)}.")
     near = find_similar(name, [*EFFECTS, *(full.rpartition(".")[2] for full in EFFECTS)])
     hint = f"Did you mean {near}?" if near else "The settings are listed in docs/training.md."
-    raise FtwizardError(f"--set: “{shown}” is not a setting.", hint, USAGE)
+    raise FtwizardError(f"--set: “{shown}” is not a setting.", hint)

@@ -316,7 +316,12 @@ def _hash_inputs(
 
 
 def refuse_changes(
-    folder: JobFolder, plan: Plan, hint: str = CHANGED_HINT, *, data: bool = True, model: bool = True
+    folder: JobFolder,
+    plan: Plan,
+    hint: str = CHANGED_HINT,
+    *,
+    data: bool = True,
+    model: bool = True,
 ) -> None:
     """Raise FtwizardError if the data or the model changed on disk since the run started."""
     record = folder.read_job()

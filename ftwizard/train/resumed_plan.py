@@ -11,9 +11,6 @@ from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.strict_yaml import SettingsError
 
-PLAN_CHANGED = "plan_changed"
-"""Code of the error for an edited plan that a run cannot take over."""
-
 
 def read(folder: JobFolder) -> tuple[Plan, changes.Changes]:
     """Return the plan to resume with, and what differs from the plan of the attempt before.
@@ -28,8 +25,9 @@ def read(folder: JobFolder) -> tuple[Plan, changes.Changes]:
     except FtwizardError as error:
         if used is None:
             raise
-        message, hint = error.message, f"{error.hint} {_describe_restore(folder)}".lstrip()
-        raise SettingsError(message, hint) from None
+        # Where the file is missing, there is nothing to correct in it.
+        correct = f"{error.hint} Or continue" if folder.plan.exists() else "Continue"
+        raise SettingsError(error.message, f"{correct} {_describe_restore(folder)}") from None
     edited = changes.pin_defaults(edited)
     if used is None:
         return edited, {}
@@ -49,20 +47,22 @@ def _refuse(folder: JobFolder, differences: changes.Changes, refused: list[str])
         "A resumed run would mix the old and the new settings."
     )
     if others:
-        message += f" Only this could change: {describe.describe_changes(others)}."
+        message += f" This alone would take effect: {describe.describe_changes(others)}."
     error = FtwizardError(
         message,
         f"Start a child run with the new settings: ftwizard branch {folder.id} --edited{more}   "
-        f"{_describe_restore(folder)}",
+        f"Or continue {_describe_restore(folder)}",
         DECLINED,
-        code=PLAN_CHANGED,
+        code=changes.PLAN_CHANGED,
     )
     error.document = {"changes": dict(differences), "refused": refused}
     return error
 
 
 def _describe_restore(folder: JobFolder) -> str:
-    return f"Or continue with the settings it began with: ftwizard resume {folder.id} --restore-plan"
+    return (
+        f"Or continue with the settings it began with: ftwizard resume {folder.id} --restore-plan"
+    )
 
 
 def restore(folder: JobFolder) -> Path | None:

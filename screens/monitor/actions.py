@@ -7,14 +7,28 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 from textual.app import App
 
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan.changes import PLAN_CHANGED
+from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE
+from ftwizard.runs.store import RunStatus
 from ftwizard.screens import subprocesses
-from ftwizard.screens.dialogs.questions import ConfirmDialog
+from ftwizard.screens.dialogs.command_progress import CommandProgress, run_command
+from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, ConfirmDialog
+from ftwizard.text import make_visible
 
+EDITED_OPTIONS = (
+    ("child", "start a new run with the edited settings"),
+    ("restore", "resume with the settings of this run; the edited file is kept"),
+)
+"""What to do with a plan that was edited so that its run cannot be resumed."""
 REQUESTED = {"save": "Saving a checkpoint", "evaluate": "Evaluating"}
 
 
@@ -47,9 +61,55 @@ async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None
     )
 
 
-def resume(app: App[Any], follower: Follower) -> None:
-    app.notify("Resuming from the newest checkpoint.", markup=False)
-    _run_command(app, follower, "resume")
+async def resume(app: App[Any], follower: Follower) -> str | None:
+    """Resume the run; return the id of a child run that was started instead.
+
+    If its plan was edited so that it cannot be resumed, ask which of the two to do.
+    """
+    path = str(follower.folder.path)
+    document = await _run_shown(app, "Resuming from the newest checkpoint", "resume", path)
+    if isinstance(document, FtwizardError) and document.code == PLAN_CHANGED:
+        choice = await app.push_screen_wait(
+            ChooseDialog("Which settings?", document.message, EDITED_OPTIONS)
+        )
+        if choice == "child":
+            return await start_child(app, follower.folder, "--edited")
+        if choice is None:
+            return None
+        document = await _run_shown(app, "Resuming", "resume", path, "--restore-plan")
+    if isinstance(document, FtwizardError):
+        await app.push_screen_wait(ErrorDialog(document))
+    elif document:
+        status = msgspec.convert(document, RunStatus)
+        if changes := (status.changes or {}).get(str(status.attempt)):
+            listed = describe.describe_changes(changes)
+            app.notify(f"Changed from now on: {listed}", markup=False)
+    return None
+
+
+async def start_child(app: App[Any], parent: JobFolder, *options: str) -> str | None:
+    """Start a child run; return its id, or None if that failed and its error was shown."""
+    argv = ("branch", str(parent.path), *options)
+    status = await run_command(app, "Starting the run", *argv, lasting=True)
+    return None if status is None else msgspec.convert(status, RunStatus).id
+
+
+async def _run_shown(app: App[Any], title: str, *argv: str) -> Any:
+    """Run a command behind a progress dialog; return its document or its error."""
+    return await app.push_screen_wait(CommandProgress(title, *argv, lasting=True))
+
+
+async def start_smaller_batch(app: App[Any], follower: Follower) -> str | None:
+    """Start a child run that takes less memory, after confirmation; return its id."""
+    question = ConfirmDialog(
+        "Start a new run with a smaller batch?",
+        "It accumulates more batches, so that a step sees as many examples. It starts from the best "
+        f"checkpoint, if there is one. {make_visible(follower.folder.id)} is kept.",
+        "start",
+    )
+    if not await app.push_screen_wait(question):
+        return None
+    return await start_child(app, follower.folder, "--smaller-batch")
 
 
 async def ask_for(app: App[Any], follower: Follower, name: requests.Name) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 from textual import work
@@ -17,11 +16,9 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import checkpoints, describe
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.store import RunStatus
-from ftwizard.screens.dialogs.command_progress import run_command
 from ftwizard.screens.dialogs.questions import ConfirmDialog
 from ftwizard.screens.monitor import readings
-from ftwizard.screens.monitor.actions import ask_for, stop
+from ftwizard.screens.monitor.actions import ask_for, start_child, stop
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.menu import Menu, MenuLine
 from ftwizard.text import make_visible
@@ -185,7 +182,6 @@ class DiagnosisPage(Page[str]):
             )
             await stop(self.app, self._follower, question)
             return
-        argv = ("branch", str(run.path), *child.options)
         question = ConfirmDialog(
             "Start a new run?",
             f"It starts from {child.start}, with {child.change}. Everything else is as in {run.id}, which "
@@ -194,9 +190,8 @@ class DiagnosisPage(Page[str]):
         )
         if not await self.app.push_screen_wait(question):
             return
-        status = await run_command(self.app, "Starting the run", *argv, lasting=True)
-        if status is not None:
-            self.dismiss(msgspec.convert(status, RunStatus).id)
+        if run_id := await start_child(self.app, run, *child.options):
+            self.dismiss(run_id)
 
 
 def select_findings(findings: list[Event]) -> list[Event]:

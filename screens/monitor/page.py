@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from ftwizard.background import run_in_thread
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests
-from ftwizard.jobs.ending import GOOD_END_REASONS
+from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
@@ -61,6 +61,12 @@ class MonitorPage(Page[str]):
         Binding("z", "pane('all')", "all", tooltip="chart only, GPUs only, everything"),
         Binding("s", "stop", "stop", tooltip="save a checkpoint, then stop"),
         Binding("r", "resume", "resume", tooltip="continue from the last checkpoint"),
+        Binding(
+            "b",
+            "smaller_batch",
+            "smaller batch",
+            tooltip="new run with a smaller batch and as many examples per step",
+        ),
         Binding("v", "ask_for('save')", "save", tooltip="save a checkpoint now"),
         Binding("e", "ask_for('evaluate')", "eval", tooltip="evaluate now"),
         Binding("o", "log", "output", tooltip="output of the training process"),
@@ -119,6 +125,7 @@ class MonitorPage(Page[str]):
         needs = {
             "results": ended and succeeded, "resume": ended and not succeeded,
             "stop": not ended, "ask_for": can_ask,
+            "smaller_batch": ended and self.follower.status.end_reason in OUT_OF_MEMORY,
         }  # fmt: skip
         return action not in needs or (needs[action] and not self.follower.is_gone)
 
@@ -178,11 +185,11 @@ class MonitorPage(Page[str]):
     def action_verdict(self) -> None:
         from ftwizard.screens.monitor.diagnosis import DiagnosisPage
 
-        def open_run(run_id: str | None) -> None:
-            if run_id:
-                self.dismiss(f"{RUN_PREFIX}{run_id}")
+        self.app.push_screen(DiagnosisPage(self.follower), self._open_run)
 
-        self.app.push_screen(DiagnosisPage(self.follower), open_run)
+    def _open_run(self, run_id: str | None) -> None:
+        if run_id and self.is_attached:
+            self.dismiss(f"{RUN_PREFIX}{run_id}")
 
     def action_results(self) -> None:
         self.dismiss("results")
@@ -196,8 +203,13 @@ class MonitorPage(Page[str]):
     async def action_stop(self) -> None:
         await actions.stop(self.app, self.follower)
 
-    def action_resume(self) -> None:
-        actions.resume(self.app, self.follower)
+    @work(group="start", exclusive=True, exit_on_error=False)
+    async def action_resume(self) -> None:
+        self._open_run(await actions.resume(self.app, self.follower))
+
+    @work(group="start", exclusive=True, exit_on_error=False)
+    async def action_smaller_batch(self) -> None:
+        self._open_run(await actions.start_smaller_batch(self.app, self.follower))
 
     @work(group="ask", exit_on_error=False)
     async def action_ask_for(self, name: requests.Name) -> None:

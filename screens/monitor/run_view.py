@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.jobs.ending import GOOD_END_REASONS
+from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
 from ftwizard.jobs.worker import SILENT_S
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
@@ -261,6 +261,8 @@ def _format_next(follower: Follower, verdict: str) -> Text:
             lines.append(Text.assemble(("enter", KEY), " shows the results"))
         elif follower.status.end_reason in describe.RESUMABLE:
             lines.append(Text.assemble(("r", KEY), " resumes the run"))
+        if follower.status.end_reason in OUT_OF_MEMORY:
+            lines.append(Text.assemble(("b", KEY), " starts a new run with a smaller batch"))
     elif follower.status.keeper_lives is False:
         lines.append(Text("! The supervisor process died; the run keeps running.", palette.WARNING))
     if host := follower.status.host:

@@ -18,7 +18,7 @@ from ftwizard.errors import DECLINED, FAILED, USAGE
 from ftwizard.jobs import lock
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import wait_until_free
-from ftwizard.plan import plan_file
+from ftwizard.plan import changes, plan_file
 from ftwizard.plan.schema import Method, Recipe
 from ftwizard.train import command
 from tests.helpers.jobs import make
@@ -85,7 +85,7 @@ def test_data_file_starts_with_the_settings_that_the_wizard_advises(
         assert getattr(plan.recipe, name) == value, name
     assert advised["max_length"] == 128, "the model's context length is a limit"
     assert advised["warmup"] > Recipe().warmup, "few steps"
-    assert plan_file.load(home / "runs" / "one" / "plan.yaml") == plan
+    assert plan_file.load(home / "runs" / "one" / "plan.yaml") == changes.pin_defaults(plan)
 
 
 def test_kept_plan_starts_the_same_run_again(
@@ -157,7 +157,7 @@ def test_minutes_reduce_the_run_and_are_shown(
     document = json.loads(capsys.readouterr().out)
     plan = plan_file.load(home / "plans" / "one.yaml")
     assert plan.budget.minutes == document["cap"]["settings"]["budget.minutes"] == 1.7
-    assert plan_file.load(home / "runs" / "one" / "plan.yaml") == plan
+    assert plan_file.load(home / "runs" / "one" / "plan.yaml") == changes.pin_defaults(plan)
     assert document["cap"]["fits"] and document["cap"]["gives_up"], document["cap"]
     settings = {**msgspec.to_builtins(plan.recipe), "max_rows": plan.data.max_rows}
     for name, value in document["cap"]["settings"].items():

@@ -103,23 +103,23 @@ def test_branch_starts_at_best_step_with_half_learning_rate(small: Workspace) ->
                for where in ("adapter", f"checkpoints/checkpoint-{step}")]  # fmt: skip
     assert weights[0] == weights[1], "stopping keeps the best weights"
 
-    body = parent.plan.read_text()
-    parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 3"))  # enough for this test
-    points = ok("branch", "heart", "--rate-times", "0.5", "--name", "calm")
-    assert f"a child of heart, from step {step}: learning_rate 0.02 → 0.01" in points
+    short = ("--set", "epochs=3")  # enough for this test
+    points = ok("branch", "heart", "--rate-times", "0.5", *short, "--name", "calm")
+    assert f"a child of heart, from step {step}: epochs 90 → 3, learning_rate 0.02 → 0.01" in points
     child = small.folder("calm")
     assert until_ended(child, 120).end_reason == "finished"
     logs = events(child, "log")
     assert [e["step"] for e in logs[:2]] == [1, 2]
     assert {e["learning_rate"] for e in logs} == {0.01}
     # A learning rate this small changes nothing: the evaluation measures the initial weights.
-    ok("branch", "heart", "--rate-times", "1e-9", "--name", "still")
+    ok("branch", "heart", "--rate-times", "1e-9", *short, "--name", "still")
     still = small.folder("still")
     assert until_ended(still, 120).end_reason == "finished"
     assert events(still, "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
     status = as_json("status", "calm")
     assert status["parent"] == {
-        "id": "heart", "step": step, "changes": {"recipe.learning_rate": [0.02, 0.01]}
+        "id": "heart", "step": step,
+        "changes": {"recipe.epochs": [90, 3], "recipe.learning_rate": [0.02, 0.01]},
     }  # fmt: skip
     assert "from step" in ok("status", "calm")
     assert "child of" in ok("runs")
@@ -131,10 +131,9 @@ def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace)
     step, lowest = best(parent)
     kept = [item.step for item in checkpoints.all_complete(parent.checkpoints)]
     assert f"checkpoint-{step}" in ok("status", "heart")
-    body = parent.plan.read_text()
-    parent.plan.write_text(body.replace("epochs: 90.0", "epochs: 2"))
     # A learning rate this small changes nothing: the evaluation measures the initial weights.
-    ok("branch", "heart", "--rate-times", "1e-9", "--name", "still", "--from", str(step))
+    still = ("--rate-times", "1e-9", "--set", "epochs=2", "--name", "still")
+    ok("branch", "heart", *still, "--from", str(step))
     child = small.folder("still")
     assert until_ended(child, 120).end_reason == "finished"
     assert events(child, "eval")[0]["eval_loss"] == pytest.approx(lowest, rel=1e-4)
@@ -180,9 +179,11 @@ def test_branch_refuses_running_parent_or_missing_checkpoint(small: Workspace) -
     assert refused.returncode == 1 and "ftwizard stop busy" in refused.stderr
     ok("stop", "busy", "--kill")
     until_ended(folder)
-    refused = run("branch", "busy", "--rate-times", "0.5")
+    refused = run("branch", "busy", "--rate-times", "0.5", "--from", "best")
     assert refused.returncode == 1
     assert "no complete checkpoint" in refused.stderr and "--from start" in refused.stderr
+    started = ok("branch", "busy", "--rate-times", "0.5", "--name", "again")
+    assert "from the start: learning_rate" in started
     gone = run("branch", "busi", "--rate-times", "0.5")
     assert gone.returncode == 1 and "Did you mean busy" in gone.stderr
 
