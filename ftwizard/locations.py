@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from ftwizard import user_paths
 from ftwizard.errors import FtwizardError
+from ftwizard.text import make_visible
 
 
 def home_folder() -> Path:
@@ -67,9 +69,63 @@ def config_file() -> Path:
     return config_folder() / "config.toml"
 
 
+def check_variables() -> None:
+    """Raise FtwizardError if a variable names a folder that cannot be used.
+
+    One that does not exist yet is created when something is written to it.
+    """
+    for variable, get_folder in (
+        ("FTWIZARD_HOME", runs_folder),
+        ("FTWIZARD_CACHE", cache_folder),
+        ("FTWIZARD_CONFIG", config_folder),
+    ):
+        if variable in os.environ and (problem := _find_problem(get_folder())):
+            raise FtwizardError(
+                f"{variable}: {problem}.",
+                f"Set {variable} to a folder, or unset it for the default.",
+            )
+
+
+def require_folder(path: Path) -> None:
+    """Raise FtwizardError if ``path`` exists but is not a folder that can be read."""
+    if problem := _find_problem(path):
+        raise FtwizardError(f"{problem}.", "Move it away, or set FTWIZARD_HOME to another folder.")
+
+
+def _find_problem(path: Path) -> str:
+    """Return why a folder, or the lowest that exists of those above it, cannot be used."""
+    for level in (path, *path.parents):
+        name = make_visible(str(level), 200)
+        try:
+            status = level.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            if level.is_symlink():
+                target = make_visible(str(level.readlink()), 200)
+                return f"{name} is a link to {target}, which does not exist"
+            continue
+        except OSError as error:
+            return f"{name} could not be opened: {error.strerror}"
+        if not stat.S_ISDIR(status.st_mode):
+            return f"{name} is a file, not a folder"
+        if not os.access(level, os.R_OK | os.X_OK) and level == path:
+            return f"{name} could not be opened: Permission denied"
+        break
+    return ""
+
+
 def _choose_folder(variable: str, platform_folder: str) -> Path:
-    if chosen := os.environ.get(variable):
-        return _expand_variable(variable, chosen)
+    chosen = os.environ.get(variable)
+    if chosen is not None:
+        if not chosen.strip():
+            raise FtwizardError(f"{variable} is empty.", "Set it to a folder, or unset it.")
+        folder = _expand_variable(variable, chosen)
+        # The process that trains runs in another folder.
+        if not Path(chosen).expanduser().is_absolute():
+            raise FtwizardError(
+                f"{variable}: {make_visible(chosen, 100)} is a relative path.",
+                f"Use an absolute one: {make_visible(str(folder), 200)}",
+            )
+        return folder
     import platformdirs  # slow to import
 
     return Path(getattr(platformdirs, platform_folder)("ftwizard"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Protocol
 
-from ftwizard import __version__
+from ftwizard import __version__, locations
 from ftwizard.cli.commands import (
     COMMANDS,
     COSTS,
@@ -73,6 +73,7 @@ def dispatch(argv: list[str], open_screens: TuiLauncher) -> int:
         return _report_error(error, "--json" in argv)
     arguments.open_screens = open_screens
     try:
+        locations.check_variables()
         code = int(_load_function(arguments.function)(arguments))
         sys.stdout.flush()
         return code

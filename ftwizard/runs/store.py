@@ -126,6 +126,7 @@ def list_runs() -> list[JobFolder]:
     """Return all readable runs, oldest first."""
     root = locations.runs_folder()
     if not root.is_dir():
+        locations.require_folder(root)
         return []
     runs: list[tuple[float, str]] = []
     for path in root.iterdir():

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from ftwizard.runs import checkpoints
+from tests.cli.test_folders import LINES
 from tests.e2e.cli import ok, run
 from tests.e2e.workspace import Workspace, losses
 from tests.helpers.jobs import events, until, until_ended
+from tests.screens.runs_helpers import make_run
 
 pytestmark = pytest.mark.slow
 
@@ -86,3 +88,26 @@ def test_train_reports_a_home_on_a_read_only_disk(
     )
     assert refused.returncode == 1
     assert "Could not write to" in refused.stderr and "FTWIZARD_HOME" in refused.stderr
+
+
+def test_every_command_works_or_says_why_on_a_read_only_disk(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    make_run(small_disk, "kept")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    folders = {f"FTWIZARD_{name}": str(small_disk) for name in ("HOME", "CACHE", "CONFIG")}
+    codes = {}
+    for line in LINES:
+        words = ["kept" if word == "1" else word for word in line]
+        words += {"doctor": ["--quick"], "demo": ["--yes"], "remove": ["--yes"]}.get(
+            line[0] if line else "", []
+        )
+        done = run(*words, environment=folders, cwd=tmp_path)
+        codes[" ".join(words)] = done.returncode
+        assert done.returncode in (0, 1, 2), (words, done.stderr)
+        if done.returncode and line[:1] != ["doctor"]:
+            assert 1 <= len(done.stderr.splitlines()) <= 3, (words, done.stderr)
+    assert [codes[line] for line in ("runs", "status", "diagnose", "watch")] == [0, 0, 0, 0]
+    for line in ("demo --yes", "remove kept --yes"):
+        assert codes[line] == 1
+    assert (small_disk / "runs" / "kept" / "job.json").exists()
