@@ -197,6 +197,7 @@ class Sampler:
         memory = psutil.virtual_memory()
         reading: Sample = {
             "t": time.time(),
+            "m": round(time.monotonic(), 3),
             "cpu": psutil.cpu_percent(),
             "memory_used": memory.total - memory.available,
             "memory_total": memory.total,

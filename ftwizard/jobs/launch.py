@@ -80,9 +80,23 @@ def create(path: Path, record: JobRecord, files: Mapping[str, bytes]) -> JobFold
         for name, data in files.items():
             write_whole(path / name, data)
         write_json(folder.job, record)
+        _date_after_others(folder.job)
     finally:
         os.close(lock_fd)
     return folder
+
+
+def _date_after_others(job: Path) -> None:
+    """Date a new ``job.json`` after those of all others: lists are in that order.
+
+    After the date was set back, older jobs are dated later.
+    """
+    newest = 0
+    for other in job.parent.parent.glob("*/job.json"):
+        with contextlib.suppress(OSError):  # being removed
+            newest = max(newest, other.stat().st_mtime_ns)
+    if newest > job.stat().st_mtime_ns:
+        os.utime(job, ns=(newest + 10**9, newest + 10**9))
 
 
 def start(

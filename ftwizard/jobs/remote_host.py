@@ -7,12 +7,14 @@ command writes events.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from pathlib import Path
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import read_done_event
-from ftwizard.jobs.folder import JobFolder, State
+from ftwizard.jobs.folder import JobFolder, State, append
 
 SILENT_S = 60.0
 """Silence after which a job counts as gone; clock and cache differences are smaller."""
@@ -34,10 +36,39 @@ def get_other_host(folder: JobFolder, state: State | None) -> str | None:
     return None if node in ("", os.uname().nodename) else node
 
 
+_gone: dict[Path, float] = {}
+"""Last signs of life that were found too old; a time cannot become recent again."""
+
+
 def has_recent_sign(folder: JobFolder) -> bool:
-    """Return whether there was a recent sign of life, by this machine's clock."""
+    """Return whether there was a recent sign of life.
+
+    Where it looks old, this machine's date may be wrong: then the clock of the disk decides, which
+    dated that sign.
+    """
     last = _last_sign(folder)
-    return last is not None and abs(time.time() - last) < SILENT_S
+    if last is None or _gone.get(folder.path) == last:
+        return False
+    if abs(time.time() - last) < SILENT_S:
+        return True
+    now = _read_disk_clock(folder)
+    if now is None or abs(now - last) >= SILENT_S:
+        _gone[folder.path] = last
+        return False
+    return True
+
+
+def _read_disk_clock(folder: JobFolder) -> float | None:
+    """Return the time that the disk gives a new file; None where this user may not write."""
+    path = folder.requests / f".clock.{os.getpid()}.tmp"
+    try:
+        append(path, b".")
+        return path.stat().st_mtime
+    except OSError:
+        return None
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def find_live_host(folder: JobFolder) -> str | None:

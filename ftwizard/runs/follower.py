@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import UNREADABLE, EventReader, LineReader, sample
 from ftwizard.jobs.folder import JobFolder, read_end
 from ftwizard.jobs.status import Status, observe
@@ -124,10 +126,19 @@ class Follower:
         files = sorted(self.folder.path.glob("machine.*.jsonl"), key=_get_mtime)
         if not files:
             return []
-        if self._telemetry is None or self._telemetry.path != files[-1]:
-            self._telemetry = Telemetry(files[-1])
+        path = self._choose_machine(files)
+        if self._telemetry is None or self._telemetry.path != path:
+            self._telemetry = Telemetry(path)
         self._telemetry.read()
         return list(self._telemetry.samples)
+
+    def _choose_machine(self, files: list[Path]) -> Path:
+        """Return the file of the newest attempt's host; without one, the file changed last."""
+        if len(files) > 1:
+            with contextlib.suppress(OSError, FtwizardError):
+                own = self.folder.machine(self.folder.read_attempt(self.status.attempt).host)
+                return own if own in files else files[-1]
+        return files[-1]
 
     def log(self, lines: int) -> list[str]:
         """Return the last lines of the worker's log.

@@ -128,14 +128,14 @@ def list_runs() -> list[JobFolder]:
     if not root.is_dir():
         locations.require_folder(root)
         return []
-    runs: list[tuple[float, str]] = []
+    runs: list[tuple[int, str]] = []
     for path in root.iterdir():
         try:
             job = (path / "job.json").stat()
         except OSError:  # not a run, being removed, or another user's
             continue
         if is_id(path.name) and stat.S_ISREG(job.st_mode):
-            runs.append((job.st_mtime, path.name))
+            runs.append((job.st_mtime_ns, path.name))
     return [JobFolder(root / name) for _, name in sorted(runs)]
 
 

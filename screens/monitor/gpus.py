@@ -335,15 +335,12 @@ def build_histories(samples: Sequence[GpuReading], cells: int) -> dict[int, list
     span = HISTORY_S / max(1, cells)
     sums: dict[int, dict[int, tuple[float, int]]] = {}
     newest = None
-    for sample in samples:
-        time = to_number(sample.get("t"))
-        if time is None or not math.isfinite(time):
-            continue
-        newest = int(time // span)
+    for time, sample in _place(samples):
+        newest = int(time // span) if newest is None else newest
         for gpu, utilization in _utilizations(sample):
             spans = sums.setdefault(gpu, {})
-            total, count = spans.get(newest, (0.0, 0))
-            spans[newest] = total + utilization, count + 1
+            total, count = spans.get(int(time // span), (0.0, 0))
+            spans[int(time // span)] = total + utilization, count + 1
     if newest is None:
         return {}
     indices = range(newest - cells + 1, newest + 1)
@@ -351,6 +348,32 @@ def build_histories(samples: Sequence[GpuReading], cells: int) -> dict[int, list
         gpu: [spans[i][0] / spans[i][1] if i in spans else None for i in indices]
         for gpu, spans in sums.items()
     }
+
+
+def _place(samples: Sequence[GpuReading]) -> Iterator[tuple[float, GpuReading]]:
+    """Yield samples with their times in seconds, newest first.
+
+    Times follow the monotonic clock and the order of the samples: the date may have jumped between
+    two of them, and a machine that was started again has a new clock.
+    """
+    time, newer = 0.0, None
+    for sample in reversed(samples):
+        t, m = (_to_finite(sample.get(name)) for name in ("t", "m"))
+        if t is None:
+            continue
+        if newer is None:
+            time = t if m is None else m
+        elif m is not None and newer[1] is not None and newer[1] >= m:
+            time -= newer[1] - m
+        else:
+            time -= max(0.0, newer[0] - t)
+        newer = (t, m)
+        yield time, sample
+
+
+def _to_finite(value: Any) -> float | None:
+    number = to_number(value)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _utilizations(sample: GpuReading) -> Iterator[tuple[int, float]]:

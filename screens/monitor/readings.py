@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -205,9 +204,9 @@ def format_inline(pairs: Sequence[tuple[str, str]], width: int) -> Text:
     return Text("\n").join(_flow(parts, width, "   "))
 
 
-def format_machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
+def format_machine(samples: Sequence[dict[str, Any]], now: Instant, width: int) -> Text:
     """Return the newest reading of CPU and memory, and why there is no GPU."""
-    if not is_recent(samples):
+    if not is_recent(samples, now):
         return Text("no machine reading yet" if not samples else "", "dim")
     sample = samples[-1]
     parts = [Text.assemble(("cpu ", "dim"), f"{get_number(sample, 'cpu', 0.0):3.0f}%")]
@@ -222,8 +221,13 @@ def format_machine(samples: Sequence[dict[str, Any]], width: int) -> Text:
     return Text("\n").join(_flow(parts, width, "   "))
 
 
-def is_recent(samples: Sequence[dict[str, Any]]) -> bool:
-    return bool(samples) and time.time() - get_number(samples[-1], "t", 0.0) <= STALE_S
+def is_recent(samples: Sequence[dict[str, Any]], now: Instant) -> bool:
+    if not samples:
+        return False
+    m = get_number(samples[-1], "m")
+    if now.m is not None and m is not None:
+        return bool(0 <= now.m - m <= STALE_S)
+    return bool(now.t - get_number(samples[-1], "t", 0.0) <= STALE_S)
 
 
 def format_plan(plan: Plan, width: int) -> Text:

@@ -99,14 +99,15 @@ class RunView(Container):
         figures = readings.list_figures(progress, report, cost, with_speed=not shares)
         layout = readings.format_columns if wide else readings.format_inline
         samples = follower.machine() if live else []
-        self._gpus = gpus.newest(samples) if readings.is_recent(samples) else []
+        now = follower.status.now()
+        self._gpus = gpus.newest(samples) if readings.is_recent(samples, now) else []
         succeeded = follower.status.end_reason in GOOD_END_REASONS
         log = [] if succeeded else follower.log(8 if tall else 2)
         texts = {
             "now": readings.format_progress(follower, width),
             "next": _format_next(follower, self._describe_verdict()),
             "figures": layout(figures, width),
-            "machine": readings.format_machine(samples, width) if live else Text(),
+            "machine": readings.format_machine(samples, now, width) if live else Text(),
             "findings": readings.format_findings(progress, 6 if wide else 2, is_alive=live),
             "about": readings.format_plan(self.plan, width) if self.plan and wide else Text(),
             "efficiency": readings.format_inline(shares, page.size.width - 4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
+from ftwizard.runs import default_run, store
 from ftwizard.runs.progress import read_progress
 from ftwizard.runs.result import read_result
 from tests.e2e.cli import as_json, ok
@@ -77,6 +79,16 @@ def test_suspend_is_said_once_and_counts_toward_the_cost_only(
     seconds = progress.alive.seconds()
     assert progress.longest_step_s <= seconds < HOUR and progress.limited_s(None) < HOUR
     assert progress.alive.billed_seconds() == pytest.approx(seconds + SLEEP_S, abs=1)
+
+
+def test_new_run_is_the_newest_after_the_date_was_set_back(home: Path) -> None:
+    old = make(home / "runs" / "zebra", steps=2)
+    later = old.job.stat().st_mtime + 75 * 365 * DAY  # made when the date was wrong
+    os.utime(old.job, (later, later))
+    for name in ("yak", "ant"):
+        make(home / "runs" / name, steps=2)
+    assert [folder.id for folder in store.list_runs()] == ["zebra", "yak", "ant"]
+    assert default_run.choose_shown().folder.id == "ant"
 
 
 @pytest.fixture

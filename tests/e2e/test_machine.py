@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ftwizard.hardware import machine
-from ftwizard.jobs import keeper
+from ftwizard.jobs import clock, keeper
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
@@ -48,7 +48,7 @@ def sample(driver: Path | None, wait: float = 0.5, **environment: str) -> Any:
 def shown(reading: dict[str, Any]) -> str:
     """Return the monitor's text for a reading."""
     width = 150
-    text = readings.format_machine([reading], width).plain
+    text = readings.format_machine([reading], clock.read(), width).plain
     return f"{text}\n{gpus.build_lines([reading], Progress(), width, 9).plain}"
 
 

@@ -18,6 +18,7 @@ from ftwizard.jobs.launch import AlreadyRunning
 from ftwizard.jobs.status import observe
 from ftwizard.runs import delete
 from tests.e2e.cli import as_json, ok, run
+from tests.helpers.fake_clock import BACK, FORWARD, FakeClock
 from tests.helpers.jobs import command_pid, keeper_pid, make, start, until, until_ended, until_step
 
 HOST = "node\x1b7"
@@ -95,6 +96,25 @@ def test_kill_of_a_remote_job_is_left_to_its_host(
     assert "cannot be killed from here" in text and "On node␛7, run: ftwizard stop away" in text
     assert requests.read_pending(away, "kill", 1)
     assert observe(away).state == "stopping"
+
+
+@pytest.mark.parametrize("jump_s", [FORWARD, BACK])
+def test_wrong_date_here_does_not_make_a_remote_run_lost(
+    away: JobFolder, fake_clock: FakeClock, jump_s: int
+) -> None:
+    forget_lock(away)
+    fake_clock.set_date(jump_s)
+    shown = as_json("status", "away", environment=fake_clock.variables)
+    assert shown["state"] == "running"
+    assert not list(away.requests.iterdir())
+    for pid in (keeper_pid(away), command_pid(away)):
+        os.kill(pid, signal.SIGSTOP)
+    age(away, remote_host.SILENT_S + 1)
+    shown = as_json("status", "away", environment=fake_clock.variables)
+    assert (shown["state"], shown["end_reason"]) == ("ended", "lost")
+    assert not remote_host.has_recent_sign(away)
+    age(away, -remote_host.SILENT_S)
+    assert remote_host.has_recent_sign(away), "it was only slow"
 
 
 def test_heartbeat_prevents_a_second_start_without_a_lock(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftwizard.jobs.clock import Instant
 from ftwizard.runs.progress import Progress
-from ftwizard.screens.monitor import gpus
+from ftwizard.screens.monitor import gpus, readings
 from ftwizard.text import make_visible
 
 _any = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50)
@@ -118,6 +119,41 @@ def test_history_averages_fixed_time_spans() -> None:
     assert gpus.build_histories(samples, 4) == {0: [20, None, 50, 100]}
     assert gpus.build_histories(samples[:-1], 4) == {0: [None, 20, None, 50]}
     assert gpus.build_histories([], 4) == {}
+
+
+@pytest.mark.parametrize("jump_s", [3 * 86_400, -2 * 365 * 86_400])
+def test_history_keeps_its_order_when_the_date_jumps(jump_s: float) -> None:
+    span = gpus.HISTORY_S / 4
+
+    def sample_at(at: float, use: float, shift_s: float) -> dict[str, Any]:
+        m = at * span + 1
+        return {
+            "t": 1.7e9 + m + shift_s, "m": m, "gpus": [{"index": 0, "utilisation": use}],
+        }  # fmt: skip
+
+    samples = [sample_at(1, 90, 0), sample_at(7, 10, 0), sample_at(7.5, 30, 0)]
+    samples += [sample_at(9, 50, jump_s), sample_at(10, 100, jump_s)]
+    assert gpus.build_histories(samples, 4) == {0: [20, None, 50, 100]}
+    for sample in samples[:3]:  # the machine was started again, and its clock begins anew
+        sample["m"] += 1e6
+        sample["t"] += jump_s
+    assert gpus.build_histories(samples, 4) == {0: [20, None, 50, 100]}
+
+
+def test_history_of_old_readings_keeps_their_order_when_the_date_is_set_back() -> None:
+    figures = [(1000.0, 10), (1002.0, 20), (400.0, 60), (402.0, 90)]
+    samples = [{"t": t, "gpus": [{"index": 0, "utilisation": use}]} for t, use in figures]
+    assert gpus.build_histories(samples, 1) == {0: [45]}
+
+
+def test_reading_is_recent_by_the_clock_since_boot() -> None:
+    sample = [{"t": 1000.0, "m": 50.0}]
+    day = 86_400
+    for t, m, is_recent in (
+        (1000 + 3 * day, 52.0, True), (1000 - 3 * day, 52.0, True), (1000.0, 90.0, False),
+        (1000.0, 3.0, False), (1002.0, None, True), (1090.0, None, False),
+    ):  # fmt: skip
+        assert readings.is_recent(sample, Instant(t, m)) is is_recent
 
 
 def test_history_ignores_invalid_readings() -> None:
