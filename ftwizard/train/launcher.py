@@ -89,6 +89,7 @@ def resume(folder: JobFolder, hour: PriceRate | None) -> Attempt:
     its budget is spent, its data or model changed, or a setting that it was trained with.
     """
     require_resumable(folder)
+    _require_space_to_resume(folder)
     config.load()
     plan, differences = resumed_plan.read(folder)
     command.check_installed(plan)
@@ -210,14 +211,27 @@ def _explain_missing(parent: JobFolder, begin: str, steps: Sequence[int]) -> Ftw
 def _create_runs_folder() -> Path:
     """Return the folder of runs; raise FtwizardError without free disk space for one more."""
     root = locations.create_private_folder(locations.runs_folder())
-    free = machine.get_free_bytes(root)
-    if free < MIN_FREE_BYTES:
-        raise FtwizardError(
-            f"Only {format_bytes(free)} free on the disk of {root}; a run needs at least "
-            f"{format_bytes(MIN_FREE_BYTES)}.",
-            "Free some disk space, or set FTWIZARD_HOME to a folder on a larger disk.",
-        )
+    larger = "Free some disk space, or set FTWIZARD_HOME to a folder on a larger disk."
+    _require_free(root, "a run", MIN_FREE_BYTES, larger)
     return root
+
+
+def _require_space_to_resume(folder: JobFolder) -> None:
+    """Raise FtwizardError without free disk space for a run and one more of its checkpoints."""
+    kept = checkpoints.all_complete(folder.checkpoints)
+    needed = MIN_FREE_BYTES + (sum(kept[-1].files.values()) if kept else 0)
+    delete = "Free some disk space there. Checkpoints of a run: ftwizard remove RUN --checkpoints"
+    _require_free(folder.path, f"to resume, run {folder.id}", needed, delete)
+
+
+def _require_free(path: Path, subject: str, needed: int, hint: str) -> None:
+    free = machine.get_free_bytes(path)
+    if free < needed:
+        raise FtwizardError(
+            f"Only {format_bytes(free)} free on the disk of {path}; {subject} needs at least "
+            f"{format_bytes(needed)}.",
+            hint,
+        )
 
 
 def _choose_path(run_id: str, *, numbered: bool) -> Path:

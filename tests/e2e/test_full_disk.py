@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ftwizard.jobs import lock
 from ftwizard.runs import checkpoints
+from ftwizard.train.checkpoint_rotation import mark_complete
 from tests.cli.test_folders import LINES
 from tests.e2e.cli import ok, run
 from tests.e2e.workspace import Workspace, losses
+from tests.helpers.checkpoints import save
 from tests.helpers.jobs import events, until, until_ended
 from tests.screens.runs_helpers import make_run
 
@@ -62,6 +65,9 @@ def test_run_on_a_full_disk_ends_and_resumes_without_loss(
     assert "Free disk space" in " ".join(points.stdout.split())
     kept = checkpoints.all_complete(folder.checkpoints)
     assert kept, "the last complete checkpoint is still there"
+    refused = run("resume", "full")
+    assert refused.returncode == 1 and "to resume, run full needs" in refused.stderr
+    assert folder.newest_attempt() == 1
     filler.unlink()
     ok("resume", "full")
     assert until_ended(folder, 200).end_reason == "finished"
@@ -77,6 +83,22 @@ def test_train_refuses_to_start_on_a_full_disk(
     assert refused.returncode == 1
     assert "free on the disk of" in refused.stderr
     assert not list((small_disk / "runs").iterdir())
+
+
+@pytest.mark.parametrize("leave", [0, 2_000_000, 505_000_000])
+def test_resume_refuses_a_full_disk_at_once(small_disk: Path, leave: int) -> None:
+    """Also with space for a new run, but not for another checkpoint of this one."""
+    folder = make_run(small_disk, "full", end_reason="killed")
+    checkpoint = save(folder.checkpoints, 10, marked=False)
+    (checkpoint / "optimizer.pt").write_bytes(bytes(20_000_000))
+    mark_complete(checkpoint, step=10, attempt=1)
+    fill(small_disk, leave)
+    before = sorted(folder.path.rglob("*"))
+    refused = run("resume", "full", environment={"FTWIZARD_HOME": str(small_disk)})
+    assert refused.returncode == 1
+    assert f"free on the disk of {folder.path}; to resume, run full needs" in refused.stderr
+    assert "ftwizard remove RUN --checkpoints" in refused.stderr
+    assert sorted(folder.path.rglob("*")) == before and not lock.is_held(folder.lock)
 
 
 def test_train_reports_a_home_on_a_read_only_disk(
