@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-from ftwizard.jobs import events
+from ftwizard.jobs import clock
+from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.screens.app import FtwizardApp
 from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
@@ -30,10 +29,9 @@ SAME = {"train": "t", "split": "s", "model": "m"}
 @pytest.fixture
 def three_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[JobFolder]:
     """Return three runs, two with the same model; a step takes two seconds."""
-    clock = itertools.count(1_750_000_000, 2)
-    clocks = SimpleNamespace(time=lambda: float(next(clock)), monotonic=time.monotonic)
+    seconds = itertools.count(0.0, 2.0)
     with monkeypatch.context() as patch:
-        patch.setattr(events, "time", clocks)
+        patch.setattr(clock, "read", lambda: Instant(1.75e9, next(seconds)))
         result = [
             _run(home, "first", "small", 2e-4, 8, steps=40),
             _run(
