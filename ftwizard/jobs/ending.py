@@ -153,7 +153,8 @@ def describe_error(error: BaseException) -> str:
     """Return an exception's type and text; for a disk that fails, its error and the file."""
     for cause in _get_causes(error):
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
-            return f"{cause.strerror}: {cause.filename}" if cause.filename else str(cause.strerror)
+            path = os.path.realpath(cause.filename) if isinstance(cause.filename, str) else ""
+            return f"{cause.strerror}: {path}" if path else str(cause.strerror)
     return f"{type(error).__name__}: {error}"
 
 

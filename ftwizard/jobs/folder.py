@@ -138,7 +138,16 @@ class JobFolder:
     """Reserved blocks that the keeper frees to write its last state on a full disk."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def link(self) -> Path:
+        """Return a path that leads to the folder for as long as this object lives."""
+        return self._path
 
     @property
     def id(self) -> str:
@@ -172,6 +181,51 @@ class JobFolder:
             return _read(self.state, State)
         except (FileNotFoundError, FtwizardError):
             return None
+
+
+class HeldFolder(JobFolder):
+    """A job's folder as its own processes hold it: they follow it where it is moved.
+
+    A folder that was removed has a path below which nothing can be created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.absolute())
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._identity = os.fstat(self._descriptor)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(self._descriptor)
+
+    @property
+    def path(self) -> Path:
+        if self._is_at(self._path):
+            return self._path
+        with contextlib.suppress(OSError):
+            moved = self.link.readlink()
+            if self._is_at(moved):
+                self._path = moved
+                return moved
+        return self.link
+
+    @property
+    def link(self) -> Path:
+        return Path(f"/proc/self/fd/{self._descriptor}")
+
+    @property
+    def id(self) -> str:
+        return self.locate().name
+
+    def locate(self) -> Path:
+        """Return where the folder is; its last place if it was removed."""
+        return self._path if self.path == self.link else self.path
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(path.stat(), self._identity)
+        except OSError:
+            return False
 
 
 def is_id(name: str) -> bool:

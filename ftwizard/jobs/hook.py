@@ -55,6 +55,7 @@ class Hook:
         if not self._notify.command or "finding" not in self._notify.on:
             return
         with contextlib.suppress(OSError):
+            self._events.path = self._folder.events  # it may have moved
             for event in self._events.read(SLICE_BYTES):
                 if event["kind"] == "finding" and event.get("severity") in SEVERE:
                     self._send("finding", str(event.get("message") or event.get("code") or ""))

@@ -24,7 +24,15 @@ from ftwizard.hardware import machine
 from ftwizard.jobs import identity, launch, leftovers, requests, rescue
 from ftwizard.jobs.ending import determine_end_reason
 from ftwizard.jobs.events import decode
-from ftwizard.jobs.folder import APPEND, JobFolder, State, append, write_json, write_whole
+from ftwizard.jobs.folder import (
+    APPEND,
+    HeldFolder,
+    JobFolder,
+    State,
+    append,
+    write_json,
+    write_whole,
+)
 from ftwizard.jobs.hook import Hook
 from ftwizard.jobs.identity import Identity
 
@@ -37,13 +45,14 @@ END_RETRY_S = 5.0
 """Time that a disk has to take the end of a job, before it is written to another disk."""
 OOM_WINDOW_S = 60.0
 """An out-of-memory kill within this time before the end may be its cause."""
+REMOVED = "Its folder was removed while it ran, or moved to another disk."
 BALLAST_BYTES = 64 * 1024
 HOST_NAMESPACE = 0xEFFFFFFC
 """Inode of the host's pid namespace: PROC_PID_INIT_INO, linux/proc_ns.h."""
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): the keeper adopts orphans of the command
 
 
-def keep(folder: JobFolder, lock_fd: int) -> int:
+def keep(folder: HeldFolder, lock_fd: int) -> int:
     """Run the command of the newest attempt until it ends; return the keeper's exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
@@ -51,7 +60,7 @@ def keep(folder: JobFolder, lock_fd: int) -> int:
 
 
 class _Keeper:
-    def __init__(self, folder: JobFolder, lock_fd: int) -> None:
+    def __init__(self, folder: HeldFolder, lock_fd: int) -> None:
         self.folder = folder
         self.lock_fd = lock_fd
         self.attempt = folder.read_attempt(folder.newest_attempt())
@@ -129,6 +138,8 @@ class _Keeper:
         # A line of which the disk took a part is ended first.
         self.unwritten = b"\n" + unwritten if unwritten else b""
         done = [event for event in decode(unwritten)[0] if event["kind"] == "done"]
+        if not done and self._is_removed():
+            done = [{"kind": "done", "end_reason": "killed", "message": REMOVED}]
         if done:
             self.state = msgspec.structs.replace(self.state, done=done[-1])
             return str(done[-1].get("end_reason", "crashed"))
@@ -145,9 +156,7 @@ class _Keeper:
         """Write the last state and the events that are left; return False if no disk takes them."""
         end = time.monotonic() + END_RETRY_S
         while not ((self.is_written or self._write_state()) and self._write_events()):
-            if self._is_removed():
-                return False
-            if time.monotonic() >= end:
+            if self._is_removed() or time.monotonic() >= end:
                 return rescue.save(self.record, self._write_elsewhere) is not None
             time.sleep(TICK_S)
         return True
@@ -284,4 +293,4 @@ def _belongs(pid: int, command: int) -> bool:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    sys.exit(keep(JobFolder(Path(sys.argv[1])), int(sys.argv[2])))
+    sys.exit(keep(HeldFolder(Path(sys.argv[1])), int(sys.argv[2])))

@@ -23,7 +23,14 @@ from ftwizard.jobs.ending import (
     describe_error,
 )
 from ftwizard.jobs.events import EventWriter
-from ftwizard.jobs.folder import NO_SPACE, JobFolder, JobRecord, JobResult, write_json
+from ftwizard.jobs.folder import (
+    NO_SPACE,
+    HeldFolder,
+    JobFolder,
+    JobRecord,
+    JobResult,
+    write_json,
+)
 from ftwizard.text import format_duration
 
 SILENT_S = 600.0
@@ -58,7 +65,7 @@ class Worker:
     """A running command of a job, from the point of view of its work."""
 
     def __init__(self, folder: JobFolder) -> None:
-        self.folder = folder
+        self.folder = HeldFolder(folder.path)
         self.record: JobRecord = folder.read_job()
         self.attempt = folder.newest_attempt()
         self.checkpoint = folder.read_attempt(self.attempt).checkpoint
@@ -91,15 +98,17 @@ class Worker:
 
 
 class Watchdog:
-    """Watches a command's events in a separate thread.
+    """Watches a command's events and its folder in a separate thread.
 
     A call into C that never releases the interpreter lock stops this thread too. Views then report
     by themselves that nothing new arrives.
     """
 
-    def __init__(self, events: EventWriter, silent_s: float = SILENT_S) -> None:
-        self._events = events
-        self._silent_s = silent_s
+    def __init__(self, worker: Worker) -> None:
+        self._events = worker.events
+        self._folder = worker.folder
+        self._path = worker.folder.locate()
+        self._silent_s = worker.record.inputs.get("silent_s", SILENT_S)
         self._longest = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
@@ -114,6 +123,7 @@ class Watchdog:
         stalled = False
         asleep = clock.read().asleep
         while not self._closed.wait(min(1.0, self._silent_s / 4)):
+            self._report_move()
             last = self._events.written_at
             if last != previous:
                 self._longest = max(self._longest, last - since)
@@ -139,6 +149,15 @@ class Watchdog:
             "the cost, and not toward training time and time limits.",
             suspended_s=round(suspended_s, 1),
         )
+
+    def _report_move(self) -> None:
+        old, self._path = self._path, self._folder.locate()
+        if self._path != old:
+            self._events.write_finding(
+                "moved",
+                f"The folder of this run was moved to {self._path}; the run continues there.",
+                evidence={"from": str(old), "to": str(self._path)},
+            )
 
     def _report_stall(self, silent: float) -> None:
         stack = self._get_stack()
@@ -168,8 +187,8 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
     sys.stdout, sys.stderr = _open_log(1), _open_log(2)
     lock_fd = lock.take_shared(folder.lock)
     worker = Worker(folder)
-    leftovers.end_with_this_process(folder, worker.attempt)
-    watchdog = Watchdog(worker.events, worker.record.inputs.get("silent_s", SILENT_S))
+    leftovers.end_with_this_process(worker.folder, worker.attempt)
+    watchdog = Watchdog(worker)
     try:
         outcome = _run_work(worker, work)
         watchdog.close()
@@ -177,7 +196,7 @@ def run(folder: JobFolder, work: Callable[[Worker], WorkResult]) -> int:
     finally:
         watchdog.close()
         unwritten = worker.events.close()
-    requests.remove(folder, "stop")
+    requests.remove(worker.folder, "stop")
     os.close(lock_fd)
     if unwritten and not rescue.hand_over(unwritten):
         error = worker.events.error

@@ -6,7 +6,6 @@ import dataclasses
 import sys
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
@@ -125,7 +124,7 @@ class DiagnosisCallback(TrainerCallback):
 
     def _curve(self, moment: Moment) -> Curve:
         args, state = moment.args, moment.state
-        saved = checkpoints.all_complete(Path(str(args.output_dir)))
+        saved = checkpoints.all_complete(self._worker.folder.checkpoints)
         return dataclasses.replace(
             self._read(state.log_history),
             total_steps=state.max_steps,

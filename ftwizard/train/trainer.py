@@ -219,7 +219,7 @@ def build_config(
     has_gpu = torch.cuda.is_available()
     every = recipe.evaluation_steps or training_setup.evaluation_steps(total)
     settings: dict[str, Any] = dict(
-        output_dir=str(folder.checkpoints),
+        output_dir=str(folder.link / folder.checkpoints.name),
         run_name=folder.id,
         num_train_epochs=recipe.epochs,
         max_steps=-1 if recipe.max_steps is None else total,

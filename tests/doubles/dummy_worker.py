@@ -50,7 +50,7 @@ def work(job: worker.Worker) -> worker.WorkResult:
         stops = job.stop_asked()
         if step % 10 == 0 or stops:
             body = json.dumps({"step": step, "pad": "y" * inputs.get("saved_bytes", 0)})
-            write_whole(saved, body.encode())
+            write_whole(job.folder.path / saved.name, body.encode())  # it may have moved
             job.events.write("checkpoint", step=step, path="counter.json")
         if stops and mode != "deaf":
             return worker.WorkResult(Count(end_reason="stopped", attempt=job.attempt, step=step))

@@ -439,7 +439,8 @@ def test_existing_job_folder_is_not_overwritten(tmp_path: Path) -> None:
     assert JobFolder(folder.path).read_job().inputs["steps"] == 3
 
 
-def test_job_ends_when_its_folder_is_deleted(home: Path) -> None:
+def test_job_ends_when_its_folder_is_deleted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(home.parent / "cache"))
     folder = start(make(home / "runs" / "gone", steps=5000, mode="hang"))
     until_step(folder, 5)
     processes = [identity.from_pid(keeper_pid(folder)), identity.from_pid(command_pid(folder))]
