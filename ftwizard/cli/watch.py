@@ -70,6 +70,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 if noticer.get_news(status, progress) and console.is_terminal and _bell_enabled():
                     console.bell()
                 if status.state == "ended" and not new:
+                    _require_folder(folder)
                     break
                 time.sleep(POLL_S)
     except KeyboardInterrupt:
@@ -80,6 +81,14 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     else:
         output.print_lines(console, *describe.describe_outcome(folder, status))
     return status.exit_code
+
+
+def _require_folder(folder: JobFolder) -> None:
+    if not folder.job.exists():
+        raise FtwizardError(
+            f"The folder of run {folder.id} was moved or deleted.",
+            "If it was moved, the run continues there: ftwizard watch FOLDER",
+        )
 
 
 def _bell_enabled() -> bool:

@@ -17,9 +17,9 @@ def work(folder: str) -> int:
     """Run the job in ``folder``; return the exit status of the worker."""
     os.umask(0o077)
     from ftwizard.jobs import worker
-    from ftwizard.jobs.folder import JobFolder
+    from ftwizard.jobs.folder import JobFolder, find_own
 
-    job = JobFolder(Path(folder))
+    job = JobFolder(find_own(folder))
     kind = job.read_job().kind
     if kind == "train":
         return worker.run(job, run_training)

@@ -228,6 +228,15 @@ class HeldFolder(JobFolder):
             return False
 
 
+def find_own(name: str) -> Path:
+    """Return the folder of a process of a job: its argument, else where it was moved meanwhile.
+
+    Each process of a job is started in its folder.
+    """
+    path = Path(name)
+    return path if path.exists() else Path.cwd()
+
+
 def is_id(name: str) -> bool:
     return bool(_ID.fullmatch(name))
 

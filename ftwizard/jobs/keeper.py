@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,6 +29,7 @@ from ftwizard.jobs.folder import (
     JobFolder,
     State,
     append,
+    find_own,
     write_json,
     write_whole,
 )
@@ -293,4 +293,4 @@ def _belongs(pid: int, command: int) -> bool:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    sys.exit(keep(HeldFolder(Path(sys.argv[1])), int(sys.argv[2])))
+    sys.exit(keep(HeldFolder(find_own(sys.argv[1])), int(sys.argv[2])))

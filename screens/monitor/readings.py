@@ -57,7 +57,7 @@ def format_progress(follower: Follower, width: int) -> Text:
     report, progress = follower.run_status, follower.shown
     parts: list[Text] = []
     if follower.is_gone:
-        parts.append(Text("✗ deleted", palette.BAD))
+        parts.append(Text("✗ moved or deleted", palette.BAD))
     elif report.state == "ended":
         parts.append(Text.assemble(run_state.describe_state(report)))
         if report.started and follower.status.ended:

@@ -255,7 +255,8 @@ def _format_next(follower: Follower, verdict: str) -> Text:
     """Return the verdict of a finished run, how the run ended and the next step, or problems."""
     lines = [Text(verdict, "bold")] if verdict else []
     if follower.is_gone:
-        lines.append(Text("✗ The run folder was deleted.", f"bold {palette.BAD}"))
+        lines.append(Text("✗ The run folder was moved or deleted.", f"bold {palette.BAD}"))
+        lines.append(Text("If it was moved, the run continues there: ftwizard FOLDER"))
     elif follower.status.state == "ended":
         lines += map(Text, describe.describe_next_step(follower.folder, follower.status))
         if follower.status.end_reason in GOOD_END_REASONS:

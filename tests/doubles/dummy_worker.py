@@ -12,11 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import worker
-from ftwizard.jobs.folder import JobFolder, JobResult, write_whole
+from ftwizard.jobs.folder import JobFolder, JobResult, find_own, write_whole
 
 
 class Count(JobResult, frozen=True, kw_only=True):
@@ -91,7 +90,7 @@ def _daemonize(execute: bool) -> int:
 
 
 if __name__ == "__main__":
-    folder = JobFolder(Path(sys.argv[-1]))
+    folder = JobFolder(find_own(sys.argv[-1]))
     if folder.read_job().inputs.get("mode") == "late":
         time.sleep(1)
     sys.exit(worker.run(folder, work))

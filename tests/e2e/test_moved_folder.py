@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -59,6 +60,18 @@ def test_job_follows_its_moved_folder(tmp_path: Path) -> None:
     steps = [event["step"] for event in events(new, "log")]
     assert steps == list(range(1, 151)) and saved < 150
     assert not old.path.exists()
+
+
+def test_watch_of_a_moved_run_does_not_call_it_lost(tmp_path: Path) -> None:
+    old = start(make(tmp_path / "job", steps=5000))
+    command = [sys.executable, "-m", "ftwizard", "watch", str(old.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watch:
+        assert watch.stdout and watch.stderr
+        watch.stdout.readline()
+        move(old, tmp_path / "moved")
+        assert b"The folder of run job was moved or deleted." in watch.stderr.read()
+        assert watch.wait() == 1
+    assert observe(JobFolder(tmp_path / "moved")).state == "running"
 
 
 def start_again(folder: JobFolder) -> None:

@@ -36,7 +36,7 @@ class Trainer:
         self, total: int, *, validates: bool = True, **facts: float
     ) -> tuple[DiagnosisCallback, Any, TrainerControl]:
         self.writer = EventWriter(self.folder.events, self.attempt)
-        worker: Any = SimpleNamespace(events=self.writer)
+        worker: Any = SimpleNamespace(events=self.writer, folder=self.folder)
         args: Any = SimpleNamespace(
             output_dir=str(self.folder.checkpoints),
             gradient_accumulation_steps=1,

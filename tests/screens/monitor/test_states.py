@@ -285,7 +285,7 @@ def test_deleted_run_folder_is_reported(story: Story, size: tuple[int, int]) -> 
 
     async def remove(pilot: Pilot[Any]) -> None:
         shutil.rmtree(story.folder.path)
-        await wait_for_text(pilot, "was deleted")
+        await wait_for_text(pilot, "was moved or deleted")
         await pilot.press("o")
         await wait_for_text(pilot, "No output yet.")
         await pilot.press("escape", "s")
