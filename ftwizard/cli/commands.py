@@ -245,6 +245,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("run", "RUN", "run id (default: the newest that has not finished)", nargs="?"), PRICE,
         _switch("--restore-plan", "continue with the settings that the run began with; the edited "
                 "plan.yaml is moved aside"),
+        _value("--from", "start", "start over, where no checkpoint is left to continue from",
+               dest="begin", choices=("start",)),
     )),
     ("diagnose", "diagnose a loss curve", "diagnose:run", (
         _value("run", "RUN|FILE",

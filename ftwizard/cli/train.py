@@ -26,6 +26,7 @@ from ftwizard.plan import changes, plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
 from ftwizard.runs import default_run, describe, store
+from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import make_visible
 from ftwizard.train import child_plan, launcher, resumed_plan
@@ -167,14 +168,16 @@ def _read_hour_price(texts: list[str]) -> PriceRate | None:
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """Continue a run from its newest complete checkpoint."""
+    """Continue a run from its newest sound checkpoint, or from the start where none is left."""
     folder = run_argument.find(arguments.run, default_run.choose_resumed)
     launcher.require_resumable(folder)
     if arguments.restore_plan and (moved := resumed_plan.restore(folder)):
         print(f"· The edited plan is kept in {make_visible(str(moved))}", file=sys.stderr)
     recorded = machine_rate.read_recorded_price(folder)
     hour = recorded if recorded and not arguments.price else _read_hour_price(arguments.price)
-    attempt = launcher.resume(folder, hour)
+    attempt = launcher.resume(folder, hour, from_start=arguments.begin == "start")
+    for name, files in attempt.damaged.items():
+        print(f"! {describe_damage(name, files)}; it was set aside.", file=sys.stderr)
     if arguments.json:
         output.print_json(store.with_changes(store.read_status(folder), folder))
         return 0

@@ -45,7 +45,13 @@ def run_training(worker: Worker) -> WorkResult:
     plan = plan_file.read_recorded(folder) or plan_file.load(folder.plan, begun=True)
     began = time.monotonic()
     trained = read_trained(worker.folder)
-    if trained is None or trained.reason not in GOOD_END_REASONS:
+    if trained and trained.reason not in GOOD_END_REASONS:
+        trained = None
+    elif trained and (damage := checkpoint_rotation.find_result_damage(worker.folder, trained)):
+        message = f"Damaged: {', '.join(damage)}. The result is taken from the checkpoints again."
+        worker.events.write_finding("damaged_result", message, "warning")
+        trained = None
+    if trained is None:
         trained = trainer.train(worker, plan)
     merged = compared = None
     if trained.reason in GOOD_END_REASONS:

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import xxhash
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.identity import Identity
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+HASHED_BYTES = 1 << 20
+"""Read at once for a hash: a block that stays in the processor's cache."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 DISK_ERRORS = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EUCLEAN, errno.EREMOTEIO)
 """Errors of a disk that fails: broken, read-only, or a network disk that is away."""
@@ -75,6 +78,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The plan in force, which the command reads instead of ``plan.yaml``: that may be edited."""
     changes: dict[str, tuple[Any, Any]] = {}
     """Settings that differ from the attempt before, by name: the old and the new value."""
+    damaged: dict[str, list[str]] = {}
+    """Checkpoints that this start set aside, with their damaged files."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -339,6 +344,27 @@ def read_end(path: Path, count: int, begin: int = 0) -> bytes:
             return file.read()
     except OSError:
         return b""
+
+
+def hash_file(path: Path) -> str:
+    """Return the XXH3-128 of a file's bytes: against accidents, not against forgery.
+
+    On one core it takes about 0.2 s/GB from the page cache; it holds no interpreter lock.
+    """
+    digest = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        block = memoryview(bytearray(min(os.fstat(file.fileno()).st_size, HASHED_BYTES) + 1))
+        while count := file.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest()
+
+
+def has_hash(path: Path, digest: str | None) -> bool:
+    """Return whether a file's bytes have a hash; False for a file that cannot be read."""
+    try:
+        return hash_file(path) == digest
+    except OSError:
+        return False
 
 
 def publish(part: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import leftovers, lock, remote_host, requests, rescue
@@ -31,6 +31,15 @@ from ftwizard.text import make_visible
 
 START_TIMEOUT_S = 30.0
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+class StartPoint(NamedTuple):
+    """The point that an attempt starts from."""
+
+    checkpoint: str | None = None
+    """Relative to the job folder; None for the start."""
+    damaged: Mapping[str, list[str]] = {}
+    """Checkpoints that were set aside, with their damaged files."""
 
 
 class AlreadyRunning(FtwizardError):
@@ -104,17 +113,17 @@ def start(
     argv: Iterable[str],
     *,
     environment: Mapping[str, str] | None = None,
-    checkpoint: Callable[[], str | None] = lambda: None,
+    find_start: Callable[[], StartPoint] = StartPoint,
     inputs: Mapping[str, Any] | None = None,
     plan: dict[str, Any] | None = None,
     changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Attempt:
     """Start ``argv`` under a detached keeper and return once it runs.
 
-    ``checkpoint`` returns the checkpoint to continue from; it is called under the exclusive lock,
-    when nothing can write checkpoints. ``inputs`` replace those of the job from this attempt on;
-    ``plan`` is the plan in force, with its ``changes`` since the attempt before. Raises
-    AlreadyRunning, or FtwizardError if the keeper did not start.
+    ``find_start`` is called under the exclusive lock, when nothing can write checkpoints.
+    ``inputs`` replace those of the job from this attempt on; ``plan`` is the plan in force, with
+    its ``changes`` since the attempt before. Raises AlreadyRunning, or FtwizardError if the keeper
+    did not start.
     """
     lock_fd = _take_lock(folder)
     try:
@@ -124,12 +133,14 @@ def start(
         number = folder.newest_attempt() + 1
         leftovers.end_older(folder, number)
         rescue.bring_back(folder)
+        start_point = find_start()
         attempt = Attempt(
             number=number,
             started=time.time(),
             host=os.uname().nodename,
             argv=list(argv),
-            checkpoint=checkpoint(),
+            checkpoint=start_point.checkpoint,
+            damaged=dict(start_point.damaged),
             inputs=dict(inputs or {}),
             plan=plan,
             changes=dict(changes or {}),

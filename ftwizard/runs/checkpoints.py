@@ -1,22 +1,28 @@
-"""Complete checkpoints: those with a marker whose file sizes match.
+"""Complete checkpoints: those with a marker whose file sizes match; sound ones: the hashes, too.
 
 A kill during a save leaves a torn folder under the newest name, on which Hugging Face's own resume
-fails. ``train/checkpoint_rotation.py`` writes the marker once everything is on disk.
+fails. ``train/checkpoint_rotation.py`` writes the marker once everything is on disk. Lists and
+views compare sizes only; before a checkpoint is loaded, all its bytes are compared with the hashes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import xxhash
 
-from ftwizard.jobs.folder import read_json
-from ftwizard.models.weight_files import find_problem
+from ftwizard.jobs.folder import has_hash, read_json
+from ftwizard.models.weight_files import INDEX, find_problem
+from ftwizard.text import make_visible
 
 MARKER = "ftwizard.json"
 NAME = re.compile(r"checkpoint-(\d+)")
+MAX_NAMED = 3
+"""Damaged files that a message lists."""
 _REQUIRED = {"trainer_state.json", "optimizer.pt", "scheduler.pt"}
 
 
@@ -27,40 +33,115 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     files: dict[str, int]
     """Name → size in bytes, of every file but the marker."""
+    hashes: dict[str, str] = {}
+    """Name → XXH3-128 of the file's bytes; empty in markers of earlier versions."""
     eval_loss: float | None = None
     """Validation loss at this step, if it was measured."""
     tokens: int = 0
     """Tokens trained on up to this step, over all attempts."""
     seconds: float = 0.0
     """Duration of the save."""
+    seal: str = ""
+    """XXH3-128 of the marker's other fields; empty if there are no hashes."""
 
     @property
     def name(self) -> str:
         return f"checkpoint-{self.step}"
 
 
+def compute_seal(values: Mapping[str, Any]) -> str:
+    """Return the hash of a marker's fields but its seal, so that a changed loss or step is noticed."""
+    bare = {name: value for name, value in values.items() if name != "seal"}
+    return xxhash.xxh3_128_hexdigest(msgspec.json.encode(bare, order="deterministic"))
+
+
 def read(path: Path) -> Checkpoint | None:
     """Return the marker of the checkpoint at ``path``, or None if it is not complete."""
-    marker = read_json(path / MARKER, Checkpoint)
-    if marker is None or marker.name != path.name or not marker.files.keys() >= _REQUIRED:
+    marker = _read_marker(path)
+    if marker is None or any(_has_other_size(path, name, marker) for name in marker.files):
         return None
-    try:
-        intact = all((path / name).stat().st_size == size for name, size in marker.files.items())
-    except OSError:
-        return None
-    weights = [path / name for name in marker.files if name.endswith(".safetensors")]
-    return marker if intact and weights and not any(map(find_problem, weights)) else None
+    return marker
+
+
+def find_damage(path: Path, is_needed: Callable[[str], bool] = lambda name: True) -> list[str]:
+    """Return the names of a marked checkpoint's damaged files, [] if it is sound.
+
+    Every byte is read, of the files that ``is_needed`` chooses. Without hashes, as in checkpoints
+    of earlier versions, sizes and headers of weights are compared.
+    """
+    marker = _read_marker(path)
+    if marker is None:
+        return [MARKER]
+    return [name for name in marker.files if is_needed(name) and _is_damaged(path, name, marker)]
+
+
+def find_newest_sound(folder: Path) -> tuple[Checkpoint | None, dict[str, list[str]]]:
+    """Return the newest sound checkpoint, and the damaged files of each marked one after it."""
+    damaged: dict[str, list[str]] = {}
+    for path in reversed(list_marked(folder)):
+        damage = find_damage(path)
+        if not damage:
+            return _read_marker(path), damaged
+        damaged[path.name] = damage
+    return None, damaged
+
+
+def list_marked(folder: Path) -> list[Path]:
+    """Return the checkpoints that were once complete, by step."""
+    paths = [path.parent for path in folder.glob(f"checkpoint-*/{MARKER}")]
+    numbers = {path: match for path in paths if (match := NAME.fullmatch(path.name))}
+    return sorted(numbers, key=lambda path: int(numbers[path][1]))
 
 
 def all_complete(folder: Path) -> list[Checkpoint]:
     """Return the complete checkpoints in ``folder``, by step."""
-    if not folder.is_dir():
-        return []
-    markers = (read(path) for path in folder.iterdir() if NAME.fullmatch(path.name))
-    return sorted((marker for marker in markers if marker), key=lambda marker: marker.step)
+    return [marker for path in list_marked(folder) if (marker := read(path))]
 
 
 def find_best(checkpoints: Iterable[Checkpoint]) -> Checkpoint | None:
     """Return the checkpoint with the lowest validation loss, the earliest of equals."""
     evaluated = [item for item in checkpoints if item.eval_loss is not None]
     return min(evaluated, key=lambda item: (item.eval_loss, item.step), default=None)
+
+
+def describe_damage(name: str, files: Sequence[str]) -> str:
+    """Describe a damaged checkpoint: ``checkpoint-40 is damaged (optimizer.pt)``."""
+    more = f" and {len(files) - MAX_NAMED} more" if len(files) > MAX_NAMED else ""
+    listed = ", ".join(make_visible(file, 80) for file in files[:MAX_NAMED])
+    return f"{name} is damaged ({listed}{more})"
+
+
+def is_weights(name: str) -> bool:
+    """Return whether a file of a checkpoint is needed to load its weights."""
+    return name.endswith(".safetensors") or name in ("adapter_config.json", INDEX)
+
+
+def _read_marker(path: Path) -> Checkpoint | None:
+    """Return a checkpoint's marker; None if it is missing, damaged, or lacks a needed file."""
+    values = read_json(path / MARKER, dict[str, Any])
+    try:
+        marker = msgspec.convert(values, Checkpoint)
+    except msgspec.ValidationError:
+        return None
+    if (marker.hashes or marker.seal) and marker.seal != compute_seal(values or {}):
+        return None
+    has_weights = any(name.endswith(".safetensors") for name in marker.files)
+    is_whole = has_weights and marker.files.keys() >= _REQUIRED
+    return marker if is_whole and marker.name == path.name else None
+
+
+def _has_other_size(path: Path, name: str, marker: Checkpoint) -> bool:
+    """Return whether a file lacks bytes or has too many, by the marker and its own header."""
+    file = path / name
+    try:
+        if file.stat().st_size != marker.files[name]:
+            return True
+    except OSError:
+        return True
+    return name.endswith(".safetensors") and find_problem(file) is not None
+
+
+def _is_damaged(path: Path, name: str, marker: Checkpoint) -> bool:
+    if _has_other_size(path, name, marker):
+        return True
+    return bool(marker.hashes) and not has_hash(path / name, marker.hashes.get(name))

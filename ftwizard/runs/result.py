@@ -48,6 +48,9 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens trained on, over all attempts."""
     trainable_text: list[str]
     """Template text that counts toward the loss."""
+    hashes: dict[str, str] = {}
+    """Name → XXH3-128 of the files in ``adapter/``; empty without an adapter, and in earlier
+    versions."""
 
     @property
     def completed_share(self) -> float:

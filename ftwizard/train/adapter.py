@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftwizard.jobs.folder import JobFolder, publish
+from ftwizard.jobs.folder import JobFolder, hash_file, publish
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import hub
 from ftwizard.plan.schema import Recipe
@@ -94,8 +94,11 @@ def read_targets(checkpoint: Path) -> list[str]:
     return sorted([*config["target_modules"], *(config.get("target_parameters") or [])])
 
 
-def write(folder: JobFolder, checkpoint: Path) -> None:
-    """Copy the adapter of ``checkpoint`` and its tokenizer to ``adapter/``, atomically."""
+def write(folder: JobFolder, checkpoint: Path) -> dict[str, str]:
+    """Copy the adapter of ``checkpoint`` and its tokenizer to ``adapter/``, atomically.
+
+    Return a hash of each file by its name.
+    """
     part = folder.path / ".adapter.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
@@ -103,3 +106,4 @@ def write(folder: JobFolder, checkpoint: Path) -> None:
         if file.name in _WEIGHTS or file.name.startswith(_TOKENIZER):
             shutil.copyfile(file, part / file.name)
     publish(part, folder.adapter)
+    return {file.name: hash_file(file) for file in sorted(folder.adapter.iterdir())}

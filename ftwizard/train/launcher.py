@@ -31,6 +31,7 @@ from ftwizard.runs import checkpoints
 from ftwizard.text import format_bytes, make_visible
 from ftwizard.train import (
     budget,
+    checkpoint_rotation,
     child_plan,
     command,
     dataset,
@@ -81,9 +82,9 @@ def start(
     return folder
 
 
-def resume(folder: JobFolder, hour: PriceRate | None) -> Attempt:
-    """Continue a run from its newest complete checkpoint, with the changed settings that it can
-    take over; the attempt records them.
+def resume(folder: JobFolder, hour: PriceRate | None, *, from_start: bool = False) -> Attempt:
+    """Continue a run from its newest sound checkpoint, with the changed settings that it can take
+    over; the attempt records them. With ``from_start`` it starts over, where none is left.
 
     ``hour``: hourly price of this machine from now on. Raises FtwizardError if it cannot continue,
     its budget is spent, its data or model changed, or a setting that it was trained with.
@@ -98,7 +99,7 @@ def resume(folder: JobFolder, hour: PriceRate | None) -> Attempt:
     refuse_changes(folder, plan)
     is_recorded = hour == machine_rate.read_recorded_price(folder)
     price = {} if is_recorded else machine_rate.price_record(hour)
-    return _start(folder, plan, price, differences)
+    return _start(folder, plan, price, differences, from_start=from_start)
 
 
 def require_resumable(folder: JobFolder) -> None:
@@ -189,7 +190,14 @@ def find_beginning(
     checkpoint = checkpoint or next((c for c in kept if str(c.step) == begin), None)
     if checkpoint is None:
         raise _explain_missing(parent, begin or "", [c.step for c in kept])
-    return Beginning(checkpoint.step, parent.checkpoints / checkpoint.name)
+    path = parent.checkpoints / checkpoint.name
+    if damage := checkpoints.find_damage(path, checkpoints.is_weights):
+        raise FtwizardError(
+            f"{checkpoints.describe_damage(checkpoint.name, damage)}.",
+            f"On disk: --from {', '.join(str(c.step) for c in kept)}. "
+            f"To start over: ftwizard branch {parent.id} --from start",
+        )
+    return Beginning(checkpoint.step, path)
 
 
 def _explain_missing(parent: JobFolder, begin: str, steps: Sequence[int]) -> FtwizardError:
@@ -267,17 +275,15 @@ def _start(
     plan: Plan,
     inputs: Mapping[str, Any] | None = None,
     differences: Changes | None = None,
+    *,
+    from_start: bool = False,
 ) -> Attempt:
-    def find_newest_checkpoint() -> str | None:
-        complete = checkpoints.all_complete(folder.checkpoints)
-        return f"{folder.checkpoints.name}/{complete[-1].name}" if complete else None
-
     return launch.start(
         folder,
         # Not the recorded command: folders move, environments are rebuilt.
         command.build_argv(folder.path),
         environment=command.build_environment(plan),
-        checkpoint=find_newest_checkpoint,
+        find_start=lambda: checkpoint_rotation.choose_beginning(folder, from_start=from_start),
         inputs=inputs,
         plan=msgspec.to_builtins(plan),
         changes=differences,

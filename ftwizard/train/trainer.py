@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftwizard.advice.recipe_advice import advise_learning_rate
+from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate, training_setup
 from ftwizard.jobs.ending import classify_error
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import LEARNING_RATES, Plan
 from ftwizard.runs import checkpoints
+from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.result import TrainResult
 from ftwizard.train import (
     adapter,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 def train(worker: Worker, plan: Plan) -> TrainResult:
     """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune."""
     ready = prepare(worker, plan)
+    _report_damage(worker)
     for name in checkpoint_rotation.move_torn(worker.folder.checkpoints):
         message = f"{name} was incomplete (interrupted while saving) and was moved to torn/."
         worker.events.write_finding("torn_checkpoint", message)
@@ -48,7 +51,17 @@ def train(worker: Worker, plan: Plan) -> TrainResult:
     if reason is None:
         reason, message = fit(worker, plan, ready)
     worker.events.write("phase", phase="saving", what="the best weights")
-    return keep_best(worker.folder, plan, ready, reason, message)
+    return keep_best(worker, plan, ready, reason, message)
+
+
+def _report_damage(worker: Worker) -> None:
+    """Report the damaged checkpoints that this start set aside; set older incomplete ones aside."""
+    damaged = worker.folder.read_attempt(worker.attempt).damaged
+    damaged = damaged | checkpoint_rotation.set_incomplete_aside(worker.folder.checkpoints)
+    origin = Path(worker.checkpoint).name if worker.checkpoint else "the start"
+    for name, files in damaged.items():
+        message = f"{checkpoints.describe_damage(name, files)}; the run continues from {origin}."
+        worker.events.write_finding("damaged_checkpoint", message, "warning")
 
 
 def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
@@ -285,15 +298,14 @@ def _load(worker: Worker, plan: Plan, base: Path) -> tuple[Any, str]:
 
 
 def keep_best(
-    folder: JobFolder, plan: Plan, ready: TrainingInputs, reason: str, message: str
+    worker: Worker, plan: Plan, ready: TrainingInputs, reason: str, message: str
 ) -> TrainResult:
-    """Make the best checkpoint on disk the result, and record it."""
-    complete = checkpoints.all_complete(folder.checkpoints)
-    last = complete[-1]
-    best = checkpoints.find_best(complete) or last
+    """Make the best sound checkpoint on disk the result, and record it."""
+    folder = worker.folder
+    last = checkpoints.all_complete(folder.checkpoints)[-1]
+    best = _choose_best(worker)
     path = folder.checkpoints / best.name
-    if plan.recipe.method != "full":
-        adapter.write(folder, path)
+    hashes = {} if plan.recipe.method == "full" else adapter.write(folder, path)
     counts = {f"{name}_given": report.rows for name, report in ready.reports.items()}
     counts |= {f"{name}_available": rows for name, rows in ready.available.items()}
     counts |= {f"{name}_used": report.used for name, report in ready.reports.items()}
@@ -318,9 +330,25 @@ def keep_best(
         unreadable=ready.unreadable,
         tokens=last.tokens,
         trainable_text=sorted(ready.encoder.added),
+        hashes=hashes,
     )
     write_json(folder.trained, trained)
     return trained
+
+
+def _choose_best(worker: Worker) -> Checkpoint:
+    """Return the best sound checkpoint; report each better one that is damaged."""
+    best, damaged = checkpoint_rotation.choose_best(worker.folder.checkpoints)
+    for name, files in damaged.items():
+        instead = f"The result is {best.name} instead" if best else "No other is left"
+        message = f"{checkpoints.describe_damage(name, files)}. {instead}."
+        worker.events.write_finding("damaged_checkpoint", message, "warning")
+    if best is None:
+        raise FtwizardError(
+            f"No checkpoint of run {worker.folder.id} is sound, so it has no result.",
+            f"To start over: ftwizard resume {worker.folder.id} --from start",
+        )
+    return best
 
 
 def _free_space(folder: JobFolder, error: Exception) -> None:

@@ -152,7 +152,7 @@ def test_resume_takes_the_newest_that_did_not_finish(
 ) -> None:
     resumed: list[str] = []
 
-    def resume(folder: JobFolder, _: Any) -> Any:
+    def resume(folder: JobFolder, _: Any, **options: Any) -> Any:
         resumed.append(folder.id)
         raise KeyboardInterrupt  # nothing is started here
 

@@ -15,7 +15,8 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.schema import Method
 from ftwizard.runs import checkpoints
 from tests.e2e.cli import as_json, ok, run
-from tests.e2e.workspace import Workspace, losses
+from tests.e2e.workspace import LONG, Workspace, losses
+from tests.helpers.checkpoints import flip_bit
 from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
 
 pytestmark = pytest.mark.slow
@@ -188,27 +189,44 @@ def test_flash_attention_support_depends_on_the_architecture(smollm2: Path, tmp_
         assert not runtime.model_has_flash(tmp_path / name)
 
 
-def test_resume_skips_a_torn_full_checkpoint(small_workspace: Workspace) -> None:
+def test_resume_skips_a_damaged_full_checkpoint(small_workspace: Workspace) -> None:
+    """A half-written, then a changed file: each time the checkpoint before it is taken."""
     folder = small_workspace.train(
-        small_workspace.plan(method="full", learning_rate=5e-5, rows=60, epochs=12), "torn"
-    )
-    until(folder, lambda _: len(events(folder, "checkpoint")) >= 2, 120)
-    os.kill(command_pid(folder), signal.SIGKILL)
-    until_ended(folder)
-    newest = checkpoints.all_complete(folder.checkpoints)[-1]
-    file = folder.checkpoints / newest.name / "model.safetensors"
-    with file.open("r+b") as torn:
-        torn.truncate(file.stat().st_size // 2)
-    ok("resume", "torn")
-    origin = folder.read_attempt(2).checkpoint
-    assert origin is None or int(origin.rpartition("-")[2]) < newest.step
-    until(folder, lambda _: any(e["attempt"] == 2 for e in events(folder, "log")), 120)
-    assert any(e["code"] == "torn_checkpoint" for e in events(folder, "finding"))
+        small_workspace.plan(method="full", learning_rate=5e-5, rows=160, epochs=LONG,
+                             save_steps=10, evaluation_steps=20),
+        "torn",
+    )  # fmt: skip
+    for attempt, (name, damage) in enumerate(
+        (("model.safetensors", truncate_half), ("optimizer.pt", flip_bit)), 2
+    ):
+        until(folder, lambda _, attempt=attempt: len(  # type: ignore[misc]
+            checkpoints.all_complete(folder.checkpoints)) == 2 and any(
+            e["attempt"] == attempt - 1 for e in events(folder, "checkpoint")), 120)  # fmt: skip
+        os.kill(command_pid(folder), signal.SIGKILL)
+        until_ended(folder)
+        newest = checkpoints.all_complete(folder.checkpoints)[-1].name
+        damage(folder.checkpoints / newest / name)
+        done = run("resume", "torn")
+        assert done.returncode == 0, done.stderr
+        assert f"! {newest} is damaged ({name}); it was set aside." in done.stderr
+        origin = folder.read_attempt(attempt).checkpoint
+        assert origin and origin.removeprefix("checkpoints/") in done.stdout
+        assert int(origin.rpartition("-")[2]) < int(newest.rpartition("-")[2])
+        until(folder, lambda _, attempt=attempt: any(  # type: ignore[misc]
+            e["attempt"] == attempt for e in events(folder, "log")), 120)  # fmt: skip
+        messages = [e["message"] for e in events(folder, "finding") if e["attempt"] == attempt]
+        assert any(m.startswith(f"{newest} is damaged ({name}); ") for m in messages), messages
     ok("stop", "torn")
     assert len(list(folder.checkpoints.glob("checkpoint-*"))) <= 2, (
         "only the best and the newest are kept"
     )
+    assert len(list(folder.checkpoints.glob("damaged-checkpoint-*"))) == 2
     assert as_json("status", "torn")["end_reason"] == "stopped"
+
+
+def truncate_half(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size // 2)
 
 
 def test_qlora_without_bitsandbytes_names_the_missing_extra(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from ftwizard.runs import checkpoints
 from ftwizard.train import checkpoint_rotation
-from tests.helpers.checkpoints import save
+from tests.helpers.checkpoints import flip_bit, save
 
 
 def test_complete_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
@@ -33,6 +34,62 @@ def test_truncated_checkpoint_is_not_complete(tmp_path: Path) -> None:
         assert checkpoints.read(folder) is None, path.name
         path.write_bytes(data)
     assert checkpoints.read(folder)
+
+
+def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5, 0.25)
+    assert checkpoints.find_damage(folder) == []
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        for index in range(0, len(data), 3):
+            flip_bit(path, index)
+            damage = checkpoints.find_damage(folder)
+            # A changed blank between the fields of the marker changes nothing that it says.
+            is_blank = path.name == checkpoints.MARKER and data[index : index + 1] in b" \n"
+            assert damage == [path.name] or (is_blank and not damage), (path.name, index)
+            path.write_bytes(data)
+    flip_bit(folder / "optimizer.pt")
+    assert checkpoints.read(folder), "lists compare sizes only"
+    assert checkpoints.find_damage(folder, checkpoints.is_weights) == []
+
+
+def test_marker_of_an_earlier_version_counts(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5, 0.25)
+    marker = json.loads((folder / checkpoints.MARKER).read_text())
+    del marker["hashes"], marker["seal"]
+    (folder / checkpoints.MARKER).write_text(json.dumps(marker))
+    assert checkpoints.read(folder) and checkpoints.find_damage(folder) == []
+    (folder / "optimizer.pt").write_bytes(b"")
+    assert checkpoints.find_damage(folder) == ["optimizer.pt"]
+
+
+def test_marker_with_fields_of_a_later_version_counts(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5, 0.25)
+    marker = json.loads((folder / checkpoints.MARKER).read_text()) | {"later": 1}
+    marker["seal"] = checkpoints.compute_seal(marker)
+    (folder / checkpoints.MARKER).write_text(json.dumps(marker))
+    assert checkpoints.find_damage(folder) == []
+
+
+def test_damaged_checkpoint_is_set_aside_and_counts_nowhere(tmp_path: Path) -> None:
+    for step, loss in ((5, 0.3), (10, 0.2), (15, 0.25)):
+        save(tmp_path, step, loss)
+    for step in (15, 10):
+        flip_bit(tmp_path / f"checkpoint-{step}" / "optimizer.pt")
+    newest, damaged = checkpoints.find_newest_sound(tmp_path)
+    assert newest and newest.step == 5
+    assert damaged == {"checkpoint-15": ["optimizer.pt"], "checkpoint-10": ["optimizer.pt"]}
+    checkpoint_rotation.set_aside(tmp_path, damaged)
+    save(tmp_path, 10, 0.2)
+    flip_bit(tmp_path / "checkpoint-10" / "adapter_model.safetensors")
+    best, worse = checkpoint_rotation.choose_best(tmp_path)
+    assert best and best.step == 5 and worse == {"checkpoint-10": ["adapter_model.safetensors"]}
+    save(tmp_path, 20)
+    assert checkpoint_rotation.rotate(tmp_path) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-20", "checkpoint-5",
+        "damaged-checkpoint-10", "damaged-checkpoint-10.2", "damaged-checkpoint-15",
+    ]  # fmt: skip
 
 
 def test_checkpoint_with_a_wrong_header_is_not_complete(tmp_path: Path) -> None:
