@@ -151,13 +151,16 @@ def _refuse_loss(folder: JobFolder, damaged: Mapping[str, list[str]]) -> None:
         return
     causes = [describe_damage(name, files) for name, files in damaged.items()]
     cause = f": {'; '.join(causes)}" if causes else "; they were deleted or damaged"
-    over = f"To start over: ftwizard resume {folder.id} --from start"
-    for name, files in damaged.items():
-        if not any(file == MARKER or is_weights(file) for file in files):
-            step = name.rpartition("-")[2]
-            over = f"Train on from the weights of {name}, which are sound: ftwizard branch {folder.id} --from {step}. {over}"
-            break
-    raise FtwizardError(f"Run {folder.id} has no sound checkpoint left{cause}.", over)
+    hint = f"To start over: ftwizard resume {folder.id} --from start"
+    steps = [
+        name.rpartition("-")[2]
+        for name, files in damaged.items()
+        if not any(file == MARKER or is_weights(file) for file in files)
+    ]
+    if steps:
+        child = f"ftwizard branch {folder.id} --from {steps[0]} --rate-times 0.5"
+        hint = f"The weights at step {steps[0]} are sound: {child}   {hint}"
+    raise FtwizardError(f"Run {folder.id} has no sound checkpoint left{cause}.", hint)
 
 
 def find_result_damage(folder: JobFolder, trained: TrainResult) -> list[str]:
