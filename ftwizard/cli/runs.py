@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -119,7 +118,7 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
         "cost": _format_cost(record.actual) or (f"({predicted_cost})" if predicted_cost else ""),
         "memory": format_bytes(peak.value) if peak else "",
         "memory off by": _format_error(error.get("peak_memory")),
-        "age": format_age(time.time() - record.updated) if record.updated else "",
+        "age": format_age(record.age_s) if record.age_s is not None else "",
     }
 
 

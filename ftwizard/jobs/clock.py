@@ -24,6 +24,10 @@ class Instant(NamedTuple):
     asleep: float = 0.0
     """Seconds for which the machine has been suspended so far, on the same terms."""
 
+    def measure_age(self, now: Instant) -> float:
+        """Return the seconds from this moment to ``now``, with suspend; 0 if the date was set back."""
+        return sum(_measure(self, now))
+
 
 def read() -> Instant:
     """Return this moment on the clocks of this machine."""

@@ -96,6 +96,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None = None
     """Unix seconds."""
     ended: float | None = None
+    seconds: float | None = None
+    """Duration of the attempt by the monotonic clock, once it ended."""
     orphans: int = 0
     """Processes that the command left behind and the keeper killed."""
     grace_s: float | None = None

@@ -67,7 +67,7 @@ class _Keeper:
         self.record = folder.read_job()
         self.oom_kills = [machine.count_oom_kills()] * 2
         """Counts of one to two minutes ago, and of less than a minute ago: older kills do not count."""
-        self.counted = time.monotonic()
+        self.began = self.counted = time.monotonic()
         self.ending = False
         self.log_from = 0
         self.next_signal: tuple[float, signal.Signals] | None = None
@@ -125,6 +125,7 @@ class _Keeper:
             end_reason=reason,
             returncode=process.returncode,
             ended=time.time(),
+            seconds=round(time.monotonic() - self.began, 1),
             orphans=orphans,
         )
         is_recorded = self._record_end()

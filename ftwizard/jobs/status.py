@@ -37,11 +37,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None = None
     """Unix seconds; start of this attempt."""
     ended: float | None = None
+    seconds: float | None = None
+    """Duration of this attempt, once it ended."""
     keeper: Identity | None = None
 
     def now(self) -> Instant:
         """Return this moment on the clocks of the job's events, where these are readable here."""
         return clock.read() if identity.shares_clocks(self.keeper) else Instant(time.time())
+
+    @property
+    def took_s(self) -> float | None:
+        """Return the duration of this attempt; of one without a record, the difference of dates."""
+        if self.seconds is None and self.started and self.ended:
+            return max(0.0, self.ended - self.started)
+        return self.seconds
 
     def age_s(self) -> float:
         """Return the seconds since the start of this attempt; 0 if unknown."""
@@ -99,6 +108,7 @@ def _make_ended_status(
         keeper_lives=keeper_lives,
         started=state.started,
         ended=ended if isinstance(ended, float) else None,
+        seconds=state.seconds,
         keeper=state.keeper,
     )
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
+from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
@@ -46,6 +47,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None
     updated: float | None
     folder: str
+    age_s: float | None = None
+    """Seconds since the newest event."""
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
     changes: dict[str, dict[str, tuple[Any, Any]]] | msgspec.UnsetType = msgspec.UNSET
@@ -154,8 +157,17 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         eval_loss=_finite(progress.eval_loss),
         eta_s=progress.eta_s if has_eta else None,
         folder=str(folder.path),
+        age_s=_measure_age(job, progress),
         parent=read_parent(folder) or msgspec.UNSET,
     )
+
+
+def _measure_age(job: Status, progress: Progress) -> float | None:
+    last = progress.alive.last
+    if last is None:
+        return None
+    is_newest = progress.attempt == job.attempt  # an earlier attempt may be of an earlier boot
+    return last.measure_age(job.now() if is_newest else Instant(time.time()))
 
 
 def iterate_records(folders: Iterable[JobFolder] | None = None) -> Iterator[RunRecord]:

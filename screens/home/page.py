@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -95,7 +94,7 @@ def _build_row(follower: Follower, letter: str, width: int, *, show_losses: bool
     report = follower.run_status
     name = letter + shorten_middle(make_visible(follower.folder.id), width - len(letter))
     best = report.best_eval_loss if report.best_eval_loss is not None else report.loss
-    updated = format_age(time.time() - report.updated) if report.updated else ""
+    updated = format_age(report.age_s) if report.age_s is not None else ""
     row = Text(f"{name:<{width}}  ", no_wrap=True)
     if letter.strip():
         row.stylize(f"bold {palette.ACCENT}", 0, 1)

@@ -60,9 +60,8 @@ def format_progress(follower: Follower, width: int) -> Text:
         parts.append(Text("✗ moved or deleted", palette.BAD))
     elif report.state == "ended":
         parts.append(Text.assemble(run_state.describe_state(report)))
-        if report.started and follower.status.ended:
-            duration = format_duration(follower.status.ended - report.started)
-            parts.append(Text(f"after {duration}", "dim"))
+        if (took_s := follower.status.took_s) is not None:
+            parts.append(Text(f"after {format_duration(took_s)}", "dim"))
     elif report.end_reason:
         name = make_visible(END_NAMES.get(report.end_reason, report.end_reason), 40)
         parts.append(Text(f"● {name}, closing its process", palette.ACCENT))

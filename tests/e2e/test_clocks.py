@@ -57,8 +57,12 @@ def test_jump_of_the_date_changes_no_duration(
         assert "running" in text and " day" not in text, text
     ok("stop", "job", environment=fake_clock.variables)
     assert until_ended(job).end_reason == "stopped"
-    state = job.read_state()
+    state, ended = job.read_state(), observe(job)
     assert state and state.returncode == 0
+    assert state.started and state.ended and abs(state.ended - state.started) > DAY
+    assert ended.took_s is not None and 0 < ended.took_s < HOUR
+    record = store.read_record(job)
+    assert record.age_s is not None and 0 <= record.age_s < HOUR
     assert not events(job, "finding"), "a jump of the date is nothing to report"
 
 
