@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import select
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +74,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 if status.state == "ended" and not new:
                     _require_folder(folder)
                     break
-                time.sleep(POLL_S)
+                _wait_while_read(POLL_S)
     except KeyboardInterrupt:
         console.print(f"\nThe run continues. Come back with: ftwizard watch {folder.id}")
         return 0
@@ -89,6 +91,18 @@ def _require_folder(folder: JobFolder) -> None:
             f"The folder of run {folder.id} was moved or deleted.",
             "If it was moved, the run continues there: ftwizard watch FOLDER",
         )
+
+
+def _wait_while_read(seconds: float) -> None:
+    """Wait; raise BrokenPipeError once nobody reads stdout any more, also while nothing is printed.
+
+    The end of stdin says nothing: ``nohup`` and cron have none.
+    """
+    poll = select.poll()
+    with contextlib.suppress(OSError, ValueError):  # no descriptor, as in a test
+        poll.register(sys.stdout.fileno(), 0)  # only errors and hang-ups
+    if poll.poll(1000 * seconds):
+        raise BrokenPipeError
 
 
 def _bell_enabled() -> bool:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import io
+import socket
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from ftwizard.cli.watch import _EventLog
+from ftwizard.jobs import requests
+from ftwizard.jobs.status import observe
 from ftwizard.runs.progress import Progress
+from tests.e2e.cli import FTWIZARD
+from tests.helpers.jobs import make, start, until_ended, until_step
 
 
 def finding(t: float, code: str, severity: str, message: str, **fields: Any) -> dict[str, Any]:
@@ -30,3 +39,35 @@ def test_mark_of_a_finding_is_that_of_its_severity_and_updates_add_no_line() -> 
         log.show(progress)
     lines = [line.partition(" ")[2].rstrip() for line in output.getvalue().splitlines()]
     assert lines == ["· Both losses fall.", "! Validation loss rises."]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_view_ends_with_its_reader_while_the_run_is_silent(
+    kind: str, home: Path, tmp_path: Path
+) -> None:
+    folder = start(make(home / "runs" / "hung", mode="hang"))
+    until_step(folder, 5)
+    argv = [str(FTWIZARD), "watch", "hung"]
+    with (tmp_path / "log").open("wb") as log:  # as cron, nohup and a redirection do
+        lasting = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log)
+    reader, writer = socket.socketpair() if kind == "socket" else (None, subprocess.PIPE)
+    view = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE)
+    file = view.stdout
+    if reader:
+        writer.close()
+        file = reader.makefile("rb", buffering=0)
+    assert file is not None and b"run hung in" in file.readline()
+    file.readline()  # of the phase: the last one
+    time.sleep(1)
+    assert view.poll() is None
+    file.close()
+    if reader:
+        reader.close()
+    assert view.wait(120) == 0
+    assert view.stderr is not None and view.stderr.read() == b""
+    view.stderr.close()
+    assert observe(folder).state == "running" and lasting.poll() is None
+    requests.request_stop(folder, 1, grace_s=0, now=True)
+    until_ended(folder)
+    assert lasting.wait(120) == 1
+    assert b"was killed" in (tmp_path / "log").read_bytes()

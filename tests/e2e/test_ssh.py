@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -16,8 +17,10 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from tests.e2e import slow_link, sshd
+from tests.e2e.cli import FTWIZARD
 from tests.e2e.routes import RUN, running
-from tests.helpers.jobs import events, until_step
+from tests.helpers.jobs import events, make, start, until_step
+from tests.paths import ROOT
 
 pytestmark = [
     pytest.mark.slow,
@@ -84,6 +87,27 @@ def test_lost_connection_ends_the_view_but_not_the_run(
         second.wait(f"Run {RUN} keeps running")
         assert second.exit_code() == 0
     assert run_continues(folder)
+
+
+def test_view_without_a_terminal_ends_with_its_client(ssh: list[str], home: Path) -> None:
+    """Killed while the run is silent, so that no write to the client can fail."""
+    folder = start(make(home / "runs" / RUN, mode="hang"))
+    until_step(folder, 5)
+    line = f"FTWIZARD_HOME={home} PYTHONPATH={ROOT} LC_ALL=C.UTF-8 {FTWIZARD} watch {RUN}"
+    # As from a terminal, from a script, and with a stdin that stays open.
+    for stdin in (subprocess.PIPE, subprocess.DEVNULL):
+        client = subprocess.Popen([*ssh, line], stdin=stdin, stdout=subprocess.PIPE)
+        assert client.stdout and b"run " in client.stdout.readline()
+        time.sleep(1)
+        assert len(views(home)) == 1 and client.poll() is None
+        client.kill()
+        client.wait()
+        end = time.monotonic() + 60
+        while views(home):
+            assert time.monotonic() < end, "the view outlives its client"
+            time.sleep(0.1)
+        client.stdout.close()
+    assert observe(folder).state == "running"
 
 
 def wait_while_stalled(folder: JobFolder) -> None:
