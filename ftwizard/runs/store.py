@@ -46,9 +46,9 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     eta_s: float | None
     started: float | None
     updated: float | None
-    folder: str
-    age_s: float | None = None
+    age_s: float | None
     """Seconds since the newest event."""
+    folder: str
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
     changes: dict[str, dict[str, tuple[Any, Any]]] | msgspec.UnsetType = msgspec.UNSET

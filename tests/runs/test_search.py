@@ -115,7 +115,7 @@ def test_run_with_an_unreadable_plan_still_matches(home: Path) -> None:
 STATUS = RunStatus(
     id="x", state="ended", end_reason=None, attempt=1, phase=None, step=None, total_steps=None,
     epoch=None, loss=None, eval_loss=None, best_step=None, best_eval_loss=None, tokens_per_s=None,
-    eta_s=None, started=None, updated=None, folder="/x",
+    eta_s=None, started=None, updated=None, age_s=None, folder="/x",
 )  # fmt: skip
 
 
