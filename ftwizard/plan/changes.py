@@ -20,7 +20,9 @@ Changes = Mapping[str, tuple[Any, Any]]
 """Changed settings by full name: the old and the new value."""
 
 PLAN_CHANGED = "plan_changed"
-"""Code of the error for an edited plan that a run cannot take over."""
+PLAN_UNUSABLE = "plan_unusable"
+"""Codes of the errors for a run's plan that was edited so that it cannot take over the changes, and for
+one that is missing or cannot be read."""
 _SETTINGS: dict[Effect, str] = {
     # Limits, what is observed, what follows the training, and the same function computed otherwise.
     # Early stopping can be made stricter or, by a high patience, put out of reach.

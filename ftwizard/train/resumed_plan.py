@@ -9,7 +9,6 @@ from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
-from ftwizard.strict_yaml import SettingsError
 
 
 def read(folder: JobFolder) -> tuple[Plan, changes.Changes]:
@@ -27,7 +26,12 @@ def read(folder: JobFolder) -> tuple[Plan, changes.Changes]:
             raise
         # Where the file is missing, there is nothing to correct in it.
         correct = f"{error.hint} Or continue" if folder.plan.exists() else "Continue"
-        raise SettingsError(error.message, f"{correct} {_describe_restore(folder)}") from None
+        raise FtwizardError(
+            error.message,
+            f"{correct} {_describe_restore(folder)}",
+            error.exit_code,
+            code=changes.PLAN_UNUSABLE,
+        ) from None
     edited = changes.pin_defaults(edited)
     if used is None:
         return edited, {}

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.widgets.menu import Menu, MenuLine
-from ftwizard.screens.widgets.scroll_pane import TextPane
+from ftwizard.screens.widgets.scroll_pane import ScrollPane, TextPane
 from ftwizard.screens.widgets.text_input import TextInput
 
 MAX_BOX_SHARE = 0.9
@@ -102,6 +102,8 @@ class TypedConfirm(Dialog[bool]):
 class ChooseDialog(Dialog[str | None]):
     """Dismisses with the id of the chosen option, None on Esc."""
 
+    BOX = ScrollPane
+
     def __init__(
         self, question: str, details: str, options: Sequence[tuple[str, str]], chosen: str = ""
     ) -> None:
@@ -134,6 +136,8 @@ class ChooseDialog(Dialog[str | None]):
             - above
         )
         menu.styles.max_height = max(MIN_MENU_ROWS, rows)
+        # Below a long text on a small screen, enter would choose what cannot be seen.
+        self.call_after_refresh(menu.scroll_visible, animate=False)
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
         self.dismiss(event.id)

@@ -13,7 +13,7 @@ from textual.app import App
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import requests
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.plan.changes import PLAN_CHANGED
+from ftwizard.plan.changes import PLAN_CHANGED, PLAN_UNUSABLE
 from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import ACTIVE
@@ -26,9 +26,10 @@ from ftwizard.text import make_visible
 
 EDITED_OPTIONS = (
     ("child", "start a new run with the edited settings"),
-    ("restore", "resume with the settings of this run; the edited file is kept"),
+    ("restore", "resume as before; the edited file is kept"),
 )
-"""What to do with a plan that was edited so that its run cannot be resumed."""
+"""What to do with a plan that was edited so that its run cannot be resumed; the last also with one
+that cannot be read."""
 REQUESTED = {"save": "Saving a checkpoint", "evaluate": "Evaluating"}
 
 
@@ -64,13 +65,14 @@ async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None
 async def resume(app: App[Any], follower: Follower) -> str | None:
     """Resume the run; return the id of a child run that was started instead.
 
-    If its plan was edited so that it cannot be resumed, ask which of the two to do.
+    If its plan was edited so that it cannot be resumed, ask what to do.
     """
     path = str(follower.folder.path)
     document = await _run_shown(app, "Resuming from the newest checkpoint", "resume", path)
-    if isinstance(document, FtwizardError) and document.code == PLAN_CHANGED:
+    if isinstance(document, FtwizardError) and document.code in (PLAN_CHANGED, PLAN_UNUSABLE):
+        options = EDITED_OPTIONS if document.code == PLAN_CHANGED else EDITED_OPTIONS[1:]
         choice = await app.push_screen_wait(
-            ChooseDialog("Which settings?", document.message, EDITED_OPTIONS)
+            ChooseDialog("Which settings?", document.message, options)
         )
         if choice == "child":
             return await start_child(app, follower.folder, "--edited")

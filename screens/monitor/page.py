@@ -65,7 +65,7 @@ class MonitorPage(Page[str]):
             "b",
             "smaller_batch",
             "smaller batch",
-            tooltip="new run with a smaller batch and as many examples per step",
+            tooltip="out of memory: new run with a smaller batch",
         ),
         Binding("v", "ask_for('save')", "save", tooltip="save a checkpoint now"),
         Binding("e", "ask_for('evaluate')", "eval", tooltip="evaluate now"),
