@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.runs import default_run, store
 from ftwizard.runs.progress import read_progress
 from ftwizard.runs.result import read_result
-from tests.e2e.cli import as_json, ok
+from tests.e2e.cli import as_json, ok, run
 from tests.e2e.workspace import Workspace
 from tests.helpers.fake_clock import BACK, DAY, FORWARD, FakeClock
 from tests.helpers.jobs import events, make, until, until_ended, until_step
@@ -113,16 +114,41 @@ def restless_clock(fake_clock: FakeClock) -> Iterator[FakeClock]:
     thread.join()
 
 
+def set_budget(plan: Path, **budget: float) -> None:
+    body = json.loads(plan.read_text())
+    plan.write_text(json.dumps(body | {"budget": budget}))
+
+
+@pytest.mark.slow
+def test_suspend_spends_a_budget_in_dollars(
+    small_workspace: Workspace, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in fake_clock.variables.items():
+        monkeypatch.setenv(name, value)
+    plan = small_workspace.plan(rows=60, epochs=8)
+    set_budget(plan, usd=1)
+    folder = small_workspace.train(plan, "asleep", "--price", "machine=1.00")
+    until_step(folder, 5, 90)
+    fake_clock.suspend(SLEEP_S)
+    status = until_ended(folder, 90)
+    assert status.end_reason == "stopped" and "budget.usd is used up: $1.2" in status.message
+    refused = run("resume", "asleep")
+    assert refused.returncode == 1 and "has spent its budget: $1.2" in refused.stderr
+
+
 @pytest.mark.slow
 def test_training_under_a_jumping_date_spends_no_budget_and_resumes(
     small_workspace: Workspace, restless_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is suspended for longer than its limit of minutes, too."""
     for name, value in restless_clock.variables.items():
         monkeypatch.setenv(name, value)
     plan = small_workspace.plan(rows=60, epochs=2, finish=True)
-    plan.write_text(plan.read_text().replace("{", '{"budget": {"minutes": 60, "usd": 5}, ', 1))
+    set_budget(plan, minutes=60, usd=5)
     folder = small_workspace.train(plan, "restless", "--price", "machine=1.00")
     until_step(folder, 10, 90)
+    restless_clock.suspend(SLEEP_S)
+    until(folder, lambda _: any(e["code"] == "suspended" for e in events(folder, "finding")))
     ok("stop", "restless")
     assert until_ended(folder, 90).end_reason == "stopped"
     ok("resume", "restless")
@@ -133,10 +159,12 @@ def test_training_under_a_jumping_date_spends_no_budget_and_resumes(
     assert all(0 <= event["eval_runtime"] < HOUR for event in events(folder, "eval"))
     assert not [event for event in events(folder, "finding") if event["code"] == "budget"]
     progress, result = read_progress(folder), read_result(folder)
-    assert 0 < progress.alive.billed_seconds() < HOUR
+    assert 0 < progress.alive.seconds() < HOUR
+    assert SLEEP_S <= progress.alive.billed_seconds() < SLEEP_S + HOUR
     assert progress.eta_s is not None and progress.eta_s < HOUR
     assert result and result.prediction and result.prediction.actual.seconds
     assert 0 < result.prediction.actual.seconds.value < HOUR
-    assert result.prediction.actual.cost and 0 < result.prediction.actual.cost.value < 1
+    cost = result.prediction.actual.cost
+    assert cost and SLEEP_S / HOUR < cost.value < SLEEP_S / HOUR + 1
     (record,) = as_json("runs")["runs"]
     assert record["actual"]["seconds"]["value"] < HOUR and record["state"] == "ended"
