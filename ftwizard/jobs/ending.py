@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.events import read_tail
@@ -149,12 +150,15 @@ def classify_error(error: BaseException, folder: JobFolder) -> str:
     return "disk_error" if is_disk_error else "crashed"
 
 
-def describe_error(error: BaseException) -> str:
-    """Return an exception's type and text; for a disk that fails, its error and the file."""
+def describe_error(error: BaseException, folder: Path) -> str:
+    """Return an exception's type and text; for a disk that fails, its error and where.
+
+    ``folder`` is what was written to, where the error names no file.
+    """
     for cause in _get_causes(error):
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
-            path = os.path.realpath(cause.filename) if isinstance(cause.filename, str) else ""
-            return f"{cause.strerror}: {path}" if path else str(cause.strerror)
+            name = cause.filename if isinstance(cause.filename, str) else folder
+            return f"{cause.strerror}: {os.path.realpath(name)}"
     return f"{type(error).__name__}: {error}"
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ftwizard import locations
-from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, JobRecord, State, append, publish, read_json
 
 _HANDOVER = "FTWIZARD_HANDOVER_FD"
@@ -46,11 +45,15 @@ def take_over(descriptor: int) -> bytes:
 def save(record: JobRecord, action: Callable[[JobFolder], None]) -> JobFolder | None:
     """Run ``action`` with a folder on another disk; return the folder, None if no disk takes it."""
     for path in _list_candidates(record):
-        with contextlib.suppress(OSError, FtwizardError):
-            folder = JobFolder(locations.create_private_folder(path))
+        is_new = not path.exists()
+        try:
             if not path.is_symlink():
+                folder = JobFolder(locations.create_private_folder(path))
                 action(folder)
                 return folder
+        except Exception:  # noqa: BLE001 (a library's save fails with errors of its own)
+            if is_new:
+                shutil.rmtree(path, ignore_errors=True)
     return None
 
 

@@ -244,5 +244,5 @@ def _run_work(worker: Worker, work: Callable[[Worker], WorkResult]) -> dict[str,
         traceback.print_exc(file=sys.stderr)
         return {
             "end_reason": classify_error(error, folder),
-            "message": describe_error(error)[:2000],
+            "message": describe_error(error, folder.path)[:2000],
         }

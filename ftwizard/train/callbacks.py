@@ -14,10 +14,12 @@ from ftwizard.jobs import requests
 from ftwizard.jobs.worker import Worker
 from ftwizard.train import checkpoint_rotation, efficiency
 from ftwizard.train.budget import WARNING_SHARE, Limit
+from ftwizard.train.checkpoint_saving import CheckpointSaver
 from ftwizard.train.measure import folder_bytes
 from ftwizard.train.moments import Moment, with_moment
 from ftwizard.train.peak_memory import PeakMemoryMeter
 from ftwizard.train.sample_callback import MIN_LIMIT_S, TIME_RATIO
+from ftwizard.train.validation_rows import ValidationRows
 
 PROGRESS_INTERVAL_S = 1.0
 MAX_OVERRUN = 1.05
@@ -329,12 +331,17 @@ class OverfitDetector(TrainerCallback):
 class CheckpointKeeper(TrainerCallback):
     """Saves at every evaluation, marks complete checkpoints, and keeps the best and the newest."""
 
-    def __init__(self, worker: Worker, recorder: Recorder) -> None:
+    def __init__(self, worker: Worker, recorder: Recorder, rows: ValidationRows) -> None:
         self._worker = worker
         self._recorder = recorder
+        self._rows = rows
         self._eval_losses: dict[int, float] = {}
         """The newest validation loss, by its step."""
         self._save_started = 0.0
+
+    def attach(self, trainer: Any) -> None:
+        """Take the place of the trainer's own saves."""
+        CheckpointSaver(self._worker, trainer, self._complete)
 
     @with_moment
     def on_train_begin(self, moment: Moment) -> None:
@@ -363,25 +370,25 @@ class CheckpointKeeper(TrainerCallback):
     def _report_saving(self) -> None:
         self._worker.events.write("phase", phase="saving")
 
-    @with_moment
-    def on_save(self, moment: Moment) -> None:
-        folder = Path(str(moment.args.output_dir))
+    def _complete(self, path: Path, step: int) -> None:
+        """Mark a saved checkpoint as complete and record it; delete older ones."""
+        self._rows.save(path, step)
         marker = checkpoint_rotation.mark_complete(
-            folder / f"checkpoint-{moment.step}",
-            step=moment.step,
+            path,
+            step=step,
             attempt=self._worker.attempt,
-            eval_loss=self._eval_losses.get(moment.step),
+            eval_loss=self._eval_losses.get(step),
             tokens=self._recorder.tokens,
             seconds=time.monotonic() - self._save_started,
         )
         self._worker.events.write(
             "checkpoint",
-            step=moment.step,
-            path=f"{folder.name}/{marker.name}",
+            step=step,
+            path=f"{path.parent.name}/{marker.name}",
             eval_loss=marker.eval_loss,
             seconds=round(marker.seconds, 3),
             memory=self._recorder.meter.peak(),
-            disk=folder_bytes(folder),
+            disk=folder_bytes(path.parent),
         )
         self._worker.events.sync()
-        checkpoint_rotation.rotate(folder)
+        checkpoint_rotation.rotate(path.parent)

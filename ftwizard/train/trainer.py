@@ -14,6 +14,7 @@ from ftwizard.advice.recipe_advice import advise_learning_rate
 from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate, training_setup
 from ftwizard.jobs.ending import classify_error
+from ftwizard.jobs.events import read_tail, to_count
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import LEARNING_RATES, Plan
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
 
 
+MAX_TAIL_BYTES = 1 << 20
+"""Part of the events in which a resumed run looks for the newest step."""
+
+
 def train(worker: Worker, plan: Plan) -> TrainResult:
     """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune."""
     ready = prepare(worker, plan)
@@ -46,6 +51,7 @@ def train(worker: Worker, plan: Plan) -> TrainResult:
     for name in checkpoint_rotation.move_torn(worker.folder.checkpoints):
         message = f"{name} was incomplete (interrupted while saving) and was moved to torn/."
         worker.events.write_finding("torn_checkpoint", message)
+    _report_gap(worker)
     # An earlier attempt may have finished training, so that only the rest is left.
     reason, message = ended_before(worker, plan, ready.total), ""
     if reason is None:
@@ -62,6 +68,28 @@ def _report_damage(worker: Worker) -> None:
     for name, files in damaged.items():
         message = f"{checkpoints.describe_damage(name, files)}; the run continues from {origin}."
         worker.events.write_finding("damaged_checkpoint", message, "warning")
+
+
+def _report_gap(worker: Worker) -> None:
+    """Report steps before the checkpoint whose events no disk took."""
+    if worker.checkpoint is None:
+        return
+    events = read_tail(worker.folder.events, MAX_TAIL_BYTES)
+    logged = [to_count(event.get("step")) or 0 for event in events if event["kind"] == "log"]
+    begin = max(logged, default=0) + 1
+    marker = checkpoints.read(worker.folder.path / worker.checkpoint)
+    if marker and logged and begin <= marker.step:
+        steps = (
+            f"Steps {begin:,}–{marker.step:,} were"
+            if begin < marker.step
+            else f"Step {begin:,} was"
+        )
+        worker.events.write_finding(
+            "lost_events",
+            f"{steps} trained, but the events were lost: the disk did not take them.",
+            "warning",
+            evidence={"first": begin, "last": marker.step},
+        )
 
 
 def ended_before(worker: Worker, plan: Plan, total: int) -> str | None:
@@ -108,18 +136,19 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     control = RunControl(worker, budget.limits(worker, plan, ready.base))
     detector = OverfitDetector(worker, plan.recipe.patience)
     file = "validation" if plan.data.files.validation else "train"
+    rows = ValidationRows(
+        worker, ready.encoded["validation"], ready.validation, file, facts["rows_per_step"]
+    )
     callbacks: list[Any] = [
         EvaluationTimer(),
         EfficiencyCallback(worker, plan.recipe, ready.base),  # adds to what the recorder writes
-        ValidationRows(  # likewise
-            worker, ready.encoded["validation"], ready.validation, file, facts["rows_per_step"]
-        ),
+        rows,  # likewise
         recorder,
         SampleCallback(worker, ready.prompts, ready.encoder, plan.samples.max_tokens),
         control,
         DiagnosisCallback(worker, facts),
         detector,
-        CheckpointKeeper(worker, recorder),
+        CheckpointKeeper(worker, recorder, rows),
     ]
     trainer = build(worker, plan, ready, callbacks)
     for callback in callbacks:
@@ -132,6 +161,8 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
     worker.saves_itself = True
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except EarlyEnd:
+        raise
     except Exception as error:
         _free_space(folder, error)
         raise

@@ -119,11 +119,10 @@ class ValidationRows(TrainerCallback):
         if self._best is None or now.loss < self._best.loss:
             self._best = now
 
-    @with_moment
-    def on_save(self, moment: Moment) -> None:
-        if self._newest is not None and self._newest.step == moment.step:
-            path = Path(str(moment.args.output_dir)) / f"checkpoint-{moment.step}" / ROW_LOSSES
-            write_whole(path, msgspec.json.encode(self._newest))
+    def save(self, checkpoint: Path, step: int) -> None:
+        """Add the losses to a checkpoint, if they were measured at its step."""
+        if self._newest is not None and self._newest.step == step:
+            write_whole(checkpoint / ROW_LOSSES, msgspec.json.encode(self._newest))
 
     def _to_event(self, loss: float, tokens: int, line: int) -> dict[str, Any]:
         """Return the event's entry, with the beginnings of the last question and of the answer."""

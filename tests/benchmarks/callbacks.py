@@ -11,10 +11,12 @@ import functools
 import random
 import time
 from collections import defaultdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ftwizard.jobs import worker
+from ftwizard.jobs.folder import JobFolder
 from tests.benchmarks.workbench import bench, create_run
 from tests.helpers.jobs import events
 
@@ -97,7 +99,10 @@ def time_diagnosis(every: int) -> float:
 
     from ftwizard.train.diagnosis_callback import DiagnosisCallback
 
-    worker: Any = SimpleNamespace(events=SimpleNamespace(write_finding=lambda *_, **__: None))
+    worker: Any = SimpleNamespace(
+        events=SimpleNamespace(write_finding=lambda *_, **__: None),
+        folder=JobFolder(Path("/nonexistent")),
+    )
     args: Any = SimpleNamespace(
         output_dir="",
         gradient_accumulation_steps=1,

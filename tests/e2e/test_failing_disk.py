@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ftwizard.jobs import rescue
+from ftwizard.jobs import launch, rescue
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from tests.helpers.jobs import events, make, start, until, until_ended, until_step
+from ftwizard.runs import checkpoints
+from ftwizard.train import command
+from tests.helpers import training
+from tests.helpers.jobs import (
+    command_pid,
+    events,
+    make,
+    start,
+    until,
+    until_ended,
+    until_step,
+)
 
 Break = Callable[[str], None]
 
@@ -119,3 +132,65 @@ def test_the_keeper_survives_a_disk_that_fails_from_its_start(tmp_path: Path, fa
     fail("")
     until(folder, lambda _: folder.heartbeat.exists())
     assert until_ended(folder).end_reason == "finished"
+
+
+def start_training(folder: JobFolder) -> JobFolder:
+    """Start a prepared training from its newest checkpoint, under a real keeper."""
+
+    def find_checkpoint() -> str | None:
+        complete = checkpoints.all_complete(folder.checkpoints)
+        return f"checkpoints/{complete[-1].name}" if complete else None
+
+    launch.start(folder, command.build_argv(folder.path), checkpoint=find_checkpoint)
+    return folder
+
+
+def test_a_checkpoint_that_cannot_be_saved_does_not_end_the_training(
+    tmp_path: Path, fail: Break
+) -> None:
+    folder = training.prepare(tmp_path, "run", training=24)
+    fail(f"{errno.EIO} ow checkpoint-4/\n")
+    start_training(folder)
+    assert until_ended(folder, 60).end_reason == "finished"
+    (finding,) = [e for e in events(folder, "finding") if e["code"] == "unsaved"]
+    assert finding["step"] == 4
+    assert f"(Input/output error: {folder.checkpoints}/checkpoint-4/" in finding["message"]
+    assert 4 not in [marker.step for marker in checkpoints.all_complete(folder.checkpoints)]
+
+
+@pytest.mark.slow
+def test_weights_that_the_disk_does_not_take_are_kept_on_another_and_taken_back(
+    tmp_path: Path, fail: Break
+) -> None:
+    folder = training.prepare(tmp_path, "run", training=24)
+    fail(f"{errno.EROFS} w {folder.checkpoints}\n")
+    start_training(folder)
+    status = until_ended(folder, 60)
+    assert status.end_reason == "disk_error"
+    (rescued,) = (tmp_path / "cache" / "rescued").iterdir()
+    assert status.message.startswith(f"Read-only file system: {folder.checkpoints}")
+    assert f"The weights of step 12 are in {rescued}/checkpoints" in status.message
+    assert checkpoints.all_complete(folder.checkpoints) == []
+    fail("")
+    start_training(folder)
+    assert until_ended(folder, 60).end_reason == "finished"
+    assert [e["step"] for e in events(folder, "log")] == list(range(1, 13)), "no step was repeated"
+    assert not rescued.exists()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_names_the_steps_whose_events_were_lost(tmp_path: Path, fail: Break) -> None:
+    folder = training.prepare(tmp_path, "run", training=400, save_steps=10, evaluation_steps=1000)
+    start_training(folder)
+    until_step(folder, 3, 60)
+    fail(f"{errno.EIO} ws run/events.jsonl\n")
+    until(folder, lambda _: bool(checkpoints.all_complete(folder.checkpoints)))
+    reached = newest_step(folder)
+    os.kill(command_pid(folder), signal.SIGKILL)
+    assert until_ended(folder).end_reason == "killed"
+    fail("")
+    saved = checkpoints.all_complete(folder.checkpoints)[-1].step
+    start_training(folder)
+    assert until_ended(folder, 60).end_reason == "finished"
+    (finding,) = [e for e in events(folder, "finding") if e["code"] == "lost_events"]
+    assert finding["evidence"] == {"first": reached + 1, "last": saved}

@@ -56,10 +56,15 @@ def rows(count: int, first: int = 0) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, training: int = 16,
+def train(root: Path, name: str, **settings: Any) -> JobFolder:
+    """Train as the worker does, but in this process; return the run's folder."""
+    return again(prepare(root, name, **settings))
+
+
+def prepare(root: Path, name: str, *, samples: dict[str, Any] | None = None, training: int = 16,
           validation: int = 9, more: dict[str, dict[str, Any]] | None = None,
           **recipe: Any) -> JobFolder:  # fmt: skip
-    """Train as the worker does, but in this process; return the run's folder.
+    """Create a run that was not started; return its folder.
 
     ``more``: further settings by part of the plan.
     """
@@ -86,7 +91,7 @@ def train(root: Path, name: str, *, samples: dict[str, Any] | None = None, train
     }})  # fmt: skip
     folder = launch.create(root / name, record, {"plan.yaml": plan_file.dump(plan).encode()})
     write_json(folder.attempt(1), Attempt(number=1, started=0, host="", argv=[]))
-    return again(folder)
+    return folder
 
 
 def again(folder: JobFolder) -> JobFolder:

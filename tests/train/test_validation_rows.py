@@ -84,7 +84,7 @@ class Trainer:
 
     def save(self, step: int, loss: float) -> None:
         save(Path(self.args.output_dir), step, loss)
-        self.callback.on_save(self.args, self.state, SimpleNamespace())
+        self.callback.save(Path(self.args.output_dir) / f"checkpoint-{step}", step)
 
 
 FIRST = (9.0, 21.0, 28.0, 44.0, 12.0, 20.0, 35.0, 39.0)
