@@ -128,10 +128,13 @@ def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
 
 def read_settings(folder: JobFolder) -> dict[str, Any]:
     """Return the settings of a run's plan by full name; empty if it cannot be read."""
-    from ftwizard.plan import plan_file  # slow to import, and home lists runs without plans
+    from ftwizard.plan import (
+        changes,
+        plan_file,
+    )  # slow to import, and home lists runs without plans
 
     with contextlib.suppress(FtwizardError, OSError, ValueError):
-        return flatten(plan_file.read_run(folder))
+        return flatten(changes.pin_defaults(plan_file.read_run(folder)))
     return {}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan import changes, plan_file
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import MANY_EPOCHS, Plan
 from ftwizard.runs import describe
 
 
@@ -37,13 +37,19 @@ def read(folder: JobFolder) -> tuple[Plan, changes.Changes]:
         return edited, {}
     differences = changes.find_changes(used, edited)
     if refused := changes.find_refused(used, differences):
-        raise _refuse(folder, differences, refused)
+        raise _refuse(folder, edited, differences, refused)
     return edited, differences
 
 
-def _refuse(folder: JobFolder, differences: changes.Changes, refused: list[str]) -> FtwizardError:
-    # The kept plan names the share of the test set, so that switching it on takes both settings.
-    more = " --set data.split.test=0.1" if "finish.compare" in refused else ""
+def _refuse(
+    folder: JobFolder, edited: Plan, differences: changes.Changes, refused: list[str]
+) -> FtwizardError:
+    more = ""
+    if "finish.compare" in refused:  # the kept plan names the share of the test set: none
+        more += " --set data.split.test=0.1"
+    epochs = edited.recipe.epochs
+    if "recipe.epochs" in refused and epochs > MANY_EPOCHS and "many-epochs" not in edited.allow:
+        more += " --allow many-epochs"
     listed = {name: differences[name] for name in refused}
     others = {name: pair for name, pair in differences.items() if name not in refused}
     message = (
@@ -64,9 +70,7 @@ def _refuse(folder: JobFolder, differences: changes.Changes, refused: list[str])
 
 
 def _describe_restore(folder: JobFolder) -> str:
-    return (
-        f"Or continue with the settings it began with: ftwizard resume {folder.id} --restore-plan"
-    )
+    return f"without the edits: ftwizard resume {folder.id} --restore-plan"
 
 
 def restore(folder: JobFolder) -> Path | None:

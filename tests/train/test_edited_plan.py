@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import msgspec
 import pytest
 
 from ftwizard import locations
+from ftwizard.cli import parser
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, State, write_json
 from ftwizard.models.hub import ModelSource
@@ -18,6 +21,7 @@ from ftwizard.plan import changes, plan_file
 from ftwizard.train import child_plan, launcher, resumed_plan
 from ftwizard.train.child_plan import Request
 from tests.helpers import training
+from tests.helpers.checkpoints import save
 from tests.helpers.jobs import end_all, events, until_ended
 
 PLAN = """\
@@ -88,12 +92,39 @@ def test_resume_refuses_what_the_run_was_trained_with(run: JobFolder, setting: s
     assert (error.exit_code, error.code) == (DECLINED, changes.PLAN_CHANGED)
     assert f"edited: {REFUSED[setting]}." in error.message
     assert "alone would take effect: budget.hours 3 → 5." in error.message
-    assert "ftwizard branch one --edited" in error.hint
-    assert "ftwizard resume one --restore-plan" in error.hint
+    assert error.hint == (
+        "Start a child run with the new settings: ftwizard branch one --edited   "
+        "Or continue without the edits: ftwizard resume one --restore-plan"
+    )
     assert run.newest_attempt() == 1 and run.plan.read_text() == text
     plan, differences = child_plan.build(run, Request(edited=True))
     assert changes.find_changes(plan_file.load(run.plan), plan).keys() <= {"recipe.learning_rate"}
     assert differences.keys() >= set(error.document["changes"])
+
+
+@pytest.mark.parametrize(
+    ("begun", "edits"),
+    [
+        ([], ["epochs=9"]),
+        (["finish.compare=false", "data.split.test=0"], ["finish.compare=true"]),
+    ],
+)
+def test_printed_command_names_what_the_child_needs(
+    run: JobFolder, begun: list[str], edits: list[str]
+) -> None:
+    plan = changes.set_values(child_plan.read_used(run), begun)
+    run.plan.write_text(plan_file.dump(plan))
+    attempt = msgspec.structs.replace(run.read_attempt(1), plan=msgspec.to_builtins(plan))
+    write_json(run.attempt(1), attempt)
+    edit(run, *edits)
+    with pytest.raises(FtwizardError) as caught:
+        launcher.resume(run, None)
+    (command,) = re.findall(r"ftwizard (branch .*?)   ", caught.value.hint)
+    arguments = parser.parser().parse_args([*shlex.split(command), "--name", "kid"])
+    request = Request(edited=arguments.edited, settings=arguments.set, allow=arguments.allow)
+    plan, differences = child_plan.build(run, request)
+    assert differences.keys() >= {changes._find_name(text.partition("=")[0]) for text in edits}
+    assert plan.test_share == 0.1
 
 
 def test_resume_takes_over_and_records_harmless_changes(run: JobFolder) -> None:
@@ -142,6 +173,8 @@ def test_broken_or_missing_plan_loses_nothing(
     with pytest.raises(FtwizardError, match="ftwizard resume one --restore-plan") as caught:
         raise_text(run)
     assert problem in caught.value.message and "\n" not in caught.value.message
+    beginning = "Continue without" if new is None else " Or continue without"
+    assert beginning in caught.value.hint and caught.value.hint.count("ontinue") == 1
     moved = resumed_plan.restore(run)
     assert run.plan.read_text() == text
     assert (moved.read_text() if moved else None) == (new and text.replace(old, new))
@@ -275,3 +308,26 @@ def test_relative_file_is_of_the_current_folder(
     (tmp_path / "new.jsonl").write_text("{}\n")
     plan, _ = child_plan.build(run, Request(settings=["files.train=new.jsonl"]))
     assert plan.data.files.train == str(tmp_path / "new.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("kept", "end_reason", "step"),
+    [
+        ([], "out_of_memory", 0),
+        ([(10, None), (40, None)], "out_of_memory", 40),
+        ([(10, 0.5), (40, 0.7)], "out_of_memory", 10),
+        ([(10, None), (40, None)], "nan", 0),
+        ([(10, 0.5), (40, None)], "nan", 10),
+    ],
+)
+def test_child_starts_where_it_can(
+    run: JobFolder, kept: list[tuple[int, float | None]], end_reason: str, step: int
+) -> None:
+    for number, eval_loss in kept:
+        save(run.checkpoints, number, eval_loss)
+    beginning = launcher.find_beginning(run, None, (), end_reason)
+    assert beginning.step == step and (beginning.weights is None) == (step == 0)
+    base = launcher.find_beginning(run, None, ["recipe.rank"], end_reason)
+    assert base == launcher.Beginning(0, None)
+    with pytest.raises(FtwizardError, match=r"another recipe\.rank"):
+        launcher.find_beginning(run, "40", ["recipe.rank"])
