@@ -15,7 +15,7 @@ from ftwizard.jobs import launch, rescue
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import checkpoints
-from ftwizard.train import command
+from ftwizard.train import checkpoint_rotation, command
 from tests.helpers import training
 from tests.helpers.jobs import (
     command_pid,
@@ -136,12 +136,11 @@ def test_the_keeper_survives_a_disk_that_fails_from_its_start(tmp_path: Path, fa
 
 def start_training(folder: JobFolder) -> JobFolder:
     """Start a prepared training from its newest checkpoint, under a real keeper."""
-
-    def find_checkpoint() -> str | None:
-        complete = checkpoints.all_complete(folder.checkpoints)
-        return f"checkpoints/{complete[-1].name}" if complete else None
-
-    launch.start(folder, command.build_argv(folder.path), checkpoint=find_checkpoint)
+    launch.start(
+        folder,
+        command.build_argv(folder.path),
+        find_start=lambda: checkpoint_rotation.choose_beginning(folder),
+    )
     return folder
 
 
