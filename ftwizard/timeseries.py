@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf, isfinite, nan
 
@@ -64,6 +64,34 @@ class Series:
         if length < len(self._xs):
             self._truncate(length)
             self.version += 1
+
+    def replace(self, xs: Sequence[float], ys: Sequence[float]) -> None:
+        """Replace all points; ``xs`` must rise."""
+        self._xs = array("d", xs)
+        self._gap_xs = array("d", [x for x, y in zip(xs, ys, strict=True) if not isfinite(y)])
+        lows, highs = array("d", ys), array("d", ys)
+        for index in range(len(ys)) if self._gap_xs else ():
+            if not isfinite(ys[index]):
+                lows[index], highs[index] = inf, -inf
+        self._levels = [(lows, highs)]
+        while len(lows) >= _FAN:
+            blocks = range(0, len(lows) - _FAN + 1, _FAN)
+            lows = array("d", [min(lows[block : block + _FAN]) for block in blocks])
+            highs = array("d", [max(highs[block : block + _FAN]) for block in blocks])
+            self._levels.append((lows, highs))
+        self.version += 1
+
+    @property
+    def xs(self) -> array[float]:
+        return self._xs
+
+    @property
+    def ys(self) -> array[float]:
+        """All values; NaN at a gap."""
+        lows, highs = self._levels[0]
+        if not self._gap_xs:
+            return lows
+        return array("d", [nan if a > b else a for a, b in zip(lows, highs, strict=True)])
 
     def __len__(self) -> int:
         return len(self._xs)
@@ -216,6 +244,55 @@ class Smoothed(Series):
         super()._truncate(length)
         del self._sums[length:]
         del self._masses[length:]
+
+
+class ThinSeries(Series):
+    """Series of at most ``max_points`` points, for an unlimited number of appended values.
+
+    The first ``head`` points are kept, so that what is known of the interval between values stays
+    true. Of the others, each ``stride``-th is kept, and the newest; the stride doubles whenever the
+    series is full. A gap is kept in place of its neighbor, so NaN is never lost.
+    """
+
+    __slots__ = ("count", "head", "max_points", "stride")
+
+    def __init__(self, max_points: int, head: int) -> None:
+        super().__init__()
+        self.head = head
+        self.max_points = head + (max_points - head) // 2 * 2
+        self.stride = 1
+        self.count = 0
+        """Values for which the newest point stands."""
+
+    def append(self, x: float, y: float) -> None:
+        """Add a value; errors and equal x as in ``Series``."""
+        last_x = self.last_x
+        if last_x is not None and x < last_x:
+            raise ValueError(f"x must not fall: {x} after {last_x}")
+        if x != last_x:
+            is_open = len(self) > self.head and self.count < self.stride
+            if is_open and self.last is not None:
+                self._truncate(len(self) - 1)
+                self.count += 1
+            else:
+                if len(self) >= self.max_points:
+                    self._halve()
+                self.count = 1
+        super().append(x, y)
+
+    def cut_after(self, x: float) -> None:
+        """Drop all points beyond ``x``."""
+        length = len(self)
+        super().cut_after(x)
+        if len(self) < length:
+            self.count = self.stride
+
+    def _halve(self) -> None:
+        points = list(zip(self.xs, self.ys, strict=True))
+        pairs = zip(points[self.head :: 2], points[self.head + 1 :: 2], strict=True)
+        kept = points[: self.head] + [b if isfinite(a[1]) else a for a, b in pairs]
+        self.replace(*zip(*kept, strict=True))
+        self.stride *= 2
 
 
 def _edges(xs: array[float], x0: float, x1: float, n: int) -> list[int]:

@@ -22,7 +22,8 @@ from ftwizard.models import model_config
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import store
-from ftwizard.runs.progress import Progress, read_progress
+from ftwizard.runs.progress import Progress
+from ftwizard.runs.summary import read_progress
 
 MAX_RUNS = 200
 """Number of newest runs to inspect."""

@@ -27,7 +27,8 @@ from ftwizard.diagnosis.curve import Value
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import default_run, loss_curves, store
-from ftwizard.runs.progress import read_progress
+from ftwizard.runs.progress import Progress
+from ftwizard.runs.summary import read_progress
 from ftwizard.text import make_visible
 
 CURVE_ENDINGS = (".json", ".jsonl", ".csv")
@@ -48,11 +49,14 @@ class DiagnosisReport(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Mapping[str, Value]
     action: str
     findings: list[DiagnosisFinding]
+    sampled: bool | msgspec.UnsetType = msgspec.UNSET
+    """True for a long run without a summary: the curve is of a sample of its events."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the diagnosis of a curve."""
-    curve, former = _read_curve(arguments.run)
+    curve, progress = _read_curve(arguments.run)
+    is_sampled = progress is not None and progress.is_sampled
     verdict = diagnose(curve)
     listed = to_findings(verdict)
     document = DiagnosisReport(
@@ -66,13 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
         evidence=verdict.evidence,
         action=listed[0].action,
         findings=listed,
+        sampled=is_sampled or msgspec.UNSET,
     )
-    output.print_report(arguments, document, _report_lines(curve, verdict, listed, former))
+    former = describe_former(progress.findings) if progress else ""
+    lines = _report_lines(curve, verdict, listed, former, is_sampled=is_sampled)
+    output.print_report(arguments, document, lines)
     return 0
 
 
-def _read_curve(name: str | None) -> tuple[Curve, str]:
-    """Return the curve of a run (by id or folder) or of a file, and the run's former verdict."""
+def _read_curve(name: str | None) -> tuple[Curve, Progress | None]:
+    """Return the curve of a run (by id or folder) and its progress, or of a file."""
     if name is None:
         return _from_run(run_argument.find(None, default_run.choose_shown))
     path = Path(name)
@@ -82,19 +89,24 @@ def _read_curve(name: str | None) -> tuple[Curve, str]:
                 f"{make_visible(name, 200)} is a folder, but not of a run.",
                 "Name a run, or a file such as trainer_state.json.",
             )
-        return loss_curves.from_file(path), ""
+        return loss_curves.from_file(path), None
     if name.lower().endswith(CURVE_ENDINGS):
         open_files.require_file(name)
     return _from_run(store.find(name))
 
 
-def _from_run(folder: JobFolder) -> tuple[Curve, str]:
+def _from_run(folder: JobFolder) -> tuple[Curve, Progress]:
     progress = read_progress(folder)
-    return loss_curves.from_progress(progress, folder), describe_former(progress.findings)
+    return loss_curves.from_progress(progress, folder), progress
 
 
 def _report_lines(
-    curve: Curve, verdict: Verdict, listed: list[DiagnosisFinding], former: str
+    curve: Curve,
+    verdict: Verdict,
+    listed: list[DiagnosisFinding],
+    former: str,
+    *,
+    is_sampled: bool,
 ) -> Iterator[str]:
     first, *rest = listed
     details = []
@@ -115,4 +127,5 @@ def _report_lines(
     counts = f"{len(curve.train):,} training and {len(curve.evals):,} validation losses"
     sets = make_visible(", ".join(curve.eval_sets), 200)
     mean = f" (each the mean of {sets})" if len(curve.eval_sets) > 1 else ""
-    yield f"  {counts}{mean}, up to step {curve.last_step:,.0f}"
+    sample = ", a sample of a long run" if is_sampled else ""
+    yield f"  {counts}{mean}, up to step {curve.last_step:,.0f}{sample}"

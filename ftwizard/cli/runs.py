@@ -14,10 +14,10 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import default_run, describe, prediction, search, store
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.progress import read_progress
 from ftwizard.runs.result import read_result, read_verdict
 from ftwizard.runs.search import RunFields, SearchTerm
 from ftwizard.runs.store import RunList, RunRecord, RunStatus
+from ftwizard.runs.summary import read_progress
 from ftwizard.text import (
     format_age,
     format_bytes,
@@ -105,13 +105,14 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
     error = record.error or {}
     peak = record.actual.peak_memory if record.actual else None
     predicted_cost = _format_cost(record.predicted)
+    about = "~" if record.sampled is True and record.best_eval_loss is not None else ""
     return {
         "run": record.id,
         "state": make_visible(describe.describe_state(record)),
         "child of": make_visible(record.parent.id) if record.parent else "",
         "step": f"{record.step}/{record.total_steps}" if record.total_steps else "",
         "loss": _format_number(record.loss),
-        "best validation": _format_number(record.best_eval_loss),
+        "best validation": about + _format_number(record.best_eval_loss),
         "predicted": _format_time(record.predicted),
         "took": _format_time(record.actual),
         "off by": _format_error(error.get("seconds")),
@@ -165,12 +166,15 @@ def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
     if report.loss is not None:
         lines.append(("loss", _format_number(report.loss)))
     if report.eval_loss is not None:
-        best = f" (best {_format_number(report.best_eval_loss)} at step {report.best_step})"
+        among = " of those read" if report.sampled is True else ""
+        best = f" (best{among} {_format_number(report.best_eval_loss)} at step {report.best_step})"
         lines.append(("validation", _format_number(report.eval_loss) + best))
     if report.eta_s is not None:
         lines.append(("time left", f"{format_duration(report.eta_s)}, {describe.MEASURED}"))
     if report.tokens_per_s is not None and report.state == "running":
         lines.append(("speed", f"{report.tokens_per_s:,.0f} tokens/s"))
+    if report.sampled is True:
+        lines.append(("sampled", "A long run without a summary: not all of its events were read."))
     lines.append(("folder", report.folder))
     return lines
 

@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.keeper import TERM_GRACE_S
 from ftwizard.jobs.status import Status, end_without_keeper, observe, wait_until_free
 from ftwizard.runs import default_run, describe, store
-from ftwizard.runs.progress import read_progress
+from ftwizard.runs.summary import read_progress
 from ftwizard.text import format_count, make_visible
 
 SLACK_S = 10.0

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from ftwizard import config
 from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import Event, EventReader
+from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.notifications import NotificationTracker
 from ftwizard.runs.progress import Progress
-from ftwizard.text import format_bytes, make_visible
+from ftwizard.runs.summary import ProgressReader
+from ftwizard.text import format_bytes, format_count, make_visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 POLL_S = 0.25
 BAR_WIDTH = 40
+MAX_LOG_STEPS = 50
+"""Steps to the next training loss, or a thousandth of all, for it to belong to an evaluation."""
+MAX_EARLIER = 20
+"""Evaluations printed of those before the view was opened."""
 PLAIN_STEP_SHARE = 0.1
 """Share of the steps between two lines where nothing can be redrawn."""
 
@@ -56,22 +61,22 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     log = _EventLog(console)
     if not redraws:
         log.print(f"run {folder.id} in {folder.path}")
-    reader = EventReader(folder.events)
-    progress = Progress()
+    reader = ProgressReader(folder)
+    progress = reader.read_quickly()
     noticer = NotificationTracker(folder.id)
     try:
         with live if redraws else contextlib.nullcontext():
             while True:
                 status = observe(folder)
-                new = reader.read()
-                progress.feed(new)
+                offset = reader.events.offset
+                reader.read()
                 if redraws:
                     live.update(_draw(folder, status, progress))
                 else:
                     log.show(progress)
                 if noticer.get_news(status, progress) and console.is_terminal and _bell_enabled():
                     console.bell()
-                if status.state == "ended" and not new:
+                if status.state == "ended" and reader.events.offset == offset:
                     _require_folder(folder)
                     break
                 _wait_while_read(POLL_S)
@@ -120,6 +125,8 @@ class _EventLog:
         self._console = console
         self._printed: set[Any] = set()
         self._next_step = 0.0
+        self._evaluated: int | None = None
+        """Evaluations when a line was last printed; None before the first."""
 
     def show(self, progress: Progress) -> None:
         """Print a line for each new event."""
@@ -130,12 +137,16 @@ class _EventLog:
             )
         for event in progress.findings:
             self._once(("finding", event["t"]), _format_finding(event, 400))
-        for step, loss in progress.evaluations.points(0, math.inf):
-            self._once(
-                ("eval", progress.attempt, step),
-                f"step {step:.0f}: validation loss {loss:.4g}, training loss "
-                f"{(progress.losses.nearest(step) or (step, math.nan))[1]:.4g}",
-            )
+        evaluations = progress.evaluations
+        if self._evaluated is None:
+            self._evaluated = len(evaluations)
+            if (earlier := len(evaluations) - MAX_EARLIER) > 0:
+                self.print(f"{format_count(earlier, 'earlier evaluation')} not shown")
+        first = min(self._evaluated, len(evaluations)) - MAX_EARLIER
+        for index in range(max(0, first), len(evaluations)):
+            step, loss = evaluations[index]
+            self._once(("eval", progress.attempt, step), _format_evaluation(progress, step, loss))
+        self._evaluated = len(evaluations)
         if progress.step and progress.total_steps and progress.step >= self._next_step:
             self._next_step = progress.step + progress.total_steps * PLAIN_STEP_SHARE
             self._once(("step", progress.attempt, progress.step), _format_step(progress))
@@ -148,6 +159,14 @@ class _EventLog:
     def print(self, line: str) -> None:
         """Print a line with the time."""
         output.print_lines(self._console, f"{time.strftime('%H:%M:%S')} {line}")
+
+
+def _format_evaluation(progress: Progress, step: float, loss: float) -> str:
+    """Format an evaluation, with the training loss if one was kept near its step."""
+    line = f"step {step:.0f}: validation loss {loss:.4g}"
+    at, training = progress.losses.nearest(step) or (step, math.nan)
+    near = abs(at - step) <= max(MAX_LOG_STEPS, step / 1000)
+    return f"{line}, training loss {training:.4g}" if near else line
 
 
 def _format_finding(event: Event, max_chars: int) -> str:

@@ -22,12 +22,23 @@ def work(folder: str) -> int:
     job = JobFolder(find_own(folder))
     kind = job.read_job().kind
     if kind == "train":
-        return worker.run(job, run_training)
+        return worker.run(job, _run_with_summary)
     if kind == "probe":
         from ftwizard.train import probe
 
         return worker.run(job, probe.run)
     raise SystemExit(f"{job.job}: unknown kind of job {kind!r}.")
+
+
+def _run_with_summary(worker: Worker) -> WorkResult:
+    """Train, and keep the summary for views of a long run meanwhile."""
+    from ftwizard.runs.summary import SummaryWriter
+
+    writer = SummaryWriter(worker.folder)
+    try:
+        return run_training(worker)
+    finally:
+        writer.close()
 
 
 def run_training(worker: Worker) -> WorkResult:

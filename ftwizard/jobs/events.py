@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -209,6 +209,15 @@ class LineReader:
         except OSError:
             return 0
 
+    @property
+    def offset(self) -> int:
+        """Return the byte after the last line read."""
+        return self._offset
+
+    def start_at(self, offset: int) -> None:
+        """Begin with the line at ``offset``; OSError without a file."""
+        self._inode, self._offset = self.path.stat().st_ino, offset
+
     def skip(self, rest: int = 0) -> None:
         """Skip to the first whole line in the last ``rest`` bytes, by default to the end."""
         with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
@@ -251,6 +260,13 @@ class EventReader(LineReader):
         events, torn = decode(self.read_lines(limit))
         self.torn += torn
         return events
+
+    def read_slices(self, limit: int = 1 << 20) -> Iterator[list[Event]]:
+        """Yield all new events, in slices of about ``limit`` bytes."""
+        while data := self.read_lines(limit):
+            events, torn = decode(data)
+            self.torn += torn
+            yield events
 
 
 def read_tail(path: Path, limit: int) -> list[Event]:

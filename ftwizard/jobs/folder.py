@@ -129,6 +129,8 @@ class JobFolder:
     state = _Entry("state.json")
     heartbeat = _Entry("heartbeat")
     events = _Entry("events.jsonl")
+    summary = _Entry("progress.msgpack")
+    """What the events say so far, for views of a long run."""
     log = _Entry("worker.log")
     result = _Entry("result.json")
     requests = _Entry("requests")

@@ -11,9 +11,10 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import search, store, verdict
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.progress import Progress, read_progress
+from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import read_result, read_verdict
 from ftwizard.runs.store import RunRecord
+from ftwizard.runs.summary import read_progress
 from ftwizard.runs.verdict import Verdict
 from ftwizard.text import format_dollars, format_duration, make_visible
 

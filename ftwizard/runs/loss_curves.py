@@ -61,10 +61,12 @@ _ReadResult = tuple[Curve, list[str]]
 def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
     """Return the curve of a run; with its folder, only checkpoints on disk are listed."""
     metrics = progress.metrics
-    checkpoints = sorted(progress.checkpoints)
+    steps = sorted(progress.checkpoints)
     if folder is not None:
-        parent = folder.path / "checkpoints"
-        checkpoints = [step for step in checkpoints if (parent / f"checkpoint-{step}").is_dir()]
+        on_disk = {path.name for path in folder.checkpoints.glob("checkpoint-*")}
+        if progress.is_sampled:
+            steps = sorted(int(name[11:]) for name in on_disk if name[11:].isdecimal())
+        steps = [step for step in steps if f"checkpoint-{step}" in on_disk]
     return Curve(
         train=_to_points(metrics["loss"]),
         evals=_to_points(metrics["eval_loss"]),
@@ -76,7 +78,7 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         vocabulary=progress.vocabulary,
         accumulation=progress.accumulation,
         objective=_guess_objective(metrics),
-        checkpoints=checkpoints,
+        checkpoints=steps,
         row_evidence=_read_row_evidence(
             {name: _to_points(metrics.get(name)) for name in _ROW_EVIDENCE}
         ),

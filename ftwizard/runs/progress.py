@@ -9,14 +9,12 @@ from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.jobs.events import (
     ENVELOPE,
     Event,
-    EventReader,
     get_instant,
     to_count,
     to_measure,
     to_number,
 )
-from ftwizard.jobs.folder import JobFolder
-from ftwizard.timeseries import Series, Smoothed
+from ftwizard.timeseries import Series, Smoothed, ThinSeries
 
 ACTIVE = ("training", "evaluating", "saving")
 """Phases of the training itself."""
@@ -30,6 +28,12 @@ MAX_ANSWERS = 400
 """Answers kept for each prompt: the first, and the newest."""
 MAX_ROWS_EVENTS = 8
 """``rows`` events kept, so that a resumed run still has one."""
+MAX_POINTS, MAX_EVALUATIONS, MAX_OTHER_POINTS = 4096, 16_384, 64
+"""Points of a summary: of the series that a diagnosis reads, of an evaluation's, and of others."""
+HEAD_POINTS = 1024
+"""Points of those that a diagnosis reads that stay as they were logged: it compares the first ones
+with the first evaluations."""
+_DIAGNOSED = frozenset(("loss", "grad_norm", "learning_rate"))
 MAX_GRACE_S = 4 * 3600.0
 """Upper limit of the grace period of a stop, whatever the step times."""
 
@@ -40,9 +44,15 @@ class Progress:
     A resumed attempt replays steps: data of an older attempt beyond the resumed step is dropped,
     and the last value of a step counts. Invalid fields are ignored, because events may come from
     another version or from an untrusted source.
+
+    A summary is bounded, however long the run: its series are thin, and without sample answers and
+    the highest-loss rows. All else is the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_summary: bool = False) -> None:
+        self.is_summary = is_summary
+        self.is_sampled = False
+        """Whether only a sample of the events was read: its figures are of that sample."""
         self.phase: str | None = None
         self.detail: str | None = None
         self.done: float | None = None
@@ -75,11 +85,11 @@ class Progress:
         self.best_step: int | None = None
         """The step with the lowest validation loss, the first of equals."""
         self.best_eval_loss: float | None = None
-        self.losses, self.evaluations = Series(), Series()
+        self.losses, self.evaluations = self._make("loss"), self._make("eval_loss")
         """The training and the validation loss over steps."""
         self.metrics = {"loss": self.losses, "eval_loss": self.evaluations}
         """All metrics of steps and evaluations, by name, over steps."""
-        self.times = Series()
+        self.times = self._make("times")
         """Working seconds of all attempts at which each step was reported, over steps."""
         self.smoothed = Smoothed()
         """The training loss, smoothed."""
@@ -95,7 +105,24 @@ class Progress:
         """The same for the download of the model."""
         self.longest_step_s = 0.0
         self.save_s = 0.0
-        self._recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
+        self.recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
+        """Working seconds, step and tokens of the newest steps."""
+
+    def get_series(self, name: str) -> Series:
+        """Return the series of a metric; a new one is added."""
+        series = self.metrics.get(name)
+        if series is None:
+            series = self.metrics[name] = self._make(name)
+        return series
+
+    def _make(self, name: str) -> Series:
+        if not self.is_summary:
+            return Series()
+        if name.startswith("eval_"):
+            return ThinSeries(MAX_EVALUATIONS, HEAD_POINTS)
+        if name in _DIAGNOSED:
+            return ThinSeries(MAX_POINTS, HEAD_POINTS)
+        return ThinSeries(MAX_OTHER_POINTS, 1)
 
     @property
     def highest_loss_rows(self) -> Event | None:
@@ -113,7 +140,7 @@ class Progress:
         if attempt is not None and attempt != self.attempt:
             self.attempt = attempt
             self.began_s = 0.0
-            self._recent.clear()
+            self.recent.clear()
             self.findings.clear()
         self.alive.record(self.attempt, now)
         was_fetching = self.phase == "fetching"
@@ -144,7 +171,7 @@ class Progress:
         elif kind == "sample":
             self._enter("training")
             self._process_sample(event, step)
-        elif kind == "rows" and isinstance(rows := event.get("rows"), list):
+        elif kind == "rows" and not self.is_summary and isinstance(rows := event.get("rows"), list):
             self._forget_rows_after(step - 1)
             valid = [row for row in rows if isinstance(row, dict)]
             self._hardest.append({**event, "step": step, "rows": valid})
@@ -193,11 +220,12 @@ class Progress:
         loss = to_number(event.get("loss"))
         if loss is not None:
             self.loss = loss
-            self.smoothed.append(step, loss)
+            if not self.is_summary:
+                self.smoothed.append(step, loss)
         now = self.alive.awake_s
-        if self._recent:
-            self.longest_step_s = max(self.longest_step_s, now - self._recent[-1][0])
-        self._recent.append((now, step, to_measure(event.get("tokens")) or 0.0))
+        if self.recent:
+            self.longest_step_s = max(self.longest_step_s, now - self.recent[-1][0])
+        self.recent.append((now, step, to_measure(event.get("tokens")) or 0.0))
 
     def _process_evaluation(self, event: Event, step: int, loss: float | None) -> None:
         if step < (self.evaluations.last_x or 0.0):
@@ -211,6 +239,8 @@ class Progress:
 
     def _process_sample(self, event: Event, step: int) -> None:
         index = to_count(event.get("index"))
+        if self.is_summary:
+            return
         is_full = index not in self.samples and len(self.samples) >= MAX_PROMPTS
         if index is None or is_full or not isinstance(event.get("answer"), str):
             return
@@ -224,11 +254,9 @@ class Progress:
         for name, field in event.items():
             if name in _NOT_METRICS or (value := to_number(field)) is None:
                 continue
-            series = self.metrics.get(name)
-            if series is None:
-                if len(self.metrics) >= MAX_METRICS:
-                    continue
-                series = self.metrics[name] = Series()
+            if name not in self.metrics and len(self.metrics) >= MAX_METRICS:
+                continue
+            series = self.get_series(name)
             if step < (series.last_x or 0.0):
                 series.cut_after(step)
             series.append(step, value)
@@ -299,13 +327,7 @@ class Progress:
 
     def _measure_recent(self) -> tuple[float, int, float]:
         """Return the seconds, steps and tokens of the last ``RATE_WINDOW`` steps."""
-        if len(self._recent) < 2:
+        if len(self.recent) < 2:
             return 0.0, 0, 0.0
-        first, last = self._recent[0], self._recent[-1]
+        first, last = self.recent[0], self.recent[-1]
         return last[0] - first[0], last[1] - first[1], last[2] - first[2]
-
-
-def read_progress(folder: JobFolder) -> Progress:
-    progress = Progress()
-    progress.feed(EventReader(folder.events).read())
-    return progress

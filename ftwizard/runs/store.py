@@ -19,8 +19,9 @@ from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.progress import Progress, read_progress
+from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import read_result
+from ftwizard.runs.summary import read_progress
 from ftwizard.runs.verdict import Verdict
 from ftwizard.text import find_similar, make_visible
 
@@ -49,6 +50,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float | None
     """Seconds since the newest event."""
     folder: str
+    sampled: bool | msgspec.UnsetType = msgspec.UNSET
+    """True for a long run without a summary: losses and steps are of a sample of its events."""
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
     """The run that this run was branched from."""
     changes: dict[str, dict[str, tuple[Any, Any]]] | msgspec.UnsetType = msgspec.UNSET
@@ -158,6 +161,7 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         eta_s=progress.eta_s if has_eta else None,
         folder=str(folder.path),
         age_s=_measure_age(job, progress),
+        sampled=progress.is_sampled or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,
     )
 

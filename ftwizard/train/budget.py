@@ -14,12 +14,11 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate import duration
 from ftwizard.jobs import clock
 from ftwizard.jobs.clock import Instant
-from ftwizard.jobs.events import EventReader, measure_alive
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate, money
-from ftwizard.runs.progress import read_progress
+from ftwizard.runs.summary import read_progress
 from ftwizard.text import format_dollars, format_duration
 from ftwizard.train.measure import folder_bytes
 
@@ -107,7 +106,7 @@ def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
             Limit(
                 name="budget.minutes",
                 seconds=budget.minutes * 60,
-                before=read_progress(worker.folder).limited_s(clock.read()),
+                before=read_progress(worker.folder, exact=True).limited_s(clock.read()),
                 began=began,
                 format_amount=format_duration,
                 kept_s=_keep_for_finish(plan, budget.minutes * 60, base),
@@ -148,7 +147,8 @@ def seconds_left(folder: JobFolder, plan: Plan) -> float | None:
     """Return the seconds left of ``budget.minutes`` in the active attempt; None without that limit."""
     if plan.budget.minutes is None:
         return None
-    return plan.budget.minutes * 60 - read_progress(folder).limited_s(clock.read())
+    used_s = read_progress(folder, exact=True).limited_s(clock.read())
+    return plan.budget.minutes * 60 - used_s
 
 
 def require_price(plan: Plan, hour: PriceRate | None) -> None:
@@ -177,7 +177,7 @@ def require_rest(folder: JobFolder, plan: Plan, hour: PriceRate | None) -> None:
 
 
 def _billed_seconds(folder: JobFolder, now: Instant | None = None) -> float:
-    return measure_alive(EventReader(folder.events).read()).billed_seconds(now)
+    return read_progress(folder, exact=True).alive.billed_seconds(now)
 
 
 def _dollars(usd: float) -> Decimal:

@@ -28,8 +28,8 @@ from ftwizard.runs.checkpoints import (
     list_marked,
     read,
 )
-from ftwizard.runs.progress import read_progress
 from ftwizard.runs.result import TrainResult, read_trained
+from ftwizard.runs.summary import read_progress
 
 TORN = "torn"
 DAMAGED = "damaged-{name}"
@@ -147,7 +147,9 @@ def _refuse_loss(folder: JobFolder, damaged: Mapping[str, list[str]]) -> None:
     trained = read_trained(folder)
     if trained and trained.reason in GOOD_END_REASONS and not find_result_damage(folder, trained):
         return
-    if not damaged and not (folder.events.exists() and read_progress(folder).checkpoints):
+    if not damaged and not (
+        folder.events.exists() and read_progress(folder, exact=True).checkpoints
+    ):
         return
     causes = [describe_damage(name, files) for name, files in damaged.items()]
     cause = f": {'; '.join(causes)}" if causes else "; they were deleted or damaged"

@@ -15,8 +15,8 @@ from ftwizard.jobs import launch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import default_run, store
-from ftwizard.runs.progress import read_progress
 from ftwizard.runs.result import read_result
+from ftwizard.runs.summary import read_progress
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.workspace import Workspace
 from tests.helpers.fake_clock import BACK, DAY, FORWARD, FakeClock

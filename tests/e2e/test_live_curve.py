@@ -9,7 +9,7 @@ import pytest
 from ftwizard.diagnosis import Curve, diagnose
 from ftwizard.estimate import training_setup
 from ftwizard.runs import loss_curves
-from ftwizard.runs.progress import read_progress
+from ftwizard.runs.summary import read_progress
 from ftwizard.train import diagnosis_callback
 from tests.helpers.jobs import events
 from tests.helpers.models import tiny_tokenizer

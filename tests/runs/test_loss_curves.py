@@ -15,7 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import loss_curves
-from ftwizard.runs.progress import read_progress
+from ftwizard.runs.summary import read_progress
 from tests.e2e.cli import as_json, ok, run
 from tests.helpers.curves import overfitting, running_away
 from tests.paths import FIXTURES

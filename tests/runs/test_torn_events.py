@@ -17,7 +17,7 @@ from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.runs import loss_curves, store
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.progress import read_progress
+from ftwizard.runs.summary import read_progress
 from tests.paths import FIXTURES
 from tests.screens.runs_helpers import make_run
 

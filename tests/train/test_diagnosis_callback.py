@@ -17,7 +17,7 @@ from ftwizard.diagnosis import Curve, diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import loss_curves
-from ftwizard.runs.progress import read_progress
+from ftwizard.runs.summary import read_progress
 from ftwizard.train import diagnosis_callback
 from ftwizard.train.diagnosis_callback import DiagnosisCallback
 from tests.helpers import curves
