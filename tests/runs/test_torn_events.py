@@ -61,7 +61,8 @@ def summarize(folder: JobFolder) -> dict[str, Any]:
     assert not follower.read(10.0)
     for other in (record, follower.run_status):
         assert all(
-            getattr(other, name) == getattr(status, name) for name in status.__struct_fields__
+            getattr(other, name) == getattr(status, name)
+            for name in status.__struct_fields__
             if name != "age_s"
         )
     verdict = diagnose(loss_curves.from_progress(progress, folder))
