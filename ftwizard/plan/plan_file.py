@@ -86,7 +86,7 @@ def read_recorded(folder: JobFolder) -> Plan | None:
     number = folder.newest_attempt()
     record = folder.read_attempt(number) if number else folder.read_job()
     try:
-        return record.plan and msgspec.convert(record.plan, Plan)
+        return msgspec.convert(record.plan, Plan) if record.plan else None
     except msgspec.ValidationError as error:
         raise FtwizardError(
             f"The plan recorded by run {folder.id} could not be read: {make_visible(str(error))}.",

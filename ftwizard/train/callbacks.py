@@ -346,7 +346,7 @@ class CheckpointKeeper(TrainerCallback):
     @with_moment
     def on_train_begin(self, moment: Moment) -> None:
         # A resumed trainer takes it from the checkpoint, but it may have changed since.
-        moment.state.save_steps = moment.args.save_steps
+        moment.state.save_steps = int(moment.args.save_steps)
 
     @with_moment
     def on_step_end(self, moment: Moment) -> None:

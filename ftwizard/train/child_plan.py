@@ -49,7 +49,7 @@ def build(parent: JobFolder, request: Request) -> tuple[Plan, changes.Changes]:
     plan = plan_file.complete(plan, Path.cwd(), request.allow, begun=True)
     recipe = _multiply(plan.recipe, request.rate_times, request.accumulation_times)
     if request.smaller_batch:
-        recipe = halve_batch(recipe)
+        recipe = halve_batch(recipe, parent.id)
     plan = changes.pin_defaults(msgspec.structs.replace(plan, recipe=recipe))
     differences = changes.find_changes(used, plan)
     if not differences:
@@ -65,16 +65,17 @@ def build(parent: JobFolder, request: Request) -> tuple[Plan, changes.Changes]:
     return plan, differences
 
 
-def halve_batch(recipe: Recipe) -> Recipe:
+def halve_batch(recipe: Recipe, run_id: str) -> Recipe:
     """Return the recipe with at most half the batch, and as many examples per optimizer step.
 
-    Raises FtwizardError for a batch of one.
+    Raises FtwizardError for a batch of one, with the command that branches ``run_id`` instead.
     """
     size, step = recipe.batch_size, recipe.batch_size * recipe.gradient_accumulation
     if size == 1:
         raise FtwizardError(
             "recipe.batch_size is 1 already.",
-            f"To use less memory, lower max_length: --set recipe.max_length={recipe.max_length // 2}",
+            "Shorter examples take less memory, too: "
+            f"ftwizard branch {run_id} --set recipe.max_length={max(8, recipe.max_length // 2)}",
             USAGE,
         )
     smaller = next(part for part in range(size // 2, 0, -1) if step % part == 0)

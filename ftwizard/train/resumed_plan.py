@@ -87,11 +87,18 @@ def restore(folder: JobFolder) -> Path | None:
         )
     text = plan_file.dump(used).encode()
     moved = None
-    if folder.plan.exists() and folder.plan.read_bytes() != text:
+    if folder.plan.exists() and not _contains(folder.plan, text):
         moved = _find_free_name(folder.path)
         folder.plan.rename(moved)
     write_whole(folder.plan, text)
     return moved
+
+
+def _contains(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:  # also a folder
+        return False
 
 
 def _find_free_name(folder: Path) -> Path:

@@ -191,6 +191,16 @@ def raise_text(run: JobFolder) -> None:
         raise
 
 
+def test_folder_instead_of_a_plan_is_moved_aside(run: JobFolder) -> None:
+    text = run.plan.read_text()
+    run.plan.unlink()
+    run.plan.mkdir()
+    with pytest.raises(FtwizardError, match="is a folder"):
+        launcher.resume(run, None)
+    moved = resumed_plan.restore(run)
+    assert moved and moved.is_dir() and run.plan.read_text() == text
+
+
 def test_restoring_twice_keeps_both_edited_plans(run: JobFolder) -> None:
     names = []
     for rank in (8, 4):
@@ -270,7 +280,7 @@ def test_smaller_batch_keeps_the_examples_per_step(
     recipe = msgspec.structs.replace(
         child_plan.read_used(run).recipe, batch_size=size, gradient_accumulation=accumulation
     )
-    smaller = child_plan.halve_batch(recipe)
+    smaller = child_plan.halve_batch(recipe, run.id)
     assert (smaller.batch_size, smaller.gradient_accumulation) == expected
     assert size * accumulation == expected[0] * expected[1] and expected[0] <= size / 2
 
@@ -278,7 +288,7 @@ def test_smaller_batch_keeps_the_examples_per_step(
 def test_batch_of_one_cannot_be_smaller(run: JobFolder) -> None:
     with pytest.raises(FtwizardError, match="is 1 already") as caught:
         child_plan.build(run, Request(settings=["batch_size=1"], smaller_batch=True))
-    assert "--set recipe.max_length=100" in caught.value.hint
+    assert "ftwizard branch one --set recipe.max_length=100" in caught.value.hint
 
 
 def test_other_method_takes_its_own_learning_rate(run: JobFolder) -> None:
