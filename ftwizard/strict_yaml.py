@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from ftwizard import user_paths
 from ftwizard.errors import FtwizardError
 from ftwizard.text import find_similar, make_visible
 
+MAX_BYTES = 1_000_000
+"""Size of a file of settings; a plan has a few kB."""
+MAX_DEPTH = 32
+MAX_VALUES = 300_000
+"""Values in a file, after its aliases are replaced: a few can stand for billions."""
 _T = TypeVar("_T", bound=msgspec.Struct)
 _TYPE_NAMES = {
     "`int`": "a whole number", "`float`": "a number", "`str`": "text", "`bool`": "true or false",
@@ -37,13 +45,13 @@ def read_text(path: Path) -> str:
     """Return the text of a file. Raises SettingsError, but FileNotFoundError where there is none."""
     name = make_visible(str(path))
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return user_paths.read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise
+    except FtwizardError as error:
+        raise SettingsError(error.message, error.hint) from None
     except UnicodeDecodeError as error:
         problem, hint = f"is not UTF-8 (byte {error.start})", "Save it as a UTF-8 text file."
-    except IsADirectoryError:
-        problem, hint = "is a folder", "Name a file in it."
     except OSError as error:
         problem, hint = f"could not be read: {error.strerror}", "Check its permissions: ls -l"
     except ValueError:
@@ -58,12 +66,18 @@ def loads(text: str, kind: type[_T], name: str) -> _T:
     Raises SettingsError.
     """
     from ruamel.yaml import YAML
+    from ruamel.yaml.composer import MaxDepthExceededError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     yaml = YAML(typ="rt", pure=True)
-    yaml.version = (1, 2)
+    yaml.version, yaml.max_depth = (1, 2), MAX_DEPTH
     try:
         tree = yaml.load(text)
+    except MaxDepthExceededError as error:
+        where = f"{name}, line {error.problem_mark.line + 1}"
+        raise SettingsError(
+            f"{where}: nested over {MAX_DEPTH} levels.", "Fix the YAML there."
+        ) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}, line {mark.line + 1}" if mark else name
@@ -86,18 +100,23 @@ def load_value(text: str, name: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     yaml = YAML(typ="rt", pure=True)
-    yaml.version = (1, 2)
+    yaml.version, yaml.max_depth = (1, 2), MAX_DEPTH
     try:
         return _to_plain(yaml.load(text))
-    except (YAMLError, ValueError, RecursionError):
+    except (YAMLError, ValueError, OverflowError, RecursionError):
         raise SettingsError(f"{name}: {make_visible(text, 60)} is not valid YAML.") from None
 
 
 def convert_settings(tree: dict[str, Any], kind: type[_T], name: str) -> _T:
     """Convert settings parsed from any file format to ``kind``; raise SettingsError."""
-    _reject_unknown(tree, kind, "", name)
     try:
+        _reject_unknown(tree, kind, "", name)
         return msgspec.convert(_to_plain(tree), kind)
+    except RecursionError:
+        raise SettingsError(f"{name} could not be read: it is nested too deeply.") from None
+    except OverflowError:
+        problem = f"{name} could not be read: its aliases (*name) repeat too much."
+        raise SettingsError(problem, "Write the values out.") from None
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at ")
         keys = _split_path(at)
@@ -148,12 +167,18 @@ def _reject_unknown(tree: Any, kind: Any, at: str, name: str) -> None:
             _reject_unknown(value, field_type, f"{at}{key}.", name)
 
 
-def _to_plain(value: Any) -> Any:
-    """Convert the round-trip types of ruamel.yaml to plain ones."""
+def _to_plain(value: Any, counter: Iterator[int] | None = None) -> Any:
+    """Convert the round-trip types of ruamel.yaml to plain ones.
+
+    Raises OverflowError for over ``MAX_VALUES``.
+    """
+    counter = itertools.count() if counter is None else counter
+    if next(counter) > MAX_VALUES:
+        raise OverflowError
     if isinstance(value, dict):
-        return {str(key): _to_plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item, counter) for key, item in value.items()}
     if isinstance(value, list):
-        return [_to_plain(item) for item in value]
+        return [_to_plain(item, counter) for item in value]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from ftwizard.errors import FtwizardError
-from ftwizard.text import find_similar, make_visible
+from ftwizard.text import find_similar, format_bytes, make_visible
 
 _MAX_SHOWN = 100
 MAX_ENTRIES = 10_000
@@ -74,6 +75,39 @@ def list_files(folder: Path, endings: tuple[str, ...] = ()) -> list[str]:
     except OSError:
         return []
     return sorted(names)
+
+
+def read_bytes(path: Path, maximum: int) -> bytes:
+    """Read a file of at most ``maximum`` bytes, before anything parses it.
+
+    Raises FtwizardError for a larger file, a folder, and a pipe or a device, which might never end;
+    OSError for a file that cannot be read.
+    """
+    shown = make_visible(str(path), 200)
+    # Non-blocking: a pipe without a writer would hang.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise FtwizardError(f"{shown} is a socket, not a file.", "Name a file.") from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise FtwizardError(f"{shown} is a folder.", "Name a file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a pipe" if stat.S_ISFIFO(status.st_mode) else "a device"
+            raise FtwizardError(f"{shown} is {kind}, not a file.", "Save it as a file first.")
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(maximum + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > maximum:
+        raise FtwizardError(
+            f"{shown} is too large: {format_bytes(status.st_size)}; it may have {format_bytes(maximum)}.",
+            "Check that it is the right file.",
+        )
+    return data
 
 
 def is_file(name: str) -> bool:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from ftwizard import locations, user_paths
+from ftwizard import config, locations, user_paths
+from ftwizard.cli.parser import dispatch
 from ftwizard.data import reader
 from ftwizard.data.hub import datasets, ids
-from ftwizard.errors import FtwizardError
+from ftwizard.errors import FAILED, USAGE, FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.models import hub, model_facts
 from ftwizard.plan import plan_file
@@ -122,3 +126,69 @@ def test_invalid_path_in_a_variable_names_the_variable(
         locations.hub_cache_folder()
     assert model_facts.list_known_models(), "the list works without the cache"
     assert machine.get_free_bytes(Path(name).absolute()) > 0
+
+
+@pytest.fixture(params=["folder", "pipe", "device", "socket"])
+def special(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Return a path whose reading would fail, block or never end."""
+    path = tmp_path / f"{request.param}.json"
+    with socket.socket(socket.AF_UNIX) as listening:
+        if request.param == "folder":
+            path.mkdir()
+        elif request.param == "pipe":
+            os.mkfifo(path)
+        elif request.param == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            listening.bind(str(path))
+        yield path
+
+
+def test_only_files_are_read_whole(special: Path) -> None:
+    with pytest.raises(FtwizardError, match=f"is a {special.stem}"):
+        user_paths.read_bytes(special, 100)
+
+
+@pytest.mark.parametrize("command", ["train", "estimate", "probe", "diagnose", "advise", ""])
+def test_commands_do_not_wait_for_special_files(
+    command: str, special: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch([*filter(None, [command]), str(special)], lambda *_, **__: 0) in (FAILED, USAGE)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and 1 <= len(said.splitlines()) <= 2, said
+
+
+@pytest.mark.parametrize("command", ["train", "estimate", "probe", ""])
+def test_huge_plan_is_refused_by_its_size(
+    command: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "plan.yaml"
+    with file.open("wb") as stream:
+        stream.write(b"data: {files: {train: a}}\n")
+        stream.truncate(50_000_000)
+    monkeypatch.setattr(YAML, "load", lambda *_: pytest.fail("it is parsed"))
+    assert dispatch([*filter(None, [command]), str(file)], lambda *_, **__: 0) == FAILED
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{file} is too large: 50 MB; it may have 1 MB. Check that it is the right file." in said
+
+
+def test_deeply_nested_settings_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("notify.command = " + "[" * 100 + "]" * 100)
+    with pytest.raises(FtwizardError):
+        config.load(file)
+    file.write_text("notify." + "a." * 5000 + "b = 1\n")
+    with pytest.raises(FtwizardError):
+        config.load(file)
+
+
+def test_huge_settings_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(b"#" * 1_000_001)
+    with pytest.raises(FtwizardError, match="too large"):
+        config.load(file)
+    file.write_bytes(b"#" * 1_000_000)
+    assert config.load(file) == config.Config()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ftwizard import user_paths
 from ftwizard.advice import evidence, report
 from ftwizard.advice.evidence import Evidence
 from ftwizard.advice.provider_costs import ProviderCost
@@ -60,10 +61,10 @@ def _check(data: str, read: ReadOptions) -> DataReport:
 def _read_report(file: Path) -> DataReport | None:
     """Return a report of ``check``; None for any other file, which is then read as rows."""
     try:
-        if file.suffix != ".json" or file.stat().st_size > MAX_REPORT_BYTES:
+        if file.suffix != ".json":
             return None
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(user_paths.read_bytes(file, MAX_REPORT_BYTES))
+    except (FtwizardError, OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or not {"verdict", "findings", "usable"} <= document.keys():
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -28,10 +29,17 @@ def is_plan(name: str) -> bool:
 
 def is_data(name: str) -> bool:
     """Return whether a file is data by its name; a ``.json`` file also if it begins with a list."""
-    if not name.lower().endswith(".json"):
+    if not name.lower().endswith(".json") or _is_special(name):
         return name.lower().endswith(DATA_SUFFIXES)
     with contextlib.suppress(OSError, ValueError), Path(name).open("rb") as file:
         return file.read(MAX_BLANKS).lstrip().startswith((b"[", b"\xef\xbb\xbf["))
+    return False
+
+
+def _is_special(name: str) -> bool:
+    """Return whether a name is that of a pipe or a device, whose opening might block."""
+    with contextlib.suppress(OSError, ValueError):
+        return not stat.S_ISREG(Path(name).stat().st_mode)
     return False
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import errno
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, get_args
 
-from ftwizard import locations
+from ftwizard import locations, user_paths
 from ftwizard.catalog import gpu_specs
 from ftwizard.catalog.hosted_models import PLATFORM_NAMES, list_hosted_models
 from ftwizard.catalog.prices import Kind, Market, Price, Prices, Unit, packaged, parse_date
@@ -78,35 +75,20 @@ def read_price_file(path: Path) -> str:
     """Return the text of a price file; empty if there is none. Raises FtwizardError."""
     shown = make_visible(str(path), 200)
     try:
-        content = _read_bytes(path)
+        content = user_paths.read_bytes(path, MAX_BYTES)
     except FileNotFoundError:
         return ""
+    except FtwizardError as error:
+        raise FtwizardError(error.message, _MOVE) from None
     except OSError as error:
-        if error.errno != errno.ENXIO:
-            problem = f"{shown} cannot be read: {error.strerror}."
-            raise FtwizardError(problem, "Make it readable, or move it away.") from None
-        content = None  # a socket
-    if content is None:
-        raise FtwizardError(f"{shown} is not a regular file.", _MOVE)
-    if len(content) > MAX_BYTES:
-        raise FtwizardError(f"{shown} is over 1 MB, too large for a price file.", _MOVE)
+        problem = f"{shown} cannot be read: {error.strerror}."
+        raise FtwizardError(problem, "Make it readable, or move it away.") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         problem = f"{shown} cannot be read: line {line} is not UTF-8 text."
         raise FtwizardError(problem, _MOVE) from None
-
-
-def _read_bytes(path: Path) -> bytes | None:
-    """Return up to MAX_BYTES + 1 bytes of a file; None for a folder, device or pipe."""
-    # Non-blocking: a pipe without a writer would hang.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(MAX_BYTES + 1)
 
 
 def parse(text: str, path: Path, today: datetime.date) -> list[Price]:

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from ftwizard import user_paths
 from ftwizard.diagnosis import Curve, Objective, Point
 from ftwizard.diagnosis.curve import RowEvidence
 from ftwizard.diagnosis.rows import Change
@@ -108,9 +109,7 @@ def from_file(path: Path) -> Curve:
 def _read_text(path: Path) -> str:
     name = make_visible(str(path), 200)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FtwizardError(f"{name} is too large for a loss curve.", _SUPPORTED)
-        data = path.read_bytes()
+        data = user_paths.read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise FtwizardError(f"{name} could not be read: {error.strerror}.") from None
     # OpenAI's API returns a job's result file in Base64.

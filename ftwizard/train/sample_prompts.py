@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ftwizard import user_paths
 from ftwizard.data import reader
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import Message
@@ -20,6 +21,8 @@ from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError
 
 MAX_SHOWN = 2000
 """Characters of a prompt and of an expected answer in the events."""
+MAX_PROMPT_BYTES = 1_000_000
+"""Size of a file of sample prompts."""
 
 
 class SamplePrompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +98,7 @@ def _read_prompts(prompts: tuple[str, ...] | str) -> list[Conversation]:
         rows = reader.get_usable_rows(reader.read_table(path), skip_bad=False)
         return [row.conversation for row in rows if row.conversation.messages][:MAX_SAMPLES]
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = user_paths.read_bytes(path, MAX_PROMPT_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise FtwizardError(

@@ -241,7 +241,7 @@ GOOD = 'provider = "openai"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2\n'
         ("prices = 3\n", "prices.toml", "not a list", "[[prices]]"),
         ("[[prices]\n", "prices.toml", "line 1", "Fix"),
         (b"a = 1\n\xff\xfe", "prices.toml", "line 2 is not UTF-8", "move it away"),
-        (b"#" * 1_000_001, "prices.toml", "over 1 MB", "move it away"),
+        (b"#" * 1_000_001, "prices.toml", "is too large: 1 MB; it may have 1 MB", "move it away"),
     ],
 )  # fmt: skip
 def test_price_file_errors_give_location_and_suggestion(
@@ -270,10 +270,8 @@ def test_price_file_must_be_a_regular_file(kind: str, tmp_path: Path) -> None:
             listening.bind(str(path))
         with pytest.raises(FtwizardError) as error:
             user_prices.from_file(path, TODAY)
-    assert (
-        error.value.message == f"{path} is not a regular file."
-        and "Errno" not in error.value.message
-    )
+    article = f"a {kind}" if kind == "folder" else f"a {kind}, not a file"
+    assert error.value.message == f"{path} is {article}."
     assert "move it away" in error.value.hint
 
 

@@ -241,3 +241,31 @@ def _file(folder: Path, text: str) -> Path:
     path = folder / "plan.yaml"
     path.write_text(text)
     return path
+
+
+BOMBS = {
+    "list": "samples: {prompts: [&a0 [x,x,x,x,x,x,x,x,x,x]"
+    + "".join(f", &a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 20))
+    + "]}\n",
+    "map": "samples: {prompts: [&a0 {a: x, b: x}"
+    + "".join(f", &a{i} {{a: *a{i - 1}, b: *a{i - 1}}}" for i in range(1, 60))
+    + "]}\n",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_aliases_that_stand_for_billions_of_values_are_refused(bomb: str) -> None:
+    with pytest.raises(SettingsError, match=r"aliases .* repeat too much"):
+        plan_file.parse(MINIMAL + BOMBS[bomb])
+
+
+def test_aliases_may_be_used() -> None:
+    text = MINIMAL + "recipe: {rank: &n 8, alpha: *n}\nsamples: {prompts: [&a hello, *a]}\n"
+    plan = plan_file.parse(text)
+    assert plan.recipe.alpha == 8 and plan.samples.prompts == ("hello", "hello")
+
+
+@pytest.mark.parametrize("text", ["data: " + "[" * 100_000, "data: " + "{a: " * 100_000])
+def test_deep_nesting_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="line 1: nested over 32 levels"):
+        plan_file.parse(text)
