@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -79,16 +80,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read_curve(name: str | None) -> tuple[Curve, Progress | None]:
-    """Return the curve of a run (by id or folder) and its progress, or of a file."""
+    """Return the curve of a run (by id or folder) and its progress, or of a file.
+
+    The run is preferred where a file has its name, too.
+    """
     if name is None:
         return _from_run(run_argument.find(None, default_run.choose_shown))
     path = Path(name)
-    if user_paths.exists(path) and not (path / "job.json").is_file():
-        if path.is_dir():
-            raise FtwizardError(
-                f"{make_visible(name, 200)} is a folder, but not of a run.",
-                "Name a run, or a file such as trainer_state.json.",
+    if store.is_run(name):
+        folder = store.find(name)
+        if user_paths.exists(path) and not path.samefile(folder.path):
+            kind = "folder" if user_paths.is_folder(path) else "file"
+            print(
+                f"Run {name}, not the {kind} of that name. To take that: ftwizard diagnose ./{name}",
+                file=sys.stderr,
             )
+        return _from_run(folder)
+    if user_paths.is_folder(path) and not (path / "job.json").is_file():
+        raise FtwizardError(
+            f"{make_visible(name, 200)} is a folder, but not of a run.",
+            "Name a run, or a file such as trainer_state.json.",
+        )
+    if user_paths.exists(path) and not user_paths.is_folder(path):
         return loss_curves.from_file(path), None
     if name.lower().endswith(CURVE_ENDINGS):
         open_files.require_file(name)

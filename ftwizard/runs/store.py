@@ -128,6 +128,11 @@ def _suggest(run: str, ids: Sequence[str]) -> str:
     return f"Did you mean {near}?" if near else ""
 
 
+def is_run(name: str) -> bool:
+    """Return whether ``name`` is the whole id of a run."""
+    return is_id(name) and (locations.runs_folder() / name / "job.json").is_file()
+
+
 def list_runs() -> list[JobFolder]:
     """Return all readable runs, oldest first."""
     root = locations.runs_folder()

@@ -13,6 +13,7 @@ from ftwizard.cli import output
 from ftwizard.cli.parser import dispatch
 from ftwizard.errors import FAILED, USAGE
 from tests.helpers.jobs import make
+from tests.screens.runs_helpers import make_run
 
 ROW = json.dumps({"prompt": "a", "completion": "b"})
 PLAN = "data: {files: {train: rows.jsonl}}\nmodel: {name: owner/name}\n"
@@ -161,6 +162,39 @@ def test_diagnose_tells_a_missing_file_from_a_missing_run(
     assert "Did you mean trainer_state.json?" in text
     assert dispatch(["diagnose", "nothing"], Screens()) == FAILED
     assert "Run “nothing” was not found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "run"])
+def test_diagnose_prefers_the_run_to_a_file_of_its_name(
+    kind: str, folder: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(home, "mine", steps=40)
+    here = folder / "mine"
+    if kind == "file":
+        here.write_text("step,loss\n1,2.0\n")
+    elif kind == "folder":
+        here.mkdir()
+    else:
+        here.symlink_to(make_run(folder / "copies", "mine", steps=9).path)
+    assert dispatch(["diagnose", "mine"], Screens()) == 0
+    shown = capsys.readouterr()
+    assert "up to step 40" in shown.out
+    other = "folder" if kind == "run" else kind
+    assert shown.err == (
+        f"Run mine, not the {other} of that name. To take that: ftwizard diagnose ./mine\n"
+    )
+    code = dispatch(["diagnose", "./mine"], Screens())
+    shown = capsys.readouterr()
+    assert code == (FAILED if kind == "folder" else 0)
+    assert {"file": "up to step 1", "folder": "", "run": "up to step 9"}[kind] in shown.out
+
+
+def test_diagnose_in_the_folder_of_runs_says_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(make_run(home, "mine").path.parent)
+    assert dispatch(["diagnose", "mine"], Screens()) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("terminal")
