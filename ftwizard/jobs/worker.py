@@ -145,8 +145,8 @@ class Watchdog:
     def _report_suspend(self, suspended_s: float) -> None:
         self._events.write_finding(
             "suspended",
-            f"The machine was suspended for {format_duration(suspended_s)}. That time counts toward "
-            "the cost, and not toward training time and time limits.",
+            f"The machine was suspended for {format_duration(suspended_s)}. That counts toward the cost "
+            "only.",
             suspended_s=round(suspended_s, 1),
         )
 
