@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from ftwizard import credentials, locations, text, user_paths
+from ftwizard.alarm import Alarm
 from ftwizard.hardware import nvml
 from ftwizard.hardware.nvml import Card, NoGpuCause, NoGpuError
 
@@ -176,8 +177,7 @@ class Sampler:
         self._start = time.monotonic()
         self._gpus: tuple[float, list[Sample]] | None = None
         self._reason: str | None = None
-        self._answered = threading.Event()
-        self._closed = threading.Event()
+        self._answered, self._closed = Alarm(), Alarm()
         psutil.cpu_percent()  # the first call only starts the measurement
         threading.Thread(target=self._follow_gpus, daemon=True, name="nvml").start()
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from ftwizard.alarm import Alarm
 from ftwizard.jobs import clock
 from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.text import format_duration
@@ -85,7 +86,7 @@ class EventWriter:
         self.written_at = time.monotonic()
         """Monotonic time of the newest event."""
         self._guard = threading.RLock()
-        self._closing = threading.Event()
+        self._closing = Alarm()
         self._syncer = threading.Thread(target=self._sync_each_second, daemon=True)
         self._syncer.start()
 

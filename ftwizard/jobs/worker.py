@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ftwizard.alarm import Alarm
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import clock, leftovers, lock, requests, rescue
 from ftwizard.jobs.ending import (
@@ -110,7 +111,7 @@ class Watchdog:
         self._path = worker.folder.locate()
         self._silent_s = worker.record.inputs.get("silent_s", SILENT_S)
         self._longest = 0.0
-        self._closed = threading.Event()
+        self._closed = Alarm()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
 

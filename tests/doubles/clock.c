@@ -1,9 +1,12 @@
 /* Clocks of a process that a test moves while it runs, by LD_PRELOAD.
    FAKE_CLOCK: a file of two 64-bit integers, which are added to the clocks in seconds: the first to
    the date (CLOCK_REALTIME), the second to the time since boot (CLOCK_BOOTTIME). The monotonic clock
-   stays, so the second number is the time for which the machine was suspended. */
+   stays, so the second number is the time for which the machine was suspended.
+   Waits of threads end by the date, as in builds of Python for a glibc before 2.30. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -51,4 +54,23 @@ time_t time(time_t *result) {
   if (result)
     *result = exact.tv_sec;
   return exact.tv_sec;
+}
+
+static int64_t read_ns(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+int sem_clockwait(sem_t *restrict semaphore, clockid_t clock, const struct timespec *restrict end) {
+  int64_t left = end->tv_sec * 1000000000LL + end->tv_nsec - read_ns(clock);
+  int64_t last = read_ns(CLOCK_REALTIME) + left;
+  while (sem_trywait(semaphore)) {
+    if (read_ns(CLOCK_REALTIME) >= last) {
+      errno = ETIMEDOUT;
+      return -1;
+    }
+    usleep(5000);
+  }
+  return 0;
 }

@@ -71,6 +71,8 @@ def test_suspend_is_said_once_and_counts_toward_the_cost_only(
     job: JobFolder, fake_clock: FakeClock
 ) -> None:
     until_step(job, 5)
+    fake_clock.set_date(BACK)
+    _more_steps(job)
     fake_clock.suspend(SLEEP_S)
     until(job, lambda _: bool(events(job, "finding")))
     _more_steps(job)
