@@ -17,6 +17,7 @@ from array import array
 
 import msgspec
 
+from ftwizard.alarm import Alarm
 from ftwizard.jobs.clock import TimeAlive
 from ftwizard.jobs.events import Event, EventReader
 from ftwizard.jobs.folder import JobFolder
@@ -122,7 +123,7 @@ class SummaryWriter:
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
-        self._closing = threading.Event()
+        self._closing = Alarm()
         self._thread = threading.Thread(target=self._work, daemon=True, name="summary")
         self._thread.start()
 
