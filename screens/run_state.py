@@ -14,6 +14,8 @@ def describe_state(report: RunStatus) -> tuple[str, str]:
         style = {"finished": palette.GOOD, "early_stopped": palette.GOOD, "stopped": ""}
         text = make_visible(describe.describe_state(report), 40)
         return text, style.get(report.end_reason or "lost", palette.BAD)
+    if halt := describe.describe_halt(report):
+        return halt, palette.WARNING
     phase = report.phase if report.state == "running" and report.phase else report.state
     if report.state == "stopping" and report.end_reason:  # done, but its process still exits
         phase = "ending"

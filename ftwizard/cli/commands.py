@@ -268,9 +268,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--name", "ID", "run id (default: from parent and time)"),
         FOLLOW, *VIEW, ALLOW,
     )),
-    ("stop", "save and stop a run; a second stop kills it", "stop:stop", (
+    ("stop", "save and stop a run; it can be resumed", "stop:stop", (
         _value("run", "RUN", "run id (default: the only one running)", nargs="?"),
-        _switch("--kill", "kill the run without saving"),
+        _switch("--kill", "kill it without saving (a second stop without this only waits, too)"),
     )),
 )  # fmt: skip
 """Name, summary, function (``module:function``) and arguments of each command."""

@@ -146,7 +146,11 @@ def status(arguments: argparse.Namespace) -> int:
         lines.insert(-1, ("predicted", f"{took} of training{costs}"))
     if job.host:
         lines.insert(-1, ("on", make_visible(job.host, 64)))
+    if signs := describe.describe_signs(job):
+        lines.insert(-1, ("last", signs))
     out.print(output.build_pair_table(lines))
+    if troubles := describe.describe_troubles(job):
+        output.print_lines(out, "", *troubles)
     if job.state == "ended":
         output.print_lines(out, "", *describe.describe_outcome(folder, job))
     return 0

@@ -1,4 +1,4 @@
-"""``stop``: save and stop a run; a second stop kills it."""
+"""``stop``: save and stop a run; with ``--kill``, end it at once."""
 
 from __future__ import annotations
 
@@ -6,45 +6,73 @@ import argparse
 import sys
 
 from ftwizard.cli import output, run_argument
-from ftwizard.errors import FtwizardError
-from ftwizard.jobs import leftovers, requests
+from ftwizard.errors import DECLINED, FtwizardError
+from ftwizard.jobs import leftovers, lock, remote_host, requests, stopping
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.jobs.keeper import TERM_GRACE_S
-from ftwizard.jobs.status import Status, end_without_keeper, observe, wait_until_free
+from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import default_run, describe, store
-from ftwizard.runs.summary import read_progress
-from ftwizard.text import format_count, make_visible
-
-SLACK_S = 10.0
-"""Extra time beyond the grace period and the signals, for a slow disk."""
+from ftwizard.text import format_count, format_duration, make_visible
 
 
 def stop(arguments: argparse.Namespace) -> int:
-    """Request a run to save and stop, and wait until all its processes have ended."""
+    """Request a run to save and stop, and wait until all its processes have ended.
+
+    The request is written before the run's events are read. If the user stops waiting, it stands.
+    """
     folder = run_argument.find(arguments.run, default_run.choose_stopped)
+    attempt = folder.newest_attempt()
+    host = remote_host.get_other_host(folder, folder.read_state())
+    is_repeated = False
+    if attempt and (host or lock.is_held(folder.lock)):
+        is_repeated = requests.request_stop(folder, attempt, now=arguments.kill)
+    try:
+        return _end(folder, attempt, arguments, is_repeated=is_repeated)
+    except KeyboardInterrupt:
+        stands = "It is still being killed" if arguments.kill else "It still saves and stops"
+        print(f"\nNot waiting. {stands}. See: ftwizard status {folder.id}", file=sys.stderr)
+        return DECLINED
+
+
+def _end(
+    folder: JobFolder, attempt: int, arguments: argparse.Namespace, *, is_repeated: bool
+) -> int:
     if count := leftovers.end(folder):
         killed = format_count(count, "process", "processes")
-        print(f"Its trainer and keeper were dead; killed {killed} left behind.", file=sys.stderr)
+        _report(f"Its trainer and keeper were dead; killed {killed} left behind.")
     before = observe(folder)
     if before.state == "ended":
+        requests.withdraw(folder, attempt)
         return _print_ending(folder, before, arguments)
-    kill = arguments.kill or bool(requests.read_pending(folder, "stop", before.attempt))
-    grace = 0.0 if kill else read_progress(folder).stop_grace_s
-    requests.request_stop(folder, before.attempt, grace_s=grace, now=kill)
-    action = "Killing it" if kill else "Saving, then stopping (stop again to kill it)"
-    on = f", on {make_visible(before.host, 64)}" if before.host else ""
-    print(f"{action}{on}.", file=sys.stderr)
-    if before.keeper_lives is False:
-        end_without_keeper(folder, grace, lambda words: print(words, file=sys.stderr))
-    if not wait_until_free(folder, grace + 2 * TERM_GRACE_S + SLACK_S):
-        again = f"ftwizard stop {folder.id}"
-        if before.host:  # its processes are on another machine: here we can only ask
-            raise FtwizardError(
-                f"Run {folder.id} has not ended yet and cannot be killed from here.",
-                f"On {make_visible(before.host, 64)}, run: {again}",
-            )
-        raise FtwizardError(f"Run {folder.id} has not ended yet.", f"To kill it: {again}")
+    _report(_describe_stop(folder, before, kill=arguments.kill, is_repeated=is_repeated))
+    if not stopping.wait_for_end(folder, attempt, now=arguments.kill, report=_report):
+        raise _make_error(folder, before, kill=arguments.kill)
     return _print_ending(folder, observe(folder), arguments)
+
+
+def _describe_stop(folder: JobFolder, status: Status, *, kill: bool, is_repeated: bool) -> str:
+    on = f" on {make_visible(status.host, 64)}" if status.host else ""
+    if kill:
+        return f"Killing it{on}."
+    left_s = stopping.read_seconds_left(folder, status.attempt)
+    limit = f", up to {format_duration(left_s)}{' more' if is_repeated else ''}" if left_s else ""
+    begin = "It is already stopping" if is_repeated else "Stopping"
+    by_force = f"To kill it now, unsaved: ftwizard stop {folder.id} --kill"
+    return f"{begin}{on}: it finishes its step and saves{limit}. {by_force}"
+
+
+def _make_error(folder: JobFolder, status: Status, *, kill: bool) -> FtwizardError:
+    by_force = f"ftwizard stop {folder.id} --kill"
+    if status.host:  # its processes are on another machine: here we can only ask
+        return FtwizardError(
+            f"Run {folder.id} has not ended yet and cannot be killed from here.",
+            f"On {make_visible(status.host, 64)}, run: {by_force}",
+        )
+    hint = f"See its processes: ftwizard status {folder.id}" if kill else f"To kill it: {by_force}"
+    return FtwizardError(f"Run {folder.id} has not ended yet.", hint)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _print_ending(folder: JobFolder, status: Status, arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from ftwizard.cli import output, run_argument
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.notifications import NotificationTracker
@@ -74,6 +75,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                     live.update(_draw(folder, status, progress))
                 else:
                     log.show(progress)
+                    log.show_troubles(status)
                 if noticer.get_news(status, progress) and console.is_terminal and _bell_enabled():
                     console.bell()
                 if status.state == "ended" and reader.events.offset == offset:
@@ -127,6 +129,7 @@ class _EventLog:
         self._next_step = 0.0
         self._evaluated: int | None = None
         """Evaluations when a line was last printed; None before the first."""
+        self._troubles: tuple[Trouble, ...] = ()
 
     def show(self, progress: Progress) -> None:
         """Print a line for each new event."""
@@ -150,6 +153,15 @@ class _EventLog:
         if progress.step and progress.total_steps and progress.step >= self._next_step:
             self._next_step = progress.step + progress.total_steps * PLAIN_STEP_SHARE
             self._once(("step", progress.attempt, progress.step), _format_step(progress))
+
+    def show_troubles(self, status: Status) -> None:
+        """Print a line for each trouble that began since the last call."""
+        troubles = status.liveness.troubles
+        lines = describe.describe_troubles(status)
+        for trouble, line in zip(troubles, lines, strict=True):
+            if trouble not in self._troubles:
+                self.print(line)
+        self._troubles = troubles
 
     def _once(self, key: Any, line: str) -> None:
         if key not in self._printed:
@@ -181,11 +193,13 @@ def _draw(folder: JobFolder, status: Status, progress: Progress) -> Group:
 
     attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
     title = Text.assemble((folder.id, "bold"), f"  {status.state}{attempt}")
-    if status.keeper_lives is False and status.state != "ended":
-        title.append("  (its keeper has died; the run continues)")
     findings = [Text(_format_finding(event, 300)) for event in progress.findings[-3:]]
+    findings += [Text(line) for line in describe.describe_troubles(status)]
     last = Text("ctrl+c leaves this view; the run continues", style="dim")
-    table = output.build_pair_table(_progress_rows(progress, status))
+    rows = [*_progress_rows(progress, status)]
+    if signs := describe.describe_signs(status):
+        rows.append(("last", signs))
+    table = output.build_pair_table(rows)
     return Group(title, Text(), table, Text(), *findings, *([Text()] if findings else []), last)
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ftwizard.jobs.events import read_tail
+from ftwizard.jobs.events import Event, read_tail
 from ftwizard.jobs.folder import DISK_ERRORS, NO_SPACE, JobFolder, read_end
 
 DISK_FULL_STATUS = 74
@@ -74,10 +74,19 @@ def describe_end_reason(reason: str) -> str:
 
 def read_done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
     """Return the ``done`` event of an attempt, or None without one."""
+    return find_done_event(read_last_events(folder), attempt)
+
+
+def read_last_events(folder: JobFolder) -> list[Event]:
+    """Return the newest events, oldest first; none if they cannot be read."""
     try:
-        events = read_tail(folder.events, _TAIL_BYTES)
+        return read_tail(folder.events, _TAIL_BYTES)
     except OSError:
-        return None
+        return []
+
+
+def find_done_event(events: list[Event], attempt: int) -> Event | None:
+    """Return the ``done`` event of an attempt among the newest events, or None without one."""
     done = [e for e in events if e["kind"] == "done" and e.get("attempt") == attempt]
     return done[-1] if done else None
 

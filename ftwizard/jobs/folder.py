@@ -100,7 +100,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Duration of the attempt by the monotonic clock, once it ended."""
     orphans: int = 0
     """Processes that the command left behind and the keeper killed."""
-    grace_s: float | None = None
     done: dict[str, Any] | None = None
     """The command's ``done`` event, where the disk did not take its events."""
 
@@ -128,6 +127,7 @@ class JobFolder:
     lock = _Entry("lock")
     state = _Entry("state.json")
     heartbeat = _Entry("heartbeat")
+    pace = _Entry("pace.json")
     events = _Entry("events.jsonl")
     summary = _Entry("progress.msgpack")
     """What the events say so far, for views of a long run."""

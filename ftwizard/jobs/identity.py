@@ -63,6 +63,22 @@ def is_alive(identity: Identity | None) -> bool | None:
     return _read_start_ticks(identity.pid) == identity.start_ticks
 
 
+def is_suspended(identity: Identity | None) -> bool:
+    """Return whether the process is known here to be suspended, as by SIGSTOP."""
+    return read_run_state(identity) == "T"
+
+
+def read_run_state(identity: Identity | None) -> str | None:
+    """Return the state of a living process as in ``/proc/PID/stat``: ``R``, ``S``, ``D``, ``T``.
+
+    None if it is gone, or unknown here.
+    """
+    if identity is None or not is_alive(identity):
+        return None
+    fields = _read_stat(identity.pid)
+    return fields[0] if fields else None
+
+
 def signal_group(identity: Identity, number: signal.Signals) -> bool:
     """Send a signal to the process group that ``identity`` leads; return False if it is gone."""
     if not is_alive(identity):
@@ -83,9 +99,14 @@ def _read_pid_namespace() -> int:
 
 
 def _read_start_ticks(pid: int) -> int | None:
+    fields = _read_stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def _read_stat(pid: int) -> list[str] | None:
+    """Return the fields of ``/proc/PID/stat`` from the third on; None if the process is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return stat.rpartition(")")[2].split()

@@ -35,12 +35,11 @@ from ftwizard.jobs.folder import (
 )
 from ftwizard.jobs.hook import Hook
 from ftwizard.jobs.identity import Identity
+from ftwizard.jobs.pace import TERM_GRACE_S, read_pace
 
 TICK_S = 0.5
 HEARTBEAT_S = 1.0
 SAMPLE_S = 2.0
-DEFAULT_GRACE_S = 30.0
-TERM_GRACE_S = 10.0
 END_RETRY_S = 5.0
 """Time that a disk has to take the end of a job, before it is written to another disk."""
 OOM_WINDOW_S = 60.0
@@ -69,6 +68,8 @@ class _Keeper:
         """Counts of one to two minutes ago, and of less than a minute ago: older kills do not count."""
         self.began = self.counted = time.monotonic()
         self.ending = False
+        self.stop_began: float | None = None
+        """Monotonic time at which a request to stop was seen."""
         self.log_from = 0
         self.next_signal: tuple[float, signal.Signals] | None = None
         self.sampler = machine.Sampler(SAMPLE_S)
@@ -202,17 +203,23 @@ class _Keeper:
         if not self.ending and requests.read_pending(self.folder, "kill", attempt):
             self.ending = True
             self.next_signal = (now, signal.SIGTERM)
-        elif self.next_signal is None and (
-            stop := requests.read_pending(self.folder, "stop", attempt)
-        ):
-            grace = DEFAULT_GRACE_S if stop.grace_s is None else stop.grace_s
-            self.next_signal = (now + grace, signal.SIGTERM)
-            self._write_state(state="stopping", grace_s=grace)
+        elif self.stop_began is None and requests.read_pending(self.folder, "stop", attempt):
+            self.stop_began = now
+            self._send(process, signal.SIGCONT)  # a suspended command could not save
+            self._write_state(state="stopping")
+        if self.stop_began is not None and not self.ending:
+            # Read again each time: the command may just have begun something longer.
+            grace_s = read_pace(self.folder, attempt).stop_s
+            self.next_signal = (self.stop_began + grace_s, signal.SIGTERM)
         if self.next_signal is None or now < self.next_signal[0]:
             return
         number = self.next_signal[1]
         self.ending = True
         self.next_signal = (now + TERM_GRACE_S, signal.SIGKILL)
+        self._send(process, number)
+        self._send(process, signal.SIGCONT)
+
+    def _send(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
 
@@ -255,7 +262,10 @@ class _Keeper:
         self.state = msgspec.structs.replace(self.state, **changes)
         self.is_written = False
         with contextlib.suppress(OSError):  # tried again until the disk takes it
-            self.is_written = write_json(self.folder.state, self.state, ballast=self.folder.ballast)
+            # Frozen while another machine started it again, this keeper has nothing more to say.
+            self.is_written = self.folder.newest_attempt() > self.attempt.number or write_json(
+                self.folder.state, self.state, ballast=self.folder.ballast
+            )
         return self.is_written
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import time
 from typing import Literal, get_args
 
@@ -19,21 +21,33 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """The attempt it is for; a request for another attempt is void."""
     t: float
     """Unix seconds."""
-    grace_s: float | None = None
-    """For ``stop``: seconds to save before the keeper ends the command."""
 
 
-def send(folder: JobFolder, name: Name, attempt: int, *, grace_s: float | None = None) -> None:
-    """Send a request to the job, replacing an older one of the same name."""
-    request = Request(attempt=attempt, t=time.time(), grace_s=grace_s)
-    write_json(folder.requests / name, request, ballast=folder.ballast)
+def send(folder: JobFolder, name: Name, attempt: int) -> None:
+    """Send a request to the job, replacing an older one of the same name; raise OSError if it fails."""
+    path, request = folder.requests / name, Request(attempt=attempt, t=time.time())
+    if not write_json(path, request, ballast=folder.ballast):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def request_stop(folder: JobFolder, attempt: int, *, grace_s: float, now: bool = False) -> None:
-    """Ask a job to save and stop within ``grace_s`` seconds; ``now``: stop without saving."""
-    send(folder, "stop", attempt, grace_s=0.0 if now else grace_s)
+def request_stop(folder: JobFolder, attempt: int, *, now: bool = False) -> bool:
+    """Ask a job to save and stop; ``now``: to end at once. Return whether it was asked before.
+
+    However often it is asked, only ``now`` cuts short the time that it has to save. Raises OSError.
+    """
+    is_repeated = read_pending(folder, "stop", attempt) is not None
+    if not is_repeated:
+        send(folder, "stop", attempt)
     if now:
         send(folder, "kill", attempt)
+    return is_repeated
+
+
+def withdraw(folder: JobFolder, attempt: int) -> None:
+    """Remove the requests to stop an attempt, once it has ended."""
+    for name in ("stop", "kill"):
+        if read_pending(folder, name, attempt):
+            remove(folder, name)
 
 
 def read_pending(folder: JobFolder, name: Name, attempt: int) -> Request | None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import time
-from collections.abc import Callable
 
 import msgspec
 
-from ftwizard.jobs import clock, identity, leftovers, lock, remote_host, requests, rescue
+from ftwizard.jobs import clock, identity, liveness, lock, remote_host, requests, rescue
 from ftwizard.jobs.clock import Instant
-from ftwizard.jobs.ending import GOOD_END_REASONS, read_done_event
-from ftwizard.jobs.folder import JobFolder, State, write_json
+from ftwizard.jobs.ending import GOOD_END_REASONS, find_done_event, read_last_events
+from ftwizard.jobs.folder import JobFolder, State
 from ftwizard.jobs.identity import Identity
-
-KILL_AFTER_TERM_S = 10.0
+from ftwizard.jobs.liveness import Liveness
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +35,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     """Duration of this attempt, once it ended."""
     keeper: Identity | None = None
+    liveness: Liveness = Liveness()
+    """Signs of life while it has not ended."""
 
     def now(self) -> Instant:
         """Return this moment on the clocks of the job's events, where these are readable here."""
@@ -66,7 +63,8 @@ def observe(folder: JobFolder) -> Status:
     state = folder.read_state()
     if state is None or state.attempt != attempt:
         state = State(state="starting", attempt=attempt)
-    done = read_done_event(folder, attempt)
+    events = read_last_events(folder)
+    done = find_done_event(events, attempt)
     keeper_lives = identity.is_alive(state.keeper) if state.keeper else None
     if not is_locked and not done and folder.newest_attempt() != attempt:
         return observe(folder)  # it was started again meanwhile
@@ -75,8 +73,12 @@ def observe(folder: JobFolder) -> Status:
     if not (done or lives or state.state == "ended"):
         rescued = rescue.read_state(folder)
         state = rescued if rescued and rescued.attempt == attempt else state
+    signs = Liveness()
+    if lives and state.state != "ended":
+        signs = liveness.read(folder, state, events, is_done=done is not None, host=host)
     if done or state.state == "ended" or not lives:
-        return _make_ended_status(state, done, is_locked, keeper_lives)
+        ended = _make_ended_status(state, done, is_locked, keeper_lives)
+        return msgspec.structs.replace(ended, liveness=signs)
     now = state.state
     if now == "running" and requests.read_pending(folder, "stop", attempt):
         now = "stopping"
@@ -87,6 +89,7 @@ def observe(folder: JobFolder) -> Status:
         host=host,
         started=state.started,
         keeper=state.keeper,
+        liveness=signs,
     )
 
 
@@ -121,32 +124,3 @@ def wait_until_free(folder: JobFolder, timeout_s: float, poll_s: float = 0.1) ->
             return False
         time.sleep(poll_s)
     return True
-
-
-def end_without_keeper(
-    folder: JobFolder, grace_s: float, report: Callable[[str], None] = lambda _: None
-) -> None:
-    """Do the keeper's part of a stop if the keeper is dead: wait, TERM, KILL, record the end."""
-    state = folder.read_state()
-    if state is None or state.command is None:
-        return
-    if wait_until_free(folder, grace_s):
-        return
-    report("It did not stop in time; killing it.")
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        identity.signal_group(state.command, number)
-        if wait_until_free(folder, KILL_AFTER_TERM_S):
-            break
-    leftovers.end(folder)
-    lock_fd = lock.take_exclusive(folder.lock)
-    if lock_fd is None:
-        return
-    try:
-        if read_done_event(folder, state.attempt) is None:
-            ended = msgspec.structs.replace(
-                state, state="ended", end_reason="killed", ended=time.time()
-            )
-            with contextlib.suppress(OSError):
-                write_json(folder.state, ended, ballast=folder.ballast)
-    finally:
-        os.close(lock_fd)

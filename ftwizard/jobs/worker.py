@@ -32,12 +32,9 @@ from ftwizard.jobs.folder import (
     JobResult,
     write_json,
 )
+from ftwizard.jobs.pace import SILENT_S, TIMES_LONGEST, PaceWriter
 from ftwizard.text import format_duration
 
-SILENT_S = 600.0
-"""Silence after which a command counts as stalled; loading a big model from a slow disk takes less."""
-TIMES_LONGEST = 5.0
-"""Multiple of the longest silence so far that a command may stay silent."""
 FRAMES = 5
 MIN_SUSPEND_S = 5.0
 """A shorter suspend of the machine is not reported."""
@@ -71,6 +68,8 @@ class Worker:
         self.attempt = folder.newest_attempt()
         self.checkpoint = folder.read_attempt(self.attempt).checkpoint
         self.events = EventWriter(folder.events, self.attempt)
+        self.silent_s = float(self.record.inputs.get("silent_s", SILENT_S))
+        self.pace = PaceWriter(self.folder, self.attempt, self.silent_s)
         self.saves_itself = False
         """True while TERM only requests a stop, because there is something to save."""
         self._terminated = False
@@ -109,7 +108,8 @@ class Watchdog:
         self._events = worker.events
         self._folder = worker.folder
         self._path = worker.folder.locate()
-        self._silent_s = worker.record.inputs.get("silent_s", SILENT_S)
+        self._pace = worker.pace
+        self._silent_s = worker.silent_s
         self._longest = 0.0
         self._closed = Alarm()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
@@ -128,6 +128,7 @@ class Watchdog:
             last = self._events.written_at
             if last != previous:
                 self._longest = max(self._longest, last - since)
+                self._pace.allow_silence(self._limit_s)
                 if stalled:
                     silence = format_duration(last - since)
                     message = f"Running again, after {silence} without progress."
@@ -135,7 +136,7 @@ class Watchdog:
                 previous = since = self._events.written_at
                 stalled = False
             silent = time.monotonic() - previous
-            if not stalled and silent > max(self._silent_s, TIMES_LONGEST * self._longest):
+            if not stalled and silent > self._limit_s:
                 self._report_stall(silent)
                 previous, stalled = self._events.written_at, True
             suspended_s = clock.read().asleep - asleep
@@ -159,6 +160,10 @@ class Watchdog:
                 f"The folder of this run was moved to {self._path}; the run continues there.",
                 evidence={"from": str(old), "to": str(self._path)},
             )
+
+    @property
+    def _limit_s(self) -> float:
+        return max(self._silent_s, TIMES_LONGEST * self._longest)
 
     def _report_stall(self, silent: float) -> None:
         stack = self._get_stack()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ftwizard.jobs import clock
 from ftwizard.jobs.ending import END_NAMES, GOOD_END_REASONS, NEXT_STEP, describe_end_reason
 from ftwizard.jobs.folder import JobFolder, Parent
+from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
 from ftwizard.runs import verdict
@@ -23,7 +24,14 @@ from ftwizard.runs.result import (
     read_verdict,
 )
 from ftwizard.runs.store import RunStatus
-from ftwizard.text import format_bytes, format_count, format_dollars, format_duration, make_visible
+from ftwizard.text import (
+    format_age,
+    format_bytes,
+    format_count,
+    format_dollars,
+    format_duration,
+    make_visible,
+)
 
 COST_UNKNOWN = "unknown: train with --price machine=USD, the hourly price of this machine"
 MEASURED = "measured over its last steps"
@@ -283,9 +291,47 @@ def describe_state(status: RunStatus) -> str:
         return f"{MARKS.get(reason, '✗')} {END_NAMES.get(reason, reason)}"
     if status.state == "stopping" and status.end_reason:  # done, but its process still exits
         return "ending"
+    if stop_sign := describe_halt(status):
+        return stop_sign
     if status.state == "running" and status.phase:
         return f"running: {PHASE_NAMES.get(status.phase, status.phase)}"
     return status.state
+
+
+def describe_halt(status: RunStatus) -> str:
+    """Describe in a few words that a live run does not progress: ``! stalled 12 min``; else empty."""
+    if "suspended" in status.troubles:
+        return "! suspended"
+    if "unrecorded" in status.troubles:
+        return "! end not recorded"
+    if {"stalled", "blocked"} & set(status.troubles):
+        return f"! stalled {format_age(status.event_age_s or 0.0)}"
+    return ""
+
+
+def describe_troubles(status: Status) -> list[str]:
+    """Describe why a live run may not be progressing, and what to do, a line for each trouble."""
+    signs = status.liveness
+    heartbeat = format_age(signs.heartbeat_age_s or 0.0)
+    silence = f"No progress for {format_age(signs.event_age_s or 0.0)}"
+    works = "Training continues, and stop still works."
+    lines: dict[Trouble, str] = {
+        "suspended": f"Its process is suspended. To continue it: kill -CONT {signs.command_pid}",
+        "stalled": f"{silence}; heartbeat {heartbeat} ago. If it hangs, stop and resume it.",
+        "blocked": f"{silence}: it waits for a disk or a driver. If it hangs, stop and resume it.",
+        "keeper_died": f"Its keeper has died. {works}",
+        "keeper_suspended": f"Its keeper is suspended (kill -CONT {signs.keeper_pid}). {works}",
+        "keeper_silent": f"Its keeper has not answered for {heartbeat}. {works}",
+        "unrecorded": "Its process ended, but its keeper does not act. To record the end, stop it.",
+    }
+    return [f"! {lines[trouble]}" for trouble in signs.troubles]
+
+
+def describe_signs(status: Status) -> str:
+    """Describe the age of the last event and of the heartbeat; empty once the run has ended."""
+    ages = (("event", status.liveness.event_age_s), ("heartbeat", status.liveness.heartbeat_age_s))
+    parts = [f"{name} {format_age(age)} ago" for name, age in ages if age is not None]
+    return ", ".join(parts)
 
 
 def format_clock(seconds: float) -> str:

@@ -69,8 +69,6 @@ class Follower:
         self.is_gone = False
         """Whether the folder was removed."""
         self._events = EventReader(folder.events)
-        self.last_read = time.monotonic()
-        """Monotonic time at which something new was read; at first, the time of creation."""
         self._overview: Progress | None = None
         if self._events.behind > MAX_UNSAMPLED_BYTES:
             self._overview = Progress()
@@ -117,7 +115,6 @@ class Follower:
             if not events:
                 self._overview = None
                 return False
-            self.last_read = time.monotonic()
             if time.perf_counter() >= end:
                 return True
 

@@ -34,8 +34,6 @@ HEAD_POINTS = 1024
 """Points of those that a diagnosis reads that stay as they were logged: it compares the first ones
 with the first evaluations."""
 _DIAGNOSED = frozenset(("loss", "grad_norm", "learning_rate"))
-MAX_GRACE_S = 4 * 3600.0
-"""Upper limit of the grace period of a stop, whatever the step times."""
 
 
 class Progress:
@@ -103,8 +101,6 @@ class Progress:
         """The same for phases in ``ACTIVE`` only."""
         self.fetching = TimeAlive()
         """The same for the download of the model."""
-        self.longest_step_s = 0.0
-        self.save_s = 0.0
         self.recent: deque[tuple[float, int, float]] = deque(maxlen=RATE_WINDOW)
         """Working seconds, step and tokens of the newest steps."""
 
@@ -167,7 +163,6 @@ class Progress:
         elif kind == "checkpoint":
             self._enter("training")
             self.checkpoints[step] = to_number(event.get("eval_loss"))
-            self.save_s = max(self.save_s, to_measure(event.get("seconds")) or 0.0)
         elif kind == "sample":
             self._enter("training")
             self._process_sample(event, step)
@@ -223,8 +218,6 @@ class Progress:
             if not self.is_summary:
                 self.smoothed.append(step, loss)
         now = self.alive.awake_s
-        if self.recent:
-            self.longest_step_s = max(self.longest_step_s, now - self.recent[-1][0])
         self.recent.append((now, step, to_measure(event.get("tokens")) or 0.0))
 
     def _process_evaluation(self, event: Event, step: int, loss: float | None) -> None:
@@ -319,11 +312,6 @@ class Progress:
         fetching_until = now if self.phase == "fetching" else None
         alive = self.alive.seconds_of(self.attempt, now)
         return alive - self.fetching.seconds_of(self.attempt, fetching_until)
-
-    @property
-    def stop_grace_s(self) -> float:
-        """Return the seconds that a stop may need to finish its step and save."""
-        return min(max(30.0, 3 * self.save_s + self.longest_step_s), MAX_GRACE_S)
 
     def _measure_recent(self) -> tuple[float, int, float]:
         """Return the seconds, steps and tokens of the last ``RATE_WINDOW`` steps."""

@@ -116,7 +116,7 @@ def from_status(status: RunStatus, settings: Mapping[str, Any]) -> RunFields:
     states = [status.state]
     if not reason:
         phase = status.phase or ""
-        states += ["living", phase, describe.format_phase(phase)]
+        states += ["living", phase, describe.format_phase(phase), *status.troubles]
     else:
         states += [reason, reason.replace("_", " "), END_NAMES.get(reason, "")]
         if reason not in (*GOOD_END_REASONS, *_REQUESTED_ENDS):

@@ -16,6 +16,7 @@ from ftwizard import locations, user_paths
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
+from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
@@ -49,6 +50,11 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     updated: float | None
     age_s: float | None
     """Seconds since the newest event."""
+    silent_s: float | None
+    """Seconds without progress; None once it has ended."""
+    heartbeat_age_s: float | None
+    troubles: tuple[Trouble, ...]
+    """Why it may not be progressing, or not be supervised; empty if all is well."""
     folder: str
     sampled: bool | msgspec.UnsetType = msgspec.UNSET
     """True for a long run without a summary: losses and steps are of a sample of its events."""
@@ -164,6 +170,9 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         loss=_finite(progress.loss),
         eval_loss=_finite(progress.eval_loss),
         eta_s=progress.eta_s if has_eta else None,
+        event_age_s=_round(job.liveness.event_age_s),
+        heartbeat_age_s=_round(job.liveness.heartbeat_age_s),
+        troubles=job.liveness.troubles,
         folder=str(folder.path),
         age_s=_measure_age(job, progress),
         sampled=progress.is_sampled or msgspec.UNSET,
@@ -219,6 +228,10 @@ def make_id(name: str) -> str:
     ascii_name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)
     stem = ascii_name.strip("-_.")[:40] or "run"
     return f"{stem}-{time.strftime('%m%d-%H%M%S')}"
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _finite(value: float | None) -> float | None:

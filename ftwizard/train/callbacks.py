@@ -169,6 +169,8 @@ class RunControl(TrainerCallback):
         if self._step_started:
             self._newest_step_s = time.monotonic() - self._step_started
             self._step_s = max(self._step_s, self._newest_step_s)
+            self._worker.pace.expect("step", self._newest_step_s)
+            self._worker.pace.expect("evaluation", self._estimate_evaluation(moment))
         if self._worker.stop_asked():
             self._stop(moment, "")
         else:
@@ -381,6 +383,7 @@ class CheckpointKeeper(TrainerCallback):
             tokens=self._recorder.tokens,
             seconds=time.monotonic() - self._save_started,
         )
+        self._worker.pace.expect("save", marker.seconds)
         self._worker.events.write(
             "checkpoint",
             step=step,

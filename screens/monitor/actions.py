@@ -11,7 +11,7 @@ import msgspec
 from textual.app import App
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import requests
+from ftwizard.jobs import requests, stopping
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.changes import PLAN_CHANGED, PLAN_UNUSABLE
 from ftwizard.runs import describe
@@ -20,9 +20,9 @@ from ftwizard.runs.progress import ACTIVE
 from ftwizard.runs.store import RunStatus
 from ftwizard.screens import subprocesses
 from ftwizard.screens.dialogs.command_progress import CommandProgress, run_command
-from ftwizard.screens.dialogs.dialog import ErrorDialog
-from ftwizard.screens.dialogs.questions import ChooseDialog, ConfirmDialog
-from ftwizard.text import make_visible
+from ftwizard.screens.dialogs.dialog import Dialog, ErrorDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, ConfirmDialog, DestructiveConfirm
+from ftwizard.text import format_duration, make_visible
 
 EDITED_OPTIONS = (
     ("child", "start a new run with the edited settings"),
@@ -33,8 +33,8 @@ that cannot be read."""
 REQUESTED = {"save": "Saving a checkpoint", "evaluate": "Evaluating"}
 
 
-async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None = None) -> bool:
-    """Stop the run after confirmation, or kill it if it is already stopping.
+async def stop(app: App[Any], follower: Follower, question: Dialog[bool] | None = None) -> bool:
+    """Stop the run after confirmation; if it is already stopping, offer to kill it, by another key.
 
     ``question`` replaces the default one for a run that is not stopping yet. Return whether the
     request was confirmed and sent.
@@ -42,8 +42,12 @@ async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None
     folder, attempt = follower.folder, follower.status.attempt
     is_stopping = requests.read_pending(folder, "stop", attempt) is not None
     if is_stopping:
-        question = ConfirmDialog(
-            "This run is already saving. Kill it now?", "Unsaved progress is lost.", "kill"
+        left_s = stopping.read_seconds_left(folder, attempt)
+        limit = f", up to {format_duration(left_s)} more" if left_s else ""
+        question = DestructiveConfirm(
+            "This run is already stopping. Kill it now?",
+            f"It finishes its step and saves{limit}. If killed, unsaved progress is lost.",
+            "kill",
         )
     elif question is None:
         question = ConfirmDialog(
@@ -53,13 +57,11 @@ async def stop(app: App[Any], follower: Follower, question: ConfirmDialog | None
         )
     if not await app.push_screen_wait(question):
         return False
-    if follower.status.keeper_lives is False:  # nothing reads requests: stop it by command
+    if not await _send(app, lambda: requests.request_stop(folder, attempt, now=is_stopping)):
+        return False
+    if follower.status.liveness.is_keeper_out:  # the command does the keeper's part
         _run_command(app, follower, "stop", *(["--kill"] if is_stopping else []))
-        return True
-    grace = follower.shown.stop_grace_s
-    return await _send(
-        app, lambda: requests.request_stop(folder, attempt, grace_s=grace, now=is_stopping)
-    )
+    return True
 
 
 async def resume(app: App[Any], follower: Follower) -> str | None:
@@ -130,7 +132,7 @@ def _run_command(app: App[Any], follower: Follower, name: str, *options: str) ->
     app.run_worker(_run_shielded(run), group=name, exit_on_error=False)
 
 
-async def _send(app: App[Any], request: Callable[[], None]) -> bool:
+async def _send(app: App[Any], request: Callable[[], object]) -> bool:
     """Send a request to the run in a thread; show a message if it could not be written."""
     try:
         await _run_shielded(request)

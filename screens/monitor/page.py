@@ -157,7 +157,9 @@ class MonitorPage(Page[str]):
         """Refresh the footer when the available actions change."""
         follower, previous = self.follower, self._key_state
         pane = self._run_view.next_pane
-        state = follower.status, follower.is_gone, self._has_answers, self._is_training, pane
+        status = follower.status
+        job = status.state, status.end_reason, status.attempt
+        state = job, follower.is_gone, self._has_answers, self._is_training, pane
         self._key_state = state
         if self._key_state != previous:
             self.refresh_bindings()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -16,7 +15,6 @@ from textual.widgets import Static
 
 from ftwizard.catalog.prices import PriceRate
 from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
-from ftwizard.jobs.worker import SILENT_S
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
@@ -26,7 +24,7 @@ from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.monitor import chart_data, gpus, readings
 from ftwizard.screens.monitor.chart_data import AXIS_NAMES, LOSS, PANES, SMOOTHINGS, ChartData, Pane
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.text import format_duration, make_visible
+from ftwizard.text import make_visible
 
 _T = TypeVar("_T")
 KEY = f"bold {palette.ACCENT}"
@@ -265,14 +263,10 @@ def _format_next(follower: Follower, verdict: str) -> Text:
             lines.append(Text.assemble(("r", KEY), " resumes the run"))
         if follower.status.end_reason in OUT_OF_MEMORY:
             lines.append(Text.assemble(("b", KEY), " starts a new run with a smaller batch"))
-    elif follower.status.keeper_lives is False:
-        lines.append(Text("! The supervisor process died; the run keeps running.", palette.WARNING))
+    troubles = describe.describe_troubles(follower.status)
+    lines += [Text(line, palette.WARNING) for line in troubles]
     if host := follower.status.host:
         lines.append(Text(f"· Running on {make_visible(host, 64)}.", "dim"))
-    silent_s = time.monotonic() - follower.last_read
-    if follower.status.state == "running" and silent_s > SILENT_S:
-        message = f"! No events for {format_duration(silent_s)}. Press o for the output."
-        lines.append(Text(message, palette.WARNING))
     if follower.is_behind:
         lines.append(Text("· Long run: showing a sample while reading the rest.", "dim"))
     if follower.torn:

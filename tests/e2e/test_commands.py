@@ -272,7 +272,7 @@ def test_runs_and_status_show_a_running_job(home: Path) -> None:
     assert set(document) == {
         "id", "state", "end_reason", "attempt", "phase", "step", "total_steps", "epoch", "loss",
         "eval_loss", "best_step", "best_eval_loss", "tokens_per_s", "eta_s", "started",
-        "updated", "folder",
+        "updated", "event_age_s", "heartbeat_age_s", "troubles", "folder",
     }  # fmt: skip
     assert [r["id"] for r in as_json("runs")["runs"]] == ["one"]
     assert "one" in ok("runs")
@@ -292,12 +292,12 @@ def test_stop_waits_until_all_processes_ended(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_second_stop_kills_a_deaf_run(home: Path) -> None:
+def test_stop_with_kill_kills_a_deaf_run(home: Path) -> None:
     folder = start_run(home, "one", steps=5000, mode="deaf")
     until_step(folder, 3)
     first = subprocess.Popen([str(FTWIZARD), "stop", "one"], stderr=subprocess.PIPE, text=True)
-    assert first.stderr and "stop again" in first.stderr.readline()
-    assert "killed" in ok("stop", "one")
+    assert first.stderr and "ftwizard stop one --kill" in first.stderr.readline()
+    assert "killed" in ok("stop", "one", "--kill")
     assert first.wait(30) == 0
     first.stderr.close()
 

@@ -18,11 +18,13 @@ import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import identity, lock, requests, status
+from ftwizard.jobs import identity, lock, requests, stopping
 from ftwizard.jobs.events import Event
 from ftwizard.jobs.folder import JobFolder, check_id, write_json
 from ftwizard.jobs.launch import AlreadyRunning
-from ftwizard.jobs.status import end_without_keeper, observe, wait_until_free
+from ftwizard.jobs.pace import Pace
+from ftwizard.jobs.status import observe, wait_until_free
+from ftwizard.jobs.stopping import wait_for_end
 from tests.helpers.jobs import (
     command_pid,
     events,
@@ -225,7 +227,7 @@ def test_command_keeps_running_without_its_keeper(tmp_path: Path) -> None:
     until_step(folder, recorded + 10)
     assert observe(folder).state == "running"
     requests.send(folder, "stop", 1)
-    end_without_keeper(folder, 10)
+    assert wait_for_end(folder, 1, report=print)
     status = until_ended(folder)
     assert (status.end_reason, status.exit_code) == ("stopped", 1)
 
@@ -235,8 +237,9 @@ def test_deaf_command_without_a_keeper_is_killed(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
     os.kill(keeper_pid(folder), signal.SIGKILL)
+    write_json(folder.pace, Pace(attempt=1, stop_s=0.5))
     requests.send(folder, "stop", 1)
-    end_without_keeper(folder, 0.5)
+    assert wait_for_end(folder, 1, report=print)
     status = observe(folder)
     assert (status.state, status.end_reason) == ("ended", "killed")
 
@@ -280,7 +283,8 @@ def test_hung_command_is_killed_after_the_grace_period(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="hang"))
     until_step(folder, 5)
     asked = time.monotonic()
-    requests.send(folder, "stop", 1, grace_s=1)
+    write_json(folder.pace, Pace(attempt=1, stop_s=1))
+    requests.send(folder, "stop", 1)
     until(folder, lambda s: s.state == "stopping")
     status = until_ended(folder, 30)
     assert status.end_reason == "killed"
@@ -291,7 +295,8 @@ def test_hung_command_is_killed_after_the_grace_period(tmp_path: Path) -> None:
 def test_kill_request_skips_the_grace_period(tmp_path: Path) -> None:
     folder = start(make(tmp_path / "run", steps=5000, mode="deaf"))
     until_step(folder, 3)
-    requests.send(folder, "stop", 1, grace_s=300)
+    write_json(folder.pace, Pace(attempt=1, stop_s=300))
+    requests.send(folder, "stop", 1)
     until(folder, lambda s: s.state == "stopping")
     requests.send(folder, "kill", 1)
     assert until_ended(folder, 30).end_reason == "killed"
@@ -363,7 +368,8 @@ def test_recycled_pids_are_not_alive_and_never_signaled(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keeper and command are gone, other processes have their pids, a leftover holds the lock."""
-    monkeypatch.setattr(status, "KILL_AFTER_TERM_S", 0.1)
+    monkeypatch.setattr(stopping, "TERM_GRACE_S", 0.1)
+    monkeypatch.setattr(stopping, "SLACK_S", 0.1)
     folder = make_run(home, "one")
     folder.events.unlink()
     strangers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
@@ -374,8 +380,9 @@ def test_recycled_pids_are_not_alive_and_never_signaled(
     with living(folder, keeper=keeper, command=command):
         result = observe(folder)
         assert (result.state, result.keeper_lives) == ("running", False)
-        end_without_keeper(folder, 0.1)
-        assert observe(folder).state == "running", "the leftover process is not identified"
+        write_json(folder.pace, Pace(attempt=1, stop_s=0.1))
+        assert not wait_for_end(folder, 1, report=print), "the leftover process is not identified"
+        assert observe(folder).state == "running"
     assert [stranger.poll() for stranger in strangers] == [None, None]
     assert observe(folder).end_reason == "lost"
     for stranger in strangers:
@@ -409,7 +416,7 @@ def test_job_interrupted_by_a_reboot_ends_as_lost_and_resumes(tmp_path: Path) ->
     write_json(folder.state, msgspec.structs.replace(state, **earlier))
     result = observe(folder)
     assert (result.state, result.end_reason, result.keeper_lives) == ("ended", "lost", False)
-    end_without_keeper(folder, 0.1)
+    assert wait_for_end(folder, 1, report=print)
     assert [stranger.poll() for stranger in strangers] == [None, None]
     start(folder)
     assert until_ended(folder).end_reason == "finished"

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import identity, lock, remote_host, requests
+from ftwizard.jobs import identity, lock, remote_host, requests, stopping
 from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.jobs.identity import Identity
 from ftwizard.jobs.launch import AlreadyRunning
@@ -85,12 +85,11 @@ def test_kill_of_a_remote_job_is_left_to_its_host(
     away: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ftwizard.__main__ import main
-    from ftwizard.cli import stop
 
     os.kill(command_pid(away), signal.SIGSTOP)
     os.kill(keeper_pid(away), signal.SIGSTOP)
-    monkeypatch.setattr(stop, "SLACK_S", 0.2)
-    monkeypatch.setattr(stop, "TERM_GRACE_S", 0.1)
+    monkeypatch.setattr(stopping, "SLACK_S", 0.2)
+    monkeypatch.setattr(stopping, "TERM_GRACE_S", 0.1)
     assert main(["stop", "away", "--kill"]) == 1
     text = capsys.readouterr().err
     assert "cannot be killed from here" in text and "On node␛7, run: ftwizard stop away" in text
@@ -143,7 +142,7 @@ def test_heartbeat_prevents_a_second_start_without_a_lock(
 
 
 def test_job_that_ended_on_another_host_counts_as_ended(away: JobFolder) -> None:
-    requests.request_stop(away, 1, grace_s=20)
+    requests.request_stop(away, 1)
     until_ended(away)
     until(away, lambda _: (s := away.read_state()) is not None and s.state == "ended")
     state = away.read_state()

@@ -112,7 +112,7 @@ def test_bell_reaches_tmux_when_a_run_ends(home: Path, tmp_path: Path, options: 
     with tmux.Tmux(f"{FTWIZARD} watch {RUN} {options}", environment=environment) as terminal:
         terminal.wait(r"loss +0")
         terminal.set_hook("alert-bell", f"run-shell 'echo bell >> {heard}'")
-        requests.request_stop(folder, 1, grace_s=20, now=False)
+        requests.request_stop(folder, 1)
         terminal.wait("stopped")
         until_ended(folder)
         terminal.until(lambda: heard.exists() and heard.read_text(), "the bell")

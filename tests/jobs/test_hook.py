@@ -61,7 +61,7 @@ def test_failure_is_notified_once_with_its_reason(home: Path, output: Path) -> N
 def test_requested_stop_is_notified_as_an_end(home: Path, output: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=10_000))
     until_step(folder, 2)
-    requests.request_stop(folder, 1, grace_s=20, now=False)
+    requests.request_stop(folder, 1)
     until_ended(folder)
     until(folder, lambda _: bool(lines(output)))
     assert [line[1] for line in lines(output)] == ["end"]

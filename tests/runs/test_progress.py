@@ -18,7 +18,7 @@ from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status
 from ftwizard.runs import describe, store
-from ftwizard.runs.progress import MAX_ANSWERS, MAX_GRACE_S, MAX_PROMPTS, Progress
+from ftwizard.runs.progress import MAX_ANSWERS, MAX_PROMPTS, Progress
 
 
 def event(kind: str, t: float, attempt: int = 1, **fields: Any) -> dict[str, Any]:
@@ -164,17 +164,6 @@ def test_phase_and_its_part_begin_when_they_change() -> None:
         assert progress.wait_s(Instant(t + 1)) == t + 1 - since
 
 
-def test_stop_grace_covers_a_long_step_and_slow_save() -> None:
-    progress = Progress()
-    assert progress.stop_grace_s == 30
-    progress.feed([
-        event("log", 0, step=1, loss=1.0),
-        event("log", 100, step=2, loss=1.0),
-        event("checkpoint", 101, step=2, seconds=20.0),
-    ])  # fmt: skip
-    assert progress.stop_grace_s == 160
-
-
 def test_unknown_kinds_and_invalid_logs_are_skipped() -> None:
     progress = Progress()
     progress.feed([event("new", 1, step=3), event("log", 2, step="x"), event("log", 3)])
@@ -213,7 +202,6 @@ def render_every_view(progress: Progress) -> None:
     folder = JobFolder(locations.runs_folder() / "x")
     status = Status(state="running", attempt=1)
     msgspec.json.encode(store.make_status(folder, status, progress))
-    assert 30 <= progress.stop_grace_s <= MAX_GRACE_S
     out = Console(file=io.StringIO(), markup=False)
     watch._EventLog(out).show(progress)
     out.print(watch._draw(folder, status, progress))

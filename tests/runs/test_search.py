@@ -115,7 +115,8 @@ def test_run_with_an_unreadable_plan_still_matches(home: Path) -> None:
 STATUS = RunStatus(
     id="x", state="ended", end_reason=None, attempt=1, phase=None, step=None, total_steps=None,
     epoch=None, loss=None, eval_loss=None, best_step=None, best_eval_loss=None, tokens_per_s=None,
-    eta_s=None, started=None, updated=None, age_s=None, folder="/x",
+    eta_s=None, started=None, updated=None, age_s=None, silent_s=None, heartbeat_age_s=None,
+    troubles=(), folder="/x",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.monitor.page import MonitorPage
 from tests.helpers.jobs import make, start, until_ended, until_step
 from tests.screens.frames import drive, frame, until, wait_for_text
 
@@ -61,6 +62,11 @@ def test_second_stop_kills_the_run(home: Path) -> None:
         await pilot.press("s")
         await wait_for_text(pilot, "Kill it now?")
         await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, MonitorPage))
+        assert requests.read_pending(folder, "kill", 1) is None, "Enter never kills"
+        await pilot.press("s")
+        await wait_for_text(pilot, "Kill it now?")
+        await pilot.press("y")
         await until(pilot, lambda: observe(folder).state == "ended")
 
     drive(FtwizardApp(("run", "alive")), (80, 24), play)
@@ -127,7 +133,7 @@ def test_resume_completes_even_if_the_screen_closes_at_once(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = start_long_run(home)
-    requests.request_stop(folder, 1, grace_s=10)
+    requests.request_stop(folder, 1)
     until_ended(folder)
     ran: list[tuple[str, ...]] = []
 
@@ -147,7 +153,7 @@ def test_resume_completes_even_if_the_screen_closes_at_once(
 
 def test_failed_resume_shows_an_error(home: Path) -> None:
     folder = start_long_run(home)
-    requests.request_stop(folder, 1, grace_s=10)
+    requests.request_stop(folder, 1)
     until_ended(folder)
 
     async def play(pilot: Pilot[Any]) -> None:

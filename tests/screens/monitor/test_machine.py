@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.identity import Identity
+from ftwizard.jobs.pace import Pace
 from ftwizard.screens.monitor import chart_data
 from ftwizard.screens.monitor.chart_data import ChartSettings
-from ftwizard.screens.monitor.page import MonitorPage
 from tests.screens.frames import frame, until, wait_for_text
 from tests.screens.monitor.story import (
     HEALTHY,
@@ -177,24 +179,32 @@ def test_run_on_another_machine_names_the_host(story: Story) -> None:
     keeper = Identity(host="node\x1b7", boot_id="", pid_namespace=1, pid=1, start_ticks=1)
     with living(story.folder, keeper=keeper):
         shown = watch((80, 24))
-    assert "· Running on node␛7." in shown and "supervisor process" not in shown
+    assert "· Running on node␛7." in shown and "keeper" not in shown
 
 
-def test_stalled_run_shows_a_notice_until_new_events(story: Story) -> None:
+@every_size
+def test_run_that_stalled_before_the_monitor_opened_says_so(
+    story: Story, size: tuple[int, int]
+) -> None:
     """A C call that never returns leaves no thread in the worker that could report it."""
-    story.train(30)
+    story.write_event("log", 735, step=30, loss=0.6, epoch=0.4, tokens=98)
+    story.folder.heartbeat.touch()
+    os.utime(story.folder.heartbeat, (NOW - 1, NOW - 1))
 
-    async def wait_long(pilot: Pilot[Any]) -> None:
-        screen = pilot.app.screen
-        assert isinstance(screen, MonitorPage)
-        assert "Nothing new" not in frame(pilot.app)
-        screen.follower.last_read -= 700
-        await wait_for_text(pilot, ". Press o for the output.")
+    async def go_on(pilot: Pilot[Any]) -> None:
+        assert_monitor_frame("stalled", size, frame(pilot.app))
         story.write_event("log", step=31, loss=0.5, epoch=0.4, tokens=99)
-        await until(pilot, lambda: "Nothing new" not in frame(pilot.app))
+        await until(pilot, lambda: "No progress" not in frame(pilot.app))
 
-    with living(story.folder):
-        watch((80, 24), wait_long)
+    with living(story.folder, started=NOW - 1800):
+        watch(size, go_on)
+
+
+def test_silence_within_the_pace_of_the_run_is_not_reported(story: Story) -> None:
+    story.write_event("log", 735, step=30, loss=0.6, epoch=0.4, tokens=98)
+    write_json(story.folder.pace, Pace(attempt=1, silent_s=900))
+    with living(story.folder, started=NOW - 1800):
+        assert "No progress" not in watch((80, 24))
 
 
 def test_stale_machine_reading_is_not_shown(story: Story) -> None:

@@ -344,7 +344,7 @@ def test_killed_keeper_and_worker_end_as_lost(home: Path) -> None:
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "loss")
         os.kill(pids[0], signal.SIGKILL)
-        await wait_for_text(pilot, "! The supervisor process died; the run keeps running.")
+        await wait_for_text(pilot, "! Its keeper has died. Training continues")
         os.kill(pids[1], signal.SIGKILL)
         await wait_for_text(pilot, "✗ lost")
         assert "ftwizard resume tickets-0921" in frame(pilot.app)

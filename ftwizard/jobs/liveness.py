@@ -1,0 +1,124 @@
+"""Signs of life of a job that has not ended: its last event, its heartbeat, and its processes.
+
+They come from the job's folder and from ``/proc``, so a view that was just opened knows as much as
+one that was open all along.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import msgspec
+
+from ftwizard.jobs import identity
+from ftwizard.jobs.events import Event, get_instant
+from ftwizard.jobs.folder import JobFolder, State
+from ftwizard.jobs.pace import read_pace
+
+KEEPER_SILENT_S = 60.0
+"""Age of the heartbeat from which the keeper counts as silent; it beats each second."""
+MAX_SKEW_S = 60.0
+"""Difference of clocks between this machine and another one that counts as possible."""
+Trouble = Literal[
+    "suspended",
+    "stalled",
+    "blocked",
+    "keeper_died",
+    "keeper_suspended",
+    "keeper_silent",
+    "unrecorded",
+]
+"""``suspended``: the command is, as by SIGSTOP. ``stalled``: no event for longer than it may be
+silent; ``blocked``: that too, and it waits in the kernel. ``unrecorded``: the command ended, but the
+keeper does not act."""
+
+KEEPER_TROUBLES = {"keeper_died", "keeper_suspended", "keeper_silent", "unrecorded"}
+
+
+class Liveness(msgspec.Struct, frozen=True, kw_only=True):
+    event_age_s: float | None = None
+    """Seconds since the last event, at first since the start."""
+    heartbeat_age_s: float | None = None
+    """Seconds since the keeper last gave a sign of life."""
+    troubles: tuple[Trouble, ...] = ()
+    """The most serious first."""
+    command_pid: int | None = None
+    keeper_pid: int | None = None
+
+    @property
+    def is_keeper_out(self) -> bool:
+        """Return whether the keeper does not act; training goes on without it."""
+        return bool(KEEPER_TROUBLES & set(self.troubles))
+
+
+def read(
+    folder: JobFolder, state: State, events: list[Event], *, is_done: bool, host: str | None
+) -> Liveness:
+    """Read the signs of life of a job; ``events``: its newest; ``host``: the other one that it is on.
+
+    An age by a clock that was set back is 0.
+    """
+    event_age_s = _measure_event_age(state, events)
+    heartbeat_age_s = _measure_age(_read_heartbeat(folder))
+    keeper = _judge_keeper(state, heartbeat_age_s, host)
+    troubles: list[Trouble] = []
+    if keeper and state.command and identity.is_alive(state.command) is False:
+        troubles.append("unrecorded")
+    else:
+        silent_s = read_pace(folder, state.attempt).silent_s + (MAX_SKEW_S if host else 0.0)
+        run_state = identity.read_run_state(state.command)
+        if run_state == "T":
+            troubles.append("suspended")
+        elif not is_done and event_age_s is not None and event_age_s > silent_s:
+            troubles.append("blocked" if run_state == "D" else "stalled")
+        troubles += [keeper] if keeper else []
+    return Liveness(
+        event_age_s=event_age_s,
+        heartbeat_age_s=heartbeat_age_s,
+        troubles=tuple(troubles),
+        command_pid=state.command.pid if state.command else None,
+        keeper_pid=state.keeper.pid if state.keeper else None,
+    )
+
+
+def _judge_keeper(
+    state: State, heartbeat_age_s: float | None, host: str | None
+) -> Literal["keeper_died", "keeper_suspended", "keeper_silent"] | None:
+    if state.keeper is None:
+        return None
+    if identity.is_alive(state.keeper) is False:
+        return "keeper_died"
+    if identity.is_suspended(state.keeper):
+        return "keeper_suspended"
+    limit_s = KEEPER_SILENT_S + (MAX_SKEW_S if host else 0.0)
+    is_silent = heartbeat_age_s is not None and heartbeat_age_s > limit_s
+    return "keeper_silent" if is_silent else None
+
+
+def _measure_event_age(state: State, events: list[Event]) -> float | None:
+    """Measure the age of the newest sign of progress, at first of the start.
+
+    Findings are none: a thread reports a stall, or that the machine was suspended.
+    """
+    kinds = ((event, get_instant(event)) for event in events[::-1] if event["kind"] != "finding")
+    event, newest = next(((event, when) for event, when in kinds if when), ({}, None))
+    has_clocks = state.keeper is not None and identity.shares_clocks(state.keeper)
+    if newest is None or event.get("attempt") != state.attempt:
+        if state.keeper and has_clocks:
+            return identity.get_age_s(state.keeper)
+        return _measure_age(state.started)
+    if has_clocks and newest.m is not None:
+        return max(0.0, time.monotonic() - newest.m)
+    return _measure_age(newest.t)
+
+
+def _measure_age(t: float | None) -> float | None:
+    return None if t is None else max(0.0, time.time() - t)
+
+
+def _read_heartbeat(folder: JobFolder) -> float | None:
+    try:
+        return folder.heartbeat.stat().st_mtime
+    except OSError:
+        return None
