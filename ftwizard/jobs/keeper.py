@@ -20,7 +20,7 @@ import msgspec
 import psutil
 
 from ftwizard.hardware import machine
-from ftwizard.jobs import identity, launch, leftovers, requests, rescue
+from ftwizard.jobs import identity, launch, leftovers, liveness, requests, rescue
 from ftwizard.jobs.ending import determine_end_reason
 from ftwizard.jobs.events import decode
 from ftwizard.jobs.folder import (
@@ -185,6 +185,7 @@ class _Keeper:
                 self.oom_kills = [self.oom_kills[1], machine.count_oom_kills()]
                 self.counted = now
             self.folder.heartbeat.touch(mode=0o600)
+            liveness.write_heartbeat(self.folder)
         except OSError:  # a file system that is briefly unavailable does not end a job
             if not self.ending and self._is_removed():
                 self.ending = True

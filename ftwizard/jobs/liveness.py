@@ -6,6 +6,7 @@ one that was open all along.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Literal
 
@@ -60,7 +61,7 @@ def read(
     An age by a clock that was set back is 0.
     """
     event_age_s = _measure_event_age(state, events)
-    heartbeat_age_s = _measure_age(_read_heartbeat(folder))
+    heartbeat_age_s = _measure_heartbeat_age(folder, state)
     keeper = _judge_keeper(state, heartbeat_age_s, host)
     troubles: list[Trouble] = []
     if keeper and state.command and identity.is_alive(state.command) is False:
@@ -117,8 +118,21 @@ def _measure_age(t: float | None) -> float | None:
     return None if t is None else max(0.0, time.time() - t)
 
 
-def _read_heartbeat(folder: JobFolder) -> float | None:
+def write_heartbeat(folder: JobFolder) -> None:
+    """Write the moment of a heartbeat, in place; its time of change is for other machines."""
+    with open(os.open(folder.heartbeat, os.O_WRONLY | os.O_NOFOLLOW), "wb", buffering=0) as file:
+        file.write(f"{time.monotonic():020.3f}\n".encode())
+
+
+def _measure_heartbeat_age(folder: JobFolder, state: State) -> float | None:
+    """Measure the age of the heartbeat, by a clock that no change of the date affects if possible."""
     try:
-        return folder.heartbeat.stat().st_mtime
+        with folder.heartbeat.open("rb") as file:
+            moment, changed = file.read(), os.fstat(file.fileno()).st_mtime
+        if state.keeper and identity.shares_clocks(state.keeper):
+            return max(0.0, time.monotonic() - float(moment))
     except OSError:
         return None
+    except ValueError:
+        pass
+    return _measure_age(changed)

@@ -34,6 +34,6 @@ def test_watch_and_status_label_the_time_left_as_measured(progress: Progress) ->
     fields = {field.name: None for field in msgspec.structs.fields(RunStatus) if field.required}
     status = RunStatus(**{  # type: ignore[arg-type]
         **fields, "id": "a", "state": "running", "attempt": 1, "total_steps": 100, "step": 5,
-        "eta_s": progress.eta_s, "folder": "/a",
+        "eta_s": progress.eta_s, "folder": "/a", "troubles": (),
     })  # fmt: skip
     assert dict(runs._report_lines(status))["time left"] == f"15 min 50 s, {describe.MEASURED}"

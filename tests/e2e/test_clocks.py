@@ -13,6 +13,7 @@ import pytest
 
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.pace import Pace, read_pace
 from ftwizard.jobs.status import observe
 from ftwizard.runs import default_run, store
 from ftwizard.runs.result import read_result
@@ -50,7 +51,7 @@ def test_jump_of_the_date_changes_no_duration(
     progress, status = read_progress(job), observe(job)
     now = status.now()
     assert now.m is not None, "the clock of a run of this machine is readable here"
-    assert progress.longest_step_s < HOUR and progress.stop_grace_s < HOUR
+    assert not status.liveness.troubles and read_pace(job, 1) == Pace(attempt=1)
     assert 0 < progress.limited_s(now) < HOUR and progress.alive.billed_seconds(now) < HOUR
     assert 0 <= progress.wait_s(now) < HOUR and 0 <= status.age_s() < HOUR
     for arguments in (("status", "job"), ("runs",)):
@@ -84,7 +85,7 @@ def test_suspend_is_said_once_and_counts_toward_the_cost_only(
     assert "suspended for 1 h 12 min" in finding["message"]
     progress = read_progress(job)
     seconds = progress.alive.seconds()
-    assert progress.longest_step_s <= seconds < HOUR and progress.limited_s(None) < HOUR
+    assert seconds < HOUR and progress.limited_s(None) < HOUR
     assert progress.alive.billed_seconds() == pytest.approx(seconds + SLEEP_S, abs=1)
 
 

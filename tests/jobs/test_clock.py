@@ -87,13 +87,13 @@ def test_jump_of_the_date_changes_no_figure_of_the_training(jump_s: float) -> No
         progress.feed(lines)
         now = Instant(1.0, 523.0)
         figures.append((
-            progress.tokens_per_s, progress.eta_s, progress.longest_step_s, progress.stop_grace_s,
+            progress.tokens_per_s, progress.eta_s,
             progress.limited_s(now), progress.wait_s(now), progress.alive.billed_seconds(now),
             [progress.times[index] for index in range(len(progress.times))],
             measure.training_seconds(lines),
         ))  # fmt: skip
     assert figures[0] == figures[1]
-    assert figures[0][:7] == (50, 20, 1, 30, 23, 3, 23) and figures[0][8] == 20
+    assert figures[0][:5] == (50, 20, 23, 3, 23) and figures[0][6] == 20
 
 
 def test_suspended_time_is_billed_and_is_not_training_time() -> None:
@@ -105,7 +105,7 @@ def test_suspended_time_is_billed_and_is_not_training_time() -> None:
     ]
     progress.feed([start, *steps])
     now = Instant(0.0, 12.0, 4000.0)
-    assert (progress.eta_s, progress.longest_step_s, progress.limited_s(now)) == (5, 1, 5)
+    assert (progress.eta_s, progress.limited_s(now)) == (5, 5)
     assert progress.alive.seconds(now) == 5 and progress.alive.billed_seconds(now) == 4005
 
 

@@ -15,6 +15,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ftwizard.jobs import identity, liveness
+from ftwizard.jobs.folder import JobFolder, State
 from ftwizard.jobs.identity import Identity
 from ftwizard.jobs.pace import read_pace
 from ftwizard.jobs.status import observe
@@ -120,20 +121,39 @@ def test_suspended_keeper_is_shown(home: Path, processes: list[Identity]) -> Non
     see(None, "● training")
 
 
-def test_old_heartbeat_is_a_silent_keeper_and_one_from_the_future_is_not(home: Path) -> None:
-    folder = start(make(home / "runs" / "one", steps=5000))
-    until_step(folder, 3)
-    keeper = keeper_pid(folder)
-    os.kill(keeper, signal.SIGKILL)
-    until(folder, lambda status: status.liveness.troubles == ("keeper_died",))
-    state = folder.read_state()
-    assert state and state.command
-    alive = identity.from_pid(os.getpid())
-    for age_s, troubles in ((200.0, ("keeper_silent",)), (-500.0, ()), (20.0, ())):
-        then = time.time() - age_s
-        os.utime(folder.heartbeat, (then, then))
-        signs = liveness.read(
-            folder, msgspec.structs.replace(state, keeper=alive), [], host=None, is_done=False
-        )
-        assert signs.troubles == troubles
-        assert signs.heartbeat_age_s is not None and signs.heartbeat_age_s >= 0
+HERE = identity.from_pid(os.getpid())
+assert HERE
+AWAY = msgspec.structs.replace(HERE, host="node7")
+
+
+@pytest.mark.parametrize(
+    ("keeper", "age_s", "troubles"),
+    [
+        (HERE, 20.0, ()),
+        (HERE, 200.0, ("keeper_silent",)),
+        (AWAY, 100.0, ()),
+        (AWAY, 200.0, ("keeper_silent",)),
+        (AWAY, -500.0, ()),
+    ],
+)
+def test_old_heartbeat_is_a_silent_keeper(
+    tmp_path: Path, keeper: Identity, age_s: float, troubles: tuple[str, ...]
+) -> None:
+    """Here by the monotonic clock; on another machine by the date, whose clocks may differ."""
+    folder = JobFolder(tmp_path)
+    folder.heartbeat.write_text(f"{time.monotonic() - age_s}\n")
+    then = time.time() - age_s
+    os.utime(folder.heartbeat, (then, then))
+    state = State(state="running", attempt=1, started=time.time(), keeper=keeper)
+    host = None if keeper is HERE else keeper.host
+    signs = liveness.read(folder, state, [], is_done=False, host=host)
+    assert signs.troubles == troubles
+    assert signs.heartbeat_age_s == pytest.approx(max(0.0, age_s), abs=60)
+
+
+def test_jump_of_the_date_is_no_silence(tmp_path: Path) -> None:
+    event = {"kind": "log", "t": time.time() - 9e6, "m": time.monotonic() - 30, "attempt": 1}
+    report = {"kind": "finding", "t": time.time(), "m": time.monotonic(), "attempt": 1}
+    state = State(state="running", attempt=1, keeper=HERE)
+    signs = liveness.read(JobFolder(tmp_path), state, [event, report], is_done=False, host=None)
+    assert signs.event_age_s == pytest.approx(30, abs=20) and not signs.troubles
