@@ -38,7 +38,7 @@ KEEPER_TROUBLES = {"keeper_died", "keeper_suspended", "keeper_silent", "unrecord
 
 
 class Liveness(msgspec.Struct, frozen=True, kw_only=True):
-    event_age_s: float | None = None
+    silent_s: float | None = None
     """Seconds since the last event, at first since the start."""
     heartbeat_age_s: float | None = None
     """Seconds since the keeper last gave a sign of life."""
@@ -60,22 +60,22 @@ def read(
 
     An age by a clock that was set back is 0.
     """
-    event_age_s = _measure_event_age(state, events)
+    silent_s = _measure_silence(state, events)
     heartbeat_age_s = _measure_heartbeat_age(folder, state)
     keeper = _judge_keeper(state, heartbeat_age_s, host)
     troubles: list[Trouble] = []
     if keeper and state.command and identity.is_alive(state.command) is False:
         troubles.append("unrecorded")
     else:
-        silent_s = read_pace(folder, state.attempt).silent_s + (MAX_SKEW_S if host else 0.0)
+        limit_s = read_pace(folder, state.attempt).silent_s + (MAX_SKEW_S if host else 0.0)
         run_state = identity.read_run_state(state.command)
         if run_state == "T":
             troubles.append("suspended")
-        elif not is_done and event_age_s is not None and event_age_s > silent_s:
+        elif not is_done and silent_s is not None and silent_s > limit_s:
             troubles.append("blocked" if run_state == "D" else "stalled")
         troubles += [keeper] if keeper else []
     return Liveness(
-        event_age_s=event_age_s,
+        silent_s=silent_s,
         heartbeat_age_s=heartbeat_age_s,
         troubles=tuple(troubles),
         command_pid=state.command.pid if state.command else None,
@@ -97,7 +97,7 @@ def _judge_keeper(
     return "keeper_silent" if is_silent else None
 
 
-def _measure_event_age(state: State, events: list[Event]) -> float | None:
+def _measure_silence(state: State, events: list[Event]) -> float | None:
     """Measure the age of the newest sign of progress, at first of the start.
 
     Findings are none: a thread reports a stall, or that the machine was suspended.

@@ -305,7 +305,7 @@ def describe_halt(status: RunStatus) -> str:
     if "unrecorded" in status.troubles:
         return "! end not recorded"
     if {"stalled", "blocked"} & set(status.troubles):
-        return f"! stalled {format_age(status.event_age_s or 0.0)}"
+        return f"! stalled {format_age(status.silent_s or 0.0)}"
     return ""
 
 
@@ -313,7 +313,7 @@ def describe_troubles(status: Status) -> list[str]:
     """Describe why a live run may not be progressing, and what to do, a line for each trouble."""
     signs = status.liveness
     heartbeat = format_age(signs.heartbeat_age_s or 0.0)
-    silence = f"No progress for {format_age(signs.event_age_s or 0.0)}"
+    silence = f"No progress for {format_age(signs.silent_s or 0.0)}"
     works = "Training continues, and stop still works."
     lines: dict[Trouble, str] = {
         "suspended": f"Its process is suspended. To continue it: kill -CONT {signs.command_pid}",
@@ -329,7 +329,7 @@ def describe_troubles(status: Status) -> list[str]:
 
 def describe_signs(status: Status) -> str:
     """Describe the age of the last event and of the heartbeat; empty once the run has ended."""
-    ages = (("event", status.liveness.event_age_s), ("heartbeat", status.liveness.heartbeat_age_s))
+    ages = (("event", status.liveness.silent_s), ("heartbeat", status.liveness.heartbeat_age_s))
     parts = [f"{name} {format_age(age)} ago" for name, age in ages if age is not None]
     return ", ".join(parts)
 

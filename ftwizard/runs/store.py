@@ -170,7 +170,7 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         loss=_finite(progress.loss),
         eval_loss=_finite(progress.eval_loss),
         eta_s=progress.eta_s if has_eta else None,
-        event_age_s=_round(job.liveness.event_age_s),
+        silent_s=_round(job.liveness.silent_s),
         heartbeat_age_s=_round(job.liveness.heartbeat_age_s),
         troubles=job.liveness.troubles,
         folder=str(folder.path),

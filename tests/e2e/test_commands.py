@@ -272,7 +272,7 @@ def test_runs_and_status_show_a_running_job(home: Path) -> None:
     assert set(document) == {
         "id", "state", "end_reason", "attempt", "phase", "step", "total_steps", "epoch", "loss",
         "eval_loss", "best_step", "best_eval_loss", "tokens_per_s", "eta_s", "started",
-        "updated", "event_age_s", "heartbeat_age_s", "troubles", "folder",
+        "updated", "age_s", "silent_s", "heartbeat_age_s", "troubles", "folder",
     }  # fmt: skip
     assert [r["id"] for r in as_json("runs")["runs"]] == ["one"]
     assert "one" in ok("runs")

@@ -76,7 +76,7 @@ def test_suspended_command_is_shown_at_once(home: Path, processes: list[Identity
     assert hint in ok("status", "one") and "! suspended" in ok("runs")
     for document in (as_json("status", "one"), as_json("runs")["runs"][0]):
         assert document["state"] == "running" and document["troubles"] == ["suspended"]
-        assert document["event_age_s"] >= 0 and document["heartbeat_age_s"] >= 0
+        assert document["silent_s"] >= 0 and document["heartbeat_age_s"] >= 0
     assert as_json("runs", "state:suspended")["runs"]
     read_piped_watch(hint)
     see(("run", "one"), "! Its process is suspended.")
@@ -91,7 +91,7 @@ def test_hung_command_is_shown_as_stalled(home: Path) -> None:
     folder = start(make(home / "runs" / "one", mode="hang", silent_s=1.0))
     until_step(folder, 5)
     until(folder, lambda status: status.liveness.troubles == ("stalled",))
-    before = observe(folder).liveness.event_age_s
+    before = observe(folder).liveness.silent_s
     assert before is not None and before > 1
     shown = ok("status", "one")
     assert "! No progress for" in shown and "If it hangs, stop and resume it." in shown
@@ -101,7 +101,7 @@ def test_hung_command_is_shown_as_stalled(home: Path) -> None:
     see(("run", "one"), "! No progress for")
     see(None, "! stalled")
     after = as_json("status", "one")
-    assert after["troubles"] == ["stalled"] and after["event_age_s"] > before
+    assert after["troubles"] == ["stalled"] and after["silent_s"] > before
 
 
 def test_command_that_was_silent_before_may_be_silent_again(home: Path) -> None:
@@ -156,4 +156,4 @@ def test_jump_of_the_date_is_no_silence(tmp_path: Path) -> None:
     report = {"kind": "finding", "t": time.time(), "m": time.monotonic(), "attempt": 1}
     state = State(state="running", attempt=1, keeper=HERE)
     signs = liveness.read(JobFolder(tmp_path), state, [event, report], is_done=False, host=None)
-    assert signs.event_age_s == pytest.approx(30, abs=20) and not signs.troubles
+    assert signs.silent_s == pytest.approx(30, abs=20) and not signs.troubles

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ftwizard.jobs import identity, lock, requests, stopping
+from ftwizard.jobs import identity, launch, requests, stopping
 from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.jobs.pace import Pace
 from ftwizard.jobs.status import observe
@@ -102,16 +102,16 @@ def test_stop_is_written_before_events_are_read(folder: JobFolder) -> None:
 
 
 def test_stop_ends_a_run_that_is_being_started(home: Path) -> None:
+    """It is called while the launcher looks for a checkpoint, when there is no attempt yet."""
     folder = make(home / "runs" / "one", steps=5000)
-    starting = lock.take_exclusive(
-        folder.lock
-    )  # as the launcher does while it looks for checkpoints
-    assert starting is not None
-    process = begin_stop()
-    assert process.stderr and "Stopping" in process.stderr.readline()
-    os.close(starting)
-    start(folder)
-    out, _ = process.communicate(timeout=60)
+    stops: list[subprocess.Popen[str]] = []
+
+    def stop_meanwhile() -> None:
+        stops.append(begin_stop())
+        assert stops[0].stderr and "Stopping" in stops[0].stderr.readline()
+
+    launch.start(folder, folder.read_job().argv, checkpoint=stop_meanwhile)
+    out, _ = stops[0].communicate(timeout=60)
     assert "was stopped" in out and until_ended(folder).end_reason == "stopped"
 
 
