@@ -67,7 +67,7 @@ def test_view_ends_with_its_reader_while_the_run_is_silent(
     assert view.stderr is not None and view.stderr.read() == b""
     view.stderr.close()
     assert observe(folder).state == "running" and lasting.poll() is None
-    requests.request_stop(folder, 1, grace_s=0, now=True)
+    requests.request_stop(folder, 1, now=True)
     until_ended(folder)
     assert lasting.wait(120) == 1
     assert b"was killed" in (tmp_path / "log").read_bytes()

@@ -106,11 +106,12 @@ def test_stop_ends_a_run_that_is_being_started(home: Path) -> None:
     folder = make(home / "runs" / "one", steps=5000)
     stops: list[subprocess.Popen[str]] = []
 
-    def stop_meanwhile() -> None:
+    def stop_meanwhile() -> launch.StartPoint:
         stops.append(begin_stop())
         assert stops[0].stderr and "Stopping" in stops[0].stderr.readline()
+        return launch.StartPoint()
 
-    launch.start(folder, folder.read_job().argv, checkpoint=stop_meanwhile)
+    launch.start(folder, folder.read_job().argv, find_start=stop_meanwhile)
     out, _ = stops[0].communicate(timeout=60)
     assert "was stopped" in out and until_ended(folder).end_reason == "stopped"
 
