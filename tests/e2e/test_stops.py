@@ -21,6 +21,7 @@ from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.workspace import LONG, Workspace, losses
 from tests.helpers.jobs import command_pid, events, until, until_ended, until_step
+from tests.helpers.progress import check_summary
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -52,6 +53,7 @@ def test_resumed_run_matches_an_uninterrupted_run(small_workspace: Workspace) ->
     assert {e["memory_on_gpu"] for e in events(halting, "log")} == {on_gpu}
     cost = actual["cost"]
     assert cost["value"] > 0 and "$36.00 per hour" in cost["source"], "the price was set on resume"
+    check_summary(halting)
     refused = run("resume", "halting")
     assert refused.returncode == 1 and "has finished" in refused.stderr
 
@@ -88,6 +90,7 @@ def test_every_step_is_recorded_after_twenty_kills(small_workspace: Workspace) -
     ok("stop", "chaos")
     status = until_ended(folder, 120)
     assert status.end_reason == "stopped", folder.log.read_text()[-2000:]
+    check_summary(folder)
     result = losses(folder)
     assert sorted(result) == list(range(1, max(result) + 1))
     for number in range(1, folder.newest_attempt() + 1):

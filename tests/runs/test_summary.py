@@ -27,6 +27,7 @@ from ftwizard.runs.summary import ProgressReader, read_progress
 from ftwizard.timeseries import Series, ThinSeries
 from tests.diagnosis.test_real_runs import RUNS, read
 from tests.helpers import curves
+from tests.helpers.progress import describe, read_whole
 from tests.screens.runs_helpers import make_run
 
 NUMBERS = st.one_of(st.floats(0.01, 5), st.sampled_from(["nan", "inf", None, "x", 3]))
@@ -64,24 +65,6 @@ def write_lines(folder: JobFolder, drawn: list[tuple[str, dict[str, Any], int]])
         event = {"v": 1, "t": t, "m": t / 2, "kind": kind, "attempt": attempt, **fields}
         lines.append(msgspec.json.encode(event) + b"\n")
     return lines
-
-
-def describe(result: Progress) -> str:
-    """Return everything in a progress."""
-    parts: dict[str, Any] = {}
-    for name, value in {**vars(result), **result.metrics}.items():
-        if isinstance(value, Series):
-            value = [list(value.xs), list(value.ys)]
-            if isinstance(result.metrics.get(name), ThinSeries):
-                value += [result.metrics[name].stride, result.metrics[name].count]  # type: ignore[attr-defined]
-        parts[name] = list(value) if name in ("recent", "metrics") else value
-    return repr(sorted(parts.items()))
-
-
-def read_whole(folder: JobFolder) -> Progress:
-    result = Progress(is_summary=True)
-    result.feed(EventReader(folder.events).read())
-    return result
 
 
 @given(drawn=EVENTS, cut=st.floats(0, 1), more=st.floats(0, 1), points=st.sampled_from([2, 8, 90]))
