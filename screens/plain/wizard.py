@@ -20,6 +20,7 @@ import msgspec
 from rich.text import Text
 
 from ftwizard.advice import time_cap
+from ftwizard.alarm import Alarm
 from ftwizard.cli import output, watch
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.estimate.report import EstimateReport
@@ -375,7 +376,7 @@ class TerminalHungUp(SystemExit):
 def exit_cleanly() -> Iterator[None]:
     """Raise TerminalHungUp in the caller on SIGHUP, SIGTERM and a dead terminal; end within a second."""
     at_first = termios.tcgetattr(sys.stdin.fileno())
-    is_over = threading.Event()
+    is_over = Alarm()
 
     def leave(number: int, frame: Any) -> None:
         for again in SIGNALS:
@@ -395,7 +396,7 @@ def exit_cleanly() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _watch(is_over: threading.Event) -> None:
+def _watch(is_over: Alarm) -> None:
     """Raise SIGHUP when the terminal is gone, as a blocked read may never return."""
     while not is_over.wait(POLL_S):
         try:
