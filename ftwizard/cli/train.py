@@ -15,7 +15,15 @@ from ftwizard.advice import plan_warnings
 from ftwizard.advice.recipe_rules import AdvisedValue
 from ftwizard.advice.time_cap import TimeCap
 from ftwizard.catalog.prices import PriceRate
-from ftwizard.cli import advised_plan, open_files, output, plan_argument, run_argument, time_cap
+from ftwizard.cli import (
+    advised_plan,
+    open_files,
+    output,
+    plan_argument,
+    progress,
+    run_argument,
+    time_cap,
+)
 from ftwizard.cli.watch import view
 from ftwizard.data.hub import ids
 from ftwizard.errors import USAGE, FtwizardError
@@ -175,7 +183,11 @@ def resume(arguments: argparse.Namespace) -> int:
         print(f"· The edited plan is kept in {make_visible(str(moved))}", file=sys.stderr)
     recorded = machine_rate.read_recorded_price(folder)
     hour = recorded if recorded and not arguments.price else _read_hour_price(arguments.price)
-    attempt = launcher.resume(folder, hour, from_start=arguments.begin == "start")
+    with progress.reporter() as say:
+        attempt = launcher.resume(
+            folder, hour, from_start=arguments.begin == "start",
+            say=lambda subject: say("reading", what=subject),
+        )  # fmt: skip
     for name, files in attempt.damaged.items():
         print(f"! {describe_damage(name, files)}; it was set aside.", file=sys.stderr)
     if arguments.json:

@@ -86,10 +86,15 @@ def _finish(
     """Carry out ``plan.finish`` within the run."""
     from ftwizard.evaluate.compare import compare
     from ftwizard.export.merge import cast_to_16_bit, merge
+    from ftwizard.runs import base_weights
     from ftwizard.train import budget
 
     folder, base = worker.folder, Path(trained.base)
     merged = compared = None
+    base_weights.wait()
+    if plan.finish.compare or (plan.finish.merge and trained.method != "full"):
+        hint = f"Restore the old files, then: ftwizard resume {folder.id}"
+        base_weights.require_unchanged(folder, base, hint)
     if trained.method == "full":
         worker.phase("merging", what="casting to 16-bit")
         best = folder.checkpoints / f"checkpoint-{trained.step}"

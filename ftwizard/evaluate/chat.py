@@ -17,7 +17,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import store
+from ftwizard.runs import base_weights, checkpoints, store
 from ftwizard.runs.chat_protocol import (
     AnswerRequest,
     ChatAnswer,
@@ -26,8 +26,8 @@ from ftwizard.runs.chat_protocol import (
     Side,
 )
 from ftwizard.runs.result import TrainResult, read_trained
-from ftwizard.text import format_bytes, format_count
-from ftwizard.train import command, dataset, generate, model_loading, runtime
+from ftwizard.text import format_bytes, format_count, make_visible
+from ftwizard.train import checkpoint_rotation, command, dataset, generate, model_loading, runtime
 from ftwizard.train.encoder import Encoder
 
 ENVIRONMENT = (
@@ -142,10 +142,12 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
     say("libraries")
     runtime.silence_libraries()
     _silence_progress()
-    weights, adapter = _find_weights(folder, trained)
+    weights, adapter, changed = _find_weights(folder, trained, say)
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(weights))
-    wanted = Path(trained.base) if base and adapter is None else None
+    wanted = Path(trained.base) if base and adapter is None and not changed else None
     device, extra, notes = _fit(weights, wanted, precision)
+    if changed:
+        notes.append(f"{changed} Only the tuned model answers.")
     say("tuned model")
     tokenizer = model_loading.load_tokenizer(adapter or weights)
     encoder = Encoder(tokenizer, model_loading.read_stop_ids(weights) | set(trained.end_ids))
@@ -197,23 +199,52 @@ def read_system_prompt(folder: JobFolder) -> str | None:
     return saved.system or dataset.find_system_prompt(saved.rows)
 
 
-def _find_weights(folder: JobFolder, trained: TrainResult) -> tuple[Path, Path | None]:
-    """Return the folder of the weights to load, and of the adapter on them, if any."""
+def _find_weights(
+    folder: JobFolder, trained: TrainResult, say: Callable[[str], None]
+) -> tuple[Path, Path | None, str]:
+    """Return the folder of the weights to load, that of the adapter on them, if any, and a note.
+
+    The note says that the base model changed since the run; then a merged model is loaded alone.
+    Raises FtwizardError if there are no weights, or if they are damaged.
+    """
+    base, changed = Path(trained.base), ""
+    if _has_weights(base):
+        try:
+            base_weights.require_unchanged(folder, base, say=say)
+        except FtwizardError as error:
+            if not _has_weights(folder.merged):
+                raise
+            changed = error.message
+    if _has_weights(folder.merged) and (changed or trained.method == "full"):
+        return folder.merged, None, changed
+    damage = checkpoint_rotation.find_result_damage(folder, trained)
+    if damage and _has_weights(folder.merged):
+        return folder.merged, None, changed
     if trained.method == "full":
         best = folder.checkpoints / f"checkpoint-{trained.step}"
-        for path in (folder.merged, best):
-            if _has_weights(path):
-                return path, None
-    elif _has_weights(Path(trained.base)) and folder.adapter.is_dir():
-        return Path(trained.base), folder.adapter
+        if _has_weights(best):
+            _refuse_damage(folder, damage)
+            return best, None, changed
+    elif _has_weights(base) and folder.adapter.is_dir():
+        _refuse_damage(folder, damage)
+        return base, folder.adapter, changed
     elif _has_weights(folder.merged):
-        return folder.merged, None
+        return folder.merged, None, changed
     missing = folder.merged if folder.adapter.is_dir() else folder.adapter
     raise FtwizardError(
         f"The weights of run {folder.id} are incomplete: there is neither {missing} nor a base "
         f"model in {trained.base}.",
         "Restore one of them, or train again.",
     )
+
+
+def _refuse_damage(folder: JobFolder, damage: list[str]) -> None:
+    if damage:
+        listed = ", ".join(make_visible(name, 80) for name in damage[: checkpoints.MAX_NAMED])
+        raise FtwizardError(
+            f"The weights of run {folder.id} are damaged: {listed}.",
+            "Restore them from a copy, or train again.",
+        )
 
 
 def _has_weights(folder: Path) -> bool:

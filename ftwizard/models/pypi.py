@@ -94,6 +94,12 @@ def is_fetched(name: str) -> bool:
     return _is_complete(locations.cache_folder() / "models" / _folder_name(name), PACKAGED[name])
 
 
+def find_fetched(name: str) -> Path | None:
+    """Return the model's folder in the user's cache, None if it is not there."""
+    target = locations.cache_folder() / "models" / _folder_name(name)
+    return target if is_fetched(name) else None
+
+
 def _folder_name(name: str) -> str:
     return f"{name.rpartition('/')[2].lower()}-{PACKAGED[name].sha256[:12]}"
 

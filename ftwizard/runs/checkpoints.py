@@ -75,10 +75,16 @@ def find_damage(path: Path, is_needed: Callable[[str], bool] = lambda name: True
     return [name for name in marker.files if is_needed(name) and _is_damaged(path, name, marker)]
 
 
-def find_newest_sound(folder: Path) -> tuple[Checkpoint | None, dict[str, list[str]]]:
-    """Return the newest sound checkpoint, and the damaged files of each marked one after it."""
+def find_newest_sound(
+    folder: Path, say: Callable[[str], None] = lambda subject: None
+) -> tuple[Checkpoint | None, dict[str, list[str]]]:
+    """Return the newest sound checkpoint, and the damaged files of each marked one after it.
+
+    ``say`` gets what is read.
+    """
     damaged: dict[str, list[str]] = {}
     for path in reversed(list_marked(folder)):
+        say(f"{path.name}, compared with its hashes")
         damage = find_damage(path)
         if not damage:
             return _read_marker(path), damaged

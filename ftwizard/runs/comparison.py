@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import search, store, verdict
+from ftwizard.jobs.folder import JobFolder, JobRecord
+from ftwizard.runs import base_weights, search, store, verdict
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import read_result, read_verdict
@@ -133,9 +133,14 @@ def read_side(
         label=get_label(index),
         record=record,
         settings=search.read_settings(folder) if settings is None else settings,
-        hashes=job.hashes if job else {},
+        hashes=_read_hashes(folder, job),
         scores=_collect_scores(folder, record, progress),
     )
+
+
+def _read_hashes(folder: JobFolder, job: JobRecord | None) -> dict[str, str]:
+    weights = base_weights.identify(folder)
+    return {**(job.hashes if job else {}), **({"weights": weights} if weights else {})}
 
 
 def compare(sides: list[Side]) -> Comparison:
@@ -145,9 +150,7 @@ def compare(sides: list[Side]) -> Comparison:
 
     validation = are_same(lambda a, b: _has_same_rows(a, b, "validation"))
     test = are_same(lambda a, b: _has_same_rows(a, b, "test"))
-    model = are_same(
-        lambda a, b: _has_same_hash(a, b, "model") and _has_same_hash(a, b, "template", True)
-    )
+    model = are_same(_has_same_model)
     length = are_same(lambda a, b: _has_same_setting(a, b, "recipe.max_length"))
     train = are_same(lambda a, b: _has_same_hash(a, b, "train"))
     return Comparison(
@@ -304,6 +307,12 @@ def _has_same_hash(a: Side, b: Side, part: str, missing: bool | None = None) -> 
     return first == second
 
 
+def _has_same_model(a: Side, b: Side) -> bool | None:
+    if _has_same_hash(a, b, "weights") is False:
+        return False
+    return _has_same_hash(a, b, "model") and _has_same_hash(a, b, "template", True)
+
+
 def _has_same_setting(a: Side, b: Side, name: str) -> bool | None:
     if not a.settings or not b.settings:
         return None
@@ -335,7 +344,13 @@ def _explain(
     sides: Sequence[Side], validation: bool | None, model: bool | None, length: bool | None
 ) -> list[str]:
     reasons = []
-    if model is False:
+    parts = {(run.hashes.get("model"), run.hashes.get("template")) for run in sides}
+    if model is False and len(parts) == 1:
+        reasons.append(
+            "The base weights differ, under one name: losses show their difference, too, so they "
+            "cannot be compared."
+        )
+    elif model is False:
         models = [f"{run.label} {_format_setting(run.settings.get('model.name'))}" for run in sides]
         reasons.append(
             f"Different models or templates ({', '.join(models)}): losses are per token of each "

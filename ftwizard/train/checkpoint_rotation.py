@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -120,13 +120,19 @@ def remove_torn(folder: Path) -> None:
     shutil.rmtree(folder / TORN, ignore_errors=True)
 
 
-def choose_beginning(folder: JobFolder, *, from_start: bool = False) -> StartPoint:
+def choose_beginning(
+    folder: JobFolder,
+    *,
+    from_start: bool = False,
+    say: Callable[[str], None] = lambda subject: None,
+) -> StartPoint:
     """Return the newest sound checkpoint to continue from; set newer damaged ones aside.
 
     Raises FtwizardError where none is left of those that were saved, unless ``from_start``: hours
-    of training would silently begin again. And with ``from_start`` if there is one.
+    of training would silently begin again. And with ``from_start`` if there is one. ``say`` gets
+    what is read.
     """
-    newest, damaged = find_newest_sound(folder.checkpoints)
+    newest, damaged = find_newest_sound(folder.checkpoints, say)
     if newest is None and not from_start:
         _refuse_loss(folder, damaged)
     if newest is not None and from_start:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from ftwizard.plan import changes, plan_file
 from ftwizard.plan.changes import EFFECTS, Changes
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import checkpoints
+from ftwizard.runs import base_weights, checkpoints
 from ftwizard.text import format_bytes, make_visible
 from ftwizard.train import (
     budget,
@@ -82,7 +82,13 @@ def start(
     return folder
 
 
-def resume(folder: JobFolder, hour: PriceRate | None, *, from_start: bool = False) -> Attempt:
+def resume(
+    folder: JobFolder,
+    hour: PriceRate | None,
+    *,
+    from_start: bool = False,
+    say: Callable[[str], None] = lambda subject: None,
+) -> Attempt:
     """Continue a run from its newest sound checkpoint, with the changed settings that it can take
     over; the attempt records them. With ``from_start`` it starts over, where none is left.
 
@@ -96,10 +102,10 @@ def resume(folder: JobFolder, hour: PriceRate | None, *, from_start: bool = Fals
     command.check_installed(plan)
     budget.require_price(plan, hour)
     budget.require_rest(folder, plan, hour)
-    refuse_changes(folder, plan)
+    refuse_changes(folder, plan, say=say)
     is_recorded = hour == machine_rate.read_recorded_price(folder)
     price = {} if is_recorded else machine_rate.price_record(hour)
-    return _start(folder, plan, price, differences, from_start=from_start)
+    return _start(folder, plan, price, differences, from_start=from_start, say=say)
 
 
 def require_resumable(folder: JobFolder) -> None:
@@ -151,6 +157,8 @@ def branch(
     origin = Parent(id=parent.id, step=beginning.step, changes=dict(differences))
     path = _choose_path(run_id, numbered=numbered)
     folder = _create(path, plan, hashes, inputs, origin)
+    if source == record.inputs["model"]:
+        base_weights.copy_record(parent, folder)
     try:
         if beginning.weights:
             initial_weights.save_initial_weights(folder, beginning.weights, plan.recipe.method)
@@ -277,13 +285,16 @@ def _start(
     differences: Changes | None = None,
     *,
     from_start: bool = False,
+    say: Callable[[str], None] = lambda subject: None,
 ) -> Attempt:
     return launch.start(
         folder,
         # Not the recorded command: folders move, environments are rebuilt.
         command.build_argv(folder.path),
         environment=command.build_environment(plan),
-        find_start=lambda: checkpoint_rotation.choose_beginning(folder, from_start=from_start),
+        find_start=lambda: checkpoint_rotation.choose_beginning(
+            folder, from_start=from_start, say=say
+        ),
         inputs=inputs,
         plan=msgspec.to_builtins(plan),
         changes=differences,
@@ -342,8 +353,12 @@ def refuse_changes(
     *,
     data: bool = True,
     model: bool = True,
+    say: Callable[[str], None] = lambda subject: None,
 ) -> None:
-    """Raise FtwizardError if the data or the model changed on disk since the run started."""
+    """Raise FtwizardError if the data or the model changed on disk since the run started.
+
+    ``say`` gets what is read for long.
+    """
     record = folder.read_job()
     now = hash_data(plan) if data else {}
     source = msgspec.convert(record.inputs["model"], hub.ModelSource)
@@ -358,3 +373,5 @@ def refuse_changes(
     if changed:
         listed = ", ".join(changed)
         raise FtwizardError(f"Changed since run {folder.id} started: {listed}.", hint)
+    if model and (base := hub.find_local(source)):
+        base_weights.require_unchanged(folder, base, hint, say)

@@ -18,7 +18,7 @@ from ftwizard.jobs.events import read_tail, to_count
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import LEARNING_RATES, Plan
-from ftwizard.runs import checkpoints
+from ftwizard.runs import base_weights, checkpoints
 from ftwizard.runs.checkpoints import Checkpoint
 from ftwizard.runs.result import TrainResult
 from ftwizard.train import (
@@ -150,7 +150,12 @@ def fit(worker: Worker, plan: Plan, ready: TrainingInputs) -> tuple[str, str]:
         detector,
         CheckpointKeeper(worker, recorder, rows),
     ]
+    base_weights.require_unchanged(
+        folder, ready.base, say=lambda subject: worker.phase("loading", what=subject)
+    )
+    stamps = base_weights.read_stamps(ready.base)
     trainer = build(worker, plan, ready, callbacks)
+    base_weights.record_later(folder, ready.base, stamps)
     for callback in callbacks:
         if hasattr(callback, "attach"):
             callback.attach(trainer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -13,9 +14,12 @@ from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import chat
 from ftwizard.evaluate.chat import ChatModels
+from ftwizard.export import merge
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.chat_protocol import AnswerRequest, Side
+from ftwizard.runs.result import read_trained
 from tests.helpers import training
+from tests.helpers.checkpoints import flip_bit
 
 
 def parse_rows(folder: Path, rows: list[dict[str, object]]) -> list[ParsedRow]:
@@ -119,6 +123,30 @@ def test_deleted_weights_are_named(run: JobFolder, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(chat, "_has_weights", lambda folder: False)
     with pytest.raises(FtwizardError, match="weights of run run are incomplete"):
         chat.load(run, base=True, say=lambda part: None)
+
+
+def test_changed_base_and_damaged_adapter_are_not_chatted_with(
+    run: JobFolder, models: ChatModels
+) -> None:
+    trained = read_trained(run)
+    assert trained
+    base, adapter = Path(trained.base), run.adapter / "adapter_model.safetensors"
+    for file, message in (
+        (base / "model.safetensors", "base weights .* changed since run run started"),
+        (adapter, r"weights of run run are damaged: adapter/adapter_model\.safetensors"),
+    ):
+        flip_bit(file)
+        with pytest.raises(FtwizardError, match=message):
+            chat.load(run, base=True, say=lambda part: None)
+        flip_bit(file)
+    chat.load(run, base=True, say=lambda part: None)
+    flip_bit(base / "model.safetensors")
+    merge.merge(base, run.adapter, run.merged, end_ids=trained.end_ids)
+    ready = chat.load(run, base=True, say=lambda part: None).ready
+    flip_bit(base / "model.safetensors")
+    shutil.rmtree(run.merged)
+    assert not ready.has_base
+    assert any("changed since run run started" in note for note in ready.notes), ready.notes
 
 
 def test_system_prompt_is_that_of_most_rows(tmp_path: Path) -> None:

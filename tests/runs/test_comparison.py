@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import comparison
+from ftwizard.runs import base_weights, comparison
 from ftwizard.runs.comparison import Comparison
 from tests.screens.runs_helpers import make_result, make_run
 
@@ -118,6 +118,21 @@ def test_run_with_damaged_files_is_still_compared(home: Path) -> None:
     assert "Could not read the plan of b" in " ".join(result.reasons)
     assert result.comparable["validation_loss"] is None
     assert comparison.to_report(result).runs[1].id == "b"
+
+
+def test_runs_on_other_weights_of_one_model_are_not_comparable(home: Path, tmp_path: Path) -> None:
+    base, sides = tmp_path / "base", []
+    base.mkdir()
+    for name, content in (("a", b"old"), ("b", b"old"), ("c", b"new")):
+        folder = run(home, name)
+        (base / "model.safetensors").write_bytes(content)
+        base_weights.record_later(folder, base, base_weights.read_stamps(base))
+        base_weights.wait()
+        sides.append(folder)
+    assert compare_runs(*sides[:2]).comparable["validation_loss"] is True
+    comparison = compare_runs(*sides)
+    assert comparison.comparable["validation_loss"] is comparison.comparable["test_loss"] is False
+    assert any("The base weights differ" in reason for reason in comparison.reasons)
 
 
 def test_fewer_than_two_runs_are_refused(home: Path) -> None:
