@@ -73,7 +73,7 @@ class ProgressReader:
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
-        self.events = EventReader(folder.events)
+        self.events = EventReader(folder.link / folder.events.name)  # it may move
         self.progress = Progress(is_summary=True)
         summary = _read(folder)
         if summary is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,42 @@ def test_the_keeper_survives_a_disk_that_fails_from_its_start(tmp_path: Path, fa
     fail("")
     until(folder, lambda _: folder.heartbeat.exists())
     assert until_ended(folder).end_reason == "finished"
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a separate file system of 1 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_events_lost_on_a_full_disk_are_written_by_the_next_start(
+    tmp_path: Path, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+    # Each event has 20 KB, so that those of a few steps exceed what the keeper frees.
+    folder = start(make(tiny_disk / "run", steps=30, pad=20_000))
+    until_step(folder, 2)
+    filler = tiny_disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 12))
+    status = until_ended(folder)
+    assert status.end_reason == "disk_full"
+    done = newest_step(folder)
+    assert list((tmp_path / "cache" / "rescued").iterdir())
+    filler.unlink()
+    start(folder)
+    assert until_ended(folder).end_reason == "finished"
+    first = [e["step"] for e in events(folder, "log") if e["attempt"] == 1]
+    assert first == list(range(1, len(first) + 1)) and len(first) >= done
+    assert [e["end_reason"] for e in events(folder, "done")] == ["disk_full", "finished"]
+    assert not list((tmp_path / "cache" / "rescued").iterdir())
 
 
 def start_training(folder: JobFolder) -> JobFolder:

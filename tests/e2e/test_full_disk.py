@@ -53,6 +53,7 @@ def test_run_on_a_full_disk_ends_and_resumes_without_loss(
 ) -> None:
     """The disk is full to the last byte, or has space for half an adapter."""
     monkeypatch.setenv("FTWIZARD_HOME", str(small_disk))
+    monkeypatch.setenv("FTWIZARD_CACHE", str(small_disk.parent / "cache"))
     small_workspace.home = small_disk
     plan = small_workspace.plan(rows=60, epochs=8, save_steps=60, evaluation_steps=1000)
     folder = small_workspace.train(plan, "full")
@@ -71,6 +72,8 @@ def test_run_on_a_full_disk_ends_and_resumes_without_loss(
     filler.unlink()
     ok("resume", "full")
     assert until_ended(folder, 200).end_reason == "finished"
+    first = [e["step"] for e in events(folder, "log") if e["attempt"] == 1]
+    assert first == list(range(1, len(first) + 1)), "events that the full disk did not take"
     result = losses(folder)
     assert sorted(result) == list(range(1, max(result) + 1))
 

@@ -143,6 +143,31 @@ def test_writer_buffers_events_while_the_disk_is_full(
     assert reader.torn == 1, "the part of a line that was written before the disk was full"
 
 
+def test_events_that_memory_cannot_hold_are_counted_and_the_oldest_steps_go_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    writer = EventWriter(path, 1)
+    monkeypatch.setattr(events, "MAX_PENDING", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", _fail)
+        writer.write("eval", step=1)
+        for step in range(1, 7):
+            writer.write("log", step=step)
+        writer.write_finding("code", "text")
+    writer.sync()
+    writer.close()
+    first, *steps, finding, outage = EventReader(path).read()
+    assert first["kind"] == "eval" and finding["code"] == "code"
+    assert [e["step"] for e in steps] == [5, 6]
+    assert outage["message"].endswith("(Input/output error); 4 events were lost.")
+    assert (outage["severity"], outage["evidence"]["lost"]) == ("warning", 4)
+
+
+def _fail(*_: object) -> int:
+    raise OSError(errno.EIO, "Input/output error")
+
+
 def test_replaced_file_is_read_from_the_start(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     _write(path, 3)
