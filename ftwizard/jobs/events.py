@@ -280,24 +280,6 @@ def read_tail(path: Path, limit: int) -> list[Event]:
     return decode(data)[0]
 
 
-def sample(path: Path, pieces: int, piece_bytes: int) -> list[Event]:
-    """Return the events in ``pieces`` pieces spread evenly over a file, ``piece_bytes`` each.
-
-    This gives an overview of a million events in a few hundredths of a second. Only whole lines
-    count; the beginning and the end of the file are always included.
-    """
-    data = b""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        for index in range(pieces):
-            start = max(0, size - piece_bytes) * index // max(1, pieces - 1)
-            file.seek(start)
-            piece = file.read(piece_bytes)
-            begin = piece.find(b"\n") + 1 if start else 0
-            data += piece[begin : piece.rfind(b"\n") + 1]
-    return decode(data)[0]
-
-
 def decode(data: bytes) -> tuple[list[Event], int]:
     """Decode whole lines; return their events, and the number of torn lines."""
     events: list[Event] = []

@@ -11,17 +11,16 @@ from typing import Any
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.events import UNREADABLE, EventReader, LineReader, sample
+from ftwizard.jobs.events import UNREADABLE, EventReader, LineReader
 from ftwizard.jobs.folder import JobFolder, read_end
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import store
 from ftwizard.runs.progress import Progress
+from ftwizard.runs.sampling import sample_events
 from ftwizard.runs.store import RunStatus
+from ftwizard.runs.summary import MAX_UNSAMPLED_BYTES, ProgressReader
 
 SLICE_BYTES = 1 << 16
-MAX_UNSAMPLED_BYTES = 1 << 23
-"""Size of events above which a sample of them is shown first."""
-PIECES, PIECE_BYTES = 400, 1024
 LOG_TAIL_BYTES = 1 << 14
 Sample = dict[str, Any]
 """A reading of the machine."""
@@ -63,16 +62,18 @@ class Telemetry(LineReader):
 class Follower:
     """Follows one run. It only reads; ``look`` and ``read`` return quickly."""
 
-    def __init__(self, folder: JobFolder) -> None:
+    def __init__(self, folder: JobFolder, *, is_summary: bool = False) -> None:
+        """Follow a run; ``is_summary``: with the bounded progress of its summary, as in a list."""
         self.folder = folder
-        self.progress = Progress()
+        reader = ProgressReader(folder) if is_summary else None
+        self.progress = reader.progress if reader else Progress()
+        self._events = reader.events if reader else EventReader(folder.events)
         self.is_gone = False
         """Whether the folder was removed."""
-        self._events = EventReader(folder.events)
         self._overview: Progress | None = None
         if self._events.behind > MAX_UNSAMPLED_BYTES:
-            self._overview = Progress()
-            self._overview.feed(sample(folder.events, PIECES, PIECE_BYTES))
+            self._overview = Progress(is_summary=is_summary)
+            self._overview.feed(sample_events(folder.events)[0])
         self._telemetry: Telemetry | None = None
         self.status: Status = Status(state="starting", attempt=0)
         self.read_state()

@@ -402,5 +402,5 @@ def _refresh_followers(current: dict[str, Follower]) -> dict[str, Follower]:
     for folder in store.list_runs():
         if follower := current.get(folder.id):
             follower.read_state()
-        followers[folder.id] = follower or Follower(folder)
+        followers[folder.id] = follower or Follower(folder, is_summary=True)
     return followers

@@ -104,8 +104,8 @@ def test_long_run_shows_a_sample_until_fully_read(
             line = {"t": step, "attempt": 1, "kind": kind, "step": step, name: 1 + 1 / step}
             file.write(json.dumps(line).encode() + b"\n")
     monkeypatch.setattr("ftwizard.runs.follower.MAX_UNSAMPLED_BYTES", 1000)
-    monkeypatch.setattr("ftwizard.runs.follower.PIECES", 40)
-    monkeypatch.setattr("ftwizard.runs.follower.PIECE_BYTES", 700)
+    monkeypatch.setattr("ftwizard.runs.sampling.PIECES", 40)
+    monkeypatch.setattr("ftwizard.runs.sampling.PIECE_BYTES", 700)
     follower = Follower(job)
     assert follower.is_behind and follower.shown is not follower.progress
     sample = follower.shown.losses

@@ -22,6 +22,7 @@ from ftwizard.diagnosis import diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import loss_curves, progress, sampling, store, summary
+from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.summary import ProgressReader, read_progress
 from ftwizard.timeseries import Series, ThinSeries
@@ -444,3 +445,23 @@ def test_thin_series_is_bounded_and_keeps_its_first_and_newest_values(
     for n in (1, 7):
         assert copy.columns(0, 250, n) == thin.columns(0, 250, n)
         assert copy.gaps(0, 250, n) == thin.gaps(0, 250, n)
+
+
+def test_follower_of_a_list_is_bounded_and_begins_with_the_summary(home: Path) -> None:
+    folder = make_run(home, "some", steps=0)
+    make_long(folder)
+    whole = read_whole(folder)
+    first = Follower(folder, is_summary=True)
+    while first.read(0.01):
+        pass
+    assert describe(first.progress) == describe(whole)
+    reader = ProgressReader(folder)
+    reader.read()
+    reader.write()
+    second = Follower(folder, is_summary=True)
+    assert describe(second.progress) == describe(whole), "before anything is read"
+    assert not second.read(1.0) and not second.is_behind
+    assert second.run_status.best_step == 3150
+    EventWriter(folder.events, 2).write("log", step=6001, loss=0.25)
+    second.read(1.0)
+    assert (second.progress.step, second.progress.loss) == (6001, 0.25)
