@@ -270,7 +270,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
     )),
     ("stop", "save and stop a run; it can be resumed", "stop:stop", (
         _value("run", "RUN", "run id (default: the only one running)", nargs="?"),
-        _switch("--kill", "kill it without saving (a second stop without this only waits, too)"),
+        _switch("--kill", "kill it now, without saving; a second stop only waits"),
     )),
 )  # fmt: skip
 """Name, summary, function (``module:function``) and arguments of each command."""

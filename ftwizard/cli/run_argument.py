@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import store
 from ftwizard.runs.default_run import DefaultRun
@@ -21,3 +22,12 @@ def find(name: str | None, choose: Callable[[], DefaultRun]) -> JobFolder:
     folder, reason = choose()
     print(f"Run {make_visible(folder.id)}: {reason}.", file=sys.stderr)
     return folder
+
+
+def require_folder(folder: JobFolder, command: str) -> None:
+    """Raise FtwizardError if a run's folder is gone; ``command`` continues where it was moved to."""
+    if not folder.job.exists():
+        raise FtwizardError(
+            f"The folder of run {folder.id} was moved or deleted.",
+            f"If it was moved, the run continues there: ftwizard {command} FOLDER",
+        )

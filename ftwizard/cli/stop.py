@@ -44,7 +44,9 @@ def _end(
         requests.withdraw(folder, attempt)
         return _print_ending(folder, before, arguments)
     _report(_describe_stop(folder, before, kill=arguments.kill, is_repeated=is_repeated))
-    if not stopping.wait_for_end(folder, attempt, now=arguments.kill, report=_report):
+    has_ended = stopping.wait_for_end(folder, attempt, now=arguments.kill, report=_report)
+    run_argument.require_folder(folder, "stop")
+    if not has_ended:
         raise _make_error(folder, before, kill=arguments.kill)
     return _print_ending(folder, observe(folder), arguments)
 

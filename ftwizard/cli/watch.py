@@ -79,7 +79,7 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
                 if noticer.get_news(status, progress) and console.is_terminal and _bell_enabled():
                     console.bell()
                 if status.state == "ended" and reader.events.offset == offset:
-                    _require_folder(folder)
+                    run_argument.require_folder(folder, "watch")
                     break
                 _wait_while_read(POLL_S)
     except KeyboardInterrupt:
@@ -90,14 +90,6 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
     else:
         output.print_lines(console, *describe.describe_outcome(folder, status))
     return status.exit_code
-
-
-def _require_folder(folder: JobFolder) -> None:
-    if not folder.job.exists():
-        raise FtwizardError(
-            f"The folder of run {folder.id} was moved or deleted.",
-            "If it was moved, the run continues there: ftwizard watch FOLDER",
-        )
 
 
 def _wait_while_read(seconds: float) -> None:

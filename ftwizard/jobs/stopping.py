@@ -78,8 +78,8 @@ class _Stop:
         """Return whether the job has ended; do the keeper's part if that does not act."""
         newest = self.folder.newest_attempt()
         if newest != self.attempt:
-            if not self._is_starting:
-                return True  # it was started again since
+            if newest < self.attempt or not self._is_starting:
+                return True  # its folder was moved or deleted, or it was started again since
             self.attempt, self._is_starting = newest, False
             requests.request_stop(self.folder, newest, now=self._now)
         if observe(self.folder).state == "ended":

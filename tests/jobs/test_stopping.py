@@ -116,6 +116,19 @@ def test_stop_ends_a_run_that_is_being_started(home: Path) -> None:
     assert "was stopped" in out and until_ended(folder).end_reason == "stopped"
 
 
+def test_stop_says_that_the_folder_was_moved_while_it_waited(folder: JobFolder) -> None:
+    freeze(keeper_pid(folder))
+    freeze(command_pid(folder))
+    process = begin_stop("--kill")
+    assert process.stderr and "Killing it" in process.stderr.readline()
+    moved = JobFolder(folder.path.rename(folder.path.with_name("two")))
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 1 and "was moved or deleted" in shown
+    assert "ftwizard stop FOLDER" in shown
+    os.kill(keeper_pid(moved), signal.SIGCONT)
+    assert until_ended(moved).end_reason in ("killed", "stopped"), "the request moved with it"
+
+
 def test_stop_of_an_ended_attempt_does_not_stop_the_next(home: Path) -> None:
     folder = start(make(home / "runs" / "one", steps=5))
     until_ended(folder)
