@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from ftwizard.jobs import identity
+from ftwizard.jobs import identity, remote_host
 from ftwizard.jobs.events import Event, get_instant
 from ftwizard.jobs.folder import JobFolder, State
 from ftwizard.jobs.pace import read_pace
@@ -60,8 +60,8 @@ def read(
 
     An age by a clock that was set back is 0.
     """
-    silent_s = _measure_silence(state, events)
-    heartbeat_age_s = _measure_heartbeat_age(folder, state)
+    beat_m, heartbeat_age_s = _read_heartbeat(folder, state)
+    silent_s = _measure_silence(state, events, beat_m, heartbeat_age_s)
     keeper = _judge_keeper(state, heartbeat_age_s, host)
     troubles: list[Trouble] = []
     if keeper and state.command and identity.is_alive(state.command) is False:
@@ -97,10 +97,13 @@ def _judge_keeper(
     return "keeper_silent" if is_silent else None
 
 
-def _measure_silence(state: State, events: list[Event]) -> float | None:
+def _measure_silence(
+    state: State, events: list[Event], beat_m: float | None, heartbeat_age_s: float | None
+) -> float | None:
     """Measure the age of the newest sign of progress, at first of the start.
 
-    Findings are none: a thread reports a stall, or that the machine was suspended.
+    Findings are none: a thread reports a stall, or that the machine was suspended. On another host,
+    the keeper's heartbeat has the same clock as the events.
     """
     kinds = ((event, get_instant(event)) for event in events[::-1] if event["kind"] != "finding")
     event, newest = next(((event, when) for event, when in kinds if when), ({}, None))
@@ -111,6 +114,8 @@ def _measure_silence(state: State, events: list[Event]) -> float | None:
         return _measure_age(state.started)
     if has_clocks and newest.m is not None:
         return max(0.0, time.monotonic() - newest.m)
+    if beat_m is not None and newest.m is not None and heartbeat_age_s is not None:
+        return max(0.0, beat_m - newest.m) + heartbeat_age_s
     return _measure_age(newest.t)
 
 
@@ -124,15 +129,20 @@ def write_heartbeat(folder: JobFolder) -> None:
         file.write(f"{time.monotonic():020.3f}\n".encode())
 
 
-def _measure_heartbeat_age(folder: JobFolder, state: State) -> float | None:
-    """Measure the age of the heartbeat, by a clock that no change of the date affects if possible."""
+def _read_heartbeat(folder: JobFolder, state: State) -> tuple[float | None, float | None]:
+    """Return the moment of the heartbeat by its keeper's clock, and its age; None if unknown.
+
+    The age is by a clock that no change of the date affects, if possible.
+    """
+    beat_m = None
     try:
         with folder.heartbeat.open("rb") as file:
             moment, changed = file.read(), os.fstat(file.fileno()).st_mtime
-        if state.keeper and identity.shares_clocks(state.keeper):
-            return max(0.0, time.monotonic() - float(moment))
+        beat_m = float(moment)
     except OSError:
-        return None
-    except ValueError:
+        return None, None
+    except ValueError:  # of an earlier version
         pass
-    return _measure_age(changed)
+    if beat_m is not None and state.keeper and identity.shares_clocks(state.keeper):
+        return beat_m, max(0.0, time.monotonic() - beat_m)
+    return beat_m, max(0.0, remote_host.measure_age(folder, changed))

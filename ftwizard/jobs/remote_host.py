@@ -41,21 +41,26 @@ _gone: dict[Path, float] = {}
 
 
 def has_recent_sign(folder: JobFolder) -> bool:
-    """Return whether there was a recent sign of life.
-
-    Where it looks old, this machine's date may be wrong: then the clock of the disk decides, which
-    dated that sign.
-    """
+    """Return whether there was a recent sign of life."""
     last = _last_sign(folder)
     if last is None or _gone.get(folder.path) == last:
         return False
-    if abs(time.time() - last) < SILENT_S:
+    if abs(measure_age(folder, last)) < SILENT_S:
         return True
-    now = _read_disk_clock(folder)
-    if now is None or abs(now - last) >= SILENT_S:
-        _gone[folder.path] = last
-        return False
-    return True
+    _gone[folder.path] = last
+    return False
+
+
+def measure_age(folder: JobFolder, changed: float) -> float:
+    """Return the age in seconds of a file of the job, from its time of change.
+
+    Where that looks long ago or in the future, the date here may be wrong: the clock of the disk
+    decides, which wrote that time.
+    """
+    age_s = time.time() - changed
+    if abs(age_s) >= SILENT_S and (now := _read_disk_clock(folder)) is not None:
+        return now - changed
+    return age_s
 
 
 def _read_disk_clock(folder: JobFolder) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,10 +102,14 @@ def test_kill_of_a_remote_job_is_left_to_its_host(
 def test_wrong_date_here_does_not_make_a_remote_run_lost(
     away: JobFolder, fake_clock: FakeClock, jump_s: int
 ) -> None:
-    forget_lock(away)
     fake_clock.set_date(jump_s)
-    shown = as_json("status", "away", environment=fake_clock.variables)
-    assert shown["state"] == "running"
+    for carries_locks in (True, False):
+        if not carries_locks:
+            forget_lock(away)
+        shown = as_json("status", "away", environment=fake_clock.variables)
+        assert shown["state"] == "running"
+        text = ok("status", "away", environment=fake_clock.variables)
+        assert re.search(r"event \d+ s ago, heartbeat \d+ s ago", text), text
     assert not list(away.requests.iterdir())
     for pid in (keeper_pid(away), command_pid(away)):
         os.kill(pid, signal.SIGSTOP)
