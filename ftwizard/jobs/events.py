@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +17,7 @@ import msgspec
 
 from ftwizard.alarm import Alarm
 from ftwizard.jobs import clock
-from ftwizard.jobs.clock import Instant, TimeAlive
+from ftwizard.jobs.clock import Instant
 from ftwizard.text import format_duration
 
 VERSION = 1
@@ -349,13 +349,3 @@ def _encode_non_finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_encode_non_finite(item) for item in value]
     return value
-
-
-def measure_alive(events: Iterable[Event]) -> TimeAlive:
-    """Return the working time of a job with these events."""
-    alive = TimeAlive()
-    for event in events:
-        now, attempt = get_instant(event), to_count(event.get("attempt", 0))
-        if now is not None and attempt is not None:
-            alive.record(attempt, now)
-    return alive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from ftwizard.catalog.prices import PriceRate
@@ -12,7 +13,6 @@ from ftwizard.jobs.events import (
     Event,
     EventReader,
     get_instant,
-    measure_alive,
     to_count,
     to_measure,
 )
@@ -44,12 +44,12 @@ def measure_run(
 
     ``hour`` is the machine's hourly price, ``now`` this moment if the newest attempt is active.
     """
-    events = EventReader(folder.events).read()
-    seconds = training_seconds(events)
-    peak = max(
-        (size for event in events if (size := to_measure(event.get("memory")))), default=None
-    )
-    disk = max((size for event in events if (size := to_measure(event.get("disk")))), default=0.0)
+    training, alive, peak, disk = TimeAlive(), TimeAlive(), 0.0, 0.0
+    for event in chain.from_iterable(EventReader(folder.events).read_slices()):
+        _record(event, training, alive)
+        peak = max(peak, to_measure(event.get("memory")) or 0.0)
+        disk = max(disk, to_measure(event.get("disk")) or 0.0)
+    seconds = training.seconds()
     kept = sum(folder_bytes(part) for part in (folder.checkpoints, folder.adapter, folder.merged))
 
     def figure(value: float, unit: str, source: str) -> Figure:
@@ -58,10 +58,10 @@ def measure_run(
     time_source = "from each attempt's first step to its last save, including evaluations"
     speed_source = "tokens without padding over that time"
     cost = None
-    if events and hour is not None:
-        alive = measure_alive(events).billed_seconds(now)
-        source = f"{format_duration(alive)} over all attempts, from first to last event of each"
-        cost = machine_rate.measured_cost(alive, hour, f"measured: {source}")
+    if alive.last is not None and hour is not None:
+        billed_s = alive.billed_seconds(now)
+        source = f"{format_duration(billed_s)} over all attempts, from first to last event of each"
+        cost = machine_rate.measured_cost(billed_s, hour, f"measured: {source}")
     return RunFigures(
         peak_memory=figure(peak, "bytes", peak_memory.source()) if peak else None,
         seconds=figure(seconds, "s", time_source) if seconds else None,
@@ -75,13 +75,19 @@ def training_seconds(events: Iterable[Event]) -> float:
     """Return the duration of all attempts' steps, including evaluations and saves."""
     training = TimeAlive()
     for event in events:
-        now, attempt = get_instant(event), to_count(event.get("attempt", 0))
-        if now is None or attempt is None:
-            continue
-        begins = event.get("kind") == "phase" and event.get("phase") == "training"
-        if begins or (event.get("kind") in _TRAINING and attempt == training.attempt):
-            training.record(attempt, now)
+        _record(event, training, TimeAlive())
     return training.seconds()
+
+
+def _record(event: Event, training: TimeAlive, alive: TimeAlive) -> None:
+    """Add an event to the time of all attempts, and to that of their steps if it is of these."""
+    now, attempt = get_instant(event), to_count(event.get("attempt", 0))
+    if now is None or attempt is None:
+        return
+    alive.record(attempt, now)
+    begins = event.get("kind") == "phase" and event.get("phase") == "training"
+    if begins or (event.get("kind") in _TRAINING and attempt == training.attempt):
+        training.record(attempt, now)
 
 
 def folder_bytes(folder: Path) -> int:

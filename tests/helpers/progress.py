@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from ftwizard.jobs.events import EventReader
+from ftwizard.jobs.clock import TimeAlive
+from ftwizard.jobs.events import Event, EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.summary import ProgressReader
@@ -34,3 +36,10 @@ def check_summary(folder: JobFolder) -> None:
     reader = ProgressReader(folder)
     assert reader.events.offset > 0
     assert describe(reader.read()) == describe(read_whole(folder))
+
+
+def measure_alive(events: Iterable[Event]) -> TimeAlive:
+    """Return the working time of a job with these events."""
+    result = Progress()
+    result.feed(list(events))
+    return result.alive

@@ -13,6 +13,7 @@ from ftwizard.jobs import clock, events
 from ftwizard.jobs.clock import Instant, TimeAlive
 from ftwizard.runs.progress import Progress
 from ftwizard.train import measure
+from tests.helpers.progress import measure_alive
 
 DAY = 86_400.0
 DATES = st.floats(0, 4e9)
@@ -40,7 +41,7 @@ def _write(attempts: list[list[tuple[float, float, float, bool]]]) -> list[dict[
 @given(attempts=_attempts())
 def test_only_the_monotonic_clock_counts_where_events_have_it(attempts: Any) -> None:
     attempts = [[(*event[:3], True) for event in attempt] for attempt in attempts]
-    alive = events.measure_alive(_write(attempts))
+    alive = measure_alive(_write(attempts))
     later = [event for attempt in attempts for event in attempt[1:]]
     awake_s, asleep_s = (sum(event[part] for event in later) for part in (1, 2))
     assert alive.seconds() == pytest.approx(awake_s, abs=1e-3)
@@ -58,14 +59,14 @@ def test_each_attempt_and_each_event_only_adds_time(attempts: Any) -> None:
         totals.append((alive.seconds(), alive.billed_seconds()))
     for (before, billed_before), (after, billed_after) in itertools.pairwise(totals):
         assert before - 1e-6 <= after <= billed_after and billed_before - 1e-6 <= billed_after
-    assert alive == events.measure_alive(lines)
-    parts = sum(events.measure_alive(_write([attempt])).seconds() for attempt in attempts)
+    assert alive == measure_alive(lines)
+    parts = sum(measure_alive(_write([attempt])).seconds() for attempt in attempts)
     assert alive.seconds() == pytest.approx(parts, abs=1e-3), "nothing between two attempts counts"
 
 
 @given(dates=st.lists(DATES, max_size=20))
 def test_date_of_old_events_counts_only_where_it_moves_forward(dates: list[float]) -> None:
-    alive = events.measure_alive({"kind": "log", "t": t, "attempt": 1} for t in dates)
+    alive = measure_alive({"kind": "log", "t": t, "attempt": 1} for t in dates)
     forward = sum(max(0.0, b - a) for a, b in itertools.pairwise(dates))
     assert alive.seconds() == alive.billed_seconds() == pytest.approx(forward)
     if sorted(dates) == dates and dates:

@@ -20,13 +20,13 @@ from ftwizard.errors import FtwizardError
 from ftwizard.estimate import plan_estimate
 from ftwizard.hardware.machine import Gpu
 from ftwizard.jobs.clock import Instant
-from ftwizard.jobs.events import measure_alive
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.pricing import machine_rate, offer_list, user_prices
 from ftwizard.pricing.gpu_costs import THIS_MACHINE
 from ftwizard.pricing.offer import LocalOffer, PricingQuery, TrainingLoad, Volume
 from ftwizard.quantity import Figure
 from ftwizard.text import make_visible
+from tests.helpers.progress import measure_alive
 
 TODAY = datetime.date(2026, 11, 25)
 OTHER = '[[prices]]\nprovider = "openai"\nmodel = "gpt-4.1"\nkind = "training"\nusd = 2\n'
