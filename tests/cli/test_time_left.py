@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from ftwizard.cli import runs, watch
+from ftwizard.jobs.status import Status
 from ftwizard.runs import describe
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.store import RunStatus
@@ -28,9 +29,8 @@ def progress() -> Progress:
 
 def test_watch_and_status_label_the_time_left_as_measured(progress: Progress) -> None:
     assert progress.eta_s == pytest.approx(950.0), "95 steps of 10 s"
-    assert str(dict(watch._progress_rows(progress, None))["training ends"]).endswith(
-        f", {describe.MEASURED}"
-    )
+    rows = dict(watch._progress_rows(progress, Status(state="running", attempt=1)))
+    assert str(rows["training ends"]).endswith(f", {describe.MEASURED}")
     fields = {field.name: None for field in msgspec.structs.fields(RunStatus) if field.required}
     status = RunStatus(**{  # type: ignore[arg-type]
         **fields, "id": "a", "state": "running", "attempt": 1, "total_steps": 100, "step": 5,
