@@ -203,13 +203,13 @@ def find_beginning(
         raise FtwizardError(
             f"{checkpoints.describe_damage(checkpoint.name, damage)}.",
             f"On disk: --from {', '.join(str(c.step) for c in kept)}. "
-            f"To start over: ftwizard branch {parent.id} --from start",
+            "To start over: --from start",
         )
     return Beginning(checkpoint.step, path)
 
 
 def _explain_missing(parent: JobFolder, begin: str, steps: Sequence[int]) -> FtwizardError:
-    from_start = f"To start over: ftwizard branch {parent.id} --from start"
+    from_start = "To start over: --from start"
     if not steps:
         return FtwizardError(f"Run {parent.id} has no complete checkpoint.", from_start)
     listed = ", ".join(map(str, steps))

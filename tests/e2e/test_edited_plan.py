@@ -83,6 +83,7 @@ def test_what_may_change_takes_effect_and_is_recorded(stopped: JobFolder) -> Non
         "samples.count 0 → 2"
     )
     assert f"Changed from now on: {listed}." in printed
+    edit(stopped, "rank=4", "learning_rate=1e-9")  # too late for this attempt: it was checked before
     until_step(stopped, 12, 60)
     ok("stop", "one")
     assert f"changed in attempt 2: {listed}" in " ".join(ok("status", "one").split())
@@ -91,7 +92,6 @@ def test_what_may_change_takes_effect_and_is_recorded(stopped: JobFolder) -> Non
     saved = {event["step"] for event in events(stopped, "checkpoint") if event["attempt"] == 2}
     assert 9 in saved and 10 not in saved, saved
 
-    edit(stopped, "rank=4")
     restored = run("resume", "one", "--restore-plan")
     assert restored.returncode == 0 and "plan.edited.yaml" in restored.stderr, restored.stderr
     assert restored.stdout.count("\n") == 1 and "Changed" not in restored.stdout, restored.stdout
