@@ -202,8 +202,7 @@ def find_beginning(
     if damage := checkpoints.find_damage(path, checkpoints.is_weights):
         raise FtwizardError(
             f"{checkpoints.describe_damage(checkpoint.name, damage)}.",
-            f"On disk: --from {', '.join(str(c.step) for c in kept)}. "
-            "To start over: --from start",
+            f"On disk: --from {', '.join(str(c.step) for c in kept)}. To start over: --from start",
         )
     return Beginning(checkpoint.step, path)
 

@@ -83,7 +83,9 @@ def test_what_may_change_takes_effect_and_is_recorded(stopped: JobFolder) -> Non
         "samples.count 0 → 2"
     )
     assert f"Changed from now on: {listed}." in printed
-    edit(stopped, "rank=4", "learning_rate=1e-9")  # too late for this attempt: it was checked before
+    edit(
+        stopped, "rank=4", "learning_rate=1e-9"
+    )  # too late for this attempt: it was checked before
     until_step(stopped, 12, 60)
     ok("stop", "one")
     assert f"changed in attempt 2: {listed}" in " ".join(ok("status", "one").split())
