@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ftwizard.jobs import identity
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, State
 
 if TYPE_CHECKING:
     import psutil
@@ -34,10 +34,16 @@ def end(folder: JobFolder) -> int:
     state = folder.read_state()
     if state is None or not folder.path.exists():
         return 0
-    if any(identity.is_alive(process) is not False for process in (state.keeper, state.command)):
-        return 0
-    # Without identities, a start is under way, whose processes are not left over.
-    return end_older(folder, state.attempt + 1 if state.keeper else state.attempt)
+    if is_over(state):
+        return end_older(folder, state.attempt + 1)
+    # Without a keeper, a start is under way, whose processes are not left over.
+    return 0 if state.keeper else end_older(folder, state.attempt)
+
+
+def is_over(state: State) -> bool:
+    """Return whether keeper and command were recorded and are dead: others only hold the lock."""
+    processes = (state.keeper, state.command)
+    return None not in processes and not any(identity.is_alive(p) is not False for p in processes)
 
 
 def end_older(folder: JobFolder, attempt: int) -> int:

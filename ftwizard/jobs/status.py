@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from ftwizard.jobs import clock, identity, liveness, lock, remote_host, requests, rescue
+from ftwizard.jobs import clock, identity, leftovers, liveness, lock, remote_host, requests, rescue
 from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.ending import GOOD_END_REASONS, find_done_event, read_last_events
 from ftwizard.jobs.folder import JobFolder, State
@@ -61,6 +61,8 @@ def observe(folder: JobFolder) -> Status:
     attempt = folder.newest_attempt()
     is_locked = lock.is_held(folder.lock)  # read first, so that what follows is final if unlocked
     state = folder.read_state()
+    if is_locked and state and leftovers.is_over(state):
+        is_locked, state = False, folder.read_state()  # nobody writes it any more
     if state is None or state.attempt != attempt:
         state = State(state="starting", attempt=attempt)
     events = read_last_events(folder)

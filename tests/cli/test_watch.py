@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from rich.console import Console
@@ -50,19 +50,23 @@ def test_view_ends_with_its_reader_while_the_run_is_silent(
     argv = [str(FTWIZARD), "watch", "hung"]
     with (tmp_path / "log").open("wb") as log:  # as cron, nohup and a redirection do
         lasting = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log)
-    reader, writer = socket.socketpair() if kind == "socket" else (None, subprocess.PIPE)
-    view = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE)
-    file = view.stdout
-    if reader:
-        writer.close()
-        file = reader.makefile("rb", buffering=0)
+    ours, theirs = socket.socketpair() if kind == "socket" else (None, None)
+    view = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs.fileno() if theirs else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    file: IO[bytes] | None = ours.makefile("rb", buffering=0) if ours else view.stdout
+    if theirs:
+        theirs.close()
     assert file is not None and b"run hung in" in file.readline()
     file.readline()  # of the phase: the last one
     time.sleep(1)
     assert view.poll() is None
     file.close()
-    if reader:
-        reader.close()
+    if ours:
+        ours.close()
     assert view.wait(120) == 0
     assert view.stderr is not None and view.stderr.read() == b""
     view.stderr.close()

@@ -132,7 +132,6 @@ def test_every_command_works_or_says_why_on_a_read_only_disk(
         assert done.returncode in (0, 1, 2), (words, done.stderr)
         if done.returncode and line[:1] != ["doctor"]:
             assert 1 <= len(done.stderr.splitlines()) <= 3, (words, done.stderr)
-    assert [codes[line] for line in ("runs", "status", "diagnose", "watch")] == [0, 0, 0, 0]
-    for line in ("demo --yes", "remove kept --yes"):
-        assert codes[line] == 1
+    assert [codes[name] for name in ("runs", "status", "diagnose", "watch")] == [0, 0, 0, 0]
+    assert codes["demo --yes"] == codes["remove kept --yes"] == 1
     assert (small_disk / "runs" / "kept" / "job.json").exists()

@@ -379,10 +379,10 @@ def test_recycled_pids_are_not_alive_and_never_signaled(
     )
     with living(folder, keeper=keeper, command=command):
         result = observe(folder)
-        assert (result.state, result.keeper_lives) == ("running", False)
+        assert (result.state, result.end_reason, result.keeper_lives) == ("ended", "lost", False)
         write_json(folder.pace, Pace(attempt=1, stop_s=0.1))
-        assert not wait_for_end(folder, 1, report=print), "the leftover process is not identified"
-        assert observe(folder).state == "running"
+        assert wait_for_end(folder, 1, report=print)
+        assert lock.is_held(folder.lock), "the leftover process is not identified"
     assert [stranger.poll() for stranger in strangers] == [None, None]
     assert observe(folder).end_reason == "lost"
     for stranger in strangers:

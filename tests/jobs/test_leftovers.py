@@ -15,6 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs import identity, leftovers, lock
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.identity import Identity
+from ftwizard.jobs.status import observe
 from ftwizard.runs import delete
 from ftwizard.train import launcher
 from tests.e2e.cli import ok
@@ -84,6 +85,8 @@ def test_command_ends_its_daemons_if_the_keeper_was_killed(folder: JobFolder) ->
 def test_stop_ends_what_two_kills_left_behind(folder: JobFolder) -> None:
     kill_both(folder)
     assert lock.is_held(folder.lock), "the fork without exec has the lock"
+    status = observe(folder)
+    assert (status.state, status.end_reason) == ("ended", "lost"), "its trainer is dead"
     assert "was lost" in ok("stop", folder.id)
     assert daemons(folder) == [] and not lock.is_held(folder.lock)
 
