@@ -68,7 +68,7 @@ def test_an_outage_of_the_events_is_survived_and_reported(
 ) -> None:
     folder = start(make(tmp_path / "run", steps=120))
     until_step(folder, 5)
-    fail(f"{number} ws events.jsonl\n{number} ow machine.\n")
+    fail(f"{number} w events.jsonl\n{number} ow machine.\n")
     reached = newest_step(folder)
     until_counter(folder, reached + 30)
     assert newest_step(folder) == reached, "the events wait in memory"
@@ -182,6 +182,7 @@ def start_training(folder: JobFolder) -> JobFolder:
     return folder
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_saved_does_not_end_the_training(
     tmp_path: Path, fail: Break
 ) -> None:
