@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tests.e2e.cli import as_json, ok, run
 from tests.e2e.workspace import Workspace
 from tests.helpers.fake_clock import BACK, DAY, FORWARD, FakeClock
 from tests.helpers.jobs import events, make, until, until_ended, until_step
+from tests.paths import TICKETS
+from tests.screens.runs_helpers import make_run
 
 HOUR = 3600.0
 SLEEP_S = 4320
@@ -97,6 +100,16 @@ def test_new_run_is_the_newest_after_the_date_was_set_back(home: Path) -> None:
         make(home / "runs" / name, steps=2)
     assert [folder.id for folder in store.list_runs()] == ["zebra", "yak", "ant"]
     assert default_run.choose_shown().folder.id == "ant"
+
+
+@pytest.mark.parametrize(("year", "age"), [(1970, "0 s"), (2099, "days")])
+def test_commands_work_on_any_date(home: Path, fake_clock: FakeClock, year: int, age: str) -> None:
+    make_run(home, "kept")
+    fake_clock.set_date(int((year - 1970 + 0.1) * 365 * DAY - time.time()))
+    data = TICKETS / "train.jsonl"
+    for arguments in (("estimate", data, "--model", "gpt-4.1-mini"), ("status", "kept")):
+        ok(*arguments, environment=fake_clock.variables)
+    assert ok("runs", environment=fake_clock.variables).strip().endswith(age)
 
 
 @pytest.fixture
