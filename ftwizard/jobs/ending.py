@@ -78,9 +78,14 @@ def read_done_event(folder: JobFolder, attempt: int) -> dict[str, Any] | None:
 
 
 def read_last_events(folder: JobFolder) -> list[Event]:
-    """Return the newest events, oldest first; none if they cannot be read."""
+    """Return the newest events, oldest first; none if the disk fails.
+
+    Raises OSError for events of another user, and for a folder in their place.
+    """
     try:
         return read_tail(folder.events, _TAIL_BYTES)
+    except (IsADirectoryError, PermissionError):
+        raise
     except OSError:
         return []
 

@@ -82,9 +82,12 @@ class _Stop:
                 return True  # its folder was moved or deleted, or it was started again since
             self.attempt, self._is_starting = newest, False
             requests.request_stop(self.folder, newest, now=self._now)
-        if observe(self.folder).state == "ended":
-            return True
         state = self.folder.read_state()
+        if observe(self.folder).state == "ended":
+            is_recorded = state is None or state.attempt != self.attempt or state.state == "ended"
+            if self._signaled and state and not is_recorded:
+                _record_end(self.folder, state, is_killed=True)
+            return True
         if state is None or state.attempt != self.attempt or not self._is_frozen(state.keeper):
             return False
         return self._act(state)
