@@ -257,6 +257,9 @@ class ThinSeries(Series):
     __slots__ = ("count", "head", "max_points", "stride")
 
     def __init__(self, max_points: int, head: int) -> None:
+        """Raise ValueError unless ``max_points`` leaves two after the head."""
+        if max_points < head + 2:
+            raise ValueError(f"too few points: {max_points} with a head of {head}")
         super().__init__()
         self.head = head
         self.max_points = head + (max_points - head) // 2 * 2

@@ -64,6 +64,8 @@ def follow(folder: JobFolder, *, as_json: bool = False) -> int:
         log.print(f"run {folder.id} in {folder.path}")
     reader = ProgressReader(folder)
     progress = reader.read_quickly()
+    if progress.is_sampled and not redraws:
+        log.print("a long run without a summary: of its earlier events, a sample was read")
     noticer = NotificationTracker(folder.id)
     try:
         with live if redraws else contextlib.nullcontext():

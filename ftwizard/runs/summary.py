@@ -14,6 +14,7 @@ import time
 import traceback
 import zlib
 from array import array
+from pathlib import Path
 
 import msgspec
 
@@ -68,18 +69,31 @@ class _Summary(msgspec.Struct, kw_only=True):
 _decoder = msgspec.msgpack.Decoder(_Summary)
 
 
+class _Events(EventReader):
+    """Events of a progress, which begins anew where their file does, as when it was truncated."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        super().__init__(path)
+        self._progress = progress
+
+    def restart(self) -> None:
+        super().restart()
+        vars(self._progress).update(vars(Progress(is_summary=True)))
+
+
 class ProgressReader:
     """Reads the progress of a run: from its summary, and from the events after it."""
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
-        self.events = EventReader(folder.link / folder.events.name)  # it may move
         self.progress = Progress(is_summary=True)
+        path = folder.link / folder.events.name  # it may move
+        self.events: EventReader = _Events(path, self.progress)
         summary = _read(folder)
         if summary is not None:
             with contextlib.suppress(OSError):
                 self.events.start_at(summary.offset)
-                self.progress = _restore(summary)
+                _restore(summary, self.progress)
 
     def read(self) -> Progress:
         """Read all new events."""
@@ -91,7 +105,7 @@ class ProgressReader:
         """Read all new events, but only a sample of very many."""
         if self.events.behind <= MAX_UNSAMPLED_BYTES:
             return self.read()
-        self.progress = Progress(is_summary=True)
+        vars(self.progress).update(vars(Progress(is_summary=True)))
         self.progress.is_sampled = True
         events, end = sample_events(self._folder.events)
         with contextlib.suppress(OSError):
@@ -193,8 +207,7 @@ def _read(folder: JobFolder) -> _Summary | None:
     return None
 
 
-def _restore(summary: _Summary) -> Progress:
-    progress = Progress(is_summary=True)
+def _restore(summary: _Summary, progress: Progress) -> None:
     for name, value in {**summary.scalars, **summary.times}.items():
         setattr(progress, name, value)
     progress.recent.extend(summary.recent)
@@ -205,7 +218,6 @@ def _restore(summary: _Summary) -> Progress:
         assert isinstance(series, ThinSeries)
         series.replace(array("d", points.xs), array("d", points.ys))
         series.stride, series.count = points.stride, points.count
-    return progress
 
 
 def _prove(folder: JobFolder, offset: int) -> bytes | None:

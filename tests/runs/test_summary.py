@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ftwizard.diagnosis import diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import HeldFolder, JobFolder
 from ftwizard.runs import loss_curves, progress, sampling, store, summary
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
@@ -68,7 +68,7 @@ def write_lines(folder: JobFolder, drawn: list[tuple[str, dict[str, Any], int]])
     return lines
 
 
-@given(drawn=EVENTS, cut=st.floats(0, 1), more=st.floats(0, 1), points=st.sampled_from([2, 8, 90]))
+@given(drawn=EVENTS, cut=st.floats(0, 1), more=st.floats(0, 1), points=st.sampled_from([4, 8, 90]))
 @example(drawn=[("log", {"step": 1, "loss": 2.0}, 1)], cut=1.0, more=1.0, points=8)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 def test_summary_and_rest_give_what_all_events_give(
@@ -213,7 +213,8 @@ def test_commands_say_that_a_long_run_was_sampled(long: JobFolder) -> None:
         assert json.loads(show(*command, "--json"))["sampled"] is True
     assert json.loads(show("runs", "--json"))["runs"][0]["sampled"] is True
     lines = show("watch", "long", "--plain").splitlines()
-    assert "100 earlier evaluations not shown" in lines[2] and len(lines) < 30
+    assert "a sample was read" in lines[1]
+    assert "100 earlier evaluations not shown" in lines[3] and len(lines) < 30
     reader = ProgressReader(long)
     reader.read()
     reader.write()
@@ -263,6 +264,18 @@ def test_summary_that_does_not_fit_is_ignored(home: Path, kind: str) -> None:
     reader = ProgressReader(folder)
     assert reader.events.offset == 0
     assert describe(reader.read()) == describe(read_whole(folder))
+
+
+def test_events_truncated_while_they_are_followed_begin_anew(home: Path) -> None:
+    folder = make_run(home, "some", steps=0)
+    make_long(folder, 200)
+    reader = ProgressReader(folder)
+    reader.read()
+    data = folder.events.read_bytes()
+    folder.events.write_bytes(data[: len(data) // 2])
+    assert describe(reader.read()) == describe(read_whole(folder))
+    reader.write()
+    assert describe(read_progress(folder)) == describe(read_whole(folder))
 
 
 def test_summary_far_behind_the_events_is_continued(home: Path) -> None:
@@ -351,6 +364,22 @@ def test_full_disk_only_leaves_the_summary_behind(tiny_disk: Path) -> None:
     filler.unlink()
     assert start_child(folder, 2, 20).wait(60) == 0
     assert ProgressReader(folder).events.offset == folder.events.stat().st_size
+
+
+def test_writer_follows_a_moved_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "INTERVAL_S", 0.01)
+    old = make_run(home, "some", steps=3)
+    writer = summary.SummaryWriter(HeldFolder(old.path))
+    while not old.summary.exists():
+        time.sleep(0.001)
+    new = JobFolder(old.path.rename(home / "elsewhere"))
+    events = EventWriter(new.events, 2)
+    events.write("log", step=4, loss=0.5)
+    events.close()
+    writer.close()
+    assert ProgressReader(new).events.offset == new.events.stat().st_size
+    assert describe(read_progress(new)) == describe(read_whole(new))
+    assert not old.path.exists()
 
 
 def test_writer_leaves_no_folder_where_a_run_was_removed(home: Path) -> None:
