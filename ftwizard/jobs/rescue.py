@@ -80,11 +80,17 @@ def bring_back(folder: JobFolder) -> None:
         shutil.rmtree(rescued.path, ignore_errors=True)
 
 
+def remove(folder: JobFolder) -> None:
+    """Delete what a job has on another disk; call it before its own folder is deleted."""
+    for rescued in _find(folder):
+        shutil.rmtree(rescued.path, ignore_errors=True)
+
+
 def _find(folder: JobFolder) -> Iterator[JobFolder]:
     record = read_json(folder.job, JobRecord)
     for path in _list_candidates(record) if record else ():
         with contextlib.suppress(OSError):
-            if not path.is_symlink() and path.stat().st_uid == os.geteuid():
+            if path.lstat().st_uid == os.geteuid() and path.is_dir() and not path.is_symlink():
                 yield JobFolder(path)
 
 

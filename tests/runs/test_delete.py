@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs import lock
+from ftwizard.jobs import lock, rescue
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import delete, store
 from tests.screens.runs_helpers import living, make_run
@@ -47,6 +47,17 @@ def test_remove_deletes_the_whole_run(home: Path) -> None:
     delete.remove(folder)
     assert [run.id for run in store.list_runs()] == ["two"]
     assert list((home / "runs").iterdir()) == [other.path]
+
+
+def test_remove_deletes_what_the_run_has_on_another_disk(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+    folder = make_run(home, "one")
+    rescued = rescue.save(folder.read_job(), lambda other: other.checkpoints.mkdir())
+    assert rescued and rescued.checkpoints.is_relative_to(tmp_path / "cache")
+    delete.remove(folder)
+    assert not rescued.path.exists()
 
 
 @pytest.mark.parametrize("only_checkpoints", [False, True])
