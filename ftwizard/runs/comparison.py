@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -162,8 +162,14 @@ def compare(sides: list[Side]) -> Comparison:
             "test": test,
             "test_loss": _all((test, model, length)),
         },
-        reasons=_explain(sides, validation, model, length),
+        reasons=[*_explain(sides, validation, model, length), *_explain_samples(sides)],
     )
+
+
+def _explain_samples(sides: list[Side]) -> Iterator[str]:
+    for side in sides:
+        if side.record.sampled is True:
+            yield f"Run {side.label} is long and has no summary: not all of its events were read."
 
 
 def find_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

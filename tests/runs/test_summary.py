@@ -212,6 +212,8 @@ def test_commands_say_that_a_long_run_was_sampled(long: JobFolder) -> None:
     for command in (("status", "long"), ("diagnose", "long")):
         assert json.loads(show(*command, "--json"))["sampled"] is True
     assert json.loads(show("runs", "--json"))["runs"][0]["sampled"] is True
+    make_run(long.path.parents[1], "short")
+    assert "Run B is long and has no summary" in show("compare", "short", "long")
     lines = show("watch", "long", "--plain").splitlines()
     assert "a sample was read" in lines[1]
     assert "100 earlier evaluations not shown" in lines[3] and len(lines) < 30
