@@ -57,7 +57,7 @@ def test_view_ends_with_its_reader_while_the_run_is_silent(
         stdout=theirs.fileno() if theirs else subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    file: IO[bytes] | None = ours.makefile("rb", buffering=0) if ours else view.stdout
+    file: IO[bytes] | None = ours.makefile("rb") if ours else view.stdout
     if theirs:
         theirs.close()
     assert file is not None and b"run hung in" in file.readline()
