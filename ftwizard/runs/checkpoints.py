@@ -63,13 +63,16 @@ def read(path: Path) -> Checkpoint | None:
     return marker
 
 
-def find_damage(path: Path, is_needed: Callable[[str], bool] = lambda name: True) -> list[str]:
+def find_damage(
+    path: Path, is_needed: Callable[[str], bool] = lambda name: True, *, is_copy: bool = False
+) -> list[str]:
     """Return the names of a marked checkpoint's damaged files, [] if it is sound.
 
     Every byte is read, of the files that ``is_needed`` chooses. Without hashes, as in checkpoints
-    of earlier versions, sizes and headers of weights are compared.
+    of earlier versions, sizes and headers of weights are compared. ``is_copy``: the files are in a
+    folder of another name.
     """
-    marker = _read_marker(path)
+    marker = _read_marker(path, is_copy=is_copy)
     if marker is None:
         return [MARKER]
     return [name for name in marker.files if is_needed(name) and _is_damaged(path, name, marker)]
@@ -122,7 +125,7 @@ def is_weights(name: str) -> bool:
     return name.endswith(".safetensors") or name in ("adapter_config.json", INDEX)
 
 
-def _read_marker(path: Path) -> Checkpoint | None:
+def _read_marker(path: Path, *, is_copy: bool = False) -> Checkpoint | None:
     """Return a checkpoint's marker; None if it is missing, damaged, or lacks a needed file."""
     values = read_json(path / MARKER, dict[str, Any])
     try:
@@ -133,7 +136,7 @@ def _read_marker(path: Path) -> Checkpoint | None:
         return None
     has_weights = any(name.endswith(".safetensors") for name in marker.files)
     is_whole = has_weights and marker.files.keys() >= _REQUIRED
-    return marker if is_whole and marker.name == path.name else None
+    return marker if is_whole and (is_copy or marker.name == path.name) else None
 
 
 def _has_other_size(path: Path, name: str, marker: Checkpoint) -> bool:

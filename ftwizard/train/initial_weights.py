@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.folder import JobFolder, publish
+from ftwizard.jobs.folder import JobFolder, Parent, publish
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Method
+from ftwizard.runs.checkpoints import MARKER, find_damage, is_weights
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 _FULL_MODEL = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -74,11 +75,23 @@ def _has_weights(worker: Worker) -> bool:
             f"The run's initial weights are missing: {worker.folder.origin}.",
             f"Create the branch again: ftwizard branch {parent.id} --from {parent.step}",
         )
+    if (worker.folder.origin / MARKER).exists():  # not in runs of earlier versions
+        _refuse_damage(worker.folder.origin, parent)
     worker.phase("loading", what=f"weights of {parent.id}, step {parent.step}")
     return True
 
 
+def _refuse_damage(origin: Path, parent: Parent) -> None:
+    if damage := find_damage(origin, is_weights, is_copy=True):
+        raise FtwizardError(
+            f"The run's initial weights are damaged: {', '.join(damage)} in {origin}.",
+            f"Create the branch again: ftwizard branch {parent.id} --from {parent.step or 'start'}",
+        )
+
+
 def _is_wanted(name: str, method: Method) -> bool:
+    if name == MARKER:  # with hashes of the files
+        return True
     if method != "full":
         return name in ADAPTER
     return name in _FULL_MODEL or (name.startswith("model") and name.endswith(".safetensors"))

@@ -138,8 +138,9 @@ def test_truncated_weights_are_refused_before_a_start(
 ) -> None:
     weights = model_shell / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    subject = (ROWS, "--model", model_shell) if command == "mask" else ()
-    subject = subject or (plan(tmp_path, data=str(ROWS), model=str(model_shell)),)
+    subject: list[object] = [ROWS, "--model", model_shell]
+    if command != "mask":
+        subject = [plan(tmp_path, data=str(ROWS), model=str(model_shell))]
     refused(command, *subject, code=1, says=f"{weights} is incomplete: 1 B of 10 B is missing.")
     assert not (home / "runs").exists()
 

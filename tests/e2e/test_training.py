@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from ftwizard.jobs.status import observe
-from ftwizard.runs import checkpoints
+from ftwizard.runs import base_weights, checkpoints
 from tests.e2e.cli import as_json, ok, run
 from tests.e2e.workspace import LONG, Workspace, losses
+from tests.helpers.checkpoints import flip_bit
 from tests.helpers.jobs import command_pid, events, keeper_pid, until, until_ended, until_step
 from tests.paths import FIXTURES
 
@@ -142,6 +145,34 @@ def test_nan_loss_ends_the_run_as_nan(small_workspace: Workspace) -> None:
     assert events(folder, "log")[-1]["loss"] == "nan"
     assert checkpoints.all_complete(folder.checkpoints) == []
     assert "learning_rate" in run("watch", "nan").stdout
+
+
+def test_changed_base_weights_are_refused_until_they_are_restored(
+    small_workspace: Workspace,
+) -> None:
+    """One flipped bit; size, header and modification time stay."""
+    weights = small_workspace.root / "copy" / "model.safetensors"
+    shutil.copytree(small_workspace.model, weights.parent)
+    small_workspace.model = weights.parent
+    folder = small_workspace.train(small_workspace.plan(rows=60, epochs=LONG), "halt")
+    until_step(folder, 7, 90)
+    ok("stop", "halt")
+    before = weights.stat()
+    flip_bit(weights)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for command in (("resume", "halt"), ("branch", "halt", "--rate-times", "0.5", "--name", "kid")):
+        done = run(*command)
+        assert done.returncode == 1
+        assert f"The base weights {weights} changed since run halt started." in done.stderr
+    assert not small_workspace.folder("kid").path.exists()
+    flip_bit(weights)
+    ok("resume", "halt")
+    until_step(folder, max(losses(folder)) + 2, 90)
+    ok("stop", "halt")
+    ok("branch", "halt", "--rate-times", "0.5", "--name", "kid")
+    kid = small_workspace.folder("kid")
+    assert base_weights.identify(kid) == base_weights.identify(folder) is not None
+    ok("stop", "kid")
 
 
 def test_data_without_trainable_tokens_is_refused(small_workspace: Workspace) -> None:

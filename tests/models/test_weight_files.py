@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import SafetensorError, safe_open
@@ -81,7 +82,7 @@ def test_healthy_files_pass(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     file = tmp_path / "w.safetensors"
-    arrays = {
+    arrays: dict[str, Any] = {
         "empty": np.zeros((0, 4), np.float32), "scalar": np.array(1, np.int8),
         "also_empty": np.zeros(0, np.float16), "bits": np.ones((3, 5), bool),
         "half": np.ones((7, 2), np.float16), "long": np.arange(9),
@@ -91,7 +92,7 @@ def test_healthy_files_pass(tmp_path: Path) -> None:
         assert weight_files.find_problem(file) is None
     file.write_bytes(pack({"__metadata__": {"format": "pt"}}))
     assert weight_files.find_problem(file) is None
-    unknown = {"a": {"dtype": "F2_NEW", "shape": [9], "data_offsets": [0, 3]}}
+    unknown: dict[str, object] = {"a": {"dtype": "F2_NEW", "shape": [9], "data_offsets": [0, 3]}}
     file.write_bytes(pack(unknown, bytes(3)))
     assert weight_files.find_problem(file) is None
 

@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.folder import Attempt, JobFolder, write_json
+from ftwizard.jobs.folder import Attempt, JobFolder, Parent, write_json
 from ftwizard.runs import checkpoints
-from ftwizard.train import checkpoint_rotation
+from ftwizard.train import checkpoint_rotation, initial_weights
 from tests.helpers.checkpoints import flip_bit
 from tests.helpers.jobs import events
 from tests.helpers.training import again, train
@@ -156,6 +157,23 @@ def test_deleted_checkpoints_do_not_start_a_run_over_silently(run: JobFolder) ->
     with pytest.raises(FtwizardError, match="no sound checkpoint left; they were deleted"):
         checkpoint_rotation.choose_beginning(run)
     assert checkpoint_rotation.choose_beginning(run, from_start=True).checkpoint is None
+
+
+def test_child_does_not_start_from_damaged_initial_weights(run: JobFolder) -> None:
+    """A copy of the parent's checkpoint, flipped after the branch was created."""
+    initial_weights.save_initial_weights(run, run.checkpoints / "checkpoint-8", "lora")
+    shutil.rmtree(run.checkpoints)
+    parent = Parent(id="parent", step=8, changes={})
+    write_json(run.job, msgspec.structs.replace(run.read_job(), parent=parent))
+    flip(run.origin / "adapter_model.safetensors")
+    with pytest.raises(
+        FtwizardError, match=r"initial weights are damaged: adapter_model"
+    ) as caught:
+        resume(run, from_start=True)
+    assert "ftwizard branch parent --from 8" in caught.value.hint
+    flip(run.origin / "adapter_model.safetensors")
+    resume(run, from_start=True)
+    assert run.trained.exists()
 
 
 def test_start_over_is_refused_while_a_checkpoint_is_sound(run: JobFolder) -> None:
