@@ -13,6 +13,7 @@ from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import default_run, describe, prediction, search, store
+from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import read_result, read_verdict
 from ftwizard.runs.search import RunFields, SearchTerm
@@ -164,6 +165,9 @@ def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
         lines.append(("attempt", str(report.attempt)))
     for number, changes in (report.changes or {}).items():
         lines.append(("changed", f"in attempt {number}: {describe.describe_changes(changes)}"))
+    for number, damaged in (report.damaged or {}).items():
+        for name, files in damaged.items():
+            lines.append(("set aside", f"{describe_damage(name, files)}, in attempt {number}"))
     if report.total_steps:
         epoch = f", epoch {report.epoch:.2f}" if report.epoch is not None else ""
         lines.append(("step", f"{report.step}/{report.total_steps}{epoch}"))

@@ -63,6 +63,9 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, dict[str, tuple[Any, Any]]] | msgspec.UnsetType = msgspec.UNSET
     """Settings changed on resume, in ``ftwizard status --json``: by attempt, then by name, the old
     and the new value."""
+    damaged: dict[str, dict[str, list[str]]] | msgspec.UnsetType = msgspec.UNSET
+    """Checkpoints set aside on resume, in ``ftwizard status --json``: by attempt, then by name, the
+    damaged files."""
     verdict: Verdict | msgspec.UnsetType = msgspec.UNSET
     """Whether it is better than its base, in ``ftwizard status --json`` of a compared run."""
 
@@ -91,10 +94,13 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_changes(status: RunStatus, folder: JobFolder) -> RunStatus:
-    """Return a status with the settings that were changed when the run was resumed."""
+    """Return a status with what was changed and set aside when the run was resumed."""
     attempts = [folder.read_attempt(number) for number in range(2, folder.newest_attempt() + 1)]
     changes = {str(attempt.number): attempt.changes for attempt in attempts if attempt.changes}
-    return msgspec.structs.replace(status, changes=changes or msgspec.UNSET)
+    damaged = {str(attempt.number): attempt.damaged for attempt in attempts if attempt.damaged}
+    return msgspec.structs.replace(
+        status, changes=changes or msgspec.UNSET, damaged=damaged or msgspec.UNSET
+    )
 
 
 def find(run: str) -> JobFolder:

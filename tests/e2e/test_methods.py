@@ -208,6 +208,7 @@ def test_resume_skips_a_damaged_full_checkpoint(small_workspace: Workspace) -> N
         damage(folder.checkpoints / newest / name)
         done = run("resume", "torn")
         assert done.returncode == 0, done.stderr
+        assert as_json("status", "torn")["damaged"][str(attempt)] == {newest: [name]}
         assert f"! {newest} is damaged ({name}); it was set aside." in done.stderr
         origin = folder.read_attempt(attempt).checkpoint
         assert origin and origin.removeprefix("checkpoints/") in done.stdout
