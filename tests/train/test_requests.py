@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import TrainerControl, TrainerState
 from ftwizard.jobs import requests
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.pace import PaceWriter, read_pace
 from ftwizard.train.callbacks import RunControl
 
 
@@ -63,3 +65,20 @@ def test_request_to_an_earlier_attempt_is_ignored(folder: JobFolder) -> None:
     requests.send(folder, "evaluate", 1)
     assert not step(folder, "no", attempt=2).should_evaluate
     assert not findings(folder)
+
+
+def test_stop_may_last_as_long_as_an_evaluation_that_was_never_made(folder: JobFolder) -> None:
+    """A stop during the first evaluation is seen after it, and must not be a kill before."""
+    worker: Any = SimpleNamespace(
+        folder=folder, attempt=1, pace=PaceWriter(folder, 1), stop_asked=lambda: False
+    )
+    args: Any = SimpleNamespace(
+        eval_strategy="steps", per_device_eval_batch_size=1, gradient_accumulation_steps=1
+    )
+    control = RunControl(worker)
+    control.attach(SimpleNamespace(eval_dataset=range(10_000)))
+    state = TrainerState(global_step=7, max_steps=20)
+    control.on_step_begin(args, state, TrainerControl())
+    time.sleep(0.02)
+    control.on_step_end(args, state, TrainerControl())
+    assert read_pace(folder, 1).stop_s >= 200, "10,000 batches of at least 0.01 s each, twice"
