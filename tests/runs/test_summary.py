@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from ftwizard.diagnosis import diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import HeldFolder, JobFolder
+from ftwizard.jobs.status import observe
 from ftwizard.runs import loss_curves, progress, sampling, store, summary
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.progress import Progress
@@ -111,7 +112,7 @@ def test_short_run_has_the_status_and_curve_of_all_its_points(
     full = Progress()
     full.feed(EventReader(job.events).read())
     result = read_progress(job)
-    status = store.observe(job)
+    status = observe(job)
     ours, theirs = (
         msgspec.structs.replace(store.make_status(job, status, item), age_s=None)
         for item in (result, full)
@@ -209,8 +210,8 @@ def test_commands_say_that_a_long_run_was_sampled(long: JobFolder) -> None:
     assert "best of those read 2 at step 3150" in show("status", "long")
     assert "~2" in show("runs")
     assert "a sample of a long run" in show("diagnose", "long")
-    for command in (("status", "long"), ("diagnose", "long")):
-        assert json.loads(show(*command, "--json"))["sampled"] is True
+    for name in ("status", "diagnose"):
+        assert json.loads(show(name, "long", "--json"))["sampled"] is True
     assert json.loads(show("runs", "--json"))["runs"][0]["sampled"] is True
     make_run(long.path.parents[1], "short")
     assert "Run B is long and has no summary" in show("compare", "short", "long")
@@ -220,7 +221,8 @@ def test_commands_say_that_a_long_run_was_sampled(long: JobFolder) -> None:
     reader = ProgressReader(long)
     reader.read()
     reader.write()
-    for command in (("status", "long"), ("diagnose", "long"), ("runs",)):
+    commands: list[tuple[str, ...]] = [("status", "long"), ("diagnose", "long"), ("runs",)]
+    for command in commands:
         assert "sampled" not in show(*command, "--json")
         assert "those read" not in show(*command)
         assert "sample of" not in show(*command)
