@@ -16,6 +16,7 @@ from ftwizard.plan import changes, plan_file
 from ftwizard.runs import store
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.train import launcher
+from tests.helpers.checkpoints import save
 from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
 from tests.screens.monitor.test_diagnosis import shows_child_run
 from tests.screens.runs_helpers import make_run
@@ -44,6 +45,7 @@ def make_parent(home: Path, end_reason: str) -> JobFolder:
         hashes=launcher.hash_data(plan), **recorded,
     )  # fmt: skip
     write_json(folder.job, record)
+    save(folder.checkpoints, 40)
     attempt = folder.newest_attempt()
     write_json(
         folder.attempt(attempt), msgspec.structs.replace(folder.read_attempt(attempt), **recorded)
