@@ -212,6 +212,19 @@ def test_end_of_a_command_under_a_frozen_keeper_is_recorded_by_stop(folder: JobF
     assert "was lost" in ok("stop", "one"), "nobody knows why it ended"
 
 
+def test_run_that_finished_under_a_frozen_keeper_is_not_a_killed_one(home: Path) -> None:
+    folder = start(make(home / "runs" / "one", steps=200))
+    until_step(folder, 1)
+    keeper = identity.from_pid(keeper_pid(folder))
+    freeze(keeper_pid(folder))
+    until(folder, lambda status: status.liveness.troubles == ("unrecorded",))
+    assert observe(folder).state == "stopping"
+    assert "Run one finished." in ok("stop", "one", "--kill")
+    assert identity.is_alive(keeper) is False
+    state = folder.read_state()
+    assert state and (state.state, state.end_reason) == ("ended", "finished")
+
+
 def test_frozen_keeper_that_continues_after_a_new_start_changes_nothing(folder: JobFolder) -> None:
     """It was on another machine, where no one here could end it; the disk carries no locks."""
     old_keeper = identity.from_pid(keeper_pid(folder))
