@@ -256,9 +256,10 @@ def exit_with_starter(folder: JobFolder) -> None:
 
     def watch() -> None:
         sys.stdin.buffer.read()
-        shutil.rmtree(folder.path, ignore_errors=True)
+        path = folder.path  # asked for once: the path of a deleted folder is another
+        shutil.rmtree(path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            folder.path.parent.rmdir()  # created for this probe, so empty now
+            path.parent.rmdir()  # created for this probe, so empty now
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="starter").start()
