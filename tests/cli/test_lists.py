@@ -32,7 +32,8 @@ def _make_run(**more: Any) -> RunRecord:
         "id": "demo-1125-125910", "state": "ended", "end_reason": "finished", "attempt": 1,
         "phase": None, "step": 100, "total_steps": 100, "epoch": 2.5, "loss": 0.0213,
         "eval_loss": 0.0279, "best_step": 100, "best_eval_loss": 0.0279, "tokens_per_s": 82.1,
-        "eta_s": None, "started": 1.0, "updated": time.time() - 31_000, "folder": "/runs/x",
+        "eta_s": None, "started": 1.0, "updated": time.time() - 31_000, "age_s": 31_000.0,
+        "folder": "/runs/x",
         "predicted": None, "actual": msgspec.to_builtins(actual),
         "error": {"seconds": 0.1234, "peak_memory": -0.08},
     }  # fmt: skip
