@@ -33,7 +33,7 @@ def _make_run(**more: Any) -> RunRecord:
         "phase": None, "step": 100, "total_steps": 100, "epoch": 2.5, "loss": 0.0213,
         "eval_loss": 0.0279, "best_step": 100, "best_eval_loss": 0.0279, "tokens_per_s": 82.1,
         "eta_s": None, "started": 1.0, "updated": time.time() - 31_000, "age_s": 31_000.0,
-        "silent_s": None, "heartbeat_age_s": None, "folder": "/runs/x",
+        "silent_s": None, "heartbeat_age_s": None, "troubles": [], "folder": "/runs/x",
         "predicted": None, "actual": msgspec.to_builtins(actual),
         "error": {"seconds": 0.1234, "peak_memory": -0.08},
     }  # fmt: skip
