@@ -84,12 +84,16 @@ def _finish(
     worker: Worker, plan: Plan, trained: TrainResult
 ) -> tuple[MergedModel | None, BaseComparison | None]:
     """Carry out ``plan.finish`` within the run."""
+    import msgspec
+
     from ftwizard.evaluate.compare import compare
     from ftwizard.export.merge import cast_to_16_bit, merge
+    from ftwizard.jobs.folder import JobFolder
     from ftwizard.runs import base_weights
     from ftwizard.train import budget
 
     folder, base = worker.folder, Path(trained.base)
+    held = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
     merged = compared = None
     base_weights.wait()
     if plan.finish.compare or (plan.finish.merge and trained.method != "full"):
@@ -97,13 +101,15 @@ def _finish(
         base_weights.require_unchanged(folder, base, hint)
     if trained.method == "full":
         worker.phase("merging", what="casting to 16-bit")
-        best = folder.checkpoints / f"checkpoint-{trained.step}"
-        merged = cast_to_16_bit(base, best, folder.merged, end_ids=trained.end_ids)
+        best = held.checkpoints / f"checkpoint-{trained.step}"
+        merged = cast_to_16_bit(base, best, held.merged, end_ids=trained.end_ids)
     elif plan.finish.merge:
         merged = merge(
-            base, folder.adapter, folder.merged, end_ids=trained.end_ids,
+            base, held.adapter, held.merged, end_ids=trained.end_ids,
             say=lambda part: worker.phase("merging", what=part),
         )  # fmt: skip
     if plan.finish.compare:
         compared = compare(worker, plan, trained, budget.seconds_left(folder, plan))
+    if merged:
+        merged = msgspec.structs.replace(merged, folder=str(folder.merged))
     return merged, compared

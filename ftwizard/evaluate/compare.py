@@ -14,7 +14,7 @@ import msgspec
 
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.reader import ParsedRow
-from ftwizard.jobs.folder import write_json
+from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import answer_kind
@@ -90,7 +90,8 @@ def compare(
     if seconds is not None:
         until = time.monotonic() + seconds * BASE_SHARE
         rows = random.Random(plan.recipe.seed).sample(rows, len(rows))
-    weights = worker.folder.merged if trained.method == "full" else worker.folder.adapter
+    held = JobFolder(worker.folder.link)
+    weights = held.merged if trained.method == "full" else held.adapter
     tokenizer = model_loading.load_tokenizer(weights)
     base = Path(trained.base)
     encoder = Encoder(tokenizer, model_loading.read_stop_ids(base) | set(trained.end_ids))
@@ -263,17 +264,16 @@ def summarize_scores(
 def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
     import torch
 
+    held = JobFolder(worker.folder.link)
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
     if name == "base":
         model = model_loading.load_model(base, precision)
-    elif worker.folder.merged.exists():
-        model = model_loading.load_model(worker.folder.merged, precision)
+    elif held.merged.exists():
+        model = model_loading.load_model(held.merged, precision)
     else:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(
-            model_loading.load_model(base, precision), worker.folder.adapter
-        )
+        model = PeftModel.from_pretrained(model_loading.load_model(base, precision), held.adapter)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

@@ -83,7 +83,7 @@ def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> Merg
     model.save_pretrained(part, max_shard_size=MAX_SHARD_SIZE)
     load_tokenizer(tokenizer).save_pretrained(part)
     published = MergedModel(
-        folder=str(out),
+        folder=str(out.resolve()),
         size_bytes=sum(file.stat().st_size for file in part.iterdir()),
         dtype=str(model.dtype).removeprefix("torch."),
     )

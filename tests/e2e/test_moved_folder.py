@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,30 @@ def test_training_saves_in_its_moved_folder(tmp_path: Path) -> None:
     assert trained and trained.reason == "finished"
     assert [c.step for c in checkpoints.all_complete(new.checkpoints)][-1] == trained.total_steps
     assert (new.adapter / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_merge_and_comparison_follow_the_folder(tmp_path: Path, method: str) -> None:
+    places = [JobFolder(tmp_path / name) for name in ("run", "moved", "again")]
+
+    def move_in_both_phases() -> None:
+        for phase, (old, new) in zip(("merging", "comparing"), pairwise(places), strict=True):
+            while not old.events.exists() or phase not in [e["phase"] for e in events(old, "phase")]:
+                time.sleep(0.002)
+            old.path.rename(new.path)
+
+    mover = threading.Thread(target=move_in_both_phases)
+    mover.start()
+    more = {"data": {"files": {"train": "train.jsonl", "validation": "validation.jsonl",
+                               "test": "validation.jsonl"}},
+            "finish": {"merge": True, "compare": True, "max_new_tokens": 4}}  # fmt: skip
+    training.train(tmp_path, "run", more=more, method=method)
+    mover.join()
+    assert not any(place.path.exists() for place in places[:2])
+    assert len(json.loads(places[2].answers.read_text())["answers"]) == 9
+    marker = json.loads((places[2].merged / checkpoints.MARKER).read_text())
+    assert marker["folder"] == str(places[1].merged), "where it was when it was merged"
+    assert (places[2].merged / "model.safetensors").exists()
 
 
 @pytest.mark.slow
