@@ -148,7 +148,9 @@ def test_merge_and_comparison_follow_the_folder(tmp_path: Path, method: str) -> 
 
     def move_in_both_phases() -> None:
         for phase, (old, new) in zip(("merging", "comparing"), pairwise(places), strict=True):
-            while not old.events.exists() or phase not in [e["phase"] for e in events(old, "phase")]:
+            while not old.events.exists() or phase not in [
+                e["phase"] for e in events(old, "phase")
+            ]:
                 time.sleep(0.002)
             old.path.rename(new.path)
 
