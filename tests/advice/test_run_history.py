@@ -177,7 +177,7 @@ def test_train_reports_warnings_in_text_and_json(
     assert before is not None
     record = msgspec.structs.replace(begun.read_job(), inputs={"epochs": before.summary})
     write_json(begun.job, record)
-    monkeypatch.setattr(launcher, "start", lambda chosen, run_id, hour: begun)
+    monkeypatch.setattr(launcher, "start", lambda *_, **__: begun)
     argv = ["train", str(file), "--name", "begun"]
     assert train.train(parser.parser().parse_args(argv)) == 0
     text = capsys.readouterr()
