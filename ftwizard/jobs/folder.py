@@ -316,19 +316,26 @@ def write_whole(path: Path, data: bytes, *, ballast: Path | None = None) -> bool
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write the file by the descriptor of its folder, which may be moved meanwhile."""
+    temporary = f".{path.name}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with open(os.open(temporary, flags, 0o600), "wb") as file:
+        with open(os.open(temporary, flags, 0o600, dir_fd=parent), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        os.replace(temporary, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+        os.fsync(parent)
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=parent)
+        if isinstance(error, OSError):
+            error.filename = str(path)
+            error.filename2 = None
         raise
-    sync_folder(path.parent)
+    finally:
+        os.close(parent)
 
 
 def write_json(path: Path, value: Any, *, ballast: Path | None = None) -> bool:

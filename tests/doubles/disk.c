@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,17 @@ static int fails_open_file(char call, int descriptor) {
   return fails(call, path);
 }
 
+static int fails_at(char call, int folder, const char *path) {
+  char name[64], whole[PATH_MAX];
+  ssize_t size;
+  if (*path == '/' || folder == AT_FDCWD) return fails(call, path);
+  snprintf(name, sizeof name, "/proc/self/fd/%d", folder);
+  size = syscall(SYS_readlinkat, AT_FDCWD, name, whole, sizeof whole - 1);
+  if (size < 0) return 0;
+  snprintf(whole + size, sizeof whole - size, "/%s", path);
+  return fails(call, whole);
+}
+
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define OPEN(name)                                                                             \
   int name(const char *path, int flags, ...) {                                                 \
@@ -62,7 +74,7 @@ static int fails_open_file(char call, int descriptor) {
     va_start(arguments, flags);                                                                \
     mode = va_arg(arguments, mode_t);                                                          \
     va_end(arguments);                                                                         \
-    if ((flags & O_ACCMODE) != O_RDONLY && fails('o', path)) return -1;                        \
+    if ((flags & O_ACCMODE) != O_RDONLY && fails_at('o', folder, path)) return -1;                        \
     return REAL(name)(folder, path, flags, mode);                                              \
   }
 OPEN(open)
@@ -88,5 +100,5 @@ int rename(const char *from, const char *to) {
   return fails('r', to) ? -1 : REAL(rename)(from, to);
 }
 int renameat(int from_folder, const char *from, int to_folder, const char *to) {
-  return fails('r', to) ? -1 : REAL(renameat)(from_folder, from, to_folder, to);
+  return fails_at('r', to_folder, to) ? -1 : REAL(renameat)(from_folder, from, to_folder, to);
 }

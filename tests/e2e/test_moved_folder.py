@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ftwizard.jobs import identity, requests, rescue
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.status import observe
 from ftwizard.runs import checkpoints
 from ftwizard.runs.result import read_trained
@@ -183,3 +183,21 @@ def test_run_moved_during_training_resumes_from_its_new_place(
     assert until_ended(new, 200).end_reason == "finished"
     assert (new.adapter / "adapter_model.safetensors").exists()
     assert not old.path.exists()
+
+
+def test_folder_may_move_while_a_file_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    sync = os.fsync
+
+    def move_then_sync(descriptor: int) -> None:
+        if old.exists():
+            old.rename(new)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", move_then_sync)
+    write_json(old / "state.json", {"step": 3})
+    assert json.loads((new / "state.json").read_text()) == {"step": 3}
+    assert [path.name for path in new.iterdir()] == ["state.json"] and not old.exists()
