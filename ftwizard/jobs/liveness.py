@@ -61,7 +61,7 @@ def read(
     An age by a clock that was set back is 0.
     """
     beat_m, heartbeat_age_s = _read_heartbeat(folder, state)
-    silent_s = _measure_silence(state, events, beat_m, heartbeat_age_s)
+    silent_s = _measure_silence(folder, state, events, beat_m, heartbeat_age_s)
     keeper = _judge_keeper(state, heartbeat_age_s, host)
     troubles: list[Trouble] = []
     if keeper and state.command and identity.is_alive(state.command) is False:
@@ -98,7 +98,11 @@ def _judge_keeper(
 
 
 def _measure_silence(
-    state: State, events: list[Event], beat_m: float | None, heartbeat_age_s: float | None
+    folder: JobFolder,
+    state: State,
+    events: list[Event],
+    beat_m: float | None,
+    heartbeat_age_s: float | None,
 ) -> float | None:
     """Measure the age of the newest sign of progress, at first of the start.
 
@@ -109,14 +113,26 @@ def _measure_silence(
     event, newest = next(((event, when) for event, when in kinds if when), ({}, None))
     has_clocks = state.keeper is not None and identity.shares_clocks(state.keeper)
     if newest is None or event.get("attempt") != state.attempt:
+        since_start = _measure_age(state.started)
         if state.keeper and has_clocks:
-            return identity.get_age_s(state.keeper)
-        return _measure_age(state.started)
+            since_start = identity.get_age_s(state.keeper)
+        # One event may be longer than all that was read.
+        ages = (since_start, None if newest else _read_age(folder))
+        return min((age for age in ages if age is not None), default=None)
     if has_clocks and newest.m is not None:
         return max(0.0, time.monotonic() - newest.m)
     if beat_m is not None and newest.m is not None and heartbeat_age_s is not None:
         return max(0.0, beat_m - newest.m) + heartbeat_age_s
     return _measure_age(newest.t)
+
+
+def _read_age(folder: JobFolder) -> float | None:
+    """Return the age of the last write to the events; None if there are none."""
+    try:
+        stat = folder.events.stat()
+    except OSError:
+        return None
+    return max(0.0, remote_host.measure_age(folder, stat.st_mtime)) if stat.st_size else None
 
 
 def _measure_age(t: float | None) -> float | None:

@@ -67,4 +67,4 @@ def test_oom_kill_is_reported_as_out_of_memory(home: Path, cgroup: Path) -> None
     state = folder.read_state()
     assert state and state.returncode == -9
     text = ok("status", "hungry")
-    assert "out of memory" in text and "more memory" in text
+    assert "out of memory" in text and "smaller batch" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +15,8 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from ftwizard.jobs import identity, liveness
-from ftwizard.jobs.folder import JobFolder, State
+from ftwizard.jobs import identity, liveness, lock
+from ftwizard.jobs.folder import JobFolder, State, write_json
 from ftwizard.jobs.identity import Identity
 from ftwizard.jobs.pace import read_pace
 from ftwizard.jobs.status import observe
@@ -157,3 +158,18 @@ def test_jump_of_the_date_is_no_silence(tmp_path: Path) -> None:
     state = State(state="running", attempt=1, keeper=HERE)
     signs = liveness.read(JobFolder(tmp_path), state, [event, report], is_done=False, host=None)
     assert signs.silent_s == pytest.approx(30, abs=20) and not signs.troubles
+
+
+def test_event_longer_than_what_is_read_is_a_sign_of_life(home: Path) -> None:
+    """The worker's samples and rows may be long; the run began long ago."""
+    folder = make(home / "runs" / "one")
+    (folder.path / "attempts" / "1.json").write_text("{}")
+    began = time.time() - 5000
+    write_json(folder.state, State(state="running", attempt=1, started=began))
+    event = {"kind": "sample", "t": time.time(), "attempt": 1, "step": 3, "answer": "x" * 10**6}
+    folder.events.write_text(json.dumps(event) + "\n")
+    held = lock.take_exclusive(folder.lock)
+    assert held is not None and observe(folder).liveness.troubles == ()
+    os.utime(folder.events, (began, began))
+    assert observe(folder).liveness.troubles == ("stalled",)
+    os.close(held)
