@@ -54,14 +54,9 @@ def is_saved(folder: JobFolder) -> bool:
 
 
 def begin_stop(*options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(FTWIZARD), "stop", "one", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A background job of a shell script ignores it, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    # A background job of a shell script ignores SIGINT, and so would its children.
+    argv = ["env", "--default-signal=INT", str(FTWIZARD), "stop", "one", *options]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_two_stops_at_once_are_one_stop(home: Path) -> None:
