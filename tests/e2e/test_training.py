@@ -144,7 +144,7 @@ def test_nan_loss_ends_the_run_as_nan(small_workspace: Workspace) -> None:
     assert (status.end_reason, status.exit_code) == ("nan", 1)
     assert events(folder, "log")[-1]["loss"] == "nan"
     assert checkpoints.all_complete(folder.checkpoints) == []
-    assert "learning_rate" in run("watch", "nan").stdout
+    assert "ftwizard branch nan --rate-times 0.5" in run("watch", "nan").stdout
 
 
 def test_changed_base_weights_are_refused_until_they_are_restored(
