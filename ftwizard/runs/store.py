@@ -56,6 +56,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     troubles: tuple[Trouble, ...]
     """Why it may not be progressing, or not be supervised; empty if all is well."""
     folder: str
+    message: str | msgspec.UnsetType = msgspec.UNSET
+    """What the run reported about its end, such as the error of a disk."""
     sampled: bool | msgspec.UnsetType = msgspec.UNSET
     """True for a long run without a summary: losses and steps are of a sample of its events."""
     parent: Parent | msgspec.UnsetType = msgspec.UNSET
@@ -180,6 +182,7 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         heartbeat_age_s=_round(job.liveness.heartbeat_age_s),
         troubles=job.liveness.troubles,
         folder=str(folder.path),
+        message=job.message or msgspec.UNSET,
         age_s=_measure_age(job, progress),
         sampled=progress.is_sampled or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,

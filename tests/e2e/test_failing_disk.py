@@ -17,6 +17,8 @@ from ftwizard.jobs import launch, rescue
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import checkpoints
+from ftwizard.runs.store import make_status
+from ftwizard.runs.summary import read_progress
 from ftwizard.train import checkpoint_rotation, command
 from tests.helpers import training
 from tests.helpers.jobs import (
@@ -119,6 +121,7 @@ def test_a_lasting_error_ends_as_a_disk_error_with_its_cause(tmp_path: Path, fai
     status = until_ended(folder)
     assert (status.end_reason, status.exit_code) == ("disk_error", 1)
     assert status.message.startswith(f"Read-only file system: {folder.path}/")
+    assert make_status(folder, status, read_progress(folder)).message == status.message
     fail("")
     start(folder)
     assert until_ended(folder).end_reason == "finished"
