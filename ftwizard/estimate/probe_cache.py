@@ -252,6 +252,8 @@ def _plan_key(plan: Plan) -> Any:
         part: name and _hash_content(Path(name))
         for part, name in msgspec.to_builtins(plan.data.files).items()
     }
+    for part in ("validation", "test"):  # a run writes its defaults out: see `shares`
+        del data["split"][part]
     if plan.data.mix.share:
         data["mix"]["rows"] = _hash_content(bundled_samples.resolve_rows(plan.data.mix.rows))
     return {

@@ -16,6 +16,7 @@ from ftwizard.estimate import probe_cache
 from ftwizard.estimate.probe_cache import CachedProbe
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
+from ftwizard.plan.changes import pin_defaults
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.prediction import RunFigures
 from tests.helpers.probes import measured
@@ -63,6 +64,15 @@ def test_cached_probe_serves_the_plan_and_its_fitting_batch(plan: Plan) -> None:
         probe_cache.read_cached_probe(change_recipe(plan, batch_size=4, gradient_accumulation=2))
         is None
     )
+
+
+def test_cached_probe_serves_the_run_that_writes_its_shares_out(plan: Plan) -> None:
+    probe = store_probe(plan)
+    pinned = pin_defaults(plan)
+    assert pinned != plan and probe_cache.read_cached_probe(pinned) == probe
+    split = msgspec.structs.replace(pinned.data.split, validation=0.3)
+    data = msgspec.structs.replace(pinned.data, split=split)
+    assert probe_cache.read_cached_probe(msgspec.structs.replace(pinned, data=data)) is None
 
 
 @pytest.mark.parametrize(
