@@ -154,8 +154,8 @@ def test_commands_do_not_wait_for_special_files(
     command: str, special: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dispatch([*filter(None, [command]), str(special)], lambda *_, **__: 0) in (FAILED, USAGE)
-    said = capsys.readouterr().err
-    assert "Traceback" not in said and 1 <= len(said.splitlines()) <= 2, said
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown and 1 <= len(shown.splitlines()) <= 2, shown
 
 
 @pytest.mark.parametrize("command", ["train", "estimate", "probe", ""])
@@ -171,8 +171,10 @@ def test_huge_plan_is_refused_by_its_size(
         stream.truncate(50_000_000)
     monkeypatch.setattr(YAML, "load", lambda *_: pytest.fail("it is parsed"))
     assert dispatch([*filter(None, [command]), str(file)], lambda *_, **__: 0) == FAILED
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"{file} is too large: 50 MB; it may have 1 MB. Check that it is the right file." in said
+    shown = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"{file} is too large: 50 MB; it may have 1 MB. Check that it is the right file." in shown
+    )
 
 
 def test_deeply_nested_settings_file_is_refused(tmp_path: Path) -> None:

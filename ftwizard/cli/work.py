@@ -93,7 +93,7 @@ def _finish(
     from ftwizard.train import budget
 
     folder, base = worker.folder, Path(trained.base)
-    held = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
+    linked = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
     merged = compared = None
     base_weights.wait()
     if plan.finish.compare or (plan.finish.merge and trained.method != "full"):
@@ -101,11 +101,11 @@ def _finish(
         base_weights.require_unchanged(folder, base, hint)
     if trained.method == "full":
         worker.phase("merging", what="casting to 16-bit")
-        best = held.checkpoints / f"checkpoint-{trained.step}"
-        merged = cast_to_16_bit(base, best, held.merged, end_ids=trained.end_ids)
+        best = linked.checkpoints / f"checkpoint-{trained.step}"
+        merged = cast_to_16_bit(base, best, linked.merged, end_ids=trained.end_ids)
     elif plan.finish.merge:
         merged = merge(
-            base, held.adapter, held.merged, end_ids=trained.end_ids,
+            base, linked.adapter, linked.merged, end_ids=trained.end_ids,
             say=lambda part: worker.phase("merging", what=part),
         )  # fmt: skip
     if plan.finish.compare:

@@ -90,8 +90,8 @@ def compare(
     if seconds is not None:
         until = time.monotonic() + seconds * BASE_SHARE
         rows = random.Random(plan.recipe.seed).sample(rows, len(rows))
-    held = JobFolder(worker.folder.link)
-    weights = held.merged if trained.method == "full" else held.adapter
+    linked = JobFolder(worker.folder.link)
+    weights = linked.merged if trained.method == "full" else linked.adapter
     tokenizer = model_loading.load_tokenizer(weights)
     base = Path(trained.base)
     encoder = Encoder(tokenizer, model_loading.read_stop_ids(base) | set(trained.end_ids))
@@ -264,16 +264,16 @@ def summarize_scores(
 def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
     import torch
 
-    held = JobFolder(worker.folder.link)
+    linked = JobFolder(worker.folder.link)
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
     if name == "base":
         model = model_loading.load_model(base, precision)
-    elif held.merged.exists():
-        model = model_loading.load_model(held.merged, precision)
+    elif linked.merged.exists():
+        model = model_loading.load_model(linked.merged, precision)
     else:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model_loading.load_model(base, precision), held.adapter)
+        model = PeftModel.from_pretrained(model_loading.load_model(base, precision), linked.adapter)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

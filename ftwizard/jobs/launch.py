@@ -57,7 +57,7 @@ def claim(path: Path, is_taken: Callable[[str], bool] = lambda _: False) -> Path
     """Create a job's folder, numbered where a job of that name exists; return its path.
 
     Of processes that do so at once, each gets its own. ``is_taken``: whether a name is not free
-    though there is no such folder.
+    though the folder does not exist.
     """
     root = create_private_folder(path.parent)
     for name in iterate_ids(path.name):

@@ -37,7 +37,7 @@ LINES = [
 
 
 def make_fault(fault: str, folder: Path) -> str:
-    """Make a path that is no folder; return it as the value of a variable."""
+    """Make a path that is not a folder; return it as the value of a variable."""
     file, link, loop = folder / "file", folder / "link", folder / "loop"
     file.touch()
     link.symlink_to(folder / "nowhere")

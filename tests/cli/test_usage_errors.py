@@ -160,8 +160,8 @@ def test_no_value_may_be_blank(blank: str, capsys: pytest.CaptureFixture[str]) -
     assert len(lines) > 60
     for name, line in [*lines, ("FILE", [])]:
         assert dispatch([*line, blank], _open_screens) == USAGE, name
-        said = capsys.readouterr().err
-        assert "missing" not in said and len(said.splitlines()) <= 2, said
+        shown = capsys.readouterr().err
+        assert "missing" not in shown and len(shown.splitlines()) <= 2, shown
     for command in ("runs", "models"):
         assert build_parser().parse_args([command, ""]).words == [""], "it finds everything"
 

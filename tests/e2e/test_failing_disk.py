@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from ftwizard.runs import checkpoints
 from ftwizard.runs.store import make_status
 from ftwizard.runs.summary import read_progress
 from ftwizard.train import checkpoint_rotation, command
-from tests.helpers import training
+from tests.helpers import disks, training
 from tests.helpers.jobs import (
     command_pid,
     events,
@@ -142,13 +141,8 @@ def test_the_keeper_survives_a_disk_that_fails_from_its_start(tmp_path: Path, fa
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a separate file system of 1 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with disks.mount(tmp_path, "1m") as disk:
+        yield disk
 
 
 def test_events_lost_on_a_full_disk_are_written_by_the_next_start(

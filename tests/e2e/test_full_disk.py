@@ -15,6 +15,7 @@ from ftwizard.train.checkpoint_rotation import mark_complete
 from tests.cli.test_folders import LINES
 from tests.e2e.cli import ok, run
 from tests.e2e.workspace import Workspace, losses
+from tests.helpers import disks
 from tests.helpers.checkpoints import save
 from tests.helpers.jobs import events, until, until_ended
 from tests.screens.runs_helpers import make_run
@@ -25,13 +26,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a separate file system of 700 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with disks.mount(tmp_path, "700m") as disk:
+        yield disk
 
 
 def fill(disk: Path, leave: int = 0) -> Path:

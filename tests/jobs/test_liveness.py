@@ -168,8 +168,8 @@ def test_event_longer_than_what_is_read_is_a_sign_of_life(home: Path) -> None:
     write_json(folder.state, State(state="running", attempt=1, started=began))
     event = {"kind": "sample", "t": time.time(), "attempt": 1, "step": 3, "answer": "x" * 10**6}
     folder.events.write_text(json.dumps(event) + "\n")
-    held = lock.take_exclusive(folder.lock)
-    assert held is not None and observe(folder).liveness.troubles == ()
+    descriptor = lock.take_exclusive(folder.lock)
+    assert descriptor is not None and observe(folder).liveness.troubles == ()
     os.utime(folder.events, (began, began))
     assert observe(folder).liveness.troubles == ("stalled",)
-    os.close(held)
+    os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Changed settings: every setting has its effect, and defaults are no change."""
+"""Changed settings: every setting has its effect, and a written default is not a change."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from ftwizard.runs.progress import Progress
 from ftwizard.runs.summary import ProgressReader, read_progress
 from ftwizard.timeseries import Series, ThinSeries
 from tests.diagnosis.test_real_runs import RUNS, read
-from tests.helpers import curves
+from tests.helpers import curves, disks
 from tests.helpers.progress import describe, read_whole
 from tests.screens.runs_helpers import make_run
 
@@ -346,13 +346,8 @@ def test_worker_killed_between_an_event_and_its_summary_loses_nothing(home: Path
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a separate file system of 200 kB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], check=True)
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with disks.mount(tmp_path, "200k") as disk:
+        yield disk
 
 
 def test_full_disk_only_leaves_the_summary_behind(tiny_disk: Path) -> None:

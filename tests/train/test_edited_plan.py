@@ -141,7 +141,7 @@ def test_resume_takes_over_and_records_harmless_changes(run: JobFolder) -> None:
     assert used and used.budget.minutes == 30 and used.recipe.patience == 7
     assert used.test_share == 0.1, "the test set is not trained on because it is not compared"
     until_ended(run)
-    # The same plan once more is no change, whatever view wrote or read it meanwhile.
+    # The same plan once more is not a change, whatever view wrote or read it meanwhile.
     assert resumed_plan.read(run)[1] == {}
     edit(run, "rank=8")
     assert plan_file.read_run(run) == used, "views show what was used, not what was edited"
