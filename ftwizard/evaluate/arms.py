@@ -1,0 +1,47 @@
+"""Arms: the models that an evaluation asks, each with its prompt and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from ftwizard.evaluate.items import Item
+from ftwizard.runs.evaluation import ItemAnswer
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model to ask: a folder, with an adapter on it if any, or an endpoint."""
+
+    name: str
+    """``base``, ``prompted``, ``tuned``, or any other."""
+    model: str
+    """Folder of a model, or the base address (``http…``) of an OpenAI-compatible endpoint."""
+    adapter: str | None = None
+    scale: float = 1.0
+    """Factor on the adapter's update; below 1 is a weaker adapter."""
+    system: str | None = None
+    """System prompt for items that have none."""
+    shots: list[list[dict[str, Any]]] = []
+    """Examples before each prompt: message lists that end with an answer."""
+    served_name: str | None = None
+    """Name of the model at an endpoint."""
+    key_variable: str | None = None
+    """Environment variable with the key of an endpoint."""
+
+
+class Answerer(Protocol):
+    """What asks an arm: a local model or an endpoint."""
+
+    @property
+    def identity(self) -> str:
+        """Return a hash of all that answers depend on besides the item: the key of the cache."""
+        ...
+
+    def answer(self, items: Sequence[Item], on_answer: Callable[[ItemAnswer], None]) -> None:
+        """Answer ``items`` greedily, in any order; ``on_answer`` is called with each when complete.
+
+        Raises Stopped from ``on_answer`` after a stop; what was answered by then is not lost.
+        """
+        ...

@@ -1,0 +1,37 @@
+"""Items: prompts with what makes an answer right, the same for every model that answers them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+ScorerName = Literal[
+    "exact", "normalized", "contains", "regex", "json", "json_schema", "choice", "numeric",
+    "chrf", "rouge", "similar", "refusal", "answered", "judge",
+]  # fmt: skip
+"""``refusal``: right if it refuses; ``answered``: right if it does not; ``judge``: another model
+decides; ``json``: JSON fields equal the expected ones."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One prompt of a set."""
+
+    id: str
+    """Unique in an evaluation, and the same whenever set, prompt and rule are the same."""
+    set: str
+    """``target``, ``general``, ``safety``, or the name of a user's file."""
+    messages: list[dict[str, Any]]
+    """The prompt, in the form that chat templates take."""
+    scorer: ScorerName
+    expected: list[str] = []
+    """Right answers: any of them."""
+    rule: dict[str, Any] = {}
+    """Of the scorer: ``pattern``, ``schema``, ``tolerance``, ``choices``, ``instructions``."""
+    category: str = ""
+    """Such as ``reasoning``, ``should-refuse``, ``look-alike``."""
+    tools: list[dict[str, Any]] | None = None
+    line: int | None = None
+    """Line in the file that it comes from."""
+    max_tokens: int | None = None
+    """Tokens of an answer; None: the set's limit."""

@@ -1,0 +1,155 @@
+"""The document of an evaluation: sets × models, what changed, the five failures, and the verdict."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+ArmName = Literal["base", "prompted", "tuned"]
+"""``prompted``: the base model with the user's system prompt and examples from the training set."""
+ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
+FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
+
+
+class ItemScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The score of one answer."""
+
+    value: float | None = None
+    """0–1; None: it could not be scored, and is neither right nor wrong."""
+    passed: bool | None = None
+    """Whether it is right; None for graded scores, and for answers that could not be scored."""
+    note: str = ""
+    """Why it could not be scored."""
+
+
+class ItemAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer of one model to one item: a line of ``eval/<arm>.jsonl``."""
+
+    item: str
+    """Id of the item."""
+    text: str
+    ended: bool = True
+    """Whether it ended by itself, not at the limit of tokens."""
+    tokens: int = 0
+    loss: float | None = None
+    """Mean negative log-likelihood per token of the expected answer, in nats; local models only."""
+    loss_tokens: int = 0
+    score: ItemScore | None = None
+    """None until it is scored."""
+
+
+class ArmScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The score of one model on one set."""
+
+    score: float
+    """Mean over the scored items, 0–1."""
+    low: float
+    high: float
+    """The ends of its 95% interval."""
+    metric: str
+    n: int
+    """Scored items."""
+    unscored: int = 0
+    loss: float | None = None
+    """Mean negative log-likelihood per token of the expected answers, in nats."""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The paired change from one model to another on one set."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
+    """Items that both models have a score for."""
+
+
+class NearRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A training row near to an item, by word n-grams in common."""
+
+    line: int
+    share: float
+    """Share of the item's n-grams that the row contains, 0–1."""
+    text: str
+
+
+class Flip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An item that only one of two models has right, or whose graded score changed much."""
+
+    item: str
+    prompt: str
+    expected: str
+    base: str
+    tuned: str
+    change: float
+    """Score of the tuned model minus that of the base model, −1 to 1."""
+    line: int | None = None
+    """Line of the item in its file."""
+    category: str = ""
+    near: list[NearRow] = []
+
+
+class SetResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The scores of all models on one set."""
+
+    n: int
+    arms: dict[str, ArmScore]
+    """By the name of the arm; ``base``, ``prompted`` and ``tuned`` in a run."""
+    difference: Difference | None = None
+    """From base to tuned model."""
+    over_prompted: Difference | None = None
+    """From prompted to tuned model."""
+    provable: float | None = None
+    """Smallest net change that this many items can show, 0–1."""
+    fixed: list[Flip] = []
+    broken: list[Flip] = []
+    """Worst first."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the five failures, with its evidence."""
+
+    name: FailureName
+    found: bool | None
+    """None: cannot tell."""
+    evidence: dict[str, Any] = {}
+    """Measured values by name, in the order to show them. ``describe`` renders them."""
+    examples: list[Flip] = []
+    """Answers that show it, worst first."""
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tuned model must reach, fixed before step 1; shares of a set, 0–1."""
+
+    gain: float
+    """Gain on the target set over the better of base and prompted model that must be shown."""
+    max_general_loss: float
+    max_safety_loss: float
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to change, as something that a key or a command does."""
+
+    kind: Literal["checkpoint", "scale", "drop_rows", "mix", "epochs", "more_items", "prompt"]
+    step: int | None = None
+    """For ``checkpoint``: the one to use instead."""
+    value: float | None = None
+    """For ``scale``, ``mix``, ``epochs``."""
+    lines: list[int] = []
+    """For ``drop_rows``: lines of the training file."""
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``eval/evaluation.json``."""
+
+    verdict: ShipVerdict
+    reasons: list[dict[str, Any]] = []
+    """Why, most important first: structured facts, which ``describe`` renders."""
+    sets: dict[str, SetResult] = {}
+    """``target``, ``general``, ``safety``, and the names of the user's own sets."""
+    failures: list[Failure] = []
+    gate: Gate | None = None
+    actions: list[Action] = []
+    """What to change, best first."""
