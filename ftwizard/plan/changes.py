@@ -32,15 +32,20 @@ _SETTINGS: dict[Effect, str] = {
         samples.count samples.prompts samples.max_tokens
         finish.merge finish.compare finish.pairs finish.max_new_tokens
         recipe.patience recipe.save_steps recipe.gradient_checkpointing recipe.attention
+        evaluate.judge.url evaluate.judge.model evaluate.judge.key_variable
     """,
     "file": "data.files.train data.files.validation data.files.test data.mix.rows",
     # A resumed trainer takes some of these from its checkpoint (the learning rate), and mixes others.
-    # `evaluation_steps` moves what patience counts, and which steps can be the best.
+    # `evaluation_steps` moves what patience counts, and which steps can be the best. The gate and what
+    # it is measured on are fixed before the first step.
     "checkpoint": """
         recipe.dropout recipe.epochs recipe.max_steps recipe.learning_rate recipe.schedule
         recipe.warmup recipe.batch_size recipe.gradient_accumulation recipe.max_length
         recipe.packing recipe.weight_decay recipe.max_grad_norm recipe.precision
         recipe.evaluation_steps recipe.seed
+        gate.gain gate.max_general_loss gate.max_safety_loss
+        evaluate.sets evaluate.general evaluate.safety evaluate.system evaluate.shots
+        evaluate.max_items evaluate.requires_headroom
     """,
     # Weights of another shape; `alpha` scales the adapter, so that a trained one would have another
     # effect; other rows, of which the parent may have been trained on those that now test the child.

@@ -6,12 +6,13 @@ import math
 import operator
 import typing
 from collections.abc import Callable, Container, Iterator
+from pathlib import PurePath
 
 from ftwizard.data.io import encodings
 from ftwizard.data.mapping import column_map
 from ftwizard.data.split import MIN_TRAIN_ROWS
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
-from ftwizard.plan.schema import MANY_EPOCHS, Plan, Recipe, RiskName
+from ftwizard.plan.schema import MANY_EPOCHS, SET_NAMES, Evaluate, Plan, Recipe, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -83,8 +84,9 @@ def _find_problems(plan: Plan) -> Iterator[SettingsError]:
         )
     yield from _find_target_problems(plan.recipe)
     yield from _find_prompt_problems(plan.samples.prompts)
+    yield from _find_evaluation_problems(plan.evaluate)
     names = [plan.data.files.train, plan.data.files.validation, plan.data.files.test]
-    names += [plan.data.mix.rows, plan.model.name]
+    names += [plan.data.mix.rows, plan.model.name, *plan.evaluate.sets]
     if any("\0" in name for name in filter(None, names)):
         yield SettingsError("A file name has a NUL character.", "Remove it.")
     if not plan.model.name.strip():
@@ -101,8 +103,11 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
      lambda value: value >= 1, "It must be at least 1."),
     ("recipe.evaluation_steps recipe.save_steps recipe.max_steps finish.max_new_tokens",
      lambda value: value >= 1, "It must be at least 1."),
+    ("gate.gain gate.max_general_loss gate.max_safety_loss", lambda value: 0 <= value < 1,
+     "It must be at least 0 and below 1: 0.05 for 5 points of 100."),
+    ("evaluate.max_items", lambda value: value >= 1, "It must be at least 1."),
     ("recipe.max_length", lambda value: value >= 8, "It must be at least 8."),
-    ("recipe.seed finish.pairs", lambda value: value >= 0, "It must be at least 0."),
+    ("recipe.seed finish.pairs evaluate.shots", lambda value: value >= 0, "It must be at least 0."),
     ("recipe.epochs", lambda value: 0 < value <= 100, "It must be above 0 and at most 100."),
     ("recipe.learning_rate", lambda value: 0 < value <= 1, "It must be above 0 and at most 1."),
     ("recipe.max_grad_norm", lambda value: 0 < value <= 1e9,
@@ -173,6 +178,34 @@ def _find_target_problems(recipe: Recipe) -> Iterator[SettingsError]:
     if "lm_head" in targets:
         problem = "names lm_head, whose adapter TRL never trains."
         yield SettingsError(problem, "Remove lm_head.", setting="recipe.target_modules")
+
+
+def _find_evaluation_problems(settings: Evaluate) -> Iterator[SettingsError]:
+    judge = settings.judge
+    if judge.url is not None and not judge.url.startswith(("http://", "https://")):
+        hint = "Write its base address: http://localhost:11434/v1."
+        yield SettingsError("is not an address.", hint, setting="evaluate.judge.url")
+    if judge.url is not None and not judge.model:
+        hint = "Name the model at the endpoint."
+        yield SettingsError("evaluate.judge has no model.", hint)
+    if judge.url is None and (judge.model or judge.key_variable):
+        hint = "Write its base address: http://localhost:11434/v1."
+        yield SettingsError("evaluate.judge has no url.", hint)
+    if judge.key_variable is not None and not judge.key_variable.isidentifier():
+        yield SettingsError(
+            "is not the name of an environment variable.",
+            "Write the name, not the key itself: OPENAI_API_KEY.",
+            setting="evaluate.judge.key_variable",
+        )
+    stems = [PurePath(name).stem for name in settings.sets]
+    for stem in stems:
+        if stems.count(stem) > 1 or stem in SET_NAMES:
+            yield SettingsError(
+                f"names the set “{make_visible(stem, 60)}” twice.",
+                "A file gives its set its name: rename it.",
+                setting="evaluate.sets",
+            )
+            break
 
 
 def _find_prompt_problems(prompts: tuple[str, ...] | str | None) -> Iterator[SettingsError]:

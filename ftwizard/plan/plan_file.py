@@ -186,11 +186,15 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
     if isinstance(sampling.prompts, str) and sampling.prompts.strip():
         name = _resolve("samples.prompts", sampling.prompts, folder)
         sampling = msgspec.structs.replace(sampling, prompts=name)
+    sets = tuple(_resolve_data("evaluate.sets", name, folder) for name in plan.evaluate.sets)
+    evaluate = msgspec.structs.replace(plan.evaluate, sets=sets)
     model = plan.model
     if model.name.startswith((".", "~", "/")) or user_paths.is_folder(folder / model.name):
         model = msgspec.structs.replace(model, name=_resolve("model.name", model.name, folder))
     data = msgspec.structs.replace(plan.data, files=msgspec.structs.replace(old, **files), mix=mix)
-    return msgspec.structs.replace(plan, data=data, model=model, samples=sampling)
+    return msgspec.structs.replace(
+        plan, data=data, model=model, samples=sampling, evaluate=evaluate
+    )
 
 
 def _resolve(setting: str, name: str, folder: Path) -> str:

@@ -21,6 +21,8 @@ learning rate of a full fine-tune."""
 MANY_EPOCHS = 3
 """More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
 
+SET_NAMES = ("target", "general", "safety")
+"""Names of the sets of every evaluation; others have the name of their file."""
 MIN_SAMPLED_VALIDATION = 32
 """Validation rows that ``data.max_rows`` always leaves, where there are so many."""
 
@@ -178,7 +180,7 @@ class Budget(Part, frozen=True):
 
     minutes: float | None = None
     """Finish within this many minutes in one attempt: reading, loading, training, merging and
-    comparing, but not the download of the model. Training ends in time for the rest."""
+    evaluating, but not the download of the model. Training ends in time for the rest."""
     hours: float | None = None
     """Save and stop after this many hours of training in one attempt."""
     usd: float | None = None
@@ -193,11 +195,57 @@ class Finish(Part, frozen=True):
     """Merge the adapter into the 16-bit base model: one model that any server loads. A full
     fine-tune is already one."""
     compare: bool = True
-    """Answer the test set with the base and the tuned model."""
+    """Evaluate the tuned model against its base, as ``evaluate`` says."""
     pairs: int = 5
     """How many pairs of answers to show."""
     max_new_tokens: int | None = None
     """Tokens of an answer. Default: 1.5 times the longest expected answer, plus 16."""
+
+
+class Gate(Part, frozen=True):
+    """What the tuned model must reach to be shipped, as shares of a set. It is fixed when the run
+    begins: what is known by then cannot change it."""
+
+    gain: float = 0.05
+    """Gain on the target set over the base model and over the prompted one."""
+    max_general_loss: float = 0.05
+    """Loss on the general set, compared with the base model, that is tolerated."""
+    max_safety_loss: float = 0.05
+    """Loss on the safety set that is tolerated."""
+
+
+class Judge(Part, frozen=True):
+    """A model that grades answers to items whose scorer is ``judge``."""
+
+    url: str | None = None
+    """Base address of an OpenAI-compatible endpoint: ``http://localhost:11434/v1``."""
+    model: str | None = None
+    """Name of the model at the endpoint."""
+    key_variable: str | None = None
+    """Environment variable with its key."""
+
+
+class Evaluate(Part, frozen=True):
+    """What base and tuned model are evaluated on, besides the test set. The base model answers
+    before the first step."""
+
+    sets: tuple[str, ...] = ()
+    """Files of your own: prompts with expected answers or rules."""
+    general: bool = True
+    """The packaged general set, which shows forgetting."""
+    safety: bool = True
+    """The packaged safety set, which shows refusals and over-refusals."""
+    system: str | None = None
+    """System prompt of the prompted base model. Default: that of the training rows."""
+    shots: int = 3
+    """Examples from the training rows in the prompt of the prompted base model; 0 without ``system``
+    leaves it out."""
+    max_items: int | None = None
+    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU."""
+    requires_headroom: bool = False
+    """End the run before its first step if the base model, prompted or not, leaves less to gain than
+    ``gate.gain``."""
+    judge: Judge = Judge()
 
 
 class Samples(Part, frozen=True):
@@ -229,6 +277,8 @@ class Plan(Part, frozen=True, kw_only=True):
     """Where metrics go besides the run folder; API keys come from the environment."""
     allow: tuple[RiskName, ...] = ()
     """Risks that the user allows, by name."""
+    gate: Gate = Gate()
+    evaluate: Evaluate = Evaluate()
     finish: Finish = Finish()
 
     @property

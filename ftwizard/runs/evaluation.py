@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ftwizard.plan.schema import Gate
+
 ArmName = Literal["base", "prompted", "tuned"]
 """``prompted``: the base model with the user's system prompt and examples from the training set."""
 ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
@@ -118,15 +120,6 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Measured values by name, in the order to show them. ``describe`` renders them."""
     examples: list[Flip] = []
     """Answers that show it, worst first."""
-
-
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """What the tuned model must reach, fixed before step 1; shares of a set, 0–1."""
-
-    gain: float
-    """Gain on the target set over the better of base and prompted model that must be shown."""
-    max_general_loss: float
-    max_safety_loss: float
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

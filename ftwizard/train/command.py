@@ -41,6 +41,8 @@ def build_environment(plan: Plan, base: Mapping[str, str] | None = None) -> dict
     keep = set(credentials.HUGGING_FACE)
     for reporter in plan.report_to:
         keep.update(credentials.REPORTERS[reporter])
+    if plan.evaluate.judge.key_variable:
+        keep.add(plan.evaluate.judge.key_variable)
     variables = credentials.without_secrets(os.environ if base is None else base, keep)
     # TRL refuses several visible GPUs in one process, and an accidental DataParallel is worse.
     if "CUDA_VISIBLE_DEVICES" not in variables:

@@ -52,9 +52,14 @@ def _refuse(
         more += " --allow many-epochs"
     listed = {name: differences[name] for name in refused}
     others = {name: pair for name, pair in differences.items() if name not in refused}
+    is_gate = all(name.startswith(("gate.", "evaluate.")) for name in refused)
+    reason = (
+        "Gate and sets are fixed once a run has begun, so that no result can move them."
+        if is_gate
+        else "A resumed run would mix the old and the new settings."
+    )
     message = (
-        f"The plan of run {folder.id} was edited: {describe.describe_changes(listed)}. "
-        "A resumed run would mix the old and the new settings."
+        f"The plan of run {folder.id} was edited: {describe.describe_changes(listed)}. {reason}"
     )
     if others:
         message += f" This alone would take effect: {describe.describe_changes(others)}."

@@ -58,6 +58,8 @@ def test_order_comments_and_written_defaults_are_no_change(tmp_path: Path) -> No
         ),
         (["rank=8", "target_modules=[q_proj]"], ["recipe.rank", "recipe.target_modules"]),
         (["finish.compare=false"], []),
+        (["gate.gain=0.01", "judge.model=other"], ["gate.gain"]),
+        (["evaluate.sets=[/mine.jsonl]", "shots=0"], ["evaluate.sets", "evaluate.shots"]),
     ],
 )
 def test_only_what_was_not_trained_with_may_change(settings: list[str], refused: list[str]) -> None:

@@ -127,10 +127,21 @@ def test_parser_rejects_text_that_is_not_a_plan(text: str) -> None:
         ("samples: {prompts: ' '}", "samples.prompts names no file"),
         ("samples: {prompts: [a, ' ']}", "samples.prompts has an empty prompt"),
         (f"samples: {{prompts: [{', '.join('a' * 21)}]}}", "samples.prompts has 21"),
+        ("gate: {gain: 5}", "gate.gain is 5"),
+        ("gate: {max_safety_loss: -0.1}", "gate.max_safety_loss is -0.1"),
+        ("evaluate: {max_items: 0}", "evaluate.max_items is 0"),
+        ("evaluate: {shots: -1}", "evaluate.shots is -1"),
+        ("evaluate: {judge: {url: localhost, model: m}}", "evaluate.judge.url is not an address"),
+        ("evaluate: {judge: {url: 'http://localhost'}}", "evaluate.judge has no model"),
+        ("evaluate: {judge: {model: m}}", "evaluate.judge has no url"),
+        ("evaluate: {judge: {url: 'http://a', model: m, key_variable: sk-1}}",
+         "evaluate.judge.key_variable is not the name"),
+        ("evaluate: {sets: [a/mine.jsonl, mine.csv]}", "evaluate.sets names the set “mine” twice"),
+        ("evaluate: {sets: [safety.jsonl]}", "evaluate.sets names the set “safety” twice"),
     ],
 )
 def test_invalid_values_are_refused(tmp_path: Path, more: str, says: str) -> None:
-    with pytest.raises(SettingsError, match=r"recipe|budget|samples") as error:
+    with pytest.raises(SettingsError, match=r"recipe|budget|samples|gate|evaluate") as error:
         plan_file.load(_file(tmp_path, MINIMAL + more + "\n"))
     assert says in error.value.message
 
@@ -209,6 +220,8 @@ def test_file_names_are_relative_to_the_plan(tmp_path: Path) -> None:
     assert asked.prompts == str(tmp_path / "ask.txt")
     own = plan_file.load(_file(tmp_path, MINIMAL + "samples: {prompts: [ask.txt]}\n")).samples
     assert own.prompts == ("ask.txt",)
+    sets = plan_file.load(_file(tmp_path, MINIMAL + "evaluate: {sets: [mine.jsonl]}\n")).evaluate
+    assert sets.sets == (str(tmp_path / "mine.jsonl"),)
 
 
 @pytest.mark.parametrize("data", [None, b"\xff\xfe", b"a: \xe9"])
@@ -232,6 +245,7 @@ def test_every_setting_is_documented() -> None:
         schema.Finish,
         schema.Budget,
         schema.Samples,
+        schema.Gate,
     ):
         body = source.split(f"class {part.__name__}(")[1].split("\nclass ")[0]
         assert body.count('"""') >= len(msgspec.structs.fields(part)), part

@@ -79,6 +79,9 @@ REFUSED = {
     "data.split.seed=7": "data.split.seed 42 → 7",
     "max_rows=20": "data.max_rows not set → 20",
     "evaluation_steps=3": "recipe.evaluation_steps not set → 3",
+    "gate.gain=0": "gate.gain 0.05 → 0",
+    "max_general_loss=0.5": "gate.max_general_loss 0.05 → 0.5",
+    "safety=false": "evaluate.safety true → false",
 }
 
 
@@ -91,6 +94,8 @@ def test_resume_refuses_what_the_run_was_trained_with(run: JobFolder, setting: s
     error = caught.value
     assert (error.exit_code, error.code) == (DECLINED, changes.PLAN_CHANGED)
     assert f"edited: {REFUSED[setting]}." in error.message
+    is_gate = setting.startswith(("gate", "max_general", "safety"))
+    assert ("Gate and sets are fixed once a run has begun" in error.message) == is_gate
     assert "alone would take effect: budget.hours 3 → 5." in error.message
     assert error.hint == (
         "Start a child run with the new settings: ftwizard branch one --edited   "
