@@ -134,8 +134,10 @@ def test_parser_rejects_text_that_is_not_a_plan(text: str) -> None:
         ("evaluate: {judge: {url: localhost, model: m}}", "evaluate.judge.url is not an address"),
         ("evaluate: {judge: {url: 'http://localhost'}}", "evaluate.judge has no model"),
         ("evaluate: {judge: {model: m}}", "evaluate.judge has no url"),
-        ("evaluate: {judge: {url: 'http://a', model: m, key_variable: sk-1}}",
-         "evaluate.judge.key_variable is not the name"),
+        (
+            "evaluate: {judge: {url: 'http://a', model: m, key_variable: sk-1}}",
+            "evaluate.judge.key_variable is not the name",
+        ),
         ("evaluate: {sets: [a/mine.jsonl, mine.csv]}", "evaluate.sets names the set “mine” twice"),
         ("evaluate: {sets: [safety.jsonl]}", "evaluate.sets names the set “safety” twice"),
     ],
