@@ -7,11 +7,22 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.plan.schema import Gate
+from ftwizard.runs.paired_tests import ALPHA
+from ftwizard.runs.verdict import Verdict
 
 ArmName = Literal["base", "prompted", "tuned"]
 """``prompted``: the base model with the user's system prompt and examples from the training set."""
 ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
+ReasonName = Literal[
+    "failure", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain", "gain_unproven",
+    "target", "over_prompted", "few_items", "unscored", "not_measured",
+]  # fmt: skip
+"""``loss``: a loss beyond the gate is shown; ``loss_unproven``: measured, but chance can explain it;
+``no_loss``: none beyond the gate was measured; ``prompt_suffices``: the tuned model is not better than
+the prompted one; ``small_gain``: shown, but below the gate; ``gain_unproven``: it can be chance; ``target``: whether training helped;
+``over_prompted``: whether it helped more than a prompt; ``few_items``: a set too small to show a loss;
+``unscored``: too many answers could not be scored; ``not_measured``: sets without answers."""
 
 
 class ItemScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,8 +75,19 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     low: float
     high: float
     p: float
+    """Two-sided p-value of no change."""
     n: int
     """Items that both models have a score for."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Return whether chance is excluded as the cause."""
+        return self.p < ALPHA and not self.low <= 0 <= self.high
+
+    @property
+    def possible_loss(self) -> float:
+        """Return the largest loss that is still possible, 0–1."""
+        return max(0.0, -self.low)
 
 
 class NearRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -103,23 +125,13 @@ class SetResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """From base to tuned model."""
     over_prompted: Difference | None = None
     """From prompted to tuned model."""
+    loss_difference: Difference | None = None
+    """From base to tuned model, of the losses in nats per token: below 0 is better."""
     provable: float | None = None
-    """Smallest net change that this many items can show, 0–1."""
+    """Smallest net change that this many items can show, 0–1; None if they can show none."""
     fixed: list[Flip] = []
     broken: list[Flip] = []
     """Worst first."""
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of the five failures, with its evidence."""
-
-    name: FailureName
-    found: bool | None
-    """None: cannot tell."""
-    evidence: dict[str, Any] = {}
-    """Measured values by name, in the order to show them. ``describe`` renders them."""
-    examples: list[Flip] = []
-    """Answers that show it, worst first."""
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,17 +141,47 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     step: int | None = None
     """For ``checkpoint``: the one to use instead."""
     value: float | None = None
-    """For ``scale``, ``mix``, ``epochs``."""
+    """For ``scale``, ``mix``, ``epochs``; for ``more_items`` how many the set needs in all."""
     lines: list[int] = []
     """For ``drop_rows``: lines of the training file."""
+    set: str = ""
+    """For ``more_items``."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of the five failures, with its evidence."""
+
+    name: FailureName
+    found: bool | None
+    """None: cannot tell."""
+    evidence: dict[str, Any] = {}
+    """Measured values by name, in the order to show them. ``describe_evaluation`` renders
+    them."""
+    examples: list[Flip] = []
+    """Answers that show it, worst first."""
+    actions: list[Action] = []
+    """What to change, best first, where the evidence says more than the name of the failure: the
+    ``checkpoint`` before it, the rows to drop."""
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A reason of the verdict: facts, which ``describe_evaluation`` renders."""
+
+    name: ReasonName
+    sets: list[str] = []
+    failure: FailureName | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``eval/evaluation.json``."""
 
     verdict: ShipVerdict
-    reasons: list[dict[str, Any]] = []
-    """Why, most important first: structured facts, which ``describe`` renders."""
+    reasons: list[Reason] = []
+    """Why, most important first; three are shown."""
+    target: Verdict | None = None
+    """Whether training helped on the target set, compared with the base model."""
+    over_prompted: Verdict | None = None
+    """The same, compared with the prompted model."""
     sets: dict[str, SetResult] = {}
     """``target``, ``general``, ``safety``, and the names of the user's own sets."""
     failures: list[Failure] = []

@@ -1,4 +1,4 @@
-"""Paired tests of two models on the same rows: exact McNemar, sign flips, and intervals."""
+"""Statistics of scores: intervals, paired tests of two models, and what n rows can show."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ MAX_CELLS = 500_000
 MAX_EXACT_ROWS = 12
 """Rows up to which all sign flips are computed."""
 _SEED = 42
+DISCORDANT_SHARE = 0.2
+"""Assumed share of rows that only one of two models has right, where nothing is measured yet: about
+what a fine-tune changes on rows that it was not trained for."""
+MAX_NEEDED_ROWS = 10_000
+MIN_DIFFERING = 6
+"""Fewest rows with which an exact two-sided McNemar test can show a change: 2 / 2**6 < 0.05."""
+
+
+class Interval(NamedTuple):
+    """A 95% interval."""
+
+    low: float
+    high: float
 
 
 class PairedTest(NamedTuple):
@@ -29,6 +42,69 @@ class PairedTest(NamedTuple):
     """The ends of its 95% interval."""
     p: float
     """Two-sided p-value of no change."""
+
+
+def bound_share(right: int, rows: int) -> Interval:
+    """Return the Wilson interval of a share (Wilson, JASA 22, 1927); 0–1 without rows.
+
+    From 20 rows, it covers shares of 0.05 to 0.95 at least 92% of the time, 95% on average.
+    """
+    if not rows:
+        return Interval(0.0, 1.0)
+    share, square = right / rows, _Z**2
+    center = (share + square / (2 * rows)) / (1 + square / rows)
+    spread = math.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
+    spread *= _Z / (1 + square / rows)
+    return Interval(max(0.0, center - spread), min(1.0, center + spread))
+
+
+def bound_mean(values: Sequence[float]) -> Interval:
+    """Return the interval of the mean of scores of 0–1; 0–1 without scores.
+
+    One score of 0 and one of 1 are added before the normal interval, as Agresti and Coull do with
+    shares (The American Statistician 52, 1998), so that equal scores do not look certain.
+    """
+    if not values:
+        return Interval(0.0, 1.0)
+    rows = len(values) + 2
+    mean = (math.fsum(values) + 1) / rows
+    variance = (math.fsum(value**2 for value in values) + 1) / rows - mean**2
+    spread = _Z * math.sqrt(max(0.0, variance) / (rows - 1))
+    return Interval(max(0.0, mean - spread), min(1.0, mean + spread))
+
+
+def find_provable_change(rows: int, discordant_share: float = DISCORDANT_SHARE) -> float | None:
+    """Return the smallest net change, 0–1, that is significant on ``rows`` paired rows.
+
+    It is the change of an exact two-sided McNemar test at 5%, if ``discordant_share`` of the rows
+    are right for one model only: 16 points with 50 rows and a share of 0.2, 10 with 100, 7 with
+    200, 5 with 400. None if no outcome would be significant, as with fewer than 6 rows.
+    """
+    differing = max(MIN_DIFFERING, round(discordant_share * rows))
+    if differing > rows:
+        return None
+    tail = 0
+    for broken in range(differing // 2 + 1):
+        tail += math.comb(differing, broken)
+        if tail * 2 >= ALPHA * 2**differing:
+            return (differing - 2 * (broken - 1)) / rows
+    return None
+
+
+def count_needed_rows(change: float, discordant_share: float = DISCORDANT_SHARE) -> int:
+    """Return how many rows can show a net change, as ``find_provable_change`` has it.
+
+    It is rounded up to two digits, and ``MAX_NEEDED_ROWS`` at most.
+    """
+    change = max(change, 1e-4)
+    share = max(discordant_share, change)
+    low, high = MIN_DIFFERING, MAX_NEEDED_ROWS
+    while low < high:
+        middle = (low + high) // 2
+        provable = find_provable_change(middle, share)
+        low, high = (low, middle) if provable and provable <= change else (middle + 1, high)
+    unit: int = 10 ** max(0, len(str(low)) - 2)
+    return min(MAX_NEEDED_ROWS, -(-low // unit) * unit)
 
 
 def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
@@ -45,6 +121,22 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
     spread = _Z * math.sqrt(max(0.0, differing + 1 - gain**2 / total)) / total
     center = gain / total
     return PairedTest(gain / rows, max(-1.0, center - spread), min(1.0, center + spread), p)
+
+
+def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
+    """Compare the means of scores of 0–1 over the same rows, of which there is at least one.
+
+    It is ``compare_means``, with an interval that is at least as wide as that of Agresti and Min
+    would be for these changes: a bootstrap of few differing rows is too narrow, and of none has no
+    width at all.
+    """
+    test = compare_means(base, tuned)
+    changes = [after - before for before, after in zip(base, tuned, strict=True)]
+    rows = len(changes) + 2
+    total, squares = math.fsum(changes), math.fsum(change**2 for change in changes)
+    spread = _Z * math.sqrt(max(0.0, squares + 1 - total**2 / rows)) / rows
+    low, high = min(test.low, total / rows - spread), max(test.high, total / rows + spread)
+    return test._replace(low=max(-1.0, low), high=min(1.0, high))
 
 
 def compare_means(

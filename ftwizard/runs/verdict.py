@@ -13,15 +13,15 @@ from ftwizard.runs.paired_tests import ALPHA, PairedTest
 from ftwizard.text import format_count
 
 Outcome = Literal["helped", "no_change", "worse", "base_suffices", "cannot_tell"]
-Measure = Literal["match", "fields", "loss", "chrf"]
+Measure = Literal["match", "fields", "loss", "chrf", "score"]
 MARKS: dict[Outcome, str] = {
     "helped": "✓", "no_change": "!", "worse": "✗", "base_suffices": "=", "cannot_tell": "?",
 }  # fmt: skip
-BASE_SUFFICES = {"match": 0.95, "chrf": 90.0}
+BASE_SUFFICES = {"match": 0.95, "chrf": 90.0, "score": 0.95}
 """Score of the base model from which there is nothing left to gain."""
 MIN_LOSS_CHANGE = 0.01
 """Share of the base model's loss below which a change is too small to matter, however certain."""
-MIN_CHANGE = {"match": 0.1, "fields": 0.1, "loss": 0.02, "chrf": 2.0}
+MIN_CHANGE = {"match": 0.1, "fields": 0.1, "loss": 0.02, "chrf": 2.0, "score": 0.02}
 """A change whose whole interval is smaller does not count as one; of the loss: a share of it."""
 
 
@@ -36,6 +36,8 @@ class RowScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of right JSON fields, 0–1; None if the answers are not JSON."""
     chrf: float | None = None
     """chrF, 0–100: character n-grams in common with the expected answer; None unless free text."""
+    score: float | None = None
+    """Score of another grader, 0–1, which then decides on free text."""
 
 
 class ScoredPair(NamedTuple):
@@ -92,11 +94,14 @@ def judge(kind: AnswerKind, pairs: Sequence[ScoredPair]) -> Verdict:
     """Judge the tuned model by the scores of at least one row.
 
     JSON and short answers are judged by those that are right, then by JSON fields; free text by
-    the loss, then by chrF. A measure that no row has is left out.
+    its score if it has one, else by the loss, then by chrF. A measure that no row has is left out.
     """
     match = _test_match(pairs)
     loss = _test_mean("loss", pairs)
-    if kind == "text":
+    if score := _test_mean("score", pairs):
+        outcome, decisive = _judge_score(score)
+        evidence = [score, loss]
+    elif kind == "text":
         chrf = _test_mean("chrf", pairs)
         outcome, decisive = _judge_text(loss, chrf)
         evidence = [loss, chrf]
@@ -110,12 +115,17 @@ def judge(kind: AnswerKind, pairs: Sequence[ScoredPair]) -> Verdict:
 
 
 def _judge_answers(match: Evidence, fields: Evidence | None) -> tuple[Outcome, Evidence]:
-    for item in (match, fields):
-        if item and item.direction:
-            return ("helped" if item.direction > 0 else "worse"), item
-    if match.base >= BASE_SUFFICES["match"]:
-        return "base_suffices", match
-    return ("no_change" if match.is_small else "cannot_tell"), match
+    if not match.direction and fields and fields.direction:
+        return _judge_score(fields)
+    return _judge_score(match)
+
+
+def _judge_score(evidence: Evidence) -> tuple[Outcome, Evidence]:
+    if evidence.direction:
+        return ("helped" if evidence.direction > 0 else "worse"), evidence
+    if evidence.base >= BASE_SUFFICES[evidence.measure]:
+        return "base_suffices", evidence
+    return ("no_change" if evidence.is_small else "cannot_tell"), evidence
 
 
 def _judge_text(loss: Evidence | None, chrf: Evidence | None) -> tuple[Outcome, Evidence | None]:
@@ -144,7 +154,7 @@ def _test_match(pairs: Sequence[ScoredPair]) -> Evidence:
 
 
 def _test_mean(
-    measure: Literal["loss", "fields", "chrf"], pairs: Sequence[ScoredPair]
+    measure: Literal["loss", "fields", "chrf", "score"], pairs: Sequence[ScoredPair]
 ) -> Evidence | None:
     values = [
         (getattr(pair.base, measure), getattr(pair.tuned, measure), float(pair.tokens))
@@ -202,6 +212,8 @@ def _describe_change(evidence: Evidence) -> str:
     if evidence.measure == "loss":
         verb = "fell" if tuned < base else "rose"
         return f"test loss {verb} from {base:.3f} to {tuned:.3f}"
+    if evidence.measure == "score":
+        return f"the mean score is {tuned:.0%}, {base:.0%} with the base model"
     nearness = "closer to" if tuned >= base else "further from"
     return f"answers are {nearness} the expected ones, chrF {base:.0f} → {tuned:.0f}"
 

@@ -1,0 +1,259 @@
+"""Results of an evaluation: scores of the models on each set, paired differences, and flips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ftwizard.evaluate.items import Item
+from ftwizard.plan.schema import Gate
+from ftwizard.runs import paired_tests, ship_verdict, verdict
+from ftwizard.runs.answer_kind import AnswerKind
+from ftwizard.runs.evaluation import (
+    ArmScore,
+    Difference,
+    Evaluation,
+    Failure,
+    Flip,
+    ItemAnswer,
+    SetResult,
+)
+from ftwizard.runs.paired_tests import PairedTest
+from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
+
+MIN_FLIP_CHANGE = 0.2
+"""Least change of a graded score that is a flip: another wording of the same answer moves chrF by
+about half of it."""
+
+Answers = Mapping[str, Mapping[str, ItemAnswer]]
+"""Answers by the name of the arm, then by item id."""
+
+
+class _Pair(NamedTuple):
+    """The scored answers of two models to an item."""
+
+    item: Item
+    first: ItemAnswer
+    second: ItemAnswer
+
+
+def make_evaluation(
+    items: Iterable[Item],
+    answers: Mapping[str, Iterable[ItemAnswer]],
+    failures: Sequence[Failure],
+    gate: Gate,
+) -> Evaluation:
+    """Summarize the scored answers of base, prompted (if any) and tuned model, and judge them.
+
+    Items that occur twice count once, and of several answers to an item the last one counts.
+    """
+    items = _drop_duplicates(items)
+    by_arm = index_answers(answers)
+    sets = {
+        name: summarize_set([item for item in items if item.set == name], by_arm)
+        for name in dict.fromkeys(item.set for item in items)
+    }
+    target = [item for item in items if item.set == "target"]
+    return ship_verdict.judge_evaluation(
+        sets,
+        failures,
+        gate,
+        target=judge_target(target, by_arm, "base"),
+        over_prompted=judge_target(target, by_arm, "prompted"),
+    )
+
+
+def index_answers(answers: Mapping[str, Iterable[ItemAnswer]]) -> Answers:
+    return {arm: {answer.item: answer for answer in lines} for arm, lines in answers.items()}
+
+
+def summarize_set(items: Sequence[Item], answers: Answers) -> SetResult:
+    """Summarize one set; an item without an answer counts as one that could not be scored."""
+    items = _drop_duplicates(items)
+    is_binary = _is_binary(items, answers)
+    pairs = _pair_answers(items, answers, "base", "tuned")
+    over_prompted = _pair_answers(items, answers, "prompted", "tuned")
+    before = _pair_answers(items, answers, "base", "prompted")
+    flips = sorted(_list_flips(pairs, is_binary), key=_rank_flip)
+    return SetResult(
+        n=len(items),
+        arms={arm: _summarize_arm(items, lines, is_binary) for arm, lines in answers.items()},
+        difference=_compare(pairs, is_binary),
+        over_prompted=_compare(over_prompted, is_binary),
+        loss_difference=_compare_losses(items, answers),
+        provable=_find_provable(pairs or before, len(items), is_binary),
+        fixed=[flip for flip in flips if flip.change > 0],
+        broken=[flip for flip in flips if flip.change < 0],
+    )
+
+
+def judge_target(items: Sequence[Item], answers: Answers, rival: str) -> Verdict | None:
+    """Judge whether the tuned model is better than a rival on the target set; None if not compared.
+
+    Graded answers are free text: their losses decide too, unless a judge scored them.
+    """
+    pairs = _pair_answers(items, answers, rival, "tuned")
+    if not pairs:
+        return None
+    scorers = {item.scorer for item in items}
+    kind: AnswerKind = "json" if scorers == {"json"} else "short"
+    if not _is_binary(items, answers):
+        kind = "text"
+    measure = "fields" if kind == "json" else "score" if scorers != {"chrf"} else "chrf"
+    scored = [
+        ScoredPair(
+            _to_row_scores(pair.first, measure, kind),
+            _to_row_scores(pair.second, measure, kind),
+            max(1, pair.first.loss_tokens),
+        )
+        for pair in pairs
+    ]
+    return verdict.judge(kind, scored)
+
+
+def _to_row_scores(answer: ItemAnswer, measure: str, kind: AnswerKind) -> RowScores:
+    value = _get_value(answer)
+    graded: dict[str, Any] = {}
+    if kind == "json" or kind == "text":
+        graded[measure] = value * 100 if measure == "chrf" else value
+    return RowScores(match=_is_right(answer), loss=answer.loss, **graded)
+
+
+def _drop_duplicates(items: Iterable[Item]) -> list[Item]:
+    return list({item.id: item for item in items}.values())
+
+
+def _get_value(answer: ItemAnswer) -> float:
+    assert answer.score is not None and answer.score.value is not None
+    return answer.score.value
+
+
+def _is_right(answer: ItemAnswer) -> bool:
+    return bool(answer.score and answer.score.passed)
+
+
+def _is_scored(answer: ItemAnswer | None) -> bool:
+    return answer is not None and answer.score is not None and answer.score.value is not None
+
+
+def _is_binary(items: Sequence[Item], answers: Answers) -> bool:
+    """Return whether every scored answer of a set is right or wrong, none graded."""
+    return all(
+        answer.score.passed is not None
+        for lines in answers.values()
+        for item in items
+        if (answer := lines.get(item.id)) and answer.score and answer.score.value is not None
+    )
+
+
+def _read_score(answer: ItemAnswer, is_binary: bool) -> float:
+    return float(_is_right(answer)) if is_binary else _get_value(answer)
+
+
+def _summarize_arm(
+    items: Sequence[Item], answers: Mapping[str, ItemAnswer], is_binary: bool
+) -> ArmScore:
+    lines = [answers.get(item.id) for item in items]
+    scores = [_read_score(line, is_binary) for line in lines if line and _is_scored(line)]
+    bounds = paired_tests.bound_mean(scores)
+    if is_binary:
+        bounds = paired_tests.bound_share(int(sum(scores)), len(scores))
+    losses = [
+        (line.loss, max(1, line.loss_tokens)) for line in lines if line and line.loss is not None
+    ]
+    tokens = sum(count for _, count in losses)
+    metrics = {"accuracy" if is_binary else item.scorer for item in items}
+    return ArmScore(
+        score=math.fsum(scores) / len(scores) if scores else 0.0,
+        low=bounds.low,
+        high=bounds.high,
+        metric=metrics.pop() if len(metrics) == 1 else "mean_score",
+        n=len(scores),
+        unscored=len(items) - len(scores),
+        loss=math.fsum(loss * count for loss, count in losses) / tokens if tokens else None,
+    )
+
+
+def _pair_answers(items: Sequence[Item], answers: Answers, first: str, second: str) -> list[_Pair]:
+    """Return the items that both models have a score for."""
+    one, other = answers.get(first, {}), answers.get(second, {})
+    return [
+        _Pair(item, one[item.id], other[item.id])
+        for item in items
+        if _is_scored(one.get(item.id)) and _is_scored(other.get(item.id))
+    ]
+
+
+def _compare(pairs: Sequence[_Pair], is_binary: bool) -> Difference | None:
+    if not pairs:
+        return None
+    first = [_read_score(pair.first, is_binary) for pair in pairs]
+    second = [_read_score(pair.second, is_binary) for pair in pairs]
+    if not is_binary:
+        return _to_difference(paired_tests.compare_scores(first, second), len(pairs))
+    fixed = sum(after > before for before, after in zip(first, second, strict=True))
+    broken = sum(after < before for before, after in zip(first, second, strict=True))
+    return _to_difference(paired_tests.compare_outcomes(fixed, broken, len(pairs)), len(pairs))
+
+
+def _compare_losses(items: Sequence[Item], answers: Answers) -> Difference | None:
+    """Compare the losses of base and tuned model per token of the expected answers."""
+    base, tuned = answers.get("base", {}), answers.get("tuned", {})
+    rows = [
+        (before.loss, after.loss, float(max(1, before.loss_tokens)))
+        for item in items
+        if (before := base.get(item.id)) and (after := tuned.get(item.id))
+        if before.loss is not None and after.loss is not None
+    ]
+    if not rows:
+        return None
+    first, second, tokens = zip(*rows, strict=True)
+    return _to_difference(paired_tests.compare_means(first, second, tokens), len(rows))
+
+
+def _to_difference(test: PairedTest, n: int) -> Difference:
+    return Difference(value=test.change, low=test.low, high=test.high, p=test.p, n=n)
+
+
+def _find_provable(pairs: Sequence[_Pair], n: int, is_binary: bool) -> float | None:
+    """Return the smallest net change that can be shown.
+
+    The share of differing items is that of ``pairs``, or the usual one without any. For graded
+    scores it is half the interval of the change.
+    """
+    if not is_binary:
+        difference = _compare(pairs, is_binary)
+        return (difference.high - difference.low) / 2 if difference else None
+    if not pairs:
+        return paired_tests.find_provable_change(n)
+    differing = sum(_is_right(pair.first) != _is_right(pair.second) for pair in pairs)
+    return paired_tests.find_provable_change(len(pairs), differing / len(pairs))
+
+
+def _list_flips(pairs: Sequence[_Pair], is_binary: bool) -> Iterable[Flip]:
+    for pair in pairs:
+        change = _read_score(pair.second, is_binary) - _read_score(pair.first, is_binary)
+        if abs(change) < MIN_FLIP_CHANGE:
+            continue
+        yield Flip(
+            item=pair.item.id,
+            prompt=read_question(pair.item),
+            expected=pair.item.expected[0] if pair.item.expected else "",
+            base=pair.first.text,
+            tuned=pair.second.text,
+            change=change,
+            line=pair.item.line,
+            category=pair.item.category,
+        )
+
+
+def _rank_flip(flip: Flip) -> tuple[float, int]:
+    """Order flips by the size of the change, then as in the file."""
+    return -abs(flip.change), flip.line or 0
+
+
+def read_question(item: Item) -> str:
+    """Return the text of a prompt's last message."""
+    content = item.messages[-1].get("content") if item.messages else ""
+    return content if isinstance(content, str) else str(content or "")
