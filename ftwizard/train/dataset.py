@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingR
 
 PROGRESS_INTERVAL_S = 1.0
 SHOWN_LINES = 1000
+_SYSTEM_ROLES = ("system", "developer")
 Rows = dict[str, list[reader.ParsedRow]]
 """``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
 general rows that are trained on beside those of ``train``."""
@@ -124,17 +126,42 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     system: str | None = None
     """The system prompt of most rows trained on; None if they have none, or several. Not recorded by
     earlier versions."""
+    shots: list[list[dict[str, Any]]] = []
+    """Examples of the training rows, without system prompts, for the prompted base model."""
 
 
-def save_test_set(folder: JobFolder, parts: Rows) -> None:
-    """Save what the comparison needs."""
+def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0) -> None:
+    """Save what the comparison needs, with ``shots`` examples of the training rows."""
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
     own_parts = (part for name, part in parts.items() if name != "mix")
     answers = (row.conversation.answer for part in own_parts for row in part)
     distinct = list(dict.fromkeys(answer for answer in answers if answer))
     rows = [row for row in parts["test"] if row.conversation.answer.strip()]
-    saved = SavedTestSet(rows=rows, answers=distinct, system=find_system_prompt(parts["train"]))
+    saved = SavedTestSet(
+        rows=rows,
+        answers=distinct,
+        system=find_system_prompt(parts["train"]),
+        shots=choose_shots(parts["train"], shots, seed),
+    )
     write_json(folder.evaluations / "test.json", saved)
+
+
+def choose_shots(
+    rows: Sequence[reader.ParsedRow], count: int, seed: int
+) -> list[list[dict[str, Any]]]:
+    """Draw ``count`` examples for a prompt: of the shorter half, with different answers if possible."""
+    shots = [
+        [message for message in row.conversation.messages if message["role"] not in _SYSTEM_ROLES]
+        for row in rows
+        if row.conversation.answer.strip() and not row.conversation.tools
+    ]
+    shots = [shot for shot in shots if shot[-1]["role"] == "assistant"]
+    shots.sort(key=lambda shot: sum(len(str(message["content"])) for message in shot))
+    shorter = shots[: max(count, len(shots) // 2)]
+    random.Random(seed).shuffle(shorter)
+    distinct = {str(shot[-1]["content"]): shot for shot in reversed(shorter)}
+    repeated = [shot for shot in shorter if shot not in distinct.values()]
+    return [*distinct.values(), *repeated][:count]
 
 
 def find_system_prompt(rows: Sequence[reader.ParsedRow]) -> str | None:
@@ -143,7 +170,7 @@ def find_system_prompt(rows: Sequence[reader.ParsedRow]) -> str | None:
     prompts = Counter(
         str(messages[0]["content"])
         for messages in conversations
-        if messages[0]["role"] in ("system", "developer")
+        if messages[0]["role"] in _SYSTEM_ROLES
     )
     prompt, count = next(iter(prompts.most_common(1)), ("", 0))
     return prompt if prompt.strip() and 2 * count > len(conversations) else None

@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,13 @@ MAX_TAIL_BYTES = 1 << 20
 """Part of the events in which a resumed run looks for the newest step."""
 
 
-def train(worker: Worker, plan: Plan) -> TrainResult:
-    """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune."""
+def train(
+    worker: Worker, plan: Plan, before_steps: Callable[[Path], None] = lambda base: None
+) -> TrainResult:
+    """Train; leave the best weights in ``adapter/``, or in their checkpoint for a full fine-tune.
+
+    ``before_steps`` is called with the folder of the base model before it is loaded to train.
+    """
     ready = prepare(worker, plan)
     _report_damage(worker)
     for name in checkpoint_rotation.move_torn(worker.folder.checkpoints):
@@ -55,6 +60,7 @@ def train(worker: Worker, plan: Plan) -> TrainResult:
     # An earlier attempt may have finished training, so that only the rest is left.
     reason, message = ended_before(worker, plan, ready.total), ""
     if reason is None:
+        before_steps(ready.base)
         reason, message = fit(worker, plan, ready)
     worker.events.write("phase", phase="saving", what="the best weights")
     return keep_best(worker, plan, ready, reason, message)
