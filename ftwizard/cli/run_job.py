@@ -23,7 +23,9 @@ POLL_S = 0.1
 _NOT_PROGRESS = ENVELOPE | {"phase"}
 
 
-def prepare(root: Path, kind: str, inputs: Mapping[str, Any], files: Mapping[str, bytes]) -> JobFolder:
+def prepare(
+    root: Path, kind: str, inputs: Mapping[str, Any], files: Mapping[str, bytes]
+) -> JobFolder:
     """Return the folder of a job below ``root``: the newest of its kind if that did not finish and
     has the same inputs, so that it continues; else a new one, ``3-eval``.
 
@@ -83,7 +85,8 @@ def run(job: JobFolder, environment: Mapping[str, str], again: str) -> None:
     cause = str(done.get("message") or ("" if reason == "stopped" else "".join(log[-1:])))
     text = f" {make_visible(cause, 300)}" if cause else ""
     raise FtwizardError(
-        f"It {describe_end_reason(reason)}.{text}", hint or f"What was done is kept. To continue: {again}"
+        f"It {describe_end_reason(reason)}.{text}",
+        hint or f"What was done is kept. To continue: {again}",
     )
 
 

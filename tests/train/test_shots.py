@@ -18,7 +18,9 @@ def make_row(line: int, prompt: str, answer: str) -> ParsedRow:
     return ParsedRow(line=line, example=example, conversation=to_conversation(example))
 
 
-ROWS = [make_row(n, f"question {n} " + "x" * 5 * n, "yes" if n % 4 else f"no {n}") for n in range(40)]
+ROWS = [
+    make_row(n, f"question {n} " + "x" * 5 * n, "yes" if n % 4 else f"no {n}") for n in range(40)
+]
 
 
 def test_shots_are_short_different_and_without_system_prompts() -> None:
@@ -27,7 +29,9 @@ def test_shots_are_short_different_and_without_system_prompts() -> None:
     assert [[message["role"] for message in shot] for shot in shots] == [["user", "assistant"]] * 4
     answers = [shot[-1]["content"] for shot in shots]
     assert len(set(answers)) == 4, "the rows have more than four different answers"
-    assert max(len(shot[0]["content"]) for shot in shots) <= len(ROWS[20].conversation.prompt[1]["content"])
+    assert max(len(shot[0]["content"]) for shot in shots) <= len(
+        ROWS[20].conversation.prompt[1]["content"]
+    )
 
 
 def test_fewer_rows_or_answers_than_shots_do_not_fail() -> None:
