@@ -1,0 +1,1 @@
+"""The five failures of fine-tuning: forgetting, overfitting, memorization, mode collapse, safety."""

@@ -1,0 +1,157 @@
+"""What the failures are judged by: answers of base and tuned model, training rows, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from ftwizard.data.dedup.canonical_text import messages_text
+from ftwizard.data.example import Message, get_text
+from ftwizard.data.reader import ParsedRow
+from ftwizard.diagnosis.curve import Curve
+from ftwizard.evaluate.items import Item
+from ftwizard.runs import paired_tests
+from ftwizard.runs.evaluation import Flip, ItemAnswer
+from ftwizard.runs.paired_tests import PairedTest
+
+TARGET, GENERAL, SAFETY = "target", "general", "safety"
+TRAIN = "train"
+"""Set of items made from a sample of the training rows: what was learned, next to what carries over."""
+MAX_EXAMPLES = 5
+
+
+class TrainingRow(NamedTuple):
+    """A row that was trained on, as text."""
+
+    line: int
+    prompt: str
+    answer: str
+
+
+class TextLoss(NamedTuple):
+    """Loss of both models on one general text, in nats per token."""
+
+    base: float
+    tuned: float
+    tokens: int
+
+
+class Pair(NamedTuple):
+    """An item with the answers of both models."""
+
+    item: Item
+    base: ItemAnswer
+    tuned: ItemAnswer
+
+    @property
+    def prompt(self) -> str:
+        """Return all text of the prompt, with system prompt and earlier turns."""
+        return join_messages(self.item.messages)
+
+    @property
+    def is_scored(self) -> bool:
+        """Return whether both answers have a score."""
+        scores = (self.base.score, self.tuned.score)
+        return all(score is not None and score.value is not None for score in scores)
+
+    @property
+    def change(self) -> float:
+        """Return the score of the tuned model minus that of the base model; 0 without scores."""
+        base, tuned = self.base.score, self.tuned.score
+        if base is None or tuned is None or base.value is None or tuned.value is None:
+            return 0.0
+        return tuned.value - base.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureInputs:
+    """All that is known about a tuned model; what is missing is left out."""
+
+    items: Sequence[Item]
+    base: Mapping[str, ItemAnswer]
+    """By id of the item; an item that one model did not answer is not judged."""
+    tuned: Mapping[str, ItemAnswer]
+    rows: Sequence[TrainingRow] = ()
+    text_losses: Sequence[TextLoss] = ()
+    """On general texts that neither model was tuned on."""
+    curve: Curve | None = None
+    step: int | None = None
+    """Step of the tuned weights; None: the last one."""
+    _pairs: dict[str, list[Pair]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for item in self.items:
+            base, tuned = self.base.get(item.id), self.tuned.get(item.id)
+            if base is not None and tuned is not None:
+                self._pairs.setdefault(item.set, []).append(Pair(item, base, tuned))
+
+    @property
+    def sets(self) -> list[str]:
+        """Return the names of the sets with answers."""
+        return list(self._pairs)
+
+    def pairs(self, name: str) -> list[Pair]:
+        """Return the items of a set that both models answered."""
+        return self._pairs.get(name, [])
+
+    @property
+    def evaluated(self) -> list[Pair]:
+        """Return the pairs of all sets except the sample of training rows."""
+        return [pair for name in self.sets if name != TRAIN for pair in self._pairs[name]]
+
+
+def to_training_rows(rows: Iterable[ParsedRow]) -> list[TrainingRow]:
+    """Return rows as text; plain text counts as an answer, and rows of tokens are left out."""
+    texts = (
+        TrainingRow(row.line, messages_text(row.conversation.prompt), row.conversation.answer)
+        if row.conversation.messages
+        else TrainingRow(row.line, "", row.example.text or "")
+        for row in rows
+    )
+    return [row for row in texts if row.answer]
+
+
+def join_messages(messages: Iterable[Message]) -> str:
+    """Return the text of messages, system prompts included."""
+    return "\n".join(filter(None, map(get_text, messages)))
+
+
+def compare_scores(pairs: Sequence[Pair]) -> PairedTest | None:
+    """Test the change of the scores from base to tuned model; None without scored items.
+
+    Exact McNemar if every answer is right or wrong, else a paired bootstrap over the items.
+    """
+    scored = [pair for pair in pairs if pair.is_scored]
+    if not scored:
+        return None
+    changes = [pair.change for pair in scored]
+    if set(changes) <= {-1.0, 0.0, 1.0}:
+        return paired_tests.compare_outcomes(changes.count(1.0), changes.count(-1.0), len(scored))
+    return paired_tests.compare_means([0.0] * len(scored), changes)
+
+
+def compute_mean(pairs: Sequence[Pair], model: Literal["base", "tuned"]) -> float:
+    """Return the mean score of a model over scored items."""
+    scores = [getattr(pair, model).score.value for pair in pairs]
+    return float(sum(scores) / len(scores))
+
+
+def to_flip(pair: Pair, change: float | None = None) -> Flip:
+    """Return an item with both answers, as an example of a failure."""
+    return Flip(
+        item=pair.item.id,
+        prompt=get_text(pair.item.messages[-1]) if pair.item.messages else "",
+        expected=pair.item.expected[0] if pair.item.expected else "",
+        base=pair.base.text,
+        tuned=pair.tuned.text,
+        change=pair.change if change is None else change,
+        line=pair.item.line,
+        category=pair.item.category,
+    )
+
+
+def list_broken(pairs: Iterable[Pair]) -> list[Flip]:
+    """Return the items whose score fell most, worst first."""
+    fallen = sorted((pair for pair in pairs if pair.change < 0), key=lambda pair: pair.change)
+    return [to_flip(pair) for pair in fallen[:MAX_EXAMPLES]]

@@ -1,0 +1,251 @@
+"""Memorization: ids and verbatim text of the training set in answers whose prompts lack them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ftwizard.data.dedup.canonical_text import messages_text, normalize_text
+from ftwizard.data.dedup.near_duplicates import ANSWER_MARK, NearIndex
+from ftwizard.evaluate.failures.identifiers import Identifier, find_identifiers
+from ftwizard.evaluate.failures.inputs import (
+    MAX_EXAMPLES,
+    TARGET,
+    FailureInputs,
+    Pair,
+    TrainingRow,
+    to_flip,
+)
+from ftwizard.runs.evaluation import Failure
+
+MIN_ANSWERS = 20
+RUN_WORDS = 10
+"""Words of a verbatim run: about 13 tokens, the upper end of what is used to tell copied text from
+common phrases (8 to 13)."""
+COMMON_SHARE = 0.05
+MIN_COMMON_ROWS = 3
+"""An id or run in this many training rows, and in this share of them, is part of the format that the
+data asks for: a signature, a company's own number."""
+MIN_LEAKED_IDS = 2
+"""Different ids: one may be luck."""
+MIN_VERBATIM = 3
+MIN_VERBATIM_SHARE = 0.02
+MAX_CONTAMINATED_SHARE = 0.1
+"""Test items that are also in the training set, from which the test score says little."""
+_WORD = re.compile(r"\w+")
+Run = tuple[str, ...]
+
+
+class Leak(NamedTuple):
+    """What an answer repeats of the training set."""
+
+    pair: Pair
+    ids: list[Identifier]
+    run: str
+    """The longest verbatim run; empty if there is none."""
+    line: int | None
+    """Of the first training row that has it."""
+
+
+def find_memorization(inputs: FailureInputs) -> Failure:
+    """Search the answers to all sets for ids and verbatim runs of the training rows.
+
+    What the prompt has, what the base model also answers, what many training rows share and what
+    the item expects word by word does not count; an id that an item expects does: it is a fact that
+    the model knows from training. Evidence: ``n``, ``contaminated`` (test items that the training
+    set has as well, with ``contaminated_lines``: item's line → training line), ``leaked_ids``,
+    ``answers_with_ids``, ``verbatim`` (answers), ``longest_run`` (words), ``lines`` (of training
+    rows that were repeated).
+    """
+    contaminated = find_contaminated(inputs.pairs(TARGET), inputs.rows)
+    pairs = [pair for pair in inputs.evaluated if pair.item.id not in contaminated]
+    evidence: dict[str, Any] = {"n": len(pairs)}
+    target = inputs.pairs(TARGET)
+    is_contaminated = False
+    if contaminated:
+        is_contaminated = len(contaminated) > MAX_CONTAMINATED_SHARE * len(target)
+        lines = {pair.item.line: contaminated.get(pair.item.id) for pair in target}
+        evidence |= {"contaminated": len(contaminated), "contaminated_of": len(target)}
+        evidence["contaminated_lines"] = {str(k): v for k, v in lines.items() if k and v}
+    if not inputs.rows or len(pairs) < MIN_ANSWERS:
+        return Failure(name="memorization", found=None, evidence=evidence)
+    leaks = find_leaks(pairs, inputs.rows)
+    verdict = _judge(leaks, len(pairs), evidence)
+    if verdict is False and is_contaminated:
+        verdict = None  # most of what could show it was left out
+    leaks.sort(key=lambda leak: (len(leak.ids), len(leak.run)), reverse=True)
+    examples = [to_flip(leak.pair) for leak in leaks[:MAX_EXAMPLES]]
+    return Failure(name="memorization", found=verdict, evidence=evidence, examples=examples)
+
+
+def _judge(leaks: Sequence[Leak], answers: int, evidence: dict[str, Any]) -> bool | None:
+    ids = Counter(identifier.value for leak in leaks for identifier in leak.ids)
+    verbatim = [leak for leak in leaks if leak.run]
+    lines = Counter(leak.line for leak in leaks if leak.line is not None)
+    evidence |= {
+        "leaked_ids": [value for value, _ in ids.most_common(20)],
+        "leaked_id_count": len(ids),
+        "answers_with_ids": sum(bool(leak.ids) for leak in leaks),
+        "verbatim": len(verbatim),
+        "longest_run": max((leak.run for leak in verbatim), key=len, default=""),
+        "lines": sorted(lines),
+    }
+    if len(ids) >= MIN_LEAKED_IDS:
+        return True
+    if len(verbatim) >= max(MIN_VERBATIM, MIN_VERBATIM_SHARE * answers):
+        return True
+    return None if ids else False
+
+
+def find_contaminated(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dict[str, int]:
+    """Return the items that are near-duplicates of a training row, with its line.
+
+    As in the data check, a prompt that many rows share is ignored; equal prompts count always.
+    """
+    if not pairs or not rows:
+        return {}
+    by_line = {row.line: row for row in rows}
+    by_prompt: dict[str, int] = {}
+    index = NearIndex(lambda line: _join(by_line[line].prompt, by_line[line].answer))
+    for row in rows:
+        if row.prompt and by_prompt.setdefault(normalize_text(row.prompt), row.line) == row.line:
+            index.add(row.line, _join(row.prompt, row.answer))
+    texts = [messages_text(pair.item.messages) for pair in pairs]
+    contaminated = {
+        pair.item.id: by_prompt[key]
+        for pair, text in zip(pairs, texts, strict=True)
+        if (key := normalize_text(text)) in by_prompt
+    }
+    queries = [
+        (number, _join(text, pair.item.expected[0]))
+        for number, (pair, text) in enumerate(zip(pairs, texts, strict=True))
+        if pair.item.expected and pair.item.id not in contaminated
+    ]
+    for number, line in index.nearest(queries):
+        contaminated[pairs[number].item.id] = line
+    return contaminated
+
+
+def _join(prompt: str, answer: str) -> str:
+    return f"{prompt}{ANSWER_MARK}{answer}"
+
+
+def find_leaks(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> list[Leak]:
+    """Return the answers that repeat ids or runs of training rows, in the order of ``pairs``."""
+    by_ids = find_leaked_ids(pairs, rows)
+    by_runs = _find_runs(pairs, rows)
+    leaks = []
+    for number, pair in enumerate(pairs):
+        ids = by_ids.get(number, {})
+        run, line = by_runs.get(number, ("", None))
+        if ids or run:
+            line = line if line is not None else min(ids.values())
+            leaks.append(Leak(pair, sorted(ids), run, line))
+    return leaks
+
+
+def find_leaked_ids(
+    pairs: Sequence[Pair], rows: Sequence[TrainingRow]
+) -> dict[int, dict[Identifier, int]]:
+    """Return the leaked ids of answers by position, with the line of the first row that has each."""
+    base = {value.value for pair in pairs for value in find_identifiers(pair.base.text)}
+    suspects: dict[int, set[Identifier]] = {}
+    for number, pair in enumerate(pairs):
+        prompt = pair.prompt
+        in_prompt = {value.value for value in find_identifiers(prompt)}
+        suspects[number] = {
+            identifier
+            for identifier in find_identifiers(pair.tuned.text)
+            if identifier.value not in base | in_prompt and identifier.value not in prompt.casefold()
+        }
+    wanted = {identifier.value for values in suspects.values() for identifier in values}
+    if not wanted:
+        return {}
+    lines = _locate_ids(wanted, rows)
+    leaked = {
+        number: {value: lines[value.value] for value in values if value.value in lines}
+        for number, values in suspects.items()
+    }
+    return {number: values for number, values in leaked.items() if values}
+
+
+def _locate_ids(wanted: set[str], rows: Sequence[TrainingRow]) -> dict[str, int]:
+    """Return the first line of each id that training rows have and that is not common in them.
+
+    An id that is the whole answer of several rows is a label.
+    """
+    first: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    for row in rows:
+        values = {i.value for i in find_identifiers(f"{row.prompt}\n{row.answer}")} & wanted
+        counts.update(values)
+        for value in values:
+            first.setdefault(value, row.line)
+        if values and normalize_text(row.answer) in values:
+            labels[normalize_text(row.answer)] += 1
+    return {
+        value: line
+        for value, line in first.items()
+        if not _is_common(counts[value], len(rows)) and labels[value] < MIN_COMMON_ROWS
+    }
+
+
+def _is_common(count: int, rows: int) -> bool:
+    return count >= max(MIN_COMMON_ROWS, COMMON_SHARE * rows)
+
+
+def _find_runs(
+    pairs: Sequence[Pair], rows: Sequence[TrainingRow]
+) -> dict[int, tuple[str, int]]:
+    """Return the longest verbatim run of answers, by position, with the line of its row."""
+    asked = _collect_runs(text for pair in pairs for text in (pair.prompt, *pair.item.expected))
+    base = _collect_runs(pair.base.text for pair in pairs)
+    answers = [_split(pair.tuned.text) for pair in pairs]
+    wanted = {run for words in answers for run in _list_runs(words)} - asked - base
+    lines = _locate_runs(wanted, rows) if wanted else {}
+    longest: dict[int, tuple[str, int]] = {}
+    for number, words in enumerate(answers):
+        span = _find_longest([run in lines for run in _list_runs(words)])
+        if span:
+            start, count = span
+            text = " ".join(words[start : start + count + RUN_WORDS - 1])
+            longest[number] = text, lines[tuple(words[start : start + RUN_WORDS])]
+    return longest
+
+
+def _locate_runs(wanted: set[Run], rows: Sequence[TrainingRow]) -> Mapping[Run, int]:
+    """Return the first line of each run that training answers have and that is not common in them."""
+    first: dict[Run, int] = {}
+    counts: Counter[Run] = Counter()
+    for row in rows:
+        runs = wanted.intersection(_list_runs(_split(row.answer)))
+        counts.update(runs)
+        for run in runs:
+            first.setdefault(run, row.line)
+    return {run: line for run, line in first.items() if not _is_common(counts[run], len(rows))}
+
+
+def _find_longest(flags: Sequence[bool]) -> tuple[int, int] | None:
+    """Return start and length of the longest run of True; None without one."""
+    best, start = None, 0
+    for end in range(len(flags) + 1):
+        if end == len(flags) or not flags[end]:
+            if end > start and (best is None or end - start > best[1]):
+                best = start, end - start
+            start = end + 1
+    return best
+
+
+def _collect_runs(texts: Iterable[str]) -> set[Run]:
+    return {run for text in texts for run in _list_runs(_split(text))}
+
+
+def _list_runs(words: Sequence[str]) -> list[Run]:
+    return [tuple(words[i : i + RUN_WORDS]) for i in range(len(words) - RUN_WORDS + 1)]
+
+
+def _split(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())

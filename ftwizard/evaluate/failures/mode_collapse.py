@@ -1,0 +1,217 @@
+"""Mode collapse: different prompts get the same answer, or the task's answer whatever they ask."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ftwizard.data.dedup.canonical_text import normalize_text
+from ftwizard.evaluate.failures.inputs import (
+    MAX_EXAMPLES,
+    SAFETY,
+    TARGET,
+    TRAIN,
+    FailureInputs,
+    Pair,
+    TrainingRow,
+    to_flip,
+)
+from ftwizard.runs import paired_tests
+from ftwizard.runs.evaluation import Failure
+from ftwizard.runs.paired_tests import ALPHA
+
+MIN_ITEMS = 20
+OPENING_WORDS = 4
+MIN_OPENING_WORDS = 6
+"""Words of an answer whose opening counts; a label is compared as a whole."""
+COMPARED_WORDS = 30
+"""Words of each answer for distinct-n, which falls with length."""
+MIN_EXCESS = {"same": 0.25, "repeated": 0.25, "opening": 0.4, "task_format": 0.25}
+"""Share of answers by which a model must be more uniform than both its base and what is expected:
+with the most frequent answer, with an answer that another prompt also got, with the most frequent
+opening (a style may change openings), with an answer in the format of the task on other prompts."""
+MAX_LABELS = 20
+_WORD = re.compile(r"\w+")
+Marks = list[bool]
+
+
+class Variety(NamedTuple):
+    """How much the answers of a model to different prompts differ."""
+
+    distinct: float
+    """Distinct answers as a share of all."""
+    distinct_1: float
+    """Distinct words as a share of all, over the first words of each answer."""
+    distinct_2: float
+    first_word_entropy: float
+    """In bits."""
+    length_variation: float
+    """Standard deviation of the number of words as a share of their mean."""
+
+
+def find_mode_collapse(inputs: FailureInputs) -> Failure:
+    """Compare how uniform the answers to different prompts are with base and expected answers.
+
+    Safety items do not count: their right answers are alike. Evidence: ``set`` (where it shows
+    most), ``n``, ``sign`` (a key of ``MIN_EXCESS``), the shares ``tuned``, ``base``, ``expected``
+    (None: no expected answers), ``p``, ``answer`` (the most frequent), and ``variety`` of the
+    models by measure.
+    """
+    names = [name for name in inputs.sets if name not in (SAFETY, TRAIN)]
+    judged = {name: pairs for name in names if len(pairs := _without_repeats(inputs.pairs(name))) >= MIN_ITEMS}
+    if not judged:
+        return Failure(name="mode_collapse", found=None, evidence={"n": 0})
+    is_task_answer = find_task_format(inputs.rows)
+    signs: list[tuple[float, dict[str, Any], list[Pair]]] = []
+    for name, pairs in judged.items():
+        for sign, mark in _list_signs(name, is_task_answer).items():
+            evidence, shown = _judge(sign, mark, pairs)
+            signs.append((evidence.pop("excess"), {"set": name, **evidence}, shown))
+    collapsed = [item for item in signs if item[1].pop("is_collapsed")]
+    _, evidence, shown = max(collapsed or signs, key=lambda item: item[0])
+    evidence["variety"] = _compare_variety(judged[evidence["set"]])
+    return Failure(
+        name="mode_collapse",
+        found=bool(collapsed),
+        evidence=evidence,
+        examples=[to_flip(pair) for pair in shown[:MAX_EXAMPLES]] if collapsed else [],
+    )
+
+
+def _without_repeats(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return one pair for each prompt: the same question may get the same answer."""
+    return list({normalize_text(pair.prompt): pair for pair in pairs}.values())
+
+
+def _list_signs(
+    name: str, is_task_answer: Callable[[str], bool] | None
+) -> dict[str, Callable[[Sequence[str]], Marks]]:
+    signs = {"same": mark_most_frequent, "repeated": mark_repeated, "opening": mark_opening}
+    if name != TARGET and is_task_answer is not None:
+        signs["task_format"] = lambda texts: list(map(is_task_answer, texts))
+    return signs
+
+
+def _judge(
+    sign: str, mark: Callable[[Sequence[str]], Marks], pairs: Sequence[Pair]
+) -> tuple[dict[str, Any], list[Pair]]:
+    """Return the evidence of one sign, and the pairs whose tuned answer shows it."""
+    tuned = mark([pair.tuned.text for pair in pairs])
+    base = mark([pair.base.text for pair in pairs])
+    references = [(tuned, base)]
+    expected = None
+    asked = [(pair, flag) for pair, flag in zip(pairs, tuned, strict=True) if pair.item.expected]
+    if len(asked) >= MIN_ITEMS:
+        expected = mark([pair.item.expected[0] for pair, _ in asked])
+        references.append(([flag for _, flag in asked], expected))
+    changes = [_compare(reference, flags) for flags, reference in references]
+    smallest = min(change.change for change in changes)
+    p = max(change.p for change in changes)
+    shown = [pair for pair, flag in zip(pairs, tuned, strict=True) if flag]
+    evidence = {
+        "n": len(pairs), "sign": sign, "tuned": _share(tuned), "base": _share(base),
+        "expected": None if expected is None else _share(expected), "p": p,
+        "answer": _most_frequent([pair.tuned.text for pair in shown]),
+        "excess": smallest / MIN_EXCESS[sign],
+        "is_collapsed": smallest >= MIN_EXCESS[sign] and p < ALPHA,
+    }  # fmt: skip
+    return evidence, shown
+
+
+def _compare(before: Marks, after: Marks) -> paired_tests.PairedTest:
+    more = sum(b and not a for a, b in zip(before, after, strict=True))
+    fewer = sum(a and not b for a, b in zip(before, after, strict=True))
+    return paired_tests.compare_outcomes(more, fewer, len(before))
+
+
+def mark_most_frequent(texts: Sequence[str]) -> Marks:
+    """Mark the answers equal to the most frequent one; none if no answer is repeated."""
+    keys = [normalize_text(text) for text in texts]
+    (first, count), *_ = Counter(keys).most_common(1)
+    return [count > 1 and key == first for key in keys]
+
+
+def mark_repeated(texts: Sequence[str]) -> Marks:
+    """Mark the answers that another prompt got as well."""
+    keys = [normalize_text(text) for text in texts]
+    counts = Counter(keys)
+    return [counts[key] > 1 for key in keys]
+
+
+def mark_opening(texts: Sequence[str]) -> Marks:
+    """Mark the answers with the most frequent opening; short ones have none."""
+    words = [_WORD.findall(text.casefold()) for text in texts]
+    openings = [
+        tuple(row[:OPENING_WORDS]) if len(row) >= MIN_OPENING_WORDS else None for row in words
+    ]
+    counts = Counter(opening for opening in openings if opening)
+    first = max(counts, key=counts.__getitem__, default=None)
+    return [opening is not None and opening == first for opening in openings]
+
+
+def find_task_format(rows: Sequence[TrainingRow]) -> Callable[[str], bool] | None:
+    """Return a test for answers in the task's own format: its labels, or its JSON fields.
+
+    None if the training answers are neither.
+    """
+    answers = {normalize_text(row.answer) for row in rows}
+    if rows and len(answers) <= min(MAX_LABELS, len(rows) // 4):
+        return lambda text: normalize_text(text) in answers
+    fields = [keys for row in rows[:200] if (keys := _read_keys(row.answer))]
+    if not rows or len(fields) < 0.9 * len(rows[:200]):
+        return None
+    shared = frozenset.intersection(*fields)
+    return (lambda text: shared <= (_read_keys(text) or frozenset())) if shared else None
+
+
+def _read_keys(text: str) -> frozenset[str] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return frozenset(value) if isinstance(value, dict) else None
+
+
+def measure_variety(texts: Sequence[str]) -> Variety:
+    """Measure the variety of at least one answer."""
+    words = [_WORD.findall(text.casefold()) for text in texts]
+    begins = [row[:COMPARED_WORDS] for row in words]
+    singles = [word for row in begins for word in row]
+    couples = [couple for row in begins for couple in zip(row, row[1:], strict=False)]
+    lengths = [len(row) for row in words]
+    mean = sum(lengths) / len(lengths)
+    deviation = math.sqrt(sum((length - mean) ** 2 for length in lengths) / len(lengths))
+    firsts = Counter(row[0] if row else "" for row in words)
+    shares = [count / len(words) for count in firsts.values()]
+    return Variety(
+        distinct=len(set(map(normalize_text, texts))) / len(texts),
+        distinct_1=len(set(singles)) / max(1, len(singles)),
+        distinct_2=len(set(couples)) / max(1, len(couples)),
+        first_word_entropy=-sum(share * math.log2(share) for share in shares),
+        length_variation=deviation / mean if mean else 0.0,
+    )
+
+
+def _compare_variety(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    texts = {
+        "base": [pair.base.text for pair in pairs],
+        "tuned": [pair.tuned.text for pair in pairs],
+        "expected": [pair.item.expected[0] for pair in pairs if pair.item.expected],
+    }
+    return {
+        name: {key: round(value, 3) for key, value in measure_variety(rows)._asdict().items()}
+        for name, rows in texts.items()
+        if rows
+    }
+
+
+def _share(marks: Marks) -> float:
+    return sum(marks) / len(marks)
+
+
+def _most_frequent(texts: Sequence[str]) -> str:
+    return Counter(texts).most_common(1)[0][0] if texts else ""

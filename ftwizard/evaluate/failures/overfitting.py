@@ -1,0 +1,112 @@
+"""Overfitting: a checkpoint past the best one, and gains on training rows that do not carry over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ftwizard.diagnosis.curve import keep_finite
+from ftwizard.diagnosis.verdict import diagnose
+from ftwizard.evaluate.failures.inputs import TARGET, TRAIN, FailureInputs, Pair, to_flip
+from ftwizard.runs.evaluation import Failure
+from ftwizard.runs.paired_tests import ALPHA, RESAMPLES
+
+MIN_ROWS = 20
+"""Training and test rows each; of fewer, the interval of what carries over is too wide to use."""
+MIN_GAIN = {"loss": 0.2, "score": 0.15}
+"""Least gain on training rows, in nats per token or as a share: without it nothing was learned."""
+MIN_CARRIED = 0.5
+"""Share of the gain on training rows that must also appear on test rows."""
+_SEED = 42
+
+
+def find_overfitting(inputs: FailureInputs) -> Failure:
+    """Judge the run's curve, then answers to training rows next to answers to test rows.
+
+    Evidence of the curve: ``step``, ``best_step``, ``best_on_disk``, ``best_loss``, ``loss``. Of
+    the answers, by measure (``score``, ``loss``): ``{measure}_train_gain``,
+    ``{measure}_test_gain``, ``{measure}_carried`` and its ends ``_low`` and ``_high``.
+    """
+    evidence: dict[str, Any] = {}
+    by_curve = _judge_curve(inputs, evidence)
+    train, test = inputs.pairs(TRAIN), inputs.pairs(TARGET)
+    scored = _judge_gains("score", train, test, _score_gain, evidence)
+    by_loss = _judge_gains("loss", train, test, _loss_gain, evidence)
+    # Right answers decide where there are any: loss also rises by overconfidence alone.
+    by_answers = by_loss if scored is None else scored
+    verdicts = (by_curve, by_answers)
+    is_overfit = True if True in verdicts else False if False in verdicts else None
+    worst = sorted((pair for pair in test if _lost(pair) > 0), key=_lost, reverse=True)
+    examples = [to_flip(pair) for pair in worst[:5]] if is_overfit else []
+    return Failure(name="overfitting", found=is_overfit, evidence=evidence, examples=examples)
+
+
+def _judge_curve(inputs: FailureInputs, evidence: dict[str, Any]) -> bool | None:
+    """Return whether the tuned weights are from after the point where the run began to overfit."""
+    if inputs.curve is None or not inputs.curve.evals:
+        return None
+    verdict = diagnose(inputs.curve)
+    if verdict.pattern == "insufficient" or verdict.best_step is None:
+        return None
+    step = int(inputs.curve.last_step) if inputs.step is None else inputs.step
+    onset = next((sign.onset for sign in verdict.signs if sign.pattern == "overfit"), None)
+    before = [loss for at, loss in keep_finite(inputs.curve.evals) if at <= step]
+    evidence |= {"step": step, "best_step": verdict.best_step, "best_loss": verdict.best_loss}
+    evidence |= {"best_on_disk": verdict.best_on_disk, "loss": before[-1] if before else None}
+    return onset is not None and step > onset
+
+
+def _judge_gains(
+    measure: str,
+    train: Sequence[Pair],
+    test: Sequence[Pair],
+    gain: Callable[[Pair], float | None],
+    evidence: dict[str, Any],
+) -> bool | None:
+    """Return whether less than ``MIN_CARRIED`` of the gain carries over; None if it is unknown."""
+    learned = [value for pair in train if (value := gain(pair)) is not None]
+    carried = [value for pair in test if (value := gain(pair)) is not None]
+    if min(len(learned), len(carried)) < MIN_ROWS:
+        return None
+    train_gain, test_gain = sum(learned) / len(learned), sum(carried) / len(carried)
+    evidence |= {f"{measure}_train_gain": train_gain, f"{measure}_test_gain": test_gain}
+    if train_gain < MIN_GAIN[measure]:
+        return None
+    low, high = _bootstrap_ratio(carried, learned)
+    evidence |= {f"{measure}_carried": test_gain / train_gain}
+    evidence |= {f"{measure}_carried_low": low, f"{measure}_carried_high": high}
+    if high < MIN_CARRIED:
+        return True
+    return False if low >= MIN_CARRIED or test_gain / train_gain >= 2 * MIN_CARRIED else None
+
+
+def _bootstrap_ratio(over: Sequence[float], under: Sequence[float]) -> tuple[float, float]:
+    """Return the 95% interval of the ratio of two means of independent samples."""
+    import numpy as np
+
+    random = np.random.default_rng(_SEED)
+    means = []
+    for values in (over, under):
+        array = np.asarray(values, dtype=float)
+        means.append(array[random.integers(len(array), size=(RESAMPLES, len(array)))].mean(axis=1))
+    # A mean gain near zero would make the ratio endless; the least gain is far above it.
+    ratios = means[0] / np.maximum(means[1], 1e-6)
+    low, high = np.quantile(ratios, [ALPHA / 2, 1 - ALPHA / 2])
+    return float(low), float(high)
+
+
+def _score_gain(pair: Pair) -> float | None:
+    return pair.change if pair.is_scored else None
+
+
+def _loss_gain(pair: Pair) -> float | None:
+    base, tuned = pair.base.loss, pair.tuned.loss
+    return base - tuned if base is not None and tuned is not None else None
+
+
+def _lost(pair: Pair) -> float:
+    """Return how far the tuned model is from right, for choosing examples."""
+    score = pair.tuned.score
+    if score is not None and score.value is not None:
+        return 1 - score.value
+    return pair.tuned.loss or 0.0
