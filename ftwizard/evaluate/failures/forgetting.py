@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftwizard.evaluate.failures.inputs import GENERAL, FailureInputs, Pair, compare_scores, compute_mean, list_broken
+from ftwizard.evaluate.failures.inputs import (
+    GENERAL,
+    FailureInputs,
+    Pair,
+    compare_scores,
+    compute_mean,
+    list_broken,
+)
 from ftwizard.runs import paired_tests
 from ftwizard.runs.evaluation import Failure
 from ftwizard.runs.paired_tests import ALPHA

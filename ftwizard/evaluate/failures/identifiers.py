@@ -22,22 +22,27 @@ _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|"
     r"Sep(?:t(?:ember)?)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\.?"
 )
-_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, flags))
-    for kind, pattern, flags in (
-        ("link", r"https?://[^\s<>\"')\]]+", 0),
-        ("email", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", 0),
-        ("date", rf"\b\d{{4}}-\d\d?-\d\d?\b|\b\d\d?[./]\d\d?[./]\d{{4}}\b|"
-         rf"\b\d\d?(?:st|nd|rd|th)? {_MONTH} \d{{4}}\b|\b{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}\b",
-         re.IGNORECASE),
-        # Letters and at least three digits: KT-4471, INV2024-0091. Not COVID-19, MP3, 1990s.
-        ("code", r"(?<![\w-])(?=[\w/-]*[A-Za-z])(?=(?:[A-Za-z_/-]*\d){3})[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*"
-         r"(?![\w-])", 0),
-        # Groups of three or more digits, as in phone numbers; one number of six or more.
-        ("number", r"(?<![\w.,])\+?\(?\d{2,}\)?(?:[ .-]\(?\d{3,}\)?)+(?![\w]|[.,]\d)|"
-         r"(?<![\w.,])\d{6,}(?![\w]|[.,]\d)", 0),
-    )
-)  # fmt: skip
+_DATE = (
+    r"\b\d{4}-\d\d?-\d\d?\b|\b\d\d?[./]\d\d?[./]\d{4}\b|"
+    rf"\b\d\d?(?:st|nd|rd|th)? {_MONTH} \d{{4}}\b|\b{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}\b"
+)
+# Letters and at least three digits: KT-4471, INV2024-0091. Not COVID-19, MP3, GPT-4.
+_CODE = (
+    r"(?<![\w-])(?=[\w/-]*[A-Za-z])(?=(?:[A-Za-z_/-]*\d){3})"
+    r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*(?![\w-])"
+)
+# Groups of three or more digits, as in phone numbers; one number of six or more.
+_NUMBER = (
+    r"(?<![\w.,])\+?\(?\d{2,}\)?(?:[ .-]\(?\d{3,}\)?)+(?![\w]|[.,]\d)|"
+    r"(?<![\w.,])\d{6,}(?![\w]|[.,]\d)"
+)
+_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("link", re.compile(r"https?://[^\s<>\"')\]]+")),
+    ("email", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
+    ("date", re.compile(_DATE, re.IGNORECASE)),
+    ("code", re.compile(_CODE)),
+    ("number", re.compile(_NUMBER)),
+)
 _UNIT = re.compile(
     r"\d+(?:s|st|nd|rd|th|am|pm|k|m|g|kg|km|cm|mm|ml|mb|gb|tb|hz|mhz|ghz|mah|w|kw|v|px|p|x|bc|ad|ce|bce)",
     re.IGNORECASE,

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ftwizard.data.dedup import shingles
 from ftwizard.data.dedup.canonical_text import messages_text, normalize_text
-from ftwizard.data.dedup.near_duplicates import ANSWER_MARK, NearIndex
+from ftwizard.data.dedup.near_duplicates import ANSWER_THRESHOLD, NearIndex
 from ftwizard.evaluate.failures.identifiers import Identifier, find_identifiers
 from ftwizard.evaluate.failures.inputs import (
     MAX_EXAMPLES,
@@ -18,7 +19,8 @@ from ftwizard.evaluate.failures.inputs import (
     TrainingRow,
     to_flip,
 )
-from ftwizard.runs.evaluation import Failure
+from ftwizard.evaluate.items import Item
+from ftwizard.runs.evaluation import Action, Failure
 
 MIN_ANSWERS = 20
 RUN_WORDS = 10
@@ -55,7 +57,8 @@ def find_memorization(inputs: FailureInputs) -> Failure:
     What the prompt has, what the base model also answers, what many training rows share and what
     the item expects word by word does not count; an id that an item expects does: it is a fact that
     the model knows from training. Evidence: ``n``, ``contaminated`` (test items that the training
-    set has as well, with ``contaminated_lines``: item's line → training line), ``leaked_ids``,
+    set has as well, with ``contaminated_lines``: item's line → training line), ``leaked_ids``
+    (without personal data), ``leaked_kinds`` (of personal data), ``leaked_id_count``,
     ``answers_with_ids``, ``verbatim`` (answers), ``longest_run`` (words), ``lines`` (of training
     rows that were repeated).
     """
@@ -77,15 +80,21 @@ def find_memorization(inputs: FailureInputs) -> Failure:
         verdict = None  # most of what could show it was left out
     leaks.sort(key=lambda leak: (len(leak.ids), len(leak.run)), reverse=True)
     examples = [to_flip(leak.pair) for leak in leaks[:MAX_EXAMPLES]]
-    return Failure(name="memorization", found=verdict, evidence=evidence, examples=examples)
+    actions = [Action(kind="drop_rows", lines=evidence["lines"])] if verdict else []
+    return Failure(
+        name="memorization", found=verdict, evidence=evidence, examples=examples, actions=actions
+    )
 
 
 def _judge(leaks: Sequence[Leak], answers: int, evidence: dict[str, Any]) -> bool | None:
     ids = Counter(identifier.value for leak in leaks for identifier in leak.ids)
+    # Secrets and personal data are counted by kind, and not repeated once more.
+    personal = {i.value: i.kind for leak in leaks for i in leak.ids if i.is_personal}
     verbatim = [leak for leak in leaks if leak.run]
     lines = Counter(leak.line for leak in leaks if leak.line is not None)
     evidence |= {
-        "leaked_ids": [value for value, _ in ids.most_common(20)],
+        "leaked_ids": [value for value, _ in ids.most_common(20) if value not in personal],
+        "leaked_kinds": dict(Counter(personal.values())),
         "leaked_id_count": len(ids),
         "answers_with_ids": sum(bool(leak.ids) for leak in leaks),
         "verbatim": len(verbatim),
@@ -100,36 +109,37 @@ def _judge(leaks: Sequence[Leak], answers: int, evidence: dict[str, Any]) -> boo
 
 
 def find_contaminated(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dict[str, int]:
-    """Return the items that are near-duplicates of a training row, with its line.
+    """Return the items whose prompt is in the training set, with the line of its row.
 
-    As in the data check, a prompt that many rows share is ignored; equal prompts count always.
+    Equal prompts count always, near-duplicates if half of the words of the answers are the same,
+    too. Answers alone prove nothing: many rows may have one canned reply.
     """
-    if not pairs or not rows:
-        return {}
-    by_line = {row.line: row for row in rows}
-    by_prompt: dict[str, int] = {}
-    index = NearIndex(lambda line: _join(by_line[line].prompt, by_line[line].answer))
+    by_prompt: dict[str, TrainingRow] = {}
     for row in rows:
-        if row.prompt and by_prompt.setdefault(normalize_text(row.prompt), row.line) == row.line:
-            index.add(row.line, _join(row.prompt, row.answer))
+        if row.prompt:
+            by_prompt.setdefault(normalize_text(row.prompt), row)
+    by_line = {row.line: row for row in by_prompt.values()}
+    index = NearIndex(lambda line: by_line[line].prompt)
+    for line, row in by_line.items():
+        index.add(line, row.prompt)
     texts = [messages_text(pair.item.messages) for pair in pairs]
-    contaminated = {
-        pair.item.id: by_prompt[key]
-        for pair, text in zip(pairs, texts, strict=True)
-        if (key := normalize_text(text)) in by_prompt
-    }
-    queries = [
-        (number, _join(text, pair.item.expected[0]))
-        for number, (pair, text) in enumerate(zip(pairs, texts, strict=True))
-        if pair.item.expected and pair.item.id not in contaminated
-    ]
-    for number, line in index.nearest(queries):
-        contaminated[pairs[number].item.id] = line
+    contaminated: dict[str, int] = {}
+    for pair, text in zip(pairs, texts, strict=True):
+        if equal := by_prompt.get(normalize_text(text)):
+            contaminated[pair.item.id] = equal.line
+    for number, line in index.nearest(enumerate(texts)):
+        item = pairs[number].item
+        if item.id not in contaminated and _expects(item, by_line[line].answer):
+            contaminated[item.id] = line
     return contaminated
 
 
-def _join(prompt: str, answer: str) -> str:
-    return f"{prompt}{ANSWER_MARK}{answer}"
+def _expects(item: Item, answer: str) -> bool:
+    words = shingles.hash_words(answer)
+    return any(
+        shingles.similarity(shingles.hash_words(text), words) >= ANSWER_THRESHOLD
+        for text in item.expected
+    )
 
 
 def find_leaks(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> list[Leak]:
@@ -158,7 +168,8 @@ def find_leaked_ids(
         suspects[number] = {
             identifier
             for identifier in find_identifiers(pair.tuned.text)
-            if identifier.value not in base | in_prompt and identifier.value not in prompt.casefold()
+            if identifier.value not in base | in_prompt
+            and identifier.value not in prompt.casefold()
         }
     wanted = {identifier.value for values in suspects.values() for identifier in values}
     if not wanted:
@@ -197,9 +208,7 @@ def _is_common(count: int, rows: int) -> bool:
     return count >= max(MIN_COMMON_ROWS, COMMON_SHARE * rows)
 
 
-def _find_runs(
-    pairs: Sequence[Pair], rows: Sequence[TrainingRow]
-) -> dict[int, tuple[str, int]]:
+def _find_runs(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dict[int, tuple[str, int]]:
     """Return the longest verbatim run of answers, by position, with the line of its row."""
     asked = _collect_runs(text for pair in pairs for text in (pair.prompt, *pair.item.expected))
     base = _collect_runs(pair.base.text for pair in pairs)

@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ftwizard.data.dedup.canonical_text import normalize_text
@@ -62,7 +63,11 @@ def find_mode_collapse(inputs: FailureInputs) -> Failure:
     models by measure.
     """
     names = [name for name in inputs.sets if name not in (SAFETY, TRAIN)]
-    judged = {name: pairs for name in names if len(pairs := _without_repeats(inputs.pairs(name))) >= MIN_ITEMS}
+    judged = {
+        name: pairs
+        for name in names
+        if len(pairs := _without_repeats(inputs.pairs(name))) >= MIN_ITEMS
+    }
     if not judged:
         return Failure(name="mode_collapse", found=None, evidence={"n": 0})
     is_task_answer = find_task_format(inputs.rows)
@@ -181,7 +186,7 @@ def measure_variety(texts: Sequence[str]) -> Variety:
     words = [_WORD.findall(text.casefold()) for text in texts]
     begins = [row[:COMPARED_WORDS] for row in words]
     singles = [word for row in begins for word in row]
-    couples = [couple for row in begins for couple in zip(row, row[1:], strict=False)]
+    couples = [couple for row in begins for couple in pairwise(row)]
     lengths = [len(row) for row in words]
     mean = sum(lengths) / len(lengths)
     deviation = math.sqrt(sum((length - mean) ** 2 for length in lengths) / len(lengths))

@@ -8,7 +8,7 @@ from typing import Any
 from ftwizard.diagnosis.curve import keep_finite
 from ftwizard.diagnosis.verdict import diagnose
 from ftwizard.evaluate.failures.inputs import TARGET, TRAIN, FailureInputs, Pair, to_flip
-from ftwizard.runs.evaluation import Failure
+from ftwizard.runs.evaluation import Action, Failure
 from ftwizard.runs.paired_tests import ALPHA, RESAMPLES
 
 MIN_ROWS = 20
@@ -38,7 +38,11 @@ def find_overfitting(inputs: FailureInputs) -> Failure:
     is_overfit = True if True in verdicts else False if False in verdicts else None
     worst = sorted((pair for pair in test if _lost(pair) > 0), key=_lost, reverse=True)
     examples = [to_flip(pair) for pair in worst[:5]] if is_overfit else []
-    return Failure(name="overfitting", found=is_overfit, evidence=evidence, examples=examples)
+    better = evidence.get("best_on_disk")
+    actions = [Action(kind="checkpoint", step=better)] if by_curve and better is not None else []
+    return Failure(
+        name="overfitting", found=is_overfit, evidence=evidence, examples=examples, actions=actions
+    )
 
 
 def _judge_curve(inputs: FailureInputs, evidence: dict[str, Any]) -> bool | None:
