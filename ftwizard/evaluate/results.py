@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
+from ftwizard.evaluate import near_rows
 from ftwizard.evaluate.items import Item
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests, ship_verdict, verdict
@@ -22,6 +25,8 @@ from ftwizard.runs.evaluation import (
 from ftwizard.runs.paired_tests import PairedTest
 from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
 
+TRAIN = "train"
+"""Set of items made from training rows."""
 MIN_FLIP_CHANGE = 0.2
 """Least change of a graded score that is a flip: another wording of the same answer moves chrF by
 about half of it."""
@@ -43,18 +48,22 @@ def make_evaluation(
     answers: Mapping[str, Iterable[ItemAnswer]],
     failures: Sequence[Failure],
     gate: Gate,
+    rows: Iterable[tuple[int, str, str]] = (),
 ) -> Evaluation:
     """Summarize the scored answers of base, prompted (if any) and tuned model, and judge them.
 
     Items that occur twice count once, and of several answers to an item the last one counts.
+    ``rows``: lines, prompts and answers of the training set, of which flips and the examples of
+    failures name the nearest. Items from the training set are not judged here: they show overfitting.
     """
-    items = _drop_duplicates(items)
+    items = [item for item in _drop_duplicates(items) if item.set != TRAIN]
     by_arm = index_answers(answers)
     sets = {
         name: summarize_set([item for item in items if item.set == name], by_arm)
         for name in dict.fromkeys(item.set for item in items)
     }
     target = [item for item in items if item.set == "target"]
+    sets, failures = _link_rows(sets, failures, rows)
     return ship_verdict.judge_evaluation(
         sets,
         failures,
@@ -62,6 +71,25 @@ def make_evaluation(
         target=judge_target(target, by_arm, "base"),
         over_prompted=judge_target(target, by_arm, "prompted"),
     )
+
+
+def _link_rows(
+    sets: dict[str, SetResult], failures: Sequence[Failure], rows: Iterable[tuple[int, str, str]]
+) -> tuple[dict[str, SetResult], list[Failure]]:
+    """Return the same results, whose flips and examples name the training rows near to them."""
+    flips = [flip for result in sets.values() for flip in (*result.broken, *result.fixed)]
+    flips += [example for failure in failures for example in failure.examples]
+    queries = [f"{flip.prompt}\n{flip.tuned}" for flip in flips]
+    near = dict(zip(queries, near_rows.find_near_rows(queries, rows), strict=True))
+
+    def link(linked: Sequence[Flip]) -> list[Flip]:
+        return [replace(flip, near=near[f"{flip.prompt}\n{flip.tuned}"]) for flip in linked]
+
+    results = {
+        name: replace(result, fixed=link(result.fixed), broken=link(result.broken))
+        for name, result in sets.items()
+    }
+    return results, [replace(failure, examples=link(failure.examples)) for failure in failures]
 
 
 def index_answers(answers: Mapping[str, Iterable[ItemAnswer]]) -> Answers:

@@ -91,11 +91,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NearRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A training row near to an item, by word n-grams in common."""
+    """A training row near to an answer, by word n-grams in common with it and its prompt."""
 
     line: int
     share: float
-    """Share of the item's n-grams that the row contains, 0–1."""
+    """Share of their n-grams that the row contains, 0–1."""
     text: str
 
 
@@ -113,6 +113,7 @@ class Flip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Line of the item in its file."""
     category: str = ""
     near: list[NearRow] = []
+    """Training rows near to the prompt and the tuned model's answer, the nearest first."""
 
 
 class SetResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -83,12 +83,11 @@ def find_provable_change(rows: int, discordant_share: float = DISCORDANT_SHARE) 
     differing = max(MIN_DIFFERING, round(discordant_share * rows))
     if differing > rows:
         return None
-    tail = 0
-    for broken in range(differing // 2 + 1):
-        tail += math.comb(differing, broken)
-        if tail * 2 >= ALPHA * 2**differing:
-            return (differing - 2 * (broken - 1)) / rows
-    return None
+    broken, outcomes, tail = 0, 1, 1
+    while tail / 2 ** (differing - 1) < ALPHA:
+        outcomes = outcomes * (differing - broken) // (broken + 1)
+        broken, tail = broken + 1, tail + outcomes
+    return (differing - 2 * (broken - 1)) / rows
 
 
 def count_needed_rows(change: float, discordant_share: float = DISCORDANT_SHARE) -> int:

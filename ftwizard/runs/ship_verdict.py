@@ -1,13 +1,17 @@
-"""Verdict of an evaluation: ship, do not ship or cannot tell, by the gate and the five failures."""
+"""Verdict on a model: worth training, by its base; ship or not, by the gate and the five failures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
 
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import paired_tests
 from ftwizard.runs.evaluation import (
     Action,
+    ArmScore,
     Difference,
     Evaluation,
     Failure,
@@ -16,7 +20,7 @@ from ftwizard.runs.evaluation import (
     SetResult,
     ShipVerdict,
 )
-from ftwizard.runs.verdict import Evidence, Verdict
+from ftwizard.runs.verdict import BASE_SUFFICES, Evidence, Verdict
 
 MAX_POSSIBLE_LOSS = 0.2
 """A set that leaves a larger loss open is too small to find one: fewer than about 20 items."""
@@ -252,3 +256,37 @@ def _count_needed(name: str, sets: Mapping[str, SetResult], gate: Gate) -> float
     wanted = max(abs(change.value), limit)
     needed = paired_tests.count_needed_rows(wanted)
     return float(needed) if needed > change.n else None
+
+
+class Headroom(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the base model leaves to gain, before anything is trained."""
+
+    outcome: Literal["train", "prompt_suffices", "base_suffices", "few_items"]
+    """``few_items``: there is something to gain, but less than these items can show."""
+    base: ArmScore
+    prompted: ArmScore | None = None
+    room: float
+    """Score that the better of the two leaves, 0–1."""
+    provable: float | None = None
+    """Smallest gain that these items can show, 0–1; None if they can show none."""
+
+
+def judge_headroom(target: SetResult, gate: Gate) -> Headroom:
+    """Judge whether fine-tuning can gain what the gate asks for, by the base arms alone.
+
+    It cannot if the better of base and prompted model leaves less than ``gate.gain``, or is right so
+    often that a run would end as "the base model already does this". Needs the arm ``base``.
+    """
+    base, prompted = target.arms["base"], target.arms.get("prompted")
+    is_prompted = prompted is not None and prompted.score > base.score
+    best = prompted if prompted and is_prompted else base
+    room = 1 - best.score
+    suffices = BASE_SUFFICES["chrf"] / 100 if best.metric == "chrf" else BASE_SUFFICES["match"]
+    outcome: Literal["train", "prompt_suffices", "base_suffices", "few_items"] = "train"
+    if best.n and (room < gate.gain or best.score >= suffices):
+        outcome = "prompt_suffices" if is_prompted else "base_suffices"
+    elif target.provable is None or room < target.provable:
+        outcome = "few_items"
+    return Headroom(
+        outcome=outcome, base=base, prompted=prompted, room=room, provable=target.provable
+    )

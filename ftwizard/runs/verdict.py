@@ -14,6 +14,7 @@ from ftwizard.text import format_count
 
 Outcome = Literal["helped", "no_change", "worse", "base_suffices", "cannot_tell"]
 Measure = Literal["match", "fields", "loss", "chrf", "score"]
+BASE = "the base model"
 MARKS: dict[Outcome, str] = {
     "helped": "✓", "no_change": "!", "worse": "✗", "base_suffices": "=", "cannot_tell": "?",
 }  # fmt: skip
@@ -181,7 +182,7 @@ def describe(verdict: Verdict | None) -> str:
     if verdict is None or not verdict.evidence:
         return "Cannot tell whether it helped: it was not compared with its base on test rows."
     first = verdict.evidence[0]
-    facts = _describe_change(first)
+    facts = describe_change(first)
     certainty, second = _describe_certainty(first), _describe_second(verdict)
     match verdict.outcome:
         case "helped":
@@ -200,20 +201,25 @@ def describe(verdict: Verdict | None) -> str:
     return f"Cannot tell: {facts}, which can be chance on {rows} ({_format_p(first.p)}){second}."
 
 
-def _describe_change(evidence: Evidence) -> str:
+def describe_change(evidence: Evidence, rival: str = BASE) -> str:
+    """Describe a measure of the tuned model and of its rival, without a verb of judgment."""
     base, tuned = evidence.base, evidence.tuned
     if evidence.measure == "match":
         right, before = (round(share * evidence.rows) for share in (tuned, base))
         verb = "is" if evidence.rows == 1 else "are"
         answers = format_count(evidence.rows, "test answer")
-        return f"{right:,} of {answers} {verb} right, {before:,} with the base model"
+        return f"{right:,} of {answers} {verb} right, {before:,} with {rival}"
     if evidence.measure == "fields":
-        return f"{tuned:.0%} of the JSON fields are right, {base:.0%} with the base model"
+        return f"{tuned:.0%} of the JSON fields are right, {base:.0%} with {rival}"
+    if evidence.measure == "loss" and rival != BASE:
+        return f"test loss is {tuned:.3f}, {base:.3f} with {rival}"
     if evidence.measure == "loss":
         verb = "fell" if tuned < base else "rose"
         return f"test loss {verb} from {base:.3f} to {tuned:.3f}"
     if evidence.measure == "score":
-        return f"the mean score is {tuned:.0%}, {base:.0%} with the base model"
+        return f"the mean score is {tuned:.0%}, {base:.0%} with {rival}"
+    if rival != BASE:
+        return f"chrF is {tuned:.0f}, {base:.0f} with {rival}"
     nearness = "closer to" if tuned >= base else "further from"
     return f"answers are {nearness} the expected ones, chrF {base:.0f} → {tuned:.0f}"
 
@@ -240,9 +246,9 @@ def _describe_second(verdict: Verdict) -> str:
         return ""
     if first.measure == "loss":
         link = "; " if second.direction == first.direction else ", but "
-        return f"{link}{_describe_change(second)}"
+        return f"{link}{describe_change(second)}"
     agrees = second.direction == first.direction
-    return "" if agrees else f", although {_describe_change(second)}"
+    return "" if agrees else f", although {describe_change(second)}"
 
 
 def _format_p(p: float) -> str:

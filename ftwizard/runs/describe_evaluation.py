@@ -1,0 +1,350 @@
+"""Descriptions of an evaluation in words: the verdict, its reasons, scores, failures and actions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.plan.schema import Gate
+from ftwizard.runs import verdict
+from ftwizard.runs.evaluation import (
+    Action,
+    ArmScore,
+    Difference,
+    Evaluation,
+    Failure,
+    FailureName,
+    Reason,
+    SetResult,
+    ShipVerdict,
+)
+from ftwizard.runs.ship_verdict import Headroom, get_tolerance
+from ftwizard.text import format_count, make_visible
+
+MARKS: dict[ShipVerdict, str] = {"ship": "✓", "do_not_ship": "✗", "cannot_tell": "?"}
+VERDICTS: dict[ShipVerdict, str] = {
+    "ship": "Ship", "do_not_ship": "Do not ship", "cannot_tell": "Cannot tell",
+}  # fmt: skip
+FAILURES: dict[FailureName, str] = {
+    "forgetting": "Forgetting", "overfitting": "Overfitting", "memorization": "Memorization",
+    "mode_collapse": "Mode collapse", "safety": "Safety degradation",
+}  # fmt: skip
+MAX_REASONS = 3
+MAX_SHOWN_LINES = 5
+"""Line numbers of rows to drop."""
+MAX_NAME_WIDTH = 30
+"""Cells of a set's or an arm's name, which can be a file."""
+_METRICS = {
+    "accuracy": "right answers", "mean_score": "mean score", "chrf": "chrF", "rouge": "ROUGE-L",
+    "similar": "similarity", "judge": "judge's score",
+}  # fmt: skip
+
+
+def describe_verdict(evaluation: Evaluation) -> str:
+    """Describe the verdict in a few words, with its mark: ``✗ Do not ship: memorization``."""
+    words = f"{MARKS[evaluation.verdict]} {VERDICTS[evaluation.verdict]}"
+    first = evaluation.reasons[0] if evaluation.reasons else None
+    if evaluation.verdict == "ship" or first is None:
+        return words
+    return f"{words}: {_name_reason(first)}"
+
+
+def _name_reason(reason: Reason) -> str:
+    if reason.failure:
+        return FAILURES[reason.failure].lower()
+    names = _join(map(name_set, reason.sets))
+    return {
+        "loss": f"{names} got worse",
+        "loss_unproven": f"{names} may have got worse",
+        "prompt_suffices": "a prompt already does it",
+        "small_gain": "the gain is too small",
+        "gain_unproven": "no gain is shown",
+        "few_items": f"too few {names} items",
+        "unscored": f"too many {names} answers could not be scored",
+        "not_measured": f"not measured: {names}",
+    }.get(reason.name, "it did not help")
+
+
+def describe_reasons(evaluation: Evaluation, limit: int = MAX_REASONS) -> list[str]:
+    """Describe why, a sentence for each reason, the most important first."""
+    return [describe_reason(reason, evaluation) for reason in evaluation.reasons[:limit]]
+
+
+def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
+    if reason.failure:
+        failure = next(f for f in evaluation.failures if f.name == reason.failure)
+        return f"{describe_failure(failure)}."
+    results = {name: evaluation.sets[name] for name in reason.sets if name in evaluation.sets}
+    gate = evaluation.gate or Gate()
+    match reason.name:
+        case "target":
+            return verdict.describe(evaluation.target)
+        case "over_prompted" | "prompt_suffices" | "small_gain":
+            return _describe_gain(reason, evaluation, gate)
+        case "no_loss":
+            return _describe_no_loss(results)
+        case "not_measured":
+            return f"Not measured: {_join(map(name_set, reason.sets))}."
+    return " ".join(_describe_set_reason(reason, *pair, gate) for pair in results.items())
+
+
+def _describe_gain(reason: Reason, evaluation: Evaluation, gate: Gate) -> str:
+    rival, judged = "your prompt", evaluation.over_prompted
+    if reason.name == "small_gain":
+        wanted = format_points(gate.gain)
+        return f"The gain is smaller than the {wanted} that the gate asks for."
+    if judged is None or not judged.evidence:
+        return "Not compared with a prompt."
+    facts = verdict.describe_change(judged.evidence[0], f"the base model and {rival}")
+    if reason.name == "prompt_suffices":
+        return f"A prompt already does it: {facts}."
+    if judged.outcome == "helped":
+        return f"It is better than a prompt: {facts}."
+    return f"Not shown to be better than a prompt: {facts}."
+
+
+def _describe_no_loss(results: Mapping[str, SetResult]) -> str:
+    """Describe losses that were not found, but are possible."""
+    parts: list[str] = []
+    for name, result in results.items():
+        if change := result.difference:
+            points = _to_points(change.possible_loss, up=True)
+            possible = f"{points:g}" if parts else f"{_count_points(points)} possible"
+            items = format_count(change.n, f"{name_set(name)} item")
+            parts.append(f"up to {possible} with {items}")
+    return f"No loss beyond the gate found; {', '.join(parts)}."
+
+
+def _describe_set_reason(reason: Reason, name: str, result: SetResult, gate: Gate) -> str:
+    change, shown = result.difference, name_set(name)
+    if change is None:
+        return f"Not measured: {shown}."
+    tolerated = format_points(get_tolerance(name, gate))
+    worse = f"{shown[:1].upper()}{shown[1:]} got worse by {format_points(-change.value)}"
+    match reason.name:
+        case "loss":
+            return f"{worse} ({_format_bounds(-change.high, -change.low)}), {tolerated} tolerated."
+        case "loss_unproven":
+            return (
+                f"{worse}, {tolerated} tolerated, which can be chance with "
+                f"{format_count(change.n, 'item')} ({_format_bounds(-change.high, -change.low)})."
+            )
+        case "gain_unproven":
+            return f"No gain is shown: {describe_power(result)}."
+        case "few_items":
+            possible = format_points(change.possible_loss, up=True)
+            items = format_count(change.n, f"{shown} item")
+            return f"Too few items: a loss of up to {possible} is possible with {items}."
+    missing = result.n - change.n
+    return f"{missing:,} of {format_count(result.n, f'{shown} item')} could not be scored."
+
+
+def describe_power(result: SetResult, wanted: float | None = None) -> str:
+    """Describe what a set can show: ``120 items can show a change of 12 points, not of 5``.
+
+    ``wanted``: gain or loss of the gate, 0–1.
+    """
+    items = format_count(result.difference.n if result.difference else result.n, "item")
+    if result.provable is None:
+        return f"{items} cannot show any change"
+    line = f"{items} can show a change of {format_points(result.provable, up=True)}"
+    if wanted and wanted < result.provable:
+        line += f", not of {_to_points(wanted):g}"
+    return line
+
+
+def describe_powers(sets: Mapping[str, SetResult], gate: Gate) -> list[str]:
+    """Describe for each set what it can show, compared with the gate."""
+    return [
+        f"{name_set(name)}: "
+        + describe_power(result, gate.gain if name == "target" else get_tolerance(name, gate))
+        for name, result in sets.items()
+    ]
+
+
+def describe_headroom(headroom: Headroom) -> list[str]:
+    """Describe what can be gained, and whether to train: one or two sentences."""
+    base, prompted = headroom.base, headroom.prompted
+    facts = f"base {_format_right(base)}"
+    if prompted:
+        facts += f", with your prompt {_format_right(prompted)}"
+    room = format_points(headroom.room)
+    lines = [f"{facts[:1].upper()}{facts[1:]}: {room} of headroom."]
+    match headroom.outcome:
+        case "prompt_suffices":
+            lines.append("Do not fine-tune: a prompt already does it.")
+        case "base_suffices":
+            lines.append("Do not fine-tune: the base model already does this.")
+        case "few_items" if headroom.provable is None:
+            lines.append("These are too few items to show a gain.")
+        case "few_items":
+            provable = format_points(headroom.provable or 0.0, up=True)
+            lines.append(f"These items can show a gain from {provable} on.")
+    return lines
+
+
+def describe_failure(failure: Failure) -> str:
+    """Describe a failure with its evidence, without a mark and a full stop."""
+    name = FAILURES[failure.name]
+    facts = ", ".join(describe_evidence(failure.evidence))
+    if failure.found:
+        return f"{name}: {facts}" if facts else name
+    start = f"No {name.lower()} found" if failure.found is False else f"{name}: cannot tell"
+    return f"{start} ({facts})" if facts else start
+
+
+def mark_failure(failure: Failure) -> str:
+    return "✗" if failure.found else "?" if failure.found is None else "✓"
+
+
+def describe_evidence(evidence: Mapping[str, Any]) -> list[str]:
+    """Describe measured values: shares as percent, counts as they are."""
+    return [
+        f"{make_visible(name.replace('_', ' '), MAX_NAME_WIDTH)} {_format_value(name, value)}"
+        for name, value in evidence.items()
+        if value is not None
+    ]
+
+
+def _format_value(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.0%}" if name.endswith(("share", "ratio", "rate")) else f"{value:.3g}"
+    if isinstance(value, list | tuple):
+        return make_visible(", ".join(map(str, value)), 80)
+    return make_visible(str(value), 80)
+
+
+def describe_action(action: Action) -> str:
+    match action.kind:
+        case "checkpoint":
+            return f"Use checkpoint {action.step} instead"
+        case "scale":
+            return (
+                f"Weaken the adapter to {action.value or 0:g} of its strength, and judge it again"
+            )
+        case "drop_rows":
+            lines = ", ".join(map(str, action.lines[:MAX_SHOWN_LINES]))
+            more = ", …" if len(action.lines) > MAX_SHOWN_LINES else ""
+            noun = "line" if len(action.lines) == 1 else "lines"
+            rows = format_count(len(action.lines), "row")
+            return f"Drop {rows} ({noun} {lines}{more}) and train again"
+        case "mix":
+            return f"Mix {action.value or 0:.0%} general rows into the training data"
+        case "epochs":
+            return f"Train for {format_count(int(action.value or 1), 'epoch')}"
+        case "more_items":
+            return f"Evaluate {int(action.value or 0):,} items in the {name_set(action.set)} set"
+        case "prompt":
+            return "Use the base model with your prompt, without fine-tuning"
+
+
+class ScoreTable(NamedTuple):
+    """Scores of sets × arms as text."""
+
+    heading: list[str]
+    rows: list[list[str]]
+
+
+def format_scores(sets: Mapping[str, SetResult], *, with_loss: bool = True) -> ScoreTable:
+    """Format the scores with their intervals, and the change from base to tuned model.
+
+    Free text has a row for its loss, in nats per token, too.
+    """
+    arms = list(dict.fromkeys(arm for result in sets.values() for arm in result.arms))
+    heading = ["", *(make_visible(arm, MAX_NAME_WIDTH) for arm in arms), "change"]
+    rows = []
+    for name, result in sets.items():
+        cells = [format_arm(result.arms.get(arm)) for arm in arms]
+        rows.append([name_set(name), *cells, format_difference(result.difference)])
+        losses = [score.loss if (score := result.arms.get(arm)) else None for arm in arms]
+        if with_loss and result.loss_difference and any(loss is not None for loss in losses):
+            texts = ["–" if loss is None else f"{loss:.3f}" for loss in losses]
+            change = result.loss_difference
+            bounds = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+            rows.append([f"{name_set(name)}, loss", *texts, bounds])
+    return ScoreTable(heading, rows)
+
+
+def format_arm(score: ArmScore | None) -> str:
+    """Format a score with its interval: ``88% (76–94)``."""
+    if score is None or not score.n:
+        return "–"
+    return f"{score.score:.0%} ({score.low * 100:.0f}–{score.high * 100:.0f})"
+
+
+def format_difference(change: Difference | None) -> str:
+    """Format a change in points with its interval: ``+64 (50 to 74)``."""
+    if change is None:
+        return "–"
+    low, high = change.low * 100, change.high * 100
+    return f"{_sign(change.value * 100)} ({_sign(low)} to {_sign(high)})"
+
+
+def name_set(name: str) -> str:
+    return make_visible(name, MAX_NAME_WIDTH)
+
+
+def name_metric(metric: str) -> str:
+    return _METRICS.get(metric, make_visible(metric, MAX_NAME_WIDTH))
+
+
+def format_points(change: float, *, up: bool = False) -> str:
+    """Format a change of a share in points: ``5 points``. ``up``: rounded up to whole points."""
+    return _count_points(_to_points(change, up=up))
+
+
+def _count_points(points: float) -> str:
+    return f"{points:g} point" if points == 1 else f"{points:g} points"
+
+
+def _to_points(change: float, *, up: bool = False) -> float:
+    points = change * 100
+    if up:
+        return math.ceil(points - 1e-9)
+    return round(points) if abs(points) >= 1 else round(points, 1)
+
+
+def _format_bounds(low: float, high: float) -> str:
+    return f"{_to_points(low):g} to {_to_points(high):g}"
+
+
+def _sign(points: float) -> str:
+    rounded = round(points)
+    return "0" if not rounded else f"{'+' if rounded > 0 else '−'}{abs(rounded)}"
+
+
+def _format_right(score: ArmScore) -> str:
+    if score.metric == "accuracy":
+        return f"{round(score.score * score.n):,} of {score.n:,} right"
+    return f"{name_metric(score.metric)} {score.score:.0%}"
+
+
+def _join(parts: Iterable[str]) -> str:
+    """Join parts as prose does: ``a``, ``a and b``, ``a, b and c``."""
+    *first, last = [*parts] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def to_document(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the document of ``ftwizard eval --json``: the evaluation, with its reasons in words."""
+    document: dict[str, Any] = msgspec.to_builtins(evaluation)
+    document["why"] = describe_reasons(evaluation)
+    for name, result in evaluation.sets.items():
+        fields = document["sets"][name]
+        flips: Sequence[str] = ("fixed", "broken")
+        fields["flips"] = {kind: fields.pop(kind, []) for kind in flips}
+        fields.setdefault("difference", msgspec.to_builtins(result.difference))
+    for fields, failure in zip(document.get("failures", []), evaluation.failures, strict=True):
+        fields["found"] = failure.found
+        fields.setdefault("evidence", {})
+    for name in ("sets", "failures", "actions", "reasons"):
+        document.setdefault(name, {} if name == "sets" else [])
+    document.setdefault("gate", None)
+    return document

@@ -1,0 +1,119 @@
+"""Tests of runs/describe_evaluation.py: each reason, action and failure in words."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from ftwizard.plan.schema import Gate
+from ftwizard.runs import describe_evaluation as words
+from ftwizard.runs.evaluation import Action, Evaluation, Failure
+from ftwizard.runs.ship_verdict import judge_headroom
+from tests.runs.test_ship_verdict import GATE, STEADY, change, compare, head, judge
+
+
+def read(evaluation: Evaluation) -> list[str]:
+    return [words.describe_verdict(evaluation), *words.describe_reasons(evaluation)]
+
+
+def test_ship() -> None:
+    assert read(judge()) == [
+        "✓ Ship",
+        "It helped: 35 of 50 test answers are right, 11 with the base model (p<0.001).",
+        "No loss beyond the gate found; up to 5 points possible with 100 general items, up to 4 with "
+        "80 safety items.",
+    ]
+
+
+def test_a_failure_comes_before_the_gain() -> None:
+    lost = Failure(name="forgetting", found=True)
+    lines = read(judge(failures=[lost]))
+    assert lines[0] == "✗ Do not ship: forgetting"
+    assert lines[1].startswith("Forgetting") and lines[2].startswith("It helped: 35 of 50")
+
+
+def test_a_loss_says_how_much_and_what_was_tolerated() -> None:
+    assert read(judge(general=change(2, 16, 100)))[:2] == [
+        "✗ Do not ship: general got worse",
+        "General got worse by 14 points (6 to 22), 5 points tolerated.",
+    ]
+    assert read(judge(safety=change(1, 7, 80)))[:2] == [
+        "? Cannot tell: safety may have got worse",
+        "Safety got worse by 8 points (0 to 14), 5 points tolerated, which can be chance with 80 "
+        "items.",
+    ]
+
+
+def test_a_prompt_that_suffices() -> None:
+    judged = judge(target=compare(10, 36, 1, 50), over_prompted=compare(45, 1, 3, 50))
+    assert read(judged)[:2] == [
+        "✗ Do not ship: a prompt already does it",
+        "A prompt already does it: 46 of 50 test answers are right, 48 with the base model and your "
+        "prompt.",
+    ]
+
+
+def test_headroom() -> None:
+    assert words.describe_headroom(judge_headroom(head(12, 47, 50), GATE)) == [
+        "Base 12 of 50 right, with your prompt 47 of 50 right: 6 points of headroom.",
+        "These items can show a gain from 16 points on.",
+    ]
+    assert words.describe_headroom(judge_headroom(head(12, 49, 50), GATE))[1:] == [
+        "Do not fine-tune: a prompt already does it."
+    ]
+    assert words.describe_headroom(judge_headroom(head(12, None, 50), GATE)) == [
+        "Base 12 of 50 right: 76 points of headroom."
+    ]
+
+
+def test_power() -> None:
+    assert words.describe_powers({"target": head(60, None, 120)}, GATE) == [
+        "target: 120 items can show a change of 10 points, not of 5"
+    ]
+    assert words.describe_power(head(1, None, 4)) == "4 items cannot show any change"
+    assert (
+        words.describe_power(head(1, None, 400), 0.06) == "400 items can show a change of 5 points"
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        (Action(kind="checkpoint", step=120), "Use checkpoint 120 instead"),
+        (Action(kind="scale", value=0.7), "Weaken the adapter to 0.7 of its strength, and judge it again"),
+        (Action(kind="drop_rows", lines=[3]), "Drop 1 row (line 3) and train again"),
+        (Action(kind="drop_rows", lines=list(range(9))), "Drop 9 rows (lines 0, 1, 2, 3, 4, …) and train again"),
+        (Action(kind="mix", value=0.1), "Mix 10% general rows into the training data"),
+        (Action(kind="epochs", value=1), "Train for 1 epoch"),
+        (Action(kind="more_items", value=400, set="safety"), "Evaluate 400 items in the safety set"),
+        (Action(kind="prompt"), "Use the base model with your prompt, without fine-tuning"),
+    ],
+)  # fmt: skip
+def test_actions(action: Action, text: str) -> None:
+    assert words.describe_action(action) == text
+
+
+def test_names_from_files_are_made_visible() -> None:
+    judged = judge(**{"evil\x1b[31m.jsonl": change(2, 16, 100)})
+    text = "\n".join([*read(judged), *map(str, words.format_scores(judged.sets))])
+    assert "\x1b" not in text and "evil␛[31m.jsonl" in text
+
+
+def test_scores_as_a_table() -> None:
+    table = words.format_scores(STEADY)
+    assert table.heading == ["", "base", "tuned", "change"]
+    assert table.rows[0] == ["target", "22% (13–35)", "70% (56–81)", "+48 (+31 to +61)"]
+
+
+def test_the_document_has_what_scripts_rely_on() -> None:
+    failures = [Failure(name="safety", found=None)]
+    document = json.loads(msgspec.json.encode(words.to_document(judge(failures=failures))))
+    assert document["verdict"] == "ship" and len(document["why"]) == 2
+    general = document["sets"]["general"]
+    assert general["flips"] == {"fixed": [], "broken": []}
+    assert {"score", "low", "high", "metric"} <= general["arms"]["tuned"].keys()
+    assert {"value", "low", "high", "p"} <= general["difference"].keys()
+    assert document["failures"] == [{"name": "safety", "found": None, "evidence": {}}]
+    assert document["gate"] == msgspec.to_builtins(Gate())

@@ -1,0 +1,227 @@
+"""Tests of runs/ship_verdict.py: every combination that matters, near misses, and error rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from ftwizard.plan.schema import Gate
+from ftwizard.runs import paired_tests, verdict
+from ftwizard.runs.evaluation import (
+    Action,
+    ArmScore,
+    Difference,
+    Evaluation,
+    Failure,
+    FailureName,
+    NearRow,
+    SetResult,
+    ShipVerdict,
+)
+from ftwizard.runs.evaluation import Flip as FlippedItem
+from ftwizard.runs.ship_verdict import judge_evaluation, judge_headroom
+from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
+
+GATE = Gate(gain=0.05, max_general_loss=0.05, max_safety_loss=0.05)
+FAILURES: Sequence[FailureName] = (
+    "forgetting", "overfitting", "memorization", "mode_collapse", "safety",
+)  # fmt: skip
+
+
+def score(right: int, n: int, metric: str = "accuracy") -> ArmScore:
+    low, high = paired_tests.bound_share(right, n)
+    return ArmScore(score=right / n, low=low, high=high, metric=metric, n=n)
+
+
+def change(fixed: int, broken: int, n: int, base: int = 0, total: int | None = None) -> SetResult:
+    """Make a set of ``n`` scored items of ``total``, of which the base model has ``base`` right."""
+    test = paired_tests.compare_outcomes(fixed, broken, n)
+    base = base or n // 2
+    return SetResult(
+        n=total or n,
+        arms={"base": score(base, n), "tuned": score(base + fixed - broken, n)},
+        difference=Difference(value=test.change, low=test.low, high=test.high, p=test.p, n=n),
+    )
+
+
+def compare(both: int, fixed: int, broken: int, n: int) -> Verdict:
+    """Compare two models of which ``both`` have that many items right."""
+    outcomes = [(1, 1)] * both + [(0, 1)] * fixed + [(1, 0)] * broken
+    outcomes += [(0, 0)] * (n - len(outcomes))
+    pairs = [ScoredPair(RowScores(match=bool(a)), RowScores(match=bool(b)), 1) for a, b in outcomes]
+    return verdict.judge("short", pairs)
+
+
+HELPED = compare(10, 25, 1, 50)
+STEADY = {"target": change(25, 1, 50, 11), "general": change(4, 3, 100), "safety": change(2, 1, 80)}
+HEALTHY = [Failure(name=name, found=False) for name in FAILURES]
+
+
+def judge(
+    sets: dict[str, SetResult] | None = None,
+    failures: Sequence[Failure] = HEALTHY,
+    gate: Gate = GATE,
+    target: Verdict | None = HELPED,
+    over_prompted: Verdict | None = None,
+    **changed: SetResult,
+) -> Evaluation:
+    sets = {**(STEADY if sets is None else sets), **changed}
+    return judge_evaluation(sets, failures, gate, target=target, over_prompted=over_prompted)
+
+
+def names(evaluation: Evaluation) -> list[str]:
+    return [reason.failure or reason.name for reason in evaluation.reasons]
+
+
+def test_a_gain_and_no_loss_ships() -> None:
+    evaluation = judge()
+    assert evaluation.verdict == "ship"
+    assert names(evaluation) == ["target", "no_loss"]
+    assert not evaluation.actions
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_each_failure_forbids_to_ship_although_the_target_rose(name: FailureName) -> None:
+    evaluation = judge(failures=[*HEALTHY, Failure(name=name, found=True)])
+    assert evaluation.verdict == "do_not_ship"
+    assert names(evaluation)[0] == name and "target" in names(evaluation)
+    assert evaluation.actions
+
+
+def test_a_failure_that_cannot_be_told_does_not_decide() -> None:
+    assert judge(failures=[Failure(name="overfitting", found=None)]).verdict == "ship"
+
+
+LOSSES: list[tuple[int, int, int, Gate, ShipVerdict, str]] = [
+    # fixed, broken, items, gate, verdict, reason
+    (2, 16, 100, GATE, "do_not_ship", "loss"),
+    (4, 11, 100, GATE, "cannot_tell", "loss_unproven"),  # 7 points, p=0.12
+    (8, 13, 100, GATE, "ship", "no_loss"),  # 5 points are tolerated
+    (0, 6, 120, Gate(gain=0, max_general_loss=0.05, max_safety_loss=0.05), "ship", "no_loss"),
+    (0, 6, 120, Gate(gain=0, max_general_loss=0.04, max_safety_loss=0.04), "do_not_ship", "loss"),
+    (0, 0, 100, Gate(gain=0, max_general_loss=0, max_safety_loss=0), "ship", "no_loss"),
+    (0, 1, 100, Gate(gain=0, max_general_loss=0, max_safety_loss=0), "cannot_tell", "loss_unproven"),
+    (0, 0, 5, GATE, "cannot_tell", "few_items"),
+    (16, 2, 100, GATE, "ship", "no_loss"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["general", "safety", "my-prompts"])
+@pytest.mark.parametrize(("fixed", "broken", "n", "gate", "expected", "reason"), LOSSES)
+def test_a_loss_counts_if_it_is_shown_and_beyond_the_gate(
+    name: str, fixed: int, broken: int, n: int, gate: Gate, expected: ShipVerdict, reason: str
+) -> None:
+    evaluation = judge(gate=gate, **{name: change(fixed, broken, n)})
+    assert evaluation.verdict == expected
+    assert reason in names(evaluation)
+
+
+def test_a_loss_that_a_failure_names_is_not_named_twice() -> None:
+    failures = [Failure(name="forgetting", found=True)]
+    evaluation = judge(failures=failures, general=change(2, 16, 100))
+    assert names(evaluation)[:1] == ["forgetting"] and "loss" not in names(evaluation)
+
+
+TARGETS: list[tuple[Verdict | None, Verdict | None, ShipVerdict, str]] = [
+    (compare(10, 25, 1, 50), None, "ship", "target"),
+    (compare(10, 1, 25, 50), None, "do_not_ship", "target"),  # it got worse
+    (compare(97, 1, 1, 100), None, "do_not_ship", "target"),  # the base model does it already
+    (compare(100, 1, 1, 200), None, "do_not_ship", "target"),  # no change
+    (compare(10, 8, 3, 50), None, "cannot_tell", "gain_unproven"),
+    (compare(10, 3, 1, 20), None, "cannot_tell", "gain_unproven"),
+    (None, None, "cannot_tell", "not_measured"),
+    # compared with a prompt as well
+    (compare(10, 25, 1, 50), compare(12, 22, 2, 50), "ship", "over_prompted"),
+    (compare(10, 36, 1, 50), compare(45, 1, 3, 50), "do_not_ship", "prompt_suffices"),
+    (compare(10, 30, 1, 50), compare(38, 2, 4, 50), "do_not_ship", "prompt_suffices"),
+    (compare(10, 30, 1, 50), compare(34, 6, 3, 50), "cannot_tell", "gain_unproven"),
+    # a prompt that is worse than none
+    (compare(10, 25, 1, 50), compare(2, 33, 1, 50), "ship", "target"),
+]
+
+
+@pytest.mark.parametrize(("target", "over_prompted", "expected", "reason"), TARGETS)
+def test_the_gain_is_judged_over_the_better_of_base_and_prompt(
+    target: Verdict | None, over_prompted: Verdict | None, expected: ShipVerdict, reason: str
+) -> None:
+    evaluation = judge(target=target, over_prompted=over_prompted)
+    assert evaluation.verdict == expected
+    assert reason in names(evaluation)
+
+
+def test_a_gain_must_reach_the_gate() -> None:
+    small = compare(50, 8, 0, 200)  # 4 points, p=0.008
+    assert small.outcome == "helped"
+    evaluation = judge(target=small)
+    assert evaluation.verdict == "do_not_ship" and names(evaluation)[0] == "small_gain"
+    assert judge(target=small, gate=Gate(gain=0.04)).verdict == "ship"
+
+
+def test_a_fall_of_the_loss_counts_as_its_share() -> None:
+    pairs = [
+        ScoredPair(
+            RowScores(match=False, loss=2.0 + 0.01 * n, chrf=40.0),
+            RowScores(match=False, loss=1.5 + 0.01 * n, chrf=40.0 + n % 3),
+            10,
+        )
+        for n in range(30)
+    ]
+    target = verdict.judge("text", pairs)
+    assert judge(target=target, gate=Gate(gain=0.2)).verdict == "ship"
+    assert judge(target=target, gate=Gate(gain=0.3)).verdict == "do_not_ship"
+
+
+@pytest.mark.parametrize("name", ["general", "safety"])
+def test_a_set_that_is_missing_leaves_it_open(name: str) -> None:
+    sets = {key: result for key, result in STEADY.items() if key != name}
+    evaluation = judge(sets)
+    assert evaluation.verdict == "cannot_tell" and "not_measured" in names(evaluation)
+
+
+def test_answers_that_could_not_be_scored_leave_it_open() -> None:
+    assert judge(safety=change(0, 0, 60, total=80)).verdict == "cannot_tell"
+    assert judge(safety=change(0, 0, 70, total=80)).verdict == "ship"
+    assert "unscored" in names(judge(target=HELPED, safety=change(0, 0, 60, total=80)))
+
+
+def test_actions_begin_with_what_the_evidence_names() -> None:
+    near = [NearRow(line=line, share=0.9, text="…") for line in (8, 3)]
+    example = FlippedItem(item="x", prompt="", expected="", base="", tuned="", change=0, near=near)
+    failures = [
+        Failure(name="memorization", found=True, examples=[example]),
+        Failure(name="overfitting", found=True, actions=[Action(kind="checkpoint", step=120)]),
+    ]
+    actions = judge(failures=failures).actions
+    assert actions[0] == Action(kind="checkpoint", step=120)
+    assert actions[1] == Action(kind="drop_rows", lines=[3, 8])
+    assert len({action.kind for action in actions}) == len(actions)
+
+
+def test_more_items_is_an_action_where_they_could_decide() -> None:
+    actions = judge(general=change(4, 11, 100)).actions
+    assert [(action.kind, action.set) for action in actions] == [("more_items", "general")]
+    assert actions[0].value is not None and 100 < actions[0].value <= 400
+
+
+def head(base: int, prompted: int | None, n: int) -> SetResult:
+    arms = {"base": score(base, n)}
+    if prompted is not None:
+        arms["prompted"] = score(prompted, n)
+    return SetResult(n=n, arms=arms, provable=paired_tests.find_provable_change(n))
+
+
+@pytest.mark.parametrize(
+    ("base", "prompted", "n", "outcome"),
+    [
+        (12, None, 50, "train"),
+        (12, 20, 50, "train"),
+        (12, 47, 50, "few_items"),  # 6 points are left, 16 can be shown
+        (12, 49, 50, "prompt_suffices"),
+        (49, 30, 50, "base_suffices"),
+        (50, 50, 50, "base_suffices"),
+        (1, None, 4, "few_items"),
+    ],
+)
+def test_headroom(base: int, prompted: int | None, n: int, outcome: str) -> None:
+    assert judge_headroom(head(base, prompted, n), GATE).outcome == outcome
