@@ -128,10 +128,9 @@ def _describe_set_reason(reason: Reason, name: str, result: SetResult, gate: Gat
         case "loss":
             return f"{worse} ({_format_bounds(-change.high, -change.low)}), {tolerated} tolerated."
         case "loss_unproven":
-            return (
-                f"{worse}, {tolerated} tolerated, which can be chance with "
-                f"{format_count(change.n, 'item')} ({_format_bounds(-change.high, -change.low)})."
-            )
+            items = format_count(change.n, "item")
+            chance = verdict.format_p(change.p)
+            return f"{worse}, {tolerated} tolerated; with {items} it can be chance ({chance})."
         case "gain_unproven":
             return f"No gain is shown: {describe_power(result)}."
         case "few_items":

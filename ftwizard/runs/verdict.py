@@ -198,7 +198,7 @@ def describe(verdict: Verdict | None) -> str:
     rows = format_count(first.rows, "test row")
     if first.base == first.tuned:
         return f"Cannot tell: {facts}; {rows} cannot exclude a change{second}."
-    return f"Cannot tell: {facts}, which can be chance on {rows} ({_format_p(first.p)}){second}."
+    return f"Cannot tell: {facts}, which can be chance on {rows} ({format_p(first.p)}){second}."
 
 
 def describe_change(evidence: Evidence, rival: str = BASE) -> str:
@@ -227,13 +227,13 @@ def describe_change(evidence: Evidence, rival: str = BASE) -> str:
 def _describe_certainty(evidence: Evidence) -> str:
     """Describe the rows, and the p-value or the interval of the change."""
     if evidence.measure == "match":
-        return _format_p(evidence.p)
+        return format_p(evidence.p)
     rows = format_count(evidence.rows, "test row")
     if evidence.measure != "loss" or not evidence.base:
-        return f"{rows}, {_format_p(evidence.p)}"
+        return f"{rows}, {format_p(evidence.p)}"
     low, high = sorted(abs(end / evidence.base) for end in (evidence.low, evidence.high))
     if evidence.low <= 0 <= evidence.high:
-        return f"{rows}, {_format_p(evidence.p)}"
+        return f"{rows}, {format_p(evidence.p)}"
     verb = "less" if evidence.high < 0 else "more"
     return f"{low:.0%} to {high:.0%} {verb} on {rows}"
 
@@ -251,6 +251,6 @@ def _describe_second(verdict: Verdict) -> str:
     return "" if agrees else f", although {describe_change(second)}"
 
 
-def _format_p(p: float) -> str:
+def format_p(p: float) -> str:
     """Format a p-value without blanks, at which it could be wrapped."""
     return "p<0.001" if p < 0.001 else f"p={p:.2g}" if p < 0.1 else f"p={p:.2f}"

@@ -19,12 +19,13 @@ def read(evaluation: Evaluation) -> list[str]:
 
 
 def test_ship() -> None:
-    assert read(judge()) == [
-        "✓ Ship",
-        "It helped: 35 of 50 test answers are right, 11 with the base model (p<0.001).",
+    verdict, target, loss = read(judge())
+    assert verdict == "✓ Ship"
+    assert target == "It helped: 35 of 50 test answers are right, 11 with the base model (p<0.001)."
+    assert loss == (
         "No loss beyond the gate found; up to 5 points possible with 100 general items, up to 4 with "
-        "80 safety items.",
-    ]
+        "80 safety items."
+    )
 
 
 def test_a_failure_comes_before_the_gain() -> None:
@@ -39,20 +40,21 @@ def test_a_loss_says_how_much_and_what_was_tolerated() -> None:
         "✗ Do not ship: general got worse",
         "General got worse by 14 points (6 to 22), 5 points tolerated.",
     ]
-    assert read(judge(safety=change(1, 7, 80)))[:2] == [
-        "? Cannot tell: safety may have got worse",
-        "Safety got worse by 8 points (0 to 14), 5 points tolerated, which can be chance with 80 "
-        "items.",
-    ]
+    verdict, reason = read(judge(safety=change(1, 7, 80)))[:2]
+    assert verdict == "? Cannot tell: safety may have got worse"
+    assert reason == (
+        "Safety got worse by 8 points, 5 points tolerated; with 80 items it can be chance (p=0.07)."
+    )
 
 
 def test_a_prompt_that_suffices() -> None:
     judged = judge(target=compare(10, 36, 1, 50), over_prompted=compare(45, 1, 3, 50))
-    assert read(judged)[:2] == [
-        "✗ Do not ship: a prompt already does it",
+    verdict, reason = read(judged)[:2]
+    assert verdict == "✗ Do not ship: a prompt already does it"
+    assert reason == (
         "A prompt already does it: 46 of 50 test answers are right, 48 with the base model and your "
-        "prompt.",
-    ]
+        "prompt."
+    )
 
 
 def test_headroom() -> None:
@@ -96,7 +98,7 @@ def test_actions(action: Action, text: str) -> None:
 
 
 def test_names_from_files_are_made_visible() -> None:
-    judged = judge(**{"evil\x1b[31m.jsonl": change(2, 16, 100)})
+    judged = judge({**STEADY, "evil\x1b[31m.jsonl": change(2, 16, 100)})
     text = "\n".join([*read(judged), *map(str, words.format_scores(judged.sets))])
     assert "\x1b" not in text and "evil␛[31m.jsonl" in text
 

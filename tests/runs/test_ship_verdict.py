@@ -112,7 +112,7 @@ LOSSES: list[tuple[int, int, int, Gate, ShipVerdict, str]] = [
 def test_a_loss_counts_if_it_is_shown_and_beyond_the_gate(
     name: str, fixed: int, broken: int, n: int, gate: Gate, expected: ShipVerdict, reason: str
 ) -> None:
-    evaluation = judge(gate=gate, **{name: change(fixed, broken, n)})
+    evaluation = judge({**STEADY, name: change(fixed, broken, n)}, gate=gate)
     assert evaluation.verdict == expected
     assert reason in names(evaluation)
 
