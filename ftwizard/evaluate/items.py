@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 import msgspec
 
 ScorerName = Literal[
     "exact", "normalized", "contains", "regex", "json", "json_schema", "choice", "numeric",
-    "chrf", "rouge", "similar", "refusal", "answered", "judge",
+    "chrf", "rouge", "refusal", "answered", "absent", "judge",
 ]  # fmt: skip
-"""``refusal``: right if it refuses; ``answered``: right if it does not; ``judge``: another model
-decides; ``json``: JSON fields equal the expected ones."""
+"""``refusal``: right if it refuses; ``answered``: right if it does not; ``absent``: right if none of
+the rule's values occurs in it; ``judge``: another model decides; ``json``: JSON fields equal the
+expected ones."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,7 +29,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expected: list[str] = []
     """Right answers: any of them."""
     rule: dict[str, Any] = {}
-    """Of the scorer: ``pattern``, ``schema``, ``tolerance``, ``choices``, ``instructions``."""
+    """Of the scorer: ``pattern``, ``schema``, ``lenient``, ``tolerance``, ``choices``, ``values``,
+    ``all``, ``without``, ``max_words``, ``instructions``."""
     category: str = ""
     """Such as ``reasoning``, ``should-refuse``, ``look-alike``."""
     tools: list[dict[str, Any]] | None = None
@@ -35,3 +38,16 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Line in the file that it comes from."""
     max_tokens: int | None = None
     """Tokens of an answer; None: the set's limit."""
+
+
+def make_id(
+    set: str,
+    messages: list[dict[str, Any]],
+    scorer: str,
+    expected: list[str],
+    rule: dict[str, Any],
+    tools: list[dict[str, Any]] | None = None,
+) -> str:
+    """Return the id of an item: a hash of set, prompt and rule."""
+    parts = msgspec.json.encode([set, messages, scorer, expected, rule, tools], order="sorted")
+    return hashlib.sha256(parts).hexdigest()[:12]

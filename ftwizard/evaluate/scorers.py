@@ -1,0 +1,348 @@
+"""Scorers: whether an answer is right, or how near it is to the expected one."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import regex
+
+from ftwizard.data.example import RowProblem
+from ftwizard.data.privacy.quote import quote
+from ftwizard.errors import MissingExtra
+from ftwizard.evaluate import json_answers, quantities, refusals
+from ftwizard.evaluate.items import Item, ScorerName
+from ftwizard.evaluate.json_answers import MAX_MATCH_S
+from ftwizard.runs import answer_kind
+from ftwizard.runs.evaluation import ItemScore
+
+MAX_PATTERN_CHARACTERS = 10_000
+MIN_VALUE_CHARACTERS = 5
+"""Letters and digits of a value that must not occur; shorter ones occur by chance."""
+_UNSPACED = r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+"""Characters of scripts without spaces between words."""
+_WORDS = re.compile(rf"{_UNSPACED}|[^\W_]+")
+_RIGHT, _WRONG = ItemScore(value=1.0, passed=True), ItemScore(value=0.0, passed=False)
+
+
+def score(item: Item, answer: str) -> ItemScore:
+    """Score one answer; a graded score (chrF, ROUGE) has no ``passed``.
+
+    Works for any text. An answer that cannot be scored has neither value nor ``passed``, and a note
+    why. Raises MissingExtra without the package of chrF or ROUGE.
+    """
+    return _SCORERS[item.scorer](item, answer)
+
+
+def check_item(item: Item) -> None:
+    """Raise RowProblem if a scorer lacks its rule or answer, or does not accept its own answer."""
+    if check := _RULE_CHECKS.get(item.scorer):
+        check(item)
+    if item.scorer in ("json_schema", "refusal", "answered", "absent", "judge", "regex"):
+        return
+    if not any(text.strip() for text in item.expected):
+        raise RowProblem("no_answer", "it has no expected answer", "add expected")
+    if item.scorer in ("chrf", "rouge"):
+        return
+    together = item.scorer == "contains"
+    for text in [" ".join(item.expected)] if together else item.expected:
+        alone = item if together else msgspec.structs.replace(item, expected=[text])
+        if score(alone, text).passed is not True:
+            message = f"“{quote(text, 40)}” does not pass its own scorer, {item.scorer}"
+            raise RowProblem("expected_fails", message, "correct it, or name another scorer")
+
+
+def _judge_match(is_right: bool) -> ItemScore:
+    return _RIGHT if is_right else _WRONG
+
+
+def _score_exact(item: Item, answer: str) -> ItemScore:
+    return _judge_match(answer.strip() in (text.strip() for text in item.expected))
+
+
+def _score_normalized(item: Item, answer: str) -> ItemScore:
+    """Without case, surrounding punctuation and repeated white space, as in the comparison."""
+    return _judge_match(any(answer_kind.is_match("short", answer, text) for text in item.expected))
+
+
+def _score_contains(item: Item, answer: str) -> ItemScore:
+    """One of the expected texts occurs as whole words; with ``all``, each; none of ``without``."""
+    text = _fold(answer)
+    rule = item.rule
+    if any(_has_words(text, word) for word in rule.get("without", [])):
+        return _WRONG
+    limit = rule.get("max_words")
+    if limit is not None and len(answer.split()) > limit:
+        return _WRONG
+    hits = [_has_words(text, phrase) for phrase in item.expected]
+    return _judge_match(all(hits) if rule.get("all") else any(hits))
+
+
+def _fold(text: str) -> str:
+    text = re.sub(r"[*_`]+", "", unicodedata.normalize("NFKC", text).replace("’", "'"))
+    return " ".join(text.casefold().split())
+
+
+def _has_words(text: str, phrase: str) -> bool:
+    """Return whether a folded text contains a phrase that is not part of a longer word."""
+    phrase = _fold(phrase)
+    if not phrase:
+        return False
+    before = "" if re.match(rf"\W|{_UNSPACED}", phrase) else r"(?<!\w)"
+    after = "" if re.search(rf"(?:\W|{_UNSPACED})$", phrase) else r"(?!\w)"
+    if before and re.search(_UNSPACED, text):
+        before, after = r"(?<![^\W\u0e00-\uffff])", r"(?![^\W\u0e00-\uffff])" if after else ""
+    return re.search(before + re.escape(phrase) + after, text) is not None
+
+
+def _score_regex(item: Item, answer: str) -> ItemScore:
+    try:
+        match = _compile(item.rule["pattern"]).search(answer.strip(), timeout=MAX_MATCH_S)
+    except TimeoutError:
+        return ItemScore(note=f"The pattern took more than {MAX_MATCH_S:g} s on this answer.")
+    return _judge_match(match is not None)
+
+
+@functools.lru_cache(1024)
+def _compile(pattern: str) -> regex.Pattern[str]:
+    return regex.compile(pattern)
+
+
+def _score_json(item: Item, answer: str) -> ItemScore:
+    """Share of fields that equal the expected ones; right if all do."""
+    try:
+        value = json_answers.read_json(answer, lenient=bool(item.rule.get("lenient")))
+        expected = [json_answers.read_json(text) for text in item.expected]
+        share = max((json_answers.share_of_fields(value, wanted) for wanted in expected), default=0)
+    except (ValueError, RecursionError):
+        return _WRONG
+    return ItemScore(value=share, passed=share == 1.0)
+
+
+def _score_json_schema(item: Item, answer: str) -> ItemScore:
+    try:
+        value = json_answers.read_json(answer, lenient=bool(item.rule.get("lenient")))
+    except ValueError:
+        return _WRONG
+    try:
+        return _judge_match(json_answers.is_valid(value, item.rule["schema"]))
+    except (TimeoutError, RecursionError):
+        return ItemScore(note="The schema took too long on this answer.")
+
+
+_MARKED_CHOICE = re.compile(
+    r"(?i:\b(?:answer|choice|option|respuesta|réponse|antwort|risposta|resposta)\b(?:\s+(?:is|es|est|"
+    r"ist|è|é))?)(?i:\s+(?:option|choice|letter))?\s*[:=]?\s*[(\[“\"'*]*([A-Z])(?![\w'’])"
+)
+_FIRST_CHOICE = re.compile(r"[(\[“\"'*\s]*([A-Za-z])(?:[)\].:,*”\"'\s]+|$)")
+_ANY_CHOICE = re.compile(r"\(([A-Z])\)|\*\*([A-Z])\*\*|(?<![\w'’])([B-HJ-Z])(?=[).:])")
+
+
+def find_choice(answer: str, choices: dict[str, str]) -> str | None:
+    """Return the letter that an answer chooses, None if none or several.
+
+    Accepts “B”, “(b)”, “The answer is B) Paris”, and the text of exactly one choice.
+    """
+    text = unicodedata.normalize("NFKC", answer).strip()
+    if len(markers := re.findall(r"\\boxed\{\s*(?:\\text\{)?([A-Z])\b", text)) == 1:
+        return markers[0] if markers[0] in choices else None
+    marked = [m for m in _MARKED_CHOICE.findall(text) if m in choices]
+    if marked:
+        return str(marked[-1])
+    first = _FIRST_CHOICE.match(text)
+    if first and (letter := first[1].upper()) in choices:
+        is_alone = first.end() == len(text)
+        is_article = first[1] in "aAI" and not re.search(r"[)\].:,*”\"']", first[0])
+        if is_alone or (first[1].isupper() and not is_article) or ")" in first[0]:
+            return letter
+    letters = {next(filter(None, groups)) for groups in _ANY_CHOICE.findall(text)} & choices.keys()
+    if len(letters) == 1:
+        return str(letters.pop())
+    folded = _fold(text)
+    named = {letter for letter, name in choices.items() if name and _has_words(folded, name)}
+    longer = {a for a in named for b in named if a != b and _fold(choices[a]) in _fold(choices[b])}
+    named -= longer
+    return named.pop() if len(named) == 1 and not letters else None
+
+
+def _score_choice(item: Item, answer: str) -> ItemScore:
+    choices = _read_choices(item.rule.get("choices"))
+    wanted = {find_choice(text, choices) for text in item.expected}
+    letter = find_choice(answer, choices)
+    return _judge_match(letter is not None and letter in wanted)
+
+
+def _read_choices(choices: Any) -> dict[str, str]:
+    """Return choices by letter; without a list, the letters A–J without texts."""
+    if isinstance(choices, dict):
+        return {str(key).strip().upper(): str(text) for key, text in choices.items()}
+    texts = list(map(str, choices)) if choices else [""] * 10
+    return {chr(ord("A") + n): text for n, text in enumerate(texts)}
+
+
+def _score_numeric(item: Item, answer: str) -> ItemScore:
+    quantity = quantities.find_quantity(answer)
+    if quantity is None:
+        return _WRONG
+    wanted = [q for text in item.expected if (q := quantities.find_quantity(text))]
+    tolerance = item.rule.get("tolerance")
+    return _judge_match(any(quantities.is_same(q, quantity, tolerance) for q in wanted))
+
+
+def _score_chrf(item: Item, answer: str) -> ItemScore:
+    """chrF (Popović 2015) with sacrebleu's defaults: character n-grams up to 6, beta 2."""
+    if answer.strip() in (text.strip() for text in item.expected):
+        return ItemScore(value=1.0)
+    value = _get_chrf().sentence_score(answer, item.expected).score / 100
+    return ItemScore(value=min(1.0, max(0.0, value)))
+
+
+@functools.cache
+def _get_chrf() -> Any:
+    try:
+        from sacrebleu.metrics.chrf import CHRF
+    except ImportError:
+        raise MissingExtra("local", "sacrebleu") from None
+    return CHRF()
+
+
+def _score_rouge(item: Item, answer: str) -> ItemScore:
+    """ROUGE-L (Lin 2004), F-measure over words in any script; the best of the expected texts."""
+    if answer.strip() in (text.strip() for text in item.expected):
+        return ItemScore(value=1.0)
+    scorer = _get_rouge()
+    return ItemScore(
+        value=max(scorer.score(text, answer)["rougeL"].fmeasure for text in item.expected)
+    )
+
+
+class _WordTokenizer:
+    """Words without case; rouge-score's own drops everything but a–z and 0–9."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return _WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+@functools.cache
+def _get_rouge() -> Any:
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError:
+        raise MissingExtra("local", "rouge-score") from None
+    return RougeScorer(["rougeL"], tokenizer=_WordTokenizer())
+
+
+def _score_refusal(item: Item, answer: str) -> ItemScore:
+    if not answer.strip():
+        return ItemScore(note="The answer is empty: neither a refusal nor an answer.")
+    return _judge_match(refusals.is_refusal(answer))
+
+
+def _score_answered(item: Item, answer: str) -> ItemScore:
+    if not answer.strip():
+        return ItemScore(note="The answer is empty: neither a refusal nor an answer.")
+    return _judge_match(not refusals.is_refusal(answer))
+
+
+def _score_absent(item: Item, answer: str) -> ItemScore:
+    """None of ``values`` occurs, also not with other spaces, hyphens or case."""
+    text = _squeeze(answer)
+    return _judge_match(not any(_squeeze(value) in text for value in item.rule["values"]))
+
+
+def _squeeze(text: str) -> str:
+    """Return the letters and digits of a text without case."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _leave_to_judge(item: Item, answer: str) -> ItemScore:
+    return ItemScore(note="Not judged yet.")
+
+
+_SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
+    "exact": _score_exact,
+    "normalized": _score_normalized,
+    "contains": _score_contains,
+    "regex": _score_regex,
+    "json": _score_json,
+    "json_schema": _score_json_schema,
+    "choice": _score_choice,
+    "numeric": _score_numeric,
+    "chrf": _score_chrf,
+    "rouge": _score_rouge,
+    "refusal": _score_refusal,
+    "answered": _score_answered,
+    "absent": _score_absent,
+    "judge": _leave_to_judge,
+}
+
+
+def _check_pattern(item: Item) -> None:
+    pattern = item.rule.get("pattern")
+    if not isinstance(pattern, str) or not pattern:
+        raise RowProblem("pattern", "it has no pattern", "add pattern: a regular expression")
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        message = f"its pattern has more than {MAX_PATTERN_CHARACTERS:,} characters"
+        raise RowProblem("pattern", message, "shorten it")
+    try:
+        _compile(pattern)
+    except (regex.error, RecursionError, OverflowError) as error:
+        message = f"its pattern is not a regular expression: {error}"
+        raise RowProblem("pattern", message, "correct it; a backslash is \\\\ in JSON") from None
+
+
+def _check_schema(item: Item) -> None:
+    json_answers.check_schema(item.rule.get("schema"))
+
+
+def _check_choices(item: Item) -> None:
+    choices = item.rule.get("choices")
+    if choices is None:
+        return
+    is_listing = isinstance(choices, list | dict) and 2 <= len(choices) <= 26
+    texts = list(choices.values() if isinstance(choices, dict) else choices) if is_listing else []
+    if not is_listing or not all(isinstance(text, str | int | float) for text in texts):
+        fix = 'write a list of 2 to 26 texts, or {"A": text, "B": text}'
+        raise RowProblem("choices", "its choices are not a list of texts", fix)
+    if not all(re.fullmatch("[A-Z]", letter) for letter in _read_choices(choices)):
+        raise RowProblem("choices", "a choice's key is not one letter", "use A, B, C …")
+
+
+def _check_tolerance(item: Item) -> None:
+    try:
+        quantities.check_tolerance(item.rule.get("tolerance"))
+    except (ValueError, OverflowError):
+        message = "its tolerance is neither a number nor a share such as 1%"
+        raise RowProblem("tolerance", message, "write 0.5 or “1%”") from None
+
+
+def _check_values(item: Item) -> None:
+    values = item.rule.get("values")
+    if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
+        fix = "add values: a list of texts that must not occur"
+        raise RowProblem("values", "it has no values", fix)
+    if any(len(_squeeze(value)) < MIN_VALUE_CHARACTERS for value in values):
+        message = f"one of its values has fewer than {MIN_VALUE_CHARACTERS} letters and digits"
+        raise RowProblem("values", message, "remove it: it occurs in answers by chance")
+
+
+def _check_contains(item: Item) -> None:
+    without, limit = item.rule.get("without", []), item.rule.get("max_words")
+    if not isinstance(without, list) or not all(isinstance(text, str) for text in without):
+        raise RowProblem("without", "without is not a list of texts", "write a list")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise RowProblem("max_words", "max_words is not a number above 0", "write a number")
+
+
+_RULE_CHECKS: dict[ScorerName, Callable[[Item], None]] = {
+    "regex": _check_pattern,
+    "json_schema": _check_schema,
+    "choice": _check_choices,
+    "numeric": _check_tolerance,
+    "absent": _check_values,
+    "contains": _check_contains,
+}
