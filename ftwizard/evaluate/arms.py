@@ -19,6 +19,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     """Folder of a model, or the base address (``http…``) of an OpenAI-compatible endpoint."""
     adapter: str | None = None
+    tokenizer: str | None = None
+    """Folder of tokenizer and template; None: the adapter's, else the model's."""
     scale: float = 1.0
     """Factor on the adapter's update; below 1 is a weaker adapter."""
     system: str | None = None
@@ -34,14 +36,21 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Answerer(Protocol):
     """What asks an arm: a local model or an endpoint."""
 
-    @property
-    def identity(self) -> str:
-        """Return a hash of all that answers depend on besides the item: the key of the cache."""
+    def key(self, item: Item) -> str:
+        """Return a hash of all that the answer depends on: the key of the cache."""
         ...
 
-    def answer(self, items: Sequence[Item], on_answer: Callable[[ItemAnswer], None]) -> None:
+    def answer(
+        self,
+        items: Sequence[Item],
+        on_answer: Callable[[Item, ItemAnswer], None],
+        on_work: Callable[[float], None] = lambda items: None,
+        may_start: Callable[[], bool] | None = None,
+    ) -> None:
         """Answer ``items`` greedily, in any order; ``on_answer`` is called with each when complete.
 
-        Raises Stopped from ``on_answer`` after a stop; what was answered by then is not lost.
+        ``on_work`` is called often, with the items' worth of work in answers not complete yet; both
+        may raise Stopped, and what was answered by then is not lost. With ``may_start``, items are
+        begun in their order, and none once it returns False; those in work are completed.
         """
         ...

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import placement
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.jobs.status import observe
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import base_weights, checkpoints, store
+from ftwizard.runs import base_weights, checkpoints
 from ftwizard.runs.chat_protocol import (
     AnswerRequest,
     ChatAnswer,
@@ -26,7 +25,7 @@ from ftwizard.runs.chat_protocol import (
     Side,
 )
 from ftwizard.runs.result import TrainResult, read_trained
-from ftwizard.text import format_bytes, format_count, make_visible
+from ftwizard.text import format_count, make_visible
 from ftwizard.train import checkpoint_rotation, command, dataset, generate, model_loading, runtime
 from ftwizard.train.encoder import Encoder
 
@@ -37,10 +36,6 @@ ENVIRONMENT = (
     "GOMP_SPINCOUNT",
 )
 """Variables of a training process that a chat needs, too."""
-LIBRARY_BYTES = 700_000_000
-"""Of torch, transformers and PEFT (measured: 0.6 GB), and of a short conversation."""
-OVERHEAD = 1.2
-"""Memory of loaded weights and their adapter, times the size of their files."""
 EMIT_EVERY_S = 0.1
 """Between two texts of an answer."""
 MIN_NEW_TOKENS = 16
@@ -163,7 +158,7 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
         has_base=base and (adapter is not None or extra is not None),
         has_template=encoder.route != "plain",
         system=read_system_prompt(folder),
-        busy=[run for run in _list_training() if run != folder.id],
+        busy=[run for run in placement.list_training() if run != folder.id],
         notes=notes,
     )
     return ChatModels(tuned, base_model, encoder, ready)
@@ -178,12 +173,12 @@ def _fit(weights: Path, base: Path | None, precision: str) -> tuple[str, Path | 
     if base and not _has_weights(base):
         notes.append(f"The base model is missing: {base} was deleted or moved.")
         base = None
-    device = _choose_device(weights, base, precision)
+    device = placement.choose_device(weights, base, precision)
     if device is None and base:
-        base, device = None, _choose_device(weights, None, precision)
+        base, device = None, placement.choose_device(weights, None, precision)
         notes.append("The base model does not fit into memory next to the tuned one.")
     if device is None:
-        raise _memory_error(weights, precision)
+        raise placement.make_memory_error(weights, precision)
     return device, base, notes
 
 
@@ -272,45 +267,6 @@ def _prepare_environment(plan: Plan) -> None:
     with contextlib.suppress(FtwizardError):  # it was another machine's GPU: any will do
         variables = command.build_environment(plan)
         os.environ.update({name: variables[name] for name in ENVIRONMENT if name in variables})
-
-
-def _choose_device(weights: Path, extra: Path | None, precision: str) -> str | None:
-    """Return ``cuda`` or ``cpu``, whichever has enough free memory; None if neither has."""
-    import torch
-
-    needed = _needed_bytes(weights, precision)
-    if extra:
-        needed += _needed_bytes(extra, precision) - LIBRARY_BYTES
-    if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] >= needed:
-        return "cuda"
-    return "cpu" if psutil.virtual_memory().available >= needed else None
-
-
-def _needed_bytes(weights: Path, precision: str) -> float:
-    config = model_loading.read_config(weights)
-    size = sum(path.stat().st_size for path in weights.glob("*.safetensors"))
-    saved = 4 if str(config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
-    return size / saved * (4 if precision == "fp32" else 2) * OVERHEAD + LIBRARY_BYTES
-
-
-def _memory_error(weights: Path, precision: str) -> FtwizardError:
-    needed = _needed_bytes(weights, precision)
-    available = psutil.virtual_memory().available
-    training = _list_training()
-    hint = "Close other programs, then try again."
-    if training:
-        hint = f"Run {training[0]} is training on this machine: wait for its end, or stop it."
-    return FtwizardError(
-        f"The model needs about {format_bytes(needed)} of memory, and {format_bytes(available)} "
-        "are free.",
-        hint,
-    )
-
-
-def _list_training() -> list[str]:
-    """Return the ids of the runs that are training on this machine."""
-    runs = ((folder.id, observe(folder)) for folder in store.list_runs())
-    return [run for run, status in runs if status.state == "running" and not status.host]
 
 
 def _name_device(device: str) -> str:

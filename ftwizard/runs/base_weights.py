@@ -91,10 +91,11 @@ def _make_error(folder: JobFolder, path: Path, problem: str, hint: str) -> Ftwiz
 
 def read_stamps(base: Path) -> dict[str, Stamp | None]:
     """Return the stamp of each weight file of a model folder by name; None for a missing one."""
-    return {path.name: _read_stamp(path) for path in weight_files.list_files(base)}
+    return {path.name: read_stamp(path) for path in weight_files.list_files(base)}
 
 
-def _read_stamp(path: Path) -> Stamp | None:
+def read_stamp(path: Path) -> Stamp | None:
+    """Return the stamp of one file; None for a missing one."""
     try:
         status = path.stat()  # of the file that a link in the Hub's cache means
     except OSError:
@@ -144,7 +145,7 @@ def _hash_files(folder: JobFolder, base: Path, files: dict[str, BaseFile]) -> No
     for name, file in files.items():
         with contextlib.suppress(OSError):
             digest = file.digest or hash_file(base / name)
-            if _read_stamp(base / name) == file.stamp:
+            if read_stamp(base / name) == file.stamp:
                 files = files | {name: msgspec.structs.replace(file, digest=digest)}
     with contextlib.suppress(OSError):
         write_json(folder.base, BaseRecord(files=files))

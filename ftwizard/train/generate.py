@@ -29,9 +29,30 @@ def generate_answers(
     seconds: float | None = None,
     should_stop: Callable[[list[int]], bool] | None = None,
 ) -> list[Answer]:
-    """Return a greedy answer to each prompt, generated as one batch.
+    """Return a greedy answer to each prompt, generated as one batch; see ``generate_tokens``."""
+    tokens = generate_tokens(
+        model, encoder, prompts, limit, seconds=seconds, should_stop=should_stop
+    )
+    stops = encoder.end_ids | encoder.stop_ids
+    texts = encoder.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [
+        Answer(without_thinking(text), not stops.isdisjoint(row))
+        for text, row in zip(texts, tokens, strict=True)
+    ]
 
-    ``limit`` is the maximum of new tokens. Generation stops after ``seconds``, but not before one
+
+def generate_tokens(
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[list[int]],
+    limit: int,
+    *,
+    seconds: float | None = None,
+    should_stop: Callable[[list[int]], bool] | None = None,
+) -> list[list[int]]:
+    """Return the tokens of a greedy answer to each prompt, generated as one batch.
+
+    After the token that ends it, an answer is padded to the longest one. ``limit`` is the maximum of new tokens. Generation stops after ``seconds``, but not before one
     token, or once ``should_stop`` returns True. It is called after each token, with the tokens of
     the first answer. ``model`` must be in evaluation mode; its settings are not changed.
     """
@@ -67,12 +88,8 @@ def generate_answers(
             pad_token_id=pad,
             eos_token_id=stops,
         )
-    tokens = output[:, width:].tolist()
-    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return [
-        Answer(without_thinking(text), not set(stops).isdisjoint(row))
-        for text, row in zip(texts, tokens, strict=True)
-    ]
+    tokens: list[list[int]] = output[:, width:].tolist()
+    return tokens
 
 
 def without_thinking(text: str) -> str:

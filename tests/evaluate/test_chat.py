@@ -12,7 +12,7 @@ import pytest
 from ftwizard.data import reader
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import chat
+from ftwizard.evaluate import chat, placement
 from ftwizard.evaluate.chat import ChatModels
 from ftwizard.export import merge
 from ftwizard.jobs.folder import JobFolder
@@ -108,7 +108,7 @@ def test_model_facts(run: JobFolder, models: ChatModels) -> None:
 def test_too_little_memory_is_refused_before_loading(
     run: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat, "LIBRARY_BYTES", 10**15)
+    monkeypatch.setattr(placement, "LIBRARY_BYTES", 10**15)
     with pytest.raises(FtwizardError, match=r"needs about 1,?000,?000.0 GB of memory, and"):
         chat.load(run, base=True, say=lambda part: None)
 

@@ -1,0 +1,383 @@
+"""Answers and losses of local models; arms on the same base share its weights in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from ftwizard.data.conversation import Conversation
+from ftwizard.data.example import IGNORE_INDEX
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import batched_generation, placement
+from ftwizard.evaluate.answer_cache import AnswerCache, make_key
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.batched_generation import Finished, Generator, Request
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.prompts import WHOLE_ANSWER_SCORERS, build_messages
+from ftwizard.jobs.folder import hash_file
+from ftwizard.plan.schema import Recipe
+from ftwizard.runs.evaluation import ItemAnswer, ItemScore
+from ftwizard.text import format_count, make_visible
+from ftwizard.train import generate, model_loading, runtime
+from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError
+
+MAX_ROWS_CPU = 32
+MAX_ROWS_GPU = 128
+"""Rows in a batch: more gain little, and cost memory."""
+LIMITED_ROWS = 8
+"""Smaller batches where time is limited, so that little is in work when it is over."""
+MIN_NEW_TOKENS = 16
+"""Tokens that must be left for an answer in the model's context."""
+CACHE_MEMORY_SHARE = 0.4
+"""Share of the free memory that keys and values of a batch may take."""
+SIMPLE_BATCH_SIZE = 16
+"""Rows that are generated together by models whose cache has more than keys and values."""
+_TOKENIZER_FILES = ("tokenizer*", "*.jinja", "special_tokens_map.json", "vocab*", "merges*")
+
+
+class Loss(NamedTuple):
+    """Negative log-likelihood in nats, summed over tokens."""
+
+    total: float
+    tokens: int
+
+
+class LocalModels:
+    """The loaded model, with the adapters of the arms on it; one base at a time."""
+
+    def __init__(
+        self,
+        cache: AnswerCache,
+        recipe: Recipe | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """``recipe``: that of the run, for its precision; ``say`` is told what is loaded."""
+        self.cache = cache
+        self._recipe, self._say = recipe or Recipe(), say
+        self._loaded: tuple[str, str] | None = None
+        self._model: Any = None
+        self._adapters: dict[str, str] = {}
+
+    def choose_precision(self, arm: Arm) -> str:
+        """Return the precision that the arm's model computes in."""
+        return runtime.choose_precision(self._recipe, model_loading.read_config(Path(arm.model)))
+
+    @contextlib.contextmanager
+    def select(self, arm: Arm) -> Iterator[Any]:
+        """Yield the model of an arm, loading what is not loaded yet.
+
+        Raises FtwizardError if it cannot be loaded or does not fit into memory.
+        """
+        self._load_base(arm)
+        if arm.adapter is None:
+            is_plain = not self._adapters
+            with contextlib.nullcontext() if is_plain else self._model.disable_adapter():
+                yield self._model
+            return
+        name = self._load_adapter(arm.adapter)
+        self._model.set_adapter(name)
+        with _scale(self._model, name, arm.scale):
+            yield self._model
+
+    def _load_base(self, arm: Arm) -> None:
+        wanted = (arm.model, self.choose_precision(arm))
+        if self._loaded == wanted:
+            return
+        self.unload()
+        folder, precision = Path(arm.model), wanted[1]
+        runtime.silence_libraries()
+        _silence_progress()
+        device = placement.choose_device(folder, None, precision)
+        if device is None:
+            raise placement.make_memory_error(folder, precision)
+        self._say(f"model {make_visible(folder.name)}")
+        self._model = model_loading.load_model(folder, precision).to(device).eval()
+        self._loaded = wanted
+
+    def _load_adapter(self, folder: str) -> str:
+        if name := self._adapters.get(folder):
+            return name
+        from peft import PeftModel
+
+        name = f"arm{len(self._adapters)}"
+        self._say(f"adapter {make_visible(Path(folder).name)}")
+        try:
+            if self._adapters:
+                self._model.load_adapter(folder, adapter_name=name)
+            else:
+                self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            self.unload()  # parts of it may be on the model
+            reason = make_visible((str(error).splitlines() or [type(error).__name__])[0], 200)
+            raise FtwizardError(
+                f"The adapter {make_visible(folder)} does not fit the base model: {reason}",
+                "Use the base model that it was trained on.",
+            ) from error
+        self._model.eval()
+        self._adapters[folder] = name
+        return name
+
+    def unload(self) -> None:
+        """Free the memory of the loaded model."""
+        self._model, self._loaded, self._adapters = None, None, {}
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def _scale(model: Any, adapter: str, factor: float) -> Iterator[None]:
+    """Multiply an adapter's update by ``factor``; whole modules that it replaces stay as they are."""
+    if factor == 1.0:
+        yield
+        return
+    layers = [
+        module.scaling
+        for module in model.modules()
+        if isinstance(getattr(module, "scaling", None), dict) and adapter in module.scaling
+    ]
+    before = [scaling[adapter] for scaling in layers]
+    try:
+        for scaling in layers:
+            scaling[adapter] *= factor
+        yield
+    finally:
+        for scaling, value in zip(layers, before, strict=True):
+            scaling[adapter] = value
+
+
+def _silence_progress() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+class LocalAnswerer:
+    """Answers of one arm by a model of this machine."""
+
+    def __init__(self, arm: Arm, models: LocalModels) -> None:
+        """Load the tokenizer; the weights are loaded when something has to be answered.
+
+        Raises FtwizardError if the folder is not a model or adapter that can be used.
+        """
+        self.arm, self._models = arm, models
+        model, adapter = Path(arm.model), Path(arm.adapter) if arm.adapter else None
+        tokenizer = Path(arm.tokenizer) if arm.tokenizer else adapter or model
+        self.precision = models.choose_precision(arm)
+        self.encoder = Encoder(
+            model_loading.load_tokenizer(tokenizer), model_loading.read_stop_ids(model)
+        )
+        _learn_end(self.encoder)
+        self._context = model_loading.load_config(model).get_text_config()
+        files = sorted({path for name in _TOKENIZER_FILES for path in tokenizer.glob(name)})
+        self.identity = make_key(
+            models.cache.hash_weights(model),
+            models.cache.hash_weights(adapter) if adapter else None,
+            arm.scale if adapter else 1.0,
+            self.precision,
+            sorted(self._stops),
+            [(path.name, hash_file(path)) for path in files],
+        )
+
+    @property
+    def _stops(self) -> set[int]:
+        return self.encoder.end_ids | self.encoder.stop_ids
+
+    def count_tokens(self, text: str) -> int:
+        """Return the tokens of a text."""
+        return len(self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def key(self, item: Item) -> str:
+        """Return a hash of all that the answer depends on."""
+        expected = item.expected[:1] if item.scorer in WHOLE_ANSWER_SCORERS else []
+        return make_key(self.identity, self._encode_prompt(item), item.max_tokens, expected)
+
+    def answer(
+        self,
+        items: Sequence[Item],
+        on_answer: Callable[[Item, ItemAnswer], None],
+        on_work: Callable[[float], None] = lambda items: None,
+        may_start: Callable[[], bool] | None = None,
+    ) -> None:
+        """Answer ``items`` greedily; see Answerer."""
+        requests = []
+        for index, item in enumerate(items):
+            prompt = self._encode_prompt(item)
+            limit = self._limit(len(prompt), item.max_tokens or 0)
+            if limit is None:
+                note = f"the prompt of {format_count(len(prompt), 'token')} exceeds the context"
+                on_answer(item, _no_answer(item, note))
+            else:
+                requests.append(Request(index, prompt, limit, item.set))
+        if not requests:
+            return
+        with self._models.select(self.arm) as model:
+
+            def finish(answer: Finished) -> None:
+                item = items[answer.key]
+                on_answer(item, self._to_answer(model, item, answer))
+
+            if batched_generation.supports(model):
+                self._generate(model, requests, finish, on_work, may_start)
+            else:
+                self._generate_simply(model, requests, finish, on_work, may_start)
+
+    def _generate(
+        self, model: Any, requests: list[Request], finish: Callable[[Finished], None],
+        on_work: Callable[[float], None], may_start: Callable[[], bool] | None,
+    ) -> None:  # fmt: skip
+        pad = self.encoder.tokenizer.pad_token_id
+        Generator(
+            model,
+            self._stops,
+            pad if pad is not None else min(self._stops),
+            max_rows=LIMITED_ROWS if may_start else choose_rows(model, requests),
+            on_done=finish,
+            on_work=on_work,
+            may_start=may_start,
+        ).run(requests)
+
+    def _generate_simply(
+        self, model: Any, requests: list[Request], finish: Callable[[Finished], None],
+        on_work: Callable[[float], None], may_start: Callable[[], bool] | None,
+    ) -> None:  # fmt: skip
+        """Answer in batches that end together."""
+        if may_start is None:
+            requests = sorted(requests, key=lambda row: (row.limit, len(row.prompt)))
+        for start in range(0, len(requests), SIMPLE_BATCH_SIZE):
+            if may_start and start and not may_start():
+                return
+            rows = requests[start : start + SIMPLE_BATCH_SIZE]
+            limit = max(row.limit for row in rows)
+
+            def report(tokens: list[int], limit: int = limit, count: int = len(rows)) -> bool:
+                on_work(count * len(tokens) / limit)
+                return False
+
+            answers = generate.generate_tokens(
+                model, self.encoder, [row.prompt for row in rows], limit, should_stop=report
+            )
+            for row, tokens in zip(rows, answers, strict=True):
+                finish(_cut(row, tokens, self._stops))
+
+    def _to_answer(self, model: Any, item: Item, answer: Finished) -> ItemAnswer:
+        text = self.encoder.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        loss = None
+        if item.scorer in WHOLE_ANSWER_SCORERS and item.expected:
+            loss = self._compute_loss(model, item)
+        return ItemAnswer(
+            item=item.id,
+            text=generate.without_thinking(str(text)),
+            ended=answer.ended,
+            tokens=len(answer.tokens),
+            loss=loss.total / loss.tokens if loss else None,
+            loss_tokens=loss.tokens if loss else 0,
+        )
+
+    def _messages(self, item: Item) -> list[dict[str, Any]]:
+        """Return the prompt's messages, for a model without a template as one text."""
+        messages = build_messages(self.arm, item)
+        if self.encoder.route != "plain":
+            return messages
+        text = "\n\n".join(str(message.get("content") or "") for message in messages)
+        return [{"role": "user", "content": text}]
+
+    def _encode_prompt(self, item: Item) -> list[int]:
+        return self.encoder.prompt_ids(self._messages(item), item.tools)
+
+    def _limit(self, prompt: int, limit: int) -> int | None:
+        """Return the tokens that an answer may have in the model's context; None if too few."""
+        context = getattr(self._context, "max_position_embeddings", None)
+        if not context:
+            return limit
+        return None if context - prompt < MIN_NEW_TOKENS else min(limit, context - prompt)
+
+    def _compute_loss(self, model: Any, item: Item) -> Loss | None:
+        """Return the loss of the first expected answer; None if the template cannot encode it."""
+        messages = [{**message, "weight": 0} for message in self._messages(item)]
+        messages.append({"role": "assistant", "content": item.expected[0]})
+        try:
+            row = self.encoder.encode(Conversation(messages=messages, tools=item.tools), 0)
+        except EncodingError:
+            return None
+        return self._sum_loss(model, row)
+
+    def compute_text_losses(
+        self, texts: Sequence[str], on_work: Callable[[float], None] = lambda texts: None
+    ) -> list[Loss]:
+        """Return the loss of each plain text, over all its tokens but the first.
+
+        Longer ones are cut at the model's context.
+        """
+        losses = []
+        context = getattr(self._context, "max_position_embeddings", None)
+        with self._models.select(self.arm) as model:
+            for index, text in enumerate(texts):
+                on_work(index)
+                ids = [int(i) for i in self.encoder.tokenizer(text)["input_ids"]][:context]
+                labels = [IGNORE_INDEX, *ids[1:]]
+                row = EncodedRow(line=0, input_ids=ids, labels=labels)
+                losses.append(self._sum_loss(model, row) or Loss(0.0, 0))
+        return losses
+
+    def _sum_loss(self, model: Any, row: EncodedRow) -> Loss | None:
+        """Return the loss over a row's labels; logits are computed only where one is needed.
+
+        With a vocabulary of 150,000, the logits of a batch take gigabytes.
+        """
+        import torch
+
+        context = getattr(self._context, "max_position_embeddings", None) or len(row.input_ids)
+        ids = torch.tensor([row.input_ids[:context]], device=model.device)
+        labels = torch.tensor(row.labels[1:context], device=model.device)
+        positions = (labels != IGNORE_INDEX).nonzero().flatten()
+        if not len(positions):
+            return None
+        with torch.inference_mode():
+            if batched_generation.takes(model, "logits_to_keep"):
+                logits = model(input_ids=ids, logits_to_keep=positions).logits[0].float()
+            else:
+                logits = model(input_ids=ids).logits[0, positions].float()
+            total = torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
+        return Loss(float(total), len(positions))
+
+
+def _no_answer(item: Item, note: str) -> ItemAnswer:
+    return ItemAnswer(item=item.id, text="", ended=False, score=ItemScore(note=note))
+
+
+def _cut(row: Request, tokens: list[int], stops: set[int]) -> Finished:
+    """Return the answer up to the token that ended it, or to the row's own limit."""
+    end = next((index for index, token in enumerate(tokens) if token in stops), None)
+    if end is None or end > row.limit:
+        return Finished(row.key, tokens[: row.limit], False)
+    return Finished(row.key, tokens[:end], True)
+
+
+def _learn_end(encoder: Encoder) -> None:
+    """Let the encoder see which tokens end an answer in its template."""
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with contextlib.suppress(EncodingError):
+        encoder.encode(Conversation(messages=messages), 0)
+
+
+def choose_rows(model: Any, requests: Sequence[Request]) -> int:
+    """Return the rows of a batch whose keys and values fit into the free memory."""
+    import torch
+
+    width = max(len(row.prompt) + row.limit for row in requests)
+    on_gpu = model.device.type == "cuda"
+    free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    most = MAX_ROWS_GPU if on_gpu else MAX_ROWS_CPU
+    return int(max(1, min(most, free * CACHE_MEMORY_SHARE // (2 * per_token * width))))

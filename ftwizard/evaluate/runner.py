@@ -1,0 +1,177 @@
+"""Runs an evaluation: every arm answers every item, from the cache where it can.
+
+What is answered is kept at once, so that a stop or a kill loses nothing: the same call continues.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ftwizard.evaluate.answer_cache import AnswerCache, user_cache
+from ftwizard.evaluate.arms import Answerer, Arm
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
+from ftwizard.evaluate.prompts import count_bytes, set_limits
+from ftwizard.jobs.folder import write_whole
+from ftwizard.plan.schema import Recipe
+from ftwizard.runs.evaluation import ItemAnswer
+
+LIMITED_SHARE = 0.8
+"""Share of a limited time, divided by the number of arms, in which the first arm begins items. The
+other arms answer the items that it answered."""
+MIN_WORK = 0.5
+"""Answers' worth of work before the remaining time is estimated."""
+
+
+class Progress(NamedTuple):
+    """How far an evaluation is."""
+
+    arm: str
+    arm_done: int
+    arm_total: int
+    done: float
+    """Answers of all arms, with shares of those that are in work."""
+    total: int
+    eta_s: float | None
+    """None: too early to estimate."""
+
+
+class Pace:
+    """Estimate of the remaining time from the work done so far, without what the cache had."""
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``total``: answers to compute."""
+        self.total, self._clock = total, clock
+        self._start = clock()
+
+    def estimate(self, done: float) -> float | None:
+        """Return the seconds left after ``done`` answers; None if it is too early."""
+        if done < MIN_WORK:
+            return None
+        return (self._clock() - self._start) / done * max(0.0, self.total - done)
+
+
+def is_endpoint(arm: Arm) -> bool:
+    """Return whether an arm is asked over the network."""
+    return arm.model.startswith(("http://", "https://"))
+
+
+def answer_all(
+    arms: Sequence[Arm],
+    items: Sequence[Item],
+    folder: Path,
+    *,
+    recipe: Recipe | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, list[ItemAnswer]]:
+    """Return the answers of each arm, in the order of ``items``; write them to ``eval/<arm>.jsonl``.
+
+    ``folder``: of the job. ``recipe``: that of the run, for its precision. ``on_progress`` is called
+    at each token and answer, and may raise Stopped. ``say`` is told what is loaded. In limited
+    ``seconds``, items are drawn at random, and those that the first arm answers in time count.
+    Raises FtwizardError if an arm cannot be asked.
+    """
+    (folder / "eval").mkdir(mode=0o700, exist_ok=True)
+    kept = AnswerCache(user_cache())
+    run = _Run(folder, kept, LocalModels(kept, recipe, say), on_progress)
+    try:
+        return run.answer(arms, items, seconds, seed)
+    finally:
+        run.close()
+
+
+class _Run:
+    """The state of one call of ``answer_all``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: AnswerCache,
+        models: LocalModels,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._folder, self._cache, self._models = folder, cache, models
+        self._on_progress = on_progress
+        self._answers: dict[str, dict[str, ItemAnswer]] = {}
+        self._total = self._computed = 0
+        self._pace = Pace(0)
+
+    def close(self) -> None:
+        self._models.unload()
+        self._cache.close()
+
+    def answer(
+        self, arms: Sequence[Arm], items: Sequence[Item], seconds: float | None, seed: int
+    ) -> dict[str, list[ItemAnswer]]:
+        answerers = {arm.name: LocalAnswerer(arm, self._models) for arm in arms}
+        count = next((answerer.count_tokens for answerer in answerers.values()), count_bytes)
+        items = set_limits(items, count)
+        order, until = list(items), None
+        if seconds is not None:
+            until = time.monotonic() + seconds * LIMITED_SHARE / max(1, len(arms))
+            random.Random(seed).shuffle(order)
+        for name, answerer in answerers.items():
+            self._answers[name] = self._read_cache(answerer, items)
+        self._count(order)
+        for name, answerer in answerers.items():
+            self._answer_arm(name, answerer, order, until)
+            if until is not None:
+                order, until = [item for item in order if item.id in self._answers[name]], None
+                self._count(order)
+        kept = {item.id for item in order}
+        items = [item for item in items if item.id in kept]
+        return {name: self._write(name, items) for name in answerers}
+
+    def _read_cache(self, answerer: Answerer, items: Sequence[Item]) -> dict[str, ItemAnswer]:
+        keys = {item.id: answerer.key(item) for item in items}
+        answers = self._cache.get(list(keys.values()))
+        return {
+            item: msgspec.structs.replace(answers[key], item=item)
+            for item, key in keys.items()
+            if key in answers
+        }
+
+    def _count(self, items: Sequence[Item]) -> None:
+        """Count what is to compute for ``items`` from here on."""
+        missing = [item.id not in arm for arm in self._answers.values() for item in items]
+        self._total = len(missing)
+        self._pace, self._computed = Pace(sum(missing)), 0
+
+    def _answer_arm(
+        self, name: str, answerer: Answerer, items: Sequence[Item], until: float | None
+    ) -> None:
+        answers = self._answers[name]
+        missing = [item for item in items if item.id not in answers]
+
+        def store(item: Item, answer: ItemAnswer) -> None:
+            if answer.score is None:
+                self._cache.put(answerer.key(item), answer)
+            answers[item.id] = answer
+            self._computed += 1
+            report(0.0)
+
+        def report(work: float) -> None:
+            arm_done = sum(item.id in answers for item in items)
+            done = self._total - self._pace.total + self._computed + work
+            eta = self._pace.estimate(self._computed + work)
+            self._on_progress(Progress(name, arm_done, len(items), done, self._total, eta))
+
+        report(0.0)
+        if missing:
+            may_start = None if until is None else lambda: time.monotonic() < until
+            answerer.answer(missing, store, report, may_start)
+
+    def _write(self, name: str, items: Sequence[Item]) -> list[ItemAnswer]:
+        answers = [self._answers[name][item.id] for item in items]
+        lines = b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
+        write_whole(self._folder / "eval" / f"{name}.jsonl", lines)
+        return answers

@@ -1,0 +1,168 @@
+"""Batched generation: the same tokens as one by one, whatever shares a batch or a prefix."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import batched_generation
+from ftwizard.evaluate.batched_generation import Finished, Generator, Request, find_prefix
+from ftwizard.train import generate, model_loading
+from ftwizard.train.encoder import Encoder
+from tests.helpers import training
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Encoder]:
+    folder = training.tiny_model(tmp_path_factory.mktemp("generation"))
+    model = model_loading.load_model(folder, "fp32").eval()
+    return model, Encoder(model_loading.load_tokenizer(folder), model_loading.read_stop_ids(folder))
+
+
+def make_requests(count: int, prefix: int = 0) -> list[Request]:
+    draw = random.Random(5)
+    start = [draw.randrange(200) for _ in range(prefix)]
+    return [
+        Request(
+            key,
+            start + [draw.randrange(200) for _ in range(1 + draw.randrange(30))],
+            3 + draw.randrange(20),
+            f"set {key % 2}",
+        )
+        for key in range(count)
+    ]
+
+
+def answer_one_by_one(model: Any, encoder: Encoder, request: Request) -> Finished:
+    (tokens,) = generate.generate_tokens(model, encoder, [request.prompt], request.limit)
+    stops = encoder.stop_ids | encoder.end_ids
+    end = next((index for index, token in enumerate(tokens) if token in stops), None)
+    return Finished(request.key, tokens[:end], end is not None)
+
+
+def generate_all(
+    model: Any, encoder: Encoder, requests: list[Request], **options: Any
+) -> dict[int, Finished]:
+    answers: dict[int, Finished] = {}
+    options = {"max_rows": 4, **options}
+    Generator(
+        model,
+        encoder.stop_ids,
+        encoder.tokenizer.pad_token_id,
+        on_done=lambda answer: answers.update({answer.key: answer}),
+        **options,
+    ).run(requests)
+    return answers
+
+
+@pytest.fixture
+def stopping(tiny: tuple[Any, Encoder]) -> tuple[Any, Encoder]:
+    """Return the model with tokens that it often chooses as tokens that end its answers."""
+    model, encoder = tiny
+    encoder.stop_ids = set(range(0, len(encoder.tokenizer), 9))
+    return model, encoder
+
+
+@pytest.mark.parametrize("prefix", [0, 40])
+@pytest.mark.parametrize("rows", [1, 4, 64])
+def test_tokens_are_those_of_one_by_one(
+    stopping: tuple[Any, Encoder], prefix: int, rows: int
+) -> None:
+    model, encoder = stopping
+    requests = make_requests(23, prefix)
+    expected = {row.key: answer_one_by_one(model, encoder, row) for row in requests}
+    assert generate_all(model, encoder, requests, max_rows=rows) == expected
+    assert {answer.ended for answer in expected.values()} == {True, False}
+    in_order = generate_all(model, encoder, requests, max_rows=rows, may_start=lambda: True)
+    assert in_order == expected
+
+
+def test_a_common_beginning_is_processed_once(
+    stopping: tuple[Any, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, encoder = stopping
+    requests = [row._replace(group="") for row in make_requests(12, 40)]
+    processed = []
+    forward = Generator._forward
+
+    def count(self: Generator, ids: Any, *rest: Any) -> Any:
+        processed.append(ids.numel() if ids.shape[1] > 1 else 0)
+        return forward(self, ids, *rest)
+
+    monkeypatch.setattr(Generator, "_forward", count)
+    generate_all(model, encoder, requests)
+    assert sum(processed) < 40 + 12 * 30
+    processed.clear()
+    monkeypatch.setattr(batched_generation, "MIN_PREFIX", 1000)
+    generate_all(model, encoder, requests)
+    assert sum(processed) > 40 * 12
+
+
+def test_finished_rows_leave_the_batch(
+    stopping: tuple[Any, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, encoder = stopping
+    requests = make_requests(16)
+    rows = []
+    forward = Generator._forward
+
+    def count(self: Generator, ids: Any, *rest: Any) -> Any:
+        rows.append(len(ids) if ids.shape[1] == 1 else 0)
+        return forward(self, ids, *rest)
+
+    monkeypatch.setattr(Generator, "_forward", count)
+    answers = generate_all(model, encoder, requests, max_rows=16)
+    # Each answer's last token needs no further step, and neither does one that ended.
+    steps = sum(len(answer.tokens) - (not answer.ended) for answer in answers.values())
+    assert sum(rows) == pytest.approx(steps, abs=16)
+    assert sum(rows) < 16 * max(len(answer.tokens) for answer in answers.values()) * 0.8
+
+
+def test_no_row_begins_after_the_time_is_over(stopping: tuple[Any, Encoder]) -> None:
+    model, encoder = stopping
+    requests = make_requests(20)
+    answers = generate_all(model, encoder, requests, may_start=lambda: False)
+    assert list(answers) == [0], "the first one is always answered"
+    left = iter([True] * 6)
+    answers = generate_all(model, encoder, requests, may_start=lambda: next(left, False))
+    assert sorted(answers) == [0, 1, 2, 3, 4, 5, 6], "those that were begun are completed"
+
+
+def test_a_batch_that_does_not_fit_is_halved(
+    stopping: tuple[Any, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    model, encoder = stopping
+    requests = make_requests(20)
+    expected = {row.key: answer_one_by_one(model, encoder, row) for row in requests}
+    forward, most = Generator._forward, [3]
+
+    def run_out(self: Generator, ids: Any, mask: Any, *rest: Any) -> Any:
+        if len(mask) > most[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, ids, mask, *rest)
+
+    monkeypatch.setattr(Generator, "_forward", run_out)
+    messages: list[str] = []
+    assert generate_all(model, encoder, requests, max_rows=8, say=messages.append) == expected
+    assert messages == [
+        "Out of memory: continuing with 4 answers at once.",
+        "Out of memory: continuing with 2 answers at once.",
+    ]
+    most[0] = 0
+    with pytest.raises(FtwizardError, match="not enough memory for one answer"):
+        generate_all(model, encoder, requests, max_rows=8)
+
+
+def test_prefix_leaves_a_token_of_each_prompt() -> None:
+    start = list(range(30))
+    assert find_prefix([start, [*start, 7], [*start, 7, 8]]) == start[:-1]
+    assert find_prefix([[*start, 1], [*start, 2]]) == start
+    assert find_prefix([start[:10] + [99], start]) == []
+    assert find_prefix([start]) == []
+    assert find_prefix([start, start]) == start[:-1]
