@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,6 +162,6 @@ def test_prefix_leaves_a_token_of_each_prompt() -> None:
     start = list(range(30))
     assert find_prefix([start, [*start, 7], [*start, 7, 8]]) == start[:-1]
     assert find_prefix([[*start, 1], [*start, 2]]) == start
-    assert find_prefix([start[:10] + [99], start]) == []
+    assert find_prefix([[*start[:10], 99], start]) == []
     assert find_prefix([start]) == []
     assert find_prefix([start, start]) == start[:-1]
