@@ -1,8 +1,8 @@
 """Answers kept by content, so that no model is asked the same twice.
 
 The key of an answer is a hash of all that it depends on: weights, adapter, precision, tokens of the
-prompt, limit. One SQLite file is safe for several processes, and for a kill at any moment. It is a
-cache: where it cannot be read or written, answers are computed, and nothing fails.
+prompt, limit. One SQLite file is safe for several processes, and for a kill at any moment (not for
+a power cut: what is damaged then is replaced). It is a cache: where it cannot be read or written, answers are computed, and nothing fails.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ BUSY_S = 10.0
 """Wait for another process that writes."""
 _QUERY_KEYS = 500
 _SCHEMA = """
+PRAGMA synchronous = OFF;
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer BLOB NOT NULL, used REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS digests (stamp TEXT PRIMARY KEY, digest TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS answers_used ON answers (used);

@@ -124,6 +124,8 @@ class LocalModels:
 
     def unload(self) -> None:
         """Free the memory of the loaded model."""
+        if self._model is None:
+            return
         self._model, self._loaded, self._adapters = None, None, {}
         gc.collect()
         import torch

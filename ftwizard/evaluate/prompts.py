@@ -10,7 +10,7 @@ import msgspec
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 
-WHOLE_ANSWER_SCORERS = ("exact", "normalized", "json", "chrf", "rouge", "similar")
+WHOLE_ANSWER_SCORERS = ("exact", "normalized", "json", "chrf", "rouge")
 """Scorers whose expected texts are whole answers, which have a loss and a typical length."""
 DEFAULT_LIMIT = 256
 """Tokens of an answer whose length nothing tells."""

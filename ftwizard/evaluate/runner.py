@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftwizard.evaluate.answer_cache import AnswerCache, user_cache
+from ftwizard.evaluate.answer_cache import FILE, AnswerCache, user_cache
 from ftwizard.evaluate.arms import Answerer, Arm
+from ftwizard.evaluate.endpoint import EndpointAnswerer
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.evaluate.prompts import count_bytes, set_limits
@@ -100,6 +101,7 @@ class _Run:
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._folder, self._cache, self._models = folder, cache, models
+        self._own = AnswerCache(None)
         self._on_progress = on_progress
         self._answers: dict[str, dict[str, ItemAnswer]] = {}
         self._total = self._computed = 0
@@ -108,13 +110,16 @@ class _Run:
     def close(self) -> None:
         self._models.unload()
         self._cache.close()
+        self._own.close()
 
     def answer(
         self, arms: Sequence[Arm], items: Sequence[Item], seconds: float | None, seed: int
     ) -> dict[str, list[ItemAnswer]]:
-        answerers = {arm.name: LocalAnswerer(arm, self._models) for arm in arms}
-        count = next((answerer.count_tokens for answerer in answerers.values()), count_bytes)
-        items = set_limits(items, count)
+        answerers = {arm.name: self._make_answerer(arm) for arm in arms}
+        if any(is_endpoint(arm) for arm in arms):
+            self._own = AnswerCache(self._folder / "eval" / FILE)
+        local = [answerer for answerer in answerers.values() if isinstance(answerer, LocalAnswerer)]
+        items = set_limits(items, local[0].count_tokens if local else count_bytes)
         order, until = list(items), None
         if seconds is not None:
             until = time.monotonic() + seconds * LIMITED_SHARE / max(1, len(arms))
@@ -131,9 +136,16 @@ class _Run:
         items = [item for item in items if item.id in kept]
         return {name: self._write(name, items) for name in answerers}
 
+    def _make_answerer(self, arm: Arm) -> Answerer:
+        return EndpointAnswerer(arm) if is_endpoint(arm) else LocalAnswerer(arm, self._models)
+
+    def _get_cache(self, answerer: Answerer) -> AnswerCache:
+        """Return where answers are kept; the model behind an endpoint may be another next time."""
+        return self._own if isinstance(answerer, EndpointAnswerer) else self._cache
+
     def _read_cache(self, answerer: Answerer, items: Sequence[Item]) -> dict[str, ItemAnswer]:
         keys = {item.id: answerer.key(item) for item in items}
-        answers = self._cache.get(list(keys.values()))
+        answers = self._get_cache(answerer).get(list(keys.values()))
         return {
             item: msgspec.structs.replace(answers[key], item=item)
             for item, key in keys.items()
@@ -149,12 +161,12 @@ class _Run:
     def _answer_arm(
         self, name: str, answerer: Answerer, items: Sequence[Item], until: float | None
     ) -> None:
-        answers = self._answers[name]
+        answers, cache = self._answers[name], self._get_cache(answerer)
         missing = [item for item in items if item.id not in answers]
 
         def store(item: Item, answer: ItemAnswer) -> None:
             if answer.score is None:
-                self._cache.put(answerer.key(item), answer)
+                cache.put(answerer.key(item), answer)
             answers[item.id] = answer
             self._computed += 1
             report(0.0)
