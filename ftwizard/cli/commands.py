@@ -239,6 +239,13 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                type=_number(int, 100_000)),
         *VIEW,
     )),
+    ("serve", "serve a run's model on this machine, with an OpenAI-compatible API", "serve:serve", (
+        _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _value("--port", "N", "port (default: any free one)", type=_number(int, 10**6, {})),
+        _value("--gguf", "FILE", "serve this GGUF file with llama.cpp (default: the newest that was "
+               "exported; without any, the merged model with transformers)"),
+        _switch("--key", "require a key, from a private file that only you can read"),
+    )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (

@@ -33,7 +33,7 @@ GROUPS = {
     "plan and estimate": ("advise", "models", "estimate", "probe"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
-    "finish": ("compare", "chat", "remove"),
+    "finish": ("compare", "chat", "serve", "remove"),
     "this machine": ("doctor", "demo"),
 }
 """Commands by task, in the order of the work."""
@@ -75,7 +75,6 @@ SYNONYMS = {
 MISSING_COMMANDS = {
     "version": "Did you mean --version?",
     "merge": "A run merges its model when training ends. To see where: ftwizard status",
-    "serve": "To see the command that serves a run's model: ftwizard status",
     "export": "To see a run's merged model, which other tools can export: ftwizard status",
     "push": "To see a run's merged model: ftwizard status. To upload it: hf upload",
 }

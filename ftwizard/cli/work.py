@@ -27,6 +27,10 @@ def work(folder: str) -> int:
         from ftwizard.train import probe
 
         return worker.run(job, probe.run)
+    if kind == "serve":
+        from ftwizard.serve import server
+
+        return worker.run(job, server.run)
     raise SystemExit(f"{job.job}: unknown kind of job {kind!r}.")
 
 

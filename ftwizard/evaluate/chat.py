@@ -133,10 +133,10 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
         )
     plan = plan_file.read_run(folder)
     command.check_installed(plan)
-    _prepare_environment(plan)
+    prepare_environment(plan)
     say("libraries")
     runtime.silence_libraries()
-    _silence_progress()
+    silence_progress()
     weights, adapter, changed = _find_weights(folder, trained, say)
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(weights))
     wanted = Path(trained.base) if base and adapter is None and not changed else None
@@ -154,7 +154,7 @@ def load(folder: JobFolder, *, base: bool, say: Callable[[str], None]) -> ChatMo
         run=folder.id,
         base_name=plan.model.name,
         step=trained.step,
-        device=_name_device(device),
+        device=name_device(device),
         has_base=base and (adapter is not None or extra is not None),
         has_template=encoder.route != "plain",
         system=read_system_prompt(folder),
@@ -255,21 +255,21 @@ def _load_model(weights: Path, precision: str, adapter: Path | None, device: str
     return model.to(device).eval()
 
 
-def _silence_progress() -> None:
+def silence_progress() -> None:
     """Turn off transformers' progress bars: they would cover those of the command."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _prepare_environment(plan: Plan) -> None:
+def prepare_environment(plan: Plan) -> None:
     """Set threads and the visible GPU as for a training, before torch is imported."""
     with contextlib.suppress(FtwizardError):  # it was another machine's GPU: any will do
         variables = command.build_environment(plan)
         os.environ.update({name: variables[name] for name in ENVIRONMENT if name in variables})
 
 
-def _name_device(device: str) -> str:
+def name_device(device: str) -> str:
     import torch
 
     return str(torch.cuda.get_device_name()) if device == "cuda" else "CPU"

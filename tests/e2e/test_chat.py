@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.plain_terminal import Wizard
 from tests.e2e.workspace import Workspace
+from tests.helpers.jobs import events
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +45,7 @@ def test_run_is_judged_talked_to_and_served(folder: JobFolder) -> None:
     if tmux.is_installed():
         _check_lines(folder)
     _check_server(folder)
+    _check_own_server(folder)
 
 
 def _check_verdict(folder: JobFolder) -> None:
@@ -138,6 +143,93 @@ def _check_server(folder: JobFolder) -> None:
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def _check_own_server(folder: JobFolder) -> None:
+    """Serve with a key; its clients get the greedy answer of the merged model."""
+    import openai
+    from openai import OpenAI
+
+    with _serve("one", "--key", "--json") as (command, served):
+        assert (served["model"], served["engine"]) == ("one", "transformers")
+        key_file = Path(served["key_file"])
+        assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+        key = key_file.read_text().strip()
+        files = [path for path in folder.path.rglob("*") if path.is_file()]
+        assert not [path for path in files if key.encode() in path.read_bytes()]
+        job = max((folder.path / "jobs").glob("*-serve"))
+        (ready,) = events(JobFolder(job), "ready")
+        assert ready["url"] == served["url"].replace("localhost", "127.0.0.1")
+        client = OpenAI(base_url=served["url"], api_key=key, max_retries=0)
+        assert [model.id for model in client.models.list().data] == ["one"]
+        message: Any = {"role": "user", "content": "Where is my parcel?"}
+        answer = client.chat.completions.create(
+            model="one", messages=[message], temperature=0, max_tokens=12
+        )
+        assert answer.choices[0].message.content == _generate(folder.merged, message, 12)
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="base", messages=[message])
+        assert "pinned to 'one'" in caught.value.response.text
+        with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+            client.with_options(api_key="guess").models.list()
+        with pytest.raises(openai.NotFoundError):
+            client.post("/load_model", cast_to=object, body={"model": "other"})
+        taken = run("serve", "one", "--port", served["url"].split(":")[2].split("/")[0])
+        assert taken.returncode == 1 and "cannot be used: Address already in use" in taken.stderr
+        command.kill()  # even then the server ends
+        command.wait()
+        _wait_until_closed(served["url"])
+    with _serve("one", "--json") as (command, served):
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) == 0
+        _wait_until_closed(served["url"])
+
+
+@contextlib.contextmanager
+def _serve(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """Start ``ftwizard serve``; yield its process, and its document once it answers."""
+    command = subprocess.Popen(
+        [FTWIZARD, "serve", *arguments], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )  # fmt: skip
+    assert command.stdout
+    try:
+        lines: list[str] = []
+        while (line := command.stdout.readline()) not in ("}\n", ""):
+            lines.append(line)
+        yield command, json.loads("".join([*lines, line]))
+    finally:
+        command.terminate()
+        command.wait()
+        command.stdout.close()
+
+
+def _generate(model: Path, message: dict[str, str], count: int) -> str:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ftwizard.hardware import machine
+
+    dtype = torch.bfloat16 if machine.has_bfloat16_cpu() else torch.float32
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    ids = tokenizer.apply_chat_template(
+        [message], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    output = loaded.generate(**ids, max_new_tokens=count, do_sample=False)
+    new = output[0, ids["input_ids"].shape[1] :]
+    return str(tokenizer.decode(new, skip_special_tokens=True))
+
+
+def _wait_until_closed(url: str) -> None:
+    port = int(url.split(":")[2].split("/")[0])
+    end = time.monotonic() + 60
+    while True:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)):
+                return
+        assert time.monotonic() < end, "the server outlives its command"
+        time.sleep(0.2)
 
 
 def _post(server: subprocess.Popen[bytes], url: str, body: dict[str, Any]) -> Any:

@@ -1,0 +1,1 @@
+"""Servers of a tuned model on this machine."""
