@@ -20,12 +20,12 @@ import msgspec
 import psutil
 
 from ftwizard.errors import FtwizardError, MissingExtra
-from ftwizard.evaluate import chat
+from ftwizard.evaluate import chat, placement
 from ftwizard.jobs.folder import JobResult
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
-from ftwizard.runs.served_model import ServedModel
+from ftwizard.runs.served_model import Engine, ServedModel
 from ftwizard.text import format_bytes, make_visible
 from ftwizard.train import model_loading, runtime
 
@@ -90,13 +90,13 @@ def _exit_with_starter() -> None:
 
 
 def _report_ready(
-    worker: Worker, settings: ServerSettings, listener: socket.socket, engine: str, device: str
+    worker: Worker, settings: ServerSettings, port: int, engine: Engine, device: str
 ) -> None:
     served = ServedModel(
         run=settings.run,
         model=settings.run,
-        url=f"http://{HOST}:{listener.getsockname()[1]}/v1",
-        engine=engine,  # type: ignore[arg-type]
+        url=f"http://{HOST}:{port}/v1",
+        engine=engine,
         weights=settings.weights,
         device=device,
         key_file=settings.key_file,
@@ -118,13 +118,15 @@ def _serve_merged(
     runtime.silence_libraries()
     weights = Path(settings.weights)
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(weights))
-    device = chat.require_device(weights, precision)
+    device = placement.choose_device(weights, None, precision)
+    if device is None:
+        raise placement.make_memory_error(weights, precision)
     chat.silence_progress()
     try:
         from transformers.cli.serve import Serve
     except ImportError as error:
         raise MissingExtra("local", "transformers[serving]") from error
-    key = _read_key(settings)
+    key, port = _read_key(settings), listener.getsockname()[1]
 
     class OwnServe(Serve):
         """The server of transformers, guarded, in this thread and on this socket."""
@@ -138,7 +140,7 @@ def _serve_merged(
         def _report(self) -> None:
             while not self.server.started:
                 time.sleep(POLL_S)
-            _report_ready(worker, settings, listener, "transformers", chat.name_device(device))
+            _report_ready(worker, settings, port, "transformers", chat.name_device(device))
 
     # It answers to the name that it loaded the model by: here a link, in a folder of its own.
     names = worker.folder.path / "models"
@@ -221,7 +223,7 @@ def _serve_gguf(
             f"llama.cpp could not serve {make_visible(str(file))}: {make_visible(str(error), 200)}",
             f"Its log: {worker.folder.log}",
         ) from None
-    _report_ready(worker, settings, listener, "llama.cpp", "CPU")
+    _report_ready(worker, settings, parameters.port, "llama.cpp", "CPU")
     while not worker.stop_asked():
         time.sleep(POLL_S)
     del server
