@@ -110,16 +110,22 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
     """Compare two shares of right answers by the rows that only one model has right.
 
     ``fixed`` rows are right only for the second model, ``broken`` rows only for the first. The
-    p-value is the exact McNemar test; the interval is the adjusted Wald one of Agresti and Min
-    (Statistics in Medicine 24, 2005), which also holds without any differing row.
+    p-value is the exact McNemar test. The interval is the adjusted Wald one of Agresti and Min
+    (Statistics in Medicine 24, 2005) or, where wider, the one from the Wilson intervals of both
+    shares (square-and-add; Newcombe, Statistics in Medicine 17, 1998): with few differing rows the
+    former is too narrow, and rows without a difference still allow one in as many as ``bound_share``.
     """
     differing = fixed + broken
     tail = sum(math.comb(differing, k) for k in range(min(fixed, broken) + 1))
     p = min(1.0, tail / 2 ** (differing - 1)) if differing else 1.0
     total, gain = rows + 2, fixed - broken
     spread = _Z * math.sqrt(max(0.0, differing + 1 - gain**2 / total)) / total
-    center = gain / total
-    return PairedTest(gain / rows, max(-1.0, center - spread), min(1.0, center + spread), p)
+    center, change = gain / total, gain / rows
+    gains, losses = bound_share(fixed, rows), bound_share(broken, rows)
+    down = math.hypot(fixed / rows - gains.low, losses.high - broken / rows)
+    up = math.hypot(gains.high - fixed / rows, broken / rows - losses.low)
+    low, high = min(center - spread, change - down), max(center + spread, change + up)
+    return PairedTest(change, max(-1.0, low), min(1.0, high), p)
 
 
 def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from ftwizard.plan.schema import Gate
@@ -225,3 +227,55 @@ def head(base: int, prompted: int | None, n: int) -> SetResult:
 )
 def test_headroom(base: int, prompted: int | None, n: int, outcome: str) -> None:
     assert judge_headroom(head(base, prompted, n), GATE).outcome == outcome
+
+
+def simulate(
+    general: tuple[float, float], safety: tuple[float, float], runs: int = 1000
+) -> Counter[ShipVerdict]:
+    """Judge simulated evaluations of a model that gains 56 points on 50 target items.
+
+    ``general`` and ``safety``: the shares of 100 and of 80 items that are fixed, and that are broken.
+    """
+    random = np.random.default_rng(11)
+    draws = [
+        random.multinomial(n, [fixed, broken, 1 - fixed - broken], size=runs)
+        for n, (fixed, broken) in ((100, general), (80, safety), (50, (0.58, 0.02)))
+    ]
+    verdicts: Counter[ShipVerdict] = Counter()
+    for (f, b, _), (g, c, _), (h, d, rest) in zip(*(draw.tolist() for draw in draws), strict=True):
+        sets = {
+            "target": change(h, d, 50, max(1, 50 - h)),
+            "general": change(f, b, 100),
+            "safety": change(g, c, 80),
+        }
+        verdicts[judge(sets, target=compare(rest // 2, h, d, 50)).verdict] += 1
+    return verdicts
+
+
+@pytest.mark.parametrize(
+    ("general", "safety"),
+    [((0.06, 0.06), (0.04, 0.04)), ((0.1, 0.1), (0.05, 0.05)), ((0, 0), (0, 0))],
+)
+def test_a_healthy_model_is_rarely_rejected(
+    general: tuple[float, float], safety: tuple[float, float]
+) -> None:
+    verdicts = simulate(general, safety)
+    assert verdicts["do_not_ship"] <= 0.05 * verdicts.total()
+    assert verdicts["ship"] >= 0.8 * verdicts.total()
+
+
+@pytest.mark.parametrize(
+    ("general", "safety", "power"),
+    [
+        ((0.04, 0.19), (0.04, 0.04), 0.85),  # 15 points lost
+        ((0.04, 0.24), (0.04, 0.04), 0.95),
+        ((0.06, 0.06), (0.03, 0.18), 0.8),
+        ((0.06, 0.06), (0.03, 0.23), 0.9),
+    ],
+)
+def test_a_harmed_model_is_found_and_hardly_ever_shipped(
+    general: tuple[float, float], safety: tuple[float, float], power: float
+) -> None:
+    verdicts = simulate(general, safety, 500)
+    assert verdicts["do_not_ship"] >= power * verdicts.total()
+    assert verdicts["ship"] <= 0.03 * verdicts.total()
