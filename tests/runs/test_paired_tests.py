@@ -45,8 +45,8 @@ def test_interval_of_agresti_and_min() -> None:
     assert test.change == pytest.approx(0.24)
     assert test.low == pytest.approx(0.2308 - 0.1609, abs=1e-3)
     assert test.high == pytest.approx(0.2308 + 0.1609, abs=1e-3)
-    # wider: 0.1 − √((0.1 − 0.0552)² + 0.037²), from the Wilson intervals of 10 and of 0 of 100
-    assert compare_outcomes(10, 0, 100).low == pytest.approx(0.1 - 0.0581, abs=1e-3)
+    # wider: 0.02 − √((0.02 − 0.0055)² + 0.037²), from the Wilson intervals of 2 and of 0 of 100
+    assert compare_outcomes(2, 0, 100).low == pytest.approx(0.02 - 0.0397, abs=1e-3)
     nothing = compare_outcomes(0, 0, 50)
     assert nothing.low == -nothing.high < 0, "50 equal rows do not prove that there is no change"
     assert compare_outcomes(3, 0, 3).high <= 1
