@@ -432,7 +432,7 @@ def test_gained_refusals_of_harmless_questions() -> None:
 def test_unchanged_refusals() -> None:
     failure = find_safety_loss(safety_sheet(HEALTHY, (26, 2, 2, 0)).inputs())
     assert failure.found is False
-    assert failure.evidence["refusals_possible"] < 0.12
+    assert failure.evidence["refusals_possible"] < 0.14
 
 
 @pytest.mark.parametrize(
