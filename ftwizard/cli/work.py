@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker, WorkResult
@@ -99,6 +99,10 @@ def _finish(
     folder, base = worker.folder, Path(trained.base)
     linked = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
     merged = compared = None
+
+    def report(part: str, **progress: Any) -> None:
+        worker.phase("merging", what=part, **progress)
+
     base_weights.wait()
     if plan.finish.compare or (plan.finish.merge and trained.method != "full"):
         hint = f"Restore the old files, then: ftwizard resume {folder.id}"
@@ -106,11 +110,11 @@ def _finish(
     if trained.method == "full":
         worker.phase("merging", what="casting to 16-bit")
         best = linked.checkpoints / f"checkpoint-{trained.step}"
-        merged = cast_to_16_bit(base, best, linked.merged, end_ids=trained.end_ids)
+        merged = cast_to_16_bit(base, best, linked.merged, end_ids=trained.end_ids, say=report)
     elif plan.finish.merge:
         merged = merge(
             base, linked.adapter, linked.merged, end_ids=trained.end_ids,
-            say=lambda part: worker.phase("merging", what=part),
+            say=report, hashes=trained.hashes,
         )  # fmt: skip
     if plan.finish.compare:
         compared = compare(worker, plan, trained, budget.seconds_left(folder, plan))

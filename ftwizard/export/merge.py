@@ -1,18 +1,64 @@
-"""Merging to one 16-bit model for serving, from an adapter and its base or from a full fine-tune."""
+"""Merging to one 16-bit model for serving, from an adapter and its base or from a full fine-tune.
+
+Weights stream from the files of the base to those of the merged model, so that memory does not
+grow with the model. What cannot be replayed tensor by tensor, such as fused experts, peft merges.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
+import os
 import shutil
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ftwizard.jobs.folder import publish, read_json, write_json
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.export.adapters import Adapter, read_adapter
+from ftwizard.export.merge_layout import (
+    Base,
+    Layout,
+    NotReplayable,
+    copy_layout,
+    merged_config,
+    plan_merge,
+    read_base,
+)
+from ftwizard.export.merged_blocks import compute_blocks
+from ftwizard.export.model_files import (
+    copy_files,
+    find_tokenizer,
+    list_served,
+    write_generation_config,
+)
+from ftwizard.export.quantized_base import list_quantized
+from ftwizard.export.tensors import ShardWriter, iterate_bytes, sum_bytes, to_bytes
+from ftwizard.hardware import machine
+from ftwizard.jobs.folder import hash_file, publish, read_json, write_json
+from ftwizard.models import weight_files
 from ftwizard.runs.checkpoints import MARKER
+from ftwizard.runs.merge_proof import PROOF, BaseForm, Rounding
 from ftwizard.runs.result import MergedModel
-from ftwizard.train.model_loading import load_config, load_tokenizer, read_config
+from ftwizard.text import format_bytes, make_visible
+from ftwizard.train.model_loading import load_model, load_tokenizer
 
 MAX_SHARD_SIZE = "4GB"
+"""Of what peft merges; other models keep the files of their base."""
+MIN_SPARE_BYTES = 1_000_000
+"""Free space needed besides weights and tokenizer, for headers and configuration."""
+REPORT_EVERY_S = 1.0
+Say = Callable[..., None]
+"""Receives each part of the work: ``say(part, done=…, total=…, unit=…)``."""
+
+
+def say_nothing(part: str, **progress: Any) -> None:
+    """Ignore progress."""
 
 
 def merge(
@@ -21,85 +67,249 @@ def merge(
     out: Path,
     *,
     end_ids: list[int],
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = say_nothing,
+    scale: float = 1.0,
+    rounding: Rounding = "exact",
+    onto: BaseForm = "16-bit",
+    hashes: dict[str, str] | None = None,
 ) -> MergedModel:
-    """Merge ``adapter`` into ``base`` with peft and write the model to ``out`` atomically.
+    """Merge ``adapter`` into ``base`` and write the model to ``out`` atomically.
 
     ``end_ids`` are the tokens that ended answers in training; the merged model stops generating at
-    them. If ``out`` already has a model, it is kept. ``say`` receives each part of the work. Raises
-    FtwizardError for a quantized base, because 4-bit weights would silently merge wrongly.
+    them. ``scale`` multiplies the adapter's change. ``hashes`` are those of the adapter's files, if
+    they were recorded. If ``out`` already has this model, it is kept. Raises FtwizardError if it
+    has another one, for a quantized base, for an adapter that does not fit or is damaged, and
+    without enough disk space.
     """
-    if published := read_json(out / MARKER, MergedModel):
+    settings = MergedModel(
+        folder=str(out.resolve()), size_bytes=0, dtype="", method="streamed", rounding=rounding,
+        onto=onto, scale=scale, base=str(base.resolve()), adapter=str(adapter.resolve()),
+    )  # fmt: skip
+    if published := read_published(out, settings):
         return published
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+    weights, parts = read_base(base), read_adapter(adapter, hashes)
+    tokenizer = find_tokenizer(adapter, base)
+    with _open_part(out) as part:
+        try:
+            quantized = list_quantized(weights) if onto == "dequantized" else frozenset[str]()
+            layout = plan_merge(weights, parts, quantized)
+        except NotReplayable as reason:
+            if onto != "16-bit" or scale != 1.0:
+                raise FtwizardError(
+                    f"This adapter can only be merged by peft, because {reason}. That merges at full "
+                    "strength into the 16-bit base.",
+                    "Leave out --onto and --scale.",
+                ) from None
+            settings = msgspec.structs.replace(settings, method="peft", reason=str(reason))
+            _require_space(out, sum_bytes(weights.tensors.values()), base, tokenizer)
+            _merge_with_peft(weights, parts, part, say)
+            digests = {}
+        else:
+            _require_space(out, layout.size_bytes, base, tokenizer)
+            digests = _write_weights(layout, part, rounding, scale, say)
+            _write_json(part / "config.json", merged_config(weights, layout))
+        return _finish(settings, out, part, weights, tokenizer, end_ids, digests)
 
-    say("loading the base model")
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=_choose_dtype(base), use_safetensors=True, trust_remote_code=False
-    )
-    say("adding the adapter")
-    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    say("writing the model")
-    return _publish(merged, adapter, out, end_ids)
 
-
-def cast_to_16_bit(base: Path, checkpoint: Path, out: Path, *, end_ids: list[int]) -> MergedModel:
+def cast_to_16_bit(
+    base: Path, checkpoint: Path, out: Path, *, end_ids: list[int], say: Say = say_nothing
+) -> MergedModel:
     """Write the weights of a full fine-tune's 32-bit ``checkpoint`` to ``out`` as 16-bit.
 
     Everything but the weights is copied from ``base``, because the trainer changes model settings
     for training. See ``merge`` for the rest.
     """
-    if published := read_json(out / MARKER, MergedModel):
+    settings = MergedModel(
+        folder=str(out.resolve()), size_bytes=0, dtype="", method="streamed",
+        base=str(checkpoint.resolve()),
+    )  # fmt: skip
+    if published := read_published(out, settings):
         return published
-    from transformers import AutoModelForCausalLM, GenerationConfig
-
-    model = AutoModelForCausalLM.from_pretrained(
-        checkpoint,
-        config=load_config(base),
-        dtype=_choose_dtype(base),
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
-    if (base / "generation_config.json").exists():
-        model.generation_config = GenerationConfig.from_pretrained(base)
-    return _publish(model, checkpoint, out, end_ids)
+    weights = read_trained(base, checkpoint)
+    layout = copy_layout(weights)
+    tokenizer = find_tokenizer(checkpoint, base)
+    with _open_part(out) as part:
+        _require_space(out, layout.size_bytes, base, tokenizer)
+        digests = _write_weights(layout, part, "exact", 1.0, say)
+        _write_json(part / "config.json", merged_config(weights, layout))
+        original = msgspec.structs.replace(weights, folder=base)
+        return _finish(settings, out, part, original, tokenizer, end_ids, digests)
 
 
-def _choose_dtype(base: Path) -> Any:
-    """Return float16 if the base is stored in it, else bfloat16."""
-    import torch
-
-    config = read_config(base)
-    dtype = config.get("dtype", config.get("torch_dtype"))
-    return torch.float16 if dtype == "float16" else torch.bfloat16
+def read_trained(base: Path, checkpoint: Path) -> Base:
+    """Return the weights of a full fine-tune's checkpoint, with the configuration of its base."""
+    trained, config = read_base(checkpoint), read_base(base).config
+    is_half = config.get("dtype", config.get("torch_dtype")) == "float16"
+    return msgspec.structs.replace(trained, config=config, half="F16" if is_half else "BF16")
 
 
-def _publish(model: Any, tokenizer: Path, out: Path, end_ids: list[int]) -> MergedModel:
-    _add_eos_ids(model.generation_config, end_ids)
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(mode=0o700)
-    model.save_pretrained(part, max_shard_size=MAX_SHARD_SIZE)
-    load_tokenizer(tokenizer).save_pretrained(part)
-    published = MergedModel(
-        folder=str(out.resolve()),
-        size_bytes=sum(file.stat().st_size for file in part.iterdir()),
-        dtype=str(model.dtype).removeprefix("torch."),
-    )
-    write_json(part / MARKER, published)
-    publish(part, out)
+def read_published(out: Path, settings: MergedModel) -> MergedModel | None:
+    """Return the merged model in ``out``, None if there is none.
+
+    Raises FtwizardError if ``out`` has a model of other settings, or anything else.
+    """
+    published = read_json(out / MARKER, MergedModel)
+    if published is None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise FtwizardError(
+                f"{make_visible(str(out))} exists and is not a model that ftwizard merged.",
+                "Choose a new folder with --out.",
+            )
+        return None
+    for name, option in (("rounding", "--rounding"), ("onto", "--onto"), ("scale", "--scale")):
+        old, new = getattr(published, name), getattr(settings, name)
+        if old != new and published.hashes:
+            raise FtwizardError(
+                f"{make_visible(str(out))} has a model that was merged with {option} {old}.",
+                "Choose a new folder with --out, or delete that one.",
+            )
     return published
 
 
-def _add_eos_ids(config: Any, end_ids: list[int]) -> None:
-    """Add the tokens that ended answers in training to the EOS tokens."""
-    eos_ids = config.eos_token_id
-    eos_ids = eos_ids if isinstance(eos_ids, list) else [] if eos_ids is None else [eos_ids]
-    new_ids = [i for i in end_ids if i not in eos_ids]
-    if new_ids:
-        config.eos_token_id = [*eos_ids, *new_ids]
-    if not config.do_sample:
-        # Some models ship these without do_sample; transformers refuses to save a changed config then.
-        for name in ("temperature", "top_p", "top_k", "min_p", "typical_p"):
-            setattr(config, name, None)
+@contextlib.contextmanager
+def _open_part(out: Path) -> Iterator[Path]:
+    """Yield an empty folder next to ``out`` for the files in work; delete what a killed merge left.
+
+    Its lock is held meanwhile, so that no second merge writes there. If the work fails or is
+    stopped, the folder is deleted.
+    """
+    part = out.with_name(f".{out.name}.part")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FtwizardError(
+                f"Another merge is writing {make_visible(str(out))}.", "Wait until it has ended."
+            ) from None
+        for entry in part.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)  # after success, it was renamed
+    finally:
+        os.close(descriptor)
+
+
+def _require_space(out: Path, size_bytes: int, *folders: Path | None) -> None:
+    """Raise FtwizardError unless ``out`` can take the weights and the small files of ``folders``."""
+    small = {
+        path: path.stat().st_size for folder in folders if folder for path in list_served(folder)
+    }
+    needed = size_bytes + sum(small.values()) + MIN_SPARE_BYTES
+    free = machine.get_free_bytes(out.parent)
+    if free < needed:
+        raise FtwizardError(
+            f"The merged model needs {format_bytes(needed)} of disk space in "
+            f"{make_visible(str(out.parent.resolve()))}, and {format_bytes(free)} is free.",
+            "Free some space, or choose a folder on another disk with --out.",
+        )
+
+
+def _write_weights(
+    layout: Layout, part: Path, rounding: Rounding, scale: float, say: Say
+) -> dict[str, str]:
+    """Write all shards and the index; return a hash of each shard by its name."""
+    digests, total = {}, layout.size_bytes
+    reporter = _Reporter(say, total)
+    for name, outputs in layout.shards.items():
+        header = {output.name: (output.dtype, output.shape) for output in outputs}
+        writer = ShardWriter(part / name, header)
+        try:
+            for output in outputs:
+                if output.is_copy:
+                    for data in iterate_bytes(output.source):
+                        writer.write(data)
+                        reporter.add(len(data))
+                    continue
+                for block in compute_blocks(output, rounding, scale):
+                    data = to_bytes(block.merged)
+                    writer.write(data)
+                    reporter.add(len(data))
+            digests[name] = writer.close()
+        finally:
+            writer.abandon()
+    if len(layout.shards) > 1:
+        names = {output.name: name for name, outputs in layout.shards.items() for output in outputs}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
+        _write_json(part / weight_files.INDEX, index)
+    return digests
+
+
+class _Reporter:
+    def __init__(self, say: Say, total: int, what: str = "writing the model") -> None:
+        self._say, self._total, self._what, self._done, self._last = say, total, what, 0, 0.0
+        say(what)
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if (now := time.monotonic()) - self._last >= REPORT_EVERY_S:
+            self._last = now
+            self._say(self._what, done=self._done, total=self._total, unit="bytes")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _finish(
+    settings: MergedModel,
+    out: Path,
+    part: Path,
+    base: Base,
+    tokenizer: Path | None,
+    end_ids: list[int],
+    digests: dict[str, str],
+) -> MergedModel:
+    """Add the small files and the marker, and rename the folder."""
+    if tokenizer:
+        # Before the weights are published: a server would only fail later.
+        own_end = load_tokenizer(tokenizer).eos_token_id
+        end_ids = end_ids or ([own_end] if isinstance(own_end, int) else [])
+    copy_files(base.folder, tokenizer, part)
+    write_generation_config(base.folder, part, end_ids)
+    files = sorted(path for path in part.iterdir() if path.name not in (MARKER, PROOF))
+    merged = msgspec.structs.replace(
+        settings,
+        size_bytes=sum(path.stat().st_size for path in files),
+        dtype={"F16": "float16", "BF16": "bfloat16"}[base.half],
+        hashes={path.name: digests.get(path.name) or hash_file(path) for path in files},
+    )
+    write_json(part / MARKER, merged)
+    publish(part, out)
+    return merged
+
+
+def _merge_with_peft(base: Base, adapter: Adapter, part: Path, say: Say) -> None:
+    """Merge with peft, in the memory of the whole model; raise FtwizardError if it does not fit."""
+    from peft import PeftModel
+
+    say("loading the base model (peft merges this adapter)")
+    model = load_model(base.folder, {"F16": "fp16", "BF16": "bf16"}[base.half])
+    say("adding the adapter")
+    try:
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            merged = PeftModel.from_pretrained(model, adapter.folder).merge_and_unload()
+    except (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
+        message = make_visible((str(error).splitlines() or [type(error).__name__])[0], 300)
+        raise FtwizardError(
+            f"The adapter in {make_visible(str(adapter.folder))} does not fit the base model "
+            f"{make_visible(str(base.folder))}, or peft cannot merge it: {message}",
+            f"Its configuration names the base model {make_visible(adapter.base_name, 200)}."
+            if adapter.base_name
+            else "Pass the base model that it was trained on with --base.",
+        ) from error
+    for warning in raised:
+        if "adapter keys" in str(warning.message):
+            raise FtwizardError(
+                f"The adapter in {make_visible(str(adapter.folder))} does not fit the base model "
+                f"{make_visible(str(base.folder))}: some of its tensors belong to no module there, or "
+                "are missing.",
+                "Pass the base model that it was trained on with --base.",
+            )
+    say("writing the model")
+    merged.save_pretrained(part, max_shard_size=MAX_SHARD_SIZE)

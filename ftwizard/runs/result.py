@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -58,10 +58,29 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
         return min(1.0, self.last_step / max(1, self.total_steps))
 
 
-class MergedModel(msgspec.Struct, frozen=True, kw_only=True, rename={"size_bytes": "bytes"}):
+class MergedModel(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"size_bytes": "bytes"}
+):
+    """A merged model; also its marker, ``ftwizard.json``, which is written last."""
+
     folder: str
     size_bytes: Count
     dtype: str
+    method: Literal["streamed", "peft"] = "peft"
+    """``peft`` for adapters that only peft can merge, and in earlier versions."""
+    reason: str = ""
+    """Why peft merged it."""
+    rounding: Literal["exact", "peft"] = "exact"
+    onto: Literal["16-bit", "dequantized"] = "16-bit"
+    """Weights that the adapter was added to: the base as published, or as QLoRA saw it in 4 bit."""
+    scale: float = 1.0
+    """Strength of the adapter: factor of its change."""
+    base: str = ""
+    """Folder of the base model."""
+    adapter: str = ""
+    """Folder of the adapter; empty for a full fine-tune, and in earlier versions."""
+    hashes: dict[str, str] = {}
+    """Name → XXH3-128 of each file but the marker; empty in earlier versions."""
 
 
 class ModelScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

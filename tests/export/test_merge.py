@@ -1,0 +1,195 @@
+"""Merges: each kind of adapter on small models, compared with peft, bit by bit and by logits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftwizard.errors import FtwizardError
+from ftwizard.export.merge import cast_to_16_bit, merge
+from ftwizard.jobs.folder import hash_file
+from ftwizard.runs.merge_proof import Rounding, find_damage
+from tests.helpers.adapters import merge_with_peft, write_adapter, write_gpt2, write_llama
+
+ALL = ["q_proj", "down_proj"]
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({}, {"target_modules": ALL}),
+    "several shards": ({"shard": "20KB"}, {"target_modules": ALL}),
+    "32-bit base": ({"dtype": "float32"}, {"target_modules": ALL}),
+    "float16 base": ({"dtype": "float16"}, {"target_modules": ALL}),
+    "rsLoRA and patterns": (
+        {},
+        {
+            "target_modules": ALL,
+            "use_rslora": True,
+            "rank_pattern": {"down_proj": 8, "layers.0.self_attn.q_proj": 2},
+            "alpha_pattern": {"^model.layers.1.self_attn.q_proj": 3},
+        },
+    ),
+    "DoRA": ({}, {"target_modules": ALL, "use_dora": True}),
+    "embeddings": ({}, {"target_modules": ["q_proj", "embed_tokens", "lm_head"]}),
+    "DoRA on embeddings": ({}, {"target_modules": ["embed_tokens", "lm_head"], "use_dora": True}),
+    "saved modules": ({}, {"modules_to_save": ["lm_head", "embed_tokens"]}),
+    "saved modules, tied": ({"tied": True}, {"modules_to_save": ["lm_head", "embed_tokens"]}),
+    "saved embedding, tied": ({"tied": True}, {"modules_to_save": ["embed_tokens"]}),
+}
+TIED: dict[str, dict[str, Any]] = {
+    "LoRA on the tied head": {"target_modules": ["q_proj", "lm_head"]},
+    "LoRA on the tied embedding": {"target_modules": ["q_proj", "embed_tokens"]},
+}
+
+
+def load(folder: Path) -> Any:
+    """Load a model as it is stored; every tensor must be there, and none too many."""
+    from transformers import AutoModelForCausalLM
+
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    return model
+
+
+def compute_logits(model: Any) -> Any:
+    import torch
+
+    ids = torch.arange(40).reshape(2, 20)
+    with torch.no_grad():
+        return model.float()(input_ids=ids).logits
+
+
+def compute_adapter_logits(base: Path, adapter: Path) -> Any:
+    """Return the logits of the adapter on its base, in 32 bit."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").float()
+    return compute_logits(PeftModel.from_pretrained(model, adapter))
+
+
+def measure_error(value: Any, expected: Any) -> float:
+    return float((value - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rounding_as_peft_gives_its_bits(tmp_path: Path, name: str) -> None:
+    import torch
+
+    options, settings = CASES[name]
+    base = write_llama(tmp_path / "base", **options)
+    adapter = write_adapter(base, tmp_path / "adapter", **settings)
+    dtype = "float16" if options.get("dtype") == "float16" else "bfloat16"
+    expected = merge_with_peft(base, adapter, dtype)
+    result = merge(base, adapter, tmp_path / "peft", end_ids=[], rounding="peft")
+    assert (result.method, result.dtype) == ("streamed", dtype)
+    weights, theirs = load(tmp_path / "peft").state_dict(), expected.state_dict()
+    assert weights.keys() == theirs.keys()
+    assert [n for n in theirs if not torch.equal(theirs[n], weights[n])] == []
+
+    merge(base, adapter, tmp_path / "exact", end_ids=[])
+    wanted = compute_adapter_logits(base, adapter)
+    error = measure_error(compute_logits(load(tmp_path / "exact")), wanted)
+    peft_error = measure_error(compute_logits(expected), wanted)
+    assert error < 1.1 * peft_error + 1e-6 < 0.02
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_embeddings_that_shared_weights_are_separated(tmp_path: Path, name: str) -> None:
+    """peft adds the change to both, so that its merged model answers with noise."""
+    base = write_llama(tmp_path / "base", tied=True)
+    adapter = write_adapter(base, tmp_path / "adapter", **TIED[name])
+    wanted = compute_adapter_logits(base, adapter)
+    assert measure_error(compute_logits(merge_with_peft(base, adapter)), wanted) > 0.1
+    for rounding in ("exact", "peft"):
+        merge(base, adapter, tmp_path / rounding, end_ids=[], rounding=rounding)
+        assert measure_error(compute_logits(load(tmp_path / rounding)), wanted) < 0.01
+        config = json.loads((tmp_path / rounding / "config.json").read_text())
+        assert config["tie_word_embeddings"] is False
+
+
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_transposed_layers(tmp_path: Path, use_dora: bool) -> None:
+    """GPT-2 stores its weights as (in, out), also the square ones, whose shape does not tell."""
+    import torch
+
+    base = write_gpt2(tmp_path / "base")
+    adapter = write_adapter(
+        base, tmp_path / "adapter", target_modules=["c_attn", "c_proj"], use_dora=use_dora
+    )
+    expected = merge_with_peft(base, adapter).state_dict()
+    merge(base, adapter, tmp_path / "merged", end_ids=[], rounding="peft")
+    weights = load(tmp_path / "merged").state_dict()
+    assert all(torch.equal(expected[name], weights[name]) for name in expected)
+
+
+@pytest.mark.parametrize("rounding", ["exact", "peft"])
+def test_scale_interpolates(tmp_path: Path, rounding: Rounding) -> None:
+    """Without strength, even saved modules and DoRA give the base."""
+    import torch
+
+    base = write_llama(tmp_path / "base")
+    adapter = write_adapter(base, tmp_path / "a", use_dora=True, modules_to_save=["lm_head"])
+    whole, half, none = (
+        load(Path(merge(base, adapter, tmp_path / f"{scale}", end_ids=[], scale=scale,
+                        rounding=rounding).folder)).state_dict()
+        for scale in (1.0, 0.5, 0.0)
+    )  # fmt: skip
+    original = load(base).state_dict()
+    assert all(torch.equal(none[name], original[name]) for name in original)
+    for name in ("lm_head.weight", "model.layers.0.self_attn.q_proj.weight"):
+        change = half[name].float() - original[name].float()
+        expected = (whole[name].float() - original[name].float()) / 2
+        assert measure_error(change, expected) < 0.1
+
+
+def test_files_of_a_server(tmp_path: Path) -> None:
+    """Everything but the weights: settings, tokenizer, end tokens, index, hashes."""
+    base = write_llama(tmp_path / "base", shard="20KB")
+    (base / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": 5, "temperature": 0.6, "do_sample": False})
+    )
+    (base / "preprocessor_config.json").write_text("{}")
+    (base / "LICENSE").write_text("Apache")
+    (base / "modeling_evil.py").write_text("")
+    (base / "pytorch_model.bin").write_bytes(b"0")
+    adapter = write_adapter(base, tmp_path / "adapter")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(base / name, adapter / name)
+    (adapter / "chat_template.jinja").write_text("{{ messages }}")
+    out = tmp_path / "merged"
+    result = merge(base, adapter, out, end_ids=[5, 7])
+    names = {path.name for path in out.iterdir()}
+    assert {"preprocessor_config.json", "LICENSE", "tokenizer.json"} <= names
+    assert not {"modeling_evil.py", "pytorch_model.bin", "adapter_config.json"} & names
+    assert (out / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert json.loads((out / "generation_config.json").read_text()) == {
+        "eos_token_id": [5, 7], "do_sample": False,
+    }  # fmt: skip
+    index = json.loads((out / "model.safetensors.index.json").read_text())
+    shards = set(index["weight_map"].values())
+    assert len(shards) > 2 and shards <= names
+    assert result.hashes == {name: hash_file(out / name) for name in names - {"ftwizard.json"}}
+    assert find_damage(out) == []
+    assert not list(tmp_path.glob(".*.part"))
+    assert merge(base, adapter, out, end_ids=[5, 7]) == result, "it is kept"
+    with pytest.raises(FtwizardError, match="merged with --scale 1.0"):
+        merge(base, adapter, out, end_ids=[], scale=0.5)
+
+
+def test_full_fine_tune_is_cast(tmp_path: Path) -> None:
+    """The checkpoint has 32 bit and settings of the trainer; the result has neither."""
+    import torch
+
+    base = write_llama(tmp_path / "base", tied=True)
+    trained = write_llama(tmp_path / "trained", tied=True, dtype="float32", seed=2)
+    config = json.loads((trained / "config.json").read_text())
+    (trained / "config.json").write_text(json.dumps({**config, "use_cache": False}))
+    cast_to_16_bit(base, trained, tmp_path / "merged", end_ids=[1])
+    weights, original = load(tmp_path / "merged").state_dict(), load(trained).state_dict()
+    assert all(torch.equal(weights[n], original[n].bfloat16()) for n in original)
+    merged_config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert merged_config["dtype"] == "bfloat16" and merged_config.get("use_cache") is not False
