@@ -82,8 +82,8 @@ def merge(
     without enough disk space.
     """
     settings = MergedModel(
-        folder=str(out.resolve()), size_bytes=0, dtype="", method="streamed", rounding=rounding,
-        onto=onto, scale=scale, base=str(base.resolve()), adapter=str(adapter.resolve()),
+        folder="", size_bytes=0, dtype="", method="streamed", rounding=rounding, onto=onto,
+        scale=scale, base=str(base.resolve()), adapter=str(adapter.resolve()),
     )  # fmt: skip
     if published := read_published(out, settings):
         return published
@@ -120,8 +120,7 @@ def cast_to_16_bit(
     for training. See ``merge`` for the rest.
     """
     settings = MergedModel(
-        folder=str(out.resolve()), size_bytes=0, dtype="", method="streamed",
-        base=str(checkpoint.resolve()),
+        folder="", size_bytes=0, dtype="", method="streamed", base=str(checkpoint.resolve()),
     )  # fmt: skip
     if published := read_published(out, settings):
         return published
@@ -274,6 +273,7 @@ def _finish(
     files = sorted(path for path in part.iterdir() if path.name not in (MARKER, PROOF))
     merged = msgspec.structs.replace(
         settings,
+        folder=str(out.resolve()),  # a run's folder may have been moved meanwhile
         size_bytes=sum(path.stat().st_size for path in files),
         dtype={"F16": "float16", "BF16": "bfloat16"}[base.half],
         hashes={path.name: digests.get(path.name) or hash_file(path) for path in files},
