@@ -176,7 +176,7 @@ def test_files_of_a_server(tmp_path: Path) -> None:
     assert find_damage(out) == []
     assert not list(tmp_path.glob(".*.part"))
     assert merge(base, adapter, out, end_ids=[5, 7]) == result, "it is kept"
-    with pytest.raises(FtwizardError, match="merged with --scale 1.0"):
+    with pytest.raises(FtwizardError, match="merged with --scale 1"):
         merge(base, adapter, out, end_ids=[], scale=0.5)
 
 
