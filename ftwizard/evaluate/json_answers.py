@@ -157,5 +157,5 @@ def _get_validator(schema: str) -> Any:
         if isinstance(instance, str) and not regex.search(pattern, instance, timeout=MAX_MATCH_S):
             yield ValidationError("pattern")
 
-    kind = extend(Draft202012Validator, {"pattern": match_pattern})
+    kind = extend(Draft202012Validator, {"pattern": match_pattern})  # type: ignore[no-untyped-call]
     return kind(json.loads(schema), registry=EMPTY_REGISTRY)

@@ -64,7 +64,6 @@ _MARKED = re.compile(
     re.IGNORECASE,
 )
 _FIRST_END = re.compile(r"(?:\s+[^\W\d]+){0,2}\s*(?:$|[.,;:(\n])")
-_EQUALS = re.compile(r"(?:=|≈|\bequals)\s*$")
 
 
 class Quantity(NamedTuple):
@@ -102,8 +101,7 @@ def find_quantity(text: str) -> Quantity | None:
     """Return the number that an answer gives; None if it has none.
 
     Of several it is, in this order: that in ``\\boxed{}`` or after ``####``, that after “the answer
-    is”, the only one in bold, the first if it stands alone at the beginning, that after the last
-    equals sign, and the last.
+    is”, the only one in bold, the first if it stands alone at the beginning, and the last.
     """
     cleaned = _clean(text)
     for match in reversed(list(_BOXED.finditer(cleaned))):
@@ -124,8 +122,7 @@ def find_quantity(text: str) -> Quantity | None:
     first = numbers[0]
     if first.start == 0 and _FIRST_END.match(plain, first.end):
         return first
-    equal = [n for n in numbers if _EQUALS.search(plain[max(0, n.start - 20) : n.start])]
-    return equal[-1] if equal else numbers[-1]
+    return numbers[-1]
 
 
 def is_same(expected: Quantity, answer: Quantity, tolerance: float | str | None = None) -> bool:
