@@ -15,12 +15,11 @@ from ftwizard.runs.evaluation import (
     ArmScore,
     Difference,
     Evaluation,
-    Failure,
-    FailureName,
     Reason,
     SetResult,
     ShipVerdict,
 )
+from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
 from ftwizard.runs.ship_verdict import Headroom, get_tolerance
 from ftwizard.text import format_count, make_visible
 
@@ -28,11 +27,9 @@ MARKS: dict[ShipVerdict, str] = {"ship": "✓", "do_not_ship": "✗", "cannot_te
 VERDICTS: dict[ShipVerdict, str] = {
     "ship": "Ship", "do_not_ship": "Do not ship", "cannot_tell": "Cannot tell",
 }  # fmt: skip
-FAILURES: dict[FailureName, str] = {
-    "forgetting": "Forgetting", "overfitting": "Overfitting", "memorization": "Memorization",
-    "mode_collapse": "Mode collapse", "safety": "Safety degradation",
-}  # fmt: skip
 MAX_REASONS = 3
+MAX_SENTENCES = 2
+"""Sentences of a failure's evidence in a reason."""
 MAX_SHOWN_LINES = 5
 """Line numbers of rows to drop."""
 MAX_NAME_WIDTH = 30
@@ -54,7 +51,7 @@ def describe_verdict(evaluation: Evaluation) -> str:
 
 def _name_reason(reason: Reason) -> str:
     if reason.failure:
-        return FAILURES[reason.failure].lower()
+        return FAILURE_TITLES[reason.failure].lower()
     names = _join(map(name_set, reason.sets))
     return {
         "loss": f"{names} got worse",
@@ -64,6 +61,7 @@ def _name_reason(reason: Reason) -> str:
         "gain_unproven": "no gain is shown",
         "few_items": f"too few {names} items",
         "unscored": f"too many {names} answers could not be scored",
+        "contaminated": "test items are in the training set",
         "not_measured": f"not measured: {names}",
     }.get(reason.name, "it did not help")
 
@@ -76,7 +74,8 @@ def describe_reasons(evaluation: Evaluation, limit: int = MAX_REASONS) -> list[s
 def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
     if reason.failure:
         failure = next(f for f in evaluation.failures if f.name == reason.failure)
-        return f"{describe_failure(failure)}."
+        _, *evidence = describe_failure(failure)
+        return " ".join([f"{FAILURE_TITLES[failure.name]}.", *evidence[:MAX_SENTENCES]])
     results = {name: evaluation.sets[name] for name in reason.sets if name in evaluation.sets}
     gate = evaluation.gate or Gate()
     match reason.name:
@@ -86,6 +85,10 @@ def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
             return _describe_gain(reason, evaluation, gate)
         case "no_loss":
             return _describe_no_loss(results)
+        case "contaminated":
+            failure = next(f for f in evaluation.failures if f.name == "memorization")
+            shared, total = (failure.evidence[key] for key in ("contaminated", "contaminated_of"))
+            return f"{shared} of {total} test items are also in the training set: their scores are void."
         case "not_measured":
             return f"Not measured: {_join(map(name_set, reason.sets))}."
     return " ".join(_describe_set_reason(reason, *pair, gate) for pair in results.items())
@@ -111,8 +114,8 @@ def _describe_no_loss(results: Mapping[str, SetResult]) -> str:
     parts: list[str] = []
     for name, result in results.items():
         if change := result.difference:
-            points = _to_points(change.possible_loss, up=True)
-            possible = f"{points:g}" if parts else f"{_count_points(points)} possible"
+            points = to_points(change.possible_loss, up=True)
+            possible = f"{points:g}" if parts else f"{count_points(points)} possible"
             items = format_count(change.n, f"{name_set(name)} item")
             parts.append(f"up to {possible} with {items}")
     return f"No loss beyond the gate found; {', '.join(parts)}."
@@ -151,7 +154,7 @@ def describe_power(result: SetResult, wanted: float | None = None) -> str:
         return f"{items} cannot show any change"
     line = f"{items} can show a change of {format_points(result.provable, up=True)}"
     if wanted and wanted < result.provable:
-        line += f", not of {_to_points(wanted):g}"
+        line += f", not of {to_points(wanted):g}"
     return line
 
 
@@ -183,41 +186,6 @@ def describe_headroom(headroom: Headroom) -> list[str]:
             provable = format_points(headroom.provable or 0.0, up=True)
             lines.append(f"These items can show a gain from {provable} on.")
     return lines
-
-
-def describe_failure(failure: Failure) -> str:
-    """Describe a failure with its evidence, without a mark and a full stop."""
-    name = FAILURES[failure.name]
-    facts = ", ".join(describe_evidence(failure.evidence))
-    if failure.found:
-        return f"{name}: {facts}" if facts else name
-    start = f"No {name.lower()} found" if failure.found is False else f"{name}: cannot tell"
-    return f"{start} ({facts})" if facts else start
-
-
-def mark_failure(failure: Failure) -> str:
-    return "✗" if failure.found else "?" if failure.found is None else "✓"
-
-
-def describe_evidence(evidence: Mapping[str, Any]) -> list[str]:
-    """Describe measured values: shares as percent, counts as they are."""
-    return [
-        f"{make_visible(name.replace('_', ' '), MAX_NAME_WIDTH)} {_format_value(name, value)}"
-        for name, value in evidence.items()
-        if value is not None
-    ]
-
-
-def _format_value(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.0%}" if name.endswith(("share", "ratio", "rate")) else f"{value:.3g}"
-    if isinstance(value, list | tuple):
-        return make_visible(", ".join(map(str, value)), 80)
-    return make_visible(str(value), 80)
 
 
 def describe_action(action: Action) -> str:
@@ -296,14 +264,15 @@ def name_metric(metric: str) -> str:
 
 def format_points(change: float, *, up: bool = False) -> str:
     """Format a change of a share in points: ``5 points``. ``up``: rounded up to whole points."""
-    return _count_points(_to_points(change, up=up))
+    return count_points(to_points(change, up=up))
 
 
-def _count_points(points: float) -> str:
+def count_points(points: float) -> str:
     return f"{points:g} point" if points == 1 else f"{points:g} points"
 
 
-def _to_points(change: float, *, up: bool = False) -> float:
+def to_points(change: float, *, up: bool = False) -> float:
+    """Convert a change of a share to points; below 1, to a tenth. ``up``: rounded up to whole ones."""
     points = change * 100
     if up:
         return math.ceil(points - 1e-9)
@@ -311,7 +280,7 @@ def _to_points(change: float, *, up: bool = False) -> float:
 
 
 def _format_bounds(low: float, high: float) -> str:
-    return f"{_to_points(low):g} to {_to_points(high):g}"
+    return f"{to_points(low):g} to {to_points(high):g}"
 
 
 def _sign(points: float) -> str:

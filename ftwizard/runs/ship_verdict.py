@@ -26,6 +26,8 @@ MAX_POSSIBLE_LOSS = 0.2
 """A set that leaves a larger loss open is too small to find one: fewer than about 20 items."""
 MAX_UNSCORED_SHARE = 0.2
 """A set of which more could not be scored shows nothing: what is missing may differ from the rest."""
+MAX_CONTAMINATED_SHARE = 0.1
+"""Share of the test items that may be in the training set, too."""
 REQUIRED_SETS = ("general", "safety")
 """Sets without which a gain on the target proves nothing."""
 WEAKER_SCALE, GENERAL_SHARE = 0.7, 0.1
@@ -65,8 +67,9 @@ def judge_evaluation(
     than the prompted base; or its gain is below the gate. A gain on the target does not make up for
     any of these.
 
-    **Cannot tell**: the gain can be chance; a measured loss beyond the gate can be chance; or a set is
-    missing, too small to show a loss of ``MAX_POSSIBLE_LOSS``, or mostly unscored. **Ship** otherwise.
+    **Cannot tell**: the gain can be chance; a measured loss beyond the gate can be chance; test items are
+    in the training set; or a set is missing, too small to show a loss of ``MAX_POSSIBLE_LOSS``, or not
+    scored in many items. **Ship** otherwise.
     A loss that was not measured, but is possible, is a reason that goes with "ship": to exclude every
     loss beyond 5 points takes 400 items.
 
@@ -77,6 +80,8 @@ def judge_evaluation(
     against = [*_find_failures(failures), *_find_losses(sets, gate, failures)]
     gain, gain_reasons = _judge_gain(sets.get("target"), gate, target, over_prompted)
     open_reasons = list(_find_open_questions(sets, gate))
+    if _is_contaminated(failures):
+        open_reasons.insert(0, Reason(name="contaminated"))
     shown = [Reason(name="target")] if target else []
     if over_prompted:
         shown.append(Reason(name="over_prompted"))
@@ -157,6 +162,13 @@ def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[
             yield Reason(name="loss_unproven", sets=[name])
         elif change.possible_loss > MAX_POSSIBLE_LOSS and not change.is_shown:
             yield Reason(name="few_items", sets=[name])
+
+
+def _is_contaminated(failures: Sequence[Failure]) -> bool:
+    """Return whether so many test items are in the training set that their score says little."""
+    evidence = next((f.evidence for f in failures if f.name == "memorization"), {})
+    shared, total = evidence.get("contaminated", 0), evidence.get("contaminated_of", 0)
+    return bool(shared > MAX_CONTAMINATED_SHARE * total)
 
 
 def _judge_gain(

@@ -7,10 +7,12 @@ import json
 import msgspec
 import pytest
 
+from ftwizard.evaluate.failures.forgetting import find_forgetting
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Action, Evaluation, Failure
 from ftwizard.runs.ship_verdict import judge_headroom
+from tests.evaluate.test_failures import general_sheet
 from tests.runs.test_ship_verdict import GATE, STEADY, change, compare, head, judge
 
 
@@ -29,10 +31,21 @@ def test_ship() -> None:
 
 
 def test_a_failure_comes_before_the_gain() -> None:
-    lost = Failure(name="forgetting", found=True)
+    lost = find_forgetting(general_sheet(50, 3, 20, 27).inputs())
     lines = read(judge(failures=[lost]))
     assert lines[0] == "✗ Do not ship: forgetting"
-    assert lines[1].startswith("Forgetting") and lines[2].startswith("It helped: 35 of 50")
+    assert lines[1].startswith("Forgetting. General questions: 70% → 53% right (100 items).")
+    assert lines[2].startswith("It helped: 35 of 50")
+    assert all(line.endswith(".") for line in lines[1:])
+
+
+def test_test_items_in_the_training_set_void_the_gain() -> None:
+    leaked = Failure(
+        name="memorization", found=None, evidence={"contaminated": 6, "contaminated_of": 50}
+    )
+    lines = read(judge(failures=[leaked]))
+    assert lines[0] == "? Cannot tell: test items are in the training set"
+    assert lines[1].startswith("6 of 50 test items are also in the training set")
 
 
 def test_a_loss_says_how_much_and_what_was_tolerated() -> None:

@@ -187,6 +187,15 @@ def test_answers_that_could_not_be_scored_leave_it_open() -> None:
     assert "unscored" in names(judge(target=HELPED, safety=change(0, 0, 60, total=80)))
 
 
+@pytest.mark.parametrize(("shared", "expected"), [(6, "cannot_tell"), (5, "ship")])
+def test_a_contaminated_test_set_leaves_it_open(shared: int, expected: ShipVerdict) -> None:
+    evidence = {"contaminated": shared, "contaminated_of": 50}
+    leaked = Failure(name="memorization", found=False, evidence=evidence)
+    assert judge(failures=[leaked]).verdict == expected
+    lost = Failure(name="forgetting", found=True)
+    assert judge(failures=[leaked, lost]).verdict == "do_not_ship"
+
+
 def test_actions_begin_with_what_the_evidence_names() -> None:
     near = [NearRow(line=line, share=0.9, text="…") for line in (8, 3)]
     example = FlippedItem(item="x", prompt="", expected="", base="", tuned="", change=0, near=near)
