@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
+    from ftwizard.runs.evaluation import Evaluation
     from ftwizard.runs.result import BaseComparison, MergedModel, TrainResult
 
 
@@ -53,7 +54,7 @@ def run_training(worker: Worker) -> WorkResult:
     from ftwizard.jobs.worker import WorkResult
     from ftwizard.plan import plan_file
     from ftwizard.runs.result import RunResult, read_trained
-    from ftwizard.train import checkpoint_rotation, measure, trainer
+    from ftwizard.train import budget, checkpoint_rotation, measure, trainer
 
     folder = worker.folder
     # What was checked at the start; plan.yaml may have been edited since.
@@ -67,10 +68,16 @@ def run_training(worker: Worker) -> WorkResult:
         worker.events.write_finding("damaged_result", message, "warning")
         trained = None
     if trained is None:
-        trained = trainer.train(worker, plan)
-    merged = compared = None
+        from ftwizard.evaluate.run_evaluation import evaluate_base
+
+        trained = trainer.train(
+            worker,
+            plan,
+            lambda base: evaluate_base(worker, plan, base, budget.seconds_before(plan)),
+        )
+    merged = evaluation = compared = None
     if trained.reason in GOOD_END_REASONS:
-        merged, compared = _finish(worker, plan, trained)
+        merged, evaluation, compared = _finish(worker, plan, trained)
         checkpoint_rotation.remove_torn(worker.folder.checkpoints)
     result = RunResult(
         end_reason=trained.reason,
@@ -78,6 +85,7 @@ def run_training(worker: Worker) -> WorkResult:
         training=trained,
         merged=merged,
         compare=compared,
+        ship=evaluation.verdict if evaluation else None,
         seconds=round(time.monotonic() - began, 1),
         **msgspec.structs.asdict(measure.compare_with_prediction(worker.folder, trained)),
     )
@@ -86,11 +94,11 @@ def run_training(worker: Worker) -> WorkResult:
 
 def _finish(
     worker: Worker, plan: Plan, trained: TrainResult
-) -> tuple[MergedModel | None, BaseComparison | None]:
+) -> tuple[MergedModel | None, Evaluation | None, BaseComparison | None]:
     """Carry out ``plan.finish`` within the run."""
     import msgspec
 
-    from ftwizard.evaluate.compare import compare
+    from ftwizard.evaluate.run_evaluation import evaluate_tuned
     from ftwizard.export.merge import cast_to_16_bit, merge
     from ftwizard.jobs.folder import JobFolder
     from ftwizard.runs import base_weights
@@ -98,7 +106,7 @@ def _finish(
 
     folder, base = worker.folder, Path(trained.base)
     linked = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
-    merged = compared = None
+    merged = evaluation = compared = None
 
     def report(part: str, **progress: Any) -> None:
         worker.phase("merging", what=part, **progress)
@@ -117,7 +125,8 @@ def _finish(
             say=report, hashes=trained.hashes,
         )  # fmt: skip
     if plan.finish.compare:
-        compared = compare(worker, plan, trained, budget.seconds_left(folder, plan))
+        seconds = budget.seconds_left(folder, plan)
+        evaluation, compared = evaluate_tuned(worker, plan, trained, seconds)
     if merged:
         merged = msgspec.structs.replace(merged, folder=str(folder.merged))
-    return merged, compared
+    return merged, evaluation, compared

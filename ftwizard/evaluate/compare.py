@@ -1,47 +1,31 @@
-"""Comparison of base and tuned model on the test set, with scores that suit the kind of answers."""
+"""Comparison of base and tuned model on the test rows, with scores that suit the kind of answers."""
 
 from __future__ import annotations
 
-import gc
 import json
-import random
-import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.data.reader import ParsedRow
+from ftwizard.evaluate.items import Item
 from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import answer_kind
 from ftwizard.runs.answer_kind import AnswerKind
+from ftwizard.runs.evaluation import ItemAnswer
 from ftwizard.runs.result import (
     AnswerPair,
     BaseComparison,
     ModelScores,
     SavedAnswers,
-    TrainResult,
     judge_answers,
 )
 from ftwizard.runs.verdict import RowScores
-from ftwizard.text import format_count
-from ftwizard.train import dataset, generate, model_loading, runtime
-from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
+from ftwizard.train import dataset
 
-GENERATION_BATCH_SIZE = 16
-LIMITED_BATCH_SIZE = 4
-"""Smaller batches where time is limited, so that the limit is noticed in time."""
-MIN_COMPARISON_S = 2.0
-"""Less time is not enough to load two models."""
-BASE_SHARE = 0.4
-"""Share of a limited time after which the base model gets no further rows. The rest is for its loss,
-and for the tuned model."""
-REPORT_EVERY_S = 2.0
-"""Least time between two reports of progress."""
 MAX_ENUM_VALUES = 12
 
 
@@ -52,122 +36,56 @@ class RowLoss(NamedTuple):
     tokens: int
 
 
-class _Phase:
-    """Reports how far a part of the comparison is; each report raises Stopped after a stop."""
-
-    def __init__(self, worker: Worker, part: str, total: int, unit: str) -> None:
-        self._worker, self._last = worker, 0.0
-        self._fields = {"what": part, "total": total, "unit": unit}
-        worker.phase("comparing", what=part)
-
-    def report(self, done: float) -> None:
-        """Report what is done, with a share of what is in work."""
-        self._worker.check_stop()
-        if (now := time.monotonic()) - self._last >= REPORT_EVERY_S:
-            self._last = now
-            self._worker.phase("comparing", done=round(done, 1), **self._fields)
-
-
-def compare(
-    worker: Worker, plan: Plan, trained: TrainResult, seconds: float | None = None
-) -> BaseComparison | None:
-    """Generate answers for the test set with both models (greedy decoding) and score them.
-
-    The merged model is used if it exists, so that what is measured is what will be served. All
-    answers are written to ``eval/compare.json``. In limited ``seconds``, only rows that the base
-    model answers in time are compared, drawn at random; None if there is no time at all.
+def derive_comparison(
+    folder: JobFolder,
+    plan: Plan,
+    test_set: dataset.SavedTestSet,
+    items: Sequence[Item],
+    answers: Mapping[str, Sequence[ItemAnswer]],
+) -> BaseComparison:
+    """Return the comparison on the test rows among ``items``, from the answers of ``base`` and
+    ``tuned``; write all of them to ``eval/compare.json``.
     """
-    worker.phase("comparing")
-    test_set = dataset.read_test_set(worker.folder)
-    rows = test_set.rows
+    by_arm = {
+        arm: {answer.item: answer for answer in answers.get(arm, ())} for arm in ("base", "tuned")
+    }
+    ids = {
+        item.line: item.id
+        for item in items
+        if item.set == "target" and all(item.id in lines for lines in by_arm.values())
+    }
+    rows = [row for row in test_set.rows if row.line in ids]
     if not rows:
         return BaseComparison(rows=0)
-    if seconds is not None and seconds < MIN_COMPARISON_S:
-        message = "No time was left to compare with the base model: budget.minutes is used up."
-        worker.events.write_finding("comparison_skipped", message, "warning")
-        return None
-    until = None
-    if seconds is not None:
-        until = time.monotonic() + seconds * BASE_SHARE
-        rows = random.Random(plan.recipe.seed).sample(rows, len(rows))
-    linked = JobFolder(worker.folder.link)
-    weights = linked.merged if trained.method == "full" else linked.adapter
-    tokenizer = model_loading.load_tokenizer(weights)
-    base = Path(trained.base)
-    encoder = Encoder(tokenizer, model_loading.read_stop_ids(base) | set(trained.end_ids))
     schema = infer_json_schema(test_set.answers)
-    texts = [row.conversation.answer for row in rows]
-    longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
-    limit = plan.finish.max_new_tokens or longest * 3 // 2 + 16
-
-    kind = answer_kind.find_kind(texts, is_json=schema is not None)
-    answers: dict[str, list[str]] = {}
-    row_scores: dict[str, list[RowScores]] = {}
-    scores: dict[str, ModelScores] = {}
-    for name in ("base", "tuned"):
-        start = time.monotonic()
-        phase = _Phase(worker, f"{name} model", len(rows), "answers")
-        model = _load(name, worker, plan, base)
-        answers[name] = _generate_answers(phase, model, encoder, rows, limit, until)
-        if until is not None:
-            rows, until = _keep_answered(worker, rows, answers[name]), None
-        encoded, _ = encode_rows(encoder, rows, plan.recipe.max_length, needed=False)
-        phase = _Phase(worker, f"loss of the {name} model", len(encoded), "rows")
-        losses = _compute_losses(phase, model, encoded)
-        del model
-        gc.collect()
-        row_scores[name] = score_rows(kind, answers[name], rows, losses)
-        scores[name] = summarize_scores(
-            answers[name], rows, schema, row_scores[name], losses, time.monotonic() - start
-        )
-
-    tokens = {row.line: row.trained for row in encoded}
-    columns = (answers["base"], answers["tuned"], row_scores["base"], row_scores["tuned"])
+    kind = answer_kind.find_kind([r.conversation.answer for r in rows], is_json=schema is not None)
+    texts, row_scores, scores = {}, {}, {}
+    losses: dict[int, RowLoss] = {}
+    for arm, lines in by_arm.items():
+        of_rows = [lines[ids[row.line]] for row in rows]
+        losses = {
+            row.line: RowLoss(answer.loss * answer.loss_tokens, answer.loss_tokens)
+            for row, answer in zip(rows, of_rows, strict=True)
+            if answer.loss is not None
+        }
+        texts[arm] = [answer.text for answer in of_rows]
+        row_scores[arm] = score_rows(kind, texts[arm], rows, losses)
+        scores[arm] = summarize_scores(texts[arm], rows, schema, row_scores[arm], losses)
     pairs = [
-        _to_pair(row, tokens.get(row.line, 0), base_answer, tuned_answer, base_scores, tuned_scores)
-        for row, base_answer, tuned_answer, base_scores, tuned_scores in zip(
-            rows, *columns, strict=True
+        AnswerPair(
+            line=row.line, prompt=row.conversation.prompt, expected=row.conversation.answer,
+            base=texts["base"][index], tuned=texts["tuned"][index], tools=row.conversation.tools,
+            tokens=losses[row.line].tokens if row.line in losses else 0,
+            base_scores=row_scores["base"][index], tuned_scores=row_scores["tuned"][index],
         )
-    ]
+        for index, row in enumerate(rows)
+    ]  # fmt: skip
     pairs.sort(key=lambda pair: pair.line)
-    worker.folder.evaluations.mkdir(mode=0o700, exist_ok=True)
-    write_json(worker.folder.answers, SavedAnswers(schema=schema, answers=pairs))
+    write_json(folder.answers, SavedAnswers(schema=schema, answers=pairs))
     return BaseComparison(
         rows=len(rows), **scores, schema=schema, pairs=pairs[: plan.finish.pairs],
         kind=kind, verdict=judge_answers(pairs, kind) or msgspec.UNSET,
     )  # fmt: skip
-
-
-def _to_pair(
-    row: ParsedRow,
-    tokens: int,
-    base: str,
-    tuned: str,
-    base_scores: RowScores,
-    tuned_scores: RowScores,
-) -> AnswerPair:
-    return AnswerPair(
-        line=row.line,
-        prompt=row.conversation.prompt,
-        expected=row.conversation.answer,
-        base=base,
-        tuned=tuned,
-        tools=row.conversation.tools,
-        tokens=tokens,
-        base_scores=base_scores,
-        tuned_scores=tuned_scores,
-    )
-
-
-def _keep_answered(worker: Worker, rows: list[ParsedRow], answers: list[str]) -> list[ParsedRow]:
-    """Return the first rows, as many as there are answers; report if these are not all."""
-    if len(answers) < len(rows):
-        worker.events.write_finding(
-            "comparison_shortened",
-            f"Compared on {len(answers):,} of {format_count(len(rows), 'test row')}, drawn at random: "
-            "as many as budget.minutes allows.",
-        )
-    return rows[: len(answers)]
 
 
 def infer_json_schema(answers: list[str]) -> dict[str, Any] | None:
@@ -239,7 +157,6 @@ def summarize_scores(
     schema: dict[str, Any] | None,
     scores: list[RowScores],
     losses: dict[int, RowLoss],
-    seconds: float,
 ) -> ModelScores:
     """Return the scores of a model over all rows; loss and chrF as in ``score_rows``."""
     expected = [row.conversation.answer.strip() for row in rows]
@@ -253,81 +170,8 @@ def summarize_scores(
         loss=sum(loss.total for loss in losses.values()) / tokens if tokens else None,
         exact=sum(exact) / len(exact),
         json_valid=sum(valid) / len(valid) if schema else None,
-        seconds=round(seconds, 1),
         match=sum(row.match for row in scores) / len(scores),
         fields=sum(fields) / len(fields) if fields else None,
         chrf=sum(chrf) / len(chrf) if chrf else None,
         length_ratio=length if chrf else None,
     )
-
-
-def _load(name: str, worker: Worker, plan: Plan, base: Path) -> Any:
-    import torch
-
-    linked = JobFolder(worker.folder.link)
-    precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
-    if name == "base":
-        model = model_loading.load_model(base, precision)
-    elif linked.merged.exists():
-        model = model_loading.load_model(linked.merged, precision)
-    else:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model_loading.load_model(base, precision), linked.adapter)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-def _generate_answers(
-    phase: _Phase,
-    model: Any,
-    encoder: Encoder,
-    rows: list[ParsedRow],
-    limit: int,
-    until: float | None,
-) -> list[str]:
-    """Generate one greedy answer per row, in batches of similar prompt length.
-
-    ``until``: time of the monotonic clock after which no further batch begins. Rows are then answered
-    in their order, and the last ones may get no answer.
-    """
-    prompts = [encoder.prompt_ids(r.conversation.prompt, r.conversation.tools) for r in rows]
-    order, size = list(range(len(rows))), LIMITED_BATCH_SIZE
-    if until is None:
-        order, size = sorted(order, key=lambda i: len(prompts[i])), GENERATION_BATCH_SIZE
-    texts: dict[int, str] = {}
-    for start in range(0, len(order), size):
-        if until is not None and texts and time.monotonic() >= until:
-            break
-        batch = order[start : start + size]
-
-        def report(tokens: list[int], start: int = start, count: int = len(batch)) -> bool:
-            phase.report(start + count * len(tokens) / limit)
-            return False
-
-        answers = generate.generate_answers(
-            model, encoder, [prompts[i] for i in batch], limit, should_stop=report
-        )
-        for i, answer in zip(batch, answers, strict=True):
-            texts[i] = answer.text
-    return [texts[i] for i in sorted(texts)]
-
-
-def _compute_losses(phase: _Phase, model: Any, rows: list[EncodedRow]) -> dict[int, RowLoss]:
-    """Return the loss over the trainable tokens of each row, by line.
-
-    Rows are processed one by one, and only logits of trainable tokens are cast to float32: with a
-    vocabulary of 150,000, the logits of a batch take gigabytes.
-    """
-    import torch
-
-    losses: dict[int, RowLoss] = {}
-    for row in rows:
-        phase.report(len(losses))
-        ids = torch.tensor([row.input_ids], device=model.device)
-        labels = torch.tensor(row.labels[1:], device=model.device)
-        positions = (labels != IGNORE_INDEX).nonzero().flatten()
-        with torch.inference_mode():
-            logits = model(input_ids=ids).logits[0, positions].float()
-        total = torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
-        losses[row.line] = RowLoss(float(total), len(positions))
-    return losses

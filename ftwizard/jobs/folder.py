@@ -145,6 +145,8 @@ class JobFolder:
     merged = _Entry("merged")
     evaluations = _Entry("eval")
     answers = _Entry("eval/compare.json")
+    baseline = _Entry("eval/baseline.json")
+    evaluation = _Entry("eval/evaluation.json")
     ballast = _Entry("ballast")
     """Reserved blocks that the keeper frees to write its last state on a full disk."""
 

@@ -9,6 +9,7 @@ import msgspec
 from ftwizard.jobs.folder import JobFolder, JobResult, read_json
 from ftwizard.runs import answer_kind, verdict
 from ftwizard.runs.answer_kind import AnswerKind
+from ftwizard.runs.evaluation import ShipVerdict
 from ftwizard.runs.prediction import PredictionResult, RunFigures
 from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
 
@@ -92,7 +93,6 @@ class ModelScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Share of answers equal to the expected one, ignoring surrounding white space; 0–1."""
     json_valid: float | None
     """Share that is valid for the JSON schema of the expected answers; None if these are not JSON."""
-    seconds: float
     match: float | None = None
     """Share of right answers, as ``answer_kind.is_match`` compares; 0–1."""
     fields: float | None = None
@@ -157,6 +157,8 @@ class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
     """None if the plan does not ask for it, or if training was stopped."""
     compare: BaseComparison | None = None
     """None if the plan does not ask for it, or if training was stopped."""
+    ship: ShipVerdict | None = None
+    """The verdict of ``eval/evaluation.json``; None without one."""
     seconds: float
     """Of the newest attempt, with merging and comparing."""
     predicted: RunFigures

@@ -22,6 +22,8 @@ from ftwizard.runs.summary import read_progress
 from ftwizard.text import format_dollars, format_duration
 from ftwizard.train.measure import folder_bytes
 
+BEFORE_SHARE = 0.5
+"""Part of the time for the evaluation that its base models may take, before the first step."""
 WARNING_SHARE = 0.8
 """Warn when this share of a budget is used."""
 
@@ -133,14 +135,24 @@ def limits(worker: Worker, plan: Plan, base: Path | None = None) -> list[Limit]:
 
 
 def _keep_for_finish(plan: Plan, seconds: float, base: Path | None) -> float:
-    """Return the seconds to keep for saving, merging and comparing."""
+    """Return the seconds to keep for saving, merging and the evaluation of the tuned model."""
     stored = folder_bytes(base) if base else 0
-    kept = seconds * duration.COMPARISON_SHARE if plan.finish.compare else 0.0
+    kept = 0.0
+    if plan.finish.compare:
+        kept = seconds * duration.COMPARISON_SHARE * (1 - BEFORE_SHARE)
     if plan.recipe.method == "full":  # weights and moments in 32 bits, from 16
         kept += 8 * stored * duration.WRITE_S
     if plan.finish.merge or plan.recipe.method == "full":
         kept += stored * (duration.READ_S + duration.WRITE_S) * duration.DISKS
     return kept
+
+
+def seconds_before(plan: Plan) -> float | None:
+    """Return the seconds of ``budget.minutes`` that the base model may answer for before the first
+    step; None without that limit."""
+    if plan.budget.minutes is None:
+        return None
+    return plan.budget.minutes * 60 * duration.COMPARISON_SHARE * BEFORE_SHARE
 
 
 def seconds_left(folder: JobFolder, plan: Plan) -> float | None:

@@ -1,0 +1,338 @@
+"""The evaluation of a run: its base model before the first step, the tuned model at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ftwizard.diagnosis import Curve
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import compare, frozen_items, prompts, results, runner, scorers
+from ftwizard.evaluate.answer_cache import AnswerCache
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.failures.detect import find_failures
+from ftwizard.evaluate.failures.inputs import (
+    TRAIN,
+    FailureInputs,
+    TrainingRow,
+    to_training_rows,
+)
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
+from ftwizard.jobs.folder import JobFolder, write_json, write_whole
+from ftwizard.jobs.worker import EarlyEnd, Worker
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import describe_evaluation, loss_curves, ship_verdict
+from ftwizard.runs.evaluation import Evaluation, ItemAnswer
+from ftwizard.runs.evaluation_files import Baseline
+from ftwizard.runs.result import BaseComparison, TrainResult
+from ftwizard.runs.summary import read_progress
+from ftwizard.train import dataset
+
+MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
+"""Items of a set where the plan names no number."""
+MIN_EVALUATION_S = 2.0
+"""Less time is not enough to load a model."""
+REPORT_EVERY_S = 1.0
+"""Least time between two reports of progress."""
+Answers = dict[str, list[ItemAnswer]]
+"""By the name of the arm."""
+
+
+class Subject(NamedTuple):
+    """What is evaluated, and where its files are."""
+
+    folder: JobFolder
+    """Its ``eval/`` has the items and answers."""
+    plan: Plan
+    base: str
+    """Folder of the base model, or an endpoint."""
+    test_set: dataset.SavedTestSet
+    """Of the run."""
+
+
+# ------------------------------------------------------------------------ before the first step
+
+
+def evaluate_base(worker: Worker, plan: Plan, base: Path, seconds: float | None = None) -> None:
+    """Freeze the items of a run, let the base arms answer them, and report the headroom.
+
+    What an earlier attempt did is not done again. In limited ``seconds``, as many items are answered
+    as fit. Raises EarlyEnd where the plan asks for headroom that there is not.
+    """
+    if not plan.finish.compare:
+        return
+    subject = Subject(worker.folder, plan, str(base), dataset.read_test_set(worker.folder))
+    items = freeze_items(worker, subject)
+    answers = ask_base_arms(worker, subject, items, seconds)
+    _trim_memory()
+    sets = {
+        name: results.summarize_set([i for i in items if i.set == name], results.index_answers(answers))
+        for name in dict.fromkeys(item.set for item in items if item.set != TRAIN)
+    }
+    target = sets.get("target")
+    is_scored = target is not None and target.arms["base"].n > 0
+    headroom = ship_verdict.judge_headroom(target, plan.gate) if target and is_scored else None
+    write_json(worker.folder.baseline, Baseline(sets=sets, headroom=headroom))
+    if headroom:
+        _report_headroom(worker, plan, headroom)
+    for line in describe_evaluation.describe_powers(sets, plan.gate):
+        worker.events.write_finding("power", f"{line}.")
+
+
+def _report_headroom(worker: Worker, plan: Plan, headroom: ship_verdict.Headroom) -> None:
+    message = " ".join(describe_evaluation.describe_headroom(headroom))
+    is_enough = headroom.outcome in ("prompt_suffices", "base_suffices")
+    worker.events.write_finding(
+        "headroom", message, "warning" if is_enough else "info",
+        evidence=msgspec.to_builtins(headroom),
+    )  # fmt: skip
+    if is_enough and plan.evaluate.requires_headroom:
+        raise EarlyEnd(
+            "refused",
+            message,
+            "Nothing was trained, as evaluate.requires_headroom asks. To train anyway, start a run "
+            "without it.",
+        )
+
+
+def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
+    """Return the frozen items of a run; draw and freeze them if that was not done yet.
+
+    Raises FtwizardError for a file of items that cannot be used, or that was changed since.
+    """
+    folder, plan = subject.folder, subject.plan
+    if frozen := frozen_items.read(folder):
+        return frozen[0]
+    worker.phase("comparing", what="items")
+    limit = plan.evaluate.max_items or (MAX_ITEMS_GPU if _has_gpu() else MAX_ITEMS_CPU)
+    items, sets = frozen_items.draw(collect_items(subject), limit, plan.recipe.seed)
+    items = prompts.set_limits(items, _count_tokens(subject))
+    frozen_items.freeze(folder, items, sets, plan.gate)
+    drawn = [
+        f"{drawn.items:,} of {drawn.available:,} ({describe_evaluation.name_set(name)})"
+        for name, drawn in sets.items()
+        if drawn.items < drawn.available and name != TRAIN
+    ]
+    if drawn:
+        message = f"Evaluated on items drawn at random: {', '.join(drawn)}. All: evaluate.max_items."
+        worker.events.write_finding("items_drawn", message)
+    return items
+
+
+def _count_tokens(subject: Subject) -> Callable[[str], int]:
+    if subject.base.startswith("http"):
+        return prompts.count_bytes
+    arm = Arm(name="base", model=subject.base)
+    return LocalAnswerer(arm, LocalModels(AnswerCache(None), subject.plan.recipe)).count_tokens
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def ask_base_arms(
+    worker: Worker, subject: Subject, items: Sequence[Item], seconds: float | None = None
+) -> Answers:
+    """Return the scored answers of the base model, alone and with the user's prompt."""
+    arms = list_base_arms(subject)
+    kept = {arm.name: read_answers(subject.folder, arm.name) for arm in arms}
+    if all(answers is not None for answers in kept.values()):
+        return {name: answers or [] for name, answers in kept.items()}
+    return ask(worker, subject, arms, items, seconds)
+
+
+def list_base_arms(subject: Subject) -> list[Arm]:
+    """Return the base model, and the base model with the user's system prompt and examples."""
+    base = Arm(name="base", model=subject.base)
+    settings, test_set = subject.plan.evaluate, subject.test_set
+    shots = test_set.shots[: settings.shots]
+    system = settings.system or test_set.system
+    if not shots and settings.system is None:
+        return [base]
+    return [base, msgspec.structs.replace(base, name="prompted", system=system, shots=shots)]
+
+
+def ask(
+    worker: Worker,
+    subject: Subject,
+    arms: Sequence[Arm],
+    items: Sequence[Item],
+    seconds: float | None = None,
+) -> Answers:
+    """Return the scored answers of arms, and write them: what the cache has is not asked again.
+
+    In limited ``seconds``, as many items as fit are answered, a random part of them all.
+    """
+    plan = subject.plan
+    last = 0.0
+
+    def report(progress: runner.Progress) -> None:
+        nonlocal last
+        worker.check_stop()
+        if (now := time.monotonic()) - last >= REPORT_EVERY_S:
+            last = now
+            worker.phase(
+                "comparing", what=f"{progress.arm} model", done=progress.arm_done,
+                total=progress.arm_total, unit="answers", eta_s=progress.eta_s,
+            )  # fmt: skip
+
+    answers = runner.answer_all(
+        arms, items, subject.folder.path, recipe=plan.recipe, seconds=seconds,
+        seed=plan.recipe.seed, on_progress=report,
+        say=lambda name: worker.phase("comparing", what=name),
+    )  # fmt: skip
+    by_id = {item.id: item for item in items}
+    scored = {
+        arm: [score_answer(by_id[answer.item], answer) for answer in lines]
+        for arm, lines in answers.items()
+    }
+    for arm, lines in scored.items():
+        write_answers(subject.folder, arm, lines)
+    return scored
+
+
+def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:
+    if answer.score is not None:  # there is no answer: its note says why
+        return answer
+    return msgspec.structs.replace(answer, score=scorers.score(item, answer.text))
+
+
+def write_answers(folder: JobFolder, arm: str, answers: Sequence[ItemAnswer]) -> None:
+    lines = b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
+    write_whole(folder.evaluations / f"{arm}.jsonl", lines)
+
+
+def read_answers(folder: JobFolder, arm: str) -> list[ItemAnswer] | None:
+    """Return the scored answers of an arm; None before it answered, and if they are unreadable."""
+    try:
+        data = (folder.evaluations / f"{arm}.jsonl").read_bytes()
+        answers = [msgspec.json.decode(line, type=ItemAnswer) for line in data.splitlines()]
+    except (OSError, ValueError):
+        return None
+    return answers if all(answer.score for answer in answers) else None
+
+
+def _trim_memory() -> None:
+    """Return freed memory to the system, so that it does not count as that of the training."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+# ------------------------------------------------------------------------ after the training
+
+
+def evaluate_tuned(
+    worker: Worker, plan: Plan, trained: TrainResult, seconds: float | None = None
+) -> tuple[Evaluation | None, BaseComparison | None]:
+    """Let the tuned model answer, and judge it; write ``eval/evaluation.json``.
+
+    The merged model is used if there is one, so that what is measured is what will be served. In
+    limited ``seconds``, as many items are answered as fit; None without any time.
+    """
+    folder = worker.folder
+    subject = Subject(folder, plan, trained.base, dataset.read_test_set(folder))
+    if seconds is not None and seconds < MIN_EVALUATION_S:
+        worker.events.write_finding(
+            "comparison_skipped",
+            "No time was left to evaluate the tuned model: budget.minutes is used up.",
+            "warning",
+            action=f"ftwizard eval {folder.id}",
+        )
+        return None, None
+    items, answers = _ask_all(worker, subject, make_tuned_arm(folder, trained), seconds)
+    evaluation = judge(worker, subject, items, answers, trained.step)
+    write_json(folder.evaluation, evaluation)
+    compared = compare.derive_comparison(folder, plan, subject.test_set, items, answers)
+    return evaluation, compared
+
+
+def _ask_all(
+    worker: Worker, subject: Subject, tuned: Arm, seconds: float | None
+) -> tuple[list[Item], Answers]:
+    """Return the items that were answered, and the answers of all arms."""
+    began = time.monotonic()
+    items = freeze_items(worker, subject)
+    answers = ask_base_arms(worker, subject, items, seconds)
+    asked = _keep_answered(items, answers["base"])
+    if seconds is not None:
+        seconds = max(0.0, seconds - (time.monotonic() - began))
+    answers |= ask(worker, subject, [tuned], asked, seconds)
+    answered = _keep_answered(asked, answers["tuned"])
+    if len(answered) < len(items):
+        counts = Counter(item.set for item in answered)
+        listed = ", ".join(
+            f"{counts[name]:,} of {count:,} ({describe_evaluation.name_set(name)})"
+            for name, count in Counter(item.set for item in items if item.set != TRAIN).items()
+        )
+        worker.events.write_finding(
+            "evaluation_shortened",
+            f"Evaluated on as many items as budget.minutes allows, drawn at random: {listed}.",
+            action=f"ftwizard eval {subject.folder.id}",
+        )
+    return answered, answers
+
+
+def _keep_answered(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> list[Item]:
+    ids = {answer.item for answer in answers}
+    return [item for item in items if item.id in ids]
+
+
+def make_tuned_arm(folder: JobFolder, trained: TrainResult) -> Arm:
+    """Return the tuned model of a run: the merged one if there is one, else adapter on base."""
+    linked = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
+    if linked.merged.exists():
+        return Arm(name="tuned", model=str(linked.merged))
+    if trained.method == "full":
+        best = linked.checkpoints / f"checkpoint-{trained.step}"
+        return Arm(name="tuned", model=str(best), tokenizer=trained.base)
+    return Arm(name="tuned", model=trained.base, adapter=str(linked.adapter))
+
+
+def judge(
+    worker: Worker, subject: Subject, items: Sequence[Item], answers: Answers, step: int | None
+) -> Evaluation:
+    """Judge the answers of base and tuned model by the gate and the five failures."""
+    worker.phase("comparing", what="the verdict")
+    rows = [] if step is None else _read_training_rows(worker, subject)
+    by_arm = results.index_answers(answers)
+    failures = find_failures(
+        FailureInputs(
+            items=items,
+            base=by_arm["base"],
+            tuned=by_arm["tuned"],
+            rows=rows,
+            curve=None if step is None else _read_curve(subject.folder),
+            step=step,
+        )
+    )
+    return results.make_evaluation(items, answers, failures, subject.plan.gate, rows)
+
+
+def _read_training_rows(worker: Worker, subject: Subject) -> list[TrainingRow]:
+    """Return the rows that a run was trained on; none if they can no longer be read."""
+    try:
+        parts = dataset.load_rows(subject.plan, subject.folder.read_job().hashes)
+    except FtwizardError as error:
+        worker.events.write_finding(
+            "rows_changed",
+            f"{error.message} Memorization cannot be told without the training rows.",
+            "warning",
+        )
+        return []
+    return to_training_rows([*parts["train"], *parts.get("mix", [])])
+
+
+def _read_curve(folder: JobFolder) -> Curve:
+    return loss_curves.from_progress(read_progress(folder, exact=True), folder)
