@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ftwizard.data.reader import ParsedRow
 from ftwizard.diagnosis import Curve
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import compare, frozen_items, prompts, results, runner, scorers
@@ -25,12 +26,18 @@ from ftwizard.evaluate.failures.inputs import (
     TrainingRow,
     to_training_rows,
 )
-from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.items import Item, ScorerName, make_id
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.jobs.folder import JobFolder, write_json, write_whole
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Plan
-from ftwizard.runs import describe_evaluation, loss_curves, ship_verdict
+from ftwizard.runs import (
+    answer_kind,
+    describe_evaluation,
+    evaluation_files,
+    loss_curves,
+    ship_verdict,
+)
 from ftwizard.runs.evaluation import Evaluation, ItemAnswer
 from ftwizard.runs.evaluation_files import Baseline
 from ftwizard.runs.result import BaseComparison, TrainResult
@@ -43,6 +50,8 @@ MIN_EVALUATION_S = 2.0
 """Less time is not enough to load a model."""
 REPORT_EVERY_S = 1.0
 """Least time between two reports of progress."""
+ENOUGH = ("prompt_suffices", "base_suffices")
+"""Outcomes of a headroom that is too small to train for."""
 Answers = dict[str, list[ItemAnswer]]
 """By the name of the arm."""
 
@@ -70,38 +79,48 @@ def evaluate_base(worker: Worker, plan: Plan, base: Path, seconds: float | None 
     """
     if not plan.finish.compare:
         return
+    baseline = evaluation_files.read_baseline(worker.folder)
+    if baseline is None:
+        baseline = _measure_baseline(worker, plan, base, seconds)
+        write_json(worker.folder.baseline, baseline)
+        _report_baseline(worker, plan, baseline)
+    headroom = baseline.headroom
+    if headroom and headroom.outcome in ENOUGH and plan.evaluate.requires_headroom:
+        raise EarlyEnd(
+            "refused",
+            " ".join(describe_evaluation.describe_headroom(headroom)),
+            "Nothing was trained, as evaluate.requires_headroom asks.",
+        )
+
+
+def _measure_baseline(worker: Worker, plan: Plan, base: Path, seconds: float | None) -> Baseline:
     subject = Subject(worker.folder, plan, str(base), dataset.read_test_set(worker.folder))
     items = freeze_items(worker, subject)
     answers = ask_base_arms(worker, subject, items, seconds)
     _trim_memory()
+    by_arm = results.index_answers(answers)
     sets = {
-        name: results.summarize_set([i for i in items if i.set == name], results.index_answers(answers))
+        name: results.summarize_set([item for item in items if item.set == name], by_arm)
         for name in dict.fromkeys(item.set for item in items if item.set != TRAIN)
     }
     target = sets.get("target")
     is_scored = target is not None and target.arms["base"].n > 0
     headroom = ship_verdict.judge_headroom(target, plan.gate) if target and is_scored else None
-    write_json(worker.folder.baseline, Baseline(sets=sets, headroom=headroom))
-    if headroom:
-        _report_headroom(worker, plan, headroom)
-    for line in describe_evaluation.describe_powers(sets, plan.gate):
-        worker.events.write_finding("power", f"{line}.")
+    return Baseline(sets=sets, headroom=headroom)
 
 
-def _report_headroom(worker: Worker, plan: Plan, headroom: ship_verdict.Headroom) -> None:
-    message = " ".join(describe_evaluation.describe_headroom(headroom))
-    is_enough = headroom.outcome in ("prompt_suffices", "base_suffices")
-    worker.events.write_finding(
-        "headroom", message, "warning" if is_enough else "info",
-        evidence=msgspec.to_builtins(headroom),
-    )  # fmt: skip
-    if is_enough and plan.evaluate.requires_headroom:
-        raise EarlyEnd(
-            "refused",
-            message,
-            "Nothing was trained, as evaluate.requires_headroom asks. To train anyway, start a run "
-            "without it.",
+def _report_baseline(worker: Worker, plan: Plan, baseline: Baseline) -> None:
+    if headroom := baseline.headroom:
+        worker.events.write_finding(
+            "headroom",
+            " ".join(describe_evaluation.describe_headroom(headroom)),
+            "warning" if headroom.outcome in ENOUGH else "info",
+            evidence=msgspec.to_builtins(headroom),
         )
+    if baseline.sets:
+        powers = describe_evaluation.describe_powers(baseline.sets, plan.gate)
+        provable = {name: result.provable for name, result in baseline.sets.items()}
+        worker.events.write_finding("power", f"{'; '.join(powers)}.", evidence=provable)
 
 
 def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
@@ -123,9 +142,42 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
         if drawn.items < drawn.available and name != TRAIN
     ]
     if drawn:
-        message = f"Evaluated on items drawn at random: {', '.join(drawn)}. All: evaluate.max_items."
+        message = (
+            f"Evaluated on items drawn at random: {', '.join(drawn)}. All: evaluate.max_items."
+        )
         worker.events.write_finding("items_drawn", message)
     return items
+
+
+def collect_items(subject: Subject) -> list[Item]:
+    """Return all items that the plan asks for, and those of a sample of the training rows."""
+    test_set = subject.test_set
+    is_json = compare.infer_json_schema(test_set.answers) is not None
+    items = make_row_items(test_set.rows, "target", is_json=is_json)
+    items += make_row_items(test_set.trained, TRAIN, is_json=is_json)
+    if limit := subject.plan.finish.max_new_tokens:
+        items = [msgspec.structs.replace(item, max_tokens=limit) for item in items]
+    return items
+
+
+def make_row_items(rows: Sequence[ParsedRow], set_name: str, *, is_json: bool) -> list[Item]:
+    answers = [row.conversation.answer for row in rows]
+    kind = answer_kind.find_kind(answers, is_json=is_json)
+    scorer: ScorerName = {"json": "json", "short": "normalized", "text": "chrf"}[kind]
+    return [
+        Item(
+            id=make_id(
+                set_name, row.conversation.prompt, scorer, [answer], {}, row.conversation.tools
+            ),
+            set=set_name,
+            messages=row.conversation.prompt,
+            scorer=scorer,
+            expected=[answer],
+            tools=row.conversation.tools,
+            line=row.line,
+        )
+        for row, answer in zip(rows, answers, strict=True)
+    ]
 
 
 def _count_tokens(subject: Subject) -> Callable[[str], int]:
@@ -188,7 +240,7 @@ def ask(
             )  # fmt: skip
 
     answers = runner.answer_all(
-        arms, items, subject.folder.path, recipe=plan.recipe, seconds=seconds,
+        arms, items, subject.folder.link, recipe=plan.recipe, seconds=seconds,
         seed=plan.recipe.seed, on_progress=report,
         say=lambda name: worker.phase("comparing", what=name),
     )  # fmt: skip

@@ -27,6 +27,8 @@ from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingR
 
 PROGRESS_INTERVAL_S = 1.0
 SHOWN_LINES = 1000
+TRAINED_SAMPLE = 24
+"""Training rows that base and tuned model answer."""
 _SYSTEM_ROLES = ("system", "developer")
 Rows = dict[str, list[reader.ParsedRow]]
 """``train``, ``validation``, ``test`` → rows; where the plan has a ``data.mix`` also ``mix``,
@@ -128,6 +130,8 @@ class SavedTestSet(msgspec.Struct, frozen=True, kw_only=True):
     earlier versions."""
     shots: list[list[dict[str, Any]]] = []
     """Examples of the training rows, without system prompts, for the prompted base model."""
+    trained: list[reader.ParsedRow] = []
+    """A sample of the training rows: what was learned, next to what carries over."""
 
 
 def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0) -> None:
@@ -142,8 +146,16 @@ def save_test_set(folder: JobFolder, parts: Rows, shots: int = 0, seed: int = 0)
         answers=distinct,
         system=find_system_prompt(parts["train"]),
         shots=choose_shots(parts["train"], shots, seed),
+        trained=_draw_answered(parts["train"], TRAINED_SAMPLE, seed),
     )
     write_json(folder.evaluations / "test.json", saved)
+
+
+def _draw_answered(
+    rows: Sequence[reader.ParsedRow], count: int, seed: int
+) -> list[reader.ParsedRow]:
+    answered = [row for row in rows if row.conversation.answer.strip()]
+    return random.Random(seed).sample(answered, min(count, len(answered)))
 
 
 def choose_shots(

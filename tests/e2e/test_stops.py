@@ -15,6 +15,7 @@ import time
 import pytest
 
 from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import checkpoints
 from tests.e2e import tmux
@@ -101,6 +102,10 @@ def test_every_step_is_recorded_after_twenty_kills(small_workspace: Workspace) -
     assert checkpoints.find_best(checkpoints.all_complete(folder.checkpoints))
 
 
+def is_in(folder: JobFolder, phase: str) -> bool:
+    return [event["phase"] for event in events(folder, "phase")][-1:] == [phase]
+
+
 def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> None:
     """Kills during the merge, during the comparison and just before the adapter is written."""
     plan = workspace.plan(finish=True)
@@ -108,8 +113,7 @@ def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> 
     until_step(folder, 1, 60)
     (workspace.root / "plan.jsonl").rename(workspace.root / "away.jsonl")
     for phase in ("merging", "comparing"):
-        until(folder, lambda _, phase=phase: any(  # type: ignore[misc]
-            e["phase"] == phase for e in events(folder, "phase")), 120)  # fmt: skip
+        until(folder, lambda _, phase=phase: is_in(folder, phase), 120)  # type: ignore[misc]
         os.kill(command_pid(folder), signal.SIGKILL)
         until_ended(folder)
         if phase == "merging":
@@ -137,8 +141,9 @@ def test_run_killed_while_finishing_resumes_to_the_end(workspace: Workspace) -> 
 
 def test_stop_works_during_the_comparison(workspace: Workspace) -> None:
     folder = workspace.train(workspace.plan(finish=True), "halt")
-    until(folder, lambda _: any(e["phase"] == "comparing" for e in events(folder, "phase")), 120)
+    until(folder, lambda _: is_in(folder, "comparing"), 120)
     assert "was stopped" in ok("stop", "halt")
+    assert not events(folder, "log"), "the base model answers before the first step"
     ok("resume", "halt")
     assert until_ended(folder, 120).end_reason == "finished"
 

@@ -46,6 +46,7 @@ class Workspace:
             "recipe": settings,
             "samples": {"count": 0},
             "finish": {"merge": finish, "compare": finish, "max_new_tokens": 24},
+            "evaluate": {"general": False, "safety": False, "shots": 0},
             "allow": ["many-epochs"] if settings["epochs"] > MANY_EPOCHS else [],
         }
         path = self.root / f"{name}.yaml"

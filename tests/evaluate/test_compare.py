@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +11,6 @@ from hypothesis import strategies as st
 from ftwizard.data.conversation import to_conversation
 from ftwizard.data.example import Example
 from ftwizard.data.reader import ParsedRow
-from ftwizard.evaluate import compare
 from ftwizard.evaluate.compare import (
     RowLoss,
     infer_json_schema,
@@ -22,11 +18,7 @@ from ftwizard.evaluate.compare import (
     score_rows,
     summarize_scores,
 )
-from ftwizard.jobs.worker import Stopped
-from ftwizard.train import model_loading
-from ftwizard.train.encoder import Encoder, encode_rows
 from ftwizard.train.generate import without_thinking
-from tests.helpers import training
 
 ANSWERS = [
     json.dumps({"team": team, "priority": priority, "refund": refund})
@@ -115,9 +107,7 @@ def test_free_text_is_scored_by_chrf_and_loss() -> None:
     assert other.loss is None, "its answer was truncated"
     near, _ = score_rows("text", ["the cat sat on mat", "x"], rows, losses)
     assert near.chrf == pytest.approx(66.93, abs=0.01)
-    summary = summarize_scores(
-        ["the cat sat on the mat", ""], rows, None, [same, other], losses, 1.0
-    )
+    summary = summarize_scores(["the cat sat on the mat", ""], rows, None, [same, other], losses)
     assert (summary.loss, summary.chrf, summary.exact, summary.match) == (2.0, 50.0, 0.5, 0.5)
     assert summary.length_ratio == pytest.approx(22 / 36)
 
@@ -126,67 +116,6 @@ def test_json_is_scored_by_fields() -> None:
     rows = [make_row(1, '{"a": 1, "b": 2}')]
     (score,) = score_rows("json", ['{"b": 2, "a": 1}'], rows, {})
     assert score.match and score.fields == 1.0 and score.chrf is None
-    summary = summarize_scores(['{"b": 2, "a": 1}'], rows, None, [score], {}, 1.0)
+    summary = summarize_scores(['{"b": 2, "a": 1}'], rows, None, [score], {})
     assert summary.exact == 0.0 and summary.match == 1.0 and summary.loss is None
     assert summary.length_ratio is None
-
-
-class RecordingWorker:
-    """Records the progress of a comparison; a stop is requested after ``stop_after`` reports."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.reports: list[dict[str, Any]] = []
-        self._stop_after = stop_after
-
-    def phase(self, name: str, **fields: Any) -> None:
-        self.reports.append(fields)
-
-    def check_stop(self) -> None:
-        if self._stop_after is not None and len(self.reports) > self._stop_after:
-            raise Stopped
-
-
-def load_tiny(tmp_path: Path) -> tuple[Any, Encoder]:
-    folder = training.tiny_model(tmp_path)
-    model = model_loading.load_model(folder, "fp32").eval()
-    return model, Encoder(model_loading.load_tokenizer(folder), model_loading.read_stop_ids(folder))
-
-
-def test_progress_moves_while_a_batch_is_answered_and_scored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compare, "REPORT_EVERY_S", 0.0)
-    model, encoder = load_tiny(tmp_path)
-    rows = [make_row(line, "one two") for line in range(1, 6)]
-    worker: Any = RecordingWorker()
-    phase = compare._Phase(worker, "base model", len(rows), "answers")
-    answers = compare._generate_answers(phase, model, encoder, rows, 8, None)
-    assert len(answers) == 5
-    done = [item["done"] for item in worker.reports if item.get("unit") == "answers"]
-    assert len(done) == 8 and done == sorted(set(done)) and done[-1] == 5, "each token of one batch"
-    encoded, _ = encode_rows(encoder, rows, 512, needed=False)
-    phase = compare._Phase(worker, "loss of the base model", len(encoded), "rows")
-    compare._compute_losses(phase, model, encoded)
-    done = [item["done"] for item in worker.reports if item.get("unit") == "rows"]
-    assert done == [0, 1, 2, 3, 4]
-
-
-def test_stop_ends_a_batch_of_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "REPORT_EVERY_S", 0.0)
-    model, encoder = load_tiny(tmp_path)
-    worker: Any = RecordingWorker(stop_after=3)
-    phase = compare._Phase(worker, "base model", 1, "answers")
-    with pytest.raises(Stopped):
-        compare._generate_answers(phase, model, encoder, [make_row(1, "one")], 50, None)
-    assert len(worker.reports) == 4
-
-
-def test_progress_is_reported_at_most_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("ftwizard.evaluate.compare.time.monotonic", lambda: clock.now)
-    worker: Any = RecordingWorker()
-    phase = compare._Phase(worker, "base model", 30, "answers")
-    for _ in range(50):
-        clock.now += 0.1
-        phase.report(1.0)
-    assert len(worker.reports) == 1 + 3

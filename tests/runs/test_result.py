@@ -26,7 +26,7 @@ from tests.helpers.results import make_run_result, make_trained
 PAIR = AnswerPair(
     line=3, prompt=[{"role": "user", "content": "q"}], expected="a", base="b", tuned="a"
 )
-SCORES = ModelScores(loss=None, exact=0.5, json_valid=None, seconds=1.0)
+SCORES = ModelScores(loss=None, exact=0.5, json_valid=None)
 FULL = make_run_result(
     merged=MergedModel(folder="/merged", size_bytes=10, dtype="bfloat16"),
     compare=BaseComparison(rows=1, base=SCORES, tuned=SCORES, schema=None, pairs=[PAIR]),

@@ -120,7 +120,7 @@ def test_run_of_an_earlier_version_is_judged_by_its_answers(tmp_path: Path) -> N
     write_json(folder.answers, SavedAnswers(schema={}, answers=answers))
     saved = json.loads(folder.answers.read_text())["answers"][0]
     assert list(saved) == ["line", "prompt", "expected", "base", "tuned"]
-    scores = ModelScores(loss=1.0, exact=0.5, json_valid=1.0, seconds=1.0)
+    scores = ModelScores(loss=1.0, exact=0.5, json_valid=1.0)
     compared = BaseComparison(rows=20, base=scores, tuned=scores, schema={"x": 1}, pairs=[])
     write_json(folder.result, make_run_result(compare=compared))
     judged = result.read_verdict(folder, result.read_result(folder))
@@ -138,9 +138,7 @@ def test_recorded_verdict_is_read_as_written(tmp_path: Path) -> None:
     folder.attempt(1).parent.mkdir()
     write_json(folder.attempt(1), Attempt(number=1, started=0.0, host="here", argv=[]))
     judged = judge("text", make_pairs(20, loss=(2.0, 1.0), chrf=(20, 30)))
-    scores = ModelScores(
-        loss=1.0, exact=0.0, json_valid=None, seconds=1.0, chrf=30.0, length_ratio=0.9
-    )
+    scores = ModelScores(loss=1.0, exact=0.0, json_valid=None, chrf=30.0, length_ratio=0.9)
     compared = BaseComparison(
         rows=20, base=scores, tuned=scores, schema=None, pairs=[], kind="text", verdict=judged
     )

@@ -71,8 +71,8 @@ def make_result(job: JobFolder, answers: list[dict[str, Any]]) -> None:
     (job.path / "adapter").mkdir()
     job.evaluations.mkdir()
     pairs = msgspec.convert(answers, list[AnswerPair])
-    base = ModelScores(loss=4.5, exact=0.0, json_valid=None, seconds=1.0)
-    tuned = ModelScores(loss=0.25, exact=0.5, json_valid=None, seconds=1.0)
+    base = ModelScores(loss=4.5, exact=0.0, json_valid=None)
+    tuned = ModelScores(loss=0.25, exact=0.5, json_valid=None)
     rows = {"train_given": 20, "train_used": 19}
     result = make_run_result(
         training=make_trained(rows=rows, left_out={"train": [7]}),
