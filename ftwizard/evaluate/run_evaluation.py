@@ -12,27 +12,35 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from ftwizard.data.reader import ParsedRow
 from ftwizard.diagnosis import Curve
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import compare, frozen_items, prompts, results, runner, scorers
+from ftwizard.evaluate import (
+    compare,
+    frozen_items,
+    prompts,
+    results,
+    runner,
+    scorers,
+    set_files,
+    sets,
+)
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
     TRAIN,
     FailureInputs,
-    TrainingRow,
     to_training_rows,
 )
-from ftwizard.evaluate.items import Item, ScorerName, make_id
+from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.jobs.folder import JobFolder, write_json, write_whole
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import (
-    answer_kind,
     describe_evaluation,
     evaluation_files,
     loss_curves,
@@ -99,14 +107,14 @@ def _measure_baseline(worker: Worker, plan: Plan, base: Path, seconds: float | N
     answers = ask_base_arms(worker, subject, items, seconds)
     _trim_memory()
     by_arm = results.index_answers(answers)
-    sets = {
+    summaries = {
         name: results.summarize_set([item for item in items if item.set == name], by_arm)
         for name in dict.fromkeys(item.set for item in items if item.set != TRAIN)
     }
-    target = sets.get("target")
+    target = summaries.get("target")
     is_scored = target is not None and target.arms["base"].n > 0
     headroom = ship_verdict.judge_headroom(target, plan.gate) if target and is_scored else None
-    return Baseline(sets=sets, headroom=headroom)
+    return Baseline(sets=summaries, headroom=headroom)
 
 
 def _report_baseline(worker: Worker, plan: Plan, baseline: Baseline) -> None:
@@ -133,12 +141,12 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
         return frozen[0]
     worker.phase("comparing", what="items")
     limit = plan.evaluate.max_items or (MAX_ITEMS_GPU if _has_gpu() else MAX_ITEMS_CPU)
-    items, sets = frozen_items.draw(collect_items(subject), limit, plan.recipe.seed)
+    items, counts = frozen_items.draw(collect_items(worker, subject), limit, plan.recipe.seed)
     items = prompts.set_limits(items, _count_tokens(subject))
-    frozen_items.freeze(folder, items, sets, plan.gate)
+    frozen_items.freeze(folder, items, counts, plan.gate)
     drawn = [
         f"{drawn.items:,} of {drawn.available:,} ({describe_evaluation.name_set(name)})"
-        for name, drawn in sets.items()
+        for name, drawn in counts.items()
         if drawn.items < drawn.available and name != TRAIN
     ]
     if drawn:
@@ -149,35 +157,25 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
     return items
 
 
-def collect_items(subject: Subject) -> list[Item]:
+def collect_items(worker: Worker, subject: Subject) -> list[Item]:
     """Return all items that the plan asks for, and those of a sample of the training rows."""
-    test_set = subject.test_set
-    is_json = compare.infer_json_schema(test_set.answers) is not None
-    items = make_row_items(test_set.rows, "target", is_json=is_json)
-    items += make_row_items(test_set.trained, TRAIN, is_json=is_json)
-    if limit := subject.plan.finish.max_new_tokens:
-        items = [msgspec.structs.replace(item, max_tokens=limit) for item in items]
-    return items
-
-
-def make_row_items(rows: Sequence[ParsedRow], set_name: str, *, is_json: bool) -> list[Item]:
-    answers = [row.conversation.answer for row in rows]
-    kind = answer_kind.find_kind(answers, is_json=is_json)
-    scorer: ScorerName = {"json": "json", "short": "normalized", "text": "chrf"}[kind]
-    return [
-        Item(
-            id=make_id(
-                set_name, row.conversation.prompt, scorer, [answer], {}, row.conversation.tools
-            ),
-            set=set_name,
-            messages=row.conversation.prompt,
-            scorer=scorer,
-            expected=[answer],
-            tools=row.conversation.tools,
-            line=row.line,
-        )
-        for row, answer in zip(rows, answers, strict=True)
+    plan, test_set = subject.plan, subject.test_set
+    rows = sets.make_target_items(test_set)
+    rows += [
+        replace(item, set=TRAIN, id=f"{TRAIN}-{item.id}")
+        for item in sets.make_target_items(replace(test_set, rows=test_set.trained))
     ]
+    if limit := plan.finish.max_new_tokens:
+        rows = [replace(item, max_tokens=limit) for item in rows]
+    items = rows
+    if plan.evaluate.general:
+        items += sets.read_packaged("general")
+    if plan.evaluate.safety:
+        items += sets.read_packaged("safety")
+        items += sets.make_personal_items(read_training_rows(worker, subject))
+    for name in plan.evaluate.sets:
+        items += set_files.read_items(Path(name), Path(name).stem)
+    return items
 
 
 def _count_tokens(subject: Subject) -> Callable[[str], int]:
@@ -212,7 +210,7 @@ def list_base_arms(subject: Subject) -> list[Arm]:
     system = settings.system or test_set.system
     if not shots and settings.system is None:
         return [base]
-    return [base, msgspec.structs.replace(base, name="prompted", system=system, shots=shots)]
+    return [base, replace(base, name="prompted", system=system, shots=shots)]
 
 
 def ask(
@@ -257,7 +255,7 @@ def ask(
 def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:
     if answer.score is not None:  # there is no answer: its note says why
         return answer
-    return msgspec.structs.replace(answer, score=scorers.score(item, answer.text))
+    return replace(answer, score=scorers.score(item, answer.text))
 
 
 def write_answers(folder: JobFolder, arm: str, answers: Sequence[ItemAnswer]) -> None:
@@ -357,7 +355,7 @@ def judge(
 ) -> Evaluation:
     """Judge the answers of base and tuned model by the gate and the five failures."""
     worker.phase("comparing", what="the verdict")
-    rows = [] if step is None else _read_training_rows(worker, subject)
+    rows = [] if step is None else to_training_rows(read_training_rows(worker, subject))
     by_arm = results.index_answers(answers)
     failures = find_failures(
         FailureInputs(
@@ -372,18 +370,18 @@ def judge(
     return results.make_evaluation(items, answers, failures, subject.plan.gate, rows)
 
 
-def _read_training_rows(worker: Worker, subject: Subject) -> list[TrainingRow]:
-    """Return the rows that a run was trained on; none if they can no longer be read."""
+def read_training_rows(worker: Worker, subject: Subject) -> list[ParsedRow]:
+    """Return the rows that a run is trained on; none if they can no longer be read."""
     try:
         parts = dataset.load_rows(subject.plan, subject.folder.read_job().hashes)
     except FtwizardError as error:
         worker.events.write_finding(
             "rows_changed",
-            f"{error.message} Memorization cannot be told without the training rows.",
+            f"{error.message} Without the training rows, memorization cannot be judged.",
             "warning",
         )
         return []
-    return to_training_rows([*parts["train"], *parts.get("mix", [])])
+    return [*parts["train"], *parts.get("mix", [])]
 
 
 def _read_curve(folder: JobFolder) -> Curve:
