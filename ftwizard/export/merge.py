@@ -41,7 +41,7 @@ from ftwizard.export.quantized_base import list_quantized
 from ftwizard.export.tensors import ShardWriter, iterate_bytes, sum_bytes, to_bytes
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import hash_file, publish, read_json, write_json
-from ftwizard.models import weight_files
+from ftwizard.models import model_folder, weight_files
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.merge_proof import PROOF, BaseForm, Rounding
 from ftwizard.runs.result import MergedModel
@@ -137,7 +137,8 @@ def cast_to_16_bit(
 
 def read_trained(base: Path, checkpoint: Path) -> Base:
     """Return the weights of a full fine-tune's checkpoint, with the configuration of its base."""
-    trained, config = read_base(checkpoint), read_base(base).config
+    trained = read_base(checkpoint)
+    config = model_folder.read_json(base / "config.json") or trained.config
     is_half = config.get("dtype", config.get("torch_dtype")) == "float16"
     return msgspec.structs.replace(trained, config=config, half="F16" if is_half else "BF16")
 

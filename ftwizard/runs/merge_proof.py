@@ -35,7 +35,8 @@ class TensorDifference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """A tensor of the merged model that is not what base and adapter give."""
 
     name: str
-    problem: Literal["missing", "extra", "shape", "values"]
+    problem: Literal["missing", "extra", "shape", "values", "settings"]
+    """``settings``: of ``config.json``, not of a tensor."""
     elements: Count = 0
     """Elements that differ."""
     total: Count = 0
@@ -99,7 +100,10 @@ class MergeProof(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def ratio(self) -> float | None:
-        """Return the size of the change over that of the rounding; None if it is unknown."""
+        """Return the size of the change over that of the rounding; None if it is unknown.
+
+        It is 1 if rounding undoes the whole change.
+        """
         if self.change is None or not self.rounding_error:
             return None
         return self.change / self.rounding_error
@@ -163,6 +167,7 @@ def describe_difference(difference: TensorDifference) -> str:
         "missing": f"{name} is missing.",
         "extra": f"{name} should not be there.",
         "shape": f"{name} has another shape or type.",
+        "settings": f"{name} has other settings than base and merge give.",
     }
     if text := texts.get(difference.problem):
         return text
