@@ -262,7 +262,7 @@ class Generator:
                 self._on_done(Finished(row.key, answer, False))
             else:
                 kept.append(index)
-        self._on_work(self._measure_work([batch.answers[index] for index in kept]))
+        self._on_work(self._measure_work(batch, kept))
         if not kept:
             return None
         if len(kept) < len(batch.rows):
@@ -276,10 +276,18 @@ class Generator:
         batch.logits = self._forward(chosen[:, None], batch.mask, positions, batch.cache)
         return batch
 
-    def _measure_work(self, answers: list[list[int]]) -> float:
-        """Return the work done on open answers, if these are as long as the finished ones."""
-        expected = max(1.0, self._tokens / max(1, self._answers))
-        return sum(len(tokens) / (len(tokens) + expected) for tokens in answers)
+    def _measure_work(self, batch: Batch, kept: Sequence[int]) -> float:
+        """Return the work done on open answers, in answers.
+
+        The mean length counts the tokens of open answers too: those that end first are short
+        (the estimate for censored exponential lengths). It is also what an open answer still needs.
+        """
+        lengths = [len(batch.answers[index]) for index in kept]
+        mean = (self._tokens + sum(lengths)) / (self._answers + 0.5)
+        left = (min(mean, batch.rows[index].limit) for index in kept)
+        return sum(
+            length / (length + need) for length, need in zip(lengths, left, strict=True) if length
+        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Right answers: any of them."""
     rule: dict[str, Any] = {}
     """Of the scorer: ``pattern``, ``schema``, ``lenient``, ``tolerance``, ``choices``, ``values``,
-    ``all``, ``without``, ``max_words``, ``instructions``."""
+    ``all``, ``without``, ``max_words``, ``instructions``, ``pairwise``."""
     category: str = ""
     """Such as ``reasoning``, ``should-refuse``, ``look-alike``."""
     tools: list[dict[str, Any]] | None = None

@@ -49,13 +49,23 @@ class Pace:
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         """``total``: answers to compute."""
         self.total, self._clock = total, clock
-        self._start = clock()
+        self._start: float | None = None
+        self._most = 0.0
 
-    def estimate(self, done: float) -> float | None:
-        """Return the seconds left after ``done`` answers; None if it is too early."""
-        if done < MIN_WORK:
-            return None
-        return (self._clock() - self._start) / done * max(0.0, self.total - done)
+    def record(self, done: float) -> tuple[float, float | None]:
+        """Return what to show as done, which never falls, and the seconds left.
+
+        ``done``: answers, with shares of those in work. The time counts from the first work, as the
+        model is loaded before; None if it is too early to estimate.
+        """
+        self._most = max(self._most, done)
+        if self._start is None:
+            self._start = self._clock() if done else None
+            self._before = done
+        elif done - self._before >= MIN_WORK:
+            per_answer = (self._clock() - self._start) / (done - self._before)
+            return self._most, per_answer * max(0.0, self.total - done)
+        return self._most, None
 
 
 def is_endpoint(arm: Arm) -> bool:
@@ -164,18 +174,22 @@ class _Run:
         answers, cache = self._answers[name], self._get_cache(answerer)
         missing = [item for item in items if item.id not in answers]
 
+        open_work = 0.0
+
         def store(item: Item, answer: ItemAnswer) -> None:
             if answer.score is None:
                 cache.put(answerer.key(item), answer)
             answers[item.id] = answer
             self._computed += 1
-            report(0.0)
+            report(max(0.0, open_work - 1))
 
         def report(work: float) -> None:
+            nonlocal open_work
+            open_work = work
             arm_done = sum(item.id in answers for item in items)
-            done = self._total - self._pace.total + self._computed + work
-            eta = self._pace.estimate(self._computed + work)
-            self._on_progress(Progress(name, arm_done, len(items), done, self._total, eta))
+            done, eta_s = self._pace.record(self._computed + work)
+            done += self._total - self._pace.total
+            self._on_progress(Progress(name, arm_done, len(items), done, self._total, eta_s))
 
         report(0.0)
         if missing:
