@@ -111,11 +111,15 @@ class LocalModels:
                 self._model.load_adapter(folder, adapter_name=name)
             else:
                 self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
+            _check_adapter(self._model, name, Path(folder))
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             self.unload()  # parts of it may be on the model
-            reason = make_visible((str(error).splitlines() or [type(error).__name__])[0], 200)
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            # The first line of torch's error has no reason.
+            reason = next((line for line in lines if "mismatch" in line), (lines or [""])[0])
             raise FtwizardError(
-                f"The adapter {make_visible(folder)} does not fit the base model: {reason}",
+                f"The adapter {make_visible(folder)} does not fit the base model: "
+                f"{make_visible(reason or type(error).__name__, 200)}",
                 "Use the base model that it was trained on.",
             ) from error
         self._model.eval()
@@ -132,6 +136,27 @@ class LocalModels:
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _check_adapter(model: Any, name: str, folder: Path) -> None:
+    """Raise ValueError if the model has adapter weights that are not in the file, or lacks some.
+
+    PEFT only warns, and answers would be those of the base model.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    file = folder / "adapter_model.safetensors"
+    if not file.exists():
+        return
+    with safe_open(file, "pt") as tensors:
+        saved = {key for key in tensors.keys() if "lora_" in key}  # noqa: SIM118
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    expected = {key for key in state if "lora_" in key}
+    if missing := sorted(expected - saved):
+        raise ValueError(f"it lacks {missing[0]}")
+    if unknown := sorted(saved - expected):
+        raise ValueError(f"the model has no {unknown[0]}")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,151 @@
+"""Runner of evaluations: progress, stops, kills, limited time, and the estimate of the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftwizard.evaluate import local_model, prompts, runner
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.runner import Pace, Progress, answer_all
+from ftwizard.jobs.worker import Stopped
+from ftwizard.runs.evaluation import ItemAnswer
+from tests.helpers import training
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(training.tiny_model(tmp_path_factory.mktemp("runner")))
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
+
+
+def make_items(count: int, limit: int | None = 8) -> list[Item]:
+    return [
+        Item(
+            id=f"i{n}",
+            set="target" if n % 2 else "general",
+            messages=[{"role": "user", "content": f"question {n}"}],
+            scorer="exact",
+            expected=["x" * 10],
+            max_tokens=limit,
+        )
+        for n in range(count)
+    ]
+
+
+def make_arms(base: str) -> list[Arm]:
+    return [Arm(name="base", model=base), Arm(name="prompted", model=base, system="Be brief.")]
+
+
+def read_lines(folder: Path, arm: str) -> list[ItemAnswer]:
+    lines = (folder / "eval" / f"{arm}.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=ItemAnswer) for line in lines]
+
+
+def test_every_arm_answers_every_item_in_order(base: str, tmp_path: Path) -> None:
+    items, reports = make_items(9), list[Progress]()
+    answers = answer_all(make_arms(base), items, tmp_path, on_progress=reports.append)
+    for arm in ("base", "prompted"):
+        assert [answer.item for answer in answers[arm]] == [item.id for item in items]
+        assert read_lines(tmp_path, arm) == answers[arm]
+        assert all(answer.tokens == 8 and not answer.ended for answer in answers[arm])
+    done = [report.done for report in reports]
+    assert done == sorted(done) and done[-1] == 18 == reports[-1].total
+    assert reports[-1].arm == "prompted" and reports[-1].arm_done == 9
+    assert reports[-1].eta_s == 0.0
+
+
+def test_what_was_answered_is_not_asked_again(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run on the same base and set has its base arms at once."""
+    first = answer_all(make_arms(base), make_items(9), tmp_path)
+    monkeypatch.setattr(local_model.LocalModels, "select", None)
+    (tmp_path / "next").mkdir()
+    reports = list[Progress]()
+    renamed = [msgspec.structs.replace(item, id=f"next {item.id}") for item in make_items(9)]
+    again = answer_all(make_arms(base), renamed, tmp_path / "next", on_progress=reports.append)
+    assert [a.text for a in again["base"]] == [a.text for a in first["base"]]
+    assert [a.item for a in again["base"]] == [item.id for item in renamed]
+    assert reports[0].done == 18
+
+
+def test_a_stop_loses_nothing(base: str, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.arm_done >= 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        answer_all(make_arms(base), make_items(9, None), tmp_path, on_progress=stop)
+    reports = list[Progress]()
+    answer_all(make_arms(base), make_items(9, None), tmp_path, on_progress=reports.append)
+    assert reports[0].done == 3 and reports[-1].done == 18
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ftwizard.evaluate import runner
+from tests.evaluate.test_runner import make_arms, make_items
+def report(progress):
+    print(progress.arm_done, flush=True)
+runner.answer_all(make_arms(sys.argv[1]), make_items(40, 30), Path(sys.argv[2]), on_progress=report)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_continues(base: str, tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, base, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout
+    done = next(int(line) for line in child.stdout if int(line) >= 5)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (tmp_path / "eval" / "base.jsonl").exists(), "nothing that looks complete"
+    reports = list[Progress]()
+    answers = answer_all(make_arms(base), make_items(40, 30), tmp_path, on_progress=reports.append)
+    assert reports[0].done >= done
+    assert [len(answers[arm]) for arm in ("base", "prompted")] == [40, 40]
+
+
+def test_in_limited_time_all_arms_answer_the_same_items(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner.time, "monotonic", iter(range(10**6)).__next__)
+    items = make_items(60)
+    answers = answer_all(make_arms(base), items, tmp_path, seconds=100)
+    ids = [answer.item for answer in answers["base"]]
+    assert 1 <= len(ids) < 60
+    assert ids == [answer.item for answer in answers["prompted"]]
+    assert ids != [item.id for item in items[: len(ids)]], "drawn at random"
+    assert ids == [item.id for item in items if item.id in ids], "in the order of the items"
+
+
+def test_limits_follow_the_longest_expected_answer_of_the_set() -> None:
+    items = make_items(4, None)
+    items[1] = msgspec.structs.replace(items[1], expected=["x" * 40])
+    items.append(msgspec.structs.replace(items[0], id="c", scorer="contains"))
+    items.append(msgspec.structs.replace(items[0], id="m", max_tokens=5))
+    limits = [item.max_tokens for item in prompts.set_limits(items, len)]
+    assert limits == [31, 76, 31, 76, prompts.DEFAULT_LIMIT, 5]
+
+
+def test_the_remaining_time_is_estimated_from_work_after_the_loading() -> None:
+    now = iter([100.0, 110.0, 140.0]).__next__
+    pace = Pace(40, now)
+    assert pace.record(0.0) == (0.0, None)
+    assert pace.record(2.0) == (2.0, None), "the clock starts with the first work"
+    assert pace.record(7.0) == (7.0, pytest.approx(10.0 / 5 * 33))
+    assert pace.record(6.0) == (7.0, pytest.approx(40.0 / 4 * 34)), "what is shown never falls"
