@@ -246,6 +246,17 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "exported; without any, the merged model with transformers)"),
         _switch("--key", "require a key, from a private file that only you can read"),
     )),
+    ("export", "write a run's model as GGUF, for Ollama, or the command lines of vLLM",
+     "export:export", (
+        _value("model", "RUN|FOLDER",
+               "run id, or a folder of a 16-bit model (default: the newest run with a model)",
+               nargs="?"),
+        _value("--to", "FORM",
+               "gguf, ollama or vllm; quantized: gguf:q4_k_m, ollama:q4_k_m (repeatable)",
+               action="append", required=True),
+        _value("--out", "DIR", "folder of the exports (default: in the run's folder; of another "
+               "model, next to it)"),
+    )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (

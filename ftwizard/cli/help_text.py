@@ -33,7 +33,7 @@ GROUPS = {
     "plan and estimate": ("advise", "models", "estimate", "probe"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
-    "finish": ("compare", "chat", "serve", "remove"),
+    "finish": ("compare", "chat", "export", "serve", "remove"),
     "this machine": ("doctor", "demo"),
 }
 """Commands by task, in the order of the work."""
@@ -58,6 +58,7 @@ EXAMPLES = {
     "diagnose": "ftwizard diagnose trainer_state.json",
     "branch": "ftwizard branch tickets-1124 --rate-times 0.5",
     "remove": "ftwizard remove tickets-1124",
+    "export": "ftwizard export tickets-1124 --to gguf:q4_k_m",
 }
 """An example of each command whose arguments need one."""
 SYNONYMS = {
@@ -69,13 +70,12 @@ SYNONYMS = {
     "memory": "estimate", "fork": "branch", "diff": "compare", "tokens": "mask", "model": "models",
     "result": "status", "results": "status", "report": "status", "eval": "status",
     "evaluate": "status", "generate": "chat", "infer": "chat",
-    "info": "status", "plan": "train",
+    "info": "status", "plan": "train", "gguf": "export", "ollama": "export", "quantize": "export",
 }  # fmt: skip
 """Words that other tools use, and the command that does it here."""
 MISSING_COMMANDS = {
     "version": "Did you mean --version?",
     "merge": "A run merges its model when training ends. To see where: ftwizard status",
-    "export": "To see a run's merged model, which other tools can export: ftwizard status",
     "push": "To see a run's merged model: ftwizard status. To upload it: hf upload",
 }
 """Commands that one may expect: where the same is."""

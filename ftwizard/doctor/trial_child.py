@@ -6,12 +6,9 @@ crashed or hung. Run as ``python -m ftwizard.doctor.trial_child``.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib
 import math
 import os
-import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -21,10 +18,10 @@ import msgspec
 
 from ftwizard.doctor.trial import ChildEvent, Failed, Started, Succeeded, TorchCard, TorchDevices
 from ftwizard.hardware import machine
+from ftwizard.jobs import identity
 
 WIDTH = 64
 """Width of the tiny model, and the block size of NF4."""
-PR_SET_PDEATHSIG = 1
 
 
 class Reporter:
@@ -64,7 +61,7 @@ class Reporter:
 
 def main() -> None:
     """Run all trials."""
-    _die_with_parent()
+    identity.end_with_parent()
     reporter = Reporter(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # keep the output of libraries apart from the events
     if not reporter.attempt("torch", _import, "torch"):
@@ -85,15 +82,6 @@ def main() -> None:
     names = ("transformers", "peft", "trl.trainer.sft_trainer")
     if all(machine.is_installed(name.partition(".")[0]) for name in names):
         reporter.attempt("libraries", _import, *names)
-
-
-def _die_with_parent() -> None:
-    """End this process when its parent ends (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def _get_torch() -> Any:

@@ -30,9 +30,10 @@ EXTRAS = {
         "bitsandbytes",
         "sacrebleu",
     ),
+    "export": ("gguf", "sentencepiece", "cyllama", "xllamacpp"),
     "demo": ("gguf",),
 }
-"""Modules of an extra beyond the bare installation; ``demo`` includes ``local``."""
+"""Modules of an extra beyond the bare installation; ``export`` and ``demo`` include ``local``."""
 
 MAX_IDLE_BYTES = 1 << 30
 """Memory in use on an idle GPU: a desktop, the driver."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import msgspec
 
 from ftwizard.jobs import clock
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -110,3 +114,12 @@ def _read_stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return stat.rpartition(")")[2].split()
+
+
+def end_with_parent() -> None:
+    """End this process, and what it becomes by exec, when the thread that started it ends (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

