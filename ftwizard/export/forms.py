@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 from ftwizard import __version__
 from ftwizard.errors import FtwizardError
-from ftwizard.export import converter, gguf_export, ollama, servers
+from ftwizard.export import converter, gguf_export, ollama, servers, tools
 from ftwizard.export.gguf_export import GgufResult, Say
 from ftwizard.export.source import ExportSource
 from ftwizard.hardware import machine
@@ -25,7 +24,10 @@ from ftwizard.jobs import lock
 from ftwizard.jobs.folder import NO_SPACE, hash_file, publish, write_json
 from ftwizard.plan.export_forms import ExportForm
 from ftwizard.runs.exports import RECORD, ExportRecord, hash_model, read_record
-from ftwizard.text import format_bytes, make_visible
+from ftwizard.text import make_visible
+
+MIN_FREE_BYTES = 1 << 20
+"""With less, a tool that failed had no space: numpy's message of a short write does not say so."""
 
 
 class Export(NamedTuple):
@@ -82,6 +84,10 @@ class _Exporter:
             )
             write_json(part / RECORD, record)
             publish(part, target)
+        except tools.ToolError as error:
+            if error.disk_full or machine.get_free_bytes(part) < MIN_FREE_BYTES:
+                raise _full_disk_error(part.parent) from error
+            raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return Export(target, record, reused=False)
@@ -169,8 +175,11 @@ def _explain_full_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
-        free = format_bytes(machine.get_free_bytes(folder))
-        raise FtwizardError(
-            f"The disk of {make_visible(str(folder))} is full ({free} free).",
-            "Free some space, then export again; nothing half-written was kept.",
-        ) from error
+        raise _full_disk_error(folder) from error
+
+
+def _full_disk_error(folder: Path) -> FtwizardError:
+    return FtwizardError(
+        f"The disk of {make_visible(str(folder))} is full.",
+        "Free some space, then export again; nothing half-written was kept.",
+    )

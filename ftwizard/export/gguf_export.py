@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.export import converter, gguf_file, quantizer, tools
+from ftwizard.export import chat_shape, converter, gguf_file, quantizer, tools
 from ftwizard.export.source import ExportSource
 from ftwizard.hardware import machine
 from ftwizard.plan.export_forms import QUANTIZATIONS, ExportForm
@@ -62,7 +62,7 @@ def convert(source: ExportSource, folder: Path, say: Say) -> GgufResult:
     tool = converter.convert(
         source.model, out, file_type, wheel, _report_size(say, "converting", out, needed)
     )
-    findings = _match_eos(out, source, tokenizer)
+    findings = match_eos(out, source, tokenizer)
     return _check(source, out, tool, None, findings, say)
 
 
@@ -115,7 +115,7 @@ def _report_size(say: Say, phase: str, out: Path, total: int) -> Callable[[], No
     return report
 
 
-def _match_eos(out: Path, source: ExportSource, tokenizer: Any) -> list[str]:
+def match_eos(out: Path, source: ExportSource, tokenizer: Any) -> list[str]:
     """Let the file's EOS token be one that ended answers in training; return what was changed."""
     eos = tokenizer.eos_token_id
     if not source.end_ids or eos in source.end_ids:
@@ -165,21 +165,16 @@ def _check(
 
 
 def _find_problems(source: ExportSource, facts: GgufFacts) -> list[str]:
-    findings = []
+    findings = find_template_problems(source)
     if facts.template_equal is False:
         findings.append(
             "The chat template in the file is not the one of the training: prompts would differ."
         )
-    elif source.template is None:
-        findings.append("The model has no chat template: llama.cpp would use ChatML.")
-    elif "add_generation_prompt" not in source.template:
-        findings.append(
-            "The chat template has no generation prompt: the model may continue the question instead "
-            "of answering it."
-        )
     if missing := sorted(set(source.end_ids) - set(facts.end_ids)):
         ids = ", ".join(map(str, missing))
-        findings.append(f"Training ended answers with token {ids}, at which the file does not stop.")
+        findings.append(
+            f"Training ended answers with token {ids}, at which the file does not stop."
+        )
     if facts.fallbacks:
         count = sum(facts.fallbacks.values())
         types = ", ".join(f"{number} {name}" for name, number in sorted(facts.fallbacks.items()))
@@ -188,3 +183,15 @@ def _find_problems(source: ExportSource, facts: GgufFacts) -> list[str]:
             f"their rows are not divisible by {gguf_file.K_QUANT_BLOCK}."
         )
     return findings
+
+
+def find_template_problems(source: ExportSource) -> list[str]:
+    """Return what is wrong with the chat template of the training itself, a sentence each."""
+    if source.template is None:
+        return ["The model has no chat template: llama.cpp would use ChatML."]
+    tokenizer = model_loading.load_tokenizer(source.model)
+    renderers = [chat_shape.make_renderer(tokenizer, prompt=prompt) for prompt in (True, False)]
+    if not chat_shape.lacks_generation_prompt(*renderers):
+        return []
+    problem = "The chat template has no generation prompt: the model may continue the question"
+    return [f"{problem} instead of answering it."]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftwizard.export import chat_shape
-from ftwizard.export.chat_shape import ChatShape, Messages, ShapeError
+from ftwizard.export.chat_shape import ChatShape, ShapeError
 from ftwizard.export.gguf_export import choose_context
 from ftwizard.export.source import ExportSource
 from ftwizard.models import model_folder
@@ -80,7 +80,7 @@ def _make_template(tokenizer: Any, source: ExportSource, facts: GgufFacts) -> _T
     """Return the training template in Go's language, if it was proved to render the same."""
     if source.template is None:
         return _Template(None, [f"{RAW_FINDING}is missing."])
-    render = make_renderer(tokenizer)
+    render = chat_shape.make_renderer(tokenizer)
     try:
         shape = chat_shape.find_shape(render)
     except ShapeError as error:
@@ -93,24 +93,13 @@ def _make_template(tokenizer: Any, source: ExportSource, facts: GgufFacts) -> _T
         )
     if "strftime_now" in source.template:
         findings.append("The template writes the date; TEMPLATE has the date of this export.")
-    if chat_shape.has_prompt_gap(render, make_renderer(tokenizer, prompt=False)):
-        findings.append("The training template has no generation prompt, and so has TEMPLATE.")
+    if shape.system_head is None:
+        findings.append("The training template refuses system prompts; TEMPLATE leaves them out.")
     shape, bos_findings = _without_bos(shape, tokenizer.bos_token, facts)
     text = to_go(shape)
     if text is None:
         return _Template(None, [f'{RAW_FINDING}contains {{{{ or """.'])
     return _Template(text, [*findings, *bos_findings])
-
-
-def make_renderer(tokenizer: Any, *, prompt: bool = True) -> chat_shape.Render:
-    """Return what renders messages with a tokenizer's template; ``prompt``: for the next answer."""
-
-    def render(messages: Messages) -> str:
-        return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-        )
-
-    return render
 
 
 def _without_bos(
@@ -119,10 +108,10 @@ def _without_bos(
     """Leave the BOS token to llama.cpp where it adds it: written as well, there would be two."""
     if not facts.adds_bos or not bos:
         return shape, []
-    if shape.head.startswith(bos) and shape.system_head.startswith(bos):
-        return shape._replace(
-            head=shape.head.removeprefix(bos), system_head=shape.system_head.removeprefix(bos)
-        ), []
+    with_system = shape.system_head
+    if shape.head.startswith(bos) and (with_system is None or with_system.startswith(bos)):
+        rest = None if with_system is None else with_system.removeprefix(bos)
+        return shape._replace(head=shape.head.removeprefix(bos), system_head=rest), []
     shown = make_visible(bos, 40)
     return shape, [f"Ollama begins each prompt with {shown}, which the training template does not."]
 
@@ -133,12 +122,14 @@ def to_go(shape: ChatShape) -> str | None:
     Ollama passes ``.System``, all system messages joined, and ``.Messages``, in which neighbors of
     one role are joined (ollama, template/template.go, ``collate``).
     """
-    if any("{{" in text or "}}" in text or _QUOTES in text for text in shape):
+    if any("{{" in text or "}}" in text or _QUOTES in text for text in shape if text):
         return None
+    head = shape.head
+    if shape.system_head is not None:
+        with_system = f"{shape.system_head}{{{{ .System }}}}{shape.system_tail}"
+        head = f"{{{{ if .System }}}}{with_system}{{{{ else }}}}{head}{{{{ end }}}}"
     return (
-        f"{{{{ if .System }}}}{shape.system_head}{{{{ .System }}}}{shape.system_tail}"
-        f"{{{{ else }}}}{shape.head}{{{{ end }}}}"
-        f'{{{{ range .Messages }}}}{{{{ if eq .Role "user" }}}}{{{{ .Content }}}}{shape.user_tail}'
+        f'{head}{{{{ range .Messages }}}}{{{{ if eq .Role "user" }}}}{{{{ .Content }}}}{shape.user_tail}'
         f'{{{{ else if eq .Role "assistant" }}}}{{{{ .Content }}}}{shape.answer_tail}'
         "{{ end }}{{ end }}"
     )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ftwizard.export.source import ExportSource
 from ftwizard.models import model_folder
 from ftwizard.runs.serving import ServeCommand, make_transformers_command
-from ftwizard.export.source import ExportSource
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values of vLLM's ``--max-lora-rank`` (vllm/config/lora.py)."""
@@ -60,7 +60,9 @@ def make_lines(source: ExportSource) -> ServerLines:
         "vllm", "serve", source.base_name, "--enable-lora", "--lora-modules",
         json.dumps(module, ensure_ascii=False), "--max-lora-rank", str(rank),
     ]  # fmt: skip
-    commands[f"vLLM, adapter on its base; its model name is {source.name}"] = ServeCommand(argv).line
+    commands[f"vLLM, adapter on its base; its model name is {source.name}"] = ServeCommand(
+        argv
+    ).line
     return ServerLines(commands, [])
 
 
@@ -69,7 +71,9 @@ def find_obstacles(config: Mapping[str, Any]) -> list[str]:
 
     Source: vllm/lora/peft_helper.py, which reads r, lora_alpha, target_modules, bias and use_rslora.
     """
-    reasons = [f"it is {config['peft_type']}, not LoRA"] * (config.get("peft_type", "LORA") != "LORA")
+    reasons = [f"it is {config['peft_type']}, not LoRA"] * (
+        config.get("peft_type", "LORA") != "LORA"
+    )
     reasons += ["DoRA"] * bool(config.get("use_dora"))
     for key in (
         "modules_to_save", "rank_pattern", "alpha_pattern", "target_parameters",

@@ -14,6 +14,7 @@ import msgspec
 from ftwizard import credentials
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import launch
+from ftwizard.jobs.folder import NO_SPACE
 from ftwizard.text import make_visible
 
 POLL_S = 0.2
@@ -23,6 +24,11 @@ MAX_LOG_BYTES = 64_000
 
 class ToolError(FtwizardError):
     """Raised for a tool that failed; ``cause`` is its own message, ``log`` the end of its output."""
+
+    @property
+    def disk_full(self) -> bool:
+        """Return whether the tool could not write for lack of space, in the words of the C library."""
+        return any(os.strerror(number) in f"{self.cause}\n{self.log}" for number in NO_SPACE)
 
     def __init__(self, tool: str, cause: str, log: str, hint: str = "") -> None:
         super().__init__(f"{tool} failed: {make_visible(cause, 400)}", hint)

@@ -54,7 +54,9 @@ def parse(name: str) -> ExportForm:
     quantization = ALIASES.get(quantization, quantization)
     if kind not in KINDS:
         near = find_similar(kind, (*KINDS, *QUANTIZATIONS))
-        guess = f"Did you mean {f'gguf:{near}' if near in QUANTIZATIONS else near}? " if near else ""
+        guess = (
+            f"Did you mean {f'gguf:{near}' if near in QUANTIZATIONS else near}? " if near else ""
+        )
         raise FtwizardError(f"Unknown export “{make_visible(name, 60)}”.", guess + HINT, USAGE)
     if not quantization or (kind != "vllm" and quantization in ("f16", "bf16", "16")):
         return ExportForm(kind)
