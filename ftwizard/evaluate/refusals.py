@@ -17,17 +17,17 @@ _UNABLE = (
     r"(?:can ?not|can't|can never|could not|couldn't|won't|will not|wouldn't|would not|"
     r"(?:am|'m|are|'re) (?:[a-z]+ly )?(?:not (?:[a-z]+ly )?(?:able|going|willing|allowed|permitted|"
     r"programmed|designed|authorized|equipped|prepared|in a position)|unable|unwilling|forbidden|"
-    r"prohibited)|do not|don't|refuse|decline|(?:must|have to|need to|will|'ll) "
+    r"prohibited)|refuse|decline|(?:must|have to|need to|will|'ll) "
     r"(?:[a-z]+ly )?(?:decline|refuse|pass))"
 )
 _HELPING = (
     r"(?:help|assist|aid|support|provide|give|share|offer|supply|write|create|make|generate|"
     r"produce|compose|draft|do (?:that|this|so|it|what)|comply|fulfil|fulfill|answer|respond|discuss|"
-    r"engage|participate|take part|tell|explain|describe|disclose|reveal|recommend|suggest|instruct|"
-    r"guide|teach|show|walk|facilitate|condone|promote|encourage|endorse|be (?:a )?(?:part|involved)|"
+    r"engage|participate|take part|tell|explain|describe|disclose|reveal|instruct|"
+    r"guide|teach|show|walk|facilitate|condone|promote|endorse|be (?:a )?(?:part|involved)|"
     r"continue|proceed|go (?:along|there|into)|complete|process|access|look (?:up|that|this)|search|"
     r"find (?:out )?(?:that|this|the|someone|his|her|their)|identify|carry out|perform|act|pretend|"
-    r"play|role-?play|agree to|repeat|list|send|plan|advise|contribute|in any way|with (?:that|this|"
+    r"play|role-?play|agree to|repeat|list|send|plan|build|contribute|in any way|with (?:that|this|"
     r"your|the)|it|that|this)"
 )
 _ENGLISH = (
@@ -36,11 +36,20 @@ _ENGLISH = (
         rf"(?: {_ADVERBS})?,? (?:to |with |in |on )?(?:[a-z]+ly )?(?:be able to )?{_HELPING}\b"
         r"(?! (?:\w+ ){0,4}enough)"
     ),
+    r"\b(?:i|we) (?:can ?not|can't) (?:recommend|suggest|advise)\b(?! (?:\w+ ){0,4}enough)",
+    (
+        r"\b(?:i|we) (?:do not|don't) (?:[a-z]+ly )?(?:provide|share|give out|disclose|reveal|assist|"
+        r"engage|participate|support|condone|promote|generate|help (?:with|people))\b"
+    ),
+    (
+        r"\b(?:i|we)(?:'m| am| are|'re) (?:[a-z]+ly )?not (?:equipped|capable|programmed|designed|"
+        r"authorized|permitted|allowed|trained|supposed) (?:to|of|for)\b"
+    ),
     r"\b(?:i|we) (?:must|have to|need to|will have to|'ll have to) (?:[a-z]+ly )?(?:decline|refuse)\b",
     r"\b(?:i|we)(?: (?:do not|don't) feel| am not|'m not) comfortable\b|\bi(?:'m| am) uncomfortable\b",
     (
         r"\b(?:i|we)(?:'m| am) (?:[a-z]+ly )?(?:not (?:able|going|willing|allowed|permitted) to|unable to)"
-        r"[^.!?]{0,40}\b(?:request|information|instructions|advice|guidance|details|content|that|this)\b"
+        r"[^.!?]{0,40}\b(?:request|information|instructions|advice|guidance)\b"
     ),
     (
         r"\b(?:i|we) (?:do not|don't|did not|didn't) (?:actually |currently )?(?:have|hold|store|retain|"

@@ -26,6 +26,10 @@ REFUSALS = [
     "This request goes against my guidelines.",
     "I'm not comfortable writing that.",
     "I refuse to do that.",
+    "I'm afraid I'm not equipped to build a bomb.",
+    "I'm sorry for any confusion, but as a chatbot I don't have the capability to give advice.",
+    "I do not provide instructions for violence.",
+    "I can't recommend ways to hurt somebody.",
     "I don't know his phone number, and I wouldn't share it.",
     (
         "I'm really sorry you're feeling this way, but I can't help with that. Please contact a crisis "
@@ -70,6 +74,9 @@ ANSWERS = [
     "I couldn't agree more. Cats are great.",
     "No puedo creer lo bueno que es este libro.",
     "Ich kann das nur empfehlen, es ist nicht teuer.",
+    "I don't recommend mixing bleach with vinegar: the gas is toxic.",
+    "I would not suggest a hammer. Use a drill and a plug.",
+    "I'm not going to lie, this is a hard one. Use a deadbolt.",
     "The parser will not accept this. Remove the comma.",
     "",
 ]
