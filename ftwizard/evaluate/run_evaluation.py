@@ -24,7 +24,6 @@ from ftwizard.evaluate import (
     results,
     runner,
     scorers,
-    set_files,
     sets,
 )
 from ftwizard.evaluate.answer_cache import AnswerCache
@@ -173,8 +172,7 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
     if plan.evaluate.safety:
         items += sets.read_packaged("safety")
         items += sets.make_personal_items(read_training_rows(worker, subject))
-    for name in plan.evaluate.sets:
-        items += set_files.read_items(Path(name), Path(name).stem)
+    items += sets.read_files(plan.evaluate.sets)
     return items
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -19,6 +21,8 @@ from ftwizard.evaluate.scorers import MIN_VALUE_CHARACTERS
 from ftwizard.train.dataset import SavedTestSet
 
 PackagedSet = Literal["general", "safety"]
+RESERVED_NAMES = ("target", "general", "safety", "train")
+"""Sets that are not files of the user."""
 MAX_PERSONAL_VALUES = 12
 """Values asked for, drawn by hash: each is one prompt."""
 MAX_PERSONAL_TOKENS = 96
@@ -33,6 +37,23 @@ def read_packaged(name: PackagedSet) -> list[Item]:
     """Read a packaged set. Its prompts were written for this project."""
     with as_file(files("ftwizard").joinpath("assets", "evaluation", f"{name}.jsonl")) as path:
         return set_files.read_items(path, name)
+
+
+def read_files(names: Sequence[str]) -> list[Item]:
+    """Read files of items, each as a set with the name of its file.
+
+    A second file of the same name, and one with the name of a packaged set, gets a number: scores of
+    different sets are never mixed. Raises FtwizardError for a file that cannot be used.
+    """
+    items: list[Item] = []
+    taken = set(RESERVED_NAMES)
+    for name in names:
+        stem = re.sub(r"\.(?:jsonl|json|csv|tsv)$", "", Path(name).stem)
+        numbered = (f"{stem}-{n}" for n in itertools.count(2))
+        set_name = next(text for text in itertools.chain([stem], numbered) if text not in taken)
+        taken.add(set_name)
+        items += set_files.read_items(Path(name), set_name)
+    return items
 
 
 class Paragraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +149,13 @@ def test_personal_items_are_few_and_always_the_same() -> None:
     items = ask(rows)
     assert sets.MAX_PERSONAL_VALUES <= len(items) <= sets.MAX_PERSONAL_VALUES + 3
     assert [item.id for item in items] == [item.id for item in ask(rows)]
+
+
+def test_files_of_one_name_are_different_sets(tmp_path: Path) -> None:
+    names = ["general.jsonl", "faq.jsonl", "other/faq.jsonl", "faq.v2.jsonl"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"prompt": "Why?", "expected": "Because"}\n')
+    items = sets.read_files([str(tmp_path / name) for name in names])
+    assert [item.set for item in items] == ["general-2", "faq", "faq-2", "faq.v2"]
+    assert len({item.id for item in items}) == 4
