@@ -54,10 +54,12 @@ def make_evaluation(
 
     Items that occur twice count once, and of several answers to an item the last one counts.
     ``rows``: lines, prompts and answers of the training set, of which flips and the examples of
-    failures name the nearest. Items from the training set are not judged here: they show overfitting.
+    failures name the nearest. Items that no model was asked are left out, and so are items from the
+    training set, which show overfitting.
     """
-    items = [item for item in _drop_duplicates(items) if item.set != TRAIN]
     by_arm = index_answers(answers)
+    asked = {item for lines in by_arm.values() for item in lines}
+    items = [i for i in _drop_duplicates(items) if i.set != TRAIN and i.id in asked]
     sets = {
         name: summarize_set([item for item in items if item.set == name], by_arm)
         for name in dict.fromkeys(item.set for item in items)
@@ -106,7 +108,11 @@ def summarize_set(items: Sequence[Item], answers: Answers) -> SetResult:
     flips = sorted(_list_flips(pairs, is_binary), key=_rank_flip)
     return SetResult(
         n=len(items),
-        arms={arm: _summarize_arm(items, lines, is_binary) for arm, lines in answers.items()},
+        arms={
+            arm: _summarize_arm(items, lines, is_binary)
+            for arm, lines in answers.items()
+            if any(item.id in lines for item in items)
+        },
         difference=_compare(pairs, is_binary),
         over_prompted=_compare(over_prompted, is_binary),
         loss_difference=_compare_losses(items, answers),

@@ -20,7 +20,7 @@ from ftwizard.runs.evaluation import (
     ShipVerdict,
 )
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
-from ftwizard.runs.ship_verdict import Headroom, get_tolerance
+from ftwizard.runs.ship_verdict import Headroom, get_tolerance, is_within_gate
 from ftwizard.text import format_count, make_visible
 
 MARKS: dict[ShipVerdict, str] = {"ship": "✓", "do_not_ship": "✗", "cannot_tell": "?"}
@@ -239,6 +239,23 @@ def format_scores(sets: Mapping[str, SetResult], *, with_loss: bool = True) -> S
     return ScoreTable(heading, rows)
 
 
+def mark_set(evaluation: Evaluation, name: str) -> str:
+    """Return the mark of a set: whether the gate lets it pass."""
+    change = evaluation.sets[name].difference
+    reasons = {reason.name for reason in evaluation.reasons}
+    if change is None or evaluation.gate is None:
+        return "?"
+    if name != "target":
+        return _MARKS[is_within_gate(change, name, evaluation.gate)]
+    if reasons & {"gain_unproven", "contaminated"}:
+        return "?"
+    is_better = evaluation.target is not None and evaluation.target.outcome == "helped"
+    return _MARKS[is_better and not reasons & {"small_gain", "prompt_suffices"}]
+
+
+_MARKS = {True: "✓", False: "✗", None: "?"}
+
+
 def format_arm(score: ArmScore | None) -> str:
     """Format a score with its interval: ``88% (76–94)``."""
     if score is None or not score.n:
@@ -251,7 +268,7 @@ def format_difference(change: Difference | None) -> str:
     if change is None:
         return "–"
     low, high = change.low * 100, change.high * 100
-    return f"{_sign(change.value * 100)} ({_sign(low)} to {_sign(high)})"
+    return f"{sign_points(change.value * 100)} ({sign_points(low)} to {sign_points(high)})"
 
 
 def name_set(name: str) -> str:
@@ -283,7 +300,7 @@ def _format_bounds(low: float, high: float) -> str:
     return f"{to_points(low):g} to {to_points(high):g}"
 
 
-def _sign(points: float) -> str:
+def sign_points(points: float) -> str:
     rounded = round(points)
     return "0" if not rounded else f"{'+' if rounded > 0 else '−'}{abs(rounded)}"
 

@@ -88,7 +88,7 @@ def judge_evaluation(
     calm = [
         name
         for name, result in sets.items()
-        if name != "target" and result.difference and not _is_beyond(result.difference, name, gate)
+        if name != "target" and result.difference and is_within_gate(result.difference, name, gate)
     ]
     if calm:
         shown.append(Reason(name="no_loss", sets=calm))
@@ -138,12 +138,15 @@ def _find_losses(
         change = result.difference
         if name in named or name == "target" or change is None:
             continue
-        if change.is_shown and _is_beyond(change, name, gate):
+        if is_within_gate(change, name, gate) is False:
             yield Reason(name="loss", sets=[name])
 
 
-def _is_beyond(change: Difference, set_name: str, gate: Gate) -> bool:
-    return -change.value > max(get_tolerance(set_name, gate), 1e-9)
+def is_within_gate(change: Difference, set_name: str, gate: Gate) -> bool | None:
+    """Return whether a set lost no more than is tolerated; None if chance can explain that it did."""
+    if -change.value <= max(get_tolerance(set_name, gate), 1e-9):
+        return True
+    return False if change.is_shown else None
 
 
 def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[Reason]:
@@ -158,7 +161,7 @@ def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[
             yield Reason(name="unscored", sets=[name])
         if name == "target":
             continue
-        if _is_beyond(change, name, gate) and not change.is_shown:
+        if is_within_gate(change, name, gate) is None:
             yield Reason(name="loss_unproven", sets=[name])
         elif change.possible_loss > MAX_POSSIBLE_LOSS and not change.is_shown:
             yield Reason(name="few_items", sets=[name])

@@ -1,0 +1,1 @@
+"""Files of an evaluation for other tools, and a report for people."""
