@@ -10,6 +10,7 @@ from ftwizard.plan.schema import Gate
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import ArmScore, Evaluation, Failure, Flip, SetResult, ShipVerdict
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
+from ftwizard.runs.ship_verdict import get_tolerance
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
 MAX_TEXT = 4000
@@ -171,7 +172,7 @@ def _add_gate(body: Element, evaluation: Evaluation, gate: Gate) -> None:
     rows = []
     for name, result in evaluation.sets.items():
         is_target = name == "target"
-        limit = gate.gain if is_target else words.get_tolerance(name, gate)
+        limit = gate.gain if is_target else get_tolerance(name, gate)
         asked = "gain at least" if is_target else "lose at most"
         power = words.describe_power(result, limit)
         change = words.format_difference(result.difference)
