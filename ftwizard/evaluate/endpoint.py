@@ -128,7 +128,7 @@ class EndpointAnswerer:
         on_work: Callable[[float], None],
         may_start: Callable[[], bool] | None,
     ) -> None:
-        waiting, tasks = deque(items), {}
+        waiting, tasks = deque(items), dict[asyncio.Future[ItemAnswer], Item]()
         async with self._connect() as client:
             try:
                 await _poll(asyncio.ensure_future(self._choose_model(client)), on_work)

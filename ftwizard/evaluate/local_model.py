@@ -18,7 +18,7 @@ from ftwizard.evaluate.answer_cache import AnswerCache, make_key
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.batched_generation import Finished, Generator, Request
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.prompts import WHOLE_ANSWER_SCORERS, build_messages
+from ftwizard.evaluate.prompts import DEFAULT_LIMIT, WHOLE_ANSWER_SCORERS, build_messages
 from ftwizard.jobs.folder import hash_file
 from ftwizard.plan.schema import Recipe
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
@@ -202,7 +202,8 @@ class LocalAnswerer:
             model_loading.load_tokenizer(tokenizer), model_loading.read_stop_ids(model)
         )
         _learn_end(self.encoder)
-        self._context = model_loading.load_config(model).get_text_config()
+        config = model_loading.load_config(model).get_text_config()
+        self._context: int | None = getattr(config, "max_position_embeddings", None)
         files = sorted({path for name in _TOKENIZER_FILES for path in tokenizer.glob(name)})
         self.identity = make_key(
             models.cache.hash_weights(model),
@@ -224,7 +225,11 @@ class LocalAnswerer:
     def key(self, item: Item) -> str:
         """Return a hash of all that the answer depends on."""
         expected = item.expected[:1] if item.scorer in WHOLE_ANSWER_SCORERS else []
-        return make_key(self.identity, self._encode_prompt(item), item.max_tokens, expected)
+        try:
+            prompt = self._encode_prompt(item)
+        except EncodingError as problem:
+            return make_key(self.identity, item, problem.message)
+        return make_key(self.identity, prompt, item.max_tokens, expected)
 
     def answer(
         self,
@@ -236,13 +241,11 @@ class LocalAnswerer:
         """Answer ``items`` greedily; see Answerer."""
         requests = []
         for index, item in enumerate(items):
-            prompt = self._encode_prompt(item)
-            limit = self._limit(len(prompt), item.max_tokens or 0)
-            if limit is None:
-                note = f"the prompt of {format_count(len(prompt), 'token')} exceeds the context"
-                on_answer(item, _no_answer(item, note))
-            else:
-                requests.append(Request(index, prompt, limit, item.set))
+            try:
+                requests.append(self._make_request(index, item))
+            except EncodingError as problem:
+                score = ItemScore(note=problem.message)
+                on_answer(item, ItemAnswer(item=item.id, text="", ended=False, score=score))
         if not requests:
             return
         with self._models.select(self.arm) as model:
@@ -319,12 +322,18 @@ class LocalAnswerer:
     def _encode_prompt(self, item: Item) -> list[int]:
         return self.encoder.prompt_ids(self._messages(item), item.tools)
 
-    def _limit(self, prompt: int, limit: int) -> int | None:
-        """Return the tokens that an answer may have in the model's context; None if too few."""
-        context = getattr(self._context, "max_position_embeddings", None)
-        if not context:
-            return limit
-        return None if context - prompt < MIN_NEW_TOKENS else min(limit, context - prompt)
+    def _make_request(self, key: int, item: Item) -> Request:
+        """Return the request for an item, with a limit that fits into the model's context.
+
+        Raises EncodingError if the prompt does not fit, or the template rejects it.
+        """
+        prompt, limit = self._encode_prompt(item), item.max_tokens or DEFAULT_LIMIT
+        if context := self._context:
+            if context - len(prompt) < MIN_NEW_TOKENS:
+                count = format_count(len(prompt), "token")
+                raise EncodingError(f"The prompt of {count} exceeds the model's context.", "")
+            limit = min(limit, context - len(prompt))
+        return Request(key, prompt, limit, item.set)
 
     def _compute_loss(self, model: Any, item: Item) -> Loss | None:
         """Return the loss of the first expected answer; None if the template cannot encode it."""
@@ -344,11 +353,10 @@ class LocalAnswerer:
         Longer ones are cut at the model's context.
         """
         losses = []
-        context = getattr(self._context, "max_position_embeddings", None)
         with self._models.select(self.arm) as model:
             for index, text in enumerate(texts):
                 on_work(index)
-                ids = [int(i) for i in self.encoder.tokenizer(text)["input_ids"]][:context]
+                ids = [int(i) for i in self.encoder.tokenizer(text)["input_ids"]][: self._context]
                 labels = [IGNORE_INDEX, *ids[1:]]
                 row = EncodedRow(line=0, input_ids=ids, labels=labels)
                 losses.append(self._sum_loss(model, row) or Loss(0.0, 0))
@@ -361,7 +369,7 @@ class LocalAnswerer:
         """
         import torch
 
-        context = getattr(self._context, "max_position_embeddings", None) or len(row.input_ids)
+        context = self._context or len(row.input_ids)
         ids = torch.tensor([row.input_ids[:context]], device=model.device)
         labels = torch.tensor(row.labels[1:context], device=model.device)
         positions = (labels != IGNORE_INDEX).nonzero().flatten()
@@ -374,10 +382,6 @@ class LocalAnswerer:
                 logits = model(input_ids=ids).logits[0, positions].float()
             total = torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
         return Loss(float(total), len(positions))
-
-
-def _no_answer(item: Item, note: str) -> ItemAnswer:
-    return ItemAnswer(item=item.id, text="", ended=False, score=ItemScore(note=note))
 
 
 def _cut(row: Request, tokens: list[int], stops: set[int]) -> Finished:

@@ -14,12 +14,14 @@ import pytest
 
 from ftwizard.evaluate import answer_cache
 from ftwizard.evaluate.answer_cache import AnswerCache, make_key
+from ftwizard.jobs.folder import hash_file
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
 
 WRITER = """
 import sys
 from pathlib import Path
 from ftwizard.evaluate.answer_cache import AnswerCache
+from ftwizard.jobs.folder import hash_file
 from ftwizard.runs.evaluation import ItemAnswer
 cache, name, count = AnswerCache(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 for n in range(count):
@@ -135,7 +137,6 @@ def test_weights_are_hashed_once_per_content(
     weights.write_bytes(b"a" * 1000)
     (model / "config.json").write_text("{}")
     hashed: list[str] = []
-    hash_file = answer_cache.hash_file
 
     def count(path: Path) -> str:
         hashed.append(path.name)

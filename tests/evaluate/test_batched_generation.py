@@ -165,3 +165,60 @@ def test_prefix_leaves_a_token_of_each_prompt() -> None:
     assert find_prefix([[*start[:10], 99], start]) == []
     assert find_prefix([start]) == []
     assert find_prefix([start, start]) == start[:-1]
+
+
+def make_model(name: str) -> Any:
+    """Return a random model whose attention differs from Llama's."""
+    import torch
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+        "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    layers = ["sliding_attention", "full_attention", "sliding_attention"]
+    config: Any = {
+        "sliding window": lambda: transformers.MistralConfig(sliding_window=7, **sizes),
+        "alternating windows": lambda: transformers.Gemma3TextConfig(
+            sliding_window=7, layer_types=layers, **sizes
+        ),
+        "normalized keys": lambda: transformers.Qwen3Config(**sizes),
+        "learned positions": lambda: transformers.GPT2Config(
+            vocab_size=259, n_embd=32, n_layer=2, n_head=4, n_positions=256,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        ),
+        "positions by bias": lambda: transformers.BloomConfig(
+            vocab_size=259, hidden_size=32, n_layer=2, n_head=4, pad_token_id=0, bos_token_id=1,
+            eos_token_id=2,
+        ),
+        "short convolutions": lambda: transformers.Lfm2Config(
+            **sizes, layer_types=["conv", "full_attention", "conv"]
+        ),
+        "state space": lambda: transformers.MambaConfig(
+            vocab_size=259, hidden_size=32, num_hidden_layers=2, pad_token_id=0, eos_token_id=2
+        ),
+    }[name]()  # fmt: skip
+    torch.manual_seed(2)
+    return transformers.AutoModelForCausalLM.from_config(config).float().eval()
+
+
+@pytest.mark.parametrize(
+    "name", ["sliding window", "alternating windows", "normalized keys", "learned positions"]
+)
+def test_other_kinds_of_attention_give_the_same_tokens(
+    stopping: tuple[Any, Encoder], name: str
+) -> None:
+    _, encoder = stopping
+    model = make_model(name)
+    assert batched_generation.supports(model)
+    requests = make_requests(9) + [
+        row._replace(key=row.key + 9, group="prefix") for row in make_requests(6, 40)
+    ]
+    expected = {row.key: answer_one_by_one(model, encoder, row) for row in requests}
+    assert generate_all(model, encoder, requests) == expected
+
+
+@pytest.mark.parametrize("name", ["positions by bias", "short convolutions", "state space"])
+def test_models_whose_rows_cannot_join_are_left_to_simple_batches(name: str) -> None:
+    assert not batched_generation.supports(make_model(name))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import local_model, placement
+from ftwizard.evaluate import batched_generation, local_model, placement
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
@@ -179,7 +179,26 @@ def test_a_prompt_beyond_the_context_has_no_answer(folders: tuple[Path, Path]) -
     long = msgspec.structs.replace(long, messages=[{"role": "user", "content": "x" * 600}])
     answers = ask(models, base, [long, short])
     assert answers[0].score and answers[0].score.value is None
-    assert answers[0].score.note.startswith("the prompt of 6")
+    assert answers[0].score.note.startswith("The prompt of 6")
+    assert answers[1].score is None
+
+
+def test_a_prompt_that_the_template_rejects_has_no_answer(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folders[0], other)
+    template = (other / "chat_template.jinja").read_text()
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    (other / "chat_template.jinja").write_text(strict + template)
+    item, plain = make_items(2)
+    system = [{"role": "system", "content": "Be brief."}, *item.messages]
+    models = LocalModels(AnswerCache(None), FP32)
+    arm = Arm(name="base", model=str(other))
+    item = msgspec.structs.replace(item, messages=system)
+    assert LocalAnswerer(arm, models).key(item)
+    answers = ask(models, arm, [item, plain])
+    assert answers[0].score and "no system" in answers[0].score.note
     assert answers[1].score is None
 
 
@@ -227,6 +246,6 @@ def test_models_with_other_caches_answer_in_simple_batches(
     items = [msgspec.structs.replace(item, max_tokens=3 + n) for n, item in enumerate(items)]
     base, _ = make_arms(folders)
     expected = ask(models, base, items)
-    monkeypatch.setattr(local_model.batched_generation, "supports", lambda model: False)
+    monkeypatch.setattr(batched_generation, "supports", lambda model: False)
     monkeypatch.setattr(local_model, "SIMPLE_BATCH_SIZE", 3)
     assert ask(models, base, items) == expected
