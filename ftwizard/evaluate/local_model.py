@@ -352,7 +352,9 @@ class LocalAnswerer:
 
         Longer ones are cut at the model's context.
         """
-        losses = []
+        losses = list[Loss]()
+        if not texts:
+            return losses
         with self._models.select(self.arm) as model:
             for index, text in enumerate(texts):
                 on_work(index)

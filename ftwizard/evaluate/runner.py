@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftwizard.evaluate.answer_cache import FILE, AnswerCache, user_cache
+from ftwizard.evaluate.answer_cache import FILE, AnswerCache, make_key, user_cache
 from ftwizard.evaluate.arms import Answerer, Arm
 from ftwizard.evaluate.endpoint import EndpointAnswerer
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
+from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels, Loss
 from ftwizard.evaluate.prompts import count_bytes, set_limits
 from ftwizard.jobs.folder import write_whole
 from ftwizard.plan.schema import Recipe
@@ -98,6 +98,47 @@ def answer_all(
         return run.answer(arms, items, seconds, seed)
     finally:
         run.close()
+
+
+def compute_text_losses(
+    arms: Sequence[Arm],
+    texts: Sequence[str],
+    *,
+    recipe: Recipe | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, list[Loss]]:
+    """Return the loss of each plain text by each local arm, from the cache where it can.
+
+    Endpoints have none: what they report of a prompt's probabilities cannot be relied on. Other
+    arguments and errors: ``answer_all``.
+    """
+    cache = AnswerCache(user_cache())
+    models = LocalModels(cache, recipe, say)
+    losses: dict[str, list[Loss]] = {}
+    try:
+        for arm in arms:
+            if is_endpoint(arm):
+                continue
+            answerer = LocalAnswerer(arm, models)
+            keys = [make_key(answerer.identity, "text", text) for text in texts]
+            kept = cache.get(keys)
+            missing = [index for index, key in enumerate(keys) if key not in kept]
+
+            def report(done: float, arm: Arm = arm, missing: Sequence[int] = missing) -> None:
+                count = len(texts) - len(missing) + int(done)
+                on_progress(Progress(arm.name, count, len(texts), count, len(texts), None))
+
+            new = answerer.compute_text_losses([texts[i] for i in missing], report)
+            for index, loss in zip(missing, new, strict=True):
+                answer = ItemAnswer(item="", text="", loss=loss.total, loss_tokens=loss.tokens)
+                kept[keys[index]] = answer
+                cache.put(keys[index], answer)
+            losses[arm.name] = [Loss(kept[key].loss or 0.0, kept[key].loss_tokens) for key in keys]
+    finally:
+        models.unload()
+        cache.close()
+    return losses
 
 
 class _Run:

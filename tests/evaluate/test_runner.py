@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ftwizard.evaluate import local_model, prompts
+from ftwizard.evaluate import local_model, prompts, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.runner import Pace, Progress, answer_all
@@ -91,6 +91,23 @@ def test_a_stop_loses_nothing(base: str, tmp_path: Path) -> None:
     reports = list[Progress]()
     answer_all(make_arms(base), make_items(9, None), tmp_path, on_progress=reports.append)
     assert reports[0].done == 3 and reports[-1].done == 18
+
+
+def test_losses_of_texts_are_computed_once(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm = Arm(name="base", model=base)
+    texts = ["the cat sat on a mat", "two red roofs", "a" * 700]
+    losses = runner.compute_text_losses([arm], texts)
+    assert [loss.tokens for loss in losses["base"]] == [19, 12, 511], "cut at the context"
+    assert all(loss.total > 0 for loss in losses["base"])
+    reports = list[Progress]()
+    with_more = runner.compute_text_losses(
+        [arm, Arm(name="served", model="http://127.0.0.1:9")], [*texts, "new"],
+        on_progress=reports.append,
+    )  # fmt: skip
+    assert with_more["base"][:3] == losses["base"] and list(with_more) == ["base"]
+    assert [report.arm_done for report in reports] == [3], "only the new one"
 
 
 KILLED = """
