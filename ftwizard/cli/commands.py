@@ -213,6 +213,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--write", "OUT", "write a new plan to OUT, with the batch size that fits"),
         ALLOW,
     )),
+    ("rehearse", "try a plan's exports with a random adapter, before the training",
+     "rehearse:rehearse", (PLAN, ALLOW)),
     ("doctor", "show what this machine can do and what is missing", "doctor:doctor", (
         _switch("--quick", "skip the trial training step"),
     )),

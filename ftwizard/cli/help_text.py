@@ -30,7 +30,7 @@ BEGINNINGS = {
 """How to begin, and what that does."""
 GROUPS = {
     "prepare data": ("check", "show", "columns", "edit", "mask", "split", "convert"),
-    "plan and estimate": ("advise", "models", "estimate", "probe"),
+    "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
     "finish": ("compare", "chat", "export", "serve", "remove"),
@@ -58,6 +58,7 @@ EXAMPLES = {
     "diagnose": "ftwizard diagnose trainer_state.json",
     "branch": "ftwizard branch tickets-1124 --rate-times 0.5",
     "remove": "ftwizard remove tickets-1124",
+    "rehearse": "ftwizard rehearse plan.yaml",
     "export": "ftwizard export tickets-1124 --to gguf:q4_k_m",
 }
 """An example of each command whose arguments need one."""

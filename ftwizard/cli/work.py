@@ -69,12 +69,13 @@ def run_training(worker: Worker) -> WorkResult:
         trained = None
     if trained is None:
         from ftwizard.evaluate.run_evaluation import evaluate_base
+        from ftwizard.export import run_exports
 
-        trained = trainer.train(
-            worker,
-            plan,
-            lambda base: evaluate_base(worker, plan, base, budget.seconds_before(plan)),
-        )
+        def before_steps(base: Path) -> None:
+            run_exports.rehearse(worker, plan, base)
+            evaluate_base(worker, plan, base, budget.seconds_before(plan))
+
+        trained = trainer.train(worker, plan, before_steps)
     merged = evaluation = compared = None
     if trained.reason in GOOD_END_REASONS:
         merged, evaluation, compared = _finish(worker, plan, trained)
@@ -99,6 +100,7 @@ def _finish(
     import msgspec
 
     from ftwizard.evaluate.run_evaluation import evaluate_tuned
+    from ftwizard.export import run_exports
     from ftwizard.export.merge import cast_to_16_bit, merge
     from ftwizard.jobs.folder import JobFolder
     from ftwizard.runs import base_weights
@@ -127,6 +129,7 @@ def _finish(
     if plan.finish.compare:
         seconds = budget.seconds_left(folder, plan)
         evaluation, compared = evaluate_tuned(worker, plan, trained, seconds)
+    run_exports.export(worker, plan)
     if merged:
         merged = msgspec.structs.replace(merged, folder=str(folder.merged))
     return merged, evaluation, compared

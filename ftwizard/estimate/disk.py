@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ftwizard.hardware import machine
 from ftwizard.models.shapes import ModelShape
+from ftwizard.plan import export_forms
 from ftwizard.quantity import Figure, oldest_date, today
 from ftwizard.text import format_bytes, make_visible
 
@@ -112,8 +113,9 @@ def estimate_parts(
     merges: bool,
     download: int | None = 0,
     stored: Figure | None = None,
+    exports: Iterable[str] = (),
 ) -> dict[str, Figure]:
-    """Return bytes by part: ``download``, ``checkpoints``, ``adapter``, ``merged``.
+    """Return bytes by part: ``download``, ``checkpoints``, ``adapter``, ``merged``, ``export``.
 
     ``trained`` and ``parameters`` count the trainable and all parameters; ``download``: bytes still
     to download, or None if unknown, which then defaults to ``stored``, else 16 bits per parameter.
@@ -140,6 +142,10 @@ def estimate_parts(
         )
     if merges or not adapter:
         by_part["merged"] = figure(parameters * HALF_BYTES + TOKENIZER_BYTES, each)
+    if bits := export_forms.sum_bits(exports):
+        by_part["export"] = figure(
+            parameters * bits / 8, f"{bits:g} bits per parameter: {', '.join(exports)}"
+        )
     return by_part
 
 
@@ -252,6 +258,8 @@ def _suggest_fix(parts: Mapping[str, Figure], missing: int) -> str:
     move = "Free some space, or set FTWIZARD_HOME to a folder on a larger disk"
     if "adapter" not in parts:
         return f"{move}. Or train an adapter (recipe.method: lora), which needs far less space."
-    if "merged" in parts and parts["merged"].value >= missing:
+    if "export" in parts and parts["export"].value >= missing:
+        return f"{move}. It fits without finish.export."
+    if "merged" in parts and "export" not in parts and parts["merged"].value >= missing:
         return f"{move}. It fits with finish.merge: false (adapter only)."
     return f"{move}. Or choose a smaller model."

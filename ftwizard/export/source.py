@@ -10,7 +10,6 @@ from ftwizard.evaluate.chat import read_system_prompt
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import weight_files
 from ftwizard.plan import plan_file
-from ftwizard.runs.exports import exports_folder
 from ftwizard.runs.result import read_trained
 from ftwizard.text import make_visible
 from ftwizard.train import model_loading
@@ -58,7 +57,7 @@ def from_run(run: JobFolder) -> ExportSource:
     return ExportSource(
         name=run.id,
         model=run.merged,
-        out=exports_folder(run),
+        out=run.exports,
         end_ids=trained.end_ids,
         template=read_template(model_loading.load_tokenizer(base if has_base else run.merged)),
         system=read_system_prompt(run),

@@ -143,6 +143,8 @@ class JobFolder:
     """Folder of the weights that a child run starts from."""
     adapter = _Entry("adapter")
     merged = _Entry("merged")
+    exports = _Entry("export")
+    """A folder for each form."""
     evaluations = _Entry("eval")
     answers = _Entry("eval/compare.json")
     baseline = _Entry("eval/baseline.json")

@@ -30,7 +30,7 @@ _SETTINGS: dict[Effect, str] = {
         provider_reason allow report_to where.gpu
         budget.minutes budget.hours budget.usd
         samples.count samples.prompts samples.max_tokens
-        finish.merge finish.compare finish.pairs finish.max_new_tokens
+        finish.merge finish.compare finish.pairs finish.max_new_tokens finish.export
         recipe.patience recipe.save_steps recipe.gradient_checkpointing recipe.attention
         evaluate.judge.url evaluate.judge.model evaluate.judge.key_variable
     """,

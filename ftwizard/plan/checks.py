@@ -12,6 +12,7 @@ from ftwizard.data.io import encodings
 from ftwizard.data.mapping import column_map
 from ftwizard.data.split import MIN_TRAIN_ROWS
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
+from ftwizard.plan import export_forms
 from ftwizard.plan.schema import MANY_EPOCHS, SET_NAMES, Evaluate, Plan, Recipe, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
@@ -83,6 +84,7 @@ def _find_problems(plan: Plan) -> Iterator[SettingsError]:
             "it stops and can be resumed.",
         )
     yield from _find_target_problems(plan.recipe)
+    yield from _find_export_problems(plan)
     yield from _find_prompt_problems(plan.samples.prompts)
     yield from _find_evaluation_problems(plan.evaluate)
     names = [plan.data.files.train, plan.data.files.validation, plan.data.files.test]
@@ -124,6 +126,20 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("where.gpu", lambda value: value >= 0, "GPUs are numbered from 0."),
 )  # fmt: skip
 """Settings, what their values must be where they are set, and the fix."""
+
+
+def _find_export_problems(plan: Plan) -> Iterator[SettingsError]:
+    for form in plan.finish.export:
+        try:
+            export_forms.parse(form)
+        except FtwizardError as error:
+            yield SettingsError(f"finish.export: {error.message}", error.hint)
+    if plan.finish.export and not plan.finish.merge and plan.recipe.method != "full":
+        yield SettingsError(
+            "is set, but finish.merge is false: exports are made from the merged model.",
+            "Set finish.merge to true, or remove finish.export.",
+            setting="finish.export",
+        )
 
 
 def _find_data_problems(plan: Plan) -> Iterator[SettingsError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ftwizard.errors import USAGE, FtwizardError
@@ -15,6 +16,7 @@ QUANTIZATIONS = {
 }  # fmt: skip
 """Quantizations of GGUF files: ``LlamaFileType``, and bits per weight of Llama 3.1 8B (llama.cpp,
 tools/quantize)."""
+HALF_BITS = 16.0
 ALIASES = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m"}
 KINDS = ("gguf", "ollama", "vllm")
 HINT = f"Choose from: {', '.join(KINDS)}; quantized, such as gguf:q4_k_m or ollama:q4_k_m."
@@ -72,3 +74,10 @@ def parse(name: str) -> ExportForm:
             USAGE,
         )
     return ExportForm(kind, quantization)
+
+
+def sum_bits(names: Iterable[str]) -> float:
+    """Return the bits per weight of all GGUF files for these forms; a quantized one needs both."""
+    files = {form.gguf for form in map(parse, names) if form.needs_gguf}
+    quantized = sum(QUANTIZATIONS[form.quantization][1] for form in files if form.quantization)
+    return quantized + HALF_BITS if files else 0.0

@@ -200,6 +200,9 @@ class Finish(Part, frozen=True):
     """How many pairs of answers to show."""
     max_new_tokens: int | None = None
     """Tokens of an answer. Default: 1.5 times the longest expected answer, plus 16."""
+    export: tuple[str, ...] = ()
+    """Forms to export the merged model to: ``gguf``, ``gguf:q4_k_m``, ``ollama``, ``vllm``. GGUF and
+    Ollama are rehearsed with the base model before the first step."""
 
 
 class Gate(Part, frozen=True):

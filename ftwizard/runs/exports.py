@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.jobs.folder import JobFolder, hash_file, read_json
+from ftwizard.jobs.folder import hash_file, read_json
 from ftwizard.models import weight_files
+from ftwizard.runs.checkpoints import MARKER
+from ftwizard.runs.merge_proof import PROOF
 from ftwizard.runs.result import Count
 
 RECORD = "export.json"
@@ -85,11 +87,6 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     """Forms that were there already, from the same model by the same converter."""
 
 
-def exports_folder(run: JobFolder) -> Path:
-    """Return the folder of a run's exports."""
-    return run.path / "export"
-
-
 def read_record(folder: Path) -> ExportRecord | None:
     """Read the record of a complete export; None if it is missing, damaged, or lacks a file."""
     record = read_json(folder / RECORD, ExportRecord)
@@ -114,6 +111,27 @@ def iterate_records(folder: Path) -> Iterator[tuple[Path, ExportRecord]]:
 def hash_model(model: Path) -> dict[str, str]:
     """Return the XXH3-128 of each file that determines an export, by name; about 0.2 s/GB."""
     small = [path for path in model.iterdir() if path.suffix in (".json", ".jinja", ".model")]
-    marker = "ftwizard.json"  # differs in each copy of the same model
     paths = {path.name: path for path in (*small, *weight_files.list_files(model))}
-    return {name: hash_file(paths[name]) for name in sorted(paths) if name != marker}
+    return {name: hash_file(paths[name]) for name in sorted(paths) if name not in (MARKER, PROOF)}
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """The rehearsal of exports on one base model, before a training."""
+
+    base: str
+    """Name of the base model."""
+    forms: list[str]
+    seconds: float
+    parts: dict[str, float]
+    """Seconds of each part: ``adapter``, ``merge``, and each form."""
+    findings: list[str]
+    """What the trained model's exports will have, too."""
+    created: float
+    """Unix seconds."""
+
+
+class RehearsalReport(Rehearsal, frozen=True, kw_only=True):
+    """Output of ``rehearse --json``."""
+
+    reused: bool
+    """Whether the same was rehearsed before, and was not repeated."""

@@ -249,6 +249,7 @@ def _check_disk(
         parameters=parameters,
         adapter=facts.plan.recipe.method != "full",
         merges=facts.plan.finish.merge,
+        exports=facts.plan.finish.export,
         **download,
     )
     return disk.check_space(

@@ -108,7 +108,7 @@ def prepare(worker: Worker, plan: Plan, *, keeps: bool = True) -> TrainingInputs
 def check_disk(folder: JobFolder, plan: Plan, base: Path) -> None:
     """Raise FtwizardError if the run's files will not fit; adapters are too small to count."""
     trained = count_parameters(base) if plan.recipe.method == "full" else 0
-    written = folder_bytes(folder.checkpoints) + folder_bytes(folder.merged)
+    written = sum(map(folder_bytes, (folder.checkpoints, folder.merged, folder.exports)))
     free = machine.get_free_bytes(folder.path)
     parts = estimate_disk(plan, base, trained)
     short = disk.find_shortage(parts, free=free, folder=str(folder.path), written=written)
@@ -123,6 +123,7 @@ def estimate_disk(plan: Plan, base: Path, trained: int) -> dict[str, Figure]:
         parameters=count_parameters(base),
         adapter=plan.recipe.method != "full",
         merges=plan.finish.merge,
+        exports=plan.finish.export,
     )
 
 
