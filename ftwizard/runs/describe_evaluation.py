@@ -61,6 +61,7 @@ def _name_reason(reason: Reason) -> str:
         "gain_unproven": "no gain is shown",
         "few_items": f"too few {names} items",
         "unscored": f"too many {names} answers could not be scored",
+        "not_compared": "nothing to compare with",
         "contaminated": "test items are in the training set",
         "not_measured": f"not measured: {names}",
     }.get(reason.name, "it did not help")
@@ -89,6 +90,8 @@ def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
             failure = next(f for f in evaluation.failures if f.name == "memorization")
             shared, total = (failure.evidence[key] for key in ("contaminated", "contaminated_of"))
             return f"{shared} of {total} test items are also in the training set: their scores are void."
+        case "not_compared":
+            return "There are no answers of a base model to compare with."
         case "not_measured":
             return f"Not measured: {_join(map(name_set, reason.sets))}."
     return " ".join(_describe_set_reason(reason, *pair, gate) for pair in results.items())

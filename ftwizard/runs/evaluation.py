@@ -16,13 +16,15 @@ ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
 ReasonName = Literal[
     "failure", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain", "gain_unproven",
-    "target", "over_prompted", "few_items", "unscored", "not_measured", "contaminated",
+    "target", "over_prompted", "few_items", "unscored", "not_measured", "not_compared",
+    "contaminated",
 ]  # fmt: skip
 """``loss``: a loss beyond the gate is shown; ``loss_unproven``: measured, but chance can explain it;
 ``no_loss``: none beyond the gate was measured; ``prompt_suffices``: the tuned model is not better than
 the prompted one; ``small_gain``: shown, but below the gate; ``gain_unproven``: it can be chance; ``target``: whether training helped;
 ``over_prompted``: whether it helped more than a prompt; ``few_items``: a set too small to show a loss;
 ``unscored``: too many answers could not be scored; ``not_measured``: sets without answers;
+``not_compared``: there is no answer of the base model;
 ``contaminated``: test items that the training set has, too."""
 
 

@@ -150,6 +150,9 @@ def is_within_gate(change: Difference, set_name: str, gate: Gate) -> bool | None
 
 
 def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[Reason]:
+    if sets and not any(result.difference for result in sets.values()):
+        yield Reason(name="not_compared")
+        return
     missing = [name for name in REQUIRED_SETS if name not in sets or not sets[name].difference]
     if missing:
         yield Reason(name="not_measured", sets=missing)
@@ -179,7 +182,9 @@ def _judge_gain(
 ) -> tuple[ShipVerdict, list[Reason]]:
     """Judge the gain on the target set over the better of base and prompted model."""
     if result is None or target is None:
-        return "cannot_tell", [Reason(name="not_measured", sets=["target"])]
+        is_asked = result is not None and bool(result.arms)
+        reason = Reason(name="not_measured", sets=["target"])
+        return "cannot_tell", [Reason(name="not_compared") if is_asked else reason]
     is_prompted = over_prompted is not None and _is_prompt_better(target, over_prompted)
     rival = over_prompted if over_prompted and is_prompted else target
     decisive = rival.evidence[0] if rival.evidence else None

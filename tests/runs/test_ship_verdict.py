@@ -132,7 +132,7 @@ TARGETS: list[tuple[Verdict | None, Verdict | None, ShipVerdict, str]] = [
     (compare(100, 1, 1, 200), None, "do_not_ship", "target"),  # no change
     (compare(10, 8, 3, 50), None, "cannot_tell", "gain_unproven"),
     (compare(10, 3, 1, 20), None, "cannot_tell", "gain_unproven"),
-    (None, None, "cannot_tell", "not_measured"),
+    (None, None, "cannot_tell", "not_compared"),
     # compared with a prompt as well
     (compare(10, 25, 1, 50), compare(12, 22, 2, 50), "ship", "over_prompted"),
     (compare(10, 36, 1, 50), compare(45, 1, 3, 50), "do_not_ship", "prompt_suffices"),
@@ -174,11 +174,17 @@ def test_a_fall_of_the_loss_counts_as_its_share() -> None:
     assert judge(target=target, gate=Gate(gain=0.3)).verdict == "do_not_ship"
 
 
-@pytest.mark.parametrize("name", ["general", "safety"])
+@pytest.mark.parametrize("name", ["target", "general", "safety"])
 def test_a_set_that_is_missing_leaves_it_open(name: str) -> None:
     sets = {key: result for key, result in STEADY.items() if key != name}
-    evaluation = judge(sets)
+    evaluation = judge(sets, target=None if name == "target" else HELPED)
     assert evaluation.verdict == "cannot_tell" and "not_measured" in names(evaluation)
+
+
+def test_without_a_base_model_there_is_nothing_to_tell() -> None:
+    alone = {name: SetResult(n=50, arms={"tuned": score(40, 50)}) for name in STEADY}
+    evaluation = judge(alone, failures=[], target=None)
+    assert evaluation.verdict == "cannot_tell" and names(evaluation) == ["not_compared"]
 
 
 def test_answers_that_could_not_be_scored_leave_it_open() -> None:
