@@ -32,6 +32,10 @@ def work(folder: str) -> int:
         from ftwizard.serve import server
 
         return worker.run(job, server.run)
+    if kind == "eval":
+        from ftwizard.evaluate import job as evaluation_job
+
+        return worker.run(job, evaluation_job.run)
     raise SystemExit(f"{job.job}: unknown kind of job {kind!r}.")
 
 

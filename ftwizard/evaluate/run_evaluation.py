@@ -32,6 +32,7 @@ from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
     TRAIN,
     FailureInputs,
+    TrainingRow,
     to_training_rows,
 )
 from ftwizard.evaluate.items import Item
@@ -69,8 +70,8 @@ class Subject(NamedTuple):
     folder: JobFolder
     """Its ``eval/`` has the items and answers."""
     plan: Plan
-    base: str
-    """Folder of the base model, or an endpoint."""
+    base: Arm | None
+    """The base model; None: there is nothing to compare with."""
     test_set: dataset.SavedTestSet
     """Of the run."""
 
@@ -101,7 +102,8 @@ def evaluate_base(worker: Worker, plan: Plan, base: Path, seconds: float | None 
 
 
 def _measure_baseline(worker: Worker, plan: Plan, base: Path, seconds: float | None) -> Baseline:
-    subject = Subject(worker.folder, plan, str(base), dataset.read_test_set(worker.folder))
+    arm = Arm(name="base", model=str(base))
+    subject = Subject(worker.folder, plan, arm, dataset.read_test_set(worker.folder))
     items = freeze_items(worker, subject)
     answers = ask_base_arms(worker, subject, items, seconds)
     _trim_memory()
@@ -177,10 +179,10 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
 
 
 def _count_tokens(subject: Subject) -> Callable[[str], int]:
-    if subject.base.startswith("http"):
+    if subject.base is None or runner.is_endpoint(subject.base):
         return prompts.count_bytes
-    arm = Arm(name="base", model=subject.base)
-    return LocalAnswerer(arm, LocalModels(AnswerCache(None), subject.plan.recipe)).count_tokens
+    models = LocalModels(AnswerCache(None), subject.plan.recipe)
+    return LocalAnswerer(subject.base, models).count_tokens
 
 
 def _has_gpu() -> bool:
@@ -202,8 +204,9 @@ def ask_base_arms(
 
 def list_base_arms(subject: Subject) -> list[Arm]:
     """Return the base model, and the base model with the user's system prompt and examples."""
-    base = Arm(name="base", model=subject.base)
-    settings, test_set = subject.plan.evaluate, subject.test_set
+    base, settings, test_set = subject.base, subject.plan.evaluate, subject.test_set
+    if base is None:
+        return []
     shots = test_set.shots[: settings.shots]
     system = settings.system or test_set.system
     if not shots and settings.system is None:
@@ -290,7 +293,8 @@ def evaluate_tuned(
     limited ``seconds``, as many items are answered as fit; None without any time.
     """
     folder = worker.folder
-    subject = Subject(folder, plan, trained.base, dataset.read_test_set(folder))
+    base = Arm(name="base", model=trained.base)
+    subject = Subject(folder, plan, base, dataset.read_test_set(folder))
     if seconds is not None and seconds < MIN_EVALUATION_S:
         worker.events.write_finding(
             "comparison_skipped",
@@ -300,7 +304,8 @@ def evaluate_tuned(
         )
         return None, None
     items, answers = _ask_all(worker, subject, make_tuned_arm(folder, trained), seconds)
-    evaluation = judge(worker, subject, items, answers, trained.step)
+    evidence = read_evidence(worker, subject, trained.step)
+    evaluation = judge(subject, items, answers, evidence)
     write_json(folder.evaluation, evaluation)
     compared = compare.derive_comparison(folder, plan, subject.test_set, items, answers)
     return evaluation, compared
@@ -348,24 +353,39 @@ def make_tuned_arm(folder: JobFolder, trained: TrainResult) -> Arm:
     return Arm(name="tuned", model=trained.base, adapter=str(linked.adapter))
 
 
+class Evidence(NamedTuple):
+    """What is known of a run besides answers."""
+
+    rows: Sequence[TrainingRow] = ()
+    curve: Curve | None = None
+    step: int | None = None
+    """Step of the tuned weights."""
+
+
+NO_EVIDENCE = Evidence()
+"""Of a model that no run here trained."""
+
+
+def read_evidence(worker: Worker, subject: Subject, step: int) -> Evidence:
+    """Return the training rows and the curve of a run."""
+    worker.phase("comparing", what="the verdict")
+    rows = to_training_rows(read_training_rows(worker, subject))
+    curve = loss_curves.from_progress(read_progress(subject.folder, exact=True), subject.folder)
+    return Evidence(rows, curve, step)
+
+
 def judge(
-    worker: Worker, subject: Subject, items: Sequence[Item], answers: Answers, step: int | None
+    subject: Subject, items: Sequence[Item], answers: Answers, evidence: Evidence = NO_EVIDENCE
 ) -> Evaluation:
     """Judge the answers of base and tuned model by the gate and the five failures."""
-    worker.phase("comparing", what="the verdict")
-    rows = [] if step is None else to_training_rows(read_training_rows(worker, subject))
     by_arm = results.index_answers(answers)
     failures = find_failures(
         FailureInputs(
-            items=items,
-            base=by_arm["base"],
-            tuned=by_arm["tuned"],
-            rows=rows,
-            curve=None if step is None else _read_curve(subject.folder),
-            step=step,
+            items=items, base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,
+            curve=evidence.curve, step=evidence.step,
         )
-    )
-    return results.make_evaluation(items, answers, failures, subject.plan.gate, rows)
+    )  # fmt: skip
+    return results.make_evaluation(items, answers, failures, subject.plan.gate, evidence.rows)
 
 
 def read_training_rows(worker: Worker, subject: Subject) -> list[ParsedRow]:
@@ -380,7 +400,3 @@ def read_training_rows(worker: Worker, subject: Subject) -> list[ParsedRow]:
         )
         return []
     return [*parts["train"], *parts.get("mix", [])]
-
-
-def _read_curve(folder: JobFolder) -> Curve:
-    return loss_curves.from_progress(read_progress(folder, exact=True), folder)

@@ -1,0 +1,265 @@
+"""``eval``: a model against its base on the target, general and safety sets, and a verdict."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from ftwizard import locations, user_paths
+from ftwizard.cli import output, run_argument, run_job
+from ftwizard.errors import USAGE, FtwizardError
+from ftwizard.jobs.folder import JobFolder, read_json
+from ftwizard.jobs.status import observe
+from ftwizard.models import hub
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Data, Evaluate, Files, Judge, Model, Plan
+from ftwizard.runs import checkpoints, default_run, describe_evaluation, store
+from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
+from ftwizard.runs.result import TrainResult, read_trained
+from ftwizard.text import make_visible
+from ftwizard.train import command
+
+if TYPE_CHECKING:
+    from ftwizard.evaluate.arms import Arm
+
+EXIT_CODES = {"ship": 0, "do_not_ship": 1, "cannot_tell": 4}
+"""With ``--gate``."""
+SWEEP = (0.25, 0.5, 0.75, 1.0)
+"""Strengths of the adapter that ``--sweep`` tries."""
+
+
+class _Case(NamedTuple):
+    """What to evaluate."""
+
+    request: EvaluationRequest
+    plan: Plan
+    root: Path
+    """Folder of the jobs."""
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Evaluate a run, a model or an endpoint in a job; print the verdict.
+
+    With ``--gate`` the exit code is 0 for ship, 1 for do not ship, and 4 for cannot tell.
+    """
+    case = _make_case(arguments)
+    _check(case)
+    request = msgspec.to_builtins(case.request)
+    text = plan_file.dump(case.plan)
+    job = run_job.prepare(case.root, "eval", request | {"plan": text}, {"plan.yaml": text.encode()})
+    again = f"ftwizard eval {shlex.join(arguments.words)}"
+    run_job.run(job, command.build_environment(case.plan), again)
+    result = read_json(job.result, EvaluationResult)
+    if result is None:
+        raise FtwizardError(f"{job.result} could not be read.", f"Evaluate again: {again}")
+    document = describe_evaluation.to_document(result.evaluation)
+    document |= {"best": result.best, "candidates": msgspec.to_builtins(result.candidates)}
+    document |= {"folder": str(job.path)}
+    output.print_report(arguments, document, _describe(result))
+    return EXIT_CODES[result.evaluation.verdict] if arguments.gate else 0
+
+
+def _make_case(arguments: argparse.Namespace) -> _Case:
+    name = arguments.model
+    if name is not None and name.startswith(("http://", "https://")):
+        tuned = {"name": "tuned", "model": name, "served_name": arguments.served_name,
+                 "key_variable": arguments.key_variable}  # fmt: skip
+        return _make_model_case(arguments, tuned)
+    path = user_paths.expand(name) if name is not None else None
+    if path is not None and path.is_dir() and not (path / "job.json").exists():
+        return _make_folder_case(arguments, path.absolute())
+    try:
+        run = run_argument.find(name, default_run.choose_chatted)
+    except FtwizardError:
+        if name is None or name.count("/") != 1:
+            raise
+        return _make_model_case(arguments, {"name": "tuned", "model": name})
+    return _make_run_case(arguments, run)
+
+
+def _make_run_case(arguments: argparse.Namespace, run: JobFolder) -> _Case:
+    if observe(run).state != "ended":
+        raise FtwizardError(
+            f"Run {run.id} is still running: it evaluates its model itself when training ends.",
+            f"Wait for its end, or stop it first: ftwizard stop {run.id}",
+        )
+    trained = read_trained(run)
+    if trained is None:
+        raise FtwizardError(
+            f"Run {run.id} has no trained weights yet.",
+            f"To continue it: ftwizard resume {run.id}",
+        )
+    if not any(Path(trained.base).glob("*.safetensors")):
+        raise FtwizardError(
+            f"The base model of run {run.id} is missing: {make_visible(trained.base)}.",
+            "Restore it: the tuned model is compared with it.",
+        )
+    candidates, steps = _list_candidates(arguments, run, trained)
+    used = plan_file.read_run(run)
+    plan = _override(used, arguments)
+    request = EvaluationRequest(
+        run=str(run.path.absolute()),
+        base={"name": "base", "model": trained.base},
+        candidates=candidates,
+        steps=steps,
+        is_result=plan == used and not _picks_weights(arguments),
+    )
+    return _Case(request, plan, run.path / "jobs")
+
+
+def _picks_weights(arguments: argparse.Namespace) -> bool:
+    picks = (arguments.checkpoint, arguments.checkpoints, arguments.scale, arguments.sweep)
+    return any(pick not in (None, False) for pick in picks)
+
+
+def _list_candidates(
+    arguments: argparse.Namespace, run: JobFolder, trained: TrainResult
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Return the weights of a run to evaluate, and the step of each by name."""
+    from ftwizard.evaluate.run_evaluation import make_tuned_arm
+
+    if not _picks_weights(arguments):
+        return [msgspec.to_builtins(make_tuned_arm(run, trained))], {"tuned": trained.step}
+    kept = {kept.step: kept for kept in checkpoints.all_complete(run.checkpoints)}
+    chosen = [trained.step]
+    if arguments.checkpoints:
+        chosen = sorted(kept)
+    elif arguments.checkpoint is not None:
+        chosen = [arguments.checkpoint]
+    if arguments.checkpoints or arguments.checkpoint is not None:
+        if missing := [step for step in chosen if step not in kept] or not chosen:
+            listed = ", ".join(map(str, sorted(kept))) or "none"
+            shown = f"no checkpoint of step {missing[0]:,}" if chosen else "no complete checkpoint"
+            raise FtwizardError(
+                f"Run {run.id} has {shown} on disk.", f"On disk: {listed}. Others were deleted."
+            )
+    scales = SWEEP if arguments.sweep else (arguments.scale or 1.0,)
+    if trained.method == "full" and scales != (1.0,):
+        raise FtwizardError(
+            f"Run {run.id} trained all weights: there is no adapter to weaken.",
+            "Evaluate its checkpoints: --checkpoints",
+            USAGE,
+        )
+    arms, steps = [], {}
+    for step in chosen:
+        is_result = step == trained.step and arguments.checkpoint is None and not arguments.checkpoints
+        folder = run.checkpoints / f"checkpoint-{step}"
+        for scale in scales:
+            name = f"scale-{scale:g}" if arguments.sweep else f"checkpoint-{step}"
+            if len(chosen) * len(scales) == 1:
+                name = "tuned"
+            elif len(chosen) > 1 and len(scales) > 1:
+                name = f"checkpoint-{step}-scale-{scale:g}"
+            weights = {"model": trained.base, "adapter": str(run.adapter if is_result else folder)}
+            if trained.method == "full":
+                weights = {"model": str(folder), "tokenizer": trained.base}
+            arms.append({"name": name, "scale": scale, **weights})
+            steps[name] = step
+    return arms, steps
+
+
+def _make_folder_case(arguments: argparse.Namespace, folder: Path) -> _Case:
+    """Return the case of a model's folder, or of an adapter's, which names its base model itself."""
+    settings = read_json(folder / "adapter_config.json", dict[str, Any])
+    if settings is not None:
+        base = arguments.base or settings.get("base_model_name_or_path")
+        if not base:
+            raise FtwizardError(
+                f"{make_visible(str(folder))} is an adapter that does not name its base model.",
+                "Name it: --base FOLDER|ID",
+            )
+        arguments.base = base
+        return _make_model_case(
+            arguments, {"name": "tuned", "model": _find_model(base), "adapter": str(folder)}
+        )
+    if not (folder / "config.json").exists():
+        raise FtwizardError(
+            f"{make_visible(str(folder))} is neither a model, nor an adapter, nor a run.",
+            "Name a folder with config.json or adapter_config.json.",
+        )
+    return _make_model_case(arguments, {"name": "tuned", "model": str(folder)})
+
+
+def _make_model_case(arguments: argparse.Namespace, tuned: dict[str, Any]) -> _Case:
+    if _picks_weights(arguments) and not (tuned.get("adapter") and not arguments.checkpoints):
+        raise FtwizardError(
+            "--checkpoint, --scale and --sweep are for the runs of this machine.",
+            "Remove them, or name a run.",
+            USAGE,
+        )
+    base = {"name": "base", "model": _find_model(arguments.base)} if arguments.base else None
+    model = str(tuned["model"])
+    bare = Plan(
+        data=Data(files=Files(train=str(Path.cwd() / "none.jsonl"))),
+        model=Model(name=arguments.base or model),
+        allow=("no-validation",),
+    )
+    scales = SWEEP if arguments.sweep else (arguments.scale or 1.0,)
+    names = [f"scale-{scale:g}" if len(scales) > 1 else "tuned" for scale in scales]
+    request = EvaluationRequest(
+        base=base,
+        candidates=[
+            {**tuned, "name": name, "scale": scale}
+            for name, scale in zip(names, scales, strict=True)
+        ],
+    )
+    return _Case(request, _override(bare, arguments), locations.home_folder() / "evaluations")
+
+
+def _find_model(name: str) -> str:
+    """Return an address as it is, a folder by its absolute path, and a Hub id that can be used."""
+    if name.startswith(("http://", "https://")):
+        return name
+    if user_paths.is_folder(Path(name).expanduser()):
+        return str(user_paths.expand(name).absolute())
+    hub.locate(name)  # raises FtwizardError if there is no such model
+    return name
+
+
+def _override(plan: Plan, arguments: argparse.Namespace) -> Plan:
+    """Return the plan with the sets and prompts that the command names."""
+    settings = plan.evaluate
+    changes: dict[str, Any] = {}
+    if arguments.set:
+        own = [str(user_paths.expand(name).absolute()) for name in arguments.set]
+        changes["sets"] = tuple(dict.fromkeys((*settings.sets, *own)))
+    if arguments.system is not None:
+        changes["system"] = _read_system(arguments.system)
+    for name in ("shots", "max_items"):
+        if getattr(arguments, name) is not None:
+            changes[name] = getattr(arguments, name)
+    if arguments.judge is not None:
+        changes["judge"] = Judge(
+            url=arguments.judge, model=arguments.judge_model, key_variable=arguments.judge_key
+        )
+    if not changes:
+        return plan
+    settings = msgspec.structs.replace(settings, **changes)
+    return msgspec.structs.replace(plan, evaluate=settings)
+
+
+def _read_system(text: str) -> str:
+    """Return a system prompt, or what the file of that name has."""
+    path = user_paths.expand(text)
+    if "\n" in text or not user_paths.exists(path):
+        return text
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FtwizardError(
+            f"{make_visible(str(path))} could not be read: {make_visible(str(error), 200)}.",
+            "Name a text file in UTF-8.",
+        ) from None
+
+
+def _check(case: _Case) -> None:
+    """Raise FtwizardError for a file of items that cannot be used; warn without a target set."""
+    from ftwizard.evaluate import set_files
+
+    for name in case.plan.evaluate.sets:
+        set_files.read_items(Path(name), Path(name).stem)

@@ -1,0 +1,114 @@
+"""The job of ``ftwizard eval``: a run, a checkpoint, weaker adapters, a folder or an endpoint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from ftwizard.evaluate import run_evaluation, runner
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.run_evaluation import NO_EVIDENCE, Answers, Subject
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.worker import Worker, WorkResult
+from ftwizard.models import hub
+from ftwizard.plan import plan_file
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
+from ftwizard.train import dataset
+
+_RANK = {"ship": 2, "cannot_tell": 1, "do_not_ship": 0}
+
+
+def run(worker: Worker) -> WorkResult:
+    """Ask base and candidates, judge each candidate, and name the best one."""
+    request = msgspec.convert(worker.record.inputs, EvaluationRequest)
+    subject = _make_subject(worker, request)
+    arms = [_fetch(worker, msgspec.convert(arm, Arm)) for arm in request.candidates]
+    items = run_evaluation.freeze_items(worker, subject)
+    answers = run_evaluation.ask_base_arms(worker, subject, items)
+    answers |= run_evaluation.ask(worker, subject, arms, items)
+    evaluations = _judge(worker, subject, request, items, answers)
+    best = max(evaluations, key=lambda name: _rank(evaluations[name]))
+    write_json(subject.folder.evaluation, evaluations[best])
+    candidates = [
+        Candidate(
+            name=arm.name,
+            verdict=evaluations[arm.name].verdict,
+            scores={
+                name: result.arms["tuned"].score
+                for name, result in evaluations[arm.name].sets.items()
+            },
+            step=request.steps.get(arm.name),
+            scale=arm.scale,
+        )
+        for arm in arms
+    ]
+    result = EvaluationResult(
+        end_reason="finished", attempt=worker.attempt, evaluation=evaluations[best], best=best,
+        candidates=candidates,
+    )  # fmt: skip
+    return WorkResult(result)
+
+
+def _make_subject(worker: Worker, request: EvaluationRequest) -> Subject:
+    """Return what is evaluated; items that the run froze are used again, so that all compare."""
+    plan = plan_file.load(worker.folder.plan, begun=True)
+    base = _fetch(worker, msgspec.convert(request.base, Arm)) if request.base else None
+    if request.run is None:
+        empty = dataset.SavedTestSet(rows=[], answers=[])
+        return Subject(worker.folder, plan, base, empty)
+    folder = JobFolder(Path(request.run))
+    test_set = dataset.read_test_set(folder)
+    if request.is_result:
+        return Subject(folder, plan, base, test_set)
+    if not worker.folder.evaluations.exists() and plan.evaluate == _read_settings(folder):
+        worker.folder.evaluations.mkdir(mode=0o700)
+        for name in ("items.jsonl", "frozen.json"):
+            if (folder.evaluations / name).exists():
+                shutil.copy(folder.evaluations / name, worker.folder.evaluations / name)
+    return Subject(worker.folder, plan, base, test_set)
+
+
+def _read_settings(folder: JobFolder) -> object:
+    return plan_file.read_run(folder).evaluate
+
+
+def _fetch(worker: Worker, arm: Arm) -> Arm:
+    """Return an arm whose model is on this machine: a Hub id is fetched."""
+    if runner.is_endpoint(arm) or Path(arm.model).is_dir():
+        return arm
+    source = hub.locate(arm.model)
+    folder = hub.fetch(source, dataset.phase_reporter(worker, "fetching"))
+    return msgspec.structs.replace(arm, model=str(folder))
+
+
+def _judge(
+    worker: Worker,
+    subject: Subject,
+    request: EvaluationRequest,
+    items: Sequence[Item],
+    answers: Answers,
+) -> dict[str, Evaluation]:
+    """Return the evaluation of each candidate, which takes the place of the tuned model."""
+    evidence = NO_EVIDENCE
+    if request.run is not None:
+        run = subject._replace(folder=JobFolder(Path(request.run)))
+        evidence = run_evaluation.read_evidence(worker, run, 0)
+    names = [str(arm["name"]) for arm in request.candidates]
+    evaluations = {}
+    for name in names:
+        own = {arm: lines for arm, lines in answers.items() if arm not in names}
+        own["tuned"] = answers[name]
+        of_step = evidence._replace(step=request.steps.get(name))
+        evaluations[name] = run_evaluation.judge(subject, items, own, of_step)
+    return evaluations
+
+
+def _rank(evaluation: Evaluation) -> tuple[int, float]:
+    """Return what to choose the best candidate by: the verdict, then the score on the target set."""
+    target = evaluation.sets.get("target")
+    return _RANK[evaluation.verdict], target.arms["tuned"].score if target else 0.0
