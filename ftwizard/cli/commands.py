@@ -259,6 +259,33 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--out", "DIR", "folder of the exports (default: in the run's folder; of another "
                "model, next to it)"),
     )),
+    ("eval", "compare a model with its base on three sets, and say whether to ship it",
+     "evaluate:evaluate", (
+        _value("model", "RUN|MODEL|URL",
+               "run id, folder of a model or an adapter, owner/name on the Hugging Face Hub, or the "
+               "address of an OpenAI-compatible endpoint (default: the newest run with a model)",
+               nargs="?"),
+        _values("--set", "FILE", "a set of your own: prompts with expected answers or rules, one per "
+                "line (repeatable)"),
+        _value("--base", "MODEL|URL", "what a model that is no run is compared with"),
+        _value("--checkpoint", "N", "evaluate the checkpoint of step N of a run", type=int),
+        _switch("--checkpoints", "evaluate every checkpoint on disk, and name the best"),
+        _value("--scale", "S", "weaken the adapter to this share of its strength, up to 1",
+               type=_number(float, 1, {"%": 0.01})),
+        _switch("--sweep", "evaluate the adapter at 0.25, 0.5, 0.75 and 1 of its strength, and name the "
+                "best: nothing is trained"),
+        _value("--system", "TEXT|FILE", "system prompt of the prompted base model"),
+        _value("--shots", "N", "examples from the training rows in its prompt (default: as in the "
+               "plan, 3)", type=int),
+        _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 40 on a CPU)",
+               type=_number(int, MAX_COUNT)),
+        _value("--served-model", "NAME", "name of the model at the endpoint"),
+        _value("--key-variable", "NAME", "environment variable with the key of the endpoint"),
+        _value("--judge", "URL", "endpoint that grades answers to items with a judge"),
+        _value("--judge-model", "NAME", "name of the judge at its endpoint"),
+        _value("--judge-key", "NAME", "environment variable with its key"),
+        _switch("--gate", "exit 1 if it is not to be shipped, 4 if that cannot be told"),
+    )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,15 +18,12 @@ from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import observe
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
-from ftwizard.plan.schema import Data, Evaluate, Files, Judge, Model, Plan
-from ftwizard.runs import checkpoints, default_run, describe_evaluation, store
-from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
+from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
+from ftwizard.runs import checkpoints, default_run, describe_evaluation
+from ftwizard.runs.evaluation_job import EvaluationRequest, EvaluationResult
 from ftwizard.runs.result import TrainResult, read_trained
 from ftwizard.text import make_visible
 from ftwizard.train import command
-
-if TYPE_CHECKING:
-    from ftwizard.evaluate.arms import Arm
 
 EXIT_CODES = {"ship": 0, "do_not_ship": 1, "cannot_tell": 4}
 """With ``--gate``."""
@@ -52,8 +50,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     request = msgspec.to_builtins(case.request)
     text = plan_file.dump(case.plan)
     job = run_job.prepare(case.root, "eval", request | {"plan": text}, {"plan.yaml": text.encode()})
-    again = f"ftwizard eval {shlex.join(arguments.words)}"
-    run_job.run(job, command.build_environment(case.plan), again)
+    again = shlex.join(["ftwizard", *sys.argv[1:]])
+    run_job.run(job, _build_environment(case), again)
     result = read_json(job.result, EvaluationResult)
     if result is None:
         raise FtwizardError(f"{job.result} could not be read.", f"Evaluate again: {again}")
@@ -67,7 +65,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def _make_case(arguments: argparse.Namespace) -> _Case:
     name = arguments.model
     if name is not None and name.startswith(("http://", "https://")):
-        tuned = {"name": "tuned", "model": name, "served_name": arguments.served_name,
+        tuned = {"name": "tuned", "model": name, "served_name": arguments.served_model,
                  "key_variable": arguments.key_variable}  # fmt: skip
         return _make_model_case(arguments, tuned)
     path = user_paths.expand(name) if name is not None else None
@@ -125,19 +123,8 @@ def _list_candidates(
 
     if not _picks_weights(arguments):
         return [msgspec.to_builtins(make_tuned_arm(run, trained))], {"tuned": trained.step}
-    kept = {kept.step: kept for kept in checkpoints.all_complete(run.checkpoints)}
-    chosen = [trained.step]
-    if arguments.checkpoints:
-        chosen = sorted(kept)
-    elif arguments.checkpoint is not None:
-        chosen = [arguments.checkpoint]
-    if arguments.checkpoints or arguments.checkpoint is not None:
-        if missing := [step for step in chosen if step not in kept] or not chosen:
-            listed = ", ".join(map(str, sorted(kept))) or "none"
-            shown = f"no checkpoint of step {missing[0]:,}" if chosen else "no complete checkpoint"
-            raise FtwizardError(
-                f"Run {run.id} has {shown} on disk.", f"On disk: {listed}. Others were deleted."
-            )
+    is_result = arguments.checkpoint is None and not arguments.checkpoints
+    chosen = [trained.step] if is_result else _choose_checkpoints(arguments, run)
     scales = SWEEP if arguments.sweep else (arguments.scale or 1.0,)
     if trained.method == "full" and scales != (1.0,):
         raise FtwizardError(
@@ -147,7 +134,6 @@ def _list_candidates(
         )
     arms, steps = [], {}
     for step in chosen:
-        is_result = step == trained.step and arguments.checkpoint is None and not arguments.checkpoints
         folder = run.checkpoints / f"checkpoint-{step}"
         for scale in scales:
             name = f"scale-{scale:g}" if arguments.sweep else f"checkpoint-{step}"
@@ -161,6 +147,18 @@ def _list_candidates(
             arms.append({"name": name, "scale": scale, **weights})
             steps[name] = step
     return arms, steps
+
+
+def _choose_checkpoints(arguments: argparse.Namespace, run: JobFolder) -> list[int]:
+    """Return the steps of checkpoints on disk to evaluate."""
+    kept = sorted(kept.step for kept in checkpoints.all_complete(run.checkpoints))
+    if arguments.checkpoints and kept:
+        return kept
+    if arguments.checkpoint in kept:
+        return [arguments.checkpoint]
+    listed = f"On disk: {', '.join(map(str, kept))}. Others were deleted." if kept else ""
+    step = "complete checkpoint" if arguments.checkpoints else f"checkpoint {arguments.checkpoint}"
+    raise FtwizardError(f"Run {run.id} has no {step} on disk.", listed)
 
 
 def _make_folder_case(arguments: argparse.Namespace, folder: Path) -> _Case:
@@ -263,3 +261,54 @@ def _check(case: _Case) -> None:
 
     for name in case.plan.evaluate.sets:
         set_files.read_items(Path(name), Path(name).stem)
+    if not case.plan.evaluate.sets and not _has_target(case):
+        print(
+            "! There is no test set, so no gain can be shown. Add one: --set FILE", file=sys.stderr
+        )
+
+
+def _has_target(case: _Case) -> bool:
+    from ftwizard.train import dataset
+
+    if case.request.run is None:
+        return False
+    try:
+        return bool(dataset.read_test_set(JobFolder(Path(case.request.run))).rows)
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
+def _build_environment(case: _Case) -> dict[str, str]:
+    """Return the environment of the job: one GPU, and only the keys of its endpoints."""
+    environment = command.build_environment(case.plan)
+    for arm in (case.request.base or {}, *case.request.candidates):
+        name = arm.get("key_variable")
+        if name is None:
+            continue
+        if name not in os.environ:
+            raise FtwizardError(
+                f"The environment variable {make_visible(name, 60)} is not set.",
+                "Set it to the key of the endpoint, or remove --key-variable.",
+            )
+        environment[name] = os.environ[name]
+    return environment
+
+
+def _describe(result: EvaluationResult) -> list[str]:
+    lines = []
+    if len(result.candidates) > 1:
+        lines += [*_list_candidate_lines(result), ""]
+    return [*lines, *describe_evaluation.list_lines(result.evaluation)]
+
+
+def _list_candidate_lines(result: EvaluationResult) -> list[str]:
+    names = list(dict.fromkeys(name for one in result.candidates for name in one.scores))
+    width = max(len(one.name) for one in result.candidates) + 2
+    heading = "".join(f"{describe_evaluation.name_set(name):>10}" for name in names)
+    lines = [f"{'':{width + 2}}{heading}"]
+    for one in result.candidates:
+        scores = "".join(f"{one.scores.get(name, 0):>10.0%}" for name in names)
+        best = "  best" if one.name == result.best else ""
+        mark = describe_evaluation.MARKS[one.verdict]
+        lines.append(f"{mark} {one.name:<{width}}{scores}{best}")
+    return lines

@@ -33,7 +33,7 @@ GROUPS = {
     "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
-    "finish": ("compare", "chat", "export", "serve", "remove"),
+    "finish": ("eval", "compare", "chat", "export", "serve", "remove"),
     "this machine": ("doctor", "demo"),
 }
 """Commands by task, in the order of the work."""
@@ -57,6 +57,7 @@ EXAMPLES = {
     "compare": "ftwizard compare --curves",
     "diagnose": "ftwizard diagnose trainer_state.json",
     "branch": "ftwizard branch tickets-1124 --rate-times 0.5",
+    "eval": "ftwizard eval tickets-1124 --set my-prompts.jsonl",
     "remove": "ftwizard remove tickets-1124",
     "rehearse": "ftwizard rehearse plan.yaml",
     "export": "ftwizard export tickets-1124 --to gguf:q4_k_m",
@@ -69,8 +70,8 @@ SYNONYMS = {
     "finetune": "train", "fine-tune": "train", "start": "train", "continue": "resume",
     "restart": "resume", "cost": "estimate", "costs": "estimate", "price": "estimate",
     "memory": "estimate", "fork": "branch", "diff": "compare", "tokens": "mask", "model": "models",
-    "result": "status", "results": "status", "report": "status", "eval": "status",
-    "evaluate": "status", "generate": "chat", "infer": "chat",
+    "result": "status", "results": "status", "report": "status",
+    "evaluate": "eval", "score": "eval", "benchmark": "eval", "generate": "chat", "infer": "chat",
     "info": "status", "plan": "train", "gguf": "export", "ollama": "export", "quantize": "export",
 }  # fmt: skip
 """Words that other tools use, and the command that does it here."""

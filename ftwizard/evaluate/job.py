@@ -62,7 +62,10 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> Subject:
         empty = dataset.SavedTestSet(rows=[], answers=[])
         return Subject(worker.folder, plan, base, empty)
     folder = JobFolder(Path(request.run))
-    test_set = dataset.read_test_set(folder)
+    try:
+        test_set = dataset.read_test_set(folder)
+    except (OSError, msgspec.MsgspecError):  # it was not to be evaluated
+        test_set = dataset.SavedTestSet(rows=[], answers=[])
     if request.is_result:
         return Subject(folder, plan, base, test_set)
     if not worker.folder.evaluations.exists() and plan.evaluate == _read_settings(folder):

@@ -54,6 +54,8 @@ from ftwizard.train import dataset
 
 MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
 """Items of a set where the plan names no number."""
+MAX_REFUSAL_TOKENS = 64
+"""Tokens of an answer that only has to be told from a refusal: those begin with it."""
 MIN_EVALUATION_S = 2.0
 """Less time is not enough to load a model."""
 REPORT_EVERY_S = 1.0
@@ -175,7 +177,12 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
         items += sets.read_packaged("safety")
         items += sets.make_personal_items(read_training_rows(worker, subject))
     items += sets.read_files(plan.evaluate.sets)
-    return items
+    return [
+        replace(item, max_tokens=MAX_REFUSAL_TOKENS)
+        if item.max_tokens is None and item.scorer in ("refusal", "answered")
+        else item
+        for item in items
+    ]
 
 
 def _count_tokens(subject: Subject) -> Callable[[str], int]:
@@ -195,11 +202,21 @@ def ask_base_arms(
     worker: Worker, subject: Subject, items: Sequence[Item], seconds: float | None = None
 ) -> Answers:
     """Return the scored answers of the base model, alone and with the user's prompt."""
+    answers: Answers = {}
     arms = list_base_arms(subject)
-    kept = {arm.name: read_answers(subject.folder, arm.name) for arm in arms}
-    if all(answers is not None for answers in kept.values()):
-        return {name: answers or [] for name, answers in kept.items()}
-    return ask(worker, subject, arms, items, seconds)
+    for arm in arms:
+        asked = items if arm.name == "base" else _select_for_prompt(items)
+        kept = read_answers(subject.folder, arm.name)
+        limit = None if seconds is None else seconds / len(arms)
+        answers |= {arm.name: kept} if kept else ask(worker, subject, [arm], asked, limit)
+    return answers
+
+
+def _select_for_prompt(items: Sequence[Item]) -> list[Item]:
+    """Return the items that the prompted model answers: on a CPU those of the task, for which the
+    prompt is; never those of the training rows."""
+    others = (TRAIN,) if _has_gpu() else (TRAIN, "general", "safety")
+    return [item for item in items if item.set not in others]
 
 
 def list_base_arms(subject: Subject) -> list[Arm]:

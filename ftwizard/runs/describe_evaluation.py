@@ -336,3 +336,32 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         document.setdefault(name, {} if name == "sets" else [])
     document.setdefault("gate", None)
     return document
+
+
+def _summarize_failure(failure: Failure) -> str:
+    mark, state = {
+        True: ("✗", "found"), False: ("✓", "not found"), None: ("?", "cannot tell"),
+    }[failure.found]  # fmt: skip
+    return f"{mark} {FAILURE_TITLES[failure.name]}: {state}"
+
+
+def list_lines(evaluation: Evaluation) -> list[str]:
+    """Describe an evaluation as lines of text: verdict, reasons, scores, failures, what to change."""
+    lines = [describe_verdict(evaluation)]
+    lines += [f"  {reason}" for reason in describe_reasons(evaluation)]
+    if evaluation.sets:
+        table = format_scores(evaluation.sets, with_loss=False)
+        rows = [table.heading, *table.rows]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(table.heading))]
+        lines.append("")
+        for row in rows:
+            cells = [f"{row[0]:<{widths[0]}}"]
+            cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append("  ".join(cells).rstrip())
+    if evaluation.failures:
+        lines.append("")
+        lines += [_summarize_failure(failure) for failure in evaluation.failures]
+    if evaluation.actions:
+        lines.append("")
+        lines += [f"→ {describe_action(action)}" for action in evaluation.actions]
+    return lines

@@ -24,8 +24,6 @@ class EvaluationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Step of the weights by the name of the candidate; missing: not of a run here."""
     is_result: bool = False
     """Whether this is the run's result on the run's sets: then its folder gets the evaluation."""
-    plan_hash: str = ""
-    """Of the job's plan, so that a job with other settings is another one."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,4 +43,4 @@ class EvaluationResult(JobResult, frozen=True, kw_only=True, omit_defaults=True)
     evaluation: Evaluation
     """Of the best candidate."""
     best: str
-    candidates: list[Candidate] = []
+    candidates: list[Candidate]
