@@ -31,6 +31,7 @@ def run(worker: Worker) -> WorkResult:
     items = run_evaluation.freeze_items(worker, subject)
     answers = run_evaluation.ask_base_arms(worker, subject, items)
     answers |= run_evaluation.ask(worker, subject, arms, items)
+    answers = run_evaluation.ask_judge(worker, subject, items, answers)
     evaluations = _judge(worker, subject, request, items, answers)
     best = max(evaluations, key=lambda name: _rank(evaluations[name]))
     write_json(subject.folder.evaluation, evaluations[best])
@@ -107,7 +108,7 @@ def _judge(
         own = {arm: lines for arm, lines in answers.items() if arm not in names}
         own["tuned"] = answers[name]
         of_step = evidence._replace(step=request.steps.get(name))
-        evaluations[name] = run_evaluation.judge(subject, items, own, of_step)
+        evaluations[name] = run_evaluation.judge_answers(subject, items, own, of_step)
     return evaluations
 
 

@@ -20,6 +20,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import (
     compare,
     frozen_items,
+    judge,
     prompts,
     results,
     runner,
@@ -50,6 +51,7 @@ from ftwizard.runs.evaluation import Evaluation, ItemAnswer
 from ftwizard.runs.evaluation_files import Baseline
 from ftwizard.runs.result import BaseComparison, TrainResult
 from ftwizard.runs.summary import read_progress
+from ftwizard.text import format_count
 from ftwizard.train import dataset
 
 MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
@@ -242,7 +244,23 @@ def ask(
 
     In limited ``seconds``, as many items as fit are answered, a random part of them all.
     """
-    plan = subject.plan
+    recipe = subject.plan.recipe
+    answers = runner.answer_all(
+        arms, items, subject.folder.link, recipe=recipe, seconds=seconds, seed=recipe.seed,
+        on_progress=_make_reporter(worker), say=lambda name: worker.phase("comparing", what=name),
+    )  # fmt: skip
+    by_id = {item.id: item for item in items}
+    scored = {
+        arm: [score_answer(by_id[answer.item], answer) for answer in lines]
+        for arm, lines in answers.items()
+    }
+    for arm, lines in scored.items():
+        write_answers(subject.folder, arm, lines)
+    return scored
+
+
+def _make_reporter(worker: Worker) -> Callable[[runner.Progress], None]:
+    """Return what reports progress, at most once a second, and raises Stopped after a stop."""
     last = 0.0
 
     def report(progress: runner.Progress) -> None:
@@ -255,18 +273,26 @@ def ask(
                 total=progress.arm_total, unit="answers", eta_s=progress.eta_s,
             )  # fmt: skip
 
-    answers = runner.answer_all(
-        arms, items, subject.folder.link, recipe=plan.recipe, seconds=seconds,
-        seed=plan.recipe.seed, on_progress=report,
-        say=lambda name: worker.phase("comparing", what=name),
+    return report
+
+
+def ask_judge(worker: Worker, subject: Subject, items: Sequence[Item], answers: Answers) -> Answers:
+    """Return the answers with the scores of the judge, for the items that need one."""
+    settings = subject.plan.evaluate.judge
+    graded = sum(item.scorer == "judge" for item in items)
+    if not graded:
+        return answers
+    if settings.url is None:
+        message = f"{format_count(graded, 'item')} cannot be scored: evaluate.judge is not set."
+        worker.events.write_finding("no_judge", message, "warning")
+        return answers
+    arm = Arm(
+        name="judge", model=settings.url, served_name=settings.model,
+        key_variable=settings.key_variable,
     )  # fmt: skip
-    by_id = {item.id: item for item in items}
-    scored = {
-        arm: [score_answer(by_id[answer.item], answer) for answer in lines]
-        for arm, lines in answers.items()
-    }
-    for arm, lines in scored.items():
-        write_answers(subject.folder, arm, lines)
+    scored, _ = judge.judge_all(
+        arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
+    )
     return scored
 
 
@@ -321,8 +347,9 @@ def evaluate_tuned(
         )
         return None, None
     items, answers = _ask_all(worker, subject, make_tuned_arm(folder, trained), seconds)
+    answers = ask_judge(worker, subject, items, answers)
     evidence = read_evidence(worker, subject, trained.step)
-    evaluation = judge(subject, items, answers, evidence)
+    evaluation = judge_answers(subject, items, answers, evidence)
     write_json(folder.evaluation, evaluation)
     compared = compare.derive_comparison(folder, plan, subject.test_set, items, answers)
     return evaluation, compared
@@ -391,7 +418,7 @@ def read_evidence(worker: Worker, subject: Subject, step: int) -> Evidence:
     return Evidence(rows, curve, step)
 
 
-def judge(
+def judge_answers(
     subject: Subject, items: Sequence[Item], answers: Answers, evidence: Evidence = NO_EVIDENCE
 ) -> Evaluation:
     """Judge the answers of base and tuned model by the gate and the five failures."""

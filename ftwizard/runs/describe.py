@@ -12,7 +12,8 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import verdict
+from ftwizard.runs import describe_evaluation, verdict
+from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -120,18 +121,38 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
     lines = describe_end(folder, status)
     if result := read_result(folder):
         if result.end_reason in GOOD_END_REASONS:
-            lines.insert(0, describe_verdict(folder, result))
+            lines = [describe_verdict(folder, result), *_list_reasons(folder), *lines]
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
-        if result.compare and result.compare.rows:
+        if evaluation := read_evaluation(folder):
+            lines += describe_evaluation.list_details(evaluation)
+        elif result.compare and result.compare.rows:
             lines += ["", *format_comparison(result.compare)]
     return lines
 
 
 def describe_verdict(folder: JobFolder, result: RunResult) -> str:
-    """Describe in one sentence, with a mark, whether the tuned model is better than its base."""
+    """Describe, with a mark, whether to ship the tuned model, and whether it is better than its base.
+
+    Runs without an evaluation are only compared with their base.
+    """
     judged = read_verdict(folder, result)
+    helped = verdict.describe(judged)
+    if evaluation := read_evaluation(folder):
+        return f"{describe_evaluation.describe_verdict(evaluation)}. {helped}"
     mark = verdict.MARKS[judged.outcome] if judged else "?"
-    return f"{mark} {verdict.describe(judged)}"
+    return f"{mark} {helped}"
+
+
+def _list_reasons(folder: JobFolder) -> list[str]:
+    """Describe why a model is to be shipped or not, besides whether it helped."""
+    evaluation = read_evaluation(folder)
+    if evaluation is None:
+        return []
+    reasons = [reason for reason in evaluation.reasons if reason.name != "target"]
+    return [
+        f"  {describe_evaluation.describe_reason(reason, evaluation)}"
+        for reason in reasons[: describe_evaluation.MAX_REASONS]
+    ]
 
 
 def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from ftwizard.runs.evaluation import (
     ArmScore,
     Difference,
     Evaluation,
+    Failure,
     Reason,
     SetResult,
     ShipVerdict,
@@ -347,8 +348,13 @@ def _summarize_failure(failure: Failure) -> str:
 
 def list_lines(evaluation: Evaluation) -> list[str]:
     """Describe an evaluation as lines of text: verdict, reasons, scores, failures, what to change."""
-    lines = [describe_verdict(evaluation)]
-    lines += [f"  {reason}" for reason in describe_reasons(evaluation)]
+    reasons = [f"  {reason}" for reason in describe_reasons(evaluation)]
+    return [describe_verdict(evaluation), *reasons, *list_details(evaluation)]
+
+
+def list_details(evaluation: Evaluation) -> list[str]:
+    """Describe scores, failures and what to change as lines of text."""
+    lines = []
     if evaluation.sets:
         table = format_scores(evaluation.sets, with_loss=False)
         rows = [table.heading, *table.rows]

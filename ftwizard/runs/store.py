@@ -19,6 +19,8 @@ from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
+from ftwizard.runs.evaluation import ShipVerdict
+from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import read_result
@@ -70,6 +72,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     damaged files."""
     verdict: Verdict | msgspec.UnsetType = msgspec.UNSET
     """Whether it is better than its base, in ``ftwizard status --json`` of a compared run."""
+    ship: ShipVerdict | msgspec.UnsetType = msgspec.UNSET
+    """Whether to ship it, of a run that was evaluated."""
 
 
 _PROGRESS_FIELDS = (
@@ -186,7 +190,13 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         age_s=_measure_age(job, progress),
         sampled=progress.is_sampled or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,
+        ship=_read_ship(folder, job),
     )
+
+
+def _read_ship(folder: JobFolder, job: Status) -> ShipVerdict | msgspec.UnsetType:
+    evaluation = read_evaluation(folder) if job.state == "ended" else None
+    return evaluation.verdict if evaluation else msgspec.UNSET
 
 
 def _measure_age(job: Status, progress: Progress) -> float | None:

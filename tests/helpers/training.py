@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,18 +102,25 @@ def again(folder: JobFolder) -> JobFolder:
     """Train the newest attempt in a run's folder."""
     from ftwizard.cli.work import run_training
 
-    handlers = {
-        number: signal.getsignal(number)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    }
-    worker = Worker(folder)
+    with own_signals():
+        worker = Worker(folder)
+        try:
+            write_json(folder.result, run_training(worker).result)
+        finally:
+            worker.events.close()
+    return folder
+
+
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """Restore the signal handlers that a worker replaces."""
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in numbers}
     try:
-        run_training(worker)
+        yield
     finally:
-        worker.events.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    return folder
 
 
 def losses(folder: JobFolder) -> list[float]:
