@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from ftwizard.evaluate import run_evaluation, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.run_evaluation import NO_EVIDENCE, Answers, Subject
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
@@ -32,9 +33,13 @@ def run(worker: Worker) -> WorkResult:
     answers = run_evaluation.ask_base_arms(worker, subject, items)
     answers |= run_evaluation.ask(worker, subject, arms, items)
     answers = run_evaluation.ask_judge(worker, subject, items, answers)
-    evaluations = _judge(worker, subject, request, items, answers)
+    evaluations = _judge(worker, subject, arms, request, items, answers)
     best = max(evaluations, key=lambda name: _rank(evaluations[name]))
-    write_json(subject.folder.evaluation, evaluations[best])
+    tuned = next(replace(arm, name="tuned") for arm in arms if arm.name == best)
+    run_evaluation.write_evaluation(
+        subject, evaluations[best], items, [*run_evaluation.list_base_arms(subject), tuned],
+        answers | {"tuned": answers[best]},
+    )  # fmt: skip
     candidates = [
         Candidate(
             name=arm.name,
@@ -87,12 +92,13 @@ def _fetch(worker: Worker, arm: Arm) -> Arm:
         return arm
     source = hub.locate(arm.model)
     folder = hub.fetch(source, dataset.phase_reporter(worker, "fetching"))
-    return msgspec.structs.replace(arm, model=str(folder))
+    return replace(arm, model=str(folder))
 
 
 def _judge(
     worker: Worker,
     subject: Subject,
+    arms: Sequence[Arm],
     request: EvaluationRequest,
     items: Sequence[Item],
     answers: Answers,
@@ -102,13 +108,16 @@ def _judge(
     if request.run is not None:
         run = subject._replace(folder=JobFolder(Path(request.run)))
         evidence = run_evaluation.read_evidence(worker, run, 0)
-    names = [str(arm["name"]) for arm in request.candidates]
-    evaluations = {}
+    names, evaluations = [arm.name for arm in arms], {}
+    texts = {}
+    if subject.base:
+        texts = run_evaluation.measure_texts(worker, subject, [subject.base, *arms])
     for name in names:
         own = {arm: lines for arm, lines in answers.items() if arm not in names}
         own["tuned"] = answers[name]
         of_step = evidence._replace(step=request.steps.get(name))
-        evaluations[name] = run_evaluation.judge_answers(subject, items, own, of_step)
+        losses = {"base": texts.get("base", []), "tuned": texts.get(name, [])}
+        evaluations[name] = run_evaluation.judge_answers(subject, items, own, of_step, losses)
     return evaluations
 
 

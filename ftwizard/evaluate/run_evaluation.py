@@ -7,7 +7,8 @@ import ctypes
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,15 +30,18 @@ from ftwizard.evaluate import (
 )
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.exports.recorded import Recorded
+from ftwizard.evaluate.exports.write import write_exports
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
     TRAIN,
     FailureInputs,
+    TextLoss,
     TrainingRow,
     to_training_rows,
 )
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
+from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels, Loss
 from ftwizard.jobs.folder import JobFolder, write_json, write_whole
 from ftwizard.jobs.worker import EarlyEnd, Worker
 from ftwizard.plan.schema import Plan
@@ -60,6 +64,8 @@ MAX_REFUSAL_TOKENS = 64
 """Tokens of an answer that only has to be told from a refusal: those begin with it."""
 MIN_EVALUATION_S = 2.0
 """Less time is not enough to load a model."""
+MIN_TEXTS = 20
+"""General texts that are measured on a CPU."""
 REPORT_EVERY_S = 1.0
 """Least time between two reports of progress."""
 ENOUGH = ("prompt_suffices", "base_suffices")
@@ -110,6 +116,8 @@ def _measure_baseline(worker: Worker, plan: Plan, base: Path, seconds: float | N
     subject = Subject(worker.folder, plan, arm, dataset.read_test_set(worker.folder))
     items = freeze_items(worker, subject)
     answers = ask_base_arms(worker, subject, items, seconds)
+    if seconds is None:
+        measure_texts(worker, subject, [arm])  # which the cache keeps
     _trim_memory()
     by_arm = results.index_answers(answers)
     summaries = {
@@ -259,7 +267,19 @@ def ask(
     return scored
 
 
-def _make_reporter(worker: Worker) -> Callable[[runner.Progress], None]:
+def measure_texts(worker: Worker, subject: Subject, arms: Sequence[Arm]) -> dict[str, list[Loss]]:
+    """Return the losses on general text by the name of the arm; none where the plan leaves it out."""
+    if not subject.plan.evaluate.general:
+        return {}
+    texts = [paragraph.text for paragraph in sets.read_general_text()]
+    texts = texts if _has_gpu() else texts[:: len(texts) // MIN_TEXTS]
+    return runner.compute_text_losses(
+        arms, texts, recipe=subject.plan.recipe, on_progress=_make_reporter(worker, "texts"),
+        say=lambda name: worker.phase("comparing", what=name),
+    )  # fmt: skip
+
+
+def _make_reporter(worker: Worker, unit: str = "answers") -> Callable[[runner.Progress], None]:
     """Return what reports progress, at most once a second, and raises Stopped after a stop."""
     last = 0.0
 
@@ -270,7 +290,7 @@ def _make_reporter(worker: Worker) -> Callable[[runner.Progress], None]:
             last = now
             worker.phase(
                 "comparing", what=f"{progress.arm} model", done=progress.arm_done,
-                total=progress.arm_total, unit="answers", eta_s=progress.eta_s,
+                total=progress.arm_total, unit=unit, eta_s=progress.eta_s,
             )  # fmt: skip
 
     return report
@@ -346,11 +366,13 @@ def evaluate_tuned(
             action=f"ftwizard eval {folder.id}",
         )
         return None, None
-    items, answers = _ask_all(worker, subject, make_tuned_arm(folder, trained), seconds)
+    tuned = make_tuned_arm(folder, trained)
+    items, answers = _ask_all(worker, subject, tuned, seconds)
     answers = ask_judge(worker, subject, items, answers)
+    texts = {} if seconds is not None else measure_texts(worker, subject, [base, tuned])
     evidence = read_evidence(worker, subject, trained.step)
-    evaluation = judge_answers(subject, items, answers, evidence)
-    write_json(folder.evaluation, evaluation)
+    evaluation = judge_answers(subject, items, answers, evidence, texts)
+    write_evaluation(subject, evaluation, items, [*list_base_arms(subject), tuned], answers)
     compared = compare.derive_comparison(folder, plan, subject.test_set, items, answers)
     return evaluation, compared
 
@@ -419,17 +441,46 @@ def read_evidence(worker: Worker, subject: Subject, step: int) -> Evidence:
 
 
 def judge_answers(
-    subject: Subject, items: Sequence[Item], answers: Answers, evidence: Evidence = NO_EVIDENCE
+    subject: Subject,
+    items: Sequence[Item],
+    answers: Answers,
+    evidence: Evidence = NO_EVIDENCE,
+    texts: Mapping[str, Sequence[Loss]] | None = None,
 ) -> Evaluation:
-    """Judge the answers of base and tuned model by the gate and the five failures."""
+    """Judge the answers of base and tuned model by the gate and the five failures.
+
+    ``texts``: their losses on general text.
+    """
+    texts = texts or {}
+    pairs = zip(texts.get("base", ()), texts.get("tuned", ()), strict=False)
     by_arm = results.index_answers(answers)
     failures = find_failures(
         FailureInputs(
             items=items, base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,
             curve=evidence.curve, step=evidence.step,
+            text_losses=[
+                TextLoss(base.total / base.tokens, tuned.total / tuned.tokens, base.tokens)
+                for base, tuned in pairs if base.tokens and tuned.tokens
+            ],
         )
     )  # fmt: skip
     return results.make_evaluation(items, answers, failures, subject.plan.gate, evidence.rows)
+
+
+def write_evaluation(
+    subject: Subject,
+    evaluation: Evaluation,
+    items: Sequence[Item],
+    arms: Sequence[Arm],
+    answers: Answers,
+) -> None:
+    """Write ``eval/evaluation.json``, and what other tools and people read."""
+    folder = subject.folder
+    write_json(folder.evaluation, evaluation)
+    asked = [item for item in items if item.set != TRAIN]
+    recorded = Recorded(asked, arms, answers, datetime.now().astimezone())
+    facts = [("base model", subject.plan.model.name)]
+    write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)
 
 
 def read_training_rows(worker: Worker, subject: Subject) -> list[ParsedRow]:

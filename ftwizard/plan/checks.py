@@ -6,14 +6,13 @@ import math
 import operator
 import typing
 from collections.abc import Callable, Container, Iterator
-from pathlib import PurePath
 
 from ftwizard.data.io import encodings
 from ftwizard.data.mapping import column_map
 from ftwizard.data.split import MIN_TRAIN_ROWS
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.plan import export_forms
-from ftwizard.plan.schema import MANY_EPOCHS, SET_NAMES, Evaluate, Plan, Recipe, RiskName
+from ftwizard.plan.schema import MANY_EPOCHS, Evaluate, Plan, Recipe, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -213,15 +212,6 @@ def _find_evaluation_problems(settings: Evaluate) -> Iterator[SettingsError]:
             "Write the name, not the key itself: OPENAI_API_KEY.",
             setting="evaluate.judge.key_variable",
         )
-    stems = [PurePath(name).stem for name in settings.sets]
-    for stem in stems:
-        if stems.count(stem) > 1 or stem in SET_NAMES:
-            yield SettingsError(
-                f"names the set “{make_visible(stem, 60)}” twice.",
-                "A file gives its set its name: rename it.",
-                setting="evaluate.sets",
-            )
-            break
 
 
 def _find_prompt_problems(prompts: tuple[str, ...] | str | None) -> Iterator[SettingsError]:

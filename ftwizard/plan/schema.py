@@ -21,8 +21,6 @@ learning rate of a full fine-tune."""
 MANY_EPOCHS = 3
 """More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
 
-SET_NAMES = ("target", "general", "safety")
-"""Names of the sets of every evaluation; others have the name of their file."""
 MIN_SAMPLED_VALIDATION = 32
 """Validation rows that ``data.max_rows`` always leaves, where there are so many."""
 

@@ -100,11 +100,11 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, arm: str, answers: int) -> None:
     """Request a stop once an arm has given so many answers."""
     make_reporter = run_evaluation._make_reporter
 
-    def make(worker: Worker) -> Any:
-        report = make_reporter(worker)
+    def make(worker: Worker, unit: str = "answers") -> Any:
+        report = make_reporter(worker, unit)
 
         def stop(progress: Any) -> None:
-            if (progress.arm, progress.arm_done) == (arm, answers):
+            if (unit, progress.arm, progress.arm_done) == ("answers", arm, answers):
                 raise Stopped
             report(progress)
 

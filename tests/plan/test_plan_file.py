@@ -138,8 +138,6 @@ def test_parser_rejects_text_that_is_not_a_plan(text: str) -> None:
             "evaluate: {judge: {url: 'http://a', model: m, key_variable: sk-1}}",
             "evaluate.judge.key_variable is not the name",
         ),
-        ("evaluate: {sets: [a/mine.jsonl, mine.csv]}", "evaluate.sets names the set “mine” twice"),
-        ("evaluate: {sets: [safety.jsonl]}", "evaluate.sets names the set “safety” twice"),
     ],
 )
 def test_invalid_values_are_refused(tmp_path: Path, more: str, says: str) -> None:
