@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,42 +13,31 @@ MAX_NEAR = 3
 """Rows for each query."""
 MIN_SHARE = 0.1
 """Share of a query's n-grams below which a row is not near: common phrases reach it."""
-MAX_COMMON_SHARE = 0.2
-"""An n-gram in a larger share of the rows is part of their format, and shows nothing."""
-MIN_COMMON_ROWS = 5
+MAX_COMMON_SHARE, MAX_COMMON_ROWS, MIN_COMMON_ROWS = 0.2, 1000, 5
+"""An n-gram in more rows is part of their format, and shows nothing."""
+SAMPLE = 2000
+"""Rows in which the most common n-grams are looked for first."""
 MAX_TEXT = 2000
 """Characters of a row that are kept."""
 _WORD = re.compile(r"\w+")
 Gram = tuple[str, ...]
+Row = tuple[int, str, str]
+"""Line, prompt and answer."""
 
 
-def find_near_rows(
-    queries: Sequence[str], rows: Iterable[tuple[int, str, str]]
-) -> list[list[NearRow]]:
+def find_near_rows(queries: Sequence[str], rows: Sequence[Row]) -> list[list[NearRow]]:
     """Return the nearest rows of each query, the nearest first: often none.
 
-    ``rows`` are lines, prompts and answers; both texts count. Only n-grams of the queries are kept,
-    so that the time is one pass over the words of the rows, and the memory does not grow with them
-    except for rows that have something in common with a query.
+    Prompts and answers of the rows both count. The time is about two passes over their words; the
+    memory is bounded by the n-grams of the queries, however many rows share them.
     """
     grams = [split_grams(query) for query in queries]
     wanted = frozenset[Gram]().union(*grams)
-    if not wanted:
-        return [[] for _ in queries]
-    lengths = {len(gram) for gram in wanted}
-    hits: list[tuple[int, str, frozenset[Gram]]] = []
-    common: Counter[Gram] = Counter()
-    count = 0
-    for line, prompt, answer in rows:
-        count += 1
-        text = f"{prompt}\n{answer}"
-        words = _WORD.findall(text.casefold())
-        if shared := _find_shared(words, wanted, lengths):
-            common.update(shared)
-            hits.append((line, text.strip()[:MAX_TEXT], shared))
-    limit = max(MIN_COMMON_ROWS, MAX_COMMON_SHARE * count)
-    ignored = {gram for gram, number in common.items() if number > limit}
-    return [_rank(query - ignored, hits) for query in grams]
+    limit = max(MIN_COMMON_ROWS, min(MAX_COMMON_SHARE * len(rows), MAX_COMMON_ROWS))
+    common = _find_common(wanted, rows, limit)
+    places = _locate(wanted - common, rows)
+    common |= {gram for gram, indices in places.items() if len(indices) > limit}
+    return [_rank(query - common, places, rows) for query in grams]
 
 
 def split_grams(text: str) -> frozenset[Gram]:
@@ -57,28 +45,45 @@ def split_grams(text: str) -> frozenset[Gram]:
     words = _WORD.findall(text.casefold())
     if len(words) < WORDS:
         return frozenset([tuple(words)]) if words else frozenset()
-    return frozenset(zip(*(words[start:] for start in range(WORDS)), strict=False))
+    return frozenset(_list_grams(words, WORDS))
 
 
-def _find_shared(
-    words: Sequence[str], wanted: frozenset[Gram], lengths: set[int]
-) -> frozenset[Gram]:
-    shared: frozenset[Gram] = frozenset()
-    for length in lengths:
-        grams = zip(*(words[start:] for start in range(length)), strict=False)
-        shared |= wanted.intersection(grams)
-    return shared
+def _list_grams(words: Sequence[str], length: int) -> Iterable[Gram]:
+    return zip(*(words[start:] for start in range(length)), strict=False)
+
+
+def _find_common(wanted: frozenset[Gram], rows: Sequence[Row], limit: float) -> frozenset[Gram]:
+    """Return the n-grams that are in clearly more than ``limit`` rows, by a sample of them."""
+    sample = rows[:: max(1, len(rows) // SAMPLE)]
+    counts = Counter({gram: len(indices) for gram, indices in _locate(wanted, sample).items()})
+    most = max(MIN_COMMON_ROWS, limit * len(sample) / max(1, len(rows)) * 2)
+    return frozenset(gram for gram, count in counts.items() if count > most)
+
+
+def _locate(wanted: frozenset[Gram], rows: Sequence[Row]) -> dict[Gram, list[int]]:
+    """Return the indices of the rows that have each n-gram."""
+    places: dict[Gram, list[int]] = {}
+    lengths = {len(gram) for gram in wanted}
+    for index, (_, prompt, answer) in enumerate(rows):
+        words = _WORD.findall(f"{prompt}\n{answer}".casefold())
+        for length in lengths:
+            for gram in wanted.intersection(_list_grams(words, length)):
+                places.setdefault(gram, []).append(index)
+    return places
 
 
 def _rank(
-    query: frozenset[Gram], hits: Sequence[tuple[int, str, frozenset[Gram]]]
+    query: frozenset[Gram], places: dict[Gram, list[int]], rows: Sequence[Row]
 ) -> list[NearRow]:
     """Return the rows that contain the largest share of a query's n-grams, the first ones first."""
-    if not query:
-        return []
-    shares = ((len(query & shared) / len(query), -line, text) for line, text, shared in hits)
-    near = (row for row in shares if row[0] >= MIN_SHARE)
-    return [
-        NearRow(line=-line, share=round(share, 3), text=text)
-        for share, line, text in heapq.nlargest(MAX_NEAR, near)
-    ]
+    counts: Counter[int] = Counter()
+    for gram in query:
+        counts.update(places.get(gram, ()))
+    near = []
+    for index in sorted(counts, key=lambda index: (-counts[index], index))[:MAX_NEAR]:
+        line, prompt, answer = rows[index]
+        share = counts[index] / len(query)
+        if share >= MIN_SHARE:
+            text = f"{prompt}\n{answer}".strip()[:MAX_TEXT]
+            near.append(NearRow(line=line, share=round(share, 3), text=text))
+    return near

@@ -48,7 +48,7 @@ def make_evaluation(
     answers: Mapping[str, Iterable[ItemAnswer]],
     failures: Sequence[Failure],
     gate: Gate,
-    rows: Iterable[tuple[int, str, str]] = (),
+    rows: Sequence[near_rows.Row] = (),
 ) -> Evaluation:
     """Summarize the scored answers of base, prompted (if any) and tuned model, and judge them.
 
@@ -76,7 +76,7 @@ def make_evaluation(
 
 
 def _link_rows(
-    sets: dict[str, SetResult], failures: Sequence[Failure], rows: Iterable[tuple[int, str, str]]
+    sets: dict[str, SetResult], failures: Sequence[Failure], rows: Sequence[near_rows.Row]
 ) -> tuple[dict[str, SetResult], list[Failure]]:
     """Return the same results, whose flips and examples name the training rows near to them."""
     flips = [flip for result in sets.values() for flip in (*result.broken, *result.fixed)]

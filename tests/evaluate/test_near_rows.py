@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ftwizard.evaluate import near_rows
 from ftwizard.evaluate.near_rows import MAX_NEAR, find_near_rows, split_grams
 
 ROWS = [
@@ -44,7 +46,7 @@ def test_a_short_query_matches_as_a_whole() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text("ab cd", max_size=30), max_size=12), st.text("ab cd", max_size=30))
 def test_shares_are_those_of_a_search_over_all_pairs(texts: list[str], query: str) -> None:
-    rows = [(number, "", text) for number, text in enumerate(texts)]
+    rows: list[tuple[int, str, str]] = [(number, "", text) for number, text in enumerate(texts)]
     near = find_near_rows([query], rows)[0]
     assert len(near) <= MAX_NEAR
     assert [row.share for row in near] == sorted((row.share for row in near), reverse=True)
@@ -53,3 +55,13 @@ def test_shares_are_those_of_a_search_over_all_pairs(texts: list[str], query: st
         shares = [round(len(wanted & split_grams(text)) / len(wanted), 3) for text in texts]
         best = max(shares, default=0.0)
         assert (near[0].share if near else 0.0) == (best if best >= 0.1 else 0.0)
+
+
+def test_many_rows_are_sampled_for_what_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_rows, "SAMPLE", 20)
+    template = "answer the customer in JSON please:"
+    rows = [(n + 1, f"{template} ticket{n} is about topic{n % 7}", f"id{n}") for n in range(500)]
+    query = f"{template} ticket77 is about topic{77 % 7}"
+    near = find_near_rows([query], rows)[0]
+    assert near[0].line == 78 and near[0].share == 1.0
+    assert all(row.share < 1 for row in near[1:])
