@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ftwizard.data.dedup import shingles
@@ -26,6 +26,10 @@ MIN_ANSWERS = 20
 RUN_WORDS = 10
 """Words of a verbatim run: about 13 tokens, the upper end of what is used to tell copied text from
 common phrases (8 to 13)."""
+MIN_OWN_WORDS = 4
+"""Words of a run that its prompt lacks and that fewer than ``COMMON_WORD_SHARE`` of the training
+answers have: a template into which words of the prompt were put is no memory."""
+COMMON_WORD_SHARE = 0.2
 COMMON_SHARE = 0.05
 MIN_COMMON_ROWS = 3
 """An id or run in this many training rows, and in this share of them, is part of the format that the
@@ -215,14 +219,26 @@ def _find_runs(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dict[int, 
     answers = [_split(pair.tuned.text) for pair in pairs]
     wanted = {run for words in answers for run in _list_runs(words)} - asked - base
     lines = _locate_runs(wanted, rows) if wanted else {}
+    common = _find_common_words(rows) if lines else set()
     longest: dict[int, tuple[str, int]] = {}
-    for number, words in enumerate(answers):
-        span = _find_longest([run in lines for run in _list_runs(words)])
-        if span:
-            start, count = span
-            text = " ".join(words[start : start + count + RUN_WORDS - 1])
-            longest[number] = text, lines[tuple(words[start : start + RUN_WORDS])]
+    for number, (pair, words) in enumerate(zip(pairs, answers, strict=True)):
+        usual = common.union(_split(pair.prompt)) if lines else common
+        spans = [
+            (end - start, start, end)
+            for start, end in _find_spans([run in lines for run in _list_runs(words)])
+            if len(set(words[start:end]) - usual) >= MIN_OWN_WORDS
+        ]
+        if spans:
+            _, start, end = max(spans)
+            line = lines[tuple(words[start : start + RUN_WORDS])]
+            longest[number] = " ".join(words[start:end]), line
     return longest
+
+
+def _find_common_words(rows: Sequence[TrainingRow]) -> set[str]:
+    counts = Counter(word for row in rows for word in set(_split(row.answer)))
+    least = max(MIN_COMMON_ROWS, COMMON_WORD_SHARE * len(rows))
+    return {word for word, count in counts.items() if count >= least}
 
 
 def _locate_runs(wanted: set[Run], rows: Sequence[TrainingRow]) -> Mapping[Run, int]:
@@ -237,15 +253,14 @@ def _locate_runs(wanted: set[Run], rows: Sequence[TrainingRow]) -> Mapping[Run, 
     return {run: line for run, line in first.items() if not _is_common(counts[run], len(rows))}
 
 
-def _find_longest(flags: Sequence[bool]) -> tuple[int, int] | None:
-    """Return start and length of the longest run of True; None without one."""
-    best, start = None, 0
+def _find_spans(flags: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Yield first word and end of each unbroken series of runs."""
+    start = 0
     for end in range(len(flags) + 1):
         if end == len(flags) or not flags[end]:
-            if end > start and (best is None or end - start > best[1]):
-                best = start, end - start
+            if end > start:
+                yield start, end + RUN_WORDS - 1
             start = end + 1
-    return best
 
 
 def _collect_runs(texts: Iterable[str]) -> set[Run]:
