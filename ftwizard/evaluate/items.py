@@ -9,11 +9,11 @@ import msgspec
 
 ScorerName = Literal[
     "exact", "normalized", "contains", "regex", "json", "json_schema", "choice", "numeric",
-    "chrf", "rouge", "refusal", "answered", "absent", "judge",
+    "chrf", "rouge", "refusal", "answered", "absent", "judge", "lm_eval",
 ]  # fmt: skip
 """``refusal``: right if it refuses; ``answered``: right if it does not; ``absent``: right if none of
 the rule's values occurs in it; ``judge``: another model decides; ``json``: JSON fields equal the
-expected ones."""
+expected ones; ``lm_eval``: lm-eval asked and scored it."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -263,6 +263,10 @@ def _leave_to_judge(item: Item, answer: str) -> ItemScore:
     return ItemScore(note="Not judged yet.")
 
 
+def _leave_to_lm_eval(item: Item, answer: str) -> ItemScore:
+    return ItemScore(note="Only lm-eval scores it.")
+
+
 _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "exact": _score_exact,
     "normalized": _score_normalized,
@@ -278,6 +282,7 @@ _SCORERS: dict[ScorerName, Callable[[Item, str], ItemScore]] = {
     "answered": _score_answered,
     "absent": _score_absent,
     "judge": _leave_to_judge,
+    "lm_eval": _leave_to_lm_eval,
 }
 
 

@@ -24,7 +24,7 @@ from ftwizard.runs import answer_kind
 from ftwizard.text import format_count, make_visible
 
 PAGE = "docs/evaluation.md describes the format."
-_SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
+_SCORERS = tuple(name for name in get_args(ScorerName) if name != "lm_eval")
 _RULES = (
     "pattern", "schema", "lenient", "tolerance", "choices", "values", "all", "without", "max_words",
     "instructions",
