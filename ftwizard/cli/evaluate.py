@@ -224,7 +224,7 @@ def _override(plan: Plan, arguments: argparse.Namespace) -> Plan:
     settings = plan.evaluate
     changes: dict[str, Any] = {}
     if arguments.set:
-        own = [str(user_paths.expand(name).absolute()) for name in arguments.set]
+        own = [plan_file.resolve_set(name, Path.cwd()) for name in arguments.set]
         changes["sets"] = tuple(dict.fromkeys((*settings.sets, *own)))
     if arguments.system is not None:
         changes["system"] = _read_system(arguments.system)
@@ -257,10 +257,12 @@ def _read_system(text: str) -> str:
 
 def _check(case: _Case) -> None:
     """Raise FtwizardError for a file of items that cannot be used; warn without a target set."""
-    from ftwizard.evaluate import set_files
+    from ftwizard.evaluate import lm_eval_tasks, sets
 
-    for name in case.plan.evaluate.sets:
-        set_files.read_items(Path(name), Path(name).stem)
+    names = case.plan.evaluate.sets
+    if any(map(lm_eval_tasks.is_task, names)):
+        lm_eval_tasks.require_installed()
+    sets.read_files([name for name in names if not lm_eval_tasks.is_task(name)])
     if not case.plan.evaluate.sets and not _has_target(case):
         print(
             "! There is no test set, so no gain can be shown. Add one: --set FILE", file=sys.stderr

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,19 @@ from ftwizard.data.privacy.quote import quote
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
+from ftwizard.plan.schema import LM_EVAL, Recipe
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
+from ftwizard.train import model_loading, runtime
 
-PREFIX = "lm-eval:"
 POLL_S = 0.5
 GRACE_S = 5.0
 """Between asking the process to end and ending it."""
 BATCH_SIZE = 8
 _PROGRESS = re.compile(r"Running \w+ requests:[^\r\n]*?(\d+)/(\d+) \[")
 _TAIL_BYTES = 4096
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_BINARY = ("acc", "acc_norm", "exact_match", "em", "pass@1")
+"""Metrics by which an item is right or wrong; others are graded."""
 OnProgress = Callable[[int, int], None]
 """Called with the requests done and in total; may raise Stopped."""
 
@@ -51,7 +55,7 @@ class _Sample(msgspec.Struct, frozen=True):
 
 def is_task(name: str) -> bool:
     """Return whether the name of a set is a task of lm-eval, not a file."""
-    return name.startswith(PREFIX)
+    return name.startswith(LM_EVAL)
 
 
 def require_installed() -> list[str]:
@@ -75,8 +79,8 @@ def make_items(name: str, on_progress: OnProgress = lambda done, total: None) ->
         arguments = ["--model", "dummy", "--tasks", _find_task(name)]
         _run(arguments, Path(folder), name, on_progress)
         samples = _read_samples(Path(folder))
-    items = [_make_item(name, part, sample) for part, sample in samples]
-    if not any(_find_metric(sample) for _, sample in samples):
+    items = [_make_item(name, task, sample) for task, sample in samples]
+    if not samples or not any(_find_metric(sample) for _, sample in samples):
         raise FtwizardError(
             f"{quote(name, 80)} has no metric from 0 to 1 for each item.",
             "Choose another task: lm-eval ls tasks",
@@ -88,14 +92,13 @@ def answer(
     arm: Arm,
     items: Sequence[Item],
     *,
-    dtype: str = "auto",
-    device: str = "cpu",
+    recipe: Recipe,
     on_progress: OnProgress = lambda done, total: None,
 ) -> list[ItemAnswer]:
     """Return the answers of a local model to items of one call of ``make_items``, scored by lm-eval.
 
-    An endpoint and a weaker adapter cannot be asked: then answers have no score, and say why. Raises
-    FtwizardError if lm-eval fails.
+    The model's chat template is used if it has one. An endpoint and a weaker adapter cannot be asked:
+    then answers have no score, and say why. Raises FtwizardError if lm-eval fails.
     """
     if arm.model.startswith(("http://", "https://")) or arm.scale != 1.0:
         note = "lm-eval asks models in a folder, with their full adapter."
@@ -103,16 +106,19 @@ def answer(
     wanted: dict[str, list[int]] = {}
     for item in items:
         wanted.setdefault(item.rule["task"], []).append(item.rule["doc_id"])
-    model = {"pretrained": arm.model, "dtype": dtype}
+    import torch
+
+    precision = runtime.choose_precision(recipe, model_loading.read_config(Path(arm.model)))
+    model = {"pretrained": arm.model, "dtype": _DTYPES[precision]}
     if arm.adapter:
         model["peft"] = arm.adapter
     arguments = [
         "--model", "hf", "--model_args", msgspec.json.encode(model).decode(),
-        "--tasks", _find_task(items[0].set), "--samples", msgspec.json.encode(wanted).decode(),
-        "--batch_size", str(BATCH_SIZE), "--device", device,
+        "--tasks", _find_task(items[0].rule["source"]), "--samples", msgspec.json.encode(wanted).decode(),
+        "--batch_size", str(BATCH_SIZE), "--device", "cuda" if torch.cuda.is_available() else "cpu",
     ]  # fmt: skip
-    if arm.system is not None:
-        arguments += ["--system_instruction", arm.system, "--apply_chat_template"]
+    if _has_template(Path(arm.model)):
+        arguments.append("--apply_chat_template")
     with tempfile.TemporaryDirectory(prefix="ftwizard-lm-eval-") as folder:
         _run(arguments, Path(folder), items[0].set, on_progress)
         by_doc = {(part, sample.doc_hash): sample for part, sample in _read_samples(Path(folder))}
@@ -121,8 +127,17 @@ def answer(
 
 def _find_task(name: str) -> str:
     """Return the task as lm-eval takes it: a name, or the absolute path of a YAML file."""
-    task = name.removeprefix(PREFIX)
+    task = name.removeprefix(LM_EVAL)
     return str(Path(task).absolute()) if task.endswith((".yaml", ".yml")) else task
+
+
+def _has_template(model: Path) -> bool:
+    if (model / "chat_template.jinja").exists():
+        return True
+    try:
+        return b'"chat_template"' in (model / "tokenizer_config.json").read_bytes()
+    except OSError:
+        return False
 
 
 def _run(arguments: list[str], folder: Path, name: str, on_progress: OnProgress) -> None:
@@ -195,11 +210,16 @@ def _make_item(name: str, task: str, sample: _Sample) -> Item:
     prompt = str(_first_arguments(sample).get("arg_0", ""))
     return Item(
         id=f"{task}-{sample.doc_hash[:12]}",
-        set=name,
+        set=LM_EVAL + Path(name.removeprefix(LM_EVAL)).stem,
         messages=[{"role": "user", "content": prompt}],
         scorer="lm_eval",
         expected=[_name_target(sample)],
-        rule={"task": task, "doc_id": sample.doc_id, "doc_hash": sample.doc_hash},
+        rule={
+            "source": name,
+            "task": task,
+            "doc_id": sample.doc_id,
+            "doc_hash": sample.doc_hash,
+        },
         category=task,
     )
 
@@ -237,7 +257,7 @@ def _make_answer(item: Item, by_doc: dict[tuple[str, str], _Sample]) -> ItemAnsw
         note = "lm-eval has no score for it."
         return ItemAnswer(item=item.id, text="", score=ItemScore(note=note))
     value = float(sample.scores[metric])
-    score = ItemScore(value=value, passed=bool(value) if value in (0.0, 1.0) else None)
+    score = ItemScore(value=value, passed=bool(value) if metric in _BINARY else None)
     return ItemAnswer(item=item.id, text=_name_answer(sample), score=score)
 
 

@@ -22,6 +22,7 @@ from ftwizard.evaluate import (
     compare,
     frozen_items,
     judge,
+    lm_eval_tasks,
     prompts,
     results,
     runner,
@@ -186,7 +187,7 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
     if plan.evaluate.safety:
         items += sets.read_packaged("safety")
         items += sets.make_personal_items(read_training_rows(worker, subject))
-    items += sets.read_files(plan.evaluate.sets)
+    items += sets.read_files(plan.evaluate.sets, worker.check_stop)
     return [
         replace(item, max_tokens=MAX_REFUSAL_TOKENS)
         if item.max_tokens is None and item.scorer in ("refusal", "answered")
@@ -253,10 +254,13 @@ def ask(
     In limited ``seconds``, as many items as fit are answered, a random part of them all.
     """
     recipe = subject.plan.recipe
+    own = [item for item in items if item.scorer != "lm_eval"]
     answers = runner.answer_all(
-        arms, items, subject.folder.link, recipe=recipe, seconds=seconds, seed=recipe.seed,
+        arms, own, subject.folder.link, recipe=recipe, seconds=seconds, seed=recipe.seed,
         on_progress=_make_reporter(worker), say=lambda name: worker.phase("comparing", what=name),
     )  # fmt: skip
+    if seconds is None:
+        ask_by_lm_eval(worker, subject.plan, arms, items, answers)
     by_id = {item.id: item for item in items}
     scored = {
         arm: [score_answer(by_id[answer.item], answer) for answer in lines]
@@ -314,6 +318,26 @@ def ask_judge(worker: Worker, subject: Subject, items: Sequence[Item], answers: 
         arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
     )
     return scored
+
+
+def ask_by_lm_eval(
+    worker: Worker, plan: Plan, arms: Sequence[Arm], items: Sequence[Item], answers: Answers
+) -> None:
+    """Add to ``answers`` those to the tasks of lm-eval; an arm with a prompt is not asked."""
+    tasks: dict[str, list[Item]] = {}
+    for item in items:
+        if item.scorer == "lm_eval":
+            tasks.setdefault(item.set, []).append(item)
+    for arm in arms:
+        for name, part in tasks.items() if arm.system is None and not arm.shots else ():
+
+            def report(done: int, total: int, label: str = f"{arm.name} model, {name}") -> None:
+                worker.check_stop()
+                worker.phase("comparing", what=label, done=done, total=total, unit="requests")
+
+            answers[arm.name] += lm_eval_tasks.answer(
+                arm, part, recipe=plan.recipe, on_progress=report
+            )
 
 
 def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ import msgspec
 
 from ftwizard.data.privacy import detect
 from ftwizard.data.reader import ParsedRow
-from ftwizard.evaluate import set_files
+from ftwizard.evaluate import lm_eval_tasks, set_files
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.scorers import MIN_VALUE_CHARACTERS
 from ftwizard.train.dataset import SavedTestSet
@@ -39,15 +39,19 @@ def read_packaged(name: PackagedSet) -> list[Item]:
         return set_files.read_items(path, name)
 
 
-def read_files(names: Sequence[str]) -> list[Item]:
-    """Read files of items, each as a set with the name of its file.
+def read_files(names: Sequence[str], look: Callable[[], None] = lambda: None) -> list[Item]:
+    """Read files of items, each as a set with the name of its file, and tasks of lm-eval.
 
     A second file of the same name, and one with the name of a packaged set, gets a number: scores of
-    different sets are never mixed. Raises FtwizardError for a file that cannot be used.
+    different sets are never mixed. ``look`` is called while lm-eval builds its prompts, and may raise
+    Stopped. Raises FtwizardError for a file or a task that cannot be used.
     """
     items: list[Item] = []
     taken = set(RESERVED_NAMES)
     for name in names:
+        if lm_eval_tasks.is_task(name):
+            items += lm_eval_tasks.make_items(name, lambda done, total: look())
+            continue
         stem = re.sub(r"\.(?:jsonl|json|csv|tsv)$", "", Path(name).stem)
         numbered = (f"{stem}-{n}" for n in itertools.count(2))
         set_name = next(text for text in itertools.chain([stem], numbered) if text not in taken)

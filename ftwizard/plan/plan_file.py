@@ -15,7 +15,7 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan.checks import check_plan, parse_risk
-from ftwizard.plan.schema import LEARNING_RATES, Plan, RiskName
+from ftwizard.plan.schema import LEARNING_RATES, LM_EVAL, Plan, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -186,7 +186,7 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
     if isinstance(sampling.prompts, str) and sampling.prompts.strip():
         name = _resolve("samples.prompts", sampling.prompts, folder)
         sampling = msgspec.structs.replace(sampling, prompts=name)
-    sets = tuple(_resolve_data("evaluate.sets", name, folder) for name in plan.evaluate.sets)
+    sets = tuple(resolve_set(name, folder) for name in plan.evaluate.sets)
     evaluate = msgspec.structs.replace(plan.evaluate, sets=sets)
     model = plan.model
     if model.name.startswith((".", "~", "/")) or user_paths.is_folder(folder / model.name):
@@ -202,6 +202,15 @@ def _resolve(setting: str, name: str, folder: Path) -> str:
         return str(user_paths.make_absolute(name, folder))
     except FtwizardError as error:
         raise SettingsError(f"{setting}: {error.message}", error.hint) from None
+
+
+def resolve_set(name: str, folder: Path) -> str:
+    """Return the absolute path of a file of items, or a task of lm-eval as it is."""
+    task = name.removeprefix(LM_EVAL)
+    if task == name:
+        return _resolve_data("evaluate.sets", name, folder)
+    is_file = task.endswith((".yaml", ".yml"))
+    return LM_EVAL + _resolve("evaluate.sets", task, folder) if is_file else name
 
 
 def _resolve_data(setting: str, name: str, folder: Path) -> str:

@@ -21,6 +21,8 @@ learning rate of a full fine-tune."""
 MANY_EPOCHS = 3
 """More epochs than this need `many-epochs` allowed, or an earlier run whose loss was still falling."""
 
+LM_EVAL = "lm-eval:"
+"""Begins the name of a set that is a task of lm-eval, not a file."""
 MIN_SAMPLED_VALIDATION = 32
 """Validation rows that ``data.max_rows`` always leaves, where there are so many."""
 
@@ -231,7 +233,8 @@ class Evaluate(Part, frozen=True):
     before the first step."""
 
     sets: tuple[str, ...] = ()
-    """Files of your own: prompts with expected answers or rules."""
+    """Files of your own: prompts with expected answers or rules; ``lm-eval:TASK`` where it is
+    installed."""
     general: bool = True
     """The packaged general set, which shows forgetting."""
     safety: bool = True

@@ -11,7 +11,7 @@ import pytest
 from ftwizard.data.conversation import Conversation
 from ftwizard.data.example import Example
 from ftwizard.data.reader import ParsedRow
-from ftwizard.evaluate import scorers, sets
+from ftwizard.evaluate import scorers, set_files, sets
 from ftwizard.evaluate.items import Item
 from ftwizard.train.dataset import SavedTestSet
 from tests.paths import FIXTURES
@@ -70,11 +70,11 @@ def test_ids_are_unique_and_stable() -> None:
     items = [*sets.read_packaged("general"), *sets.read_packaged("safety")]
     assert len({item.id for item in items}) == len(items)
     first = items[0]
-    again = sets.set_files.make_item(
+    again = set_files.make_item(
         "general", first.messages, first.scorer, first.expected, first.rule
     )
     assert again.id == first.id
-    assert again.id != sets.set_files.make_item("x", first.messages, first.scorer, [], {}).id
+    assert again.id != set_files.make_item("x", first.messages, first.scorer, [], {}).id
 
 
 def test_general_text_has_registers_and_languages() -> None:
