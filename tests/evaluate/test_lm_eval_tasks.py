@@ -199,4 +199,9 @@ def test_a_run_asks_each_arm_without_a_prompt(calls: Path, model: Path) -> None:
     run_evaluation.ask_by_lm_eval(worker, plan, arms, items, answers)
     assert {answer.item for answer in answers["base"]} == {item.id for item in items}
     assert answers["prompted"] == []
-    assert {"what": "base model, lm-eval:ft_pick", "done": 2, "total": 8, "unit": "requests"} in phases
+    assert {
+        "what": "base model, lm-eval:ft_pick",
+        "done": 2,
+        "total": 8,
+        "unit": "requests",
+    } in phases
