@@ -70,9 +70,7 @@ def test_ids_are_unique_and_stable() -> None:
     items = [*sets.read_packaged("general"), *sets.read_packaged("safety")]
     assert len({item.id for item in items}) == len(items)
     first = items[0]
-    again = set_files.make_item(
-        "general", first.messages, first.scorer, first.expected, first.rule
-    )
+    again = set_files.make_item("general", first.messages, first.scorer, first.expected, first.rule)
     assert again.id == first.id
     assert again.id != set_files.make_item("x", first.messages, first.scorer, [], {}).id
 
