@@ -266,7 +266,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                "address of an OpenAI-compatible endpoint (default: the newest run with a model)",
                nargs="?"),
         _values("--set", "FILE", "a set of your own: prompts with expected answers or rules, one per "
-                "line (repeatable)"),
+                "line; or lm-eval:TASK (repeatable)"),
         _value("--base", "MODEL|URL", "what a model that is no run is compared with"),
         _value("--checkpoint", "N", "evaluate the checkpoint of step N of a run", type=int),
         _switch("--checkpoints", "evaluate every checkpoint on disk, and name the best"),

@@ -257,12 +257,9 @@ def _read_system(text: str) -> str:
 
 def _check(case: _Case) -> None:
     """Raise FtwizardError for a file of items that cannot be used; warn without a target set."""
-    from ftwizard.evaluate import lm_eval_tasks, sets
+    from ftwizard.evaluate import sets
 
-    names = case.plan.evaluate.sets
-    if any(map(lm_eval_tasks.is_task, names)):
-        lm_eval_tasks.require_installed()
-    sets.read_files([name for name in names if not lm_eval_tasks.is_task(name)])
+    sets.check_files(case.plan.evaluate.sets)
     if not case.plan.evaluate.sets and not _has_target(case):
         print(
             "! There is no test set, so no gain can be shown. Add one: --set FILE", file=sys.stderr

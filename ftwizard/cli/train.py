@@ -123,6 +123,10 @@ def _start_plan(arguments: argparse.Namespace, name: str) -> _Start:
     plan = plan_argument.load(
         arguments.plan, arguments.allow, data_hint=DATA_HINT, deferred=("many-epochs",)
     )
+    if plan.evaluate.sets:
+        from ftwizard.evaluate import sets
+
+        sets.check_files(plan.evaluate.sets)
     price = _read_hour_price(arguments.price)
     folder = launcher.start(plan, name, price, numbered=arguments.name is None)
     return _Start(folder, plan, Path(arguments.plan).absolute())

@@ -60,6 +60,13 @@ def read_files(names: Sequence[str], look: Callable[[], None] = lambda: None) ->
     return items
 
 
+def check_files(names: Sequence[str]) -> None:
+    """Raise FtwizardError for a file that cannot be used, and for a task without lm-eval."""
+    if any(map(lm_eval_tasks.is_task, names)):
+        lm_eval_tasks.require_installed()
+    read_files([name for name in names if not lm_eval_tasks.is_task(name)])
+
+
 class Paragraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A paragraph of the packaged general text."""
 
