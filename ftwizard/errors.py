@@ -10,6 +10,8 @@ USAGE = 2
 """Wrong usage, or a missing extra."""
 DECLINED = 3
 """Declined by the user or by a safety rule."""
+CANNOT_TELL = 4
+"""The question of the command cannot be answered with what there is."""
 
 
 class FtwizardError(Exception):

@@ -18,6 +18,8 @@ MAX_COUNT = 10**12
 MAX_EPOCHS = 100
 """As in a plan."""
 MAX_MINUTES = 10_000
+MAX_SCALE = 10
+"""Of an adapter's strength: sweeps stay below 2."""
 EPOCHS = 3.0
 """Epochs by default, as in a plan."""
 METHODS = ("lora", "qlora", "full")
@@ -247,6 +249,19 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--gguf", "FILE", "serve this GGUF file with llama.cpp (default: the newest that was "
                "exported; without any, the merged model with transformers)"),
         _switch("--key", "require a key, from a private file that only you can read"),
+    )),
+    ("merge", "merge an adapter into its base model, and prove that the result is right",
+     "merge:merge", (
+        _value("source", "RUN|ADAPTER",
+               "run id (default: the newest with a model), or the folder of an adapter", nargs="?"),
+        _value("--base", "FOLDER|ID", "base model (of a run: the one that it was trained on)"),
+        _value("--out", "DIR", "new folder for the model (of a run, by default: merged/ in its folder)"),
+        _choice("--onto", "FORM", "weights that a QLoRA adapter is added to: the base as published "
+                "(default), or as training rounded it: ", ("16-bit", "dequantized")),
+        _choice("--rounding", "MODE", "one rounding of the exact sum (default), or the roundings of "
+                "peft: ", ("exact", "peft"), default="exact"),
+        _value("--scale", "S", "strength of the adapter (default: 1)",
+               type=_number(float, MAX_SCALE, {}), default=1.0),
     )),
     ("export", "write a run's model as GGUF, for Ollama, or the command lines of vLLM",
      "export:export", (

@@ -19,7 +19,7 @@ DESCRIPTION = (
 )
 EPILOG = (
     "exit codes: 0 done · 1 failed, or unusable input · 2 wrong usage or a missing extra · "
-    "3 declined by you or a safety rule"
+    "3 declined by you or a safety rule · 4 cannot tell"
 )
 BEGINNINGS = {
     "ftwizard": "open the wizard; your runs are listed there, too",
@@ -33,7 +33,7 @@ GROUPS = {
     "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
-    "finish": ("eval", "compare", "chat", "export", "serve", "remove"),
+    "finish": ("eval", "compare", "chat", "merge", "export", "serve", "remove"),
     "this machine": ("doctor", "demo"),
 }
 """Commands by task, in the order of the work."""
@@ -60,6 +60,7 @@ EXAMPLES = {
     "eval": "ftwizard eval tickets-1124 --set my-prompts.jsonl",
     "remove": "ftwizard remove tickets-1124",
     "rehearse": "ftwizard rehearse plan.yaml",
+    "merge": "ftwizard merge tickets-1124",
     "export": "ftwizard export tickets-1124 --to gguf:q4_k_m",
 }
 """An example of each command whose arguments need one."""
@@ -77,7 +78,6 @@ SYNONYMS = {
 """Words that other tools use, and the command that does it here."""
 MISSING_COMMANDS = {
     "version": "Did you mean --version?",
-    "merge": "A run merges its model when training ends. To see where: ftwizard status",
     "push": "To see a run's merged model: ftwizard status. To upload it: hf upload",
 }
 """Commands that one may expect: where the same is."""

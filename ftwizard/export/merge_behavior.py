@@ -15,9 +15,10 @@ import psutil
 from ftwizard.data.example import IGNORE_INDEX
 from ftwizard.export.merge import Say, say_nothing
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.models import weight_files
 from ftwizard.plan.schema import Plan
-from ftwizard.runs.merge_proof import BehaviorCheck
-from ftwizard.runs.result import MergedModel, TrainResult
+from ftwizard.runs.merge_proof import BaseForm, BehaviorCheck
+from ftwizard.runs.result import TrainResult
 from ftwizard.text import format_bytes
 from ftwizard.train import dataset, model_loading, runtime
 from ftwizard.train.encoder import EncodedRow, Encoder, encode_rows
@@ -42,7 +43,13 @@ class _Prediction(NamedTuple):
 
 
 def check_behavior(
-    folder: JobFolder, plan: Plan, trained: TrainResult, merged: MergedModel, say: Say = say_nothing
+    folder: JobFolder,
+    plan: Plan,
+    trained: TrainResult,
+    base: Path,
+    merged: Path,
+    onto: BaseForm,
+    say: Say = say_nothing,
 ) -> BehaviorCheck | str:
     """Compare a run's merged model with its adapter on test rows; return why it cannot be done, if so.
 
@@ -50,17 +57,17 @@ def check_behavior(
     """
     if trained.method == "full":
         return "there is no adapter to compare with"
-    rows = _read_rows(folder, plan, trained)
+    rows = _read_rows(folder, plan, trained, base)
     if not rows:
         return "there is no test set"
-    needed, free = int(merged.size_bytes * MEMORY_FACTOR), psutil.virtual_memory().available
+    size = sum(path.stat().st_size for path in weight_files.list_files(merged))
+    needed, free = int(size * MEMORY_FACTOR), psutil.virtual_memory().available
     if free < needed:
         return f"that needs {format_bytes(needed)} of memory, and {format_bytes(free)} is free"
-    base = Path(trained.base)
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
     say("comparing with the adapter", done=0, total=2 * len(rows), unit="rows")
-    adapter = _predict(_load_adapter(base, folder.adapter, merged, precision), rows, say, 0)
-    whole = _predict(model_loading.load_model(Path(merged.folder), precision), rows, say, len(rows))
+    adapter = _predict(_load_adapter(base, folder.adapter, onto, precision), rows, say, 0)
+    whole = _predict(model_loading.load_model(merged, precision), rows, say, len(rows))
     pairs = [
         mine == other
         for a, b in zip(adapter, whole, strict=True)
@@ -76,7 +83,7 @@ def check_behavior(
     )  # fmt: skip
 
 
-def _read_rows(folder: JobFolder, plan: Plan, trained: TrainResult) -> list[EncodedRow]:
+def _read_rows(folder: JobFolder, plan: Plan, trained: TrainResult, base: Path) -> list[EncodedRow]:
     """Return the first test rows, encoded as in training."""
     try:
         rows = dataset.read_test_set(folder).rows[:MAX_ROWS]
@@ -85,18 +92,18 @@ def _read_rows(folder: JobFolder, plan: Plan, trained: TrainResult) -> list[Enco
     if not rows:
         return []
     tokenizer = model_loading.load_tokenizer(folder.adapter)
-    stop_ids = model_loading.read_stop_ids(Path(trained.base)) | set(trained.end_ids)
+    stop_ids = model_loading.read_stop_ids(base) | set(trained.end_ids)
     encoded, _ = encode_rows(
         Encoder(tokenizer, stop_ids), rows, plan.recipe.max_length, needed=False
     )
     return encoded
 
 
-def _load_adapter(base: Path, adapter: Path, merged: MergedModel, precision: str) -> Any:
+def _load_adapter(base: Path, adapter: Path, onto: BaseForm, precision: str) -> Any:
     """Load the adapter on the weights that it was merged into."""
     from peft import PeftModel
 
-    if merged.onto == "dequantized":
+    if onto == "dequantized":
         model = model_loading.load_to_train(base, "qlora", precision)
     else:
         model = model_loading.load_model(base, precision)
@@ -116,7 +123,12 @@ def _predict(model: Any, rows: list[EncodedRow], say: Say, done: int) -> list[_P
             logits = model(input_ids=ids).logits[0, positions].float()
         loss = torch.nn.functional.cross_entropy(logits, labels[positions], reduction="sum")
         predictions.append(_Prediction(float(loss), logits.argmax(-1).tolist()))
-        say("comparing with the adapter", done=done + len(predictions), total=2 * len(rows), unit="rows")
+        say(
+            "comparing with the adapter",
+            done=done + len(predictions),
+            total=2 * len(rows),
+            unit="rows",
+        )
     del model
     gc.collect()
     return predictions

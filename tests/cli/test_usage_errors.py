@@ -26,7 +26,7 @@ USAGE_ERRORS = {
     "hlep": ("hlep is not a command.", "Did you mean help?"),
     "version": ("version is not a command.", "Did you mean --version?"),
     "results": ("results is not a command.", "Did you mean status?"),
-    "merge": ("merge is not a command.", "To see where: ftwizard status"),
+    "merge --scale 0": ("--scale: 0 is not a number above 0", "ftwizard merge --help"),
     "estimate --exmples 5": ("ftwizard estimate has no option --exmples.", "mean --examples?"),
     "advise --pice=3": (
         "ftwizard advise has no option --pice.",
