@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,8 +48,12 @@ def merge(arguments: argparse.Namespace) -> int:
     for package in ("transformers", "peft"):
         if not is_installed(package):
             raise MissingExtra("local", package)
+    from transformers.utils import logging
+
     from ftwizard.train.probe_runner import exit_on_sigterm
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    warnings.simplefilter("ignore")  # of libraries, about their own next versions
     adapter = _find_adapter(arguments)
     with progress.reporter() as reporter, exit_on_sigterm():
 

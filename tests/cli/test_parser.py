@@ -40,7 +40,8 @@ def test_display_options_combine_before_and_after_the_command(command: list[str]
 
 def test_help_lists_the_exit_codes_that_commands_return() -> None:
     listed = re.findall(r"(?:: |· ?\n?)(\d) ", parser().epilog or "")
-    assert list(map(int, listed)) == [0, errors.FAILED, errors.USAGE, errors.DECLINED]
+    expected = [0, errors.FAILED, errors.USAGE, errors.DECLINED, errors.CANNOT_TELL]
+    assert list(map(int, listed)) == expected
 
 
 def test_help_promises_only_commands_that_exist() -> None:
