@@ -27,7 +27,7 @@ MAX_FACTOR, MAX_EXTRA_BYTES = 1.5, 300_000_000
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="merge-"))
-    base, adapter = folder / "base", folder / "adapter"
+    base = folder / "base"
     if not base.exists():
         call("write_models", folder)
     largest = max(path.stat().st_size for path in base.glob("*.safetensors"))
@@ -140,7 +140,6 @@ def run_proof(folder: Path) -> dict[str, float]:
 
 def run_errors(folder: Path) -> dict[str, float]:
     """Return relative errors of the merged matrices against a merge in 64 bit."""
-    import torch
     from safetensors.torch import load_file
 
     adapter = load_file(folder / "adapter" / "adapter_model.safetensors")
@@ -161,7 +160,6 @@ def run_errors(folder: Path) -> dict[str, float]:
         squares["norm"] += float(true.square().sum())
         exact_different += int((mine != theirs).sum())
         total += true.numel()
-        torch.set_num_threads(1)
     shares = {key: (squares[key] / squares["norm"]) ** 0.5 for key in ("exact", "peft")}
     return {**shares, "different": different, "exact_different": exact_different / total}
 
