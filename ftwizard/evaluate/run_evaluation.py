@@ -32,7 +32,7 @@ from ftwizard.evaluate import (
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.exports.recorded import Recorded
-from ftwizard.evaluate.exports.write import write_exports
+from ftwizard.evaluate.exports.write import list_facts, write_exports
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
     TRAIN,
@@ -503,7 +503,10 @@ def write_evaluation(
     write_json(folder.evaluation, evaluation)
     asked = [item for item in items if item.set != TRAIN]
     recorded = Recorded(asked, arms, answers, datetime.now().astimezone())
-    facts = [("base model", subject.plan.model.name)]
+    facts = [
+        ("base model", subject.plan.model.name),
+        *list_facts(recorded, folder.read_job().hashes),
+    ]
     write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)
 
 

@@ -20,7 +20,7 @@ from ftwizard.evaluate.exports.html_report import render_report
 from ftwizard.evaluate.exports.inspect_log import make_logs
 from ftwizard.evaluate.exports.lm_eval_samples import make_samples
 from ftwizard.evaluate.exports.recorded import Recorded
-from ftwizard.evaluate.exports.write import write_exports
+from ftwizard.evaluate.exports.write import list_facts, write_exports
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, ItemAnswer, ItemScore, SetResult
@@ -212,6 +212,17 @@ def test_any_text_is_escaped(first: str, second: str) -> None:
 def test_an_evaluation_without_anything_has_a_report() -> None:
     page = check_page(render_report(Evaluation(verdict="cannot_tell"), "run"))
     assert "? Cannot tell" in page.text and "svg" not in page.tags
+
+
+def test_the_report_names_what_it_was_made_from() -> None:
+    recorded, evaluation = record()
+    facts = list_facts(recorded, {"train": "abc123", "unknown": "x"})
+    page = check_page(render_report(evaluation, "run", facts))
+    names = [name for name, _ in facts]
+    assert names[:5] == ["date", "base model", "prompted model", "tuned model", "training data"]
+    assert "/models/small with /runs/x/adapter" in page.text and "abc123" in page.text
+    changed = recorded._replace(items=recorded.items[1:])
+    assert dict(facts)["items"] != dict(list_facts(changed, {}))["items"]
 
 
 def test_files_are_written_and_earlier_ones_removed(tmp_path: Path) -> None:

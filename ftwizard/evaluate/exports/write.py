@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
+from ftwizard import __version__
 from ftwizard.evaluate.exports.html_report import render_report
 from ftwizard.evaluate.exports.inspect_log import make_logs
 from ftwizard.evaluate.exports.lm_eval_samples import make_samples
@@ -15,6 +18,13 @@ from ftwizard.runs.evaluation import Evaluation
 REPORT = "report.html"
 LM_EVAL = "lm-eval"
 INSPECT = "inspect"
+
+
+LIBRARIES = ("torch", "transformers", "peft")
+_INPUTS = {
+    "train": "training data", "validation": "validation data", "test": "test data",
+    "split": "split of the data", "weights": "base weights", "template": "chat template",
+}  # fmt: skip
 
 
 def write_exports(
@@ -40,3 +50,27 @@ def write_exports(
     for path in [*folder.glob(f"{LM_EVAL}/*/*.jsonl"), *folder.glob(f"{INSPECT}/*.json")]:
         if str(path.relative_to(folder)) not in contents:
             path.unlink(missing_ok=True)
+
+
+def list_facts(recorded: Recorded, hashes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what an evaluation was made from: models, hashes of the inputs, and versions."""
+    return [*_list_facts(recorded, hashes)]
+
+
+def _list_facts(recorded: Recorded, hashes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield "date", recorded.created.isoformat(sep=" ", timespec="minutes")
+    for arm in recorded.arms:
+        adapter = f" with {arm.adapter}" if arm.adapter else ""
+        strength = f", strength {arm.scale:g}" if arm.scale != 1 else ""
+        yield f"{arm.name} model", f"{arm.served_name or arm.model}{adapter}{strength}"
+    for part, name in _INPUTS.items():
+        if part in hashes:
+            yield name, hashes[part]
+    ids = "\n".join(item.id for item in recorded.items).encode("utf-8", "replace")
+    yield "items", f"{len(recorded.items):,}, sha256 of their ids {hashlib.sha256(ids).hexdigest()}"
+    yield "ftwizard", __version__
+    for library in LIBRARIES:
+        try:
+            yield library, metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
