@@ -378,7 +378,9 @@ def describe_wait(progress: Progress, status: Status | None = None) -> str:
     else:
         is_training, elapsed_s = False, status.age_s()
     if not is_training:
-        return format_duration(elapsed_s) if elapsed_s >= 1 else ""
+        left = f"about {format_duration(progress.left_s)} left" if progress.left_s else ""
+        elapsed = format_duration(elapsed_s) if elapsed_s >= 1 else ""
+        return ", ".join(filter(None, (elapsed, left)))
     step = "this step" if progress.step else "first step"
     return f"{step}: {format_duration(elapsed_s)}" if elapsed_s >= SLOW_STEP_S else ""
 

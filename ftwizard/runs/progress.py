@@ -56,6 +56,8 @@ class Progress:
         self.done: float | None = None
         self.total: float | None = None
         self.unit = ""
+        self.left_s: float | None = None
+        """Seconds left of the phase, where it says so itself."""
         self.began_s = 0.0
         """When the phase began, or its present part, in working seconds of the attempt."""
         self.attempt = 0
@@ -191,6 +193,7 @@ class Progress:
             self.detail, self.began_s = detail, self.alive.awake_s
         self.done, self.total = to_measure(event.get("done")), to_measure(event.get("total"))
         self.unit = unit if isinstance(unit, str) else ""
+        self.left_s = to_measure(event.get("eta_s"))
         start = to_count(event.get("step", 0))
         if self.phase == "training" and start is not None:
             self.step, self.total_steps = start, to_count(event.get("total"))

@@ -1,0 +1,92 @@
+"""From the plan to the verdict: kills lose no answer, and ``ftwizard eval`` judges again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ftwizard import locations
+from ftwizard.evaluate.answer_cache import FILE
+from ftwizard.jobs.folder import JobFolder
+from tests.e2e.cli import as_json, ok, run
+from tests.e2e.workspace import Workspace
+from tests.helpers.jobs import command_pid, events, until, until_ended
+
+pytestmark = pytest.mark.slow
+
+
+def write_plan(workspace: Workspace, **evaluate: object) -> Path:
+    """Write a plan that evaluates ten items of each packaged set."""
+    path = workspace.plan(finish=True)
+    body = json.loads(path.read_text())
+    body["evaluate"] = {"max_items": 10, "shots": 2, **evaluate}
+    path.write_text(json.dumps(body))
+    return path
+
+
+def read_done(folder: JobFolder, arm: str) -> list[float]:
+    """Return how many answers of an arm were reported, in the newest attempt."""
+    phases = [event for event in events(folder, "phase") if event.get("what") == f"{arm} model"]
+    newest = folder.newest_attempt()
+    return [event["done"] for event in phases if "done" in event and event["attempt"] == newest]
+
+
+def count_kept() -> int:
+    path = locations.cache_folder() / "evaluation" / FILE
+    with sqlite3.connect(path) as database:
+        (count,) = database.execute("SELECT count(*) FROM answers").fetchone()
+    return int(count)
+
+
+def test_kills_lose_no_answer_on_the_way_to_the_verdict(
+    small_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTWIZARD_CACHE", str(small_workspace.root / "own-cache"))
+    folder = small_workspace.train(write_plan(small_workspace), "judged")
+    kept = 0
+    for arm in ("base", "tuned"):
+        until(folder, lambda _, arm=arm: max(read_done(folder, arm), default=0) >= 3, 180)  # type: ignore[misc]
+        os.kill(command_pid(folder), signal.SIGKILL)
+        assert until_ended(folder).end_reason == "killed"
+        done, before, kept = max(read_done(folder, arm)), kept, count_kept()
+        assert kept - before >= done
+        assert not folder.evaluation.exists()
+        ok("resume", "judged")
+        until(folder, lambda _, arm=arm: read_done(folder, arm), 180)  # type: ignore[misc]
+        assert read_done(folder, arm)[0] >= done, "what was answered is not asked again"
+    assert until_ended(folder, 240).end_reason == "finished"
+    assert {event["attempt"] for event in events(folder, "log")} == {2}, "no step is repeated"
+    codes = [event["code"] for event in events(folder, "finding")]
+    assert codes.count("headroom") == 1
+
+    status = as_json("status", "judged")
+    assert status["ship"] == json.loads(folder.evaluation.read_text())["verdict"]
+    assert status["ship"] in ("do_not_ship", "cannot_tell"), "it learned next to nothing"
+    assert "general" in ok("watch", "judged")
+    assert (folder.evaluations / "report.html").exists()
+
+    kept = count_kept()
+    document = as_json("eval", "judged")
+    assert document["verdict"] == status["ship"] and len(document["failures"]) == 5
+    assert set(document["sets"]) == {"target", "general", "safety"}
+    assert count_kept() == kept
+    gated = run("eval", "judged", "--gate")
+    assert gated.returncode == {"do_not_ship": 1, "cannot_tell": 4}[status["ship"]]
+    weaker = as_json("eval", "judged", "--scale", "0.5")
+    assert weaker["candidates"][0]["scale"] == 0.5
+    assert status["ship"] == as_json("status", "judged")["ship"]
+
+
+def test_bad_file_of_items_is_refused_before_the_run(small_workspace: Workspace) -> None:
+    file = small_workspace.root / "mine.jsonl"
+    file.write_text('{"prompt": "one"}\n{"prompt": "two", "expected": "2"}\n')
+    plan = write_plan(small_workspace, sets=["mine.jsonl"])
+    refused = run("train", plan, "--name", "none")
+    assert refused.returncode == 1
+    assert "mine.jsonl" in refused.stderr and "line 1" in refused.stderr
+    assert not small_workspace.folder("none").path.exists()
