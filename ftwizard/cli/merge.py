@@ -19,14 +19,13 @@ from ftwizard.jobs.status import observe
 from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.runs import base_weights, default_run, store
-from ftwizard.runs.merge_proof import MergeProof, describe_proof
+from ftwizard.runs.merge_proof import MergeProof, describe_proof, format_verdict
 from ftwizard.runs.result import MergedModel, TrainResult, read_result, read_trained
 from ftwizard.text import format_bytes, make_visible
 
 PartSay = Callable[..., None]
 """Receives a part of the work, and how far it is."""
 _EXIT_CODES = {"proved": 0, "differs": FAILED, "cannot_tell": CANNOT_TELL}
-_MARKS = {"proved": "✓", "differs": "✗", "cannot_tell": "?"}
 _BASE_FORMS = {
     "16-bit": "Merged into the 16-bit base. Training used a 4-bit form of it, so answers may differ a "
     "little. To merge into what training used: --onto dequantized",
@@ -169,6 +168,6 @@ def _describe(report: MergeReport) -> Iterator[str]:
     merged, proof = report.merged, report.proof
     size = format_bytes(merged.size_bytes)
     yield f"Merged model: {make_visible(merged.folder)} ({size}, {merged.dtype})"
-    verdict, *lines = describe_proof(proof)
-    yield f"{_MARKS[proof.verdict]} {verdict}"
+    _, *lines = describe_proof(proof)
+    yield format_verdict(proof)
     yield from (f"  {line}" for line in lines)

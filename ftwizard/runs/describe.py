@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import describe_evaluation, verdict
+from ftwizard.runs import describe_evaluation, merge_proof, verdict
 from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
@@ -168,6 +168,8 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
         label, which = ("merged", "") if has_adapter else ("model", f"{best}, ")
         details = f"{which}{format_bytes(merged.size_bytes)}, {merged.dtype}"
         rows.append((label, f"{folder.merged} ({details})"))
+        if proof := merge_proof.read_proof(folder.merged):
+            rows.append(("proof", merge_proof.format_verdict(proof)))
         from ftwizard.runs import serving  # loads psutil
 
         if serve := serving.find_serve_command(folder):

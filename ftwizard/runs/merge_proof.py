@@ -29,6 +29,7 @@ Rounding = Literal["exact", "peft"]
 BaseForm = Literal["16-bit", "dequantized"]
 """Weights that the adapter is added to: the base as published, or as QLoRA saw it in 4 bit."""
 ProofVerdict = Literal["proved", "differs", "cannot_tell"]
+MARKS: dict[ProofVerdict, str] = {"proved": "✓", "differs": "✗", "cannot_tell": "?"}
 
 
 class TensorDifference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -158,6 +159,11 @@ def describe_verdict(proof: MergeProof) -> str:
         f"Proved: all {counted} are bit for bit what base and adapter give "
         f"({proof.merged_tensors:,} merged)."
     )
+
+
+def format_verdict(proof: MergeProof) -> str:
+    """Format the verdict with its mark: ``✓ Proved: …``."""
+    return f"{MARKS[proof.verdict]} {describe_verdict(proof)}"
 
 
 def describe_difference(difference: TensorDifference) -> str:

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from ftwizard.jobs.ending import describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe, verdict
+from ftwizard.runs import describe, merge_proof, verdict
 from ftwizard.runs.result import (
     AnswerPair,
     BaseComparison,
@@ -177,6 +177,8 @@ class ResultsPage(Page[str]):
             ("plan", folder.plan, True),
         )
         rows = [(name, make_visible(str(path))) for name, path, exists in paths if exists]
+        if merged and (proof := merge_proof.read_proof(folder.merged)):
+            rows.insert(1, ("proof", merge_proof.format_verdict(proof)))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
         if result and (trained := describe.describe_trained_rows(result.training)):
             # On a small terminal, warnings come first; good news can wait below the commands.

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from ftwizard.jobs.folder import write_json
+from ftwizard.runs.merge_proof import MergeProof
 from ftwizard.runs.serving import find_serve_command
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
@@ -38,7 +40,12 @@ def test_results_page_opens_from_the_monitor(home: Path) -> None:
     folder = make_run(home, "one")
     make_result(folder, ANSWERS)
     folder.merged.mkdir()
+    proof = MergeProof(verdict="differs", base="/base", tensors=272, difference_count=2)
+    write_json(folder.merged / "proof.json", proof)
     shown = drive(FtwizardApp(("run", "one")), (80, 30), open_results)
+    assert "✗ Wrong: 2 of 272 tensors are not what base and adapter give." in " ".join(
+        shown.split()
+    )
     assert re.search(r"test loss +4\.500 +0\.250  ✓", shown)
     assert "answer 1 of 2" in shown
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "escaped, not obeyed"
