@@ -39,6 +39,8 @@ _HARMLESS = {
 """Settings of a LoRA adapter that are replayed, or that change nothing when it is merged."""
 _PLAIN_INITS = (None, True, False, "gaussian", "eva")
 """Values of ``init_lora_weights`` that leave the base weights as they are."""
+_SAVED_COPY, _UNUSED_COPY = ".modules_to_save", ".original_module"
+"""Parts of names in adapters with resized embeddings: the trained module, and that of the base."""
 _PARTS = re.compile(
     r"(?P<module>.+?)\.(?:(?P<part>lora_[AB]\.weight|lora_B\.bias|lora_embedding_[AB]"
     r"|lora_magnitude_vector(?:\.weight)?)|base_layer\.(?P<kept>weight|bias)|(?P<saved>weight|bias))"
@@ -164,9 +166,13 @@ def _add_tensor(modules: dict[str, ModuleAdapter], tensor: StoredTensor) -> bool
     match = _PARTS.fullmatch(tensor.name.removeprefix(_PREFIX))
     if match is None or ".lora_" in match["module"] or ".base_layer" in match["module"]:
         return False
-    module = modules.setdefault(match["module"], ModuleAdapter(saved={}))
+    name = match["module"].partition(_SAVED_COPY)[0]
+    if name.endswith(_UNUSED_COPY):
+        return True
+    module = modules.setdefault(name, ModuleAdapter(saved={}))
     if kind := match["kept"] or match["saved"]:
-        module.saved[kind] = tensor
+        if name == match["module"] or kind not in module.saved:
+            module.saved[kind] = tensor
         return True
     part = match["part"]
     if part.startswith("lora_magnitude"):

@@ -11,8 +11,10 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export.merge import cast_to_16_bit, merge
+from ftwizard.export.proof import prove
 from ftwizard.jobs.folder import hash_file
 from ftwizard.runs.merge_proof import Rounding, find_damage
+from ftwizard.train.model_loading import load_to_train
 from tests.helpers.adapters import merge_with_peft, write_adapter, write_gpt2, write_llama
 
 ALL = ["q_proj", "down_proj"]
@@ -193,3 +195,50 @@ def test_full_fine_tune_is_cast(tmp_path: Path) -> None:
     assert all(torch.equal(weights[n], original[n].bfloat16()) for n in original)
     merged_config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert merged_config["dtype"] == "bfloat16" and merged_config.get("use_cache") is not False
+
+
+def test_larger_vocabulary(tmp_path: Path) -> None:
+    """Saved embeddings with added tokens: the configuration follows, and the proof holds."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = write_llama(tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    size = model.config.vocab_size
+    model.resize_token_embeddings(size + 3)
+    config = LoraConfig(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"])
+    tuned = get_peft_model(model, config)
+    tuned.save_pretrained(tmp_path / "adapter")
+    merge(base, tmp_path / "adapter", tmp_path / "merged", end_ids=[])
+    merged = load(tmp_path / "merged")
+    assert merged.config.vocab_size == size + 3
+    assert measure_error(compute_logits(merged), compute_logits(tuned)) < 1e-6
+    assert torch.equal(merged.lm_head.weight, tuned.base_model.model.lm_head.weight.bfloat16())
+    assert prove(tmp_path / "merged").verdict == "proved"
+
+
+def test_dequantized_base_is_what_training_saw(tmp_path: Path) -> None:
+    """The merged weights are those of the base in 4 bit, as bitsandbytes computes them, and the change."""
+    import torch
+    from bitsandbytes import functional
+    from peft import PeftModel
+
+    base = write_llama(tmp_path / "base", shard="20KB")
+    adapter = write_adapter(base, tmp_path / "adapter")
+    merge(base, adapter, tmp_path / "merged", end_ids=[], onto="dequantized")
+    assert prove(tmp_path / "merged").verdict == "proved"
+    merged = load(tmp_path / "merged")
+
+    quantized = load_to_train(base, "qlora", "bf16")
+    for name, module in quantized.named_modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is not None and "q_proj" not in name:
+            seen = functional.dequantize_4bit(module.weight.data, state)
+            assert torch.equal(merged.get_submodule(name).weight, seen), name
+    assert torch.equal(merged.lm_head.weight, load(base).lm_head.weight)
+    tuned = PeftModel.from_pretrained(quantized, adapter)
+    wanted = tuned(input_ids=torch.arange(40).reshape(2, 20)).logits.float()
+    near = measure_error(compute_logits(merged), wanted)
+    merge(base, adapter, tmp_path / "plain", end_ids=[])
+    assert near < measure_error(compute_logits(load(tmp_path / "plain")), wanted) / 3
