@@ -301,6 +301,14 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--judge-key", "NAME", "environment variable with its key"),
         _switch("--gate", "exit 1 if it is not to be shipped, 4 if that cannot be told"),
     )),
+    ("push", "upload a run's model to the Hugging Face Hub, private by default", "push:push", (
+        _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _value("--repo", "ID", "repository: owner/name, or a name in your account", required=True),
+        _switch("--adapter", "upload the adapter instead of the merged model"),
+        _switch("--public", "let everybody see it"),
+        _switch("--replace", "upload to a repository that has other files"),
+        _switch("--yes", "ask nothing"),
+    )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (

@@ -33,7 +33,7 @@ GROUPS = {
     "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
-    "finish": ("eval", "compare", "chat", "merge", "export", "serve", "remove"),
+    "finish": ("eval", "compare", "chat", "merge", "export", "serve", "push", "remove"),
     "this machine": ("doctor", "demo"),
 }
 """Commands by task, in the order of the work."""
@@ -59,6 +59,7 @@ EXAMPLES = {
     "branch": "ftwizard branch tickets-1124 --rate-times 0.5",
     "eval": "ftwizard eval tickets-1124 --set my-prompts.jsonl",
     "remove": "ftwizard remove tickets-1124",
+    "push": "ftwizard push tickets-1124 --repo owner/tickets",
     "rehearse": "ftwizard rehearse plan.yaml",
     "merge": "ftwizard merge tickets-1124",
     "export": "ftwizard export tickets-1124 --to gguf:q4_k_m",
@@ -74,11 +75,11 @@ SYNONYMS = {
     "result": "status", "results": "status", "report": "status",
     "evaluate": "eval", "score": "eval", "benchmark": "eval", "generate": "chat", "infer": "chat",
     "info": "status", "plan": "train", "gguf": "export", "ollama": "export", "quantize": "export",
+    "upload": "push", "publish": "push",
 }  # fmt: skip
 """Words that other tools use, and the command that does it here."""
 MISSING_COMMANDS = {
     "version": "Did you mean --version?",
-    "push": "To see a run's merged model: ftwizard status. To upload it: hf upload",
 }
 """Commands that one may expect: where the same is."""
 

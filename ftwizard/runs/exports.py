@@ -135,3 +135,49 @@ class RehearsalReport(Rehearsal, frozen=True, kw_only=True):
 
     reused: bool
     """Whether the same was rehearsed before, and was not repeated."""
+
+
+PUSH_RECORD = "push.json"
+"""In a run's folder: the newest upload."""
+
+
+class UploadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upload would send, and where."""
+
+    repo: str
+    private: bool
+    content: str
+    """``merged`` or ``adapter``."""
+    files: dict[str, Count]
+    """Bytes by path in the repository."""
+    base: str
+    license: str | None
+    """Of the base model; None if unknown."""
+    gated: bool | None
+    """Whether the Hub serves the base only after its terms were accepted; None if unknown."""
+    card: bool
+    """Whether a model card is among the files."""
+    user: str
+    """Owner of the token."""
+
+
+class PushRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``push.json``: an upload that was completed."""
+
+    repo: str
+    url: str
+    """Page of the commit."""
+    commit: str
+    private: bool
+    content: str
+    files: dict[str, Count]
+    created: float
+    """Unix seconds."""
+
+
+class PushReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Output of ``push --json``."""
+
+    plan: UploadPlan
+    pushed: PushRecord | None
+    """None where the user declined."""
