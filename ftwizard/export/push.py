@@ -123,7 +123,7 @@ def _list_files(run: JobFolder, folder: Path) -> dict[str, Path]:
 
 def _make_api() -> Any:
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     return HfApi()
