@@ -79,9 +79,7 @@ def serve() -> Iterator[UploadHub]:
         yield hub
 
 
-def respond(
-    hub: UploadHub, token: str, command: str, path: str, body: bytes
-) -> tuple[int, Any]:
+def respond(hub: UploadHub, token: str, command: str, path: str, body: bytes) -> tuple[int, Any]:
     """Return status and document of one request."""
     access = TOKENS.get(token)
     if access is None:
