@@ -187,7 +187,7 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
     if plan.evaluate.safety:
         items += sets.read_packaged("safety")
         items += sets.make_personal_items(read_training_rows(worker, subject))
-    items += sets.read_files(plan.evaluate.sets, worker.check_stop)
+    items += sets.read_files(plan.evaluate.sets, worker.check_stop, needs_target=not test_set.rows)
     return [
         replace(item, max_tokens=MAX_REFUSAL_TOKENS)
         if item.max_tokens is None and item.scorer in ("refusal", "answered")

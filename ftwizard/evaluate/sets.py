@@ -39,11 +39,14 @@ def read_packaged(name: PackagedSet) -> list[Item]:
         return set_files.read_items(path, name)
 
 
-def read_files(names: Sequence[str], look: Callable[[], None] = lambda: None) -> list[Item]:
+def read_files(
+    names: Sequence[str], look: Callable[[], None] = lambda: None, *, needs_target: bool = False
+) -> list[Item]:
     """Read files of items, each as a set with the name of its file, and tasks of lm-eval.
 
     A second file of the same name, and one with the name of a packaged set, gets a number: scores of
-    different sets are never mixed. ``look`` is called while lm-eval builds its prompts, and may raise
+    different sets are never mixed. ``needs_target``: there is no test set, so the first file is the
+    target: what the model is to be good at. ``look`` is called while lm-eval builds its prompts, and may raise
     Stopped. Raises FtwizardError for a file or a task that cannot be used.
     """
     items: list[Item] = []
@@ -55,6 +58,8 @@ def read_files(names: Sequence[str], look: Callable[[], None] = lambda: None) ->
         stem = re.sub(r"\.(?:jsonl|json|csv|tsv)$", "", Path(name).stem)
         numbered = (f"{stem}-{n}" for n in itertools.count(2))
         set_name = next(text for text in itertools.chain([stem], numbered) if text not in taken)
+        if needs_target:
+            set_name, needs_target = "target", False
         taken.add(set_name)
         items += set_files.read_items(Path(name), set_name)
     return items

@@ -60,7 +60,7 @@ def _name_reason(reason: Reason) -> str:
         "prompt_suffices": "a prompt already does it",
         "small_gain": "the gain is too small",
         "gain_unproven": "no gain is shown",
-        "few_items": f"too few {names} items",
+        "few_items": f"too few items ({names})",
         "unscored": f"too many {names} answers could not be scored",
         "not_compared": "nothing to compare with",
         "contaminated": "test items are in the training set",
@@ -86,11 +86,13 @@ def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
         case "over_prompted" | "prompt_suffices" | "small_gain":
             return _describe_gain(reason, evaluation, gate)
         case "no_loss":
-            return _describe_no_loss(results)
+            return f"No loss beyond the gate found; {_describe_possible(results)}."
         case "contaminated":
             failure = next(f for f in evaluation.failures if f.name == "memorization")
             shared, total = (failure.evidence[key] for key in ("contaminated", "contaminated_of"))
             return f"{shared} of {total} test items are also in the training set: their scores are void."
+        case "few_items":
+            return f"Too few items: {_describe_possible(results)}."
         case "not_compared":
             return "There are no answers of a base model to compare with."
         case "not_measured":
@@ -113,7 +115,7 @@ def _describe_gain(reason: Reason, evaluation: Evaluation, gate: Gate) -> str:
     return f"Not shown to be better than a prompt: {facts}."
 
 
-def _describe_no_loss(results: Mapping[str, SetResult]) -> str:
+def _describe_possible(results: Mapping[str, SetResult]) -> str:
     """Describe losses that were not found, but are possible."""
     parts: list[str] = []
     for name, result in results.items():
@@ -122,7 +124,7 @@ def _describe_no_loss(results: Mapping[str, SetResult]) -> str:
             possible = f"{points:g}" if parts else f"{count_points(points)} possible"
             items = format_count(change.n, f"{name_set(name)} item")
             parts.append(f"up to {possible} with {items}")
-    return f"No loss beyond the gate found; {', '.join(parts)}."
+    return ", ".join(parts)
 
 
 def _describe_set_reason(reason: Reason, name: str, result: SetResult, gate: Gate) -> str:
@@ -140,10 +142,6 @@ def _describe_set_reason(reason: Reason, name: str, result: SetResult, gate: Gat
             return f"{worse}, {tolerated} tolerated; with {items} it can be chance ({chance})."
         case "gain_unproven":
             return f"No gain is shown: {describe_power(result)}."
-        case "few_items":
-            possible = format_points(change.possible_loss, up=True)
-            items = format_count(change.n, f"{shown} item")
-            return f"Too few items: a loss of up to {possible} is possible with {items}."
     missing = result.n - change.n
     return f"{missing:,} of {format_count(result.n, f'{shown} item')} could not be scored."
 

@@ -156,6 +156,7 @@ def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[
     missing = [name for name in REQUIRED_SETS if name not in sets or not sets[name].difference]
     if missing:
         yield Reason(name="not_measured", sets=missing)
+    small = []
     for name, result in sets.items():
         change = result.difference
         if change is None:
@@ -167,7 +168,9 @@ def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[
         if is_within_gate(change, name, gate) is None:
             yield Reason(name="loss_unproven", sets=[name])
         elif change.possible_loss > MAX_POSSIBLE_LOSS and not change.is_shown:
-            yield Reason(name="few_items", sets=[name])
+            small.append(name)
+    if small:
+        yield Reason(name="few_items", sets=small)
 
 
 def _is_contaminated(failures: Sequence[Failure]) -> bool:
@@ -246,7 +249,7 @@ def _list_actions(
         Action(kind="more_items", value=needed, set=name)
         for reason in reasons
         for name in _find_small_sets(reason)
-        if (needed := _count_needed(name, sets, gate))
+        if (needed := _count_needed(reason, name, sets, gate))
     ]
     kinds = set()
     for action in proposals:
@@ -266,14 +269,19 @@ def _find_small_sets(reason: Reason) -> list[str]:
     return []
 
 
-def _count_needed(name: str, sets: Mapping[str, SetResult], gate: Gate) -> float | None:
-    """Return how many items could show the measured change, or a loss beyond the gate."""
+def _count_needed(
+    reason: Reason, name: str, sets: Mapping[str, SetResult], gate: Gate
+) -> float | None:
+    """Return how many items could show the measured change, or the one that the gate names.
+
+    A set that is too small needs as many as exclude a loss of ``MAX_POSSIBLE_LOSS``.
+    """
     result = sets[name]
     change = result.difference
     if change is None:
         return None
     limit = gate.gain if name == "target" else get_tolerance(name, gate)
-    wanted = max(abs(change.value), limit)
+    wanted = MAX_POSSIBLE_LOSS if reason.name == "few_items" else max(abs(change.value), limit)
     needed = paired_tests.count_needed_rows(wanted)
     return float(needed) if needed > change.n else None
 

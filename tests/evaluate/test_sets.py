@@ -157,3 +157,12 @@ def test_files_of_one_name_are_different_sets(tmp_path: Path) -> None:
     items = sets.read_files([str(tmp_path / name) for name in names])
     assert [item.set for item in items] == ["general-2", "faq", "faq-2", "faq.v2"]
     assert len({item.id for item in items}) == 4
+
+
+def test_without_a_test_set_the_first_file_is_the_target(tmp_path: Path) -> None:
+    for name in ("one.jsonl", "two.jsonl"):
+        (tmp_path / name).write_text('{"prompt": "2+2?", "expected": "4"}\n')
+    names = [str(tmp_path / name) for name in ("one.jsonl", "two.jsonl")]
+    items = sets.read_files(names, needs_target=True)
+    assert [item.set for item in items] == ["target", "two"]
+    assert [item.set for item in sets.read_files(names)] == ["one", "two"]

@@ -70,6 +70,14 @@ def test_a_prompt_that_suffices() -> None:
     )
 
 
+def test_sets_that_are_too_small() -> None:
+    verdict, reason = read(judge(general=change(0, 0, 6), safety=change(0, 0, 5)))[:2]
+    assert verdict == "? Cannot tell: too few items (general and safety)"
+    assert reason == (
+        "Too few items: up to 40 points possible with 6 general items, up to 44 with 5 safety items."
+    )
+
+
 def test_headroom() -> None:
     assert words.describe_headroom(judge_headroom(head(12, 47, 50), GATE)) == [
         "Base 12 of 50 right, with your prompt 47 of 50 right: 6 points of headroom.",

@@ -215,6 +215,15 @@ def test_actions_begin_with_what_the_evidence_names() -> None:
     assert len({action.kind for action in actions}) == len(actions)
 
 
+def test_sets_that_are_too_small_need_as_many_as_exclude_a_large_loss() -> None:
+    evaluation = judge(general=change(0, 0, 6), safety=change(0, 0, 6))
+    (reason,) = [reason for reason in evaluation.reasons if reason.name == "few_items"]
+    assert reason.sets == ["general", "safety"]
+    assert [(action.set, action.value) for action in evaluation.actions] == [
+        ("general", 30), ("safety", 30),
+    ]  # fmt: skip
+
+
 def test_more_items_is_an_action_where_they_could_decide() -> None:
     actions = judge(general=change(4, 11, 100)).actions
     assert [(action.kind, action.set) for action in actions] == [("more_items", "general")]
