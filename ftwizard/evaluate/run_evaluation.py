@@ -504,7 +504,7 @@ def write_evaluation(
     asked = [item for item in items if item.set != TRAIN]
     recorded = Recorded(asked, arms, answers, datetime.now().astimezone())
     facts = [
-        ("base model", subject.plan.model.name),
+        ("model", subject.plan.model.name),
         *list_facts(recorded, folder.read_job().hashes),
     ]
     write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)

@@ -242,15 +242,21 @@ def format_scores(sets: Mapping[str, SetResult], *, with_loss: bool = True) -> S
 
 
 def mark_set(evaluation: Evaluation, name: str) -> str:
-    """Return the mark of a set: whether the gate lets it pass."""
-    change = evaluation.sets[name].difference
-    reasons = {reason.name for reason in evaluation.reasons}
-    if change is None or evaluation.gate is None:
-        return "?"
+    """Return the mark of a set: whether the gate lets it pass; ``?`` if that cannot be told."""
+    change, gate = evaluation.sets[name].difference, evaluation.gate
+    open_sets = {
+        set_name
+        for reason in evaluation.reasons
+        if reason.name in ("gain_unproven", "few_items", "unscored")
+        for set_name in reason.sets
+    }
+    if change is None or gate is None or name in open_sets:
+        return _MARKS[None]
     if name != "target":
-        return _MARKS[is_within_gate(change, name, evaluation.gate)]
-    if reasons & {"gain_unproven", "contaminated"}:
-        return "?"
+        return _MARKS[is_within_gate(change, name, gate)]
+    reasons = {reason.name for reason in evaluation.reasons}
+    if "contaminated" in reasons:
+        return _MARKS[None]
     is_better = evaluation.target is not None and evaluation.target.outcome == "helped"
     return _MARKS[is_better and not reasons & {"small_gain", "prompt_suffices"}]
 

@@ -140,3 +140,13 @@ def test_the_document_has_what_scripts_rely_on() -> None:
     assert {"value", "low", "high", "p"} <= general["difference"].keys()
     assert document["failures"] == [{"name": "safety", "found": None, "evidence": {}}]
     assert document["gate"] == msgspec.to_builtins(Gate())
+
+
+def test_marks_of_sets() -> None:
+    sets = {**STEADY, "a": change(2, 16, 100), "b": change(4, 11, 100), "c": change(0, 0, 6)}
+    judged = judge(sets)
+    assert "".join(words.mark_set(judged, name) for name in sets) == "✓✓✓✗??"
+    unproven = judge(target=compare(10, 8, 3, 50))
+    assert words.mark_set(unproven, "target") == "?"
+    prompted = judge(target=compare(10, 36, 1, 50), over_prompted=compare(45, 1, 3, 50))
+    assert words.mark_set(prompted, "target") == "✗"

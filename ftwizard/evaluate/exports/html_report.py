@@ -168,7 +168,7 @@ def _add_label(
 
 def _add_gate(body: Element, evaluation: Evaluation, gate: Gate) -> None:
     _add(body, "h2", "Gate")
-    _add(body, "p", "Fixed before the first step.", "quiet")
+    _add(body, "p", "What the plan asks for, from before the first step.", "quiet")
     rows = []
     for name, result in evaluation.sets.items():
         is_target = name == "target"
