@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from typing import NamedTuple
 
 _OPERATOR = re.compile(r"\s*[-+*/×÷^=<>≈x](?![a-z])")
@@ -56,6 +57,7 @@ _WORDS = {name: n for n, name in enumerate(_SMALL.split())} | {
 _MULTIPLES = {"hundred": 100, "thousand": 1000, "million": 10**6}
 _NAMES = "|".join(sorted(_WORDS | _MULTIPLES, key=len, reverse=True))
 _WORD_RUN = re.compile(rf"\b(?:{_NAMES})(?:(?:[ -]|[ ]and[ ])(?:{_NAMES}))*\b", re.IGNORECASE)
+_HALF = re.compile(rf"\b(?:({_NAMES})|(\d+)) and a half\b", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s?\{([^{}]*)\}|####\s*([^\n]*)")
 _MARKED = re.compile(
     r"\b(?:answer|result|solution|respuesta|resultado|réponse|résultat|antwort|ergebnis|risposta|"
@@ -63,6 +65,7 @@ _MARKED = re.compile(
     r"approximately|exactly|therefore|then))?\s*[:=≈]?\s*",
     re.IGNORECASE,
 )
+_CLOCK = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?::\d\d)?(?![\d:])")
 _FIRST_END = re.compile(r"(?:\s+[^\W\d]+){0,2}\s*(?:$|[.,;:(\n])")
 
 
@@ -97,11 +100,12 @@ def _read_units() -> dict[str, _Unit]:
 _UNITS = _read_units()
 
 
-def find_quantity(text: str) -> Quantity | None:
+def find_quantity(text: str, asked: Collection[float] = ()) -> Quantity | None:
     """Return the number that an answer gives; None if it has none.
 
     Of several it is, in this order: that in ``\\boxed{}`` or after ``####``, that after “the answer
-    is”, the only one in bold, the first if it stands alone at the beginning, and the last.
+    is”, the only one in bold, the first if it stands alone at the beginning, and the last;
+    of the last ones, not one of ``asked``, the numbers of the question: “180 minutes are 3 hours”.
     """
     cleaned = _clean(text)
     for match in reversed(list(_BOXED.finditer(cleaned))):
@@ -122,7 +126,13 @@ def find_quantity(text: str) -> Quantity | None:
     first = numbers[0]
     if first.start == 0 and _FIRST_END.match(plain, first.end):
         return first
-    return numbers[-1]
+    return next((n for n in reversed(numbers) if n.value not in asked), numbers[-1])
+
+
+def list_numbers(text: str) -> set[float]:
+    """Return the values of all numbers in a text, in digits or words."""
+    words = {float(_read_words(match[0])) for match in _WORD_RUN.finditer(text)}
+    return words | {quantity.value for quantity in _find_all(_clean(text))}
 
 
 def is_same(expected: Quantity, answer: Quantity, tolerance: float | str | None = None) -> bool:
@@ -171,6 +181,7 @@ def _clean(text: str) -> str:
     text = re.sub(r"\\[dt]?frac\s?\{(\d+)\}\s?\{(\d+)\}", r" \1/\2", text)
     text = re.sub(r"\\(?:times|cdot)\b", "×", text)
     text = re.sub(r"\\(?=[$%,])|\\(?:text|mathrm)\b|(?<=\d)\{,\}", "", text)
+    text = _HALF.sub(lambda match: f"{_read_words(match[1]) if match[1] else match[2]}.5", text)
     text = re.sub(r"\b(?:minus|negative)\s+(?=\w)", "-", text, flags=re.IGNORECASE)
     if not re.search(r"\d", text):
         text = _WORD_RUN.sub(lambda match: str(_read_words(match[0])), text)
@@ -191,6 +202,7 @@ def _read_words(run: str) -> int:
 
 
 def _find_all(text: str) -> list[Quantity]:
+    text = _CLOCK.sub(lambda match: " " * len(match[0]), text)
     return [_read_match(match) for match in _NUMBER.finditer(text)]
 
 

@@ -48,7 +48,7 @@ def check_item(item: Item) -> None:
         raise RowProblem("no_answer", "it has no expected answer", "add expected")
     if item.scorer in ("chrf", "rouge"):
         return
-    together = item.scorer == "contains"
+    together = item.scorer == "contains" and bool(item.rule.get("all"))
     for text in [" ".join(item.expected)] if together else item.expected:
         alone = item if together else msgspec.structs.replace(item, expected=[text])
         if score(alone, text).passed is not True:
@@ -135,38 +135,54 @@ def _score_json_schema(item: Item, answer: str) -> ItemScore:
 
 
 _MARKED_CHOICE = re.compile(
-    r"(?i:\b(?:answer|choice|option|respuesta|réponse|antwort|risposta|resposta)\b(?:\s+(?:is|es|est|"
-    r"ist|è|é))?)(?i:\s+(?:option|choice|letter))?\s*[:=]?\s*[(\[“\"'*]*([A-Z])(?![\w'’])"
+    r"(?:\\boxed\{\s*(?:\\text\{)?|(?i:\b(?:answer|choice|option|respuesta|réponse|antwort|risposta|"
+    r"resposta)\b(?:\s+(?:is|es|est|ist|è|é))?)(?i:\s+(?:option|choice|letter))?\s*[:=]?\s*[(\[“\"'*]*)"
+    r"([A-Z])(?![\w'’])"
 )
 _FIRST_CHOICE = re.compile(r"[(\[“\"'*\s]*([A-Za-z])(?:[)\].:,*”\"'\s]+|$)")
 _ANY_CHOICE = re.compile(r"\(([A-Z])\)|\*\*([A-Z])\*\*|(?<![\w'’])([B-HJ-Z])(?=[).:])")
 
 
+_LISTED_CHOICE = re.compile(r"^\W*([A-Z])[).:]", re.MULTILINE)
+
+
 def find_choice(answer: str, choices: dict[str, str]) -> str | None:
-    """Return the letter that an answer chooses, None if none or several.
+    """Return the letter that an answer chooses, None if none, several, or one with another's text.
 
     Accepts “B”, “(b)”, “The answer is B) Paris”, and the text of exactly one choice.
     """
     text = unicodedata.normalize("NFKC", answer).strip()
-    if len(markers := re.findall(r"\\boxed\{\s*(?:\\text\{)?([A-Z])\b", text)) == 1:
-        return markers[0] if markers[0] in choices else None
-    marked = [m for m in _MARKED_CHOICE.findall(text) if m in choices]
+    letter, end = _find_letter(text, choices)
+    if letter is None:
+        return _find_named_choice(_fold(text), choices)
+    line = _fold(text[end:].partition("\n")[0]).lstrip(" )].:,“”\"'-")
+    starts = {key for key, name in choices.items() if name and line.startswith(_fold(name))}
+    return letter if letter in starts or not starts else None
+
+
+def _find_letter(text: str, choices: dict[str, str]) -> tuple[str | None, int]:
+    """Return the letter that a text chooses, and its end; a list of all choices chooses none."""
+    marked = [match for match in _MARKED_CHOICE.finditer(text) if match[1] in choices]
     if marked:
-        return str(marked[-1])
+        return str(marked[-1][1]), marked[-1].end()
+    if len(choices.keys() & set(_LISTED_CHOICE.findall(text))) > 1:
+        return None, 0
     first = _FIRST_CHOICE.match(text)
     if first and (letter := first[1].upper()) in choices:
         is_alone = first.end() == len(text)
         is_article = first[1] in "aAI" and not re.search(r"[)\].:,*”\"']", first[0])
         if is_alone or (first[1].isupper() and not is_article) or ")" in first[0]:
-            return letter
-    letters = {next(filter(None, groups)) for groups in _ANY_CHOICE.findall(text)} & choices.keys()
-    if len(letters) == 1:
-        return str(letters.pop())
-    folded = _fold(text)
-    named = {letter for letter, name in choices.items() if name and _has_words(folded, name)}
-    longer = {a for a in named for b in named if a != b and _fold(choices[a]) in _fold(choices[b])}
-    named -= longer
-    return named.pop() if len(named) == 1 and not letters else None
+            return letter, first.end()
+    named = {next(filter(None, m.groups())): m.end() for m in _ANY_CHOICE.finditer(text)}
+    letters = list(named.keys() & choices.keys())
+    return (letters[0], named[letters[0]]) if len(letters) == 1 else (None, 0)
+
+
+def _find_named_choice(text: str, choices: dict[str, str]) -> str | None:
+    """Return the only choice whose text occurs; one within another that occurs does not count."""
+    named = {letter for letter, name in choices.items() if name and _has_words(text, name)}
+    named -= {a for a in named for b in named if a != b and _fold(choices[a]) in _fold(choices[b])}
+    return named.pop() if len(named) == 1 else None
 
 
 def _score_choice(item: Item, answer: str) -> ItemScore:
@@ -185,12 +201,19 @@ def _read_choices(choices: Any) -> dict[str, str]:
 
 
 def _score_numeric(item: Item, answer: str) -> ItemScore:
-    quantity = quantities.find_quantity(answer)
+    wanted = [q for text in item.expected if (q := quantities.find_quantity(text))]
+    asked = _list_asked(item) - {quantity.value for quantity in wanted}
+    quantity = quantities.find_quantity(answer, asked)
     if quantity is None:
         return _WRONG
-    wanted = [q for text in item.expected if (q := quantities.find_quantity(text))]
     tolerance = item.rule.get("tolerance")
     return _judge_match(any(quantities.is_same(q, quantity, tolerance) for q in wanted))
+
+
+def _list_asked(item: Item) -> set[float]:
+    """Return the numbers of the question, which answers repeat."""
+    content = item.messages[-1].get("content") if item.messages else None
+    return quantities.list_numbers(content) if isinstance(content, str) else set()
 
 
 def _score_chrf(item: Item, answer: str) -> ItemScore:

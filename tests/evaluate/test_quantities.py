@@ -57,6 +57,23 @@ def test_other_quantity(expected: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "answer", "value"),
+    [
+        ("How many minutes are three hours?", "There are 180 minutes in 3 hours.", 180),
+        ("How far in two and a half hours?", "It is 200 km in 2.5 hours.", 200),
+        ("It is 10:45. How long until 12:10?", "85 minutes are left until 12:10.", 85),
+        ("How long is the river of 210 km?", "The river is 210 km long.", 210),
+        ("What is 15% of 240?", "36 is 15% of 240.", 36),
+    ],
+)
+def test_numbers_of_the_question_are_not_the_answer(
+    question: str, answer: str, value: float
+) -> None:
+    quantity = quantities.find_quantity(answer, quantities.list_numbers(question))
+    assert quantity and quantity.value == value
+
+
+@pytest.mark.parametrize(
     ("tolerance", "answer", "same"),
     [
         (None, "3.1416", False),
