@@ -37,7 +37,7 @@ MAX_NAME_WIDTH = 30
 """Cells of a set's or an arm's name, which can be a file."""
 _METRICS = {
     "accuracy": "right answers", "mean_score": "mean score", "chrf": "chrF", "rouge": "ROUGE-L",
-    "similar": "similarity", "judge": "judge's score",
+    "judge": "judge's score",
 }  # fmt: skip
 
 
