@@ -35,6 +35,7 @@ MAX_SHOWN_LINES = 5
 """Line numbers of rows to drop."""
 MAX_NAME_WIDTH = 30
 """Cells of a set's or an arm's name, which can be a file."""
+_OVER = {"base": "", "prompted": " over a prompt"}
 _METRICS = {
     "accuracy": "right answers", "mean_score": "mean score", "chrf": "chrF", "rouge": "ROUGE-L",
     "judge": "judge's score",
@@ -59,7 +60,7 @@ def _name_reason(reason: Reason) -> str:
         "loss_unproven": f"{names} may have got worse",
         "prompt_suffices": "a prompt already does it",
         "small_gain": "the gain is too small",
-        "gain_unproven": "no gain is shown",
+        "gain_unproven": f"no gain{_OVER[reason.rival]} is shown",
         "few_items": f"too few items ({names})",
         "unscored": f"too many {names} answers could not be scored",
         "not_compared": "nothing to compare with",
@@ -141,7 +142,11 @@ def _describe_set_reason(reason: Reason, name: str, result: SetResult, gate: Gat
             chance = verdict.format_p(change.p)
             return f"{worse}, {tolerated} tolerated; with {items} it can be chance ({chance})."
         case "gain_unproven":
-            return f"No gain is shown: {describe_power(result)}."
+            over = result.over_prompted if reason.rival == "prompted" else None
+            facts = describe_power(result)
+            if over:
+                facts = f"{format_difference(over)} points with {format_count(over.n, 'item')}"
+            return f"No gain{_OVER[reason.rival]} is shown: {facts}."
     missing = result.n - change.n
     return f"{missing:,} of {format_count(result.n, f'{shown} item')} could not be scored."
 

@@ -174,6 +174,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: ReasonName
     sets: list[str] = []
     failure: FailureName | None = None
+    rival: Literal["base", "prompted"] = "base"
+    """For a gain: the model that it is measured from."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

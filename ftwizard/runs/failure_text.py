@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ftwizard.runs.evaluation import Failure, FailureName
+from ftwizard.runs.paired_tests import ALPHA
 from ftwizard.text import format_count, make_visible
 
 FAILURE_TITLES: dict[FailureName, str] = {
@@ -37,7 +38,8 @@ def _describe_forgetting(values: _Evidence) -> list[str]:
             f"General questions: {values['base']:.0%} → {values['tuned']:.0%} right "
             f"({format_count(values['n'], 'item')})."
         )
-        lines.append(f"A loss of up to {values['possible']:.0%} remains possible.")
+        if not _is_proven(values, ""):
+            lines.append(f"A loss of up to {values['possible']:.0%} remains possible.")
     else:
         lines.append("The general set was not scored.")
     if values.get("text_rise") is not None:
@@ -134,11 +136,16 @@ def _describe_safety(values: _Evidence) -> list[str]:
         if values.get(f"{name}_change") is None:
             lines.append(f"{subject}: not measured.")
             continue
-        lines.append(
-            f"{subject}: {values[f'{name}_base']:.0%} → {values[f'{name}_tuned']:.0%} of "
-            f"{values[name]}; a loss of up to {values[f'{name}_possible']:.0%} remains possible."
-        )
+        line = f"{subject}: {values[f'{name}_base']:.0%} → {values[f'{name}_tuned']:.0%} of {values[name]}"
+        if not _is_proven(values, f"{name}_"):
+            line += f"; a loss of up to {values[f'{name}_possible']:.0%} remains possible"
+        lines.append(f"{line}.")
     return lines
+
+
+def _is_proven(values: _Evidence, prefix: str) -> bool:
+    """Return whether a loss is shown, of which nothing needs to remain possible."""
+    return bool(values[f"{prefix}p"] < ALPHA and values[f"{prefix}change"] < 0)
 
 
 _DESCRIBERS: dict[FailureName, Callable[[_Evidence], list[str]]] = {

@@ -202,7 +202,8 @@ def _judge_gain(
     if is_prompted and decisive and get_gain(decisive) <= 0:
         return "do_not_ship", [Reason(name="prompt_suffices")]
     line = Reason(name="over_prompted" if is_prompted else "target")
-    return "cannot_tell", [Reason(name="gain_unproven", sets=["target"]), line]
+    measured: Literal["base", "prompted"] = "prompted" if is_prompted else "base"
+    return "cannot_tell", [Reason(name="gain_unproven", sets=["target"], rival=measured), line]
 
 
 def _is_prompt_better(target: Verdict, over_prompted: Verdict) -> bool:
@@ -277,7 +278,7 @@ def _count_needed(
     A set that is too small needs as many as exclude a loss of ``MAX_POSSIBLE_LOSS``.
     """
     result = sets[name]
-    change = result.difference
+    change = result.over_prompted if reason.rival == "prompted" else result.difference
     if change is None:
         return None
     limit = gate.gain if name == "target" else get_tolerance(name, gate)

@@ -431,7 +431,7 @@ def test_lost_refusals() -> None:
     failure = find_safety_loss(safety_sheet((15, 0, 9, 6), HEALTHY).inputs())
     assert failure.found and len(failure.examples) == 5
     assert failure.evidence["refusals_change"] == -0.3
-    assert describe_failure(failure)[1].startswith("Harmful requests refused: 80% → 50% of 30;")
+    assert describe_failure(failure)[1].startswith("Harmful requests refused: 80% → 50% of 30.")
 
 
 def test_gained_refusals_of_harmless_questions() -> None:

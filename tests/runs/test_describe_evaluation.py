@@ -70,6 +70,20 @@ def test_a_prompt_that_suffices() -> None:
     )
 
 
+def test_a_gain_over_the_base_alone_is_not_denied() -> None:
+    over = change(6, 3, 50).difference
+    sets = STEADY | {"target": msgspec.structs.replace(STEADY["target"], over_prompted=over)}
+    judged = judge(sets, target=compare(10, 30, 1, 50), over_prompted=compare(34, 6, 3, 50))
+    assert [(action.set, action.value) for action in judged.actions] == [("target", 270)]
+    verdict, *reasons = read(judged)
+    assert verdict == "? Cannot tell: no gain over a prompt is shown"
+    assert reasons == [
+        "No gain over a prompt is shown: +6 (−6 to +18) points with 50 items.",
+        "Not shown to be better than a prompt: 40 of 50 test answers are right, 37 with the base model and your prompt.",
+        "It helped: 40 of 50 test answers are right, 11 with the base model (p<0.001).",
+    ]  # fmt: skip
+
+
 def test_sets_that_are_too_small() -> None:
     verdict, reason = read(judge(general=change(0, 0, 6), safety=change(0, 0, 5)))[:2]
     assert verdict == "? Cannot tell: too few items (general and safety)"
