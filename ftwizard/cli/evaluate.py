@@ -296,7 +296,8 @@ def _build_environment(case: _Case) -> dict[str, str]:
 def _describe(result: EvaluationResult) -> list[str]:
     lines = []
     if len(result.candidates) > 1:
-        lines += [*_list_candidate_lines(result), ""]
+        lines += _list_candidate_lines(result)
+        lines += ["", describe_evaluation.describe_choice(len(result.candidates)), ""]
     return [*lines, *describe_evaluation.list_lines(result.evaluation)]
 
 

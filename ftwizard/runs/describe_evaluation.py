@@ -219,6 +219,13 @@ def describe_action(action: Action) -> str:
             return "Use the base model with your prompt, without fine-tuning"
 
 
+def describe_choice(candidates: int) -> str:
+    """Describe what the scores of the best of several candidates are worth; empty for one."""
+    if candidates < 2:
+        return ""
+    return f"The best of {candidates:,} on the same items: its scores are a little too high."
+
+
 class ScoreTable(NamedTuple):
     """Scores of sets × arms as text."""
 

@@ -164,3 +164,8 @@ def test_marks_of_sets() -> None:
     assert words.mark_set(unproven, "target") == "?"
     prompted = judge(target=compare(10, 36, 1, 50), over_prompted=compare(45, 1, 3, 50))
     assert words.mark_set(prompted, "target") == "✗"
+
+
+def test_the_best_of_several_is_no_fair_measure() -> None:
+    assert words.describe_choice(4).startswith("The best of 4 on the same items")
+    assert words.describe_choice(1) == ""
