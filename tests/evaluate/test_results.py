@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ftwizard.evaluate.items import Item, ScorerName
 from ftwizard.evaluate.results import index_answers, make_evaluation, summarize_set
 from ftwizard.plan.schema import Gate
-from ftwizard.runs.evaluation import Failure, ItemAnswer, ItemScore
+from ftwizard.runs.evaluation import (
+    Action,
+    Failure,
+    Flip,
+    ItemAnswer,
+    ItemScore,
+    SetResult,
+)
 
 GATE = Gate(gain=0.05, max_general_loss=0.05, max_safety_loss=0.05)
 
@@ -126,3 +136,107 @@ def test_only_base_arms_have_scores_and_what_the_set_can_show() -> None:
     answers = index_answers({"base": make_answers(items, 12)})
     result = summarize_set(items, answers)
     assert result.difference is None and result.provable == pytest.approx(0.16)
+
+
+OUTCOMES = st.lists(st.sampled_from([None, 0.0, 0.3, 0.5, 1.0]), min_size=12, max_size=12)
+
+
+def make_set(base: list[float | None], tuned: list[float | None], *, binary: bool) -> SetResult:
+    items = make_items(len(base), "general")
+    answers = {"base": grade_answers(items, base), "tuned": grade_answers(items, tuned)}
+    if binary:
+        for lines in answers.values():
+            for index, line in enumerate(lines):
+                value = line.score.value if line.score else None
+                passed = None if value is None else value >= 0.5
+                score = ItemScore(value=None if passed is None else float(passed), passed=passed)
+                lines[index] = msgspec.structs.replace(line, score=score)
+    return summarize_set(items, index_answers(answers))
+
+
+@settings(max_examples=40, deadline=None)
+@given(OUTCOMES, OUTCOMES, st.booleans())
+def test_the_models_swapped_are_the_mirror_image(
+    base: list[float | None], tuned: list[float | None], binary: bool
+) -> None:
+    result, mirror = make_set(base, tuned, binary=binary), make_set(tuned, base, binary=binary)
+    assert result.arms["base"] == mirror.arms["tuned"]
+    assert [flip.item for flip in result.fixed] == [flip.item for flip in mirror.broken]
+    change, back = result.difference, mirror.difference
+    if change is None or back is None:
+        assert change is back is None
+        return
+    assert change.value == pytest.approx(-back.value)
+    tolerance = 1e-9 if binary else 0.05  # the bootstrap draws other rows
+    assert (change.low, change.high) == pytest.approx((-back.high, -back.low), abs=tolerance)
+
+
+@settings(max_examples=40, deadline=None)
+@given(OUTCOMES, OUTCOMES, st.booleans())
+def test_every_score_is_in_its_interval_and_every_item_is_counted(
+    base: list[float | None], tuned: list[float | None], binary: bool
+) -> None:
+    result = make_set(base, tuned, binary=binary)
+    for arm in result.arms.values():
+        assert arm.n + arm.unscored == result.n == 12
+        assert 0 <= arm.low <= arm.high <= 1
+        assert not arm.n or arm.low - 1e-9 <= arm.score <= arm.high + 1e-9
+    if change := result.difference:
+        assert (
+            -1 <= change.low <= change.value + 1e-9
+            and change.value <= change.high + 1e-9 <= 1 + 2e-9
+        )
+        assert change.n <= min(arm.n for arm in result.arms.values())
+        assert len(result.fixed) + len(result.broken) <= change.n
+
+
+def test_items_that_nobody_was_asked_and_training_rows_are_left_out() -> None:
+    items = [*make_items(10), *make_items(5, "train")]
+    answers = {
+        "base": make_answers(items[:6], 1),
+        "tuned": make_answers([*items[:6], *items[10:]], 3),
+    }
+    evaluation = make_evaluation(items, answers, [], GATE)
+    assert evaluation.sets.keys() == {"target"} and evaluation.sets["target"].n == 6
+
+
+def test_flips_and_examples_name_the_training_rows_near_to_them() -> None:
+    items = make_items(6)
+    tuned = make_answers(items, 0)
+    tuned[0] = msgspec.structs.replace(tuned[0], text="the answer of a row in the training set")
+    answers = {"base": make_answers(items, 1), "tuned": tuned}
+    rows = [(4, "Why?", "Because the answer of a row in the training set is so."), (5, "x", "y")]
+    flip = Flip(item="e", prompt="Why?", expected="", base="", tuned=tuned[0].text, change=0)
+    failures = [Failure(name="memorization", found=True, examples=[flip])]
+    evaluation = make_evaluation(items, answers, failures, GATE, rows)
+    (broken,) = evaluation.sets["target"].broken
+    assert [row.line for row in broken.near] == [4] and broken.near[0].share > 0.5
+    assert evaluation.failures[0].examples[0].near[0].line == 4
+    assert evaluation.actions[0] == Action(kind="drop_rows", lines=[4])
+
+
+def test_the_loss_of_free_text_decides_with_its_score() -> None:
+    items = make_items(30, scorer="chrf")
+    base = grade_answers(items, [0.4] * 30)
+    tuned = [
+        msgspec.structs.replace(a, loss=1.4 + n / 100)
+        for n, a in enumerate(grade_answers(items, [0.42] * 30))
+    ]
+    evaluation = make_evaluation(items, {"base": base, "tuned": tuned}, [], GATE)
+    assert evaluation.target is not None and evaluation.target.outcome == "helped"
+    assert evaluation.target.evidence[0].measure == "loss"
+    change = evaluation.sets["target"].loss_difference
+    assert change is not None and change.high < -0.3
+
+
+def test_grades_of_a_judge_decide_before_the_loss() -> None:
+    items = make_items(30, scorer="judge")
+    answers = {
+        "base": grade_answers(items, [0.5] * 30),
+        "tuned": grade_answers(items, [1.0, 0.5, 0.5] * 10),
+    }
+    target = make_evaluation(items, answers, [], GATE).target
+    assert target is not None and (target.outcome, target.evidence[0].measure) == (
+        "helped",
+        "score",
+    )
