@@ -12,8 +12,7 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import describe_evaluation, merge_proof, verdict
-from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs import merge_proof, verdict
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -123,8 +122,8 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
         if result.end_reason in GOOD_END_REASONS:
             lines = [describe_verdict(folder, result), *_list_reasons(folder), *lines]
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
-        if evaluation := read_evaluation(folder):
-            lines += describe_evaluation.list_details(evaluation)
+        if evaluated := _describe_evaluation(folder):
+            lines += evaluated.details
         elif result.compare and result.compare.rows:
             lines += ["", *format_comparison(result.compare)]
     return lines
@@ -137,22 +136,42 @@ def describe_verdict(folder: JobFolder, result: RunResult) -> str:
     """
     judged = read_verdict(folder, result)
     helped = verdict.describe(judged)
-    if evaluation := read_evaluation(folder):
-        return f"{describe_evaluation.describe_verdict(evaluation)}. {helped}"
+    if evaluated := _describe_evaluation(folder):
+        return f"{evaluated.verdict}. {helped}"
     mark = verdict.MARKS[judged.outcome] if judged else "?"
     return f"{mark} {helped}"
 
 
 def _list_reasons(folder: JobFolder) -> list[str]:
     """Describe why a model is to be shipped or not, besides whether it helped."""
-    evaluation = read_evaluation(folder)
+    evaluated = _describe_evaluation(folder)
+    return [f"  {reason}" for reason in evaluated.reasons] if evaluated else []
+
+
+class _EvaluationText(NamedTuple):
+    """The evaluation of a run in words."""
+
+    verdict: str
+    reasons: list[str]
+    """Besides whether it helped."""
+    details: list[str]
+
+
+def _describe_evaluation(folder: JobFolder) -> _EvaluationText | None:
+    from ftwizard.runs import describe_evaluation, evaluation_files  # load the plan
+
+    evaluation = evaluation_files.read_evaluation(folder)
     if evaluation is None:
-        return []
+        return None
     reasons = [reason for reason in evaluation.reasons if reason.name != "target"]
-    return [
-        f"  {describe_evaluation.describe_reason(reason, evaluation)}"
-        for reason in reasons[: describe_evaluation.MAX_REASONS]
-    ]
+    return _EvaluationText(
+        describe_evaluation.describe_verdict(evaluation),
+        [
+            describe_evaluation.describe_reason(reason, evaluation)
+            for reason in reasons[: describe_evaluation.MAX_REASONS]
+        ],
+        describe_evaluation.list_details(evaluation),
+    )
 
 
 def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str]]:

@@ -18,10 +18,10 @@ from ftwizard.runs.evaluation import (
     Failure,
     Reason,
     SetResult,
-    ShipVerdict,
 )
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
 from ftwizard.runs.ship_verdict import Headroom, get_tolerance, is_within_gate
+from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.text import format_count, make_visible
 
 MARKS: dict[ShipVerdict, str] = {"ship": "✓", "do_not_ship": "✗", "cannot_tell": "?"}

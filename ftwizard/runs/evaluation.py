@@ -8,11 +8,10 @@ import msgspec
 
 from ftwizard.plan.schema import Gate
 from ftwizard.runs.paired_tests import ALPHA
-from ftwizard.runs.verdict import Verdict
+from ftwizard.runs.verdict import ShipVerdict, Verdict
 
 ArmName = Literal["base", "prompted", "tuned"]
 """``prompted``: the base model with the user's system prompt and examples from the training set."""
-ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
 ReasonName = Literal[
     "failure", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain", "gain_unproven",

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from ftwizard.jobs.folder import JobResult
-from ftwizard.runs.evaluation import Evaluation, ShipVerdict
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.verdict import ShipVerdict
 
 
 class EvaluationRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,8 @@ import msgspec
 from ftwizard.jobs.folder import JobFolder, JobResult, read_json
 from ftwizard.runs import answer_kind, verdict
 from ftwizard.runs.answer_kind import AnswerKind
-from ftwizard.runs.evaluation import ShipVerdict
 from ftwizard.runs.prediction import PredictionResult, RunFigures
-from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
+from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count or size in bytes; files are untrusted, and others could not be formatted."""

@@ -18,9 +18,8 @@ from ftwizard.runs.evaluation import (
     FailureName,
     Reason,
     SetResult,
-    ShipVerdict,
 )
-from ftwizard.runs.verdict import BASE_SUFFICES, Evidence, Verdict
+from ftwizard.runs.verdict import BASE_SUFFICES, Evidence, ShipVerdict, Verdict
 
 MAX_POSSIBLE_LOSS = 0.2
 """A set that leaves a larger loss open is too small to find one: fewer than about 20 items."""

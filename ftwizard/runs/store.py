@@ -19,13 +19,11 @@ from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
-from ftwizard.runs.evaluation import ShipVerdict
-from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import read_result
 from ftwizard.runs.summary import read_progress
-from ftwizard.runs.verdict import Verdict
+from ftwizard.runs.verdict import ShipVerdict, Verdict
 from ftwizard.text import find_similar, make_visible
 
 MAX_SUGGESTED = 3
@@ -195,6 +193,8 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
 
 
 def _read_ship(folder: JobFolder, job: Status) -> ShipVerdict | msgspec.UnsetType:
+    from ftwizard.runs.evaluation_files import read_evaluation  # loads the plan
+
     evaluation = read_evaluation(folder) if job.state == "ended" else None
     return evaluation.verdict if evaluation else msgspec.UNSET
 

@@ -13,6 +13,8 @@ from ftwizard.runs.paired_tests import ALPHA, PairedTest
 from ftwizard.text import format_count
 
 Outcome = Literal["helped", "no_change", "worse", "base_suffices", "cannot_tell"]
+ShipVerdict = Literal["ship", "do_not_ship", "cannot_tell"]
+"""Of a whole evaluation (``runs/evaluation.py``)."""
 Measure = Literal["match", "fields", "loss", "chrf", "score"]
 BASE = "the base model"
 MARKS: dict[Outcome, str] = {

@@ -12,7 +12,8 @@ from ftwizard.evaluate.failures.inputs import TrainingRow
 from ftwizard.evaluate.items import ScorerName
 from ftwizard.evaluate.results import make_evaluation
 from ftwizard.plan.schema import Gate
-from ftwizard.runs.evaluation import Evaluation, ShipVerdict
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.verdict import ShipVerdict
 from tests.helpers.answers import AnswerSheet
 
 pytestmark = pytest.mark.slow

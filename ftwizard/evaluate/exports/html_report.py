@@ -8,9 +8,10 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import describe_evaluation as words
-from ftwizard.runs.evaluation import ArmScore, Evaluation, Failure, Flip, SetResult, ShipVerdict
+from ftwizard.runs.evaluation import ArmScore, Evaluation, Failure, Flip, SetResult
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
 from ftwizard.runs.ship_verdict import get_tolerance
+from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.text import format_count, make_lines_visible, make_visible
 
 MAX_TEXT = 4000
