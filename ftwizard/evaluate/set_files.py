@@ -41,6 +41,7 @@ def read_items(path: Path, set_name: str, options: ReadOptions = AS_IS) -> list[
     """Read a file of items, of training rows, or of a published safety set, told by its columns.
 
     JSONL, a JSON array, CSV, TSV or Parquet. Of training rows, the last answer is the expected one.
+    A prompt that a published set has twice counts once; elsewhere it is a mistake.
     Raises FtwizardError if the file cannot be read, and for all unusable rows together; the fields
     of the error list each with its line.
     """
@@ -49,9 +50,8 @@ def read_items(path: Path, set_name: str, options: ReadOptions = AS_IS) -> list[
     if not rows:
         raise no_rows_problem(path)
     columns = {key for _, row in rows if isinstance(row, dict) for key in row}
-    read = _find_layout(columns) or (
-        _read_own if columns & _MARKS else _training_reader(path, rows, columns)
-    )
+    published = _find_layout(columns)
+    read = published or (_read_own if columns & _MARKS else _training_reader(path, rows, columns))
     problems: list[BadRow] = []
     items: dict[str, Item] = {}
     for line, row in rows:
@@ -61,10 +61,10 @@ def read_items(path: Path, set_name: str, options: ReadOptions = AS_IS) -> list[
             if not isinstance(row, dict):
                 raise RowProblem("not_object", "not a JSON object", "write one object per line")
             item = read(_unpack(row) if _is_table(container) else row, set_name, line)
-            if item.id in items:
+            if item.id in items and not published:
                 message = f"the same as line {items[item.id].line}"
                 raise RowProblem("duplicate", message, "remove one of them")
-            items[item.id] = item
+            items.setdefault(item.id, item)
         except RowProblem as problem:
             problems.append(BadRow.from_problem(line, problem))
     if problems:
