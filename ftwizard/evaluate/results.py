@@ -151,7 +151,7 @@ def _to_row_scores(answer: ItemAnswer, measure: str, kind: AnswerKind) -> RowSco
     graded: dict[str, Any] = {}
     if kind == "json" or kind == "text":
         graded[measure] = value * 100 if measure == "chrf" else value
-    return RowScores(match=_is_right(answer), loss=answer.loss, **graded)
+    return RowScores(match=_is_right(answer), loss=_get_loss(answer), **graded)
 
 
 def _drop_duplicates(items: Iterable[Item]) -> list[Item]:
@@ -161,6 +161,11 @@ def _drop_duplicates(items: Iterable[Item]) -> list[Item]:
 def _get_value(answer: ItemAnswer) -> float:
     assert answer.score is not None and answer.score.value is not None
     return answer.score.value
+
+
+def _get_loss(answer: ItemAnswer) -> float | None:
+    """Return the loss of an answer; None also for NaN, which no test can compare."""
+    return answer.loss if answer.loss is not None and math.isfinite(answer.loss) else None
 
 
 def _is_right(answer: ItemAnswer) -> bool:
@@ -194,7 +199,9 @@ def _summarize_arm(
     if is_binary:
         bounds = paired_tests.bound_share(int(sum(scores)), len(scores))
     losses = [
-        (line.loss, max(1, line.loss_tokens)) for line in lines if line and line.loss is not None
+        (loss, max(1, line.loss_tokens))
+        for line in lines
+        if line and (loss := _get_loss(line)) is not None
     ]
     tokens = sum(count for _, count in losses)
     metrics = {"accuracy" if is_binary else item.scorer for item in items}
@@ -235,10 +242,11 @@ def _compare_losses(items: Sequence[Item], answers: Answers) -> Difference | Non
     """Compare the losses of base and tuned model per token of the expected answers."""
     base, tuned = answers.get("base", {}), answers.get("tuned", {})
     rows = [
-        (before.loss, after.loss, float(max(1, before.loss_tokens)))
+        (first_loss, second_loss, float(max(1, before.loss_tokens)))
         for item in items
         if (before := base.get(item.id)) and (after := tuned.get(item.id))
-        if before.loss is not None and after.loss is not None
+        if (first_loss := _get_loss(before)) is not None
+        if (second_loss := _get_loss(after)) is not None
     ]
     if not rows:
         return None

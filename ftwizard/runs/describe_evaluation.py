@@ -33,8 +33,8 @@ MAX_SENTENCES = 2
 """Sentences of a failure's evidence in a reason."""
 MAX_SHOWN_LINES = 5
 """Line numbers of rows to drop."""
-MAX_NAME_WIDTH = 30
-"""Cells of a set's or an arm's name, which can be a file."""
+MAX_NAME_WIDTH = 20
+"""Cells of a set's or an arm's name, which can be a file: a table of three models fits 80."""
 _OVER = {"base": "", "prompted": " over a prompt"}
 _METRICS = {
     "accuracy": "right answers", "mean_score": "mean score", "chrf": "chrF", "rouge": "ROUGE-L",

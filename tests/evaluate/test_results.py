@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -240,3 +241,17 @@ def test_grades_of_a_judge_decide_before_the_loss() -> None:
         "helped",
         "score",
     )
+
+
+def test_a_model_whose_losses_are_nan_did_not_help() -> None:
+    items = make_items(30, scorer="chrf")
+    base = grade_answers(items, [0.4] * 30)
+    tuned = [
+        msgspec.structs.replace(answer, loss=math.nan)
+        for answer in grade_answers(items, [0.1] * 30)
+    ]
+    evaluation = make_evaluation(items, {"base": base, "tuned": tuned}, [], GATE)
+    assert evaluation.target is not None and evaluation.target.outcome == "worse"
+    assert evaluation.sets["target"].loss_difference is None
+    assert evaluation.sets["target"].arms["tuned"].loss is None
+    assert evaluation.verdict == "do_not_ship"
