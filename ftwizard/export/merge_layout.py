@@ -295,7 +295,8 @@ def _refuse_converted(base: Base, changes: dict[str, ModuleAdapter]) -> None:
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
     from transformers.core_model_loading import WeightConverter
 
-    for rule in get_checkpoint_conversion_mapping(base.config.get("model_type") or "") or []:
+    read_rules: Any = get_checkpoint_conversion_mapping
+    for rule in read_rules(base.config.get("model_type") or "") or []:
         if not isinstance(rule, WeightConverter):
             continue
         for pattern in rule.source_patterns:

@@ -89,7 +89,7 @@ def read(tensor: StoredTensor, first: int = 0, end: int | None = None) -> Any:
     if not size:
         return result
     # Into torch's own memory: its alignment is always the same, and so are the results of a product.
-    target = memoryview(result.reshape(-1).view(torch.uint8).numpy())
+    target = to_bytes(result)
     with tensor.path.open("rb", buffering=0) as file:
         file.seek(begin)
         done = 0
@@ -112,7 +112,8 @@ def to_bytes(value: Any) -> memoryview:
     """Return the bytes of a torch tensor."""
     import torch
 
-    return memoryview(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    data: Any = value.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(data)
 
 
 def iterate_rows(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:

@@ -169,7 +169,7 @@ def iterate_tensors(folder: Path) -> Iterator[tuple[str, Any]]:
     from safetensors import safe_open
 
     for path in sorted(folder.glob("*.safetensors")):
-        file = safe_open(path, "pt")
+        file: Any = safe_open(path, "pt")
         for name in file.keys():  # noqa: SIM118
             yield name, lambda file=file, name=name: file.get_tensor(name)
 

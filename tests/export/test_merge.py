@@ -49,9 +49,8 @@ def load(folder: Path) -> Any:
     """Load a model as it is stored; every tensor must be there, and none too many."""
     from transformers import AutoModelForCausalLM
 
-    model, report = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", output_loading_info=True
-    )
+    auto: Any = AutoModelForCausalLM
+    model, report = auto.from_pretrained(folder, dtype="auto", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
     return model
 
@@ -69,7 +68,8 @@ def compute_adapter_logits(base: Path, adapter: Path) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").float()
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    model = model.float()
     return compute_logits(PeftModel.from_pretrained(model, adapter))
 
 
