@@ -33,8 +33,10 @@ MAX_SENTENCES = 2
 """Sentences of a failure's evidence in a reason."""
 MAX_SHOWN_LINES = 5
 """Line numbers of rows to drop."""
-MAX_NAME_WIDTH = 20
-"""Cells of a set's or an arm's name, which can be a file: a table of three models fits 80."""
+MAX_NAME_WIDTH = 30
+"""Cells of a set's or an arm's name, which can be a file."""
+TABLE_NAME_WIDTH = 15
+"""The same in a table, so that one of three models fits 80 columns."""
 _OVER = {"base": "", "prompted": " over a prompt"}
 _METRICS = {
     "accuracy": "right answers", "mean_score": "mean score", "chrf": "chrF", "rouge": "ROUGE-L",
@@ -243,13 +245,14 @@ def format_scores(sets: Mapping[str, SetResult], *, with_loss: bool = True) -> S
     rows = []
     for name, result in sets.items():
         cells = [format_arm(result.arms.get(arm)) for arm in arms]
-        rows.append([name_set(name), *cells, format_difference(result.difference)])
+        shown = make_visible(name, TABLE_NAME_WIDTH)
+        rows.append([shown, *cells, format_difference(result.difference)])
         losses = [score.loss if (score := result.arms.get(arm)) else None for arm in arms]
         if with_loss and result.loss_difference and any(loss is not None for loss in losses):
             texts = ["–" if loss is None else f"{loss:.3f}" for loss in losses]
             change = result.loss_difference
             bounds = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-            rows.append([f"{name_set(name)}, loss", *texts, bounds])
+            rows.append([f"{shown}, loss", *texts, bounds])
     return ScoreTable(heading, rows)
 
 
