@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,3 +223,34 @@ def test_other_kinds_of_attention_give_the_same_tokens(
 @pytest.mark.parametrize("name", ["positions by bias", "short convolutions", "state space"])
 def test_models_whose_rows_cannot_join_are_left_to_simple_batches(name: str) -> None:
     assert not batched_generation.supports(make_model(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shots", [0, 3])
+def test_a_real_model_gives_the_same_tokens(smollm2: Path, shots: int) -> None:
+    model = model_loading.load_model(smollm2, "fp32").eval()
+    encoder = Encoder(model_loading.load_tokenizer(smollm2), model_loading.read_stop_ids(smollm2))
+    examples = [
+        message
+        for n in range(shots)
+        for message in (
+            {"role": "user", "content": f"What is {n} + 1?"},
+            {"role": "assistant", "content": f"{n + 1}"},
+        )
+    ]
+    texts = [
+        "What is the capital of France?",
+        "Name two colors.",
+        "Is 7 prime, and why?",
+        "Say hi.",
+    ]
+    requests = [
+        Request(
+            key, encoder.prompt_ids([*examples, {"role": "user", "content": text}], None), 16 + key
+        )
+        for key, text in enumerate(texts)
+    ]
+    assert bool(find_prefix([row.prompt for row in requests]))
+    expected = {row.key: answer_one_by_one(model, encoder, row) for row in requests}
+    assert any(answer.ended for answer in expected.values())
+    assert generate_all(model, encoder, requests, max_rows=3) == expected

@@ -166,3 +166,31 @@ def test_the_remaining_time_is_estimated_from_work_after_the_loading() -> None:
     assert pace.record(2.0) == (2.0, None), "the clock starts with the first work"
     assert pace.record(7.0) == (7.0, 10.0 / 5 * 33)
     assert pace.record(6.0) == (7.0, 40.0 / 4 * 34), "what is shown never falls"
+
+
+RECORDED = [
+    (1.27, 0.48), (1.59, 0.94), (1.91, 1.51), (2.23, 2.04), (2.55, 3.37), (2.97, 4.61), (3.64, 6.8),
+    (4.01, 8.17), (4.42, 8.29), (4.83, 8.63), (5.25, 9.68), (5.67, 9.99), (6.07, 10.28),
+    (6.47, 10.55), (6.88, 10.81), (7.28, 11.06), (7.69, 11.29), (8.09, 11.51), (8.5, 12.38),
+    (8.9, 12.56), (9.3, 12.74), (9.71, 12.9), (10.11, 13.06), (10.8, 13.8), (11.64, 18.91),
+    (12.06, 19.41), (12.48, 19.83), (13.09, 22.13), (13.54, 23.44), (13.95, 23.76), (14.35, 25.7),
+    (14.72, 25.98), (15.09, 26.22), (15.45, 26.43), (15.82, 26.63), (16.19, 26.81), (16.56, 26.97),
+    (16.92, 27.12), (17.29, 27.25), (17.65, 27.38), (18.01, 27.5), (18.38, 27.6), (18.74, 28.38),
+    (21.08, 34.0),
+]  # fmt: skip
+"""Seconds and work done, of 34 answers of SmolLM2-135M in batches of 16
+(``tests.benchmarks.evaluation --trace``)."""
+
+
+def test_the_estimate_holds_on_recorded_timings() -> None:
+    total_s, total = RECORDED[-1]
+    now = iter([seconds for seconds, _ in RECORDED]).__next__
+    pace = Pace(int(total), now)
+    ratios = []
+    for seconds, done in RECORDED[:-1]:
+        _, eta_s = pace.record(done)
+        if eta_s is not None and seconds > total_s * 0.2:
+            ratios.append(eta_s / (total_s - seconds))
+    assert len(ratios) > 25
+    assert min(ratios) > 0.5 and max(ratios) < 2, "within a factor of two after a fifth"
+    assert 0.75 < sorted(ratios)[len(ratios) // 2] < 1.3
