@@ -17,7 +17,7 @@ MAX_COMMON_SHARE, MAX_COMMON_ROWS, MIN_COMMON_ROWS = 0.2, 1000, 5
 """An n-gram in more rows is part of their format, and shows nothing."""
 SAMPLE = 2000
 """Rows in which the most common n-grams are looked for first."""
-MAX_TEXT = 2000
+MAX_TEXT = 600
 """Characters of a row that are kept."""
 _WORD = re.compile(r"\w+")
 Gram = tuple[str, ...]

@@ -218,11 +218,11 @@ def _summarize_arm(
 
 def _pair_answers(items: Sequence[Item], answers: Answers, first: str, second: str) -> list[_Pair]:
     """Return the items that both models have a score for."""
-    one, other = answers.get(first, {}), answers.get(second, {})
+    base, tuned = answers.get(first, {}), answers.get(second, {})
     return [
-        _Pair(item, one[item.id], other[item.id])
+        _Pair(item, base[item.id], tuned[item.id])
         for item in items
-        if _is_scored(one.get(item.id)) and _is_scored(other.get(item.id))
+        if _is_scored(base.get(item.id)) and _is_scored(tuned.get(item.id))
     ]
 
 
