@@ -111,7 +111,7 @@ DATA = (
 TARGETS = get_args(TargetName)
 MAX_LENGTH = "maximum tokens per example (default: 1024, as in a plan)"
 COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
-    ("demo", "run a small fine-tune end to end in about 5 minutes", "demo:demo", (
+    ("demo", "run a small fine-tune end to end in 4 to 8 minutes", "demo:demo", (
         _switch("--yes", "ask nothing; print progress line by line"), *VIEW,
     )),
     ("advise", "compare providers for this machine, your answers and your data", "advise:advise", (

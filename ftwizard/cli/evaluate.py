@@ -58,7 +58,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     document = describe_evaluation.to_document(result.evaluation)
     document |= {"best": result.best, "candidates": msgspec.to_builtins(result.candidates)}
     document |= {"folder": str(job.path)}
-    output.print_report(arguments, document, _describe(result))
+    run_id = Path(case.request.run).name if case.request.run else ""
+    output.print_report(arguments, document, _describe(result, run_id))
     return EXIT_CODES[result.evaluation.verdict] if arguments.gate else 0
 
 
@@ -293,12 +294,16 @@ def _build_environment(case: _Case) -> dict[str, str]:
     return environment
 
 
-def _describe(result: EvaluationResult) -> list[str]:
+def _describe(result: EvaluationResult, run_id: str) -> list[str]:
     lines = []
     if len(result.candidates) > 1:
         lines += _list_candidate_lines(result)
-        lines += ["", describe_evaluation.describe_choice(len(result.candidates)), ""]
-    return [*lines, *describe_evaluation.list_lines(result.evaluation)]
+        lines += ["", describe_evaluation.describe_choice(len(result.candidates))]
+        scale = next(one.scale for one in result.candidates if one.name == result.best)
+        if scale != 1 and run_id:
+            lines.append(f"To merge it: ftwizard merge {run_id} --scale {scale:g} --out DIR")
+        lines.append("")
+    return [*lines, *describe_evaluation.list_lines(result.evaluation, run_id)]
 
 
 def _list_candidate_lines(result: EvaluationResult) -> list[str]:

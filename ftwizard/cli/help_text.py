@@ -24,7 +24,7 @@ EPILOG = (
 BEGINNINGS = {
     "ftwizard": "open the wizard; your runs are listed there, too",
     "ftwizard FILE": "open the wizard with your data, or with a plan",
-    "ftwizard demo": "see a small fine-tune end to end, in about 5 minutes",
+    "ftwizard demo": "see a small fine-tune end to end, in 4 to 8 minutes",
     "ftwizard help train": "show the options of a command",
 }
 """How to begin, and what that does."""

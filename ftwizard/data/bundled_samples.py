@@ -14,7 +14,7 @@ from ftwizard.errors import FtwizardError
 TICKETS = "tickets"
 ROW_SETS = ("general",)
 """Bundled row sets that a plan can name instead of a file, to mix them in."""
-DEMO_COST = "2–5 minutes on 2 CPU cores, less on a GPU; about 1 GB of disk space"
+DEMO_COST = "4–8 minutes on 2 CPU cores, less on a GPU; about 1 GB of disk space"
 
 
 def copy_plan(name: str = TICKETS) -> Path:

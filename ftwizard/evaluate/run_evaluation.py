@@ -123,7 +123,9 @@ def _measure_baseline(worker: Worker, plan: Plan, base: Path, seconds: float | N
     by_arm = results.index_answers(answers)
     summaries = {
         name: results.summarize_set([item for item in items if item.set == name], by_arm)
-        for name in dict.fromkeys(item.set for item in items if item.set != TRAIN)
+        for name in dict.fromkeys(
+            item.set for item in sorted(items, key=_rank_set) if item.set != TRAIN
+        )
     }
     target = summaries.get("target")
     is_scored = target is not None and target.arms["base"].n > 0
@@ -476,6 +478,7 @@ def judge_answers(
     ``texts``: their losses on general text.
     """
     texts = texts or {}
+    items = sorted(items, key=_rank_set)
     pairs = zip(texts.get("base", ()), texts.get("tuned", ()), strict=False)
     by_arm = results.index_answers(answers)
     failures = find_failures(
@@ -489,6 +492,12 @@ def judge_answers(
         )
     )  # fmt: skip
     return results.make_evaluation(items, answers, failures, subject.plan.gate, evidence.rows)
+
+
+def _rank_set(item: Item) -> tuple[int, str]:
+    """Return what to order sets by: target, general, safety, then the user's own."""
+    first = ("target", "general", "safety")
+    return (first.index(item.set), "") if item.set in first else (len(first), item.set)
 
 
 def write_evaluation(

@@ -170,7 +170,7 @@ def _describe_evaluation(folder: JobFolder) -> _EvaluationText | None:
             describe_evaluation.describe_reason(reason, evaluation)
             for reason in reasons[: describe_evaluation.MAX_REASONS]
         ],
-        describe_evaluation.list_details(evaluation),
+        describe_evaluation.list_details(evaluation, folder.id),
     )
 
 

@@ -365,14 +365,36 @@ def _summarize_failure(failure: Failure) -> str:
     return f"{mark} {FAILURE_TITLES[failure.name]}: {state}"
 
 
-def list_lines(evaluation: Evaluation) -> list[str]:
-    """Describe an evaluation as lines of text: verdict, reasons, scores, failures, what to change."""
+def list_lines(evaluation: Evaluation, run_id: str = "") -> list[str]:
+    """Describe an evaluation as lines of text: verdict, reasons, scores, failures, what to change.
+
+    ``run_id``: as for ``list_details``.
+    """
     reasons = [f"  {reason}" for reason in describe_reasons(evaluation)]
-    return [describe_verdict(evaluation), *reasons, *list_details(evaluation)]
+    return [describe_verdict(evaluation), *reasons, *list_details(evaluation, run_id)]
 
 
-def list_details(evaluation: Evaluation) -> list[str]:
-    """Describe scores, failures and what to change as lines of text."""
+def find_command(action: Action, run_id: str) -> str:
+    """Return the command that does an action for a run; empty if none does."""
+    match action.kind:
+        case "scale":
+            return f"ftwizard eval {run_id} --sweep"
+        case "checkpoint":
+            return f"ftwizard eval {run_id} --checkpoint {action.step}"
+        case "mix":
+            return f"ftwizard branch {run_id} --set data.mix.share={action.value:g}"
+        case "epochs":
+            return f"ftwizard branch {run_id} --set recipe.epochs={action.value:g} --from start"
+        case "more_items" if action.set in ("general", "safety"):
+            return f"ftwizard eval {run_id} --max-items {action.value or 0:.0f}"
+    return ""
+
+
+def list_details(evaluation: Evaluation, run_id: str = "") -> list[str]:
+    """Describe scores, failures and what to change as lines of text.
+
+    ``run_id``: the run whose commands are named; empty for a model of no run.
+    """
     lines = []
     if evaluation.sets:
         table = format_scores(evaluation.sets, with_loss=False)
@@ -388,5 +410,7 @@ def list_details(evaluation: Evaluation) -> list[str]:
         lines += [_summarize_failure(failure) for failure in evaluation.failures]
     if evaluation.actions:
         lines.append("")
-        lines += [f"→ {describe_action(action)}" for action in evaluation.actions]
+        for action in evaluation.actions:
+            command = find_command(action, run_id) if run_id else ""
+            lines.append(f"→ {describe_action(action)}{': ' if command else ''}{command}")
     return lines

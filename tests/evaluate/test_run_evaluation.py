@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,10 @@ from ftwizard.evaluate import run_evaluation
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker, WorkResult
-from ftwizard.runs import evaluation_files
+from ftwizard.plan import changes
+from ftwizard.plan.schema import Data, Files, Model, Plan
+from ftwizard.runs import describe_evaluation, evaluation_files
+from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.result import read_answers
 from tests.helpers import training
 from tests.helpers.jobs import events
@@ -84,9 +88,9 @@ def test_the_documents_of_an_evaluation(trained: JobFolder) -> None:
     evaluation = evaluation_files.read_evaluation(trained)
     baseline = evaluation_files.read_baseline(trained)
     assert evaluation and baseline and baseline.headroom
-    assert set(evaluation.sets) == {"target", "general", "safety"}
+    assert list(evaluation.sets) == list(baseline.sets) == ["target", "general", "safety"]
     assert {result.n for result in evaluation.sets.values()} == {3}
-    assert set(evaluation.sets["target"].arms) == {"base", "prompted", "tuned"}
+    assert list(evaluation.sets["target"].arms) == ["base", "prompted", "tuned"]
     assert evaluation.sets["general"].arms["base"] == baseline.sets["general"].arms["base"]
     assert len(evaluation.failures) == 5
     assert evaluation.verdict != "ship", "three items of random words prove nothing"
@@ -348,3 +352,30 @@ def test_a_run_in_training_or_without_weights_is_refused(
     )
     with pytest.raises(FtwizardError, match="is still running"):
         run_eval(monkeypatch, str(folder.path))
+
+
+ACTIONS = [
+    Action(kind="scale", value=0.7),
+    Action(kind="checkpoint", step=40),
+    Action(kind="mix", value=0.1),
+    Action(kind="epochs", value=1),
+    Action(kind="more_items", value=390, set="general"),
+]
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.kind)
+def test_the_command_of_an_action_can_be_parsed(action: Action) -> None:
+    command = describe_evaluation.find_command(action, "tickets-1")
+    arguments = parser.parser().parse_args(shlex.split(command)[1:])
+    if action.kind in ("mix", "epochs"):
+        plan = Plan(data=Data(files=Files(train="/rows.jsonl")), model=Model(name="/model"))
+        changed = changes.find_changes(plan, changes.set_values(plan, arguments.set))
+        assert [new for _, new in changed.values()] == [action.value]
+    evaluation = Evaluation(verdict="do_not_ship", actions=[action])
+    assert describe_evaluation.list_details(evaluation, "tickets-1")[-1].endswith(f": {command}")
+
+
+def test_actions_without_a_command_name_none() -> None:
+    evaluation = Evaluation(verdict="do_not_ship", actions=[Action(kind="drop_rows", lines=[3])])
+    (line,) = [line for line in describe_evaluation.list_details(evaluation, "x") if line]
+    assert line == "→ Drop 1 row (line 3) and train again"
