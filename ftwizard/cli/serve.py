@@ -73,7 +73,8 @@ def _choose_weights(folder: JobFolder, gguf: str | None) -> Path:
         if not has_llama:
             raise MissingExtra("export", "xllamacpp")
         return file
-    files = sorted((folder.path / "export").rglob("*.gguf"), key=lambda file: file.stat().st_mtime)
+    complete = (p for p in folder.exports.rglob("*.gguf") if not p.parent.name.startswith("."))
+    files = sorted(complete, key=lambda file: file.stat().st_mtime)
     if files and has_llama:
         return files[-1]
     if not any(folder.merged.glob("*.safetensors")):

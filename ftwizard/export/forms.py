@@ -46,7 +46,7 @@ def export(source: ExportSource, form: ExportForm, say: Say) -> Export:
     export of the same model runs.
     """
     with _locked(source), _explain_full_disk(source.out):
-        say("reading", what=f"the model {source.model.name}")
+        say("reading", what="the model")
         return _Exporter(source, hash_model(source.model), say).export(form)
 
 

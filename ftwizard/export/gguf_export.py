@@ -56,11 +56,11 @@ def convert(source: ExportSource, folder: Path, say: Say) -> GgufResult:
     config = model_loading.read_config(source.model)
     is_half = config.get("dtype", config.get("torch_dtype")) == "float16"
     file_type = "f16" if is_half else "bf16"
-    needed = inputs.count_parameters(source.model) * 2 + TOKENIZER_BYTES
-    require_space(folder, needed, "the 16-bit GGUF file")
+    weights = inputs.count_parameters(source.model) * 2
+    require_space(folder, weights + TOKENIZER_BYTES, "the 16-bit GGUF file")
     out = folder / f"{source.name}-{file_type.upper()}.gguf"
     tool = converter.convert(
-        source.model, out, file_type, wheel, _report_size(say, "converting", out, needed)
+        source.model, out, file_type, wheel, _report_size(say, "converting", out, weights)
     )
     findings = match_eos(out, source, tokenizer)
     return _check(source, out, tool, None, findings, say)
@@ -76,10 +76,10 @@ def quantize(
     quantization = str(form.quantization)
     chosen = quantizer.find()
     bits = min(16.0, QUANTIZATIONS[quantization][1] + FALLBACK_BITS)
-    needed = round(half.stat().st_size * bits / 16) + TOKENIZER_BYTES
-    require_space(folder, needed, f"the {quantization} file")
+    weights = round(half.stat().st_size * bits / 16)
+    require_space(folder, weights + TOKENIZER_BYTES, f"the {quantization} file")
     out = folder / f"{source.name}-{quantization.upper()}.gguf"
-    report = _report_size(say, "quantizing", out, needed)
+    report = _report_size(say, "quantizing", out, weights)
     tool = quantizer.quantize(half, out, quantization, chosen, report)
     return _check(source, out, tool, quantization, [], say)
 

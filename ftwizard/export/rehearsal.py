@@ -55,6 +55,7 @@ def rehearse(plan: Plan, model: ModelSource, base: Path, work: Path, say: Say) -
     shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(mode=0o700, parents=True)
+        converter.require_support(base, converter.find(say), model_loading.load_tokenizer(base))
         merged, parts = _merge_random(plan, base, work, say)
         exported = source.from_folder(merged, work / "export")
         for form in list_forms(plan):
@@ -63,9 +64,13 @@ def rehearse(plan: Plan, model: ModelSource, base: Path, work: Path, say: Say) -
             parts[form.name] = round(time.monotonic() - start, 1)
             findings += [text for text in record.findings if text not in findings]
     except FtwizardError as error:
+        hint = "" if error.code == converter.UNKNOWN else error.hint
+        rest = (
+            "Nothing was trained. To train all the same, remove gguf and ollama from finish.export."
+        )
         raise FtwizardError(
             f"The rehearsal of finish.export failed: {error.message}",
-            f"{error.hint} Nothing was trained. To train without exports, remove finish.export.".strip(),
+            f"{hint} {rest}".strip(),
             error.exit_code,
             code=error.code,
         ) from error

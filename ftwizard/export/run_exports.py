@@ -9,6 +9,7 @@ import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export import forms, rehearsal, source
+from ftwizard.export.gguf_export import Say
 from ftwizard.jobs.worker import Worker
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import export_forms
@@ -26,11 +27,7 @@ def rehearse(worker: Worker, plan: Plan, base: Path) -> None:
     model = msgspec.convert(worker.record.inputs["model"], ModelSource)
     if rehearsal.find_earlier(plan, model):
         return
-
-    def say(phase: str, **fields: Any) -> None:
-        what = fields.pop("what", "")
-        worker.phase("rehearsing", what=f"{phase} {what}".strip(), **fields)
-
+    say = _make_reporter(worker, "rehearsing")
     work = worker.folder.path / "rehearsal"
     result = rehearsal.rehearse(plan, model, base, work, say)
     names = ", ".join(result.forms)
@@ -46,11 +43,8 @@ def rehearse(worker: Worker, plan: Plan, base: Path) -> None:
 
 def export(worker: Worker, plan: Plan) -> None:
     """Export the merged model of a run; a failed export is reported and spoils nothing."""
+    say = _make_reporter(worker, "exporting")
     for name in plan.finish.export:
-
-        def say(phase: str, **fields: Any) -> None:
-            worker.phase("exporting", **fields)
-
         try:
             form = export_forms.parse(name)
             result = forms.export(source.from_run(worker.folder), form, say)
@@ -66,3 +60,10 @@ def export(worker: Worker, plan: Plan) -> None:
         size = format_bytes(sum(result.record.files.values()))
         message = f"Exported to {name}: {result.folder} ({size})."
         worker.events.write_finding("exported", message)
+
+
+def _make_reporter(worker: Worker, phase: str) -> Say:
+    def say(part: str, **fields: Any) -> None:
+        worker.phase(phase, what=f"{part} {fields.pop('what', '')}".strip(), **fields)
+
+    return say

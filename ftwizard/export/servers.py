@@ -35,14 +35,10 @@ def write(source: ExportSource, folder: Path) -> ServerLines:
 def make_lines(source: ExportSource) -> ServerLines:
     """Return the lines for a model; for its adapter only where vLLM reads all of it."""
     model = str(source.model)
-    length = ["--max-model-len", str(source.max_length)] if source.max_length else []
     commands = {
         "vLLM, merged model": ServeCommand(["vllm", "serve", model]).line,
         "transformers, merged model": make_transformers_command(source.model).line,
     }
-    if length:
-        shorter = ServeCommand(["vllm", "serve", model, *length]).line
-        commands["vLLM, merged model, contexts as long as in training (less memory)"] = shorter
     if source.adapter is None or source.base_name is None:
         return ServerLines(commands, [])
     config = model_folder.read_json(source.adapter / "adapter_config.json") or {}

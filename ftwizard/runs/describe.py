@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import merge_proof, verdict
+from ftwizard.runs import exports, merge_proof, verdict
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -189,6 +189,8 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
         rows.append((label, f"{folder.merged} ({details})"))
         if proof := merge_proof.read_proof(folder.merged):
             rows.append(("proof", merge_proof.format_verdict(proof)))
+        for path, record in exports.iterate_records(folder.exports):
+            rows.append(("export", f"{path} ({record.form})"))
         from ftwizard.runs import serving  # loads psutil
 
         if serve := serving.find_serve_command(folder):

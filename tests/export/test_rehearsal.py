@@ -18,6 +18,7 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.plan import plan_file
 from ftwizard.runs.exports import read_record
 from ftwizard.train import model_loading
+from tests.e2e import cli
 from tests.helpers import training
 from tests.helpers.jobs import events
 
@@ -54,10 +55,11 @@ def test_a_tokenizer_that_the_converter_does_not_know_ends_the_run_before_its_fi
     folder = training.prepare(tmp_path, "run", more=EXPORT)
     with pytest.raises(FtwizardError, match=r"rehearsal .* does not know this tokenizer") as error:
         training.again(folder)
-    assert error.value.hint.endswith("To train without exports, remove finish.export.")
+    assert error.value.hint == (
+        "Nothing was trained. To train all the same, remove gguf and ollama from finish.export."
+    )
     assert not events(folder, "log") and not list(folder.path.glob("checkpoints/*"))
     assert not (folder.path / "rehearsal").exists()
-    assert [e for e in events(folder, "phase") if e["phase"] == "rehearsing"]
 
 
 def test_the_random_adapter_is_one_that_peft_loads(small: Path, tmp_path: Path) -> None:
@@ -112,3 +114,13 @@ def test_a_run_rehearses_once_and_exports_at_its_end(small: Path, tmp_path: Path
     assert "--enable-lora" in lines and json.dumps(str(folder.adapter)) in lines
     again = training.train(tmp_path, "again", more=EXPORT)
     assert not [e for e in events(again, "phase") if e["phase"] == "rehearsing"]
+
+
+def test_the_command_says_what_fails_and_leaves_no_files(tmp_path: Path, cache: Path) -> None:
+    training.prepare(tmp_path, "with", more=EXPORT)
+    done = cli.run("rehearse", tmp_path / "with.yaml")
+    assert done.returncode == 1 and "does not know this tokenizer" in done.stderr
+    assert list((cache / "rehearsals").iterdir()) == []
+    training.prepare(tmp_path, "without")
+    done = cli.run("rehearse", tmp_path / "without.yaml")
+    assert done.returncode == 2 and "asks for no export" in done.stderr

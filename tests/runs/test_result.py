@@ -12,6 +12,7 @@ import pytest
 from ftwizard.jobs.folder import Attempt, JobFolder, write_json
 from ftwizard.quantity import Figure
 from ftwizard.runs import describe, result
+from ftwizard.runs.exports import RECORD, ExportRecord
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import (
     AnswerPair,
@@ -153,3 +154,21 @@ def test_answers_are_read_as_written(folder: JobFolder) -> None:
 )
 def test_question_is_last_message_of_prompt(prompt: list[dict[str, Any]], question: str) -> None:
     assert msgspec.structs.replace(PAIR, prompt=prompt).question == question
+
+
+def test_exports_are_listed_once_they_are_complete(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path / "run")
+    for name, form in (("gguf", "gguf"), (".ollama.part", "ollama")):
+        (folder.exports / name).mkdir(parents=True)
+        record = ExportRecord(
+            form=form, source="", source_hashes={}, files={"a.gguf": 3}, version="0", created=0,
+            seconds=1,
+        )  # fmt: skip
+        write_json(folder.exports / name / RECORD, record)
+    outcome = make_run_result(
+        merged=MergedModel(folder=str(folder.merged), size_bytes=1, dtype="bfloat16")
+    )
+    assert "export" not in dict(describe.describe_result(folder, outcome))  # its file is missing
+    (folder.exports / "gguf" / "a.gguf").write_bytes(b"abc")
+    rows = dict(describe.describe_result(folder, outcome))
+    assert rows["export"] == f"{folder.exports / 'gguf'} (gguf)"
