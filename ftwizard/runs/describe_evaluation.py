@@ -145,7 +145,7 @@ def _describe_set_reason(reason: Reason, name: str, result: SetResult, gate: Gat
             return f"{worse}, {tolerated} tolerated; with {items} it can be chance ({chance})."
         case "gain_unproven":
             over = result.over_prompted if reason.rival == "prompted" else None
-            facts = describe_power(result)
+            facts = describe_power(result, noun="gain")
             if over:
                 facts = f"{format_difference(over)} points with {format_count(over.n, 'item')}"
             return f"No gain{_OVER[reason.rival]} is shown: {facts}."
@@ -153,25 +153,31 @@ def _describe_set_reason(reason: Reason, name: str, result: SetResult, gate: Gat
     return f"{missing:,} of {format_count(result.n, f'{shown} item')} could not be scored."
 
 
-def describe_power(result: SetResult, wanted: float | None = None) -> str:
-    """Describe what a set can show: ``120 items can show a change of 12 points, not of 5``.
+def describe_power(result: SetResult, wanted: float | None = None, noun: str = "change") -> str:
+    """Describe what a set can show: ``120 items can show a gain of 12 points, not of 5``.
 
     ``wanted``: gain or loss of the gate, 0–1.
     """
     items = format_count(result.difference.n if result.difference else result.n, "item")
     if result.provable is None:
-        return f"{items} cannot show any change"
-    line = f"{items} can show a change of {format_points(result.provable, up=True)}"
+        return f"{items} cannot show any {noun}"
+    line = f"{items} can show a {noun} of {format_points(result.provable, up=True)}"
     if wanted and wanted < result.provable:
         line += f", not of {to_points(wanted):g}"
     return line
 
 
+def describe_set_power(name: str, result: SetResult, gate: Gate) -> str:
+    """Describe what a set can show of the gain or loss that the gate names."""
+    if name == "target":
+        return describe_power(result, gate.gain, "gain")
+    return describe_power(result, get_tolerance(name, gate), "loss")
+
+
 def describe_powers(sets: Mapping[str, SetResult], gate: Gate) -> list[str]:
     """Describe for each set what it can show, compared with the gate."""
     return [
-        f"{name_set(name)}: "
-        + describe_power(result, gate.gain if name == "target" else get_tolerance(name, gate))
+        f"{name_set(name)}: {describe_set_power(name, result, gate)}"
         for name, result in sets.items()
     ]
 

@@ -106,8 +106,10 @@ def test_headroom() -> None:
 
 
 def test_power() -> None:
-    assert words.describe_powers({"target": head(60, None, 120)}, GATE) == [
-        "target: 120 items can show a change of 10 points, not of 5"
+    sets = {"target": head(60, None, 120), "safety": head(1, None, 5)}
+    assert words.describe_powers(sets, GATE) == [
+        "target: 120 items can show a gain of 10 points, not of 5",
+        "safety: 5 items cannot show any loss",
     ]
     assert words.describe_power(head(1, None, 4)) == "4 items cannot show any change"
     assert (

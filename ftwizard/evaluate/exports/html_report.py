@@ -175,7 +175,7 @@ def _add_gate(body: Element, evaluation: Evaluation, gate: Gate) -> None:
         is_target = name == "target"
         limit = gate.gain if is_target else get_tolerance(name, gate)
         asked = "gain at least" if is_target else "lose at most"
-        power = words.describe_power(result, limit)
+        power = words.describe_set_power(name, result, gate)
         change = words.format_difference(result.difference)
         set_name = f"{words.mark_set(evaluation, name)} {words.name_set(name)}"
         rows.append([set_name, f"{asked} {words.format_points(limit)}", change, power])
