@@ -56,9 +56,10 @@ class LocalModels:
         recipe: Recipe | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """``recipe``: that of the run, for its precision; ``say`` is told what is loaded."""
-        self.cache = cache
-        self._recipe, self._say = recipe or Recipe(), say
+        """``recipe``: that of the run, for its precision; ``say`` is told what is loaded, and of a
+        batch that did not fit into memory."""
+        self.cache, self.say = cache, say
+        self._recipe = recipe or Recipe()
         self._loaded: tuple[str, str] | None = None
         self._model: Any = None
         self._adapters: dict[str, str] = {}
@@ -95,7 +96,7 @@ class LocalModels:
         device = placement.choose_device(folder, None, precision)
         if device is None:
             raise placement.make_memory_error(folder, precision)
-        self._say(f"model {make_visible(folder.name)}")
+        self.say(f"model {make_visible(folder.name)}")
         self._model = model_loading.load_model(folder, precision).to(device).eval()
         self._loaded = wanted
 
@@ -105,7 +106,7 @@ class LocalModels:
         from peft import PeftModel
 
         name = f"arm{len(self._adapters)}"
-        self._say(f"adapter {make_visible(Path(folder).name)}")
+        self.say(f"adapter {make_visible(Path(folder).name)}")
         try:
             if self._adapters:
                 self._model.load_adapter(folder, adapter_name=name)
@@ -272,6 +273,7 @@ class LocalAnswerer:
             on_done=finish,
             on_work=on_work,
             may_start=may_start,
+            say=self._models.say,
         ).run(requests)
 
     def _generate_simply(

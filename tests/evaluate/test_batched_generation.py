@@ -171,8 +171,9 @@ def test_prefix_leaves_a_token_of_each_prompt() -> None:
 def make_model(name: str) -> Any:
     """Return a random model whose attention differs from Llama's."""
     import torch
-    import transformers
+    import transformers as library
 
+    transformers: Any = library
     sizes: dict[str, Any] = {
         "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
