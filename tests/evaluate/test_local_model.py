@@ -249,3 +249,24 @@ def test_models_with_other_caches_answer_in_simple_batches(
     monkeypatch.setattr(batched_generation, "supports", lambda model: False)
     monkeypatch.setattr(local_model, "SIMPLE_BATCH_SIZE", 3)
     assert ask(models, base, items) == expected
+
+
+def test_a_batch_that_does_not_fit_is_reported(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    forward = batched_generation.Generator._forward
+
+    def run_out(self: Any, ids: Any, mask: Any, *rest: Any) -> Any:
+        if len(mask) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, ids, mask, *rest)
+
+    messages: list[str] = []
+    base, _ = make_arms(folders)
+    items = make_items(5)
+    expected = ask(LocalModels(AnswerCache(None), FP32), base, items)
+    monkeypatch.setattr(batched_generation.Generator, "_forward", run_out)
+    assert ask(LocalModels(AnswerCache(None), FP32, messages.append), base, items) == expected
+    assert messages[-1] == "Out of memory: continuing with 2 answers at once."
