@@ -1,0 +1,173 @@
+"""The chain of custody of a run's model, from adapter to server: its document, and that in words.
+
+``export/verify.json`` is written by ``ftwizard verify``. A hop goes from one form of the model to
+the next; it holds if the same prompts get the same tokens and, within the band of the form, the
+same probabilities.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.jobs.folder import JobFolder, read_json
+from ftwizard.text import format_count, make_visible
+
+FILE = "export/verify.json"
+Cause = Literal[
+    "",
+    "base_served",
+    "lora_scale",
+    "transposed",
+    "modules_missing",
+    "modules_to_save_missing",
+    "weights_differ",
+    "quantization",
+    "template",
+    "tokenizer",
+    "stop_token",
+    "wrong_model",
+    "truncated_context",
+    "system_prompt_added",
+    "sampling",
+    "refused",
+    "no_canary",
+    "not_measured",
+]
+"""The likely reason why a hop broke, or why it cannot be judged; empty where it holds."""
+
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True, rename={"source": "from", "target": "to"}):
+    """One step of the chain: all measures compare ``to`` with ``from`` on the same prompts."""
+
+    source: str
+    target: str
+    ok: bool | None
+    """None: it cannot be judged; ``cause`` says why."""
+    token_ids_equal: bool | None
+    """Whether all prompts are rendered to the same tokens; with ``token_check`` ``count``, whether
+    there are as many, which is weaker. None: the form does not say."""
+    max_logprob_difference: float | None
+    """Of the answers' tokens, in nats; None where the form gives no probabilities."""
+    cause: Cause = ""
+    evidence: dict[str, Any] = {}
+    """What was measured for ``cause``, by name."""
+    token_check: Literal["ids", "count"] | None = None
+    nmse: float | None = None
+    """Mean squared error of the logits, normalized by their mean square; 16-bit forms."""
+    kl: float | None = None
+    """Mean Kullback–Leibler divergence per token, in nats; quantized forms."""
+    strength: float | None = None
+    """Where the form lies between base (0) and tuned (1): the LoRA scale that it acts as."""
+    agreement: float | None = None
+    """Share of the answers that are equal, 0–1."""
+    canaries: int | None = None
+    """Prompts that base and tuned model answer differently."""
+    canaries_kept: int | None = None
+    """Those of them that this form answers as the tuned model does."""
+    stops: bool | None = None
+    """Whether answers end where they ended in training; None: not measured."""
+
+
+class Custody(msgspec.Struct, frozen=True, kw_only=True):
+    """``export/verify.json``."""
+
+    hops: list[Hop]
+    prompts: int = 0
+    notes: list[str] = []
+    """Forms that do not exist, so that nothing was compared."""
+
+    @property
+    def outcome(self) -> bool | None:
+        """Return True if all hops hold, False if one broke, None if that cannot be told."""
+        if any(hop.ok is False for hop in self.hops):
+            return False
+        return True if self.hops and all(hop.ok for hop in self.hops) else None
+
+    @property
+    def broken(self) -> Hop | None:
+        """Return the first hop that broke."""
+        return next((hop for hop in self.hops if hop.ok is False), None)
+
+
+def read(folder: JobFolder) -> Custody | None:
+    """Read the newest result of a run; None without one."""
+    return read_json(folder.path / FILE, Custody)
+
+
+def describe(custody: Custody) -> list[str]:
+    """Describe the chain: a line for each hop, with its cause on the next."""
+    lines = []
+    for hop in custody.hops:
+        mark = {True: "✓", False: "✗", None: "?"}[hop.ok]
+        lines.append(f"{mark} {hop.source} → {hop.target}: {describe_measures(hop)}")
+        if hop.cause:
+            lines.append(f"    {describe_cause(hop)}")
+    return [*lines, *(f"· {make_visible(note, 200)}" for note in custody.notes)]
+
+
+def describe_measures(hop: Hop) -> str:
+    """Describe what was measured on a hop."""
+    parts = []
+    if hop.token_ids_equal is not None:
+        name = "token counts" if hop.token_check == "count" else "tokens"
+        parts.append(f"{name} {'equal' if hop.token_ids_equal else 'differ'}")
+    if hop.max_logprob_difference is not None:
+        parts.append(f"log-probabilities within {hop.max_logprob_difference:.2g}")
+    if hop.nmse is not None:
+        parts.append(f"NMSE {hop.nmse:.1e}")
+    if hop.kl is not None:
+        parts.append(f"KL {hop.kl:.2g}")
+    if hop.agreement is not None:
+        parts.append(f"{hop.agreement:.0%} of answers equal")
+    if hop.canaries:
+        parts.append(f"{hop.canaries_kept} of {format_count(hop.canaries, 'canary', 'canaries')}")
+    if hop.stops is not None:
+        parts.append("stops" if hop.stops else "does not stop")
+    return ", ".join(parts) or "not measured"
+
+
+def describe_cause(hop: Hop) -> str:
+    """Describe the likely cause, with what to do where that is clear."""
+    words = _CAUSES.get(hop.cause, hop.cause)
+    values = {name: _format(value) for name, value in hop.evidence.items()}
+    try:
+        return words.format(**values)
+    except (KeyError, IndexError):  # written by another version
+        return words.split("{")[0].strip()
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    if isinstance(value, list):
+        shown = ", ".join(make_visible(str(item), 80) for item in value[:3])
+        return shown + (f" and {len(value) - 3} more" if len(value) > 3 else "")
+    return make_visible(str(value), 200)
+
+
+_CAUSES: dict[str, str] = {
+    "base_served": "It answers as the base model: the adapter is not in it.",
+    "lora_scale": "The LoRA scale is wrong: the update acts {strength} times as strong as trained.",
+    "transposed": "The update was added transposed, in {modules}.",
+    "modules_missing": "The update is missing in {modules}.",
+    "modules_to_save_missing": "Modules that were trained whole are those of the base: {modules}.",
+    "weights_differ": "The weights differ by more than rounding: {detail}.",
+    "quantization": "Quantization damaged it: KL {kl} nats per token, at most {limit}. Use a larger "
+    "type, such as q8_0.",
+    "template": "The chat template differs. Prompt {prompt}, token {position}: {expected} became "
+    "{actual}.",
+    "tokenizer": "The tokenizer differs. Prompt {prompt}, token {position}: {expected} became "
+    "{actual}.",
+    "stop_token": "Answers do not stop: {tokens} is missing from the tokens that end generation.",
+    "wrong_model": "Another model answers: {detail}.",
+    "truncated_context": "The context is too short: a prompt of {expected} tokens was cut or refused "
+    "({actual}). Set num_ctx, or --max-model-len.",
+    "system_prompt_added": "The server adds a system prompt: about {tokens} more tokens per prompt.",
+    "sampling": "The server samples although the temperature is 0: the same prompt got two answers.",
+    "refused": "The server refused the prompts: {detail}.",
+    "no_canary": "Cannot tell: base and tuned model answer all prompts alike, so that nothing shows "
+    "which of them this is.",
+    "not_measured": "Cannot tell: {detail}.",
+}

@@ -1,0 +1,108 @@
+"""A GGUF file under llama.cpp (cyllama), in a process of its own: its tokens and what it predicts.
+
+llama.cpp ends the process on a file that it does not understand, and its libraries must not meet
+those of another package, so that nothing of it is loaded in the process that compares.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+MAX_BATCH = 512
+
+
+class GgufTask(msgspec.Struct, frozen=True, kw_only=True):
+    """``task.json``: what to measure."""
+
+    file: str
+    texts: list[str]
+    """Rendered prompts, to be turned into tokens."""
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    """Tokens of an answer to each prompt."""
+    scored: int
+    """First tokens of each answer whose logits are kept."""
+    end_ids: list[int]
+    threads: int
+
+
+class GgufOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """``outcome.json``; the logits are in ``logits.npy``."""
+
+    tokens: list[list[int]]
+    best: list[list[int]]
+    unknown_ends: list[int]
+    """Those of ``end_ids`` at which llama.cpp does not stop."""
+
+
+def measure(folder: Path) -> None:
+    """Carry out ``task.json`` in ``folder``."""
+    task = msgspec.json.decode((folder / "task.json").read_bytes(), type=GgufTask)
+    llama: Any = importlib.import_module("cyllama.llama.llama_cpp")
+
+    class Model(llama.LlamaModel):  # type: ignore[misc]
+        """A model with the attribute that cyllama's own ``get_logits`` asks for, and lacks."""
+
+        @property
+        def n_vocab(self) -> int:
+            return int(self.get_vocab().n_vocab)
+
+    parameters = llama.LlamaModelParams()
+    parameters.n_gpu_layers = 0
+    model = Model(task.file, parameters)
+    vocab = model.get_vocab()
+    options = llama.LlamaContextParams()
+    longest = max(len(p) + len(a) for p, a in zip(task.prompts, task.answers, strict=True))
+    options.n_ctx, options.n_batch = longest + 1, MAX_BATCH
+    options.n_threads = options.n_threads_batch = task.threads
+    context = llama.LlamaContext(model, options)
+    rows, best = [], []
+    for prompt, answer in zip(task.prompts, task.answers, strict=True):
+        scores = _score(llama, context, prompt, answer)
+        best.append([int(row.argmax()) for row in scores])
+        rows += scores[: task.scored]
+    np.save(folder / "logits.npy", np.stack(rows))
+    outcome = GgufOutcome(
+        tokens=[_tokenize(vocab, text) for text in task.texts],
+        best=best,
+        unknown_ends=[token for token in task.end_ids if not vocab.is_eog(token)],
+    )
+    (folder / "outcome.json").write_bytes(msgspec.json.encode(outcome))
+
+
+def _tokenize(vocab: Any, text: str) -> list[int]:
+    """Return the tokens of a rendered prompt as llama.cpp's server makes them.
+
+    It adds the token that begins a text where the file asks for it, and never a second one.
+    """
+    first = vocab.get_text(vocab.token_bos()) if vocab.token_bos() >= 0 else ""
+    adds = bool(vocab.get_add_bos()) and not (first and text.startswith(first))
+    return [int(token) for token in vocab.tokenize(text, adds, True)]
+
+
+def _score(llama: Any, context: Any, prompt: list[int], answer: list[int]) -> list[np.ndarray]:
+    """Return the logits at each token of ``answer``."""
+    context.kv_cache_clear(True)
+    batch = llama.LlamaBatch(n_tokens=MAX_BATCH, embd=0, n_seq_max=1)
+    for start in range(0, len(prompt), MAX_BATCH):
+        batch.reset()
+        for position in range(start, min(start + MAX_BATCH, len(prompt))):
+            batch.add(prompt[position], position, [0], position == len(prompt) - 1)
+        context.decode(batch)
+    rows = [np.asarray(context.get_logits(), dtype=np.float32)]
+    for offset, token in enumerate(answer[:-1]):
+        batch.reset()
+        batch.add(token, len(prompt) + offset, [0], True)
+        context.decode(batch)
+        rows.append(np.asarray(context.get_logits(), dtype=np.float32))
+    return rows
+
+
+if __name__ == "__main__":
+    measure(Path(sys.argv[1]))
