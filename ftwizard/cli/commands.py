@@ -309,6 +309,14 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _switch("--replace", "upload to a repository that has other files"),
         _switch("--yes", "ask nothing"),
     )),
+    ("verify", "check that merged, exported and served model are the one that was trained",
+     "verify:verify", (
+        _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _value("--server", "URL", "also a server that is up: http://localhost:8000/v1"),
+        _value("--model", "NAME", "name of the model on that server"),
+        _value("--key-variable", "NAME", "environment variable with the key of that server"),
+        _value("--gguf", "FILE", "check this GGUF file (default: those that were exported)"),
+    )),
     ("status", "show the state of a run", "runs:status", (SHOWN_RUN,)),
     ("watch", "follow a run; leaving the view does not stop it", "watch:watch", (SHOWN_RUN, *VIEW)),
     ("resume", "continue from the newest complete checkpoint", "train:resume", (

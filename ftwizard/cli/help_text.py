@@ -33,7 +33,7 @@ GROUPS = {
     "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
-    "finish": ("eval", "compare", "chat", "merge", "export", "serve", "push", "remove"),
+    "finish": ("eval", "compare", "chat", "merge", "export", "serve", "verify", "push", "remove"),
     "this machine": ("doctor", "demo"),
 }
 """Commands by task, in the order of the work."""

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ftwizard.jobs.identity import end_with_parent
@@ -68,11 +69,19 @@ def answer(model: str, prompt: str, max_tokens: str, threads: str) -> str:
     return str(reply["choices"][0]["message"].get("content") or "")
 
 
+def score(folder: str) -> None:
+    """Carry out the task in ``folder`` with cyllama; see ``gguf_scores``."""
+    from ftwizard.export import gguf_scores
+
+    gguf_scores.score(Path(folder))
+
+
 CALLS: dict[str, Callable[..., str | None]] = {
     "convert": convert,
     "quantize": quantize,
     "program": run_program,
     "answer": answer,
+    "score": score,
 }
 
 

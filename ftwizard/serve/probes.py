@@ -57,6 +57,8 @@ def _read_packaged() -> list[Probe]:
     probes = [msgspec.json.decode(line, type=Probe) for line in text.splitlines()]
     kinds = [(probe.has_system, probe.turns > 1) for probe in probes]
     firsts = [kinds.index(kind) for kind in dict.fromkeys(kinds)]
-    seconds = [kinds.index(kinds[first], first + 1) for first in firsts if kinds.count(kinds[first]) > 1]
+    seconds = [
+        kinds.index(kinds[first], first + 1) for first in firsts if kinds.count(kinds[first]) > 1
+    ]
     order = dict.fromkeys([*firsts, *seconds, *range(len(probes))])
     return [probes[index] for index in order]

@@ -64,11 +64,11 @@ def train(root: Path, name: str, **settings: Any) -> JobFolder:
 
 
 def prepare(root: Path, name: str, *, samples: dict[str, Any] | None = None, training: int = 16,
-          validation: int = 9, more: dict[str, dict[str, Any]] | None = None,
-          **recipe: Any) -> JobFolder:  # fmt: skip
+          validation: int = 9, model: Path | None = None,
+          more: dict[str, dict[str, Any]] | None = None, **recipe: Any) -> JobFolder:  # fmt: skip
     """Create a run that was not started; return its folder.
 
-    ``more``: further settings by part of the plan.
+    ``model``: the base, by default the tiny one; ``more``: further settings by part of the plan.
     """
     more = more or {}
     for file, part in (("train", rows(training)), ("validation", rows(validation, 500))):
@@ -77,7 +77,7 @@ def prepare(root: Path, name: str, *, samples: dict[str, Any] | None = None, tra
     body = {
         "data": {"files": {"train": "train.jsonl", "validation": "validation.jsonl"},
                  **more.get("data", {})},
-        "model": {"name": str(tiny_model(root))},
+        "model": {"name": str(model or tiny_model(root))},
         "recipe": {"batch_size": 2, "epochs": 1, "rank": 4, "evaluation_steps": 4,
                    "max_length": 200, "learning_rate": 5e-3, **recipe},
         "finish": {"merge": False, "compare": False, **more.get("finish", {})},

@@ -1,13 +1,11 @@
-"""A GGUF file under llama.cpp (cyllama), in a process of its own: its tokens and what it predicts.
+"""What a GGUF file predicts under llama.cpp (cyllama), and the tokens that it makes of texts.
 
-llama.cpp ends the process on a file that it does not understand, and its libraries must not meet
-those of another package, so that nothing of it is loaded in the process that compares.
+``tool_child`` runs it in a process of its own. Task and outcome are files: logits are large.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import numpy as np
 MAX_BATCH = 512
 
 
-class GgufTask(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreTask(msgspec.Struct, frozen=True, kw_only=True):
     """``task.json``: what to measure."""
 
     file: str
@@ -32,7 +30,7 @@ class GgufTask(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
 
 
-class GgufOutcome(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """``outcome.json``; the logits are in ``logits.npy``."""
 
     tokens: list[list[int]]
@@ -41,9 +39,9 @@ class GgufOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Those of ``end_ids`` at which llama.cpp does not stop."""
 
 
-def measure(folder: Path) -> None:
+def score(folder: Path) -> None:
     """Carry out ``task.json`` in ``folder``."""
-    task = msgspec.json.decode((folder / "task.json").read_bytes(), type=GgufTask)
+    task = msgspec.json.decode((folder / "task.json").read_bytes(), type=ScoreTask)
     llama: Any = importlib.import_module("cyllama.llama.llama_cpp")
 
     class Model(llama.LlamaModel):  # type: ignore[misc]
@@ -68,7 +66,7 @@ def measure(folder: Path) -> None:
         best.append([int(row.argmax()) for row in scores])
         rows += scores[: task.scored]
     np.save(folder / "logits.npy", np.stack(rows))
-    outcome = GgufOutcome(
+    outcome = ScoreOutcome(
         tokens=[_tokenize(vocab, text) for text in task.texts],
         best=best,
         unknown_ends=[token for token in task.end_ids if not vocab.is_eog(token)],
@@ -102,7 +100,3 @@ def _score(llama: Any, context: Any, prompt: list[int], answer: list[int]) -> li
         context.decode(batch)
         rows.append(np.asarray(context.get_logits(), dtype=np.float32))
     return rows
-
-
-if __name__ == "__main__":
-    measure(Path(sys.argv[1]))

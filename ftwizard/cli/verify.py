@@ -1,0 +1,51 @@
+"""``verify``: whether each form of a run's model is still the model that was trained."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ftwizard import user_paths
+from ftwizard.cli import output, progress, run_argument
+from ftwizard.errors import FAILED, USAGE, FtwizardError, MissingExtra
+from ftwizard.plan import plan_file
+from ftwizard.runs import custody, default_run
+from ftwizard.text import make_visible
+from ftwizard.train import command
+
+CANNOT_TELL = 4
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Verify the chain; return 0 if it holds, 1 if a hop broke, 4 if that cannot be told."""
+    folder = run_argument.find(arguments.run, default_run.choose_chatted)
+    run_argument.require_folder(folder, "verify")
+    if bool(arguments.server) != bool(arguments.model):
+        raise FtwizardError("--server and --model belong together.", "Pass both.", USAGE)
+    gguf = _find_file(arguments.gguf) if arguments.gguf else None
+    key = _find_file(arguments.key_file).read_text().strip() if arguments.key_file else None
+    command.check_installed(plan_file.read_run(folder))
+    try:
+        from ftwizard.evaluate.chat import prepare_environment, silence_progress
+
+        prepare_environment(plan_file.read_run(folder))
+        from ftwizard.serve import chain
+        from ftwizard.serve.server_client import Server
+    except ImportError as error:
+        raise MissingExtra("local", error.name or "torch") from error
+    server = None
+    if arguments.server:
+        server = Server(url=arguments.server.rstrip("/"), model=arguments.model, key=key)
+    silence_progress()
+    with progress.reporter() as say:
+        result = chain.verify(folder, gguf=gguf, server=server, say=say)
+    output.print_report(arguments, result, custody.describe(result))
+    return {True: 0, False: FAILED, None: CANNOT_TELL}[result.outcome]
+
+
+def _find_file(name: str) -> Path:
+    file = user_paths.expand(name).absolute()
+    if not file.is_file():
+        shown = make_visible(str(file))
+        raise FtwizardError(f"{shown} does not exist.", user_paths.suggest_file(file))
+    return file

@@ -1,0 +1,261 @@
+"""The chain of custody of a run: the same prompts through each form of its model, from the adapter on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import placement
+from ftwizard.evaluate.answer_cache import AnswerCache
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.local_model import LocalModels
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.locations import create_private_folder
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Recipe
+from ftwizard.runs import base_weights, custody, exports
+from ftwizard.runs.custody import Custody, Hop
+from ftwizard.runs.result import TrainResult, read_trained
+from ftwizard.serve import comparison, gguf_hop, local_forms, merge_hop, probes, server_hop
+from ftwizard.serve.comparison import Reference
+from ftwizard.serve.local_forms import Scores
+from ftwizard.serve.probes import Probe
+from ftwizard.serve.server_client import Client, Server
+from ftwizard.serve.server_hop import Questions
+from ftwizard.train import generate
+from ftwizard.train.encoder import Encoder
+
+Say = Callable[..., None]
+"""``say(phase, what=…, done=…, total=…, unit=…)``."""
+MIN_LONG_TOKENS = 512
+STOP_PROBES = 3
+"""Prompts that get a longer answer, if no shorter one ended."""
+
+
+def verify(
+    folder: JobFolder, *, gguf: Path | None = None, server: Server | None = None, say: Say
+) -> Custody:
+    """Compare all forms of a run's model; write the outcome to the run and return it.
+
+    ``gguf``: a file to check instead of those that were exported. Raises FtwizardError if the run
+    has no weights, its base has changed, or there is not enough memory.
+    """
+    trained = read_trained(folder)
+    if trained is None:
+        raise FtwizardError(
+            f"Run {folder.id} has no trained weights yet.",
+            f"Wait for its end, or resume it. Its state: ftwizard status {folder.id}",
+        )
+    if trained.method == "full" and not folder.merged.is_dir():
+        raise FtwizardError(
+            f"Run {folder.id} has no merged model.", f"Merge it first: ftwizard merge {folder.id}"
+        )
+    say("verifying", what="base weights")
+    base_weights.require_unchanged(
+        folder, Path(trained.base), say=lambda part: say("verifying", what=part)
+    )
+    result = _Chain(folder, trained, say).run(gguf, server)
+    create_private_folder(folder.path / "export")
+    write_json(folder.path / custody.FILE, result)
+    return result
+
+
+class _Chain:
+    """The forms of one run, compared in their order."""
+
+    def __init__(self, folder: JobFolder, trained: TrainResult, say: Say) -> None:
+        self._folder, self._trained, self._say = folder, trained, say
+        self._base = Path(trained.base)
+        self._plan = plan_file.read_run(folder)
+        is_full = trained.method == "full"
+        self._first = "model" if is_full else "adapter"
+        tuned = Arm(name="tuned", model=str(folder.merged if is_full else self._base))
+        adapter = None if is_full else str(folder.adapter)
+        self._tuned = msgspec.structs.replace(tuned, adapter=adapter)
+        self._models = LocalModels(AnswerCache(None), self._choose_recipe())
+        source = folder.merged if is_full else folder.adapter
+        self._encoder = local_forms.load_encoder(source, Path(tuned.model), trained.end_ids)
+        self._probes = self._choose_probes()
+        self._notes: list[str] = []
+
+    def run(self, gguf: Path | None, server: Server | None) -> Custody:
+        """Compare each form with the one before it."""
+        client = Client(server) if server else None
+        if client:
+            client.list_models()  # before the minutes of computing: is there a server?
+        reference, stops = self._build_reference()
+        hops: list[Hop] = []
+        name, before = self._first, reference.tuned
+        if self._trained.method != "full":
+            if self._folder.merged.is_dir():
+                hop, scores = self._compare_merged(reference)
+                hops.append(hop)
+                name, before = "merged", scores
+            else:
+                self._notes.append("There is no merged model.")
+        self._models.unload()
+        files = [(gguf.name, gguf)] if gguf else self._list_files()
+        if not files:
+            self._notes.append("There is no GGUF file.")
+        served = name, before
+        for label, file in files:
+            hop, file_scores = self._compare_gguf(name, label, file, reference, before)
+            hops.append(hop)
+            if file_scores and client and (gguf or client.serves_gguf()):
+                served = label, file_scores
+        if client:
+            questions = self._build_questions(stops)
+            hops.append(self._compare_server(served[0], client, questions, reference, served[1]))
+        else:
+            self._notes.append("No server was asked: --server URL --model NAME.")
+        hops = [_settle(hop, reference) for hop in hops]
+        return Custody(hops=hops, prompts=len(self._probes), notes=self._notes)
+
+    def _choose_recipe(self) -> Recipe:
+        """Return a recipe that computes in 32 bit if that fits: then only the weights differ."""
+        fits = placement.choose_device(self._base, None, "fp32")
+        recipe = self._plan.recipe
+        return msgspec.structs.replace(recipe, precision="fp32") if fits else recipe
+
+    def _choose_probes(self) -> list[Probe]:
+        chosen = probes.choose(self._folder)
+        if self._encoder.route == "plain":  # without a template, a prompt is one text
+            chosen = [probe for probe in chosen if len(probe.messages) == 1]
+        limit = self._context - local_forms.MAX_ANSWER_TOKENS
+        rendered = local_forms.render(self._encoder, chosen)
+        return [probe for probe, ids in zip(chosen, rendered, strict=True) if len(ids) <= limit]
+
+    @property
+    def _context(self) -> int:
+        config = json.loads((Path(self._tuned.model) / "config.json").read_text())
+        return int(config.get("max_position_embeddings") or 2048)
+
+    def _build_reference(self) -> tuple[Reference, list[int]]:
+        """Return the reference, and the prompts whose answers end."""
+        prompts = local_forms.render(self._encoder, self._probes)
+        self._say("verifying", what="answers of the tuned model")
+        stops: list[int] = []
+        with self._models.select(self._tuned) as model:
+            answers = local_forms.answer(model, self._encoder, prompts)
+            tuned = local_forms.score(model, prompts, answers)
+            stops = [index for index, answer in enumerate(answers) if answer.ended]
+            if not stops:
+                stops = self._find_stops(model, prompts[:STOP_PROBES])
+        self._say("verifying", what="answers of the base model")
+        with self._models.select(Arm(name="base", model=str(self._base))) as model:
+            base_answers = local_forms.answer(model, self._encoder, prompts)
+            base = local_forms.score(model, prompts, answers)
+        return Reference(prompts, answers, base_answers, base, tuned), stops
+
+    def _find_stops(self, model: Any, prompts: Sequence[list[int]]) -> list[int]:
+        limit = min(server_hop.STOP_LIMIT - 20, self._context - max(map(len, prompts)))
+        rows = generate.generate_tokens(model, self._encoder, prompts, limit)
+        ends = self._encoder.end_ids | self._encoder.stop_ids
+        return [index for index, row in enumerate(rows) if not ends.isdisjoint(row)]
+
+    def _compare_merged(self, reference: Reference) -> tuple[Hop, Scores]:
+        """Compare the merged model with adapter and base."""
+        self._say("verifying", what="the merged model")
+        merged, hop = self._folder.merged, _make_hop("adapter", "merged")
+        encoder = local_forms.load_encoder(merged, merged, [])
+        hop = self._compare_rendered(hop, encoder, reference)
+        missing = sorted(set(self._trained.end_ids) - _read_generation_stops(merged))
+        hop = msgspec.structs.replace(hop, stops=not missing)
+        if missing:
+            tokens = self._encoder.tokenizer.convert_ids_to_tokens(missing)
+            hop = comparison.fail(hop, "stop_token", tokens=tokens)
+        hop = merge_hop.prove(hop, merged, self._base, self._folder.adapter)
+        with self._models.select(Arm(name="merged", model=str(merged))) as model:
+            scores = local_forms.score(model, reference.prompts, reference.answers)
+        hop = comparison.compare_scores(hop, reference, reference.tuned, scores, quantized=False)
+        return hop, scores
+
+    def _compare_rendered(self, hop: Hop, encoder: Encoder, reference: Reference) -> Hop:
+        rendered = local_forms.render(encoder, self._probes)
+        difference = comparison.find_token_difference(
+            reference.prompts, rendered, self._encoder.tokenizer.decode
+        )
+        hop = msgspec.structs.replace(hop, token_ids_equal=difference is None, token_check="ids")
+        if difference is None:
+            return hop
+        expected = [self._encoder.tokenizer.decode(ids) for ids in reference.prompts]
+        is_same_text = expected == [encoder.tokenizer.decode(ids) for ids in rendered]
+        return comparison.fail(hop, "tokenizer" if is_same_text else "template", **difference)
+
+    def _list_files(self) -> list[tuple[str, Path]]:
+        """Return the exported GGUF files with the names of their forms."""
+        files = {}
+        for path, record in exports.iterate_records(exports.exports_folder(self._folder)):
+            file = path / record.model
+            if file.suffix == ".gguf" and record.form.startswith("gguf"):
+                files[file] = record.form
+        return [(form, file) for file, form in files.items()]
+
+    def _compare_gguf(
+        self, source: str, label: str, file: Path, reference: Reference, before: Scores
+    ) -> tuple[Hop, Scores | None]:
+        self._say("verifying", what=label)
+        return gguf_hop.compare(
+            _make_hop(source, label), file, reference, before, self._probes,
+            self._encoder.tokenizer, self._trained.end_ids,
+            lambda: self._say("verifying", what=label),
+        )  # fmt: skip
+
+    def _build_questions(self, stops: list[int]) -> Questions:
+        wanted = max(MIN_LONG_TOKENS, self._plan.recipe.max_length)
+        wanted = min(wanted, self._context - local_forms.MAX_ANSWER_TOKENS)
+        word = "word "
+        long = Probe(messages=[{"role": "user", "content": word}])
+        (fixed,) = local_forms.render(self._encoder, [long])
+        per_word = len(self._encoder.tokenizer(word * 100, add_special_tokens=False)["input_ids"])
+        count = max(1, (wanted - len(fixed)) * 100 // per_word)
+        long = Probe(messages=[{"role": "user", "content": word * count}])
+        (ids,) = local_forms.render(self._encoder, [long])
+        return Questions(self._probes, long, len(ids), stops)
+
+    def _compare_server(
+        self, source: str, client: Client, questions: Questions, reference: Reference,
+        before: Scores,
+    ) -> Hop:  # fmt: skip
+        def report(done: int) -> None:
+            self._say(
+                "verifying", what="the server", done=done, total=len(self._probes), unit="prompts"
+            )
+
+        return server_hop.compare(
+            _make_hop(source, "server"), client, questions, reference, before, self._encoder, report
+        )
+
+
+def _make_hop(source: str, target: str) -> Hop:
+    return Hop(
+        source=source, target=target, ok=True, token_ids_equal=None, max_logprob_difference=None
+    )
+
+
+def _settle(hop: Hop, reference: Reference) -> Hop:
+    """Return ``hop`` as undecided where something that must be measured was not."""
+    if not reference.canaries:
+        return comparison.doubt(hop, "no_canary")
+    if hop.token_ids_equal is None:
+        return comparison.doubt(hop, "not_measured", detail="the tokens of the prompts are unknown")
+    if hop.stops is None:
+        detail = "no answer ended, so that the stop token was not seen"
+        return comparison.doubt(hop, "not_measured", detail=detail)
+    return hop
+
+
+def _read_generation_stops(model: Path) -> set[int]:
+    """Return the tokens that end generation with this folder: those of its generation settings."""
+    for name in ("generation_config.json", "config.json"):
+        try:
+            value = json.loads((model / name).read_text()).get("eos_token_id")
+        except (OSError, ValueError):
+            continue
+        return set(value if isinstance(value, list) else [] if value is None else [value])
+    return set()

@@ -1,0 +1,142 @@
+"""Hops judged from measures: which band holds for a form, and the likely cause where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftwizard.runs.custody import Cause, Hop
+from ftwizard.serve import measures
+from ftwizard.serve.local_forms import SCORED_TOKENS, Answer, Scores
+
+MAX_NMSE = 1e-2
+"""Of a 16-bit form: llama.cpp's own limit for a conversion (examples/model-conversion,
+``compare-logits``); a good one is near 1e-4."""
+MAX_KL = 0.6
+"""Of a quantized form, in nats per token. Measured on SmolLM2-135M, whose small matrices suffer
+most: q8_0 0.002, q4_k_m 0.1–0.3; a broken file is above 2."""
+MAX_STRENGTH_ERROR = 0.15
+"""Distance of a form's strength from 1. Rounding and quantization have no direction: healthy forms
+were within 0.05 in 16 bit and 8 bit, 0.1 in 4 bit."""
+MAX_SERVED_DIFFERENCE = 1.0
+"""Of the log-probability of a token that a server gives, in nats, on average over its tokens."""
+MIN_CANARIES_KEPT = 0.8
+MAX_BASE_STRENGTH = 0.2
+MIN_BASE_STRENGTH = -0.2
+"""Strengths of a form that is the base model."""
+MAX_OFF_LINE = 0.6
+"""Share of the distance from base to tuned that another scale may leave unexplained."""
+
+
+class Reference(NamedTuple):
+    """What each form is compared with: prompts, and the answers of the model as it was trained."""
+
+    prompts: list[list[int]]
+    """Tokens."""
+    answers: list[Answer]
+    base_answers: list[Answer]
+    base: Scores
+    tuned: Scores
+
+    @property
+    def canaries(self) -> list[int]:
+        """Return the prompts that base and tuned model answer differently."""
+        pairs = zip(self.answers, self.base_answers, strict=True)
+        return [i for i, (tuned, base) in enumerate(pairs) if tuned.tokens != base.tokens]
+
+    @property
+    def scored(self) -> list[int]:
+        """Return the tokens of the answers whose logits are kept."""
+        return [token for answer in self.answers for token in answer.tokens[:SCORED_TOKENS]]
+
+
+def find_token_difference(
+    expected: Sequence[Sequence[int]], actual: Sequence[Sequence[int]], decode: Any
+) -> dict[str, Any] | None:
+    """Return the first prompt (from 1), token position and the texts there; None if all are equal."""
+    for number, (a, b) in enumerate(zip(expected, actual, strict=True), 1):
+        if list(a) == list(b):
+            continue
+        limit = min(len(a), len(b))
+        position = next((i for i in range(limit) if a[i] != b[i]), limit)
+        near = slice(position, position + 6)
+        shown = [
+            repr(decode(part[near])) if part[near] else "the end" for part in (list(a), list(b))
+        ]
+        return {"prompt": number, "position": position, "expected": shown[0], "actual": shown[1]}
+    return None
+
+
+def compare_scores(hop: Hop, reference: Reference, before: Scores, after: Scores, *,
+                   quantized: bool) -> Hop:  # fmt: skip
+    """Return ``hop`` with what the logits of ``after`` say, compared with those of ``before``."""
+    error = measures.nmse(before.logits, after.logits)
+    divergence = measures.divergence(before.logits, after.logits)
+    strength, off = measures.strength(reference.base.logits, reference.tuned.logits, after.logits)
+    equal = [is_kept(after, reference, index) for index in range(len(reference.answers))]
+    canaries = reference.canaries
+    hop = msgspec.structs.replace(
+        hop,
+        max_logprob_difference=measures.difference(before.logits, after.logits, reference.scored),
+        nmse=None if quantized else error,
+        kl=divergence if quantized else None,
+        strength=strength if strength == strength else None,
+        agreement=sum(equal) / len(equal),
+        canaries=len(canaries),
+        canaries_kept=sum(after_is_tuned(after, reference, index) for index in canaries),
+    )
+    cause, evidence = _find_cause(hop, off, divergence, quantized=quantized)
+    return fail(hop, cause, **evidence) if cause else hop
+
+
+def is_kept(scores: Scores, reference: Reference, index: int) -> bool:
+    """Return whether a form would give an answer of the tuned model, token by token."""
+    return scores.best[index] == reference.answers[index].tokens
+
+
+def after_is_tuned(scores: Scores, reference: Reference, index: int) -> bool:
+    """Return whether a form's likeliest tokens are nearer to the tuned answer than those of the base.
+
+    Quantization changes single tokens; the base differs from the tuned model in more.
+    """
+    tokens = reference.answers[index].tokens
+    own = sum(a == b for a, b in zip(scores.best[index], tokens, strict=True))
+    base = sum(a == b for a, b in zip(reference.base.best[index], tokens, strict=True))
+    return own > base or own == len(tokens)
+
+
+def _find_cause(
+    hop: Hop, off: float, divergence: float, *, quantized: bool
+) -> tuple[Cause, dict[str, Any]]:
+    """Return the likely cause of a hop that broke; empty if it is within its band."""
+    strength = hop.strength
+    if strength is not None and hop.canaries:
+        if MIN_BASE_STRENGTH < strength < MAX_BASE_STRENGTH and off < MAX_OFF_LINE:
+            return "base_served", {}
+        if abs(strength - 1) > MAX_STRENGTH_ERROR and off < MAX_OFF_LINE:
+            return "lora_scale", {"strength": round(strength, 2)}
+    if quantized and divergence > MAX_KL:
+        return "quantization", {"kl": divergence, "limit": MAX_KL}
+    if hop.nmse is not None and hop.nmse > MAX_NMSE:
+        detail = f"the normalized error of the logits is {hop.nmse:.2g}, at most {MAX_NMSE:g}"
+        return "weights_differ", {"detail": detail}
+    if hop.canaries and (hop.canaries_kept or 0) < MIN_CANARIES_KEPT * hop.canaries:
+        kept = f"{hop.canaries_kept} of {hop.canaries} canary prompts keep the tuned answer"
+        return "weights_differ", {"detail": kept}
+    return "", {}
+
+
+def fail(hop: Hop, cause: Cause, **evidence: Any) -> Hop:
+    """Return ``hop`` as broken; an earlier cause stays, because it may explain this one."""
+    if hop.ok is False:
+        return hop
+    return msgspec.structs.replace(hop, ok=False, cause=cause, evidence=evidence)
+
+
+def doubt(hop: Hop, cause: Cause, **evidence: Any) -> Hop:
+    """Return ``hop`` as one that cannot be judged, unless it is known to be broken."""
+    if hop.ok is False:
+        return hop
+    return msgspec.structs.replace(hop, ok=None, cause=cause, evidence=evidence)

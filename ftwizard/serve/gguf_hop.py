@@ -1,0 +1,126 @@
+"""The hop to a GGUF file: its template, tokenizer, stop tokens, and what llama.cpp predicts with it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ftwizard.errors import FtwizardError
+from ftwizard.export import tools
+from ftwizard.export.gguf_scores import ScoreOutcome, ScoreTask
+from ftwizard.hardware import machine
+from ftwizard.runs.custody import Hop
+from ftwizard.serve import comparison
+from ftwizard.serve.comparison import Reference
+from ftwizard.serve.local_forms import SCORED_TOKENS, Scores
+from ftwizard.serve.probes import Probe
+from ftwizard.text import make_visible
+
+FULL_TYPES = (0, 1, 32)
+"""``general.file_type`` of unquantized files: F32, F16 and BF16 (gguf's ``LlamaFileType``)."""
+
+
+def compare(
+    hop: Hop,
+    file: Path,
+    reference: Reference,
+    before: Scores,
+    probes: Sequence[Probe],
+    tokenizer: Any,
+    end_ids: Sequence[int],
+    report: Callable[[], None],
+) -> tuple[Hop, Scores | None]:
+    """Return ``hop``, judged, and what the file predicts; None if it cannot be loaded.
+
+    ``tokenizer``: of the model before; ``report`` is called meanwhile, and may raise.
+    """
+    if not machine.is_installed("cyllama"):
+        hint = "cyllama is not installed: pip install 'ftwizard[export]'"
+        return comparison.doubt(hop, "not_measured", detail=hint), None
+    try:
+        template, file_type = _read_metadata(file)
+        texts = [_render(tokenizer, template, probe) for probe in probes]
+        outcome, scores = _measure(file, texts, reference, end_ids, report)
+    except FtwizardError as error:
+        detail = f"{make_visible(file.name)} could not be loaded ({error.message.rstrip('.')})"
+        return comparison.fail(hop, "weights_differ", detail=detail), None
+    expected = [_render(tokenizer, tokenizer.chat_template, probe) for probe in probes]
+    hop = _compare_tokens(hop, reference, outcome, tokenizer, is_same_text=texts == expected)
+    hop = msgspec.structs.replace(hop, stops=not outcome.unknown_ends)
+    if outcome.unknown_ends:
+        tokens = tokenizer.convert_ids_to_tokens(outcome.unknown_ends)
+        hop = comparison.fail(hop, "stop_token", tokens=tokens)
+    is_quantized = file_type not in FULL_TYPES
+    return comparison.compare_scores(hop, reference, before, scores, quantized=is_quantized), scores
+
+
+def _read_metadata(file: Path) -> tuple[str | None, int]:
+    """Return the chat template in a file, and its type."""
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(file)
+        fields = [reader.fields.get(n) for n in ("tokenizer.chat_template", "general.file_type")]
+        template, kind = (field.contents() if field else None for field in fields)
+    except (ValueError, IndexError, KeyError, OSError) as error:
+        raise FtwizardError(f"it is not a complete GGUF file: {error}.") from None
+    return template if isinstance(template, str) else None, int(kind or 0)
+
+
+def _render(tokenizer: Any, template: str | None, probe: Probe) -> str:
+    """Return a prompt's text by ``template``, in transformers' sandbox; empty if it raises."""
+    from jinja2.exceptions import TemplateError
+
+    if template is None:
+        return "\n".join(str(message.get("content") or "") for message in probe.messages)
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                probe.messages, tools=probe.tools, chat_template=template, tokenize=False,
+                add_generation_prompt=True,
+            )
+        )  # fmt: skip
+    except (TemplateError, TypeError, KeyError, ValueError):
+        return ""
+
+
+def _measure(
+    file: Path,
+    texts: list[str],
+    reference: Reference,
+    end_ids: Sequence[int],
+    report: Callable[[], None],
+) -> tuple[ScoreOutcome, Scores]:
+    with tempfile.TemporaryDirectory(prefix="ftwizard-verify-") as name:
+        folder = Path(name)
+        task = ScoreTask(
+            file=str(file),
+            texts=texts,
+            prompts=reference.prompts,
+            answers=[answer.tokens for answer in reference.answers],
+            scored=SCORED_TOKENS,
+            end_ids=list(end_ids),
+            threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        )
+        (folder / "task.json").write_bytes(msgspec.json.encode(task))
+        tools.run("llama.cpp", "score", folder, report=report)
+        outcome = msgspec.json.decode((folder / "outcome.json").read_bytes(), type=ScoreOutcome)
+        return outcome, Scores(np.load(folder / "logits.npy"), outcome.best)
+
+
+def _compare_tokens(
+    hop: Hop, reference: Reference, outcome: ScoreOutcome, tokenizer: Any, *, is_same_text: bool
+) -> Hop:
+    difference = comparison.find_token_difference(
+        reference.prompts, outcome.tokens, tokenizer.decode
+    )
+    hop = msgspec.structs.replace(hop, token_ids_equal=difference is None, token_check="ids")
+    if difference is None:
+        return hop
+    return comparison.fail(hop, "tokenizer" if is_same_text else "template", **difference)
