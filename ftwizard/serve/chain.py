@@ -14,20 +14,22 @@ from ftwizard.evaluate import placement
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.local_model import LocalModels
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import JobFolder, read_json, write_json
 from ftwizard.locations import create_private_folder
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Recipe
 from ftwizard.runs import base_weights, custody, exports
+from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.custody import Custody, Hop
-from ftwizard.runs.result import TrainResult, read_trained
+from ftwizard.runs.result import MergedModel, TrainResult, read_trained
 from ftwizard.serve import comparison, gguf_hop, local_forms, merge_hop, probes, server_hop
 from ftwizard.serve.comparison import Reference
 from ftwizard.serve.local_forms import Scores
 from ftwizard.serve.probes import Probe
 from ftwizard.serve.server_client import Client, Server
 from ftwizard.serve.server_hop import Questions
-from ftwizard.train import generate
+from ftwizard.text import make_visible
+from ftwizard.train import checkpoint_rotation, generate
 from ftwizard.train.encoder import Encoder
 
 Say = Callable[..., None]
@@ -55,6 +57,12 @@ def verify(
         raise FtwizardError(
             f"Run {folder.id} has no merged model.", f"Merge it first: ftwizard merge {folder.id}"
         )
+    if damage := checkpoint_rotation.find_result_damage(folder, trained):
+        shown = ", ".join(make_visible(name, 80) for name in damage[:3])
+        raise FtwizardError(
+            f"The weights of run {folder.id} are damaged: {shown}.",
+            "Restore them from a copy, or train again.",
+        )
     say("verifying", what="base weights")
     base_weights.require_unchanged(
         folder, Path(trained.base), say=lambda part: say("verifying", what=part)
@@ -74,14 +82,21 @@ class _Chain:
         self._plan = plan_file.read_run(folder)
         is_full = trained.method == "full"
         self._first = "model" if is_full else "adapter"
-        tuned = Arm(name="tuned", model=str(folder.merged if is_full else self._base))
-        adapter = None if is_full else str(folder.adapter)
-        self._tuned = msgspec.structs.replace(tuned, adapter=adapter)
+        marker = read_json(folder.merged / MARKER, MergedModel)
+        scale = marker.scale if marker and not is_full else 1.0
+        self._tuned = Arm(
+            name="tuned",
+            model=str(folder.merged if is_full else self._base),
+            adapter=None if is_full else str(folder.adapter),
+            scale=scale,
+        )
         self._models = LocalModels(AnswerCache(None), self._choose_recipe())
         source = folder.merged if is_full else folder.adapter
-        self._encoder = local_forms.load_encoder(source, Path(tuned.model), trained.end_ids)
+        self._encoder = local_forms.load_encoder(source, Path(self._tuned.model), trained.end_ids)
         self._probes = self._choose_probes()
         self._notes: list[str] = []
+        if scale != 1.0:
+            self._notes.append(f"The adapter was merged at {scale:g} of its strength, as asked.")
 
     def run(self, gguf: Path | None, server: Server | None) -> Custody:
         """Compare each form with the one before it."""

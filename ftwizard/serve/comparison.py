@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def compare_scores(hop: Hop, reference: Reference, before: Scores, after: Scores
         max_logprob_difference=measures.difference(before.logits, after.logits, reference.scored),
         nmse=None if quantized else error,
         kl=divergence if quantized else None,
-        strength=strength if strength == strength else None,
+        strength=None if math.isnan(strength) else strength,
         agreement=sum(equal) / len(equal),
         canaries=len(canaries),
         canaries_kept=sum(after_is_tuned(after, reference, index) for index in canaries),

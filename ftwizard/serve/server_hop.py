@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,6 +18,8 @@ from ftwizard.train.encoder import Encoder, EncodingError
 
 MAX_SERVED_STRENGTH_ERROR = 0.4
 """Distance of a server's strength from 1, measured on single tokens: less certain than on logits."""
+MIN_LINE = 1e-2
+"""Mean squared difference of base and tuned log-probabilities that shows a strength."""
 SAMPLED = 2
 """Prompts that are asked twice, with different seeds."""
 STOP_LIMIT = 320
@@ -63,8 +65,13 @@ def compare(
     if all(answer is None for answer in answers):
         return comparison.fail(hop, "refused", detail=refusal)
     hop = _compare_answers(hop, client, questions, reference, answers)
+    hop = _compare_logprobs(hop, reference, before, answers, encoder)
     hop = _compare_stops(hop, client, questions, reference, answers)
-    return _compare_logprobs(hop, reference, before, answers, encoder)
+    kept, canaries = hop.canaries_kept or 0, hop.canaries or 0
+    if kept < comparison.MIN_CANARIES_KEPT * canaries:
+        detail = f"{kept} of {canaries} canary prompts get the tuned model's answer"
+        return comparison.fail(hop, "weights_differ" if kept else "wrong_model", detail=detail)
+    return hop
 
 
 def _compare_context(
@@ -193,9 +200,6 @@ def _compare_answers(
             return comparison.fail(hop, "sampling")
     if canaries and len(of_base) >= comparison.MIN_CANARIES_KEPT * len(canaries):
         return comparison.fail(hop, "base_served")
-    if canaries and len(kept) < comparison.MIN_CANARIES_KEPT * len(canaries):
-        detail = f"{len(kept)} of {len(canaries)} canary prompts get the tuned model's answer"
-        return comparison.fail(hop, "wrong_model" if not kept else "weights_differ", detail=detail)
     return hop
 
 
@@ -258,7 +262,7 @@ def _compare_logprobs(
     hop = msgspec.structs.replace(hop, max_logprob_difference=float(error.max()))
     line = tuned - base
     strength = float((line * (actual - base)).sum() / max(1e-9, (line**2).sum()))
-    if (line**2).mean() > 1e-2:
+    if hop.canaries_kept and (line**2).mean() > MIN_LINE:
         hop = msgspec.structs.replace(hop, strength=strength)
         if abs(strength - 1) > MAX_SERVED_STRENGTH_ERROR:
             return comparison.fail(hop, "lora_scale", strength=round(strength, 2))

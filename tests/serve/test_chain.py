@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ import pytest
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import custody
 from ftwizard.runs.custody import Custody, Hop
-from ftwizard.serve import chain
+from ftwizard.runs.result import read_trained
+from ftwizard.serve import chain, probes
 from ftwizard.serve.server_client import Server
 from tests.doubles.model_server import ServedModel, serve_model
 from tests.helpers import training
+from tests.helpers.models import make_tiny
+
+Q = "model.layers.0.self_attn.q_proj.weight"
+NORM = "model.norm.weight"
 
 
 @pytest.fixture(scope="module")
@@ -29,29 +35,275 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
 
 
 @pytest.fixture
-def run(trained: JobFolder, tmp_path: Path) -> Iterator[JobFolder]:
+def run(trained: JobFolder, tmp_path: Path) -> JobFolder:
     """Return a copy of the run, which a test may damage."""
     folder = JobFolder(tmp_path / "run")
     shutil.copytree(trained.path, folder.path)
-    yield folder
+    return folder
+
+
+_references: dict[Path, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask fewer prompts, and compute the answers of base and adapter once for all tests."""
+    monkeypatch.setattr(probes, "PROBES", 10)
+    build = chain._Chain._build_reference
+
+    def build_once(self: Any) -> Any:
+        key = self._folder.adapter.stat().st_mtime_ns, str(self._base)
+        if key not in _references:
+            _references[key] = build(self)
+        return _references[key]
+
+    monkeypatch.setattr(chain._Chain, "_build_reference", build_once)
 
 
 def verify(folder: JobFolder, url: str | None = None, model: str = "run") -> Custody:
     server = Server(url=url, model=model) if url else None
     result = chain.verify(folder, server=server, say=lambda *_, **__: None)
     assert custody.read(folder) == result
+    assert all(custody.describe(result))
     return result
+
+
+def find_base(folder: JobFolder) -> Path:
+    trained = read_trained(folder)
+    assert trained
+    return Path(trained.base)
+
+
+def test_healthy_chain_holds(run: JobFolder) -> None:
+    with serve_model(ServedModel(run.merged), "run") as url:
+        result = verify(run, url)
+    assert [(hop.source, hop.target, hop.ok) for hop in result.hops] == [
+        ("adapter", "merged", True),
+        ("merged", "server", True),
+    ], custody.describe(result)
+    merged, server = result.hops
+    assert (merged.token_check, server.token_check) == ("ids", "count")
+    assert merged.canaries == merged.canaries_kept == server.canaries_kept == 10
+    assert merged.stops and server.stops
+    assert merged.nmse is not None and merged.nmse < 1e-3
+    assert server.max_logprob_difference is not None and server.max_logprob_difference < 1e-3
+    assert result.outcome is True
+
+
+# --------------------------------------------------------------------- merged model
+
+
+def change_weights(
+    folder: JobFolder, change: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> None:
+    """Rewrite the merged weights; ``change`` gets them and those of the base."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder.merged / "model.safetensors"
+    merged, base = load_file(path), load_file(find_base(folder) / "model.safetensors")
+    change(merged, base)
+    save_file({name: tensor.contiguous() for name, tensor in merged.items()}, path,
+              metadata={"format": "pt"})  # fmt: skip
+
+
+def double(merged: dict[str, Any], base: dict[str, Any]) -> None:
+    for name in [name for name in merged if "_proj" in name]:
+        start, weights = base[name].float(), merged[name]
+        merged[name] = (start + 2 * (weights.float() - start)).to(weights.dtype)
+
+
+def leave_out(merged: dict[str, Any], base: dict[str, Any]) -> None:
+    merged[Q] = base[Q].to(merged[Q].dtype)
+
+
+def replace_all(merged: dict[str, Any], base: dict[str, Any]) -> None:
+    merged.update({name: base[name].to(weights.dtype) for name, weights in merged.items()})
+
+
+def add_noise(merged: dict[str, Any], base: dict[str, Any]) -> None:
+    import torch
+
+    merged[NORM] = merged[NORM] * (1 + torch.rand(merged[NORM].shape)).to(merged[NORM].dtype)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "evidence"),
+    [
+        (double, "lora_scale", "2 times as strong"),
+        (leave_out, "modules_missing", Q),
+        (replace_all, "modules_missing", "11 more"),
+        (add_noise, "weights_differ", NORM),
+    ],
+)
+def test_defect_of_merged_weights_is_named(
+    run: JobFolder, change: Callable[..., None], cause: str, evidence: str
+) -> None:
+    change_weights(run, change)
+    expect_broken(run, "merged", cause, evidence)
+
+
+def expect_broken(
+    folder: JobFolder, target: str, cause: str, evidence: str = "", url: str | None = None
+) -> Hop:
+    result = verify(folder, url)
+    broken = result.broken
+    assert broken, custody.describe(result)
+    assert (broken.target, broken.cause) == (target, cause), custody.describe(result)
+    assert evidence in custody.describe_cause(broken)
+    assert result.outcome is False
+    return broken
+
+
+def test_transposed_factor_is_named(run: JobFolder) -> None:
+    from safetensors.torch import load_file
+
+    factors = load_file(run.adapter / "adapter_model.safetensors")
+    module = f"base_model.model.{Q.removesuffix('.weight')}"
+    a, b = (factors[f"{module}.lora_{part}.weight"].float() for part in "AB")
+    config = json.loads((run.adapter / "adapter_config.json").read_text())
+    scale = config["lora_alpha"] / config["r"]
+
+    def transpose(merged: dict[str, Any], base: dict[str, Any]) -> None:
+        change = scale * (b.T.reshape(b.shape) @ a)
+        merged[Q] = (base[Q].float() + change).to(merged[Q].dtype)
+
+    change_weights(run, transpose)
+    expect_broken(run, "merged", "transposed", Q)
+
+
+@pytest.mark.slow
+def test_module_that_was_trained_whole_and_left_out_is_named(run: JobFolder) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from ftwizard.export.merge import merge
+
+    base, path = find_base(run), run.adapter / "adapter_model.safetensors"
+    norm = load_file(base / "model.safetensors")[NORM]
+    factors = load_file(path)
+    factors[f"base_model.model.{NORM}"] = (norm.float() * 1.5).to(norm.dtype)
+    save_file(factors, path, metadata={"format": "pt"})
+    config = run.adapter / "adapter_config.json"
+    settings = json.loads(config.read_text()) | {"modules_to_save": ["model.norm"]}
+    config.write_text(json.dumps(settings))
+    document = json.loads(run.trained.read_text()) | {"hashes": {}}
+    run.trained.write_text(json.dumps(document))
+    shutil.rmtree(run.merged)
+    merge(base, run.adapter, run.merged, end_ids=document["end_ids"])
+    assert find_hop(verify(run), "merged").ok, "the module is in it"
+
+    def restore(merged: dict[str, Any], base: dict[str, Any]) -> None:
+        merged[NORM] = base[NORM].to(merged[NORM].dtype)
+
+    change_weights(run, restore)
+    expect_broken(run, "merged", "modules_to_save_missing", NORM)
 
 
 def find_hop(result: Custody, target: str) -> Hop:
     return next(hop for hop in result.hops if hop.target == target)
 
 
-def test_healthy_chain_holds(run: JobFolder) -> None:
-    with serve_model(ServedModel(run.merged), "run") as url:
-        result = verify(run, url)
-    print("\n".join(custody.describe(result)))
-    assert [(hop.source, hop.target, hop.ok) for hop in result.hops] == [
-        ("adapter", "merged", True),
-        ("merged", "server", True),
-    ]
+def change_template(folder: Path) -> None:
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text().replace("assistant\n", "assistant "))
+
+
+def change_stop(folder: Path) -> None:
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": 5}))
+
+
+def swap_tokens(folder: Path) -> None:
+    """Exchange the ids of two letters."""
+    path = folder / "tokenizer.json"
+    data = json.loads(path.read_text())
+    vocabulary = data["model"]["vocab"]
+    vocabulary["e"], vocabulary["a"] = vocabulary["a"], vocabulary["e"]
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "evidence"),
+    [
+        (change_template, "template", "Prompt 1, token"),
+        (change_stop, "stop_token", "<|im_end|>"),
+        (swap_tokens, "tokenizer", "Prompt 1, token"),
+    ],
+)
+def test_defect_of_merged_files_is_named(
+    run: JobFolder, change: Callable[[Path], None], cause: str, evidence: str
+) -> None:
+    change(run.merged)
+    expect_broken(run, "merged", cause, evidence)
+
+
+# --------------------------------------------------------------------- server
+
+
+@pytest.mark.parametrize(
+    ("defects", "cause"),
+    [
+        ({"stops": False}, "stop_token"),
+        ({"system": "You are a pirate. Answer in rhymes."}, "system_prompt_added"),
+        ({"context": 150}, "truncated_context"),
+        ({"samples": True}, "sampling"),
+    ],
+)
+def test_defect_of_a_server_is_named(run: JobFolder, defects: dict[str, Any], cause: str) -> None:
+    with serve_model(ServedModel(run.merged, **defects), "run") as url:
+        expect_broken(run, "server", cause, url=url)
+
+
+def test_base_that_is_served_instead_is_named(run: JobFolder) -> None:
+    with serve_model(ServedModel(find_base(run)), "run") as url:
+        expect_broken(run, "server", "base_served", url=url)
+
+
+@pytest.mark.slow
+def test_other_model_that_is_served_is_named(run: JobFolder, tmp_path: Path) -> None:
+    with serve_model(ServedModel(make_tiny(tmp_path / "other")), "run") as url:
+        expect_broken(run, "server", "wrong_model", "0 of 10", url=url)
+    with serve_model(ServedModel(run.merged), "another") as url:
+        expect_broken(run, "server", "wrong_model", "another, not run", url=url)
+
+
+@pytest.mark.slow
+def test_adapter_that_is_served_at_another_scale_is_named(run: JobFolder, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(run.adapter, adapter)
+    config = adapter / "adapter_config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps(settings | {"lora_alpha": settings["lora_alpha"] * 0.4}))
+    with serve_model(ServedModel(find_base(run), adapter=adapter), "run") as url:
+        hop = expect_broken(run, "server", "lora_scale", url=url)
+    assert hop.strength is not None and hop.strength < 0.7
+
+
+@pytest.mark.slow
+def test_template_of_a_server_that_differs_is_named(run: JobFolder, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run.merged, other)
+    change = (other / "chat_template.jinja").read_text()
+    (other / "chat_template.jinja").write_text(change.replace("<|im_end|>\n", "<|im_end|>"))
+    with serve_model(ServedModel(run.merged, tokenizer=other), "run") as url:
+        expect_broken(run, "server", "template", "tokens became", url=url)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_measured_is_no_pass(run: JobFolder, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from ftwizard.export.merge import merge
+
+    path = run.adapter / "adapter_model.safetensors"
+    factors = {name: tensor * 0 for name, tensor in load_file(path).items()}
+    save_file(factors, path, metadata={"format": "pt"})
+    document = json.loads(run.trained.read_text()) | {"hashes": {}}
+    run.trained.write_text(json.dumps(document))
+    shutil.rmtree(run.merged)
+    merge(find_base(run), run.adapter, run.merged, end_ids=document["end_ids"])
+    result = verify(run)
+    assert (result.outcome, result.hops[0].cause) == (None, "no_canary"), result
+    shutil.rmtree(run.merged)
+    result = verify(run)
+    assert (result.outcome, result.hops) == (None, [])
+    assert "There is no merged model." in result.notes
