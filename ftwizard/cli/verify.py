@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ftwizard import user_paths
@@ -23,7 +24,7 @@ def verify(arguments: argparse.Namespace) -> int:
     if bool(arguments.server) != bool(arguments.model):
         raise FtwizardError("--server and --model belong together.", "Pass both.", USAGE)
     gguf = _find_file(arguments.gguf) if arguments.gguf else None
-    key = _find_file(arguments.key_file).read_text().strip() if arguments.key_file else None
+    key = _read_key(arguments.key_variable) if arguments.key_variable else None
     command.check_installed(plan_file.read_run(folder))
     try:
         from ftwizard.evaluate.chat import prepare_environment, silence_progress
@@ -41,6 +42,16 @@ def verify(arguments: argparse.Namespace) -> int:
         result = chain.verify(folder, gguf=gguf, server=server, say=say)
     output.print_report(arguments, result, custody.describe(result))
     return {True: 0, False: FAILED, None: CANNOT_TELL}[result.outcome]
+
+
+def _read_key(variable: str) -> str:
+    if key := os.environ.get(variable, "").strip():
+        return key
+    raise FtwizardError(
+        f"The variable {make_visible(variable, 60)} is not set.",
+        "Set it to the server's key.",
+        USAGE,
+    )
 
 
 def _find_file(name: str) -> Path:

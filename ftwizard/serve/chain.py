@@ -35,6 +35,9 @@ from ftwizard.train.encoder import Encoder
 Say = Callable[..., None]
 """``say(phase, what=…, done=…, total=…, unit=…)``."""
 MIN_LONG_TOKENS = 512
+MIN_ROUNDED_STRENGTH = 0.9
+"""Effect of an adapter that is left after rounding, below which that is reported. Measured on
+SmolLM2-135M: 0.98 after 22 steps at a learning rate of 5e-4, 0.78 after 14 steps at 2e-4."""
 STOP_PROBES = 3
 """Prompts that get a longer answer, if no shorter one ended."""
 
@@ -68,7 +71,7 @@ def verify(
         folder, Path(trained.base), say=lambda part: say("verifying", what=part)
     )
     result = _Chain(folder, trained, say).run(gguf, server)
-    create_private_folder(folder.path / "export")
+    create_private_folder(folder.exports)
     write_json(folder.path / custody.FILE, result)
     return result
 
@@ -184,10 +187,17 @@ class _Chain:
         if missing:
             tokens = self._encoder.tokenizer.convert_ids_to_tokens(missing)
             hop = comparison.fail(hop, "stop_token", tokens=tokens)
-        hop = merge_hop.prove(hop, merged, self._base, self._folder.adapter)
+        hop, is_proved = merge_hop.prove(hop, merged, self._base, self._folder.adapter)
         with self._models.select(Arm(name="merged", model=str(merged))) as model:
             scores = local_forms.score(model, reference.prompts, reference.answers)
-        hop = comparison.compare_scores(hop, reference, reference.tuned, scores, quantized=False)
+        hop = comparison.compare_scores(
+            hop, reference, reference.tuned, scores, quantized=False, is_proved=is_proved
+        )
+        if is_proved and hop.strength is not None and hop.strength < MIN_ROUNDED_STRENGTH:
+            self._notes.append(
+                f"Rounding to 16 bit keeps {hop.strength:.0%} of what the adapter changes: it changes "
+                "little. Train longer or at a higher learning rate, or serve the adapter itself."
+            )
         return hop, scores
 
     def _compare_rendered(self, hop: Hop, encoder: Encoder, reference: Reference) -> Hop:
@@ -205,7 +215,7 @@ class _Chain:
     def _list_files(self) -> list[tuple[str, Path]]:
         """Return the exported GGUF files with the names of their forms."""
         files = {}
-        for path, record in exports.iterate_records(exports.exports_folder(self._folder)):
+        for path, record in exports.iterate_records(self._folder.exports):
             file = path / record.model
             if file.suffix == ".gguf" and record.form.startswith("gguf"):
                 files[file] = record.form

@@ -15,14 +15,15 @@ from ftwizard.serve.local_forms import SCORED_TOKENS, Answer, Scores
 MAX_NMSE = 1e-2
 """Of a 16-bit form: llama.cpp's own limit for a conversion (examples/model-conversion,
 ``compare-logits``); a good one is near 1e-4."""
-MAX_KL = 0.6
+MAX_KL = 0.3
 """Of a quantized form, in nats per token. Measured on SmolLM2-135M, whose small matrices suffer
-most: q8_0 0.002, q4_k_m 0.1–0.3; a broken file is above 2."""
+most: q8_0 0.004, q4_k_m 0.07."""
 MAX_STRENGTH_ERROR = 0.15
 """Distance of a form's strength from 1. Rounding and quantization have no direction: healthy forms
-were within 0.05 in 16 bit and 8 bit, 0.1 in 4 bit."""
+of SmolLM2-135M were within 0.01 in 16 bit, 0.02 in 8 bit and 0.08 in 4 bit."""
 MAX_SERVED_DIFFERENCE = 1.0
 """Of the log-probability of a token that a server gives, in nats, on average over its tokens."""
+MIN_CANARY_STRENGTH = 0.5
 MIN_CANARIES_KEPT = 0.8
 MAX_BASE_STRENGTH = 0.2
 MIN_BASE_STRENGTH = -0.2
@@ -70,50 +71,65 @@ def find_token_difference(
     return None
 
 
-def compare_scores(hop: Hop, reference: Reference, before: Scores, after: Scores, *,
-                   quantized: bool) -> Hop:  # fmt: skip
-    """Return ``hop`` with what the logits of ``after`` say, compared with those of ``before``."""
-    error = measures.nmse(before.logits, after.logits)
+def compare_scores(
+    hop: Hop,
+    reference: Reference,
+    before: Scores,
+    after: Scores,
+    *,
+    quantized: bool,
+    is_proved: bool = False,
+) -> Hop:
+    """Return ``hop`` with what the logits of ``after`` say, compared with those of ``before``.
+
+    ``is_proved``: its weights are known to be right, so that rounding alone may weaken them.
+    """
+    strength, off = measures.strength(reference.base.logits, before.logits, after.logits)
     divergence = measures.divergence(before.logits, after.logits)
-    strength, off = measures.strength(reference.base.logits, reference.tuned.logits, after.logits)
-    equal = [is_kept(after, reference, index) for index in range(len(reference.answers))]
+    equal = [
+        best == answer.tokens for best, answer in zip(after.best, reference.answers, strict=True)
+    ]
     canaries = reference.canaries
+    kept = _count_kept(reference, before, after)
     hop = msgspec.structs.replace(
         hop,
         max_logprob_difference=measures.difference(before.logits, after.logits, reference.scored),
-        nmse=None if quantized else error,
+        nmse=None if quantized else measures.nmse(before.logits, after.logits),
         kl=divergence if quantized else None,
         strength=None if math.isnan(strength) else strength,
         agreement=sum(equal) / len(equal),
         canaries=len(canaries),
-        canaries_kept=sum(after_is_tuned(after, reference, index) for index in canaries),
+        canaries_kept=kept,
     )
-    cause, evidence = _find_cause(hop, off, divergence, quantized=quantized)
+    cause, evidence = _find_cause(hop, off, divergence, quantized=quantized, is_proved=is_proved)
     return fail(hop, cause, **evidence) if cause else hop
 
 
-def is_kept(scores: Scores, reference: Reference, index: int) -> bool:
-    """Return whether a form would give an answer of the tuned model, token by token."""
-    return scores.best[index] == reference.answers[index].tokens
+def _count_kept(reference: Reference, before: Scores, after: Scores) -> int:
+    """Return the canary prompts for which ``after`` is nearer to ``before`` than to the base.
 
-
-def after_is_tuned(scores: Scores, reference: Reference, index: int) -> bool:
-    """Return whether a form's likeliest tokens are nearer to the tuned answer than those of the base.
-
-    Quantization changes single tokens; the base differs from the tuned model in more.
+    Probabilities are compared, not answers: quantization may change a word of an answer, and yet
+    keep what was trained.
     """
-    tokens = reference.answers[index].tokens
-    own = sum(a == b for a, b in zip(scores.best[index], tokens, strict=True))
-    base = sum(a == b for a, b in zip(reference.base.best[index], tokens, strict=True))
-    return own > base or own == len(tokens)
+    kept, start = 0, 0
+    canaries = set(reference.canaries)
+    for index, answer in enumerate(reference.answers):
+        rows = slice(start, start + len(answer.tokens[:SCORED_TOKENS]))
+        start = rows.stop
+        if index in canaries:
+            strength, _ = measures.strength(
+                reference.base.logits[rows], before.logits[rows], after.logits[rows]
+            )
+            kept += strength > MIN_CANARY_STRENGTH
+    return kept
 
 
 def _find_cause(
-    hop: Hop, off: float, divergence: float, *, quantized: bool
+    hop: Hop, off: float, divergence: float, *, quantized: bool, is_proved: bool
 ) -> tuple[Cause, dict[str, Any]]:
     """Return the likely cause of a hop that broke; empty if it is within its band."""
     strength = hop.strength
-    if strength is not None and hop.canaries:
+    if strength is not None and hop.canaries and not is_proved:
         if MIN_BASE_STRENGTH < strength < MAX_BASE_STRENGTH and off < MAX_OFF_LINE:
             return "base_served", {}
         if abs(strength - 1) > MAX_STRENGTH_ERROR and off < MAX_OFF_LINE:
@@ -123,7 +139,11 @@ def _find_cause(
     if hop.nmse is not None and hop.nmse > MAX_NMSE:
         detail = f"the normalized error of the logits is {hop.nmse:.2g}, at most {MAX_NMSE:g}"
         return "weights_differ", {"detail": detail}
-    if hop.canaries and (hop.canaries_kept or 0) < MIN_CANARIES_KEPT * hop.canaries:
+    if (
+        hop.canaries
+        and not is_proved
+        and (hop.canaries_kept or 0) < MIN_CANARIES_KEPT * hop.canaries
+    ):
         kept = f"{hop.canaries_kept} of {hop.canaries} canary prompts keep the tuned answer"
         return "weights_differ", {"detail": kept}
     return "", {}

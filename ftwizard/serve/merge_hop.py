@@ -20,19 +20,21 @@ MIN_EXPLAINED = 0.9
 """Share of a tensor's change that the transposed update must explain."""
 
 
-def prove(hop: Hop, merged: Path, base: Path, adapter: Path) -> Hop:
-    """Return ``hop`` as broken if the merged weights are not what base and adapter give.
+def prove(hop: Hop, merged: Path, base: Path, adapter: Path) -> tuple[Hop, bool]:
+    """Return ``hop``, broken if the merged weights are not what base and adapter give.
 
-    A merge that cannot be replayed is left to the logits.
+    The second value: whether they are proved to be. A merge that cannot be replayed is left to the
+    logits.
     """
     try:
         shown = proof.prove(merged, base=base, adapter=adapter)
     except FtwizardError as error:
-        return comparison.doubt(hop, "not_measured", detail=error.message.rstrip("."))
+        detail = error.message.rstrip(".")
+        return comparison.doubt(hop, "not_measured", detail=detail), False
     if shown.verdict != "differs":
-        return hop
+        return hop, shown.verdict == "proved"
     cause, evidence = _explain(shown, merged, base, read_adapter(adapter))
-    return comparison.fail(hop, cause, **evidence)
+    return comparison.fail(hop, cause, **evidence), False
 
 
 def _explain(

@@ -121,6 +121,7 @@ def _serve_merged(
     device = placement.choose_device(weights, None, precision)
     if device is None:
         raise placement.make_memory_error(weights, precision)
+    shown = chat.name_device(device)
     chat.silence_progress()
     try:
         from transformers.cli.serve import Serve
@@ -140,7 +141,7 @@ def _serve_merged(
         def _report(self) -> None:
             while not self.server.started:
                 time.sleep(POLL_S)
-            _report_ready(worker, settings, port, "transformers", chat.name_device(device))
+            _report_ready(worker, settings, port, "transformers", shown)
 
     # It answers to the name that it loaded the model by: here a link, in a folder of its own.
     names = worker.folder.path / "models"

@@ -66,7 +66,7 @@ class Client:
             return {str(model.id): str(model.owned_by) for model in models}
         except self._openai.AuthenticationError:
             raise FtwizardError(
-                f"The server at {shown} refuses the key.", "Pass the right one: --key-file FILE"
+                f"The server at {shown} refuses the key.", "Pass the right one: --key-variable NAME"
             ) from None
         except self._openai.APIConnectionError:
             raise FtwizardError(

@@ -69,6 +69,8 @@ def compare(
     hop = _compare_stops(hop, client, questions, reference, answers)
     kept, canaries = hop.canaries_kept or 0, hop.canaries or 0
     if kept < comparison.MIN_CANARIES_KEPT * canaries:
+        if kept and hop.strength and abs(hop.strength - 1) > comparison.MAX_STRENGTH_ERROR:
+            return comparison.fail(hop, "lora_scale", strength=round(hop.strength, 2))
         detail = f"{kept} of {canaries} canary prompts get the tuned model's answer"
         return comparison.fail(hop, "weights_differ" if kept else "wrong_model", detail=detail)
     return hop
@@ -220,7 +222,7 @@ def _compare_stops(
     for index in questions.stops:
         served, answer = answers[index], reference.answers[index]
         if answer.ended and served and served.text.strip().startswith(answer.text.strip()):
-            ended.append(served.ended and served.text.strip() == answer.text.strip())
+            ended.append(served.ended)
         elif not answer.ended:
             probe = questions.probes[index]
             try:
@@ -245,22 +247,26 @@ def _compare_logprobs(
         tokens = answer.tokens[:SCORED_TOKENS]
         steps = reply.logprobs if reply else []
         for offset, (token, (text, value)) in enumerate(zip(tokens, steps, strict=False)):
-            if encoder.tokenizer.decode([token]) != text:
+            is_equal = encoder.tokenizer.decode([token]) == text
+            ids = (
+                [token] if is_equal else encoder.tokenizer(text, add_special_tokens=False).input_ids
+            )
+            if len(ids) == 1:  # also the first other one: up to there, the context is the same
+                rows.append((start + offset, ids[0]))
+                served.append(value)
+            if not is_equal:
                 break
-            rows.append((start + offset, token))
-            served.append(value)
         start += len(tokens)
     if not rows:
         return hop
     index = tuple(np.array(rows).T)
     actual = np.array(served)
-    expected, tuned, base = (
-        measures.log_probabilities(scores.logits)[index]
-        for scores in (before, reference.tuned, reference.base)
+    expected, base = (
+        measures.log_probabilities(scores.logits)[index] for scores in (before, reference.base)
     )
     error = np.abs(actual - expected)
     hop = msgspec.structs.replace(hop, max_logprob_difference=float(error.max()))
-    line = tuned - base
+    line = expected - base
     strength = float((line * (actual - base)).sum() / max(1e-9, (line**2).sum()))
     if hop.canaries_kept and (line**2).mean() > MIN_LINE:
         hop = msgspec.structs.replace(hop, strength=strength)

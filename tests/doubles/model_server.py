@@ -32,7 +32,7 @@ class ServedModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer or adapter or folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
         if adapter:
             from peft import PeftModel
 
@@ -64,7 +64,7 @@ class ServedModel:
         new = output.sequences[0, len(ids) :].tolist()
         ends = stops if isinstance(stops, list) else [stops]
         ended = new[-1] in ends
-        content = self.tokenizer.decode(new[:-1] if ended else new, skip_special_tokens=True)
+        content = str(self.tokenizer.decode(new[:-1] if ended else new, skip_special_tokens=True))
         if self._samples:
             content += f" {next(self._count)}"
         steps = [

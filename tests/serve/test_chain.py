@@ -42,7 +42,7 @@ def run(trained: JobFolder, tmp_path: Path) -> JobFolder:
     return folder
 
 
-_references: dict[Path, Any] = {}
+_references: dict[tuple[int, str], Any] = {}
 
 
 @pytest.fixture(autouse=True)
