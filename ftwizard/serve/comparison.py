@@ -19,8 +19,9 @@ MAX_KL = 0.3
 """Of a quantized form, in nats per token. Measured on SmolLM2-135M, whose small matrices suffer
 most: q8_0 0.004, q4_k_m 0.07."""
 MAX_STRENGTH_ERROR = 0.15
-"""Distance of a form's strength from 1. Rounding and quantization have no direction: healthy forms
-of SmolLM2-135M were within 0.01 in 16 bit, 0.02 in 8 bit and 0.08 in 4 bit."""
+MAX_QUANTIZED_STRENGTH_ERROR = 0.3
+"""Distance of a form's strength from 1. Rounding and quantization have hardly a direction: healthy
+forms of two adapters on SmolLM2-135M were within 0.01 in 16 bit, 0.02 in q8_0 and 0.09 in q4_k_m."""
 MAX_SERVED_DIFFERENCE = 1.0
 """Of the log-probability of a token that a server gives, in nats, on average over its tokens."""
 MIN_CANARY_STRENGTH = 0.5
@@ -132,7 +133,8 @@ def _find_cause(
     if strength is not None and hop.canaries and not is_proved:
         if MIN_BASE_STRENGTH < strength < MAX_BASE_STRENGTH and off < MAX_OFF_LINE:
             return "base_served", {}
-        if abs(strength - 1) > MAX_STRENGTH_ERROR and off < MAX_OFF_LINE:
+        limit = MAX_QUANTIZED_STRENGTH_ERROR if quantized else MAX_STRENGTH_ERROR
+        if abs(strength - 1) > limit and off < MAX_OFF_LINE:
             return "lora_scale", {"strength": round(strength, 2)}
     if quantized and divergence > MAX_KL:
         return "quantization", {"kl": divergence, "limit": MAX_KL}
