@@ -17,7 +17,7 @@ from ftwizard.export.merge import Say, say_nothing
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import weight_files
 from ftwizard.plan.schema import Plan
-from ftwizard.runs.merge_proof import BaseForm, BehaviorCheck
+from ftwizard.runs.merge_proof import BehaviorCheck, MergeProof
 from ftwizard.runs.result import TrainResult
 from ftwizard.text import format_bytes
 from ftwizard.train import dataset, model_loading, runtime
@@ -48,12 +48,12 @@ def check_behavior(
     trained: TrainResult,
     base: Path,
     merged: Path,
-    onto: BaseForm,
+    proof: MergeProof,
     say: Say = say_nothing,
 ) -> BehaviorCheck | str:
     """Compare a run's merged model with its adapter on test rows; return why it cannot be done, if so.
 
-    Each model is loaded in turn, in the precision of the run.
+    Each model is loaded in turn, in the precision of the run. ``proof`` has what was merged how.
     """
     if trained.method == "full":
         return "there is no adapter to compare with"
@@ -66,7 +66,7 @@ def check_behavior(
         return f"that needs {format_bytes(needed)} of memory, and {format_bytes(free)} is free"
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
     say("comparing with the adapter", done=0, total=2 * len(rows), unit="rows")
-    adapter = _predict(_load_adapter(base, folder.adapter, onto, precision), rows, say, 0)
+    adapter = _predict(_load_adapter(base, folder.adapter, proof, precision), rows, say, 0)
     whole = _predict(model_loading.load_model(merged, precision), rows, say, len(rows))
     pairs = [
         mine == other
@@ -99,15 +99,19 @@ def _read_rows(folder: JobFolder, plan: Plan, trained: TrainResult, base: Path) 
     return encoded
 
 
-def _load_adapter(base: Path, adapter: Path, onto: BaseForm, precision: str) -> Any:
-    """Load the adapter on the weights that it was merged into."""
+def _load_adapter(base: Path, adapter: Path, proof: MergeProof, precision: str) -> Any:
+    """Load the adapter on the weights that it was merged into, with the strength of the merge."""
     from peft import PeftModel
 
-    if onto == "dequantized":
+    if proof.onto == "dequantized":
         model = model_loading.load_to_train(base, "qlora", precision)
     else:
         model = model_loading.load_model(base, precision)
-    return PeftModel.from_pretrained(model, adapter)
+    tuned = PeftModel.from_pretrained(model, adapter)
+    for module in tuned.modules():
+        if isinstance(scaling := getattr(module, "scaling", None), dict):
+            scaling.update({name: value * proof.scale for name, value in scaling.items()})
+    return tuned
 
 
 def _predict(model: Any, rows: list[EncodedRow], say: Say, done: int) -> list[_Prediction]:

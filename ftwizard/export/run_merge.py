@@ -80,7 +80,7 @@ def prove_run(
     )  # fmt: skip
     if proof.verdict != "differs":
         check = skips_answers or merge_behavior.check_behavior(
-            folder, plan, trained, base, out, proof.onto, say
+            folder, plan, trained, base, out, proof, say
         )
         if isinstance(check, str):
             proof = msgspec.structs.replace(proof, behavior_skipped=check)

@@ -255,7 +255,7 @@ def folder(tmp_path: Path, base: Path, adapter: Path, monkeypatch: pytest.Monkey
     attempt = Attempt(number=1, started=1.0, host="here", argv=[], plan=plan)
     write_json(run_folder.attempt(1), attempt)
     write_json(run_folder.state, State(state="ended", attempt=1, end_reason="finished"))
-    copy(adapter, run_folder.adapter)
+    write_adapter(base, run_folder.adapter, target_modules=["q_proj", "lm_head"])
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (base / name).exists():
             (run_folder.adapter / name).write_bytes((base / name).read_bytes())
@@ -281,7 +281,12 @@ def test_run_is_merged_and_compared_with_its_adapter(
     assert json.loads(folder.result.read_text())["merged"]["hashes"]
     assert run("tuned", "--scale", "0.5") == 1
     assert "merged with --scale 1.0" in capsys.readouterr().err
-    assert run("tuned", "--scale", "0.5", "--out", folder.path / "half") == 0
+    assert run("tuned", "--scale", "10", "--out", folder.path / "more") == 0
+    strong = read_proof(folder.path / "more")
+    assert strong and strong.behavior and strong.behavior.is_within
+    changed = strong.behavior.adapter_loss - proof.behavior.adapter_loss
+    rest = strong.behavior.merged_loss - strong.behavior.adapter_loss
+    assert abs(rest) < abs(changed) / 3, "the adapter is compared at the strength of the merge"
     assert run("tuned", "--onto", "dequantized", "--out", folder.path / "other") == 2
 
 
