@@ -68,7 +68,7 @@ def test_missing_or_outdated_packages_give_the_install_command(
     assert "0.9, needs" in checks["trl"].detail
     assert checks["torch"].fix.endswith("pip install 'ftwizard[local]'")
     assert checks["gguf"].status == "warning"
-    assert checks["gguf"].fix.endswith("pip install 'ftwizard[demo]'")
+    assert checks["gguf"].fix.endswith("pip install 'ftwizard[export]'")
 
 
 def test_extras_match_pyproject() -> None:

@@ -121,7 +121,8 @@ def test_child_ends_when_doctor_is_killed() -> None:
     child = (
         "import os, time\n"
         "from ftwizard.doctor import trial_child\n"
-        "trial_child._die_with_parent()\n"
+        "from ftwizard.jobs import identity\n"
+        "identity.end_with_parent()\n"
         "trial_child.Reporter(os.fdopen(1, 'wb')).doing(str(os.getpid()))\n"
         "time.sleep(60)\n"
     )
