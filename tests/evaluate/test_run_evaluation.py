@@ -302,7 +302,7 @@ def test_a_folder_is_evaluated_without_a_run(
     run_eval(monkeypatch, *words)
     output = capsys.readouterr()
     document = json.loads(output.out)
-    assert document["sets"]["mine"]["arms"].keys() == {"base", "tuned"}
+    assert document["sets"]["target"]["arms"].keys() == {"base", "tuned"}
     assert output.err == ""
     run_eval(monkeypatch, str(ended.path.parent / "tiny"), "--max-items", "1")
     output = capsys.readouterr()
