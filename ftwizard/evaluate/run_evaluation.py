@@ -316,9 +316,13 @@ def ask_judge(worker: Worker, subject: Subject, items: Sequence[Item], answers: 
         name="judge", model=settings.url, served_name=settings.model,
         key_variable=settings.key_variable,
     )  # fmt: skip
-    scored, _ = judge.judge_all(
+    scored, report = judge.judge_all(
         arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
     )
+    if report.unscored:
+        total = format_count(report.judged + report.unscored, "answer")
+        message = f"The judge gave no clear verdict on {report.unscored:,} of {total}."
+        worker.events.write_finding("judge_unclear", message, "warning")
     return scored
 
 
@@ -394,7 +398,13 @@ def evaluate_tuned(
         return None, None
     tuned = make_tuned_arm(folder, trained)
     items, answers = _ask_all(worker, subject, tuned, seconds)
-    answers = ask_judge(worker, subject, items, answers)
+    try:
+        answers = ask_judge(worker, subject, items, answers)
+    except FtwizardError as error:  # what was trained and answered is complete without it
+        worker.events.write_finding(
+            "judge_failed", f"The judge could not be asked: {error.message}", "warning",
+            action=f"ftwizard eval {folder.id}",
+        )  # fmt: skip
     texts = {} if seconds is not None else measure_texts(worker, subject, [base, tuned])
     evidence = read_evidence(worker, subject, trained.step)
     evaluation = judge_answers(subject, items, answers, evidence, texts)

@@ -25,6 +25,7 @@ from ftwizard.plan.schema import Data, Files, Model, Plan
 from ftwizard.runs import describe_evaluation, evaluation_files
 from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.result import read_answers
+from tests.doubles.chat_endpoint import Reply, serve_chat
 from tests.helpers import training
 from tests.helpers.jobs import events
 
@@ -379,3 +380,27 @@ def test_actions_without_a_command_name_none() -> None:
     evaluation = Evaluation(verdict="do_not_ship", actions=[Action(kind="drop_rows", lines=[3])])
     (line,) = [line for line in describe_evaluation.list_details(evaluation, "x") if line]
     assert line == "→ Drop 1 row (line 3) and train again"
+
+
+def test_a_judge_that_fails_does_not_end_the_run(tmp_path: Path) -> None:
+    """It replies with nonsense to the first run, and is gone for the second one."""
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "one", "instructions": "It is polite.", "max_tokens": 4}\n')
+    with serve_chat(lambda body: Reply("Bananas."), ["m"]) as server:
+        settings = {
+            "sets": ["mine.jsonl"], "general": False, "safety": False,
+            "judge": {"url": server.address, "model": "m"},
+        }  # fmt: skip
+        first = training.again(train(tmp_path, "one", evaluate=settings))
+    second = training.again(train(tmp_path, "two", evaluate=settings))
+    messages = {
+        event["code"]: event["message"]
+        for folder in (first, second)
+        for event in events(folder, "finding")
+    }
+    assert messages["judge_unclear"] == "The judge gave no clear verdict on 3 of 3 answers."
+    assert "does not answer, after 0 answers" in messages["judge_failed"]
+    for folder in (first, second):
+        assert json.loads(folder.result.read_text())["end_reason"] == "finished"
+        evaluation = evaluation_files.read_evaluation(folder)
+        assert evaluation and evaluation.sets["mine"].arms["tuned"].unscored == 1
