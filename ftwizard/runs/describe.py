@@ -122,10 +122,10 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
         if result.end_reason in GOOD_END_REASONS:
             lines = [describe_verdict(folder, result), *_list_reasons(folder), *lines]
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
+        if result.compare and result.compare.rows:
+            lines += ["", *format_comparison(result.compare)]
         if evaluated := _describe_evaluation(folder):
             lines += evaluated.details
-        elif result.compare and result.compare.rows:
-            lines += ["", *format_comparison(result.compare)]
     return lines
 
 
