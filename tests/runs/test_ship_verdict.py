@@ -19,11 +19,10 @@ from ftwizard.runs.evaluation import (
     FailureName,
     NearRow,
     SetResult,
-    ShipVerdict,
 )
 from ftwizard.runs.evaluation import Flip as FlippedItem
 from ftwizard.runs.ship_verdict import judge_evaluation, judge_headroom
-from ftwizard.runs.verdict import RowScores, ScoredPair, Verdict
+from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
 
 GATE = Gate(gain=0.05, max_general_loss=0.05, max_safety_loss=0.05)
 FAILURES: Sequence[FailureName] = (
