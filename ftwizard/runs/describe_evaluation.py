@@ -89,7 +89,11 @@ def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
         case "over_prompted" | "prompt_suffices" | "small_gain":
             return _describe_gain(reason, evaluation, gate)
         case "no_loss":
-            return f"No loss beyond the gate found; {_describe_possible(results)}."
+            untold = [
+                FAILURE_TITLES[f.name].lower() for f in evaluation.failures if f.found is None
+            ]
+            more = f" Cannot tell about {_join(untold)}." if untold else ""
+            return f"No loss beyond the gate found; {_describe_possible(results)}.{more}"
         case "contaminated":
             failure = next(f for f in evaluation.failures if f.name == "memorization")
             shared, total = (failure.evidence[key] for key in ("contaminated", "contaminated_of"))

@@ -30,6 +30,11 @@ def test_ship() -> None:
     )
 
 
+def test_ship_says_which_failures_could_not_be_told() -> None:
+    failures = [Failure(name="overfitting", found=None), Failure(name="safety", found=None)]
+    assert read(judge(failures=failures))[2].endswith(" Cannot tell about overfitting and safety.")
+
+
 def test_a_failure_comes_before_the_gain() -> None:
     lost = find_forgetting(general_sheet(50, 3, 20, 27).inputs())
     lines = read(judge(failures=[lost]))
