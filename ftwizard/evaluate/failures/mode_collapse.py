@@ -95,7 +95,9 @@ def _without_repeats(pairs: Sequence[Pair]) -> list[Pair]:
 def _list_signs(
     name: str, is_task_answer: Callable[[str], bool] | None
 ) -> dict[str, Callable[[Sequence[str]], Marks]]:
-    signs = {"same": mark_most_frequent, "repeated": mark_repeated, "opening": mark_opening}
+    signs: dict[str, Callable[[Sequence[str]], Marks]] = {
+        "same": mark_most_frequent, "repeated": mark_repeated, "opening": mark_opening,
+    }  # fmt: skip
     if name != TARGET and is_task_answer is not None:
         signs["task_format"] = lambda texts: list(map(is_task_answer, texts))
     return signs
