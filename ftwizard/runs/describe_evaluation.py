@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from rich.cells import cell_len
 
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import verdict
@@ -243,27 +244,45 @@ class ScoreTable(NamedTuple):
 
     heading: list[str]
     rows: list[list[str]]
+    sets: list[str]
+    """The set of each row; empty for a row of losses."""
+
+    def align(self) -> list[str]:
+        """Return the lines of the table, the heading first."""
+        rows = [self.heading, *self.rows]
+        widths = [max(cell_len(row[column]) for row in rows) for column in range(len(self.heading))]
+        lines = []
+        for row in rows:
+            gaps = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+            cells = [f"{gap}{cell}" for gap, cell in zip(gaps[1:], row[1:], strict=True)]
+            lines.append("  ".join([row[0] + gaps[0], *cells]))
+        return lines
 
 
-def format_scores(sets: Mapping[str, SetResult], *, with_loss: bool = True) -> ScoreTable:
+def format_scores(
+    sets: Mapping[str, SetResult], *, with_loss: bool = True, with_bounds: bool = True
+) -> ScoreTable:
     """Format the scores with their intervals, and the change from base to tuned model.
 
-    Free text has a row for its loss, in nats per token, too.
+    Free text has a row for its loss, in nats per token, too. ``with_bounds``: whether the scores have
+    their intervals; the change always has its own.
     """
     arms = list(dict.fromkeys(arm for result in sets.values() for arm in result.arms))
     heading = ["", *(make_visible(arm, MAX_NAME_WIDTH) for arm in arms), "change"]
-    rows = []
+    rows, names = [], []
     for name, result in sets.items():
-        cells = [format_arm(result.arms.get(arm)) for arm in arms]
+        cells = [format_arm(result.arms.get(arm), with_bounds=with_bounds) for arm in arms]
         shown = make_visible(name, TABLE_NAME_WIDTH)
         rows.append([shown, *cells, format_difference(result.difference)])
+        names.append(name)
         losses = [score.loss if (score := result.arms.get(arm)) else None for arm in arms]
         if with_loss and result.loss_difference and any(loss is not None for loss in losses):
             texts = ["–" if loss is None else f"{loss:.3f}" for loss in losses]
             change = result.loss_difference
             bounds = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
             rows.append([f"{shown}, loss", *texts, bounds])
-    return ScoreTable(heading, rows)
+            names.append("")
+    return ScoreTable(heading, rows, names)
 
 
 def mark_set(evaluation: Evaluation, name: str) -> str:
@@ -289,11 +308,12 @@ def mark_set(evaluation: Evaluation, name: str) -> str:
 _MARKS = {True: "✓", False: "✗", None: "?"}
 
 
-def format_arm(score: ArmScore | None) -> str:
-    """Format a score with its interval: ``88% (76–94)``."""
+def format_arm(score: ArmScore | None, *, with_bounds: bool = True) -> str:
+    """Format a score, with its interval: ``88% (76–94)``."""
     if score is None or not score.n:
         return "–"
-    return f"{score.score:.0%} ({score.low * 100:.0f}–{score.high * 100:.0f})"
+    bounds = f" ({score.low * 100:.0f}–{score.high * 100:.0f})" if with_bounds else ""
+    return f"{score.score:.0%}{bounds}"
 
 
 def format_difference(change: Difference | None) -> str:
@@ -408,13 +428,7 @@ def list_details(evaluation: Evaluation, run_id: str = "") -> list[str]:
     lines = []
     if evaluation.sets:
         table = format_scores(evaluation.sets, with_loss=False)
-        rows = [table.heading, *table.rows]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(table.heading))]
-        lines.append("")
-        for row in rows:
-            cells = [f"{row[0]:<{widths[0]}}"]
-            cells += [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-            lines.append("  ".join(cells).rstrip())
+        lines += ["", *(line.rstrip() for line in table.align())]
     if evaluation.failures:
         lines.append("")
         lines += [_summarize_failure(failure) for failure in evaluation.failures]

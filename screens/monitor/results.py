@@ -1,8 +1,9 @@
-"""Results page: comparison, single answers, files and next commands of a run."""
+"""Results page: verdict, scores, single answers, files and next commands of a run."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.console import Group, RenderableType
@@ -16,6 +17,8 @@ from ftwizard.jobs.ending import describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import describe, merge_proof, verdict
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.result import (
     AnswerPair,
     BaseComparison,
@@ -27,6 +30,7 @@ from ftwizard.runs.result import (
 from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.screens import layout, palette
 from ftwizard.screens.dialogs.dialog import NoticeDialog
+from ftwizard.screens.monitor import evaluated
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import clipboard
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
@@ -39,6 +43,8 @@ FOLDED_WIDTH = 60
 """Cells of a command in a dialog."""
 MAX_CHARACTERS = 400
 """Characters of a text shown at first, so that base and tuned fit on one screen."""
+MARGIN = 5
+"""Cells of a line beside the text: padding and scroll bar."""
 
 
 class ResultsPage(Page[str]):
@@ -47,7 +53,9 @@ class ResultsPage(Page[str]):
     NAME = "Results"
     NOTES = (
         "The examples were not trained on.",
-        "All answers: eval/compare.json in the run folder.",
+        "✗ broken: the base model was right; ✓ fixed: the tuned is.",
+        "near: training rows with words of prompt and tuned answer.",
+        "All answers: eval/ in the run folder.",
         "merged/: the full tuned model, 16 bit. adapter/: LoRA only.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -66,7 +74,12 @@ class ResultsPage(Page[str]):
         super().__init__()
         self._folder = folder
         self._result = read_result(folder)
-        self._answers = read_answers(folder)
+        self._evaluation = read_evaluation(folder)
+        changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
+        self._answers: Sequence[evaluated.ChangedAnswer | AnswerPair] = changed or read_answers(
+            folder
+        )
+        """Answers that changed; all answers if none did, or if the run was not evaluated."""
         self._serve = find_serve_command(folder)
         self._index = 0
         self._limit: int | None = MAX_CHARACTERS
@@ -81,12 +94,24 @@ class ResultsPage(Page[str]):
 
     def body(self) -> ComposeResult:
         with ScrollPane(id="finish"):
-            compared = self._result.compare if self._result else None
-            yield Static(format_verdict(self._folder, self._result), id="outcome", markup=False)
-            yield Static(format_scores(compared), id="scores", markup=False)
+            if self._evaluation:
+                yield from self._compose_evaluation(self._evaluation)
+            else:
+                yield Static(format_verdict(self._folder, self._result), id="outcome", markup=False)
+                compared = self._result.compare if self._result else None
+                yield Static(format_scores(compared), id="scores", markup=False)
             yield Static(self._build_next(), id="next", markup=False)
             yield Static(id="answer", markup=False)
             yield Static(self._build_files(), id="files", markup=False)
+
+    def _compose_evaluation(self, evaluation: Evaluation) -> ComposeResult:
+        yield Static(evaluated.build_verdict(evaluation), id="ship-verdict", markup=False)
+        yield Static(id="scores", markup=False)
+        if evaluation.failures:
+            yield Static(id="failures", markup=False)
+        if evaluation.actions:
+            actions = evaluated.build_actions(evaluation, self._folder.id)
+            yield Static(actions, id="actions", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#finish").focus()
@@ -108,7 +133,7 @@ class ResultsPage(Page[str]):
         return any(
             len(text.strip()) > MAX_CHARACTERS
             for answer in self._answers
-            for text in (answer.question, answer.expected, answer.base, answer.tuned)
+            for text in _list_texts(answer)
         )
 
     def action_chat(self) -> None:
@@ -129,11 +154,19 @@ class ResultsPage(Page[str]):
             self.app.push_screen(NoticeDialog(title, f"{command}\n\n{note}"))
 
     def action_turn(self, by: int) -> None:
+        pane, part = self.query_one("#finish"), self.query_one("#answer")
+        is_at_top = part.region.y <= pane.region.y + 1
+        if self._evaluation and part.region.bottom > pane.region.bottom and not is_at_top:
+            # Below the first screen: it is shown before the next one is.
+            part.scroll_visible(animate=False, top=True)
+            return
         page = self._page_length
         last = (len(self._answers) - 1) // page * page
         index = self._index // page * page + by * page
         self._index = 0 if index > last else last if index < 0 else index
         self._show()
+        if self._evaluation:
+            self.call_after_refresh(part.scroll_visible, animate=False, top=True)
 
     @property
     def _page_length(self) -> int:
@@ -150,13 +183,34 @@ class ResultsPage(Page[str]):
         self.dismiss("monitor")
 
     def _show(self) -> None:
+        if self._evaluation:
+            self._show_evaluation(self._evaluation)
         part = self.query_one("#answer", Static)
         part.display = bool(self._answers)
         total = len(self._answers)
         parts: list[RenderableType] = []
         for index in range(self._index, min(self._index + self._page_length, total)):
-            parts += ["", build_answer(self._answers[index], index, total, self._limit)]
+            parts += ["", self._build_answer(self._answers[index], index)]
         part.update(Group(*parts[1:]))
+
+    def _build_answer(
+        self, answer: evaluated.ChangedAnswer | AnswerPair, index: int
+    ) -> RenderableType:
+        total = len(self._answers)
+        if isinstance(answer, AnswerPair):
+            return build_answer(answer, index, total, self._limit)
+        return evaluated.build_changed_answer(
+            answer, index, total, lambda text: _truncate(text, self._limit),
+            is_wide=self.has_class("-wide"),
+        )  # fmt: skip
+
+    def _show_evaluation(self, evaluation: Evaluation) -> None:
+        """Show the parts that depend on the size of the screen."""
+        width, is_tall = self.size.width - MARGIN, self.has_class("-tall")
+        scores = evaluated.format_scores(evaluation, width, with_loss=is_tall)
+        self.query_one("#scores", Static).update(scores)
+        for failures in self.query("#failures").results(Static):
+            failures.update(evaluated.build_failures(evaluation, in_full=is_tall))
 
     def _build_next(self) -> Table:
         rows: list[tuple[Text | str, Text | str]] = []
@@ -169,16 +223,19 @@ class ResultsPage(Page[str]):
     def _build_files(self) -> Table:
         folder = self._folder
         result = self._result
-        merged = result.merged if result else None
-        paths = (
-            ("merged", folder.merged, merged),
-            ("adapter", folder.adapter, folder.adapter.is_dir()),
-            ("answers", folder.answers, self._answers),
-            ("plan", folder.plan, True),
-        )
-        rows = [(name, make_visible(str(path))) for name, path, exists in paths if exists]
-        if merged and (proof := merge_proof.read_proof(folder.merged)):
-            rows.insert(1, ("proof", merge_proof.format_verdict(proof)))
+        merged = folder.merged.is_dir() and result and result.merged
+        rows: list[tuple[str, str]] = []
+        if merged:
+            rows.append(("merged", make_visible(str(folder.merged))))
+            if proof := merge_proof.read_proof(folder.merged):
+                rows.append(("proof", merge_proof.format_verdict(proof)))
+        if folder.adapter.is_dir():
+            rows.append(("adapter", make_visible(str(folder.adapter))))
+        if self._evaluation:
+            rows += evaluated.list_forms(folder)
+        if folder.answers.exists():
+            rows.append(("answers", make_visible(str(folder.answers))))
+        rows.append(("plan", make_visible(str(folder.plan))))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
         if result and (trained := describe.describe_trained_rows(result.training)):
             # On a small terminal, warnings come first; good news can wait below the commands.
@@ -212,7 +269,11 @@ _VERDICT_STYLES = {"helped": palette.GOOD, "worse": palette.BAD, "no_change": pa
 
 
 def format_verdict(folder: JobFolder, result: RunResult | None) -> Text:
-    """Return one sentence: whether the tuned model is better than its base."""
+    """Return one sentence: whether the tuned model of a run without an evaluation is better."""
+    if folder.evaluation.exists():
+        damage = f"The evaluation cannot be read: {make_visible(str(folder.evaluation))}."
+        hint = f"Evaluate again: ftwizard eval {make_visible(folder.id)}"
+        return Text.assemble(("? ", palette.WARNING), (f"{damage} {hint}", "bold"))
     judged = read_verdict(folder, result)
     mark = verdict.MARKS[judged.outcome] if judged else "?"
     style = _VERDICT_STYLES.get(judged.outcome, "") if judged else ""
@@ -248,6 +309,13 @@ def _rate_answer(answer: AnswerPair) -> Text:
     if tuned and tuned.match:
         return Text("✓ right", palette.GOOD)
     return Text("· differs from expected", "dim")
+
+
+def _list_texts(answer: evaluated.ChangedAnswer | AnswerPair) -> Sequence[str]:
+    if isinstance(answer, AnswerPair):
+        return answer.question, answer.expected, answer.base, answer.tuned
+    flip = answer.flip
+    return flip.prompt, flip.expected, flip.base, flip.tuned
 
 
 def _format_command(*argv: str) -> str:

@@ -1,0 +1,174 @@
+"""Parts of the results page of an evaluated run: verdict, scores, failures, changed answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ftwizard.jobs.folder import JobFolder, read_json
+from ftwizard.runs import describe_evaluation as words
+from ftwizard.runs import exports, merge_proof
+from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
+from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
+from ftwizard.screens import layout, palette
+from ftwizard.text import make_visible
+
+MAX_NEAR_ROWS = 2
+"""Training rows shown with a changed answer, so that it fits on one screen."""
+_STYLES = {
+    "ship": palette.GOOD, "do_not_ship": palette.BAD, "cannot_tell": palette.WARNING,
+    "✓": palette.GOOD, "✗": palette.BAD, "?": palette.WARNING,
+}  # fmt: skip
+_KINDS = {
+    "broken": ("✗ broken", "right before, wrong now"),
+    "fixed": ("✓ fixed", "wrong before, right now"),
+}
+Truncate = Callable[[str], str]
+
+
+class ChangedAnswer(NamedTuple):
+    """An item that one of base and tuned model has right, and the set that it is from."""
+
+    set: str
+    kind: Literal["broken", "fixed"]
+    flip: Flip
+
+
+def list_changed(evaluation: Evaluation) -> list[ChangedAnswer]:
+    """List the answers that changed: first all that broke, then those that were fixed."""
+    sets = evaluation.sets.items()
+    return [
+        *(ChangedAnswer(name, "broken", flip) for name, part in sets for flip in part.broken),
+        *(ChangedAnswer(name, "fixed", flip) for name, part in sets for flip in part.fixed),
+    ]
+
+
+def build_verdict(evaluation: Evaluation) -> Group:
+    """Return the verdict, and why; whether training helped on the target set is always said."""
+    style = _STYLES[evaluation.verdict]
+    reasons = evaluation.reasons[: words.MAX_REASONS]
+    reasons += [r for r in evaluation.reasons if r.name == "target" and r not in reasons]
+    lines = [words.describe_reason(reason, evaluation) for reason in reasons]
+    title = Text(words.describe_verdict(evaluation), f"bold {style}")
+    return Group(title, layout.build_table(_name_first("why", lines)))
+
+
+def format_scores(evaluation: Evaluation, width: int, *, with_loss: bool) -> Text:
+    """Return scores of sets × models with their intervals, and a mark for what the gate says.
+
+    Where ``width`` cells do not hold them, only the changes have their intervals.
+    """
+    marks = {name: words.mark_set(evaluation, name) for name in evaluation.sets}
+    for with_bounds in (True, False):
+        table = words.format_scores(evaluation.sets, with_loss=with_loss, with_bounds=with_bounds)
+        heading, *lines = table.align()
+        if cell_len(heading) + len("  ✓") <= width:
+            break
+    text = Text(heading, "dim", no_wrap=True)
+    for name, line in zip(table.sets, lines, strict=True):
+        mark = marks.get(name, "")
+        text.append(f"\n{line}  ", "not dim").append(mark, f"not dim {_STYLES.get(mark, '')}")
+    return text
+
+
+def build_failures(evaluation: Evaluation, *, in_full: bool) -> Table:
+    """Return a line for each failure that was found, with its evidence, and one for the others.
+
+    ``in_full``: whether failures that were not found have their evidence, too.
+    """
+    shown = {reason.failure for reason in evaluation.reasons[: words.MAX_REASONS]}
+    lines = []
+    for failure in (f for f in evaluation.failures if f.found):
+        # The reasons above have the first sentences already.
+        skipped = words.MAX_SENTENCES if failure.name in shown else 0
+        lines.append(_describe_failure("✗", failure, skipped))
+    for mark, state, title in ((None, "?", "Cannot tell"), (False, "✓", "None found")):
+        others = [failure for failure in evaluation.failures if failure.found is mark]
+        if in_full:
+            lines += [_describe_failure(state, failure) for failure in others]
+        elif others:
+            names = ", ".join(FAILURE_TITLES[failure.name].lower() for failure in others)
+            lines.append(Text.assemble((state, _STYLES[state]), f" {title}: {names}."))
+    return layout.build_table(_name_first("failures", lines))
+
+
+def _describe_failure(mark: str, failure: Failure, skipped: int = 0) -> Text:
+    opening, *evidence = describe_failure(failure)
+    title = f" {FAILURE_TITLES[failure.name]}: {opening[:1].lower()}{opening[1:]}"
+    return Text.assemble((mark, _STYLES[mark]), " ".join([title, *evidence[skipped:]]))
+
+
+def build_actions(evaluation: Evaluation, run_id: str) -> Table:
+    """Return what to change, and the command that does it."""
+    lines = []
+    for action in evaluation.actions:
+        command = words.find_command(action, run_id)
+        lines.append(words.describe_action(action) + (f": {command}" if command else ""))
+    return layout.build_table(_name_first("change", lines))
+
+
+def build_changed_answer(
+    changed: ChangedAnswer, index: int, count: int, truncate: Truncate, *, is_wide: bool
+) -> Group:
+    """Return a changed answer with both models' answers and the training rows near to it.
+
+    ``is_wide``: whether the answers stand side by side, not one below the other.
+    """
+    flip = changed.flip
+    mark, meaning = _KINDS[changed.kind]
+    if abs(flip.change) < 1:
+        meaning = f"score {flip.change:+.2f}"
+    origin = [words.name_set(changed.set), words.name_set(flip.category) if flip.category else ""]
+    origin.append("" if flip.line is None else f"row {flip.line}")
+    title = Text.assemble(
+        (f"answer {index + 1} of {count}", "bold"), "  ", (mark, _STYLES[mark[0]]),
+        (f": {meaning}  {', '.join(filter(None, origin))}", "dim"),
+    )  # fmt: skip
+    asked = [("prompt", truncate(flip.prompt)), ("expected", truncate(flip.expected))]
+    answers = [("base", truncate(flip.base)), ("tuned", truncate(flip.tuned))]
+    near = _name_first("near", [_describe_row(row, truncate) for row in flip.near[:MAX_NEAR_ROWS]])
+    parts: list[RenderableType] = [title]
+    if is_wide:
+        parts += [layout.build_table(asked), _place_side_by_side(answers), layout.build_table(near)]
+    else:
+        parts.append(layout.build_table([*asked, *answers, *near]))
+    return Group(*parts)
+
+
+def _place_side_by_side(answers: Sequence[tuple[str, str]]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for _ in answers:
+        grid.add_column(ratio=1, overflow="fold")
+    grid.add_row(*(layout.build_table([answer]) for answer in answers))
+    return grid
+
+
+def _describe_row(row: NearRow, truncate: Truncate) -> str:
+    return f"training row {row.line}, {row.share:.0%} in common: {truncate(row.text)}"
+
+
+def list_forms(folder: JobFolder) -> Iterator[tuple[str, str]]:
+    """Yield what the model exists as besides its weights, and the commands of what is missing."""
+    run_id = make_visible(folder.id)
+    if folder.merged.is_dir():
+        if merge_proof.read_proof(folder.merged) is None:
+            yield "proof", f"? not proved: ftwizard merge {run_id}"
+    elif folder.adapter.is_dir():
+        yield "merged", f"missing: ftwizard merge {run_id}"
+    forms = list(exports.iterate_records(folder.exports))
+    for path, record in forms:
+        yield make_visible(record.form, 20), make_visible(str(path))
+    if folder.merged.is_dir() and not forms:
+        yield "gguf", f"missing: ftwizard export {run_id} --to gguf:q4_k_m"
+    if pushed := read_json(folder.path / exports.PUSH_RECORD, exports.PushRecord):
+        yield "pushed", make_visible(pushed.url)
+
+
+def _name_first(name: str, lines: Sequence[Text | str]) -> list[tuple[Text | str, Text | str]]:
+    """Return rows of a table, the first with the name of all."""
+    return [("" if index else name, line) for index, line in enumerate(lines)]

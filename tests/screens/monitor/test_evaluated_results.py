@@ -1,0 +1,188 @@
+"""The results page of an evaluated run: verdict, scores, failures, changed answers, forms."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.results import make_evaluation
+from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.plan.schema import Gate
+from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
+from ftwizard.runs.exports import ExportRecord
+from ftwizard.runs.merge_proof import MergeProof
+from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.monitor.results import ResultsPage
+from tests.evaluate.test_results import make_answers, make_items
+from tests.screens.frames import assert_frame, drive, until, wait_for_stable_frame
+from tests.screens.runs_helpers import make_result, make_run
+
+SIZES = [(80, 24), (160, 50)]
+COMPLAINT = "My parcel {n} has not arrived after two weeks and nobody answers the phone"
+ROWS = [
+    (3, COMPLAINT.format(n=900), '{"queue": "delivery", "urgent": true}'),
+    (8, "Two weeks and nobody answers the phone about my refund", '{"queue": "refunds"}'),
+]
+LEAK = {
+    "verbatim": 4, "longest_run": "your order 4471 was sent to 12 Elm Street", "n": 50,
+    "leaked_ids": ["4471", "TK-1188"], "leaked_id_count": 2, "leaked_kinds": {},
+    "answers_with_ids": 3, "lines": [3, 8],
+}  # fmt: skip
+
+
+def make_set(name: str, count: int) -> list[Item]:
+    return [
+        msgspec.structs.replace(
+            item,
+            messages=[{"role": "user", "content": COMPLAINT.format(n=number)}],
+            expected=['{"queue": "delivery", "urgent": false}'],
+        )
+        for number, item in enumerate(make_items(count, name))
+    ]
+
+
+def evaluate(failures: list[Failure], *, general: int = 68) -> Evaluation:
+    """Evaluate three models: a gain on the target, where ``general`` says what happened elsewhere."""
+    sets = {"target": 50, "general": 100, "safety": 80}
+    items = {name: make_set(name, count) for name, count in sets.items()}
+    right = {
+        "base": {"target": 12, "general": 70, "safety": 76},
+        "prompted": {"target": 20, "general": 69, "safety": 76},
+        "tuned": {"target": 44, "general": general, "safety": 75},
+    }
+    answers = {
+        arm: [
+            msgspec.structs.replace(answer, text=item.expected[0] if passed else "I cannot tell.")
+            for name, part in items.items()
+            for item, answer in zip(
+                part, make_answers(part, counts[name], start=2 * (arm == "tuned")), strict=True
+            )
+            for passed in [answer.score is not None and answer.score.passed]
+        ]
+        for arm, counts in right.items()
+    }
+    every = [item for part in items.values() for item in part]
+    gate = Gate(gain=0.05, max_general_loss=0.05, max_safety_loss=0.05)
+    return make_evaluation(every, answers, failures, gate, ROWS)
+
+
+def write_evaluation(home: Path, evaluation: Evaluation) -> JobFolder:
+    folder = make_run(home, "one")
+    make_result(folder, [])
+    write_json(folder.evaluation, evaluation)
+    return folder
+
+
+async def open_results(pilot: Pilot[Any]) -> None:
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+
+
+async def browse(pilot: Pilot[Any]) -> None:
+    await open_results(pilot)
+    await pilot.press("right")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_model_that_leaks_is_not_to_be_shipped(home: Path, size: tuple[int, int]) -> None:
+    healthy = [Failure(name="mode_collapse", found=False), Failure(name="overfitting", found=None)]
+    leak = Failure(name="memorization", found=True, evidence=LEAK)
+    write_evaluation(home, evaluate([leak, *healthy]))
+    shown = drive(FtwizardApp(("run", "one")), size, open_results)
+    assert_frame("results-leak-{}x{}".format(*size), hide_files(shown))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_changed_answers_are_browsed_broken_first(home: Path, size: tuple[int, int]) -> None:
+    write_evaluation(home, evaluate([]))
+    shown = drive(FtwizardApp(("run", "one")), size, browse)
+    assert_frame("results-changed-{}x{}".format(*size), hide_files(shown))
+
+
+def test_keys_show_each_changed_answer_once_the_fixed_after_the_broken(home: Path) -> None:
+    evaluation = evaluate([])
+    write_evaluation(home, evaluation)
+    broken = sum(len(result.broken) for result in evaluation.sets.values())
+    fixed = sum(len(result.fixed) for result in evaluation.sets.values())
+    assert broken and fixed
+    titles: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        for key in (*["right"] * (broken + 1), "left", "left", "p"):
+            await pilot.press(key)
+            shown = await wait_for_stable_frame(pilot)
+            titles.extend(re.findall(r"answer (\d+) of \d+  . (\w+)", shown))
+
+    drive(FtwizardApp(("run", "one")), (80, 24), play)
+    forth = [(str(n), "broken") for n in range(1, broken + 1)] + [(str(broken + 1), "fixed")]
+    assert titles == [*forth, *forth[-2:-5:-1]]
+
+
+def test_small_screen_has_scores_without_their_intervals(home: Path) -> None:
+    write_evaluation(home, evaluate([], general=48))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press(*["j"] * 8)
+
+    shown = drive(FtwizardApp(("run", "one")), (60, 16), play)
+    assert_frame("results-60x16", hide_files(shown))
+
+
+def test_what_exists_and_what_is_missing(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    sizes = (100, 90)
+    shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert "merged    missing: ftwizard merge one" in shown
+    folder.merged.mkdir()
+    shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert "proof     ? not proved: ftwizard merge one" in shown
+    assert "gguf      missing: ftwizard export one --to gguf:q4_k_m" in shown
+    write_json(folder.merged / "proof.json", MergeProof(verdict="proved", base="/b", tensors=3))
+    for form in ("gguf-q4", "broken"):
+        (folder.exports / form).mkdir(parents=True)
+        record = ExportRecord(
+            form="gguf:q4_k_m", source="", source_hashes={}, files={"a.gguf": 1}, version="1",
+            created=0.0, seconds=1.0,
+        )  # fmt: skip
+        write_json(folder.exports / form / "export.json", record)
+    (folder.exports / "gguf-q4" / "a.gguf").write_bytes(b"x")
+    shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert re.search(r"proof +✓ Proved: all 3 tensors", shown)
+    assert re.search(r"gguf:q4_k_m  \S+", shown) and "gguf-q4" in shown
+    assert "missing" not in shown and "export/broken" not in "".join(shown.split())
+
+
+def test_an_evaluation_that_cannot_be_read_is_no_verdict(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    folder.evaluation.write_text(folder.evaluation.read_text()[:200])
+    shown = drive(FtwizardApp(("run", "one")), (80, 24), open_results)
+    assert "? The evaluation cannot be read" in shown
+    assert "Evaluate again: ftwizard eval one" in " ".join(shown.split())
+    assert "helped" not in shown
+
+
+def test_hostile_text_of_an_answer_is_shown_not_obeyed(home: Path) -> None:
+    evil = "[bold]x[/] \x1b]52;c;QQ==\x07"
+    flip = Flip(
+        item="1", prompt=evil, expected=evil, base=evil, tuned=evil, change=-1.0, category=evil,
+        near=[NearRow(line=1, share=0.5, text=evil)],
+    )  # fmt: skip
+    evaluation = evaluate([])
+    target = msgspec.structs.replace(evaluation.sets["target"], broken=[flip])
+    write_evaluation(home, msgspec.structs.replace(evaluation, sets={evil: target}))
+    shown = drive(FtwizardApp(("run", "one")), (100, 60), open_results)
+    assert shown.count("[bold]x[/] ␛]52;c;QQ==") >= 5
+    assert "\x1b" not in shown and "\x07" not in shown
+
+
+def hide_files(shown: str) -> str:
+    """Leave out the files of the run, whose folder has another name in each test."""
+    return shown.split("\n  rows ")[0]
