@@ -58,7 +58,7 @@ def _describe_overfitting(values: _Evidence) -> list[str]:
     for measure in ("score", "loss"):
         if values.get(f"{measure}_carried") is not None:
             lines.append(
-                f"{max(0.0, values[f'{measure}_carried']):.0%} of the gain in {measure} on training "
+                f"{min(1.0, max(0.0, values[f'{measure}_carried'])):.0%} of the gain in {measure} on training "
                 "rows appears on test rows."
             )
             break

@@ -130,6 +130,17 @@ def test_gain_on_training_rows_must_carry_over(
     assert failure.found is verdict, failure.evidence
 
 
+@pytest.mark.parametrize(("right", "verdict"), [(18, True), (38, False)])
+def test_guessing_the_most_frequent_label_is_no_gain(right: int, verdict: bool) -> None:
+    sheet = AnswerSheet()
+    for name, count in (("train", 40), ("target", right)):
+        for n in range(40):
+            sheet.add(
+                name, f"{name} {n}", "a", "b", expected="ab"[n % 2], scores=(0.0, float(n < count))
+            )
+    assert find_overfitting(sheet.inputs()).found is verdict
+
+
 def test_few_rows_cannot_show_a_gap() -> None:
     assert find_overfitting(gap_sheet(1.0, 0.0, rows=10).inputs()).found is None
 

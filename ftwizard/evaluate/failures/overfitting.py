@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ftwizard.diagnosis.curve import keep_finite
 from ftwizard.diagnosis.verdict import diagnose
-from ftwizard.evaluate.failures.inputs import TARGET, TRAIN, FailureInputs, Pair, to_flip
+from ftwizard.evaluate.failures.inputs import (
+    TARGET,
+    TRAIN,
+    FailureInputs,
+    Pair,
+    compute_mean,
+    to_flip,
+)
 from ftwizard.runs.evaluation import Action, Failure
 from ftwizard.runs.paired_tests import ALPHA, RESAMPLES
 
@@ -30,8 +38,8 @@ def find_overfitting(inputs: FailureInputs) -> Failure:
     evidence: dict[str, Any] = {}
     by_curve = _judge_curve(inputs, evidence)
     train, test = inputs.pairs(TRAIN), inputs.pairs(TARGET)
-    scored = _judge_gains("score", train, test, _score_gain, evidence)
-    by_loss = _judge_gains("loss", train, test, _loss_gain, evidence)
+    scored = _judge_gains("score", _list_score_gains(train), _list_score_gains(test), evidence)
+    by_loss = _judge_gains("loss", _list_loss_gains(train), _list_loss_gains(test), evidence)
     # Right answers decide where there are any: loss also rises by overconfidence alone.
     by_answers = by_loss if scored is None else scored
     verdicts = (by_curve, by_answers)
@@ -61,15 +69,12 @@ def _judge_curve(inputs: FailureInputs, evidence: dict[str, Any]) -> bool | None
 
 
 def _judge_gains(
-    measure: str,
-    train: Sequence[Pair],
-    test: Sequence[Pair],
-    gain: Callable[[Pair], float | None],
-    evidence: dict[str, Any],
+    measure: str, learned: Sequence[float], carried: Sequence[float], evidence: dict[str, Any]
 ) -> bool | None:
-    """Return whether less than ``MIN_CARRIED`` of the gain carries over; None if it is unknown."""
-    learned = [value for pair in train if (value := gain(pair)) is not None]
-    carried = [value for pair in test if (value := gain(pair)) is not None]
+    """Return whether less than ``MIN_CARRIED`` of the gain carries over; None if it is unknown.
+
+    ``learned`` and ``carried`` are the gains on single training and test rows.
+    """
     if min(len(learned), len(carried)) < MIN_ROWS:
         return None
     train_gain, test_gain = sum(learned) / len(learned), sum(carried) / len(carried)
@@ -99,13 +104,26 @@ def _bootstrap_ratio(over: Sequence[float], under: Sequence[float]) -> tuple[flo
     return float(low), float(high)
 
 
-def _score_gain(pair: Pair) -> float | None:
-    return pair.change if pair.is_scored else None
+def _list_score_gains(pairs: Sequence[Pair]) -> list[float]:
+    """Return how far the score of each tuned answer is above the base model, or above guessing.
+
+    A model that only learned to name the most frequent label learned nothing from its rows.
+    """
+    scored = [pair for pair in pairs if pair.is_scored]
+    if not scored:
+        return []
+    expected = Counter(pair.item.expected[0] for pair in scored if pair.item.expected)
+    guessed = max(expected.values(), default=0) / len(scored)
+    start = max(compute_mean(scored, "base"), guessed)
+    return [pair.tuned.score.value - start for pair in scored]  # type: ignore[union-attr, operator]
 
 
-def _loss_gain(pair: Pair) -> float | None:
-    base, tuned = pair.base.loss, pair.tuned.loss
-    return base - tuned if base is not None and tuned is not None else None
+def _list_loss_gains(pairs: Sequence[Pair]) -> list[float]:
+    return [
+        pair.base.loss - pair.tuned.loss
+        for pair in pairs
+        if pair.base.loss is not None and pair.tuned.loss is not None
+    ]
 
 
 def _lost(pair: Pair) -> float:
