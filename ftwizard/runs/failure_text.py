@@ -57,9 +57,9 @@ def _describe_overfitting(values: _Evidence) -> list[str]:
         )
     for measure in ("score", "loss"):
         if values.get(f"{measure}_carried") is not None:
+            share = min(1.0, max(0.0, values[f"{measure}_carried"]))
             lines.append(
-                f"{min(1.0, max(0.0, values[f'{measure}_carried'])):.0%} of the gain in {measure} on training "
-                "rows appears on test rows."
+                f"{share:.0%} of the gain in {measure} on training rows appears on test rows."
             )
             break
     return lines or ["Neither validation losses nor answers to training rows are available."]
