@@ -141,6 +141,18 @@ def test_guessing_the_most_frequent_label_is_no_gain(right: int, verdict: bool) 
     assert find_overfitting(sheet.inputs()).found is verdict
 
 
+@pytest.mark.parametrize(("last", "verdict"), [(1.3, True), (1.0, False)])
+def test_a_raised_loss_and_an_uncertain_gap_together(last: float, verdict: bool) -> None:
+    sheet = AnswerSheet()
+    for name, count in (("train", 34), ("target", 15)):
+        for n in range(40):
+            sheet.add(name, f"{name} {n}", "a", "b", scores=(float(n < 2), float(n < count)))
+    curve = make_curve([1.6, 1.3, 1.2, 1.1, 1.0, 1.05, 1.0, 1.04, 1.0, last], checkpoints=[50])
+    failure = find_overfitting(sheet.inputs(curve=curve))
+    assert failure.found is verdict, failure.evidence
+    assert len(failure.actions) == int(verdict)
+
+
 def test_few_rows_cannot_show_a_gap() -> None:
     assert find_overfitting(gap_sheet(1.0, 0.0, rows=10).inputs()).found is None
 
@@ -291,6 +303,14 @@ def test_near_duplicates_of_training_rows_are_contaminated() -> None:
     sheet.add("target", "A completely different question about the weather in town", "", "",
               expected="It rains a lot here")  # fmt: skip
     assert find_contaminated(sheet.inputs().pairs("target"), rows) == {"target-0": 4}
+
+
+def test_another_word_in_a_template_is_another_question() -> None:
+    row = TrainingRow(1, "What is the code of the blue lamp?", "Please see the catalog.")
+    sheet = AnswerSheet()
+    sheet.add("target", "What is the code of the blue desk?", "", "", expected=row.answer)
+    sheet.add("target", "What is the code of the blue lamp please?", "", "", expected=row.answer)
+    assert find_contaminated(sheet.inputs().pairs("target"), [row]) == {"target-1": 1}
 
 
 def test_memorization_without_rows_or_answers_cannot_be_told() -> None:

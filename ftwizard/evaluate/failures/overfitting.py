@@ -25,6 +25,8 @@ MIN_GAIN = {"loss": 0.2, "score": 0.15}
 """Least gain on training rows, in nats per token or as a share: without it nothing was learned."""
 MIN_CARRIED = 0.5
 """Share of the gain on training rows that must also appear on test rows."""
+MIN_RISE = 1.1
+"""Validation loss over the best one that counts together with a gain that does not carry over."""
 _SEED = 42
 
 
@@ -42,6 +44,8 @@ def find_overfitting(inputs: FailureInputs) -> Failure:
     by_loss = _judge_gains("loss", _list_loss_gains(train), _list_loss_gains(test), evidence)
     # Right answers decide where there are any: loss also rises by overconfidence alone.
     by_answers = by_loss if scored is None else scored
+    if by_answers is None and by_curve is False and _do_both_suggest_it(evidence):
+        by_answers = by_curve = True
     verdicts = (by_curve, by_answers)
     is_overfit = True if True in verdicts else False if False in verdicts else None
     worst = sorted((pair for pair in test if _lost(pair) > 0), key=_lost, reverse=True)
@@ -51,6 +55,13 @@ def find_overfitting(inputs: FailureInputs) -> Failure:
     return Failure(
         name="overfitting", found=is_overfit, evidence=evidence, examples=examples, actions=actions
     )
+
+
+def _do_both_suggest_it(evidence: dict[str, Any]) -> bool:
+    """Return whether curve and answers agree where neither of them proves overfitting alone."""
+    carried, loss = evidence.get("score_carried"), evidence.get("loss")
+    is_above_best = loss is not None and loss >= MIN_RISE * evidence["best_loss"]
+    return carried is not None and carried < MIN_CARRIED and is_above_best
 
 
 def _judge_curve(inputs: FailureInputs, evidence: dict[str, Any]) -> bool | None:
