@@ -24,6 +24,7 @@ _CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 _OPTIONAL_PREFIXES = ("", "model.", "transformer.")
 """First parts of a module's name that the files of some models lack (GPT-2)."""
 _WIDE = ("F32", "F64")
+_LAYER = re.compile(r"\.(\d+)\.")
 
 
 class NotReplayable(Exception):
@@ -159,6 +160,7 @@ def plan_merge(base: Base, adapter: Adapter, quantized: frozenset[str] = frozens
     layout = copy_layout(base, quantized)
     changes = _resolve(base, adapter)
     _refuse_converted(base, changes)
+    _require_all_layers(base, adapter, changes)
     head = _plan_head(base, changes)
     layout.unties = head is not None or _changes_tied_copy(base, changes)
     for name, outputs in layout.shards.items():
@@ -197,6 +199,30 @@ def _find_name(base: Base, module: str, part: ModuleAdapter) -> str | None:
         if all(f"{name}.{kind}" in base.tensors for kind in kinds):
             return name
     return HEAD if module == HEAD and kinds == ["weight"] and _find_embedding(base) else None
+
+
+def _require_all_layers(base: Base, adapter: Adapter, changes: dict[str, ModuleAdapter]) -> None:
+    """Raise FtwizardError if a layer lacks a module that its settings name and other layers have."""
+    config, targets = adapter.config, adapter.config.get("target_modules")
+    count = base.config.get("num_hidden_layers")
+    is_partial = config.get("layers_to_transform") is not None or config.get("exclude_modules")
+    if not isinstance(targets, list) or not isinstance(count, int) or is_partial:
+        return
+    adapted = {_LAYER.sub(".#.", name) for name, part in changes.items() if part.has_lora}
+    ends = tuple(f".{target}.weight" for target in targets)
+    for name in base.tensors.keys() - changes.keys():
+        layer = _LAYER.search(name)
+        # Models may store layers that they do not use, after the last one.
+        if layer is None or int(layer[1]) >= count or not name.endswith(ends):
+            continue
+        if _LAYER.sub(".#.", name) in adapted:
+            module = make_visible(name.removesuffix(".weight"), 100)
+            raise FtwizardError(
+                f"The adapter in {make_visible(str(adapter.folder))} is damaged: it has nothing for "
+                f"{module}, which its target_modules name.",
+                "Copy it again, or merge another checkpoint.",
+                code=weight_files.DAMAGED,
+            )
 
 
 def _list_changed(part: ModuleAdapter) -> list[str]:

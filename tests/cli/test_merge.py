@@ -145,6 +145,8 @@ def write_bad(kind: str, base: Path, adapter: Path, folder: Path) -> tuple[Path,
         (folder / "bad" / "adapter_config.json").write_text("{")
     elif kind == "half a module":
         drop_tensor(weights, "layers.0.self_attn.q_proj.lora_B.weight")
+    elif kind == "missing module":
+        drop_tensor(weights, "layers.0.self_attn.q_proj.")
     return folder / "bad", base
 
 
@@ -173,6 +175,7 @@ BAD = {
     "NaN": ("has NaN or infinite values", "Merge an earlier checkpoint"),
     "tokenizer": ("The tokenizer in", "tokenizer.json"),
     "settings": ("adapter_config.json is damaged", "Copy the adapter again"),
+    "missing module": ("it has nothing for model.layers.0.self_attn.q_proj", "Copy it again"),
     "half a module": ("has only one of A and B", "Copy it again"),
 }
 
