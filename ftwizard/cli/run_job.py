@@ -69,11 +69,12 @@ def run(job: JobFolder, environment: Mapping[str, str], again: str) -> None:
     attempt = launch.start(job, command.build_argv(job.path), environment=environment).number
     try:
         _follow(job, attempt)
-    except BaseException:  # also a signal: nobody else waits for it
+    except BaseException as error:  # also a signal: nobody else waits for it
         with contextlib.suppress(OSError):
             requests.request_stop(job, attempt)
             stopping.wait_for_end(job, attempt, report=lambda line: None)
-        raise
+        if not isinstance(error, KeyboardInterrupt):
+            raise
     done = read_done_event(job, attempt) or {}
     reason = str(done.get("end_reason") or observe(job).end_reason or "lost")
     if reason in GOOD_END_REASONS:

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from ftwizard import locations
 from ftwizard.evaluate.answer_cache import FILE
 from ftwizard.jobs.folder import JobFolder
-from tests.e2e.cli import as_json, ok, run
+from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.workspace import Workspace
 from tests.helpers.jobs import command_pid, events, until, until_ended
 
@@ -57,7 +59,7 @@ def test_kills_lose_no_answer_on_the_way_to_the_verdict(
         assert kept - before >= done
         assert not folder.evaluation.exists()
         ok("resume", "judged")
-        until(folder, lambda _, arm=arm: read_done(folder, arm), 180)  # type: ignore[misc]
+        until(folder, lambda _, arm=arm: read_done(folder, arm), 180)  # type: ignore[arg-type, misc]
         assert read_done(folder, arm)[0] >= done, "what was answered is not asked again"
     assert until_ended(folder, 240).end_reason == "finished"
     assert {event["attempt"] for event in events(folder, "log")} == {2}, "no step is repeated"
@@ -77,9 +79,23 @@ def test_kills_lose_no_answer_on_the_way_to_the_verdict(
     assert count_kept() == kept
     gated = run("eval", "judged", "--gate")
     assert gated.returncode == {"do_not_ship": 1, "cannot_tell": 4}[status["ship"]]
+    _interrupt(folder.path / "jobs" / "3-eval" / "events.jsonl", "judged", "--scale", "0.5")
     weaker = as_json("eval", "judged", "--scale", "0.5")
+    assert len(list((folder.path / "jobs").iterdir())) == 3, "the stopped job was continued"
     assert weaker["candidates"][0]["scale"] == 0.5
     assert status["ship"] == as_json("status", "judged")["ship"]
+
+
+def _interrupt(job_events: Path, *words: str) -> None:
+    """Interrupt ``eval`` as Ctrl-C does, once its job runs."""
+    command = subprocess.Popen([FTWIZARD, "eval", *words], stderr=subprocess.PIPE, text=True)
+    while not job_events.exists():
+        assert command.poll() is None
+        time.sleep(0.02)
+    command.send_signal(signal.SIGINT)
+    _, errors = command.communicate(timeout=120)
+    assert command.returncode == 1
+    assert "It was stopped." in errors and "To continue: ftwizard eval judged" in errors
 
 
 def test_bad_file_of_items_is_refused_before_the_run(small_workspace: Workspace) -> None:
