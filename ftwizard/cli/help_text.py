@@ -58,6 +58,8 @@ EXAMPLES = {
     "diagnose": "ftwizard diagnose trainer_state.json",
     "branch": "ftwizard branch tickets-1124 --rate-times 0.5",
     "eval": "ftwizard eval tickets-1124 --set my-prompts.jsonl",
+    "serve": "ftwizard serve tickets-1124 --port 8000",
+    "verify": "ftwizard verify tickets-1124 --server http://localhost:8000/v1 --model tickets-1124",
     "remove": "ftwizard remove tickets-1124",
     "push": "ftwizard push tickets-1124 --repo owner/tickets",
     "rehearse": "ftwizard rehearse plan.yaml",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ftwizard.cli.parser import dispatch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.runs import custody
 from ftwizard.runs.custody import Custody, Hop
@@ -88,6 +89,35 @@ def test_healthy_chain_holds(run: JobFolder) -> None:
     assert merged.nmse is not None and merged.nmse < 1e-3
     assert server.max_logprob_difference is not None and server.max_logprob_difference < 1e-3
     assert result.outcome is True
+
+
+def test_command_answers_with_its_exit_code(
+    run: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = dispatch(["verify", str(run.path), *arguments], lambda *_, **__: 0)
+        return code, *capsys.readouterr()
+
+    code, out, _ = call("--json")
+    (hop,) = json.loads(out)["hops"]
+    assert code == 0 and (hop["from"], hop["to"], hop["ok"]) == ("adapter", "merged", True)
+    change_template(run.merged)
+    code, out, _ = call()
+    assert code == 1 and "✗ adapter → merged: tokens differ" in out
+    assert "The chat template differs. Prompt 1" in out
+    shutil.rmtree(run.merged)
+    code, out, _ = call()
+    assert code == 4 and "There is no merged model." in out
+    assert call("--server", "http://127.0.0.1:1/v1")[::2] == (
+        2, "ftwizard: --server and --model belong together.\n  Pass both.\n",
+    )  # fmt: skip
+    code, _, error = call("--server", "http://127.0.0.1:1/v1", "--model", "run")
+    assert code == 1 and "No server answers at http://127.0.0.1:1/v1." in error
+    code, _, error = call("--gguf", str(run.path / "no.gguf"))
+    assert code == 1 and "does not exist" in error
+    monkeypatch.delenv("SERVER_KEY", raising=False)
+    server = ("--server", "http://127.0.0.1:1/v1", "--model", "run")
+    assert call(*server, "--key-variable", "SERVER_KEY")[0] == 2
 
 
 # --------------------------------------------------------------------- merged model
