@@ -116,6 +116,7 @@ def test_a_run_rehearses_once_and_exports_at_its_end(small: Path, tmp_path: Path
     assert not [e for e in events(again, "phase") if e["phase"] == "rehearsing"]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_fails_and_leaves_no_files(tmp_path: Path, cache: Path) -> None:
     training.prepare(tmp_path, "with", more=EXPORT)
     done = cli.run("rehearse", tmp_path / "with.yaml")
