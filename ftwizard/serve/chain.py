@@ -60,7 +60,8 @@ def verify(
         raise FtwizardError(
             f"Run {folder.id} has no merged model.", f"Merge it first: ftwizard merge {folder.id}"
         )
-    if damage := checkpoint_rotation.find_result_damage(folder, trained):
+    is_full = trained.method == "full"  # then the merged model is what was trained
+    if not is_full and (damage := checkpoint_rotation.find_result_damage(folder, trained)):
         shown = ", ".join(make_visible(name, 80) for name in damage[:3])
         raise FtwizardError(
             f"The weights of run {folder.id} are damaged: {shown}.",

@@ -19,6 +19,7 @@ from ftwizard.serve import chain, probes
 from ftwizard.serve.server_client import Server
 from tests.doubles.model_server import ServedModel, serve_model
 from tests.helpers import training
+from tests.helpers.checkpoints import flip_bit
 from tests.helpers.models import make_tiny
 
 Q = "model.layers.0.self_attn.q_proj.weight"
@@ -118,6 +119,9 @@ def test_command_answers_with_its_exit_code(
     monkeypatch.delenv("SERVER_KEY", raising=False)
     server = ("--server", "http://127.0.0.1:1/v1", "--model", "run")
     assert call(*server, "--key-variable", "SERVER_KEY")[0] == 2
+    flip_bit(run.adapter / "adapter_model.safetensors")
+    code, _, error = call()
+    assert code == 1 and "damaged: adapter/adapter_model.safetensors" in error
 
 
 # --------------------------------------------------------------------- merged model
