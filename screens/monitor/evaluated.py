@@ -152,19 +152,39 @@ def _describe_row(row: NearRow, truncate: Truncate) -> str:
     return f"training row {row.line}, {row.share:.0%} in common: {truncate(row.text)}"
 
 
+class MissingForm(NamedTuple):
+    """A form of the model that does not exist, and the command that makes it."""
+
+    name: str
+    state: str
+    purpose: str
+    command: str
+    options: Sequence[str] = ()
+
+    def format_command(self, run_id: str) -> str:
+        return " ".join(["ftwizard", self.command, make_visible(run_id), *self.options])
+
+
+def list_missing(folder: JobFolder) -> list[MissingForm]:
+    """List what is missing of the model, what to make first first."""
+    if not folder.merged.is_dir():
+        merging = MissingForm("merged", "missing", "merge, and prove the result", "merge")
+        return [merging] if folder.adapter.is_dir() else []
+    missing = []
+    if merge_proof.read_proof(folder.merged) is None:
+        missing.append(MissingForm("proof", "? not proved", "prove the merged model", "merge"))
+    if not any(exports.iterate_records(folder.exports)):
+        options = ("--to", "gguf:q4_k_m")
+        missing.append(MissingForm("gguf", "missing", "export for llama.cpp", "export", options))
+    return missing
+
+
 def list_forms(folder: JobFolder) -> Iterator[tuple[str, str]]:
     """Yield what the model exists as besides its weights, and the commands of what is missing."""
-    run_id = make_visible(folder.id)
-    if folder.merged.is_dir():
-        if merge_proof.read_proof(folder.merged) is None:
-            yield "proof", f"? not proved: ftwizard merge {run_id}"
-    elif folder.adapter.is_dir():
-        yield "merged", f"missing: ftwizard merge {run_id}"
-    forms = list(exports.iterate_records(folder.exports))
-    for path, record in forms:
+    for form in list_missing(folder):
+        yield form.name, f"{form.state}: {form.format_command(folder.id)}"
+    for path, record in exports.iterate_records(folder.exports):
         yield make_visible(record.form, 20), make_visible(str(path))
-    if folder.merged.is_dir() and not forms:
-        yield "gguf", f"missing: ftwizard export {run_id} --to gguf:q4_k_m"
     if pushed := read_json(folder.path / exports.PUSH_RECORD, exports.PushRecord):
         yield "pushed", make_visible(pushed.url)
 

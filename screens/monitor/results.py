@@ -9,6 +9,7 @@ from typing import ClassVar
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
@@ -29,6 +30,7 @@ from ftwizard.runs.result import (
 )
 from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.screens import layout, palette
+from ftwizard.screens.dialogs.command_progress import run_command
 from ftwizard.screens.dialogs.dialog import NoticeDialog
 from ftwizard.screens.monitor import evaluated
 from ftwizard.screens.page import Page
@@ -66,6 +68,7 @@ class ResultsPage(Page[str]):
         Binding(
             "y", "copy_command", "copy serve", tooltip="copy the command that serves the model"
         ),
+        Binding("x", "make", "make", tooltip="make what is missing of the model"),
         Binding("m", "monitor", "monitor", tooltip="back to the monitor"),
         Binding("escape,enter,q", "back", "done", key_display="enter", tooltip="done"),
     ]
@@ -120,13 +123,18 @@ class ResultsPage(Page[str]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         needs: dict[str, object] = {
             "turn": self._answers, "toggle_full": self._has_long_answers, "chat": self._has_model,
-            "copy_command": self._serve,
+            "copy_command": self._serve, "make": self._missing,
         }  # fmt: skip
         return bool(needs.get(action, True))
 
     @property
     def _has_model(self) -> bool:
         return self._folder.adapter.is_dir() or self._folder.merged.is_dir()
+
+    @property
+    def _missing(self) -> list[evaluated.MissingForm]:
+        """What is missing of an evaluated run's model."""
+        return evaluated.list_missing(self._folder) if self._evaluation else []
 
     @property
     def _has_long_answers(self) -> bool:
@@ -152,6 +160,18 @@ class ResultsPage(Page[str]):
             command = make_lines_visible(self._serve.fold(FOLDED_WIDTH))
             note = f"It then answers at {ADDRESS}, until ctrl+c."
             self.app.push_screen(NoticeDialog(title, f"{command}\n\n{note}"))
+
+    @work(exclusive=True, exit_on_error=False)
+    async def action_make(self) -> None:
+        """Run the command that makes what is missing first; esc cancels it."""
+        form = self._missing[0]
+        title = f"{form.purpose[:1].upper()}{form.purpose[1:]}"
+        await run_command(self.app, title, form.command, str(self._folder.path), *form.options)
+        self._result = read_result(self._folder)
+        self._serve = find_serve_command(self._folder)
+        self.query_one("#next", Static).update(self._build_next())
+        self.query_one("#files", Static).update(self._build_files())
+        self.refresh_bindings()
 
     def action_turn(self, by: int) -> None:
         pane, part = self.query_one("#finish"), self.query_one("#answer")
@@ -216,6 +236,9 @@ class ResultsPage(Page[str]):
         rows: list[tuple[Text | str, Text | str]] = []
         if self._has_model:
             rows.append((Text("c", KEY), "chat: type a prompt, both models answer it"))
+        for form in self._missing[:1]:
+            command = form.format_command(self._folder.id)
+            rows.append((Text("x", KEY), f"{form.purpose}: {command}"))
         if self._serve:
             rows.append((Text("y", KEY), f"serve: {make_visible(self._serve.line)}"))
         return layout.build_table(rows)

@@ -20,7 +20,9 @@ from ftwizard.runs.merge_proof import MergeProof
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.evaluate.test_results import make_answers, make_items
-from tests.screens.frames import assert_frame, drive, until, wait_for_stable_frame
+from tests.helpers.adapters import write_adapter, write_llama
+from tests.helpers.results import make_run_result, make_trained
+from tests.screens.frames import assert_frame, drive, until, wait_for_stable_frame, wait_for_text
 from tests.screens.runs_helpers import make_result, make_run
 
 SIZES = [(80, 24), (160, 50)]
@@ -158,6 +160,40 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
     assert re.search(r"proof +✓ Proved: all 3 tensors", shown)
     assert re.search(r"gguf:q4_k_m  \S+", shown) and "gguf-q4" in shown
     assert "missing" not in shown and "export/broken" not in "".join(shown.split())
+
+
+@pytest.mark.slow
+def test_x_merges_and_shows_the_proof(home: Path, tmp_path: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    base = write_llama(tmp_path / "base")
+    folder.adapter.rmdir()
+    write_adapter(base, folder.adapter)
+    trained = make_trained(base=str(base))
+    write_json(folder.trained, trained)
+    write_json(folder.result, make_run_result(training=trained))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await wait_for_text(pilot, "x         merge, and prove the result: ftwizard merge one")
+        await pilot.press("x")
+        await wait_for_text(pilot, "x         export for llama.cpp: ftwizard export one")
+
+    shown = drive(FtwizardApp(("run", "one")), (100, 90), play)
+    assert re.search(r"proof +✓ Proved: all \d+ tensors", shown)
+    assert re.search(r"gguf +missing: ftwizard export one --to gguf:q4_k_m", shown)
+
+
+def test_x_shows_why_a_merge_was_refused(home: Path) -> None:
+    write_evaluation(home, evaluate([]))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("x")
+        await wait_for_text(pilot, "ftwizard resume one")
+        await pilot.press("escape")
+        await wait_for_text(pilot, "merged    missing: ftwizard merge one")
+
+    drive(FtwizardApp(("run", "one")), (100, 90), play)
 
 
 def test_an_evaluation_that_cannot_be_read_is_no_verdict(home: Path) -> None:
