@@ -213,7 +213,7 @@ def _generate(model: Path, message: dict[str, str], count: int) -> str:
     dtype = torch.bfloat16 if machine.has_bfloat16_cpu() else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(model)
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-    ids = tokenizer.apply_chat_template(
+    ids: Any = tokenizer.apply_chat_template(
         [message], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     output = loaded.generate(**ids, max_new_tokens=count, do_sample=False)
