@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ftwizard.jobs.folder import JobFolder, read_json
+from ftwizard.runs import custody, exports, merge_proof
 from ftwizard.runs import describe_evaluation as words
-from ftwizard.runs import exports, merge_proof
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
 from ftwizard.screens import layout, palette
@@ -176,6 +176,9 @@ def list_missing(folder: JobFolder) -> list[MissingForm]:
     if not any(exports.iterate_records(folder.exports)):
         options = ("--to", "gguf:q4_k_m")
         missing.append(MissingForm("gguf", "missing", "export for llama.cpp", "export", options))
+    if custody.read(folder) is None:
+        purpose = "compare all forms on the same prompts"
+        missing.append(MissingForm("verify", "missing", purpose, "verify"))
     return missing
 
 
@@ -185,6 +188,8 @@ def list_forms(folder: JobFolder) -> Iterator[tuple[str, str]]:
         yield form.name, f"{form.state}: {form.format_command(folder.id)}"
     for path, record in exports.iterate_records(folder.exports):
         yield make_visible(record.form, 20), make_visible(str(path))
+    if chain := custody.read(folder):
+        yield "verify", "\n".join(custody.describe(chain))
     if pushed := read_json(folder.path / exports.PUSH_RECORD, exports.PushRecord):
         yield "pushed", make_visible(pushed.url)
 

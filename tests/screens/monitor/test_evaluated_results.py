@@ -14,6 +14,8 @@ from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.plan.schema import Gate
+from ftwizard.runs import custody
+from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.merge_proof import MergeProof
@@ -157,6 +159,15 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
         write_json(folder.exports / form / "export.json", record)
     (folder.exports / "gguf-q4" / "a.gguf").write_bytes(b"x")
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert "x         compare all forms on the same prompts: ftwizard verify one" in shown
+    hop = Hop(
+        source="adapter", target="merged", ok=False, token_ids_equal=True, cause="base_served",
+        max_logprob_difference=3.5,
+    )  # fmt: skip
+    write_json(folder.path / custody.FILE, custody.Custody(hops=[hop], prompts=20))
+    shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert re.search(r"verify +✗ adapter → merged: tokens equal, log-prob", shown)
+    assert "It answers as the base model: the adapter is not in it." in shown
     assert re.search(r"proof +✓ Proved: all 3 tensors", shown)
     assert re.search(r"gguf:q4_k_m  \S+", shown) and "gguf-q4" in shown
     assert "missing" not in shown and "export/broken" not in "".join(shown.split())
