@@ -146,7 +146,8 @@ def test_a_raised_loss_and_an_uncertain_gap_together(last: float, verdict: bool)
     sheet = AnswerSheet()
     for name, count in (("train", 34), ("target", 15)):
         for n in range(40):
-            sheet.add(name, f"{name} {n}", "a", "b", scores=(float(n < 2), float(n < count)))
+            scores = (float(n < 2), float(n < count))
+            sheet.add(name, f"{name} {n}", "a", "b", scores=scores, losses=(9.0, 0.5))
     curve = make_curve([1.6, 1.3, 1.2, 1.1, 1.0, 1.05, 1.0, 1.04, 1.0, last], checkpoints=[50])
     failure = find_overfitting(sheet.inputs(curve=curve))
     assert failure.found is verdict, failure.evidence

@@ -42,8 +42,9 @@ def find_overfitting(inputs: FailureInputs) -> Failure:
     train, test = inputs.pairs(TRAIN), inputs.pairs(TARGET)
     scored = _judge_gains("score", _list_score_gains(train), _list_score_gains(test), evidence)
     by_loss = _judge_gains("loss", _list_loss_gains(train), _list_loss_gains(test), evidence)
-    # Right answers decide where there are any: loss also rises by overconfidence alone.
-    by_answers = by_loss if scored is None else scored
+    # Right answers decide where there are any, also if they leave it open: loss also rises by
+    # overconfidence alone, and falls a lot by the format alone.
+    by_answers = scored if "score_carried" in evidence else by_loss
     if by_answers is None and by_curve is False and _do_both_suggest_it(evidence):
         by_answers = by_curve = True
     verdicts = (by_curve, by_answers)
