@@ -101,6 +101,7 @@ def judge(kind: AnswerKind, pairs: Sequence[ScoredPair]) -> Verdict:
     """
     match = _test_match(pairs)
     loss = _test_mean("loss", pairs)
+    decisive: Evidence | None
     if score := _test_mean("score", pairs):
         outcome, decisive = _judge_score(score)
         evidence = [score, loss]

@@ -110,11 +110,12 @@ def gap_sheet(train: float, test: float, rows: int = 40, measure: str = "scores"
     sheet = AnswerSheet()
     for name, gain in (("train", train), ("target", test)):
         for n in range(rows):
+            values: dict[str, Any] = {}
             if measure == "scores":
-                values = (0.0, 1.0) if n < gain * rows else (0.0, 0.0)
+                values[measure] = (0.0, 1.0) if n < gain * rows else (0.0, 0.0)
             else:
-                values = (3.0, 3.0 - gain + (n % 5 - 2) / 10)
-            sheet.add(name, f"{name} {n}", "a", f"b {n}", **{measure: values})
+                values[measure] = (3.0, 3.0 - gain + (n % 5 - 2) / 10)
+            sheet.add(name, f"{name} {n}", "a", f"b {n}", **values)
     return sheet
 
 
