@@ -76,7 +76,8 @@ def read_inputs(kind: small_world.FailureKind, seed: int, *, is_twin: bool) -> F
     curve = document["curve"]
     return FailureInputs(
         items=items,
-        **answers,
+        base=answers["base"],
+        tuned=answers["tuned"],
         rows=[TrainingRow(n, *exchange) for n, exchange in enumerate([*task.train, *task.mix], 1)],
         curve=Curve(
             train=[tuple(point) for point in curve["train"]],
