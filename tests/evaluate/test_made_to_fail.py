@@ -24,7 +24,7 @@ TWINS = [(kind, seed) for kind, seed in CASES if f"{kind}-{seed}-twin" in STORED
 
 
 def test_every_failure_has_stored_models() -> None:
-    assert len(FAILING) == 15 and len(TWINS) >= 14
+    assert len(FAILING) == 15 and len(TWINS) == 15
     assert {kind for kind, _ in FAILING} == {kind for kind, _ in TWINS} == set(KINDS)
 
 
