@@ -105,7 +105,8 @@ def again(folder: JobFolder) -> JobFolder:
     with own_signals():
         worker = Worker(folder)
         try:
-            write_json(folder.result, run_training(worker).result)
+            result = run_training(worker).result
+            write_json(worker.folder.result, result)  # where it is now: tests move it meanwhile
         finally:
             worker.events.close()
     return folder

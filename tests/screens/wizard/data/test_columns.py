@@ -188,6 +188,7 @@ def test_enter_decodes_a_file_in_another_encoding(encoding: str, tmp_path: Path)
             await pilot.press("enter")
         await wait_for_text(pilot, question)
         assert encoding != "cp1252" or "Où est" in frame(pilot.app)
+        await wait_for_text(pilot, "▸ ")
         await pilot.press("enter")
         await wait_for_text(pilot, "12 rows, prompt and completion; all usable")
         expected = "windows-1252" if encoding == "cp1252" else "utf-16"
