@@ -19,7 +19,7 @@ from tests.e2e import tmux
 from tests.e2e.cli import run
 from tests.e2e.plain_terminal import Answer, Pty, Wizard, environment
 from tests.helpers.jobs import until_ended
-from tests.helpers.models import SMOLLM2, make_tiny
+from tests.helpers.models import make_tiny
 from tests.paths import FIXTURES, TICKETS
 
 needs_tmux = pytest.mark.skipif(not tmux.is_installed(), reason="tmux is not installed")
@@ -85,10 +85,10 @@ def test_plain_wizard_trains_and_merges_a_model(
     model_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A tiny model with numbered questions, a real one with a cursor."""
+    """With numbered questions, and with a cursor."""
     monkeypatch.setenv("FTWIZARD_CACHE", str(model_cache))
     with Wizard(tmp_path, numbered=numbered) as wizard:
-        wizard.answer(*to_the_recipe(rows), *recipe(str(tiny) if numbered else SMOLLM2))
+        wizard.answer(*to_the_recipe(rows), *recipe(str(tiny)))
         wizard.ask("Save the plan and start the run?")
         assert not (home / "runs").exists() and not (home / "plans").exists(), (
             "nothing but the draft is written before it is confirmed"
@@ -101,9 +101,8 @@ def test_plain_wizard_trains_and_merges_a_model(
         end = wizard.history()
     assert "exit=0" in end
     assert "Run mine finished" in end and "On 3 test examples" in end
-    assert numbered or "valid JSON for the schema" in end
     folder = JobFolder(home / "runs" / "mine")
-    assert (folder.merged / "model.safetensors").stat().st_size > (0 if numbered else 2e8)
+    assert (folder.merged / "model.safetensors").exists()
     assert (home / "plans" / "mine.yaml").exists()
 
 
