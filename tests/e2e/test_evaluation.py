@@ -88,7 +88,8 @@ def test_kills_lose_no_answer_on_the_way_to_the_verdict(
 
 def _interrupt(job_events: Path, *words: str) -> None:
     """Interrupt ``eval`` as Ctrl-C does, once its job runs."""
-    command = subprocess.Popen([FTWIZARD, "eval", *words], stderr=subprocess.PIPE, text=True)
+    argv = ["env", "--default-signal=INT", str(FTWIZARD), "eval", *words]
+    command = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
     while not job_events.exists():
         assert command.poll() is None
         time.sleep(0.02)
