@@ -119,7 +119,9 @@ def train(
     import torch
 
     optimizer = torch.optim.AdamW(small.model.parameters(), lr=rate, weight_decay=0.01)
-    chance, order, curve = random.Random(seed), [], []
+    chance = random.Random(seed)
+    order: list[Exchange] = []
+    curve: list[tuple[int, float]] = []
     for step in range(steps):
         small.model.train()
         for group in optimizer.param_groups:
