@@ -151,14 +151,17 @@ def describe_verdict(proof: MergeProof) -> str:
     if proof.damaged:
         names = make_visible(", ".join(proof.damaged[:3]), 200)
         return f"Damaged: {names} changed since the merge wrote it."
+    origin = "base and adapter give" if proof.adapter else "was trained, in 16 bit"
     if proof.difference_count:
-        return f"Wrong: {proof.difference_count:,} of {counted} are not what base and adapter give."
-    if proof.verdict == "differs":
-        return f"All {counted} are right, but the merged model answers differently: see below."
-    return (
-        f"Proved: all {counted} are bit for bit what base and adapter give "
-        f"({proof.merged_tensors:,} merged)."
-    )
+        return f"Wrong: {proof.difference_count:,} of {counted} are not what {origin}."
+    if proof.verdict == "differs" and (check := proof.behavior):
+        return (
+            f"All {counted} are right, but the merged model does not answer like the adapter: test "
+            f"loss {check.merged_loss:.3g}, not {check.adapter_loss:.3g}; {check.agreement:.0%} of the "
+            "tokens agree."
+        )
+    merged = f" ({proof.merged_tensors:,} merged)" if proof.adapter else ""
+    return f"Proved: all {counted} are bit for bit what {origin}{merged}."
 
 
 def format_verdict(proof: MergeProof) -> str:

@@ -26,7 +26,7 @@ def make_behavior(**changes: float) -> BehaviorCheck:
 
 def test_words_of_a_proof() -> None:
     proof = MergeProof(
-        verdict="proved", base="/b", tensors=272, merged_tensors=210, change=4.9e-3,
+        verdict="proved", base="/b", adapter="/a", tensors=272, merged_tensors=210, change=4.9e-3,
         rounding_error=1.4e-3, behavior=make_behavior(),
     )  # fmt: skip
     assert describe_proof(proof) == [
@@ -38,17 +38,28 @@ def test_words_of_a_proof() -> None:
         ),
     ]
     assert format_verdict(proof).startswith("✓ Proved")
+    full = MergeProof(verdict="proved", base="/b", tensors=272)
+    assert describe_proof(full) == [
+        "Proved: all 272 tensors are bit for bit what was trained, in 16 bit."
+    ]
 
 
 def test_right_weights_with_other_answers() -> None:
     check = make_behavior(agreement=0.9)
     assert not check.is_within and not make_behavior(merged_loss=0.6).is_within
     proof = MergeProof(
-        verdict="differs", base="/b", tensors=3, change=1e-3, rounding_error=8e-4, behavior=check
+        verdict="differs",
+        base="/b",
+        adapter="/a",
+        tensors=3,
+        change=1e-3,
+        rounding_error=8e-4,
+        behavior=check,
     )
     lines = describe_proof(proof)
-    assert (
-        lines[0] == "All 3 tensors are right, but the merged model answers differently: see below."
+    assert lines[0] == (
+        "All 3 tensors are right, but the merged model does not answer like the adapter: test loss "
+        "0.51, not 0.5; 90% of the tokens agree."
     )
     assert "1.2 times the rounding to 16 bit: rounding may undo part" in lines[1]
     assert lines[2].endswith("Allowed: a difference of 0.025, and 97% agreement.")
@@ -62,7 +73,12 @@ def test_differences_are_named_up_to_three() -> None:
         TensorDifference(name="d", problem="missing"),
     ]
     proof = MergeProof(
-        verdict="differs", base="/b", tensors=90, differences=differences, difference_count=14
+        verdict="differs",
+        base="/b",
+        adapter="/a",
+        tensors=90,
+        differences=differences,
+        difference_count=14,
     )
     assert describe_proof(proof) == [
         "Wrong: 14 of 90 tensors are not what base and adapter give.",

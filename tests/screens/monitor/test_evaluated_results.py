@@ -149,7 +149,10 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
     assert "proof     ? not proved: ftwizard merge one" in shown
     assert "gguf      missing: ftwizard export one --to gguf:q4_k_m" in shown
-    write_json(folder.merged / "proof.json", MergeProof(verdict="proved", base="/b", tensors=3))
+    write_json(
+        folder.merged / "proof.json",
+        MergeProof(verdict="proved", base="/b", adapter="/a", tensors=3),
+    )
     for form in ("gguf-q4", "broken"):
         (folder.exports / form).mkdir(parents=True)
         record = ExportRecord(

@@ -40,7 +40,9 @@ def test_results_page_opens_from_the_monitor(home: Path) -> None:
     folder = make_run(home, "one")
     make_result(folder, ANSWERS)
     folder.merged.mkdir()
-    proof = MergeProof(verdict="differs", base="/base", tensors=272, difference_count=2)
+    proof = MergeProof(
+        verdict="differs", base="/base", adapter="/a", tensors=272, difference_count=2
+    )
     write_json(folder.merged / "proof.json", proof)
     shown = drive(FtwizardApp(("run", "one")), (80, 30), open_results)
     assert "✗ Wrong: 2 of 272 tensors are not what base and adapter give." in " ".join(
