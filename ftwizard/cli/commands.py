@@ -282,7 +282,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                nargs="?"),
         _values("--set", "FILE", "a set of your own: prompts with expected answers or rules, one per "
                 "line; or lm-eval:TASK (repeatable)"),
-        _value("--base", "MODEL|URL", "what a model that is no run is compared with"),
+        _value("--base", "MODEL|URL", "base of a model that is not a run"),
         _value("--checkpoint", "N", "evaluate the checkpoint of step N of a run", type=int),
         _switch("--checkpoints", "evaluate every checkpoint on disk, and name the best"),
         _value("--scale", "S", "weaken the adapter to this share of its strength, up to 1",
@@ -299,7 +299,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--judge", "URL", "endpoint that grades answers to items with a judge"),
         _value("--judge-model", "NAME", "name of the judge at its endpoint"),
         _value("--judge-key", "NAME", "environment variable with its key"),
-        _switch("--gate", "exit 1 if it is not to be shipped, 4 if that cannot be told"),
+        _switch("--gate", "exit 1 for do not ship, 4 for cannot tell"),
     )),
     ("push", "upload a run's model to the Hugging Face Hub, private by default", "push:push", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),

@@ -43,7 +43,7 @@ def export(arguments: argparse.Namespace) -> int:
 def find_source(name: str | None, out: str | None = None) -> ExportSource:
     """Return the model to export: a run's, or a folder's.
 
-    Raises FtwizardError for a run without a merged model, and for a folder that is no model.
+    Raises FtwizardError for a run without a merged model, and for a folder that is not a model.
     """
     from ftwizard.export import source
 

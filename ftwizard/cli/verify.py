@@ -18,7 +18,7 @@ CANNOT_TELL = 4
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Verify the chain; return 0 if it holds, 1 if a hop broke, 4 if that cannot be told."""
+    """Verify the chain; return 0 if it holds, 1 if a hop broke, 4 for cannot tell."""
     folder = run_argument.find(arguments.run, default_run.choose_chatted)
     run_argument.require_folder(folder, "verify")
     if bool(arguments.server) != bool(arguments.model):

@@ -62,7 +62,7 @@ from ftwizard.train import dataset
 MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
 """Items of a set where the plan names no number."""
 MAX_REFUSAL_TOKENS = 64
-"""Tokens of an answer that only has to be told from a refusal: those begin with it."""
+"""Tokens of an answer that only has to be distinguished from a refusal, which begins as one."""
 MIN_EVALUATION_S = 2.0
 """Less time is not enough to load a model."""
 MIN_TEXTS = 20

@@ -52,9 +52,10 @@ def generate_tokens(
 ) -> list[list[int]]:
     """Return the tokens of a greedy answer to each prompt, generated as one batch.
 
-    After the token that ends it, an answer is padded to the longest one. ``limit`` is the maximum of new tokens. Generation stops after ``seconds``, but not before one
-    token, or once ``should_stop`` returns True. It is called after each token, with the tokens of
-    the first answer. ``model`` must be in evaluation mode; its settings are not changed.
+    After the token that ends it, an answer is padded to the longest one. ``limit`` is the maximum
+    of new tokens. Generation stops after ``seconds``, but not before one token, or once
+    ``should_stop`` returns True. It is called after each token, with the tokens of the first answer.
+    ``model`` must be in evaluation mode; its settings are not changed.
     """
     import torch
 
