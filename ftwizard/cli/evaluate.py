@@ -120,7 +120,7 @@ def _list_candidates(
     arguments: argparse.Namespace, run: JobFolder, trained: TrainResult
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return the weights of a run to evaluate, and the step of each by name."""
-    from ftwizard.evaluate.run_evaluation import make_tuned_arm
+    from ftwizard.evaluate.run.tuned import make_tuned_arm
 
     if not _picks_weights(arguments):
         return [msgspec.to_builtins(make_tuned_arm(run, trained))], {"tuned": trained.step}

@@ -77,7 +77,7 @@ def run_training(worker: Worker) -> WorkResult:
         worker.events.write_finding("damaged_result", message, "warning")
         trained = None
     if trained is None:
-        from ftwizard.evaluate.run_evaluation import evaluate_base
+        from ftwizard.evaluate.run.baseline import evaluate_base
         from ftwizard.export import run_exports
 
         def before_steps(base: Path) -> None:
@@ -108,7 +108,7 @@ def _finish(
     """Carry out ``plan.finish`` within the run."""
     import msgspec
 
-    from ftwizard.evaluate.run_evaluation import evaluate_tuned
+    from ftwizard.evaluate.run.tuned import evaluate_tuned
     from ftwizard.export import run_exports
     from ftwizard.export.run_merge import merge_run
     from ftwizard.jobs.folder import JobFolder

@@ -9,10 +9,24 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from ftwizard.evaluate import run_evaluation, runner
+from ftwizard.evaluate import runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
-from ftwizard.evaluate.run_evaluation import NO_EVIDENCE, Answers, Subject
+from ftwizard.evaluate.run.asking import (
+    ask,
+    ask_base_arms,
+    ask_judge,
+    list_base_arms,
+    measure_texts,
+)
+from ftwizard.evaluate.run.item_selection import freeze_items
+from ftwizard.evaluate.run.judgment import (
+    NO_EVIDENCE,
+    judge_answers,
+    read_evidence,
+    write_evaluation,
+)
+from ftwizard.evaluate.run.subject import Answers, Subject
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker, WorkResult
 from ftwizard.models import hub
@@ -29,15 +43,15 @@ def run(worker: Worker) -> WorkResult:
     request = msgspec.convert(worker.record.inputs, EvaluationRequest)
     subject = _make_subject(worker, request)
     arms = [_fetch(worker, msgspec.convert(arm, Arm)) for arm in request.candidates]
-    items = run_evaluation.freeze_items(worker, subject)
-    answers = run_evaluation.ask_base_arms(worker, subject, items)
-    answers |= run_evaluation.ask(worker, subject, arms, items)
-    answers = run_evaluation.ask_judge(worker, subject, items, answers)
+    items = freeze_items(worker, subject)
+    answers = ask_base_arms(worker, subject, items)
+    answers |= ask(worker, subject, arms, items)
+    answers = ask_judge(worker, subject, items, answers)
     evaluations = _judge(worker, subject, arms, request, items, answers)
     best = max(evaluations, key=lambda name: _rank(evaluations[name]))
     tuned = next(replace(arm, name="tuned") for arm in arms if arm.name == best)
-    run_evaluation.write_evaluation(
-        subject, evaluations[best], items, [*run_evaluation.list_base_arms(subject), tuned],
+    write_evaluation(
+        subject, evaluations[best], items, [*list_base_arms(subject), tuned],
         answers | {"tuned": answers[best]},
     )  # fmt: skip
     candidates = [
@@ -107,17 +121,17 @@ def _judge(
     evidence = NO_EVIDENCE
     if request.run is not None:
         run = subject._replace(folder=JobFolder(Path(request.run)))
-        evidence = run_evaluation.read_evidence(worker, run, 0)
+        evidence = read_evidence(worker, run, 0)
     names, evaluations = [arm.name for arm in arms], {}
     texts = {}
     if subject.base:
-        texts = run_evaluation.measure_texts(worker, subject, [subject.base, *arms])
+        texts = measure_texts(worker, subject, [subject.base, *arms])
     for name in names:
         own = {arm: lines for arm, lines in answers.items() if arm not in names}
         own["tuned"] = answers[name]
         of_step = evidence._replace(step=request.steps.get(name))
         losses = {"base": texts.get("base", []), "tuned": texts.get(name, [])}
-        evaluations[name] = run_evaluation.judge_answers(subject, items, own, of_step, losses)
+        evaluations[name] = judge_answers(subject, items, own, of_step, losses)
     return evaluations
 
 

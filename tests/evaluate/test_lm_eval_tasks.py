@@ -15,8 +15,10 @@ import msgspec
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import lm_eval_tasks, run_evaluation, sets
+from ftwizard.evaluate import lm_eval_tasks, sets
 from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.run.asking import ask_by_lm_eval
+from ftwizard.evaluate.run.subject import Answers
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan, Recipe
 from tests.paths import FIXTURES
@@ -195,8 +197,8 @@ def test_a_run_asks_each_arm_without_a_prompt(calls: Path, model: Path) -> None:
     plan = msgspec.convert(
         {"data": {"files": {"train": "t.jsonl"}}, "model": {"name": "m"}}, type=Plan
     )
-    answers: run_evaluation.Answers = {"base": [], "prompted": []}
-    run_evaluation.ask_by_lm_eval(worker, plan, arms, items, answers)
+    answers: Answers = {"base": [], "prompted": []}
+    ask_by_lm_eval(worker, plan, arms, items, answers)
     assert {answer.item for answer in answers["base"]} == {item.id for item in items}
     assert answers["prompted"] == []
     assert {

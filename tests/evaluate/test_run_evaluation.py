@@ -16,8 +16,8 @@ import pytest
 from ftwizard.cli import evaluate, parser, run_job
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import job as evaluation_job
-from ftwizard.evaluate import run_evaluation
 from ftwizard.evaluate.answer_cache import AnswerCache
+from ftwizard.evaluate.run import asking, item_selection
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker, WorkResult
 from ftwizard.plan import changes
@@ -49,7 +49,7 @@ def train(root: Path, name: str = "one", **more: Any) -> JobFolder:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTWIZARD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("FTWIZARD_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(run_evaluation, "MAX_REFUSAL_TOKENS", 4)
+    monkeypatch.setattr(item_selection, "MAX_REFUSAL_TOKENS", 4)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobFolder]:
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("trained")
         patch.setenv("FTWIZARD_CACHE", str(root / "cache"))
-        patch.setattr(run_evaluation, "MAX_REFUSAL_TOKENS", 4)
+        patch.setattr(item_selection, "MAX_REFUSAL_TOKENS", 4)
         folder = training.again(train(root))
     result = evaluation_files.read_evaluation(folder)
     assert result
@@ -103,7 +103,7 @@ def test_the_documents_of_an_evaluation(trained: JobFolder) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, arm: str, answers: int) -> None:
     """Request a stop once an arm has given so many answers."""
-    make_reporter = run_evaluation._make_reporter
+    make_reporter = asking._make_reporter
 
     def make(worker: Worker, unit: str = "answers") -> Any:
         report = make_reporter(worker, unit)
@@ -115,7 +115,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, arm: str, answers: int) -> None:
 
         return stop
 
-    monkeypatch.setattr(run_evaluation, "_make_reporter", make)
+    monkeypatch.setattr(asking, "_make_reporter", make)
 
 
 @pytest.fixture

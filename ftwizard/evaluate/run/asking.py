@@ -1,0 +1,182 @@
+"""Answers of the arms to the items, scored and written: what was answered before is not asked again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from ftwizard.evaluate import judge, lm_eval_tasks, runner, scorers, sets
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.failures.inputs import TRAIN
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.local_model import Loss
+from ftwizard.evaluate.run.subject import Answers, Subject, has_gpu
+from ftwizard.jobs.folder import JobFolder, write_whole
+from ftwizard.jobs.worker import Worker
+from ftwizard.plan.schema import Plan
+from ftwizard.runs.evaluation import ItemAnswer
+from ftwizard.text import format_count
+
+MIN_TEXTS = 20
+"""General texts that are measured on a CPU."""
+REPORT_EVERY_S = 1.0
+"""Least time between two reports of progress."""
+
+
+def ask_base_arms(
+    worker: Worker, subject: Subject, items: Sequence[Item], seconds: float | None = None
+) -> Answers:
+    """Return the scored answers of the base model, alone and with the user's prompt."""
+    answers: Answers = {}
+    arms = list_base_arms(subject)
+    for arm in arms:
+        asked = items if arm.name == "base" else _select_for_prompt(items)
+        kept = read_answers(subject.folder, arm.name)
+        limit = None if seconds is None else seconds / len(arms)
+        answers |= {arm.name: kept} if kept else ask(worker, subject, [arm], asked, limit)
+    return answers
+
+
+def _select_for_prompt(items: Sequence[Item]) -> list[Item]:
+    """Return the items that the prompted model answers: on a CPU those of the task, for which the
+    prompt is; never those of the training rows."""
+    others = (TRAIN,) if has_gpu() else (TRAIN, "general", "safety")
+    return [item for item in items if item.set not in others]
+
+
+def list_base_arms(subject: Subject) -> list[Arm]:
+    """Return the base model, and the base model with the user's system prompt and examples."""
+    base, settings, test_set = subject.base, subject.plan.evaluate, subject.test_set
+    if base is None:
+        return []
+    shots = test_set.shots[: settings.shots]
+    system = settings.system or test_set.system
+    if not shots and settings.system is None:
+        return [base]
+    return [base, replace(base, name="prompted", system=system, shots=shots)]
+
+
+def ask(
+    worker: Worker,
+    subject: Subject,
+    arms: Sequence[Arm],
+    items: Sequence[Item],
+    seconds: float | None = None,
+) -> Answers:
+    """Return the scored answers of arms, and write them: what the cache has is not asked again.
+
+    In limited ``seconds``, as many items as fit are answered, a random part of them all.
+    """
+    recipe = subject.plan.recipe
+    own = [item for item in items if item.scorer != "lm_eval"]
+    answers = runner.answer_all(
+        arms, own, subject.folder.link, recipe=recipe, seconds=seconds, seed=recipe.seed,
+        on_progress=_make_reporter(worker), say=lambda name: worker.phase("comparing", what=name),
+    )  # fmt: skip
+    if seconds is None:
+        ask_by_lm_eval(worker, subject.plan, arms, items, answers)
+    by_id = {item.id: item for item in items}
+    scored = {
+        arm: [score_answer(by_id[answer.item], answer) for answer in lines]
+        for arm, lines in answers.items()
+    }
+    for arm, lines in scored.items():
+        write_answers(subject.folder, arm, lines)
+    return scored
+
+
+def measure_texts(worker: Worker, subject: Subject, arms: Sequence[Arm]) -> dict[str, list[Loss]]:
+    """Return the losses on general text by the name of the arm; none where the plan leaves it out."""
+    if not subject.plan.evaluate.general:
+        return {}
+    texts = [paragraph.text for paragraph in sets.read_general_text()]
+    texts = texts if has_gpu() else texts[:: len(texts) // MIN_TEXTS]
+    return runner.compute_text_losses(
+        arms, texts, recipe=subject.plan.recipe, on_progress=_make_reporter(worker, "texts"),
+        say=lambda name: worker.phase("comparing", what=name),
+    )  # fmt: skip
+
+
+def _make_reporter(worker: Worker, unit: str = "answers") -> Callable[[runner.Progress], None]:
+    """Return what reports progress, at most once a second, and raises Stopped after a stop."""
+    last = 0.0
+
+    def report(progress: runner.Progress) -> None:
+        nonlocal last
+        worker.check_stop()
+        if (now := time.monotonic()) - last >= REPORT_EVERY_S:
+            last = now
+            worker.phase(
+                "comparing", what=f"{progress.arm} model", done=progress.arm_done,
+                total=progress.arm_total, unit=unit, eta_s=progress.eta_s,
+            )  # fmt: skip
+
+    return report
+
+
+def ask_judge(worker: Worker, subject: Subject, items: Sequence[Item], answers: Answers) -> Answers:
+    """Return the answers with the scores of the judge, for the items that need one."""
+    settings = subject.plan.evaluate.judge
+    graded = sum(item.scorer == "judge" for item in items)
+    if not graded:
+        return answers
+    if settings.url is None:
+        message = f"{format_count(graded, 'item')} cannot be scored: evaluate.judge is not set."
+        worker.events.write_finding("no_judge", message, "warning")
+        return answers
+    arm = Arm(
+        name="judge", model=settings.url, served_name=settings.model,
+        key_variable=settings.key_variable,
+    )  # fmt: skip
+    scored, report = judge.judge_all(
+        arm, items, answers, subject.folder.link, on_progress=_make_reporter(worker)
+    )
+    if report.unscored:
+        total = format_count(report.judged + report.unscored, "answer")
+        message = f"The judge gave no clear verdict on {report.unscored:,} of {total}."
+        worker.events.write_finding("judge_unclear", message, "warning")
+    return scored
+
+
+def ask_by_lm_eval(
+    worker: Worker, plan: Plan, arms: Sequence[Arm], items: Sequence[Item], answers: Answers
+) -> None:
+    """Add to ``answers`` those to the tasks of lm-eval; an arm with a prompt is not asked."""
+    tasks: dict[str, list[Item]] = {}
+    for item in items:
+        if item.scorer == "lm_eval":
+            tasks.setdefault(item.set, []).append(item)
+    for arm in arms:
+        for name, part in tasks.items() if arm.system is None and not arm.shots else ():
+
+            def report(done: int, total: int, label: str = f"{arm.name} model, {name}") -> None:
+                worker.check_stop()
+                worker.phase("comparing", what=label, done=done, total=total, unit="requests")
+
+            answers[arm.name] += lm_eval_tasks.answer(
+                arm, part, recipe=plan.recipe, on_progress=report
+            )
+
+
+def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:
+    if answer.score is not None:  # there is no answer: its note says why
+        return answer
+    return replace(answer, score=scorers.score(item, answer.text))
+
+
+def write_answers(folder: JobFolder, arm: str, answers: Sequence[ItemAnswer]) -> None:
+    lines = b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
+    write_whole(folder.evaluations / f"{arm}.jsonl", lines)
+
+
+def read_answers(folder: JobFolder, arm: str) -> list[ItemAnswer] | None:
+    """Return the scored answers of an arm; None before it answered, and if they are unreadable."""
+    try:
+        data = (folder.evaluations / f"{arm}.jsonl").read_bytes()
+        answers = [msgspec.json.decode(line, type=ItemAnswer) for line in data.splitlines()]
+    except (OSError, ValueError):
+        return None
+    return answers if all(answer.score for answer in answers) else None

@@ -1,0 +1,85 @@
+"""Items of a run: all that its plan asks for, of which a part is drawn and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from ftwizard.evaluate import frozen_items, prompts, runner, sets
+from ftwizard.evaluate.answer_cache import AnswerCache
+from ftwizard.evaluate.failures.inputs import TRAIN
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
+from ftwizard.evaluate.run.subject import Subject, has_gpu, read_training_rows
+from ftwizard.jobs.worker import Worker
+from ftwizard.runs import describe_evaluation
+
+MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
+"""Items of a set where the plan names no number."""
+MAX_REFUSAL_TOKENS = 64
+"""Tokens of an answer that only has to be distinguished from a refusal, which begins as one."""
+
+
+def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
+    """Return the frozen items of a run; draw and freeze them if that was not done yet.
+
+    Raises FtwizardError for a file of items that cannot be used, or that was changed since.
+    """
+    folder, plan = subject.folder, subject.plan
+    if frozen := frozen_items.read(folder):
+        return frozen[0]
+    worker.phase("comparing", what="items")
+    limit = plan.evaluate.max_items or (MAX_ITEMS_GPU if has_gpu() else MAX_ITEMS_CPU)
+    items, counts = frozen_items.draw(collect_items(worker, subject), limit, plan.recipe.seed)
+    items = prompts.set_limits(items, _count_tokens(subject))
+    frozen_items.freeze(folder, items, counts, plan.gate)
+    drawn = [
+        f"{drawn.items:,} of {drawn.available:,} ({describe_evaluation.name_set(name)})"
+        for name, drawn in counts.items()
+        if drawn.items < drawn.available and name != TRAIN
+    ]
+    if drawn:
+        message = (
+            f"Evaluated on items drawn at random: {', '.join(drawn)}. All: evaluate.max_items."
+        )
+        worker.events.write_finding("items_drawn", message)
+    return items
+
+
+def collect_items(worker: Worker, subject: Subject) -> list[Item]:
+    """Return all items that the plan asks for, and those of a sample of the training rows."""
+    plan, test_set = subject.plan, subject.test_set
+    rows = sets.make_target_items(test_set)
+    rows += [
+        replace(item, set=TRAIN, id=f"{TRAIN}-{item.id}")
+        for item in sets.make_target_items(replace(test_set, rows=test_set.trained))
+    ]
+    if limit := plan.finish.max_new_tokens:
+        rows = [replace(item, max_tokens=limit) for item in rows]
+    items = rows
+    if plan.evaluate.general:
+        items += sets.read_packaged("general")
+    if plan.evaluate.safety:
+        items += sets.read_packaged("safety")
+        items += sets.make_personal_items(read_training_rows(worker, subject))
+    items += sets.read_files(plan.evaluate.sets, worker.check_stop, needs_target=not test_set.rows)
+    return [
+        replace(item, max_tokens=MAX_REFUSAL_TOKENS)
+        if item.max_tokens is None and item.scorer in ("refusal", "answered")
+        else item
+        for item in items
+    ]
+
+
+def _count_tokens(subject: Subject) -> Callable[[str], int]:
+    if subject.base is None or runner.is_endpoint(subject.base):
+        return prompts.count_bytes
+    models = LocalModels(AnswerCache(None), subject.plan.recipe)
+    return LocalAnswerer(subject.base, models).count_tokens
+
+
+def rank_set(item: Item) -> tuple[int, str]:
+    """Return what to order sets by: target, general, safety, then the user's own."""
+    first = ("target", "general", "safety")
+    return (first.index(item.set), "") if item.set in first else (len(first), item.set)

@@ -1,0 +1,98 @@
+"""The judgment of answers: by the gate and the five failures, with what a run knows besides; and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from ftwizard.diagnosis import Curve
+from ftwizard.evaluate import results
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.exports.recorded import Recorded
+from ftwizard.evaluate.exports.write import list_facts, write_exports
+from ftwizard.evaluate.failures.detect import find_failures
+from ftwizard.evaluate.failures.inputs import (
+    TRAIN,
+    FailureInputs,
+    TextLoss,
+    TrainingRow,
+    to_training_rows,
+)
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.local_model import Loss
+from ftwizard.evaluate.run.item_selection import rank_set
+from ftwizard.evaluate.run.subject import Answers, Subject, read_training_rows
+from ftwizard.jobs.folder import write_json
+from ftwizard.jobs.worker import Worker
+from ftwizard.runs import loss_curves
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.summary import read_progress
+
+
+class Evidence(NamedTuple):
+    """What is known of a run besides answers."""
+
+    rows: Sequence[TrainingRow] = ()
+    curve: Curve | None = None
+    step: int | None = None
+    """Step of the tuned weights."""
+
+
+NO_EVIDENCE = Evidence()
+"""Of a model that no run here trained."""
+
+
+def read_evidence(worker: Worker, subject: Subject, step: int) -> Evidence:
+    """Return the training rows and the curve of a run."""
+    worker.phase("comparing", what="the verdict")
+    rows = to_training_rows(read_training_rows(worker, subject))
+    curve = loss_curves.from_progress(read_progress(subject.folder, exact=True), subject.folder)
+    return Evidence(rows, curve, step)
+
+
+def judge_answers(
+    subject: Subject,
+    items: Sequence[Item],
+    answers: Answers,
+    evidence: Evidence = NO_EVIDENCE,
+    texts: Mapping[str, Sequence[Loss]] | None = None,
+) -> Evaluation:
+    """Judge the answers of base and tuned model by the gate and the five failures.
+
+    ``texts``: their losses on general text.
+    """
+    texts = texts or {}
+    items = sorted(items, key=rank_set)
+    pairs = zip(texts.get("base", ()), texts.get("tuned", ()), strict=False)
+    by_arm = results.index_answers(answers)
+    failures = find_failures(
+        FailureInputs(
+            items=items, base=by_arm.get("base", {}), tuned=by_arm["tuned"], rows=evidence.rows,
+            curve=evidence.curve, step=evidence.step,
+            text_losses=[
+                TextLoss(base.total / base.tokens, tuned.total / tuned.tokens, base.tokens)
+                for base, tuned in pairs if base.tokens and tuned.tokens
+            ],
+        )
+    )  # fmt: skip
+    return results.make_evaluation(items, answers, failures, subject.plan.gate, evidence.rows)
+
+
+def write_evaluation(
+    subject: Subject,
+    evaluation: Evaluation,
+    items: Sequence[Item],
+    arms: Sequence[Arm],
+    answers: Answers,
+) -> None:
+    """Write ``eval/evaluation.json``, and what other tools and people read."""
+    folder = subject.folder
+    write_json(folder.evaluation, evaluation)
+    asked = [item for item in items if item.set != TRAIN]
+    recorded = Recorded(asked, arms, answers, datetime.now().astimezone())
+    facts = [
+        ("model", subject.plan.model.name),
+        *list_facts(recorded, folder.read_job().hashes),
+    ]
+    write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)

@@ -1,0 +1,111 @@
+"""The tuned model at the end of a run: its answers next to those of the base model, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import compare
+from ftwizard.evaluate.arms import Arm
+from ftwizard.evaluate.failures.inputs import TRAIN
+from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.run.asking import (
+    ask,
+    ask_base_arms,
+    ask_judge,
+    list_base_arms,
+    measure_texts,
+)
+from ftwizard.evaluate.run.item_selection import freeze_items
+from ftwizard.evaluate.run.judgment import judge_answers, read_evidence, write_evaluation
+from ftwizard.evaluate.run.subject import Answers, Subject
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.worker import Worker
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import describe_evaluation
+from ftwizard.runs.evaluation import Evaluation, ItemAnswer
+from ftwizard.runs.result import BaseComparison, TrainResult
+from ftwizard.train import dataset
+
+MIN_EVALUATION_S = 2.0
+"""Less time is not enough to load a model."""
+
+
+def evaluate_tuned(
+    worker: Worker, plan: Plan, trained: TrainResult, seconds: float | None = None
+) -> tuple[Evaluation | None, BaseComparison | None]:
+    """Let the tuned model answer, and judge it; write ``eval/evaluation.json``.
+
+    The merged model is used if there is one, so that what is measured is what will be served. In
+    limited ``seconds``, as many items are answered as fit; None without any time.
+    """
+    folder = worker.folder
+    base = Arm(name="base", model=trained.base)
+    subject = Subject(folder, plan, base, dataset.read_test_set(folder))
+    if seconds is not None and seconds < MIN_EVALUATION_S:
+        worker.events.write_finding(
+            "comparison_skipped",
+            "No time was left to evaluate the tuned model: budget.minutes is used up.",
+            "warning",
+            action=f"ftwizard eval {folder.id}",
+        )
+        return None, None
+    tuned = make_tuned_arm(folder, trained)
+    items, answers = _ask_all(worker, subject, tuned, seconds)
+    try:
+        answers = ask_judge(worker, subject, items, answers)
+    except FtwizardError as error:  # what was trained and answered is complete without it
+        worker.events.write_finding(
+            "judge_failed", f"The judge could not be asked: {error.message}", "warning",
+            action=f"ftwizard eval {folder.id}",
+        )  # fmt: skip
+    texts = {} if seconds is not None else measure_texts(worker, subject, [base, tuned])
+    evidence = read_evidence(worker, subject, trained.step)
+    evaluation = judge_answers(subject, items, answers, evidence, texts)
+    write_evaluation(subject, evaluation, items, [*list_base_arms(subject), tuned], answers)
+    compared = compare.derive_comparison(folder, plan, subject.test_set, items, answers)
+    return evaluation, compared
+
+
+def _ask_all(
+    worker: Worker, subject: Subject, tuned: Arm, seconds: float | None
+) -> tuple[list[Item], Answers]:
+    """Return the items that were answered, and the answers of all arms."""
+    began = time.monotonic()
+    items = freeze_items(worker, subject)
+    answers = ask_base_arms(worker, subject, items, seconds)
+    asked = _keep_answered(items, answers["base"])
+    if seconds is not None:
+        seconds = max(0.0, seconds - (time.monotonic() - began))
+    answers |= ask(worker, subject, [tuned], asked, seconds)
+    answered = _keep_answered(asked, answers["tuned"])
+    if len(answered) < len(items):
+        counts = Counter(item.set for item in answered)
+        listed = ", ".join(
+            f"{counts[name]:,} of {count:,} ({describe_evaluation.name_set(name)})"
+            for name, count in Counter(item.set for item in items if item.set != TRAIN).items()
+        )
+        worker.events.write_finding(
+            "evaluation_shortened",
+            f"Evaluated on as many items as budget.minutes allows, drawn at random: {listed}.",
+            action=f"ftwizard eval {subject.folder.id}",
+        )
+    return answered, answers
+
+
+def _keep_answered(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> list[Item]:
+    ids = {answer.item for answer in answers}
+    return [item for item in items if item.id in ids]
+
+
+def make_tuned_arm(folder: JobFolder, trained: TrainResult) -> Arm:
+    """Return the tuned model of a run: the merged one if there is one, else adapter on base."""
+    linked = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
+    if linked.merged.exists():
+        return Arm(name="tuned", model=str(linked.merged))
+    if trained.method == "full":
+        best = linked.checkpoints / f"checkpoint-{trained.step}"
+        return Arm(name="tuned", model=str(best), tokenizer=trained.base)
+    return Arm(name="tuned", model=trained.base, adapter=str(linked.adapter))
