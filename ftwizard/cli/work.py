@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ftwizard.jobs.folder import JobFolder
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
     from ftwizard.runs.evaluation import Evaluation
@@ -80,6 +81,8 @@ def run_training(worker: Worker) -> WorkResult:
         from ftwizard.evaluate.run.baseline import evaluate_base
         from ftwizard.export import run_exports
 
+        _record_environment(folder)
+
         def before_steps(base: Path) -> None:
             run_exports.rehearse(worker, plan, base)
             evaluate_base(worker, plan, base, budget.seconds_before(plan))
@@ -100,6 +103,16 @@ def run_training(worker: Worker) -> WorkResult:
         **msgspec.structs.asdict(measure.compare_with_prediction(worker.folder, trained)),
     )
     return WorkResult(result, trained.message)
+
+
+def _record_environment(folder: JobFolder) -> None:
+    """Record hardware and versions; a disk that does not take them is no reason to end a run."""
+    import contextlib
+
+    from ftwizard.runs.environment import record_environment
+
+    with contextlib.suppress(OSError):
+        record_environment(folder)
 
 
 def _finish(
