@@ -247,8 +247,8 @@ class Evaluate(Part, frozen=True):
     max_items: int | None = None
     """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU."""
     requires_headroom: bool = False
-    """End the run before its first step if the base model, prompted or not, leaves less to gain than
-    ``gate.gain``."""
+    """End the run before its first step if the base model, prompted or not, is shown to leave less to
+    gain than ``gate.gain``: by the whole 95% interval of its score."""
     judge: Judge = Judge()
 
 

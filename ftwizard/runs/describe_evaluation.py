@@ -21,7 +21,7 @@ from ftwizard.runs.evaluation import (
     SetResult,
 )
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
-from ftwizard.runs.ship_verdict import Headroom, get_tolerance, is_within_gate
+from ftwizard.runs.ship_verdict import Headroom, get_tolerance, is_within_gate, measure_gain
 from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.text import format_count, make_visible
 
@@ -61,8 +61,9 @@ def _name_reason(reason: Reason) -> str:
     return {
         "loss": f"{names} got worse",
         "loss_unproven": f"{names} may have got worse",
-        "prompt_suffices": "a prompt already does it",
+        "prompt_suffices": "a prompt does as well",
         "small_gain": "the gain is too small",
+        "small_gain_unproven": "the gain may be too small",
         "gain_unproven": f"no gain{_OVER[reason.rival]} is shown",
         "few_items": f"too few items ({names})",
         "unscored": f"too many {names} answers could not be scored",
@@ -87,8 +88,10 @@ def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
     match reason.name:
         case "target":
             return verdict.describe(evaluation.target)
-        case "over_prompted" | "prompt_suffices" | "small_gain":
-            return _describe_gain(reason, evaluation, gate)
+        case "small_gain" | "small_gain_unproven":
+            return _describe_small_gain(reason, evaluation, gate)
+        case "over_prompted" | "prompt_suffices":
+            return _describe_over_prompted(reason, evaluation)
         case "no_loss":
             untold = [
                 FAILURE_TITLES[f.name].lower() for f in evaluation.failures if f.found is None
@@ -108,16 +111,42 @@ def describe_reason(reason: Reason, evaluation: Evaluation) -> str:
     return " ".join(_describe_set_reason(reason, *pair, gate) for pair in results.items())
 
 
-def _describe_gain(reason: Reason, evaluation: Evaluation, gate: Gate) -> str:
-    rival, judged = "your prompt", evaluation.over_prompted
+def _describe_small_gain(reason: Reason, evaluation: Evaluation, gate: Gate) -> str:
+    """Describe a gain below the gate, or one that may be."""
+    judged = evaluation.over_prompted if reason.rival == "prompted" else evaluation.target
+    if judged is None or not judged.evidence:
+        return f"The gain is below the {format_points(gate.gain)} that the gate asks for."
+    decisive = judged.evidence[0]
+    gain = measure_gain(decisive)
+    wanted = _format_gain(gate.gain, decisive.measure)
     if reason.name == "small_gain":
-        wanted = format_points(gate.gain)
-        return f"The gain is smaller than the {wanted} that the gate asks for."
+        return f"The gain is at most {_format_most(decisive)}; the gate asks for {wanted}."
+    value = _format_gain(gain.value, decisive.measure)
+    bounds = _format_bounds(gain.low, gain.high)
+    return f"The gain is {value} ({bounds}){_OVER[reason.rival]}; the gate asks for {wanted}."
+
+
+def _format_gain(gain: float, measure: verdict.Measure) -> str:
+    return f"{to_points(gain):g}% of the loss" if measure == "loss" else format_points(gain)
+
+
+def _format_most(evidence: verdict.Evidence) -> str:
+    """Format the largest gain that is possible, rounded up to a tenth of a point."""
+    high = max(0.0, measure_gain(evidence).high)
+    tenths = math.ceil(high * 1000 - 1e-9) / 10
+    return f"{tenths:g}% of the loss" if evidence.measure == "loss" else count_points(tenths)
+
+
+def _describe_over_prompted(reason: Reason, evaluation: Evaluation) -> str:
+    judged = evaluation.over_prompted
     if judged is None or not judged.evidence:
         return "Not compared with a prompt."
-    facts = verdict.describe_change(judged.evidence[0], f"the base model and {rival}")
+    decisive = judged.evidence[0]
+    facts = verdict.describe_change(decisive, "the base model and your prompt")
+    if judged.outcome == "worse":
+        return f"A prompt does better: {facts}."
     if reason.name == "prompt_suffices":
-        return f"A prompt already does it: {facts}."
+        return f"A prompt does as well: {facts}; a gain of at most {_format_most(decisive)} is possible."
     if judged.outcome == "helped":
         return f"It is better than a prompt: {facts}."
     return f"Not shown to be better than a prompt: {facts}."
@@ -193,9 +222,14 @@ def describe_headroom(headroom: Headroom) -> list[str]:
     facts = f"base {_format_right(base)}"
     if prompted:
         facts += f", with your prompt {_format_right(prompted)}"
-    room = format_points(headroom.room)
-    lines = [f"{facts[:1].upper()}{facts[1:]}: {room} of headroom."]
+    room, most = format_points(headroom.room), to_points(headroom.most, up=True)
+    lines = [f"{facts[:1].upper()}{facts[1:]}: {room} of headroom, {most:g} at most."]
+    is_prompted = prompted is not None and prompted.score > base.score
     match headroom.outcome:
+        case "cannot_tell":
+            subject = "a prompt" if is_prompted else "the base model"
+            items = format_count((prompted if prompted and is_prompted else base).n, "item")
+            lines.append(f"Cannot tell whether {subject} already does it: {items}.")
         case "prompt_suffices":
             lines.append("Do not fine-tune: a prompt already does it.")
         case "base_suffices":
@@ -291,7 +325,7 @@ def mark_set(evaluation: Evaluation, name: str) -> str:
     open_sets = {
         set_name
         for reason in evaluation.reasons
-        if reason.name in ("gain_unproven", "few_items", "unscored")
+        if reason.name in ("gain_unproven", "small_gain_unproven", "few_items", "unscored")
         for set_name in reason.sets
     }
     if change is None or gate is None or name in open_sets:

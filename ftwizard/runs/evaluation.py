@@ -14,13 +14,15 @@ ArmName = Literal["base", "prompted", "tuned"]
 """``prompted``: the base model with the user's system prompt and examples from the training set."""
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
 ReasonName = Literal[
-    "failure", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain", "gain_unproven",
-    "target", "over_prompted", "few_items", "unscored", "not_measured", "not_compared",
+    "failure", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain",
+    "small_gain_unproven", "gain_unproven", "target", "over_prompted", "few_items", "unscored", "not_measured", "not_compared",
     "contaminated",
 ]  # fmt: skip
 """``loss``: a loss beyond the gate is shown; ``loss_unproven``: measured, but chance can explain it;
-``no_loss``: none beyond the gate was measured; ``prompt_suffices``: the tuned model is not better than
-the prompted one; ``small_gain``: shown, but below the gate; ``gain_unproven``: it can be chance; ``target``: whether training helped;
+``no_loss``: none beyond the gate was measured; ``prompt_suffices``: the tuned model is worse than the
+prompted one, or its gain over it is below the gate, and chance is excluded; ``small_gain``: the gain is below
+the gate, and chance is excluded; ``small_gain_unproven``: measured, but chance can explain it;
+``gain_unproven``: no gain is shown, and none excluded; ``target``: whether training helped;
 ``over_prompted``: whether it helped more than a prompt; ``few_items``: a set too small to show a loss;
 ``unscored``: too many answers could not be scored; ``not_measured``: sets without answers;
 ``not_compared``: there is no answer of the base model;

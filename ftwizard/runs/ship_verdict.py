@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from ftwizard.runs.evaluation import (
     Reason,
     SetResult,
 )
-from ftwizard.runs.verdict import BASE_SUFFICES, Evidence, ShipVerdict, Verdict
+from ftwizard.runs.verdict import Evidence, ShipVerdict, Verdict
 
 MAX_POSSIBLE_LOSS = 0.2
 """A set that leaves a larger loss open is too small to find one: fewer than about 20 items."""
@@ -62,11 +62,11 @@ def judge_evaluation(
     """Judge a tuned model.
 
     **Do not ship**: a failure was found; a set lost more than the gate tolerates, and chance is
-    excluded as the cause; the tuned model is shown not to be better than its base, or is not better
-    than the prompted base; or its gain is below the gate. A gain on the target does not make up for
-    any of these.
+    excluded as the cause; the tuned model is shown to be worse than the better of its base and the
+    prompted base; or the whole interval of its gain is below the gate. A gain on the target does not
+    make up for any of these.
 
-    **Cannot tell**: the gain can be chance; a measured loss beyond the gate can be chance; test items are
+    **Cannot tell**: the gain can be chance, or be below the gate by chance; a measured loss beyond the gate can be chance; test items are
     in the training set; or a set is missing, too small to show a loss of ``MAX_POSSIBLE_LOSS``, or not
     scored in many items. **Ship** otherwise.
     A loss that was not measured, but is possible, is a reason that goes with "ship": to exclude every
@@ -189,20 +189,19 @@ def _judge_gain(
         return "cannot_tell", [Reason(name="not_compared") if is_asked else reason]
     is_prompted = over_prompted is not None and _is_prompt_better(target, over_prompted)
     rival = over_prompted if over_prompted and is_prompted else target
-    decisive = rival.evidence[0] if rival.evidence else None
-    match rival.outcome:
-        case "helped":
-            if decisive and get_gain(decisive) < gate.gain - 1e-9:
-                return "do_not_ship", [Reason(name="small_gain")]
-            return "ship", []
-        case "worse" | "no_change" | "base_suffices":
-            reasons = [Reason(name="prompt_suffices")] if is_prompted else [Reason(name="target")]
-            return "do_not_ship", reasons
-    if is_prompted and decisive and get_gain(decisive) <= 0:
-        return "do_not_ship", [Reason(name="prompt_suffices")]
+    name: Literal["base", "prompted"] = "prompted" if is_prompted else "base"
     line = Reason(name="over_prompted" if is_prompted else "target")
-    measured: Literal["base", "prompted"] = "prompted" if is_prompted else "base"
-    return "cannot_tell", [Reason(name="gain_unproven", sets=["target"], rival=measured), line]
+    gain = measure_gain(rival.evidence[0]) if rival.evidence else None
+    if rival.outcome == "worse":
+        return "do_not_ship", [Reason(name="prompt_suffices") if is_prompted else line]
+    if gain and gain.high < gate.gain:
+        small = Reason(name="small_gain", sets=["target"])
+        return "do_not_ship", [Reason(name="prompt_suffices") if is_prompted else small]
+    if rival.outcome != "helped" or gain is None:
+        return "cannot_tell", [Reason(name="gain_unproven", sets=["target"], rival=name), line]
+    if gain.value < gate.gain - 1e-9:
+        return "cannot_tell", [Reason(name="small_gain_unproven", sets=["target"], rival=name)]
+    return "ship", []
 
 
 def _is_prompt_better(target: Verdict, over_prompted: Verdict) -> bool:
@@ -216,12 +215,23 @@ def _is_prompt_better(target: Verdict, over_prompted: Verdict) -> bool:
     return prompted.base < base.base if prompted.measure == "loss" else prompted.base > base.base
 
 
-def get_gain(evidence: Evidence) -> float:
-    """Return a gain that compares with the gate: in shares, or as a share of the rival's loss."""
-    change = evidence.tuned - evidence.base
+class Gain(NamedTuple):
+    """A gain that compares with the gate: in shares, or as a share of the rival's loss."""
+
+    value: float
+    low: float
+    high: float
+    """The ends of its 95% interval."""
+
+
+def measure_gain(evidence: Evidence) -> Gain:
+    """Return the gain over the rival that a measure was compared with."""
+    changes = (evidence.tuned - evidence.base, evidence.low, evidence.high)
     if evidence.measure == "loss":
-        return -change / evidence.base if evidence.base else 0.0
-    return change / 100 if evidence.measure == "chrf" else change
+        value, high, low = (-change / (evidence.base or 1.0) for change in changes)
+        return Gain(value, low, high)
+    unit = 100 if evidence.measure == "chrf" else 1
+    return Gain(*(change / unit for change in changes))
 
 
 def _list_actions(
@@ -264,7 +274,7 @@ def _list_near_lines(failure: Failure) -> list[int]:
 
 
 def _find_small_sets(reason: Reason) -> list[str]:
-    if reason.name in ("loss_unproven", "few_items", "gain_unproven"):
+    if reason.name in ("loss_unproven", "few_items", "gain_unproven", "small_gain_unproven"):
         return reason.sets
     return []
 
@@ -289,12 +299,15 @@ def _count_needed(
 class Headroom(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the base model leaves to gain, before anything is trained."""
 
-    outcome: Literal["train", "prompt_suffices", "base_suffices", "few_items"]
-    """``few_items``: there is something to gain, but less than these items can show."""
+    outcome: Literal["train", "prompt_suffices", "base_suffices", "cannot_tell", "few_items"]
+    """``cannot_tell``: one of the two seems to suffice, but these items do not show it; ``few_items``:
+    there is something to gain, but less than these items can show."""
     base: ArmScore
     prompted: ArmScore | None = None
     room: float
     """Score that the better of the two leaves, 0–1."""
+    most: float = 1.0
+    """The largest room that these items do not exclude: the end of its 95% interval."""
     provable: float | None = None
     """Smallest gain that these items can show, 0–1; None if they can show none."""
 
@@ -302,19 +315,26 @@ class Headroom(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def judge_headroom(target: SetResult, gate: Gate) -> Headroom:
     """Judge whether fine-tuning can gain what the gate asks for, by the base arms alone.
 
-    It cannot if the better of base and prompted model leaves less than ``gate.gain``, or is right so
-    often that a run would end as "the base model already does this". Needs the arm ``base``.
+    It cannot if the better of base and prompted model leaves less than ``gate.gain``, also at the end
+    of its interval: 73 right answers of 73 show that fewer than 5 points are left. Needs the arm ``base``.
     """
     base, prompted = target.arms["base"], target.arms.get("prompted")
     is_prompted = prompted is not None and prompted.score > base.score
     best = prompted if prompted and is_prompted else base
-    room = 1 - best.score
-    suffices = BASE_SUFFICES["chrf"] / 100 if best.metric == "chrf" else BASE_SUFFICES["match"]
-    outcome: Literal["train", "prompt_suffices", "base_suffices", "few_items"] = "train"
-    if best.n and (room < gate.gain or best.score >= suffices):
+    room, most = 1 - best.score, 1 - best.low
+    outcome: Literal["train", "prompt_suffices", "base_suffices", "cannot_tell", "few_items"]
+    outcome = "train"
+    if best.n and most < gate.gain:
         outcome = "prompt_suffices" if is_prompted else "base_suffices"
+    elif best.n and room < gate.gain:
+        outcome = "cannot_tell"
     elif target.provable is None or room < target.provable:
         outcome = "few_items"
     return Headroom(
-        outcome=outcome, base=base, prompted=prompted, room=room, provable=target.provable
+        outcome=outcome,
+        base=base,
+        prompted=prompted,
+        room=room,
+        most=most,
+        provable=target.provable,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -20,8 +21,8 @@ BASE = "the base model"
 MARKS: dict[Outcome, str] = {
     "helped": "✓", "no_change": "!", "worse": "✗", "base_suffices": "=", "cannot_tell": "?",
 }  # fmt: skip
-BASE_SUFFICES = {"match": 0.95, "chrf": 90.0, "score": 0.95}
-"""Score of the base model from which there is nothing left to gain."""
+BASE_SUFFICES = {"match": 0.95, "fields": 0.95, "chrf": 90.0, "score": 0.95}
+"""Score of the base model from which there is nothing left to gain: its whole interval must be above."""
 MIN_LOSS_CHANGE = 0.01
 """Share of the base model's loss below which a change is too small to matter, however certain."""
 MIN_CHANGE = {"match": 0.1, "fields": 0.1, "loss": 0.02, "chrf": 2.0, "score": 0.02}
@@ -64,6 +65,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     p: float
     """Two-sided p-value of the paired test."""
     rows: int
+    base_low: float = 0.0
+    """Lower end of the 95% interval of ``base``; 0 for losses."""
 
     @property
     def direction(self) -> int:
@@ -127,7 +130,7 @@ def _judge_answers(match: Evidence, fields: Evidence | None) -> tuple[Outcome, E
 def _judge_score(evidence: Evidence) -> tuple[Outcome, Evidence]:
     if evidence.direction:
         return ("helped" if evidence.direction > 0 else "worse"), evidence
-    if evidence.base >= BASE_SUFFICES[evidence.measure]:
+    if evidence.base_low >= BASE_SUFFICES[evidence.measure]:
         return "base_suffices", evidence
     return ("no_change" if evidence.is_small else "cannot_tell"), evidence
 
@@ -144,7 +147,7 @@ def _judge_text(loss: Evidence | None, chrf: Evidence | None) -> tuple[Outcome, 
         return ("helped" if loss.direction > 0 else "worse"), loss
     if chrf and chrf.direction and not chrf.is_small:
         return ("helped" if chrf.direction > 0 else "worse"), chrf
-    if chrf and chrf.base >= BASE_SUFFICES["chrf"]:
+    if chrf and chrf.base_low >= BASE_SUFFICES["chrf"]:
         return "base_suffices", chrf
     return ("no_change" if first.is_small else "cannot_tell"), first
 
@@ -152,9 +155,10 @@ def _judge_text(loss: Evidence | None, chrf: Evidence | None) -> tuple[Outcome, 
 def _test_match(pairs: Sequence[ScoredPair]) -> Evidence:
     fixed = sum(pair.tuned.match and not pair.base.match for pair in pairs)
     broken = sum(pair.base.match and not pair.tuned.match for pair in pairs)
-    base = sum(pair.base.match for pair in pairs) / len(pairs)
+    right = sum(pair.base.match for pair in pairs)
     test = paired_tests.compare_outcomes(fixed, broken, len(pairs))
-    return _to_evidence("match", base, test, len(pairs))
+    low = paired_tests.bound_share(right, len(pairs)).low
+    return _to_evidence("match", right / len(pairs), test, len(pairs), low)
 
 
 def _test_mean(
@@ -170,13 +174,20 @@ def _test_mean(
     base, tuned, tokens = zip(*complete, strict=True)
     weights = tokens if measure == "loss" else [1.0] * len(base)
     mean = sum(b * w for b, w in zip(base, weights, strict=True)) / sum(weights)
-    return _to_evidence(measure, mean, paired_tests.compare_means(base, tuned, weights), len(base))
+    unit = 100 if measure == "chrf" else 1
+    low = 0.0
+    if measure != "loss":
+        low = paired_tests.bound_mean([value / unit for value in base]).low * unit
+    test = paired_tests.compare_means(base, tuned, weights)
+    return _to_evidence(measure, mean, test, len(base), low)
 
 
-def _to_evidence(measure: Measure, base: float, test: PairedTest, rows: int) -> Evidence:
+def _to_evidence(
+    measure: Measure, base: float, test: PairedTest, rows: int, base_low: float
+) -> Evidence:
     return Evidence(
         measure=measure, base=base, tuned=base + test.change, low=test.low, high=test.high,
-        p=test.p, rows=rows,
+        p=test.p, rows=rows, base_low=base_low,
     )  # fmt: skip
 
 
@@ -193,7 +204,8 @@ def describe(verdict: Verdict | None) -> str:
         case "worse":
             return f"It did not help, it got worse: {facts} ({certainty}){second}."
         case "no_change":
-            return f"It did not help: {facts} ({certainty}){second}."
+            bound = certainty if first.direction else f"at most {_describe_most(first)}"
+            return f"It did not help: {facts} ({bound}){second}."
         case "base_suffices":
             return f"The base model already does this: {facts}."
     if first.direction:  # the two measures of free text contradict each other
@@ -239,6 +251,14 @@ def _describe_certainty(evidence: Evidence) -> str:
         return f"{rows}, {format_p(evidence.p)}"
     verb = "less" if evidence.high < 0 else "more"
     return f"{low:.0%} to {high:.0%} {verb} on {rows}"
+
+
+def _describe_most(evidence: Evidence) -> str:
+    """Describe the largest gain that the rows do not exclude."""
+    if evidence.measure == "loss":
+        return f"{max(0.0, -evidence.low / evidence.base):.0%} less on {format_count(evidence.rows, 'test row')}"
+    points = evidence.high if evidence.measure == "chrf" else evidence.high * 100
+    return f"{math.ceil(max(0.0, points) - 1e-9)} points better"
 
 
 def _describe_second(verdict: Verdict) -> str:

@@ -177,11 +177,16 @@ def test_base_that_needs_no_training_ends_the_run_where_the_plan_says_so(
         if item["set"] == "target" and given[item["id"]].strip()
     ]
     assert rows, "the base model answers something"
-    folder = train(
-        tmp_path,
-        evaluate={"general": False, "safety": False, "shots": 0, "requires_headroom": True},
-    )
+    asked = {"general": False, "safety": False, "shots": 0, "requires_headroom": True}
+    # A few right answers leave room for 5 points, but not for 90.
+    open_run = train(tmp_path, "open", evaluate=asked)
+    folder = train(tmp_path, evaluate=asked, gate={"gain": 0.9})
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    training.again(open_run)
+    assert events(open_run, "log"), "nothing is shown by so few rows: it trains"
+    (finding,) = [e for e in events(open_run, "finding") if e["code"] == "headroom"]
+    assert "Cannot tell whether the base model already does it" in finding["message"]
+    assert finding["severity"] == "info"
     for _ in range(2):
         with pytest.raises(EarlyEnd) as caught:
             training.again(folder)

@@ -66,13 +66,27 @@ def test_a_loss_says_how_much_and_what_was_tolerated() -> None:
 
 
 def test_a_prompt_that_suffices() -> None:
-    judged = judge(target=compare(10, 36, 1, 50), over_prompted=compare(45, 1, 3, 50))
+    judged = judge(target=compare(20, 72, 2, 100), over_prompted=compare(90, 2, 6, 100))
     verdict, reason = read(judged)[:2]
-    assert verdict == "✗ Do not ship: a prompt already does it"
+    assert verdict == "✗ Do not ship: a prompt does as well"
     assert reason == (
-        "A prompt already does it: 46 of 50 test answers are right, 48 with the base model and your "
-        "prompt."
+        "A prompt does as well: 92 of 100 test answers are right, 96 with the base model and your "
+        "prompt; a gain of at most 2 points is possible."
     )
+    better = judge(target=compare(10, 36, 1, 50), over_prompted=compare(40, 0, 8, 50))
+    assert read(better)[1].startswith("A prompt does better: 40 of 50 test answers are right, 48")
+
+
+def test_a_gain_below_the_gate() -> None:
+    small = compare(50, 8, 0, 200)
+    assert read(judge(target=small))[:2] == [
+        "? Cannot tell: the gain may be too small",
+        "The gain is 4 points (1 to 8); the gate asks for 5 points.",
+    ]
+    assert read(judge(target=compare(147, 1, 1, 150)))[:2] == [
+        "✗ Do not ship: the gain is too small",
+        "The gain is at most 3.1 points; the gate asks for 5 points.",
+    ]
 
 
 def test_a_gain_over_the_base_alone_is_not_denied() -> None:
@@ -99,14 +113,21 @@ def test_sets_that_are_too_small() -> None:
 
 def test_headroom() -> None:
     assert words.describe_headroom(judge_headroom(head(12, 47, 50), GATE)) == [
-        "Base 12 of 50 right, with your prompt 47 of 50 right: 6 points of headroom.",
+        "Base 12 of 50 right, with your prompt 47 of 50 right: 6 points of headroom, 17 at most.",
         "These items can show a gain from 16 points on.",
     ]
-    assert words.describe_headroom(judge_headroom(head(12, 49, 50), GATE))[1:] == [
+    assert words.describe_headroom(judge_headroom(head(12, 79, 80), GATE))[1:] == [
+        "Cannot tell whether a prompt already does it: 80 items."
+    ]
+    assert words.describe_headroom(judge_headroom(head(0, 2, 2), GATE)) == [
+        "Base 0 of 2 right, with your prompt 2 of 2 right: 0 points of headroom, 66 at most.",
+        "Cannot tell whether a prompt already does it: 2 items.",
+    ]
+    assert words.describe_headroom(judge_headroom(head(12, 80, 80), GATE))[1:] == [
         "Do not fine-tune: a prompt already does it."
     ]
     assert words.describe_headroom(judge_headroom(head(12, None, 50), GATE)) == [
-        "Base 12 of 50 right: 76 points of headroom."
+        "Base 12 of 50 right: 76 points of headroom, 86 at most."
     ]
 
 
@@ -169,7 +190,7 @@ def test_marks_of_sets() -> None:
     assert "".join(words.mark_set(judged, name) for name in sets) == "✓✓✓✗??"
     unproven = judge(target=compare(10, 8, 3, 50))
     assert words.mark_set(unproven, "target") == "?"
-    prompted = judge(target=compare(10, 36, 1, 50), over_prompted=compare(45, 1, 3, 50))
+    prompted = judge(target=compare(20, 72, 2, 100), over_prompted=compare(90, 2, 6, 100))
     assert words.mark_set(prompted, "target") == "✗"
 
 

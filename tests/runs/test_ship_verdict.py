@@ -35,10 +35,12 @@ def score(right: int, n: int, metric: str = "accuracy") -> ArmScore:
     return ArmScore(score=right / n, low=low, high=high, metric=metric, n=n)
 
 
-def change(fixed: int, broken: int, n: int, base: int = 0, total: int | None = None) -> SetResult:
+def change(
+    fixed: int, broken: int, n: int, base: int | None = None, total: int | None = None
+) -> SetResult:
     """Make a set of ``n`` scored items of ``total``, of which the base model has ``base`` right."""
     test = paired_tests.compare_outcomes(fixed, broken, n)
-    base = base or n // 2
+    base = n // 2 if base is None else base
     return SetResult(
         n=total or n,
         arms={"base": score(base, n), "tuned": score(base + fixed - broken, n)},
@@ -127,15 +129,24 @@ def test_a_loss_that_a_failure_names_is_not_named_twice() -> None:
 TARGETS: list[tuple[Verdict | None, Verdict | None, ShipVerdict, str]] = [
     (compare(10, 25, 1, 50), None, "ship", "target"),
     (compare(10, 1, 25, 50), None, "do_not_ship", "target"),  # it got worse
-    (compare(97, 1, 1, 100), None, "do_not_ship", "target"),  # the base model does it already
-    (compare(100, 1, 1, 200), None, "do_not_ship", "target"),  # no change
+    (compare(147, 1, 1, 150), None, "do_not_ship", "small_gain"),  # the base model does it already
+    (compare(100, 1, 1, 200), None, "do_not_ship", "small_gain"),  # no change
+    (compare(57, 1, 1, 60), None, "cannot_tell", "gain_unproven"),  # 8 points are possible
+    (compare(2, 0, 0, 2), None, "cannot_tell", "gain_unproven"),
     (compare(10, 8, 3, 50), None, "cannot_tell", "gain_unproven"),
     (compare(10, 3, 1, 20), None, "cannot_tell", "gain_unproven"),
     (None, None, "cannot_tell", "not_compared"),
     # compared with a prompt as well
     (compare(10, 25, 1, 50), compare(12, 22, 2, 50), "ship", "over_prompted"),
-    (compare(10, 36, 1, 50), compare(45, 1, 3, 50), "do_not_ship", "prompt_suffices"),
-    (compare(10, 30, 1, 50), compare(38, 2, 4, 50), "do_not_ship", "prompt_suffices"),
+    (compare(20, 72, 2, 100), compare(90, 2, 6, 100), "do_not_ship", "prompt_suffices"),
+    (
+        compare(10, 36, 1, 50),
+        compare(40, 0, 8, 50),
+        "do_not_ship",
+        "prompt_suffices",
+    ),  # it is better
+    (compare(10, 36, 1, 50), compare(45, 1, 3, 50), "cannot_tell", "gain_unproven"),
+    (compare(0, 2, 0, 2), compare(2, 0, 0, 2), "cannot_tell", "gain_unproven"),
     (compare(10, 30, 1, 50), compare(34, 6, 3, 50), "cannot_tell", "gain_unproven"),
     # a prompt that is worse than none
     (compare(10, 25, 1, 50), compare(2, 33, 1, 50), "ship", "target"),
@@ -152,11 +163,13 @@ def test_the_gain_is_judged_over_the_better_of_base_and_prompt(
 
 
 def test_a_gain_must_reach_the_gate() -> None:
-    small = compare(50, 8, 0, 200)  # 4 points, p=0.008
+    small = compare(50, 8, 0, 200)  # 4 points (1 to 8), p=0.008
     assert small.outcome == "helped"
     evaluation = judge(target=small)
-    assert evaluation.verdict == "do_not_ship" and names(evaluation)[0] == "small_gain"
+    assert evaluation.verdict == "cannot_tell" and names(evaluation)[0] == "small_gain_unproven"
     assert judge(target=small, gate=Gate(gain=0.04)).verdict == "ship"
+    evaluation = judge(target=small, gate=Gate(gain=0.08))
+    assert evaluation.verdict == "do_not_ship" and names(evaluation)[0] == "small_gain"
 
 
 def test_a_fall_of_the_loss_counts_as_its_share() -> None:
@@ -242,9 +255,13 @@ def head(base: int, prompted: int | None, n: int) -> SetResult:
         (12, None, 50, "train"),
         (12, 20, 50, "train"),
         (12, 47, 50, "few_items"),  # 6 points are left, 16 can be shown
-        (12, 49, 50, "prompt_suffices"),
-        (49, 30, 50, "base_suffices"),
-        (50, 50, 50, "base_suffices"),
+        (12, 49, 50, "cannot_tell"),  # 11 points may be left
+        (50, 50, 50, "cannot_tell"),
+        (0, 2, 2, "cannot_tell"),
+        (12, 74, 74, "prompt_suffices"),
+        (12, 72, 72, "cannot_tell"),
+        (74, 30, 74, "base_suffices"),
+        (390, 200, 400, "base_suffices"),
         (1, None, 4, "few_items"),
     ],
 )

@@ -8,6 +8,7 @@ from ftwizard.evaluate.failures.inputs import (
     GENERAL,
     FailureInputs,
     Pair,
+    bound_loss,
     compare_scores,
     compute_mean,
     list_broken,
@@ -60,8 +61,7 @@ def _judge_items(pairs: list[Pair], evidence: dict[str, Any]) -> bool | None:
     if test is None:
         return None
     evidence |= {"base": compute_mean(pairs, "base"), "tuned": compute_mean(pairs, "tuned")}
-    # Nothing can be lost beyond what the base model had.
-    possible = min(evidence["base"], max(0.0, -test.low))
+    possible = bound_loss(pairs, test)
     evidence |= {**test._asdict(), "possible": possible}
     if test.p < ALPHA and test.change <= -MIN_LOSS:
         return True

@@ -131,6 +131,18 @@ def compare_scores(pairs: Sequence[Pair]) -> PairedTest | None:
     return paired_tests.compare_means([0.0] * len(scored), changes)
 
 
+def bound_loss(pairs: Sequence[Pair], test: PairedTest) -> float:
+    """Return the largest loss that scored items do not exclude; no more than what the base model may
+    have had can be lost."""
+    scores = [pair.base.score.value or 0.0 for pair in pairs if pair.base.score]
+    had = (
+        paired_tests.bound_share(int(sum(scores)), len(scores))
+        if set(scores) <= {0.0, 1.0}
+        else paired_tests.bound_mean(scores)
+    )
+    return min(had.high, max(0.0, -test.low))
+
+
 def compute_mean(pairs: Sequence[Pair], model: Literal["base", "tuned"]) -> float:
     """Return the mean score of a model over scored items."""
     scores = [getattr(pair, model).score.value for pair in pairs]

@@ -10,6 +10,7 @@ from ftwizard.evaluate.failures.inputs import (
     SAFETY,
     FailureInputs,
     Pair,
+    bound_loss,
     compare_scores,
     compute_mean,
     list_broken,
@@ -68,7 +69,7 @@ def _judge(
     if test is None:
         return None
     base, tuned = compute_mean(pairs, "base"), compute_mean(pairs, "tuned")
-    possible = min(base, max(0.0, -test.low))
+    possible = bound_loss(pairs, test)
     values = {"base": base, "tuned": tuned, **test._asdict(), "possible": possible}
     evidence |= {f"{name}_{key}": value for key, value in values.items()}
     if test.p < ALPHA and test.change <= -MIN_LOSS:
