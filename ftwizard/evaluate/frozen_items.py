@@ -11,6 +11,7 @@ import msgspec
 
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.repeated_items import drop_repeats
 from ftwizard.jobs.folder import JobFolder, write_json, write_whole
 from ftwizard.plan.schema import Gate
 
@@ -22,6 +23,9 @@ class DrawnSet(msgspec.Struct, frozen=True, kw_only=True):
 
     items: int
     available: int
+    """Without those that repeat another."""
+    repeated: int = 0
+    """Items left out because they repeat another."""
 
 
 class FrozenItems(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,16 +42,16 @@ def draw(items: Iterable[Item], limit: int, seed: int) -> tuple[list[Item], dict
     how many of how many by set.
 
     The order mixes the sets, so that a part of it is a fair sample of each. A larger draw contains a
-    smaller one. Of items with the same id, the first counts.
+    smaller one. Of items with the same id, and of those that repeat each other, the first counts.
     """
     sets: dict[str, list[Item]] = {}
     for item in {item.id: item for item in reversed(list(items))}.values():
         sets.setdefault(item.set, []).append(item)
     chosen, counts = list[tuple[float, Item]](), dict[str, DrawnSet]()
     for name in sorted(sets):
-        ordered = _mix(sets[name], random.Random(f"{seed} {name}"))
-        used = ordered[:limit]
-        counts[name] = DrawnSet(items=len(used), available=len(ordered))
+        ordered = drop_repeats(_mix(sets[name], random.Random(f"{seed} {name}")))
+        used, repeated = ordered[:limit], len(sets[name]) - len(ordered)
+        counts[name] = DrawnSet(items=len(used), available=len(ordered), repeated=repeated)
         chosen += [((rank + 0.5) / len(used), item) for rank, item in enumerate(used)]
     chosen.sort(key=lambda pair: (pair[0], pair[1].id))
     return [item for _, item in chosen], counts

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ftwizard.data.dedup import shingles
 from ftwizard.data.dedup.canonical_text import messages_text, normalize_text
-from ftwizard.data.dedup.near_duplicates import ANSWER_THRESHOLD, NearIndex
+from ftwizard.data.dedup.near_duplicates import NearIndex
 from ftwizard.evaluate.failures.identifiers import Identifier, find_identifiers
 from ftwizard.evaluate.failures.inputs import (
     MAX_EXAMPLES,
@@ -19,7 +18,7 @@ from ftwizard.evaluate.failures.inputs import (
     TrainingRow,
     to_flip,
 )
-from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.repeated_items import is_same_question
 from ftwizard.runs.evaluation import Action, Failure
 
 MIN_ANSWERS = 20
@@ -38,9 +37,6 @@ MIN_LEAKED_IDS = 2
 """Different ids: one may be luck."""
 MIN_VERBATIM = 3
 MIN_VERBATIM_SHARE = 0.02
-MIN_PROMPT_OVERLAP = 0.85
-"""Share of the words of two near-duplicate prompts that both have. With one of eight words replaced it
-is 0.78: "What is the code of the blue lamp?" and "… of the blue desk?" are two questions."""
 MAX_CONTAMINATED_SHARE = 0.1
 """Test items that are also in the training set, from which the test score says little."""
 _WORD = re.compile(r"\w+")
@@ -135,22 +131,12 @@ def find_contaminated(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> dic
         if equal := by_prompt.get(normalize_text(text)):
             contaminated[pair.item.id] = equal.line
     for number, line in index.nearest(enumerate(texts)):
-        item = pairs[number].item
-        if item.id not in contaminated and _is_same_question(texts[number], item, by_line[line]):
+        item, row = pairs[number].item, by_line[line]
+        if item.id not in contaminated and is_same_question(
+            texts[number], row.prompt, item.expected, row.answer
+        ):
             contaminated[item.id] = line
     return contaminated
-
-
-def _is_same_question(text: str, item: Item, row: TrainingRow) -> bool:
-    """Return whether a near-duplicate asks the same: in a short template one word is the question."""
-    prompts = shingles.hash_words(text), shingles.hash_words(row.prompt)
-    if shingles.similarity(*prompts) < MIN_PROMPT_OVERLAP:
-        return False
-    answer = shingles.hash_words(row.answer)
-    return any(
-        shingles.similarity(shingles.hash_words(expected), answer) >= ANSWER_THRESHOLD
-        for expected in item.expected
-    )
 
 
 def find_leaks(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> list[Leak]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -34,6 +34,19 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
     items, counts = frozen_items.draw(collect_items(worker, subject), limit, plan.recipe.seed)
     items = prompts.set_limits(items, _count_tokens(subject))
     frozen_items.freeze(folder, items, counts, plan.gate)
+    _report_drawn(worker, counts)
+    return items
+
+
+def _report_drawn(worker: Worker, counts: Mapping[str, frozen_items.DrawnSet]) -> None:
+    repeated = [
+        f"{drawn.repeated:,} of {drawn.available + drawn.repeated:,} ({describe_evaluation.name_set(name)})"
+        for name, drawn in counts.items()
+        if drawn.repeated and name != TRAIN
+    ]
+    if repeated:
+        message = f"Left out, as they repeat another item, or nearly so: {', '.join(repeated)}."
+        worker.events.write_finding("items_repeated", message)
     drawn = [
         f"{drawn.items:,} of {drawn.available:,} ({describe_evaluation.name_set(name)})"
         for name, drawn in counts.items()
@@ -44,7 +57,6 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
             f"Evaluated on items drawn at random: {', '.join(drawn)}. All: evaluate.max_items."
         )
         worker.events.write_finding("items_drawn", message)
-    return items
 
 
 def collect_items(worker: Worker, subject: Subject) -> list[Item]:
