@@ -21,6 +21,7 @@ from ftwizard.evaluate.run.asking import ask_by_lm_eval
 from ftwizard.evaluate.run.subject import Answers
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan, Recipe
+from tests.helpers.training import tiny_model
 from tests.paths import FIXTURES
 
 RECORDED = FIXTURES / "evaluation" / "lm_eval"
@@ -170,7 +171,6 @@ def test_a_plan_names_tasks(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_lm_eval(tmp_path: Path) -> None:
-    pytest.importorskip("lm_eval")
     (tmp_path / "rows.jsonl").write_text(
         '{"q": "Two plus two is", "c": ["four", "blue"], "g": 0}\n'
     )
@@ -182,6 +182,10 @@ def test_the_real_lm_eval(tmp_path: Path) -> None:
     )
     (item,) = sets.read_files([f"lm-eval:{task}"])
     assert item.expected == ["four"] and item.set == "lm-eval:own"
+    arm = Arm(name="base", model=str(tiny_model(tmp_path)))
+    (answer,) = lm_eval_tasks.answer(arm, [item], recipe=Recipe(precision="fp32"))
+    assert answer.item == item.id and answer.text in ("four", "blue")
+    assert answer.score and answer.score.passed is (answer.text == "four")
 
 
 def test_a_run_asks_each_arm_without_a_prompt(calls: Path, model: Path) -> None:
