@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
-from ftwizard.evaluate import frozen_items, prompts, runner, sets
+from ftwizard.evaluate import frozen_items, personal_items, prompts, runner, sets
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
@@ -74,7 +74,7 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
         items += sets.read_packaged("general")
     if plan.evaluate.safety:
         items += sets.read_packaged("safety")
-        items += sets.make_personal_items(read_training_rows(worker, subject))
+        items += personal_items.make_items(read_training_rows(worker, subject))
     items += sets.read_files(plan.evaluate.sets, worker.check_stop, needs_target=not test_set.rows)
     return [
         replace(item, max_tokens=MAX_REFUSAL_TOKENS)
