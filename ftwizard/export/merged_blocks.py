@@ -8,18 +8,18 @@ rounded once, and an embedding's change is rounded before it is added.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export.merge_layout import Output
-from ftwizard.export.tensors import StoredTensor, iterate_rows, read, to_torch_dtype
+from ftwizard.export.tensors import Buffers, StoredTensor, iterate_rows, read, to_torch_dtype
 from ftwizard.runs.merge_proof import Rounding
 from ftwizard.text import make_visible
 
 
 class Block(NamedTuple):
-    """Consecutive rows of a merged tensor."""
+    """Consecutive rows of a merged tensor, valid until the next block."""
 
     merged: Any
     """In the type of the merged model."""
@@ -29,104 +29,128 @@ class Block(NamedTuple):
     """The sum before it was rounded."""
 
 
+Rows = tuple[int, int]
+"""First row and end row of a block."""
+
+
 def compute_blocks(output: Output, rounding: Rounding, scale: float) -> Iterator[Block]:
     """Yield a tensor of the merged model in blocks; ``scale`` multiplies the adapter's change.
 
     Raises FtwizardError if the adapter has NaN or infinite values.
     """
-    if rounding == "peft":
-        yield _compute_as_peft(output, scale)
+    if rounding == "exact":
+        compute: Callable[[Rows | None], Block] = _ExactSum(output, scale).compute
+        is_rowwise = output.lora is None or output.lora.magnitude is None or _is_by_row(output)
+    elif output.lora and output.lora.magnitude and not output.is_bias:
+        yield _compute_dora_as_peft(output, scale)
         return
-    factors = _read_factors(output)
-    by_rows = not output.is_quantized and _is_rowwise(output)
-    for rows in [*iterate_rows(output.shape)] if by_rows and output.shape else [None]:
-        yield _compute_exact(output, factors, scale, rows)
+    else:
+        compute, is_rowwise = _PeftSum(output, scale).compute, True
+    is_whole = output.is_quantized or not is_rowwise or not output.shape
+    for rows in [None] if is_whole else [*iterate_rows(output.shape)]:
+        yield compute(rows)
 
 
-class _Factors(NamedTuple):
-    """The LoRA of a tensor, in 64 bit: sums are then the same in any order of their terms."""
-
-    left: Any
-    """As many rows as the tensor; for a bias, all that is added."""
-    right: Any
-    magnitude: Any
+def _is_by_row(output: Output) -> bool:
+    """Return whether DoRA scales rows of a stored tensor, not its columns."""
+    return not output.is_transposed and not _require(output.lora).is_embedding
 
 
-def _read_factors(output: Output) -> _Factors | None:
-    lora = output.lora
-    if lora is None:
-        return None
-    if output.is_bias:
-        return _Factors(_read_finite(_require(lora.bias)).double() * lora.scaling, None, None)
-    left, right = _read_finite(_require(lora.b)).double(), _read_finite(_require(lora.a)).double()
-    if lora.is_embedding or output.is_transposed:
-        left, right = right.T.contiguous(), left.T.contiguous()
-    magnitude = _read_finite(lora.magnitude).double() if lora.magnitude else None
-    return _Factors(left, right * lora.scaling, magnitude)
+class _ExactSum:
+    """A tensor's sum, computed in 64 bit: it is then the same in any order of its terms."""
+
+    def __init__(self, output: Output, scale: float) -> None:
+        self._output, self._scale, self._buffers = output, scale, Buffers()
+        self._left = self._right = self._magnitude = None
+        lora = output.lora
+        if lora is None:
+            return
+        if output.is_bias:
+            self._left = _read_finite(_require(lora.bias)).double() * lora.scaling
+            return
+        left, right = (_read_finite(_require(part)).double() for part in (lora.b, lora.a))
+        if lora.is_embedding or output.is_transposed:
+            left, right = right.T.contiguous(), left.T.contiguous()
+        self._left, self._right = left, right * lora.scaling
+        self._magnitude = _read_finite(lora.magnitude).double() if lora.magnitude else None
+
+    def compute(self, rows: Rows | None) -> Block:
+        import torch
+
+        output, buffers = self._output, self._buffers
+        dtype = to_torch_dtype(output.dtype)
+        base = _read_base(output, rows, buffers)
+        start = _read_saved(output.saved, rows, buffers) if output.saved else base
+        if not output.is_merged or not start.is_floating_point():
+            return Block(buffers.copy("merged", start, dtype), base, start)
+        total = buffers.copy("sum", start, torch.float64)
+        if self._left is not None:
+            left = self._left[slice(*rows) if rows else slice(None)]
+            total = total.add_(left) if self._right is None else total.addmm_(left, self._right)
+            if self._magnitude is not None:
+                total *= self._compute_dora_factor(total, rows)
+        if self._scale != 1.0 and base.shape == total.shape:
+            total.sub_(base).mul_(self._scale).add_(base)
+        # In 32 bit first: conversions from 64 to 16 bit differ between processors.
+        exact = buffers.copy("exact", total, torch.float32)
+        return Block(buffers.copy("merged", exact, dtype), base, exact)
+
+    def _compute_dora_factor(self, value: Any, rows: Rows | None) -> Any:
+        """Return DoRA's magnitude over the norm of ``value``, for its rows or its columns."""
+        import torch
+
+        magnitude: Any = self._magnitude
+        if not _is_by_row(self._output):
+            return (magnitude / torch.linalg.norm(value, dim=0)).view(1, -1)
+        magnitude = magnitude[slice(*rows) if rows else slice(None)]
+        return (magnitude / torch.linalg.norm(value, dim=1)).view(-1, 1)
 
 
-def _is_rowwise(output: Output) -> bool:
-    """Return whether rows do not depend on each other: DoRA's norms are over the inputs of a layer."""
-    if output.lora is None or output.lora.magnitude is None:
-        return True
-    return not output.is_transposed and not output.lora.is_embedding
+class _PeftSum:
+    """A tensor's sum in peft's types and order; the product, in 32 bit, is computed whole as there."""
+
+    def __init__(self, output: Output, scale: float) -> None:
+        self._output, self._scale, self._buffers = output, scale, Buffers()
+        self._change: Any = None
+        if (lora := output.lora) is None:
+            return
+        if output.is_bias:
+            self._change = _read_finite(_require(lora.bias)) * (lora.scaling * scale)
+            return
+        self._change = _compute_product(output).mul_(lora.scaling * scale)
+
+    def compute(self, rows: Rows | None) -> Block:
+        import torch
+
+        output, buffers = self._output, self._buffers
+        dtype = to_torch_dtype(output.dtype)
+        base = _read_base(output, rows, buffers).to(dtype)
+        start = _read_saved(output.saved, rows, buffers).to(dtype) if output.saved else base
+        exact = buffers.copy("exact", start, torch.float32)
+        if self._change is None:
+            if output.saved and self._scale != 1.0 and base.shape == start.shape:
+                exact.sub_(base).mul_(self._scale).add_(base)
+            is_copy = not start.is_floating_point()
+            return Block(start if is_copy else buffers.copy("merged", exact, dtype), base, exact)
+        change = self._change[slice(*rows) if rows else slice(None)]
+        rounded = exact
+        if _require(output.lora).is_embedding:
+            rounded = buffers.copy("rounded", exact, torch.float32).add_(change.to(dtype))
+        exact.add_(change)
+        return Block(buffers.copy("merged", rounded, dtype), base, exact)
 
 
-def _compute_exact(
-    output: Output, factors: _Factors | None, scale: float, rows: tuple[int, int] | None
-) -> Block:
-    dtype = to_torch_dtype(output.dtype)
-    base = _read_base(output, rows)
-    start = _read_saved(output.saved, rows) if output.saved else base
-    if not output.is_merged or not start.is_floating_point():
-        return Block(start.to(dtype), base, start)
-    exact = start.double()
-    if factors is not None:
-        left = factors.left[rows[0] : rows[1]] if rows else factors.left
-        exact = exact + (left if factors.right is None else left @ factors.right)
-        if factors.magnitude is not None:
-            exact = exact * _compute_dora_factor(output, factors.magnitude, exact, rows)
-    if scale != 1.0 and base.shape == exact.shape:
-        exact = base.double() + scale * (exact - base.double())
-    # In 32 bit first: conversions from 64 to 16 bit differ between processors.
-    exact = exact.float()
-    return Block(exact.to(dtype), base, exact)
+def _compute_product(output: Output) -> Any:
+    lora = _require(output.lora)
+    product = _read_finite(_require(lora.b)) @ _read_finite(_require(lora.a))
+    return product.T if lora.is_embedding or output.is_transposed else product
 
 
-def _compute_dora_factor(
-    output: Output, magnitude: Any, value: Any, rows: tuple[int, int] | None
-) -> Any:
-    """Return DoRA's magnitude over the norm of ``value``, for its rows or its columns."""
-    import torch
-
-    if output.is_transposed or _require(output.lora).is_embedding:
-        return (magnitude / torch.linalg.norm(value, dim=0)).view(1, -1)
-    magnitude = magnitude[rows[0] : rows[1]] if rows else magnitude
-    return (magnitude / torch.linalg.norm(value, dim=1)).view(-1, 1)
-
-
-def _compute_as_peft(output: Output, scale: float) -> Block:
+def _compute_dora_as_peft(output: Output, scale: float) -> Block:
     dtype = to_torch_dtype(output.dtype)
     base = _read_base(output, None).to(dtype)
     start = _read_saved(output.saved, None).to(dtype) if output.saved else base
-    if output.lora is None:
-        if output.saved and scale != 1.0 and base.shape == start.shape:
-            start = (base.float() + scale * (start.float() - base.float())).to(dtype)
-        return Block(start, base, start.float())
-    lora, merged = output.lora, start.clone()
-    if output.is_bias:
-        change = _read_finite(_require(lora.bias)) * (lora.scaling * scale)
-        merged += change
-        return Block(merged, base, start.float() + change)
-    product = _read_finite(_require(lora.b)) @ _read_finite(_require(lora.a))
-    if lora.is_embedding or output.is_transposed:
-        product = product.T
-    if lora.magnitude is None:
-        change = product * (lora.scaling * scale)
-        exact = start.float() + change
-        merged += change.to(dtype) if lora.is_embedding else change
-        return Block(merged, base, exact)
-    exact = _apply_dora(output, start, product * lora.scaling)
+    exact = _apply_dora(output, start, _compute_product(output) * _require(output.lora).scaling)
     if scale != 1.0:
         exact = start.float() + scale * (exact - start.float())
     return Block(exact.to(dtype), base, exact)
@@ -135,22 +159,21 @@ def _compute_as_peft(output: Output, scale: float) -> Block:
 def _apply_dora(output: Output, start: Any, change: Any) -> Any:
     import torch
 
-    lora = _require(output.lora)
-    magnitude = _read_finite(_require(lora.magnitude))
-    is_by_column = output.is_transposed or lora.is_embedding
+    magnitude = _read_finite(_require(_require(output.lora).magnitude))
+    is_by_column = not _is_by_row(output)
     turned, added = (start.T, change.T) if is_by_column else (start, change)
     norm = torch.linalg.norm(turned + added, dim=1)
     factor = (magnitude / norm).view(-1, 1)
     return (factor.T if is_by_column else factor) * (start + change)
 
 
-def _read_base(output: Output, rows: tuple[int, int] | None) -> Any:
+def _read_base(output: Output, rows: Rows | None, buffers: Buffers | None = None) -> Any:
     if rows and rows[0] >= output.source.shape[0]:  # tokens that only the adapter has
         import torch
 
         return torch.zeros((0, *output.shape[1:]), dtype=to_torch_dtype(output.source.dtype))
     end = min(rows[1], output.source.shape[0]) if rows else None
-    weights = read(output.source, rows[0] if rows else 0, end)
+    weights = read(output.source, rows[0] if rows else 0, end, buffers)
     return _round_to_4_bit(weights, output) if output.is_quantized else weights
 
 
@@ -167,8 +190,9 @@ def _round_to_4_bit(weights: Any, output: Output) -> Any:
     return functional.dequantize_4bit(values, state)
 
 
-def _read_saved(tensor: StoredTensor, rows: tuple[int, int] | None) -> Any:
-    value = read(tensor, *rows) if rows else read(tensor)
+def _read_saved(tensor: StoredTensor, rows: Rows | None, buffers: Buffers | None = None) -> Any:
+    first, end = rows or (0, None)
+    value = read(tensor, first, end, buffers)
     return _check_finite(value, tensor)
 
 

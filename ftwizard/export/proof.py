@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export.adapters import read_adapter
@@ -30,7 +31,7 @@ from ftwizard.export.merge_layout import (
 )
 from ftwizard.export.merged_blocks import compute_blocks
 from ftwizard.export.quantized_base import list_quantized
-from ftwizard.export.tensors import StoredTensor, iterate_bytes, list_tensors, read
+from ftwizard.export.tensors import Buffers, StoredTensor, iterate_bytes, list_tensors, read
 from ftwizard.jobs.folder import read_json, write_json
 from ftwizard.models import model_folder, weight_files
 from ftwizard.runs.checkpoints import MARKER
@@ -182,7 +183,7 @@ class _Comparison:
             return TensorDifference(name=output.name, problem="shape")
         if output.is_copy:
             pairs = zip(iterate_bytes(output.source), iterate_bytes(stored), strict=True)
-            if all(expected == actual for expected, actual in pairs):
+            if all(np.array_equal(expected, actual) for expected, actual in pairs):
                 return None
         elif self._is_equal(output, stored):
             return None
@@ -193,15 +194,14 @@ class _Comparison:
         )
 
     def _is_equal(self, output: Output, stored: StoredTensor) -> bool:
-        is_equal, begin = True, 0
+        is_equal, begin, buffers = True, 0, Buffers()
         for block in compute_blocks(output, self._marker.rounding, self._marker.scale):
-            actual, begin = _read_next(stored, begin, block.merged)
+            actual, begin = _read_next(stored, begin, block.merged, buffers)
             is_equal = is_equal and _have_same_bits(block.merged, actual)
             if output.lora is not None and block.base.shape == block.exact.shape:
-                start, exact = block.base.float(), block.exact.float()
-                self._squares["base"] += _sum_squares(start)
-                self._squares["change"] += _sum_squares(exact - start)
-                self._squares["rounding"] += _sum_squares(block.merged.float() - exact)
+                self._squares["base"] += _sum_squares(buffers, block.base)
+                self._squares["change"] += _sum_squares(buffers, block.exact, block.base)
+                self._squares["rounding"] += _sum_squares(buffers, block.exact, block.merged)
         return is_equal
 
 
@@ -218,8 +218,15 @@ def _to_bits(value: Any) -> Any:
         value.element_size()])  # fmt: skip
 
 
-def _sum_squares(value: Any) -> float:
-    return float(value.square().sum(dtype=value.dtype))
+def _sum_squares(buffers: Buffers, value: Any, other: Any = None) -> float:
+    """Return the sum of the squares of ``value``, or of its difference from ``other``."""
+    import torch
+
+    difference = buffers.copy("difference", value, torch.float32)
+    if other is not None:
+        difference.sub_(other)
+    flat = difference.view(-1)
+    return float(flat.dot(flat))
 
 
 def _iterate_triples(
@@ -232,12 +239,14 @@ def _iterate_triples(
         yield block.merged, actual, block.base, block.exact
 
 
-def _read_next(stored: StoredTensor, begin: int, like: Any) -> tuple[Any, int]:
+def _read_next(
+    stored: StoredTensor, begin: int, like: Any, buffers: Buffers | None = None
+) -> tuple[Any, int]:
     """Return as many rows from ``begin`` as ``like`` has, and the row after them."""
     if not like.ndim:
         return read(stored), 0
     end = begin + len(like)
-    return read(stored, begin, end), end
+    return read(stored, begin, end, buffers), end
 
 
 def _explain(output: Output, stored: StoredTensor, marker: MergedModel) -> TensorDifference:

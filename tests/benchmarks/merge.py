@@ -2,7 +2,13 @@
 
 Run: python tests/benchmarks/merge.py [FOLDER]. It writes a random Llama of 1.2 billion parameters
 (2.4 GB in five files) with a LoRA of rank 16 on its seven projections, and needs 10 GB of disk and
-6 GB of memory. Each merge runs in a process of its own, in turns, the best of ``ROUNDS`` counts.
+6 GB of memory. Each merge runs in a process of its own, in turns, the best of ``ROUNDS`` counts. peft
+takes its whole road: loading the base in bfloat16, the adapter, ``merge_and_unload``,
+``save_pretrained``. All use as many threads as ``OMP_NUM_THREADS`` says.
+
+On two cores of a Xeon without bfloat16, ours over peft's: CPU 0.6 exact and 0.4 rounding as peft, wall
+0.5 and 0.3, peak memory 0.12. The proof takes 0.4 of peft's CPU, so that a proved merge takes about as
+much as peft's.
 """
 
 from __future__ import annotations
@@ -38,7 +44,8 @@ def main() -> None:
             measured.append(call(f"run_{name}", folder))
     best = {name: {key: min(m[key] for m in measured) for key in measured[0]}
             for name, measured in results.items()}  # fmt: skip
-    proof = call("run_proof", folder)
+    proofs = [call("run_proof", folder) for _ in range(ROUNDS)]
+    proof = {key: min(measured[key] for measured in proofs) for key in proofs[0]}
     limit = MAX_FACTOR * largest + MAX_EXTRA_BYTES
     print(f"largest file {largest / 1e6:.0f} MB, allowed peak {limit / 1e6:.0f} MB")
     for name, figures in {**best, "proof": proof}.items():
@@ -46,11 +53,13 @@ def main() -> None:
             f"{name:14} peak {figures['peak'] / 1e6:6.0f} MB = {figures['peak'] / limit:.2f} of the "
             f"allowed, {figures['wall']:6.1f} s wall, {figures['cpu']:6.1f} s CPU"
         )
-    for name in ("exact", "peft_rounding"):
+    peft, exact = best["peft"], best["exact"]
+    proved = {key: exact[key] + proof[key] for key in ("wall", "cpu")}
+    proved["peak"] = max(exact["peak"], proof["peak"])
+    for name, figures in {**best, "proof": proof, "exact + proof": proved}.items():
         print(
-            f"{name} / peft: memory {best[name]['peak'] / best['peft']['peak']:.2f}, "
-            f"wall {best[name]['wall'] / best['peft']['wall']:.2f}, "
-            f"CPU {best[name]['cpu'] / best['peft']['cpu']:.2f}"
+            f"{name} / peft: memory {figures['peak'] / peft['peak']:.2f}, "
+            f"wall {figures['wall'] / peft['wall']:.2f}, CPU {figures['cpu'] / peft['cpu']:.2f}"
         )
     errors = call("run_errors", folder)
     print(f"error, exact / peft: {errors['exact'] / errors['peft']:.6f} ({errors['exact']:.4e})")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
+from ftwizard.export import tensors
 from ftwizard.export.merge import cast_to_16_bit, merge
 from ftwizard.export.proof import prove
 from ftwizard.jobs.folder import hash_file
@@ -43,6 +44,12 @@ TIED: dict[str, dict[str, Any]] = {
     "LoRA on the tied head": {"target_modules": ["q_proj", "lm_head"]},
     "LoRA on the tied embedding": {"target_modules": ["q_proj", "embed_tokens"]},
 }
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let also the tensors of small models be computed in several blocks."""
+    monkeypatch.setattr(tensors, "MAX_BLOCK_ELEMENTS", 100)
 
 
 def load(folder: Path) -> Any:
@@ -97,6 +104,25 @@ def test_rounding_as_peft_gives_its_bits(tmp_path: Path, name: str) -> None:
     error = measure_error(compute_logits(load(tmp_path / "exact")), wanted)
     peft_error = measure_error(compute_logits(expected), wanted)
     assert error < 1.1 * peft_error + 1e-6 < 0.02
+
+
+@pytest.mark.parametrize("name", ["plain", "float16 base", "DoRA", "embeddings", "saved modules"])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_size_of_blocks_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, scale: float
+) -> None:
+    options, settings = CASES[name]
+    base = write_llama(tmp_path / "base", **options)
+    adapter = write_adapter(base, tmp_path / "adapter", **settings)
+    roundings: tuple[Rounding, ...] = ("exact", "peft")
+    hashes = []
+    for size in (100, 1 << 18):
+        monkeypatch.setattr(tensors, "MAX_BLOCK_ELEMENTS", size)
+        for rounding in roundings:
+            out = tmp_path / f"{rounding}-{size}"
+            result = merge(base, adapter, out, end_ids=[], rounding=rounding, scale=scale)
+            hashes.append(result.hashes["model.safetensors"])
+    assert hashes[:2] == hashes[2:]
 
 
 @pytest.mark.parametrize("name", TIED)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
+from ftwizard.export import tensors
 from ftwizard.export.merge import cast_to_16_bit, merge
 from ftwizard.export.proof import prove, write_proof
 from ftwizard.runs.merge_proof import describe_proof, read_proof
@@ -24,6 +25,12 @@ HEALTHY: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "saved": ({"tied": True}, {"modules_to_save": ["embed_tokens"]}, {}),
 }
 Q = "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let also the tensors of small models be compared in several blocks."""
+    monkeypatch.setattr(tensors, "MAX_BLOCK_ELEMENTS", 100)
 
 
 @pytest.mark.parametrize("name", HEALTHY)
