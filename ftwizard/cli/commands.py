@@ -262,6 +262,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                 "peft: ", ("exact", "peft"), default="exact"),
         _value("--scale", "S", "strength of the adapter (default: 1)",
                type=_number(float, MAX_SCALE, {}), default=1.0),
+        _choice("--dtype", "TYPE", "type of the model (default: the 16-bit type of the base): ",
+                ("bfloat16", "float16", "float32")),
     )),
     ("export", "write a run's model as GGUF, for Ollama, or the command lines of vLLM",
      "export:export", (

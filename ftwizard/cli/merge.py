@@ -1,4 +1,4 @@
-"""``merge``: an adapter and its base as one 16-bit model, with a proof that it is right."""
+"""``merge``: an adapter and its base as one model, with a proof that it is right."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXIT_CODES = {"proved": 0, "differs": FAILED, "cannot_tell": CANNOT_TELL}
 _BASE_FORMS = {
     "16-bit": "Merged into the 16-bit base. Training used a 4-bit form of it, so answers may differ a "
     "little. To merge into what training used: --onto dequantized",
-    "dequantized": "Merged into the base as training used it: rounded to 4 bit, stored in 16. Answers "
+    "dequantized": "Merged into the base as training used it, rounded to 4 bit. Answers "
     "are the nearest to the adapter's; all else is as coarse as the 4-bit base.",
 }
 """What the base of a QLoRA merge means."""
@@ -101,7 +101,7 @@ def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport
     out = user_paths.expand(arguments.out) if arguments.out else folder.merged
     merged = merge_run(
         folder, trained, out, say, base=base, rounding=arguments.rounding,
-        onto=arguments.onto or "16-bit", scale=arguments.scale,
+        onto=arguments.onto or "16-bit", scale=arguments.scale, dtype=arguments.dtype,
     )  # fmt: skip
     proof = prove_run(folder, plan, trained, out, say, base=base)
     if out == folder.merged and (result := read_result(folder)) and result.merged != merged:
@@ -145,7 +145,7 @@ def _merge_adapter(
     base, out = _fetch(arguments.base, say), user_paths.expand(arguments.out)
     merged = merge_weights(
         base, adapter, out, end_ids=[], say=say, scale=arguments.scale,
-        rounding=arguments.rounding, onto=arguments.onto or "16-bit",
+        rounding=arguments.rounding, onto=arguments.onto or "16-bit", dtype=arguments.dtype,
     )  # fmt: skip
     proof = msgspec.structs.replace(
         prove(out, base=base, adapter=adapter, say=say), behavior_skipped="there is no test set"

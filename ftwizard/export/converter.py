@@ -132,7 +132,7 @@ def convert(
 ) -> ExportTool:
     """Convert a model's folder to the GGUF file ``out``; return what was run.
 
-    ``file_type``: ``bf16`` or ``f16``. Raises FtwizardError if the converter fails.
+    ``file_type``: ``bf16``, ``f16`` or ``f32``. Raises FtwizardError if the converter fails.
     """
     arguments = ["--outtype", file_type, "--outfile", str(out), str(model)]
     hint = "The model itself is unharmed; it can be served by vLLM or transformers."

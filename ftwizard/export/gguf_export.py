@@ -45,7 +45,7 @@ class GgufResult(NamedTuple):
 
 
 def convert(source: ExportSource, folder: Path, say: Say) -> GgufResult:
-    """Write a model's 16-bit GGUF file to ``folder`` and check it.
+    """Write a model's GGUF file to ``folder`` in the type of the model, and check it.
 
     Raises FtwizardError before the conversion if the converter does not know the model, or if the
     disk is too small, and after it if llama.cpp cannot load the file.
@@ -54,10 +54,10 @@ def convert(source: ExportSource, folder: Path, say: Say) -> GgufResult:
     tokenizer = model_loading.load_tokenizer(source.model)
     converter.require_support(source.model, wheel, tokenizer)
     config = model_loading.read_config(source.model)
-    is_half = config.get("dtype", config.get("torch_dtype")) == "float16"
-    file_type = "f16" if is_half else "bf16"
-    weights = inputs.count_parameters(source.model) * 2
-    require_space(folder, weights + TOKENIZER_BYTES, "the 16-bit GGUF file")
+    dtype = config.get("dtype", config.get("torch_dtype"))
+    file_type = {"float16": "f16", "float32": "f32"}.get(str(dtype), "bf16")
+    weights = inputs.count_parameters(source.model) * (4 if file_type == "f32" else 2)
+    require_space(folder, weights + TOKENIZER_BYTES, "the unquantized GGUF file")
     out = folder / f"{source.name}-{file_type.upper()}.gguf"
     tool = converter.convert(
         source.model, out, file_type, wheel, _report_size(say, "converting", out, weights)
@@ -69,14 +69,14 @@ def convert(source: ExportSource, folder: Path, say: Say) -> GgufResult:
 def quantize(
     source: ExportSource, half: Path, form: ExportForm, folder: Path, say: Say
 ) -> GgufResult:
-    """Write the 16-bit GGUF file ``half`` quantized to ``folder`` and check it.
+    """Write the unquantized GGUF file ``half`` quantized to ``folder`` and check it.
 
     Raises FtwizardError as ``convert`` does.
     """
     quantization = str(form.quantization)
     chosen = quantizer.find()
     bits = min(16.0, QUANTIZATIONS[quantization][1] + FALLBACK_BITS)
-    weights = round(half.stat().st_size * bits / 16)
+    weights = round(inputs.count_parameters(source.model) * bits / 8)
     require_space(folder, weights + TOKENIZER_BYTES, f"the {quantization} file")
     out = folder / f"{source.name}-{quantization.upper()}.gguf"
     report = _report_size(say, "quantizing", out, weights)

@@ -1,4 +1,4 @@
-"""Merging to one 16-bit model for serving, from an adapter and its base or from a full fine-tune.
+"""Merging to one model for serving, from an adapter and its base or from a full fine-tune.
 
 Weights stream from the files of the base to those of the merged model, so that memory does not
 grow with the model. What cannot be replayed tensor by tensor, such as fused experts, peft merges.
@@ -44,7 +44,7 @@ from ftwizard.jobs.folder import hash_file, publish, read_json, write_json
 from ftwizard.models import model_folder, weight_files
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.merge_proof import PROOF, BaseForm, Rounding
-from ftwizard.runs.result import MergedModel
+from ftwizard.runs.result import Dtype, MergedModel
 from ftwizard.text import format_bytes, make_visible
 from ftwizard.train.model_loading import load_model, load_tokenizer
 
@@ -71,23 +71,24 @@ def merge(
     scale: float = 1.0,
     rounding: Rounding = "exact",
     onto: BaseForm = "16-bit",
+    dtype: Dtype | None = None,
     hashes: dict[str, str] | None = None,
 ) -> MergedModel:
     """Merge ``adapter`` into ``base`` and write the model to ``out`` atomically.
 
     ``end_ids`` are the tokens that ended answers in training; the merged model stops generating at
-    them. ``scale`` multiplies the adapter's change. ``hashes`` are those of the adapter's files, if
-    they were recorded. If ``out`` already has this model, it is kept. Raises FtwizardError if it
+    them. ``scale`` multiplies the adapter's change. ``dtype`` is by default the 16-bit type of the base.
+    ``hashes`` are those of the adapter's files, if they were recorded. If ``out`` already has this model, it is kept. Raises FtwizardError if it
     has another one, for a quantized base, for an adapter that does not fit or is damaged, and
     without enough disk space.
     """
     settings = MergedModel(
-        folder="", size_bytes=0, dtype="", method="streamed", rounding=rounding, onto=onto,
+        folder="", size_bytes=0, dtype=dtype or "", method="streamed", rounding=rounding, onto=onto,
         scale=scale, base=str(base.resolve()), adapter=str(adapter.resolve()),
     )  # fmt: skip
     if published := read_published(out, settings):
         return published
-    weights, parts = read_base(base), read_adapter(adapter, hashes)
+    weights, parts = read_base(base, dtype), read_adapter(adapter, hashes)
     tokenizer = find_tokenizer(adapter, base)
     with _open_part(out) as part:
         try:
@@ -111,20 +112,23 @@ def merge(
         return _finish(settings, out, part, weights, tokenizer, end_ids, digests)
 
 
-def cast_to_16_bit(
-    base: Path, checkpoint: Path, out: Path, *, end_ids: list[int], say: Say = say_nothing
-) -> MergedModel:
-    """Write the weights of a full fine-tune's 32-bit ``checkpoint`` to ``out`` as 16-bit.
+def cast_checkpoint(
+    base: Path, checkpoint: Path, out: Path, *, end_ids: list[int], say: Say = say_nothing,
+    dtype: Dtype | None = None,
+) -> MergedModel:  # fmt: skip
+    """Write the weights of a full fine-tune's 32-bit ``checkpoint`` to ``out``, by default in the 16-bit
+    type of its base.
 
     Everything but the weights is copied from ``base``, because the trainer changes model settings
     for training. See ``merge`` for the rest.
     """
     settings = MergedModel(
-        folder="", size_bytes=0, dtype="", method="streamed", base=str(checkpoint.resolve()),
+        folder="", size_bytes=0, dtype=dtype or "", method="streamed",
+        base=str(checkpoint.resolve()),
     )  # fmt: skip
     if published := read_published(out, settings):
         return published
-    weights = read_trained(base, checkpoint)
+    weights = read_trained(base, checkpoint, dtype)
     layout = copy_layout(weights)
     tokenizer = find_tokenizer(checkpoint, base)
     with _open_part(out) as part:
@@ -135,12 +139,12 @@ def cast_to_16_bit(
         return _finish(settings, out, part, original, tokenizer, end_ids, digests)
 
 
-def read_trained(base: Path, checkpoint: Path) -> Base:
+def read_trained(base: Path, checkpoint: Path, dtype: Dtype | None = None) -> Base:
     """Return the weights of a full fine-tune's checkpoint, with the configuration of its base."""
-    trained = read_base(checkpoint)
-    config = model_folder.read_json(base / "config.json") or trained.config
-    is_half = config.get("dtype", config.get("torch_dtype")) == "float16"
-    return msgspec.structs.replace(trained, config=config, half="F16" if is_half else "BF16")
+    config = model_folder.read_json(base / "config.json")
+    is_half = (config or {}).get("dtype", (config or {}).get("torch_dtype")) == "float16"
+    trained = read_base(checkpoint, dtype or ("float16" if is_half else "bfloat16"))
+    return msgspec.structs.replace(trained, config=config or trained.config)
 
 
 def read_published(out: Path, settings: MergedModel) -> MergedModel | None:
@@ -156,11 +160,11 @@ def read_published(out: Path, settings: MergedModel) -> MergedModel | None:
                 "Choose a new folder with --out.",
             )
         return None
-    for name, option in (("rounding", "--rounding"), ("onto", "--onto"), ("scale", "--scale")):
+    for name in ("rounding", "onto", "scale", "dtype"):
         old, new = getattr(published, name), getattr(settings, name)
-        if old != new and published.hashes:
+        if old != new and new != "" and published.hashes:
             raise FtwizardError(
-                f"{make_visible(str(out))} has a model that was merged with {option} {old}.",
+                f"{make_visible(str(out))} has a model that was merged with --{name} {old}.",
                 "Choose a new folder with --out, or delete that one.",
             )
     return published
@@ -276,7 +280,7 @@ def _finish(
         settings,
         folder=str(out.resolve()),  # a run's folder may have been moved meanwhile
         size_bytes=sum(path.stat().st_size for path in files),
-        dtype={"F16": "float16", "BF16": "bfloat16"}[base.half],
+        dtype=base.dtype_name,
         hashes={path.name: digests.get(path.name) or hash_file(path) for path in files},
     )
     write_json(part / MARKER, merged)
@@ -289,7 +293,7 @@ def _merge_with_peft(base: Base, adapter: Adapter, part: Path, say: Say) -> None
     from peft import PeftModel
 
     say("loading the base model (peft merges this adapter)")
-    model = load_model(base.folder, {"F16": "fp16", "BF16": "bf16"}[base.half])
+    model = load_model(base.folder, {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}[base.dtype])
     say("adding the adapter")
     try:
         with warnings.catch_warnings(record=True) as raised:

@@ -53,7 +53,7 @@ def check_behavior(
 ) -> BehaviorCheck | str:
     """Compare a run's merged model with its adapter on test rows; return why it cannot be done, if so.
 
-    Each model is loaded in turn, in the precision of the run. ``proof`` has what was merged how.
+    Each model is loaded in turn, in the precision of the run, or in 32 bit if it was merged into that. ``proof`` has what was merged how.
     """
     if trained.method == "full":
         return "there is no adapter to compare with"
@@ -65,6 +65,8 @@ def check_behavior(
     if free < needed:
         return f"that needs {format_bytes(needed)} of memory, and {format_bytes(free)} is free"
     precision = runtime.choose_precision(plan.recipe, model_loading.read_config(base))
+    if proof.dtype == "float32":
+        precision = "fp32"
     say("comparing with the adapter", done=0, total=2 * len(rows), unit="rows")
     adapter = _predict(_load_adapter(base, folder.adapter, proof, precision), rows, say, 0)
     whole = _predict(model_loading.load_model(merged, precision), rows, say, len(rows))

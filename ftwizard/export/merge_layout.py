@@ -15,6 +15,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.export.adapters import Adapter, ModuleAdapter
 from ftwizard.export.tensors import StoredTensor, count_bytes, list_tensors
 from ftwizard.models import model_folder, support, weight_files
+from ftwizard.runs.result import Dtype
 from ftwizard.text import make_visible
 
 HEAD = "lm_head"
@@ -23,7 +24,8 @@ _CONV1D_TYPES = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 """Model types whose linear layers store their weights transposed (transformers' ``Conv1D``)."""
 _OPTIONAL_PREFIXES = ("", "model.", "transformer.")
 """First parts of a module's name that the files of some models lack (GPT-2)."""
-_WIDE = ("F32", "F64")
+_WIDE, _HALF = ("F32", "F64"), ("F16", "BF16")
+DTYPES: dict[Dtype, str] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _LAYER = re.compile(r"\.(\d+)\.")
 
 
@@ -37,17 +39,26 @@ class Base(msgspec.Struct, kw_only=True):
     folder: Path
     config: dict[str, Any]
     tensors: dict[str, StoredTensor]
-    half: str
-    """Type of the merged model: ``BF16`` or ``F16``."""
+    dtype: str
+    """Type of the merged model: ``BF16``, ``F16`` or ``F32``."""
     is_wide: bool
     """Whether it is stored in 32 bit, so that everything is rounded once."""
+    is_cast: bool = False
+    """Whether the merged model has another type than it has without a choice."""
 
     def output_dtype(self, tensor: StoredTensor) -> str:
         """Return the type of a tensor in the merged model.
 
         A 16-bit model keeps the few tensors that it stores in 32 bit.
         """
-        return self.half if self.is_wide and tensor.dtype in _WIDE else tensor.dtype
+        if tensor.dtype in _WIDE:
+            return self.dtype if self.is_wide else tensor.dtype
+        return self.dtype if self.is_cast and tensor.dtype in _HALF else tensor.dtype
+
+    @property
+    def dtype_name(self) -> Dtype:
+        """Return the type of the merged model as in ``config.json``."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +114,12 @@ class Layout(msgspec.Struct, kw_only=True):
         return total
 
 
-def read_base(folder: Path) -> Base:
-    """Read the headers of a model's weights; raise FtwizardError if it is quantized or damaged."""
+def read_base(folder: Path, dtype: Dtype | None = None) -> Base:
+    """Read the headers of a model's weights, to merge them into ``dtype``, by default the 16-bit type
+    of the model.
+
+    Raises FtwizardError if it is quantized or damaged.
+    """
     shown = make_visible(str(folder))
     config = model_folder.read_json(folder / "config.json")
     if config is None:
@@ -127,7 +142,11 @@ def read_base(folder: Path) -> Base:
     is_wide = main in _WIDE
     configured = config.get("dtype", config.get("torch_dtype"))
     half = "F16" if (configured == "float16" if is_wide else main == "F16") else "BF16"
-    return Base(folder=folder, config=config, tensors=tensors, half=half, is_wide=is_wide)
+    chosen = DTYPES[dtype] if dtype else half
+    return Base(
+        folder=folder, config=config, tensors=tensors, dtype=chosen, is_wide=is_wide,
+        is_cast=chosen != half,
+    )  # fmt: skip
 
 
 def copy_layout(base: Base, quantized: frozenset[str] = frozenset()) -> Layout:
@@ -357,10 +376,12 @@ def _make_shape_error(
 def merged_config(base: Base, layout: Layout) -> dict[str, Any]:
     """Return the configuration of the merged model: that of the base, with its new type."""
     config: dict[str, Any] = json.loads(json.dumps(base.config))
-    dtype = {"F16": "float16", "BF16": "bfloat16"}[base.half]
-    old = [key for key in ("dtype", "torch_dtype") if key in config]
-    for key in old or ["dtype"]:
-        config[key] = dtype
+    names = [key for key in ("dtype", "torch_dtype") if key in config] or ["dtype"]
+    config.update(dict.fromkeys(names, base.dtype_name))
+    parts = [value for value in config.values() if base.is_cast and isinstance(value, dict)]
+    for part in parts:  # such as text_config, whose type transformers would load
+        names = [key for key in ("dtype", "torch_dtype") if key in part]
+        part.update(dict.fromkeys(names, base.dtype_name))
     if layout.unties:
         config["tie_word_embeddings"] = False
     if layout.vocabulary is not None:

@@ -36,7 +36,7 @@ Rows = tuple[int, int]
 def compute_blocks(output: Output, rounding: Rounding, scale: float) -> Iterator[Block]:
     """Yield a tensor of the merged model in blocks; ``scale`` multiplies the adapter's change.
 
-    Raises FtwizardError if the adapter has NaN or infinite values.
+    Raises FtwizardError if the adapter has NaN or infinite values, or if values do not fit float16.
     """
     if rounding == "exact":
         compute: Callable[[Rows | None], Block] = _ExactSum(output, scale).compute
@@ -48,7 +48,20 @@ def compute_blocks(output: Output, rounding: Rounding, scale: float) -> Iterator
         compute, is_rowwise = _PeftSum(output, scale).compute, True
     is_whole = output.is_quantized or not is_rowwise or not output.shape
     for rows in [None] if is_whole else [*iterate_rows(output.shape)]:
-        yield compute(rows)
+        block = compute(rows)
+        if output.dtype == "F16":
+            _check_range(output, block)
+        yield block
+
+
+def _check_range(output: Output, block: Block) -> None:
+    import torch
+
+    if not torch.isfinite(block.merged).all() and torch.isfinite(block.exact).all():
+        raise FtwizardError(
+            f"Values of {make_visible(output.name, 120)} are too large for float16.",
+            "Merge with --dtype bfloat16 or float32.",
+        )
 
 
 def _is_by_row(output: Output) -> bool:
@@ -93,6 +106,8 @@ class _ExactSum:
             total.sub_(base).mul_(self._scale).add_(base)
         # In 32 bit first: conversions from 64 to 16 bit differ between processors.
         exact = buffers.copy("exact", total, torch.float32)
+        if dtype == torch.float32:
+            return Block(exact, base, total)
         return Block(buffers.copy("merged", exact, dtype), base, exact)
 
     def _compute_dora_factor(self, value: Any, rows: Rows | None) -> Any:

@@ -20,6 +20,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.export.adapters import read_adapter
 from ftwizard.export.merge import Say, read_trained, say_nothing
 from ftwizard.export.merge_layout import (
+    DTYPES,
     Base,
     Layout,
     NotReplayable,
@@ -42,7 +43,7 @@ from ftwizard.runs.merge_proof import (
     TensorDifference,
     find_damage,
 )
-from ftwizard.runs.result import MergedModel
+from ftwizard.runs.result import Dtype, MergedModel
 from ftwizard.text import make_visible
 
 MAX_UNEXPLAINED = 0.1
@@ -74,7 +75,7 @@ def prove(
     adapter = adapter or (Path(marker.adapter) if marker.adapter else None)
     proof = MergeProof(
         verdict="cannot_tell", base=str(base), adapter=str(adapter or ""),
-        rounding=marker.rounding, onto=marker.onto, scale=marker.scale,
+        rounding=marker.rounding, onto=marker.onto, scale=marker.scale, dtype=_get_dtype(marker),
         damaged=find_damage(folder) or [],
     )  # fmt: skip
     reason = _find_obstacle(marker)
@@ -121,12 +122,17 @@ def _plan(
     folder: Path, marker: MergedModel, base: Path, adapter: Path | None
 ) -> tuple[Base, Layout]:
     """Return the weights that were merged, and what must be in ``folder``."""
+    dtype = _get_dtype(marker)
     if adapter is None:
-        trained = read_trained(folder, base)
+        trained = read_trained(folder, base, dtype)
         return trained, copy_layout(trained)
-    weights = read_base(base)
+    weights = read_base(base, dtype)
     quantized = list_quantized(weights) if marker.onto == "dequantized" else frozenset[str]()
     return weights, plan_merge(weights, read_adapter(adapter), quantized)
+
+
+def _get_dtype(marker: MergedModel) -> Dtype | None:
+    return next((name for name in DTYPES if name == marker.dtype), None)
 
 
 def _list_merged(folder: Path) -> dict[str, StoredTensor]:
@@ -222,7 +228,8 @@ def _sum_squares(buffers: Buffers, value: Any, other: Any = None) -> float:
     """Return the sum of the squares of ``value``, or of its difference from ``other``."""
     import torch
 
-    difference = buffers.copy("difference", value, torch.float32)
+    dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+    difference = buffers.copy("difference", value, dtype)
     if other is not None:
         difference.sub_(other)
     flat = difference.view(-1)

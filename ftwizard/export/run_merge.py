@@ -8,12 +8,12 @@ import msgspec
 
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.export import merge_behavior
-from ftwizard.export.merge import Say, cast_to_16_bit, merge
+from ftwizard.export.merge import Say, cast_checkpoint, merge
 from ftwizard.export.proof import prove, write_proof
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.merge_proof import BaseForm, MergeProof, Rounding
-from ftwizard.runs.result import MergedModel, TrainResult
+from ftwizard.runs.result import Dtype, MergedModel, TrainResult
 from ftwizard.text import make_visible
 
 
@@ -27,6 +27,7 @@ def merge_run(
     rounding: Rounding = "exact",
     onto: BaseForm = "16-bit",
     scale: float = 1.0,
+    dtype: Dtype | None = None,
 ) -> MergedModel:
     """Merge a run's adapter into ``base``, or cast its full fine-tune; errors as in ``merge``.
 
@@ -41,7 +42,7 @@ def merge_run(
     if trained.method != "full":
         return merge(
             base, folder.adapter, out, end_ids=trained.end_ids, say=say, scale=scale,
-            rounding=rounding, onto=onto, hashes=trained.hashes,
+            rounding=rounding, onto=onto, dtype=dtype, hashes=trained.hashes,
         )  # fmt: skip
     if scale != 1.0:
         raise FtwizardError(
@@ -55,7 +56,7 @@ def merge_run(
             f"The weights of run {make_visible(folder.id)} are gone: {checkpoint.name} was deleted.",
             f"Train again: ftwizard train {make_visible(str(folder.plan))}",
         )
-    return cast_to_16_bit(base, checkpoint, out, end_ids=trained.end_ids, say=say)
+    return cast_checkpoint(base, checkpoint, out, end_ids=trained.end_ids, say=say, dtype=dtype)
 
 
 def prove_run(

@@ -35,8 +35,11 @@ def write(source: ExportSource, folder: Path) -> ServerLines:
 def make_lines(source: ExportSource) -> ServerLines:
     """Return the lines for a model; for its adapter only where vLLM reads all of it."""
     model = str(source.model)
+    config = model_folder.read_json(source.model / "config.json") or {}
+    # By default, vLLM loads 32-bit weights in 16 bit.
+    options = ["--dtype", "float32"] if config.get("dtype") == "float32" else []
     commands = {
-        "vLLM, merged model": ServeCommand(["vllm", "serve", model]).line,
+        "vLLM, merged model": ServeCommand(["vllm", "serve", model, *options]).line,
         "transformers, merged model": make_transformers_command(source.model).line,
     }
     if source.adapter is None or source.base_name is None:

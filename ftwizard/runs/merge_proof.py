@@ -13,7 +13,7 @@ import msgspec
 
 from ftwizard.jobs.folder import has_hash, read_json
 from ftwizard.runs.checkpoints import MARKER
-from ftwizard.runs.result import MergedModel
+from ftwizard.runs.result import Dtype, MergedModel
 from ftwizard.text import format_count, make_visible
 
 PROOF = "proof.json"
@@ -81,6 +81,8 @@ class MergeProof(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rounding: Rounding = "exact"
     onto: BaseForm = "16-bit"
     scale: float = 1.0
+    dtype: Dtype | None = None
+    """Of the merged model; None in earlier versions, which wrote 16 bit."""
     tensors: Count = 0
     """Tensors of the merged model that were compared."""
     merged_tensors: Count = 0
@@ -151,7 +153,7 @@ def describe_verdict(proof: MergeProof) -> str:
     if proof.damaged:
         names = make_visible(", ".join(proof.damaged[:3]), 200)
         return f"Damaged: {names} changed since the merge wrote it."
-    origin = "base and adapter give" if proof.adapter else "was trained, in 16 bit"
+    origin = "base and adapter give" if proof.adapter else f"was trained, in {_name_width(proof)}"
     if proof.difference_count:
         return f"Wrong: {proof.difference_count:,} of {counted} are not what {origin}."
     if proof.verdict == "differs" and (check := proof.behavior):
@@ -192,10 +194,18 @@ def describe_difference(difference: TensorDifference) -> str:
 def describe_ratio(proof: MergeProof) -> str:
     """Describe the size of the adapter's change next to the rounding of the output type."""
     ratio = proof.ratio or 0.0
-    text = f"The adapter's change is {ratio:.1f} times the rounding to 16 bit"
+    text = f"The adapter's change is {ratio:,.1f} times the rounding to {_name_width(proof)}"
     if ratio < MIN_RATIO and not (proof.behavior and proof.behavior.is_within):
-        return f"{text}: rounding may undo part of what was learned. Serve the adapter unmerged."
+        remedy = "" if proof.dtype == "float32" else "Merge with --dtype float32, or serve"
+        return (
+            f"{text}: rounding may undo part of what was learned. {remedy or 'Serve'} the adapter "
+            "unmerged."
+        )
     return f"{text}."
+
+
+def _name_width(proof: MergeProof) -> str:
+    return "32 bit" if proof.dtype == "float32" else "16 bit"
 
 
 def describe_behavior(check: BehaviorCheck) -> str:

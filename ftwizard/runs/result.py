@@ -16,6 +16,10 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A count or size in bytes; files are untrusted, and others could not be formatted."""
 
 
+Dtype = Literal["bfloat16", "float16", "float32"]
+"""Type of a merged model's weights."""
+
+
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """``trained.json``, written once the training has ended and its adapter, if any, is in place."""
 

@@ -197,7 +197,8 @@ class _Chain:
         if is_proved and hop.strength is not None and hop.strength < MIN_ROUNDED_STRENGTH:
             self._notes.append(
                 f"Rounding to 16 bit keeps {hop.strength:.0%} of what the adapter changes: it changes "
-                "little. Train longer or at a higher learning rate, or serve the adapter itself."
+                "little. Train longer or at a higher learning rate, merge with --dtype float32, or serve "
+                "the adapter itself."
             )
         return hop, scores
 

@@ -117,7 +117,10 @@ def _serve_merged(
     """Serve a merged model with the server of transformers."""
     runtime.silence_libraries()
     weights = Path(settings.weights)
-    precision = runtime.choose_precision(plan.recipe, model_loading.read_config(weights))
+    config = model_loading.read_config(weights)
+    precision = runtime.choose_precision(plan.recipe, config)
+    if config.get("dtype") == "float32":  # as its merge was asked for
+        precision = "fp32"
     device = placement.choose_device(weights, None, precision)
     if device is None:
         raise placement.make_memory_error(weights, precision)

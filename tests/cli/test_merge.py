@@ -290,6 +290,11 @@ def test_run_is_merged_and_compared_with_its_adapter(
     changed = strong.behavior.adapter_loss - proof.behavior.adapter_loss
     rest = strong.behavior.merged_loss - strong.behavior.adapter_loss
     assert abs(rest) < abs(changed) / 3, "the adapter is compared at the strength of the merge"
+    assert run("tuned", "--dtype", "float32", "--scale", "10", "--out", folder.path / "wide") == 0
+    wide = read_proof(folder.path / "wide")
+    assert wide and wide.behavior and wide.dtype == "float32"
+    lost = abs(wide.behavior.merged_loss - wide.behavior.adapter_loss)
+    assert lost < abs(rest) / 3 and wide.behavior.agreement == 1.0, "both computed in 32 bit"
     assert run("tuned", "--onto", "dequantized", "--out", folder.path / "other") == 2
 
 

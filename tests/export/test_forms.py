@@ -149,7 +149,7 @@ def test_a_template_without_generation_prompt_is_named(small: Path, tmp_path: Pa
 @pytest.mark.root
 def test_a_small_disk_is_refused_before_the_conversion(small: Path, tmp_path: Path) -> None:
     with disks.mount(tmp_path, "8m") as disk:
-        with pytest.raises(FtwizardError, match=r"The 16-bit GGUF file needs about .* free"):
+        with pytest.raises(FtwizardError, match=r"The unquantized GGUF file needs about .* free"):
             _export(small, disk / "out", "gguf")
         assert _list_files(disk / "out") == []
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export import tensors
-from ftwizard.export.merge import cast_to_16_bit, merge
+from ftwizard.export.merge import cast_checkpoint, merge
 from ftwizard.export.proof import prove
 from ftwizard.jobs.folder import hash_file
-from ftwizard.runs.merge_proof import Rounding, find_damage
+from ftwizard.runs.merge_proof import Rounding, describe_verdict, find_damage
 from ftwizard.train.model_loading import load_to_train
 from tests.helpers.adapters import merge_with_peft, write_adapter, write_gpt2, write_llama
 
@@ -216,11 +217,75 @@ def test_full_fine_tune_is_cast(tmp_path: Path) -> None:
     trained = write_llama(tmp_path / "trained", tied=True, dtype="float32", seed=2)
     config = json.loads((trained / "config.json").read_text())
     (trained / "config.json").write_text(json.dumps({**config, "use_cache": False}))
-    cast_to_16_bit(base, trained, tmp_path / "merged", end_ids=[1])
+    cast_checkpoint(base, trained, tmp_path / "merged", end_ids=[1])
     weights, original = load(tmp_path / "merged").state_dict(), load(trained).state_dict()
     assert all(torch.equal(weights[n], original[n].bfloat16()) for n in original)
     merged_config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert merged_config["dtype"] == "bfloat16" and merged_config.get("use_cache") is not False
+
+
+@pytest.mark.parametrize("name", ["plain", "32-bit base", "float16 base", "DoRA", "embeddings"])
+def test_float32_output_has_the_bits_of_peft_in_32_bit(tmp_path: Path, name: str) -> None:
+    import torch
+
+    options, settings = CASES[name]
+    base = write_llama(tmp_path / "base", **options)
+    adapter = write_adapter(base, tmp_path / "adapter", **settings)
+    expected = merge_with_peft(base, adapter, "float32").state_dict()
+    out = tmp_path / "peft"
+    result = merge(base, adapter, out, end_ids=[], rounding="peft", dtype="float32")
+    merged = load(out)
+    assert result.dtype == str(merged.dtype).removeprefix("torch.") == "float32"
+    assert prove(out).verdict == "proved"
+    assert [n for n, w in merged.state_dict().items() if not torch.equal(w, expected[n])] == []
+
+
+def test_float32_output_keeps_a_change_that_16_bit_loses(tmp_path: Path) -> None:
+    base = write_llama(tmp_path / "base", shard="20KB")
+    adapter = write_adapter(base, tmp_path / "adapter")
+    ratios = {}
+    for dtype in ("bfloat16", "float32"):
+        out = tmp_path / dtype
+        merge(base, adapter, out, end_ids=[], scale=1e-3, dtype=dtype)
+        proof = prove(out)
+        assert (proof.verdict, proof.dtype) == ("proved", dtype)
+        ratios[dtype] = proof.ratio or 0.0
+    assert ratios["bfloat16"] < 1.5 and ratios["float32"] > 100
+    assert merge(base, adapter, tmp_path / "float32", end_ids=[], scale=1e-3).dtype == "float32"
+    with pytest.raises(FtwizardError, match="merged with --dtype float32"):
+        merge(base, adapter, tmp_path / "float32", end_ids=[], scale=1e-3, dtype="bfloat16")
+
+
+def test_types_of_16_bit_are_cast_unless_a_value_is_too_large(tmp_path: Path) -> None:
+    import torch
+
+    base = write_llama(tmp_path / "base")
+    adapter = write_adapter(base, tmp_path / "adapter")
+    merge(base, adapter, tmp_path / "half", end_ids=[], dtype="float16")
+    weights, original = load(tmp_path / "half").state_dict(), load(base).state_dict()
+    assert torch.equal(weights["lm_head.weight"], original["lm_head.weight"].half())
+    assert prove(tmp_path / "half").verdict == "proved"
+
+    large = write_llama(tmp_path / "large")
+    stored = load_file(large / "model.safetensors")
+    stored["lm_head.weight"][0, 0] = 1e6
+    save_file(stored, large / "model.safetensors")
+    with pytest.raises(FtwizardError, match=r"lm_head\.weight are too large for float16"):
+        merge(large, adapter, tmp_path / "out", end_ids=[], dtype="float16")
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*.part"))
+
+
+def test_full_fine_tune_stays_in_32_bit_if_asked(tmp_path: Path) -> None:
+    import torch
+
+    base = write_llama(tmp_path / "base")
+    trained = write_llama(tmp_path / "trained", dtype="float32", seed=2)
+    cast_checkpoint(base, trained, tmp_path / "merged", end_ids=[1], dtype="float32")
+    weights, original = load(tmp_path / "merged").state_dict(), load(trained).state_dict()
+    assert all(torch.equal(weights[n], original[n]) for n in original)
+    proof = prove(tmp_path / "merged")
+    assert proof.verdict == "proved"
+    assert "what was trained, in 32 bit" in describe_verdict(proof)
 
 
 def test_larger_vocabulary(tmp_path: Path) -> None:
@@ -267,4 +332,11 @@ def test_dequantized_base_is_what_training_saw(tmp_path: Path) -> None:
     wanted = tuned(input_ids=torch.arange(40).reshape(2, 20)).logits.float()
     near = measure_error(compute_logits(merged), wanted)
     merge(base, adapter, tmp_path / "plain", end_ids=[])
+    merge(base, adapter, tmp_path / "wide", end_ids=[], onto="dequantized", dtype="float32")
+    assert prove(tmp_path / "wide").verdict == "proved"
+    exact = load_to_train(base, "qlora", "fp32")
+    wanted_wide = PeftModel.from_pretrained(exact, adapter)(
+        input_ids=torch.arange(40).reshape(2, 20)
+    ).logits
+    assert measure_error(compute_logits(load(tmp_path / "wide")), wanted_wide) < 1e-5
     assert near < measure_error(compute_logits(load(tmp_path / "plain")), wanted) / 3

@@ -11,7 +11,7 @@ import pytest
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export import tensors
-from ftwizard.export.merge import cast_to_16_bit, merge
+from ftwizard.export.merge import cast_checkpoint, merge
 from ftwizard.export.proof import prove, write_proof
 from ftwizard.runs.merge_proof import describe_proof, read_proof
 from tests.helpers.adapters import write_adapter, write_llama
@@ -52,7 +52,7 @@ def test_healthy_merge_is_proved(tmp_path: Path, name: str) -> None:
 def test_full_fine_tune_is_proved(tmp_path: Path) -> None:
     base = write_llama(tmp_path / "base")
     trained = write_llama(tmp_path / "trained", dtype="float32", seed=2)
-    cast_to_16_bit(base, trained, tmp_path / "merged", end_ids=[])
+    cast_checkpoint(base, trained, tmp_path / "merged", end_ids=[])
     assert prove(tmp_path / "merged").verdict == "proved"
     other = write_llama(tmp_path / "other", dtype="float32", seed=3)
     assert prove(tmp_path / "merged", base=other).difference_count > 10
@@ -66,6 +66,7 @@ def test_change_lost_in_rounding_is_reported(tmp_path: Path) -> None:
     assert proof.verdict == "proved" and proof.ratio is not None
     assert proof.ratio < 1.5, "1 if nothing is left of the change"
     assert any("rounding may undo" in line for line in describe_proof(proof))
+    assert any("Merge with --dtype float32, or serve" in line for line in describe_proof(proof))
 
 
 def change_tensors(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:

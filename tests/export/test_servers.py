@@ -39,6 +39,10 @@ def test_an_adapter_that_vllm_understands_has_its_own_line(tmp_path: Path) -> No
     merged = shlex.split(lines.commands["vLLM, merged model"])
     assert merged == ["vllm", "serve", str(source.model)]
     assert not lines.findings
+    source.model.mkdir()
+    (source.model / "config.json").write_text('{"dtype": "float32"}')
+    merged = shlex.split(servers.make_lines(source).commands["vLLM, merged model"])
+    assert merged[2:] == [str(source.model), "--dtype", "float32"]
 
 
 @pytest.mark.parametrize(
