@@ -303,6 +303,11 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--judge-key", "NAME", "environment variable with its key"),
         _switch("--gate", "exit 1 for do not ship, 4 for cannot tell"),
     )),
+    ("card", "write the model card of a run, from its record", "card:card", (
+        _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
+        _value("--out", "FILE", "file to write (default: card.md in the run's folder)"),
+        _switch("--replace", "overwrite a card that was edited"),
+    )),
     ("push", "upload a run's model to the Hugging Face Hub, private by default", "push:push", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
         _value("--repo", "ID", "repository: owner/name, or a name in your account", required=True),

@@ -33,7 +33,18 @@ GROUPS = {
     "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
     "train": ("train", "stop", "resume", "branch"),
     "watch": ("runs", "status", "watch", "diagnose"),
-    "finish": ("eval", "compare", "chat", "merge", "export", "serve", "verify", "push", "remove"),
+    "finish": (
+        "eval",
+        "compare",
+        "chat",
+        "merge",
+        "export",
+        "serve",
+        "verify",
+        "card",
+        "push",
+        "remove",
+    ),
     "this machine": ("doctor", "demo"),
 }
 """Commands by task, in the order of the work."""
@@ -61,6 +72,7 @@ EXAMPLES = {
     "serve": "ftwizard serve tickets-1124 --port 8000",
     "verify": "ftwizard verify tickets-1124 --server http://localhost:8000/v1 --model tickets-1124",
     "remove": "ftwizard remove tickets-1124",
+    "card": "ftwizard card tickets-1124",
     "push": "ftwizard push tickets-1124 --repo owner/tickets",
     "rehearse": "ftwizard rehearse plan.yaml",
     "merge": "ftwizard merge tickets-1124",
@@ -77,7 +89,7 @@ SYNONYMS = {
     "result": "status", "results": "status", "report": "status",
     "evaluate": "eval", "score": "eval", "benchmark": "eval", "generate": "chat", "infer": "chat",
     "info": "status", "plan": "train", "gguf": "export", "ollama": "export", "quantize": "export",
-    "upload": "push", "publish": "push",
+    "upload": "push", "publish": "push", "readme": "card",
 }  # fmt: skip
 """Words that other tools use, and the command that does it here."""
 MISSING_COMMANDS = {

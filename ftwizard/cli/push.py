@@ -62,8 +62,6 @@ def _describe(plan: UploadPlan) -> Iterator[str]:
         yield f"! {base} is gated: the Hub serves it only after its terms were accepted."
     if plan.license is None:
         yield "! Check the license of the base model before others can see the upload."
-    if not plan.card:
-        yield "! Without a model card: the run has no card.md."
 
 
 def _confirm(plan: UploadPlan) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ftwizard.jobs.worker import Worker, WorkResult
     from ftwizard.plan.schema import Plan
     from ftwizard.runs.evaluation import Evaluation
-    from ftwizard.runs.result import BaseComparison, MergedModel, TrainResult
+    from ftwizard.runs.result import BaseComparison, MergedModel, RunResult, TrainResult
 
 MIN_PROOF_S = 120.0
 """Time left by ``budget.minutes`` below which merged and unmerged answers are not compared."""
@@ -89,7 +89,8 @@ def run_training(worker: Worker) -> WorkResult:
 
         trained = trainer.train(worker, plan, before_steps)
     merged = evaluation = compared = None
-    if trained.reason in GOOD_END_REASONS:
+    is_finished = trained.reason in GOOD_END_REASONS
+    if is_finished:
         merged, evaluation, compared = _finish(worker, plan, trained)
         checkpoint_rotation.remove_torn(worker.folder.checkpoints)
     result = RunResult(
@@ -102,7 +103,28 @@ def run_training(worker: Worker) -> WorkResult:
         seconds=round(time.monotonic() - began, 1),
         **msgspec.structs.asdict(measure.compare_with_prediction(worker.folder, trained)),
     )
+    if is_finished:
+        _write_card(worker, result)
     return WorkResult(result, trained.message)
+
+
+def _write_card(worker: Worker, result: RunResult) -> None:
+    """Write the model card; whatever fails there is a finding, the run ends as it would without."""
+    from ftwizard.errors import FtwizardError
+
+    worker.saves_itself = True  # TERM would leave a finished run without its result
+    try:
+        from ftwizard.export.card import write
+
+        write.write_at_end(worker.folder, result)
+    except Exception as error:  # noqa: BLE001 (the trained model is there, whatever this was)
+        reason = error.text if isinstance(error, FtwizardError) else repr(error)
+        worker.events.write_finding(
+            "card_failed",
+            f"The model card was not written: {reason}",
+            "warning",
+            action=f"ftwizard card {worker.folder.id}",
+        )
 
 
 def _record_environment(folder: JobFolder) -> None:

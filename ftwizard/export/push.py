@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftwizard.errors import FtwizardError
+from ftwizard.export.card import curve, write
+from ftwizard.export.card.facts import License, find_license
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.models import hub, model_folder
+from ftwizard.runs import base_weights
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.exports import PUSH_RECORD, PushRecord, UploadPlan
 from ftwizard.runs.merge_proof import PROOF
 from ftwizard.runs.result import TrainResult, read_trained
 from ftwizard.text import format_count, make_visible
 
-CARD, README = "card.md", "README.md"
+README = "README.md"
 TIMEOUT_S = 20.0
 _ALWAYS_THERE = {".gitattributes", README}
 """Files of a repository that nothing was pushed to."""
@@ -35,8 +38,8 @@ class Upload(NamedTuple):
     """An upload that was checked and can begin."""
 
     plan: UploadPlan
-    files: dict[str, Path]
-    """Local files by their path in the repository."""
+    files: dict[str, Path | bytes]
+    """Local files, or their content, by their path in the repository."""
     run: JobFolder
     creates: bool
     """Whether the repository has to be created."""
@@ -59,20 +62,22 @@ def prepare(run: JobFolder, repo: str, *, adapter: bool, public: bool, replace: 
         )
     if hub.is_offline():
         raise FtwizardError("Hub access is turned off (HF_HUB_OFFLINE).", "Unset HF_HUB_OFFLINE.")
-    files = _list_files(run, folder)
     api = _make_api()
     user = _read_user(api)
     full_name = repo if "/" in repo else f"{user}/{repo}"
     creates = _check_repository(api, full_name, public=public, replace=replace)
-    license, gated = _read_terms(api, trained)
+    base = _find_base(run, trained)
+    terms = _read_terms(api, base, trained)
+    title = full_name.rpartition("/")[2]
+    files = _list_files(folder) | _list_card(run, title, adapter=adapter, license=terms)
     plan = UploadPlan(
         repo=full_name,
         private=not public,
         content="adapter" if adapter else "merged",
-        files={name: path.stat().st_size for name, path in files.items()},
-        base=trained.base_name,
-        license=license,
-        gated=gated,
+        files={name: _measure(content) for name, content in files.items()},
+        base=base or trained.base_name,
+        license=terms.name,
+        gated=terms.gated,
         card=README in files,
         user=user,
     )
@@ -86,7 +91,8 @@ def upload(prepared: Upload, say: Callable[..., None]) -> PushRecord:
     plan, api = prepared.plan, _make_api()
     total, done = sum(plan.files.values()), 0
     operations = [
-        CommitOperationAdd(name, str(path)) for name, path in sorted(prepared.files.items())
+        CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+        for name, content in sorted(prepared.files.items())
     ]
     with _explain(plan.repo):
         if prepared.creates:
@@ -110,15 +116,33 @@ def upload(prepared: Upload, say: Callable[..., None]) -> PushRecord:
     return record
 
 
-def _list_files(run: JobFolder, folder: Path) -> dict[str, Path]:
-    files = {
+def _list_files(folder: Path) -> dict[str, Path | bytes]:
+    """Return the files of a model, without peft's empty form of a card."""
+    return {
         path.name: path
         for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".") and path.name not in (MARKER, PROOF)
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.name not in (MARKER, PROOF, README)
     }
-    files.pop(README, None)  # peft's empty form
-    card = run.path / CARD
-    return files | ({README: card} if card.is_file() else {})
+
+
+def _list_card(
+    run: JobFolder, title: str, *, adapter: bool, license: License
+) -> dict[str, Path | bytes]:
+    """Return the model card and its picture: those that a person edited, else new ones."""
+    if write.is_edited(run.card):
+        picture = run.path / curve.NAME
+        return {README: run.card} | ({curve.NAME: picture} if picture.is_file() else {})
+    card = write.make_card(
+        run, title=title, content="adapter" if adapter else "merged", license=license
+    )
+    files: dict[str, Path | bytes] = {README: card.text.encode("utf-8", "replace")}
+    return files | ({curve.NAME: card.picture.encode()} if card.picture else {})
+
+
+def _measure(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def _make_api() -> Any:
@@ -171,20 +195,26 @@ def _check_repository(api: Any, repo: str, *, public: bool, replace: bool) -> bo
     return False
 
 
-def _read_terms(api: Any, trained: TrainResult) -> tuple[str | None, bool | None]:
-    """Return the base model's license, and whether it is gated; None where unknown."""
+def _find_base(run: JobFolder, trained: TrainResult) -> str | None:
+    """Return the base model's name on the Hub; None for a folder."""
+    if source := base_weights.read_source(run):
+        return None if source.kind == "folder" else source.name
     name = trained.base_name
-    if name.count("/") == 1 and not name.startswith((".", "/")):
+    return name if name.count("/") == 1 and not name.startswith((".", "/")) else None
+
+
+def _read_terms(api: Any, base: str | None, trained: TrainResult) -> License:
+    """Return the base model's license, and whether it is gated; None where unknown."""
+    if base:
         try:
-            info = api.model_info(name, timeout=TIMEOUT_S)
+            info = api.model_info(base, timeout=TIMEOUT_S)
         except Exception:  # noqa: BLE001 (whatever the cause: then its folder may say)
             info = None
         if info is not None:
             card = info.card_data or {}
             license = card.get("license_name") or card.get("license")
-            return model_folder.clean_license(license), bool(info.gated)
-    card = model_folder.read_card(Path(trained.base))
-    return card.license, card.gated
+            return License(model_folder.clean_license(license), bool(info.gated))
+    return find_license(base, trained)
 
 
 class _explain:

@@ -10,6 +10,7 @@ from ftwizard.evaluate.chat import read_system_prompt
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import weight_files
 from ftwizard.plan import plan_file
+from ftwizard.runs import base_weights
 from ftwizard.runs.result import read_trained
 from ftwizard.text import make_visible
 from ftwizard.train import model_loading
@@ -51,7 +52,8 @@ def from_run(run: JobFolder) -> ExportSource:
             f"Merge it first: ftwizard merge {shown}",
         )
     weight_files.check_folder(run.merged, f"Delete {make_visible(str(run.merged))}; merge again.")
-    base = Path(trained.base)
+    base, base_source = Path(trained.base), base_weights.read_source(run)
+    is_on_hub = base_source is not None and base_source.kind == "hub"
     has_base = (base / "tokenizer_config.json").exists()
     plan = plan_file.read_recorded(run)
     return ExportSource(
@@ -63,7 +65,7 @@ def from_run(run: JobFolder) -> ExportSource:
         system=read_system_prompt(run),
         max_length=plan.recipe.max_length if plan else None,
         adapter=run.adapter if run.adapter.is_dir() else None,
-        base_name=trained.base_name,
+        base_name=base_source.name if base_source and is_on_hub else trained.base,
     )
 
 

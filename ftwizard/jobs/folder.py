@@ -149,6 +149,8 @@ class JobFolder:
     answers = _Entry("eval/compare.json")
     baseline = _Entry("eval/baseline.json")
     evaluation = _Entry("eval/evaluation.json")
+    card = _Entry("card.md")
+    """The model card."""
     ballast = _Entry("ballast")
     """Reserved blocks that the keeper frees to write its last state on a full disk."""
 

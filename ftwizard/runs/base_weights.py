@@ -21,6 +21,7 @@ import xxhash
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, has_hash, hash_file, read_json, write_json
 from ftwizard.models import weight_files
+from ftwizard.models.hub import ModelSource
 from ftwizard.text import format_bytes, make_visible
 
 HINT = "Restore the old files, or start a new run."
@@ -40,6 +41,14 @@ class BaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     """``base.json``: the weight files that a run loaded, by name."""
 
     files: dict[str, BaseFile]
+
+
+def read_source(folder: JobFolder) -> ModelSource | None:
+    """Return where the base model of a run came from; None if that is not recorded."""
+    try:
+        return msgspec.convert(folder.read_job().inputs["model"], ModelSource)
+    except (OSError, FtwizardError, KeyError, msgspec.ValidationError):
+        return None
 
 
 def require_unchanged(

@@ -78,13 +78,12 @@ def _describe_memorization(values: _Evidence) -> list[str]:
         shown = [make_visible(value, 40) for value in values["leaked_ids"][:MAX_SHOWN_IDS]]
         shown += [format_kind(kind, number) for kind, number in values["leaked_kinds"].items()]
         answers = format_count(values["answers_with_ids"], "answer")
-        lines.append(
-            f"{format_count(count, 'id')} of training rows in {answers}: {', '.join(shown)}."
-        )
+        listed = f": {', '.join(shown)}" if shown else ""
+        lines.append(f"{format_count(count, 'id')} of training rows in {answers}{listed}.")
     if values["verbatim"]:
         words = len(values["longest_run"].split())
-        answers = format_count(values["verbatim"], "answer")
-        lines.append(f"{answers} with training text, up to {words} words long.")
+        length = f", up to {words} words long" if words else ""
+        lines.append(f"{format_count(values['verbatim'], 'answer')} with training text{length}.")
     if values["lines"]:
         numbers = ", ".join(f"{line:,}" for line in values["lines"][:MAX_SHOWN_LINES])
         more = ", …" if len(values["lines"]) > MAX_SHOWN_LINES else ""

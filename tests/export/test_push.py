@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 
 from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
 from ftwizard.runs.exports import PUSH_RECORD
@@ -70,11 +71,38 @@ def test_a_model_is_pushed_privately_with_its_card(server: UploadHub, run: JobFo
 
 def test_the_adapter_is_pushed_alone(server: UploadHub, run: JobFolder) -> None:
     (run.path / "card.md").unlink()
-    done = _push(server, "--repo", "ada/adapter", "--adapter", "--public", "--yes", "--json")
+    done = _push(server, "--repo", "ada/tickets-lora", "--adapter", "--public", "--yes", "--json")
     document = json.loads(done.stdout)
-    assert document["plan"]["files"] == {"adapter_model.safetensors": 5}
-    assert document["plan"]["private"] is False and server.private == {"ada/adapter": False}
-    assert document["plan"]["card"] is False
+    assert done.returncode == 0, done.stderr
+    assert document["plan"]["files"].keys() == {"adapter_model.safetensors", "README.md"}
+    assert document["plan"]["private"] is False and server.private == {"ada/tickets-lora": False}
+
+
+def test_a_new_card_has_the_terms_of_the_base_and_the_name_of_the_repository(
+    server: UploadHub, run: JobFolder
+) -> None:
+    run.card.unlink()
+    model = {
+        "kind": "hub", "name": "owner/model", "fingerprint": "c0ffee", "commit": "c0ffee",
+        "said": "owner/model from the Hugging Face Hub (commit c0ffee)",
+    }  # fmt: skip
+    record = JobRecord(
+        kind="train", argv=[], version="0", created=time.time(), inputs={"model": model}
+    )
+    write_json(run.job, record)
+    write_json(run.trained, make_trained(base_name=model["said"]))
+    for content, options in (("adapter", ["--adapter"]), ("finetune", [])):
+        repo = f"ada/tickets-{content}"
+        done = _push(server, "--repo", repo, "--yes", *options)
+        assert done.returncode == 0, done.stderr
+        assert "Base model: owner/model, license: llama3.1" in done.stdout
+        text = server.repositories[repo]["README.md"].decode()
+        card = ModelCard(text)
+        assert card.data.license == "llama3.1" and card.data.base_model == "owner/model"
+        assert card.data.base_model_relation == content
+        assert f"# tickets-{content}\n" in text
+        assert "The base model is gated" in text and str(run.path) not in text
+    assert not run.card.exists()
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,23 @@ class DatasetSplit(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.repo} on the Hugging Face Hub{config}, {split}"
 
 
+_NAME = re.compile(r"(?:(.+?)--)?(.+?)--(.+?)--(.+)-([0-9a-f]{8})\.jsonl")
+"""Of a local copy; neither an owner nor the name of a data set may have two dashes in a row."""
+
+
+def find_split(path: Path) -> DatasetSplit | None:
+    """Return the data set that a file is the local copy of, by its name; None for any other file.
+
+    The commit is shortened, and configuration and split are as in file names.
+    """
+    match = _NAME.fullmatch(path.name)
+    if match is None or path.parent.name != _copies_folder().name:
+        return None
+    owner, name, config, split, commit = match.groups()
+    repo = f"{owner}/{name}" if owner else name
+    return DatasetSplit(repo=repo, config=config, split=split, commit=commit)
+
+
 def locate(name: str, say: Say) -> tuple[Path, str | None]:
     """Return the file that ``name`` refers to, and a description of its source if that is the Hub.
 

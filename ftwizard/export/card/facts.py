@@ -1,0 +1,250 @@
+"""The facts of a model card, read from the record of a run; what is not recorded is None.
+
+A card is published: no training row, no answer, and no path, host or user of the machine is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from ftwizard.catalog import model_cards
+from ftwizard.data.hub.datasets import DatasetSplit, find_split
+from ftwizard.errors import FtwizardError
+from ftwizard.evaluate import frozen_items
+from ftwizard.export.card import curve
+from ftwizard.export.card.curve import Curves
+from ftwizard.jobs.events import EventReader, to_count
+from ftwizard.jobs.folder import JobFolder, JobRecord
+from ftwizard.models import model_folder
+from ftwizard.models.hub import ModelSource
+from ftwizard.plan import plan_file
+from ftwizard.plan.schema import Plan
+from ftwizard.runs import base_weights, custody, exports, store
+from ftwizard.runs.custody import Custody
+from ftwizard.runs.environment import Environment, read_environment
+from ftwizard.runs.evaluation import Evaluation, Failure
+from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs.exports import ExportRecord
+from ftwizard.runs.merge_proof import MergeProof, read_proof
+from ftwizard.runs.prediction import PredictionResult, RunFigures, read_prediction
+from ftwizard.runs.result import (
+    BaseComparison,
+    RunResult,
+    TrainResult,
+    read_result,
+    read_verdict,
+)
+from ftwizard.runs.summary import read_progress
+from ftwizard.runs.verdict import Verdict
+
+Content = Literal["merged", "adapter"]
+_PRIVATE = {
+    "leaked_ids": [],
+    "longest_run": "",
+    "lines": [],
+    "answer": "",
+    "contaminated_lines": {},
+}
+"""Evidence of failures that quotes rows or answers, and what stands for it in a card."""
+
+
+class License(NamedTuple):
+    """The terms of the base model, which apply to what was made from it; None where unknown."""
+
+    name: str | None
+    gated: bool | None = None
+
+
+class Part(NamedTuple):
+    """What the encoder reported on the rows of one part of the data."""
+
+    tokens: int
+    trained: int
+    """Tokens that count toward the loss."""
+    cut: int
+    """Rows that were longer than ``recipe.max_length``."""
+    rows: int
+
+
+class Facts(NamedTuple):
+    """The record of a run, without private text."""
+
+    title: str
+    content: Content
+    trained: TrainResult
+    plan: Plan | None
+    job: JobRecord | None
+    base: ModelSource | None
+    license: License
+    parts: Mapping[str, Part]
+    precision: str | None
+    attention: str | None
+    curves: Curves
+    environment: Environment | None
+    prediction: PredictionResult
+    evaluation: Evaluation | None
+    drawn: Mapping[str, frozen_items.DrawnSet]
+    """How many of how many items were used, by set."""
+    compared: BaseComparison | None
+    """Scores of a run that was compared, but not evaluated."""
+    verdict: Verdict | None
+    proof: MergeProof | None
+    exports: list[ExportRecord]
+    custody: Custody | None
+    hub_data: Mapping[str, DatasetSplit]
+    """Data sets on the Hub, by part."""
+
+    @property
+    def base_id(self) -> str | None:
+        """Return the base model's name on the Hub; None for a folder."""
+        is_public = self.base is not None and self.base.kind != "folder"
+        return self.base.name if is_public and self.base else None
+
+
+def read_facts(
+    run: JobFolder,
+    trained: TrainResult,
+    *,
+    title: str = "",
+    content: Content | None = None,
+    license: License | None = None,
+    result: RunResult | None = None,
+) -> Facts:
+    """Read the facts of a run.
+
+    ``title``: default: the id of the run. ``content``: default: the merged model if there is one.
+    ``license``: default: what is known without the Hub. ``result``: of a run that is about to end.
+    """
+    result = result or read_result(run)
+    base = base_weights.read_source(run)
+    begin = _read_beginning(run)
+    progress = read_progress(run)
+    evaluation = read_evaluation(run)
+    compared = result.compare if result else None
+    plan = _read_plan(run)
+    return Facts(
+        title=title or run.id,
+        content=content or ("merged" if (run.merged / "config.json").is_file() else "adapter"),
+        trained=trained,
+        plan=plan,
+        job=store.read_job(run),
+        base=base,
+        license=license
+        or find_license(base.name if base and base.kind != "folder" else None, trained),
+        parts=begin.parts,
+        precision=begin.precision,
+        attention=begin.attention,
+        curves=curve.from_series(progress.losses, progress.evaluations, trained.step),
+        environment=read_environment(run),
+        prediction=_read_prediction(run, result),
+        evaluation=remove_private_text(evaluation) if evaluation else None,
+        drawn={_shorten(name): drawn for name, drawn in frozen_items.read_drawn(run).items()},
+        compared=compared if compared and compared.rows else None,
+        verdict=read_verdict(run, result),
+        proof=read_proof(run.merged),
+        exports=[record for _, record in exports.iterate_records(run.exports)],
+        custody=custody.read(run),
+        hub_data=_find_hub_data(plan),
+    )
+
+
+def find_license(base: str | None, trained: TrainResult) -> License:
+    """Return the license that the base model's own folder states, else the one in the catalog.
+
+    ``base``: its name on the Hub; None for a folder.
+    """
+    stated = model_folder.read_card(Path(trained.base))
+    listed = model_cards.find_card(base) if base else None
+    if stated.license or listed is None:
+        return License(stated.license, stated.gated)
+    return License(model_folder.clean_license(listed.license), listed.gated)
+
+
+def remove_private_text(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation without prompts and answers, and without ids of training rows.
+
+    The flips stay as empty entries, so that they can be counted.
+    """
+    return replace(
+        evaluation,
+        reasons=[
+            replace(reason, sets=[*map(_shorten, reason.sets)]) for reason in evaluation.reasons
+        ],
+        sets={
+            _shorten(name): replace(result, **{
+                kind: [replace(flip, prompt="", expected="", base="", tuned="", near=[])
+                       for flip in getattr(result, kind)]
+                for kind in ("fixed", "broken")
+            })
+            for name, result in evaluation.sets.items()
+        },
+        failures=[_remove_evidence(failure) for failure in evaluation.failures],
+        actions=[],
+    )  # fmt: skip
+
+
+def _shorten(name: str) -> str:
+    """Return the name of a set without the folder of its file."""
+    return name.replace("\\", "/").rpartition("/")[2] or name
+
+
+def _remove_evidence(failure: Failure) -> Failure:
+    evidence = {name: _PRIVATE.get(name, value) for name, value in failure.evidence.items()}
+    if ids := len(failure.evidence.get("leaked_ids") or ()):
+        kinds = failure.evidence.get("leaked_kinds") or {}
+        evidence["leaked_kinds"] = {**kinds, "other id": ids}
+    return replace(failure, evidence=evidence, examples=[], actions=[])
+
+
+def _read_plan(run: JobFolder) -> Plan | None:
+    try:
+        return plan_file.read_run(run)
+    except (FtwizardError, OSError):
+        return None
+
+
+def _read_prediction(run: JobFolder, result: RunResult | None) -> PredictionResult:
+    prediction = result.prediction if result else None
+    return prediction or PredictionResult(
+        predicted=read_prediction(run) or RunFigures(), actual=RunFigures(), error={}
+    )
+
+
+def _find_hub_data(plan: Plan | None) -> dict[str, DatasetSplit]:
+    if plan is None:
+        return {}
+    files = msgspec.structs.asdict(plan.data.files)
+    splits = {part: find_split(Path(name)) for part, name in files.items() if name}
+    return {part: split for part, split in splits.items() if split}
+
+
+class _Beginning(NamedTuple):
+    parts: dict[str, Part]
+    precision: str | None
+    attention: str | None
+
+
+def _read_beginning(run: JobFolder) -> _Beginning:
+    """Read what the events say before the first step."""
+    parts: dict[str, Part] = {}
+    settings: dict[str, Any] = {}
+    for events in EventReader(run.events).read_slices():
+        for event in events:
+            if event.get("kind") == "log":
+                return _Beginning(parts, _word(settings, "precision"), _word(settings, "attention"))
+            if event.get("kind") == "data" and isinstance(event.get("part"), str):
+                counts = [to_count(event.get(name)) or 0 for name in Part._fields]
+                parts[event["part"]] = Part(*counts)
+            if event.get("what") == "trainer":
+                settings = event
+    return _Beginning(parts, _word(settings, "precision"), _word(settings, "attention"))
+
+
+def _word(settings: Mapping[str, Any], name: str) -> str | None:
+    value = settings.get(name)
+    return value if isinstance(value, str) else None
