@@ -118,13 +118,14 @@ def upload(prepared: Upload, say: Callable[..., None]) -> PushRecord:
 
 def _list_files(folder: Path) -> dict[str, Path | bytes]:
     """Return the files of a model, without peft's empty form of a card."""
-    return {
+    files: dict[str, Path | bytes] = {
         path.name: path
         for path in sorted(folder.iterdir())
         if path.is_file()
         and not path.name.startswith(".")
         and path.name not in (MARKER, PROOF, README)
     }
+    return files
 
 
 def _list_card(
@@ -132,8 +133,10 @@ def _list_card(
 ) -> dict[str, Path | bytes]:
     """Return the model card and its picture: those that a person edited, else new ones."""
     if write.is_edited(run.card):
-        picture = run.path / curve.NAME
-        return {README: run.card} | ({curve.NAME: picture} if picture.is_file() else {})
+        edited: dict[str, Path | bytes] = {README: run.card}
+        if (picture := run.path / curve.NAME).is_file():
+            edited[curve.NAME] = picture
+        return edited
     card = write.make_card(
         run, title=title, content="adapter" if adapter else "merged", license=license
     )

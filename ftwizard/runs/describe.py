@@ -195,6 +195,8 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
 
         if serve := serving.find_serve_command(folder):
             rows.append(("serve", serve.line))
+    if folder.card.is_file():
+        rows.append(("card", str(folder.card)))
     if has_adapter or result.merged:
         rows.append(("chat", f"ftwizard chat {folder.id} --base"))
     if compared := result.prediction:

@@ -19,7 +19,7 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.runs.merge_proof import PROOF, MergeProof
 from tests.e2e import cli
 from tests.helpers import cards
-from tests.helpers.cards import FOLDER, PRIVATE, make_bare_run, make_run
+from tests.helpers.cards import FOLDER, PRIVATE, make_bare_run, make_run, read_metadata
 from tests.helpers.results import make_trained
 
 HIDDEN = (PRIVATE, "teapot", "4711-A", "4712-B", FOLDER, "/home", "ada-laptop", "secret-project")
@@ -29,7 +29,7 @@ def load(text: str, tmp_path: Path) -> ModelCard:
     """Load a card as the Hub's library does, and check that it keeps all of it."""
     path = tmp_path / "loaded.md"
     path.write_text(text)
-    card = ModelCard.load(path)
+    card: ModelCard = ModelCard.load(path)
     assert str(card) == text
     return card
 
@@ -43,14 +43,15 @@ def parse(text: str) -> list[Token]:
 def test_a_card_has_the_whole_record_and_no_private_text(home: Path, tmp_path: Path) -> None:
     made = write.make_card(make_run(home))
     card = load(made.text, tmp_path)
-    assert card.data.to_dict() == {
+    metadata = read_metadata(made.text)
+    assert metadata == {
         "base_model": "Qwen/Qwen3-0.6B",
         "base_model_relation": "finetune",
         "library_name": "transformers",
         "license": "apache-2.0",
         "pipeline_tag": "text-generation",
         "tags": ["ftwizard", "trl", "sft", "lora"],
-        "model-index": card.data.to_dict()["model-index"],
+        "model-index": metadata["model-index"],
     }
     text = card.text
     assert text.strip().startswith("# tickets-1124\n\n**✗ Do not ship: memorization**\n\nLoRA")
@@ -58,7 +59,7 @@ def test_a_card_has_the_whole_record_and_no_private_text(home: Path, tmp_path: P
         "trained on 158 examples. License of the base model: apache-2.0.",
         "3 ids of training rows in 2 answers: 1 email address, 2 other ids. 3 answers with training text.",
         "| ✓ target | 50 | 22% (", "| 1 | 2 |", "gain on the target of 5 points or more",
-        "| Overfitting | ? cannot tell |", "- General set: 100 items can",
+        "| Overfitting | ?\u00a0cannot\u00a0tell |", "- General set: 100 items can",
         "(drawn at random from 113)", "- Cannot tell about overfitting.",
         "- 7 of 160 training examples were longer than the maximum length (1,024 tokens)",
         "- 2 training rows without trainable tokens left out.",
@@ -77,8 +78,7 @@ def test_a_card_has_the_whole_record_and_no_private_text(home: Path, tmp_path: P
 
 
 def test_only_scores_on_sets_that_others_have_are_metadata(home: Path) -> None:
-    data = ModelCard(write.make_card(make_run(home)).text).data.to_dict()
-    (entry,) = data["model-index"]
+    (entry,) = read_metadata(write.make_card(make_run(home)).text)["model-index"]
     assert entry["name"] == "tickets-1124"
     assert [result["dataset"]["type"] for result in entry["results"]] == [
         "ftwizard-general", "ftwizard-safety",
@@ -89,7 +89,7 @@ def test_only_scores_on_sets_that_others_have_are_metadata(home: Path) -> None:
 def test_a_record_with_almost_nothing_says_so(home: Path, tmp_path: Path) -> None:
     made = write.make_card(make_bare_run(home))
     card = load(made.text, tmp_path)
-    assert card.data.to_dict() == {
+    assert read_metadata(made.text) == {
         "library_name": "peft", "pipeline_tag": "text-generation",
         "tags": ["ftwizard", "trl", "sft", "lora"],
     }  # fmt: skip
@@ -119,17 +119,17 @@ def test_a_stopped_run_is_not_the_finished_model(home: Path) -> None:
 
 def test_a_full_fine_tune_has_no_adapter(home: Path) -> None:
     text = write.make_card(make_run(home, method="full", targets=[])).text
-    card = ModelCard(text)
-    assert card.data.tags == ["ftwizard", "trl", "sft"]
-    assert card.data.library_name == "transformers"
+    data = read_metadata(text)
+    assert data["tags"] == ["ftwizard", "trl", "sft"]
+    assert data["library_name"] == "transformers"
     assert "Full fine-tune of [`Qwen/Qwen3-0.6B`]" in text and "full fine-tune, learning" in text
     assert "rank" not in text.split("<details>")[0]
 
 
 def test_an_adapter_is_described_as_one(home: Path) -> None:
     text = write.make_card(make_run(home), content="adapter", title="lora").text
-    card = ModelCard(text)
-    assert card.data.base_model_relation == "adapter" and card.data.library_name == "peft"
+    data = read_metadata(text)
+    assert (data["base_model_relation"], data["library_name"]) == ("adapter", "peft")
     assert "# lora\n" in text and "LoRA adapter for [`Qwen" in text and "Merge: " not in text
 
 
@@ -145,8 +145,8 @@ def test_a_local_base_has_no_address(home: Path) -> None:
 
 def test_a_license_that_the_hub_does_not_list_gets_a_name(home: Path) -> None:
     text = write.make_card(make_run(home), license=License("qwen-research", True)).text
-    data = ModelCard(text).data
-    assert (data.license, data.license_name) == ("other", "qwen-research")
+    data = read_metadata(text)
+    assert (data["license"], data["license_name"]) == ("other", "qwen-research")
     assert "The base model is gated" in text
 
 
@@ -158,7 +158,7 @@ def test_data_sets_of_the_hub_are_named(home: Path) -> None:
         test=f"{FOLDER}/datasets/squad--plain_text--validation-0123abcd.jsonl",
     )
     text = write.make_card(run).text
-    assert ModelCard(text).data.datasets == ["trl-lib/Capybara", "squad"]
+    assert read_metadata(text)["datasets"] == ["trl-lib/Capybara", "squad"]
     assert "[`trl-lib/Capybara`](https://huggingface.co/datasets/trl-lib/Capybara)" in text
 
 
@@ -180,7 +180,7 @@ def test_hostile_names_are_shown_and_never_rendered(home: Path, tmp_path: Path) 
     write_json(run.evaluation, msgspec.structs.replace(evaluation, sets=sets))
     made = write.make_card(run, title=HOSTILE)
     card = load(made.text, tmp_path)
-    assert card.data.base_model == HOSTILE
+    assert read_metadata(made.text)["base_model"] == HOSTILE
     tokens = parse(card.text)
     html = [token.content.strip() for token in tokens if token.type.startswith("html")]
     allowed = ("<details>", "</details>", "<!-- Written by ftwizard")
@@ -249,7 +249,7 @@ def test_the_command_writes_card_and_picture(home: Path, tmp_path: Path) -> None
     assert document == {
         "run": run.id, "card": str(run.card), "picture": str(run.path / curve.NAME),
     }  # fmt: skip
-    assert ModelCard.load(run.card).data.base_model == "Qwen/Qwen3-0.6B"
+    assert read_metadata(run.card.read_text())["base_model"] == "Qwen/Qwen3-0.6B"
     out = tmp_path / "elsewhere"
     out.mkdir()
     done = cli.run("card", "--out", str(out / "README.md"))

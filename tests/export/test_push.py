@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
 
 from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
 from ftwizard.runs.exports import PUSH_RECORD
 from tests.doubles import hub_uploads
 from tests.doubles.hub_uploads import UploadHub
 from tests.e2e import cli
+from tests.helpers.cards import read_metadata
 from tests.helpers.results import make_trained
 
 MODEL = {"config.json": b"{}", "model.safetensors": b"weights " * 1000, "tokenizer.json": b"{}"}
@@ -97,9 +97,9 @@ def test_a_new_card_has_the_terms_of_the_base_and_the_name_of_the_repository(
         assert done.returncode == 0, done.stderr
         assert "Base model: owner/model, license: llama3.1" in done.stdout
         text = server.repositories[repo]["README.md"].decode()
-        card = ModelCard(text)
-        assert card.data.license == "llama3.1" and card.data.base_model == "owner/model"
-        assert card.data.base_model_relation == content
+        data = read_metadata(text)
+        assert data["license"] == "llama3.1" and data["base_model"] == "owner/model"
+        assert data["base_model_relation"] == content
         assert f"# tickets-{content}\n" in text
         assert "The base model is gated" in text and str(run.path) not in text
     assert not run.card.exists()

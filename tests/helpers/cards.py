@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from huggingface_hub import ModelCard
 
 from ftwizard.evaluate.frozen_items import DrawnSet, FrozenItems
 from ftwizard.jobs.events import EventWriter
@@ -206,6 +207,12 @@ def _write_custody(folder: JobFolder) -> None:
         evidence={"prompt": 1, "position": 2, "expected": PRIVATE, "actual": PRIVATE},
     )  # fmt: skip
     write_json(folder.path / FILE, Custody(hops=[hop, broken], notes=[FOLDER]))
+
+
+def read_metadata(text: str) -> dict[str, Any]:
+    """Return the metadata of a card, as the Hub's library reads them."""
+    data: Any = ModelCard(text).data
+    return dict(data.to_dict())
 
 
 def read_json(path: Path) -> Any:

@@ -170,5 +170,7 @@ def test_exports_are_listed_once_they_are_complete(tmp_path: Path) -> None:
     )
     assert "export" not in dict(describe.describe_result(folder, outcome))  # its file is missing
     (folder.exports / "gguf" / "a.gguf").write_bytes(b"abc")
+    folder.card.write_text("# A card")
     rows = dict(describe.describe_result(folder, outcome))
+    assert rows["card"] == str(folder.card)
     assert rows["export"] == f"{folder.exports / 'gguf'} (gguf)"

@@ -36,8 +36,11 @@ class Curves(NamedTuple):
 
 
 def from_series(training: Series, validation: Series, kept_step: int | None) -> Curves:
-    pairs = (list(zip(series.xs, series.ys, strict=True)) for series in (training, validation))
-    return Curves(*pairs, kept_step)
+    return Curves(_to_points(training), _to_points(validation), kept_step)
+
+
+def _to_points(series: Series) -> list[_Point]:
+    return list(zip(series.xs, series.ys, strict=True))
 
 
 def describe(curves: Curves) -> str:

@@ -26,7 +26,7 @@ def make_metadata(facts: Facts) -> ModelCardData:
     is_adapter = facts.content == "adapter"
     results = list(_list_results(facts))
     repos = dict.fromkeys(split.repo for split in facts.hub_data.values())
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = _name_license(facts.license.name)
     if facts.base_id:
         more["base_model_relation"] = "adapter" if is_adapter else "finetune"
     return ModelCardData(
@@ -37,7 +37,6 @@ def make_metadata(facts: Facts) -> ModelCardData:
         datasets=list(repos) or None,
         model_name=facts.title if results else None,
         eval_results=results or None,
-        **_name_license(facts.license.name),
         **more,
     )
 

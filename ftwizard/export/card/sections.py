@@ -31,7 +31,7 @@ from ftwizard.text import (
 METHODS = {"lora": "LoRA", "qlora": "QLoRA", "full": "Full"}
 _MAX_HASH = 16
 """Digits of a hash in a line; the table of hashes has all."""
-_FOUND = {True: "✗ found", False: "✓ not found", None: "? cannot tell"}
+_FOUND = {True: "✗\u00a0found", False: "✓\u00a0not\u00a0found", None: "?\u00a0cannot\u00a0tell"}
 
 
 def render_body(facts: Facts) -> str:
@@ -126,7 +126,7 @@ def _list_evaluation(evaluation: Evaluation) -> Iterator[str]:
             rows.append(
                 [FAILURE_TITLES[failure.name], _FOUND[failure.found], escape(" ".join(evidence))]
             )
-        yield from table(["failure", "", "evidence"], rows)
+        yield from table(["failure", "outcome", "evidence"], rows)
 
 
 def _list_sets(evaluation: Evaluation) -> Iterator[str]:
