@@ -308,6 +308,12 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--out", "FILE", "file to write (default: card.md in the run's folder)"),
         _switch("--replace", "overwrite a card that was edited"),
     )),
+    ("eject", "write the training as a plain TRL script that runs without ftwizard", "eject:eject", (
+        _value("source", "RUN|PLAN", "run id, or plan (YAML file)"),
+        _value("--out", "DIR", "new folder for the script, its requirements and its rows",
+               required=True),
+        ALLOW,
+    )),
     ("push", "upload a run's model to the Hugging Face Hub, private by default", "push:push", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),
         _value("--repo", "ID", "repository: owner/name, or a name in your account", required=True),

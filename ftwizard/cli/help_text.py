@@ -43,6 +43,7 @@ GROUPS = {
         "verify",
         "card",
         "push",
+        "eject",
         "remove",
     ),
     "this machine": ("doctor", "demo"),
@@ -76,6 +77,7 @@ EXAMPLES = {
     "push": "ftwizard push tickets-1124 --repo owner/tickets",
     "rehearse": "ftwizard rehearse plan.yaml",
     "merge": "ftwizard merge tickets-1124",
+    "eject": "ftwizard eject tickets-1124 --out script",
     "export": "ftwizard export tickets-1124 --to gguf:q4_k_m",
 }
 """An example of each command whose arguments need one."""

@@ -70,7 +70,7 @@ class Encoder:
         """
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
-        self._special_ids = stop_ids | {int(i) for i in tokenizer.all_special_ids}
+        self.special_ids = stop_ids | {int(i) for i in tokenizer.all_special_ids}
         self.route, self._template = _choose_route(tokenizer)
         self.added: set[str] = set()
         self.end_ids: set[int] = set()
@@ -108,7 +108,7 @@ class Encoder:
                 ids, spans = self._encode_by_prefixes(messages, tools)
             else:
                 ids, spans = self._encode_by_markers(messages, tools)
-            check = verify_mask(self.tokenizer, self._special_ids, messages, ids, spans)
+            check = verify_mask(self.tokenizer, self.special_ids, messages, ids, spans)
         except MaskError as problem:
             hint = (
                 "Choose its instruct variant, or use rows with one prompt and one answer."
@@ -207,7 +207,7 @@ class Encoder:
         """Exclude what follows the end-of-turn token (usually a line break)."""
         trimmed = []
         for start, end in spans:
-            ends = (last for last in range(end, start, -1) if ids[last - 1] in self._special_ids)
+            ends = (last for last in range(end, start, -1) if ids[last - 1] in self.special_ids)
             trimmed.append((start, next(ends, end)))
         return trimmed
 

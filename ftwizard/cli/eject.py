@@ -1,0 +1,60 @@
+"""``eject``: the training of a run or a plan as a plain TRL script."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftwizard import user_paths
+from ftwizard.cli import output, plan_argument, progress
+from ftwizard.runs import store
+from ftwizard.text import format_bytes, format_count, make_visible
+from ftwizard.train import child_plan, command
+
+if TYPE_CHECKING:
+    from ftwizard.export.eject import EjectReport, Origin
+
+
+def eject(arguments: argparse.Namespace) -> int:
+    """Write a script, its requirements and its rows to a new folder."""
+    origin = _find_origin(arguments)
+    command.check_installed(origin.plan)
+    from ftwizard.export import eject as ejection
+    from ftwizard.train.probe_runner import exit_on_sigterm
+
+    out = user_paths.expand(arguments.out).absolute()
+    with progress.reporter() as say, exit_on_sigterm():
+        report = ejection.eject(origin, out, say)
+    output.print_report(arguments, report, _describe(report))
+    return 0
+
+
+def _find_origin(arguments: argparse.Namespace) -> Origin:
+    from ftwizard.export.eject import Origin
+
+    name = arguments.source
+    if (plan_argument.is_plan(name) or plan_argument.is_data(name)) and not store.is_run(name):
+        plan = plan_argument.load(name, arguments.allow, deferred=("many-epochs", "no-validation"))
+        return Origin(f"plan {Path(name).name}", plan)
+    run = store.find(name)
+    return Origin(f"run {run.id}", child_plan.read_used(run), run)
+
+
+def _describe(report: EjectReport) -> Iterator[str]:
+    folder = make_visible(report.folder)
+    yield f"✓ {folder}/train.py trains as {make_visible(report.origin)} does, without ftwizard."
+    copied = sum(size for name, size in report.files.items() if name.startswith("data/"))
+    rows = format_count(sum(report.rows.values()), "row")
+    as_tokens = ", as token ids and labels" if report.form == "tokens" else ""
+    yield (
+        f"  {rows} of your data were copied to data/ ({format_bytes(copied)}{as_tokens}). Only you "
+        "can read them."
+    )
+    which = "that the run used" if report.are_recorded else "installed here"
+    yield f"  requirements.txt has the versions {which}."
+    if report.differing:
+        yield f"  ! Other versions are installed here: {', '.join(report.differing)}."
+    if report.left_out:
+        yield f"  Not in the script: {', '.join(report.left_out)}."

@@ -1,0 +1,377 @@
+"""Text of an ejected script: plain TRL, with a comment on each setting that is not a default."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from ftwizard.estimate import training_setup
+from ftwizard.export import script_rows
+from ftwizard.export.script_rows import RowForm
+from ftwizard.plan.schema import LEARNING_RATES, Plan
+from ftwizard.text import make_visible
+
+_WIDTH = 96
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+class ScriptFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a script says besides the plan."""
+
+    origin: str
+    """``run tickets-1124`` or ``plan tickets.yaml``."""
+    version: str
+    """ftwizard's version."""
+    model: str
+    """Folder or id of the base model."""
+    model_note: str
+    revision: str | None
+    precision: Literal["bf16", "fp16", "fp32"]
+    attention: str | None
+    """None for the model's default."""
+    targets: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    """``target_modules`` and ``target_parameters`` of the adapter."""
+    form: RowForm
+    train: int
+    """Rows."""
+    mixed: int
+    """General rows, at the end of the training rows."""
+    validation: int
+    total: int
+    """Optimizer steps."""
+    end_ids: tuple[int, ...] = ()
+    """Tokens that end an answer."""
+    router_loss: float | None = None
+    """Coefficient of the router loss; None where the model's own is right."""
+    checkpointing: str
+    """The setting's name in this version of TRL."""
+    initial_adapter: bool = False
+    notes: tuple[str, ...] = ()
+    """Reasons that the run recorded."""
+    left_out: tuple[str, ...] = ()
+    """What the run does and the script does not."""
+
+
+def build(plan: Plan, facts: ScriptFacts) -> str:
+    """Return the text of the script."""
+    parts = (
+        _describe(plan, facts), _import(plan, facts), _load_rows(plan, facts), _load_model(plan, facts),
+        _adapt(plan, facts), _configure(plan, facts), _train(plan, facts), _save(plan, facts),
+    )  # fmt: skip
+    sections = ["".join(f"{line}\n" for line in part) for part in parts]
+    return "\n".join(section for section in sections if section)
+
+
+def _quote(text: str) -> str:
+    """Return a Python literal."""
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else ascii(text)
+
+
+def _comment(text: str, indent: str = "") -> list[str]:
+    begin = f"{indent}# "
+    return textwrap.wrap(
+        make_visible(text), _WIDTH, initial_indent=begin, subsequent_indent=begin,
+        break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
+
+
+def _paragraph(text: str) -> list[str]:
+    safe = make_visible(text).replace("\\", "\\\\").replace('"""', "'''")
+    return textwrap.wrap(safe, _WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
+def _describe(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    method = training_setup.METHOD_NAMES[plan.recipe.method]
+    yield f'"""{method} with TRL, on {facts.train:,} examples.'
+    yield ""
+    yield from _paragraph(f"Written by ftwizard {facts.version} from {facts.origin}.")
+    yield "It runs alone, and computes the same losses with the versions in requirements.txt:"
+    yield ""
+    yield "    python -m venv .venv"
+    yield "    .venv/bin/pip install -r requirements.txt"
+    yield "    .venv/bin/python train.py"
+    if facts.left_out:
+        yield ""
+        yield from _paragraph(f"Not in this script: {', '.join(facts.left_out)}.")
+    for note in facts.notes:
+        yield ""
+        yield from _paragraph(note)
+    yield '"""'
+
+
+def _import(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    recipe = plan.recipe
+    yield "import json"
+    yield "import os"
+    yield "from pathlib import Path"
+    yield ""
+    yield "# One GPU: TRL would spread the model over all that it sees, with another batch size."
+    yield f'os.environ.setdefault("CUDA_VISIBLE_DEVICES", "{plan.where.gpu or 0}")'
+    yield ""
+    yield "import torch"
+    yield "from datasets import Dataset"
+    names = ["AutoModelForCausalLM", "AutoTokenizer"]
+    names += ["BitsAndBytesConfig"] if recipe.method == "qlora" else []
+    names += ["EarlyStoppingCallback", "TrainerCallback"] if facts.validation else []
+    if recipe.method != "full":
+        extra = ", PeftModel" if plan.finish.merge else ""
+        yield f"from peft import LoraConfig{extra}"
+    if facts.initial_adapter:
+        yield "from peft import set_peft_model_state_dict"
+        yield "from safetensors.torch import load_file"
+    yield f"from transformers import {', '.join(names)}"
+    yield "from trl import SFTConfig, SFTTrainer"
+    yield ""
+    yield from _comment(facts.model_note)
+    yield f"MODEL = {_quote(facts.model)}"
+    if facts.revision:
+        yield f"REVISION = {_quote(facts.revision)}"
+    yield "HERE = Path(__file__).resolve().parent"
+    yield 'OUTPUT = HERE / "output"'
+
+
+def _load_rows(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    revision = ", revision=REVISION" if facts.revision else ""
+    yield f"tokenizer = AutoTokenizer.from_pretrained(MODEL{revision})"
+    if function := script_rows.name_function(facts.form):
+        yield "# Tokens that end an answer: the model's, and those of its tokenizer."
+        yield f"END_IDS = {{{', '.join(map(str, facts.end_ids))}}}"
+        yield "\n"
+        yield script_rows.read_function(facts.form).replace(": Any", "").replace("[str, Any]", "")
+    yield "\n"
+    yield "def read_rows(name):"
+    yield '    with (HERE / "data" / name).open(encoding="utf-8") as file:'
+    yield "        rows = [json.loads(line) for line in file]"
+    if function:
+        yield f"    return Dataset.from_list([{function}(tokenizer, row, END_IDS) for row in rows])"
+    else:
+        yield "    return Dataset.from_list(rows)"
+    yield "\n"
+    yield from _comment(_describe_form(facts.form))
+    mixed = f", of which the last {facts.mixed:,} are general ones, against forgetting"
+    yield from _comment(f"{facts.train:,} rows{mixed if facts.mixed else ''}.")
+    yield 'train_rows = read_rows("train.jsonl")'
+    if facts.validation:
+        yield 'validation_rows = read_rows("validation.jsonl")'
+
+
+def _describe_form(form: RowForm) -> str:
+    return {
+        "messages": "TRL applies the chat template. Only answers and their end token count.",
+        "conversations": "TRL has no training template for this model, so the function above makes "
+        "the mask: only answers and their end token count.",
+        "pairs": "The model has no chat template: prompt and completion are joined, and only the "
+        "completion counts.",
+        "texts": "The rows are plain text, of which every token counts.",
+        "tokens": "The rows are token ids with labels, -100 where a token does not count: TRL has no "
+        "plain setting that gives the mask of the run. Another model needs other tokens.",
+    }[form]
+
+
+def _load_model(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    method, dtype = plan.recipe.method, f"torch.{_DTYPES[facts.precision]}"
+    yield "model = AutoModelForCausalLM.from_pretrained("
+    yield "    MODEL,"
+    if facts.revision:
+        yield "    revision=REVISION,"
+    if method == "full":
+        yield from _comment(
+            "Weights in 32 bit: in 16 bit, small updates would be lost in rounding. Autocast "
+            "multiplies in 16 bit.", "    ",
+        )  # fmt: skip
+        dtype = "torch.float32"
+    yield f"    dtype={dtype},"
+    if facts.attention:
+        yield f"    attn_implementation={_quote(facts.attention)},"
+    if method == "qlora":
+        yield "    # NF4 with double quantization, as in the QLoRA paper."
+        yield "    quantization_config=BitsAndBytesConfig("
+        yield "        load_in_4bit=True,"
+        yield '        bnb_4bit_quant_type="nf4",'
+        yield "        bnb_4bit_use_double_quant=True,"
+        yield f"        bnb_4bit_compute_dtype={dtype},"
+        yield "    ),"
+    yield ")"
+    if method == "qlora":
+        yield from _comment(
+            "On a CPU with AVX512-BF16, bitsandbytes would switch to a kernel without a backward "
+            "pass, and part of the adapter would get no gradient."
+        )
+        yield "for module in model.modules():"
+        yield '    if hasattr(module, "support_avx512bf16_for_cpu"):'
+        yield "        module.support_avx512bf16_for_cpu = False"
+
+
+def _adapt(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    recipe = plan.recipe
+    if recipe.method == "full":
+        return
+    yield "adapter = LoraConfig("
+    yield f"    r={recipe.rank},"
+    yield f"    lora_alpha={recipe.alpha},  # the update is scaled by alpha / r"
+    if facts.parameters:
+        yield "    lora_dropout=0.0,  # peft has no dropout for target_parameters"
+    else:
+        yield f"    lora_dropout={recipe.dropout!r},"
+    yield from _list("target_modules", facts.targets)
+    if facts.parameters:
+        yield from _list("target_parameters", facts.parameters)
+    yield '    task_type="CAUSAL_LM",'
+    yield ")"
+
+
+def _list(name: str, values: Iterable[str]) -> Iterator[str]:
+    yield f"    {name}=["
+    yield from (f"        {_quote(value)}," for value in values)
+    yield "    ],"
+
+
+def _configure(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    settings = {**_training_settings(plan, facts), **_evaluation_settings(plan, facts)}
+    yield "config = SFTConfig("
+    for name, (value, reason) in settings.items():
+        line = f"    {name}={value},"
+        if reason and len(line) + len(reason) + 4 <= _WIDTH:
+            yield f"{line}  # {reason}"
+            continue
+        yield from _comment(reason, "    ") if reason else ()
+        yield line
+    yield ")"
+
+
+_Settings = Mapping[str, tuple[Any, str]]
+"""The text of each value, and the reason for it, which may be empty."""
+
+
+def _training_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
+    recipe, has_gpu = plan.recipe, "torch.cuda.is_available()"
+    schedule = {"constant": "constant_with_warmup"}.get(recipe.schedule, recipe.schedule)
+    rate = recipe.learning_rate or LEARNING_RATES[recipe.method]
+    recompute: Any = recipe.gradient_checkpointing
+    settings: dict[str, tuple[Any, str]] = {
+        "output_dir": ('str(OUTPUT / "checkpoints")', ""),
+        "num_train_epochs": (recipe.epochs, f"{facts.total:,} steps"),
+        "per_device_train_batch_size": (recipe.batch_size, ""),
+        "gradient_accumulation_steps": (recipe.gradient_accumulation, ""),
+        "learning_rate": (
+            rate,
+            "" if recipe.method == "full" else "about ten times that of a full fine-tune",
+        ),
+        "lr_scheduler_type": (_quote(schedule), ""),
+        "warmup_steps": (round(recipe.warmup * facts.total), f"{recipe.warmup:.0%} of all steps"),
+        "weight_decay": (recipe.weight_decay, ""),
+        "max_grad_norm": (recipe.max_grad_norm, "gradients are clipped to this norm"),
+        "seed": (recipe.seed, "of the order of rows, the adapter's first weights and dropout"),
+        "bf16": (facts.precision == "bf16", ""),
+        "use_cpu": (f"not {has_gpu}", ""),
+        "dataloader_pin_memory": (has_gpu, ""),
+        facts.checkpointing: (
+            has_gpu if recompute is None else recompute,
+            "recomputes activations to save memory",
+        ),
+        "max_length": (recipe.max_length, "longer rows are cut at the end"),
+        "packing": (
+            recipe.packing,
+            "rows of one sequence do not see each other" if recipe.packing else "",
+        ),
+        "assistant_only_loss": (
+            facts.form == "messages",
+            "" if facts.form == "messages" else "the rows have labels",
+        ),
+        "logging_steps": (1, ""),
+        "logging_nan_inf_filter": (False, "it would hide a NaN loss"),
+        "disable_tqdm": (True, ""),
+        "report_to": (
+            _quote("none"),
+            f"the run: {', '.join(plan.report_to)}" if plan.report_to else "",
+        ),
+    }
+    if facts.precision == "fp16":
+        settings["fp16"] = (True, "")
+    if recipe.max_steps is not None:
+        settings["max_steps"] = (facts.total, "stops within an epoch")
+    if facts.router_loss is not None:
+        reason = "a frozen router cannot balance its experts: its loss would only be noise"
+        settings["router_aux_loss_coef"] = (facts.router_loss, reason)
+    return settings
+
+
+def _evaluation_settings(plan: Plan, facts: ScriptFacts) -> _Settings:
+    if not facts.validation:
+        return {
+            "eval_strategy": (_quote("no"), "there are no validation rows"),
+            "save_strategy": (_quote("no"), "the last weights are saved at the end"),
+        }
+    recipe = plan.recipe
+    every = recipe.evaluation_steps or training_setup.evaluation_steps(facts.total)
+    return {
+        "per_device_eval_batch_size": (recipe.batch_size, ""),
+        "eval_packing": (False, ""),
+        "eval_strategy": (_quote("steps"), ""),
+        "eval_steps": (every, ""),
+        "save_strategy": (_quote("steps"), ""),
+        "save_steps": (every, "so that the best weights are on disk"),
+        "save_total_limit": (2, "the best and the newest"),
+        "load_best_model_at_end": (True, "the weights with the lowest validation loss"),
+        "metric_for_best_model": (_quote("eval_loss"), ""),
+        "greater_is_better": (False, ""),
+    }
+
+
+def _train(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    if facts.validation:
+        yield ""
+        yield "class EvaluateAtEnd(TrainerCallback):"
+        yield '    """Evaluates after the last step too, as the last weights may be the best."""'
+        yield ""
+        yield "    def on_step_end(self, args, state, control, **kwargs):"
+        yield "        if state.global_step >= state.max_steps:"
+        yield "            control.should_evaluate = True"
+        yield "\n"
+    yield "trainer = SFTTrainer("
+    yield "    model=model,"
+    yield "    args=config,"
+    yield "    train_dataset=train_rows,"
+    if facts.validation:
+        yield "    eval_dataset=validation_rows,"
+    yield "    processing_class=tokenizer,"
+    if plan.recipe.method != "full":
+        yield "    peft_config=adapter,"
+    if facts.validation:
+        patience = plan.recipe.patience
+        yield "    # Ends when so many evaluations in a row bring no lower validation loss."
+        yield f"    callbacks=[EvaluateAtEnd(), EarlyStoppingCallback(early_stopping_patience={patience})],"
+    yield ")"
+    if plan.recipe.method == "qlora" or facts.parameters:
+        yield "# TRL casts the adapter of a quantized model to 16 bit, in which small updates are lost."
+        yield "for parameter in trainer.model.parameters():"
+        yield "    if parameter.requires_grad:"
+        yield "        parameter.data = parameter.data.float()"
+    if facts.initial_adapter:
+        yield "# The run began with the weights of another run's checkpoint."
+        yield 'initial = load_file(HERE / "initial" / "adapter_model.safetensors")'
+        yield "set_peft_model_state_dict(trainer.model, initial)"
+    yield "trainer.train()"
+    yield "trainer.save_state()  # trainer_state.json has the losses of all steps"
+
+
+def _save(plan: Plan, facts: ScriptFacts) -> Iterator[str]:
+    if plan.recipe.method == "full":
+        yield 'trainer.save_model(str(OUTPUT / "model"))'
+        return
+    yield 'trainer.save_model(str(OUTPUT / "adapter"))'
+    if not plan.finish.merge:
+        return
+    revision = ", revision=REVISION" if facts.revision else ""
+    yield ""
+    yield "# Merged into the base as published, never into 4-bit weights: they lose small changes."
+    yield "del trainer, model"
+    yield f'base = AutoModelForCausalLM.from_pretrained(MODEL{revision}, dtype="auto")'
+    yield 'merged = PeftModel.from_pretrained(base, str(OUTPUT / "adapter")).merge_and_unload()'
+    yield 'merged.save_pretrained(str(OUTPUT / "merged"))'
+    yield 'tokenizer.save_pretrained(str(OUTPUT / "merged"))'

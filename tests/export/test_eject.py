@@ -1,0 +1,242 @@
+"""Ejected scripts: the losses of the run, the rows as they stand in the folder, and refusals."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ftwizard.data.example import IGNORE_INDEX
+from ftwizard.errors import FtwizardError
+from ftwizard.export import eject as ejection
+from ftwizard.export.eject import EjectReport, Origin
+from ftwizard.jobs.folder import JobFolder, Parent, write_json
+from ftwizard.models import hub
+from ftwizard.plan import plan_file
+from ftwizard.train import child_plan
+from tests.helpers import disks, training
+from tests.helpers.jobs import events
+from tests.helpers.models import make_tiny
+
+MARKED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+    "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>"
+    "{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WITHOUT_FTWIZARD = (
+    "import runpy, sys; sys.modules['ftwizard'] = None; "
+    "runpy.run_path(sys.argv[1], run_name='__main__')"
+)
+
+
+def eject(folder: JobFolder, out: Path) -> EjectReport:
+    record, plan = folder.read_job(), child_plan.read_used(folder)
+    base = Path(plan.model.name)
+    hashes = {"model": hub.locate(str(base)).fingerprint, "template": hub.template_hash(base)}
+    write_json(folder.job, msgspec.structs.replace(record, hashes=hashes))
+    origin = Origin(f"run {folder.id}", plan, folder)
+    return ejection.eject(origin, out, lambda *_, **__: None)
+
+
+def with_template(root: Path, template: str | None) -> Path:
+    """Return a tiny model with another chat template."""
+    import torch
+    from transformers import AutoTokenizer
+
+    torch.manual_seed(3)
+    folder = make_tiny(root / "templated")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = template
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def read_losses(out: Path) -> tuple[dict[int, float], dict[int, float]]:
+    """Return the losses of steps and of evaluations that a script logged."""
+    state = out / "output" / "checkpoints" / "trainer_state.json"
+    history = json.loads(state.read_text())["log_history"]
+    return (
+        {entry["step"]: entry["loss"] for entry in history if "loss" in entry},
+        {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry},
+    )
+
+
+def run_losses(folder: JobFolder) -> tuple[dict[int, float], dict[int, float]]:
+    return (
+        {event["step"]: event["loss"] for event in events(folder, "log")},
+        {event["step"]: event["eval_loss"] for event in events(folder, "eval")},
+    )
+
+
+def assert_same_losses(folder: JobFolder, out: Path) -> None:
+    for ours, theirs in zip(run_losses(folder), read_losses(out), strict=True):
+        assert ours.keys() == theirs.keys()
+        for step, loss in ours.items():
+            assert theirs[step] == pytest.approx(loss, rel=1e-6), step
+
+
+@pytest.mark.slow
+def test_a_script_runs_alone_with_the_losses_of_the_run(tmp_path: Path) -> None:
+    folder = training.train(
+        tmp_path, "run", gradient_accumulation=2, epochs=2, more={"finish": {"merge": True}}
+    )
+    out = tmp_path / "script"
+    assert eject(folder, out).form == "conversations"
+    assert "ftwizard" not in (out / "train.py").read_text().split('"""', 2)[2]
+    subprocess.run(
+        [sys.executable, "-c", WITHOUT_FTWIZARD, out / "train.py"], check=True, capture_output=True
+    )
+    assert_same_losses(folder, out)
+    assert (out / "output" / "adapter" / "adapter_model.safetensors").is_file()
+    assert (out / "output" / "merged" / "model.safetensors").is_file()
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "messages": {"template": MARKED, "packing": True, "method": "full", "schedule": "constant"},
+    "pairs": {"template": None, "method": "qlora", "max_steps": 5, "precision": "bf16"},
+    "tokens": {"template": MARKED, "max_length": 120, "schedule": "cosine", "packing": True},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", CASES)
+def test_each_form_and_method_has_the_losses_of_the_run(tmp_path: Path, form: str) -> None:
+    settings = dict(CASES[form])
+    model = with_template(tmp_path, settings.pop("template"))
+    folder = training.prepare(tmp_path, "run", model=model, **settings)
+    if form == "tokens":  # a weight, which TRL does not know, and rows that are mixed in
+        rows = training.rows(16)
+        rows[3]["messages"][1:1] = [
+            {"role": "assistant", "content": "no", "weight": 0}, {"role": "user", "content": "and?"},
+        ]  # fmt: skip
+        (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        mixed = "".join(json.dumps(row) + "\n" for row in training.rows(9, 900))
+        (tmp_path / "mix.jsonl").write_text(mixed)
+        text = folder.plan.read_text().replace("share: 0.0", "share: 0.25")
+        folder.plan.write_text(text.replace("rows: general", f"rows: {tmp_path / 'mix.jsonl'}"))
+    training.again(folder)
+    out = tmp_path / "script"
+    report = eject(folder, out)
+    assert report.form == form
+    runpy.run_path(str(out / "train.py"), run_name="__main__")
+    assert_same_losses(folder, out)
+
+
+@pytest.mark.slow
+def test_a_child_begins_with_the_weights_of_its_parent(tmp_path: Path) -> None:
+    from ftwizard.runs import checkpoints
+    from ftwizard.train import initial_weights
+
+    parent = training.train(tmp_path, "parent")
+    best = checkpoints.all_complete(parent.checkpoints)[-1]
+    child = training.prepare(tmp_path, "child", max_steps=3)
+    initial_weights.save_initial_weights(child, parent.checkpoints / best.name, "lora")
+    origin = Parent(id="parent", step=best.step, changes={})
+    write_json(child.job, msgspec.structs.replace(child.read_job(), parent=origin))
+    training.again(child)
+    out = tmp_path / "script"
+    eject(child, out)
+    runpy.run_path(str(out / "train.py"), run_name="__main__")
+    assert_same_losses(child, out)
+
+
+def test_only_the_owner_can_read_the_rows(tmp_path: Path) -> None:
+    folder = training.prepare(tmp_path, "run")
+    out = tmp_path / "script"
+    report = eject(folder, out)
+    assert report.rows == {"train.jsonl": 16, "validation.jsonl": 9}
+    for path in (out, *out.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+    first = json.loads((out / "data" / "train.jsonl").read_text().splitlines()[0])
+    assert first == training.rows(1)[0]
+    # The model, which is a folder, is the only path of this machine.
+    script = (out / "train.py").read_text()
+    assert script.count(str(tmp_path)) == 1
+
+
+def test_rows_without_trainable_tokens_are_not_copied(tmp_path: Path) -> None:
+    folder = training.prepare(tmp_path, "run", max_length=40)
+    out = tmp_path / "script"
+    copied = eject(folder, out).rows["train.jsonl"]
+    assert 0 < copied < 16
+
+
+def test_a_template_that_only_tokens_can_repeat_is_said_so(tmp_path: Path) -> None:
+    rows = training.rows(16)
+    rows[0]["messages"][1]["weight"] = 0
+    rows[0]["messages"] += [
+        {"role": "user", "content": "and?"}, {"role": "assistant", "content": "yes"},
+    ]  # fmt: skip
+    folder = training.prepare(tmp_path, "run", model=with_template(tmp_path, MARKED))
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "script"
+    assert eject(folder, out).form == "tokens"
+    assert "The rows are token ids with labels" in (out / "train.py").read_text()
+    first = json.loads((out / "data" / "train.jsonl").read_text().splitlines()[0])
+    assert IGNORE_INDEX in first["labels"]
+
+
+def test_a_folder_with_files_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = training.prepare(tmp_path, "run")
+    out = tmp_path / "script"
+    out.mkdir()
+    (out / "train.py").write_text("mine")
+    with pytest.raises(FtwizardError, match="is not empty"):
+        eject(folder, out)
+    assert [path.name for path in out.iterdir()] == ["train.py"]
+    assert (out / "train.py").read_text() == "mine"
+    with pytest.raises(FtwizardError, match="is not a folder"):
+        eject(folder, out / "train.py")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    folder = training.prepare(tmp_path, "run")
+    with disks.mount(tmp_path, "16k") as disk:
+        with pytest.raises(FtwizardError, match="No disk space is left in") as caught:
+            eject(folder, disk / "script")
+        assert list(disk.iterdir()) == []
+    assert "was not written" in caught.value.message
+
+
+def test_a_full_fine_tune_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    folder = training.prepare(tmp_path, "run", method="full")
+    folder.origin.mkdir()
+    with pytest.raises(FtwizardError, match="began with the weights of another run"):
+        eject(folder, tmp_path / "script")
+    assert not (tmp_path / "script").exists()
+
+
+def test_no_secret_of_the_environment_is_in_a_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_Zq8")
+    monkeypatch.setenv("JUDGE_KEY", "sk-Zq8")
+    folder = training.prepare(
+        tmp_path, "run",
+        more={"evaluate": {"judge": {
+            "url": "http://localhost/v1", "model": "judge", "key_variable": "JUDGE_KEY",
+        }}},
+    )  # fmt: skip
+    out = tmp_path / "script"
+    eject(folder, out)
+    text = "".join(path.read_text() for path in out.rglob("*") if path.is_file())
+    assert "Zq8" not in text
+
+
+def test_a_plan_has_the_installed_versions(tmp_path: Path) -> None:
+    from ftwizard.runs import environment
+
+    folder = training.prepare(tmp_path, "run")
+    plan = plan_file.load(folder.plan, begun=True)
+    out = tmp_path / "script"
+    report = ejection.eject(Origin("plan plan.yaml", plan), out, lambda *_, **__: None)
+    assert not report.are_recorded
+    installed = environment.read_versions(["trl"])["trl"]
+    assert f"trl=={installed}\n" in (out / "requirements.txt").read_text()
