@@ -50,9 +50,10 @@ def run(worker: Worker) -> WorkResult:
     evaluations = _judge(worker, subject, arms, request, items, answers)
     best = max(evaluations, key=lambda name: _rank(evaluations[name]))
     tuned = next(replace(arm, name="tuned") for arm in arms if arm.name == best)
+    again = f"ftwizard eval {Path(request.run).name}" if request.run and request.is_result else None
     write_evaluation(
-        subject, evaluations[best], items, [*list_base_arms(subject), tuned],
-        answers | {"tuned": answers[best]},
+        worker, subject, evaluations[best], items, [*list_base_arms(subject), tuned],
+        answers | {"tuned": answers[best]}, again,
     )  # fmt: skip
     candidates = [
         Candidate(

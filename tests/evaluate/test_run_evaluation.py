@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from ftwizard.runs import describe_evaluation, evaluation_files
 from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.result import read_answers
 from tests.doubles.chat_endpoint import Reply, serve_chat
-from tests.helpers import training
+from tests.helpers import disks, training
 from tests.helpers.jobs import events
 
 EVALUATE = {"general": True, "safety": True, "max_items": 3, "shots": 2}
@@ -263,6 +264,28 @@ def test_a_run_is_evaluated_again_without_asking_again(
     code = run_eval(monkeypatch, str(ended.path), "--gate")
     assert code == {"do_not_ship": 1, "cannot_tell": 4}[document["verdict"]]
     assert "target" in capsys.readouterr().out
+
+
+def test_a_disk_too_full_for_reports_leaves_the_verdict(
+    ended: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FTWIZARD_CACHE", str(ended.path.parent / "cache"))
+    before, reports = ended.evaluation.read_bytes(), ended.evaluations / "inspect"
+    with disks.mount(tmp_path, "4k") as disk:
+        (disk / "filler").write_bytes(b"0" * 4096)
+        shutil.rmtree(reports)
+        reports.symlink_to(disk)
+        assert run_eval(monkeypatch, str(ended.path), "--json") == 0
+        assert not (ended.evaluations / "report.html").exists()
+        reports.unlink()
+    assert ended.evaluation.read_bytes() == before
+    job = JobFolder(Path(json.loads(capsys.readouterr().out)["folder"]))
+    (finding,) = [one for one in events(job, "finding") if one["code"] == "reports_failed"]
+    assert "No space left on device" in finding["message"]
+    assert finding["action"] == f"ftwizard eval {ended.id}"
+    run_eval(monkeypatch, str(ended.path), "--json")
+    assert (ended.evaluations / "report.html").exists() and list(reports.glob("*.json"))
 
 
 def test_weaker_adapters_and_checkpoints_are_judged_apart_from_the_run(

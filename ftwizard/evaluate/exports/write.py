@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -50,6 +52,14 @@ def write_exports(
     for path in [*folder.glob(f"{LM_EVAL}/*/*.jsonl"), *folder.glob(f"{INSPECT}/*.json")]:
         if str(path.relative_to(folder)) not in contents:
             path.unlink(missing_ok=True)
+
+
+def remove_exports(folder: Path) -> None:
+    """Remove what ``write_exports`` wrote, as far as that is possible."""
+    for name in (LM_EVAL, INSPECT):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (folder / REPORT).unlink(missing_ok=True)
 
 
 def list_facts(recorded: Recorded, hashes: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from ftwizard.diagnosis import Curve
 from ftwizard.evaluate import results
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.exports.recorded import Recorded
-from ftwizard.evaluate.exports.write import list_facts, write_exports
+from ftwizard.evaluate.exports.write import list_facts, remove_exports, write_exports
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.inputs import (
     TRAIN,
@@ -80,13 +80,19 @@ def judge_answers(
 
 
 def write_evaluation(
+    worker: Worker,
     subject: Subject,
     evaluation: Evaluation,
     items: Sequence[Item],
     arms: Sequence[Arm],
     answers: Answers,
+    again: str | None,
 ) -> None:
-    """Write ``eval/evaluation.json``, and what other tools and people read."""
+    """Write ``eval/evaluation.json``, and what other tools and people read.
+
+    If only these reports cannot be written, the verdict stands; ``again`` is the command that writes
+    them later.
+    """
     folder = subject.folder
     write_json(folder.evaluation, evaluation)
     asked = [item for item in items if item.set != TRAIN]
@@ -95,4 +101,14 @@ def write_evaluation(
         ("model", subject.plan.model.name),
         *list_facts(recorded, folder.read_job().hashes),
     ]
-    write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)
+    try:
+        write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)
+    except OSError as error:
+        remove_exports(folder.evaluations)  # parts of them, which also need the space
+        worker.events.write_finding(
+            "reports_failed",
+            "The verdict is complete, but report.html, lm-eval/ and inspect/ could not be written: "
+            f"{error.strerror or error}.",
+            "warning",
+            action=again,
+        )

@@ -64,7 +64,10 @@ def evaluate_tuned(
     texts = {} if seconds is not None else measure_texts(worker, subject, [base, tuned])
     evidence = read_evidence(worker, subject, trained.step)
     evaluation = judge_answers(subject, items, answers, evidence, texts)
-    write_evaluation(subject, evaluation, items, [*list_base_arms(subject), tuned], answers)
+    write_evaluation(
+        worker, subject, evaluation, items, [*list_base_arms(subject), tuned], answers,
+        f"ftwizard eval {folder.id}",
+    )  # fmt: skip
     compared = compare.derive_comparison(folder, plan, subject.test_set, items, answers)
     return evaluation, compared
 
