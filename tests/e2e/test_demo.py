@@ -72,6 +72,21 @@ def test_demo_trains_a_model_that_answers_valid_json(home: Path, tmp_path: Path)
     }
     _check_merged(folder / "merged", compared["pairs"])
     assert "valid JSON for the schema" in ok("status", run["id"])
+    _check_card(folder, verdict)
+
+
+def _check_card(folder: Path, verdict: str) -> None:
+    """Check that the model card has the verdict, and quotes no training row and no answer."""
+    card = (folder / "card.md").read_text()
+    assert card.partition("\n**")[2].startswith(verdict.partition(".")[0])
+    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card
+    assert "](loss-curve.svg)" in card and (folder / "loss-curve.svg").exists()
+    rows = [json.loads(line) for line in (SAMPLE / "train.jsonl").read_text().splitlines()]
+    texts = {message["content"] for row in rows for message in row["messages"]}
+    compared = json.loads((folder / "eval" / "compare.json").read_text())
+    texts |= {pair[key] for pair in compared["answers"] for key in ("base", "tuned", "expected")}
+    texts |= {str(folder), str(folder.parent), str(Path.home())}
+    assert not [text for text in texts if len(text) > 20 and text in card]
 
 
 def _check_merged(merged: Path, pairs: list[dict[str, Any]]) -> None:

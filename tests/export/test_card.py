@@ -70,7 +70,7 @@ def test_a_card_has_the_whole_record_and_no_private_text(home: Path, tmp_path: P
         "| cost | \\$0.75 – \\$3.00 | \\$1.80 |", "✓ Proved: all 272 tensors",
         "Exported: `gguf:q4_k_m`, 1 kB, made with cyllama 0.2.18; it was loaded and answered",
         "Verified ✓ `adapter` → `merged`", "Verified ✗ `merged` → `model.gguf`: template",
-        "quantized files were not evaluated", "| torch | `2.9.0` |", "commit `c0ffee",
+        "Quantized files were not evaluated", "| torch | `2.9.0` |", "commit `c0ffee",
     ):  # fmt: skip
         assert words in text, words
     for hidden in HIDDEN:
@@ -217,8 +217,6 @@ def test_every_table_is_one(home: Path) -> None:
         (MergeProof(verdict="cannot_tell", base=FOLDER, reason=f"{FOLDER} is gone"), "cannot be proved"),
         (MergeProof(verdict="differs", base=FOLDER, adapter=FOLDER, tensors=9, difference_count=2),
          "Wrong: 2 of 9 tensors"),
-        (MergeProof(verdict="proved", base=FOLDER, adapter=FOLDER, tensors=9, scale=0.7),
-         "merged at 0.7 of its trained strength"),
     ],
 )  # fmt: skip
 def test_what_the_proof_says_is_in_the_card(home: Path, proof: MergeProof, words: str) -> None:
@@ -226,6 +224,17 @@ def test_what_the_proof_says_is_in_the_card(home: Path, proof: MergeProof, words
     write_json(run.merged / PROOF, proof)
     text = write.make_card(run).text
     assert words in text and FOLDER not in text
+
+
+def test_a_weaker_and_a_quantized_merge_are_limitations(home: Path) -> None:
+    run = make_run(home, method="qlora")
+    text = write.make_card(run).text
+    assert "- Model: bfloat16, 1.2 GB" in text and "trained strength" not in text
+    assert "Trained on 4-bit weights, merged into those of the base" in text
+    cards.write_merged(run, scale=0.7, onto="dequantized")
+    text = write.make_card(run).text
+    assert "- The adapter was merged at 0.7 of its trained strength." in text
+    assert "Trained on 4-bit" not in text
 
 
 def test_an_edited_card_is_kept(home: Path) -> None:

