@@ -14,6 +14,7 @@ from ftwizard.runs.exports import PushReport, UploadPlan
 from ftwizard.text import format_bytes, format_count, make_visible
 
 MAX_LISTED = 12
+_CARDS = {"new": "new, from the record of the run", "edited": "card.md, as you edited it"}
 
 
 def push(arguments: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def push(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
     plan = prepared.plan
     if not arguments.json:
-        output.print_lines(output.make_console(), *_describe(plan))
+        output.print_lines(output.make_console(), *_describe(plan, run.id))
     if not arguments.yes and not _confirm(plan):
         print("Nothing was uploaded.")
         return DECLINED
@@ -46,7 +47,7 @@ def push(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(plan: UploadPlan) -> Iterator[str]:
+def _describe(plan: UploadPlan, run_id: str) -> Iterator[str]:
     who = "only you and your organization can see" if plan.private else "everybody can see"
     total = format_bytes(sum(plan.files.values()))
     count = format_count(len(plan.files), "file")
@@ -60,6 +61,11 @@ def _describe(plan: UploadPlan) -> Iterator[str]:
     yield f"Base model: {base}, license: {license}. Its terms apply to what you upload."
     if plan.gated:
         yield f"! {base} is gated: the Hub serves it only after its terms were accepted."
+    yield f"Model card: {_CARDS[plan.card]}."
+    if plan.ship == "do_not_ship":
+        yield f"! The evaluation says not to ship this model: see ftwizard status {run_id}"
+    elif plan.ship == "cannot_tell":
+        yield f"! The evaluation cannot tell whether to ship this model: see ftwizard status {run_id}"
     if plan.license is None:
         yield "! Check the license of the base model before others can see the upload."
 

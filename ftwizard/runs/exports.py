@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -12,6 +13,7 @@ from ftwizard.models import weight_files
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.merge_proof import PROOF
 from ftwizard.runs.result import Count
+from ftwizard.runs.verdict import ShipVerdict
 
 RECORD = "export.json"
 """Written last: a folder without it is not complete."""
@@ -155,8 +157,10 @@ class UploadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Of the base model; None if unknown."""
     gated: bool | None
     """Whether the Hub serves the base only after its terms were accepted; None if unknown."""
-    card: bool
-    """Whether a model card is among the files."""
+    card: Literal["new", "edited"]
+    """The model card: from the record, or the run's own as a person edited it."""
+    ship: ShipVerdict | None
+    """Verdict of the evaluation; None without one."""
     user: str
     """Owner of the token."""
 

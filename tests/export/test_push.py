@@ -16,7 +16,7 @@ from ftwizard.runs.exports import PUSH_RECORD
 from tests.doubles import hub_uploads
 from tests.doubles.hub_uploads import UploadHub
 from tests.e2e import cli
-from tests.helpers.cards import read_metadata
+from tests.helpers.cards import make_evaluation, read_metadata
 from tests.helpers.results import make_trained
 
 MODEL = {"config.json": b"{}", "model.safetensors": b"weights " * 1000, "tokenizer.json": b"{}"}
@@ -65,6 +65,7 @@ def test_a_model_is_pushed_privately_with_its_card(server: UploadHub, run: JobFo
     }  # fmt: skip
     assert "To: ada/tickets, which only you" in done.stdout
     assert "license: llama3.1" in done.stdout and "owner/model is gated" in done.stdout
+    assert "Model card: card.md, as you edited it." in done.stdout
     record = json.loads((run.path / PUSH_RECORD).read_text())
     assert record["commit"] == hub_uploads.COMMIT and record["content"] == "merged"
 
@@ -82,6 +83,8 @@ def test_a_new_card_has_the_terms_of_the_base_and_the_name_of_the_repository(
     server: UploadHub, run: JobFolder
 ) -> None:
     run.card.unlink()
+    run.evaluations.mkdir()
+    write_json(run.evaluation, make_evaluation())
     model = {
         "kind": "hub", "name": "owner/model", "fingerprint": "c0ffee", "commit": "c0ffee",
         "said": "owner/model from the Hugging Face Hub (commit c0ffee)",
@@ -96,6 +99,8 @@ def test_a_new_card_has_the_terms_of_the_base_and_the_name_of_the_repository(
         done = _push(server, "--repo", repo, "--yes", *options)
         assert done.returncode == 0, done.stderr
         assert "Base model: owner/model, license: llama3.1" in done.stdout
+        assert "Model card: new, from the record" in done.stdout
+        assert "! The evaluation says not to ship this model" in done.stdout
         text = server.repositories[repo]["README.md"].decode()
         data = read_metadata(text)
         assert data["license"] == "llama3.1" and data["base_model"] == "owner/model"
