@@ -14,6 +14,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import xxhash
@@ -21,8 +22,10 @@ import xxhash
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, has_hash, hash_file, read_json, write_json
 from ftwizard.models import weight_files
-from ftwizard.models.hub import ModelSource
 from ftwizard.text import format_bytes, make_visible
+
+if TYPE_CHECKING:
+    from ftwizard.models.hub import ModelSource
 
 HINT = "Restore the old files, or start a new run."
 _THREAD = "base-weights"
@@ -45,6 +48,8 @@ class BaseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_source(folder: JobFolder) -> ModelSource | None:
     """Return where the base model of a run came from; None if that is not recorded."""
+    from ftwizard.models.hub import ModelSource  # loads the catalog, which views do not need
+
     try:
         return msgspec.convert(folder.read_job().inputs["model"], ModelSource)
     except (OSError, FtwizardError, KeyError, msgspec.ValidationError):
