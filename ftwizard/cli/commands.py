@@ -359,6 +359,13 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--name", "ID", "run id (default: from parent and time)"),
         FOLLOW, *VIEW, ALLOW,
     )),
+    ("reproduce", "train a run once more, and compare the losses", "reproduce:reproduce", (
+        _value("run", "RUN", "id of the run, which must have ended"),
+        _switch("--dry-run", "only check data, base model and versions"),
+        _switch("--yes", "start even if versions or hardware differ"),
+        _value("--name", "ID", "run id (default: from the run and the time)"),
+        FOLLOW, *VIEW,
+    )),
     ("stop", "save and stop a run; it can be resumed", "stop:stop", (
         _value("run", "RUN", "run id (default: the only one running)", nargs="?"),
         _switch("--kill", "kill it now, without saving; a second stop only waits"),

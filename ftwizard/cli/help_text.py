@@ -31,7 +31,7 @@ BEGINNINGS = {
 GROUPS = {
     "prepare data": ("check", "show", "columns", "edit", "mask", "split", "convert"),
     "plan and estimate": ("advise", "models", "estimate", "probe", "rehearse"),
-    "train": ("train", "stop", "resume", "branch"),
+    "train": ("train", "stop", "resume", "branch", "reproduce"),
     "watch": ("runs", "status", "watch", "diagnose"),
     "finish": (
         "eval",
@@ -77,6 +77,7 @@ EXAMPLES = {
     "push": "ftwizard push tickets-1124 --repo owner/tickets",
     "rehearse": "ftwizard rehearse plan.yaml",
     "merge": "ftwizard merge tickets-1124",
+    "reproduce": "ftwizard reproduce tickets-1124 --watch",
     "eject": "ftwizard eject tickets-1124 --out script",
     "export": "ftwizard export tickets-1124 --to gguf:q4_k_m",
 }

@@ -12,7 +12,7 @@ from ftwizard.cli import output, run_argument
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import default_run, describe, prediction, search, store
+from ftwizard.runs import default_run, describe, prediction, reproduction, search, store
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import read_result, read_verdict
@@ -136,7 +136,11 @@ def status(arguments: argparse.Namespace) -> int:
     report = store.with_changes(store.make_status(folder, job, read_progress(folder)), folder)
     if arguments.json:
         judged = read_verdict(folder, read_result(folder)) if job.state == "ended" else None
-        output.print_json(msgspec.structs.replace(report, verdict=judged or msgspec.UNSET))
+        compared = reproduction.compare(folder) if job.state == "ended" else None
+        report = msgspec.structs.replace(
+            report, verdict=judged or msgspec.UNSET, reproduction=compared or msgspec.UNSET
+        )
+        output.print_json(report)
         return 0
     out = output.make_console()
     lines = _report_lines(report)

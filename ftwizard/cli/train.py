@@ -207,7 +207,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def branch(arguments: argparse.Namespace) -> int:
     """Start a child run; print its id, or follow it with ``--watch``."""
     parent = store.find(arguments.run)
-    name = arguments.name or store.make_id(_TIME_SUFFIX.sub("", parent.id))
+    name = arguments.name or store.make_id(strip_time(parent.id))
     request = child_plan.Request(
         edited=arguments.edited,
         settings=arguments.set,
@@ -231,3 +231,8 @@ def branch(arguments: argparse.Namespace) -> int:
         listed = ", ".join(names)
         print(f"The base model is trained anew: no checkpoint can continue with another {listed}.")
     return 0
+
+
+def strip_time(run_id: str) -> str:
+    """Return the id of a run without the time that ``store.make_id`` added."""
+    return _TIME_SUFFIX.sub("", run_id)

@@ -99,6 +99,8 @@ def eject(origin: Origin, out: Path, say: Say) -> EjectReport:
     require_empty(out)
     plan, record = origin.plan, origin.run.read_job() if origin.run else None
     say("reading", what="rows")
+    if origin.run:
+        launcher.require_files(origin.run, plan, _HINT)
     parts = dataset.load_rows(plan, record.hashes if record else {})
     say("looking", what="for the model")
     source = (

@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import exports, merge_proof, verdict
+from ftwizard.runs import exports, merge_proof, reproduction, verdict
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -90,6 +90,8 @@ def describe_kept_weights(folder: JobFolder) -> str:
 def describe_parent(parent: Parent) -> str:
     """Describe a child run's parent: ``one, from step 40: learning_rate 0.0002 → 0.0001``."""
     start = f"from step {parent.step}" if parent.step else "from the start"
+    if not parent.changes:
+        return f"{make_visible(parent.id, 64)}, with the same settings"
     changes = {name.removeprefix("recipe."): pair for name, pair in parent.changes.items()}
     return f"{make_visible(parent.id, 64)}, {start}: {describe_changes(changes)}"
 
@@ -126,6 +128,8 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
             lines += ["", *format_comparison(result.compare)]
         if evaluated := _describe_evaluation(folder):
             lines += evaluated.details
+    if compared := reproduction.compare(folder):
+        lines += ["", *reproduction.describe(compared)]
     return lines
 
 

@@ -21,6 +21,7 @@ from ftwizard.jobs.status import Status, observe
 from ftwizard.runs import prediction
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
+from ftwizard.runs.reproduction import Reproduction
 from ftwizard.runs.result import read_result
 from ftwizard.runs.summary import read_progress
 from ftwizard.runs.verdict import ShipVerdict, Verdict
@@ -72,6 +73,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is better than its base, in ``ftwizard status --json`` of a compared run."""
     ship: ShipVerdict | msgspec.UnsetType = msgspec.UNSET
     """Whether to ship it, of a run that was evaluated."""
+    reproduction: Reproduction | msgspec.UnsetType = msgspec.UNSET
+    """How it compares with the run that it reproduces, in ``ftwizard status --json``."""
 
 
 _PROGRESS_FIELDS = (

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ftwizard import __version__, config, locations
+from ftwizard import __version__, config, locations, user_paths
 from ftwizard.advice import plan_warnings
 from ftwizard.catalog.prices import PriceRate
+from ftwizard.data.io.source import DataSource
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.hardware import machine
 from ftwizard.jobs import launch, leftovers
 from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, Parent
-from ftwizard.jobs.status import observe
+from ftwizard.jobs.status import Status, observe
 from ftwizard.models import hub
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.changes import EFFECTS, Changes
@@ -44,6 +45,7 @@ MIN_FREE_BYTES = 500_000_000
 MODEL_PARTS = ("model", "template")
 """Hashes of a run that are of its model; the others are of its data."""
 CHANGED_HINT = "A resumed run would mix both. Restore the old file, or start a new run."
+REPRODUCE_HINT = "The losses could not be the same. Restore the old files, or start a new run."
 
 
 class Beginning(NamedTuple):
@@ -136,12 +138,7 @@ def branch(
     still running, a step without a checkpoint, data or a model that changed on disk, and where no
     setting differs.
     """
-    status = observe(parent)
-    if status.state != "ended":
-        raise FtwizardError(
-            f"Run {parent.id} is still running on the device that its child needs.",
-            f"Stop it first; its best weights are kept: ftwizard stop {parent.id}",
-        )
+    status = _require_ended(parent)
     record = parent.read_job()
     plan, differences = child_plan.build(parent, request)
     command.check_installed(plan)
@@ -159,6 +156,21 @@ def branch(
     folder = _create(path, plan, hashes, inputs, origin)
     if source == record.inputs["model"]:
         base_weights.copy_record(parent, folder)
+    _start_child(folder, plan, beginning)
+    return folder
+
+
+def _require_ended(parent: JobFolder) -> Status:
+    status = observe(parent)
+    if status.state != "ended":
+        raise FtwizardError(
+            f"Run {parent.id} is still running on the device that its child needs.",
+            f"Stop it first; its best weights are kept: ftwizard stop {parent.id}",
+        )
+    return status
+
+
+def _start_child(folder: JobFolder, plan: Plan, beginning: Beginning) -> None:
     try:
         if beginning.weights:
             initial_weights.save_initial_weights(folder, beginning.weights, plan.recipe.method)
@@ -166,6 +178,62 @@ def branch(
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
     _start(folder, plan)
+
+
+def check_reproducible(
+    original: JobFolder, say: Callable[[str], None] = lambda subject: None
+) -> Plan:
+    """Return the plan of a run that can be trained again.
+
+    Raises FtwizardError for a run that has not ended, and for data or a model that changed on disk.
+    """
+    _require_ended(original)
+    plan = child_plan.read_used(original)
+    command.check_installed(plan)
+    require_files(original, plan, REPRODUCE_HINT)
+    refuse_changes(original, plan, REPRODUCE_HINT, say=say)
+    return plan
+
+
+def require_files(folder: JobFolder, plan: Plan, hint: str) -> None:
+    """Raise FtwizardError that names the data files that are gone, or changed since the run started.
+
+    It reads bytes, not rows: a changed file may be broken as well.
+    """
+    hashes, files = folder.read_job().hashes, plan.data.files
+    mix = plan.data.mix.rows if plan.data.mix.share else None
+    parts = {"train": files.train, "validation": files.validation, "test": files.test, "mix": mix}
+    problems: dict[str, list[str]] = {"Gone": [], "Changed": []}
+    for part, name in parts.items():
+        if not name or part not in hashes:
+            continue
+        if not user_paths.exists(Path(name)):
+            problems["Gone"].append(f"{part} ({make_visible(name)})")
+            continue
+        with DataSource(Path(name)) as source:
+            if source.sha256() != hashes[part]:
+                problems["Changed"].append(f"{part} ({make_visible(name)})")
+    for problem, names in problems.items():
+        if names:
+            listed = ", ".join(names)
+            raise FtwizardError(f"{problem} since run {folder.id} started: {listed}.", hint)
+
+
+def reproduce(original: JobFolder, run_id: str, plan: Plan, *, numbered: bool = False) -> JobFolder:
+    """Start a run with the plan, the data and the initial weights of another run.
+
+    ``plan``: as ``check_reproducible`` returned it; ``numbered``: as for ``start``.
+    """
+    record = original.read_job()
+    hour = machine_rate.read_recorded_price(original) or machine_rate.read_saved_price()
+    budget.require_price(plan, hour)
+    inputs = {**record.inputs, **machine_rate.price_record(hour)}
+    origin = Parent(id=original.id, step=0, changes={})
+    path = _choose_path(run_id, numbered=numbered)
+    folder = _create(path, plan, record.hashes, inputs, origin)
+    base_weights.copy_record(original, folder)
+    weights = original.origin if original.origin.is_dir() else None
+    _start_child(folder, plan, Beginning(0, weights))
     return folder
 
 
