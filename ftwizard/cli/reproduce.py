@@ -12,6 +12,7 @@ from ftwizard.cli.train import strip_time
 from ftwizard.cli.watch import view
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, check_id
+from ftwizard.jobs.status import observe
 from ftwizard.runs import environment, reproduction, store
 from ftwizard.runs.reproduction import Pair
 from ftwizard.text import make_visible
@@ -59,7 +60,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
     name = arguments.name or store.make_id(f"{strip_time(original.id)}-again")
     folder = launcher.reproduce(original, check_id(name), plan, numbered=arguments.name is None)
     if arguments.watch:
-        return view(folder, arguments)
+        code = view(folder, arguments)
+        if output.wants_screens(arguments):  # as text, it ends with the comparison
+            output.print_lines(output.make_console(), *_describe_comparison(original, folder))
+        return code
     report = ReproduceReport(original=original.id, run=folder.id, environment=differences)
     output.print_report(arguments, report, _describe_start(original, folder))
     return 0
@@ -79,6 +83,12 @@ def _describe_checks(original: JobFolder, differences: dict[str, Pair] | None) -
 def _describe_start(original: JobFolder, folder: JobFolder) -> Iterator[str]:
     yield f"{folder.id} reproduces {make_visible(original.id, 64)}."
     yield f"Once it has ended, this compares their losses: ftwizard status {folder.id}"
+
+
+def _describe_comparison(original: JobFolder, folder: JobFolder) -> Iterator[str]:
+    """Yield the comparison after a monitor was left; what shows it later, if the run has not ended."""
+    compared = reproduction.compare(folder) if observe(folder).state == "ended" else None
+    yield from reproduction.describe(compared) if compared else _describe_start(original, folder)
 
 
 def _confirm(arguments: argparse.Namespace) -> bool:
