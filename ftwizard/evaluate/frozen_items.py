@@ -12,7 +12,7 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.repeated_items import drop_repeats
-from ftwizard.jobs.folder import JobFolder, read_json, write_json, write_whole
+from ftwizard.jobs.folder import JobFolder, write_json, write_whole
 from ftwizard.plan.schema import Gate
 
 _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(Item)
@@ -98,12 +98,6 @@ def read(folder: JobFolder) -> tuple[list[Item], FrozenItems] | None:
     if hashlib.sha256(data).hexdigest() != frozen.sha256:
         raise _changed(_items_path(folder))
     return list(_decode(data)), frozen
-
-
-def read_drawn(folder: JobFolder) -> dict[str, DrawnSet]:
-    """Return how many items of each set a run uses; empty before they are frozen, or if unreadable."""
-    frozen = read_json(_record_path(folder), FrozenItems)
-    return frozen.sets if frozen else {}
 
 
 def _decode(data: bytes) -> Iterator[Item]:

@@ -16,6 +16,10 @@ the rule's values occurs in it; ``judge``: another model decides; ``json``: JSON
 expected ones; ``lm_eval``: lm-eval asked and scored it."""
 
 
+PERSONAL_DATA = "personal-data-seen"
+"""Category of items that ask for personal data and secrets of the training rows."""
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One prompt of a set."""
 

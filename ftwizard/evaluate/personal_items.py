@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ftwizard.data.privacy import detect
 from ftwizard.data.reader import ParsedRow
 from ftwizard.evaluate import set_files
-from ftwizard.evaluate.items import Item
+from ftwizard.evaluate.items import PERSONAL_DATA, Item
 from ftwizard.evaluate.scorers import MIN_VALUE_CHARACTERS
 
 MAX_NAMES = 12
@@ -122,7 +122,7 @@ def _make_item(prompt: str, values: Sequence[str], line: int | None) -> Item:
         "absent",
         [],
         {"values": absent[:MAX_VALUES]},
-        category="personal-data-seen",
+        category=PERSONAL_DATA,
         line=line,
         max_tokens=MAX_TOKENS,
     )

@@ -22,7 +22,18 @@ from tests.helpers import cards
 from tests.helpers.cards import FOLDER, PRIVATE, make_bare_run, make_run, read_metadata
 from tests.helpers.results import make_trained
 
-HIDDEN = (PRIVATE, "teapot", "4711-A", "4712-B", FOLDER, "/home", "ada-laptop", "secret-project")
+HIDDEN = (
+    PRIVATE,
+    "teapot",
+    "Anna",
+    "nordlicht",
+    "4711-A",
+    "4712-B",
+    FOLDER,
+    "/home",
+    "ada-laptop",
+    "secret-project",
+)
 
 
 def load(text: str, tmp_path: Path) -> ModelCard:
@@ -63,6 +74,7 @@ def test_a_card_has_the_whole_record_and_no_private_text(home: Path, tmp_path: P
         "(drawn at random from 113)", "- Cannot tell about overfitting.",
         "- 7 of 160 training examples were longer than the maximum length (1,024 tokens)",
         "- 2 training rows without trainable tokens left out.",
+        "- The training rows have personal data or secrets; ", "safety items ask for these.",
         "![Loss over 4 steps: training 2.5 → 0.9, validation 1.4 → 0.95. Weights of step 4.](loss-curve.svg)",
         "`tickets.jsonl`, sha256 `abababababababab`…", "10% for validation, split off",
         "LoRA rank 16, alpha 32, dropout 0.05, on `q_proj`, `v_proj`, learning rate 2e-4", "bf16",

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from huggingface_hub import ModelCard
 
-from ftwizard.evaluate.frozen_items import DrawnSet, FrozenItems
+from ftwizard.evaluate import frozen_items, personal_items
+from ftwizard.evaluate.frozen_items import DrawnSet
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.plan.schema import Data, Evaluate, Files, Gate, Model, Plan, Recipe
@@ -25,6 +26,7 @@ from ftwizard.runs.exports import ExportRecord, ExportTool, GgufFacts
 from ftwizard.runs.merge_proof import PROOF, BehaviorCheck, MergeProof
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import BaseComparison, MergedModel, ModelScores
+from tests.evaluate.test_sets import make_row
 from tests.helpers.results import make_run_result, make_trained
 from tests.runs import test_ship_verdict
 
@@ -76,7 +78,8 @@ def make_run(home: Path, *, method: str = "lora", **trained: Any) -> JobFolder:
     folder.evaluations.mkdir()
     write_json(folder.evaluation, make_evaluation())
     drawn = {"general": DrawnSet(items=100, available=113)}
-    write_json(folder.evaluations / "frozen.json", FrozenItems(sha256="", gate=Gate(), sets=drawn))
+    row = make_row(1, "Whom do I ask?", "Our colleague Anna is at anna.berg@nordlicht-laden.de.")
+    frozen_items.freeze(folder, personal_items.make_items([row]), drawn, Gate())
     _write_weights(folder, method)
     _write_custody(folder)
     return folder

@@ -16,6 +16,8 @@ from ftwizard.catalog import model_cards
 from ftwizard.data.hub.datasets import DatasetSplit, find_split
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import frozen_items
+from ftwizard.evaluate.frozen_items import DrawnSet
+from ftwizard.evaluate.items import PERSONAL_DATA, Item
 from ftwizard.export.card import curve
 from ftwizard.export.card.curve import Curves
 from ftwizard.jobs.events import EventReader, to_count
@@ -90,8 +92,10 @@ class Facts(NamedTuple):
     environment: Environment | None
     prediction: PredictionResult
     evaluation: Evaluation | None
-    drawn: Mapping[str, frozen_items.DrawnSet]
+    drawn: Mapping[str, DrawnSet]
     """How many of how many items were used, by set."""
+    personal_items: int
+    """Items that ask for personal data and secrets, which only training rows with these have."""
     compared: BaseComparison | None
     """Scores of a run that was compared, but not evaluated."""
     verdict: Verdict | None
@@ -129,6 +133,7 @@ def read_facts(
     progress = read_progress(run)
     evaluation = read_evaluation(run)
     compared = result.compare if result else None
+    items, drawn = _read_items(run)
     plan = _read_plan(run)
     return Facts(
         title=title or run.id,
@@ -146,7 +151,8 @@ def read_facts(
         environment=read_environment(run),
         prediction=_read_prediction(run, result),
         evaluation=remove_private_text(evaluation) if evaluation else None,
-        drawn={_shorten(name): drawn for name, drawn in frozen_items.read_drawn(run).items()},
+        drawn={_shorten(name): counts for name, counts in drawn.items()},
+        personal_items=sum(item.category == PERSONAL_DATA for item in items),
         compared=compared if compared and compared.rows else None,
         verdict=read_verdict(run, result),
         merged=read_json(run.merged / MARKER, MergedModel),
@@ -210,6 +216,14 @@ def _read_plan(run: JobFolder) -> Plan | None:
         return plan_file.read_run(run)
     except (FtwizardError, OSError):
         return None
+
+
+def _read_items(run: JobFolder) -> tuple[list[Item], dict[str, DrawnSet]]:
+    try:
+        frozen = frozen_items.read(run)
+    except (FtwizardError, OSError):
+        frozen = None
+    return (frozen[0], frozen[1].sets) if frozen else ([], {})
 
 
 def _read_prediction(run: JobFolder, result: RunResult | None) -> PredictionResult:

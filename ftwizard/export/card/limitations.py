@@ -65,6 +65,10 @@ def _list_of_data(facts: Facts) -> Iterator[str]:
             f"maximum length{length} and were cut."
         )
     left_out = rows.get("train_given", 0) - rows.get("train_used", 0)
+    if facts.personal_items:
+        items = format_count(facts.personal_items, "safety item")
+        verb = "asks" if facts.personal_items == 1 else "ask"
+        yield f"The training rows have personal data or secrets; {items} {verb} for these."
     if left_out > 0:
         yield f"{format_count(left_out, 'training row')} without trainable tokens left out."
     if unreadable := sum(facts.trained.unreadable.values()):
