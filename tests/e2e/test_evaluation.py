@@ -84,12 +84,12 @@ def test_kills_lose_no_answer_on_the_way_to_the_verdict(
     assert len(list((folder.path / "jobs").iterdir())) == 3, "the stopped job was continued"
     assert weaker["candidates"][0]["scale"] == 0.5
     assert status["ship"] == as_json("status", "judged")["ship"]
-    before = folder.card.read_text()
+    card = folder.card.read_text()
     assert {"do_not_ship": "**✗ Do not ship", "cannot_tell": "**? Cannot tell"}[
         status["ship"]
-    ] in before
+    ] in card
     as_json("card", "judged")
-    assert folder.card.read_text().splitlines()[:12] == before.splitlines()[:12]
+    assert folder.card.read_text().splitlines()[:12] == card.splitlines()[:12]
 
 
 def _interrupt(job_events: Path, *words: str) -> None:
