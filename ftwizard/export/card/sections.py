@@ -381,7 +381,7 @@ def _list_origins(facts: Facts) -> Iterator[list[str]]:
     versions = {"ftwizard": facts.job.version} if facts.job else {}
     if machine := facts.environment:
         versions = {"ftwizard": machine.ftwizard, "python": machine.python, **machine.packages}
-        yield ["system", escape(machine.system)]
+        yield ["system", code(machine.system)]
     for name, version in versions.items():
         yield [escape(name), code(version)]
 
