@@ -14,9 +14,11 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from ftwizard.cli import output, progress, run_argument
+from ftwizard.cli.chat_lines import LineChat, begin_conversation, list_sides
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.runs import chat_protocol, default_run
+from ftwizard.runs import default_run
 from ftwizard.runs.chat_protocol import (
+    MAX_NEW_TOKENS,
     AnswerRequest,
     ChatAnswer,
     ChatReport,
@@ -29,7 +31,7 @@ from ftwizard.runs.chat_protocol import (
     StopRequest,
     TextEvent,
 )
-from ftwizard.text import make_lines_visible, make_visible
+from ftwizard.text import make_visible
 
 if TYPE_CHECKING:
     from ftwizard.evaluate.chat import ChatModels
@@ -48,13 +50,16 @@ def chat(arguments: argparse.Namespace) -> int:
     if output.wants_screens(arguments):
         route = ("chat", str(folder.path))
         return int(arguments.open_screens(route, arguments.ascii, slow=arguments.slow))
-    if not output.has_terminal():
+    if not (output.has_terminal() or arguments.plain):
         raise FtwizardError(
             "chat needs a terminal.",
-            f"To answer one prompt: ftwizard chat {folder.id} --prompt TEXT",
+            f"To answer one prompt: ftwizard chat {folder.id} --prompt TEXT. To read lines from "
+            "standard input: --plain",
             USAGE,
         )
-    return _talk(folder, arguments)
+    with _own_stdout(), progress.reporter() as say:
+        models = _load(folder, arguments.base, lambda part: say("loading", what=part))
+    return LineChat(folder, models, arguments).run()
 
 
 def _answer_once(folder: JobFolder, arguments: argparse.Namespace) -> int:
@@ -64,13 +69,13 @@ def _answer_once(folder: JobFolder, arguments: argparse.Namespace) -> int:
     answers: dict[Side, ChatAnswer] = {}
     with _own_stdout(), progress.reporter() as say:
         models = _load(folder, arguments.base, lambda part: say("loading", what=part))
-        system = None if arguments.no_system else models.ready.system
-        messages = _build_messages(system, [prompt], [])
-        for side in _list_sides(models):
-            say("answering", what=f"{side} model")
-            answers[side] = models.answer(_to_request(side, messages, arguments.max_tokens))
+        conversation = begin_conversation(models.ready, arguments)
+        conversation.add(prompt, list_sides(models.ready))
+        for request in conversation.build_requests(arguments.max_tokens or MAX_NEW_TOKENS):
+            say("answering", what=f"{request.side} model")
+            answers[request.side] = models.answer(request)
     report = ChatReport(
-        run=folder.id, prompt=prompt, system=system, tuned=answers["tuned"],
+        run=folder.id, prompt=prompt, system=conversation.system, tuned=answers["tuned"],
         base=answers.get("base"),
     )  # fmt: skip
     for note in models.ready.notes:
@@ -90,31 +95,6 @@ def _load(folder: JobFolder, base: bool, say: Callable[[str], None]) -> ChatMode
 
         raise MissingExtra("local", error.name or "torch") from error
     return load(folder, base=base, say=say)
-
-
-def _list_sides(models: ChatModels) -> list[Side]:
-    return ["tuned", "base"] if models.ready.has_base else ["tuned"]
-
-
-def _build_messages(
-    system: str | None, prompts: list[str], answers: list[str]
-) -> list[dict[str, object]]:
-    """Return a conversation: each prompt, and the answers to all but the last."""
-    messages: list[dict[str, object]] = []
-    if system:
-        messages.append({"role": "system", "content": system})
-    for index, prompt in enumerate(prompts):
-        messages.append({"role": "user", "content": prompt})
-        if index < len(answers):
-            messages.append({"role": "assistant", "content": answers[index]})
-    return messages
-
-
-def _to_request(
-    side: Side, messages: list[dict[str, object]], limit: int | None, id: int = 0
-) -> AnswerRequest:
-    limit = limit or chat_protocol.MAX_NEW_TOKENS
-    return AnswerRequest(id=id, side=side, messages=messages, max_new_tokens=limit)
 
 
 @contextlib.contextmanager
@@ -205,68 +185,3 @@ class _RequestReader:
                 self._read_count += 1
                 self._queue.put((self._read_count, request))
         self._queue.put(None)
-
-
-# --------------------------------------------------------------------- lines on a terminal
-
-
-COMMANDS = "Empty line: quit. /new: new conversation. /system: system prompt on or off."
-
-
-def _talk(folder: JobFolder, arguments: argparse.Namespace) -> int:
-    """Hold a conversation line by line, for terminals without screens."""
-    with _own_stdout(), progress.reporter() as say:
-        models = _load(folder, arguments.base, lambda part: say("loading", what=part))
-    ready = models.ready
-    system = None if arguments.no_system else ready.system
-    out = output.make_console()
-    output.print_lines(
-        out, *(f"! {note}" for note in ready.notes), *_describe_system(system), COMMANDS
-    )
-    prompts: list[str] = []
-    answers: dict[Side, list[str]] = {side: [] for side in _list_sides(models)}
-    while True:
-        try:
-            text = input("\nyou> ").strip()
-        except EOFError:
-            return 0
-        if not text:
-            return 0
-        if text in ("/new", "/system"):
-            prompts.clear()
-            for earlier in answers.values():
-                earlier.clear()
-            if text == "/system":
-                system = ready.system if system is None else None
-                output.print_lines(out, *_describe_system(system))
-            continue
-        prompts.append(text)
-        for side, earlier in answers.items():
-            messages = _build_messages(system, prompts, earlier)
-            earlier.append(_print_answer(models, _to_request(side, messages, arguments.max_tokens)))
-
-
-def _describe_system(system: str | None) -> list[str]:
-    if system is None:
-        return ["No system prompt."]
-    return [f"System prompt of the training data: {make_visible(system, 300)}"]
-
-
-def _print_answer(models: ChatModels, request: AnswerRequest) -> str:
-    """Print an answer as it is generated; ctrl+c stops it."""
-    shown = ""
-
-    def show(text: str) -> None:
-        nonlocal shown
-        if text.startswith(shown):
-            print(make_lines_visible(text[len(shown) :]), end="", flush=True)
-            shown = text
-
-    print(f"{request.side}> ", end="", flush=True)
-    try:
-        answer = models.answer(request, show).text
-    except KeyboardInterrupt:
-        answer = shown
-    show(answer)
-    print("" if answer else "(empty)")
-    return answer

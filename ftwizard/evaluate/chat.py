@@ -56,7 +56,7 @@ class ChatModels:
         on_text: Callable[[str], None] = lambda text: None,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> ChatAnswer:
-        """Answer greedily; ``on_text`` is called with the answer so far, a few times per second.
+        """Answer a request; ``on_text`` is called with the answer so far, a few times per second.
 
         Raises FtwizardError if the conversation does not fit the model.
         """
@@ -77,8 +77,9 @@ class ChatModels:
 
         with self._select(request.side) as model:
             (answer,) = generate.generate_answers(
-                model, self._encoder, [prompt], limit, should_stop=should_stop
-            )
+                model, self._encoder, [prompt], limit, should_stop=should_stop,
+                temperature=request.temperature,
+            )  # fmt: skip
         ended: EndReason = "limit" if not stopped else "stopped"
         return ChatAnswer(
             text=answer.text,

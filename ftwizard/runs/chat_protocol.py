@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Side = Literal["tuned", "base"]
 MAX_NEW_TOKENS = 400
 """Tokens of an answer by default."""
+MAX_TEMPERATURE = 2.0
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=MAX_TEMPERATURE)]
 EndReason = Literal["end", "limit", "stopped"]
 """The model ended its answer; it reached the limit of tokens; it was stopped."""
 
@@ -26,6 +28,8 @@ class AnswerRequest(_Message, frozen=True, tag="answer"):
     """The conversation so far, in the form that chat templates take."""
     tools: list[dict[str, Any]] | None = None
     max_new_tokens: int = MAX_NEW_TOKENS
+    temperature: Temperature = 0.0
+    """0: greedy. Above, each request gets another sample."""
 
 
 class StopRequest(_Message, frozen=True, tag="stop"):

@@ -1,4 +1,4 @@
-"""Greedy generation of answers to tokenized prompts."""
+"""Generation of answers to tokenized prompts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ def generate_answers(
     *,
     seconds: float | None = None,
     should_stop: Callable[[list[int]], bool] | None = None,
+    temperature: float = 0.0,
 ) -> list[Answer]:
-    """Return a greedy answer to each prompt, generated as one batch; see ``generate_tokens``."""
+    """Return an answer to each prompt, generated as one batch; see ``generate_tokens``."""
     tokens = generate_tokens(
-        model, encoder, prompts, limit, seconds=seconds, should_stop=should_stop
-    )
+        model, encoder, prompts, limit, seconds=seconds, should_stop=should_stop,
+        temperature=temperature,
+    )  # fmt: skip
     stops = encoder.end_ids | encoder.stop_ids
     texts = encoder.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
@@ -49,8 +51,11 @@ def generate_tokens(
     *,
     seconds: float | None = None,
     should_stop: Callable[[list[int]], bool] | None = None,
+    temperature: float = 0.0,
 ) -> list[list[int]]:
-    """Return the tokens of a greedy answer to each prompt, generated as one batch.
+    """Return the tokens of an answer to each prompt, generated as one batch.
+
+    It is greedy at ``temperature`` 0; above, each call draws another sample.
 
     After the token that ends it, an answer is padded to the longest one. ``limit`` is the maximum
     of new tokens. Generation stops after ``seconds``, but not before one token, or once
@@ -80,8 +85,8 @@ def generate_tokens(
             attention_mask=mask.to(model.device),
             max_new_tokens=limit,
             max_time=seconds,
-            do_sample=False,
-            temperature=None,
+            do_sample=temperature > 0,
+            temperature=temperature or None,
             top_p=None,
             top_k=None,
             use_cache=True,

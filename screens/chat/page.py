@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
-from textual import events, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
-from textual.widgets import Static, TextArea
+from textual.widgets import Static
 
+from ftwizard.data import row_addition
+from ftwizard.data.row_addition import RowAddition
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import additions
 from ftwizard.runs.chat_protocol import (
     ErrorEvent,
     Event,
@@ -24,63 +24,25 @@ from ftwizard.runs.chat_protocol import (
     Side,
     StopRequest,
 )
+from ftwizard.runs.conversation import Conversation
 from ftwizard.runs.result import AnswerPair, read_answers
 from ftwizard.screens import palette
-from ftwizard.screens.chat.conversation import Answer, Conversation, Turn
+from ftwizard.screens.chat.dialogs import (
+    AddedRow,
+    AddRowDialog,
+    PromptArea,
+    SettingsDialog,
+    make_area,
+)
 from ftwizard.screens.chat.process import ChatProcess
-from ftwizard.screens.dialogs.dialog import ErrorDialog
+from ftwizard.screens.chat.turn_view import TurnView, describe_chat
+from ftwizard.screens.dialogs.dialog import ErrorDialog, NoticeDialog
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.text import format_count, format_duration, make_lines_visible, make_visible
+from ftwizard.text import format_duration, make_visible
 
-MIN_SIDE_BY_SIDE = 100
-"""Columns needed to show both answers next to each other."""
-MAX_PROMPT_CHARACTERS = 100_000
-LABEL_CELLS = 10
 BOTH: list[Side] = ["tuned", "base"]
-LOADING_NOTE = "You can type already; the first answer follows once the models are loaded."
-
-
-class PromptArea(TextArea):
-    """Input of a prompt: Enter sends it, and pasted line breaks are kept."""
-
-    class Sent(Message):
-        """Enter was pressed."""
-
-    async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
-            event.stop()
-            event.prevent_default()
-            self.post_message(self.Sent())
-        else:
-            await super()._on_key(event)
-
-    async def _on_paste(self, event: events.Paste) -> None:
-        if len(self.text) + len(event.text) > MAX_PROMPT_CHARACTERS:
-            event.prevent_default()
-            self.notify(
-                f"Too long: at most {MAX_PROMPT_CHARACTERS:,} characters. Nothing was inserted.",
-                severity="warning", markup=False,
-            )  # fmt: skip
-            return
-        await super()._on_paste(event)
-
-
-class TurnView(Static):
-    """One turn of the conversation."""
-
-    def __init__(self, turn: Turn) -> None:
-        super().__init__(markup=False, classes="turn")
-        self.turn = turn
-
-    def on_mount(self) -> None:
-        transcript = self.parent
-        if isinstance(transcript, ScrollPane):
-            self.draw(transcript.scrollable_content_region.width)
-            transcript.scroll_end(animate=False)
-
-    def draw(self, width: int) -> None:
-        self.update(build_turn(self.turn, width))
+KEPT_NOTE = "The conversation is kept. The next prompt, or ^r, loads the models again."
 
 
 class ChatPage(Page[None]):
@@ -88,8 +50,9 @@ class ChatPage(Page[None]):
 
     NAME = "Chat"
     NOTES = (
-        "Each model has its own conversation.",
-        "Answers are greedy: the same prompt gets the same answer.",
+        "Each model has its own conversation; they answer one after the other.",
+        "^r samples another answer; the conversation continues from the answers shown.",
+        "A changed system prompt counts from the next answer on. ctrl+j breaks the line.",
         "As a command: ftwizard chat RUN --prompt TEXT --base",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -97,19 +60,40 @@ class ChatPage(Page[None]):
             "enter", "send", "send", key_display="enter", tooltip="send the prompt to both models"
         ),
         Binding(
+            "ctrl+r",
+            "ask_again",
+            "again",
+            key_display="^r",
+            tooltip="answer the last prompt again, with another sample",
+        ),
+        Binding(
+            "ctrl+s",
+            "add_row",
+            "add row",
+            key_display="^s",
+            tooltip="add the last turn to a data file, as a row to train on",
+        ),
+        Binding(
+            "ctrl+o",
+            "edit_settings",
+            "system prompt",
+            key_display="^o",
+            tooltip="edit the system prompt and the temperature",
+        ),
+        Binding("ctrl+n", "restart", "new", key_display="^n", tooltip="new conversation"),
+        Binding(
             "ctrl+t",
             "take_row",
             "test row",
             key_display="^t",
             tooltip="take the next test row as prompt",
         ),
-        Binding("ctrl+n", "restart", "new", key_display="^n", tooltip="new conversation"),
         Binding(
-            "ctrl+o",
-            "toggle_system",
-            "system prompt",
-            key_display="^o",
-            tooltip="system prompt of the data on or off",
+            "ctrl+l",
+            "show_next",
+            "other answers",
+            key_display="^l",
+            tooltip="show the next of several answers to the last prompt",
         ),
         Binding("ctrl+g", "toggle_base", "base", key_display="^g", tooltip="base model on or off"),
         Binding(
@@ -129,6 +113,15 @@ class ChatPage(Page[None]):
             tooltip="scroll the answers",
         ),
         Binding(
+            "ctrl+c",
+            "stop",
+            "stop",
+            key_display="^c",
+            show=False,
+            priority=True,
+            tooltip="stop the answer",
+        ),
+        Binding(
             "escape", "back", "stop/leave", key_display="esc", tooltip="stop the answer, or leave"
         ),
         Binding("f1", "help", "help", key_display="f1", tooltip="this list"),
@@ -145,7 +138,15 @@ class ChatPage(Page[None]):
         self._ready: ReadyEvent | None = None
         self._loading, self._loading_since = "starting", time.monotonic()
         self._shows_base = True
-        self._process = ChatProcess(str(folder.path), self._take)
+        self._failure: FtwizardError | None = None
+        """Why the models are no longer loaded."""
+        self._files = additions.find_files(folder)
+        self._file = str(self._files.additions)
+        """Data file that was added to last."""
+        self._process = self._make_process()
+
+    def _make_process(self) -> ChatProcess:
+        return ChatProcess(str(self._folder.path), self._take)
 
     def top_line(self) -> Text:
         return super().top_line().append(f"  {make_visible(self._folder.id)}")
@@ -153,15 +154,10 @@ class ChatPage(Page[None]):
     def body(self) -> ComposeResult:
         with ScrollPane(id="transcript", can_focus=False):
             yield Static(id="about", markup=False)
-        area = PromptArea(
-            id="prompt", compact=True, soft_wrap=True, highlight_cursor_line=False,
-            placeholder="Type a prompt",
-        )  # fmt: skip
-        area.show_line_numbers = False
-        yield area
+        yield make_area(id="prompt", placeholder="Type a prompt")
 
     def on_mount(self) -> None:
-        self.query_one(PromptArea).focus()
+        self.query_one("#prompt").focus()
         self.set_interval(1.0, self._tick)
         self._draw_about()
         self._run()
@@ -174,21 +170,46 @@ class ChatPage(Page[None]):
         try:
             await self._process.run()
         except FtwizardError as error:
+            if self._conversation.turns or self.query_one("#prompt", PromptArea).text:
+                self._keep_after(error)
+                return
             await self.app.push_screen_wait(ErrorDialog(error))
             self.dismiss(None)
+
+    def _keep_after(self, error: FtwizardError) -> None:
+        """Keep the conversation after the models have ended; the next prompt loads them again."""
+        self._failure, self._ready = error, None
+        if self._conversation.is_open:
+            self._conversation.turns[-1].stop(error.text)
+            self._draw_all()
+        self._draw_about()
+        self.refresh_bindings()
+        self.app.push_screen(ErrorDialog(FtwizardError(error.message, f"{error.hint} {KEPT_NOTE}")))
+
+    def _load_again(self) -> None:
+        self._failure = None
+        self._loading, self._loading_since = "starting", time.monotonic()
+        self._process = self._make_process()
+        self._draw_about()
+        self._run()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         needs: dict[str, object] = {
             "take_row": self._rows,
-            "toggle_system": self._has_system,
+            "edit_settings": self._ready is None or self._ready.has_template,
+            "ask_again": self._conversation.turns and not self._is_answering,
+            "add_row": self._conversation.turns and not self._is_answering,
+            "show_next": self._has_samples and not self._is_answering,
+            "stop": self._is_answering,
             "toggle_base": self._ready is None or self._ready.has_base,
             "restart": self._conversation.turns,
         }
         return bool(needs.get(action, True))
 
     @property
-    def _has_system(self) -> bool:
-        return bool(self._conversation.system) or self._row is not None
+    def _has_samples(self) -> bool:
+        turns = self._conversation.turns
+        return bool(turns) and len(turns[-1].samples) > 1
 
     @property
     def _sides(self) -> list[Side]:
@@ -204,7 +225,7 @@ class ChatPage(Page[None]):
             self._loading, self._loading_since = event.part, time.monotonic()
         elif isinstance(event, ReadyEvent):
             self._ready = event
-            self._conversation.system = event.system if event.has_template else None
+            self._conversation.take_data_system(event.system if event.has_template else None)
             self._send_requests()
             self.refresh_bindings()
         else:
@@ -225,7 +246,7 @@ class ChatPage(Page[None]):
 
     def action_send(self) -> None:
         """Send the prompt to the models; it waits while they are being loaded."""
-        area = self.query_one(PromptArea)
+        area = self.query_one("#prompt", PromptArea)
         text = area.text.strip()
         if not text:
             return
@@ -245,33 +266,63 @@ class ChatPage(Page[None]):
 
     def _send_requests(self) -> None:
         turns = self._conversation.turns
+        if self._failure is not None:
+            self._load_again()
         if self._ready is None or not turns or not turns[-1].is_open:
             return
         if not self._ready.has_base:
-            turns[-1].answers.pop("base", None)
+            turns[-1].samples[-1].pop("base", None)
         for request in self._conversation.build_requests():
             self._process.send(request)
 
     @property
     def _is_answering(self) -> bool:
-        turns = self._conversation.turns
-        return bool(turns) and turns[-1].is_open
+        return self._conversation.is_open
 
     def action_back(self) -> None:
         """Stop the answer in progress, or leave."""
-        if not self._is_answering:
+        if self._is_answering:
+            self.action_stop()
+        else:
             self.dismiss(None)
-            return
+
+    def action_stop(self) -> None:
+        """Stop the answers at once; what stands is kept, also in the conversation."""
         self._process.send(StopRequest())
-        view = self.query(TurnView).last()
-        view.turn.stop_waiting()
-        self._draw(view)
+        self._conversation.turns[-1].stop()
+        self._draw(self.query(TurnView).last())
+        self.refresh_bindings()
+
+    def action_ask_again(self) -> None:
+        """Answer the last prompt again; the answers so far are kept."""
+        self._conversation.ask_again(self._sides)
+        self._draw(self.query(TurnView).last())
+        self._send_requests()
+        self.refresh_bindings()
+
+    def action_show_next(self) -> None:
+        """Show the next of several answers to the last prompt."""
+        self._conversation.turns[-1].show_next()
+        self._draw(self.query(TurnView).last())
+
+    def action_add_row(self) -> None:
+        """Ask for the data file that the last turn is added to."""
+        added = AddedRow(self._conversation, self._files, self._file, self._show_added)
+        self.app.push_screen(AddRowDialog(added))
+
+    def _show_added(self, addition: RowAddition) -> None:
+        self._file = str(addition.path)
+        self._conversation.turns[-1].added_to = addition.path.name
+        self._draw(self.query(TurnView).last())
+        first, *rest = row_addition.describe_addition(addition, self._files.training)
+        title = Text.assemble(("✓ ", f"bold {palette.GOOD}"), first)
+        self.app.push_screen(NoticeDialog(title, "\n".join(rest)))
 
     def action_take_row(self) -> None:
         """Put the next test row into the input."""
         self._row_index = (self._row_index + 1) % len(self._rows)
         self._row = self._rows[self._row_index]
-        area = self.query_one(PromptArea)
+        area = self.query_one("#prompt", PromptArea)
         area.text = self._row.question.strip()
         area.move_cursor(area.document.end)
         self._draw_about()
@@ -289,10 +340,11 @@ class ChatPage(Page[None]):
         self._conversation.turns = []
         self.query(TurnView).remove()
 
-    def action_toggle_system(self) -> None:
-        self._conversation.uses_system = not self._conversation.uses_system
-        self._draw_about()
-        self._announce("System prompt", self._conversation.uses_system)
+    @work(group="settings", exclusive=True, exit_on_error=False)
+    async def action_edit_settings(self) -> None:
+        if await self.app.push_screen_wait(SettingsDialog(self._conversation)):
+            self._draw_about()
+            self.notify("Counts from the next answer on.", markup=False, timeout=2)
 
     def action_toggle_base(self) -> None:
         self._shows_base = not self._shows_base
@@ -327,93 +379,12 @@ class ChatPage(Page[None]):
                 self._draw(view)
 
     def _draw_about(self) -> None:
+        about = self.query_one("#about", Static)
+        if self._failure is not None:
+            problem = Text(f"✗ {make_visible(self._failure.text)}\n{KEPT_NOTE}", palette.BAD)
+            about.update(problem)
+            return
         loading = f"{self._loading}…  {format_duration(time.monotonic() - self._loading_since)}"
-        self.query_one("#about", Static).update(
+        about.update(
             describe_chat(self._ready, self._conversation, loading, self._sides, self._row)
         )
-
-
-def describe_chat(
-    ready: ReadyEvent | None,
-    conversation: Conversation,
-    loading: str,
-    sides: list[Side],
-    row: AnswerPair | None,
-) -> Text:
-    """Return what answers, what it is told first, and what the machine is busy with."""
-    if ready is None:
-        return Text.assemble((f"Loading: {loading}", "bold"), f"\n{LOADING_NOTE}")
-    models = Text.assemble(("tuned", "bold"), f" step {ready.step:,}")
-    if "base" in sides:
-        models.append("  base", "bold").append(f" {make_visible(ready.base_name, 60)}")
-    lines = [models.append(f"  on {make_visible(ready.device, 40)}", "dim")]
-    lines.append(_describe_system(ready, conversation))
-    if not ready.has_template:
-        lines.append(Text("The model has no chat template: each prompt is answered on its own."))
-    lines += [Text(f"! {make_visible(note)}", palette.WARNING) for note in ready.notes]
-    if ready.busy:
-        run = make_visible(ready.busy[0])
-        lines.append(
-            Text(f"! Run {run} is training on this machine: both are slower.", palette.WARNING)
-        )
-    if row is not None:
-        lines.append(Text(f"Test row {row.line} is in the input. enter sends it.", "dim"))
-    return Text("\n").join(lines)
-
-
-def _describe_system(ready: ReadyEvent, conversation: Conversation) -> Text:
-    if not ready.system:
-        return Text("No system prompt: the training data has none, or several.", "dim")
-    if not ready.has_template:
-        return Text("The system prompt of the training data is not used.", "dim")
-    if not conversation.uses_system:
-        return Text("System prompt of the training data: off (^o turns it on)", "dim")
-    return Text(f"System prompt of the training data: “{make_visible(ready.system, 300)}”", "dim")
-
-
-def build_turn(turn: Turn, width: int) -> Group:
-    """Return a turn: the prompt, and the answers side by side, or below each other if narrow."""
-    head = Table.grid(padding=(0, 1, 0, 0))
-    head.add_column(width=LABEL_CELLS, style="dim")
-    head.add_column(overflow="fold")
-    head.add_row("you", Text(make_lines_visible(turn.prompt), f"bold {palette.ACCENT}"))
-    if turn.row is not None:
-        head.add_row(f"row {turn.row.line}", Text("expected:", "dim"))
-        head.add_row("", make_lines_visible(turn.row.expected.strip()))
-    expected = turn.row.expected if turn.row else None
-    if width >= MIN_SIDE_BY_SIDE and len(turn.answers) > 1:
-        return Group(head, _build_columns(turn, width, expected))
-    for side, answer in turn.answers.items():
-        head.add_row(Text(side, "bold"), _build_answer(answer, expected))
-    return Group(head)
-
-
-def _build_columns(turn: Turn, width: int, expected: str | None) -> RenderableType:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    cells = (width - 2) // len(turn.answers) - 2
-    for _ in turn.answers:
-        table.add_column(width=cells, overflow="fold")
-    table.add_row(*(Text(side, "bold underline") for side in turn.answers))
-    table.add_row(*(_build_answer(answer, expected) for answer in turn.answers.values()))
-    return table
-
-
-def _build_answer(answer: Answer, expected: str | None) -> Text:
-    text = Text(make_lines_visible(answer.text.strip()))
-    if answer.error:
-        return text.append(f"✗ {make_visible(answer.error)}", palette.BAD)
-    if answer.is_open:
-        waited_s = time.monotonic() - answer.asked
-        waiting = f"… {format_duration(waited_s)}" if waited_s >= 1 else "…"
-        return text.append("▌" if answer.text else waiting, "dim")
-    if not answer.text:
-        text.append("(empty)", "dim")
-    count = format_count(answer.tokens, "token")
-    note = {
-        "end": f"{count}, {format_duration(answer.seconds)}",
-        "limit": f"cut off after {count}",
-        "stopped": "stopped",
-    }[answer.reason or "end"]
-    if expected is not None and answer.text.strip() == expected.strip():
-        text.append("  ✓ as expected", palette.GOOD)
-    return text.append(f"  ({note})", "dim")

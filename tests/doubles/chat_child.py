@@ -1,12 +1,13 @@
 """Fake ``ftwizard chat RUN --json``: the real messages, with answers made from the request.
 
 ``python chat_child.py HOW -m ftwizard chat RUN --base --json``; HOW is ``well``, ``slow`` (answers only
-begin), ``loads`` (forever) or ``fails``.
+begin), ``dies`` (killed after its first words), ``loads`` (forever) or ``fails``.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,7 +40,11 @@ def answer(request: AnswerRequest, how: str) -> None:
     with log.open("ab") as file:
         file.write(msgspec.json.encode(request) + b"\n")
     text = ANSWERS[request.side]
+    if request.temperature:
+        text = f"another {text}"
     send(TextEvent(id=request.id, text=text[:8]))
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
     if "too long" in str(request.messages):
         send(ErrorEvent(id=request.id, message="It has 9,000 tokens.", hint="Start anew."))
     elif how == "well":

@@ -15,7 +15,9 @@ from textual.pilot import Pilot
 
 from ftwizard.jobs import launch
 from ftwizard.screens.app import FtwizardApp
-from ftwizard.screens.chat.page import ChatPage, PromptArea, TurnView
+from ftwizard.screens.chat.dialogs import PromptArea
+from ftwizard.screens.chat.page import ChatPage
+from ftwizard.screens.chat.turn_view import TurnView
 from ftwizard.screens.home.page import HomePage
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.paths import DOUBLES
@@ -85,6 +87,9 @@ def test_each_model_keeps_its_own_conversation(home: Path, behave: Behave) -> No
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "System prompt of the training data")
         await pilot.press("ctrl+o")
+        await wait_for_text(pilot, "Temperature 0 is greedy")
+        pilot.app.screen.query_one(PromptArea).text = ""
+        await pilot.press("enter")
         await wait_for_text(pilot, "System prompt: off")
         await say(pilot, "one")
         await wait_for_answers(pilot, 1)
@@ -95,7 +100,7 @@ def test_each_model_keeps_its_own_conversation(home: Path, behave: Behave) -> No
         await wait_for_answers(pilot, 1)
 
     shown = drive(FtwizardApp(("chat", "one")), (80, 24), play)
-    assert "System prompt of the training data: off" in shown
+    assert "System prompt: off (^o edits it)" in shown
     *_, tuned, base, third, _ = read_requests(home)
     for request, answer in ((tuned, '{"team": "billing"}'), (base, "Dear customer")):
         roles = [message["role"] for message in request["messages"]]
@@ -188,6 +193,174 @@ def test_esc_stops_the_answer_then_leaves(home: Path, behave: Behave) -> None:
     drive(FtwizardApp(("chat", "one")), (80, 24), play)
     assert recorded[0] == "two", "kept until the answer has ended"
     assert recorded[1].count("(stopped)") == 2
+
+
+def test_ctrl_c_stops_both_answers_at_once(home: Path, behave: Behave) -> None:
+    behave("slow")
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await say(pilot, "one")
+        await wait_for_text(pilot, '{"team":')
+        await wait_for_text(pilot, "… after tuned")
+        await pilot.press("ctrl+c")
+        await wait_for_answers(pilot, 1)
+        assert isinstance(pilot.app.screen, ChatPage)
+
+    shown = drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert re.search(r'tuned +\{"team":  \(stopped\)', shown), "what stands is kept"
+
+
+def test_regenerated_answer_is_another_sample_and_the_first_is_kept(
+    home: Path, behave: Behave
+) -> None:
+    recorded: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await say(pilot, "one")
+        await wait_for_answers(pilot, 1)
+        await pilot.press("ctrl+r")
+        await wait_for_text(pilot, "answer 2 of 2")
+        await wait_for_answers(pilot, 1)
+        recorded.append(frame(pilot.app))
+        await pilot.press("ctrl+l")
+        await wait_for_text(pilot, "answer 1 of 2")
+        recorded.append(frame(pilot.app))
+        await say(pilot, "two")
+        await wait_for_answers(pilot, 2)
+
+    drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    second, first = recorded
+    assert 'another {"team": "billing"}' in second and "temperature 0.7)" in second
+    assert "another" not in first and "temperature" not in first
+    requests = read_requests(home)
+    assert [request["temperature"] for request in requests] == [0, 0, 0.7, 0.7, 0, 0]
+    assert requests[0]["messages"] == requests[2]["messages"]
+    answers = [m["content"] for m in requests[4]["messages"] if m["role"] == "assistant"]
+    assert answers == ['{"team": "billing"}'], "it continues from the answer that is shown"
+
+
+def test_edited_system_prompt_and_temperature_count_from_the_next_answer(
+    home: Path, behave: Behave
+) -> None:
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await say(pilot, "one")
+        await wait_for_answers(pilot, 1)
+        await pilot.press("ctrl+o")
+        await wait_for_text(pilot, "Temperature 0 is greedy")
+        await pilot.press(*" Twice?", "ctrl+j", *"Yes.", "tab", "backspace", "9", "enter")
+        await wait_for_text(pilot, "from 0 (greedy) to 2")
+        await pilot.press("backspace", *"0", "enter")
+        await wait_for_text(pilot, "edited: “Route this ticket. Twice?")
+        await pilot.press("ctrl+r")
+        await wait_for_text(pilot, "answer 2 of 2")
+        await wait_for_answers(pilot, 1)
+        await pilot.press("ctrl+o")
+        await wait_for_text(pilot, "Temperature 0 is greedy")
+        await pilot.press("tab", *".3", "enter")
+        await wait_for_text(pilot, "temperature 0.3")
+        await say(pilot, "two")
+        await wait_for_answers(pilot, 2)
+
+    drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    first, _, again, _, second, _ = read_requests(home)
+    assert first["messages"][0]["content"] == "Route this ticket."
+    assert again["messages"][0]["content"] == "Route this ticket. Twice?\nYes."
+    assert again["temperature"] == 0, "another system prompt is already another question"
+    assert second["temperature"] == 0.3
+    assert [m["role"] for m in second["messages"]] == ["system", "user", "assistant", "user"]
+
+
+def test_turn_is_added_to_a_data_file_with_its_edited_answer(
+    home: Path, behave: Behave, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recorded: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await say(pilot, "My parcel is late")
+        await wait_for_answers(pilot, 1)
+        await pilot.press("ctrl+s")
+        await wait_for_text(pilot, "as a row to train on")
+        await pilot.press("ctrl+g")
+        await wait_for_text(pilot, "Dear customer, thank you for your message. Dear")
+        await pilot.press("ctrl+g", *"!", "escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatPage))
+        await pilot.press("ctrl+s")
+        await wait_for_text(pilot, '{"team": "billing"}!')
+        await pilot.press("tab", "end", *"/no", "enter")
+        await wait_for_text(pilot, "does not exist")
+        recorded.append(frame(pilot.app))
+        await pilot.press("backspace", "backspace", "backspace", "enter")
+        await wait_for_text(pilot, "Created ")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "added to one-additions.jsonl")
+
+    drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert '{"team": "billing"}!' in recorded[0], "kept after the error"
+    (file,) = tmp_path.rglob("one-additions.jsonl")
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [
+        {
+            "messages": [
+                {"role": "system", "content": "Route this ticket."},
+                {"role": "user", "content": "My parcel is late"},
+                {"role": "assistant", "content": '{"team": "billing"}!'},
+            ]
+        }
+    ]
+
+
+def test_training_file_is_changed_only_after_a_question(
+    home: Path, behave: Behave, tmp_path: Path
+) -> None:
+    training = tmp_path / "rows.jsonl"
+    training.write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
+    before = training.read_bytes()
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        page = pilot.app.screen
+        assert isinstance(page, ChatPage)
+        page._files = page._files._replace(training=training)
+        page._file = str(training)
+        await say(pilot, "one")
+        await wait_for_answers(pilot, 1)
+        await pilot.press("ctrl+s")
+        await wait_for_text(pilot, "as a row to train on")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "This is the training file of the run.")
+        await pilot.press("n")
+        await wait_for_text(pilot, "as a row to train on")
+        assert training.read_bytes() == before
+
+    drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert training.read_bytes() == before
+
+
+def test_conversation_outlives_the_models(home: Path, behave: Behave) -> None:
+    behave("dies")
+    recorded: list[str] = []
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "System prompt of the training data")
+        await say(pilot, "one")
+        await wait_for_text(pilot, "The conversation is kept")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatPage))
+        await wait_for_answers(pilot, 1)
+        recorded.append(frame(pilot.app))
+        pilot.app.screen.query_one(PromptArea).insert("typed")
+        behave("well")
+        await pilot.press("ctrl+r")
+        await wait_for_answers(pilot, 1)
+        assert pilot.app.screen.query_one(PromptArea).text == "typed"
+
+    shown = drive(FtwizardApp(("chat", "one")), (80, 24), play)
+    assert '{"team":' in recorded[0] and "✗ " in recorded[0]
+    assert "answer 2 of 2" in shown and '{"team": "billing"}' in shown
 
 
 def test_refused_conversation_says_why(home: Path, behave: Behave) -> None:
