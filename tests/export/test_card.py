@@ -12,10 +12,12 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from ftwizard.catalog import model_cards
 from ftwizard.errors import FtwizardError
-from ftwizard.export.card import curve, write
+from ftwizard.export.card import curve, metadata, write
 from ftwizard.export.card.facts import License
 from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.runs.evaluation import Difference
 from ftwizard.runs.merge_proof import PROOF, MergeProof
 from tests.e2e import cli
 from tests.helpers import cards
@@ -54,15 +56,15 @@ def parse(text: str) -> list[Token]:
 def test_a_card_has_the_whole_record_and_no_private_text(home: Path, tmp_path: Path) -> None:
     made = write.make_card(make_run(home))
     card = load(made.text, tmp_path)
-    metadata = read_metadata(made.text)
-    assert metadata == {
+    data = read_metadata(made.text)
+    assert data == {
         "base_model": "Qwen/Qwen3-0.6B",
         "base_model_relation": "finetune",
         "library_name": "transformers",
         "license": "apache-2.0",
         "pipeline_tag": "text-generation",
         "tags": ["ftwizard", "trl", "sft", "lora"],
-        "model-index": metadata["model-index"],
+        "model-index": data["model-index"],
     }
     text = card.text
     assert text.strip().startswith("# tickets-1124\n\n**✗ Do not ship: memorization**\n\nLoRA")
@@ -96,6 +98,25 @@ def test_only_scores_on_sets_that_others_have_are_metadata(home: Path) -> None:
         "ftwizard-general", "ftwizard-safety",
     ]  # fmt: skip
     assert all(0 <= result["metrics"][0]["value"] <= 1 for result in entry["results"])
+
+
+def test_free_text_has_its_loss_in_the_table(home: Path) -> None:
+    run = make_run(home)
+    evaluation = cards.make_evaluation()
+    assert evaluation.target and "target, loss" not in write.make_card(run).text
+    target = msgspec.structs.replace(
+        evaluation.sets["target"],
+        loss_difference=Difference(value=-1.5, low=-1.7, high=-1.25, p=0.001, n=50),
+    )
+    changed = msgspec.structs.replace(
+        evaluation,
+        target=msgspec.structs.replace(evaluation.target, kind="text"),
+        sets=evaluation.sets | {"target": target},
+    )
+    write_json(run.evaluation, changed)
+    text = write.make_card(run).text
+    assert "| target, loss |  | – | – | -1.500 (-1.700 to -1.250) |  |  |" in text
+    assert "in nats per token" in text
 
 
 def test_a_record_with_almost_nothing_says_so(home: Path, tmp_path: Path) -> None:
@@ -160,6 +181,12 @@ def test_a_license_that_the_hub_does_not_list_gets_a_name(home: Path) -> None:
     data = read_metadata(text)
     assert (data["license"], data["license_name"]) == ("other", "qwen-research")
     assert "The base model is gated" in text
+
+
+def test_licenses_of_the_catalog_are_as_the_hub_lists_them() -> None:
+    licenses = {card.license for card in model_cards._by_id().values() if card.license}
+    assert len(licenses) > 4
+    assert {metadata._name_license(license)["license"] for license in licenses} == licenses
 
 
 def test_data_sets_of_the_hub_are_named(home: Path) -> None:

@@ -146,6 +146,7 @@ def _list_sets(evaluation: Evaluation) -> Iterator[str]:
     heading = ["set", "items", *map(escape, arms), "change", "fixed", "broken"]
     yield from table(heading, rows, numbers=len(heading) - 1)
     metrics = {arm.metric: 0 for result in evaluation.sets.values() for arm in result.arms.values()}
+    unit = " Losses are in nats per token." if is_text else ""
     prompted = (
         " “prompted” is the base model with a prompt and examples instead of training."
         if "prompted" in arms
@@ -155,7 +156,7 @@ def _list_sets(evaluation: Evaluation) -> Iterator[str]:
     yield (
         f"Scores are {' or '.join(escape(words.name_metric(metric)) for metric in metrics)}, with 95% "
         "intervals. The change is from base to tuned model, in points; fixed and broken are answers "
-        f"that became right or wrong.{prompted}"
+        f"that became right or wrong.{unit}{prompted}"
     )
 
 
