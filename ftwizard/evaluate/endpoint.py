@@ -24,6 +24,7 @@ from ftwizard.evaluate.answer_cache import make_key
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.prompts import build_messages
+from ftwizard.evaluate.thinking import OPENING
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
 from ftwizard.text import format_count, format_duration, make_visible
 from ftwizard.train.generate import without_thinking
@@ -253,6 +254,9 @@ class EndpointAnswerer:
             calls = choice.message.tool_calls
             if text is None and calls:
                 text = json.dumps([call.function.model_dump() for call in calls])
+            thoughts = getattr(choice.message, "reasoning_content", None)
+            if not text and thoughts and choice.finish_reason == "length":
+                text = f"{OPENING}{thoughts}"
             if not isinstance(text or "", str):
                 raise TypeError
             tokens = int(usage.completion_tokens) if usage else 0

@@ -12,6 +12,7 @@ import msgspec
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.repeated_items import drop_repeats
+from ftwizard.evaluate.thinking import ThinkingMode
 from ftwizard.jobs.folder import JobFolder, write_json, write_whole
 from ftwizard.plan.schema import Gate
 
@@ -35,6 +36,8 @@ class FrozenItems(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``eval/items.jsonl``."""
     gate: Gate
     sets: dict[str, DrawnSet]
+    thinking: ThinkingMode = "none"
+    """Of the base model's chat template."""
 
 
 def draw(items: Iterable[Item], limit: int, seed: int) -> tuple[list[Item], dict[str, DrawnSet]]:
@@ -72,12 +75,17 @@ def _mix(items: Sequence[Item], generator: random.Random) -> list[Item]:
 
 
 def freeze(
-    folder: JobFolder, items: Sequence[Item], sets: dict[str, DrawnSet], gate: Gate
+    folder: JobFolder,
+    items: Sequence[Item],
+    sets: dict[str, DrawnSet],
+    gate: Gate,
+    thinking: ThinkingMode = "none",
 ) -> FrozenItems:
     """Write the items that a run is judged by, and their hash."""
     folder.evaluations.mkdir(mode=0o700, exist_ok=True)
     data = b"".join(_encoder.encode(item) + b"\n" for item in items)
-    frozen = FrozenItems(sha256=hashlib.sha256(data).hexdigest(), gate=gate, sets=sets)
+    digest = hashlib.sha256(data).hexdigest()
+    frozen = FrozenItems(sha256=digest, gate=gate, sets=sets, thinking=thinking)
     write_whole(_items_path(folder), data)
     write_json(_record_path(folder), frozen)
     return frozen

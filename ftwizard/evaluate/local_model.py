@@ -19,6 +19,7 @@ from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.batched_generation import Finished, Generator, Request
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.prompts import DEFAULT_LIMIT, WHOLE_ANSWER_SCORERS, build_messages
+from ftwizard.evaluate.thinking import CLOSING, MAX_THINKING_TOKENS, OPENING, read_thinking
 from ftwizard.jobs.folder import hash_file
 from ftwizard.plan.schema import Recipe
 from ftwizard.runs.evaluation import ItemAnswer, ItemScore
@@ -203,6 +204,7 @@ class LocalAnswerer:
             model_loading.load_tokenizer(tokenizer), model_loading.read_stop_ids(model)
         )
         _learn_end(self.encoder)
+        self.thinking = read_thinking(self.encoder)
         config = model_loading.load_config(model).get_text_config()
         self._context: int | None = getattr(config, "max_position_embeddings", None)
         files = sorted({path for name in _TOKENIZER_FILES for path in tokenizer.glob(name)})
@@ -230,7 +232,7 @@ class LocalAnswerer:
             prompt = self._encode_prompt(item)
         except EncodingError as problem:
             return make_key(self.identity, item, problem.message)
-        return make_key(self.identity, prompt, item.max_tokens, expected)
+        return make_key(self.identity, prompt, self._get_limit(item), expected)
 
     def answer(
         self,
@@ -301,6 +303,8 @@ class LocalAnswerer:
 
     def _to_answer(self, model: Any, item: Item, answer: Finished) -> ItemAnswer:
         text = self.encoder.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        if self.thinking.is_open and (CLOSING in text or not answer.ended):
+            text = f"{OPENING}{text}"  # which the prompt has
         loss = None
         if item.scorer in WHOLE_ANSWER_SCORERS and item.expected:
             loss = self._compute_loss(model, item)
@@ -322,14 +326,19 @@ class LocalAnswerer:
         return [{"role": "user", "content": text}]
 
     def _encode_prompt(self, item: Item) -> list[int]:
-        return self.encoder.prompt_ids(self._messages(item), item.tools)
+        return self.encoder.prompt_ids(self._messages(item), item.tools, **self.thinking.options)
+
+    def _get_limit(self, item: Item) -> int | None:
+        if item.max_tokens and self.thinking.mode == "on":
+            return item.max_tokens + MAX_THINKING_TOKENS
+        return item.max_tokens
 
     def _make_request(self, key: int, item: Item) -> Request:
         """Return the request for an item, with a limit that fits into the model's context.
 
         Raises EncodingError if the prompt does not fit, or the template rejects it.
         """
-        prompt, limit = self._encode_prompt(item), item.max_tokens or DEFAULT_LIMIT
+        prompt, limit = self._encode_prompt(item), self._get_limit(item) or DEFAULT_LIMIT
         if context := self._context:
             if context - len(prompt) < MIN_NEW_TOKENS:
                 count = format_count(len(prompt), "token")

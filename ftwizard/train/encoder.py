@@ -126,15 +126,26 @@ class Encoder:
                 labels[start:end] = ids[start:end]
         return EncodedRow(line=line, input_ids=ids, labels=labels)
 
-    def prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]] | None) -> list[int]:
-        """Return a prompt's tokens, rendered with the tokenizer's own template."""
+    def prompt_ids(
+        self, messages: list[Message], tools: list[dict[str, Any]] | None, **options: Any
+    ) -> list[int]:
+        """Return a prompt's tokens, rendered with the tokenizer's own template and its ``options``."""
         if self.route == "plain":
             return _prompt_ids(self.tokenizer, messages)
+        text = self.render_prompt(messages, tools, **options)
+        return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def render_prompt(
+        self,
+        messages: list[Message],
+        tools: list[dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> str:
+        """Return a prompt as text; raise EncodingError if the template rejects it."""
         try:
-            text = self._render(messages, tools, add_generation_prompt=True)
+            return self._render(messages, tools, add_generation_prompt=True, **options)
         except MaskError as problem:
             raise EncodingError(f"Prompt: {problem}.", "Choose another model.") from None
-        return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def _apply_template(
         self, messages: list[Message], tools: list[dict[str, Any]] | None, **options: Any

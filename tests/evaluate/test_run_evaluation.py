@@ -17,6 +17,7 @@ import pytest
 from ftwizard.cli import evaluate, parser, run_job
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import job as evaluation_job
+from ftwizard.evaluate import local_model
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.run import asking, item_selection
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
@@ -27,6 +28,7 @@ from ftwizard.runs import describe_evaluation, evaluation_files
 from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.result import read_answers
 from tests.doubles.chat_endpoint import Reply, serve_chat
+from tests.evaluate.test_thinking import OPEN, SWITCHED, make_model
 from tests.helpers import disks, training
 from tests.helpers.jobs import events
 
@@ -198,6 +200,16 @@ def test_base_that_needs_no_training_ends_the_run_where_the_plan_says_so(
     assert finding["severity"] == "warning"
 
 
+def test_thinking_is_turned_off_and_said(tmp_path: Path) -> None:
+    make_model(tmp_path, SWITCHED)
+    folder = training.again(train(tmp_path, evaluate={"general": False, "safety": False}))
+    messages = {event["code"]: event["message"] for event in events(folder, "finding")}
+    assert "turned off for all models" in messages["thinking"]
+    assert "thinking_unfinished" not in messages
+    report = (folder.evaluations / "report.html").read_text()
+    assert "turned off for all models" in report
+
+
 def read_lines(folder: JobFolder, name: str) -> list[dict[str, Any]]:
     path = folder.evaluations / f"{name}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -336,6 +348,22 @@ def test_a_folder_is_evaluated_without_a_run(
     run_eval(monkeypatch, str(ended.path.parent / "tiny"), "--max-items", "1")
     output = capsys.readouterr()
     assert "Cannot tell" in output.out and "no test set" in output.err
+
+
+def test_thinking_up_to_the_limit_is_said_and_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local_model, "MAX_THINKING_TOKENS", 2)
+    model = str(make_model(tmp_path, OPEN))
+    run_eval(monkeypatch, model, "--base", model, "--max-items", "2", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["verdict"] == "cannot_tell"
+    assert document["sets"]["safety"]["arms"]["tuned"]["unscored"] == 2
+    job = JobFolder(Path(document["folder"]))
+    messages = {event["code"]: event["message"] for event in events(job, "finding")}
+    assert "up to 1,024 tokens before each answer" in messages["thinking"]
+    assert "tuned model only thought" in messages["thinking_unfinished"]
+    assert "up to 1,024 tokens before" in (job.evaluations / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from ftwizard.evaluate import judge, lm_eval_tasks, runner, scorers, sets
+from ftwizard.evaluate import judge, lm_eval_tasks, runner, scorers, sets, thinking
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
@@ -85,7 +85,16 @@ def ask(
     }
     for arm, lines in scored.items():
         write_answers(subject.folder, arm, lines)
+        _report_unfinished(worker, arm, lines)
     return scored
+
+
+def _report_unfinished(worker: Worker, arm: str, answers: Sequence[ItemAnswer]) -> None:
+    count = sum(thinking.is_unfinished(answer) for answer in answers)
+    if count:
+        total = format_count(len(answers), "answer")
+        message = f"The {arm} model only thought, up to its limit, in {count:,} of {total}: they cannot be scored."
+        worker.events.write_finding("thinking_unfinished", message, "warning")
 
 
 def measure_texts(worker: Worker, subject: Subject, arms: Sequence[Arm]) -> dict[str, list[Loss]]:
@@ -162,6 +171,7 @@ def ask_by_lm_eval(
 
 
 def score_answer(item: Item, answer: ItemAnswer) -> ItemAnswer:
+    answer = thinking.check_finished(answer)
     if answer.score is not None:  # there is no answer: its note says why
         return answer
     return replace(answer, score=scorers.score(item, answer.text))

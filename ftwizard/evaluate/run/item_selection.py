@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from ftwizard.evaluate import frozen_items, personal_items, prompts, runner, sets
+from ftwizard.evaluate import frozen_items, personal_items, prompts, runner, sets, thinking
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
@@ -32,9 +32,14 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
     worker.phase("comparing", what="items")
     limit = plan.evaluate.max_items or (MAX_ITEMS_GPU if has_gpu() else MAX_ITEMS_CPU)
     items, counts = frozen_items.draw(collect_items(worker, subject), limit, plan.recipe.seed)
-    items = prompts.set_limits(items, _count_tokens(subject))
-    frozen_items.freeze(folder, items, counts, plan.gate)
+    base = _make_answerer(subject)
+    items = prompts.set_limits(items, base.count_tokens if base else prompts.count_bytes)
+    mode = base.thinking.mode if base else "none"
+    frozen_items.freeze(folder, items, counts, plan.gate, mode)
     _report_drawn(worker, counts)
+    if text := thinking.describe_mode(mode):
+        message = f"This model may think before it answers. In the evaluation, thinking is {text}."
+        worker.events.write_finding("thinking", message)
     return items
 
 
@@ -84,11 +89,12 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
     ]
 
 
-def _count_tokens(subject: Subject) -> Callable[[str], int]:
+def _make_answerer(subject: Subject) -> LocalAnswerer | None:
+    """Return the answerer of the base model, of which only the tokenizer is loaded; None if it is not here."""
     if subject.base is None or runner.is_endpoint(subject.base):
-        return prompts.count_bytes
+        return None
     models = LocalModels(AnswerCache(None), subject.plan.recipe)
-    return LocalAnswerer(subject.base, models).count_tokens
+    return LocalAnswerer(subject.base, models)
 
 
 def rank_set(item: Item) -> tuple[int, str]:

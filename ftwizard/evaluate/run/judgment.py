@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ftwizard.diagnosis import Curve
-from ftwizard.evaluate import results
+from ftwizard.evaluate import frozen_items, results
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.exports.recorded import Recorded
 from ftwizard.evaluate.exports.write import list_facts, remove_exports, write_exports
@@ -23,6 +23,7 @@ from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import Loss
 from ftwizard.evaluate.run.item_selection import rank_set
 from ftwizard.evaluate.run.subject import Answers, Subject, read_training_rows
+from ftwizard.evaluate.thinking import describe_mode
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import loss_curves
@@ -101,6 +102,9 @@ def write_evaluation(
         ("model", subject.plan.model.name),
         *list_facts(recorded, folder.read_job().hashes),
     ]
+    frozen = frozen_items.read(folder)
+    if frozen and (text := describe_mode(frozen[1].thinking)):
+        facts.append(("thinking", text))
     try:
         write_exports(folder.evaluations, evaluation, recorded, folder.id, facts)
     except OSError as error:
