@@ -42,9 +42,13 @@ def _describe_forgetting(values: _Evidence) -> list[str]:
             lines.append(f"A loss of up to {values['possible']:.0%} remains possible.")
     else:
         lines.append("The general set was not scored.")
-    if values.get("text_rise") is not None:
-        lines.append(f"Loss on general text: {values['text_rise']:+.3f} nats per token.")
-    return lines
+    if values.get("text_rise") is None:
+        return lines
+    text = f"Loss on general text: {values['text_rise']:+.3f} nats per token"
+    limit = values.get("text_max")
+    if limit is not None and values["text_rise_low"] >= limit:  # which alone is forgetting
+        return [f"{text}; up to {limit:g} is tolerated.", *lines]
+    return [*lines, f"{text}."]
 
 
 def _describe_overfitting(values: _Evidence) -> list[str]:

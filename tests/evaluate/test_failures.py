@@ -11,13 +11,14 @@ from ftwizard.diagnosis.curve import Curve
 from ftwizard.evaluate.failures.detect import find_failures
 from ftwizard.evaluate.failures.forgetting import find_forgetting
 from ftwizard.evaluate.failures.identifiers import find_identifiers
-from ftwizard.evaluate.failures.inputs import TextLoss, TrainingRow
+from ftwizard.evaluate.failures.inputs import TextLoss, TrainingRow, to_training_rows
 from ftwizard.evaluate.failures.memorization import find_contaminated, find_memorization
 from ftwizard.evaluate.failures.mode_collapse import find_mode_collapse
 from ftwizard.evaluate.failures.overfitting import find_overfitting
 from ftwizard.evaluate.failures.safety import find_safety_loss
 from ftwizard.runs.evaluation import Action
 from ftwizard.runs.failure_text import describe_failure
+from tests.evaluate.test_sets import make_row
 from tests.helpers.answers import AnswerSheet, make_outcomes
 
 # --- forgetting -------------------------------------------------------------------------------
@@ -62,6 +63,15 @@ def test_loss_on_general_text(rise: float, verdict: bool) -> None:
     failure = find_forgetting(general_sheet(60, 5, 5, 30).inputs(text_losses=texts))
     assert failure.found is verdict
     assert failure.evidence["text_rise"] == pytest.approx(rise, abs=0.03)
+
+
+def test_the_evidence_of_forgetting_begins_with_what_decides() -> None:
+    """A verdict shows two sentences: general items that prove nothing must not hide the text."""
+    texts = [TextLoss(2.0, 2.8, 200)] * 40
+    failure = find_forgetting(general_sheet(60, 5, 8, 27).inputs(text_losses=texts))
+    assert failure.found
+    _, first, *_ = describe_failure(failure)
+    assert first == "Loss on general text: +0.800 nats per token; up to 0.3 is tolerated."
 
 
 def test_general_text_alone_cannot_show_that_nothing_was_forgotten() -> None:
@@ -249,6 +259,27 @@ def test_verbatim_training_text_in_answers() -> None:
     assert failure.found and failure.evidence["verbatim"] == 4
     assert failure.evidence["lines"] == [1, 2, 3, 4]
     assert len(failure.evidence["longest_run"].split()) == 25
+
+
+def test_general_rows_that_were_mixed_in_are_no_rows_to_drop() -> None:
+    """They are lines of another file: the training file may have fewer."""
+    rows = [TrainingRow(-n - 1, f"Tell story {n}", story) for n, story in enumerate(STORIES)]
+    rows = [TrainingRow(1, "Tell me of the sea", STORIES[59]), *rows[:59]]
+    answers = [STORIES[n - 1] if n < 4 else f"No story {n}." for n in range(40)]
+    failure = find_memorization(answer_sheet(answers).inputs(rows=rows))
+    assert failure.found and failure.evidence["verbatim"] == 4
+    assert failure.evidence["lines"] == [1]
+    assert failure.actions == [Action(kind="drop_rows", lines=[1])]
+
+
+def test_a_mixed_row_on_the_same_line_does_not_hide_a_contaminated_one() -> None:
+    own = [make_row(1, " ".join(NOUNS[:20]), "No.")]
+    mixed = [make_row(1, " ".join(NOUNS[20:40]), "Yes.")]
+    rows = to_training_rows(own, mixed)
+    assert [row.line for row in rows] == [1, -1]
+    sheet = AnswerSheet()
+    sheet.add("target", f"{' '.join(NOUNS[:20])} please", "", "", expected="No.")
+    assert list(find_contaminated(sheet.inputs().pairs("target"), rows).values()) == [1]
 
 
 @pytest.mark.parametrize("reason", ["template", "filled", "canned", "base", "shorter"])

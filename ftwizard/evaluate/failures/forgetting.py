@@ -39,7 +39,8 @@ def find_forgetting(inputs: FailureInputs) -> Failure:
     """Compare both models on the general set, and on general text where its losses are known.
 
     Evidence: ``n``, ``base``, ``tuned`` (shares), ``change`` with ``low``, ``high`` and ``p``,
-    ``possible`` (the loss that the items do not exclude), and ``text_rise`` with its ends.
+    ``possible`` (the loss that the items do not exclude), and ``text_rise`` with its ends and
+    ``text_max``, the rise from which it is a failure.
     """
     pairs = [pair for pair in inputs.pairs(GENERAL) if pair.is_scored]
     evidence: dict[str, Any] = {"n": len(pairs)}
@@ -76,5 +77,5 @@ def _judge_texts(inputs: FailureInputs, evidence: dict[str, Any]) -> bool | None
     base, tuned, tokens = zip(*losses, strict=True)
     test = paired_tests.compare_means(base, tuned, tokens)
     evidence |= {"texts": len(losses), "text_rise": test.change}
-    evidence |= {"text_rise_low": test.low, "text_rise_high": test.high}
+    evidence |= {"text_rise_low": test.low, "text_rise_high": test.high, "text_max": MIN_TEXT_RISE}
     return test.low >= MIN_TEXT_RISE

@@ -25,6 +25,7 @@ class TrainingRow(NamedTuple):
     """A row that was trained on, as text."""
 
     line: int
+    """In the training file; negative for a general row that was mixed in, which is in another file."""
     prompt: str
     answer: str
 
@@ -101,13 +102,19 @@ class FailureInputs:
         return [pair for name in self.sets if name != TRAIN for pair in self._pairs[name]]
 
 
-def to_training_rows(rows: Iterable[ParsedRow]) -> list[TrainingRow]:
-    """Return rows as text; plain text counts as an answer, and rows of tokens are left out."""
+def to_training_rows(
+    rows: Iterable[ParsedRow], mixed: Iterable[ParsedRow] = ()
+) -> list[TrainingRow]:
+    """Return rows as text; plain text counts as an answer, and rows of tokens are left out.
+
+    ``mixed``: general rows that were mixed in.
+    """
+    lines = [*((row.line, row) for row in rows), *((-row.line, row) for row in mixed)]
     texts = (
-        TrainingRow(row.line, messages_text(row.conversation.prompt), row.conversation.answer)
+        TrainingRow(line, messages_text(row.conversation.prompt), row.conversation.answer)
         if row.conversation.messages
-        else TrainingRow(row.line, "", row.example.text or "")
-        for row in rows
+        else TrainingRow(line, "", row.example.text or "")
+        for line, row in lines
     )
     return [row for row in texts if row.answer]
 

@@ -63,7 +63,7 @@ def find_memorization(inputs: FailureInputs) -> Failure:
     set has as well, with ``contaminated_lines``: item's line → training line), ``leaked_ids``
     (without personal data), ``leaked_kinds`` (of personal data), ``leaked_id_count``,
     ``answers_with_ids``, ``verbatim`` (answers), ``longest_run`` (words), ``lines`` (of training
-    rows that were repeated).
+    rows that were repeated, without general rows that were mixed in).
     """
     contaminated = find_contaminated(inputs.pairs(TARGET), inputs.rows)
     pairs = [pair for pair in inputs.evaluated if pair.item.id not in contaminated]
@@ -74,7 +74,7 @@ def find_memorization(inputs: FailureInputs) -> Failure:
         is_contaminated = len(contaminated) > MAX_CONTAMINATED_SHARE * len(target)
         lines = {pair.item.line: contaminated.get(pair.item.id) for pair in target}
         evidence |= {"contaminated": len(contaminated), "contaminated_of": len(target)}
-        evidence["contaminated_lines"] = {str(k): v for k, v in lines.items() if k and v}
+        evidence["contaminated_lines"] = {str(k): v for k, v in lines.items() if k and v and v > 0}
     if not inputs.rows or len(pairs) < MIN_ANSWERS:
         return Failure(name="memorization", found=None, evidence=evidence)
     leaks = find_leaks(pairs, inputs.rows)
@@ -83,10 +83,16 @@ def find_memorization(inputs: FailureInputs) -> Failure:
         verdict = None  # most of what could show it was left out
     leaks.sort(key=lambda leak: (len(leak.ids), len(leak.run)), reverse=True)
     examples = [to_flip(leak.pair) for leak in leaks[:MAX_EXAMPLES]]
-    actions = [Action(kind="drop_rows", lines=evidence["lines"])] if verdict else []
+    to_drop = evidence["lines"] if verdict else []
+    actions = [Action(kind="drop_rows", lines=to_drop)] if to_drop else []
     return Failure(
         name="memorization", found=verdict, evidence=evidence, examples=examples, actions=actions
     )
+
+
+def _rank_line(line: int) -> tuple[bool, int]:
+    """Return what to choose a row by: one of the training file before one that was mixed in."""
+    return line < 0, abs(line)
 
 
 def _judge(leaks: Sequence[Leak], answers: int, evidence: dict[str, Any]) -> bool | None:
@@ -102,7 +108,7 @@ def _judge(leaks: Sequence[Leak], answers: int, evidence: dict[str, Any]) -> boo
         "answers_with_ids": sum(bool(leak.ids) for leak in leaks),
         "verbatim": len(verbatim),
         "longest_run": max((leak.run for leak in verbatim), key=len, default=""),
-        "lines": sorted(lines),
+        "lines": sorted(line for line in lines if line > 0),
     }
     if len(ids) >= MIN_LEAKED_IDS:
         return True
@@ -148,7 +154,7 @@ def find_leaks(pairs: Sequence[Pair], rows: Sequence[TrainingRow]) -> list[Leak]
         ids = by_ids.get(number, {})
         run, line = by_runs.get(number, ("", None))
         if ids or run:
-            line = line if line is not None else min(ids.values())
+            line = line if line is not None else min(ids.values(), key=_rank_line)
             leaks.append(Leak(pair, sorted(ids), run, line))
     return leaks
 

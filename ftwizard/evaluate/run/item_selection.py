@@ -79,7 +79,8 @@ def collect_items(worker: Worker, subject: Subject) -> list[Item]:
         items += sets.read_packaged("general")
     if plan.evaluate.safety:
         items += sets.read_packaged("safety")
-        items += personal_items.make_items(read_training_rows(worker, subject))
+        train, mixed = read_training_rows(worker, subject)
+        items += personal_items.make_items([*train, *mixed])
     items += sets.read_files(plan.evaluate.sets, worker.check_stop, needs_target=not test_set.rows)
     return [
         replace(item, max_tokens=MAX_REFUSAL_TOKENS)

@@ -47,7 +47,7 @@ NO_EVIDENCE = Evidence()
 def read_evidence(worker: Worker, subject: Subject, step: int) -> Evidence:
     """Return the training rows and the curve of a run."""
     worker.phase("comparing", what="the verdict")
-    rows = to_training_rows(read_training_rows(worker, subject))
+    rows = to_training_rows(*read_training_rows(worker, subject))
     curve = loss_curves.from_progress(read_progress(subject.folder, exact=True), subject.folder)
     return Evidence(rows, curve, step)
 
@@ -77,7 +77,8 @@ def judge_answers(
             ],
         )
     )  # fmt: skip
-    return results.make_evaluation(items, answers, failures, subject.plan.gate, evidence.rows)
+    own = [row for row in evidence.rows if row.line > 0]  # which a person can change
+    return results.make_evaluation(items, answers, failures, subject.plan.gate, own)
 
 
 def write_evaluation(

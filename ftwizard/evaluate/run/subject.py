@@ -29,8 +29,11 @@ class Subject(NamedTuple):
     """Of the run."""
 
 
-def read_training_rows(worker: Worker, subject: Subject) -> list[ParsedRow]:
-    """Return the rows that a run is trained on; none if they can no longer be read."""
+def read_training_rows(worker: Worker, subject: Subject) -> tuple[list[ParsedRow], list[ParsedRow]]:
+    """Return the rows that a run is trained on, and the general rows that were mixed in.
+
+    None if they can no longer be read.
+    """
     try:
         parts = dataset.load_rows(subject.plan, subject.folder.read_job().hashes)
     except FtwizardError as error:
@@ -39,8 +42,8 @@ def read_training_rows(worker: Worker, subject: Subject) -> list[ParsedRow]:
             f"{error.message} Without the training rows, memorization cannot be judged.",
             "warning",
         )
-        return []
-    return [*parts["train"], *parts.get("mix", [])]
+        return [], []
+    return list(parts["train"]), list(parts.get("mix", []))
 
 
 def has_gpu() -> bool:
