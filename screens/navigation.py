@@ -47,14 +47,15 @@ async def watch(app: App[Any], session: Session, run: str) -> int:
     monitor = MonitorPage(folder)
     try:
         while chosen := await app.push_screen_wait(monitor):
+            if not chosen.startswith(RUN_PREFIX):
+                from ftwizard.screens.monitor.results import ResultsPage
+
+                chosen = await app.push_screen_wait(ResultsPage(folder))
+                if chosen is None:
+                    break
             if chosen.startswith(RUN_PREFIX):
                 folder = store.find(chosen.removeprefix(RUN_PREFIX))
                 session.shown_last = folder.id
-            else:
-                from ftwizard.screens.monitor.results import ResultsPage
-
-                if await app.push_screen_wait(ResultsPage(folder)) != "monitor":
-                    break
             monitor = MonitorPage(folder)
     finally:  # also when the app quits from here
         status = monitor.follower.status

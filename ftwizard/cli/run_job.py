@@ -18,6 +18,7 @@ from ftwizard.jobs.folder import JobFolder, JobRecord, read_end
 from ftwizard.jobs.status import observe
 from ftwizard.text import make_visible
 from ftwizard.train import command
+from ftwizard.train.probe_runner import exit_on_sigterm
 
 POLL_S = 0.1
 _NOT_PROGRESS = ENVELOPE | {"phase"}
@@ -61,14 +62,15 @@ def _list_jobs(root: Path) -> list[tuple[int, str]]:
 
 
 def run(job: JobFolder, environment: Mapping[str, str], again: str) -> None:
-    """Start a job and follow it to its end; Ctrl-C stops it.
+    """Start a job and follow it to its end; Ctrl-C and SIGTERM stop it.
 
     ``again``: the command that continues it. Raises FtwizardError if it does not finish.
     """
     leftovers.end(job)
     attempt = launch.start(job, command.build_argv(job.path), environment=environment).number
     try:
-        _follow(job, attempt)
+        with exit_on_sigterm():
+            _follow(job, attempt)
     except BaseException as error:  # also a signal: nobody else waits for it
         with contextlib.suppress(OSError):
             requests.request_stop(job, attempt)

@@ -128,6 +128,10 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
             lines += ["", *format_comparison(result.compare)]
         if evaluated := _describe_evaluation(folder):
             lines += evaluated.details
+        if result.end_reason in GOOD_END_REASONS:
+            from ftwizard.runs import next_steps  # loads the plan
+
+            lines += ["", *(f"{name:<12} {text}" for name, text in next_steps.list_lines(folder))]
     if compared := reproduction.compare(folder):
         lines += ["", *reproduction.describe(compared)]
     return lines
@@ -195,10 +199,7 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
             rows.append(("proof", merge_proof.format_verdict(proof)))
         for path, record in exports.iterate_records(folder.exports):
             rows.append(("export", f"{path} ({record.form})"))
-        from ftwizard.runs import serving  # loads psutil
-
-        if serve := serving.find_serve_command(folder):
-            rows.append(("serve", serve.line))
+        rows.append(("serve", f"ftwizard serve {folder.id}"))
     if folder.card.is_file():
         rows.append(("card", str(folder.card)))
     if has_adapter or result.merged:

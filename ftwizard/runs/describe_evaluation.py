@@ -438,20 +438,26 @@ def list_lines(evaluation: Evaluation, run_id: str = "") -> list[str]:
     return [describe_verdict(evaluation), *reasons, *list_details(evaluation, run_id)]
 
 
-def find_command(action: Action, run_id: str) -> str:
-    """Return the command that does an action for a run; empty if none does."""
+def find_arguments(action: Action) -> tuple[str, ...]:
+    """Return the command that does an action for a run, and its options; empty if none does."""
     match action.kind:
         case "scale":
-            return f"ftwizard eval {run_id} --sweep"
+            return "eval", "--sweep"
         case "checkpoint":
-            return f"ftwizard eval {run_id} --checkpoint {action.step}"
+            return "eval", "--checkpoint", str(action.step)
         case "mix":
-            return f"ftwizard branch {run_id} --set data.mix.share={action.value:g}"
+            return "branch", "--set", f"data.mix.share={action.value:g}"
         case "epochs":
-            return f"ftwizard branch {run_id} --set recipe.epochs={action.value:g} --from start"
+            return "branch", "--set", f"recipe.epochs={action.value:g}", "--from", "start"
         case "more_items" if action.set in ("general", "safety"):
-            return f"ftwizard eval {run_id} --max-items {action.value or 0:.0f}"
-    return ""
+            return "eval", "--max-items", f"{action.value or 0:.0f}"
+    return ()
+
+
+def find_command(action: Action, run_id: str) -> str:
+    """Return the command that does an action for a run as a line; empty if none does."""
+    command, *options = find_arguments(action) or ("",)
+    return " ".join(["ftwizard", command, run_id, *options]) if command else ""
 
 
 def list_details(evaluation: Evaluation, run_id: str = "") -> list[str]:

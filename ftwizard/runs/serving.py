@@ -56,13 +56,12 @@ def find_serve_command(
     *,
     has_gpu: Callable[[], bool] = lambda: bool(machine.list_gpus()),
     find_program: Callable[[str], str | None] | None = None,
-    is_installed: Callable[[str], bool] = machine.is_installed,
 ) -> ServeCommand | None:
     """Return the command for the fastest installed server that loads the merged model as it is.
 
     Servers for GGUF files (llama.cpp, Ollama) cannot, so they are not offered. Without any other
-    it is the one of transformers, which is slower but runs wherever the model was trained. None if
-    there is no merged model.
+    it is our own, which is slower but runs wherever the model was trained. None if there is no merged
+    model.
     """
     if not folder.merged.is_dir():
         return None
@@ -74,7 +73,7 @@ def find_serve_command(
             return ServeCommand([program, "serve", "--model-path", model, "--port", str(PORT)])
         if program := find("text-generation-launcher"):
             return ServeCommand([program, "--model-id", model, "--port", str(PORT)])
-    return make_transformers_command(folder.merged, find, is_installed)
+    return ServeCommand(["ftwizard", "serve", folder.id, "--port", str(PORT)])
 
 
 def make_transformers_command(

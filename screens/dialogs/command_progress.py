@@ -72,7 +72,8 @@ class CommandProgress(Dialog[object]):
             return
         self.query("#box, Keys").set(display=True)
         width = max(20, self.query_one("#box").content_size.width)
-        activity = f"{describe.describe_progress(progress)}   {format_duration(elapsed_s)}"
+        left = f", {format_duration(progress.left_s)} left" if progress.left_s else ""
+        activity = f"{describe.describe_progress(progress)}   {format_duration(elapsed_s)}{left}"
         lines = [Text(activity, no_wrap=True, overflow="ellipsis")]
         lines.append(layout.draw_bar(progress.share, width))
         self.query_one("#activity", Static).update(Text("\n").join(lines))

@@ -11,13 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ftwizard.jobs.folder import JobFolder, read_json
-from ftwizard.runs import custody, exports, merge_proof
+from ftwizard.runs import custody, exports, next_steps
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
 from ftwizard.screens import layout, palette
 from ftwizard.text import make_visible
 
+CHANGE_KEYS = "123456789"
+KEY = f"bold {palette.ACCENT}"
+MAX_JUDGMENTS = 2
+"""Other evaluations of a run that are shown."""
 MAX_NEAR_ROWS = 2
 """Training rows shown with a changed answer, so that it fits on one screen."""
 _STYLES = {
@@ -103,13 +107,21 @@ def _describe_failure(mark: str, failure: Failure, skipped: int = 0) -> Text:
     return Text.assemble((mark, _STYLES[mark]), " ".join([title, *evidence[skipped:]]))
 
 
-def build_actions(evaluation: Evaluation, run_id: str) -> Table:
-    """Return what to change, and the command that does it."""
-    lines = []
+def build_changes(evaluation: Evaluation, run_id: str, next_command: str) -> Table | None:
+    """Return what else to change, with its key where a command does it; None if there is nothing.
+
+    ``next_command``: what Enter runs.
+    """
+    lines: list[Text | str] = []
+    keys = iter(CHANGE_KEYS)
     for action in evaluation.actions:
-        command = words.find_command(action, run_id)
-        lines.append(words.describe_action(action) + (f": {command}" if command else ""))
-    return layout.build_table(_name_first("change", lines))
+        text, command = words.describe_action(action), words.find_command(action, run_id)
+        key = next(keys, "") if command else ""
+        if command and command == next_command:
+            continue
+        line = Text.assemble((key or "·", KEY if key else "dim"), f" {text}")
+        lines.append(line.append(f": {command}", "dim") if command else line)
+    return layout.build_table(_name_first("or", lines)) if lines else None
 
 
 def build_changed_answer(
@@ -152,46 +164,37 @@ def _describe_row(row: NearRow, truncate: Truncate) -> str:
     return f"training row {row.line}, {row.share:.0%} in common: {truncate(row.text)}"
 
 
-class MissingForm(NamedTuple):
-    """A form of the model that does not exist, and the command that makes it."""
-
-    name: str
-    state: str
-    purpose: str
-    command: str
-    options: Sequence[str] = ()
-
-    def format_command(self, run_id: str) -> str:
-        return " ".join(["ftwizard", self.command, make_visible(run_id), *self.options])
-
-
-def list_missing(folder: JobFolder) -> list[MissingForm]:
-    """List what is missing of the model, what to make first first."""
-    if not folder.merged.is_dir():
-        merging = MissingForm("merged", "missing", "merge, and prove the result", "merge")
-        return [merging] if folder.adapter.is_dir() else []
-    missing = []
-    if merge_proof.read_proof(folder.merged) is None:
-        missing.append(MissingForm("proof", "? not proved", "prove the merged model", "merge"))
-    if not any(exports.iterate_records(folder.exports)):
-        options = ("--to", "gguf:q4_k_m")
-        missing.append(MissingForm("gguf", "missing", "export for llama.cpp", "export", options))
-    if custody.read(folder) is None:
-        purpose = "compare all forms on the same prompts"
-        missing.append(MissingForm("verify", "missing", purpose, "verify"))
-    return missing
-
-
 def list_forms(folder: JobFolder) -> Iterator[tuple[str, str]]:
-    """Yield what the model exists as besides its weights, and the commands of what is missing."""
-    for form in list_missing(folder):
-        yield form.name, f"{form.state}: {form.format_command(folder.id)}"
+    """Yield what the model exists as besides its weights."""
     for path, record in exports.iterate_records(folder.exports):
         yield make_visible(record.form, 20), make_visible(str(path))
     if chain := custody.read(folder):
         yield "verify", "\n".join(custody.describe(chain))
     if pushed := read_json(folder.path / exports.PUSH_RECORD, exports.PushRecord):
         yield "pushed", make_visible(pushed.url)
+
+
+def list_judged(folder: JobFolder) -> Iterator[str]:
+    """Yield a line for each other weights of the run that were judged, the newest first."""
+    for judgment in next_steps.list_judgments(folder)[:MAX_JUDGMENTS]:
+        for candidate in judgment.result.candidates:
+            model = make_visible(candidate.name, 30)
+            scores = ", ".join(
+                f"{words.name_set(name)} {score:.0%}" for name, score in candidate.scores.items()
+            )
+            verdict = f"{words.MARKS[candidate.verdict]} {words.VERDICTS[candidate.verdict]}"
+            yield f"{verdict}: {model}  {scores}"
+
+
+def build_model_line(folder: JobFolder) -> Text:
+    """Return in one line what exists of the model, and what is missing."""
+    existing, missing = next_steps.describe_model(folder)
+    line = Text()
+    for name in existing:
+        line.append("✓ ", palette.GOOD).append(f"{name}  ")
+    if missing:
+        line.append(f"{'·' if existing else ''} missing: {', '.join(missing)}".lstrip(), "dim")
+    return line
 
 
 def _name_first(name: str, lines: Sequence[Text | str]) -> list[tuple[Text | str, Text | str]]:

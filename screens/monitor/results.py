@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import ClassVar
 
+import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,12 +15,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
-from ftwizard.jobs.ending import describe_end_reason
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
+from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe, merge_proof, verdict
+from ftwizard.runs import describe, merge_proof, next_steps, verdict
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs.next_steps import Step
+from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
     AnswerPair,
     BaseComparison,
@@ -29,16 +34,22 @@ from ftwizard.runs.result import (
     read_verdict,
 )
 from ftwizard.runs.serving import ADDRESS, find_serve_command
+from ftwizard.runs.store import RunStatus
 from ftwizard.screens import layout, palette
-from ftwizard.screens.dialogs.command_progress import run_command
 from ftwizard.screens.dialogs.dialog import NoticeDialog
-from ftwizard.screens.monitor import evaluated
+from ftwizard.screens.monitor import evaluated, finishing
+from ftwizard.screens.monitor.evaluated import KEY
+from ftwizard.screens.monitor.page import RUN_PREFIX
 from ftwizard.screens.page import Page
 from ftwizard.screens.terminal import clipboard
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.text import format_count, make_lines_visible, make_visible
+from ftwizard.text import format_count, format_duration, make_lines_visible, make_visible
 
-KEY = f"bold {palette.ACCENT}"
+PARTS = ("outcome", "next", "scores", "actions", "failures", "answer", "files")
+"""Ids of the parts of the page, from the top."""
+POLL_EVERY_S = 1.0
+STEP_ACTIONS = ("next", "change", "run", "export", "push", "serve")
+"""Actions that run a command, one at a time."""
 ANSWERS_PER_PAGE = 3
 """Answers shown at once on a tall screen."""
 FOLDED_WIDTH = 60
@@ -50,7 +61,11 @@ MARGIN = 5
 
 
 class ResultsPage(Page[str]):
-    """Shows the results of a run; dismisses with ``monitor`` to return to the monitor, or None."""
+    """Shows the results of a run, and takes the next steps with its model.
+
+    Dismisses with ``monitor`` to return to the monitor, with ``run:`` and the id of a run that it
+    started, or with None.
+    """
 
     NAME = "Results"
     NOTES = (
@@ -61,80 +76,107 @@ class ResultsPage(Page[str]):
         "merged/: the full tuned model, 16 bit. adapter/: LoRA only.",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,n", "turn(1)", "next answer", key_display="→", tooltip="next answer"),
-        Binding("left,p", "turn(-1)", "previous", key_display="←", tooltip="previous answer"),
+        Binding("right,n", "turn(1)", "answers", key_display="→", tooltip="next answer"),
+        Binding("left,p", "turn(-1)", "previous", show=False, tooltip="previous answer"),
         Binding("a", "toggle_full", "full answers", tooltip="answers in full"),
         Binding("c", "chat", "chat", tooltip="chat with the tuned and the base model"),
-        Binding(
-            "y", "copy_command", "copy serve", tooltip="copy the command that serves the model"
+        Binding("x", "export", "export", tooltip="export the merged model; asks to which form"),
+        Binding("s", "serve", "serve", tooltip="serve the model on this machine"),
+        Binding("e", "run('eval')", "evaluate", show=False, tooltip="evaluate it again"),
+        Binding("g", "run('merge')", "merge", show=False, tooltip="merge and prove it"),
+        Binding("v", "run('verify')", "verify", show=False, tooltip="verify all forms of the model"),
+        Binding("w", "run('card')", "card", show=False, tooltip="write the model card"),
+        Binding("u", "push", "upload", show=False, tooltip="upload it to the Hub, privately"),
+        Binding("y", "copy_command", "copy serve", show=False, tooltip="copy the serve command"),
+        *(
+            Binding(key, f"change({index})", "change", show=False, tooltip="make that change")
+            for index, key in enumerate(evaluated.CHANGE_KEYS)
         ),
-        Binding("x", "make", "make", tooltip="make what is missing of the model"),
         Binding("m", "monitor", "monitor", tooltip="back to the monitor"),
-        Binding("escape,enter,q", "back", "done", key_display="enter", tooltip="done"),
+        Binding("enter", "next", "next", key_display="enter", tooltip="the next best step"),
+        Binding("escape,q", "back", "leave", key_display="esc", tooltip="leave the results"),
     ]
 
     def __init__(self, folder: JobFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._result = read_result(folder)
-        self._evaluation = read_evaluation(folder)
-        changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
-        self._answers: Sequence[evaluated.ChangedAnswer | AnswerPair] = changed or read_answers(
-            folder
-        )
+        self._answers: Sequence[evaluated.ChangedAnswer | AnswerPair] = []
         """Answers that changed; all answers if none did, or if the run was not evaluated."""
-        self._serve = find_serve_command(folder)
+        self._failure: FtwizardError | None = None
+        """Why the newest step failed."""
+        self._running: EventReader | None = None
+        """Events of an evaluation that is running now."""
+        self._progress = Progress()
+        self._read_folder()
         self._index = 0
         self._limit: int | None = MAX_CHARACTERS
         """Characters of each text, None for all."""
+
+    def _read_folder(self) -> None:
+        """Read what the run's folder has now."""
+        folder = self._folder
+        self._result = read_result(folder)
+        self._evaluation = read_evaluation(folder)
+        self._next = next_steps.find_next(folder)
+        changes = next_steps.list_changes(self._evaluation) if self._evaluation else []
+        self._changes = [step for _, step in changes]
+        self._serve = find_serve_command(folder)
+        changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
+        self._answers = changed or read_answers(folder)
+        self._judging = next_steps.find_evaluation_job(folder)
+        if self._is_judging and self._judging and self._running is None:
+            self._running, self._progress = EventReader(self._judging[0].events), Progress()
+
+    @property
+    def _is_judging(self) -> bool:
+        """Whether an evaluation of this run is running now."""
+        return self._judging is not None and self._judging[1].state != "ended"
 
     def top_line(self) -> Text:
         line = Text.assemble((" ftwizard ", "bold reverse"), "  ", no_wrap=True)
         line.append(make_visible(self._folder.id), "bold")
         reason = observe(self._folder).end_reason or "lost"
         end = f"  {describe.MARKS.get(reason, '✗')} {describe_end_reason(reason)}"
-        return line.append(end, palette.GOOD)
+        return line.append(end, palette.GOOD if reason in GOOD_END_REASONS else palette.WARNING)
 
     def body(self) -> ComposeResult:
         with ScrollPane(id="finish"):
-            if self._evaluation:
-                yield from self._compose_evaluation(self._evaluation)
-            else:
-                yield Static(format_verdict(self._folder, self._result), id="outcome", markup=False)
-                compared = self._result.compare if self._result else None
-                yield Static(format_scores(compared), id="scores", markup=False)
-            yield Static(self._build_next(), id="next", markup=False)
-            yield Static(id="answer", markup=False)
-            yield Static(self._build_files(), id="files", markup=False)
-
-    def _compose_evaluation(self, evaluation: Evaluation) -> ComposeResult:
-        yield Static(evaluated.build_verdict(evaluation), id="ship-verdict", markup=False)
-        yield Static(id="scores", markup=False)
-        if evaluation.failures:
-            yield Static(id="failures", markup=False)
-        if evaluation.actions:
-            actions = evaluated.build_actions(evaluation, self._folder.id)
-            yield Static(actions, id="actions", markup=False)
+            for part in PARTS:
+                yield Static(id=part, markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#finish").focus()
+        self.set_interval(POLL_EVERY_S, self._poll)
         self._show()
 
+    def _poll(self) -> None:
+        """Follow an evaluation that is running; read the folder again when it ends."""
+        if self._running is None or not self._judging:
+            return
+        self._progress.feed(self._running.read())
+        self._judging = self._judging[0], observe(self._judging[0])
+        if not self._is_judging:
+            self._running = None
+            self._read_folder()
+        self._show()
+        self.refresh_bindings()
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in STEP_ACTIONS and any(w.group == "step" and not w.is_finished for w in self.workers):
+            return False  # a second key press before the dialog is there
+        has_merged = self._folder.merged.is_dir()
         needs: dict[str, object] = {
             "turn": self._answers, "toggle_full": self._has_long_answers, "chat": self._has_model,
-            "copy_command": self._serve, "make": self._missing,
+            "copy_command": self._serve, "export": has_merged, "push": self._has_model,
+            "serve": has_merged or any(self._folder.exports.glob("*/*.gguf")),
+            "run": self._has_model and (parameters != ("verify",) or has_merged),
+            "change": any(index < len(self._changes) for index in parameters if isinstance(index, int)),
         }  # fmt: skip
         return bool(needs.get(action, True))
 
     @property
     def _has_model(self) -> bool:
         return self._folder.adapter.is_dir() or self._folder.merged.is_dir()
-
-    @property
-    def _missing(self) -> list[evaluated.MissingForm]:
-        """What is missing of an evaluated run's model."""
-        return evaluated.list_missing(self._folder) if self._evaluation else []
 
     @property
     def _has_long_answers(self) -> bool:
@@ -161,17 +203,53 @@ class ResultsPage(Page[str]):
             note = f"It then answers at {ADDRESS}, until ctrl+c."
             self.app.push_screen(NoticeDialog(title, f"{command}\n\n{note}"))
 
-    @work(exclusive=True, exit_on_error=False)
-    async def action_make(self) -> None:
-        """Run the command that makes what is missing first; esc cancels it."""
-        form = self._missing[0]
-        title = f"{form.purpose[:1].upper()}{form.purpose[1:]}"
-        await run_command(self.app, title, form.command, str(self._folder.path), *form.options)
-        self._result = read_result(self._folder)
-        self._serve = find_serve_command(self._folder)
-        self.query_one("#next", Static).update(self._build_next())
-        self.query_one("#files", Static).update(self._build_files())
+    @work(group="step", exit_on_error=False)
+    async def action_next(self) -> None:
+        """Take the next best step."""
+        if self._is_judging:
+            self.app.notify("An evaluation is running. The next step needs its verdict.")
+        elif self._next.command == "chat":
+            self.action_chat()
+        else:
+            await self._take(self._next)
+
+    @work(group="step", exit_on_error=False)
+    async def action_change(self, index: int) -> None:
+        await self._take(self._changes[index])
+
+    @work(group="step", exit_on_error=False)
+    async def action_run(self, command: str) -> None:
+        await self._take(next_steps.STEPS[command])
+
+    @work(group="step", exit_on_error=False)
+    async def action_export(self) -> None:
+        if step := await finishing.choose_export(self.app, self._folder):
+            await self._take(step)
+
+    @work(group="step", exit_on_error=False)
+    async def action_push(self) -> None:
+        if step := await finishing.ask_for_push(self.app, self._folder):
+            await self._take(step)
+
+    @work(group="step", exit_on_error=False)
+    async def action_serve(self) -> None:
+        self._show_end(await self.app.push_screen_wait(finishing.ServeDialog(self._folder)))
+
+    async def _take(self, step: Step) -> None:
+        """Run a step and show what it made, or why it failed; show a run that it started."""
+        document = await finishing.run_step(self.app, self._folder, step)
+        if step.does_train and document and not isinstance(document, FtwizardError):
+            self.dismiss(f"{RUN_PREFIX}{msgspec.convert(document, RunStatus).id}")
+            return
+        self._show_end(document)
+
+    def _show_end(self, document: object) -> None:
+        self._failure = document if isinstance(document, FtwizardError) else None
+        self._read_folder()
+        self._show()
         self.refresh_bindings()
+        if self._failure:
+            self.query_one("#finish", ScrollPane).scroll_home(animate=False)
 
     def action_turn(self, by: int) -> None:
         pane, part = self.query_one("#finish"), self.query_one("#answer")
@@ -203,15 +281,40 @@ class ResultsPage(Page[str]):
         self.dismiss("monitor")
 
     def _show(self) -> None:
-        if self._evaluation:
-            self._show_evaluation(self._evaluation)
-        part = self.query_one("#answer", Static)
-        part.display = bool(self._answers)
+        """Show all parts; those without content take no lines."""
+        evaluation, parts = self._evaluation, dict[str, RenderableType | None]()
+        if evaluation:
+            parts = self._build_evaluation(evaluation)
+        else:
+            parts["outcome"] = format_verdict(self._folder, self._result)
+            compared = self._result.compare if self._result else None
+            parts["scores"] = format_scores(compared)
+        parts |= {
+            "next": self._build_next(), "answer": self._build_answers(), "files": self._build_files()
+        }  # fmt: skip
+        for name in PARTS:
+            part = self.query_one(f"#{name}", Static)
+            part.display = parts.get(name) is not None
+            part.update(parts.get(name) or "")
+
+    def _build_evaluation(self, evaluation: Evaluation) -> dict[str, RenderableType | None]:
+        width, is_tall = self.size.width - MARGIN, self.has_class("-tall")
+        failures = evaluated.build_failures(evaluation, in_full=is_tall)
+        run_id = self._folder.id
+        changes = evaluated.build_changes(evaluation, run_id, self._next.format_command(run_id))
+        return {
+            "outcome": evaluated.build_verdict(evaluation),
+            "scores": evaluated.format_scores(evaluation, width, with_loss=is_tall),
+            "failures": failures if evaluation.failures else None,
+            "actions": changes,
+        }
+
+    def _build_answers(self) -> RenderableType | None:
         total = len(self._answers)
         parts: list[RenderableType] = []
         for index in range(self._index, min(self._index + self._page_length, total)):
             parts += ["", self._build_answer(self._answers[index], index)]
-        part.update(Group(*parts[1:]))
+        return Group(*parts[1:]) if parts else None
 
     def _build_answer(
         self, answer: evaluated.ChangedAnswer | AnswerPair, index: int
@@ -224,23 +327,25 @@ class ResultsPage(Page[str]):
             is_wide=self.has_class("-wide"),
         )  # fmt: skip
 
-    def _show_evaluation(self, evaluation: Evaluation) -> None:
-        """Show the parts that depend on the size of the screen."""
-        width, is_tall = self.size.width - MARGIN, self.has_class("-tall")
-        scores = evaluated.format_scores(evaluation, width, with_loss=is_tall)
-        self.query_one("#scores", Static).update(scores)
-        for failures in self.query("#failures").results(Static):
-            failures.update(evaluated.build_failures(evaluation, in_full=is_tall))
-
     def _build_next(self) -> Table:
         rows: list[tuple[Text | str, Text | str]] = []
-        if self._has_model:
-            rows.append((Text("c", KEY), "chat: type a prompt, both models answer it"))
-        for form in self._missing[:1]:
-            command = form.format_command(self._folder.id)
-            rows.append((Text("x", KEY), f"{form.purpose}: {command}"))
-        if self._serve:
-            rows.append((Text("y", KEY), f"serve: {make_visible(self._serve.line)}"))
+        if self._is_judging:
+            left = self._progress.left_s
+            eta = f", {format_duration(left)} left" if left else ""
+            doing = f"{describe.describe_progress(self._progress)}{eta}"
+            return layout.build_table([(Text("judging", "bold"), f"An evaluation is running: {doing}")])
+        if self._failure:
+            line = Text.assemble(("✗ ", palette.BAD), make_visible(self._failure.message, 600))
+            rows.append(("failed", line.append(f" {make_visible(self._failure.hint, 400)}", "dim")))
+        rows += [("" if index else "judged", line)
+                 for index, line in enumerate(evaluated.list_judged(self._folder))]  # fmt: skip
+        rows.append(("model", evaluated.build_model_line(self._folder)))
+        step = self._next
+        line = Text(f"{step.describe()}")
+        if step.command != "chat":
+            asks = "; asks first" if step.does_train else ""
+            line.append(f"{asks}: {step.format_command(self._folder.id)}", "dim")
+        rows.append((Text("Enter", KEY), line))
         return layout.build_table(rows)
 
     def _build_files(self) -> Table:
@@ -250,6 +355,8 @@ class ResultsPage(Page[str]):
         rows: list[tuple[str, str]] = []
         if merged:
             rows.append(("merged", make_visible(str(folder.merged))))
+            if self._serve:
+                rows.append(("serve", make_visible(self._serve.line)))
             if proof := merge_proof.read_proof(folder.merged):
                 rows.append(("proof", merge_proof.format_verdict(proof)))
         if folder.adapter.is_dir():

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs.serving import find_serve_command
+from ftwizard.runs.serving import make_transformers_command
 from tests.e2e import tmux
 from tests.e2e.cli import FTWIZARD, as_json, ok, run
 from tests.e2e.plain_terminal import Wizard
@@ -122,8 +122,8 @@ def _check_lines(folder: JobFolder) -> None:
 
 def _check_server(folder: JobFolder) -> None:
     """Run the offered command and ask it as a client of OpenAI's API does."""
-    command = find_serve_command(folder)
-    assert command and not command.install
+    command = make_transformers_command(folder.merged)
+    assert not command.install
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs.serving import TRANSFORMERS_NEEDS, ServeCommand, find_serve_command
+from ftwizard.runs.serving import (
+    TRANSFORMERS_NEEDS,
+    ServeCommand,
+    find_serve_command,
+    make_transformers_command,
+)
 
 
 @pytest.fixture
@@ -20,12 +25,14 @@ def folder(tmp_path: Path) -> JobFolder:
     return job
 
 
-def find_line(folder: JobFolder, *programs: str, gpu: bool = True, serving: bool = True) -> str:
+OWN = "ftwizard serve 'my run' --port 8000"
+
+
+def find_line(folder: JobFolder, *programs: str, gpu: bool = True) -> str:
     command = find_serve_command(
         folder,
         has_gpu=lambda: gpu,
         find_program=lambda name: name if name in programs else None,
-        is_installed=lambda name: serving or name not in TRANSFORMERS_NEEDS,
     )
     assert command
     return command.line.replace(str(folder.merged), "MERGED")
@@ -36,24 +43,33 @@ def test_installed_server_decides(folder: JobFolder) -> None:
     assert find_line(folder, "sglang") == "sglang serve --model-path 'MERGED' --port 8000"
     tgi = find_line(folder, "text-generation-launcher", "transformers")
     assert tgi == "text-generation-launcher --model-id 'MERGED' --port 8000"
-    assert find_line(folder, "transformers") == "transformers serve 'MERGED'"
+    assert find_line(folder, "transformers") == OWN
 
 
 def test_gpu_servers_are_not_offered_without_a_gpu(folder: JobFolder) -> None:
-    assert find_line(folder, "vllm", "transformers", gpu=False) == "transformers serve 'MERGED'"
+    assert find_line(folder, "vllm", "transformers", gpu=False) == OWN
 
 
 def test_server_of_gguf_files_is_not_offered(folder: JobFolder) -> None:
-    assert "transformers" in find_line(folder, "llama-server", "ollama", "transformers")
+    assert find_line(folder, "llama-server", "ollama", "transformers") == OWN
+
+
+def make_line(folder: JobFolder, *programs: str, serving: bool = True) -> str:
+    command = make_transformers_command(
+        folder.merged,
+        lambda name: name if name in programs else None,
+        lambda name: serving or name not in TRANSFORMERS_NEEDS,
+    )
+    return command.line.replace(str(folder.merged), "MERGED")
 
 
 def test_missing_server_packages_are_installed_first(folder: JobFolder) -> None:
-    line = find_line(folder, "pip", "transformers", serving=False)
+    line = make_line(folder, "pip", "transformers", serving=False)
     assert line == "pip install 'transformers[serving]' && transformers serve 'MERGED'"
 
 
 def test_installed_library_without_its_program_is_called_as_a_module(folder: JobFolder) -> None:
-    assert find_line(folder) == f"{sys.executable} -m transformers.cli.transformers serve 'MERGED'"
+    assert make_line(folder) == f"{sys.executable} -m transformers.cli.transformers serve 'MERGED'"
     assert importlib.util.find_spec("transformers.cli.transformers")
 
 
@@ -73,6 +89,6 @@ def test_no_merged_model_has_no_command(tmp_path: Path) -> None:
 
 
 def test_offered_command_of_this_environment_exists(folder: JobFolder) -> None:
-    command = find_serve_command(folder)
-    assert command and not command.install, "the extra local includes what it needs"
+    command = make_transformers_command(folder.merged)
+    assert not command.install, "the extra local includes what it needs"
     assert Path(command.argv[0]).name == command.argv[0] or Path(command.argv[0]).is_file()

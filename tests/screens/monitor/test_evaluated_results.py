@@ -12,20 +12,22 @@ from textual.pilot import Pilot
 
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
-from ftwizard.jobs.folder import JobFolder, write_json
+from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import custody
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
+from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.merge_proof import MergeProof
+from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.evaluate.test_results import make_answers, make_items
 from tests.helpers.adapters import write_adapter, write_llama
 from tests.helpers.results import make_run_result, make_trained
 from tests.screens.frames import assert_frame, drive, until, wait_for_stable_frame, wait_for_text
-from tests.screens.runs_helpers import make_result, make_run
+from tests.screens.runs_helpers import PLAN, make_result, make_run
 
 SIZES = [(80, 24), (160, 50)]
 COMPLAINT = "My parcel {n} has not arrived after two weeks and nobody answers the phone"
@@ -79,6 +81,7 @@ def evaluate(failures: list[Failure], *, general: int = 68) -> Evaluation:
 def write_evaluation(home: Path, evaluation: Evaluation) -> JobFolder:
     folder = make_run(home, "one")
     make_result(folder, [])
+    write_json(folder.trained, make_trained())
     write_json(folder.evaluation, evaluation)
     return folder
 
@@ -144,11 +147,14 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
     folder = write_evaluation(home, evaluate([]))
     sizes = (100, 90)
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
-    assert "merged    missing: ftwizard merge one" in shown
+    assert re.search(r"model +✓ adapter +· missing: merged model\n", shown)
+    assert "Enter     Merge it, and prove the merge: ftwizard merge one" in shown
     folder.merged.mkdir()
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
-    assert "proof     ? not proved: ftwizard merge one" in shown
-    assert "gguf      missing: ftwizard export one --to gguf:q4_k_m" in shown
+    assert "missing: proof, verification, model card" in shown, (
+        "a GGUF only if the plan asks for it"
+    )
+    assert "Enter     Prove the merged model: ftwizard merge one" in shown
     write_json(
         folder.merged / "proof.json",
         MergeProof(verdict="proved", base="/b", adapter="/a", tensors=3),
@@ -161,8 +167,13 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
         )  # fmt: skip
         write_json(folder.exports / form / "export.json", record)
     (folder.exports / "gguf-q4" / "a.gguf").write_bytes(b"x")
+    folder.plan.write_text(f"{PLAN}finish: {{export: [gguf, 'gguf:q4_k_m']}}\n")
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
-    assert "x         compare all forms on the same prompts: ftwizard verify one" in shown
+    assert "Enter     Export it as gguf, about 270 MB: ftwizard export one --to gguf" in shown
+    assert "✓ gguf:q4_k_m" in shown and "missing: gguf, verification" in shown
+    folder.plan.write_text(PLAN)
+    shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert "Enter     Verify: compare all forms on the same prompts: ftwizard verify one" in shown
     hop = Hop(
         source="adapter", target="merged", ok=False, token_ids_equal=True, cause="base_served",
         max_logprob_difference=3.5,
@@ -173,7 +184,15 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
     assert "It answers as the base model: the adapter is not in it." in shown
     assert re.search(r"proof +✓ Proved: all 3 tensors", shown)
     assert re.search(r"gguf:q4_k_m  \S+", shown) and "gguf-q4" in shown
-    assert "missing" not in shown and "export/broken" not in "".join(shown.split())
+    assert "Enter     Verify again: a form differs from what was trained" in shown
+    assert "export/broken" not in "".join(shown.split())
+    write_json(
+        folder.path / custody.FILE, custody.Custody(hops=[msgspec.structs.replace(hop, ok=True)])
+    )
+    folder.card.write_text("card")
+    shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert "missing" not in shown
+    assert "Enter     Chat: compare the answers of both models yourself" in shown
 
 
 @pytest.mark.slow
@@ -188,26 +207,80 @@ def test_x_merges_and_shows_the_proof(home: Path, tmp_path: Path) -> None:
 
     async def play(pilot: Pilot[Any]) -> None:
         await open_results(pilot)
-        await wait_for_text(pilot, "x         merge, and prove the result: ftwizard merge one")
-        await pilot.press("x")
-        await wait_for_text(pilot, "x         export for llama.cpp: ftwizard export one")
+        await wait_for_text(pilot, "Merge it, and prove the merge")
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Verify: compare all forms on the same prompts")
 
     shown = drive(FtwizardApp(("run", "one")), (100, 90), play)
     assert re.search(r"proof +✓ Proved: all \d+ tensors", shown)
-    assert re.search(r"gguf +missing: ftwizard export one --to gguf:q4_k_m", shown)
+    assert "✓ proved" in shown and "gguf" not in shown
 
 
-def test_x_shows_why_a_merge_was_refused(home: Path) -> None:
-    write_evaluation(home, evaluate([]))
+def test_a_step_that_failed_says_why_and_stays_on_the_page(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    folder.trained.unlink()
 
     async def play(pilot: Pilot[Any]) -> None:
         await open_results(pilot)
-        await pilot.press("x")
+        await wait_for_text(pilot, "Chat: compare the answers")
+        await pilot.press("g")
         await wait_for_text(pilot, "ftwizard resume one")
-        await pilot.press("escape")
-        await wait_for_text(pilot, "merged    missing: ftwizard merge one")
 
-    drive(FtwizardApp(("run", "one")), (100, 90), play)
+    shown = drive(FtwizardApp(("run", "one")), (100, 90), play)
+    assert "failed    ✗ Run one has no trained weights. Continue it: ftwizard resume one" in shown
+
+
+def test_what_starts_a_training_asks_first(home: Path) -> None:
+    leak = Failure(name="memorization", found=True, evidence=LEAK)
+    write_evaluation(home, evaluate([leak]))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("enter", "enter")  # a second, hasty Enter starts nothing
+        await pilot.press("1")
+        await wait_for_text(pilot, "Train for 1 epoch?")
+        await wait_for_text(pilot, "ftwizard branch one --set recipe.epochs=1 --from start")
+        await wait_for_text(pilot, "y train")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+
+    drive(FtwizardApp(("run", "one")), (100, 40), play)
+    assert [path.name for path in (home / "runs").iterdir()] == ["one"]
+
+
+def test_what_was_judged_since_decides_the_next_step(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([], general=48))
+    sweep = judge(folder, 1, {"scale-0.5": ("ship", 0.5), "scale-1": ("do_not_ship", 1.0)})
+    shown = drive(FtwizardApp(("run", "one")), (110, 50), open_results)
+    assert "judged    ✓ Ship: scale-0.5  target 80%" in shown
+    assert (
+        "Enter     Merge it at 0.5 of the adapter's strength, which passed: ftwizard merge one --scale 0.5"
+        in shown
+    )
+    judge(folder, 1, {"scale-0.5": ("do_not_ship", 0.5)})
+    shown = drive(FtwizardApp(("run", "one")), (110, 50), open_results)
+    assert sweep.exists() and "Enter     Mix 10% general rows into the training data" in shown
+
+
+def judge(folder: JobFolder, number: int, models: dict[str, tuple[ShipVerdict, float]]) -> Path:
+    """Write the job of an evaluation of weaker adapters."""
+    job = JobFolder(folder.path / "jobs" / f"{number}-eval")
+    job.path.mkdir(parents=True, exist_ok=True)
+    request = EvaluationRequest(run=str(folder.path), candidates=[])
+    inputs = msgspec.to_builtins(request)
+    write_json(
+        job.job, JobRecord(kind="eval", argv=["none"], version="0", created=1.0, inputs=inputs)
+    )
+    candidates = [
+        Candidate(name=name, verdict=verdict, scores={"target": 0.8}, scale=scale)
+        for name, (verdict, scale) in models.items()
+    ]
+    result = EvaluationResult(
+        attempt=1, end_reason="finished", evaluation=evaluate([]), best=candidates[0].name,
+        candidates=candidates,
+    )  # fmt: skip
+    write_json(job.result, result)
+    return job.result
 
 
 def test_an_evaluation_that_cannot_be_read_is_no_verdict(home: Path) -> None:

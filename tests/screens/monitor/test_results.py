@@ -53,8 +53,8 @@ def test_results_page_opens_from_the_monitor(home: Path) -> None:
     assert "question 1 [bold]x[/] ␛]52;c;QQ==" in shown, "escaped, not obeyed"
     assert "✓ exact match" in shown
     assert "? Cannot tell: 1 of 2 test answers are right, 0 with the base model" in shown
-    assert re.search(r"y +serve: \S+", shown)
-    assert re.search(r"c +chat: type a prompt", shown)
+    assert "Enter     Chat: compare the answers of both models yourself" in shown
+    assert re.search(r"serve +ftwizard serve one --port 8000", shown)
     assert "19 of 20 rows trained on; 1 row left out" in " ".join(shown.split())
 
 

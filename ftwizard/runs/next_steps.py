@@ -1,0 +1,268 @@
+"""Next steps with the model of a run: what is missing of it, what to change, and the one to take first."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.folder import JobFolder, read_json
+from ftwizard.jobs.status import Status, observe
+from ftwizard.models import weight_files
+from ftwizard.plan import export_forms, plan_file
+from ftwizard.runs import custody, describe_evaluation, exports, merge_proof
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
+from ftwizard.runs.result import TrainResult, read_result, read_trained
+from ftwizard.text import format_bytes, make_visible
+
+
+class Step(NamedTuple):
+    """Something to do with a model, as a public command."""
+
+    text: str
+    """What it does, beginning with a verb."""
+    command: str
+    options: tuple[str, ...] = ()
+    size_bytes: float | None = None
+    """Of the files that it writes; None if small."""
+    subject: str = ""
+    """What the command is for; empty: the run."""
+    form: str = ""
+    """Name of the form of the model that it makes; empty for anything else."""
+
+    @property
+    def does_train(self) -> bool:
+        return self.command in ("branch", "resume")
+
+    def format_command(self, run_id: str) -> str:
+        words = ["ftwizard", self.command, self.subject or run_id, *self.options]
+        return make_visible(shlex.join(words), 1000)
+
+    def describe(self) -> str:
+        """Describe the step, with the disk space that it takes."""
+        size = f", about {format_bytes(self.size_bytes)}" if self.size_bytes else ""
+        return f"{self.text[:1].upper()}{self.text[1:]}{size}"
+
+
+STEPS = {
+    "eval": Step("evaluate it: compare it with its base", "eval"),
+    "merge": Step("merge it, and prove the merge", "merge"),
+    "verify": Step("verify: compare all forms on the same prompts", "verify"),
+    "card": Step("write its model card", "card"),
+}
+"""Steps that can be taken at any time, by command."""
+
+
+class Judgment(NamedTuple):
+    """A finished evaluation of a run's weights, apart from the run's own."""
+
+    request: EvaluationRequest
+    result: EvaluationResult
+
+
+def find_next(folder: JobFolder) -> Step:
+    """Return the best next step with the model of an ended run.
+
+    A model that is to be shipped gets what is missing of it; another gets the first change that the
+    verdict advises and that was not judged already. Where no command helps, it is a chat.
+    """
+    evaluation, trained = read_evaluation(folder), read_trained(folder)
+    chat = Step("chat: compare the answers of both models yourself", "chat", ("--base",))
+    if trained is None:
+        return chat
+    if evaluation is None:
+        return Step("evaluate it: compare it with its base on three sets", "eval")
+    judgments = list_judgments(folder)
+    newest = _find_newest_evaluation(evaluation, judgments, trained)
+    if newest.verdict == "ship":
+        return next(iter(list_missing(folder)), chat)
+    for judgment in judgments:
+        for candidate in judgment.result.candidates:
+            if candidate.verdict == "ship" and _is_other(candidate, trained):
+                return _use(folder, candidate, trained) or chat
+    return next(_list_untried(newest, judgments, trained), chat)
+
+
+def _find_newest_evaluation(
+    evaluation: Evaluation, judgments: list[Judgment], trained: TrainResult
+) -> Evaluation:
+    """Return the newest evaluation of the run's result, which may be one with more items."""
+    for judgment in judgments:
+        best = next(c for c in judgment.result.candidates if c.name == judgment.result.best)
+        if not _is_other(best, trained) and len(judgment.result.candidates) == 1:
+            return judgment.result.evaluation
+    return evaluation
+
+
+def _is_other(candidate: Candidate, trained: TrainResult) -> bool:
+    """Return whether these are not the run's resulting weights at full strength."""
+    return candidate.scale != 1.0 or candidate.step not in (None, trained.step)
+
+
+def _use(folder: JobFolder, candidate: Candidate, trained: TrainResult) -> Step | None:
+    """Return the step that makes a model of weights that passed; None if it exists."""
+    scale = ("--scale", f"{candidate.scale:g}") if candidate.scale != 1.0 else ()
+    size_bytes = _measure_base(trained)
+    if candidate.step in (None, trained.step):
+        result = read_result(folder)
+        if result and result.merged and result.merged.scale == candidate.scale:
+            return None
+        text = f"merge it at {candidate.scale:g} of the adapter's strength, which passed"
+        return Step(text, "merge", scale, size_bytes)
+    out = folder.path / f"merged-{candidate.step}"
+    if out.is_dir():
+        return None
+    checkpoint = folder.checkpoints / f"checkpoint-{candidate.step}"
+    if trained.method == "full":
+        return None
+    options = ("--base", trained.base, "--out", str(out), *scale)
+    text = f"merge checkpoint {candidate.step}, which passed"
+    return Step(text, "merge", options, size_bytes, subject=str(checkpoint))
+
+
+def _list_untried(
+    evaluation: Evaluation, judgments: list[Judgment], trained: TrainResult
+) -> Iterator[Step]:
+    """Yield the changes that the verdict advises, without those that were judged."""
+    judged = [candidate for judgment in judgments for candidate in judgment.result.candidates]
+    steps = {candidate.step for candidate in judged}
+    has_weaker = any(candidate.scale != 1.0 for candidate in judged)
+    for action, step in list_changes(evaluation):
+        is_judged = action == "checkpoint" and int(step.options[-1]) in steps - {trained.step}
+        if not is_judged and not (action == "scale" and has_weaker):
+            yield step
+
+
+def list_changes(evaluation: Evaluation) -> list[tuple[str, Step]]:
+    """List the changes that the verdict advises and a command makes, with the kind of each."""
+    changes = []
+    for action in evaluation.actions:
+        if arguments := describe_evaluation.find_arguments(action):
+            text = describe_evaluation.describe_action(action)
+            changes.append((action.kind, Step(text, arguments[0], arguments[1:])))
+    return changes
+
+
+def list_missing(folder: JobFolder) -> list[Step]:
+    """List what is missing of a run's model, what to make first first."""
+    trained, result = read_trained(folder), read_result(folder)
+    if not folder.merged.is_dir():
+        text = "merge it, and prove the merge"
+        merge = Step(text, "merge", size_bytes=_measure_base(trained), form="merged model")
+        return [merge] if folder.adapter.is_dir() else []
+    missing = []
+    proof = merge_proof.read_proof(folder.merged)
+    if proof is None:
+        missing.append(Step("prove the merged model", "merge", form="proof"))
+    elif proof.verdict == "differs":
+        missing.append(
+            Step("merge it again: the proof names a difference", "merge", form="right merge")
+        )
+    existing = {record.form for _, record in exports.iterate_records(folder.exports)}
+    size_bytes = result.merged.size_bytes if result and result.merged else None
+    for name in _list_planned_exports(folder):
+        if name not in existing:
+            missing.append(make_export(name, size_bytes))
+    chain = custody.read(folder)
+    if chain is None or chain.outcome is False:
+        again = "" if chain is None else " again: a form differs from what was trained"
+        text = f"verify{again or ': compare all forms on the same prompts'}"
+        missing.append(Step(text, "verify", form="verification"))
+    if not folder.card.exists():
+        missing.append(Step("write its model card", "card", form="model card"))
+    return missing
+
+
+def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:
+    """Return in words what exists of a run's model, and what is missing of it."""
+    existing = ["adapter"] if folder.adapter.is_dir() else []
+    existing += ["merged model"] if folder.merged.is_dir() else []
+    if proof := merge_proof.read_proof(folder.merged):
+        mark = {"proved": "proved", "differs": "proof failed", "cannot_tell": "cannot be proved"}
+        existing.append(mark[proof.verdict])
+    existing += [record.form for _, record in exports.iterate_records(folder.exports)]
+    if chain := custody.read(folder):
+        outcome = {True: "verified", False: "verify failed", None: "verify cannot tell"}
+        existing.append(outcome[chain.outcome])
+    if folder.card.exists():
+        existing.append("model card")
+    missing = [step.form for step in list_missing(folder) if step.form]
+    return [make_visible(name, 30) for name in existing], missing
+
+
+def list_lines(folder: JobFolder) -> list[tuple[str, str]]:
+    """Return labels and texts: what exists of the model of an ended run, what is missing, what is next."""
+    existing, missing = describe_model(folder)
+    rows = [("exists", ", ".join(existing)), ("missing", ", ".join(missing))]
+    step = find_next(folder)
+    rows.append(("next", f"{step.describe()}: {step.format_command(folder.id)}"))
+    return [(label, text) for label, text in rows if text]
+
+
+def make_export(name: str, merged_bytes: float | None) -> Step:
+    """Return the step that exports to a form. ``merged_bytes``: size of the merged model."""
+    form = export_forms.parse(name)
+    share = export_forms.sum_bits([name]) / export_forms.HALF_BITS
+    size_bytes = merged_bytes * share if merged_bytes and form.needs_gguf else None
+    return Step(
+        f"export it as {form.name}", "export", ("--to", form.name), size_bytes, form=form.name
+    )
+
+
+def _list_planned_exports(folder: JobFolder) -> list[str]:
+    with contextlib.suppress(FtwizardError, OSError, ValueError):
+        return [export_forms.parse(name).name for name in plan_file.read_run(folder).finish.export]
+    return []
+
+
+def _measure_base(trained: TrainResult | None) -> float | None:
+    """Return the bytes of the base model's weights: a merged model has as many."""
+    if trained is None:
+        return None
+    with contextlib.suppress(OSError, FtwizardError):
+        return sum(path.stat().st_size for path in weight_files.list_files(Path(trained.base)))
+    return None
+
+
+def list_judgments(folder: JobFolder) -> list[Judgment]:
+    """List the evaluations of a run's weights that are not its own result's, the newest first."""
+    judgments = []
+    for job in _list_evaluation_jobs(folder):
+        result = read_json(job.result, EvaluationResult)
+        request = _read_request(job)
+        if result is None or request is None or request.is_result:
+            continue
+        if any(candidate.name == result.best for candidate in result.candidates):
+            judgments.append(Judgment(request, result))
+    return judgments
+
+
+def find_evaluation_job(folder: JobFolder) -> tuple[JobFolder, Status] | None:
+    """Return the newest evaluation job of a run, and its state; None if there is none."""
+    for job in _list_evaluation_jobs(folder):
+        with contextlib.suppress(FtwizardError, OSError):
+            return job, observe(job)
+    return None
+
+
+def _list_evaluation_jobs(folder: JobFolder) -> list[JobFolder]:
+    """List the folders of evaluation jobs, the newest first."""
+    numbers = {}
+    for path in (folder.path / "jobs").glob("*-eval"):
+        number = path.name.partition("-")[0]
+        if number.isdigit():
+            numbers[int(number)] = path
+    return [JobFolder(numbers[number]) for number in sorted(numbers, reverse=True)]
+
+
+def _read_request(job: JobFolder) -> EvaluationRequest | None:
+    with contextlib.suppress(FtwizardError, OSError, ValueError):
+        return msgspec.convert(job.read_job().inputs, EvaluationRequest)
+    return None

@@ -1,0 +1,183 @@
+"""Steps with the model of an ended run, as the public commands that do them: with progress and cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import Any, ClassVar
+
+import msgspec
+from rich.text import Text
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Static
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs import launch
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import next_steps
+from ftwizard.runs.next_steps import Step
+from ftwizard.runs.result import read_result
+from ftwizard.runs.served_model import ServedModel
+from ftwizard.screens import crash_log, subprocesses
+from ftwizard.screens.dialogs.command_progress import CommandProgress
+from ftwizard.screens.dialogs.dialog import Dialog
+from ftwizard.screens.dialogs.forms import FormDialog
+from ftwizard.screens.dialogs.questions import ChooseDialog, DestructiveConfirm
+from ftwizard.text import format_bytes, make_visible
+
+END_WAIT_S = 15.0
+"""Time for a canceled server to end by itself before it is killed."""
+FORMS = {
+    "gguf": "16 bit, for llama.cpp and LM Studio: nothing is lost",
+    "gguf:q8_0": "8 bit: half the size, nearly nothing is lost",
+    "gguf:q4_k_m": "4 bit: the smallest of these, answers may change",
+    "ollama": "16 bit with a Modelfile, for Ollama",
+    "ollama:q8_0": "8 bit with a Modelfile, for Ollama",
+    "vllm": "command lines for vLLM and transformers",
+}
+"""What each form of an export is for."""
+
+
+async def run_step(app: App[Any], folder: JobFolder, step: Step) -> object:
+    """Run a step; return its document, its FtwizardError, or None if it was canceled.
+
+    One that starts a training asks first.
+    """
+    title = f"{step.text[:1].upper()}{step.text[1:]}"
+    if step.does_train and not await _confirm_training(app, folder, step):
+        return None
+    argv = (step.command, step.subject or str(folder.path), *step.options)
+    return await app.push_screen_wait(CommandProgress(title, *argv, lasting=step.does_train))
+
+
+async def _confirm_training(app: App[Any], folder: JobFolder, step: Step) -> bool:
+    details = f"It trains a new run: {step.format_command(folder.id)}\nThis run is kept as it is."
+    return await app.push_screen_wait(DestructiveConfirm(f"{step.text}?", details, "train"))
+
+
+async def choose_export(app: App[Any], folder: JobFolder) -> Step | None:
+    """Ask for the form of an export; return the step that makes it, None on Esc."""
+    result = read_result(folder)
+    merged_bytes = result.merged.size_bytes if result and result.merged else None
+    steps = {name: next_steps.make_export(name, merged_bytes) for name in FORMS}
+    options = []
+    for name, purpose in FORMS.items():
+        size_bytes = steps[name].size_bytes
+        size = f"~{format_bytes(size_bytes)}" if size_bytes else ""
+        options.append((name, f"{name:<12} {size:>8}  {purpose}"))
+    details = "The merged model is written in this form, in the folder of the run."
+    chosen = await app.push_screen_wait(ChooseDialog("Export to which form?", details, options))
+    return steps[chosen] if chosen else None
+
+
+class RepositoryDialog(FormDialog[str]):
+    """Asks for a repository on the Hub; dismisses with its name."""
+
+    MAX_LENGTH = 200
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            "Upload to the Hugging Face Hub?",
+            "The merged model, else the adapter, with its model card. The repository is private: only "
+            "you and your organization can see it. The license of the base model applies.",
+            fields=[("repository", run_id)],
+            enter="upload",
+        )
+
+    def parse(self, typed: list[str]) -> str:
+        name = typed[0].strip()
+        if not name or len(name.split("/")) > 2 or " " in name:
+            raise ValueError("Type owner/name, or a name in your account.")
+        return name
+
+
+async def ask_for_push(app: App[Any], folder: JobFolder) -> Step | None:
+    """Ask for the repository of an upload; return its step, None on Esc."""
+    repository = await app.push_screen_wait(RepositoryDialog(make_visible(folder.id)))
+    if not repository:
+        return None
+    form = () if folder.merged.is_dir() else ("--adapter",)
+    options = ("--repo", repository, *form, "--yes")
+    return Step(f"upload it to {make_visible(repository, 60)}", "push", options)
+
+
+class ServeDialog(Dialog[object]):
+    """Serves a model while it is open; dismisses with the error that ended it, or None on Esc."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "stop", show=False, tooltip="stop the server"),
+    ]
+
+    def __init__(self, folder: JobFolder) -> None:
+        super().__init__(Text("Serve the model on this machine", "bold"), keys=[("esc", "stop")])
+        self._argv = ("serve", str(folder.path))
+
+    def body(self) -> ComposeResult:
+        yield Static("Loading the model…", id="activity", markup=False)
+
+    def on_mount(self) -> None:
+        self._serve()
+
+    @work(group="serving", exclusive=True, exit_on_error=False)
+    async def _serve(self) -> None:
+        try:
+            await self._run_server()
+        except FtwizardError as error:
+            self.dismiss(error)
+        except OSError as error:
+            self.dismiss(subprocesses.to_start_error("serve", error))
+        except Exception as error:  # noqa: BLE001 (the dialog could not be closed)
+            self.dismiss(crash_log.to_user_error(error))
+
+    async def _run_server(self) -> None:
+        """Run the server until it ends, which is an error, or until it is canceled."""
+        child = await asyncio.create_subprocess_exec(
+            *launch.get_python_command(), "-m", "ftwizard", *self._argv, "--json",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=subprocesses.environment("serve"),
+            start_new_session=True,
+        )  # fmt: skip
+        assert child.stdout and child.stderr
+        errors = asyncio.create_task(child.stderr.read())
+        printed = b""
+        try:
+            while part := await child.stdout.read(65_536):
+                printed += part
+                with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError):
+                    self._show(msgspec.json.decode(printed, type=ServedModel))
+            code = await child.wait()
+            document = subprocesses.decode_document("serve", code, printed, await errors)
+            url = make_visible(str(document.get("url")), 100)
+            raise FtwizardError(f"The server at {url} ended.", "Serve it again with s.")
+        finally:
+            errors.cancel()
+            await asyncio.shield(_end(child))
+
+    def _show(self, served: ServedModel) -> None:
+        lines = Text.assemble(
+            "✓ It answers at ", (make_visible(served.url, 200), "bold"), "\n",
+            f"model {make_visible(served.model, 80)}, {served.engine}, {make_visible(served.device, 60)}",
+            "\n", ("It is served as long as this is open.", "dim"),
+        )  # fmt: skip
+        self.query_one("#activity", Static).update(lines)
+
+    def action_stop(self) -> None:
+        self.workers.cancel_group(self, "serving")
+        self.dismiss(None)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """End a child with its whole group, and wait for it."""
+    for number, wait_s in ((signal.SIGTERM, END_WAIT_S), (signal.SIGKILL, None)):
+        if child.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), wait_s)
