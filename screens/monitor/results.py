@@ -84,7 +84,9 @@ class ResultsPage(Page[str]):
         Binding("s", "serve", "serve", tooltip="serve the model on this machine"),
         Binding("e", "run('eval')", "evaluate", show=False, tooltip="evaluate it again"),
         Binding("g", "run('merge')", "merge", show=False, tooltip="merge and prove it"),
-        Binding("v", "run('verify')", "verify", show=False, tooltip="verify all forms of the model"),
+        Binding(
+            "v", "run('verify')", "verify", show=False, tooltip="verify all forms of the model"
+        ),
         Binding("w", "run('card')", "card", show=False, tooltip="write the model card"),
         Binding("u", "push", "upload", show=False, tooltip="upload it to the Hub, privately"),
         Binding("y", "copy_command", "copy serve", show=False, tooltip="copy the serve command"),
@@ -162,7 +164,9 @@ class ResultsPage(Page[str]):
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in STEP_ACTIONS and any(w.group == "step" and not w.is_finished for w in self.workers):
+        if action in STEP_ACTIONS and any(
+            w.group == "step" and not w.is_finished for w in self.workers
+        ):
             return False  # a second key press before the dialog is there
         has_merged = self._folder.merged.is_dir()
         needs: dict[str, object] = {
@@ -333,7 +337,9 @@ class ResultsPage(Page[str]):
             left = self._progress.left_s
             eta = f", {format_duration(left)} left" if left else ""
             doing = f"{describe.describe_progress(self._progress)}{eta}"
-            return layout.build_table([(Text("judging", "bold"), f"An evaluation is running: {doing}")])
+            return layout.build_table(
+                [(Text("judging", "bold"), f"An evaluation is running: {doing}")]
+            )
         if self._failure:
             line = Text.assemble(("✗ ", palette.BAD), make_visible(self._failure.message, 600))
             rows.append(("failed", line.append(f" {make_visible(self._failure.hint, 400)}", "dim")))
