@@ -204,6 +204,7 @@ async def _ask_steps(
     Before the review, only new data files that the person asks for are written.
     """
     from ftwizard.screens.draft.drafts import save
+    from ftwizard.screens.wizard.after_training import AfterTrainingPage
     from ftwizard.screens.wizard.data.data_check import needs_recheck
     from ftwizard.screens.wizard.data.page import DataPage
     from ftwizard.screens.wizard.estimate.page import EstimatePage
@@ -211,8 +212,10 @@ async def _ask_steps(
     from ftwizard.screens.wizard.recipe.page import RecipePage
     from ftwizard.screens.wizard.review import ReviewPage
 
-    pages = (ProviderPage, DataPage, RecipePage, EstimatePage, ReviewPage)  # as ``STEPS``
-    index = first
+    pages = (
+        ProviderPage, DataPage, RecipePage, AfterTrainingPage, EstimatePage, ReviewPage,
+    )  # fmt: skip
+    index = next(number for number, page in enumerate(pages) if first == page.STEP)
     while True:
         step: Step = await app.push_screen_wait(pages[index](draft))
         if pages[index] is DataPage and step.direction > 0 and step.draft.provider != "local":

@@ -12,10 +12,21 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.catalog.sourced import Sourced, load_asset
-from ftwizard.plan.schema import Budget, Data, Method, Recipe, Samples
+from ftwizard.plan.schema import (
+    Budget,
+    Data,
+    Evaluate,
+    Finish,
+    Gate,
+    Judge,
+    Method,
+    Recipe,
+    Samples,
+)
 
 PARTS: dict[str, type[msgspec.Struct]] = {
-    "recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget,
+    "recipe": Recipe, "samples": Samples, "data": Data, "budget": Budget, "gate": Gate,
+    "evaluate": Evaluate, "evaluate.judge": Judge, "finish": Finish,
 }  # fmt: skip
 """Parts of a plan with settings."""
 TYPES = {part: typing.get_type_hints(kind) for part, kind in PARTS.items()}
@@ -86,7 +97,9 @@ class Setting(Sourced, frozen=True, kw_only=True):
 
     name: str
     """Field name in its part of the plan."""
-    part: Literal["recipe", "samples", "data", "budget"] = "recipe"
+    part: Literal[
+        "recipe", "samples", "data", "budget", "gate", "evaluate", "evaluate.judge", "finish"
+    ] = "recipe"
     label: str
     reason: str
     """What it does and why it has this value."""
@@ -102,6 +115,8 @@ class Setting(Sourced, frozen=True, kw_only=True):
     """Name and, for some, description of its options by value."""
     empty: str = "auto"
     """Text shown for an optional setting without a value."""
+    in_points: bool = False
+    """Whether a share is typed and shown as points of 100."""
 
     @property
     def default(self) -> Any:

@@ -305,6 +305,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--judge-model", "NAME", "name of the judge at its endpoint"),
         _value("--judge-key", "NAME", "environment variable with its key"),
         _switch("--gate", "exit 1 for do not ship, 4 for cannot tell"),
+        _switch("--check", "only read the files of --set, and report what is wrong with them"),
     )),
     ("card", "write the model card of a run, from its record", "card:card", (
         _value("run", "RUN", "run id (default: the newest with a model)", nargs="?"),

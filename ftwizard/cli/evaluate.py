@@ -21,6 +21,7 @@ from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
 from ftwizard.runs import checkpoints, default_run, describe_evaluation
 from ftwizard.runs.evaluation_job import EvaluationRequest, EvaluationResult
+from ftwizard.runs.evaluation_plan import SetsReport, describe_check
 from ftwizard.runs.result import TrainResult, read_trained
 from ftwizard.text import make_visible
 from ftwizard.train import command
@@ -43,8 +44,11 @@ class _Case(NamedTuple):
 def evaluate(arguments: argparse.Namespace) -> int:
     """Evaluate a run, a model or an endpoint in a job; print the verdict.
 
-    With ``--gate`` the exit code is 0 for ship, 1 for do not ship, and 4 for cannot tell.
+    With ``--gate`` the exit code is 0 for ship, 1 for do not ship, and 4 for cannot tell. With
+    ``--check`` the files of ``--set`` are only read: 0 if all can be used, else 1.
     """
+    if arguments.check:
+        return _check_sets(arguments)
     case = _make_case(arguments)
     _check(case)
     request = msgspec.to_builtins(case.request)
@@ -61,6 +65,19 @@ def evaluate(arguments: argparse.Namespace) -> int:
     run_id = Path(case.request.run).name if case.request.run else ""
     output.print_report(arguments, document, _describe(result, run_id))
     return EXIT_CODES[result.evaluation.verdict] if arguments.gate else 0
+
+
+def _check_sets(arguments: argparse.Namespace) -> int:
+    """Read the user's sets and report what is wrong with them; no model answers."""
+    if not arguments.set:
+        raise FtwizardError("--check reads your own sets.", "Name them: --set FILE", USAGE)
+    from ftwizard.evaluate import sets
+
+    names = [plan_file.resolve_set(name, Path.cwd()) for name in arguments.set]
+    report = SetsReport(sets=[sets.inspect(name) for name in names])
+    lines = [line for checked in report.sets for line in describe_check(checked)]
+    output.print_report(arguments, report, lines)
+    return 0 if all(checked.is_usable for checked in report.sets) else 1
 
 
 def _make_case(arguments: argparse.Namespace) -> _Case:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from ftwizard.errors import FtwizardError
 from ftwizard.evaluate import lm_eval_tasks, set_files
 from ftwizard.evaluate.items import Item
+from ftwizard.runs.evaluation_plan import PackagedSet, SetCheck, SetProblem
 from ftwizard.train.dataset import SavedTestSet
 
-PackagedSet = Literal["general", "safety"]
 RESERVED_NAMES = ("target", "general", "safety", "train")
 """Sets that are not files of the user."""
 
@@ -59,6 +60,20 @@ def check_files(names: Sequence[str]) -> None:
     if any(map(lm_eval_tasks.is_task, names)):
         lm_eval_tasks.require_installed()
     read_files([name for name in names if not lm_eval_tasks.is_task(name)])
+
+
+def inspect(name: str) -> SetCheck:
+    """Read one set of the user, and report its items and all that is wrong with it."""
+    try:
+        if lm_eval_tasks.is_task(name):
+            lm_eval_tasks.require_installed()
+            return SetCheck(file=name)
+        scorers = Counter(item.scorer for item in set_files.read_items(Path(name), "own"))
+    except FtwizardError as error:
+        problems = msgspec.convert(error.document.get("problems", []), list[SetProblem])
+        message = "" if problems else error.message
+        return SetCheck(file=name, error=message, hint=error.hint, problems=problems)
+    return SetCheck(file=name, items=scorers.total(), scorers=dict(scorers.most_common()))
 
 
 class Paragraph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import operator
 import typing
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -13,6 +17,7 @@ from ftwizard.advice import plan_advice, recipe_advice
 from ftwizard.advice.recipe_rules import TYPES, AdvisedValue, Setting, SettingChoice, setting
 from ftwizard.errors import DECLINED, FtwizardError
 from ftwizard.models.hub import is_folder
+from ftwizard.plan import export_forms
 from ftwizard.plan.checks import check_plan
 from ftwizard.plan.schema import Method, Plan, Recipe
 from ftwizard.screens.draft import live_estimate
@@ -26,6 +31,7 @@ MODEL_REASON = (
 UNKNOWN_MODEL = "Size, memory and time are unknown until the next page reads its configuration."
 AFTER = Setting(
     name="finish",
+    part="finish",
     label="After training",
     reason="Merging turns adapter and base into one 16-bit model that any server loads. The "
     "comparison runs the test set through both models.",
@@ -84,10 +90,14 @@ def apply_advice(draft: Draft) -> tuple[Draft, list[str]]:
 
 def format_value(name: str, value: Any, *, details: bool = True) -> str:
     """Format a setting's value; ``details``: with the description of a choice."""
-    described = setting(name)
-    if not described.options:
-        return format_input(value) or described.empty
-    choice = described.option(value)
+    return describe_value(setting(name), value, details=details)
+
+
+def describe_value(setting: Setting, value: Any, *, details: bool = True) -> str:
+    """Format a value; ``details``: with the description of a choice."""
+    if not setting.options:
+        return format_field(setting, value) or setting.empty
+    choice = setting.option(value)
     return choice.label if details else choice.name
 
 
@@ -168,17 +178,28 @@ def find_problem(plan: Plan) -> str:
 def describe_default(setting: Setting, advised: AdvisedValue | None) -> str:
     """Describe the value that a setting has if the person chooses nothing."""
     if advised:
-        return f"advised: {format_value(setting.name, advised.value, details=False)}"
-    if setting is AFTER:
-        return f"default: “{AFTER.option('both').label}”"
-    return f"default: {format_value(setting.name, setting.default)}"
+        return f"advised: {describe_value(setting, advised.value, details=False)}"
+    return f"default: {describe_value(setting, get_default(setting))}"
 
 
 def get_value(plan: Plan, setting: Setting) -> Any:
     """Return a plan's value for a setting."""
     if setting is AFTER:
         return _AFTER_NAMES[plan.finish.merge, plan.finish.compare]
-    return getattr(getattr(plan, setting.part), setting.name)
+    if setting.name in export_forms.KINDS:
+        return ",".join(_list_forms(plan, setting.name))
+    return operator.attrgetter(f"{setting.part}.{setting.name}")(plan)
+
+
+def get_default(setting: Setting) -> Any:
+    """Return the value of a plan that does not name the setting."""
+    if setting is AFTER:
+        return "both"
+    return "" if setting.name in export_forms.KINDS else setting.default
+
+
+def _list_forms(plan: Plan, kind: str) -> list[str]:
+    return [form for form in plan.finish.export if export_forms.parse(form).kind == kind]
 
 
 def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
@@ -187,8 +208,29 @@ def with_value(draft: Draft, setting: Setting, value: Any) -> Draft:
         merge, compare = value in ("both", "merge"), value in ("both", "compare")
         finish = msgspec.structs.replace(draft.plan.finish, merge=merge, compare=compare)
         return draft.with_plan(finish=finish)
-    part = msgspec.structs.replace(getattr(draft.plan, setting.part), **{setting.name: value})
-    return draft.with_plan(**{setting.part: part})
+    if value == get_value(draft.plan, setting):
+        return draft
+    if setting.name in export_forms.KINDS:
+        own = _list_forms(draft.plan, setting.name)
+        others = [form for form in draft.plan.finish.export if form not in own]
+        export = sorted((*others, *filter(None, value.split(","))), key=_order_form)
+        finish = msgspec.structs.replace(draft.plan.finish, export=tuple(export))
+        return draft.with_plan(finish=finish)
+    part, *deeper = setting.part.split(".")
+    changed = _replace(getattr(draft.plan, part), (*deeper, setting.name), value)
+    return draft.with_plan(**{part: changed})
+
+
+def _order_form(form: str) -> int:
+    return export_forms.KINDS.index(export_forms.parse(form).kind)
+
+
+def _replace(part: msgspec.Struct, names: Sequence[str], value: Any) -> msgspec.Struct:
+    """Return a part of a plan with a value replaced, which may be in a part of it."""
+    name, *deeper = names
+    if deeper:
+        value = _replace(getattr(part, name), deeper, value)
+    return msgspec.structs.replace(part, **{name: value})
 
 
 def find_prompts_problem(draft: Draft) -> str:
@@ -213,6 +255,13 @@ def resolve_prompt_file(draft: Draft) -> Draft:
 def list_options(setting: Setting) -> list[tuple[str, str]]:
     """List text and label of each option of a setting."""
     return [(str(option.value), option.label) for option in setting.options]
+
+
+def format_field(setting: Setting, value: Any) -> str:
+    """Format a value as it is typed into the field of a setting."""
+    if setting.in_points:
+        return f"{value * 100:g}"
+    return make_visible(value) if isinstance(value, str) else format_input(value)
 
 
 def format_input(value: Any) -> str:
@@ -242,6 +291,8 @@ def parse_value(setting: Setting, typed: str) -> Any:
         return None
     if str in parts:
         return text
+    if setting.in_points:
+        return _parse_points(setting, text)
     if any(typing.get_origin(kind_part) is tuple for kind_part in (kind, *parts)):
         return tuple(text.replace(",", " ").split())
     try:
@@ -251,3 +302,13 @@ def parse_value(setting: Setting, typed: str) -> Any:
         wanted = next(names, "another value")
         reason = f"“{make_visible(text, 30)}” is not {wanted}." if text else f"enter {wanted}."
         raise ValueError(f"{setting.label}: {reason}") from None
+
+
+def _parse_points(setting: Setting, text: str) -> float:
+    """Return the share that points of 100 are; 7.1 points are 0.071."""
+    with contextlib.suppress(InvalidOperation):
+        points = Decimal(text.replace(",", "."))
+        if points.is_finite() and 0 <= points < 100:
+            return float(points / 100)
+    shown = f"“{make_visible(text, 30)}” is not a number" if text else "enter a number"
+    raise ValueError(f"{setting.label}: {shown} of points from 0 to below 100.")

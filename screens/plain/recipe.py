@@ -35,7 +35,7 @@ def list_questions() -> list[AskFunction]:
             questions.append(functools.partial(_ask_setting, setting))
         if setting.name == "epochs":
             questions.append(confirm_epochs)
-    return [*questions, ask_after, ask_advanced]
+    return [*questions, ask_advanced]
 
 
 def ask_model(prompter: Prompter, draft: Draft) -> Draft:
@@ -164,14 +164,6 @@ def confirm_epochs(prompter: Prompter, draft: Draft) -> Draft:
         prompter.confirm_phrase(error.message, *texts.MANY_EPOCHS)
         return draft.allowing("many-epochs")
     return draft
-
-
-def ask_after(prompter: Prompter, draft: Draft) -> Draft:
-    """Ask what to do after training."""
-    after = setting_values.AFTER
-    prompter.explain(after.reason)
-    now = setting_values.get_value(draft.plan, after)
-    return setting_values.with_value(draft, after, _choose_option(prompter, after, now))
 
 
 def _choose_option(prompter: Prompter, setting: Setting, value: Any) -> Any:

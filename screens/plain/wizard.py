@@ -38,9 +38,10 @@ from ftwizard.screens.draft import (
     texts,
     time_limit,
 )
+from ftwizard.screens.draft.after_training import NAMES_WIDTH, format_summary
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
-from ftwizard.screens.plain import costs, data, provider, recipe
+from ftwizard.screens.plain import after_training, costs, data, provider, recipe
 from ftwizard.screens.plain.prompts import (
     CONTINUE,
     FORGET,
@@ -220,7 +221,7 @@ def list_items(draft: Draft) -> list[Item]:
     asks_by_step: list[tuple[AskFunction, ...]] = [
         (fit, provider.confirm_tool, provider.choose_provider),
         (data.ask_file, data.inspect_rows, data.confirm_doubts, data.ask_validation, ask_elsewhere),
-        (recipe.ask_model, *recipe.list_questions()),
+        (recipe.ask_model, *recipe.list_questions(), after_training.ask),
         (count_tokens, show_estimate),
         (_ask_name, _confirm),
     ]
@@ -341,6 +342,8 @@ def _confirm(prompter: Prompter, draft: Draft) -> Draft:
     prompter.print("The plan (default values are left out):")
     prompter.print()
     prompter.print(plan_file.dump(draft.plan, defaults=False).rstrip())
+    prompter.print()
+    prompter.print(format_summary(draft), hang=NAMES_WIDTH)
     if points := open_points.format_open_points(draft):
         prompter.print()
         prompter.print(points, hang=open_points.NAMES_WIDTH)

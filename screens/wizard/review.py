@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 
 from ftwizard.plan import plan_file
 from ftwizard.screens import layout, palette
-from ftwizard.screens.draft import texts
+from ftwizard.screens.draft import after_training, texts
 from ftwizard.screens.draft.drafts import (
     Draft,
     find_name_problem,
@@ -85,6 +85,7 @@ class ReviewPage(WizardPage):
         yield Static(texts.format_summary(draft), id="summary", classes="note", markup=False)
         with ScrollPane(id="plan", can_focus=False):
             yield Static(id="points", markup=False)
+            yield Static(id="after-training", markup=False)
             yield Static(make_lines_visible(plan_file.dump(draft.plan)), markup=False)
         yield Static(id="command", classes="note", markup=False)
 
@@ -99,9 +100,14 @@ class ReviewPage(WizardPage):
     def _show_points(self) -> None:
         part = self.query_one("#points", Static)
         part.display = bool(self._points)
+        width = self.query_one("#plan").scrollable_content_region.width
         if self._points:
-            width = self.query_one("#plan").scrollable_content_region.width
             part.update(layout.wrap_hanging(self._points, open_points.NAMES_WIDTH, width))
+        self.query_one("#after-training", Static).update(
+            layout.wrap_hanging(
+                after_training.format_summary(self._draft), after_training.NAMES_WIDTH, width
+            )
+        )
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._say()

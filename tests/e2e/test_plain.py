@@ -53,8 +53,8 @@ def recipe(model: str) -> tuple[Answer, ...]:
         Answer("Batch size"),
         Answer("Gradient accumulation"),
         Answer("Max length", ("C-u", "256"), "256"),
-        Answer("After training"),
         Answer("Change an advanced setting?"),
+        Answer("After training"),
         Answer("Continue with this?"),
         Answer("Name of the run", ("C-u", "mine"), "mine"),
     )

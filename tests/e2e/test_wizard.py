@@ -61,6 +61,8 @@ def through_the_wizard(terminal: Tmux, file: Path) -> None:
     terminal.keys("Right")
     terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
+    terminal.wait(r"items, \d+ answers")
+    terminal.keys("Enter")
     terminal.wait("steps ", timeout=540)
     terminal.wait("trained on")
     terminal.keys("Enter")
@@ -98,8 +100,8 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
 
 PAGES_BY_ENTER = (
     "New fine-tune", "try this first|is recommended", "Press enter to read", "✓ 24 rows",
-    "owner/model, or a folder", "SmolLM2.*\\n[\\s\\S]*After training", "trained on",
-    "same as  ftwizard train",
+    "owner/model, or a folder", "SmolLM2.*\\n[\\s\\S]*Max length", r"items, \d+ answers",
+    "trained on", "same as  ftwizard train",
 )  # fmt: skip
 """What each page shows when only Enter is pressed, from home to the review."""
 

@@ -40,6 +40,7 @@ from ftwizard.screens.monitor.results import ResultsPage
 from ftwizard.screens.monitor.samples import AnswersPage
 from ftwizard.screens.page import Page
 from ftwizard.screens.widgets.scroll_pane import ScrollPane
+from ftwizard.screens.wizard.after_training import AfterTrainingPage
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.row_editor import RowEditorPage
 from ftwizard.screens.wizard.estimate.page import EstimatePage
@@ -65,6 +66,7 @@ SCREENS: dict[str, Callable[[], BaseScreen[Any]]] = {
     "elsewhere": lambda: UnsupportedProviderPage(DRAFT),
     "data": lambda: DataPage(DRAFT),
     "recipe": lambda: RecipePage(DRAFT),
+    "after training": lambda: AfterTrainingPage(DRAFT),
     "models": lambda: ModelsPage(DRAFT),
     "estimate": lambda: EstimatePage(counted()),
     "review": lambda: ReviewPage(DRAFT),

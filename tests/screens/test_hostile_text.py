@@ -21,6 +21,7 @@ from ftwizard.screens.home.compare import ComparePage
 from ftwizard.screens.monitor.log import LogPage
 from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.terminal.driver import OutputSanitizer
+from ftwizard.screens.wizard.after_training import AfterTrainingPage
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.data.report_view import ReportView
 from ftwizard.screens.wizard.data.rows import RowsPage
@@ -196,6 +197,8 @@ def test_wizard_shows_hostile_rows_and_file_names_safely(
         await wait_for_text(pilot, f"{SHOWN_NAME}/")
         assert_harmless(frame(pilot.app))
         await pilot.press("tab", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, AfterTrainingPage))
+        await pilot.press("enter")
         await wait_for_text(
             pilot, "Use a folder written by save_pretrained"
         )  # the path can wrap anywhere

@@ -14,9 +14,8 @@ from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
 from ftwizard.evaluate.run.subject import Subject, has_gpu, read_training_rows
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import describe_evaluation
+from ftwizard.runs.evaluation_plan import MAX_ITEMS_CPU, MAX_ITEMS_GPU
 
-MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
-"""Items of a set where the plan names no number."""
 MAX_REFUSAL_TOKENS = 64
 """Tokens of an answer that only has to be distinguished from a refusal, which begins as one."""
 

@@ -25,6 +25,8 @@ from ftwizard.screens.wizard.page import WizardPage
 from ftwizard.screens.wizard.time_limit import switch
 
 PRICE_HINT, PROBE_HINT = "h sets the hourly price", "p measures it"
+TO_RECIPE, TO_DATA = -2, -3
+"""Pages back, where another answer is needed."""
 PROBE_TITLE = "Probing: training steps on the longest rows"
 
 
@@ -133,12 +135,12 @@ class EstimatePage(WizardPage):
         except Exception as error:  # noqa: BLE001 (else the page stays blank)
             problem = error if isinstance(error, FtwizardError) else crash_log.to_user_error(error)
             await self.app.push_screen_wait(ErrorDialog(problem))
-            self.leave(-1)
+            self.leave(TO_RECIPE)
 
     async def _count(self) -> None:
         if self._draft.is_stale:
             await self.app.push_screen_wait(ErrorDialog(texts.file_changed_error(self._draft)))
-            self.leave(-2)
+            self.leave(TO_DATA)
             return
         draft, again, title = self._draft, True, texts.COUNTING
         while again:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import ClassVar, cast
 
 from rich.text import Text
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
-from ftwizard.advice.recipe_rules import AdvisedValue, Setting, settings
+from ftwizard.advice.recipe_rules import AdvisedValue, settings
 from ftwizard.advice.run_history import EarlierLoss
 from ftwizard.background import run_in_thread
 from ftwizard.errors import DECLINED, FtwizardError
@@ -32,12 +30,10 @@ from ftwizard.screens.draft import (
     time_limit,
 )
 from ftwizard.screens.draft.drafts import Draft, Step
-from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.widgets.file_input import FileInput
 from ftwizard.screens.widgets.folded_section import FoldedSection
-from ftwizard.screens.widgets.scroll_pane import ScrollPane
-from ftwizard.screens.widgets.text_input import TextInput
 from ftwizard.screens.wizard.page import WizardPage
+from ftwizard.screens.wizard.setting_row import Problem, SettingFields, SettingRow
 from ftwizard.screens.wizard.time_limit import switch
 from ftwizard.strict_yaml import SettingsError
 
@@ -46,106 +42,6 @@ ADVANCED = "A first run does not need these settings. Right expands them, left c
 NO_MODEL = "Choose a model first: up and down select a suggestion, tab accepts it, ctrl+l lists all models."
 MARGINS = 4
 """Cells left and right of the preview."""
-
-
-class RecipeFields(ScrollPane, can_focus=False, inherit_bindings=False):
-    """Fields that up and down move between; the focused one is scrolled into view."""
-
-
-class SettingRow(Horizontal):
-    """Shows and edits one setting."""
-
-    @dataclass
-    class Changed(Message):
-        """The person changed the value, which may be invalid."""
-
-        row: SettingRow
-
-    def __init__(self, setting: Setting, value: Any) -> None:
-        super().__init__(classes="setting", id=f"setting-{setting.name}")
-        self.setting = setting
-        self._shown_value = self._format(value)
-        """The value that the page put into the field."""
-        self.origin = "default"
-
-    def _format(self, value: Any) -> str:
-        return str(value) if self.setting.options else setting_values.format_input(value)
-
-    def compose(self) -> ComposeResult:
-        setting = self.setting
-        yield Static(setting.label, classes="name", markup=False)
-        if setting.options:
-            yield Choice(setting_values.list_options(setting), self._shown_value)
-        else:
-            empty = setting.empty if setting_values.can_be_automatic(setting) else ""
-            yield TextInput(self._shown_value, max_length=400, placeholder=empty)
-            yield Static(self.origin, classes="origin", markup=False)
-
-    @property
-    def field(self) -> Choice | Input:
-        """Return the widget that edits the value."""
-        return self.query_one(Choice) if self.setting.options else self.query_one(Input)
-
-    @property
-    def edited(self) -> bool:
-        """Return whether the person has chosen the value.
-
-        Compares values, as the Changed message arrives later than the change itself.
-        """
-        is_chosen = self.origin not in ("default", "advised")
-        return is_chosen or self.field.value != self._shown_value
-
-    @property
-    def value(self) -> Any:
-        """Return the value; raise ValueError with a message if it is invalid."""
-        return setting_values.parse_value(self.setting, self.field.value)
-
-    def _describe_range(self) -> str:
-        """Describe the usual range if the value is outside it or invalid."""
-        low, high = self.setting.low, self.setting.high
-        try:
-            value = self.value
-        except ValueError:
-            return "; invalid"
-        is_outside = (
-            isinstance(value, int | float)
-            and low is not None
-            and high is not None
-            and not low <= value <= high
-        )
-        return f"; usually {low:g} to {high:g}" if is_outside else ""
-
-    def put(self, value: Any, origin: str) -> None:
-        """Show a value that the person has not chosen."""
-        self._shown_value = self._format(value)
-        with self.prevent(Choice.Changed, Input.Changed):
-            self.field.value = self._shown_value
-        self._set_origin(origin)
-
-    def _set_origin(self, origin: str, note: str = "") -> None:
-        self.origin = origin
-        for shown in self.query(".origin").results(Static):
-            shown.update(origin + note)
-
-    def on_choice_changed(self, event: Choice.Changed) -> None:
-        event.stop()
-        self._changed()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        event.stop()
-        if self.edited:  # an input also reports its initial value
-            self._changed()
-
-    def _changed(self) -> None:
-        self._set_origin("yours", self._describe_range())
-        self.post_message(self.Changed(self))
-
-
-class Problem(NamedTuple):
-    """What keeps the page from being left, and the row of the setting that it is about."""
-
-    text: str
-    row: SettingRow | None = None
 
 
 class RecipePage(WizardPage):
@@ -184,7 +80,7 @@ class RecipePage(WizardPage):
 
     def body(self) -> ComposeResult:
         plan = self._draft.plan
-        with RecipeFields(id="recipe"):
+        with SettingFields(id="recipe"):
             with Horizontal(classes="field", id="model"):
                 yield Static("Model", classes="name", markup=False)
                 yield FileInput(
@@ -195,7 +91,7 @@ class RecipePage(WizardPage):
                 )
             basic = [setting for setting in settings() if not setting.advanced]
             advanced = [setting for setting in settings() if setting.advanced]
-            for setting in (*basic, setting_values.AFTER):
+            for setting in basic:
                 yield SettingRow(setting, setting_values.get_value(plan, setting))
             yield FoldedSection(f"advanced: {len(advanced)} more settings")
             for setting in advanced:
@@ -224,8 +120,6 @@ class RecipePage(WizardPage):
         draft = self._draft
         for row in self.query(SettingRow):
             name, value = row.setting.name, setting_values.get_value(draft.plan, row.setting)
-            if row.setting is setting_values.AFTER:
-                continue
             if draft.limit and time_limit.is_limited(draft, name):
                 row.put(value, f"{draft.limit.minutes:g} min")
             else:

@@ -16,7 +16,7 @@ from ftwizard.plan.checks import check_plan
 from ftwizard.screens.draft import STEPS, draft_document, drafts, saved_drafts, setting_values
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.draft.saved_drafts import DraftFile
-from ftwizard.screens.plain import data, provider, wizard
+from ftwizard.screens.plain import after_training, data, provider, wizard
 from ftwizard.screens.plain import recipe as recipes
 from ftwizard.screens.plain.prompts import (
     BACK,
@@ -207,8 +207,10 @@ def test_recipe_questions_suggest_the_advised_values(tmp_path: Path) -> None:
     draft = recipes.ask_model(Scripted(OTHER, "", "owner/mine"), draft)
     assert draft.plan.model.name == "owner/mine"
     assert recipes.ask_model(Scripted(""), draft) == draft, "Enter keeps it"
-    ask = Scripted("", "2", "", "1e-3", "many", "8", "", "", "merge", "rank", "0", "32", "")
-    for question in recipes.list_questions():
+    ask = Scripted(
+        "", "2", "", "1e-3", "many", "8", "", "", "rank", "0", "32", "", "finish", "merge", ""
+    )
+    for question in (*recipes.list_questions(), after_training.ask):
         draft = question(ask, draft)
     recipe = draft.plan.recipe
     assert (recipe.epochs, recipe.learning_rate, recipe.batch_size) == (2.0, 2e-4, 8)

@@ -17,7 +17,8 @@ from ftwizard.screens.costs import inputs
 from ftwizard.screens.draft import setting_values
 from ftwizard.screens.draft.drafts import Draft
 from ftwizard.screens.widgets.file_input import FileInput
-from ftwizard.screens.wizard.recipe.page import RecipePage, SettingRow
+from ftwizard.screens.wizard.recipe.page import RecipePage
+from ftwizard.screens.wizard.setting_row import SettingRow
 from tests.helpers.estimates import make_report
 from tests.helpers.machines import make_machine
 from tests.screens.frames import drive

@@ -24,6 +24,7 @@ from ftwizard.screens.draft import texts
 from ftwizard.screens.draft.drafts import Draft, Step, get_fingerprint
 from ftwizard.screens.monitor.page import MonitorPage
 from ftwizard.screens.wizard import review
+from ftwizard.screens.wizard.after_training import AfterTrainingPage
 from ftwizard.screens.wizard.data.page import DataPage
 from ftwizard.screens.wizard.estimate.page import EstimatePage
 from ftwizard.screens.wizard.recipe.page import RecipePage
@@ -107,7 +108,7 @@ def test_file_changed_after_its_check_returns_to_the_data_page(rows: Path, tiny:
         left.extend(steps)
 
     drive(FtwizardApp(), (80, 24), play)
-    assert left[0].direction == -2, "back to the data page"
+    assert left[0].direction == -3, "back to the data page"
 
 
 @BOTH_SIZES
@@ -194,6 +195,8 @@ async def open_review(pilot: Pilot[Any], rows: Path, tiny: Path, epochs: str = "
     if epochs:
         await wait_for_page(pilot, TypedConfirm)
         await pilot.press(*"many epochs", "enter")
+    await wait_for_page(pilot, AfterTrainingPage)
+    await pilot.press("enter")
     await wait_for_text(pilot, "per epoch")
     await pilot.press("enter")
     await wait_for_page(pilot, ReviewPage)
@@ -278,7 +281,7 @@ def test_unexpected_error_is_shown_and_keeps_every_answer(
 
     monkeypatch.setattr("ftwizard.screens.dialogs.command_progress.run_command", broken)
     drive(FtwizardApp(), (80, 24), play)
-    assert left == [Step(draft, -1)]
+    assert left == [Step(draft, -2)], "back to the recipe"
     assert "KeyError" in next((home / "crashes").iterdir()).read_text()
 
 

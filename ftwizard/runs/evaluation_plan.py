@@ -1,0 +1,107 @@
+"""What a plan's evaluation will ask, before it runs: the items of each set, and what they can show."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Literal
+
+import msgspec
+
+from ftwizard.plan.schema import Gate, Plan
+from ftwizard.runs import describe_evaluation, paired_tests
+from ftwizard.runs.evaluation import SetResult
+from ftwizard.text import format_count, make_visible
+
+PackagedSet = Literal["general", "safety"]
+MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
+"""Items of a set where the plan names no number."""
+
+
+class SetProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that cannot be used."""
+
+    line: int
+    code: str
+    message: str
+    fix: str
+
+
+class SetCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of the user, read without asking any model."""
+
+    file: str
+    """As the plan names it: a path, or ``lm-eval:TASK``."""
+    items: int | None = None
+    """None for a task of lm-eval, and for a file that cannot be used."""
+    scorers: dict[str, int] = {}
+    """Items by scorer, the most frequent first."""
+    error: str = ""
+    """Why the file as a whole cannot be used."""
+    hint: str = ""
+    problems: list[SetProblem] = []
+
+    @property
+    def is_usable(self) -> bool:
+        return not (self.error or self.problems)
+
+
+class SetsReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Output of ``eval --check --json``."""
+
+    sets: list[SetCheck]
+
+
+@functools.cache
+def count_packaged(name: PackagedSet) -> int:
+    """Return the items of a packaged set."""
+    file = files("ftwizard").joinpath("assets", "evaluation", f"{name}.jsonl")
+    return sum(1 for line in file.read_bytes().splitlines() if line.strip())
+
+
+def describe_check(checked: SetCheck) -> Iterator[str]:
+    """Yield a line for a set that can be used, else one for each thing that is wrong with it."""
+    name = make_visible(checked.file, 200)
+    if checked.is_usable:
+        scorers = ", ".join(f"{scorer} {count:,}" for scorer, count in checked.scorers.items())
+        about = (
+            "a task of lm-eval" if checked.items is None else format_count(checked.items, "item")
+        )
+        yield f"✓ {name}: {about}{f' ({scorers})' if scorers else ''}"
+        return
+    count = format_count(len(checked.problems), "item")
+    yield f"✗ {checked.error or f'{name}: {count} cannot be used'}"
+    for problem in checked.problems:
+        yield f"  line {problem.line}: {problem.message} ({problem.fix})"
+    if checked.hint:
+        yield f"  {checked.hint}"
+
+
+def draw_counts(items: Mapping[str, int | None], limit: int) -> dict[str, int | None]:
+    """Return how many items of each set are asked; None where their number is unknown."""
+    return {name: n if n is None else min(n, limit) for name, n in items.items()}
+
+
+def describe_powers(counts: Mapping[str, int | None], gate: Gate) -> list[str]:
+    """Describe for each set what its items can show of the gain or loss that the gate names."""
+    results = {
+        name: SetResult(n=n, arms={}, provable=paired_tests.find_provable_change(n))
+        for name, n in counts.items()
+        if n is not None
+    }
+    return describe_evaluation.describe_powers(results, gate)
+
+
+def describe_gate(plan: Plan) -> str:
+    """Describe the gate of a plan on a line."""
+    gain, general, safety = (
+        f"{share * 100:g}"
+        for share in (plan.gate.gain, plan.gate.max_general_loss, plan.gate.max_safety_loss)
+    )
+    stops = ", stops before training without that much to gain"
+    rule = stops if plan.evaluate.requires_headroom else ""
+    return (
+        f"a gain of {gain} points on the task; at most {general} lost in general, {safety} in safety"
+        f"{rule}"
+    )

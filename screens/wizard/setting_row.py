@@ -1,0 +1,124 @@
+"""A row of a page that shows and edits one setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from ftwizard.advice.recipe_rules import Setting
+from ftwizard.screens.draft import setting_values
+from ftwizard.screens.widgets.choice import Choice
+from ftwizard.screens.widgets.scroll_pane import ScrollPane
+from ftwizard.screens.widgets.text_input import TextInput
+
+
+class SettingFields(ScrollPane, can_focus=False, inherit_bindings=False):
+    """Fields that up and down move between; the focused one is scrolled into view."""
+
+
+class SettingRow(Horizontal):
+    """Shows and edits one setting."""
+
+    @dataclass
+    class Changed(Message):
+        """The person changed the value, which may be invalid."""
+
+        row: SettingRow
+
+    def __init__(self, setting: Setting, value: Any) -> None:
+        super().__init__(classes="setting", id=f"setting-{setting.name}")
+        self.setting = setting
+        self._shown_value = self._format(value)
+        """The value that the page put into the field."""
+        self.origin = "default"
+
+    def _format(self, value: Any) -> str:
+        return (
+            str(value) if self.setting.options else setting_values.format_field(self.setting, value)
+        )
+
+    def compose(self) -> ComposeResult:
+        setting = self.setting
+        yield Static(setting.label, classes="name", markup=False)
+        if setting.options:
+            yield Choice(setting_values.list_options(setting), self._shown_value)
+        else:
+            empty = setting.empty if setting_values.can_be_automatic(setting) else ""
+            yield TextInput(self._shown_value, max_length=400, placeholder=empty)
+            yield Static(self.origin, classes="origin", markup=False)
+
+    @property
+    def field(self) -> Choice | Input:
+        """Return the widget that edits the value."""
+        return self.query_one(Choice) if self.setting.options else self.query_one(Input)
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether the field has another value than the page put into it."""
+        return self.field.value != self._shown_value
+
+    @property
+    def edited(self) -> bool:
+        """Return whether the person has chosen the value.
+
+        Compares values, as the Changed message arrives later than the change itself.
+        """
+        is_chosen = self.origin not in ("default", "advised")
+        return is_chosen or self.is_changed
+
+    @property
+    def value(self) -> Any:
+        """Return the value; raise ValueError with a message if it is invalid."""
+        return setting_values.parse_value(self.setting, self.field.value)
+
+    def _describe_range(self) -> str:
+        """Describe the usual range if the value is outside it or invalid."""
+        low, high = self.setting.low, self.setting.high
+        try:
+            value = self.value
+        except ValueError:
+            return "; invalid"
+        is_outside = (
+            isinstance(value, int | float)
+            and low is not None
+            and high is not None
+            and not low <= value <= high
+        )
+        return f"; usually {low:g} to {high:g}" if is_outside else ""
+
+    def put(self, value: Any, origin: str) -> None:
+        """Show a value that the person has not chosen."""
+        self._shown_value = self._format(value)
+        with self.prevent(Choice.Changed, Input.Changed):
+            self.field.value = self._shown_value
+        self._set_origin(origin)
+
+    def _set_origin(self, origin: str, note: str = "") -> None:
+        self.origin = origin
+        for shown in self.query(".origin").results(Static):
+            shown.update(origin + note)
+
+    def on_choice_changed(self, event: Choice.Changed) -> None:
+        event.stop()
+        self._changed()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.edited:  # an input also reports its initial value
+            self._changed()
+
+    def _changed(self) -> None:
+        self._set_origin("yours", self._describe_range())
+        self.post_message(self.Changed(self))
+
+
+class Problem(NamedTuple):
+    """What keeps the page from being left, and the row of the setting that it is about."""
+
+    text: str
+    row: SettingRow | None = None
