@@ -134,7 +134,7 @@ def test_answers_are_counted_as_they_are_asked() -> None:
     bare = draft.with_plan(evaluate=schema.Evaluate(shots=0))
     assert "120 items, 240 answers" in after_training.describe_sets(bare, {})
     gpu = replace(draft, machine=make_machine(Gpu(name="GPU", memory=24 * 10**9)))
-    assert "243 items, 729 answers" in after_training.describe_sets(gpu, {})
+    assert "382 items, 1,146 answers" in after_training.describe_sets(gpu, {})
 
 
 def test_choices_are_in_the_plan_and_back_keeps_them() -> None:
