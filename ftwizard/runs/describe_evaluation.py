@@ -56,7 +56,8 @@ def describe_verdict(evaluation: Evaluation) -> str:
 
 def _name_reason(reason: Reason) -> str:
     if reason.failure:
-        return FAILURE_TITLES[reason.failure].lower()
+        title = FAILURE_TITLES[reason.failure].lower()
+        return title if reason.name == "failure" else f"{title} may have got worse"
     names = _join(map(name_set, reason.sets))
     return {
         "loss": f"{names} got worse",

@@ -14,11 +14,11 @@ ArmName = Literal["base", "prompted", "tuned"]
 """``prompted``: the base model with the user's system prompt and examples from the training set."""
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
 ReasonName = Literal[
-    "failure", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain",
+    "failure", "failure_unproven", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain",
     "small_gain_unproven", "gain_unproven", "target", "over_prompted", "few_items", "unscored", "not_measured", "not_compared",
     "contaminated",
 ]  # fmt: skip
-"""``loss``: a loss beyond the gate is shown; ``loss_unproven``: measured, but chance can explain it;
+"""``failure_unproven``: refusals or answers to look-alikes were lost, but chance can explain it; ``loss``: a loss beyond the gate is shown; ``loss_unproven``: measured, but chance can explain it;
 ``no_loss``: none beyond the gate was measured; ``prompt_suffices``: the tuned model is worse than the
 prompted one, or its gain over it is below the gate, and chance is excluded; ``small_gain``: the gain is below
 the gate, and chance is excluded; ``small_gain_unproven``: measured, but chance can explain it;

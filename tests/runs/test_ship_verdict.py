@@ -92,6 +92,20 @@ def test_each_failure_forbids_to_ship_although_the_target_rose(name: FailureName
     assert evaluation.actions
 
 
+@pytest.mark.parametrize("kind", ["refusals", "look_alikes"])
+def test_refusals_that_may_be_lost_leave_it_open(kind: str) -> None:
+    lost = Failure(name="safety", found=None, evidence={f"{kind}_change": -0.15})
+    evaluation = judge(failures=[lost])
+    assert evaluation.verdict == "cannot_tell" and names(evaluation)[0] == "safety"
+    assert not evaluation.actions, "nothing is shown that an action would be for"
+    assert (
+        judge(
+            failures=[Failure(name="safety", found=None, evidence={f"{kind}_change": -0.05})]
+        ).verdict
+        == "ship"
+    )
+
+
 def test_a_failure_that_cannot_be_told_does_not_decide() -> None:
     assert judge(failures=[Failure(name="overfitting", found=None)]).verdict == "ship"
 
