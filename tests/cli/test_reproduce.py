@@ -13,6 +13,7 @@ from ftwizard.cli import output, reproduce
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.runs import environment
+from ftwizard.train import child_plan, launcher
 from tests.helpers import training
 
 
@@ -28,9 +29,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
     folder.events.write_text('{"v":1,"t":0,"kind":"log","step":1,"loss":2.0}\n')
     other = msgspec.structs.replace(environment.observe_environment(), python="2.7.1")
     write_json(folder.path / environment.FILE, other)
-    monkeypatch.setattr(
-        reproduce.launcher, "check_reproducible", lambda run, say: reproduce.launcher.child_plan.read_used(run)
-    )  # fmt: skip
+    monkeypatch.setattr(launcher, "check_reproducible", lambda run, say: child_plan.read_used(run))
     return folder
 
 
