@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,8 @@ def read_facts(path: Path, template: str | None, quantization: str | None = None
     ``quantization``: ``q4_k_m``, of which the tensors that fell back to other types are counted.
     Raises FtwizardError for a file that is not a complete GGUF file.
     """
-    import gguf
-
     try:
-        reader = gguf.GGUFReader(path)
+        reader = open_file(path)
         architecture = _read(reader, "general.architecture")
         types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
         fallbacks: Counter[str] = Counter()
@@ -56,6 +55,26 @@ def read_facts(path: Path, template: str | None, quantization: str | None = None
         adds_bos=bool(adds_bos),
         context=int(_read(reader, f"{architecture}.context_length") or 0),
     )
+
+
+def open_file(path: Path) -> Any:
+    """Return gguf's reader of a file; raise ValueError if it is cut, as its own table of tensors says."""
+    import gguf
+
+    class Reader(gguf.GGUFReader):  # type: ignore[misc]
+        def _build_tensors(self, start_offs: int, fields: list[Any]) -> None:
+            ends = [0]
+            for *_, dims, kind, offset in (field.parts for field in fields):
+                block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(int(kind[0]))]
+                length = math.prod(map(int, dims)) * size // block
+                ends.append(start_offs + int(offset[0]) + length)
+            if len(self.data) < max(ends):
+                raise ValueError(
+                    f"the file is cut: it has {len(self.data):,} of {max(ends):,} bytes"
+                )
+            super()._build_tensors(start_offs, fields)
+
+    return Reader(path)
 
 
 def _read(reader: Any, key: str) -> Any:

@@ -88,15 +88,18 @@ def _score(llama: Any, context: Any, prompt: list[int], answer: list[int]) -> li
     """Return the logits at each token of ``answer``."""
     context.kv_cache_clear(True)
     batch = llama.LlamaBatch(n_tokens=MAX_BATCH, embd=0, n_seq_max=1)
-    for start in range(0, len(prompt), MAX_BATCH):
+    tokens, first = [*prompt, *answer[:-1]], len(prompt) - 1
+    rows = []
+    # In batches, as the prompt: token by token, a short answer takes longer than its prompt.
+    for start in range(0, len(tokens), MAX_BATCH):
         batch.reset()
-        for position in range(start, min(start + MAX_BATCH, len(prompt))):
-            batch.add(prompt[position], position, [0], position == len(prompt) - 1)
+        part = range(start, min(start + MAX_BATCH, len(tokens)))
+        for position in part:
+            batch.add(tokens[position], position, [0], position >= first)
         context.decode(batch)
-    rows = [np.asarray(context.get_logits(), dtype=np.float32)]
-    for offset, token in enumerate(answer[:-1]):
-        batch.reset()
-        batch.add(token, len(prompt) + offset, [0], True)
-        context.decode(batch)
-        rows.append(np.asarray(context.get_logits(), dtype=np.float32))
+        rows += [
+            np.asarray(context.get_logits_ith(position - start), dtype=np.float32)
+            for position in part
+            if position >= first
+        ]
     return rows

@@ -23,6 +23,7 @@ Cause = Literal[
     "modules_missing",
     "modules_to_save_missing",
     "weights_differ",
+    "unreadable",
     "quantization",
     "template",
     "tokenizer",
@@ -154,6 +155,7 @@ _CAUSES: dict[str, str] = {
     "modules_missing": "The update is missing in {modules}.",
     "modules_to_save_missing": "Modules that were trained whole are those of the base: {modules}.",
     "weights_differ": "The weights differ by more than rounding: {detail}.",
+    "unreadable": "{file} cannot be loaded: {detail}. Export or copy it again.",
     "quantization": "Quantization damaged it: KL {kl} nats per token, at most {limit}. Use a larger "
     "type, such as q8_0.",
     "template": "The chat template differs. Prompt {prompt}, token {position}: {expected} became "

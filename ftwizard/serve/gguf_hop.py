@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from ftwizard.errors import FtwizardError
-from ftwizard.export import tools
+from ftwizard.export import gguf_file, tools
 from ftwizard.export.gguf_scores import ScoreOutcome, ScoreTask
 from ftwizard.hardware import machine
 from ftwizard.runs.custody import Hop
@@ -48,8 +48,8 @@ def compare(
         texts = [_render(tokenizer, template, probe) for probe in probes]
         outcome, scores = _measure(file, texts, reference, end_ids, report)
     except FtwizardError as error:
-        detail = f"{make_visible(file.name)} could not be loaded ({error.message.rstrip('.')})"
-        return comparison.fail(hop, "weights_differ", detail=detail), None
+        detail = make_visible(error.message.rstrip("."), 300)
+        return comparison.fail(hop, "unreadable", file=file.name, detail=detail), None
     expected = [_render(tokenizer, tokenizer.chat_template, probe) for probe in probes]
     hop = _compare_tokens(hop, reference, outcome, tokenizer, is_same_text=texts == expected)
     hop = msgspec.structs.replace(hop, stops=not outcome.unknown_ends)
@@ -62,14 +62,12 @@ def compare(
 
 def _read_metadata(file: Path) -> tuple[str | None, int]:
     """Return the chat template in a file, and its type."""
-    import gguf
-
     try:
-        reader = gguf.GGUFReader(file)
+        reader = gguf_file.open_file(file)
         fields = [reader.fields.get(n) for n in ("tokenizer.chat_template", "general.file_type")]
         template, kind = (field.contents() if field else None for field in fields)
     except (ValueError, IndexError, KeyError, OSError) as error:
-        raise FtwizardError(f"it is not a complete GGUF file: {error}.") from None
+        raise FtwizardError(f"{error}.") from None
     return template if isinstance(template, str) else None, int(kind or 0)
 
 
@@ -106,7 +104,8 @@ def _measure(
             answers=[answer.tokens for answer in reference.answers],
             scored=SCORED_TOKENS,
             end_ids=list(end_ids),
-            threads=int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+            # Half of the cores: llama.cpp's threads spin, and are slow where others run.
+            threads=max(1, len(os.sched_getaffinity(0)) // 2),
         )
         (folder / "task.json").write_bytes(msgspec.json.encode(task))
         tools.run("llama.cpp", "score", folder, report=report)
