@@ -22,7 +22,15 @@ from ftwizard.runs import base_weights, custody, exports
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.custody import Custody, Hop
 from ftwizard.runs.result import MergedModel, TrainResult, read_trained
-from ftwizard.serve import comparison, gguf_hop, local_forms, merge_hop, probes, server_hop
+from ftwizard.serve import (
+    comparison,
+    gguf_hop,
+    local_forms,
+    measures,
+    merge_hop,
+    probes,
+    server_hop,
+)
 from ftwizard.serve.comparison import Reference
 from ftwizard.serve.local_forms import Scores
 from ftwizard.serve.probes import Probe
@@ -227,11 +235,17 @@ class _Chain:
         self, source: str, label: str, file: Path, reference: Reference, before: Scores
     ) -> tuple[Hop, Scores | None]:
         self._say("verifying", what=label)
-        return gguf_hop.compare(
+        hop, scores = gguf_hop.compare(
             _make_hop(source, label), file, reference, before, self._probes,
             self._encoder.tokenizer, self._trained.end_ids,
             lambda: self._say("verifying", what=label),
         )  # fmt: skip
+        if scores is None:
+            return hop, None
+        logits, rescale = scores.logits, self._make_rescale(reference)
+        return comparison.name_scale(
+            hop, reference, lambda other: measures.nmse(logits, other.logits), rescale
+        ), scores
 
     def _build_questions(self, stops: list[int]) -> Questions:
         wanted = max(MIN_LONG_TOKENS, self._plan.recipe.max_length)
@@ -255,8 +269,22 @@ class _Chain:
             )
 
         return server_hop.compare(
-            _make_hop(source, "server"), client, questions, reference, before, self._encoder, report
-        )
+            _make_hop(source, "server"), client, questions, reference, before, self._encoder,
+            report, self._make_rescale(reference),
+        )  # fmt: skip
+
+    def _make_rescale(self, reference: Reference) -> Callable[[float], Scores] | None:
+        """Return what scores the adapter at another strength; None without an adapter."""
+        if self._tuned.adapter is None:
+            return None
+
+        def rescale(factor: float) -> Scores:
+            self._say("verifying", what=f"the adapter at {factor:g} of its strength")
+            arm = msgspec.structs.replace(self._tuned, scale=self._tuned.scale * factor)
+            with self._models.select(arm) as model:
+                return local_forms.score(model, reference.prompts, reference.answers)
+
+        return rescale
 
 
 def _make_hop(source: str, target: str) -> Hop:

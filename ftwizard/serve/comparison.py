@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +29,13 @@ MIN_CANARIES_KEPT = 0.8
 MAX_BASE_STRENGTH = 0.2
 MIN_BASE_STRENGTH = -0.2
 """Strengths of a form that is the base model."""
+SCALE_SUSPECTS = ("weights_differ", "quantization", "wrong_model", "stop_token")
+"""Causes that a wrong scale may be behind: where logits are not linear in it."""
+MIN_SCALED_ERROR = 0.01
+"""Error below which a form is the adapter as it was trained."""
+MAX_SCALE = 8.0
+MAX_SCALED_ERROR = 0.5
+"""Error at the scale that explains a form, as a share of that of base and tuned model."""
 MAX_OFF_LINE = 0.6
 """Share of the distance from base to tuned that another scale may leave unexplained."""
 
@@ -104,6 +111,38 @@ def compare_scores(
     )
     cause, evidence = _find_cause(hop, off, divergence, quantized=quantized, is_proved=is_proved)
     return fail(hop, cause, **evidence) if cause else hop
+
+
+def name_scale(
+    hop: Hop,
+    reference: Reference,
+    measure_error: Callable[[Scores], float],
+    rescale: Callable[[float], Scores] | None,
+) -> Hop:
+    """Return ``hop`` with a wrong scale as its cause, if its weights differ and a scale explains that.
+
+    ``rescale`` returns what the adapter predicts at another strength, None without an adapter;
+    ``measure_error`` how far that is from the form.
+    """
+    if rescale is None or hop.ok is not False or hop.cause not in SCALE_SUSPECTS:
+        return hop
+    errors = {0.0: measure_error(reference.base), 1.0: measure_error(reference.tuned)}
+    wanted = MAX_SCALED_ERROR * min(errors.values())
+    if errors[1.0] < MIN_SCALED_ERROR:
+        return hop
+    errors |= {scale: measure_error(rescale(scale)) for scale in (0.5, 2.0)}
+    step = min((0.5, 2.0), key=lambda scale: errors[scale])
+    scale = step
+    while min(errors, key=lambda tried: errors[tried]) == scale and 0.1 < scale < MAX_SCALE:
+        scale *= step
+        errors[scale] = measure_error(rescale(scale))
+    best = min(errors, key=lambda tried: errors[tried])
+    for scale in (best * 0.75, best * 1.5) if best else ():
+        errors[scale] = measure_error(rescale(scale))
+    best = min(errors, key=lambda tried: errors[tried])
+    if best in (0.0, 1.0) or errors[best] > wanted:
+        return hop
+    return msgspec.structs.replace(hop, cause="lora_scale", evidence={"strength": round(best, 2)})
 
 
 def _count_kept(reference: Reference, before: Scores, after: Scores) -> int:

@@ -45,8 +45,12 @@ def compare(
     before: Scores,
     encoder: Encoder,
     report: Callable[[int], None],
+    rescale: Callable[[float], Scores] | None,
 ) -> Hop:
-    """Return ``hop``, judged; ``report`` gets the number of prompts answered."""
+    """Return ``hop``, judged; ``report`` gets the number of prompts answered.
+
+    ``rescale``: see ``comparison.name_scale``.
+    """
     names, wanted = client.list_models(), client.server.model
     if names is not None and not {wanted, f"{wanted}:latest"} & names.keys():
         detail = f"it serves {', '.join([*names][:3]) or 'no model'}, not {wanted}"
@@ -72,8 +76,14 @@ def compare(
         if kept and hop.strength and abs(hop.strength - 1) > comparison.MAX_STRENGTH_ERROR:
             return comparison.fail(hop, "lora_scale", strength=round(hop.strength, 2))
         detail = f"{kept} of {canaries} canary prompts get the tuned model's answer"
-        return comparison.fail(hop, "weights_differ" if kept else "wrong_model", detail=detail)
-    return hop
+        hop = comparison.fail(hop, "weights_differ" if kept else "wrong_model", detail=detail)
+    rows, actual = _match_tokens(reference, answers, encoder)
+
+    def measure_error(scores: Scores) -> float:
+        expected = measures.log_probabilities(scores.logits)[tuple(np.array(rows).T)]
+        return float(np.abs(actual - expected).mean())
+
+    return comparison.name_scale(hop, reference, measure_error, rescale) if rows else hop
 
 
 def _compare_context(
@@ -242,25 +252,10 @@ def _compare_logprobs(
     encoder: Encoder,
 ) -> Hop:  # fmt: skip
     """Compare the log-probabilities of the tokens in which served and trained answer agree."""
-    rows, served, start = [], [], 0
-    for answer, reply in zip(reference.answers, answers, strict=True):
-        tokens = answer.tokens[:SCORED_TOKENS]
-        steps = reply.logprobs if reply else []
-        for offset, (token, (text, value)) in enumerate(zip(tokens, steps, strict=False)):
-            is_equal = encoder.tokenizer.decode([token]) == text
-            ids = (
-                [token] if is_equal else encoder.tokenizer(text, add_special_tokens=False).input_ids
-            )
-            if len(ids) == 1:  # also the first other one: up to there, the context is the same
-                rows.append((start + offset, ids[0]))
-                served.append(value)
-            if not is_equal:
-                break
-        start += len(tokens)
+    rows, actual = _match_tokens(reference, answers, encoder)
     if not rows:
         return hop
     index = tuple(np.array(rows).T)
-    actual = np.array(served)
     expected, base = (
         measures.log_probabilities(scores.logits)[index] for scores in (before, reference.base)
     )
@@ -276,3 +271,27 @@ def _compare_logprobs(
         detail = f"log-probabilities differ by {error.mean():.2g} nats on average"
         return comparison.fail(hop, "weights_differ", detail=detail)
     return hop
+
+
+def _match_tokens(
+    reference: Reference, answers: Sequence[ServedAnswer | None], encoder: Encoder
+) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Return the scored rows and tokens in which served and trained answer agree, with the first
+    other token of each answer; and their served log-probabilities.
+    """
+    rows, served, start = [], [], 0
+    for answer, reply in zip(reference.answers, answers, strict=True):
+        tokens = answer.tokens[:SCORED_TOKENS]
+        steps = reply.logprobs if reply else []
+        for offset, (token, (text, value)) in enumerate(zip(tokens, steps, strict=False)):
+            is_equal = encoder.tokenizer.decode([token]) == text
+            ids = (
+                [token] if is_equal else encoder.tokenizer(text, add_special_tokens=False).input_ids
+            )
+            if len(ids) == 1:  # also the first other one: up to there, the context is the same
+                rows.append((start + offset, ids[0]))
+                served.append(value)
+            if not is_equal:
+                break
+        start += len(tokens)
+    return rows, np.array(served)

@@ -111,6 +111,38 @@ def test_scale_is_seen_in_the_probabilities_of_a_server(factor: float, cause: st
     assert hop.strength == pytest.approx(factor, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("scale", "strength"),
+    [(0.25, 0.25), (0.5, 0.5), (0.75, 0.75), (3.0, 3.0), (8.0, 8.0), (1.0, None), (0.0, None)],
+)
+def test_scale_that_explains_other_weights_is_named(scale: float, strength: float | None) -> None:
+    """The logits are not linear in the scale, so that only those at other scales tell."""
+
+    def make_logits(factor: float) -> np.ndarray:
+        change = 3 * np.tanh(factor * (TUNED - BASE)) + factor**2 * (BASE[::-1] - BASE) / 9
+        logits: np.ndarray = BASE + change
+        return logits
+
+    reference = make_reference()._replace(tuned=make_scores(make_logits(1.0)))
+    form = make_logits(scale) + np.random.default_rng(5).normal(0, 0.01, BASE.shape)
+    broken = comparison.fail(make_hop(canaries=6, canaries_kept=3), "weights_differ", detail="x")
+    hop = comparison.name_scale(
+        broken, reference, lambda scores: measures.nmse(form, scores.logits),
+        lambda factor: make_scores(make_logits(factor)),
+    )  # fmt: skip
+    assert (hop.cause, hop.ok) == ("lora_scale" if strength else "weights_differ", False)
+    if strength:
+        assert hop.evidence["strength"] == pytest.approx(strength, rel=0.3)
+    noise = make_scores(np.random.default_rng(6).normal(0, 2, BASE.shape))
+    unexplained = comparison.name_scale(
+        broken, reference, lambda scores: measures.nmse(noise.logits, scores.logits),
+        lambda factor: make_scores(make_logits(factor)),
+    )  # fmt: skip
+    assert unexplained == broken
+    healthy = make_hop()
+    assert comparison.name_scale(healthy, reference, lambda _: 0.0, None) == healthy
+
+
 def test_first_token_that_differs_is_shown() -> None:
     find = comparison.find_token_difference
     assert find([[1, 2], [3]], [[1, 2], [3]], str) is None
