@@ -58,7 +58,9 @@ def read_facts(path: Path, template: str | None, quantization: str | None = None
 
 
 def open_file(path: Path) -> Any:
-    """Return gguf's reader of a file; raise ValueError if it is cut, as its own table of tensors says."""
+    """Return gguf's reader of a file; raise ValueError if it is damaged, or shorter than its table of
+    tensors says.
+    """
     import gguf
 
     class Reader(gguf.GGUFReader):  # type: ignore[misc]
@@ -69,12 +71,15 @@ def open_file(path: Path) -> Any:
                 length = math.prod(map(int, dims)) * size // block
                 ends.append(start_offs + int(offset[0]) + length)
             if len(self.data) < max(ends):
-                raise ValueError(
-                    f"the file is cut: it has {len(self.data):,} of {max(ends):,} bytes"
-                )
+                raise EOFError(f"the file is cut: it has {len(self.data):,} of {max(ends):,} bytes")
             super()._build_tensors(start_offs, fields)
 
-    return Reader(path)
+    try:
+        return Reader(path)
+    except EOFError as error:
+        raise ValueError(str(error)) from None
+    except (ValueError, IndexError, KeyError) as error:
+        raise ValueError(f"its header is cut or damaged ({error})") from None
 
 
 def _read(reader: Any, key: str) -> Any:
