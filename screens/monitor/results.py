@@ -106,7 +106,7 @@ class ResultsPage(Page[str]):
         """Answers that changed; all answers if none did, or if the run was not evaluated."""
         self._failure: FtwizardError | None = None
         """Why the newest step failed."""
-        self._running: EventReader | None = None
+        self._followed: EventReader | None = None
         """Events of an evaluation that is running now."""
         self._progress = Progress()
         self._read_folder()
@@ -126,8 +126,8 @@ class ResultsPage(Page[str]):
         changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
         self._answers = changed or read_answers(folder)
         self._judging = next_steps.find_evaluation_job(folder)
-        if self._is_judging and self._judging and self._running is None:
-            self._running, self._progress = EventReader(self._judging[0].events), Progress()
+        if self._is_judging and self._judging and self._followed is None:
+            self._followed, self._progress = EventReader(self._judging[0].events), Progress()
 
     @property
     def _is_judging(self) -> bool:
@@ -153,12 +153,12 @@ class ResultsPage(Page[str]):
 
     def _poll(self) -> None:
         """Follow an evaluation that is running; read the folder again when it ends."""
-        if self._running is None or not self._judging:
+        if self._followed is None or not self._judging:
             return
-        self._progress.feed(self._running.read())
+        self._progress.feed(self._followed.read())
         self._judging = self._judging[0], observe(self._judging[0])
         if not self._is_judging:
-            self._running = None
+            self._followed = None
             self._read_folder()
         self._show()
         self.refresh_bindings()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from textual.pilot import Pilot
 
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
-from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
+from ftwizard.jobs.events import EventWriter
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import custody
 from ftwizard.runs.custody import Hop
@@ -27,7 +31,7 @@ from tests.evaluate.test_results import make_answers, make_items
 from tests.helpers.adapters import write_adapter, write_llama
 from tests.helpers.results import make_run_result, make_trained
 from tests.screens.frames import assert_frame, drive, until, wait_for_stable_frame, wait_for_text
-from tests.screens.runs_helpers import PLAN, make_result, make_run
+from tests.screens.runs_helpers import PLAN, living, make_result, make_run
 
 SIZES = [(80, 24), (160, 50)]
 COMPLAINT = "My parcel {n} has not arrived after two weeks and nobody answers the phone"
@@ -214,6 +218,58 @@ def test_x_merges_and_shows_the_proof(home: Path, tmp_path: Path) -> None:
     shown = drive(FtwizardApp(("run", "one")), (100, 90), play)
     assert re.search(r"proof +✓ Proved: all \d+ tensors", shown)
     assert "✓ proved" in shown and "gguf" not in shown
+
+
+def test_esc_ends_the_command_of_a_step_with_its_processes(home: Path, tmp_path: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    base = write_llama(tmp_path / "base")
+    folder.adapter.rmdir()
+    write_adapter(base, folder.adapter)
+    write_json(folder.trained, make_trained(base=str(base)))
+    for weights in base.glob("*.safetensors"):
+        weights.unlink()
+        os.mkfifo(weights)  # whoever reads it waits
+
+    def list_children() -> list[psutil.Process]:
+        return psutil.Process().children(recursive=True)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("enter")
+        await wait_for_text(pilot, "esc cancel")
+        assert list_children()
+        await pilot.press("escape")
+        await wait_for_text(pilot, "Merge it, and prove the merge")
+        await until(pilot, lambda: not list_children())
+        await pilot.press("escape")
+
+    drive(FtwizardApp(("run", "one")), (100, 40), play)
+    assert not folder.merged.exists()
+
+
+def test_a_running_evaluation_is_followed(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    judge(folder, 1, {"tuned": ("ship", 1.0)}).unlink()
+    job = JobFolder(folder.path / "jobs" / "1-eval")
+    (job.path / "attempts").mkdir()
+    attempt = Attempt(number=1, started=time.time(), host=os.uname().nodename, argv=["none"])
+    write_json(job.attempt(1), attempt)
+    events = EventWriter(job.events, 1)
+    events.write(
+        "phase", phase="comparing", what="tuned model", done=12, total=80, unit="answers", eta_s=95.0
+    )  # fmt: skip
+    with living(job):
+        shown = drive(FtwizardApp(("run", "one")), (100, 40), follow)
+    events.close()
+    assert "An evaluation is running: comparing: tuned model, 12 of 80 answers" in shown
+    assert "1:35 left" in shown or "1 min 35 s left" in shown
+
+
+async def follow(pilot: Pilot[Any]) -> None:
+    await open_results(pilot)
+    await wait_for_text(pilot, "12 of 80 answers")
+    await pilot.press("enter")
+    await wait_for_text(pilot, "The next step needs its verdict")
 
 
 def test_a_step_that_failed_says_why_and_stays_on_the_page(home: Path) -> None:
