@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from ftwizard.screens.draft.drafts import Draft, Step
 from ftwizard.screens.plain import after_training as plain
 from ftwizard.screens.widgets.choice import Choice
 from ftwizard.screens.wizard.after_training import AfterTrainingPage
+from ftwizard.screens.wizard.review import ReviewPage
 from tests.helpers.machines import make_machine
 from tests.screens.frames import assert_frame, drive, frame, until, wait_for_text
 from tests.screens.plain.scripted import Scripted
@@ -327,3 +330,32 @@ def test_plain_answers_give_the_same_plan(
     assert "evaluate.judge has no model" in printed, "continuing is refused until it has one"
     left_out = plain.ask(Scripted(str(good), ""), draft)
     assert left_out.plan.evaluate.sets == ()
+
+
+def test_review_has_a_line_for_sets_gate_and_exports() -> None:
+    gguf = after_training.get_setting("gguf")
+    draft = setting_values.with_value(make_draft(), gguf, "gguf")
+    draft = draft.with_plan(gate=schema.Gate(gain=0.1, max_safety_loss=0.0))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        pilot.app.push_screen(ReviewPage(draft))
+        await wait_for_text(pilot, "Exports     gguf")
+
+    shown = drive(FtwizardApp(), (80, 40), play)
+    assert "Judged on   test rows 40, general 40, safety 40" in shown
+    text = " ".join(shown.split())
+    assert "Gate a gain of 10 points on the task; at most 5 lost in general, 0 in safety" in text
+    assert "rehearsed with the base model before step 1" in text
+
+
+@pytest.mark.parametrize(("items", "code"), [(GOOD, 0), (BAD, 1), (None, 1)])
+def test_check_of_a_set_exits_with_1_if_it_cannot_be_used(
+    tmp_path: Path, items: list[dict[str, Any]] | None, code: int
+) -> None:
+    file = tmp_path / "set.jsonl"
+    if items is not None:
+        write_set(file, items)
+    argv = [sys.executable, "-m", "ftwizard", "eval", "--check", "--set", str(file)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == code and not done.stderr
+    assert done.stdout.startswith("✗ " if code else "✓ ")
