@@ -227,7 +227,7 @@ def is_same_file(path: Path, training: Path | None) -> bool:
 
 
 def describe_addition(addition: RowAddition, training: Path | None) -> list[str]:
-    """Say where the row is, and how to train on it: a sentence and a command."""
+    """Say where the row is, and how to train on it: sentences, and commands below them."""
     name = make_visible(str(addition.path), 300)
     lines = [
         f"{'Created' if addition.is_new else 'Added to'} {name} ({FORMAT_NAMES[addition.format]})."
@@ -239,9 +239,9 @@ def describe_addition(addition: RowAddition, training: Path | None) -> list[str]
         or not _can_join(addition, training)
     ):
         return [*lines, f"Train on it: ftwizard {make_visible(added)}"]
-    both = shlex.quote(str(training.with_name(f"{training.stem}-and-additions.jsonl")))
-    joined = f"cat {shlex.quote(str(training))} {added} > {both} && ftwizard {both}"
-    return [*lines, f"Train on all rows: {make_visible(joined)}"]
+    both = shlex.quote(str(addition.path.with_name(f"{training.stem}-and-additions.jsonl")))
+    join = f"  cat {shlex.quote(str(training))} {added} > {both}"
+    return [*lines, "To train on all rows:", make_visible(join), make_visible(f"  ftwizard {both}")]
 
 
 def _can_join(addition: RowAddition, training: Path) -> bool:

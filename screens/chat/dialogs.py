@@ -60,16 +60,16 @@ class PromptArea(TextArea):
         await super()._on_paste(event)
 
 
-def make_area(text: str = "", placeholder: str = "", **options: str) -> PromptArea:
+def make_area(text: str = "", *, id: str, placeholder: str = "") -> PromptArea:
     area = PromptArea(
-        text, compact=True, soft_wrap=True, highlight_cursor_line=False, placeholder=placeholder,
-        **options,
+        text, id=id, compact=True, soft_wrap=True, highlight_cursor_line=False,
+        placeholder=placeholder,
     )  # fmt: skip
     area.show_line_numbers = False
     return area
 
 
-class _TextDialog(Dialog[bool]):
+class TextDialog(Dialog[bool]):
     """A text and a line below it; Enter in either accepts them, and True is the result."""
 
     FIELD: ClassVar[str]
@@ -100,6 +100,8 @@ class _TextDialog(Dialog[bool]):
         area = self.query_one(PromptArea)
         area.move_cursor(area.document.end)
         area.focus()
+        line = self.query_one(Input)
+        line.cursor_position = len(line.value)  # of a long path, its end matters
         self.show_problem("")
 
     def on_prompt_area_sent(self, event: PromptArea.Sent) -> None:
@@ -119,7 +121,7 @@ class _TextDialog(Dialog[bool]):
         line.update(Text.assemble(("✗ ", f"bold {palette.BAD}"), problem))
 
 
-class SettingsDialog(_TextDialog):
+class SettingsDialog(TextDialog):
     """Sets the system prompt and the temperature of a conversation."""
 
     FIELD = "temperature"
@@ -155,7 +157,7 @@ class AddedRow(NamedTuple):
     on_added: Callable[[RowAddition], None]
 
 
-class AddRowDialog(_TextDialog):
+class AddRowDialog(TextDialog):
     """Adds the last turn to a data file; what was edited stays with the turn until then."""
 
     FIELD = "data file"

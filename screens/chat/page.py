@@ -184,7 +184,9 @@ class ChatPage(Page[None]):
             self._draw_all()
         self._draw_about()
         self.refresh_bindings()
-        self.app.push_screen(ErrorDialog(FtwizardError(error.message, f"{error.hint} {KEPT_NOTE}")))
+        title = Text.assemble(("✗ ", f"bold {palette.BAD}"), make_visible(error.message, 1500))
+        hint = make_visible(error.hint, 1000)
+        self.app.push_screen(NoticeDialog(title, f"{hint}\n{KEPT_NOTE}".strip()))
 
     def _load_again(self) -> None:
         self._failure = None

@@ -48,6 +48,11 @@ class ChatProcess:
             await child.wait()
             if self._is_closed:
                 return
+            if child.returncode == -signal.SIGKILL:
+                raise FtwizardError(
+                    "The process with the models was killed; the system does so if memory runs out.",
+                    "Close other programs that use much memory.",
+                )
             document = subprocesses.decode_document(
                 "chat", child.returncode or 0, rest, await errors
             )

@@ -118,11 +118,11 @@ def _build_answer(turn: Turn, side: Side, expected: str | None) -> Text:
         return text.append(f"{' ' if text else ''}✗ {make_visible(answer.error)}", palette.BAD)
     if answer.is_open:
         return text.append(_describe_wait(turn, side), "dim")
-    if not answer.text:
+    if not answer.text and answer.reason != "stopped":
         text.append("(empty)", "dim")
     if expected is not None and answer.text.strip() == expected.strip():
         text.append("  ✓ as expected", palette.GOOD)
-    return text.append(f"  ({_describe_end(answer)})", "dim")
+    return text.append(f"{'  ' if text else ''}({_describe_end(answer)})", "dim")
 
 
 def _describe_wait(turn: Turn, side: Side) -> str:

@@ -149,11 +149,10 @@ def test_full_and_read_only_disks_leave_the_file_as_it_was(tmp_path: Path) -> No
 def test_command_joins_both_files_where_they_fit(tmp_path: Path) -> None:
     training = write(tmp_path / "my rows.jsonl", {"prompt": "a", "completion": "b"})
     addition = add_row(tmp_path / "one-additions.jsonl", SHORT, training=training)
-    created, train = describe_addition(addition, training)
+    created, _, command, wizard = describe_addition(addition, training)
     assert created == f"Created {addition.path} (prompt and completion)."
     joined = tmp_path / "my rows-and-additions.jsonl"
-    command, _, wizard = train.removeprefix("Train on all rows: ").partition(" && ")
-    assert wizard == f"ftwizard '{joined}'"
+    assert wizard.strip() == f"ftwizard '{joined}'"
     subprocess.run(command, shell=True, check=True)
     assert len(reader.read_table(joined, "auto").rows) == 2
     write(training, {"prompt": "a", "completion": "b"}, end="")

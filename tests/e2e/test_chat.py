@@ -42,6 +42,7 @@ def test_run_is_judged_talked_to_and_served(folder: JobFolder) -> None:
     _check_verdict(folder)
     _check_single_answers()
     _check_requests_by_line(folder)
+    _check_lines_from_a_pipe(folder)
     if tmux.is_installed():
         _check_lines(folder)
     _check_server(folder)
@@ -108,6 +109,21 @@ def _check_requests_by_line(folder: JobFolder) -> None:
     child.stdin.close()
     assert child.wait(30) == 0, "ends with its input"
     assert child.stderr and "not a request" in child.stderr.read()
+
+
+def _check_lines_from_a_pipe(folder: JobFolder) -> None:
+    lines = "Where is it?\n/again\n/add\nOn its way.\n"
+    options = ("--base", "--plain", "--max-tokens", "5")
+    child = subprocess.run(
+        [FTWIZARD, "chat", str(folder.path), *options], input=lines, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert child.stdout.count("base> ") == 2 and "Answer 2, temperature 0.7:" in child.stdout
+    file = child.stdout.partition("Created ")[2].partition(" (")[0].replace("\n", "")
+    (row,) = (json.loads(line) for line in Path(file).read_text().splitlines())
+    system, prompt, answer = row["messages"]
+    assert system["content"] == "Route this ticket." and prompt["content"] == "Where is it?"
+    assert answer == {"role": "assistant", "content": "On its way."}
 
 
 def _check_lines(folder: JobFolder) -> None:

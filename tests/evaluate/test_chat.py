@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from ftwizard.cli.chat_lines import LineChat
 from ftwizard.data import reader
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
@@ -172,3 +177,83 @@ def test_system_prompt_is_that_of_most_rows(tmp_path: Path) -> None:
     del saved["system"]
     (folder.evaluations / "test.json").write_text(json.dumps(saved))
     assert chat.read_system_prompt(folder) == "Route.", "of the test rows, for an earlier version"
+
+
+Talk = Callable[..., str]
+
+
+@pytest.fixture
+def talk(
+    run: JobFolder,
+    models: ChatModels,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Talk:
+    """Return a function that chats line by line, and returns what is printed."""
+
+    def talk_in(*lines: str, max_tokens: int = 4) -> str:
+        arguments = argparse.Namespace(
+            max_tokens=max_tokens, no_system=False, system=None, temperature=0.0
+        )
+        waiting = iter(lines)
+        monkeypatch.setattr("builtins.input", lambda question: next(waiting, ""))
+        assert LineChat(run, models, arguments).run() == 0
+        return capsys.readouterr().out
+
+    return talk_in
+
+
+def test_lines_answer_again_and_change_the_settings(talk: Talk) -> None:
+    shown = talk(
+        "/again", "/systm", "3: the cat sat", "/again", "/temperature 9", "/temperature 0.5",
+        "/system Answer in\u202e French.", "/system", "/system", "/new", "/etc/passwd is a file", "/help",
+    )  # fmt: skip
+    assert "✗ There is no prompt yet." in shown
+    assert "✗ There is no command /systm. Did you mean /system?" in shown
+    assert shown.count("tuned> ") == shown.count("base> ") == 3, "a path is a prompt"
+    assert "Answer 2, temperature 0.7:" in shown and "(cut off after 4 tokens)" in shown
+    assert "from 0 (greedy) to 2" in shown and "Decoding: temperature 0.5" in shown
+    assert "System prompt: Answer in" in shown and "\u202e" not in shown
+    assert "New conversation." in shown and "/add [FILE]" in shown
+
+
+def test_lines_add_the_last_turn_to_a_data_file(run: JobFolder, talk: Talk, tmp_path: Path) -> None:
+    training_file = run.path.parent / "train.jsonl"
+    original = training_file.read_bytes()
+    other = tmp_path / "pairs.jsonl"
+    other.write_text('{"prompt": "a", "completion": "b"}\n')
+    shown = talk(
+        "/add", "3: the cat sat", "/system Answer in French.", "3: the cat sat", "/add", "Le chat.",
+        f"/add {other}", "", f"/add {training_file}", "Non.", "n",
+    )  # fmt: skip
+    text = " ".join(shown.split())
+    assert "run-additions.jsonl (chat messages)." in text and "To train on all rows: cat " in text
+    assert "system prompt, earlier turns or tools" in text
+    assert "Nothing was added." in shown and training_file.read_bytes() == original
+    (line,) = (run.path.parent / "run-additions.jsonl").read_text().splitlines()
+    system, first, earlier, again, answer = json.loads(line)["messages"]
+    assert (system["role"], first["content"]) == ("system", "3: the cat sat")
+    assert (earlier["role"], earlier["weight"], again) == ("assistant", 0, first)
+    assert answer == {"role": "assistant", "content": "Le chat."}
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: ChatModels, tokens: list[int]) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        return "as far as it has come"
+
+    monkeypatch.setattr(chat, "EMIT_EVERY_S", 0.0)
+    monkeypatch.setattr(ChatModels, "_decode", interrupt)
+    shown = talk("hello", "/new", max_tokens=300)
+    assert "(stopped)" in shown and "base> " not in shown, "the other answer is not begun"
+    assert "New conversation." in shown
+
+
+def test_samples_differ_and_greedy_answers_do_not(models: ChatModels) -> None:
+    def sample(temperature: float) -> set[str]:
+        request = msgspec.structs.replace(ask("base", 12), temperature=temperature)
+        return {models.answer(request).text for _ in range(3)}
+
+    assert len(sample(0.0)) == 1 and len(sample(1.5)) > 1
