@@ -87,7 +87,7 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
         terminal.wait(r"(Ship|Do not ship|Cannot tell)[\s\S]*base +prompted +tuned")
         terminal.keys("Right")
         terminal.wait("answer 1 of")
-        terminal.keys("Enter")
+        terminal.keys("Escape")
         terminal.wait("✓ finished")
         terminal.keys("C-q")
         assert "exit=0" in terminal.wait("exit=")
