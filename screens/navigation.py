@@ -208,11 +208,12 @@ async def _ask_steps(
     from ftwizard.screens.wizard.data.data_check import needs_recheck
     from ftwizard.screens.wizard.data.page import DataPage
     from ftwizard.screens.wizard.estimate.page import EstimatePage
+    from ftwizard.screens.wizard.page import DraftPage
     from ftwizard.screens.wizard.provider.page import ProviderPage, UnsupportedProviderPage
     from ftwizard.screens.wizard.recipe.page import RecipePage
     from ftwizard.screens.wizard.review import ReviewPage
 
-    pages = (
+    pages: tuple[type[DraftPage], ...] = (
         ProviderPage, DataPage, RecipePage, AfterTrainingPage, EstimatePage, ReviewPage,
     )  # fmt: skip
     index = next(number for number, page in enumerate(pages) if first == page.STEP)

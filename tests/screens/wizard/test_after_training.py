@@ -35,7 +35,7 @@ from tests.screens.wizard.data.reports import report
 
 MODEL = "Qwen/Qwen3-0.6B"
 Play = Callable[[Pilot[Any], AfterTrainingPage], Any]
-GOOD = [
+GOOD: list[dict[str, Any]] = [
     {"prompt": "What is 2+2?", "expected": 4},
     {"prompt": "Capital of France?", "expected": "Paris"},
 ]
