@@ -142,7 +142,7 @@ def _list_untried(
 
 def list_changes(evaluation: Evaluation) -> list[tuple[str, Step]]:
     """List the changes that the verdict advises and a command makes, with the kind of each."""
-    changes = []
+    changes: list[tuple[str, Step]] = []
     for action in evaluation.actions:
         if arguments := describe_evaluation.find_arguments(action):
             text = describe_evaluation.describe_action(action)
