@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,10 +12,11 @@ from ftwizard import locations
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import EventReader, to_count, to_number
 from ftwizard.jobs.folder import JobFolder, read_json
-from ftwizard.runs.environment import Environment, read_environment
-from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.result import read_result
 from ftwizard.text import format_count, make_visible
+
+if TYPE_CHECKING:
+    from ftwizard.runs.environment import Environment
 
 Losses = dict[tuple[str, int], float]
 """Loss by kind (``log`` or ``eval``) and step."""
@@ -72,12 +74,14 @@ def compare(folder: JobFolder) -> Reproduction | None:
         return None
     before, after = read_losses(original), read_losses(folder)
     common = [key for key in before if key in after]
+    if not common:
+        return None
     differing = {key: _measure(before[key], after[key]) for key in common}
     differing = {key: value for key, value in differing.items() if value}
     old_scores, new_scores = _read_scores(original), _read_scores(folder)
     shared = old_scores.keys() & new_scores.keys()
-    if not common:
-        return None
+    from ftwizard.runs.environment import read_environment  # loads psutil
+
     return Reproduction(
         original=original.id,
         steps=_count_steps(common),
@@ -123,6 +127,8 @@ def _measure(old: float, new: float) -> float:
 
 def _read_scores(folder: JobFolder) -> dict[str, float]:
     """Return the final scores of the tuned model by name."""
+    from ftwizard.runs.evaluation import Evaluation  # loads the plan
+
     scores: dict[str, float] = {}
     result = read_result(folder)
     if result and result.compare and result.compare.tuned:
