@@ -20,6 +20,7 @@ from ftwizard.models import hub
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Data, Files, Judge, Model, Plan
 from ftwizard.runs import checkpoints, default_run, describe_evaluation
+from ftwizard.runs.evaluation import SWEEP
 from ftwizard.runs.evaluation_job import EvaluationRequest, EvaluationResult
 from ftwizard.runs.evaluation_plan import SetsReport, describe_check
 from ftwizard.runs.result import TrainResult, read_trained
@@ -28,8 +29,6 @@ from ftwizard.train import command
 
 EXIT_CODES = {"ship": 0, "do_not_ship": 1, "cannot_tell": 4}
 """With ``--gate``."""
-SWEEP = (0.25, 0.5, 0.75, 1.0)
-"""Strengths of the adapter that ``--sweep`` tries."""
 
 
 class _Case(NamedTuple):

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import verdict
 from ftwizard.runs.evaluation import (
+    SWEEP,
     Action,
     ArmScore,
     Difference,
@@ -248,9 +249,8 @@ def describe_action(action: Action) -> str:
         case "checkpoint":
             return f"Use checkpoint {action.step} instead"
         case "scale":
-            return (
-                f"Weaken the adapter to {action.value or 0:g} of its strength, and judge it again"
-            )
+            *first, last = (f"{scale:.0%}" for scale in SWEEP if scale < 1)
+            return f"Weaken the adapter: judge it at {', '.join(first)} and {last} of its strength"
         case "drop_rows":
             lines = ", ".join(map(str, action.lines[:MAX_SHOWN_LINES]))
             more = ", …" if len(action.lines) > MAX_SHOWN_LINES else ""

@@ -12,6 +12,8 @@ from ftwizard.runs.verdict import ShipVerdict, Verdict
 
 ArmName = Literal["base", "prompted", "tuned"]
 """``prompted``: the base model with the user's system prompt and examples from the training set."""
+SWEEP = (0.25, 0.5, 0.75, 1.0)
+"""Strengths of the adapter that ``ftwizard eval --sweep`` judges."""
 FailureName = Literal["forgetting", "overfitting", "memorization", "mode_collapse", "safety"]
 ReasonName = Literal[
     "failure", "failure_unproven", "loss", "loss_unproven", "no_loss", "prompt_suffices", "small_gain",
@@ -146,7 +148,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     step: int | None = None
     """For ``checkpoint``: the one to use instead."""
     value: float | None = None
-    """For ``scale``, ``mix``, ``epochs``; for ``more_items`` how many the set needs in all."""
+    """For ``mix`` and ``epochs``; for ``more_items`` how many the set needs in all."""
     lines: list[int] = []
     """For ``drop_rows``: lines of the training file."""
     set: str = ""

@@ -31,21 +31,21 @@ MAX_CONTAMINATED_SHARE = 0.1
 """Share of the test items that may be in the training set, too."""
 REQUIRED_SETS = ("general", "safety")
 """Sets without which a gain on the target proves nothing."""
-WEAKER_SCALE, GENERAL_SHARE = 0.7, 0.1
-"""First values to try: strength of the adapter, and share of general rows mixed in."""
+GENERAL_SHARE = 0.1
+"""Share of general rows to try first."""
 _HARM_TO_SET: dict[FailureName, str] = {"forgetting": "general", "safety": "safety"}
 _REMEDIES: dict[FailureName, tuple[Action, ...]] = {
     "safety": (
-        Action(kind="scale", value=WEAKER_SCALE),
+        Action(kind="scale"),
         Action(kind="mix", value=GENERAL_SHARE),
     ),
     "forgetting": (
-        Action(kind="scale", value=WEAKER_SCALE),
+        Action(kind="scale"),
         Action(kind="mix", value=GENERAL_SHARE),
     ),
     "memorization": (Action(kind="epochs", value=1),),
     "mode_collapse": (
-        Action(kind="scale", value=WEAKER_SCALE),
+        Action(kind="scale"),
         Action(kind="epochs", value=1),
     ),
     "overfitting": (Action(kind="epochs", value=1),),

@@ -412,7 +412,7 @@ def test_a_run_in_training_or_without_weights_is_refused(
 
 
 ACTIONS = [
-    Action(kind="scale", value=0.7),
+    Action(kind="scale"),
     Action(kind="checkpoint", step=40),
     Action(kind="mix", value=0.1),
     Action(kind="epochs", value=1),

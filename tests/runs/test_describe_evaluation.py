@@ -147,7 +147,7 @@ def test_power() -> None:
     ("action", "text"),
     [
         (Action(kind="checkpoint", step=120), "Use checkpoint 120 instead"),
-        (Action(kind="scale", value=0.7), "Weaken the adapter to 0.7 of its strength, and judge it again"),
+        (Action(kind="scale"), "Weaken the adapter: judge it at 25%, 50% and 75% of its strength"),
         (Action(kind="drop_rows", lines=[3]), "Drop 1 row (line 3) and train again"),
         (Action(kind="drop_rows", lines=list(range(9))), "Drop 9 rows (lines 0, 1, 2, 3, 4, …) and train again"),
         (Action(kind="mix", value=0.1), "Mix 10% general rows into the training data"),
