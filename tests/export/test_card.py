@@ -67,6 +67,7 @@ def test_a_card_has_the_whole_record_and_no_private_text(home: Path, tmp_path: P
         "model-index": data["model-index"],
     }
     text = card.text
+    assert "- Target set:" not in text, "its gain is shown: it had items enough"
     assert text.strip().startswith("# tickets-1124\n\n**✗ Do not ship: memorization**\n\nLoRA")
     for words in (
         "trained on 158 examples. License of the base model: apache-2.0.",

@@ -32,7 +32,8 @@ def _list_of_evaluation(facts: Facts) -> Iterator[str]:
         drawn = facts.drawn.get(name)
         is_part = drawn is not None and drawn.items < drawn.available
         note = f" (drawn at random from {drawn.available:,})" if drawn and is_part else ""
-        yield f"{title}: {power}{note}."
+        if not (result.difference and result.difference.is_shown):  # else its items were enough
+            yield f"{title}: {power}{note}."
         unscored = max((arm.unscored for arm in result.arms.values()), default=0)
         if unscored:
             yield (
