@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +20,12 @@ from ftwizard.runs import describe
 from ftwizard.runs.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.status import Status
     from rich.text import Text
 
 MIN_INTERVAL_S = 0.25
 """Between events of one phase."""
+LINE_INTERVAL_S = 30.0
+"""Between lines where there is no terminal; what takes less prints none."""
 
 
 class Say:
@@ -41,6 +43,7 @@ def reporter() -> Iterator[Say]:
     """Yield the progress callback: for the screen that waits, or for a line of the terminal.
 
     Events that only advance ``done`` are limited to a few per second. The line is removed at the end.
+    Where stderr is not a terminal, such as a log, a line is printed every 30 s.
     """
     if name := os.environ.get(PROGRESS_FILE):
         events = EventWriter(Path(name), 1)
@@ -50,9 +53,26 @@ def reporter() -> Iterator[Say]:
             events.close()
     elif sys.stderr.isatty():
         with output.make_console(stderr=True).status("") as status:
-            yield _Line(status)
+            line = _Line()
+            status.update(line)
+            yield line
     else:
-        yield Say()
+        yield from _print_lines()
+
+
+def _print_lines() -> Iterator[Say]:
+    """Yield a callback whose newest event is printed every ``LINE_INTERVAL_S``."""
+    line, has_ended = _Line(), threading.Event()
+
+    def print_often() -> None:
+        while not has_ended.wait(LINE_INTERVAL_S):
+            print(line.describe(), file=sys.stderr, flush=True)
+
+    threading.Thread(target=print_often, daemon=True).start()
+    try:
+        yield line
+    finally:
+        has_ended.set()
 
 
 class _Events(Say):
@@ -75,18 +95,19 @@ class _Events(Say):
 
 
 class _Line(Say):
-    """Show the newest event, and for how long its phase lasts, on a line of the terminal."""
+    """Show the newest event, and for how long its phase lasts, on a line."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self) -> None:
         self._progress = Progress()
-        status.update(self)
 
     def __call__(self, phase: str, **fields: Any) -> None:
         self._progress.feed([{**clock.read()._asdict(), "kind": "phase", "phase": phase, **fields}])
 
+    def describe(self) -> str:
+        wait = describe.describe_wait(self._progress)
+        return "  ".join(filter(None, (describe.describe_progress(self._progress), wait)))
+
     def __rich__(self) -> Text:
         from rich.text import Text
 
-        wait = describe.describe_wait(self._progress)
-        parts = filter(None, (describe.describe_progress(self._progress), wait))
-        return Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
+        return Text(self.describe(), no_wrap=True, overflow="ellipsis")
