@@ -27,12 +27,15 @@ POLL_EVERY_S = 0.25
 
 COMMANDS_WITH_KEYS = ("train", "branch", "resume", "doctor")
 """Commands that see every API key: to pass them to a run, or to report which ones are set."""
+END_WAIT_S = 15.0
+"""Time for a canceled command to end by itself before it is killed."""
 
 
 async def run_command(*argv: str, progress: str | None = None) -> Any:
     """Run ``ftwizard ARGV… --json`` and return its document.
 
-    Raises FtwizardError with the command's own message if it fails. Canceling ends the command.
+    Raises FtwizardError with the command's own message if it fails. Canceling ends the command, and
+    waits for its end.
     """
     child = await asyncio.create_subprocess_exec(
         *launch.get_python_command(), "-m", "ftwizard", *argv, "--json",
@@ -45,10 +48,20 @@ async def run_command(*argv: str, progress: str | None = None) -> Any:
     try:
         out, err = await child.communicate()
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
+        await asyncio.shield(end(child))
         raise
     return decode_document(argv[0], child.returncode or 0, out, err)
+
+
+async def end(child: asyncio.subprocess.Process) -> None:
+    """End a child with its whole group, and wait for it."""
+    for number, wait_s in ((signal.SIGTERM, END_WAIT_S), (signal.SIGKILL, None)):
+        if child.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), wait_s)
 
 
 class CommandProcess:

@@ -50,9 +50,10 @@ class ChatPage(Page[None]):
 
     NAME = "Chat"
     NOTES = (
-        "Each model has its own conversation; they answer one after the other.",
-        "^r samples another answer; the conversation continues from the answers shown.",
-        "A changed system prompt counts from the next answer on. ctrl+j breaks the line.",
+        "Each model has its own conversation; one answers at a time.",
+        "^r samples another answer; the chat continues from it.",
+        "A changed system prompt counts from the next answer on.",
+        "In it, ctrl+j breaks the line.",
         "As a command: ftwizard chat RUN --prompt TEXT --base",
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,14 +65,14 @@ class ChatPage(Page[None]):
             "ask_again",
             "again",
             key_display="^r",
-            tooltip="answer the last prompt again, with another sample",
+            tooltip="answer the last prompt again",
         ),
         Binding(
             "ctrl+s",
             "add_row",
             "add row",
             key_display="^s",
-            tooltip="add the last turn to a data file, as a row to train on",
+            tooltip="add the last turn to a data file as a row",
         ),
         Binding(
             "ctrl+o",

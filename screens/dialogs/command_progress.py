@@ -10,6 +10,7 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
+from textual.worker import Worker, WorkerState
 
 from ftwizard.errors import FtwizardError
 from ftwizard.runs import describe
@@ -36,6 +37,7 @@ class CommandProgress(Dialog[object]):
         super().__init__(Text(title, "bold"), keys=() if lasting else [("esc", "cancel")])
         self._lasting = lasting
         self._argv = argv
+        self._is_canceled = False
         self._child = subprocesses.CommandProcess(*argv)
 
     def body(self) -> ComposeResult:
@@ -73,16 +75,22 @@ class CommandProgress(Dialog[object]):
         self.query("#box, Keys").set(display=True)
         width = max(20, self.query_one("#box").content_size.width)
         left = f", {format_duration(progress.left_s)} left" if progress.left_s else ""
-        activity = f"{describe.describe_progress(progress)}   {format_duration(elapsed_s)}{left}"
+        doing = "canceling" if self._is_canceled else describe.describe_progress(progress)
+        activity = f"{doing}   {format_duration(elapsed_s)}{'' if self._is_canceled else left}"
         lines = [Text(activity, no_wrap=True, overflow="ellipsis")]
         lines.append(layout.draw_bar(progress.share, width))
         self.query_one("#activity", Static).update(Text("\n").join(lines))
 
     def action_cancel(self) -> None:
-        if self._lasting:
-            return
-        self.workers.cancel_group(self, "working")
-        self.dismiss(None)
+        if not self._lasting and not self._is_canceled:  # a second Esc would not wait for the end
+            self._is_canceled = True
+            self.workers.cancel_group(self, "working")
+            self._show()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Close once the command has ended, so that nothing is started beside it."""
+        if event.state == WorkerState.CANCELLED:
+            self.dismiss(None)
 
 
 async def run_command(app: App[Any], title: str, *argv: str, lasting: bool = False) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from typing import Any, ClassVar
 
 import msgspec
@@ -14,6 +12,7 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
+from textual.worker import Worker, WorkerState
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import launch
@@ -29,8 +28,6 @@ from ftwizard.screens.dialogs.forms import FormDialog
 from ftwizard.screens.dialogs.questions import ChooseDialog, DestructiveConfirm
 from ftwizard.text import format_bytes, make_visible
 
-END_WAIT_S = 15.0
-"""Time for a canceled server to end by itself before it is killed."""
 FORMS = {
     "gguf": "16 bit, for llama.cpp and LM Studio: nothing is lost",
     "gguf:q8_0": "8 bit: half the size, nearly nothing is lost",
@@ -115,6 +112,7 @@ class ServeDialog(Dialog[object]):
     def __init__(self, folder: JobFolder) -> None:
         super().__init__(Text("Serve the model on this machine", "bold"), keys=[("esc", "stop")])
         self._argv = ("serve", str(folder.path))
+        self._is_stopped = False
 
     def body(self) -> ComposeResult:
         yield Static("Loading the model…", id="activity", markup=False)
@@ -157,7 +155,7 @@ class ServeDialog(Dialog[object]):
             raise FtwizardError(f"The server at {url} ended.", "Serve it again with s.")
         finally:
             errors.cancel()
-            await asyncio.shield(_end(child))
+            await asyncio.shield(subprocesses.end(child))
 
     def _show(self, served: ServedModel) -> None:
         lines = Text.assemble(
@@ -168,16 +166,13 @@ class ServeDialog(Dialog[object]):
         self.query_one("#activity", Static).update(lines)
 
     def action_stop(self) -> None:
-        self.workers.cancel_group(self, "serving")
-        self.dismiss(None)
+        if not self._is_stopped:  # a second Esc would not wait for the end
+            self._is_stopped = True
+            self.workers.cancel_group(self, "serving")
+            self.query_one("#activity", Static).update("Stopping the server…")
 
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Close once the server has ended, so that nothing is started beside it."""
+        if event.state == WorkerState.CANCELLED:
+            self.dismiss(None)
 
-async def _end(child: asyncio.subprocess.Process) -> None:
-    """End a child with its whole group, and wait for it."""
-    for number, wait_s in ((signal.SIGTERM, END_WAIT_S), (signal.SIGKILL, None)):
-        if child.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), wait_s)

@@ -220,7 +220,7 @@ def test_x_merges_and_shows_the_proof(home: Path, tmp_path: Path) -> None:
     assert "✓ proved" in shown and "gguf" not in shown
 
 
-def test_esc_ends_the_command_of_a_step_with_its_processes(home: Path, tmp_path: Path) -> None:
+def test_esc_waits_for_the_end_of_a_step_so_that_no_second_one_runs_beside_it(home: Path, tmp_path: Path) -> None:
     folder = write_evaluation(home, evaluate([]))
     base = write_llama(tmp_path / "base")
     folder.adapter.rmdir()
@@ -237,11 +237,16 @@ def test_esc_ends_the_command_of_a_step_with_its_processes(home: Path, tmp_path:
         await open_results(pilot)
         await pilot.press("enter")
         await wait_for_text(pilot, "esc cancel")
-        assert list_children()
+        (command,) = psutil.Process().children()
+        command.suspend()  # slow to end
         await pilot.press("escape")
-        await wait_for_text(pilot, "Merge it, and prove the merge")
-        await until(pilot, lambda: not list_children())
-        await pilot.press("escape")
+        await wait_for_text(pilot, "canceling")
+        await pilot.press("g", "escape", "enter")
+        assert not isinstance(pilot.app.screen, ResultsPage)
+        assert psutil.Process().children() == [command]
+        command.resume()
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+        assert not list_children()
 
     drive(FtwizardApp(("run", "one")), (100, 40), play)
     assert not folder.merged.exists()
