@@ -175,4 +175,3 @@ class ServeDialog(Dialog[object]):
         """Close once the server has ended, so that nothing is started beside it."""
         if event.state == WorkerState.CANCELLED:
             self.dismiss(None)
-

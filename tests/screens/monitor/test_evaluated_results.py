@@ -220,7 +220,9 @@ def test_x_merges_and_shows_the_proof(home: Path, tmp_path: Path) -> None:
     assert "✓ proved" in shown and "gguf" not in shown
 
 
-def test_esc_waits_for_the_end_of_a_step_so_that_no_second_one_runs_beside_it(home: Path, tmp_path: Path) -> None:
+def test_esc_waits_for_the_end_of_a_step_so_that_no_second_one_runs_beside_it(
+    home: Path, tmp_path: Path
+) -> None:
     folder = write_evaluation(home, evaluate([]))
     base = write_llama(tmp_path / "base")
     folder.adapter.rmdir()
