@@ -79,6 +79,15 @@ def _number(
     return parse_number
 
 
+def _parse_lines(text: str) -> tuple[int, ...]:
+    """Parse line numbers: ``3,17,20``."""
+    with contextlib.suppress(ValueError):
+        lines = tuple(int(part) for part in text.split(","))
+        if min(lines) > 0:
+            return lines
+    raise argparse.ArgumentTypeError(f"{text} is not a list of lines, such as 3,17,20")
+
+
 _AMOUNT = _number(Decimal, MAX_COUNT)
 _MINUTES = _number(float, MAX_MINUTES, {"m": 1, "min": 1, "h": 60})
 JSON = _switch("--json", "print one JSON document")
@@ -352,6 +361,8 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("run", "RUN", "id of the parent run, which must have ended"),
         _values("--set", "NAME=VALUE", "change a setting of the plan: recipe.learning_rate=1e-4 "
                 "(repeatable)"),
+        _value("--drop", "LINES", "train without these lines of the training file: 3,17,20. A new file "
+               "next to it has the others", type=_parse_lines),
         _switch("--edited", "take the settings from the parent's plan.yaml as it is now"),
         _switch("--smaller-batch", "halve the batch size or more, and accumulate as many more: less "
                 "memory, the same examples per step"),

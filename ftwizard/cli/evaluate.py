@@ -30,6 +30,12 @@ from ftwizard.train import command
 EXIT_CODES = {"ship": 0, "do_not_ship": 1, "cannot_tell": 4}
 """With ``--gate``."""
 
+_REPEATED = (
+    "set", "base", "system", "shots", "served_model", "key_variable", "judge", "judge_model",
+    "judge_key",
+)  # fmt: skip
+"""Options of an evaluation that one with more items has, too."""
+
 
 class _Case(NamedTuple):
     """What to evaluate."""
@@ -62,7 +68,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     document |= {"best": result.best, "candidates": msgspec.to_builtins(result.candidates)}
     document |= {"folder": str(job.path)}
     run_id = Path(case.request.run).name if case.request.run else ""
-    output.print_report(arguments, document, _describe(result, run_id))
+    output.print_report(arguments, document, _describe(arguments, result, run_id))
     return EXIT_CODES[result.evaluation.verdict] if arguments.gate else 0
 
 
@@ -310,16 +316,30 @@ def _build_environment(case: _Case) -> dict[str, str]:
     return environment
 
 
-def _describe(result: EvaluationResult, run_id: str) -> list[str]:
+def _describe(arguments: argparse.Namespace, result: EvaluationResult, run_id: str) -> list[str]:
     lines = []
     if len(result.candidates) > 1:
         lines += _list_candidate_lines(result)
         lines += ["", describe_evaluation.describe_choice(len(result.candidates))]
         scale = next(one.scale for one in result.candidates if one.name == result.best)
-        if scale != 1 and run_id:
+        if scale != 1 and run_id and result.evaluation.verdict == "ship":
             lines.append(f"To merge it: ftwizard merge {run_id} --scale {scale:g} --out DIR")
         lines.append("")
-    return [*lines, *describe_evaluation.list_lines(result.evaluation, run_id)]
+    again = _list_words(arguments, result, run_id)
+    return [*lines, *describe_evaluation.list_lines(result.evaluation, run_id, again)]
+
+
+def _list_words(arguments: argparse.Namespace, result: EvaluationResult, run_id: str) -> list[str]:
+    """Return the command that evaluates the best candidate alone, for any number of items."""
+    words = ["ftwizard", "eval", run_id or arguments.model]
+    for name in _REPEATED:
+        values = getattr(arguments, name)
+        for value in values if isinstance(values, list) else [values]:
+            words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    best = next(one for one in result.candidates if one.name == result.best)
+    if best.step and (arguments.checkpoint is not None or arguments.checkpoints):
+        words += ["--checkpoint", str(best.step)]
+    return words + (["--scale", f"{best.scale:g}"] if best.scale != 1 else [])
 
 
 def _list_candidate_lines(result: EvaluationResult) -> list[str]:
@@ -327,6 +347,14 @@ def _list_candidate_lines(result: EvaluationResult) -> list[str]:
     width = max(len(one.name) for one in result.candidates) + 2
     heading = "".join(f"{describe_evaluation.name_set(name):>10}" for name in names)
     lines = [f"{'':{width + 2}}{heading}"]
+    sets = result.evaluation.sets
+    base = {name: sets[name].arms.get("base") for name in names if name in sets}
+    if any(base.values()):
+        scores = "".join(
+            f"{describe_evaluation.format_arm(base.get(name), with_bounds=False):>10}"
+            for name in names
+        )
+        lines.append(f"  {'base':<{width}}{scores}")
     for one in result.candidates:
         scores = "".join(f"{one.scores.get(name, 0):>10.0%}" for name in names)
         best = "  best" if one.name == result.best else ""

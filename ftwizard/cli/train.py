@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import re
 import shlex
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +28,7 @@ from ftwizard.cli import (
     time_cap,
 )
 from ftwizard.cli.watch import view
+from ftwizard.data import row_edit
 from ftwizard.data.hub import ids
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.estimate.report import RecipeWarning
@@ -36,7 +40,7 @@ from ftwizard.pricing import machine_rate
 from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.store import RunStatus
-from ftwizard.text import make_visible
+from ftwizard.text import format_count, make_visible
 from ftwizard.train import child_plan, launcher, resumed_plan
 
 _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}(-\d+)?$")
@@ -216,9 +220,11 @@ def branch(arguments: argparse.Namespace) -> int:
         smaller_batch=arguments.smaller_batch,
         allow=arguments.allow,
     )
-    folder = launcher.branch(
-        parent, check_id(name), request, arguments.begin, numbered=arguments.name is None
-    )
+    with _drop_rows(parent, check_id(name), arguments.drop) as settings:
+        request = request._replace(settings=[*arguments.set, *settings])
+        folder = launcher.branch(
+            parent, name, request, arguments.begin, numbered=arguments.name is None
+        )
     if arguments.watch:
         return view(folder, arguments)
     if arguments.json:
@@ -231,6 +237,29 @@ def branch(arguments: argparse.Namespace) -> int:
         listed = ", ".join(names)
         print(f"The base model is trained anew: no checkpoint can continue with another {listed}.")
     return 0
+
+
+@contextlib.contextmanager
+def _drop_rows(
+    parent: JobFolder, run_id: str, lines: Collection[int] | None
+) -> Iterator[list[str]]:
+    """Yield the setting of a new training file without ``lines``; it is deleted if no run starts."""
+    if not lines:
+        yield []
+        return
+    plan = child_plan.read_used(parent)
+    hint = "Its lines are no longer those that were evaluated. Restore the old file."
+    launcher.refuse_changes(parent, plan, hint, model=False)
+    train = Path(plan.data.files.train)
+    out = train.with_name(f"{run_id}-train.jsonl")
+    dropped = row_edit.drop_rows(train, lines, out, plan.data.encoding)
+    try:
+        yield [f"data.files.train={json.dumps(dropped.path)}"]
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+    rows = format_count(dropped.rows, "row")
+    print(f"{make_visible(dropped.path)}: {rows}, {dropped.dropped:,} dropped", file=sys.stderr)
 
 
 def strip_time(run_id: str) -> str:

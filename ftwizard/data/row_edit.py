@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +60,15 @@ class RowEdit(msgspec.Struct, frozen=True, kw_only=True):
     """Other rows that could not be copied: damaged parts of a file without lines."""
     differences: list[Difference]
     """At most ``MAX_DIFFERENCES``."""
+
+
+class RowsDropped(msgspec.Struct, frozen=True, kw_only=True):
+    """A new file without some rows of another one."""
+
+    path: str
+    rows: int
+    """Rows in the new file."""
+    dropped: int
 
 
 class TextProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +144,35 @@ def replace_row(
         path=str(path), out=str(out), line=line, rows=rows, left_out=left_out,
         differences=differences,
     )  # fmt: skip
+
+
+def drop_rows(
+    path: Path, lines: Collection[int], out: Path, encoding: str | None = None
+) -> RowsDropped:
+    """Write the rows of ``path`` to the new file ``out``, without those at ``lines``.
+
+    The new file is UTF-8 with a row per line. Raises FtwizardError if there is no row at one of the
+    lines, if none would be left, and if ``out`` cannot be created.
+    """
+    container = inspect.inspect(path, encoding)
+    missing, rows = set(lines), 0
+    with new_file(out, not_over=[path]) as file:
+        for number, row in _list_rows(path, container):
+            if row is None or not row.strip():
+                continue
+            if number in lines:
+                missing.discard(number)
+                continue
+            file.write(row if row.endswith(b"\n") else row + b"\n")
+            rows += 1
+        if missing:
+            raise FtwizardError(
+                f"{make_visible(str(path))} has no row at line {min(missing):,}.",
+                "A row has the number of its first line; blank lines have no row.",
+            )
+        if not rows:
+            raise FtwizardError("These are all rows of the file: none would be left.")
+    return RowsDropped(path=str(out), rows=rows, dropped=len(set(lines)))
 
 
 def describe_difference(difference: Difference) -> str:

@@ -107,7 +107,7 @@ class LocalModels:
         from peft import PeftModel
 
         name = f"arm{len(self._adapters)}"
-        self.say(f"adapter {make_visible(Path(folder).name)}")
+        self.say("adapter")
         try:
             if self._adapters:
                 self._model.load_adapter(folder, adapter_name=name)

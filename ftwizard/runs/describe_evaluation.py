@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -430,13 +431,13 @@ def _summarize_failure(failure: Failure) -> str:
     return f"{mark} {FAILURE_TITLES[failure.name]}: {state}"
 
 
-def list_lines(evaluation: Evaluation, run_id: str = "") -> list[str]:
+def list_lines(evaluation: Evaluation, run_id: str = "", again: Sequence[str] = ()) -> list[str]:
     """Describe an evaluation as lines of text: verdict, reasons, scores, failures, what to change.
 
-    ``run_id``: as for ``list_details``.
+    ``run_id`` and ``again``: as for ``list_details``.
     """
     reasons = [f"  {reason}" for reason in describe_reasons(evaluation)]
-    return [describe_verdict(evaluation), *reasons, *list_details(evaluation, run_id)]
+    return [describe_verdict(evaluation), *reasons, *list_details(evaluation, run_id, again)]
 
 
 def find_arguments(action: Action) -> tuple[str, ...]:
@@ -446,6 +447,8 @@ def find_arguments(action: Action) -> tuple[str, ...]:
             return "eval", "--sweep"
         case "checkpoint":
             return "eval", "--checkpoint", str(action.step)
+        case "drop_rows":
+            return "branch", "--drop", ",".join(map(str, action.lines)), "--from", "start"
         case "mix":
             return "branch", "--set", f"data.mix.share={action.value:g}"
         case "epochs":
@@ -455,16 +458,25 @@ def find_arguments(action: Action) -> tuple[str, ...]:
     return ()
 
 
-def find_command(action: Action, run_id: str) -> str:
-    """Return the command that does an action for a run as a line; empty if none does."""
+def find_command(action: Action, run_id: str, again: Sequence[str] = ()) -> str:
+    """Return the command that does an action as a line; empty if none does.
+
+    ``run_id`` and ``again``: as for ``list_details``.
+    """
     command, *options = find_arguments(action) or ("",)
+    if command and again and action.kind == "more_items":
+        return shlex.join([*again, *options])
+    if not run_id:
+        return ""
     return " ".join(["ftwizard", command, run_id, *options]) if command else ""
 
 
-def list_details(evaluation: Evaluation, run_id: str = "") -> list[str]:
+def list_details(evaluation: Evaluation, run_id: str = "", again: Sequence[str] = ()) -> list[str]:
     """Describe scores, failures and what to change as lines of text.
 
-    ``run_id``: the run whose commands are named; empty for a model of no run.
+    ``run_id``: the run whose commands are named; empty for a model of no run. ``again``: the command
+    that evaluates the same weights with the same sets, for another number of items; empty if that is
+    the one of the run's result.
     """
     lines = []
     if evaluation.sets:
@@ -476,6 +488,6 @@ def list_details(evaluation: Evaluation, run_id: str = "") -> list[str]:
     if evaluation.actions:
         lines.append("")
         for action in evaluation.actions:
-            command = find_command(action, run_id) if run_id else ""
+            command = find_command(action, run_id, again)
             lines.append(f"→ {describe_action(action)}{': ' if command else ''}{command}")
     return lines

@@ -127,3 +127,20 @@ def test_file_in_another_encoding_is_written_as_utf8(tmp_path: Path) -> None:
     row_edit.replace_row(path, 2, text.replace("für", "ß"), out, "windows-1252")
     written = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert written == [rows[0], {**rows[1], "completion": "ß"}, rows[2]]
+
+
+def test_rows_are_dropped_by_their_lines(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"a": 1}\n\n{"a":2}\n{"a": 3}')
+    out = tmp_path / "fewer.jsonl"
+    dropped = row_edit.drop_rows(rows, [1], out)
+    assert (dropped.rows, dropped.dropped) == (2, 1)
+    assert out.read_text() == '{"a":2}\n{"a": 3}\n'
+    for lines, message in (([2], "no row at line 2"), ([1, 3, 4], "none would be left")):
+        with pytest.raises(FtwizardError, match=message):
+            row_edit.drop_rows(rows, lines, tmp_path / "none.jsonl")
+    assert not (tmp_path / "none.jsonl").exists()
+    table = tmp_path / "rows.csv"
+    table.write_text("prompt,completion\na,b\nc,d\n")
+    row_edit.drop_rows(table, [2], tmp_path / "table.jsonl")
+    assert json.loads((tmp_path / "table.jsonl").read_text()) == {"prompt": "c", "completion": "d"}

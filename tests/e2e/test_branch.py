@@ -147,6 +147,9 @@ def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace)
         (("--rate-times", "1000"), "recipe.learning_rate is 10"),
         (("--rate-times", "0.5", "--from", "7"), f"Choose from {', '.join(map(str, kept))}"),
         (("--rate-times", "0.5", "--name", "still"), "A run named still already exists"),
+        (("--drop", "1,x"), "1,x is not a list of lines"),
+        (("--drop", "41"), "has no row at line 41"),
+        (("--drop", "1", "--rate-times", "1000"), "recipe.learning_rate is 10"),
     ):
         refused = run("branch", "heart", *arguments)
         assert refused.returncode in (1, 2) and says in refused.stderr, (arguments, refused.stderr)
@@ -155,7 +158,10 @@ def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace)
     refused = run("branch", "heart", "--rate-times", "0.5")
     assert refused.returncode == 1 and ": train" in refused.stderr
     assert "could not be compared" in refused.stderr
+    refused = run("branch", "heart", "--drop", "1")
+    assert refused.returncode == 1 and "no longer those that were evaluated" in refused.stderr
     (small.root / "plan.jsonl").write_text(rows)
+    assert not list(small.root.glob("*-train.jsonl")), "no run, no file"
 
     before = as_json("status", "still") | {"age_s": None}
     weights = read_weights(child)
@@ -165,6 +171,10 @@ def test_full_branch_validates_options_and_outlives_its_parent(small: Workspace)
     after = as_json("status", "still") | {"age_s": None}
     assert after == before and before["parent"]["id"] == "heart"
     assert read_weights(child) == weights
+    ok("branch", "still", "--drop", "3,1", "--from", "start", "--name", "fewer")
+    lines = rows.splitlines()
+    assert (small.root / "fewer-train.jsonl").read_text().splitlines() == [lines[1], *lines[3:]]
+    assert until_ended(small.folder("fewer"), 120).end_reason == "finished"
     again = ok("branch", "still", "--accumulation-times", "2", "--from", "start", "--name", "twice")
     assert "from the start: gradient_accumulation 1 → 2" in again
     assert until_ended(small.folder("twice"), 120).end_reason == "finished"

@@ -415,6 +415,7 @@ ACTIONS = [
     Action(kind="scale"),
     Action(kind="checkpoint", step=40),
     Action(kind="mix", value=0.1),
+    Action(kind="drop_rows", lines=[3, 17]),
     Action(kind="epochs", value=1),
     Action(kind="more_items", value=390, set="general"),
 ]
@@ -433,9 +434,9 @@ def test_the_command_of_an_action_can_be_parsed(action: Action) -> None:
 
 
 def test_actions_without_a_command_name_none() -> None:
-    evaluation = Evaluation(verdict="do_not_ship", actions=[Action(kind="drop_rows", lines=[3])])
+    evaluation = Evaluation(verdict="do_not_ship", actions=[Action(kind="prompt")])
     (line,) = [line for line in describe_evaluation.list_details(evaluation, "x") if line]
-    assert line == "→ Drop 1 row (line 3) and train again"
+    assert line == "→ Use the base model with your prompt, without fine-tuning"
 
 
 def test_a_judge_that_fails_does_not_end_the_run(tmp_path: Path) -> None:

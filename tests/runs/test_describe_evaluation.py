@@ -206,3 +206,13 @@ def test_a_table_of_three_models_fits_80_columns() -> None:
     result = SetResult(n=100, arms=arms, difference=difference)
     evaluation = Evaluation(verdict="ship", sets={"a-long-name-of-a-file-of-items": result})
     assert max(map(len, words.list_details(evaluation))) <= 80
+
+
+def test_more_items_repeat_the_evaluation_of_the_same_weights() -> None:
+    action = Action(kind="more_items", value=73, set="safety")
+    evaluation = Evaluation(verdict="cannot_tell", actions=[action])
+    again = ["ftwizard", "eval", "run-1", "--set", "my set.jsonl", "--scale", "0.5"]
+    command = "ftwizard eval run-1 --set 'my set.jsonl' --scale 0.5 --max-items 73"
+    assert words.list_details(evaluation, "run-1", again)[-1].endswith(f": {command}")
+    assert words.list_details(evaluation, "", again)[-1].endswith(f": {command}")
+    assert words.list_details(evaluation)[-1] == "→ Evaluate 73 items in the safety set"
