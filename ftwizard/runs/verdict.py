@@ -178,7 +178,10 @@ def _test_mean(
     low = 0.0
     if measure != "loss":
         low = paired_tests.bound_mean([value / unit for value in base]).low * unit
-    test = paired_tests.compare_means(base, tuned, weights)
+    if measure == "score":  # as in the table of sets
+        test = paired_tests.compare_scores(base, tuned)
+    else:
+        test = paired_tests.compare_means(base, tuned, weights)
     return _to_evidence(measure, mean, test, len(base), low)
 
 

@@ -170,3 +170,12 @@ def test_verdict_is_the_first_line_of_a_finished_run(
     write_json(folder.result, make_run_result(end_reason=reason))
     lines = describe.describe_outcome(folder, Status(state="ended", attempt=1, end_reason=reason))
     assert lines[0].startswith("? Cannot tell whether it helped") is shown
+
+
+def test_few_differing_scores_exclude_no_gain() -> None:
+    scores = [(1.0, 0.0), *[(0.3, 0.3)] * 7]
+    pairs = [
+        ScoredPair(*(RowScores(match=False, score=score) for score in pair), 5) for pair in scores
+    ]
+    judged = judge("text", pairs)
+    assert judged.outcome == "cannot_tell" and judged.evidence[0].high > 0.05
