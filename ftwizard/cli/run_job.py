@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,15 +95,21 @@ def run(job: JobFolder, environment: Mapping[str, str], again: str) -> None:
 
 
 def _follow(job: JobFolder, attempt: int) -> None:
-    """Show the progress of an attempt until it ends, and its findings as lines."""
-    reader = EventReader(job.events)
+    """Show the progress of an attempt until it ends, then its warnings as lines."""
+    reader, warnings = EventReader(job.events), []
     with progress.reporter() as say:
         while True:
             has_ended = observe(job).state == "ended"
             for event in reader.read():
-                if event["kind"] == "phase" and event.get("attempt") == attempt:
+                if event.get("attempt") != attempt:
+                    continue
+                if event["kind"] == "phase":
                     names = event.keys() - _NOT_PROGRESS
                     say(str(event["phase"]), **{name: event[name] for name in names})
+                elif event["kind"] == "finding" and event.get("severity") == "warning":
+                    warnings.append(make_visible(str(event.get("message")), 500))
             if has_ended:
-                return
+                break
             time.sleep(POLL_S)
+    for message in warnings:
+        print(f"! {message}", file=sys.stderr)
