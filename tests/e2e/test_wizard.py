@@ -46,7 +46,7 @@ def chat(folder: Path) -> Path:
 
 
 def through_the_wizard(terminal: Tmux, file: Path) -> None:
-    """Accept the wizard's suggestions, except for QLoRA."""
+    """Accept the wizard's suggestions, except for QLoRA and an evaluation without the safety set."""
     terminal.wait("New fine-tune")
     terminal.keys("n")
     terminal.wait("try this first|is recommended")
@@ -61,9 +61,11 @@ def through_the_wizard(terminal: Tmux, file: Path) -> None:
     terminal.keys("Right")
     terminal.wait("‹ QLoRA")
     terminal.keys("Enter")
-    terminal.wait(r"items, \d+ answers")
+    terminal.wait(r"safety \d+ · \d+ items, \d+ answers")
+    terminal.keys("Tab", "Tab", "Right")
+    terminal.wait(r"general \d+ · \d+ items, \d+ answers")
     terminal.keys("Enter")
-    terminal.wait("steps ", timeout=540)
+    terminal.wait("whole run", timeout=540)
     terminal.wait("trained on")
     terminal.keys("Enter")
     terminal.wait("same as  ftwizard train")
@@ -94,7 +96,8 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
     (run,) = as_json("runs")["runs"]
     folder = home / "runs" / run["id"]
     assert (folder / "merged" / "model.safetensors").exists()
-    assert "method: qlora" in (folder / "plan.yaml").read_text()
+    plan = plan_file.load(folder / "plan.yaml")
+    assert plan.recipe.method == "qlora" and plan.evaluate.general and not plan.evaluate.safety
     assert (home / "plans" / f"{run['id']}.yaml").exists()
 
 
