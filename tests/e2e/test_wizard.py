@@ -78,7 +78,7 @@ def test_wizard_trains_and_merges_from_an_alpaca_file(
 ) -> None:
     environment = {
         "FTWIZARD_HOME": str(home), "FTWIZARD_CACHE": str(model_cache), "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     with Tmux(str(FTWIZARD), environment=environment) as terminal:
         through_the_wizard(terminal, alpaca(tmp_path))
@@ -113,7 +113,7 @@ def test_enter_alone_starts_a_run(tmp_path: Path, home: Path, model_cache: Path)
     """Only the data file is typed; no key, no GPU and no answer."""
     environment = {
         "FTWIZARD_HOME": str(home), "FTWIZARD_CACHE": str(model_cache), "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "", "HOME": str(tmp_path),
+        "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HOME": str(tmp_path),
     }  # fmt: skip
     file = chat(tmp_path)
     try:
