@@ -279,10 +279,14 @@ def _read_system(text: str) -> str:
 
 
 def _check(case: _Case) -> None:
-    """Raise FtwizardError for a file of items that cannot be used; warn without a target set."""
+    """Raise FtwizardError for a file of items that cannot be used; warn without base or target set."""
     from ftwizard.evaluate import sets
 
     sets.check_files(case.plan.evaluate.sets)
+    if case.request.base is None:
+        print(
+            "! There is no base model to compare with. Name it: --base MODEL|URL", file=sys.stderr
+        )
     if not case.plan.evaluate.sets and not _has_target(case):
         print(
             "! There is no test set, so no gain can be shown. Add one: --set FILE", file=sys.stderr

@@ -482,6 +482,10 @@ def list_details(evaluation: Evaluation, run_id: str = "", again: Sequence[str] 
     if evaluation.sets:
         table = format_scores(evaluation.sets, with_loss=False)
         lines += ["", *(line.rstrip() for line in table.align())]
+        for name, result in evaluation.sets.items():
+            if unscored := max((arm.unscored for arm in result.arms.values()), default=0):
+                items = format_count(result.n, "answer")
+                lines.append(f"! {name_set(name)}: {unscored:,} of {items} could not be scored")
     if evaluation.failures:
         lines.append("")
         lines += [_summarize_failure(failure) for failure in evaluation.failures]

@@ -348,6 +348,7 @@ def test_a_folder_is_evaluated_without_a_run(
     run_eval(monkeypatch, str(ended.path.parent / "tiny"), "--max-items", "1")
     output = capsys.readouterr()
     assert "Cannot tell" in output.out and "no test set" in output.err
+    assert "Name it: --base" in output.err and "none.jsonl" not in output.err
 
 
 def test_thinking_up_to_the_limit_is_said_and_decides_nothing(

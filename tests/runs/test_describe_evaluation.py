@@ -216,3 +216,9 @@ def test_more_items_repeat_the_evaluation_of_the_same_weights() -> None:
     assert words.list_details(evaluation, "run-1", again)[-1].endswith(f": {command}")
     assert words.list_details(evaluation, "", again)[-1].endswith(f": {command}")
     assert words.list_details(evaluation)[-1] == "→ Evaluate 73 items in the safety set"
+
+
+def test_answers_that_could_not_be_scored_are_counted() -> None:
+    arm = ArmScore(score=0.5, low=0.1, high=0.9, metric="accuracy", n=7, unscored=1)
+    evaluation = Evaluation(verdict="ship", sets={"mine": SetResult(n=8, arms={"tuned": arm})})
+    assert words.list_details(evaluation)[-1] == "! mine: 1 of 8 answers could not be scored"

@@ -32,8 +32,10 @@ class Subject(NamedTuple):
 def read_training_rows(worker: Worker, subject: Subject) -> tuple[list[ParsedRow], list[ParsedRow]]:
     """Return the rows that a run is trained on, and the general rows that were mixed in.
 
-    None if they can no longer be read.
+    None if they can no longer be read, and for a model that is not a run.
     """
+    if worker.record.kind == "eval" and not worker.record.inputs.get("run"):
+        return [], []
     try:
         parts = dataset.load_rows(subject.plan, subject.folder.read_job().hashes)
     except FtwizardError as error:
