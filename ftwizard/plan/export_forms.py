@@ -49,6 +49,13 @@ class ExportForm(NamedTuple):
         """Return the form of the GGUF file that it is or contains."""
         return ExportForm("gguf", self.quantization)
 
+    @property
+    def bits(self) -> float:
+        """Return the bits per weight of its GGUF file; 0 without one."""
+        if not self.needs_gguf:
+            return 0.0
+        return QUANTIZATIONS[self.quantization][1] if self.quantization else HALF_BITS
+
 
 def parse(name: str) -> ExportForm:
     """Return the form called ``name``; raise FtwizardError for an unknown name."""

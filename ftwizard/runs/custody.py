@@ -108,6 +108,18 @@ def describe(custody: Custody) -> list[str]:
     return [*lines, *(f"· {make_visible(note, 200)}" for note in custody.notes)]
 
 
+def describe_outcome(custody: Custody) -> str:
+    """Describe the chain in one line: which forms it compared, and whether they agree."""
+    if broken := custody.broken:
+        return f"✗ {broken.source} → {broken.target}: {describe_cause(broken)}"
+    forms = " → ".join(
+        dict.fromkeys(form for hop in custody.hops for form in (hop.source, hop.target))
+    )
+    mark, outcome = ("✓", "same answers") if custody.outcome else ("?", "cannot tell")
+    prompts = f" on {format_count(custody.prompts, 'prompt')}" if custody.prompts else ""
+    return make_visible(f"{mark} {forms}: {outcome}{prompts}", 300)
+
+
 def describe_measures(hop: Hop) -> str:
     """Describe what was measured on a hop."""
     parts = []

@@ -16,10 +16,11 @@ from ftwizard.jobs.status import Status, observe
 from ftwizard.models import weight_files
 from ftwizard.plan import export_forms, plan_file
 from ftwizard.runs import custody, describe_evaluation, exports, merge_proof
+from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
-from ftwizard.runs.result import TrainResult, read_result, read_trained
+from ftwizard.runs.result import MergedModel, TrainResult, read_result, read_trained
 from ftwizard.text import format_bytes, make_visible
 
 
@@ -36,6 +37,8 @@ class Step(NamedTuple):
     """What the command is for; empty: the run."""
     form: str = ""
     """Name of the form of the model that it makes; empty for anything else."""
+    is_closing: bool = False
+    """Whether a model that may be shipped has everything: nothing is left to do."""
 
     @property
     def does_train(self) -> bool:
@@ -58,6 +61,7 @@ STEPS = {
     "card": Step("write its model card", "card"),
 }
 """Steps that can be taken at any time, by command."""
+_CHAT = Step("chat: compare the answers of both models yourself", "chat", ("--base",))
 
 
 class Judgment(NamedTuple):
@@ -74,20 +78,19 @@ def find_next(folder: JobFolder) -> Step:
     verdict advises and that was not judged already. Where no command helps, it is a chat.
     """
     evaluation, trained = read_evaluation(folder), read_trained(folder)
-    chat = Step("chat: compare the answers of both models yourself", "chat", ("--base",))
     if trained is None:
-        return chat
+        return _CHAT
     if evaluation is None:
         return Step("evaluate it: compare it with its base on three sets", "eval")
     judgments = list_judgments(folder)
     newest = _find_newest_evaluation(evaluation, judgments, trained)
     if newest.verdict == "ship":
-        return next(iter(list_missing(folder)), chat)
+        return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
     for judgment in judgments:
         for candidate in judgment.result.candidates:
             if candidate.verdict == "ship" and _is_other(candidate, trained):
-                return _use(folder, candidate, trained) or chat
-    return next(_list_untried(newest, judgments, trained), chat)
+                return _use(folder, candidate, trained)
+    return next(_list_untried(newest, judgments, trained), _CHAT)
 
 
 def _find_newest_evaluation(
@@ -106,22 +109,21 @@ def _is_other(candidate: Candidate, trained: TrainResult) -> bool:
     return candidate.scale != 1.0 or candidate.step not in (None, trained.step)
 
 
-def _use(folder: JobFolder, candidate: Candidate, trained: TrainResult) -> Step | None:
-    """Return the step that makes a model of weights that passed; None if it exists."""
+def _use(folder: JobFolder, candidate: Candidate, trained: TrainResult) -> Step:
+    """Return the step that makes a model of weights that passed, else what that model lacks."""
     scale = ("--scale", f"{candidate.scale:g}") if candidate.scale != 1.0 else ()
     size_bytes = _measure_base(trained)
     if candidate.step in (None, trained.step):
         result = read_result(folder)
-        if result and result.merged and result.merged.scale == candidate.scale:
-            return None
+        merged = result.merged if result and folder.merged.is_dir() else None
+        if merged and merged.scale == candidate.scale:
+            return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
         text = f"merge it at {candidate.scale:g} of the adapter's strength, which passed"
         return Step(text, "merge", scale, size_bytes)
     out = folder.path / f"merged-{candidate.step}"
-    if out.is_dir():
-        return None
+    if trained.method == "full" or out.is_dir():
+        return _CHAT
     checkpoint = folder.checkpoints / f"checkpoint-{candidate.step}"
-    if trained.method == "full":
-        return None
     options = ("--base", trained.base, "--out", str(out), *scale)
     text = f"merge checkpoint {candidate.step}, which passed"
     return Step(text, "merge", options, size_bytes, subject=str(checkpoint))
@@ -158,26 +160,47 @@ def list_missing(folder: JobFolder) -> list[Step]:
         merge = Step(text, "merge", size_bytes=_measure_base(trained), form="merged model")
         return [merge] if folder.adapter.is_dir() else []
     missing = []
+    merged = result.merged if result else None
+    scale = ("--scale", f"{merged.scale:g}") if merged and merged.scale != 1.0 else ()
     proof = merge_proof.read_proof(folder.merged)
     if proof is None:
-        missing.append(Step("prove the merged model", "merge", form="proof"))
+        missing.append(Step("prove the merged model", "merge", scale, form="proof"))
     elif proof.verdict == "differs":
-        missing.append(
-            Step("merge it again: the proof names a difference", "merge", form="right merge")
-        )
-    existing = {record.form for _, record in exports.iterate_records(folder.exports)}
-    size_bytes = result.merged.size_bytes if result and result.merged else None
+        text = "merge it again: the proof names a difference"
+        missing.append(Step(text, "merge", scale, form="right merge"))
+    records = [record for _, record in exports.iterate_records(folder.exports)]
+    existing = {record.form for record in records if not _is_of_another(record, merged)}
+    size_bytes = merged.size_bytes if merged else None
     for name in _list_planned_exports(folder):
         if name not in existing:
             missing.append(make_export(name, size_bytes))
     chain = custody.read(folder)
-    if chain is None or chain.outcome is False:
-        again = "" if chain is None else " again: a form differs from what was trained"
-        text = f"verify{again or ': compare all forms on the same prompts'}"
+    if chain is None or chain.outcome is False or _is_older(folder):
+        again = "compare all forms on the same prompts"
+        if chain:
+            again = "a form differs from what was trained"
+            if chain.outcome is not False:
+                again = "the model was merged since"
+        text = f"verify{' again' if chain else ''}: {again}"
         missing.append(Step(text, "verify", form="verification"))
     if not folder.card.exists():
         missing.append(Step("write its model card", "card", form="model card"))
     return missing
+
+
+def _is_of_another(record: exports.ExportRecord, merged: MergedModel | None) -> bool:
+    """Return whether an export was made from another merged model, such as one of full strength."""
+    hashes = merged.hashes if merged else {}
+    sources = record.source_hashes.items()
+    return any(hashes.get(name, digest) != digest for name, digest in sources)
+
+
+def _is_older(folder: JobFolder) -> bool:
+    """Return whether the newest verification is older than the merged model."""
+    with contextlib.suppress(OSError):
+        merged = (folder.merged / MARKER).stat().st_mtime
+        return (folder.path / custody.FILE).stat().st_mtime < merged
+    return False
 
 
 def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:

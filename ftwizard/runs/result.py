@@ -189,6 +189,11 @@ def read_trained(folder: JobFolder) -> TrainResult | None:
     return read_json(folder.trained, TrainResult)
 
 
+def has_results(folder: JobFolder) -> bool:
+    """Return whether a run, however it ended, has a trained model or an evaluation."""
+    return folder.trained.exists() or folder.evaluation.exists()
+
+
 def read_answers(folder: JobFolder) -> list[AnswerPair]:
     """Read the answers of a comparison; empty if they are missing or unreadable."""
     saved = read_json(folder.answers, SavedAnswers)

@@ -94,7 +94,7 @@ class ChatPage(Page[None]):
             "show_next",
             "other answers",
             key_display="^l",
-            tooltip="show the next of several answers to the last prompt",
+            tooltip="next of several answers to the last prompt",
         ),
         Binding("ctrl+g", "toggle_base", "base", key_display="^g", tooltip="base model on or off"),
         Binding(

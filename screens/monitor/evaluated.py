@@ -11,12 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ftwizard.jobs.folder import JobFolder, read_json
-from ftwizard.runs import custody, exports, next_steps
+from ftwizard.jobs.status import observe
+from ftwizard.runs import custody, exports, merge_proof, next_steps, step_problems
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
+from ftwizard.runs.next_steps import Step
+from ftwizard.runs.result import MergedModel
 from ftwizard.screens import layout, palette
-from ftwizard.text import make_visible
+from ftwizard.text import format_bytes, make_visible
 
 CHANGE_KEYS = "123456789"
 KEY = f"bold {palette.ACCENT}"
@@ -184,6 +187,32 @@ def list_judged(folder: JobFolder) -> Iterator[str]:
             )
             verdict = f"{words.MARKS[candidate.verdict]} {words.VERDICTS[candidate.verdict]}"
             yield f"{verdict}: {model}  {scores}"
+
+
+def list_problem_rows(folder: JobFolder, step: Step) -> Iterator[tuple[str, Text]]:
+    """Yield what stands in the way of a step, with what to do, below its name."""
+    for problem in step_problems.list_problems(folder, step):
+        is_chosen = problem.subject == "ended" and observe(folder).end_reason == "stopped"
+        mark, style = ("■ ", palette.WARNING) if is_chosen else ("✗ ", palette.BAD)
+        line = Text.assemble((mark, style), problem.message)
+        yield problem.subject, line.append(f" {problem.hint}".rstrip(), "dim")
+
+
+def list_closing(
+    folder: JobFolder, merged: MergedModel | None, serve: str
+) -> Iterator[tuple[str, Text | str]]:
+    """Yield where a complete model is, what was proved of it, and how to use it."""
+    size = f"  {format_bytes(merged.size_bytes)}, {merged.dtype}" if merged else ""
+    yield "", Text("Everything is there: the model can be used.", f"bold {palette.GOOD}")
+    yield "model", Text.assemble(make_visible(str(folder.merged)), (make_visible(size, 60), "dim"))
+    if proof := merge_proof.read_proof(folder.merged):
+        yield "proof", merge_proof.format_verdict(proof)
+    if chain := custody.read(folder):
+        yield "verify", custody.describe_outcome(chain)
+    for path, record in exports.iterate_records(folder.exports):
+        yield "export", f"{make_visible(record.form, 20)}: {make_visible(str(path))}"
+    yield "card", make_visible(str(folder.card))
+    yield "serve", Text.assemble(("s", KEY), f" here, or: {make_visible(serve)}")
 
 
 def build_model_line(folder: JobFolder) -> Text:

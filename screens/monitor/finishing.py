@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerState
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs import launch
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.plan import export_forms
 from ftwizard.runs import next_steps
 from ftwizard.runs.next_steps import Step
 from ftwizard.runs.result import read_result
@@ -29,12 +30,12 @@ from ftwizard.screens.dialogs.questions import ChooseDialog, DestructiveConfirm
 from ftwizard.text import format_bytes, make_visible
 
 FORMS = {
-    "gguf": "16 bit, for llama.cpp and LM Studio: nothing is lost",
-    "gguf:q8_0": "8 bit: half the size, nearly nothing is lost",
-    "gguf:q4_k_m": "4 bit: the smallest of these, answers may change",
-    "ollama": "16 bit with a Modelfile, for Ollama",
-    "ollama:q8_0": "8 bit with a Modelfile, for Ollama",
-    "vllm": "command lines for vLLM and transformers",
+    "gguf": "for llama.cpp: nothing is lost",
+    "gguf:q8_0": "8 bit: nearly nothing is lost",
+    "gguf:q4_k_m": "4 bit: answers may change",
+    "ollama": "for Ollama, with a Modelfile",
+    "ollama:q8_0": "8 bit, with a Modelfile",
+    "vllm": "command lines, no new files",
 }
 """What each form of an export is for."""
 
@@ -63,10 +64,12 @@ async def choose_export(app: App[Any], folder: JobFolder) -> Step | None:
     steps = {name: next_steps.make_export(name, merged_bytes) for name in FORMS}
     options = []
     for name, purpose in FORMS.items():
-        size_bytes = steps[name].size_bytes
-        size = f"~{format_bytes(size_bytes)}" if size_bytes else ""
+        share = export_forms.parse(name).bits / export_forms.HALF_BITS
+        size = f"~{format_bytes(merged_bytes * share)}" if merged_bytes and share else ""
         options.append((name, f"{name:<12} {size:>8}  {purpose}"))
-    details = "The merged model is written in this form, in the folder of the run."
+    details = (
+        "It is written into the folder of the run. A quantized form needs the 16-bit file, too."
+    )
     chosen = await app.push_screen_wait(ChooseDialog("Export to which form?", details, options))
     return steps[chosen] if chosen else None
 

@@ -17,9 +17,11 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import plan_file
 from ftwizard.pricing import machine_rate
+from ftwizard.runs.describe import RESUMABLE
 from ftwizard.runs.follower import Follower
 from ftwizard.runs.notifications import NotificationTracker
 from ftwizard.runs.progress import ACTIVE
+from ftwizard.runs.result import has_results
 from ftwizard.screens.monitor import actions, chart_data
 from ftwizard.screens.monitor.run_view import RunView
 from ftwizard.screens.page import Page
@@ -50,6 +52,7 @@ class MonitorPage(Page[str]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "results", "results", key_display="enter", tooltip="results of the run"),
+        Binding("enter", "explain_none", "results", show=False, tooltip="results of the run"),
         Binding(
             "z",
             "pane('chart')",
@@ -123,11 +126,17 @@ class MonitorPage(Page[str]):
         can_ask = plan is None or plan.has_validation or parameters != ("evaluate",)
         can_ask = can_ask and self._is_training and not ended
         needs = {
-            "results": ended and succeeded, "resume": ended and not succeeded,
+            "results": ended and self._has_results, "explain_none": ended and not self._has_results,
+            "resume": ended and not succeeded,
             "stop": not ended, "ask_for": can_ask,
             "smaller_batch": ended and self.follower.status.end_reason in OUT_OF_MEMORY,
         }  # fmt: skip
         return action not in needs or (needs[action] and not self.follower.is_gone)
+
+    @property
+    def _has_results(self) -> bool:
+        succeeded = self.follower.status.end_reason in GOOD_END_REASONS
+        return succeeded or has_results(self.follower.folder)
 
     @property
     def _has_answers(self) -> bool:
@@ -195,6 +204,13 @@ class MonitorPage(Page[str]):
 
     def action_results(self) -> None:
         self.dismiss("results")
+
+    def action_explain_none(self) -> None:
+        """Tell what is missing to show results."""
+        resumable = self.follower.status.end_reason in RESUMABLE
+        hint = "r continues it." if resumable else "d names the reasons, o shows its output."
+        missing = "No results yet: the run has neither trained weights nor an evaluation."
+        self.app.notify(f"{missing} {hint}", markup=False)
 
     def action_log(self) -> None:
         from ftwizard.screens.monitor.log import LogPage

@@ -20,7 +20,7 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import describe, merge_proof, next_steps, verdict
+from ftwizard.runs import describe, merge_proof, next_steps, reproduction, verdict
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_files import read_evaluation
 from ftwizard.runs.next_steps import Step
@@ -110,6 +110,9 @@ class ResultsPage(Page[str]):
         """Events of an evaluation that is running now."""
         self._progress = Progress()
         self._read_folder()
+        compared = reproduction.compare(folder)
+        self._reproduced = list(reproduction.describe(compared)) if compared else []
+        """How this run compares with the one that it reproduces."""
         self._index = 0
         self._limit: int | None = MAX_CHARACTERS
         """Characters of each text, None for all."""
@@ -343,10 +346,15 @@ class ResultsPage(Page[str]):
         if self._failure:
             line = Text.assemble(("✗ ", palette.BAD), make_visible(self._failure.message, 600))
             rows.append(("failed", line.append(f" {make_visible(self._failure.hint, 400)}", "dim")))
+        step = self._next
+        if step.is_closing:
+            merged, serve = self._result and self._result.merged, self._serve
+            rows += evaluated.list_closing(self._folder, merged, serve.line if serve else "")
+        rows += evaluated.list_problem_rows(self._folder, step)
         rows += [("" if index else "judged", line)
                  for index, line in enumerate(evaluated.list_judged(self._folder))]  # fmt: skip
-        rows.append(("model", evaluated.build_model_line(self._folder)))
-        step = self._next
+        if not step.is_closing:
+            rows.append(("model", evaluated.build_model_line(self._folder)))
         line = Text(f"{step.describe()}")
         if step.command != "chat":
             asks = "; asks first" if step.does_train else ""
@@ -359,7 +367,7 @@ class ResultsPage(Page[str]):
         result = self._result
         merged = folder.merged.is_dir() and result and result.merged
         rows: list[tuple[str, str]] = []
-        if merged:
+        if merged and not self._next.is_closing:
             rows.append(("merged", make_visible(str(folder.merged))))
             if self._serve:
                 rows.append(("serve", make_visible(self._serve.line)))
@@ -367,8 +375,12 @@ class ResultsPage(Page[str]):
                 rows.append(("proof", merge_proof.format_verdict(proof)))
         if folder.adapter.is_dir():
             rows.append(("adapter", make_visible(str(folder.adapter))))
-        if self._evaluation:
+        if self._evaluation and not self._next.is_closing:
             rows += evaluated.list_forms(folder)
+        if self._reproduced:
+            rows += [
+                ("" if index else "original", line) for index, line in enumerate(self._reproduced)
+            ]
         if folder.answers.exists():
             rows.append(("answers", make_visible(str(folder.answers))))
         rows.append(("plan", make_visible(str(folder.plan))))

@@ -18,7 +18,7 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, OUT_OF_MEMORY
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe
 from ftwizard.runs.follower import Follower
-from ftwizard.runs.result import read_result
+from ftwizard.runs.result import has_results, read_result
 from ftwizard.screens import palette
 from ftwizard.screens.chart.widget import Chart
 from ftwizard.screens.monitor import chart_data, gpus, readings
@@ -257,9 +257,10 @@ def _format_next(follower: Follower, verdict: str) -> Text:
         lines.append(Text("If it was moved, the run continues there: ftwizard FOLDER"))
     elif follower.status.state == "ended":
         lines += map(Text, describe.describe_next_step(follower.folder, follower.status))
-        if follower.status.end_reason in GOOD_END_REASONS:
+        succeeded = follower.status.end_reason in GOOD_END_REASONS
+        if succeeded or has_results(follower.folder):
             lines.append(Text.assemble(("enter", KEY), " shows the results"))
-        elif follower.status.end_reason in describe.RESUMABLE:
+        if follower.status.end_reason in describe.RESUMABLE:
             lines.append(Text.assemble(("r", KEY), " resumes the run"))
         if follower.status.end_reason in OUT_OF_MEMORY:
             lines.append(Text.assemble(("b", KEY), " starts a new run with a smaller batch"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,30 @@ from textual.pilot import Pilot
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
 from ftwizard.jobs.events import EventWriter
-from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, write_json
+from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, Parent, write_json
 from ftwizard.plan.schema import Gate
-from ftwizard.runs import custody
+from ftwizard.runs import custody, next_steps
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.merge_proof import MergeProof
+from ftwizard.runs.result import MergedModel
 from ftwizard.runs.verdict import ShipVerdict
+from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.evaluate.test_results import make_answers, make_items
 from tests.helpers.adapters import write_adapter, write_llama
 from tests.helpers.results import make_run_result, make_trained
-from tests.screens.frames import assert_frame, drive, until, wait_for_stable_frame, wait_for_text
+from tests.screens.frames import (
+    assert_frame,
+    drive,
+    frame,
+    until,
+    wait_for_stable_frame,
+    wait_for_text,
+)
 from tests.screens.runs_helpers import PLAN, living, make_result, make_run
 
 SIZES = [(80, 24), (160, 50)]
@@ -85,9 +96,28 @@ def evaluate(failures: list[Failure], *, general: int = 68) -> Evaluation:
 def write_evaluation(home: Path, evaluation: Evaluation) -> JobFolder:
     folder = make_run(home, "one")
     make_result(folder, [])
-    write_json(folder.trained, make_trained())
+    base = home / "base"
+    base.mkdir()
+    (base / "model.safetensors").touch()
+    write_json(folder.trained, make_trained(base=str(base)))
     write_json(folder.evaluation, evaluation)
     return folder
+
+
+Calls = list[tuple[str, ...]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Record the commands of steps instead of running them: other tests run these."""
+    recorded: Calls = []
+
+    async def run(*argv: str, progress: str | None = None) -> dict[str, str]:
+        recorded.append(argv)
+        return {}
+
+    monkeypatch.setattr(subprocesses, "run_command", run)
+    return recorded
 
 
 async def open_results(pilot: Pilot[Any]) -> None:
@@ -163,14 +193,9 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
         folder.merged / "proof.json",
         MergeProof(verdict="proved", base="/b", adapter="/a", tensors=3),
     )
-    for form in ("gguf-q4", "broken"):
-        (folder.exports / form).mkdir(parents=True)
-        record = ExportRecord(
-            form="gguf:q4_k_m", source="", source_hashes={}, files={"a.gguf": 1}, version="1",
-            created=0.0, seconds=1.0,
-        )  # fmt: skip
-        write_json(folder.exports / form / "export.json", record)
-    (folder.exports / "gguf-q4" / "a.gguf").write_bytes(b"x")
+    for form in ("gguf:q4_k_m", "broken"):
+        write_export(folder, form, {})
+    (folder.exports / "broken" / "a.gguf").unlink()
     folder.plan.write_text(f"{PLAN}finish: {{export: [gguf, 'gguf:q4_k_m']}}\n")
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
     assert "Enter     Export it as gguf, about 270 MB: ftwizard export one --to gguf" in shown
@@ -196,7 +221,19 @@ def test_what_exists_and_what_is_missing(home: Path) -> None:
     folder.card.write_text("card")
     shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
     assert "missing" not in shown
-    assert "Enter     Chat: compare the answers of both models yourself" in shown
+    assert "Everything is there: the model can be used." in shown
+    assert (
+        "".join(shown.split()).count("export/gguf-q4")
+        == "".join(shown.split()).count("merged270MB")
+        == 1
+    )
+    assert re.search(r"verify +✓ adapter → merged: same answers\n", shown)
+    assert re.search(r"card +\S+", shown) and "s here, or: ftwizard serve one" in shown
+    assert re.search("serve .*\n *Enter +Chat: compare the answers of both models yourself", shown)
+    os.utime(folder.path / custody.FILE, (1.0, 1.0))
+    (folder.merged / "ftwizard.json").touch()
+    shown = drive(FtwizardApp(("run", "one")), sizes, open_results)
+    assert "Enter     Verify again: the model was merged since: ftwizard verify one" in shown
 
 
 @pytest.mark.slow
@@ -320,9 +357,37 @@ def test_what_was_judged_since_decides_the_next_step(home: Path) -> None:
         "Enter     Merge it at 0.5 of the adapter's strength, which passed: ftwizard merge one --scale 0.5"
         in shown
     )
+    folder.merged.mkdir()
+    merged = MergedModel(
+        folder=str(folder.merged), size_bytes=9, dtype="bfloat16", scale=0.5, hashes={"a": "new"}
+    )
+    write_json(folder.result, make_run_result(merged=merged))
+    assert find_command(folder) == "ftwizard merge one --scale 0.5", "the proof"
+    proof = MergeProof(verdict="proved", base="/b", adapter="/a", tensors=3)
+    write_json(folder.merged / "proof.json", proof)
+    write_export(folder, "gguf", {"a": "old"})
+    folder.plan.write_text(f"{PLAN}finish: {{export: [gguf]}}\n")
+    assert find_command(folder) == "ftwizard export one --to gguf", "it has the old weights"
+    write_export(folder, "gguf", {"a": "new"})
+    assert find_command(folder) == "ftwizard verify one"
     judge(folder, 1, {"scale-0.5": ("do_not_ship", 0.5)})
     shown = drive(FtwizardApp(("run", "one")), (110, 50), open_results)
     assert sweep.exists() and "Enter     Mix 10% general rows into the training data" in shown
+
+
+def find_command(folder: JobFolder) -> str:
+    return next_steps.find_next(folder).format_command(folder.id)
+
+
+def write_export(folder: JobFolder, form: str, hashes: dict[str, str]) -> None:
+    path = folder.exports / form.replace(":", "-")
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "a.gguf").write_bytes(b"x")
+    record = ExportRecord(
+        form=form, source="", source_hashes=hashes, files={"a.gguf": 1}, version="1", created=0.0,
+        seconds=1.0,
+    )  # fmt: skip
+    write_json(path / "export.json", record)
 
 
 def judge(folder: JobFolder, number: int, models: dict[str, tuple[ShipVerdict, float]]) -> Path:
@@ -344,6 +409,126 @@ def judge(folder: JobFolder, number: int, models: dict[str, tuple[ShipVerdict, f
     )  # fmt: skip
     write_json(job.result, result)
     return job.result
+
+
+def test_what_stands_in_the_way_is_named_with_what_to_do(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    base = home / "base"
+    os.truncate(base / "model.safetensors", 2**42)  # a sparse file of 4 TiB
+    shown = drive(FtwizardApp(("run", "one")), (120, 40), open_results)
+    assert re.search(r"disk +✗ \S+ \w+ of disk space are free; the next step needs about 4", shown)
+    assert "ftwizard remove RUN --checkpoints" in shown
+    (base / "model.safetensors").unlink()
+    judge(folder, 1, {"tuned": ("ship", 1.0)}).unlink()
+    job = JobFolder(folder.path / "jobs" / "1-eval")
+    (job.path / "attempts").mkdir()
+    write_json(job.attempt(1), Attempt(number=1, started=1.0, host=os.uname().nodename, argv=[]))
+    events = EventWriter(job.events, 1)
+    message, hint = "The endpoint answered 401.", "Set the key."
+    events.write("done", end_reason="refused", message=message, hint=hint)
+    events.close()
+    shown = " ".join(drive(FtwizardApp(("run", "one")), (160, 40), open_results).split())
+    assert (
+        "eval ✗ The newest evaluation was refused: The endpoint answered 401. Set the key." in shown
+    )
+    assert f"base ✗ The base model is gone: {base}." in shown
+    assert "ftwizard merge one --base owner/model" in shown
+
+
+def test_a_stopped_run_with_a_model_opens_its_results(home: Path) -> None:
+    folder = make_run(home, "one", end_reason="stopped")
+
+    async def ask(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "r resumes the run")
+        assert "shows the results" not in frame(pilot.app)
+        await pilot.press("enter")
+        await wait_for_text(pilot, "No results yet: the run has neither trained weights")
+
+    drive(FtwizardApp(("run", "one")), (100, 40), ask)
+    (folder.path / "adapter").mkdir()
+    write_json(folder.trained, make_trained(reason="stopped"))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await wait_for_text(pilot, "enter shows the results")
+        await open_results(pilot)
+
+    shown = drive(FtwizardApp(("run", "one")), (100, 40), play)
+    assert re.search(r"ended +■ The", shown) and "ftwizard resume one" in shown
+    assert re.search(r"Enter +Evaluate it: compare it with its base.*: ftwizard eval one", shown)
+
+
+def test_a_reproduced_run_shows_how_it_compares_with_its_original(home: Path) -> None:
+    make_run(home, "first")
+    folder = write_evaluation(home, evaluate([]))
+    record = folder.read_job()
+    write_json(
+        folder.job, msgspec.structs.replace(record, parent=Parent(id="first", changes={}, step=0))
+    )
+    shown = drive(FtwizardApp(("run", "one")), (120, 80), open_results)
+    assert re.search(r"original +Same losses as first: 40 steps, 4 evaluations\.", shown)
+
+
+def test_an_upload_asks_for_the_repository_and_is_private(home: Path, calls: Calls) -> None:
+    write_evaluation(home, evaluate([]))
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("u")
+        await wait_for_text(pilot, "is private: only you and your organization")
+        await pilot.press("end", *["backspace"] * 3, *"a b", "enter")
+        await wait_for_text(pilot, "Type owner/name")
+        assert not calls
+        await pilot.press("backspace", "backspace", *"cme/mine", "enter")
+        await until(pilot, lambda: bool(calls))
+
+    drive(FtwizardApp(("run", "one")), (100, 40), play)
+    options = ("--repo", "acme/mine", "--adapter", "--yes")
+    assert calls == [("push", str(home / "runs" / "one"), *options)]
+
+
+def test_an_export_asks_for_its_form_and_shows_its_size(home: Path, calls: Calls) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    folder.merged.mkdir()
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("x")
+        await wait_for_text(pilot, "Export to which form?")
+        assert re.search(r"gguf:q8_0 +~1\d\d MB  8 bit: nearly nothing is lost ", frame(pilot.app))
+        assert re.search(r"gguf +~270 MB  for", frame(pilot.app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+        assert not calls
+        await pilot.press("x", "down", "enter")
+        await until(pilot, lambda: bool(calls))
+
+    drive(FtwizardApp(("run", "one")), (100, 40), play)
+    assert calls == [("export", str(folder.path), "--to", "gguf:q8_0")]
+
+
+def test_a_server_runs_until_esc(home: Path, tmp_path: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    base = write_llama(tmp_path / "base")
+    write_json(folder.trained, make_trained(base=str(base)))
+    base.rename(folder.merged)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("s")
+        await wait_for_text(pilot, "✓ It answers at http://127.0.0.1:")
+        (url,) = re.findall(r"http://\S+", frame(pilot.app))
+        models = await asyncio.to_thread(read_url, f"{url}/models")
+        assert b"one" in models
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+        assert not psutil.Process().children(recursive=True)
+
+    drive(FtwizardApp(("run", "one")), (100, 40), play)
+
+
+def read_url(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as response:
+        return bytes(response.read())
 
 
 def test_an_evaluation_that_cannot_be_read_is_no_verdict(home: Path) -> None:
