@@ -10,7 +10,7 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.models import weight_files
-from ftwizard.runs import describe, next_steps
+from ftwizard.runs import base_weights, describe, next_steps
 from ftwizard.runs.next_steps import Step
 from ftwizard.runs.result import read_trained
 from ftwizard.text import format_bytes, make_visible
@@ -38,8 +38,10 @@ def list_problems(folder: JobFolder, step: Step) -> list[Problem]:
     if judging and judging[1].state == "ended" and not judging[0].result.exists():
         problems.append(_describe_failed_evaluation(folder, judging[1]))
     if trained and not _has_weights(Path(trained.base)):
-        shown = make_visible(trained.base_name, 200)
-        hint = f"Restore it, or download it: ftwizard merge {folder.id} --base {shown}"
+        source = base_weights.read_source(folder)
+        hint = f"Restore that folder, then: {step.format_command(folder.id)}"
+        if source and source.kind != "folder":
+            hint = f"Download it again: ftwizard merge {folder.id} --base {source.name}"
         where = make_visible(trained.base, 300)
         message = f"The base model is gone: {where}. Evaluation, merge and proof need it."
         problems.append(Problem("base", message, make_visible(hint, 400)))

@@ -348,8 +348,9 @@ class ResultsPage(Page[str]):
             rows.append(("failed", line.append(f" {make_visible(self._failure.hint, 400)}", "dim")))
         step = self._next
         if step.is_closing:
-            merged, serve = self._result and self._result.merged, self._serve
-            rows += evaluated.list_closing(self._folder, merged, serve.line if serve else "")
+            merged = self._result.merged if self._result else None
+            serve = self._serve.line if self._serve else ""
+            rows += evaluated.list_closing(self._folder, merged, serve)
         rows += evaluated.list_problem_rows(self._folder, step)
         rows += [("" if index else "judged", line)
                  for index, line in enumerate(evaluated.list_judged(self._folder))]  # fmt: skip

@@ -19,6 +19,7 @@ from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, Parent, write_json
+from ftwizard.models.hub import ModelSource
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import custody, next_steps
 from ftwizard.runs.custody import Hop
@@ -432,7 +433,14 @@ def test_what_stands_in_the_way_is_named_with_what_to_do(home: Path) -> None:
         "eval ✗ The newest evaluation was refused: The endpoint answered 401. Set the key." in shown
     )
     assert f"base ✗ The base model is gone: {base}." in shown
-    assert "ftwizard merge one --base owner/model" in shown
+    assert "Restore that folder, then: ftwizard merge one" in shown
+    model = ModelSource(kind="hub", name="owner/model", fingerprint="1", description="owner/model")
+    record = msgspec.structs.replace(
+        folder.read_job(), inputs={"model": msgspec.to_builtins(model)}
+    )
+    write_json(folder.job, record)
+    shown = " ".join(drive(FtwizardApp(("run", "one")), (160, 40), open_results).split())
+    assert "Download it again: ftwizard merge one --base owner/model" in shown
 
 
 def test_a_stopped_run_with_a_model_opens_its_results(home: Path) -> None:
