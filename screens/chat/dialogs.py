@@ -154,7 +154,7 @@ class AddedRow(NamedTuple):
     files: AdditionFiles
     file: str
     """Name of the file that is offered."""
-    on_added: Callable[[RowAddition], None]
+    show_added: Callable[[RowAddition], None]
 
 
 class AddRowDialog(TextDialog):
@@ -224,4 +224,4 @@ class AddRowDialog(TextDialog):
             return
         self._turn.drafts.clear()
         self.dismiss(True)
-        added.on_added(addition)
+        added.show_added(addition)
