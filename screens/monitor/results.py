@@ -360,7 +360,7 @@ class ResultsPage(Page[str]):
         if step.command != "chat":
             asks = "; asks first" if step.does_train else ""
             line.append(f"{asks}: {step.format_command(self._folder.id)}", "dim")
-        rows.append((Text("Enter", KEY), line))
+        rows.append((Text("Enter", f"not dim {KEY}"), line))
         return layout.build_table(rows)
 
     def _build_files(self) -> Table:

@@ -376,6 +376,22 @@ def test_what_was_judged_since_decides_the_next_step(home: Path) -> None:
     assert sweep.exists() and "Enter     Mix 10% general rows into the training data" in shown
 
 
+def test_judged_checkpoints_are_shown_and_one_that_passed_is_merged(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([], general=48))
+    checkpoints: dict[str, tuple[ShipVerdict, float]] = {
+        "checkpoint-20": ("ship", 1.0),
+        "checkpoint-30": ("do_not_ship", 1.0),
+    }
+    judge(folder, 1, checkpoints, {"checkpoint-20": 20, "checkpoint-30": 30})
+    shown = drive(FtwizardApp(("run", "one")), (160, 50), open_results)
+    assert re.search(
+        r"judged +✓ Ship: checkpoint-20  target 80%\n +✗ Do not ship: checkpoint-30  target 80%",
+        shown,
+    )
+    assert "Enter Merge checkpoint 20, which passed: ftwizard merge" in " ".join(shown.split())
+    assert str(folder.checkpoints / "checkpoint-20") in "".join(shown.split())
+
+
 def find_command(folder: JobFolder) -> str:
     return next_steps.find_next(folder).format_command(folder.id)
 
@@ -391,8 +407,13 @@ def write_export(folder: JobFolder, form: str, hashes: dict[str, str]) -> None:
     write_json(path / "export.json", record)
 
 
-def judge(folder: JobFolder, number: int, models: dict[str, tuple[ShipVerdict, float]]) -> Path:
-    """Write the job of an evaluation of weaker adapters."""
+def judge(
+    folder: JobFolder,
+    number: int,
+    models: dict[str, tuple[ShipVerdict, float]],
+    steps: dict[str, int] | None = None,
+) -> Path:
+    """Write the job of an evaluation of weaker adapters, or of checkpoints with their ``steps``."""
     job = JobFolder(folder.path / "jobs" / f"{number}-eval")
     job.path.mkdir(parents=True, exist_ok=True)
     request = EvaluationRequest(run=str(folder.path), candidates=[])
@@ -401,7 +422,13 @@ def judge(folder: JobFolder, number: int, models: dict[str, tuple[ShipVerdict, f
         job.job, JobRecord(kind="eval", argv=["none"], version="0", created=1.0, inputs=inputs)
     )
     candidates = [
-        Candidate(name=name, verdict=verdict, scores={"target": 0.8}, scale=scale)
+        Candidate(
+            name=name,
+            verdict=verdict,
+            scores={"target": 0.8},
+            scale=scale,
+            step=(steps or {}).get(name),
+        )
         for name, (verdict, scale) in models.items()
     ]
     result = EvaluationResult(
