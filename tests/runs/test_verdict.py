@@ -175,7 +175,8 @@ def test_verdict_is_the_first_line_of_a_finished_run(
 def test_few_differing_scores_exclude_no_gain() -> None:
     scores = [(1.0, 0.0), *[(0.3, 0.3)] * 7]
     pairs = [
-        ScoredPair(*(RowScores(match=False, score=score) for score in pair), 5) for pair in scores
+        ScoredPair(RowScores(match=False, score=base), RowScores(match=False, score=tuned), 5)
+        for base, tuned in scores
     ]
     judged = judge("text", pairs)
     assert judged.outcome == "cannot_tell" and judged.evidence[0].high > 0.05
