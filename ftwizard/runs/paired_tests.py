@@ -114,6 +114,7 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
     (Statistics in Medicine 24, 2005) or, where wider, the one from the Wilson intervals of both
     shares (square-and-add; Newcombe, Statistics in Medicine 17, 1998): with few differing rows the
     former is too narrow, and rows without a difference still allow one in as many as ``bound_share``.
+    It includes 0 unless the p-value is below ``ALPHA``.
     """
     differing = fixed + broken
     tail = sum(math.comb(differing, k) for k in range(min(fixed, broken) + 1))
@@ -125,7 +126,7 @@ def compare_outcomes(fixed: int, broken: int, rows: int) -> PairedTest:
     down = math.hypot(fixed / rows - gains.low, losses.high - broken / rows)
     up = math.hypot(gains.high - fixed / rows, broken / rows - losses.low)
     low, high = min(center - spread, change - down), max(center + spread, change + up)
-    return PairedTest(change, max(-1.0, low), min(1.0, high), p)
+    return _allow_chance(PairedTest(change, max(-1.0, low), min(1.0, high), p))
 
 
 def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
@@ -141,7 +142,7 @@ def compare_scores(base: Sequence[float], tuned: Sequence[float]) -> PairedTest:
     total, squares = math.fsum(changes), math.fsum(change**2 for change in changes)
     spread = _Z * math.sqrt(max(0.0, squares + 1 - total**2 / rows)) / rows
     low, high = min(test.low, total / rows - spread), max(test.high, total / rows + spread)
-    return test._replace(low=max(-1.0, low), high=min(1.0, high))
+    return _allow_chance(test._replace(low=max(-1.0, low), high=min(1.0, high)))
 
 
 def compare_means(
@@ -164,7 +165,15 @@ def compare_means(
     ]
     low, high = np.quantile(np.concatenate(means), [ALPHA / 2, 1 - ALPHA / 2])
     mean = float(changes.sum() / weight.sum())
-    return PairedTest(mean, float(low), float(high), _flip_signs(changes, random))
+    p = _flip_signs(changes, random)
+    return _allow_chance(PairedTest(mean, float(low), float(high), p))
+
+
+def _allow_chance(test: PairedTest) -> PairedTest:
+    """Widen the interval to 0 where the p-value does not exclude chance, so that both agree."""
+    if test.p < ALPHA:
+        return test
+    return test._replace(low=min(0.0, test.low), high=max(0.0, test.high))
 
 
 def _flip_signs(changes: Any, random: Generator) -> float:

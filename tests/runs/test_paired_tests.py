@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwizard.runs.paired_tests import (
+    ALPHA,
     MAX_NEEDED_ROWS,
     bound_mean,
     bound_share,
@@ -174,3 +175,20 @@ def test_a_provable_change_is_shown_about_as_often_as_not() -> None:
         draws = random.multinomial(rows, chances, size=2000).tolist()
         shares.append(np.mean([compare_outcomes(f, b, rows).p < 0.05 for f, b, _ in draws]))
     assert 0.4 <= shares[0] <= 0.7 and shares[1] < 0.25
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 200))
+def test_the_interval_of_outcomes_excludes_zero_only_where_the_p_value_excludes_chance(
+    fixed: int, broken: int, others: int
+) -> None:
+    test = compare_outcomes(fixed, broken, max(1, fixed + broken + others))
+    assert test.p < ALPHA or test.low <= 0 <= test.high
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
+def test_the_interval_of_means_excludes_zero_only_where_the_p_value_excludes_chance(
+    pairs: list[tuple[float, float]],
+) -> None:
+    base, tuned = zip(*pairs, strict=True)
+    for test in (compare_scores(base, tuned), compare_means(base, tuned)):
+        assert test.p < ALPHA or test.low <= 0 <= test.high
