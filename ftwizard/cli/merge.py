@@ -114,9 +114,13 @@ def _find_base(folder: JobFolder, trained: TrainResult, name: str | None, say: P
     """Return the run's base model; raise FtwizardError if it is gone, or not the one it began with."""
     base = _fetch(name, say) if name else Path(trained.base)
     if not base.is_dir():
+        source = base_weights.read_source(folder)
+        hint = "Restore that folder, or name another copy of it with --base."
+        if source and source.kind != "folder":
+            hint = f"Download it again with: --base {make_visible(source.name)}"
         raise FtwizardError(
             f"The base model of run {make_visible(folder.id)} is gone: {make_visible(str(base))}.",
-            f"Download it again with: --base {make_visible(trained.base_name)}",
+            hint,
         )
     if trained.method != "full":
         hint = "Restore the old files, or pass a folder that has them with --base."

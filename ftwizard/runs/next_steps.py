@@ -152,6 +152,13 @@ def list_changes(evaluation: Evaluation) -> list[tuple[str, Step]]:
     return changes
 
 
+def _list_merge_options(merged: MergedModel, trained: TrainResult | None) -> tuple[str, ...]:
+    """Return the options of the merge that made a model."""
+    options = ("--scale", f"{merged.scale:g}") if merged.scale != 1.0 else ()
+    options += ("--onto", merged.onto) if trained and trained.method == "qlora" else ()
+    return options + (("--dtype", merged.dtype) if merged.dtype == "float32" else ())
+
+
 def list_missing(folder: JobFolder) -> list[Step]:
     """List what is missing of a run's model, what to make first first."""
     trained, result = read_trained(folder), read_result(folder)
@@ -161,13 +168,13 @@ def list_missing(folder: JobFolder) -> list[Step]:
         return [merge] if folder.adapter.is_dir() else []
     missing = []
     merged = result.merged if result else None
-    scale = ("--scale", f"{merged.scale:g}") if merged and merged.scale != 1.0 else ()
+    same = _list_merge_options(merged, trained) if merged else ()
     proof = merge_proof.read_proof(folder.merged)
     if proof is None:
-        missing.append(Step("prove the merged model", "merge", scale, form="proof"))
+        missing.append(Step("prove the merged model", "merge", same, form="proof"))
     elif proof.verdict == "differs":
         text = "merge it again: the proof names a difference"
-        missing.append(Step(text, "merge", scale, form="right merge"))
+        missing.append(Step(text, "merge", same, form="right merge"))
     records = [record for _, record in exports.iterate_records(folder.exports)]
     existing = {record.form for record in records if not _is_of_another(record, merged)}
     size_bytes = merged.size_bytes if merged else None

@@ -20,7 +20,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import export_forms
 from ftwizard.runs import next_steps
 from ftwizard.runs.next_steps import Step
-from ftwizard.runs.result import read_result
+from ftwizard.runs.result import read_result, read_trained
 from ftwizard.runs.served_model import ServedModel
 from ftwizard.screens import crash_log, subprocesses
 from ftwizard.screens.dialogs.command_progress import CommandProgress
@@ -38,6 +38,11 @@ FORMS = {
     "vllm": "command lines, no new files",
 }
 """What each form of an export is for."""
+BASES = (
+    ("16-bit", "16-bit        as published; answers may differ a little"),
+    ("dequantized", "dequantized   as training used it, in 4 bit; nearest to the adapter"),
+)
+"""What an adapter of QLoRA can be merged into."""
 
 
 async def run_step(app: App[Any], folder: JobFolder, step: Step) -> object:
@@ -48,6 +53,13 @@ async def run_step(app: App[Any], folder: JobFolder, step: Step) -> object:
     title = f"{step.text[:1].upper()}{step.text[1:]}"
     if step.does_train and not await _confirm_training(app, folder, step):
         return None
+    trained = read_trained(folder)
+    is_qlora = trained is not None and trained.method == "qlora"
+    if step.command == "merge" and is_qlora and "--onto" not in step.options:
+        base = await app.push_screen_wait(ChooseDialog("Merge into which base?", "", BASES))
+        if base is None:
+            return None
+        step = step._replace(options=(*step.options, "--onto", base))
     argv = (step.command, step.subject or str(folder.path), *step.options)
     return await app.push_screen_wait(CommandProgress(title, *argv, lasting=step.does_train))
 

@@ -314,6 +314,16 @@ def test_run_with_other_base_weights_is_refused(
     assert run("tuned", "--base", moved) == 0, "a copy is the same base"
 
 
+def test_run_whose_base_is_gone_is_refused(
+    folder: JobFolder, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base.rename(base.parent / "elsewhere")
+    assert run("tuned") == 1
+    error = capsys.readouterr().err
+    assert f"is gone: {base}" in error and "another copy of it with --base" in error
+    assert run("tuned", "--base", base.parent / "elsewhere") == 0
+
+
 def test_run_whose_adapter_changed_is_refused(
     folder: JobFolder, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

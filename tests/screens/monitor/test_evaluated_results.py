@@ -27,7 +27,7 @@ from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.merge_proof import MergeProof
-from ftwizard.runs.result import MergedModel
+from ftwizard.runs.result import MergedModel, read_result, read_trained
 from ftwizard.runs.verdict import ShipVerdict
 from ftwizard.screens import subprocesses
 from ftwizard.screens.app import FtwizardApp
@@ -539,6 +539,42 @@ def test_an_export_asks_for_its_form_and_shows_its_size(home: Path, calls: Calls
 
     drive(FtwizardApp(("run", "one")), (100, 40), play)
     assert calls == [("export", str(folder.path), "--to", "gguf:q8_0")]
+
+
+def test_a_merge_of_qlora_asks_for_the_base(home: Path, calls: Calls) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    trained = read_trained(folder)
+    assert trained
+    write_json(folder.trained, msgspec.structs.replace(trained, method="qlora"))
+    folder.adapter.mkdir(exist_ok=True)
+
+    async def play(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("g")
+        await wait_for_text(pilot, "Merge into which base?")
+        assert "dequantized   as training used it" in frame(pilot.app)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ResultsPage))
+        assert not calls
+        await pilot.press("g", "down", "enter")
+        await until(pilot, lambda: bool(calls))
+
+    drive(FtwizardApp(("run", "one")), (80, 24), play)
+    assert calls == [("merge", str(folder.path), "--onto", "dequantized")]
+
+
+def test_a_proof_of_a_merge_repeats_its_options(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    trained, result = read_trained(folder), read_result(folder)
+    assert trained and result
+    merged = MergedModel(
+        folder=str(folder.merged), size_bytes=270, dtype="float32", onto="dequantized", scale=0.5
+    )
+    folder.merged.mkdir()
+    write_json(folder.trained, msgspec.structs.replace(trained, method="qlora"))
+    write_json(folder.result, msgspec.structs.replace(result, merged=merged))
+    (step, *_) = next_steps.list_missing(folder)
+    assert step.options == ("--scale", "0.5", "--onto", "dequantized", "--dtype", "float32")
 
 
 def test_a_server_runs_until_esc(home: Path, tmp_path: Path) -> None:
