@@ -316,7 +316,7 @@ def format_scores(
             texts = ["–" if loss is None else f"{loss:.3f}" for loss in losses]
             change = result.loss_difference
             bounds = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-            rows.append([f"{shown}, loss", *texts, bounds])
+            rows.append([f"{shown}, loss", *texts, bounds.replace("-", "−")])
             names.append("")
     return ScoreTable(heading, rows, names)
 
