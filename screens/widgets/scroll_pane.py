@@ -8,6 +8,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll  # noqa: TID251
+from textual.geometry import Size
 from textual.widgets import Static
 
 
@@ -22,6 +23,13 @@ class ScrollPane(VerticalScroll):
         Binding("k", "scroll_up", "scroll", show=False),
         Binding("j", "scroll_down", "scroll", show=False),
     ]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Measure beside the place of the scrollbar.
+
+        Textual measures an automatic height without it, so that lines wrapped there do not fit.
+        """
+        return super().get_content_height(container, viewport, width - self.scrollbar_gutter.width)
 
     def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
         super().scroll_to(x, y, **{**options, "animate": False, "immediate": True})

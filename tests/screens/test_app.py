@@ -137,6 +137,26 @@ DIALOGS: dict[str, tuple[Dialog[Any], str]] = {
 }  # fmt: skip
 
 
+def test_a_choice_fits_its_box_whatever_the_length_of_its_text() -> None:
+    """One line too many would scroll the question out of view."""
+
+    async def play(pilot: Pilot[Any]) -> None:
+        for words in range(9, 14):  # some of them fill a line up to the place of the scrollbar
+            for last in range(1, 6):
+                details = " ".join(["12345"] * words + ["x" * last])
+                dialog = ChooseDialog("Which?", details, [("a", "A")])
+                pilot.app.push_screen(dialog)
+                await wait_for_text(pilot, "▸ A")
+                await pilot.pause()
+                assert "Which?" in frame(pilot.app), details
+                box = dialog.query_one("#box")
+                assert box.virtual_size.height <= box.size.height, details
+                dialog.dismiss(None)
+                await until(pilot, lambda dialog=dialog: not dialog.is_attached)
+
+    drive(FtwizardApp(), (80, 24), play)
+
+
 @pytest.mark.parametrize("name", DIALOGS)
 def test_footer_under_a_dialog_shows_only_its_keys(name: str) -> None:
     dialog, keys = DIALOGS[name]
