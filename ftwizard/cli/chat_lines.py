@@ -174,9 +174,11 @@ class LineChat:
         turn = self._conversation.turns[-1]
         side: Side = "tuned"
         path = user_paths.make_absolute(name) if name else self._files.additions
-        self._print("Answer of the row (enter: the tuned model's, base: the base model's):")
+        has_base = "base" in turn.answers
+        other = ", base: the base model's" if has_base else ""
+        self._print(f"Answer of the row (enter: the tuned model's{other}):")
         typed = self._read("answer> ")
-        if typed == "base" and "base" in turn.answers:
+        if typed == "base" and has_base:
             side, typed = "base", ""
         answer = typed or turn.answers[side].text
         if not answer.strip():

@@ -274,6 +274,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
                 "peft: ", ("exact", "peft"), default="exact"),
         _value("--scale", "S", "strength of the adapter (default: 1)",
                type=_number(float, MAX_SCALE, {}), default=1.0),
+        _switch("--replace", "replace a model that was merged there before, such as with another --scale"),
         _choice("--dtype", "TYPE", "type of the model (default: the 16-bit type of the base): ",
                 ("bfloat16", "float16", "float32")),
     )),

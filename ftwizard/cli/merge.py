@@ -81,6 +81,7 @@ def _find_adapter(arguments: argparse.Namespace) -> Path | None:
 
 
 def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport, list[str]]:
+    from ftwizard.export.merge import delete_published
     from ftwizard.export.run_merge import merge_run, prove_run
 
     folder = run_argument.find(arguments.source, default_run.choose_chatted)
@@ -99,6 +100,8 @@ def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport
     plan = plan_file.read_recorded(folder) or plan_file.load(folder.plan, begun=True)
     base = _find_base(folder, trained, arguments.base, say)
     out = user_paths.expand(arguments.out) if arguments.out else folder.merged
+    if arguments.replace:
+        delete_published(out)
     merged = merge_run(
         folder, trained, out, say, base=base, rounding=arguments.rounding,
         onto=arguments.onto or "16-bit", scale=arguments.scale, dtype=arguments.dtype,
@@ -134,6 +137,7 @@ def _merge_adapter(
     adapter: Path, arguments: argparse.Namespace, say: PartSay
 ) -> tuple[MergeReport, list[str]]:
     from ftwizard.export.adapters import read_adapter
+    from ftwizard.export.merge import delete_published
     from ftwizard.export.merge import merge as merge_weights
     from ftwizard.export.proof import prove, write_proof
 
@@ -147,6 +151,8 @@ def _merge_adapter(
             USAGE,
         )
     base, out = _fetch(arguments.base, say), user_paths.expand(arguments.out)
+    if arguments.replace:
+        delete_published(out)
     merged = merge_weights(
         base, adapter, out, end_ids=[], say=say, scale=arguments.scale,
         rounding=arguments.rounding, onto=arguments.onto or "16-bit", dtype=arguments.dtype,

@@ -25,7 +25,8 @@ from ftwizard.jobs.ending import read_done_event
 from ftwizard.jobs.events import EventReader
 from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, read_end, write_json, write_whole
 from ftwizard.plan import plan_file
-from ftwizard.runs import default_run
+from ftwizard.runs import default_run, exports
+from ftwizard.runs.result import read_result
 from ftwizard.runs.served_model import ServedModel
 from ftwizard.text import make_visible
 from ftwizard.train import command
@@ -48,9 +49,9 @@ def serve(arguments: argparse.Namespace) -> int:
     job = _create_job(folder, weights, port, key_file)
     with _end_on_signals(), _start(job) as process:
         served = _wait_until_ready(job, process)
-        output.print_report(arguments, served, _describe(served))
-        sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
+            output.print_report(arguments, served, _describe(served))
+            sys.stdout.flush()
             while process.poll() is None:
                 time.sleep(POLL_S)
             raise _describe_failure(job)
@@ -73,8 +74,15 @@ def _choose_weights(folder: JobFolder, gguf: str | None) -> Path:
         if not has_llama:
             raise MissingExtra("export", "xllamacpp")
         return file
-    complete = (p for p in folder.exports.rglob("*.gguf") if not p.parent.name.startswith("."))
-    files = sorted(complete, key=lambda file: file.stat().st_mtime)
+    result = read_result(folder)
+    merged = result.merged if result else None
+    files = [
+        file
+        for path, record in exports.iterate_records(folder.exports)
+        if not exports.is_of_another(record, merged)
+        for file in path.glob("*.gguf")
+    ]
+    files.sort(key=lambda file: file.stat().st_mtime)
     if files and has_llama:
         return files[-1]
     if not any(folder.merged.glob("*.safetensors")):

@@ -165,9 +165,21 @@ def read_published(out: Path, settings: MergedModel) -> MergedModel | None:
         if old != new and new != "" and published.hashes:
             raise FtwizardError(
                 f"{make_visible(str(out))} has a model that was merged with --{name} {old}.",
-                "Choose a new folder with --out, or delete that one.",
+                "To merge it anew: --replace; or choose a new folder with --out.",
             )
     return published
+
+
+def delete_published(out: Path) -> None:
+    """Delete the merged model in ``out``, if there is one; it can be made again from its adapter.
+
+    It is renamed first, so that what a kill leaves does not look like a model.
+    """
+    if (out / MARKER).is_file():
+        aside = out.with_name(f".{out.name}.replaced")
+        shutil.rmtree(aside, ignore_errors=True)
+        out.rename(aside)
+        shutil.rmtree(aside)
 
 
 @contextlib.contextmanager

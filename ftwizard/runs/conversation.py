@@ -160,7 +160,7 @@ class Conversation:
             turn.requests[self._last_id] = answer
             requests.append(
                 AnswerRequest(
-                    id=self._last_id, side=side, messages=self._build_messages(side),
+                    id=self._last_id, side=side, messages=self._build_messages(side, self.system),
                     tools=self._tools, max_new_tokens=max_new_tokens,
                     temperature=answer.temperature,
                 )
@@ -171,7 +171,7 @@ class Conversation:
         """Return the last turn with ``answer``, and what ``side`` saw before it, as a training row."""
         messages = [
             {**message, "weight": 0} if message["role"] == "assistant" else message
-            for message in self._build_messages(side)
+            for message in self._build_messages(side, self.turns[-1].system)
         ]
         return TurnRow(
             messages=[*messages, {"role": "assistant", "content": answer}], tools=self._tools
@@ -181,8 +181,10 @@ class Conversation:
     def _tools(self) -> list[dict[str, Any]] | None:
         return self.turns[0].row.tools if self.turns[0].row else None
 
-    def _build_messages(self, side: Side) -> list[dict[str, Any]]:
+    def _build_messages(self, side: Side, system: str | None) -> list[dict[str, Any]]:
         """Return the conversation as ``side`` has seen it, up to the last prompt.
+
+        ``system`` replaces the system prompt of a test row if it is not that of the training data.
 
         Turns that it did not answer are left out: chat templates want turns to alternate.
         """
@@ -190,10 +192,10 @@ class Conversation:
         row = self.turns[0].row
         if row is not None:
             messages += row.prompt[:-1]
-        if row is None or self._is_edited:
+        if row is None or system != self.data_system:
             messages = [message for message in messages if message["role"] not in SYSTEM_ROLES]
-            if self.system:
-                messages.insert(0, {"role": "system", "content": self.system})
+            if system:
+                messages.insert(0, {"role": "system", "content": system})
         for turn in self.turns[:-1]:
             answer = turn.answers.get(side)
             if answer and answer.text:

@@ -450,7 +450,7 @@ def find_arguments(action: Action) -> tuple[str, ...]:
         case "drop_rows":
             return "branch", "--drop", ",".join(map(str, action.lines)), "--from", "start"
         case "mix":
-            return "branch", "--set", f"data.mix.share={action.value:g}"
+            return "branch", "--set", f"data.mix.share={action.value:g}", "--from", "start"
         case "epochs":
             return "branch", "--set", f"recipe.epochs={action.value:g}", "--from", "start"
         case "more_items" if action.set in ("general", "safety"):

@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import hash_file, read_json
 from ftwizard.models import weight_files
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.merge_proof import PROOF
-from ftwizard.runs.result import Count
+from ftwizard.runs.result import Count, MergedModel
 from ftwizard.runs.verdict import ShipVerdict
 
 RECORD = "export.json"
@@ -108,6 +108,13 @@ def iterate_records(folder: Path) -> Iterator[tuple[Path, ExportRecord]]:
     for path in sorted(folder.glob(f"*/{RECORD}")):
         if not path.parent.name.startswith(".") and (record := read_record(path.parent)):
             yield path.parent, record
+
+
+def is_of_another(record: ExportRecord, merged: MergedModel | None) -> bool:
+    """Return whether an export was made from another merged model, such as one of full strength."""
+    hashes = merged.hashes if merged else {}
+    sources = record.source_hashes.items()
+    return any(hashes.get(name, digest) != digest for name, digest in sources)
 
 
 def hash_model(model: Path) -> dict[str, str]:

@@ -119,7 +119,8 @@ def _use(folder: JobFolder, candidate: Candidate, trained: TrainResult) -> Step:
         if merged and merged.scale == candidate.scale:
             return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
         text = f"merge it at {candidate.scale:g} of the adapter's strength, which passed"
-        return Step(text, "merge", scale, size_bytes)
+        replace = ("--replace",) if folder.merged.is_dir() else ()
+        return Step(text, "merge", (*scale, *replace), size_bytes)
     out = folder.path / f"merged-{candidate.step}"
     if trained.method == "full" or out.is_dir():
         return _CHAT
@@ -154,9 +155,24 @@ def list_changes(evaluation: Evaluation) -> list[tuple[str, Step]]:
 
 def _list_merge_options(merged: MergedModel, trained: TrainResult | None) -> tuple[str, ...]:
     """Return the options of the merge that made a model."""
-    options = ("--scale", f"{merged.scale:g}") if merged.scale != 1.0 else ()
-    options += ("--onto", merged.onto) if trained and trained.method == "qlora" else ()
-    return options + (("--dtype", merged.dtype) if merged.dtype == "float32" else ())
+    options: list[str] = []
+    if merged.scale != 1.0:
+        options += ["--scale", f"{merged.scale:g}"]
+    if merged.rounding != "exact":
+        options += ["--rounding", merged.rounding]
+    if trained and trained.method == "qlora":
+        options += ["--onto", merged.onto]
+    if merged.dtype == "float32":
+        options += ["--dtype", merged.dtype]
+    return tuple(options)
+
+
+def make_merge(folder: JobFolder) -> Step:
+    """Return the step that merges a run, or proves its merged model by the options that made it."""
+    result = read_result(folder) if folder.merged.is_dir() else None
+    if result is None or result.merged is None:
+        return STEPS["merge"]
+    return STEPS["merge"]._replace(options=_list_merge_options(result.merged, read_trained(folder)))
 
 
 def list_missing(folder: JobFolder) -> list[Step]:
@@ -174,9 +190,9 @@ def list_missing(folder: JobFolder) -> list[Step]:
         missing.append(Step("prove the merged model", "merge", same, form="proof"))
     elif proof.verdict == "differs":
         text = "merge it again: the proof names a difference"
-        missing.append(Step(text, "merge", same, form="right merge"))
+        missing.append(Step(text, "merge", (*same, "--replace"), form="right merge"))
     records = [record for _, record in exports.iterate_records(folder.exports)]
-    existing = {record.form for record in records if not _is_of_another(record, merged)}
+    existing = {record.form for record in records if not exports.is_of_another(record, merged)}
     size_bytes = merged.size_bytes if merged else None
     for name in _list_planned_exports(folder):
         if name not in existing:
@@ -193,13 +209,6 @@ def list_missing(folder: JobFolder) -> list[Step]:
     if not folder.card.exists():
         missing.append(Step("write its model card", "card", form="model card"))
     return missing
-
-
-def _is_of_another(record: exports.ExportRecord, merged: MergedModel | None) -> bool:
-    """Return whether an export was made from another merged model, such as one of full strength."""
-    hashes = merged.hashes if merged else {}
-    sources = record.source_hashes.items()
-    return any(hashes.get(name, digest) != digest for name, digest in sources)
 
 
 def _is_older(folder: JobFolder) -> bool:

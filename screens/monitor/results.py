@@ -226,7 +226,9 @@ class ResultsPage(Page[str]):
 
     @work(group="step", exit_on_error=False)
     async def action_run(self, command: str) -> None:
-        await self._take(next_steps.STEPS[command])
+        is_merge = command == "merge"
+        step = next_steps.make_merge(self._folder) if is_merge else next_steps.STEPS[command]
+        await self._take(step)
 
     @work(group="step", exit_on_error=False)
     async def action_export(self) -> None:

@@ -317,11 +317,29 @@ def test_run_with_other_base_weights_is_refused(
 def test_run_whose_base_is_gone_is_refused(
     folder: JobFolder, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base.rename(base.parent / "elsewhere")
-    assert run("tuned") == 1
-    error = capsys.readouterr().err
-    assert f"is gone: {base}" in error and "another copy of it with --base" in error
-    assert run("tuned", "--base", base.parent / "elsewhere") == 0
+    elsewhere = base.rename(base.parent / "elsewhere")
+    try:
+        assert run("tuned") == 1
+        error = capsys.readouterr().err
+        assert f"is gone: {base}" in error and "another copy of it with --base" in error
+        assert run("tuned", "--base", elsewhere) == 0
+    finally:
+        elsewhere.rename(base)
+
+
+def test_a_damaged_or_other_model_is_replaced(
+    folder: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("tuned") == 0
+    (file,) = folder.merged.glob("*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4] + b"\x01\x02\x03\x04")
+    assert run("tuned") == 1, "the proof names it"
+    assert run("tuned", "--replace") == 0 and file.read_bytes() == whole
+    capsys.readouterr()
+    assert run("tuned", "--scale", "0.5") == 1
+    assert "--replace" in capsys.readouterr().err
+    assert run("tuned", "--scale", "0.5", "--replace") == 0 and file.read_bytes() != whole
 
 
 def test_run_whose_adapter_changed_is_refused(

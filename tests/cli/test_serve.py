@@ -10,7 +10,10 @@ import pytest
 from ftwizard.cli import serve
 from ftwizard.errors import USAGE, FtwizardError, MissingExtra
 from ftwizard.hardware import machine
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import Attempt, JobFolder, write_json
+from ftwizard.runs.exports import ExportRecord
+from ftwizard.runs.result import MergedModel
+from tests.helpers.results import make_run_result
 
 
 @pytest.fixture
@@ -26,6 +29,17 @@ def make_file(path: Path) -> Path:
     return path
 
 
+def make_export(folder: JobFolder, name: str, hashes: dict[str, str]) -> Path:
+    file = make_file(folder.exports / name / "model.gguf")
+    file.write_bytes(b"x")
+    record = ExportRecord(
+        form="gguf", source="", source_hashes=hashes, files={file.name: 1}, version="1", created=0.0,
+        seconds=1.0,
+    )  # fmt: skip
+    write_json(file.parent / "export.json", record)
+    return file
+
+
 def test_newest_gguf_file_is_served_where_llama_cpp_is_installed(
     folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -33,8 +47,15 @@ def test_newest_gguf_file_is_served_where_llama_cpp_is_installed(
         serve._choose_weights(folder, None)
     assert "ftwizard merge run" in caught.value.hint
     make_file(folder.merged / "model.safetensors")
-    old, new = (make_file(folder.path / "export" / f"{name}.gguf") for name in ("a", "b"))
+    hashes = {"model.safetensors": "new"}
+    merged = MergedModel(folder="", size_bytes=1, dtype="bfloat16", hashes=hashes)
+    folder.attempt(1).parent.mkdir()
+    write_json(folder.attempt(1), Attempt(number=1, started=0.0, host="here", argv=[]))
+    write_json(folder.result, make_run_result(merged=merged))
+    old, new = (make_export(folder, name, hashes) for name in ("b", "a"))
     os.utime(old, (1, 1))
+    other = make_export(folder, "of-another-merge", {"model.safetensors": "old"})
+    os.utime(other, (2e9, 2e9))
     for has_llama, chosen in ((True, new), (False, folder.merged)):
         monkeypatch.setattr(machine, "is_installed", lambda name, has_llama=has_llama: has_llama)
         assert serve._choose_weights(folder, None) == chosen

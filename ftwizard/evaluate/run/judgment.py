@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+
 from ftwizard.diagnosis import Curve
-from ftwizard.evaluate import frozen_items, results
+from ftwizard.evaluate import frozen_items, results, sets
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.exports.recorded import Recorded
 from ftwizard.evaluate.exports.write import list_facts, remove_exports, write_exports
@@ -26,8 +28,9 @@ from ftwizard.evaluate.run.subject import Answers, Subject, read_training_rows
 from ftwizard.evaluate.thinking import describe_mode
 from ftwizard.jobs.folder import write_json
 from ftwizard.jobs.worker import Worker
+from ftwizard.plan.schema import Plan
 from ftwizard.runs import loss_curves
-from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.summary import read_progress
 
 
@@ -78,7 +81,29 @@ def judge_answers(
         )
     )  # fmt: skip
     own = [row for row in evidence.rows if row.line > 0]  # which a person can change
-    return results.make_evaluation(items, answers, failures, subject.plan.gate, own)
+    evaluation = results.make_evaluation(items, answers, failures, subject.plan.gate, own)
+    return msgspec.structs.replace(
+        evaluation, actions=list(_list_possible(evaluation, subject.plan))
+    )
+
+
+def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
+    """Yield the actions that change something for a run of this plan."""
+    for action in evaluation.actions:
+        value = action.value or 0
+        if action.kind == "scale" and plan.recipe.method == "full":
+            continue  # without an adapter
+        if action.kind == "epochs" and value >= plan.recipe.epochs:
+            continue
+        if action.kind == "mix" and value <= plan.data.mix.share:
+            continue
+        if action.kind == "more_items" and action.set in ("general", "safety"):
+            total = len(sets.read_packaged(action.set))
+            if evaluation.sets[action.set].n >= total:
+                continue
+            yield msgspec.structs.replace(action, value=float(min(value, total)))
+            continue
+        yield action
 
 
 def write_evaluation(
