@@ -238,7 +238,7 @@ def test_confirmed_many_epochs_are_allowed_in_the_plan(rows: Path, tiny: Path) -
     async def play(pilot: Pilot[Any]) -> None:
         await open_review(pilot, rows, tiny, "5")
 
-    shown = drive(FtwizardApp(("new", "")), (100, 40), play)
+    shown = drive(FtwizardApp(("new", "")), (100, 50), play)
     assert "Recipe    epochs 5, advised 3: usually leads to memorization" in shown
     assert "epochs: 5" in shown
 
