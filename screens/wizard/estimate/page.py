@@ -146,8 +146,8 @@ class EstimatePage(WizardPage):
         while again:
             with temporary_plan(draft) as file:
                 document = await command_progress.run_command(self.app, title, "estimate", file)
-            if document is None:
-                self.leave(-1)
+            if document is None:  # canceled, or it failed: most often because of the model
+                self.leave(TO_RECIPE)
                 return
             self._draft = draft.with_estimate(msgspec.convert(document, EstimateReport))
             # The model's size is known now, so more advice applies.
