@@ -85,12 +85,30 @@ def find_next(folder: JobFolder) -> Step:
     judgments = list_judgments(folder)
     newest = _find_newest_evaluation(evaluation, judgments, trained)
     if newest.verdict == "ship":
+        if step := _judge_merged_strength(folder, judgments):
+            return step
         return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
     for judgment in judgments:
         for candidate in judgment.result.candidates:
             if candidate.verdict == "ship" and _is_other(candidate, trained):
                 return _use(folder, candidate, trained)
     return next(_list_untried(newest, judgments, trained), _CHAT)
+
+
+def _judge_merged_strength(folder: JobFolder, judgments: list[Judgment]) -> Step | None:
+    """Return what a merged model at another strength than the one that passed needs, if it is one."""
+    result = read_result(folder) if folder.merged.is_dir() else None
+    merged = result.merged if result else None
+    if merged is None or merged.scale == 1.0:
+        return None
+    candidates = (candidate for judgment in judgments for candidate in judgment.result.candidates)
+    judged = next((c for c in candidates if c.scale == merged.scale), None)
+    if judged is None:
+        text = "evaluate it at the strength at which it was merged"
+        return Step(text, "eval", ("--scale", f"{merged.scale:g}"))
+    if judged.verdict == "ship":
+        return None
+    return Step("merge it at full strength, which passed", "merge", ("--replace",))
 
 
 def _find_newest_evaluation(

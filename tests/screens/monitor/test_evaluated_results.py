@@ -376,6 +376,18 @@ def test_what_was_judged_since_decides_the_next_step(home: Path) -> None:
     assert sweep.exists() and "Enter     Mix 10% general rows into the training data" in shown
 
 
+def test_a_model_is_complete_only_at_the_strength_that_passed(home: Path) -> None:
+    folder = write_evaluation(home, evaluate([]))
+    folder.merged.mkdir()
+    merged = MergedModel(folder=str(folder.merged), size_bytes=9, dtype="bfloat16", scale=0.5)
+    write_json(folder.result, make_run_result(merged=merged))
+    assert find_command(folder) == "ftwizard eval one --scale 0.5"
+    judge(folder, 1, {"scale-0.5": ("cannot_tell", 0.5)})
+    assert find_command(folder) == "ftwizard merge one --replace", "full strength passed"
+    judge(folder, 1, {"scale-0.5": ("ship", 0.5)})
+    assert find_command(folder) == "ftwizard merge one --scale 0.5", "the proof"
+
+
 def test_judged_checkpoints_are_shown_and_one_that_passed_is_merged(home: Path) -> None:
     folder = write_evaluation(home, evaluate([], general=48))
     checkpoints: dict[str, tuple[ShipVerdict, float]] = {
