@@ -15,7 +15,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.runs import default_run, describe, prediction, reproduction, search, store
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.prediction import RunFigures
-from ftwizard.runs.result import read_result, read_verdict
+from ftwizard.runs.result import read_result
 from ftwizard.runs.search import RunFields, SearchTerm
 from ftwizard.runs.store import RunList, RunRecord, RunStatus
 from ftwizard.runs.summary import read_progress
@@ -135,7 +135,9 @@ def status(arguments: argparse.Namespace) -> int:
     job = observe(folder)
     report = store.with_changes(store.make_status(folder, job, read_progress(folder)), folder)
     if arguments.json:
-        judged = read_verdict(folder, read_result(folder)) if job.state == "ended" else None
+        from ftwizard.runs.evaluation_files import read_helped  # loads the plan
+
+        judged = read_helped(folder, read_result(folder)) if job.state == "ended" else None
         compared = reproduction.compare(folder) if job.state == "ended" else None
         report = msgspec.structs.replace(
             report, verdict=judged or msgspec.UNSET, reproduction=compared or msgspec.UNSET

@@ -19,7 +19,7 @@ from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.models import hub, model_folder
 from ftwizard.runs import base_weights
 from ftwizard.runs.checkpoints import MARKER
-from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs.evaluation_files import find_newest
 from ftwizard.runs.exports import PUSH_RECORD, PushRecord, UploadPlan
 from ftwizard.runs.merge_proof import PROOF
 from ftwizard.runs.result import TrainResult, read_trained
@@ -67,7 +67,7 @@ def prepare(run: JobFolder, repo: str, *, adapter: bool, public: bool, replace: 
     user = _read_user(api)
     full_name = repo if "/" in repo else f"{user}/{repo}"
     creates = _check_repository(api, full_name, public=public, replace=replace)
-    base, evaluation = _find_base(run, trained), read_evaluation(run)
+    base, newest = _find_base(run, trained), find_newest(run, merged=not adapter)
     terms = _read_terms(api, base, trained)
     title = full_name.rpartition("/")[2]
     files = _list_files(folder) | _list_card(run, title, adapter=adapter, license=terms)
@@ -80,7 +80,7 @@ def prepare(run: JobFolder, repo: str, *, adapter: bool, public: bool, replace: 
         license=terms.name,
         gated=terms.gated,
         card="new" if isinstance(files[README], bytes) else "edited",
-        ship=evaluation.verdict if evaluation else None,
+        ship=newest.evaluation.verdict if newest else None,
         user=user,
     )
     return Upload(plan, files, run, creates)

@@ -21,7 +21,6 @@ from ftwizard.runs.result import (
     TrainResult,
     read_result,
     read_trained,
-    read_verdict,
 )
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import (
@@ -142,7 +141,9 @@ def describe_verdict(folder: JobFolder, result: RunResult) -> str:
 
     Runs without an evaluation are only compared with their base.
     """
-    judged = read_verdict(folder, result)
+    from ftwizard.runs import evaluation_files  # loads the plan
+
+    judged = evaluation_files.read_helped(folder, result)
     helped = verdict.describe(judged)
     if evaluated := _describe_evaluation(folder):
         return f"{evaluated.verdict}. {helped}"
@@ -168,9 +169,10 @@ class _EvaluationText(NamedTuple):
 def _describe_evaluation(folder: JobFolder) -> _EvaluationText | None:
     from ftwizard.runs import describe_evaluation, evaluation_files  # load the plan
 
-    evaluation = evaluation_files.read_evaluation(folder)
-    if evaluation is None:
+    newest = evaluation_files.find_newest(folder)
+    if newest is None:
         return None
+    evaluation = newest.evaluation
     reasons = [reason for reason in evaluation.reasons if reason.name != "target"]
     return _EvaluationText(
         describe_evaluation.describe_verdict(evaluation),

@@ -8,19 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from ftwizard.errors import FtwizardError
-from ftwizard.jobs.folder import JobFolder, read_json
-from ftwizard.jobs.status import Status, observe
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import weight_files
 from ftwizard.plan import export_forms, plan_file
 from ftwizard.runs import custody, describe_evaluation, exports, merge_proof
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.evaluation import Evaluation
-from ftwizard.runs.evaluation_files import read_evaluation
-from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
-from ftwizard.runs.result import MergedModel, TrainResult, read_result, read_trained
+from ftwizard.runs.evaluation_files import Judgment, find_newest, is_of_result, list_judgments
+from ftwizard.runs.evaluation_job import Candidate
+from ftwizard.runs.result import MergedModel, TrainResult, read_merged, read_trained
 from ftwizard.text import format_bytes, make_visible
 
 
@@ -64,41 +61,32 @@ STEPS = {
 _CHAT = Step("chat: compare the answers of both models yourself", "chat", ("--base",))
 
 
-class Judgment(NamedTuple):
-    """A finished evaluation of a run's weights, apart from the run's own."""
-
-    request: EvaluationRequest
-    result: EvaluationResult
-
-
 def find_next(folder: JobFolder) -> Step:
     """Return the best next step with the model of an ended run.
 
     A model that is to be shipped gets what is missing of it; another gets the first change that the
     verdict advises and that was not judged already. Where no command helps, it is a chat.
     """
-    evaluation, trained = read_evaluation(folder), read_trained(folder)
+    newest, trained = find_newest(folder, merged=False), read_trained(folder)
     if trained is None:
         return _CHAT
-    if evaluation is None:
+    if newest is None:
         return Step("evaluate it: compare it with its base on three sets", "eval")
     judgments = list_judgments(folder)
-    newest = _find_newest_evaluation(evaluation, judgments, trained)
-    if newest.verdict == "ship":
+    if newest.evaluation.verdict == "ship":
         if step := _judge_merged_strength(folder, judgments):
             return step
         return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
     for judgment in judgments:
         for candidate in judgment.result.candidates:
-            if candidate.verdict == "ship" and _is_other(candidate, trained):
+            if candidate.verdict == "ship" and not is_of_result(candidate, trained):
                 return _use(folder, candidate, trained)
-    return next(_list_untried(newest, judgments, trained), _CHAT)
+    return next(_list_untried(newest.evaluation, judgments, trained), _CHAT)
 
 
 def _judge_merged_strength(folder: JobFolder, judgments: list[Judgment]) -> Step | None:
     """Return what a merged model at another strength than the one that passed needs, if it is one."""
-    result = read_result(folder) if folder.merged.is_dir() else None
-    merged = result.merged if result else None
+    merged = read_merged(folder)
     if merged is None or merged.scale == 1.0:
         return None
     candidates = (candidate for judgment in judgments for candidate in judgment.result.candidates)
@@ -111,29 +99,12 @@ def _judge_merged_strength(folder: JobFolder, judgments: list[Judgment]) -> Step
     return Step("merge it at full strength, which passed", "merge", ("--replace",))
 
 
-def _find_newest_evaluation(
-    evaluation: Evaluation, judgments: list[Judgment], trained: TrainResult
-) -> Evaluation:
-    """Return the newest evaluation of the run's result, which may be one with more items."""
-    for judgment in judgments:
-        best = next(c for c in judgment.result.candidates if c.name == judgment.result.best)
-        if not _is_other(best, trained) and len(judgment.result.candidates) == 1:
-            return judgment.result.evaluation
-    return evaluation
-
-
-def _is_other(candidate: Candidate, trained: TrainResult) -> bool:
-    """Return whether these are not the run's resulting weights at full strength."""
-    return candidate.scale != 1.0 or candidate.step not in (None, trained.step)
-
-
 def _use(folder: JobFolder, candidate: Candidate, trained: TrainResult) -> Step:
     """Return the step that makes a model of weights that passed, else what that model lacks."""
     scale = ("--scale", f"{candidate.scale:g}") if candidate.scale != 1.0 else ()
     size_bytes = _measure_base(trained)
     if candidate.step in (None, trained.step):
-        result = read_result(folder)
-        merged = result.merged if result and folder.merged.is_dir() else None
+        merged = read_merged(folder)
         if merged and merged.scale == candidate.scale:
             return next(iter(list_missing(folder)), _CHAT._replace(is_closing=True))
         text = f"merge it at {candidate.scale:g} of the adapter's strength, which passed"
@@ -187,21 +158,20 @@ def _list_merge_options(merged: MergedModel, trained: TrainResult | None) -> tup
 
 def make_merge(folder: JobFolder) -> Step:
     """Return the step that merges a run, or proves its merged model by the options that made it."""
-    result = read_result(folder) if folder.merged.is_dir() else None
-    if result is None or result.merged is None:
+    merged = read_merged(folder)
+    if merged is None:
         return STEPS["merge"]
-    return STEPS["merge"]._replace(options=_list_merge_options(result.merged, read_trained(folder)))
+    return STEPS["merge"]._replace(options=_list_merge_options(merged, read_trained(folder)))
 
 
 def list_missing(folder: JobFolder) -> list[Step]:
     """List what is missing of a run's model, what to make first first."""
-    trained, result = read_trained(folder), read_result(folder)
+    trained, merged = read_trained(folder), read_merged(folder)
     if not folder.merged.is_dir():
         text = "merge it, and prove the merge"
         merge = Step(text, "merge", size_bytes=_measure_base(trained), form="merged model")
         return [merge] if folder.adapter.is_dir() else []
     missing = []
-    merged = result.merged if result else None
     same = _list_merge_options(merged, trained) if merged else ()
     proof = merge_proof.read_proof(folder.merged)
     if proof is None:
@@ -285,41 +255,4 @@ def _measure_base(trained: TrainResult | None) -> float | None:
         return None
     with contextlib.suppress(OSError, FtwizardError):
         return sum(path.stat().st_size for path in weight_files.list_files(Path(trained.base)))
-    return None
-
-
-def list_judgments(folder: JobFolder) -> list[Judgment]:
-    """List the evaluations of a run's weights that are not its own result's, the newest first."""
-    judgments = []
-    for job in _list_evaluation_jobs(folder):
-        result = read_json(job.result, EvaluationResult)
-        request = _read_request(job)
-        if result is None or request is None or request.is_result:
-            continue
-        if any(candidate.name == result.best for candidate in result.candidates):
-            judgments.append(Judgment(request, result))
-    return judgments
-
-
-def find_evaluation_job(folder: JobFolder) -> tuple[JobFolder, Status] | None:
-    """Return the newest evaluation job of a run, and its state; None if there is none."""
-    for job in _list_evaluation_jobs(folder):
-        with contextlib.suppress(FtwizardError, OSError):
-            return job, observe(job)
-    return None
-
-
-def _list_evaluation_jobs(folder: JobFolder) -> list[JobFolder]:
-    """List the folders of evaluation jobs, the newest first."""
-    numbers = {}
-    for path in (folder.path / "jobs").glob("*-eval"):
-        number = path.name.partition("-")[0]
-        if number.isdigit():
-            numbers[int(number)] = path
-    return [JobFolder(numbers[number]) for number in sorted(numbers, reverse=True)]
-
-
-def _read_request(job: JobFolder) -> EvaluationRequest | None:
-    with contextlib.suppress(FtwizardError, OSError, ValueError):
-        return msgspec.convert(job.read_job().inputs, EvaluationRequest)
     return None

@@ -9,6 +9,7 @@ import msgspec
 from ftwizard.jobs.folder import JobFolder, JobResult, read_json
 from ftwizard.runs import answer_kind, verdict
 from ftwizard.runs.answer_kind import AnswerKind
+from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.prediction import PredictionResult, RunFigures
 from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
 
@@ -179,6 +180,14 @@ def read_result(folder: JobFolder) -> RunResult | None:
     """Read ``result.json`` of the newest attempt; None if it is missing or unreadable."""
     result = read_json(folder.result, RunResult)
     return result if result and result.attempt == folder.newest_attempt() else None
+
+
+def read_merged(folder: JobFolder) -> MergedModel | None:
+    """Return what is recorded of a run's merged model; None without one."""
+    if not folder.merged.is_dir():
+        return None
+    result = read_result(folder)
+    return read_json(folder.merged / MARKER, MergedModel) or (result.merged if result else None)
 
 
 def read_trained(folder: JobFolder) -> TrainResult | None:

@@ -10,7 +10,8 @@ from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
 from ftwizard.models import weight_files
-from ftwizard.runs import base_weights, describe, next_steps
+from ftwizard.runs import base_weights, describe
+from ftwizard.runs.evaluation_files import find_evaluation_job
 from ftwizard.runs.next_steps import Step
 from ftwizard.runs.result import read_trained
 from ftwizard.text import format_bytes, make_visible
@@ -34,7 +35,7 @@ def list_problems(folder: JobFolder, step: Step) -> list[Problem]:
     if status.end_reason not in GOOD_END_REASONS:
         first, *others = (*describe.describe_next_step(folder, status), "")
         problems.append(Problem("ended", first, " ".join(filter(None, others))))
-    judging = next_steps.find_evaluation_job(folder)
+    judging = find_evaluation_job(folder)
     if judging and judging[1].state == "ended" and not judging[0].result.exists():
         problems.append(_describe_failed_evaluation(folder, judging[1]))
     if trained and not _has_weights(Path(trained.base)):

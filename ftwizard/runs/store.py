@@ -196,10 +196,10 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
 
 
 def _read_ship(folder: JobFolder, job: Status) -> ShipVerdict | msgspec.UnsetType:
-    from ftwizard.runs.evaluation_files import read_evaluation  # loads the plan
+    from ftwizard.runs.evaluation_files import find_newest  # loads the plan
 
-    evaluation = read_evaluation(folder) if job.state == "ended" else None
-    return evaluation.verdict if evaluation else msgspec.UNSET
+    newest = find_newest(folder) if job.state == "ended" else None
+    return newest.evaluation.verdict if newest else msgspec.UNSET
 
 
 def _measure_age(job: Status, progress: Progress) -> float | None:

@@ -15,6 +15,7 @@ from ftwizard.jobs.status import observe
 from ftwizard.runs import custody, exports, merge_proof, next_steps, step_problems
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
+from ftwizard.runs.evaluation_files import list_judgments
 from ftwizard.runs.failure_text import FAILURE_TITLES, describe_failure
 from ftwizard.runs.next_steps import Step
 from ftwizard.runs.result import MergedModel
@@ -179,7 +180,7 @@ def list_forms(folder: JobFolder) -> Iterator[tuple[str, str]]:
 
 def list_judged(folder: JobFolder) -> Iterator[str]:
     """Yield a line for each other weights of the run that were judged, the newest first."""
-    for judgment in next_steps.list_judgments(folder)[:MAX_JUDGMENTS]:
+    for judgment in list_judgments(folder)[:MAX_JUDGMENTS]:
         for candidate in judgment.result.candidates:
             model = make_visible(candidate.name, 30)
             scores = ", ".join(

@@ -22,7 +22,7 @@ from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
 from ftwizard.runs import describe, merge_proof, next_steps, reproduction, verdict
 from ftwizard.runs.evaluation import Evaluation
-from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs.evaluation_files import find_evaluation_job, find_newest, read_helped
 from ftwizard.runs.next_steps import Step
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -31,7 +31,6 @@ from ftwizard.runs.result import (
     RunResult,
     read_answers,
     read_result,
-    read_verdict,
 )
 from ftwizard.runs.serving import ADDRESS, find_serve_command
 from ftwizard.runs.store import RunStatus
@@ -121,14 +120,15 @@ class ResultsPage(Page[str]):
         """Read what the run's folder has now."""
         folder = self._folder
         self._result = read_result(folder)
-        self._evaluation = read_evaluation(folder)
+        newest = find_newest(folder)
+        self._evaluation = newest.evaluation if newest else None
         self._next = next_steps.find_next(folder)
         changes = next_steps.list_changes(self._evaluation) if self._evaluation else []
         self._changes = [step for _, step in changes]
         self._serve = find_serve_command(folder)
         changed = evaluated.list_changed(self._evaluation) if self._evaluation else []
         self._answers = changed or read_answers(folder)
-        self._judging = next_steps.find_evaluation_job(folder)
+        self._judging = find_evaluation_job(folder)
         if self._is_judging and self._judging and self._followed is None:
             self._followed, self._progress = EventReader(self._judging[0].events), Progress()
 
@@ -425,7 +425,7 @@ def format_verdict(folder: JobFolder, result: RunResult | None) -> Text:
         damage = f"The evaluation cannot be read: {make_visible(str(folder.evaluation))}."
         hint = f"Evaluate again: ftwizard eval {make_visible(folder.id)}"
         return Text.assemble(("? ", palette.WARNING), (f"{damage} {hint}", "bold"))
-    judged = read_verdict(folder, result)
+    judged = read_helped(folder, result)
     mark = verdict.MARKS[judged.outcome] if judged else "?"
     style = _VERDICT_STYLES.get(judged.outcome, "") if judged else ""
     return Text.assemble((f"{mark} ", style), (verdict.describe(judged), f"bold {style}"))

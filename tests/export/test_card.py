@@ -17,12 +17,12 @@ from ftwizard.errors import FtwizardError
 from ftwizard.export.card import curve, metadata, write
 from ftwizard.export.card.facts import License
 from ftwizard.jobs.folder import JobFolder, write_json
-from ftwizard.runs.evaluation import Difference
+from ftwizard.runs.evaluation import Difference, Evaluation, Reason
 from ftwizard.runs.merge_proof import PROOF, MergeProof
 from tests.e2e import cli
 from tests.helpers import cards
 from tests.helpers.cards import FOLDER, PRIVATE, make_bare_run, make_run, read_metadata
-from tests.helpers.results import make_trained
+from tests.helpers.results import make_trained, write_judgment
 
 HIDDEN = (
     PRIVATE,
@@ -273,7 +273,7 @@ def test_a_weaker_and_a_quantized_merge_are_limitations(home: Path) -> None:
     assert "Trained on 4-bit weights, merged into those of the base" in text
     cards.write_merged(run, scale=0.7, onto="dequantized")
     text = write.make_card(run).text
-    assert "- The adapter was merged at 0.7 of its trained strength." in text
+    assert "merged at 0.7 of its trained strength; the scores are of full strength." in text
     assert "Trained on 4-bit" not in text
 
 
@@ -316,6 +316,12 @@ def test_later_results_are_in_a_new_card(home: Path) -> None:
     write_json(run.evaluation, cards.make_evaluation())
     assert cli.run("card", run.id).returncode == 0
     assert "Do not ship: memorization" in run.card.read_text()
+    newer = Evaluation(verdict="cannot_tell", reasons=[Reason(name="not_compared")])
+    job = write_judgment(run, 1, newer)
+    assert cli.run("card", run.id).returncode == 0
+    text = run.card.read_text()
+    assert "**? Cannot tell" in text and "Do not ship" not in text
+    assert job.id not in text
 
 
 def test_a_run_without_a_model_has_no_card(home: Path) -> None:

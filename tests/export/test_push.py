@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
+from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.exports import PUSH_RECORD
 from tests.doubles import hub_uploads
 from tests.doubles.hub_uploads import UploadHub
 from tests.e2e import cli
 from tests.helpers.cards import make_evaluation, read_metadata
-from tests.helpers.results import make_trained
+from tests.helpers.results import make_trained, write_judgment
 
 MODEL = {"config.json": b"{}", "model.safetensors": b"weights " * 1000, "tokenizer.json": b"{}"}
 
@@ -84,7 +85,8 @@ def test_a_new_card_has_the_terms_of_the_base_and_the_name_of_the_repository(
 ) -> None:
     run.card.unlink()
     run.evaluations.mkdir()
-    write_json(run.evaluation, make_evaluation())
+    write_json(run.evaluation, Evaluation(verdict="ship"))
+    write_judgment(run, 1, make_evaluation())
     model = {
         "kind": "hub", "name": "owner/model", "fingerprint": "c0ffee", "commit": "c0ffee",
         "said": "owner/model from the Hugging Face Hub (commit c0ffee)",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from ftwizard.jobs.folder import JobFolder, JobRecord, write_json
+from ftwizard.runs.evaluation import Evaluation
+from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import RunResult, TrainResult
 
@@ -27,3 +32,30 @@ def make_run_result(**changes: Any) -> RunResult:
         predicted=RunFigures(), actual=RunFigures(), error={},
     )  # fmt: skip
     return msgspec.structs.replace(result, **changes)
+
+
+def write_judgment(
+    folder: JobFolder,
+    number: int,
+    evaluation: Evaluation,
+    candidates: Sequence[Candidate] = (),
+    *,
+    is_result: bool = False,
+    created: float | None = None,
+) -> JobFolder:
+    """Write the job of an evaluation after the run; by default, of its resulting weights."""
+    job = JobFolder(folder.path / "jobs" / f"{number}-eval")
+    job.path.mkdir(parents=True, exist_ok=True)
+    request = EvaluationRequest(run=str(folder.path), candidates=[], is_result=is_result)
+    record = JobRecord(
+        kind="eval", argv=["none"], version="0", created=created or time.time(),
+        inputs=msgspec.to_builtins(request),
+    )  # fmt: skip
+    write_json(job.job, record)
+    candidates = candidates or [Candidate(name="tuned", verdict=evaluation.verdict, scores={})]
+    result = EvaluationResult(
+        attempt=1, end_reason="finished", evaluation=evaluation, best=candidates[0].name,
+        candidates=list(candidates),
+    )  # fmt: skip
+    write_json(job.result, result)
+    return job

@@ -21,17 +21,16 @@ from ftwizard.evaluate.items import PERSONAL_DATA, Item
 from ftwizard.export.card import curve
 from ftwizard.export.card.curve import Curves
 from ftwizard.jobs.events import EventReader, to_count
-from ftwizard.jobs.folder import JobFolder, JobRecord, read_json
+from ftwizard.jobs.folder import JobFolder, JobRecord
 from ftwizard.models import model_folder
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import base_weights, custody, exports, store
-from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.custody import Custody
 from ftwizard.runs.environment import Environment, read_environment
 from ftwizard.runs.evaluation import Evaluation, Failure
-from ftwizard.runs.evaluation_files import read_evaluation
+from ftwizard.runs.evaluation_files import find_newest
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.merge_proof import MergeProof, read_proof
 from ftwizard.runs.prediction import PredictionResult, RunFigures, read_prediction
@@ -40,6 +39,7 @@ from ftwizard.runs.result import (
     MergedModel,
     RunResult,
     TrainResult,
+    read_merged,
     read_result,
     read_verdict,
 )
@@ -92,6 +92,8 @@ class Facts(NamedTuple):
     environment: Environment | None
     prediction: PredictionResult
     evaluation: Evaluation | None
+    judged_scale: float | None
+    """Strength of the adapter in the evaluation."""
     drawn: Mapping[str, DrawnSet]
     """How many of how many items were used, by set."""
     personal_items: int
@@ -131,13 +133,14 @@ def read_facts(
     base = base_weights.read_source(run)
     begin = _read_beginning(run)
     progress = read_progress(run)
-    evaluation = read_evaluation(run)
+    content = content or ("merged" if (run.merged / "config.json").is_file() else "adapter")
+    newest = find_newest(run, merged=content == "merged")
     compared = result.compare if result else None
-    items, drawn = _read_items(run)
+    items, drawn = _read_items(newest.folder if newest else run)
     plan = _read_plan(run)
     return Facts(
         title=title or run.id,
-        content=content or ("merged" if (run.merged / "config.json").is_file() else "adapter"),
+        content=content,
         trained=trained,
         plan=plan,
         job=store.read_job(run),
@@ -150,12 +153,13 @@ def read_facts(
         curves=curve.from_series(progress.losses, progress.evaluations, trained.step),
         environment=read_environment(run),
         prediction=_read_prediction(run, result),
-        evaluation=remove_private_text(evaluation) if evaluation else None,
+        evaluation=remove_private_text(newest.evaluation) if newest else None,
+        judged_scale=newest.scale if newest else None,
         drawn={_shorten(name): counts for name, counts in drawn.items()},
         personal_items=sum(item.category == PERSONAL_DATA for item in items),
         compared=compared if compared and compared.rows else None,
         verdict=read_verdict(run, result),
-        merged=read_json(run.merged / MARKER, MergedModel),
+        merged=read_merged(run),
         proof=read_proof(run.merged),
         exports=[record for _, record in exports.iterate_records(run.exports)],
         custody=custody.read(run),

@@ -89,7 +89,10 @@ def _list_of_model(facts: Facts) -> Iterator[str]:
         )
     if facts.content == "merged" and (merged := facts.merged):
         if merged.scale != 1:
-            yield f"The adapter was merged at {merged.scale:g} of its trained strength."
+            scores = ""
+            if facts.judged_scale not in (None, merged.scale):
+                scores = "; the scores are of full strength"
+            yield f"The adapter was merged at {merged.scale:g} of its trained strength{scores}."
         if trained.method == "qlora" and merged.onto == "16-bit":
             yield "Trained on 4-bit weights, merged into those of the base: answers differ a little."
         if proof and proof.verdict == "differs":

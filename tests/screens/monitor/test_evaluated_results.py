@@ -18,13 +18,13 @@ from textual.pilot import Pilot
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
 from ftwizard.jobs.events import EventWriter
-from ftwizard.jobs.folder import Attempt, JobFolder, JobRecord, Parent, write_json
+from ftwizard.jobs.folder import Attempt, JobFolder, Parent, write_json
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan.schema import Gate
 from ftwizard.runs import custody, next_steps
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
-from ftwizard.runs.evaluation_job import Candidate, EvaluationRequest, EvaluationResult
+from ftwizard.runs.evaluation_job import Candidate
 from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.merge_proof import MergeProof
 from ftwizard.runs.result import MergedModel, read_result, read_trained
@@ -34,7 +34,7 @@ from ftwizard.screens.app import FtwizardApp
 from ftwizard.screens.monitor.results import ResultsPage
 from tests.evaluate.test_results import make_answers, make_items
 from tests.helpers.adapters import write_adapter, write_llama
-from tests.helpers.results import make_run_result, make_trained
+from tests.helpers.results import make_run_result, make_trained, write_judgment
 from tests.screens.frames import (
     assert_frame,
     drive,
@@ -426,13 +426,6 @@ def judge(
     steps: dict[str, int] | None = None,
 ) -> Path:
     """Write the job of an evaluation of weaker adapters, or of checkpoints with their ``steps``."""
-    job = JobFolder(folder.path / "jobs" / f"{number}-eval")
-    job.path.mkdir(parents=True, exist_ok=True)
-    request = EvaluationRequest(run=str(folder.path), candidates=[])
-    inputs = msgspec.to_builtins(request)
-    write_json(
-        job.job, JobRecord(kind="eval", argv=["none"], version="0", created=1.0, inputs=inputs)
-    )
     candidates = [
         Candidate(
             name=name,
@@ -443,12 +436,7 @@ def judge(
         )
         for name, (verdict, scale) in models.items()
     ]
-    result = EvaluationResult(
-        attempt=1, end_reason="finished", evaluation=evaluate([]), best=candidates[0].name,
-        candidates=candidates,
-    )  # fmt: skip
-    write_json(job.result, result)
-    return job.result
+    return write_judgment(folder, number, evaluate([]), candidates).result
 
 
 def test_what_stands_in_the_way_is_named_with_what_to_do(home: Path) -> None:
