@@ -90,6 +90,8 @@ class Curve:
     """Rows in an optimizer step."""
     usual_rate: float | None = None
     """Peak learning rate that is usual for the method."""
+    mixes_rows: bool = False
+    """Whether general rows are mixed into the training rows: steps then differ by their share."""
 
     @property
     def last_step(self) -> float:

@@ -122,7 +122,7 @@ def find_divergence(curve: Curve) -> Sign | None:
     elevated = values[onset:]
     if len(elevated) < MIN_HIGH_LOSSES:
         return None
-    sigma = max(curve.sampling_noise or 0.0, measure_noise(values))
+    sigma = max(curve.sampling_noise or 0.0, _measure_noise(curve, values))
     # A high loss is noisier than the low one that it began with.
     start_sigma = min(sigma, _get_usual_sampling(curve, start))
     error = math.hypot(
@@ -290,9 +290,12 @@ MIN_NOISE_RATIO = 2.0
 
 
 def find_noise(curve: Curve) -> Sign | None:
-    """Find a training loss that jumps throughout, by more than the choice of rows explains."""
+    """Find a training loss that jumps throughout, by more than the choice of rows explains.
+
+    Where rows of two kinds are mixed, that is unknown: validation rows are of one kind.
+    """
     points = keep_finite(curve.train)
-    if len(points) < MIN_LOSSES or curve.objective == "reinforcement":
+    if len(points) < MIN_LOSSES or curve.objective == "reinforcement" or curve.mixes_rows:
         return None
     values = [loss for _, loss in points]
     share = _measure_noise_share(values)
@@ -345,7 +348,8 @@ NEAR = 20
 """Losses on each side of a jump by which the noise there is measured."""
 SPIKE_LENGTHS = 1, 2, 4, 8
 """Losses over which a jump is averaged: a longer one may be lower. One loss alone counts only if it
-is a mean over steps: a single step with an odd row can be as high."""
+is a mean over steps: a single step with an odd row can be as high. Where rows are mixed, two
+steps with several of the other kind can."""
 
 
 def find_spike(curve: Curve) -> Sign | None:
@@ -372,8 +376,8 @@ def _get_level(values: Sequence[float], index: int) -> float:
 def _list_spikes(points: Sequence[Point], curve: Curve) -> list[tuple[float, int, int]]:
     """Return height, start and end of each jump; the end is that of the values if it lasts."""
     values = [loss for _, loss in points]
-    general = max(measure_noise(values), 1e-12)
-    lengths = SPIKE_LENGTHS if curve.steps_per_log > 1 else SPIKE_LENGTHS[1:]
+    general = max(_measure_noise(curve, values), 1e-12)
+    lengths = SPIKE_LENGTHS[int(curve.steps_per_log == 1) + int(curve.mixes_rows) :]
     spikes = []
     index = 3
     while index < len(values):
@@ -396,6 +400,14 @@ def _list_spikes(points: Sequence[Point], curve: Curve) -> list[tuple[float, int
         spikes.append((max(values[index:end]) - before, index, end))
         index = end + 1
     return spikes
+
+
+def _measure_noise(curve: Curve, values: Sequence[float]) -> float:
+    """Return the standard deviation of noise; with mixed rows, of all jumps, however rare."""
+    if not curve.mixes_rows:
+        return measure_noise(values)
+    residuals = _subtract(values, running_median(values, REACH))
+    return math.sqrt(fmean([residual * residual for residual in residuals]))
 
 
 def _measure_noise_near(values: Sequence[float], index: int) -> float:
@@ -448,10 +460,11 @@ def find_loss_multiple(curve: Curve) -> int | None:
     """Return N if the training loss is logged as N times its mean, else None.
 
     It is then about N times the validation loss at each of the first evaluations. A loss that is
-    high only because it is still falling is so at the first evaluation alone.
+    high only because it is still falling is so at the first evaluation alone. General rows that are
+    mixed in are in the training loss only.
     """
     ratios = _compute_ratios(keep_finite(curve.train), keep_finite(curve.evals)[:EVALUATIONS])
-    if len(ratios) < EVALUATIONS or curve.objective == "reinforcement":
+    if len(ratios) < EVALUATIONS or curve.objective == "reinforcement" or curve.mixes_rows:
         return None
     candidates = USUAL_ACCUMULATIONS if curve.accumulation is None else (curve.accumulation,)
     observed = ratios[0], median(ratios)

@@ -85,6 +85,7 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         ),
         rows_per_step=progress.rows_per_step,
         usual_rate=progress.usual_rate,
+        mixes_rows=progress.mixes_rows,
     )
 
 

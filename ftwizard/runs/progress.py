@@ -71,6 +71,8 @@ class Progress:
         """Mean rows in an optimizer step."""
         self.usual_rate: float | None = None
         """Peak learning rate that is usual for the method and the model."""
+        self.mixes_rows = False
+        """Whether general rows are mixed into the training rows."""
         self.epoch: float | None = None
         self.updated: float | None = None
         self.loss: float | None = None
@@ -201,6 +203,7 @@ class Progress:
             self.accumulation = to_count(event.get("accumulation"))
             self.rows_per_step = to_measure(event.get("rows_per_step"))
             self.usual_rate = to_measure(event.get("usual_rate"))
+            self.mixes_rows = event.get("mixes_rows") is True
             self._forget_after(start)
 
     def _process_step(self, event: Event, step: int) -> None:

@@ -198,6 +198,7 @@ def _describe_for_diagnosis(plan: Plan, ready: TrainingInputs) -> dict[str, floa
     return {
         "rows_per_step": len(ready.encoded["train"]) / max(1, steps),
         "usual_rate": usual,
+        "mixes_rows": "mix" in ready.reports and ready.reports["mix"].used > 0,
     }
 
 

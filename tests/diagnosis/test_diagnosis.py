@@ -93,6 +93,22 @@ def test_steps_of_few_rows_are_neither_spiky_nor_diverged(rows: int, known: bool
     assert found <= (0 if known else 1)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("length", [1, 4])
+def test_steps_with_general_rows_mixed_in_raise_no_alarms(share: float, length: int) -> None:
+    alarms = {"spiky", "spike", "diverged", "memorizing", "no_learning"}
+    runs = [curves.mixed(seed, share=share, length=length) for seed in SEEDS[::2]]
+    assert sum(bool(alarms & set(find_onsets(curve))) for curve in runs) <= 1
+    assert any("spiky" in find_onsets(replace(curve, mixes_rows=False)) for curve in runs)
+
+
+def test_a_high_spike_is_found_among_steps_with_general_rows() -> None:
+    for seed in SEEDS[::3]:
+        curve = curves.mixed(seed, share=0.2)
+        jump = [(s, loss + 5 * math.exp(-(s - 120) / 8) * (s >= 120)) for s, loss in curve.train]
+        assert 120 <= find_onsets(replace(curve, train=jump))["spike"] < 140
+
+
 @pytest.mark.parametrize("rows", [1, 4])
 def test_divergence_is_found_in_steps_of_few_rows(rows: int) -> None:
     top = math.log(32_000)

@@ -216,6 +216,8 @@ def test_general_rows_are_mixed_into_training_only(
     result = json.loads(folder.result.read_text())
     assert result["training"]["rows"]["mix_used"] == 7
     assert as_json("status", "general")["total_steps"] == 18 * 6
+    (*_, training) = (e for e in events(folder, "phase") if e["phase"] == "training")
+    assert training["mixes_rows"]
     assert result["compare"]["rows"] == 8 and result["compare"]["schema"]
 
 

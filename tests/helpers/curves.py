@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from ftwizard.diagnosis import Curve, Point
+from ftwizard.diagnosis.curve import RowEvidence
 
 
 def falling(start: float, floor: float, time: float) -> Callable[[float], float]:
@@ -147,6 +149,29 @@ def jumpy(seed: int = 0) -> Curve:
     """Return a run whose loss always jumps by about a third."""
     fall = falling(2.0, 0.9, 150)
     return drawn(fall, fall, seed=seed, noise=0.35, every=10)
+
+
+def mixed(seed: int = 0, *, share: float, rows: int = 8, length: int = 4) -> Curve:
+    """Return a healthy run of a task whose loss becomes small, with general rows mixed in.
+
+    General rows have ``length`` times as many tokens, and stay at a high loss.
+    """
+    task, general = falling(1.5, 0.1, 30), falling(2.1, 1.7, 100)
+    chance = random.Random(seed)
+
+    def draw(step: float) -> tuple[float, float]:
+        is_general = chance.random() < share
+        tokens = (30 * length if is_general else 30) * chance.lognormvariate(0, 0.5)
+        loss = (general if is_general else task)(step) * chance.lognormvariate(-0.125, 0.5)
+        return tokens * loss, tokens
+
+    def step_loss(step: float) -> float:
+        drawn_rows = [draw(step) for _ in range(rows)]
+        return sum(total for total, _ in drawn_rows) / sum(tokens for _, tokens in drawn_rows)
+
+    curve = drawn(step_loss, task, steps=200, every=1, noise=0, eval_noise=0.001, seed=seed)
+    evidence = [RowEvidence(step, 20, 0.5 * loss / rows**0.5, None) for step, loss in curve.evals]
+    return replace(curve, row_evidence=evidence, rows_per_step=float(rows), mixes_rows=True)
 
 
 def slow_start(seed: int = 0) -> Curve:

@@ -248,8 +248,9 @@ def test_run_curve_uses_the_logged_vocabulary_size(tmp_path: Path, vocabulary: A
     folder = JobFolder(tmp_path)
     events = EventWriter(folder.events, 1)
     events.write(
-        "phase", phase="training", step=0, total=600, vocabulary=vocabulary, accumulation=4
-    )
+        "phase", phase="training", step=0, total=600, vocabulary=vocabulary, accumulation=4,
+        mixes_rows=True,
+    )  # fmt: skip
     for step, loss in running_away(1).train:
         events.write("log", step=int(step), loss=loss)
     events.close()
@@ -259,6 +260,7 @@ def test_run_curve_uses_the_logged_vocabulary_size(tmp_path: Path, vocabulary: A
         loss_curves.from_file(folder.events),
     ):
         assert result.vocabulary == (32_000 if expected else None) and result.accumulation == 4
+        assert result.mixes_rows
         first = to_findings(diagnose(result))[0]
         assert first.code == "diverged" and ("random guessing" in first.message) == expected
 
