@@ -236,22 +236,34 @@ def run_command(*arguments: str) -> bytes:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
-def judge_real(model: str, names: Sequence[str]) -> None:
-    """Train a real model to fail in each way, and its twins; print what the verdict says of each."""
+def train_once(task: real_failures.Task, model: str, name: str, *, merges: bool = False) -> Path:
+    """Train a model unless there is a run of that name; return its folder."""
     from ftwizard import locations
 
+    folder = locations.runs_folder() / name
+    if not (folder / "result.json").exists():
+        made = locations.home_folder() / "made" / name
+        plan = real_failures.write_plan(task, model, made, merges=merges)
+        run_command("train", str(plan), "--name", name, "--watch")
+    return folder
+
+
+def make_refusing_base(model: str) -> str:
+    """Make a model that refuses harmful requests; return its folder."""
+    task = real_failures.make_refusing_task()
+    return str(train_once(task, model, "refusing-base", merges=True) / "merged")
+
+
+def judge_real(model: str, names: Sequence[str]) -> None:
+    """Train a real model to fail in each way, and its twins; print what the verdict says of each."""
     for kind in real_failures.KINDS:
         for is_twin in (False, True):
             name = f"{kind.replace('_', '-')}-{'twin' if is_twin else 'fails'}"
             if names and not name.startswith(tuple(names)):
                 continue
             start = time.monotonic()
-            if not (locations.runs_folder() / name / "result.json").exists():
-                task = real_failures.make_task(kind, 1, is_twin=is_twin)
-                plan = real_failures.write_plan(
-                    task, model, locations.home_folder() / "made" / name
-                )
-                run_command("train", str(plan), "--name", name, "--watch")
+            base = make_refusing_base(model) if kind == "safety_comply" else model
+            train_once(real_failures.make_task(kind, 1, is_twin=is_twin), base, name)
             report = json.loads(run_command("eval", name, "--json"))
             failures = [each["name"] for each in report["failures"] if each.get("found")]
             print(f"{name:<22} {report['verdict']:<12} {', '.join(failures) or '-':<40} "
