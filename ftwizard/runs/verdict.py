@@ -130,7 +130,7 @@ def _judge_answers(match: Evidence, fields: Evidence | None) -> tuple[Outcome, E
 def _judge_score(evidence: Evidence) -> tuple[Outcome, Evidence]:
     if evidence.direction:
         return ("helped" if evidence.direction > 0 else "worse"), evidence
-    if evidence.base_low >= BASE_SUFFICES[evidence.measure]:
+    if _suffices(evidence):
         return "base_suffices", evidence
     return ("no_change" if evidence.is_small else "cannot_tell"), evidence
 
@@ -144,12 +144,18 @@ def _judge_text(loss: Evidence | None, chrf: Evidence | None) -> tuple[Outcome, 
             return "no_change", loss
         if chrf and chrf.direction == -loss.direction and not chrf.is_small:
             return "cannot_tell", loss
+        if loss.direction > 0 and chrf and not chrf.direction and _suffices(chrf):
+            return "base_suffices", chrf  # a loss near 0 falls by half with the same answers
         return ("helped" if loss.direction > 0 else "worse"), loss
     if chrf and chrf.direction and not chrf.is_small:
         return ("helped" if chrf.direction > 0 else "worse"), chrf
-    if chrf and chrf.base_low >= BASE_SUFFICES["chrf"]:
+    if chrf and _suffices(chrf):
         return "base_suffices", chrf
     return ("no_change" if first.is_small else "cannot_tell"), first
+
+
+def _suffices(evidence: Evidence) -> bool:
+    return evidence.base_low >= BASE_SUFFICES[evidence.measure]
 
 
 def _test_match(pairs: Sequence[ScoredPair]) -> Evidence:
@@ -252,14 +258,15 @@ def _describe_certainty(evidence: Evidence) -> str:
     low, high = sorted(abs(end / evidence.base) for end in (evidence.low, evidence.high))
     if evidence.low <= 0 <= evidence.high:
         return f"{rows}, {format_p(evidence.p)}"
-    verb = "less" if evidence.high < 0 else "more"
-    return f"{low:.0%} to {high:.0%} {verb} on {rows}"
+    if evidence.high < 0:
+        return f"{low:.0%} to {min(1.0, high):.0%} less on {rows}"  # the bootstrap may go below 0
+    return f"{low:.0%} to {high:.0%} more on {rows}"
 
 
 def _describe_most(evidence: Evidence) -> str:
     """Describe the largest gain that the rows do not exclude."""
     if evidence.measure == "loss":
-        return f"{max(0.0, -evidence.low / evidence.base):.0%} less on {format_count(evidence.rows, 'test row')}"
+        return f"{min(1.0, max(0.0, -evidence.low / evidence.base)):.0%} less on {format_count(evidence.rows, 'test row')}"
     points = evidence.high if evidence.measure == "chrf" else evidence.high * 100
     return f"{math.ceil(max(0.0, points) - 1e-9)} points better"
 

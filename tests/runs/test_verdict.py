@@ -44,6 +44,19 @@ def make_pairs(
     return pairs
 
 
+def make_near_perfect(rows: int, base_chrf: float = 100.0) -> list[ScoredPair]:
+    """Return scores of a tuned model without any fault, next to a base model that has few or many."""
+    draw = random.Random(rows)
+    return [
+        ScoredPair(
+            RowScores(match=False, loss=draw.uniform(0.02, 3.0 * (base_chrf < 90) + 0.05),
+                      chrf=base_chrf - 25 * (row in (3, 9))),
+            RowScores(match=True, loss=0.006, chrf=100.0), 20,
+        )
+        for row in range(rows)
+    ]  # fmt: skip
+
+
 CASES: list[tuple[AnswerKind, list[ScoredPair], Outcome, str]] = [
     ("json", make_pairs(50, (3, 45)), "helped", "45 of 50 test answers are right, 3 with the base"),
     ("json", make_pairs(13, (0, 1), fields=(0.3, 0.8)), "helped", "80% of the JSON fields are right"),
@@ -63,6 +76,8 @@ CASES: list[tuple[AnswerKind, list[ScoredPair], Outcome, str]] = [
     ("text", make_pairs(400, loss=(2.1, 2.1), chrf=(21, 21)), "no_change", "test loss rose from 2.08"),
     ("text", make_pairs(400, loss=(2.1, 2.09), noise=0.01), "no_change", "0% to 1% less on 400"),
     ("text", make_pairs(30, chrf=(21, 34)), "helped", "chrF 19 → 33 (30 test rows"),
+    ("text", make_near_perfect(50), "base_suffices", "the expected ones, chrF 99 → 100"),
+    ("text", make_near_perfect(50, 30.0), "helped", "(86% to 100% less on 50 test rows)"),
 ]  # fmt: skip
 
 
