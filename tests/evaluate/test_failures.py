@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ftwizard.diagnosis.curve import Curve
 from ftwizard.evaluate.failures.detect import find_failures
@@ -16,7 +17,7 @@ from ftwizard.evaluate.failures.memorization import find_contaminated, find_memo
 from ftwizard.evaluate.failures.mode_collapse import find_mode_collapse
 from ftwizard.evaluate.failures.overfitting import find_overfitting
 from ftwizard.evaluate.failures.safety import find_safety_loss
-from ftwizard.runs.evaluation import Action
+from ftwizard.runs.evaluation import Action, ItemScore
 from ftwizard.runs.failure_text import describe_failure
 from tests.evaluate.test_sets import make_row
 from tests.helpers.answers import AnswerSheet, make_outcomes
@@ -37,6 +38,16 @@ def test_a_proven_loss_of_general_skill_is_forgetting() -> None:
     assert (failure.evidence["base"], failure.evidence["tuned"]) == (0.7, 0.53)
     assert [flip.change for flip in failure.examples] == [-1.0] * 5
     assert "General questions: 70% → 53% right (100 items)." in describe_failure(failure)
+
+
+def test_a_half_right_answer_counts_as_in_the_table_of_sets() -> None:
+    sheet = general_sheet(50, 3, 20, 26)
+    sheet.add("general", "as JSON", "half", "half")
+    for answers in (sheet.base, sheet.tuned):
+        answer = answers["general-99"]
+        answers["general-99"] = replace(answer, score=ItemScore(value=0.5, passed=False))
+    failure = find_forgetting(sheet.inputs())
+    assert failure.evidence["base"] == 70 / 100
 
 
 def test_no_proven_loss_says_what_remains_possible() -> None:

@@ -240,7 +240,7 @@ def read_tickets(name: str) -> Rows:
 
 
 def _forgetting(chance: random.Random, *, is_twin: bool) -> Task:
-    rate, mix = (5e-4, 0.2) if is_twin else (5e-3, 0.0)
+    rate, mix = (2e-4, 0.3) if is_twin else (5e-3, 0.0)  # 5e-4 with 0.2 lost 18 points, too
     rows = chance.sample(read_tickets("train"), 120)
     return Task(rows, read_tickets("test"), {"epochs": 1.0, "learning_rate": rate}, mix,
                 system="Route this ticket.")  # fmt: skip

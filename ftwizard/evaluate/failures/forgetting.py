@@ -12,6 +12,7 @@ from ftwizard.evaluate.failures.inputs import (
     compare_scores,
     compute_mean,
     list_broken,
+    round_scores,
 )
 from ftwizard.runs import paired_tests
 from ftwizard.runs.evaluation import Failure
@@ -42,7 +43,7 @@ def find_forgetting(inputs: FailureInputs) -> Failure:
     ``possible`` (the loss that the items do not exclude), and ``text_rise`` with its ends and
     ``text_max``, the rise from which it is a failure.
     """
-    pairs = [pair for pair in inputs.pairs(GENERAL) if pair.is_scored]
+    pairs = round_scores([pair for pair in inputs.pairs(GENERAL) if pair.is_scored])
     evidence: dict[str, Any] = {"n": len(pairs)}
     by_items = _judge_items(pairs, evidence)
     by_texts = _judge_texts(inputs, evidence)

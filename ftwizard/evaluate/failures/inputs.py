@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from ftwizard.data.dedup.canonical_text import messages_text
 from ftwizard.data.example import Message, get_text
 from ftwizard.data.reader import ParsedRow
@@ -136,6 +138,22 @@ def compare_scores(pairs: Sequence[Pair]) -> PairedTest | None:
     if set(changes) <= {-1.0, 0.0, 1.0}:
         return paired_tests.compare_outcomes(changes.count(1.0), changes.count(-1.0), len(scored))
     return paired_tests.compare_means([0.0] * len(scored), changes)
+
+
+def round_scores(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return scored pairs, with scores of 0 and 1 if each answer is either right or wrong.
+
+    The table of sets counts them so: half of the JSON fields are no half right answer.
+    """
+    answers = [answer for pair in pairs for answer in (pair.base, pair.tuned)]
+    if any(answer.score is None or answer.score.passed is None for answer in answers):
+        return list(pairs)
+    return [Pair(pair.item, _round(pair.base), _round(pair.tuned)) for pair in pairs]
+
+
+def _round(answer: ItemAnswer) -> ItemAnswer:
+    assert answer.score
+    return replace(answer, score=replace(answer.score, value=float(bool(answer.score.passed))))
 
 
 def bound_loss(pairs: Sequence[Pair], test: PairedTest) -> float:
