@@ -54,6 +54,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """
     if arguments.check:
         return _check_sets(arguments)
+    from ftwizard.export.card import write
+
     case = _make_case(arguments)
     _check(case)
     request = msgspec.to_builtins(case.request)
@@ -64,6 +66,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     result = read_json(job.result, EvaluationResult)
     if result is None:
         raise FtwizardError(f"{job.result} could not be read.", f"Evaluate again: {again}")
+    if case.request.run:
+        write.refresh(JobFolder(Path(case.request.run)))
     document = describe_evaluation.to_document(result.evaluation)
     document |= {"best": result.best, "candidates": msgspec.to_builtins(result.candidates)}
     document |= {"folder": str(job.path)}

@@ -10,6 +10,7 @@ from ftwizard import user_paths
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.errors import MissingExtra
 from ftwizard.hardware.machine import is_installed
+from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import export_forms
 from ftwizard.runs import default_run, store
 from ftwizard.runs.exports import ExportRecord, ExportReport
@@ -26,11 +27,15 @@ def export(arguments: argparse.Namespace) -> int:
     if not is_installed("transformers"):
         raise MissingExtra("export", "transformers")
     from ftwizard.export import forms
+    from ftwizard.export.card import write
     from ftwizard.train.probe_runner import exit_on_sigterm
 
     source = find_source(arguments.model, arguments.out)
     with progress.reporter() as say, exit_on_sigterm():
         exports = [forms.export(source, form, say) for form in wanted]
+    run = JobFolder(source.out.parent)
+    if run.exports == source.out:
+        write.refresh(run)
     report = ExportReport(
         exports=[export.record for export in exports],
         folders=[str(export.folder) for export in exports],

@@ -81,6 +81,7 @@ def _find_adapter(arguments: argparse.Namespace) -> Path | None:
 
 
 def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport, list[str]]:
+    from ftwizard.export.card import write
     from ftwizard.export.merge import delete_published
     from ftwizard.export.run_merge import merge_run, prove_run
 
@@ -109,6 +110,8 @@ def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport
     proof = prove_run(folder, plan, trained, out, say, base=base)
     if out == folder.merged and (result := read_result(folder)) and result.merged != merged:
         write_json(folder.result, msgspec.structs.replace(result, merged=merged))
+    if out == folder.merged:
+        write.refresh(folder)
     notes = [_BASE_FORMS[merged.onto]] if trained.method == "qlora" else []
     return MergeReport(merged=merged, proof=proof), notes
 

@@ -14,7 +14,8 @@ from ftwizard.runs.exports import PushReport, UploadPlan
 from ftwizard.text import format_bytes, format_count, make_visible
 
 MAX_LISTED = 12
-_CARDS = {"new": "new, from the record of the run", "edited": "card.md, as you edited it"}
+_CARDS = {"new": "new, from the record of the run", "edited": "card.md, as you edited it",
+          "older": "card.md, as you edited it: older than the model's newest result"}  # fmt: skip
 
 
 def push(arguments: argparse.Namespace) -> int:

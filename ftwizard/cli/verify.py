@@ -30,6 +30,7 @@ def verify(arguments: argparse.Namespace) -> int:
         from ftwizard.evaluate.chat import prepare_environment, silence_progress
 
         prepare_environment(plan_file.read_run(folder))
+        from ftwizard.export.card import write
         from ftwizard.serve import chain
         from ftwizard.serve.server_client import Server
     except ImportError as error:
@@ -40,6 +41,7 @@ def verify(arguments: argparse.Namespace) -> int:
     silence_progress()
     with progress.reporter() as say:
         result = chain.verify(folder, gguf=gguf, server=server, say=say)
+    write.refresh(folder)
     output.print_report(arguments, result, custody.describe(result))
     return {True: 0, False: FAILED, None: CANNOT_TELL}[result.outcome]
 

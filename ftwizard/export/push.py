@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ftwizard.errors import FtwizardError
 from ftwizard.export.card import curve, write
 from ftwizard.export.card.facts import License, find_license
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.models import hub, model_folder
-from ftwizard.runs import base_weights
+from ftwizard.runs import base_weights, next_steps
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.evaluation_files import find_newest
 from ftwizard.runs.exports import PUSH_RECORD, PushRecord, UploadPlan
@@ -79,7 +79,7 @@ def prepare(run: JobFolder, repo: str, *, adapter: bool, public: bool, replace: 
         base=base or trained.base_name,
         license=terms.name,
         gated=terms.gated,
-        card="new" if isinstance(files[README], bytes) else "edited",
+        card=_find_origin(run, files[README]),
         ship=newest.evaluation.verdict if newest else None,
         user=user,
     )
@@ -144,6 +144,12 @@ def _list_card(
     )
     files: dict[str, Path | bytes] = {README: card.text.encode("utf-8", "replace")}
     return files | ({curve.NAME: card.picture.encode()} if card.picture else {})
+
+
+def _find_origin(run: JobFolder, card: Path | bytes) -> Literal["new", "edited", "older"]:
+    if isinstance(card, bytes):
+        return "new"
+    return "older" if next_steps.is_card_older(run) else "edited"
 
 
 def _measure(content: Path | bytes) -> int:

@@ -203,7 +203,9 @@ def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str
             rows.append(("export", f"{path} ({record.form})"))
         rows.append(("serve", f"ftwizard serve {folder.id}"))
     if folder.card.is_file():
-        rows.append(("card", str(folder.card)))
+        from ftwizard.runs import next_steps  # loads the plan
+
+        rows.append(("card", next_steps.describe_card(folder)))
     if has_adapter or result.merged:
         rows.append(("chat", f"ftwizard chat {folder.id} --base"))
     if compared := result.prediction:

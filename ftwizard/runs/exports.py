@@ -164,8 +164,9 @@ class UploadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Of the base model; None if unknown."""
     gated: bool | None
     """Whether the Hub serves the base only after its terms were accepted; None if unknown."""
-    card: Literal["new", "edited"]
-    """The model card: from the record, or the run's own as a person edited it."""
+    card: Literal["new", "edited", "older"]
+    """The model card: from the record, or the run's own as a person edited it; ``older``: before the
+    model's newest result."""
     ship: ShipVerdict | None
     """Verdict of the evaluation; None without one."""
     user: str

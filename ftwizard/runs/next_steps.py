@@ -207,6 +207,29 @@ def _is_older(folder: JobFolder) -> bool:
     return False
 
 
+def describe_card(folder: JobFolder) -> str:
+    """Return where a run's card is, and whether it is older than what it describes.
+
+    The commands that change the record write it again, unless a person edited it.
+    """
+    path, older = make_visible(str(folder.card)), ""
+    if is_card_older(folder):
+        older = f" (older than the model's newest result; a new one: ftwizard card {folder.id})"
+    return path + make_visible(older)
+
+
+def is_card_older(folder: JobFolder) -> bool:
+    """Return whether the model was merged, exported, verified or evaluated after its card was written."""
+    newest = find_newest(folder)
+    records = [folder.merged / MARKER, folder.path / custody.FILE]
+    records += [*folder.exports.glob(f"*/{exports.RECORD}")]
+    records += [newest.folder.evaluation] if newest else []
+    with contextlib.suppress(OSError):
+        written = folder.card.stat().st_mtime_ns
+        return any(path.stat().st_mtime_ns > written for path in records if path.exists())
+    return False
+
+
 def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:
     """Return in words what exists of a run's model, and what is missing of it."""
     existing = ["adapter"] if folder.adapter.is_dir() else []
@@ -219,7 +242,7 @@ def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:
         outcome = {True: "verified", False: "verify failed", None: "verify cannot tell"}
         existing.append(outcome[chain.outcome])
     if folder.card.exists():
-        existing.append("model card")
+        existing.append("older model card" if is_card_older(folder) else "model card")
     missing = [step.form for step in list_missing(folder) if step.form]
     return [make_visible(name, 30) for name in existing], missing
 

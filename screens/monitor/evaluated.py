@@ -212,7 +212,7 @@ def list_closing(
         yield "verify", custody.describe_outcome(chain)
     for path, record in exports.iterate_records(folder.exports):
         yield "export", f"{make_visible(record.form, 20)}: {make_visible(str(path))}"
-    yield "card", make_visible(str(folder.card))
+    yield "card", next_steps.describe_card(folder)
     yield "serve", Text.assemble(("s", KEY), f" here, or: {make_visible(serve)}")
 
 

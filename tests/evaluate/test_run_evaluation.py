@@ -20,6 +20,7 @@ from ftwizard.evaluate import job as evaluation_job
 from ftwizard.evaluate import local_model
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.run import asking, item_selection
+from ftwizard.export.card import write
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker, WorkResult
 from ftwizard.plan import changes
@@ -329,7 +330,9 @@ def test_a_set_of_ones_own_is_one_more_set(
 ) -> None:  # fmt: skip
     file = tmp_path / "mine.jsonl"
     file.write_text('{"prompt": "one", "expected": "two", "max_tokens": 4}\n')
+    write.write_card(write.make_card(ended), ended.card)
     run_eval(monkeypatch, str(ended.path), "--set", str(file), "--json")
+    assert "mine" in ended.card.read_text(), "it is written again"
     assert json.loads(capsys.readouterr().out)["sets"]["mine"]["n"] == 1
 
 

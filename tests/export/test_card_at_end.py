@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from ftwizard.cli.parser import dispatch
 from ftwizard.export.card import curve, write
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import next_steps
 from ftwizard.runs.environment import read_environment
 from ftwizard.runs.result import read_result
 from tests.helpers import jobs, training
@@ -43,6 +46,27 @@ def test_a_finished_run_has_its_card(trained: JobFolder) -> None:
 
 def test_the_card_at_the_end_is_the_one_that_the_command_writes(trained: JobFolder) -> None:
     assert write.make_card(trained).text == trained.card.read_text()
+
+
+def test_commands_write_it_again_unless_it_was_edited(trained: JobFolder, tmp_path: Path) -> None:
+    run = JobFolder(tmp_path / trained.id)
+    shutil.copytree(trained.path, run.path)
+
+    def call(*words: str) -> None:
+        assert dispatch([words[0], str(run.path), *words[1:]], lambda *_, **__: 0) in (0, 4)
+
+    call("export", "--to", "vllm")
+    assert "Exported: `vllm`" in run.card.read_text()
+    call("merge", "--replace", "--scale", "0.5")
+    text = run.card.read_text()
+    assert "merged at 0.5 of its trained strength" in text
+    assert not next_steps.is_card_older(run)
+    run.card.write_text(f"Mine.\n{text}")
+    assert not next_steps.is_card_older(run)
+    call("merge", "--replace")
+    assert run.card.read_text() == f"Mine.\n{text}"
+    assert next_steps.is_card_older(run)
+    assert next_steps.describe_card(run).endswith(f"a new one: ftwizard card {run.id})")
 
 
 def test_an_edited_card_survives_the_end_of_a_resumed_run(trained: JobFolder) -> None:

@@ -99,7 +99,9 @@ def test_command_answers_with_its_exit_code(
         code = dispatch(["verify", str(run.path), *arguments], lambda *_, **__: 0)
         return code, *capsys.readouterr()
 
+    assert "Verified" not in run.card.read_text()
     code, out, _ = call("--json")
+    assert "Verified ✓ `adapter` → `merged`" in run.card.read_text()
     (hop,) = json.loads(out)["hops"]
     assert code == 0 and (hop["from"], hop["to"], hop["ok"]) == ("adapter", "merged", True)
     change_template(run.merged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from pathlib import Path
@@ -70,6 +71,16 @@ def write_at_end(run: JobFolder, result: RunResult) -> None:
     """Write the card of a run that is about to end, unless a person edited the one that is there."""
     if not is_edited(run.card):
         write_card(make_card(run, result=result), run.card)
+
+
+def refresh(run: JobFolder) -> None:
+    """Write a run's card again, as its record has changed; one that a person edited stays as it is.
+
+    What changed the record is done, so a card that cannot be written stays as it is, too.
+    """
+    if run.card.is_file() and not is_edited(run.card):
+        with contextlib.suppress(FtwizardError, OSError):
+            write_card(make_card(run), run.card)
 
 
 def is_edited(path: Path) -> bool:
