@@ -101,13 +101,14 @@ class Generator:
         self._batch: Batch | None = None
         self._prefix: list[int] = []
         self._prefix_cache: Any = None
-        self._tokens, self._answers = 0, 0
+        self._total = self._steps = self._tokens = self._answers = 0
 
     def run(self, requests: Sequence[Request]) -> None:
         """Answer ``requests``; raise FtwizardError if the memory does not suffice for one."""
         import torch
 
         left = {request.key: request for request in requests}
+        self._total = len(left)
         report = self._on_done
 
         def on_done(answer: Finished) -> None:
@@ -250,6 +251,7 @@ class Generator:
         """Choose the next token of each row, report finished rows, and process the others."""
         import torch
 
+        self._steps += 1
         chosen = batch.logits.argmax(-1)
         kept = []
         for index, token in enumerate(chosen.tolist()):
@@ -281,13 +283,18 @@ class Generator:
 
         The mean length counts the tokens of open answers too: those that end first are short
         (the estimate for censored exponential lengths). It is also what an open answer still needs.
+        Once none waits, the longest of them decides, however few share its steps.
         """
         lengths = [len(batch.answers[index]) for index in kept]
         mean = (self._tokens + sum(lengths)) / (self._answers + 0.5)
-        left = (min(mean, batch.rows[index].limit) for index in kept)
-        return sum(
+        rows = (batch.rows[index] for index in kept)
+        left = [min(mean, row.limit - length) for row, length in zip(rows, lengths, strict=True)]
+        work = sum(
             length / (length + need) for length, need in zip(lengths, left, strict=True) if length
         )
+        if kept and self._total - self._answers == len(kept):
+            work = min(work, len(kept) - max(left) * self._answers / self._steps)
+        return work
 
 
 def is_out_of_memory(error: BaseException) -> bool:

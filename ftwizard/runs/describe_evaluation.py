@@ -263,7 +263,10 @@ def describe_action(action: Action) -> str:
         case "epochs":
             return f"Train for {format_count(int(action.value or 1), 'epoch')}"
         case "more_items":
-            return f"Evaluate {int(action.value or 0):,} items in the {name_set(action.set)} set"
+            is_packaged = action.set in ("general", "safety")
+            name = "the target set" if action.set == "target" else f"“{name_set(action.set)}”"
+            where = "each set" if is_packaged else name
+            return f"Evaluate again with {int(action.value or 0):,} items of {where}"
         case "prompt":
             return "Use the base model with your prompt, without fine-tuning"
 

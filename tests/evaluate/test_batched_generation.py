@@ -255,3 +255,15 @@ def test_a_real_model_gives_the_same_tokens(smollm2: Path, shots: int) -> None:
     expected = {row.key: answer_one_by_one(model, encoder, row) for row in requests}
     assert any(answer.ended for answer in expected.values())
     assert generate_all(model, encoder, requests, max_rows=3) == expected
+
+
+def test_the_last_long_answer_is_expected_to_take_its_own_time(tiny: tuple[Any, Encoder]) -> None:
+    model, encoder = tiny
+    requests = [Request(key, [5, 6], 60 if key == 6 else 3, "set") for key in range(7)]
+    work: list[float] = []
+    pad = encoder.tokenizer.pad_token_id
+    Generator(model, set(), pad, max_rows=8, on_done=lambda _: None, on_work=work.append).run(
+        requests
+    )
+    assert work[3] < -1, "its steps are those of several short answers"
+    assert 0.5 < work[-2] < 1

@@ -49,3 +49,10 @@ def test_no_more_items_are_advised_than_there_are() -> None:
     (more,) = list_possible([MORE], Recipe())
     assert more.value == ALL
     assert list_possible([MORE], Recipe(), n=ALL) == []
+
+
+def test_the_set_that_needs_most_decides_how_many_items_are_advised() -> None:
+    few = Action(kind="more_items", set="general", value=40)
+    own = Action(kind="more_items", set="all", value=600)
+    actions = list_possible([few, MORE, own], Recipe())
+    assert [action.value for action in actions] == [600, ALL]

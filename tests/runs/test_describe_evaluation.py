@@ -152,7 +152,9 @@ def test_power() -> None:
         (Action(kind="drop_rows", lines=list(range(9))), "Drop 9 rows (lines 0, 1, 2, 3, 4, …) and train again"),
         (Action(kind="mix", value=0.1), "Mix 10% general rows into the training data"),
         (Action(kind="epochs", value=1), "Train for 1 epoch"),
-        (Action(kind="more_items", value=400, set="safety"), "Evaluate 400 items in the safety set"),
+        (Action(kind="more_items", value=400, set="safety"), "Evaluate again with 400 items of each set"),
+        (Action(kind="more_items", value=1600, set="all"), "Evaluate again with 1,600 items of “all”"),
+        (Action(kind="more_items", value=80, set="target"), "Evaluate again with 80 items of the target set"),
         (Action(kind="prompt"), "Use the base model with your prompt, without fine-tuning"),
     ],
 )  # fmt: skip
@@ -215,7 +217,7 @@ def test_more_items_repeat_the_evaluation_of_the_same_weights() -> None:
     command = "ftwizard eval run-1 --set 'my set.jsonl' --scale 0.5 --max-items 73"
     assert words.list_details(evaluation, "run-1", again)[-1].endswith(f": {command}")
     assert words.list_details(evaluation, "", again)[-1].endswith(f": {command}")
-    assert words.list_details(evaluation)[-1] == "→ Evaluate 73 items in the safety set"
+    assert words.list_details(evaluation)[-1] == "→ Evaluate again with 73 items of each set"
 
 
 def test_answers_that_could_not_be_scored_are_counted() -> None:

@@ -88,7 +88,11 @@ def judge_answers(
 
 
 def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
-    """Yield the actions that change something for a run of this plan."""
+    """Yield the actions that change something for a run of this plan.
+
+    More items are of all packaged sets: the one that needs most decides their number.
+    """
+    more = None
     for action in evaluation.actions:
         value = action.value or 0
         if action.kind == "scale" and plan.recipe.method == "full":
@@ -101,9 +105,12 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
             total = len(sets.read_packaged(action.set))
             if evaluation.sets[action.set].n >= total:
                 continue
-            yield msgspec.structs.replace(action, value=float(min(value, total)))
+            if more is None or min(value, total) > (more.value or 0):
+                more = msgspec.structs.replace(action, value=float(min(value, total)))
             continue
         yield action
+    if more:
+        yield more
 
 
 def write_evaluation(
