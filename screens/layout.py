@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +26,17 @@ def wrap_hanging(text: Text, hang: int, width: int) -> Text:
     return Text("\n").join(lines)
 
 
-def build_table(rows: Iterable[tuple[Text | str, Text | str]]) -> Table:
+def build_list(lines: Iterable[str]) -> Table:
+    """Return lines of which each begins with a dot, and wraps behind it."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row("·", Text(line, "not dim"))
+    return grid
+
+
+def build_table(rows: Iterable[tuple[Text | str, RenderableType]]) -> Table:
     """Return names and values in two columns; long values wrap within theirs."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True, min_width=8)

@@ -63,7 +63,8 @@ def build_verdict(evaluation: Evaluation) -> Group:
     reasons += [r for r in evaluation.reasons if r.name == "target" and r not in reasons]
     lines = [words.describe_reason(reason, evaluation) for reason in reasons]
     title = Text(words.describe_verdict(evaluation), f"bold {style}")
-    return Group(title, layout.build_table(_name_first("why", lines)))
+    why = layout.build_list(lines) if len(lines) > 1 else Text("\n".join(lines))
+    return Group(title, layout.build_table([("why", why)]))
 
 
 def format_scores(evaluation: Evaluation, width: int, *, with_loss: bool) -> Text:
