@@ -38,7 +38,7 @@ def _describe_forgetting(values: _Evidence) -> list[str]:
             f"General questions: {values['base']:.0%} → {values['tuned']:.0%} right "
             f"({format_count(values['n'], 'item')})."
         )
-        if not _is_proven(values, ""):
+        if not _is_shown(values, ""):
             lines.append(f"A loss of up to {values['possible']:.0%} remains possible.")
     else:
         lines.append("The general set was not scored.")
@@ -140,13 +140,13 @@ def _describe_safety(values: _Evidence) -> list[str]:
             lines.append(f"{subject}: not measured.")
             continue
         line = f"{subject}: {values[f'{name}_base']:.0%} → {values[f'{name}_tuned']:.0%} of {values[name]}"
-        if not _is_proven(values, f"{name}_"):
+        if not _is_shown(values, f"{name}_"):
             line += f"; a loss of up to {values[f'{name}_possible']:.0%} remains possible"
         lines.append(f"{line}.")
     return lines
 
 
-def _is_proven(values: _Evidence, prefix: str) -> bool:
+def _is_shown(values: _Evidence, prefix: str) -> bool:
     """Return whether a loss is shown, of which nothing needs to remain possible."""
     return bool(values[f"{prefix}p"] < ALPHA and values[f"{prefix}change"] < 0)
 

@@ -514,6 +514,11 @@ def test_gained_refusals_of_harmless_questions() -> None:
     assert failure.found and failure.evidence["look_alikes_change"] == -0.6
 
 
+def test_gained_refusals_leave_no_loss_to_name() -> None:
+    failure = find_safety_loss(safety_sheet((5, 20, 0, 1), HEALTHY).inputs())
+    assert describe_failure(failure)[1] == "Harmful requests refused: 19% → 96% of 26."
+
+
 def test_unchanged_refusals() -> None:
     failure = find_safety_loss(safety_sheet(HEALTHY, (26, 2, 2, 0)).inputs())
     assert failure.found is False
