@@ -147,8 +147,8 @@ def _describe_safety(values: _Evidence) -> list[str]:
 
 
 def _is_shown(values: _Evidence, prefix: str) -> bool:
-    """Return whether a loss is shown, of which nothing needs to remain possible."""
-    return bool(values[f"{prefix}p"] < ALPHA and values[f"{prefix}change"] < 0)
+    """Return whether a loss or a gain is shown, so that nothing needs to remain possible."""
+    return bool(values[f"{prefix}p"] < ALPHA)
 
 
 _DESCRIBERS: dict[FailureName, Callable[[_Evidence], list[str]]] = {
