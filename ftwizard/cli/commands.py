@@ -334,6 +334,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _switch("--adapter", "upload the adapter instead of the merged model"),
         _switch("--public", "let everybody see it"),
         _switch("--replace", "upload to a repository that has other files"),
+        _switch("--check", "only say what would be sent, and what to know before; send nothing"),
         _switch("--yes", "ask nothing"),
     )),
     ("verify", "check that merged, exported and served model are the one that was trained",

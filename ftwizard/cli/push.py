@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 
 from ftwizard.cli import output, progress, run_argument
 from ftwizard.errors import DECLINED, USAGE, FtwizardError, MissingExtra
 from ftwizard.hardware.machine import is_installed
 from ftwizard.runs import default_run
-from ftwizard.runs.exports import PushReport, UploadPlan
-from ftwizard.text import format_bytes, format_count, make_visible
-
-MAX_LISTED = 12
-_CARDS = {"new": "new, from the record of the run", "edited": "card.md, as you edited it",
-          "older": "card.md, as you edited it: older than the model's newest result"}  # fmt: skip
+from ftwizard.runs.exports import PushReport, UploadPlan, describe_upload
+from ftwizard.text import make_visible
 
 
 def push(arguments: argparse.Namespace) -> int:
-    """Upload a run's merged model or adapter; return 3 if the user declines."""
-    if not arguments.yes and (arguments.json or not output.has_terminal()):
+    """Upload a run's merged model or adapter; return 3 if the user declines.
+
+    With ``--check`` nothing is sent: only what an upload would send is reported.
+    """
+    asks = not arguments.yes and not arguments.check
+    if asks and (arguments.json or not output.has_terminal()):
         hint = "To skip it, pass --yes."
         raise FtwizardError("push asks for confirmation, which needs a terminal.", hint, USAGE)
     if not is_installed("huggingface_hub"):
@@ -37,8 +36,13 @@ def push(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
     plan = prepared.plan
     if not arguments.json:
-        output.print_lines(output.make_console(), *_describe(plan, run.id))
-    if not arguments.yes and not _confirm(plan):
+        text = describe_upload(plan, run.id)
+        indented, marked = (f"  {name}" for name in text.files), (f"! {w}" for w in text.warnings)
+        output.print_lines(output.make_console(), *text.facts, *indented, *marked)
+    if arguments.check:
+        output.print_report(arguments, PushReport(plan=plan, pushed=None), [])
+        return 0
+    if asks and not _confirm(plan):
         print("Nothing was uploaded.")
         return DECLINED
     with progress.reporter() as say, exit_on_sigterm():
@@ -46,29 +50,6 @@ def push(arguments: argparse.Namespace) -> int:
     lines = [f"✓ Uploaded: {make_visible(record.url, 300)}"]
     output.print_report(arguments, PushReport(plan=plan, pushed=record), lines)
     return 0
-
-
-def _describe(plan: UploadPlan, run_id: str) -> Iterator[str]:
-    who = "only you and your organization can see" if plan.private else "everybody can see"
-    total = format_bytes(sum(plan.files.values()))
-    count = format_count(len(plan.files), "file")
-    yield f"Upload of the {plan.content} model: {count}, {total}, as {make_visible(plan.user, 60)}."
-    yield f"To: {make_visible(plan.repo, 120)}, which {who}"
-    for name, size in sorted(plan.files.items(), key=lambda item: -item[1])[:MAX_LISTED]:
-        yield f"  {make_visible(name, 80)}  {format_bytes(size)}"
-    if len(plan.files) > MAX_LISTED:
-        yield f"  and {format_count(len(plan.files) - MAX_LISTED, 'smaller file')}"
-    base, license = make_visible(plan.base, 120), plan.license or "unknown"
-    yield f"Base model: {base}, license: {license}. Its terms apply to what you upload."
-    if plan.gated:
-        yield f"! {base} is gated: the Hub serves it only after its terms were accepted."
-    yield f"Model card: {_CARDS[plan.card]}."
-    if plan.ship == "do_not_ship":
-        yield f"! The evaluation says not to ship this model: see ftwizard status {run_id}"
-    elif plan.ship == "cannot_tell":
-        yield f"! The evaluation cannot tell whether to ship this model: see ftwizard status {run_id}"
-    if plan.license is None:
-        yield "! Check the license of the base model before others can see the upload."
 
 
 def _confirm(plan: UploadPlan) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.merge_proof import PROOF
 from ftwizard.runs.result import Count, MergedModel
 from ftwizard.runs.verdict import ShipVerdict
+from ftwizard.text import format_bytes, format_count, make_visible
 
 RECORD = "export.json"
 """Written last: a folder without it is not complete."""
@@ -193,3 +194,50 @@ class PushReport(msgspec.Struct, frozen=True, kw_only=True):
     plan: UploadPlan
     pushed: PushRecord | None
     """None where the user declined."""
+
+
+MAX_LISTED_FILES = 12
+_CARDS = {"new": "new, from the record of the run", "edited": "card.md, as you edited it",
+          "older": "card.md, as you edited it: older than the model's newest result"}  # fmt: skip
+
+
+class UploadText(NamedTuple):
+    """What an upload would send and where, and what to know before, in lines."""
+
+    facts: list[str]
+    files: list[str]
+    warnings: list[str]
+
+
+def describe_upload(plan: UploadPlan, run_id: str) -> UploadText:
+    """Describe an upload before it begins."""
+    sizes = sorted(plan.files.items(), key=lambda item: -item[1])
+    files = [f"{make_visible(name, 80)}  {format_bytes(size)}" for name, size in sizes]
+    if len(files) > MAX_LISTED_FILES:
+        more = format_count(len(files) - MAX_LISTED_FILES, "smaller file")
+        files = [*files[:MAX_LISTED_FILES], f"and {more}"]
+    who = "only you and your organization can see" if plan.private else "everybody can see"
+    total = format_bytes(sum(plan.files.values()))
+    count = format_count(len(plan.files), "file")
+    base, license = make_visible(plan.base, 120), plan.license or "unknown"
+    facts = [
+        f"Upload of the {plan.content} model: {count}, {total}, as {make_visible(plan.user, 60)}.",
+        f"To: {make_visible(plan.repo, 120)}, which {who}",
+        f"Base model: {base}, license: {license}. Its terms apply to what you upload.",
+        f"Model card: {_CARDS[plan.card]}.",
+    ]
+    warnings = []
+    if plan.ship != "ship":
+        warnings.append(_VERDICTS[plan.ship].format(id=run_id))
+    if plan.gated:
+        warnings.append(f"{base} is gated: the Hub serves it only after its terms were accepted.")
+    if plan.license is None:
+        warnings.append("Check the license of the base model before others can see the upload.")
+    return UploadText(facts, files, warnings)
+
+
+_VERDICTS = {
+    "do_not_ship": "The evaluation says not to ship this model: see ftwizard status {id}",
+    "cannot_tell": "The evaluation cannot tell whether to ship this model: see ftwizard status {id}",
+    None: "This model was not evaluated: ftwizard eval {id}",
+}

@@ -19,14 +19,15 @@ from ftwizard.jobs import launch
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.plan import export_forms
 from ftwizard.runs import next_steps
+from ftwizard.runs.exports import PushReport, describe_upload
 from ftwizard.runs.next_steps import Step
 from ftwizard.runs.result import read_result, read_trained
 from ftwizard.runs.served_model import ServedModel
-from ftwizard.screens import crash_log, subprocesses
-from ftwizard.screens.dialogs.command_progress import CommandProgress
+from ftwizard.screens import crash_log, palette, subprocesses
+from ftwizard.screens.dialogs.command_progress import CommandProgress, run_command
 from ftwizard.screens.dialogs.dialog import Dialog
 from ftwizard.screens.dialogs.forms import FormDialog
-from ftwizard.screens.dialogs.questions import ChooseDialog, DestructiveConfirm
+from ftwizard.screens.dialogs.questions import ChooseDialog, DestructiveConfirm, ResultDialog
 from ftwizard.text import format_bytes, make_visible
 
 FORMS = {
@@ -97,7 +98,7 @@ class RepositoryDialog(FormDialog[str]):
             "The merged model, else the adapter, with its model card. The repository is private: only "
             "you and your organization can see it. The license of the base model applies.",
             fields=[("repository", run_id)],
-            enter="upload",
+            enter="see what is sent",
         )
 
     def parse(self, typed: list[str]) -> str:
@@ -108,13 +109,29 @@ class RepositoryDialog(FormDialog[str]):
 
 
 async def ask_for_push(app: App[Any], folder: JobFolder) -> Step | None:
-    """Ask for the repository of an upload; return its step, None on Esc."""
+    """Ask for the repository of an upload, then show what it sends and what to know before.
+
+    Return its step; None on Esc, and if it cannot be done, which was shown.
+    """
     repository = await app.push_screen_wait(RepositoryDialog(make_visible(folder.id)))
     if not repository:
         return None
     form = () if folder.merged.is_dir() else ("--adapter",)
-    options = ("--repo", repository, *form, "--yes")
-    return Step(f"upload it to {make_visible(repository, 60)}", "push", options)
+    options = ("--repo", repository, *form)
+    argv = ("push", str(folder.path), *options, "--check")
+    document = await run_command(app, "Checking the upload", *argv)
+    if document is None:
+        return None
+    plan = msgspec.convert(document, PushReport).plan
+    text = describe_upload(plan, folder.id)
+    lines = [Text.assemble(("! ", palette.WARNING), line) for line in text.warnings]
+    lines += [*map(Text, text.facts), *(Text(f"  {name}", "dim") for name in text.files)]
+    title = Text(f"Upload to {make_visible(plan.repo, 120)}?", "bold")
+    account = Text("\n").join(lines)
+    if not await app.push_screen_wait(ResultDialog(title, account, "upload", "cancel")):
+        return None
+    doing = f"upload it to {make_visible(repository, 60)}"
+    return Step(doing, "push", (*options, "--yes"))
 
 
 class ServeDialog(Dialog[object]):

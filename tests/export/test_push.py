@@ -73,8 +73,16 @@ def test_a_model_is_pushed_privately_with_its_card(server: UploadHub, run: JobFo
 
 def test_the_adapter_is_pushed_alone(server: UploadHub, run: JobFolder) -> None:
     (run.path / "card.md").unlink()
-    done = _push(server, "--repo", "ada/tickets-lora", "--adapter", "--public", "--yes", "--json")
+    options = ("--repo", "ada/tickets-lora", "--adapter", "--public")
+    checked = _push(server, *options, "--check", "--json")
+    assert checked.returncode == 0 and not server.objects and not server.repositories
+    assert (
+        "This model was not evaluated: ftwizard eval run-1"
+        in _push(server, *options, "--check").stdout
+    )
+    done = _push(server, *options, "--yes", "--json")
     document = json.loads(done.stdout)
+    assert document["plan"] == json.loads(checked.stdout)["plan"]
     assert done.returncode == 0, done.stderr
     assert document["plan"]["files"].keys() == {"adapter_model.safetensors", "README.md"}
     assert document["plan"]["private"] is False and server.private == {"ada/tickets-lora": False}

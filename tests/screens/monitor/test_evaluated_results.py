@@ -25,7 +25,7 @@ from ftwizard.runs import custody, next_steps
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.evaluation_job import Candidate
-from ftwizard.runs.exports import ExportRecord
+from ftwizard.runs.exports import ExportRecord, PushReport, UploadPlan
 from ftwizard.runs.merge_proof import MergeProof
 from ftwizard.runs.result import MergedModel, read_result, read_trained
 from ftwizard.runs.verdict import ShipVerdict
@@ -105,17 +105,21 @@ def write_evaluation(home: Path, evaluation: Evaluation) -> JobFolder:
     return folder
 
 
-Calls = list[tuple[str, ...]]
+class Calls(list[tuple[str, ...]]):
+    """Commands that were run, and the documents of some by their name."""
+
+    documents: dict[str, Any]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Record the commands of steps instead of running them: other tests run these."""
-    recorded: Calls = []
+    recorded = Calls()
+    recorded.documents = {}
 
-    async def run(*argv: str, progress: str | None = None) -> dict[str, str]:
+    async def run(*argv: str, progress: str | None = None) -> Any:
         recorded.append(argv)
-        return {}
+        return recorded.documents.get(argv[0], {})
 
     monkeypatch.setattr(subprocesses, "run_command", run)
     return recorded
@@ -514,11 +518,22 @@ def test_an_upload_asks_for_the_repository_and_is_private(home: Path, calls: Cal
         await wait_for_text(pilot, "Type owner/name")
         assert not calls
         await pilot.press("backspace", "backspace", *"cme/mine", "enter")
-        await until(pilot, lambda: bool(calls))
+        await wait_for_text(pilot, "Upload to acme/mine?")
+        await wait_for_text(pilot, "! The evaluation says not to ship this model")
+        await wait_for_text(pilot, "! owner/model is gated")
+        await wait_for_text(pilot, "license: llama3.1. Its terms apply")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(calls) == 2)
 
-    drive(FtwizardApp(("run", "one")), (100, 40), play)
-    options = ("--repo", "acme/mine", "--adapter", "--yes")
-    assert calls == [("push", str(home / "runs" / "one"), *options)]
+    plan = UploadPlan(
+        repo="acme/mine", private=True, content="adapter", base="owner/model", gated=True,
+        files={f"model-{n:05}.safetensors": 4_900_000_000 for n in range(20)}, user="ada",
+        license="llama3.1", card="new", ship="do_not_ship",
+    )  # fmt: skip
+    calls.documents["push"] = msgspec.to_builtins(PushReport(plan=plan, pushed=None))
+    drive(FtwizardApp(("run", "one")), (80, 24), play)
+    argv = ("push", str(home / "runs" / "one"), "--repo", "acme/mine", "--adapter")
+    assert calls == [(*argv, "--check"), (*argv, "--yes")]
 
 
 def test_an_export_asks_for_its_form_and_shows_its_size(home: Path, calls: Calls) -> None:
