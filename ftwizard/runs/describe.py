@@ -119,24 +119,33 @@ def format_setting(value: Any) -> str:
 def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
     """Describe the end of a run and its results as lines of text."""
     lines = describe_end(folder, status)
-    if result := read_result(folder):
-        if result.end_reason in GOOD_END_REASONS:
-            lines = [describe_verdict(folder, result), *_list_reasons(folder), *lines]
+    result, evaluated = read_result(folder), _describe_evaluation(folder)
+    if evaluated or (result and result.end_reason in GOOD_END_REASONS):
+        lines = [describe_verdict(folder, result), *_list_reasons(folder), *lines]
+    if result:
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
         if result.compare and result.compare.rows:
             lines += ["", *format_comparison(result.compare)]
-        if evaluated := _describe_evaluation(folder):
-            lines += evaluated.details
-        if result.end_reason in GOOD_END_REASONS:
-            from ftwizard.runs import next_steps  # loads the plan
-
-            lines += ["", *(f"{name:<12} {text}" for name, text in next_steps.list_lines(folder))]
+    if evaluated:
+        lines += evaluated.details
+    if read_trained(folder):
+        lines += ["", *_list_next(folder)]
     if compared := reproduction.compare(folder):
         lines += ["", *reproduction.describe(compared)]
     return lines
 
 
-def describe_verdict(folder: JobFolder, result: RunResult) -> str:
+def _list_next(folder: JobFolder) -> Iterator[str]:
+    """Yield what exists of the model, what is next, and what stands in the way."""
+    from ftwizard.runs import next_steps, step_problems  # load the plan
+
+    for problem in step_problems.list_problems(folder, next_steps.find_next(folder)):
+        yield f"{problem.subject:<12} ✗ {problem.message} {problem.hint}".rstrip()
+    for name, text in next_steps.list_lines(folder):
+        yield f"{name:<12} {text}"
+
+
+def describe_verdict(folder: JobFolder, result: RunResult | None) -> str:
     """Describe, with a mark, whether to ship the tuned model, and whether it is better than its base.
 
     Runs without an evaluation are only compared with their base.

@@ -12,7 +12,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import weight_files
 from ftwizard.plan import export_forms, plan_file
-from ftwizard.runs import custody, describe_evaluation, exports, merge_proof
+from ftwizard.runs import base_weights, custody, describe_evaluation, exports, merge_proof
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.evaluation import Evaluation
 from ftwizard.runs.evaluation_files import Judgment, find_newest, is_of_result, list_judgments
@@ -27,6 +27,7 @@ class Step(NamedTuple):
     text: str
     """What it does, beginning with a verb."""
     command: str
+    """Empty for what no command does."""
     options: tuple[str, ...] = ()
     size_bytes: float | None = None
     """Of the files that it writes; None if small."""
@@ -42,6 +43,8 @@ class Step(NamedTuple):
         return self.command in ("branch", "resume")
 
     def format_command(self, run_id: str) -> str:
+        if not self.command:
+            return ""
         words = ["ftwizard", self.command, self.subject or run_id, *self.options]
         return make_visible(shlex.join(words), 1000)
 
@@ -65,8 +68,31 @@ def find_next(folder: JobFolder) -> Step:
     """Return the best next step with the model of an ended run.
 
     A model that is to be shipped gets what is missing of it; another gets the first change that the
-    verdict advises and that was not judged already. Where no command helps, it is a chat.
+    verdict advises and that was not judged already. Where no command helps, it is a chat. Without its
+    base model, which nearly all of this needs, that comes first.
     """
+    step = _find_next(folder)
+    if step.is_closing or step.command in ("card", "export"):
+        return step
+    return find_missing_base(folder) or step
+
+
+def find_missing_base(folder: JobFolder) -> Step | None:
+    """Return the step that brings back the base model; None if it is there, or was never used."""
+    trained = read_trained(folder)
+    if trained is None:
+        return None
+    paths = weight_files.list_files(Path(trained.base))
+    if paths and all(path.exists() for path in paths):
+        return None
+    expected, source = make_visible(trained.base, 300), base_weights.read_source(folder)
+    if source and source.kind != "folder":
+        text = f"download its base model again, which is missing in {expected}"
+        return Step(text, "merge", ("--base", source.name))
+    return Step(f"restore its base model, which is missing: {expected}", "")
+
+
+def _find_next(folder: JobFolder) -> Step:
     newest, trained = find_newest(folder, merged=False), read_trained(folder)
     if trained is None:
         return _CHAT
@@ -252,7 +278,9 @@ def list_lines(folder: JobFolder) -> list[tuple[str, str]]:
     existing, missing = describe_model(folder)
     rows = [("exists", ", ".join(existing)), ("missing", ", ".join(missing))]
     step = find_next(folder)
-    rows.append(("next", f"{step.describe()}: {step.format_command(folder.id)}"))
+    rows.append(
+        ("next", ": ".join(filter(None, (step.describe(), step.format_command(folder.id)))))
+    )
     return [(label, text) for label, text in rows if text]
 
 

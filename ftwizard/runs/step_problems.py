@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
+from ftwizard.jobs.ending import describe_end_reason
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.jobs.status import Status, observe
-from ftwizard.models import weight_files
-from ftwizard.runs import base_weights, describe
+from ftwizard.jobs.status import Status
+from ftwizard.runs import next_steps
 from ftwizard.runs.evaluation_files import find_evaluation_job
 from ftwizard.runs.next_steps import Step
-from ftwizard.runs.result import read_trained
 from ftwizard.text import format_bytes, make_visible
 
 MIN_FREE_BYTES = 100_000_000
@@ -23,7 +20,7 @@ MIN_FREE_BYTES = 100_000_000
 class Problem(NamedTuple):
     """What stands in the way of the next steps with a model, and what to do about it."""
 
-    subject: Literal["ended", "eval", "base", "disk"]
+    subject: Literal["eval", "base", "disk"]
     message: str
     hint: str = ""
 
@@ -31,21 +28,14 @@ class Problem(NamedTuple):
 def list_problems(folder: JobFolder, step: Step) -> list[Problem]:
     """List what stands in the way of ``step``, and why an evaluation is missing."""
     problems = []
-    status, trained = observe(folder), read_trained(folder)
-    if status.end_reason not in GOOD_END_REASONS:
-        first, *others = (*describe.describe_next_step(folder, status), "")
-        problems.append(Problem("ended", first, " ".join(filter(None, others))))
     judging = find_evaluation_job(folder)
     if judging and judging[1].state == "ended" and not judging[0].result.exists():
         problems.append(_describe_failed_evaluation(folder, judging[1]))
-    if trained and not _has_weights(Path(trained.base)):
-        source = base_weights.read_source(folder)
-        hint = f"Restore that folder, then: {step.format_command(folder.id)}"
-        if source and source.kind != "folder":
-            hint = f"Download it again: ftwizard merge {folder.id} --base {source.name}"
-        where = make_visible(trained.base, 300)
-        message = f"The base model is gone: {where}. Evaluation, merge and proof need it."
-        problems.append(Problem("base", message, make_visible(hint, 400)))
+    restore = next_steps.find_missing_base(folder)
+    if restore and restore != step:
+        message = "The base model is missing. Evaluation, merge and proof need it."
+        hint = ": ".join(filter(None, (restore.describe(), restore.format_command(folder.id))))
+        problems.append(Problem("base", message, hint))
     free_bytes = shutil.disk_usage(folder.path).free
     if free_bytes < (step.size_bytes or MIN_FREE_BYTES):
         message = f"{format_bytes(free_bytes)} of disk space are free"
@@ -62,8 +52,3 @@ def _describe_failed_evaluation(folder: JobFolder, status: Status) -> Problem:
     message += f": {make_visible(status.message, 600)}" if status.message else "."
     again = f"Evaluate again; answers so far are kept: ftwizard eval {make_visible(folder.id)}"
     return Problem("eval", message, make_visible(status.hint, 400) or again)
-
-
-def _has_weights(base: Path) -> bool:
-    paths = weight_files.list_files(base)
-    return bool(paths) and all(path.exists() for path in paths)

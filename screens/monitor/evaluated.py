@@ -10,9 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ftwizard.jobs.ending import GOOD_END_REASONS
 from ftwizard.jobs.folder import JobFolder, read_json
 from ftwizard.jobs.status import observe
-from ftwizard.runs import custody, exports, merge_proof, next_steps, step_problems
+from ftwizard.runs import custody, describe, exports, merge_proof, next_steps, step_problems
 from ftwizard.runs import describe_evaluation as words
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.evaluation_files import list_judgments
@@ -192,11 +193,15 @@ def list_judged(folder: JobFolder) -> Iterator[str]:
 
 
 def list_problem_rows(folder: JobFolder, step: Step) -> Iterator[tuple[str, Text]]:
-    """Yield what stands in the way of a step, with what to do, below its name."""
+    """Yield how a run ended too early, what stands in the way of a step, and what to do."""
+    status = observe(folder)
+    if status.end_reason not in GOOD_END_REASONS:
+        mark = ("■ ", palette.WARNING) if status.end_reason == "stopped" else ("✗ ", palette.BAD)
+        first, *others = (*describe.describe_next_step(folder, status), "")
+        hint = " ".join(filter(None, others))
+        yield "ended", Text.assemble(mark, first, (f" {hint}".rstrip(), "dim"))
     for problem in step_problems.list_problems(folder, step):
-        is_chosen = problem.subject == "ended" and observe(folder).end_reason == "stopped"
-        mark, style = ("■ ", palette.WARNING) if is_chosen else ("✗ ", palette.BAD)
-        line = Text.assemble((mark, style), problem.message)
+        line = Text.assemble(("✗ ", palette.BAD), problem.message)
         yield problem.subject, line.append(f" {problem.hint}".rstrip(), "dim")
 
 

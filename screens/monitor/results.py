@@ -215,6 +215,8 @@ class ResultsPage(Page[str]):
         """Take the next best step."""
         if self._is_judging:
             self.app.notify("An evaluation is running. The next step needs its verdict.")
+        elif not self._next.command:
+            self.app.notify(f"{self._next.describe()}. Then come back here.", markup=False)
         elif self._next.command == "chat":
             self.action_chat()
         else:
@@ -359,7 +361,7 @@ class ResultsPage(Page[str]):
         if not step.is_closing:
             rows.append(("model", evaluated.build_model_line(self._folder)))
         line = Text(f"{step.describe()}")
-        if step.command != "chat":
+        if step.command not in ("", "chat"):
             asks = "; asks first" if step.does_train else ""
             line.append(f"{asks}: {step.format_command(self._folder.id)}", "dim")
         rows.append((Text("Enter", f"not dim {KEY}"), line))

@@ -19,9 +19,10 @@ from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.results import make_evaluation
 from ftwizard.jobs.events import EventWriter
 from ftwizard.jobs.folder import Attempt, JobFolder, Parent, write_json
+from ftwizard.jobs.status import observe
 from ftwizard.models.hub import ModelSource
 from ftwizard.plan.schema import Gate
-from ftwizard.runs import custody, next_steps
+from ftwizard.runs import custody, describe, next_steps
 from ftwizard.runs.custody import Hop
 from ftwizard.runs.evaluation import Evaluation, Failure, Flip, NearRow
 from ftwizard.runs.evaluation_job import Candidate
@@ -463,15 +464,37 @@ def test_what_stands_in_the_way_is_named_with_what_to_do(home: Path) -> None:
     assert (
         "eval ✗ The newest evaluation was refused: The endpoint answered 401. Set the key." in shown
     )
-    assert f"base ✗ The base model is gone: {base}." in shown
-    assert "Restore that folder, then: ftwizard merge one" in shown
+    restore = f"Restore its base model, which is missing: {base}"
+    assert f"Enter {restore}" in shown and "base ✗" not in shown
+    outcome = describe.describe_outcome(folder, observe(folder))
+    assert f"next         {restore}" in outcome
+    problem = "The newest evaluation was refused: The endpoint answered 401. Set the key."
+    assert f"eval         ✗ {problem}" in outcome
+
+    async def press(pilot: Pilot[Any]) -> None:
+        await open_results(pilot)
+        await pilot.press("enter")
+        await wait_for_text(pilot, "Then come back here.")
+
+    drive(FtwizardApp(("run", "one")), (80, 24), press)
     model = ModelSource(kind="hub", name="owner/model", fingerprint="1", description="owner/model")
     record = msgspec.structs.replace(
         folder.read_job(), inputs={"model": msgspec.to_builtins(model)}
     )
     write_json(folder.job, record)
     shown = " ".join(drive(FtwizardApp(("run", "one")), (160, 40), open_results).split())
-    assert "Download it again: ftwizard merge one --base owner/model" in shown
+    download = f"Download its base model again, which is missing in {base}"
+    assert f"Enter {download}: ftwizard merge one --base owner/model" in shown
+    folder.merged.mkdir()
+    proof = MergeProof(verdict="proved", base="/b", adapter="/a", tensors=3)
+    write_json(folder.merged / "proof.json", proof)
+    folder.plan.write_text(f"{PLAN}finish: {{export: [gguf]}}\n")
+    shown = " ".join(drive(FtwizardApp(("run", "one")), (160, 40), open_results).split())
+    assert (
+        f"base ✗ The base model is missing. Evaluation, merge and proof need it. {download}"
+        in shown
+    )
+    assert "Enter Export it as gguf" in shown
 
 
 def test_a_stopped_run_with_a_model_opens_its_results(home: Path) -> None:
@@ -485,7 +508,9 @@ def test_a_stopped_run_with_a_model_opens_its_results(home: Path) -> None:
 
     drive(FtwizardApp(("run", "one")), (100, 40), ask)
     (folder.path / "adapter").mkdir()
-    write_json(folder.trained, make_trained(reason="stopped"))
+    (home / "base").mkdir()
+    (home / "base" / "model.safetensors").touch()
+    write_json(folder.trained, make_trained(reason="stopped", base=str(home / "base")))
 
     async def play(pilot: Pilot[Any]) -> None:
         await wait_for_text(pilot, "enter shows the results")
@@ -494,6 +519,12 @@ def test_a_stopped_run_with_a_model_opens_its_results(home: Path) -> None:
     shown = drive(FtwizardApp(("run", "one")), (100, 40), play)
     assert re.search(r"ended +■ The", shown) and "ftwizard resume one" in shown
     assert re.search(r"Enter +Evaluate it: compare it with its base.*: ftwizard eval one", shown)
+    outcome = "\n".join(describe.describe_outcome(folder, observe(folder)))
+    assert "Continue from where it stopped: ftwizard resume one" in outcome
+    assert re.search(r"next +Evaluate it: compare it with its base.*: ftwizard eval one", outcome)
+    folder.evaluations.mkdir()
+    write_json(folder.evaluation, evaluate([]))
+    assert describe.describe_outcome(folder, observe(folder))[0].startswith("✓ Ship")
 
 
 def test_a_reproduced_run_shows_how_it_compares_with_its_original(home: Path) -> None:
