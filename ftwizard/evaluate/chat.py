@@ -250,7 +250,8 @@ def _has_weights(folder: Path) -> bool:
 def _load_model(weights: Path, precision: str, adapter: Path | None, device: str) -> Any:
     model = model_loading.load_model(weights, precision)
     if adapter:
-        from peft import PeftModel
+        with model_loading.importing():
+            from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, adapter)
     return model.to(device).eval()

@@ -104,7 +104,8 @@ class LocalModels:
     def _load_adapter(self, folder: str) -> str:
         if name := self._adapters.get(folder):
             return name
-        from peft import PeftModel
+        with model_loading.importing():
+            from peft import PeftModel
 
         name = f"arm{len(self._adapters)}"
         self.say("adapter")

@@ -103,7 +103,8 @@ def _read_rows(folder: JobFolder, plan: Plan, trained: TrainResult, base: Path) 
 
 def _load_adapter(base: Path, adapter: Path, proof: MergeProof, precision: str) -> Any:
     """Load the adapter on the weights that it was merged into, with the strength of the merge."""
-    from peft import PeftModel
+    with model_loading.importing():
+        from peft import PeftModel
 
     if proof.onto == "dequantized":
         model = model_loading.load_to_train(base, "qlora", precision)

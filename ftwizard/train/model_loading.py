@@ -6,7 +6,11 @@ so ``trust_remote_code`` is always off.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import gc
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,42 @@ from ftwizard.plan.schema import Method
 from ftwizard.text import make_visible
 
 SUPPORTED = "Use a causal language model that transformers supports, with safetensors weights."
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Import libraries in two thirds of the time.
+
+    Nothing that they make is garbage, and torch's compiler, which bitsandbytes asks for functions
+    that neither a GPU nor a CPU with its library calls, is loaded when such a function is called.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    import torch
+
+    compile: Any = torch.compile
+    torch.compile = functools.partial(_compile_later, compile)
+    try:
+        yield
+    finally:
+        torch.compile = compile
+        if was_enabled:
+            gc.enable()
+
+
+def _compile_later(
+    compile: Callable[..., Any], function: Callable[..., Any] | None = None, **options: Any
+) -> Callable[..., Any]:
+    """Compile a function when it is called for the first time; also a decorator, as ``compile``."""
+    if function is None:
+        return functools.partial(_compile_later, compile, **options)
+    compiled = functools.cache(lambda: compile(function, **options))
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return compiled()(*arguments, **named)
+
+    return call
 
 
 def read_config(base: Path) -> dict[str, Any]:
@@ -66,7 +106,9 @@ def _dtype(precision: str) -> Any:
 
 
 def _load(base: Path, **options: Any) -> Any:
-    from transformers import AutoModelForCausalLM
+    with importing():
+        import transformers.modeling_utils  # noqa: F401 (most of what a model's class imports)
+        from transformers import AutoModelForCausalLM
 
     read_config(base)
     try:
@@ -84,10 +126,11 @@ def load_config(base: Path) -> Any:
 
     Raises FtwizardError if transformers does not support the model, or if it is an encoder.
     """
-    from transformers import AutoConfig
-
     try:
-        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        with importing():
+            from transformers import AutoConfig
+
+            config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _load_error("configuration", base, error, SUPPORTED) from error
     if refusal := support.check_encoder(config.to_dict(), str(base)):
@@ -97,10 +140,11 @@ def load_config(base: Path) -> Any:
 
 def load_tokenizer(folder: Path) -> Any:
     """Return the tokenizer of a model or an adapter; raise FtwizardError if it cannot be loaded."""
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with importing():
+            from transformers import AutoTokenizer
+
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # tokenizers' Rust code raises nothing narrower
         hint = "Use a tokenizer that transformers supports, such as a tokenizer.json."
         raise _load_error("tokenizer", folder, error, hint) from error

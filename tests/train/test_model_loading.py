@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -117,3 +118,29 @@ def test_every_load_passes_trust_remote_code_false() -> None:
             assert trusts.get("trust_remote_code") == "False", f"{path}, line {call.lineno}"
             result += 1
     assert result >= 6
+
+
+def test_libraries_are_imported_without_collections_and_without_the_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    library: Any = torch
+    compiled: list[dict[str, Any]] = []
+
+    def double(number: int) -> int:
+        return 2 * number
+
+    def compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        compiled.append(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile)
+    with pytest.raises(ValueError, match="inside"), model_loading.importing():
+        assert not gc.isenabled()
+        plain = library.compile(double)
+        with_options = library.compile(dynamic=False)(double)
+        raise ValueError("inside")
+    assert gc.isenabled() and library.compile is compile and not compiled
+    assert [plain(2), plain(3), with_options(2)] == [4, 6, 4]
+    assert compiled == [{}, {"dynamic": False}], "each at its first call only"
