@@ -1,4 +1,4 @@
-"""Line breaks that keep units with their numbers: ``12 GB``, ``1,800 rows``, ``step 30``, ``$ 0.12``."""
+"""Line breaks that keep units with their numbers: ``12 GB``, ``1,800 rows``, ``step 30``, ``$ 0.12``; and marks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ _PRECEDING = "|".join(rf"(?<=\b[{word[0].upper()}{word[0]}]{word[1:]})" for word
 GLUE = (
     r"(?:(?<=\d) (?=[^\W\d_]{1,11}\b|%)"  # a number and its unit or noun
     r"|(?<=\d h) (?=\d)|(?<=\d min) (?=\d)"
+    r"|(?<=[✓✗]) "
     rf"|(?:(?<=[~≈$€<>≤≥×])|{_PRECEDING}) (?=[~≈$]?\d))"
 )
 """Pattern of a space that is not a place for a line break."""

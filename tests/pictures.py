@@ -3,7 +3,8 @@
     python -m tests.pictures [FOLDER]
 
 It takes as long as the demo. The default folder is ``assets/pictures``. ``demo.svg`` is an
-animation of the pages from the data to the results.
+animation of the pages from the data to the results. The runs are in ``ana`` of the folder for
+temporary files, which the pictures show: ``TMPDIR=/home`` makes that a usual path.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from ftwizard.runs import store
 from ftwizard.runs.follower import Follower
 from ftwizard.screens.app import FtwizardApp
+from ftwizard.screens.wizard.after_training import AfterTrainingPage
 from ftwizard.screens.wizard.recipe.page import RecipePage
 from tests.helpers.memorization import verdict, write_plan
 from tests.paths import DOUBLES, ROOT
@@ -78,6 +81,7 @@ def save_film(folder: Path, film: Path) -> None:
     parts = [
         folder / "data-80x24.svg",
         folder / "recipe-80x24.svg",
+        folder / "after-training-80x24.svg",
         *monitor,
         folder / "monitor-80x24.svg",
         folder / "results-80x24.svg",
@@ -117,7 +121,7 @@ async def save_run(
 
 
 async def save_wizard(folder: Path) -> None:
-    """Take the data and the recipe page, with the demo's rows."""
+    """Take the pages on data, recipe and what follows training, with the demo's rows."""
     rows = next((Path(os.environ["FTWIZARD_HOME"]) / "samples").glob("*/train.jsonl"))
     for size_name, size in SIZES.items():
         app = FtwizardApp(("new", ""))
@@ -126,10 +130,10 @@ async def save_wizard(folder: Path) -> None:
             save(app, folder, f"provider-{size_name}")
             await pilot.press("enter")
             await pilot.pause(0.5)
-            await _save_data_and_recipe(app, pilot, rows, folder, size_name)
+            await _save_pages(app, pilot, rows, folder, size_name)
 
 
-async def _save_data_and_recipe(
+async def _save_pages(
     app: FtwizardApp, pilot: Pilot[Any], rows: Path, folder: Path, size_name: str
 ) -> None:
     os.chdir(rows.parent)
@@ -142,6 +146,11 @@ async def _save_data_and_recipe(
     await pilot.press("tab", "down", "down")
     await pilot.pause(0.5)
     save(app, folder, f"recipe-{size_name}")
+    await pilot.press("enter")
+    await wait_until(lambda: isinstance(app.screen, AfterTrainingPage))
+    await wait_until(lambda: "items" in str(app.screen.query_one("#prospect", Static).render()))
+    await pilot.pause(0.5)
+    save(app, folder, f"after-training-{size_name}")
 
 
 def start(plan: Path, name: str, **environment: str) -> None:

@@ -72,3 +72,9 @@ def test_a_sentence_is_not_glued_to_the_number_before_it() -> None:
         match[0].strip() for match in word_wrap.WORD.finditer("Stop at step 80. Then 3 more, 7")
     ]
     assert words == ["Stop", "at", "step 80.", "Then", "3 more,", "7"]
+
+
+def test_a_mark_stays_with_its_name() -> None:
+    output.make_console()
+    text = Text("✓ adapter  ✓ merged model  ✓ proved")
+    assert "✓\n" not in layout.wrap_hanging(text, 0, 29).plain + "\n"

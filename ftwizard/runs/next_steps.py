@@ -187,7 +187,8 @@ def make_merge(folder: JobFolder) -> Step:
     merged = read_merged(folder)
     if merged is None:
         return STEPS["merge"]
-    return STEPS["merge"]._replace(options=_list_merge_options(merged, read_trained(folder)))
+    options = _list_merge_options(merged, read_trained(folder))
+    return STEPS["merge"]._replace(text="prove the merged model", options=options)
 
 
 def list_missing(folder: JobFolder) -> list[Step]:

@@ -142,7 +142,8 @@ def build_changed_answer(
     if abs(flip.change) < 1:
         meaning = f"score {flip.change:+.2f}"
     origin = [words.name_set(changed.set), words.name_set(flip.category) if flip.category else ""]
-    origin.append("" if flip.line is None else f"row {flip.line}")
+    if flip.line is not None and changed.set not in ("general", "safety"):  # rows of no file here
+        origin.append(f"row {flip.line}")
     title = Text.assemble(
         (f"answer {index + 1} of {count}", "bold"), "  ", (mark, _STYLES[mark[0]]),
         (f": {meaning}  {', '.join(filter(None, origin))}", "dim"),

@@ -80,9 +80,7 @@ async def choose_export(app: App[Any], folder: JobFolder) -> Step | None:
         share = export_forms.parse(name).bits / export_forms.HALF_BITS
         size = f"~{format_bytes(merged_bytes * share)}" if merged_bytes and share else ""
         options.append((name, f"{name:<12} {size:>8}  {purpose}"))
-    details = (
-        "It is written into the folder of the run. A quantized form needs the 16-bit file, too."
-    )
+    details = "Files go to the folder of the run. A quantized form needs the 16-bit file, too."
     chosen = await app.push_screen_wait(ChooseDialog("Export to which form?", details, options))
     return steps[chosen] if chosen else None
 

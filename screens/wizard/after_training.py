@@ -34,17 +34,18 @@ ADVANCED = "The prompted base model, the number of items, and a judge. Right exp
 DEBOUNCE_S = 0.4
 """Pause in typing after which a file is read."""
 READING = "· reading …"
+ANOTHER_SET = "Another set"
 
 
 class SetField(Horizontal):
     """The name of one of the user's own sets."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, name: str = OWN_SET) -> None:
         super().__init__(classes="field own-set")
-        self._file, self._shown = file, format_path(file) if file else ""
+        self._label, self._file, self._shown = name, file, format_path(file) if file else ""
 
     def compose(self) -> ComposeResult:
-        yield Static(OWN_SET, classes="name", markup=False)
+        yield Static(self._label, classes="name", markup=False)
         yield FileInput(self._shown, _suggest_typed, hint="none; ./ lists files here")
 
     @property
@@ -99,8 +100,8 @@ class AfterTrainingPage(WizardPage):
                 yield SettingRow(setting, setting_values.get_value(plan, setting))
                 if setting.name == "safety":
                     with Vertical(id="own-sets"):
-                        for file in (*plan.evaluate.sets, ""):
-                            yield SetField(file)
+                        for index, file in enumerate((*plan.evaluate.sets, "")):
+                            yield SetField(file, ANOTHER_SET if index else OWN_SET)
                     yield Static(id="set-report", markup=False)
             yield FoldedSection(f"advanced: {len(advanced)} more settings")
             for setting in advanced:
@@ -134,7 +135,7 @@ class AfterTrainingPage(WizardPage):
     def on_file_input_edited(self) -> None:
         self._problem = ""
         if all(field.typed for field in self.query(SetField)):  # offer one more
-            self.query_one("#own-sets").mount(SetField(""))
+            self.query_one("#own-sets").mount(SetField("", ANOTHER_SET))
         self._update_texts()
         self._read_sets_soon(DEBOUNCE_S)
 
