@@ -193,7 +193,10 @@ def _name_set(file: str) -> str:
 
 
 def describe_sets(draft: Draft, checks: dict[str, SetCheck]) -> str:
-    """Describe what will be judged on a line: each set with its items, and how often they are asked."""
+    """Describe what will be judged on a line: each set with its items, and how often they are asked.
+
+    Totals are left out while one of the sets was not counted.
+    """
     if not draft.plan.finish.compare:
         return "not judged: there is no comparison with the base model"
     counts = count_items(draft, checks)
@@ -203,7 +206,8 @@ def describe_sets(draft: Draft, checks: dict[str, SetCheck]) -> str:
     ]
     total, answers = sum(filter(None, counts.values())), _count_answers(draft, counts)
     missing = "" if "target" in counts else " · no test set: no gain can be shown"
-    asked = f" · {format_count(total, 'item')}, {format_count(answers, 'answer')}" if total else ""
+    asked = f" · {format_count(total, 'item')}, {format_count(answers, 'answer')}"
+    asked = asked if total and None not in counts.values() else ""
     return ", ".join(named or ["no set"]) + asked + missing
 
 

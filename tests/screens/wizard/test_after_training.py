@@ -361,3 +361,9 @@ def test_check_of_a_set_exits_with_1_if_it_cannot_be_used(
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == code and not done.stderr
     assert done.stdout.startswith("✗ " if code else "✓ ")
+
+
+def test_a_set_that_was_not_counted_leaves_the_total_open() -> None:
+    draft = make_draft().with_plan(evaluate=schema.Evaluate(sets=("/own.jsonl",)))
+    text = after_training.describe_sets(draft, {})
+    assert "own.jsonl" in text and "answers" not in text
