@@ -137,7 +137,7 @@ def describe_measures(hop: Hop) -> str:
     if hop.canaries:
         parts.append(f"{hop.canaries_kept} of {format_count(hop.canaries, 'canary', 'canaries')}")
     if hop.stops is not None:
-        parts.append("stops" if hop.stops else "does not stop")
+        parts.append("stops as trained" if hop.stops else "does not stop as trained")
     return ", ".join(parts) or "not measured"
 
 
