@@ -140,7 +140,7 @@ def _list_next(folder: JobFolder) -> Iterator[str]:
     from ftwizard.runs import next_steps, step_problems  # load the plan
 
     for problem in step_problems.list_problems(folder, next_steps.find_next(folder)):
-        yield f"{problem.subject:<12} ✗ {problem.message} {problem.hint}".rstrip()
+        yield f"{problem.subject:<12} {problem.mark} {problem.message} {problem.hint}".rstrip()
     for name, text in next_steps.list_lines(folder):
         yield f"{name:<12} {text}"
 

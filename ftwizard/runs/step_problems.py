@@ -23,6 +23,8 @@ class Problem(NamedTuple):
     subject: Literal["eval", "base", "disk"]
     message: str
     hint: str = ""
+    mark: str = "✗"
+    """``■`` for what a person stopped."""
 
 
 def list_problems(folder: JobFolder, step: Step) -> list[Problem]:
@@ -48,6 +50,9 @@ def list_problems(folder: JobFolder, step: Step) -> list[Problem]:
 
 def _describe_failed_evaluation(folder: JobFolder, status: Status) -> Problem:
     reason = status.end_reason or "lost"
+    if reason == "stopped":
+        hint = "Its answers are kept: the same step continues it."
+        return Problem("eval", "The newest evaluation was stopped.", hint, "■")
     message = f"The newest evaluation {describe_end_reason(reason)}"
     message += f": {make_visible(status.message, 600)}" if status.message else "."
     again = f"Evaluate again; answers so far are kept: ftwizard eval {make_visible(folder.id)}"

@@ -32,6 +32,7 @@ MAX_NEAR_ROWS = 2
 _STYLES = {
     "ship": palette.GOOD, "do_not_ship": palette.BAD, "cannot_tell": palette.WARNING,
     "✓": palette.GOOD, "✗": palette.BAD, "?": palette.WARNING,
+    "■": palette.WARNING,
 }  # fmt: skip
 _KINDS = {
     "broken": ("✗ broken", "right before, wrong now"),
@@ -197,12 +198,13 @@ def list_problem_rows(folder: JobFolder, step: Step) -> Iterator[tuple[str, Text
     """Yield how a run ended too early, what stands in the way of a step, and what to do."""
     status = observe(folder)
     if status.end_reason not in GOOD_END_REASONS:
-        mark = ("■ ", palette.WARNING) if status.end_reason == "stopped" else ("✗ ", palette.BAD)
+        mark = "■" if status.end_reason == "stopped" else "✗"
         first, *others = (*describe.describe_next_step(folder, status), "")
         hint = " ".join(filter(None, others))
-        yield "ended", Text.assemble(mark, first, (f" {hint}".rstrip(), "dim"))
+        line = Text.assemble((f"{mark} ", _STYLES[mark]), first)
+        yield "ended", line.append(f" {hint}".rstrip(), "dim")
     for problem in step_problems.list_problems(folder, step):
-        line = Text.assemble(("✗ ", palette.BAD), problem.message)
+        line = Text.assemble((f"{problem.mark} ", _STYLES[problem.mark]), problem.message)
         yield problem.subject, line.append(f" {problem.hint}".rstrip(), "dim")
 
 

@@ -470,6 +470,12 @@ def test_what_stands_in_the_way_is_named_with_what_to_do(home: Path) -> None:
     assert f"next         {restore}" in outcome
     problem = "The newest evaluation was refused: The endpoint answered 401. Set the key."
     assert f"eval         ✗ {problem}" in outcome
+    write_json(job.attempt(2), Attempt(number=2, started=2.0, host=os.uname().nodename, argv=[]))
+    events = EventWriter(job.events, 2)
+    events.write("done", end_reason="stopped", message="")
+    events.close()
+    outcome = describe.describe_outcome(folder, observe(folder))
+    assert "eval         ■ The newest evaluation was stopped. Its answers are" in "\n".join(outcome)
 
     async def press(pilot: Pilot[Any]) -> None:
         await open_results(pilot)
