@@ -45,8 +45,13 @@ SLOW_IMPORTS = (
 """Modules whose importers start processes or load slowly."""
 
 
+LONGEST = ("tests/e2e/test_demo.py", "tests/e2e/test_wizard.py")
+"""Files whose tests begin first: the last to end would leave the other workers idle for minutes."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark ``quick``: tests of plain functions on a few examples."""
+    """Mark ``quick``: tests of plain functions on a few examples. Put the longest tests first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     for item in items:
         folder, *rest = item.path.relative_to(TESTS).parts
         is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)

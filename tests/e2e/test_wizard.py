@@ -110,7 +110,7 @@ PAGES_BY_ENTER = (
 
 
 def test_enter_alone_starts_a_run(tmp_path: Path, home: Path, model_cache: Path) -> None:
-    """Only the data file is typed; no key, no GPU and no answer."""
+    """Only the data file is typed; no key, no GPU and no answer. The base model answers first."""
     environment = {
         "FTWIZARD_HOME": str(home), "FTWIZARD_CACHE": str(model_cache), "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HOME": str(tmp_path),
@@ -125,7 +125,7 @@ def test_enter_alone_starts_a_run(tmp_path: Path, home: Path, model_cache: Path)
                 if shown.startswith("same as"):
                     time.sleep(2 * MIN_READ_S)
                 terminal.keys("Enter")
-            terminal.wait("training  step", timeout=540)
+            terminal.wait("comparing: base model, [1-9]", timeout=540)
     finally:
         end_all(home)
     (run,) = as_json("runs")["runs"]
