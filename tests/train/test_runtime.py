@@ -101,6 +101,7 @@ def test_requested_flash_attention_is_used_or_refused(gpu: Any) -> None:
     assert runtime.choose_attention(recipe, "bf16", Path("able")) == "flash_attention_2"
     with pytest.raises(FtwizardError, match="needs 16 bit"):
         runtime.choose_attention(recipe, "fp32", Path("able"))
-    gpu(TURING)
-    with pytest.raises(FtwizardError, match="Ampere"):
-        runtime.choose_attention(recipe, "fp16", Path("able"))
+    for capability, flash_attn in ((TURING, True), (HOPPER, False)):
+        gpu(capability, flash_attn=flash_attn)
+        with pytest.raises(FtwizardError, match=r"needs the flash-attn package .* Ampere"):
+            runtime.choose_attention(recipe, "fp16", Path("able"))
