@@ -49,8 +49,10 @@ def merge(arguments: argparse.Namespace) -> int:
             raise MissingExtra("local", package)
     from transformers.utils import logging
 
+    from ftwizard.train import runtime
     from ftwizard.train.probe_runner import exit_on_sigterm
 
+    runtime.silence_libraries()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     warnings.simplefilter("ignore")  # of libraries, about their own next versions
     adapter = _find_adapter(arguments)

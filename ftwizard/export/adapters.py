@@ -34,7 +34,7 @@ _HARMLESS = {
     "peft_type", "peft_version", "r", "target_modules", "exclude_modules", "lora_alpha",
     "lora_dropout", "fan_in_fan_out", "use_rslora", "modules_to_save", "layers_to_transform",
     "layers_pattern", "rank_pattern", "alpha_pattern", "use_dora", "lora_bias", "runtime_config",
-    "megatron_core", "loftq_config", "eva_config", "qalora_group_size",
+    "megatron_core", "loftq_config", "eva_config", "qalora_group_size", "ensure_weight_tying",
 }  # fmt: skip
 """Settings of a LoRA adapter that are replayed, or that change nothing when it is merged."""
 _PLAIN_INITS = (None, True, False, "gaussian", "eva")
@@ -112,6 +112,8 @@ def read_adapter(folder: Path, hashes: dict[str, str] | None = None) -> Adapter:
     unreplayed = _find_unreplayed(config)
     if unknown and not unreplayed:
         unreplayed = f"it has tensors of an unknown kind ({make_visible(unknown[0], 100)})"
+    if config.get("ensure_weight_tying") and sum(map(_is_tied, modules)) == 1:
+        unreplayed = unreplayed or "it has only one of two embeddings that share weights"
     adapter = Adapter(folder=folder, config=config, modules=modules, unreplayed=unreplayed)
     if not unreplayed:
         _set_scaling(adapter)
@@ -227,6 +229,10 @@ def _set_scaling(adapter: Adapter) -> None:
         module.scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     if not adapter.modules:
         raise _make_damage(adapter.folder, f"{WEIGHTS} has no tensors")
+
+
+def _is_tied(module: str) -> bool:
+    return module.endswith(("embed_tokens", "wte", "embed_in", "word_embeddings", "lm_head"))
 
 
 def _find_by_pattern(patterns: Any, module: str, default: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from ftwizard.errors import FtwizardError
-from ftwizard.export.adapters import Adapter, read_adapter
+from ftwizard.export.adapters import WEIGHTS, Adapter, read_adapter
 from ftwizard.export.merge_layout import (
     Base,
     Layout,
@@ -30,7 +30,7 @@ from ftwizard.export.merge_layout import (
     plan_merge,
     read_base,
 )
-from ftwizard.export.merged_blocks import compute_blocks
+from ftwizard.export.merged_blocks import check_finite, compute_blocks
 from ftwizard.export.model_files import (
     copy_files,
     find_tokenizer,
@@ -38,7 +38,14 @@ from ftwizard.export.model_files import (
     write_generation_config,
 )
 from ftwizard.export.quantized_base import list_quantized
-from ftwizard.export.tensors import ShardWriter, iterate_bytes, sum_bytes, to_bytes
+from ftwizard.export.tensors import (
+    ShardWriter,
+    iterate_bytes,
+    list_tensors,
+    read,
+    sum_bytes,
+    to_bytes,
+)
 from ftwizard.hardware import machine
 from ftwizard.jobs.folder import hash_file, publish, read_json, write_json
 from ftwizard.models import model_folder, weight_files
@@ -52,6 +59,9 @@ MAX_SHARD_SIZE = "4GB"
 """Of what peft merges; other models keep the files of their base."""
 MIN_SPARE_BYTES = 1_000_000
 """Free space needed besides weights and tokenizer, for headers and configuration."""
+MAX_PEFT_ERROR = 1e-2
+"""Normalized error of the logits of what peft merged, compared with its adapter before the merge:
+rounding to 16 bit is below 1e-3."""
 REPORT_EVERY_S = 1.0
 Say = Callable[..., None]
 """Receives each part of the work: ``say(part, done=…, total=…, unit=…)``."""
@@ -167,6 +177,14 @@ def read_published(out: Path, settings: MergedModel) -> MergedModel | None:
                 f"{make_visible(str(out))} has a model that was merged with --{name} {old}.",
                 "To merge it anew: --replace; or choose a new folder with --out.",
             )
+    # By content: a moved or copied run has other paths, and the same adapter.
+    weights = {Path(folder) / WEIGHTS for folder in (published.adapter, settings.adapter) if folder}
+    if len({hash_file(path) for path in weights if path.is_file()}) > 1:
+        raise FtwizardError(
+            f"{make_visible(str(out))} has a model that was merged from another adapter, "
+            f"{make_visible(published.adapter)}.",
+            "To merge it anew: --replace; or choose a new folder with --out.",
+        )
     return published
 
 
@@ -304,13 +322,17 @@ def _merge_with_peft(base: Base, adapter: Adapter, part: Path, say: Say) -> None
     """Merge with peft, in the memory of the whole model; raise FtwizardError if it does not fit."""
     from peft import PeftModel
 
+    for tensor in list_tensors(adapter.folder / WEIGHTS):
+        check_finite(read(tensor), tensor)
     say("loading the base model (peft merges this adapter)")
     model = load_model(base.folder, {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}[base.dtype])
     say("adding the adapter")
     try:
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
-            merged = PeftModel.from_pretrained(model, adapter.folder).merge_and_unload()
+            adapted = PeftModel.from_pretrained(model, adapter.folder).eval()
+            expected = _compute_logits(adapted)
+            merged = adapted.merge_and_unload()
     except (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
         message = make_visible((str(error).splitlines() or [type(error).__name__])[0], 300)
         raise FtwizardError(
@@ -328,5 +350,21 @@ def _merge_with_peft(base: Base, adapter: Adapter, part: Path, say: Say) -> None
                 "are missing.",
                 "Pass the base model that it was trained on with --base.",
             )
+    error = (_compute_logits(merged) - expected).square().mean() / expected.square().mean()
+    if not error <= MAX_PEFT_ERROR:
+        raise FtwizardError(
+            f"peft cannot merge the adapter in {make_visible(str(adapter.folder))}: the merged model "
+            f"predicts something else, with a normalized error of {float(error):.2g}.",
+            "Serve the adapter with its base model instead.",
+        )
     say("writing the model")
     merged.save_pretrained(part, max_shard_size=MAX_SHARD_SIZE)
+
+
+def _compute_logits(model: Any) -> Any:
+    """Return what a model predicts after a few tokens, in 32 bit."""
+    import torch
+
+    ids = torch.arange(32, device=model.device) * 997 % model.config.get_text_config().vocab_size
+    with torch.inference_mode():
+        return model(input_ids=ids[None]).logits.float()

@@ -208,14 +208,15 @@ def _round_to_4_bit(weights: Any, output: Output) -> Any:
 def _read_saved(tensor: StoredTensor, rows: Rows | None, buffers: Buffers | None = None) -> Any:
     first, end = rows or (0, None)
     value = read(tensor, first, end, buffers)
-    return _check_finite(value, tensor)
+    return check_finite(value, tensor)
 
 
 def _read_finite(tensor: StoredTensor) -> Any:
-    return _check_finite(read(tensor), tensor).float()
+    return check_finite(read(tensor), tensor).float()
 
 
-def _check_finite(value: Any, tensor: StoredTensor) -> Any:
+def check_finite(value: Any, tensor: StoredTensor) -> Any:
+    """Return ``value``; raise FtwizardError if it has NaN or infinite values."""
     import torch
 
     if value.is_floating_point() and not torch.isfinite(value).all():

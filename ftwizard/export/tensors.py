@@ -193,7 +193,11 @@ class ShardWriter:
         self.write(len(encoded).to_bytes(8, "little") + encoded)
 
     def write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            error.filename = self._file.name  # which the system does not say of a write
+            raise
         self._digest.update(data)
         self.size += len(data)
 

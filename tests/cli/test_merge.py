@@ -79,6 +79,18 @@ def test_damaged_merge_exits_1(
     assert "✗ Damaged: model.safetensors" in capsys.readouterr().out
 
 
+def test_folder_with_the_model_of_another_adapter(
+    tmp_path: Path, base: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, other = tmp_path / "merged", write_adapter(base, tmp_path / "other", r=2)
+    run(adapter, "--base", base, "--out", out)
+    assert run(other, "--base", base, "--out", out) == 1
+    assert "merged from another adapter" in capsys.readouterr().err
+    moved = copy(adapter, tmp_path / "moved")
+    assert run(moved, "--base", base, "--out", out) == 0
+    assert run(other, "--base", base, "--out", out, "--replace") == 0
+
+
 def test_what_cannot_be_proved_exits_4(
     tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

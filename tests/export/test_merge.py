@@ -140,6 +140,38 @@ def test_embeddings_that_shared_weights_are_separated(tmp_path: Path, name: str)
         assert config["tie_word_embeddings"] is False
 
 
+def test_adapter_on_both_tied_embeddings(tmp_path: Path) -> None:
+    """With ensure_weight_tying the file has both; peft's merge adds the change twice."""
+    from safetensors.torch import load_file, save_file
+
+    base = write_llama(tmp_path / "base", tied=True)
+    adapter = write_adapter(
+        base, tmp_path / "adapter", target_modules=["embed_tokens"], ensure_weight_tying=True
+    )
+    weights = load_file(path := adapter / "adapter_model.safetensors")
+    prefix, embedding = (
+        "base_model.model.lm_head.lora_",
+        "base_model.model.model.embed_tokens.lora_embedding_",
+    )
+    for head, other in (("A", "B"), ("B", "A")):
+        weights[f"{prefix}{head}.weight"] = weights[f"{embedding}{other}"].T.contiguous()
+    save_file(weights, path)
+    assert merge(base, adapter, tmp_path / "merged", end_ids=[]).method == "streamed"
+    wanted = compute_adapter_logits(base, adapter)
+    assert measure_error(compute_logits(merge_with_peft(base, adapter)), wanted) > 0.1
+    assert measure_error(compute_logits(load(tmp_path / "merged")), wanted) < 0.01
+
+
+def test_wrong_merge_of_peft_is_refused(tmp_path: Path) -> None:
+    base = write_llama(tmp_path / "base", tied=True)
+    adapter = write_adapter(
+        base, tmp_path / "adapter", target_modules=["embed_tokens"], bias="lora_only"
+    )
+    with pytest.raises(FtwizardError, match="predicts something else"):
+        merge(base, adapter, tmp_path / "merged", end_ids=[])
+    assert not (tmp_path / "merged").exists()
+
+
 @pytest.mark.parametrize("use_dora", [False, True])
 def test_transposed_layers(tmp_path: Path, use_dora: bool) -> None:
     """GPT-2 stores its weights as (in, out), also the square ones, whose shape does not tell."""
