@@ -41,7 +41,7 @@ from ftwizard.runs import default_run, describe, store
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import format_count, make_visible
-from ftwizard.train import child_plan, launcher, resumed_plan
+from ftwizard.train import child_plan, dataset, launcher, resumed_plan
 
 _TIME_SUFFIX = re.compile(r"-\d{4}-\d{6}(-\d+)?$")
 """The suffix that ``store.make_id`` adds to a name, and the number of runs of one second."""
@@ -243,7 +243,11 @@ def branch(arguments: argparse.Namespace) -> int:
 def _drop_rows(
     parent: JobFolder, run_id: str, lines: Collection[int] | None
 ) -> Iterator[list[str]]:
-    """Yield the setting of a new training file without ``lines``; it is deleted if no run starts."""
+    """Yield the settings of new data files without ``lines``; they are deleted if no run starts.
+
+    Each part of the parent's split gets a file of its own: a new split would move rows between
+    training, validation and test, and the runs could not be compared.
+    """
     if not lines:
         yield []
         return
@@ -251,15 +255,21 @@ def _drop_rows(
     hint = "Its lines are no longer those that were evaluated. Restore the old file."
     launcher.refuse_changes(parent, plan, hint, model=False)
     train = Path(plan.data.files.train)
-    out = train.with_name(f"{run_id}-train.jsonl")
-    dropped = row_edit.drop_rows(train, lines, out, plan.data.encoding)
-    try:
-        yield [f"data.files.train={json.dumps(dropped.path)}"]
-    except BaseException:
-        out.unlink(missing_ok=True)
-        raise
-    rows = format_count(dropped.rows, "row")
-    print(f"{make_visible(dropped.path)}: {rows}, {dropped.dropped:,} dropped", file=sys.stderr)
+    with contextlib.ExitStack() as undo:
+        settings, counts = [], []
+        for part, numbers in dataset.list_split_lines(plan).items():
+            if part != "train":
+                settings.append(f"data.split.{part}=0")
+            out = train.with_name(f"{run_id}-{part}.jsonl")
+            report = row_edit.drop_rows(train, lines, out, plan.data.encoding, keep=numbers)
+            undo.callback(out.unlink, missing_ok=True)
+            settings.append(f"data.files.{part}={json.dumps(report.path)}")
+            counts.append(f"{make_visible(report.path)}: {format_count(report.rows, 'row')}")
+        yield settings
+        undo.pop_all()
+    dropped = format_count(len(set(lines)), "row")
+    print(*counts, f"{dropped} dropped, all others are in the part of the split in which they were",
+          sep="\n", file=sys.stderr)  # fmt: skip
 
 
 def strip_time(run_id: str) -> str:

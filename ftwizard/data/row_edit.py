@@ -6,6 +6,7 @@ is its text as it stands. All other rows are copied, byte for byte where the fil
 
 from __future__ import annotations
 
+import codecs
 import json
 import unicodedata
 from collections.abc import Collection, Iterator
@@ -147,9 +148,11 @@ def replace_row(
 
 
 def drop_rows(
-    path: Path, lines: Collection[int], out: Path, encoding: str | None = None
-) -> RowsDropped:
-    """Write the rows of ``path`` to the new file ``out``, without those at ``lines``.
+    path: Path, lines: Collection[int], out: Path, encoding: str | None = None, *,
+    keep: Collection[int] | None = None,
+) -> RowsDropped:  # fmt: skip
+    """Write the rows of ``path`` to the new file ``out``, without those at ``lines``; with ``keep``,
+    only those of them.
 
     The new file is UTF-8 with a row per line. Raises FtwizardError if there is no row at one of the
     lines, if none would be left, and if ``out`` cannot be created.
@@ -157,11 +160,15 @@ def drop_rows(
     container = inspect.inspect(path, encoding)
     missing, rows = set(lines), 0
     with new_file(out, not_over=[path]) as file:
+        if encoding:  # of the plan, which would be used to read the new file as well
+            file.write(codecs.BOM_UTF8)
         for number, row in _list_rows(path, container):
             if row is None or not row.strip():
                 continue
             if number in lines:
                 missing.discard(number)
+                continue
+            if keep is not None and number not in keep:
                 continue
             file.write(row if row.endswith(b"\n") else row + b"\n")
             rows += 1

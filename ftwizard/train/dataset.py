@@ -20,7 +20,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_json
 from ftwizard.jobs.worker import Worker
 from ftwizard.models import support
-from ftwizard.plan.schema import Plan
+from ftwizard.plan.schema import Files, Mix, Plan
 from ftwizard.text import format_count, make_visible
 from ftwizard.train import model_loading
 from ftwizard.train.encoder import EncodedRow, Encoder, EncodingError, EncodingReport, encode_rows
@@ -107,6 +107,18 @@ def _sample(rows: Rows, plan: Plan, sampled: dict[str, int]) -> None:
             from ftwizard.data import sample  # loads numpy
 
             rows[part] = sample.draw_rows(rows[part], limit, plan.data.split.seed)
+
+
+def list_split_lines(plan: Plan) -> dict[str, set[int]]:
+    """Return the lines of the training file in each part of its split that has any."""
+    data = msgspec.structs.replace(
+        plan.data, files=Files(train=plan.data.files.train), max_rows=None, mix=Mix(),
+        split=msgspec.structs.replace(
+            plan.data.split, validation=plan.validation_share, test=plan.test_share
+        ),
+    )  # fmt: skip
+    rows = load_rows(msgspec.structs.replace(plan, data=data), {})
+    return {part: {row.line for row in rows[part]} for part in rows if rows[part]}
 
 
 def hash_split(rows: Rows) -> str:

@@ -136,6 +136,8 @@ def test_rows_are_dropped_by_their_lines(tmp_path: Path) -> None:
     dropped = row_edit.drop_rows(rows, [1], out)
     assert (dropped.rows, dropped.dropped) == (2, 1)
     assert out.read_text() == '{"a":2}\n{"a": 3}\n'
+    row_edit.drop_rows(rows, [1], tmp_path / "part.jsonl", keep={1, 3})
+    assert (tmp_path / "part.jsonl").read_text() == '{"a":2}\n'
     for lines, message in (([2], "no row at line 2"), ([1, 3, 4], "none would be left")):
         with pytest.raises(FtwizardError, match=message):
             row_edit.drop_rows(rows, lines, tmp_path / "none.jsonl")
@@ -144,3 +146,10 @@ def test_rows_are_dropped_by_their_lines(tmp_path: Path) -> None:
     table.write_text("prompt,completion\na,b\nc,d\n")
     row_edit.drop_rows(table, [2], tmp_path / "table.jsonl")
     assert json.loads((tmp_path / "table.jsonl").read_text()) == {"prompt": "c", "completion": "d"}
+
+
+def test_remaining_rows_are_read_with_the_encoding_of_the_plan(tmp_path: Path) -> None:
+    path, out = tmp_path / "rows.jsonl", tmp_path / "fewer.jsonl"
+    path.write_bytes('{"prompt": "a"}\n{"prompt": "für"}\n'.encode("cp1252"))
+    row_edit.drop_rows(path, [1], out, "windows-1252")
+    assert json.loads(row_edit.read_row(out, 1, "windows-1252").text) == {"prompt": "für"}
