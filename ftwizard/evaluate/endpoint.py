@@ -308,7 +308,7 @@ class EndpointAnswerer:
                 return FtwizardError(
                     f"{self._shown} has no model {make_visible(self._model, 80)}; "
                     f"it has {_list(names)}.",
-                    "Name one of these.",
+                    "Name one of these: --served-model NAME (of a judge: --judge-model NAME).",
                 )
             return FtwizardError(
                 f"There is no chat at {self._shown}/chat/completions.",
@@ -325,7 +325,8 @@ class EndpointAnswerer:
             )
         return FtwizardError(
             f"{self._shown} needs a key (status {error.status_code}).",
-            "Set the key in an environment variable, and name that variable.",
+            "Set it in an environment variable, and name that: --key-variable NAME (of a judge: "
+            "--judge-key NAME).",
         )
 
     def _make_error(self, problem: str, error: Any) -> FtwizardError:
