@@ -7,6 +7,7 @@ from the fixed texts of the training template, and only where both render the sa
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,10 @@ FILE = "Modelfile"
 REQUIRES = "0.14.0"
 """The first version of Ollama that knows ``REQUIRES``; older ones refuse the file aloud."""
 _QUOTES = '"""'
+_INSTRUCTION = re.compile(
+    r'^(?P<name>FROM|TEMPLATE|PARAMETER[ \t]+\w+)[ \t]+(?:"""(?P<long>.*?)"""|(?P<short>[^\n]*))',
+    re.MULTILINE | re.DOTALL,
+)
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 _OLLAMA_NAMES = {"repetition_penalty": "repeat_penalty"}
 
@@ -43,6 +48,43 @@ class _Template(NamedTuple):
 
 def write(source: ExportSource, gguf: Path, record: ExportRecord, folder: Path) -> Modelfile:
     """Write the Modelfile of a GGUF file to ``folder``, which is renamed within its parent later."""
+    text, modelfile = _render(source, gguf, record, folder)
+    (folder / FILE).write_text(text, encoding="utf-8")
+    return modelfile
+
+
+def find_defect(source: ExportSource, gguf: Path, record: ExportRecord, folder: Path) -> str:
+    """Return how the Modelfile in ``folder`` renders, stops or loads otherwise than training; empty
+    if it does not. Sampling settings and SYSTEM are the user's own.
+    """
+    wanted = _parse(_render(source, gguf, record, folder)[0])
+    actual = _parse((folder / FILE).read_text(encoding="utf-8", errors="replace"))
+    model = (folder / "".join(actual.get("FROM", []))).resolve()
+    if model != gguf.resolve():
+        return f"FROM is {make_visible(str(model), 200)}, not {make_visible(gguf.name, 80)}"
+    has_date = "strftime_now" in (source.template or "")  # TEMPLATE has that of its export
+    if not has_date and actual.get("TEMPLATE") != wanted.get("TEMPLATE"):
+        return "TEMPLATE is not the chat template of the training"
+    if missing := {*wanted.get("PARAMETER stop", [])} - {*actual.get("PARAMETER stop", [])}:
+        return f"PARAMETER stop {make_visible(min(missing), 80)} is missing"
+    context = actual.get("PARAMETER num_ctx", [""])[0]
+    if not context.isdecimal() or int(context) < (source.max_length or 1):
+        return "PARAMETER num_ctx is missing or too small: prompts would be cut"
+    return ""
+
+
+def _parse(text: str) -> dict[str, list[str]]:
+    """Return the values of a Modelfile's instructions by name."""
+    values: dict[str, list[str]] = {}
+    for match in _INSTRUCTION.finditer(text):
+        name = " ".join(match["name"].split())
+        values.setdefault(name, []).append(match["long"] or (match["short"] or "").strip())
+    return values
+
+
+def _render(
+    source: ExportSource, gguf: Path, record: ExportRecord, folder: Path
+) -> tuple[str, Modelfile]:
     assert record.gguf is not None  # of a GGUF export
     tokenizer = model_loading.load_tokenizer(source.model)
     template = _make_template(tokenizer, source, record.gguf)
@@ -60,8 +102,7 @@ def write(source: ExportSource, gguf: Path, record: ExportRecord, folder: Path) 
             findings.append('SYSTEM was not written: the system prompt contains """.')
         else:
             lines += ["", f"SYSTEM {_QUOTES}{source.system}{_QUOTES}"]
-    (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Modelfile(model, findings)
+    return "\n".join(lines) + "\n", Modelfile(model, findings)
 
 
 RAW_ADVICE = (

@@ -28,6 +28,7 @@ Cause = Literal[
     "template",
     "tokenizer",
     "stop_token",
+    "modelfile",
     "wrong_model",
     "truncated_context",
     "system_prompt_added",
@@ -167,7 +168,7 @@ _CAUSES: dict[str, str] = {
     "modules_missing": "The update is missing in {modules}.",
     "modules_to_save_missing": "Modules that were trained whole are those of the base: {modules}.",
     "weights_differ": "The weights differ by more than rounding: {detail}.",
-    "unreadable": "{file} cannot be loaded: {detail}. Export or copy it again.",
+    "unreadable": "{file} cannot be loaded: {detail}. Merge, export or copy it again.",
     "quantization": "Quantization damaged it: KL {kl} nats per token, at most {limit}. Use a larger "
     "type, such as q8_0.",
     "template": "The chat template differs. Prompt {prompt}, token {position}: {expected} became "
@@ -175,6 +176,7 @@ _CAUSES: dict[str, str] = {
     "tokenizer": "The tokenizer differs. Prompt {prompt}, token {position}: {expected} became "
     "{actual}.",
     "stop_token": "Answers do not stop: {tokens} is missing from the tokens that end generation.",
+    "modelfile": "The Modelfile is not as training was: {detail}. Export it again.",
     "wrong_model": "Another model answers: {detail}.",
     "truncated_context": "The context is too short: a prompt of {expected} tokens was cut or refused "
     "({actual}). Set num_ctx, or --max-model-len.",

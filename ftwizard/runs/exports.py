@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from ftwizard.jobs.folder import hash_file, read_json
+from ftwizard.jobs.folder import has_hash, hash_file, read_json
 from ftwizard.models import weight_files
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.merge_proof import PROOF
@@ -109,6 +109,16 @@ def iterate_records(folder: Path) -> Iterator[tuple[Path, ExportRecord]]:
     for path in sorted(folder.glob(f"*/{RECORD}")):
         if not path.parent.name.startswith(".") and (record := read_record(path.parent)):
             yield path.parent, record
+
+
+def find_changed(folder: Path) -> tuple[ExportRecord | None, list[str]]:
+    """Return the record of an export, and its files that are gone or not as they were written.
+
+    Every byte is read. Without a record, nothing is known to have changed.
+    """
+    record = read_json(folder / RECORD, ExportRecord)
+    hashes = record.hashes if record else {}
+    return record, [n for n, digest in hashes.items() if not has_hash(folder / n, digest)]
 
 
 def is_of_another(record: ExportRecord, merged: MergedModel | None) -> bool:

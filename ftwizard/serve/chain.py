@@ -14,11 +14,12 @@ from ftwizard.evaluate import placement
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.local_model import LocalModels
+from ftwizard.export import ollama, source
 from ftwizard.jobs.folder import JobFolder, read_json, write_json
 from ftwizard.locations import create_private_folder
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Recipe
-from ftwizard.runs import base_weights, custody, exports
+from ftwizard.runs import base_weights, custody, exports, merge_proof
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.custody import Custody, Hop
 from ftwizard.runs.result import MergedModel, TrainResult, read_trained
@@ -122,17 +123,25 @@ class _Chain:
             if self._folder.merged.is_dir():
                 hop, scores = self._compare_merged(reference)
                 hops.append(hop)
-                name, before = "merged", scores
+                if scores:
+                    name, before = "merged", scores
             else:
-                self._notes.append("There is no merged model.")
+                self._notes.append(f"There is no merged model: ftwizard merge {self._folder.id}")
         self._models.unload()
-        files = [(gguf.name, gguf)] if gguf else self._list_files()
+        files = [(gguf.name, gguf, False)] if gguf else self._list_files()
         if not files:
-            self._notes.append("There is no GGUF file.")
+            self._notes.append(
+                f"There is no GGUF file: ftwizard export {self._folder.id} --to gguf"
+            )
         served = name, before
-        for label, file in files:
+        for label, file, is_changed in files:
             hop, file_scores = self._compare_gguf(name, label, file, reference, before)
+            if is_changed:
+                detail = f"{file.name} changed since it was exported"
+                hop = comparison.fail(hop, "weights_differ", detail=detail)
             hops.append(hop)
+            if not gguf and (modelfile := self._check_modelfile(label, file)):
+                hops.append(modelfile)
             if file_scores and client and (gguf or client.serves_gguf()):
                 served = label, file_scores
         if client:
@@ -185,10 +194,20 @@ class _Chain:
         ends = self._encoder.end_ids | self._encoder.stop_ids
         return [index for index, row in enumerate(rows) if not ends.isdisjoint(row)]
 
-    def _compare_merged(self, reference: Reference) -> tuple[Hop, Scores]:
-        """Compare the merged model with adapter and base."""
+    def _compare_merged(self, reference: Reference) -> tuple[Hop, Scores | None]:
+        """Compare the merged model with adapter and base; without scores if it cannot be loaded."""
         self._say("verifying", what="the merged model")
-        merged, hop = self._folder.merged, _make_hop("adapter", "merged")
+        hop = _make_hop("adapter", "merged")
+        try:
+            return self._compare_loaded(hop, reference)
+        except (FtwizardError, OSError) as error:
+            detail = error.message if isinstance(error, FtwizardError) else str(error)
+            damaged = ", ".join(merge_proof.find_damage(self._folder.merged) or [])
+            file = damaged or "The merged model"
+            return comparison.fail(hop, "unreadable", file=file, detail=detail.rstrip(".")), None
+
+    def _compare_loaded(self, hop: Hop, reference: Reference) -> tuple[Hop, Scores]:
+        merged = self._folder.merged
         encoder = local_forms.load_encoder(merged, merged, [])
         hop = self._compare_rendered(hop, encoder, reference)
         missing = sorted(set(self._trained.end_ids) - _read_generation_stops(merged))
@@ -218,18 +237,28 @@ class _Chain:
         hop = msgspec.structs.replace(hop, token_ids_equal=difference is None, token_check="ids")
         if difference is None:
             return hop
-        expected = [self._encoder.tokenizer.decode(ids) for ids in reference.prompts]
-        is_same_text = expected == [encoder.tokenizer.decode(ids) for ids in rendered]
+        expected, actual = (
+            [
+                gguf_hop.render(part.tokenizer, part.tokenizer.chat_template, probe)
+                for probe in self._probes
+            ]
+            for part in (self._encoder, encoder)
+        )
+        is_same_text = expected == actual
         return comparison.fail(hop, "tokenizer" if is_same_text else "template", **difference)
 
-    def _list_files(self) -> list[tuple[str, Path]]:
-        """Return the exported GGUF files with the names of their forms."""
-        files = {}
-        for path, record in exports.iterate_records(self._folder.exports):
-            file = path / record.model
-            if file.suffix == ".gguf" and record.form.startswith("gguf"):
-                files[file] = record.form
-        return [(form, file) for file, form in files.items()]
+    def _list_files(self) -> list[tuple[str, Path, bool]]:
+        """Return the exported GGUF files: name of the form, path, and whether it changed since."""
+        files = []
+        for folder in sorted(self._folder.exports.glob("[!.]*/")):
+            record, changed = exports.find_changed(folder)
+            if record is None:
+                files += [(folder.name, file, False) for file in sorted(folder.glob("*.gguf"))]
+            elif record.form.startswith("gguf") and (file := folder / record.model).is_file():
+                files.append((record.form, file, bool(changed)))
+            elif record.form.startswith("gguf"):
+                self._notes.append(f"The file of {record.form} is gone: {file.name}")
+        return files
 
     def _compare_gguf(
         self, source: str, label: str, file: Path, reference: Reference, before: Scores
@@ -246,6 +275,19 @@ class _Chain:
         return comparison.name_scale(
             hop, reference, lambda other: measures.nmse(logits, other.logits), rescale
         ), scores
+
+    def _check_modelfile(self, label: str, file: Path) -> Hop | None:
+        """Return a broken hop if the Modelfile of a GGUF file would not do as training did."""
+        folder = file.parent.with_name(file.parent.name.replace("gguf", "ollama", 1))
+        record = exports.read_record(file.parent)
+        if record is None or record.gguf is None or not exports.find_changed(folder)[1]:
+            return None
+        try:
+            defect = ollama.find_defect(source.from_run(self._folder), file, record, folder)
+        except (FtwizardError, OSError):  # of the merged model, whose own hop says it
+            return None
+        hop = _make_hop(label, folder.name)
+        return comparison.fail(hop, "modelfile", detail=defect) if defect else None
 
     def _build_questions(self, stops: list[int]) -> Questions:
         wanted = max(MIN_LONG_TOKENS, self._plan.recipe.max_length)

@@ -45,12 +45,12 @@ def compare(
         return comparison.doubt(hop, "not_measured", detail=hint), None
     try:
         template, file_type = _read_metadata(file)
-        texts = [_render(tokenizer, template, probe) for probe in probes]
+        texts = [render(tokenizer, template, probe) for probe in probes]
         outcome, scores = _measure(file, texts, reference, end_ids, report)
     except FtwizardError as error:
         detail = make_visible(error.message.rstrip("."), 300)
         return comparison.fail(hop, "unreadable", file=file.name, detail=detail), None
-    expected = [_render(tokenizer, tokenizer.chat_template, probe) for probe in probes]
+    expected = [render(tokenizer, tokenizer.chat_template, probe) for probe in probes]
     hop = _compare_tokens(hop, reference, outcome, tokenizer, is_same_text=texts == expected)
     hop = msgspec.structs.replace(hop, stops=not outcome.unknown_ends)
     if outcome.unknown_ends:
@@ -71,7 +71,7 @@ def _read_metadata(file: Path) -> tuple[str | None, int]:
     return template if isinstance(template, str) else None, int(kind or 0)
 
 
-def _render(tokenizer: Any, template: str | None, probe: Probe) -> str:
+def render(tokenizer: Any, template: str | None, probe: Probe) -> str:
     """Return a prompt's text by ``template``, in transformers' sandbox; empty if it raises."""
     from jinja2.exceptions import TemplateError
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from ftwizard.export import servers
+from ftwizard.export import ollama, servers
 from ftwizard.export.source import ExportSource
+from ftwizard.runs.exports import ExportRecord, GgufFacts
+from tests.helpers.models import tiny_tokenizer
 
 ADAPTER = {
     "peft_type": "LORA", "r": 12, "lora_alpha": 32, "bias": "none", "use_dora": False,
@@ -26,6 +28,40 @@ def _make_source(folder: Path, **changes: Any) -> ExportSource:
         name="run-1", model=folder / "it's merged", out=folder, end_ids=[2], template=None,
         max_length=512, adapter=folder, base_name="owner/base",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "defect"),
+    [
+        ("FROM run.gguf", "FROM other.gguf", "FROM is "),
+        ("<|im_start|>", "<|start|>", "TEMPLATE is not the chat template"),
+        ('PARAMETER stop "<|im_end|>"', "", "PARAMETER stop "),
+        ("num_ctx 1024", "num_ctx 64", "PARAMETER num_ctx"),
+        ("temperature 0", "temperature 0.7", ""),
+        ('SYSTEM """Be brief."""', "", ""),
+    ],
+)
+def test_defect_of_a_modelfile_is_named(tmp_path: Path, old: str, new: str, defect: str) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    source = _make_source(tmp_path / "adapter")._replace(
+        model=tmp_path, template=tokenizer.chat_template, system="Be brief.",
+        end_ids=[tokenizer.eos_token_id],
+    )  # fmt: skip
+    facts = GgufFacts(architecture="llama", tensors=1, types={}, template_equal=True, end_ids=[],
+                      context=1024)  # fmt: skip
+    record = ExportRecord(
+        form="gguf", source="", source_hashes={}, files={}, gguf=facts, version="0", created=0,
+        seconds=0,
+    )  # fmt: skip
+    model, file = tmp_path / "run.gguf", tmp_path / "Modelfile"
+    ollama.write(source, model, record, tmp_path)
+    assert ollama.find_defect(source, model, record, tmp_path) == ""
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    problem = ollama.find_defect(source, model, record, tmp_path)
+    assert problem.startswith(defect) and bool(problem) is bool(defect)
 
 
 def test_an_adapter_that_vllm_understands_has_its_own_line(tmp_path: Path) -> None:

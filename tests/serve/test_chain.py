@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from ftwizard.cli.parser import dispatch
-from ftwizard.jobs.folder import JobFolder
+from ftwizard.jobs.folder import JobFolder, hash_file, write_json
 from ftwizard.runs import custody
 from ftwizard.runs.custody import Custody, Hop
+from ftwizard.runs.exports import ExportRecord
 from ftwizard.runs.result import read_trained
-from ftwizard.serve import chain, probes
+from ftwizard.serve import chain, gguf_hop, probes
 from ftwizard.serve.server_client import Server
 from tests.doubles.model_server import ServedModel, serve_model
 from tests.helpers import training
@@ -110,7 +111,7 @@ def test_command_answers_with_its_exit_code(
     assert "The chat template differs. Prompt 1" in out
     shutil.rmtree(run.merged)
     code, out, _ = call()
-    assert code == 4 and "There is no merged model." in out
+    assert code == 4 and "There is no merged model: ftwizard merge run" in out
     assert call("--server", "http://127.0.0.1:1/v1")[::2] == (
         2, "ftwizard: --server and --model belong together.\n  Pass both.\n",
     )  # fmt: skip
@@ -257,12 +258,33 @@ def swap_tokens(folder: Path) -> None:
     path.write_text(json.dumps(data))
 
 
+def lower_case(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"normalizer": {"type": "Lowercase"}})
+    )
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
 @pytest.mark.parametrize(
     ("change", "cause", "evidence"),
     [
         (change_template, "template", "Prompt 1, token"),
         (change_stop, "stop_token", "<|im_end|>"),
         (swap_tokens, "tokenizer", "Prompt 1, token"),
+        (lower_case, "tokenizer", "Prompt 1, token"),
+        (cut_weights, "unreadable", "model.safetensors cannot be loaded: "),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "unreadable", "tokenizer"),
+        (lambda folder: (folder / "config.json").unlink(), "unreadable", "config.json"),
+        (
+            lambda folder: (folder / "chat_template.jinja").write_text("{% if"),
+            "unreadable",
+            "jinja",
+        ),
     ],
 )
 def test_defect_of_merged_files_is_named(
@@ -270,6 +292,30 @@ def test_defect_of_merged_files_is_named(
 ) -> None:
     change(run.merged)
     expect_broken(run, "merged", cause, evidence)
+
+
+def test_exported_file_that_changed_is_not_passed_over(
+    run: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run.exports / "gguf"
+    folder.mkdir(parents=True)
+    file = folder / "run-BF16.gguf"
+    file.write_bytes(b"GGUF whole")
+    record = ExportRecord(
+        form="gguf", source="", source_hashes={}, files={file.name: 10},
+        hashes={file.name: hash_file(file)}, model=file.name, version="0", created=0, seconds=0,
+    )  # fmt: skip
+    write_json(folder / "export.json", record)
+    file.write_bytes(b"GGUF cut")
+    hop = find_hop(verify(run), "gguf")
+    assert hop.ok is False and hop.cause in ("unreadable", "weights_differ")
+    monkeypatch.setattr(gguf_hop, "compare", lambda hop, *_: (hop, None))
+    hop = find_hop(verify(run), "gguf")
+    assert "run-BF16.gguf changed since it was exported" in custody.describe_cause(hop)
+    file.unlink()
+    result = verify(run)
+    assert "The file of gguf is gone: run-BF16.gguf" in result.notes
+    assert "There is no GGUF file: ftwizard export run --to gguf" in result.notes
 
 
 # --------------------------------------------------------------------- server
@@ -346,4 +392,4 @@ def test_what_cannot_be_measured_is_no_pass(run: JobFolder, tmp_path: Path) -> N
     shutil.rmtree(run.merged)
     result = verify(run)
     assert (result.outcome, result.hops) == (None, [])
-    assert "There is no merged model." in result.notes
+    assert "There is no merged model: ftwizard merge run" in result.notes
