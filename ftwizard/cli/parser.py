@@ -34,6 +34,7 @@ ERROR_HINTS = {
     errno.EACCES: "Check the permissions there: ls -ld",
     errno.EPERM: "Check the permissions there: ls -ld",
     errno.EROFS: "It is read-only. Use another folder.",
+    errno.ENOENT: "Check the name, and create the folder if it is missing.",
     errno.EFBIG: "Use a file system that takes files of this size, and check: ulimit -f",
 }
 """Fix for each error number of the operating system."""

@@ -350,11 +350,11 @@ def _merge_with_peft(base: Base, adapter: Adapter, part: Path, say: Say) -> None
                 "are missing.",
                 "Pass the base model that it was trained on with --base.",
             )
-    error = (_compute_logits(merged) - expected).square().mean() / expected.square().mean()
-    if not error <= MAX_PEFT_ERROR:
+    difference = (_compute_logits(merged) - expected).square().mean() / expected.square().mean()
+    if not difference <= MAX_PEFT_ERROR:
         raise FtwizardError(
             f"peft cannot merge the adapter in {make_visible(str(adapter.folder))}: the merged model "
-            f"predicts something else, with a normalized error of {float(error):.2g}.",
+            f"predicts something else, with a normalized error of {float(difference):.2g}.",
             "Serve the adapter with its base model instead.",
         )
     say("writing the model")

@@ -31,6 +31,8 @@ MAX_LOSS_CHANGE = 0.05
 MIN_AGREEMENT = 0.97
 """Least share of tokens that both rank first. Near ties flip with any rounding, also between two
 loads of one model in other batch sizes."""
+MAX_TIES = 2
+"""Tokens that may differ however few there are."""
 MEMORY_FACTOR = 1.5
 """Memory for one model, over the size of its files: weights, adapter and activations."""
 
@@ -81,7 +83,7 @@ def check_behavior(
         rows=len(rows), tokens=count, adapter_loss=losses[0], merged_loss=losses[1],
         agreement=sum(pairs) / count,
         max_loss_difference=max(MAX_LOSS_DIFFERENCE, MAX_LOSS_CHANGE * losses[0]),
-        min_agreement=MIN_AGREEMENT,
+        min_agreement=min(MIN_AGREEMENT, 1 - MAX_TIES / count),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ftwizard.data.hub.errors import why_unreachable
 from ftwizard.errors import FtwizardError
 from ftwizard.export.card import curve, write
 from ftwizard.export.card.facts import License, find_license
@@ -257,6 +258,12 @@ class _explain:
                 f"The Hugging Face token may not write to {self._subject}.",
                 "Give it write access there (https://huggingface.co/settings/tokens), or name another "
                 "repository with --repo.",
+            )
+        if reason := why_unreachable(error):
+            return FtwizardError(
+                f"{reason[0].upper()}{reason[1:]}; nothing was published.",
+                "Check the network and HF_ENDPOINT, then run the same command again: what was sent "
+                "already is not sent twice.",
             )
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return FtwizardError(

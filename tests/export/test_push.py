@@ -171,6 +171,15 @@ def test_an_upload_that_breaks_off_commits_nothing_and_goes_on_later(
     assert len([line for line in server.asked if line.startswith("PUT")]) == 1
 
 
+def test_hub_that_cannot_be_reached_is_a_sentence() -> None:
+    from ftwizard.errors import FtwizardError
+    from ftwizard.export import push
+
+    with pytest.raises(FtwizardError) as error, push._explain("owner/run"):
+        raise ConnectionError("[Errno -2] Name or service not known")
+    assert error.value.message.startswith("The Hub is unreachable (ConnectionError); nothing was")
+
+
 def test_without_a_terminal_nothing_is_sent(server: UploadHub, run: JobFolder) -> None:
     done = _push(server, "--repo", "tickets")
     assert done.returncode == 2 and "needs a terminal" in done.stderr
