@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -79,9 +79,10 @@ def judge_evaluation(
     limit. To ask that the whole interval be beyond the limit would let a loss of 15 points pass with
     100 items; to ask only for the estimate would fail one healthy model in ten.
     """
-    against = [*_find_failures(failures), *_find_losses(sets, gate, failures)]
+    named = {_HARM_TO_SET[f.name] for f in failures if f.found and f.name in _HARM_TO_SET}
+    against = [*_find_failures(failures), *_find_losses(sets, gate, named)]
     gain, gain_reasons = _judge_gain(sets.get("target"), gate, target, over_prompted)
-    open_reasons = [*_find_open_questions(sets, gate), *_find_open_failures(failures)]
+    open_reasons = [*_find_open_questions(sets, gate, named), *_find_open_failures(failures)]
     if _is_contaminated(failures):
         open_reasons.insert(0, Reason(name="contaminated"))
     shown = [Reason(name="target")] if target else []
@@ -90,7 +91,9 @@ def judge_evaluation(
     calm = [
         name
         for name, result in sets.items()
-        if name != "target" and result.difference and is_within_gate(result.difference, name, gate)
+        if name not in ("target", *named)
+        and result.difference
+        and is_within_gate(result.difference, name, gate)
     ]
     if calm:
         shown.append(Reason(name="no_loss", sets=calm))
@@ -132,10 +135,9 @@ def _find_failures(failures: Sequence[Failure]) -> Iterator[Reason]:
 
 
 def _find_losses(
-    sets: Mapping[str, SetResult], gate: Gate, failures: Sequence[Failure]
+    sets: Mapping[str, SetResult], gate: Gate, named: Collection[str]
 ) -> Iterator[Reason]:
-    """Yield the losses that are shown, except those that a failure names already."""
-    named = {_HARM_TO_SET.get(failure.name) for failure in failures if failure.found}
+    """Yield the losses that are shown, except of the sets whose loss a failure names already."""
     for name, result in sets.items():
         change = result.difference
         if name in named or name == "target" or change is None:
@@ -151,7 +153,10 @@ def is_within_gate(change: Difference, set_name: str, gate: Gate) -> bool | None
     return False if change.is_shown else None
 
 
-def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[Reason]:
+def _find_open_questions(
+    sets: Mapping[str, SetResult], gate: Gate, named: Collection[str]
+) -> Iterator[Reason]:
+    """Yield what these sets leave open, except a loss that a failure names already."""
     if sets and not any(result.difference for result in sets.values()):
         yield Reason(name="not_compared")
         return
@@ -165,7 +170,7 @@ def _find_open_questions(sets: Mapping[str, SetResult], gate: Gate) -> Iterator[
             continue
         if result.n - change.n > MAX_UNSCORED_SHARE * result.n:
             yield Reason(name="unscored", sets=[name])
-        if name == "target":
+        if name == "target" or name in named:
             continue
         if is_within_gate(change, name, gate) is None:
             yield Reason(name="loss_unproven", sets=[name])

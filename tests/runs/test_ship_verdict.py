@@ -140,6 +140,15 @@ def test_a_loss_that_a_failure_names_is_not_named_twice() -> None:
     assert names(evaluation)[:1] == ["forgetting"] and "loss" not in names(evaluation)
 
 
+@pytest.mark.parametrize("general", [change(2, 7, 40), change(9, 1, 40), change(0, 2, 12)])
+def test_of_a_set_that_a_failure_names_nothing_else_is_told(general: SetResult) -> None:
+    """Neither that its loss can be chance, nor that none was found: general text showed it."""
+    forgetful = Failure(name="forgetting", found=True)
+    evaluation = judge(failures=[forgetful, *HEALTHY[1:]], general=general)
+    assert names(evaluation) == ["forgetting", "target", "no_loss"]
+    assert evaluation.reasons[-1].sets == ["safety"]
+
+
 TARGETS: list[tuple[Verdict | None, Verdict | None, ShipVerdict, str]] = [
     (compare(10, 25, 1, 50), None, "ship", "target"),
     (compare(10, 1, 25, 50), None, "do_not_ship", "target"),  # it got worse
