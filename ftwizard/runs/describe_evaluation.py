@@ -263,10 +263,12 @@ def describe_action(action: Action) -> str:
         case "epochs":
             return f"Train for {format_count(int(action.value or 1), 'epoch')}"
         case "more_items":
-            is_packaged = action.set in ("general", "safety")
-            name = "the target set" if action.set == "target" else f"“{name_set(action.set)}”"
-            where = "each set" if is_packaged else name
-            return f"Evaluate again with {int(action.value or 0):,} items of {where}"
+            needed = f"{int(action.value or 0):,}"
+            if action.set in ("general", "safety"):
+                return f"Evaluate again with {needed} items of each set"
+            if action.set == "target":
+                return f"Test on at least {needed} rows"
+            return f"Put at least {needed} items into “{name_set(action.set)}”"
         case "prompt":
             return "Use the base model with your prompt, without fine-tuning"
 

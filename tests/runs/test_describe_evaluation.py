@@ -153,8 +153,8 @@ def test_power() -> None:
         (Action(kind="mix", value=0.1), "Mix 10% general rows into the training data"),
         (Action(kind="epochs", value=1), "Train for 1 epoch"),
         (Action(kind="more_items", value=400, set="safety"), "Evaluate again with 400 items of each set"),
-        (Action(kind="more_items", value=1600, set="all"), "Evaluate again with 1,600 items of “all”"),
-        (Action(kind="more_items", value=80, set="target"), "Evaluate again with 80 items of the target set"),
+        (Action(kind="more_items", value=1600, set="all"), "Put at least 1,600 items into “all”"),
+        (Action(kind="more_items", value=80, set="target"), "Test on at least 80 rows"),
         (Action(kind="prompt"), "Use the base model with your prompt, without fine-tuning"),
     ],
 )  # fmt: skip
