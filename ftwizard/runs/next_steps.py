@@ -269,7 +269,7 @@ def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:
         outcome = {True: "verified", False: "verify failed", None: "verify cannot tell"}
         existing.append(outcome[chain.outcome])
     if folder.card.exists():
-        existing.append("older model card" if is_card_older(folder) else "model card")
+        existing.append("model card (older)" if is_card_older(folder) else "model card")
     missing = [step.form for step in list_missing(folder) if step.form]
     return [make_visible(name, 30) for name in existing], missing
 

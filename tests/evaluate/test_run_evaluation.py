@@ -20,6 +20,7 @@ from ftwizard.evaluate import job as evaluation_job
 from ftwizard.evaluate import local_model
 from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.run import asking, item_selection
+from ftwizard.evaluate.run.tuned import make_tuned_arm
 from ftwizard.export.card import write
 from ftwizard.jobs.folder import Attempt, JobFolder, State, write_json
 from ftwizard.jobs.worker import EarlyEnd, Stopped, Worker, WorkResult
@@ -30,8 +31,9 @@ from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.result import read_answers
 from tests.doubles.chat_endpoint import Reply, serve_chat
 from tests.evaluate.test_thinking import OPEN, SWITCHED, make_model
-from tests.helpers import disks, training
+from tests.helpers import cards, disks, training
 from tests.helpers.jobs import events
+from tests.helpers.results import make_trained
 
 EVALUATE = {"general": True, "safety": True, "max_items": 3, "shots": 2}
 
@@ -322,6 +324,17 @@ def test_weaker_adapters_and_checkpoints_are_judged_apart_from_the_run(
         run_eval(monkeypatch, str(ended.path), *words, "--json")
         (candidate,) = json.loads(capsys.readouterr().out)["candidates"]
         assert (candidate["step"], candidate["scale"]) == (8, 1.0)
+
+
+def test_the_result_is_the_merged_model_only_at_full_strength(home: Path) -> None:
+    run = cards.make_run(home)
+    arms = []
+    for scale in (1.0, 0.5):
+        cards.write_merged(run, scale=scale)
+        arms.append(make_tuned_arm(run, make_trained()))
+    assert [(Path(arm.model).name, bool(arm.adapter)) for arm in arms] == [
+        ("merged", False), ("base", True),
+    ]  # fmt: skip
 
 
 def test_a_set_of_ones_own_is_one_more_set(

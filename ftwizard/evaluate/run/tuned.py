@@ -26,7 +26,7 @@ from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs import describe_evaluation
 from ftwizard.runs.evaluation import Evaluation, ItemAnswer
-from ftwizard.runs.result import BaseComparison, TrainResult
+from ftwizard.runs.result import BaseComparison, TrainResult, read_merged
 from ftwizard.train import dataset
 
 MIN_EVALUATION_S = 2.0
@@ -104,9 +104,13 @@ def _keep_answered(items: Sequence[Item], answers: Sequence[ItemAnswer]) -> list
 
 
 def make_tuned_arm(folder: JobFolder, trained: TrainResult) -> Arm:
-    """Return the tuned model of a run: the merged one if there is one, else adapter on base."""
+    """Return the tuned model of a run: the merged one if there is one, else adapter on base.
+
+    One that was merged at another strength is not what the run resulted in.
+    """
     linked = JobFolder(folder.link)  # whose paths stay valid where the folder is moved meanwhile
-    if linked.merged.exists():
+    merged = read_merged(linked)
+    if linked.merged.exists() and (merged is None or merged.scale == 1.0):
         return Arm(name="tuned", model=str(linked.merged))
     if trained.method == "full":
         best = linked.checkpoints / f"checkpoint-{trained.step}"
