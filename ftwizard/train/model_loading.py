@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,15 +44,15 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-def _compile_later(
-    compile: Callable[..., Any], function: Callable[..., Any] | None = None, **options: Any
-) -> Callable[..., Any]:
+def _compile_later(compile: Callable[..., Any], model: Any = None, **options: Any) -> Any:
     """Compile a function when it is called for the first time; also a decorator, as ``compile``."""
-    if function is None:
+    if model is None:
         return functools.partial(_compile_later, compile, **options)
-    compiled = functools.cache(lambda: compile(function, **options))
+    if not inspect.isfunction(model):
+        return compile(model, **options)
+    compiled = functools.cache(lambda: compile(model, **options))
 
-    @functools.wraps(function)
+    @functools.wraps(model)
     def call(*arguments: Any, **named: Any) -> Any:
         return compiled()(*arguments, **named)
 

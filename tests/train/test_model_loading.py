@@ -139,7 +139,7 @@ def test_libraries_are_imported_without_collections_and_without_the_compiler(
     with pytest.raises(ValueError, match="inside"), model_loading.importing():
         assert not gc.isenabled()
         plain = library.compile(double)
-        with_options = library.compile(dynamic=False)(double)
+        with_options = library.compile(dynamic=False)(model=double)
         raise ValueError("inside")
     assert gc.isenabled() and library.compile is compile and not compiled
     assert [plain(2), plain(3), with_options(2)] == [4, 6, 4]
