@@ -75,9 +75,7 @@ def rows(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @needs_tmux
 @pytest.mark.timeout(900)
-@both
 def test_plain_wizard_trains_and_merges_a_model(
-    numbered: bool,
     tmp_path: Path,
     rows: Path,
     tiny: Path,
@@ -85,23 +83,40 @@ def test_plain_wizard_trains_and_merges_a_model(
     model_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With numbered questions, and with a cursor."""
+    """With numbered questions; the next test has a cursor."""
     monkeypatch.setenv("FTWIZARD_CACHE", str(model_cache))
-    with Wizard(tmp_path, numbered=numbered) as wizard:
-        wizard.answer(*to_the_recipe(rows), *recipe(str(tiny)))
-        wizard.ask("Save the plan and start the run?")
-        assert not (home / "runs").exists() and not (home / "plans").exists(), (
-            "nothing but the draft is written before it is confirmed"
-        )
-        shown = wizard.screen()
-        assert "max_length: 256" in shown
-        assert f"ftwizard train {home}/plans/mine.yaml --name mine" in shown
-        wizard.keys("Enter")
+    with Wizard(tmp_path, numbered=True) as wizard:
+        start_run(wizard, rows, tiny, home)
         wizard.wait(r"exit=\d", 600)
         end = wizard.history()
     assert "exit=0" in end
     assert "Run mine finished" in end and "On 3 test examples" in end
     folder = JobFolder(home / "runs" / "mine")
+    assert (folder.merged / "model.safetensors").exists()
+
+
+def start_run(wizard: Wizard, rows: Path, model: Path, home: Path) -> None:
+    """Answer every question; nothing but the draft is written before it is confirmed."""
+    wizard.answer(*to_the_recipe(rows), *recipe(str(model)))
+    wizard.ask("Save the plan and start the run?")
+    assert not (home / "runs").exists() and not (home / "plans").exists()
+    shown = wizard.screen()
+    assert "max_length: 256" in shown
+    assert f"ftwizard train {home}/plans/mine.yaml --name mine" in shown
+    wizard.keys("Enter")
+
+
+@pytest.mark.slow
+@needs_tmux
+def test_run_continues_after_the_terminal_closes(
+    tmp_path: Path, rows: Path, tiny: Path, home: Path
+) -> None:
+    with Wizard(tmp_path, numbered=False) as wizard:
+        start_run(wizard, rows, tiny, home)
+        wizard.wait("ctrl.c leaves this view|mine  running")
+        wizard.kill()
+    folder = JobFolder(home / "runs" / "mine")
+    assert until_ended(folder, 120).end_reason == "finished"
     assert (folder.merged / "model.safetensors").exists()
     assert (home / "plans" / "mine.yaml").exists()
 
@@ -147,19 +162,6 @@ def test_missing_model_returns_to_the_model_question(tmp_path: Path, rows: Path)
         wizard.wait("Model folder /nowhere/at/all does not exist")
         wizard.ask("Model\n")
         assert "1. /nowhere/at/all" in wizard.screen()
-
-
-@pytest.mark.slow
-@needs_tmux
-def test_run_continues_after_the_terminal_closes(
-    tmp_path: Path, rows: Path, tiny: Path, home: Path
-) -> None:
-    with Wizard(tmp_path, numbered=False) as wizard:
-        wizard.answer(*to_the_recipe(rows), *recipe(str(tiny)))
-        wizard.answer(Answer("Save the plan and start the run?"))
-        wizard.wait("ctrl.c leaves this view|mine  running")
-        wizard.kill()
-    assert until_ended(JobFolder(home / "runs" / "mine"), 120).end_reason == "finished"
 
 
 @needs_tmux
