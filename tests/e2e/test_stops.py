@@ -25,7 +25,7 @@ from tests.helpers.jobs import command_pid, events, until, until_ended, until_st
 from tests.helpers.progress import check_summary
 
 pytestmark = pytest.mark.slow
-KILLS = 20
+KILLS = 10
 
 
 def test_resumed_run_matches_an_uninterrupted_run(small_workspace: Workspace) -> None:
@@ -60,10 +60,10 @@ def test_resumed_run_matches_an_uninterrupted_run(small_workspace: Workspace) ->
 
 
 @pytest.mark.timeout(900)
-def test_every_step_is_recorded_after_twenty_kills(small_workspace: Workspace) -> None:
+def test_every_step_is_recorded_after_ten_kills(small_workspace: Workspace) -> None:
     """At most the steps since the last checkpoint are repeated, with equal losses."""
     plan = small_workspace.plan(
-        rows=160, epochs=LONG, save_steps=4, evaluation_steps=24, patience=99
+        rows=160, epochs=LONG, save_steps=4, evaluation_steps=8, patience=99
     )
     folder = small_workspace.train(plan, "chaos")
     dice = random.Random(7)
@@ -87,7 +87,7 @@ def test_every_step_is_recorded_after_twenty_kills(small_workspace: Workspace) -
         origin = folder.read_attempt(folder.newest_attempt()).checkpoint
         assert origin == (f"checkpoints/{before[-1].name}" if before else None)
     assert kills == KILLS, f"the run ended after {kills} kills: add more rows"
-    until_step(folder, max(losses(folder), default=0) + 5, 120)
+    until_step(folder, max(losses(folder), default=0) + 9, 120)  # past an evaluation
     ok("stop", "chaos")
     status = until_ended(folder, 120)
     assert status.end_reason == "stopped", folder.log.read_text()[-2000:]
