@@ -118,16 +118,17 @@ def name_scale(
     reference: Reference,
     measure_error: Callable[[Scores], float],
     rescale: Callable[[float], Scores] | None,
+    max_error: float = MAX_SCALED_ERROR,
 ) -> Hop:
     """Return ``hop`` with a wrong scale as its cause, if its weights differ and a scale explains that.
 
     ``rescale`` returns what the adapter predicts at another strength, None without an adapter;
-    ``measure_error`` how far that is from the form.
+    ``measure_error`` how far that is from the form. ``max_error``: see ``MAX_SCALED_ERROR``.
     """
     if rescale is None or hop.ok is not False or hop.cause not in SCALE_SUSPECTS:
         return hop
     errors = {0.0: measure_error(reference.base), 1.0: measure_error(reference.tuned)}
-    wanted = MAX_SCALED_ERROR * min(errors.values())
+    wanted = max_error * min(errors.values())
     if errors[1.0] < MIN_SCALED_ERROR:
         return hop
     errors |= {scale: measure_error(rescale(scale)) for scale in (0.5, 2.0)}

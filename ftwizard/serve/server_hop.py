@@ -20,6 +20,9 @@ MAX_SERVED_STRENGTH_ERROR = 0.4
 """Distance of a server's strength from 1, measured on single tokens: less certain than on logits."""
 MIN_LINE = 1e-2
 """Mean squared difference of base and tuned log-probabilities that shows a strength."""
+MAX_SUSPECT_ERROR = 0.25
+"""Error at another scale, as a share of that at the trained one, that gives away a server whose
+answers differ and whose single tokens are within the band. Rounding is not explained by a scale."""
 SAMPLED = 2
 """Prompts that are asked twice, with different seeds."""
 STOP_LIMIT = 320
@@ -83,7 +86,15 @@ def compare(
         expected = measures.log_probabilities(scores.logits)[tuple(np.array(rows).T)]
         return float(np.abs(actual - expected).mean())
 
-    return comparison.name_scale(hop, reference, measure_error, rescale) if rows else hop
+    if not rows:
+        return hop
+    if hop.ok is False or hop.agreement == 1:
+        return comparison.name_scale(hop, reference, measure_error, rescale)
+    # Other answers may come from rounding. Where the first tokens are nearly sure of themselves,
+    # a scale of twice the trained one changes little more in them.
+    suspect = comparison.fail(hop, "weights_differ", detail="")
+    named = comparison.name_scale(suspect, reference, measure_error, rescale, MAX_SUSPECT_ERROR)
+    return named if named.cause == "lora_scale" else hop
 
 
 def _compare_context(
