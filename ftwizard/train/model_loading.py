@@ -7,11 +7,9 @@ so ``trust_remote_code`` is always off.
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
-import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,38 +23,14 @@ SUPPORTED = "Use a causal language model that transformers supports, with safete
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Import libraries in two thirds of the time.
-
-    Nothing that they make is garbage, and torch's compiler, which bitsandbytes asks for functions
-    that neither a GPU nor a CPU with its library calls, is loaded when such a function is called.
-    """
+    """Import libraries without collecting garbage: nothing that they make is any."""
     was_enabled = gc.isenabled()
     gc.disable()
-    import torch
-
-    compile: Any = torch.compile
-    torch.compile = functools.partial(_compile_later, compile)
     try:
         yield
     finally:
-        torch.compile = compile
         if was_enabled:
             gc.enable()
-
-
-def _compile_later(compile: Callable[..., Any], model: Any = None, **options: Any) -> Any:
-    """Compile a function when it is called for the first time; also a decorator, as ``compile``."""
-    if model is None:
-        return functools.partial(_compile_later, compile, **options)
-    if not inspect.isfunction(model):
-        return compile(model, **options)
-    compiled = functools.cache(lambda: compile(model, **options))
-
-    @functools.wraps(model)
-    def call(*arguments: Any, **named: Any) -> Any:
-        return compiled()(*arguments, **named)
-
-    return call
 
 
 def read_config(base: Path) -> dict[str, Any]:
