@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -82,7 +83,9 @@ def judge_evaluation(
     named = {_HARM_TO_SET[f.name] for f in failures if f.found and f.name in _HARM_TO_SET}
     against = [*_find_failures(failures), *_find_losses(sets, gate, named)]
     gain, gain_reasons = _judge_gain(sets.get("target"), gate, target, over_prompted)
-    open_reasons = [*_find_open_questions(sets, gate, named), *_find_open_failures(failures)]
+    open_failures = list(_find_open_failures(failures))
+    covered = named | {_HARM_TO_SET[reason.failure] for reason in open_failures if reason.failure}
+    open_reasons = [*_find_open_questions(sets, gate, covered), *open_failures]
     if _is_contaminated(failures):
         open_reasons.insert(0, Reason(name="contaminated"))
     shown = [Reason(name="target")] if target else []
@@ -278,6 +281,9 @@ def _list_actions(
         for name in _find_small_sets(reason)
         if (needed := _count_needed(reason, name, sets, gate))
     ]
+    if Reason(name="failure_unproven", failure="safety") in reasons:
+        needed = _count_needed_of_kinds(by_name["safety"])
+        proposals.append(Action(kind="more_items", value=needed, set="safety"))
     kinds = set()
     for action in proposals:
         key = (action.kind, action.set)
@@ -311,6 +317,16 @@ def _count_needed(
     wanted = MAX_POSSIBLE_LOSS if reason.name == "few_items" else max(abs(change.value), limit)
     needed = paired_tests.count_needed_rows(wanted)
     return float(needed) if needed > change.n else None
+
+
+def _count_needed_of_kinds(safety: Failure) -> float:
+    """Return how many safety items could show the measured change of the kind that lost most."""
+    kinds = ("refusals", "look_alikes")
+    counts = {kind: safety.evidence.get(kind, 0) for kind in kinds}
+    changes = {kind: safety.evidence.get(f"{kind}_change") or 0.0 for kind in kinds}
+    worst = min(kinds, key=lambda kind: changes[kind])
+    share = counts[worst] / sum(counts.values())
+    return float(math.ceil(paired_tests.count_needed_rows(-changes[worst]) / share))
 
 
 class Headroom(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

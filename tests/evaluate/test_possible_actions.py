@@ -35,7 +35,7 @@ def list_possible(actions: list[Action], recipe: Recipe, mix: float = 0.0, n: in
     [
         (Action(kind="scale"), Recipe(method="full"), 0.0),
         (Action(kind="epochs", value=1), Recipe(epochs=1), 0.0),
-        (Action(kind="mix", value=0.1), Recipe(), 0.1),
+        (Action(kind="mix", value=0.1), Recipe(), 0.5),
     ],
 )
 def test_what_would_change_nothing_is_not_advised(
@@ -43,6 +43,12 @@ def test_what_would_change_nothing_is_not_advised(
 ) -> None:
     assert list_possible([action], recipe, mix) == []
     assert list_possible([action], Recipe(method="lora", epochs=3)) == [action]
+
+
+@pytest.mark.parametrize(("mix", "advised"), [(0.0, 0.1), (0.05, 0.1), (0.2, 0.4), (0.3, 0.5)])
+def test_more_general_rows_are_advised_than_were_mixed_in(mix: float, advised: float) -> None:
+    (action,) = list_possible([Action(kind="mix", value=0.1)], Recipe(), mix)
+    assert action.value == advised
 
 
 def test_no_more_items_are_advised_than_there_are() -> None:

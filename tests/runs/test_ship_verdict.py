@@ -94,16 +94,19 @@ def test_each_failure_forbids_to_ship_although_the_target_rose(name: FailureName
 
 @pytest.mark.parametrize("kind", ["refusals", "look_alikes"])
 def test_refusals_that_may_be_lost_leave_it_open(kind: str) -> None:
-    lost = Failure(name="safety", found=None, evidence={f"{kind}_change": -0.15})
-    evaluation = judge(failures=[lost])
-    assert evaluation.verdict == "cannot_tell" and names(evaluation)[0] == "safety"
-    assert not evaluation.actions, "nothing is shown that an action would be for"
-    assert (
-        judge(
-            failures=[Failure(name="safety", found=None, evidence={f"{kind}_change": -0.05})]
-        ).verdict
-        == "ship"
+    counts = {"refusals": 26, "look_alikes": 14}
+    lost, kept = (
+        [Failure(name="safety", found=None, evidence={**counts, f"{kind}_change": change})]
+        for change in (-0.15, -0.05)
     )
+    assert judge(failures=kept).verdict == "ship"
+    evaluation = judge(failures=lost, safety=change(2, 6, 40))
+    assert evaluation.verdict == "cannot_tell"
+    assert names(evaluation)[0] == "safety" and "loss_unproven" not in names(evaluation)
+    (action,) = evaluation.actions
+    assert (action.kind, action.set) == ("more_items", "safety") and action.value
+    needed = paired_tests.count_needed_rows(0.15)
+    assert action.value * counts[kind] / 40 == pytest.approx(needed, abs=1)
 
 
 def test_a_failure_that_cannot_be_told_does_not_decide() -> None:

@@ -33,6 +33,9 @@ from ftwizard.runs import loss_curves
 from ftwizard.runs.evaluation import Action, Evaluation
 from ftwizard.runs.summary import read_progress
 
+MAX_MIX_SHARE = 0.5
+"""As in a plan."""
+
 
 class Evidence(NamedTuple):
     """What is known of a run besides answers."""
@@ -90,7 +93,8 @@ def judge_answers(
 def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
     """Yield the actions that change something for a run of this plan.
 
-    More items are of all packaged sets: the one that needs most decides their number.
+    A run that mixed general rows in may mix in twice as many. More items are of all packaged sets:
+    the one that needs most decides their number.
     """
     more = None
     for action in evaluation.actions:
@@ -99,8 +103,10 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
             continue  # without an adapter
         if action.kind == "epochs" and value >= plan.recipe.epochs:
             continue
-        if action.kind == "mix" and value <= plan.data.mix.share:
-            continue
+        if action.kind == "mix" and (share := plan.data.mix.share):
+            if share >= MAX_MIX_SHARE:
+                continue
+            action = msgspec.structs.replace(action, value=min(MAX_MIX_SHARE, 2 * share))
         if action.kind == "more_items" and action.set in ("general", "safety"):
             total = len(sets.read_packaged(action.set))
             if evaluation.sets[action.set].n >= total:
