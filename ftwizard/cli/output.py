@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MARKS = {"ok": "✓", "info": "·", "warning": "!", "error": "✗"}
 MAX_SHOWN_LINES = 8
 """Lines of a file listed per finding; the JSON has more."""
+_LINE_BEGIN = re.compile(r" +|\S(?:\S| (?! )){0,10} {2,}(?<=^.{13})")
+"""Indentation, or a label in its column."""
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,18 +108,19 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def print_lines(out: Console, *lines: str) -> None:
-    """Print lines; on a terminal wrapped at words, and below their own indentation."""
+    """Print lines; on a terminal wrapped at words, below their indentation or what follows a label."""
     from rich.text import Text
 
     for line in map(make_lines_visible, lines):
-        content = line.lstrip(" ")
-        if not out.is_terminal or content == line:
+        begin = _LINE_BEGIN.match(line)
+        if not out.is_terminal or begin is None:
             out.print(line, soft_wrap=not out.is_terminal)
             continue
-        indent = Text(" " * (len(line) - len(content)))
-        for part in Text(content).wrap(out, max(20, out.width - len(indent))) or [Text()]:
+        start = indent = begin[0]
+        for part in Text(line[len(start) :]).wrap(out, max(20, out.width - len(start))) or [Text()]:
             part.rstrip()
-            out.print(indent + part, soft_wrap=True)
+            out.print(indent, part, sep="", soft_wrap=True)
+            indent = " " * len(start)
 
 
 def print_report(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:

@@ -43,10 +43,18 @@ def test_piped_table_has_no_trailing_spaces(
 
 def test_wrapped_lines_keep_their_indentation_on_a_terminal() -> None:
     file = io.StringIO()
-    out = Console(file=file, width=30, force_terminal=True, color_system=None, markup=False)
-    output.print_lines(out, "! secret: 1 row", "    replace it with a placeholder and revoke it")
+    out = Console(file=file, width=34, force_terminal=True, color_system=None, markup=False)
+    output.print_lines(
+        out, "! secret: 1 row", "    replace it with a placeholder and revoke it", "",
+        "next         verify it: ftwizard verify run", "general  30%  is the wide row of a table",
+    )  # fmt: skip
     assert file.getvalue().splitlines() == [
         "! secret: 1 row",
-        "    replace it with a",
-        "    placeholder and revoke it",
+        "    replace it with a placeholder",
+        "    and revoke it",
+        "",
+        "next         verify it: ftwizard",
+        "             verify run",
+        "general  30%  is the wide row of a",
+        "table",
     ]
