@@ -151,6 +151,10 @@ class JobFolder:
     evaluation = _Entry("eval/evaluation.json")
     card = _Entry("card.md")
     """The model card."""
+    remote = _Entry("remote.json")
+    """The record of a hosted job."""
+    upload = _Entry("upload")
+    """Folder of the files for a hosted platform."""
     ballast = _Entry("ballast")
     """Reserved blocks that the keeper frees to write its last state on a full disk."""
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftwizard.errors import USAGE, FtwizardError
-from ftwizard.plan.schema import Part, Plan
+from ftwizard.plan.schema import HOSTED_PROVIDERS, Part, Plan
 from ftwizard.strict_yaml import convert_settings, load_value
 from ftwizard.text import find_similar, make_visible
 
@@ -31,6 +31,7 @@ _SETTINGS: dict[Effect, str] = {
         budget.minutes budget.hours budget.usd
         samples.count samples.prompts samples.max_tokens
         finish.merge finish.compare finish.pairs finish.max_new_tokens finish.export
+        hosted.cancel_on hosted.download foundry.deployment foundry.base_deployment
         recipe.patience recipe.save_steps recipe.gradient_checkpointing recipe.attention
         evaluate.judge.url evaluate.judge.model evaluate.judge.key_variable
     """,
@@ -60,6 +61,21 @@ EFFECTS: dict[str, Effect] = {
     name: effect for effect, names in _SETTINGS.items() for name in names.split()
 }
 """What a change of each setting of a plan means, by full name."""
+
+
+def _list_fields(part: type[msgspec.Struct], prefix: str) -> Iterable[str]:
+    for field in msgspec.structs.fields(part):
+        if isinstance(field.type, type) and issubclass(field.type, Part):
+            yield from _list_fields(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+# A job at a platform cannot be changed once it was created.
+for _provider, _part in HOSTED_PROVIDERS.items():
+    EFFECTS |= {
+        name: "base" for name in _list_fields(_part, f"{_provider}.") if name not in EFFECTS
+    }
 
 
 def list_settings(plan: Plan) -> dict[str, Any]:
@@ -134,15 +150,25 @@ def _set_value(tree: dict[str, Any], text: str) -> None:
             f"--set {make_visible(text, 60)} has no value.",
             "Write it as --set recipe.learning_rate=1e-4.",
         )
-    *groups, last = _find_name(name.strip()).split(".")
+    *groups, last = _find_name(name.strip(), tree["provider"]).split(".")
     for group in groups:
         tree = tree[group]
     tree[last] = load_value(value, f"--set {make_visible(name, 60)}")
 
 
-def _find_name(name: str) -> str:
-    """Return the full name of a setting, which may be given without its group."""
-    matches = [full for full in EFFECTS if full == name or full.endswith(f".{name}")]
+def _find_name(name: str, provider: str) -> str:
+    """Return the full name of a setting, which may be given without its group.
+
+    A short name means none of other providers.
+    """
+    others = tuple(f"{other}." for other in (*HOSTED_PROVIDERS, "recipe") if other != provider)
+    if provider == "local":
+        others = tuple(name for name in others if name != "recipe.")
+    matches = [
+        full
+        for full in EFFECTS
+        if full == name or (full.endswith(f".{name}") and not full.startswith(others))
+    ]
     if name in EFFECTS or len(matches) == 1:
         return name if name in EFFECTS else matches[0]
     shown = make_visible(name, 60)

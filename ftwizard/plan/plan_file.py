@@ -15,9 +15,14 @@ from ftwizard.data.hub import ids
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder, write_whole
 from ftwizard.plan.checks import check_plan, parse_risk
-from ftwizard.plan.schema import LEARNING_RATES, LM_EVAL, Plan, RiskName
+from ftwizard.plan.schema import HOSTED_PROVIDERS, LEARNING_RATES, LM_EVAL, OpenAI, Plan, RiskName
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
+
+
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in msgspec.structs.fields(Plan) if not field.required
+}
 
 
 def load(
@@ -74,7 +79,17 @@ def dump(plan: Plan, *, defaults: bool = True) -> str:
     All settings are written except those left to the run (None) and, without ``defaults``, those
     that have their default value.
     """
-    return strict_yaml.dumps(_to_tree(plan, defaults=defaults))
+    tree = _to_tree(plan, defaults=defaults)
+    for name in _list_unused(plan):
+        if getattr(plan, name) == DEFAULTS[name]:
+            tree.pop(name, None)
+    return strict_yaml.dumps(tree)
+
+
+def _list_unused(plan: Plan) -> list[str]:
+    """Return the groups of settings that the plan's provider does not read."""
+    others: list[str] = [name for name in HOSTED_PROVIDERS if name != plan.provider]
+    return others + (["recipe", "where", "samples"] if plan.is_hosted else ["hosted"])
 
 
 def read_recorded(folder: JobFolder) -> Plan | None:
@@ -162,7 +177,7 @@ def _read(path: Path) -> str:
 
 def _fill_in_learning_rate(plan: Plan) -> Plan:
     """Fill in the method's learning rate, so that the plan kept by a run has the number."""
-    if plan.recipe.learning_rate is not None:
+    if plan.recipe.learning_rate is not None or plan.is_hosted:
         return plan
     rate = LEARNING_RATES[plan.recipe.method]
     recipe = msgspec.structs.replace(plan.recipe, learning_rate=rate)
@@ -189,12 +204,23 @@ def make_absolute(plan: Plan, folder: Path) -> Plan:
     sets = tuple(resolve_set(name, folder) for name in plan.evaluate.sets)
     evaluate = msgspec.structs.replace(plan.evaluate, sets=sets)
     model = plan.model
-    if model.name.startswith((".", "~", "/")) or user_paths.is_folder(folder / model.name):
+    if plan.is_hosted:
+        plan = _resolve_grader(plan, folder)
+    elif model.name.startswith((".", "~", "/")) or user_paths.is_folder(folder / model.name):
         model = msgspec.structs.replace(model, name=_resolve("model.name", model.name, folder))
     data = msgspec.structs.replace(plan.data, files=msgspec.structs.replace(old, **files), mix=mix)
     return msgspec.structs.replace(
         plan, data=data, model=model, samples=sampling, evaluate=evaluate
     )
+
+
+def _resolve_grader(plan: Plan, folder: Path) -> Plan:
+    settings = plan.platform_settings
+    if not isinstance(settings, OpenAI) or not isinstance(settings.grader, str):
+        return plan
+    grader = _resolve(f"{plan.provider}.grader", settings.grader, folder)
+    settings = msgspec.structs.replace(settings, grader=grader)
+    return msgspec.structs.replace(plan, **{str(plan.provider): settings})
 
 
 def _resolve(setting: str, name: str, folder: Path) -> str:

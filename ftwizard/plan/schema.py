@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,8 +11,11 @@ from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
 
-RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows"]
-Provider = Literal["local"]
+RiskName = Literal["no-validation", "many-epochs", "skip-bad-rows", "secrets"]
+Provider = Literal["local", "openai", "foundry", "together"]
+HostedProvider = Literal["openai", "foundry", "together"]
+Auto = Literal["auto"]
+HostedMethod = Literal["supervised", "dpo", "reinforcement"]
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
 LEARNING_RATES: dict[Method, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
@@ -264,11 +267,127 @@ class Samples(Part, frozen=True):
     """Tokens of an answer. Samples may take half as long as the evaluation, or one second."""
 
 
+class Wandb(Part, frozen=True, kw_only=True):
+    """Metrics of a hosted job in Weights & Biases, which the platform sends itself."""
+
+    project: str | None = None
+    """Project of the run. Default: no integration, or ``ftwizard`` where ``report_to`` names wandb."""
+    entity: str | None = None
+    """Team or user. Default: that of the key."""
+    name: str | None = None
+    """Name of the run. Default: the id of the job."""
+    tags: tuple[str, ...] = ()
+
+
+class OpenAI(Part, frozen=True, kw_only=True):
+    """Settings of a fine-tuning job at OpenAI, under OpenAI's own names."""
+
+    method: HostedMethod = "supervised"
+    """``dpo`` needs preference rows, ``reinforcement`` prompts and a grader."""
+    n_epochs: int | Auto = 3
+    """1–50."""
+    batch_size: int | Auto = "auto"
+    """Examples per step, 1–256."""
+    learning_rate_multiplier: float | Auto = "auto"
+    """Factor on OpenAI's own learning rate, above 0."""
+    beta: float | Auto = "auto"
+    """With ``dpo``: weight of the penalty for leaving the base model, above 0 and at most 2."""
+    reasoning_effort: Literal["default", "low", "medium", "high"] = "default"
+    """With ``reinforcement``."""
+    compute_multiplier: float | Auto = "auto"
+    """With ``reinforcement``: factor on the compute for exploring answers."""
+    eval_interval: int | Auto = "auto"
+    """With ``reinforcement``: steps between evaluations."""
+    eval_samples: int | Auto = "auto"
+    """With ``reinforcement``: samples of an evaluation."""
+    grader: dict[str, Any] | str | None = None
+    """With ``reinforcement``: OpenAI's grader object, or a JSON or YAML file with one."""
+    suffix: str | None = None
+    """Part of the tuned model's name, 1–64 characters."""
+    seed: int | None = None
+    """0–2147483647. Default: OpenAI's choice."""
+    metadata: dict[str, str] = {}
+    """Up to 15 notes on the job: keys of at most 64 characters, values of at most 512."""
+    wandb: Wandb = Wandb()
+
+
+class Foundry(OpenAI, frozen=True, kw_only=True):
+    """Settings of a fine-tuning job at Microsoft Foundry, under its own names; see ``OpenAI``."""
+
+    trainingType: Literal["Standard", "GlobalStandard", "DeveloperTier"] = "GlobalStandard"  # noqa: N815
+    """Where it is trained. ``Standard``: in the resource's region. ``GlobalStandard``: in any region,
+    for less. ``DeveloperTier``: on spare capacity, for half of that, and may be interrupted."""
+    deployment: str | None = None
+    """Name of a deployment of the tuned model, for the evaluation. Default: ftwizard names the
+    command that makes one."""
+    base_deployment: str | None = None
+    """Name of a deployment of the base model, which the tuned one is compared with."""
+
+
+class Together(Part, frozen=True, kw_only=True):
+    """Settings of a fine-tuning job at Together, under Together's own names."""
+
+    training_method: Literal["sft", "dpo"] = "sft"
+    lora: bool = True
+    """False: a full fine-tune."""
+    lora_r: int | None = None
+    """LoRA rank. Default: the most that the model allows."""
+    lora_alpha: float | None = None
+    """Default: twice the rank."""
+    lora_dropout: float = 0.0
+    lora_trainable_modules: str = "all-linear"
+    n_epochs: int = 3
+    n_evals: int | None = None
+    """Evaluations on the validation file. Default: 10 with one, else 0."""
+    n_checkpoints: int = 1
+    batch_size: int | Literal["max"] = "max"
+    learning_rate: float = 1e-5
+    lr_scheduler_type: Literal["linear", "cosine"] = "cosine"
+    min_lr_ratio: float = 0.0
+    warmup_ratio: float = 0.0
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    packing: bool = True
+    max_seq_length: int | None = None
+    train_on_inputs: bool | Auto = "auto"
+    """Whether prompts count toward the loss; ``auto``: not those of conversations."""
+    dpo_beta: float | None = None
+    """With ``dpo``."""
+    early_stopping_enabled: bool = False
+    early_stopping_patience: int | None = None
+    early_stopping_min_delta: float | None = None
+    early_stopping_warmup_evals: int | None = None
+    random_seed: int | None = None
+    suffix: str | None = None
+    """Part of the tuned model's name, 1–40 characters."""
+    from_checkpoint: str | None = None
+    """An earlier job, or a checkpoint of it, to continue from."""
+    wandb: Wandb = Wandb()
+
+
+HOSTED_PROVIDERS: dict[HostedProvider, type[OpenAI | Foundry | Together]] = {
+    "openai": OpenAI,
+    "foundry": Foundry,
+    "together": Together,
+}
+"""The platforms, each with its settings, which have the same name in a plan."""
+
+
+class Hosted(Part, frozen=True, kw_only=True):
+    """What applies to every hosted platform."""
+
+    cancel_on: tuple[Literal["diverged", "nan", "overfit", "no_learning"], ...] = ()
+    """Verdicts of the diagnosis that cancel the job. Default: none; they only warn."""
+    download: bool = True
+    """Download the adapter or the weights, where the platform hands them out."""
+
+
 class Plan(Part, frozen=True, kw_only=True):
     """Everything the user decided."""
 
     provider: Provider = "local"
-    """Where it is trained. ``local``: on this machine, with the Hugging Face libraries."""
+    """Where it is trained. ``local``: on this machine, with the Hugging Face libraries; else at that
+    platform, by the settings of the same name instead of ``recipe``."""
     provider_reason: str = ""
     """Why that provider was chosen, for the record."""
     data: Data
@@ -284,6 +403,23 @@ class Plan(Part, frozen=True, kw_only=True):
     gate: Gate = Gate()
     evaluate: Evaluate = Evaluate()
     finish: Finish = Finish()
+    hosted: Hosted = Hosted()
+    openai: OpenAI = OpenAI()
+    foundry: Foundry = Foundry()
+    together: Together = Together()
+
+    @property
+    def is_hosted(self) -> bool:
+        """Return whether it is trained at a platform."""
+        return self.provider != "local"
+
+    @property
+    def platform_settings(self) -> OpenAI | Foundry | Together:
+        """Return the settings of the platform; raise ValueError for a plan of this machine."""
+        if self.provider == "local":
+            raise ValueError("a plan of this machine has no platform")
+        settings: OpenAI | Foundry | Together = getattr(self, self.provider)
+        return settings
 
     @property
     def has_validation(self) -> bool:

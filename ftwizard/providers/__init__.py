@@ -1,0 +1,1 @@
+"""Hosted platforms: one protocol, one module a platform, and the follower of their jobs."""

@@ -1,0 +1,251 @@
+"""The protocol of a hosted platform, in the vocabulary of ftwizard.
+
+Each platform is a module with a class that speaks to it by its official SDK. The classes hold no
+state of a job: that is in ``remote.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from ftwizard.catalog.hosted_models import Tuning
+from ftwizard.data.format_names import TargetName
+from ftwizard.errors import FtwizardError
+from ftwizard.plan.schema import HostedProvider, Plan
+from ftwizard.quantity import Figure
+from ftwizard.runs.remote import BilledResource, JobState, RemoteCheckpoint, RemoteJob
+
+ErrorKind = Literal["key", "permission", "quota", "missing", "rejected", "unreachable", "closed"]
+"""``key``: none, or a wrong one; ``permission``: this account may not; ``quota``: no money or too many
+jobs; ``missing``: what was asked for does not exist; ``rejected``: the request is wrong; ``closed``: the
+service does not offer this any more; ``unreachable``: no answer, or an error of the service, which may
+pass."""
+MAX_TAG_BYTES = 64
+
+
+class ProviderError(FtwizardError):
+    """Raised where a platform does not do what it was asked."""
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        hint: str = "",
+        *,
+        code: str = "",
+        may_have_acted: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """``may_have_acted``: the request may have taken effect, as where the reply was lost."""
+        super().__init__(message, hint)
+        self.kind = kind
+        self.code = code
+        self.may_have_acted = may_have_acted
+        self.retry_after_s = retry_after_s
+
+
+class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as the platform lists it for this account."""
+
+    id: str
+    tunable: bool | None = None
+    """None if the platform does not say."""
+    shutdown: str | None = None
+    """Day on which it is shut down (``2027-01-14``); None if the platform names none."""
+
+
+class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A file at the platform."""
+
+    id: str
+    state: Literal["pending", "ready", "failed"]
+    reason: str = ""
+    """Why it failed."""
+
+
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the platform reports it."""
+
+    id: str
+    status: str
+    """The platform's own word."""
+    state: JobState
+    model: str
+    """Id of the base model."""
+    tuned_model: str | None = None
+    trained_tokens: int | None = None
+    error_code: str = ""
+    error: str = ""
+    url: str | None = None
+    created: float | None = None
+    finished: float | None = None
+    expected_end: float | None = None
+    """When the platform expects it to end (Unix seconds)."""
+    training_file: str | None = None
+    tag: str | None = None
+    """The tag of the run that created it."""
+    result_files: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = {}
+    """Hyperparameters that the platform chose or confirmed, under its own names."""
+    total_steps: int | None = None
+    price: Figure | None = None
+    """US dollars that the platform itself names for the job."""
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of a job; the metrics of a step are one as well."""
+
+    id: str
+    """Unique in the job."""
+    t: float | None = None
+    """Unix seconds by the platform's clock."""
+    level: Literal["info", "warning", "error"] = "info"
+    type: str = "message"
+    """The platform's own word."""
+    message: str = ""
+    step: int | None = None
+    total_steps: int | None = None
+    metrics: Mapping[str, float] = {}
+    """In our names: ``loss``, ``accuracy``, ``learning_rate``, ``grad_norm``, ``epoch``, ``eval_loss``,
+    ``eval_accuracy``, ``reward``, ``eval_reward``; others under the platform's names."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model can be asked, by chat completions."""
+
+    address: str
+    served_name: str
+    key_variable: str
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform itself says of the cost of a job, before it is created."""
+
+    total: Figure | None = None
+    """US dollars."""
+    allowed: bool | None = None
+    """Whether the account may spend that; None if the platform does not say."""
+    limit: float | None = None
+    """US dollars that the account may spend."""
+
+
+class Platform(Protocol):
+    """A hosted platform, with the account of the key.
+
+    Every method raises ProviderError, whose message has no key in it. Those that read are tried
+    several times; those that create are sent once.
+    """
+
+    id: HostedProvider
+    name: str
+    """For a person: ``OpenAI``."""
+    endpoint: str
+    """Base address of the API."""
+    poll_s: float
+    """Advised seconds between two looks at a job."""
+    can_pause: bool
+    has_loss: bool
+    """Whether the platform publishes the loss while it trains."""
+
+    def get_target(self, plan: Plan) -> TargetName:
+        """Return the name of the data rules that the plan's method has at this platform."""
+        ...
+
+    def get_method(self, plan: Plan) -> Tuning:
+        """Return the plan's method in our name."""
+        ...
+
+    def list_models(self) -> list[LiveModel]:
+        """Return the models that this account sees; raise ProviderError for a wrong key."""
+        ...
+
+    def check_plan(self, plan: Plan) -> list[str]:
+        """Check live what can be checked before anything is uploaded: key, model, rights, grader.
+
+        Return cautions to show. Raises ProviderError where the job could not be created.
+        """
+        ...
+
+    def find_file(self, name: str) -> str | None:
+        """Return the id of the uploaded file of that name; None if there is none."""
+        ...
+
+    def upload(self, path: Path, name: str, report: Callable[[int, int], None]) -> str:
+        """Upload a file under ``name`` and return its id; ``report`` gets bytes done and total."""
+        ...
+
+    def check_file(self, file_id: str) -> FileStatus:
+        """Return whether the platform has accepted a file."""
+        ...
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file; one that is gone already is no error."""
+        ...
+
+    def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
+        """Return the parameters of ``create_job``, without any secret: they are written to disk."""
+        ...
+
+    def estimate_price(self, request: Mapping[str, Any]) -> Price:
+        """Return the platform's own estimate of a job; an empty one where it has none."""
+        ...
+
+    def find_job(self, remote: RemoteJob) -> JobStatus | None:
+        """Return the job with the tag or the training file of this run; None if there is none."""
+        ...
+
+    def create_job(self, request: Mapping[str, Any]) -> JobStatus:
+        """Create the job, with one request that is never repeated.
+
+        ProviderError.may_have_acted tells whether the job may exist although no answer came.
+        """
+        ...
+
+    def get_job(self, job_id: str) -> JobStatus:
+        """Return the state of a job."""
+        ...
+
+    def list_events(self, job_id: str, known: frozenset[str]) -> list[JobEvent]:
+        """Return the events that are not in ``known`` by their ids, oldest first."""
+        ...
+
+    def list_checkpoints(self, job_id: str) -> list[RemoteCheckpoint]:
+        """Return the checkpoints that the platform keeps, by step."""
+        ...
+
+    def read_results(self, status: JobStatus) -> list[JobEvent]:
+        """Return the metrics of all steps of a job that has ended, where the platform has a file
+        of them; else none."""
+        ...
+
+    def cancel_job(self, job_id: str) -> None:
+        """Cancel a job; one that has ended already is no error."""
+        ...
+
+    def pause_job(self, job_id: str) -> None:
+        """Pause a job, where ``can_pause``."""
+        ...
+
+    def resume_job(self, job_id: str) -> None:
+        """Resume a paused job, where ``can_pause``."""
+        ...
+
+    def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
+        """Return where a model can be asked; None if it must be deployed first."""
+        ...
+
+    def download(self, remote: RemoteJob, folder: Path, report: Callable[[int, int], None]) -> bool:
+        """Download the adapter or the weights into ``folder``; return False where there are none."""
+        ...
+
+    def list_billed(self) -> list[BilledResource]:
+        """Return what the account has that is billed by the hour."""
+        ...
+
+    def delete_billed(self, resource: BilledResource) -> None:
+        """Delete what is billed by the hour; what is gone already is no error."""
+        ...
