@@ -19,7 +19,6 @@ from ftwizard.plan.schema import HOSTED_PROVIDERS, LEARNING_RATES, LM_EVAL, Open
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
-
 DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in msgspec.structs.fields(Plan) if not field.required
 }

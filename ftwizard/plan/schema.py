@@ -314,7 +314,7 @@ class OpenAI(Part, frozen=True, kw_only=True):
 class Foundry(OpenAI, frozen=True, kw_only=True):
     """Settings of a fine-tuning job at Microsoft Foundry, under its own names; see ``OpenAI``."""
 
-    trainingType: Literal["Standard", "GlobalStandard", "DeveloperTier"] = "GlobalStandard"  # noqa: N815
+    trainingType: Literal["Standard", "GlobalStandard", "DeveloperTier"] = "GlobalStandard"
     """Where it is trained. ``Standard``: in the resource's region. ``GlobalStandard``: in any region,
     for less. ``DeveloperTier``: on spare capacity, for half of that, and may be interrupted."""
     deployment: str | None = None

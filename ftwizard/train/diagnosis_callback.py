@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainerCallback
 
-from ftwizard.diagnosis import Curve, DiagnosisFinding, Verdict, diagnose, to_findings
+from ftwizard.diagnosis import Curve, Verdict, diagnose
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import checkpoints, loss_curves
+from ftwizard.runs.diagnosis_writer import DiagnosisWriter
 from ftwizard.train.moments import Moment, with_moment
-
-MIN_LOGS = 10
-GROWTH_FACTOR = 1.05
-"""Between evaluations, diagnose again when the log has grown by this factor, which keeps the cost
-proportional to the run."""
 
 
 class DiagnosisCallback(TrainerCallback):
-    """Writes a finding whenever the verdict on the run's curve changes or adds a warning.
-
-    A new warning is reported at once. A healthy verdict, or one reported before, must hold for two
-    diagnoses in a row, so that noise does not toggle it. A verdict that stands is updated, so that
-    its figures never lag behind the curve.
-    """
+    """Diagnoses the run's curve at each evaluation, and between them as the log grows."""
 
     def __init__(self, worker: Worker, facts: Mapping[str, Any]) -> None:
         """Set up the callback; ``facts`` are fields of ``Curve``."""
@@ -36,14 +25,12 @@ class DiagnosisCallback(TrainerCallback):
         self._vocabulary: int | None = None
         self._points = Curve(train=())
         self._rows = 0
-        self._reported: set[str] = set()
-        self._verdict: str | None = None
-        self._message = ""
-        """The newest message of that verdict."""
-        self._previous: str | None = None
-        self._next = MIN_LOGS
-        self.last: Verdict | None = None
-        """The newest verdict."""
+        self._writer = DiagnosisWriter(worker.events)
+
+    @property
+    def last(self) -> Verdict | None:
+        """Return the newest verdict."""
+        return self._writer.last
 
     @with_moment
     def on_train_begin(self, moment: Moment) -> None:
@@ -53,7 +40,7 @@ class DiagnosisCallback(TrainerCallback):
     def on_log(self, moment: Moment) -> None:
         # An evaluation is logged before what its rows prove is known.
         is_evaluation = "eval_loss" in moment.logs
-        if len(moment.state.log_history) >= self._next and not is_evaluation:
+        if self._writer.is_due(len(moment.state.log_history)) and not is_evaluation:
             self._diagnose(moment)
 
     @with_moment
@@ -62,65 +49,16 @@ class DiagnosisCallback(TrainerCallback):
 
     @with_moment
     def on_train_end(self, moment: Moment) -> None:
-        if self.last is not None:
-            self._report(moment.step, self.last, is_last=True)
+        self._writer.report_end(moment.step)
 
     def _diagnose(self, moment: Moment) -> None:
-        logged = len(moment.state.log_history)
-        self._next = max(self._next + 1, int(logged * GROWTH_FACTOR) + 1)
+        self._writer.plan_next(len(moment.state.log_history))
         try:
             verdict = diagnose(self._curve(moment))
         except Exception as error:  # noqa: BLE001 (a failed diagnosis must not end the run)
-            self._report_failure(error)
+            self._writer.report_failure(error)
             return
-        self._report(moment.step, verdict, is_last=False)
-        self.last, self._previous = verdict, verdict.pattern
-
-    def _report_failure(self, error: Exception) -> None:
-        if "diagnosis_failed" in self._reported:
-            return
-        self._reported.add("diagnosis_failed")
-        traceback.print_exception(error, file=sys.stderr)
-        message = f"Diagnosis failed: {type(error).__name__}: {error}"[:500]
-        self._worker.events.write_finding("diagnosis_failed", message)
-
-    def _report(self, step: int, verdict: Verdict, *, is_last: bool) -> None:
-        main, *others = to_findings(verdict)
-        is_new = main.severity != "info" and main.code not in self._reported
-        is_stable = is_new or is_last or verdict.pattern == self._previous
-        is_update = verdict.pattern == self._verdict
-        if main.message != self._message if is_update else is_stable or self._verdict is None:
-            self._verdict, self._message = verdict.pattern, main.message
-            self._write(step, verdict, main, is_verdict=True, is_update=is_update)
-        for finding in (main, *others):
-            if finding.code not in self._reported and finding.severity != "info":
-                self._write(step, verdict, finding, is_verdict=False)
-
-    def _write(
-        self,
-        step: int,
-        verdict: Verdict,
-        finding: DiagnosisFinding,
-        *,
-        is_verdict: bool,
-        is_update: bool = False,
-    ) -> None:
-        self._reported.add(finding.code)
-        self._worker.events.write_finding(
-            finding.code,
-            finding.message,
-            finding.severity,
-            step=step,
-            since=finding.step,
-            action=finding.action,
-            actions=list(finding.actions),
-            confidence=finding.confidence,
-            evidence=finding.evidence,
-            best_step=verdict.best_step,
-            best_on_disk=verdict.best_on_disk,
-            verdict=is_verdict,
-            update=is_update,
-        )
+        self._writer.report(moment.step, verdict)
 
     def _curve(self, moment: Moment) -> Curve:
         args, state = moment.args, moment.state

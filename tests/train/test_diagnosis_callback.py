@@ -16,7 +16,7 @@ from transformers import TrainerControl, TrainerState
 from ftwizard.diagnosis import Curve, diagnose
 from ftwizard.jobs.events import EventReader, EventWriter
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import loss_curves
+from ftwizard.runs import diagnosis_writer, loss_curves
 from ftwizard.runs.summary import read_progress
 from ftwizard.train import diagnosis_callback
 from ftwizard.train.diagnosis_callback import DiagnosisCallback
@@ -170,7 +170,7 @@ def test_diagnosis_between_evaluations_waits_for_more_logs(trainer: Trainer) -> 
     curve = curves.drawn(flat, None, steps=20_000, every=5)
     assert len(curve.train) == 4000
     trainer.feed(curve)
-    most = math.log(4000 / diagnosis_callback.MIN_LOGS, diagnosis_callback.GROWTH_FACTOR)
+    most = math.log(4000 / diagnosis_writer.MIN_LOGS, diagnosis_writer.GROWTH_FACTOR)
     assert 10 < trainer.diagnoses <= most + 20, (trainer.diagnoses, most)
 
 
