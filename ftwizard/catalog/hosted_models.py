@@ -141,6 +141,17 @@ def find_model(name: str, platform: PlatformId | None = None) -> HostedModel | N
     return None
 
 
+def get_weights(name: str, platform: PlatformId) -> Weights:
+    """Return whether the tuned weights of a model can be downloaded, of an unknown one by what its
+    platform offers in general."""
+    if model := find_model(name, platform):
+        return model.weights()
+    if platform == "openai":
+        return "no"
+    weights = catalog().platform(platform).weights
+    return "unknown" if weights == "open models" else weights
+
+
 def nearest_model(name: str) -> str | None:
     """Return the known name nearest to ``name``, None if none is near."""
     refused = (name for refused in _all().refused for name in refused.ids)

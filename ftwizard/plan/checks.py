@@ -12,7 +12,15 @@ from ftwizard.data.mapping import column_map
 from ftwizard.data.split import MIN_TRAIN_ROWS
 from ftwizard.errors import DECLINED, USAGE, FtwizardError
 from ftwizard.plan import export_forms
-from ftwizard.plan.schema import MANY_EPOCHS, Evaluate, Plan, Recipe, RiskName
+from ftwizard.plan.schema import (
+    HOSTED_PROVIDERS,
+    MANY_EPOCHS,
+    Evaluate,
+    Hosted,
+    Plan,
+    Recipe,
+    RiskName,
+)
 from ftwizard.strict_yaml import SettingsError
 from ftwizard.text import make_visible
 
@@ -43,11 +51,12 @@ def check_epochs(plan: Plan, earlier: str = "") -> None:
 
     ``earlier``: a sentence on why an earlier run does not support more epochs.
     """
-    if plan.recipe.epochs > MANY_EPOCHS:
+    epochs = plan.platform_settings.n_epochs if plan.is_hosted else plan.recipe.epochs
+    if epochs != "auto" and epochs > MANY_EPOCHS:
         _require_allowed(
             plan,
             "many-epochs",
-            f"{plan.recipe.epochs:g} epochs usually lead to memorization.",
+            f"{epochs:g} epochs usually lead to memorization.",
             earlier or f"Start with {MANY_EPOCHS} and check the validation loss.",
         )
 
@@ -82,6 +91,11 @@ def _find_problems(plan: Plan) -> Iterator[SettingsError]:
             "Keep one: minutes, in which the run finishes with its results, or hours, after which "
             "it stops and can be resumed.",
         )
+    yield from _find_foreign_settings(plan)
+    if plan.provider != "local":
+        from ftwizard.plan import hosted_checks  # loads the tables of models
+
+        yield from hosted_checks.find_problems(plan, plan.provider)
     yield from _find_target_problems(plan.recipe)
     yield from _find_export_problems(plan)
     yield from _find_prompt_problems(plan.samples.prompts)
@@ -90,7 +104,7 @@ def _find_problems(plan: Plan) -> Iterator[SettingsError]:
     names += [plan.data.mix.rows, plan.model.name, *plan.evaluate.sets]
     if any("\0" in name for name in filter(None, names)):
         yield SettingsError("A file name has a NUL character.", "Remove it.")
-    if not plan.model.name.strip():
+    if not plan.is_hosted and not plan.model.name.strip():
         hint = "Name a folder, or a model on the Hugging Face Hub."
         yield SettingsError("is empty.", hint, setting="model.name")
 
@@ -127,13 +141,32 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 """Settings, what their values must be where they are set, and the fix."""
 
 
+def _find_foreign_settings(plan: Plan) -> Iterator[SettingsError]:
+    """Yield the groups that belong to another provider than the plan's."""
+    for name, group in HOSTED_PROVIDERS.items():
+        if name != plan.provider and getattr(plan, name) != group():
+            yield SettingsError(
+                f"is set, but provider is {plan.provider}.",
+                f"Remove it, or set provider: {name}.",
+                setting=name,
+            )
+    if not plan.is_hosted and plan.hosted != Hosted():
+        names = " or ".join(HOSTED_PROVIDERS)
+        yield SettingsError(
+            "is set, but provider is local.",
+            f"Remove it, or set provider to {names}.",
+            setting="hosted",
+        )
+
+
 def _find_export_problems(plan: Plan) -> Iterator[SettingsError]:
     for form in plan.finish.export:
         try:
             export_forms.parse(form)
         except FtwizardError as error:
             yield SettingsError(f"finish.export: {error.message}", error.hint)
-    if plan.finish.export and not plan.finish.merge and plan.recipe.method != "full":
+    has_adapter = plan.together.lora if plan.is_hosted else plan.recipe.method != "full"
+    if plan.finish.export and not plan.finish.merge and has_adapter:
         yield SettingsError(
             "is set, but finish.merge is false: exports are made from the merged model.",
             "Set finish.merge to true, or remove finish.export.",
