@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from ftwizard.data.format_names import FormatChoice, TargetName
 
-RISKS = ("no-validation", "many-epochs", "skip-bad-rows")
+RISKS = ("no-validation", "many-epochs", "skip-bad-rows", "secrets")
 """Values of ``plan.RiskName``, without importing it to parse."""
 MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
@@ -96,7 +96,7 @@ SHOWN_RUN = _value("run", "RUN", "run id (default: the one running, else the new
 NAME = _value("--name", "ID", "run id (default: from plan and time)")
 FOLLOW = _switch("--watch", "follow the run until it ends")
 ALLOW = _values("--allow", "NAME", f"allow a risk: {', '.join(RISKS)} (repeatable)")
-ALLOW_BAD_ROWS = _values("--allow", "NAME", f"allow a risk: {RISKS[-1]}")
+ALLOW_BAD_ROWS = _values("--allow", "NAME", f"allow a risk: {RISKS[2]}")
 PRICE = _values("--price", "machine=USD", "hourly price of this machine, for the cost of the run")
 _UNSET = {"default": argparse.SUPPRESS}
 """A default of a subcommand would override ``ftwizard --ascii watch RUN``."""
