@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ftwizard import user_paths
 from ftwizard.cli import output, plan_argument, progress
-from ftwizard.runs import store
+from ftwizard.runs import hosted, store
 from ftwizard.text import format_bytes, format_count, make_visible
 from ftwizard.train import child_plan, command
 
@@ -37,8 +37,10 @@ def _find_origin(arguments: argparse.Namespace) -> Origin:
     name = arguments.source
     if (plan_argument.is_plan(name) or plan_argument.is_data(name)) and not store.is_run(name):
         plan = plan_argument.load(name, arguments.allow, deferred=("many-epochs", "no-validation"))
+        plan_argument.require_local(plan, "there is no training script to write")
         return Origin(f"plan {Path(name).name}", plan)
     run = store.find(name)
+    hosted.refuse_elsewhere(run, "there is no training script to write")
     return Origin(f"run {run.id}", child_plan.read_used(run), run)
 
 

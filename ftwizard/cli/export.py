@@ -24,6 +24,7 @@ def export(arguments: argparse.Namespace) -> int:
     """Export a run's merged model, or a model's folder, in each form."""
     names = [name for value in arguments.to for name in value.split(",") if name.strip()]
     wanted = list(dict.fromkeys(map(export_forms.parse, names)))
+    run_argument.refuse_hosted(arguments.model, "exported")
     if not is_installed("transformers"):
         raise MissingExtra("export", "transformers")
     from ftwizard.export import forms
@@ -57,7 +58,7 @@ def find_source(name: str | None, out: str | None = None) -> ExportSource:
         folder = user_paths.expand(name)
         if user_paths.is_folder(folder) and not user_paths.exists(folder / "job.json"):
             return source.from_folder(folder, out_path)
-    exported = source.from_run(run_argument.find(name, default_run.choose_chatted))
+    exported = source.from_run(run_argument.find(name, default_run.choose_local))
     return exported._replace(out=out_path) if out_path else exported
 
 

@@ -44,6 +44,7 @@ class MergeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def merge(arguments: argparse.Namespace) -> int:
     """Merge a run, or an adapter trained elsewhere; return 0 proved, 1 it differs, 4 cannot tell."""
+    run_argument.refuse_hosted(arguments.source, "merged")
     for package in ("transformers", "peft"):
         if not is_installed(package):
             raise MissingExtra("local", package)
@@ -87,7 +88,7 @@ def _merge_run(arguments: argparse.Namespace, say: PartSay) -> tuple[MergeReport
     from ftwizard.export.merge import delete_published
     from ftwizard.export.run_merge import merge_run, prove_run
 
-    folder = run_argument.find(arguments.source, default_run.choose_chatted)
+    folder = run_argument.find(arguments.source, default_run.choose_local)
     leftovers.end(folder)
     if observe(folder).state != "ended":
         raise FtwizardError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.plan import plan_file
 from ftwizard.plan.schema import Plan, RiskName
+from ftwizard.runs import hosted
 from ftwizard.text import make_visible
 
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
@@ -20,6 +21,16 @@ PLAN_SUFFIXES = (".yaml", ".yml")
 PLAN_EXAMPLE = (
     "A plan names it: data: {{files: {{train: {name}}}}}, and model: {{name: owner/model}}."
 )
+
+
+def require_local(plan: Plan, consequence: str) -> None:
+    """Raise FtwizardError for a plan that trains at a platform, and what follows from that."""
+    if plan.is_hosted:
+        raise FtwizardError(
+            f"This plan trains at {hosted.name_platform(plan.provider)}, so {consequence}.",
+            "For the cost there: ftwizard estimate PLAN. To train on this machine: provider: local",
+            USAGE,
+        )
 
 
 def is_plan(name: str) -> bool:

@@ -18,6 +18,7 @@ def push(arguments: argparse.Namespace) -> int:
 
     With ``--check`` nothing is sent: only what an upload would send is reported.
     """
+    run_argument.refuse_hosted(arguments.run, "uploaded")
     asks = not arguments.yes and not arguments.check
     if asks and (arguments.json or not output.has_terminal()):
         hint = "To skip it, pass --yes."
@@ -27,7 +28,7 @@ def push(arguments: argparse.Namespace) -> int:
     from ftwizard.export import push as uploads
     from ftwizard.train.probe_runner import exit_on_sigterm
 
-    run = run_argument.find(arguments.run, default_run.choose_chatted)
+    run = run_argument.find(arguments.run, default_run.choose_local)
     with progress.reporter() as say:
         say("looking", what="at the repository and the license")
         prepared = uploads.prepare(

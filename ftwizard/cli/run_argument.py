@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
-from ftwizard.runs import store
+from ftwizard.runs import hosted, store
 from ftwizard.runs.default_run import DefaultRun
 from ftwizard.text import make_visible
 
@@ -22,6 +22,18 @@ def find(name: str | None, choose: Callable[[], DefaultRun]) -> JobFolder:
     folder, reason = choose()
     print(f"Run {make_visible(folder.id)}: {reason}.", file=sys.stderr)
     return folder
+
+
+def refuse_hosted(name: str | None, done: str) -> None:
+    """Raise FtwizardError for a named run whose weights are at a platform only; see
+    ``hosted.require_local``. Names of anything else are left to the command."""
+    if name is None:
+        return
+    try:
+        folder = store.find(name)
+    except FtwizardError:
+        return
+    hosted.require_local(folder, done)
 
 
 def require_folder(folder: JobFolder, command: str) -> None:

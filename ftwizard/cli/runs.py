@@ -12,7 +12,7 @@ from ftwizard.cli import output, run_argument
 from ftwizard.errors import USAGE, FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import observe
-from ftwizard.runs import default_run, describe, prediction, reproduction, search, store
+from ftwizard.runs import default_run, describe, hosted, prediction, reproduction, search, store
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.result import read_result
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 OPTIONAL_COLUMNS = (
-    "loss", "memory off by", "memory", "off by", "child of", "best validation", "predicted", "took",
+    "model", "loss", "memory off by", "memory", "off by", "child of", "best validation", "predicted", "took",
 )  # fmt: skip
 """Columns to drop on a narrow terminal, in this order; the JSON has all."""
+LEFT_COLUMNS = ("run", "state", "at", "model")
 GAP = 3
 """Spaces between two columns."""
 
@@ -95,7 +96,7 @@ def _build_table(records: list[RunRecord], width: int) -> Table:
             names.remove(optional)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in names:
-        justify: Literal["left", "right"] = "left" if name in ("run", "state") else "right"
+        justify: Literal["left", "right"] = "left" if name in LEFT_COLUMNS else "right"
         table.add_column(name, justify=justify, overflow="fold", no_wrap=name not in names[:2])
     for row in cells:
         table.add_row(*(row[name] for name in names))
@@ -110,6 +111,8 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
     return {
         "run": record.id,
         "state": make_visible(describe.describe_state(record)),
+        "at": hosted.describe_state(record.remote) if record.remote else "",
+        "model": _format_model(record),
         "child of": make_visible(record.parent.id) if record.parent else "",
         "step": f"{record.step}/{record.total_steps}" if record.total_steps else "",
         "loss": _format_number(record.loss),
@@ -122,6 +125,12 @@ def _format_cells(record: RunRecord) -> dict[str, str]:
         "memory off by": _format_error(error.get("peak_memory")),
         "age": format_age(record.age_s) if record.age_s is not None else "",
     }
+
+
+def _format_model(record: RunRecord) -> str:
+    """Return the tuned model of a hosted run."""
+    model = record.remote.model if record.remote else None
+    return make_visible(model, hosted.MAX_ID) if model else ""
 
 
 def _format_error(error: float | None) -> str:
@@ -165,6 +174,15 @@ def status(arguments: argparse.Namespace) -> int:
 
 def _report_lines(report: RunStatus) -> list[tuple[str, str]]:
     lines = [("run", report.id), ("state", describe.describe_state(report))]
+    if report.remote and report.state != "ended":  # the outcome of one that has ended names it
+        job = (
+            f", job {make_visible(report.remote.job_id, hosted.MAX_ID)}"
+            if report.remote.job_id
+            else ""
+        )
+        lines.append(("at", f"{hosted.describe_state(report.remote)}{job}"))
+        if report.remote.url:
+            lines.append(("page", make_visible(report.remote.url, 300)))
     if report.parent:
         lines.append(("child of", describe.describe_parent(report.parent)))
     if report.attempt > 1:

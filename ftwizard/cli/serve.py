@@ -39,7 +39,8 @@ GRACE_S = 5.0
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serve a run's model until interrupted; with ``--json``, print where once it answers."""
-    folder = run_argument.find(arguments.run, default_run.choose_chatted)
+    run_argument.refuse_hosted(arguments.run, "served")
+    folder = run_argument.find(arguments.run, default_run.choose_local)
     run_argument.require_folder(folder, "serve")
     weights = _choose_weights(folder, arguments.gguf)
     key_file = _make_key() if arguments.key else None

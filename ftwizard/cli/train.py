@@ -37,7 +37,7 @@ from ftwizard.models import model_config
 from ftwizard.plan import changes, plan_file
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import default_run, describe, store
+from ftwizard.runs import default_run, describe, hosted, store
 from ftwizard.runs.checkpoints import describe_damage
 from ftwizard.runs.store import RunStatus
 from ftwizard.text import format_count, make_visible
@@ -211,6 +211,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def branch(arguments: argparse.Namespace) -> int:
     """Start a child run; print its id, or follow it with ``--watch``."""
     parent = store.find(arguments.run)
+    hosted.refuse_elsewhere(parent, "no child run can start from it here")
     name = arguments.name or store.make_id(strip_time(parent.id))
     request = child_plan.Request(
         edited=arguments.edited,

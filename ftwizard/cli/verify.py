@@ -19,7 +19,8 @@ CANNOT_TELL = 4
 
 def verify(arguments: argparse.Namespace) -> int:
     """Verify the chain; return 0 if it holds, 1 if a hop broke, 4 for cannot tell."""
-    folder = run_argument.find(arguments.run, default_run.choose_chatted)
+    run_argument.refuse_hosted(arguments.run, "verified")
+    folder = run_argument.find(arguments.run, default_run.choose_local)
     run_argument.require_folder(folder, "verify")
     if bool(arguments.server) != bool(arguments.model):
         raise FtwizardError("--server and --model belong together.", "Pass both.", USAGE)

@@ -10,7 +10,7 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.ending import GOOD_END_REASONS, describe_end_reason
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import store
+from ftwizard.runs import remote, store
 from ftwizard.text import format_count
 
 MAX_LISTED = 5
@@ -73,7 +73,9 @@ def choose_resumed() -> DefaultRun:
         raise FtwizardError(f"Run {name} is running already.", f"Watch it: ftwizard watch {name}")
     for folder, status in runs:
         reason = status.end_reason or "lost"
-        if status.state == "ended" and reason not in OVER:
+        record = remote.read(folder)
+        is_over = reason in OVER or (record is not None and record.state in ("failed", "cancelled"))
+        if status.state == "ended" and not is_over:
             newest = "the newest run" if folder is runs[0][0] else "the newest that can be resumed"
             live = [other for other, now in runs if now.state != "ended"]
             also = f". Also running: {_list_ids(live)}" if live else ""
@@ -87,14 +89,28 @@ def choose_resumed() -> DefaultRun:
 
 
 def choose_chatted() -> DefaultRun:
-    """Choose the run to talk to: the newest with trained weights.
+    """Choose the run to talk to: the newest with a model, here or at a platform.
+
+    Raises FtwizardError where there is none.
+    """
+    for folder, _ in _list_newest_first():
+        record = remote.read(folder)
+        if folder.trained.exists() or (record and record.tuned_model):
+            return DefaultRun(folder, "the newest with a model")
+    raise FtwizardError("No run has a model to talk to yet.", "List your runs with: ftwizard runs")
+
+
+def choose_local() -> DefaultRun:
+    """Choose the run to merge, export, verify, serve or upload: the newest with weights here.
 
     Raises FtwizardError where there is none.
     """
     for folder, _ in _list_newest_first():
         if folder.trained.exists():
-            return DefaultRun(folder, "the newest with a model")
-    raise FtwizardError("No run has a model to talk to yet.", "List your runs with: ftwizard runs")
+            return DefaultRun(folder, "the newest with a model on this machine")
+    raise FtwizardError(
+        "No run has a model on this machine yet.", "List your runs with: ftwizard runs"
+    )
 
 
 def choose_compared() -> tuple[JobFolder, JobFolder]:

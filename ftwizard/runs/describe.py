@@ -12,7 +12,7 @@ from ftwizard.jobs.folder import JobFolder, Parent
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status
 from ftwizard.quantity import Figure
-from ftwizard.runs import exports, merge_proof, reproduction, verdict
+from ftwizard.runs import exports, hosted, merge_proof, remote, reproduction, verdict
 from ftwizard.runs.prediction import PredictionResult
 from ftwizard.runs.progress import Progress
 from ftwizard.runs.result import (
@@ -66,7 +66,10 @@ def describe_next_step(folder: JobFolder, status: Status) -> list[str]:
     if reason == "stopped" and (weights := describe_kept_weights(folder)):
         lines.append(weights)
     # Only our own text is a format string: braces in a command's hint mean nothing.
-    next_step = status.hint or NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
+    next_step = NEXT_STEP.get(reason, "").format(id=folder.id, folder=folder.path)
+    if record := remote.read(folder):
+        next_step = hosted.describe_next(folder.id, record, reason) or next_step
+    next_step = status.hint or next_step
     if reason == "early_stopped" and status.message:  # it says why, such as a limit of time
         next_step = status.hint or ""
     if next_step:
@@ -122,13 +125,15 @@ def describe_outcome(folder: JobFolder, status: Status) -> list[str]:
     result, evaluated = read_result(folder), _describe_evaluation(folder)
     if evaluated or (result and result.end_reason in GOOD_END_REASONS):
         lines = [describe_verdict(folder, result), *_list_reasons(folder), *lines]
+    if record := remote.read(folder):
+        lines += [f"{label:<12} {text}" for label, text in hosted.list_facts(folder, record)]
     if result:
         lines += [f"{label:<12} {text}" for label, text in describe_result(folder, result)]
         if result.compare and result.compare.rows:
             lines += ["", *format_comparison(result.compare)]
     if evaluated:
         lines += evaluated.details
-    if read_trained(folder):
+    if read_trained(folder) or (record and record.tuned_model):
         lines += ["", *_list_next(folder)]
     if compared := reproduction.compare(folder):
         lines += ["", *reproduction.describe(compared)]
@@ -196,30 +201,45 @@ def _describe_evaluation(folder: JobFolder) -> _EvaluationText | None:
 def describe_result(folder: JobFolder, result: RunResult) -> list[tuple[str, str]]:
     """Return labels and texts of a run's results: rows, weights and prediction."""
     rows: list[tuple[str, str]] = []
-    best = f"best, step {result.training.step}"
-    if trained := describe_trained_rows(result.training):
-        rows.append(("rows", trained))
-    has_adapter = result.training.method != "full"
-    if has_adapter:
-        rows.append(("adapter", f"{folder.adapter} ({best})"))
-    if merged := result.merged:
-        label, which = ("merged", "") if has_adapter else ("model", f"{best}, ")
-        details = f"{which}{format_bytes(merged.size_bytes)}, {merged.dtype}"
-        rows.append((label, f"{folder.merged} ({details})"))
-        if proof := merge_proof.read_proof(folder.merged):
-            rows.append(("proof", merge_proof.format_verdict(proof)))
-        for path, record in exports.iterate_records(folder.exports):
-            rows.append(("export", f"{path} ({record.form})"))
-        rows.append(("serve", f"ftwizard serve {folder.id}"))
+    if result.training:
+        rows += _list_weights(folder, result, result.training)
     if folder.card.is_file():
         from ftwizard.runs import next_steps  # loads the plan
 
         rows.append(("card", next_steps.describe_card(folder)))
-    if has_adapter or result.merged:
+    has_adapter = result.training is not None and result.training.method != "full"
+    if has_adapter or result.merged or (result.remote and result.remote.model):
         rows.append(("chat", f"ftwizard chat {folder.id} --base"))
     if compared := result.prediction:
-        rows += describe_prediction(compared, result.training.completed_share)
+        rows += list_measured(result, compared)
     return rows
+
+
+def _list_weights(
+    folder: JobFolder, result: RunResult, training: TrainResult
+) -> Iterator[tuple[str, str]]:
+    best = f"best, step {training.step}"
+    if trained := describe_trained_rows(training):
+        yield "rows", trained
+    has_adapter = training.method != "full"
+    if has_adapter:
+        yield "adapter", f"{folder.adapter} ({best})"
+    if merged := result.merged:
+        label, which = ("merged", "") if has_adapter else ("model", f"{best}, ")
+        details = f"{which}{format_bytes(merged.size_bytes)}, {merged.dtype}"
+        yield label, f"{folder.merged} ({details})"
+        if proof := merge_proof.read_proof(folder.merged):
+            yield "proof", merge_proof.format_verdict(proof)
+        for path, record in exports.iterate_records(folder.exports):
+            yield "export", f"{path} ({record.form})"
+        yield "serve", f"ftwizard serve {folder.id}"
+
+
+def list_measured(result: RunResult, compared: PredictionResult) -> list[tuple[str, str]]:
+    """Return labels and texts of what a run took; the cost of a hosted run is among its job's facts."""
+    share = result.training.completed_share if result.training and not result.remote else 1.0
+    rows = describe_prediction(compared, share)
+    return [row for row in rows if row[0] != "cost"] if result.remote else rows
 
 
 def describe_prediction(compared: PredictionResult, share: float = 1.0) -> list[tuple[str, str]]:

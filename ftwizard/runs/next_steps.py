@@ -12,10 +12,24 @@ from ftwizard.errors import FtwizardError
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.models import weight_files
 from ftwizard.plan import export_forms, plan_file
-from ftwizard.runs import base_weights, custody, describe_evaluation, exports, merge_proof
+from ftwizard.runs import (
+    base_weights,
+    custody,
+    describe_evaluation,
+    exports,
+    hosted,
+    merge_proof,
+    remote,
+)
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.evaluation import Evaluation
-from ftwizard.runs.evaluation_files import Judgment, find_newest, is_of_result, list_judgments
+from ftwizard.runs.evaluation_files import (
+    Judgment,
+    NewestEvaluation,
+    find_newest,
+    is_of_result,
+    list_judgments,
+)
 from ftwizard.runs.evaluation_job import Candidate
 from ftwizard.runs.result import MergedModel, TrainResult, read_merged, read_trained
 from ftwizard.text import format_bytes, make_visible
@@ -95,7 +109,7 @@ def find_missing_base(folder: JobFolder) -> Step | None:
 def _find_next(folder: JobFolder) -> Step:
     newest, trained = find_newest(folder, merged=False), read_trained(folder)
     if trained is None:
-        return _CHAT
+        return _find_hosted(folder, newest) if hosted.read_hosted(folder) else _CHAT
     if newest is None:
         return Step("evaluate it: compare it with its base on three sets", "eval")
     judgments = list_judgments(folder)
@@ -108,6 +122,15 @@ def _find_next(folder: JobFolder) -> Step:
             if candidate.verdict == "ship" and not is_of_result(candidate, trained):
                 return _use(folder, candidate, trained)
     return next(_list_untried(newest.evaluation, judgments, trained), _CHAT)
+
+
+def _find_hosted(folder: JobFolder, newest: NewestEvaluation | None) -> Step:
+    """Return the best next step with a model that is at a platform."""
+    if newest is None:
+        return Step("evaluate it: compare it with its base on three sets", "eval")
+    if newest.evaluation.verdict == "ship":
+        return _CHAT._replace(is_closing=True)
+    return _CHAT
 
 
 def _judge_merged_strength(folder: JobFolder, judgments: list[Judgment]) -> Step | None:
@@ -260,6 +283,9 @@ def is_card_older(folder: JobFolder) -> bool:
 def describe_model(folder: JobFolder) -> tuple[list[str], list[str]]:
     """Return in words what exists of a run's model, and what is missing of it."""
     existing = ["adapter"] if folder.adapter.is_dir() else []
+    record = remote.read(folder)
+    if record and record.tuned_model:
+        existing.insert(0, f"model at {hosted.name_platform(record.provider)}")
     existing += ["merged model"] if folder.merged.is_dir() else []
     if proof := merge_proof.read_proof(folder.merged):
         mark = {"proved": "proved", "differs": "proof failed", "cannot_tell": "cannot be proved"}

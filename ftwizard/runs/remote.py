@@ -53,6 +53,16 @@ class BilledResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Unix seconds."""
 
 
+class RemoteEndpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a model of a hosted run can be asked, by chat completions."""
+
+    address: str
+    """Base address, without any secret."""
+    served_name: str
+    key_variable: str
+    """Environment variable with the key."""
+
+
 class RemoteJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``remote.json``."""
 
@@ -93,6 +103,10 @@ class RemoteJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """US dollars of the training, before it began."""
     actual_cost: Figure | None = None
     """US dollars by what the platform reports: its price, or tokens at a listed price."""
+    base_endpoint: RemoteEndpoint | None = None
+    """Where the base model can be asked; None if it cannot, or is not deployed."""
+    tuned_endpoint: RemoteEndpoint | None = None
+    """Where the tuned model can be asked; None if it cannot, or is not deployed."""
 
     @property
     def has_ended(self) -> bool:

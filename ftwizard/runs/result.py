@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from ftwizard.jobs.folder import JobFolder, JobResult, read_json
-from ftwizard.runs import answer_kind, verdict
+from ftwizard.runs import answer_kind, remote, verdict
 from ftwizard.runs.answer_kind import AnswerKind
 from ftwizard.runs.checkpoints import MARKER
 from ftwizard.runs.prediction import PredictionResult, RunFigures
+from ftwizard.runs.remote import RemoteResult
 from ftwizard.runs.verdict import RowScores, ScoredPair, ShipVerdict, Verdict
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -156,7 +157,10 @@ class BaseComparison(msgspec.Struct, frozen=True, kw_only=True):
 class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
     """``result.json`` of a run."""
 
-    training: TrainResult
+    training: TrainResult | None = None
+    """None for a hosted run whose weights are at the platform."""
+    remote: RemoteResult | None = None
+    """None for a run of this machine."""
     merged: MergedModel | None = None
     """None if the plan does not ask for it, or if training was stopped."""
     compare: BaseComparison | None = None
@@ -179,7 +183,9 @@ class RunResult(JobResult, frozen=True, kw_only=True, omit_defaults=True):
 def read_result(folder: JobFolder) -> RunResult | None:
     """Read ``result.json`` of the newest attempt; None if it is missing or unreadable."""
     result = read_json(folder.result, RunResult)
-    return result if result and result.attempt == folder.newest_attempt() else None
+    if result is None or not (result.training or result.remote):
+        return None
+    return result if result.attempt == folder.newest_attempt() else None
 
 
 def read_merged(folder: JobFolder) -> MergedModel | None:
@@ -200,7 +206,10 @@ def read_trained(folder: JobFolder) -> TrainResult | None:
 
 def has_results(folder: JobFolder) -> bool:
     """Return whether a run, however it ended, has a trained model or an evaluation."""
-    return folder.trained.exists() or folder.evaluation.exists()
+    if folder.trained.exists() or folder.evaluation.exists():
+        return True
+    record = remote.read(folder)
+    return record is not None and record.tuned_model is not None
 
 
 def read_answers(folder: JobFolder) -> list[AnswerPair]:

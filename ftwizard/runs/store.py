@@ -18,9 +18,10 @@ from ftwizard.jobs.clock import Instant
 from ftwizard.jobs.folder import JobFolder, JobRecord, Parent, is_id
 from ftwizard.jobs.liveness import Trouble
 from ftwizard.jobs.status import Status, observe
-from ftwizard.runs import prediction
+from ftwizard.runs import hosted, prediction, remote
 from ftwizard.runs.prediction import RunFigures
 from ftwizard.runs.progress import Progress
+from ftwizard.runs.remote import RemoteSummary
 from ftwizard.runs.reproduction import Reproduction
 from ftwizard.runs.result import read_result
 from ftwizard.runs.summary import read_progress
@@ -73,6 +74,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it is better than its base, in ``ftwizard status --json`` of a compared run."""
     ship: ShipVerdict | msgspec.UnsetType = msgspec.UNSET
     """Whether to ship it, of a run that was evaluated."""
+    remote: RemoteSummary | msgspec.UnsetType = msgspec.UNSET
+    """The job of a hosted run."""
     reproduction: Reproduction | msgspec.UnsetType = msgspec.UNSET
     """How it compares with the run that it reproduces, in ``ftwizard status --json``."""
 
@@ -175,6 +178,7 @@ def read_status(folder: JobFolder) -> RunStatus:
 
 def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus:
     """Combine a job's state and its progress."""
+    record = remote.read(folder)
     has_eta = job.state != "ended" and progress.phase in ("training", "evaluating")
     return RunStatus(
         id=folder.id,
@@ -191,6 +195,7 @@ def make_status(folder: JobFolder, job: Status, progress: Progress) -> RunStatus
         age_s=_measure_age(job, progress),
         sampled=progress.is_sampled or msgspec.UNSET,
         parent=read_parent(folder) or msgspec.UNSET,
+        remote=remote.summarize(record) if record else msgspec.UNSET,
         ship=_read_ship(folder, job),
     )
 
@@ -223,6 +228,8 @@ def read_record(folder: JobFolder, progress: Progress | None = None) -> RunRecor
     compared = None
     if status.state == "ended" and (result := read_result(folder)):
         compared = result.prediction
+    elif record := remote.read(folder):  # what a job cost is also known of one without a result
+        compared = hosted.compare_with_prediction(folder, record)
     return RunRecord(
         **msgspec.structs.asdict(status),
         predicted=compared.predicted if compared else prediction.read_prediction(folder),

@@ -28,7 +28,7 @@ from ftwizard.plan import changes, plan_file
 from ftwizard.plan.changes import EFFECTS, Changes
 from ftwizard.plan.schema import Plan
 from ftwizard.pricing import machine_rate
-from ftwizard.runs import base_weights, checkpoints
+from ftwizard.runs import base_weights, checkpoints, hosted, remote
 from ftwizard.text import format_bytes, make_visible
 from ftwizard.train import (
     budget,
@@ -120,6 +120,13 @@ def require_resumable(folder: JobFolder) -> None:
         raise FtwizardError(
             f"Run {folder.id} has finished; there is nothing to resume.",
             f"To see its result: ftwizard status {folder.id}",
+        )
+    record = remote.read(folder)
+    if record and record.state in ("failed", "cancelled"):
+        raise FtwizardError(
+            f"The job of run {folder.id} has ended at {hosted.name_platform(record.provider)} "
+            f"({make_visible(record.status or record.state, 40)}); there is nothing to resume.",
+            f"To start another job: ftwizard train {make_visible(str(folder.plan))}",
         )
 
 

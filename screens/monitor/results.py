@@ -390,12 +390,13 @@ class ResultsPage(Page[str]):
             rows.append(("answers", make_visible(str(folder.answers))))
         rows.append(("plan", make_visible(str(folder.plan))))
         rows.append(("again", _format_command("ftwizard", "train", str(folder.plan))))
-        if result and (trained := describe.describe_trained_rows(result.training)):
+        training = result.training if result else None
+        if training and (trained := describe.describe_trained_rows(training)):
             # On a small terminal, warnings come first; good news can wait below the commands.
-            index = len(rows) if describe.are_all_trained(result.training) else 0
+            index = len(rows) if describe.are_all_trained(training) else 0
             rows.insert(index, ("rows", trained))
         if result and (measured := result.prediction):
-            rows += describe.describe_prediction(measured, result.training.completed_share)
+            rows += describe.list_measured(result, measured)
         return layout.build_table(rows)
 
 

@@ -1,0 +1,187 @@
+"""Hosted runs in words: their job at the platform, what it cost, and what works without local weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ftwizard.errors import FtwizardError
+from ftwizard.jobs.ending import GOOD_END_REASONS
+from ftwizard.jobs.folder import JobFolder
+from ftwizard.quantity import Figure, today
+from ftwizard.runs import prediction, remote
+from ftwizard.runs.prediction import PredictionResult, RunFigures
+from ftwizard.runs.remote import RemoteCheckpoint, RemoteJob, RemoteResult, RemoteSummary
+from ftwizard.text import format_count, format_dollars, make_visible
+
+NAMES = {"openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together"}
+"""Platforms for a person."""
+MAX_ID = 120
+"""Characters of an id or a name that a platform gave."""
+MAX_STEPS_LISTED = 5
+
+
+def name_platform(provider: str) -> str:
+    """Return a platform's name for a person."""
+    return NAMES.get(provider) or make_visible(provider, 40)
+
+
+def read_hosted(folder: JobFolder) -> RemoteJob | None:
+    """Return the record of a hosted run without weights on this machine; None for any other run.
+
+    Where the platform's adapter was downloaded, the run has ``trained.json`` and is like a local one.
+    """
+    return None if folder.trained.exists() else remote.read(folder)
+
+
+def require_local(folder: JobFolder, done: str) -> None:
+    """Raise FtwizardError if the weights of a run are at a platform only.
+
+    ``done`` is what cannot be done with them here: ``merged``.
+    """
+    record = read_hosted(folder)
+    if record is None:
+        return
+    run, platform = make_visible(folder.id, 64), name_platform(record.provider)
+    if record.tuned_model is None:
+        raise FtwizardError(
+            f"Run {run} trains at {platform}, which has made no model yet that could be {done}.",
+            f"Its state: ftwizard status {run}",
+        )
+    raise FtwizardError(
+        f"The weights of run {run} are at {platform}, so they cannot be {done} here.",
+        f"What works with them: ftwizard eval {run}, chat {run}, status {run}, card {run}",
+    )
+
+
+def refuse_elsewhere(folder: JobFolder, consequence: str) -> None:
+    """Raise FtwizardError for a run that was trained at a platform, and what follows from that."""
+    if record := remote.read(folder):
+        run = make_visible(folder.id, 64)
+        raise FtwizardError(
+            f"Run {run} is trained at {name_platform(record.provider)}, so {consequence}.",
+            f"To train again with other settings, edit a copy of {make_visible(str(folder.plan))}, "
+            "then: ftwizard train COPY.yaml",
+        )
+
+
+def describe_state(summary: RemoteSummary) -> str:
+    """Describe a job in a few words: ``OpenAI: validating_files``."""
+    status = make_visible(summary.status, 40) if summary.status else "no job yet"
+    return f"{name_platform(summary.provider)}: {status}"
+
+
+def describe_next(run_id: str, record: RemoteJob, reason: str) -> str | None:
+    """Describe what to do after a hosted run ended for ``reason``; None to say what any run says."""
+    if reason in (*GOOD_END_REASONS, "refused", "cancelled"):
+        return None
+    platform, follow = name_platform(record.provider), f"ftwizard resume {run_id}"
+    if record.has_ended:
+        return f"The job at {platform} has ended. To finish what follows it: {follow}"
+    if record.job_id:
+        return f"The job keeps running at {platform}. Follow it again: {follow}"
+    if record.requested:
+        return f"Whether {platform} created the job is not known yet. To look it up: {follow}"
+    return f"No job was created at {platform} yet. To continue: {follow}"
+
+
+def list_facts(folder: JobFolder, record: RemoteJob) -> Iterator[tuple[str, str]]:
+    """Yield labels and texts of a hosted job: its model, tokens, cost, and what is still billed."""
+    job = f", job {make_visible(record.job_id, MAX_ID)}" if record.job_id else ""
+    yield "at", f"{describe_state(remote.summarize(record))}{job}"
+    if record.tuned_model:
+        yield "model", make_visible(record.tuned_model, 2 * MAX_ID)
+    if record.trained_tokens is not None:
+        yield "billed", f"{format_count(record.trained_tokens, 'token')} trained on"
+    if cost := describe_cost(folder, record):
+        yield "cost", cost
+    if record.checkpoints:
+        yield "kept", describe_checkpoints(record.checkpoints)
+    for resource in record.billed:
+        price = f", {format_dollars(resource.price.value)} per hour" if resource.price else ""
+        kind, name = make_visible(resource.kind, 40), make_visible(resource.id, MAX_ID)
+        yield "! costs", f"{kind} {name}{price}, for as long as it exists"
+    if record.url:
+        yield "page", make_visible(record.url, 300)
+
+
+def describe_cost(folder: JobFolder, record: RemoteJob) -> str:
+    """Describe the actual and the predicted cost of a job; empty if both are unknown."""
+    compared = compare_with_prediction(folder, record)
+    predicted, actual = compared.predicted.cost, compared.actual.cost
+    expected = f"predicted {_format_range(predicted)}" if predicted else ""
+    if actual is None:
+        return expected
+    error = compared.error.get("cost")
+    off = ""
+    if error is not None:
+        percent = round(abs(error) * 100)
+        off = f", {percent}% too {'high' if error > 0 else 'low'}" if percent else ", exact"
+    return format_dollars(actual.value) + (f" ({expected}{off})" if expected else "")
+
+
+def _format_range(figure: Figure) -> str:
+    low, high = format_dollars(figure.lowest), format_dollars(figure.highest)
+    return low if low == high else f"{low} – {high}"
+
+
+def describe_checkpoints(kept: tuple[RemoteCheckpoint, ...]) -> str:
+    """Describe the checkpoints that a platform keeps, by step."""
+    steps = ", ".join(f"{checkpoint.step:,}" for checkpoint in kept[:MAX_STEPS_LISTED])
+    more = ", …" if len(kept) > MAX_STEPS_LISTED else ""
+    noun = "step" if len(kept) == 1 else "steps"
+    return f"{format_count(len(kept), 'checkpoint')} ({noun} {steps}{more})"
+
+
+def find_better_checkpoint(kept: tuple[RemoteCheckpoint, ...]) -> RemoteCheckpoint | None:
+    """Return the checkpoint with the lowest validation loss, if it is not the last one.
+
+    None as well where the platform reports no losses, or the checkpoint cannot be asked.
+    """
+    by_step = sorted(kept, key=lambda checkpoint: checkpoint.step)
+    last = by_step[-1] if by_step else None
+    losses = {
+        checkpoint.step: checkpoint.eval_loss
+        for checkpoint in by_step
+        if checkpoint.eval_loss is not None
+    }
+    if last is None or last.step not in losses:
+        return None
+    best = min(losses, key=lambda step: (losses[step], step))
+    better = next(checkpoint for checkpoint in by_step if checkpoint.step == best)
+    return better if losses[best] < losses[last.step] and better.model else None
+
+
+def compare_with_prediction(folder: JobFolder, record: RemoteJob) -> PredictionResult:
+    """Return the predicted and actual time and cost of a hosted job, with their errors.
+
+    The time is the platform's, from the creation of the job to its end.
+    """
+    predicted = prediction.read_prediction(folder) or RunFigures(cost=record.predicted_cost)
+    seconds = None
+    if record.created is not None and record.finished is not None:
+        value = max(0.0, record.finished - record.created)
+        source = "by the platform's clock, from the creation of the job to its end"
+        seconds = Figure(value=value, unit="s", source=source, as_of=today())
+    actual = RunFigures(seconds=seconds, cost=record.actual_cost)
+    outcome = prediction.compare_prediction(predicted, actual)
+    if outcome.is_sound:
+        return outcome
+    return PredictionResult(predicted=RunFigures(), actual=RunFigures(), error={})
+
+
+def make_result(record: RemoteJob, method: str) -> RemoteResult:
+    """Return what ``result.json`` says of a job that has ended. ``method``: in the platform's words."""
+    return RemoteResult(
+        provider=record.provider,
+        job_id=record.job_id or "",
+        status=record.status or "",
+        base=record.model,
+        model=record.tuned_model,
+        method=method,
+        trained_tokens=record.trained_tokens,
+        predicted_cost=record.predicted_cost,
+        actual_cost=record.actual_cost,
+        rows={part: file.rows for part, file in record.files.items()},
+        checkpoints=record.checkpoints,
+        url=record.url,
+    )
