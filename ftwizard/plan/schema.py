@@ -16,6 +16,10 @@ Provider = Literal["local", "openai", "foundry", "together"]
 HostedProvider = Literal["openai", "foundry", "together"]
 Auto = Literal["auto"]
 HostedMethod = Literal["supervised", "dpo", "reinforcement"]
+TrainingType = Literal[
+    "Standard", "GlobalStandard", "DeveloperTier", "standard", "globalStandard", "developerTier"
+]
+"""Microsoft's own names, in both of the spellings that its documents use."""
 Reporter = Literal["wandb", "tensorboard", "trackio"]
 Method = Literal["lora", "qlora", "full"]
 LEARNING_RATES: dict[Method, float] = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
@@ -314,7 +318,7 @@ class OpenAI(Part, frozen=True, kw_only=True):
 class Foundry(OpenAI, frozen=True, kw_only=True):
     """Settings of a fine-tuning job at Microsoft Foundry, under its own names; see ``OpenAI``."""
 
-    trainingType: Literal["Standard", "GlobalStandard", "DeveloperTier"] = "GlobalStandard"
+    trainingType: TrainingType = "GlobalStandard"
     """Where it is trained. ``Standard``: in the resource's region. ``GlobalStandard``: in any region,
     for less. ``DeveloperTier``: on spare capacity, for half of that, and may be interrupted."""
     deployment: str | None = None

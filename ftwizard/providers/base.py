@@ -22,8 +22,8 @@ from ftwizard.runs.remote import BilledResource, JobState, RemoteCheckpoint, Rem
 ErrorKind = Literal["key", "permission", "quota", "missing", "rejected", "unreachable", "closed"]
 """``key``: none, or a wrong one; ``permission``: this account may not; ``quota``: no money or too many
 jobs; ``missing``: what was asked for does not exist; ``rejected``: the request is wrong; ``closed``: the
-service does not offer this any more; ``unreachable``: no answer, or an error of the service, which may
-pass."""
+service does not offer this any more; ``unreachable``: no answer, too many requests,
+or an error of the service, which may pass."""
 MAX_TAG_BYTES = 64
 
 
@@ -80,6 +80,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     trained_tokens: int | None = None
     error_code: str = ""
     error: str = ""
+    hint: str = ""
+    """What to do about the error."""
     url: str | None = None
     created: float | None = None
     finished: float | None = None

@@ -1,0 +1,58 @@
+"""Keys and addresses of platforms: checks before anything is sent, and addresses without secrets."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from ftwizard.providers.base import ProviderError
+from ftwizard.text import make_visible
+
+
+def check_key(key: str, variable: str, page: str) -> None:
+    """Raise ProviderError if there is no key, or one that cannot be sent."""
+    if not key:
+        raise ProviderError(
+            "key",
+            f"{variable} is not set.",
+            f"Create a key at {page}, and export it.",
+            code="no_key",
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ProviderError(
+            "key",
+            f"{variable} has characters that no key has, such as spaces or line breaks.",
+            f"Copy the key again from {page}.",
+            code="malformed_key",
+        )
+
+
+def check_address(address: str, variable: str) -> None:
+    """Raise ProviderError if an address is not one of HTTP."""
+    try:
+        parts = urlsplit(address)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_valid = is_valid and (parts.port is None or parts.port > 0) and address.isprintable()
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ProviderError(
+            "unreachable",
+            f"{variable} is not an address: {make_visible(hide_secrets(address), 100)}.",
+            "Set it to the base address of the API, such as https://api.openai.com/v1.",
+            code="address",
+        )
+
+
+def hide_secrets(address: str) -> str:
+    """Return an address without user, password, query and fragment."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.rpartition("@")[2]
+    netloc = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=netloc, query="", fragment="").geturl().rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
+    return host in ("localhost", "::1") or host.startswith("127.")

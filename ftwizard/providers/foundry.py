@@ -1,0 +1,176 @@
+"""Fine-tuning at Microsoft Foundry: OpenAI's API on the v1 endpoint of a resource or project."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from ftwizard.catalog import prices
+from ftwizard.catalog.hosted_models import find_model
+from ftwizard.plan.schema import Foundry, HostedProvider, Plan
+from ftwizard.providers.base import Endpoint, LiveModel, ProviderError
+from ftwizard.providers.openai import OpenAIPlatform, to_day
+from ftwizard.providers.platforms import ACCESS
+from ftwizard.runs.remote import RemoteJob
+from ftwizard.text import format_dollars, make_visible
+
+API_PATH = "/openai/v1"
+_PROJECT_HOST = ".services.ai.azure.com"
+_DEPLOYMENT = "az cognitiveservices account deployment"
+
+
+def complete_endpoint(endpoint: str) -> str:
+    """Return the base address of the v1 API for ``AZURE_OPENAI_ENDPOINT``.
+
+    That is the address of a resource or of a project, with or without ``/openai/v1``.
+    """
+    endpoint = endpoint.strip()
+    if endpoint and "://" not in endpoint:
+        endpoint = f"https://{endpoint}"
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        return endpoint
+    path = parts.path.rstrip("/")
+    if path.endswith("/openai"):
+        path = f"{path}/v1"
+    elif not path.endswith("/v1"):
+        path += API_PATH
+    return urlunsplit((parts.scheme, parts.netloc, path, "", "")) if endpoint else ""
+
+
+class FoundryPlatform(OpenAIPlatform):
+    """Microsoft Foundry, with the resource of ``AZURE_OPENAI_ENDPOINT``."""
+
+    id: HostedProvider = "foundry"
+    name = "Microsoft Foundry"
+    poll_s = 20.0
+    max_direct_bytes = 100 * 10**6
+
+    def _get_address(self, environment: Mapping[str, str]) -> str:
+        variable = ACCESS[self.id].address_variable
+        address = complete_endpoint(environment.get(variable, ""))
+        if not address:
+            raise ProviderError(
+                "key",
+                f"{variable} is not set.",
+                "Set it to the endpoint that the page of your resource at https://ai.azure.com shows.",
+                code="no_endpoint",
+            )
+        return address
+
+    def _get_settings(self, plan: Plan) -> Foundry:
+        return plan.foundry
+
+    def _convert_model(self, model: Any) -> LiveModel:
+        """Return a model; a flag against tuning is ignored, because open models have it wrongly."""
+        capabilities = getattr(model, "capabilities", None)
+        tunable = capabilities.get("fine_tune") if isinstance(capabilities, Mapping) else None
+        ends = getattr(model, "deprecation", None)
+        ends = ends if isinstance(ends, Mapping) else {}
+        days = [to_day(ends.get("inference")), to_day(getattr(model, "shutdown_date", None))]
+        return LiveModel(
+            id=make_visible(str(model.id), 200),
+            tunable=True if tunable is True else None,
+            shutdown=min(filter(None, days), default=None),
+        )
+
+    def check_plan(self, plan: Plan) -> list[str]:
+        """Check live what can be checked before anything is uploaded; return cautions."""
+        settings = self._get_settings(plan)
+        if settings.suffix and "." in settings.suffix:
+            raise ProviderError(
+                "rejected", "foundry.suffix has a dot, which Foundry does not take.", "Remove it.",
+                code="setting",
+            )  # fmt: skip
+        training_type = settings.trainingType.lower()
+        hosted = find_model(plan.model.name, "foundry")
+        if hosted and not hosted.closed and training_type != "globalstandard":
+            raise ProviderError(
+                "rejected",
+                f"Foundry trains {hosted.name} only with trainingType GlobalStandard.",
+                "Set foundry.trainingType to GlobalStandard.",
+                code="setting",
+            )
+        return [*super().check_plan(plan), *self._describe_costs(plan)]
+
+    def _describe_costs(self, plan: Plan) -> list[str]:
+        """Return cautions on what Foundry bills besides tokens."""
+        hosting = (
+            "To be used, the tuned model must be deployed, which costs"
+            f" {_format_hosting()} until the deployment is deleted."
+        )
+        if plan.foundry.method != "reinforcement":
+            return [hosting]
+        return [
+            "Reinforcement is billed by the hour. Foundry pauses the job at $5,000; once resumed, it has"
+            + " no limit.",
+            hosting,
+        ]
+
+    def build_request(self, plan: Plan, remote: RemoteJob) -> dict[str, Any]:
+        """Return the body of the request that creates the job; it has no secret."""
+        training_type = self._get_settings(plan).trainingType
+        return {**super().build_request(plan, remote), "trainingType": training_type}
+
+    def _get_url(self, job_id: str) -> str | None:
+        """Return None: the page of a job needs ids of tenant and subscription."""
+        return None
+
+    def get_endpoint(self, model: str, plan: Plan) -> Endpoint | None:
+        """Return the deployment of the plan for a model: the base model's, or the tuned one's."""
+        is_base = model in (plan.model.name, self.get_model_id(plan))
+        name = plan.foundry.base_deployment if is_base else plan.foundry.deployment
+        if not name:
+            return None
+        key_variable = ACCESS[self.id].key_variable
+        return Endpoint(address=self.endpoint, served_name=name, key_variable=key_variable)
+
+    def describe_deployment(self, plan: Plan, tuned_model: str) -> list[str]:
+        """Return lines with the commands that deploy a tuned model, list deployments, and delete one.
+
+        Deployments are made with the Azure CLI: the key of the API may not make or list them.
+        """
+        name = plan.foundry.deployment or "ftwizard-tuned"
+        account = f"--resource-group RESOURCE_GROUP --name {shlex.quote(self._get_resource())}"
+        chosen = f"{account} --deployment-name {shlex.quote(name)}"
+        model = shlex.quote(make_visible(tuned_model, 200))
+        create = (
+            f"{_DEPLOYMENT} create {chosen} --model-name {model} --model-version 1"
+            " --model-format {format} --sku-capacity 1 --sku-name {sku}"
+        )
+        hosted = find_model(plan.model.name, "foundry")
+        if hosted and not hosted.closed:
+            create = create.format(format="OpenAI-OSS", sku="GlobalStandard")
+            makes = [f"Deploy it, for {_format_hosting()} until it is deleted:", create]
+        else:
+            makes = [
+                "Deploy it for an evaluation, without a fee by the hour; Azure deletes it after 24 h:",
+                create.format(format="OpenAI", sku="DeveloperTier"),
+                f"Or deploy it to keep, for {_format_hosting()} until it is deleted:",
+                create.format(format="OpenAI", sku="GlobalStandard"),
+            ]
+        return [
+            *makes,
+            f"Then set foundry.deployment to {make_visible(name)}.",
+            "See what is deployed, and billed:",
+            f"{_DEPLOYMENT} list {account} --output table",
+            "Delete it, which ends the bill:",
+            f"{_DEPLOYMENT} delete {chosen}",
+        ]
+
+    def _get_resource(self) -> str:
+        """Return the name of the resource, by the host of its endpoint."""
+        host = urlsplit(self.endpoint).hostname or ""
+        is_azure = host.endswith(
+            (_PROJECT_HOST, ".openai.azure.com", ".cognitiveservices.azure.com")
+        )
+        return host.partition(".")[0] if is_azure else "RESOURCE"
+
+
+def _format_hosting() -> str:
+    """Return the fee of a deployment by the hour, with its date."""
+    fee, _ = prices.packaged().rates("foundry", ["all"], "hosting")
+    return f"{format_dollars(fee.usd)} per hour (as of {fee.as_of})" if fee else "a fee by the hour"

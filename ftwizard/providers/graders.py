@@ -1,0 +1,102 @@
+"""Graders of reinforcement fine-tuning: reading one from the plan, and what a dry run of it says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftwizard import strict_yaml
+from ftwizard.errors import FtwizardError
+from ftwizard.text import format_count, make_visible
+
+TRIAL_ROWS = 10
+_REFERENCE = re.compile(r"\{\{\s*item\.([A-Za-z_]\w*)")
+_NOT_ITEM = {"messages", "tools", "parallel_tool_calls"}
+
+
+class GraderTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """What a grader made of a few rows, each with its own reference as the answer."""
+
+    rows: int
+    rewards: tuple[float, ...] = ()
+    errors: tuple[str, ...] = ()
+    """What the platform said of the rows that it could not grade, each once."""
+    failed: int = 0
+    """Rows that it could not grade."""
+
+    def describe(self) -> list[str]:
+        """Return cautions; none if all rows were graded and their rewards differ from 0."""
+        cautions = []
+        if self.failed:
+            rows = format_count(self.rows, "row")
+            cautions.append(
+                f"The grader failed on {self.failed} of {rows}: {'; '.join(self.errors)}."
+            )
+        if self.rewards and not any(self.rewards):
+            count = format_count(len(self.rewards), "answer")
+            cautions.append(
+                f"The grader gave {count} the reward 0, although each was the reference of its row."
+                " Check which field of the rows it reads."
+            )
+        return cautions
+
+
+def load_grader(grader: Mapping[str, Any] | str) -> dict[str, Any]:
+    """Return the grader object of a plan; raise FtwizardError for a file that has none."""
+    if isinstance(grader, Mapping):
+        return dict(grader)
+    name = make_visible(grader, 200)
+    try:
+        text = strict_yaml.read_text(Path(grader))
+    except FileNotFoundError:
+        raise FtwizardError(
+            f"The grader file {name} does not exist.", "Check the setting grader in the plan."
+        ) from None
+    value = strict_yaml.load_value(text, name)
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise FtwizardError(
+            f"{name} has no grader: an object with type, name and the keys of its type.",
+            'Example: {"type": "string_check", "name": "exact", "operation": "eq",'
+            ' "input": "{{sample.output_text}}", "reference": "{{item.answer}}"}',
+        )
+    return value
+
+
+def find_item_fields(grader: object) -> list[str]:
+    """Return the fields of a row that a grader names in its templates, in order."""
+    return list(dict.fromkeys(_iterate_references(grader)))
+
+
+def _iterate_references(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from _REFERENCE.findall(value)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _iterate_references(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _iterate_references(part)
+
+
+def find_reference(row: Mapping[str, Any], fields: list[str]) -> str:
+    """Return a row's reference answer: the first field that the grader names, else the first of its
+    own fields; empty if it has none."""
+    for name in [*fields, *(name for name in row if name not in _NOT_ITEM)]:
+        value = row.get(name)
+        if value is not None:
+            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return ""
+
+
+def read_first_rows(path: Path, count: int = TRIAL_ROWS) -> list[dict[str, Any]]:
+    """Return the first rows of an upload file (JSON Lines, with or without a byte-order mark)."""
+    with path.open(encoding="utf-8-sig") as file:
+        lines = itertools.islice((line for line in file if line.strip()), count)
+        rows = [json.loads(line) for line in lines]
+    return [row for row in rows if isinstance(row, dict)]
