@@ -21,6 +21,8 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     """Each with ``role``, ``content`` (text) and optionally ``tool_calls``, ``tool_call_id``,
     ``name``, ``weight``. Empty for a row of plain text or tokens."""
     tools: list[dict[str, Any]] | None = None
+    awaits_answer: bool = False
+    """Whether all messages are the prompt, to which a grader judges the answers."""
 
     @property
     def prompt(self) -> list[Message]:
@@ -30,11 +32,14 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def answer(self) -> str:
         """Return the text of the last answer; empty for a row that is not a conversation."""
-        return str(self.messages[self._find_last_answer()]["content"]) if self.messages else ""
+        index = self._find_last_answer()
+        return str(self.messages[index]["content"]) if index < len(self.messages) else ""
 
     def _find_last_answer(self) -> int:
         roles = [m["role"] for m in self.messages]
-        return len(roles) - 1 - roles[::-1].index("assistant") if roles else 0
+        if self.awaits_answer or not roles:
+            return len(roles)
+        return len(roles) - 1 - roles[::-1].index("assistant")
 
 
 def to_conversation(example: Example) -> Conversation:
@@ -64,6 +69,24 @@ def to_conversation(example: Example) -> Conversation:
     if prompts and not any(m["content"].strip() for m in prompts):
         raise RowProblem("empty_prompt", "the prompt is empty", "write the prompt")
     return Conversation(messages=messages, tools=example.tools)
+
+
+def to_compared(example: Example) -> Conversation:
+    """Convert a row of any kind to a conversation for the comparison of models.
+
+    A preference has its chosen answer. The conversation is empty for a row with content that is not
+    text.
+    """
+    messages = [*example.messages, *example.chosen]
+    try:
+        return Conversation(
+            messages=[_convert_message(m, f"message {n}") for n, m in enumerate(messages, 1)],
+            tools=example.tools,
+            awaits_answer=all(message["role"] != "assistant" for message in messages)
+            or example.kind == "prompt",
+        )
+    except RowProblem:
+        return Conversation(messages=[])
 
 
 def to_displayed(example: Example, converted: Conversation) -> Conversation:

@@ -23,8 +23,10 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 @contextlib.contextmanager
-def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, not_over: Iterable[Path] = (), mode: int = 0o666) -> Iterator[BinaryIO]:
     """Yield a file to write; on success it is synced to disk and named ``path``.
+
+    ``mode``: its permissions, less those that the umask removes.
 
     It is written under a temporary name in the same folder and removed on any error. Raises
     FtwizardError if ``path`` exists (also as a dangling link) or is one of ``not_over``, if no file
@@ -34,7 +36,7 @@ def new_file(path: Path, *, not_over: Iterable[Path] = ()) -> Iterator[BinaryIO]
     part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     with _explain_full_disk(path):
         try:
-            descriptor = os.open(part, _NEW, 0o666)
+            descriptor = os.open(part, _NEW, mode)
         except OSError as error:
             if error.errno in _FULL_DISK:
                 raise

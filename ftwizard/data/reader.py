@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from ftwizard.text import format_count, make_visible
 MAX_SHOWN_PROBLEMS = 3
 Decode = Callable[[Record], Iterable[Any]]
 """Returns the values of a record; raises RowProblem."""
+ToConversation = Callable[[Example], Conversation]
+"""Returns the conversation of a row; raises RowProblem for one that cannot be used."""
 
 
 class ParsedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,21 +127,26 @@ def open_reader(
 
 
 def read_examples(
-    path: Path, choice: FormatChoice = "auto", options: ReadOptions = AS_IS
+    path: Path,
+    choice: FormatChoice = "auto",
+    options: ReadOptions = AS_IS,
+    preferred: Sequence[Format] = (),
 ) -> tuple[RowReader, list[tuple[int, Example | RowProblem]]]:
     """Read all rows into memory, decoding each once; return what ``RowReader.examples`` yields.
 
-    Raises FileProblem if there are no rows or their format is unclear.
+    ``preferred``: formats to read the rows in, where several fit all of them. Raises FileProblem if there are no rows or their format is unclear.
     """
     container = records.open_file(path, options)
     values = list(_read_values(path, container))
     if not values:
         raise no_rows_problem(path)
-    format = (
-        formats.count_formats(v for _, v in values).decide(path).format
-        if choice == "auto"
-        else choice
-    )
+    if choice == "auto":
+        decision = formats.count_formats(v for _, v in values).decide(path)
+        format = decision.format
+        if format not in preferred:
+            format = next((other for other in preferred if other in decision.also), format)
+    else:
+        format = choice
     reader = RowReader(path=path, container=container, format=format, is_explicit=choice != "auto")
     return reader, [(line, _attempt(reader.parse, value)) for line, value in values]
 
@@ -159,21 +166,27 @@ def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def read_table(
-    path: Path, format: FormatChoice = "auto", options: ReadOptions = AS_IS
+    path: Path,
+    format: FormatChoice = "auto",
+    options: ReadOptions = AS_IS,
+    *,
+    preferred: Sequence[Format] = (),
+    convert: ToConversation = to_conversation,
 ) -> DataTable:
     """Read the rows of any file that ``inspect`` supports.
 
-    ``auto`` uses the format of most rows; the other rows become problems. Raises FtwizardError if
+    ``auto`` uses the format of most rows, of equals one of ``preferred``; the other rows become
+    problems, as do those that ``convert`` refuses (default: what local training refuses). Raises FtwizardError if
     the file itself cannot be used; bad rows are ``problems``.
     """
-    reader, examples = read_examples(path, format, options)
+    reader, examples = read_examples(path, format, options, preferred)
     rows: list[ParsedRow] = []
     problems: list[BadRow] = []
     for line, example in examples:
         try:
             if isinstance(example, RowProblem):
                 raise example
-            conversation = to_conversation(example)
+            conversation = convert(example)
             rows.append(ParsedRow(line=line, example=example, conversation=conversation))
         except RowProblem as problem:
             problems.append(BadRow.from_problem(line, problem))

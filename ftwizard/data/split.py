@@ -141,7 +141,7 @@ def _split_by_prompt(
     """Return the part of each row, and the number of distinct prompts."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        content = (row.example.text, row.example.tokens)
+        content = (row.example.text, row.example.tokens, row.example.messages)
         groups[msgspec.json.encode(row.conversation.prompt or content)].append(index)
     order = list(groups.values())
     random.Random(seed).shuffle(order)

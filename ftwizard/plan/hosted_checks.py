@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from ftwizard.catalog import hosted_models
+from ftwizard.data import bundled_samples
 from ftwizard.errors import FtwizardError
 from ftwizard.plan.schema import (
     HostedProvider,
@@ -211,7 +212,14 @@ def count_needed_evaluations(settings: Together) -> int:
 
 
 def _find_file_problems(plan: Plan, settings: OpenAI | Together) -> Iterator[SettingsError]:
-    """Yield what needs validation data that the plan does not have."""
+    """Yield what the plan's data does not have."""
+    mix = plan.data.mix
+    if mix.share and mix.rows in bundled_samples.ROW_SETS and not plan.target.endswith("-sft"):
+        yield SettingsError(
+            "is set, but general rows are conversations, which this method does not train on.",
+            "Remove data.mix, or name a file of rows for this method: data.mix.rows.",
+            setting="data.mix.share",
+        )
     if plan.has_validation:
         return
     hint = "Set data.split.validation to 0.1, or data.files.validation to a file."

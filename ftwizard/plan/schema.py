@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftwizard.data.format_names import FormatChoice
+from ftwizard.data.format_names import FormatChoice, TargetName
 from ftwizard.data.io.read_options import ReadOptions
 from ftwizard.data.mapping.column_map import ColumnMap
 from ftwizard.data.split import GroupBy
@@ -377,6 +377,14 @@ HOSTED_PROVIDERS: dict[HostedProvider, type[OpenAI | Foundry | Together]] = {
 """The platforms, each with its settings, which have the same name in a plan."""
 
 
+TARGETS: dict[HostedProvider, dict[str, TargetName]] = {
+    "openai": {"supervised": "openai-sft", "dpo": "openai-dpo", "reinforcement": "openai-rft"},
+    "foundry": {"supervised": "foundry-sft", "dpo": "foundry-dpo", "reinforcement": "foundry-rft"},
+    "together": {"sft": "together-sft", "dpo": "together-dpo"},
+}
+"""The data rules of each platform's methods."""
+
+
 class Hosted(Part, frozen=True, kw_only=True):
     """What applies to every hosted platform."""
 
@@ -424,6 +432,15 @@ class Plan(Part, frozen=True, kw_only=True):
             raise ValueError("a plan of this machine has no platform")
         settings: OpenAI | Foundry | Together = getattr(self, self.provider)
         return settings
+
+    @property
+    def target(self) -> TargetName:
+        """Return the name of the data rules that its provider and method have."""
+        if self.provider == "local":
+            return "trl-sft"
+        settings = self.platform_settings
+        method = settings.training_method if isinstance(settings, Together) else settings.method
+        return TARGETS[self.provider][method]
 
     @property
     def has_validation(self) -> bool:

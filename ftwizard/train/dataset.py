@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
-from ftwizard.data import bundled_samples, reader, split
+from ftwizard.data import bundled_samples, platforms, reader, split
+from ftwizard.data.conversation import Conversation, to_compared
+from ftwizard.data.example import Example
 from ftwizard.data.format_names import FormatChoice
 from ftwizard.data.io.read_options import AS_IS, ReadOptions
 from ftwizard.errors import FtwizardError
@@ -49,11 +51,12 @@ def load_rows(
     FtwizardError if a file or the split has changed, for bad rows (unless the plan allows them),
     and for too few rows.
     """
+    read = _make_reader(plan)
 
     def usable(
         part: str, path: Path, format: FormatChoice, options: ReadOptions = AS_IS
     ) -> list[reader.ParsedRow]:
-        table = reader.read_table(path, format, options)
+        table = read(path, format, options)
         if table.sha256 != hashes.get(part, table.sha256):
             raise FtwizardError(
                 f"{make_visible(table.path)} has changed since the run was started.",
@@ -93,6 +96,21 @@ def load_rows(
             "Resume in the original environment, or start a new run.",
         )
     return rows
+
+
+def _make_reader(plan: Plan) -> Callable[..., reader.DataTable]:
+    """Return the reader of the plan's files: for a hosted platform, all rows that it accepts."""
+    if not plan.is_hosted:
+        return reader.read_table
+    from ftwizard.data.export import convert
+
+    target = platforms.get_target(plan.target)
+
+    def to_conversation(example: Example) -> Conversation:
+        convert.convert_row(example, target)  # raises RowProblem
+        return to_compared(example)
+
+    return functools.partial(reader.read_table, preferred=target.formats, convert=to_conversation)
 
 
 def _sample(rows: Rows, plan: Plan, sampled: dict[str, int]) -> None:

@@ -167,6 +167,15 @@ def test_evaluations_need_validation_data_at_together(tmp_path: Path) -> None:
         load(tmp_path, text, "no-validation")
 
 
+def test_general_rows_are_only_for_supervised_tuning(tmp_path: Path) -> None:
+    text = make_text("openai", "openai: {method: dpo}").replace(
+        "}}\n", "}, mix: {share: 0.1}}\n", 1
+    )
+    with pytest.raises(SettingsError, match=r"data\.mix\.share is set"):
+        load(tmp_path, text)
+    load(tmp_path, text.replace("dpo", "supervised"))
+
+
 def test_wandb_and_headroom_are_allowed(tmp_path: Path) -> None:
     load(tmp_path, make_text("openai", "report_to: [wandb]\nevaluate: {requires_headroom: true}"))
 

@@ -65,6 +65,8 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Look for near-duplicates."""
     read: ReadOptions = AS_IS
     """Encoding and column mapping."""
+    model: str | None = None
+    """Model whose tokenizer counts. Default: the tokenizer of the target."""
 
 
 class CheckedFile:
@@ -147,7 +149,9 @@ class CheckedFile:
             checker.take(0, record.value)
         counts = None
         if blocks > QUICK_BLOCKS and self._options.count != "no":
-            counts = counting.estimate_tokens(*self._count_arguments, blocks=blocks)
+            counts = counting.estimate_tokens(
+                *self._count_arguments, blocks=blocks, model=self._options.model
+            )
         report = self._report(checker, counts)
         findings = [msgspec.structs.replace(finding, lines=[]) for finding in report.findings]
         return msgspec.structs.replace(report, findings=findings, partial=True)
@@ -196,9 +200,9 @@ class CheckedFile:
         if mode == "no" or not self.scan.usable:
             return None
         if mode == "estimate" and self.container.is_plain_lines:
-            return counting.estimate_tokens(*self._count_arguments)
+            return counting.estimate_tokens(*self._count_arguments, model=self._options.model)
         report = self._report_progress(say, "counting tokens")
-        return counting.count_tokens(*self._count_arguments, say=report)
+        return counting.count_tokens(*self._count_arguments, say=report, model=self._options.model)
 
     @property
     def _count_arguments(self) -> tuple[Path, Container, Format, Target, int | None]:

@@ -6,6 +6,7 @@ import codecs
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +22,17 @@ from ftwizard.data.new_file import new_file, require_free
 from ftwizard.data.platforms import Target
 from ftwizard.errors import FtwizardError
 from ftwizard.text import make_visible
+
+
+class ConvertedRow(NamedTuple):
+    """A row in the format of a target."""
+
+    line: bytes
+    """JSON with a line feed."""
+    notes: list[RowFinding]
+    """What was lost or changed."""
+    example: Example
+    """What is left of the row."""
 
 
 def convert_file(
@@ -50,7 +62,9 @@ def convert_file(
             if say is not None and rows_in % 1000 == 0:
                 say("converting", done=rows_in, unit="rows")
             try:
-                line, notes = _convert_row(row, target, written_as)
+                if isinstance(row, RowProblem):
+                    raise row
+                line, notes, _ = convert_row(row, target, written_as)
             except RowProblem as problem:
                 left_out.add(number, RowFinding.from_problem(problem))
                 continue
@@ -71,18 +85,17 @@ def convert_file(
     return report
 
 
-def _convert_row(
-    row: Example | RowProblem, target: Target, written_as: Format | None
-) -> tuple[bytes, list[RowFinding]]:
-    """Return the output line of a row, and what was lost or changed; raise RowProblem."""
-    if isinstance(row, RowProblem):
-        raise row
+def convert_row(row: Example, target: Target, written_as: Format | None = None) -> ConvertedRow:
+    """Convert a row to the format of a target.
+
+    Raises RowProblem if the target cannot represent the row, or if it has an error for it.
+    """
     output, notes = write(row, target, written_as)
     example = formats.to_example(output, choose_format(row, target, written_as))
     if error := row_checker.find_row_error(example, target):
         raise RowProblem(*error)
     try:
-        return msgspec.json.encode(output) + b"\n", notes
+        return ConvertedRow(msgspec.json.encode(output) + b"\n", notes, example)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise RowProblem(
             "invalid_json", "one of its values cannot be written as JSON", "write it as text"
