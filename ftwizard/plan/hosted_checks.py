@@ -36,6 +36,7 @@ DEFAULT_EVALS = 10
 set, and how many evaluations ftwizard asks for where ``n_evals`` is not."""
 _REINFORCEMENT = ("reasoning_effort", "compute_multiplier", "eval_interval", "eval_samples", "grader")  # fmt: skip
 _LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_trainable_modules")
+_DPO = ("dpo_beta", "dpo_normalize_logratios_by_length", "rpo_alpha", "simpo_gamma")
 _EARLY_STOPPING = ("early_stopping_patience", "early_stopping_min_delta", "early_stopping_warmup_evals")  # fmt: skip
 _OPENAI_NAMES = {
     "epochs": "n_epochs", "batch_size": "batch_size", "seed": "seed",
@@ -69,7 +70,9 @@ _OPENAI_RULES: _Rules = (
 _TOGETHER_RULES: _Rules = (
     ("n_epochs n_checkpoints batch_size lora_r max_seq_length early_stopping_patience",
      *_AT_LEAST_1),
-    ("learning_rate lora_alpha dpo_beta", *_ABOVE_0),
+    ("gradient_accumulation_steps lora_alpha", *_AT_LEAST_1),
+    ("learning_rate dpo_beta scheduler_num_cycles", *_ABOVE_0),
+    ("rpo_alpha simpo_gamma", *_AT_LEAST_0),
     ("n_evals max_grad_norm weight_decay random_seed", *_AT_LEAST_0),
     ("early_stopping_min_delta early_stopping_warmup_evals", *_AT_LEAST_0),
     ("warmup_ratio min_lr_ratio", *_RATIO),
@@ -176,9 +179,10 @@ def _find_openai_problems(settings: OpenAI) -> Iterator[tuple[str, str, str]]:
 
 def _find_together_problems(settings: Together) -> Iterator[tuple[str, str, str]]:
     default = Together()
-    if settings.training_method != "dpo" and settings.dpo_beta is not None:
-        problem = f"is set, but training_method is {settings.training_method}."
-        yield "dpo_beta", problem, "Remove it, or set training_method to dpo."
+    for name in _DPO:
+        if settings.training_method != "dpo" and getattr(settings, name) != getattr(default, name):
+            problem = f"is set, but training_method is {settings.training_method}."
+            yield name, problem, "Remove it, or set training_method to dpo."
     if settings.training_method == "dpo" and settings.train_on_inputs != "auto":
         yield (
             "train_on_inputs",

@@ -329,43 +329,65 @@ class Foundry(OpenAI, frozen=True, kw_only=True):
 
 
 class Together(Part, frozen=True, kw_only=True):
-    """Settings of a fine-tuning job at Together, under Together's own names."""
+    """Settings of a fine-tuning job at Together, under the names of Together's SDK."""
 
     training_method: Literal["sft", "dpo"] = "sft"
     lora: bool = True
     """False: a full fine-tune."""
     lora_r: int | None = None
-    """LoRA rank. Default: the most that the model allows."""
-    lora_alpha: float | None = None
+    """LoRA rank. Default: the model's own."""
+    lora_alpha: int | None = None
     """Default: twice the rank."""
     lora_dropout: float = 0.0
     lora_trainable_modules: str = "all-linear"
+    """Modules that get an adapter, with commas between them."""
     n_epochs: int = 3
     n_evals: int | None = None
     """Evaluations on the validation file. Default: 10 with one, else 0."""
     n_checkpoints: int = 1
     batch_size: int | Literal["max"] = "max"
+    gradient_accumulation_steps: int | None = None
+    """Default: the model's own."""
     learning_rate: float = 1e-5
     lr_scheduler_type: Literal["linear", "cosine"] = "cosine"
     min_lr_ratio: float = 0.0
+    """Learning rate at the end, as a share of its peak."""
+    scheduler_num_cycles: float = 0.5
+    """With ``cosine``: cycles over the whole job."""
     warmup_ratio: float = 0.0
+    """Share of all steps over which the learning rate rises to its peak."""
     max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm; 0: not at all."""
     weight_decay: float = 0.0
     packing: bool = True
+    """Without it, every row is billed as ``max_seq_length`` tokens."""
     max_seq_length: int | None = None
+    """Default: the most that the model allows."""
     train_on_inputs: bool | Auto = "auto"
-    """Whether prompts count toward the loss; ``auto``: not those of conversations."""
+    """With ``sft``: whether prompts count toward the loss; ``auto``: not those of conversations."""
+    train_vision: bool = False
+    """Train the vision encoder too, in models that have one."""
     dpo_beta: float | None = None
-    """With ``dpo``."""
+    """With ``dpo``: weight of the penalty for leaving the base model. Default: 0.1."""
+    dpo_normalize_logratios_by_length: bool = False
+    rpo_alpha: float | None = None
+    """With ``dpo``: weight of the loss on the preferred answer."""
+    simpo_gamma: float | None = None
+    """With ``dpo``: margin of SimPO, which uses no reference model."""
     early_stopping_enabled: bool = False
+    """Stop when the validation loss no longer falls, and keep the best checkpoint."""
     early_stopping_patience: int | None = None
+    """Evaluations without a lower validation loss. Default: 2."""
     early_stopping_min_delta: float | None = None
+    """Fall of the validation loss that counts. Default: 0."""
     early_stopping_warmup_evals: int | None = None
+    """First evaluations that do not count. Default: 1."""
     random_seed: int | None = None
     suffix: str | None = None
-    """Part of the tuned model's name, 1–40 characters."""
+    """Part of the tuned model's name, at most 40 characters. ftwizard appends a mark of the run, by
+    which it recognizes the job, and shortens a suffix of more than 27."""
     from_checkpoint: str | None = None
-    """An earlier job, or a checkpoint of it, to continue from."""
+    """An earlier job, or a checkpoint of it, to continue from: ``ft-…`` or ``ft-…:STEP``."""
     wandb: Wandb = Wandb()
 
 
