@@ -116,7 +116,7 @@ def _translate_status(
         kind,
         f"{message.rstrip('. ')}.",
         AGAIN if lost else hint,
-        code=make_visible(code or str(status), 60),
+        code=account.redact(code or str(status))[:60],
         may_have_acted=lost,
         retry_after_s=_read_retry_after(error),
     )

@@ -34,7 +34,7 @@ def convert_job(job: Any, job_id: str, account: Account, url: str | None) -> Job
     metadata = getattr(job, "metadata", None)
     tag = metadata.get(TAG_NAME) if isinstance(metadata, Mapping) else None
     message = account.redact(text) if isinstance(text, str) else ""
-    error_code = make_visible(str(code), 60) if code else ""
+    error_code = account.redact(str(code))[:60] if code else ""
     failed = get_state(status) == "failed"
     return JobStatus(
         id=make_visible(job_id, 200),
