@@ -18,6 +18,7 @@ import pytest
 from tests.paths import DOUBLES, TESTS
 
 if TYPE_CHECKING:
+    from tests.doubles.openai_service import RunningService
     from tests.e2e.workspace import Workspace
     from tests.helpers.fake_clock import FakeClock
 
@@ -160,6 +161,28 @@ def fake_clock(clock_library: Path, tmp_path: Path) -> FakeClock:
     from tests.helpers.fake_clock import FakeClock
 
     return FakeClock(clock_library, tmp_path / "clocks")
+
+
+@pytest.fixture
+def openai_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
+    """Return a double of OpenAI's service; the test fails if a request is against its document."""
+    yield from _serve_openai(monkeypatch, foundry=False)
+
+
+@pytest.fixture
+def foundry_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
+    """Return a double of Foundry's service; the test fails if a request is against its document."""
+    yield from _serve_openai(monkeypatch, foundry=True)
+
+
+def _serve_openai(monkeypatch: pytest.MonkeyPatch, foundry: bool) -> Iterator[RunningService]:
+    from tests.doubles.openai_service import serve
+
+    with serve(foundry=foundry) as service:
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        yield service
+        assert service.control.take_violations() == []
 
 
 def compile_library(source: Path, library: Path) -> Path:

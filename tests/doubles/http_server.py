@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+STOP_POLL_S = 0.02
+"""How long the end of a test waits for its server at most."""
+
 
 class SilentHandler(BaseHTTPRequestHandler):
     """Answers HTTP/1.1 requests without logging them."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each reply waits 40 ms for the acknowledgment of its head
 
     def log_message(self, format: str, *args: object) -> None:
         return
@@ -44,7 +48,7 @@ class SilentHandler(BaseHTTPRequestHandler):
 def serve(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[int]:
     """Serve until the block ends; yield the port, by default a free one."""
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True)
     thread.start()
     try:
         yield server.server_address[1]

@@ -1,0 +1,164 @@
+"""Stateful double of OpenAI's fine-tuning service on loopback, with a Foundry mode.
+
+It is built to the service's documentation and to the official OpenAPI document, under the real SDK: it
+rejects what the service rejects, has no protection against a job that is created twice, and checks each
+request and response by the document's schemas.
+
+In a test, as a thread::
+
+    def test_job(openai_service: RunningService) -> None:      # sets the SDK's environment variables
+        client = openai_service.make_client()
+        openai_service.control.add_fault(Fault(on="POST /fine_tuning/jobs", action="drop_reply"))
+        ...
+        assert len(openai_service.control.list_jobs()) == 1
+
+``foundry_service`` is the same in Foundry mode. At the end, both fail the test if a request or response
+was against the document; a test that means it calls ``control.take_violations()`` itself. Other scenarios:
+``with serve(Scenario(closed=True)) as service``. As a process, for tests of real subprocesses::
+
+    with serve_process(Scenario(pace=Pace(clock="time"))) as service:
+        subprocess.run([...], env=os.environ | service.environment)
+
+or by hand: ``python -m tests.doubles.openai_service --port 0 --scenario FILE.json [--foundry]`` prints its
+base URL. ``control`` works with both. Faults name routes as the document does, such as
+``POST /fine_tuning/jobs`` or ``GET /fine_tuning/jobs/{fine_tuning_job_id}/events``.
+
+By default, a job advances by each look at it (``GET …/jobs/{id}``): validated, started, then a quarter of
+its steps each time. ``Pace`` has other clocks. A file is processed once it was looked at. A tuned model
+answers each prompt of its files as expected, and of ``Answers.files`` a share; a base model does not.
+
+Not documented, and so this double's own: the code of a job that moderation refuses, the metrics of a DPO
+job (those of a supervised one), and the order of a few checks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tests.doubles import http_server
+from tests.doubles.openai_service.control import Control
+from tests.doubles.openai_service.scenario import (
+    KEY,
+    QUOTA,
+    REASONING_MODEL,
+    UNSAFE_FILE,
+    UNSAFE_MODEL,
+    Answers,
+    Fault,
+    JobFailure,
+    ModelInfo,
+    Pace,
+    Scenario,
+    limit_rate,
+)
+from tests.doubles.openai_service.server import ServiceHandler
+from tests.doubles.openai_service.state import Request, ServiceState
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunningService:
+    """A service that runs, as a thread or a process."""
+
+    endpoint: str
+    """Its address without a path, as ``AZURE_OPENAI_ENDPOINT`` has it."""
+    is_foundry: bool
+    key: str
+    control: Control
+    state: ServiceState | None = None
+    """None for a process."""
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.endpoint}/openai/v1" if self.is_foundry else f"{self.endpoint}/v1"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the SDK."""
+        if self.is_foundry:
+            return {"AZURE_OPENAI_API_KEY": self.key, "AZURE_OPENAI_ENDPOINT": self.endpoint}
+        return {"OPENAI_API_KEY": self.key, "OPENAI_BASE_URL": self.base_url}
+
+    def make_client(self, **options: object) -> OpenAI:
+        """Return a client of the real SDK."""
+        from openai import OpenAI
+
+        settings: dict[str, object] = {"api_key": self.key, "base_url": self.base_url, **options}
+        return OpenAI(**settings)  # type: ignore[arg-type]
+
+
+@contextmanager
+def serve(
+    scenario: Scenario | None = None, *, foundry: bool = False, port: int = 0
+) -> Iterator[RunningService]:
+    """Serve in a thread until the block ends."""
+    state = ServiceState(scenario or Scenario(), foundry)
+    handler = type("Handler", (ServiceHandler,), {"state": state})
+    with http_server.serve(handler, port) as actual_port:
+        endpoint = f"http://127.0.0.1:{actual_port}"
+        try:
+            yield RunningService(endpoint, foundry, state.scenario.key, Control(endpoint), state)
+        finally:
+            state.release()
+
+
+@contextmanager
+def serve_process(
+    scenario: Scenario | None = None, *, foundry: bool = False
+) -> Iterator[RunningService]:
+    """Serve as a process until the block ends."""
+    scenario = scenario or Scenario()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "scenario.json"
+        file.write_bytes(msgspec.json.encode(scenario))
+        command = [sys.executable, "-m", __name__, "--port", "0", "--scenario", str(file)]
+        process = subprocess.Popen(
+            command + ["--foundry"] * foundry,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            endpoint = address.removesuffix("/openai/v1" if foundry else "/v1")
+            yield RunningService(endpoint, foundry, scenario.key, Control(endpoint))
+        finally:
+            process.terminate()
+            process.wait()
+
+
+__all__ = [
+    "KEY",
+    "QUOTA",
+    "REASONING_MODEL",
+    "UNSAFE_FILE",
+    "UNSAFE_MODEL",
+    "Answers",
+    "Control",
+    "Fault",
+    "JobFailure",
+    "ModelInfo",
+    "Pace",
+    "Request",
+    "RunningService",
+    "Scenario",
+    "limit_rate",
+    "serve",
+    "serve_process",
+]
