@@ -307,7 +307,7 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
         _value("--system", "TEXT|FILE", "system prompt of the prompted base model"),
         _value("--shots", "N", "examples from the training rows in its prompt (default: as in the "
                "plan, 3)", type=int),
-        _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 40 on a CPU)",
+        _value("--max-items", "N", "items of each set at most (default: 400 on a GPU, 40 on a CPU, 100 at endpoints)",
                type=_number(int, MAX_COUNT)),
         _value("--served-model", "NAME", "name of the model at the endpoint"),
         _value("--key-variable", "NAME", "environment variable with the key of the endpoint"),

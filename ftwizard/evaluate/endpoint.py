@@ -55,6 +55,11 @@ POLL_S = 0.25
 MAX_LISTED = 8
 KEPT = "The answers so far are kept: run the same command again to continue."
 _OPENAI_HOST = "api.openai.com"
+REASONING_TOKENS = 4096
+"""Tokens besides the limit of an answer for a model that takes ``max_completion_tokens`` only: it
+reasons before it answers, and these count as well."""
+_FILTERED = ("content_filter", "content_policy_violation", "invalid_prompt")
+"""Codes of Azure and OpenAI for a prompt that their filters refuse; another prompt is answered."""
 
 
 class _Pace:
@@ -201,7 +206,7 @@ class EndpointAnswerer:
         attempt = 0
         while True:
             try:
-                options = {**self._options, self._limit_name: item.max_tokens}
+                options = {**self._options, **self._limit(item)}
                 async with asyncio.timeout(self._timeout_s):
                     answer = await self._request(client, item, options)
                 self._pace.record_answer()
@@ -209,6 +214,10 @@ class EndpointAnswerer:
             except self._openai.RateLimitError as error:
                 await self._wait_for_turn(error)
             except self._openai.BadRequestError as error:
+                if error.code in _FILTERED:
+                    return _unscored(
+                        item, f"its content filter refused it: {self._redact(_describe(error))}"
+                    )
                 if not self._adapt(error, options):
                     self._pace.rejected += 1
                     if not self._pace.answers and self._pace.rejected >= MIN_REJECTED:
@@ -225,11 +234,17 @@ class EndpointAnswerer:
                 self._pace.record_refusal(0.0)
                 await asyncio.sleep(_backoff(attempt))
 
+    def _limit(self, item: Item) -> dict[str, Any]:
+        """Return the option that limits an answer; that of a reasoning model counts its thinking."""
+        if self._limit_name == "max_tokens":
+            return {"max_tokens": item.max_tokens}
+        return {self._limit_name: (item.max_tokens or 0) + REASONING_TOKENS}
+
     async def _is_alive(self, client: Any) -> bool:
         """Return whether the endpoint answers the shortest of prompts."""
         messages = [{"role": "user", "content": "Hi"}]
         probe = Item(id="", set="", messages=messages, scorer="answered", max_tokens=16)
-        options = {**self._options, self._limit_name: probe.max_tokens}
+        options = {**self._options, **self._limit(probe)}
         try:
             async with asyncio.timeout(min(PROBE_S, self._timeout_s)):
                 await self._request(client, probe, options)
@@ -255,8 +270,8 @@ class EndpointAnswerer:
             if text is None and calls:
                 text = json.dumps([call.function.model_dump() for call in calls])
             thoughts = getattr(choice.message, "reasoning_content", None)
-            if not text and thoughts and choice.finish_reason == "length":
-                text = f"{OPENING}{thoughts}"
+            if not text and choice.finish_reason == "length" and (thoughts or _has_reasoned(usage)):
+                text = f"{OPENING}{thoughts or ''}"
             if not isinstance(text or "", str):
                 raise TypeError
             tokens = int(usage.completion_tokens) if usage else 0
@@ -303,6 +318,11 @@ class EndpointAnswerer:
         if isinstance(error, self._openai.AuthenticationError | self._openai.PermissionDeniedError):
             return self._key_error(error)
         if isinstance(error, self._openai.NotFoundError):
+            if error.code == "DeploymentNotFound":  # Azure lists models there, not deployments
+                return FtwizardError(
+                    f"{self._shown} has no deployment {make_visible(self._model, 80)}.",
+                    "Deploy the model, or wait a few minutes if it was just deployed.",
+                )
             names = await self._list_models(client)
             if names and self._model not in names:
                 return FtwizardError(
@@ -426,6 +446,12 @@ async def _poll(task: asyncio.Future[None], on_work: Callable[[float], None]) ->
         task.result()
     finally:
         task.cancel()
+
+
+def _has_reasoned(usage: Any) -> bool:
+    """Return whether tokens were spent on thoughts that the endpoint does not show."""
+    details = getattr(usage, "completion_tokens_details", None)
+    return bool(getattr(details, "reasoning_tokens", None))
 
 
 def _unscored(item: Item, note: str) -> ItemAnswer:

@@ -19,6 +19,7 @@ from ftwizard.evaluate.run.asking import (
     list_base_arms,
     measure_texts,
 )
+from ftwizard.evaluate.run.hosted import ask_base_endpoint
 from ftwizard.evaluate.run.item_selection import freeze_items
 from ftwizard.evaluate.run.judgment import (
     NO_EVIDENCE,
@@ -44,7 +45,10 @@ def run(worker: Worker) -> WorkResult:
     subject = _make_subject(worker, request)
     arms = [_fetch(worker, msgspec.convert(arm, Arm)) for arm in request.candidates]
     items = freeze_items(worker, subject)
-    answers = ask_base_arms(worker, subject, items)
+    if subject.uses_endpoints and request.run is not None:
+        answers = ask_base_endpoint(worker, subject, items)
+    else:
+        answers = ask_base_arms(worker, subject, items)
     answers |= ask(worker, subject, arms, items)
     answers = ask_judge(worker, subject, items, answers)
     evaluations = _judge(worker, subject, arms, request, items, answers)
@@ -52,7 +56,8 @@ def run(worker: Worker) -> WorkResult:
     tuned = next(replace(arm, name="tuned") for arm in arms if arm.name == best)
     again = f"ftwizard eval {Path(request.run).name}" if request.run and request.is_result else None
     write_evaluation(
-        worker, subject, evaluations[best], items, [*list_base_arms(subject), tuned],
+        worker, subject, evaluations[best], items,
+        [*(arm for arm in list_base_arms(subject) if arm.name in answers), tuned],
         answers | {"tuned": answers[best]}, again,
     )  # fmt: skip
     candidates = [
@@ -79,22 +84,24 @@ def _make_subject(worker: Worker, request: EvaluationRequest) -> Subject:
     """Return what is evaluated; items that the run froze are used again, so that all compare."""
     plan = plan_file.load(worker.folder.plan, begun=True)
     base = _fetch(worker, msgspec.convert(request.base, Arm)) if request.base else None
+    arms = [msgspec.convert(arm, Arm) for arm in request.candidates] + ([base] if base else [])
+    over_network = all(runner.is_endpoint(arm) for arm in arms)
     if request.run is None:
         empty = dataset.SavedTestSet(rows=[], answers=[])
-        return Subject(worker.folder, plan, base, empty)
+        return Subject(worker.folder, plan, base, empty, over_network)
     folder = JobFolder(Path(request.run))
     try:
         test_set = dataset.read_test_set(folder)
     except (OSError, msgspec.MsgspecError):  # it was not to be evaluated
         test_set = dataset.SavedTestSet(rows=[], answers=[])
     if request.is_result:
-        return Subject(folder, plan, base, test_set)
+        return Subject(folder, plan, base, test_set, over_network)
     if not worker.folder.evaluations.exists() and plan.evaluate == _read_settings(folder):
         worker.folder.evaluations.mkdir(mode=0o700)
         for name in ("items.jsonl", "frozen.json"):
             if (folder.evaluations / name).exists():
                 shutil.copy(folder.evaluations / name, worker.folder.evaluations / name)
-    return Subject(worker.folder, plan, base, test_set)
+    return Subject(worker.folder, plan, base, test_set, over_network)
 
 
 def _read_settings(folder: JobFolder) -> object:

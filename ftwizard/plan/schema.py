@@ -252,7 +252,8 @@ class Evaluate(Part, frozen=True):
     """Examples from the training rows in the prompt of the prompted base model; 0 without ``system``
     leaves it out."""
     max_items: int | None = None
-    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU."""
+    """Items of each set at most, drawn at random. Default: 400 on a GPU, 40 on a CPU, 100 at a
+    platform, where answers are billed."""
     requires_headroom: bool = False
     """End the run before its first step if the base model, prompted or not, is shown to leave less to
     gain than ``gate.gain``: by the whole 95% interval of its score."""

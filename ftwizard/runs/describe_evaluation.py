@@ -447,6 +447,8 @@ def list_lines(evaluation: Evaluation, run_id: str = "", again: Sequence[str] = 
 
 def find_arguments(action: Action) -> tuple[str, ...]:
     """Return the command that does an action for a run, and its options; empty if none does."""
+    if action.by_hand:
+        return ()
     match action.kind:
         case "scale":
             return "eval", "--sweep"

@@ -153,6 +153,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For ``drop_rows``: lines of the training file."""
     set: str = ""
     """For ``more_items``."""
+    by_hand: bool = False
+    """Whether no command does it: a run that trains at a platform has no child runs."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

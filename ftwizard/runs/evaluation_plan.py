@@ -17,6 +17,8 @@ from ftwizard.text import format_count, make_visible
 PackagedSet = Literal["general", "safety"]
 MAX_ITEMS_GPU, MAX_ITEMS_CPU = 400, 40
 """Items of a set where the plan names no number."""
+MAX_ITEMS_ENDPOINT = 100
+"""The same where all models are asked over the network, and every answer may be billed."""
 
 
 class SetProblem(msgspec.Struct, frozen=True, kw_only=True):

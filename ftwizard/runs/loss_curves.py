@@ -22,6 +22,7 @@ from ftwizard.diagnosis.rows import Change
 from ftwizard.errors import FtwizardError
 from ftwizard.jobs.events import to_count, to_number
 from ftwizard.jobs.folder import JobFolder
+from ftwizard.runs import remote
 from ftwizard.runs.progress import Progress
 from ftwizard.text import make_visible
 from ftwizard.timeseries import Series
@@ -68,6 +69,8 @@ def from_progress(progress: Progress, folder: JobFolder | None = None) -> Curve:
         if progress.is_sampled:
             steps = sorted(int(name[11:]) for name in on_disk if name[11:].isdecimal())
         steps = [step for step in steps if f"checkpoint-{step}" in on_disk]
+        if record := remote.read(folder):  # those that the platform keeps, and can be asked
+            steps = sorted(kept.step for kept in record.checkpoints if kept.model)
     return Curve(
         train=_to_points(metrics["loss"]),
         evals=_to_points(metrics["eval_loss"]),

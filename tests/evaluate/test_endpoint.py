@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ftwizard.errors import FtwizardError
-from ftwizard.evaluate import endpoint
+from ftwizard.evaluate import endpoint, thinking
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.endpoint import EndpointAnswerer
 from ftwizard.evaluate.items import Item
@@ -230,7 +230,8 @@ def test_options_that_a_model_does_not_take_are_replaced() -> None:
     with serve_chat(reply, ["m"]) as server:
         answers = ask(Arm(name="a", model=server.address), make_items(9))
     assert all(answer.score is None for answer in answers.values())
-    assert server.requests[-1]["max_completion_tokens"] == 20
+    limit = server.requests[-1]["max_completion_tokens"]
+    assert limit == 20 + endpoint.REASONING_TOKENS, "such a model reasons before it answers"
 
 
 def test_the_key_comes_from_its_variable_and_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,3 +306,45 @@ def test_a_stop_ends_open_requests_at_once() -> None:
                 make_items(3), lambda item, answer: None, stop
             )
         assert time.monotonic() - start < 1.9
+
+
+def test_an_answer_that_was_only_reasoned_about_is_marked() -> None:
+    def think(body: dict[str, Any]) -> Reply:
+        reply = Reply("", finish="length").encode()
+        details = b'"completion_tokens_details": {"reasoning_tokens": 7}, "completion_tokens"'
+        return Reply(body=reply.replace(b'"completion_tokens"', details))
+
+    with serve_chat(think, ["m"]) as server:
+        answers = ask(Arm(name="a", model=server.address, served_name="m"), make_items(1))
+    assert thinking.check_finished(answers["i0"]).score is not None
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_prompts_that_a_filter_refuses_are_unscored_and_the_others_answered(code: str) -> None:
+    """The first ones are refused: the endpoint is not at fault."""
+
+    def filter_first(body: dict[str, Any]) -> Reply:
+        number = int(body["messages"][-1]["content"].split()[-1])
+        return error(400, "The prompt was filtered", code=code) if number < 5 else echo(body)
+
+    with serve_chat(filter_first, ["m"]) as server:
+        answers = ask(Arm(name="a", model=server.address, served_name="m"), make_items(8))
+    filtered = [name for name, answer in answers.items() if answer.score]
+    assert sorted(filtered) == ["i0", "i1", "i2", "i3", "i4"]
+    score = answers["i0"].score
+    assert score and score.value is None and "content filter" in score.note
+    assert answers["i7"].text == "re question 7"
+
+
+def test_a_missing_deployment_is_named_without_a_list_of_models() -> None:
+    def refuse(body: dict[str, Any]) -> Reply:
+        return error(404, "The API deployment does not exist.", code="DeploymentNotFound")
+
+    with serve_chat(refuse, ["base-model"]) as server, pytest.raises(FtwizardError) as raised:
+        ask(Arm(name="a", model=server.address, served_name="mine"), make_items(1))
+    assert "no deployment mine" in raised.value.message and "base-model" not in raised.value.text
+
+
+def test_azure_addresses_keep_their_path() -> None:
+    address = "https://one.openai.azure.com/openai/v1/"
+    assert endpoint._normalize(address) == "https://one.openai.azure.com/openai/v1"

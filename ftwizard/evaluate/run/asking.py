@@ -33,17 +33,29 @@ def ask_base_arms(
     answers: Answers = {}
     arms = list_base_arms(subject)
     for arm in arms:
-        asked = items if arm.name == "base" else _select_for_prompt(items)
-        kept = read_answers(subject.folder, arm.name)
         limit = None if seconds is None else seconds / len(arms)
-        answers |= {arm.name: kept} if kept else ask(worker, subject, [arm], asked, limit)
+        answers |= ask_base_arm(worker, subject, arm, items, limit)
     return answers
 
 
-def _select_for_prompt(items: Sequence[Item]) -> list[Item]:
-    """Return the items that the prompted model answers: on a CPU those of the task, for which the
-    prompt is; never those of the training rows."""
-    others = (TRAIN,) if has_gpu() else (TRAIN, "general", "safety")
+def ask_base_arm(
+    worker: Worker,
+    subject: Subject,
+    arm: Arm,
+    items: Sequence[Item],
+    seconds: float | None = None,
+) -> Answers:
+    """Return the scored answers of the base model, or of that with the user's prompt."""
+    if kept := read_answers(subject.folder, arm.name):
+        return {arm.name: kept}
+    asked = items if arm.name == "base" else _select_for_prompt(subject, items)
+    return ask(worker, subject, [arm], asked, seconds)
+
+
+def _select_for_prompt(subject: Subject, items: Sequence[Item]) -> list[Item]:
+    """Return the items that the prompted model answers: where answers are slow or billed those of the
+    task, for which the prompt is; never those of the training rows."""
+    others = (TRAIN, "general", "safety") if subject.is_thrifty else (TRAIN,)
     return [item for item in items if item.set not in others]
 
 
@@ -99,7 +111,7 @@ def _report_unfinished(worker: Worker, arm: str, answers: Sequence[ItemAnswer]) 
 
 def measure_texts(worker: Worker, subject: Subject, arms: Sequence[Arm]) -> dict[str, list[Loss]]:
     """Return the losses on general text by the name of the arm; none where the plan leaves it out."""
-    if not subject.plan.evaluate.general:
+    if not subject.plan.evaluate.general or subject.uses_endpoints:
         return {}
     texts = [paragraph.text for paragraph in sets.read_general_text()]
     texts = texts if has_gpu() else texts[:: len(texts) // MIN_TEXTS]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ftwizard.evaluate import results
+from ftwizard.evaluate import results, runner
 from ftwizard.evaluate.arms import Arm
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.run.asking import ask_base_arms, measure_texts
@@ -27,6 +27,11 @@ ENOUGH = ("prompt_suffices", "base_suffices")
 
 
 def evaluate_base(worker: Worker, plan: Plan, base: Path, seconds: float | None = None) -> None:
+    """Evaluate the base model in a folder, as ``evaluate_base_arm`` does."""
+    evaluate_base_arm(worker, plan, Arm(name="base", model=str(base)), seconds)
+
+
+def evaluate_base_arm(worker: Worker, plan: Plan, base: Arm, seconds: float | None = None) -> None:
     """Freeze the items of a run, let the base arms answer them, and report the headroom.
 
     What an earlier attempt did is not done again. In limited ``seconds``, as many items are answered
@@ -48,13 +53,15 @@ def evaluate_base(worker: Worker, plan: Plan, base: Path, seconds: float | None 
         )
 
 
-def _measure_baseline(worker: Worker, plan: Plan, base: Path, seconds: float | None) -> Baseline:
-    arm = Arm(name="base", model=str(base))
-    subject = Subject(worker.folder, plan, arm, dataset.read_test_set(worker.folder))
+def _measure_baseline(worker: Worker, plan: Plan, base: Arm, seconds: float | None) -> Baseline:
+    subject = Subject(
+        worker.folder, plan, base, dataset.read_test_set(worker.folder),
+        uses_endpoints=runner.is_endpoint(base),
+    )  # fmt: skip
     items = freeze_items(worker, subject)
     answers = ask_base_arms(worker, subject, items, seconds)
     if seconds is None:
-        measure_texts(worker, subject, [arm])  # which the cache keeps
+        measure_texts(worker, subject, [base])  # which the cache keeps
     _trim_memory()
     by_arm = results.index_answers(answers)
     summaries = {

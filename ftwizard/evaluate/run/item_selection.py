@@ -11,10 +11,9 @@ from ftwizard.evaluate.answer_cache import AnswerCache
 from ftwizard.evaluate.failures.inputs import TRAIN
 from ftwizard.evaluate.items import Item
 from ftwizard.evaluate.local_model import LocalAnswerer, LocalModels
-from ftwizard.evaluate.run.subject import Subject, has_gpu, read_training_rows
+from ftwizard.evaluate.run.subject import Subject, read_training_rows
 from ftwizard.jobs.worker import Worker
 from ftwizard.runs import describe_evaluation
-from ftwizard.runs.evaluation_plan import MAX_ITEMS_CPU, MAX_ITEMS_GPU
 
 MAX_REFUSAL_TOKENS = 64
 """Tokens of an answer that only has to be distinguished from a refusal, which begins as one."""
@@ -29,8 +28,9 @@ def freeze_items(worker: Worker, subject: Subject) -> list[Item]:
     if frozen := frozen_items.read(folder):
         return frozen[0]
     worker.phase("comparing", what="items")
-    limit = plan.evaluate.max_items or (MAX_ITEMS_GPU if has_gpu() else MAX_ITEMS_CPU)
-    items, counts = frozen_items.draw(collect_items(worker, subject), limit, plan.recipe.seed)
+    items, counts = frozen_items.draw(
+        collect_items(worker, subject), subject.max_items, plan.recipe.seed
+    )
     base = _make_answerer(subject)
     items = prompts.set_limits(items, base.count_tokens if base else prompts.count_bytes)
     mode = base.thinking.mode if base else "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -50,8 +51,8 @@ NO_EVIDENCE = Evidence()
 """Of a model that no run here trained."""
 
 
-def read_evidence(worker: Worker, subject: Subject, step: int) -> Evidence:
-    """Return the training rows and the curve of a run."""
+def read_evidence(worker: Worker, subject: Subject, step: int | None) -> Evidence:
+    """Return the training rows and the curve of a run. ``step``: of the tuned weights; None: the last."""
     worker.phase("comparing", what="the verdict")
     rows = to_training_rows(*read_training_rows(worker, subject))
     curve = loss_curves.from_progress(read_progress(subject.folder, exact=True), subject.folder)
@@ -99,9 +100,12 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
     more = None
     for action in evaluation.actions:
         value = action.value or 0
-        if action.kind == "scale" and plan.recipe.method == "full":
-            continue  # without an adapter
-        if action.kind == "epochs" and value >= plan.recipe.epochs:
+        if action.kind == "scale" and (plan.is_hosted or plan.recipe.method == "full"):
+            continue  # without an adapter here
+        if action.kind == "epochs" and value >= _count_epochs(plan):
+            continue
+        if plan.is_hosted and action.kind in ("drop_rows", "mix", "epochs"):
+            yield msgspec.structs.replace(action, by_hand=True)
             continue
         if action.kind == "mix" and (share := plan.data.mix.share):
             if share >= MAX_MIX_SHARE:
@@ -117,6 +121,12 @@ def _list_possible(evaluation: Evaluation, plan: Plan) -> Iterator[Action]:
         yield action
     if more:
         yield more
+
+
+def _count_epochs(plan: Plan) -> float:
+    """Return the epochs of a plan; infinite where the platform chooses them."""
+    epochs = plan.platform_settings.n_epochs if plan.is_hosted else plan.recipe.epochs
+    return math.inf if epochs == "auto" else epochs
 
 
 def write_evaluation(

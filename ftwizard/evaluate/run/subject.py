@@ -7,10 +7,12 @@ from typing import NamedTuple
 from ftwizard.data.reader import ParsedRow
 from ftwizard.errors import FtwizardError
 from ftwizard.evaluate.arms import Arm
+from ftwizard.hardware.machine import is_installed
 from ftwizard.jobs.folder import JobFolder
 from ftwizard.jobs.worker import Worker
 from ftwizard.plan.schema import Plan
 from ftwizard.runs.evaluation import ItemAnswer
+from ftwizard.runs.evaluation_plan import MAX_ITEMS_CPU, MAX_ITEMS_ENDPOINT, MAX_ITEMS_GPU
 from ftwizard.train import dataset
 
 Answers = dict[str, list[ItemAnswer]]
@@ -27,6 +29,23 @@ class Subject(NamedTuple):
     """The base model; None: there is nothing to compare with."""
     test_set: dataset.SavedTestSet
     """Of the run."""
+    uses_endpoints: bool = False
+    """Whether all models are asked over the network: then nothing is computed here, and answers may
+    be billed."""
+
+    @property
+    def max_items(self) -> int:
+        """Return how many items of each set are asked at most."""
+        if limit := self.plan.evaluate.max_items:
+            return limit
+        if self.uses_endpoints:
+            return MAX_ITEMS_ENDPOINT
+        return MAX_ITEMS_GPU if has_gpu() else MAX_ITEMS_CPU
+
+    @property
+    def is_thrifty(self) -> bool:
+        """Return whether answers are slow or cost money, so that fewer are asked for."""
+        return self.uses_endpoints or not has_gpu()
 
 
 def read_training_rows(worker: Worker, subject: Subject) -> tuple[list[ParsedRow], list[ParsedRow]]:
@@ -49,6 +68,9 @@ def read_training_rows(worker: Worker, subject: Subject) -> tuple[list[ParsedRow
 
 
 def has_gpu() -> bool:
+    """Return whether models can be computed on a GPU here; False without torch."""
+    if not is_installed("torch"):
+        return False
     import torch
 
     return torch.cuda.is_available()

@@ -54,21 +54,38 @@ def evaluate_tuned(
         return None, None
     tuned = make_tuned_arm(folder, trained)
     items, answers = _ask_all(worker, subject, tuned, seconds)
+    with_texts = [base, tuned] if seconds is None else []
+    return judge_run(worker, subject, tuned, items, answers, with_texts, trained.step)
+
+
+def judge_run(
+    worker: Worker,
+    subject: Subject,
+    tuned: Arm,
+    items: Sequence[Item],
+    answers: Answers,
+    with_texts: Sequence[Arm] = (),
+    step: int | None = None,
+) -> tuple[Evaluation, BaseComparison]:
+    """Judge the answers of a run's models, and write ``eval/evaluation.json``.
+
+    ``with_texts``: models whose loss on general text counts; ``step``: of the tuned weights, None for
+    the last one.
+    """
+    again = f"ftwizard eval {subject.folder.id}"
     try:
         answers = ask_judge(worker, subject, items, answers)
     except FtwizardError as error:  # what was trained and answered is complete without it
-        worker.events.write_finding(
-            "judge_failed", f"The judge could not be asked: {error.message}", "warning",
-            action=f"ftwizard eval {folder.id}",
-        )  # fmt: skip
-    texts = {} if seconds is not None else measure_texts(worker, subject, [base, tuned])
-    evidence = read_evidence(worker, subject, trained.step)
+        message = f"The judge could not be asked: {error.message}"
+        worker.events.write_finding("judge_failed", message, "warning", action=again)
+    texts = measure_texts(worker, subject, with_texts) if with_texts else {}
+    evidence = read_evidence(worker, subject, step)
     evaluation = judge_answers(subject, items, answers, evidence, texts)
-    write_evaluation(
-        worker, subject, evaluation, items, [*list_base_arms(subject), tuned], answers,
-        f"ftwizard eval {folder.id}",
-    )  # fmt: skip
-    compared = compare.derive_comparison(folder, plan, subject.test_set, items, answers)
+    arms = [arm for arm in (*list_base_arms(subject), tuned) if arm.name in answers]
+    write_evaluation(worker, subject, evaluation, items, arms, answers, again)
+    compared = compare.derive_comparison(
+        subject.folder, subject.plan, subject.test_set, items, answers
+    )
     return evaluation, compared
 
 
