@@ -166,7 +166,7 @@ def decode_document(name: str, code: int, out: bytes, err: bytes) -> Any:
         document = msgspec.json.decode(out) if out.strip() else None
     except msgspec.DecodeError:
         document = None
-    if isinstance(document, dict) and "error" in document:
+    if isinstance(document, dict) and isinstance(document.get("error"), dict):
         error = msgspec.convert(document["error"], ErrorDetails)
         raise FtwizardError(
             error.message,

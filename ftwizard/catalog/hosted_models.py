@@ -231,6 +231,22 @@ def _suggest_alternative(model: HostedModel, today: datetime.date) -> str:
     return "Alternative: an open model, at Together or on your own machine."
 
 
+def find_alternatives(name: str, platform: PlatformId, today: datetime.date) -> list[HostedModel]:
+    """Return models elsewhere that ftwizard can start jobs for, nearest first: the same one at
+    Foundry, then the one to try first at Together."""
+    model = find_model(name, platform) or find_model(name)
+    same = find_model(model.id, "foundry") if model else None
+    candidates = [same] if same else []
+    candidates += [
+        other for other in list_hosted_models("current")
+        if other.platform == "together" and other.recommended
+    ]  # fmt: skip
+    return [
+        other for other in candidates
+        if other.platform != platform and check_deprecation(other, today).tunable
+    ]  # fmt: skip
+
+
 def _strip_name(name: str) -> str:
     """Strip the platform prefix and the snapshot date from a name."""
     lower = name.strip().lower()

@@ -12,6 +12,8 @@ from ftwizard.data.format_names import FormatChoice, TargetName
 
 RISKS = ("no-validation", "many-epochs", "skip-bad-rows", "secrets")
 """Values of ``plan.RiskName``, without importing it to parse."""
+HOSTED = ("openai", "foundry", "together")
+"""Values of ``plan.HostedProvider``."""
 MAX_VALIDATION = 0.5
 MAX_COUNT = 10**12
 """Maximum of examples, tokens and requests: more is a typo."""
@@ -228,6 +230,9 @@ COMMANDS: tuple[tuple[str, str, str, tuple[Argument, ...]], ...] = (
      "rehearse:rehearse", (PLAN, ALLOW)),
     ("doctor", "show what this machine can do and what is missing", "doctor:doctor", (
         _switch("--quick", "skip the trial training step"),
+        _choice("--provider", "P", "check the key and the account at a platform instead; nothing is "
+                "started: ", HOSTED),
+        _value("--model", "M", "with --provider: check this model"),
     )),
     ("runs", "list runs, or search them", "runs:list_runs", (
         _value("words", "WORD", "search terms: any word, state:finished, model:qwen, 'lr>1e-4'",

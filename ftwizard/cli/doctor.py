@@ -1,4 +1,4 @@
-"""``doctor``: what this machine can do and what is missing."""
+"""``doctor``: what this machine, or an account at a platform, can do and what is missing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from ftwizard.cli import output, progress
 from ftwizard.doctor import Check, DoctorReport, Started, run_quick_checks, run_trial
-from ftwizard.text import format_count
+from ftwizard.errors import FAILED, USAGE, FtwizardError
+from ftwizard.text import format_count, make_visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ftwizard.providers.account import AccountModel, AccountReport
 
 MARKS = {"ok": "✓", "warning": "!", "missing": "✗"}
 
@@ -21,6 +24,10 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     A screen receives each result as soon as it is known.
     """
+    if arguments.provider:
+        return _inspect_account(arguments)
+    if arguments.model:
+        raise FtwizardError("--model needs --provider.", "Name the platform, too.", USAGE)
     with progress.reporter() as say:
         say("looking at this machine")
         quick, driver = run_quick_checks()
@@ -61,3 +68,51 @@ def summarize(checks: list[Check]) -> str:
         return "✓ Ready to train: nothing is missing."
     first = f"✗ {missing} missing" if missing else "✓ Nothing is missing"
     return f"{first}, {format_count(warnings, 'warning')}." if warnings else f"{first}."
+
+
+# --- an account at a platform -----------------------------------------------------------------
+
+
+def _inspect_account(arguments: argparse.Namespace) -> int:
+    """Print what the account of the key may train; return 1 if no job could be started."""
+    from ftwizard.providers import account
+
+    with progress.reporter() as say:
+        say("asking", what=arguments.provider)
+        report = account.inspect_account(arguments.provider, arguments.model or "")
+    if arguments.json:
+        output.print_json(report)
+    else:
+        output.print_lines(output.make_console(), *_format_account(report))
+    return 0 if report.ready else FAILED
+
+
+def _format_account(report: AccountReport) -> Iterator[str]:
+    # Where a job can be started, the cautions have the dates of the model, too.
+    yield from (f"! {line}" for line in report.cautions or report.closing)
+    key = report.key.describe() if report.key else "none"
+    yield f"  key         {key}"
+    if report.endpoint:
+        yield f"  address     {report.endpoint}"
+    for model in report.models:
+        yield f"{'✓' if model.tunable else '✗'} {make_visible(model.id, 80)}: {describe_model(model)}"
+    if report.error is None:
+        yield f"✓ A job can be started at {report.name}."
+        return
+    yield f"✗ {report.error}"
+    if report.hint:
+        yield f"  {report.hint}"
+    if report.alternatives:
+        names = "; ".join(
+            f"{each.name} (provider: {each.provider})" for each in report.alternatives
+        )
+        yield f"  Elsewhere: {names}"
+
+
+def describe_model(model: AccountModel) -> str:
+    """Describe what an account can do with a model, on a line."""
+    parts = [", ".join(model.methods)] if model.tunable else []
+    parts += [f"no new jobs from {model.until}"] if model.until and model.tunable else []
+    parts += [f"shut down on {model.shutdown}"] if model.shutdown and model.tunable else []
+    parts += ["try it first"] if model.recommended and model.tunable else []
+    return "; ".join([*parts, *([model.note] if model.note else [])]).rstrip(".")

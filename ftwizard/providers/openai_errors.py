@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 
 import openai
 
+from ftwizard.catalog import hosted_models
 from ftwizard.catalog.hosted_models import (
     PLATFORM_NAMES,
-    HostedModel,
     check_deprecation,
-    find_model,
     list_hosted_models,
 )
 from ftwizard.catalog.providers import catalog
@@ -238,17 +237,8 @@ def _describe_closing(account: Account) -> str:
 
 def find_alternatives(model: str, provider: HostedProvider) -> list[tuple[str, str]]:
     """Return where else to train, nearest first: the value of ``provider``, and the model there."""
-    today = datetime.date.today()
-    alternatives = []
-    hosted = find_model(model, provider) or find_model(model)
-    same = find_model(hosted.id, "foundry") if hosted else None
-    if provider != "foundry" and same and check_deprecation(same, today).tunable:
-        alternatives.append(("foundry", same.name))
-    for candidate in _list_models("together"):
-        if provider != "together" and candidate.recommended:
-            alternatives.append(("together", candidate.name))
-            break
-    return [*alternatives, ("local", "an open model")]
+    elsewhere = hosted_models.find_alternatives(model, provider, datetime.date.today())
+    return [*((other.platform, other.name) for other in elsewhere), ("local", "an open model")]
 
 
 def format_alternatives(model: str, provider: HostedProvider) -> str:
@@ -261,16 +251,6 @@ def format_alternatives(model: str, provider: HostedProvider) -> str:
         for name, text in find_alternatives(model, provider)
     ]
     return f"Alternatives: {', or '.join(listed)}."
-
-
-def _list_models(platform: HostedProvider) -> list[HostedModel]:
-    """Return the platform's models that can be fine-tuned today."""
-    today = datetime.date.today()
-    return [
-        model
-        for model in list_hosted_models("current")
-        if model.platform == platform and check_deprecation(model, today).tunable
-    ]
 
 
 def _translate_connection(

@@ -9,7 +9,9 @@ from typing import cast
 
 import msgspec
 
+from ftwizard import kept_keys
 from ftwizard.errors import MissingExtra
+from ftwizard.kept_keys import VARIABLES
 from ftwizard.plan.schema import HostedProvider
 from ftwizard.providers.base import Platform, ProviderError
 
@@ -37,18 +39,18 @@ class PlatformAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 ACCESS: dict[HostedProvider, PlatformAccess] = {
     "openai": PlatformAccess(
-        name="OpenAI", package="openai", variables=("OPENAI_API_KEY",),
+        name="OpenAI", package="openai", variables=VARIABLES["openai"],
         address_variable="OPENAI_BASE_URL", key_page="https://platform.openai.com/api-keys",
         module="ftwizard.providers.openai", class_name="OpenAIPlatform",
     ),
     "foundry": PlatformAccess(
         name="Microsoft Foundry", package="openai",
-        variables=("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
+        variables=VARIABLES["foundry"],
         address_variable="AZURE_OPENAI_ENDPOINT", key_page="https://ai.azure.com",
         module="ftwizard.providers.foundry", class_name="FoundryPlatform",
     ),
     "together": PlatformAccess(
-        name="Together", package="together", variables=("TOGETHER_API_KEY",),
+        name="Together", package="together", variables=VARIABLES["together"],
         address_variable="TOGETHER_BASE_URL",
         key_page="https://api.together.ai/settings/api-keys",
         module="ftwizard.providers.together", class_name="TogetherPlatform",
@@ -71,16 +73,20 @@ def get_platform(
 ) -> Platform:
     """Return a platform with the account of the key in ``environment`` (default: the process's).
 
-    Nothing is sent. Raises MissingExtra without the SDK, ProviderError (``key``) without a key.
+    A key that the user chose to keep is used where the environment has none. Nothing is sent. Raises MissingExtra without the SDK, ProviderError (``key``) without a key.
     """
     access = ACCESS[provider]
+    environment = kept_keys.with_kept_keys(
+        os.environ if environment is None else environment, provider
+    )
     missing = find_missing_variables(provider, environment)
     if missing:
         raise ProviderError(
             "key",
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, so"
             f" {access.name} cannot be reached.",
-            f"Set it in the environment: export {missing[0]}=... (see {access.key_page}).",
+            f"Set it in the environment: export {missing[0]}=... (see {access.key_page}), or enter it"
+            " in the wizard, which can keep it.",
             code="no_key",
         )
     try:
@@ -90,4 +96,4 @@ def get_platform(
             raise
         raise MissingExtra(provider, access.package) from None
     factory = getattr(module, access.class_name)
-    return cast(Platform, factory() if environment is None else factory(environment))
+    return cast(Platform, factory(environment))

@@ -1,0 +1,267 @@
+"""What an account at a hosted platform may train, looked up live, without starting anything."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from ftwizard import kept_keys
+from ftwizard.catalog import hosted_models
+from ftwizard.catalog.hosted_models import HostedModel, Tuning
+from ftwizard.catalog.providers import catalog
+from ftwizard.kept_keys import KeySource
+from ftwizard.plan.schema import Data, Files, HostedMethod, HostedProvider, Model, Plan, Split
+from ftwizard.providers import platforms
+from ftwizard.providers.base import LiveModel, Platform, ProviderError
+from ftwizard.text import make_visible
+
+_UNLISTED = "This account does not list it."
+_GRADER = {
+    "type": "string_check", "name": "exact", "operation": "eq",
+    "input": "{{sample.output_text}}", "reference": "{{item.reference}}",
+}  # fmt: skip
+"""A grader that every platform accepts, for the check of a model that is only tuned with one."""
+
+
+class AccountModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the platform, as this account can have it."""
+
+    id: str
+    """The platform's own id."""
+    name: str
+    tunable: bool
+    methods: tuple[Tuning, ...]
+    shutdown: str | None = None
+    """Day on which the model and what was tuned from it are shut down; live where possible."""
+    until: str | None = None
+    """First day without new jobs."""
+    recommended: bool = False
+    note: str = ""
+    """Why it cannot be tuned, else advice."""
+
+
+class Alternative(msgspec.Struct, frozen=True, kw_only=True):
+    """Where else to train."""
+
+    provider: str
+    """The value of ``provider`` in a plan."""
+    name: str
+    """For a person: ``GPT-4.1-mini at Microsoft Foundry``."""
+    model: str = ""
+    """The model there; empty on this machine."""
+
+
+class AccountReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of ``ftwizard doctor --provider``."""
+
+    provider: HostedProvider
+    name: str
+    ready: bool
+    """Whether a job could be started."""
+    key: KeySource | None
+    """None if there is no key."""
+    endpoint: str = ""
+    """Base address of the API."""
+    models: tuple[AccountModel, ...] = ()
+    closing: tuple[str, ...] = ()
+    """Dated ends of the service, soonest first."""
+    cautions: tuple[str, ...] = ()
+    error: str | None = None
+    """Why no job could be started."""
+    hint: str = ""
+    cause: str = ""
+    """The kind of the error, as in ``ProviderError``; empty if there is none."""
+    code: str = ""
+    alternatives: tuple[Alternative, ...] = ()
+    """Nearest first, where the service itself is what is missing."""
+
+
+def inspect_account(
+    provider: HostedProvider, model: str = "", environment: Mapping[str, str] | None = None
+) -> AccountReport:
+    """Look up what the account of the key may train; ``model``: check this one, not the usual one.
+
+    Nothing is created at the platform. Raises MissingExtra without its SDK.
+    """
+    environment = os.environ if environment is None else environment
+    report = AccountReport(
+        provider=provider, name=platforms.ACCESS[provider].name, ready=False, key=None,
+        closing=tuple(list_closing(provider)),
+    )  # fmt: skip
+    try:
+        report = msgspec.structs.replace(report, key=kept_keys.find_key(provider, environment))
+        platform = platforms.get_platform(provider, environment)
+        report = msgspec.structs.replace(report, endpoint=make_visible(platform.endpoint, 200))
+        models, cautions = _list_models(platform)
+        report = msgspec.structs.replace(report, models=models, cautions=tuple(cautions))
+        chosen = _choose(report, model)
+        more = platform.check_plan(_make_plan(provider, chosen))
+    except ProviderError as error:
+        return _with_error(report, error, model)
+    cautions = list(dict.fromkeys([*report.cautions, *more]))
+    return msgspec.structs.replace(report, ready=True, cautions=tuple(cautions))
+
+
+def list_closing(provider: HostedProvider) -> Iterator[str]:
+    """Yield what ended or ends at a platform for every model, with dates and source, soonest first."""
+    today = datetime.date.today()
+    ends = [
+        end for end in catalog().lifecycles
+        if (end.platform or end.provider) == provider and end.what != "models"
+    ]  # fmt: skip
+    for end in sorted(ends, key=lambda end: end.date):
+        when = "Since" if end.date <= today else "From"
+        yield f"{when} {end.date}: {end.text.rstrip('.')} {end.day.citation}."
+
+
+def _with_error(report: AccountReport, error: ProviderError, model: str) -> AccountReport:
+    alternatives: tuple[Alternative, ...] = ()
+    if error.kind in ("closed", "missing", "permission", "quota"):
+        name = model or next((each.id for each in report.models if each.recommended), "")
+        alternatives = tuple(list_alternatives(name, report.provider))
+    return msgspec.structs.replace(
+        report, error=error.message, hint=error.hint, cause=error.kind, code=error.code,
+        alternatives=alternatives,
+    )  # fmt: skip
+
+
+def list_alternatives(model: str, provider: HostedProvider) -> Iterator[Alternative]:
+    """Yield where else to train, nearest first: the same model elsewhere, an open one, this machine."""
+    today = datetime.date.today()
+    for hosted in hosted_models.find_alternatives(model, provider, today):
+        name = platforms.ACCESS[hosted.platform].name  # type: ignore[index]
+        yield Alternative(
+            provider=hosted.platform, name=f"{hosted.name} at {name}", model=hosted.api or hosted.id
+        )
+    yield Alternative(provider="local", name="an open model on this machine")
+
+
+def _choose(report: AccountReport, model: str) -> AccountModel:
+    """Return the model to check; raise ProviderError if it cannot be tuned."""
+    tunable = [each for each in report.models if each.tunable]
+    if not model:
+        tunable.sort(key=lambda each: (not each.recommended, "supervised" not in each.methods))
+        if tunable:
+            return tunable[0]
+        raise ProviderError(
+            "missing",
+            f"This account at {report.name} lists no model that can be fine-tuned.",
+            "Use another account, or train elsewhere.",
+            code="no_model",
+        )
+    hosted = hosted_models.find_model(model, report.provider)
+    for each in report.models:
+        is_same = hosted is not None and hosted == hosted_models.find_model(
+            each.id, report.provider
+        )
+        if each.id != model and not is_same:
+            continue
+        if each.tunable:
+            return each
+        raise ProviderError(
+            "missing",
+            f"{report.name} does not fine-tune {each.name}. {each.note}".strip(),
+            _name_tunable(tunable),
+            code="not_tunable",
+        )
+    # It may exist without being listed: the platform is asked.
+    methods: tuple[Tuning, ...] = hosted.methods if hosted else ("supervised",)
+    return AccountModel(id=model, name=model, tunable=True, methods=methods)
+
+
+def _name_tunable(tunable: list[AccountModel]) -> str:
+    names = ", ".join(each.id for each in tunable[:5])
+    return f"This account can fine-tune: {names}." if names else "Use another account."
+
+
+def _make_plan(provider: HostedProvider, model: AccountModel) -> Plan:
+    """Return a plan that is only checked, with the model's first method."""
+    data = Data(files=Files(train="rows.jsonl"), split=Split(validation=0.1))
+    plan = Plan(provider=provider, data=data, model=Model(name=model.id))
+    if provider == "together" or not model.methods or "supervised" in model.methods:
+        return plan
+    own: HostedMethod = "dpo" if "preference" in model.methods else "reinforcement"
+    settings = msgspec.structs.replace(
+        plan.platform_settings, method=own, grader=_GRADER if own == "reinforcement" else None
+    )
+    return msgspec.structs.replace(plan, **{provider: settings})
+
+
+def _list_models(platform: Platform) -> tuple[tuple[AccountModel, ...], list[str]]:
+    """Return the models that matter for fine-tuning, and cautions."""
+    cautions: list[str] = []
+    live: dict[str, LiveModel] | None = None
+    try:
+        live = {model.id: model for model in platform.list_models()}
+    except ProviderError as error:
+        if error.kind != "permission":
+            raise
+        cautions.append(f"The models of this account are not listed: {error.message}")
+    rows = list(_join(platform.id, live))
+    order = [
+        model.id for model in hosted_models.list_hosted_models() if model.platform == platform.id
+    ]
+    rank = {id: number for number, id in enumerate(order)}
+
+    def key(row: AccountModel) -> tuple[bool, bool, int, str]:
+        hosted = hosted_models.find_model(row.id, platform.id)
+        position = rank[hosted.id] if hosted else len(rank)
+        return not row.tunable, not row.recommended, position, row.id.lower()
+
+    return tuple(sorted(rows, key=key)), cautions
+
+
+def _join(provider: HostedProvider, live: Mapping[str, LiveModel] | None) -> Iterator[AccountModel]:
+    """Yield the catalog's models as the account lists them, then those that only it lists."""
+    today = datetime.date.today()
+    used: set[str] = set()
+    for hosted in hosted_models.list_hosted_models("current"):
+        if hosted.platform != provider:
+            continue
+        listed = [
+            model for model in (live or {}).values()
+            if hosted_models.find_model(model.id, provider) == hosted
+        ]  # fmt: skip
+        used.update(model.id for model in listed)
+        # A dated id is the one that jobs name; an alias may move.
+        best = max(listed, key=lambda model: (model.id == hosted.api, len(model.id)), default=None)
+        if best or hosted.api or live is None:
+            yield _describe_hosted(hosted, best, today, is_listed=live is not None)
+    for model in (live or {}).values():
+        if model.id not in used and model.tunable:
+            is_over = model.shutdown is not None and model.shutdown <= str(today)
+            yield AccountModel(
+                id=model.id, name=model.id, tunable=not is_over,
+                methods=("supervised", "preference") if provider == "together" else ("supervised",),
+                shutdown=model.shutdown,
+            )  # fmt: skip
+
+
+def _describe_hosted(
+    hosted: HostedModel, live: LiveModel | None, today: datetime.date, *, is_listed: bool
+) -> AccountModel:
+    lifecycle = hosted_models.check_deprecation(hosted, today)
+    shutdown = live.shutdown if live else None
+    shutdown = shutdown or (str(lifecycle.ends.date) if lifecycle.ends else None)
+    note = hosted.advice
+    if not lifecycle.tunable:
+        note = lifecycle.why_not
+    elif shutdown and shutdown <= str(today):
+        note = f"It was shut down on {shutdown}."
+    elif is_listed and live is None:
+        note = _UNLISTED
+    elif live and live.tunable is False:
+        note = "The platform does not offer it for fine-tuning."
+    return AccountModel(
+        id=live.id if live else hosted.api or hosted.id,
+        name=hosted.name,
+        tunable=note in ("", hosted.advice),
+        methods=hosted.methods,
+        shutdown=shutdown,
+        until=str(lifecycle.until.date) if lifecycle.until else None,
+        recommended=hosted.recommended,
+        note=note,
+    )
