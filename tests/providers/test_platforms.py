@@ -1,0 +1,64 @@
+"""The lookup of platforms: missing keys and packages, and nothing imported before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+from ftwizard.errors import USAGE, MissingExtra
+from ftwizard.plan.schema import HostedProvider
+from ftwizard.providers.base import ProviderError
+from ftwizard.providers.platforms import ACCESS, find_missing_variables, get_platform
+
+FULL = {name: "https://host.invalid" for access in ACCESS.values() for name in access.variables}
+
+
+@pytest.mark.parametrize("provider", get_args(HostedProvider))
+def test_each_platform_is_made_from_its_variables(provider: HostedProvider) -> None:
+    platform = get_platform(provider, FULL)
+    assert (platform.id, platform.name) == (provider, ACCESS[provider].name)
+
+
+@pytest.mark.parametrize("provider", get_args(HostedProvider))
+def test_missing_variables_are_named(provider: HostedProvider) -> None:
+    assert find_missing_variables(provider, {}) == ACCESS[provider].variables
+    with pytest.raises(ProviderError) as failure:
+        get_platform(provider, {ACCESS[provider].key_variable: "  "})
+
+    assert failure.value.kind == "key"
+    assert ACCESS[provider].key_variable in failure.value.message
+    assert ACCESS[provider].key_page in failure.value.hint
+
+
+@pytest.mark.parametrize("provider", get_args(HostedProvider))
+def test_a_missing_package_names_its_extra(
+    provider: HostedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = ACCESS[provider]
+    for name in list(sys.modules):
+        if name.startswith(f"{access.package}.") or name == access.module:
+            monkeypatch.delitem(sys.modules, name)
+    for name in ("openai", "openai_errors", "openai_jobs", "openai_settings", "together_errors"):
+        monkeypatch.delitem(sys.modules, f"ftwizard.providers.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, access.package, None)
+
+    with pytest.raises(MissingExtra) as failure:
+        get_platform(provider, FULL)
+
+    assert f"ftwizard[{provider}]" in failure.value.hint
+    assert failure.value.exit_code == USAGE
+
+
+def test_the_lookup_imports_no_sdk() -> None:
+    code = (
+        "import sys; from ftwizard.providers import platforms;"
+        " platforms.find_missing_variables('openai', {});"
+        " print(sorted({'openai', 'together', 'httpx', 'httpx2'} & set(sys.modules)))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
