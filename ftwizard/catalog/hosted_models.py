@@ -53,6 +53,8 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     """Data rules by method."""
     prices: tuple[str, ...] = ()
     """Models of assets/prices.toml that it is priced as, after its own id."""
+    full_prices: tuple[str, ...] = ()
+    """The same for full fine-tuning and preference tuning, if the price differs."""
     since: Availability | None = None
     """None if unknown."""
     editions: tuple[Edition, ...]
@@ -76,6 +78,11 @@ class HostedModel(Sourced, frozen=True, kw_only=True):
     def priced_as(self) -> tuple[str, ...]:
         """Return the names to look up prices under; the first with a price counts."""
         return (self.id, *self.prices)
+
+    @property
+    def full_priced_as(self) -> tuple[str, ...]:
+        """Return the names for full fine-tuning and preference tuning, as ``priced_as``."""
+        return (self.id, *(self.full_prices or self.prices))
 
     def limits(self, method: Tuning) -> Target:
         """Return the data rules of a method: tokens per row, rows, bytes.
@@ -141,10 +148,27 @@ def find_model(name: str, platform: PlatformId | None = None) -> HostedModel | N
     return None
 
 
+def find_variant(name: str, platform: PlatformId) -> HostedModel | None:
+    """Look up a model by the id that the platform uses for it, or for a variant of it: one that was
+    tuned before (``ft:gpt-4.1-mini:team::id``), or another release of its size
+    (``Qwen/Qwen3-8B-Base``); None if it is unknown."""
+    parts = name.split(":")
+    name = parts[1] if parts[0] == "ft" and len(parts) > 1 else name
+    if model := find_model(name, platform):
+        return model
+    bare = _strip_name(name).rpartition("/")[2].removeprefix("meta-")
+    variants = [
+        model
+        for model in _all().models
+        if model.platform == platform and f"{bare}-".startswith(f"{model.id}-")
+    ]
+    return max(variants, key=lambda model: len(model.id), default=None)
+
+
 def get_weights(name: str, platform: PlatformId) -> Weights:
     """Return whether the tuned weights of a model can be downloaded, of an unknown one by what its
     platform offers in general."""
-    if model := find_model(name, platform):
+    if model := find_variant(name, platform):
         return model.weights()
     if platform == "openai":
         return "no"

@@ -6,14 +6,15 @@ amounts are None, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ftwizard.catalog.hosted_models import (
     PLATFORM_NAMES,
     Deprecation,
     HostedModel,
+    Tuning,
     check_deprecation,
     list_hosted_models,
 )
@@ -44,6 +45,17 @@ MAX_FIRST_HOURS = 24
 """A longer run on this machine is not one to try first."""
 _MILLION = Decimal(1_000_000)
 _SERVING: tuple[Kind, ...] = ("input", "cached", "output", "hosting", "storage")
+
+
+class TrainingPrice(NamedTuple):
+    """The price of a job; None where it is unknown."""
+
+    rate: PriceRate | None
+    """Price of a unit."""
+    training: Figure | None
+    """US dollars; None also if it is billed by the hour."""
+    other: Figure | None
+    """US dollars by the other edition's price, if the two differ enough to be shown."""
 
 
 def list_offers(load: TrainingLoad, prices: Prices, asked: PricingQuery) -> tuple[Offer, ...]:
@@ -100,9 +112,9 @@ def _hosted(
     monthly: Month | None,
 ) -> Offer:
     method = model.methods[0]
-    rate, other_rate = prices.rates(model.platform, model.priced_as, "training", asked.edition)
-    tokens = load.billed(model, method)
-    training, other_training = _training(rate, tokens), _training(other_rate, tokens)
+    rate, training, other_training = price_training(
+        model, method, load, prices, edition=asked.edition
+    )
     serving = _serving(model, prices, asked, asked.edition)
     other_serving = _serving(
         model, prices, asked, "current" if asked.edition == ARTICLE else ARTICLE
@@ -116,7 +128,7 @@ def _hosted(
         name=f"{PLATFORM_NAMES[model.platform]} {model.name}",
         weights=model.weights(), recommended=model.recommended,
         tunable=alive.tunable, since=alive.since, until=alive.until, ends=alive.ends,
-        training=training if asked.edition == ARTICLE else _span_editions(training, other_training),
+        training=training,
         other_training=other_training,
         rate=rate.figure() if rate else None,
         relative=_relative(serving, prices, model),
@@ -128,6 +140,29 @@ def _hosted(
         stale=any(is_stale(day, asked.today) for day in dates),
         **figures,  # type: ignore[arg-type]
     ).with_notes(_notes(model, asked.edition, rate, training, serving, alive))  # fmt: skip
+
+
+def price_training(
+    model: HostedModel,
+    method: Tuning,
+    load: TrainingLoad,
+    prices: Prices,
+    *,
+    edition: Edition = "current",
+    priced_as: Sequence[str] = (),
+) -> TrainingPrice:
+    """Price a job; the range includes the article's price, unless its edition is asked for.
+
+    ``priced_as``: names to look the price up under instead of the model's own. Raises KeyError for
+    a method that the model does not have.
+    """
+    names = priced_as or model.priced_as
+    rate, other_rate = prices.rates(model.platform, names, "training", edition)
+    tokens = load.billed(model, method)
+    training, other = _training(rate, tokens), _training(other_rate, tokens)
+    return TrainingPrice(
+        rate, training if edition == ARTICLE else _span_editions(training, other), other
+    )
 
 
 def _serving(model: HostedModel, prices: Prices, asked: PricingQuery, edition: Edition) -> Serving:

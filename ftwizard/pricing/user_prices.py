@@ -242,7 +242,9 @@ def _normalize_model(row: dict[str, Any], kind: Kind) -> None:
         return
     provider = _check_choice("provider", row["provider"], tuple(PLATFORM_NAMES))
     models = (model for model in list_hosted_models() if model.platform == provider)
-    names = dict.fromkeys(name for model in models for name in model.priced_as)
+    names = dict.fromkeys(
+        name for model in models for name in (*model.priced_as, *model.full_priced_as)
+    )
     if row["model"] not in names:
         problem = f"{provider} has no price for {make_visible(row['model'], 60)}."
         raise _PriceError("model", problem, _suggest(row["model"], names))

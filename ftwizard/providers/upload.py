@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ftwizard.catalog.hosted_models import PLATFORM_NAMES, Tuning, find_model
+from ftwizard.catalog.hosted_models import PLATFORM_NAMES, Tuning, find_variant
 from ftwizard.data import platforms, reader
 from ftwizard.data.checks import run as data_check
 from ftwizard.data.checks import secrets
@@ -402,7 +402,7 @@ def _describe_warnings(
 def _warn_of_model(plan: Plan, target: Target) -> Iterator[str]:
     """Yield a warning if the catalog does not have the method for the model."""
     assert plan.provider != "local"
-    model = find_model(plan.model.name, plan.provider)
+    model = find_variant(plan.model.name, plan.provider)
     if model and METHODS[target.method] not in model.targets:
         methods = " and ".join(model.methods)
         yield (

@@ -57,7 +57,7 @@ def test_every_price_matches_a_listed_model_or_gpu() -> None:
     names = {
         (model.platform, name)
         for model in hosted_models.list_hosted_models()
-        for name in model.priced_as
+        for name in (*model.priced_as, *model.full_priced_as)
     }
     for row in ROWS:
         if row.kind == "gpu":

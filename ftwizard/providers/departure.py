@@ -1,0 +1,105 @@
+"""What a person reads before anything is sent to a hosted platform."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from ftwizard.catalog.hosted_models import get_weights
+from ftwizard.plan.schema import HostedProvider
+from ftwizard.pricing.money import format_price, format_unit_price
+from ftwizard.providers import upload
+from ftwizard.providers.base import Platform
+from ftwizard.providers.cost import describe_hosting, get_rate
+from ftwizard.providers.upload import SensitiveRows, UploadPart, UploadReport
+from ftwizard.quantity import Figure
+from ftwizard.text import format_bytes, format_count, make_visible
+
+WIDTH = 80
+_LABEL_WIDTH = 12
+_WEIGHTS = {
+    "yes": "they can be downloaded",
+    "no": "they stay at {name}; nobody can download them",
+    "unknown": "whether {name} hands them out is unknown",
+}
+_CANCELED: dict[HostedProvider, str] = {
+    "openai": "{name} may bill the steps done by then",
+    "foundry": "{name} may bill the steps done by then",
+    "together": "{name} bills the steps done by then",
+}
+"""What canceling costs. Source for Together: its support article on refunds, 2026."""
+
+
+def describe_departure(report: UploadReport, cost: Figure | None, platform: Platform) -> list[str]:
+    """Return the lines to show before the confirmation: what leaves, where to, and what it costs.
+
+    No line is wider than ``WIDTH``.
+    """
+    host = report.host or platform.endpoint
+    lines = textwrap.wrap(
+        f"To {platform.name} ({make_visible(host, 60)}), to tune {make_visible(report.model, 60)}:",
+        WIDTH,
+    )
+    for label, text in _list_facts(report, cost, platform):
+        lines += _format_fact(label, text)
+    return lines
+
+
+def _format_fact(label: str, text: str) -> list[str]:
+    indent = " " * (_LABEL_WIDTH + 2)
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=f"  {label:<{_LABEL_WIDTH}}", subsequent_indent=indent,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _list_facts(
+    report: UploadReport, cost: Figure | None, platform: Platform
+) -> Iterator[tuple[str, str]]:
+    """Yield the label and the text of each fact."""
+    name, provider = platform.name, report.provider
+    yield "training", _describe_part(report.train)
+    if report.validation:
+        yield "validation", _describe_part(report.validation)
+    if report.test_rows:
+        yield "stays here", format_count(report.test_rows, "test row")
+    for part, findings in report.left_out.items():
+        for finding in findings:
+            rows = format_count(finding.count, "row")
+            yield "left out", f"{rows} of the {part} file: {finding.message}"
+    yield "secrets", _describe_sensitive(report.secrets)
+    yield "personal", _describe_sensitive(report.personal)
+    yield "cost", _describe_cost(report, cost, name)
+    yield "time", f"unknown; it keeps running at {name} if you disconnect"
+    yield "cancel", f"ftwizard stop RUN --cancel; {_CANCELED[provider].format(name=name)}"
+    yield "weights", _WEIGHTS[get_weights(report.model, provider)].format(name=name)
+    if hosting := describe_hosting(provider, get_rate(provider, report.model, "hosting")):
+        yield "use", hosting
+
+
+def _describe_part(part: UploadPart) -> str:
+    text = f"{format_count(part.rows, 'row')}, {format_bytes(part.size_bytes)}"
+    if part.tokens is None:
+        return text
+    about = "" if part.tokens.exact else "about "
+    return f"{text}, {about}{part.tokens.total:,} tokens ({part.tokens.encoding})"
+
+
+def _describe_sensitive(groups: list[SensitiveRows]) -> str:
+    if not groups:
+        return "none found"
+    return "; ".join(
+        f"{group.kind} in {format_count(group.rows, 'row')} "
+        f"({upload.describe_lines(group.lines, group.path)})"
+        for group in groups
+    )
+
+
+def _describe_cost(report: UploadReport, cost: Figure | None, name: str) -> str:
+    if cost is not None:
+        as_of = f", as of {cost.as_of}" if cost.as_of else ""
+        return f"{format_price(cost)} ({cost.brief_source}{as_of})"
+    rate = get_rate(report.provider, report.model, "training")
+    if rate is not None and rate.unit == "USD per hour":
+        return f"{format_unit_price(rate)} (as of {rate.as_of}), for unknown hours"
+    return f"unknown: check the price page of {name}"

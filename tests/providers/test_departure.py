@@ -1,0 +1,79 @@
+"""What is shown before anything is sent."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from ftwizard.plan.schema import HostedProvider
+from ftwizard.providers.base import Platform
+from ftwizard.providers.departure import WIDTH, describe_departure
+from ftwizard.providers.upload import SensitiveRows, UploadReport
+from ftwizard.quantity import Figure
+from tests.providers.test_cost import make_plan, make_reinforcement, make_report
+
+NAMES: dict[HostedProvider, str] = {
+    "openai": "OpenAI", "foundry": "Microsoft Foundry", "together": "Together",
+}  # fmt: skip
+
+
+def describe(report: UploadReport, cost: Figure | None = None) -> str:
+    endpoint = f"https://api.{report.provider}.test/v1"
+    platform = cast(Platform, SimpleNamespace(name=NAMES[report.provider], endpoint=endpoint))
+    lines = describe_departure(report, cost, platform)
+    assert max(map(len, lines)) <= WIDTH
+    return " ".join(" ".join(lines).split())
+
+
+def make(provider: HostedProvider, **more: Any) -> UploadReport:
+    report = make_report(make_plan(provider), 240_000, 800, 30_000)
+    return msgspec.structs.replace(report, **more)
+
+
+def test_rows_bytes_host_and_cost_are_named() -> None:
+    cost = Figure(value=3.6, low=0.6, high=3.6, unit="USD", source="x", as_of="2026-09")
+    text = describe(make("openai", host="api.openai.com", test_rows=100), cost)
+    assert "To OpenAI (api.openai.com), to tune gpt-4.1-mini:" in text
+    assert "training 800 rows, 960 kB, 240,000 tokens (o200k_base)" in text
+    assert "validation 10 rows" in text and "stays here 100 test rows" in text
+    assert "$0.60–3.60 (x, as of 2026-09)" in text
+    assert "secrets none found" in text
+    assert "keeps running at OpenAI if you disconnect" in text
+    assert "ftwizard stop RUN --cancel" in text
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ("openai", "nobody can download them"),
+        ("foundry", "$1.70 per hour (as of 2026-10)"),
+        ("together", "bills the steps done by then"),
+        ("together", "they can be downloaded"),
+    ],
+)
+def test_each_platform_says_what_stays_and_what_it_bills(
+    provider: HostedProvider, words: str
+) -> None:
+    assert words in describe(make(provider))
+
+
+def test_secrets_and_personal_data_are_counted_with_their_lines() -> None:
+    secret = SensitiveRows(kind="GitHub token", rows=2, path="/d/rows.jsonl", lines=[3, 17])
+    mail = SensitiveRows(kind="email address", rows=9, path="/d/rows.jsonl", lines=list(range(9)))
+    text = describe(make("openai", secrets=[secret], personal=[mail]))
+    assert "GitHub token in 2 rows (lines 3, 17 of rows.jsonl)" in text
+    assert "email address in 9 rows (lines 0, 1, 2, … of rows.jsonl)" in text
+
+
+def test_unknown_cost_is_never_a_number() -> None:
+    assert "cost unknown: check the price page of Microsoft Foundry" in describe(make("foundry"))
+    report = make_report(make_reinforcement("openai"))
+    assert "cost $100.00 per hour (as of 2026-09), for unknown hours" in describe(report)
+
+
+def test_hostile_names_cannot_steer_the_terminal() -> None:
+    text = describe(make("openai", model="a\x1b[31mb", host="h\u202ehost"))
+    assert "\x1b" not in text and "\u202e" not in text
