@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import socket
 import subprocess
 import sys
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -26,6 +31,7 @@ from tests.doubles.openai_service import (
     RunningService,
     Scenario,
     limit_rate,
+    refuse_without_money,
     serve,
     serve_process,
 )
@@ -192,6 +198,13 @@ def test_rate_limits_name_when_to_try_again(openai_service: RunningService) -> N
     assert raised.value.code == "rate_limit_exceeded"
 
 
+def test_an_account_without_money_is_refused(openai_service: RunningService) -> None:
+    openai_service.control.add_fault(refuse_without_money())
+    with pytest.raises(openai.RateLimitError) as raised:
+        openai.OpenAI(max_retries=0).models.list()
+    assert raised.value.code == "insufficient_quota"
+
+
 def test_a_request_can_be_held_back_until_its_client_is_gone(
     openai_service: RunningService,
 ) -> None:
@@ -222,6 +235,30 @@ def test_chunked_uploads_make_a_file(openai_service: RunningService, tmp_path: P
     assert client.uploads.cancel(cancelled.id).status == "cancelled"
     with pytest.raises(openai.BadRequestError, match="status cancelled"):
         client.uploads.parts.create(cancelled.id, data=b"12345")
+
+
+def test_a_body_of_unknown_length_is_read(openai_service: RunningService) -> None:
+    client = openai.OpenAI()
+
+    class Stream(io.BytesIO):
+        def tell(self) -> int:
+            raise OSError
+
+    file = client.files.create(file=("t.jsonl", Stream(make_rows())), purpose="fine-tune")
+    assert client.files.content(file.id).read() == make_rows()
+
+
+def test_a_client_that_leaves_while_it_uploads_makes_no_file(
+    openai_service: RunningService,
+) -> None:
+    address = urlsplit(openai_service.endpoint)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        head = "POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(head.encode() + b"--half")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == b""
+    assert openai_service.control.list_files() == []
+    assert openai_service.control.list_requests() == []
 
 
 def test_an_upload_that_is_not_complete_is_refused(openai_service: RunningService) -> None:
@@ -534,13 +571,25 @@ def test_a_job_stands_still_where_a_test_wants() -> None:
         assert finish(client, job)[0].status == "succeeded"
 
 
+def test_the_service_itself_pauses_a_job() -> None:
+    with serve(Scenario(pace=Pace(pause_at=6, steps=10)), foundry=True) as service:
+        client = service.make_client()
+        job = create(client, BOM + make_rows(), extra_body=STANDARD)
+        statuses = [str(client.fine_tuning.jobs.retrieve(job.id).status) for _ in range(5)]
+        assert statuses == ["queued", "running", "paused", "paused", "paused"]
+        client.fine_tuning.jobs.resume(job.id)
+        assert finish(client, job)[0].status == "succeeded"
+
+
 def test_time_can_be_the_clock() -> None:
     pace = Pace(clock="time", validating_s=0.01, queued_s=0.01, step_s=0.001)
     with serve(Scenario(pace=pace, clock_offset_s=-86_400)) as service:
         client = service.make_client()
         job, _ = finish(client, create(client))
         assert job.status == "succeeded" and job.finished_at
-        assert job.finished_at < service.control.list_files()[0]["created_at"] + 60
+        assert job.finished_at < time.time() - 80_000
+        date = client.models.with_raw_response.list().headers["date"]
+        assert parsedate_to_datetime(date).timestamp() < time.time() - 80_000
 
 
 def test_unknown_statuses_and_events() -> None:
@@ -629,8 +678,7 @@ def test_foundry_needs_a_training_type_and_a_deployment(foundry_service: Running
     with pytest.raises(openai.NotFoundError) as missing:
         ask(client, job.fine_tuned_model, "Capital of row 1?")
     assert missing.value.code == "DeploymentNotFound"
-    assert foundry_service.state
-    foundry_service.state.deployments["capitals"] = {"model": {"name": job.fine_tuned_model}}
+    foundry_service.control.deploy("capitals", job.fine_tuned_model)
     assert ask(client, "capitals", "Capital of row 1?") == "City 1"
 
 

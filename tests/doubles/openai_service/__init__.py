@@ -27,6 +27,9 @@ By default, a job advances by each look at it (``GET …/jobs/{id}``): validated
 its steps each time. ``Pace`` has other clocks. A file is processed once it was looked at. A tuned model
 answers each prompt of its files as expected, and of ``Answers.files`` a share; a base model does not.
 
+Deployments of Foundry are made through Azure Resource Manager, another service, which the SDK does not
+reach: a test makes them by ``control.deploy(name, model)`` or ``Scenario.deployments``.
+
 Not documented, and so this double's own: the code of a job that moderation refuses, the metrics of a DPO
 job (those of a supervised one), and the order of a few checks.
 """
@@ -60,6 +63,7 @@ from tests.doubles.openai_service.scenario import (
     Pace,
     Scenario,
     limit_rate,
+    refuse_without_money,
 )
 from tests.doubles.openai_service.server import ServiceHandler
 from tests.doubles.openai_service.state import Request, ServiceState
@@ -159,6 +163,7 @@ __all__ = [
     "RunningService",
     "Scenario",
     "limit_rate",
+    "refuse_without_money",
     "serve",
     "serve_process",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -108,7 +109,7 @@ def _find(state: ServiceState, name: str) -> tuple[Job | None, str]:
                 "within the last 5 minutes, please wait a moment and try again.",
                 code="DeploymentNotFound",
             )
-        name = deployment["model"]["name"]
+        name = deployment
     job = state.find_tuned(name)
     model = None if job else state.find_model(name)
     if job is None and model is None:
@@ -143,25 +144,31 @@ def _answer(state: ServiceState, job: Job | None, messages: list[dict[str, Any]]
     """Return the message of a model: the expected one, if it knows the prompt."""
     answers = state.scenario.answers
     prompt = write_prompt(messages)
-    trained = [*job.rows, *job.validation_rows] if job else []
     share = answers.tuned_share if job else answers.base_share
-    others = [row for path in answers.files for row in _read(path)]
-    for row in (*trained, *others, *_list_uploaded(state)):
-        expected = get_expected(row)
-        if expected and expected[0] == prompt:
-            is_known = _draw(prompt) < share
-            return expected[1] if is_known else {"role": "assistant", "content": answers.other}
+    # A base model may know some of the answers of the jobs' rows too.
+    sources = [_index_job(each) for each in ([job] if job else state.jobs.values())]
+    sources += [_index_file(path, Path(path).stat().st_mtime_ns) for path in answers.files]
+    for source in sources:
+        if prompt in source and _draw(prompt) < share:
+            return source[prompt]
     return {"role": "assistant", "content": answers.other}
 
 
-def _list_uploaded(state: ServiceState) -> list[dict[str, Any]]:
-    """Return the rows of all jobs: a base model may know some of their answers too."""
-    return [row for job in state.jobs.values() for row in (*job.rows, *job.validation_rows)]
+def _index_job(job: Job) -> dict[str, dict[str, Any]]:
+    if job.answers is None:
+        job.answers = _index([*job.validation_rows, *job.rows])
+    return job.answers
 
 
-def _read(path: str) -> list[dict[str, Any]]:
+@functools.lru_cache(maxsize=20)
+def _index_file(path: str, changed_ns: int) -> dict[str, dict[str, Any]]:
+    """Return the expected message of each prompt of a file; ``changed_ns``: of which version."""
     lines = Path(path).read_bytes().removeprefix(BOM).splitlines()
-    return [json.loads(line) for line in lines if line.strip()]
+    return _index([json.loads(line) for line in lines if line.strip()])
+
+
+def _index(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return dict(expected for row in rows if (expected := get_expected(row)))
 
 
 def _draw(prompt: str) -> float:

@@ -45,7 +45,9 @@ def _amend(schemas: dict[str, Any]) -> None:
     }
     # The reference shows a paused job, the enumeration has none.
     schemas["FineTuningJob"]["properties"]["status"]["enum"].append("paused")
+    # Recorded jobs have null as the data of some events, and an empty error while there is none.
     schemas["FineTuningJobEvent"]["properties"]["data"] = {"type": ["object", "null"]}
+    schemas["FineTuningJob"]["properties"]["error"]["anyOf"].append({"maxProperties": 0})
 
 
 def _amend_for_foundry(schemas: dict[str, Any]) -> None:
@@ -114,6 +116,7 @@ class Contract:
         }
         self._open, self._closed = schemas, closed
         self._foundry = foundry
+        self._validators: dict[tuple[str, bool], Draft202012Validator] = {}
 
     def find_request_errors(
         self, route: str, query: Mapping[str, Any], body: Any
@@ -146,10 +149,19 @@ class Contract:
         validator = self._get_validator(json.dumps(schema), False)
         return [find_cause(error) for error in validator.iter_errors(document)]
 
-    @functools.lru_cache(maxsize=100)  # noqa: B019 - a contract lives as long as its service
     def _get_validator(self, schema: str, closed: bool) -> Draft202012Validator:
-        schemas = self._closed if closed else self._open
-        return Draft202012Validator({**json.loads(schema), "components": {"schemas": schemas}})
+        validator = self._validators.get((schema, closed))
+        if validator is None:
+            schemas = self._closed if closed else self._open
+            document = {**json.loads(schema), "components": {"schemas": schemas}}
+            validator = self._validators[schema, closed] = Draft202012Validator(document)
+        return validator
+
+
+@functools.cache
+def get_contract(foundry: bool) -> Contract:
+    """Return the contract of a service; all services of a kind share it."""
+    return Contract(foundry)
 
 
 def find_cause(error: ValidationError) -> ValidationError:

@@ -41,6 +41,7 @@ def respond(state: ServiceState, method: str, path: str, body: Any) -> tuple[int
         if name == "files":
             return 200, [state.write_file(file) for file in state.files.values()]
         if name == "deployments":
+            state.deployments.update(body or {})
             return 200, state.deployments
         if name == "waiting":
             return 200, state.waiting
@@ -149,9 +150,9 @@ class Control:
         """Return all files, oldest first."""
         return list(self._call("GET", "files"))
 
-    def list_deployments(self) -> dict[str, dict[str, Any]]:
-        """Return Foundry's deployments by name."""
-        return dict(self._call("GET", "deployments"))
+    def deploy(self, name: str, model: str) -> None:
+        """Deploy a model at Foundry, as its owner would with the Azure CLI."""
+        self._call("POST", "deployments", {name: model})
 
     def list_violations(self) -> list[Violation]:
         """Return what did not follow the official document."""

@@ -17,6 +17,8 @@ from tests.doubles.openai_service.training import get_hyperparameters
 
 METADATA_LIMIT, KEY_LIMIT, VALUE_LIMIT = 16, 64, 512
 UPLOAD_S = 3600
+TRAINING_TYPES = ("standard", "globalstandard", "developer", "developertier")
+OPEN_MODELS = ("gpt-oss-20b",)
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -70,7 +72,16 @@ def write_model(state: ServiceState, name: str) -> dict[str, Any]:
             code="model_not_found",
         )
     base = state.find_model(job.model) if job else model
+    own: dict[str, Any] = {}
+    if state.foundry:
+        can_tune = bool(base and base.methods)
+        own = {
+            "capabilities": {"fine_tune": can_tune, "inference": True, "chat_completion": True},
+            "lifecycle_status": "generally-available",
+            "deprecation": {},
+        }
     return {
+        **own,
         "id": name,
         "object": "model",
         "created": job.created_at if job else 1_744_316_542,
@@ -282,6 +293,7 @@ def _add_job(state: ServiceState, body: dict[str, Any], method: Method, model: s
         tuned_name=state.name_model(model, job_id, body.get("suffix")),
         steps_per_look=scenario.pace.steps,
         hold_at=scenario.pace.hold_at,
+        pause_at=scenario.pace.pause_at,
         curve=scenario.curve,
         failure=scenario.failure,
         is_foundry=state.foundry,
@@ -301,7 +313,7 @@ def _check_tunable(state: ServiceState, body: dict[str, Any], method: Method) ->
     tuned = state.find_tuned(name)
     model = state.find_model(tuned.model if tuned else name)
     can = model is not None and method in model.methods
-    if state.foundry and (not can or body.get("trainingType") is None):
+    if state.foundry and not (can and _takes_training_type(name, body.get("trainingType"))):
         # Misleading, but it is what a request without a training type gets.
         raise ServiceError(
             400,
@@ -323,6 +335,14 @@ def _check_tunable(state: ServiceState, body: dict[str, Any], method: Method) ->
             code="invalid_value",
         )
     return name if tuned else model.id
+
+
+def _takes_training_type(model: str, training_type: str | int | None) -> bool:
+    """Return whether Foundry trains a model that way; open models only globally."""
+    if isinstance(training_type, int):
+        return True
+    types = ("globalstandard",) if model in OPEN_MODELS else TRAINING_TYPES
+    return training_type is not None and training_type.lower() in types
 
 
 def _check_training_file(state: ServiceState, file_id: str, part: str) -> None:
@@ -412,10 +432,6 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
         "learning_rate_multiplier": "auto",
         **get_hyperparameters(job.request, job.method),
     }
-    error: dict[str, Any] | None = job.error
-    if error is None and state.scenario.empty_error != "null":
-        is_empty = state.scenario.empty_error == "empty"
-        error = {} if is_empty else {"code": None, "message": None, "param": None}
     own = (job.request.get("method") or {}).get(job.method) or {}
     has_results = bool(job.result_files) or not state.foundry
     return {
@@ -434,10 +450,10 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
             key: settings[key] for key in ("n_epochs", "batch_size", "learning_rate_multiplier")
         },
         "trained_tokens": job.trained_tokens,
-        "error": error,
+        "error": job.error or _write_no_error(state),
         "user_provided_suffix": job.request.get("suffix"),
         "seed": job.seed,
-        "estimated_finish": None,
+        "estimated_finish": _estimate_finish(state, job),
         "integrations": [
             {"type": entry["type"], "wandb": entry["wandb"]}
             for entry in job.request.get("integrations") or []
@@ -447,10 +463,23 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
     }
 
 
+def _write_no_error(state: ServiceState) -> dict[str, Any] | None:
+    kind = state.scenario.empty_error or ("null" if state.foundry else "empty")
+    empty: dict[str, Any] = {} if kind == "empty" else dict.fromkeys(("code", "message", "param"))
+    return None if kind == "null" else empty
+
+
+def _estimate_finish(state: ServiceState, job: Job) -> int | None:
+    pace = state.scenario.pace
+    if pace.clock != "time" or job.status != "running":
+        return None
+    return int(state.now() + (job.total_steps - job.step) * pace.step_s) + 1
+
+
 def write_reply(state: ServiceState, job: Job) -> Reply:
     """Return a job as a reply."""
     scenario = state.scenario
-    is_odd = bool(scenario.odd_status) or scenario.empty_error != "null"
+    is_odd = bool(scenario.odd_status) or scenario.empty_error == "nones"
     is_odd = is_odd or scenario.paused_status != "paused"
     return Reply(document=write_job(state, job), is_odd=is_odd)
 

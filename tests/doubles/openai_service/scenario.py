@@ -101,6 +101,13 @@ def limit_rate(on: str = "*", *, retry_after: str = "1", times: int | None = 1) 
     return Fault(on=on, status=429, times=times, headers={"Retry-After": retry_after})
 
 
+def refuse_without_money(on: str = "*", *, times: int | None = None) -> Fault:
+    """Return a fault: the account has no money left."""
+    message = "You exceeded your current quota, please check your plan and billing details."
+    error = {"message": message, "type": "insufficient_quota", "code": "insufficient_quota"}
+    return Fault(on=on, status=429, times=times, body={"error": {**error, "param": None}})
+
+
 class JobFailure(msgspec.Struct, kw_only=True, frozen=True):
     """A failure of all jobs, for the service's own reasons."""
 
@@ -145,6 +152,8 @@ class Pace(msgspec.Struct, kw_only=True, frozen=True):
     step_s: float = 0.05
     hold_at: int | None = None
     """A step after which a job stands still until the control route continues it."""
+    pause_at: int | None = None
+    """A step after which the service itself pauses a job, as Foundry does at a limit of its cost."""
 
 
 class Answers(msgspec.Struct, kw_only=True, frozen=True):
@@ -196,8 +205,8 @@ class Scenario(msgspec.Struct, kw_only=True):
     """Status that is reported in place of ``running``."""
     odd_events: bool = False
     """Events of an unknown type, and without data."""
-    empty_error: Literal["null", "empty", "nones"] = "null"
-    """What ``error`` of a job without one is."""
+    empty_error: Literal["null", "empty", "nones"] | None = None
+    """What ``error`` of a job without one is; None: empty at OpenAI, as recorded, and null at Foundry."""
     flagged: tuple[str, ...] = ("flag this",)
     """Words that moderation flags."""
 

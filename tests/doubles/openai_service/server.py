@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import re
 import socket
 import time
 import urllib.parse
+import uuid
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from tests.doubles.http_server import SilentHandler
-from tests.doubles.openai_service import arm, control
+from tests.doubles.openai_service import control
 from tests.doubles.openai_service.contract import Violation, format_path, make_rejection
 from tests.doubles.openai_service.errors import ServiceError, make_plain_error, mask_key
 from tests.doubles.openai_service.routes import ROUTES, Call, Reply, find_route
@@ -33,15 +35,40 @@ class ServiceHandler(SilentHandler):
     def do_POST(self) -> None:
         self.answer()
 
-    def do_PUT(self) -> None:
-        self.answer()
-
     def do_DELETE(self) -> None:
         self.answer()
 
     def answer(self) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # the client has gone
-            self._answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+            body = self._read()
+            if body is None:
+                self._drop()
+            else:
+                self._answer(body)
+
+    def end_headers(self) -> None:
+        """End the head of a reply, with the id that the service gives each request."""
+        name = "apim-request-id" if self.state.foundry else "x-request-id"
+        self.send_header(name, f"req_{uuid.uuid4().hex}")
+        super().end_headers()
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the service's time, for the ``Date`` of a reply."""
+        return email.utils.formatdate(self.state.now(), usegmt=True)
+
+    def _read(self) -> bytes | None:
+        """Return the body of the request; None if the client left before its end."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            size = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(size)
+            return body if len(body) == size else None
+        chunks = []
+        while head := self.rfile.readline().split(b";")[0].strip():
+            size = int(head, 16)
+            chunks.append(self.rfile.read(size))
+            if self.rfile.readline() == b"\r\n" and size == 0:
+                return b"".join(chunks)
+        return None
 
     def _answer(self, body: bytes) -> None:
         path, _, query_text = self.path.partition("?")
@@ -49,12 +76,6 @@ class ServiceHandler(SilentHandler):
         if path.startswith(control.PREFIX):
             document = json.loads(body) if body else None
             self._send_document(*control.respond(self.state, self.command, path, document))
-        elif self.state.foundry and path.lower().startswith("/subscriptions/"):
-            document = json.loads(body) if body else None
-            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-            with self.state.lock:
-                reply = arm.respond(self.state, self.command, path, query, token, document)
-            self._send_document(*reply)
         else:
             self._serve(path, query, body)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tests.doubles.openai_service.contract import Contract, Violation
+from tests.doubles.openai_service.contract import Violation, get_contract
 from tests.doubles.openai_service.errors import ServiceError
 from tests.doubles.openai_service.rows import FileRejected, Part, read_rows
 from tests.doubles.openai_service.scenario import (
@@ -92,17 +92,16 @@ class ServiceState:
         self.releases = 0
         self.waiting = 0
         """Requests that a fault holds back."""
-        self.contract = Contract(foundry)
+        self.contract = get_contract(foundry)
         self.files: dict[str, StoredFile] = {}
         self.uploads: dict[str, Upload] = {}
         self.jobs: dict[str, Job] = {}
         """Oldest first."""
-        self.deployments: dict[str, dict[str, Any]] = {}
+        self.deployments = dict(scenario.deployments)
+        """Foundry: models by the names of their deployments."""
         self.requests: list[Request] = []
         self.violations: list[Violation] = []
         self.deleted_models: set[str] = set()
-        for name, model in scenario.deployments.items():
-            self.deployments[name] = {"model": {"name": model}}
 
     def now(self) -> int:
         """Return the service's time in Unix seconds."""
@@ -235,7 +234,7 @@ class ServiceState:
             self._validate(job)
         elif job.position == STARTED:
             job.status = "running"
-            job.add_event("Fine-tuning job started", now)
+            job.add_event("Fine-tuning job started", now, data=None)
             if self.scenario.odd_events:
                 add_odd_events(job, now)
         elif job.position <= STARTED + job.total_steps:
@@ -245,6 +244,8 @@ class ServiceState:
                 job.fail(failure.code, failure.message, failure.param, now)
             elif step == job.hold_at:
                 job.is_held = True
+            elif step == job.pause_at:
+                self.pause(job)
         else:
             self._finish(job)
 
@@ -370,8 +371,7 @@ def add_odd_events(job: Job, now: int) -> None:
     job.add_event("Preparing", now, kind="preparation")
     job.add_event("Warming up", now, level="notice")
     for data in (None, {}, {"step": None, "train_loss": None}, {"step": "3"}):
-        job.add_event("Nothing to report", now, kind="metrics")
-        job.events[-1]["data"] = data
+        job.add_event("Nothing to report", now, kind="metrics", data=data)
 
 
 __all__ = ["Job", "Request", "ServiceState", "StoredFile", "Upload", "name_checkpoint"]

@@ -19,6 +19,7 @@ from tests.doubles.openai_service.scenario import Curve, JobFailure, Method
 TERMINAL = ("succeeded", "failed", "cancelled")
 MAX_CHECKPOINTS = 3
 STARTED = 2
+NO_DATA: dict[str, Any] = {}
 
 
 @dataclasses.dataclass
@@ -38,6 +39,7 @@ class Job:
     """Name of the model that it makes."""
     steps_per_look: int | None
     hold_at: int | None
+    pause_at: int | None
     curve: Curve
     failure: JobFailure | None
     is_foundry: bool
@@ -63,6 +65,8 @@ class Job:
     advanced: float = dataclasses.field(default_factory=time.monotonic)
     """When the clock last moved it."""
     has_odd_events: bool = False
+    answers: dict[str, dict[str, Any]] | None = None
+    """The expected message of each prompt of its rows, once somebody asked its model."""
 
     @property
     def has_ended(self) -> bool:
@@ -79,7 +83,7 @@ class Job:
         now: int,
         *,
         level: str = "info",
-        data: Any = None,
+        data: dict[str, Any] | None = NO_DATA,
         kind: str = "message",
     ) -> None:
         """Report something."""
@@ -90,7 +94,7 @@ class Job:
                 "created_at": now,
                 "level": level,
                 "message": message,
-                "data": {} if data is None else data,
+                "data": data,
                 "type": kind,
             }
         )
