@@ -7,10 +7,12 @@ more bytes than the disk. The folder appears whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -24,6 +26,15 @@ MIN_FREE_BYTES = 100_000_000
 """Free disk space that is left alone."""
 _ZSTD, _GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"
 _BLOCK_BYTES = 1 << 20
+_OF_THE_ARCHIVE = (
+    None,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+)
+"""Numbers of errors that the names in an archive cause; gzip's own errors have none."""
 
 
 class UnsafeArchive(FtwizardError):
@@ -47,8 +58,8 @@ def unpack(archive: Path, folder: Path, required: tuple[str, ...]) -> None:
         try:
             with _open(archive) as tar:
                 _extract(tar, content)
-        except (tarfile.TarError, EOFError, ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
+        except (tarfile.TarError, EOFError, ValueError, OSError, zlib.error) as error:
+            if isinstance(error, OSError) and error.errno not in _OF_THE_ARCHIVE:
                 raise
             raise UnsafeArchive(
                 "The downloaded archive is damaged or incomplete.", "Download it again."

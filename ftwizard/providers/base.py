@@ -241,7 +241,11 @@ class Platform(Protocol):
         ...
 
     def download(self, remote: RemoteJob, folder: Path, report: Callable[[int, int], None]) -> bool:
-        """Download the adapter or the weights into ``folder``; return False where there are none."""
+        """Download the adapter or the weights into ``folder``; return False where there are none.
+
+        ``folder`` is replaced by a complete one or not at all. Raises FtwizardError for an archive
+        that is damaged or unsafe, and where the disk does not take it.
+        """
         ...
 
     def list_billed(self) -> list[BilledResource]:

@@ -74,8 +74,6 @@ class TogetherPlatform:
     poll_s = 20.0
     can_pause = False
     has_loss = True
-    stop_poll_s = 5.0
-    """Seconds between two looks at replicas that end."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """Read key and address from ``environment`` (default: the process's); nothing is sent.
@@ -431,7 +429,7 @@ class TogetherPlatform:
     def delete_billed(self, resource: BilledResource) -> None:
         with translate_errors(self._secrets):
             client = endpoints.connect_project(self._client)
-            endpoints.delete_endpoint(client, resource.id, self.stop_poll_s)
+            endpoints.delete_endpoint(client, resource.id)
 
     def download(self, remote: RemoteJob, folder: Path, report: Callable[[int, int], None]) -> bool:
         if remote.job_id is None:
@@ -441,18 +439,28 @@ class TogetherPlatform:
             return False
         kind = job.get("training_type")
         is_full = isinstance(kind, Mapping) and kind.get("type") == "Full"
+        try:
+            self._download_and_unpack(remote.job_id, folder, report, is_full=is_full)
+        except ProviderError as error:
+            if error.kind != "missing":
+                raise
+            return False
+        except OSError as error:
+            raise FtwizardError(
+                f"The download could not be written to {make_visible(str(folder.parent))}: "
+                f"{error.strerror}.", "Check the disk and the rights of the folder, then try again.",
+            ) from None  # fmt: skip
+        return True
+
+    def _download_and_unpack(
+        self, job_id: str, folder: Path, report: Callable[[int, int], None], *, is_full: bool
+    ) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
             archive = Path(temporary) / "archive"
             selector = "model_output_path" if is_full else "adapter"
-            try:
-                self._download_archive(remote.job_id, selector, archive, report)
-            except ProviderError as error:
-                if error.kind == "missing":
-                    return False
-                raise
+            self._download_archive(job_id, selector, archive, report)
             unpack(archive, folder, MODEL_FILES if is_full else ADAPTER_FILES)
-        return True
 
     def _download_archive(
         self, job_id: str, selector: Any, path: Path, report: Callable[[int, int], None]

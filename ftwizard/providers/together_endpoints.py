@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from together import APIConnectionError, APIStatusError, NotFoundError, Together
+from together import APIError, NotFoundError, Together
 
 from ftwizard.providers.base import ProviderError
 from ftwizard.providers.together_records import (
@@ -27,6 +27,8 @@ from ftwizard.runs.remote import BilledResource
 
 IDLE_MINUTES = 60
 """Without requests for this long, an endpoint that ftwizard made stops by itself."""
+STOP_POLL_S = 5.0
+"""Between two looks at replicas that end."""
 STOP_TIMEOUT_S = 900.0
 """Longest wait for replicas to end, before what they ran in is deleted."""
 _UNBILLED = ("DEPLOYMENT_STATE_STOPPED", "DEPLOYMENT_STATE_FAILED")
@@ -150,16 +152,24 @@ def create_endpoint(
 ) -> BilledResource:
     """Deploy a model on the cheapest hardware that runs it, and return what is billed from now on.
 
-    Nothing is sent twice. If the deployment is not created, its endpoint is deleted. Raises
-    ProviderError (``missing``) if no hardware runs the model.
+    Nothing is sent twice, and a model that is deployed already is not deployed again. If the
+    deployment is not created, its endpoint is deleted. Raises ProviderError (``missing``) if no
+    hardware runs the model.
     """
     creator = client.with_options(max_retries=0)
     model_id, config, usd = _choose_config(client, model, model_ids)
     name = _make_name(model)
-    endpoint = creator.endpoints.create(name=name)
+    endpoint = _find_by_name(client, name)
+    if endpoint is None:
+        endpoint = creator.endpoints.create(name=name).to_dict(mode="json", warnings=False)
+    else:
+        billed = _read_resource(endpoint, read_hardware(client))
+        if billed is not None:
+            return billed
+    endpoint_id = str(endpoint["id"])
     try:
         deployment = creator.endpoints.deployments.create(
-            endpoint.id,
+            endpoint_id,
             name=f"{name}-1",
             model=f"projects/{client.project_id}/models/{model_id}",
             config=config,
@@ -167,17 +177,37 @@ def create_endpoint(
             inactive_timeout=idle_minutes,
         )
         client.endpoints.update(
-            endpoint.id,
+            endpoint_id,
             traffic_split=[{"deployment_id": deployment.id, "weight": 1}],
             update_mask="trafficSplit",
         )
-    except (APIStatusError, APIConnectionError):
-        delete_endpoint(client, endpoint.id)
+    except APIError:
+        _undo(client, endpoint_id)
         raise
     return BilledResource(
-        id=endpoint.id, kind="endpoint", model=endpoint.name, created=time.time(),
+        id=endpoint_id, kind="endpoint", model=get_text(endpoint, "name"), created=time.time(),
         price=None if usd is None else _to_figure(usd),
     )  # fmt: skip
+
+
+def _find_by_name(client: Together, name: str) -> Mapping[str, Any] | None:
+    """Return an endpoint that an earlier attempt made."""
+    for endpoint in list_endpoints(client):
+        if (get_text(endpoint, "name") or "").rpartition("/")[2] == name:
+            return endpoint
+    return None
+
+
+def _undo(client: Together, endpoint_id: str) -> None:
+    """Delete an endpoint whose deployment failed; raise ProviderError if that fails, too."""
+    try:
+        delete_endpoint(client, endpoint_id)
+    except (APIError, ProviderError):
+        raise ProviderError(
+            "unreachable", f"Endpoint {endpoint_id} was not set up, and could not be deleted: it may "
+            "be billed.", "Delete it at https://api.together.ai/endpoints.",
+            code="endpoint_left", may_have_acted=True,
+        ) from None  # fmt: skip
 
 
 def _make_name(model: str) -> str:
@@ -212,7 +242,7 @@ def _choose_config(
     return min(choices, key=lambda choice: float("inf") if choice[2] is None else choice[2])
 
 
-def delete_endpoint(client: Together, endpoint_id: str, poll_s: float = 5.0) -> None:
+def delete_endpoint(client: Together, endpoint_id: str) -> None:
     """Stop the replicas of an endpoint, then delete its deployments and itself.
 
     What is gone already is no error. Raises ProviderError if the replicas do not end in time.
@@ -227,7 +257,7 @@ def delete_endpoint(client: Together, endpoint_id: str, poll_s: float = 5.0) -> 
     for deployment_id in ids:
         _stop(client, endpoint_id, deployment_id)
     for deployment_id in ids:
-        _delete_deployment(client, endpoint_id, deployment_id, poll_s)
+        _delete_deployment(client, endpoint_id, deployment_id)
     with contextlib.suppress(NotFoundError):
         client.endpoints.delete(endpoint_id)
 
@@ -243,11 +273,9 @@ def _stop(client: Together, endpoint_id: str, deployment_id: str) -> None:
         )
 
 
-def _delete_deployment(
-    client: Together, endpoint_id: str, deployment_id: str, poll_s: float
-) -> None:
+def _delete_deployment(client: Together, endpoint_id: str, deployment_id: str) -> None:
     """Delete a deployment once its replicas have ended."""
-    for _ in range(max(1, int(STOP_TIMEOUT_S / poll_s))):
+    for _ in range(max(1, int(STOP_TIMEOUT_S / STOP_POLL_S))):
         try:
             deployment = client.endpoints.deployments.retrieve(
                 deployment_id, endpoint_id=endpoint_id
@@ -258,7 +286,7 @@ def _delete_deployment(
             with contextlib.suppress(NotFoundError):
                 client.endpoints.deployments.delete(deployment_id, endpoint_id=endpoint_id)
             return
-        time.sleep(poll_s)
+        time.sleep(STOP_POLL_S)
     raise ProviderError(
         "unreachable",
         f"The replicas of endpoint {endpoint_id} are still ending.",
