@@ -26,6 +26,8 @@ from ftwizard.strict_yaml import SettingsError
 
 MAX_METADATA = 15
 """Pairs of notes on a job at OpenAI, which allows 16: one is ftwizard's own."""
+RESERVED_METADATA = "ftwizard_run"
+"""Key of ftwizard's own pair, by which a run finds its job."""
 MAX_METADATA_KEY = 64
 MAX_METADATA_VALUE = 512
 MAX_SUFFIX: dict[HostedProvider, int] = {"openai": 64, "foundry": 64, "together": 40}
@@ -62,7 +64,12 @@ _RATIO = (lambda value: 0 <= value <= 1, "It must be 0 to 1.")
 _OPENAI_RULES: _Rules = (
     ("n_epochs", lambda value: 1 <= value <= 50, "It must be 1 to 50, or auto."),
     ("batch_size", lambda value: 1 <= value <= 256, "It must be 1 to 256, or auto."),
-    ("learning_rate_multiplier compute_multiplier", _ABOVE_0[0], "It must be above 0, or auto."),
+    ("learning_rate_multiplier", _ABOVE_0[0], "It must be above 0, or auto."),
+    (
+        "compute_multiplier",
+        lambda value: 1e-5 < value <= 10,
+        "It must be above 0.00001 and at most 10, or auto.",
+    ),
     ("beta", lambda value: 0 < value <= 2, "It must be above 0 and at most 2, or auto."),
     ("eval_interval eval_samples", _AT_LEAST_1[0], "It must be at least 1, or auto."),
     ("seed", lambda value: 0 <= value < 1 << 31, "It must be 0 to 2147483647."),
@@ -169,6 +176,8 @@ def _find_openai_problems(settings: OpenAI) -> Iterator[tuple[str, str, str]]:
         problem = f"has {len(settings.metadata)} pairs."
         yield "metadata", problem, f"Keep at most {MAX_METADATA}."
     for key, text in settings.metadata.items():
+        if key == RESERVED_METADATA:
+            yield "metadata", f"has the key {key}, which names the run.", "Remove it."
         if not 1 <= len(key) <= MAX_METADATA_KEY:
             problem = f"has a key of {len(key)} characters."
             yield "metadata", problem, f"It must have 1 to {MAX_METADATA_KEY}."

@@ -59,7 +59,13 @@ def test_defaults_are_valid_and_recipe_stays_unset(tmp_path: Path, provider: str
         ("openai", "openai: {suffix: ''}", "openai.suffix"),
         ("openai", f"openai: {{metadata: {{{'k' * 65}: v}}}}", "openai.metadata"),
         ("openai", f"openai: {{metadata: {{k: {'v' * 513}}}}}", "openai.metadata"),
+        ("openai", "openai: {metadata: {ftwizard_run: mine}}", "openai.metadata"),
         ("openai", "openai: {wandb: {entity: team}}", "openai.wandb"),
+        (
+            "openai",
+            "openai: {method: reinforcement, compute_multiplier: 11, grader: {type: python}}",
+            "openai.compute_multiplier",
+        ),
         ("foundry", "foundry: {method: dpo, beta: 0}", "foundry.beta"),
         ("together", "together: {n_epochs: 0}", "together.n_epochs"),
         ("together", f"together: {{suffix: {'x' * 41}}}", "together.suffix"),
