@@ -12,6 +12,7 @@ import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import openai
@@ -160,6 +161,8 @@ def test_jobs_are_listed_by_metadata_and_in_pages(openai_service: RunningService
     assert [job.id for job in client.fine_tuning.jobs.list(limit=1)][1:] == jobs[::-1]
     wanted = client.fine_tuning.jobs.list(metadata={"run": "r0"})
     assert [job.id for job in wanted] == [jobs[2], jobs[0]]
+    openai_service.control.change(filters_jobs=False)
+    assert len(list(client.fine_tuning.jobs.list(metadata={"run": "r0"}))) == 4
 
 
 def test_a_lost_reply_and_the_sdks_retries_make_two_jobs(openai_service: RunningService) -> None:
@@ -540,6 +543,8 @@ def test_a_job_is_cancelled_here_and_elsewhere(openai_service: RunningService) -
         client.fine_tuning.jobs.cancel(job.id)
     job = create(client)
     openai_service.control.cancel()
+    with pytest.raises(HTTPError):
+        openai_service.control.pause()
     assert finish(client, job)[1] == ["validating_files", "cancelled"]
 
 
@@ -690,6 +695,26 @@ def test_foundry_takes_both_headers_and_both_addresses(foundry_service: RunningS
     assert foundry_service.make_client(api_key="x", default_headers=headers).models.list().data
     with pytest.raises(openai.AuthenticationError, match="Access denied"):
         foundry_service.make_client(api_key="wrong").models.list()
+
+
+def test_foundry_reports_in_its_own_words(foundry_service: RunningService) -> None:
+    client = foundry_service.make_client()
+    validation = upload(client, BOM + make_rows(3, "other"))
+    job = create(client, BOM + make_rows(), validation_file=validation, extra_body=STANDARD)
+    shown = job.hyperparameters
+    assert (shown.n_epochs, shown.batch_size, shown.learning_rate_multiplier) == (-1, -1, 1)
+    assert job.integrations is None
+    job, _ = finish(client, job)
+    assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (3, 1)
+    events = list(client.fine_tuning.jobs.list_events(job.id))
+    assert events[0].message.startswith("Training hours billed")
+    assert "data" not in events[0].model_fields_set
+    metrics = [dict(e.data) for e in events if e.type == "metrics"]  # type: ignore[call-overload]
+    assert [data["step"] for data in metrics] == [36, 30, 20, 10]
+    assert all("total_steps" not in data for data in metrics)
+    checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id).data[1]
+    assert checkpoint.fine_tuned_model_checkpoint == f"{job.fine_tuned_model}:ckpt-step-24"
+    assert client.files.content(job.result_files[0]).read().count(b"\n") == 1 + 36
 
 
 def test_foundry_checks_the_byte_order_mark(foundry_service: RunningService) -> None:

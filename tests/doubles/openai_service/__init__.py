@@ -30,8 +30,11 @@ answers each prompt of its files as expected, and of ``Answers.files`` a share; 
 Deployments of Foundry are made through Azure Resource Manager, another service, which the SDK does not
 reach: a test makes them by ``control.deploy(name, model)`` or ``Scenario.deployments``.
 
-Not documented, and so this double's own: the code of a job that moderation refuses, the metrics of a DPO
-job (those of a supervised one), and the order of a few checks.
+Sources: OpenAI's reference and guides, its OpenAPI document, recorded jobs; for Foundry, Microsoft's
+tutorial with its printed replies (events every ten steps without a total, -1 for automatic settings,
+``:ckpt-step-N``). Not documented, and so this double's own: the code of a job that moderation refuses, the
+metrics of a DPO job (those of a supervised one), the first events of a Foundry job, the words of some
+refusals, and the order of checks.
 """
 
 from __future__ import annotations

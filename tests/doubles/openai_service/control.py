@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tests.doubles.openai_service.contract import Violation
+from tests.doubles.openai_service.errors import ServiceError
 from tests.doubles.openai_service.routes import write_job
 from tests.doubles.openai_service.scenario import Fault, JobFailure, Scenario
 from tests.doubles.openai_service.state import Job, Request, ServiceState
@@ -36,8 +37,12 @@ def respond(state: ServiceState, method: str, path: str, body: Any) -> tuple[int
         if name == "jobs" and not rest:
             return 200, [describe_job(state, job) for job in state.jobs.values()]
         if name == "jobs":
-            _change_job(state, _get_job(state, rest[0]), rest[1], body or {})
-            return 200, describe_job(state, _get_job(state, rest[0]))
+            job = _get_job(state, rest[0])
+            try:
+                _change_job(state, job, rest[1], body or {})
+            except ServiceError as error:
+                return error.status, error.write(state.foundry)
+            return 200, describe_job(state, job)
         if name == "files":
             return 200, [state.write_file(file) for file in state.files.values()]
         if name == "deployments":

@@ -18,6 +18,8 @@ from tests.doubles.openai_service.training import get_hyperparameters
 METADATA_LIMIT, KEY_LIMIT, VALUE_LIMIT = 16, 64, 512
 UPLOAD_S = 3600
 TRAINING_TYPES = ("standard", "globalstandard", "developer", "developertier")
+UNSET = {"n_epochs": -1, "batch_size": -1, "learning_rate_multiplier": 1}
+"""What Foundry shows of a hyperparameter that it will choose."""
 OPEN_MODELS = ("gpt-oss-20b",)
 
 
@@ -299,6 +301,9 @@ def _add_job(state: ServiceState, body: dict[str, Any], method: Method, model: s
         is_foundry=state.foundry,
     )
     state.jobs[job.id] = job
+    if state.foundry:
+        job.add_event("Job enqueued. Waiting for jobs ahead to complete.", job.created_at)
+        return job
     job.add_event(f"Created fine-tuning job: {job.id}", job.created_at)
     files = f"training file: {job.training_file}"
     if job.validation_file:
@@ -426,12 +431,7 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
         status = "pending"
     if status == "running" and state.scenario.odd_status:
         status = state.scenario.odd_status
-    settings = job.settings or {
-        "n_epochs": "auto",
-        "batch_size": "auto",
-        "learning_rate_multiplier": "auto",
-        **get_hyperparameters(job.request, job.method),
-    }
+    settings = _write_settings(job)
     own = (job.request.get("method") or {}).get(job.method) or {}
     has_results = bool(job.result_files) or not state.foundry
     return {
@@ -447,7 +447,8 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
         "validation_file": job.validation_file,
         "training_file": job.training_file,
         "hyperparameters": {
-            key: settings[key] for key in ("n_epochs", "batch_size", "learning_rate_multiplier")
+            name: UNSET[name] if state.foundry and settings[name] == "auto" else settings[name]
+            for name in UNSET
         },
         "trained_tokens": job.trained_tokens,
         "error": job.error or _write_no_error(state),
@@ -457,10 +458,16 @@ def write_job(state: ServiceState, job: Job) -> dict[str, Any]:
         "integrations": [
             {"type": entry["type"], "wandb": entry["wandb"]}
             for entry in job.request.get("integrations") or []
-        ],
+        ]
+        or (None if state.foundry else []),
         "method": {"type": job.method, job.method: {**own, "hyperparameters": settings}},
         "metadata": job.metadata,
     }
+
+
+def _write_settings(job: Job) -> dict[str, Any]:
+    automatic: dict[str, Any] = dict.fromkeys(UNSET, "auto")
+    return job.settings or {**automatic, **get_hyperparameters(job.request, job.method)}
 
 
 def _write_no_error(state: ServiceState) -> dict[str, Any] | None:
@@ -487,7 +494,7 @@ def write_reply(state: ServiceState, job: Job) -> Reply:
 def list_jobs(call: Call) -> Reply:
     jobs = list(reversed(call.state.jobs.values()))
     wanted = call.query.get("metadata")
-    if "metadata" in call.query:
+    if "metadata" in call.query and call.state.scenario.filters_jobs:
         jobs = [
             job
             for job in jobs

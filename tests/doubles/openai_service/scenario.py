@@ -200,6 +200,8 @@ class Scenario(msgspec.Struct, kw_only=True):
     pace: Pace = Pace()
     failure: JobFailure | None = None
     curve: Curve = "learns"
+    filters_jobs: bool = True
+    """Whether the list of jobs takes a filter by metadata; if not, it lists all."""
     paused_status: str = "paused"
     odd_status: str | None = None
     """Status that is reported in place of ``running``."""

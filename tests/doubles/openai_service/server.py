@@ -82,10 +82,10 @@ class ServiceHandler(SilentHandler):
     def _serve(self, path: str, query: dict[str, Any], body: bytes) -> None:
         state = self.state
         prefix = (FOUNDRY_PREFIX if state.foundry else OPENAI_PREFIX).match(path)
-        found = find_route(self.command, path[prefix.end() :]) if prefix else None
+        target = find_route(self.command, path[prefix.end() :]) if prefix else None
         fields, uploads, is_readable = self._read_body(body)
         with state.lock:
-            route = found[0] if found else None
+            route = target[0] if target else None
             request = self._record(path, route, query, fields, uploads)
             state.pass_time()
             fault = state.take_fault(route) if route else None
@@ -99,7 +99,7 @@ class ServiceHandler(SilentHandler):
             elif fault.action == "reply":
                 return self._send_fault(fault, request)
         with state.lock:
-            reply = self._act(found, query, fields if is_readable else None, uploads)
+            reply = self._act(target, query, fields if is_readable else None, uploads)
         if fault and fault.action == "hold_reply":
             state.wait_for_release()
         if fault and fault.action == "drop_reply":
@@ -154,7 +154,7 @@ class ServiceHandler(SilentHandler):
 
     def _act(
         self,
-        found: tuple[str, tuple[str, ...]] | None,
+        target: tuple[str, tuple[str, ...]] | None,
         query: dict[str, Any],
         body: Any,
         uploads: dict[str, tuple[str, bytes]],
@@ -163,11 +163,11 @@ class ServiceHandler(SilentHandler):
         state = self.state
         try:
             self._check_key()
-            if found is None:
+            if target is None:
                 path = self.path.partition("?")[0]
                 state.violations.append(Violation(path, "request", "", "there is no such route"))
                 raise ServiceError(404, f"Invalid URL ({self.command} {path})")
-            route, ids = found
+            route, ids = target
             self._check_request(route, query, body, uploads)
             plain = tuple(urllib.parse.unquote(part) for part in ids)
             reply = ROUTES[route](
@@ -177,8 +177,8 @@ class ServiceHandler(SilentHandler):
             reply = Reply(
                 status=error.status, document=error.write(state.foundry), headers=error.headers
             )
-        if found:
-            self._check_reply(found[0], reply)
+        if target:
+            self._check_reply(target[0], reply)
         return reply
 
     def _check_key(self) -> None:

@@ -35,6 +35,8 @@ from tests.doubles.openai_service.training import (
     write_results,
 )
 
+VALIDATED = "Files validated, moving job to queued state"
+
 
 class Request(msgspec.Struct, kw_only=True):
     """A request that was received; no key is kept."""
@@ -234,7 +236,8 @@ class ServiceState:
             self._validate(job)
         elif job.position == STARTED:
             job.status = "running"
-            job.add_event("Fine-tuning job started", now, data=None)
+            started = "Training started." if self.foundry else "Fine-tuning job started"
+            job.add_event(started, now, data=None)
             if self.scenario.odd_events:
                 add_odd_events(job, now)
         elif job.position <= STARTED + job.total_steps:
@@ -263,7 +266,8 @@ class ServiceState:
             return
         choose_settings(job)
         job.status = "queued"
-        job.add_event("Files validated, moving job to queued state", now)
+        validated = "Preprocessing completed." if self.foundry else VALIDATED
+        job.add_event(validated, now)
 
     def _read(self, job: Job, part: Part, file_id: str) -> list[dict[str, Any]]:
         file = self.files.get(file_id)
@@ -274,14 +278,14 @@ class ServiceState:
 
     def _finish(self, job: Job) -> None:
         now, failure = self.now(), job.failure
-        job.add_event(f"New fine-tuned model created: {job.tuned_name}", now)
-        job.add_event("Evaluating model against our usage policies before enabling", now)
+        if not self.foundry:
+            job.add_event(f"New fine-tuned model created: {job.tuned_name}", now)
+            job.add_event("Evaluating model against our usage policies before enabling", now)
         if failure and failure.at == "moderation":
             message = failure.message.replace("{model}", job.tuned_name)
             job.checkpoints.clear()
             job.fail(failure.code, message, failure.param, now)
             return
-        job.add_event(f"Moderation checks for snapshot {job.tuned_name} passed.", now)
         results = self.add_file(
             write_results(job),
             "results.csv" if job.is_foundry else "step_metrics.csv",
@@ -292,7 +296,14 @@ class ServiceState:
         job.trained_tokens = count_billed(job)
         job.fine_tuned_model = job.tuned_name
         job.end("succeeded", now)
-        job.add_event("The job has successfully completed", now)
+        if self.foundry:
+            job.add_event("Job succeeded.", now)
+            job.add_event("Postprocessing started.", now)
+            job.add_event(f"Completed results file: {results.id}", now)
+            job.add_event("Training hours billed: 0.250", now)
+        else:
+            job.add_event(f"Moderation checks for snapshot {job.tuned_name} passed.", now)
+            job.add_event("The job has successfully completed", now)
 
     def cancel(self, job: Job) -> None:
         """Cancel a job; raise ServiceError if it has ended."""

@@ -19,6 +19,8 @@ from tests.doubles.openai_service.scenario import Curve, JobFailure, Method
 TERMINAL = ("succeeded", "failed", "cancelled")
 MAX_CHECKPOINTS = 3
 STARTED = 2
+FOUNDRY_INTERVAL = 10
+"""Foundry reports every so many steps, and the last; all of them are in its results file."""
 NO_DATA: dict[str, Any] = {}
 
 
@@ -86,18 +88,18 @@ class Job:
         data: dict[str, Any] | None = NO_DATA,
         kind: str = "message",
     ) -> None:
-        """Report something."""
-        self.events.append(
-            {
-                "object": "fine_tuning.job.event",
-                "id": f"ftevent-{self.id[-12:]}{len(self.events):06d}",
-                "created_at": now,
-                "level": level,
-                "message": message,
-                "data": data,
-                "type": kind,
-            }
-        )
+        """Report something; Foundry sends no ``data`` with a message."""
+        event: dict[str, Any] = {
+            "object": "fine_tuning.job.event",
+            "id": f"ftevent-{self.id[-12:]}{len(self.events):06d}",
+            "created_at": now,
+            "level": level,
+            "message": message,
+            "type": kind,
+        }
+        if not self.is_foundry or kind == "metrics":
+            event["data"] = data
+        self.events.append(event)
 
     def end(self, status: str, now: int, error: dict[str, Any] | None = None) -> None:
         """Bring the job to an end."""
@@ -170,7 +172,11 @@ def report_step(job: Job, step: int, now: int) -> None:
         data |= {"full_valid_loss": full, "full_valid_mean_token_accuracy": _to_accuracy(full)}
         message += f", full validation loss={full:.2f}"
     job.metrics.append(data)
-    job.add_event(message, now, data=data, kind="metrics")
+    if not job.is_foundry:
+        job.add_event(message, now, data=data, kind="metrics")
+    elif step % FOUNDRY_INTERVAL == 0 or step == job.total_steps:
+        own = {key: value for key, value in data.items() if key != "total_steps"}
+        job.add_event(f"Step {step}: training loss={train}", now, data=own, kind="metrics")
     if is_epoch_end:
         keep_checkpoint(job, step, now)
 
@@ -219,7 +225,7 @@ def keep_checkpoint(job: Job, step: int, now: int) -> None:
     job.checkpoints.append(
         {
             "object": "fine_tuning.job.checkpoint",
-            "id": f"ftckpt_{job.id[-12:]}{step}",
+            "id": f"{'ftchkpt-' if job.is_foundry else 'ftckpt_'}{job.id[-12:]}{step}",
             "created_at": now,
             "fine_tuned_model_checkpoint": name_checkpoint(job, step),
             "fine_tuning_job_id": job.id,
@@ -231,7 +237,7 @@ def keep_checkpoint(job: Job, step: int, now: int) -> None:
         job.checkpoints.sort(key=lambda c: c["metrics"].get("full_valid_mean_reward", 0))
     job.checkpoints[:-MAX_CHECKPOINTS] = []
     job.checkpoints.sort(key=lambda c: c["step_number"])
-    if not is_last:
+    if not is_last and not job.is_foundry:
         job.add_event(f"Checkpoint created at step {step}", now)
 
 
@@ -239,7 +245,7 @@ def name_checkpoint(job: Job, step: int) -> str:
     """Return the name of the model after a step; after the last, it is the tuned model's."""
     if step == job.total_steps:
         return job.tuned_name
-    return f"{job.tuned_name}{'-' if job.is_foundry else ':'}ckpt-step-{step}"
+    return f"{job.tuned_name}:ckpt-step-{step}"
 
 
 def count_billed(job: Job) -> int:
