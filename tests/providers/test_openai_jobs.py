@@ -113,7 +113,9 @@ def test_a_job_from_its_check_to_its_model(service: RunningService, tmp_path: Pa
     assert len({step for step, _ in losses}) == len(losses) > 2
     assert any("eval_loss" in event.metrics for event in events)
     results = platform.read_results(status)
-    assert [event.step for event in results] == [step for step, _ in losses]
+    # Foundry reports every ten steps, and has all of them in its results.
+    assert {step for step, _ in losses} <= {event.step for event in results}
+    assert [event.step for event in results] == list(range(1, 37))
     checkpoints = platform.list_checkpoints(job.id)
     assert checkpoints[-1].model == status.tuned_model
     assert all(checkpoint.eval_loss for checkpoint in checkpoints)

@@ -38,6 +38,8 @@ def respond(state: ServiceState, method: str, path: str, body: Any) -> tuple[int
             return 200, [describe_job(state, job) for job in state.jobs.values()]
         if name == "jobs":
             job = _get_job(state, rest[0])
+            if job is None:
+                return 404, {"error": f"no job {rest[0]}"}
             try:
                 _change_job(state, job, rest[1], body or {})
             except ServiceError as error:
@@ -74,8 +76,10 @@ def describe_job(state: ServiceState, job: Job) -> dict[str, Any]:
     }
 
 
-def _get_job(state: ServiceState, job_id: str) -> Job:
-    return list(state.jobs.values())[-1] if job_id == "last" else state.jobs[job_id]
+def _get_job(state: ServiceState, job_id: str) -> Job | None:
+    if job_id == "last":
+        return next(reversed(state.jobs.values()), None)
+    return state.jobs.get(job_id)
 
 
 def _change_job(state: ServiceState, job: Job, action: str, body: dict[str, Any]) -> None:
